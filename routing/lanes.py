@@ -1,0 +1,42 @@
+"""Where a job can be: lanes, hops, queues and Celery task names, and the ladder between them."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Lane = Literal["local", "bedrock"]
+Hop = Literal["route", "local", "bedrock"]
+
+#: A job moves up this ladder and never down: an answer that will not do costs more, not less.
+LADDER: tuple[Lane, ...] = ("local", "bedrock")
+
+ROUTE = "route"
+EMBED = "embed"
+BEDROCK = "bedrock"
+DEFAULT_POOL = "default"
+
+_POOL = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
+
+
+def local_queue(pool: str = DEFAULT_POOL) -> str:
+    """The queue of a pool: a named set of workers that serve one model.
+
+    Raises:
+        ValueError: The name is not `[a-z0-9_-]`, at most 41 characters.
+    """
+    if not _POOL.fullmatch(pool):
+        raise ValueError(f"a pool is named by [a-z0-9_-], at most 41 characters, not {pool!r}")
+    return f"local.{pool}"
+
+
+def hop_of(queue: str) -> Hop:
+    """The hop that a queue belongs to (`embed` is work of the local lane)."""
+    if queue == ROUTE:
+        return "route"
+    return "bedrock" if queue == BEDROCK else "local"
+
+
+def task_name(queue: str) -> str:
+    """The Celery task that a doorbell of this queue rings: one per place of work."""
+    return f"forebay.{queue.partition('.')[0]}"

@@ -1,0 +1,63 @@
+"""Settings of the workers, one class a concern, read once at the entry from `FOREBAY_*`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from routing.lanes import DEFAULT_POOL
+from routing.settings import Seconds
+
+
+class EngineSettings(BaseSettings):
+    """Which engine a local worker drives, and how large.
+
+    Attributes:
+        pool: the pool this worker serves; its queue is `local.<pool>`.
+        engine: `llamacpp` (CPU, the embedded default) or `echo` (no model, for tests).
+        model_file: a GGUF file for llamacpp; without it the packaged small model.
+        slots: requests in the running batch at once.
+        context_tokens: prompt and answer together, of one request.
+        threads: CPU threads of the engine; one is fastest where the machine is shared.
+        hang_s: an engine that makes no step for so long with work in hand is killed.
+        start_s: an engine that is not ready after so long is killed.
+        echo_delay_s: how long the echo engine takes for a token.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True,
+        protected_namespaces=(),
+    )  # fmt: skip
+
+    pool: str = Field(DEFAULT_POOL, pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
+    engine: Literal["llamacpp", "echo"] = "llamacpp"
+    model_file: Path | None = None
+    slots: int = Field(4, ge=1, le=256)
+    context_tokens: int = Field(2_048, ge=256, le=1_048_576)
+    threads: int = Field(1, ge=1, le=256)
+    hang_s: Seconds = 60.0
+    start_s: Seconds = 120.0
+    echo_delay_s: float = Field(0.0, ge=0)
+
+
+class BedrockSettings(BaseSettings):
+    """How Bedrock is reached. Credentials come from boto3's own chain, never from here.
+
+    Attributes:
+        bedrock_endpoint: another endpoint than AWS' own: a VPC endpoint, or the local stand-in.
+        bedrock_region: AWS region of the calls.
+        bedrock_concurrency: calls in flight at once in one worker process.
+        bedrock_timeout_s: a call unanswered for so long is given up; its cost stays reserved.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    bedrock_endpoint: str | None = None
+    bedrock_region: str = "us-east-1"
+    bedrock_concurrency: int = Field(16, ge=1, le=512)
+    bedrock_timeout_s: Seconds = 600.0
