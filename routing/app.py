@@ -1,0 +1,70 @@
+"""The Celery application: the only place where Celery is configured.
+
+Celery carries doorbells, nothing else. A doorbell says that a queue has one more job; which one is
+the ledger's choice (`routing.ledger`). So priorities, schedules, results, retries and redelivery
+are the ledger's too, and what Celery offers of those is switched off here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from routing.lanes import ROUTE
+from routing.settings import Settings, read_settings
+
+#: A doorbell that is delivered again is harmless, so Celery's own redelivery may wait for long.
+VISIBILITY_S = 86_400
+
+TRANSPORT: dict[str, Any] = {
+    "visibility_timeout": VISIBILITY_S,
+    "priority_steps": [0],  # one Redis list a queue, named after it
+    "socket_timeout": 30,  # without it a half-open connection hangs a worker for ever
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+    "retry_on_timeout": True,
+    "unacked_restore_throttle": 1,
+}
+
+
+def celery_app(settings: Settings, queues: Sequence[str] = (ROUTE,)) -> Celery:
+    """An application whose workers consume these queues when they are started without `-Q`."""
+    app = Celery("forebay", set_as_current=False)
+    app.conf.update(
+        broker_url=broker_url(settings.redis_url),
+        broker_transport_options=TRANSPORT,
+        visibility_timeout=VISIBILITY_S,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a worker outlives any outage of Redis
+        broker_channel_error_retry=True,  # ... and a failover that leaves it on a replica
+        result_backend=None,
+        task_ignore_result=True,
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        task_serializer="json",
+        accept_content=["json"],
+        task_default_queue=queues[0],
+        task_queues=[Queue(name) for name in queues],
+        worker_send_task_events=True,  # receipts, for Flower
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=True,
+        worker_enable_remote_control=True,
+        enable_utc=True,
+    )
+    return app
+
+
+def broker_url(redis_url: str) -> str:
+    """The same server in kombu's spelling."""
+    return redis_url.replace("unix://", "redis+socket://", 1)
+
+
+def __getattr__(name: str) -> Celery:
+    """`celery -A routing.app flower` asks for `app`; settings are read then, not at import."""
+    if name != "app":
+        raise AttributeError(name)
+    return celery_app(read_settings())
