@@ -22,8 +22,6 @@ def template(app: Celery) -> str:
             queue=QUEUE,
             connection=connection,
             ignore_result=True,
-            argsrepr="()",
-            kwargsrepr="{}",
         )
         message = loads(dumps(connection.default_channel._get(QUEUE)))  # noqa: SLF001 - see above
     message["properties"]["delivery_tag"] = RING

@@ -1,4 +1,4 @@
-"""Every error a caller can meet, each with a stable code that is the same over Python, CLI and wire.
+"""Every error a caller can meet, each with a stable code: the same over Python, CLI and wire.
 
     ForebayError
     ├── CallerError           the caller's to mend (exit code 2)
@@ -7,8 +7,8 @@
     │   ├── EgressDenied      egress_denied     the content may not leave the building
     │   ├── BudgetExceeded    budget_exceeded   the money for it is spent
     │   ├── UnknownJob        unknown_job       no such job, or another tenant's
-    │   └── Misconfigured     misconfigured     a setting or a file of settings is wrong
-    ├── PassingError          will pass; trying again later makes sense (exit code 1)
+    │   └── Misconfigured     misconfigured     a setting, or a file of settings, is wrong
+    ├── PassingError          will pass; try again later (exit code 1)
     │   ├── Throttled         throttled         the other side asks us to slow down
     │   ├── EngineBusy        engine_busy       no free place in the batch
     │   └── Unavailable       unavailable       a part we need cannot be reached

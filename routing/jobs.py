@@ -218,9 +218,7 @@ class Embed(Wire):
     )
 
 
-Request = Annotated[
-    Classify | Extract | Summarize | Generate | Embed, Field(discriminator="kind")
-]
+Request = Annotated[Classify | Extract | Summarize | Generate | Embed, Field(discriminator="kind")]
 KINDS: tuple[Kind, ...] = ("classify", "extract", "summarize", "generate", "embed")
 
 
@@ -422,6 +420,33 @@ class Answer(Receipt):
         return Receipt.model_validate(self.model_dump(exclude=self._content_fields))
 
 
+State = Literal["waiting", "running", "done", "failed", "cancelled", "expired"]
+
+
+class JobStatus(Wire):
+    """Where a job is now.
+
+    Attributes:
+        position: jobs that would be claimed before it if nothing else came; only while it waits.
+        depth: jobs waiting in its queue.
+        served: a live worker serves its queue; a job in a queue nobody serves waits in vain.
+        attempts: stays in the present hop so far.
+        age_s: seconds since it was submitted.
+    """
+
+    id: JobId
+    kind: Kind
+    state: State
+    hop: str
+    queue: str
+    position: int | None = None
+    depth: int = 0
+    served: bool = True
+    attempts: int = 0
+    age_s: float = 0.0
+    receipt: Receipt | None = None
+
+
 _REQUEST: TypeAdapter[Classify | Extract | Summarize | Generate | Embed] = TypeAdapter(Request)
 
 
@@ -461,7 +486,7 @@ def json_schema() -> dict[str, Any]:
 
 __all__ = [
     "Answer", "Check", "Classification", "Classify", "Content", "Embed", "Embedding", "Extract",
-    "Extraction", "Generate", "Generation", "Job", "Label", "Message", "Receipt",
+    "Extraction", "Generate", "Generation", "Job", "JobStatus", "Label", "Message", "Receipt",
     "Request", "Summarize", "Summary", "Verdict", "json_schema", "new_id", "parse_job",
     "parse_request",
 ]  # fmt: skip

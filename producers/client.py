@@ -1,0 +1,290 @@
+"""Putting jobs on, and getting their answers: the Python interface of Forebay.
+
+from producers.client import Client
+from routing.jobs import Summarize
+
+with Client(tenant="support") as forebay:
+    answer = forebay.run(Summarize(text=ticket, max_words=30))
+    print(answer.content.text, answer.lane, answer.cost_usd)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self, TypedDict
+
+import redis
+from typing_extensions import Unpack
+
+from producers.wakeups import Outcome, Wakeups
+from routing.app import celery_app
+from routing.doorbell import template
+from routing.errors import ForebayError, UnknownJob, from_code
+from routing.jobs import Answer, Egress, Job, JobStatus, Pin, Priority, Receipt, Request
+from routing.ledger import Ledger, connect
+from routing.record import ENDED
+from routing.settings import Settings, read_settings
+
+CHUNK = 250  # jobs submitted in one round trip by `map`
+WINDOW = 2_000  # jobs that `map` has under way at once
+
+
+class Options(TypedDict, total=False):
+    """What may be said of a job beside its request; see `routing.jobs.Job`."""
+
+    egress: Egress
+    lane: Pin
+    priority: Priority
+    deadline: datetime | timedelta | None
+    max_cost_usd: float | None
+    idempotency_key: str | None
+    cache: bool
+    metadata: dict[str, str]
+
+
+class Client:
+    """A tenant's way to Forebay. Safe to share between threads; close it, or use it in a `with`.
+
+    Every method raises only errors of `routing.errors`, and `TimeoutError` where one waits.
+    """
+
+    def __init__(
+        self,
+        *,
+        tenant: str = "default",
+        settings: Settings | None = None,
+        redis: redis.Redis | None = None,
+    ) -> None:
+        settings = settings or read_settings()
+        self.tenant = tenant
+        client = redis or connect(settings)
+        self._ledger = Ledger(client, settings, template(celery_app(settings)))
+        self._wakeups = Wakeups(self._ledger)
+
+    def submit(self, request: Request | Job, **options: Unpack[Options]) -> str:
+        """Put a job on. When this returns, the job is safe.
+
+        Returns:
+            The job's id, or the first one's where the idempotency key was used before.
+
+        Raises:
+            InvalidJob: A field is wrong, or the idempotency key was used for another job.
+            EgressDenied: The job is pinned to Bedrock and may not leave.
+            Unavailable: Redis cannot be reached or is full. Submitting the same `Job` again (with
+                its id), or under the same idempotency key, can never make two.
+        """
+        job = self.job(request, **options)
+        self._own(job.id)
+        made = self._ledger.create([job])[0]
+        if isinstance(made, ForebayError):
+            raise made
+        return made
+
+    def result(self, job_id: str, timeout: float | None = None) -> Answer:
+        """The answer, waited for without polling for at most `timeout` seconds.
+
+        Raises:
+            TimeoutError: It has not ended by then; it goes on, and can be asked for again.
+            UnknownJob: No such job of this tenant.
+            ForebayError: The job ended without an answer; its class and `code` say why.
+        """
+        return _answer(self.future(job_id).result(timeout))
+
+    def run(
+        self, request: Request | Job, timeout: float | None = None, **options: Unpack[Options]
+    ) -> Answer:
+        """Submit, and wait for the answer."""
+        return _answer(self.begin(request, **options).result(timeout))
+
+    def map(
+        self,
+        requests: Iterable[Request | Job],
+        timeout: float | None = None,
+        **options: Unpack[Options],
+    ) -> Iterator[Answer | ForebayError]:
+        """The answers in the order of the requests; a job that failed gives its error.
+
+        Requests are taken as they are needed: a few thousand are under way at once.
+
+        Args:
+            requests: any number of them.
+            timeout: seconds to wait for the next answer.
+            options: the same for all.
+        """
+        left = iter(requests)
+        under_way: deque[Future[Outcome] | ForebayError] = deque()
+        while True:
+            while len(under_way) <= WINDOW - CHUNK:
+                chunk = [self.job(request, **options) for request in islice(left, CHUNK)]
+                if not chunk:
+                    break
+                under_way.extend(self._begin(chunk))
+            if not under_way:
+                return
+            yield _value(under_way.popleft(), timeout)
+
+    def status(self, job_id: str) -> JobStatus:
+        """Where the job is, and how many are before it."""
+        return self._ledger.status(self._own(job_id))
+
+    def cancel(self, job_id: str) -> bool:
+        """End the job wherever it is; false when it had ended already."""
+        return self._ledger.cancel(self._own(job_id))
+
+    def forget(self, job_id: str) -> bool:
+        """Leave nothing of the job, ended or not; false when there was nothing."""
+        return self._ledger.forget(self._own(job_id))
+
+    def job(self, request: Request | Job, **options: Unpack[Options]) -> Job:
+        """The job that `submit` would put on: a request with its options, or a job as it is."""
+        if isinstance(request, Job):
+            return request
+        given: dict[str, Any] = {**options}
+        if isinstance(given.get("deadline"), timedelta):
+            given["deadline"] = datetime.now(UTC) + given["deadline"]
+        return Job.model_validate({"tenant": self.tenant, "request": request, **given})
+
+    def begin(self, request: Request | Job, **options: Unpack[Options]) -> Future[Outcome]:
+        """Submit; a future of the outcome, an `Answer` or the `Receipt` of a failure."""
+        begun = self._begin([self.job(request, **options)])[0]
+        if isinstance(begun, ForebayError):
+            raise begun
+        return begun
+
+    def future(self, job_id: str) -> Future[Outcome]:
+        """A future of a job's outcome, an `Answer` or the `Receipt` of a failure."""
+        future = self._wakeups.expect(self._own(job_id))
+        if self._ledger.watch(job_id, self._wakeups.stream) in ENDED:
+            self._wakeups.fulfil([job_id])
+        return future
+
+    def close(self) -> None:
+        """End the thread that waits, and the connections."""
+        self._wakeups.close()
+        self._ledger.redis.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _own(self, job_id: str) -> str:
+        if job_id.partition(".")[0] != self.tenant:
+            raise UnknownJob("no such job of this tenant", field="id")
+        return job_id
+
+    def _begin(self, jobs: list[Job]) -> list[Future[Outcome] | ForebayError]:
+        for job in jobs:
+            self._own(job.id)
+        futures = {job.id: self._wakeups.expect(job.id) for job in jobs}
+        created = self._ledger.create(jobs, self._wakeups.stream)
+        return [self._begun(job, made, futures) for job, made in zip(jobs, created, strict=True)]
+
+    def _begun(
+        self, job: Job, made: str | ForebayError, futures: dict[str, Future[Outcome]]
+    ) -> Future[Outcome] | ForebayError:
+        if made == job.id:
+            return futures[job.id]
+        self._wakeups.drop(job.id)
+        return made if isinstance(made, ForebayError) else self.future(made)
+
+
+class AsyncClient:
+    """The same for asyncio: every wait is awaited, on the same thread and stream."""
+
+    def __init__(self, *, tenant: str = "default", settings: Settings | None = None) -> None:
+        self._client = Client(tenant=tenant, settings=settings)
+        self.job = self._client.job
+
+    async def submit(self, request: Request | Job, **options: Unpack[Options]) -> str:
+        """See `Client.submit`."""
+        return await asyncio.to_thread(self._client.submit, request, **options)
+
+    async def result(self, job_id: str, timeout: float | None = None) -> Answer:
+        """See `Client.result`."""
+        future = await asyncio.to_thread(self._client.future, job_id)
+        return _answer(await _wait(future, timeout))
+
+    async def run(
+        self,
+        request: Request | Job,
+        timeout: float | None = None,
+        **options: Unpack[Options],
+    ) -> Answer:
+        """See `Client.run`."""
+        future = await asyncio.to_thread(self._client.begin, request, **options)
+        return _answer(await _wait(future, timeout))
+
+    async def map(
+        self,
+        requests: Iterable[Request | Job],
+        timeout: float | None = None,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Answer | ForebayError]:
+        """See `Client.map`."""
+        answers = self._client.map(requests, timeout, **options)
+        while (answer := await asyncio.to_thread(next, answers, None)) is not None:
+            yield answer
+
+    async def status(self, job_id: str) -> JobStatus:
+        """See `Client.status`."""
+        return await asyncio.to_thread(self._client.status, job_id)
+
+    async def cancel(self, job_id: str) -> bool:
+        """See `Client.cancel`."""
+        return await asyncio.to_thread(self._client.cancel, job_id)
+
+    async def forget(self, job_id: str) -> bool:
+        """See `Client.forget`."""
+        return await asyncio.to_thread(self._client.forget, job_id)
+
+    async def close(self) -> None:
+        """See `Client.close`."""
+        await asyncio.to_thread(self._client.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+async def _wait(future: Future[Outcome], timeout: float | None) -> Outcome:
+    async with asyncio.timeout(timeout):
+        return await asyncio.wrap_future(future)
+
+
+def _answer(outcome: Outcome) -> Answer:
+    if isinstance(outcome, Answer):
+        return outcome
+    raise failure(outcome)
+
+
+def _value(begun: Future[Outcome] | ForebayError, timeout: float | None) -> Answer | ForebayError:
+    if isinstance(begun, ForebayError):
+        return begun
+    outcome = begun.result(timeout)
+    return outcome if isinstance(outcome, Answer) else failure(outcome)
+
+
+def failure(receipt: Receipt) -> ForebayError:
+    """The error that the receipt of a job without an answer stands for."""
+    code = receipt.error or receipt.status
+    return from_code(code, f"job {receipt.id} {receipt.status}", receipt.error_field)
