@@ -27,7 +27,7 @@ from typing import ClassVar
 
 
 class ForebayError(Exception):
-    """Root of the tree. `code` is stable; `field` names what to mend, where one field is to blame."""
+    """Root of the tree. `code` is stable; `field` names what to mend, where it is one field."""
 
     code: ClassVar[str] = "error"
 

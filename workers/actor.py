@@ -1,0 +1,91 @@
+"""What the actors have in common: a Celery worker that answers doorbells from the ledger.
+
+Celery stays at the rim: a task takes no arguments, claims the best job of its queue, and returns
+the few words of a receipt. Settings are read here, once, when the worker's module is loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from celery import Celery
+from celery.signals import setup_logging, worker_ready, worker_shutdown
+from pydantic_settings import BaseSettings
+
+from routing.app import celery_app
+from routing.doorbell import template
+from routing.errors import CallerError, ForebayError
+from routing.lanes import task_name
+from routing.ledger import Ledger, connect
+from routing.settings import Settings, read
+from workers.execute import Work, execute
+from workers.presence import Presence
+
+log = logging.getLogger(__name__)
+T = TypeVar("T", bound=BaseSettings)
+
+
+def settings_of(cls: type[T]) -> T:
+    """Settings for a worker; a wrong one ends the process with one line, not a traceback."""
+    try:
+        return read(cls)
+    except ForebayError as error:
+        give_up(error)
+
+
+def give_up(error: ForebayError) -> NoReturn:
+    """End this worker with the reason on one line: exit code 2 if it is the operator's to mend."""
+    sys.stderr.write(f"forebay: {error.code}: {error}\n")
+    sys.stderr.flush()
+    os._exit(2 if isinstance(error, CallerError) else 1)
+
+
+class Actor:
+    """A kind of worker.
+
+    1. Makes the Celery application that consumes its queues.
+    2. Answers each doorbell by `execute` with the work it was given.
+    3. Says every other second that it is here, as long as it is.
+    """
+
+    def __init__(self, queues: Sequence[str], *, pool: str, concurrency: int) -> None:
+        self.settings = settings_of(Settings)
+        self.queues = queues
+        self.app: Celery = celery_app(self.settings, queues)
+        self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
+        self.ledger = Ledger(connect(self.settings), self.settings, template(self.app))
+        self._presence: Presence | None = None
+        setup_logging.connect(_quiet, weak=False)
+        worker_ready.connect(self._ready, weak=False)
+        worker_shutdown.connect(self._gone, weak=False)
+
+    def answers(self, queue: str, work: Callable[[], Work]) -> None:
+        """Have doorbells of this queue answered; `work` is asked for when the first one rings."""
+
+        def task() -> dict[str, Any] | None:
+            return execute(self.ledger, queue, work())
+
+        self.app.task(task, name=task_name(queue), typing=False)
+
+    def _ready(self, **_: Any) -> None:
+        name = f"{socket.gethostname()}.{os.getpid()}"
+        self._presence = Presence(self.ledger, name, self.queues)
+        self._presence.start()
+
+    def _gone(self, **_: Any) -> None:
+        if self._presence is not None:
+            self._presence.stop()
+
+
+def _quiet(loglevel: int = logging.WARNING, **_: Any) -> None:
+    """Log to stderr in one form; libraries below WARNING stay silent, whatever they would say."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for name in ("workers", "routing", "celery"):
+        logging.getLogger(name).setLevel(loglevel or logging.INFO)

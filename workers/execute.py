@@ -1,0 +1,167 @@
+"""One job's path through a worker: claim it, work it, write down what came of it.
+
+Whatever happens in between becomes one outcome value; the ledger is told once, at the end. Nothing
+that is logged or returned here holds content: exceptions of others are named by type and place.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from routing.errors import EngineBusy, EngineDied, ForebayError, PassingError
+from routing.jobs import Answer, Receipt, Verdict
+from routing.ledger import Claim, Ledger, Lost
+
+log = logging.getLogger(__name__)
+
+LONGEST_WAIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """The job goes to a lane."""
+
+    queue: str
+    egress: str
+    reason: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """There is an answer, good or degraded."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Escalated:
+    """The local answer would not do, and the job may leave."""
+
+    reason: str
+    draft: Answer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """There will be no answer; `reasons` are added to those the job has."""
+
+    error: ForebayError
+    reasons: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Not now. A try that never began is not counted against the job's attempts."""
+
+    code: str
+    delay_s: float = 0.0
+    counted: bool = True
+
+
+Outcome = Routed | Answered | Escalated | Failed | Again
+Work = Callable[[Claim], Outcome]
+
+
+def execute(ledger: Ledger, queue: str, work: Work) -> dict[str, Any] | None:
+    """Take the best job of the queue, work it, write down what came of it.
+
+    Returns:
+        What Celery and Flower may see of it; nothing where nothing waited, or the job was lost.
+    """
+    claim = ledger.claim(queue)
+    if claim is None:
+        return None
+    try:
+        return conclude(ledger, claim, attempt(work, claim))
+    except Lost:
+        return {"id": claim.id, "lost": True}
+
+
+def attempt(work: Work, claim: Claim) -> Outcome:
+    """Work the job; an error becomes the outcome that it means."""
+    try:
+        return work(claim)
+    except Lost:
+        raise
+    except ForebayError as error:
+        return meaning(error, claim)
+    except Exception as error:  # noqa: BLE001 - the worker outlives any job
+        log.error("%s broke on %s at %s", type(error).__name__, claim.id, place(error))  # noqa: TRY400 - the message may hold content
+        return Again("internal", delay_s=backoff(claim))
+
+
+def meaning(error: ForebayError, claim: Claim) -> Outcome:
+    """What passes is tried again later; what a crash interrupted too; the rest has failed."""
+    if isinstance(error, EngineBusy):
+        return Again(error.code, delay_s=error.retry_after or 0.5, counted=False)
+    if isinstance(error, PassingError):
+        return Again(error.code, delay_s=error.retry_after or backoff(claim))
+    if isinstance(error, EngineDied):
+        return Again(error.code)
+    return Failed(error)
+
+
+def backoff(claim: Claim) -> float:
+    """Seconds to wait before the next attempt: doubling, with full jitter."""
+    return random.uniform(0.5, 1.0) * min(LONGEST_WAIT_S, 2.0 ** (claim.record.attempts - 1))
+
+
+def conclude(ledger: Ledger, claim: Claim, outcome: Outcome) -> dict[str, Any]:
+    """Tell the ledger, under the claim's token.
+
+    Raises:
+        Lost: The job is not ours any more; the outcome is dropped.
+    """
+    match outcome:
+        case Routed(queue, egress, reason, verdict):
+            ledger.route(claim, queue, egress, reason, verdict)
+            return {"id": claim.id, "to": queue, "reason": reason}
+        case Escalated(reason, draft):
+            ledger.escalate(claim, reason, draft)
+            return {"id": claim.id, "to": "bedrock", "reason": reason}
+        case Again(code, delay_s, counted):
+            waits = ledger.retry(claim, code, delay_s=delay_s, counted=counted)
+            return {"id": claim.id, "error": code, "again": waits}
+        case Answered(answer):
+            ledger.settle(claim, answer)
+            return shown(answer)
+        case Failed(error, reasons):
+            receipt = failed(claim, error, reasons)
+            ledger.settle(claim, receipt)
+            return shown(receipt)
+
+
+def failed(claim: Claim, error: ForebayError, reasons: tuple[str, ...]) -> Receipt:
+    """The receipt of a failure."""
+    record = claim.record
+    return Receipt(
+        id=claim.id,
+        kind=record.kind,
+        egress=record.egress,
+        status="failed",
+        reasons=(*record.reasons, *reasons, error.code),
+        verdict=record.verdict,
+        attempts=record.attempts,
+        error=error.code,
+        error_field=error.field,
+    )
+
+
+def shown(receipt: Receipt) -> dict[str, Any]:
+    """The few words of a receipt that Flower has room for."""
+    shown = receipt.model_dump(
+        include={"id", "kind", "lane", "status", "model", "tokens_in", "tokens_out", "cost_usd"}
+    )
+    return {**shown, "reason": receipt.reason}
+
+
+def place(error: BaseException) -> str:
+    """Where an exception was raised, without its message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-3:]))
