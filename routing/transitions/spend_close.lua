@@ -1,0 +1,37 @@
+#!lua flags=allow-oom
+-- Book what a call cost (`settled`), or give back what was set aside for it (`released`); once.
+-- -> 'closed'; 'again' nothing was left to do; 'unreserved' booked, though nothing was set aside
+--
+-- A settle after a release is booked: the release was a mistake, the money is gone all the same.
+-- So is a settle of a call that Redis does not know (it lost its last second of writes), under the
+-- tenant `?` of today. The books of the day of the reservation are charged, not today's.
+local call_id, outcome, amount, keep_days, closed_s = unpack(ARGV)
+local call = 'fb:spend:call:' .. call_id
+local known = redis.call('HMGET', call, 'state', 'job', 'tenant', 'day', 'reserved')
+local state = known[1] or 'unknown'
+if state == 'settled' or (outcome == 'released' and state ~= 'open') then
+  return 'again'
+end
+
+local tenant = known[3] or '?'
+local day = tonumber(known[4]) or math.floor(now_ms() / 86400000)
+local job = 'fb:spend:job:' .. (known[2] or '')
+local books, open = 'fb:spend:day:' .. day, 'fb:spend:open:' .. day
+local running = redis.call('GET', job)
+redis.call('HLEN', books)
+redis.call('ZSCORE', open, call_id)
+
+for _, owner in ipairs({tenant, '*'}) do
+  redis.call('HINCRBY', books, owner .. ':settled', amount)
+  if state == 'open' and known[5] ~= '0' then -- Redis takes no '-0'
+    redis.call('HINCRBY', books, owner .. ':reserved', '-' .. known[5])
+  end
+end
+redis.call('EXPIREAT', books, (day + keep_days) * 86400)
+redis.call('ZREM', open, call_id)
+if running == call_id then
+  redis.call('DEL', job)
+end
+redis.call('HSET', call, 'state', outcome, 'tenant', tenant, 'day', day, 'settled', amount)
+redis.call('EXPIRE', call, closed_s)
+return state == 'unknown' and 'unreserved' or 'closed'
