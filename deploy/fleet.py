@@ -25,14 +25,8 @@ READY_S = 120.0  # a local model may take that long to load on a busy machine
 GRACE_S = 10.0
 PYTHON = sys.executable
 
-#: How each actor runs its tasks, for `celery worker`.
-ACTORS = {
-    "router": ("--pool", "solo"),
-    "local": ("--pool", "threads", "--concurrency", "8"),
-    "bedrock": ("--pool", "threads", "--concurrency", "16"),
-    "sweeper": ("--pool", "solo"),
-}
-STOP_ORDER = (tuple(ACTORS), ("flower",), ("standin",), ("redis",))
+ACTORS = ("router", "local", "bedrock", "sweeper")
+STOP_ORDER = (ACTORS, ("flower",), ("standin",), ("redis",))
 
 #: Of these families a part gets only what the fleet gives it: real credentials are for the bedrock
 #: worker alone, and Flower obeys every `FLOWER_*` it finds.
@@ -197,7 +191,7 @@ class Fleet:
 
     def _start_actor(self, part: str, env: Mapping[str, str]) -> Proc:
         node = f"{part}{len(self._parts[part]) + 1}"
-        words = ["-A", f"workers.{part}", "worker", "--hostname", f"{node}@%h", *ACTORS[part]]
+        words = ["-A", f"workers.{part}", "worker", "--hostname", f"{node}@%h"]
         words += ["--loglevel", "INFO", "--without-mingle", "--without-gossip"]
         base = self._bedrock_env() if part == "bedrock" else {}
         command = [PYTHON, "-m", "celery", *words]
@@ -219,15 +213,8 @@ class Fleet:
     def _start_standin(self, env: Mapping[str, str]) -> Proc:
         self._port_file.unlink(missing_ok=True)
         deploy = ROOT / "deploy"
-        words = [
-            "--port",
-            "0",
-            "--port-file",
-            self._port_file,
-            "--samples",
-            deploy / "samples.jsonl",
-        ]
-        command = [PYTHON, deploy / "standin.py", *words]
+        command: list[str | Path] = [PYTHON, deploy / "standin.py", "--port", "0"]
+        command += ["--port-file", self._port_file, "--samples", deploy / "samples.jsonl"]
         return self._run("standin", command, env, lambda _: bool(self.standin_url))
 
     def _run(

