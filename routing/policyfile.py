@@ -1,0 +1,182 @@
+"""What operators say in `policy.toml`; without a file the defaults here hold.
+
+`deploy/policy.toml` shows and explains every key.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
+
+from routing import toml
+from routing.errors import Misconfigured
+from routing.jobs import NANO, Job, Tenant
+from routing.lanes import DEFAULT_POOL, EMBED, local_queue
+
+DEFAULT_MODEL = "anthropic.claude-haiku-5-5"
+
+_log = logging.getLogger(__name__)
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Dollars = Annotated[float, Field(ge=0)]
+Pool = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_-]{0,199}$")]
+Names = Annotated[tuple[ModelId, ...], Strict(strict=False)]  # TOML has arrays, not tuples
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Thresholds(_Table):
+    """By kind: an allowed job less likely than this to be answered well locally is not tried."""
+
+    classify: Probability = 0.5
+    extract: Probability = 0.5
+    summarize: Probability = 0.5
+    generate: Probability = 0.5
+
+
+class MinProbability(_Table):
+    """By kind: an answer that the local lane is less sure of than this is not good enough."""
+
+    classify: Probability = 0.4
+
+
+class Pools(_Table):
+    """By kind: the pool of local workers that answers it."""
+
+    classify: Pool = DEFAULT_POOL
+    extract: Pool = DEFAULT_POOL
+    summarize: Pool = DEFAULT_POOL
+    generate: Pool = DEFAULT_POOL
+
+
+class TenantPolicy(_Table):
+    """What holds for one tenant.
+
+    Attributes:
+        force_deny: no content of the tenant leaves the building, whatever its jobs say.
+        models: ids of the models on Bedrock that may answer, the preferred one first.
+        daily_budget_usd: dollars a day (UTC) on Bedrock; `inf` is no limit.
+        when_shut: what a job that belongs on Bedrock does while Bedrock is not to be had.
+    """
+
+    force_deny: bool = False
+    models: Names = (DEFAULT_MODEL,)
+    daily_budget_usd: Dollars = 10.0
+    when_shut: Literal["wait", "degrade"] = "wait"
+    thresholds: Thresholds = Thresholds()
+    min_probability: MinProbability = MinProbability()
+    pools: Pools = Pools()
+
+    @property
+    def daily_budget_nusd(self) -> int | None:
+        """The budget in billionths of a dollar; none is no limit."""
+        return _nusd(self.daily_budget_usd)
+
+    def queue(self, job: Job) -> str:
+        """The queue of the local lane for this job."""
+        if job.kind == "embed":
+            return EMBED
+        pool: str = getattr(self.pools, job.kind)
+        return local_queue(pool)
+
+
+class Fleet(_Table):
+    """What holds for all tenants together.
+
+    Attributes:
+        daily_budget_usd: as for a tenant, over all of them.
+        model_prefixes: only models whose id begins with one of these are ever called (such as
+            `eu.`, to keep inference in one geography); empty allows all.
+    """
+
+    daily_budget_usd: Dollars = 50.0
+    model_prefixes: Names = ()
+
+    @property
+    def daily_budget_nusd(self) -> int | None:
+        """The budget in billionths of a dollar; none is no limit."""
+        return _nusd(self.daily_budget_usd)
+
+
+class Policy(_Table):
+    """All of `policy.toml`. A tenant's table need only say what differs from `defaults`."""
+
+    defaults: TenantPolicy = TenantPolicy()
+    tenants: dict[Tenant, TenantPolicy] = Field(default_factory=dict)
+    fleet: Fleet = Fleet()
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> Self:
+        """The policy of a file, or the defaults.
+
+        Raises:
+            Misconfigured: Names the file, the line and the key.
+        """
+        return cls() if path is None else toml.read(path, cls)
+
+    def tenant(self, name: str) -> TenantPolicy:
+        """What holds for this tenant: its own table over the defaults."""
+        own = self.tenants.get(name)
+        return self.defaults if own is None else _over(self.defaults, own)
+
+    def models(self, tenant: str) -> tuple[str, ...]:
+        """The models on Bedrock that may answer this tenant, the preferred one first."""
+        prefixes = self.fleet.model_prefixes
+        named = self.tenant(tenant).models
+        return tuple(model for model in named if not prefixes or model.startswith(prefixes))
+
+
+class PolicyFile:
+    """A policy that follows its file. A broken new version changes nothing, and is logged once."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Read it; a file that is broken from the start raises `Misconfigured`."""
+        self._path = path
+        self._stamp = _stamp(path)
+        self._policy = Policy.load(path)
+
+    def current(self) -> Policy:
+        """The policy in force now; a look at the file's dates, cheap enough for every job."""
+        stamp = _stamp(self._path)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._reload()
+        return self._policy
+
+    def _reload(self) -> None:
+        try:
+            self._policy = Policy.load(self._path)
+        except Misconfigured as error:
+            _log.warning("the policy file is wrong, its last good version holds: %s", error)
+        else:
+            _log.info("policy read again from %s", self._path)
+
+
+T = TypeVar("T", bound=_Table)
+
+
+def _over(base: T, own: T) -> T:
+    """What a table says, over what another says where the first is silent."""
+    said: dict[str, Any] = {}
+    for name in own.model_fields_set:
+        below, value = getattr(base, name), getattr(own, name)
+        said[name] = _over(below, value) if isinstance(value, _Table) else value
+    return base.model_copy(update=said)
+
+
+def _nusd(dollars: float) -> int | None:
+    return None if dollars == float("inf") else int(dollars * NANO)
+
+
+def _stamp(path: Path | None) -> tuple[int, ...]:
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        return ()
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if found else ()
