@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -72,7 +73,15 @@ class Wakeups:
         for future in left:
             future.cancel()
         if self._thread is not None:
+            self._stir()
             self._thread.join(timeout=BLOCK_MS / 1000 + 1)
+
+    def _stir(self) -> None:
+        """Wake the thread, and leave nothing behind."""
+        client = self._ledger.redis
+        with contextlib.suppress(redis.RedisError):
+            client.xadd(self.stream, {"id": "", "state": "closed"})
+            client.pexpire(self.stream, BLOCK_MS)
 
     def _resolve(self, job_id: str, outcome: Outcome | ForebayError) -> None:
         with self._lock:
@@ -102,7 +111,7 @@ class Wakeups:
         client = self._ledger.redis
         reply: Any = client.xread({self.stream: last}, count=5_000, block=BLOCK_MS)
         entries = [entry for _, entries in _streams(reply) for entry in entries]
-        if not entries:
+        if not entries or self._closed.is_set():
             return last
         self.fulfil([fields[b"id"].decode() for _, fields in entries])
         last = entries[-1][0].decode()

@@ -22,7 +22,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import redis
+from redis.backoff import ExponentialWithJitterBackoff
 from redis.commands.core import Script
+from redis.retry import Retry
 
 from routing.content import seal, unseal
 from routing.errors import (

@@ -54,6 +54,7 @@ class Spillway:
     def _look(self) -> Gate:
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
             now_ms = int(time.time() * 1000)
-            pipe.exists(KEY).zcount(f"fb:serving:{BEDROCK}", now_ms, "+inf")
+            pipe.exists(KEY)
+            pipe.zcount(f"fb:serving:{BEDROCK}", now_ms, "+inf")
             broken, serving = pipe.execute()
         return "open" if serving and not broken else "shut"

@@ -141,7 +141,9 @@ def test_tenants_share_the_claims_however_much_one_of_them_submits(ledger):
 def test_the_position_is_the_number_of_claims_before_it(ledger, seed):
     tenants = ["acme", "beta", "carl"]
     jobs = [
-        job(tenants[(seed * 7 + i * i) % 3], priority="bulk" if i % 4 == seed % 4 else "interactive")
+        job(
+            tenants[(seed * 7 + i * i) % 3], priority="bulk" if i % 4 == seed % 4 else "interactive"
+        )
         for i in range(30)
     ]
     put(ledger, *jobs)
@@ -332,7 +334,9 @@ class Books(RuleBasedStateMachine):
 
     @rule(tenant=st.sampled_from(["a", "b"]), allow=st.booleans(), bulk=st.booleans())
     def create(self, tenant, allow, bulk):
-        one = job(tenant, egress="allow" if allow else "deny", priority="bulk" if bulk else "interactive")
+        one = job(
+            tenant, egress="allow" if allow else "deny", priority="bulk" if bulk else "interactive"
+        )
         self.ids += put(self.ledger, one)
 
     @rule(queue=st.sampled_from(["route", "local.default", "bedrock"]))
@@ -345,7 +349,10 @@ class Books(RuleBasedStateMachine):
             self.claims.append(claim)
 
     @precondition(lambda self: self.claims)
-    @rule(data=st.data(), verb=st.sampled_from(["settle", "route", "up", "escalate", "retry", "later"]))
+    @rule(
+        data=st.data(),
+        verb=st.sampled_from(["settle", "route", "up", "escalate", "retry", "later"]),
+    )
     def work(self, data, verb):
         claim = data.draw(st.sampled_from(self.claims))
         before = self.ledger.record(claim.id)
@@ -400,6 +407,8 @@ class Books(RuleBasedStateMachine):
 @pytest.mark.usefixtures("redis")
 def test_the_books_balance_whatever_happens(redis):
     Books.redis = redis
-    Books.TestCase.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+    Books.TestCase.settings = hypothesis_settings(
+        max_examples=60, stateful_step_count=40, deadline=None
+    )
     machine = Books.TestCase("runTest")
     machine.runTest()

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
-
-from celery.signals import worker_ready, worker_shutdown
 
 from routing.errors import ForebayError
-from routing.ledger import Ledger
+from routing.ledger import Claim, Ledger, Lost
 from workers.actor import Actor
+from workers.execute import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -22,24 +20,25 @@ QUEUE = "sweep"
 
 
 class Sweeper:
-    """Sweeps until stopped; a sweep that fails is tried again at the next one."""
+    """Sweeps until closed; a sweep that fails is tried again at the next one."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._stopped = threading.Event()
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="sweeper")
-
-    def start(self, **_: Any) -> None:
-        """Begin."""
         self._thread.start()
 
-    def stop(self, **_: Any) -> None:
+    def work(self, _: Claim, /) -> Outcome:
+        """Nothing is ever queued here; what somebody forged into it is dropped."""
+        raise Lost
+
+    def close(self) -> None:
         """End after the sweep under way."""
-        self._stopped.set()
+        self._closed.set()
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._ledger.settings.sweep_s):
+        while not self._closed.wait(self._ledger.settings.sweep_s):
             try:
                 swept = self._ledger.sweep()
             except ForebayError as error:
@@ -49,8 +48,4 @@ class Sweeper:
                 log.info("swept %s", swept._asdict())
 
 
-actor = Actor([QUEUE], pool="solo", concurrency=1)
-app = actor.app
-_sweeper = Sweeper(actor.ledger)
-worker_ready.connect(_sweeper.start, weak=False)
-worker_shutdown.connect(_sweeper.stop, weak=False)
+app = Actor([QUEUE], Sweeper, pool="solo", concurrency=1).app

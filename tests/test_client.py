@@ -1,0 +1,235 @@
+"""The client against a real ledger; the test itself plays the workers, through the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+
+from producers.client import AsyncClient, Client
+from routing.errors import (
+    BadAnswer,
+    Cancelled,
+    EgressDenied,
+    Expired,
+    InvalidJob,
+    Misconfigured,
+    TooLong,
+    Unavailable,
+    UnknownJob,
+)
+from routing.jobs import Answer, Classify, Job, Receipt, Summarize, Summary, new_id
+from routing.settings import Settings
+
+
+@pytest.fixture
+def settings(redis, redis_url):
+    return Settings(redis_url=redis_url)
+
+
+@pytest.fixture
+def client(settings):
+    with Client(tenant="acme", settings=settings) as client:
+        yield client
+
+
+def settle(ledger, claim) -> None:
+    """What a worker would: an answer made of the text, or a failure where the text says so."""
+    text = claim.job().request.text
+    base = {"id": claim.id, "kind": "summarize", "egress": claim.record.egress}
+    if text == "bad":
+        ledger.settle(claim, Receipt(**base, status="failed", error="bad_answer"))
+    else:
+        content = Summary(text=text.upper())
+        ledger.settle(claim, Answer(**base, status="done", lane="local", content=content))
+
+
+@contextmanager
+def working(ledger):
+    """A worker on a thread, as long as the block runs."""
+    stopped = threading.Event()
+
+    def run():
+        while not stopped.is_set():
+            claim = ledger.claim("route")
+            if claim is None:
+                time.sleep(0.005)
+            else:
+                settle(ledger, claim)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def ask(text="hello") -> Summarize:
+    return Summarize(text=text)
+
+
+def test_run_gives_the_answer(client):
+    with working(client._ledger):
+        answer = client.run(ask(), timeout=10, metadata={"order": "17"})
+    assert answer.content == Summary(text="HELLO")
+    assert answer.lane == "local"
+    assert answer.total_s > 0
+
+
+def test_an_answer_can_be_fetched_by_its_id_at_any_time_after(client):
+    job_id = client.submit(ask())
+    with pytest.raises(TimeoutError):
+        client.result(job_id, timeout=0.05)
+    settle(client._ledger, client._ledger.claim("route"))
+    assert client.result(job_id, timeout=5).content == Summary(text="HELLO")
+    assert client.result(job_id, timeout=5).content == Summary(text="HELLO")
+    assert client.status(job_id).state == "done"
+
+
+def test_a_failure_is_raised_as_the_error_it_stands_for(client):
+    failing, cancelled = client.submit(ask("bad")), client.submit(ask())
+    expired = client.submit(ask(), deadline=timedelta(seconds=0.05))
+    client.cancel(cancelled)
+    time.sleep(0.06)
+    with working(client._ledger):
+        for job_id, error in ((failing, BadAnswer), (cancelled, Cancelled), (expired, Expired)):
+            with pytest.raises(error):
+                client.result(job_id, timeout=5)
+
+
+def test_any_number_of_clients_wake_for_one_idempotent_job(client, settings):
+    with Client(tenant="acme", settings=settings) as other:
+        first = client.begin(ask(), idempotency_key="k")
+        second = other.begin(ask(), idempotency_key="k")
+        third = other.begin(ask(), idempotency_key="k")
+        settle(client._ledger, client._ledger.claim("route"))
+        ids = {future.result(5).id for future in (first, second, third)}
+    assert len(ids) == 1
+    assert client._ledger.claim("route") is None
+
+
+def test_an_idempotency_key_used_for_another_job_is_an_error(client):
+    client.submit(ask("one"), idempotency_key="k")
+    with pytest.raises(InvalidJob) as caught:
+        client.submit(ask("two"), idempotency_key="k")
+    assert caught.value.field == "idempotency_key"
+
+
+def test_map_gives_answers_in_order_and_errors_in_their_place(client):
+    texts = [f"t{i}" if i % 7 else "bad" for i in range(3000)]
+    with working(client._ledger):
+        answers = list(client.map((ask(text) for text in texts), timeout=30))
+    said = [a.content.text if isinstance(a, Answer) else a.code for a in answers]
+    assert said == [text.upper() if text != "bad" else "bad_answer" for text in texts]
+
+
+def test_map_takes_no_more_requests_than_it_has_room_for(client):
+    taken = []
+
+    def requests():
+        for i in range(100_000):
+            taken.append(i)
+            yield ask(str(i))
+
+    answers = client.map(requests(), timeout=10)
+    with working(client._ledger):
+        next(answers)
+    assert len(taken) <= 2_000
+
+
+def test_a_tenant_cannot_see_cancel_or_forget_another_tenants_job(client, settings):
+    job_id = client.submit(ask())
+    with Client(tenant="globex", settings=settings) as other:
+        for method in (other.result, other.status, other.cancel, other.forget):
+            with pytest.raises(UnknownJob):
+                method(job_id)
+        with pytest.raises(UnknownJob):
+            other.submit(Job(tenant="acme", request=ask()))
+    assert client.status(job_id).state == "waiting"
+
+
+def test_unknown_and_forgotten_jobs_are_told_apart_from_waiting_ones(client):
+    job_id = client.submit(ask())
+    assert client.forget(job_id)
+    assert not client.forget(job_id)
+    for unknown in (job_id, new_id("acme")):
+        with pytest.raises(UnknownJob):
+            client.result(unknown, timeout=1)
+        with pytest.raises(UnknownJob):
+            client.cancel(unknown)
+
+
+def test_a_pool_that_nobody_serves_is_reported(client):
+    job_id = client.submit(ask())
+    assert not client.status(job_id).served
+    client._ledger.serve("worker-1", ["route"], for_s=10)
+    assert client.status(job_id).served
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "field"),
+    [
+        (lambda c: c.submit(ask(), lane="bedrock"), EgressDenied, "egress"),
+        (lambda c: c.submit(ask(), egress="maybe"), InvalidJob, "egress"),
+        (lambda c: c.submit(ask(), max_cost_usd=-1), InvalidJob, "max_cost_usd"),
+        (lambda c: c.submit(ask(), metadata={"k": "v" * 2000}), TooLong, "metadata.k"),
+        (lambda c: c.submit(ask(), nonsense=1), InvalidJob, "nonsense"),
+        (lambda c: c.submit(ask("x" * 600_000)), TooLong, "text"),
+        (lambda c: c.submit(Classify(text="x", labels=["a", "a"])), InvalidJob, "labels"),
+    ],
+)
+def test_a_wrong_job_is_refused_by_name_and_nothing_is_stored(client, redis, make, error, field):
+    keys = set(redis.keys())
+    with pytest.raises(error) as caught:
+        make(client)
+    assert caught.value.field == field
+    assert set(redis.keys()) == keys
+
+
+def test_a_dead_redis_is_one_clear_error():
+    with (
+        Client(settings=Settings(redis_url="redis://127.0.0.1:1/0")) as client,
+        pytest.raises(Unavailable),
+    ):
+        client.submit(ask())
+    with pytest.raises(Misconfigured):
+        Client(settings=Settings(redis_url="http://nowhere"))
+
+
+def test_waiters_wake_after_their_connection_was_cut(client, redis):
+    future = client.begin(ask())
+    time.sleep(0.1)
+    redis.client_kill_filter(skipme=True, _type="normal")
+    redis.delete(client._wakeups.stream)
+    settle(client._ledger, client._ledger.claim("route"))
+    assert future.result(10).content == Summary(text="HELLO")
+
+
+def test_the_async_client_does_the_same(settings):
+    async def main():
+        async with AsyncClient(tenant="acme", settings=settings) as client:
+            with working(client._client._ledger):
+                one = await client.run(ask(), timeout=10)
+                job_id = await client.submit(ask("two"))
+                two, three = await asyncio.gather(
+                    client.result(job_id, timeout=10), client.run(ask("three"), timeout=10)
+                )
+                many = [answer async for answer in client.map([ask("a"), ask("bad")], timeout=10)]
+            waiting = await client.submit(ask())
+            assert (await client.status(waiting)).state == "waiting"
+            with pytest.raises(TimeoutError):
+                await client.result(waiting, timeout=0.05)
+            assert await client.cancel(waiting)
+            assert await client.forget(waiting)
+        return [one.content.text, two.content.text, three.content.text], many
+
+    texts, many = asyncio.run(main())
+    assert texts == ["HELLO", "TWO", "THREE"]
+    assert many[0].content.text == "A"
+    assert isinstance(many[1], BadAnswer)

@@ -1,0 +1,167 @@
+"""The local lane: `celery -A workers.local worker`, one process a GPU (or a CPU engine).
+
+Many tasks, on threads, share one continuously batched engine: as many threads as it has slots, and
+as many again that look ahead, so that no slot waits for bookkeeping.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from routing import policy
+from routing.cache import Cache, secret
+from routing.errors import BadAnswer, Expired
+from routing.jobs import Answer, Check, Content, Embed, Embedding, Job
+from routing.lanes import EMBED, local_queue
+from routing.ledger import Claim, Ledger, Lost
+from routing.policy import Judgement, PolicyFile
+from routing.reasons import DEGRADING
+from workers import prompts, similarity, verify
+from workers.actor import Actor, settings_of
+from workers.engines.engine import Completion, Engine
+from workers.engines.host import open_engine
+from workers.execute import Answered, Escalated, Failed, Outcome
+from workers.leases import Leases
+from workers.outlook import Outlook
+from workers.settings import EngineSettings
+from workers.verify import Finish
+
+#: An answer that fails one of these is no answer of its kind; it is not even given as degraded.
+INDISPENSABLE = frozenset({"schema", "label", "kind"})
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What the engine made of a job; no content where it cannot be read as an answer."""
+
+    model: str
+    revision: str
+    tokens_in: int
+    tokens_out: int
+    content: Content | None
+    finish: Finish = "stop"
+
+
+class Local:
+    """Works jobs on an engine: recall, make, check, judge."""
+
+    def __init__(self, ledger: Ledger, engine: Engine) -> None:
+        self._engine = engine
+        self._info = engine.info()
+        self._leases = Leases(ledger)
+        self._policy = PolicyFile(ledger.settings.policy_file)
+        self._outlook = Outlook(ledger.redis)
+        settings = ledger.settings
+        self._cache = Cache(ledger.redis, secret(ledger.redis, settings), settings.cache_s)
+
+    def work(self, claim: Claim, /) -> Outcome:
+        """Answer one job, or say that it must go up the ladder."""
+        job = claim.job()
+        prompt_id = f"{claim.id}/{claim.token}"
+        with self._leases.holding(claim, lambda: self._engine.cancel(prompt_id)):
+            return self._recall(claim, job) or self._judge(claim, job, self._make(job, prompt_id))
+
+    def close(self) -> None:
+        """Stop the engine."""
+        self._engine.close()
+
+    def _recall(self, claim: Claim, job: Job) -> Outcome | None:
+        """An exact earlier answer, where the job wants one."""
+        if not job.cache:
+            return None
+        found = self._cache.get(job, claim.record.egress, *self._maker(job))
+        return Answered(found) if found else None
+
+    def _maker(self, job: Job) -> tuple[str, str]:
+        """Model and revision that answer this kind here."""
+        info = self._info
+        if info.embed_model and (job.kind == "embed" or self._by_similarity(job)):
+            return info.embed_model, info.embed_revision or ""
+        return info.model, info.revision
+
+    def _by_similarity(self, job: Job) -> bool:
+        return job.kind == "classify" and self._info.classify == "similarity"
+
+    def _make(self, job: Job, prompt_id: str) -> Made:
+        model, revision = self._maker(job)
+        if isinstance(job.request, Embed):
+            vectors = self._engine.embed(list(job.request.texts))
+            return Made(model, revision, vectors.tokens_in, 0, Embedding(vectors=vectors.vectors))
+        if self._by_similarity(job):
+            content, tokens_in = similarity.classify(job, self._engine.embed)
+            return Made(model, revision, tokens_in, 0, content)
+        prompt = prompts.local(job, self._info, prompt_id=prompt_id)
+        completion = self._engine.submit(prompt).result()
+        used = completion.tokens_in, completion.tokens_out
+        return Made(model, revision, *used, *_read(job, completion))
+
+    def _judge(self, claim: Claim, job: Job, made: Made) -> Outcome:
+        """Keep the answer, or what the policy makes of one that will not do."""
+        checks = verify.check(job, made.content, finish=made.finish) if made.content else ()
+        unusable = any(check.name in INDISPENSABLE for check in checks if not check.passed)
+        content = None if unusable else made.content
+        rules = self._policy.current()
+        state = self._outlook.state(job, rules)
+        judgement = policy.should_escalate(job, content, checks, rules, state)
+        if content is None:
+            return _without_answer(judgement)
+        answer = _answer(claim, made, content, checks, judgement)
+        match judgement.step:
+            case "escalate":
+                return Escalated(",".join(judgement.reasons), answer)
+            case "keep" if job.cache:
+                self._cache.put(job, claim.record.egress, answer)
+        return Answered(answer)
+
+
+def _read(job: Job, completion: Completion) -> tuple[Content | None, Finish]:
+    """The content of a completion, none where it cannot be read, and how it ended."""
+    if completion.finish == "cancelled":
+        raise Lost
+    if completion.finish == "deadline":
+        raise Expired("the deadline passed while it was worked")
+    scores, finish = completion.option_logprobs, completion.finish
+    try:
+        return prompts.read(job, completion.text, option_logprobs=scores, finish=finish), finish
+    except BadAnswer:
+        return None, finish
+
+
+def _without_answer(judgement: Judgement) -> Outcome:
+    if judgement.step == "escalate":
+        return Escalated(",".join(judgement.reasons), None)
+    return Failed(BadAnswer("the local lane has no answer that will do"), judgement.reasons)
+
+
+def _answer(
+    claim: Claim, made: Made, content: Content, checks: tuple[Check, ...], judgement: Judgement
+) -> Answer:
+    record = claim.record
+    second_best = bool(DEGRADING.intersection(record.reasons))
+    return Answer(
+        id=claim.id,
+        kind=record.kind,
+        egress=record.egress,
+        status="done",
+        lane="local",
+        reasons=(*record.reasons, *judgement.reasons),
+        degraded=second_best or judgement.step != "keep",
+        model=made.model,
+        revision=made.revision,
+        tokens_in=made.tokens_in,
+        tokens_out=made.tokens_out,
+        verdict=record.verdict,
+        checks=checks,
+        attempts=record.attempts,
+        content=content,
+    )
+
+
+def _start(ledger: Ledger) -> Local:
+    return Local(ledger, open_engine(_settings))
+
+
+_settings = settings_of(EngineSettings)
+app = Actor(
+    [local_queue(_settings.pool), EMBED], _start, pool="threads", concurrency=2 * _settings.slots
+).app
