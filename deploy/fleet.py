@@ -39,6 +39,7 @@ STANDIN_ENV = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
+    "FOREBAY_BEDROCK_REGION": "us-east-1",
     "NO_PROXY": "127.0.0.1",
     "no_proxy": "127.0.0.1",
 }

@@ -1,0 +1,51 @@
+"""The example of all settings is complete, and what it calls a default is one."""
+
+import re
+
+import pytest
+from pydantic_settings import BaseSettings
+
+import routing.settings
+import workers.settings
+from fleet import ROOT
+
+LINES = (ROOT / "deploy" / "env.example").read_text().splitlines()
+EXAMPLE = dict(
+    line.removeprefix("#").split("=", 1) for line in LINES if "FOREBAY_" in line and "=" in line
+)
+CLASSES = [
+    value
+    for module in (routing.settings, workers.settings)
+    for value in vars(module).values()
+    if isinstance(value, type) and issubclass(value, BaseSettings) and value is not BaseSettings
+]
+FIELDS = [(cls, name) for cls in CLASSES for name in cls.model_fields]
+
+
+def read_in_source():
+    """Every variable that some file of the three packages or of deploy/ spells out."""
+    folders = ("routing", "workers", "producers", "deploy")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return {
+        name for path in files for name in re.findall(r"FOREBAY_[A-Z_]*[A-Z]", path.read_text())
+    }
+
+
+def test_every_setting_is_in_the_example_and_nothing_else_is():
+    fields = {f"FOREBAY_{name.upper()}" for _, name in FIELDS}
+    assert set(EXAMPLE) == fields | read_in_source()
+
+
+@pytest.mark.parametrize(("cls", "name"), FIELDS, ids=[name for _, name in FIELDS])
+def test_the_value_in_the_example_is_the_default(cls, name, monkeypatch):
+    value = EXAMPLE[f"FOREBAY_{name.upper()}"]
+    default = getattr(cls(), name)
+    if not value:
+        assert default is None
+        return
+    monkeypatch.setenv(f"FOREBAY_{name.upper()}", value)
+    assert getattr(cls(), name) == default
+
+
+def test_every_line_is_a_comment_so_the_example_changes_nothing():
+    assert all(line.startswith("#") for line in LINES if line)
