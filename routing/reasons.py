@@ -39,13 +39,20 @@ class Reason(StrEnum):
     CHECK_FAILED = "check_failed", "the local answer did not pass the check that is named"
     LOW_PROBABILITY = "low_probability", "the local lane is not sure enough of its label"
     NO_ANSWER = "no_answer", "the local lane gave nothing that can be read as an answer"
+    BEDROCK_FAILED = "bedrock_failed", "Bedrock's model gave no answer that will do"
     CACHED = "cached", "an exact earlier answer was given again"
 
 
 #: A local answer given for one of these is degraded even when it passes its checks: the policy
 #: wanted the other lane. A job that may not leave is not degraded by that alone.
 DEGRADING = frozenset(
-    {Reason.NO_MODEL_ALLOWED, Reason.JOB_COST_CAP, Reason.BUDGET_SPENT, Reason.SPILLWAY_SHUT}
+    {
+        Reason.NO_MODEL_ALLOWED,
+        Reason.JOB_COST_CAP,
+        Reason.BUDGET_SPENT,
+        Reason.SPILLWAY_SHUT,
+        Reason.BEDROCK_FAILED,
+    }
 )
 
 

@@ -24,10 +24,7 @@ from workers.execute import Answered, Escalated, Failed, Outcome
 from workers.leases import Leases
 from workers.outlook import Outlook
 from workers.settings import EngineSettings
-from workers.verify import Finish
-
-#: An answer that fails one of these is no answer of its kind; it is not even given as degraded.
-INDISPENSABLE = frozenset({"schema", "label", "kind"})
+from workers.verify import INDISPENSABLE, Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +97,7 @@ class Local:
         checks = verify.check(job, made.content, finish=made.finish) if made.content else ()
         unusable = any(check.name in INDISPENSABLE for check in checks if not check.passed)
         content = None if unusable else made.content
-        rules = self._policy.current()
-        state = self._outlook.state(job, rules)
-        judgement = policy.should_escalate(job, content, checks, rules, state)
+        judgement = self._judgement(claim, job, content, checks)
         if content is None:
             return _without_answer(judgement)
         answer = _answer(claim, made, content, checks, judgement)
@@ -112,6 +107,22 @@ class Local:
             case "keep" if job.cache:
                 self._cache.put(job, claim.record.egress, answer)
         return Answered(answer)
+
+    def _judgement(
+        self, claim: Claim, job: Job, content: Content | None, checks: tuple[Check, ...]
+    ) -> Judgement:
+        rules = self._policy.current()
+        state = self._outlook.state(job, rules)
+        judgement = policy.should_escalate(job, content, checks, rules, state)
+        if judgement.step == "escalate" and _second_best(claim):
+            # It has been at Bedrock's door already; going round in circles helps nobody.
+            return judgement.model_copy(update={"step": "degrade" if content else "fail"})
+        return judgement
+
+
+def _second_best(claim: Claim) -> bool:
+    """The policy wanted the other lane for this job, and could not have it."""
+    return bool(DEGRADING.intersection(claim.record.reasons))
 
 
 def _read(job: Job, completion: Completion) -> tuple[Content | None, Finish]:
@@ -137,7 +148,6 @@ def _answer(
     claim: Claim, made: Made, content: Content, checks: tuple[Check, ...], judgement: Judgement
 ) -> Answer:
     record = claim.record
-    second_best = bool(DEGRADING.intersection(record.reasons))
     return Answer(
         id=claim.id,
         kind=record.kind,
@@ -145,7 +155,7 @@ def _answer(
         status="done",
         lane="local",
         reasons=(*record.reasons, *judgement.reasons),
-        degraded=second_best or judgement.step != "keep",
+        degraded=_second_best(claim) or judgement.step != "keep",
         model=made.model,
         revision=made.revision,
         tokens_in=made.tokens_in,

@@ -35,6 +35,9 @@ from workers.loops import loops
 Finish = Literal["stop", "length"]
 AnyContent = Classification | Extraction | Summary | Generation | Embedding
 
+#: An answer that fails one of these is no answer of its kind; it is not even given as degraded.
+INDISPENSABLE = frozenset({"schema", "label", "kind"})
+
 WORDS_OVER = 0.1  # a summary may be this share longer than asked, and always two words
 SHARED = 0.33  # of a summary's longer words occur in its text, by stem; of a foreign text, under 0.3
 UNIT = 1e-3  # a vector's length may differ from 1 by so much
