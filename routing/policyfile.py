@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -171,7 +172,8 @@ def _over(base: T, own: T) -> T:
 
 
 def _nusd(dollars: float) -> int | None:
-    return None if dollars == float("inf") else int(dollars * NANO)
+    nano = dollars * NANO
+    return None if math.isinf(nano) else int(nano)
 
 
 def _stamp(path: Path | None) -> tuple[int, ...]:

@@ -130,7 +130,7 @@ HARDER = [
     (classify({"name": "a", "description": "first"}, "b"), classify("a", "b")),
     (classify({"name": "a", "examples": ["one"]}, "b"), classify("a", "b")),
     (extract(3), extract(12)),
-    (extract(4, 1), extract(4, 3)),
+    (extract(6, 1), extract(4, 3)),  # six fields each
     (summarize(max_words=60), summarize(max_words=500)),
     (summarize("a word " * 500), summarize("a word " * 5_000)),
     (chat("hello", max_tokens=512), chat("hello", max_tokens=4_096)),

@@ -56,6 +56,12 @@ def test_a_tenants_table_lies_over_the_defaults_key_by_key(tmp_path):
     assert rules.tenant("other").force_deny
 
 
+@pytest.mark.parametrize(("usd", "nusd"), [(0, 0), (0.5, 500_000_000), (1e308, None)])
+def test_budgets_are_counted_in_billionths(usd, nusd):
+    assert TenantPolicy(daily_budget_usd=usd).daily_budget_nusd == nusd
+    assert Fleet(daily_budget_usd=usd).daily_budget_nusd == nusd
+
+
 MISTAKES = [
     ("[defaults]\nforce_deny = 'yes'\n", 2, "defaults.force_deny"),
     ("[defaults]\n\n# no such key\nmodle = []\n", 4, "defaults.modle"),
