@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import redis
 
@@ -75,7 +75,7 @@ def without_password(url: str) -> str:
         return "(no URL)"
     user = secret.partition(":")[0]
     host = f"{user}:***@{place}" if ":" in secret else f"{user}{at}{place}"
-    return urlunsplit((parts.scheme, host, parts.path, "", "")) if parts.scheme else "(no URL)"
+    return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else "(no URL)"
 
 
 def server(info: Info, where: str) -> Finding:
@@ -163,7 +163,7 @@ def queues(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
 
 def policy() -> Iterator[Finding]:
     """The policy file, where there is one."""
-    from routing.policy import Policy  # noqa: PLC0415 - so that a broken one stops no other check
+    from routing.policyfile import Policy  # noqa: PLC0415 - so that a broken one stops no other check
 
     path = read_settings().policy_file
     if path is None:
@@ -198,10 +198,11 @@ def _skew(client: redis.Redis) -> float:
 
 
 def _served(client: redis.Redis) -> dict[str, list[str]]:
-    seconds, _ = client.time()
+    seconds, micros = client.time()
+    now_ms = seconds * 1000 + micros // 1000
     served: dict[str, list[str]] = {}
     for key in client.scan_iter(match="fb:serving:*", count=1_000):
-        alive: Any = client.zrangebyscore(key, seconds * 1000, "+inf")
+        alive: Any = client.zrangebyscore(key, now_ms, "+inf")
         if alive:
             served[key.decode().removeprefix("fb:serving:")] = [one.decode() for one in alive]
     return served

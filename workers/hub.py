@@ -168,7 +168,8 @@ def _open(url: str, start: int) -> Reply:
         headers["Range"] = f"bytes={start}-"
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - `Pinned.url` checks it
     try:
-        return cast("Reply", urllib.request.urlopen(request, timeout=TIMEOUT_S))  # noqa: S310
+        # An opener of its own: the shared one keeps the proxies of its first call for ever.
+        return cast("Reply", urllib.request.build_opener().open(request, timeout=TIMEOUT_S))
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
