@@ -8,7 +8,7 @@ import pytest
 import redis as redis_py
 from hypothesis import settings
 
-from fleet import Fleet
+from fleet import ROOT, Fleet
 
 # Tests depend on nothing that the caller's shell has set, and have no real keys to spend.
 for name in list(os.environ):
@@ -48,3 +48,12 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A fleet of this test's own, with nothing started; what the test starts is stopped."""
     with Fleet(tmp_path / "fleet") as fleet:
         yield fleet
+
+
+@pytest.fixture
+def standin():
+    """The stand-in for Bedrock, in this process, with the reference answers of the demo's texts."""
+    from standin import StandIn  # noqa: PLC0415 - few tests need it
+
+    with StandIn(ROOT / "deploy" / "samples.jsonl") as running:
+        yield running

@@ -1,17 +1,21 @@
 """The fleet on one machine: it starts, says when it is ready, and leaves nobody behind."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
+from pathlib import Path
 
 import psutil
 import pytest
 import redis as redis_py
 
-from fleet import ROOT, free_port
+from fleet import ROOT, Fleet, free_port
 from proc import PartFailed, Proc, stop
 
 SUPERVISOR = """
@@ -169,3 +173,73 @@ def test_a_wanted_port_is_taken_if_it_is_free(redis_url):
     assert free_port(taken) != taken
     wanted = free_port()
     assert free_port(wanted) == wanted
+
+
+# --- the parts that are Python ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """A fleet of the parts that need no model, started by somebody who has real credentials."""
+    mine = {"AWS_SECRET_ACCESS_KEY": "real", "AWS_PROFILE": "real", "FLOWER_ADDRESS": "0.0.0.0"}
+    with pytest.MonkeyPatch.context() as patch, Fleet(tmp_path_factory.mktemp("fleet")) as fleet:
+        for name, value in mine.items():
+            patch.setenv(name, value)
+        fleet.start_redis()
+        parts = ("standin", "router", "sweeper", "sweeper", "flower", "bedrock")
+        procs = {proc.name: proc for proc in map(fleet.start, parts)}
+        fleet.wait_ready()
+        yield fleet, procs
+
+
+def environment(proc):
+    pairs = Path(f"/proc/{proc.pid}/environ").read_text().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if pair)
+
+
+def get(url, **options):
+    with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=5) as response:
+        return response.read()
+
+
+def test_each_part_has_a_name_and_a_log_of_its_own(running):
+    fleet, procs = running
+    assert set(procs) == {"standin", "router1", "sweeper1", "sweeper2", "flower", "bedrock1"}
+    assert {proc.log for proc in procs.values()} == {fleet.logs / f"{name}.log" for name in procs}
+
+
+def test_nobodys_real_credentials_are_within_reach_of_the_stand_in(running):
+    fleet, procs = running
+    assert all("real" not in environment(proc).values() for proc in procs.values())
+    assert environment(procs["bedrock1"])["FOREBAY_BEDROCK_ENDPOINT"] == fleet.standin_url
+
+
+def test_credentials_reach_the_bedrock_worker_alone_where_there_is_no_stand_in(fleet, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "real")
+    fleet.start_redis()
+    names = {part: environment(fleet.start(part)) for part in ("router", "bedrock")}
+    assert names["bedrock"]["AWS_SECRET_ACCESS_KEY"] == "real"
+    assert "AWS_SECRET_ACCESS_KEY" not in names["router"]
+
+
+def test_every_part_listens_to_this_machine_only(running):
+    fleet, _ = running
+    sockets = [c for p in fleet.procs for c in psutil.Process(p.pid).net_connections("inet")]
+    listening = [c.laddr.ip for c in sockets if c.status == psutil.CONN_LISTEN]
+    assert listening == ["127.0.0.1"] * 3  # Redis, the stand-in, Flower
+
+
+def test_flower_shows_the_workers_and_stops_none(running):
+    fleet, _ = running
+    workers = json.loads(get(f"{fleet.flower_url}/api/workers?refresh=1"))
+    shown = {name.partition("@")[0] for name in workers}
+    assert shown == {"router1", "sweeper1", "sweeper2", "bedrock1"}
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        get(f"{fleet.flower_url}/api/worker/shutdown/{next(iter(workers))}", data=b"")
+
+
+def test_a_worker_that_cannot_start_is_named(fleet):
+    fleet.start_redis()
+    fleet.start("router", FOREBAY_LEASE_S="never")
+    with pytest.raises(PartFailed, match=r"(?s)router1 ended with 2\n.*FOREBAY_LEASE_S"):
+        fleet.wait_ready()
