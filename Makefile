@@ -41,8 +41,9 @@ check: $(INSTALLED) ## Check form, types, the borders between packages, and the 
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
-	@.venv/bin/lint-imports
-	@$(PIP) --dry-run --no-index --no-build-isolation --editable '.[dev]'
+	@$(PY) .venv/bin/lint-imports
+	@$(PIP) --dry-run --no-index --no-build-isolation --editable '.[dev]' \
+		|| { echo "The lock files are behind pyproject.toml: make lock" >&2; exit 1; }
 
 .PHONY: lock
 lock: ## Choose all versions anew and write them, with hashes, into the lock files
