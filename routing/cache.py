@@ -77,6 +77,7 @@ class Cache:
             return False
         try:
             self._redis.set(key, sealed, px=self._ttl_ms)
+            self._redis.set(f"fb:cached:{job.id}", key, px=self._ttl_ms)  # for `Ledger.forget`
         except redis.RedisError as error:  # out of memory, most likely: the answer still counts
             _log.warning("the answer cache cannot be written (%s)", type(error).__name__)
             return False
@@ -94,6 +95,8 @@ class Cache:
         except ValidationError as error:
             raise explain(error) from None
         with reaching_redis():
+            for pointer in self._redis.scan_iter(f"fb:cached:{tenant}.*", count=1_000):
+                self._redis.unlink(pointer)
             keys = self._redis.scan_iter(f"fb:cache:{tenant}:*", count=1_000)
             return sum(self._redis.unlink(key) for key in keys)
 

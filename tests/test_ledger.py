@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from routing.cache import Cache
 from routing.errors import EgressDenied, InvalidJob, Unavailable, UnknownJob
 from routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdict, new_id
 from routing.ledger import Claim, Ledger, Lost
@@ -299,6 +300,20 @@ def test_forget_leaves_nothing_of_a_job_in_any_state(ledger, redis):
     assert all(ledger.forget(one) for one in ids)
     assert not [key for key in redis.keys() if b"acme" in key]
     assert not ledger.forget(ids[0])
+
+
+def test_forget_takes_back_what_the_job_lent_to_the_cache(ledger, redis):
+    one = job(cache=True)
+    put(ledger, one)
+    claim = ledger.claim("route")
+    made = answer(claim).model_copy(update={"model": "m", "revision": "r"})
+    cache = Cache(redis, b"0123456789abcdef", 60)
+    assert cache.put(one, "deny", made)
+    ledger.settle(claim, made)
+    assert cache.get(one, "deny", "m", "r")
+    ledger.forget(one.id)
+    assert cache.get(one, "deny", "m", "r") is None
+    assert not [key for key in redis.keys() if b"acme" in key]
 
 
 def test_a_content_that_was_tampered_with_is_refused(ledger, redis):

@@ -8,6 +8,7 @@
 --        fb:clock         hash    <queue>:<class> -> virtual time of the last claim
 --        fb:depth         hash    <queue> -> jobs waiting      fb:picks  hash  <queue> -> claims made
 --        fb:leases, fb:later, fb:deadlines    zset   id -> ms at which it ends / is due / expires
+--        fb:cached:<id>   string  where in the cache the job's answer is kept for others
 --        fb:watchers:<id> set     wake-up streams of those who wait for its end
 --        <queue>          list    the doorbells: Celery messages
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour

@@ -1,0 +1,81 @@
+"""The actors as Celery workers: how they start, what they find, how they end."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from proc import PartFailed
+from producers.client import Client
+from routing.jobs import Generate, Message, Summarize
+from routing.settings import Settings
+
+
+@pytest.fixture
+def client(fleet):
+    fleet.start_redis()
+    with Client(settings=Settings(redis_url=fleet.url)) as client:
+        yield client
+
+
+def until(condition, within_s: float):
+    end = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.01)
+    return value
+
+
+def test_jobs_submitted_while_all_workers_are_down_are_found_within_a_second(fleet, client):
+    ids = [client.submit(Summarize(text=f"text {i}")) for i in range(20)]
+    assert not client.status(ids[0]).served
+    fleet.start("router")
+    fleet.wait_ready()
+    until(lambda: all(client.status(one).hop == "local" for one in ids), within_s=1.0)
+
+
+def test_a_lost_doorbell_is_rung_again_by_the_sweeper(fleet, client):
+    job_id = client.submit(Summarize(text="a text"))
+    client._ledger.redis.delete("route")
+    fleet.start("router")
+    fleet.start("sweeper")
+    fleet.wait_ready()
+    until(lambda: client.status(job_id).hop == "local", within_s=5.0)
+
+
+def test_a_worker_says_that_it_is_there_and_says_goodbye(fleet, client):
+    job_id = client.submit(Summarize(text="a text"))
+    worker = fleet.start("local", FOREBAY_ENGINE="echo")
+    router = fleet.start("router")
+    fleet.wait_ready()
+    assert until(lambda: client.result(job_id, timeout=10), within_s=10).lane == "local"
+    waiting = client.submit(Generate(messages=[Message(role="user", content="[[echo: hang]]")]))
+    until(lambda: client.status(waiting).hop == "local", within_s=5)
+    assert client.status(waiting).served
+    client.cancel(waiting)
+    fleet.kill(worker, signal.SIGTERM)
+    fleet.kill(router, signal.SIGTERM)
+    assert not client.status(client.submit(Summarize(text="another"))).served
+
+
+@pytest.mark.parametrize(
+    ("part", "env", "words"),
+    [
+        ("router", {"FOREBAY_LEASE_S": "soon"}, ("misconfigured", "FOREBAY_LEASE_S")),
+        ("router", {"FOREBAY_REDIS_URL": "http://x"}, ("misconfigured", "FOREBAY_REDIS_URL")),
+        ("router", {"FOREBAY_POLICY_FILE": "/nowhere.toml"}, ("misconfigured", "/nowhere.toml")),
+        ("local", {"FOREBAY_MODEL_FILE": "/nowhere.gguf"}, ("misconfigured", "nowhere.gguf")),
+        ("local", {"FOREBAY_ENGINE": "abacus"}, ("misconfigured", "FOREBAY_ENGINE")),
+        ("local", {"FOREBAY_CACHE_KEY": "short"}, ("misconfigured", "FOREBAY_CACHE_KEY")),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why_on_one_line(fleet, client, part, env, words):
+    proc = fleet.start(part, **env)
+    with pytest.raises(PartFailed) as caught:
+        fleet.wait_ready(30)
+    said = proc.log.read_text()
+    assert "Traceback" not in said
+    assert all(word in said for word in words), said
+    assert "ended with 2" in str(caught.value)
