@@ -187,6 +187,11 @@ def test_every_key_has_an_end_and_the_open_ones_end_with_their_books(spend, redi
     assert {redis.expiretime(key) for key in with_the_books} == {(day + KEEP_DAYS) * 86_400}
 
 
+def test_books_that_begin_with_an_unknown_call_have_an_end_too(spend, redis):
+    spend.settle("lost", 1)
+    assert all(redis.ttl(key) > 0 for key in redis.scan_iter("*"))
+
+
 def test_a_call_of_no_cost_is_booked_like_any_other(spend):
     reserve(spend, "a", 0, fleet=0)
     assert spend.settle("a", 0) == "closed"
@@ -295,7 +300,7 @@ def test_sixty_four_threads_of_four_processes_never_overrun_a_budget(spend, redi
     while any(racer.poll() is None for racer in racers):
         most = max(most, sum(spend.spent()))
     assert [racer.returncode for racer in racers] == [0, 0, 0, 0]
-    assert budget - 9 < most <= budget  # they did fight for the last of it
+    assert 0.9 * budget < most <= budget  # they did fight for the last of it
     assert all(sum(spend.spent(f"t{n}")) <= budget // 2 for n in range(3))
     assert spend.spent()[1] == sum(one.reserved_nusd for one in spend.open(limit=10_000))
 

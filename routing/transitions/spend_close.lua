@@ -18,7 +18,6 @@ local day = tonumber(known[4]) or math.floor(now_ms() / 86400000)
 local job = 'fb:spend:job:' .. (known[2] or '')
 local books, open = 'fb:spend:day:' .. day, 'fb:spend:open:' .. day
 local running = redis.call('GET', job)
-redis.call('HLEN', books)
 redis.call('ZSCORE', open, call_id)
 
 for _, owner in ipairs({tenant, '*'}) do
