@@ -328,7 +328,7 @@ def test_submit_waits_and_prints_the_answer(ledger):
 
 def test_a_terminal_sees_a_live_line_and_that_nobody_serves_the_queue(ledger):
     ours, theirs = pty.openpty()
-    command = argv("submit", "summarize", "--text", "t", "--timeout", "2", "--json")
+    command = argv("submit", "summarize", "--text", "t", "--timeout", "30", "--json")
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=theirs, text=True, cwd=ROOT,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "200"},
