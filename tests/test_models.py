@@ -1,5 +1,6 @@
 """`forebay models`, against a hub of our own: real HTTP with ranges, redirects, cuts, refusals."""
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -74,7 +75,8 @@ class Shelf(BaseHTTPRequestHandler):
         if start:
             self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
         self.end_headers()
-        self.wfile.write(body[: hub_.cut_after])
+        with contextlib.suppress(ConnectionError):  # who has no room for it goes away
+            self.wfile.write(body[: hub_.cut_after])
         if hub_.cut_after < len(body):
             self.close_connection = True
         return None
