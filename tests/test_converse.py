@@ -6,6 +6,7 @@ import logging
 import socket
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import botocore.session
 import pytest
@@ -51,17 +52,29 @@ def _keys(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
 
 
-@pytest.fixture
-def stand_in(tmp_path):
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
     sample = {"request": {"kind": "summarize", "text": f"Read {CANARY}."}, "reference": "It is so."}
-    samples = tmp_path / "samples.jsonl"
+    samples = tmp_path_factory.mktemp("stand-in") / "samples.jsonl"
     samples.write_text(json.dumps(sample))
     with StandIn(samples) as stand_in:
         yield stand_in
 
 
+@pytest.fixture
+def stand_in(running):
+    running.calls.clear()
+    running.faults.plan()
+    return running
+
+
+@cache  # boto3 takes 0.2 s to make a client
+def caller_of(url, **settings):
+    return Converse(BedrockSettings(bedrock_endpoint=url, **settings))
+
+
 def converse(stand_in, **settings):
-    return Converse(BedrockSettings(bedrock_endpoint=stand_in.url, **settings))
+    return caller_of(stand_in.url, **settings)
 
 
 def prompt(*texts, **fields):
@@ -284,7 +297,7 @@ def test_another_regions_signature_is_refused_and_the_setting_named(stand_in):
 def test_a_wrong_key_is_refused(stand_in, monkeypatch, name):
     monkeypatch.setenv(name, "another")
     with pytest.raises(Misconfigured, match="credentials: not accepted"):
-        converse(stand_in).call(prompt(), MODEL, call_id="c")
+        Converse(BedrockSettings(bedrock_endpoint=stand_in.url)).call(prompt(), MODEL, call_id="c")
     assert stand_in.calls[-1].status == 403
 
 
@@ -294,7 +307,7 @@ def test_without_credentials_the_error_says_what_to_set(stand_in, monkeypatch, l
         if name not in left:
             monkeypatch.delenv(name)
     with pytest.raises(Misconfigured, match="AWS_ACCESS_KEY_ID") as caught:
-        converse(stand_in).call(prompt(), MODEL, call_id="c")
+        Converse(BedrockSettings(bedrock_endpoint=stand_in.url)).call(prompt(), MODEL, call_id="c")
     assert billed(caught.value) == "no"
     assert not stand_in.calls
 
@@ -347,7 +360,7 @@ def test_a_debug_log_holds_no_content(stand_in):
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     try:
-        converse(stand_in).call(prompt(), MODEL, call_id="c")
+        Converse(BedrockSettings(bedrock_endpoint=stand_in.url)).call(prompt(), MODEL, call_id="c")
     finally:
         root.removeHandler(handler)
         root.setLevel(level)

@@ -16,7 +16,7 @@ class OutcomeUnknown(Unavailable):
     billed: Billed = "unknown"
 
 
-class Answered(LastingError):
+class Wasted(LastingError):
     """Bedrock answered, and bills `usage`, but there is no good answer in it."""
 
     billed: Billed = "yes"
@@ -26,19 +26,19 @@ class Answered(LastingError):
         self.usage = usage
 
 
-class Refused(Answered, ModelRefused):
+class Refused(Wasted, ModelRefused):
     """The model, or a guardrail, declined."""
 
 
-class Malformed(Answered, BadAnswer):
+class Malformed(Wasted, BadAnswer):
     """The model broke off with what is no text."""
 
 
 def billed(error: Exception) -> Billed:
-    """Whether the call that ended with this error costs money; an `Answered` has its `usage`.
+    """Whether the call that ended with this error costs money; a `Wasted` has its `usage`.
 
     Bedrock bills answers: a call that it answered with an error, or that never reached it, is free.
     """
-    if isinstance(error, OutcomeUnknown | Answered):
+    if isinstance(error, OutcomeUnknown | Wasted):
         return error.billed
     return "no" if isinstance(error, ForebayError) else "unknown"

@@ -1,7 +1,7 @@
 """Bedrock's answer to a prompt, through boto3: the only file that imports it.
 
 A call is made once: botocore repeats nothing, because a repeated call is a second bill. How a call
-ended says what became of its money: a `Reply` is billed, and `billing.billed` tells of an error.
+ended says what became of its money: a `Reply` is billed, and `billed` tells of an error.
 """
 
 from __future__ import annotations
@@ -27,10 +27,15 @@ from routing.errors import (
     Unavailable,
 )
 from routing.prices import Tier, Usage
-from workers.engines.billing import Malformed, OutcomeUnknown, Refused
-from workers.engines.converse_request import converse_request
+from workers.engines.billing import Malformed, OutcomeUnknown, Refused, Wasted, billed
+from workers.engines.converse_request import bounds, converse_request
 from workers.engines.engine import Finish, Prompt
 from workers.settings import BedrockSettings
+
+#: All that the bedrock worker needs of this folder.
+__all__ = [
+    "Converse", "Malformed", "OutcomeUnknown", "Refused", "Reply", "Wasted", "billed", "bounds",
+]  # fmt: skip
 
 STAND_IN_MARK = "x-forebay-stand-in"
 CONNECT_TIMEOUT_S = 5
@@ -71,7 +76,7 @@ class Converse:
         ask for and the checks' to see to.
 
         Args:
-            prompt: what is asked; `converse_request.bounds` says what of it can be billed.
+            prompt: what is asked; `bounds` says what of it can be billed.
             model: a model id, or that of an inference profile.
             call_id: known to this call alone.
 
