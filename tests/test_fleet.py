@@ -193,8 +193,11 @@ def running(tmp_path_factory):
 
 
 def environment(proc):
-    pairs = Path(f"/proc/{proc.pid}/environ").read_text().split("\0")
-    return dict(pair.split("=", 1) for pair in pairs if pair)
+    """Of a running part; there is none to read while it is between two programs (exec)."""
+    end = time.monotonic() + 5
+    while not (pairs := Path(f"/proc/{proc.pid}/environ").read_text().strip("\0")):
+        assert time.monotonic() < end
+    return dict(pair.split("=", 1) for pair in pairs.split("\0"))
 
 
 def get(url, **options):
