@@ -76,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(jobs: list[Sample], console: Console) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="forebay-demo-") as folder, ExitStack() as stack:
         with console.status("Starting Redis, the actors, a language model, Flower and a stand-in"):
-            fleet = stack.enter_context(Fleet(Path(folder)))
+            policy = {"FOREBAY_POLICY_FILE": str(ROOT / "deploy" / "demo.toml")}
+            fleet = stack.enter_context(Fleet(Path(folder), policy))
             fleet.start_redis()
             for part in PARTS:
                 fleet.start(part)

@@ -29,7 +29,7 @@ from routing.prices import Prices
 from routing.reasons import Reason
 from routing.spend import Spend
 from routing.spillway import Spillway
-from workers import prompts, verify
+from workers import answers, prompts, verify
 from workers.actor import Actor, settings_of
 from workers.engines.converse import Converse, OutcomeUnknown, Reply, billed, bounds
 from workers.engines.engine import Prompt
@@ -143,7 +143,7 @@ class Bedrock:
 
     def _read(self, claim: Claim, job: Job, rules: Policy, reply: Reply, cost_nusd: int) -> Outcome:
         try:
-            content = prompts.read(job, reply.text, finish=reply.finish)
+            content = answers.read(job, reply.text, finish=reply.finish)
         except BadAnswer as error:
             return self._without(claim, job, rules, error, Reason.BEDROCK_FAILED)
         answer = _answer(claim, content, reply, cost_nusd, job)

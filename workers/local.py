@@ -16,7 +16,7 @@ from routing.lanes import EMBED, local_queue
 from routing.ledger import Claim, Ledger, Lost
 from routing.policy import Judgement, PolicyFile
 from routing.reasons import DEGRADING
-from workers import prompts, similarity, verify
+from workers import answers, prompts, similarity, verify
 from workers.actor import Actor, settings_of
 from workers.engines.engine import Completion, Engine
 from workers.engines.host import open_engine
@@ -133,7 +133,7 @@ def _read(job: Job, completion: Completion) -> tuple[Content | None, Finish]:
         raise Expired("the deadline passed while it was worked")
     scores, finish = completion.option_logprobs, completion.finish
     try:
-        return prompts.read(job, completion.text, option_logprobs=scores, finish=finish), finish
+        return answers.read(job, completion.text, option_logprobs=scores, finish=finish), finish
     except BadAnswer:
         return None, finish
 
