@@ -38,6 +38,7 @@ class Directives:
         delay: seconds for each word, instead of the engine's own.
         say: answer exactly this, even where a constraint forbids it: a model that is wrong.
         confidence: probability of what it answers.
+        noise: write to standard output on the way, as some libraries do.
         hang: make no more steps, and let nobody else make one.
         crash: end the process on the spot; only sane in an engine's own process.
         fail: raise an error in the step, as a broken library would.
@@ -46,6 +47,7 @@ class Directives:
     delay: float | None = None
     say: str | None = field(default=None, repr=False)
     confidence: float = 0.9
+    noise: bool = False
     hang: bool = False
     crash: bool = False
     fail: bool = False
@@ -65,7 +67,7 @@ class Directives:
                 delay=float(given["delay"]) if "delay" in given else None,
                 say=given.get("say"),
                 confidence=min(max(float(given.get("confidence", "0.9")), 1e-6), 1 - 1e-6),
-                **{name: name in given for name in ("hang", "crash", "fail")},
+                **{name: name in given for name in ("noise", "hang", "crash", "fail")},
             )
         except ValueError:
             raise InvalidJob("holds an echo directive without a number", field="messages") from None
@@ -196,6 +198,8 @@ class EchoGenerator:
 
     def _obey(self) -> None:
         for one in self._sequences.values():
+            if one.directives.noise:
+                os.write(1, b"noise\n")
             if one.directives.crash:
                 os._exit(70)
             if one.directives.fail:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from routing.errors import Misconfigured, TooLong, Unavailable
+from routing.errors import InvalidJob, Misconfigured, TooLong, Unavailable
 from workers.settings import EngineSettings
 
 from . import grammars
@@ -113,15 +113,21 @@ class LlamaServer:
 
         Raises:
             TooLong: The prompt is longer than the context.
+            InvalidJob: The model's chat template refuses the messages.
         """
-        self._server.handle_chat_completions(body | {"stream": True}, generation.take)
-        if generation.error is None:
-            return
-        if generation.error.get("type") == "exceed_context_size_error":
-            raise TooLong(
-                f"is longer than the context of {self.context_tokens} tokens", field="messages"
-            )
-        raise RuntimeError("llama.cpp refused the request")
+        refused = False
+        try:
+            self._server.handle_chat_completions(body | {"stream": True}, generation.take)
+        except RuntimeError:  # before anything was generated; it quotes the messages
+            refused = True
+        kind = (generation.error or {}).get("type")
+        if kind == "exceed_context_size_error":
+            limit = self.context_tokens
+            raise TooLong(f"is longer than the context of {limit} tokens", field="messages")
+        if refused or kind == "invalid_request_error":
+            raise InvalidJob("is refused by the model's chat template", field="messages")
+        if generation.error is not None:
+            raise RuntimeError("llama.cpp could not go on")
 
     def compiles(self, body: str) -> bool:
         """Whether llama.cpp can hold this grammar; otherwise it would ignore it without a word."""
