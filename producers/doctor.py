@@ -16,7 +16,7 @@ import redis
 
 from routing.errors import ForebayError
 from routing.health import Finding, Probe, State
-from routing.lanes import DEFAULT_POOL, EMBED, ROUTE, local_queue
+from routing.lanes import DEFAULT_POOL, EMBED, ROUTE, SWEEP, local_queue
 from routing.ledger import Ledger, connect, reaching_redis
 from routing.settings import Settings, read_settings
 
@@ -29,7 +29,6 @@ PACKAGES = (
 
 #: Served by a worker whose module is not named after its queue. Nothing ever waits for `sweep`,
 #: but without a sweeper the jobs of a worker that died stay where they are.
-SWEEP = "sweep"
 WORKERS = {ROUTE: "router", EMBED: "local", SWEEP: "sweeper"}
 
 #: What a yes to `submit` is worth, by `appendfsync`.

@@ -18,8 +18,10 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     TypeAdapter,
     ValidationError,
     computed_field,
@@ -140,12 +142,21 @@ def _distinct(labels: Sequence[str | Label]) -> tuple[str | Label, ...]:
     return tuple(labels)
 
 
+def _form(label: Any) -> str:
+    return "label" if isinstance(label, dict | Label) else "name"
+
+
+LabelOrName = Annotated[
+    Annotated[Short, Tag("name")] | Annotated[Label, Tag("label")], Discriminator(_form)
+]
+
+
 class Classify(Wire):
     """Which of these labels does the text bear? Answered by a `Classification`."""
 
     kind: Literal["classify"] = "classify"
     text: Text = Field(repr=False)
-    labels: Annotated[Sequence[Short | Label], AfterValidator(_distinct)] = Field(
+    labels: Annotated[Sequence[LabelOrName], AfterValidator(_distinct)] = Field(
         min_length=2, max_length=100, repr=False
     )
 

@@ -14,6 +14,7 @@ LADDER: tuple[Lane, ...] = ("local", "bedrock")
 ROUTE = "route"
 EMBED = "embed"
 BEDROCK = "bedrock"
+SWEEP = "sweep"  # nobody rings here; serving it says that a sweeper is alive
 DEFAULT_POOL = "default"
 
 _POOL = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")

@@ -10,13 +10,12 @@ import logging
 import threading
 
 from routing.errors import ForebayError
+from routing.lanes import SWEEP
 from routing.ledger import Claim, Ledger, Lost
 from workers.actor import Actor
 from workers.execute import Outcome
 
 log = logging.getLogger(__name__)
-
-QUEUE = "sweep"
 
 
 class Sweeper:
@@ -48,4 +47,4 @@ class Sweeper:
                 log.info("swept %s", swept._asdict())
 
 
-app = Actor([QUEUE], Sweeper, pool="solo", concurrency=1).app
+app = Actor([SWEEP], Sweeper, pool="solo", concurrency=1).app
