@@ -23,8 +23,6 @@ import redis
 from typing_extensions import Unpack
 
 from producers.wakeups import Outcome, Wakeups
-from routing.app import celery_app
-from routing.doorbell import template
 from routing.errors import ForebayError, UnknownJob, from_code
 from routing.jobs import Answer, Egress, Job, JobStatus, Pin, Priority, Receipt, Request
 from routing.ledger import Ledger, connect
@@ -64,7 +62,7 @@ class Client:
         settings = settings or read_settings()
         self.tenant = tenant
         client = redis or connect(settings)
-        self._ledger = Ledger(client, settings, template(celery_app(settings)))
+        self._ledger = Ledger(client, settings, lambda: _bell(settings))
         self._wakeups = Wakeups(self._ledger)
 
     def submit(self, request: Request | Job, **options: Unpack[Options]) -> str:
@@ -264,6 +262,14 @@ class AsyncClient:
         at: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+def _bell(settings: Settings) -> str:
+    """The doorbell. Celery takes half a second to load, and who only asks does not need it."""
+    from routing.app import celery_app  # noqa: PLC0415
+    from routing.doorbell import template  # noqa: PLC0415
+
+    return template(celery_app(settings))
 
 
 async def _wait(future: Future[Outcome], timeout: float | None) -> Outcome:

@@ -16,9 +16,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import redis
@@ -148,17 +149,26 @@ def outcome(
 
 
 class Ledger:
-    """The ledger in one Redis. Safe to share between threads."""
+    """The ledger in one Redis. Safe to share between threads.
 
-    def __init__(self, client: redis.Redis, settings: Settings, bell: str) -> None:
+    `bell` is the doorbell's template (`routing.doorbell`), or what makes it when it is first needed.
+    """
+
+    def __init__(
+        self, client: redis.Redis, settings: Settings, bell: str | Callable[[], str]
+    ) -> None:
         self.redis = client
         self.settings = settings
-        self._bell = bell
+        self._given_bell = bell
         self._retention_ms = int(settings.retention_s * 1000)
         self._lease_ms = int(settings.lease_s * 1000)
         self._scripts: dict[str, Script] = {
             name: client.register_script(transition(name)) for name in TRANSITIONS
         }
+
+    @cached_property
+    def _bell(self) -> str:
+        return self._given_bell if isinstance(self._given_bell, str) else self._given_bell()
 
     def _run(self, name: str, *args: Any) -> Any:
         with reaching_redis():
