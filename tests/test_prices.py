@@ -73,6 +73,15 @@ def test_no_call_costs_more_than_its_worst_case(model, profile, fresh, cached, s
     assert 0 <= PRICES.cost(profile + model, usage) <= at_worst
 
 
+def test_the_worst_case_is_of_the_dearest_band_that_the_prompt_may_fall_into(tmp_path):
+    assert PRICES.worst_case(HAIKU, 100_000, 1) == PRICES.cost(HAIKU, Usage(100_000, 1))
+    assert PRICES.worst_case(HAIKU, 100_001, 1) == PRICES.cost(HAIKU, Usage(100_001, 1))
+    file = tmp_path / "prices.toml"
+    cheaper = "output = 2 }, { above = 10, input = 0, output = 1 }"
+    file.write_text(GOOD.replace("output = 2 }", cheaper))
+    assert Prices.load(file).worst_case("m", 11, 100) == 211_000
+
+
 @given(tokens, tokens)
 def test_a_cost_is_a_whole_number_rounded_up(fresh, out):
     band = 1 if fresh > 100_000 else 0

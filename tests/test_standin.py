@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import boto3
@@ -183,6 +184,13 @@ def test_a_wrong_signature_is_refused_as_aws_does(stand_in, wrong, code):
         said(connect(stand_in, **wrong), TEXT)
     assert error.value.response["Error"]["Code"] == code
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
+def test_a_signature_of_another_time_is_refused(stand_in, monkeypatch):
+    late = datetime.now(UTC) - timedelta(minutes=6)
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: late)
+    with pytest.raises(ClientError, match="InvalidSignatureException"):
+        said(connect(stand_in), TEXT)
 
 
 def test_a_session_token_is_part_of_the_signature(stand_in):
