@@ -99,7 +99,8 @@ def connect(settings: Settings) -> redis.Redis:
     """
     try:
         return redis.Redis.from_url(
-            settings.redis_url, socket_timeout=30, socket_connect_timeout=5, socket_keepalive=True,
+            settings.redis_url, retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), retries=3),
+            socket_timeout=30, socket_connect_timeout=5, socket_keepalive=True,
             health_check_interval=25,
         )  # fmt: skip
     except ValueError:
@@ -151,7 +152,7 @@ def outcome(
 class Ledger:
     """The ledger in one Redis. Safe to share between threads.
 
-    `bell` is the doorbell's template (`routing.doorbell`), or what makes it when it is first needed.
+    `bell` is the doorbell's template (`routing.doorbell`), or what makes it when first needed.
     """
 
     def __init__(
