@@ -23,9 +23,10 @@ import redis
 from typing_extensions import Unpack
 
 from producers.wakeups import Outcome, Wakeups
+from routing.connection import connect
 from routing.errors import ForebayError, UnknownJob, from_code
 from routing.jobs import Answer, Egress, Job, JobStatus, Pin, Priority, Receipt, Request
-from routing.ledger import Ledger, connect
+from routing.ledger import Ledger
 from routing.record import ENDED
 from routing.settings import Settings, read_settings
 

@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 
 import redis
 
+from routing.connection import connect, reaching_redis
 from routing.errors import ForebayError
 from routing.health import Finding, Probe, State
 from routing.lanes import DEFAULT_POOL, EMBED, ROUTE, SWEEP, local_queue
-from routing.ledger import Ledger, connect, reaching_redis
+from routing.ledger import Ledger
 from routing.settings import Settings, read_settings
 
 MIN_REDIS = (7, 0)  # the first whose scripts may finish a job while memory is full

@@ -16,10 +16,10 @@ import secrets
 import redis
 from pydantic import TypeAdapter, ValidationError
 
+from routing.connection import reaching_redis
 from routing.content import seal, unseal
 from routing.errors import ForebayError, Misconfigured
 from routing.jobs import Answer, Egress, Generate, Job, Tenant, explain
-from routing.ledger import reaching_redis
 from routing.reasons import Reason
 from routing.settings import Settings
 

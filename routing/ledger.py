@@ -16,23 +16,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff
 from redis.commands.core import Script
-from redis.retry import Retry
 
+from routing.connection import reaching_redis
 from routing.content import seal, unseal
 from routing.errors import (
     EgressDenied,
     ForebayError,
     InvalidJob,
-    Misconfigured,
     Unavailable,
     UnknownJob,
 )
@@ -89,38 +86,6 @@ class Claim:
     def drafted(self) -> Answer | None:
         """The local answer that an escalated job brings along."""
         return Answer.model_validate_json(unseal(self.draft)) if self.draft else None
-
-
-def connect(settings: Settings) -> redis.Redis:
-    """A client of the fleet's Redis; connects when first used.
-
-    Raises:
-        Misconfigured: The URL is none.
-    """
-    try:
-        return redis.Redis.from_url(
-            settings.redis_url, retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), retries=3),
-            socket_timeout=30, socket_connect_timeout=5, socket_keepalive=True,
-            health_check_interval=25,
-        )  # fmt: skip
-    except ValueError:
-        hint = "must begin with redis://, rediss:// or unix://"
-        raise Misconfigured(hint, field="FOREBAY_REDIS_URL") from None
-
-
-@contextmanager
-def reaching_redis() -> Iterator[None]:
-    """Map redis-py's errors, once."""
-    try:
-        yield
-    except (redis.AuthenticationError, redis.exceptions.NoPermissionError):
-        raise Misconfigured("Redis refuses this user", field="FOREBAY_REDIS_URL") from None
-    except redis.exceptions.OutOfMemoryError:
-        raise Unavailable("Redis is out of memory", retry_after=5) from None
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise Unavailable(f"Redis cannot be reached ({type(error).__name__})") from None
-    except redis.RedisError as error:
-        raise Unavailable(f"Redis refused a command ({type(error).__name__})") from None
 
 
 def idempotency(job: Job) -> tuple[str, str]:

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import redis
 
+from routing.connection import reaching_redis
 from routing.errors import BudgetExceeded, Throttled
 from routing.jobs import NANO
-from routing.ledger import reaching_redis
 from routing.record import decoded
 from routing.scripts import transition
 

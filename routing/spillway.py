@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import redis
 
+from routing.connection import reaching_redis
 from routing.lanes import BEDROCK
-from routing.ledger import reaching_redis
 
 KEY = "fb:spillway"
 LOOK_EVERY_S = 0.5

@@ -18,10 +18,11 @@ from celery.signals import setup_logging, worker_init, worker_ready, worker_shut
 from pydantic_settings import BaseSettings
 
 from routing.app import celery_app
+from routing.connection import connect
 from routing.doorbell import template
 from routing.errors import CallerError, ForebayError
 from routing.lanes import task_name
-from routing.ledger import Claim, Ledger, connect
+from routing.ledger import Claim, Ledger
 from routing.settings import Settings, read
 from workers.execute import Outcome, execute
 from workers.presence import Presence
