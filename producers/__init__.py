@@ -1,0 +1,1 @@
+"""Puts jobs on: the client, the command line."""

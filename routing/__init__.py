@@ -1,0 +1,1 @@
+"""The ground floor: what a job is, what is known about it, and where it goes."""

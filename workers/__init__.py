@@ -1,0 +1,1 @@
+"""Takes jobs off and works them: one actor a file."""

@@ -77,7 +77,11 @@ class Actor:
         self.queues = queues
         self.app: Celery = celery_app(self.settings, queues)
         self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
-        self.ledger = Ledger(connect(self.settings), self.settings, template(self.app))
+        try:
+            client = connect(self.settings)
+        except ForebayError as error:
+            give_up(error)
+        self.ledger = Ledger(client, self.settings, template(self.app))
         self._make = make
         self._worker: Worker | None = None
         self._presence: Presence | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import time
 from dataclasses import dataclass
 
 from routing import policy
@@ -31,14 +32,14 @@ from routing.spend import Spend
 from routing.spillway import Spillway
 from workers import answers, prompts, verify
 from workers.actor import Actor, settings_of
-from workers.engines.converse import Converse, OutcomeUnknown, Reply, billed, bounds
+from workers.engines.converse import Converse, OutcomeUnknown, Reply, Wasted, billed, bounds
 from workers.engines.engine import Prompt
 from workers.execute import Again, Answered, Failed, Outcome, Routed, backoff
 from workers.leases import Leases
 from workers.settings import BedrockSettings
 from workers.verify import INDISPENSABLE
 
-TERM_MARGIN_S = 30.0  # a reservation outlasts the call's own time-out by so much
+PROMPT_S = 30.0  # a call that is not made so soon after its reservation is not made at all
 SHUT_S = 5.0  # how long one failed call keeps the spillway shut for new jobs
 
 
@@ -59,7 +60,7 @@ class Bedrock:
         self._ledger = ledger
         self._settings = settings
         self._converse = Converse(settings)
-        self._prices = Prices.load()
+        self._prices = Prices.load(settings.prices_file)
         self._spend = Spend(ledger.redis)
         self._spillway = Spillway(ledger.redis)
         self._policy = PolicyFile(ledger.settings.policy_file)
@@ -97,12 +98,16 @@ class Bedrock:
         if job.max_cost_usd is not None and call.worst_nusd > job.max_cost_usd * NANO:
             cap = BudgetExceeded("a call might cost more than this", field="max_cost_usd")
             return self._without(claim, job, rules, cap, Reason.JOB_COST_CAP)
+        began = time.monotonic()
         try:
             self._reserve(job, rules, call)
         except BudgetExceeded as error:
             return self._without(claim, job, rules, error, Reason.BUDGET_SPENT)
         except Throttled as error:  # an earlier call may still be running
             return Again(error.code, delay_s=error.retry_after or 1.0, counted=False)
+        if time.monotonic() - began > PROMPT_S:  # we were stopped; the term may be over meanwhile
+            self._spend.release(call.id)
+            return Again("unavailable", counted=False)
         try:
             reply = self._converse.call(call.prompt, call.model, call_id=call.id)
         except ForebayError as error:
@@ -120,7 +125,7 @@ class Bedrock:
             call.worst_nusd,
             tenant_budget_nusd=rules.tenant(job.tenant).daily_budget_nusd,
             fleet_budget_nusd=rules.fleet.daily_budget_nusd,
-            term_s=self._settings.bedrock_timeout_s + TERM_MARGIN_S,
+            term_s=self._settings.bedrock_term_s,
         )
 
     def _failed(
@@ -129,7 +134,7 @@ class Bedrock:
         """Book what the failed call cost, as far as that is known, and go on without it."""
         if billed(error) == "no":
             self._spend.release(call.id)
-        elif billed(error) == "yes":
+        elif isinstance(error, Wasted):
             self._spend.settle(call.id, self._prices.cost(call.model, error.usage))
         if isinstance(error, OutcomeUnknown):
             return Again(error.code, delay_s=backoff(claim))
@@ -149,8 +154,8 @@ class Bedrock:
         answer = _answer(claim, content, reply, cost_nusd, job)
         faults = {check.name for check in answer.checks if not check.passed}
         if faults & INDISPENSABLE:
-            error = BadAnswer("the frontier model's answer does not pass its checks")
-            return self._without(claim, job, rules, error, Reason.BEDROCK_FAILED)
+            bad = BadAnswer("the frontier model's answer does not pass its checks")
+            return self._without(claim, job, rules, bad, Reason.BEDROCK_FAILED)
         self._cache.put(job, "allow", answer)
         return Answered(answer)
 

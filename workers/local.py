@@ -18,13 +18,13 @@ from routing.policy import Judgement, PolicyFile
 from routing.reasons import DEGRADING
 from workers import answers, prompts, similarity, verify
 from workers.actor import Actor, settings_of
-from workers.engines.engine import Completion, Engine
+from workers.engines.engine import Completion, Ending, Engine
 from workers.engines.host import open_engine
 from workers.execute import Answered, Escalated, Failed, Outcome
 from workers.leases import Leases
 from workers.outlook import Outlook
 from workers.settings import EngineSettings
-from workers.verify import INDISPENSABLE, Finish
+from workers.verify import INDISPENSABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Made:
     tokens_in: int
     tokens_out: int
     content: Content | None
-    finish: Finish = "stop"
+    finish: Ending = "stop"
 
 
 class Local:
@@ -125,7 +125,7 @@ def _second_best(claim: Claim) -> bool:
     return bool(DEGRADING.intersection(claim.record.reasons))
 
 
-def _read(job: Job, completion: Completion) -> tuple[Content | None, Finish]:
+def _read(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
     """The content of a completion, none where it cannot be read, and how it ended."""
     if completion.finish == "cancelled":
         raise Lost

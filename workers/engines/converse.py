@@ -29,7 +29,7 @@ from routing.errors import (
 from routing.prices import Tier, Usage
 from workers.engines.billing import Malformed, OutcomeUnknown, Refused, Wasted, billed
 from workers.engines.converse_request import bounds, converse_request
-from workers.engines.engine import Finish, Prompt
+from workers.engines.engine import Ending, Prompt
 from workers.settings import BedrockSettings
 
 #: All that the bedrock worker needs of this folder.
@@ -54,7 +54,7 @@ class Reply:
 
     text: str = field(repr=False)
     usage: Usage
-    finish: Finish
+    finish: Ending
     model: str
     tier: Tier
     stand_in: bool
@@ -138,7 +138,7 @@ def _connected(settings: BedrockSettings) -> Any:
 
 # --- a good answer, or at least a billed one ------------------------------------------------------
 
-_FINISHES: dict[str, Finish] = {
+_FINISHES: dict[str, Ending] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "max_tokens": "length",

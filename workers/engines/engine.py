@@ -77,7 +77,8 @@ class Prompt(Frame):
     score_options: bool = False
 
 
-Finish = Literal["stop", "length", "cancelled", "deadline"]
+Ending = Literal["stop", "length"]  # of a text that can be read as an answer
+Finish = Ending | Literal["cancelled", "deadline"]
 
 
 class Completion(Frame):
