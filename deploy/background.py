@@ -39,7 +39,8 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.logs = folder / "logs"
-        self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in (self.folder, self.logs):
+            each.mkdir(mode=0o700, exist_ok=True)
         self.card = folder / "fleet.json"
         self.log = self.logs / "fleet.log"
         self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)

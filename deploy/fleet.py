@@ -78,7 +78,7 @@ class Fleet:
         self._redis_port = 0
         self._port_file = self.folder / "standin.port"
         for each in (self.folder, self.logs, self.folder / "redis"):
-            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            each.mkdir(mode=0o700, exist_ok=True)
 
     @property
     def procs(self) -> list[Proc]:

@@ -70,6 +70,12 @@ def test_options_of_redis_can_be_chosen(fleet):
         assert client.config_get("maxmemory") == {"maxmemory": str(10 * 1024**2)}
 
 
+def test_nobody_else_can_read_the_folder(fleet):
+    assert {path.stat().st_mode & 0o777 for path in (fleet.folder, *fleet.folder.iterdir())} == {
+        0o700
+    }
+
+
 def test_what_was_written_is_there_when_the_folder_is_used_again(fleet):
     for value in (None, b"kept"):
         fleet.start_redis()
