@@ -50,9 +50,10 @@ def test_it_says_what_it_is_told_even_where_a_constraint_forbids_it(engine):
 @pytest.mark.parametrize(
     ("text", "option"),
     [
-        ("Labels: cat, dog. Text: My DOG barks.", "dog"),
+        ("cat or dog? Text: My DOG barks.\n\nLabels:\n- cat\n- dog\n\nLabel:", "dog"),
+        ("Text:\nA fish.\n\nLabels:\n- dog\n- cat", "cat"),
         ("My cat and my dog.", "cat"),
-        ("Labels: dog. Text: nothing", "cat"),
+        ("A dog? Text: nothing", "cat"),
     ],
 )
 def test_it_chooses_what_occurs_in_the_text(engine, text, option):

@@ -57,7 +57,9 @@ def test_it_runs_in_a_process_of_its_own_and_ends_with_close(engine):
     pid = engine.pid
     assert pid != os.getpid()
     assert engine.alive
+    began = time.monotonic()
     engine.close()
+    assert time.monotonic() - began < 3, "it did not end by itself and had to be killed"
     assert gone(pid)
     assert not engine.alive
     assert engine.pid is None

@@ -7,7 +7,6 @@ batch, its order, deadlines, cancellation, futures and the step counter.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import threading
@@ -73,17 +72,16 @@ class _Entry:
     """A request on its way through the loop."""
 
     prompt: Prompt
-    arrival: int
     future: Future[Completion] = field(default_factory=Future)
     since: float = field(default_factory=time.monotonic)
     queued_s: float = 0.0
     cut: Literal["cancelled", "deadline"] | None = None
 
     @property
-    def rank(self) -> tuple[int, float, int]:
-        """Who is next: priority, then the earliest deadline, then order of arrival."""
+    def rank(self) -> tuple[int, float]:
+        """Who is next: priority, then the earliest deadline; the line itself is in order."""
         deadline = self.prompt.deadline
-        return (self.prompt.priority, math.inf if deadline is None else deadline, self.arrival)
+        return (self.prompt.priority, math.inf if deadline is None else deadline)
 
     def overdue(self, now: float) -> bool:
         return self.prompt.deadline is not None and now >= self.prompt.deadline
@@ -117,7 +115,6 @@ class BatchedEngine(Engine):
         self._changed = threading.Condition()
         self._waiting: dict[str, _Entry] = {}
         self._running: dict[str, _Entry] = {}
-        self._arrivals = itertools.count()
         self._steps = 0
         self._end: str | None = None
         self._thread = threading.Thread(target=self._run, name="engine-batch", daemon=True)
@@ -127,7 +124,7 @@ class BatchedEngine(Engine):
 
     def submit(self, prompt: Prompt) -> Future[Completion]:
         """See `Engine.submit`. An id that is in flight already is an `InvalidJob`."""
-        entry = _Entry(prompt, next(self._arrivals))
+        entry = _Entry(prompt)
         entry.future.set_running_or_notify_cancel()
         with self._changed:
             refusal = self._refusal(prompt)
@@ -214,6 +211,7 @@ class BatchedEngine(Engine):
         with self._changed:
             if not self._waiting or len(self._running) >= self._generator.slots:
                 return None
+            # Of equals, `min` takes the first, which came first.
             entry = min(self._waiting.values(), key=lambda one: one.rank)
             # The best waits for room rather than let smaller ones overtake it without end.
             if self._running and not self._generator.fits(entry.prompt):

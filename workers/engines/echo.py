@@ -26,7 +26,7 @@ from .instances import minimal_instance
 _DIMENSIONS = 64
 _REVISION = hashlib.sha256(b"forebay echo 1").hexdigest()[:12]
 _DIRECTIVE = re.compile(r"\[\[echo:\s*(\w+)\s*(?:=(.*?))?\]\]", re.DOTALL)
-_TEXT = "Text:"
+_BEFORE, _BEHIND = "Text:", "\n\nLabels:"
 _NAP_S = 0.02  # the longest pause of a step, so that a cancel is seen soon
 
 
@@ -139,8 +139,8 @@ class EchoGenerator:
 
     What it says, in this order:
     1. what `say` tells it;
-    2. of a `Choice`, the first option that occurs (in any case) in the last user message behind
-       the last "Text:", or in all of it where there is none; else the first option;
+    2. of a `Choice`, the first option that occurs (in any case) in the last user message between
+       "Text:" and "Labels:", or in all of it where they are missing; else the first option;
     3. of a `JsonShape`, its smallest instance;
     4. otherwise the words of the last user message, without its directives.
     """
@@ -260,11 +260,17 @@ def _answer(prompt: Prompt, directives: Directives) -> str:
         case None:
             return _before_stop(text, prompt.stop)
         case Choice(options=options):
-            low = text.rpartition(_TEXT)[2].casefold()
+            low = _between(text).casefold()
             return next((one for one in options if one.casefold() in low), options[0])
         case JsonShape(schema_=schema):
             return json.dumps(minimal_instance(schema))
     raise InvalidJob("the echo engine cannot hold a regular expression", field="regex")
+
+
+def _between(text: str) -> str:
+    """What is to be labelled, without the labels, which occur in every prompt."""
+    text = text.rpartition(_BEHIND)[0] or text
+    return text.partition(_BEFORE)[2] or text
 
 
 def _before_stop(text: str, stops: tuple[str, ...]) -> str:

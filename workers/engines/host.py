@@ -63,7 +63,7 @@ class HostedEngine(Engine):
         self._thread = threading.Thread(target=self._supervise, name="engine-host", daemon=True)
         self._thread.start()
         try:
-            self._info = self._opened.result()
+            self._info: EngineInfo = self._opened.result()
         except ForebayError:
             self._thread.join()
             raise
@@ -82,7 +82,7 @@ class HostedEngine(Engine):
         return None if process is None else process.pid
 
     def info(self) -> EngineInfo:
-        """See `Engine.info`; what the first process said."""
+        """See `Engine.info`; what the last process said."""
         return self._info
 
     def submit(self, prompt: Prompt) -> Future[Completion]:
@@ -150,7 +150,8 @@ class HostedEngine(Engine):
 
     def _live(self, process: EngineProcess) -> None:
         """One life: from the start to the end of the process."""
-        info = process.info(self._settings.start_s)
+        # Read anew each time: the file may be another one by now, and answers name its revision.
+        info = self._info = process.info(self._settings.start_s)
         self._process = process
         if not self._opened.done():
             self._opened.set_result(info)
