@@ -59,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run real jobs through every lane.")
     parser.add_argument("--out", type=Path, help="also write the table as JSON to this file")
     options = parser.parse_args(arguments)
-    console = Console()
+    # A pipe or a CI log has no width of its own; the table must not be squeezed to 80.
+    console = Console(width=None if sys.stdout.isatty() else 150)
     began = time.monotonic()
     try:
         rows = _run(samples(), console)
@@ -143,8 +144,7 @@ def _show(console: Console, rows: list[dict[str, Any]], seconds: float) -> None:
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(*_cells(row), style=_style(row))
-    # A pipe or a CI log has no width of its own; the columns must not be squeezed to 80.
-    (console if console.is_terminal else Console(width=150)).print(table)
+    console.print(table)
     for line in _summary(rows):
         console.print(line, markup=False, highlight=False)
     console.print(

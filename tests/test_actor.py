@@ -51,12 +51,14 @@ def test_a_worker_says_that_it_is_there_and_says_goodbye(fleet, client):
     router = fleet.start("router")
     fleet.wait_ready()
     assert until(lambda: client.result(job_id, timeout=10), within_s=10).lane == "local"
-    waiting = client.submit(Generate(messages=[Message(role="user", content="[[echo: hang]]")]))
-    until(lambda: client.status(waiting).hop == "local", within_s=5)
-    assert client.status(waiting).served
-    client.cancel(waiting)
+    slow = Message(role="user", content="[[echo: delay=0.2]] one two three four five")
+    running = client.submit(Generate(messages=[slow]))
+    until(lambda: client.status(running).hop == "local", within_s=5)
+    until(lambda: client.status(running).state == "running", within_s=5)
+    assert client.status(running).served
     fleet.kill(worker, signal.SIGTERM)
     fleet.kill(router, signal.SIGTERM)
+    assert client.status(running).state == "done"  # it finished what it had
     assert not client.status(client.submit(Summarize(text="another"))).served
 
 
@@ -66,7 +68,7 @@ def test_a_worker_says_that_it_is_there_and_says_goodbye(fleet, client):
         ("router", {"FOREBAY_LEASE_S": "soon"}, ("misconfigured", "FOREBAY_LEASE_S")),
         ("router", {"FOREBAY_REDIS_URL": "http://x"}, ("misconfigured", "FOREBAY_REDIS_URL")),
         ("router", {"FOREBAY_POLICY_FILE": "/nowhere.toml"}, ("misconfigured", "/nowhere.toml")),
-        ("local", {"FOREBAY_MODEL_FILE": "/nowhere.gguf"}, ("misconfigured", "nowhere.gguf")),
+        ("local", {"FOREBAY_MODEL_FILE": "/nowhere.gguf"}, ("misconfigured", "FOREBAY_MODEL_FILE")),
         ("local", {"FOREBAY_ENGINE": "abacus"}, ("misconfigured", "FOREBAY_ENGINE")),
         ("local", {"FOREBAY_CACHE_KEY": "short"}, ("misconfigured", "FOREBAY_CACHE_KEY")),
     ],

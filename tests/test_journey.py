@@ -60,6 +60,11 @@ HARD = (
     "step why it holds, and write a Python function with tests that verifies both for n up to 500."
 )
 
+RAMBLING = (
+    "[[echo: say=We met at noon and talked for hours about this and that and nothing much else.]] "
+    "We met at noon."
+)
+
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
@@ -165,7 +170,7 @@ def test_a_hard_job_that_may_leave_goes_up_before_anybody_tried_it(forebay):
 
 
 def test_a_local_answer_that_fails_its_checks_goes_up_after_it(echo):
-    request = Summarize(text="[[echo: say=The total was 99,321.]] We met at noon.", max_words=20)
+    request = Summarize(text=RAMBLING, max_words=5)
     answer = echo.run(request, egress="allow", timeout=60)
     assert answer.lane == "bedrock"
     assert answer.reasons[0] == "verdict_easy"
@@ -173,7 +178,7 @@ def test_a_local_answer_that_fails_its_checks_goes_up_after_it(echo):
 
 
 def test_the_same_job_stays_and_says_that_it_is_degraded_if_it_may_not_leave(echo):
-    request = Summarize(text="[[echo: say=The total was 99,321.]] We met at noon.", max_words=20)
+    request = Summarize(text=RAMBLING, max_words=5)
     answer = echo.run(request, egress="deny", timeout=60)
     assert (answer.lane, answer.degraded, answer.cost_usd) == ("local", True, 0)
     assert answer.reason == "egress_denied"

@@ -6,6 +6,7 @@ as many again that look ahead, so that no slot waits for bookkeeping.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from routing import policy
@@ -42,14 +43,14 @@ class Made:
 class Local:
     """Works jobs on an engine: recall, make, check, judge."""
 
-    def __init__(self, ledger: Ledger, engine: Engine) -> None:
-        self._engine = engine
-        self._info = engine.info()
-        self._leases = Leases(ledger)
-        self._policy = PolicyFile(ledger.settings.policy_file)
-        self._outlook = Outlook(ledger.redis)
+    def __init__(self, ledger: Ledger, open_engine: Callable[[], Engine]) -> None:
         settings = ledger.settings
+        self._leases = Leases(ledger)
+        self._policy = PolicyFile(settings.policy_file)
+        self._outlook = Outlook(ledger.redis)
         self._cache = Cache(ledger.redis, secret(ledger.redis, settings), settings.cache_s)
+        self._engine = open_engine()  # last: it takes long, and what is wrong above is said first
+        self._info = self._engine.info()
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or say that it must go up the ladder."""
@@ -168,7 +169,7 @@ def _answer(
 
 
 def _start(ledger: Ledger) -> Local:
-    return Local(ledger, open_engine(_settings))
+    return Local(ledger, lambda: open_engine(_settings))
 
 
 _settings = settings_of(EngineSettings)
