@@ -35,11 +35,8 @@ from workers.grounding import Source, words
 from workers.loops import loops
 from workers.shapes import named_options
 
-#: What fails one of these is no answer at all; what fails another may be given, as degraded.
-INDISPENSABLE = frozenset({"kind", "label", "schema", "regex", "present", "vectors"})
-
 #: An answer that fails one of these is no answer of its kind; it is not even given as degraded.
-INDISPENSABLE = frozenset({"schema", "label", "kind"})
+INDISPENSABLE = frozenset({"kind", "label", "schema", "regex", "present", "vectors"})
 
 WORDS_OVER = 0.1  # a summary may be this share longer than asked, and always two words
 SHARED = 0.4  # of a summary's longer words occur in its text, by stem; in a foreign one, to 0.3
