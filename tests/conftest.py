@@ -9,6 +9,7 @@ import redis as redis_py
 from hypothesis import settings
 
 from fleet import ROOT, Fleet
+from standin import StandIn
 
 # Tests depend on nothing that the caller's shell has set, and have no real keys to spend.
 for name in list(os.environ):
@@ -53,7 +54,5 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 @pytest.fixture
 def standin():
     """The stand-in for Bedrock, in this process, with the reference answers of the demo's texts."""
-    from standin import StandIn  # noqa: PLC0415 - few tests need it
-
     with StandIn(ROOT / "deploy" / "samples.jsonl") as running:
         yield running
