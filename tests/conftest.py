@@ -8,8 +8,7 @@ import pytest
 import redis as redis_py
 from hypothesis import settings
 
-from fleet import ROOT, Fleet
-from standin import StandIn
+from fleet import Fleet
 
 # Tests depend on nothing that the caller's shell has set, and have no real keys to spend.
 for name in list(os.environ):
@@ -49,10 +48,3 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     """A fleet of this test's own, with nothing started; what the test starts is stopped."""
     with Fleet(tmp_path / "fleet") as fleet:
         yield fleet
-
-
-@pytest.fixture
-def standin():
-    """The stand-in for Bedrock, in this process, with the reference answers of the demo's texts."""
-    with StandIn(ROOT / "deploy" / "samples.jsonl") as running:
-        yield running
