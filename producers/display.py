@@ -77,7 +77,8 @@ def content(given: Answer) -> str:
     """The content for people: JSON where it is data, the text itself where it is text."""
     inner = given.content
     if inner.kind == "classify":
-        return f"{inner.label}\t{inner.probability:.3f}"
+        sure = "" if inner.probability is None else f"\t{inner.probability:.3f}"
+        return f"{inner.label}{sure}"
     if inner.kind == "extract":
         return json.dumps(inner.data, indent=2, ensure_ascii=False)
     if inner.kind == "embed":

@@ -297,11 +297,14 @@ class Job(Wire):
 
 
 class Classification(Wire):
-    """The label, how sure the lane is of it, and the probability of every label."""
+    """The label, how sure the lane is of it, and the probability of every label.
+
+    A frontier model says a label and not how sure it is: no probability, no scores.
+    """
 
     kind: Literal["classify"] = "classify"
     label: str = Field(repr=False)
-    probability: float = Field(ge=0, le=1)
+    probability: float | None = Field(None, ge=0, le=1)
     scores: dict[str, float] = Field(default_factory=dict, repr=False)
 
 

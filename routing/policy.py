@@ -166,8 +166,10 @@ def _faults(
     faults = [f"{Reason.CHECK_FAILED}:{check.name}" for check in checks if not check.passed]
     if content is None:
         return (*faults, Reason.NO_ANSWER)
-    unsure = isinstance(content, Classification) and (
-        content.probability < rules.min_probability.classify
+    unsure = (
+        isinstance(content, Classification)
+        and content.probability is not None
+        and content.probability < rules.min_probability.classify
     )
     return (*faults, Reason.LOW_PROBABILITY) if unsure else tuple(faults)
 

@@ -44,7 +44,7 @@ class Thresholds(_Table):
 class MinProbability(_Table):
     """By kind: an answer that the local lane is less sure of than this is not good enough."""
 
-    classify: Probability = 0.4
+    classify: Probability = 0.6
 
 
 class Pools(_Table):

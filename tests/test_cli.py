@@ -191,7 +191,7 @@ JOB = {"kind": "summarize", "text": SECRET}
         (["classify", "--text", "t", "--label", "a", "--label", "A "], b"", "invalid_job",
          "labels"),
         (["classify", "--text", "t", "--label", "a", "--label", " "], b"", "invalid_job", "labels"),
-        (["classify", "--text", "t", "--label", "a", "--label", ""], b"", "invalid_job", "labels.1.name"),
+        ([*"classify --text t --label a --label".split(), ""], b"", "invalid_job", "labels.1.name"),
         (["summarize", "--text", SECRET, "--text", SECRET], b"", "invalid_job", "text"),
         (["summarize", "--text", SECRET, "--label", SECRET], b"", "invalid_job", "labels"),
         (["summarize", "--file", "nowhere.txt"], b"", "invalid_job", "file"),

@@ -190,11 +190,12 @@ PARENT = textwrap.dedent("""
 
 
 def test_a_missing_model_is_the_engines_own_error(tmp_path):
+    before = psutil.Process().children()
     settings = EngineSettings(engine="llamacpp", model_file=tmp_path / "none.gguf")
     with pytest.raises(Misconfigured) as caught:
         open_engine(settings)
     assert caught.value.field == "FOREBAY_MODEL_FILE"
-    assert not psutil.Process().children()
+    assert psutil.Process().children() == before
 
 
 def test_a_file_that_only_looks_like_a_model_is_refused(tmp_path):
@@ -206,9 +207,10 @@ def test_a_file_that_only_looks_like_a_model_is_refused(tmp_path):
 
 
 def test_an_engine_that_is_not_ready_in_time_is_given_up():
+    before = psutil.Process().children()
     with pytest.raises(Unavailable, match=r"not ready after 0\.01 s"):
         open_engine(echo(start_s=0.01))
-    assert not psutil.Process().children()
+    assert psutil.Process().children() == before
 
 
 def test_settings_reach_the_process(monkeypatch):

@@ -7,6 +7,7 @@ is searched.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import urllib.request
@@ -63,7 +64,8 @@ class Monitor(threading.Thread):
         self._client = redis_py.Redis.from_url(url)
 
     def run(self) -> None:
-        with self._client.monitor() as monitor:
+        # It ends when the server does.
+        with contextlib.suppress(redis_py.ConnectionError), self._client.monitor() as monitor:
             for command in monitor.listen():
                 self.seen.append(str(command["command"]))
 
@@ -72,7 +74,7 @@ class Monitor(threading.Thread):
 def searched(tmp_path_factory):
     """A fleet after all those jobs: what it has shown to anybody, by where it was shown."""
     folder = tmp_path_factory.mktemp("silence")
-    with Fleet(folder, {"FOREBAY_LEASE_S": "2"}) as fleet:
+    with Fleet(folder, {"FOREBAY_LEASE_S": "2", "FOREBAY_MAX_ATTEMPTS": "2"}) as fleet:
         fleet.start_redis()
         for part in ("standin", "router", "sweeper", "bedrock", "flower"):
             fleet.start(part)

@@ -82,7 +82,7 @@ def _classification(
     label = _label(names, text)
     if not logprobs or not set(names) <= logprobs.keys():
         # A frontier model says a label, and not how sure it is of it.
-        return Classification(label=label, probability=1.0)
+        return Classification(label=label)
     scores = _shares({name: logprobs[name] for name in names})
     return Classification(label=label, probability=scores[label], scores=scores)
 

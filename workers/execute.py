@@ -103,7 +103,8 @@ def meaning(error: ForebayError, claim: Claim) -> Outcome:
     if isinstance(error, PassingError):
         return Again(error.code, delay_s=error.retry_after or backoff(claim))
     if isinstance(error, EngineDied):
-        return Again(error.code)
+        # Apart from those it died with: a poisonous job must not take the same others along.
+        return Again(error.code, delay_s=backoff(claim))
     return Failed(error)
 
 

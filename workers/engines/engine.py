@@ -160,6 +160,7 @@ class Engine(Protocol):
 
         Raises:
             Unavailable: This engine has no embedding model.
+            EngineBusy: It is just being started again.
             EngineDied: The engine broke meanwhile.
         """
 

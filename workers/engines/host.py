@@ -22,8 +22,8 @@ from .process import EngineProcess
 
 log = logging.getLogger(__name__)
 
-_LONGEST_PAUSE_S = 30.0
-_SETTLED_S = 60.0  # a life so long ends a row of early deaths
+_LONGEST_PAUSE_S = 5.0
+_SETTLED_S = 10.0  # a life so long ends a row of early deaths
 
 
 def open_engine(settings: EngineSettings) -> HostedEngine:
@@ -43,7 +43,7 @@ class HostedEngine(Engine):
     1. Start the process, and say in its own words why where that fails at first.
     2. Kill it when it has work in hand and makes no step for `hang_s`.
     3. Fail what was in flight with `EngineDied` when it ended, and start it again: at once the
-       first time, after growing pauses (1 s to 30 s) when it dies early again and again.
+       first time, after growing pauses (1 s to 5 s) when it dies early again and again.
     4. While there is no process, refuse work at once with `EngineBusy` and how long to wait.
 
     Attributes:
