@@ -191,7 +191,7 @@ JOB = {"kind": "summarize", "text": SECRET}
         (["classify", "--text", "t", "--label", "a", "--label", "A "], b"", "invalid_job",
          "labels"),
         (["classify", "--text", "t", "--label", "a", "--label", " "], b"", "invalid_job", "labels"),
-        ([*"classify --text t --label a --label".split(), ""], b"", "invalid_job", "labels.1.name"),
+        (["classify", "--text=t", "--label=a", "--label="], b"", "invalid_job", "labels.1.name"),
         (["summarize", "--text", SECRET, "--text", SECRET], b"", "invalid_job", "text"),
         (["summarize", "--text", SECRET, "--label", SECRET], b"", "invalid_job", "labels"),
         (["summarize", "--file", "nowhere.txt"], b"", "invalid_job", "file"),
@@ -425,7 +425,7 @@ def test_an_error_nobody_foresaw_shows_where_and_not_what(monkeypatch, capsys, f
 
 
 def test_a_reader_that_goes_away_is_no_error_message():
-    command = f"{sys.executable} -m producers.cli schema | head -c 10"
+    command = f'"{sys.executable}" -m producers.cli schema | head -c 10'
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, check=False, cwd=ROOT, timeout=60
     )
