@@ -18,7 +18,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from routing.errors import Misconfigured
-from routing.jobs import KINDS, Classify, Embed, Extract, Generate, Job, Kind, Summarize, Verdict
+from routing.jobs import Classify, Embed, Extract, Generate, Job, Summarize, Verdict
+from routing.wire import KINDS, Kind
 
 HEAD, TAIL = 1_500, 500  # characters looked at; the cost of a verdict does not grow with the text
 LONG = 4_000  # characters up to which small models read well

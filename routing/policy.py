@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from routing.errors import EgressDenied
-from routing.jobs import NANO, Check, Classification, Content, Egress, Job, Verdict, Wire
+from routing.jobs import NANO, Check, Classification, Content, Egress, Job, Verdict
 from routing.lanes import BEDROCK, Lane
 from routing.policyfile import Policy, PolicyFile, TenantPolicy
 from routing.reasons import DEGRADING, Reason
+from routing.wire import Wire
 
 
 @dataclass(frozen=True, slots=True)

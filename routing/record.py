@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from routing.jobs import Egress, Job, Kind, Receipt, State, Status, Verdict
+from routing.jobs import Egress, Job, Receipt, State, Status, Verdict
 from routing.lanes import Hop
+from routing.wire import Kind
 
 ENDED = frozenset({"done", "failed", "cancelled", "expired"})
 
