@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from routing.errors import InvalidJob, TooLong
-from routing.jobs import KINDS, Job, parse_job
+from routing.jobs import Job, parse_job
+from routing.wire import KINDS
 
 #: Bytes; a larger input holds nothing that the contract would let through.
 MAX_INPUT = 128 * 1024 * 1024
