@@ -17,9 +17,10 @@ import typer
 
 from producers import cli, display, extensions
 from producers.doctor import without_password
-from routing.jobs import KINDS, Answer, Receipt, Summary, new_id
+from routing.jobs import Answer, Receipt, Summary, new_id
 from routing.ledger import Ledger
 from routing.settings import Settings
+from routing.wire import KINDS
 
 SECRET = "the-canary-in-the-job"
 DEAD = "redis://127.0.0.1:1/0"

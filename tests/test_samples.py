@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from fleet import ROOT
-from routing.jobs import KINDS, Job, parse_job
+from routing.jobs import Job, parse_job
+from routing.wire import KINDS
 from workers.answers import read
 from workers.engines.engine import EngineInfo
 from workers.prompts import frontier, local
