@@ -274,8 +274,9 @@ def key_of(place):
 
 
 def same(one, other):
-    """Equal down to the order of a schema's fields, which the model sees."""
-    return repr(one) == repr(other)
+    """Equal down to the order of a schema's fields, which the model sees, unlike a request's."""
+    (a, *rest_a), (b, *rest_b) = one, other
+    return repr(sorted(a.items())) == repr(sorted(b.items())) and rest_a == rest_b
 
 
 @given(placed, placed)
