@@ -1,6 +1,7 @@
 """What every test may ask for: a real Redis server, and an environment that is nobody's."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ os.environ |= {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+
+# Started in the background a shell has it ignored, and children of the tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("forebay", derandomize=True, deadline=None, database=None)
 settings.load_profile("forebay")
