@@ -178,7 +178,7 @@ def test_a_pool_that_nobody_serves_is_reported(client):
         (lambda c: c.submit(ask(), lane="bedrock"), EgressDenied, "egress"),
         (lambda c: c.submit(ask(), egress="maybe"), InvalidJob, "egress"),
         (lambda c: c.submit(ask(), max_cost_usd=-1), InvalidJob, "max_cost_usd"),
-        (lambda c: c.submit(ask(), metadata={"k": "v" * 2000}), TooLong, "metadata.k"),
+        (lambda c: c.submit(ask(), metadata={"k": "v" * 2000}), TooLong, "metadata"),
         (lambda c: c.submit(ask(), nonsense=1), InvalidJob, "nonsense"),
         (lambda c: c.submit(ask("x" * 600_000)), TooLong, "text"),
         (lambda c: c.submit(Classify(text="x", labels=["a", "a"])), InvalidJob, "labels"),
