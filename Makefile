@@ -36,6 +36,14 @@ down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 test: $(INSTALLED) ## Run the tests (ARGS: for pytest)
 	@$(PY) -m pytest $(ARGS)
 
+.PHONY: test-browser
+test-browser: $(INSTALLED) ## Look at Flower's pages in a real browser (needs Chromium)
+	@$(PY) -m pytest -m browser $(ARGS)
+
+.PHONY: bench
+bench: $(INSTALLED) ## Measure what the ledger costs beside bare Celery (ARGS: --jobs, --runs)
+	@$(PY) tests/benchmarks/overhead.py $(ARGS)
+
 .PHONY: check
 check: $(INSTALLED) ## Check form, types, the borders between packages, and the lock files
 	@$(PY) -m ruff format --check .

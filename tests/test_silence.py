@@ -12,18 +12,22 @@ import json
 import threading
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import redis as redis_py
 
 from fleet import Fleet
 from producers.client import Client
-from routing.content import unseal
+from routing.content import PLAIN
 from routing.errors import ForebayError
 from routing.jobs import Classify, Embed, Extract, Generate, Label, Message, Summarize
 from routing.settings import Settings
 
 CANARY = "kanarie"  # in every content; found nowhere else
+DATATABLE = "/tasks/datatable?" + urlencode(
+    {"draw": 1, "start": 0, "length": 1000, "order[0][column]": 0, "columns[0][data]": "name"}
+)
 CONTENT_KEYS = (b"fb:content:", b"fb:answer:", b"fb:draft:", b"fb:cache:")
 
 
@@ -117,7 +121,7 @@ def pages(fleet: Fleet) -> list[str]:
     workers = json.loads(body(fleet.flower_url + "/api/workers"))
     assert len(tasks) > 40
     found = ["/", "/workers", "/tasks", "/broker", "/api/tasks?limit=1000", "/api/workers"]
-    found += ["/api/task/types", "/api/queues/length", "/metrics"]
+    found += ["/api/task/types", "/api/queues/length", "/metrics", DATATABLE]
     found += [f"/task/{task}" for task in tasks] + [f"/api/task/info/{task}" for task in tasks]
     return found + [f"/worker/{worker}" for worker in workers]
 
@@ -139,7 +143,7 @@ def stored(url: str) -> dict[bytes, bytes]:
 
 def test_the_search_can_find_something(searched):
     contents = [
-        unseal(value)
+        PLAIN.open(value)
         for key, value in searched["keys"].items()
         if key.startswith(CONTENT_KEYS) and value[:1] == b"z"
     ]
