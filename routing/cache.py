@@ -17,7 +17,7 @@ import redis
 from pydantic import TypeAdapter, ValidationError
 
 from routing.connection import reaching_redis
-from routing.content import seal, unseal
+from routing.content import PLAIN, Seal
 from routing.errors import ForebayError, Misconfigured
 from routing.jobs import Answer, Egress, Generate, Job, Tenant
 from routing.reasons import Reason
@@ -39,9 +39,12 @@ class Cache:
     `client` must return bytes (`decode_responses=False`).
     """
 
-    def __init__(self, client: redis.Redis, secret: bytes, ttl_s: float) -> None:
+    def __init__(
+        self, client: redis.Redis, secret: bytes, ttl_s: float, seal: Seal = PLAIN
+    ) -> None:
         self._redis = client
         self._secret = secret
+        self._seal = seal
         self._ttl_ms = max(1, int(ttl_s * 1000))
 
     def key(self, job: Job, egress: Egress, model: str, revision: str | None) -> str:
@@ -62,7 +65,7 @@ class Cache:
         except redis.RedisError as error:
             _log.warning("the answer cache cannot be read (%s)", type(error).__name__)
             return None
-        found = _opened(sealed) if isinstance(sealed, bytes) else None
+        found = self._opened(sealed) if isinstance(sealed, bytes) else None
         # The HMAC says so already; this holds against a value that was copied to another key.
         if found is None or _made_by(found) != (job.tenant, job.kind, model, revision):
             return None
@@ -73,7 +76,7 @@ class Cache:
         if answer.model is None or not (_repeatable(job) and _good(answer)):
             return False
         key = self.key(job, egress, answer.model, answer.revision)
-        sealed = seal(answer.model_dump_json(by_alias=True).encode())
+        sealed = self._seal.close(answer.model_dump_json(by_alias=True).encode())
         if len(sealed) > MAX_VALUE:
             return False
         try:
@@ -83,6 +86,13 @@ class Cache:
             _log.warning("the answer cache cannot be written (%s)", type(error).__name__)
             return False
         return True
+
+    def _opened(self, sealed: bytes) -> Answer | None:
+        """The answer in a value; none where it is damaged, of an older form, or of another key."""
+        try:
+            return Answer.model_validate_json(self._seal.open(sealed))
+        except (ValueError, ForebayError):
+            return None
 
     def forget(self, tenant: str) -> int:
         """Remove all of a tenant's answers; returns how many. Walks all keys, in small steps.
@@ -135,14 +145,6 @@ def _repeatable(job: Job) -> bool:
 def _good(answer: Answer) -> bool:
     second_rate = answer.degraded or answer.stand_in or answer.cached
     return answer.status == "done" and not (second_rate or answer.error)
-
-
-def _opened(sealed: bytes) -> Answer | None:
-    """The answer in a value; none where it is damaged or of an older form."""
-    try:
-        return Answer.model_validate_json(unseal(sealed))
-    except (ValueError, ForebayError):
-        return None
 
 
 def _made_by(answer: Answer) -> tuple[str, str, str | None, str | None]:

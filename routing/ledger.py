@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,11 +26,13 @@ import redis
 from redis.commands.core import Script
 
 from routing.connection import reaching_redis
-from routing.content import seal, unseal
+from routing.content import PLAIN, Seal
 from routing.errors import (
+    CallerError,
     EgressDenied,
     ForebayError,
     InvalidJob,
+    Misconfigured,
     Unavailable,
     UnknownJob,
 )
@@ -43,6 +46,9 @@ TRANSITIONS = (
     "create", "claim", "renew", "route", "escalate", "settle", "retry", "cancel", "forget",
     "watch", "position", "sweep",
 )  # fmt: skip
+
+
+_log = logging.getLogger(__name__)
 
 
 class Lost(Exception):  # a signal, not an error
@@ -68,24 +74,35 @@ class Claim:
     record: Record
     sealed: bytes = field(repr=False)
     draft: bytes = field(repr=False)
+    seal: Seal = field(default=PLAIN, repr=False)
 
     def job(self) -> Job:
-        """The job, from its content.
+        """The job, from its content. Its egress is the record's, which may have been lowered.
 
         Raises:
             InvalidJob: The content is missing, damaged, or another job's.
+            Unavailable: This worker has no key for it; another one may have.
         """
         try:
-            job = parse_job(unseal(self.sealed))
-        except (ValueError, ForebayError):
+            job = parse_job(self._open(self.sealed))
+        except (ValueError, CallerError):
             raise InvalidJob("the stored content cannot be read") from None
         if job.id != self.id:
             raise InvalidJob("the stored content is another job's")
+        if self.record.egress == "deny":
+            return job.model_copy(update={"egress": "deny"})
         return job
 
     def drafted(self) -> Answer | None:
         """The local answer that an escalated job brings along."""
-        return Answer.model_validate_json(unseal(self.draft)) if self.draft else None
+        return Answer.model_validate_json(self._open(self.draft)) if self.draft else None
+
+    def _open(self, sealed: bytes) -> bytes:
+        try:
+            return self.seal.open(sealed)
+        except Misconfigured as error:
+            _log.error("%s cannot be read: %s", self.id, error)
+            raise Unavailable("the stored content cannot be read by this worker") from None
 
 
 def idempotency(job: Job) -> tuple[str, str]:
@@ -99,7 +116,7 @@ def idempotency(job: Job) -> tuple[str, str]:
 
 
 def outcome(
-    job_id: str, fields: dict[bytes, bytes], sealed: bytes | None
+    job_id: str, fields: dict[bytes, bytes], sealed: bytes | None, seal: Seal
 ) -> Answer | Receipt | None:
     """What became of a job, from its record and its sealed answer; none while it has not ended."""
     if not fields:
@@ -111,7 +128,7 @@ def outcome(
     if receipt.status != "done" or sealed is None:
         return receipt
     head = receipt.model_dump_json(exclude={"cost_usd"}).removesuffix("}")
-    return Answer.model_validate_json(f'{head},"content":{unseal(sealed).decode()}}}')
+    return Answer.model_validate_json(f'{head},"content":{seal.open(sealed).decode()}}}')
 
 
 class Ledger:
@@ -125,6 +142,7 @@ class Ledger:
     ) -> None:
         self.redis = client
         self.settings = settings
+        self.seal = Seal.of(settings)
         self._given_bell = bell
         self._retention_ms = int(settings.retention_s * 1000)
         self._lease_ms = int(settings.lease_s * 1000)
@@ -160,7 +178,7 @@ class Ledger:
 
     def _creation(self, job: Job, watcher: str) -> list[Any]:
         key, digest = idempotency(job)
-        content = seal(job.model_dump_json(by_alias=True).encode())
+        content = self.seal.close(job.model_dump_json(by_alias=True).encode())
         fields = [item for pair in envelope(job).items() for item in pair]
         limit = self.settings.max_waiting
         return [job.id, ROUTE, self._bell, content, key, digest, watcher, limit, *fields]
@@ -194,7 +212,7 @@ class Ledger:
             return None
         job_id, token, fields, sealed, draft = reply
         record = Record.from_hash(job_id.decode(), pairs(fields))
-        return Claim(job_id.decode(), token.decode(), record, sealed, draft)
+        return Claim(job_id.decode(), token.decode(), record, sealed, draft, self.seal)
 
     def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Hold these a little longer, in one round trip. Returns those that are lost."""
@@ -224,7 +242,7 @@ class Ledger:
             EgressDenied: The content may not leave.
             Lost: The job is not this claim's any more.
         """
-        sealed = seal(draft.model_dump_json().encode()) if draft else b""
+        sealed = self.seal.close(draft.model_dump_json().encode()) if draft else b""
         self._moved(self._run("escalate", claim.id, claim.token, self._bell, reason, sealed))
 
     @staticmethod
@@ -261,7 +279,7 @@ class Ledger:
         receipt = outcome.receipt if isinstance(outcome, Answer) else outcome
         sealed = b""
         if isinstance(outcome, Answer):
-            sealed = seal(outcome.content.model_dump_json().encode())
+            sealed = self.seal.close(outcome.content.model_dump_json().encode())
         kept = self._run(
             "settle", claim.id, claim.token, receipt.status, receipt.model_dump_json(), sealed,
             receipt.error or "", self._retention_ms,
@@ -316,17 +334,30 @@ class Ledger:
             raise UnknownJob("no such job", field="id")
         return Record.from_hash(job_id, decoded(fields))
 
-    def outcomes(self, job_ids: Sequence[str]) -> list[Answer | Receipt | None]:
-        """For each job its answer, or the receipt of its failure; none where it has not ended."""
+    def outcomes(self, job_ids: Sequence[str]) -> list[Answer | Receipt | ForebayError | None]:
+        """For each job its answer, or the receipt of its failure; none where it has not ended.
+
+        An error takes the place of one that cannot be read.
+        """
         with reaching_redis(), self.redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.hgetall(f"fb:job:{job_id}")
                 pipe.get(f"fb:answer:{job_id}")
             replies = pipe.execute()
         return [
-            outcome(job_id, fields, sealed)
+            self._outcome(job_id, fields, sealed)
             for job_id, fields, sealed in zip(job_ids, replies[::2], replies[1::2], strict=True)
         ]
+
+    def _outcome(
+        self, job_id: str, fields: dict[bytes, bytes], sealed: bytes | None
+    ) -> Answer | Receipt | ForebayError | None:
+        try:
+            return outcome(job_id, fields, sealed, self.seal)
+        except Misconfigured as error:
+            return error
+        except (ValueError, LookupError, TypeError, CallerError):
+            return InvalidJob("what is stored of this job cannot be read")
 
     def status(self, job_id: str) -> JobStatus:
         """Where a job is, and how many are before it.

@@ -28,6 +28,8 @@ class Settings(BaseSettings):
         bulk_share: see `ageing_s`; 8 means one claim in eight.
         cache_s: how long an answer in the cache is good.
         cache_key: secret of the cache's keys; without it one is made and kept in Redis.
+        content_keys: Fernet keys that encrypt contents in Redis, separated by commas; the first one
+            closes, all open.
         max_waiting: jobs waiting in one queue above which a submit is refused.
     """
 
@@ -45,6 +47,7 @@ class Settings(BaseSettings):
     bulk_share: int = Field(8, ge=2, le=1_000)
     cache_s: Seconds = 86_400.0
     cache_key: SecretStr | None = None
+    content_keys: SecretStr | None = None
     max_waiting: int = Field(2_000_000, ge=1)
 
 

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from routing.cache import MAX_VALUE, SECRET_KEY, Cache, secret
-from routing.content import seal
+from routing.content import PLAIN
 from routing.errors import InvalidJob, Misconfigured, Unavailable
 from routing.jobs import Answer, Classification, Generation, Job
 from routing.settings import Settings
@@ -155,7 +155,16 @@ def test_without_the_secret_a_key_cannot_be_guessed(client):
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"nonsense", b"zz", seal(b""), seal(b"[]"), seal(b'{"form": 0}'), seal(b"\xff")]
+    "value",
+    [
+        b"",
+        b"nonsense",
+        b"zz",
+        PLAIN.close(b""),
+        PLAIN.close(b"[]"),
+        PLAIN.close(b'{"form": 0}'),
+        PLAIN.close(b"\xff"),
+    ],
 )
 def test_a_damaged_value_is_a_miss(cache, client, value):
     client.set(cache.key(job(), "deny", "small", "r1"), value)

@@ -66,7 +66,9 @@ class Bedrock:
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._leases = Leases(ledger)
         kept_s = ledger.settings.cache_s
-        self._cache = Cache(ledger.redis, secret(ledger.redis, ledger.settings), kept_s)
+        self._cache = Cache(
+            ledger.redis, secret(ledger.redis, ledger.settings), kept_s, ledger.seal
+        )
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or say what becomes of it without a call."""

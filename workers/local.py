@@ -48,7 +48,8 @@ class Local:
         self._leases = Leases(ledger)
         self._policy = PolicyFile(settings.policy_file)
         self._outlook = Outlook(ledger.redis)
-        self._cache = Cache(ledger.redis, secret(ledger.redis, settings), settings.cache_s)
+        key = secret(ledger.redis, settings)
+        self._cache = Cache(ledger.redis, key, settings.cache_s, ledger.seal)
         self._engine = open_engine()  # last: it takes long, and what is wrong above is said first
         self._info = self._engine.info()
 
