@@ -10,9 +10,8 @@ with Client(tenant="support") as forebay:
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -22,8 +21,10 @@ from typing import Any, Self, TypedDict
 import redis
 from typing_extensions import Unpack
 
+from producers.door import Door
 from producers.wakeups import Outcome, Wakeups
 from routing.connection import connect
+from routing.dead import Changes, Dead, DeadJob
 from routing.errors import ForebayError, UnknownJob, from_code
 from routing.jobs import Answer, Egress, Job, JobStatus, Pin, Priority, Receipt, Request
 from routing.ledger import Ledger
@@ -51,6 +52,13 @@ class Client:
     """A tenant's way to Forebay. Safe to share between threads; close it, or use it in a `with`.
 
     Every method raises only errors of `routing.errors`, and `TimeoutError` where one waits.
+
+    Args:
+        tenant: whose jobs these are.
+        settings: where Redis is; from the environment where left out.
+        redis: a client of one's own, in place of the one that the settings make.
+        patience: seconds that `submit`, `begin`, `run` and `map` wait, at each submit, for a Redis
+            that is away, full or has too many jobs waiting; by default such a submit fails at once.
     """
 
     def __init__(
@@ -59,11 +67,14 @@ class Client:
         tenant: str = "default",
         settings: Settings | None = None,
         redis: redis.Redis | None = None,
+        patience: float = 0.0,
     ) -> None:
         settings = settings or read_settings()
         self.tenant = tenant
         client = redis or connect(settings)
         self._ledger = Ledger(client, settings, lambda: _bell(settings))
+        self._door = Door(self._ledger, patience)
+        self._dead = Dead(self._ledger, tenant)
         self._wakeups = Wakeups(self._ledger)
 
     def submit(self, request: Request | Job, **options: Unpack[Options]) -> str:
@@ -75,12 +86,13 @@ class Client:
         Raises:
             InvalidJob: A field is wrong, or the idempotency key was used for another job.
             EgressDenied: The job is pinned to Bedrock and may not leave.
-            Unavailable: Redis cannot be reached or is full. Submitting the same `Job` again (with
-                its id), or under the same idempotency key, can never make two.
+            Unavailable: Redis cannot be reached or is full, and remained so for our patience.
+                Submitting the same `Job` again (with its id), or under the same idempotency key,
+                can never make two.
         """
         job = self.job(request, **options)
         self._own(job.id)
-        made = self._ledger.create([job])[0]
+        made = self._door.create([job])[0]
         if isinstance(made, ForebayError):
             raise made
         return made
@@ -93,13 +105,13 @@ class Client:
             UnknownJob: No such job of this tenant.
             ForebayError: The job ended without an answer; its class and `code` say why.
         """
-        return _answer(self.future(job_id).result(timeout))
+        return answer_of(self.future(job_id).result(timeout))
 
     def run(
         self, request: Request | Job, timeout: float | None = None, **options: Unpack[Options]
     ) -> Answer:
         """Submit, and wait for the answer."""
-        return _answer(self.begin(request, **options).result(timeout))
+        return answer_of(self.begin(request, **options).result(timeout))
 
     def map(
         self,
@@ -139,6 +151,26 @@ class Client:
     def forget(self, job_id: str) -> bool:
         """Leave nothing of the job, ended or not; false when there was nothing."""
         return self._ledger.forget(self._own(job_id))
+
+    def dead(self, limit: int = 100) -> list[DeadJob]:
+        """The newest of the jobs that failed and were not replayed yet."""
+        return self._dead.list(limit)
+
+    def dead_job(self, job_id: str) -> DeadJob:
+        """One of them; also one that was replayed. See `Dead.show`."""
+        return self._dead.show(job_id)
+
+    def dead_content(self, job_id: str) -> Job:
+        """What was asked of one of them. See `Dead.job`."""
+        return self._dead.job(job_id)
+
+    def replay(self, job_id: str, **changes: Unpack[Changes]) -> str:
+        """Begin a dead job again; the id of the new one. See `Dead.replay`."""
+        return self._dead.replay(job_id, **changes)
+
+    def bury(self, job_id: str) -> bool:
+        """Leave nothing of a dead job; false when there was nothing. See `Dead.bury`."""
+        return self._dead.bury(job_id)
 
     def job(self, request: Request | Job, **options: Unpack[Options]) -> Job:
         """The job that `submit` would put on: a request with its options, or a job as it is."""
@@ -188,7 +220,12 @@ class Client:
         for job in jobs:
             self._own(job.id)
         futures = {job.id: self._wakeups.expect(job.id) for job in jobs}
-        created = self._ledger.create(jobs, self._wakeups.stream)
+        try:
+            created = self._door.create(jobs, self._wakeups.stream)
+        except ForebayError:
+            for job in jobs:
+                self._wakeups.drop(job.id)
+            raise
         return [self._begun(job, made, futures) for job, made in zip(jobs, created, strict=True)]
 
     def _begun(
@@ -200,71 +237,6 @@ class Client:
         return made if isinstance(made, ForebayError) else self.future(made)
 
 
-class AsyncClient:
-    """The same for asyncio: every wait is awaited, on the same thread and stream."""
-
-    def __init__(self, *, tenant: str = "default", settings: Settings | None = None) -> None:
-        self._client = Client(tenant=tenant, settings=settings)
-        self.job = self._client.job
-
-    async def submit(self, request: Request | Job, **options: Unpack[Options]) -> str:
-        """See `Client.submit`."""
-        return await asyncio.to_thread(self._client.submit, request, **options)
-
-    async def result(self, job_id: str, timeout: float | None = None) -> Answer:
-        """See `Client.result`."""
-        future = await asyncio.to_thread(self._client.future, job_id)
-        return _answer(await _wait(future, timeout))
-
-    async def run(
-        self,
-        request: Request | Job,
-        timeout: float | None = None,
-        **options: Unpack[Options],
-    ) -> Answer:
-        """See `Client.run`."""
-        future = await asyncio.to_thread(self._client.begin, request, **options)
-        return _answer(await _wait(future, timeout))
-
-    async def map(
-        self,
-        requests: Iterable[Request | Job],
-        timeout: float | None = None,
-        **options: Unpack[Options],
-    ) -> AsyncIterator[Answer | ForebayError]:
-        """See `Client.map`."""
-        answers = self._client.map(requests, timeout, **options)
-        while (answer := await asyncio.to_thread(next, answers, None)) is not None:
-            yield answer
-
-    async def status(self, job_id: str) -> JobStatus:
-        """See `Client.status`."""
-        return await asyncio.to_thread(self._client.status, job_id)
-
-    async def cancel(self, job_id: str) -> bool:
-        """See `Client.cancel`."""
-        return await asyncio.to_thread(self._client.cancel, job_id)
-
-    async def forget(self, job_id: str) -> bool:
-        """See `Client.forget`."""
-        return await asyncio.to_thread(self._client.forget, job_id)
-
-    async def close(self) -> None:
-        """See `Client.close`."""
-        await asyncio.to_thread(self._client.close)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-
 def _bell(settings: Settings) -> str:
     """The doorbell. Celery takes half a second to load, and who only asks does not need it."""
     from routing.app import celery_app  # noqa: PLC0415
@@ -273,12 +245,8 @@ def _bell(settings: Settings) -> str:
     return template(celery_app(settings))
 
 
-async def _wait(future: Future[Outcome], timeout: float | None) -> Outcome:
-    async with asyncio.timeout(timeout):
-        return await asyncio.wrap_future(future)
-
-
-def _answer(outcome: Outcome) -> Answer:
+def answer_of(outcome: Outcome) -> Answer:
+    """The answer, or its error raised."""
     if isinstance(outcome, Answer):
         return outcome
     raise failure(outcome)

@@ -306,6 +306,7 @@ class Receipt(Wire):
         cost_nusd: billionths of a dollar, settled.
         queued_s, worked_s, total_s: seconds waiting, being worked, and from submit to end.
         error, error_field: code of the failure and the field to mend, where there was one.
+        replay_of: the dead job that this one repeated.
     """
 
     id: JobId
@@ -330,6 +331,7 @@ class Receipt(Wire):
     total_s: float = 0.0
     error: str | None = None
     error_field: str | None = None
+    replay_of: JobId | None = None
 
     @computed_field  # type: ignore[prop-decorator]  # mypy does not know computed_field on property
     @property

@@ -13,32 +13,22 @@ twice, when a worker was thought dead and was not; it is settled once, by whoeve
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import redis
 from redis.commands.core import Script
 
+from routing.claim import Claim, Lost
 from routing.connection import reaching_redis
-from routing.content import PLAIN, Seal
-from routing.errors import (
-    CallerError,
-    EgressDenied,
-    ForebayError,
-    InvalidJob,
-    Misconfigured,
-    Unavailable,
-    UnknownJob,
-)
-from routing.jobs import Answer, Job, JobStatus, Receipt, Verdict, parse_job
+from routing.content import Seal
+from routing.errors import EgressDenied, ForebayError, InvalidJob, Unavailable, UnknownJob
+from routing.jobs import Answer, Job, JobStatus, Receipt, Verdict
 from routing.lanes import ROUTE, hop_of
-from routing.record import ENDED, Record, decoded, envelope, pairs
+from routing.outcome import Outcome, outcome
+from routing.record import ENDED, Record, envelope, idempotency, pairs
 from routing.scripts import transition
 from routing.settings import Settings
 
@@ -48,87 +38,27 @@ TRANSITIONS = (
 )  # fmt: skip
 
 
-_log = logging.getLogger(__name__)
-
-
-class Lost(Exception):  # a signal, not an error
-    """This claim no longer holds the job: it ended, or another worker has it. Drop the work."""
-
-
 class Swept(NamedTuple):
-    """What one sweep did, in jobs; `rung` in doorbells."""
+    """What one sweep did, in jobs; `rung` in doorbells.
+
+    `full` is the percentage of memory in use where that keeps new jobs out, and else 0.
+    """
 
     back: int
     dead: int
     due: int
     expired: int
     rung: int
+    full: int
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A worker's hold on a job. `token` fences it: a write with an old token changes nothing."""
-
-    id: str
-    token: str
-    record: Record
-    sealed: bytes = field(repr=False)
-    draft: bytes = field(repr=False)
-    seal: Seal = field(default=PLAIN, repr=False)
-
-    def job(self) -> Job:
-        """The job, from its content. Its egress is the record's, which may have been lowered.
-
-        Raises:
-            InvalidJob: The content is missing, damaged, or another job's.
-            Unavailable: This worker has no key for it; another one may have.
-        """
-        try:
-            job = parse_job(self._open(self.sealed))
-        except (ValueError, CallerError):
-            raise InvalidJob("the stored content cannot be read") from None
-        if job.id != self.id:
-            raise InvalidJob("the stored content is another job's")
-        if self.record.egress == "deny":
-            return job.model_copy(update={"egress": "deny"})
-        return job
-
-    def drafted(self) -> Answer | None:
-        """The local answer that an escalated job brings along."""
-        return Answer.model_validate_json(self._open(self.draft)) if self.draft else None
-
-    def _open(self, sealed: bytes) -> bytes:
-        try:
-            return self.seal.open(sealed)
-        except Misconfigured as error:
-            _log.error("%s cannot be read: %s", self.id, error)
-            raise Unavailable("the stored content cannot be read by this worker") from None
-
-
-def idempotency(job: Job) -> tuple[str, str]:
-    """Key and digest under which a repeated submit is known; neither betrays what is in it."""
-    if job.idempotency_key is None:
-        return "", ""
-    name = hashlib.sha256(job.idempotency_key.encode()).hexdigest()[:32]
-    same = job.model_dump_json(by_alias=True, exclude={"id", "deadline"})
-    digest = hmac.new(job.idempotency_key.encode(), same.encode(), hashlib.sha256).hexdigest()
-    return f"fb:idempotency:{job.tenant}:{name}", digest
-
-
-def outcome(
-    job_id: str, fields: dict[bytes, bytes], sealed: bytes | None, seal: Seal
-) -> Answer | Receipt | None:
-    """What became of a job, from its record and its sealed answer; none while it has not ended."""
-    if not fields:
-        return None
-    record = Record.from_hash(job_id, decoded(fields))
-    if record.state not in ENDED:
-        return None
-    receipt = record.to_receipt()
-    if receipt.status != "done" or sealed is None:
-        return receipt
-    head = receipt.model_dump_json(exclude={"cost_usd"}).removesuffix("}")
-    return Answer.model_validate_json(f'{head},"content":{seal.open(sealed).decode()}}}')
+def refusal(verb: str, detail: str) -> Unavailable | None:
+    """Why a script took no new job in; none where it did."""
+    if verb == "full":
+        return Unavailable(f"{detail} jobs are waiting already", retry_after=30)
+    if verb == "memory":
+        return Unavailable(f"{detail} % of Redis' memory is in use", retry_after=30)
+    return None
 
 
 class Ledger:
@@ -151,7 +81,8 @@ class Ledger:
         }
 
     @cached_property
-    def _bell(self) -> str:
+    def bell(self) -> str:
+        """The doorbell's template."""
         return self._given_bell if isinstance(self._given_bell, str) else self._given_bell()
 
     def _run(self, name: str, *args: Any) -> Any:
@@ -181,7 +112,7 @@ class Ledger:
         content = self.seal.close(job.model_dump_json(by_alias=True).encode())
         fields = [item for pair in envelope(job).items() for item in pair]
         limit = self.settings.max_waiting
-        return [job.id, ROUTE, self._bell, content, key, digest, watcher, limit, *fields]
+        return [job.id, ROUTE, self.bell, content, key, digest, watcher, limit, *fields]
 
     @staticmethod
     def _created(reply: Any) -> str | ForebayError:
@@ -194,25 +125,32 @@ class Ledger:
         verb, detail = (str(part.decode()) for part in reply)
         if verb == "conflict":
             return InvalidJob("was used for another job", field="idempotency_key")
-        if verb == "full":
-            return Unavailable(f"{detail} jobs are waiting already", retry_after=30)
-        return detail
+        return refusal(verb, detail) or detail
 
     # --- taking off ---------------------------------------------------------------------------
 
     def claim(self, queue: str) -> Claim | None:
         """The best job waiting in this queue, now this worker's; none when nothing waits."""
         settings = self.settings
-        nonce = secrets.token_hex(8)
-        reply = self._run(
-            "claim", queue, nonce, self._lease_ms, settings.max_attempts, self._retention_ms,
-            int(settings.ageing_s * 1000), settings.bulk_share,
-        )  # fmt: skip
-        if reply is None:
+        while reply := self._run(
+            "claim", queue, secrets.token_hex(8), self._lease_ms, settings.max_attempts,
+            self._retention_ms, int(settings.ageing_s * 1000), settings.bulk_share,
+        ):  # fmt: skip
+            claim = self._claimed(*reply)
+            if claim is not None:
+                return claim
+        return None
+
+    def _claimed(
+        self, job_id: bytes, token: bytes, fields: list[bytes], sealed: bytes, draft: bytes
+    ) -> Claim | None:
+        try:
+            record = Record.from_hash(job_id.decode(), pairs(fields))
+        except (ValueError, InvalidJob):  # forged or damaged: nobody can ever work it
+            failure = ("failed", "", "", InvalidJob.code, self._retention_ms)
+            self._run("settle", job_id, token, *failure)
             return None
-        job_id, token, fields, sealed, draft = reply
-        record = Record.from_hash(job_id.decode(), pairs(fields))
-        return Claim(job_id.decode(), token.decode(), record, sealed, draft, self.seal)
+        return Claim(record.id, token.decode(), record, sealed, draft, self.seal)
 
     def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Hold these a little longer, in one round trip. Returns those that are lost."""
@@ -231,7 +169,7 @@ class Ledger:
         """
         said = verdict.model_dump_json()
         reply = self._run(
-            "route", claim.id, claim.token, queue, hop_of(queue), self._bell, egress, reason, said
+            "route", claim.id, claim.token, queue, hop_of(queue), self.bell, egress, reason, said
         )
         self._moved(reply)
 
@@ -243,7 +181,7 @@ class Ledger:
             Lost: The job is not this claim's any more.
         """
         sealed = self.seal.close(draft.model_dump_json().encode()) if draft else b""
-        self._moved(self._run("escalate", claim.id, claim.token, self._bell, reason, sealed))
+        self._moved(self._run("escalate", claim.id, claim.token, self.bell, reason, sealed))
 
     @staticmethod
     def _moved(reply: bytes) -> None:
@@ -262,7 +200,7 @@ class Ledger:
             Lost: The job is not this claim's any more.
         """
         reply = self._run(
-            "retry", claim.id, claim.token, self._bell, int(delay_s * 1000), error, int(counted),
+            "retry", claim.id, claim.token, self.bell, int(delay_s * 1000), error, int(counted),
             self.settings.max_attempts, self._retention_ms,
         )  # fmt: skip
         self._moved(reply)
@@ -300,14 +238,16 @@ class Ledger:
 
     def forget(self, job_id: str) -> bool:
         """Leave nothing of a job, ended or not. False when there was nothing."""
-        return bool(self._run("forget", job_id))
+        return bool(self._run("forget", job_id, "") == b"forgotten")
 
     def sweep(self, limit: int = 500) -> Swept:
         """One bounded batch of upkeep; see `sweep.lua`."""
         settings = self.settings
-        return Swept(
-            *self._run("sweep", limit, settings.max_attempts, self._retention_ms, self._bell)
-        )
+        counts = self._run(
+            "sweep", limit, settings.max_attempts, self._retention_ms, self.bell,
+            settings.memory_limit, int(max(5.0, 10 * settings.sweep_s) * 1000),
+        )  # fmt: skip
+        return Swept(*counts)
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -327,14 +267,15 @@ class Ledger:
 
         Raises:
             UnknownJob: There is no such job.
+            InvalidJob: Somebody else wrote its record.
         """
         with reaching_redis():
             fields: Any = self.redis.hgetall(f"fb:job:{job_id}")
         if not fields:
             raise UnknownJob("no such job", field="id")
-        return Record.from_hash(job_id, decoded(fields))
+        return Record.read(job_id, fields)
 
-    def outcomes(self, job_ids: Sequence[str]) -> list[Answer | Receipt | ForebayError | None]:
+    def outcomes(self, job_ids: Sequence[str]) -> list[Outcome | None]:
         """For each job its answer, or the receipt of its failure; none where it has not ended.
 
         An error takes the place of one that cannot be read.
@@ -345,19 +286,9 @@ class Ledger:
                 pipe.get(f"fb:answer:{job_id}")
             replies = pipe.execute()
         return [
-            self._outcome(job_id, fields, sealed)
+            outcome(job_id, fields, sealed, self.seal)
             for job_id, fields, sealed in zip(job_ids, replies[::2], replies[1::2], strict=True)
         ]
-
-    def _outcome(
-        self, job_id: str, fields: dict[bytes, bytes], sealed: bytes | None
-    ) -> Answer | Receipt | ForebayError | None:
-        try:
-            return outcome(job_id, fields, sealed, self.seal)
-        except Misconfigured as error:
-            return error
-        except (ValueError, LookupError, TypeError, CallerError):
-            return InvalidJob("what is stored of this job cannot be read")
 
     def status(self, job_id: str) -> JobStatus:
         """Where a job is, and how many are before it.
@@ -392,4 +323,8 @@ class Ledger:
                 key = f"fb:serving:{queue}"
                 pipe.zadd(key, {worker: (seconds + for_s) * 1000})
                 pipe.zremrangebyscore(key, "-inf", (seconds - 3600) * 1000)
+                pipe.expire(key, int(for_s) + 3600)
             pipe.execute()
+
+
+__all__ = ["Claim", "Ledger", "Lost", "Swept", "refusal"]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, cast, get_args
 
+from routing.errors import InvalidJob
 from routing.jobs import Egress, Job, Receipt, State, Status, Verdict
 from routing.lanes import Hop
-from routing.wire import Kind
+from routing.wire import KINDS, Kind
 
 ENDED = frozenset({"done", "failed", "cancelled", "expired"})
 
@@ -21,6 +24,7 @@ class Record:
     Attributes:
         queued_ms, worked_ms: waited and worked so far, over all hops and attempts.
         receipt: written by the worker that settled the job; see `to_receipt`.
+        replay_of, replayed_as: the dead job that this one repeats, and the job that repeats this.
     """
 
     id: str
@@ -39,19 +43,44 @@ class Record:
     verdict: Verdict | None
     error: str | None
     receipt: str
+    replay_of: str | None
+    replayed_as: str | None
+
+    @classmethod
+    def read(cls, job_id: str, fields: Mapping[bytes, bytes]) -> Record:
+        """A record from a hash as redis-py returns it.
+
+        Raises:
+            InvalidJob: Somebody else wrote it; it is not one of ours.
+        """
+        try:
+            return cls.from_hash(job_id, decoded(fields))
+        except UnicodeDecodeError:
+            raise _not_ours() from None
 
     @classmethod
     def from_hash(cls, job_id: str, fields: Mapping[str, str]) -> Record:
         """Read a record.
 
         Raises:
-            KeyError, ValueError: Somebody else wrote it; it is not one of ours.
+            InvalidJob: Somebody else wrote it; it is not one of ours.
         """
+        try:
+            return cls._from_hash(job_id, fields)
+        except (KeyError, ValueError, TypeError):
+            raise _not_ours() from None
+
+    @classmethod
+    def _from_hash(cls, job_id: str, fields: Mapping[str, str]) -> Record:
+        if fields["kind"] not in KINDS or fields["state"] not in _STATES:
+            raise _not_ours()
+        if fields["hop"] not in _HOPS:
+            raise _not_ours()
         number = {key: int(fields.get(key) or 0) for key in _NUMBERS}
         verdict = fields.get("verdict")
         return cls(
             id=job_id,
-            kind=cast("Kind", fields["kind"]),
+            kind=fields["kind"],
             state=cast("State", fields["state"]),
             hop=cast("Hop", fields["hop"]),
             queue=fields["queue"],
@@ -61,6 +90,8 @@ class Record:
             verdict=Verdict.model_validate_json(verdict) if verdict else None,
             error=fields.get("error") or None,
             receipt=fields.get("receipt", ""),
+            replay_of=fields.get("replay_of") or None,
+            replayed_as=fields.get("replayed_as") or None,
             **number,
         )
 
@@ -77,9 +108,13 @@ class Record:
         """The receipt of an ended job, with the ledger's timings.
 
         A job that no worker settled (expired, cancelled, dead) has one all the same.
+
+        Raises:
+            ValueError, InvalidJob: Somebody else wrote it.
         """
         written = json.loads(self.receipt) if self.receipt else self._unsettled()
-        return Receipt.model_validate({**written, **self.timings(self.ended)})
+        ours = {"id": self.id, "replay_of": self.replay_of, **self.timings(self.ended)}
+        return Receipt.model_validate({**written, **ours})
 
     def _unsettled(self) -> dict[str, Any]:
         return {
@@ -95,6 +130,11 @@ class Record:
 
 
 _NUMBERS = ("attempts", "created", "ended", "queued_ms", "worked_ms")
+_STATES, _HOPS = frozenset(get_args(State)), frozenset(get_args(Hop))
+
+
+def _not_ours() -> InvalidJob:
+    return InvalidJob("the stored record cannot be read")
 
 
 def envelope(job: Job) -> dict[str, str]:
@@ -103,8 +143,18 @@ def envelope(job: Job) -> dict[str, str]:
         "kind": job.kind,
         "egress": job.egress,
         "priority": job.priority,
-        "deadline": str(int(job.deadline.timestamp() * 1000)) if job.deadline else "",
+        "deadline": str(max(1, int(job.deadline.timestamp() * 1000))) if job.deadline else "",
     }
+
+
+def idempotency(job: Job) -> tuple[str, str]:
+    """Key and digest under which a repeated submit is known; neither betrays what is in it."""
+    if job.idempotency_key is None:
+        return "", ""
+    name = hashlib.sha256(job.idempotency_key.encode()).hexdigest()[:32]
+    same = job.model_dump_json(by_alias=True, exclude={"id", "deadline"})
+    digest = hmac.new(job.idempotency_key.encode(), same.encode(), hashlib.sha256).hexdigest()
+    return f"fb:idempotency:{job.tenant}:{name}", digest
 
 
 def pairs(flat: Iterable[bytes]) -> dict[str, str]:

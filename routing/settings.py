@@ -31,6 +31,8 @@ class Settings(BaseSettings):
         content_keys: Fernet keys that encrypt contents in Redis, separated by commas; the first one
             closes, all open.
         max_waiting: jobs waiting in one queue above which a submit is refused.
+        memory_limit: share of Redis' `maxmemory` above which a submit is refused, so that the jobs
+            that are there can still end. Measured by the sweepers.
     """
 
     model_config = SettingsConfigDict(
@@ -49,6 +51,7 @@ class Settings(BaseSettings):
     cache_key: SecretStr | None = None
     content_keys: SecretStr | None = None
     max_waiting: int = Field(2_000_000, ge=1)
+    memory_limit: float = Field(0.85, gt=0, le=1)
 
 
 def read_settings() -> Settings:

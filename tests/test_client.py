@@ -10,7 +10,8 @@ from datetime import timedelta
 
 import pytest
 
-from producers.client import AsyncClient, Client
+from producers.asyncclient import AsyncClient
+from producers.client import Client
 from routing.errors import (
     BadAnswer,
     Cancelled,

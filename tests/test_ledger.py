@@ -288,7 +288,7 @@ def test_everything_a_finished_job_leaves_behind_has_an_end(ledger, redis):
     ledger.cancel(claims[2].id)
     ledger.cancel(ledger.claim("route").id)
     of_jobs = [key for key in redis.keys() if b"acme" in key]
-    assert len(of_jobs) == 4 + 4 + 1 + 1  # records, idempotency keys, an answer, a failed content
+    assert len(of_jobs) == 4 + 4 + 1 + 2  # records, idempotency keys, an answer; a content, its index
     assert all(redis.pttl(key) > 0 for key in of_jobs)
 
 

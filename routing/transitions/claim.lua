@@ -7,12 +7,17 @@ local MOST = 50 -- jobs that cannot be worked any more are ended here, so many a
 -- The tenant whose turn it is in a class, and its most urgent job.
 local function head(class)
   local turn = 'fb:turn:' .. queue .. ':' .. class
-  local tenant = redis.call('ZRANGE', turn, 0, 0)[1]
-  if not tenant then
-    return nil
+  for _ = 1, MOST do
+    local tenant = redis.call('ZRANGE', turn, 0, 0)[1]
+    if not tenant then
+      return nil
+    end
+    local first = redis.pcall('ZRANGE', 'fb:waiting:' .. queue .. ':' .. class .. ':' .. tenant, 0, 0)
+    if first[1] then
+      return first[1], tenant
+    end
+    redis.call('ZREM', turn, tenant) -- nothing of its waits, or its key is no queue
   end
-  local waiting = 'fb:waiting:' .. queue .. ':' .. class .. ':' .. tenant
-  return redis.call('ZRANGE', waiting, 0, 0)[1], tenant
 end
 
 -- Bulk that has waited too long gets one claim in so many, however much interactive work there is.
@@ -23,8 +28,8 @@ local function choose()
     return bulk, 'bulk', other
   end
   if bulk and redis.call('HINCRBY', 'fb:picks', queue, 1) % tonumber(bulk_share) == 0 then
-    local queued = redis.call('HGET', job_key(bulk), 'queued')
-    if queued and now_ms() - queued > tonumber(ageing_ms) then
+    local job = read(bulk)
+    if job and now_ms() - job.queued > tonumber(ageing_ms) then
       return bulk, 'bulk', other
     end
   end
@@ -34,9 +39,15 @@ end
 -- One job taken costs its tenant one unit of virtual time.
 local function take(id, class, tenant)
   local turn = 'fb:turn:' .. queue .. ':' .. class
+  sound(id, queue, class)
   redis.call('HSET', 'fb:clock', queue .. ':' .. class, redis.call('ZSCORE', turn, tenant))
   redis.call('ZINCRBY', turn, 1, tenant)
   dequeue(id, queue, class)
+end
+
+local function text(key)
+  local value = redis.pcall('GET', key)
+  return type(value) == 'string' and value or ''
 end
 
 for _ = 1, MOST do
@@ -44,24 +55,22 @@ for _ = 1, MOST do
   if not id then
     return nil
   end
-  local key = job_key(id)
-  local job = redis.call('HMGET', key, 'state', 'queue', 'deadline', 'attempts', 'queued', 'error')
+  local job = read(id)
   local now = now_ms()
   take(id, class, tenant)
-  if job[1] ~= 'waiting' or job[2] ~= queue then
+  if not job or job.state ~= 'waiting' or job.queue ~= queue then
     -- It moved elsewhere while this entry stayed behind; nothing to work here.
-  elseif job[3] ~= '' and tonumber(job[3]) <= now then
-    finish(id, 'expired', retention_ms, 'error', 'expired')
-  elseif tonumber(job[4]) >= tonumber(max_attempts) then
-    finish(id, 'failed', retention_ms, 'error', job[6] or 'engine_died')
+  elseif job.deadline > 0 and job.deadline <= now then
+    finish(id, job, 'expired', retention_ms, 'error', 'expired')
+  elseif job.attempts >= tonumber(max_attempts) then
+    finish(id, job, 'failed', retention_ms, 'error', job.error ~= '' and job.error or 'engine_died')
   else
-    local token = redis.call('HINCRBY', key, 'fence', 1) .. '-' .. nonce
-    redis.call('HINCRBY', key, 'attempts', 1)
-    redis.call('HINCRBY', key, 'queued_ms', now - job[5])
-    redis.call('HSET', key, 'state', 'running', 'token', token, 'started', now)
+    local key, fence = job_key(id), job.fence + 1
+    local token = string.format('%.0f', fence) .. '-' .. nonce
+    redis.call('HSET', key, 'state', 'running', 'token', token, 'started', now, 'fence', fence,
+      'attempts', job.attempts + 1, 'queued_ms', job.queued_ms + now - job.queued)
     redis.call('ZADD', 'fb:leases', now + lease_ms, id)
-    return { id, token, redis.call('HGETALL', key), redis.call('GET', 'fb:content:' .. id) or '',
-      redis.call('GET', 'fb:draft:' .. id) or '' }
+    return { id, token, redis.call('HGETALL', key), text('fb:content:' .. id), text('fb:draft:' .. id) }
   end
 end
 return nil

@@ -1,20 +1,27 @@
 #!lua flags=allow-oom
--- Leave nothing of a job, whatever its state; not the answer that it lent to the cache either. -> 1 | 0 (no such job)
-local id = ARGV[1]
-local key = job_key(id)
-local job = redis.call('HMGET', key, 'state', 'idempotency')
-if not job[1] then
-  return 0
+-- Leave nothing of a job, in any state or only in this one; not the answer that it lent to the
+-- cache either. -> 'forgotten' | 'unknown' | the state that it is in instead
+local id, only = unpack(ARGV)
+local job = read(id)
+if not job then
+  return 'unknown'
 end
-if not ended(job[1]) then
-  finish(id, 'cancelled', 1000, 'error', 'cancelled')
+if only ~= '' and job.state ~= only then
+  return job.state
 end
-if job[2] and job[2] ~= '' then
-  redis.call('DEL', job[2])
+local cached = redis.pcall('GET', 'fb:cached:' .. id)
+local named = key_to(id, job)
+if not ended(job.state) then
+  finish(id, job, 'cancelled', 1000, 'error', 'cancelled')
 end
-local cached = redis.call('GET', 'fb:cached:' .. id)
-if cached then
-  redis.call('DEL', cached, 'fb:cached:' .. id)
+redis.pcall('ZREM', 'fb:dead:' .. tenant_of(id), id)
+if named then
+  redis.call('DEL', named)
 end
-redis.call('DEL', key, 'fb:content:' .. id, 'fb:answer:' .. id, 'fb:draft:' .. id, 'fb:watchers:' .. id)
-return 1
+-- The pointer is the job's, but what it names may be anything.
+if type(cached) == 'string' and string.sub(cached, 1, 9) == 'fb:cache:' then
+  redis.call('DEL', cached)
+end
+redis.call('DEL', job_key(id), 'fb:content:' .. id, 'fb:answer:' .. id, 'fb:draft:' .. id,
+  'fb:cached:' .. id, 'fb:watchers:' .. id)
+return 'forgotten'

@@ -3,20 +3,20 @@
 -- A tenant's r-th job is claimed at virtual time (time served + r); ties go by name, as in a claim.
 -- -> {position or -1 (it does not wait), depth, served}
 local id = ARGV[1]
-local job = redis.call('HMGET', job_key(id), 'queue', 'priority', 'state')
-if not job[1] then
+local job = read(id)
+if not job then
   return nil
 end
-local queue, class = job[1], job[2]
-local depth = tonumber(redis.call('HGET', 'fb:depth', queue) or 0)
+local queue, class = job.queue, job.priority
+local depth = number(redis.call('HGET', 'fb:depth', queue))
 local served = redis.call('ZCOUNT', 'fb:serving:' .. queue, now_ms(), '+inf')
-local rank = job[3] == 'waiting' and redis.call('ZRANK', waiting_key(queue, class, id), id)
+local rank = job.state == 'waiting' and redis.call('ZRANK', waiting_key(queue, class, id), id)
 if not rank then
   return { -1, depth, served }
 end
-local tenant = string.match(id, '^[^.]*')
+local tenant = tenant_of(id)
 local turn = 'fb:turn:' .. queue .. ':' .. class
-local mine = redis.call('ZSCORE', turn, tenant) + rank
+local mine = number(redis.call('ZSCORE', turn, tenant)) + rank
 local before = rank
 local turns = redis.call('ZRANGE', turn, 0, -1, 'WITHSCORES')
 for i = 1, #turns, 2 do

@@ -1,6 +1,7 @@
 -- Put before every transition: the words they are all made of.
 --
 -- A script reads before it writes, so that a key of the wrong type stops it before anything changed.
+-- Records are read as if anybody had written them: what is missing or no number becomes harmless.
 -- Keys:  fb:job:<id>      hash    the record
 --        fb:content:<id>  string  the request, sealed     fb:answer:<id>, fb:draft:<id> likewise
 --        fb:waiting:<queue>:<class>:<tenant>  zset  id -> when it is due (us), soonest first
@@ -8,10 +9,18 @@
 --        fb:clock         hash    <queue>:<class> -> virtual time of the last claim
 --        fb:depth         hash    <queue> -> jobs waiting      fb:picks  hash  <queue> -> claims made
 --        fb:leases, fb:later, fb:deadlines    zset   id -> ms at which it ends / is due / expires
+--        fb:dead:<tenant> zset    failed jobs that were not replayed -> ms at which they ended
+--        fb:full          string  there while memory runs short: percent used; written by the sweeper
+--        fb:idempotency:<tenant>:<name>  string  '<id> <digest>' of the job first submitted under it
 --        fb:cached:<id>   string  where in the cache the job's answer is kept for others
 --        fb:watchers:<id> set     wake-up streams of those who wait for its end
 --        <queue>          list    the doorbells: Celery messages
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour
+local WATCH_MS = 3600000 -- who still waits asks again long before
+local STREAM_MS = 600000
+local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
+  'error', 'replayed_as', 'attempts', 'queued', 'started', 'queued_ms', 'worked_ms', 'fence', 'deadline' }
+local WORDS = 10 -- so many of them are words; the others are numbers
 
 local function now_us()
   local time = redis.call('TIME')
@@ -26,8 +35,57 @@ local function job_key(id)
   return 'fb:job:' .. id
 end
 
+local function tenant_of(id)
+  return string.match(id, '^[^.]*')
+end
+
 local function waiting_key(queue, class, id)
-  return 'fb:waiting:' .. queue .. ':' .. class .. ':' .. string.match(id, '^[^.]*')
+  return 'fb:waiting:' .. queue .. ':' .. class .. ':' .. tenant_of(id)
+end
+
+-- A whole number that a double holds; anything else counts as 0, NaN and infinity included.
+local function number(text)
+  local value = tonumber(text)
+  if value and value > -2 ^ 53 and value < 2 ^ 53 then
+    return math.floor(value)
+  end
+  return 0
+end
+
+-- The record of a job; nothing where there is none, or something else under its key.
+local function read(id)
+  local values = redis.pcall('HMGET', job_key(id), unpack(FIELDS))
+  if values.err or not values[1] then
+    return nil
+  end
+  local job = {}
+  for i, name in ipairs(FIELDS) do
+    job[name] = i <= WORDS and (values[i] or '') or number(values[i])
+  end
+  if job.queue == '' or job.hop == '' then
+    job.queue, job.hop = 'route', 'route'
+  end
+  if job.priority ~= 'bulk' then
+    job.priority = 'interactive'
+  end
+  return job
+end
+
+local function ended(state)
+  return state == 'done' or state == 'failed' or state == 'cancelled' or state == 'expired'
+end
+
+-- Stop here, before anything is written, if a key that a move of this job writes has a wrong type.
+local function sound(id, queue, class)
+  redis.call('LLEN', queue)
+  redis.call('ZCARD', waiting_key(queue, class, id))
+  redis.call('ZCARD', 'fb:turn:' .. queue .. ':' .. class)
+  redis.call('HLEN', 'fb:clock')
+  redis.call('HLEN', 'fb:depth')
+  redis.call('GET', 'fb:rings')
+  redis.call('ZCARD', 'fb:leases')
+  redis.call('ZCARD', 'fb:later')
+  redis.call('ZCARD', 'fb:deadlines')
 end
 
 local function ring(queue, bell)
@@ -38,13 +96,12 @@ end
 
 local function enqueue(id, queue, class, deadline)
   local due = now_us() + HORIZON_US
-  if deadline and deadline ~= '' then
+  if deadline > 0 then
     due = math.min(due, deadline * 1000)
   end
   local turn, clock = 'fb:turn:' .. queue .. ':' .. class, queue .. ':' .. class
-  local tenant = string.match(id, '^[^.]*')
   redis.call('ZADD', waiting_key(queue, class, id), string.format('%.0f', due), id)
-  redis.call('ZADD', turn, 'NX', redis.call('HGET', 'fb:clock', clock) or 0, tenant)
+  redis.call('ZADD', turn, 'NX', redis.call('HGET', 'fb:clock', clock) or 0, tenant_of(id))
   redis.call('HINCRBY', 'fb:depth', queue, 1)
 end
 
@@ -54,68 +111,126 @@ local function dequeue(id, queue, class)
   if redis.call('ZREM', waiting, id) == 1 then
     redis.call('HINCRBY', 'fb:depth', queue, -1)
     if redis.call('EXISTS', waiting) == 0 then
-      redis.call('ZREM', 'fb:turn:' .. queue .. ':' .. class, string.match(id, '^[^.]*'))
+      redis.call('ZREM', 'fb:turn:' .. queue .. ':' .. class, tenant_of(id))
     end
+  end
+end
+
+-- Tell one stream, or remember to. Neither can stop a transition: who waits looks again anyway.
+local function tell(stream, id, state)
+  local told = redis.pcall('XADD', stream, 'MAXLEN', '~', 100000, '*', 'id', id, 'state', state)
+  if type(told) == 'string' then
+    redis.call('PEXPIRE', stream, STREAM_MS)
+  end
+end
+
+local function watch(id, stream, state)
+  if stream == '' then
+    return
+  end
+  if ended(state) then
+    tell(stream, id, state)
+  else
+    redis.pcall('SADD', 'fb:watchers:' .. id, stream)
+    redis.call('PEXPIRE', 'fb:watchers:' .. id, WATCH_MS)
   end
 end
 
 local function wake(id, state)
   local watchers = 'fb:watchers:' .. id
-  for _, stream in ipairs(redis.call('SMEMBERS', watchers)) do
-    redis.call('XADD', stream, 'MAXLEN', '~', 100000, '*', 'id', id, 'state', state)
-    redis.call('PEXPIRE', stream, 600000)
+  for _, stream in ipairs(redis.pcall('SMEMBERS', watchers)) do
+    tell(stream, id, state)
   end
   redis.call('DEL', watchers)
 end
 
+-- The idempotency key that leads to this job, and no other key that a record may name.
+local function key_to(id, job)
+  local known = job.idempotency ~= '' and redis.pcall('GET', job.idempotency)
+  if type(known) == 'string' and string.sub(known, 1, #id + 1) == id .. ' ' then
+    return job.idempotency
+  end
+end
+
+-- The dead of a tenant: an index, so nobody's end depends on it; it ends with the last of them.
+local function bury_later(id, now, retention_ms)
+  local dead = 'fb:dead:' .. tenant_of(id)
+  redis.pcall('ZADD', dead, now, id)
+  redis.pcall('ZREMRANGEBYSCORE', dead, '-inf', '(' .. now - retention_ms)
+  redis.call('PEXPIRE', dead, retention_ms)
+end
+
 -- The one way a job ends. What it leaves behind has an end too.
-local function finish(id, state, retention_ms, ...)
+local function finish(id, job, state, retention_ms, ...)
   local key = job_key(id)
-  local old = redis.call('HMGET', key, 'queue', 'priority', 'idempotency', 'state', 'started')
   local now = now_ms()
-  dequeue(id, old[1], old[2])
+  sound(id, job.queue, job.priority)
+  local named = key_to(id, job)
+  dequeue(id, job.queue, job.priority)
   redis.call('ZREM', 'fb:leases', id)
   redis.call('ZREM', 'fb:later', id)
   redis.call('ZREM', 'fb:deadlines', id)
-  if old[4] == 'running' then
-    redis.call('HINCRBY', key, 'worked_ms', now - old[5])
-  end
-  redis.call('HSET', key, 'state', state, 'ended', now, 'token', '', ...)
+  local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
+  redis.call('HSET', key, 'state', state, 'ended', now, 'worked_ms', worked, 'token', '', ...)
   redis.call('PEXPIRE', key, retention_ms)
   redis.call('DEL', 'fb:draft:' .. id)
   if state == 'failed' then
     redis.call('PEXPIRE', 'fb:content:' .. id, retention_ms) -- kept for a replay
+    bury_later(id, now, retention_ms)
   else
     redis.call('DEL', 'fb:content:' .. id)
   end
-  if old[3] and old[3] ~= '' then
-    redis.call('PEXPIRE', old[3], retention_ms)
+  if named then
+    redis.call('PEXPIRE', named, retention_ms)
   end
   wake(id, state)
 end
 
 -- Put a job back among those that wait, from whatever hop it is in, and ring for it.
-local function queue_up(id, queue, hop, bell, ...)
-  local key = job_key(id)
-  local old = redis.call('HMGET', key, 'priority', 'deadline', 'state', 'started')
+local function queue_up(id, job, queue, hop, bell, ...)
   local now = now_ms()
-  redis.call('LLEN', queue)
+  sound(id, queue, job.priority)
   redis.call('ZREM', 'fb:leases', id)
   redis.call('ZREM', 'fb:later', id)
-  if old[3] == 'running' then
-    redis.call('HINCRBY', key, 'worked_ms', now - old[4])
-  end
-  redis.call('HSET', key, 'state', 'waiting', 'hop', hop, 'queue', queue, 'queued', now, 'token', '', ...)
-  enqueue(id, queue, old[1], old[2])
+  local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
+  redis.call('HSET', job_key(id), 'state', 'waiting', 'hop', hop, 'queue', queue, 'queued', now,
+    'worked_ms', worked, 'token', '', ...)
+  enqueue(id, queue, job.priority, job.deadline)
   ring(queue, bell)
 end
 
--- Does this claim still hold the job?
-local function holds(id, token)
-  local held = redis.call('HMGET', job_key(id), 'state', 'token')
-  return held[1] == 'running' and held[2] == token
+-- The record, if this claim still holds the job.
+local function held(id, token)
+  local job = read(id)
+  return job and job.state == 'running' and job.token == token and job
 end
 
-local function ended(state)
-  return state == 'done' or state == 'failed' or state == 'cancelled' or state == 'expired'
+-- Why no new job is taken in now; nothing where it is. -> {'full', depth} | {'memory', percent}
+local function refusal(queue, max_waiting)
+  local depth = number(redis.call('HGET', 'fb:depth', queue))
+  if depth >= number(max_waiting) then
+    return { 'full', tostring(depth) }
+  end
+  local used = redis.call('GET', 'fb:full')
+  return used and { 'memory', used }
+end
+
+-- Bring a job and its doorbell into the world; `fields` are those of its record that its maker knows.
+local function put_on(id, queue, bell, content, fields, ...)
+  local given = {}
+  for i = 1, #fields, 2 do
+    given[fields[i]] = fields[i + 1]
+  end
+  local deadline, class, now = number(given.deadline), given.priority or 'interactive', now_ms()
+  sound(id, queue, class)
+  redis.call('HSET', job_key(id), 'state', 'waiting', 'hop', 'route', 'queue', queue, 'created', now,
+    'queued', now, 'queued_ms', 0, 'worked_ms', 0, 'attempts', 0, 'fence', 0, 'token', '',
+    'reasons', '', ...)
+  redis.call('HSET', job_key(id), unpack(fields))
+  redis.call('SET', 'fb:content:' .. id, content)
+  if deadline > 0 then
+    redis.call('ZADD', 'fb:deadlines', deadline, id)
+  end
+  enqueue(id, queue, class, deadline)
+  ring(queue, bell)
 end

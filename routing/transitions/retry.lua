@@ -2,25 +2,23 @@
 -- Give a job back to its queue, now or later. A try that never began is not counted.
 -- -> 'waiting' | 'failed' (its attempts are used up) | 'lost'
 local id, token, bell, delay_ms, error, counted, max_attempts, retention_ms = unpack(ARGV)
-if not holds(id, token) then
+local job = held(id, token)
+if not job then
   return 'lost'
 end
-local key = job_key(id)
-local job = redis.call('HMGET', key, 'queue', 'hop', 'attempts')
-if counted == '1' and tonumber(job[3]) >= tonumber(max_attempts) then
-  finish(id, 'failed', retention_ms, 'error', error)
+if counted == '1' and job.attempts >= tonumber(max_attempts) then
+  finish(id, job, 'failed', retention_ms, 'error', error)
   return 'failed'
 end
-if counted ~= '1' then
-  redis.call('HINCRBY', key, 'attempts', -1)
-end
+local attempts = counted == '1' and job.attempts or math.max(0, job.attempts - 1)
 if tonumber(delay_ms) <= 0 then
-  queue_up(id, job[1], job[2], bell, 'error', error)
+  queue_up(id, job, job.queue, job.hop, bell, 'error', error, 'attempts', attempts)
   return 'waiting'
 end
 local now = now_ms()
+sound(id, job.queue, job.priority)
 redis.call('ZREM', 'fb:leases', id)
-redis.call('HINCRBY', key, 'worked_ms', now - redis.call('HGET', key, 'started'))
-redis.call('HSET', key, 'state', 'waiting', 'queued', now, 'token', '', 'error', error)
+redis.call('HSET', job_key(id), 'state', 'waiting', 'queued', now, 'token', '', 'error', error,
+  'attempts', attempts, 'worked_ms', job.worked_ms + now - job.started)
 redis.call('ZADD', 'fb:later', now + delay_ms, id)
 return 'waiting'

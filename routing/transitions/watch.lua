@@ -1,8 +1,11 @@
 #!lua flags=allow-oom
 -- Ask to be woken when a job ends. -> its state now, or nothing for an unknown job
 local id, stream = unpack(ARGV)
-local state = redis.call('HGET', job_key(id), 'state')
-if state and not ended(state) then
-  redis.call('SADD', 'fb:watchers:' .. id, stream)
+local job = read(id)
+if not job then
+  return nil
 end
-return state
+if not ended(job.state) then
+  watch(id, stream, job.state)
+end
+return job.state

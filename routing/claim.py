@@ -1,0 +1,77 @@
+"""A worker's hold on a job, and how it reads what the job is."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from routing.content import PLAIN, Seal
+from routing.errors import CallerError, InvalidJob, Misconfigured, Unavailable
+from routing.jobs import Answer, Job, parse_job
+from routing.record import Record
+
+_log = logging.getLogger(__name__)
+
+
+class Lost(Exception):  # a signal, not an error
+    """This claim no longer holds the job: it ended, or another worker has it. Drop the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's hold on a job. `token` fences it: a write with an old token changes nothing."""
+
+    id: str
+    token: str
+    record: Record
+    sealed: bytes = field(repr=False)
+    draft: bytes = field(repr=False)
+    seal: Seal = field(default=PLAIN, repr=False)
+
+    def job(self) -> Job:
+        """The job, from its content; where the record says `deny` by now, so does the job.
+
+        Raises:
+            InvalidJob: The content is missing, damaged, or another job's.
+            Unavailable: This worker has not the key; another one may.
+        """
+        job = opened(self.id, self.sealed, self.seal)
+        return job.model_copy(update={"egress": "deny"}) if self.record.egress == "deny" else job
+
+    def drafted(self) -> Answer | None:
+        """The local answer that an escalated job brings along.
+
+        Raises:
+            InvalidJob: It is damaged.
+            Unavailable: This worker has not the key; another one may.
+        """
+        if not self.draft:
+            return None
+        try:
+            return Answer.model_validate_json(_unsealed(self.draft, self.seal))
+        except (ValueError, CallerError):
+            raise InvalidJob("the stored draft cannot be read") from None
+
+
+def opened(job_id: str, sealed: bytes, seal: Seal) -> Job:
+    """The job that is in a sealed content.
+
+    Raises:
+        InvalidJob: The content is missing, damaged, or another job's.
+        Unavailable: This process has not the key; another one may.
+    """
+    try:
+        job = parse_job(_unsealed(sealed, seal))
+    except (ValueError, CallerError):
+        raise InvalidJob("the stored content cannot be read") from None
+    if job.id != job_id:
+        raise InvalidJob("the stored content is another job's")
+    return job
+
+
+def _unsealed(sealed: bytes, seal: Seal) -> bytes:
+    try:
+        return seal.open(sealed)
+    except Misconfigured as error:
+        _log.error("a stored content cannot be read: %s", error)  # noqa: TRY400 - no traceback
+        raise Unavailable("this process cannot open the stored content") from None
