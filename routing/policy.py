@@ -28,11 +28,13 @@ class State:
         budget_left_nusd: the least that is left of the budgets the job falls under, in billionths
             of a dollar; none where there is no limit.
         call_nusd: the most one call for this job can cost; 0 where it is not known.
+        secret: a secret was found in the job's content.
     """
 
     spillway: Literal["open", "shut"] = "open"
     budget_left_nusd: int | None = None
     call_nusd: int = 0
+    secret: bool = False
 
 
 class Decision(Wire):
@@ -83,9 +85,9 @@ def choose_lane(job: Job, verdict: Verdict | None, policy: Policy, state: State)
         EgressDenied: The job is pinned to Bedrock, and the policy does not let it go there.
     """
     if job.lane == "bedrock":
-        return _pinned(job, policy)
+        return _pinned(job, policy, state)
     rules = policy.tenant(job.tenant)
-    reason = _must_stay(job, policy) or _may_stay(job, verdict, rules)
+    reason = _must_stay(job, policy, state) or _may_stay(job, verdict, rules)
     reason = reason or _cannot_go(job, policy, state)
     held = _held_against(job, verdict, rules)
     if reason is not None:
@@ -102,23 +104,25 @@ def should_escalate(
     faults = _faults(content, checks, policy.tenant(job.tenant))
     if not faults:
         return Judgement(step="keep")
-    stop = _must_stay(job, policy) or _cannot_go(job, policy, state)
+    stop = _must_stay(job, policy, state) or _cannot_go(job, policy, state)
     if stop is not None:
         return Judgement(step="degrade" if content else "fail", reasons=(*faults, stop))
     waits = (Reason.SPILLWAY_WAIT,) if state.spillway == "shut" else ()
     return Judgement(step="escalate", reasons=(*faults, *waits))
 
 
-def _pinned(job: Job, policy: Policy) -> Decision:
+def _pinned(job: Job, policy: Policy, state: State) -> Decision:
     if egress(job, policy) == "deny":
         raise EgressDenied("the tenant's policy keeps its content in the house", field="egress")
+    if state.secret:
+        raise EgressDenied("the content holds what looks like a secret", field="egress")
     models = policy.models(job.tenant)
     if not models:
         raise EgressDenied("the policy allows no model on Bedrock", field="lane")
     return Decision(lane="bedrock", queue=BEDROCK, reason=Reason.PINNED_BEDROCK, model=models[0])
 
 
-def _must_stay(job: Job, policy: Policy) -> Reason | None:
+def _must_stay(job: Job, policy: Policy, state: State) -> Reason | None:
     """Why the job is the local lane's whatever comes."""
     if job.kind == "embed":
         return Reason.EMBED_IS_LOCAL
@@ -126,6 +130,8 @@ def _must_stay(job: Job, policy: Policy) -> Reason | None:
         return Reason.EGRESS_DENIED
     if egress(job, policy) == "deny":
         return Reason.TENANT_FORCED_DENY
+    if state.secret:
+        return Reason.SECRET_FOUND
     return Reason.PINNED_LOCAL if job.lane == "local" else None
 
 

@@ -61,12 +61,14 @@ class TenantPolicy(_Table):
 
     Attributes:
         force_deny: no content of the tenant leaves the building, whatever its jobs say.
+        scan_secrets: content that looks like a secret does not leave, whatever its job says.
         models: ids of the models on Bedrock that may answer, the preferred one first.
         daily_budget_usd: dollars a day (UTC) on Bedrock; `inf` is no limit.
         when_shut: what a job that belongs on Bedrock does while Bedrock is not to be had.
     """
 
     force_deny: bool = False
+    scan_secrets: bool = True
     models: Names = (DEFAULT_MODEL,)
     daily_budget_usd: Dollars = 10.0
     when_shut: Literal["wait", "degrade"] = "wait"
@@ -120,6 +122,11 @@ class Policy(_Table):
             Misconfigured: Names the file, the line and the key.
         """
         return cls() if path is None else toml.read(path, cls)
+
+    @property
+    def scans(self) -> bool:
+        """Whether any tenant's content is looked through for secrets."""
+        return any(self.tenant(name).scan_secrets for name in ("", *self.tenants))
 
     def tenant(self, name: str) -> TenantPolicy:
         """What holds for this tenant: its own table over the defaults."""

@@ -7,7 +7,10 @@ from typing import Self
 
 
 class Reason(StrEnum):
-    """A code and its meaning; after `check_failed` stand a colon and the check's name."""
+    """A code and its meaning.
+
+    After `check_failed` stand a colon and the check's name, after `secret_found` the kind.
+    """
 
     meaning: str
 
@@ -22,6 +25,7 @@ class Reason(StrEnum):
     EMBED_IS_LOCAL = "embed_is_local", "vectors of two models differ, so embed is always local"
     EGRESS_DENIED = "egress_denied", "the content may not leave the building"
     TENANT_FORCED_DENY = "tenant_forced_deny", "the tenant's policy keeps all content in the house"
+    SECRET_FOUND = "secret_found", "the content holds what looks like a secret of the kind named"
     PINNED_LOCAL = "pinned_local", "the job asked for the local lane"
     PINNED_BEDROCK = "pinned_bedrock", "the job asked for the bedrock lane"
     NO_VERDICT = "no_verdict", "nothing is known of its difficulty, so it is tried locally"
@@ -39,6 +43,7 @@ class Reason(StrEnum):
     CHECK_FAILED = "check_failed", "the local answer did not pass the check that is named"
     LOW_PROBABILITY = "low_probability", "the local lane is not sure enough of its label"
     NO_ANSWER = "no_answer", "the local lane gave nothing that can be read as an answer"
+    CALL_OPEN = "call_open", "an earlier call of the job may still be running, or its end is unknown"
     BEDROCK_FAILED = "bedrock_failed", "Bedrock's model gave no answer that will do"
     CACHED = "cached", "an exact earlier answer was given again"
 

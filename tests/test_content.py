@@ -18,7 +18,7 @@ from routing.errors import InvalidJob, Misconfigured, Unavailable
 from routing.jobs import Answer, Job, Summarize, Summary, Verdict
 from routing.ledger import Claim, Ledger
 from routing.settings import Settings
-from workers.execute import Answered, execute
+from workers.execute import Answered, attempt, conclude
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 CANARY = "the canary sings at noon"
@@ -177,12 +177,16 @@ def test_a_worker_without_the_key_gives_the_job_back_and_another_one_answers_it(
         claim.job()
         return Answered(answer(claim))
 
-    assert execute(without, "route", work)["error"] == "unavailable"
+    def worked(ledger):
+        claim = ledger.claim("route")
+        return conclude(ledger, claim, attempt(work, claim))
+
+    assert worked(without)["error"] == "unavailable"
     assert "FOREBAY_CONTENT_KEYS" in caplog.text
     assert CANARY not in caplog.text
     redis.zadd("fb:later", {redis.zrange("fb:later", 0, 0)[0]: 0})
     with_key.sweep()
-    assert execute(with_key, "route", work)["status"] == "done"
+    assert worked(with_key)["status"] == "done"
 
 
 def test_a_job_that_no_worker_can_read_is_dead_with_its_content_kept(redis):

@@ -77,6 +77,7 @@ states = st.builds(
     spillway=st.sampled_from(["open", "shut"]),
     budget_left_nusd=st.none() | st.integers(-(10**12), 10**12),
     call_nusd=st.integers(0, 10**12),
+    secret=st.booleans(),
 )
 contents = st.sampled_from([None, TEXT]) | st.builds(
     Classification, label=st.just("water"), probability=st.floats(0, 1)
@@ -97,6 +98,7 @@ def test_no_input_sends_a_job_to_bedrock_that_may_not_leave(one, verdict, rules,
     assert isinstance(decision.reason, Reason)
     if decision.lane == "bedrock":
         assert egress(one, rules) == "allow"
+        assert not state.secret
         assert one.lane != "local"
         assert decision.queue == BEDROCK
         assert decision.model in rules.models(one.tenant)
@@ -110,6 +112,7 @@ def test_no_input_escalates_a_job_that_may_not_leave(one, content, checked, rule
     judgement = should_escalate(one, content, checked, rules, state)
     if judgement.step == "escalate":
         assert egress(one, rules) == "allow"
+        assert not state.secret
         assert one.lane != "local"
         assert rules.models(one.tenant)
     assert (judgement.step == "keep") == (judgement.reasons == ())
@@ -138,6 +141,7 @@ DECISIONS = [
     (job("embed"), HARD, Policy(), OPEN, "local", Reason.EMBED_IS_LOCAL),
     (job(egress="deny"), HARD, Policy(), OPEN, "local", Reason.EGRESS_DENIED),
     (job(), HARD, policy(force_deny=True), OPEN, "local", Reason.TENANT_FORCED_DENY),
+    (job(), HARD, Policy(), State(secret=True), "local", Reason.SECRET_FOUND),
     (job(lane="local"), HARD, Policy(), OPEN, "local", Reason.PINNED_LOCAL),
     (job(lane="bedrock"), EASY, Policy(), OPEN, "bedrock", Reason.PINNED_BEDROCK),
     (job(), None, Policy(), OPEN, "local", Reason.NO_VERDICT),

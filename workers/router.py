@@ -5,38 +5,65 @@ A few milliseconds of work a job, in the process itself, so `solo`; start more o
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from routing import policy
 from routing.difficulty import Difficulty
+from routing.errors import EgressDenied
+from routing.jobs import Job
 from routing.lanes import ROUTE
 from routing.ledger import Claim, Ledger
-from routing.policy import PolicyFile
+from routing.policy import Decision, Policy, PolicyFile, Reason
+from routing.scanner import Scanner
 from workers.actor import Actor
-from workers.execute import Routed
+from workers.execute import Failed, Outcome, Routed
 from workers.outlook import Outlook
 
 
 class Router:
-    """Decides by the policy, the verdict, and how it looks on Bedrock."""
+    """Decides by the policy, the verdict, how it looks on Bedrock, and what may never go there."""
 
     def __init__(self, ledger: Ledger) -> None:
+        """Raise `Misconfigured` where secrets are to be looked for, and the package is missing."""
         self._difficulty = Difficulty.load()
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._outlook = Outlook(ledger.redis)
+        self._scanner = Scanner() if self._policy.current().scans else None
 
-    def work(self, claim: Claim, /) -> Routed:
-        """The lane of one job.
-
-        Raises:
-            EgressDenied: It is pinned to a lane where the policy does not let it go.
-        """
+    def work(self, claim: Claim, /) -> Outcome:
+        """The lane of one job; a failure where it is pinned to one that it may not go to."""
         job, rules = claim.job(), self._policy.current()
-        egress = policy.egress(job, rules)
+        secret = self._secret(job, rules)
+        state = replace(self._outlook.state(job, rules), secret=secret is not None)
         verdict = self._difficulty.verdict(job)
-        decision = policy.choose_lane(job, verdict, rules, self._outlook.state(job, rules))
-        return Routed(decision.queue, egress, decision.reason.value, verdict)
+        try:
+            decision = policy.choose_lane(job, verdict, rules, state)
+        except EgressDenied as error:
+            return Failed(error, (_found(secret),) if secret else ())
+        egress = "deny" if secret else policy.egress(job, rules)
+        return Routed(decision.queue, egress, _reason(decision, secret), verdict)
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _secret(self, job: Job, rules: Policy) -> str | None:
+        """The kind of secret in a job that could leave."""
+        wanted = rules.tenant(job.tenant).scan_secrets
+        if not wanted or policy.egress(job, rules) == "deny":
+            return None
+        if self._scanner is None:  # the policy did not ask for it when we started
+            self._scanner = Scanner()
+        return self._scanner.find(job)
+
+
+def _reason(decision: Decision, secret: str | None) -> str:
+    """The decision's reason; a secret is named with it, also where something else came first."""
+    first = "" if decision.reason == Reason.SECRET_FOUND else f"{decision.reason},"
+    return f"{first}{_found(secret)}" if secret else decision.reason.value
+
+
+def _found(secret: str) -> str:
+    return f"{Reason.SECRET_FOUND}:{secret}"
 
 
 app = Actor([ROUTE], Router, pool="solo", concurrency=1).app
