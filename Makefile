@@ -44,6 +44,10 @@ test-browser: $(INSTALLED) ## Look at Flower's pages in a real browser (needs Ch
 bench: $(INSTALLED) ## Measure what the ledger costs beside bare Celery (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/overhead.py $(ARGS)
 
+.PHONY: chaos
+chaos: $(INSTALLED) ## Kill, stop and cut all parts while thousands of jobs run; balance the books (ARGS=--long)
+	@$(PY) tests/chaos/run.py $(ARGS)
+
 .PHONY: check
 check: $(INSTALLED) ## Check form, types, the borders between packages, and the lock files
 	@$(PY) -m ruff format --check .

@@ -106,14 +106,20 @@ class Spend:
         if word != b"ok":
             raise _refusal(word.decode(), more, nusd)
 
-    def settle(self, call_id: str, nusd: int) -> Settled:
+    def settle(self, call_id: str, nusd: int, *, draft: bytes = b"") -> Settled:
         """Book what a call cost, once, on the day it was reserved; also more than was reserved.
+
+        Args:
+            call_id: as it was reserved.
+            nusd: what the call cost.
+            draft: the answer that was paid for, sealed. In the same step it is kept with the job
+                until that ends, for the next worker, should this one die before it has settled it.
 
         Returns:
             `closed`, `again` when it was settled before (the first amount stands), or
             `unreserved` when no reservation is known: booked today under the tenant `?`.
         """
-        return self._closed(call_id, "settled", _money(nusd))
+        return self._closed(call_id, "settled", _money(nusd), draft)
 
     def release(self, call_id: str) -> bool:
         """Give back what was set aside for a call that certainly cost nothing.
@@ -151,9 +157,9 @@ class Spend:
         """The day that is charged now, by Redis' clock."""
         return _EPOCH + timedelta(days=self._today())
 
-    def _closed(self, call_id: str, outcome: State, nusd: int) -> Settled:
+    def _closed(self, call_id: str, outcome: State, nusd: int, draft: bytes = b"") -> Settled:
         with reaching_redis():
-            word = self._close(args=[call_id, outcome, nusd, KEEP_DAYS, CLOSED_S])
+            word = self._close(args=[call_id, outcome, nusd, KEEP_DAYS, CLOSED_S, draft])
         result: Settled = word.decode()
         return result
 

@@ -5,7 +5,10 @@
 -- A settle after a release is booked: the release was a mistake, the money is gone all the same.
 -- So is a settle of a call that Redis does not know (it lost its last second of writes), under the
 -- tenant `?` of today. The books of the day of the reservation are charged, not today's.
-local call_id, outcome, amount, keep_days, closed_s = unpack(ARGV)
+--
+-- `draft` is the answer that was paid for, sealed: kept with the job until the job ends, so that a
+-- worker that dies before it can settle the job need not be followed by a second call.
+local call_id, outcome, amount, keep_days, closed_s, draft = unpack(ARGV)
 local call = 'fb:spend:call:' .. call_id
 local known = redis.call('HMGET', call, 'state', 'job', 'tenant', 'day', 'reserved')
 local state = known[1] or 'unknown'
@@ -19,6 +22,7 @@ local job = 'fb:spend:job:' .. (known[2] or '')
 local books, open = 'fb:spend:day:' .. day, 'fb:spend:open:' .. day
 local running = redis.call('GET', job)
 redis.call('ZSCORE', open, call_id)
+local job_state = redis.pcall('HGET', job_key(known[2] or ''), 'state')
 
 for _, owner in ipairs({tenant, '*'}) do
   redis.call('HINCRBY', books, owner .. ':settled', amount)
@@ -30,6 +34,9 @@ redis.call('EXPIREAT', books, (day + keep_days) * 86400)
 redis.call('ZREM', open, call_id)
 if running == call_id then
   redis.call('DEL', job)
+end
+if draft ~= '' and type(job_state) == 'string' and not ended(job_state) then
+  redis.call('SET', 'fb:draft:' .. known[2], draft)
 end
 redis.call('HSET', call, 'state', outcome, 'tenant', tenant, 'day', day, 'settled', amount)
 redis.call('EXPIRE', call, closed_s)

@@ -1,0 +1,155 @@
+"""Balancing the books after a run: what was promised, from records that do not trust each other."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from diary import Entry
+from journal import Journal
+from routing.ledger import Ledger
+from routing.record import ENDED
+from routing.spend import Spend
+from workload import DENY, OPEN
+
+REFUSED = 400  # a status from here on: Bedrock bills nothing
+WASTED = {"refuse", "malformed"}  # billed, but no answer: asking once more buys nothing twice
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One book: how many entries of it are wrong, and some of those. None should be."""
+
+    name: str
+    wrong: int
+    some: tuple[str, ...] = field(default=())
+
+
+def finding(name: str, wrong: Iterable[str]) -> Finding:
+    """Count what is wrong."""
+    found = list(wrong)
+    return Finding(name, len(found), tuple(found[:5]))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the producer was told: these jobs are safe, those may be or not."""
+
+    accepted: set[str]
+    doubtful: set[str]
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+
+def of_jobs(client: redis.Redis, ledger: Ledger, told: Told) -> Iterator[Finding]:
+    """Every accepted job ended, in one answer or one failure; nothing is left of its way there."""
+    there = {key.decode().removeprefix("fb:job:") for key in client.scan_iter("fb:job:*", 1000)}
+    states = {job_id: ledger.record(job_id).state for job_id in sorted(there)}
+    yield finding("accepted, and not there", told.accepted - there)
+    yield finding("not ended", (job for job, state in states.items() if state not in ENDED))
+    yield finding("there, and never submitted", there - told.accepted - told.doubtful)
+    done = {job for job, state in states.items() if state == "done"}
+    answers = {key.decode().split(":")[2] for key in client.scan_iter("fb:answer:*", 1000)}
+    yield finding("done without an answer, or not done with one", done ^ answers)
+    ended = {job for job, state in states.items() if state in ENDED}
+    yield finding("keys of ended jobs without an end", _endless(client, ended))
+    yield finding("ended jobs still in a set", _listed(client, ended))
+
+
+def _endless(client: redis.Redis, ended: set[str]) -> Iterator[str]:
+    keys = [key.decode() for key in client.scan_iter("fb:*", 1000)]
+    owned = [key for key in keys if key.split(":")[2:3] and key.split(":")[2] in ended]
+    owned += [key for key in keys if key.startswith("fb:idempotency:")]
+    with client.pipeline(transaction=False) as pipe:
+        for key in owned:
+            pipe.ttl(key)
+        lives = pipe.execute()
+    return (key for key, ttl in zip(owned, lives, strict=True) if ttl == -1)
+
+
+def _listed(client: redis.Redis, ended: set[str]) -> Iterator[str]:
+    sets = [b"fb:leases", b"fb:later", b"fb:deadlines", *client.scan_iter("fb:waiting:*", 1000)]
+    for name in sets:
+        for member in client.zrange(name, 0, -1):
+            if member.decode() in ended:
+                yield f"{name.decode()} {member.decode()}"
+
+
+def of_ends(entries: Sequence[Entry], journal: Journal) -> Iterator[Finding]:
+    """A job ends once and stays ended: by Redis' own file, and by what the workers say."""
+    lives = {job: [change.ended for change in life] for job, life in journal.lives.items()}
+    yield finding("ended twice, by Redis' file", (job for job in lives if sum(lives[job]) > 1))
+    yield finding("went on after its end", (job for job in lives if any(lives[job][:-1])))
+    settled = Counter(entry.about for entry in entries if entry.what == "settle")
+    yield finding("settled twice, by the workers", (job for job, n in settled.items() if n > 1))
+
+
+# --- money ----------------------------------------------------------------------------------------
+
+
+def of_money(spend: Spend, calls: Sequence[dict[str, Any]], term_s: float) -> Iterator[Finding]:
+    """Each call has its entry in the books; no job called again while a call might be paid."""
+    found = {call["call_id"]: spend.find(call["call_id"]) for call in calls}
+    yield finding(
+        "calls without an entry", (call for call, entry in found.items() if entry is None)
+    )
+    maybe_paid = {call["call_id"] for call in calls if _may_be_paid(call)}
+    free = (call for call in sorted(maybe_paid) if _state(found[call]) == "released")
+    yield finding("calls that may be paid, and are booked as free", free)
+    times = Counter(call["call_id"] for call in calls)
+    yield finding("calls sent twice under one entry", (call for call, n in times.items() if n > 1))
+    yield finding("paid twice: called again within the term", _again(calls, found, term_s))
+
+
+def _state(entry: Any) -> str:
+    return entry.state if entry else ""
+
+
+def _may_be_paid(call: dict[str, Any]) -> bool:
+    return call["status"] is None or call["status"] < REFUSED
+
+
+def _again(calls: Sequence[dict[str, Any]], found: dict[str, Any], term_s: float) -> Iterator[str]:
+    by_job: defaultdict[str, list[float]] = defaultdict(list)
+    for call in calls:
+        entry = found[call["call_id"]]
+        if entry is not None and _may_be_paid(call) and call["fault"] not in WASTED:
+            by_job[entry.job_id].append(call["at"])
+    for job, moments in by_job.items():
+        if any(late - early < term_s for early, late in pairwise(sorted(moments))):
+            yield job
+
+
+# --- content --------------------------------------------------------------------------------------
+
+
+def of_content(
+    calls: Sequence[dict[str, Any]], logs: Iterable[Path], journal: Journal
+) -> Iterator[Finding]:
+    """What may not leave did not; and nothing but the content's own place holds content."""
+    yield finding(
+        "calls with what may not leave", (c["call_id"] for c in calls if DENY in c["text"])
+    )
+    marks = re.compile(f"{DENY}|{OPEN}")
+    yield finding("logs with content", (log.name for log in logs if marks.search(log.read_text())))
+    yield Finding("records or messages with content", journal.leaks)
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+
+def of_workers(entries: Sequence[Entry]) -> Finding:
+    """No worker ended but by a kill, or after it was asked to."""
+    meant = {entry.pid for entry in entries if entry.what in {"killed", "died", "asked"}}
+    return finding(
+        "workers that ended by themselves",
+        (f"{e.pid} with {e.about}" for e in entries if e.what == "ended" and e.pid not in meant),
+    )

@@ -1,0 +1,149 @@
+"""Carries out the schedule on the fleet, one event after the other, in the main thread."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import signal
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+
+import psutil
+import redis
+from redis.exceptions import RedisError
+
+from diary import Diary
+from doomedfleet import DoomedFleet, engine_of, signalled, worker_of
+from points import Armed
+from proc import Proc
+from schedule import STORM_S, STORMS, Event
+
+TICK_S = 0.05
+DOWN_S = 1.0  # how long Redis is away
+GRACE_S = 10.0
+
+
+class Conductor:
+    """Does what the events say. `done` counts what was done, by verb."""
+
+    def __init__(self, fleet: DoomedFleet, diary: Diary, lease_s: float) -> None:
+        self.done: Counter[str] = Counter()
+        self._fleet = fleet
+        self._diary = diary
+        self._pause_s = lease_s + 2
+        self._armed = Armed(fleet.folder / "armed")
+        self._began = time.monotonic()
+        self._later: list[tuple[float, int, Callable[[], object]]] = []
+        self._number = 0
+
+    def run(self, events: list[Event]) -> None:
+        """All events and what follows from them; returns when everything is as before."""
+        for event in events:
+            self._until(self._began + event.at)
+            getattr(self, f"_{event.verb}")(event)
+        while self._later:
+            self._until(self._later[0][0] + TICK_S)
+
+    def quiet(self) -> None:
+        """Nothing is awaited any more."""
+        self._armed.disarm()
+
+    def _until(self, moment: float) -> None:
+        while time.monotonic() < moment:
+            while self._later and self._later[0][0] <= time.monotonic():
+                heapq.heappop(self._later)[2]()
+            time.sleep(TICK_S)
+
+    def _after(self, seconds: float, act: Callable[[], object]) -> None:
+        self._number += 1
+        heapq.heappush(self._later, (time.monotonic() + seconds, self._number, act))
+
+    def _pick(self, event: Event) -> psutil.Process | None:
+        nurseries = self._fleet.of(event.target)
+        return worker_of(nurseries[event.number % len(nurseries)]) if nurseries else None
+
+    # --- the verbs ----------------------------------------------------------------------------
+
+    def _kill(self, event: Event) -> None:
+        worker = self._pick(event)
+        if worker is not None:
+            self._diary.note("killed", pid=worker.pid)
+            self.done["kill"] += signalled(worker, signal.SIGKILL)
+        elif self._fleet.of(event.target):
+            self._after(0.5, lambda: self._kill(event))  # it is between two lives
+
+    def _pause(self, event: Event) -> None:
+        worker = self._pick(event)
+        self.done["pause"] += signalled(worker, signal.SIGSTOP)
+        self._after(self._pause_s, lambda: signalled(worker, signal.SIGCONT))
+
+    def _term(self, event: Event) -> None:
+        worker = self._pick(event)
+        if worker is None:
+            return
+        self._diary.note("asked", pid=worker.pid)
+        self.done["term"] += signalled(worker, signal.SIGTERM)
+        self._after(GRACE_S, lambda: self._insist(worker))
+
+    def _insist(self, worker: psutil.Process) -> None:
+        if worker.is_running():
+            self.done["term: not in time"] += 1
+            self._diary.note("killed", pid=worker.pid)
+            signalled(worker, signal.SIGKILL)
+
+    def _arm(self, event: Event) -> None:
+        role, _, point = event.target.partition(".")
+        if self._armed.arm(role, point):
+            self.done["arm"] += 1
+        else:
+            self._after(0.5, lambda: self._arm(event))
+
+    def _cut(self, _: Event) -> None:
+        with redis.Redis.from_url(self._fleet.url) as client:
+            try:
+                client.client_kill_filter(_type="normal", skipme=True)
+                self.done["cut"] += 1
+            except RedisError:
+                return  # it is away: they are cut already
+
+    def _redis(self, event: Event) -> None:
+        server = self._fleet.of("redis")[0]
+        self._fleet.kill(server, signal.Signals[f"SIG{event.target}"])
+        self.done["redis restart"] += 1
+        self._after(DOWN_S, lambda: self._redis_again(server))
+
+    @staticmethod
+    def _redis_again(server: Proc) -> None:
+        server.restart()
+        server.wait_ready(30)
+
+    def _crash(self, event: Event) -> None:
+        nurseries = self._fleet.of("local")
+        nursery = nurseries[event.number % len(nurseries)]
+        worker, engine = worker_of(nursery), engine_of(nursery)
+        if worker is not None and engine is not None:
+            self._diary.note("engine", pid=worker.pid)
+            self.done["engine crash"] += signalled(engine, signal.SIGKILL)
+
+    def _hang(self, event: Event) -> None:
+        """Stopped for good: the worker's own watch is to see it and kill it."""
+        nurseries = self._fleet.of("local")
+        engine = engine_of(nurseries[event.number % len(nurseries)])
+        self.done["engine hang"] += signalled(engine, signal.SIGSTOP)
+        # One that was stopped before it could ask the kernel to end it with its worker is let go.
+        self._after(GRACE_S, lambda: signalled(engine, signal.SIGCONT))
+
+    def _storm(self, event: Event) -> None:
+        rates = STORMS[event.number]
+        plan_faults(self._fleet.standin_url, rates, event.number)
+        self.done["storm"] += 1
+        self._after(STORM_S, lambda: plan_faults(self._fleet.standin_url, {}, 0))
+
+
+def plan_faults(url: str, rates: dict[str, float], seed: int) -> None:
+    """Tell the stand-in what goes wrong from now on."""
+    body = json.dumps({"rates": rates, "seed": seed}).encode()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener.open(f"{url}/_stand-in/faults", data=body, timeout=10).close()

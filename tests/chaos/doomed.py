@@ -1,0 +1,115 @@
+"""The real actors, wrapped: they write a diary, and die where they are told to.
+
+The product has no hooks for this. A process that imports this module before an actor has its
+methods replaced; what is wrapped is called as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import routing.scripts
+from diary import Diary
+from points import Armed
+
+#: What in `transitions/prelude.lua` is the fence: a late worker's token is no longer the job's.
+FENCE = "job.state == 'running' and job.token == token"
+
+
+class Doom:
+    """Wraps what a worker of one role does."""
+
+    def __init__(self, role: str, folder: Path) -> None:
+        self._role = role
+        self._armed = Armed(folder / "armed")
+        self.diary = Diary(folder / "diary")
+
+    def point(self, name: str) -> None:
+        """Die here, if this point is armed: at once, without a word to anybody but the diary."""
+        if self._armed.take(self._role, name):
+            self.diary.note("died", name)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def wrap(
+        self,
+        owner: type,
+        method: str,
+        *,
+        before: str = "",
+        after: str = "",
+        note: Callable[..., tuple[str, str, str]] | None = None,
+    ) -> None:
+        """Points before and after a call that returns, and what the diary is told of it."""
+        inner = getattr(owner, method)
+
+        @functools.wraps(inner)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if before:
+                self.point(before)
+            value = inner(*args, **kwargs)
+            if value is None and method == "claim":
+                return value  # nothing waited
+            if note:
+                self.diary.note(*note(value, *args[1:]))
+            if after:
+                self.point(after)
+            return value
+
+        setattr(owner, method, wrapped)
+
+
+def unfence() -> None:
+    """Let every token hold every job: what the fence is there to prevent."""
+    original = routing.scripts.transition
+
+    def without(name: str) -> str:
+        text = original(name)
+        assert FENCE in text, "the fence reads differently: change FENCE"
+        return text.replace(FENCE, "true")
+
+    routing.scripts.transition = without  # type: ignore[assignment]
+
+
+def prepare(role: str) -> Doom:
+    """Wrap what this role uses, before its module is imported."""
+    if os.environ.get("CHAOS_WITHOUT") == "fences":
+        unfence()
+    doom = Doom(role, Path(os.environ["CHAOS_FOLDER"]))
+    _wrap_ledger(doom)
+    if role == "bedrock":
+        _wrap_money(doom)
+    return doom
+
+
+def _wrap_ledger(doom: Doom) -> None:
+    from routing.ledger import Ledger  # noqa: PLC0415 - after `unfence`
+
+    doom.wrap(
+        Ledger, "claim", before="pop", after="claim",
+        note=lambda claim, _queue: ("claim", claim.id, claim.token),
+    )  # fmt: skip
+    for verb in ("route", "escalate", "retry"):
+        doom.wrap(Ledger, verb, note=lambda _, claim, *__: ("moved", claim.id, claim.token))
+    doom.wrap(
+        Ledger, "settle", after="settle",
+        note=lambda _, claim, *__: ("settle", claim.id, claim.token),
+    )  # fmt: skip
+
+
+def _wrap_money(doom: Doom) -> None:
+    from urllib3.connection import HTTPConnection  # noqa: PLC0415 - only a bedrock worker has it
+
+    from routing.spend import Spend  # noqa: PLC0415 - after `unfence`
+    from workers.engines.converse import Converse  # noqa: PLC0415 - only a bedrock worker has it
+
+    doom.wrap(
+        Spend, "reserve", after="reserve", note=lambda _, call, job, *__: ("reserve", job, call)
+    )
+    doom.wrap(HTTPConnection, "getresponse", before="send")
+    doom.wrap(Converse, "call", after="response")
+    doom.wrap(Spend, "settle", after="book", note=lambda _, call, __: ("book", "-", call))

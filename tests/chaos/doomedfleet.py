@@ -1,0 +1,63 @@
+"""A fleet of doomed workers, beside a real Redis and the stand-in."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from fleet import PYTHON, Fleet
+from proc import ROOT, Proc
+
+HERE = Path(__file__).resolve().parent
+WORDS = ("--loglevel", "INFO", "--without-mingle", "--without-gossip")
+
+
+class DoomedFleet(Fleet):
+    """A `Fleet` whose actors come out of nurseries; it finds the worker in one, and its engine."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = ":".join(map(str, (HERE, ROOT, ROOT / "deploy")))
+        super().__init__(folder, {"CHAOS_FOLDER": str(folder), "PYTHONPATH": path, **env})
+
+    def of(self, role: str) -> list[Proc]:
+        """The nurseries of a role."""
+        return list(self._parts[role])
+
+    def _start_actor(self, part: str, env: Mapping[str, str]) -> Proc:
+        node = f"{part}{len(self._parts[part]) + 1}"
+        command = [PYTHON, HERE / "nursery.py", part, "--hostname", f"{node}@%h", *WORDS]
+        base = self._bedrock_env() if part == "bedrock" else {}
+        return self._run(
+            part, command, {**base, **env}, lambda proc: bool(proc.said(f"{node}@.* ready")), node
+        )
+
+
+def worker_of(nursery: Proc) -> psutil.Process | None:
+    """The worker alive in a nursery; none between two lives."""
+    try:
+        return next(iter(psutil.Process(nursery.pid).children()), None)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def engine_of(nursery: Proc) -> psutil.Process | None:
+    """The engine of the local worker in a nursery."""
+    worker = worker_of(nursery)
+    try:
+        return next(iter(worker.children()), None) if worker else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def signalled(process: psutil.Process | None, sig: signal.Signals) -> bool:
+    """Whether there was a process to send this signal to."""
+    try:
+        if process is not None:
+            process.send_signal(sig)
+    except psutil.NoSuchProcess:
+        return False
+    return process is not None

@@ -1,0 +1,70 @@
+"""What became of every job, from Redis' append-only file: each change of state ever written."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import hiredis
+
+from routing.record import ENDED
+
+BLOCK = 1 << 20
+
+
+class Change(NamedTuple):
+    """A job came into a state, at a Unix time in seconds; `token` while it runs."""
+
+    at: float
+    state: str
+    token: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether that was its end."""
+        return self.state in ENDED
+
+
+class Journal:
+    """The lives of the jobs; `leaks` counts writes other than of contents that bear a mark."""
+
+    def __init__(self, folder: Path | None = None, marks: tuple[bytes, ...] = ()) -> None:
+        self.lives: defaultdict[str, list[Change]] = defaultdict(list)
+        self.leaks = 0
+        for words in _commands(folder) if folder else ():
+            if any(mark in word for word in words for mark in marks):
+                self.leaks += 1
+            if words[0].upper() == b"HSET" and words[1].startswith(b"fb:job:"):
+                self._learn(words)
+
+    def _learn(self, words: list[bytes]) -> None:
+        fields = dict(zip(words[2::2], words[3::2], strict=True))
+        state = fields.get(b"state", b"").decode()
+        if not state:
+            return
+        moment = {"waiting": b"queued", "running": b"started"}.get(state, b"ended")
+        token = fields.get(b"token", b"").decode()
+        at = int(fields[moment]) / 1000
+        self.lives[words[1].removeprefix(b"fb:job:").decode()].append(Change(at, state, token))
+
+    def running(self, at: float) -> int:
+        """Jobs that ran at a moment."""
+        return sum(_state_at(life, at) == "running" for life in self.lives.values())
+
+
+def _state_at(life: list[Change], at: float) -> str:
+    past = [change.state for change in life if change.at <= at]
+    return past[-1] if past else ""
+
+
+def _commands(folder: Path) -> Iterator[list[bytes]]:
+    """Each command in the file, in order; what a crash left half-written was cut off by Redis."""
+    for path in sorted(folder.glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[-3])):
+        reader = hiredis.Reader()
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                reader.feed(block)
+                while (words := reader.gets()) is not False:
+                    yield words

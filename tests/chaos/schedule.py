@@ -1,0 +1,85 @@
+"""What goes wrong, and when: drawn from a seed before the run begins."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from points import POINTS
+
+#: How often the workers of a role are hit, against each other.
+ROLES = {"router": 2, "local": 4, "bedrock": 3, "sweeper": 1}
+STORMS = (
+    {"throttle": 0.9}, {"unavailable": 0.9}, {"hang:5": 0.3}, {"half": 0.4}, {"slow:2": 0.8},
+    {"throttle": 0.2, "internal": 0.2, "drop": 0.2, "refuse": 0.1, "malformed": 0.1},
+)  # fmt: skip
+STORM_S = 4.0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Event:
+    """At so many seconds from the start, this happens to that; `number` picks among several."""
+
+    at: float
+    verb: str
+    target: str = ""
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Amounts:
+    """How often each thing goes wrong in one run."""
+
+    kills: int
+    each_point: int
+    redis: int
+    pauses: int
+    terms: int
+    cuts: int
+    engines: int
+    storms: int
+
+    @classmethod
+    def of(cls, kills: int, each_point: int) -> Amounts:
+        """In proportion to the kills."""
+        few, some = max(1, kills // 12), max(1, kills // 5)
+        return cls(kills, each_point, few, some, some, some, some, max(1, kills // 6))
+
+
+def plan(seed: int, amounts: Amounts, span_s: float) -> list[Event]:
+    """The events of a run, in order; storms come early: what they leave open takes a term."""
+    dice = random.Random(f"schedule {seed}")
+    parts = (_signals, _points, _faults)
+    return sorted(itertools.chain.from_iterable(part(dice, amounts, span_s) for part in parts))
+
+
+def _signals(dice: random.Random, amounts: Amounts, span_s: float) -> Iterator[Event]:
+    verbs = {"kill": amounts.kills, "pause": amounts.pauses, "term": amounts.terms}
+    for verb, times in verbs.items():
+        for role in dice.choices(list(ROLES), list(ROLES.values()), k=times):
+            yield Event(dice.uniform(3, span_s), verb, role, dice.randrange(100))
+
+
+def _points(dice: random.Random, amounts: Amounts, span_s: float) -> Iterator[Event]:
+    for point, roles in POINTS.items():
+        # Some more than are wanted: a worker may meet one while no job runs.
+        for at in _spread(dice, amounts.each_point + amounts.each_point // 5, 0.9 * span_s):
+            yield Event(at, "arm", f"{dice.choice(roles)}.{point}")
+
+
+def _faults(dice: random.Random, amounts: Amounts, span_s: float) -> Iterator[Event]:
+    yield from (Event(at, "cut") for at in _spread(dice, amounts.cuts, span_s))
+    for number, at in enumerate(_spread(dice, amounts.redis, span_s)):
+        yield Event(at, "redis", ("KILL", "TERM")[number % 2])
+    for number, at in enumerate(_spread(dice, amounts.engines, span_s)):
+        yield Event(at, ("crash", "hang")[number % 2], number=dice.randrange(100))
+    for number, at in enumerate(_spread(dice, amounts.storms, 0.7 * span_s)):
+        yield Event(at, "storm", number=number % len(STORMS))
+
+
+def _spread(dice: random.Random, times: int, span_s: float) -> list[float]:
+    """Moments all over the span: one in each of as many equal parts."""
+    part = (span_s - 3) / max(1, times)
+    return [3 + (number + dice.random()) * part for number in range(times)]

@@ -1,0 +1,134 @@
+"""The jobs of a run: every kind and lane, well-behaved and not; each text bears its own mark."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from routing.jobs import Classify, Embed, Extract, Generate, Label, Message, Request, Summarize
+
+#: `echo` and `casual` are answered by the echo engine, `model` by llama.cpp; nothing of
+#: `secretive` may leave, whatever its jobs say.
+POLICY = """
+[defaults]
+daily_budget_usd = inf
+[fleet]
+daily_budget_usd = inf
+[tenants.echo]
+pools = { classify = "echo", extract = "echo", summarize = "echo", generate = "echo" }
+[tenants.casual]
+when_shut = "degrade"
+pools = { classify = "echo", extract = "echo", summarize = "echo", generate = "echo" }
+[tenants.secretive]
+force_deny = true
+pools = { classify = "echo", extract = "echo", summarize = "echo", generate = "echo" }
+"""
+TENANTS = {"echo": 50, "casual": 20, "secretive": 12, "model": 18}
+NUMBER = {
+    "type": "object", "properties": {"customer": {"type": "string", "maxLength": 12}},
+    "required": ["customer"], "additionalProperties": False,
+}  # fmt: skip
+RAMBLE = "We met at noon and talked for hours about this and that and nothing much else."
+DENY, OPEN = "DENYMARK", "OPENMARK"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A job to submit at so many seconds from the start.
+
+    Attributes:
+        options: for `Client.job`.
+        again: submit it a second time, under the same idempotency key.
+        cancel_s: cancel it so long after.
+        stubborn: submit it until it is accepted; else a refused job is left as it is.
+    """
+
+    at: float
+    tenant: str
+    request: Request = field(repr=False)
+    options: dict[str, Any] = field(repr=False)
+    again: bool
+    cancel_s: float | None
+    stubborn: bool
+
+
+def orders(seed: int, jobs: int, span_s: float) -> Iterator[Order]:
+    """The jobs of a run, evenly over its span."""
+    dice = random.Random(f"workload {seed}")
+    for number in range(jobs):
+        tenant = dice.choices(list(TENANTS), list(TENANTS.values()))[0]
+        yield _order(dice, number, number * span_s / jobs, tenant)
+
+
+def _order(dice: random.Random, number: int, at: float, tenant: str) -> Order:
+    leaves = dice.random() < (0.1 if tenant == "model" else 0.55)
+    mark = f"{OPEN if leaves and tenant != 'secretive' else DENY}{dice.randbytes(6).hex()}"
+    make = dice.choices(*(_MODEL if tenant == "model" else _ECHO))[0]
+    request = make(dice, mark)
+    options: dict[str, Any] = {
+        "egress": "allow" if leaves else "deny",
+        "priority": dice.choice(("interactive", "bulk")),
+        "metadata": {"mark": mark},
+        "cache": dice.random() < 0.05,
+    }
+    if leaves and tenant != "secretive" and request.kind != "embed" and dice.random() < 0.35:
+        options["lane"] = "bedrock"
+    if dice.random() < 0.04:
+        options["deadline"] = timedelta(seconds=dice.uniform(0.5, 6))
+    if again := dice.random() < 0.04:
+        options["idempotency_key"] = f"order {number}"
+    cancel_s = dice.uniform(0, 3) if dice.random() < 0.04 else None
+    return Order(at, tenant, request, options, again, cancel_s, dice.random() < 0.8)
+
+
+def _chat(text: str, **options: Any) -> Generate:
+    return Generate(messages=[Message(role="user", content=text)], **options)
+
+
+def _classify(_: random.Random, mark: str) -> Request:
+    labels = [Label(name="billing", description=f"Of money {mark}"), Label(name="access")]
+    return Classify(text=f"My card was charged twice: billing {mark}", labels=labels)
+
+
+def _extract(_: random.Random, mark: str) -> Request:
+    return Extract(text=f"My customer number is C-20417. {mark}", schema=NUMBER)
+
+
+def _summarize(_: random.Random, mark: str) -> Request:
+    return Summarize(text=f"We met at noon. {mark}", max_words=20)
+
+
+def _rambling(_: random.Random, mark: str) -> Request:
+    """Its answer is too long: it goes up where it may."""
+    return Summarize(text=f"[[echo: say={RAMBLE}]] We met at noon. {mark}", max_words=5)
+
+
+def _quick(_: random.Random, mark: str) -> Request:
+    return _chat(f"Say so: {mark}", max_tokens=16)
+
+
+def _slow(dice: random.Random, mark: str) -> Request:
+    return _chat(f"[[echo: delay={dice.uniform(0.05, 0.3):.2f}]] {mark} {'word ' * 12}")
+
+
+def _embed(_: random.Random, mark: str) -> Request:
+    return Embed(texts=[f"The parcel is late. {mark}", mark])
+
+
+def _fatal(dice: random.Random, mark: str) -> Request:
+    return _chat(f"[[echo: {dice.choice(('crash', 'crash', 'fail', 'hang'))}]] {mark}")
+
+
+def _short(_: random.Random, mark: str) -> Request:
+    return _chat(f"Say hello. {mark}", max_tokens=3)
+
+
+_Makers = tuple[list[Callable[[random.Random, str], Request]], list[float]]
+_ECHO: _Makers = (
+    [_classify, _extract, _summarize, _rambling, _quick, _slow, _embed, _fatal],
+    [15, 15, 12, 10, 20, 22, 6, 0.25],
+)
+_MODEL: _Makers = ([_classify, _short], [3, 1])
