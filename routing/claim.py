@@ -42,15 +42,18 @@ class Claim:
         """The local answer that an escalated job brings along.
 
         Raises:
-            InvalidJob: It is damaged.
+            InvalidJob: It is damaged, or another job's.
             Unavailable: This worker has not the key; another one may.
         """
         if not self.draft:
             return None
         try:
-            return Answer.model_validate_json(_unsealed(self.draft, self.seal))
+            draft = Answer.model_validate_json(_unsealed(self.draft, self.seal))
         except (ValueError, CallerError):
             raise InvalidJob("the stored draft cannot be read") from None
+        if draft.id != self.id:
+            raise InvalidJob("the stored draft is another job's")
+        return draft
 
 
 def opened(job_id: str, sealed: bytes, seal: Seal) -> Job:

@@ -60,6 +60,9 @@ for _ = 1, MOST do
   take(id, class, tenant)
   if not job or job.state ~= 'waiting' or job.queue ~= queue then
     -- It moved elsewhere while this entry stayed behind; nothing to work here.
+    if job and stranded(id, job) then
+      finish(id, job, 'failed', retention_ms, 'error', 'invalid_job')
+    end
   elseif job.deadline > 0 and job.deadline <= now then
     finish(id, job, 'expired', retention_ms, 'error', 'expired')
   elseif job.attempts >= tonumber(max_attempts) then

@@ -75,6 +75,19 @@ local function ended(state)
   return state == 'done' or state == 'failed' or state == 'cancelled' or state == 'expired'
 end
 
+-- Is this a queue that can be claimed from?
+local function is_queue(name)
+  return name == 'route' or name == 'embed' or name == 'bedrock'
+    or string.match(name, '^local%.[a-z0-9][a-z0-9_-]*$') ~= nil
+end
+
+-- Would nobody ever come upon this job again? Then somebody else wrote its record.
+local function stranded(id, job)
+  return not (ended(job.state) or redis.call('ZSCORE', 'fb:leases', id)
+    or redis.call('ZSCORE', 'fb:later', id)
+    or is_queue(job.queue) and redis.call('ZSCORE', waiting_key(job.queue, job.priority, id), id))
+end
+
 -- Stop here, before anything is written, if a key that a move of this job writes has a wrong type.
 local function sound(id, queue, class)
   redis.call('LLEN', queue)
@@ -215,18 +228,24 @@ local function refusal(queue, max_waiting)
   return used and { 'memory', used }
 end
 
+-- The fields of a record, given as a list: key, value, key, value.
+local function named(fields)
+  local values = {}
+  for i = 1, #fields, 2 do
+    values[fields[i]] = fields[i + 1]
+  end
+  return values
+end
+
 -- Bring a job and its doorbell into the world; `fields` are those of its record that its maker knows.
 local function put_on(id, queue, bell, content, fields, ...)
-  local given = {}
-  for i = 1, #fields, 2 do
-    given[fields[i]] = fields[i + 1]
-  end
-  local deadline, class, now = number(given.deadline), given.priority or 'interactive', now_ms()
+  local given, now = named(fields), now_ms()
+  local class, deadline = given.priority or 'interactive', number(given.deadline)
   sound(id, queue, class)
+  redis.call('HSET', job_key(id), unpack(fields))
   redis.call('HSET', job_key(id), 'state', 'waiting', 'hop', 'route', 'queue', queue, 'created', now,
     'queued', now, 'queued_ms', 0, 'worked_ms', 0, 'attempts', 0, 'fence', 0, 'token', '',
     'reasons', '', ...)
-  redis.call('HSET', job_key(id), unpack(fields))
   redis.call('SET', 'fb:content:' .. id, content)
   if deadline > 0 then
     redis.call('ZADD', 'fb:deadlines', deadline, id)

@@ -26,9 +26,18 @@ each('fb:deadlines', function(id, job)
   end
 end)
 
+-- Off the set; and ended, if that was the last that led to it.
+local function let_go(set, id, job)
+  redis.call('ZREM', set, id)
+  if job and stranded(id, job) then
+    finish(id, job, 'failed', retention_ms, 'error', 'invalid_job')
+    dead = dead + 1
+  end
+end
+
 each('fb:leases', function(id, job)
-  if not job or job.state ~= 'running' then
-    redis.call('ZREM', 'fb:leases', id)
+  if not job or job.state ~= 'running' or not is_queue(job.queue) then
+    let_go('fb:leases', id, job)
   elseif job.attempts >= tonumber(max_attempts) then
     finish(id, job, 'failed', retention_ms, 'error', 'engine_died')
     dead = dead + 1
@@ -39,11 +48,11 @@ each('fb:leases', function(id, job)
 end)
 
 each('fb:later', function(id, job)
-  if job and job.state == 'waiting' then
+  if job and job.state == 'waiting' and is_queue(job.queue) then
     queue_up(id, job, job.queue, job.hop, bell)
     due = due + 1
   else
-    redis.call('ZREM', 'fb:later', id)
+    let_go('fb:later', id, job)
   end
 end)
 
