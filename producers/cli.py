@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from producers import display, extensions
+from producers import dead, display, extensions
+from producers.access import client_of, tenant_of
 from producers.options import (
     Cache,
     Deadline,
@@ -35,6 +35,7 @@ from producers.options import (
     MaxWords,
     Meta,
     Online,
+    Patience,
     Priority,
     Schema,
     System,
@@ -44,7 +45,6 @@ from producers.options import (
     Wait,
     What,
 )
-from routing.errors import UnknownJob
 
 if TYPE_CHECKING:
     from producers.client import Client
@@ -77,6 +77,7 @@ app = typer.Typer(
     help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
+app.add_typer(dead.app, name="dead")
 
 
 @app.command(help=SUBMIT)
@@ -102,6 +103,7 @@ def submit(  # noqa: D103 - its help says it
     tenant: TenantName = None,
     wait: Wait = False,
     timeout: Timeout = None,
+    patience: Patience = None,
     as_json: Json = False,
 ) -> None:
     from producers.jobfile import make_job, read_deadline, read_metadata, read_object, read_text
@@ -118,7 +120,7 @@ def submit(  # noqa: D103 - its help says it
         "cache": cache, "metadata": read_metadata(meta) if meta else None, "tenant": tenant,
     }  # fmt: skip
     job = make_job(what, _given(request), _given(options))
-    with _client(job.tenant) as client:
+    with client_of(job.tenant, patience) as client:
         job_id = client.submit(job)
         if wait or timeout is not None:
             display.note(f"job {job_id}")
@@ -146,7 +148,7 @@ def result(
 ) -> None:
     """Print the answer of a job; without --wait, only if there is one by now."""
     limit = timeout if wait or timeout is not None else 0.0
-    with _client(_tenant(tenant, job_id)) as client:
+    with client_of(tenant_of(tenant, job_id)) as client:
         _print_answer(client, job_id, limit, as_json=as_json)
 
 
@@ -155,7 +157,7 @@ def status(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
     """Say where a job is, how many are before it, and whether anybody serves its queue."""
     from producers.progress import describe
 
-    with _client(_tenant(tenant, job_id)) as client:
+    with client_of(tenant_of(tenant, job_id)) as client:
         now = client.status(job_id)
     if as_json:
         display.document(now.model_dump(mode="json"))
@@ -166,7 +168,7 @@ def status(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
 @app.command()
 def cancel(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """End a job that has not ended yet."""
-    with _client(_tenant(tenant, job_id)) as client:
+    with client_of(tenant_of(tenant, job_id)) as client:
         done = client.cancel(job_id)
     if as_json:
         display.document({"id": job_id, "cancelled": done})
@@ -177,7 +179,7 @@ def cancel(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
 @app.command()
 def forget(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """Delete all that is stored of a job: its content, its answer, its record."""
-    with _client(_tenant(tenant, job_id)) as client:
+    with client_of(tenant_of(tenant, job_id)) as client:
         done = client.forget(job_id)
     if as_json:
         display.document({"id": job_id, "forgotten": done})
@@ -229,25 +231,6 @@ def print_version(*, as_json: Json = False) -> None:
 
 
 # --- behind the commands ------------------------------------------------------------------------
-
-
-@contextmanager
-def _client(tenant: str) -> Iterator[Client]:
-    from producers.client import Client
-
-    client = Client(tenant=tenant)
-    try:
-        yield client
-    finally:
-        client.close()
-
-
-def _tenant(typed: str | None, job_id: str) -> str:
-    """Whose job it is: as typed, as set, or as the id itself says."""
-    owner, dot, _ = job_id.partition(".")
-    if not dot:
-        raise UnknownJob("is not an id of a job", field="id")
-    return typed or os.environ.get("FOREBAY_TENANT") or owner
 
 
 def _print_answer(client: Client, job_id: str, timeout: float | None, *, as_json: bool) -> None:

@@ -72,10 +72,11 @@ class Client:
         settings = settings or read_settings()
         self.tenant = tenant
         client = redis or connect(settings)
+        self._lent = redis is not None
         self._ledger = Ledger(client, settings, lambda: _bell(settings))
         self._door = Door(self._ledger, patience)
         self._dead = Dead(self._ledger, tenant)
-        self._wakeups = Wakeups(self._ledger)
+        self._wakeups = Wakeups(self._ledger, tenant)
 
     def submit(self, request: Request | Job, **options: Unpack[Options]) -> str:
         """Put a job on. When this returns, the job is safe.
@@ -105,13 +106,14 @@ class Client:
             UnknownJob: No such job of this tenant.
             ForebayError: The job ended without an answer; its class and `code` say why.
         """
-        return answer_of(self.future(job_id).result(timeout))
+        return self._awaited(job_id, self.future(job_id), timeout)
 
     def run(
         self, request: Request | Job, timeout: float | None = None, **options: Unpack[Options]
     ) -> Answer:
         """Submit, and wait for the answer."""
-        return answer_of(self.begin(request, **options).result(timeout))
+        job = self.job(request, **options)
+        return self._awaited(job.id, self.begin(job), timeout)
 
     def map(
         self,
@@ -196,9 +198,10 @@ class Client:
         return future
 
     def close(self) -> None:
-        """End the thread that waits, and the connections."""
+        """End the thread that waits, and the connections that are ours."""
         self._wakeups.close()
-        self._ledger.redis.close()
+        if not self._lent:
+            self._ledger.redis.close()
 
     def __enter__(self) -> Self:
         return self
@@ -219,22 +222,27 @@ class Client:
     def _begin(self, jobs: list[Job]) -> list[Future[Outcome] | ForebayError]:
         for job in jobs:
             self._own(job.id)
-        futures = {job.id: self._wakeups.expect(job.id) for job in jobs}
-        try:
+        with self._wakeups.creating([job.id for job in jobs]) as futures:
             created = self._door.create(jobs, self._wakeups.stream)
-        except ForebayError:
-            for job in jobs:
-                self._wakeups.drop(job.id)
-            raise
-        return [self._begun(job, made, futures) for job, made in zip(jobs, created, strict=True)]
+        return [
+            self._begun(job.id, made, futures[job.id])
+            for job, made in zip(jobs, created, strict=True)
+        ]
 
     def _begun(
-        self, job: Job, made: str | ForebayError, futures: dict[str, Future[Outcome]]
+        self, job_id: str, made: str | ForebayError, future: Future[Outcome]
     ) -> Future[Outcome] | ForebayError:
-        if made == job.id:
-            return futures[job.id]
-        self._wakeups.drop(job.id)
+        if made == job_id:
+            return future
+        self._wakeups.give_up(job_id, future)
         return made if isinstance(made, ForebayError) else self.future(made)
+
+    def _awaited(self, job_id: str, future: Future[Outcome], timeout: float | None) -> Answer:
+        try:
+            return answer_of(future.result(timeout))
+        except TimeoutError:
+            self._wakeups.give_up(job_id, future)
+            raise
 
 
 def _bell(settings: Settings) -> str:

@@ -63,7 +63,7 @@ def ledger() -> Iterator[Finding]:
         return
     yield server(info, where)
     yield eviction(info)
-    yield memory(info)
+    yield memory(info, settings.memory_limit)
     yield durability(info, sync)
     yield replication(info)
     yield clock(skew)
@@ -103,15 +103,18 @@ def eviction(info: Info) -> Finding:
     return Finding("eviction", "fail", name, mend)
 
 
-def memory(info: Info) -> Finding:
+def memory(info: Info, limit_share: float = 0.85) -> Finding:
     """A limit makes a full Redis refuse a submit instead of being killed by the host."""
     used, limit = int(info["used_memory"]), int(info.get("maxmemory", 0))
     if limit == 0:
         mend = "CONFIG SET maxmemory, to about 70 % of what the host can spare"
         return Finding("memory", "warn", f"{_mib(used)} used, no limit", mend)
     seen = f"{_mib(used)} of {_mib(limit)} used"
-    if used > 0.8 * limit:
-        return Finding("memory", "warn", seen, "raise maxmemory, or shorten FOREBAY_RETENTION_S")
+    mend = "raise maxmemory, or shorten FOREBAY_RETENTION_S"
+    if used > limit_share * limit:
+        return Finding("memory", "warn", f"{seen}: new jobs are refused", mend)
+    if used > (limit_share - 0.05) * limit:
+        return Finding("memory", "warn", f"{seen}: new jobs will be refused soon", mend)
     return Finding("memory", "ok", seen)
 
 

@@ -69,3 +69,18 @@ Meta = Annotated[
 Online = Annotated[
     bool, typer.Option("--online", help="Also ask AWS whether the credentials are good.")
 ]
+Patience = Annotated[
+    float | None,
+    typer.Option(
+        "--patience", min=0, metavar="SECONDS",
+        help="If Redis is away or full, try again for so long. Default: 0",
+    ),
+]  # fmt: skip
+MaybeId = Annotated[str | None, typer.Argument(metavar="ID", help="A dead job; or give --all.")]
+All = Annotated[bool, typer.Option("--all", help="All that were not replayed yet.")]
+Code = Annotated[
+    str | None, typer.Option("--code", metavar="CODE", help="Only those that died of this.")
+]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="At most.")]
+ShowContent = Annotated[bool, typer.Option("--content", help="Print what was asked, too.")]
+DropDeadline = Annotated[bool, typer.Option("--drop-deadline", help="Replay without a deadline.")]

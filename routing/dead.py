@@ -163,16 +163,12 @@ class Dead:
     def _replayed(self, job_id: str, changes: Changes) -> tuple[str, str]:
         """Id and state of the job that repeats this one."""
         job = self._again(job_id, changes)
-        ledger, about = self._ledger, envelope(job)
+        ledger = self._ledger
         content = ledger.seal.close(job.model_dump_json(by_alias=True).encode())
-        fields = [item for pair in about.items() for item in pair]
+        fields = [item for pair in envelope(job).items() for item in pair]
+        limit = ledger.settings.max_waiting
         with reaching_redis():
-            reply = self._replay(
-                args=[
-                    job_id, job.id, ROUTE, ledger.bell, content, about["egress"],
-                    about["deadline"], ledger.settings.max_waiting, *fields,
-                ]
-            )  # fmt: skip
+            reply = self._replay(args=[job_id, job.id, ROUTE, ledger.bell, content, limit, *fields])
         return _made(*(part.decode() for part in reply))
 
     def _again(self, job_id: str, changes: Changes) -> Job:

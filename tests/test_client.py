@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -201,6 +202,102 @@ def test_a_dead_redis_is_one_clear_error():
         client.submit(ask())
     with pytest.raises(Misconfigured):
         Client(settings=Settings(redis_url="http://nowhere"))
+
+
+@pytest.fixture
+def away(fleet):
+    """A Redis of the test's own that can be killed, and started again on the same port."""
+    server = fleet.start_redis()
+    settings = Settings(redis_url=fleet.url)
+
+    def back(after_s: float) -> None:
+        time.sleep(after_s)
+        server.restart()
+
+    with Client(tenant="acme", settings=settings, patience=30) as client:
+        client.submit(ask())
+        fleet.kill(server)
+        yield client, back
+
+
+def test_a_patient_submit_waits_for_a_redis_that_is_away(away):
+    client, back = away
+    with ThreadPoolExecutor(4) as pool:
+        submits = [pool.submit(client.submit, ask(str(i))) for i in range(4)]
+        back(after_s=1.5)
+        ids = {submit.result(30) for submit in submits}
+    claimed = [client._ledger.claim("route").id for _ in range(5)]
+    assert ids < set(claimed), "a job was lost"
+    assert client._ledger.claim("route") is None, "a job was doubled"
+
+
+def test_a_patient_map_goes_on_where_redis_left_off(away):
+    client, back = away
+    with ThreadPoolExecutor(1) as pool:
+        mapped = pool.submit(list, client.map([ask("a"), ask("b")], timeout=30))
+        back(after_s=1.0)
+        with working(client._ledger):
+            assert [answer.content.text for answer in mapped.result(30)] == ["A", "B"]
+
+
+def test_a_reply_that_got_lost_makes_no_second_job(client, monkeypatch):
+    client = Client(tenant="acme", settings=client._ledger.settings, patience=10)
+    create, calls = client._ledger.create, []
+
+    def deaf(jobs, watcher=""):
+        made = create(jobs, watcher)
+        calls.append(made)
+        if len(calls) == 1:
+            raise Unavailable("Redis cannot be reached")
+        return made
+
+    monkeypatch.setattr(client._ledger, "create", deaf)
+    with client:
+        job_id = client.submit(ask())
+        assert calls == [[job_id], [job_id]]
+        assert client._ledger.depths() == {"route": 1}
+
+
+def test_a_patient_submit_waits_for_room_and_then_gives_up(settings):
+    tight = settings.model_copy(update={"max_waiting": 1})
+    with Client(tenant="acme", settings=tight, patience=20) as client:
+        client.submit(ask())
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(client.submit, ask())
+            time.sleep(0.3)
+            assert not second.done()
+            settle(client._ledger, client._ledger.claim("route"))
+            assert client.status(second.result(10)).state == "waiting"
+    with Client(tenant="acme", settings=tight, patience=0.5) as client:
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="1 jobs are waiting"):
+            client.submit(ask())
+        assert 0.5 <= time.monotonic() - began < 5
+    with Client(tenant="acme", settings=tight) as client:
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            client.submit(ask())
+        assert time.monotonic() - began < 0.5
+
+
+def test_a_job_submitted_again_after_its_end_wakes_who_begins_it(client):
+    job = client.job(ask())
+    client.submit(job)
+    settle(client._ledger, client._ledger.claim("route"))
+    assert client.begin(job).result(10).content == Summary(text="HELLO")
+
+
+def test_a_forged_record_spoils_no_other_jobs_answer(client, redis):
+    jobs = [client.job(ask()), client.job(ask())]
+    forged, fine = (client.begin(job) for job in jobs)
+    claims = [client._ledger.claim("route") for _ in jobs]
+    for field in ("kind", "hop", "created"):
+        redis.hset(f"fb:job:{jobs[0].id}", field, b"\xff")
+    for claim in claims:
+        settle(client._ledger, claim)
+    assert fine.result(10).content == Summary(text="HELLO")
+    with pytest.raises(InvalidJob):
+        forged.result(10)
 
 
 def test_waiters_wake_after_their_connection_was_cut(client, redis):

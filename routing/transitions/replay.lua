@@ -2,8 +2,9 @@
 -- A dead job begins again as a new one, linked to it; once, however often it is asked for.
 -- -> {'created', id} | {'replayed', id, its state} | {'unknown'} | {'alive', state} |
 --    {'egress_denied'} | {'past'} (its deadline) | {'full', depth} | {'memory', percent}
-local old, id, queue, bell, content, egress, deadline, max_waiting = unpack(ARGV, 1, 8)
-local fields = { unpack(ARGV, 9) }
+local old, id, queue, bell, content, max_waiting = unpack(ARGV, 1, 6)
+local fields = { unpack(ARGV, 7) }
+local given = named(fields)
 local job = read(old)
 if not job then
   return { 'unknown' }
@@ -15,9 +16,9 @@ local last = job.replayed_as ~= '' and read(job.replayed_as)
 if last and last.state ~= 'cancelled' and last.state ~= 'expired' then
   return { 'replayed', job.replayed_as, last.state }
 end
-if egress ~= 'deny' and job.egress ~= 'allow' then
+if given.egress ~= 'deny' and job.egress ~= 'allow' then
   return { 'egress_denied' }
-elseif deadline ~= '' and number(deadline) <= now_ms() then
+elseif given.deadline ~= '' and number(given.deadline) <= now_ms() then
   return { 'past' }
 end
 local refused = refusal(queue, max_waiting)
