@@ -331,3 +331,56 @@ def test_the_async_client_does_the_same(settings):
     assert texts == ["HELLO", "TWO", "THREE"]
     assert many[0].content.text == "A"
     assert isinstance(many[1], BadAnswer)
+
+
+def test_looking_again_does_not_give_up_jobs_that_are_just_being_created(client, monkeypatch):
+    created = client._door.create
+
+    def slowly(jobs, watcher=""):
+        client._wakeups._look_again()  # as after a lost connection, in the middle of a create
+        return created(jobs, watcher)
+
+    monkeypatch.setattr(client._door, "create", slowly)
+    future = client.begin(ask())
+    settle(client._ledger, client._ledger.claim("route"))
+    assert future.result(5).content == Summary(text="HELLO")
+
+
+def test_who_no_longer_waits_is_forgotten(client):
+    job_id = client.submit(ask())
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            client.result(job_id, timeout=0.01)
+    with pytest.raises(TimeoutError):
+        client.run(ask("two"), timeout=0.01)
+    assert client._wakeups._expected == {}
+
+
+def test_forgetting_a_job_wakes_who_waits_for_it(client):
+    future = client.begin(ask())
+    job_id = next(iter(client._wakeups._expected))
+    client.forget(job_id)
+    with pytest.raises(UnknownJob):
+        future.result(5)
+
+
+def test_closing_a_client_ends_all_waiting_and_nothing_begins_after(settings):
+    client = Client(tenant="acme", settings=settings)
+    future = client.begin(ask())
+    client.close()
+    with pytest.raises(Unavailable):
+        future.result(5)
+    with pytest.raises(Unavailable):
+        client.run(ask())
+
+
+def test_a_client_leaves_the_connection_that_it_was_lent_alone(redis, settings):
+    with Client(tenant="acme", settings=settings, redis=redis) as client:
+        client.submit(ask())
+    assert redis.ping()
+
+
+def test_waiting_in_a_queue_that_nobody_serves_is_logged(client, caplog):
+    client.begin(ask())
+    client._wakeups._look_again()
+    assert "which no worker serves" in caplog.text
