@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from celery.app.amqp import AMQP
+from kombu import Connection, Queue
 
 from routing.lanes import ROUTE
+from routing.sentinel import Sentinels
 from routing.settings import Settings, read_settings
 
 #: A doorbell that is delivered again is harmless, so Celery's own redelivery may wait for long.
@@ -31,12 +33,34 @@ TRANSPORT: dict[str, Any] = {
 }
 
 
+#: Seconds between two tries to reach Redis again. Left alone they grow to half a minute, which a
+#: worker would then be idle after a long outage.
+RECONNECT_S = 1
+
+
+class _Broker(Connection):  # type: ignore[misc] # kombu has no types
+    """A connection that comes back soon after Redis does."""
+
+    def _ensure_connection(self, *args: Any, **options: Any) -> Any:
+        pauses = {"interval_start": RECONNECT_S, "interval_step": 0, "interval_max": RECONNECT_S}
+        return super()._ensure_connection(*args, **{**options, **pauses})
+
+
+class _Amqp(AMQP):  # type: ignore[misc] # Celery has no types
+    Connection = _Broker
+
+
 def celery_app(settings: Settings, queues: Sequence[str] = (ROUTE,)) -> Celery:
-    """An application whose workers consume these queues when they are started without `-Q`."""
-    app = Celery("forebay", set_as_current=False)
+    """An application whose workers consume these queues when they are started without `-Q`.
+
+    Raises:
+        Misconfigured: The URL names Sentinels, and cannot be read.
+    """
+    app = Celery("forebay", set_as_current=False, amqp=_Amqp)
+    url, options = broker(settings)
     app.conf.update(
-        broker_url=broker_url(settings.redis_url),
-        broker_transport_options=TRANSPORT,
+        broker_url=url,
+        broker_transport_options=TRANSPORT | options,
         visibility_timeout=VISIBILITY_S,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a worker outlives any outage of Redis
@@ -51,16 +75,20 @@ def celery_app(settings: Settings, queues: Sequence[str] = (ROUTE,)) -> Celery:
         task_queues=[Queue(name) for name in queues],
         worker_send_task_events=True,  # receipts, for Flower
         worker_hijack_root_logger=False,
-        worker_cancel_long_running_tasks_on_connection_loss=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # a thread cannot be cancelled
+        worker_enable_prefetch_count_reduction=False,  # ... and must not cost its slot afterwards
         worker_enable_remote_control=True,
         enable_utc=True,
     )
     return app
 
 
-def broker_url(redis_url: str) -> str:
-    """The same server in kombu's spelling."""
-    return redis_url.replace("unix://", "redis+socket://", 1)
+def broker(settings: Settings) -> tuple[str, dict[str, Any]]:
+    """The same Redis in kombu's spelling: its URL and its transport options."""
+    sentinels = Sentinels.of(settings)
+    if sentinels:
+        return sentinels.broker()
+    return settings.redis_url.replace("unix://", "redis+socket://", 1), {}
 
 
 def __getattr__(name: str) -> Celery:

@@ -4,32 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
 from routing.errors import Misconfigured, Unavailable
+from routing.sentinel import Sentinels
 from routing.settings import Settings
 
+#: After a failover the old primary is a replica: a new connection finds the new one.
+PASSING = [redis.ReadOnlyError]
 
-def connect(settings: Settings) -> redis.Redis:
+
+def connect(settings: Settings, *, brisk: bool = False) -> redis.Redis:
     """A client of the fleet's Redis; connects when first used.
+
+    Args:
+        settings: which Redis.
+        brisk: rather no answer than a late one: two seconds, no second try.
 
     Raises:
         Misconfigured: The URL is none.
     """
+    options: dict[str, Any] = {
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), retries=0 if brisk else 3),
+        "retry_on_error": PASSING,
+        "socket_timeout": 2 if brisk else 30,
+        "socket_connect_timeout": 2 if brisk else 5,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+    }
+    sentinels = Sentinels.of(settings)
+    if sentinels:
+        return sentinels.client(**options)
     try:
-        return redis.Redis.from_url(
-            settings.redis_url,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), retries=3),
-            socket_timeout=30,
-            socket_connect_timeout=5,
-            socket_keepalive=True,
-            health_check_interval=25,
-        )
+        return redis.Redis.from_url(settings.redis_url, **options)
     except ValueError:
-        hint = "must begin with redis://, rediss:// or unix://"
+        hint = "must begin with redis://, rediss://, unix:// or sentinel://"
         raise Misconfigured(hint, field="FOREBAY_REDIS_URL") from None
 
 

@@ -18,7 +18,9 @@ class Settings(BaseSettings):
     """Where Redis is and how the ledger behaves.
 
     Attributes:
-        redis_url: `redis://`, `rediss://` or `unix://`; the one Redis of the fleet.
+        redis_url: `redis://`, `rediss://` or `unix://`; the one Redis of the fleet. Or
+            `sentinel://host:port,host:port/service?db=0`: the primary that Sentinels name.
+        sentinel_password: of the Sentinels, where they ask for one.
         policy_file: `policy.toml`; without it the defaults of `routing.policy` hold.
         lease_s: a worker that is silent for so long loses its jobs to others.
         sweep_s: how often a sweeper looks.
@@ -40,6 +42,7 @@ class Settings(BaseSettings):
     )
 
     redis_url: str = "redis://127.0.0.1:6379/0"
+    sentinel_password: SecretStr | None = None
     policy_file: Path | None = None
     lease_s: Seconds = 10.0
     sweep_s: Seconds = 1.0

@@ -8,24 +8,36 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
+import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from celery import Celery
-from celery.signals import setup_logging, worker_init, worker_ready, worker_shutdown
+from celery.bootsteps import StartStopStep
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 from pydantic_settings import BaseSettings
 
 from routing.app import celery_app
-from routing.connection import connect
+from routing.connection import connect, reaching_redis
 from routing.doorbell import template
-from routing.errors import CallerError, ForebayError
+from routing.errors import CallerError, ForebayError, Unavailable
 from routing.lanes import task_name
 from routing.ledger import Claim, Ledger
 from routing.settings import Settings, read
+from workers.drain import WEDGED, Drain, impatient, leave_at_once
 from workers.execute import Outcome, execute
+from workers.hands import Hands
+from workers.liveness import EVERY_S, Liveness
 from workers.presence import Presence
+from workers.settings import ActorSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T", bound=BaseSettings)
@@ -62,7 +74,8 @@ class Actor:
     1. Makes the Celery application that consumes its queues.
     2. Makes its worker when Celery starts, and ends with one line where that cannot be.
     3. Answers each doorbell with `execute`.
-    4. Says every other second that it is here, as long as it is.
+    4. Says every other second that it is here, as long as it takes jobs.
+    5. Leaves in order when it is told to, or when it finds that it takes none any more.
     """
 
     def __init__(
@@ -75,46 +88,108 @@ class Actor:
     ) -> None:
         self.settings = settings_of(Settings)
         self.queues = queues
-        self.app: Celery = celery_app(self.settings, queues)
-        self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
         try:
-            client = connect(self.settings)
+            client, brisk = connect(self.settings), connect(self.settings, brisk=True)
+            self.app: Celery = celery_app(self.settings, queues)
         except ForebayError as error:
             give_up(error)
-        self.ledger = Ledger(client, self.settings, template(self.app))
+        self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
+        bell = template(self.app)
+        self.ledger = Ledger(client, self.settings, bell)
+        self._brisk = Ledger(brisk, self.settings, bell)
         self._make = make
         self._worker: Worker | None = None
-        self._presence: Presence | None = None
-        for queue in queues:
+        own = settings_of(ActorSettings)
+        self._hands = Hands(concurrency)
+        self._liveness = Liveness(own, self._hands, self._hanging, self._wedged)
+        well = self._liveness
+        self._presence = Presence(self._brisk, self._consumed, lambda: well.well)
+        self._drain = Drain(self._brisk, self._hands, own.grace_s, self._presence.stop)
+        self._take_part()
+
+    def _take_part(self) -> None:
+        """Have Celery call us."""
+        for queue in self.queues:
             self.app.task(self._answering(queue), name=task_name(queue), typing=False)
+        self.app.steps["consumer"].add(_beating(self._liveness.beat))
         setup_logging.connect(_log_quietly, weak=False)
         worker_init.connect(self._start, weak=False)
         worker_ready.connect(self._ready, weak=False)
+        worker_shutting_down.connect(self._leave, weak=False)
         worker_shutdown.connect(self._stop, weak=False)
 
     def _answering(self, queue: str) -> Callable[[], dict[str, Any] | None]:
         def answer_doorbell() -> dict[str, Any] | None:
             assert self._worker is not None, "Celery starts the worker before its tasks"
-            return execute(self.ledger, queue, self._worker.work)
+            if not self._hands.answer():  # another worker hears the sweeper ring again
+                return None
+            return execute(self.ledger, queue, self._worker.work, self._hands)
 
         return answer_doorbell
 
     def _start(self, **_: Any) -> None:
+        self._drain.start()
         try:
+            _await(self._brisk)
             self._worker = self._make(self.ledger)
         except ForebayError as error:
             give_up(error)
 
-    def _ready(self, **_: Any) -> None:
-        name = f"{socket.gethostname()}.{os.getpid()}"
-        self._presence = Presence(self.ledger, name, self.queues)
+    def _ready(self, sender: Any, **_: Any) -> None:
+        signal.signal(signal.SIGQUIT, leave_at_once)  # Celery's would wait for what hangs
+        self._hands.slots = sender.controller.concurrency
+        self._liveness.start()
         self._presence.start()
 
+    def _leave(self, **_: Any) -> None:
+        """Called in Celery's signal handler."""
+        impatient()
+        self._drain.begin()
+
     def _stop(self, **_: Any) -> None:
-        if self._presence is not None:
-            self._presence.stop()
+        self._presence.stop()
         if self._worker is not None:
             self._worker.close()
+
+    def _consumed(self) -> list[str]:
+        """The queues that Celery consumes here: `-Q` and remote control choose among ours."""
+        return [queue for queue in self.queues if queue in self.app.amqp.queues.consume_from]
+
+    def _hanging(self) -> int:
+        """Doorbells that hang in those queues."""
+        with reaching_redis(), self._brisk.redis.pipeline(transaction=False) as pipe:
+            for queue in self._consumed():
+                pipe.llen(queue)
+            return sum(pipe.execute())
+
+    def _wedged(self, reason: str) -> None:
+        log.error("wedged: %s; leaving with exit code %d", reason, WEDGED)
+        self._drain.begin(WEDGED)
+
+
+def _beating(beat: Callable[[], None]) -> type[StartStopStep]:
+    """A step of Celery's consumer that is called from within its loop, of each connection anew."""
+
+    class Beating(StartStopStep):  # type: ignore[misc] # Celery has no types
+        def register_with_event_loop(self, _consumer: Any, hub: Any) -> None:
+            hub.call_repeatedly(EVERY_S, beat)
+
+    return Beating
+
+
+def _await(ledger: Ledger) -> None:
+    """Return when Redis can be reached; a worker may be started before it."""
+    said = False
+    while True:
+        try:
+            with reaching_redis():
+                ledger.redis.ping()
+                return
+        except Unavailable as error:
+            if not said:
+                log.warning("waiting: %s", error)
+                said = True
+        time.sleep(1)
 
 
 def _log_quietly(loglevel: int = logging.WARNING, **_: Any) -> None:

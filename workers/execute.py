@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from routing.errors import EngineBusy, EngineDied, ForebayError, PassingError
+from routing.errors import EngineBusy, EngineDied, ForebayError, PassingError, Unavailable
 from routing.jobs import Answer, Receipt, Verdict
 from routing.ledger import Claim, Ledger, Lost
+from workers.hands import Hands
 
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT_S = 60.0
+PATIENCE_S = 600.0  # without Redis there is nothing else to do anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +71,24 @@ Outcome = Routed | Answered | Escalated | Failed | Again
 Work = Callable[[Claim], Outcome]
 
 
-def execute(ledger: Ledger, queue: str, work: Work) -> dict[str, Any] | None:
+def execute(ledger: Ledger, queue: str, work: Work, hands: Hands) -> dict[str, Any] | None:
     """Take the best job of the queue, work it, write down what came of it.
 
     Returns:
-        What Celery and Flower may see of it; nothing where nothing waited, or the job was lost.
+        What Celery and Flower may see of it; nothing where nothing waited.
     """
-    claim = ledger.claim(queue)
+    try:
+        claim = ledger.claim(queue)
+    except ForebayError as error:  # the sweeper rings again
+        log.warning("cannot claim: %s", error)
+        return None
     if claim is None:
         return None
-    try:
-        return conclude(ledger, claim, attempt(work, claim))
-    except Lost:
-        return {"id": claim.id, "lost": True}
+    with hands.holding(claim):
+        try:
+            return tell(ledger, claim, attempt(work, claim))
+        except Lost:
+            return {"id": claim.id, "lost": True}
 
 
 def attempt(work: Work, claim: Claim) -> Outcome:
@@ -111,6 +119,25 @@ def meaning(error: ForebayError, claim: Claim) -> Outcome:
 def backoff(claim: Claim) -> float:
     """Seconds to wait before the next attempt: doubling, with full jitter."""
     return random.uniform(0.5, 1.0) * min(LONGEST_WAIT_S, 2.0 ** (claim.record.attempts - 1))
+
+
+def tell(ledger: Ledger, claim: Claim, outcome: Outcome) -> dict[str, Any]:
+    """Conclude, as soon as Redis listens: what was worked out is worth waiting for it.
+
+    Raises:
+        Lost: The job is not ours any more; or it never was since the ledger heard us, and the
+            reply got lost. Either way there is nothing left to do.
+        Unavailable: Redis did not listen for `PATIENCE_S`.
+    """
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return conclude(ledger, claim, outcome)
+        except Unavailable as error:
+            if time.monotonic() > end:
+                raise
+            log.warning("cannot conclude %s yet: %s", claim.id, error)
+            time.sleep(random.uniform(0.5, 1.0))
 
 
 def conclude(ledger: Ledger, claim: Claim, outcome: Outcome) -> dict[str, Any]:

@@ -12,6 +12,24 @@ from routing.lanes import DEFAULT_POOL
 from routing.settings import Seconds
 
 
+class ActorSettings(BaseSettings):
+    """How a worker leaves, and how it is known to be well.
+
+    Attributes:
+        grace_s: what runs may go on for so long after a SIGTERM; then it goes back to its queue.
+        wedged_s: a worker that could take jobs and takes none for so long leaves.
+        heartbeat_file: written every second while all is well; see `workers.liveness`.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    grace_s: Seconds = 30.0
+    wedged_s: Seconds = 30.0
+    heartbeat_file: Path | None = None
+
+
 class EngineSettings(BaseSettings):
     """Which engine a local worker drives, and how large.
 

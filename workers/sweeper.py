@@ -37,12 +37,17 @@ class Sweeper:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        while not self._closed.wait(self._ledger.settings.sweep_s):
+        settings = self._ledger.settings
+        pause_s = settings.sweep_s
+        while not self._closed.wait(pause_s):
             try:
                 swept = self._ledger.sweep()
             except ForebayError as error:
                 log.warning("cannot sweep: %s", error)
+                # Whoever holds jobs could not say so either: let them, before we take the jobs.
+                pause_s = max(settings.sweep_s, settings.lease_s / 2)
                 continue
+            pause_s = settings.sweep_s
             if any(swept):
                 log.info("swept %s", swept._asdict())
 
