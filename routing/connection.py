@@ -57,5 +57,9 @@ def reaching_redis() -> Iterator[None]:
         raise Unavailable("Redis is out of memory", retry_after=5) from None
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise Unavailable(f"Redis cannot be reached ({type(error).__name__})") from None
+    except redis.ResponseError as error:
+        if "ACL failure in script" in str(error):
+            raise Misconfigured("Redis refuses this user", field="FOREBAY_REDIS_URL") from None
+        raise Unavailable(f"Redis refused a command ({type(error).__name__})") from None
     except redis.RedisError as error:
         raise Unavailable(f"Redis refused a command ({type(error).__name__})") from None
