@@ -7,6 +7,7 @@ use it to make and read jobs. `forebay schema` prints it as JSON Schema.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
@@ -47,7 +48,8 @@ Priority = Literal["interactive", "bulk"]
 Status = Literal["done", "failed", "cancelled", "expired"]
 
 Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-JobId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}\.[0-9a-f]{32}$")]
+_JOB_ID = r"^[a-z0-9][a-z0-9_-]{0,62}\.[0-9a-f]{32}$"
+JobId = Annotated[str, StringConstraints(pattern=_JOB_ID)]
 
 
 # --- the five kinds -----------------------------------------------------------------------------
@@ -170,6 +172,11 @@ def new_id(tenant: str) -> str:
     return f"{tenant}.{secrets.token_hex(16)}"
 
 
+def owner(job_id: str) -> str | None:
+    """The tenant that a job id belongs to; none for what cannot be an id of a job."""
+    return job_id.partition(".")[0] if re.fullmatch(_JOB_ID[1:-1], job_id) else None
+
+
 class Job(Wire):
     """A request of some kind with all that decides where, when and for how much it is answered.
 
@@ -203,7 +210,8 @@ class Job(Wire):
     @classmethod
     def _named(cls, data: Any) -> Any:
         if isinstance(data, dict) and not data.get("id"):
-            return {**data, "id": new_id(str(data.get("tenant", "default")))}
+            tenant = data.get("tenant", "default")
+            return {**data, "id": new_id(tenant if isinstance(tenant, str) else "default")}
         return data
 
     @model_validator(mode="after")

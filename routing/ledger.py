@@ -260,7 +260,7 @@ class Ledger:
         state = self._run("watch", job_id, stream)
         if state is None:
             raise UnknownJob("no such job", field="id")
-        return str(state.decode())
+        return str(state.decode("utf-8", "replace"))
 
     def watch_all(self, job_ids: Sequence[str], stream: str) -> list[str | None]:
         """As `watch`, for many in one round trip; none for a job that there is not."""

@@ -143,6 +143,8 @@ class Prices(_Listed):
             raise Misconfigured(f"{source} is not TOML: {error}") from None
         except ValidationError as error:
             raise _explained(source, error) from None
+        except (ValueError, ArithmeticError, RecursionError):
+            raise Misconfigured(f"{source} has a value too large or nested too deeply") from None
 
     def cost(self, model: str, usage: Usage, *, tier: Tier = "default") -> int:
         """Billionths of a dollar that a call with this usage costs, rounded up.

@@ -110,11 +110,14 @@ class Record:
         A job that no worker settled (expired, cancelled, dead) has one all the same.
 
         Raises:
-            ValueError, InvalidJob: Somebody else wrote it.
+            InvalidJob: Somebody else wrote it.
         """
-        written = json.loads(self.receipt) if self.receipt else self._unsettled()
-        ours = {"id": self.id, "replay_of": self.replay_of, **self.timings(self.ended)}
-        return Receipt.model_validate({**written, **ours})
+        try:
+            written = json.loads(self.receipt) if self.receipt else self._unsettled()
+            ours = {"id": self.id, "replay_of": self.replay_of, **self.timings(self.ended)}
+            return Receipt.model_validate({**written, **ours})
+        except (ValueError, TypeError, RecursionError):
+            raise _not_ours() from None
 
     def _unsettled(self) -> dict[str, Any]:
         return {
