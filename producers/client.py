@@ -26,7 +26,7 @@ from producers.wakeups import Outcome, Wakeups
 from routing.connection import connect
 from routing.dead import Changes, Dead, DeadJob
 from routing.errors import ForebayError, UnknownJob, from_code
-from routing.jobs import Answer, Egress, Job, JobStatus, Pin, Priority, Receipt, Request
+from routing.jobs import Answer, Egress, Job, JobStatus, Pin, Priority, Receipt, Request, owner
 from routing.ledger import Ledger
 from routing.record import ENDED
 from routing.settings import Settings, read_settings
@@ -215,7 +215,7 @@ class Client:
         self.close()
 
     def _own(self, job_id: str) -> str:
-        if job_id.partition(".")[0] != self.tenant:
+        if owner(job_id) != self.tenant:
             raise UnknownJob("no such job of this tenant", field="id")
         return job_id
 
