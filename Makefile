@@ -48,6 +48,10 @@ bench: $(INSTALLED) ## Measure what the ledger costs beside bare Celery (ARGS: -
 chaos: $(INSTALLED) ## Kill, stop and cut all parts while thousands of jobs run; balance the books (ARGS=--long)
 	@$(PY) tests/chaos/run.py $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## Put 100,000 bad inputs in by every entry (ARGS: --inputs, --seed)
+	@$(PY) tests/fuzz/run.py $(ARGS)
+
 .PHONY: check
 check: $(INSTALLED) ## Check form, types, the borders between packages, and the lock files
 	@$(PY) -m ruff format --check .
