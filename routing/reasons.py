@@ -43,7 +43,7 @@ class Reason(StrEnum):
     CHECK_FAILED = "check_failed", "the local answer did not pass the check that is named"
     LOW_PROBABILITY = "low_probability", "the local lane is not sure enough of its label"
     NO_ANSWER = "no_answer", "the local lane gave nothing that can be read as an answer"
-    CALL_OPEN = "call_open", "an earlier call of the job may still be running, or its end is unknown"
+    CALL_OPEN = "call_open", "an earlier call of the job may still run, or its end is unknown"
     BEDROCK_FAILED = "bedrock_failed", "Bedrock's model gave no answer that will do"
     CACHED = "cached", "an exact earlier answer was given again"
 

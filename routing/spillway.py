@@ -17,10 +17,10 @@ Gate = Literal["open", "shut"]
 
 
 class Spillway:
-    """Shut while Bedrock fails, and while no worker serves its queue.
+    """Shut while calls to Bedrock fail, and for new jobs while no worker serves its queue.
 
-    The Bedrock workers shut it for a while when a call shows that further ones would fail too, and
-    open it with the first that succeeds. The key carries its own end, so it can never stay shut.
+    A Bedrock worker shuts it for a while when a call shows that further ones would fail too. The
+    key carries its own end, so the next call after it is the probe, and nothing stays shut.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -29,7 +29,7 @@ class Spillway:
         self._until = 0.0
 
     def gate(self) -> Gate:
-        """Open or shut, as of at most half a second ago."""
+        """Open or shut for a new job, as of at most half a second ago."""
         if time.monotonic() >= self._until:
             self._seen = self._look()
             self._until = time.monotonic() + LOOK_EVERY_S
@@ -40,21 +40,17 @@ class Spillway:
         with reaching_redis():
             self._redis.set(KEY, code, px=max(1, int(for_s * 1000)))
 
-    def open(self) -> None:
-        """A call succeeded."""
+    def shut_for_s(self) -> float:
+        """Seconds until calls may be tried again; 0 while it is open."""
         with reaching_redis():
-            self._redis.delete(KEY)
-
-    def why(self) -> str | None:
-        """The code it was shut with; none while no breaker holds it."""
-        with reaching_redis():
-            code: Any = self._redis.get(KEY)
-        return code.decode() if code else None
+            left_ms: Any = self._redis.pttl(KEY)
+        return max(0.0, float(left_ms)) / 1000
 
     def _look(self) -> Gate:
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
-            now_ms = int(time.time() * 1000)
             pipe.exists(KEY)
-            pipe.zcount(f"fb:serving:{BEDROCK}", now_ms, "+inf")
-            broken, serving = pipe.execute()
-        return "open" if serving and not broken else "shut"
+            pipe.time()
+            pipe.zrange(f"fb:serving:{BEDROCK}", -1, -1, withscores=True)
+            broken, (seconds, _), latest = pipe.execute()
+        served = bool(latest) and latest[0][1] > seconds * 1000
+        return "open" if served and not broken else "shut"

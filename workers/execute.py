@@ -17,6 +17,7 @@ from typing import Any
 from routing.errors import EngineBusy, EngineDied, ForebayError, PassingError, Unavailable
 from routing.jobs import Answer, Receipt, Verdict
 from routing.ledger import Claim, Ledger, Lost
+from routing.reasons import Reason
 from workers.hands import Hands
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,10 @@ class Routed:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """There is an answer, good or degraded."""
+    """There is an answer, good or degraded; `then` is done once the ledger has it."""
 
     answer: Answer
+    then: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,10 @@ def attempt(work: Work, claim: Claim) -> Outcome:
 def meaning(error: ForebayError, claim: Claim) -> Outcome:
     """What passes is tried again later; what a crash interrupted too; the rest has failed."""
     if isinstance(error, EngineBusy):
-        return Again(error.code, delay_s=error.retry_after or 0.5, counted=False)
+        # This try never began: what is known of the job is still how the last one ended.
+        return Again(
+            claim.record.error or error.code, delay_s=error.retry_after or 0.5, counted=False
+        )
     if isinstance(error, PassingError):
         return Again(error.code, delay_s=error.retry_after or backoff(claim))
     if isinstance(error, EngineDied):
@@ -156,13 +161,22 @@ def conclude(ledger: Ledger, claim: Claim, outcome: Outcome) -> dict[str, Any]:
         case Again(code, delay_s, counted):
             waits = ledger.retry(claim, code, delay_s=delay_s, counted=counted)
             return {"id": claim.id, "error": code, "again": waits}
-        case Answered(answer):
+        case Answered(answer, then):
             ledger.settle(claim, answer)
+            if then is not None:
+                then()
             return shown(answer)
         case Failed(error, reasons):
             receipt = failed(claim, error, reasons)
             ledger.settle(claim, receipt)
             return shown(receipt)
+
+
+def recalled(claim: Claim, found: Answer, *, degraded: bool = False) -> Answered:
+    """An answer out of the cache, with how this job came to it."""
+    reasons = (*claim.record.reasons, Reason.CACHED.value)
+    own = {"reasons": reasons, "verdict": claim.record.verdict, "degraded": degraded}
+    return Answered(found.model_copy(update=own))
 
 
 def failed(claim: Claim, error: ForebayError, reasons: tuple[str, ...]) -> Receipt:

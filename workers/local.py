@@ -6,12 +6,15 @@ as many again that look ahead, so that no slot waits for bookkeeping.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 from routing import policy
 from routing.cache import Cache, secret
-from routing.errors import BadAnswer, Expired
+from routing.errors import BadAnswer, EngineDied, Expired
 from routing.jobs import Answer, Check, Content, Embed, Embedding, Job
 from routing.lanes import EMBED, local_queue
 from routing.ledger import Claim, Ledger, Lost
@@ -21,7 +24,7 @@ from workers import answers, prompts, similarity, verify
 from workers.actor import Actor, settings_of
 from workers.engines.engine import Completion, Ending, Engine
 from workers.engines.host import open_engine
-from workers.execute import Answered, Escalated, Failed, Outcome
+from workers.execute import Answered, Escalated, Failed, Outcome, recalled
 from workers.leases import Leases
 from workers.outlook import Outlook
 from workers.settings import EngineSettings
@@ -46,6 +49,7 @@ class Local:
     def __init__(self, ledger: Ledger, open_engine: Callable[[], Engine]) -> None:
         settings = ledger.settings
         self._leases = Leases(ledger)
+        self._quarantine = threading.Lock()
         self._policy = PolicyFile(settings.policy_file)
         self._outlook = Outlook(ledger.redis)
         key = secret(ledger.redis, settings)
@@ -57,19 +61,28 @@ class Local:
         """Answer one job, or say that it must go up the ladder."""
         job = claim.job()
         prompt_id = f"{claim.id}/{claim.token}"
-        with self._leases.holding(claim, lambda: self._engine.cancel(prompt_id)):
+        stop = partial(self._engine.cancel, prompt_id)
+        with self._leases.holding(claim, stop), self._apart(claim):
             return self._recall(claim, job) or self._judge(claim, job, self._make(job, prompt_id))
 
     def close(self) -> None:
         """Stop the engine."""
         self._engine.close()
 
+    def _apart(self, claim: Claim) -> AbstractContextManager[object]:
+        """Of the jobs that an engine died with one may be poisonous: they are tried one at a time.
+
+        So it takes others along once, and not until their attempts are used up too.
+        """
+        suspect = claim.record.error == EngineDied.code
+        return self._quarantine if suspect else nullcontext()
+
     def _recall(self, claim: Claim, job: Job) -> Outcome | None:
         """An exact earlier answer, where the job wants one."""
         if not job.cache:
             return None
         found = self._cache.get(job, claim.record.egress, *self._maker(job))
-        return Answered(found) if found else None
+        return recalled(claim, found, degraded=_second_best(claim)) if found else None
 
     def _maker(self, job: Job) -> tuple[str, str]:
         """Model and revision that answer this kind here."""
@@ -103,12 +116,10 @@ class Local:
         if content is None:
             return _without_answer(judgement)
         answer = _answer(claim, made, content, checks, judgement)
-        match judgement.step:
-            case "escalate":
-                return Escalated(",".join(judgement.reasons), answer)
-            case "keep" if job.cache:
-                self._cache.put(job, claim.record.egress, answer)
-        return Answered(answer)
+        if judgement.step == "escalate":
+            return Escalated(",".join(judgement.reasons), answer)
+        # Lent to others only once it is settled: not what was cancelled or forgotten meanwhile.
+        return Answered(answer, lambda: self._cache.put(job, claim.record.egress, answer))
 
     def _judgement(
         self, claim: Claim, job: Job, content: Content | None, checks: tuple[Check, ...]

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import time
+
 import redis
 
 from routing.jobs import Job
 from routing.policy import Policy, State, egress
 from routing.spend import Spend
-from routing.spillway import Spillway
+from routing.spillway import LOOK_EVERY_S, Spillway
 
 
 class Outlook:
-    """What decisions need to know of the world."""
+    """What decisions need to know of the world, as of at most half a second ago.
+
+    Old news does no harm: a reservation (`Spend.reserve`) is what keeps a budget.
+    """
 
     def __init__(self, client: redis.Redis) -> None:
         self._spillway = Spillway(client)
         self._spend = Spend(client)
+        self._spent: dict[str | None, tuple[float, int]] = {}
 
     def state(self, job: Job, rules: Policy) -> State:
         """The state for one job; for a job that stays here the world need not be asked."""
@@ -25,9 +31,13 @@ class Outlook:
             (job.tenant, rules.tenant(job.tenant).daily_budget_nusd),
             (None, rules.fleet.daily_budget_nusd),
         )
-        left = [
-            budget - sum(self._spend.spent(owner))
-            for owner, budget in budgets
-            if budget is not None
-        ]
+        left = [budget - self._gone(owner) for owner, budget in budgets if budget is not None]
         return State(self._spillway.gate(), min(left, default=None))
+
+    def _gone(self, owner: str | None) -> int:
+        """Billionths of a dollar settled or set aside today, by a tenant or by all."""
+        seen, gone = self._spent.get(owner, (0.0, 0))
+        if time.monotonic() - seen > LOOK_EVERY_S:
+            gone = sum(self._spend.spent(owner))
+            self._spent[owner] = time.monotonic(), gone
+        return gone

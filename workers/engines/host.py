@@ -133,23 +133,28 @@ class HostedEngine(Engine):
     def _supervise(self) -> None:
         while not self._closing.is_set():
             begun = time.monotonic()
-            process = EngineProcess(self._settings)
             try:
-                self._live(process)
+                self._life()
             except ForebayError as error:
                 if not self._opened.done():
                     self._opened.set_exception(error)
                     self._closing.set()
                 log.error("the engine could not be started: %s", error)  # noqa: TRY400
-            finally:
-                self._process = None
-                process.close()
-            self._steps += process.steps
             if not self._closing.is_set():
                 self._rest(time.monotonic() - begun)
 
+    def _life(self) -> None:
+        """One process, from start to end."""
+        process = EngineProcess(self._settings)
+        try:
+            self._live(process)
+        finally:
+            self._process = None
+            process.close()
+            self._steps += process.steps
+
     def _live(self, process: EngineProcess) -> None:
-        """One life: from the start to the end of the process."""
+        """Until the process ends: watch it."""
         # Read anew each time: the file may be another one by now, and answers name its revision.
         info = self._info = process.info(self._settings.start_s)
         self._process = process

@@ -188,13 +188,16 @@ def _spawn() -> subprocess.Popen[bytes]:
     In a session of its own: a Ctrl-C ends the worker, which ends the engine when it has drained.
     """
     paths = [str(_HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "workers.engines.child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        start_new_session=True,
-    )
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "workers.engines.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            start_new_session=True,
+        )
+    except OSError as error:  # no memory for it, say: that may pass
+        raise Unavailable(f"no process for the engine: {error.strerror}") from None
 
 
 def _how(returncode: int) -> str:

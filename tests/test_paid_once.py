@@ -1,0 +1,78 @@
+"""A worker that dies after it paid for an answer is not followed by one that pays again."""
+
+import pytest
+
+from routing.jobs import Generate, Job, Message, Verdict
+from routing.ledger import Ledger
+from routing.settings import Settings
+from routing.spend import Spend
+from standin import StandIn
+from workers.bedrock import Bedrock
+from workers.execute import Answered
+from workers.settings import BedrockSettings
+
+BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
+
+
+@pytest.fixture
+def standin():
+    with StandIn() as standin:
+        yield standin
+
+
+@pytest.fixture
+def ledger(redis):
+    return Ledger(redis, Settings(lease_s=0.05), BELL)
+
+
+@pytest.fixture
+def bedrock(ledger, standin, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
+    return Bedrock(ledger, BedrockSettings(bedrock_endpoint=standin.url))
+
+
+@pytest.fixture
+def claim(ledger):
+    chat = Generate(messages=[Message(role="user", content="hello")])
+    ledger.create([Job(egress="allow", lane="bedrock", request=chat)])
+    verdict = Verdict(probability=0.5, version="test")
+    ledger.route(ledger.claim("route"), "bedrock", "allow", "pinned", verdict)
+    return ledger.claim("bedrock")
+
+
+def found_again(ledger, claim):
+    """The claim of the next worker, after this one's died."""
+    ledger.retry(claim, "engine_died")
+    return ledger.claim("bedrock")
+
+
+def test_the_next_worker_gives_the_answer_that_was_paid_for(ledger, bedrock, standin, claim):
+    paid = bedrock.work(claim)  # and dies before it has told the ledger
+    again = bedrock.work(found_again(ledger, claim))
+    assert isinstance(again, Answered)
+    assert again.answer == paid.answer
+    assert again.answer.cost_nusd > 0
+    assert len(standin.calls) == 1
+    assert Spend(ledger.redis).spent()[1] == 0
+
+
+def test_the_answer_of_a_worker_that_was_given_up_is_kept_too(ledger, bedrock, standin, claim):
+    later = found_again(ledger, claim)
+    bedrock.work(claim)  # it was only slow; its claim is worth nothing any more
+    newest = found_again(ledger, later)
+    assert isinstance(bedrock.work(newest), Answered)
+    assert len(standin.calls) == 1
+
+
+def test_nothing_of_it_is_left_behind_by_a_job_that_ended_meanwhile(ledger, bedrock, claim):
+    ledger.cancel(claim.id)
+    bedrock.work(claim)
+    assert not ledger.redis.exists(f"fb:draft:{claim.id}")
+
+
+def test_nothing_of_it_is_left_behind_when_the_job_ends(ledger, bedrock, claim):
+    answer = bedrock.work(claim).answer
+    assert ledger.redis.exists(f"fb:draft:{claim.id}")
+    ledger.settle(claim, answer)
+    assert not ledger.redis.exists(f"fb:draft:{claim.id}")
