@@ -177,3 +177,13 @@ def test_doorbells_that_hang_while_a_hand_is_free_are_a_fault(world):
     assert world.live(1, answering=True)
     world.live(32)
     assert world.reasons[0] == "doorbells hang and none is taken"
+
+
+def test_a_worker_that_took_long_to_start_is_not_taken_for_wedged():
+    hands, reasons = Hands(1), []
+    liveness = Liveness(ActorSettings(wedged_s=1), hands, lambda: 1, reasons.append)
+    time.sleep(1.1)  # a model is loaded, and doorbells hang already
+    liveness.start()
+    time.sleep(0.3)
+    hands.closed = True
+    assert not reasons

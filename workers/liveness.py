@@ -67,7 +67,8 @@ class Liveness:
 
     def start(self) -> None:
         """Begin to look; ends when the hands are closed."""
-        self.beat()
+        # Not from when it was made: loading a model may take longer than a wedge is given.
+        self._beat_at = self._well_at = time.monotonic()
         threading.Thread(target=self._run, daemon=True, name="liveness").start()
 
     def _run(self) -> None:

@@ -36,6 +36,7 @@ class Conductor:
         self._armed = Armed(fleet.folder / "armed")
         self._began = time.monotonic()
         self._later: list[tuple[float, int, Callable[[], object]]] = []
+        self._waiting: list[str] = []
         self._number = 0
 
     def run(self, events: list[Event]) -> None:
@@ -54,6 +55,7 @@ class Conductor:
         while time.monotonic() < moment:
             while self._later and self._later[0][0] <= time.monotonic():
                 heapq.heappop(self._later)[2]()
+            self._arm_what_waits()
             time.sleep(TICK_S)
 
     def _after(self, seconds: float, act: Callable[[], object]) -> None:
@@ -94,11 +96,15 @@ class Conductor:
             signalled(worker, signal.SIGKILL)
 
     def _arm(self, event: Event) -> None:
-        role, _, point = event.target.partition(".")
-        if self._armed.arm(role, point):
-            self.done["arm"] += 1
-        else:
-            self._after(0.5, lambda: self._arm(event))
+        self._waiting.append(event.target)
+
+    def _arm_what_waits(self) -> None:
+        """One at a time of a kind; those that nobody comes by before the end are let go."""
+        for target in dict.fromkeys(self._waiting):
+            role, _, point = target.partition(".")
+            if self._armed.arm(role, point):
+                self._waiting.remove(target)
+                self.done["arm"] += 1
 
     def _cut(self, _: Event) -> None:
         with redis.Redis.from_url(self._fleet.url) as client:

@@ -6,8 +6,10 @@ append-only file are kept.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -26,6 +28,7 @@ from report import Report  # noqa: E402
 
 def main() -> int:
     """Run, print the figures; 0 if all is well."""
+    faulthandler.register(signal.SIGUSR1)  # says where it is, should it hang
     options, console = asked(__doc__ or ""), Console(soft_wrap=True)
     console.print(f"seed {options.seed}")
     folder = Path(tempfile.mkdtemp(prefix="forebay-chaos-"))
