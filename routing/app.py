@@ -45,6 +45,11 @@ class _Broker(Connection):  # type: ignore[misc] # kombu has no types
         pauses = {"interval_start": RECONNECT_S, "interval_step": 0, "interval_max": RECONNECT_S}
         return super()._ensure_connection(*args, **{**options, **pauses})
 
+    @property
+    def connection_errors(self) -> tuple[type[BaseException], ...]:
+        """Kombu's Sentinel channel answers an ack that comes after its end with AttributeError."""
+        return (*super().connection_errors, AttributeError)
+
 
 class _Amqp(AMQP):  # type: ignore[misc] # Celery has no types
     Connection = _Broker

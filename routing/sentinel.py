@@ -76,7 +76,10 @@ class Sentinels:
         """The same in kombu's spelling: its URL and its transport options."""
         user, secret = (quote(word or "", safe="") for word in (self.username, self.password))
         login = f"{user}:{secret}@" if user or secret else ""
-        urls = [f"{SCHEME}://{login}{host}:{port}/{self.db}" for host, port in self.hosts]
+        places = (
+            f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts
+        )
+        urls = [f"{SCHEME}://{login}{place}/{self.db}" for place in places]
         return ";".join(urls), {"master_name": self.service, "sentinel_kwargs": self.login}
 
 
@@ -103,7 +106,7 @@ def _place(text: str) -> tuple[str, int]:
     port = int(found["port"] or PORT) if found else 0
     if found is None or not 0 < port < 1 << 16:
         raise ValueError
-    return found["host"], port
+    return found["host"].strip("[]"), port
 
 
 def _number(text: str) -> int:

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
         env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)  # may hold a password
     sentinel_password: SecretStr | None = None
     policy_file: Path | None = None
     lease_s: Seconds = 10.0
