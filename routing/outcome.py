@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from routing.content import Seal
 from routing.errors import CallerError, InvalidJob, Misconfigured
 from routing.jobs import Answer, Receipt
@@ -21,7 +24,7 @@ def outcome(
         return _outcome(job_id, fields, sealed, seal)
     except Misconfigured as error:
         return error
-    except (ValueError, TypeError, CallerError):
+    except (ValueError, TypeError, RecursionError, CallerError):
         return InvalidJob("the stored answer cannot be read")
 
 
@@ -36,5 +39,13 @@ def _outcome(
     receipt = record.to_receipt()
     if receipt.status != "done" or sealed is None:
         return receipt
-    head = receipt.model_dump_json(exclude={"cost_usd"}).removesuffix("}")
-    return Answer.model_validate_json(f'{head},"content":{seal.open(sealed).decode()}}}')
+    stored = json.loads(seal.open(sealed))
+    if record.promoted:  # a draft is a whole answer
+        return Answer.model_validate({**stored, **_last_resort(record, stored), **record.known()})
+    return Answer.model_validate({**receipt.model_dump(), "content": stored})
+
+
+def _last_resort(record: Record, draft: dict[str, Any]) -> dict[str, Any]:
+    """What a draft says as an answer: why there was no better one; a local one is second best."""
+    reasons = (*record.reasons, record.error or "failed")
+    return {"reasons": reasons, "degraded": draft.get("lane") != "bedrock" or draft["degraded"]}

@@ -23,7 +23,9 @@ class Record:
 
     Attributes:
         queued_ms, worked_ms: waited and worked so far, over all hops and attempts.
+        cost_nusd: of all calls made for the job, as they were booked.
         receipt: written by the worker that settled the job; see `to_receipt`.
+        promoted: nobody settled it; the draft that it had became its answer.
         replay_of, replayed_as: the dead job that this one repeats, and the job that repeats this.
     """
 
@@ -38,11 +40,13 @@ class Record:
     ended: int
     queued_ms: int
     worked_ms: int
+    cost_nusd: int
     deadline: int | None
     reasons: tuple[str, ...]
     verdict: Verdict | None
     error: str | None
     receipt: str
+    promoted: bool
     replay_of: str | None
     replayed_as: str | None
 
@@ -77,6 +81,8 @@ class Record:
         if fields["hop"] not in _HOPS:
             raise _not_ours()
         number = {key: int(fields.get(key) or 0) for key in _NUMBERS}
+        if any(abs(value) > _MOST for value in number.values()):
+            raise _not_ours()
         verdict = fields.get("verdict")
         return cls(
             id=job_id,
@@ -90,6 +96,7 @@ class Record:
             verdict=Verdict.model_validate_json(verdict) if verdict else None,
             error=fields.get("error") or None,
             receipt=fields.get("receipt", ""),
+            promoted=bool(fields.get("promoted")),
             replay_of=fields.get("replay_of") or None,
             replayed_as=fields.get("replayed_as") or None,
             **number,
@@ -113,11 +120,16 @@ class Record:
             InvalidJob: Somebody else wrote it.
         """
         try:
-            written = json.loads(self.receipt) if self.receipt else self._unsettled()
-            ours = {"id": self.id, "replay_of": self.replay_of, **self.timings(self.ended)}
-            return Receipt.model_validate({**written, **ours})
+            settled = self.receipt and not self.promoted
+            written = json.loads(self.receipt) if settled else self._unsettled()
+            return Receipt.model_validate({**written, **self.known()})
         except (ValueError, TypeError, RecursionError):
             raise _not_ours() from None
+
+    def known(self) -> dict[str, Any]:
+        """What the ledger knows better than the worker that wrote the receipt."""
+        links = {"id": self.id, "replay_of": self.replay_of}
+        return {**links, "cost_nusd": self.cost_nusd, **self.timings(self.ended)}
 
     def _unsettled(self) -> dict[str, Any]:
         return {
@@ -132,7 +144,8 @@ class Record:
         }
 
 
-_NUMBERS = ("attempts", "created", "ended", "queued_ms", "worked_ms")
+_MOST = 2**53  # what Lua counts to
+_NUMBERS = ("attempts", "created", "ended", "queued_ms", "worked_ms", "cost_nusd")
 _STATES, _HOPS = frozenset(get_args(State)), frozenset(get_args(Hop))
 
 

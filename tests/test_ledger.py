@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from routing.cache import Cache
+from routing.dead import Dead
 from routing.errors import EgressDenied, InvalidJob, Unavailable, UnknownJob
 from routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdict, new_id
 from routing.ledger import Claim, Ledger, Lost
@@ -34,6 +35,15 @@ def answer(claim: Claim, text: str = "short") -> Answer:
         lane="local",
         content=Summary(text=text),
     )
+
+
+def failure(claim: Claim) -> Receipt:
+    base = {"id": claim.id, "kind": "summarize", "egress": claim.record.egress}
+    return Receipt(**base, status="failed", error="bad_answer")
+
+
+def dead_ids(ledger: Ledger, job_id: str) -> set[str]:
+    return {one.id for one in Dead(ledger, job_id.partition(".")[0]).list(1_000)}
 
 
 @pytest.fixture
@@ -158,6 +168,52 @@ def test_the_position_is_the_number_of_claims_before_it(ledger, seed):
     order = [ledger.claim("route").id for _ in range(len(waiting))]
     assert order == sorted(waiting, key=waiting.__getitem__)
     assert sorted(waiting.values()) == list(range(len(waiting)))
+
+
+def test_a_tenant_with_one_job_at_a_time_does_not_starve_one_with_many(ledger):
+    put(ledger, *(job("heavy") for _ in range(40)))
+    put(ledger, job("light"))
+    served = []
+    for _ in range(30):
+        served.append(ledger.claim("route").id.partition(".")[0])
+        if served[-1] == "light":
+            put(ledger, job("light"))
+    assert 10 <= served.count("light") <= 16
+
+
+def test_a_job_that_is_given_back_keeps_its_place(ledger):
+    first, *others = put(ledger, *(job() for _ in range(5)))
+    ledger.retry(ledger.claim("route"), "unavailable")
+    assert ledger.status(first).position == 0
+    assert ledger.claim("route").id == first
+    assert ledger.claim("route").id == others[0]
+
+
+def test_bulk_ages_as_a_class_even_behind_a_stream_of_urgent_bulk(redis):
+    ledger = Ledger(redis, Settings(ageing_s=0.05, bulk_share=2), BELL)
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    put(ledger, job(priority="bulk"), *(job() for _ in range(20)))
+    time.sleep(0.06)
+    kinds = []
+    for _ in range(8):
+        put(ledger, job(priority="bulk", deadline=soon))  # always a fresh one at the head
+        kinds.append(ledger.claim("route").job().priority)
+    assert kinds.count("bulk") == 4
+
+
+def test_a_job_that_would_fail_is_answered_by_its_draft_instead(ledger):
+    (job_id,) = put(ledger, job(egress="allow"))
+    ledger.route(ledger.claim("route"), "local.default", "allow", "verdict_easy", SURE)
+    claim = ledger.claim("local.default")
+    ledger.escalate(claim, "check_failed:length", answer(claim, "a weak one"))
+    while ledger.retry(ledger.claim("bedrock"), "throttled"):
+        pass
+    (outcome,) = ledger.outcomes([job_id])
+    assert outcome.content == Summary(text="a weak one")
+    assert (outcome.status, outcome.degraded, outcome.error) == ("done", True, None)
+    assert outcome.reasons == ("verdict_easy", "check_failed:length", "throttled")
+    assert not ledger.redis.exists(f"fb:draft:{job_id}")
+    assert ledger.redis.pttl(f"fb:answer:{job_id}") > 0
 
 
 def test_the_route_script_itself_refuses_deny_to_bedrock(ledger):
@@ -288,7 +344,9 @@ def test_everything_a_finished_job_leaves_behind_has_an_end(ledger, redis):
     ledger.cancel(claims[2].id)
     ledger.cancel(ledger.claim("route").id)
     of_jobs = [key for key in redis.keys() if b"acme" in key]
-    assert len(of_jobs) == 4 + 4 + 1 + 2  # records, idempotency keys, an answer; a content, its index
+    assert (
+        len(of_jobs) == 4 + 4 + 1 + 2
+    )  # records, idempotency keys, an answer; a content, its index
     assert all(redis.pttl(key) > 0 for key in of_jobs)
 
 
@@ -334,6 +392,10 @@ def test_a_key_of_the_wrong_type_stops_a_script_before_it_wrote_anything(ledger,
     assert set(redis.keys()) == keys
 
 
+VERBS = ["escalate", "fail", "settle", "up", "retry", "later", "route"]
+ENOUGH = 4  # jobs that are left alone, so that there is something to work
+
+
 class Books(RuleBasedStateMachine):
     """Random transitions in any order, by workers that may have been fenced off long ago."""
 
@@ -346,59 +408,134 @@ class Books(RuleBasedStateMachine):
         self.ids: list[str] = []
         self.claims: list[Claim] = []
         self.ended: dict[str, str] = {}
+        self.egress: dict[str, str] = {}
+        self.forgotten: set[str] = set()
+        self.replayed: dict[str, str] = {}
 
-    @rule(tenant=st.sampled_from(["a", "b"]), allow=st.booleans(), bulk=st.booleans())
-    def create(self, tenant, allow, bulk):
+    @rule(
+        tenant=st.sampled_from(["a", "b"]),
+        allow=st.booleans(),
+        bulk=st.booleans(),
+        deadline=st.booleans(),
+        key=st.sampled_from([None, "k", "l"]),
+    )
+    def create(self, tenant, allow, bulk, deadline, key):
         one = job(
-            tenant, egress="allow" if allow else "deny", priority="bulk" if bulk else "interactive"
+            tenant,
+            egress="allow" if allow else "deny",
+            priority="bulk" if bulk else "interactive",
+            deadline=datetime.now(UTC) + timedelta(hours=1) if deadline else None,
+            idempotency_key=key,
         )
-        self.ids += put(self.ledger, one)
+        (made,) = self.ledger.create([one])
+        if isinstance(made, InvalidJob):  # the key was used for a job on other terms
+            assert key
+        elif made == one.id:
+            self.ids.append(made)
+            self.egress[made] = one.egress
+        else:
+            assert made in self.ids
 
-    @rule(queue=st.sampled_from(["route", "local.default", "bedrock"]))
-    def claim(self, queue):
-        depth = self.ledger.depths().get(queue, 0)
+    @precondition(lambda self: any(self.ledger.depths().values()))
+    @rule(data=st.data(), verb=st.sampled_from(["hold", *VERBS]))
+    def claim(self, data, verb):
+        depths = self.ledger.depths()
+        queue = data.draw(st.sampled_from([queue for queue, depth in depths.items() if depth]))
+        for empty in (one for one, depth in depths.items() if not depth):
+            assert self.ledger.claim(empty) is None
         claim = self.ledger.claim(queue)
-        assert (claim is None) == (depth == 0)
-        if claim:
-            assert not (queue == "bedrock" and claim.job().egress == "deny")
-            self.claims.append(claim)
+        assert not (queue == "bedrock" and self.egress[claim.id] == "deny")
+        assert claim.job().egress == self.egress[claim.id]
+        self.claims = [*self.claims[-4:], claim]
+        if verb != "hold":
+            self._act(claim, verb)
 
     @precondition(lambda self: self.claims)
-    @rule(
-        data=st.data(),
-        verb=st.sampled_from(["settle", "route", "up", "escalate", "retry", "later"]),
-    )
+    @rule(data=st.data(), verb=st.sampled_from(VERBS))
     def work(self, data, verb):
-        claim = data.draw(st.sampled_from(self.claims))
-        before = self.ledger.record(claim.id)
+        self._act(data.draw(st.sampled_from(self.claims)), verb)
+
+    def _act(self, claim, verb):
+        before = self.known(claim.id)
         try:
             if verb == "settle":
                 self.ledger.settle(claim, answer(claim))
+            elif verb == "fail":
+                self.ledger.settle(claim, failure(claim))
             elif verb == "route":
                 self.ledger.route(claim, "local.default", "allow", "r", SURE)
             elif verb == "up":
                 self.ledger.route(claim, "bedrock", "allow", "r", SURE)
             elif verb == "escalate":
-                self.ledger.escalate(claim, "r", None)
+                self.ledger.escalate(claim, "r", answer(claim))
             else:
                 self.ledger.retry(claim, "unavailable", delay_s=0 if verb == "retry" else 1000)
         except Lost:
-            assert self.ledger.record(claim.id) == before
+            assert self.known(claim.id) == before
         except EgressDenied:
-            assert claim.job().egress == "deny"
-            assert self.ledger.record(claim.id) == before
+            assert self.egress[claim.id] == "deny"
+            assert self.known(claim.id) == before
 
-    @precondition(lambda self: self.ids)
+    @precondition(lambda self: len(self.ids) > ENOUGH)
     @rule(data=st.data())
     def cancel(self, data):
         job_id = data.draw(st.sampled_from(self.ids))
         assert self.ledger.cancel(job_id) == (job_id not in self.ended)
+
+    @precondition(lambda self: self.redis.exists("fb:waiting:bedrock:interactive:a"))
+    @rule()
+    def cancel_an_escalated_one(self):
+        first = self.redis.zrange("fb:waiting:bedrock:interactive:a", 0, 0)[0].decode()
+        assert self.ledger.cancel(first)
+
+    @precondition(lambda self: len(self.ids) > ENOUGH)
+    @rule(data=st.data())
+    def forget(self, data):
+        job_id = data.draw(st.sampled_from(self.ids))
+        assert self.ledger.forget(job_id)
+        self.ids.remove(job_id)
+        self.ended.pop(job_id, None)
+        self.forgotten.add(job_id)
+
+    @precondition(lambda self: self.ids)
+    @rule(data=st.data())
+    def replay(self, data):
+        failed = [job_id for job_id, state in self.ended.items() if state == "failed"]
+        job_id = data.draw(st.sampled_from(failed or self.ids))
+        dead = Dead(self.ledger, job_id.partition(".")[0])
+        if self.ended.get(job_id) != "failed":
+            with pytest.raises(InvalidJob):
+                dead.replay(job_id)
+            return
+        count = len(self.redis.keys("fb:job:*"))
+        new = dead.replay(job_id)
+        assert dead.replay(job_id) == new
+        if new in self.ids:
+            assert len(self.redis.keys("fb:job:*")) == count
+        else:
+            self.ids.append(new)
+            self.egress[new] = self.egress[job_id]
+        assert new not in dead_ids(self.ledger, new)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def crash(self, data):
         self.redis.zadd("fb:leases", {data.draw(st.sampled_from(self.claims)).id: 1}, xx=True)
         self.ledger.sweep()
+
+    @precondition(lambda self: len(self.ids) > ENOUGH)
+    @rule(data=st.data())
+    def pass_the_deadline(self, data):
+        job_id = data.draw(st.sampled_from(self.ids))
+        record = self.ledger.record(job_id)
+        if record.deadline is None or record.state in ENDED:
+            return
+        self.redis.zadd("fb:deadlines", {job_id: 1})
+        self.ledger.sweep()
+        assert self.ledger.record(job_id).state == "expired"
+
+    def known(self, job_id):
+        return None if job_id in self.forgotten else self.ledger.record(job_id)
 
     @invariant()
     def books_balance(self):
@@ -418,12 +555,42 @@ class Books(RuleBasedStateMachine):
             assert states[job_id].state == state
         self.ended = {i: record.state for i, record in states.items() if record.state in ENDED}
 
+    @invariant()
+    def deadlines_are_those_of_jobs_that_have_not_ended(self):
+        if hasattr(self, "ids"):
+            records = map(self.ledger.record, self.ids)
+            due = {one.id for one in records if one.deadline and one.state not in ENDED}
+            assert {one.decode() for one in self.redis.zrange("fb:deadlines", 0, -1)} == due
+
+    @invariant()
+    def what_is_left_of_an_ended_job_has_an_end_and_of_a_forgotten_one_nothing_is_left(self):
+        if not hasattr(self, "ids"):
+            return
+        for key in map(bytes.decode, self.redis.keys("fb:*:[ab].*")):
+            job_id = key.rpartition(":")[2]
+            assert job_id not in self.forgotten, key
+            assert job_id in self.ids, key
+            assert (self.redis.pttl(key) > 0) == (job_id in self.ended), key
+        for key in self.redis.keys("fb:idempotency:*"):
+            job_id = self.redis.get(key).split()[0].decode()
+            assert (self.redis.pttl(key) > 0) == (job_id in self.ended), key
+
+    @invariant()
+    def the_dead_are_those_that_failed_and_were_not_replayed(self):
+        if not hasattr(self, "ids"):
+            return
+        failed = {job_id for job_id, state in self.ended.items() if state == "failed"}
+        for tenant in ("a", "b"):
+            mine = {job_id for job_id in failed if job_id.startswith(f"{tenant}.")}
+            waiting = {i for i in mine if self.ledger.record(i).replayed_as is None}
+            assert dead_ids(self.ledger, f"{tenant}.") == waiting
+
 
 @pytest.mark.usefixtures("redis")
 def test_the_books_balance_whatever_happens(redis):
     Books.redis = redis
     Books.TestCase.settings = hypothesis_settings(
-        max_examples=60, stateful_step_count=40, deadline=None
+        max_examples=45, stateful_step_count=40, deadline=None
     )
     machine = Books.TestCase("runTest")
     machine.runTest()

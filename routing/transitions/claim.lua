@@ -20,7 +20,8 @@ local function head(class)
   end
 end
 
--- Bulk that has waited too long gets one claim in so many, however much interactive work there is.
+-- Once bulk work has waited too long it gets one claim in so many, however much interactive work
+-- there is, until none of it waits.
 local function choose()
   local interactive, first = head('interactive')
   local bulk, other = head('bulk')
@@ -28,21 +29,26 @@ local function choose()
     return bulk, 'bulk', other
   end
   if bulk and redis.call('HINCRBY', 'fb:picks', queue, 1) % tonumber(bulk_share) == 0 then
-    local job = read(bulk)
-    if job and now_ms() - job.queued > tonumber(ageing_ms) then
+    local since = number(redis.call('HGET', 'fb:clock', queue .. ':bulk:since'))
+    if now_ms() - since > tonumber(ageing_ms) then
       return bulk, 'bulk', other
     end
   end
   return interactive, 'interactive', first
 end
 
--- One job taken costs its tenant one unit of virtual time.
+-- One job taken costs its tenant one unit of virtual time. A tenant whose line is empty leaves, and
+-- comes back at the clock; so that it comes back after what it was served, the clock moves there.
 local function take(id, class, tenant)
-  local turn = 'fb:turn:' .. queue .. ':' .. class
+  local turn, clock = 'fb:turn:' .. queue .. ':' .. class, queue .. ':' .. class
   sound(id, queue, class)
-  redis.call('HSET', 'fb:clock', queue .. ':' .. class, redis.call('ZSCORE', turn, tenant))
-  redis.call('ZINCRBY', turn, 1, tenant)
+  local served = number(redis.call('ZINCRBY', turn, 1, tenant))
   dequeue(id, queue, class)
+  if redis.call('ZSCORE', turn, tenant) then
+    served = served - 1
+  end
+  local now = number(redis.call('HGET', 'fb:clock', clock))
+  redis.call('HSET', 'fb:clock', clock, math.max(now, served))
 end
 
 local function text(key)

@@ -7,6 +7,7 @@
 --        fb:waiting:<queue>:<class>:<tenant>  zset  id -> when it is due (us), soonest first
 --        fb:turn:<queue>:<class>   zset   tenants with waiting jobs -> virtual time served so far
 --        fb:clock         hash    <queue>:<class> -> virtual time of the last claim
+--                                 <queue>:<class>:since -> ms since when somebody waits there
 --        fb:depth         hash    <queue> -> jobs waiting      fb:picks  hash  <queue> -> claims made
 --        fb:leases, fb:later, fb:deadlines    zset   id -> ms at which it ends / is due / expires
 --        fb:dead:<tenant> zset    failed jobs that were not replayed -> ms at which they ended
@@ -19,7 +20,8 @@ local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if d
 local WATCH_MS = 3600000 -- who still waits asks again long before
 local STREAM_MS = 600000
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
-  'error', 'replayed_as', 'attempts', 'queued', 'started', 'queued_ms', 'worked_ms', 'fence', 'deadline' }
+  'error', 'replayed_as', 'attempts', 'created_us', 'queued', 'started', 'queued_ms', 'worked_ms',
+  'fence', 'deadline' }
 local WORDS = 10 -- so many of them are words; the others are numbers
 
 local function now_us()
@@ -107,12 +109,16 @@ local function ring(queue, bell)
   redis.call('LPUSH', queue, (string.gsub(bell, '@%u+@', words)))
 end
 
-local function enqueue(id, queue, class, deadline)
-  local due = now_us() + HORIZON_US
+-- In the order in which jobs came into the world: one that is given back keeps its place.
+local function enqueue(id, queue, class, deadline, created_us)
+  local due = created_us + HORIZON_US
   if deadline > 0 then
     due = math.min(due, deadline * 1000)
   end
   local turn, clock = 'fb:turn:' .. queue .. ':' .. class, queue .. ':' .. class
+  if redis.call('EXISTS', turn) == 0 then
+    redis.call('HSET', 'fb:clock', clock .. ':since', now_ms())
+  end
   redis.call('ZADD', waiting_key(queue, class, id), string.format('%.0f', due), id)
   redis.call('ZADD', turn, 'NX', redis.call('HGET', 'fb:clock', clock) or 0, tenant_of(id))
   redis.call('HINCRBY', 'fb:depth', queue, 1)
@@ -184,9 +190,17 @@ local function finish(id, job, state, retention_ms, ...)
   redis.call('ZREM', 'fb:later', id)
   redis.call('ZREM', 'fb:deadlines', id)
   local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
-  redis.call('HSET', key, 'state', state, 'ended', now, 'worked_ms', worked, 'token', '', ...)
+  local draft = 'fb:draft:' .. id
+  local promoted = state == 'failed' and redis.call('EXISTS', draft) == 1
+  if promoted then
+    state = 'done' -- better than nothing: the answer that was not good enough, marked as degraded
+    redis.call('RENAME', draft, 'fb:answer:' .. id)
+    redis.call('PEXPIRE', 'fb:answer:' .. id, retention_ms)
+  end
+  redis.call('HSET', key, 'state', state, 'ended', now, 'worked_ms', worked, 'token', '',
+    'promoted', promoted and '1' or '', ...)
   redis.call('PEXPIRE', key, retention_ms)
-  redis.call('DEL', 'fb:draft:' .. id)
+  redis.call('DEL', draft)
   if state == 'failed' then
     redis.call('PEXPIRE', 'fb:content:' .. id, retention_ms) -- kept for a replay
     bury_later(id, now, retention_ms)
@@ -208,7 +222,7 @@ local function queue_up(id, job, queue, hop, bell, ...)
   local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
   redis.call('HSET', job_key(id), 'state', 'waiting', 'hop', hop, 'queue', queue, 'queued', now,
     'worked_ms', worked, 'token', '', ...)
-  enqueue(id, queue, job.priority, job.deadline)
+  enqueue(id, queue, job.priority, job.deadline, job.created_us)
   ring(queue, bell)
 end
 
@@ -239,17 +253,18 @@ end
 
 -- Bring a job and its doorbell into the world; `fields` are those of its record that its maker knows.
 local function put_on(id, queue, bell, content, fields, ...)
-  local given, now = named(fields), now_ms()
+  local given, created_us = named(fields), now_us()
+  local now = math.floor(created_us / 1000)
   local class, deadline = given.priority or 'interactive', number(given.deadline)
   sound(id, queue, class)
   redis.call('HSET', job_key(id), unpack(fields))
   redis.call('HSET', job_key(id), 'state', 'waiting', 'hop', 'route', 'queue', queue, 'created', now,
-    'queued', now, 'queued_ms', 0, 'worked_ms', 0, 'attempts', 0, 'fence', 0, 'token', '',
+    'created_us', string.format('%.0f', created_us), 'queued', now, 'queued_ms', 0, 'worked_ms', 0, 'attempts', 0, 'fence', 0, 'token', '',
     'reasons', '', ...)
   redis.call('SET', 'fb:content:' .. id, content)
   if deadline > 0 then
     redis.call('ZADD', 'fb:deadlines', deadline, id)
   end
-  enqueue(id, queue, class, deadline)
+  enqueue(id, queue, class, deadline, created_us)
   ring(queue, bell)
 end

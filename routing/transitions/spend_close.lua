@@ -35,8 +35,11 @@ redis.call('ZREM', open, call_id)
 if running == call_id then
   redis.call('DEL', job)
 end
-if draft ~= '' and type(job_state) == 'string' and not ended(job_state) then
-  redis.call('SET', 'fb:draft:' .. known[2], draft)
+if type(job_state) == 'string' then
+  redis.call('HINCRBY', job_key(known[2]), 'cost_nusd', amount) -- for the receipt
+  if draft ~= '' and not ended(job_state) then
+    redis.call('SET', 'fb:draft:' .. known[2], draft)
+  end
 end
 redis.call('HSET', call, 'state', outcome, 'tenant', tenant, 'day', day, 'settled', amount)
 redis.call('EXPIRE', call, closed_s)
