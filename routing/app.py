@@ -13,7 +13,9 @@ from typing import Any
 from celery import Celery
 from celery.app.amqp import AMQP
 from kombu import Connection, Queue
+from redis.connection import parse_url
 
+from routing.errors import Misconfigured
 from routing.lanes import ROUTE
 from routing.sentinel import Sentinels
 from routing.settings import Settings, read_settings
@@ -59,13 +61,14 @@ def celery_app(settings: Settings, queues: Sequence[str] = (ROUTE,)) -> Celery:
     """An application whose workers consume these queues when they are started without `-Q`.
 
     Raises:
-        Misconfigured: The URL names Sentinels, and cannot be read.
+        Misconfigured: The URL names Sentinels or TLS, and cannot be read.
     """
     app = Celery("forebay", set_as_current=False, amqp=_Amqp)
     url, options = broker(settings)
     app.conf.update(
         broker_url=url,
         broker_transport_options=TRANSPORT | options,
+        broker_use_ssl=tls(settings.redis_url),
         visibility_timeout=VISIBILITY_S,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a worker outlives any outage of Redis
@@ -94,6 +97,25 @@ def broker(settings: Settings) -> tuple[str, dict[str, Any]]:
     if sentinels:
         return sentinels.broker()
     return settings.redis_url.replace("unix://", "redis+socket://", 1), {}
+
+
+def tls(redis_url: str) -> dict[str, Any] | None:
+    """How a `rediss://` URL wants its connection kept; none without TLS.
+
+    As redis-py reads it: the certificate is checked unless the URL says otherwise. Kombu left to
+    itself would not check it.
+
+    Raises:
+        Misconfigured: The URL cannot be read.
+    """
+    if not redis_url.startswith("rediss://"):
+        return None
+    try:
+        asked = parse_url(redis_url)  # type: ignore[no-untyped-call]
+    except ValueError:
+        raise Misconfigured("cannot be read", field="FOREBAY_REDIS_URL") from None
+    said = {key: value for key, value in asked.items() if key.startswith("ssl_")}
+    return {"ssl_cert_reqs": "required", **said}
 
 
 def __getattr__(name: str) -> Celery:
