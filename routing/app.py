@@ -19,6 +19,7 @@ from routing.errors import Misconfigured
 from routing.lanes import ROUTE
 from routing.sentinel import Sentinels
 from routing.settings import Settings, read_settings
+from routing.transport import outliving
 
 #: A doorbell that is delivered again is harmless, so Celery's own redelivery may wait for long.
 VISIBILITY_S = 86_400
@@ -41,7 +42,10 @@ RECONNECT_S = 1
 
 
 class _Broker(Connection):  # type: ignore[misc] # kombu has no types
-    """A connection that comes back soon after Redis does."""
+    """A connection that comes back soon after Redis does, and that no garbage ends."""
+
+    def get_transport_cls(self) -> Any:
+        return outliving(super().get_transport_cls())
 
     def _ensure_connection(self, *args: Any, **options: Any) -> Any:
         pauses = {"interval_start": RECONNECT_S, "interval_step": 0, "interval_max": RECONNECT_S}

@@ -157,14 +157,15 @@ def test_a_worker_outlives_whatever_lies_on_its_list(fleet):
         redis = client._ledger.redis
         bell = template(celery_app(client._ledger.settings))
         good = bell.replace("@QUEUE@", "route").replace("@TASK@", "route")
-        for message in messages(good.encode()):
-            redis.lpush("route", message)
+        for number, message in enumerate(messages(good.encode())):
+            redis.lpush("route", message.replace(b"@RING@", b"route.odd%d" % number))
         job_id = client.submit(Summarize(text=CANARY))
         end = time.monotonic() + 30
         while client.status(job_id).hop == "route":
             assert worker.alive
             assert time.monotonic() < end, "the worker does not get to the good job"
             time.sleep(0.05)
+        assert redis.hlen("unacked") <= 1
     assert worker.alive
 
 
