@@ -76,5 +76,5 @@ def _unsealed(sealed: bytes, seal: Seal) -> bytes:
     try:
         return seal.open(sealed)
     except Misconfigured as error:
-        _log.error("a stored content cannot be read: %s", error)  # noqa: TRY400 - no traceback
+        _log.error("a stored content cannot be read: %s", error)
         raise Unavailable("this process cannot open the stored content") from None

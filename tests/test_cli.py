@@ -239,7 +239,7 @@ def test_a_usage_mistake_ends_with_two_and_the_usage_line(forebay, args):
 def test_a_job_that_is_not_there_is_the_callers_mistake(forebay, command):
     for job_id in ("junk", "", "Not An Id.", new_id("default")):
         code, out, err = forebay(command, "--json", "--", job_id)
-        if command == "forget" and "." in job_id:
+        if command == "forget" and job_id.startswith("default."):
             assert json.loads(out) == {"id": job_id, "forgotten": False}
         else:
             assert (code, json.loads(out)["error"]["code"], err) == (2, "unknown_job", "")
