@@ -25,7 +25,7 @@ from producers.door import Door
 from producers.wakeups import Outcome, Wakeups
 from routing.connection import connect
 from routing.dead import Changes, Dead, DeadJob
-from routing.errors import ForebayError, UnknownJob, from_code
+from routing.errors import ForebayError, InvalidJob, UnknownJob, from_code
 from routing.jobs import Answer, Egress, Job, JobStatus, Pin, Priority, Receipt, Request, owner
 from routing.ledger import Ledger
 from routing.record import ENDED
@@ -91,8 +91,7 @@ class Client:
                 Submitting the same `Job` again (with its id), or under the same idempotency key,
                 can never make two.
         """
-        job = self.job(request, **options)
-        self._own(job.id)
+        job = self._ours(self.job(request, **options))
         made = self._door.create([job])[0]
         if isinstance(made, ForebayError):
             raise made
@@ -214,6 +213,11 @@ class Client:
     ) -> None:
         self.close()
 
+    def _ours(self, job: Job) -> Job:
+        if job.tenant != self.tenant:
+            raise InvalidJob("is not the one of this client", field="tenant")
+        return job
+
     def _own(self, job_id: str) -> str:
         if owner(job_id) != self.tenant:
             raise UnknownJob("no such job of this tenant", field="id")
@@ -221,7 +225,7 @@ class Client:
 
     def _begin(self, jobs: list[Job]) -> list[Future[Outcome] | ForebayError]:
         for job in jobs:
-            self._own(job.id)
+            self._ours(job)
         with self._wakeups.creating([job.id for job in jobs]) as futures:
             created = self._door.create(jobs, self._wakeups.stream)
         return [

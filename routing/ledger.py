@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import redis
 from redis.commands.core import Script
+from redis.exceptions import NoScriptError
 
 from routing.claim import Claim, Lost
 from routing.connection import reaching_redis
@@ -89,6 +90,23 @@ class Ledger:
         with reaching_redis():
             return self._scripts[name](args=args)
 
+    def _run_all(self, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run a transition for each row, in one round trip; an error stands in its row's place.
+
+        Every transition that is run like this may be run again: some Redis forgot the script, the
+        rows that it knew it by are run twice.
+        """
+        script = self._scripts[name]
+        with reaching_redis(), self.redis.pipeline(transaction=False) as pipe:
+            for _ in range(2):
+                for args in rows:
+                    pipe.evalsha(script.sha, 0, *args)
+                replies = pipe.execute(raise_on_error=False)
+                if not any(isinstance(reply, NoScriptError) for reply in replies):
+                    break
+                self.redis.script_load(script.script)
+        return replies
+
     # --- putting on ---------------------------------------------------------------------------
 
     def create(self, jobs: Sequence[Job], watcher: str = "") -> list[str | ForebayError]:
@@ -101,10 +119,7 @@ class Ledger:
             Unavailable: Redis cannot be reached; whether the jobs were created is not known, and
                 submitting the same jobs again is safe.
         """
-        with reaching_redis(), self.redis.pipeline(transaction=False) as pipe:
-            for job in jobs:
-                self._scripts["create"](args=self._creation(job, watcher), client=pipe)
-            replies = pipe.execute(raise_on_error=False)
+        replies = self._run_all("create", [self._creation(job, watcher) for job in jobs])
         return [self._created(reply) for reply in replies]
 
     def _creation(self, job: Job, watcher: str) -> list[Any]:
@@ -154,11 +169,9 @@ class Ledger:
 
     def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Hold these a little longer, in one round trip. Returns those that are lost."""
-        with reaching_redis(), self.redis.pipeline(transaction=False) as pipe:
-            for claim in claims:
-                self._scripts["renew"](args=[claim.id, claim.token, self._lease_ms], client=pipe)
-            held = pipe.execute()
-        return [claim for claim, kept in zip(claims, held, strict=True) if not kept]
+        rows = [[claim.id, claim.token, self._lease_ms] for claim in claims]
+        held = self._run_all("renew", rows)
+        return [claim for claim, kept in zip(claims, held, strict=True) if kept == 0]
 
     def route(self, claim: Claim, queue: str, egress: str, reason: str, verdict: Verdict) -> None:
         """Move a job to its lane.
@@ -264,11 +277,8 @@ class Ledger:
 
     def watch_all(self, job_ids: Sequence[str], stream: str) -> list[str | None]:
         """As `watch`, for many in one round trip; none for a job that there is not."""
-        with reaching_redis(), self.redis.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                self._scripts["watch"](args=[job_id, stream], client=pipe)
-            states = pipe.execute()
-        return [state.decode() if state else None for state in states]
+        states = self._run_all("watch", [[job_id, stream] for job_id in job_ids])
+        return [state.decode("utf-8", "replace") if state else None for state in states]
 
     def record(self, job_id: str) -> Record:
         """What is known of a job.

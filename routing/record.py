@@ -128,8 +128,8 @@ class Record:
 
     def known(self) -> dict[str, Any]:
         """What the ledger knows better than the worker that wrote the receipt."""
-        links = {"id": self.id, "replay_of": self.replay_of}
-        return {**links, "cost_nusd": self.cost_nusd, **self.timings(self.ended)}
+        cost = {"cost_nusd": self.cost_nusd} if self.cost_nusd else {}
+        return {"id": self.id, "replay_of": self.replay_of, **cost, **self.timings(self.ended)}
 
     def _unsettled(self) -> dict[str, Any]:
         return {

@@ -55,6 +55,8 @@ def _text(path: Path) -> str:
         raise Misconfigured(f"cannot be read: {error.strerror}", field=str(path)) from None
     except UnicodeDecodeError:
         raise Misconfigured("is not UTF-8", field=str(path)) from None
+    if not text.strip():  # a full disk, or one who is just writing it; it would lift every rule
+        raise Misconfigured("is empty", field=str(path))
     if len(text) > MAX_CHARS:
         raise Misconfigured(f"has more than {MAX_CHARS} characters", field=str(path))
     return text

@@ -151,8 +151,9 @@ def test_a_tenant_cannot_see_cancel_or_forget_another_tenants_job(client, settin
         for method in (other.result, other.status, other.cancel, other.forget):
             with pytest.raises(UnknownJob):
                 method(job_id)
-        with pytest.raises(UnknownJob):
+        with pytest.raises(InvalidJob) as caught:
             other.submit(Job(tenant="acme", request=ask()))
+        assert caught.value.field == "tenant"
     assert client.status(job_id).state == "waiting"
 
 

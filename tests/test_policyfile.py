@@ -169,3 +169,13 @@ def test_a_file_that_is_broken_from_the_start_is_refused(tmp_path):
 
 def test_without_a_file_there_is_nothing_to_follow():
     assert PolicyFile(None).current() == Policy()
+
+
+def test_a_file_that_was_emptied_lifts_no_rule(tmp_path):
+    path = tmp_path / "policy.toml"
+    path.write_text("[tenants.acme]\nforce_deny = true\n")
+    watched = PolicyFile(path)
+    path.write_text("")
+    assert watched.current().tenant("acme").force_deny
+    with pytest.raises(Misconfigured, match="is empty"):
+        Policy.load(path)

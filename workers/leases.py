@@ -48,6 +48,8 @@ class Leases:
                 self._renew()
             except ForebayError as error:
                 log.warning("cannot renew: %s", error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others' leases run on
+                log.error("renewing broke with %s", type(error).__name__)  # noqa: TRY400
 
     def _renew(self) -> None:
         with self._lock:
