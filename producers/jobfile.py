@@ -83,6 +83,8 @@ def read_text(source: str, *, field: str) -> str:
                 data = file.read(MAX_INPUT + 1)
     except OSError as error:
         raise InvalidJob(f"cannot be read: {error.strerror or 'failed'}", field=field) from None
+    except ValueError:  # a null byte, or what no file system can spell
+        raise InvalidJob("is no name of a file", field=field) from None
     if len(data) > MAX_INPUT:
         raise TooLong(f"should have at most {MAX_INPUT} bytes", field=field)
     try:

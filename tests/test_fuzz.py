@@ -16,6 +16,7 @@ import time
 import pytest
 
 from producers.client import Client
+from producers.jobfile import read_text
 from routing.app import celery_app
 from routing.doorbell import template
 from routing.errors import InvalidJob, UnknownJob
@@ -167,6 +168,13 @@ def test_a_worker_outlives_whatever_lies_on_its_list(fleet):
             time.sleep(0.05)
         assert redis.hlen("unacked") <= 1
     assert worker.alive
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\x00b"])
+def test_what_can_be_no_name_of_a_file_is_refused(name):
+    with pytest.raises(InvalidJob) as caught:
+        read_text(name, field="file")
+    assert caught.value.field == "file"
 
 
 @pytest.mark.parametrize("stdin", [b"\xff\x00", b"[" * 100_000, b'{"kind": "summarize"}'])
