@@ -27,7 +27,9 @@ VISIBILITY_S = 86_400
 TRANSPORT: dict[str, Any] = {
     "visibility_timeout": VISIBILITY_S,
     "priority_steps": [0],  # one Redis list a queue, named after it
-    "socket_timeout": 30,  # without it a half-open connection hangs a worker for ever
+    # Without it a half-open connection hangs a worker for ever; and after a reconnect kombu may read
+    # from a fresh connection on which nothing will come: so long the worker stands still then.
+    "socket_timeout": 5,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 25,

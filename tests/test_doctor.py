@@ -149,7 +149,7 @@ def test_a_policy_file_is_read(monkeypatch, tmp_path):
     (wrong,) = examine([doctor.policy])
     assert (missing.state, wrong.state) == ("fail", "fail")
     assert "misconfigured" in missing.seen
-    file.write_text("")
+    file.write_text("[fleet]\n")
     assert [one.state for one in doctor.policy()] == ["ok"]
 
 

@@ -78,7 +78,7 @@ class Monitor(threading.Thread):
 def searched(tmp_path_factory):
     """A fleet after all those jobs: what it has shown to anybody, by where it was shown."""
     folder = tmp_path_factory.mktemp("silence")
-    with Fleet(folder, {"FOREBAY_LEASE_S": "2", "FOREBAY_MAX_ATTEMPTS": "2"}) as fleet:
+    with Fleet(folder, {"FOREBAY_LEASE_S": "2", "FOREBAY_MAX_ATTEMPTS": "1"}) as fleet:
         fleet.start_redis()
         for part in ("standin", "router", "sweeper", "bedrock", "flower"):
             fleet.start(part)
