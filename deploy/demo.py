@@ -28,8 +28,9 @@ from fleet import Fleet
 from proc import ROOT, PartFailed
 from producers.client import Client
 from routing.errors import ForebayError
-from routing.jobs import NANO, Answer, Job, Receipt
+from routing.jobs import Answer, Job, Receipt
 from routing.settings import Settings
+from routing.wire import NANO
 
 PARTS = ("standin", "router", "local", "bedrock", "sweeper", "flower")
 TIMEOUT_S = 300.0

@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Self
-
-from typing_extensions import Unpack
+from typing import Self, Unpack
 
 from producers.client import Client, Options, answer_of
 from producers.wakeups import Outcome

@@ -16,20 +16,20 @@ from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self, TypedDict
+from typing import Any, Self, TypedDict, Unpack
 
 import redis
-from typing_extensions import Unpack
 
 from producers.door import Door
 from producers.wakeups import Outcome, Wakeups
 from routing.connection import connect
 from routing.dead import Changes, Dead, DeadJob
 from routing.errors import ForebayError, InvalidJob, UnknownJob, from_code
-from routing.jobs import Answer, Egress, Job, JobStatus, Pin, Priority, Receipt, Request, owner
+from routing.jobs import Answer, Job, JobStatus, Pin, Priority, Receipt, Request, owner
 from routing.ledger import Ledger
 from routing.record import ENDED
 from routing.settings import Settings, read_settings
+from routing.wire import Egress
 
 CHUNK = 250  # jobs submitted in one round trip by `map`
 WINDOW = 2_000  # jobs that `map` has under way at once

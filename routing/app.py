@@ -27,8 +27,8 @@ VISIBILITY_S = 86_400
 TRANSPORT: dict[str, Any] = {
     "visibility_timeout": VISIBILITY_S,
     "priority_steps": [0],  # one Redis list a queue, named after it
-    # Without it a half-open connection hangs a worker for ever; and after a reconnect kombu may read
-    # from a fresh connection on which nothing will come: so long the worker stands still then.
+    # Without it a half-open connection hangs a worker for ever. After a reconnect kombu may read
+    # from a fresh connection on which nothing will come; so long the worker stands still then.
     "socket_timeout": 5,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,

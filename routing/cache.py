@@ -19,10 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 from routing.connection import reaching_redis
 from routing.content import PLAIN, Seal
 from routing.errors import ForebayError, Misconfigured
-from routing.jobs import Answer, Egress, Generate, Job, Tenant
+from routing.jobs import Answer, Generate, Job
 from routing.reasons import Reason
 from routing.settings import Settings
-from routing.wire import explain
+from routing.wire import Egress, Tenant, explain
 
 MAX_VALUE = 1_048_576  # bytes, sealed; larger answers are not kept
 SECRET_KEY = "fb:cache-secret"  # noqa: S105 - the name of a key, not a secret

@@ -7,20 +7,19 @@ what is left to do, and replaying all of it twice makes nothing twice.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict, Unpack, cast
 
 from pydantic import AwareDatetime
-from typing_extensions import Unpack
 
 from routing.claim import opened
 from routing.connection import reaching_redis
 from routing.errors import EgressDenied, ForebayError, InvalidJob, UnknownJob
-from routing.jobs import Egress, Job, JobId, Pin, Priority, Receipt, new_id, parse_job
+from routing.jobs import Job, Pin, Priority, Receipt, new_id, parse_job
 from routing.lanes import ROUTE
 from routing.ledger import Ledger, refusal
 from routing.record import Record, envelope
 from routing.scripts import transition
-from routing.wire import Wire
+from routing.wire import Egress, JobId, Wire
 
 LONGEST = 100  # replays of replays that are followed
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -21,35 +21,43 @@ from pydantic import (
     Tag,
     TypeAdapter,
     ValidationError,
-    computed_field,
     model_validator,
 )
 from pydantic.json_schema import models_json_schema
 
 from routing.errors import EgressDenied, InvalidJob, TooLong
-from routing.lanes import Lane
+from routing.receipts import (
+    Answer,
+    Check,
+    Classification,
+    Content,
+    Embedding,
+    Extraction,
+    Generation,
+    JobStatus,
+    Receipt,
+    Summary,
+    Verdict,
+)
 from routing.wire import (
+    JOB_ID,
     MAX_TEXT,
+    Egress,
+    JobId,
     JsonSchema,
     Kind,
     RegexPattern,
     Short,
+    Tenant,
     Text,
     Wire,
     explain,
 )
 
 MAX_METADATA = 32  # entries
-NANO = 1_000_000_000  # money is counted in whole billionths of a dollar
 
-Egress = Literal["deny", "allow"]
 Pin = Literal["auto", "local", "bedrock"]
 Priority = Literal["interactive", "bulk"]
-Status = Literal["done", "failed", "cancelled", "expired"]
-
-Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
-_JOB_ID = r"^[a-z0-9][a-z0-9_-]{0,62}\.[0-9a-f]{32}$"
-JobId = Annotated[str, StringConstraints(pattern=_JOB_ID)]
 
 
 # --- the five kinds -----------------------------------------------------------------------------
@@ -174,7 +182,7 @@ def new_id(tenant: str) -> str:
 
 def owner(job_id: str) -> str | None:
     """The tenant that a job id belongs to; none for what cannot be an id of a job."""
-    return job_id.partition(".")[0] if re.fullmatch(_JOB_ID[1:-1], job_id) else None
+    return job_id.partition(".")[0] if re.fullmatch(JOB_ID[1:-1], job_id) else None
 
 
 class Job(Wire):
@@ -228,176 +236,6 @@ class Job(Wire):
     def kind(self) -> Kind:
         """The kind of the request."""
         return self.request.kind
-
-
-# --- what comes back ----------------------------------------------------------------------------
-
-
-class Classification(Wire):
-    """The label, how sure the lane is of it, and the probability of every label.
-
-    A frontier model says a label and not how sure it is: no probability, no scores.
-    """
-
-    kind: Literal["classify"] = "classify"
-    label: str = Field(repr=False)
-    probability: float | None = Field(None, ge=0, le=1)
-    scores: dict[str, float] = Field(default_factory=dict, repr=False)
-
-
-class Extraction(Wire):
-    """An object that validates against the job's schema."""
-
-    kind: Literal["extract"] = "extract"
-    data: dict[str, Any] = Field(repr=False)
-
-
-class Summary(Wire):
-    """The summary."""
-
-    kind: Literal["summarize"] = "summarize"
-    text: str = Field(repr=False)
-
-
-class Generation(Wire):
-    """The text, and why it ends where it ends."""
-
-    kind: Literal["generate"] = "generate"
-    text: str = Field(repr=False)
-    finish: Literal["stop", "length"] = "stop"
-
-
-class Embedding(Wire):
-    """One vector of unit length a text, in the order of the texts."""
-
-    kind: Literal["embed"] = "embed"
-    vectors: tuple[tuple[float, ...], ...] = Field(repr=False)
-
-
-Content = Annotated[
-    Classification | Extraction | Summary | Generation | Embedding, Field(discriminator="kind")
-]
-
-
-class Verdict(Wire):
-    """What the router model says of a job before anybody has answered it.
-
-    Attributes:
-        probability: calibrated probability, 0 to 1, that the local answer will do.
-        version: of the model that said it.
-        features: what weighed most, by name, in log-odds; names and numbers, never content.
-    """
-
-    probability: float = Field(ge=0, le=1)
-    version: str
-    features: dict[str, float] = Field(default_factory=dict)
-
-
-class Check(Wire):
-    """One deterministic check of an answer (`workers.verify`). `note` never holds content."""
-
-    name: str
-    passed: bool
-    note: str = ""
-
-
-class Receipt(Wire):
-    """The answer without its content: all that Celery, Flower, logs and metrics ever see.
-
-    Attributes:
-        lane: where the answer was made; none where there is no answer.
-        reasons: reason codes in the order they were given, the last is why this lane answered.
-        degraded: the answer did not pass its checks, or a better lane was shut or not allowed.
-        cached: an exact earlier answer was given again; it cost nothing.
-        stand_in: made by the local stand-in for Bedrock, not by a model.
-        revision: digest or version of the model.
-        cost_nusd: billionths of a dollar, settled.
-        queued_s, worked_s, total_s: seconds waiting, being worked, and from submit to end.
-        error, error_field: code of the failure and the field to mend, where there was one.
-        replay_of: the dead job that this one repeated.
-    """
-
-    id: JobId
-    kind: Kind
-    egress: Egress
-    status: Status
-    lane: Lane | None = None
-    reasons: tuple[str, ...] = ()
-    degraded: bool = False
-    cached: bool = False
-    stand_in: bool = False
-    model: str | None = None
-    revision: str | None = None
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost_nusd: int = 0
-    verdict: Verdict | None = None
-    checks: tuple[Check, ...] = ()
-    attempts: int = 0
-    queued_s: float = 0.0
-    worked_s: float = 0.0
-    total_s: float = 0.0
-    error: str | None = None
-    error_field: str | None = None
-    replay_of: JobId | None = None
-
-    @computed_field  # type: ignore[prop-decorator]  # mypy does not know computed_field on property
-    @property
-    def cost_usd(self) -> float:
-        """The cost in dollars."""
-        return self.cost_nusd / NANO
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_computed(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "cost_usd" in data:
-            return {key: value for key, value in data.items() if key != "cost_usd"}
-        return data
-
-    @property
-    def reason(self) -> str:
-        """Why this lane answered, or why nobody did."""
-        return self.reasons[-1] if self.reasons else ""
-
-
-class Answer(Receipt):
-    """The content that comes back, with how it was made."""
-
-    content: Content
-
-    _content_fields: ClassVar[set[str]] = {"content"}
-
-    @property
-    def receipt(self) -> Receipt:
-        """The same without the content."""
-        return Receipt.model_validate(self.model_dump(exclude=self._content_fields))
-
-
-State = Literal["waiting", "running", "done", "failed", "cancelled", "expired"]
-
-
-class JobStatus(Wire):
-    """Where a job is now.
-
-    Attributes:
-        position: jobs that would be claimed before it if nothing else came; only while it waits.
-        depth: jobs waiting in its queue.
-        served: a live worker serves its queue; a job in a queue nobody serves waits in vain.
-        attempts: stays in the present hop so far.
-        age_s: seconds since it was submitted.
-    """
-
-    id: JobId
-    kind: Kind
-    state: State
-    hop: str
-    queue: str
-    position: int | None = None
-    depth: int = 0
-    served: bool = True
-    attempts: int = 0
-    age_s: float = 0.0
-    receipt: Receipt | None = None
 
 
 _REQUEST: TypeAdapter[Classify | Extract | Summarize | Generate | Embed] = TypeAdapter(Request)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from routing.errors import EgressDenied
-from routing.jobs import NANO, Check, Classification, Content, Egress, Job, Verdict
+from routing.jobs import Check, Classification, Content, Job, Verdict
 from routing.lanes import BEDROCK, Lane
 from routing.policyfile import Policy, PolicyFile, TenantPolicy
 from routing.reasons import DEGRADING, Reason
-from routing.wire import Wire
+from routing.wire import NANO, Egress, Wire
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from routing import toml
 from routing.errors import Misconfigured
-from routing.jobs import NANO, Job, Tenant
+from routing.jobs import Job
 from routing.lanes import DEFAULT_POOL, EMBED, local_queue
+from routing.wire import NANO, Tenant
 
 DEFAULT_MODEL = "anthropic.claude-haiku-5-5"
 

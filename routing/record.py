@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 from routing.errors import InvalidJob
-from routing.jobs import Egress, Job, Receipt, State, Status, Verdict
+from routing.jobs import Job, Receipt, Verdict
 from routing.lanes import Hop
-from routing.wire import KINDS, Kind
+from routing.receipts import State, Status
+from routing.wire import KINDS, Egress, Kind
 
 ENDED = frozenset({"done", "failed", "cancelled", "expired"})
 

@@ -16,9 +16,9 @@ import redis
 
 from routing.connection import reaching_redis
 from routing.errors import BudgetExceeded, Throttled
-from routing.jobs import NANO
 from routing.record import decoded
 from routing.scripts import transition
+from routing.wire import NANO
 
 #: Days that the books of a day are kept, its open reservations with them.
 KEEP_DAYS = 40

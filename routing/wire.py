@@ -23,6 +23,9 @@ MAX_TEXT = 500_000  # characters; several times the context of any local model
 MAX_SCHEMA = 65_536  # bytes as JSON
 MAX_DEPTH = 48  # levels of a schema; far below what a parser or a checker takes
 
+NANO = 1_000_000_000  # money is counted in whole billionths of a dollar
+
+Egress = Literal["deny", "allow"]
 Kind = Literal["classify", "extract", "summarize", "generate", "embed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -30,6 +33,10 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 _OUR_NAME = re.compile(r"[a-z][a-z_]{0,30}")
+
+Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+JOB_ID = r"^[a-z0-9][a-z0-9_-]{0,62}\.[0-9a-f]{32}$"
+JobId = Annotated[str, StringConstraints(pattern=JOB_ID)]
 
 
 class Wire(BaseModel):

@@ -23,7 +23,7 @@ from routing.errors import (
     Throttled,
     Unavailable,
 )
-from routing.jobs import NANO, Answer, Content, Job, Verdict
+from routing.jobs import Answer, Content, Job, Verdict
 from routing.lanes import BEDROCK
 from routing.ledger import Claim, Ledger
 from routing.policy import Policy, PolicyFile
@@ -31,6 +31,7 @@ from routing.prices import Prices
 from routing.reasons import Reason
 from routing.spend import Spend
 from routing.spillway import Spillway
+from routing.wire import NANO
 from workers import answers, prompts, verify
 from workers.actor import Actor, settings_of
 from workers.engines.converse import Converse, OutcomeUnknown, Reply, Wasted, billed, bounds
