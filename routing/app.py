@@ -27,13 +27,13 @@ VISIBILITY_S = 86_400
 TRANSPORT: dict[str, Any] = {
     "visibility_timeout": VISIBILITY_S,
     "priority_steps": [0],  # one Redis list a queue, named after it
-    # Without it a half-open connection hangs a worker for ever. After a reconnect kombu may read
-    # from a fresh connection on which nothing will come; so long the worker stands still then.
-    "socket_timeout": 5,
+    "socket_timeout": 30,  # without it a half-open connection hangs a worker for ever
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 25,
-    "retry_on_timeout": True,
+    # No retries below kombu: redis-py would make a lost pub/sub connection anew and read from it
+    # until somebody publishes, in the worker's only loop. Kombu comes back by itself.
+    "retry_on_timeout": False,
     "unacked_restore_throttle": 1,
 }
 
