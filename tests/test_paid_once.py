@@ -2,13 +2,13 @@
 
 import pytest
 
-from routing.jobs import Generate, Job, Message, Verdict
+from routing.jobs import Classify, Generate, Job, Message, Verdict
 from routing.ledger import Ledger
 from routing.settings import Settings
 from routing.spend import Spend
 from standin import StandIn
 from workers.bedrock import Bedrock
-from workers.execute import Answered
+from workers.execute import Answered, Failed
 from workers.settings import BedrockSettings
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
@@ -76,3 +76,17 @@ def test_nothing_of_it_is_left_behind_when_the_job_ends(ledger, bedrock, claim):
     assert ledger.redis.exists(f"fb:draft:{claim.id}")
     ledger.settle(claim, answer)
     assert not ledger.redis.exists(f"fb:draft:{claim.id}")
+
+
+def test_a_call_that_was_paid_and_gave_nothing_of_use_is_not_made_again(ledger, bedrock, standin):
+    # The stand-in does not know the text, and names neither label.
+    ask = Classify(text="the sky", labels=["red", "blue"])
+    ledger.create([Job(egress="allow", lane="bedrock", request=ask)])
+    verdict = Verdict(probability=0.5, version="test")
+    ledger.route(ledger.claim("route"), "bedrock", "allow", "pinned", verdict)
+    claim = ledger.claim("bedrock")
+    assert isinstance(bedrock.work(claim), Failed)  # and dies before it has told the ledger
+    again = bedrock.work(found_again(ledger, claim))
+    assert isinstance(again, Failed)
+    assert again.error.code == "bad_answer"
+    assert len(standin.calls) == 1

@@ -226,9 +226,18 @@ def _allowed(claim: Claim, job: Job, rules: Policy) -> tuple[str, ...]:
 
 
 def _paid(claim: Claim) -> Answer | None:
-    """The answer of a worker that paid for it and could not settle the job any more."""
+    """The answer of a worker that paid for it and could not settle the job any more.
+
+    Raises:
+        NoAnswer: It paid, and what it got was no answer that will do. Nobody pays a second time.
+    """
     draft = claim.drafted()
-    return draft if draft is not None and draft.lane == "bedrock" else None
+    if draft is not None and draft.lane == "bedrock":
+        return draft
+    if claim.record.cost_nusd:
+        wasted = BadAnswer("a call was paid for and gave no answer that will do")
+        raise NoAnswer(wasted, Reason.BEDROCK_FAILED)
+    return None
 
 
 def _read(claim: Claim, job: Job, reply: Reply, cost_nusd: int) -> Answer:
