@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from routing.errors import BadAnswer
 from routing.jobs import (
@@ -25,8 +25,7 @@ from routing.jobs import (
     Summarize,
     Summary,
 )
-
-Finish = Literal["stop", "length"]
+from workers.engines.engine import Ending
 
 _FENCE = re.compile(r"\A\s*```[a-zA-Z]*[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
 _SAYS_LABEL = re.compile(
@@ -49,7 +48,7 @@ def read(
     text: str,
     *,
     option_logprobs: Mapping[str, float] | None = None,
-    finish: Finish = "stop",
+    finish: Ending = "stop",
 ) -> Content:
     """The content that a model's text stands for.
 
@@ -137,7 +136,7 @@ def _written(request: Generate, text: str) -> str:
     return (fenced[1] if fenced else text).strip()
 
 
-def _summary(text: str, max_words: int, finish: Finish) -> str:
+def _summary(text: str, max_words: int, finish: Ending) -> str:
     """Without an opening line; what is too long, or was cut off, keeps its whole sentences."""
     said = _unquoted(_OPENING.sub("", text.strip()).strip())
     kept = 0

@@ -29,8 +29,9 @@ from routing.jobs import (
     Summarize,
     Summary,
 )
-from workers.answers import Finish, ends
+from workers.answers import ends
 from workers.bounded import mismatch, violation
+from workers.engines.engine import Ending
 from workers.grounding import Source, words
 from workers.loops import loops
 from workers.shapes import named_options
@@ -60,7 +61,7 @@ _REFUSAL = re.compile(
 _SENTENCES = re.compile(r"(?<=[.!?])\s+")
 
 
-def check(job: Job, content: Content, *, finish: Finish = "stop") -> tuple[Check, ...]:
+def check(job: Job, content: Content, *, finish: Ending = "stop") -> tuple[Check, ...]:
     """Every check that this kind of answer has, passed or not. Never raises.
 
     Args:
@@ -92,7 +93,7 @@ def _label(request: Classify, content: Classification) -> Check:
     return _is("label", known, "is none of the labels")
 
 
-def _extraction(request: Extract, content: Extraction, finish: Finish) -> Iterator[Check]:
+def _extraction(request: Extract, content: Extraction, finish: Ending) -> Iterator[Check]:
     leaves = list(_leaves(content.data))
     texts = [leaf for leaf in leaves if isinstance(leaf, str)]
     wrong = violation(request.schema_, content.data)
@@ -135,7 +136,7 @@ def _mostly_same(items: list[Any]) -> bool:
     return len(objects) >= LOOPED and len(set(objects)) <= len(objects) // 2
 
 
-def _summary(request: Summarize, content: Summary, finish: Finish) -> Iterator[Check]:
+def _summary(request: Summarize, content: Summary, finish: Ending) -> Iterator[Check]:
     source, text, count = Source(request.text), content.text, len(content.text.split())
     most = request.max_words + max(2, math.floor(request.max_words * WORDS_OVER))
     share = source.share_of(text)
@@ -155,7 +156,7 @@ def _says_twice(text: str) -> bool:
     return len(set(said)) < len(said)
 
 
-def _generation(request: Generate, content: Generation, finish: Finish) -> Iterator[Check]:
+def _generation(request: Generate, content: Generation, finish: Ending) -> Iterator[Check]:
     yield from _prose(content.text)
     yield _is("whole", "length" not in (finish, content.finish), "cut off")
     if request.regex is not None:
