@@ -63,11 +63,14 @@ class Verdict(Wire):
 
     Attributes:
         probability: calibrated probability, 0 to 1, that the local answer will do.
+        score: what there is to be gained on Bedrock: the expected gap between its answer and the
+            local one, 0 to 1 each; jobs are ranked by it, the largest goes first.
         version: of the model that said it.
-        features: what weighed most, by name, in log-odds; names and numbers, never content.
+        features: what weighed most in the score, by name; names and numbers, never content.
     """
 
     probability: float = Field(ge=0, le=1)
+    score: float = 0.0
     version: str
     features: dict[str, float] = Field(default_factory=dict)
 
