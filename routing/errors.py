@@ -16,6 +16,7 @@
         ├── ModelRefused      model_refused     the model declined
         ├── BadAnswer         bad_answer        no attempt gave an answer that passes its checks
         ├── EngineDied        engine_died       the engine broke on this job
+        ├── EngineUnavailable engine_unavailable  this machine cannot run the engine
         └── Ended             cancelled, expired   the job was ended before an answer
 
 No message ever holds content of a job: messages reach logs, Flower and other people.
@@ -128,6 +129,12 @@ class EngineDied(LastingError):
     """The engine broke while it worked on the job."""
 
     code = "engine_died"
+
+
+class EngineUnavailable(LastingError):
+    """This machine cannot run the engine; the message says what to do about it."""
+
+    code = "engine_unavailable"
 
 
 class Ended(LastingError):

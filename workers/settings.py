@@ -42,6 +42,7 @@ class EngineSettings(BaseSettings):
         threads: CPU threads of the engine; one is fastest where the machine is shared.
         hang_s: an engine that makes no step for so long with work in hand is killed.
         start_s: an engine that is not ready after so long is killed.
+        attention: of the exl2 engine: `flash-attn`, or `torch`, slower and without compiled parts.
         echo_delay_s: how long the echo engine takes for a token.
     """
 
@@ -58,6 +59,7 @@ class EngineSettings(BaseSettings):
     threads: int = Field(1, ge=1, le=256)
     hang_s: Seconds = 60.0
     start_s: Seconds = 120.0
+    attention: Literal["flash-attn", "torch"] = "flash-attn"
     echo_delay_s: float = Field(0.0, ge=0)
 
 
