@@ -9,8 +9,8 @@ from pathlib import Path
 
 from routing.errors import Unavailable
 
+from .digests import revision
 from .engine import Vectors
-from .weights import revision
 
 _SLICE = 16  # texts between two signs of life; the longest take about a second each
 _DIGITS = 7  # of a single-precision float; more would only make the JSON longer

@@ -15,10 +15,11 @@ from workers.settings import EngineSettings
 
 from . import grammars
 from .batching import BatchedEngine, Step
+from .digests import revision
 from .embedding import SentenceEncoder
 from .engine import Choice, Completion, EngineInfo, JsonShape, Prompt, Vectors
 from .llamaserver import Generation, LlamaServer
-from .weights import gguf_file, revision
+from .weights import gguf_file
 
 _ALL_BUT = 1 - 1e-6  # a longer option never takes everything from a shorter one
 _TICK_S = 0.01  # how long a step waits for news, and so for a newcomer

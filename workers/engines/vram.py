@@ -112,12 +112,11 @@ def plan(
     search = _Search(shape, vram_bytes, chunk)
     found = search.best(cache_mode, context, batch)
     wanted = found or search.wish(cache_mode, context, batch)
-    fixed = fixed_parts(shape, wanted.context, wanted.batch, chunk)
-    cache = wanted.cache_tokens * kv_bytes_per_token(shape, wanted.cache_mode)
+    parts = fixed_parts(shape, wanted.context, wanted.batch, chunk)
+    parts["cache"] = wanted.cache_tokens * kv_bytes_per_token(shape, wanted.cache_mode)
     return Plan(
         vram_bytes, wanted.cache_mode, wanted.context, wanted.batch, wanted.cache_tokens,
-        wanted.max_dq_size, MappingProxyType({"weights": fixed["weights"], "cache": cache, **fixed}),
-        found or search.nearest(cache_mode, context),
+        wanted.max_dq_size, MappingProxyType(parts), found or search.nearest(cache_mode, context),
     )  # fmt: skip
 
 

@@ -1,10 +1,7 @@
-"""Which weights an engine runs on, and the digest that names them in every answer."""
+"""Which GGUF file an engine runs on."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -48,41 +45,3 @@ def packaged_gguf() -> Path:
         if file.suffix == ".gguf":
             return Path(str(package.locate_file(file)))
     raise Unavailable(f"the package {_PACKAGE} holds no model: install it again")
-
-
-def revision(path: Path) -> str:
-    """The first 12 hex digits of the file's SHA-256.
-
-    Reading takes about 0.1 s for 100 MB and seconds for larger models, at every start and restart;
-    so the digest is kept in the user's cache directory as long as path, size and time of change are
-    the same.
-    """
-    status = path.stat()
-    key = f"{path}\0{status.st_mtime_ns}\0{status.st_size}"
-    kept = _cache_directory() / hashlib.sha256(key.encode()).hexdigest()[:32]
-    try:
-        return kept.read_text(encoding="ascii")[:12]
-    except OSError:
-        pass
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    _keep(kept, digest)
-    return digest
-
-
-def _cache_directory() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "forebay" / "digests"
-
-
-def _keep(path: Path, digest: str) -> None:
-    """Write as a whole or not at all; without a cache everything works, only slower."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="ascii", dir=path.parent, delete=False
-        ) as file:
-            file.write(digest)
-        Path(file.name).replace(path)
-    except OSError:
-        pass
