@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from routing import toml
 from routing.errors import Misconfigured
@@ -22,10 +22,24 @@ DEFAULT_MODEL = "anthropic.claude-haiku-5-5"
 
 _log = logging.getLogger(__name__)
 
+
+def _some_weight(shape: tuple[float, ...]) -> tuple[float, ...]:
+    if not sum(shape):
+        raise ValueError("some hour must have a weight")
+    return shape
+
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Dollars = Annotated[float, Field(ge=0)]
 Pool = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
 ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_-]{0,199}$")]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+DayShape = Annotated[
+    tuple[Weight, ...],
+    Strict(strict=False),
+    Field(min_length=24, max_length=24),
+    AfterValidator(_some_weight),
+]
 Names = Annotated[tuple[ModelId, ...], Strict(strict=False)]  # TOML has arrays, not tuples
 
 
@@ -48,6 +62,34 @@ class MinProbability(_Table):
     classify: Probability = 0.6
 
 
+class SecondOpinion(_Table):
+    """By kind: a job no more likely than this to be answered well locally is answered twice there.
+
+    Attributes:
+        prose: likewise, for what a `generate` job says in free text, which comes down to no
+            number, choice, yes or no, and which only an embedding model can compare.
+        deny_too: also jobs that may not leave: where the two differ, the answer says so.
+        stop_at_depth: no second opinion while more jobs wait than this, for each slot.
+    """
+
+    classify: Probability = 0.0
+    extract: Probability = 0.9
+    summarize: Probability = 0.0
+    generate: Probability = 0.9
+    prose: Probability = 0.0
+    deny_too: bool = False
+    stop_at_depth: Annotated[float, Field(ge=0)] = 4.0
+
+
+class MaxDoubt(_Table):
+    """By kind: an answer with a second opinion, and more likely wrong than this, will not do."""
+
+    classify: Probability = 0.5
+    extract: Probability = 0.5
+    summarize: Probability = 0.5
+    generate: Probability = 0.5
+
+
 class Pools(_Table):
     """By kind: the pool of local workers that answers it."""
 
@@ -55,6 +97,27 @@ class Pools(_Table):
     extract: Pool = DEFAULT_POOL
     summarize: Pool = DEFAULT_POOL
     generate: Pool = DEFAULT_POOL
+
+
+class PacePolicy(_Table):
+    """How many jobs go up to Bedrock, of those that may; where both targets are set, both hold.
+
+    Attributes:
+        share: of the jobs that may leave; `none` is no target.
+        usd_per_day: dollars a day (UTC) for all that goes up; `inf` is no target.
+        before: at most this part of them goes before it was tried locally.
+        day_shape: how the dollars are spread over the day: a weight for each of its hours.
+    """
+
+    share: Probability | Literal["none"] = "none"
+    usd_per_day: Dollars = math.inf
+    before: Probability = 0.3
+    day_shape: DayShape = (1.0,) * 24
+
+    @property
+    def usd_per_day_nusd(self) -> int | None:
+        """The dollars a day in billionths; none is no target."""
+        return _nusd(self.usd_per_day)
 
 
 class TenantPolicy(_Table):
@@ -75,6 +138,9 @@ class TenantPolicy(_Table):
     when_shut: Literal["wait", "degrade"] = "wait"
     thresholds: Thresholds = Thresholds()
     min_probability: MinProbability = MinProbability()
+    second_opinion: SecondOpinion = SecondOpinion()
+    max_doubt: MaxDoubt = MaxDoubt()
+    pace: PacePolicy = PacePolicy()
     pools: Pools = Pools()
 
     @property

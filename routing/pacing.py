@@ -1,0 +1,163 @@
+"""The pace at which jobs go up to Bedrock: the hardest first, and as many as the operator wants.
+
+A threshold on a score does not carry over from one traffic to another, a quantile of one's own
+does. So a job is compared with the last scores of its kind, and a controller in Redis, shared by
+all workers, moves the share that goes until a share of the jobs, or dollars a day, is met.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import redis
+
+from routing.connection import reaching_redis
+from routing.errors import ForebayError
+from routing.jobs import Job
+from routing.policyfile import PacePolicy, Policy
+from routing.scripts import transition
+from routing.wire import Wire
+
+#: What a call is guessed to cost, in billionths of a dollar, until the books know better.
+CALL_NUSD = 5_000_000
+DAY_S, HOUR_S = 86_400, 3_600
+#: How long a look at Redis' clock is good; two clocks do not part that fast.
+LOOK_EVERY_S = 60.0
+
+Stage = Literal["before", "after"]
+
+_log = logging.getLogger(__name__)
+
+
+class Pace(Wire):
+    """What the pace makes of one job.
+
+    Attributes:
+        go: it goes up to Bedrock.
+        threshold: the score that separated those that go from those that stay, just now; none
+            where nothing did: all went, or nothing was known yet.
+        aim: the share of jobs like this one that goes just now.
+        rank: the share of recent scores that are above this one's.
+    """
+
+    go: bool
+    threshold: float | None = None
+    aim: float | None = None
+    rank: float | None = None
+
+
+class Pacer:
+    """The controller in Redis. Safe to share between threads.
+
+    1. `offer` a job that may leave, once before the answer (its verdict's score) and, if it then
+       stays, once after it (the doubt that the local answer will do).
+    2. Say `hard` instead of the second where the answer failed its checks: the job goes up
+       whatever the pace is, and others make room for it.
+
+    A job that may not go up, or is pinned, is not offered. A job that is worked twice is counted
+    twice, which the controller corrects. Neither ever raises: without Redis the policy's constants
+    hold.
+    """
+
+    def __init__(self, client: redis.Redis, now: Callable[[], float] | None = None) -> None:
+        """`now` is Unix time in seconds by Redis' clock, which is asked for it where left out."""
+        self._script = client.register_script(transition("pace"))
+        self._now = now or _Clock(client)
+
+    def offer(self, job: Job, rules: Policy, stage: Stage, score: float) -> Pace | None:
+        """Whether this job goes up; none where no pace is set, or it cannot be asked.
+
+        Args:
+            job: one that may leave.
+            rules: says the target.
+            stage: before or after the local answer.
+            score: the higher, the more is to be gained on Bedrock. Compared with scores of the same
+                tenant, kind and stage alone.
+        """
+        said = self._ask(job, rules, stage, score)
+        if said is None:
+            return None
+        go, threshold, aim, rank = said
+        return Pace(
+            go=bool(go),
+            threshold=float(threshold) if threshold else None,
+            aim=float(aim),
+            rank=float(rank),
+        )
+
+    def hard(self, job: Job, rules: Policy) -> None:
+        """Count a job that goes up because its local answer failed its checks."""
+        self._ask(job, rules, "hard", 0.0)
+
+    def _ask(self, job: Job, rules: Policy, stage: str, score: float) -> list[Any] | None:
+        try:
+            with reaching_redis():
+                target = self._target(rules.tenant(job.tenant).pace)
+                args = [job.tenant, job.kind, stage, score, _tie(job.id, stage), *target]
+                said: list[Any] | None = self._script(args=args)
+        except ForebayError as error:
+            _log.warning("the pace cannot be asked, the policy's constants hold: %s", error)
+            return None
+        return said
+
+    def _target(self, pace: PacePolicy) -> list[str | float]:
+        """What the script wants to know of the target; `''` for none."""
+        share = "" if pace.share == "none" else pace.share
+        money = pace.usd_per_day_nusd
+        if money is None:
+            return [share, pace.before, "", CALL_NUSD, 0, 0, 0]
+        now = self._now()
+        ahead, rest = next_hour(pace.day_shape, now % DAY_S / DAY_S)
+        return [share, pace.before, money, CALL_NUSD, ahead, rest, now]
+
+
+class _Clock:
+    """Redis' clock, asked once a minute."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+        self._ahead = 0.0
+        self._until = 0.0
+
+    def __call__(self) -> float:
+        if time.monotonic() >= self._until:
+            seconds, micros = self._redis.time()
+            self._ahead = seconds + micros / 1e6 - time.monotonic()
+            self._until = time.monotonic() + LOOK_EVERY_S
+        return time.monotonic() + self._ahead
+
+
+def next_hour(shape: Sequence[float], at: float) -> tuple[float, float]:
+    """What the next hour is of the rest of a day.
+
+    Args:
+        shape: a weight for each part of the day, parts of equal length.
+        at: now, as a part of the day, 0 to 1.
+
+    Returns:
+        The share of what is to be spent until midnight that falls into the next hour, and how much
+        of an hour is left until midnight, at most 1.
+    """
+    before, hour = _spread(shape, at), HOUR_S / DAY_S
+    left = 1 - before
+    ahead = (_spread(shape, min(1.0, at + hour)) - before) / left if left > 0 else 0.0
+    return ahead, min(1.0, (1 - at) / hour)
+
+
+def _spread(shape: Sequence[float], at: float) -> float:
+    """The share of a day's money that is to be spent by then."""
+    sums = [0.0, *itertools.accumulate(shape)]
+    whole, part = divmod(at * len(shape), 1)
+    step = shape[int(whole)] * part if whole < len(shape) else 0.0
+    return (sums[int(whole)] + step) / sums[-1]
+
+
+def _tie(job_id: str, stage: str) -> float:
+    """A number from 0 to 1 that tells equal scores apart, always the same for the same job."""
+    digest = hashlib.blake2b(f"{stage} {job_id}".encode(), digest_size=6).digest()
+    return int.from_bytes(digest) / 2**48

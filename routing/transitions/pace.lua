@@ -1,0 +1,175 @@
+#!lua flags=allow-oom
+-- May this job go up at the present pace? Writes down its score, moves the controller, answers.
+-- -> {go (1 or 0), threshold or '', aim, rank}; nothing where no pace is set and none is overridden
+--
+-- `stage` is `before` the answer, `after` it, or `hard`: the answer failed its checks and the job
+-- goes up whatever the pace is, which counts. A stage has its own account, since between the two a
+-- job may wait for long. An account is owed its aim for each job and pays one for each that goes.
+-- What is owed moves the aim, within bounds, so that old debts do not rule over new traffic.
+--
+-- Keys, all ending KEEP_S after the last offer:
+--   fb:pace:tenants                        zset    tenant -> when it last had an offer (s)
+--   fb:pace:tenant:<tenant>                hash    the accounts, and what `router status` shows
+--   fb:pace:scores:<tenant>:<kind>:<stage> zset    slot -> score: the last RING of them
+--   fb:pace:override:<tenant or *>:<kind>:<stage>  string  'threshold X' | 'share S' | 'off'
+local tenant, kind, stage, score, tie, share, part, usd, call, ahead, rest, now = unpack(ARGV)
+local RING = 256 -- scores that the quantile is taken of
+local OWED = 30 -- jobs owed that move the aim from none to all
+local RECENT = 500 -- jobs that shares are averaged over
+local HOUR, DAY = 3600, 86400
+local KEEP_S = 8 * DAY
+local gate = stage == 'hard' and 'after' or stage
+local key = 'fb:pace:tenant:' .. tenant
+local scores = 'fb:pace:scores:' .. tenant .. ':' .. kind .. ':' .. gate
+local own = kind .. ':' .. gate .. ':'
+
+local function within(value, low, high)
+  return math.max(low, math.min(high, value))
+end
+
+local function overridden()
+  for _, owner in ipairs({ tenant, '*' }) do
+    local said = redis.call('GET', 'fb:pace:override:' .. owner .. ':' .. kind .. ':' .. gate)
+    if said then
+      local word, value = string.match(said, '^(%l+) ?(%S*)$')
+      return word, tonumber(value)
+    end
+  end
+end
+
+local said, value = overridden()
+-- A share that somebody sets by hand is kept apart: other kinds do not pay for it.
+local book = said == 'share' and kind .. ':' or ''
+local names = { owed = book .. gate .. ':owed', hard = book .. 'hard', judged = book .. 'judged',
+  seen = own .. 'seen', paced = own .. 'paced', went = own .. 'went', load = 'load', at = 'at' }
+local order, fields, was = {}, {}, {}
+for name, field in pairs(names) do
+  order[#order + 1], fields[#fields + 1] = name, field
+end
+for i, found in ipairs(redis.call('HMGET', key, unpack(fields))) do
+  was[order[i]] = tonumber(found or 0) or 0
+end
+local writes = {}
+local function write(name, to)
+  writes[#writes + 1] = names[name]
+  writes[#writes + 1] = string.format('%.9g', to)
+end
+
+-- How many jobs an hour come: each counts for an hour or so.
+local function jobs_an_hour()
+  local coming = was.load * math.exp(-math.max(0, now - was.at) / HOUR)
+  if stage == 'before' then
+    coming = coming + 1
+    write('load', coming)
+    write('at', now)
+  end
+  return coming
+end
+
+local function waiting(queue)
+  local base = 'fb:waiting:' .. queue .. ':'
+  return redis.call('ZCARD', base .. 'interactive:' .. tenant)
+    + redis.call('ZCARD', base .. 'bulk:' .. tenant)
+end
+
+-- What a call costs on average, today and yesterday; a guess counts for a few calls.
+local function mean_cost(day)
+  local money, calls = 5 * call, 5
+  for _, books in ipairs({ 'fb:spend:day:' .. day - 1, 'fb:spend:day:' .. day }) do
+    local known = redis.call('HMGET', books, tenant .. ':settled', tenant .. ':calls')
+    if known[2] then
+      money, calls = money + (known[1] or 0), calls + known[2]
+    end
+  end
+  return money / calls
+end
+
+-- The share that the day's money affords: what is left of it is spread over the rest of the day as
+-- its shape says, and the next hour's part over the jobs that are to be expected in that hour.
+local function affordable()
+  local day = math.floor(now / DAY)
+  local cost = math.max(mean_cost(day), 1)
+  local books = redis.call('HMGET', 'fb:spend:day:' .. day,
+    tenant .. ':settled', tenant .. ':reserved')
+  local left = usd - (books[1] or 0) - (books[2] or 0) - waiting('bedrock') * cost
+  local jobs = math.max(1, jobs_an_hour() * rest + waiting('route'))
+  return left < cost and 0 or math.min(1, left * ahead / (cost * jobs))
+end
+
+local target = nil
+if said == 'share' then
+  target = value
+elseif said == nil then
+  target = tonumber(share)
+  if usd ~= '' then
+    target = math.min(target or 1, affordable())
+  end
+end
+
+-- The aim of this stage: `before` has its part of the target, less where hard ones need more.
+local function aims()
+  local hard = math.min(was.hard, 0.99)
+  local first = within((target - hard) / (1 - hard), 0, part * target)
+  local second = first < 1 and (target - first) / (1 - first) or 1
+  if gate == 'before' then
+    return first, first
+  end
+  return second, within((second - hard) / (1 - hard), 0, 1)
+end
+
+-- The share of recent scores above this one: uniform while the traffic stays as it is, since those
+-- that are equal are told apart by `tie`.
+local function rank(seen)
+  local above = redis.call('ZCOUNT', scores, '(' .. score, '+inf')
+  local equal = redis.call('ZCOUNT', scores, score, score)
+  return (above + tie * (equal + 1)) / (seen + 1)
+end
+
+local function score_at(place)
+  return redis.call('ZREVRANGE', scores, place, place, 'WITHSCORES')[2]
+end
+
+local seen = redis.call('ZCARD', scores)
+local due, aim, place, threshold, go = 0, 1, 0, '', stage == 'hard'
+if stage ~= 'hard' then
+  place = rank(seen)
+end
+if target then
+  local fair
+  due, fair = aims()
+  aim = within(fair + was.owed / OWED, 0, 1)
+  threshold = score_at(math.floor(aim * seen)) or ''
+  go = go or place < aim
+elseif said == 'threshold' then
+  threshold = tostring(value)
+  go = go or tonumber(score) >= value
+end
+
+-- From here on it writes.
+if stage ~= 'hard' then
+  redis.call('ZADD', scores, score, was.seen % RING)
+  redis.call('EXPIRE', scores, KEEP_S)
+end
+write('seen', was.seen + (stage == 'hard' and 0 or 1))
+local function average(name, count, latest)
+  write(name, was[name] + (latest and 1 - was[name] or -was[name]) / count)
+end
+if target then
+  write('owed', within(was.owed + due - (go and 1 or 0), -OWED, OWED))
+end
+if gate == 'after' then
+  write('judged', math.min(was.judged + 1, RECENT))
+  average('hard', math.min(was.judged + 1, RECENT), stage == 'hard')
+end
+if target or said == 'threshold' then
+  write('paced', math.min(was.paced + 1, RECENT))
+  average('went', math.min(was.paced + 1, RECENT), go)
+end
+redis.call('HSET', key, own .. 'threshold', threshold, own .. 'aim', aim, unpack(writes))
+redis.call('EXPIRE', key, KEEP_S)
+redis.call('ZADD', 'fb:pace:tenants', now_ms() / 1000, tenant)
+redis.call('ZREMRANGEBYSCORE', 'fb:pace:tenants', '-inf', now_ms() / 1000 - KEEP_S)
+if not target and said ~= 'threshold' then
+  return nil
+end
+return { go and 1 or 0, threshold, tostring(aim), tostring(place) }
