@@ -1,27 +1,56 @@
-"""Model folders of any shape without their weights: real headers over files that are all holes."""
+"""Model folders of any size without their weights: real headers over files that are all holes."""
 
 import json
+import math
 from itertools import accumulate
 
-WIDTHS = {"I32": 4, "I16": 2, "F16": 2, "BF16": 2, "F32": 4, "U8": 1}
+WIDTHS = {"U8": 1, "I16": 2, "F16": 2, "BF16": 2, "I32": 4, "F32": 4}
 
 
 def write_safetensors(path, tensors):
     """A file with these tensors (name to dtype and shape), of its full length but empty."""
-    sizes = [WIDTHS[dtype] * size_of(shape) for dtype, shape in tensors.values()]
+    sizes = [WIDTHS[dtype] * math.prod(shape) for dtype, shape in tensors.values()]
     ends = list(accumulate(sizes))
     header = {
         name: {"dtype": dtype, "shape": list(shape), "data_offsets": [end - size, end]}
         for (name, (dtype, shape)), size, end in zip(tensors.items(), sizes, ends, strict=True)
     }
-    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    write_header(path, {"__metadata__": {"format": "pt"}, **header}, ends[-1] if ends else 0)
+
+
+def write_header(path, header, length):
+    """A file with this header, and so many bytes behind it."""
+    text = json.dumps(header).encode()
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + (ends or [0])[-1])
+        file.truncate(8 + len(text) + length)
 
 
-def size_of(shape):
-    size = 1
-    for one in shape:
-        size *= one
-    return size
+def write_config(folder, dimensions, **more):
+    """A config.json as Hugging Face writes it; `dimensions` are L, h, I, heads, kv, width, V."""
+    layers, hidden, intermediate, heads, kv_heads, head_dim, vocab = dimensions
+    config = {
+        "architectures": ["LlamaForCausalLM"], "num_hidden_layers": layers,
+        "hidden_size": hidden, "intermediate_size": intermediate, "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads, "head_dim": head_dim, "vocab_size": vocab,
+        "max_position_embeddings": 131_072, "tie_word_embeddings": False,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config | more))
+
+
+def write_exl2(folder, dimensions, bits, *, prefix="", **more):
+    """A model of EXL2 with so many bits a weight in its layers, and a head of 6 bits (6.33)."""
+    layers, hidden, intermediate, heads, kv_heads, head_dim, vocab = dimensions
+    weights = hidden * (2 * heads * head_dim + 2 * kv_heads * head_dim + 3 * intermediate)
+    padded = -(-vocab // 32) * 32
+    write_config(folder, dimensions, quantization_config={"quant_method": "exl2"}, **more)
+    sizes = {
+        f"{prefix}model.layers.{n}.self_attn.q_proj.q_weight": int(weights * bits / 8)
+        for n in range(layers)
+    }
+    sizes[f"{prefix}lm_head.q_weight"] = int(hidden * padded * 6.33 / 8)
+    tensors = {name: ("U8", [size]) for name, size in sizes.items()}
+    tensors[f"{prefix}model.embed_tokens.weight"] = ("F16", [vocab, hidden])
+    write_safetensors(folder / "output.safetensors", tensors)
+    return folder

@@ -27,6 +27,7 @@ class Architecture:
         rope_tables: tables of rotary positions on the card (2 where sliding layers have their own).
         wide_residual: the state between layers is held in FP32, not FP16.
         defaults: dimensions that config.json may leave out.
+        mlp_matrices: of each MLP; 2 where it has no gate.
         inner_factor: width of the MLP over the hidden size, where config.json leaves it out.
     """
 
@@ -36,6 +37,7 @@ class Architecture:
     head: str = "lm_head."
     rope_tables: int = 1
     wide_residual: bool = False
+    mlp_matrices: int = 3
     defaults: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     inner_factor: int | None = None
 
@@ -53,10 +55,12 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({
     "Cohere2ForCausalLM": _LLAMA,
     "DbrxForCausalLM": Architecture(body=("transformer.",), embedding="transformer.wte."),
     "GPT2LMHeadModel": Architecture(
-        body=("h.", "wte.", "wpe.", "ln_f."), embedding="wte.", rope_tables=0, inner_factor=4
+        body=("h.", "wte.", "wpe.", "ln_f."), embedding="wte.", rope_tables=0,
+        mlp_matrices=2, inner_factor=4,
     ),
     "GPTBigCodeForCausalLM": Architecture(
-        body=("transformer.",), embedding="transformer.wte.", rope_tables=0, defaults=_ONE_KV_HEAD
+        body=("transformer.",), embedding="transformer.wte.", rope_tables=0, mlp_matrices=2,
+        defaults=_ONE_KV_HEAD,
     ),
     "GemmaForCausalLM": _LLAMA,
     "Gemma2ForCausalLM": Architecture(wide_residual=True),
@@ -79,7 +83,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({
     "Qwen2_5_VLForConditionalGeneration": _LLAMA,
     "Qwen3ForCausalLM": _LLAMA,
     "Qwen3MoeForCausalLM": _LLAMA,
-    "Starcoder2ForCausalLM": _LLAMA,
+    "Starcoder2ForCausalLM": Architecture(mlp_matrices=2),
     "YiForCausalLM": _LLAMA,
 })  # fmt: skip
 

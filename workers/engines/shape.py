@@ -70,9 +70,10 @@ class Shape:
     vocab: int
     max_context: int
     weights_bytes: int
+    layers_bytes: int
     embedding_bytes: int
-    bits: float
     experts: int = 0
+    mlp_matrices: int = 3
     rope_tables: int = 1
     wide_residual: bool = False
 
@@ -85,6 +86,13 @@ class Shape:
     def q_width(self) -> int:
         """Width of all query heads together."""
         return self.heads * self.head_dim
+
+    @property
+    def bits(self) -> float:
+        """Average bits of a weight of the decoder layers, scales included."""
+        attention = self.hidden * (2 * self.q_width + 2 * self.kv_width)
+        mlp = self.mlp_matrices * self.hidden * self.intermediate * max(self.experts, 1)
+        return 8 * self.layers_bytes / (self.layers * (attention + mlp))
 
     @property
     def padded_vocab(self) -> int:
@@ -113,9 +121,10 @@ def read_shape(folder: Path) -> Shape:
     return Shape(
         architecture=name, format=form, **numbers,
         weights_bytes=_bytes(on_card.values()) + tied * padded * numbers["hidden"] * 2,
+        layers_bytes=_bytes(one for key, one in on_card.items() if _LAYER.search(key)),
         embedding_bytes=numbers["vocab"] * numbers["hidden"] * 2,
-        bits=_bits(on_card, numbers),
-        rope_tables=kind.rope_tables, wide_residual=kind.wide_residual,
+        mlp_matrices=kind.mlp_matrices, rope_tables=kind.rope_tables,
+        wide_residual=kind.wide_residual,
     )  # fmt: skip
 
 
@@ -195,14 +204,3 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
     """On the card, where FP32 weights become FP16."""
     wide = {"F32", "F64"}
     return sum(one.elements * 2 if one.dtype in wide else one.size for one in tensors)
-
-
-def _bits(tensors: Mapping[str, Tensor], numbers: Mapping[str, int]) -> float:
-    """Bits of the layers' bytes over the weights that their dimensions make."""
-    in_layers = [tensor for key, tensor in tensors.items() if _LAYER.search(key)]
-    attention = 2 * numbers["heads"] + 2 * numbers["kv_heads"]
-    weights = numbers["hidden"] * (
-        attention * numbers["head_dim"]
-        + 3 * numbers["intermediate"] * max(numbers["experts"], 1)
-    )  # fmt: skip
-    return 8 * _bytes(in_layers) / (numbers["layers"] * weights)

@@ -1,0 +1,26 @@
+"""How much memory this machine's card has, as its driver says; no CUDA library is loaded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+_ASK_S = 20.0
+
+
+def card_bytes() -> int | None:
+    """Bytes of memory of the first card that CUDA would use here; None without one."""
+    program = shutil.which("nvidia-smi")
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    if program is None or not first:
+        return None
+    query = [program, f"--id={first}", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell, and the driver's own program
+            query, capture_output=True, text=True, check=True, timeout=_ASK_S
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    said = done.stdout.strip()
+    return int(said) << 20 if said.isdecimal() else None

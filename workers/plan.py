@@ -1,0 +1,170 @@
+"""`forebay plan`: whether a model fits a card, and what to choose."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from routing.errors import Misconfigured
+from workers.engines.card import card_bytes
+from workers.engines.footprint import (
+    DEFAULT_DQ,
+    MIB,
+    MODES,
+    CacheMode,
+    kv_bytes_per_token,
+    scratch_bytes,
+    tuned_dq,
+)
+from workers.engines.remedies import remedies
+from workers.engines.shape import Shape, read_shape
+from workers.engines.vram import BATCH, Plan, longest, max_cache_tokens
+from workers.engines.vram import plan as make_plan
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+HELP = """Say whether a model fits this card, with which cache, context and batch.
+
+Reads config.json and the headers of the weights; loads nothing and needs no card. What is not given
+is chosen: every job of the batch may be as long as the context. Exit code 1 when it does not fit.
+
+With --json, kv_bytes_per_token counts the one layer of a quantized cache that is unpacked at a
+time; max_cache_tokens is for the tuned scratch, and for the context and batch given (or 16,384
+tokens, or what the model has, and 16 jobs).
+"""
+
+Folder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="With config.json and weights.")]
+Vram = Annotated[
+    int | None,
+    typer.Option(min=1, max=1 << 24, help="Of the card; else what nvidia-smi says."),
+]
+Mode = Annotated[
+    CacheMode | None, typer.Option("--cache-mode", help="How keys and values are kept.")
+]
+Context = Annotated[
+    int | None, typer.Option("--context", min=1, help="Tokens of the longest job, answer included.")
+]
+Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Jobs at once.")]
+Reserve = Annotated[
+    int, typer.Option(min=0, help="What others on the card need, a display for one.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A plan, and what was asked for."""
+
+    folder: Path
+    shape: Shape
+    plan: Plan
+    context: int
+    batch: int
+
+    def room(self, mode: CacheMode) -> int:
+        """Tokens of cache that the card has room for."""
+        return max_cache_tokens(
+            self.shape, self.plan.vram_bytes, mode, context=self.context, batch=self.batch
+        )
+
+    def document(self) -> dict[str, Any]:
+        """All of it, for `--json`."""
+        shape, plan = self.shape, self.plan
+        default, tuned = (scratch_bytes(shape, size) for size in (DEFAULT_DQ, tuned_dq(shape)))
+        return {
+            "model": str(self.folder), "architecture": shape.architecture, "format": shape.format,
+            "bits": round(shape.bits, 3), "max_context": shape.max_context,
+            "fits": plan.fits, "vram_bytes": plan.vram_bytes, "total_bytes": plan.total_bytes,
+            "weights_bytes": shape.weights_bytes, "host_bytes": shape.embedding_bytes,
+            "kv_bytes_per_token": {mode: kv_bytes_per_token(shape, mode) for mode in MODES},
+            "scratch_bytes": {"default": default, "tuned": tuned},
+            "max_cache_tokens": {mode: self.room(mode) for mode in MODES},
+            "plan": {
+                "cache_mode": plan.cache_mode, "context": plan.context, "batch": plan.batch,
+                "cache_tokens": plan.cache_tokens, "parts": dict(plan.parts),
+            },
+            "recommended": plan.recommended and asdict(plan.recommended),
+            "remedies": self.remedies(),
+        }  # fmt: skip
+
+    def remedies(self) -> list[str]:
+        """What helps, if it does not fit."""
+        return [] if self.plan.fits else [str(one) for one in remedies(self.shape, self.plan)]
+
+    def table(self) -> Table:
+        """The parts of the plan."""
+        from rich.table import Table  # noqa: PLC0415 - 100 ms, and --json does without
+
+        plan = self.plan
+        title = f"{self.folder.name}: {self.shape.architecture}, {self.shape.format}"
+        table = Table("part", "MiB", title=f"{title}, {self.shape.bits:.2f} bits a weight")
+        table.columns[1].justify = "right"
+        for name, size in sorted(plan.parts.items(), key=lambda part: -part[1]):
+            table.add_row(name, f"{size / MIB:,.0f}")
+        table.add_section()
+        table.add_row("together", f"{plan.total_bytes / MIB:,.0f}")
+        table.add_row("card", f"{plan.vram_bytes / MIB:,.0f}")
+        return table
+
+
+@app.command(help=HELP)
+def plan(  # noqa: D103 - its help says it
+    folder: Folder,
+    *,
+    vram_mib: Vram = None,
+    cache_mode: Mode = None,
+    context: Context = None,
+    batch: Batch = None,
+    reserve_mib: Reserve = 0,
+    as_json: Json = False,
+) -> None:
+    shape = read_shape(folder)
+    card = _card(vram_mib) - reserve_mib * MIB
+    made = make_plan(shape, card, cache_mode=cache_mode, context=context, batch=batch)
+    report = Report(folder, shape, made, context or longest(shape), batch or BATCH)
+    if as_json:
+        typer.echo(json.dumps(report.document()))
+    else:
+        _show(report)
+    if not made.fits:
+        raise typer.Exit(1)
+
+
+def _card(vram_mib: int | None) -> int:
+    size = card_bytes() if vram_mib is None else vram_mib * MIB
+    if size is None:
+        raise Misconfigured("is needed: nvidia-smi names no card here", field="--vram-mib")
+    return size
+
+
+def _show(report: Report) -> None:
+    from rich.console import Console  # noqa: PLC0415 - 100 ms, and --json does without
+
+    plan = report.plan
+    Console().print(report.table())
+    verdict = "Fits" if plan.fits else "Does not fit"
+    typer.echo(f"{verdict}: {_wish(plan)}.")
+    for remedy in report.remedies():
+        typer.echo(f"  would fit: {remedy}")
+    if not plan.fits and plan.recommended:
+        best = plan.recommended
+        typer.echo(
+            f"  the largest that fits: --cache-mode {best.cache_mode} --context {best.context} "
+            f"--batch {best.batch}"
+        )
+    rooms = ", ".join(f"{mode} {report.room(mode):,}" for mode in MODES)
+    typer.echo(f"The card has room for so many tokens of cache: {rooms}.")
+
+
+def _wish(plan: Plan) -> str:
+    return (
+        f"{plan.batch} jobs of {plan.context:,} tokens at once, a {plan.cache_mode} cache of "
+        f"{plan.cache_tokens:,} tokens, max_dq_size {plan.max_dq_size:,}"
+    )
