@@ -14,9 +14,12 @@ from typing import Any, Literal
 from routing.errors import EgressDenied
 from routing.jobs import Check, Classification, Content, Job, Verdict
 from routing.lanes import BEDROCK, Lane
+from routing.pacing import Pace
 from routing.policyfile import Policy, PolicyFile, TenantPolicy
 from routing.reasons import DEGRADING, Reason
 from routing.wire import NANO, Egress, Wire
+
+AGREED = 0.5  # two answers that agree no less say the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +30,32 @@ class State:
         spillway: `shut` while calls to Bedrock fail.
         budget_left_nusd: the least that is left of the budgets the job falls under, in billionths
             of a dollar; none where there is no limit.
-        call_nusd: the most one call for this job can cost; 0 where it is not known.
         secret: a secret was found in the job's content.
+        pace: what the pace makes of this job, where one is set; it decides instead of constants.
     """
 
     spillway: Literal["open", "shut"] = "open"
     budget_left_nusd: int | None = None
-    call_nusd: int = 0
     secret: bool = False
+    pace: Pace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """How much a local answer that passed its checks is doubted (`workers.doubt`).
+
+    Attributes:
+        probability: that it is wrong.
+        agreement: with a second local answer, 0 to 1; none where there was none.
+    """
+
+    probability: float
+    agreement: float | None = None
+
+    @property
+    def differs(self) -> bool:
+        """A second answer says something else."""
+        return self.agreement is not None and self.agreement < AGREED
 
 
 class Decision(Wire):
@@ -42,7 +63,9 @@ class Decision(Wire):
 
     Attributes:
         model: the model on Bedrock to call; none in the local lane.
-        threshold, probability, version: what the verdict was held against, where one was.
+        threshold: what the verdict was held against, where one was: its score where a pace is set,
+            else its probability.
+        probability, score, version: of the verdict.
     """
 
     lane: Lane
@@ -51,6 +74,7 @@ class Decision(Wire):
     model: str | None = None
     threshold: float | None = None
     probability: float | None = None
+    score: float | None = None
     version: str | None = None
 
     @property
@@ -87,24 +111,63 @@ def choose_lane(job: Job, verdict: Verdict | None, policy: Policy, state: State)
     if job.lane == "bedrock":
         return _pinned(job, policy, state)
     rules = policy.tenant(job.tenant)
-    reason = _must_stay(job, policy, state) or _may_stay(job, verdict, rules)
+    reason = _must_stay(job, policy, state) or _may_stay(job, verdict, rules, state.pace)
     reason = reason or _cannot_go(job, policy, state)
-    held = _held_against(job, verdict, rules)
+    held = _held_against(job, verdict, rules, state.pace)
     if reason is not None:
         return Decision(lane="local", queue=rules.queue(job), reason=reason, **held)
-    reason = Reason.SPILLWAY_WAIT if state.spillway == "shut" else Reason.VERDICT_HARD
+    reason = Reason.PACE_GOES if state.pace else Reason.VERDICT_HARD
+    if state.spillway == "shut":
+        reason = Reason.SPILLWAY_WAIT
     model = policy.models(job.tenant)[0]
     return Decision(lane="bedrock", queue=BEDROCK, reason=reason, model=model, **held)
 
 
+def may_go(job: Job, policy: Policy, state: State) -> bool:
+    """May a job that is not pinned to Bedrock go up there, and can it just now?"""
+    return not (_must_stay(job, policy, state) or _cannot_go(job, policy, state))
+
+
+def wants_second(
+    job: Job, verdict: Verdict | None, policy: Policy, state: State, *, depth: float, prose: bool
+) -> bool:
+    """Is a second local answer worth its time?
+
+    Only where something can come of it: the job may go up, or its answer may say that it is unsure.
+    `depth` is jobs waiting in the worker's own queue, for each of its slots; `prose` says that the
+    answer is free text of a `generate` job.
+    """
+    rules = policy.tenant(job.tenant).second_opinion
+    upto: float = 0.0 if job.kind == "embed" else getattr(rules, "prose" if prose else job.kind)
+    unsure = upto > 0 and (verdict is None or verdict.probability <= upto)
+    if not unsure or depth > rules.stop_at_depth:
+        return False
+    return rules.deny_too if _must_stay(job, policy, state) else may_go(job, policy, state)
+
+
 def should_escalate(
-    job: Job, content: Content | None, checks: Sequence[Check], policy: Policy, state: State
+    job: Job,
+    content: Content | None,
+    checks: Sequence[Check],
+    policy: Policy,
+    state: State,
+    doubted: Doubted | None = None,
 ) -> Judgement:
-    """What becomes of a local answer that has been checked; `content` is none if there is none."""
-    faults = _faults(content, checks, policy.tenant(job.tenant))
-    if not faults:
+    """What becomes of a local answer that has been checked.
+
+    `content` is none if there is none; `doubted` is given for an answer that passed its checks.
+    """
+    rules = policy.tenant(job.tenant)
+    faults = _faults(content, checks) or _unsure(content, rules, state.pace)
+    doubts = () if faults or doubted is None else _doubts(job, doubted, rules, state.pace)
+    if not faults and not doubts:
         return Judgement(step="keep")
-    stop = _must_stay(job, policy, state) or _cannot_go(job, policy, state)
+    stays = _must_stay(job, policy, state)
+    if stays is not None and not faults:
+        # It may be right all the same, and no other is to be had: that makes it no worse.
+        return Judgement(step="keep", reasons=(Reason.UNSURE, stays))
+    faults = faults or doubts
+    stop = stays or _cannot_go(job, policy, state)
     if stop is not None:
         return Judgement(step="degrade" if content else "fail", reasons=(*faults, stop))
     waits = (Reason.SPILLWAY_WAIT,) if state.spillway == "shut" else ()
@@ -135,10 +198,14 @@ def _must_stay(job: Job, policy: Policy, state: State) -> Reason | None:
     return Reason.PINNED_LOCAL if job.lane == "local" else None
 
 
-def _may_stay(job: Job, verdict: Verdict | None, rules: TenantPolicy) -> Reason | None:
+def _may_stay(
+    job: Job, verdict: Verdict | None, rules: TenantPolicy, pace: Pace | None
+) -> Reason | None:
     """Why the local lane is tried first."""
     if verdict is None:
         return Reason.NO_VERDICT
+    if pace is not None:
+        return None if pace.go else Reason.PACE_STAYS
     threshold: float = getattr(rules.thresholds, job.kind)
     return Reason.VERDICT_EASY if verdict.probability >= threshold else None
 
@@ -147,41 +214,58 @@ def _cannot_go(job: Job, policy: Policy, state: State) -> Reason | None:
     """What stands in the way of Bedrock for a job that belongs and may go there."""
     if not policy.models(job.tenant):
         return Reason.NO_MODEL_ALLOWED
-    least = max(state.call_nusd, 1)
-    if job.max_cost_usd is not None and job.max_cost_usd * NANO < least:
+    # What a call may cost is known when it is planned, by the bedrock worker; nothing costs nothing.
+    if job.max_cost_usd is not None and job.max_cost_usd * NANO < 1:
         return Reason.JOB_COST_CAP
-    if state.budget_left_nusd is not None and state.budget_left_nusd < least:
+    if state.budget_left_nusd is not None and state.budget_left_nusd < 1:
         return Reason.BUDGET_SPENT
     shut = state.spillway == "shut" and policy.tenant(job.tenant).when_shut == "degrade"
     return Reason.SPILLWAY_SHUT if shut else None
 
 
-def _held_against(job: Job, verdict: Verdict | None, rules: TenantPolicy) -> dict[str, Any]:
+def _doubts(job: Job, doubted: Doubted, rules: TenantPolicy, pace: Pace | None) -> tuple[str, ...]:
+    """Why an answer that passed its checks will not do.
+
+    Without a pace only one that was compared is doubted: the rest of what is known of it is little
+    more than the verdict, which has said already that it will probably do.
+    """
+    most: float = getattr(rules.max_doubt, job.kind, 1.0)
+    too_much = doubted.agreement is not None and doubted.probability > most
+    if not (too_much if pace is None else pace.go):
+        return ()
+    return (Reason.SECOND_OPINION_DIFFERS if doubted.differs else Reason.DOUBTFUL,)
+
+
+def _held_against(
+    job: Job, verdict: Verdict | None, rules: TenantPolicy, pace: Pace | None
+) -> dict[str, Any]:
     if verdict is None or job.kind == "embed":
         return {}
     return {
-        "threshold": getattr(rules.thresholds, job.kind),
+        "threshold": pace.threshold if pace else getattr(rules.thresholds, job.kind),
         "probability": verdict.probability,
+        "score": verdict.score,
         "version": verdict.version,
     }
 
 
-def _faults(
-    content: Content | None, checks: Sequence[Check], rules: TenantPolicy
-) -> tuple[str, ...]:
+def _faults(content: Content | None, checks: Sequence[Check]) -> tuple[str, ...]:
     """What is wrong with an answer, as reason codes."""
-    faults = [f"{Reason.CHECK_FAILED}:{check.name}" for check in checks if not check.passed]
-    if content is None:
-        return (*faults, Reason.NO_ANSWER)
-    unsure = (
+    faults = tuple(f"{Reason.CHECK_FAILED}:{check.name}" for check in checks if not check.passed)
+    return faults if content else (*faults, Reason.NO_ANSWER)
+
+
+def _unsure(content: Content | None, rules: TenantPolicy, pace: Pace | None) -> tuple[str, ...]:
+    """A label that is too improbable; where a pace is set, that is but one cause for doubt."""
+    improbable = (
         isinstance(content, Classification)
         and content.probability is not None
         and content.probability < rules.min_probability.classify
     )
-    return (*faults, Reason.LOW_PROBABILITY) if unsure else tuple(faults)
+    return (Reason.LOW_PROBABILITY,) if improbable and pace is None else ()
 
 
 __all__ = [
-    "Decision", "Judgement", "Policy", "PolicyFile", "Reason", "State", "TenantPolicy",
-    "choose_lane", "egress", "should_escalate",
+    "AGREED", "Decision", "Doubted", "Judgement", "Policy", "PolicyFile", "Reason", "State",
+    "TenantPolicy", "choose_lane", "egress", "may_go", "should_escalate", "wants_second",
 ]  # fmt: skip

@@ -31,6 +31,8 @@ class Reason(StrEnum):
     NO_VERDICT = "no_verdict", "nothing is known of its difficulty, so it is tried locally"
     VERDICT_EASY = "verdict_easy", "the local answer will probably do"
     VERDICT_HARD = "verdict_hard", "the local answer will probably not do"
+    PACE_STAYS = "pace_stays", "at the present pace others go, which have more to gain"
+    PACE_GOES = "pace_goes", "among those with most to gain, at the present pace"
 
     # What stands in the way of bedrock, or makes a job wait for it.
     NO_MODEL_ALLOWED = "no_model_allowed", "the policy allows no model on Bedrock"
@@ -43,6 +45,10 @@ class Reason(StrEnum):
     CHECK_FAILED = "check_failed", "the local answer did not pass the check that is named"
     LOW_PROBABILITY = "low_probability", "the local lane is not sure enough of its label"
     NO_ANSWER = "no_answer", "the local lane gave nothing that can be read as an answer"
+    SECOND_OPINION_DIFFERS = "second_opinion_differs", "a second local answer says something else"
+    DOUBTFUL = "doubtful", "all that is known together makes the local answer likely wrong"
+    UNSURE = "unsure", "two local answers differ, and the job may not leave"
+    SECOND_KEPT = "second_kept", "the first local answer failed its checks, the second passed them"
     CALL_OPEN = "call_open", "an earlier call of the job may still run, or its end is unknown"
     BEDROCK_FAILED = "bedrock_failed", "Bedrock's model gave no answer that will do"
     CACHED = "cached", "an exact earlier answer was given again"

@@ -39,7 +39,7 @@ def test_it_says_the_last_user_message_without_its_directives(engine):
     answer = ask(engine, "one  two [[echo: confidence=0.5]]\nthree")
     assert answer.text.split() == ["one", "two", "three"]
     assert (answer.tokens_in, answer.tokens_out) == (7, 3)
-    assert answer.mean_logprob == pytest.approx(-0.693, abs=1e-3)
+    assert answer.mean_logprob == answer.low_logprob == pytest.approx(-0.693, abs=1e-3)
 
 
 def test_it_says_what_it_is_told_even_where_a_constraint_forbids_it(engine):
@@ -122,3 +122,9 @@ def test_words_join_to_the_text_they_came_from(lasting, text, limit):
 def test_json_is_json(engine):
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     assert json.loads(ask(engine, "x", constraint=JsonShape(schema_=schema)).text) == {"n": 0}
+
+
+def test_a_model_that_is_not_sure_says_something_else_when_it_is_warm(engine):
+    text = "[[echo: say=cold]] [[echo: warm=hot]]"
+    assert ask(engine, text).text == "cold"
+    assert ask(engine, text, temperature=0.7).text == "hot"

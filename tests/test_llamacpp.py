@@ -88,3 +88,10 @@ def test_without_xllamacpp_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with pytest.raises(Unavailable, match="pip install xllamacpp"):
         LlamaEngine(SETTINGS)
+
+
+def test_how_hesitant_the_tokens_were_is_known(engine):
+    turns = (Turn(role="user", content="Say something about rain."),)
+    answer = engine.submit(Prompt(id="a", messages=turns, max_tokens=25)).result(30)
+    assert answer.tokens_out > 20
+    assert answer.min_logprob < answer.low_logprob < answer.mean_logprob < 0

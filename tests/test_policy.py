@@ -7,16 +7,27 @@ from hypothesis import strategies as st
 from routing.errors import EgressDenied
 from routing.jobs import Check, Classification, Generation, Job, Verdict
 from routing.lanes import BEDROCK, EMBED
+from routing.pacing import Pace
 from routing.policy import (
     Decision,
+    Doubted,
     Policy,
     Reason,
     State,
     choose_lane,
     egress,
+    may_go,
     should_escalate,
+    wants_second,
 )
-from routing.policyfile import Fleet, MinProbability, TenantPolicy, Thresholds
+from routing.policyfile import (
+    Fleet,
+    MaxDoubt,
+    MinProbability,
+    SecondOpinion,
+    TenantPolicy,
+    Thresholds,
+)
 from routing.reasons import DEGRADING, MEANINGS, meaning
 
 REQUESTS = {
@@ -29,6 +40,8 @@ REQUESTS = {
 HARD = Verdict(probability=0.1, version="test")
 EASY = Verdict(probability=0.9, version="test")
 OPEN = State()
+GOES = State(pace=Pace(go=True, threshold=0.3))
+STAYS = State(pace=Pace(go=False, threshold=0.3))
 FAILED = [Check(name="schema", passed=False)]
 PASSED = [Check(name="schema", passed=True)]
 TEXT = Generation(text="an answer")
@@ -76,8 +89,11 @@ states = st.builds(
     State,
     spillway=st.sampled_from(["open", "shut"]),
     budget_left_nusd=st.none() | st.integers(-(10**12), 10**12),
-    call_nusd=st.integers(0, 10**12),
     secret=st.booleans(),
+    pace=st.none() | st.builds(Pace, go=st.booleans()),
+)
+doubts = st.none() | st.builds(
+    Doubted, probability=st.floats(0, 1), agreement=st.none() | st.floats(0, 1)
 )
 contents = st.sampled_from([None, TEXT]) | st.builds(
     Classification, label=st.just("water"), probability=st.floats(0, 1)
@@ -107,15 +123,16 @@ def test_no_input_sends_a_job_to_bedrock_that_may_not_leave(one, verdict, rules,
         assert decision.model is None
 
 
-@given(jobs(), contents, checks, policies, states)
-def test_no_input_escalates_a_job_that_may_not_leave(one, content, checked, rules, state):
-    judgement = should_escalate(one, content, checked, rules, state)
+@given(jobs(), contents, checks, policies, states, doubts)
+def test_no_input_escalates_a_job_that_may_not_leave(one, content, checked, rules, state, doubted):
+    judgement = should_escalate(one, content, checked, rules, state, doubted)
     if judgement.step == "escalate":
         assert egress(one, rules) == "allow"
         assert not state.secret
         assert one.lane != "local"
         assert rules.models(one.tenant)
-    assert (judgement.step == "keep") == (judgement.reasons == ())
+        assert may_go(one, rules, state)
+    assert (judgement.step == "keep") == (judgement.reasons[:1] in ((), ("unsure",)))
     assert (judgement.step == "fail") <= (content is None)
     assert all(meaning(code) for code in judgement.reasons)
 
@@ -147,6 +164,10 @@ DECISIONS = [
     (job(), None, Policy(), OPEN, "local", Reason.NO_VERDICT),
     (job(), EASY, Policy(), OPEN, "local", Reason.VERDICT_EASY),
     (job(), HARD, Policy(), OPEN, "bedrock", Reason.VERDICT_HARD),
+    (job(), EASY, Policy(), GOES, "bedrock", Reason.PACE_GOES),
+    (job(), HARD, Policy(), STAYS, "local", Reason.PACE_STAYS),
+    (job(), HARD, policy(models=()), GOES, "local", Reason.NO_MODEL_ALLOWED),
+    (job(egress="deny"), HARD, Policy(), GOES, "local", Reason.EGRESS_DENIED),
     (job(), HARD, policy(models=()), OPEN, "local", Reason.NO_MODEL_ALLOWED),
     (job(max_cost_usd=0), HARD, Policy(), OPEN, "local", Reason.JOB_COST_CAP),
     (job(), HARD, Policy(), State(budget_left_nusd=0), "local", Reason.BUDGET_SPENT),
@@ -165,6 +186,77 @@ JUDGEMENTS = [
 ]
 
 
+DIFFERS, AGREES = Doubted(0.8, agreement=0.0), Doubted(0.1, agreement=1.0)
+ALIKE_BUT_BAD = Doubted(0.6, agreement=0.9)
+BROKE = State(budget_left_nusd=0)
+UP, DOWN = State(pace=Pace(go=True)), State(pace=Pace(go=False))
+DOUBTS = [
+    (job(), TEXT, AGREES, OPEN, "keep", ()),
+    (job(), TEXT, DIFFERS, OPEN, "escalate", ("second_opinion_differs",)),
+    (job(), TEXT, ALIKE_BUT_BAD, OPEN, "escalate", ("doubtful",)),
+    (job(), TEXT, Doubted(0.9), OPEN, "keep", ()),
+    (job(), TEXT, DIFFERS, SHUT, "escalate", ("second_opinion_differs", "spillway_wait")),
+    (job(), TEXT, DIFFERS, BROKE, "degrade", ("second_opinion_differs", "budget_spent")),
+    (job(), TEXT, DIFFERS, DOWN, "keep", ()),
+    (job(), TEXT, AGREES, UP, "escalate", ("doubtful",)),
+    (job(), TEXT, Doubted(0.2), UP, "escalate", ("doubtful",)),
+    (job("classify"), UNSURE, Doubted(0.2), DOWN, "keep", ()),
+    (job("classify"), UNSURE, Doubted(0.2), OPEN, "escalate", ("low_probability",)),
+    (job(egress="deny"), TEXT, DIFFERS, OPEN, "keep", ("unsure", "egress_denied")),
+    (job(egress="deny"), TEXT, AGREES, OPEN, "keep", ()),
+    (
+        job("classify", egress="deny"),
+        UNSURE,
+        DIFFERS,
+        OPEN,
+        "degrade",
+        ("low_probability", "egress_denied"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "content", "doubted", "state", "step", "reasons"), DOUBTS)
+def test_what_is_doubted_goes_up_if_it_may(one, content, doubted, state, step, reasons):
+    judgement = should_escalate(one, content, PASSED, Policy(), state, doubted)
+    assert (judgement.step, judgement.reasons) == (step, reasons)
+
+
+def test_how_much_doubt_is_too_much_is_said_by_kind():
+    rules = policy(max_doubt=MaxDoubt(generate=0.9))
+    assert should_escalate(job(), TEXT, PASSED, rules, OPEN, DIFFERS).step == "keep"
+    assert should_escalate(job("extract"), TEXT, PASSED, rules, OPEN, DIFFERS).step == "escalate"
+
+
+SECONDS = [
+    (job("extract"), EASY, {}, OPEN, 0, True),
+    (job("extract"), None, {}, OPEN, 0, True),
+    (job("extract"), EASY, {"extract": 0.8}, OPEN, 0, False),
+    (job("extract"), HARD, {"extract": 0.0}, OPEN, 0, False),
+    (job("summarize"), HARD, {}, OPEN, 0, False),
+    (job("embed"), HARD, {}, OPEN, 0, False),
+    (job("extract"), EASY, {}, OPEN, 4.1, False),
+    (job("extract"), EASY, {"stop_at_depth": 5.0}, OPEN, 4.1, True),
+    (job("extract"), EASY, {}, BROKE, 0, False),
+    (job("extract", egress="deny"), EASY, {}, OPEN, 0, False),
+    (job("extract", egress="deny"), EASY, {"deny_too": True}, OPEN, 0, True),
+    (job("extract", lane="local"), EASY, {}, OPEN, 0, False),
+]
+
+
+@pytest.mark.parametrize(("one", "verdict", "rules", "state", "depth", "wanted"), SECONDS)
+def test_a_second_opinion_is_taken_where_something_can_come_of_it(
+    one, verdict, rules, state, depth, wanted
+):
+    rules = policy(second_opinion=SecondOpinion(**rules))
+    assert wants_second(one, verdict, rules, state, depth=depth, prose=False) is wanted
+
+
+def test_prose_is_compared_where_the_policy_says_so():
+    for share, wanted in ((0.0, False), (1.0, True)):
+        rules = policy(second_opinion=SecondOpinion(prose=share))
+        assert wants_second(job(), HARD, rules, OPEN, depth=0, prose=True) is wanted
+
+
 @pytest.mark.parametrize(("one", "verdict", "rules", "state", "lane", "reason"), DECISIONS)
 def test_every_decision_has_its_reason(one, verdict, rules, state, lane, reason):
     decision = choose_lane(one, verdict, rules, state)
@@ -181,8 +273,14 @@ def test_every_judgement_has_its_reasons(one, content, checked, step, reasons):
 def test_every_reason_code_is_reached_and_says_what_it_means():
     reached = {case[-1].value for case in DECISIONS}
     reached |= {code.partition(":")[0] for case in JUDGEMENTS for code in case[-1]}
-    # By the cache, and by the bedrock worker.
-    given_elsewhere = {Reason.CACHED, Reason.BEDROCK_FAILED, Reason.CALL_OPEN}
+    reached |= {code for case in DOUBTS for code in case[-1]}
+    # By the cache, by the bedrock worker, and by the local one.
+    given_elsewhere = {
+        Reason.CACHED,
+        Reason.BEDROCK_FAILED,
+        Reason.CALL_OPEN,
+        Reason.SECOND_KEPT,
+    }
     assert reached | given_elsewhere == set(MEANINGS)
     assert not reached & given_elsewhere
     assert all(MEANINGS.values())
@@ -207,20 +305,29 @@ def test_an_escalation_while_the_spillway_is_shut_waits_or_degrades_as_the_tenan
     assert (takes.step, takes.reasons[-1]) == ("degrade", "spillway_shut")
 
 
-def test_money_is_held_against_what_a_call_can_cost():
+def test_without_money_nothing_goes_up():
     def reason(cap, left):
-        state = State(budget_left_nusd=left, call_nusd=2_000_000)
+        state = State(budget_left_nusd=left)
         return choose_lane(job(max_cost_usd=cap), HARD, Policy(), state).reason
 
-    assert reason(0.002, 2_000_000) == Reason.VERDICT_HARD
-    assert reason(0.001, 2_000_000) == Reason.JOB_COST_CAP
-    assert reason(0.002, 1_999_999) == Reason.BUDGET_SPENT
+    assert reason(0.002, 1) == Reason.VERDICT_HARD
+    assert reason(1e-10, 1) == Reason.JOB_COST_CAP
+    assert reason(0.002, 0) == reason(0.002, -5) == Reason.BUDGET_SPENT
 
 
 def test_a_decision_says_what_the_verdict_was_held_against():
     decision = choose_lane(job(), EASY, policy(thresholds=Thresholds(generate=0.95)), OPEN)
     assert (decision.lane, decision.model) == ("bedrock", "anthropic.claude-haiku-5-5")
     assert (decision.threshold, decision.probability, decision.version) == (0.95, 0.9, "test")
+    paced = choose_lane(job(), EASY, Policy(), GOES)
+    assert (paced.threshold, paced.score) == (0.3, EASY.score)
+
+
+def test_a_job_that_goes_up_by_the_pace_waits_where_the_tenant_says_so():
+    shut = State(spillway="shut", pace=GOES.pace)
+    assert choose_lane(job(), EASY, Policy(), shut).reason == Reason.SPILLWAY_WAIT
+    assert choose_lane(job(), EASY, policy(when_shut="degrade"), shut).degraded
+    assert not choose_lane(job(), HARD, Policy(), STAYS).degraded
 
 
 def test_the_threshold_itself_is_easy():

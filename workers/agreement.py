@@ -90,6 +90,11 @@ def fields(one: Any, other: Any) -> float:
 # --- what a text comes down to ------------------------------------------------------------------
 
 
+def decides(text: str) -> bool:
+    """Whether a text comes down to something: a number, a choice, a yes or no, or JSON."""
+    return _final(text) is not None or _is_literal(text)
+
+
 def _decided(one: str, other: str, undecided: Callable[[str, str], float]) -> float:
     """0 or 1 where both texts come down to something, and else what `undecided` makes of them."""
     ours, theirs = _final(one), _final(other)

@@ -10,6 +10,7 @@ never taken for an instruction.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from routing.errors import InvalidJob
@@ -112,7 +113,7 @@ def frontier(job: Job, *, prompt_id: str) -> Prompt:
 
 
 def _classify_locally(request: Classify) -> list[Turn]:
-    return _turns(_CLASSIFY, f"Text:\n{request.text}\n\nLabels:\n{_menu(request)}\n\nLabel:")
+    return _turns(_CLASSIFY, f"Text:\n{request.text}\n\nLabels:\n{menu(request.options)}\n\nLabel:")
 
 
 def _extract_locally(request: Extract) -> list[Turn]:
@@ -163,7 +164,7 @@ def _held_locally(job: Job) -> Constraint | None:
 def _classify_words(request: Classify) -> str:
     return (
         "Classify a text. Answer with exactly one of these labels, written as here, and nothing "
-        f"else:\n{_menu(request)}"
+        f"else:\n{menu(request.options)}"
     )
 
 
@@ -249,8 +250,9 @@ def _chat(request: Generate) -> list[Turn]:
     return [Turn(role=message.role, content=message.content) for message in request.messages]
 
 
-def _menu(request: Classify) -> str:
-    return "\n".join(_line(option) for option in request.options)
+def menu(options: Sequence[Label]) -> str:
+    """The labels to choose from, one a line."""
+    return "\n".join(_line(option) for option in options)
 
 
 def _line(option: Label) -> str:
@@ -270,4 +272,4 @@ def _word_tokens(words: int) -> int:
     return SPARE + round(words * TOKENS_A_WORD)
 
 
-__all__ = ["frontier", "local", "read"]
+__all__ = ["frontier", "local", "menu", "read"]

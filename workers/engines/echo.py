@@ -37,6 +37,7 @@ class Directives:
     Attributes:
         delay: seconds for each word, instead of the engine's own.
         say: answer exactly this, even where a constraint forbids it: a model that is wrong.
+        warm: answer this instead where the temperature is above 0: a model that is not sure.
         confidence: probability of what it answers.
         noise: write to standard output on the way, as some libraries do.
         hang: make no more steps, and let nobody else make one.
@@ -46,6 +47,7 @@ class Directives:
 
     delay: float | None = None
     say: str | None = field(default=None, repr=False)
+    warm: str | None = field(default=None, repr=False)
     confidence: float = 0.9
     noise: bool = False
     hang: bool = False
@@ -66,6 +68,7 @@ class Directives:
             return cls(
                 delay=float(given["delay"]) if "delay" in given else None,
                 say=given.get("say"),
+                warm=given.get("warm"),
                 confidence=min(max(float(given.get("confidence", "0.9")), 1e-6), 1 - 1e-6),
                 **{name: name in given for name in ("noise", "hang", "crash", "fail")},
             )
@@ -110,6 +113,7 @@ class _Sequence:
             finish=self._finish(),
             mean_logprob=confidence if self.out else None,
             min_logprob=confidence if self.out else None,
+            low_logprob=confidence if self.out else None,
             option_logprobs=self._scores(),
             decode_s=time.monotonic() - self.begun,
         )
@@ -138,7 +142,7 @@ class EchoGenerator:
     """Makes a word a step for each sequence.
 
     What it says, in this order:
-    1. what `say` tells it;
+    1. what `warm` tells it where the temperature is above 0, and else what `say` does;
     2. of a `Choice`, the first option that occurs (in any case) in the last user message between
        "Text:" and "Labels:", or in all of it where they are missing; else the first option;
     3. of a `JsonShape`, its smallest instance;
@@ -253,8 +257,9 @@ def _last_user(prompt: Prompt) -> str:
 
 def _answer(prompt: Prompt, directives: Directives) -> str:
     heard = _last_user(prompt)
-    if directives.say is not None:
-        return directives.say
+    told = directives.warm if prompt.temperature > 0 else None
+    if (told := directives.say if told is None else told) is not None:
+        return told
     text = _DIRECTIVE.sub("", heard).strip()
     match prompt.constraint:
         case None:

@@ -7,6 +7,7 @@ Everything here travels as JSON between a worker and the engine's own process (`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Annotated, Any, Literal, Protocol
 
@@ -89,6 +90,8 @@ class Completion(Frame):
             `cancelled` and `deadline` carry what there was until then.
         mean_logprob: mean natural-log probability of the generated tokens, where known.
         min_logprob: of the least probable generated token, where known.
+        low_logprob: 10 % quantile of the generated tokens' natural-log probabilities, where
+            known. Unlike a mean it does not rise with the length of an answer.
         option_logprobs: by option, where `score_options` was asked.
         queued_s, prefill_s, decode_s: seconds in the engine's queue, on the prompt, on the answer.
     """
@@ -100,10 +103,16 @@ class Completion(Frame):
     finish: Finish
     mean_logprob: float | None = None
     min_logprob: float | None = None
+    low_logprob: float | None = None
     option_logprobs: dict[str, float] | None = Field(None, repr=False)
     queued_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
+
+
+def low(logprobs: Sequence[float]) -> float | None:
+    """The 10 % quantile, the nearest rank from below; none of none."""
+    return sorted(logprobs)[(len(logprobs) - 1) // 10] if logprobs else None
 
 
 class Vectors(Frame):

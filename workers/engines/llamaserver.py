@@ -20,7 +20,7 @@ from routing.errors import InvalidJob, Misconfigured, TooLong, Unavailable
 from workers.settings import EngineSettings
 
 from . import grammars
-from .engine import Completion, Finish
+from .engine import Completion, Finish, low
 
 _CHUNK = 256  # prompt tokens between two chances to cancel: a second or two on one core
 _PREFIX_MIB = 256  # memory for prompts that slots have read; four times as fast where they recur
@@ -71,6 +71,7 @@ class Generation:
             finish=finishes.get(self.reason, "cancelled"),
             mean_logprob=sum(self.logprobs) / len(self.logprobs) if self.logprobs else None,
             min_logprob=min(self.logprobs, default=None),
+            low_logprob=low(self.logprobs),
             prefill_s=times.get("prompt_ms", self.read.get("time_ms", 0.0)) / 1_000,
             decode_s=self._decode_s(),
         )

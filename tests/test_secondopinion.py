@@ -1,0 +1,277 @@
+"""Second opinions: when they are taken, what they say, and that none is left running."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from routing.errors import EngineBusy, Unavailable
+from routing.jobs import Check, Classify, Extract, Generate, Job, Message, Summarize, Verdict
+from routing.ledger import Ledger, Lost
+from routing.settings import Settings
+from workers import rewording, secondopinion
+from workers.engines.echo import EchoEngine
+from workers.engines.engine import EngineInfo
+from workers.execute import Answered, Escalated, Failed
+from workers.local import Local
+from workers.settings import EngineSettings
+
+BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
+SURE = Verdict(probability=0.95, version="test")
+LIKELY = Verdict(probability=0.7, version="test")
+TOTAL = {
+    "type": "object",
+    "properties": {"total": {"type": ["number", "null"]}},
+    "required": ["total"],
+    "additionalProperties": False,
+}
+NOTHING = '{"total": null}'
+TEN, NINE = '{"total": 10}', '{"total": 9}'
+BILL = "The bill is 10 and not 9."
+
+
+class Watched(EchoEngine):
+    """The echo engine, and what it was asked for or told to stop."""
+
+    def __init__(self) -> None:
+        self.prompts = []
+        self.stopped = []
+        self.full = False
+        super().__init__(EngineSettings(engine="echo", slots=2))
+
+    def submit(self, prompt):
+        self.prompts.append(prompt)
+        future = super().submit(prompt)
+        if self.full and prompt.id.endswith("/2"):
+            super().cancel(prompt.id)
+            future = type(future)()
+            future.set_exception(EngineBusy("full"))
+        return future
+
+    def cancel(self, prompt_id):
+        self.stopped.append(prompt_id)
+        super().cancel(prompt_id)
+
+
+class Lane:
+    """The local lane over an echo engine that says what it is told to."""
+
+    def __init__(self, redis, tmp_path) -> None:
+        self.policy = tmp_path / "policy.toml"
+        self.policy.write_text("[defaults]\n")
+        self.ledger = Ledger(redis, Settings(lease_s=1000, policy_file=self.policy), BELL)
+        self.ledger.serve("test", ["bedrock"], 3600)
+        self.engine = Watched()
+        self.local = Local(self.ledger, lambda: self.engine)
+
+    def claim(self, request, verdict=LIKELY, egress="allow"):
+        self.ledger.create([Job(request=request, egress=egress)])
+        routed = self.ledger.claim("route")
+        self.ledger.route(routed, "local.default", egress, "verdict_easy", verdict)
+        return self.ledger.claim("local.default")
+
+    def work(self, *args, **options):
+        return self.local.work(self.claim(*args, **options))
+
+
+@pytest.fixture
+def lane(redis, tmp_path):
+    lane = Lane(redis, tmp_path)
+    yield lane
+    lane.local.close()
+
+
+def extract(first, second, text=BILL):
+    return Extract(text=f"{text} [[echo: say={first}]] [[echo: warm={second}]]", schema=TOTAL)
+
+
+def ask(text, **options):
+    return Generate(messages=[Message(role="user", content=text)], **options)
+
+
+def ids(lane):
+    return [prompt.id.rpartition("/")[2] == "2" for prompt in lane.engine.prompts]
+
+
+def second_check(answer):
+    return [check for check in answer.checks if check.name == "second_opinion"]
+
+
+# --- what comes of it ---------------------------------------------------------------------------
+
+
+def test_two_answers_that_differ_send_a_job_up_with_its_reason(lane):
+    outcome = lane.work(extract(TEN, NINE))
+    assert isinstance(outcome, Escalated)
+    assert outcome.reason == "second_opinion_differs"
+    assert outcome.draft.content.data == {"total": 10}
+    assert second_check(outcome.draft) == [
+        Check(name="second_opinion", passed=False, note="agreement 0.00")
+    ]
+
+
+def test_two_answers_that_agree_are_kept_and_both_are_counted(lane):
+    kept = lane.work(extract(TEN, TEN))
+    assert isinstance(kept, Answered)
+    once = lane.work(extract(TEN, TEN), SURE)
+    assert (kept.answer.reasons, kept.answer.degraded) == (("verdict_easy",), False)
+    assert second_check(kept.answer)[0].passed
+    assert second_check(once.answer) == []
+    assert kept.answer.tokens_out == 2 * once.answer.tokens_out > 0
+    assert kept.answer.tokens_in > 1.5 * once.answer.tokens_in
+
+
+def test_a_job_that_may_not_leave_has_none_unless_the_policy_asks_for_it(lane):
+    kept = lane.work(extract(TEN, NINE), egress="deny")
+    assert kept.answer.reasons == ("verdict_easy",)
+    assert ids(lane) == [False]
+
+
+def test_a_job_that_may_not_leave_says_that_it_is_unsure_and_is_not_degraded(lane):
+    lane.policy.write_text("[defaults.second_opinion]\ndeny_too = true\n")
+    kept = lane.work(extract(TEN, NINE), egress="deny")
+    assert isinstance(kept, Answered)
+    assert kept.answer.reasons == ("verdict_easy", "unsure", "egress_denied")
+    assert not kept.answer.degraded
+    assert not second_check(kept.answer)[0].passed
+
+
+def test_of_a_job_that_stays_the_answer_that_passes_its_checks_is_kept(lane):
+    lane.policy.write_text("[defaults.second_opinion]\ndeny_too = true\n")
+    kept = lane.work(extract(NOTHING, TEN), egress="deny")
+    assert kept.answer.content.data == {"total": 10}
+    assert kept.answer.reasons[1:] == ("check_failed:filled", "second_kept", "egress_denied")
+    assert not kept.answer.degraded
+    unread = lane.work(extract("no JSON", TEN), egress="deny")
+    assert unread.answer.content.data == {"total": 10}
+    assert second_check(unread.answer) == []
+    neither = lane.work(extract("no JSON", "nor this"), egress="deny")
+    assert isinstance(neither, Failed)
+    assert neither.reasons == ("no_answer", "egress_denied")
+
+
+def test_a_failed_first_answer_goes_up_whatever_the_second_says(lane):
+    began = time.monotonic()
+    outcome = lane.work(extract(NOTHING, "word " * 300, text=f"{BILL} [[echo: delay=0.02]]"))
+    assert outcome.reason == "check_failed:filled"
+    assert time.monotonic() - began < 2
+    assert lane.engine.stopped == [lane.engine.prompts[-1].id.removesuffix("/2") + "/2"]
+
+
+def test_a_second_answer_that_cannot_be_read_says_nothing(lane):
+    kept = lane.work(extract(TEN, "no JSON"))
+    assert isinstance(kept, Answered)
+    assert second_check(kept.answer) == []
+
+
+def test_a_full_engine_costs_the_second_opinion_and_not_the_answer(lane):
+    lane.engine.full = True
+    kept = lane.work(extract(TEN, NINE))
+    assert isinstance(kept, Answered)
+
+
+# --- when it is taken ---------------------------------------------------------------------------
+
+
+def test_it_is_begun_beside_the_first_where_it_will_be_wanted(lane):
+    """Both are in the batch at once: the second is submitted before the first is waited for."""
+    lane.work(extract(TEN, TEN))
+    assert ids(lane) == [True, False]
+
+
+def test_chat_is_answered_twice_only_where_it_comes_down_to_something(lane):
+    lane.work(ask("[[echo: say=a long and winding story]] tell me one"))
+    assert ids(lane) == [False]
+    outcome = lane.work(ask("[[echo: say=It is 18.]] [[echo: warm=The answer: 19]] how many"))
+    assert ids(lane)[1:] == [False, True]
+    assert outcome.reason == "second_opinion_differs"
+
+
+def test_free_text_is_compared_by_meaning_where_the_policy_asks(lane):
+    lane.policy.write_text("[defaults.second_opinion]\nprose = 1.0\n")
+    said = "[[echo: say=a long and winding story]] [[echo: warm=no such thing here]] tell me"
+    assert lane.work(ask(said)).reason == "second_opinion_differs"
+    assert ids(lane) == [True, False]
+
+
+def test_it_stops_when_the_local_queue_is_long(lane, monkeypatch):
+    monkeypatch.setattr(secondopinion, "LOOK_EVERY_S", 0)
+    waiting = lane.ledger.redis
+    waiting.hset("fb:depth", "local.default", 8)
+    assert isinstance(lane.work(extract(TEN, NINE)), Escalated)
+    waiting.hset("fb:depth", "local.default", 10)  # of which one is claimed: 9 for 2 slots
+    assert isinstance(lane.work(extract(TEN, NINE)), Answered)
+
+
+def test_the_queue_is_looked_at_twice_a_second_at_most_and_unknown_is_long():
+    class Books:
+        looks, broken = 0, False
+
+        def depths(self):
+            self.looks += 1
+            if self.broken:
+                raise Unavailable("no Redis")
+            return {"local.default": 3}
+
+    books = Books()
+    backlog = secondopinion.Backlog(books)
+    assert [backlog.depth("local.default") for _ in range(50)] == [3] * 50
+    assert backlog.depth("local.other") == 0
+    assert books.looks == 1
+    books.broken = True
+    assert secondopinion.Backlog(books).depth("local.default") == float("inf")
+
+
+def test_a_lost_claim_cancels_both(lane):
+    claim = lane.claim(extract(TEN + " word" * 300, TEN + " word" * 300))
+    lane.engine._generator._delay = 0.05
+    ended = []
+
+    def work():
+        try:
+            lane.local.work(claim)
+        except Lost:
+            ended.append("lost")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while len(lane.engine.prompts) < 2:
+        time.sleep(0.01)
+    lane.local._stop(f"{claim.id}/{claim.token}")
+    thread.join(10)
+    assert ended == ["lost"]
+    assert lane.engine.stopped[:2] == [f"{claim.id}/{claim.token}", f"{claim.id}/{claim.token}/2"]
+
+
+# --- the other words ----------------------------------------------------------------------------
+
+
+INFO = EngineInfo(engine="echo", model="m", revision="r", context_tokens=2048, slots=1)
+REQUESTS = [
+    Classify(text="It rains.", labels=["wet", "dry", "cold"]),
+    Extract(text=BILL, schema=TOTAL),
+    Summarize(text="A long story.", focus="the end"),
+    ask("how many", max_tokens=7, stop=["x"], temperature=1.2),
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda one: one.kind)
+def test_the_question_is_put_in_other_words_and_within_the_same_limits(request_):
+    job = Job(request=request_)
+    first = rewording.prompts.local(job, INFO, prompt_id="a")
+    second = rewording.reworded(job, INFO, prompt_id="b")
+    assert second == rewording.reworded(job, INFO, prompt_id="b")
+    assert second.messages != first.messages
+    assert (second.max_tokens, second.stop) == (first.max_tokens, first.stop)
+    assert second.temperature >= 0.7
+    assert second.seed != rewording.reworded(Job(request=request_), INFO, prompt_id="b").seed
+    said = " ".join(turn.content for turn in second.messages)
+    assert first.messages[-1].content.split("\n\n")[0].removeprefix("Text:\n") in said
+
+
+def test_labels_come_in_the_other_order():
+    second = rewording.reworded(Job(request=REQUESTS[0]), INFO, prompt_id="b")
+    assert second.constraint.options == ("cold", "dry", "wet")
+    assert second.messages[-1].content.index("cold") < second.messages[-1].content.index("wet")
