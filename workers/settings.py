@@ -35,8 +35,12 @@ class EngineSettings(BaseSettings):
 
     Attributes:
         pool: the pool this worker serves; its queue is `local.<pool>`.
-        engine: `llamacpp` (CPU, the embedded default) or `echo` (no model, for tests).
+        engine: `llamacpp` (CPU, the embedded default), `exl2` or `exl3` (GPU), or `echo` (no
+            model, for tests).
         model_file: a GGUF file for llamacpp; without it the packaged small model.
+        model_dir: the folder of a model for exl2 or exl3.
+        cache_mode: how exl2 and exl3 keep keys and values; without it what fits best.
+        vram_mib: of the card's memory, what the engine may take; without it all.
         slots: requests in the running batch at once.
         context_tokens: prompt and answer together, of one request.
         threads: CPU threads of the engine; one is fastest where the machine is shared.
@@ -52,8 +56,11 @@ class EngineSettings(BaseSettings):
     )  # fmt: skip
 
     pool: str = Field(DEFAULT_POOL, pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
-    engine: Literal["llamacpp", "echo"] = "llamacpp"
+    engine: Literal["llamacpp", "exl2", "exl3", "echo"] = "llamacpp"
     model_file: Path | None = None
+    model_dir: Path | None = None
+    cache_mode: Literal["fp16", "q8", "q6", "q4"] | None = None
+    vram_mib: int | None = Field(None, ge=1_024, le=1_048_576)
     slots: int = Field(4, ge=1, le=256)
     context_tokens: int = Field(2_048, ge=256, le=1_048_576)
     threads: int = Field(1, ge=1, le=256)

@@ -35,11 +35,20 @@ def make_engine(settings: EngineSettings) -> Engine:
     Raises:
         Misconfigured: A setting is wrong.
         Unavailable: A package is missing.
+        EngineUnavailable: This machine cannot run it.
     """
     if settings.engine == "echo":
         from .echo import EchoEngine  # noqa: PLC0415 - each engine loads only its own libraries
 
         return EchoEngine(settings)
+    if settings.engine == "exl2":
+        from .exl2 import Exl2Engine  # noqa: PLC0415 - see above
+
+        return Exl2Engine(settings)
+    if settings.engine == "exl3":
+        from .exl3 import Exl3Engine  # noqa: PLC0415 - see above
+
+        return Exl3Engine(settings)
     from .llamacpp import LlamaEngine  # noqa: PLC0415 - see above
 
     return LlamaEngine(settings)

@@ -1,0 +1,64 @@
+"""Engines over the scripted generators of `exllama.py`: all that is ours is real."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from exllama import (
+    PAGE,
+    Exl2Filter,
+    Exl2Generator,
+    Exl2Job,
+    Exl2Settings,
+    Exl3Filter,
+    Exl3Generator,
+    Exl3Job,
+    Exl3Sampler,
+)  # fmt: skip
+from tinymodel import Rule
+from workers.engines.digests import revision
+from workers.engines.engine import EngineInfo
+from workers.engines.exl2 import encoder_if_installed, language_of
+from workers.engines.exl2_library import Exl2Library, Exl2Parts
+from workers.engines.exl2_watch import Watch
+from workers.engines.exl3_library import Exl3Library, Exl3Parts, Gate
+from workers.engines.paged import PagedEngine
+
+
+def exl2_engine(folder, *, slots=2, context=256, pages=None):
+    """The engine over a scripted exllamav2, and that generator."""
+    generator = Exl2Generator(Rule(folder), pages or slots * -(-context // PAGE), slots)
+    parts = Exl2Parts(
+        job=Exl2Job,
+        settings=Exl2Settings,
+        watch=type("Watched", (Watch, Exl2Filter), {}),
+        tensor=np.array,
+    )
+    return _engine(folder, "exl2", slots, context, Exl2Library(generator, parts)), generator
+
+
+def exl3_engine(folder, *, slots=2, context=256, pages=None):
+    """The engine over a scripted exllamav3, and that generator."""
+    generator = Exl3Generator(Rule(folder), pages or slots * (-(-context // PAGE) + 1), slots)
+    parts = Exl3Parts(
+        job=Exl3Job,
+        sampler=Exl3Sampler,
+        gate=type("Gated", (Gate, Exl3Filter), {}),
+        tensor=np.array,
+        masked=np.array,
+        array=np.asarray,
+    )
+    return _engine(folder, "exl3", slots, context, Exl3Library(generator, parts)), generator
+
+
+_encoder = functools.cache(encoder_if_installed)
+
+
+def _engine(folder, name, slots, context, library):
+    info = EngineInfo(
+        engine=name, model=folder.name, revision=revision(folder), context_tokens=context,
+        slots=slots,
+    )  # fmt: skip
+    return PagedEngine(info, language_of(folder), _encoder(), lambda: library)

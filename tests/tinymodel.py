@@ -1,0 +1,82 @@
+"""A model's folder with a real tokenizer of its own, and logits by a rule instead of weights.
+
+The rule answers in a few words, goes on without end where a very long story is asked for, and
+closes what a grammar lets it close.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+ANSWER = "Well, the sea is wide and deep, and nobody knows all of it. \u00e9\U0001f30a"
+TEXT = (
+    f"system user assistant one two three Tell me about the sea. {ANSWER} yes no red blue pay back"
+    " refund Write a very long story about a river. and on and on Invoice number vendor"
+    + " word" * 9 + " a" * 9
+)  # fmt: skip
+STORY = "very long story"
+
+
+def write_folder(folder, **tokenizer_config):
+    """All files of a model but its weights."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=420,
+        special_tokens=SPECIAL,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([TEXT] * 3, trainer)
+    folder.mkdir(exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"chat_template": CHATML, "eos_token": SPECIAL[2]} | tokenizer_config
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 0]}))
+    return folder
+
+
+class Rule:
+    """Logits for the next token of a sequence.
+
+    Args:
+        folder: of the model.
+        padding: columns of the head beyond the vocabulary; they are loud, and must never count.
+    """
+
+    ends = (0, 2)
+
+    def __init__(self, folder, padding=37):
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.size = self.tokenizer.get_vocab_size()
+        self.width = self.size + padding
+        self.pieces = [
+            "" if at < len(SPECIAL) else self.tokenizer.decode([at]) for at in range(self.size)
+        ]
+        self._answer = [*self.tokenizer.encode(ANSWER).ids, 2]
+
+    def logits(self, prompt, made):
+        """A row of single precision, for a prompt and what was made of it so far."""
+        noise = np.random.default_rng(zlib.crc32(repr((prompt, made)).encode()))
+        row = noise.uniform(0, 1, self.width).astype(np.float32)
+        closing = {"}": 2.5, '"': 2.0, ",": 2.0, '",': 1.5, '"}': 1.5}
+        for at, piece in enumerate(self.pieces):
+            row[at] += closing.get(piece, 0.0)
+        row[list(self.ends)] += 1.0
+        story = STORY in self.tokenizer.decode(prompt)
+        if story:
+            row[list(self.ends)] -= 50.0
+        else:
+            row[self._answer[min(len(made), len(self._answer) - 1)]] += 6.0
+        row[self.size :] = 99.0
+        return row

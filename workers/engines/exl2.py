@@ -1,0 +1,190 @@
+"""EXL2 models on one GPU: the only file that imports exllamav2.
+
+Loading is in one place because its order matters: the probe before the import, the plan before the
+weights, the settings that bound memory before the model reads them.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from routing.errors import EngineUnavailable, Misconfigured, Unavailable
+from workers.settings import EngineSettings
+
+from . import gpuprobe, vram
+from .digests import revision
+from .embedding import SentenceEncoder
+from .engine import EngineInfo
+from .exl2_library import Exl2Library, Exl2Parts
+from .exl2_watch import Watch
+from .library import CHUNK
+from .masks import Masks
+from .paged import Language, PagedEngine
+from .shape import read_shape
+from .templates import ChatTemplate
+from .vocabulary import Vocabulary
+
+log = logging.getLogger(__name__)
+
+_MIB = 1 << 20
+_CACHES = {
+    "fp16": "ExLlamaV2Cache",
+    "q8": "ExLlamaV2Cache_Q8",
+    "q6": "ExLlamaV2Cache_Q6",
+    "q4": "ExLlamaV2Cache_Q4",
+}
+
+
+class Exl2Engine(PagedEngine):
+    """A model that exllamav2 loads: EXL2, GPTQ or FP16.
+
+    Raises:
+        EngineUnavailable: This machine cannot run it; with what to do.
+        Misconfigured: The model's folder is wrong, or the model does not fit the card.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        folder = model_folder(settings)
+        super().__init__(
+            described(settings, folder),
+            language_of(folder),
+            encoder_if_installed(),
+            partial(_load, settings, folder),
+        )
+
+
+def model_folder(settings: EngineSettings) -> Path:
+    """The folder of the model.
+
+    Raises:
+        Misconfigured: None is set, or it is no folder.
+    """
+    if settings.model_dir is None:
+        raise Misconfigured("is needed by this engine", field="FOREBAY_MODEL_DIR")
+    folder = settings.model_dir.expanduser().resolve()
+    if not folder.is_dir():
+        raise Misconfigured("is no folder", field="FOREBAY_MODEL_DIR")
+    return folder
+
+
+def described(settings: EngineSettings, folder: Path) -> EngineInfo:
+    """What the engine says of itself."""
+    return EngineInfo(
+        engine=settings.engine,
+        model=folder.name,
+        revision=revision(folder),
+        context_tokens=settings.context_tokens,
+        slots=settings.slots,
+    )
+
+
+def language_of(folder: Path) -> Language:
+    """The tokens, template and masks of a model's folder.
+
+    Raises:
+        Misconfigured: One of its files is missing or wrong.
+        Unavailable: A package is missing.
+    """
+    vocabulary = Vocabulary(folder)
+    template = ChatTemplate.of(folder, vocabulary.special)
+    return Language(vocabulary, template, Masks(vocabulary))
+
+
+def encoder_if_installed() -> SentenceEncoder | None:
+    """The packaged sentence encoder, which works on the CPU."""
+    try:
+        return SentenceEncoder()
+    except Unavailable:
+        return None
+
+
+def cap_memory(torch: Any, settings: EngineSettings) -> int:
+    """Keep to the share of the card that is set; returns its bytes."""
+    _, total = torch.cuda.mem_get_info()
+    if settings.vram_mib is None:
+        return int(total)
+    share = settings.vram_mib * _MIB
+    if share < total:
+        torch.cuda.set_per_process_memory_fraction(share / total)
+    return min(share, int(total))
+
+
+def _load(settings: EngineSettings, folder: Path) -> Exl2Library:
+    attention = gpuprobe.require(fallback=settings.attention == "torch")
+    import exllamav2  # noqa: PLC0415 - only now it is known to compile nothing
+    import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
+    from exllamav2 import generator as generation  # noqa: PLC0415 - see above
+
+    log.info("paged attention by %s %s", attention.by, attention.version)
+    plan = _planned(settings, folder, cap_memory(torch, settings))
+    try:
+        generator = _generator(exllamav2, generation, plan, folder)
+    except torch.OutOfMemoryError:
+        free, _ = torch.cuda.mem_get_info()
+        raise EngineUnavailable(
+            f"the card has {free // _MIB} MiB free, which the model outgrew: is it used by others?"
+        ) from None
+    _compare(plan, torch)
+    parts = Exl2Parts(
+        job=generation.ExLlamaV2DynamicJob,
+        settings=generation.ExLlamaV2Sampler.Settings,
+        watch=type("Watched", (Watch, generation.filters.ExLlamaV2Filter), {}),
+        tensor=partial(torch.tensor, dtype=torch.long),
+    )
+    return Exl2Library(generator, parts)
+
+
+def _planned(settings: EngineSettings, folder: Path, bytes_there: int) -> vram.Plan:
+    """The plan to start on.
+
+    Raises:
+        Misconfigured: The model does not fit; with the largest plan that would.
+    """
+    plan = vram.plan(
+        read_shape(folder),
+        bytes_there,
+        cache_mode=settings.cache_mode,
+        context=settings.context_tokens,
+        batch=settings.slots,
+        chunk=CHUNK,
+    )
+    if not plan.fits:
+        raise Misconfigured(plan.refusal(), field="FOREBAY_MODEL_DIR")
+    parts = ", ".join(f"{name} {size // _MIB}" for name, size in plan.parts.items())
+    log.info("planned %d MiB: %s", plan.total_bytes // _MIB, parts)
+    return plan
+
+
+def _generator(exllamav2: ModuleType, generation: ModuleType, plan: vram.Plan, folder: Path) -> Any:
+    config = exllamav2.ExLlamaV2Config(str(folder))
+    # Before the model is made, which sizes its buffers by them.
+    config.max_seq_len = plan.context
+    config.max_input_len = CHUNK
+    config.max_dq_size = plan.max_dq_size
+    model = exllamav2.ExLlamaV2(config)
+    model.load()
+    cache = getattr(exllamav2, _CACHES[plan.cache_mode])(model, max_seq_len=plan.cache_tokens)
+    generator = generation.ExLlamaV2DynamicGenerator(
+        model=model,
+        cache=cache,
+        tokenizer=exllamav2.ExLlamaV2Tokenizer(config),
+        max_batch_size=plan.batch,
+        max_chunk_size=CHUNK,
+        max_q_size=1,  # more is for draft models, and costs memory
+        paged=True,
+    )
+    generator.warmup()
+    return generator
+
+
+def _compare(plan: vram.Plan, torch: Any) -> None:
+    """Say what the model takes, and warn where the plan was wrong."""
+    free, total = torch.cuda.mem_get_info()
+    log.info("%d MiB of the card are in use after warm-up", (total - free) // _MIB)
+    warning = vram.check(plan, total - free)
+    if warning:
+        log.warning("%s", warning)
