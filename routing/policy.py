@@ -90,10 +90,12 @@ class Judgement(Wire):
         step: `keep` it; `escalate` the job to Bedrock; settle it as `degrade`d, because it may
             not go there; or `fail` with `BadAnswer`, because there is no answer to degrade.
         reasons: to append to the job's; empty when the answer is kept.
+        doubt: probability that the answer is wrong, where that was asked.
     """
 
     step: Literal["keep", "escalate", "degrade", "fail"]
     reasons: tuple[str, ...] = ()
+    doubt: float | None = None
 
 
 def egress(job: Job, policy: Policy) -> Egress:
@@ -214,7 +216,7 @@ def _cannot_go(job: Job, policy: Policy, state: State) -> Reason | None:
     """What stands in the way of Bedrock for a job that belongs and may go there."""
     if not policy.models(job.tenant):
         return Reason.NO_MODEL_ALLOWED
-    # What a call may cost is known when it is planned, by the bedrock worker; nothing costs nothing.
+    # What a call may cost is known when it is planned, by the bedrock worker.
     if job.max_cost_usd is not None and job.max_cost_usd * NANO < 1:
         return Reason.JOB_COST_CAP
     if state.budget_left_nusd is not None and state.budget_left_nusd < 1:

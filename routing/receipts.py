@@ -67,16 +67,20 @@ class Verdict(Wire):
             local one, 0 to 1 each; jobs are ranked by it, the largest goes first.
         version: of the model that said it.
         features: what weighed most in the score, by name; names and numbers, never content.
+        threshold: what it was held against: the score where a pace is set, else the probability.
     """
 
     probability: float = Field(ge=0, le=1)
     score: float = 0.0
     version: str
     features: dict[str, float] = Field(default_factory=dict)
+    threshold: float | None = None
 
 
 class Check(Wire):
-    """One deterministic check of an answer (`workers.verify`). `note` never holds content."""
+    """One check of an answer (`workers.verify`, or against a second answer). `note` never holds
+    content.
+    """
 
     name: str
     passed: bool
@@ -93,7 +97,10 @@ class Receipt(Wire):
         cached: an exact earlier answer was given again; it cost nothing.
         stand_in: made by the local stand-in for Bedrock, not by a model.
         revision: digest or version of the model.
+        tokens_in, tokens_out: read and made, of all local answers where there was a second one.
         cost_nusd: billionths of a dollar, settled.
+        doubt: probability that the local answer is wrong, as seen once it was there; none where
+            it was not asked, or failed its checks.
         queued_s, worked_s, total_s: seconds waiting, being worked, and from submit to end.
         error, error_field: code of the failure and the field to mend, where there was one.
         replay_of: the dead job that this one repeated.
@@ -115,6 +122,7 @@ class Receipt(Wire):
     cost_nusd: int = 0
     verdict: Verdict | None = None
     checks: tuple[Check, ...] = ()
+    doubt: float | None = Field(None, ge=0, le=1)
     attempts: int = 0
     queued_s: float = 0.0
     worked_s: float = 0.0

@@ -10,10 +10,11 @@ from dataclasses import replace
 from routing import policy
 from routing.difficulty import Difficulty
 from routing.errors import EgressDenied
-from routing.jobs import Job
+from routing.jobs import Job, Verdict
 from routing.lanes import ROUTE
 from routing.ledger import Claim, Ledger
-from routing.policy import Decision, Policy, PolicyFile, Reason
+from routing.pacing import Pace, Pacer
+from routing.policy import Decision, Policy, PolicyFile, Reason, State
 from routing.scanner import Scanner
 from workers.actor import Actor
 from workers.execute import Failed, Outcome, Routed
@@ -21,30 +22,39 @@ from workers.outlook import Outlook
 
 
 class Router:
-    """Decides by the policy, the verdict, how it looks on Bedrock, and what may never go there."""
+    """Decides by the policy, the verdict, the pace, how Bedrock does, and what may not go there."""
 
     def __init__(self, ledger: Ledger) -> None:
         """Raise `Misconfigured` where secrets are to be looked for, and the package is missing."""
         self._difficulty = Difficulty.load()
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._outlook = Outlook(ledger.redis)
+        self._pacer = Pacer(ledger.redis)
         self._scanner = Scanner() if self._policy.current().scans else None
 
     def work(self, claim: Claim, /) -> Outcome:
         """The lane of one job; a failure where it is pinned to one that it may not go to."""
         job, rules = claim.job(), self._policy.current()
         secret = self._secret(job, rules)
-        state = replace(self._outlook.state(job, rules), secret=secret is not None)
         verdict = self._difficulty.verdict(job)
+        state = replace(self._outlook.state(job, rules), secret=secret is not None)
+        state = replace(state, pace=self._paced(job, verdict, rules, state))
         try:
             decision = policy.choose_lane(job, verdict, rules, state)
         except EgressDenied as error:
             return Failed(error, (_found(secret),) if secret else ())
         egress = "deny" if secret else policy.egress(job, rules)
-        return Routed(decision.queue, egress, _reason(decision, secret), verdict)
+        held = verdict.model_copy(update={"threshold": decision.threshold})
+        return Routed(decision.queue, egress, _reason(decision, secret), held)
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _paced(self, job: Job, verdict: Verdict, rules: Policy, state: State) -> Pace | None:
+        """What the pace makes of a job that is free to go up."""
+        if job.lane != "auto" or not policy.may_go(job, rules, state):
+            return None
+        return self._pacer.offer(job, rules, "before", verdict.score)
 
     def _secret(self, job: Job, rules: Policy) -> str | None:
         """The kind of secret in a job that could leave."""

@@ -13,8 +13,8 @@
 --   fb:pace:scores:<tenant>:<kind>:<stage> zset    slot -> score: the last RING of them
 --   fb:pace:override:<tenant or *>:<kind>:<stage>  string  'threshold X' | 'share S' | 'off'
 local tenant, kind, stage, score, tie, share, part, usd, call, ahead, rest, now = unpack(ARGV)
-local RING = 256 -- scores that the quantile is taken of
-local OWED = 30 -- jobs owed that move the aim from none to all
+local RING = 128 -- scores that the quantile is taken of
+local OWED = 20 -- jobs owed that move the aim from none to all
 local RECENT = 500 -- jobs that shares are averaged over
 local HOUR, DAY = 3600, 86400
 local KEEP_S = 8 * DAY

@@ -26,6 +26,9 @@ local job_state = redis.pcall('HGET', job_key(known[2] or ''), 'state')
 
 for _, owner in ipairs({tenant, '*'}) do
   redis.call('HINCRBY', books, owner .. ':settled', amount)
+  if outcome == 'settled' then
+    redis.call('HINCRBY', books, owner .. ':calls', 1)
+  end
   if state == 'open' and known[5] ~= '0' then -- Redis takes no '-0'
     redis.call('HINCRBY', books, owner .. ':reserved', '-' .. known[5])
   end

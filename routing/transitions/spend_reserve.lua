@@ -6,7 +6,8 @@
 -- Keys:  fb:spend:call:<call id>  hash    state (open, settled, released), job, tenant, day,
 --                                         at (ms), reserved and settled (billionths of a dollar)
 --        fb:spend:job:<job id>    string  the call that may be running; ends with its term
---        fb:spend:day:<day>       hash    <tenant>:settled, <tenant>:reserved, and `*` for all
+--        fb:spend:day:<day>       hash    <tenant>:settled, <tenant>:reserved, <tenant>:calls (those
+--                                         settled), and `*` for all
 --        fb:spend:open:<day>      zset    open calls of the day -> since when (ms)
 -- A day is counted in days since 1970, UTC. What belongs to a day ends with its books, together.
 -- Sums are exact below 2^53, which is why no budget may be larger. `-` of a string is a string:
