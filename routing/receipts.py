@@ -78,9 +78,7 @@ class Verdict(Wire):
 
 
 class Check(Wire):
-    """One check of an answer (`workers.verify`, or against a second answer). `note` never holds
-    content.
-    """
+    """One check of an answer, by rule or by a second answer. `note` never holds content."""
 
     name: str
     passed: bool

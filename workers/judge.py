@@ -79,8 +79,8 @@ class Judge:
         judgement = policy.should_escalate(job, content, checks, rules, state, doubted)
         if judgement.step == "escalate" and second_best(claim):
             # It has been at Bedrock's door already; going round in circles helps nobody.
-            return judgement.model_copy(update={"step": "degrade" if content else "fail"})
-        return judgement
+            judgement = judgement.model_copy(update={"step": "degrade" if content else "fail"})
+        return judgement.model_copy(update={"doubt": doubted and doubted.probability})
 
     def _doubted(self, claim: Claim, first: Checked, opinion: Opinion | None) -> Doubted:
         agreement = opinion.agreement if opinion else None

@@ -113,6 +113,7 @@ def _given(
         tokens_in=sum(one.tokens_in for one in made),
         tokens_out=sum(one.tokens_out for one in made),
         verdict=record.verdict,
+        doubt=said.doubt,
         checks=(*best.checks, *(opinion.check if opinion else ())),
         attempts=record.attempts,
         content=best.content,
