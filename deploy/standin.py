@@ -132,6 +132,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(Refusal(413, "RequestEntityTooLargeException", "too large"))
             return
         body = self.rfile.read(size)
+        if len(body) < size:  # the caller died while it wrote: that was no call
+            self.close_connection = True
+            return
         found = _PATH.fullmatch(self.path)
         try:
             if self.path == "/_stand-in/faults":

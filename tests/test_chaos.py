@@ -5,6 +5,7 @@ import pytest
 import books
 from books import Told
 from diary import Diary, Entry
+from doomed import SHIFT
 from fleet import Fleet
 from journal import Change, Journal
 from points import Armed
@@ -88,23 +89,59 @@ def test_redis_own_file_tells_every_state_of_a_job_and_a_second_end(tmp_path):
     assert journal.leaks == 1
 
 
-def test_a_second_call_within_the_term_and_a_call_that_was_never_booked_are_found(redis):
+def test_a_call_that_was_never_booked_is_found(redis):
     spend = Spend(redis)
-    for call_id in ("one", "two"):
-        spend.reserve(
-            call_id, "acme.1", "acme", 5,
-            tenant_budget_nusd=None, fleet_budget_nusd=None, term_s=TERM_S,
-        )  # fmt: skip
-        spend.settle(call_id, 3)
-    late = [call("one", 0.0), call("two", TERM_S + 1)]
-    assert not wrong(books.of_money(spend, late, TERM_S))
-    refused = [call("one", 0.0, status=429), call("two", 1.0)]
-    assert not wrong(books.of_money(spend, refused, TERM_S))
-    early = [call("one", 0.0), call("two", 1.0), call("three", 2.0)]
-    assert wrong(books.of_money(spend, early, TERM_S)) == {
-        "calls without an entry": 1,
-        "paid twice: called again within the term": 1,
+    spend.reserve(
+        "one", "acme.1", "acme", 5,
+        tenant_budget_nusd=None, fleet_budget_nusd=None, term_s=TERM_S,
+    )  # fmt: skip
+    calls = [call("one", 0.0), call("two", 1.0)]
+    assert wrong(books.of_money(spend, calls)) == {"calls without an entry": 1}
+    assert not wrong(books.of_money(spend, calls, {"two"}))
+    spend.release("one")
+    assert wrong(books.of_money(spend, calls[:1])) == {
+        "calls that may be paid, and are booked as free": 1
     }
+
+
+def test_a_second_call_within_the_term_of_the_first_is_found():
+    journal = Journal()
+    journal.reserved |= {"one": ("acme.1", 0.0), "two": ("acme.1", 60.0)}
+    late = [call("one", 0.3), call("two", TERM_S + 0.1)]
+    assert not wrong(books.of_terms(late, journal, TERM_S))
+    refused = [call("one", 0.0, status=429), call("two", 1.0)]
+    assert not wrong(books.of_terms(refused, journal, TERM_S))
+    early = [call("one", 0.3), call("two", TERM_S - 0.1)]
+    assert wrong(books.of_terms(early, journal, TERM_S)) == {
+        "paid twice: called again within the term": 1
+    }
+    assert not wrong(books.of_terms(early, journal, TERM_S, {"acme.1"}))
+
+
+def test_what_was_written_just_before_the_host_died_is_at_risk():
+    told = [
+        Entry(1.0, 1, "tried", "a", "1"), Entry(1.1, 1, "accepted", "a", "1"),
+        Entry(9.5, 1, "tried", "b", "2"), Entry(9.6, 1, "accepted", "b", "2"),
+        Entry(10.5, 1, "tried", "c", "3"),
+    ]  # fmt: skip
+    read = Told.read(told, [Entry(10.0, 2, "host", "-", "-")])
+    assert (read.accepted, read.doubtful) == ({"a", "b"}, {"c"})
+    assert "b" in read.risked
+    assert not {"a", "c"} & read.risked
+
+
+def test_the_journal_knows_when_the_clock_was_wrong(tmp_path):
+    with Fleet(tmp_path / "fleet") as fleet:
+        fleet.start_redis(appendfsync="always")
+        settings = Settings(redis_url=fleet.url)
+        ledger = Ledger(connect(settings), settings, BELL)
+        before, after = job(), job()
+        ledger.create([before])
+        ledger.redis.set(SHIFT, 7_000_000)
+        ledger.create([after])
+    journal = Journal(tmp_path / "fleet" / "redis" / "appendonlydir")
+    (early,), (late,) = journal.lives[before.id], journal.lives[after.id]
+    assert -8 < late.at - early.at < -6  # this ledger's scripts know nothing of the shift
 
 
 def test_content_outside_and_in_a_log_is_found(tmp_path):

@@ -20,7 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from routing import spillway
 from routing.cache import Cache, secret
-from routing.errors import UnknownJob
+from routing.dead import Dead
+from routing.errors import CallerError, UnknownJob
 from routing.jobs import (
     Answer,
     Classify,
@@ -90,7 +91,7 @@ class World:
         self.redis = redis
         self.policy = folder / "policy.toml"
         self.written = 0
-        self.sent = 0
+        self.sent = self.replayed = 0
         self.write_policy(set(), models=True)
         settings = Settings(lease_s=1000, policy_file=self.policy)
         self.ledger = Ledger(redis, settings, BELL)
@@ -187,6 +188,29 @@ class Waterfall(RuleBasedStateMachine):
         job_id = self.some(data)
         self.ledger.forget(job_id)
         self.ended.pop(job_id, None)
+
+    @precondition(lambda self: self.failed())
+    @rule(data=st.data(), changes=st.sampled_from(({}, {"egress": "allow"}, {"egress": "deny"})))
+    def replay(self, data, changes):
+        """A dead job once more: never looser than it was, whatever is asked for."""
+        dead = data.draw(st.sampled_from(self.failed()))
+        put = self.put[dead]
+        with contextlib.suppress(CallerError):  # it may not leave, or somebody has spoilt it
+            job_id = Dead(self.ledger, put.job.tenant).replay(dead, **changes)
+            tightest = "deny" if "deny" in {put.job.egress, changes.get("egress")} else "allow"
+            again = put.job.model_copy(update={"id": job_id, "egress": tightest})
+            self.put.setdefault(job_id, Put(again, put.canary))
+            self.world.replayed += 1
+
+    @rule(queues=st.lists(st.sampled_from(QUEUES), max_size=2))
+    def die_of_it(self, queues):
+        """A worker is thought dead with a job that was tried too often; it wakes up later."""
+        claims = ((queue, self.ledger.claim(queue)) for queue in queues)
+        if held := next(((queue, claim) for queue, claim in claims if claim), None):
+            self.held.append(held)
+            claim = held[1]
+            self.forge(claim.id, {"attempts": "99"})
+            self.lose_leases()
 
     # --- workers, well and unwell -----------------------------------------------------------------
 
@@ -321,6 +345,9 @@ class Waterfall(RuleBasedStateMachine):
             self.redis.zadd(what, {job_id: 1})
         self.ledger.sweep()
 
+    def failed(self) -> list[str]:
+        return [job_id for job_id, state in self.ended.items() if state == b"failed"]
+
     def under_way(self) -> list[bytes]:
         states = [self.redis.hget(f"fb:job:{job_id}", "state") for job_id in self.put]
         return [state for state in states if state is not None and state.decode() not in ENDED]
@@ -374,4 +401,5 @@ def test_nothing_that_may_not_leave_is_ever_seen_outside(world):
         max_examples=2_000 if LONG else 50, stateful_step_count=40, deadline=None
     )
     Waterfall.TestCase("runTest").runTest()
-    assert world.sent > 50, "too little left the building for this to prove anything"
+    assert world.sent > 25, "too little left the building for this to prove anything"
+    assert world.replayed > 5, "too few jobs died and were replayed for this to prove anything"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from routing.record import ENDED
 from routing.spend import Spend
 from workload import DENY, OPEN
 
+RISK_S = 2.0  # Redis syncs every second, and says that it may take one more
 REFUSED = 400  # a status from here on: Bedrock bills nothing
 WASTED = {"refuse", "malformed"}  # billed, but no answer: asking once more buys nothing twice
 
@@ -40,10 +42,38 @@ def finding(name: str, wrong: Iterable[str]) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the producer was told: these jobs are safe, those may be or not."""
+    """What the producers were told: these jobs are safe, those may be or not.
+
+    Attributes:
+        risked: jobs and calls of which something was written in the last moments of Redis' host,
+            while it synced every second only: no promise holds for these moments.
+        wrong: what a producer was told that cannot be.
+    """
 
     accepted: set[str]
     doubtful: set[str]
+    risked: set[str] = field(default_factory=set)
+    wrong: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, told: Sequence[Entry], entries: Sequence[Entry]) -> Told:
+        """From the producers' diary, and the others'."""
+        said: defaultdict[str, set[str]] = defaultdict(set)
+        for entry in told:
+            said[entry.what].add(entry.about)
+        ends = [entry.at for entry in entries if entry.what == "host"]
+        late = [
+            entry for entry in (*told, *entries)
+            if any(end - RISK_S <= entry.at <= end for end in ends)
+        ]  # fmt: skip
+        risked = {name for entry in late for name in (entry.about, entry.more)}
+        accepted = said["accepted"]
+        return cls(accepted, said["tried"] - accepted, risked, tuple(said["wrong"]))
+
+    @property
+    def all(self) -> set[str]:
+        """Every job that may be there."""
+        return self.accepted | self.doubtful
 
 
 # --- jobs -----------------------------------------------------------------------------------------
@@ -53,7 +83,8 @@ def of_jobs(client: redis.Redis, ledger: Ledger, told: Told) -> Iterator[Finding
     """Every accepted job ended, in one answer or one failure; nothing is left of its way there."""
     there = {key.decode().removeprefix("fb:job:") for key in client.scan_iter("fb:job:*", 1000)}
     states = {job_id: ledger.record(job_id).state for job_id in sorted(there)}
-    yield finding("accepted, and not there", told.accepted - there)
+    lost = told.accepted - there
+    yield finding("accepted, and not there", lost - told.risked)
     yield finding("not ended", (job for job, state in states.items() if state not in ENDED))
     yield finding("there, and never submitted", there - told.accepted - told.doubtful)
     done = {job for job, state in states.items() if state == "done"}
@@ -83,30 +114,52 @@ def _listed(client: redis.Redis, ended: set[str]) -> Iterator[str]:
                 yield f"{name.decode()} {member.decode()}"
 
 
-def of_ends(entries: Sequence[Entry], journal: Journal) -> Iterator[Finding]:
+def of_ends(
+    entries: Sequence[Entry], journal: Journal, risked: AbstractSet[str] = frozenset()
+) -> Iterator[Finding]:
     """A job ends once and stays ended: by Redis' own file, and by what the workers say."""
     lives = {job: [change.ended for change in life] for job, life in journal.lives.items()}
     yield finding("ended twice, by Redis' file", (job for job in lives if sum(lives[job]) > 1))
     yield finding("went on after its end", (job for job in lives if any(lives[job][:-1])))
     settled = Counter(entry.about for entry in entries if entry.what == "settle")
-    yield finding("settled twice, by the workers", (job for job, n in settled.items() if n > 1))
+    twice = {job for job, times in settled.items() if times > 1}
+    yield finding("settled twice, by the workers", twice - risked)
 
 
 # --- money ----------------------------------------------------------------------------------------
 
 
-def of_money(spend: Spend, calls: Sequence[dict[str, Any]], term_s: float) -> Iterator[Finding]:
-    """Each call has its entry in the books; no job called again while a call might be paid."""
+def of_money(
+    spend: Spend, calls: Sequence[dict[str, Any]], risked: AbstractSet[str] = frozenset()
+) -> Iterator[Finding]:
+    """Each call has its entry in the books, and may be paid by it."""
     found = {call["call_id"]: spend.find(call["call_id"]) for call in calls}
-    yield finding(
-        "calls without an entry", (call for call, entry in found.items() if entry is None)
-    )
+    without = {call for call, entry in found.items() if entry is None}
+    yield finding("calls without an entry", without - risked)
     maybe_paid = {call["call_id"] for call in calls if _may_be_paid(call)}
     free = (call for call in sorted(maybe_paid) if _state(found[call]) == "released")
     yield finding("calls that may be paid, and are booked as free", free)
     times = Counter(call["call_id"] for call in calls)
     yield finding("calls sent twice under one entry", (call for call, n in times.items() if n > 1))
-    yield finding("paid twice: called again within the term", _again(calls, found, term_s))
+
+
+def of_terms(
+    calls: Sequence[dict[str, Any]],
+    journal: Journal,
+    term_s: float,
+    risked: AbstractSet[str] = frozenset(),
+) -> Iterator[Finding]:
+    """No job called again while an earlier call might be paid; the term counts from its booking."""
+    by_job: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for call in calls:
+        job, reserved = journal.reserved.get(call["call_id"], ("", 0.0))
+        if job and _may_be_paid(call) and call["fault"] not in WASTED:
+            by_job[job].append((call["at"], reserved))
+    again = {
+        job for job, made in by_job.items()
+        if any(late - reserved < term_s for (_, reserved), (late, _) in pairwise(sorted(made)))
+    }  # fmt: skip
+    yield finding("paid twice: called again within the term", again - risked)
 
 
 def _state(entry: Any) -> str:
@@ -115,17 +168,6 @@ def _state(entry: Any) -> str:
 
 def _may_be_paid(call: dict[str, Any]) -> bool:
     return call["status"] is None or call["status"] < REFUSED
-
-
-def _again(calls: Sequence[dict[str, Any]], found: dict[str, Any], term_s: float) -> Iterator[str]:
-    by_job: defaultdict[str, list[float]] = defaultdict(list)
-    for call in calls:
-        entry = found[call["call_id"]]
-        if entry is not None and _may_be_paid(call) and call["fault"] not in WASTED:
-            by_job[entry.job_id].append(call["at"])
-    for job, moments in by_job.items():
-        if any(late - early < term_s for early, late in pairwise(sorted(moments))):
-            yield job
 
 
 # --- content --------------------------------------------------------------------------------------
@@ -147,8 +189,10 @@ def of_content(
 
 
 def of_workers(entries: Sequence[Entry]) -> Finding:
-    """No worker ended but by a kill, or after it was asked to."""
+    """No worker ended but by a kill, after it was asked to, or as its engine died in the start."""
     meant = {entry.pid for entry in entries if entry.what in {"killed", "died", "asked"}}
+    began = {entry.pid for entry in entries if entry.what == "claim"}
+    meant |= {entry.pid for entry in entries if entry.what == "engine"} - began
     return finding(
         "workers that ended by themselves",
         (f"{e.pid} with {e.about}" for e in entries if e.what == "ended" and e.pid not in meant),

@@ -4,35 +4,66 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
 import signal
 import time
 import urllib.request
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import redis
 from redis.exceptions import RedisError
 
 from diary import Diary
+from doomed import SHIFT
 from doomedfleet import DoomedFleet, engine_of, signalled, worker_of
 from points import Armed
 from proc import Proc
-from schedule import STORM_S, STORMS, Event
+from schedule import JUMP_S, JUMPS_S, STORM_S, STORMS, Event
 
 TICK_S = 0.05
 DOWN_S = 1.0  # how long Redis is away
 GRACE_S = 10.0
+UNSYNCED_S = 1.0  # what Redis writes and, with `everysec`, the death of its host takes away
+
+
+class Unsynced:
+    """How long Redis' append-only file was a moment ago: so much a host's death leaves of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._sizes: deque[tuple[float, Path, int]] = deque()
+
+    def look(self) -> None:
+        """Note the length of the file that is written now."""
+        files = sorted(self._folder.glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
+        if files:
+            self._sizes.append((time.monotonic(), files[-1], files[-1].stat().st_size))
+        while len(self._sizes) > 1 and self._sizes[1][0] <= time.monotonic() - UNSYNCED_S:
+            self._sizes.popleft()
+
+    def lose(self) -> None:
+        """Cut off what was written since; Redis drops the half command that is left."""
+        if self._sizes:
+            _, path, size = self._sizes[0]
+            os.truncate(path, size)
+        self._sizes.clear()
 
 
 class Conductor:
     """Does what the events say. `done` counts what was done, by verb."""
 
-    def __init__(self, fleet: DoomedFleet, diary: Diary, lease_s: float) -> None:
+    def __init__(
+        self, fleet: DoomedFleet, diary: Diary, lease_s: float, *, host_dies: bool
+    ) -> None:
         self.done: Counter[str] = Counter()
         self._fleet = fleet
         self._diary = diary
         self._pause_s = lease_s + 2
+        self._unsynced = Unsynced(fleet.folder / "redis" / "appendonlydir") if host_dies else None
         self._armed = Armed(fleet.folder / "armed")
         self._began = time.monotonic()
         self._later: list[tuple[float, int, Callable[[], object]]] = []
@@ -52,11 +83,18 @@ class Conductor:
         self._armed.disarm()
 
     def _until(self, moment: float) -> None:
+        self._tick()  # also when the moment has passed, on a busy machine
         while time.monotonic() < moment:
-            while self._later and self._later[0][0] <= time.monotonic():
-                heapq.heappop(self._later)[2]()
-            self._arm_what_waits()
             time.sleep(TICK_S)
+            self._tick()
+
+    def _tick(self) -> None:
+        while self._later and self._later[0][0] <= time.monotonic():
+            heapq.heappop(self._later)[2]()
+        self._arm_what_waits()
+        self._thaw()
+        if self._unsynced:
+            self._unsynced.look()
 
     def _after(self, seconds: float, act: Callable[[], object]) -> None:
         self._number += 1
@@ -106,6 +144,12 @@ class Conductor:
                 self._waiting.remove(target)
                 self.done["arm"] += 1
 
+    def _thaw(self) -> None:
+        for pid in self._armed.frozen(self._pause_s):
+            self.done["freeze"] += 1
+            with suppress(psutil.NoSuchProcess):  # it was killed meanwhile
+                psutil.Process(pid).send_signal(signal.SIGCONT)
+
     def _cut(self, _: Event) -> None:
         with redis.Redis.from_url(self._fleet.url) as client:
             try:
@@ -117,6 +161,10 @@ class Conductor:
     def _redis(self, event: Event) -> None:
         server = self._fleet.of("redis")[0]
         self._fleet.kill(server, signal.Signals[f"SIG{event.target}"])
+        if self._unsynced and event.target == "KILL":
+            self._diary.note("host")
+            self.done["host died"] += 1
+            self._unsynced.lose()
         self.done["redis restart"] += 1
         self._after(DOWN_S, lambda: self._redis_again(server))
 
@@ -140,6 +188,27 @@ class Conductor:
         self.done["engine hang"] += signalled(engine, signal.SIGSTOP)
         # One that was stopped before it could ask the kernel to end it with its worker is let go.
         self._after(GRACE_S, lambda: signalled(engine, signal.SIGCONT))
+
+    def _producer(self, event: Event) -> None:
+        producers = self._fleet.of("producer")
+        producer = producers[event.number % len(producers)]
+        if producer.alive:  # what it had to submit is not all submitted
+            self._fleet.kill(producer)
+            self.done["producer kill"] += 1
+            self._after(0.2, producer.restart)
+
+    def _clock(self, event: Event) -> None:
+        """Redis' clock jumps, and back again."""
+        self._jump(JUMPS_S[event.number] * 1_000_000)
+        self.done["clock jump"] += 1
+        self._after(JUMP_S, lambda: self._jump(0))
+
+    def _jump(self, micros: int) -> None:
+        with redis.Redis.from_url(self._fleet.url) as client:
+            try:
+                client.set(SHIFT, micros)
+            except RedisError:
+                self._after(1, lambda: self._jump(micros))  # it is away
 
     def _storm(self, event: Event) -> None:
         rates = STORMS[event.number]

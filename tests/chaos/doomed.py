@@ -18,7 +18,13 @@ from diary import Diary
 from points import Armed
 
 #: What in `transitions/prelude.lua` is the fence: a late worker's token is no longer the job's.
-FENCE = "job.state == 'running' and job.token == token"
+FENCE = "job.state == 'running' and job.token == token", "true"
+#: Redis' clock, and one that jumps when `chaos:shift` (microseconds) is set.
+SHIFT = "chaos:shift"
+CLOCK = (
+    "return time[1] * 1000000 + time[2]",
+    f"return time[1] * 1000000 + time[2] + (redis.call('GET', '{SHIFT}') or 0)",
+)
 
 
 class Doom:
@@ -35,12 +41,20 @@ class Doom:
             self.diary.note("died", name)
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def freeze(self, name: str) -> None:
+        """Stand still here, if this point is armed, with all threads, for longer than a lease."""
+        if self._armed.take(self._role, name):
+            self.diary.note("froze", name)
+            self._armed.mark_frozen(os.getpid())
+            os.kill(os.getpid(), signal.SIGSTOP)
+
     def wrap(
         self,
         owner: type,
         method: str,
         *,
         before: str = "",
+        frozen: str = "",
         after: str = "",
         note: Callable[..., tuple[str, str, str]] | None = None,
     ) -> None:
@@ -51,6 +65,8 @@ class Doom:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             if before:
                 self.point(before)
+            if frozen:
+                self.freeze(frozen)
             value = inner(*args, **kwargs)
             if value is None and method == "claim":
                 return value  # nothing waited
@@ -63,22 +79,23 @@ class Doom:
         setattr(owner, method, wrapped)
 
 
-def unfence() -> None:
-    """Let every token hold every job: what the fence is there to prevent."""
+def rewrite(old: str, new: str) -> None:
+    """Have all scripts say something else from here on: in this process, before it reads them."""
     original = routing.scripts.transition
 
-    def without(name: str) -> str:
+    def rewritten(name: str) -> str:
         text = original(name)
-        assert FENCE in text, "the fence reads differently: change FENCE"
-        return text.replace(FENCE, "true")
+        assert old in text, f"the scripts say nothing of {old!r} any more"
+        return text.replace(old, new)
 
-    routing.scripts.transition = without  # type: ignore[assignment]
+    routing.scripts.transition = rewritten  # type: ignore[assignment]
 
 
 def prepare(role: str) -> Doom:
     """Wrap what this role uses, before its module is imported."""
+    rewrite(*CLOCK)
     if os.environ.get("CHAOS_WITHOUT") == "fences":
-        unfence()
+        rewrite(*FENCE)  # every token holds every job
     doom = Doom(role, Path(os.environ["CHAOS_FOLDER"]))
     _wrap_ledger(doom)
     if role == "bedrock":
@@ -87,7 +104,7 @@ def prepare(role: str) -> Doom:
 
 
 def _wrap_ledger(doom: Doom) -> None:
-    from routing.ledger import Ledger  # noqa: PLC0415 - after `unfence`
+    from routing.ledger import Ledger  # noqa: PLC0415 - after `rewrite`
 
     doom.wrap(
         Ledger, "claim", before="pop", after="claim",
@@ -96,7 +113,7 @@ def _wrap_ledger(doom: Doom) -> None:
     for verb in ("route", "escalate", "retry"):
         doom.wrap(Ledger, verb, note=lambda _, claim, *__: ("moved", claim.id, claim.token))
     doom.wrap(
-        Ledger, "settle", after="settle",
+        Ledger, "settle", frozen="late", after="settle",
         note=lambda _, claim, *__: ("settle", claim.id, claim.token),
     )  # fmt: skip
 
@@ -104,7 +121,7 @@ def _wrap_ledger(doom: Doom) -> None:
 def _wrap_money(doom: Doom) -> None:
     from urllib3.connection import HTTPConnection  # noqa: PLC0415 - only a bedrock worker has it
 
-    from routing.spend import Spend  # noqa: PLC0415 - after `unfence`
+    from routing.spend import Spend  # noqa: PLC0415 - after `rewrite`
     from workers.engines.converse import Converse  # noqa: PLC0415 - only a bedrock worker has it
 
     doom.wrap(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,14 @@ class DoomedFleet(Fleet):
         folder.mkdir(parents=True, exist_ok=True)
         path = ":".join(map(str, (HERE, ROOT, ROOT / "deploy")))
         super().__init__(folder, {"CHAOS_FOLDER": str(folder), "PYTHONPATH": path, **env})
+
+    def start_producer(self, share: int, seed: int, jobs: int, span_s: float) -> Proc:
+        """Start one of the producers; the time of its orders counts from now."""
+        command: list[str | Path] = [PYTHON, HERE / "producer.py", "--share", str(share)]
+        command += ["--seed", str(seed), "--jobs", str(jobs), "--span", str(span_s)]
+        command += ["--began", f"{time.time():.3f}"]
+        says = lambda proc: proc.said("submitting") is not None  # noqa: E731 - as in `Fleet`
+        return self._run("producer", command, {}, says, f"producer{share}")
 
     def of(self, role: str) -> list[Proc]:
         """The nurseries of a role."""

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import hiredis
 
+from doomed import SHIFT
 from routing.record import ENDED
 
 BLOCK = 1 << 20
+CLOCK = SHIFT.encode()
 
 
 class Change(NamedTuple):
@@ -28,16 +30,28 @@ class Change(NamedTuple):
 
 
 class Journal:
-    """The lives of the jobs; `leaks` counts writes other than of contents that bear a mark."""
+    """What Redis was told, in order; times are those of a clock that never jumped.
+
+    Attributes:
+        lives: of the jobs, by id.
+        reserved: by call, the job that it is for and when its money was set aside (Unix seconds).
+        leaks: writes other than of contents that bear a mark.
+    """
 
     def __init__(self, folder: Path | None = None, marks: tuple[bytes, ...] = ()) -> None:
         self.lives: defaultdict[str, list[Change]] = defaultdict(list)
+        self.reserved: dict[str, tuple[str, float]] = {}
         self.leaks = 0
+        self._shift = 0.0
         for words in _commands(folder) if folder else ():
             if any(mark in word for word in words for mark in marks):
                 self.leaks += 1
-            if words[0].upper() == b"HSET" and words[1].startswith(b"fb:job:"):
+            if words[:2] == [b"SET", CLOCK]:
+                self._shift = int(words[2]) / 1_000_000
+            elif words[0].upper() == b"HSET" and words[1].startswith(b"fb:job:"):
                 self._learn(words)
+            elif words[0].upper() == b"HSET" and words[1].startswith(b"fb:spend:call:"):
+                self._book(words)
 
     def _learn(self, words: list[bytes]) -> None:
         fields = dict(zip(words[2::2], words[3::2], strict=True))
@@ -46,8 +60,15 @@ class Journal:
             return
         moment = {"waiting": b"queued", "running": b"started"}.get(state, b"ended")
         token = fields.get(b"token", b"").decode()
-        at = int(fields[moment]) / 1000
+        at = int(fields[moment]) / 1000 - self._shift
         self.lives[words[1].removeprefix(b"fb:job:").decode()].append(Change(at, state, token))
+
+    def _book(self, words: list[bytes]) -> None:
+        fields = dict(zip(words[2::2], words[3::2], strict=True))
+        if b"at" in fields:
+            call = words[1].removeprefix(b"fb:spend:call:").decode()
+            at = int(fields[b"at"]) / 1000 - self._shift
+            self.reserved[call] = fields[b"job"].decode(), at
 
     def running(self, at: float) -> int:
         """Jobs that ran at a moment."""

@@ -22,7 +22,7 @@ from diary import Diary, Entry
 from doomedfleet import DoomedFleet
 from journal import Journal
 from options import Options
-from producer import Producer
+from proc import PartFailed
 from routing.connection import connect
 from routing.jobs import Receipt
 from routing.ledger import Ledger
@@ -31,11 +31,12 @@ from routing.settings import Settings
 from routing.spend import Spend
 from schedule import Amounts, plan
 from workers.settings import BedrockSettings
-from workload import DENY, OPEN, POLICY, orders
+from workload import DENY, OPEN, POLICY, SHARES
 
 LEASE_S = 2.0
 BEDROCK_TIMEOUT_S = 3.0
 TERM_S = BedrockSettings(bedrock_timeout_s=BEDROCK_TIMEOUT_S).bedrock_term_s
+SUBMIT_S = 120.0  # beyond the schedule's end
 IDLE_S = TERM_S + 15  # so long without the end of any job: no more will end
 WORKERS = {"router": 2, "sweeper": 2, "bedrock": 2}
 ENGINES = ("echo", "echo", "echo", "llamacpp")
@@ -47,7 +48,7 @@ class Evidence:
     """What a run leaves to judge by.
 
     Attributes:
-        told: what the producer was told.
+        told: what the producers were told.
         done: what was done to the fleet, by verb.
         ends: the receipts of all jobs that ended.
         calls: every request that the stand-in saw.
@@ -71,20 +72,23 @@ def undergo(options: Options, folder: Path, say: Callable[[str], None]) -> Evide
         _start(fleet, options)
         say(f"{len(fleet.procs)} parts are ready")
         began = time.monotonic()
-        producer = Producer(fleet.url, orders(options.seed, options.jobs, options.span_s))
-        producer.start()
-        conductor = Conductor(fleet, Diary(folder / "diary"), LEASE_S)
+        for share in range(SHARES):
+            fleet.start_producer(share, options.seed, options.jobs, options.span_s)
+        host_dies = options.durability == "everysec"
+        conductor = Conductor(fleet, Diary(folder / "diary"), LEASE_S, host_dies=host_dies)
         amounts = Amounts.of(options.kills, options.points)
         conductor.run(plan(options.seed, amounts, options.span_s))
         conductor.quiet()
-        producer.join()
+        _await_submits(fleet)
         say(f"calm after {time.monotonic() - began:.0f} s")
         client = connect(Settings(redis_url=fleet.url))
-        _await_ends(client, producer)
+        told = Told.read(Diary(folder / "told").entries(), Diary(folder / "diary").entries())
+        _await_ends(client, told)
         say(f"settled after {time.monotonic() - began:.0f} s")
-        evidence = _gather(fleet, client, producer, conductor)
+        evidence = _gather(fleet, client, told, conductor)
     evidence.journal = Journal(folder / "redis" / "appendonlydir", (DENY.encode(), OPEN.encode()))
-    evidence.findings += books.of_ends(evidence.entries, evidence.journal)
+    evidence.findings += books.of_ends(evidence.entries, evidence.journal, told.risked)
+    evidence.findings += books.of_terms(evidence.calls, evidence.journal, TERM_S, told.risked)
     evidence.findings += books.of_content(evidence.calls, folder.glob("logs/*"), evidence.journal)
     evidence.findings += [books.of_workers(evidence.entries), _left_over(folder)]
     return evidence
@@ -116,9 +120,15 @@ def _start(fleet: DoomedFleet, options: Options) -> None:
     fleet.wait_ready()
 
 
-def _await_ends(client: redis.Redis, producer: Producer) -> None:
+def _await_submits(fleet: DoomedFleet) -> None:
+    for producer in fleet.of("producer"):
+        if not producer.wait(SUBMIT_S):
+            raise PartFailed(f"{producer.name} is not done\n{producer.tail()}")
+
+
+def _await_ends(client: redis.Redis, told: Told) -> None:
     """Return when every job has ended, or none has for so long that none will."""
-    left, ended_at = sorted(producer.accepted | producer.doubtful), time.monotonic()
+    left, ended_at = sorted(told.all), time.monotonic()
     while left and time.monotonic() - ended_at < IDLE_S:
         with client.pipeline(transaction=False) as pipe:
             for job_id in left:
@@ -133,19 +143,16 @@ def _await_ends(client: redis.Redis, producer: Producer) -> None:
         time.sleep(0.2)
 
 
-def _gather(
-    fleet: DoomedFleet, client: redis.Redis, producer: Producer, conductor: Conductor
-) -> Evidence:
+def _gather(fleet: DoomedFleet, client: redis.Redis, told: Told, conductor: Conductor) -> Evidence:
     """Everything that is gone when the fleet is."""
     ledger = Ledger(client, Settings(redis_url=fleet.url), "")
-    told = Told(producer.accepted, producer.doubtful)
     calls = _seen_calls(fleet.standin_url)
     findings = [
         *books.of_jobs(client, ledger, told),
-        *books.of_money(Spend(client), calls, TERM_S),
-        books.finding("producer told what cannot be", producer.wrong),
+        *books.of_money(Spend(client), calls, told.risked),
+        books.finding("a producer told what cannot be", told.wrong),
     ]
-    ends = list(_receipts(ledger, told.accepted | told.doubtful))
+    ends = list(_receipts(ledger, told.all))
     entries = Diary(fleet.folder / "diary").entries()
     return Evidence(told, conductor.done, ends, calls, entries, Journal(), findings)
 

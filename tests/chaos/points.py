@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 #: Where each point can be met. A worker that meets an armed point kills itself on the spot:
@@ -19,8 +20,12 @@ POINTS = {
 }
 
 
+#: Where a worker may stand still, with what it is about to write: its lease ends meanwhile.
+FREEZES = {"late": ("local", "bedrock")}
+
+
 class Armed:
-    """Points that are armed, as files: taking one away is atomic, so one process dies of each."""
+    """Points that are armed, as files: taking one away is atomic, so one process meets each."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -42,7 +47,22 @@ class Armed:
             return False
         return True
 
+    def mark_frozen(self, pid: int) -> None:
+        """This process stands still from now on."""
+        (self._folder / f"frozen.{pid}").touch()
+
+    def frozen(self, seconds: float) -> list[int]:
+        """Processes that have stood still for so long; each is named once."""
+        long = [
+            path for path in self._folder.glob("frozen.*")
+            if time.time() - path.stat().st_mtime >= seconds
+        ]  # fmt: skip
+        for path in long:
+            path.unlink()
+        return [int(path.suffix[1:]) for path in long]
+
     def disarm(self) -> None:
-        """Nobody dies any more."""
+        """Nobody meets any more of them."""
         for path in self._folder.iterdir():
-            path.unlink(missing_ok=True)
+            if not path.name.startswith("frozen."):
+                path.unlink(missing_ok=True)

@@ -1,45 +1,48 @@
-"""The producer: submits orders at their time, through outages, and remembers what it was told."""
+"""A producer: submits its orders at their time, through outages, and writes down what it is told.
+
+Several share the orders of a run. Each can be killed and started again like any other part: it goes
+on where its own diary ends. What it tried and was not told of by then may be or not.
+"""
 
 from __future__ import annotations
 
-import threading
+import argparse
+import os
+import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
-from producers.client import Client
-from routing.errors import ForebayError, UnknownJob
-from routing.jobs import Job
-from routing.settings import Settings
-from workload import TENANTS, Order
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+
+import doomed  # noqa: E402 - found by the path set above
+
+doomed.rewrite(*doomed.CLOCK)  # before the ledger reads its scripts
+
+from diary import Diary  # noqa: E402 - likewise
+from producers.client import Client  # noqa: E402 - likewise
+from routing.errors import ForebayError, UnknownJob  # noqa: E402 - likewise
+from routing.jobs import Job  # noqa: E402 - likewise
+from routing.settings import Settings  # noqa: E402 - likewise
+from workload import SHARES, TENANTS, Order, orders  # noqa: E402 - likewise
 
 PATIENCE_S = 30.0
 
 
-class Producer(threading.Thread):
-    """Submits and cancels.
+class Producer:
+    """Submits and cancels; what it tries and what it is told goes to the diary, by job."""
 
-    Attributes:
-        accepted: ids that `submit` returned.
-        doubtful: ids of jobs whose `submit` raised, and which were not submitted again.
-        wrong: what a producer was told that cannot be.
-    """
-
-    def __init__(self, url: str, orders: Iterable[Order]) -> None:
-        super().__init__(name="producer", daemon=True)
-        settings = Settings(redis_url=url)
-        self.accepted: set[str] = set()
-        self.doubtful: set[str] = set()
-        self.cancelled: set[str] = set()
-        self.wrong: list[str] = []
+    def __init__(self, settings: Settings, diary: Diary, began: float) -> None:
+        self._diary = diary
+        self._began = began
         self._clients = {name: Client(tenant=name, settings=settings) for name in TENANTS}
-        self._orders = orders
         self._cancels: list[tuple[float, str]] = []
 
-    def run(self) -> None:
+    def run(self, wanted: Iterable[Order]) -> None:
         """All orders, then all cancels."""
-        began = time.monotonic()
-        for order in self._orders:
-            while (pause := order.at - (time.monotonic() - began)) > 0:
+        for order in wanted:
+            while (pause := self._began + order.at - time.time()) > 0:
                 self._cancel_due()
                 time.sleep(min(pause, 0.05))
             self._submit(order)
@@ -52,15 +55,16 @@ class Producer(threading.Thread):
     def _submit(self, order: Order) -> None:
         client = self._clients[order.tenant]
         job = client.job(order.request, **order.options)
+        self._diary.note("tried", job.id, str(order.number))
         made = self._put(client, job, stubborn=order.stubborn)
         if made is None:
-            self.doubtful.add(job.id)
+            self._diary.note("refused", job.id, str(order.number))
             return
-        self.accepted.add(made)
+        self._diary.note("accepted", made, str(order.number))
         if order.again and self._put(client, self._twin(job), stubborn=True) != made:
-            self.wrong.append(f"{made} and its duplicate are two")
+            self._diary.note("wrong", made, "its duplicate is another")
         if order.cancel_s is not None:
-            self._cancels.append((time.monotonic() + order.cancel_s, made))
+            self._cancels.append((time.time() + order.cancel_s, made))
 
     @staticmethod
     def _twin(job: Job) -> Job:
@@ -79,13 +83,34 @@ class Producer(threading.Thread):
                 time.sleep(0.1)
 
     def _cancel_due(self) -> None:
-        now = time.monotonic()
-        for due, job_id in [each for each in self._cancels if each[0] <= now]:
+        for due, job_id in [each for each in self._cancels if each[0] <= time.time()]:
             try:
-                if self._clients[job_id.partition(".")[0]].cancel(job_id):
-                    self.cancelled.add(job_id)
+                self._clients[job_id.partition(".")[0]].cancel(job_id)
             except UnknownJob:
-                self.wrong.append(f"{job_id} was accepted and is not known")
+                self._diary.note("wrong", job_id, "accepted, and not known")
             except ForebayError:
                 continue  # Redis is away: once more
             self._cancels.remove((due, job_id))
+
+
+def main() -> None:
+    """Submit one share of a run's orders, but for those that are in the diary already."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--share", type=int)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--jobs", type=int)
+    parser.add_argument("--span", type=float)
+    parser.add_argument("--began", type=float, help="Unix seconds")
+    given = parser.parse_args()
+    diary = Diary(Path(os.environ["CHAOS_FOLDER"]) / "told")
+    over = {e.more for e in diary.entries() if e.what in {"accepted", "refused"}}
+    mine = (
+        order for order in orders(given.seed, given.jobs, given.span)
+        if order.number % SHARES == given.share and str(order.number) not in over
+    )  # fmt: skip
+    print("submitting", flush=True)
+    Producer(Settings(), diary, given.began).run(mine)
+
+
+if __name__ == "__main__":
+    main()

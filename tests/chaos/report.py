@@ -66,6 +66,8 @@ class Report:
         evidence, ends = self._evidence, self._evidence.ends
         told, lives = evidence.told, evidence.journal.lives.values()
         yield "jobs accepted, doubtful", f"{len(told.accepted)}, {len(told.doubtful)}"
+        if told.risked:
+            yield "risked by the death of Redis' host", f"{len(told.risked)} jobs and calls"
         yield "ended", _counts(end.status for end in ends)
         yield "failed with", _counts(end.error for end in ends if end.status == "failed")
         yield "answered by", _counts(f"{end.lane} {end.model}" for end in ends if end.lane)

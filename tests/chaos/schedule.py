@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from points import POINTS
+from points import FREEZES, POINTS
 
 #: How often the workers of a role are hit, against each other.
 ROLES = {"router": 2, "local": 4, "bedrock": 3, "sweeper": 1}
@@ -16,6 +16,8 @@ STORMS = (
     {"throttle": 0.2, "internal": 0.2, "drop": 0.2, "refuse": 0.1, "malformed": 0.1},
 )  # fmt: skip
 STORM_S = 4.0
+JUMPS_S = (4, -3)  # seconds that the clock is wrong by, for a while
+JUMP_S = 3.0
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,6 +38,9 @@ class Amounts:
     each_point: int
     redis: int
     pauses: int
+    freezes: int
+    producers: int
+    jumps: int
     terms: int
     cuts: int
     engines: int
@@ -45,7 +50,10 @@ class Amounts:
     def of(cls, kills: int, each_point: int) -> Amounts:
         """In proportion to the kills."""
         few, some = max(1, kills // 12), max(1, kills // 5)
-        return cls(kills, each_point, few, some, some, some, some, max(1, kills // 6))
+        return cls(
+            kills, each_point, redis=few, pauses=some, freezes=some, producers=few, jumps=few,
+            terms=some, cuts=some, engines=some, storms=max(1, kills // 6),
+        )  # fmt: skip
 
 
 def plan(seed: int, amounts: Amounts, span_s: float) -> list[Event]:
@@ -67,12 +75,19 @@ def _points(dice: random.Random, amounts: Amounts, span_s: float) -> Iterator[Ev
         # Some more than are wanted: a worker may meet one while no job runs.
         for at in _spread(dice, amounts.each_point + amounts.each_point // 5, 0.9 * span_s):
             yield Event(at, "arm", f"{dice.choice(roles)}.{point}")
+    for point, roles in FREEZES.items():
+        for at in _spread(dice, amounts.freezes, 0.9 * span_s):
+            yield Event(at, "arm", f"{dice.choice(roles)}.{point}")
 
 
 def _faults(dice: random.Random, amounts: Amounts, span_s: float) -> Iterator[Event]:
     yield from (Event(at, "cut") for at in _spread(dice, amounts.cuts, span_s))
     for number, at in enumerate(_spread(dice, amounts.redis, span_s)):
         yield Event(at, "redis", ("KILL", "TERM")[number % 2])
+    for number, at in enumerate(_spread(dice, amounts.producers, span_s)):
+        yield Event(at, "producer", number=number)
+    for number, at in enumerate(_spread(dice, amounts.jumps, span_s)):
+        yield Event(at, "clock", number=number % len(JUMPS_S))
     for number, at in enumerate(_spread(dice, amounts.engines, span_s)):
         yield Event(at, ("crash", "hang")[number % 2], number=dice.randrange(100))
     for number, at in enumerate(_spread(dice, amounts.storms, 0.7 * span_s)):

@@ -32,6 +32,7 @@ NUMBER = {
     "required": ["customer"], "additionalProperties": False,
 }  # fmt: skip
 RAMBLE = "We met at noon and talked for hours about this and that and nothing much else."
+SHARES = 2  # producers in a run
 DENY, OPEN = "DENYMARK", "OPENMARK"
 
 
@@ -40,12 +41,14 @@ class Order:
     """A job to submit at so many seconds from the start.
 
     Attributes:
+        number: its place among the orders.
         options: for `Client.job`.
         again: submit it a second time, under the same idempotency key.
         cancel_s: cancel it so long after.
         stubborn: submit it until it is accepted; else a refused job is left as it is.
     """
 
+    number: int
     at: float
     tenant: str
     request: Request = field(repr=False)
@@ -81,7 +84,7 @@ def _order(dice: random.Random, number: int, at: float, tenant: str) -> Order:
     if again := dice.random() < 0.04:
         options["idempotency_key"] = f"order {number}"
     cancel_s = dice.uniform(0, 3) if dice.random() < 0.04 else None
-    return Order(at, tenant, request, options, again, cancel_s, dice.random() < 0.8)
+    return Order(number, at, tenant, request, options, again, cancel_s, dice.random() < 0.8)
 
 
 def _chat(text: str, **options: Any) -> Generate:
