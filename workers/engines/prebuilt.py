@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 _MANIFEST = "built.json"
 
@@ -35,10 +36,21 @@ def on_path(place: Path) -> None:
 
 def architectures(place: Path) -> list[str] | None:
     """Compute capabilities that it was built for, as `8.9`; None where it does not say."""
+    said = _manifest(place).get("architectures")
+    return None if said is None else list(said)
+
+
+def parts(place: Path) -> dict[str, str]:
+    """What was built there, with versions; empty where it does not say."""
+    return dict(_manifest(place).get("parts", {}))
+
+
+def _manifest(place: Path) -> dict[str, Any]:
     try:
-        return list(json.loads((place / _MANIFEST).read_text())["architectures"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        said = json.loads((place / _MANIFEST).read_text())
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def sign(place: Path, architectures: list[str], parts: dict[str, str]) -> None:
