@@ -1,0 +1,149 @@
+"""EXL2 models of any shape with random weights, for measuring: speed does not depend on the values.
+
+`python tests/gpu/randomexl2.py SHAPE BITS FOLDER TOKENIZER_DIR`. What one EXL2 matrix is, as
+exllamav2 packs it: of r rows (inputs) and c columns (outputs), in groups of 128 rows of b bits,
+
+    q_weight     int32 (r * b / 32, c)       the rows' b-bit numbers, 32 of them in b words
+    q_scale      int32 (groups, c / 8)       a 4-bit scale for each group and column
+    q_scale_max  fp16  (groups,)             what the scales of a group are parts of
+    q_groups     int16 (groups * 2,)         bits of each group, and its first row of q_weight
+    q_invperm    int32 (r,)                  the order of rows
+
+The tokenizer is a real model's, with words of no meaning up to the size of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+GROUP = 128
+HEAD_BITS = 6
+_FILE_BYTES = 2 << 30  # tensors are written as they come: memory stays small
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Dimensions, as config.json calls them."""
+
+    num_hidden_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    vocab_size: int
+
+
+SHAPES = {
+    "tiny": Shape(2, 256, 512, 4, 2, 64, 49_152),
+    "8b": Shape(32, 4096, 14336, 32, 8, 128, 128_256),
+    "14b": Shape(40, 5120, 17408, 40, 8, 128, 151_936),
+}
+
+
+def write(shape: Shape, bits: int, folder: Path, tokenizer: Path) -> None:
+    """Write the model into the folder, in files of 2 GiB."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = count(1)
+    part: dict[str, np.ndarray] = {}
+    for name, array in tensors(shape, bits):
+        part[name] = array
+        if sum(each.nbytes for each in part.values()) > _FILE_BYTES:
+            save_file(part, folder / f"output-{next(numbers):05}.safetensors")
+            part = {}
+    save_file(part, folder / f"output-{next(numbers):05}.safetensors")
+    (folder / "config.json").write_text(json.dumps(config(shape, bits), indent=1) + "\n")
+    for name in ("tokenizer_config.json", "generation_config.json"):
+        shutil.copyfile(tokenizer / name, folder / name)
+    words = json.loads((tokenizer / "tokenizer.json").read_text())
+    vocabulary = words["model"]["vocab"]
+    vocabulary |= {f"r{number}": number for number in range(len(vocabulary), shape.vocab_size)}
+    (folder / "tokenizer.json").write_text(json.dumps(words))
+
+
+def config(shape: Shape, bits: int) -> dict[str, object]:
+    """config.json of a Llama whose weights are EXL2."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        **asdict(shape),
+        "max_position_embeddings": 32_768,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 500_000.0,
+        "hidden_act": "silu",
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "quantization_config": {
+            "quant_method": "exl2", "version": "0.3.2", "bits": bits, "head_bits": HEAD_BITS,
+        },
+    }  # fmt: skip
+
+
+def tensors(shape: Shape, bits: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Every tensor of the model by name."""
+    rng = np.random.default_rng(0)
+    hidden, inner = shape.hidden_size, shape.intermediate_size
+    queries = shape.num_attention_heads * shape.head_dim
+    keys = shape.num_key_value_heads * shape.head_dim
+    embedding = rng.standard_normal((shape.vocab_size, hidden), np.float32) * 0.02
+    yield "model.embed_tokens.weight", embedding.astype(np.float16)
+    matrices = {
+        "self_attn.q_proj": (hidden, queries), "self_attn.k_proj": (hidden, keys),
+        "self_attn.v_proj": (hidden, keys), "self_attn.o_proj": (queries, hidden),
+        "mlp.gate_proj": (hidden, inner), "mlp.up_proj": (hidden, inner),
+        "mlp.down_proj": (inner, hidden),
+    }  # fmt: skip
+    for layer in range(shape.num_hidden_layers):
+        prefix = f"model.layers.{layer}."
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            yield f"{prefix}{norm}.weight", np.ones(hidden, np.float16)
+        for name, (rows, columns) in matrices.items():
+            yield from matrix(prefix + name, rows, columns, bits, rng)
+    yield "model.norm.weight", np.ones(hidden, np.float16)
+    padded = -(-shape.vocab_size // 32) * 32
+    yield from matrix("lm_head", hidden, padded, HEAD_BITS, rng)
+
+
+def matrix(
+    key: str, rows: int, columns: int, bits: int, rng: np.random.Generator
+) -> Iterator[tuple[str, np.ndarray]]:
+    """One matrix of one width; the scales are such that its products stay of the size of 1."""
+    groups = rows // GROUP
+    if rows % GROUP or columns % 32:
+        raise ValueError(f"{key}: {rows} by {columns} is not whole groups and columns of 32")
+    words = GROUP * bits // 32
+    weights = rng.integers(0, 1 << 32, (groups * words, columns), np.uint32)
+    yield f"{key}.q_weight", weights.view(np.int32)
+    scales = rng.integers(0, 1 << 32, (groups, columns // 8), np.uint32)
+    yield f"{key}.q_scale", scales.view(np.int32)
+    # A weight is (scale + 1)^2 / 256 of this, times its number less 2^(bits - 1).
+    largest = 3.0 / (2 ** (bits - 1) * rows**0.5)
+    yield f"{key}.q_scale_max", np.full(groups, largest, np.float16)
+    starts = [number for group in range(groups) for number in (bits, group * words)]
+    yield f"{key}.q_groups", np.array(starts, np.int16)
+    yield f"{key}.q_invperm", np.arange(rows, dtype=np.int32)
+
+
+def main() -> None:
+    """Write one model."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("shape", choices=sorted(SHAPES))
+    parser.add_argument("bits", type=int, choices=(2, 3, 4, 5, 6, 8))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("tokenizer", type=Path, help="folder of a model whose tokenizer to take")
+    given = parser.parse_args()
+    write(SHAPES[given.shape], given.bits, given.folder, given.tokenizer)
+
+
+if __name__ == "__main__":
+    main()
