@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from routing.errors import ForebayError, Misconfigured, Unavailable
-from workers import hub, models
+from workers import catalogue, hub, models
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = b"GGUF" + bytes(range(256)) * 8192  # 2 MiB and a bit
@@ -112,7 +112,7 @@ def here(monkeypatch, tmp_path, shelf):
 
 @pytest.fixture
 def target():
-    return models.folder() / "owner/repo-GGUF/q4/model.gguf"
+    return catalogue.folder() / "owner/repo-GGUF/q4/model.gguf"
 
 
 def pull(*args, name=NAME, digest=DIGEST):
@@ -294,12 +294,12 @@ def test_a_size_that_the_catalogue_does_not_know_is_refused(shelf, target):
 )
 def test_a_name_that_pins_nothing_is_refused(name, digest, field):
     with pytest.raises(Misconfigured) as caught:
-        models.find(name, digest)
+        catalogue.find(name, digest)
     assert caught.value.field == field
 
 
 def test_a_digest_in_capitals_is_the_same_digest():
-    assert models.find(NAME, DIGEST.upper()).sha256 == DIGEST
+    assert catalogue.find(NAME, DIGEST.upper()).sha256 == DIGEST
 
 
 def test_the_licence_is_shown_and_nobody_is_there_to_accept_it(shelf):
@@ -353,7 +353,7 @@ def test_verify_finds_the_one_that_was_damaged(target):
         file.write(b"!")
     result = runner.invoke(models.app, ["verify", "--json"])
     assert result.exit_code == 1
-    assert json.loads(result.stdout) == {"ok": False, "files": {str(target): False}}
+    assert json.loads(result.stdout) == {"ok": False, "files": {str(target): False}, "models": {}}
 
 
 def test_a_model_without_a_digest_is_not_taken_for_right(target):
@@ -370,9 +370,9 @@ def test_verify_of_nothing_is_fine():
 
 def test_path_is_the_folder_or_the_file_of_a_model_that_is_here():
     runner = CliRunner()
-    assert runner.invoke(models.app, ["path"]).stdout.strip() == str(models.folder())
+    assert runner.invoke(models.app, ["path"]).stdout.strip() == str(catalogue.folder())
     assert "forebay models pull" in refused(runner.invoke(models.app, ["path", "qwen3-4b"])).message
-    file = models.find("qwen3-4b").path
+    file = catalogue.find("qwen3-4b").path
     file.parent.mkdir(parents=True)
     file.write_bytes(b"GGUF")
     out = runner.invoke(models.app, ["path", "qwen3-4b", "--json"]).stdout
@@ -382,15 +382,15 @@ def test_path_is_the_folder_or_the_file_of_a_model_that_is_here():
 def test_models_are_kept_in_the_users_data_unless_told_otherwise(monkeypatch, tmp_path):
     monkeypatch.delenv("FOREBAY_MODELS")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert models.folder() == tmp_path / ".local/share/forebay/models"
+    assert catalogue.folder() == tmp_path / ".local/share/forebay/models"
 
 
 def test_every_entry_of_the_catalogue_is_pinned_and_free():
-    entries = models.catalogue()
+    entries = catalogue.catalogue()
     assert len({entry.name for entry in entries}) == len(entries) >= 4
     for entry in entries:
         name = f"hf:{entry.repo}/{entry.file}@{entry.revision}"
-        assert models.find(name, entry.sha256).file == entry.file
+        assert catalogue.find(name, entry.sha256).file == entry.file
         assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
         assert entry.licence in {"Apache-2.0", "MIT"}
         assert entry.size
@@ -399,9 +399,9 @@ def test_every_entry_of_the_catalogue_is_pinned_and_free():
 
 
 def test_the_list_says_what_is_here():
-    file = models.find("qwen2.5-0.5b").path
+    file = catalogue.find("qwen2.5-0.5b").path
     file.parent.mkdir(parents=True)
     file.write_bytes(b"GGUF")
     lines = CliRunner().invoke(models.app, ["list"]).stdout.splitlines()
-    assert len(lines) == len(models.catalogue())
+    assert len(lines) == len(catalogue.catalogue())
     assert [line.split()[0] for line in lines if " here " in line] == ["qwen2.5-0.5b"]

@@ -1,28 +1,27 @@
-"""`forebay models`: better models than the packaged one, pinned by revision and SHA-256."""
+"""`forebay models`: what is here, fetching more, pinning what is right, and converting to EXL2."""
 
 from __future__ import annotations
 
 import json
-import os
-import re
 import sys
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from routing.errors import Misconfigured
+from workers.catalogue import Model, catalogue, find, folder
+from workers.convert import convert
 
 if TYPE_CHECKING:
-    from workers.hub import Pinned, Report
+    from workers.hub import Report
+    from workers.localmodels import LocalModel
+    from workers.pins import Lock
 
 app = typer.Typer(
-    help="Models of the llamacpp engine: what there is, what is here, and fetching more.",
+    help="Models of all engines: what is here, fetching more, pinning, converting to EXL2.",
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 
@@ -37,91 +36,41 @@ A download that broke off goes on where it was. HF_ENDPOINT names a mirror, FORE
 folder than ~/.local/share/forebay/models; https_proxy and no_proxy are honoured.
 """
 
-_HUB_NAME = re.compile(
-    r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)/(?P<file>\w[\w.-]*(?:/\w[\w.-]*)*)@(?P<revision>[0-9a-f]{40})"
-)
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-
 Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the catalogue, or hf:...")]
 MaybeName = Annotated[str | None, typer.Argument(metavar="[NAME]")]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME]...", help="As `list` shows them; else all.")
+]
 Digest = Annotated[
     str | None, typer.Option("--sha256", metavar="HEX", help="Of the file; needed with hf:...")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accept the licence without being asked.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """One entry of the catalogue; `licence` is an SPDX name, or where to read it."""
-
-    name: str
-    repo: str
-    file: str
-    revision: str
-    sha256: str
-    size: int | None
-    licence: str
-    good_for: str = ""
-
-    @property
-    def path(self) -> Path:
-        """Where it is, or will be, on this machine."""
-        return folder() / self.repo / self.file
-
-    def pinned(self) -> Pinned:
-        """What to fetch."""
-        from workers.hub import Pinned  # noqa: PLC0415 - 60 ms, and few commands download
-
-        return Pinned(self.repo, self.file, self.revision, self.sha256, self.size)
-
-
-def folder() -> Path:
-    """Where models are kept."""
-    named = os.environ.get("FOREBAY_MODELS")
-    return Path(named) if named else Path.home() / ".local/share/forebay/models"
-
-
-def catalogue() -> list[Model]:
-    """The models that have a short name."""
-    text = (files("workers") / "catalogue.toml").read_text()
-    return [Model(**entry) for entry in tomllib.loads(text)["model"]]
-
-
-def find(name: str, sha256: str | None = None) -> Model:
-    """The model of this name.
-
-    Raises:
-        Misconfigured: There is none, or `hf:` without a commit and a digest.
-    """
-    if not name.startswith("hf:"):
-        known = {model.name: model for model in catalogue()}
-        if name not in known:
-            raise Misconfigured(f"must be one of {', '.join(known)}, or hf:...", field="NAME")
-        if sha256 not in {None, known[name].sha256}:
-            raise Misconfigured("is not the one in the catalogue", field="--sha256")
-        return known[name]
-    match = _HUB_NAME.fullmatch(name)
-    if not match:
-        form = "hf:OWNER/REPO/FILE@COMMIT, with a commit of 40 hex digits: a branch moves"
-        raise Misconfigured(f"must be {form}", field="NAME")
-    if not _DIGEST.fullmatch((sha256 or "").lower()):
-        raise Misconfigured("is needed with hf:..., 64 hex digits", field="--sha256")
-    licence = f"see https://huggingface.co/{match['repo']}"
-    return Model(name, **match.groupdict(), sha256=str(sha256).lower(), size=None, licence=licence)
+Vram = Annotated[
+    int | None, typer.Option("--vram-mib", min=1, help="Of the card; else what nvidia-smi says.")
+]
+LockFile = Annotated[Path, typer.Option("--lock", help="The file of pins, to be committed.")]
+LOCK = Path("models.lock")
 
 
 @app.command("list")
-def list_models(*, as_json: Json = False) -> None:
-    """Show the catalogue, and what of it is here."""
-    rows = [_row(model) for model in catalogue()]
+def list_models(*, vram_mib: Vram = None, as_json: Json = False) -> None:
+    """Show the catalogue and what is here: format, bits, licence, and whether it fits the card."""
+    from workers.engines.card import card_bytes  # noqa: PLC0415 - only this command needs it
+
+    card = card_bytes() if vram_mib is None else vram_mib << 20
+    known = catalogue()
+    rows = [_row(model) for model in known]
+    local = [_local(model, card) for model in _others(known)]
     if as_json:
-        _document(rows)
+        _document(rows + local)
         return
     for row in rows:
         here = "here" if row["here"] else "-"
         size = f"{row['size'] / 1e9:.1f} GB"
         typer.echo(f"{row['name']:14} {size:>7}  {row['licence']:11} {here:5} {row['good_for']}")
+    for row in local:
+        typer.echo(_line(row))
 
 
 @app.command(help=PULL)
@@ -156,18 +105,52 @@ def path(name: MaybeName = None, *, as_json: Json = False) -> None:
 
 
 @app.command()
-def verify(*, as_json: Json = False) -> None:
-    """Read every fetched model again and compare its SHA-256. Exit code 1 when one differs."""
-    checked = {str(file): _is_right(file) for file in sorted(folder().rglob("*.gguf"))}
+def verify(*, lock: LockFile = LOCK, as_json: Json = False) -> None:
+    """Read every model again and compare its SHA-256 with that of its pin, or of its download.
+
+    Exit code 1 when one differs, or a pinned one is not here.
+    """
+    from workers.pins import read_lock  # noqa: PLC0415 - 60 ms
+
+    pins = read_lock(lock)
+    if pins is None and lock != LOCK:
+        raise Misconfigured("there is no such file", field="--lock")
+    wrong = _wrong(pins) if pins else {}
+    files = [file for file in sorted(folder().rglob("*.gguf")) if _name(file) not in wrong]
+    checked = {str(file): _is_right(file) for file in files}
+    good = all(checked.values()) and not any(wrong.values())
     if as_json:
-        _document({"ok": all(checked.values()), "files": checked})
+        _document({"ok": good, "files": checked, "models": wrong})
     else:
-        for file, right in checked.items():
-            typer.echo(f"{'ok  ' if right else 'BAD '}  {file}")
-        if not checked:
-            typer.echo(f"no models in {folder()}", err=True)
-    if not all(checked.values()):
+        _show(checked, wrong)
+    if not good:
         raise typer.Exit(1)
+
+
+@app.command()
+def pin(names: Names = None, *, lock: LockFile = LOCK, as_json: Json = False) -> None:
+    """Write down what models are now, byte for byte, for `verify` to compare."""
+    from workers.localmodels import local_model, local_models  # noqa: PLC0415 - 60 ms
+    from workers.pins import Lock, make_pin, read_lock  # noqa: PLC0415
+
+    root = folder()
+    chosen = [local_model(root, name) for name in names] if names else local_models(root)
+    before = read_lock(lock) or Lock()
+    after = before
+    for model in chosen:
+        after = after.with_pin(model.name, make_pin(model))
+    after.write(lock)
+    pinned = {model.name: after.models[model.name].digest for model in chosen}
+    if as_json:
+        _document({"lock": str(lock), "pinned": pinned})
+        return
+    for name, digest in pinned.items():
+        old = before.models.get(name)
+        was = f" (was {old.digest[:12]})" if old and old.digest != digest else ""
+        typer.echo(f"{digest[:12]}  {name}{was}")
+
+
+app.command()(convert)
 
 
 def _is_right(file: Path) -> bool:
@@ -179,6 +162,61 @@ def _is_right(file: Path) -> bool:
         return sha256(file) == (pinned or digest_file(file).read_text()[:64])
     except OSError:
         return False
+
+
+def _others(known: list[Model]) -> list[LocalModel]:
+    """What is here and has no line of the catalogue."""
+    from workers.localmodels import local_models  # noqa: PLC0415 - 60 ms
+
+    listed = {model.path for model in known}
+    return [model for model in local_models(folder()) if model.path not in listed]
+
+
+def _local(model: LocalModel, card: int | None) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": model.name, "path": str(model.path), "here": True, "size": model.size,
+        "licence": model.licence, "format": None, "architecture": None, "bits": None,
+        "fits": None, "trouble": None,
+    }  # fmt: skip
+    try:
+        row |= {"format": model.format, "architecture": model.architecture}
+        shape = model.shape()
+    except Misconfigured as error:
+        return row | {"trouble": str(error)}
+    return row | {"bits": shape and round(shape.bits, 3), "fits": model.fits(shape, card)}
+
+
+def _line(row: dict[str, Any]) -> str:
+    fits = {True: "fits", False: "does not fit", None: ""}[row["fits"]]
+    bits = f"{row['bits']:.2f} bits" if row["bits"] else ""
+    said = (row["format"], row["architecture"], bits, fits, row["trouble"])
+    about = ", ".join(part for part in said if part)
+    licence = row["licence"] or "unknown"
+    return f"{row['name']:14} {row['size'] / 1e9:.1f} GB  {licence:11} here  {about}"
+
+
+def _name(file: Path) -> str:
+    return file.relative_to(folder()).as_posix()
+
+
+def _wrong(pins: Lock) -> dict[str, list[str]]:
+    """By pinned model, how it differs."""
+    from workers.localmodels import local_models  # noqa: PLC0415 - 60 ms
+    from workers.pins import differences  # noqa: PLC0415
+
+    here = {model.name: model for model in local_models(folder())}
+    return {name: list(differences(pin, here.get(name))) for name, pin in pins.models.items()}
+
+
+def _show(checked: dict[str, bool], wrong: dict[str, list[str]]) -> None:
+    for file, right in checked.items():
+        typer.echo(f"{'ok  ' if right else 'BAD '}  {file}")
+    for name, lines in wrong.items():
+        typer.echo(f"{'BAD ' if lines else 'ok  '}  {name}")
+        for line in lines:
+            typer.echo(f"        {line}")
+    if not checked and not wrong:
+        typer.echo(f"no models in {folder()}", err=True)
 
 
 def _consent(model: Model) -> None:

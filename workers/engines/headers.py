@@ -8,35 +8,25 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from routing.errors import Misconfigured
 
 #: What the format's own library refuses to go beyond.
 MAX_HEADER = 100_000_000
 _MAX_JSON = 64 << 20
+_MOST_AXES = 16
+_NUMBERED = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
 
 #: Bytes of one element.
 WIDTHS = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2,
     "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
-
-    dtype: str
-    shape: list[int] = Field(max_length=16)
-    data_offsets: tuple[int, int] = Field(strict=False)
-
-
-_HEADER = TypeAdapter(dict[str, _Entry])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +67,10 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             missing. The error names the file.
     """
     files = sorted(folder.glob("*.safetensors"))
-    missing = sorted(_indexed(folder) - {file.name for file in files})
+    names = {file.name for file in files}
+    missing = sorted(_indexed(folder, names) | (_numbered(names) - names))
     if missing:
-        raise Misconfigured("is named by the index and missing", field=str(folder / missing[0]))
+        raise Misconfigured("is missing; fetch it again", field=str(folder / missing[0]))
     if not files:
         raise Misconfigured("holds no *.safetensors file", field=str(folder))
     return {name: tensor for file in files for name, tensor in read_header(file)}
@@ -100,23 +91,33 @@ def read_header(path: Path) -> Iterator[tuple[str, Tensor]]:
     except OSError as error:
         raise Misconfigured(f"cannot be read: {error.strerror}", field=str(path)) from None
     header.pop("__metadata__", None)
-    try:
-        entries = _HEADER.validate_python(header)
-    except ValidationError as error:
-        raise Misconfigured(f"has {error.error_count()} bad entries", field=str(path)) from None
-    for name, entry in entries.items():
+    for name, entry in header.items():
         yield name, _tensor(entry, room, path)
 
 
-def _indexed(folder: Path) -> set[str]:
-    """The files that the index names, where there is one."""
+def _indexed(folder: Path, there: set[str]) -> set[str]:
+    """The files that the index names and that are not there.
+
+    A converted model has the index of the one that it was made from, and none of those files.
+    """
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return set()
     places = read_object(index).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
         raise Misconfigured("has no weight_map", field=str(index))
-    return set(places.values())
+    named = set(places.values())
+    return named - there if named & there else set()
+
+
+def _numbered(there: set[str]) -> set[str]:
+    """All files of which one is there, where they are numbered: `output-00001-of-00003`."""
+    parts = {match.groups() for name in there if (match := _NUMBERED.fullmatch(name))}
+    return {
+        f"{stem}-{number:05}-of-{count}.safetensors"
+        for stem, count in parts
+        for number in range(1, int(count) + 1)
+    }
 
 
 def _bounded(length: int, path: Path) -> None:
@@ -134,15 +135,21 @@ def _object(text: bytes, path: Path) -> dict[str, Any]:
     return data
 
 
-def _tensor(entry: _Entry, room: int, path: Path) -> Tensor:
+def _tensor(entry: Any, room: int, path: Path) -> Tensor:
     """The tensor, if its place can be true: offsets count from the header's end."""
-    start, end = entry.data_offsets
-    width = WIDTHS.get(entry.dtype)
+    match entry:
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [start, end]}:
+            numbers = [*shape, start, end]
+        case _:
+            raise Misconfigured("is damaged: an entry is not a tensor's", field=str(path))
+    width = WIDTHS.get(dtype)
     if width is None:
         raise Misconfigured("holds tensors of an unknown type", field=str(path))
-    if min(entry.shape, default=0) < 0 or end - start != math.prod(entry.shape) * width:
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise Misconfigured("is damaged: a size is no whole number", field=str(path))
+    if len(shape) > _MOST_AXES or end - start != math.prod(shape) * width:
         raise Misconfigured("is damaged: a tensor's size is not that of its shape", field=str(path))
-    if not 0 <= start <= end <= room:
-        message = f"is cut off: {max(end - room, 0)} bytes are missing; fetch it again"
+    if end > room:
+        message = f"is cut off: {end - room} bytes are missing; fetch it again"
         raise Misconfigured(message, field=str(path))
-    return Tensor(entry.dtype, tuple(entry.shape), end - start)
+    return Tensor(dtype, tuple(shape), end - start)
