@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from routing.errors import Misconfigured
 
-from .architecture import Architecture, architecture
+from .architecture import ARCHITECTURES, Architecture, architecture
 from .headers import Tensor, read_object, read_tensors
 
 Format = Literal["exl2", "gptq", "fp16"]
@@ -69,9 +69,9 @@ class Shape:
     head_dim: int
     vocab: int
     max_context: int
-    weights_bytes: int
-    layers_bytes: int
-    embedding_bytes: int
+    weights_bytes: int = 0
+    layers_bytes: int = 0
+    embedding_bytes: int = 0
     experts: int = 0
     mlp_matrices: int = 3
     rope_tables: int = 1
@@ -107,22 +107,34 @@ def read_shape(folder: Path) -> Shape:
         Misconfigured: A file is missing or damaged, or exllamav2 does not know the architecture or
             the format. The error names the file.
     """
-    place = str(folder / "config.json")
-    config = read_object(folder / "config.json")
-    name, kind = architecture(config, field=place)
-    form = _format(config, place)
-    numbers = _numbers(config, kind, place)
+    shape = dimensions(folder)
+    kind = ARCHITECTURES[shape.architecture]
     tensors = _loaded(read_tensors(folder), kind)
-    _whole(tensors, numbers["layers"], folder)
+    _whole(tensors, shape.layers, folder)
     embedding = kind.prefix + kind.embedding
     on_card = {key: tensor for key, tensor in tensors.items() if not key.startswith(embedding)}
     tied = not any(key.startswith(kind.prefix + kind.head) for key in tensors)
-    padded = -(-numbers["vocab"] // 32) * 32
-    return Shape(
-        architecture=name, format=form, **numbers,
-        weights_bytes=_bytes(on_card.values()) + tied * padded * numbers["hidden"] * 2,
+    head = (
+        2 * shape.hidden * shape.padded_vocab if tied else 0
+    )  # the embedding, on the card as well
+    return replace(
+        shape, weights_bytes=_bytes(on_card.values()) + head,
         layers_bytes=_bytes(one for key, one in on_card.items() if _LAYER.search(key)),
-        embedding_bytes=numbers["vocab"] * numbers["hidden"] * 2,
+        embedding_bytes=2 * shape.hidden * shape.vocab,
+    )  # fmt: skip
+
+
+def dimensions(folder: Path) -> Shape:
+    """What config.json alone says; all sizes in bytes are 0.
+
+    Raises:
+        Misconfigured: As `read_shape`.
+    """
+    place = str(folder / "config.json")
+    config = read_object(folder / "config.json")
+    name, kind = architecture(config, field=place)
+    return Shape(
+        architecture=name, format=_format(config, place), **_numbers(config, kind, place),
         mlp_matrices=kind.mlp_matrices, rope_tables=kind.rope_tables,
         wide_residual=kind.wide_residual,
     )  # fmt: skip
