@@ -17,8 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tinymodel import STORY
-
 PAGE = 256
 CHUNK = 2_048
 
@@ -135,7 +133,7 @@ class Dynamic:
             self.cancel(job)
 
     def iterate(self):
-        if any(STORY in self.rule.tokenizer.decode(job.prompt) for job in self.active_jobs):
+        if any(self.rule.tells_story(tuple(job.prompt)) for job in self.active_jobs):
             time.sleep(0.02)
         results = []
         self._start(results)
@@ -182,7 +180,7 @@ class Dynamic:
     def _decode(self, job, rows, results):
         if not job.made:
             job.first = time.time()
-        rows[0] = self.rule.logits(job.prompt, job.made)
+        rows[0] = self.rule.logits([*job.prompt, *job.made])
         raw = rows[0, : self.rule.size].copy()
         token = self._sample(job, rows)
         probability = np.exp(raw[token] - raw.max()) / np.exp(raw - raw.max()).sum()

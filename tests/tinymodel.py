@@ -6,6 +6,7 @@ closes what a grammar lets it close.
 
 from __future__ import annotations
 
+import functools
 import json
 import zlib
 
@@ -63,20 +64,33 @@ class Rule:
         self.pieces = [
             "" if at < len(SPECIAL) else self.tokenizer.decode([at]) for at in range(self.size)
         ]
+        self._opening = self.tokenizer.encode(f"{SPECIAL[1]}assistant\n").ids
         self._answer = [*self.tokenizer.encode(ANSWER).ids, 2]
 
-    def logits(self, prompt, made):
-        """A row of single precision, for a prompt and what was made of it so far."""
-        noise = np.random.default_rng(zlib.crc32(repr((prompt, made)).encode()))
+    def logits(self, tokens):
+        """A row of single precision for what comes next."""
+        prompt, made = self._parted(tokens)
+        noise = np.random.default_rng(zlib.crc32(repr(tokens).encode()))
         row = noise.uniform(0, 1, self.width).astype(np.float32)
         closing = {"}": 2.5, '"': 2.0, ",": 2.0, '",': 1.5, '"}': 1.5}
         for at, piece in enumerate(self.pieces):
             row[at] += closing.get(piece, 0.0)
         row[list(self.ends)] += 1.0
-        story = STORY in self.tokenizer.decode(prompt)
-        if story:
+        if self.tells_story(tuple(prompt)):
             row[list(self.ends)] -= 50.0
         else:
             row[self._answer[min(len(made), len(self._answer) - 1)]] += 6.0
         row[self.size :] = 99.0
         return row
+
+    @functools.lru_cache(512)  # noqa: B019 - rules live as long as the tests
+    def tells_story(self, prompt):
+        """Whether it is asked for a text without an end."""
+        return STORY in self.tokenizer.decode(list(prompt))
+
+    def _parted(self, tokens):
+        """The prompt, and what was made of it so far."""
+        size = len(self._opening)
+        starts = range(len(tokens) - size, -1, -1)
+        begin = next(at for at in starts if tokens[at : at + size] == self._opening) + size
+        return tokens[:begin], tokens[begin:]

@@ -49,11 +49,14 @@ class Exl2Engine(PagedEngine):
 
     def __init__(self, settings: EngineSettings) -> None:
         folder = model_folder(settings)
+        attention = gpuprobe.require(fallback=settings.attention == "torch")
+        log.info("paged attention by %s %s", attention.by, attention.version)
+        plan = _planned(settings, folder, cap_memory(settings))
         super().__init__(
             described(settings, folder),
             language_of(folder),
             encoder_if_installed(),
-            partial(_load, settings, folder),
+            partial(_load, plan, folder),
         )
 
 
@@ -102,8 +105,10 @@ def encoder_if_installed() -> SentenceEncoder | None:
         return None
 
 
-def cap_memory(torch: Any, settings: EngineSettings) -> int:
+def cap_memory(settings: EngineSettings) -> int:
     """Keep to the share of the card that is set; returns its bytes."""
+    import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
+
     _, total = torch.cuda.mem_get_info()
     if settings.vram_mib is None:
         return int(total)
@@ -113,20 +118,17 @@ def cap_memory(torch: Any, settings: EngineSettings) -> int:
     return min(share, int(total))
 
 
-def _load(settings: EngineSettings, folder: Path) -> Exl2Library:
-    attention = gpuprobe.require(fallback=settings.attention == "torch")
+def _load(plan: vram.Plan, folder: Path) -> Exl2Library:
     import exllamav2  # noqa: PLC0415 - only now it is known to compile nothing
-    import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
+    import torch  # noqa: PLC0415 - see `cap_memory`
     from exllamav2 import generator as generation  # noqa: PLC0415 - see above
 
-    log.info("paged attention by %s %s", attention.by, attention.version)
-    plan = _planned(settings, folder, cap_memory(torch, settings))
     try:
         generator = _generator(exllamav2, generation, plan, folder)
     except torch.OutOfMemoryError:
         free, _ = torch.cuda.mem_get_info()
         raise EngineUnavailable(
-            f"the card has {free // _MIB} MiB free, which the model outgrew: is it used by others?"
+            f"the model outgrew the card, of which {free // _MIB} MiB are free: do others use it?"
         ) from None
     _compare(plan, torch)
     parts = Exl2Parts(

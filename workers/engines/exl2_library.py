@@ -67,6 +67,8 @@ class Exl2Library(DynamicLibrary):
         return self._parts.settings(token_repetition_penalty=1.0, **how)
 
     def _news(self, job: Any, result: dict[str, Any]) -> News:
+        if result["stage"] != "streaming":  # the same step may bring the first token behind it
+            return news_of(result)
         if job.filters:
             return news_of(result, job.filters[0].taken())
         logits = result.get("logits")

@@ -35,6 +35,7 @@ class Exl3Engine(PagedEngine):
 
     def __init__(self, settings: EngineSettings) -> None:
         folder = model_folder(settings)
+        _require()
         super().__init__(
             described(settings, folder),
             language_of(folder),
@@ -53,20 +54,21 @@ def _require() -> None:
     for name, mend in needs.items():
         if find_spec(name) is None:
             raise EngineUnavailable(f"{name} is not installed; {mend}")
-
-
-def _load(settings: EngineSettings, folder: Path) -> Exl3Library:
-    _require()
     import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
 
     if not torch.cuda.is_available():
         raise EngineUnavailable("torch sees no CUDA device; nvidia-smi must show one")
+
+
+def _load(settings: EngineSettings, folder: Path) -> Exl3Library:
+    import torch  # noqa: PLC0415 - see `_require`
+
     try:
         import exllamav3  # noqa: PLC0415 - only now it is known to compile nothing
     except (ImportError, OSError, RuntimeError) as error:
         name = type(error).__name__
         raise EngineUnavailable(f"exllamav3 does not load ({name}); install it again") from None
-    cap_memory(torch, settings)
+    cap_memory(settings)
     try:
         generator = _generator(exllamav3, settings, folder)
     except torch.OutOfMemoryError:

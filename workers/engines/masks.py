@@ -28,34 +28,40 @@ _BITS = 32  # in a word of a mask
 class Matcher:
     """One text on its way through a grammar. Never raises: what goes wrong is in `failed`.
 
-    Once it failed or is `complete`, its mask allows nothing but the end of the text.
+    Once it failed or is `complete`, its mask allows nothing but the end of the text. A library may
+    still be making a mask in the background when the text has ended: calls wait for each other.
     """
 
     def __init__(self, machine: Any, words: int) -> None:
         self._machine = machine
         self._bits: Bits = np.zeros(words, dtype=np.int32)
+        self._alone = threading.Lock()
 
     @property
     def failed(self) -> bool:
         """It left the grammar, or the grammar outgrew the library's limits on the way."""
-        return bool(self._machine.is_error())
+        with self._alone:
+            return bool(self._machine.is_error())
 
     @property
     def complete(self) -> bool:
         """Nothing more can follow."""
-        return bool(self._machine.is_stopped()) and not self.failed
+        with self._alone:
+            return bool(self._machine.is_stopped() and not self._machine.is_error())
 
     def mask(self) -> Bits:
         """Which tokens may come next: bit `i % 32` of word `i // 32` stands for token `i`.
 
         The array is used again for the next mask.
         """
-        self._machine.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+        with self._alone:
+            self._machine.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
         return self._bits
 
     def take(self, token: int) -> None:
         """The token that was chosen."""
-        self._machine.consume_token(token)
+        with self._alone:
+            self._machine.consume_token(token)
 
 
 class Masks:

@@ -1,0 +1,42 @@
+"""What the GPU engines say where they cannot start; what they do is in `test_engines.py`."""
+
+from __future__ import annotations
+
+import pytest
+
+from checkpoint import write_exl2
+from routing.errors import EngineUnavailable, Misconfigured
+from tinymodel import write_folder
+from workers.engines import exl2
+from workers.engines.child import make_engine
+from workers.engines.host import open_engine
+from workers.settings import EngineSettings
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_folder(tmp_path / "tiny")
+
+
+@pytest.mark.parametrize("engine", ["exl2", "exl3"])
+def test_without_a_gpu_the_start_says_what_to_do(engine, folder):
+    settings = EngineSettings(engine=engine, model_dir=folder)
+    for start in (make_engine, open_engine):
+        with pytest.raises(EngineUnavailable, match="torch is not installed; install"):
+            start(settings)
+
+
+@pytest.mark.parametrize("engine", ["exl2", "exl3"])
+def test_a_model_folder_must_be_named_and_there(engine, tmp_path):
+    for folder in (None, tmp_path / "missing"):
+        with pytest.raises(Misconfigured) as caught:
+            make_engine(EngineSettings(engine=engine, model_dir=folder))
+        assert caught.value.field == "FOREBAY_MODEL_DIR"
+
+
+def test_a_model_that_does_not_fit_is_refused_with_the_plan_that_would(tmp_path):
+    folder = write_exl2(tmp_path / "m", (32, 4096, 14336, 32, 8, 128, 128256), 6.0)
+    settings = EngineSettings(engine="exl2", model_dir=folder, slots=16, context_tokens=16_384)
+    with pytest.raises(Misconfigured, match=r"cache mode q\d, context .* would fit"):
+        exl2._planned(settings, folder, 9 << 30)
+    assert exl2._planned(settings, folder, 40 << 30).fits
