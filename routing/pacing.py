@@ -8,7 +8,6 @@ all workers, moves the share that goes until a share of the jobs, or dollars a d
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -110,10 +109,10 @@ class Pacer:
         share = "" if pace.share == "none" else pace.share
         money = pace.usd_per_day_nusd
         if money is None:
-            return [share, pace.before, "", CALL_NUSD, 0, 0, 0]
+            return [share, pace.before, "", CALL_NUSD, 0, 0]
         now = self._now()
-        ahead, rest = next_hour(pace.day_shape, now % DAY_S / DAY_S)
-        return [share, pace.before, money, CALL_NUSD, ahead, rest, now]
+        part = hourly(pace.day_shape, now % DAY_S / DAY_S)
+        return [share, pace.before, money, CALL_NUSD, part, now]
 
 
 class _Clock:
@@ -132,29 +131,27 @@ class _Clock:
         return time.monotonic() + self._ahead
 
 
-def next_hour(shape: Sequence[float], at: float) -> tuple[float, float]:
-    """What the next hour is of the rest of a day.
+def hourly(shape: Sequence[float], at: float) -> float:
+    """The part of what is left of a day's money that an hour takes, at the rate of this moment.
 
     Args:
         shape: a weight for each part of the day, parts of equal length.
-        at: now, as a part of the day, 0 to 1.
+        at: now, as a part of the day, from 0 and below 1.
 
     Returns:
-        The share of what is to be spent until midnight that falls into the next hour, and how much
-        of an hour is left until midnight, at most 1.
+        More than 1 near the end of the day, where less than an hour is left; 0 where the shape has
+        nothing to spend now.
     """
-    before, hour = _spread(shape, at), HOUR_S / DAY_S
-    left = 1 - before
-    ahead = (_spread(shape, min(1.0, at + hour)) - before) / left if left > 0 else 0.0
-    return ahead, min(1.0, (1 - at) / hour)
+    left = 1 - _spread(shape, at)
+    weight = shape[int(at * len(shape))]
+    rate = weight / sum(shape) * len(shape) * HOUR_S / DAY_S
+    return rate / left if weight else 0.0
 
 
 def _spread(shape: Sequence[float], at: float) -> float:
     """The share of a day's money that is to be spent by then."""
-    sums = [0.0, *itertools.accumulate(shape)]
     whole, part = divmod(at * len(shape), 1)
-    step = shape[int(whole)] * part if whole < len(shape) else 0.0
-    return (sums[int(whole)] + step) / sums[-1]
+    return (sum(shape[: int(whole)]) + shape[int(whole)] * part) / sum(shape)
 
 
 def _tie(job_id: str, stage: str) -> float:

@@ -12,7 +12,7 @@
 --   fb:pace:tenant:<tenant>                hash    the accounts, and what `router status` shows
 --   fb:pace:scores:<tenant>:<kind>:<stage> zset    slot -> score: the last RING of them
 --   fb:pace:override:<tenant or *>:<kind>:<stage>  string  'threshold X' | 'share S' | 'off'
-local tenant, kind, stage, score, tie, share, part, usd, call, ahead, rest, now = unpack(ARGV)
+local tenant, kind, stage, score, tie, share, part, usd, call, hourly, now = unpack(ARGV)
 local RING = 128 -- scores that the quantile is taken of
 local OWED = 20 -- jobs owed that move the aim from none to all
 local RECENT = 500 -- jobs that shares are averaged over
@@ -41,6 +41,7 @@ local said, value = overridden()
 -- A share that somebody sets by hand is kept apart: other kinds do not pay for it.
 local book = said == 'share' and kind .. ':' or ''
 local names = { owed = book .. gate .. ':owed', hard = book .. 'hard', judged = book .. 'judged',
+  all_paced = book .. gate .. ':paced', all_went = book .. gate .. ':went',
   seen = own .. 'seen', paced = own .. 'paced', went = own .. 'went', load = 'load', at = 'at' }
 local order, fields, was = {}, {}, {}
 for name, field in pairs(names) do
@@ -52,7 +53,7 @@ end
 local writes = {}
 local function write(name, to)
   writes[#writes + 1] = names[name]
-  writes[#writes + 1] = string.format('%.9g', to)
+  writes[#writes + 1] = string.format('%.17g', to)
 end
 
 -- How many jobs an hour come: each counts for an hour or so.
@@ -72,9 +73,9 @@ local function waiting(queue)
     + redis.call('ZCARD', base .. 'bulk:' .. tenant)
 end
 
--- What a call costs on average, today and yesterday; a guess counts for a few calls.
+-- What a call costs on average, today and yesterday; a guess counts as one.
 local function mean_cost(day)
-  local money, calls = 5 * call, 5
+  local money, calls = tonumber(call), 1
   for _, books in ipairs({ 'fb:spend:day:' .. day - 1, 'fb:spend:day:' .. day }) do
     local known = redis.call('HMGET', books, tenant .. ':settled', tenant .. ':calls')
     if known[2] then
@@ -85,15 +86,15 @@ local function mean_cost(day)
 end
 
 -- The share that the day's money affords: what is left of it is spread over the rest of the day as
--- its shape says, and the next hour's part over the jobs that are to be expected in that hour.
+-- its shape says, and an hour's part (`hourly`) over the jobs that are to be expected in an hour.
 local function affordable()
   local day = math.floor(now / DAY)
   local cost = math.max(mean_cost(day), 1)
   local books = redis.call('HMGET', 'fb:spend:day:' .. day,
     tenant .. ':settled', tenant .. ':reserved')
   local left = usd - (books[1] or 0) - (books[2] or 0) - waiting('bedrock') * cost
-  local jobs = math.max(1, jobs_an_hour() * rest + waiting('route'))
-  return left < cost and 0 or math.min(1, left * ahead / (cost * jobs))
+  local jobs = math.max(1, jobs_an_hour() + waiting('route'))
+  return left < cost and 0 or math.min(1, left * hourly / (cost * jobs))
 end
 
 local target = nil
@@ -130,6 +131,7 @@ local function score_at(place)
 end
 
 local seen = redis.call('ZCARD', scores)
+redis.call('ZCARD', 'fb:pace:tenants')
 local due, aim, place, threshold, go = 0, 1, 0, '', stage == 'hard'
 if stage ~= 'hard' then
   place = rank(seen)
@@ -137,7 +139,7 @@ end
 if target then
   local fair
   due, fair = aims()
-  aim = within(fair + was.owed / OWED, 0, 1)
+  aim = target > 0 and within(fair + was.owed / OWED, 0, 1) or 0
   threshold = score_at(math.floor(aim * seen)) or ''
   go = go or place < aim
 elseif said == 'threshold' then
@@ -151,19 +153,21 @@ if stage ~= 'hard' then
   redis.call('EXPIRE', scores, KEEP_S)
 end
 write('seen', was.seen + (stage == 'hard' and 0 or 1))
-local function average(name, count, latest)
-  write(name, was[name] + (latest and 1 - was[name] or -was[name]) / count)
+-- A moving average of yes and no; `counted` says of how many, up to RECENT.
+local function average(name, counted, yes)
+  local count = math.min(was[counted] + 1, RECENT)
+  write(counted, count)
+  write(name, was[name] + ((yes and 1 or 0) - was[name]) / count)
+end
+if gate == 'after' then
+  average('hard', 'judged', stage == 'hard')
 end
 if target then
   write('owed', within(was.owed + due - (go and 1 or 0), -OWED, OWED))
-end
-if gate == 'after' then
-  write('judged', math.min(was.judged + 1, RECENT))
-  average('hard', math.min(was.judged + 1, RECENT), stage == 'hard')
+  average('all_went', 'all_paced', go)
 end
 if target or said == 'threshold' then
-  write('paced', math.min(was.paced + 1, RECENT))
-  average('went', math.min(was.paced + 1, RECENT), go)
+  average('went', 'paced', go)
 end
 redis.call('HSET', key, own .. 'threshold', threshold, own .. 'aim', aim, unpack(writes))
 redis.call('EXPIRE', key, KEEP_S)
