@@ -14,8 +14,10 @@ from routing.settings import Settings
 from workers import rewording, secondopinion
 from workers.engines.echo import EchoEngine
 from workers.engines.engine import EngineInfo
+from workers.engines.llamacpp import LlamaEngine
 from workers.execute import Answered, Escalated, Failed
 from workers.local import Local
+from workers.maker import Maker
 from workers.settings import EngineSettings
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
@@ -275,3 +277,41 @@ def test_labels_come_in_the_other_order():
     second = rewording.reworded(Job(request=REQUESTS[0]), INFO, prompt_id="b")
     assert second.constraint.options == ("cold", "dry", "wet")
     assert second.messages[-1].content.index("cold") < second.messages[-1].content.index("wet")
+
+
+# --- with a real model --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def llama():
+    engine = LlamaEngine(EngineSettings(slots=2))
+    yield engine
+    engine.close()
+
+
+def test_a_real_model_is_asked_both_ways_in_one_batch(llama):
+    maker = Maker(llama)
+    text = "Invoice A-4471: please pay 12.50 EUR to Tom Hale."
+    schema = {
+        "type": "object",
+        "properties": {"invoice": {"type": "string"}, "total": {"type": "number"}},
+        "required": ["invoice", "total"],
+    }
+    job = Job(request=Extract(text=text, schema=schema))
+    with secondopinion.SecondOpinion(maker, job, "a", lambda *, prose: not prose) as second:
+        first = maker.begin(job, "a")()
+        opinion = second.on(first.content)
+    assert set(opinion.made.content.data) == {"invoice", "total"}
+    assert 0 <= opinion.agreement <= 1
+    assert first.low_logprob <= 0
+    assert opinion.made.tokens_in != first.tokens_in
+
+
+def test_a_label_by_similarity_is_held_against_the_language_models(llama):
+    maker = Maker(llama)
+    job = Job(request=Classify(text="The parcel is wet and late.", labels=["delivery", "billing"]))
+    first = maker.begin(job, "b")()
+    second = maker.begin_second(job, "b/2")()
+    assert first.model != second.model
+    assert second.content.label in {"delivery", "billing"}
+    assert second.tokens_out > 0
