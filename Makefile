@@ -40,6 +40,17 @@ test: $(INSTALLED) ## Run the tests (ARGS: for pytest)
 test-browser: $(INSTALLED) ## Look at Flower's pages in a real browser (needs Chromium)
 	@$(PY) -m pytest -m browser $(ARGS)
 
+# Not in .venv: a GPU machine has its own Python, with torch.
+GPU_PYTHON ?= python3
+
+.PHONY: gpu-wheels
+gpu-wheels: $(INSTALLED) ## Collect what a GPU machine without a network lacks, into .gpu/parts
+	@$(PY) tests/gpu/wheels.py
+
+.PHONY: test-gpu
+test-gpu: ## Build, test and measure on a GPU machine with torch and nvcc (STAGE: one of tests/gpu/run.py)
+	@$(GPU_PYTHON) tests/gpu/run.py $(or $(STAGE),all)
+
 .PHONY: bench
 bench: $(INSTALLED) ## Measure what the ledger costs beside bare Celery (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/overhead.py $(ARGS)

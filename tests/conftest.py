@@ -11,9 +11,13 @@ from hypothesis import settings
 
 from fleet import Fleet
 
-# Tests depend on nothing that the caller's shell has set, and have no real keys to spend.
+# Tests depend on nothing that the caller's shell has set, and have no real keys to spend; but on a
+# GPU (tests/gpu/run.py) on what lies there: a model, and what was compiled.
+kept = {"FOREBAY_MODEL_DIR", "FOREBAY_GPU", "FOREBAY_ATTENTION"} & os.environ.keys()
+if "KEEP_FOREBAY_SETTINGS" not in os.environ:
+    kept = set()
 for name in list(os.environ):
-    if name.startswith(("FOREBAY_", "AWS_", "CELERY_", "FLOWER_")):
+    if name.startswith(("FOREBAY_", "AWS_", "CELERY_", "FLOWER_")) and name not in kept:
         del os.environ[name]
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "test",

