@@ -1,11 +1,14 @@
 """`forebay doctor`: against a real server in many states, and against parts that are missing."""
 
 import json
+import os
 import stat
 from types import SimpleNamespace
 
 import pytest
 
+from checkpoint import write_exl2
+from fleet import ROOT
 from producers import cli, doctor
 from routing.errors import Misconfigured
 from routing.health import Finding, examine
@@ -296,3 +299,25 @@ def test_every_wrong_setting_is_named(monkeypatch):
     for probe in (checks.model, checks.engine):
         found = only(probe)
         assert (found.state, "FOREBAY_ENGINE" in found.seen) == ("fail", True)
+
+
+def test_of_the_exl2_engine_the_first_thing_missing_is_said(monkeypatch, tmp_path):
+    torch = tmp_path / "torch"
+    torch.mkdir()
+    (torch / "__init__.py").write_text("raise OSError('libcudart.so: no such file')")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    monkeypatch.setenv("FOREBAY_ENGINE", "exl2")
+    [found] = checks.engine()
+    assert (found.name, found.state) == ("torch", "fail")
+    assert found.mend
+
+
+def test_of_the_exl2_engine_the_folder_is_looked_at(monkeypatch, tmp_path):
+    monkeypatch.setenv("FOREBAY_ENGINE", "exl2")
+    [found] = checks.model()
+    assert "FOREBAY_MODEL_DIR: is needed" in found.seen
+    folder = write_exl2(tmp_path / "model", (2, 256, 512, 4, 2, 64, 512), 4)
+    monkeypatch.setenv("FOREBAY_MODEL_DIR", str(folder))
+    [found] = checks.model()
+    assert found.state == "ok"
+    assert "LlamaForCausalLM, exl2" in found.seen

