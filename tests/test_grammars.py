@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from routing.errors import InvalidJob
-from workers.engines.engine import Choice, Pattern
+from workers.engines.engine import Choice, JsonShape, Pattern
 from workers.engines.grammars import body_of, bounded
 
 LEAVES = st.sampled_from(
@@ -79,6 +79,25 @@ def test_objects_put_together_from_parts_stay_open(schema):
 def test_a_schema_cannot_loosen_its_own_grammar():
     loose = {"type": "object", "x-guidance": {"lenient": True}}
     assert "lenient" not in bounded(loose, 64)["x-guidance"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "held"),
+    [
+        ({"minProperties": 2}, False),
+        ({"minProperties": 2, "required": ["a", "b"]}, True),
+        ({"items": [{"anyOf": [{"minProperties": 1}]}]}, False),
+        ({"const": {"minProperties": 1}}, True),
+        ({"properties": {"minProperties": {"type": "integer"}}}, True),
+    ],
+)
+def test_a_count_that_a_property_written_twice_would_satisfy_is_refused(schema, held):
+    if held:
+        assert body_of(JsonShape(schema_=schema), 10)
+        return
+    with pytest.raises(InvalidJob) as caught:
+        body_of(JsonShape(schema_=schema), 10)
+    assert caught.value.field == "schema"
 
 
 @pytest.mark.parametrize("regex", ["[[a]b]", "[a--b]", "[a&&b]", "[a~~b]", "[a||b]"])

@@ -45,8 +45,8 @@ def body_of(constraint: Constraint, max_tokens: int) -> str:
     """The grammar body of a constraint.
 
     Raises:
-        InvalidJob: A choice of nothing, or a regular expression that two libraries would read in
-            two ways.
+        InvalidJob: A choice of nothing, a regular expression that two libraries would read in two
+            ways, or a schema that counts properties.
     """
     match constraint:
         case Choice(options=options):
@@ -54,9 +54,24 @@ def body_of(constraint: Constraint, max_tokens: int) -> str:
                 raise InvalidJob("must be one or more, none of them empty", field="labels")
             return " | ".join(literal(option) for option in options)
         case JsonShape(schema_=schema):
+            _refuse_counting(schema)
             return f"%json {json.dumps(bounded(schema, max_tokens))}"
         case Pattern(regex=regex):
             return _pattern(regex)
+
+
+def _refuse_counting(node: Any) -> None:
+    """A grammar counts properties as they are written, also one that is written twice."""
+    if isinstance(node, list):
+        for one in node:
+            _refuse_counting(one)
+    elif isinstance(node, dict):
+        least = node.get("minProperties", 0)
+        if isinstance(least, int) and least > len(node.get("required", ())):
+            raise InvalidJob("has minProperties, which this engine cannot hold", field="schema")
+        for key, one in node.items():
+            if key not in _VALUES:
+                _refuse_counting(one)
 
 
 def _pattern(regex: str) -> str:

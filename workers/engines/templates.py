@@ -22,11 +22,11 @@ _FIELD = "FOREBAY_MODEL_DIR"
 _FILES = ("tabby_template.jinja", "chat_template.jinja")
 _CONFIGS = ("chat_template.json", "tokenizer_config.json")
 _TRIAL = (
-    Turn(role="user", content="one"),
-    Turn(role="assistant", content="two"),
-    Turn(role="user", content="three"),
+    Turn(role="user", content="trial-1"),
+    Turn(role="assistant", content="trial-2"),
+    Turn(role="user", content="trial-3"),
 )
-_SYSTEM = Turn(role="system", content="zero")
+_SYSTEM = Turn(role="system", content="trial-0")
 
 
 class ChatTemplate:
@@ -147,11 +147,10 @@ def _named(path: Path) -> str | None:
         return None
     try:
         held = json.loads(_read(path)).get("chat_template")
-    except (ValueError, AttributeError):
-        raise Misconfigured(f"{path.name} is not a JSON object", field=_FIELD) from None
-    if isinstance(held, list):
-        named = {one["name"]: one["template"] for one in held}
-        held = named.get("default")
+        if isinstance(held, list):
+            held = {one["name"]: one["template"] for one in held}.get("default")
+    except (ValueError, AttributeError, KeyError, TypeError):
+        raise Misconfigured(f"{path.name} holds no templates by name", field=_FIELD) from None
     return held if isinstance(held, str) else None
 
 

@@ -84,7 +84,8 @@ class Vocabulary:
         added = self._tokenizer.get_added_tokens_decoder().items()
         special = {one.content: number for number, one in added if one.special}
         texts = (*_TURN_ENDS, self.special.get("eos_token", ""))
-        return ends | {special[text] for text in texts if text in special}
+        ends |= {special[text] for text in texts if text in special}
+        return {one for one in ends if 0 <= one < self.size}
 
 
 def _special(config: dict[str, Any]) -> list[tuple[str, str]]:
