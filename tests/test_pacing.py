@@ -6,78 +6,15 @@ The traffic is simulated; the controller is the one in Redis.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-import redis as redis_py
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from routing.jobs import Job
-from routing.pacebook import PaceBook
 from routing.pacing import Pacer, hourly
-from routing.policyfile import PacePolicy, Policy, TenantPolicy
+from routing.policyfile import Policy
 from routing.spend import Spend
 from routing.wire import NANO
-
-REQUESTS = {
-    "classify": {"kind": "classify", "text": "the pump stopped", "labels": ["water", "power"]},
-    "summarize": {"kind": "summarize", "text": "a long story"},
-}
-Scores = Callable[[random.Random, int], float]
-
-
-def rules(**pace) -> Policy:
-    return Policy(defaults=TenantPolicy(pace=PacePolicy(**pace)))
-
-
-def job(rng: random.Random, kind: str = "classify", tenant: str = "acme") -> Job:
-    job_id = f"{tenant}.{rng.getrandbits(128):032x}"
-    return Job(id=job_id, tenant=tenant, request=REQUESTS[kind], egress="allow")
-
-
-class Traffic:
-    """Jobs of one tenant: offered, and if they stay, answered `behind` jobs later."""
-
-    def __init__(self, redis, seed: int = 1, behind: int = 20, **pacer) -> None:
-        self.pacer = Pacer(redis, **pacer)
-        self.rng = random.Random(seed)
-        self.behind = behind
-        self.went: list[bool] = []
-        self.scores: list[float] = []
-        self._local: list[tuple[int, Job]] = []
-
-    def send(self, policy, count, score: Scores, *, hard=0.0, kind="classify") -> float:
-        """Offer so many more; the share of them that went up."""
-        first = len(self.went)
-        for i in range(count):
-            self._offer(policy, score(self.rng, i), kind)
-            if len(self._local) > self.behind:
-                self._answer(policy, score(self.rng, i), hard)
-        for _ in range(len(self._local)):
-            self._answer(policy, score(self.rng, count), hard)
-        return sum(self.went[first:]) / count
-
-    def _offer(self, policy, score: float, kind: str) -> None:
-        one = job(self.rng, kind)
-        pace = self.pacer.offer(one, policy, "before", score)
-        self.went.append(pace.go)
-        self.scores.append(score)
-        if not pace.go:
-            self._local.append((len(self.went) - 1, one))
-
-    def _answer(self, policy, score: float, hard: float) -> None:
-        i, one = self._local.pop(0)
-        if self.rng.random() < hard:
-            self.pacer.hard(one, policy)
-            self.went[i] = True
-        else:
-            self.went[i] = self.pacer.offer(one, policy, "after", score).go
-            self.scores[i] = score
-
-    def share(self, first: int, last: int) -> float:
-        return sum(self.went[first:last]) / (last - first)
+from traffic import SCORES, Scores, Traffic, job, rules
 
 
 @pytest.fixture
@@ -86,17 +23,6 @@ def traffic(redis) -> Traffic:
 
 
 # --- a share of the jobs -------------------------------------------------------------------------
-
-SCORES: dict[str, Scores] = {
-    "even": lambda rng, _: rng.random(),
-    "mostly easy": lambda rng, _: rng.betavariate(0.5, 3),
-    "three values": lambda rng, _: rng.choice([0, 0, 0, 0, 0.5, 1]),
-    "all the same": lambda rng, _: 0.5,
-    "ever harder": lambda rng, i: rng.random() + i / 500,
-    "ever easier": lambda rng, i: rng.random() - i / 500,
-    "suddenly harder": lambda rng, i: rng.random() + (i > 250),
-    "suddenly easier": lambda rng, i: rng.random() - (i > 250),
-}
 
 
 @pytest.mark.parametrize("scores", SCORES)
@@ -304,74 +230,3 @@ def test_jobs_on_their_way_to_bedrock_count_as_spent(day, redis):
 )
 def test_an_hour_has_its_part_of_the_rest_of_the_day(shape, at, part):
     assert hourly(shape, at) == pytest.approx(part)
-
-
-# --- by hand -------------------------------------------------------------------------------------
-
-
-def test_without_a_target_there_is_no_pace_but_what_was_seen_is_known(redis):
-    pacer, rng = Pacer(redis), random.Random(1)
-    assert [pacer.offer(job(rng), Policy(), "before", 0.5) for _ in range(3)] == [None] * 3
-    (line,) = PaceBook(redis).account("acme").lines
-    assert (line.kind, line.stage, line.seen, line.went) == ("classify", "before", 3, None)
-
-
-def test_a_threshold_set_by_hand_holds_until_it_ends(redis, traffic):
-    book, policy = PaceBook(redis), rules(share=0.5)
-    book.override("classify", "threshold", 0.9, 60)
-    said = [traffic.pacer.offer(job(traffic.rng), policy, "before", s).go for s in (0.1, 0.9, 1)]
-    assert said == [False, True, True]
-    book.override("classify", "threshold", 2.0, 60, tenant="acme")
-    assert not traffic.pacer.offer(job(traffic.rng), policy, "before", 1.0).go
-    (line, _) = book.account("acme").lines
-    assert (line.override.value, line.override.tenant) == (2.0, "acme")
-    assert 0 < line.override.ends_in_s <= 60
-    assert book.clear("classify", tenant="acme")
-    assert book.clear("classify")
-    assert not book.clear("classify")
-    assert traffic.send(policy, 300, SCORES["even"]) == pytest.approx(0.5, abs=0.02)
-
-
-def test_a_share_set_by_hand_is_not_paid_by_other_kinds(redis, traffic):
-    PaceBook(redis).override("summarize", "share", 0.8, 60)
-    policy = rules(share=0.1)
-    assert traffic.send(policy, 300, SCORES["even"], kind="summarize") == pytest.approx(
-        0.8, abs=0.02
-    )
-    assert traffic.send(policy, 300, SCORES["even"], kind="classify") == pytest.approx(
-        0.1, abs=0.02
-    )
-    assert PaceBook(redis).account("acme").went == pytest.approx(0.1, abs=0.02)
-
-
-def test_off_means_the_constants_hold(redis, traffic):
-    PaceBook(redis).override("classify", "off", None, 60)
-    assert traffic.pacer.offer(job(traffic.rng), rules(share=0.5), "before", 0.5) is None
-
-
-# --- what cannot stop it -------------------------------------------------------------------------
-
-
-def test_without_redis_the_constants_hold():
-    with redis_py.Redis(port=1, retry=Retry(NoBackoff(), 0)) as nowhere:
-        pacer = Pacer(nowhere)
-        assert pacer.offer(job(random.Random(1)), rules(share=0.5), "before", 0.5) is None
-        pacer.hard(job(random.Random(1)), rules(usd_per_day=1.0))
-
-
-@pytest.mark.parametrize("key", ["tenants", "tenant:acme", "scores:acme:classify:before"])
-def test_a_key_of_another_kind_changes_nothing_and_the_constants_hold(redis, traffic, key):
-    redis.lpush(f"fb:pace:{key}", "not ours")
-    before = {name: redis.dump(name) for name in redis.keys()}
-    assert traffic.pacer.offer(job(traffic.rng), rules(share=0.5), "before", 0.5) is None
-    assert {name: redis.dump(name) for name in redis.keys()} == before
-
-
-def test_what_is_kept_is_bounded_and_ends(redis, traffic):
-    traffic.send(rules(share=0.2), 400, SCORES["even"])
-    assert redis.zcard("fb:pace:scores:acme:classify:before") <= 128
-    keys = [key for key in redis.keys() if key != b"fb:pace:tenants"]
-    assert all(0 < redis.ttl(key) <= 8 * 86_400 for key in keys)
-    redis.zadd("fb:pace:tenants", {"gone": 1})
-    traffic.send(rules(share=0.2), 1, SCORES["even"])
-    assert PaceBook(redis).tenants() == ["acme"]

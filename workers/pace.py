@@ -45,7 +45,7 @@ def status(*, as_json: Json = False) -> None:
     rules = Policy.load(settings.policy_file)
     client = connect(settings, brisk=True)
     book, spend = PaceBook(client), Spend(client)
-    tenants = sorted({*book.tenants(), *rules.tenants})
+    tenants = sorted({*book.tenants(), *rules.tenants}) or [EVERYBODY]
     rows = [_row(book.account(name), rules, spend) for name in tenants]
     version = Difficulty.load().version
     if as_json:
@@ -54,7 +54,7 @@ def status(*, as_json: Json = False) -> None:
     typer.echo(f"router model {version}")
     for row in rows:
         typer.echo(_told(row))
-    if not any(row["lines"] for row in rows):
+    if not any(line["seen"] for row in rows for line in row["lines"]):
         typer.echo("no job that may leave was seen yet")
 
 
