@@ -144,12 +144,15 @@ class Ledger:
 
     # --- taking off ---------------------------------------------------------------------------
 
-    def claim(self, queue: str) -> Claim | None:
-        """The best job waiting in this queue, now this worker's; none when nothing waits."""
+    def claim(self, queue: str, *, unrung: bool = False) -> Claim | None:
+        """The best job waiting in this queue, now this worker's; none when nothing waits.
+
+        `unrung`: no doorbell called for it; one that still hangs in the queue is taken along.
+        """
         settings = self.settings
         while reply := self._run(
             "claim", queue, secrets.token_hex(8), self._lease_ms, settings.max_attempts,
-            self._retention_ms, int(settings.ageing_s * 1000), settings.bulk_share,
+            self._retention_ms, int(settings.ageing_s * 1000), settings.bulk_share, int(unrung),
         ):  # fmt: skip
             claim = self._claimed(*reply)
             if claim is not None:

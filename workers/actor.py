@@ -33,7 +33,7 @@ from routing.lanes import task_name
 from routing.ledger import Claim, Ledger
 from routing.settings import Settings, read
 from workers.drain import WEDGED, Drain, impatient, leave_at_once
-from workers.execute import Outcome, execute
+from workers.execute import Outcome, Shown, answer
 from workers.hands import Hands
 from workers.liveness import EVERY_S, Liveness
 from workers.presence import Presence
@@ -73,7 +73,7 @@ class Actor:
 
     1. Makes the Celery application that consumes its queues.
     2. Makes its worker when Celery starts, and ends with one line where that cannot be.
-    3. Answers each doorbell with `execute`.
+    3. Answers each doorbell with `execute.answer`.
     4. Says every other second that it is here, as long as it takes jobs.
     5. Leaves in order when it is told to, or when it finds that it takes none any more.
     """
@@ -118,22 +118,24 @@ class Actor:
         worker_shutting_down.connect(self._leave, weak=False)
         worker_shutdown.connect(self._stop, weak=False)
 
-    def _answering(self, queue: str) -> Callable[[], dict[str, Any] | None]:
-        def answer_doorbell() -> dict[str, Any] | None:
+    def _answering(self, queue: str) -> Callable[[], Shown | list[Shown] | None]:
+        def answer_doorbell() -> Shown | list[Shown] | None:
             assert self._worker is not None, "Celery starts the worker before its tasks"
             if not self._hands.answer():  # another worker hears the sweeper ring again
                 return None
-            return execute(self.ledger, queue, self._worker.work, self._hands)
+            return answer(self.ledger, queue, self._worker.work, self._hands)
 
         return answer_doorbell
 
     def _start(self, **_: Any) -> None:
         self._drain.start()
-        try:
+        while self._worker is None:
             _await(self._brisk)
-            self._worker = self._make(self.ledger)
-        except ForebayError as error:
-            give_up(error)
+            try:
+                self._worker = self._make(self.ledger)
+            except ForebayError as error:
+                if _reachable(self._brisk):  # else Redis went away meanwhile: wait for it again
+                    give_up(error)
 
     def _ready(self, sender: Any, **_: Any) -> None:
         signal.signal(signal.SIGQUIT, leave_at_once)  # Celery's would wait for what hangs
@@ -179,17 +181,19 @@ def _beating(beat: Callable[[], None]) -> type[StartStopStep]:
 
 def _await(ledger: Ledger) -> None:
     """Return when Redis can be reached; a worker may be started before it."""
-    said = False
-    while True:
-        try:
-            with reaching_redis():
-                ledger.redis.ping()
-                return
-        except Unavailable as error:
-            if not said:
-                log.warning("waiting: %s", error)
-                said = True
+    if not _reachable(ledger):
+        log.warning("waiting: Redis cannot be reached")
+    while not _reachable(ledger):
         time.sleep(1)
+
+
+def _reachable(ledger: Ledger) -> bool:
+    try:
+        with reaching_redis():
+            ledger.redis.ping()
+    except Unavailable:
+        return False
+    return True
 
 
 def _log_quietly(loglevel: int = logging.WARNING, **_: Any) -> None:

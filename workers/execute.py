@@ -23,6 +23,7 @@ from workers.hands import Hands
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT_S = 60.0
+QUICK_S = 0.05  # a worker that has not worked for longer goes on without another doorbell
 PATIENCE_S = 600.0  # without Redis there is nothing else to do anyway
 
 
@@ -69,18 +70,47 @@ class Again:
     counted: bool = True
 
 
-Outcome = Routed | Answered | Escalated | Failed | Again
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """The job was an audit; what it showed is written down, and this is what it cost."""
+
+    receipt: Receipt
+
+
+Shown = dict[str, Any]
+Outcome = Routed | Answered | Escalated | Failed | Again | Audited
 Work = Callable[[Claim], Outcome]
 
 
-def execute(ledger: Ledger, queue: str, work: Work, hands: Hands) -> dict[str, Any] | None:
+def answer(ledger: Ledger, queue: str, work: Work, hands: Hands) -> Shown | list[Shown] | None:
+    """Answer a doorbell: work the best job, and others as long as that is a matter of moments.
+
+    A task costs Celery more than a job that is routed or recalled costs us; a job that a model
+    works on for longer has a task to itself.
+
+    Returns:
+        What Celery and Flower may see of it, a list where there were several; nothing where
+        nothing waited.
+    """
+    told: list[Shown] = []
+    end = time.monotonic() + QUICK_S
+    while (shown := execute(ledger, queue, work, hands, unrung=bool(told))) is not None:
+        told.append(shown)
+        if hands.closed or time.monotonic() > end:
+            break
+    return told if len(told) > 1 else next(iter(told), None)
+
+
+def execute(
+    ledger: Ledger, queue: str, work: Work, hands: Hands, *, unrung: bool = False
+) -> Shown | None:
     """Take the best job of the queue, work it, write down what came of it.
 
     Returns:
         What Celery and Flower may see of it; nothing where nothing waited.
     """
     try:
-        claim = ledger.claim(queue)
+        claim = ledger.claim(queue, unrung=unrung)
     except ForebayError as error:  # the sweeper rings again
         log.warning("cannot claim: %s", error)
         return None
@@ -126,7 +156,7 @@ def backoff(claim: Claim) -> float:
     return random.uniform(0.5, 1.0) * min(LONGEST_WAIT_S, 2.0 ** (claim.record.attempts - 1))
 
 
-def tell(ledger: Ledger, claim: Claim, outcome: Outcome) -> dict[str, Any]:
+def tell(ledger: Ledger, claim: Claim, outcome: Outcome) -> Shown:
     """Conclude, as soon as Redis listens: what was worked out is worth waiting for it.
 
     Raises:
@@ -145,7 +175,7 @@ def tell(ledger: Ledger, claim: Claim, outcome: Outcome) -> dict[str, Any]:
             time.sleep(random.uniform(0.5, 1.0))
 
 
-def conclude(ledger: Ledger, claim: Claim, outcome: Outcome) -> dict[str, Any]:
+def conclude(ledger: Ledger, claim: Claim, outcome: Outcome) -> Shown:
     """Tell the ledger, under the claim's token.
 
     Raises:
@@ -166,6 +196,9 @@ def conclude(ledger: Ledger, claim: Claim, outcome: Outcome) -> dict[str, Any]:
             if then is not None:
                 then()
             return shown(answer)
+        case Audited(receipt):
+            ledger.settle(claim, receipt)
+            return shown(receipt)
         case Failed(error, reasons):
             receipt = failed(claim, error, reasons)
             ledger.settle(claim, receipt)
@@ -195,7 +228,7 @@ def failed(claim: Claim, error: ForebayError, reasons: tuple[str, ...]) -> Recei
     )
 
 
-def shown(receipt: Receipt) -> dict[str, Any]:
+def shown(receipt: Receipt) -> Shown:
     """The few words of a receipt that Flower has room for."""
     shown = receipt.model_dump(
         include={"id", "kind", "lane", "status", "model", "tokens_in", "tokens_out", "cost_usd"}

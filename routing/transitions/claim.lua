@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- The best job waiting in a queue: interactive before bulk (with ageing), a fair share a tenant,
 -- the earliest deadline within. -> {id, token, record, content, draft} or nothing
-local queue, nonce, lease_ms, max_attempts, retention_ms, ageing_ms, bulk_share = unpack(ARGV)
+-- `unrung` is 1 where no doorbell called the worker: the job's own is taken from the list with it.
+local queue, nonce, lease_ms, max_attempts, retention_ms, ageing_ms, bulk_share, unrung = unpack(ARGV)
 local MOST = 50 -- jobs that cannot be worked any more are ended here, so many a claim
 
 -- The tenant whose turn it is in a class, and its most urgent job.
@@ -79,6 +80,9 @@ for _ = 1, MOST do
     redis.call('HSET', key, 'state', 'running', 'token', token, 'started', now, 'fence', fence,
       'attempts', job.attempts + 1, 'queued_ms', job.queued_ms + now - job.queued)
     redis.call('ZADD', 'fb:leases', now + lease_ms, id)
+    if unrung == '1' then
+      redis.call('RPOP', queue)
+    end
     return { id, token, redis.call('HGETALL', key), text('fb:content:' .. id), text('fb:draft:' .. id) }
   end
 end
