@@ -29,6 +29,12 @@ extract = "echo"
 summarize = "echo"
 generate = "echo"
 
+[tenants.echo.thresholds]
+extract = 0.0
+
+[tenants.echo.second_opinion]
+extract = 1.0
+
 [tenants.acme.thresholds]
 generate = 0.65
 
@@ -63,6 +69,10 @@ HARD = (
 RAMBLING = (
     "[[echo: say=We met at noon and talked for hours about this and that and nothing much else.]] "
     "We met at noon."
+)
+
+GUESSED = (
+    '[[echo: say={"customer": "C-20417"}]] [[echo: warm={"customer": "C-20471"}]] My number is'
 )
 
 
@@ -175,6 +185,20 @@ def test_a_local_answer_that_fails_its_checks_goes_up_after_it(echo):
     assert answer.lane == "bedrock"
     assert answer.reasons[0] == "verdict_easy"
     assert any(reason.startswith("check_failed:") for reason in answer.reasons)
+
+
+def test_a_job_that_two_local_answers_differ_on_goes_up(echo):
+    request = Extract(text=f"{GUESSED} C-20417 or C-20471", schema=NUMBER)
+    answer = echo.run(request, egress="allow", timeout=60)
+    assert answer.lane == "bedrock"
+    assert "second_opinion_differs" in answer.reasons
+
+
+def test_it_stays_if_it_may_not_leave(echo):
+    request = Extract(text=f"{GUESSED} C-20417 or C-20471", schema=NUMBER)
+    answer = echo.run(request, egress="deny", timeout=60)
+    assert (answer.lane, answer.degraded) == ("local", False)
+    assert answer.content.data == {"customer": "C-20417"}
 
 
 def test_the_same_job_stays_and_says_that_it_is_degraded_if_it_may_not_leave(echo):
