@@ -55,6 +55,10 @@ test-gpu: ## Build, test and measure on a GPU machine with torch and nvcc (STAGE
 bench: $(INSTALLED) ## Measure what the ledger costs beside bare Celery (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/overhead.py $(ARGS)
 
+.PHONY: bench-cascade
+bench-cascade: $(INSTALLED) ## Draw quality against the share that goes up (ARGS: --jobs, --curve FILE; half an hour)
+	@$(PY) tests/benchmarks/cascade.py $(ARGS)
+
 .PHONY: chaos
 chaos: $(INSTALLED) ## Kill, stop and cut all parts while thousands of jobs run; balance the books (ARGS=--long)
 	@$(PY) tests/chaos/run.py $(ARGS)
