@@ -1,0 +1,145 @@
+"""What a text looks like, in numbers with names: the hand-made half of the router model's view.
+
+Everything is counted in one bounded look, so that a verdict costs the same for a page and a book.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+HEAD, TAIL = 1_500, 500  # characters looked at; the cost of a verdict does not grow with the text
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+#: Words that tell what sort of work a text asks for; each list is a feature `<name>_words`.
+LISTS: dict[str, frozenset[str]] = {
+    "maths": _words(
+        "calculate compute equation integral derivative probability ratio percent sum product "
+        "theorem prove proof polynomial matrix vector function solve determine value total average "
+        "velocity temperature pressure energy mass volume radius angle minimum maximum"
+    ),
+    "logic": _words(
+        "if then each every all none exactly only unless either neither not must cannot different "
+        "same before after between following true false statements given"
+    ),
+    "fact": _words("who whom whose when where which"),
+    "reason": _words("why how explain describe compare analyze analyse evaluate discuss"),
+    "writing": _words(
+        "write story poem email letter essay blog article rewrite translate summarize summarise "
+        "reply draft create imagine"
+    ),
+    "coding": _words(
+        "python javascript java sql code program algorithm regex class api return def assert "
+        "list string array implement bug html css"
+    ),
+    "proof": _words("prove proof derive derivation theorem lemma integral derivative"),
+    "negation": _words("not no never none neither nor cannot except without least incorrect"),
+    "science": _words(
+        "cell acid reaction species protein gene electron atom molecule force light wave current "
+        "heat gas liquid metal bond enzyme blood tissue disease patient hormone"
+    ),
+    "law": _words(
+        "court law contract plaintiff defendant liability statute constitutional rights state "
+        "government policy crime evidence trial property tax"
+    ),
+    "trade": _words(
+        "price cost market demand supply firm profit rate bank interest income stock capital "
+        "investment company customer sold buy sell pay dollars"
+    ),
+    "people": _words("he she they him her his their man woman mother father brother friend"),
+    "common": _words("the of and to in a is that for it as was with be by on are this an or at"),
+}
+_SUMS = _words("much many calculate compute total average far fast old long percent")
+_WORD = re.compile(r"[^\W\d_]+")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_OPTION = re.compile(r"^\s{0,4}(?:[A-Ja-j]|\d{1,2})[.):]\s", re.MULTILINE)
+_CODE_MARK = re.compile(r"```|[{}\[\];]|\bdef |\w\(|==|->|=>")
+_MATHS_MARK = re.compile(r"[=+*/^<>\\$%°√∑∫π]")
+_SENTENCE = re.compile(r"[.!?\n]+")
+_LONG_WORD = 9  # letters
+
+
+class Glance:
+    """One bounded look at a text: what all its features are counted from."""
+
+    def __init__(self, text: str) -> None:
+        self.length = len(text)
+        self.seen = text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
+        self.names: list[str] = _WORD.findall(self.seen)
+        self.words = [word.lower() for word in self.names]
+        self.counts = Counter(self.words)
+        self.numbers: list[str] = _NUMBER.findall(self.seen)
+
+    def per_100(self, count: float) -> float:
+        """A count per 100 characters seen."""
+        return 100 * count / (len(self.seen) or 1)
+
+    def share(self, pattern: re.Pattern[str]) -> float:
+        """How many times the pattern occurs, per 100 characters."""
+        return self.per_100(len(pattern.findall(self.seen)))
+
+    def among(self, words: frozenset[str]) -> float:
+        """Logarithm of how many words are among these."""
+        counts = self.counts
+        return math.log1p(sum(counts[word] for word in counts.keys() & words))
+
+    def mean(self, values: Iterable[float]) -> float:
+        """Sum of these over the number of words."""
+        return sum(values) / (len(self.words) or 1)
+
+
+def _sentence_length(glance: Glance) -> float:
+    sentences = sum(bool(part.strip()) for part in _SENTENCE.split(glance.seen))
+    return math.log1p(len(glance.words) / (sentences or 1))
+
+
+def _last_line(glance: Glance) -> float:
+    return math.log1p(len(glance.seen.rstrip().rpartition("\n")[2]))
+
+
+def _digits(glance: Glance) -> float:
+    return sum(map(len, glance.numbers)) / (len(glance.numbers) or 1)
+
+
+def _sum(glance: Glance) -> float:
+    return math.log1p(len(glance.numbers)) if glance.among(_SUMS) else 0.0
+
+
+def _among(words: frozenset[str]) -> Callable[[Glance], float]:
+    return lambda glance: glance.among(words)
+
+
+TEXT_FEATURES: dict[str, Callable[[Glance], float]] = {
+    "length": lambda glance: math.log1p(glance.length),
+    "lines": lambda glance: math.log1p(glance.seen.count("\n")),
+    "last_line": _last_line,
+    "word_length": lambda glance: glance.mean(map(len, glance.words)),
+    "long_words": lambda glance: glance.mean(len(word) >= _LONG_WORD for word in glance.words),
+    "sentence_length": _sentence_length,
+    "variety": lambda glance: len(glance.counts) / math.sqrt(len(glance.words) or 1),
+    "capitals": lambda glance: glance.mean(name[0].isupper() for name in glance.names),
+    "acronyms": lambda glance: glance.mean(name.isupper() for name in glance.names),
+    "foreign": lambda glance: glance.mean(not word.isascii() for word in glance.words),
+    "questions": lambda glance: math.log1p(glance.seen.count("?")),
+    "commas": lambda glance: glance.per_100(glance.seen.count(",")),
+    "quotes": lambda glance: glance.per_100(glance.seen.count('"') + glance.seen.count("'")),
+    "numbers": lambda glance: glance.per_100(len(glance.numbers)),
+    "digits": _digits,
+    "decimals": lambda glance: math.log1p(sum("." in number for number in glance.numbers)),
+    "options": lambda glance: math.log1p(len(_OPTION.findall(glance.seen))),
+    "code_marks": lambda glance: glance.share(_CODE_MARK),
+    "maths_marks": lambda glance: glance.share(_MATHS_MARK),
+    "sum": _sum,
+} | {f"{name}_words": _among(words) for name, words in LISTS.items()}
+
+
+def text_features(text: str) -> dict[str, float]:
+    """The features of a text, by name, in the order of `TEXT_FEATURES`."""
+    glance = Glance(text)
+    return {name: feature(glance) for name, feature in TEXT_FEATURES.items()}

@@ -1,0 +1,173 @@
+"""From outcomes to the weights of `routing.difficulty`.
+
+The target is the gap, score of the frontier less score of the local answer: a question that both
+get wrong is hard and still not worth a dollar. What is usual of a job type is taken off first; of
+the rest three readings of the text (hashed words, hand-made features, trees) each say their part.
+How much they are believed is fitted to what they say of texts that they were not fitted on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
+
+from routing.difficulty import Prior, Weights
+from routing.features import TEXT_FEATURES
+from routing.textmodel import Grams, Head, TextModel
+from routing.trees import Forest
+from workers.training import boosting, ridge
+from workers.training.dataset import Dataset, Floats, Ints
+from workers.training.looks import Looks
+from workers.training.recipe import Recipe
+from workers.training.usual import Usual, centred, source_weights
+
+PLACES = 6  # decimals of a weight in the file
+LEAST = 0.02  # standard deviations of the target that they say at the least: there is a ranking
+EDGE = 0.02  # chances are kept so far from 0 and 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Readings:
+    """What is fitted to one target on some rows."""
+
+    grams: Floats
+    line: Floats
+    trees: Forest
+
+    def columns(self, looks: Looks, features: Floats) -> Floats:
+        """What each says of each row."""
+        said = boosting.said(self.trees, features)
+        return np.column_stack([looks.bins @ self.grams, features @ self.line, said])
+
+    def head(self, shares: Floats) -> Head:
+        """Their sum, each with its share."""
+        line = self.line * shares[1]
+        return Head(
+            grams=Grams.pack((self.grams * shares[0]).tolist()),
+            features={n: round(float(w), PLACES) for n, w in zip(TEXT_FEATURES, line, strict=True)},
+            trees=boosting.scaled(self.trees, float(shares[2])).pack(),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Problem:
+    """One target, and what it is told from."""
+
+    looks: Looks
+    features: Floats
+    target: Floats
+    types: Sequence[str] | None
+    weights: Floats
+    recipe: Recipe
+    trees: bool
+
+    def take(self, rows: Ints) -> _Problem:
+        types = [self.types[row] for row in rows] if self.types else None
+        return _Problem(
+            self.looks.take(rows), self.features[rows], self.target[rows], types,
+            self.weights[rows], self.recipe, self.trees,
+        )  # fmt: skip
+
+    def usual(self) -> Usual:
+        return Usual.of(self.target, self.types, self.weights)
+
+    def base(self, usual: Usual) -> Floats:
+        return usual.at(self.types, len(self.target))
+
+    def readings(self) -> Readings:
+        recipe, rest = self.recipe, self.target - self.base(self.usual())
+        return Readings(
+            ridge.on_bins(self.looks.bins, rest, self.weights, recipe.bins_penalty),
+            ridge.on_features(self.features, rest, self.weights, recipe.features_penalty),
+            boosting.forest(self.features, rest, self.weights, recipe)
+            if self.trees
+            else Forest([]),
+        )
+
+    def unseen(self) -> tuple[Floats, Floats]:
+        """What is usual, and what the readings say, of rows that neither was fitted on."""
+        base, columns = np.zeros(len(self.target)), np.zeros((len(self.target), 3))
+        folds = KFold(self.recipe.folds, shuffle=True, random_state=self.recipe.seed)
+        for seen, rest in folds.split(self.target):
+            known, other = self.take(seen), self.take(rest)
+            base[rest] = other.base(known.usual())
+            columns[rest] = known.readings().columns(other.looks, other.features)
+        return base, columns
+
+
+def fit(
+    data: Dataset, looks: Looks, recipe: Recipe, *, version: str, note: Sequence[str]
+) -> Weights:
+    """Weights fitted on these rows; the same for the same rows and recipe."""
+    weights = source_weights(data)
+    scales = looks.scales()
+    features = looks.standard(scales)
+
+    def problem(values: Floats, *, trees: bool) -> _Problem:
+        target = centred(values, data, weights)
+        return _Problem(looks, features, target, data.types, weights, recipe, trees)
+
+    gap, usual_gap = _gap(problem(data.gap, trees=True))
+    ok, usual_ok = _ok(problem(data.weak, trees=False), data.weak)
+    names = sorted(set(data.types or []))
+    types = {name: Prior(gap=usual_gap.types[name], ok=usual_ok.types[name]) for name in names}
+    stated = json.loads(files("workers.training").joinpath("priors.json").read_text())
+    stated["kinds"]["generate"] = Prior(gap=usual_gap.everywhere, ok=usual_ok.everywhere)
+    text = TextModel(scales=scales, gap=gap, ok=ok)
+    return Weights(version=version, note=tuple(note), types=types, text=text, **stated)
+
+
+def _gap(problem: _Problem) -> tuple[Head, Usual]:
+    """The head of the gap, and what is usual."""
+    base, columns = problem.unseen()
+    shares = _shares(problem.recipe.parts, columns, problem.target - base, problem.weights)
+    return problem.readings().head(shares), _rounded(problem.usual())
+
+
+def _shares(parts: Sequence[float], columns: Floats, rest: Floats, weights: Floats) -> Floats:
+    """What to multiply each reading with, so that their sum foretells unseen texts.
+
+    Their parts are fixed, which holds better for new texts than parts fitted to a thousand labels;
+    one slope for their sum is fitted.
+    """
+    width = columns.std(axis=0)
+    each = np.divide(parts, width, out=np.zeros(3), where=width > 0)
+    said = columns @ each
+    slope = np.average(said * rest, weights=weights) / np.average(said**2, weights=weights)
+    return np.asarray(each * max(slope, LEAST * rest.std()))
+
+
+def _ok(problem: _Problem, truth: Floats) -> tuple[Head, Usual]:
+    """The head of the log-odds, and what is usual: a logistic model of unseen rows' readings."""
+    base, columns = problem.unseen()
+    width = np.where(columns.std(axis=0) > 0, columns.std(axis=0), 1.0)
+    rows = np.column_stack([_logit(base), columns / width])
+    model = LogisticRegression(C=1.0).fit(
+        np.vstack([rows, rows]),
+        np.repeat([1, 0], len(truth)),
+        np.concatenate([problem.weights * truth, problem.weights * (1 - truth)]),
+    )
+    slope, *shares = model.coef_[0]
+    usual, start = problem.usual(), float(model.intercept_[0])
+
+    def line(mean: float) -> float:
+        return float(slope * _logit(np.array([mean]))[0] + start)
+
+    odds = Usual(line(usual.everywhere), {name: line(mean) for name, mean in usual.types.items()})
+    return problem.readings().head(np.array(shares) / width), _rounded(odds)
+
+
+def _logit(chance: Floats) -> Floats:
+    kept = np.clip(chance, EDGE, 1 - EDGE)
+    return np.asarray(np.log(kept / (1 - kept)))
+
+
+def _rounded(usual: Usual) -> Usual:
+    types = {name: round(mean, PLACES) for name, mean in usual.types.items()}
+    return Usual(round(usual.everywhere, PLACES), types)

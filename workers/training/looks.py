@@ -1,0 +1,62 @@
+"""What the router model sees of many texts, counted once and used by every fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from routing.features import TEXT_FEATURES, text_features
+from routing.grams import BINS, bins
+from routing.textmodel import FAR, Scale
+from workers.training.dataset import Floats, Ints
+
+_FLAT = 1e-3  # of a feature that is the same everywhere: no text is far from it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looks:
+    """One row a text.
+
+    Attributes:
+        bins: weights of hashed words and word parts, one column a bin.
+        features: hand-made features as counted, in the order of `TEXT_FEATURES`.
+    """
+
+    bins: sp.csr_matrix
+    features: Floats
+
+    @classmethod
+    def at(cls, texts: Sequence[str]) -> Looks:
+        """Look at these texts."""
+        return cls(
+            _sparse([bins(text) for text in texts]),
+            np.array([list(text_features(text).values()) for text in texts]),
+        )
+
+    def take(self, rows: Ints) -> Looks:
+        """These rows, in this order."""
+        return Looks(self.bins[rows], self.features[rows])
+
+    def scales(self) -> dict[str, Scale]:
+        """Mean and deviation of each feature over these texts."""
+        means, deviations = self.features.mean(axis=0), self.features.std(axis=0)
+        return {
+            name: Scale(mean=round(float(mean), 6), deviation=round(max(float(width), _FLAT), 6))
+            for name, mean, width in zip(TEXT_FEATURES, means, deviations, strict=True)
+        }
+
+    def standard(self, scales: Mapping[str, Scale]) -> Floats:
+        """The features in standard deviations, as a verdict sees them."""
+        means = np.array([scales[name].mean for name in TEXT_FEATURES])
+        widths = np.array([scales[name].deviation for name in TEXT_FEATURES])
+        return np.asarray(np.clip((self.features - means) / widths, -FAR, FAR))
+
+
+def _sparse(rows: Sequence[Mapping[int, float]]) -> sp.csr_matrix:
+    ends = np.cumsum([0, *map(len, rows)])
+    places = np.fromiter((each for row in rows for each in row), dtype=np.int32, count=ends[-1])
+    weights = np.fromiter((each for row in rows for each in row.values()), float, count=ends[-1])
+    return sp.csr_matrix((weights, places, ends), shape=(len(rows), BINS))

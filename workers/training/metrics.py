@@ -1,0 +1,124 @@
+"""How good a ranking is at saying which jobs should go up, with bootstrap intervals.
+
+APGR and CPT are those of RouteLLM (Ong et al., arXiv 2406.18665, section 3.3): quality is looked
+at where 0, 10, ... 100 % of the jobs, the highest scores first, go to the strong model. The
+performance gap recovered (PGR) is the share of the way from the weak model's mean to the strong
+one's; APGR is its mean over the shares by the trapezoid rule, CPT(q) the share at which PGR
+reaches q.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from workers.training.dataset import Floats, Ints
+
+STEPS = 10  # quantile bins
+BINS = 10  # of the calibration error, of equal mass
+
+NAMES = ("apgr", "cpt50", "cpt80", "pgr10", "pgr20", "auc", "ece")
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """Jobs with what a router said of them and what was true.
+
+    Attributes:
+        score: the higher goes up first; ties go up in proportion.
+        weak, strong: scores, 0 to 1, of the two answers.
+        probability: that the weak answer will do; none where a router does not say.
+    """
+
+    score: Floats
+    weak: Floats
+    strong: Floats
+    probability: Floats | None = None
+
+    @cached_property
+    def _order(self) -> Ints:
+        return np.argsort(-self.score, kind="stable")
+
+    @cached_property
+    def _groups(self) -> Ints:
+        """Where in the order each group of equal scores begins."""
+        ordered = self.score[self._order]
+        return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+
+    def _grouped(self, values: Floats) -> Floats:
+        """Sums by group of equal scores, highest first."""
+        return np.asarray(np.add.reduceat(values[self._order], self._groups))
+
+    def recovered(self, counts: Floats, shares: Floats) -> Floats:
+        """PGR where such shares go up; `counts` says how often each job is in the sample."""
+        sent = np.concatenate([[0.0], np.cumsum(self._grouped(counts))])
+        gains = np.concatenate(
+            [[0.0], np.cumsum(self._grouped(counts * (self.strong - self.weak)))]
+        )
+        return np.asarray(np.interp(shares, sent / sent[-1], gains / gains[-1]))
+
+    def measure(self, counts: Floats | None = None) -> dict[str, float]:
+        """All of `NAMES`, as far as they are defined; the share is in percent for CPT."""
+        counts = np.ones(len(self.score)) if counts is None else counts
+        shares = np.linspace(0, 1, STEPS + 1)
+        curve = self.recovered(counts, shares)
+        found = {
+            "apgr": float(np.trapezoid(curve, shares)),
+            "cpt50": _reached(shares, curve, 0.5),
+            "cpt80": _reached(shares, curve, 0.8),
+            "pgr10": float(curve[STEPS // 10]),
+            "pgr20": float(curve[STEPS // 5]),
+            "auc": self._auc(counts),
+        }
+        if self.probability is not None:
+            found["ece"] = calibration_error(self.probability, self.weak, counts)
+        return found
+
+    def _auc(self, counts: Floats) -> float:
+        """Chance that a job with a wrong weak answer has the higher score than one with a right.
+
+        Wrong is an answer with less than half of the full score.
+        """
+        wrong = counts * (self.weak < 0.5)  # noqa: PLR2004 - half of the full score
+        lost, kept = self._grouped(wrong), self._grouped(counts - wrong)
+        below = kept.sum() - np.cumsum(kept)
+        pairs = lost.sum() * kept.sum()
+        return float((lost * (below + kept / 2)).sum() / pairs) if pairs else float("nan")
+
+    def intervals(self, rounds: int, seed: int) -> dict[str, tuple[float, float]]:
+        """95 % bootstrap intervals by metric, over the jobs; the router is given."""
+        draw, size = np.random.default_rng(seed), len(self.score)
+        rows = []
+        for _ in range(rounds):
+            counts = np.bincount(draw.integers(0, size, size), minlength=size).astype(float)
+            rows.append(self.measure(counts))
+        quantiles: Callable[[str], Floats] = lambda name: np.nanpercentile(  # noqa: E731
+            [row[name] for row in rows], [2.5, 97.5]
+        )
+        return {
+            name: (float(low), float(high)) for name in rows[0] for low, high in [quantiles(name)]
+        }
+
+
+def _reached(shares: Floats, curve: Floats, target: float) -> float:
+    """Percent of jobs that must go up until the curve is first at the target, interpolated."""
+    after = int(np.argmax(curve >= target))
+    if curve[after] < target:
+        return float("nan")
+    before = max(0, after - 1)
+    rise = curve[after] - curve[before]
+    part = (target - curve[before]) / rise if rise > 0 else 0.0
+    return float(100 * (shares[before] + part * (shares[after] - shares[before])))
+
+
+def calibration_error(probability: Floats, truth: Floats, counts: Floats | None = None) -> float:
+    """ECE: mean distance of what was said from what came true, in ten bins of equal mass."""
+    counts = np.ones(len(probability)) if counts is None else counts
+    order = np.argsort(probability, kind="stable")
+    mass = np.cumsum(counts[order])
+    place = np.minimum((BINS * (mass - counts[order] / 2) / mass[-1]).astype(int), BINS - 1)
+    wrong = counts * (truth - probability)
+    return float(np.abs(np.bincount(place, wrong[order], minlength=BINS)).sum() / mass[-1])

@@ -1,0 +1,103 @@
+# ruff: noqa: PLC0415 - what is slow, or of the extra `router`, is imported where it is used
+"""`forebay router train`: weights from outcomes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from routing.errors import Misconfigured
+from workers.training import weightsfile
+from workers.training.options import (
+    Folds,
+    Json,
+    LabelCount,
+    NoJobType,
+    Outcomes,
+    Prompts,
+    Seed,
+    Strong,
+    Weak,
+    names,
+)
+
+if TYPE_CHECKING:
+    from routing.difficulty import Weights
+    from workers.training.dataset import Dataset
+
+LEAST = 20  # prompts; of fewer nothing can be learned
+
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the weights are written.")]
+
+
+def train(
+    *,
+    prompts: Prompts,
+    outcomes: Outcomes,
+    weak: Weak,
+    strong: Strong,
+    out: Out,
+    labels: LabelCount = None,
+    folds: Folds = 4,
+    seed: Seed = 0,
+    no_job_type: NoJobType = False,
+    as_json: Json = False,
+) -> None:
+    """Fit the router's weights; the same files and options give the same bytes.
+
+    \b
+    --labels N takes N random prompts instead of all. --folds K is the number of parts in which
+    what each reading of a text is worth is found. A column `source` in the prompts keeps what
+    tells one source from another out of the weights.
+    """  # noqa: D301 - \b is Click's
+    from workers.training import dataset
+    from workers.training.fit import fit
+    from workers.training.looks import Looks
+    from workers.training.recipe import Recipe
+
+    data = dataset.read(prompts, outcomes, names(weak), names(strong), job_type=not no_job_type)
+    data = _sample(data, labels, seed)
+    recipe = Recipe.of(data, folds=folds or 4, seed=seed)
+    note = _note(data, names(weak), names(strong), seed)
+    version = f"text-{hashlib.sha256(_digested(prompts, outcomes, note)).hexdigest()[:8]}"
+    weights = fit(data, Looks.at(data.prompts), recipe, version=version, note=note)
+    _tell(weights, weightsfile.write(out, weights), len(data), as_json=as_json)
+
+
+def _sample(data: Dataset, labels: int | None, seed: int) -> Dataset:
+    import numpy as np
+
+    if labels is not None and labels < len(data):
+        data = data.take(np.random.default_rng(seed).permutation(len(data))[:labels])
+    if len(data) < LEAST:
+        raise Misconfigured(f"only {len(data)} prompts; {LEAST} are needed", field="--prompts")
+    return data
+
+
+def _note(data: Dataset, weak: list[str], strong: list[str], seed: int) -> list[str]:
+    """What the weights rest on, for who reads the file."""
+    types = "with" if data.types else "without"
+    gap = f"mean gap {data.gap.mean():.4f}"
+    return [
+        f"Fitted on {len(data)} prompts, {types} job types, seed {seed}: {gap}.",
+        f"Local: {', '.join(weak)}.",
+        f"Frontier: {', '.join(strong)}.",
+    ]
+
+
+def _digested(prompts: Path, outcomes: Path, note: list[str]) -> bytes:
+    """What makes a version: the two files and the options."""
+    files = b"".join(hashlib.sha256(path.read_bytes()).digest() for path in (prompts, outcomes))
+    return files + "\n".join(note).encode()
+
+
+def _tell(weights: Weights, path: Path, count: int, *, as_json: bool) -> None:
+    told: dict[str, Any] = {
+        "version": weights.version, "prompts": count, "path": str(path),
+        "bytes": path.stat().st_size,
+    }  # fmt: skip
+    typer.echo(json.dumps(told) if as_json else f"{told['version']}: {path}")
