@@ -40,6 +40,7 @@ from workers.presence import Presence
 from workers.settings import ActorSettings
 
 log = logging.getLogger(__name__)
+SHOWN_CHARS = 20_000  # of a task's result in logs and Flower: the receipts of all its jobs
 T = TypeVar("T", bound=BaseSettings)
 
 
@@ -110,7 +111,10 @@ class Actor:
     def _take_part(self) -> None:
         """Have Celery call us."""
         for queue in self.queues:
-            self.app.task(self._answering(queue), name=task_name(queue), typing=False)
+            self.app.task(
+                self._answering(queue), name=task_name(queue), typing=False,
+                resultrepr_maxsize=SHOWN_CHARS,
+            )  # fmt: skip
         self.app.steps["consumer"].add(_beating(self._liveness.beat))
         setup_logging.connect(_log_quietly, weak=False)
         worker_init.connect(self._start, weak=False)

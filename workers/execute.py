@@ -23,6 +23,7 @@ from workers.hands import Hands
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT_S = 60.0
+MOST = 50  # jobs to one doorbell
 QUICK_S = 0.05  # a worker that has not worked for longer goes on without another doorbell
 PATIENCE_S = 600.0  # without Redis there is nothing else to do anyway
 
@@ -96,7 +97,7 @@ def answer(ledger: Ledger, queue: str, work: Work, hands: Hands) -> Shown | list
     end = time.monotonic() + QUICK_S
     while (shown := execute(ledger, queue, work, hands, unrung=bool(told))) is not None:
         told.append(shown)
-        if hands.closed or time.monotonic() > end:
+        if hands.closed or len(told) == MOST or time.monotonic() > end:
             break
     return told if len(told) > 1 else next(iter(told), None)
 

@@ -8,6 +8,7 @@ Exit code 0 if that holds.
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 import threading
@@ -33,6 +34,7 @@ SERVICE = "forebay"
 BEFORE_S = AFTER_S = 5.0  # of submitting, before the kill and after it
 DOWN_MS = 2_000  # a primary silent for so long is called down
 PATIENCE_S = 90.0
+DONE = re.compile(r"\{'id': '([^']+)'[^{}]*'status': 'done'")
 TEXT = "[[echo: delay=0.02]] one two three four"
 
 
@@ -145,9 +147,7 @@ def settled(fleet: Fleet) -> Counter[str]:
     found: Counter[str] = Counter()
     for proc in fleet.procs:
         if proc.name.startswith("local"):
-            for line in proc.log.read_text(errors="replace").splitlines():
-                if "'status': 'done'" in line:
-                    found[line.partition("{'id': '")[2].partition("'")[0]] += 1
+            found.update(DONE.findall(proc.log.read_text(errors="replace")))
     return found
 
 
