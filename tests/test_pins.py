@@ -136,6 +136,18 @@ def test_what_is_pinned_verifies_until_a_byte_changes(exl2, tmp_path):
     assert said("verify")["ok"] is False
 
 
+def test_a_pin_is_of_the_bytes_as_they_are_now(exl2):
+    """Not of what was kept of them under the same size and time."""
+    digests.folder_digest(exl2)
+    card = exl2 / "README.md"
+    before = card.stat()
+    card.write_text(CARD.replace("apache", "apAche"))
+    os.utime(card, ns=(before.st_atime_ns, before.st_mtime_ns))
+    pinned = said("pin")["pinned"]["org/small-exl2"]
+    assert pinned == digests.folder_digest(exl2, fresh=True)
+    assert call("verify").exit_code == 0
+
+
 def test_files_that_came_or_went_are_named(exl2):
     call("pin")
     (exl2 / "README.md").rename(exl2 / "README.txt")

@@ -133,13 +133,34 @@ def test_weights_that_are_too_large_are_told_how_many_bits_would_do(tmp_path):
     assert plan.refusal().endswith("take a smaller model, or fewer bits")
     (remedy,) = remedies.remedies(shape, plan)
     assert 4.0 < remedy.bits < 5.0
-    smaller = replace(shape, weights_bytes=0, layers_bytes=0)
     smaller = replace(
         shape,
         weights_bytes=shape.weights_bytes
         - int(shape.layers_bytes * (1 - remedy.bits / shape.bits)),
     )
     assert vram.plan(smaller, CARD, cache_mode="q8", context=4096, batch=8).fits
+
+
+def test_a_batch_that_is_asked_for_gets_the_best_cache_that_holds_it(tmp_path):
+    shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Qwen2.5-14B"], 5.0))
+    chosen = {batch: vram.plan(shape, CARD, batch=batch).cache_mode for batch in (1, 8, 15, 25)}
+    assert chosen == {1: "fp16", 8: "fp16", 15: "q8", 25: "q4"}
+
+
+def test_a_card_that_is_nearly_full_gets_shorter_jobs(tmp_path):
+    shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Qwen2.5-14B"], 5.0))
+    fixed = sum(footprint.fixed_parts(shape, 256, 1).values())
+    page = 256 * footprint.kv_bytes_per_token(shape, "q4")
+    plan = vram.plan(shape, fixed + page)
+    assert (plan.fits, plan.context, plan.batch, plan.cache_mode) == (True, 256, 1, "q4")
+    assert not vram.plan(shape, fixed + page - 1).fits
+
+
+def test_what_is_dequantized_at_once_holds_the_largest_matrix_but_the_head(tmp_path):
+    shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Llama-3.1-8B"], 6.0))
+    assert footprint.tuned_dq(shape) == 4096 * 14336
+    assert footprint.tuned_dq(replace(shape, intermediate=1024)) == 4096 * 4096
+    assert footprint.tuned_dq(replace(shape, hidden=1 << 20)) == footprint.DEFAULT_DQ
 
 
 def test_the_context_is_not_longer_than_what_the_model_was_trained_for(tmp_path):
