@@ -14,7 +14,7 @@
 --   fb:pace:override:<tenant or *>:<kind>:<stage>  string  'threshold X' | 'share S' | 'off'
 local tenant, kind, stage, score, tie, share, part, usd, call, hourly, now = unpack(ARGV)
 local RING = 128 -- scores that the quantile is taken of
-local OWED = 20 -- jobs owed that move the aim from none to all
+local OWED = 15 -- jobs owed that move the aim from none to all
 local RECENT = 500 -- jobs that shares are averaged over
 local HOUR, DAY = 3600, 86400
 local KEEP_S = 8 * DAY
