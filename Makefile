@@ -59,6 +59,10 @@ bench: $(INSTALLED) ## Measure what the ledger costs beside bare Celery (ARGS: -
 bench-cascade: $(INSTALLED) ## Draw quality against the share that goes up (ARGS: --jobs, --curve FILE; half an hour)
 	@$(PY) tests/benchmarks/cascade.py $(ARGS)
 
+.PHONY: bench-pacing
+bench-pacing: $(INSTALLED) ## Measure how the pace meets its target, and what an offer costs (ARGS: --jobs, --runs)
+	@$(PY) tests/benchmarks/pacing.py $(ARGS)
+
 .PHONY: chaos
 chaos: $(INSTALLED) ## Kill, stop and cut all parts while thousands of jobs run; balance the books (ARGS=--long)
 	@$(PY) tests/chaos/run.py $(ARGS)
