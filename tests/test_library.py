@@ -151,6 +151,20 @@ def test_every_class_that_is_named_is_exported():
     assert all(name in whole for name in wanted)
 
 
+def test_a_model_is_loaded_by_methods_that_exist():
+    made = {
+        ("model/config.py", "Config"): "from_directory",
+        ("model/model.py", "Model"): "from_config",
+        ("tokenizer/tokenizer.py", "Tokenizer"): "from_config",
+    }
+    for (path, name), method in made.items():
+        assert method in members(their(V3, path, name))
+    assert "device" in arguments(their(V3, "model/model.py", "Model"), "load_gen")
+    warm = arguments(their(V3, "generator/generator.py", "Generator"), "generate")
+    assert given(exl3, "generate") <= warm
+    assert {"load"} <= members(their(V2, "model.py", "ExLlamaV2"))
+
+
 @pytest.mark.parametrize(("package", "path"), [(V2, DYNAMIC), (V3, "generator/job.py")])
 def test_every_key_of_a_result_that_is_read_is_written(package, path):
     read = {

@@ -152,9 +152,18 @@ def test_a_seed_repeats_and_temperature_varies(opened):
 
 def test_as_many_run_at_once_as_there_are_slots_and_pages_for(opened):
     engine, generator = opened(slots=8, context=2 * PAGE, pages=5)
+    iterate, left = generator.iterate, []
+
+    def watched():
+        results = iterate()
+        left.append(len(generator.pending_jobs))
+        return results
+
+    generator.iterate = watched
     futures = [engine.submit(prompt(at, max_tokens=PAGE)) for at in range(6)]
     assert all(future.result(20).text == ANSWER for future in futures)
     assert generator.most == 2  # two pages each
+    assert not any(left)  # the line is ours, where the best is first, and not the library's
     assert len(generator.unreferenced_pages) == 5
 
 
@@ -183,6 +192,26 @@ def test_a_request_that_waits_keeps_its_own_words_when_its_id_is_used_again(open
     engine.cancel("long")
     assert first.result(5).finish == "cancelled"
     assert waiting.result(5).text == "red"
+
+
+def test_what_is_prepared_for_one_request_is_never_used_for_another(opened):
+    engine, _ = opened(slots=1)
+    engine.submit(prompt("long", f"A {STORY}."))
+    waiting = engine.submit(prompt("a", constraint=Choice(options=("red",))))
+    engine._paged.prepare(prompt("a", constraint=Choice(options=("blue",))))
+    engine.cancel("long")
+    assert waiting.result(5).text == "red"
+
+
+def test_a_text_that_left_its_grammar_is_no_answer(opened):
+    engine, generator = opened()
+    pick = generator._pick
+    wrong = generator.rule.tokenizer.encode("Q").ids
+    generator._pick = lambda job, row: wrong.pop() if wrong else pick(job, row)
+    with pytest.raises(InvalidJob) as caught:
+        ask(engine, prompt("a", constraint=Choice(options=("red", "blue"))))
+    assert caught.value.field == "labels"
+    assert ask(engine, prompt("b")).text == ANSWER
 
 
 def test_a_broken_step_fails_all_and_says_nothing_of_its_message(opened, caplog):

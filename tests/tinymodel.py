@@ -20,8 +20,8 @@ CHATML = (
 )
 ANSWER = "Well, the sea is wide and deep, and nobody knows all of it. \u00e9\U0001f30a"
 TEXT = (
-    f"system user assistant one two three Tell me about the sea. {ANSWER} yes no red blue pay back"
-    " refund Write a very long story about a river. and on and on Invoice number vendor"
+    f"system user assistant one two three Tell me about the sea. {ANSWER[:-2]} yes no red blue"
+    " pay back refund Write a very long story about a river. and on and on Invoice number vendor"
     + " word" * 9 + " a" * 9
 )  # fmt: skip
 STORY = "very long story"

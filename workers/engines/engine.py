@@ -126,7 +126,7 @@ class EngineInfo(Frame):
     """What an engine is and how much it takes.
 
     Attributes:
-        engine: `echo`, `llamacpp`, `exl2`.
+        engine: `echo`, `llamacpp`, `exl2`, `exl3`.
         model, revision: name, and digest (first 12 hex digits of SHA-256) of the weights;
             both reach every answer.
         context_tokens: prompt and answer together, of one request.

@@ -125,7 +125,7 @@ def _load(plan: vram.Plan, folder: Path) -> Exl2Library:
 
     try:
         generator = _generator(exllamav2, generation, plan, folder)
-    except torch.OutOfMemoryError:
+    except torch.cuda.OutOfMemoryError:
         free, _ = torch.cuda.mem_get_info()
         raise EngineUnavailable(
             f"the model outgrew the card, of which {free // _MIB} MiB are free: do others use it?"

@@ -22,6 +22,7 @@ from .exl3_library import Exl3Library, Exl3Parts, Gate
 from .library import CHUNK, PAGE
 from .paged import PagedEngine
 
+_WARM = 32  # tokens
 _BITS = {"q8": (8, 8), "q6": (8, 4), "q4": (4, 4)}  # of keys and values
 
 
@@ -71,7 +72,7 @@ def _load(settings: EngineSettings, folder: Path) -> Exl3Library:
     cap_memory(settings)
     try:
         generator = _generator(exllamav3, settings, folder)
-    except torch.OutOfMemoryError:
+    except torch.cuda.OutOfMemoryError:
         raise Misconfigured(
             "does not fit the card with this cache: lower FOREBAY_SLOTS or FOREBAY_CONTEXT_TOKENS",
             field="FOREBAY_MODEL_DIR",
@@ -95,13 +96,16 @@ def _generator(exllamav3: ModuleType, settings: EngineSettings, folder: Path) ->
         model, max_num_tokens=_cache_tokens(settings), **_kind(exllamav3, settings)
     )
     model.load(device="cuda:0")
-    return exllamav3.Generator(
+    generator = exllamav3.Generator(
         model=model,
         cache=cache,
         tokenizer=exllamav3.Tokenizer.from_config(config),
         max_batch_size=settings.slots,
         max_chunk_size=CHUNK,
     )
+    # Kernels are compiled at their first use, for longer than a watchdog waits for a step.
+    generator.generate(prompt="Once upon a time,", max_new_tokens=_WARM)
+    return generator
 
 
 def _cache_tokens(settings: EngineSettings) -> int:
