@@ -9,7 +9,7 @@
     all            what of these is not done yet, in this order
 
 Everything lies under FOREBAY_GPU_HOME (/tmp/forebay-gpu). Each stage is a command of its own, for
-machines that are lent for minutes at a time; `bench` writes results.md there.
+machines that are rented by the minute; `bench` writes results.md there.
 """
 
 from __future__ import annotations
