@@ -49,7 +49,6 @@ daily_budget_usd = inf
 [tenants.twice.second_opinion]
 deny_too = true
 stop_at_depth = 1e9
-classify = 1.0
 extract = 1.0
 generate = 1.0
 prose = 1.0

@@ -138,7 +138,8 @@ def _sum(draw: random.Random) -> Labelled:
     )
     asked = f"{text} Reply with the number alone."
     messages = (Message(role="user", content=asked),)
-    return Labelled(Generate(messages=messages, max_tokens=24), str(right), str(right + each))
+    request = Generate(messages=messages, max_tokens=24, regex="[0-9]{1,4}")
+    return Labelled(request, str(right), str(right + each))
 
 
 def _filled(text: str, draw: random.Random) -> str:
