@@ -6,7 +6,7 @@
     model          make the packaged model loadable: FP16, and converted to EXL2
     suite          every test marked gpu, over both models, and the attention written in torch
     bench          fleet beside bare generator: the small model, and 8B and 14B of random weights
-    all            what of these is not done yet, in this order
+    all            these in this order; what is compiled or made already is kept
 
 Everything lies under FOREBAY_GPU_HOME (/tmp/forebay-gpu). Each stage is a command of its own, for
 machines that are rented by the minute; `bench` writes results.md there.
