@@ -1,21 +1,32 @@
 """After the answer: the probability that a local answer which passed its checks is wrong.
 
 What speaks against an answer is that another local one differs, that its tokens came hesitantly,
-and what the verdict said beforehand. Each may be missing.
+and what the verdict said beforehand. Each may be missing. Where another answer was asked for, and
+there are weights for the kind, a fitted model weighs them (`workers.training.doubting`); else a
+plain rule does.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 from statistics import fmean
 from typing import Self
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from routing.errors import Misconfigured
 from routing.wire import Kind
 
 #: Of the plain rule: how often an answer is wrong that another one shares, and how much more often
 #: one that differs. The rest is left to the verdict, so that it ranks what agrees equally.
 AGREED, DIFFERED, FORESEEN = 0.04, 0.75, 0.16
+
+EDGE = 0.01  # chances are kept so far from 0 and 1 before their log-odds are taken
+
+_PACKAGED = Path(__file__).with_suffix(".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +51,85 @@ class Evidence:
     label_probability: float | None = None
 
 
+class Weights(BaseModel):
+    """What a file of weights holds.
+
+    Attributes:
+        kinds: that the model was fitted for; the plain rule holds for the others.
+        foreseen: weight of the log-odds, by the verdict, that the local answer will not do.
+        agreed, differed: weights of how many others agreed, and of how many differed.
+        knots: log-odds that come out, rising, and how often such answers were wrong.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    version: str = Field(min_length=1, max_length=60)
+    kinds: tuple[Kind, ...]
+    start: float
+    foreseen: float
+    agreed: float
+    differed: float
+    knots: tuple[tuple[float, float], ...] = Field(min_length=2)
+
+
 class Doubt:
     """The model of doubt: the same evidence and weights always give the same probability."""
 
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+
     @classmethod
-    def load(cls) -> Self:
-        """The model with the packaged weights."""
-        return cls()
+    def load(cls, path: Path | None = None) -> Self:
+        """The model with these weights, or with the packaged ones.
+
+        Raises:
+            Misconfigured: The file cannot be read, or does not hold weights of this model.
+        """
+        source = path or _PACKAGED
+        try:
+            return cls(Weights.model_validate_json(source.read_bytes()))
+        except OSError as error:
+            raise Misconfigured(f"cannot be read: {error.strerror}", field=str(source)) from None
+        except ValidationError:
+            raise Misconfigured("does not hold weights of doubt", field=str(source)) from None
 
     @property
     def version(self) -> str:
         """Of the weights."""
-        return "plain-1"
+        return self._weights.version
 
     def probability(self, evidence: Evidence) -> float:
         """How probable it is, 0 to 1, that the answer is wrong."""
-        return _plain(evidence)
+        if not evidence.agreements or evidence.kind not in self._weights.kinds:
+            return _plain(evidence)
+        return _between(self._weights.knots, self.log_odds(evidence))
+
+    def log_odds(self, evidence: Evidence) -> float:
+        """The log-odds before calibration."""
+        weights = self._weights
+        foreseen, agreed, differed = measures(evidence)
+        return (
+            weights.start
+            + weights.foreseen * foreseen
+            + weights.agreed * agreed
+            + weights.differed * differed
+        )
+
+
+def measures(evidence: Evidence) -> tuple[float, float, float]:
+    """Log-odds of failure by the verdict; how many others agreed, and how many differed."""
+    chance = min(1 - EDGE, max(EDGE, evidence.verdict_probability))
+    agreed = sum(evidence.agreements)
+    return math.log(1 / chance - 1), agreed, len(evidence.agreements) - agreed
+
+
+def _between(knots: tuple[tuple[float, float], ...], at: float) -> float:
+    """On the line between the two knots around; at the ends, what they say."""
+    for (left, low), (right, high) in pairwise(knots):
+        if at <= right:
+            part = max(0.0, (at - left) / (right - left)) if right > left else 1.0
+            return low + part * (high - low)
+    return knots[-1][1]
 
 
 def _plain(evidence: Evidence) -> float:

@@ -1,17 +1,18 @@
-"""`forebay router`: make the router's weights, and see how good they are. One file a subcommand."""
+"""`forebay router`: weights made and measured, the pace shown and set. One file a subcommand."""
 
 from __future__ import annotations
 
 import typer
 
 from workers import pace
-from workers.training import evalcommand, traincommand
+from workers.training import doubtcommand, evalcommand, traincommand
 
 app = typer.Typer(
     help="The router: train its model, measure it; see the pace, set it by hand.",
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 app.command("train")(traincommand.train)
+app.command("train-doubt")(doubtcommand.train_doubt)
 app.command("eval")(evalcommand.evaluate)
 app.command("status")(pace.status)
 app.command("override")(pace.override)

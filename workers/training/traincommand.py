@@ -63,9 +63,9 @@ def train(
     data = _sample(data, labels, seed)
     recipe = Recipe.of(data, folds=folds or 4, seed=seed)
     note = _note(data, names(weak), names(strong), seed)
-    version = f"text-{hashlib.sha256(_digested(prompts, outcomes, note)).hexdigest()[:8]}"
+    version = f"text-{digest([prompts, outcomes], note)}"
     weights = fit(data, Looks.at(data.prompts), recipe, version=version, note=note)
-    _tell(weights, weightsfile.write(out, weights), len(data), as_json=as_json)
+    _tell(weights, weightsfile.write(out, weightsfile.WEIGHTS, weights), len(data), as_json=as_json)
 
 
 def _sample(data: Dataset, labels: int | None, seed: int) -> Dataset:
@@ -89,10 +89,10 @@ def _note(data: Dataset, weak: list[str], strong: list[str], seed: int) -> list[
     ]
 
 
-def _digested(prompts: Path, outcomes: Path, note: list[str]) -> bytes:
-    """What makes a version: the two files and the options."""
-    files = b"".join(hashlib.sha256(path.read_bytes()).digest() for path in (prompts, outcomes))
-    return files + "\n".join(note).encode()
+def digest(paths: list[Path], told: list[str]) -> str:
+    """What makes a version: the files and the options."""
+    files = b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)
+    return hashlib.sha256(files + "\n".join(told).encode()).hexdigest()[:8]
 
 
 def _tell(weights: Weights, path: Path, count: int, *, as_json: bool) -> None:

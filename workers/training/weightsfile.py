@@ -1,23 +1,24 @@
-"""The folder that training writes: the weights, and what they were made of."""
+"""The folder that training writes weights into."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from routing.difficulty import Weights
+from pydantic import BaseModel
+
 from routing.errors import Misconfigured
 
-WEIGHTS = "difficulty.json"
+WEIGHTS, DOUBT = "difficulty.json", "doubt.json"
 
 
-def write(folder: Path, weights: Weights) -> Path:
-    """Write the weights into a folder, which is made; the same weights give the same bytes.
+def write(folder: Path, name: str, weights: BaseModel) -> Path:
+    """Write weights into a folder, which is made; the same weights give the same bytes.
 
     Raises:
         Misconfigured: It cannot be written.
     """
-    path = folder / WEIGHTS
+    path = folder / name
     document = weights.model_dump(mode="json")
     try:
         folder.mkdir(parents=True, exist_ok=True)

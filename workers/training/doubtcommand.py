@@ -1,0 +1,29 @@
+# ruff: noqa: PLC0415 - what is of the extra `router` is imported where it is used
+"""`forebay router train-doubt`: the weights of doubt, from local answers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from routing.errors import Misconfigured
+from workers.training.options import Outcomes, Prompts, names
+from workers.training.traincommand import Out, digest
+from workers.training.weightsfile import DOUBT, write
+
+Models = Annotated[
+    str, typer.Option("--models", metavar="MODEL,MODEL[,MODEL]", help="Local, two or more.")
+]
+
+
+def train_doubt(*, prompts: Prompts, outcomes: Outcomes, models: Models, out: Out) -> None:
+    """Fit how far to doubt a local answer; the outcomes need a column `pred`, their answers."""
+    from workers.training.doubting import fit
+
+    asked = names(models)
+    if len(asked) < 2:  # noqa: PLR2004 - an answer and another
+        raise Misconfigured("needs two models or more", field="--models")
+    version = f"doubt-{digest([prompts, outcomes], asked)}"
+    weights = fit(prompts, outcomes, asked, version=version)
+    typer.echo(f"{version}: {write(out, DOUBT, weights)}")
