@@ -1,47 +1,21 @@
 """The dynamic generators of exllamav2 and exllamav3 without their GPU: same calls, same results.
 
-What they do with jobs, pages, held text, filters and errors is as in their sources, which
-`test_exl2.py` and `test_exl3.py` compare with these signatures; only the logits come from a rule.
-The bases of the filters are the libraries' own classes.
+What they do with jobs, pages, held text, filters and errors is as in their sources, with whose
+signatures `test_library.py` compares these; only the logits come from a rule. The bases of the
+filters are the libraries' own classes (`theirs.py`).
 """
 
 from __future__ import annotations
 
-import ast
 import random
 import time
 import types
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import distribution
-from pathlib import Path
 
 import numpy as np
 
 PAGE = 256
 CHUNK = 2_048
-
-
-def source(package, path):
-    """The text of a file of an installed package, which is not imported."""
-    return Path(str(distribution(package).locate_file(f"{package}/{path}"))).read_text("utf-8")
-
-
-def real_class(package, path, name):
-    """A class of the package, from its source, without what the file imports."""
-    body = [
-        node
-        for node in ast.parse(source(package, path)).body
-        if not isinstance(node, ast.Import | ast.ImportFrom)
-    ]
-    futures = ast.parse("from __future__ import annotations").body
-    module = ast.Module(body=futures + body, type_ignores=[])
-    space = {"torch": types.SimpleNamespace(half="half")}
-    exec(compile(module, path, "exec"), space)
-    return space[name]
-
-
-Exl2Filter = real_class("exllamav2", "generator/filters/base.py", "ExLlamaV2Filter")
-Exl3Filter = real_class("exllamav3", "generator/filter/filter.py", "Filter")
 
 
 class Job:

@@ -8,15 +8,14 @@ import numpy as np
 
 from exllama import (
     PAGE,
-    Exl2Filter,
     Exl2Generator,
     Exl2Job,
     Exl2Settings,
-    Exl3Filter,
     Exl3Generator,
     Exl3Job,
     Exl3Sampler,
 )  # fmt: skip
+from theirs import Exl2Filter, Exl3Filter
 from tinymodel import Rule
 from workers.engines.digests import revision
 from workers.engines.engine import EngineInfo

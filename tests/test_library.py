@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import exllama
-from exllama import source
+from theirs import source
 from workers.engines import exl2, exl2_library, exl2_watch, exl3, exl3_library, library
 
 DYNAMIC = "generator/dynamic.py"
