@@ -39,12 +39,14 @@ class Watched(EchoEngine):
 
     def __init__(self) -> None:
         self.prompts = []
+        self.at = []
         self.stopped = []
         self.full = False
         super().__init__(EngineSettings(engine="echo", slots=2))
 
     def submit(self, prompt):
         self.prompts.append(prompt)
+        self.at.append(time.monotonic())
         future = super().submit(prompt)
         if self.full and prompt.id.endswith("/2"):
             super().cancel(prompt.id)
@@ -178,9 +180,10 @@ def test_a_full_engine_costs_the_second_opinion_and_not_the_answer(lane):
 
 
 def test_it_is_begun_beside_the_first_where_it_will_be_wanted(lane):
-    """Both are in the batch at once: the second is submitted before the first is waited for."""
-    lane.work(extract(TEN, TEN))
-    assert ids(lane) == [True, False]
+    lane.work(extract(TEN, TEN, text=f"{BILL} [[echo: delay=0.2]]"))
+    assert ids(lane) == [False, True]
+    first, second = lane.engine.at
+    assert second - first < 0.2 < time.monotonic() - first
 
 
 def test_chat_is_answered_twice_only_where_it_comes_down_to_something(lane):
@@ -195,7 +198,7 @@ def test_free_text_is_compared_by_meaning_where_the_policy_asks(lane):
     lane.policy.write_text("[defaults.second_opinion]\nprose = 1.0\n")
     said = "[[echo: say=a long and winding story]] [[echo: warm=no such thing here]] tell me"
     assert lane.work(ask(said)).reason == "second_opinion_differs"
-    assert ids(lane) == [True, False]
+    assert ids(lane) == [False, True]
 
 
 def test_it_stops_when_the_local_queue_is_long(lane, monkeypatch):

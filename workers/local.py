@@ -73,8 +73,10 @@ class Local:
     def _answer(self, claim: Claim, job: Job, prompt_id: str) -> Outcome:
         """Make it, twice where that is worth its time, and judge it."""
         wanted = partial(self._judge.wants_second, claim, job, self._maker.info.slots)
-        with SecondOpinion(self._maker, job, prompt_id, wanted) as second:
-            first = Checked.of(job, self._maker.begin(job, prompt_id)())
+        second = SecondOpinion(self._maker, job, prompt_id, wanted)
+        making = self._maker.begin(job, prompt_id)  # the first one's slot comes first
+        with second:
+            first = Checked.of(job, making())
             opinion = second.on(first.content) if first.sound else None
             said = self._judge.judge(claim, job, first, opinion)
             if said.step == "escalate":

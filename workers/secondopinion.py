@@ -70,18 +70,22 @@ class Opinion:
 
 
 class SecondOpinion:
-    """The second opinion on one job: begun once, waited for once, cut short when not needed."""
+    """The second opinion on one job: begun once, waited for once, cut short when not needed.
+
+    Used as a context manager: inside it is under way, where it will be wanted whatever the first
+    answer is.
+    """
 
     def __init__(self, maker: Maker, job: Job, prompt_id: str, wanted: Wanted) -> None:
         self._maker = maker
         self._job = job
         self._id = second_id(prompt_id)
         self._wanted = wanted
+        self._surely = all(wanted(prose=prose) for prose in _possible(job))
         self._making: Making | None = None
 
     def __enter__(self) -> Self:
-        """Begin it now, where it will be wanted whatever the first answer is."""
-        if all(self._wanted(prose=prose) for prose in _possible(self._job)):
+        if self._surely:
             self._begin()
         return self
 
