@@ -130,6 +130,13 @@ def may_go(job: Job, policy: Policy, state: State) -> bool:
     return not (_must_stay(job, policy, state) or _cannot_go(job, policy, state))
 
 
+def may_audit(job: Job, policy: Policy, state: State) -> bool:
+    """May a local answer that was kept also be held against Bedrock's?"""
+    rules = policy.tenant(job.tenant).audit
+    paid_for = rules.share > 0 and rules.usd_per_day > 0
+    return paid_for and state.spillway == "open" and may_go(job, policy, state)
+
+
 def wants_second(
     job: Job, verdict: Verdict | None, policy: Policy, state: State, *, depth: float, prose: bool
 ) -> bool:
@@ -269,5 +276,6 @@ def _unsure(content: Content | None, rules: TenantPolicy, pace: Pace | None) -> 
 
 __all__ = [
     "AGREED", "Decision", "Doubted", "Judgement", "Policy", "PolicyFile", "Reason", "State",
-    "TenantPolicy", "choose_lane", "egress", "may_go", "should_escalate", "wants_second",
+    "TenantPolicy", "choose_lane", "egress", "may_audit", "may_go", "should_escalate",
+    "wants_second",
 ]  # fmt: skip

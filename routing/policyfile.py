@@ -120,6 +120,23 @@ class PacePolicy(_Table):
         return _nusd(self.usd_per_day)
 
 
+class AuditPolicy(_Table):
+    """Local answers that are kept and held against Bedrock's as well, to learn from them.
+
+    Attributes:
+        share: of the jobs that may leave and were answered well here.
+        usd_per_day: dollars a day (UTC) for that; `inf` leaves it to the tenant's budget.
+    """
+
+    share: Probability = 0.0
+    usd_per_day: Dollars = 1.0
+
+    @property
+    def usd_per_day_nusd(self) -> int | None:
+        """The dollars a day in billionths; none is no limit of its own."""
+        return _nusd(self.usd_per_day)
+
+
 class TenantPolicy(_Table):
     """What holds for one tenant.
 
@@ -141,6 +158,7 @@ class TenantPolicy(_Table):
     second_opinion: SecondOpinion = SecondOpinion()
     max_doubt: MaxDoubt = MaxDoubt()
     pace: PacePolicy = PacePolicy()
+    audit: AuditPolicy = AuditPolicy()
     pools: Pools = Pools()
 
     @property

@@ -52,6 +52,11 @@ class Reason(StrEnum):
     CALL_OPEN = "call_open", "an earlier call of the job may still run, or its end is unknown"
     BEDROCK_FAILED = "bedrock_failed", "Bedrock's model gave no answer that will do"
     CACHED = "cached", "an exact earlier answer was given again"
+    AUDIT = "audit", "an audit of a local answer that was kept; nobody is given an answer of it"
+    AUDIT_DROPPED = (
+        "audit_dropped",
+        "the audit was not made: no answer to audit, or none from Bedrock",
+    )
 
 
 #: A local answer given for one of these is degraded even when it passes its checks: the policy

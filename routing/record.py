@@ -28,6 +28,7 @@ class Record:
         receipt: written by the worker that settled the job; see `to_receipt`.
         promoted: nobody settled it; the draft that it had became its answer.
         replay_of, replayed_as: the dead job that this one repeats, and the job that repeats this.
+        audit_of, audited_as: the job that this one is an audit of, and the audit of this one.
     """
 
     id: str
@@ -50,6 +51,8 @@ class Record:
     promoted: bool
     replay_of: str | None
     replayed_as: str | None
+    audit_of: str | None
+    audited_as: str | None
 
     @classmethod
     def read(cls, job_id: str, fields: Mapping[bytes, bytes]) -> Record:
@@ -100,6 +103,8 @@ class Record:
             promoted=bool(fields.get("promoted")),
             replay_of=fields.get("replay_of") or None,
             replayed_as=fields.get("replayed_as") or None,
+            audit_of=fields.get("audit_of") or None,
+            audited_as=fields.get("audited_as") or None,
             **number,
         )
 

@@ -75,6 +75,8 @@ class Spend:
         tenant_budget_nusd: int | None,
         fleet_budget_nusd: int | None,
         term_s: float,
+        purpose: str = "",
+        purpose_budget_nusd: int | None = None,
     ) -> None:
         """Set money aside for one call. Repeating it for the same call changes nothing.
 
@@ -86,6 +88,9 @@ class Spend:
             tenant_budget_nusd: what the tenant may spend in a day, UTC; none for no limit.
             fleet_budget_nusd: what all tenants together may.
             term_s: longer than the call can last; meanwhile the job gets no other reservation.
+            purpose: what the tenant spends it on, where that has a budget of its own; its books
+                are those of the owner `<tenant>:<purpose>`.
+            purpose_budget_nusd: what the tenant may spend on that in a day.
 
         Raises:
             BudgetExceeded: Says which budget, and what is left of it.
@@ -94,13 +99,14 @@ class Spend:
         """
         budgets = [
             MAX_NUSD if budget is None else min(_money(budget), MAX_NUSD)
-            for budget in (tenant_budget_nusd, fleet_budget_nusd)
+            for budget in (tenant_budget_nusd, fleet_budget_nusd, purpose_budget_nusd)
         ]
         if not 0 < term_s <= MAX_TERM_S:
             raise ValueError(f"a term has 0 to {MAX_TERM_S} seconds, not {term_s}")
         term_ms = math.ceil(term_s * 1_000)
         args: list[str | int]
-        args = [call_id, job_id, tenant, _money(nusd), *budgets, term_ms, KEEP_DAYS]
+        args = [call_id, job_id, tenant, _money(nusd), *budgets[:2], term_ms, KEEP_DAYS]
+        args += [purpose, budgets[2]]
         with reaching_redis():
             word, *more = self._reserve(args=args)
         if word != b"ok":
@@ -145,7 +151,10 @@ class Spend:
         return [one for one in self._read(ids) if one.state == "open"]
 
     def spent(self, tenant: str | None = None, day: date | None = None) -> tuple[int, int]:
-        """What a tenant, or all together, settled and has set aside, of one day (UTC, or today)."""
+        """What a tenant, or all together, settled and has set aside, of one day (UTC, or today).
+
+        `<tenant>:<purpose>` is what a tenant spent on that.
+        """
         number = self._today() if day is None else (day - _EPOCH).days
         owner = "*" if tenant is None else tenant
         fields = [f"{owner}:settled", f"{owner}:reserved"]

@@ -223,7 +223,7 @@ def test_every_key_of_the_ledger_is_known_to_the_rules():
     ruled = set(
         re.findall(r"fb:([a-z]+)", " ".join([*acl.users({"sweeper": "", "producer-x": ""})]))
     )
-    assert used - ruled <= {"picks", "spend", "quiet", "pace"}
+    assert used - ruled <= {"picks", "spend", "quiet", "pace", "audits", "types"}
     assert {"job", "content", "waiting", "leases"} <= used
 
 

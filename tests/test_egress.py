@@ -91,7 +91,7 @@ class World:
         self.redis = redis
         self.policy = folder / "policy.toml"
         self.written = 0
-        self.sent = self.replayed = 0
+        self.sent = self.replayed = self.audited = 0
         self.write_policy(set(), models=True)
         settings = Settings(lease_s=1000, policy_file=self.policy)
         self.ledger = Ledger(redis, settings, BELL)
@@ -110,7 +110,8 @@ class World:
     def write_policy(self, forced: set[str], *, models: bool) -> None:
         named = f'["{DEFAULT_MODEL}"]' if models else "[]"
         tables = [f"[tenants.{name}]\nforce_deny = true\n" for name in sorted(forced)]
-        self.policy.write_text(f"[defaults]\nmodels = {named}\n" + "".join(tables))
+        audits = "[defaults.audit]\nshare = 1.0\nusd_per_day = inf\n"
+        self.policy.write_text(f"[defaults]\nmodels = {named}\n{audits}" + "".join(tables))
         self.written += 1  # two versions within one tick of the clock are two versions
         os.utime(self.policy, ns=(0, self.written * 1_000_000_000))
 
@@ -142,6 +143,7 @@ class Waterfall(RuleBasedStateMachine):
             self.submit(tenant, "allow", "generate", "bedrock", wrong=False, cache=True)
             self.submit(tenant, "allow", "summarize", "auto", wrong=True, cache=False)
             self.submit(tenant, "deny", "summarize", "auto", wrong=True, cache=True)
+        self.die_of_it(["route"])
 
     # --- producers and operators ------------------------------------------------------------------
 
@@ -359,12 +361,21 @@ class Waterfall(RuleBasedStateMachine):
         return claim is not None
 
     def carry_on(self, queue: str, claim: Claim) -> None:
-        """Work a claim; the peer sees none of those that may not leave now."""
-        barred = [put.canary for put in self.put.values() if self.may_not_leave(put, claim)]
+        """Work a claim; the peer sees none of those that may not leave now.
+
+        What a job shares with the dead one that it replays is judged by itself, and an audit by the
+        job that it is of.
+        """
+        own = self.put.get(claim.record.audit_of or claim.id)
+        judged = [
+            put for put in self.put.values() if put is own or not own or put.canary != own.canary
+        ]
+        barred = [put.canary for put in judged if self.may_not_leave(put, claim)]
         with contextlib.suppress(Lost):
             conclude(self.ledger, claim, attempt(self.world.workers[queue].work, claim))
         for text in self.world.new_texts():
             assert not [canary for canary in barred if canary in text]
+            self.world.audited += claim.record.audit_of is not None
 
     def may_not_leave(self, put: Put, claim: Claim) -> bool:
         if put.job.id == claim.id:
@@ -403,3 +414,4 @@ def test_nothing_that_may_not_leave_is_ever_seen_outside(world):
     Waterfall.TestCase("runTest").runTest()
     assert world.sent > 25, "too little left the building for this to prove anything"
     assert world.replayed > 5, "too few jobs died and were replayed for this to prove anything"
+    assert world.audited > 5, "too few answers were audited for this to prove anything"

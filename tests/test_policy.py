@@ -274,8 +274,10 @@ def test_every_reason_code_is_reached_and_says_what_it_means():
     reached = {case[-1].value for case in DECISIONS}
     reached |= {code.partition(":")[0] for case in JUDGEMENTS for code in case[-1]}
     reached |= {code for case in DOUBTS for code in case[-1]}
-    # By the cache, by the bedrock worker, and by the local one.
+    # By the cache, by the bedrock worker, by the local one, and by audits.
     given_elsewhere = {
+        Reason.AUDIT,
+        Reason.AUDIT_DROPPED,
         Reason.CACHED,
         Reason.BEDROCK_FAILED,
         Reason.CALL_OPEN,

@@ -24,6 +24,7 @@ from workers.execute import Answered, Escalated, Failed, Outcome, recalled
 from workers.judge import Checked, Judge, better, second_best, suspect
 from workers.leases import Leases
 from workers.maker import Made, Maker
+from workers.sample import Sample
 from workers.secondopinion import Opinion, SecondOpinion, second_id
 from workers.settings import EngineSettings
 
@@ -38,6 +39,7 @@ class Local:
         self._judge = Judge(ledger)
         key = secret(ledger.redis, settings)
         self._cache = Cache(ledger.redis, key, settings.cache_s, ledger.seal)
+        self._sample = Sample(ledger, key)
         self._engine = open_engine()  # last: it takes long, and what is wrong above is said first
         self._maker = Maker(self._engine)
 
@@ -91,8 +93,12 @@ class Local:
     ) -> Answered | Failed:
         if answer is None:
             return Failed(BadAnswer("the local lane has no answer that will do"), said.reasons)
-        # Lent to others only once it is settled: not what was cancelled or forgotten meanwhile.
-        return Answered(answer, lambda: self._cache.put(job, claim.record.egress, answer))
+        return Answered(answer, partial(self._settled_now, claim, job, answer))
+
+    def _settled_now(self, claim: Claim, job: Job, answer: Answer) -> None:
+        """Lent to others and audited only now: not what was cancelled or forgotten meanwhile."""
+        self._cache.put(job, claim.record.egress, answer)
+        self._sample.take(job, answer)
 
 
 def _given(

@@ -187,12 +187,12 @@ def _summarize_words(request: Summarize) -> str:
 
 
 def _asked(system: str, text: str) -> list[Turn]:
-    mark = _free_mark(text)
+    mark = free_mark(text)
     guard = _BETWEEN.format(mark=mark)
     return _turns(f"{system}\n\n{guard}", f"<{mark}>\n{text}\n</{mark}>")
 
 
-def _free_mark(text: str) -> str:
+def free_mark(text: str) -> str:
     """A name for the marks which the text does not contain, so that it cannot end them."""
     mark, number = "text", 1
     while mark in text:
@@ -272,4 +272,4 @@ def _word_tokens(words: int) -> int:
     return SPARE + round(words * TOKENS_A_WORD)
 
 
-__all__ = ["frontier", "local", "menu", "read"]
+__all__ = ["free_mark", "frontier", "local", "menu", "read"]

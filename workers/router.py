@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from routing import policy
+from routing import cache, policy
 from routing.difficulty import Difficulty
 from routing.errors import EgressDenied
 from routing.jobs import Job, Verdict
@@ -19,6 +19,7 @@ from routing.scanner import Scanner
 from workers.actor import Actor
 from workers.execute import Failed, Outcome, Routed
 from workers.outlook import Outlook
+from workers.verdicts import Verdicts
 
 
 class Router:
@@ -26,7 +27,8 @@ class Router:
 
     def __init__(self, ledger: Ledger) -> None:
         """Raise `Misconfigured` where secrets are to be looked for, and the package is missing."""
-        self._difficulty = Difficulty.load()
+        key = cache.secret(ledger.redis, ledger.settings)
+        self._verdicts = Verdicts(Difficulty.load(), ledger.redis, key)
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._outlook = Outlook(ledger.redis)
         self._pacer = Pacer(ledger.redis)
@@ -36,7 +38,7 @@ class Router:
         """The lane of one job; a failure where it is pinned to one that it may not go to."""
         job, rules = claim.job(), self._policy.current()
         secret = self._secret(job, rules)
-        verdict = self._difficulty.verdict(job)
+        verdict = self._verdicts.verdict(job)
         state = replace(self._outlook.state(job, rules), secret=secret is not None)
         state = replace(state, pace=self._paced(job, verdict, rules, state))
         try:
@@ -45,7 +47,8 @@ class Router:
             return Failed(error, (_found(secret),) if secret else ())
         egress = "deny" if secret else policy.egress(job, rules)
         held = verdict.model_copy(update={"threshold": decision.threshold})
-        return Routed(decision.queue, egress, _reason(decision, secret), held)
+        reason = Reason.AUDIT.value if claim.record.audit_of else _reason(decision, secret)
+        return Routed(decision.queue, egress, reason, held)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -20,9 +20,9 @@ local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if d
 local WATCH_MS = 3600000 -- who still waits asks again long before
 local STREAM_MS = 600000
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
-  'error', 'replayed_as', 'attempts', 'created_us', 'queued', 'started', 'queued_ms', 'worked_ms',
-  'fence', 'deadline' }
-local WORDS = 10 -- so many of them are words; the others are numbers
+  'error', 'replayed_as', 'audit_of', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
+  'worked_ms', 'fence', 'deadline' }
+local WORDS = 11 -- so many of them are words; the others are numbers
 
 local function now_us()
   local time = redis.call('TIME')
@@ -179,7 +179,8 @@ local function bury_later(id, now, retention_ms)
   redis.call('PEXPIRE', dead, retention_ms)
 end
 
--- The one way a job ends. What it leaves behind has an end too.
+-- The one way a job ends. What it leaves behind has an end too. An audit leaves no content: nobody
+-- waits for an answer of it, and nobody tries it again.
 local function finish(id, job, state, retention_ms, ...)
   local key = job_key(id)
   local now = now_ms()
@@ -190,8 +191,8 @@ local function finish(id, job, state, retention_ms, ...)
   redis.call('ZREM', 'fb:later', id)
   redis.call('ZREM', 'fb:deadlines', id)
   local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
-  local draft = 'fb:draft:' .. id
-  local promoted = state == 'failed' and redis.call('EXISTS', draft) == 1
+  local draft, audit = 'fb:draft:' .. id, job.audit_of ~= ''
+  local promoted = state == 'failed' and not audit and redis.call('EXISTS', draft) == 1
   if promoted then
     state = 'done' -- better than nothing: the answer that was not good enough, marked as degraded
     redis.call('RENAME', draft, 'fb:answer:' .. id)
@@ -201,7 +202,7 @@ local function finish(id, job, state, retention_ms, ...)
     'promoted', promoted and '1' or '', ...)
   redis.call('PEXPIRE', key, retention_ms)
   redis.call('DEL', draft)
-  if state == 'failed' then
+  if state == 'failed' and not audit then
     redis.call('PEXPIRE', 'fb:content:' .. id, retention_ms) -- kept for a replay
     bury_later(id, now, retention_ms)
   else

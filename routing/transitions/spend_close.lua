@@ -10,7 +10,7 @@
 -- worker that dies before it can settle the job need not be followed by a second call.
 local call_id, outcome, amount, keep_days, closed_s, draft = unpack(ARGV)
 local call = 'fb:spend:call:' .. call_id
-local known = redis.call('HMGET', call, 'state', 'job', 'tenant', 'day', 'reserved')
+local known = redis.call('HMGET', call, 'state', 'job', 'tenant', 'day', 'reserved', 'purpose')
 local state = known[1] or 'unknown'
 if state == 'settled' or (outcome == 'released' and state ~= 'open') then
   return 'again'
@@ -24,7 +24,11 @@ local running = redis.call('GET', job)
 redis.call('ZSCORE', open, call_id)
 local job_state = redis.pcall('HGET', job_key(known[2] or ''), 'state')
 
-for _, owner in ipairs({tenant, '*'}) do
+local owners = {tenant, '*'}
+if known[6] and known[6] ~= '' then
+  owners[3] = tenant .. ':' .. known[6]
+end
+for _, owner in ipairs(owners) do
   redis.call('HINCRBY', books, owner .. ':settled', amount)
   if outcome == 'settled' then
     redis.call('HINCRBY', books, owner .. ':calls', 1)

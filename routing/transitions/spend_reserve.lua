@@ -6,13 +6,16 @@
 -- Keys:  fb:spend:call:<call id>  hash    state (open, settled, released), job, tenant, day,
 --                                         at (ms), reserved and settled (billionths of a dollar)
 --        fb:spend:job:<job id>    string  the call that may be running; ends with its term
---        fb:spend:day:<day>       hash    <tenant>:settled, <tenant>:reserved, <tenant>:calls (those
---                                         settled), and `*` for all
+--        fb:spend:day:<day>       hash    <owner>:settled, <owner>:reserved, <owner>:calls (those
+--                                         settled); the owner is a tenant, `*` for all, or
+--                                         <tenant>:<purpose> for what it spends on that
 --        fb:spend:open:<day>      zset    open calls of the day -> since when (ms)
 -- A day is counted in days since 1970, UTC. What belongs to a day ends with its books, together.
 -- Sums are exact below 2^53, which is why no budget may be larger. `-` of a string is a string:
 -- amounts are never made by Lua from its own numbers.
 local call_id, job_id, tenant, amount, tenant_budget, fleet_budget, term_ms, keep_days = unpack(ARGV)
+local purpose, purpose_budget = ARGV[9], ARGV[10] -- '' for none
+local account = purpose ~= '' and tenant .. ':' .. purpose or tenant
 local now = now_ms()
 local day = math.floor(now / 86400000)
 local call, job = 'fb:spend:call:' .. call_id, 'fb:spend:job:' .. job_id
@@ -21,7 +24,8 @@ local books, open = 'fb:spend:day:' .. day, 'fb:spend:open:' .. day
 local known = redis.call('HMGET', call, 'state', 'job', 'tenant', 'reserved')
 local running = redis.call('GET', job)
 local spent = redis.call('HMGET', books,
-  tenant .. ':settled', tenant .. ':reserved', '*:settled', '*:reserved')
+  tenant .. ':settled', tenant .. ':reserved', '*:settled', '*:reserved',
+  account .. ':settled', account .. ':reserved')
 redis.call('ZSCORE', open, call_id)
 
 if known[1] then
@@ -44,13 +48,20 @@ if tonumber(amount) > of_tenant then
 elseif tonumber(amount) > of_fleet then
   return {'over', 'fleet', string.format('%.0f', of_fleet)}
 end
+local of_purpose = purpose ~= '' and left(purpose_budget, spent[5], spent[6])
+if of_purpose and tonumber(amount) > of_purpose then
+  return {'over', purpose, string.format('%.0f', of_purpose)}
+end
 
 local ends = (day + keep_days) * 86400
 redis.call('HSET', call, 'state', 'open', 'job', job_id, 'tenant', tenant, 'day', day, 'at', now,
-  'reserved', amount, 'settled', '0')
+  'reserved', amount, 'settled', '0', 'purpose', purpose)
 redis.call('SET', job, call_id, 'PX', term_ms)
 redis.call('HINCRBY', books, tenant .. ':reserved', amount)
 redis.call('HINCRBY', books, '*:reserved', amount)
+if purpose ~= '' then
+  redis.call('HINCRBY', books, account .. ':reserved', amount)
+end
 redis.call('ZADD', open, now, call_id)
 for _, key in ipairs({call, books, open}) do
   redis.call('EXPIREAT', key, ends)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression, RidgeCV
@@ -63,9 +64,10 @@ def trial(audits: Sequence[Audit], now: Calibration, threshold: Threshold) -> Tr
         for name, loss in (("probability", _brier), ("score", _miss))
         if _better(loss(apart, now), loss(apart, both))
     )
-    kept = {**(chance if "probability" in accepted else {})}
-    kept |= score if "score" in accepted else {}
-    candidate = now.model_copy(update=kept)
+    parts = {"probability": chance, "score": score}
+    candidate = now
+    for name in accepted:
+        candidate = candidate.model_copy(update=parts[name])
     after = figures(apart, candidate, threshold)
     report = {name: round(value, 4) for name, value in after.items()}
     return Trial(
@@ -95,7 +97,7 @@ def figures(audits: Sequence[Audit], by: Calibration, threshold: Threshold) -> d
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _platt(audits: Sequence[Audit]) -> dict[str, float]:
+def _platt(audits: Sequence[Audit]) -> dict[str, Any]:
     """Slope and intercept of the log-odds; an outcome between 0 and 1 counts for both in part."""
     rows = np.array([[logit(one.base_probability)] for one in audits])
     truth = _truth(audits)
@@ -105,8 +107,8 @@ def _platt(audits: Sequence[Audit]) -> dict[str, float]:
     return {"slope": max(0.0, float(model.coef_[0, 0])), "intercept": float(model.intercept_[0])}
 
 
-def _ridge(audits: Sequence[Audit]) -> dict[str, float | dict[str, float]]:
-    """A weight by feature for what the model's score leaves of the gap; the penalty by its error."""
+def _ridge(audits: Sequence[Audit]) -> dict[str, Any]:
+    """A weight by feature, for what the model's score leaves of the gap."""
     names = sorted({name for one in audits for name in one.features})
     rows = np.array([[one.features.get(name, 0.0) for name in names] for one in audits])
     rows = rows.reshape(len(audits), len(names))
@@ -118,7 +120,10 @@ def _ridge(audits: Sequence[Audit]) -> dict[str, float | dict[str, float]]:
     model = RidgeCV(PENALTIES).fit((rows[:, told] - mean[told]) / width[told], rest)
     weights = model.coef_ / width[told]
     start = float(model.intercept_ - weights @ mean[told])
-    return {"start": start, "weights": {names[at]: float(w) for at, w in zip(told, weights)}}
+    return {
+        "start": start,
+        "weights": dict(zip([names[at] for at in told], weights.tolist(), strict=True)),
+    }
 
 
 def _better(before: Floats, after: Floats) -> bool:

@@ -1,0 +1,20 @@
+#!lua
+-- A kept local answer is to be held against Bedrock's: put on a shadow of its job, linked to it. The
+-- shadow is a job like any other, but gives no answer to anybody and leaves nothing behind.
+-- -> {'created', id} | {'known', id} | {'unkept'} | {'full', depth} | {'memory', percent}
+local audited, id, queue, bell, content, max_waiting = unpack(ARGV, 1, 6)
+local fields = { unpack(ARGV, 7) }
+local job = read(audited)
+if not job or job.state ~= 'done' or job.egress ~= 'allow' or job.audit_of ~= '' then
+  return { 'unkept' }
+end
+if read(id) then
+  return { 'known', id }
+end
+local refused = refusal(queue, max_waiting)
+if refused then
+  return refused
+end
+put_on(id, queue, bell, content, fields, 'audit_of', audited)
+redis.call('HSET', job_key(audited), 'audited_as', id)
+return { 'created', id }

@@ -1,0 +1,419 @@
+"""Audits: which answers are audited, what is asked and kept, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+import redis as redis_py
+
+from routing.audit import PURPOSE, Audits, chosen
+from routing.jobs import Classify, Extract, Generate, Job, Message, Summarize
+from routing.jobtypes import SHRINK, TypeGaps, digest
+from routing.ledger import Ledger
+from routing.settings import Settings
+from routing.spend import Spend
+from standin import StandIn
+from workers.bedrock import Bedrock
+from workers.engines.child import make_engine
+from workers.execute import attempt, conclude
+from workers.local import Local
+from workers.router import Router
+from workers.settings import BedrockSettings, EngineSettings
+
+BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
+KEEP_ALL = """
+[defaults]
+thresholds = { classify = 0.0, extract = 0.0, summarize = 0.0, generate = 0.0 }
+[defaults.second_opinion]
+extract = 0.0
+generate = 0.0
+[defaults.audit]
+share = 1.0
+"""
+TOTAL = {
+    "type": "object",
+    "properties": {"total": {"type": ["number", "null"]}},
+    "required": ["total"],
+    "additionalProperties": False,
+}
+
+
+class Said(StandIn):
+    """A stand-in that says what the test wants."""
+
+    answer = "yes"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.references = self
+
+    def __enter__(self):
+        super().__enter__()
+        answer = lambda *_: self.answer  # noqa: E731
+        self.references = type("Said", (), {"answer": staticmethod(answer)})()
+        return self
+
+
+class Fleet:
+    """The whole waterfall in this thread."""
+
+    def __init__(self, redis, tmp_path, standin) -> None:
+        self.policy = tmp_path / "policy.toml"
+        self.written = 0
+        self.rules()
+        self.redis, self.standin = redis, standin
+        settings = Settings(
+            lease_s=1000, policy_file=self.policy, cache_key="sixteen bytes are enough"
+        )
+        self.ledger = Ledger(redis, settings, BELL)
+        echo = EngineSettings(engine="echo", context_tokens=4096)
+        self.local = Local(self.ledger, lambda: make_engine(echo))
+        bedrock = BedrockSettings(bedrock_endpoint=standin.url, bedrock_timeout_s=5)
+        self.workers = {
+            "route": Router(self.ledger),
+            "local.default": self.local,
+            "embed": self.local,
+            "bedrock": Bedrock(self.ledger, bedrock),
+        }
+        self.audits = Audits(self.ledger)
+
+    def rules(self, more=""):
+        self.policy.write_text(KEEP_ALL + more)
+        self.written += 1  # two versions within one tick of the clock are two versions
+        os.utime(self.policy, ns=(0, self.written * 1_000_000_000))
+
+    def work(self, *queues):
+        """Work what waits there, and what comes of it."""
+        for queue in queues or self.workers:
+            while claim := self.ledger.claim(queue):
+                conclude(self.ledger, claim, attempt(self.workers[queue].work, claim))
+
+    def ask(self, request, **options):
+        """A job that was answered locally, whose audit waits for the router."""
+        job = Job(request=request, **{"tenant": "acme", "egress": "allow", **options})
+        assert self.ledger.create([job]) == [job.id]
+        self.work("route")
+        self.work("local.default")
+        return job
+
+    def audited(self, request, **options):
+        """A job that was answered and audited."""
+        job = self.ask(request, **options)
+        self.work()
+        return job
+
+    def shadow(self, job):
+        return self.ledger.record(job.id).audited_as
+
+    def reasons(self, job):
+        return self.ledger.record(self.shadow(job)).to_receipt().reasons
+
+
+@pytest.fixture(scope="module")
+def made(redis_url, tmp_path_factory):
+    """One fleet for all tests here, because it takes long to make; each finds Redis empty."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Said() as standin,
+        redis_py.Redis.from_url(redis_url) as client,
+    ):
+        patch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
+        for module in ("spillway", "jobtypes", "calibration"):  # what changed is seen at once
+            patch.setattr(f"routing.{module}.LOOK_EVERY_S", 0)
+        patch.setattr("workers.outlook.LOOK_EVERY_S", 0)
+        fleet = Fleet(client, tmp_path_factory.mktemp("audit"), standin)
+        yield fleet
+        fleet.local.close()
+
+
+@pytest.fixture
+def fleet(made, redis):
+    made.ledger.serve("test", ["bedrock"], 3600)
+    made.rules()
+    made.standin.calls.clear()
+    made.standin.faults.plan([])
+    made.standin.answer = "yes"
+    return made
+
+
+@pytest.fixture
+def standin(fleet):
+    return fleet.standin
+
+
+def ask(text):
+    return Generate(messages=[Message(role="user", content=text)])
+
+
+def extract(said="10", text="The bill is 10."):
+    return Extract(text=f'{text} [[echo: say={{"total": {said}}}]]', schema=TOTAL)
+
+
+# --- what is asked and kept ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("local", "outcome"), [("10", 1.0), ("9", 0.0)])
+def test_answers_that_can_be_compared_are(fleet, standin, local, outcome):
+    standin.answer = '{"total": 10}'
+    fleet.audited(extract(local, text="The bill is 10, not 9."))
+    (audit,) = fleet.audits.read()
+    assert (audit.outcome, audit.how, audit.kind) == (outcome, "compared", "extract")
+    assert audit.gap == 1 - outcome
+    assert audit.stand_in
+
+
+@pytest.mark.parametrize(("said", "outcome"), [("Yes.", 1.0), ("no", 0.0)])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ask("[[echo: say=a long and winding story]] tell me one"),
+        Summarize(text="We met at noon. [[echo: say=We met at noon.]]", max_words=20),
+    ],
+    ids=lambda one: one.kind,
+)
+def test_free_text_is_judged_in_one_call(fleet, standin, request_, said, outcome):
+    standin.answer = said
+    fleet.audited(request_)
+    (audit,) = fleet.audits.read()
+    assert (audit.outcome, audit.how) == (outcome, "judged")
+    (call,) = standin.calls
+    assert "You check the work" in call.text
+
+
+def test_chat_that_comes_down_to_something_is_compared(fleet, standin):
+    standin.answer = "The answer: 18"
+    fleet.audited(ask("[[echo: say=It is 18.]] how many"))
+    (audit,) = fleet.audits.read()
+    assert (audit.outcome, audit.how) == (1.0, "compared")
+
+
+def test_an_audit_keeps_features_outcome_and_cost_and_no_content(fleet, standin, redis):
+    standin.answer = '{"total": 10}'
+    job = fleet.audited(extract(text="kanarie The bill is 10."), metadata={"kanarie": "kanarie"})
+    (audit,) = fleet.audits.read("acme")
+    assert audit.job == job.id
+    assert audit.features["kind_extract"] == 1.0
+    assert len(audit.features) > 20
+    assert audit.cost_nusd == Spend(redis).spent("acme:audit")[0] > 0
+    assert list(fleet.audits.read("globex")) == []
+    assert b"kanarie" not in b"".join(redis.dump(key) for key in redis.keys("fb:[at][uy]*"))
+    assert {key.decode() for key in redis.keys("fb:types:*")} == {"fb:types:acme"}
+
+
+def test_the_shadow_leaves_no_content_and_ends_in_no_list(fleet, redis):
+    job = fleet.audited(ask("[[echo: say=a long story]] tell"))
+    shadow = fleet.shadow(job)
+    assert not redis.keys(f"fb:*:{shadow}*") or redis.keys(f"fb:*:{shadow}*") == [
+        f"fb:job:{shadow}".encode()
+    ]
+    assert redis.pttl(f"fb:job:{shadow}") > 0
+    assert not redis.exists("fb:dead:acme")
+    assert fleet.reasons(job) == ("audit",)
+
+
+def test_the_audited_job_is_as_it_was(fleet):
+    job = fleet.ask(ask("[[echo: say=a long story]] tell"))
+    before = fleet.ledger.outcomes([job.id])
+    fleet.work()
+    assert fleet.ledger.outcomes([job.id]) == before
+    assert before[0].cost_nusd == 0
+
+
+# --- which are audited ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "rules"),
+    [
+        ({"egress": "deny"}, ""),
+        ({"lane": "local"}, ""),
+        ({"max_cost_usd": 0}, ""),
+        ({}, "[tenants.acme]\nforce_deny = true\n"),
+        ({}, "[tenants.acme]\nmodels = []\n"),
+        ({}, "[tenants.acme]\ndaily_budget_usd = 0\n"),
+        ({}, "[tenants.acme]\naudit = { share = 0.0 }\n"),
+        ({}, "[tenants.acme]\naudit = { usd_per_day = 0.0 }\n"),
+    ],
+    ids=str,
+)
+def test_no_audit_of(fleet, standin, options, rules):
+    fleet.rules(rules)
+    job = fleet.audited(ask("[[echo: say=a long story]] tell"), **options)
+    assert fleet.shadow(job) is None
+    assert not standin.calls
+
+
+def test_no_audit_of_a_content_with_a_secret_nor_of_vectors_nor_of_a_degraded_answer(
+    fleet, standin
+):
+    from routing.jobs import Embed  # noqa: PLC0415
+
+    key = "AKIA" + "Z7QX2M4N" * 2
+    jobs = [
+        fleet.audited(ask(f"[[echo: say=a long story]] my key is {key}")),
+        fleet.audited(Embed(texts=["one"])),
+    ]
+    fleet.redis.set("fb:spillway", "throttled", px=60_000)
+    jobs.append(fleet.audited(ask("[[echo: say=a long story]] tell")))
+    assert [fleet.shadow(job) for job in jobs] == [None] * 3
+    assert not standin.calls
+
+
+def test_the_sample_is_a_share_that_nobody_can_choose():
+    ids = [Job(request=ask("x")).id for _ in range(2_000)]
+    taken = [one for one in ids if chosen(one, 0.1, b"one secret")]
+    assert 140 < len(taken) < 260
+    assert taken == [one for one in ids if chosen(one, 0.1, b"one secret")]
+    assert taken != [one for one in ids if chosen(one, 0.1, b"another")]
+    assert not any(chosen(one, 0.0, b"s") for one in ids)
+    assert all(chosen(one, 1.0, b"s") for one in ids)
+
+
+# --- what ends one without a call ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda fleet, job: fleet.ledger.forget(job.id),
+        lambda fleet, job: fleet.redis.delete(f"fb:answer:{job.id}"),
+        lambda fleet, job: fleet.redis.hset(f"fb:job:{job.id}", "egress", "deny"),
+        lambda fleet, job: fleet.redis.hset(f"fb:job:{job.id}", "audited_as", "acme.other"),
+        lambda fleet, job: fleet.rules("[tenants.acme]\nforce_deny = true"),
+        lambda fleet, job: fleet.rules("[tenants.acme]\naudit = { usd_per_day = 0.000001 }"),
+    ],
+    ids=["forgotten", "answer gone", "deny by now", "not linked", "policy", "audit budget"],
+)
+def test_no_call_is_made_where_something_stands_in_the_way(fleet, standin, redis, spoil):
+    job = fleet.ask(ask("[[echo: say=a long story]] tell"))
+    shadow = fleet.shadow(job)
+    spoil(fleet, job)
+    fleet.work()
+    assert not standin.calls
+    assert list(fleet.audits.read()) == []
+    assert not redis.exists(f"fb:content:{shadow}")
+    assert not redis.exists("fb:dead:acme")
+    assert Spend(redis).spent() == (0, 0)
+
+
+def test_an_audit_that_bedrock_cannot_answer_is_dropped_and_not_tried_again(fleet, standin):
+    standin.faults.plan(["throttle"])
+    job = fleet.audited(ask("[[echo: say=a long story]] tell"))
+    assert "audit_dropped" in fleet.reasons(job)
+    assert len(standin.calls) == 1
+
+
+def test_what_neither_says_yes_nor_no_is_paid_and_teaches_nothing(fleet, standin, redis):
+    standin.answer = "perhaps"
+    fleet.audited(ask("[[echo: say=a long story]] tell"))
+    assert list(fleet.audits.read()) == []
+    assert Spend(redis).spent("acme:audit")[0] > 0
+
+
+def test_forgetting_a_job_forgets_its_audit_too(fleet, redis):
+    job = fleet.ask(ask("[[echo: say=a long story]] tell"))
+    shadow = fleet.shadow(job)
+    assert redis.exists(f"fb:content:{shadow}")
+    fleet.ledger.forget(job.id)
+    assert not redis.keys(f"fb:*:{shadow}*")
+    assert fleet.ledger.claim("route") is None
+
+
+def test_money_for_audits_is_within_their_own_budget(fleet, standin, redis):
+    fleet.audited(ask("[[echo: say=a long story]] tell"))
+    (audit,) = fleet.audits.read()
+    usd = 2 * audit.cost_nusd / 1e9
+    fleet.rules(f"[tenants.acme]\naudit = {{ usd_per_day = {usd} }}")
+    for _ in range(4):
+        fleet.audited(ask("[[echo: say=a long story]] tell"))
+    spent, reserved = Spend(redis).spent("acme:audit")
+    assert spent <= 2 * audit.cost_nusd
+    assert (spent, reserved) == (sum(one.cost_nusd for one in fleet.audits.read()), 0)
+    assert Spend(redis).spent("acme") == (spent, 0)
+
+
+# --- at least once -------------------------------------------------------------------------------
+
+
+def test_a_worker_that_dies_after_the_call_leads_to_no_second_one_and_no_second_record(
+    fleet, standin
+):
+    fleet.ask(ask("[[echo: say=a long story]] tell"))
+    fleet.work("route")
+    claim = fleet.ledger.claim("bedrock")
+    fleet.workers["bedrock"].work(claim)  # and dies before it has told the ledger
+    fleet.ledger.retry(claim, "engine_died")
+    fleet.work()
+    assert len(standin.calls) == 1
+    assert len(list(fleet.audits.read())) == 1
+
+
+def test_asking_twice_for_an_audit_makes_one(fleet):
+    job = fleet.ask(ask("[[echo: say=a long story]] tell"))
+    assert fleet.audits.begin(job) == fleet.shadow(job)
+    fleet.work()
+    assert fleet.audits.begin(job) == fleet.shadow(job)
+    assert len(list(fleet.audits.read())) == 1
+
+
+# --- types ---------------------------------------------------------------------------------------
+
+
+def test_a_type_is_what_stays_when_the_text_changes():
+    key = b"a secret"
+
+    def of(request, tenant="acme"):
+        return digest(Job(tenant=tenant, request=request), key)
+
+    one = of(Classify(text="It rains.", labels=["wet", "dry"]))
+    assert one == of(Classify(text="It is hot.", labels=["wet", "dry"]))
+    assert one != of(Classify(text="It rains.", labels=["wet", "hot"]))
+    assert one != of(Classify(text="It rains.", labels=["wet", "dry"]), tenant="globex")
+    assert of(extract("1")) == of(extract("2"))
+    chat = [Message(role="system", content="Be brief."), Message(role="user", content="hello")]
+    assert of(Generate(messages=chat)) != of(ask("hello"))
+
+
+def test_a_type_that_loses_more_than_foretold_goes_up_sooner(fleet, standin):
+    standin.answer = '{"total": 10}'
+    router = fleet.workers["route"]
+    job = Job(tenant="acme", request=extract("9", "The bill is 10, not 9."))
+    before = router._verdicts.verdict(job)
+    for _ in range(5):
+        fleet.audited(job.request)
+    after = router._verdicts.verdict(job)
+    assert after.score > before.score
+    assert after.probability < before.probability
+    other = Job(tenant="globex", request=job.request)
+    assert router._verdicts.verdict(other) == before
+
+
+def test_few_audits_of_a_type_count_little_and_old_ones_fade(redis, fleet):
+    job = Job(tenant="acme", request=extract())
+    types = TypeGaps(redis, b"key")
+    redis.hset("fb:types:acme", digest(job, b"key"), "5 5 0")
+    assert types.excess(job) == 5 / (5 + SHRINK)
+    assert TypeGaps(redis, b"other key").excess(job) is None
+    redis.hset("fb:types:acme", digest(job, b"key"), "somebody else's")
+    assert TypeGaps(redis, b"key").excess(job) == 0
+
+
+def test_types_are_bounded_and_the_one_audited_longest_ago_goes(fleet, standin, redis):
+    for number in range(500):
+        redis.hset("fb:types:acme", f"type{number}", f"1 0.5 {number + 1000}")
+    fleet.audited(ask("[[echo: say=a long story]] tell"))
+    assert redis.hlen("fb:types:acme") == 500
+    assert not redis.hexists("fb:types:acme", "type0")
+    assert redis.ttl("fb:types:acme") > 86_400
+    assert redis.ttl("fb:audits") > 86_400
+
+
+def test_an_audit_of_another_version_of_this_program_is_passed_over(fleet, redis):
+    redis.xadd("fb:audits", {"audit": json.dumps({"job": "what"})})
+    fleet.audited(ask("[[echo: say=a long story]] tell"))
+    redis.xadd("fb:audits", {"other": "x"})
+    assert len(list(fleet.audits.read())) == 1
+    assert PURPOSE == "audit"
