@@ -31,10 +31,13 @@ def bins(text: str) -> dict[int, float]:
     for size in RUNS:
         hashes += [crc32(line[at : at + size]) & _MASK for at in range(len(line) - size + 1)]
     counts = Counter(hashes)
-    weights = {each: _LOGS[min(count, _MOST)] for each, count in counts.items()}
-    norm = math.sqrt(sum(weight * weight for weight in weights.values())) or 1.0
-    return {each: weight / norm for each, weight in weights.items()}
+    weights = [_LOGS[count] for count in counts.values()]
+    norm = math.sqrt(sum([weight * weight for weight in weights])) or 1.0
+    return {each: weight / norm for each, weight in zip(counts, weights, strict=True)}
 
 
-_MOST = 255
-_LOGS = [0.0, *(1 + math.log(count) for count in range(1, _MOST + 1))]
+#: By how often a part occurs. Lower case may make three characters of one, and a character has up
+#: to four bytes, each of which begins a run of every length.
+_MOST = 12 * SEEN * (len(RUNS) + 1)
+_LOGS = [0.0, *(1 + math.log(count) for count in range(1, 256))]
+_LOGS += _LOGS[-1:] * (_MOST - 255)

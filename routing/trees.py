@@ -47,7 +47,7 @@ class Forest:
         for tree in self.trees:
             at = 0
             feature, value, right = tree[0]
-            while feature != LEAF:
+            while feature >= 0:
                 at = at + 1 if features[feature] <= value else right
                 feature, value, right = tree[at]
             total += value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -118,7 +119,8 @@ def columns(
             raise Misconfigured(f"has no column {missing[0]!r} (it has {has})", field=str(path))
         table = pq.read_table(path, columns=[*names, *(n for n in optional if n in there)])
     except OSError as error:
-        raise Misconfigured(f"cannot be read: {error.strerror}", field=str(path)) from None
+        why = os.strerror(error.errno) if error.errno else "it is damaged"
+        raise Misconfigured(f"cannot be read: {why}", field=str(path)) from None
     except pa.ArrowInvalid:
         raise Misconfigured("is not a parquet file", field=str(path)) from None
     return {name: table.column(name).to_pylist() for name in table.column_names}

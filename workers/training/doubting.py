@@ -48,7 +48,7 @@ def fit(prompts: Path, outcomes: Path, models: Sequence[str], *, version: str) -
             ]
             wrong += [1 - data.weak[row] for row in kept]
             groups += [data.uids[row] for row in kept]
-    return _fitted(np.array(rows), np.array(wrong) > 0.5, np.array(groups), version)  # noqa: PLR2004
+    return _fitted(np.array(rows), np.round(wrong), groups, version)
 
 
 def _measured(reading: Reading, agreements: Floats) -> tuple[float, float, float]:
@@ -57,7 +57,7 @@ def _measured(reading: Reading, agreements: Floats) -> tuple[float, float, float
     )
 
 
-def _fitted(rows: Floats, wrong: Floats, groups: Floats, version: str) -> Weights:
+def _fitted(rows: Floats, wrong: Floats, groups: Sequence[str], version: str) -> Weights:
     unseen = np.zeros(len(rows))
     for seen, rest in GroupKFold(FOLDS).split(rows, wrong, groups):
         unseen[rest] = (

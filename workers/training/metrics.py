@@ -115,8 +115,14 @@ def _reached(shares: Floats, curve: Floats, target: float) -> float:
 
 
 def calibration_error(probability: Floats, truth: Floats, counts: Floats | None = None) -> float:
-    """ECE: mean distance of what was said from what came true, in ten bins of equal mass."""
+    """ECE: mean distance of what was said from what came true, in ten bins of equal mass.
+
+    Of jobs of which the same was said each has their mean truth, so that their order is nothing.
+    """
     counts = np.ones(len(probability)) if counts is None else counts
+    _, same = np.unique(probability, return_inverse=True)
+    mass_of, truth_of = np.bincount(same, counts), np.bincount(same, counts * truth)
+    truth = np.divide(truth_of, mass_of, out=np.zeros(len(mass_of)), where=mass_of > 0)[same]
     order = np.argsort(probability, kind="stable")
     mass = np.cumsum(counts[order])
     place = np.minimum((BINS * (mass - counts[order] / 2) / mass[-1]).astype(int), BINS - 1)
