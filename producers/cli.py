@@ -166,6 +166,19 @@ def status(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
 
 
 @app.command()
+def explain(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """Say why a job went where it went: decisions, scores, thresholds, checks, cost, audit."""
+    from producers.explain import told
+
+    with client_of(tenant_of(tenant, job_id)) as client:
+        document = client.explain(job_id)
+    if as_json:
+        display.document(document)
+    for line in () if as_json else told(document):
+        display.text(line)
+
+
+@app.command()
 def cancel(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """End a job that has not ended yet."""
     with client_of(tenant_of(tenant, job_id)) as client:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from types import TracebackType
@@ -21,6 +22,7 @@ from typing import Any, Self, TypedDict, Unpack
 import redis
 
 from producers.door import Door
+from producers.explain import explained
 from producers.wakeups import Outcome, Wakeups
 from routing.connection import connect
 from routing.dead import Changes, Dead, DeadJob
@@ -144,6 +146,15 @@ class Client:
     def status(self, job_id: str) -> JobStatus:
         """Where the job is, and how many are before it."""
         return self._ledger.status(self._own(job_id))
+
+    def explain(self, job_id: str) -> dict[str, Any]:
+        """Why a job went where it went, in any state; see `producers.explain`."""
+        record = self._ledger.record(self._own(job_id))
+        audit = None
+        if record.audited_as:
+            with suppress(UnknownJob):
+                audit = self._ledger.record(self._own(record.audited_as))
+        return explained(record, audit)
 
     def cancel(self, job_id: str) -> bool:
         """End the job wherever it is; false when it had ended already."""

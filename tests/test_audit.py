@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
-import redis as redis_py
 
-from routing.audit import PURPOSE, Audits, chosen
+from routing.audit import PURPOSE, chosen
 from routing.jobs import Classify, Extract, Generate, Job, Message, Summarize
 from routing.jobtypes import SHRINK, TypeGaps, digest
-from routing.ledger import Ledger
-from routing.settings import Settings
 from routing.spend import Spend
-from standin import StandIn
-from workers.bedrock import Bedrock
-from workers.engines.child import make_engine
-from workers.execute import attempt, conclude
-from workers.local import Local
-from workers.router import Router
-from workers.settings import BedrockSettings, EngineSettings
+from waterfall import begin, waterfall
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
-KEEP_ALL = """
-[defaults]
-thresholds = { classify = 0.0, extract = 0.0, summarize = 0.0, generate = 0.0 }
-[defaults.second_opinion]
-extract = 0.0
-generate = 0.0
-[defaults.audit]
-share = 1.0
-"""
 TOTAL = {
     "type": "object",
     "properties": {"total": {"type": ["number", "null"]}},
@@ -40,103 +20,15 @@ TOTAL = {
 }
 
 
-class Said(StandIn):
-    """A stand-in that says what the test wants."""
-
-    answer = "yes"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.references = self
-
-    def __enter__(self):
-        super().__enter__()
-        answer = lambda *_: self.answer  # noqa: E731
-        self.references = type("Said", (), {"answer": staticmethod(answer)})()
-        return self
-
-
-class Fleet:
-    """The whole waterfall in this thread."""
-
-    def __init__(self, redis, tmp_path, standin) -> None:
-        self.policy = tmp_path / "policy.toml"
-        self.written = 0
-        self.rules()
-        self.redis, self.standin = redis, standin
-        settings = Settings(
-            lease_s=1000, policy_file=self.policy, cache_key="sixteen bytes are enough"
-        )
-        self.ledger = Ledger(redis, settings, BELL)
-        echo = EngineSettings(engine="echo", context_tokens=4096)
-        self.local = Local(self.ledger, lambda: make_engine(echo))
-        bedrock = BedrockSettings(bedrock_endpoint=standin.url, bedrock_timeout_s=5)
-        self.workers = {
-            "route": Router(self.ledger),
-            "local.default": self.local,
-            "embed": self.local,
-            "bedrock": Bedrock(self.ledger, bedrock),
-        }
-        self.audits = Audits(self.ledger)
-
-    def rules(self, more=""):
-        self.policy.write_text(KEEP_ALL + more)
-        self.written += 1  # two versions within one tick of the clock are two versions
-        os.utime(self.policy, ns=(0, self.written * 1_000_000_000))
-
-    def work(self, *queues):
-        """Work what waits there, and what comes of it."""
-        for queue in queues or self.workers:
-            while claim := self.ledger.claim(queue):
-                conclude(self.ledger, claim, attempt(self.workers[queue].work, claim))
-
-    def ask(self, request, **options):
-        """A job that was answered locally, whose audit waits for the router."""
-        job = Job(request=request, **{"tenant": "acme", "egress": "allow", **options})
-        assert self.ledger.create([job]) == [job.id]
-        self.work("route")
-        self.work("local.default")
-        return job
-
-    def audited(self, request, **options):
-        """A job that was answered and audited."""
-        job = self.ask(request, **options)
-        self.work()
-        return job
-
-    def shadow(self, job):
-        return self.ledger.record(job.id).audited_as
-
-    def reasons(self, job):
-        return self.ledger.record(self.shadow(job)).to_receipt().reasons
-
-
 @pytest.fixture(scope="module")
 def made(redis_url, tmp_path_factory):
-    """One fleet for all tests here, because it takes long to make; each finds Redis empty."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        Said() as standin,
-        redis_py.Redis.from_url(redis_url) as client,
-    ):
-        patch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
-        for module in ("spillway", "jobtypes", "calibration"):  # what changed is seen at once
-            patch.setattr(f"routing.{module}.LOOK_EVERY_S", 0)
-        patch.setattr("workers.outlook.LOOK_EVERY_S", 0)
-        fleet = Fleet(client, tmp_path_factory.mktemp("audit"), standin)
-        yield fleet
-        fleet.local.close()
+    with waterfall(redis_url, tmp_path_factory.mktemp("audit")) as made:
+        yield made
 
 
 @pytest.fixture
 def fleet(made, redis):
-    made.ledger.serve("test", ["bedrock"], 3600)
-    made.rules()
-    made.standin.calls.clear()
-    made.standin.faults.plan([])
-    made.standin.answer = "yes"
-    return made
+    return begin(made)
 
 
 @pytest.fixture

@@ -1,0 +1,138 @@
+"""The whole waterfall in one thread: a real ledger, all lanes, the local one on the echo engine.
+
+Bedrock is the stand-in, which says what a test wants.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import pytest
+import redis as redis_py
+
+from routing.audit import Audits
+from routing.jobs import Job
+from routing.ledger import Ledger
+from routing.settings import Settings
+from standin import StandIn
+from workers.bedrock import Bedrock
+from workers.engines.child import make_engine
+from workers.execute import attempt, conclude
+from workers.local import Local
+from workers.router import Router
+from workers.settings import BedrockSettings, EngineSettings
+
+BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
+KEEP_ALL = """
+[defaults]
+thresholds = { classify = 0.0, extract = 0.0, summarize = 0.0, generate = 0.0 }
+[defaults.second_opinion]
+extract = 0.0
+generate = 0.0
+[defaults.audit]
+share = 1.0
+"""
+
+
+class Said(StandIn):
+    """A stand-in that says what the test wants."""
+
+    answer = "yes"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.references = self
+
+    def __enter__(self):
+        super().__enter__()
+        answer = lambda *_: self.answer  # noqa: E731
+        self.references = type("Said", (), {"answer": staticmethod(answer)})()
+        return self
+
+
+class Waterfall:
+    """All lanes of one fleet; `work` works what waits in them."""
+
+    def __init__(self, redis, tmp_path, standin) -> None:
+        self.policy = tmp_path / "policy.toml"
+        self.written = 0
+        self.rules()
+        self.redis, self.standin = redis, standin
+        settings = Settings(
+            lease_s=1000, policy_file=self.policy, cache_key="sixteen bytes are enough"
+        )
+        self.ledger = Ledger(redis, settings, BELL)
+        echo = EngineSettings(engine="echo", context_tokens=4096)
+        self.local = Local(self.ledger, lambda: make_engine(echo))
+        bedrock = BedrockSettings(bedrock_endpoint=standin.url, bedrock_timeout_s=5)
+        self.workers = {
+            "route": Router(self.ledger),
+            "local.default": self.local,
+            "embed": self.local,
+            "bedrock": Bedrock(self.ledger, bedrock),
+        }
+        self.audits = Audits(self.ledger)
+
+    def rules(self, more=""):
+        self.policy.write_text(KEEP_ALL + more)
+        self.written += 1  # two versions within one tick of the clock are two versions
+        os.utime(self.policy, ns=(0, self.written * 1_000_000_000))
+
+    def work(self, *queues):
+        """Work what waits there, and what comes of it."""
+        for queue in queues or self.workers:
+            while claim := self.ledger.claim(queue):
+                conclude(self.ledger, claim, attempt(self.workers[queue].work, claim))
+
+    def ask(self, request, **options):
+        """A job that was answered locally, whose audit waits for the router."""
+        job = Job(request=request, **{"tenant": "acme", "egress": "allow", **options})
+        assert self.ledger.create([job]) == [job.id]
+        self.work("route")
+        self.work("local.default")
+        return job
+
+    def audited(self, request, **options):
+        """A job that was answered and audited."""
+        job = self.ask(request, **options)
+        self.work()
+        return job
+
+    def shadow(self, job):
+        return self.ledger.record(job.id).audited_as
+
+    def reasons(self, job):
+        return self.ledger.record(self.shadow(job)).to_receipt().reasons
+
+
+@contextlib.contextmanager
+def waterfall(redis_url, folder):
+    """One for all tests of a module: it takes long to make. What changed is seen at once."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Said() as standin,
+        redis_py.Redis.from_url(redis_url) as client,
+    ):
+        patch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
+        for module in (
+            "routing.spillway",
+            "routing.jobtypes",
+            "routing.calibration",
+            "workers.outlook",
+        ):
+            patch.setattr(f"{module}.LOOK_EVERY_S", 0)
+        made = Waterfall(client, folder, standin)
+        yield made
+        made.local.close()
+
+
+def begin(made):
+    """As it was when it was made; Redis is empty by now."""
+    made.ledger.serve("test", ["bedrock"], 3600)
+    made.rules()
+    made.standin.calls.clear()
+    made.standin.faults.plan([])
+    made.standin.answer = "yes"
+    return made
