@@ -37,6 +37,9 @@ class Judge(Protocol):
     def version(self) -> str:
         """Of the weights; every verdict carries it."""
 
+    def usual_gap(self, kind: Kind) -> float:
+        """The mean gap of a kind, before anything is looked at."""
+
     def verdict(self, job: Job, type_gap: float | None = None) -> Verdict:
         """What there is to gain, and the probability that the local answer will do."""
 

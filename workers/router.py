@@ -16,9 +16,14 @@ from routing.ledger import Claim, Ledger
 from routing.pacing import Pace, Pacer
 from routing.policy import Decision, Policy, PolicyFile, Reason, State
 from routing.scanner import Scanner
+from routing.settings import read
 from workers.actor import Actor
+from workers.engines.engine import Engine
+from workers.engines.host import open_engine
 from workers.execute import Failed, Outcome, Routed
+from workers.lmjudge import LmJudge
 from workers.outlook import Outlook
+from workers.settings import EngineSettings, RouterSettings
 from workers.verdicts import Verdicts
 
 
@@ -28,7 +33,10 @@ class Router:
     def __init__(self, ledger: Ledger) -> None:
         """Raise `Misconfigured` where secrets are to be looked for, and the package is missing."""
         key = cache.secret(ledger.redis, ledger.settings)
-        self._verdicts = Verdicts(Difficulty.load(), ledger.redis, key)
+        self._engine = _engine()
+        packaged = Difficulty.load()
+        judge = LmJudge(self._engine, packaged) if self._engine else packaged
+        self._verdicts = Verdicts(judge, ledger.redis, key)
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._outlook = Outlook(ledger.redis)
         self._pacer = Pacer(ledger.redis)
@@ -51,7 +59,9 @@ class Router:
         return Routed(decision.queue, egress, reason, held)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Stop the engine, where a language model gives the verdicts."""
+        if self._engine:
+            self._engine.close()
 
     def _paced(self, job: Job, verdict: Verdict, rules: Policy, state: State) -> Pace | None:
         """What the pace makes of a job that is free to go up."""
@@ -67,6 +77,13 @@ class Router:
         if self._scanner is None:  # the policy did not ask for it when we started
             self._scanner = Scanner()
         return self._scanner.find(job)
+
+
+def _engine() -> Engine | None:
+    """The engine that gives the verdicts, where the settings ask for one."""
+    if read(RouterSettings).router_model == "packaged":
+        return None
+    return open_engine(read(EngineSettings))
 
 
 def _reason(decision: Decision, secret: str | None) -> str:

@@ -70,6 +70,21 @@ class EngineSettings(BaseSettings):
     echo_delay_s: float = Field(0.0, ge=0)
 
 
+class RouterSettings(BaseSettings):
+    """Who gives the verdicts.
+
+    Attributes:
+        router_model: `packaged`, the small model that ships; or `engine`, a language model that
+            each router runs as `EngineSettings` say (`workers.lmjudge`).
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    router_model: Literal["packaged", "engine"] = "packaged"
+
+
 class BedrockSettings(BaseSettings):
     """How Bedrock is reached. Credentials come from boto3's own chain, never from here.
 

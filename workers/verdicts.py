@@ -6,7 +6,7 @@ import redis
 
 from routing.calibration import Calibrations
 from routing.demands import demands
-from routing.difficulty import Difficulty
+from routing.difficulty import Judge
 from routing.features import text_features
 from routing.jobs import Job, Verdict
 from routing.jobtypes import TypeGaps
@@ -20,7 +20,7 @@ class Verdicts:
     Whatever cannot be read of the last two, the model's own word holds.
     """
 
-    def __init__(self, model: Difficulty, client: redis.Redis, secret: bytes) -> None:
+    def __init__(self, model: Judge, client: redis.Redis, secret: bytes) -> None:
         self._model = model
         self._types = TypeGaps(client, secret)
         self._calibrations = Calibrations(client)
