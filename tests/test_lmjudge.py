@@ -2,8 +2,10 @@
 
 import pytest
 
+from producers.client import Client
 from routing.difficulty import Difficulty
 from routing.jobs import Job
+from routing.settings import Settings
 from workers.engines.echo import EchoEngine
 from workers.lmjudge import LmJudge
 from workers.settings import EngineSettings
@@ -49,3 +51,13 @@ def test_where_the_engine_has_no_word_the_packaged_model_has(judge, monkeypatch)
     monkeypatch.setattr("workers.lmjudge.WAIT_S", 0.01)
     slow = chat("how? [[echo: delay=0.2]]")
     assert judge.verdict(slow) == PACKAGED.verdict(slow)
+
+
+def test_a_router_asks_the_engine_where_the_setting_says_so(fleet):
+    fleet.start_redis()
+    fleet.start("router", FOREBAY_ROUTER_MODEL="engine", FOREBAY_ENGINE="echo")
+    fleet.start("local", FOREBAY_ENGINE="echo")
+    with Client(settings=Settings(redis_url=fleet.url)) as client:
+        done = client.result(client.submit(chat("how? [[echo: say=no]]").request), timeout=30)
+    assert done.verdict.version.startswith("lm-echo")
+    assert done.verdict.probability == pytest.approx(0.1, abs=1e-5)
