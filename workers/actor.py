@@ -32,6 +32,7 @@ from routing.errors import CallerError, ForebayError, Unavailable
 from routing.lanes import task_name
 from routing.ledger import Claim, Ledger
 from routing.settings import Settings, read
+from workers import logs
 from workers.drain import WEDGED, Drain, impatient, leave_at_once
 from workers.execute import Outcome, Shown, answer
 from workers.hands import Hands
@@ -201,11 +202,4 @@ def _reachable(ledger: Ledger) -> bool:
 
 
 def _log_quietly(loglevel: int = logging.WARNING, **_: Any) -> None:
-    """Log to stderr in one form; libraries below WARNING stay silent, whatever they would say."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    for name in ("workers", "routing", "celery"):
-        logging.getLogger(name).setLevel(loglevel or logging.INFO)
+    logs.to_stderr(loglevel or logging.INFO)

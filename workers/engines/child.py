@@ -7,6 +7,7 @@ the kernel's signal where even that is not seen.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import queue
 import signal
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, NoReturn
 
 from routing.errors import EngineDied, ForebayError, InvalidJob, Unavailable
+from workers import logs
 from workers.settings import EngineSettings
 
 from . import wire
@@ -169,6 +171,7 @@ def main() -> NoReturn:
     """The process."""
     sys.excepthook = _end
     threading.excepthook = _end_thread
+    logs.to_stderr(logging.INFO)
     die_with_parent()
     source, sink = claim_pipes()
     Child(source, sink).run()
