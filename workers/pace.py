@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from routing.calibration import Calibrations
 from routing.connection import connect
 from routing.difficulty import Difficulty
 from routing.errors import Misconfigured
@@ -48,14 +49,23 @@ def status(*, as_json: Json = False) -> None:
     tenants = sorted({*book.tenants(), *rules.tenants}) or [EVERYBODY]
     rows = [_row(book.account(name), rules, spend) for name in tenants]
     version = Difficulty.load().version
+    learned = _learned(Calibrations(client), tenants)
     if as_json:
-        typer.echo(json.dumps({"version": version, "tenants": rows}))
+        told = {"version": version, "calibrations": learned, "tenants": rows}
+        typer.echo(json.dumps(told))
         return
-    typer.echo(f"router model {version}")
+    moved = "".join(f", calibration {number} for {scope}" for scope, number in learned.items())
+    typer.echo(f"router model {version}{moved}")
     for row in rows:
         typer.echo(_told(row))
     if not any(line["seen"] for row in rows for line in row["lines"]):
         typer.echo("no job that may leave was seen yet")
+
+
+def _learned(calibrations: Calibrations, tenants: list[str]) -> dict[str, int]:
+    """The current calibration of each scope that has one."""
+    found = {scope: calibrations.current(scope) for scope in sorted({EVERYBODY, *tenants})}
+    return {scope: one.version for scope, one in found.items() if one}
 
 
 def override(
