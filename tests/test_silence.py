@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlencode
@@ -28,6 +29,8 @@ CANARY = "kanarie"  # in every content; found nowhere else
 DATATABLE = "/tasks/datatable?" + urlencode(
     {"draw": 1, "start": 0, "length": 1000, "order[0][column]": 0, "columns[0][data]": "name"}
 )
+ENDED = (b"done", b"failed", b"expired")
+AUDIT_KEYS = (b"fb:audits", b"fb:types:")
 CONTENT_KEYS = (b"fb:content:", b"fb:answer:", b"fb:draft:", b"fb:cache:")
 
 
@@ -50,6 +53,7 @@ def requests():
     yield Summarize(text=text("[[echo: say=the total is 99,123]]"), focus=f"{CANARY}-focus")
     yield ask(text(), stop=(f"{CANARY}-stop",))
     yield ask(text(), schema=schema)
+    yield ask(text("[[echo: say=The answer: 18]]"))  # kept, and compared with Bedrock's
     yield ask(text(), regex=f"{CANARY}-[a-z]+")
     yield Embed(texts=[text(), text("again")])
     yield ask(text("[[echo: fail]]"))
@@ -78,7 +82,10 @@ class Monitor(threading.Thread):
 def searched(tmp_path_factory):
     """A fleet after all those jobs: what it has shown to anybody, by where it was shown."""
     folder = tmp_path_factory.mktemp("silence")
-    with Fleet(folder, {"FOREBAY_LEASE_S": "2", "FOREBAY_MAX_ATTEMPTS": "1"}) as fleet:
+    policy = folder / "policy.toml"
+    policy.write_text("[defaults]\nthresholds.generate = 0.0\n[defaults.audit]\nshare = 1.0\n")
+    terms = {"FOREBAY_LEASE_S": "2", "FOREBAY_MAX_ATTEMPTS": "1"}
+    with Fleet(folder, {**terms, "FOREBAY_POLICY_FILE": str(policy)}) as fleet:
         fleet.start_redis()
         for part in ("standin", "router", "sweeper", "bedrock", "flower"):
             fleet.start(part)
@@ -88,6 +95,7 @@ def searched(tmp_path_factory):
         monitor.start()
         with Client(settings=Settings(redis_url=fleet.url)) as client:
             outcomes = list(work(client))
+            await_audits(client)
         flower = {page: body(fleet.flower_url + page) for page in pages(fleet)}
         keys = stored(fleet.url)
         fleet.stop()
@@ -107,6 +115,16 @@ def work(client: Client):
     forged = client.submit(ask(text("forged")))
     client._ledger.redis.set(f"fb:content:{forged}", f"{CANARY} no content of ours")
     yield outcome(client.future(forged))
+
+
+def await_audits(client: Client) -> None:
+    """Some answers were audited; when their audits have ended, all that they leave is there."""
+    redis, end = client._ledger.redis, time.monotonic() + 30
+    while time.monotonic() < end:
+        states = [redis.hmget(key, "audit_of", "state") for key in redis.keys("fb:job:*")]
+        if all(state in ENDED for audit_of, state in states if audit_of):
+            return
+        time.sleep(0.1)
 
 
 def outcome(future) -> str:
@@ -172,6 +190,13 @@ def test_no_key_and_no_value_but_a_content_holds_content(searched):
         assert CANARY.encode() not in key
         if not key.startswith(CONTENT_KEYS):
             assert CANARY.encode() not in value, key
+
+
+def test_audits_were_made_and_keep_no_content(searched):
+    learned = {key: value for key, value in searched["keys"].items() if key.startswith(AUDIT_KEYS)}
+    assert {key for key in learned if key.startswith(b"fb:audits")}
+    assert {key for key in learned if key.startswith(b"fb:types:")}
+    assert not [key for key, value in learned.items() if CANARY.encode() in value]
 
 
 def test_no_outcome_shows_content_when_it_is_printed(searched):
