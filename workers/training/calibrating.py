@@ -24,6 +24,8 @@ from workers.training.metrics import calibration_error
 #: Every so manieth audit, by a digest of its job, is held back.
 HELD_BACK = 3
 RIGHT = 0.5  # an outcome from here on counts as right
+#: Standard errors by which a part must be better: one chance in twenty that it only seems so.
+MARGIN = 1.64
 PENALTIES = np.logspace(0, 4, 9)
 
 #: The probability from which a job is kept, by tenant and kind.
@@ -127,9 +129,9 @@ def _ridge(audits: Sequence[Audit]) -> dict[str, Any]:
 
 
 def _better(before: Floats, after: Floats) -> bool:
-    """Whether a loss is smaller by more than its standard error."""
+    """Whether a loss is smaller, by more than chance."""
     gain = before - after
-    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else False
+    return len(gain) > 1 and bool(gain.mean() > MARGIN * gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
 def _brier(audits: Sequence[Audit], by: Calibration) -> Floats:
