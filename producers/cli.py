@@ -258,8 +258,8 @@ def commands() -> TyperGroup:
     """All commands, those of other packages included."""
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
-    for name, added in extensions.commands():
-        group.add_command(typer.main.get_command(added), name)
+    for extension in extensions.commands():
+        group.add_command(extension)
     return group
 
 

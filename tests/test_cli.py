@@ -13,7 +13,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import typer
 
 from producers import cli, display, extensions
 from producers.doctor import without_password
@@ -469,6 +468,7 @@ def test_a_package_that_cannot_be_loaded_breaks_no_other_command(forebay, monkey
     monkeypatch.syspath_prepend(str(tmp_path))
     assert forebay("version")[0] == 0
     assert "broken" in forebay("--help")[1]
+    assert "Not available here" in forebay("--help")[1]
     code, _, err = forebay("broken", "list", "--all")
     assert code == 2
     assert err.startswith("forebay: misconfigured: broken: is not available here: the module no_")
@@ -482,8 +482,9 @@ def test_the_declared_commands_and_checks_of_the_workers_are_found(forebay, monk
     )
     package(tmp_path, text)
     monkeypatch.syspath_prepend(str(tmp_path))
-    names = dict(extensions.commands())
-    assert isinstance(names["models"], typer.Typer)
+    helps = {each.name: each.help for each in extensions.commands()}
+    assert {"gpu", "models", "plan", "router"} <= set(helps)
+    assert all(helps.values())
     code, out, _ = forebay("models", "list", "--json")
     assert code == 0
     assert {"qwen2.5-1.5b"} <= {model["name"] for model in json.loads(out)}

@@ -1,4 +1,4 @@
-"""`forebay models`: what is here, fetching more, pinning what is right, and converting to EXL2."""
+"""`forebay models`: list, fetch, pin, verify and convert the local models."""
 
 from __future__ import annotations
 

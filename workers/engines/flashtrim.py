@@ -90,11 +90,21 @@ def unpack(archive: Path, folder: Path, sizes: Sequence[int]) -> Path:
         wanted = [
             m for m in tar if re.match(r"[^/]+/(flash_attn|csrc/(flash_attn|cutlass))/", m.name)
         ]
-        tar.extractall(folder, members=wanted, filter="data")
+        for member in wanted:
+            _place(tar, member, folder)
     switches, api = place / _SWITCHES, place / _API
     switches.write_text(cut_switches(switches.read_text(), sizes))
     api.write_text(cut_backward(api.read_text()))
     return place
+
+
+def _place(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write one plain file of an archive; not every Python 3.11 has filters for this."""
+    path = (folder / member.name).resolve()
+    source = tar.extractfile(member) if member.isfile() else None
+    if source is not None and path.is_relative_to(folder.resolve()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(source.read())
 
 
 def cut_switches(text: str, sizes: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""`forebay router`: weights made and measured, the pace shown and set. One file a subcommand."""
+"""`forebay router`: train and measure the router; see its pace and set it. A file a subcommand."""
 
 from __future__ import annotations
 
