@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 from producers.client import Client, Options, answer_of
 from producers.wakeups import Outcome
@@ -62,6 +62,10 @@ class AsyncClient:
     async def status(self, job_id: str) -> JobStatus:
         """See `Client.status`."""
         return await asyncio.to_thread(self._client.status, job_id)
+
+    async def explain(self, job_id: str) -> dict[str, Any]:
+        """See `Client.explain`."""
+        return await asyncio.to_thread(self._client.explain, job_id)
 
     async def cancel(self, job_id: str) -> bool:
         """See `Client.cancel`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
 from producers import cli
+from producers.asyncclient import AsyncClient
 from producers.client import Client
 from routing.jobs import Classify, Extract, Generate, Job, Message, new_id
 from waterfall import begin, waterfall
@@ -140,6 +142,15 @@ def test_a_failure_and_its_replay_are_linked(fleet, explain, redis_url):
         again = client.replay(job.id)
     assert explain(job.id)[0]["replayed_as"] == again
     assert explain(again)[0]["replay_of"] == job.id
+
+
+def test_the_async_client_explains_the_same(fleet, explain):
+    async def ask_it(job_id):
+        async with AsyncClient(tenant="acme") as client:
+            return await client.explain(job_id)
+
+    job = fleet.ask(ask())
+    assert json.loads(json.dumps(asyncio.run(ask_it(job.id)))) == explain(job.id)[0]
 
 
 def test_an_unknown_job_is_one_clear_error(fleet, capsys):
