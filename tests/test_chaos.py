@@ -160,7 +160,7 @@ def test_a_worker_that_ended_by_itself_is_found():
     assert books.of_workers([*entries, Entry(3, 8, "ended", "1", "-")]).wrong == 1
 
 
-def test_a_job_in_dead_hands_is_recovered_when_others_have_it():
+def test_a_job_in_dead_hands_is_recovered_when_it_can_be_worked_again():
     entries = [
         Entry(10.0, 7, "claim", "j", "1-a"),
         Entry(10.0, 7, "claim", "given-back", "1-b"),
@@ -173,7 +173,7 @@ def test_a_job_in_dead_hands_is_recovered_when_others_have_it():
     ]  # fmt: skip
     journal.lives["given-back"] += [Change(10.0, "running", "1-b"), Change(10.5, "waiting", "")]
     (found,) = recoveries(entries, journal)
-    assert (found.job, found.seconds, found.paid) == ("j", 3.5, False)
+    assert (found.job, found.seconds, found.again, found.paid) == ("j", 2.0, 3.5, False)
     assert percentile([3.5, 1.0, 9.0], 0.5) == 3.5
 
 

@@ -1,4 +1,4 @@
-"""How long jobs in dead hands took until somebody else had them, or they ended."""
+"""How long jobs in dead hands took until they could be worked again, and until somebody did."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from journal import Change, Journal
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A job that a dead worker, or a worker's dead engine, had in hand. `seconds` is none if lost.
+    """A job that a dead worker, or a worker's dead engine, had in hand.
 
     Attributes:
+        seconds: until it waited again, was in other hands, or ended; none if it never was.
+        again: until it was in other hands or ended: a free worker of its queue is needed for that.
         paid: money was set aside for it: a call may be running, so it waits for the term.
     """
 
     job: str
     seconds: float | None
+    again: float | None
     paid: bool
 
 
@@ -55,7 +58,13 @@ def recoveries(entries: Sequence[Entry], journal: Journal) -> Iterator[Recovery]
             if entry.what == "claim" and entry.more not in let:
                 life = journal.lives.get(entry.about, [])
                 if _held(life, entry.more, death.at):
-                    yield Recovery(entry.about, _seconds(life, death.at), entry.about in paid)
+                    after = [change for change in life if change.at > death.at]
+                    yield Recovery(
+                        entry.about,
+                        seconds=_first(after, death.at),
+                        again=_first([one for one in after if one.state != "waiting"], death.at),
+                        paid=entry.about in paid,
+                    )
 
 
 def _held(life: Sequence[Change], token: str, at: float) -> bool:
@@ -63,9 +72,8 @@ def _held(life: Sequence[Change], token: str, at: float) -> bool:
     return bool(past) and past[-1].state == "running" and past[-1].token == token
 
 
-def _seconds(life: Sequence[Change], at: float) -> float | None:
-    after = [change.at - at for change in life if change.at > at and change.state != "waiting"]
-    return min(after, default=None)
+def _first(changes: Sequence[Change], at: float) -> float | None:
+    return min((change.at - at for change in changes), default=None)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -13,9 +13,9 @@ from books import Finding
 from options import Options
 from ordeal import LEASE_S, Evidence
 from points import POINTS
-from recovery import Recovery, deaths, percentile, recoveries
+from recovery import deaths, percentile, recoveries
 
-SLACK_S = 5.0  # beyond the lease, for a job to be in other hands
+SLACK_S = 5.0  # beyond the lease, for a job to be given back
 LLAMA_SHARE = 0.1  # of all jobs run on a real model
 
 
@@ -41,7 +41,7 @@ class Report:
         wanted = self._options.points
         short = (f"{point}: {self._met[point]}" for point in POINTS if self._met[point] < wanted)
         yield books.finding("named points met too rarely", short)
-        slow = percentile(_seconds(self._free), 0.95)
+        slow = percentile(_known(one.seconds for one in self._free), 0.95)
         late = [f"{slow:.1f} s"] if slow > LEASE_S + SLACK_S else []
         yield books.finding("95 % of recoveries too slow", late)
         few = self._llama < LLAMA_SHARE * len(self._evidence.ends)
@@ -75,19 +75,20 @@ class Report:
         yield "done to the fleet", _counts(evidence.done.elements())
         yield "deaths with jobs in flight", _counts(self._met.elements())
         yield "calls to the stand-in", _counts(call["fault"] or "good" for call in evidence.calls)
-        yield "recovered, nothing reserved", _times(self._free)
-        yield "recovered, money reserved", _times(self._paid)
+        for name, found in ("nothing", self._free), ("money", self._paid):
+            yield f"given back, {name} reserved", _times(one.seconds for one in found)
+            yield f"in other hands, {name} reserved", _times(one.again for one in found)
 
 
 def _counts(words: Iterable[str | None]) -> str:
     return ", ".join(f"{word} {number}" for word, number in sorted(Counter(words).items(), key=str))
 
 
-def _seconds(found: list[Recovery]) -> list[float]:
-    return [one.seconds for one in found if one.seconds is not None]
+def _known(times: Iterable[float | None]) -> list[float]:
+    return [seconds for seconds in times if seconds is not None]
 
 
-def _times(found: list[Recovery]) -> str:
-    seconds = _seconds(found)
+def _times(times: Iterable[float | None]) -> str:
+    seconds = _known(times)
     half, most, all_ = (percentile(seconds, share) for share in (0.5, 0.95, 1.0))
-    return f"{len(found)} jobs; 50 % in {half:.1f} s, 95 % in {most:.1f} s, all in {all_:.1f} s"
+    return f"{len(seconds)} jobs; 50 % in {half:.1f} s, 95 % in {most:.1f} s, all in {all_:.1f} s"
