@@ -67,6 +67,7 @@ bench-pacing: $(READY) ## Measure how the pace meets its target, and what an off
 .PHONY: chaos
 chaos: $(READY) ## Kill, stop and cut all parts while thousands of jobs run; balance the books (ARGS=--long)
 	@$(PY) tests/chaos/run.py $(ARGS)
+	@$(PY) tests/chaos/failover.py
 
 .PHONY: fuzz
 fuzz: $(READY) ## Put 100,000 bad inputs in by every entry (ARGS: --inputs, --seed)
