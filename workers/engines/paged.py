@@ -131,8 +131,13 @@ class PagedGenerator:
         return run
 
     def _run(self, prompt: Prompt) -> Run:
-        text = self._language.template.render(prompt.messages)
-        tokens = self._language.vocabulary.encode(text)
+        vocabulary = self._language.vocabulary
+        turns = [
+            turn.model_copy(update={"content": vocabulary.disarmed(turn.content)})
+            for turn in prompt.messages
+        ]
+        text = self._language.template.render(turns)
+        tokens = vocabulary.encode(text)
         if len(tokens) >= self.context:
             said = f"is longer than the context of {self.context} tokens"
             raise TooLong(said, field="messages")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ class Vocabulary:
         self._tokenizer.no_padding()
         self.size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
         self.special = dict(_special(config))
+        self._marks = _any_of(self._specials())
         self._bos = self._id(self.special.get("bos_token", ""))
         self._adds_bos = config.get("add_bos_token") is True and self._bos is not None
         self.ends = tuple(sorted(self._ends(folder)))
@@ -59,6 +62,13 @@ class Vocabulary:
         if self._adds_bos and ids[:1] != [self._bos]:
             return [self._bos, *ids]  # type: ignore[list-item]  # not None: see `_adds_bos`
         return ids
+
+    def disarmed(self, text: str) -> str:
+        """A text of others, in which no special token can begin or end a turn of the prompt.
+
+        A character without width goes into each; the model still reads what is written there.
+        """
+        return self._marks.sub(lambda mark: f"{mark[0][:1]}\u200b{mark[0][1:]}", text)
 
     def continuation(self, prompt: str, ids: list[int], text: str) -> list[int]:
         """The ids of `text` where it follows a prompt of these ids."""
@@ -76,16 +86,25 @@ class Vocabulary:
         found: int | None = self._tokenizer.token_to_id(token)
         return found
 
+    def _specials(self) -> dict[str, int]:
+        added = self._tokenizer.get_added_tokens_decoder().items()
+        return {one.content: number for number, one in added if one.special}
+
     def _ends(self, folder: Path) -> set[int]:
         ends: set[int] = set()
         for name in ("generation_config.json", "config.json"):
             named = _object(folder / name).get("eos_token_id")
             ends |= {named} if isinstance(named, int) else set(named or ())
-        added = self._tokenizer.get_added_tokens_decoder().items()
-        special = {one.content: number for number, one in added if one.special}
+        special = self._specials()
         texts = (*_TURN_ENDS, self.special.get("eos_token", ""))
         ends |= {special[text] for text in texts if text in special}
         return {one for one in ends if 0 <= one < self.size}
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    """Matches each of these texts, and nothing where there are none."""
+    longest_first = sorted(filter(None, texts), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
 def _special(config: dict[str, Any]) -> list[tuple[str, str]]:
