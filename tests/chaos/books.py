@@ -68,7 +68,7 @@ class Told:
         ]  # fmt: skip
         risked = {name for entry in late for name in (entry.about, entry.more)}
         accepted = said["accepted"]
-        return cls(accepted, said["tried"] - accepted, risked, tuple(said["wrong"]))
+        return cls(accepted, said["tried"] - accepted, risked, tuple(said["wrong"] - risked))
 
     @property
     def all(self) -> set[str]:

@@ -62,7 +62,7 @@ class Producer:
             return
         self._diary.note("accepted", made, str(order.number))
         if order.again and self._put(client, self._twin(job), stubborn=True) != made:
-            self._diary.note("wrong", made, "its duplicate is another")
+            self._diary.note("wrong", made, "two-of-one-key")
         if order.cancel_s is not None:
             self._cancels.append((time.time() + order.cancel_s, made))
 
@@ -87,7 +87,7 @@ class Producer:
             try:
                 self._clients[job_id.partition(".")[0]].cancel(job_id)
             except UnknownJob:
-                self._diary.note("wrong", job_id, "accepted, and not known")
+                self._diary.note("wrong", job_id, "not-known")
             except ForebayError:
                 continue  # Redis is away: once more
             self._cancels.remove((due, job_id))
