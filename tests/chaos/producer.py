@@ -61,7 +61,10 @@ class Producer:
             self._diary.note("refused", job.id, str(order.number))
             return
         self._diary.note("accepted", made, str(order.number))
-        if order.again and self._put(client, self._twin(job), stubborn=True) != made:
+        twin = self._put(client, self._twin(job), stubborn=True) if order.again else made
+        if twin not in {made, None}:
+            self._diary.note("accepted", twin, str(order.number))
+        if twin != made:
             self._diary.note("wrong", made, "two-of-one-key")
         if order.cancel_s is not None:
             self._cancels.append((time.time() + order.cancel_s, made))
