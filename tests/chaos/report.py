@@ -67,7 +67,9 @@ class Report:
         told, lives = evidence.told, evidence.journal.lives.values()
         yield "jobs accepted, doubtful", f"{len(told.accepted)}, {len(told.doubtful)}"
         if told.risked:
+            lost = told.accepted & told.risked - {end.id for end in ends}
             yield "risked by the death of Redis' host", f"{len(told.risked)} jobs and calls"
+            yield "lost with it", f"{len(lost)} jobs"
         yield "ended", _counts(end.status for end in ends)
         yield "failed with", _counts(end.error for end in ends if end.status == "failed")
         yield "answered by", _counts(f"{end.lane} {end.model}" for end in ends if end.lane)
