@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import zlib
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -20,14 +22,16 @@ from routing.features import TEXT_FEATURES, text_features
 from routing.grams import BINS, bins
 from routing.trees import Forest
 
+_FEW = 2  # bins; fewer say nothing
+_ZERO = 128  # added to a weight of one signed byte, it fits an unsigned one
 FAR = 4.0  # standard deviations beyond which a text is not more unusual
 WORDS, TREES = "words", "trees"  # in place of what has no name that may be told
 
 
 class View(NamedTuple):
-    """One look at a text: weights by bin, and the features in standard deviations."""
+    """One look at a text: the bins of what occurs, and the features in standard deviations."""
 
-    bins: Mapping[int, float]
+    bins: frozenset[int]
     features: Sequence[float]
 
 
@@ -49,7 +53,7 @@ class Grams(Closed):
 
     step: float = Field(ge=0)
     packed: str
-    _weights: array[int] = PrivateAttr()
+    _shifted: bytes = PrivateAttr()  # from 0 to 255, which are at hand as numbers
 
     def model_post_init(self, _: Any, /) -> None:
         """Unpack once; `ValueError` where that is something else."""
@@ -59,12 +63,14 @@ class Grams(Closed):
             data = b""
         if len(data) != BINS:
             raise ValueError(f"must hold {BINS} weights")
-        self._weights = array("b", data)
+        self._shifted = bytes(each ^ _ZERO for each in data)
 
-    def __call__(self, view: Mapping[int, float]) -> float:
-        """The sum over the bins of a text."""
-        weights = self._weights
-        return self.step * sum([weights[each] * value for each, value in view.items()])
+    def __call__(self, bins: frozenset[int]) -> float:
+        """The sum over the bins of a text, each of which counts so that they have length one."""
+        if len(bins) < _FEW:
+            return 0.0
+        found: int = sum(itemgetter(*bins)(self._shifted)) - _ZERO * len(bins)
+        return self.step * found / math.sqrt(len(bins))
 
     @classmethod
     def pack(cls, weights: Sequence[float]) -> Self:
@@ -129,17 +135,20 @@ class TextModel(Closed):
     scales: dict[str, Scale]
     gap: Head
     ok: Head
+    _scales: tuple[tuple[float, float], ...] = PrivateAttr()
 
     def model_post_init(self, _: Any, /) -> None:
-        """Check that each feature has its scale."""
+        """Check that each feature has its scale, and order them."""
         if set(self.scales) != set(TEXT_FEATURES):
             raise ValueError("the scale of a text feature is missing or unknown")
+        ordered = [self.scales[name] for name in TEXT_FEATURES]
+        self._scales = tuple((scale.mean, scale.deviation) for scale in ordered)
 
     def view(self, text: str) -> View:
         """Look at a text, once for both heads."""
-        features = text_features(text)
-        return View(bins(text), [self._standard(name, value) for name, value in features.items()])
-
-    def _standard(self, name: str, value: float) -> float:
-        scale = self.scales[name]
-        return max(-FAR, min(FAR, (value - scale.mean) / scale.deviation))
+        counted = text_features(text).values()
+        standard = [
+            max(-FAR, min(FAR, (value - mean) / deviation))
+            for value, (mean, deviation) in zip(counted, self._scales, strict=True)
+        ]
+        return View(bins(text), standard)

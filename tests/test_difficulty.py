@@ -104,7 +104,7 @@ def test_a_verdict_holds_no_content():
 
 def test_the_verdicts_of_this_version_do_not_drift():
     """Other weights or features are another version; change both together."""
-    assert MODEL.version == "text-5b4bf695"
+    assert MODEL.version == "text-19f692bc"
     drift = {
         "hello": chat("Hello, how are you?"),
         "proof": chat("Prove that the square root of 2 is irrational."),
@@ -114,11 +114,11 @@ def test_the_verdicts_of_this_version_do_not_drift():
     }
     verdicts = {name: MODEL.verdict(job) for name, job in drift.items()}
     assert {name: (round(v.probability, 3), round(v.score, 3)) for name, v in verdicts.items()} == {
-        "hello": (0.554, 0.25),
-        "proof": (0.421, 0.3),
-        "labels": (0.838, 0.099),
-        "fields": (0.683, 0.219),
-        "story": (0.834, 0.111),
+        "hello": (0.501, 0.257),
+        "proof": (0.433, 0.28),
+        "labels": (0.844, 0.102),
+        "fields": (0.666, 0.227),
+        "story": (0.817, 0.115),
     }
 
 

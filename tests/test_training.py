@@ -180,7 +180,7 @@ def test_a_type_seen_rarely_is_near_the_mean_of_all_and_an_unseen_one_at_it():
     types = ["often"] * 200 + ["rare"] * 2 + ["other"] * 100
     usual = Usual.of(values, types, np.ones(len(values)))
     assert usual.types["often"] > 0.95
-    assert 0.7 < usual.types["rare"] < usual.everywhere
+    assert 0.65 < usual.types["rare"] < usual.everywhere
     assert usual.at(["never"], 1)[0] == usual.everywhere
 
 

@@ -15,7 +15,6 @@ from routing.trees import LEAF, Forest, Node
 from workers.training.dataset import Floats
 from workers.training.recipe import Recipe
 
-RATE = 0.03
 LEAST = 20  # texts in a leaf
 SEEN = 0.5  # share of the texts that a tree is shown
 TRIED = 0.3  # share of the features that a split chooses from
@@ -24,11 +23,12 @@ TRIED = 0.3  # share of the features that a split chooses from
 def forest(rows: Floats, target: Floats, weights: Floats, recipe: Recipe) -> Forest:
     """Trees for a centred target, the same for the same seed."""
     model = GradientBoostingRegressor(
-        n_estimators=recipe.trees, max_depth=recipe.depth, learning_rate=RATE, subsample=SEEN,
-        max_features=TRIED, min_samples_leaf=LEAST, init="zero", random_state=recipe.seed,
+        n_estimators=recipe.trees, max_depth=recipe.depth, learning_rate=recipe.rate,
+        subsample=SEEN, max_features=TRIED, min_samples_leaf=LEAST, init="zero",
+        random_state=recipe.seed,
     )  # fmt: skip
     model.fit(rows, target, sample_weight=weights)
-    return Forest(_nodes(each[0].tree_, RATE) for each in model.estimators_)
+    return Forest(_nodes(each[0].tree_, recipe.rate) for each in model.estimators_)
 
 
 def scaled(trees: Forest, factor: float) -> Forest:

@@ -8,7 +8,6 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import KFold
 
 from routing.difficulty import Reading
-from routing.features import text_features
 from workers.doubt import Doubt, Evidence
 from workers.training.dataset import Dataset, Floats
 from workers.training.metrics import Ranked
@@ -42,13 +41,8 @@ def shipped(data: Dataset, readings: list[Reading], answers: Answers) -> Ranked:
 
 def learned(data: Dataset, readings: list[Reading], answers: Answers, seed: int) -> Ranked:
     """By boosted trees on verdict, answer and agreement, fitted to the other folds of the file."""
-    rows = np.column_stack(
-        [
-            [[reading.gap, reading.probability] for reading in readings],
-            answers.features(),
-            [list(text_features(prompt).values()) for prompt in data.prompts],
-        ]
-    )
+    said = [[reading.gap, reading.probability] for reading in readings]
+    rows = np.column_stack([said, answers.features(data.prompts)])
     gap, ok = np.zeros(len(data)), np.zeros(len(data))
     for seen, rest in KFold(FOLDS, shuffle=True, random_state=seed).split(rows):
         gap[rest] = _foretold(rows[seen], data.gap[seen], rows[rest], seed)
@@ -60,8 +54,8 @@ def _foretold(rows: Floats, target: Floats, others: Floats, seed: int) -> Floats
     """The mean of several models."""
     said = [
         GradientBoostingRegressor(
-            n_estimators=150, max_depth=3, learning_rate=0.04, subsample=0.5,
-            max_features=0.4, min_samples_leaf=10, random_state=seed + extra,
+            n_estimators=120, max_depth=3, learning_rate=0.04, subsample=0.5,
+            max_features=0.4, min_samples_leaf=15, random_state=seed + extra,
         ).fit(rows, target).predict(others)
         for extra in range(SEEDS)
     ]  # fmt: skip

@@ -9,8 +9,8 @@ import typer
 
 from routing.errors import Misconfigured
 from workers.training.options import Outcomes, Prompts, names
-from workers.training.traincommand import Out, digest
-from workers.training.weightsfile import DOUBT, write
+from workers.training.traincommand import Out
+from workers.training.weightsfile import DOUBT, versioned, write
 
 Models = Annotated[
     str, typer.Option("--models", metavar="MODEL,MODEL[,MODEL]", help="Local, two or more.")
@@ -24,6 +24,5 @@ def train_doubt(*, prompts: Prompts, outcomes: Outcomes, models: Models, out: Ou
     asked = names(models)
     if len(asked) < 2:  # noqa: PLR2004 - an answer and another
         raise Misconfigured("needs two models or more", field="--models")
-    version = f"doubt-{digest([prompts, outcomes], asked)}"
-    weights = fit(prompts, outcomes, asked, version=version)
-    typer.echo(f"{version}: {write(out, DOUBT, weights)}")
+    weights = versioned("doubt", fit(prompts, outcomes, asked))
+    typer.echo(f"{weights.version}: {write(out, DOUBT, weights)}")

@@ -26,7 +26,7 @@ FOLDS = 5
 PLACES = 5
 
 
-def fit(prompts: Path, outcomes: Path, models: Sequence[str], *, version: str) -> Weights:
+def fit(prompts: Path, outcomes: Path, models: Sequence[str]) -> Weights:
     """Weights fitted on these local models' answers (`pred`) and scores.
 
     Raises:
@@ -48,7 +48,7 @@ def fit(prompts: Path, outcomes: Path, models: Sequence[str], *, version: str) -
             ]
             wrong += [1 - data.weak[row] for row in kept]
             groups += [data.uids[row] for row in kept]
-    return _fitted(np.array(rows), np.round(wrong), groups, version)
+    return _fitted(np.array(rows), np.round(wrong), groups)
 
 
 def _measured(reading: Reading, agreements: Floats) -> tuple[float, float, float]:
@@ -57,7 +57,7 @@ def _measured(reading: Reading, agreements: Floats) -> tuple[float, float, float
     )
 
 
-def _fitted(rows: Floats, wrong: Floats, groups: Sequence[str], version: str) -> Weights:
+def _fitted(rows: Floats, wrong: Floats, groups: Sequence[str]) -> Weights:
     unseen = np.zeros(len(rows))
     for seen, rest in GroupKFold(FOLDS).split(rows, wrong, groups):
         unseen[rest] = (
@@ -66,7 +66,7 @@ def _fitted(rows: Floats, wrong: Floats, groups: Sequence[str], version: str) ->
     model = LogisticRegression().fit(rows, wrong)
     foreseen, agreed, differed = (round(float(weight), PLACES) for weight in model.coef_[0])
     return Weights(
-        version=version, kinds=KINDS, start=round(float(model.intercept_[0]), PLACES),
+        version="new", kinds=KINDS, start=round(float(model.intercept_[0]), PLACES),
         foreseen=foreseen, agreed=agreed, differed=differed, knots=_knots(unseen, wrong),
     )  # fmt: skip
 

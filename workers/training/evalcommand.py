@@ -75,7 +75,9 @@ def evaluate(
         raise Misconfigured("--second and --preds go together", field="--second")
     from workers.training import dataset, evaluation
 
-    data = dataset.read(prompts, outcomes, names(weak), names(strong), job_type=not no_job_type)
+    data = dataset.read(
+        prompts, outcomes, names(weak), names(strong), job_type=not no_job_type, source=False
+    )
     if data.gap.mean() <= 0:
         raise Misconfigured("there is no gap: the weak models do as well", field="--strong")
     judged = _judged(data, weights, labels, folds, seed)

@@ -62,9 +62,7 @@ def with_folds(data: Dataset, folds: int, seed: int) -> Judged:
 
 def _judged(data: Dataset, seen: Ints, rest: Ints, seed: int, looks: Looks) -> Judged:
     known, other = data.take(seen), data.take(rest)
-    weights: Weights = fit(
-        known, looks.take(seen), Recipe.of(known, seed=seed), version="evaluated", note=()
-    )
+    weights: Weights = fit(known, looks.take(seen), Recipe.of(known, seed=seed))
     usual = _usual(known, other) if known.types else None
     return Judged(other, _read(Difficulty(weights), other), usual)
 

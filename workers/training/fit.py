@@ -102,7 +102,7 @@ class _Problem:
 
 
 def fit(
-    data: Dataset, looks: Looks, recipe: Recipe, *, version: str, note: Sequence[str]
+    data: Dataset, looks: Looks, recipe: Recipe, *, version: str = "new", note: Sequence[str] = ()
 ) -> Weights:
     """Weights fitted on these rows; the same for the same rows and recipe."""
     weights = source_weights(data)

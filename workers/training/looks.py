@@ -21,7 +21,7 @@ class Looks:
     """One row a text.
 
     Attributes:
-        bins: weights of hashed words and word parts, one column a bin.
+        bins: hashed words and word parts, one column a bin; a row has length one.
         features: hand-made features as counted, in the order of `TEXT_FEATURES`.
     """
 
@@ -55,8 +55,8 @@ class Looks:
         return np.asarray(np.clip((self.features - means) / widths, -FAR, FAR))
 
 
-def _sparse(rows: Sequence[Mapping[int, float]]) -> sp.csr_matrix:
-    ends = np.cumsum([0, *map(len, rows)])
-    places = np.fromiter((each for row in rows for each in row), dtype=np.int32, count=ends[-1])
-    weights = np.fromiter((each for row in rows for each in row.values()), float, count=ends[-1])
-    return sp.csr_matrix((weights, places, ends), shape=(len(rows), BINS))
+def _sparse(rows: Sequence[frozenset[int]]) -> sp.csr_matrix:
+    sizes = np.array([len(row) for row in rows])
+    places = np.array([each for row in rows for each in sorted(row)], dtype=np.int32)
+    weights = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes)
+    return sp.csr_matrix((weights, places, np.cumsum([0, *sizes])), shape=(len(rows), BINS))

@@ -8,14 +8,26 @@ from sklearn.linear_model import Ridge
 
 from workers.training.dataset import Floats
 
+RARE = 2  # power of the logarithm of how rare a bin is
+
 
 def on_bins(rows: sp.csr_matrix, target: Floats, weights: Floats, penalty: float) -> Floats:
     """A weight a bin, for a target whose weighted mean is 0.
 
+    The weight of a bin that few texts have is penalised less: what is rare tells topics apart.
     Columns are not centred, so that a text without known words is a usual one.
     """
+    rare = sp.diags(_rarity(rows))
     model = Ridge(penalty, fit_intercept=False, solver="sparse_cg", tol=1e-4)
-    return np.asarray(model.fit(rows, target, sample_weight=weights).coef_)
+    return np.asarray(rare @ model.fit(rows @ rare, target, sample_weight=weights).coef_)
+
+
+def _rarity(rows: sp.csr_matrix) -> Floats:
+    """How much a bin's column is stretched; rows keep length one in the mean of their squares."""
+    having = np.bincount(rows.indices, minlength=rows.shape[1])
+    rarity = (1 + np.log((1 + rows.shape[0]) / (1 + having))) ** RARE
+    squares = (rows.power(2) @ rarity**2).mean()
+    return np.asarray(rarity / np.sqrt(squares or 1.0))
 
 
 def on_features(rows: Floats, target: Floats, weights: Floats, penalty: float) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from workers import agreement
 from workers.training.dataset import Floats, columns
 
 Texts = Sequence[str | None]
+Numbers = frozenset[Decimal]
+
+WORTH = 3  # of how an answer looks: what another one's can be told from, by how much
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,20 +32,22 @@ class Answers:
         """With each other model, 0 to 1: rows by models."""
         return np.array([_agreed(self.first, other) for other in self.others]).T
 
-    def features(self) -> Floats:
-        """Numbers that tell a wrong answer: who agrees with whom, and what the answer looks like.
+    def features(self, prompts: Sequence[str]) -> Floats:
+        """Numbers that tell a wrong answer: who agrees with whom, and what the answers look like.
 
         That the others agree with each other and not with the first says more than that they
-        differ: then there is an answer, and it is not the first one.
+        differ: then there is an answer, and it is not the first one. How the answers look, beside
+        the question and beside each other, says which of two that differ is the wrong one.
         """
         agreed = self.agreements()
         among = [_agreed(one, other) for one, other in combinations(self.others, 2)]
         together = np.mean(among, axis=0) if among else np.ones(len(self.first))
         against = together * (1 - agreed.mean(axis=1))
-        looks = np.array([_looks(text) for text in self.first])
-        lengths = np.array([[_length(t) for t in texts] for texts in self.others]).T
+        asked = [frozenset(agreement.numbers(prompt)) for prompt in prompts]
+        looks = [_looks(texts, asked) for texts in (self.first, *self.others)]
+        beside = [other[:, :WORTH] - looks[0][:, :WORTH] for other in looks[1:]]
         return np.column_stack(
-            [agreed, agreed.mean(axis=1), agreed.min(axis=1), together, against, looks, lengths]
+            [agreed, agreed.mean(axis=1), agreed.min(axis=1), together, against, *looks, *beside]
         )
 
 
@@ -72,16 +78,19 @@ def _agreed(one: Texts, other: Texts) -> list[float]:
     ]
 
 
-def _length(text: str | None) -> float:
-    return math.log1p(len(text or ""))
+def _looks(texts: Texts, asked: Sequence[Numbers]) -> Floats:
+    return np.array([_look(text, given) for text, given in zip(texts, asked, strict=True)])
 
 
-def _looks(text: str | None) -> tuple[float, ...]:
-    """Of one answer: is there one, its length, its numbers, how large and how whole the last is."""
+def _look(text: str | None, asked: Numbers) -> tuple[float, ...]:
+    """Of one answer: its length, its last number and how whole that is, and is it in the question.
+
+    The first `WORTH` may be compared with those of another answer.
+    """
     found = agreement.numbers(text or "")
     last = float(found[-1]) if found else 0.0
     size = math.log1p(abs(last)) if math.isfinite(last) else 0.0
     return (
-        float(text is None), _length(text), math.log1p(len(found)),
-        min(size, 30.0), float(last.is_integer()), float(last < 0),
+        math.log1p(len(text or "")), min(size, 30.0), math.log1p(len(found)), float(text is None),
+        float(last.is_integer()), float(last < 0), float(bool(found) and found[-1] in asked),
     )  # fmt: skip

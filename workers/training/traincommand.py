@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from routing.errors import Misconfigured
-from workers.training import weightsfile
 from workers.training.options import (
     Folds,
     Json,
@@ -24,6 +22,7 @@ from workers.training.options import (
     Weak,
     names,
 )
+from workers.training.weightsfile import WEIGHTS, versioned, write
 
 if TYPE_CHECKING:
     from routing.difficulty import Weights
@@ -63,9 +62,8 @@ def train(
     data = _sample(data, labels, seed)
     recipe = Recipe.of(data, folds=folds or 4, seed=seed)
     note = _note(data, names(weak), names(strong), seed)
-    version = f"text-{digest([prompts, outcomes], note)}"
-    weights = fit(data, Looks.at(data.prompts), recipe, version=version, note=note)
-    _tell(weights, weightsfile.write(out, weightsfile.WEIGHTS, weights), len(data), as_json=as_json)
+    weights = versioned("text", fit(data, Looks.at(data.prompts), recipe, note=note))
+    _tell(weights, write(out, WEIGHTS, weights), len(data), as_json=as_json)
 
 
 def _sample(data: Dataset, labels: int | None, seed: int) -> Dataset:
@@ -87,12 +85,6 @@ def _note(data: Dataset, weak: list[str], strong: list[str], seed: int) -> list[
         f"Local: {', '.join(weak)}.",
         f"Frontier: {', '.join(strong)}.",
     ]
-
-
-def digest(paths: list[Path], told: list[str]) -> str:
-    """What makes a version: the files and the options."""
-    files = b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)
-    return hashlib.sha256(files + "\n".join(told).encode()).hexdigest()[:8]
 
 
 def _tell(weights: Weights, path: Path, count: int, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from workers.training.dataset import Dataset, Floats
 
-SHRINK = 20.0  # a type's mean counts as much as the mean of all when it was seen so often
+SHRINKS = (10.0, 20.0, 40.0, 80.0)  # a type seen so often counts as much as the mean of all
 EVEN = 60.0  # a source counts so many times the square root of its size, not its size
 
 
@@ -29,7 +29,15 @@ class Usual:
             return cls(everywhere, {})
         mass = np.bincount(places, weights)
         sums = np.bincount(places, weights * values)
-        means = (sums + SHRINK * everywhere) / (mass + SHRINK)
+
+        def error(shrink: float) -> float:
+            """Squared error of the values when each is foretold by the others of its type."""
+            others = sums[places] - weights * values + shrink * everywhere
+            said = others / (mass[places] - weights + shrink)
+            return float(np.average((values - said) ** 2, weights=weights))
+
+        shrink = min(SHRINKS, key=error)
+        means = (sums + shrink * everywhere) / (mass + shrink)
         return cls(everywhere, dict(zip(names.tolist(), means.tolist(), strict=True)))
 
     def at(self, types: Sequence[str] | None, size: int) -> Floats:

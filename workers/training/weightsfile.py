@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel
 
 from routing.errors import Misconfigured
 
 WEIGHTS, DOUBT = "difficulty.json", "doubt.json"
+
+
+_Weights = TypeVar("_Weights", bound=BaseModel)
+
+
+def versioned(name: str, weights: _Weights) -> _Weights:
+    """The weights with a version that is theirs alone: what they hold makes it."""
+    content = weights.model_dump_json(exclude={"version"}).encode()
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    return weights.model_copy(update={"version": f"{name}-{digest}"})
 
 
 def write(folder: Path, name: str, weights: BaseModel) -> Path:
