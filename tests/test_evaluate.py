@@ -140,7 +140,7 @@ def test_a_router_fitted_on_labels_beats_chance_and_no_router_the_oracle(files):
     assert told["n"] == 120
     assert told["strong"] == 1.0
     assert set(routers) == {
-        "random", "type mean", "verdict", "second opinion", "cascade", "oracle",
+        "random", "type mean", "verdict", "second opinion", "doubt", "cascade", "oracle",
     }  # fmt: skip
     assert routers["random"]["apgr"] < 0.62 < routers["verdict"]["apgr"]
     assert (
@@ -170,7 +170,8 @@ def test_weights_of_a_folder_are_judged_on_all_prompts_and_so_are_the_packaged_o
     ours, packaged = report(files, "--weights", str(folder)), report(files, *preds(files))
     assert ours["n"] == packaged["n"] == 240
     assert ours["routers"]["verdict"]["apgr"] > packaged["routers"]["verdict"]["apgr"]
-    shipped = packaged["routers"]["cascade"]
+    shipped = packaged["routers"]["doubt"]
+    assert shipped["apgr"] == pytest.approx(packaged["routers"]["second opinion"]["apgr"], abs=0.01)
     assert shipped["apgr"] > packaged["routers"]["verdict"]["apgr"] + 0.05
     assert shipped["auc"] > 0.7
 

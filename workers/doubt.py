@@ -24,8 +24,6 @@ from routing.wire import Kind
 #: one that differs. The rest is left to the verdict, so that it ranks what agrees equally.
 AGREED, DIFFERED, FORESEEN = 0.04, 0.75, 0.16
 
-EDGE = 0.01  # chances are kept so far from 0 and 1 before their log-odds are taken
-
 _PACKAGED = Path(__file__).with_suffix(".json")
 
 
@@ -56,7 +54,7 @@ class Weights(BaseModel):
 
     Attributes:
         kinds: that the model was fitted for; the plain rule holds for the others.
-        foreseen: weight of the log-odds, by the verdict, that the local answer will not do.
+        foreseen: weight of the verdict's score, small: it ranks those that agree equally.
         agreed, differed: weights of how many others agreed, and of how many differed.
         knots: log-odds that come out, rising, and how often such answers were wrong.
     """
@@ -117,10 +115,9 @@ class Doubt:
 
 
 def measures(evidence: Evidence) -> tuple[float, float, float]:
-    """Log-odds of failure by the verdict; how many others agreed, and how many differed."""
-    chance = min(1 - EDGE, max(EDGE, evidence.verdict_probability))
+    """The verdict's score; how many others agreed, and how many differed."""
     agreed = sum(evidence.agreements)
-    return math.log(1 / chance - 1), agreed, len(evidence.agreements) - agreed
+    return evidence.verdict_score, agreed, len(evidence.agreements) - agreed
 
 
 def _between(knots: tuple[tuple[float, float], ...], at: float) -> float:

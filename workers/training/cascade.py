@@ -14,7 +14,6 @@ from workers.training.metrics import Ranked
 from workers.training.secondanswers import Answers
 
 SEEDS = 3  # models averaged
-FOLDS = 5
 _TINY = 1e-3  # what the verdict may move between two that differ equally
 
 
@@ -39,15 +38,17 @@ def shipped(data: Dataset, readings: list[Reading], answers: Answers) -> Ranked:
     return Ranked(chances, data.weak, data.strong, 1 - chances)
 
 
-def learned(data: Dataset, readings: list[Reading], answers: Answers, seed: int) -> Ranked:
+def learned(
+    data: Dataset, readings: list[Reading], answers: Answers, folds: int, seed: int
+) -> Ranked:
     """By boosted trees on verdict, answer and agreement, fitted to the other folds of the file."""
     said = [[reading.gap, reading.probability] for reading in readings]
     rows = np.column_stack([said, answers.features(data.prompts)])
     gap, ok = np.zeros(len(data)), np.zeros(len(data))
-    for seen, rest in KFold(FOLDS, shuffle=True, random_state=seed).split(rows):
+    for seen, rest in KFold(folds, shuffle=True, random_state=seed).split(rows):
         gap[rest] = _foretold(rows[seen], data.gap[seen], rows[rest], seed)
         ok[rest] = _foretold(rows[seen], data.weak[seen], rows[rest], seed)
-    return Ranked(gap, data.weak, data.strong, _calibrated(ok, data.weak, seed))
+    return Ranked(gap, data.weak, data.strong, _calibrated(ok, data.weak, folds, seed))
 
 
 def _foretold(rows: Floats, target: Floats, others: Floats, seed: int) -> Floats:
@@ -62,10 +63,10 @@ def _foretold(rows: Floats, target: Floats, others: Floats, seed: int) -> Floats
     return np.asarray(np.mean(said, axis=0))
 
 
-def _calibrated(said: Floats, truth: Floats, seed: int) -> Floats:
-    """Chances, by isotonic regression on the other half."""
+def _calibrated(said: Floats, truth: Floats, folds: int, seed: int) -> Floats:
+    """Chances, by isotonic regression on the other folds."""
     found = np.zeros(len(said))
-    for seen, rest in KFold(2, shuffle=True, random_state=seed).split(said):
+    for seen, rest in KFold(folds, shuffle=True, random_state=seed).split(said):
         model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
         found[rest] = model.fit(said[seen], truth[seen]).predict(said[rest])
     return found

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from workers.training.evaluation import Judged
     from workers.training.metrics import Ranked
 
+FOLDS = 5  # of the cascade
+
 Folder = Annotated[
     Path | None, typer.Option("--weights", metavar="DIR", help="Of `train`; without, the packaged.")
 ]
@@ -66,8 +68,8 @@ def evaluate(
     With --labels N the verdict is fitted on N random prompts of the file and judged on the rest,
     with --folds K on all by cross-validation; else the weights come from elsewhere (zero-shot).
     With --second and --preds also what can be told after the answer is measured: the plain rule
-    (escalate where local answers differ) and a cascade, which is fitted by cross-validation where
-    --labels or --folds is given, and else uses the packaged model of doubt.
+    (escalate where local answers differ), the packaged model of doubt, which saw none of the file,
+    and a cascade, which is always fitted to the file by cross-validation (in K parts, or 5).
     """  # noqa: D301 - \b is Click's
     if sum(given is not None for given in (weights, labels, folds)) > 1:
         raise Misconfigured("give one of --weights, --labels and --folds", field="--weights")
@@ -83,8 +85,7 @@ def evaluate(
     judged = _judged(data, weights, labels, folds, seed)
     routers = evaluation.before(judged, seed)
     if second and preds:
-        fitted = labels is not None or folds is not None
-        routers |= _after(judged, names(weak)[0], names(second), preds, seed, fitted=fitted)
+        routers |= _after(judged, names(weak)[0], names(second), preds, folds or FOLDS, seed)
     if curves:
         from workers.training.curves import draw
 
@@ -109,7 +110,7 @@ def _judged(
 
 
 def _after(
-    judged: Judged, weak: str, second: list[str], preds: Path, seed: int, *, fitted: bool
+    judged: Judged, weak: str, second: list[str], preds: Path, folds: int, seed: int
 ) -> dict[str, Ranked]:
     from workers.training import cascade, secondanswers
 
@@ -117,9 +118,8 @@ def _after(
     answers = secondanswers.read(preds, data.uids, weak, second)
     return {
         "second opinion": cascade.plain(data, readings, answers),
-        "cascade": cascade.learned(data, readings, answers, seed)
-        if fitted
-        else cascade.shipped(data, readings, answers),
+        "doubt": cascade.shipped(data, readings, answers),
+        "cascade": cascade.learned(data, readings, answers, folds, seed),
     }
 
 
