@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 
 import numpy as np
@@ -55,7 +56,7 @@ class Readings:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class _Problem:
     """One target, and what it is told from."""
 
@@ -74,14 +75,23 @@ class _Problem:
             self.weights[rows], self.recipe, self.trees,
         )  # fmt: skip
 
+    @cached_property
     def usual(self) -> Usual:
-        return Usual.of(self.target, self.types, self.weights)
+        """The mean, and what is usual of a job type beside what its words tell."""
+        everywhere = float(np.average(self.target, weights=self.weights))
+        if not self.types:
+            return Usual(everywhere, {})
+        names, places = np.unique(self.types, return_inverse=True)
+        bins, rest = self.looks.bins, self.target - everywhere
+        more = ridge.on_types(bins, places, rest, self.weights, self.recipe.bins_penalty)
+        types = dict(zip(names.tolist(), (everywhere + more).tolist(), strict=True))
+        return Usual(everywhere, types)
 
     def base(self, usual: Usual) -> Floats:
         return usual.at(self.types, len(self.target))
 
     def readings(self) -> Readings:
-        recipe, rest = self.recipe, self.target - self.base(self.usual())
+        recipe, rest = self.recipe, self.target - self.base(self.usual)
         return Readings(
             ridge.on_bins(self.looks.bins, rest, self.weights, recipe.bins_penalty),
             ridge.on_features(self.features, rest, self.weights, recipe.features_penalty),
@@ -96,7 +106,7 @@ class _Problem:
         folds = KFold(self.recipe.folds, shuffle=True, random_state=self.recipe.seed)
         for seen, rest in folds.split(self.target):
             known, other = self.take(seen), self.take(rest)
-            base[rest] = other.base(known.usual())
+            base[rest] = other.base(known.usual)
             columns[rest] = known.readings().columns(other.looks, other.features)
         return base, columns
 
@@ -127,7 +137,7 @@ def _gap(problem: _Problem) -> tuple[Head, Usual]:
     """The head of the gap, and what is usual."""
     base, columns = problem.unseen()
     shares = _shares(problem.recipe.parts, columns, problem.target - base, problem.weights)
-    return problem.readings().head(shares), _rounded(problem.usual())
+    return problem.readings().head(shares), _rounded(problem.usual)
 
 
 def _shares(parts: Sequence[float], columns: Floats, rest: Floats, weights: Floats) -> Floats:
@@ -154,7 +164,7 @@ def _ok(problem: _Problem, truth: Floats) -> tuple[Head, Usual]:
         np.concatenate([problem.weights * truth, problem.weights * (1 - truth)]),
     )
     slope, *shares = model.coef_[0]
-    usual, start = problem.usual(), float(model.intercept_[0])
+    usual, start = problem.usual, float(model.intercept_[0])
 
     def line(mean: float) -> float:
         return float(slope * _logit(np.array([mean]))[0] + start)
