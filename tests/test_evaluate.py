@@ -204,3 +204,14 @@ def test_no_gap_and_no_such_second_model_are_errors(files):
         evaluate(files, strong="small")
     with pytest.raises(Misconfigured, match="has no 'nobody'; it has large, other, small"):
         evaluate(files, "--second", "nobody", "--preds", str(files / "outcomes.parquet"))
+
+
+def test_a_second_model_without_any_answers_is_an_error(files):
+    table = pq.read_table(files / "outcomes.parquet").to_pydict()
+    silent = [
+        None if model == "other" else pred
+        for model, pred in zip(table["model"], table["pred"], strict=True)
+    ]
+    pq.write_table(pa.table(table | {"pred": silent}), files / "silent.parquet")
+    with pytest.raises(Misconfigured, match="has no answer of 'other'"):
+        evaluate(files, "--second", "other", "--preds", str(files / "silent.parquet"))

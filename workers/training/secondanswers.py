@@ -55,7 +55,7 @@ def read(path: Path, uids: Sequence[str], first: str, others: Sequence[str]) -> 
     """Their answers to these prompts, from the parquet columns `uid`, `model`, `pred`.
 
     Raises:
-        Misconfigured: The file, a column or a model is missing.
+        Misconfigured: The file, a column, a model or all of its answers are missing.
     """
     table = columns(path, ["uid", "model", "pred"])
     by_model: dict[str, dict[str, str | None]] = {}
@@ -67,6 +67,10 @@ def read(path: Path, uids: Sequence[str], first: str, others: Sequence[str]) -> 
             names = ", ".join(sorted(by_model))
             raise Misconfigured(f"column 'model' has no {model!r}; it has {names}", field=str(path))
     rows = [[by_model[model].get(uid) for uid in uids] for model in (first, *others)]
+    for model, row in zip((first, *others), rows, strict=True):
+        if not any(row):
+            said = f"column 'pred' has no answer of {model!r} to any of these prompts"
+            raise Misconfigured(said, field=str(path))
     return Answers(rows[0], rows[1:])
 
 
