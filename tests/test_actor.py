@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
 
+from patience import until
 from proc import PartFailed
 from producers.client import Client
 from routing.jobs import Generate, Message, Summarize
@@ -18,14 +18,6 @@ def client(fleet):
     fleet.start_redis()
     with Client(settings=Settings(redis_url=fleet.url)) as client:
         yield client
-
-
-def until(condition, within_s: float):
-    end = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.01)
-    return value
 
 
 def test_jobs_submitted_while_all_workers_are_down_are_found_within_a_second(fleet, client):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from patience import until
 from routing.errors import EngineBusy, EngineDied, InvalidJob
 from workers.engines.batching import BatchedEngine, Step, whereabouts
 from workers.engines.engine import Completion, Prompt, Turn
@@ -87,13 +88,6 @@ def batch():
 
 def prompt(name, **changes):
     return Prompt(id=name, messages=(Turn(role="user", content="x"),), max_tokens=1, **changes)
-
-
-def until(condition):
-    give_up = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.001)
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.none() | st.integers(100, 9_999)), max_size=12))

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from fleet import Fleet
+from patience import until
 from producers.client import Client
 from routing.jobs import Generate, Message
 from routing.settings import Settings
@@ -33,14 +34,6 @@ def client(fleet):
     for proc in fleet.procs:
         if proc.name.startswith("local"):
             fleet.kill(proc)
-
-
-def until(condition, within_s: float):
-    end = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.01)
-    return value
 
 
 def submit(client, count: int, text: str = SLOW) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from patience import until
 from routing.errors import EngineBusy, EngineDied, Misconfigured, Unavailable
 from workers.engines import wire
 from workers.engines.engine import Prompt, Turn
@@ -35,13 +36,6 @@ def engine():
 
 def prompt(text, name="a"):
     return Prompt(id=name, messages=(Turn(role="user", content=text),), max_tokens=50)
-
-
-def until(condition, seconds=10.0):
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def gone(pid):

@@ -9,13 +9,13 @@ bottom has seen what Forebay does for a producer.
 from __future__ import annotations
 
 import signal
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from fleet import Fleet
+from patience import until
 from producers.client import Client
 from routing.errors import BadAnswer, Cancelled, EgressDenied
 from routing.jobs import Answer, Classify, Embed, Extract, Generate, Label, Message, Summarize
@@ -112,14 +112,6 @@ def echo(fleet):
 
 def ask(text: str, **options) -> Generate:
     return Generate(messages=[Message(role="user", content=text)], **options)
-
-
-def until(condition, within_s: float = 15.0):
-    end = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.02)
-    return value
 
 
 # --- 1. Five kinds of jobs, answered in the building --------------------------------------------

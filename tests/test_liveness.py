@@ -10,6 +10,7 @@ import time
 import pytest
 
 from fleet import PYTHON, ROOT, Fleet
+from patience import until
 from producers.client import Client
 from routing.errors import Unavailable
 from routing.jobs import Summarize
@@ -33,14 +34,6 @@ def wedge(sender, **_):
     consumer = sender
     {how}
 """
-
-
-def until(condition, within_s: float):
-    end = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.02)
-    return value
 
 
 @pytest.fixture(scope="module")

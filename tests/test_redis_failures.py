@@ -8,6 +8,7 @@ import pytest
 import redis as redis_py
 
 from fleet import Fleet, free_port
+from patience import until
 from producers.client import Client
 from routing.errors import ForebayError, Unavailable
 from routing.jobs import Generate, Message
@@ -42,14 +43,6 @@ def client(fleet):
 def redis(fleet):
     with redis_py.Redis.from_url(fleet.url) as redis:
         yield redis
-
-
-def until(condition, within_s: float):
-    end = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.02)
-    return value
 
 
 def submit(client, count: int) -> list[str]:

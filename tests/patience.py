@@ -1,0 +1,18 @@
+"""Waiting for what processes and threads do in their own time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T], within_s: float = 15.0) -> T:
+    """The condition's value as soon as it is true; a test that waits in vain fails."""
+    end = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.01)
+    return value
