@@ -19,9 +19,10 @@ from fleet import ROOT, Fleet, free_port
 from proc import PartFailed, Proc, stop
 
 SUPERVISOR = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from fleet import Fleet
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it, as nohup does
 with Fleet(Path(sys.argv[1])) as fleet:
     redis = fleet.start_redis()
     print(fleet.url, redis.pid, flush=True)
