@@ -143,6 +143,8 @@ class Waterfall(RuleBasedStateMachine):
             self.submit(tenant, "allow", "generate", "bedrock", wrong=False, cache=True)
             self.submit(tenant, "allow", "summarize", "auto", wrong=True, cache=False)
             self.submit(tenant, "deny", "summarize", "auto", wrong=True, cache=True)
+            for kind in ("classify", "summarize"):  # kept, and then audited
+                self.submit(tenant, "allow", kind, "auto", wrong=False, cache=False)
         self.die_of_it(["route"])
 
     # --- producers and operators ------------------------------------------------------------------
@@ -320,6 +322,9 @@ class Waterfall(RuleBasedStateMachine):
                 while self.take_one(queue):
                     pass
         assert self.under_way() == []
+        for queue in ("route", "bedrock"):  # the audits of what has ended just now
+            while self.take_one(queue):
+                pass
         self.nothing_ends_twice()
         self.answers_are_their_own()
 
