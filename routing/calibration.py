@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from routing.connection import reaching_redis
 from routing.errors import ForebayError, InvalidJob
+from routing.odds import logistic, logit
 from routing.receipts import Verdict
 from routing.wire import Wire
 
@@ -25,8 +26,6 @@ EVERYBODY = "*"
 KEPT = 10
 #: Seconds for which what was read is good.
 LOOK_EVERY_S = 5.0
-
-_FURTHEST = 30.0  # log-odds
 
 
 class Calibration(Wire):
@@ -141,17 +140,6 @@ class Calibrations:
             return self.current(tenant) or self.current(EVERYBODY)
         except (ForebayError, ValueError):
             return before
-
-
-def logit(probability: float) -> float:
-    """Log-odds, kept within bounds."""
-    bounded = min(1 - 1e-9, max(1e-9, probability))
-    return math.log(bounded / (1 - bounded))
-
-
-def logistic(log_odds: float) -> float:
-    """The inverse of `logit`."""
-    return 1 / (1 + math.exp(-max(-_FURTHEST, min(_FURTHEST, log_odds))))
 
 
 def _key(scope: str) -> str:

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from routing.demands import demands
 from routing.errors import Misconfigured
 from routing.jobs import Job, Verdict
+from routing.odds import logistic
 from routing.textmodel import Closed, TextModel
 from routing.wire import KINDS, Kind
 
@@ -134,7 +135,7 @@ class Difficulty:
             log_odds += share * weights.text.ok(view)
             parts |= {name: share * value for name, value in weights.text.gap.parts(view).items()}
         return Verdict(
-            probability=_logistic(log_odds),
+            probability=_chance(log_odds),
             score=round(math.fsum(parts.values()), 6),
             version=self.version,
             features=_top(parts),
@@ -146,7 +147,7 @@ class Difficulty:
         usual = weights.types.get(job_type or "", weights.kinds["generate"])
         view = weights.text.view(prompt)
         return Reading(
-            usual.gap + weights.text.gap(view), _logistic(usual.ok + weights.text.ok(view))
+            usual.gap + weights.text.gap(view), _chance(usual.ok + weights.text.ok(view))
         )
 
 
@@ -162,6 +163,5 @@ def _top(parts: dict[str, float]) -> dict[str, float]:
     return {name: round(parts[name], 3) for name in top if parts[name]}
 
 
-def _logistic(log_odds: float) -> float:
-    bounded = max(-30.0, min(30.0, log_odds))
-    return round(1 / (1 + math.exp(-bounded)), 6)
+def _chance(log_odds: float) -> float:
+    return round(logistic(log_odds), 6)

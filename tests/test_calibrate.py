@@ -10,10 +10,11 @@ import pytest
 import typer
 
 from routing.audit import Audit
-from routing.calibration import EVERYBODY, KEPT, Calibration, Calibrations, logistic, logit
+from routing.calibration import EVERYBODY, KEPT, Calibration, Calibrations
 from routing.difficulty import Difficulty
 from routing.errors import InvalidJob, Misconfigured
 from routing.jobs import Generate, Job, Message, Verdict
+from routing.odds import logistic, logit
 from waterfall import begin, waterfall
 from workers import calibrate, pace
 from workers.training.calibrating import trial

@@ -6,7 +6,6 @@ text and no more of it than `routing.features` does; where it has no word, the p
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import TimeoutError as TooSlow
 from itertools import count
 
@@ -15,6 +14,7 @@ from routing.difficulty import Difficulty
 from routing.errors import ForebayError
 from routing.features import Glance
 from routing.jobs import Job, Verdict
+from routing.odds import logistic
 from routing.wire import Kind
 from workers.engines.engine import Choice, Engine, Prompt, Turn
 
@@ -63,7 +63,7 @@ class LmJudge:
             return None
         except ForebayError:
             return None
-        return 1 / (1 + math.exp(scores[NO] - scores[YES])) if scores else None
+        return logistic(scores[YES] - scores[NO]) if scores else None
 
     def _prompt(self, job: Job) -> Prompt:
         text = Glance(demands(job)[0]).seen

@@ -16,7 +16,8 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import roc_auc_score
 
 from routing.audit import Audit
-from routing.calibration import Calibration, logit
+from routing.calibration import Calibration
+from routing.odds import logit
 from routing.wire import Kind
 from workers.training.dataset import Floats
 from workers.training.metrics import calibration_error
