@@ -22,7 +22,6 @@ from routing.errors import InvalidJob
 from routing.jobs import Job
 from routing.lanes import ROUTE
 from routing.ledger import Ledger, refusal
-from routing.record import envelope
 from routing.scripts import transition
 from routing.wire import JobId, Kind, Tenant, Wire
 
@@ -98,8 +97,7 @@ class Audits:
             Unavailable: Redis cannot be reached, or takes no new jobs.
         """
         ledger, shadow = self._ledger, _shadow(job)
-        content = ledger.seal.close(shadow.model_dump_json(by_alias=True).encode())
-        fields = [item for pair in envelope(shadow).items() for item in pair]
+        content, fields = ledger.packed(shadow)
         limit = ledger.settings.max_waiting
         args: list[Any] = [job.id, shadow.id, ROUTE, ledger.bell, content, limit, *fields]
         with reaching_redis():
@@ -115,17 +113,8 @@ class Audits:
         """
         told = audit.model_dump_json()
         keep_ms = KEEP_DAYS * 86_400_000
-        args: list[Any] = [
-            shadow_id,
-            audit.tenant,
-            audit.type,
-            excess,
-            told,
-            MOST,
-            keep_ms,
-            TYPES,
-            FADE,
-        ]
+        args: list[Any] = [shadow_id, audit.tenant, audit.type, excess, told, MOST, keep_ms]
+        args += [TYPES, FADE]
         with reaching_redis():
             return bool(self._learn(args=args))
 

@@ -17,7 +17,7 @@ from routing.errors import EgressDenied, ForebayError, InvalidJob, UnknownJob
 from routing.jobs import Job, Pin, Priority, Receipt, new_id, parse_job
 from routing.lanes import ROUTE
 from routing.ledger import Ledger, refusal
-from routing.record import Record, envelope
+from routing.record import Record
 from routing.scripts import transition
 from routing.wire import Egress, JobId, Wire
 
@@ -163,8 +163,7 @@ class Dead:
         """Id and state of the job that repeats this one."""
         job = self._again(job_id, changes)
         ledger = self._ledger
-        content = ledger.seal.close(job.model_dump_json(by_alias=True).encode())
-        fields = [item for pair in envelope(job).items() for item in pair]
+        content, fields = ledger.packed(job)
         limit = ledger.settings.max_waiting
         with reaching_redis():
             reply = self._replay(args=[job_id, job.id, ROUTE, ledger.bell, content, limit, *fields])

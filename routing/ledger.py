@@ -124,10 +124,14 @@ class Ledger:
 
     def _creation(self, job: Job, watcher: str) -> list[Any]:
         key, digest = idempotency(job)
-        content = self.seal.close(job.model_dump_json(by_alias=True).encode())
-        fields = [item for pair in envelope(job).items() for item in pair]
+        content, fields = self.packed(job)
         limit = self.settings.max_waiting
         return [job.id, ROUTE, self.bell, content, key, digest, watcher, limit, *fields]
+
+    def packed(self, job: Job) -> tuple[bytes, list[str]]:
+        """A new job as the scripts take it: its content, sealed, and its fields, name and value."""
+        content = self.seal.close(job.model_dump_json(by_alias=True).encode())
+        return content, [item for pair in envelope(job).items() for item in pair]
 
     @staticmethod
     def _created(reply: Any) -> str | ForebayError:
