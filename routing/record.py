@@ -132,6 +132,13 @@ class Record:
         except (ValueError, TypeError, RecursionError):
             raise _not_ours() from None
 
+    def heading(self) -> dict[str, Any]:
+        """What every receipt says of its job, whoever writes it."""
+        return {
+            "id": self.id, "kind": self.kind, "egress": self.egress, "verdict": self.verdict,
+            "attempts": self.attempts,
+        }  # fmt: skip
+
     def known(self) -> dict[str, Any]:
         """What the ledger knows better than the worker that wrote the receipt."""
         cost = {"cost_nusd": self.cost_nusd} if self.cost_nusd else {}
@@ -139,13 +146,9 @@ class Record:
 
     def _unsettled(self) -> dict[str, Any]:
         return {
-            "id": self.id,
-            "kind": self.kind,
-            "egress": self.egress,
+            **self.heading(),
             "status": cast("Status", self.state),
             "reasons": (*self.reasons, self.error or self.state),
-            "attempts": self.attempts,
-            "verdict": self.verdict,
             "error": self.error,
         }
 

@@ -140,9 +140,7 @@ def _answer(claim: Claim, content: Content, reply: Reply, cost_nusd: int, job: J
     checks = verify.check(job, content, finish=reply.finish)
     faults = tuple(f"{Reason.CHECK_FAILED}:{one.name}" for one in checks if not one.passed)
     return Answer(
-        id=claim.id,
-        kind=record.kind,
-        egress=record.egress,
+        **record.heading(),
         status="done",
         lane="bedrock",
         reasons=(*record.reasons, *faults),
@@ -153,9 +151,7 @@ def _answer(claim: Claim, content: Content, reply: Reply, cost_nusd: int, job: J
         tokens_in=reply.usage.prompt,
         tokens_out=reply.usage.output,
         cost_nusd=cost_nusd,
-        verdict=record.verdict,
         checks=checks,
-        attempts=record.attempts,
         content=content,
     )
 

@@ -217,13 +217,9 @@ def failed(claim: Claim, error: ForebayError, reasons: tuple[str, ...]) -> Recei
     """The receipt of a failure."""
     record = claim.record
     return Receipt(
-        id=claim.id,
-        kind=record.kind,
-        egress=record.egress,
+        **record.heading(),
         status="failed",
         reasons=(*record.reasons, *reasons, error.code),
-        verdict=record.verdict,
-        attempts=record.attempts,
         error=error.code,
         error_field=error.field,
     )

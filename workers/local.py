@@ -109,9 +109,7 @@ def _given(
         return None
     record, made = claim.record, [first, *([opinion.made] if opinion else [])]
     return Answer(
-        id=claim.id,
-        kind=record.kind,
-        egress=record.egress,
+        **record.heading(),
         status="done",
         lane="local",
         reasons=(*record.reasons, *said.reasons),
@@ -120,10 +118,8 @@ def _given(
         revision=best.made.revision,
         tokens_in=sum(one.tokens_in for one in made),
         tokens_out=sum(one.tokens_out for one in made),
-        verdict=record.verdict,
         doubt=said.doubt,
         checks=(*best.checks, *(opinion.check if opinion else ())),
-        attempts=record.attempts,
         content=best.content,
     )
 
