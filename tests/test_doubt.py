@@ -14,7 +14,7 @@ from workers.doubt import Doubt, Evidence
 
 WEIGHTS = Path(doubt.__file__).with_suffix(".json")
 DOUBT = Doubt.load()
-KNOWN = Evidence("generate", verdict_probability=0.5, agreements=(1.0,), tokens_out=40)
+KNOWN = Evidence("generate", verdict_probability=0.5, agreements=(1.0,))
 
 chances = st.floats(0, 1)
 evidence = st.builds(

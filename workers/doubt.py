@@ -35,7 +35,6 @@ class Evidence:
         verdict_probability, verdict_score: of the verdict (`routing.receipts.Verdict`).
         agreements: with each further local answer, 0 (differs) to 1 (the same); empty where no
             second opinion was taken.
-        tokens_out: length of the answer.
         low_logprob: 10 % quantile of its tokens' natural-log probabilities.
         label_probability: of the chosen label among all labels.
     """
@@ -44,7 +43,6 @@ class Evidence:
     verdict_probability: float
     verdict_score: float = 0.0
     agreements: tuple[float, ...] = ()
-    tokens_out: int = 0
     low_logprob: float | None = None
     label_probability: float | None = None
 

@@ -101,7 +101,6 @@ def evidence(claim: Claim, first: Checked, agreement: float | None) -> Evidence:
         verdict_probability=verdict.probability if verdict else UNKNOWN,
         verdict_score=verdict.score if verdict else 0.0,
         agreements=() if agreement is None else (agreement,),
-        tokens_out=first.made.tokens_out,
         low_logprob=first.made.low_logprob,
         label_probability=content.probability if isinstance(content, Classification) else None,
     )
