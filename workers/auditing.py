@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from routing.audit import PURPOSE, Audit, Audits
 from routing.difficulty import Difficulty
 from routing.errors import BadAnswer, ForebayError, UnknownJob
@@ -32,8 +34,12 @@ class Auditor:
         self._ledger = ledger
         self._calls = calls
         self._audits = Audits(ledger)
-        self._verdicts = Verdicts(Difficulty.load(), ledger.redis, secret)
         self._secret = secret
+
+    @cached_property
+    def _verdicts(self) -> Verdicts:
+        """Loaded with the first audit: most fleets make none."""
+        return Verdicts(Difficulty.load(), self._ledger.redis, self._secret)
 
     def work(self, claim: Claim, job: Job, rules: Policy) -> Outcome:
         """Audit one answer."""
