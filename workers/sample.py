@@ -37,9 +37,9 @@ class Sample:
             _log.warning("no audit of %s: %s", job.id, error)
 
     def _wants(self, job: Job, answer: Answer) -> bool:
-        rules = self._policy.current()
         if answer.degraded or answer.cached or answer.egress != "allow":
             return False
+        rules = self._policy.current()
         if not chosen(job.id, rules.tenant(job.tenant).audit.share, self._secret):
             return False
         return policy.may_audit(job, rules, self._outlook.state(job, rules))
