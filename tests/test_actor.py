@@ -62,6 +62,12 @@ def test_a_worker_says_that_it_is_there_and_says_goodbye(fleet, client):
         ("router", {"FOREBAY_POLICY_FILE": "/nowhere.toml"}, ("misconfigured", "/nowhere.toml")),
         ("local", {"FOREBAY_MODEL_FILE": "/nowhere.gguf"}, ("misconfigured", "FOREBAY_MODEL_FILE")),
         ("local", {"FOREBAY_ENGINE": "abacus"}, ("misconfigured", "FOREBAY_ENGINE")),
+        ("local", {"FOREBAY_SECOND_ENGINE": "abacus"}, ("misconfigured", "FOREBAY_SECOND_ENGINE")),
+        (
+            "local",
+            {"FOREBAY_SECOND_ENGINE": "llamacpp", "FOREBAY_SECOND_MODEL_FILE": "/nowhere.gguf"},
+            ("misconfigured", "FOREBAY_SECOND_MODEL_FILE"),
+        ),
         ("local", {"FOREBAY_CACHE_KEY": "short"}, ("misconfigured", "FOREBAY_CACHE_KEY")),
     ],
 )

@@ -43,6 +43,7 @@ from workers.bedrock import Bedrock
 from workers.engines.child import make_engine
 from workers.execute import attempt, conclude
 from workers.local import Local
+from workers.maker import Maker
 from workers.router import Router
 from workers.settings import BedrockSettings, EngineSettings
 
@@ -99,7 +100,7 @@ class World:
         self.standin = StandIn(key_pair=("test", "test"))
         bedrock = BedrockSettings(bedrock_endpoint=self.standin.url, bedrock_timeout_s=10)
         echo = EngineSettings(engine="echo", context_tokens=4096)
-        self.local = Local(self.ledger, lambda: make_engine(echo))
+        self.local = Local(self.ledger, lambda: Maker(make_engine(echo)))
         self.workers = {
             "route": Router(self.ledger),
             "local.default": self.local,

@@ -1,9 +1,9 @@
 """A journey through Forebay, as a tutorial: every part real, every part a process of its own.
 
 One fleet runs for all of it: Redis, a router, a sweeper, a bedrock worker that calls the local
-stand-in over HTTP, and two local workers: the pool `default` runs a small language model on the
-CPU, the pool `echo` an engine that does what a text tells it to. Who reads this page from top to
-bottom has seen what Forebay does for a producer.
+stand-in over HTTP, and three local workers: the pool `default` runs a small language model on the
+CPU, the pool `echo` an engine that does what a text tells it to, and the pool `pair` both of them.
+Who reads this page from top to bottom has seen what Forebay does for a producer.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from routing.jobs import Answer, Classify, Embed, Extract, Generate, Label, Mess
 from routing.settings import Settings
 
 LEASE_S = 2.0
+MODEL = "SmolLM2-135M-Instruct.Q4_1"  # packaged
 POLICY = """
 [tenants.echo.pools]
 classify = "echo"
@@ -34,6 +35,13 @@ extract = 0.0
 
 [tenants.echo.second_opinion]
 extract = 1.0
+
+[tenants.pair.pools]
+extract = "pair"
+
+[tenants.pair.second_opinion]
+extract = 1.0
+deny_too = true
 
 [tenants.acme.thresholds]
 generate = 0.65
@@ -88,6 +96,8 @@ def fleet(tmp_path_factory):
             fleet.start(part)
         fleet.start("local")
         fleet.start("local", FOREBAY_ENGINE="echo", FOREBAY_POOL="echo")
+        pair = {"FOREBAY_ENGINE": "echo", "FOREBAY_SECOND_ENGINE": "llamacpp"}
+        fleet.start("local", FOREBAY_POOL="pair", **pair)
         fleet.wait_ready()
         yield fleet
 
@@ -184,6 +194,15 @@ def test_a_job_that_two_local_answers_differ_on_goes_up(echo):
     answer = echo.run(request, egress="allow", timeout=60)
     assert answer.lane == "bedrock"
     assert "second_opinion_differs" in answer.reasons
+
+
+def test_where_a_worker_has_two_models_the_other_one_gives_the_second_opinion(fleet):
+    request = Extract(text='[[echo: say={"customer": "nobody"}]] I am C-20417.', schema=NUMBER)
+    with client_of(fleet, "pair") as client:
+        answer = client.run(request, egress="deny", timeout=60)
+    assert answer.model == "echo"
+    second = [check for check in answer.checks if check.name == "second_opinion"]
+    assert [check.note.partition(" with ")[2] for check in second] == [MODEL]
 
 
 def test_it_stays_if_it_may_not_leave(echo):

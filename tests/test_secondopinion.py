@@ -7,17 +7,18 @@ import time
 
 import pytest
 
-from routing.errors import EngineBusy, Unavailable
+from routing.errors import EngineBusy, EngineDied, Unavailable
 from routing.jobs import Check, Classify, Extract, Generate, Job, Message, Summarize, Verdict
 from routing.ledger import Ledger, Lost
 from routing.settings import Settings
 from workers import rewording, secondopinion
 from workers.engines.echo import EchoEngine
-from workers.engines.engine import EngineInfo
+from workers.engines.engine import EngineInfo, Prompt, Turn
 from workers.engines.llamacpp import LlamaEngine
 from workers.execute import Answered, Escalated, Failed
 from workers.local import Local
 from workers.maker import Maker
+from workers.secondopinion import second_id
 from workers.settings import EngineSettings
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
@@ -59,16 +60,26 @@ class Watched(EchoEngine):
         super().cancel(prompt_id)
 
 
-class Lane:
-    """The local lane over an echo engine that says what it is told to."""
+class Other(Watched):
+    """Another model: it says what `warm` tells, whatever the temperature is."""
 
-    def __init__(self, redis, tmp_path) -> None:
+    def info(self):
+        return super().info().model_copy(update={"model": "other"})
+
+    def submit(self, prompt):
+        return super().submit(prompt.model_copy(update={"temperature": 1.0}))
+
+
+class Lane:
+    """The local lane over an echo engine that says what it is told to, or over two."""
+
+    def __init__(self, redis, tmp_path, other=None) -> None:
         self.policy = tmp_path / "policy.toml"
         self.policy.write_text("[defaults]\n")
         self.ledger = Ledger(redis, Settings(lease_s=1000, policy_file=self.policy), BELL)
         self.ledger.serve("test", ["bedrock"], 3600)
-        self.engine = Watched()
-        self.local = Local(self.ledger, lambda: self.engine)
+        self.engine, self.other = Watched(), other
+        self.local = Local(self.ledger, lambda: Maker(self.engine, other))
 
     def claim(self, request, verdict=LIKELY, egress="allow"):
         self.ledger.create([Job(request=request, egress=egress)])
@@ -112,7 +123,7 @@ def test_two_answers_that_differ_send_a_job_up_with_its_reason(lane):
     assert outcome.reason == "second_opinion_differs"
     assert outcome.draft.content.data == {"total": 10}
     assert second_check(outcome.draft) == [
-        Check(name="second_opinion", passed=False, note="agreement 0.00")
+        Check(name="second_opinion", passed=False, note="agreement 0.00 with echo")
     ]
 
 
@@ -265,6 +276,49 @@ def test_the_receipt_says_how_doubtful_the_answer_is(lane):
     differed = lane.work(extract(TEN, NINE)).draft.doubt
     assert 0 <= agreed < 0.5 < differed <= 1
     assert lane.work(extract(NOTHING, TEN), egress="deny").answer.doubt is None
+
+
+# --- of another model ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(redis, tmp_path):
+    pair = Lane(redis, tmp_path, Other())
+    yield pair
+    pair.local.close()
+    late = Prompt(id="late", messages=[Turn(role="user", content="?")], max_tokens=1)
+    with pytest.raises(EngineDied):
+        pair.other.submit(late).result(10)
+
+
+def test_another_model_is_asked_in_the_same_words(pair):
+    outcome = pair.work(extract(TEN, NINE))
+    assert outcome.reason == "second_opinion_differs"
+    assert outcome.draft.model == "echo"
+    assert [check.note for check in second_check(outcome.draft)] == ["agreement 0.00 with other"]
+    assert (ids(pair), len(pair.other.prompts)) == ([False], 1)
+    assert pair.other.prompts[0].messages == pair.engine.prompts[0].messages
+    assert pair.other.prompts[0].id == second_id(pair.engine.prompts[0].id)
+
+
+def test_what_another_model_answered_and_was_kept_says_so(pair):
+    pair.policy.write_text("[defaults.second_opinion]\ndeny_too = true\n")
+    kept = pair.work(extract(NOTHING, TEN), egress="deny").answer
+    assert (kept.model, kept.content.data) == ("other", {"total": 10})
+
+
+def test_without_the_other_model_the_first_answer_stands(pair):
+    pair.other.full = True
+    kept = pair.work(extract(TEN, NINE))
+    assert isinstance(kept, Answered)
+    assert second_check(kept.answer) == []
+    pair.other.close()
+    assert isinstance(pair.work(extract(TEN, NINE)), Answered)
+
+
+def test_another_model_is_cut_short_where_nothing_can_come_of_it(pair):
+    pair.work(extract(NOTHING, "word " * 300, text=f"{BILL} [[echo: delay=0.02]]"))
+    assert pair.other.stopped == [pair.other.prompts[0].id]
 
 
 # --- the other words ----------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from workers.bedrock import Bedrock
 from workers.engines.child import make_engine
 from workers.execute import attempt, conclude
 from workers.local import Local
+from workers.maker import Maker
 from workers.router import Router
 from workers.settings import BedrockSettings, EngineSettings
 
@@ -64,7 +65,7 @@ class Waterfall:
         )
         self.ledger = Ledger(redis, settings, BELL)
         echo = EngineSettings(engine="echo", context_tokens=4096)
-        self.local = Local(self.ledger, lambda: make_engine(echo))
+        self.local = Local(self.ledger, lambda: Maker(make_engine(echo)))
         bedrock = BedrockSettings(bedrock_endpoint=standin.url, bedrock_timeout_s=5)
         self.workers = {
             "route": Router(self.ledger),

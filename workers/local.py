@@ -12,13 +12,12 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from routing.cache import Cache, secret
-from routing.errors import BadAnswer
+from routing.errors import BadAnswer, ForebayError
 from routing.jobs import Answer, Job
 from routing.lanes import EMBED, local_queue
 from routing.ledger import Claim, Ledger
 from routing.policy import Judgement
 from workers.actor import Actor, settings_of
-from workers.engines.engine import Engine
 from workers.engines.host import open_engine
 from workers.execute import Answered, Escalated, Failed, Outcome, recalled
 from workers.judge import Checked, Judge, better, second_best, suspect
@@ -26,13 +25,13 @@ from workers.leases import Leases
 from workers.maker import Made, Maker
 from workers.sample import Sample
 from workers.secondopinion import Opinion, SecondOpinion, second_id
-from workers.settings import EngineSettings
+from workers.settings import EngineSettings, LocalSettings, SecondEngineSettings
 
 
 class Local:
     """Works jobs on an engine: recall, make, check, judge."""
 
-    def __init__(self, ledger: Ledger, open_engine: Callable[[], Engine]) -> None:
+    def __init__(self, ledger: Ledger, make: Callable[[], Maker]) -> None:
         settings = ledger.settings
         self._leases = Leases(ledger)
         self._quarantine = threading.Lock()
@@ -40,8 +39,7 @@ class Local:
         key = secret(ledger.redis, settings)
         self._cache = Cache(ledger.redis, key, settings.cache_s, ledger.seal)
         self._sample = Sample(ledger, key)
-        self._engine = open_engine()  # last: it takes long, and what is wrong above is said first
-        self._maker = Maker(self._engine)
+        self._maker = make()  # last: it takes long, and what is wrong above is said first
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or say that it must go up the ladder."""
@@ -51,8 +49,8 @@ class Local:
             return self._recall(claim, job) or self._answer(claim, job, prompt_id)
 
     def close(self) -> None:
-        """Stop the engine."""
-        self._engine.close()
+        """Stop its engines."""
+        self._maker.close()
 
     def _stop(self, prompt_id: str) -> None:
         self._maker.stop(prompt_id)
@@ -124,11 +122,25 @@ def _given(
     )
 
 
-def _start(ledger: Ledger) -> Local:
-    return Local(ledger, lambda: open_engine(_settings))
+def _open() -> Maker:
+    """The engines, one after the other: on one card each finds what the other has left."""
+    first = open_engine(_engine)
+    if _second is None:
+        return Maker(first)
+    try:
+        return Maker(first, open_engine(_second))
+    except ForebayError as error:
+        first.close()
+        if error.field:
+            error.field = error.field.replace("FOREBAY_", "FOREBAY_SECOND_", 1)
+        raise
 
 
-_settings = settings_of(EngineSettings)
+_own, _engine = settings_of(LocalSettings), settings_of(EngineSettings)
+_second = settings_of(SecondEngineSettings) if _own.second_engine else None
 app = Actor(
-    [local_queue(_settings.pool), EMBED], _start, pool="threads", concurrency=2 * _settings.slots
+    [local_queue(_own.pool), EMBED],
+    lambda ledger: Local(ledger, _open),
+    pool="threads",
+    concurrency=2 * _engine.slots,
 ).app

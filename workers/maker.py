@@ -34,14 +34,15 @@ Making = Callable[[], Made]
 
 
 class Maker:
-    """Makes answers on one engine.
+    """Makes answers on one engine, and second ones on another where there is one.
 
     What waits for one raises the engine's errors; `Lost` where it was cancelled, and `Expired`
     where the job's deadline passed meanwhile.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, other: Engine | None = None) -> None:
         self._engine = engine
+        self._other = other
 
     @property
     def info(self) -> EngineInfo:
@@ -67,19 +68,31 @@ class Maker:
             return lambda: self._embedded(job, request)
         if self._by_similarity(job):
             return lambda: self._nearest(job)
-        return self._generate(job, prompts.local(job, self.info, prompt_id=prompt_id))
+        info = self.info
+        return _generate(self._engine, info, job, prompts.local(job, info, prompt_id=prompt_id))
 
     def begin_second(self, job: Job, prompt_id: str) -> Making:
-        """Begin another answer, of the generative model, to the question in other words.
+        """Begin another answer: of the other model, or of the same one to other words.
+
+        Another model makes mistakes of its own, so it is asked in the same words.
 
         Raises:
             InvalidJob: The kind has no prompt (`embed`).
         """
-        return self._generate(job, rewording.reworded(job, self.info, prompt_id=prompt_id))
+        engine = self._other or self._engine
+        word = prompts.local if self._other else rewording.reworded
+        info = engine.info()
+        return _generate(engine, info, job, word(job, info, prompt_id=prompt_id))
 
     def stop(self, prompt_id: str) -> None:
         """Cut an answer short; one that is not being made is none's business."""
-        self._engine.cancel(prompt_id)
+        for engine in self._engines:
+            engine.cancel(prompt_id)
+
+    def close(self) -> None:
+        """Stop the engines."""
+        for engine in self._engines:
+            engine.close()
 
     def _by_similarity(self, job: Job) -> bool:
         return job.kind == "classify" and self.info.classify == "similarity"
@@ -93,9 +106,14 @@ class Maker:
         content, tokens_in = similarity.classify(job, self._engine.embed)
         return Made(*self.signature(job), tokens_in, 0, content)
 
-    def _generate(self, job: Job, prompt: Prompt) -> Making:
-        info, future = self.info, self._engine.submit(prompt)
-        return lambda: _made(job, info, future.result())
+    @property
+    def _engines(self) -> tuple[Engine, ...]:
+        return (self._engine, self._other) if self._other else (self._engine,)
+
+
+def _generate(engine: Engine, info: EngineInfo, job: Job, prompt: Prompt) -> Making:
+    future = engine.submit(prompt)
+    return lambda: _made(job, info, future.result())
 
 
 def _made(job: Job, info: EngineInfo, completion: Completion) -> Made:

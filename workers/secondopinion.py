@@ -1,8 +1,8 @@
 """A second local answer to the same job, and what the two say together.
 
-It runs in the same batch, of the same engine, beside the first one where it is known beforehand
-that it will be wanted, and after it else. It is never waited for where nothing can come of it, and
-where it fails the first answer stands as it would have without.
+It runs in the same batch, or on the engine of another model, beside the first one where it is known
+beforehand that it will be wanted, and after it else. It is never waited for where nothing can come
+of it, and where it fails the first answer stands as it would have without.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Opinion:
         """What the receipt says of it."""
         if self.agreement is None:
             return ()
-        note = f"agreement {self.agreement:.2f}"
+        note = f"agreement {self.agreement:.2f} with {self.made.model}"
         return (Check(name="second_opinion", passed=self.agreement >= AGREED, note=note),)
 
 

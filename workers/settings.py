@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from routing.lanes import DEFAULT_POOL
 from routing.settings import Seconds
 
+EngineName = Literal["llamacpp", "exl2", "exl3", "echo"]
+
 
 class ActorSettings(BaseSettings):
     """How a worker leaves, and how it is known to be well.
@@ -30,11 +32,27 @@ class ActorSettings(BaseSettings):
     heartbeat_file: Path | None = None
 
 
-class EngineSettings(BaseSettings):
-    """Which engine a local worker drives, and how large.
+class LocalSettings(BaseSettings):
+    """What a local worker serves, and with how many models.
 
     Attributes:
         pool: the pool this worker serves; its queue is `local.<pool>`.
+        second_engine: of another model, which gives the second opinions (`SecondEngineSettings`);
+            without it the first one gives them, in other words.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    pool: str = Field(DEFAULT_POOL, pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
+    second_engine: EngineName | None = None
+
+
+class EngineSettings(BaseSettings):
+    """Which engine a worker drives, and how large.
+
+    Attributes:
         engine: `llamacpp` (CPU, the embedded default), `exl2` or `exl3` (GPU), or `echo` (no
             model, for tests).
         model_file: a GGUF file for llamacpp; without it the packaged small model.
@@ -55,8 +73,7 @@ class EngineSettings(BaseSettings):
         protected_namespaces=(),
     )  # fmt: skip
 
-    pool: str = Field(DEFAULT_POOL, pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
-    engine: Literal["llamacpp", "exl2", "exl3", "echo"] = "llamacpp"
+    engine: EngineName = "llamacpp"
     model_file: Path | None = None
     model_dir: Path | None = None
     cache_mode: Literal["fp16", "q8", "q6", "q4"] | None = None
@@ -68,6 +85,12 @@ class EngineSettings(BaseSettings):
     start_s: Seconds = 120.0
     attention: Literal["flash-attn", "torch"] = "flash-attn"
     echo_delay_s: float = Field(0.0, ge=0)
+
+
+class SecondEngineSettings(EngineSettings):
+    """The engine of the second opinions: the same settings, each as `FOREBAY_SECOND_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="FOREBAY_SECOND_")
 
 
 class RouterSettings(BaseSettings):

@@ -35,6 +35,7 @@ from workers.engines.child import make_engine
 from workers.engines.converse_request import bounds, converse_request
 from workers.execute import Again, attempt, conclude
 from workers.local import Local
+from workers.maker import Maker
 from workers.router import Router
 from workers.settings import EngineSettings
 
@@ -72,7 +73,7 @@ class Entries:
         self.client = Client(tenant=TENANT, settings=settings, redis=redis)
         self.client._ledger = self.ledger
         self.router = Router(self.ledger)
-        self.local = Local(self.ledger, lambda: make_engine(EngineSettings(engine="echo")))
+        self.local = Local(self.ledger, lambda: Maker(make_engine(EngineSettings(engine="echo"))))
         self.ended: Counter[str] = Counter()
         self.all: dict[str, Callable[[], str]] = {
             "parse": self.parse, "submit": self.submit, "ask": self.ask, "worked": self.worked,
