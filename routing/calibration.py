@@ -7,8 +7,8 @@ still kept can be made the current one again.
 from __future__ import annotations
 
 import math
-import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -18,6 +18,7 @@ from routing.connection import reaching_redis
 from routing.errors import ForebayError, InvalidJob
 from routing.odds import logistic, logit
 from routing.receipts import Verdict
+from routing.recent import Recent
 from routing.wire import Wire
 
 #: The scope of a calibration for everybody; else it is a tenant's name.
@@ -78,20 +79,15 @@ class Calibrations:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._alone = threading.Lock()
-        self._read: dict[str, tuple[float, Calibration | None]] = {}
+        self._last: dict[str, Calibration | None] = {}
+        self._recent = Recent(self._look, LOOK_EVERY_S)
 
     def of(self, tenant: str) -> Calibration | None:
         """What holds for a tenant, as of a few seconds ago: its own, or everybody's, or none.
 
         Where Redis cannot be asked, what was read last holds.
         """
-        with self._alone:
-            until, found = self._read.get(tenant, (0.0, None))
-            if time.monotonic() >= until:
-                found = self._look(tenant, found)
-                self._read[tenant] = (time.monotonic() + LOOK_EVERY_S, found)
-            return found
+        return self._recent(tenant)
 
     def current(self, scope: str) -> Calibration | None:
         """The current version of a scope; none where there is none."""
@@ -135,11 +131,10 @@ class Calibrations:
             value: Any = self._redis.hget(_key(scope), str(version))
         return _parsed(value) if value else None
 
-    def _look(self, tenant: str, before: Calibration | None) -> Calibration | None:
-        try:
-            return self.current(tenant) or self.current(EVERYBODY)
-        except (ForebayError, ValueError):
-            return before
+    def _look(self, tenant: str) -> Calibration | None:
+        with suppress(ForebayError, ValueError):
+            self._last[tenant] = self.current(tenant) or self.current(EVERYBODY)
+        return self._last.get(tenant)
 
 
 def _key(scope: str) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import threading
-import time
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -18,6 +17,7 @@ import redis
 from routing.connection import reaching_redis
 from routing.errors import ForebayError
 from routing.jobs import Classify, Extract, Generate, Job, Summarize
+from routing.recent import Recent
 
 #: Jobs that a type must have been seen for before its own mean counts for half.
 SHRINK = 20
@@ -58,8 +58,8 @@ class TypeGaps:
     def __init__(self, client: redis.Redis, secret: bytes) -> None:
         self._redis = client
         self._secret = secret
-        self._alone = threading.Lock()
-        self._read: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {}
+        self._last: dict[str, dict[str, tuple[float, float]]] = {}
+        self._means = Recent(self._look, LOOK_EVERY_S)
 
     def excess(self, job: Job) -> float | None:
         """Mean of the gap seen less the gap foretold, shrunk to 0; none for a type never audited.
@@ -69,23 +69,11 @@ class TypeGaps:
         seen = self._means(job.tenant).get(digest(job, self._secret))
         return seen and seen[1] / (seen[0] + SHRINK)
 
-    def _means(self, tenant: str) -> dict[str, tuple[float, float]]:
-        with self._alone:
-            until, means = self._read.get(tenant, (0.0, {}))
-            if time.monotonic() >= until:
-                means = self._look(tenant, means)
-                self._read[tenant] = (time.monotonic() + LOOK_EVERY_S, means)
-            return means
-
-    def _look(
-        self, tenant: str, before: dict[str, tuple[float, float]]
-    ) -> dict[str, tuple[float, float]]:
-        try:
-            with reaching_redis():
-                found: Any = self._redis.hgetall(f"fb:types:{tenant}")
-        except ForebayError:
-            return before
-        return {name.decode(): _counted(value) for name, value in found.items()}
+    def _look(self, tenant: str) -> dict[str, tuple[float, float]]:
+        with suppress(ForebayError), reaching_redis():
+            found: Any = self._redis.hgetall(f"fb:types:{tenant}")
+            self._last[tenant] = {name.decode(): _counted(value) for name, value in found.items()}
+        return self._last.get(tenant, {})
 
 
 def _counted(value: bytes) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from routing.connection import reaching_redis
 from routing.errors import ForebayError
 from routing.jobs import Job
 from routing.policyfile import PacePolicy, Policy
+from routing.recent import Recent
 from routing.scripts import transition
 from routing.wire import Wire
 
@@ -120,15 +121,14 @@ class _Clock:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._ahead = 0.0
-        self._until = 0.0
+        self._ahead = Recent(self._look, LOOK_EVERY_S)
 
     def __call__(self) -> float:
-        if time.monotonic() >= self._until:
-            seconds, micros = self._redis.time()
-            self._ahead = seconds + micros / 1e6 - time.monotonic()
-            self._until = time.monotonic() + LOOK_EVERY_S
-        return time.monotonic() + self._ahead
+        return self._ahead() + time.monotonic()
+
+    def _look(self) -> float:
+        seconds, micros = self._redis.time()
+        return seconds + micros / 1e6 - time.monotonic()
 
 
 def hourly(shape: Sequence[float], at: float) -> float:

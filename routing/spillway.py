@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Literal
 
 import redis
 
 from routing.connection import reaching_redis
 from routing.lanes import BEDROCK
+from routing.recent import Recent
 
 KEY = "fb:spillway"
 LOOK_EVERY_S = 0.5
@@ -25,15 +25,11 @@ class Spillway:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._seen: Gate = "shut"
-        self._until = 0.0
+        self._recent = Recent(self._look, LOOK_EVERY_S)
 
     def gate(self) -> Gate:
         """Open or shut for a new job, as of at most half a second ago."""
-        if time.monotonic() >= self._until:
-            self._seen = self._look()
-            self._until = time.monotonic() + LOOK_EVERY_S
-        return self._seen
+        return self._recent()
 
     def shut(self, code: str, for_s: float) -> None:
         """Shut it for some seconds; `code` is the error that showed why."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from unittest.mock import Mock
 
 import pytest
+import redis as redis_py
 
 from routing.audit import PURPOSE, chosen
 from routing.jobs import Classify, Extract, Generate, Job, Message, Summarize
@@ -291,6 +293,18 @@ def test_few_audits_of_a_type_count_little_and_old_ones_fade(redis, fleet):
     assert TypeGaps(redis, b"other key").excess(job) is None
     redis.hset("fb:types:acme", digest(job, b"key"), "somebody else's")
     assert TypeGaps(redis, b"key").excess(job) == 0
+
+
+def test_without_redis_the_types_are_known_as_they_were_read_last(redis, monkeypatch):
+    monkeypatch.setattr("routing.jobtypes.LOOK_EVERY_S", 0)
+    job, unseen = (Job(tenant=name, request=extract()) for name in ("acme", "globex"))
+    redis.hset("fb:types:acme", digest(job, b"key"), "5 5 0")
+    types = TypeGaps(redis, b"key")
+    known = types.excess(job)
+    assert known > 0
+    monkeypatch.setattr(redis, "hgetall", Mock(side_effect=redis_py.ConnectionError))
+    assert types.excess(job) == known
+    assert types.excess(unseen) is None
 
 
 def test_types_are_bounded_and_the_one_audited_longest_ago_goes(fleet, standin, redis):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import random
 import sys
+from unittest.mock import Mock
 
 import pytest
+import redis as redis_py
 import typer
 
 from routing.audit import Audit
@@ -227,10 +229,19 @@ def test_only_the_last_versions_are_kept(redis):
 
 
 def test_a_calibration_that_somebody_else_wrote_is_none(redis):
-    calibrations = Calibrations(redis)
     for current in ("1", "x"):
         redis.hset("fb:calibration:acme", mapping={"current": current, "1": "no JSON"})
-        assert calibrations.of("acme") is None
+        assert Calibrations(redis).of("acme") is None
+
+
+def test_without_redis_what_was_read_last_holds_and_for_others_none(redis, monkeypatch):
+    monkeypatch.setattr("routing.calibration.LOOK_EVERY_S", 0)
+    calibrations = Calibrations(redis)
+    calibrations.publish("acme", Calibration(model=MODEL))
+    assert calibrations.of("acme").version == 1
+    monkeypatch.setattr(redis, "hget", Mock(side_effect=redis_py.ConnectionError))
+    assert calibrations.of("acme").version == 1
+    assert calibrations.of("globex") is None
 
 
 def test_without_its_libraries_it_says_what_to_install(redis, fleet, command, monkeypatch):

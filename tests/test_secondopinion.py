@@ -92,6 +92,12 @@ class Lane:
 
 
 @pytest.fixture
+def at_once(monkeypatch):
+    """A lane that is made after this sees how long its queue is for each job."""
+    monkeypatch.setattr(secondopinion, "LOOK_EVERY_S", 0)
+
+
+@pytest.fixture
 def lane(redis, tmp_path):
     lane = Lane(redis, tmp_path)
     yield lane
@@ -212,8 +218,7 @@ def test_free_text_is_compared_by_meaning_where_the_policy_asks(lane):
     assert ids(lane) == [False, True]
 
 
-def test_it_stops_when_the_local_queue_is_long(lane, monkeypatch):
-    monkeypatch.setattr(secondopinion, "LOOK_EVERY_S", 0)
+def test_it_stops_when_the_local_queue_is_long(at_once, lane):
     waiting = lane.ledger.redis
     waiting.hset("fb:depth", "local.default", 8)
     assert isinstance(lane.work(extract(TEN, NINE)), Escalated)

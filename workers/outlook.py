@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import redis
 
 from routing.jobs import Job
 from routing.policy import Policy, State, egress
+from routing.recent import Recent
 from routing.spend import Spend
 from routing.spillway import LOOK_EVERY_S, Spillway
 
@@ -21,7 +20,7 @@ class Outlook:
     def __init__(self, client: redis.Redis) -> None:
         self._spillway = Spillway(client)
         self._spend = Spend(client)
-        self._spent: dict[str | None, tuple[float, int]] = {}
+        self._gone = Recent(self._look, LOOK_EVERY_S)
 
     def state(self, job: Job, rules: Policy) -> State:
         """The state for one job; for a job that stays here the world need not be asked."""
@@ -34,10 +33,6 @@ class Outlook:
         left = [budget - self._gone(owner) for owner, budget in budgets if budget is not None]
         return State(self._spillway.gate(), min(left, default=None))
 
-    def _gone(self, owner: str | None) -> int:
+    def _look(self, owner: str | None) -> int:
         """Billionths of a dollar settled or set aside today, by a tenant or by all."""
-        seen, gone = self._spent.get(owner, (0.0, 0))
-        if time.monotonic() - seen > LOOK_EVERY_S:
-            gone = sum(self._spend.spent(owner))
-            self._spent[owner] = time.monotonic(), gone
-        return gone
+        return sum(self._spend.spent(owner))

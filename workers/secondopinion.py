@@ -8,8 +8,6 @@ of it, and where it fails the first answer stands as it would have without.
 from __future__ import annotations
 
 import math
-import threading
-import time
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -17,6 +15,7 @@ from routing.errors import ForebayError
 from routing.jobs import Check, Content, Generate, Generation, Job
 from routing.ledger import Ledger
 from routing.policy import AGREED
+from routing.recent import Recent
 from routing.spillway import LOOK_EVERY_S
 from workers import agreement
 from workers.maker import Made, Maker, Making
@@ -34,17 +33,12 @@ class Backlog:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._alone = threading.Lock()
-        self._until = 0.0
-        self._depths: dict[str, int] | None = None
+        self._depths = Recent(self._look, LOOK_EVERY_S)
 
     def depth(self, queue: str) -> float:
         """Jobs waiting; without end where that is not known, so that nothing is added to them."""
-        with self._alone:
-            if time.monotonic() >= self._until:
-                self._depths = self._look()
-                self._until = time.monotonic() + LOOK_EVERY_S
-            return math.inf if self._depths is None else self._depths.get(queue, 0)
+        depths = self._depths()
+        return math.inf if depths is None else depths.get(queue, 0)
 
     def _look(self) -> dict[str, int] | None:
         try:
