@@ -12,13 +12,13 @@ import math
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from routing.demands import demands
-from routing.errors import Misconfigured
+from routing.fitted import Closed, Fitted
 from routing.jobs import Job, Verdict
 from routing.odds import logistic
-from routing.textmodel import Closed, TextModel
+from routing.textmodel import TextModel
 from routing.wire import KINDS, Kind
 
 TOP = 6  # contributions named in a verdict
@@ -52,7 +52,7 @@ class Prior(Closed):
     ok: float
 
 
-class Weights(Closed):
+class Weights(Fitted):
     """What a file of weights holds.
 
     Attributes:
@@ -62,7 +62,6 @@ class Weights(Closed):
         shape: log-odds by unit of a feature of what is asked (`routing.demands`).
     """
 
-    version: str = Field(min_length=1, max_length=60)
     note: tuple[str, ...] = ()
     kinds: dict[Kind, Prior]
     types: dict[str, Prior] = Field(default_factory=dict, repr=False)
@@ -97,15 +96,7 @@ class Difficulty:
         Raises:
             Misconfigured: The file cannot be read, or does not hold weights of this model.
         """
-        source = path or _PACKAGED
-        try:
-            return cls(Weights.model_validate_json(source.read_bytes()))
-        except OSError as error:
-            raise Misconfigured(f"cannot be read: {error.strerror}", field=str(source)) from None
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            field = ".".join(["difficulty", *map(str, first["loc"])])
-            raise Misconfigured(f"{first['msg']} ({source})", field=field) from None
+        return cls(Weights.read(path or _PACKAGED))
 
     @property
     def version(self) -> str:

@@ -16,9 +16,10 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from routing.features import TEXT_FEATURES, text_features
+from routing.fitted import Closed
 from routing.grams import BINS, bins
 from routing.trees import Forest
 
@@ -33,12 +34,6 @@ class View(NamedTuple):
 
     bins: frozenset[int]
     features: Sequence[float]
-
-
-class Closed(BaseModel):
-    """Base of what a file of weights is made of."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Scale(Closed):

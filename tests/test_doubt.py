@@ -75,11 +75,14 @@ def test_a_kind_without_weights_has_the_plain_rule(tmp_path):
     assert bare.probability(KNOWN) != DOUBT.probability(KNOWN)
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"knots": []}'])
-def test_weights_that_are_none_are_one_clear_error(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "field"), [("{", None), ("{}", "version"), ('{"version": "1", "kinds": 1}', "kinds")]
+)
+def test_weights_that_are_none_are_one_clear_error(tmp_path, text, field):
     path = tmp_path / "doubt.json"
     path.write_text(text)
-    with pytest.raises(Misconfigured, match="weights of doubt"):
+    with pytest.raises(Misconfigured, match=r"doubt\.json") as caught:
         Doubt.load(path)
+    assert caught.value.field == field
     with pytest.raises(Misconfigured, match="cannot be read"):
         Doubt.load(tmp_path / "none.json")

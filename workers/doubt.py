@@ -15,9 +15,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from routing.errors import Misconfigured
+from routing.fitted import Fitted
 from routing.wire import Kind
 
 #: Of the plain rule: how often an answer is wrong that another one shares, and how much more often
@@ -47,7 +47,7 @@ class Evidence:
     label_probability: float | None = None
 
 
-class Weights(BaseModel):
+class Weights(Fitted):
     """What a file of weights holds.
 
     Attributes:
@@ -57,9 +57,6 @@ class Weights(BaseModel):
         knots: log-odds that come out, rising, and how often such answers were wrong.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    version: str = Field(min_length=1, max_length=60)
     kinds: tuple[Kind, ...]
     start: float
     foreseen: float
@@ -81,13 +78,7 @@ class Doubt:
         Raises:
             Misconfigured: The file cannot be read, or does not hold weights of this model.
         """
-        source = path or _PACKAGED
-        try:
-            return cls(Weights.model_validate_json(source.read_bytes()))
-        except OSError as error:
-            raise Misconfigured(f"cannot be read: {error.strerror}", field=str(source)) from None
-        except ValidationError:
-            raise Misconfigured("does not hold weights of doubt", field=str(source)) from None
+        return cls(Weights.read(path or _PACKAGED))
 
     @property
     def version(self) -> str:

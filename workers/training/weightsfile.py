@@ -7,14 +7,13 @@ import json
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel
-
 from routing.errors import Misconfigured
+from routing.fitted import Fitted
 
 WEIGHTS, DOUBT = "difficulty.json", "doubt.json"
 
 
-_Weights = TypeVar("_Weights", bound=BaseModel)
+_Weights = TypeVar("_Weights", bound=Fitted)
 
 
 def versioned(name: str, weights: _Weights) -> _Weights:
@@ -24,7 +23,7 @@ def versioned(name: str, weights: _Weights) -> _Weights:
     return weights.model_copy(update={"version": f"{name}-{digest}"})
 
 
-def write(folder: Path, name: str, weights: BaseModel) -> Path:
+def write(folder: Path, name: str, weights: Fitted) -> Path:
     """Write weights into a folder, which is made; the same weights give the same bytes.
 
     Raises:
