@@ -9,7 +9,7 @@ from routing.reasons import Reason, meaning
 from routing.record import ENDED, Record
 
 if TYPE_CHECKING:
-    from routing.jobs import Receipt, Verdict
+    from routing.jobs import Doubted, Receipt, Verdict
 
 _PACED = frozenset({Reason.PACE_GOES, Reason.PACE_STAYS})
 _MADE = (
@@ -32,7 +32,7 @@ def explained(record: Record, audit: Record | None) -> dict[str, Any]:
         "hop": record.hop, "queue": record.queue, "attempts": record.attempts,
         "decisions": [_decision(code) for code in reasons],
         "verdict": _verdict(record.verdict, reasons),
-        "doubt": receipt.doubt if receipt else None,
+        "doubt": _doubt(receipt.doubt if receipt else record.doubt),
         "checks": [check.model_dump() for check in receipt.checks] if receipt else [],
         "made": _made(receipt),
         "error": record.error, "error_field": receipt.error_field if receipt else None,
@@ -47,8 +47,8 @@ def told(document: dict[str, Any]) -> Iterator[str]:
     yield from _lines("why", (_reason(one) for one in document["decisions"]))
     if verdict := document["verdict"]:
         yield from _lines("verdict", _verdict_lines(verdict))
-    if document["doubt"] is not None:
-        yield from _lines("doubt", [f"{document['doubt']:.3f} that the local answer is wrong"])
+    if doubt := document["doubt"]:
+        yield from _lines("doubt", _doubt_lines(doubt))
     yield from _lines("checks", (_check(one) for one in document["checks"]))
     if made := document["made"]:
         yield from _lines("answer", _made_lines(made, document["attempts"]))
@@ -74,6 +74,10 @@ def _verdict(verdict: Verdict | None, reasons: tuple[str, ...]) -> dict[str, Any
         return None
     held = "score" if _PACED.intersection(reasons) else "probability"
     return {**verdict.model_dump(), "held": held if verdict.threshold is not None else None}
+
+
+def _doubt(doubt: Doubted | None) -> dict[str, Any] | None:
+    return doubt.model_dump() if doubt else None
 
 
 def _made(receipt: Receipt | None) -> dict[str, Any] | None:
@@ -123,6 +127,14 @@ def _verdict_lines(verdict: dict[str, Any]) -> Iterator[str]:
     if verdict["features"]:
         yield ", ".join(f"{name} {value:+.3f}" for name, value in verdict["features"].items())
     yield f"by {verdict['version']}"
+
+
+def _doubt_lines(doubt: dict[str, Any]) -> Iterator[str]:
+    limit = "" if doubt["threshold"] is None else f", threshold {doubt['threshold']:.3f}"
+    yield f"{doubt['probability']:.3f} that the local answer is wrong{limit}"
+    if doubt["agreement"] is not None:
+        yield f"{doubt['agreement']:.2f} agreement with a second one"
+    yield f"by {doubt['version']}"
 
 
 def _check(check: dict[str, Any]) -> str:

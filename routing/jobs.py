@@ -31,6 +31,7 @@ from routing.receipts import (
     Check,
     Classification,
     Content,
+    Doubted,
     Embedding,
     Extraction,
     Generation,
@@ -276,8 +277,8 @@ def json_schema() -> dict[str, Any]:
 
 
 __all__ = [
-    "Answer", "Check", "Classification", "Classify", "Content", "Embed", "Embedding", "Extract",
-    "Extraction", "Generate", "Generation", "Job", "JobStatus", "Label", "Message", "Receipt",
-    "Request", "Summarize", "Summary", "Verdict", "json_schema", "new_id", "parse_job",
+    "Answer", "Check", "Classification", "Classify", "Content", "Doubted", "Embed", "Embedding",
+    "Extract", "Extraction", "Generate", "Generation", "Job", "JobStatus", "Label", "Message",
+    "Receipt", "Request", "Summarize", "Summary", "Verdict", "json_schema", "new_id", "parse_job",
     "parse_request",
 ]  # fmt: skip

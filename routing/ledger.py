@@ -201,7 +201,9 @@ class Ledger:
             Lost: The job is not this claim's any more.
         """
         sealed = self.seal.close(draft.model_dump_json().encode()) if draft else b""
-        self._moved(self._run("escalate", claim.id, claim.token, self.bell, reason, sealed))
+        doubt = draft.doubt.model_dump_json() if draft and draft.doubt else ""
+        args = claim.id, claim.token, self.bell, reason, sealed, doubt
+        self._moved(self._run("escalate", *args))
 
     @staticmethod
     def _moved(reply: bytes) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from routing.errors import EgressDenied
-from routing.jobs import Check, Classification, Content, Job, Verdict
+from routing.jobs import Check, Classification, Content, Doubted, Job, Verdict
 from routing.lanes import BEDROCK, Lane
 from routing.pacing import Pace
 from routing.policyfile import Policy, PolicyFile, TenantPolicy
@@ -38,24 +38,6 @@ class State:
     budget_left_nusd: int | None = None
     secret: bool = False
     pace: Pace | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Doubted:
-    """How much a local answer that passed its checks is doubted (`workers.doubt`).
-
-    Attributes:
-        probability: that it is wrong.
-        agreement: with a second local answer, 0 to 1; none where there was none.
-    """
-
-    probability: float
-    agreement: float | None = None
-
-    @property
-    def differs(self) -> bool:
-        """A second answer says something else."""
-        return self.agreement is not None and self.agreement < AGREED
 
 
 class Decision(Wire):
@@ -90,12 +72,12 @@ class Judgement(Wire):
         step: `keep` it; `escalate` the job to Bedrock; settle it as `degrade`d, because it may
             not go there; or `fail` with `BadAnswer`, because there is no answer to degrade.
         reasons: to append to the job's; empty when the answer is kept.
-        doubt: probability that the answer is wrong, where that was asked.
+        doubt: about the answer, where it was asked, and what it was held against.
     """
 
     step: Literal["keep", "escalate", "degrade", "fail"]
     reasons: tuple[str, ...] = ()
-    doubt: float | None = None
+    doubt: Doubted | None = None
 
 
 def egress(job: Job, policy: Policy) -> Egress:
@@ -168,19 +150,23 @@ def should_escalate(
     """
     rules = policy.tenant(job.tenant)
     faults = _faults(content, checks) or _unsure(content, rules, state.pace)
-    doubts = () if faults or doubted is None else _doubts(job, doubted, rules, state.pace)
+    held = doubted and doubted.model_copy(
+        update={"threshold": _most_doubt(job, doubted, rules, state.pace)}
+    )
+    doubts = () if faults or held is None else _doubts(held, state.pace)
     if not faults and not doubts:
-        return Judgement(step="keep")
+        return Judgement(step="keep", doubt=held)
     stays = _must_stay(job, policy, state)
     if stays is not None and not faults:
         # It may be right all the same, and no other is to be had: that makes it no worse.
-        return Judgement(step="keep", reasons=(Reason.UNSURE, stays))
+        return Judgement(step="keep", reasons=(Reason.UNSURE, stays), doubt=held)
     faults = faults or doubts
     stop = stays or _cannot_go(job, policy, state)
     if stop is not None:
-        return Judgement(step="degrade" if content else "fail", reasons=(*faults, stop))
+        step: Literal["degrade", "fail"] = "degrade" if content else "fail"
+        return Judgement(step=step, reasons=(*faults, stop), doubt=held)
     waits = (Reason.SPILLWAY_WAIT,) if state.spillway == "shut" else ()
-    return Judgement(step="escalate", reasons=(*faults, *waits))
+    return Judgement(step="escalate", reasons=(*faults, *waits), doubt=held)
 
 
 def _pinned(job: Job, policy: Policy, state: State) -> Decision:
@@ -232,17 +218,29 @@ def _cannot_go(job: Job, policy: Policy, state: State) -> Reason | None:
     return Reason.SPILLWAY_SHUT if shut else None
 
 
-def _doubts(job: Job, doubted: Doubted, rules: TenantPolicy, pace: Pace | None) -> tuple[str, ...]:
-    """Why an answer that passed its checks will not do.
+def _most_doubt(job: Job, doubted: Doubted, rules: TenantPolicy, pace: Pace | None) -> float | None:
+    """The doubt above which an answer will not do.
 
     Without a pace only one that was compared is doubted: the rest of what is known of it is little
     more than the verdict, which has said already that it will probably do.
     """
+    if pace is not None:
+        return pace.threshold
     most: float = getattr(rules.max_doubt, job.kind, 1.0)
-    too_much = doubted.agreement is not None and doubted.probability > most
-    if not (too_much if pace is None else pace.go):
+    return None if doubted.agreement is None else most
+
+
+def _doubts(doubted: Doubted, pace: Pace | None) -> tuple[str, ...]:
+    """Why an answer that passed its checks will not do."""
+    most = doubted.threshold
+    if not pace.go if pace else most is None or doubted.probability <= most:
         return ()
-    return (Reason.SECOND_OPINION_DIFFERS if doubted.differs else Reason.DOUBTFUL,)
+    return (Reason.SECOND_OPINION_DIFFERS if _differs(doubted) else Reason.DOUBTFUL,)
+
+
+def _differs(doubted: Doubted) -> bool:
+    """A second answer says something else."""
+    return doubted.agreement is not None and doubted.agreement < AGREED
 
 
 def _held_against(
@@ -275,7 +273,7 @@ def _unsure(content: Content | None, rules: TenantPolicy, pace: Pace | None) -> 
 
 
 __all__ = [
-    "AGREED", "Decision", "Doubted", "Judgement", "Policy", "PolicyFile", "Reason", "State",
+    "AGREED", "Decision", "Judgement", "Policy", "PolicyFile", "Reason", "State",
     "TenantPolicy", "choose_lane", "egress", "may_audit", "may_go", "should_escalate",
     "wants_second",
 ]  # fmt: skip

@@ -77,6 +77,23 @@ class Verdict(Wire):
     threshold: float | None = None
 
 
+class Doubted(Wire):
+    """How much a local answer that passed its checks is doubted, once it is there.
+
+    Attributes:
+        probability: that it is wrong.
+        agreement: with a second local answer, 0 to 1; none where there was none.
+        version: of the weights or the rule that said it.
+        threshold: what the probability was held against; none where it was held against nothing,
+            because there was neither a second answer nor a pace.
+    """
+
+    probability: float = Field(ge=0, le=1)
+    agreement: float | None = Field(None, ge=0, le=1)
+    version: str
+    threshold: float | None = None
+
+
 class Check(Wire):
     """One check of an answer, by rule or by a second answer. `note` never holds content."""
 
@@ -97,8 +114,8 @@ class Receipt(Wire):
         revision: digest or version of the model.
         tokens_in, tokens_out: read and made, of all local answers where there was a second one.
         cost_nusd: billionths of a dollar, settled.
-        doubt: probability that the local answer is wrong, as seen once it was there; none where
-            it was not asked, or failed its checks.
+        doubt: about the local answer, on Bedrock's too if one sent the job there; none where
+            there was no local answer, or none that passed its checks.
         queued_s, worked_s, total_s: seconds waiting, being worked, and from submit to end.
         error, error_field: code of the failure and the field to mend, where there was one.
         replay_of: the dead job that this one repeated.
@@ -120,7 +137,7 @@ class Receipt(Wire):
     cost_nusd: int = 0
     verdict: Verdict | None = None
     checks: tuple[Check, ...] = ()
-    doubt: float | None = Field(None, ge=0, le=1)
+    doubt: Doubted | None = None
     attempts: int = 0
     queued_s: float = 0.0
     worked_s: float = 0.0

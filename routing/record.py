@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast, get_args
 
 from routing.errors import InvalidJob
-from routing.jobs import Job, Receipt, Verdict
+from routing.jobs import Doubted, Job, Receipt, Verdict
 from routing.lanes import Hop
 from routing.receipts import State, Status
 from routing.wire import KINDS, Egress, Kind
@@ -46,6 +46,7 @@ class Record:
     deadline: int | None
     reasons: tuple[str, ...]
     verdict: Verdict | None
+    doubt: Doubted | None
     error: str | None
     receipt: str
     promoted: bool
@@ -87,7 +88,7 @@ class Record:
         number = {key: int(fields.get(key) or 0) for key in _NUMBERS}
         if any(abs(value) > _MOST for value in number.values()):
             raise _not_ours()
-        verdict = fields.get("verdict")
+        verdict, doubt = fields.get("verdict"), fields.get("doubt")
         return cls(
             id=job_id,
             kind=fields["kind"],
@@ -98,6 +99,7 @@ class Record:
             deadline=int(fields["deadline"]) if fields.get("deadline") else None,
             reasons=tuple(filter(None, fields.get("reasons", "").split(","))),
             verdict=Verdict.model_validate_json(verdict) if verdict else None,
+            doubt=Doubted.model_validate_json(doubt) if doubt else None,
             error=fields.get("error") or None,
             receipt=fields.get("receipt", ""),
             promoted=bool(fields.get("promoted")),
@@ -136,7 +138,7 @@ class Record:
         """What every receipt says of its job, whoever writes it."""
         return {
             "id": self.id, "kind": self.kind, "egress": self.egress, "verdict": self.verdict,
-            "attempts": self.attempts,
+            "doubt": self.doubt, "attempts": self.attempts,
         }  # fmt: skip
 
     def known(self) -> dict[str, Any]:

@@ -59,6 +59,15 @@ def test_answers_that_can_be_compared_are(fleet, standin, local, outcome):
     assert audit.stand_in
 
 
+def test_an_audit_keeps_what_the_second_opinion_and_the_doubt_were(fleet, standin):
+    fleet.rules("[tenants.acme.second_opinion]\nextract = 1.0\n")
+    standin.answer = '{"total": 10}'
+    fleet.audited(extract("10", text='The bill is 10. [[echo: warm={"total": 10}]]'))
+    (audit,) = fleet.audits.read()
+    assert audit.agreement == 1.0
+    assert 0 < audit.doubt < 0.5
+
+
 @pytest.mark.parametrize(("said", "outcome"), [("Yes.", 1.0), ("no", 0.0)])
 @pytest.mark.parametrize(
     "request_",

@@ -79,7 +79,8 @@ def test_an_answer_that_was_kept_says_what_its_verdict_was_held_against(fleet, e
     assert document["made"]["lane"] == "local"
     assert document["decisions"][0]["meaning"] == "the local answer will probably do"
     assert "that the local answer will do, threshold 0.010" in words
-    assert document["doubt"] is not None
+    assert (document["doubt"]["version"], document["doubt"]["threshold"]) == ("plain", None)
+    assert "that the local answer is wrong\n" in words
     assert "audit" not in words
 
 
@@ -102,6 +103,10 @@ def test_an_escalation_names_the_check_and_the_second_opinion(fleet, explain):
     assert document["made"]["lane"] == "bedrock"
     assert document["made"]["cost_usd"] > 0
     assert "a second local answer says something else" in words
+    doubt = document["doubt"]
+    assert doubt["probability"] > doubt["threshold"] == 0.5
+    assert "that the local answer is wrong, threshold 0.500" in words
+    assert "0.00 agreement with a second one" in words
     failed = fleet.audited(ask("[[echo: say=]] tell"))
     _, words = explain(failed.id)
     assert "no_answer" in words

@@ -5,12 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.errors import EgressDenied
-from routing.jobs import Check, Classification, Generation, Job, Verdict
+from routing.jobs import Check, Classification, Doubted, Generation, Job, Verdict
 from routing.lanes import BEDROCK, EMBED
 from routing.pacing import Pace
 from routing.policy import (
     Decision,
-    Doubted,
     Policy,
     Reason,
     State,
@@ -55,6 +54,10 @@ def policy(**tenant):
     return Policy(tenants={"default": TenantPolicy(**tenant)})
 
 
+def doubted(probability, agreement=None):
+    return Doubted(probability=probability, agreement=agreement, version="test")
+
+
 # --- strategies ---------------------------------------------------------------------------------
 
 
@@ -93,7 +96,10 @@ states = st.builds(
     pace=st.none() | st.builds(Pace, go=st.booleans()),
 )
 doubts = st.none() | st.builds(
-    Doubted, probability=st.floats(0, 1), agreement=st.none() | st.floats(0, 1)
+    Doubted,
+    probability=st.floats(0, 1),
+    agreement=st.none() | st.floats(0, 1),
+    version=st.just("test"),
 )
 contents = st.sampled_from([None, TEXT]) | st.builds(
     Classification, label=st.just("water"), probability=st.floats(0, 1)
@@ -124,8 +130,8 @@ def test_no_input_sends_a_job_to_bedrock_that_may_not_leave(one, verdict, rules,
 
 
 @given(jobs(), contents, checks, policies, states, doubts)
-def test_no_input_escalates_a_job_that_may_not_leave(one, content, checked, rules, state, doubted):
-    judgement = should_escalate(one, content, checked, rules, state, doubted)
+def test_no_input_escalates_a_job_that_may_not_leave(one, content, checked, rules, state, doubt):
+    judgement = should_escalate(one, content, checked, rules, state, doubt)
     if judgement.step == "escalate":
         assert egress(one, rules) == "allow"
         assert not state.secret
@@ -186,22 +192,22 @@ JUDGEMENTS = [
 ]
 
 
-DIFFERS, AGREES = Doubted(0.8, agreement=0.0), Doubted(0.1, agreement=1.0)
-ALIKE_BUT_BAD = Doubted(0.6, agreement=0.9)
+DIFFERS, AGREES = doubted(0.8, 0.0), doubted(0.1, 1.0)
+ALIKE_BUT_BAD = doubted(0.6, 0.9)
 BROKE = State(budget_left_nusd=0)
 UP, DOWN = State(pace=Pace(go=True)), State(pace=Pace(go=False))
 DOUBTS = [
     (job(), TEXT, AGREES, OPEN, "keep", ()),
     (job(), TEXT, DIFFERS, OPEN, "escalate", ("second_opinion_differs",)),
     (job(), TEXT, ALIKE_BUT_BAD, OPEN, "escalate", ("doubtful",)),
-    (job(), TEXT, Doubted(0.9), OPEN, "keep", ()),
+    (job(), TEXT, doubted(0.9), OPEN, "keep", ()),
     (job(), TEXT, DIFFERS, SHUT, "escalate", ("second_opinion_differs", "spillway_wait")),
     (job(), TEXT, DIFFERS, BROKE, "degrade", ("second_opinion_differs", "budget_spent")),
     (job(), TEXT, DIFFERS, DOWN, "keep", ()),
     (job(), TEXT, AGREES, UP, "escalate", ("doubtful",)),
-    (job(), TEXT, Doubted(0.2), UP, "escalate", ("doubtful",)),
-    (job("classify"), UNSURE, Doubted(0.2), DOWN, "keep", ()),
-    (job("classify"), UNSURE, Doubted(0.2), OPEN, "escalate", ("low_probability",)),
+    (job(), TEXT, doubted(0.2), UP, "escalate", ("doubtful",)),
+    (job("classify"), UNSURE, doubted(0.2), DOWN, "keep", ()),
+    (job("classify"), UNSURE, doubted(0.2), OPEN, "escalate", ("low_probability",)),
     (job(egress="deny"), TEXT, DIFFERS, OPEN, "keep", ("unsure", "egress_denied")),
     (job(egress="deny"), TEXT, AGREES, OPEN, "keep", ()),
     (
@@ -215,10 +221,25 @@ DOUBTS = [
 ]
 
 
-@pytest.mark.parametrize(("one", "content", "doubted", "state", "step", "reasons"), DOUBTS)
-def test_what_is_doubted_goes_up_if_it_may(one, content, doubted, state, step, reasons):
-    judgement = should_escalate(one, content, PASSED, Policy(), state, doubted)
+@pytest.mark.parametrize(("one", "content", "doubt", "state", "step", "reasons"), DOUBTS)
+def test_what_is_doubted_goes_up_if_it_may(one, content, doubt, state, step, reasons):
+    judgement = should_escalate(one, content, PASSED, Policy(), state, doubt)
     assert (judgement.step, judgement.reasons) == (step, reasons)
+
+
+@pytest.mark.parametrize(
+    ("doubt", "state", "threshold"),
+    [
+        (DIFFERS, OPEN, 0.5),
+        (doubted(0.9), OPEN, None),
+        (doubted(0.9), State(pace=Pace(go=True, threshold=0.7)), 0.7),
+        (DIFFERS, State(pace=Pace(go=False, threshold=0.9)), 0.9),
+        (DIFFERS, DOWN, None),
+    ],
+)
+def test_a_judgement_says_what_the_doubt_was_held_against(doubt, state, threshold):
+    judgement = should_escalate(job(), TEXT, PASSED, Policy(), state, doubt)
+    assert judgement.doubt == doubt.model_copy(update={"threshold": threshold})
 
 
 def test_how_much_doubt_is_too_much_is_said_by_kind():

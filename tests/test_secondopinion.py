@@ -279,7 +279,10 @@ def test_where_a_pace_is_set_it_decides_what_is_too_doubtful(lane, share, up):
 def test_the_receipt_says_how_doubtful_the_answer_is(lane):
     agreed = lane.work(extract(TEN, TEN)).answer.doubt
     differed = lane.work(extract(TEN, NINE)).draft.doubt
-    assert 0 <= agreed < 0.5 < differed <= 1
+    assert 0 <= agreed.probability < agreed.threshold == 0.5 < differed.probability <= 1
+    assert (agreed.agreement, differed.agreement) == (1.0, 0.0)
+    alone = lane.work(extract(TEN, TEN), SURE).answer.doubt
+    assert (alone.agreement, alone.threshold, alone.version) == (None, None, "plain")
     assert lane.work(extract(NOTHING, TEN), egress="deny").answer.doubt is None
 
 

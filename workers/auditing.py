@@ -91,13 +91,14 @@ class Auditor:
         """What the audit showed, and how much worse the local answer was than foretold."""
         plain, foretold = self._verdicts.plain(job)
         given = audited.verdict or Verdict(probability=plain.probability, version="none")
-        compared = judging.comparable(job, audited.content)
+        compared, doubt = judging.comparable(job, audited.content), audited.doubt
         outcome = _outcome(audited.content, said.content, compared=compared)
         audit = Audit(
             job=audited.id, tenant=job.tenant, kind=job.kind, type=digest(job, self._secret),
             version=given.version, score=given.score, probability=given.probability,
             model=plain.version, base_score=plain.score, base_probability=plain.probability,
-            features=features(job), agreement=_agreement(audited), doubt=audited.doubt,
+            features=features(job), agreement=doubt and doubt.agreement,
+            doubt=doubt and doubt.probability,
             outcome=outcome, how="compared" if compared else "judged",
             cost_nusd=said.cost_nusd, stand_in=said.stand_in,
         )  # fmt: skip
@@ -142,12 +143,6 @@ def _outcome(audited: Content, said: Content, *, compared: bool) -> float:
     if compared:
         return agreement.contents(audited, said)
     return float(getattr(said, "text", "") == "yes")
-
-
-def _agreement(answer: Answer) -> float | None:
-    """What the second opinion's check says of how far the two agreed."""
-    notes = [check.note for check in answer.checks if check.name == "second_opinion"]
-    return float(notes[0].removeprefix("agreement ")) if notes else None
 
 
 def _receipt(claim: Claim, said: Answer, audit: Audit) -> Receipt:

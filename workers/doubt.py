@@ -23,6 +23,7 @@ from routing.wire import Kind
 #: Of the plain rule: how often an answer is wrong that another one shares, and how much more often
 #: one that differs. The rest is left to the verdict, so that it ranks what agrees equally.
 AGREED, DIFFERED, FORESEEN = 0.04, 0.75, 0.16
+PLAIN = "plain"  # the rule's version
 
 _PACKAGED = Path(__file__).with_suffix(".json")
 
@@ -85,11 +86,18 @@ class Doubt:
         """Of the weights."""
         return self._weights.version
 
+    def version_for(self, evidence: Evidence) -> str:
+        """Of what weighs this evidence: the weights, or the plain rule."""
+        return self.version if self._fits(evidence) else PLAIN
+
     def probability(self, evidence: Evidence) -> float:
         """How probable it is, 0 to 1, that the answer is wrong."""
-        if not evidence.agreements or evidence.kind not in self._weights.kinds:
+        if not self._fits(evidence):
             return _plain(evidence)
         return _between(self._weights.knots, self.log_odds(evidence))
+
+    def _fits(self, evidence: Evidence) -> bool:
+        return bool(evidence.agreements) and evidence.kind in self._weights.kinds
 
     def log_odds(self, evidence: Evidence) -> float:
         """The log-odds before calibration."""

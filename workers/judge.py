@@ -7,10 +7,10 @@ from typing import Self
 
 from routing import policy
 from routing.errors import EngineDied
-from routing.jobs import Check, Classification, Content, Job
+from routing.jobs import Check, Classification, Content, Doubted, Job
 from routing.ledger import Claim, Ledger
 from routing.pacing import Pace, Pacer
-from routing.policy import Doubted, Judgement, Policy, PolicyFile
+from routing.policy import Judgement, Policy, PolicyFile
 from routing.reasons import DEGRADING, Reason
 from workers import verify
 from workers.doubt import Doubt, Evidence
@@ -79,12 +79,16 @@ class Judge:
         judgement = policy.should_escalate(job, content, checks, rules, state, doubted)
         if judgement.step == "escalate" and second_best(claim):
             # It has been at Bedrock's door already; going round in circles helps nobody.
-            judgement = judgement.model_copy(update={"step": "degrade" if content else "fail"})
-        return judgement.model_copy(update={"doubt": doubted and doubted.probability})
+            return judgement.model_copy(update={"step": "degrade" if content else "fail"})
+        return judgement
 
     def _doubted(self, claim: Claim, first: Checked, opinion: Opinion | None) -> Doubted:
         agreement = opinion.agreement if opinion else None
-        return Doubted(self._doubt.probability(evidence(claim, first, agreement)), agreement)
+        known = evidence(claim, first, agreement)
+        return Doubted(
+            probability=self._doubt.probability(known), agreement=agreement,
+            version=self._doubt.version_for(known),
+        )  # fmt: skip
 
     def _paced(self, job: Job, rules: Policy, doubted: Doubted | None) -> Pace | None:
         if doubted is not None:

@@ -107,7 +107,7 @@ def _given(
         return None
     record, made = claim.record, [first, *([opinion.made] if opinion else [])]
     return Answer(
-        **record.heading(),
+        **record.heading() | {"doubt": said.doubt},
         status="done",
         lane="local",
         reasons=(*record.reasons, *said.reasons),
@@ -116,7 +116,6 @@ def _given(
         revision=best.made.revision,
         tokens_in=sum(one.tokens_in for one in made),
         tokens_out=sum(one.tokens_out for one in made),
-        doubt=said.doubt,
         checks=(*best.checks, *(opinion.check if opinion else ())),
         content=best.content,
     )

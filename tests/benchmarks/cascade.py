@@ -154,7 +154,7 @@ def _row(one: Labelled, local: Outcome, frontier: Outcome, free: Outcome) -> Row
         frontier=worth(one, frontier),
         verdict=local.verdict.probability if local.verdict else 0.5,
         failed=not isinstance(local, Answer) or not all(check.passed for check in hard),
-        doubt=0.5 if local.doubt is None else local.doubt,
+        doubt=0.5 if local.doubt is None else local.doubt.probability,
         agreement=float(second[0].note.rpartition(" ")[2]) if second else None,
         realised=worth(one, free),
         went=free.lane == "bedrock",
