@@ -12,7 +12,8 @@ from routing.audit import PURPOSE, chosen
 from routing.jobs import Classify, Extract, Generate, Job, Message, Summarize
 from routing.jobtypes import SHRINK, TypeGaps, digest
 from routing.spend import Spend
-from waterfall import begin, waterfall
+
+pytest_plugins = ["waterfall"]
 
 TOTAL = {
     "type": "object",
@@ -22,20 +23,9 @@ TOTAL = {
 }
 
 
-@pytest.fixture(scope="module")
-def made(redis_url, tmp_path_factory):
-    with waterfall(redis_url, tmp_path_factory.mktemp("audit")) as made:
-        yield made
-
-
 @pytest.fixture
-def fleet(made, redis):
-    return begin(made)
-
-
-@pytest.fixture
-def standin(fleet):
-    return fleet.standin
+def standin(lanes):
+    return lanes.standin
 
 
 def ask(text):
@@ -50,10 +40,10 @@ def extract(said="10", text="The bill is 10."):
 
 
 @pytest.mark.parametrize(("local", "outcome"), [("10", 1.0), ("9", 0.0)])
-def test_answers_that_can_be_compared_are(fleet, standin, local, outcome):
+def test_answers_that_can_be_compared_are(lanes, standin, local, outcome):
     standin.answer = '{"total": 10}'
-    fleet.audited(extract(local, text="The bill is 10, not 9."))
-    (audit,) = fleet.audits.read()
+    lanes.audited(extract(local, text="The bill is 10, not 9."))
+    (audit,) = lanes.audits.read()
     assert (audit.outcome, audit.how, audit.kind) == (outcome, "compared", "extract")
     assert audit.gap == 1 - outcome
     assert audit.stand_in
@@ -77,51 +67,51 @@ def test_an_audit_keeps_what_the_second_opinion_and_the_doubt_were(fleet, standi
     ],
     ids=lambda one: one.kind,
 )
-def test_free_text_is_judged_in_one_call(fleet, standin, request_, said, outcome):
+def test_free_text_is_judged_in_one_call(lanes, standin, request_, said, outcome):
     standin.answer = said
-    fleet.audited(request_)
-    (audit,) = fleet.audits.read()
+    lanes.audited(request_)
+    (audit,) = lanes.audits.read()
     assert (audit.outcome, audit.how) == (outcome, "judged")
     (call,) = standin.calls
     assert "You check the work" in call.text
 
 
-def test_chat_that_comes_down_to_something_is_compared(fleet, standin):
+def test_chat_that_comes_down_to_something_is_compared(lanes, standin):
     standin.answer = "The answer: 18"
-    fleet.audited(ask("[[echo: say=It is 18.]] how many"))
-    (audit,) = fleet.audits.read()
+    lanes.audited(ask("[[echo: say=It is 18.]] how many"))
+    (audit,) = lanes.audits.read()
     assert (audit.outcome, audit.how) == (1.0, "compared")
 
 
-def test_an_audit_keeps_features_outcome_and_cost_and_no_content(fleet, standin, redis):
+def test_an_audit_keeps_features_outcome_and_cost_and_no_content(lanes, standin, redis):
     standin.answer = '{"total": 10}'
-    job = fleet.audited(extract(text="kanarie The bill is 10."), metadata={"kanarie": "kanarie"})
-    (audit,) = fleet.audits.read("acme")
+    job = lanes.audited(extract(text="kanarie The bill is 10."), metadata={"kanarie": "kanarie"})
+    (audit,) = lanes.audits.read("acme")
     assert audit.job == job.id
     assert audit.features["kind_extract"] == 1.0
     assert len(audit.features) > 20
     assert audit.cost_nusd == Spend(redis).spent("acme:audit")[0] > 0
-    assert list(fleet.audits.read("globex")) == []
+    assert list(lanes.audits.read("globex")) == []
     assert b"kanarie" not in b"".join(redis.dump(key) for key in redis.keys("fb:[at][uy]*"))
     assert {key.decode() for key in redis.keys("fb:types:*")} == {"fb:types:acme"}
 
 
-def test_the_shadow_leaves_no_content_and_ends_in_no_list(fleet, redis):
-    job = fleet.audited(ask("[[echo: say=a long story]] tell"))
-    shadow = fleet.shadow(job)
+def test_the_shadow_leaves_no_content_and_ends_in_no_list(lanes, redis):
+    job = lanes.audited(ask("[[echo: say=a long story]] tell"))
+    shadow = lanes.shadow(job)
     assert not redis.keys(f"fb:*:{shadow}*") or redis.keys(f"fb:*:{shadow}*") == [
         f"fb:job:{shadow}".encode()
     ]
     assert redis.pttl(f"fb:job:{shadow}") > 0
     assert not redis.exists("fb:dead:acme")
-    assert fleet.reasons(job) == ("audit",)
+    assert lanes.reasons(job) == ("audit",)
 
 
-def test_the_audited_job_is_as_it_was(fleet):
-    job = fleet.ask(ask("[[echo: say=a long story]] tell"))
-    before = fleet.ledger.outcomes([job.id])
-    fleet.work()
-    assert fleet.ledger.outcomes([job.id]) == before
+def test_the_audited_job_is_as_it_was(lanes):
+    job = lanes.ask(ask("[[echo: say=a long story]] tell"))
+    before = lanes.ledger.outcomes([job.id])
+    lanes.work()
+    assert lanes.ledger.outcomes([job.id]) == before
     assert before[0].cost_nusd == 0
 
 
@@ -142,26 +132,26 @@ def test_the_audited_job_is_as_it_was(fleet):
     ],
     ids=str,
 )
-def test_no_audit_of(fleet, standin, options, rules):
-    fleet.rules(rules)
-    job = fleet.audited(ask("[[echo: say=a long story]] tell"), **options)
-    assert fleet.shadow(job) is None
+def test_no_audit_of(lanes, standin, options, rules):
+    lanes.rules(rules)
+    job = lanes.audited(ask("[[echo: say=a long story]] tell"), **options)
+    assert lanes.shadow(job) is None
     assert not standin.calls
 
 
 def test_no_audit_of_a_content_with_a_secret_nor_of_vectors_nor_of_a_degraded_answer(
-    fleet, standin
+    lanes, standin
 ):
     from routing.jobs import Embed  # noqa: PLC0415
 
     key = "AKIA" + "Z7QX2M4N" * 2
     jobs = [
-        fleet.audited(ask(f"[[echo: say=a long story]] my key is {key}")),
-        fleet.audited(Embed(texts=["one"])),
+        lanes.audited(ask(f"[[echo: say=a long story]] my key is {key}")),
+        lanes.audited(Embed(texts=["one"])),
     ]
-    fleet.redis.set("fb:spillway", "throttled", px=60_000)
-    jobs.append(fleet.audited(ask("[[echo: say=a long story]] tell")))
-    assert [fleet.shadow(job) for job in jobs] == [None] * 3
+    lanes.redis.set("fb:spillway", "throttled", px=60_000)
+    jobs.append(lanes.audited(ask("[[echo: say=a long story]] tell")))
+    assert [lanes.shadow(job) for job in jobs] == [None] * 3
     assert not standin.calls
 
 
@@ -181,60 +171,60 @@ def test_the_sample_is_a_share_that_nobody_can_choose():
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda fleet, job: fleet.ledger.forget(job.id),
-        lambda fleet, job: fleet.redis.delete(f"fb:answer:{job.id}"),
-        lambda fleet, job: fleet.redis.hset(f"fb:job:{job.id}", "egress", "deny"),
-        lambda fleet, job: fleet.redis.hset(f"fb:job:{job.id}", "audited_as", "acme.other"),
-        lambda fleet, job: fleet.rules("[tenants.acme]\nforce_deny = true"),
-        lambda fleet, job: fleet.rules("[tenants.acme]\naudit = { usd_per_day = 0.000001 }"),
+        lambda lanes, job: lanes.ledger.forget(job.id),
+        lambda lanes, job: lanes.redis.delete(f"fb:answer:{job.id}"),
+        lambda lanes, job: lanes.redis.hset(f"fb:job:{job.id}", "egress", "deny"),
+        lambda lanes, job: lanes.redis.hset(f"fb:job:{job.id}", "audited_as", "acme.other"),
+        lambda lanes, job: lanes.rules("[tenants.acme]\nforce_deny = true"),
+        lambda lanes, job: lanes.rules("[tenants.acme]\naudit = { usd_per_day = 0.000001 }"),
     ],
     ids=["forgotten", "answer gone", "deny by now", "not linked", "policy", "audit budget"],
 )
-def test_no_call_is_made_where_something_stands_in_the_way(fleet, standin, redis, spoil):
-    job = fleet.ask(ask("[[echo: say=a long story]] tell"))
-    shadow = fleet.shadow(job)
-    spoil(fleet, job)
-    fleet.work()
+def test_no_call_is_made_where_something_stands_in_the_way(lanes, standin, redis, spoil):
+    job = lanes.ask(ask("[[echo: say=a long story]] tell"))
+    shadow = lanes.shadow(job)
+    spoil(lanes, job)
+    lanes.work()
     assert not standin.calls
-    assert list(fleet.audits.read()) == []
+    assert list(lanes.audits.read()) == []
     assert not redis.exists(f"fb:content:{shadow}")
     assert not redis.exists("fb:dead:acme")
     assert Spend(redis).spent() == (0, 0)
 
 
-def test_an_audit_that_bedrock_cannot_answer_is_dropped_and_not_tried_again(fleet, standin):
+def test_an_audit_that_bedrock_cannot_answer_is_dropped_and_not_tried_again(lanes, standin):
     standin.faults.plan(["throttle"])
-    job = fleet.audited(ask("[[echo: say=a long story]] tell"))
-    assert "audit_dropped" in fleet.reasons(job)
+    job = lanes.audited(ask("[[echo: say=a long story]] tell"))
+    assert "audit_dropped" in lanes.reasons(job)
     assert len(standin.calls) == 1
 
 
-def test_what_neither_says_yes_nor_no_is_paid_and_teaches_nothing(fleet, standin, redis):
+def test_what_neither_says_yes_nor_no_is_paid_and_teaches_nothing(lanes, standin, redis):
     standin.answer = "perhaps"
-    fleet.audited(ask("[[echo: say=a long story]] tell"))
-    assert list(fleet.audits.read()) == []
+    lanes.audited(ask("[[echo: say=a long story]] tell"))
+    assert list(lanes.audits.read()) == []
     assert Spend(redis).spent("acme:audit")[0] > 0
 
 
-def test_forgetting_a_job_forgets_its_audit_too(fleet, redis):
-    job = fleet.ask(ask("[[echo: say=a long story]] tell"))
-    shadow = fleet.shadow(job)
+def test_forgetting_a_job_forgets_its_audit_too(lanes, redis):
+    job = lanes.ask(ask("[[echo: say=a long story]] tell"))
+    shadow = lanes.shadow(job)
     assert redis.exists(f"fb:content:{shadow}")
-    fleet.ledger.forget(job.id)
+    lanes.ledger.forget(job.id)
     assert not redis.keys(f"fb:*:{shadow}*")
-    assert fleet.ledger.claim("route") is None
+    assert lanes.ledger.claim("route") is None
 
 
-def test_money_for_audits_is_within_their_own_budget(fleet, standin, redis):
-    fleet.audited(ask("[[echo: say=a long story]] tell"))
-    (audit,) = fleet.audits.read()
+def test_money_for_audits_is_within_their_own_budget(lanes, standin, redis):
+    lanes.audited(ask("[[echo: say=a long story]] tell"))
+    (audit,) = lanes.audits.read()
     usd = 2 * audit.cost_nusd / 1e9
-    fleet.rules(f"[tenants.acme]\naudit = {{ usd_per_day = {usd} }}")
+    lanes.rules(f"[tenants.acme]\naudit = {{ usd_per_day = {usd} }}")
     for _ in range(4):
-        fleet.audited(ask("[[echo: say=a long story]] tell"))
+        lanes.audited(ask("[[echo: say=a long story]] tell"))
     spent, reserved = Spend(redis).spent("acme:audit")
     assert spent <= 2 * audit.cost_nusd
-    assert (spent, reserved) == (sum(one.cost_nusd for one in fleet.audits.read()), 0)
+    assert (spent, reserved) == (sum(one.cost_nusd for one in lanes.audits.read()), 0)
     assert Spend(redis).spent("acme") == (spent, 0)
 
 
@@ -242,24 +232,24 @@ def test_money_for_audits_is_within_their_own_budget(fleet, standin, redis):
 
 
 def test_a_worker_that_dies_after_the_call_leads_to_no_second_one_and_no_second_record(
-    fleet, standin
+    lanes, standin
 ):
-    fleet.ask(ask("[[echo: say=a long story]] tell"))
-    fleet.work("route")
-    claim = fleet.ledger.claim("bedrock")
-    fleet.workers["bedrock"].work(claim)  # and dies before it has told the ledger
-    fleet.ledger.retry(claim, "engine_died")
-    fleet.work()
+    lanes.ask(ask("[[echo: say=a long story]] tell"))
+    lanes.work("route")
+    claim = lanes.ledger.claim("bedrock")
+    lanes.workers["bedrock"].work(claim)  # and dies before it has told the ledger
+    lanes.ledger.retry(claim, "engine_died")
+    lanes.work()
     assert len(standin.calls) == 1
-    assert len(list(fleet.audits.read())) == 1
+    assert len(list(lanes.audits.read())) == 1
 
 
-def test_asking_twice_for_an_audit_makes_one(fleet):
-    job = fleet.ask(ask("[[echo: say=a long story]] tell"))
-    assert fleet.audits.begin(job) == fleet.shadow(job)
-    fleet.work()
-    assert fleet.audits.begin(job) == fleet.shadow(job)
-    assert len(list(fleet.audits.read())) == 1
+def test_asking_twice_for_an_audit_makes_one(lanes):
+    job = lanes.ask(ask("[[echo: say=a long story]] tell"))
+    assert lanes.audits.begin(job) == lanes.shadow(job)
+    lanes.work()
+    assert lanes.audits.begin(job) == lanes.shadow(job)
+    assert len(list(lanes.audits.read())) == 1
 
 
 # --- types ---------------------------------------------------------------------------------------
@@ -280,13 +270,13 @@ def test_a_type_is_what_stays_when_the_text_changes():
     assert of(Generate(messages=chat)) != of(ask("hello"))
 
 
-def test_a_type_that_loses_more_than_foretold_goes_up_sooner(fleet, standin):
+def test_a_type_that_loses_more_than_foretold_goes_up_sooner(lanes, standin):
     standin.answer = '{"total": 10}'
-    router = fleet.workers["route"]
+    router = lanes.workers["route"]
     job = Job(tenant="acme", request=extract("9", "The bill is 10, not 9."))
     before = router._verdicts.verdict(job)
     for _ in range(5):
-        fleet.audited(job.request)
+        lanes.audited(job.request)
     after = router._verdicts.verdict(job)
     assert after.score > before.score
     assert after.probability < before.probability
@@ -294,7 +284,7 @@ def test_a_type_that_loses_more_than_foretold_goes_up_sooner(fleet, standin):
     assert router._verdicts.verdict(other) == before
 
 
-def test_few_audits_of_a_type_count_little_and_old_ones_fade(redis, fleet):
+def test_few_audits_of_a_type_count_little_and_old_ones_fade(redis, lanes):
     job = Job(tenant="acme", request=extract())
     types = TypeGaps(redis, b"key")
     redis.hset("fb:types:acme", digest(job, b"key"), "5 5 0")
@@ -316,19 +306,19 @@ def test_without_redis_the_types_are_known_as_they_were_read_last(redis, monkeyp
     assert types.excess(unseen) is None
 
 
-def test_types_are_bounded_and_the_one_audited_longest_ago_goes(fleet, standin, redis):
+def test_types_are_bounded_and_the_one_audited_longest_ago_goes(lanes, standin, redis):
     for number in range(500):
         redis.hset("fb:types:acme", f"type{number}", f"1 0.5 {number + 1000}")
-    fleet.audited(ask("[[echo: say=a long story]] tell"))
+    lanes.audited(ask("[[echo: say=a long story]] tell"))
     assert redis.hlen("fb:types:acme") == 500
     assert not redis.hexists("fb:types:acme", "type0")
     assert redis.ttl("fb:types:acme") > 86_400
     assert redis.ttl("fb:audits") > 86_400
 
 
-def test_an_audit_of_another_version_of_this_program_is_passed_over(fleet, redis):
+def test_an_audit_of_another_version_of_this_program_is_passed_over(lanes, redis):
     redis.xadd("fb:audits", {"audit": json.dumps({"job": "what"})})
-    fleet.audited(ask("[[echo: say=a long story]] tell"))
+    lanes.audited(ask("[[echo: say=a long story]] tell"))
     redis.xadd("fb:audits", {"other": "x"})
-    assert len(list(fleet.audits.read())) == 1
+    assert len(list(lanes.audits.read())) == 1
     assert PURPOSE == "audit"

@@ -17,25 +17,13 @@ from routing.difficulty import Difficulty
 from routing.errors import InvalidJob, Misconfigured
 from routing.jobs import Generate, Job, Message, Verdict
 from routing.odds import logistic, logit
-from waterfall import begin, waterfall
 from workers import calibrate, pace
 from workers.training.calibrating import trial
 from workers.verdicts import features
 
+pytest_plugins = ["waterfall"]
+
 MODEL = Difficulty.load().version
-
-
-@pytest.fixture(scope="module")
-def made(redis_url, tmp_path_factory):
-    with waterfall(redis_url, tmp_path_factory.mktemp("calibrate")) as made:
-        yield made
-
-
-@pytest.fixture
-def fleet(made, redis, redis_url, monkeypatch):
-    monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
-    monkeypatch.setattr("routing.calibration.LOOK_EVERY_S", 0)
-    return begin(made)
 
 
 @pytest.fixture
@@ -148,9 +136,9 @@ def test_features_are_numbers_with_names_and_no_content():
 # --- the command ---------------------------------------------------------------------------------
 
 
-def test_a_better_version_is_followed_by_a_running_router(fleet, redis, command, capsys):
+def test_a_better_version_is_followed_by_a_running_router(lanes, redis, command, capsys):
     job = Job(tenant="acme", request=Generate(messages=[Message(role="user", content="hello")]))
-    router = fleet.workers["route"]._verdicts
+    router = lanes.workers["route"]._verdicts
     before = router.verdict(job)
     keep(redis, world(600))
     told = json.loads(command("--json"))
@@ -163,15 +151,15 @@ def test_a_better_version_is_followed_by_a_running_router(fleet, redis, command,
     assert json.loads(capsys.readouterr().out)["calibrations"] == {EVERYBODY: 1}
     pace.status()
     assert f"router model {MODEL}, calibration 1 for *" in capsys.readouterr().out
-    claim_of = fleet.ask(job.request)
-    assert fleet.ledger.record(claim_of.id).verdict.version == f"{MODEL}+1"
+    claim_of = lanes.ask(job.request)
+    assert lanes.ledger.record(claim_of.id).verdict.version == f"{MODEL}+1"
     command("--rollback", "0")
     assert router.verdict(job) == before
     command("--rollback", "1")
     assert router.verdict(job) == after
 
 
-def test_a_dry_run_and_no_gain_change_nothing(redis, fleet, command):
+def test_a_dry_run_and_no_gain_change_nothing(redis, lanes, command):
     keep(redis, world(300))
     assert "nothing changed, as you asked" in command("--dry-run")
     redis.delete("fb:audits")
@@ -180,7 +168,7 @@ def test_a_dry_run_and_no_gain_change_nothing(redis, fleet, command):
     assert redis.keys("fb:calibration:*") == []
 
 
-def test_a_tenant_has_its_own_which_goes_before_everybodys(redis, fleet, command):
+def test_a_tenant_has_its_own_which_goes_before_everybodys(redis, lanes, command):
     keep(redis, world(300) + world(300, seed=2, tenant="globex", off=False))
     told = json.loads(command("--tenant", "acme", "--json"))
     assert (told["scope"], told["to"]) == ("acme", 1)
@@ -189,7 +177,7 @@ def test_a_tenant_has_its_own_which_goes_before_everybodys(redis, fleet, command
     assert calibrations.of("globex") is None
 
 
-def test_types_are_counted_anew_by_what_is_foretold_now(redis, fleet, command):
+def test_types_are_counted_anew_by_what_is_foretold_now(redis, lanes, command):
     keep(redis, world(600))
     redis.hset("fb:types:acme", mapping={"a type": "90 40 0", "gone": "1 1 0"})
     command()
@@ -203,18 +191,18 @@ def test_types_are_counted_anew_by_what_is_foretold_now(redis, fleet, command):
 @pytest.mark.parametrize(
     "fields", [{"stand_in": True}, {"model": "an older one"}], ids=["stand-in", "other model"]
 )
-def test_what_teaches_nothing_is_left_out(redis, fleet, command, fields):
+def test_what_teaches_nothing_is_left_out(redis, lanes, command, fields):
     keep(redis, world(300, **fields))
     with pytest.raises(InvalidJob, match="there are 0 audits to learn from, not 100"):
         command()
 
 
-def test_the_stand_ins_answers_can_be_asked_for(redis, fleet, command):
+def test_the_stand_ins_answers_can_be_asked_for(redis, lanes, command):
     keep(redis, world(300, stand_in=True))
     assert json.loads(command("--stand-in", "--json"))["to"] == 1
 
 
-def test_a_version_that_is_not_kept_is_a_clear_error(redis, fleet, command):
+def test_a_version_that_is_not_kept_is_a_clear_error(redis, lanes, command):
     with pytest.raises(InvalidJob, match="is not kept; there are 0"):
         command("--rollback", "7")
 
@@ -244,7 +232,7 @@ def test_without_redis_what_was_read_last_holds_and_for_others_none(redis, monke
     assert calibrations.of("globex") is None
 
 
-def test_without_its_libraries_it_says_what_to_install(redis, fleet, command, monkeypatch):
+def test_without_its_libraries_it_says_what_to_install(redis, lanes, command, monkeypatch):
     keep(redis, world(120))
     monkeypatch.delitem(sys.modules, "workers.training.calibrating")
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)

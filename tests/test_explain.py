@@ -11,22 +11,10 @@ from producers import cli
 from producers.asyncclient import AsyncClient
 from producers.client import Client
 from routing.jobs import Classify, Extract, Generate, Job, Message, new_id
-from waterfall import begin, waterfall
+
+pytest_plugins = ["waterfall"]
 
 STORY = "[[echo: say=a long kanarie story]] tell me a kanarie"
-
-
-@pytest.fixture(scope="module")
-def made(redis_url, tmp_path_factory):
-    with waterfall(redis_url, tmp_path_factory.mktemp("explain")) as made:
-        yield made
-
-
-@pytest.fixture
-def fleet(made, redis, redis_url, monkeypatch):
-    monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
-    monkeypatch.delenv("FOREBAY_TENANT", raising=False)
-    return begin(made)
 
 
 def ask(text=STORY):
@@ -53,23 +41,23 @@ def codes(document):
     return [one["code"] for one in document["decisions"]]
 
 
-def test_a_job_that_waits_says_where(fleet, explain):
+def test_a_job_that_waits_says_where(lanes, explain):
     job = Job(tenant="acme", request=ask())
-    fleet.ledger.create([job])
+    lanes.ledger.create([job])
     document, words = explain(job.id)
     assert (document["state"], document["hop"], document["verdict"]) == ("waiting", "route", None)
     assert (document["made"], document["audit"], document["decisions"]) == (None, None, [])
     assert "waiting, route (route), attempt 0" in words
-    fleet.work("route")
+    lanes.work("route")
     document, words = explain(job.id)
     assert codes(document) == ["egress_denied"]
     assert 0 < document["verdict"]["probability"] < 1
     assert "local.default" in words
 
 
-def test_an_answer_that_was_kept_says_what_its_verdict_was_held_against(fleet, explain):
-    fleet.rules("[tenants.acme]\nthresholds = { generate = 0.01 }\naudit = { share = 0.0 }\n")
-    job = fleet.ask(ask())
+def test_an_answer_that_was_kept_says_what_its_verdict_was_held_against(lanes, explain):
+    lanes.rules("[tenants.acme]\nthresholds = { generate = 0.01 }\naudit = { share = 0.0 }\n")
+    job = lanes.ask(ask())
     document, words = explain(job.id)
     verdict = document["verdict"]
     assert codes(document) == ["verdict_easy"]
@@ -84,20 +72,20 @@ def test_an_answer_that_was_kept_says_what_its_verdict_was_held_against(fleet, e
     assert "audit" not in words
 
 
-def test_what_a_pace_decided_was_held_against_the_score(fleet, explain):
-    fleet.rules("[tenants.acme]\npace = { share = 0.5, before = 0.5 }\naudit = { share = 0.0 }\n")
-    documents = [explain(fleet.audited(ask()).id)[0] for _ in range(4)]
+def test_what_a_pace_decided_was_held_against_the_score(lanes, explain):
+    lanes.rules("[tenants.acme]\npace = { share = 0.5, before = 0.5 }\naudit = { share = 0.0 }\n")
+    documents = [explain(lanes.audited(ask()).id)[0] for _ in range(4)]
     assert {"pace_goes", "pace_stays"} & {codes(one)[0] for one in documents}
     held = {one["verdict"]["held"] for one in documents if one["verdict"]["threshold"] is not None}
     assert held <= {"score"}
 
 
-def test_an_escalation_names_the_check_and_the_second_opinion(fleet, explain):
+def test_an_escalation_names_the_check_and_the_second_opinion(lanes, explain):
     schema = {"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]}
-    fleet.rules("[tenants.acme]\nsecond_opinion = { extract = 1.0 }\n")
-    fleet.standin.answer = '{"total": 10}'
+    lanes.rules("[tenants.acme]\nsecond_opinion = { extract = 1.0 }\n")
+    lanes.standin.answer = '{"total": 10}'
     said = '[[echo: say={"total": 10}]] [[echo: warm={"total": 9}]]'
-    job = fleet.audited(Extract(text=f"10 or 9 {said}", schema=schema))
+    job = lanes.audited(Extract(text=f"10 or 9 {said}", schema=schema))
     document, words = explain(job.id)
     assert "second_opinion_differs" in codes(document)
     assert document["made"]["lane"] == "bedrock"
@@ -107,18 +95,18 @@ def test_an_escalation_names_the_check_and_the_second_opinion(fleet, explain):
     assert doubt["probability"] > doubt["threshold"] == 0.5
     assert "that the local answer is wrong, threshold 0.500" in words
     assert "0.00 agreement with a second one" in words
-    failed = fleet.audited(ask("[[echo: say=]] tell"))
+    failed = lanes.audited(ask("[[echo: say=]] tell"))
     _, words = explain(failed.id)
     assert "no_answer" in words
-    checked = fleet.ask(Classify(text="[[echo: confidence=0.2]]", labels=["a", "b"]))
+    checked = lanes.ask(Classify(text="[[echo: confidence=0.2]]", labels=["a", "b"]))
     assert "low_probability" in codes(explain(checked.id)[0])
 
 
-def test_an_audit_is_told_with_its_outcome_and_its_cost(fleet, explain):
-    job = fleet.ask(ask())
+def test_an_audit_is_told_with_its_outcome_and_its_cost(lanes, explain):
+    job = lanes.ask(ask())
     document, words = explain(job.id)
     assert document["audit"]["state"] == "waiting"
-    fleet.work()
+    lanes.work()
     document, words = explain(job.id)
     assert document["audit"]["note"] == "outcome 1.00, judged"
     assert document["audit"]["cost_usd"] > 0
@@ -128,18 +116,18 @@ def test_an_audit_is_told_with_its_outcome_and_its_cost(fleet, explain):
     assert codes(shadow) == ["audit"]
     assert "outcome 1.00, judged" in words
     assert "audit of" in words_of_it
-    fleet.ledger.forget(document["audit"]["id"])
+    lanes.ledger.forget(document["audit"]["id"])
     assert explain(job.id)[0]["audit"]["state"] == "gone"
 
 
-def test_a_failure_and_its_replay_are_linked(fleet, explain, redis_url):
+def test_a_failure_and_its_replay_are_linked(lanes, explain, redis_url):
     job = Job(tenant="acme", request=ask("[[echo: fail]]"))
-    fleet.ledger.create([job])
+    lanes.ledger.create([job])
     for _ in range(8):
-        fleet.work()
-        for waits in fleet.redis.zrange("fb:later", 0, -1):
-            fleet.redis.zadd("fb:later", {waits: 1})
-        fleet.ledger.sweep()
+        lanes.work()
+        for waits in lanes.redis.zrange("fb:later", 0, -1):
+            lanes.redis.zadd("fb:later", {waits: 1})
+        lanes.ledger.sweep()
     document, words = explain(job.id)
     assert (document["state"], document["made"]) == ("failed", None)
     assert document["error"] in words
@@ -149,16 +137,16 @@ def test_a_failure_and_its_replay_are_linked(fleet, explain, redis_url):
     assert explain(again)[0]["replay_of"] == job.id
 
 
-def test_the_async_client_explains_the_same(fleet, explain):
+def test_the_async_client_explains_the_same(lanes, explain):
     async def ask_it(job_id):
         async with AsyncClient(tenant="acme") as client:
             return await client.explain(job_id)
 
-    job = fleet.ask(ask())
+    job = lanes.ask(ask())
     assert json.loads(json.dumps(asyncio.run(ask_it(job.id)))) == explain(job.id)[0]
 
 
-def test_an_unknown_job_is_one_clear_error(fleet, capsys):
+def test_an_unknown_job_is_one_clear_error(lanes, capsys):
     capsys.readouterr()
     assert cli.run(["explain", new_id("acme"), "--json"]) == 2
     error = json.loads(capsys.readouterr().out)["error"]

@@ -1,11 +1,11 @@
 """The whole waterfall in one thread: a real ledger, all lanes, the local one on the echo engine.
 
-Bedrock is the stand-in, which says what a test wants.
+Bedrock is the stand-in, which says what a test wants. A plugin: a test module that names it in
+`pytest_plugins` has the fixture `lanes`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 import pytest
@@ -107,8 +107,8 @@ class Waterfall:
         return self.ledger.record(self.shadow(job)).to_receipt().reasons
 
 
-@contextlib.contextmanager
-def waterfall(redis_url, folder):
+@pytest.fixture(scope="module")
+def waterfall(redis_url, tmp_path_factory):
     """One for all tests of a module: it takes long to make. What changed is seen at once."""
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -124,16 +124,18 @@ def waterfall(redis_url, folder):
             "workers.outlook",
         ):
             patch.setattr(f"{module}.LOOK_EVERY_S", 0)
-        made = Waterfall(client, folder, standin)
+        made = Waterfall(client, tmp_path_factory.mktemp("waterfall"), standin)
         yield made
         made.local.close()
 
 
-def begin(made):
-    """As it was when it was made; Redis is empty by now."""
-    made.ledger.serve("test", ["bedrock"], 3600)
-    made.rules()
-    made.standin.calls.clear()
-    made.standin.faults.plan([])
-    made.standin.answer = "yes"
-    return made
+@pytest.fixture
+def lanes(waterfall, redis, redis_url, monkeypatch):
+    """As it was when it was made, over an empty Redis, which commands find as well."""
+    monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
+    waterfall.ledger.serve("test", ["bedrock"], 3600)
+    waterfall.rules()
+    waterfall.standin.calls.clear()
+    waterfall.standin.faults.plan([])
+    waterfall.standin.answer = "yes"
+    return waterfall
