@@ -49,11 +49,11 @@ def test_answers_that_can_be_compared_are(lanes, standin, local, outcome):
     assert audit.stand_in
 
 
-def test_an_audit_keeps_what_the_second_opinion_and_the_doubt_were(fleet, standin):
-    fleet.rules("[tenants.acme.second_opinion]\nextract = 1.0\n")
+def test_an_audit_keeps_what_the_second_opinion_and_the_doubt_were(lanes, standin):
+    lanes.rules("[tenants.acme.second_opinion]\nextract = 1.0\n")
     standin.answer = '{"total": 10}'
-    fleet.audited(extract("10", text='The bill is 10. [[echo: warm={"total": 10}]]'))
-    (audit,) = fleet.audits.read()
+    lanes.audited(extract("10", text='The bill is 10. [[echo: warm={"total": 10}]]'))
+    (audit,) = lanes.audits.read()
     assert audit.agreement == 1.0
     assert 0 < audit.doubt < 0.5
 
