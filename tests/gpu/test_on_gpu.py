@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 
-from routing.errors import EngineBusy, EngineDied, TooLong
+from routing.errors import EngineBusy, EngineDied, InvalidJob, TooLong
 from workers.engines import vram
 from workers.engines.engine import JsonShape, Prompt, Turn
 from workers.engines.exl2 import model_folder
@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
 
 SLOTS, CONTEXT, CARD_MIB = 16, 1024, 16_380
 MIB = 1 << 20
+REFUSED = {"long": TooLong, "bad": InvalidJob}
 #: What llama.cpp says, greedily, of the same weights.
 KNOWN = [
     ("What is a river?", "A river is a vital component of the Earth's ecosystem"),
@@ -87,15 +88,16 @@ def test_the_batch_answers_together_what_it_answers_alone(engine):
 def test_a_thousand_jobs_with_cancels_deadlines_and_faults_each_end_once(engine):
     rng = random.Random(1)
     shape = JsonShape(schema_={"type": "object", "properties": {"n": {"type": "integer"}}})
+    bad = JsonShape(schema_={"type": "array", "uniqueItems": True})
     futures = []
     for number in range(1_000):
-        kind = rng.choice(("plain", "plain", "cancel", "deadline", "long", "json"))
+        kind = rng.choice(("plain", "plain", "cancel", "deadline", "long", "json", "bad"))
         changes = {"max_tokens": rng.randint(1, 64), "priority": rng.randint(0, 1)}
         text = f"{number}: say something short."
         if kind == "deadline":
             changes["deadline"] = time.time() + rng.uniform(0, 5)
-        if kind == "json":
-            changes["constraint"] = shape
+        if kind in ("json", "bad"):
+            changes["constraint"] = shape if kind == "json" else bad
         if kind == "long":
             text = "river " * (2 * CONTEXT)
         one = prompt(text, **changes)
@@ -103,8 +105,7 @@ def test_a_thousand_jobs_with_cancels_deadlines_and_faults_each_end_once(engine)
         if kind == "cancel":
             engine.cancel(one.id)
     for kind, future in futures:
-        error = future.exception(300)
-        assert isinstance(error, TooLong) if kind == "long" else error is None
+        assert type(future.exception(300)) is REFUSED.get(kind, type(None))
     assert engine.restarts == 0
     used = int(card("memory.used"))
     engine.submit(prompt("and again")).result(60)
