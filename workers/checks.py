@@ -58,7 +58,7 @@ def folder(settings: EngineSettings) -> Finding:
 
     try:
         place = model_folder(settings)
-        shape = read_shape(place)
+        shape = read_shape(place, "exl3" if settings.engine == "exl3" else "exl2")
     except ForebayError as error:
         return Finding("model", "fail", str(error), "forebay plan MODEL_DIR says more")
     size = f"{shape.weights_bytes / 1e9:.1f} GB"

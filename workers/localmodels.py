@@ -18,7 +18,6 @@ from workers.engines.vram import plan
 _LICENCE = re.compile(r"^license(?:_name)?:\s*([\w.+-]+)\s*$", re.MULTILINE)
 _START = 1 << 20
 _LICENCES = {"Apache License": "apache-2.0", "MIT License": "mit", "LLAMA": "llama"}
-_UNPLANNED = {"gguf", "exl3"}  # other libraries run them, and lay them out in their own way
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +68,12 @@ class LocalModel:
         return next((name for words, name in _LICENCES.items() if words in text[:500]), None)
 
     def shape(self) -> Shape | None:
-        """Of a model for exllamav2; None for one that another library runs.
+        """Of a model for exl2 or exl3; None for a GGUF file, which is not planned.
 
         Raises:
             Misconfigured: It is damaged, or nothing here runs its format or architecture.
         """
-        return None if self.format in _UNPLANNED else read_shape(self.path)
+        return None if self.path.is_file() else read_shape(self.path)
 
     def fits(self, shape: Shape | None, vram_bytes: int | None) -> bool | None:
         """Whether the card holds it; None where that cannot be said."""

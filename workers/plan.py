@@ -11,18 +11,11 @@ import typer
 
 from routing.errors import Misconfigured
 from workers.engines.card import card_bytes
-from workers.engines.footprint import (
-    DEFAULT_DQ,
-    MIB,
-    MODES,
-    CacheMode,
-    kv_bytes_per_token,
-    scratch_bytes,
-    tuned_dq,
-)
+from workers.engines.exl2_footprint import DEFAULT_DQ, scratch_bytes
+from workers.engines.footprint import MIB, MODES, CacheMode
 from workers.engines.remedies import remedies
 from workers.engines.shape import Shape, read_shape
-from workers.engines.vram import BATCH, Plan, longest, max_cache_tokens
+from workers.engines.vram import BATCH, Plan, footprint_of, longest, max_cache_tokens
 from workers.engines.vram import plan as make_plan
 
 if TYPE_CHECKING:
@@ -32,12 +25,14 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 HELP = """Say whether a model fits this card, with which cache, context and batch.
 
-Reads config.json and the headers of the weights; loads nothing and needs no card. What is not given
-is chosen: every job of the batch may be as long as the context. Exit code 1 when it does not fit.
+Reads config.json and the headers of the weights; loads nothing and needs no card. EXL2, GPTQ and
+FP16 models are planned for the exl2 engine, EXL3 models for the exl3 engine. What is not given is
+chosen: every job of the batch may be as long as the context. Exit code 1 when it does not fit.
 
-With --json, kv_bytes_per_token counts the one layer of a quantized cache that is unpacked at a
-time; max_cache_tokens is for the tuned scratch, and for the context and batch given (or 16,384
-tokens, or what the model has, and 16 jobs).
+With --json, kv_bytes_per_token counts the one layer of exl2's quantized cache that is unpacked at
+a time; max_cache_tokens is for the tuned scratch, and for the context and batch given (or 16,384
+tokens, or what the model has, and 16 jobs). exl3 has one scratch, an upper bound that no
+measurement on a card stands behind yet, and no max_dq_size.
 """
 
 Folder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="With config.json and weights.")]
@@ -77,13 +72,14 @@ class Report:
     def document(self) -> dict[str, Any]:
         """All of it, for `--json`."""
         shape, plan = self.shape, self.plan
-        default, tuned = (scratch_bytes(shape, size) for size in (DEFAULT_DQ, tuned_dq(shape)))
+        tuned, kept = plan.parts["scratch"], footprint_of(shape).kv_bytes_per_token
+        default = scratch_bytes(shape, DEFAULT_DQ) if shape.engine == "exl2" else tuned
         return {
             "model": str(self.folder), "architecture": shape.architecture, "format": shape.format,
-            "bits": round(shape.bits, 3), "max_context": shape.max_context,
+            "engine": shape.engine, "bits": round(shape.bits, 3), "max_context": shape.max_context,
             "fits": plan.fits, "vram_bytes": plan.vram_bytes, "total_bytes": plan.total_bytes,
             "weights_bytes": shape.weights_bytes, "host_bytes": shape.embedding_bytes,
-            "kv_bytes_per_token": {mode: kv_bytes_per_token(shape, mode) for mode in MODES},
+            "kv_bytes_per_token": {mode: kept(shape, mode) for mode in MODES},
             "scratch_bytes": {"default": default, "tuned": tuned},
             "max_cache_tokens": {mode: self.room(mode) for mode in MODES},
             "plan": {
@@ -164,7 +160,8 @@ def _show(report: Report) -> None:
 
 
 def _wish(plan: Plan) -> str:
-    return (
+    wish = (
         f"{plan.batch} jobs of {plan.context:,} tokens at once, a {plan.cache_mode} cache of "
-        f"{plan.cache_tokens:,} tokens, max_dq_size {plan.max_dq_size:,}"
+        f"{plan.cache_tokens:,} tokens"
     )
+    return wish if plan.max_dq_size is None else f"{wish}, max_dq_size {plan.max_dq_size:,}"

@@ -61,7 +61,9 @@ def _generator(settings: EngineSettings) -> Callable[[Load], Rate]:
 
     folder = exl2.model_folder(settings)
     language = exl2.language_of(folder)
-    generator = exl2._load(settings, folder)._generator  # the very one that a worker drives
+    share = exl2.Share.of(settings)
+    plan = share.plan(settings, folder, "exl2")
+    generator = exl2._load(share, plan, folder)._generator  # the very one that a worker drives
     import torch  # noqa: PLC0415 - the probe has looked at it now
     from exllamav2.generator import ExLlamaV2DynamicJob, ExLlamaV2Sampler  # noqa: PLC0415
 

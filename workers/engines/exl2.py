@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from routing.errors import EngineUnavailable, Misconfigured, Unavailable
+from routing.errors import Misconfigured, Unavailable
 from workers.settings import EngineSettings
 
 from . import gpuprobe, vram
@@ -24,13 +24,12 @@ from .exl2_watch import Watch
 from .library import CHUNK
 from .masks import Masks
 from .paged import Language, PagedEngine
-from .shape import read_shape
+from .share import Share
 from .templates import ChatTemplate
 from .vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
-_MIB = 1 << 20
 _CACHES = {
     "fp16": "ExLlamaV2Cache",
     "q8": "ExLlamaV2Cache_Q8",
@@ -43,20 +42,21 @@ class Exl2Engine(PagedEngine):
     """A model that exllamav2 loads: EXL2, GPTQ or FP16.
 
     Raises:
-        EngineUnavailable: This machine cannot run it; with what to do.
-        Misconfigured: The model's folder is wrong, or the model does not fit the card.
+        EngineUnavailable: This machine cannot run it, or others use the card; with what to do.
+        Misconfigured: The model's folder is wrong, or the model does not fit its share of the card.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
         folder = model_folder(settings)
         attention = gpuprobe.require(fallback=settings.attention == "torch")
         log.info("paged attention by %s %s", attention.by, attention.version)
-        plan = _planned(settings, folder, cap_memory(settings))
+        share = Share.of(settings)
+        plan = share.plan(settings, folder, "exl2")
         super().__init__(
             described(settings, folder),
             language_of(folder),
             encoder_if_installed(),
-            partial(_load, plan, folder),
+            partial(_load, share, plan, folder),
         )
 
 
@@ -105,32 +105,14 @@ def encoder_if_installed() -> SentenceEncoder | None:
         return None
 
 
-def cap_memory(settings: EngineSettings) -> int:
-    """Keep to the share of the card that is set; returns its bytes."""
-    import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
-
-    _, total = torch.cuda.mem_get_info()
-    if settings.vram_mib is None:
-        return int(total)
-    share = settings.vram_mib * _MIB
-    if share < total:
-        torch.cuda.set_per_process_memory_fraction(share / total)
-    return min(share, int(total))
-
-
-def _load(plan: vram.Plan, folder: Path) -> Exl2Library:
+def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl2Library:
     import exllamav2  # noqa: PLC0415 - only now it is known to compile nothing
-    import torch  # noqa: PLC0415 - see `cap_memory`
+    import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
     from exllamav2 import generator as generation  # noqa: PLC0415 - see above
 
-    try:
+    with share.guard():
         generator = _generator(exllamav2, generation, plan, folder)
-    except torch.cuda.OutOfMemoryError:
-        free, _ = torch.cuda.mem_get_info()
-        raise EngineUnavailable(
-            f"the model outgrew the card, of which {free // _MIB} MiB are free: do others use it?"
-        ) from None
-    _compare(plan, torch)
+    share.compare(plan)
     parts = Exl2Parts(
         job=generation.ExLlamaV2DynamicJob,
         settings=generation.ExLlamaV2Sampler.Settings,
@@ -138,27 +120,6 @@ def _load(plan: vram.Plan, folder: Path) -> Exl2Library:
         tensor=partial(torch.tensor, dtype=torch.long),
     )
     return Exl2Library(generator, parts)
-
-
-def _planned(settings: EngineSettings, folder: Path, bytes_there: int) -> vram.Plan:
-    """The plan to start on.
-
-    Raises:
-        Misconfigured: The model does not fit; with the largest plan that would.
-    """
-    plan = vram.plan(
-        read_shape(folder),
-        bytes_there,
-        cache_mode=settings.cache_mode,
-        context=settings.context_tokens,
-        batch=settings.slots,
-        chunk=CHUNK,
-    )
-    if not plan.fits:
-        raise Misconfigured(plan.refusal(), field="FOREBAY_MODEL_DIR")
-    parts = ", ".join(f"{name} {size // _MIB}" for name, size in plan.parts.items())
-    log.info("planned %d MiB: %s", plan.total_bytes // _MIB, parts)
-    return plan
 
 
 def _generator(exllamav2: ModuleType, generation: ModuleType, plan: vram.Plan, folder: Path) -> Any:
@@ -181,12 +142,3 @@ def _generator(exllamav2: ModuleType, generation: ModuleType, plan: vram.Plan, f
     )
     generator.warmup()
     return generator
-
-
-def _compare(plan: vram.Plan, torch: Any) -> None:
-    """Say what the model takes, and warn where the plan was wrong."""
-    free, total = torch.cuda.mem_get_info()
-    log.info("%d MiB of the card are in use after warm-up", (total - free) // _MIB)
-    warning = vram.check(plan, total - free)
-    if warning:
-        log.warning("%s", warning)

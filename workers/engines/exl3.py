@@ -1,7 +1,7 @@
 """EXL3 models on one GPU, for owners who quantize anew: the only file that imports exllamav3.
 
-exllamav3 brings its own attention and a loader that measures as it goes, so there is no plan; what
-does not fit is found while it is loaded.
+exllamav3 brings its own attention. It takes memory as it goes, so the warm-up reads a long prompt:
+what does not fit is found before there is work in hand.
 """
 
 from __future__ import annotations
@@ -14,34 +14,40 @@ from typing import Any
 
 import numpy as np
 
-from routing.errors import EngineUnavailable, Misconfigured
+from routing.errors import EngineUnavailable
 from workers.settings import EngineSettings
 
-from .exl2 import cap_memory, described, encoder_if_installed, language_of, model_folder
+from . import vram
+from .exl2 import described, encoder_if_installed, language_of, model_folder
+from .exl3_footprint import BITS
 from .exl3_library import Exl3Library, Exl3Parts, Gate
-from .library import CHUNK, PAGE
+from .footprint import CacheMode
+from .library import CHUNK, Order
 from .paged import PagedEngine
+from .share import Share
 
-_WARM = 32  # tokens
-_BITS = {"q8": (8, 8), "q6": (8, 4), "q4": (4, 4)}  # of keys and values
+_WARM = 32  # tokens of the first answer
+_LONG = 4 * CHUNK  # tokens of the first prompt: seconds, and the kernels of long windows are used
 
 
 class Exl3Engine(PagedEngine):
     """A model that exllamav3 loads: EXL3, FP16 or BF16.
 
     Raises:
-        EngineUnavailable: This machine cannot run it; with what to do.
-        Misconfigured: The model's folder is wrong, or the model does not fit the card.
+        EngineUnavailable: This machine cannot run it, or others use the card; with what to do.
+        Misconfigured: The model's folder is wrong, or the model does not fit its share of the card.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
         folder = model_folder(settings)
         _require()
+        share = Share.of(settings)
+        plan = share.plan(settings, folder, "exl3")
         super().__init__(
             described(settings, folder),
             language_of(folder),
             encoder_if_installed(),
-            partial(_load, settings, folder),
+            partial(_load, share, plan, folder),
         )
 
 
@@ -61,7 +67,7 @@ def _require() -> None:
         raise EngineUnavailable("torch sees no CUDA device; nvidia-smi must show one")
 
 
-def _load(settings: EngineSettings, folder: Path) -> Exl3Library:
+def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl3Library:
     import torch  # noqa: PLC0415 - see `_require`
 
     try:
@@ -69,14 +75,6 @@ def _load(settings: EngineSettings, folder: Path) -> Exl3Library:
     except (ImportError, OSError, RuntimeError) as error:
         name = type(error).__name__
         raise EngineUnavailable(f"exllamav3 does not load ({name}); install it again") from None
-    cap_memory(settings)
-    try:
-        generator = _generator(exllamav3, settings, folder)
-    except torch.cuda.OutOfMemoryError:
-        raise Misconfigured(
-            "does not fit the card with this cache: lower FOREBAY_SLOTS or FOREBAY_CONTEXT_TOKENS",
-            field="FOREBAY_MODEL_DIR",
-        ) from None
     parts = Exl3Parts(
         job=exllamav3.Job,
         sampler=exllamav3.ComboSampler,
@@ -85,38 +83,42 @@ def _load(settings: EngineSettings, folder: Path) -> Exl3Library:
         masked=torch.from_numpy,
         array=_array,
     )
-    return Exl3Library(generator, parts)
+    with share.guard():
+        library = Exl3Library(_generator(exllamav3, plan, folder), parts)
+        _warm_up(library, plan.context)
+    share.compare(plan)
+    return library
 
 
-def _generator(exllamav3: ModuleType, settings: EngineSettings, folder: Path) -> Any:
+def _generator(exllamav3: ModuleType, plan: vram.Plan, folder: Path) -> Any:
     config = exllamav3.Config.from_directory(str(folder))
     model = exllamav3.Model.from_config(config)
     # The cache comes before the weights: loading gives each layer its part of it.
     cache = exllamav3.Cache(
-        model, max_num_tokens=_cache_tokens(settings), **_kind(exllamav3, settings)
+        model, max_num_tokens=plan.cache_tokens, **_kind(exllamav3, plan.cache_mode)
     )
     model.load(device="cuda:0")
-    generator = exllamav3.Generator(
+    return exllamav3.Generator(
         model=model,
         cache=cache,
         tokenizer=exllamav3.Tokenizer.from_config(config),
-        max_batch_size=settings.slots,
+        max_batch_size=plan.batch,
         max_chunk_size=CHUNK,
     )
-    # Kernels are compiled at their first use, for longer than a watchdog waits for a step.
-    generator.generate(prompt="Once upon a time,", max_new_tokens=_WARM)
-    return generator
 
 
-def _cache_tokens(settings: EngineSettings) -> int:
-    """Whole pages for every slot, and the token more that the library reserves."""
-    return settings.slots * -(-(settings.context_tokens + Exl3Library.spare) // PAGE) * PAGE
+def _warm_up(library: Exl3Library, context: int) -> None:
+    """Compile kernels, for longer than a watchdog waits for a step, and take what a step takes."""
+    tokens = [1] * min(context - _WARM, _LONG)
+    library.start(Order("warm-up", tokens, _WARM))
+    while not any(news.over for news in library.iterate()):
+        pass
 
 
-def _kind(exllamav3: ModuleType, settings: EngineSettings) -> dict[str, Any]:
-    if settings.cache_mode in (None, "fp16"):
+def _kind(exllamav3: ModuleType, mode: CacheMode) -> dict[str, Any]:
+    if mode == "fp16":
         return {"layer_type": exllamav3.CacheLayer_fp16}
-    keys, values = _BITS[settings.cache_mode]
+    keys, values = BITS[mode]
     return {"layer_type": exllamav3.CacheLayer_quant, "k_bits": keys, "v_bits": values}
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .footprint import MODES, CacheMode
+from .architecture import EngineName
+from .footprint import MODES, PAGE, CacheMode
 from .shape import Shape
-from .vram import PAGE, Plan, plan
+from .vram import Plan, plan
 
-LEAST_BITS = 2.0  # what exllamav2 can make
+LEAST_BITS: Mapping[EngineName, float] = {"exl2": 2.0, "exl3": 1.0}  # what their converters make
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +67,4 @@ def _fewer_bits(shape: Shape, refused: Plan) -> Remedy | None:
     over = refused.total_bytes - refused.vram_bytes
     left = replace(shape, layers_bytes=max(shape.layers_bytes - over, 0)).bits
     bits = int(left * 100) / 100
-    return Remedy(bits=bits) if bits >= LEAST_BITS else None
+    return Remedy(bits=bits) if bits >= LEAST_BITS[shape.engine] else None

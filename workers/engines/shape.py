@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +11,30 @@ from typing import Any, Literal
 
 from routing.errors import Misconfigured
 
-from .architecture import ARCHITECTURES, Architecture, architecture
+from . import exl2_architecture, exl3_architecture
+from .architecture import Architecture, EngineName, named_architecture
 from .headers import Tensor, read_object, read_tensors
 
-Format = Literal["exl2", "gptq", "fp16"]
+Format = Literal["exl2", "gptq", "exl3", "fp16"]
+
+#: The engines that load a format; the first is planned for where nobody names one.
+_ENGINES: Mapping[Format, tuple[EngineName, ...]] = {
+    "exl2": ("exl2",), "gptq": ("exl2",), "exl3": ("exl3",), "fp16": ("exl2", "exl3"),
+}  # fmt: skip
+_QUANTIZED: Mapping[str, Format] = {"exl2": "exl2", "exl3": "exl3", "gptq": "gptq"}
+_ARCHITECTURES: Mapping[EngineName, Mapping[str, Architecture]] = {
+    "exl2": exl2_architecture.ARCHITECTURES, "exl3": exl3_architecture.ARCHITECTURES,
+}  # fmt: skip
+_UNKNOWN: Mapping[EngineName, str] = {
+    "exl2": "is no architecture that exllamav2 knows; it knows",
+    "exl3": "is no architecture whose memory under exllamav3 is planned; those are",
+}
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|h)\.(\d+)\.")
 _LARGEST = 1 << 24  # no dimension of any model comes near it
+_WIDE = {"F32", "F64"}
+_FLOATS = {"F16", "BF16", *_WIDE}
+_PACKED = (".su", ".sv")
 
 #: What each number is called in config.json, in the order in which exllamav2 looks.
 _NAMES = {
@@ -25,6 +43,7 @@ _NAMES = {
     "intermediate": ("intermediate_size", "ffn_config.ffn_hidden_size", "n_inner"),
     "moe_intermediate": ("moe_intermediate_size",),
     "experts": ("num_local_experts", "ffn_config.moe_num_experts", "num_experts"),
+    "experts_used": ("num_experts_per_tok", "ffn_config.moe_top_k"),
     "heads": ("num_attention_heads", "n_heads", "n_head"),
     "kv_heads": ("num_key_value_heads", "attn_config.kv_n_heads"),
     "head_dim": ("head_dim",),
@@ -43,6 +62,7 @@ class Shape:
     Attributes:
         architecture: as config.json names it.
         format: how the weights are stored.
+        engine: that loads it.
         layers: decoder layers.
         hidden: width of the state.
         intermediate: width of the MLP, of one expert where there are several.
@@ -52,9 +72,14 @@ class Shape:
         vocab: tokens.
         max_context: tokens that the model was trained for.
         experts: of each layer; 0 for a model without.
+        experts_used: of them, for one token.
         rope_tables: tables of rotary positions on the card.
         wide_residual: the state between layers is FP32.
+        inner_bytes: see `Architecture`.
         weights_bytes: on the card.
+        layers_bytes: of them, in decoder layers.
+        staged_bytes: the largest module's weights that are not quantized, which exllamav3 holds
+            twice while it turns them.
         embedding_bytes: of the token embedding, in the computer's memory.
         bits: average bits of a weight of the decoder layers, scales included.
     """
@@ -76,6 +101,10 @@ class Shape:
     mlp_matrices: int = 3
     rope_tables: int = 1
     wide_residual: bool = False
+    engine: EngineName = "exl2"
+    experts_used: int = 0
+    inner_bytes: int = 4
+    staged_bytes: int = 0
 
     @property
     def kv_width(self) -> int:
@@ -97,34 +126,37 @@ class Shape:
     @property
     def padded_vocab(self) -> int:
         """Tokens, rounded up to what the kernels of the output head take."""
-        return -(-self.vocab // 32) * 32
+        unit = 32 if self.engine == "exl2" else 128
+        return -(-self.vocab // unit) * unit
 
 
-def read_shape(folder: Path) -> Shape:
+def read_shape(folder: Path, engine: EngineName | None = None) -> Shape:
     """The shape of the model in this folder, from config.json and the headers of its weights.
 
+    Args:
+        folder: of the model.
+        engine: that is to load it; without it the one that its format is made for.
+
     Raises:
-        Misconfigured: A file is missing or damaged, or exllamav2 does not know the architecture or
-            the format. The error names the file.
+        Misconfigured: A file is missing or damaged, or the engine does not know the architecture or
+            the format. The error names the file, and what to do.
     """
-    shape = dimensions(folder)
-    kind = ARCHITECTURES[shape.architecture]
-    tensors = _loaded(read_tensors(folder), kind)
+    _safetensors(folder)
+    shape = dimensions(folder, engine)
+    kind = _ARCHITECTURES[shape.engine][shape.architecture]
+    tensors = {key: one for key, one in read_tensors(folder).items() if kind.holds(key)}
     _whole(tensors, shape.layers, folder)
-    embedding = kind.prefix + kind.embedding
-    on_card = {key: tensor for key, tensor in tensors.items() if not key.startswith(embedding)}
-    tied = not any(key.startswith(kind.prefix + kind.head) for key in tensors)
-    head = (
-        2 * shape.hidden * shape.padded_vocab if tied else 0
-    )  # the embedding, on the card as well
+    on_card = {key: tensor for key, tensor in tensors.items() if not kind.embeds(key)}
+    tied = not any(kind.heads(key) for key in tensors)
+    head = 2 * shape.hidden * shape.padded_vocab if tied else 0  # the embedding, on the card too
     return replace(
-        shape, weights_bytes=_bytes(on_card.values()) + head,
-        layers_bytes=_bytes(one for key, one in on_card.items() if _LAYER.search(key)),
-        embedding_bytes=2 * shape.hidden * shape.vocab,
+        shape, weights_bytes=_bytes(on_card) + head,
+        layers_bytes=_bytes({key: one for key, one in on_card.items() if _LAYER.search(key)}),
+        embedding_bytes=2 * shape.hidden * shape.vocab, staged_bytes=max(_staged(on_card), head),
     )  # fmt: skip
 
 
-def dimensions(folder: Path) -> Shape:
+def dimensions(folder: Path, engine: EngineName | None = None) -> Shape:
     """What config.json alone says; all sizes in bytes are 0.
 
     Raises:
@@ -132,12 +164,30 @@ def dimensions(folder: Path) -> Shape:
     """
     place = str(folder / "config.json")
     config = read_object(folder / "config.json")
-    name, kind = architecture(config, field=place)
+    stored = _format(config, place)
+    loader = _engine(stored, engine, place)
+    name = named_architecture(config, field=place)
+    known = _ARCHITECTURES[loader]
+    if name not in known:
+        message = f"{name[:64]!r} {_UNKNOWN[loader]} {', '.join(known)}"
+        raise Misconfigured(message, field=place)
+    kind = known[name]
     return Shape(
-        architecture=name, format=_format(config, place), **_numbers(config, kind, place),
+        architecture=name, format=stored, **_numbers(config, kind, place), engine=loader,
         mlp_matrices=kind.mlp_matrices, rope_tables=kind.rope_tables,
-        wide_residual=kind.wide_residual,
+        wide_residual=kind.wide_residual, inner_bytes=kind.inner_bytes,
     )  # fmt: skip
+
+
+def _safetensors(folder: Path) -> None:
+    """GGUF is another engine's, and nothing of it is planned."""
+    files = [folder] if folder.is_file() else [*folder.glob("*.gguf")]
+    if any(one.suffix == ".gguf" for one in files) and not any(folder.glob("*.safetensors")):
+        message = (
+            "is GGUF, which is not planned: llamacpp runs it on the CPU (FOREBAY_ENGINE=llamacpp, "
+            "FOREBAY_MODEL_FILE); for a GPU take an EXL2 or EXL3 conversion of the model"
+        )
+        raise Misconfigured(message, field=str(folder))
 
 
 def _format(config: Mapping[str, Any], place: str) -> Format:
@@ -145,11 +195,20 @@ def _format(config: Mapping[str, Any], place: str) -> Format:
     if quantization is None:
         return "fp16"
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
-    if method == "exl2":
-        return "exl2"
-    if method == "gptq":
-        return "gptq"
-    raise Misconfigured("quant_method must be exl2 or gptq, or not be there", field=place)
+    if (stored := _QUANTIZED.get(str(method))) is not None:
+        return stored
+    raise Misconfigured(
+        f"quant_method must be exl2, exl3 or gptq, or not be there, and is {str(method)[:32]!r}, "
+        "which no engine here loads: take an EXL2 or EXL3 conversion of the model", field=place
+    )  # fmt: skip
+
+
+def _engine(stored: Format, wanted: EngineName | None, place: str) -> EngineName:
+    able = _ENGINES[stored]
+    if wanted and wanted not in able:
+        message = f"says {stored}, which {wanted} does not load: FOREBAY_ENGINE={able[0]}"
+        raise Misconfigured(message, field=place)
+    return wanted or able[0]
 
 
 def _numbers(config: Mapping[str, Any], kind: Architecture, place: str) -> dict[str, int]:
@@ -159,6 +218,7 @@ def _numbers(config: Mapping[str, Any], kind: Architecture, place: str) -> dict[
     if kind.inner_factor and "hidden" in known:
         known.setdefault("intermediate", kind.inner_factor * known["hidden"])
     known["experts"] = known.get("experts", 0)
+    known.setdefault("experts_used", 0)
     inner = known.pop("moe_intermediate", None)
     if inner and known["experts"]:
         known["intermediate"] = inner
@@ -197,12 +257,6 @@ def _positive(value: Any, name: str, place: str) -> int:
     return int(value)
 
 
-def _loaded(tensors: Mapping[str, Tensor], kind: Architecture) -> dict[str, Tensor]:
-    """Those of the language model; a vision tower or a second copy of the weights is not loaded."""
-    names = tuple(kind.prefix + name for name in (*kind.body, kind.head))
-    return {key: tensor for key, tensor in tensors.items() if key.startswith(names)}
-
-
 def _whole(tensors: Iterable[str], layers: int, folder: Path) -> None:
     """A shard that no index names can be missing all the same."""
     found = {int(match[1]) for key in tensors if (match := _LAYER.search(key))}
@@ -212,7 +266,24 @@ def _whole(tensors: Iterable[str], layers: int, folder: Path) -> None:
         raise Misconfigured(message, field=str(folder))
 
 
-def _bytes(tensors: Iterable[Tensor]) -> int:
-    """On the card, where FP32 weights become FP16."""
-    wide = {"F32", "F64"}
-    return sum(one.elements * 2 if one.dtype in wide else one.size for one in tensors)
+def _bytes(tensors: Mapping[str, Tensor]) -> int:
+    """On the card."""
+    return sum(_on_card(key, tensor) for key, tensor in tensors.items())
+
+
+def _on_card(key: str, tensor: Tensor) -> int:
+    if tensor.dtype in _WIDE:  # they become FP16
+        return tensor.elements * 2
+    if key.endswith(_PACKED):  # of old EXL3 models: a sign a bit, which becomes a number in FP16
+        return tensor.size * 16
+    return tensor.size
+
+
+def _staged(tensors: Mapping[str, Tensor]) -> int:
+    """Of the layer, or the head, with the most in matrices that are not quantized."""
+    sizes: Counter[str] = Counter()
+    for key, tensor in tensors.items():
+        if tensor.dtype in _FLOATS and len(tensor.shape) > 1:
+            layer = _LAYER.search(key)
+            sizes[layer[1] if layer else ""] += tensor.size
+    return max(sizes.values(), default=0)

@@ -11,10 +11,11 @@ from types import MappingProxyType
 
 from routing.errors import Misconfigured
 
-from .footprint import CHUNK, CacheMode, fixed_parts, kv_bytes_per_token, tuned_dq
+from . import exl2_footprint, exl3_footprint
+from .architecture import EngineName
+from .footprint import CHUNK, PAGE, CacheMode, Footprint
 from .shape import Shape
 
-PAGE = 256  # tokens; a job takes whole pages of the cache
 CONTEXT = 16_384  # the longest job that is planned for where nobody asks for more
 TYPICAL = 4_096  # tokens of a job, prompt and answer; no plan of our own allows for less, if it can
 BATCH = 16  # jobs at once that a card should hold
@@ -26,6 +27,7 @@ TOLERANCE = 0.05
 _WANTED: tuple[tuple[int, CacheMode], ...] = (
     (BATCH, "fp16"), (4, "q8"), (4, "q6"), (4, "q4"), (1, "q4"),
 )  # fmt: skip
+_FOOTPRINTS: Mapping[EngineName, Footprint] = {"exl2": exl2_footprint, "exl3": exl3_footprint}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Choice:
     context: int
     batch: int
     cache_tokens: int
-    max_dq_size: int
+    max_dq_size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,13 @@ class Plan:
     Attributes:
         vram_bytes: of the card, for this model.
         cache_mode: how keys and values are kept.
-        context: tokens of the longest job, prompt and answer; exllamav2's `max_seq_len`.
+        context: tokens of the longest job, prompt and answer.
         batch: jobs at once, each of which may be as long as `context`.
         cache_tokens: of the cache that all jobs share: what they need, and as much again for
             prefixes that outlive their jobs, as far as there is room.
-        max_dq_size: to set on exllamav2's config before the model is loaded.
+        max_dq_size: to set on exllamav2's config before the model is loaded; None for exllamav3.
         parts: bytes by name.
+        bound: bytes of them that are the most that may be needed, and may not show.
         recommended: the plan itself where it fits, else the largest that would; None where no
             cache fits beside the weights.
     """
@@ -61,8 +64,9 @@ class Plan:
     context: int
     batch: int
     cache_tokens: int
-    max_dq_size: int
+    max_dq_size: int | None
     parts: Mapping[str, int]
+    bound: int
     recommended: Choice | None
 
     @property
@@ -72,7 +76,7 @@ class Plan:
 
     @property
     def expected_bytes(self) -> int:
-        """What a running model should be seen to take: all parts but the slack."""
+        """What a running model should be seen to take, or less by `bound`: all but the slack."""
         return self.total_bytes - self.parts["slack"]
 
     @property
@@ -103,7 +107,7 @@ def plan(
         cache_mode: how keys and values are kept.
         context: tokens of the longest job, prompt and answer.
         batch: jobs at once, each of them as long.
-        chunk: tokens of a prompt that are worked at once; exllamav2's `max_input_len`.
+        chunk: tokens of a prompt that are worked at once.
 
     Raises:
         Misconfigured: The context is longer than the model's own, or a number is below 1.
@@ -112,20 +116,29 @@ def plan(
     search = _Search(shape, vram_bytes, chunk)
     found = search.best(cache_mode, context, batch)
     wanted = found or search.wish(cache_mode, context, batch)
-    parts = fixed_parts(shape, wanted.context, wanted.batch, chunk)
-    parts["cache"] = wanted.cache_tokens * kv_bytes_per_token(shape, wanted.cache_mode)
+    sums = footprint_of(shape)
+    parts = sums.fixed_parts(shape, wanted.context, wanted.batch, chunk)
+    parts["cache"] = wanted.cache_tokens * sums.kv_bytes_per_token(shape, wanted.cache_mode)
+    bound = 0 if sums.SCRATCH_IS_KEPT else parts["scratch"]
     return Plan(
         vram_bytes, wanted.cache_mode, wanted.context, wanted.batch, wanted.cache_tokens,
-        wanted.max_dq_size, MappingProxyType(parts), found or search.nearest(cache_mode, context),
+        wanted.max_dq_size, MappingProxyType(parts), bound,
+        found or search.nearest(cache_mode, context),
     )  # fmt: skip
+
+
+def footprint_of(shape: Shape) -> Footprint:
+    """The sums of the engine that loads the model."""
+    return _FOOTPRINTS[shape.engine]
 
 
 def max_cache_tokens(
     shape: Shape, vram_bytes: int, mode: CacheMode, *, context: int, batch: int, chunk: int = CHUNK
 ) -> int:
     """Tokens of cache for which the card has room beside the rest: whole pages, or 0."""
-    room = vram_bytes - sum(fixed_parts(shape, context, batch, chunk).values())
-    return max(room // kv_bytes_per_token(shape, mode) // PAGE * PAGE, 0)
+    sums = footprint_of(shape)
+    room = vram_bytes - sum(sums.fixed_parts(shape, context, batch, chunk).values())
+    return max(room // sums.kv_bytes_per_token(shape, mode) // PAGE * PAGE, 0)
 
 
 def longest(shape: Shape) -> int:
@@ -138,12 +151,13 @@ def check(plan: Plan, measured_bytes: int) -> str | None:
 
     `measured_bytes` is what the process holds on the card after warm-up, all included.
     """
-    off = measured_bytes / plan.expected_bytes - 1
-    if abs(off) <= TOLERANCE:
+    expected = plan.expected_bytes
+    least, most = (expected - plan.bound) * (1 - TOLERANCE), expected * (1 + TOLERANCE)
+    if least <= measured_bytes <= most:
         return None
     return (
-        f"{measured_bytes >> 20} MiB of the card are in use, {off:+.0%} beside the planned "
-        f"{plan.expected_bytes >> 20} MiB"
+        f"this process holds {measured_bytes >> 20} MiB of the card, "
+        f"{measured_bytes / expected - 1:+.0%} beside the planned {expected >> 20} MiB"
     )
 
 
@@ -181,13 +195,21 @@ class _Search:
     def wish(self, mode: CacheMode | None, context: int | None, batch: int | None) -> Choice:
         """The least that was asked for, whether it fits or not."""
         length = context or min(longest(self.shape), TYPICAL)
-        need = (batch or 1) * paged(length)
-        return Choice(mode or "q4", length, batch or 1, need, tuned_dq(self.shape))
+        need = (batch or 1) * self._paged(length)
+        return self._chosen(mode or "q4", length, batch or 1, need)
 
     def _choice(self, mode: CacheMode, context: int, batch: int | None) -> Choice:
         jobs = self._jobs(mode, context, batch)
-        tokens = min(self._room(mode, context, jobs), 2 * jobs * paged(context))
-        return Choice(mode, context, jobs, tokens, tuned_dq(self.shape))
+        tokens = min(self._room(mode, context, jobs), 2 * jobs * self._paged(context))
+        return self._chosen(mode, context, jobs, tokens)
+
+    def _chosen(self, mode: CacheMode, context: int, jobs: int, tokens: int) -> Choice:
+        dq_size = footprint_of(self.shape).max_dq_size(self.shape)
+        return Choice(mode, context, jobs, tokens, dq_size)
+
+    def _paged(self, context: int) -> int:
+        """Tokens of cache that the longest job takes."""
+        return paged(context + footprint_of(self.shape).SPARE)
 
     def _context(self, mode: CacheMode, batch: int | None) -> int:
         """The longest with which a whole batch fits, from long to typical."""
@@ -208,7 +230,7 @@ class _Search:
         return next((n for n in range(MOST, 0, -1) if self._holds(mode, context, n)), 0)
 
     def _holds(self, mode: CacheMode, context: int, batch: int) -> bool:
-        return self._room(mode, context, batch) >= batch * paged(context)
+        return self._room(mode, context, batch) >= batch * self._paged(context)
 
     def _room(self, mode: CacheMode, context: int, batch: int) -> int:
         return max_cache_tokens(
