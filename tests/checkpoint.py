@@ -54,3 +54,33 @@ def write_exl2(folder, dimensions, bits, *, prefix="", **more):
     tensors[f"{prefix}model.embed_tokens.weight"] = ("F16", [vocab, hidden])
     write_safetensors(folder / "output.safetensors", tensors)
     return folder
+
+
+def write_exl3(folder, dimensions, bits, *, prefix="model.", head_bits=6, **more):
+    """A model of EXL3, its matrices as exllamav3 stores them; without a head where it is tied."""
+    layers, hidden, intermediate, heads, kv_heads, head_dim, vocab = dimensions
+    queries, keys = heads * head_dim, kv_heads * head_dim
+    write_config(folder, dimensions, quantization_config={"quant_method": "exl3"}, **more)
+    tensors = {f"{prefix}embed_tokens.weight": ("F16", [vocab, hidden])}
+    for n in range(layers):
+        layer = f"{prefix}layers.{n}."
+        tensors[f"{layer}input_layernorm.weight"] = ("F16", [hidden])
+        for name, rows, columns in (
+            ("self_attn.q_proj", hidden, queries), ("self_attn.k_proj", hidden, keys),
+            ("self_attn.v_proj", hidden, keys), ("self_attn.o_proj", queries, hidden),
+            ("mlp.gate_proj", hidden, intermediate), ("mlp.up_proj", hidden, intermediate),
+            ("mlp.down_proj", intermediate, hidden),
+        ):  # fmt: skip
+            tensors |= _trellis(layer + name, rows, columns, bits)
+    if head_bits:
+        tensors |= _trellis("lm_head", hidden, -(-vocab // 128) * 128, head_bits)
+    write_safetensors(folder / "model.safetensors", tensors)
+    return folder
+
+
+def _trellis(name, rows, columns, bits):
+    return {
+        f"{name}.trellis": ("I16", [rows // 16, columns // 16, 16 * bits]),
+        f"{name}.suh": ("F16", [rows]),
+        f"{name}.svh": ("F16", [columns]),
+    }

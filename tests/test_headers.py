@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from checkpoint import write_config, write_exl2, write_header, write_safetensors
 from routing.errors import Misconfigured
 from workers.engines import headers
-from workers.engines.architecture import ARCHITECTURES
+from workers.engines.exl2_architecture import ARCHITECTURES
 from workers.engines.headers import Tensor, read_tensors
 from workers.engines.shape import read_shape
 

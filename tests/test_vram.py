@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from checkpoint import write_exl2
 from routing.errors import Misconfigured
-from workers.engines import footprint, remedies, vram
+from workers.engines import exl2_footprint, remedies, vram
 from workers.engines.footprint import MIB, MODES
 from workers.engines.shape import Shape, read_shape
 
@@ -64,10 +64,10 @@ def test_the_sums_are_those_worked_out_by_hand(row, tmp_path):
     assert shape.bits == pytest.approx(float(bits), rel=1e-6)
     assert shape.weights_bytes / 2**30 == pytest.approx(expected[0], abs=0.011)
     assert shape.embedding_bytes / 2**30 == pytest.approx(expected[1], abs=0.0051)
-    sizes = (footprint.DEFAULT_DQ, footprint.tuned_dq(shape))
-    scratch = [footprint.scratch_bytes(shape, size) / MIB for size in sizes]
+    sizes = (exl2_footprint.DEFAULT_DQ, exl2_footprint.max_dq_size(shape))
+    scratch = [exl2_footprint.scratch_bytes(shape, size) / MIB for size in sizes]
     assert scratch == pytest.approx(expected[2:4], abs=0.51)
-    kept = [footprint.kv_bytes_per_token(shape, mode) / 1024 for mode in MODES]
+    kept = [exl2_footprint.kv_bytes_per_token(shape, mode) / 1024 for mode in MODES]
     assert kept == pytest.approx(expected[4:8], abs=0.051)
     tokens = [
         vram.max_cache_tokens(shape, CARD, mode, context=16_384, batch=16)
@@ -149,8 +149,8 @@ def test_a_batch_that_is_asked_for_gets_the_best_cache_that_holds_it(tmp_path):
 
 def test_a_card_that_is_nearly_full_gets_shorter_jobs(tmp_path):
     shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Qwen2.5-14B"], 5.0))
-    fixed = sum(footprint.fixed_parts(shape, 256, 1).values())
-    page = 256 * footprint.kv_bytes_per_token(shape, "q4")
+    fixed = sum(exl2_footprint.fixed_parts(shape, 256, 1).values())
+    page = 256 * exl2_footprint.kv_bytes_per_token(shape, "q4")
     plan = vram.plan(shape, fixed + page)
     assert (plan.fits, plan.context, plan.batch, plan.cache_mode) == (True, 256, 1, "q4")
     assert not vram.plan(shape, fixed + page - 1).fits
@@ -158,9 +158,9 @@ def test_a_card_that_is_nearly_full_gets_shorter_jobs(tmp_path):
 
 def test_what_is_dequantized_at_once_holds_the_largest_matrix_but_the_head(tmp_path):
     shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Llama-3.1-8B"], 6.0))
-    assert footprint.tuned_dq(shape) == 4096 * 14336
-    assert footprint.tuned_dq(replace(shape, intermediate=1024)) == 4096 * 4096
-    assert footprint.tuned_dq(replace(shape, hidden=1 << 20)) == footprint.DEFAULT_DQ
+    assert exl2_footprint.max_dq_size(shape) == 4096 * 14336
+    assert exl2_footprint.max_dq_size(replace(shape, intermediate=1024)) == 4096 * 4096
+    assert exl2_footprint.max_dq_size(replace(shape, hidden=1 << 20)) == exl2_footprint.DEFAULT_DQ
 
 
 def test_the_context_is_not_longer_than_what_the_model_was_trained_for(tmp_path):
@@ -231,8 +231,8 @@ def test_the_most_tokens_are_whole_pages_and_the_next_page_does_not_fit(
     shape, card, mode, context, batch
 ):
     most = vram.max_cache_tokens(shape, card, mode, context=context, batch=batch)
-    fixed = sum(footprint.fixed_parts(shape, context, batch).values())
-    per_token = footprint.kv_bytes_per_token(shape, mode)
+    fixed = sum(exl2_footprint.fixed_parts(shape, context, batch).values())
+    per_token = exl2_footprint.kv_bytes_per_token(shape, mode)
     assert most % vram.PAGE == 0
     assert most == 0 or fixed + most * per_token <= card
     assert fixed + (most + vram.PAGE) * per_token > card

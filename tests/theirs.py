@@ -13,8 +13,8 @@ def source(package, path):
     return Path(str(distribution(package).locate_file(f"{package}/{path}"))).read_text("utf-8")
 
 
-def real_class(package, path, name):
-    """A class of the package, from its source, without what the file imports."""
+def real(package, path, **imported):
+    """All that a file of the package defines, from its source; what it imports is given."""
     body = [
         node
         for node in ast.parse(source(package, path)).body
@@ -22,10 +22,11 @@ def real_class(package, path, name):
     ]
     futures = ast.parse("from __future__ import annotations").body
     module = ast.Module(body=futures + body, type_ignores=[])
-    space = {"torch": types.SimpleNamespace(half="half")}
+    torch = types.SimpleNamespace(half="half")
+    space = {"torch": torch, "TYPE_CHECKING": False, **imported}
     exec(compile(module, path, "exec"), space)
-    return space[name]
+    return types.SimpleNamespace(**space)
 
 
-Exl2Filter = real_class("exllamav2", "generator/filters/base.py", "ExLlamaV2Filter")
-Exl3Filter = real_class("exllamav3", "generator/filter/filter.py", "Filter")
+Exl2Filter = real("exllamav2", "generator/filters/base.py").ExLlamaV2Filter
+Exl3Filter = real("exllamav3", "generator/filter/filter.py").Filter

@@ -89,8 +89,8 @@ class Rule:
         return STORY in self.tokenizer.decode(list(prompt))
 
     def _parted(self, tokens):
-        """The prompt, and what was made of it so far."""
+        """The prompt, and what was made of it so far; a warm-up has no opening."""
         size = len(self._opening)
         starts = range(len(tokens) - size, -1, -1)
-        begin = next(at for at in starts if tokens[at : at + size] == self._opening) + size
+        begin = next((at for at in starts if tokens[at : at + size] == self._opening), 0) + size
         return tokens[:begin], tokens[begin:]

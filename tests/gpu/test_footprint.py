@@ -12,8 +12,8 @@ import types
 
 import pytest
 
-from workers.engines import footprint
-from workers.engines.architecture import ARCHITECTURES
+from workers.engines import exl2_footprint
+from workers.engines.exl2_architecture import ARCHITECTURES
 from workers.engines.shape import dimensions
 
 pytestmark = pytest.mark.gpu
@@ -90,11 +90,11 @@ def test_dimensions_scratch_and_cache_are_those_of_the_library(exllamav2, tmp_pa
     said = {"architectures": [name], **SPECIAL.get(name, BASE)}
     (tmp_path / "config.json").write_text(json.dumps(said))
     shape = dimensions(tmp_path)
-    for size in (footprint.DEFAULT_DQ, footprint.tuned_dq(shape), 100_000):
+    for size in (exl2_footprint.DEFAULT_DQ, exl2_footprint.max_dq_size(shape), 100_000):
         model = model_of(exllamav2, tmp_path, size)
         scratch = max(module.scratch_space_fixed() for module in model.modules)
         # Each of at most five parts is rounded up by 128 bytes.
-        assert 0 <= scratch - footprint.scratch_bytes(shape, size) <= 5 * 128
+        assert 0 <= scratch - exl2_footprint.scratch_bytes(shape, size) <= 5 * 128
     config = model.config
     assert {
         "layers": config.num_hidden_layers, "hidden": config.hidden_size,
@@ -106,7 +106,7 @@ def test_dimensions_scratch_and_cache_are_those_of_the_library(exllamav2, tmp_pa
         made = getattr(exllamav2, cache)(model, max_seq_len=1024, fixed_device="cpu")
         tensors = [*made.all_tensors(), *unpacked(made)]
         size = sum(tensor.nelement() * tensor.element_size() for tensor in tensors)
-        assert size == 1024 * footprint.kv_bytes_per_token(shape, mode)
+        assert size == 1024 * exl2_footprint.kv_bytes_per_token(shape, mode)
 
 
 CACHES = {
