@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from checkpoint import write_exl2
 from routing.errors import EngineUnavailable, Misconfigured
 from tinymodel import write_folder
-from workers.engines import exl2
 from workers.engines.child import make_engine
 from workers.engines.host import open_engine
 from workers.settings import EngineSettings
@@ -32,11 +30,3 @@ def test_a_model_folder_must_be_named_and_there(engine, tmp_path):
         with pytest.raises(Misconfigured) as caught:
             make_engine(EngineSettings(engine=engine, model_dir=folder))
         assert caught.value.field == "FOREBAY_MODEL_DIR"
-
-
-def test_a_model_that_does_not_fit_is_refused_with_the_plan_that_would(tmp_path):
-    folder = write_exl2(tmp_path / "m", (32, 4096, 14336, 32, 8, 128, 128256), 6.0)
-    settings = EngineSettings(engine="exl2", model_dir=folder, slots=16, context_tokens=16_384)
-    with pytest.raises(Misconfigured, match=r"cache mode q\d, context .* would fit"):
-        exl2._planned(settings, folder, 9 << 30)
-    assert exl2._planned(settings, folder, 40 << 30).fits

@@ -135,6 +135,18 @@ def test_a_shard_that_no_index_names_is_missed_by_its_layers(tmp_path):
     refused(tmp_path, "no weights of layer 1 of 2")
 
 
+def test_gguf_is_sent_to_the_engine_that_runs_it(tmp_path):
+    write_config(tmp_path, SMALL)
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    for place in (tmp_path, file):
+        with pytest.raises(Misconfigured, match="GGUF, which is not planned: llamacpp") as caught:
+            read_shape(place)
+        assert caught.value.field == str(place)
+    write_exl2(tmp_path, SMALL, 4.0)
+    assert read_shape(tmp_path).format == "exl2"
+
+
 # --- config.json ----------------------------------------------------------------------------------
 
 
@@ -159,9 +171,9 @@ def test_a_folder_without_a_model_says_what_is_missing(tmp_path):
         ({"num_hidden_layers": None}, "does not say num_hidden_layers"),
         ({"vocab_size": 1 << 60}, "vocab_size must be"),
         ({"vocab_size": float("nan")}, "vocab_size must be"),
-        ({"quantization_config": {"quant_method": "awq"}}, "must be exl2 or gptq"),
-        ({"quantization_config": {"quant_method": "exl3"}}, "must be exl2 or gptq"),
-        ({"quantization_config": "exl2"}, "must be exl2 or gptq"),
+        ({"quantization_config": {"quant_method": "awq"}}, "is 'awq', which no engine here loads"),
+        ({"quantization_config": {"quant_method": ["exl2"]}}, "must be exl2, exl3 or gptq"),
+        ({"quantization_config": "exl2"}, "take an EXL2 or EXL3 conversion"),
     ],
 )
 def test_a_config_that_cannot_be_planned_is_refused(tmp_path, more, says):

@@ -7,12 +7,13 @@ import stat
 import pytest
 from typer.testing import CliRunner
 
-from checkpoint import write_exl2
+from checkpoint import write_exl2, write_exl3
 from routing.errors import Misconfigured
 from workers import models
 from workers.engines import digests
 
 SMALL = (2, 64, 128, 4, 2, 16, 100)
+WHOLE = (2, 128, 256, 4, 2, 32, 200)
 CARD = """---
 language: en
 license: apache-2.0
@@ -74,14 +75,22 @@ def test_a_model_that_nothing_here_runs_is_listed_with_the_reason(root):
     assert row("strange")["format"] is None
 
 
-def test_other_formats_are_listed_and_not_planned(root):
-    config = write_exl2(root / "exl3", SMALL, 4.0) / "config.json"
-    said_before = json.loads(config.read_text())
-    config.write_text(json.dumps(said_before | {"quantization_config": {"quant_method": "exl3"}}))
+def test_an_exl3_model_is_listed_with_its_plan(root):
+    write_exl3(root / "exl3", WHOLE, 4)
+    found = row("exl3", "--vram-mib", 16380)
+    assert (found["format"], found["fits"], found["trouble"]) == ("exl3", True, None)
+    assert found["bits"] == pytest.approx(4.0, rel=0.1)
+    assert row("exl3", "--vram-mib", 1000)["fits"] is False
+    call("pin", "exl3")
+    pin = json.loads((root.parent / "models.lock").read_text())["models"]["exl3"]
+    assert (pin["format"], pin["bits"]) == ("exl3", found["bits"])
+
+
+def test_a_gguf_file_is_listed_and_not_planned(root):
+    root.mkdir(parents=True)
     (root / "other.gguf").write_bytes(b"GGUF")
-    assert row("exl3")["format"] == "exl3"
-    assert row("exl3", "--vram-mib", 16380)["fits"] is None
-    assert (row("other.gguf")["format"], row("other.gguf")["size"]) == ("gguf", 4)
+    found = row("other.gguf", "--vram-mib", 16380)
+    assert (found["format"], found["size"], found["fits"]) == ("gguf", 4, None)
 
 
 def test_what_is_half_made_or_hidden_is_no_model(root):

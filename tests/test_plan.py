@@ -6,7 +6,7 @@ import os
 import pytest
 from typer.testing import CliRunner
 
-from checkpoint import write_exl2
+from checkpoint import write_config, write_exl2, write_exl3, write_safetensors
 from routing.errors import Misconfigured
 from workers import plan
 from workers.engines import card
@@ -131,3 +131,58 @@ def test_a_context_beyond_the_models_own_is_refused(model):
     result = call(model, "--vram-mib", 16380, "--context", 200_000)
     assert isinstance(result.exception, Misconfigured)
     assert "131072" in str(result.exception)
+
+
+# --- EXL3 -----------------------------------------------------------------------------------------
+
+QWEN3_14B = (40, 5120, 17408, 40, 8, 128, 151936)
+
+
+@pytest.fixture
+def exl3(tmp_path):
+    return write_exl3(tmp_path / "exl3", QWEN3_14B, 5, architectures=["Qwen3ForCausalLM"])
+
+
+def test_an_exl3_folder_is_known_by_itself_and_its_document_has_the_same_keys(exl3, model):
+    args = ("--vram-mib", 16380, "--json")
+    said, other = (json.loads(call(folder, *args).stdout) for folder in (exl3, model))
+    assert said.keys() == other.keys()
+    assert (said["engine"], said["format"], other["engine"]) == ("exl3", "exl3", "exl2")
+    assert said["fits"] is True
+    # No layer is unpacked: 40 layers of 1,024 keys and values, 4, 2.125, 1.625 and 1.125 bytes.
+    kept = {"fp16": 163_840, "q8": 87_040, "q6": 66_560, "q4": 46_080}
+    assert said["kv_bytes_per_token"] == kept
+    assert said["scratch_bytes"]["default"] == said["scratch_bytes"]["tuned"] > 300 << 20
+    best = said["recommended"]
+    assert best["max_dq_size"] is None
+    assert best["cache_tokens"] >= best["batch"] * (best["context"] + 256)
+    assert said["max_cache_tokens"]["q8"] * kept["q8"] < said["vram_bytes"] - said["weights_bytes"]
+    assert sum(said["plan"]["parts"].values()) == said["total_bytes"] <= said["vram_bytes"]
+
+
+def test_an_exl3_model_that_does_not_fit_is_told_what_would(exl3):
+    asked = ("--vram-mib", 16380, "--cache-mode", "fp16", "--context", 8192, "--batch", 16)
+    result = call(exl3, *asked)
+    assert result.exit_code == 1
+    assert "exl3: Qwen3ForCausalLM, exl3," in " ".join(result.stdout.replace("\n", " ").split())
+    assert "max_dq_size" not in result.stdout
+    assert "the largest that fits: --cache-mode fp16 --context 8192 --batch" in result.stdout
+    remedy = next(line.split()[2:] for line in result.stdout.splitlines() if "--context" in line)
+    again = call(exl3, *asked[:-3], remedy[1], *asked[-2:])
+    assert again.exit_code == 0, again.output
+
+
+def test_an_fp16_model_is_planned_for_the_engine_that_is_to_load_it(tmp_path):
+    write_config(tmp_path, (1, 64, 128, 4, 2, 32, 100))
+    weights = {"model.layers.0.mlp.up_proj.weight": ("F16", [128, 64])}
+    write_safetensors(tmp_path / "model.safetensors", weights)
+    for more, engine in (((), "exl2"), (("--engine", "exl3"), "exl3")):
+        said = json.loads(call(tmp_path, *more, "--vram-mib", 4000, "--json").stdout)
+        assert (said["engine"], said["format"]) == (engine, "fp16")
+
+
+def test_what_cannot_be_planned_ends_with_one_error_that_says_what_to_do(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    error = call(tmp_path, "--vram-mib", 16380).exception
+    assert isinstance(error, Misconfigured)
+    assert "FOREBAY_ENGINE=llamacpp" in str(error)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from checkpoint import write_exl2
 from routing.errors import Misconfigured
 from workers.engines import exl2_footprint, remedies, vram
-from workers.engines.footprint import MIB, MODES
+from workers.engines.footprint import CHUNK, MIB, MODES
 from workers.engines.shape import Shape, read_shape
 
 CARD = 16_380 * MIB
@@ -196,6 +196,7 @@ def shapes(draw):
         draw(st.sampled_from([64, 128, 256])), draw(st.integers(256, 262_208)),
         draw(st.sampled_from([1024, 5000, 32_768, 131_072])), draw(st.integers(1 << 20, 24 << 30)),
         1 << 20, 0, experts=draw(st.sampled_from([0, 8])), wide_residual=draw(st.booleans()),
+        engine=draw(st.sampled_from(["exl2", "exl3"])), experts_used=2,
     )  # fmt: skip
 
 
@@ -212,7 +213,8 @@ ASKED = {
 def test_what_is_recommended_fits_and_says_so_when_it_is_asked_for(shape, card, asked):
     plan = vram.plan(shape, card, **asked)
     if plan.fits:
-        assert plan.batch * vram.paged(plan.context) <= plan.cache_tokens
+        spare = vram.footprint_of(shape).SPARE
+        assert plan.batch * vram.paged(plan.context + spare) <= plan.cache_tokens
         assert all(value in (None, getattr(plan, name)) for name, value in asked.items())
     if plan.recommended:
         best = plan.recommended
@@ -231,8 +233,9 @@ def test_the_most_tokens_are_whole_pages_and_the_next_page_does_not_fit(
     shape, card, mode, context, batch
 ):
     most = vram.max_cache_tokens(shape, card, mode, context=context, batch=batch)
-    fixed = sum(exl2_footprint.fixed_parts(shape, context, batch).values())
-    per_token = exl2_footprint.kv_bytes_per_token(shape, mode)
+    sums = vram.footprint_of(shape)
+    fixed = sum(sums.fixed_parts(shape, context, batch, CHUNK).values())
+    per_token = sums.kv_bytes_per_token(shape, mode)
     assert most % vram.PAGE == 0
     assert most == 0 or fixed + most * per_token <= card
     assert fixed + (most + vram.PAGE) * per_token > card

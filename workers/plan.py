@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from routing.errors import Misconfigured
+from workers.engines.architecture import EngineName
 from workers.engines.card import card_bytes
 from workers.engines.exl2_footprint import DEFAULT_DQ, scratch_bytes
 from workers.engines.footprint import MIB, MODES, CacheMode
@@ -26,8 +27,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 HELP = """Say whether a model fits this card, with which cache, context and batch.
 
 Reads config.json and the headers of the weights; loads nothing and needs no card. EXL2, GPTQ and
-FP16 models are planned for the exl2 engine, EXL3 models for the exl3 engine. What is not given is
-chosen: every job of the batch may be as long as the context. Exit code 1 when it does not fit.
+FP16 models are planned for the exl2 engine, EXL3 models for the exl3 engine (--engine exl3: FP16
+too). What is not given is chosen: every job of the batch may be as long as the context. Exit code
+1 when it does not fit.
 
 With --json, kv_bytes_per_token counts the one layer of exl2's quantized cache that is unpacked at
 a time; max_cache_tokens is for the tuned scratch, and for the context and batch given (or 16,384
@@ -39,6 +41,9 @@ Folder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="With config.j
 Vram = Annotated[
     int | None,
     typer.Option(min=1, max=1 << 24, help="Of the card; else what nvidia-smi says."),
+]
+Engine = Annotated[
+    EngineName | None, typer.Option("--engine", help="That is to load it; else by the format.")
 ]
 Mode = Annotated[
     CacheMode | None, typer.Option("--cache-mode", help="How keys and values are kept.")
@@ -114,6 +119,7 @@ class Report:
 def plan(  # noqa: D103 - its help says it
     folder: Folder,
     *,
+    engine: Engine = None,
     vram_mib: Vram = None,
     cache_mode: Mode = None,
     context: Context = None,
@@ -121,7 +127,7 @@ def plan(  # noqa: D103 - its help says it
     reserve_mib: Reserve = 0,
     as_json: Json = False,
 ) -> None:
-    shape = read_shape(folder)
+    shape = read_shape(folder, engine)
     card = _card(vram_mib) - reserve_mib * MIB
     made = make_plan(shape, card, cache_mode=cache_mode, context=context, batch=batch)
     report = Report(folder, shape, made, context or longest(shape), batch or BATCH)

@@ -173,7 +173,8 @@ def _memory(env: dict[str, str], model: Path | None, before: int | None) -> Memo
     from workers.engines.shape import read_shape  # noqa: PLC0415
 
     plan = vram.plan(
-        read_shape(model), int(env["FOREBAY_VRAM_MIB"]) * _MIB,
+        read_shape(model, "exl3" if env["FOREBAY_ENGINE"] == "exl3" else "exl2"),
+        int(env["FOREBAY_VRAM_MIB"]) * _MIB,
         context=int(env["FOREBAY_CONTEXT_TOKENS"]), batch=int(env["FOREBAY_SLOTS"]), chunk=CHUNK,
     )  # fmt: skip
     return Memory(plan.total_bytes // _MIB, after - before)

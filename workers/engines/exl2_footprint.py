@@ -25,7 +25,7 @@ from .footprint import CHUNK, CUDA_CONTEXT, MIB, SLACK, CacheMode
 from .shape import Shape
 
 SPARE = 0
-SCRATCH_IS_KEPT = True
+BOUNDS: tuple[str, ...] = ()
 DEFAULT_DQ = 512 * MIB  # elements that are dequantized at once, unless told otherwise
 
 _PAIR_BYTES: Mapping[CacheMode, float] = MappingProxyType(

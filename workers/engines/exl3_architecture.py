@@ -4,6 +4,7 @@ They are those whose layers all keep keys and values of every token in the one p
 modules/attn.py `Attention`). exllamav3 loads others too: with a state a job instead of a cache
 (`GatedDeltaNet`, `Mamba2`, `ShortConv`), with a ring of the last tokens (`SlidingAttention`), or
 with one compressed row a token (`MLAttention`). Their memory is not planned, so they are refused.
+So is Gemma3ForCausalLM, whose tensors this version asks for under names that begin with a dot.
 
 `inner_bytes` follows from `interm_dtype` in architecture/*.py and from modules/mlp.py `GatedMLP`:
 gate and up in FP32 beside a product in FP16 are 10 bytes; both in FP16 are 4 where the product
@@ -21,9 +22,11 @@ _CONTEXT = {"max_context": 8_192}  # what its model/config.py assumes
 _GEMMA3 = {"vocab": 262_208, "head_dim": 256, "heads": 8, "kv_heads": 4}
 
 
-def _like_llama(inner_bytes: int, **defaults: int) -> Architecture:
-    known = MappingProxyType(_CONTEXT | defaults)
-    return Architecture(wide_residual=True, inner_bytes=inner_bytes, defaults=known)
+def _like_llama(inner_bytes: int, mlp_matrices: int = 3) -> Architecture:
+    return Architecture(
+        wide_residual=True, mlp_matrices=mlp_matrices, inner_bytes=inner_bytes,
+        defaults=MappingProxyType(_CONTEXT),
+    )  # fmt: skip
 
 
 def _in_vision_model(inner_bytes: int, *, body: tuple[str, ...], **defaults: int) -> Architecture:
@@ -39,15 +42,12 @@ _WIDE, _HALF, _PLAIN = _like_llama(10), _like_llama(4), _like_llama(6)
 _INSIDE = ("model.language_model.",)
 
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({
-    "ArceeForCausalLM": Architecture(
-        wide_residual=True, mlp_matrices=2, inner_bytes=6, defaults=MappingProxyType(_CONTEXT)
-    ),
+    "ArceeForCausalLM": _like_llama(6, mlp_matrices=2),
     "CohereForCausalLM": _WIDE,
     "Cohere2ForCausalLM": _WIDE,
     "Ernie4_5_ForCausalLM": _HALF,
     "Exaone4ForCausalLM": _HALF,
     "Gemma2ForCausalLM": _PLAIN,
-    "Gemma3ForCausalLM": _like_llama(6, **_GEMMA3),
     "Gemma3ForConditionalGeneration": _in_vision_model(
         6, body=("language_model.model.",), **(_GEMMA3 | {"max_context": 131_072})
     ),

@@ -48,7 +48,7 @@ from .footprint import CUDA_CONTEXT, MIB, PAGE, SLACK, CacheMode
 from .shape import Shape
 
 SPARE = 1  # the place of one token is set aside beyond a job's limit
-SCRATCH_IS_KEPT = False
+BOUNDS = ("scratch", "states")
 #: Bits of a key and of a value.
 BITS: Mapping[CacheMode, tuple[int, int]] = MappingProxyType(
     {"q8": (8, 8), "q6": (8, 4), "q4": (4, 4)}

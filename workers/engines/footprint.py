@@ -24,15 +24,14 @@ class Footprint(Protocol):
 
     Attributes:
         SPARE: tokens of the cache that each job needs beside its own.
-        SCRATCH_IS_KEPT: the scratch is one buffer that is there from the start. Where it is not, it
-            is a bound, and a model may run for long in less.
+        BOUNDS: parts that are the most that may be needed: a model may run for long in less.
     """
 
     @property
     def SPARE(self) -> int: ...  # noqa: D102, N802 - see the class; a module's constant
 
     @property
-    def SCRATCH_IS_KEPT(self) -> bool: ...  # noqa: D102, N802 - see above
+    def BOUNDS(self) -> tuple[str, ...]: ...  # noqa: D102, N802 - see above
 
     def kv_bytes_per_token(self, shape: Shape, mode: CacheMode) -> int:
         """Bytes of one token in the cache, with what grows with the cache beside it."""

@@ -119,7 +119,7 @@ def plan(
     sums = footprint_of(shape)
     parts = sums.fixed_parts(shape, wanted.context, wanted.batch, chunk)
     parts["cache"] = wanted.cache_tokens * sums.kv_bytes_per_token(shape, wanted.cache_mode)
-    bound = 0 if sums.SCRATCH_IS_KEPT else parts["scratch"]
+    bound = sum(parts[name] for name in sums.BOUNDS)
     return Plan(
         vram_bytes, wanted.cache_mode, wanted.context, wanted.batch, wanted.cache_tokens,
         wanted.max_dq_size, MappingProxyType(parts), bound,
