@@ -121,7 +121,7 @@ def test_it_does_not_load_what_does_not_fit(library, folder):
     with pytest.raises(Misconfigured, match="would fit"):
         exl3.Exl3Engine(settings(folder, vram_mib=2_000, slots=256, context_tokens=65_536))
     library["cuda"].free = 60
-    with pytest.raises(EngineUnavailable, match="others use the card"):
+    with pytest.raises(Misconfigured, match="others use the card"):
         exl3.Exl3Engine(settings(folder, vram_mib=None))
     assert "cache" not in library
 

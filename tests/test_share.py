@@ -79,8 +79,9 @@ def test_a_plan_for_which_others_have_left_no_room_is_refused_in_one_line(cuda, 
     cuda.free = needed  # its own context is there by now
     assert started(engine, folder)[1].fits
     cuda.free = needed - 2
-    with pytest.raises(EngineUnavailable) as caught:
+    with pytest.raises(Misconfigured) as caught:
         started(engine, folder)
+    assert caught.value.field == "FOREBAY_VRAM_MIB"
     said = str(caught.value)
     room = cuda.free + CUDA_CONTEXT // MIB
     assert f"fits its share of 8000, but only {room} MiB are free: others use the card" in said
@@ -97,7 +98,7 @@ def test_two_engines_with_a_share_each_start_one_after_the_other(cuda, engine, f
     share, second = started(engine, folder)
     cuda.take((second.expected_bytes - second.parts["CUDA context"]) // MIB)
     share.compare(second)
-    with pytest.raises(EngineUnavailable, match="others use the card"):
+    with pytest.raises(Misconfigured, match="others use the card"):
         started(engine, folder)
 
 

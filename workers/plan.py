@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from routing.errors import Misconfigured
-from workers.engines.architecture import EngineName
+from workers.engines.architecture import GpuEngineName
 from workers.engines.card import card_bytes
 from workers.engines.exl2_footprint import DEFAULT_DQ, scratch_bytes
 from workers.engines.footprint import MIB, MODES, CacheMode
@@ -43,7 +43,7 @@ Vram = Annotated[
     typer.Option(min=1, max=1 << 24, help="Of the card; else what nvidia-smi says."),
 ]
 Engine = Annotated[
-    EngineName | None, typer.Option("--engine", help="That is to load it; else by the format.")
+    GpuEngineName | None, typer.Option("--engine", help="That is to load it; else by the format.")
 ]
 Mode = Annotated[
     CacheMode | None, typer.Option("--cache-mode", help="How keys and values are kept.")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from routing.errors import Misconfigured
 
-EngineName = Literal["exl2", "exl3"]
+GpuEngineName = Literal["exl2", "exl3"]
 
 
 @dataclass(frozen=True, slots=True)

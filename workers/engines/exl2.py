@@ -42,8 +42,9 @@ class Exl2Engine(PagedEngine):
     """A model that exllamav2 loads: EXL2, GPTQ or FP16.
 
     Raises:
-        EngineUnavailable: This machine cannot run it, or others use the card; with what to do.
-        Misconfigured: The model's folder is wrong, or the model does not fit its share of the card.
+        EngineUnavailable: This machine cannot run it; with what to do.
+        Misconfigured: The model's folder is wrong, or it does not fit its share of the card, or
+            not what others have left of it.
     """
 
     def __init__(self, settings: EngineSettings) -> None:

@@ -34,8 +34,9 @@ class Exl3Engine(PagedEngine):
     """A model that exllamav3 loads: EXL3, FP16 or BF16.
 
     Raises:
-        EngineUnavailable: This machine cannot run it, or others use the card; with what to do.
-        Misconfigured: The model's folder is wrong, or the model does not fit its share of the card.
+        EngineUnavailable: This machine cannot run it; with what to do.
+        Misconfigured: The model's folder is wrong, or it does not fit its share of the card, or
+            not what others have left of it.
     """
 
     def __init__(self, settings: EngineSettings) -> None:

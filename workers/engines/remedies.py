@@ -6,12 +6,12 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .architecture import EngineName
+from .architecture import GpuEngineName
 from .footprint import MODES, PAGE, CacheMode
 from .shape import Shape
 from .vram import Plan, plan
 
-LEAST_BITS: Mapping[EngineName, float] = {"exl2": 2.0, "exl3": 1.0}  # what their converters make
+LEAST_BITS: Mapping[GpuEngineName, float] = {"exl2": 2.0, "exl3": 1.0}  # what their converters make
 
 
 @dataclass(frozen=True, slots=True)

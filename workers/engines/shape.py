@@ -12,20 +12,20 @@ from typing import Any, Literal
 from routing.errors import Misconfigured
 
 from . import exl2_architecture, exl3_architecture
-from .architecture import Architecture, EngineName, named_architecture
+from .architecture import Architecture, GpuEngineName, named_architecture
 from .headers import Tensor, read_object, read_tensors
 
 Format = Literal["exl2", "gptq", "exl3", "fp16"]
 
 #: The engines that load a format; the first is planned for where nobody names one.
-_ENGINES: Mapping[Format, tuple[EngineName, ...]] = {
+_ENGINES: Mapping[Format, tuple[GpuEngineName, ...]] = {
     "exl2": ("exl2",), "gptq": ("exl2",), "exl3": ("exl3",), "fp16": ("exl2", "exl3"),
 }  # fmt: skip
 _QUANTIZED: Mapping[str, Format] = {"exl2": "exl2", "exl3": "exl3", "gptq": "gptq"}
-_ARCHITECTURES: Mapping[EngineName, Mapping[str, Architecture]] = {
+_ARCHITECTURES: Mapping[GpuEngineName, Mapping[str, Architecture]] = {
     "exl2": exl2_architecture.ARCHITECTURES, "exl3": exl3_architecture.ARCHITECTURES,
 }  # fmt: skip
-_UNKNOWN: Mapping[EngineName, str] = {
+_UNKNOWN: Mapping[GpuEngineName, str] = {
     "exl2": "is no architecture that exllamav2 knows; it knows",
     "exl3": "is no architecture whose memory under exllamav3 is planned; those are",
 }
@@ -101,7 +101,7 @@ class Shape:
     mlp_matrices: int = 3
     rope_tables: int = 1
     wide_residual: bool = False
-    engine: EngineName = "exl2"
+    engine: GpuEngineName = "exl2"
     experts_used: int = 0
     inner_bytes: int = 4
     staged_bytes: int = 0
@@ -130,7 +130,7 @@ class Shape:
         return -(-self.vocab // unit) * unit
 
 
-def read_shape(folder: Path, engine: EngineName | None = None) -> Shape:
+def read_shape(folder: Path, engine: GpuEngineName | None = None) -> Shape:
     """The shape of the model in this folder, from config.json and the headers of its weights.
 
     Args:
@@ -156,7 +156,7 @@ def read_shape(folder: Path, engine: EngineName | None = None) -> Shape:
     )  # fmt: skip
 
 
-def dimensions(folder: Path, engine: EngineName | None = None) -> Shape:
+def dimensions(folder: Path, engine: GpuEngineName | None = None) -> Shape:
     """What config.json alone says; all sizes in bytes are 0.
 
     Raises:
@@ -203,7 +203,7 @@ def _format(config: Mapping[str, Any], place: str) -> Format:
     )  # fmt: skip
 
 
-def _engine(stored: Format, wanted: EngineName | None, place: str) -> EngineName:
+def _engine(stored: Format, wanted: GpuEngineName | None, place: str) -> GpuEngineName:
     able = _ENGINES[stored]
     if wanted and wanted not in able:
         message = f"says {stored}, which {wanted} does not load: FOREBAY_ENGINE={able[0]}"

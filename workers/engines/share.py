@@ -17,7 +17,7 @@ from routing.errors import EngineUnavailable, Misconfigured
 from workers.settings import EngineSettings
 
 from . import vram
-from .architecture import EngineName
+from .architecture import GpuEngineName
 from .footprint import CUDA_CONTEXT
 from .library import CHUNK
 from .shape import read_shape
@@ -53,12 +53,12 @@ class Share:
             torch.cuda.set_per_process_memory_fraction((share - CUDA_CONTEXT) / total)
         return cls(torch.cuda, min(share, int(total)))
 
-    def plan(self, settings: EngineSettings, folder: Path, engine: EngineName) -> vram.Plan:
+    def plan(self, settings: EngineSettings, folder: Path, engine: GpuEngineName) -> vram.Plan:
         """The plan to start on, before anything is loaded.
 
         Raises:
-            Misconfigured: The model does not fit the share; with the largest plan that would.
-            EngineUnavailable: It does, but others have taken what it needs.
+            Misconfigured: The model does not fit the share, with the largest plan that would; or it
+                does, and others have taken what it needs.
         """
         plan = vram.plan(
             read_shape(folder, engine),
@@ -119,8 +119,9 @@ class Share:
         free, _ = self.cuda.mem_get_info()
         room = int(free) + CUDA_CONTEXT
         if plan.expected_bytes > room:
-            raise EngineUnavailable(
+            message = (
                 f"the plan takes {plan.total_bytes // _MIB} MiB and fits its share of "
                 f"{self.size // _MIB}, but only {room // _MIB} MiB are free: others use the card; "
-                f"stop them, or set FOREBAY_VRAM_MIB to {room // _MIB} or less"
+                f"stop them, or set {room // _MIB} or less"
             )
+            raise Misconfigured(message, field="FOREBAY_VRAM_MIB")

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from routing.errors import Misconfigured
 
 from . import exl2_footprint, exl3_footprint
-from .architecture import EngineName
+from .architecture import GpuEngineName
 from .footprint import CHUNK, PAGE, CacheMode, Footprint
 from .shape import Shape
 
@@ -27,7 +27,7 @@ TOLERANCE = 0.05
 _WANTED: tuple[tuple[int, CacheMode], ...] = (
     (BATCH, "fp16"), (4, "q8"), (4, "q6"), (4, "q4"), (1, "q4"),
 )  # fmt: skip
-_FOOTPRINTS: Mapping[EngineName, Footprint] = {"exl2": exl2_footprint, "exl3": exl3_footprint}
+_FOOTPRINTS: Mapping[GpuEngineName, Footprint] = {"exl2": exl2_footprint, "exl3": exl3_footprint}
 
 
 @dataclass(frozen=True, slots=True)
