@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 import redis as redis_py
 
 import acl
 from fleet import ROOT, Fleet
+from patience import until
 from producers.client import Client
 from routing.errors import ForebayError, Misconfigured, UnknownJob
 from routing.jobs import Job, Summarize
@@ -83,10 +83,7 @@ def test_the_sweeper_and_the_workers_keep_going_under_their_users(guarded):
         assert client.result(lost, timeout=20).status == "done"
         operator.delete("route")
         operator.zadd("fb:leases", {lost: 1})  # ended already: the sweeper takes it off
-        end = time.monotonic() + 10
-        while operator.zscore("fb:leases", lost) is not None:
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        until(lambda: operator.zscore("fb:leases", lost) is None, 10)
     logs = {
         path.name: path.read_text() for path in fleet.logs.iterdir() if path.name != "redis.log"
     }

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -13,6 +12,7 @@ import redis as redis_py
 
 from background import Place
 from fleet import ROOT
+from patience import until
 
 HOLDER = """
 import sys, time
@@ -82,10 +82,7 @@ def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
             if "router1@" in " ".join(part.cmdline()):
                 part.send_signal(signal.SIGKILL)
     log = tmp_path / "logs" / "fleet.log"
-    end = time.monotonic() + 20
-    while "router1 had ended and was started again" not in log.read_text():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(lambda: "router1 had ended and was started again" in log.read_text(), 20)
     parts += psutil.Process(holder).children(recursive=True)
     assert "The fleet is down" in keep("down", tmp_path).stdout
     _, alive = psutil.wait_procs(parts, timeout=5)

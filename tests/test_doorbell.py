@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from patience import until
 from routing.app import celery_app
 from routing.doorbell import template
 from routing.jobs import Job, Summarize
@@ -99,9 +100,7 @@ def test_a_stock_celery_worker_consumes_the_rings(redis, redis_url, settings, tm
         stderr=subprocess.DEVNULL,
     )
     try:
-        end = time.monotonic() + 30
-        while redis.llen("rung") < 5 and time.monotonic() < end:
-            time.sleep(0.05)
+        until(lambda: redis.llen("rung") >= 5, 30)
         time.sleep(0.3)
     finally:
         worker.terminate()

@@ -16,6 +16,7 @@ import pytest
 import redis as redis_py
 
 from fleet import ROOT, Fleet, free_port
+from patience import until
 from proc import PartFailed, Proc, stop
 
 SUPERVISOR = """
@@ -203,9 +204,7 @@ def running(tmp_path_factory):
 
 def environment(proc):
     """Of a running part; there is none to read while it is between two programs (exec)."""
-    end = time.monotonic() + 5
-    while not (pairs := Path(f"/proc/{proc.pid}/environ").read_text().strip("\0")):
-        assert time.monotonic() < end
+    pairs = until(lambda: Path(f"/proc/{proc.pid}/environ").read_text().strip("\0"), 5)
     return dict(pair.split("=", 1) for pair in pairs.split("\0"))
 
 

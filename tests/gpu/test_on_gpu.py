@@ -10,6 +10,7 @@ import uuid
 
 import pytest
 
+from patience import until
 from routing.errors import EngineBusy, EngineDied, InvalidJob, TooLong
 from workers.engines import vram
 from workers.engines.engine import JsonShape, Prompt, Turn
@@ -122,9 +123,6 @@ def test_engines_that_are_killed_lose_no_job_silently(engine):
         errors = [future.exception(60) for future in futures]
         assert any(isinstance(error, EngineDied) for error in errors)
         assert all(error is None or isinstance(error, EngineDied | EngineBusy) for error in errors)
-        until = time.monotonic() + 300
-        while not engine.alive:
-            assert time.monotonic() < until
-            time.sleep(0.2)
+        until(lambda: engine.alive, 300)
     assert engine.restarts == restarts + 2
     assert engine.submit(prompt("hello")).result(60).text
