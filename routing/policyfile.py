@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -215,8 +216,11 @@ class Policy(_Table):
 
     def tenant(self, name: str) -> TenantPolicy:
         """What holds for this tenant: its own table over the defaults."""
-        own = self.tenants.get(name)
-        return self.defaults if own is None else _over(self.defaults, own)
+        return self._whole.get(name, self.defaults)
+
+    @cached_property
+    def _whole(self) -> dict[str, TenantPolicy]:
+        return {name: _over(self.defaults, own) for name, own in self.tenants.items()}
 
     def models(self, tenant: str) -> tuple[str, ...]:
         """The models on Bedrock that may answer this tenant, the preferred one first."""
