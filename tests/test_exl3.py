@@ -100,7 +100,7 @@ def test_the_cache_and_the_batch_are_the_plans_and_it_answers(library, folder, m
         engine.close()
     tokens = planned(folder, cache_mode=mode).cache_tokens
     assert tokens == 2 * 3 * (4096 + PAGE)
-    assert library["cache"] == {"max_num_tokens": tokens, **kind}
+    assert library["cache"] == {"max_num_tokens": tokens, "max_batch_size": 3, **kind}
     assert (library["batch"], library["device"]) == (3, "cuda:0")
     assert library["prompts"][0] == 4096 - 32  # the warm-up, as long as a job may be
 

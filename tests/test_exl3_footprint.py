@@ -1,5 +1,6 @@
 """The sums for exllamav3, against its own source as far as that runs without a GPU."""
 
+import math
 import re
 import types
 from importlib.metadata import distribution
@@ -14,6 +15,7 @@ from theirs import real, source
 from workers.engines import exl3, exl3_footprint, vram
 from workers.engines.exl3_architecture import ARCHITECTURES
 from workers.engines.footprint import MIB, MODES, PAGE
+from workers.engines.linearattention import LinearAttention
 from workers.engines.shape import Shape, read_shape
 
 V3 = "exllamav3"
@@ -173,12 +175,13 @@ KNOWN = described()
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_an_architecture_that_is_planned_has_one_cache_of_all_tokens(name):
+def test_an_architecture_that_is_planned_has_the_layers_that_are_planned(name):
     text = KNOWN[name]
     assert re.search(r"\bAttention\(", text)
-    assert not re.search(
-        r"\b(SlidingAttention|GatedDeltaNet|Mamba2|ShortConv|MLAttention|DSV4Attention)\(", text
-    )
+    assert not re.search(r"\b(SlidingAttention|Mamba2|ShortConv|MLAttention|DSV4Attention)\(", text)
+    assert ("GatedDeltaNet(" in text) == ARCHITECTURES[name].hybrid
+    assert ("interleaved_gate = True" in text) == ARCHITECTURES[name].hybrid
+    assert not re.search(r"full_gate ?= ?True|key_g ?=", text)
     asked = set(re.findall(r"(?m)^\s*interm_dtype = torch\.(\w+)", text))
     expected = {("float",): 10, ("half",): 4, (): 6}[tuple(asked)]
     assert ARCHITECTURES[name].inner_bytes == expected
@@ -186,12 +189,94 @@ def test_an_architecture_that_is_planned_has_one_cache_of_all_tokens(name):
     assert ARCHITECTURES[name].mlp_matrices == gated
 
 
-@pytest.mark.parametrize("name", ["Qwen3_5ForCausalLM", "GptOssForCausalLM", "NoneForCausalLM"])
+@pytest.mark.parametrize("name", ["Qwen3NextForCausalLM", "GptOssForCausalLM", "NoneForCausalLM"])
 def test_another_architecture_is_refused_and_told_which_are_planned(name, tmp_path):
     folder = write_exl3(tmp_path, SMALL, 4, architectures=[name])
     with pytest.raises(Misconfigured, match="whose memory under exllamav3 is planned") as caught:
         read_shape(folder)
     assert all(one in caught.value.message for one in ARCHITECTURES)
+
+
+# --- linear attention -----------------------------------------------------------------------------
+
+QWEN35 = {
+    "architectures": ["Qwen3_5ForConditionalGeneration"], "linear_num_key_heads": 4,
+    "linear_num_value_heads": 8, "linear_key_head_dim": 64, "linear_value_head_dim": 32,
+}  # fmt: skip
+
+
+class Meta:
+    """What a tensor on no device knows of itself."""
+
+    def __init__(self, shape, dtype=None, device=None):
+        self.shape, self.dtype = shape, dtype
+
+    def numel(self):
+        return math.prod(self.shape)
+
+    def element_size(self):
+        return {"float": 4}.get(self.dtype, 2)
+
+
+def test_a_job_takes_what_the_librarys_state_would_allocate(tmp_path):
+    text = source(V3, "modules/gated_delta_net.py")
+    body = re.search(r"(?ms)^class GDNLayerState:.*?(?=^class )", text)[0]
+    torch = types.SimpleNamespace(
+        empty=Meta, empty_like=lambda one, dtype: Meta(one.shape, dtype), bfloat16="bfloat16",
+        float="float", half="half",
+    )  # fmt: skip
+    space = {"torch": torch}
+    exec("from __future__ import annotations\n" + body, space)
+    module = types.SimpleNamespace(
+        fdim_qkv=2 * 4 * 64 + 8 * 32, conv_kernel_size=4, num_v_heads=8, k_head_dim=64,
+        v_head_dim=32,
+    )  # fmt: skip
+    batch = 5
+    state = space["GDNLayerState"](module, batch, 0, 0)
+    state.set_state_dtype("half")  # as `Cache` does by default
+    read = read_shape(write_exl3(tmp_path, DEEP, 4, prefix="model.language_model.", **QWEN35))
+    parts = exl3_footprint.fixed_parts(read, 4096, batch, CHUNK)
+    assert parts["jobs"] == 6 * state.storage_size()
+
+
+DEEP = (8, 128, 256, 4, 2, 32, 200)
+
+
+@pytest.mark.parametrize(
+    ("said", "cached"),
+    [
+        ({}, 2),  # every fourth
+        ({"full_attention_interval": 3}, 2),
+        ({"text_config": {"full_attention_interval": 2}}, 4),
+        ({"layer_types": ["linear_attention"] * 7 + ["full_attention"]}, 1),
+    ],
+)
+def test_only_layers_with_full_attention_are_cached(said, cached, tmp_path):
+    folder = write_exl3(tmp_path, DEEP, 4, prefix="model.language_model.", **QWEN35, **said)
+    read = read_shape(folder)
+    assert (read.layers, read.cached_layers, read.linear.layers) == (8, cached, 8 - cached)
+    assert exl3_footprint.kv_bytes_per_token(read, "fp16") == cached * 2 * 32 * 4
+
+
+@pytest.mark.parametrize("kinds", ["all", ["full_attention"], ["strange"] * 8, [["x"]] * 8])
+def test_kinds_of_layers_that_are_not_known_are_refused(kinds, tmp_path):
+    folder = write_exl3(
+        tmp_path, DEEP, 4, prefix="model.language_model.", **QWEN35, layer_types=kinds
+    )
+    with pytest.raises(Misconfigured, match="layer_types must say linear_attention or"):
+        read_shape(folder)
+
+
+def test_what_a_linear_layer_takes_for_a_prompt_is_in_the_scratch():
+    said = source(V3, "modules/gated_delta_net_fn/gated_delta_rule.py")
+    assert "~112 KB/token at 48 v-heads x 128" in said
+    assert exl3_footprint._SCAN >= 112 * 1024 / (48 * 128)
+    linear = LinearAttention(3, 16, 32, 128, 128, 4)
+    mixed = 8192
+    hybrid = shape(layers=4, intermediate=128, linear=linear)
+    held = CHUNK * (10 * 1024 + 6 * mixed + 4 * 2048 + 23 * 4096)
+    out = max(2 * 1024 * mixed, 4 * CHUNK * 1024 + 2 * 4096 * 1024)
+    assert exl3_footprint.scratch_bytes(hybrid, 4096, 1, CHUNK) == held + out
 
 
 # --- what is read from the headers ----------------------------------------------------------------
@@ -211,7 +296,8 @@ def test_weights_are_all_but_the_embedding(tmp_path):
     assert read.weights_bytes == 2 * layer + bytes_of_matrix(128, 256, 6)
     assert (read.engine, read.format, read.embedding_bytes) == ("exl3", "exl3", 2 * 128 * 200)
     assert read.staged_bytes == 0
-    assert read.bits == pytest.approx(4, rel=0.1)
+    weights = 2 * 128 * 128 + 2 * 128 * 64 + 3 * 128 * 256
+    assert read.bits == pytest.approx(8 * layer / weights)
 
 
 def test_a_tied_head_that_was_not_quantized_is_there_twice_while_it_is_loaded(tmp_path):

@@ -29,6 +29,7 @@ class Architecture:
         inner_factor: width of the MLP over the hidden size, where config.json leaves it out.
         inner_bytes: what one column inside an MLP takes for each token of a prompt, the gate, what
             it gates and the product together; exllamav3 keeps some of them in FP32.
+        hybrid: most layers have linear attention, and the others gate what theirs brings.
     """
 
     prefix: str = ""
@@ -41,6 +42,7 @@ class Architecture:
     defaults: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     inner_factor: int | None = None
     inner_bytes: int = 4
+    hybrid: bool = False
 
     def holds(self, name: str) -> bool:
         """Whether a tensor of this name is the language model's."""

@@ -96,7 +96,10 @@ def _generator(exllamav3: ModuleType, plan: vram.Plan, folder: Path) -> Any:
     model = exllamav3.Model.from_config(config)
     # The cache comes before the weights: loading gives each layer its part of it.
     cache = exllamav3.Cache(
-        model, max_num_tokens=plan.cache_tokens, **_kind(exllamav3, plan.cache_mode)
+        model,
+        max_num_tokens=plan.cache_tokens,
+        max_batch_size=plan.batch,
+        **_kind(exllamav3, plan.cache_mode),
     )
     model.load(device="cuda:0")
     return exllamav3.Generator(

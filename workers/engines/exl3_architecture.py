@@ -1,9 +1,10 @@
 """The architectures of exllamav3 1.6.5 whose memory is planned, and how each differs from Llama.
 
-They are those whose layers all keep keys and values of every token in the one paged cache (its
-modules/attn.py `Attention`). exllamav3 loads others too: with a state a job instead of a cache
-(`GatedDeltaNet`, `Mamba2`, `ShortConv`), with a ring of the last tokens (`SlidingAttention`), or
-with one compressed row a token (`MLAttention`). Their memory is not planned, so they are refused.
+They are those whose layers keep keys and values of every token in the one paged cache (its
+modules/attn.py `Attention`), or a state for each job (modules/gated_delta_net.py `GatedDeltaNet`).
+exllamav3 loads others too: with other states (`Mamba2`, `ShortConv`), with a ring of the last
+tokens (`SlidingAttention`), or with one compressed row a token (`MLAttention`). Their memory is not
+planned, so they are refused.
 So is Gemma3ForCausalLM, whose tensors this version asks for under names that begin with a dot.
 
 `inner_bytes` follows from `interm_dtype` in architecture/*.py and from modules/mlp.py `GatedMLP`:
@@ -18,23 +19,28 @@ from types import MappingProxyType
 
 from .architecture import Architecture
 
-_CONTEXT = {"max_context": 8_192}  # what its model/config.py assumes
-_GEMMA3 = {"vocab": 262_208, "head_dim": 256, "heads": 8, "kv_heads": 4}
+_CONTEXT = MappingProxyType({"max_context": 8_192})  # what its model/config.py assumes
+_GEMMA3 = MappingProxyType(
+    {"vocab": 262_208, "head_dim": 256, "heads": 8, "kv_heads": 4, "max_context": 131_072}
+)
 
 
 def _like_llama(inner_bytes: int, mlp_matrices: int = 3) -> Architecture:
     return Architecture(
         wide_residual=True, mlp_matrices=mlp_matrices, inner_bytes=inner_bytes,
-        defaults=MappingProxyType(_CONTEXT),
+        defaults=_CONTEXT,
     )  # fmt: skip
 
 
-def _in_vision_model(inner_bytes: int, *, body: tuple[str, ...], **defaults: int) -> Architecture:
+def _in_vision_model(
+    inner_bytes: int, body: tuple[str, ...], *, hybrid: bool = False,
+    defaults: Mapping[str, int] = _CONTEXT,
+) -> Architecture:  # fmt: skip
     """The head is beside the language model, or in it."""
     return Architecture(
         body=body, embedding=tuple(f"{one}embed_tokens." for one in body),
         head=("lm_head.", "language_model.lm_head."), wide_residual=True, inner_bytes=inner_bytes,
-        defaults=MappingProxyType(_CONTEXT | defaults),
+        hybrid=hybrid, defaults=defaults,
     )  # fmt: skip
 
 
@@ -49,16 +55,14 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({
     "Exaone4ForCausalLM": _HALF,
     "Gemma2ForCausalLM": _PLAIN,
     "Gemma3ForConditionalGeneration": _in_vision_model(
-        6, body=("language_model.model.",), **(_GEMMA3 | {"max_context": 131_072})
+        6, ("language_model.model.",), defaults=_GEMMA3
     ),
     "Glm4ForCausalLM": _HALF,
     "IQuestCoderForCausalLM": _WIDE,
     "LlamaForCausalLM": _WIDE,
     "Ministral3ForCausalLM": _PLAIN,
     "MistralForCausalLM": _WIDE,
-    "Mistral3ForConditionalGeneration": _in_vision_model(
-        6, body=("language_model.model.", *_INSIDE)
-    ),
+    "Mistral3ForConditionalGeneration": _in_vision_model(6, ("language_model.model.", *_INSIDE)),
     "MixtralForCausalLM": _HALF,
     "Olmo3ForCausalLM": _HALF,
     "Phi3ForCausalLM": _PLAIN,
@@ -66,8 +70,10 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType({
     "Qwen2_5_VLForConditionalGeneration": _WIDE,
     "Qwen3ForCausalLM": _HALF,
     "Qwen3MoeForCausalLM": _HALF,
-    "Qwen3VLForConditionalGeneration": _in_vision_model(4, body=_INSIDE),
-    "Qwen3VLMoeForConditionalGeneration": _in_vision_model(4, body=_INSIDE),
+    "Qwen3_5ForCausalLM": _in_vision_model(4, _INSIDE, hybrid=True),
+    "Qwen3_5ForConditionalGeneration": _in_vision_model(4, _INSIDE, hybrid=True),
+    "Qwen3VLForConditionalGeneration": _in_vision_model(4, _INSIDE),
+    "Qwen3VLMoeForConditionalGeneration": _in_vision_model(4, _INSIDE),
     "SeedOssForCausalLM": _WIDE,
     "SmolLM3ForCausalLM": _HALF,
 })  # fmt: skip

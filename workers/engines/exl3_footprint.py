@@ -21,6 +21,10 @@ batch of B and a cache of T tokens:
                         `paged_attn_triton_prefill`, modules/attn.py `Attention.forward`)
              MLP        C*14*h + C*I*inner + the larger of u(h, I) and C*4*h + u(I, h)
                         (modules/mlp.py `GatedMLP.forward`, modules/transformer.py)
+             linear     C*10*h + C*(6*m + 4*k + 23*v) + the larger of u(h, m) and C*4*h + u(v, h),
+                        with queries, keys and values m wide, k the keys and v the values
+                        (modules/gated_delta_net.py `GatedDeltaNet.forward`; what the scan itself
+                        takes, 19 a value, is the figure in gated_delta_net_fn/gated_delta_rule.py)
              experts    the library's own bound (modules/block_sparse_mlp.py `_prefill_bound`,
                         modules/moe_batch_recon.py `worst_case_bytes`)
              head       B*14*h + B*V*6 + V*16, and u(h, V) where B is more than 144
@@ -29,6 +33,9 @@ batch of B and a cache of T tokens:
              where u(a, b) = 2*a*min(b, 32,768) is a matrix made FP16 for many rows at once
              (modules/quant/exl3.py `reconstruct_hgemm`)
     states   what the steps of a small batch keep, and the buffers of experts: estimated
+    jobs     the states of layers with linear attention, B times (modules/gated_delta_net.py
+             `GDNLayerState`); such layers are not among the L of the cache, and where there are
+             some the gates of the others take C*4*q more
     context  of CUDA, its kernels and cuBLAS, with 20 MiB that exllamav3 takes past torch
              (exllamav3_ext/quant/exl3_devctx.cuh): estimated
     slack    for what torch rounds, and the last block of 128 MiB in which small weights are kept
@@ -45,6 +52,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from .footprint import CUDA_CONTEXT, MIB, PAGE, SLACK, CacheMode
+from .linearattention import LinearAttention
 from .shape import Shape
 
 SPARE = 1  # the place of one token is set aside beyond a job's limit
@@ -64,6 +72,7 @@ _FEW_ROWS = 144  # for so many no matrix is unpacked
 _EXPERT_GROUPS = 24  # of 8 processors each; no card has more than 192
 _EXPERT_ROWS = 256
 _SLAB_ROWS, _SLAB_BYTES, _SLAB_EXPERTS, _PADDING = 16_384, 256 * MIB, 16, 1.1
+_SCAN = 19  # bytes of a value and token while a linear layer reads a prompt
 _KEPT = 64 * MIB
 _BEYOND_TORCH = 20 * MIB
 _ARENA = 128 * MIB
@@ -77,9 +86,9 @@ def max_dq_size(shape: Shape) -> None:
 def kv_bytes_per_token(shape: Shape, mode: CacheMode) -> int:
     """Bytes of one token in the cache, and of what is unpacked of the whole cache, if it is."""
     if mode == "fp16":
-        return shape.layers * shape.kv_width * 4
+        return shape.cached_layers * shape.kv_width * 4
     bits = sum(BITS[mode])
-    kept = shape.layers * (shape.kv_width // _GROUP) * (4 * bits + 4)
+    kept = shape.cached_layers * (shape.kv_width // _GROUP) * (4 * bits + 4)
     as_it_lies = shape.head_dim % _GROUP == 0 and shape.head_dim <= _WIDEST
     return kept + (0 if as_it_lies else 4 * shape.kv_width)
 
@@ -92,17 +101,20 @@ def fixed_parts(shape: Shape, context: int, batch: int, chunk: int) -> dict[str,
         "states": _KEPT + _expert_buffers(shape),
         "CUDA context": CUDA_CONTEXT + _BEYOND_TORCH,
         "slack": SLACK + _ARENA,
-    }
+    } | ({"jobs": batch * _job_state(shape.linear)} if shape.linear else {})
 
 
 def scratch_bytes(shape: Shape, context: int, batch: int, chunk: int) -> int:
     """The most that a step holds at once and gives back, or loading the model does."""
     inner = _experts(shape, chunk) if shape.experts else _mlp(shape, chunk)
-    return max(_attention(shape, context, chunk), inner, _head(shape, batch), shape.staged_bytes)
+    linear = _linear(shape.linear, shape.hidden, chunk) if shape.linear else 0
+    attention = _attention(shape, context, chunk)
+    return max(attention, linear, inner, _head(shape, batch), shape.staged_bytes)
 
 
 def _attention(shape: Shape, context: int, chunk: int) -> int:
-    held = 10 * chunk * shape.hidden + 4 * chunk * (shape.q_width + shape.kv_width)
+    gates = 4 * shape.q_width if shape.linear else 0
+    held = chunk * (10 * shape.hidden + 4 * (shape.q_width + shape.kv_width) + gates)
     tokens = min(-(-(context + SPARE) // PAGE) * PAGE, _WINDOW)
     window = 4 * shape.kv_width * tokens + _sums(shape, context, chunk)
     out = 4 * chunk * shape.hidden + _unpacked(shape.q_width, shape.hidden)
@@ -116,6 +128,19 @@ def _sums(shape: Shape, context: int, chunk: int) -> int:
     width = 1 << (shape.head_dim - 1).bit_length()
     rows = -(-chunk // 128) * 128
     return max(4 * rows * shape.heads * width, _SPLIT_BYTES) * (width + 2) // width
+
+
+def _linear(one: LinearAttention, hidden: int, chunk: int) -> int:
+    held = chunk * (10 * hidden + 6 * one.mixed + 4 * one.keys + (4 + _SCAN) * one.values)
+    out = 4 * chunk * hidden + _unpacked(one.values, hidden)
+    return held + max(_unpacked(hidden, one.mixed), out)
+
+
+def _job_state(one: LinearAttention) -> int:
+    """The convolution's last tokens, two FP16 states, and what a step leaves to take it back."""
+    convolution = 2 * one.mixed * one.kernel
+    states = 2 * 2 * one.key_dim * one.values
+    return one.layers * (convolution + states + 2 * one.mixed + 6 * one.value_heads)
 
 
 def _mlp(shape: Shape, chunk: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,9 @@ from routing.errors import Misconfigured
 
 from . import exl2_architecture, exl3_architecture
 from .architecture import Architecture, GpuEngineName, named_architecture
+from .dimensions import numbers
 from .headers import Tensor, read_object, read_tensors
+from .linearattention import LinearAttention, linear_attention
 
 Format = Literal["exl2", "gptq", "exl3", "fp16"]
 
@@ -31,28 +34,9 @@ _UNKNOWN: Mapping[GpuEngineName, str] = {
 }
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|h)\.(\d+)\.")
-_LARGEST = 1 << 24  # no dimension of any model comes near it
 _WIDE = {"F32", "F64"}
 _FLOATS = {"F16", "BF16", *_WIDE}
 _PACKED = (".su", ".sv")
-
-#: What each number is called in config.json, in the order in which exllamav2 looks.
-_NAMES = {
-    "layers": ("num_hidden_layers", "n_layers", "n_layer"),
-    "hidden": ("hidden_size", "d_model", "n_embd"),
-    "intermediate": ("intermediate_size", "ffn_config.ffn_hidden_size", "n_inner"),
-    "moe_intermediate": ("moe_intermediate_size",),
-    "experts": ("num_local_experts", "ffn_config.moe_num_experts", "num_experts"),
-    "experts_used": ("num_experts_per_tok", "ffn_config.moe_top_k"),
-    "heads": ("num_attention_heads", "n_heads", "n_head"),
-    "kv_heads": ("num_key_value_heads", "attn_config.kv_n_heads"),
-    "head_dim": ("head_dim",),
-    "vocab": ("vocab_size",),
-    "max_context": (
-        "max_sequence_length", "model_max_length", "max_position_embeddings", "max_seq_len",
-        "n_positions",
-    ),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +60,11 @@ class Shape:
         rope_tables: tables of rotary positions on the card.
         wide_residual: the state between layers is FP32.
         inner_bytes: see `Architecture`.
+        linear: of the layers with linear attention, where there are some.
         weights_bytes: on the card.
         layers_bytes: of them, in decoder layers.
+        trellis_weights: how many weights an EXL3 model has in its layers; 0 for others, whose
+            headers do not say.
         staged_bytes: the largest module's weights that are not quantized, which exllamav3 holds
             twice while it turns them.
         embedding_bytes: of the token embedding, in the computer's memory.
@@ -104,7 +91,14 @@ class Shape:
     engine: GpuEngineName = "exl2"
     experts_used: int = 0
     inner_bytes: int = 4
+    linear: LinearAttention | None = None
+    trellis_weights: int = 0
     staged_bytes: int = 0
+
+    @property
+    def cached_layers(self) -> int:
+        """Layers that keep keys and values."""
+        return self.layers - (self.linear.layers if self.linear else 0)
 
     @property
     def kv_width(self) -> int:
@@ -119,6 +113,8 @@ class Shape:
     @property
     def bits(self) -> float:
         """Average bits of a weight of the decoder layers, scales included."""
+        if self.trellis_weights:
+            return 8 * self.layers_bytes / self.trellis_weights
         attention = self.hidden * (2 * self.q_width + 2 * self.kv_width)
         mlp = self.mlp_matrices * self.hidden * self.intermediate * max(self.experts, 1)
         return 8 * self.layers_bytes / (self.layers * (attention + mlp))
@@ -149,9 +145,10 @@ def read_shape(folder: Path, engine: GpuEngineName | None = None) -> Shape:
     on_card = {key: tensor for key, tensor in tensors.items() if not kind.embeds(key)}
     tied = not any(kind.heads(key) for key in tensors)
     head = 2 * shape.hidden * shape.padded_vocab if tied else 0  # the embedding, on the card too
+    layers = {key: one for key, one in on_card.items() if _LAYER.search(key)}
     return replace(
-        shape, weights_bytes=_bytes(on_card) + head,
-        layers_bytes=_bytes({key: one for key, one in on_card.items() if _LAYER.search(key)}),
+        shape, weights_bytes=_bytes(on_card) + head, layers_bytes=_bytes(layers),
+        trellis_weights=_trellis_weights(layers) if shape.format == "exl3" else 0,
         embedding_bytes=2 * shape.hidden * shape.vocab, staged_bytes=max(_staged(on_card), head),
     )  # fmt: skip
 
@@ -171,9 +168,10 @@ def dimensions(folder: Path, engine: GpuEngineName | None = None) -> Shape:
     if name not in known:
         message = f"{name[:64]!r} {_UNKNOWN[loader]} {', '.join(known)}"
         raise Misconfigured(message, field=place)
-    kind = known[name]
+    kind, said = known[name], numbers(config, known[name], place)
+    linear = linear_attention(config, said["layers"], place) if kind.hybrid else None
     return Shape(
-        architecture=name, format=stored, **_numbers(config, kind, place), engine=loader,
+        architecture=name, format=stored, **said, engine=loader, linear=linear,
         mlp_matrices=kind.mlp_matrices, rope_tables=kind.rope_tables,
         wide_residual=kind.wide_residual, inner_bytes=kind.inner_bytes,
     )  # fmt: skip
@@ -211,52 +209,6 @@ def _engine(stored: Format, wanted: GpuEngineName | None, place: str) -> GpuEngi
     return wanted or able[0]
 
 
-def _numbers(config: Mapping[str, Any], kind: Architecture, place: str) -> dict[str, int]:
-    """The dimensions, those that config.json leaves out filled in as exllamav2 does."""
-    known: dict[str, int] = dict(kind.defaults)
-    known |= {key: found for key in _NAMES if (found := _number(config, key, place)) is not None}
-    if kind.inner_factor and "hidden" in known:
-        known.setdefault("intermediate", kind.inner_factor * known["hidden"])
-    known["experts"] = known.get("experts", 0)
-    known.setdefault("experts_used", 0)
-    inner = known.pop("moe_intermediate", None)
-    if inner and known["experts"]:
-        known["intermediate"] = inner
-    known.setdefault("kv_heads", known.get("heads", 0))
-    if known.get("hidden") and known.get("heads"):
-        known.setdefault("head_dim", known["hidden"] // known["heads"])
-    known.setdefault("max_context", 2048)
-    for key in ("layers", "hidden", "intermediate", "heads", "head_dim", "vocab"):
-        if not known.get(key):
-            raise Misconfigured(f"does not say {_NAMES[key][0]}", field=place)
-    return known
-
-
-def _number(config: Mapping[str, Any], key: str, place: str) -> int | None:
-    """The first of a number's names that says something, here or in the part for text."""
-    text = config.get("text_config")
-    for part in (config, text if isinstance(text, dict) else {}):
-        for name in _NAMES[key]:
-            found = _within(part, name)
-            if found is not None:
-                return _positive(found, name, place)
-    return None
-
-
-def _within(part: Mapping[str, Any], name: str) -> Any:
-    first, _, rest = name.partition(".")
-    found = part.get(first)
-    return found if not rest else found.get(rest) if isinstance(found, dict) else None
-
-
-def _positive(value: Any, name: str, place: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Misconfigured(f"{name} must be a number", field=place)
-    if not 0 < value <= _LARGEST or value != int(value):
-        raise Misconfigured(f"{name} must be a whole number from 1 to {_LARGEST}", field=place)
-    return int(value)
-
-
 def _whole(tensors: Iterable[str], layers: int, folder: Path) -> None:
     """A shard that no index names can be missing all the same."""
     found = {int(match[1]) for key in tensors if (match := _LAYER.search(key))}
@@ -277,6 +229,15 @@ def _on_card(key: str, tensor: Tensor) -> int:
     if key.endswith(_PACKED):  # of old EXL3 models: a sign a bit, which becomes a number in FP16
         return tensor.size * 16
     return tensor.size
+
+
+def _trellis_weights(tensors: Mapping[str, Tensor]) -> int:
+    """A trellis of shape (m, n, b) is m * n tiles of 16 * 16; what was left alone counts too."""
+    return sum(
+        256 * math.prod(one.shape[:2]) if key.endswith(".trellis") else one.elements
+        for key, one in tensors.items()
+        if len(one.shape) > 1
+    )
 
 
 def _staged(tensors: Mapping[str, Tensor]) -> int:
