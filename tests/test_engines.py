@@ -16,6 +16,7 @@ import uuid
 import pytest
 from jsonschema import Draft202012Validator
 
+from patience import until
 from routing.errors import CallerError, EngineDied, ForebayError, InvalidJob, TooLong
 from scripted import exl2_engine, exl3_engine
 from tinymodel import write_folder
@@ -212,9 +213,9 @@ def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(engine):
 
 
 def test_cancelling_a_running_request_gives_what_there_is(engine):
-    one = long_prompt()
+    one, before = long_prompt(), engine.steps()
     future = engine.submit(one)
-    time.sleep(0.7)
+    until(lambda: engine.steps() > before + 5, within_s=30)  # the prompt is read, and a few words
     cancelled_at = time.monotonic()
     engine.cancel(one.id)
     answer = future.result(10)
