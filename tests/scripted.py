@@ -28,19 +28,29 @@ from workers.engines.paged import PagedEngine
 
 def exl2_engine(folder, *, slots=2, context=256, pages=None):
     """The engine over a scripted exllamav2, and that generator."""
-    generator = Exl2Generator(Rule(folder), pages or slots * -(-context // PAGE), slots)
+    library = exl2_library(folder, pages or slots * -(-context // PAGE), slots)
+    return _engine(folder, "exl2", slots, context, library), library.generator
+
+
+def exl2_library(folder, pages, slots):
+    """Ours over the scripted exllamav2."""
     parts = Exl2Parts(
         job=Exl2Job,
         settings=Exl2Settings,
         watch=type("Watched", (Watch, Exl2Filter), {}),
         tensor=np.array,
     )
-    return _engine(folder, "exl2", slots, context, Exl2Library(generator, parts)), generator
+    return Exl2Library(Exl2Generator(Rule(folder), pages, slots), parts)
 
 
 def exl3_engine(folder, *, slots=2, context=256, pages=None):
     """The engine over a scripted exllamav3, and that generator."""
-    generator = Exl3Generator(Rule(folder), pages or slots * (-(-context // PAGE) + 1), slots)
+    library = exl3_library(folder, pages or slots * (-(-context // PAGE) + 1), slots)
+    return _engine(folder, "exl3", slots, context, library), library.generator
+
+
+def exl3_library(folder, pages, slots):
+    """Ours over the scripted exllamav3."""
     parts = Exl3Parts(
         job=Exl3Job,
         sampler=Exl3Sampler,
@@ -49,7 +59,7 @@ def exl3_engine(folder, *, slots=2, context=256, pages=None):
         masked=np.array,
         array=np.asarray,
     )
-    return _engine(folder, "exl3", slots, context, Exl3Library(generator, parts)), generator
+    return Exl3Library(Exl3Generator(Rule(folder), pages, slots), parts)
 
 
 _encoder = functools.cache(encoder_if_installed)

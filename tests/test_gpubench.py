@@ -3,22 +3,65 @@
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from fleet import ROOT
+from scripted import exl2_library, exl3_library
+from tinymodel import write_folder
+from workers.engines import exl2, exl3, gpuprobe
+from workers.engines.child import make_engine
+from workers.engines.engine import Prompt, Turn
+from workers.settings import EngineSettings
 
 BENCHMARKS = ROOT / "tests" / "benchmarks"
 PROGRAM = BENCHMARKS / "gpu.py"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def found():
+    sys.path.insert(0, str(BENCHMARKS))
+    yield
+    sys.path.pop(0)
+
+
 @pytest.fixture(scope="module")
 def gpuload():
-    sys.path.insert(0, str(BENCHMARKS))
-    import gpuload  # noqa: PLC0415 - a program's module, found by the line above
+    import gpuload  # noqa: PLC0415 - a program's module, as the next
 
-    yield gpuload
-    sys.path.pop(0)
+    return gpuload
+
+
+@pytest.fixture(scope="module")
+def baregpu():
+    import baregpu  # noqa: PLC0415 - see above
+
+    return baregpu
+
+
+@pytest.fixture(params=["exl2", "exl3"])
+def card(request, tmp_path, monkeypatch):
+    """Settings of an engine that loads a scripted generator, once the machine was looked at."""
+    looked = []
+
+    def look(**_):
+        looked.append(request.param)
+        return gpuprobe.Attention("flash-attn", "2.8.3")
+
+    def load(share, plan, folder):
+        assert looked
+        return {"exl2": exl2_library, "exl3": exl3_library}[request.param](folder, 64, 4)
+
+    monkeypatch.setattr(gpuprobe, "require", look)
+    monkeypatch.setattr(exl3, "_require", look)
+    plain = SimpleNamespace(plan=lambda *_: None)
+    for module in (exl2, exl3):
+        monkeypatch.setattr(module, "Share", SimpleNamespace(of=lambda _: plain))
+        monkeypatch.setattr(module, "encoder_if_installed", lambda: None)  # seconds
+    monkeypatch.setattr({"exl2": exl2, "exl3": exl3}[request.param], "_load", load)
+    folder = write_folder(tmp_path / "tiny")
+    return EngineSettings(engine=request.param, model_dir=folder, slots=4, context_tokens=1024)
 
 
 def program(*words):
@@ -44,6 +87,27 @@ def test_fleet_and_generator_are_measured_side_by_side(tmp_path):
     lowest = min(float(row[2]) for row in rows)
     assert f"Lowest ratio {lowest:.3f}" in done.stdout
     assert 0 < lowest < 2
+
+
+def test_the_bare_generator_is_the_one_that_a_worker_drives(baregpu, gpuload, card):
+    """Loaded behind the same checks, with the same prompts and the same end."""
+    load = gpuload.Load(concurrency=3, shared=False, rounds=2, words=12, tokens=60)
+    rate = baregpu.measurer(card)(load)
+    engine = make_engine(card)
+    texts = [(Turn(role="user", content=text),) for text in load.prompts()]
+    prompts = [Prompt(id=str(n), messages=one, max_tokens=60) for n, one in enumerate(texts)]
+    said = [engine.submit(one).result(10).tokens_out for one in prompts]
+    engine.close()
+    assert rate.tokens == sum(said)
+    assert rate.seconds > 0
+
+
+def test_the_bare_generator_has_as_many_jobs_as_the_load_says(baregpu, gpuload, card, monkeypatch):
+    engine = make_engine(card)
+    monkeypatch.setattr(baregpu, "make_engine", lambda _: engine)
+    baregpu.measurer(card)(gpuload.Load(3, True, 3, 12, 8))
+    engine.close()
+    assert engine.library.generator.most == 3
 
 
 def test_a_model_is_named_where_there_is_one():

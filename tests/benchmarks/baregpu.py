@@ -15,6 +15,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from gpuload import Load, Rate, offer
 
 from routing.settings import read
-from workers.engines.engine import Prompt, Turn
+from workers.engines.child import make_engine
+from workers.engines.engine import Engine, Prompt, Turn
+from workers.engines.exl3_library import Exl3Library
+from workers.engines.library import TOP_K
+from workers.engines.paged import PagedEngine
 from workers.settings import EngineSettings
 
 
@@ -31,8 +36,7 @@ def main() -> None:
     """Until there are no more loads."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print
-    settings = read(EngineSettings)
-    measure = _engine(settings) if settings.engine == "echo" else _generator(settings)
+    measure = measurer(read(EngineSettings))
     out.write("ready\n")
     out.flush()
     for line in sys.stdin:
@@ -40,52 +44,48 @@ def main() -> None:
         out.flush()
 
 
-def _engine(settings: EngineSettings) -> Callable[[Load], Rate]:
-    from workers.engines.child import make_engine  # noqa: PLC0415 - one of two
-
+def measurer(settings: EngineSettings) -> Callable[[Load], Rate]:
+    """Of the generator that a worker of these settings would drive: checked and loaded by it."""
     engine = make_engine(settings)
-
-    def measure(load: Load) -> Rate:
-        def ask(text: str) -> int:
-            turns = (Turn(role="user", content=text),)
-            prompt = Prompt(id=uuid.uuid4().hex, messages=turns, max_tokens=load.tokens)
-            return engine.submit(prompt).result().tokens_out
-
-        return offer(load, ask)
-
-    return measure
+    return partial(_generator if isinstance(engine, PagedEngine) else _engine, engine)
 
 
-def _generator(settings: EngineSettings) -> Callable[[Load], Rate]:
-    from workers.engines import exl2  # noqa: PLC0415 - one of two
+def _engine(engine: Engine, load: Load) -> Rate:
+    def ask(text: str) -> int:
+        turns = (Turn(role="user", content=text),)
+        prompt = Prompt(id=uuid.uuid4().hex, messages=turns, max_tokens=load.tokens)
+        return engine.submit(prompt).result().tokens_out
 
-    folder = exl2.model_folder(settings)
-    language = exl2.language_of(folder)
-    share = exl2.Share.of(settings)
-    plan = share.plan(settings, folder, "exl2")
-    generator = exl2._load(share, plan, folder)._generator  # the very one that a worker drives
-    import torch  # noqa: PLC0415 - the probe has looked at it now
-    from exllamav2.generator import ExLlamaV2DynamicJob, ExLlamaV2Sampler  # noqa: PLC0415
+    return offer(load, ask)
 
-    def job(text: str, load: Load) -> Any:
-        rendered = language.template.render([Turn(role="user", content=text)])
-        return ExLlamaV2DynamicJob(
-            input_ids=torch.tensor([language.vocabulary.encode(rendered)], dtype=torch.long),
-            max_new_tokens=load.tokens,
-            gen_settings=ExLlamaV2Sampler.Settings.greedy(),
-            stop_conditions=list(language.vocabulary.ends),
-        )
 
-    def measure(load: Load) -> Rate:
-        waiting = deque(job(text, load) for text in load.prompts())
-        began, tokens = time.monotonic(), 0
-        while waiting or generator.num_remaining_jobs():
-            while waiting and generator.num_remaining_jobs() < load.concurrency:
-                generator.enqueue(waiting.popleft())
-            tokens += sum(one["new_tokens"] for one in generator.iterate() if one["eos"])
-        return Rate(tokens, time.monotonic() - began)
+def _generator(engine: PagedEngine, load: Load) -> Rate:
+    """The engine's own loop sleeps, since nothing is submitted to it."""
+    generator: Any = engine.library.generator
+    waiting = deque(_job(engine, text, load.tokens) for text in load.prompts())
+    began, tokens = time.monotonic(), 0
+    while waiting or generator.num_remaining_jobs():
+        while waiting and generator.num_remaining_jobs() < load.concurrency:
+            generator.enqueue(waiting.popleft())
+        tokens += sum(one["new_tokens"] for one in generator.iterate() if one["eos"])
+    return Rate(tokens, time.monotonic() - began)
 
-    return measure
+
+def _job(engine: PagedEngine, text: str, tokens: int) -> Any:
+    """Greedy, without filters or probabilities, as the library's own examples make one."""
+    vocabulary, parts = engine.language.vocabulary, engine.library.parts
+    rendered = engine.language.template.render([Turn(role="user", content=text)])
+    if isinstance(engine.library, Exl3Library):
+        how = {"sampler": parts.sampler(temperature=0.0, top_k=TOP_K, top_p=1.0)}
+    else:
+        greedy = parts.settings(token_repetition_penalty=1.0, temperature=1.0, top_k=1, top_p=0.0)
+        how = {"gen_settings": greedy}
+    return parts.job(
+        input_ids=parts.tensor([vocabulary.encode(rendered)]),
+        max_new_tokens=tokens,
+        stop_conditions=list(vocabulary.ends),
+        **how,
+    )
 
 
 if __name__ == "__main__":

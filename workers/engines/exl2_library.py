@@ -36,15 +36,15 @@ class Exl2Library(DynamicLibrary):
 
     def __init__(self, generator: Any, parts: Exl2Parts) -> None:
         super().__init__(generator, generator.max_pages)
-        self._parts = parts
+        self.parts = parts
 
     def free_pages(self) -> int:
         """See `Library.free_pages`; kept prefixes that nobody uses are free."""
-        return len(self._generator.unreferenced_pages)
+        return len(self.generator.unreferenced_pages)
 
     def _job(self, order: Order) -> Any:
-        return self._parts.job(
-            input_ids=self._parts.tensor([order.tokens]),
+        return self.parts.job(
+            input_ids=self.parts.tensor([order.tokens]),
             max_new_tokens=order.limit,
             gen_settings=self._settings(order),
             seed=order.seed,
@@ -55,8 +55,8 @@ class Exl2Library(DynamicLibrary):
         )
 
     def _watch(self, order: Order) -> Any:
-        model, tokenizer = self._generator.model, self._generator.tokenizer
-        return self._parts.watch(model, tokenizer, order.matcher, self._width)
+        model, tokenizer = self.generator.model, self.generator.tokenizer
+        return self.parts.watch(model, tokenizer, order.matcher, self._width)
 
     def _settings(self, order: Order) -> Any:
         """All that is not off by itself is said: the library's defaults penalize repetition."""
@@ -64,7 +64,7 @@ class Exl2Library(DynamicLibrary):
             how = {"temperature": 1.0, "top_k": 1, "top_p": 0.0}
         else:
             how = {"temperature": order.temperature, "top_k": TOP_K, "top_p": order.top_p}
-        return self._parts.settings(token_repetition_penalty=1.0, **how)
+        return self.parts.settings(token_repetition_penalty=1.0, **how)
 
     def _news(self, job: Any, result: dict[str, Any]) -> News:
         if result["stage"] != "streaming":  # the same step may bring the first token behind it

@@ -77,18 +77,18 @@ class Exl3Library(DynamicLibrary):
 
     def __init__(self, generator: Any, parts: Exl3Parts) -> None:
         super().__init__(generator, generator.pagetable.max_pages)
-        self._parts = parts
+        self.parts = parts
 
     def free_pages(self) -> int:
         """See `Library.free_pages`."""
-        return len(self._generator.pagetable.unreferenced_pages)
+        return len(self.generator.pagetable.unreferenced_pages)
 
     def _job(self, order: Order) -> Any:
         greedy = order.temperature <= 0 or order.ask
-        return self._parts.job(
-            input_ids=self._parts.tensor([order.tokens]),
+        return self.parts.job(
+            input_ids=self.parts.tensor([order.tokens]),
             max_new_tokens=order.limit,
-            sampler=self._parts.sampler(
+            sampler=self.parts.sampler(
                 temperature=0.0 if greedy else order.temperature, top_k=TOP_K, top_p=order.top_p
             ),
             seed=order.seed,
@@ -100,19 +100,19 @@ class Exl3Library(DynamicLibrary):
         )
 
     def _gate(self, matcher: Matcher) -> Any:
-        return self._parts.gate(self._generator.tokenizer, matcher, self._parts.masked)
+        return self.parts.gate(self.generator.tokenizer, matcher, self.parts.masked)
 
     def _news(self, job: Any, result: dict[str, Any]) -> News:
         del job
         logits = result.get("logits")
         if logits is not None:
-            said = log_softmax(self._parts.array(logits), self._width)
+            said = log_softmax(self.parts.array(logits), self._width)
             return news_of(result, distribution=said)
         return news_of(result, self._logprobs(result) + self._logprobs(result.get("held", {})))
 
     def _logprobs(self, part: dict[str, Any]) -> tuple[float, ...]:
         if "token_probs" not in part:
             return ()
-        probabilities = self._parts.array(part["token_probs"]).reshape(-1)
+        probabilities = self.parts.array(part["token_probs"]).reshape(-1)
         smallest = np.finfo(np.float32).tiny
         return tuple(np.log(np.maximum(probabilities, smallest)).tolist())

@@ -117,6 +117,9 @@ class DynamicLibrary(ABC):
     Args:
         generator: warmed up, without a draft model.
         pages: of its cache.
+
+    Attributes:
+        generator: as given; measurements drive it themselves while no order is in it.
     """
 
     spare = 0
@@ -124,7 +127,7 @@ class DynamicLibrary(ABC):
     def __init__(self, generator: Any, pages: int) -> None:
         self.slots: int = generator.max_batch_size
         self.pages = pages
-        self._generator = generator
+        self.generator = generator
         self._width: int = generator.tokenizer.actual_vocab_size
         self._jobs: dict[str, Any] = {}
 
@@ -143,19 +146,19 @@ class DynamicLibrary(ABC):
     def start(self, order: Order) -> None:
         """See `Library.start`."""
         job = self._jobs[order.id] = self._job(order)
-        self._generator.enqueue(job)
+        self.generator.enqueue(job)
 
     def cancel(self, order_id: str) -> None:
         """See `Library.cancel`."""
-        self._generator.cancel(self._jobs.pop(order_id))
+        self.generator.cancel(self._jobs.pop(order_id))
 
     def iterate(self) -> list[News]:
         """See `Library.iterate`."""
-        return [self._told(result) for result in self._generator.iterate()]
+        return [self._told(result) for result in self.generator.iterate()]
 
     def close(self) -> None:
         """See `Library.close`; the memory goes back when the process ends."""
-        self._generator.clear_queue()
+        self.generator.clear_queue()
         self._jobs.clear()
 
     def _told(self, result: dict[str, Any]) -> News:

@@ -185,6 +185,10 @@ class PagedEngine(BatchedEngine):
         language: its tokens.
         encoder: for embeddings, where there is one.
         open_library: loads the model; called last, since it takes long.
+
+    Attributes:
+        library: what was loaded; the loop's own as long as there is work.
+        language: as given.
     """
 
     def __init__(
@@ -195,7 +199,9 @@ class PagedEngine(BatchedEngine):
         open_library: Callable[[], Library],
     ) -> None:
         self._encoder = encoder
-        self._paged = PagedGenerator(open_library(), language, info.context_tokens)
+        self.language = language
+        self.library = open_library()
+        self._paged = PagedGenerator(self.library, language, info.context_tokens)
         update: dict[str, Any] = {
             "context_tokens": self._paged.context,
             "slots": self._paged.slots,
