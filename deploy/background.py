@@ -26,7 +26,7 @@ from proc import POLL_S, ROOT, TAIL_LINES, PartFailed
 
 REVIVE_S = 2.0
 FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: kind, whence, start, length, pid
-PARTS = ("standin", "router", "local", "sweeper", "flower", "bedrock")
+PARTS = ("standin", "router", "local", "sweeper", "bedrock")
 
 
 class Place:
@@ -128,10 +128,11 @@ def run(place: Place) -> int:
 def _start(fleet: Fleet, *, aws: bool) -> None:
     fleet.start_redis(free_port(6379))  # where a client looks when it is told nothing
     for part in PARTS:
-        if part == "flower":
-            fleet.start(part, FLOWER_PORT=str(free_port(5555)))
-        elif part != "standin" or not aws:
+        if part != "standin" or not aws:
             fleet.start(part)
+    fleet.wait_ready(READY_S)
+    # Last: it asks for queues when it starts, and knows only of those that are served by then.
+    fleet.start("flower", FLOWER_PORT=str(free_port(5555)))
     fleet.wait_ready(READY_S)
 
 
@@ -149,7 +150,7 @@ def _introduce(place: Place) -> int:
     except FileNotFoundError:
         print("It is starting or stopping; see", _short(place.log))
         return 0
-    command = _short(Path(sys.executable).with_name("forebay"))
+    programs = shlex.quote(str(Path(sys.executable).parent))
     bedrock = "AWS, which costs money" if card["aws"] else "the local stand-in"
     hint = "" if card["aws"] else "  (FOREBAY_BEDROCK=aws make up: the real one)"
     print(f"""
@@ -159,9 +160,8 @@ def _introduce(place: Place) -> int:
   Logs     {_short(place.logs)}
 
 Submit a job:
-  export FOREBAY_REDIS_URL={card["redis"]}
-  {command} submit classify --text "My card was charged twice" \\
-      --label billing --label login --wait
+  export FOREBAY_REDIS_URL={card["redis"]} PATH={programs}:"$PATH"
+  forebay submit classify --text "My card was charged twice" --label billing --label login --wait
 
 Stop it: make down""")
     return 0

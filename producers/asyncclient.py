@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from producers.client import Client, Options, answer_of
+from producers.client import Client, Options, answer_of, late
 from producers.wakeups import Outcome
 from routing.dead import Changes, DeadJob
 from routing.errors import ForebayError
@@ -36,7 +36,7 @@ class AsyncClient:
     async def result(self, job_id: str, timeout: float | None = None) -> Answer:
         """See `Client.result`."""
         future = await asyncio.to_thread(self._client.future, job_id)
-        return answer_of(await _wait(future, timeout))
+        return answer_of(await _wait(job_id, future, timeout))
 
     async def run(
         self,
@@ -45,8 +45,8 @@ class AsyncClient:
         **options: Unpack[Options],
     ) -> Answer:
         """See `Client.run`."""
-        future = await asyncio.to_thread(self._client.begin, request, **options)
-        return answer_of(await _wait(future, timeout))
+        begun = await asyncio.to_thread(self._client.begun, request, **options)
+        return answer_of(await _wait(*begun, timeout))
 
     async def map(
         self,
@@ -103,6 +103,9 @@ class AsyncClient:
         await self.close()
 
 
-async def _wait(future: Future[Outcome], timeout: float | None) -> Outcome:
-    async with asyncio.timeout(timeout):
-        return await asyncio.wrap_future(future)
+async def _wait(job_id: str, future: Future[Outcome], timeout: float | None) -> Outcome:
+    try:
+        async with asyncio.timeout(timeout):
+            return await asyncio.wrap_future(future)
+    except TimeoutError:
+        raise late(job_id) from None

@@ -119,6 +119,8 @@ def submit(  # noqa: D103 - its help says it
         "deadline": read_deadline(deadline) if deadline else None, "idempotency_key": key,
         "cache": cache, "metadata": read_metadata(meta) if meta else None, "tenant": tenant,
     }  # fmt: skip
+    if what == "-" and sys.stdin.isatty():
+        display.note("reading a job as JSON from standard input (Ctrl-D ends it)")
     job = make_job(what, _given(request), _given(options))
     with client_of(job.tenant, patience) as client:
         job_id = client.submit(job)
@@ -146,7 +148,7 @@ def result(
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
-    """Print the answer of a job; without --wait, only if there is one by now."""
+    """Print the answer of a job. Without --wait, only if there is one by now."""
     limit = timeout if wait or timeout is not None else 0.0
     with client_of(tenant_of(tenant, job_id)) as client:
         _print_answer(client, job_id, limit, as_json=as_json)
@@ -154,7 +156,7 @@ def result(
 
 @app.command()
 def status(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
-    """Say where a job is, how many are before it, and whether anybody serves its queue."""
+    """Say where a job is. Also how many are before it, and whether anybody serves its queue."""
     from producers.progress import describe
 
     with client_of(tenant_of(tenant, job_id)) as client:
@@ -167,7 +169,7 @@ def status(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
 
 @app.command()
 def explain(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
-    """Say why a job went where it went: decisions, scores, thresholds, checks, cost, audit."""
+    """Say why a job went where it went. Decisions, scores, thresholds, checks, cost, audit."""
     from producers.explain import told
 
     with client_of(tenant_of(tenant, job_id)) as client:
@@ -191,7 +193,7 @@ def cancel(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
 
 @app.command()
 def forget(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
-    """Delete all that is stored of a job: its content, its answer, its record."""
+    """Delete all that is stored of a job. Its content, its answer, its record."""
     with client_of(tenant_of(tenant, job_id)) as client:
         done = client.forget(job_id)
     if as_json:

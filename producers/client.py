@@ -26,7 +26,7 @@ from producers.explain import explained
 from producers.wakeups import Outcome, Wakeups
 from routing.connection import connect
 from routing.dead import Changes, Dead, DeadJob
-from routing.errors import ForebayError, InvalidJob, UnknownJob, from_code
+from routing.errors import ForebayError, InvalidJob, UnknownJob, from_code, gist
 from routing.jobs import Answer, Job, JobStatus, Pin, Priority, Receipt, Request, owner
 from routing.ledger import Ledger
 from routing.record import ENDED
@@ -35,6 +35,8 @@ from routing.wire import Egress
 
 CHUNK = 250  # jobs submitted in one round trip by `map`
 WINDOW = 2_000  # jobs that `map` has under way at once
+
+Begun = tuple[str, Future[Outcome]]  # a job's id, and what it will end with
 
 
 class Options(TypedDict, total=False):
@@ -103,7 +105,8 @@ class Client:
         """The answer, waited for without polling for at most `timeout` seconds.
 
         Raises:
-            TimeoutError: It has not ended by then; it goes on, and can be asked for again.
+            TimeoutError: It has not ended by then; it goes on, and can be asked for again by the
+                id that the message names.
             UnknownJob: No such job of this tenant.
             ForebayError: The job ended without an answer; its class and `code` say why.
         """
@@ -113,8 +116,7 @@ class Client:
         self, request: Request | Job, timeout: float | None = None, **options: Unpack[Options]
     ) -> Answer:
         """Submit, and wait for the answer."""
-        job = self.job(request, **options)
-        return self._awaited(job.id, self.begin(job), timeout)
+        return self._awaited(*self.begun(request, **options), timeout)
 
     def map(
         self,
@@ -132,7 +134,7 @@ class Client:
             options: the same for all.
         """
         left = iter(requests)
-        under_way: deque[Future[Outcome] | ForebayError] = deque()
+        under_way: deque[Begun | ForebayError] = deque()
         while True:
             while len(under_way) <= WINDOW - CHUNK:
                 chunk = [self.job(request, **options) for request in islice(left, CHUNK)]
@@ -195,6 +197,10 @@ class Client:
 
     def begin(self, request: Request | Job, **options: Unpack[Options]) -> Future[Outcome]:
         """Submit; a future of the outcome, an `Answer` or the `Receipt` of a failure."""
+        return self.begun(request, **options)[1]
+
+    def begun(self, request: Request | Job, **options: Unpack[Options]) -> Begun:
+        """The same, with the job's id: the first one's, where the idempotency key was used."""
         begun = self._begin([self.job(request, **options)])[0]
         if isinstance(begun, ForebayError):
             raise begun
@@ -234,7 +240,7 @@ class Client:
             raise UnknownJob("no such job of this tenant", field="id")
         return job_id
 
-    def _begin(self, jobs: list[Job]) -> list[Future[Outcome] | ForebayError]:
+    def _begin(self, jobs: list[Job]) -> list[Begun | ForebayError]:
         for job in jobs:
             self._ours(job)
         with self._wakeups.creating([job.id for job in jobs]) as futures:
@@ -246,18 +252,18 @@ class Client:
 
     def _begun(
         self, job_id: str, made: str | ForebayError, future: Future[Outcome]
-    ) -> Future[Outcome] | ForebayError:
+    ) -> Begun | ForebayError:
         if made == job_id:
-            return future
+            return job_id, future
         self._wakeups.give_up(job_id, future)
-        return made if isinstance(made, ForebayError) else self.future(made)
+        return made if isinstance(made, ForebayError) else (made, self.future(made))
 
     def _awaited(self, job_id: str, future: Future[Outcome], timeout: float | None) -> Answer:
         try:
             return answer_of(future.result(timeout))
         except TimeoutError:
             self._wakeups.give_up(job_id, future)
-            raise
+            raise late(job_id) from None
 
 
 def _bell(settings: Settings) -> str:
@@ -275,14 +281,24 @@ def answer_of(outcome: Outcome) -> Answer:
     raise failure(outcome)
 
 
-def _value(begun: Future[Outcome] | ForebayError, timeout: float | None) -> Answer | ForebayError:
+def late(job_id: str) -> TimeoutError:
+    """Nobody waits for a job any longer. Its id is all that leads back to it."""
+    return TimeoutError(f"job {job_id} has not ended yet; it goes on, and `result` can ask again")
+
+
+def _value(begun: Begun | ForebayError, timeout: float | None) -> Answer | ForebayError:
     if isinstance(begun, ForebayError):
         return begun
-    outcome = begun.result(timeout)
+    job_id, future = begun
+    try:
+        outcome = future.result(timeout)
+    except TimeoutError:
+        raise late(job_id) from None
     return outcome if isinstance(outcome, Answer) else failure(outcome)
 
 
 def failure(receipt: Receipt) -> ForebayError:
     """The error that the receipt of a job without an answer stands for."""
     code = receipt.error or receipt.status
-    return from_code(code, f"job {receipt.id} {receipt.status}", receipt.error_field)
+    said = ": ".join(filter(None, (f"job {receipt.id} {receipt.status}", gist(code))))
+    return from_code(code, said, receipt.error_field)

@@ -40,20 +40,23 @@ app = typer.Typer(
 def print_list(
     *, code: Code = None, limit: Limit = 100, tenant: TenantName = None, as_json: Json = False
 ) -> None:
-    """List the jobs that failed and were not replayed yet, the newest first."""
+    """List the jobs that failed, the newest first. Those replayed are left out."""
     with client_of(own_tenant(tenant)) as client:
         found = _chosen(client, code, limit)
     if as_json:
         display.document([one.model_dump(mode="json") for one in found])
-    for one in () if as_json else found:
+        return
+    for one in found:
         display.text(_line(one))
+    if not found:
+        display.note("no job is dead")
 
 
 @app.command()
 def show(
     job_id: Id, *, content: ShowContent = False, tenant: TenantName = None, as_json: Json = False
 ) -> None:
-    """Print what is known of a dead job; what was asked only with --content."""
+    """Print what is known of a dead job. What was asked only with --content."""
     with client_of(tenant_of(tenant, job_id)) as client:
         one = client.dead_job(job_id)
         job = client.dead_content(job_id) if content else None
@@ -83,7 +86,7 @@ def replay(
     tenant: TenantName = None,
     as_json: Json = False,
 ) -> None:
-    """Begin a dead job again as a new one, and print its id; asked for twice, it is one new job."""
+    """Begin a dead job again as a new one. Prints its id; asked for twice, it is one new job."""
     typed = {"lane": lane, "priority": priority, "max_cost_usd": max_cost}
     changes: Any = {key: value for key, value in typed.items() if value is not None}
     changes |= {"deadline": None} if drop_deadline else {}
@@ -103,7 +106,7 @@ def replay(
 
 @app.command()
 def bury(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
-    """Delete all that is stored of a dead job, its content included."""
+    """Delete all that is stored of a dead job."""
     with client_of(tenant_of(tenant, job_id)) as client:
         done = client.bury(job_id)
     if as_json:

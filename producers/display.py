@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 from typer.exceptions import TyperException
 
-from routing.errors import CallerError, ForebayError
+from routing.errors import CallerError, ForebayError, Unavailable
 
 if TYPE_CHECKING:
     from routing.health import Finding
@@ -68,9 +68,9 @@ def answer(given: Answer, *, as_json: bool) -> None:
 def finding(found: Finding) -> None:
     """One line of `forebay doctor`, and a second one where there is something to mend."""
     mark = typer.style(f"{found.state:4}", fg=_COLOURS[found.state])
-    typer.echo(f"{mark}  {found.name:14} {found.seen}")
+    typer.echo(f"{mark}  {found.name:19}  {found.seen}")
     if found.mend:
-        typer.echo(f"{'':21}-> {found.mend}")
+        typer.echo(f"{'':27}-> {found.mend}")
 
 
 def content(given: Answer) -> str:
@@ -107,7 +107,9 @@ def trouble(error: BaseException) -> Trouble:
     """
     if isinstance(error, ForebayError):
         mistake = isinstance(error, CallerError)
-        return Trouble(error.code, error.field, error.message, MISTAKE if mistake else FAILURE)
+        hint = "; `forebay doctor` says where" if isinstance(error, Unavailable) else ""
+        exit_code = MISTAKE if mistake else FAILURE
+        return Trouble(error.code, error.field, error.message + hint, exit_code)
     if isinstance(error, TimeoutError):
         return Trouble("timeout", None, str(error), FAILURE)
     if isinstance(error, TyperException):

@@ -10,11 +10,10 @@ import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 
-from routing.connection import connect, reaching_redis
+from routing.connection import connect, reaching_redis, without_password
 from routing.errors import ForebayError
 from routing.health import Finding, Probe, State
 from routing.lanes import DEFAULT_POOL, EMBED, ROUTE, SWEEP, local_queue
@@ -69,18 +68,6 @@ def ledger() -> Iterator[Finding]:
     yield clock(skew)
     yield from queues(client, settings)
     client.close()
-
-
-def without_password(url: str) -> str:
-    """A Redis URL that may be shown: neither password nor options of the query."""
-    try:
-        parts = urlsplit(url)
-        secret, at, place = parts.netloc.rpartition("@")
-    except ValueError:
-        return "(no URL)"
-    user = secret.partition(":")[0]
-    host = f"{user}:***@{place}" if ":" in secret else f"{user}{at}{place}"
-    return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else "(no URL)"
 
 
 def server(info: Info, where: str) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from routing.errors import gist
 from routing.reasons import Reason, meaning
 from routing.record import ENDED, Record
 
@@ -116,7 +117,8 @@ def _where(document: dict[str, Any]) -> str:
 
 def _reason(decision: dict[str, str]) -> str:
     detail = f" ({decision['detail']})" if decision["detail"] else ""
-    return f"{decision['code']}{detail}: {decision['meaning'] or 'how it ended'}"
+    said = decision["meaning"] or gist(decision["code"]) or "how it ended"
+    return f"{decision['code']}{detail}: {said}"
 
 
 def _verdict_lines(verdict: dict[str, Any]) -> Iterator[str]:

@@ -40,6 +40,9 @@ def make_job(what: str, request: Mapping[str, Any], options: Mapping[str, Any]) 
     """
     if what in KINDS:
         return parse_job({**_surroundings(), "request": typed_request(what, request), **options})
+    if what != "-" and not _is_there(what):
+        hint = f"is neither a kind ({', '.join(KINDS)}) nor a file that is there"
+        raise InvalidJob(hint, field="WHAT")
     if request:
         hint = f"goes with a kind ({', '.join(KINDS)}), not with a file"
         raise InvalidJob(hint, field=next(iter(request)))
@@ -53,10 +56,23 @@ def _surroundings() -> dict[str, str]:
     return {"tenant": tenant} if tenant else {}
 
 
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # it cannot be known; reading it says why
+        return True
+
+
 def typed_request(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The request as a file would have it."""
+    """The request as a file would have it.
+
+    Raises:
+        InvalidJob: No text was typed, or several where one is meant.
+    """
     fields = {key: value for key, value in given.items() if key not in {"text", "system"}}
     texts: Sequence[str] = given.get("text", ())
+    if not texts:
+        raise InvalidJob("is needed: --text or --file", field="text")
     if kind == "embed":
         return {"kind": kind, "texts": texts, **fields}
     if len(texts) > 1:
@@ -66,7 +82,7 @@ def typed_request(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         turns = [{"role": role, "content": text} for role, text in roles if text is not None]
         return {"kind": kind, "messages": turns, **fields}
     system = {"system": given["system"]} if "system" in given else {}
-    return {"kind": kind, **({"text": texts[0]} if texts else {}), **fields, **system}
+    return {"kind": kind, "text": texts[0], **fields, **system}
 
 
 def read_text(source: str, *, field: str) -> str:

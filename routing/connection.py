@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -44,6 +45,18 @@ def connect(settings: Settings, *, brisk: bool = False) -> redis.Redis:
     except ValueError:
         hint = "must begin with redis://, rediss://, unix:// or sentinel://"
         raise Misconfigured(hint, field="FOREBAY_REDIS_URL") from None
+
+
+def without_password(url: str) -> str:
+    """A Redis URL that may be shown: neither password nor options of the query."""
+    try:
+        parts = urlsplit(url)
+        secret, at, place = parts.netloc.rpartition("@")
+    except ValueError:
+        return "(no URL)"
+    user = secret.partition(":")[0]
+    host = f"{user}:***@{place}" if ":" in secret else f"{user}{at}{place}"
+    return f"{parts.scheme}://{host}{parts.path}" if parts.scheme else "(no URL)"
 
 
 @contextmanager

@@ -162,6 +162,12 @@ def _leaves(root: type[ForebayError]) -> list[type[ForebayError]]:
 _BY_CODE = {cls.code: cls for cls in _leaves(ForebayError)}
 
 
+def gist(code: str) -> str:
+    """What a code stands for, in the first words of its class; empty for none of ours."""
+    said = (_BY_CODE[code].__doc__ or "") if code in _BY_CODE else ""
+    return said[:1].lower() + said.partition(".")[0][1:]
+
+
 def from_code(code: str, message: str, field: str | None = None) -> ForebayError:
     """The error that a stored failure stands for; an unknown code gives the root class."""
     return _BY_CODE.get(code, ForebayError)(message, field=field)

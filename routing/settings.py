@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from routing.errors import Misconfigured
+from routing.wire import worded
 
 T = TypeVar("T", bound=BaseSettings)
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -74,4 +75,4 @@ def read(cls: type[T]) -> T:
         first = error.errors(include_input=False, include_url=False)[0]
         prefix = cls.model_config.get("env_prefix", "")
         name = prefix + "_".join(str(part) for part in first["loc"])
-        raise Misconfigured(first["msg"], field=name.upper()) from None
+        raise Misconfigured(worded(first), field=name.upper()) from None

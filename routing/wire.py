@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
@@ -31,6 +31,13 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+#: What pydantic says of any field, whether it was typed on a command line or sent by a program.
+_WORDS = {
+    "missing": "is needed",
+    "extra_forbidden": "is not known here (`forebay schema` prints what is)",
+}
+_SUBJECT = re.compile(r"^(Input|Value|String|Tuple|List|Dictionary) (?=should )")
 
 _OUR_NAME = re.compile(r"[a-z][a-z_]{0,30}")
 
@@ -62,8 +69,15 @@ def explain(error: ValidationError) -> InvalidJob:
     too_long = first["type"] in {"string_too_long", "too_long", "bytes_too_long"}
     if first["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         return InvalidJob(f"must be one of {', '.join(KINDS)}", field="kind")
-    message = first["msg"].removeprefix("Value error, ")
-    return (TooLong if too_long else InvalidJob)(message, field=field)
+    return (TooLong if too_long else InvalidJob)(worded(first), field=field)
+
+
+def worded(error: Mapping[str, Any]) -> str:
+    """An error of pydantic's in words that follow the name of a field."""
+    if error["type"] in _WORDS:
+        return _WORDS[error["type"]]
+    message: str = error["msg"].removeprefix("Value error, ").replace(" after validation", "")
+    return _SUBJECT.sub("", message)
 
 
 def _field(loc: Sequence[str | int]) -> str | None:

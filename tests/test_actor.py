@@ -68,6 +68,17 @@ def test_a_worker_says_that_it_is_there_and_says_goodbye(fleet, client):
             {"FOREBAY_SECOND_ENGINE": "llamacpp", "FOREBAY_SECOND_MODEL_FILE": "/nowhere.gguf"},
             ("misconfigured", "FOREBAY_SECOND_MODEL_FILE"),
         ),
+        (
+            "local",
+            {"FOREBAY_SECOND_MODEL_FILE": "other.gguf"},
+            ("misconfigured", "FOREBAY_SECOND_ENGINE", "FOREBAY_SECOND_MODEL_FILE"),
+        ),
+        (
+            "local",
+            {"FOREBAY_ENGINE": "echo", "FOREBAY_SECOND_ENGINE": "echo"},
+            ("misconfigured", "FOREBAY_SECOND_ENGINE", "agree with itself"),
+        ),
+        ("router", {"FOREBAY_CONTENT_KEYS": "short"}, ("misconfigured", "FOREBAY_CONTENT_KEYS")),
         ("local", {"FOREBAY_CACHE_KEY": "short"}, ("misconfigured", "FOREBAY_CACHE_KEY")),
     ],
 )

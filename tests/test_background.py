@@ -1,10 +1,12 @@
 """`make up` and `make down`: the fleet that stays."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import urllib.request
 
 import psutil
 import pytest
@@ -41,6 +43,13 @@ def keep(verb, folder, **env):
     )
 
 
+def queues(flower):
+    """Those that Flower knows of when nobody has looked at a page yet."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{flower}/api/queues/length", timeout=10) as response:
+        return {queue["name"] for queue in json.loads(response.read())["active_queues"]}
+
+
 def test_who_holds_the_fleet_is_known(tmp_path, holder):
     place = Place(tmp_path)
     assert place.holder() == holder.pid
@@ -72,6 +81,13 @@ def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
     assert done.returncode == 0, done.stdout
     assert re.search(r"Bedrock +the local stand-in", done.stdout)
     url = re.search(r"Redis +(\S+)", done.stdout)[1]
+    exports = re.search(r"export .*", done.stdout)[0]
+    version = subprocess.run(
+        ["sh", "-c", f"{exports}; forebay version"], capture_output=True, text=True, check=True
+    )
+    assert version.stdout
+    flower = re.search(r"Flower +(\S+)", done.stdout)[1]
+    until(lambda: queues(flower) >= {"route", "local.default", "embed", "bedrock", "sweep"})
     holder = Place(tmp_path).holder()
     parts = psutil.Process(holder).children()
     again = keep("up", tmp_path)

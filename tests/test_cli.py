@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from producers import cli, display, extensions
-from producers.doctor import without_password
+from routing.connection import without_password
 from routing.jobs import Answer, Receipt, Summary, new_id
 from routing.ledger import Ledger
 from routing.settings import Settings
@@ -183,9 +183,12 @@ JOB = {"kind": "summarize", "text": SECRET}
         ([], json.dumps({**JOB, "text": "x" * 500_001}).encode(), "too_long", "text"),
         ([], json.dumps({"request": JOB, "lane": "bedrock"}).encode(), "egress_denied", "egress"),
         ([], json.dumps({"request": JOB, "egress": "maybe"}).encode(), "invalid_job", "egress"),
-        (["nowhere.json"], b"", "invalid_job", "FILE"),
+        (["nowhere.json"], b"", "invalid_job", "WHAT"),
+        (["x" * 5_000], b"", "invalid_job", "FILE"),
+        (["generate", "--system", SECRET], b"", "invalid_job", "text"),
         (["."], b"", "invalid_job", "FILE"),
-        (["clasify", "--text", SECRET, *LABELS], b"", "invalid_job", "text"),
+        (["clasify", "--text", SECRET, *LABELS], b"", "invalid_job", "WHAT"),
+        (["pyproject.toml", "--text", SECRET], b"", "invalid_job", "text"),
         (["classify", "--text", SECRET], b"", "invalid_job", "labels"),
         (["classify", *LABELS], b"", "invalid_job", "text"),
         (["classify", "--text", "t", "--label", "a", "--label", "A "], b"", "invalid_job",
@@ -215,6 +218,7 @@ def test_a_mistake_is_one_line_that_names_the_field(forebay, redis, args, stdin,
     named = rf"(\S+\.)?{re.escape(field)}(\.\d+)?: " if field else ""
     assert re.fullmatch(rf"forebay: {code}: {named}.+\n", err), err
     assert SECRET not in err
+    assert not re.search("Input|Field|Value|Tuple|after validation", err), "pydantic's words"
     assert redis.dbsize() == 0, "something of a refused job was stored"
     exit_code, out, err = forebay("submit", *args, "--json", stdin=stdin)
     error = json.loads(out)["error"]
@@ -392,7 +396,9 @@ def test_a_dead_redis_or_a_wrong_address_is_one_clear_error(
 def test_a_dead_redis_is_one_line_in_a_shell():
     code, out, err = shell("submit", *CLASSIFY, FOREBAY_REDIS_URL=DEAD)
     assert (code, out) == (1, "")
-    assert re.fullmatch(r"forebay: unavailable: Redis cannot be reached .+\n", err)
+    assert re.fullmatch(
+        r"forebay: unavailable: Redis cannot be reached .+`forebay doctor`.+\n", err
+    )
 
 
 def test_a_wrong_setting_is_named(forebay, monkeypatch):

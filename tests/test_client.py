@@ -86,7 +86,7 @@ def test_run_gives_the_answer(client):
 
 def test_an_answer_can_be_fetched_by_its_id_at_any_time_after(client):
     job_id = client.submit(ask())
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=job_id):
         client.result(job_id, timeout=0.05)
     settle(client._ledger, client._ledger.claim("route"))
     assert client.result(job_id, timeout=5).content == Summary(text="HELLO")
@@ -322,7 +322,7 @@ def test_the_async_client_does_the_same(settings):
                 many = [answer async for answer in client.map([ask("a"), ask("bad")], timeout=10)]
             waiting = await client.submit(ask())
             assert (await client.status(waiting)).state == "waiting"
-            with pytest.raises(TimeoutError):
+            with pytest.raises(TimeoutError, match=waiting):
                 await client.result(waiting, timeout=0.05)
             assert await client.cancel(waiting)
             assert await client.forget(waiting)
@@ -352,9 +352,19 @@ def test_who_no_longer_waits_is_forgotten(client):
     for _ in range(3):
         with pytest.raises(TimeoutError):
             client.result(job_id, timeout=0.01)
-    with pytest.raises(TimeoutError):
-        client.run(ask("two"), timeout=0.01)
+    again = client.job(ask(), idempotency_key="k")
+    first = client.submit(ask(), idempotency_key="k")
+    for request in (ask("two"), again):
+        with pytest.raises(TimeoutError, match=r"job acme\.") as caught:
+            client.run(request, timeout=0.01)
+    assert first in str(caught.value), "the job that goes on is the first one under the key"
     assert client._wakeups._expected == {}
+
+
+def test_who_waited_too_long_for_the_next_of_many_is_told_which(client):
+    job = client.job(ask())
+    with pytest.raises(TimeoutError, match=job.id):
+        next(client.map([job], timeout=0.01))
 
 
 def test_forgetting_a_job_wakes_who_waits_for_it(client):

@@ -186,7 +186,7 @@ def test_the_exit_code_says_whether_something_fails(capsys, monkeypatch, config)
     config("appendonly", "no")
     assert cli.run(["doctor"]) == 1
     out = capsys.readouterr().out
-    assert "fail  durability     NOT durable" in out
+    assert "fail  durability           NOT durable" in out
     assert "-> CONFIG SET appendonly yes" in out
 
 
@@ -321,3 +321,27 @@ def test_of_the_exl2_engine_the_folder_is_looked_at(monkeypatch, tmp_path):
     [found] = checks.model()
     assert found.state == "ok"
     assert "LlamaForCausalLM, exl2" in found.seen
+
+
+def test_a_setting_that_nothing_reads_is_pointed_out(monkeypatch):
+    monkeypatch.setenv("FOREBAY_LEESE_S", "secret")
+    monkeypatch.setenv("FOREBAY_WEATHER", "secret")
+    found = list(checks.settings())
+    assert [(one.state, one.seen) for one in found] == [
+        ("warn", "nothing reads FOREBAY_LEESE_S"),
+        ("warn", "nothing reads FOREBAY_WEATHER"),
+    ]
+    assert "FOREBAY_LEASE_S" in found[0].mend
+    monkeypatch.delenv("FOREBAY_LEESE_S")
+    monkeypatch.delenv("FOREBAY_WEATHER")
+    assert [(one.state, one.seen) for one in checks.settings()] == [("ok", "FOREBAY_REDIS_URL")]
+
+
+def test_the_second_model_is_looked_at_too(monkeypatch):
+    monkeypatch.setenv("FOREBAY_ENGINE", "echo")
+    monkeypatch.setenv("FOREBAY_SECOND_ENGINE", "llamacpp")
+    monkeypatch.setenv("FOREBAY_SECOND_MODEL_FILE", "/nowhere.gguf")
+    models = {one.name: one for one in checks.model()}
+    assert models["second model"].state == "fail"
+    assert "FOREBAY_SECOND_MODEL_FILE" in models["second model"].seen
+    assert [one.name for one in checks.engine()] == ["engine", "second engine"]

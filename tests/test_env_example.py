@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings
 import routing.settings
 import workers.settings
 from fleet import ROOT
+from workers import checks
 
 LINES = (ROOT / "deploy" / "env.example").read_text().splitlines()
 EXAMPLE = dict(
@@ -39,6 +40,10 @@ def read_in_source():
 
 def test_every_setting_is_in_the_example_and_nothing_else_is():
     assert set(EXAMPLE) == set(FIELDS) | read_in_source()
+
+
+def test_the_doctor_knows_every_setting():
+    assert checks.known_settings() == set(EXAMPLE)
 
 
 @pytest.mark.parametrize("variable", FIELDS)

@@ -131,6 +131,7 @@ def test_a_failure_and_its_replay_are_linked(lanes, explain, redis_url):
     document, words = explain(job.id)
     assert (document["state"], document["made"]) == ("failed", None)
     assert document["error"] in words
+    assert f"{document['error']}: the engine broke while it worked on the job" in words
     with Client(tenant="acme") as client:
         again = client.replay(job.id)
     assert explain(job.id)[0]["replayed_as"] == again

@@ -28,8 +28,8 @@ from kombu.exceptions import OperationalError
 from fleet import Fleet, free_port
 from patience import until
 from producers.client import Client
-from producers.doctor import without_password
 from routing.app import celery_app, tls
+from routing.connection import without_password
 from routing.errors import ForebayError, Misconfigured, Unavailable
 from routing.jobs import Summarize
 from routing.settings import Settings

@@ -26,7 +26,7 @@ from celery.signals import (
 from pydantic_settings import BaseSettings
 
 from routing.app import celery_app
-from routing.connection import connect, reaching_redis
+from routing.connection import connect, reaching_redis, without_password
 from routing.doorbell import template
 from routing.errors import CallerError, ForebayError, Unavailable
 from routing.lanes import task_name
@@ -93,12 +93,12 @@ class Actor:
         try:
             client, brisk = connect(self.settings), connect(self.settings, brisk=True)
             self.app: Celery = celery_app(self.settings, queues)
+            bell = template(self.app)
+            self.ledger = Ledger(client, self.settings, bell)
+            self._brisk = Ledger(brisk, self.settings, bell)
         except ForebayError as error:
             give_up(error)
         self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
-        bell = template(self.app)
-        self.ledger = Ledger(client, self.settings, bell)
-        self._brisk = Ledger(brisk, self.settings, bell)
         self._make = make
         self._worker: Worker | None = None
         own = settings_of(ActorSettings)
@@ -133,6 +133,7 @@ class Actor:
         return answer_doorbell
 
     def _start(self, **_: Any) -> None:
+        _log_quietly(logging.INFO)  # Celery calls it later, with the level it was given
         self._drain.start()
         while self._worker is None:
             _await(self._brisk)
@@ -187,7 +188,8 @@ def _beating(beat: Callable[[], None]) -> type[StartStopStep]:
 def _await(ledger: Ledger) -> None:
     """Return when Redis can be reached; a worker may be started before it."""
     if not _reachable(ledger):
-        log.warning("waiting: Redis cannot be reached")
+        where = without_password(ledger.settings.redis_url)
+        log.warning("waiting: Redis cannot be reached at %s", where)
     while not _reachable(ledger):
         time.sleep(1)
 

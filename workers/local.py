@@ -6,18 +6,20 @@ as many again that look ahead, so that no slot waits for bookkeeping.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from routing.cache import Cache, secret
-from routing.errors import BadAnswer, ForebayError
+from routing.errors import BadAnswer, ForebayError, Misconfigured
 from routing.jobs import Answer, Job
 from routing.lanes import EMBED, local_queue
 from routing.ledger import Claim, Ledger
 from routing.policy import Judgement
-from workers.actor import Actor, settings_of
+from workers.actor import Actor, give_up, settings_of
+from workers.engines.engine import Engine
 from workers.engines.host import open_engine
 from workers.execute import Answered, Escalated, Failed, Outcome, recalled
 from workers.judge import Checked, Judge, better, second_best, suspect
@@ -26,6 +28,8 @@ from workers.maker import Made, Maker
 from workers.sample import Sample
 from workers.secondopinion import Opinion, SecondOpinion, second_id
 from workers.settings import EngineSettings, LocalSettings, SecondEngineSettings
+
+log = logging.getLogger(__name__)
 
 
 class Local:
@@ -124,19 +128,44 @@ def _given(
 def _open() -> Maker:
     """The engines, one after the other: on one card each finds what the other has left."""
     first = open_engine(_engine)
+    _say("answers", first)
     if _second is None:
         return Maker(first)
     try:
-        return Maker(first, open_engine(_second))
+        second = open_engine(_second)
     except ForebayError as error:
         first.close()
         if error.field:
             error.field = error.field.replace("FOREBAY_", "FOREBAY_SECOND_", 1)
         raise
+    _say("second opinions", second)
+    maker = Maker(first, second)
+    if second.info().revision == first.info().revision:
+        maker.close()
+        hint = "has the first engine's model, which would always agree with itself; name another"
+        raise Misconfigured(hint, field="FOREBAY_SECOND_ENGINE")
+    return maker
+
+
+def _say(what: str, engine: Engine) -> None:
+    info = engine.info()
+    words = "%s by %s: %s %s, %d slots of %d tokens"
+    log.info(words, what, info.engine, info.model, info.revision, info.slots, info.context_tokens)
+
+
+def _second_settings() -> SecondEngineSettings | None:
+    """Of the second model, where there is one; a setting of one that is not there is a mistake."""
+    second = settings_of(SecondEngineSettings)
+    if _own.second_engine:
+        return second
+    for name in sorted(second.model_fields_set):
+        hint = f"is needed where FOREBAY_SECOND_{name.upper()} is set"
+        give_up(Misconfigured(hint, field="FOREBAY_SECOND_ENGINE"))
+    return None
 
 
 _own, _engine = settings_of(LocalSettings), settings_of(EngineSettings)
-_second = settings_of(SecondEngineSettings) if _own.second_engine else None
+_second = _second_settings()
 app = Actor(
     [local_queue(_own.pool), EMBED],
     lambda ledger: Local(ledger, _open),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
-from routing.errors import BadAnswer, Expired
+from routing.errors import BadAnswer, Expired, InvalidJob
 from routing.jobs import Content, Embed, Embedding, Job
 from routing.ledger import Lost
 from workers import answers, prompts, rewording, similarity
@@ -113,7 +114,17 @@ class Maker:
 
 def _generate(engine: Engine, info: EngineInfo, job: Job, prompt: Prompt) -> Making:
     future = engine.submit(prompt)
-    return lambda: _made(job, info, future.result())
+    return lambda: _made(job, info, _completed(job, future))
+
+
+def _completed(job: Job, future: Future[Completion]) -> Completion:
+    """The completion; an error that names the engine's prompt names the field it was made of."""
+    try:
+        return future.result()
+    except InvalidJob as error:
+        if error.field == "messages" and job.kind != "generate":
+            error.field = "text"
+        raise
 
 
 def _made(job: Job, info: EngineInfo, completion: Completion) -> Made:

@@ -55,7 +55,7 @@ LOCK = Path("models.lock")
 
 @app.command("list")
 def list_models(*, vram_mib: Vram = None, as_json: Json = False) -> None:
-    """Show the catalogue and what is here: format, bits, licence, and whether it fits the card."""
+    """Show the catalogue and what is here. Format, bits, licence, and whether it fits the card."""
     from workers.engines.card import card_bytes  # noqa: PLC0415 - only this command needs it
 
     card = card_bytes() if vram_mib is None else vram_mib << 20
@@ -93,7 +93,7 @@ def pull(  # noqa: D103 - its help says it
 
 @app.command()
 def path(name: MaybeName = None, *, as_json: Json = False) -> None:
-    """Print where a fetched model is, or without NAME the folder of all."""
+    """Print where a fetched model is. Without NAME, the folder of all."""
     model = find(name) if name else None
     if model and not model.path.exists():
         raise Misconfigured(f"is not here yet: forebay models pull {name}", field="NAME")
@@ -106,7 +106,7 @@ def path(name: MaybeName = None, *, as_json: Json = False) -> None:
 
 @app.command()
 def verify(*, lock: LockFile = LOCK, as_json: Json = False) -> None:
-    """Read every model again and compare its SHA-256 with that of its pin, or of its download.
+    """Read every model again. Compares its SHA-256 with that of its pin, or of its download.
 
     Exit code 1 when one differs, or a pinned one is not here.
     """
@@ -129,7 +129,7 @@ def verify(*, lock: LockFile = LOCK, as_json: Json = False) -> None:
 
 @app.command()
 def pin(names: Names = None, *, lock: LockFile = LOCK, as_json: Json = False) -> None:
-    """Write down what models are now, byte for byte, for `verify` to compare."""
+    """Write down what models are now. Every file's SHA-256, for `verify` to compare."""
     from workers.localmodels import local_model, local_models  # noqa: PLC0415 - 60 ms
     from workers.pins import Lock, make_pin, read_lock  # noqa: PLC0415
 
