@@ -110,13 +110,13 @@ class Client:
             UnknownJob: No such job of this tenant.
             ForebayError: The job ended without an answer; its class and `code` say why.
         """
-        return self._awaited(job_id, self.future(job_id), timeout)
+        return answer_of(self._awaited(job_id, self.future(job_id), timeout))
 
     def run(
         self, request: Request | Job, timeout: float | None = None, **options: Unpack[Options]
     ) -> Answer:
         """Submit, and wait for the answer."""
-        return self._awaited(*self.begun(request, **options), timeout)
+        return answer_of(self._awaited(*self.begun(request, **options), timeout))
 
     def map(
         self,
@@ -143,7 +143,7 @@ class Client:
                 under_way.extend(self._begin(chunk))
             if not under_way:
                 return
-            yield _value(under_way.popleft(), timeout)
+            yield self._value(under_way.popleft(), timeout)
 
     def status(self, job_id: str) -> JobStatus:
         """Where the job is, and how many are before it."""
@@ -258,12 +258,18 @@ class Client:
         self._wakeups.give_up(job_id, future)
         return made if isinstance(made, ForebayError) else (made, self.future(made))
 
-    def _awaited(self, job_id: str, future: Future[Outcome], timeout: float | None) -> Answer:
+    def _awaited(self, job_id: str, future: Future[Outcome], timeout: float | None) -> Outcome:
         try:
-            return answer_of(future.result(timeout))
+            return future.result(timeout)
         except TimeoutError:
             self._wakeups.give_up(job_id, future)
             raise late(job_id) from None
+
+    def _value(self, begun: Begun | ForebayError, timeout: float | None) -> Answer | ForebayError:
+        if isinstance(begun, ForebayError):
+            return begun
+        outcome = self._awaited(*begun, timeout)
+        return outcome if isinstance(outcome, Answer) else failure(outcome)
 
 
 def _bell(settings: Settings) -> str:
@@ -284,17 +290,6 @@ def answer_of(outcome: Outcome) -> Answer:
 def late(job_id: str) -> TimeoutError:
     """Nobody waits for a job any longer. Its id is all that leads back to it."""
     return TimeoutError(f"job {job_id} has not ended yet; it goes on, and `result` can ask again")
-
-
-def _value(begun: Begun | ForebayError, timeout: float | None) -> Answer | ForebayError:
-    if isinstance(begun, ForebayError):
-        return begun
-    job_id, future = begun
-    try:
-        outcome = future.result(timeout)
-    except TimeoutError:
-        raise late(job_id) from None
-    return outcome if isinstance(outcome, Answer) else failure(outcome)
 
 
 def failure(receipt: Receipt) -> ForebayError:

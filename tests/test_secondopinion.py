@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from routing.errors import EngineBusy, EngineDied, Unavailable
+from routing.errors import EngineBusy, EngineDied, TooLong, Unavailable
 from routing.jobs import Check, Classify, Extract, Generate, Job, Message, Summarize, Verdict
 from routing.ledger import Ledger, Lost
 from routing.settings import Settings
@@ -362,6 +362,17 @@ def test_labels_come_in_the_other_order():
 
 
 # --- with a real model --------------------------------------------------------------------------
+
+
+def test_what_is_too_long_for_the_engine_names_the_field_of_the_job():
+    maker = Maker(EchoEngine(EngineSettings(engine="echo", context_tokens=256)))
+    text = "We met at noon. " * 400
+    chat = Generate(messages=[Message(role="user", content=text)])
+    for request, field in ((Summarize(text=text), "text"), (chat, "messages")):
+        with pytest.raises(TooLong) as caught:
+            maker.begin(Job(request=request), "a")()
+        assert caught.value.field == field
+    maker.close()
 
 
 @pytest.fixture(scope="module")
