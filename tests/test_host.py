@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import crowd
 from patience import until
 from routing.errors import EngineBusy, EngineDied, Misconfigured, Unavailable
 from workers.engines import wire
@@ -117,6 +118,16 @@ def test_an_idle_engine_is_not_taken_for_hung(engine):
     time.sleep(1.6)
     assert engine.restarts == 0
     assert works(engine)
+
+
+def test_a_crowd_larger_than_the_line_is_held_back_and_each_ends_as_it_must():
+    """What the GPU is asked, asked of the echo engine: here it must fail or pass the same way."""
+    engine = open_engine(echo(hang_s=30, slots=16, context_tokens=256, echo_delay_s=0.001))
+    asked = crowd.ask(engine, 600, 256, patience_s=20)
+    odd = crowd.surprises(asked, 20)
+    engine.close()
+    assert {fate for fate, _ in asked} == {"plain", "cancel", "deadline", *crowd.REFUSED, "json"}
+    assert not odd
 
 
 def test_a_print_of_a_library_does_not_reach_the_protocol(engine, capfd):

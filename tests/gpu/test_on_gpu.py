@@ -1,7 +1,6 @@
 """On a GPU, with a real model: what neither a script nor a CPU can show (`make test-gpu`)."""
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -10,10 +9,11 @@ import uuid
 
 import pytest
 
+import crowd
 from patience import until
-from routing.errors import EngineBusy, EngineDied, InvalidJob, TooLong
+from routing.errors import EngineBusy, EngineDied
 from workers.engines import vram
-from workers.engines.engine import JsonShape, Prompt, Turn
+from workers.engines.engine import Prompt, Turn
 from workers.engines.exl2 import model_folder
 from workers.engines.host import open_engine
 from workers.engines.library import CHUNK
@@ -24,7 +24,6 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
 
 SLOTS, CONTEXT, CARD_MIB = 16, 1024, 16_380
 MIB = 1 << 20
-REFUSED = {"long": TooLong, "bad": InvalidJob}
 #: What llama.cpp says, greedily, of the same weights.
 KNOWN = [
     ("What is a river?", "A river is a vital component of the Earth's ecosystem"),
@@ -87,29 +86,11 @@ def test_the_batch_answers_together_what_it_answers_alone(engine):
 
 
 def test_a_thousand_jobs_with_cancels_deadlines_and_faults_each_end_once(engine):
-    rng = random.Random(1)
-    shape = JsonShape(schema_={"type": "object", "properties": {"n": {"type": "integer"}}})
-    bad = JsonShape(schema_={"type": "array", "uniqueItems": True})
-    futures = []
-    for number in range(1_000):
-        kind = rng.choice(("plain", "plain", "cancel", "deadline", "long", "json", "bad"))
-        changes = {"max_tokens": rng.randint(1, 64), "priority": rng.randint(0, 1)}
-        text = f"{number}: say something short."
-        if kind == "deadline":
-            changes["deadline"] = time.time() + rng.uniform(0, 5)
-        if kind in ("json", "bad"):
-            changes["constraint"] = shape if kind == "json" else bad
-        if kind == "long":
-            text = "river " * (2 * CONTEXT)
-        one = prompt(text, **changes)
-        futures.append((kind, engine.submit(one)))
-        if kind == "cancel":
-            engine.cancel(one.id)
-    for kind, future in futures:
-        assert type(future.exception(300)) is REFUSED.get(kind, type(None))
-    assert engine.restarts == 0
+    """And leave nothing: a first crowd shows what the batch takes, a larger one takes no more."""
+    assert not crowd.surprises(crowd.ask(engine, 200, CONTEXT))
     used = int(card("memory.used"))
-    engine.submit(prompt("and again")).result(60)
+    assert not crowd.surprises(crowd.ask(engine, 1_000, CONTEXT))
+    assert engine.restarts == 0
     assert int(card("memory.used")) - used < 64
 
 
