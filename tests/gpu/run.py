@@ -4,12 +4,14 @@
     install        put the parts together, and what they hold on the path
     build          compile exllamav2's extension and flash-attn (goes on where it broke off)
     model          make the packaged model loadable: FP16, and converted to EXL2
-    suite          every test marked gpu, over both models, and the attention written in torch
-    bench          fleet beside bare generator: the small model, and 8B and 14B of random weights
+    suite [PIECE]  every test marked gpu, over both models, and the attention written in torch
+    bench [PIECE]  fleet beside bare generator: the small model, and 8B and 14B of random weights
     all            these in this order; what is compiled or made already is kept
 
 Everything lies under FOREBAY_GPU_HOME (/tmp/forebay-gpu). Each stage is a command of its own, for
-machines that are rented by the minute; `bench` writes results.md there.
+machines that are rented by the minute and end a command after a few; `suite` and `bench` can be
+asked for pieces alone, as `suite exl2 torch`. A piece that fails does not keep the next from being
+tried; the exit code is 1 then. `bench` writes results.md.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Path(os.environ.get("FOREBAY_GPU_HOME", "/tmp/forebay-gpu"))
@@ -78,44 +81,92 @@ def model() -> None:
     if not (full / "config.json").exists():
         call([sys.executable, ROOT / "tests/gpu/smollm2.py", full])
     if not (small / "config.json").exists():
-        work = HOME / "conversion"
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
+        work = HOME / "conversion"  # of one that broke off the converter goes on with what is there
+        work.mkdir(exist_ok=True)
         converter = [sys.executable, "-m", "workers.engines.converter", "-i", full, "-o", work]
-        call([*converter, "-cf", small, *_CONVERSION])
+        attempt("model exl2", [*converter, "-cf", small, *_CONVERSION])
     for shape, bits in RANDOM.items():
         folder = MODELS / f"random-{shape}-{bits}bit"
         if not (folder / "config.json").exists():
             writer = ROOT / "tests/gpu/randomexl2.py"
-            call([sys.executable, writer, shape, str(bits), folder, full])
+            attempt(f"model {shape}", [sys.executable, writer, shape, str(bits), folder, full])
 
 
-def suite() -> None:
+def suite(*words: str) -> None:
     """Over FP16 and EXL2; the attention written in torch over one of them."""
-    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m"]
-    # Named one by one: others need packages that this machine does not have. exllamav3 compiles
-    # itself when it is imported, for which there is no time here.
-    engines = ["gpu", "-k", "not exl3", "tests/test_engines.py", "tests/gpu/test_on_gpu.py"]
-    for name, attention in (
-        ("smollm2-fp16", "flash-attn"), ("smollm2-exl2", "flash-attn"), ("smollm2-exl2", "torch"),
-    ):  # fmt: skip
-        print(f"--- {name}, attention by {attention}", flush=True)
-        env = {"FOREBAY_MODEL_DIR": str(MODELS / name), "FOREBAY_ATTENTION": attention}
-        call([*tests, *engines], env | {"KEEP_FOREBAY_SETTINGS": "1"})
-    call([*tests, "", "tests/test_attention.py", "tests/test_gpubuild.py"])
-    call([*tests, "gpu", "tests/gpu/test_footprint.py"])
+    for name in chosen(SUITE, words):
+        piece = SUITE[name]
+        print(f"--- suite {name}", flush=True)
+        attempt(f"suite {name}", [*_PYTEST, piece.marked, *piece.tests], {**_PLAIN, **piece.env})
 
 
-def bench() -> None:
+def bench(*words: str) -> None:
     """Results are added to a file, which comes back."""
     program = [sys.executable, ROOT / "tests/benchmarks/gpu.py", "--out", RESULTS]
-    for name in ("smollm2-exl2", *(f"random-{shape}-{bits}bit" for shape, bits in RANDOM.items())):
-        call([*program, MODELS / name])
+    for name in chosen(BENCH, words):
+        attempt(f"bench {name}", [*program, MODELS / BENCH[name]])
     print(f"results: {RESULTS}")
 
 
-def call(argv: list[str | Path], env: dict[str, str] | None = None) -> None:
-    """Run it where Forebay and the wheels are found, and end with it if it fails."""
+class Piece(NamedTuple):
+    """Tests of one process: of this mark, with this environment."""
+
+    marked: str
+    tests: tuple[str, ...]
+    env: dict[str, str]
+
+
+def _over(model: str, attention: str) -> Piece:
+    # Named one by one: others need packages that this machine does not have. exllamav3 compiles
+    # itself when it is imported, for which there is no time here.
+    tests = ("-k", "not exl3", "tests/test_engines.py", "tests/gpu/test_on_gpu.py")
+    env = {"FOREBAY_MODEL_DIR": str(MODELS / model), "FOREBAY_ATTENTION": attention}
+    return Piece("gpu", tests, env | {"KEEP_FOREBAY_SETTINGS": "1"})
+
+
+SUITE = {
+    "fp16": _over("smollm2-fp16", "flash-attn"),
+    "exl2": _over("smollm2-exl2", "flash-attn"),
+    "torch": _over("smollm2-exl2", "torch"),
+    "build": Piece("", ("tests/test_attention.py", "tests/test_gpubuild.py"), {}),
+    "footprint": Piece("gpu", ("tests/gpu/test_footprint.py",), {}),
+}
+BENCH = {"smollm2": "smollm2-exl2"} | {
+    shape: f"random-{shape}-{bits}bit" for shape, bits in RANDOM.items()
+}
+# Warnings of the machine's libraries are not ours to mend, and where an engine does not start, each
+# of its tests would wait for it anew.
+_PYTEST = [
+    sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_timeout",
+    "-W", "default", "--maxfail", "8", "--durations", "5", "-m",
+]  # fmt: skip
+_PLAIN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # none of the machine's own
+_failed: list[str] = []
+
+
+def chosen(pieces: dict[str, Piece] | dict[str, str], words: tuple[str, ...]) -> list[str]:
+    """The pieces that are named, or all."""
+    unknown = set(words) - set(pieces)
+    if unknown:
+        sys.exit(f"no such piece: {', '.join(sorted(unknown))}; there are {', '.join(pieces)}")
+    return [name for name in pieces if not words or name in words]
+
+
+def attempt(name: str, argv: list[str | Path], env: dict[str, str] | None = None) -> None:
+    """Run it; the end will say if it failed."""
+    if run(argv, env):
+        _failed.append(name)
+
+
+def call(argv: list[str | Path]) -> None:
+    """Run what all that follows needs, and end if it fails."""
+    code = run(argv)
+    if code:
+        sys.exit(code)
+
+
+def run(argv: list[str | Path], env: dict[str, str] | None = None) -> int:
+    """Run it where Forebay and the wheels are found; its exit code."""
     began = time.monotonic()
     paths = [str(SITE), str(ROOT), str(ROOT / "deploy"), os.environ.get("PYTHONPATH", "")]
     ours = {
@@ -125,12 +176,12 @@ def call(argv: list[str | Path], env: dict[str, str] | None = None) -> None:
     }
     words = [str(word) for word in argv]
     done = subprocess.run(words, cwd=ROOT, env={**os.environ, **ours, **(env or {})}, check=False)
-    print(f"[{time.monotonic() - began:.0f} s] {' '.join(words[1:5])}", flush=True)
-    if done.returncode:
-        sys.exit(done.returncode)
+    end = f"{time.monotonic() - began:.0f} s, exit code {done.returncode}"
+    print(f"[{end}] {' '.join(words[1:5])}", flush=True)
+    return done.returncode
 
 
-STAGES: dict[str, Callable[[], None]] = {
+STAGES: dict[str, Callable[..., None]] = {
     stage.__name__: stage for stage in (install, build, model, suite, bench)
 }
 
@@ -144,9 +195,11 @@ def main() -> None:
         for stage in STAGES.values():
             stage()
     elif name in STAGES:
-        STAGES[name]()
+        STAGES[name](*words)
     else:
         sys.exit(f"{__doc__}")
+    if _failed:
+        sys.exit(f"failed: {', '.join(_failed)}")
 
 
 if __name__ == "__main__":
