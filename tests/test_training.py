@@ -128,6 +128,32 @@ def _twice(folder):
     )
 
 
+def _prompts(folder, **columns):
+    table = pq.read_table(folder / "prompts.parquet").to_pydict()
+    pq.write_table(pa.table(table | columns), folder / "prompts.parquet")
+
+
+def _no_prompt(folder):
+    _prompts(folder, prompt=[None, *["a"] * 159])
+
+
+def _number_for_prompt(folder):
+    _prompts(folder, prompt=list(range(160)))
+
+
+def _broken_prompt(folder):
+    ends, broken = pa.array(range(161), pa.int32()).buffers()[1], pa.py_buffer(b"\xff" * 160)
+    _prompts(folder, prompt=pa.StringArray.from_buffers(160, ends, broken))
+
+
+def _yes_for_type(folder):
+    _prompts(folder, job_type=[True] * 160)
+
+
+def _no_name(folder):
+    _outcomes(folder, uid=["q0", "q0"], model=["small", None], score=[1.0, 1.0])
+
+
 def _no_parquet(folder):
     (folder / "outcomes.parquet").write_text("uid,model,score")
 
@@ -144,6 +170,11 @@ def _missing(folder):
         (_bad_score, r"column 'score' must be a number of 0 or more \(model small\)"),
         (_none_shared, "no prompt that both small and large answered"),
         (_twice, "column 'uid' names 1 prompts twice"),
+        (_no_prompt, "column 'prompt' has nothing in 1 of 160 rows"),
+        (_number_for_prompt, "column 'prompt' must be text; it is int64"),
+        (_broken_prompt, "column 'prompt' is not UTF-8"),
+        (_yes_for_type, "column 'job_type' must be text or whole numbers; it is bool"),
+        (_no_name, "column 'model' has nothing in 1 of 2 rows"),
         (_no_parquet, "is not a parquet file"),
         (_missing, "cannot be read: No such file"),
     ],
@@ -154,6 +185,16 @@ def test_bad_files_are_one_clear_error_that_names_file_column_and_model(files, s
         dataset.read(files / "prompts.parquet", files / "outcomes.parquet", ["small"], ["large"])
     assert caught.value.field
     assert caught.value.field.endswith(".parquet")
+
+
+def test_names_that_are_whole_numbers_or_of_few_values_are_text(files):
+    types = [n % 3 if n else None for n in range(160)]
+    _prompts(
+        files, uid=range(160), job_type=types, source=pa.array(["s"] * 160).dictionary_encode()
+    )
+    _outcomes(files, uid=["0", "1", "0", "1"], model=list("aabb"), score=[1, 0, 1, 1])
+    data = dataset.read(files / "prompts.parquet", files / "outcomes.parquet", ["a"], ["b"])
+    assert (data.uids, data.types, data.sources) == (["0", "1"], ["", "1"], ["s", "s"])
 
 
 def test_too_few_prompts_are_an_error(files):

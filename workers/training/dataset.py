@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from routing.errors import Misconfigured
+from workers.training.columns import columns
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -103,29 +100,6 @@ def read(
         high_scores / scale,
         scale,
     )
-
-
-def columns(
-    path: Path, names: Sequence[str], *, optional: Sequence[str] = ()
-) -> dict[str, list[Any]]:
-    """These columns of a parquet file; of the optional ones those that are there.
-
-    Raises:
-        Misconfigured: The file cannot be read, or lacks a column.
-    """
-    try:
-        there = pq.read_schema(path).names
-        missing = [name for name in names if name not in there]
-        if missing:
-            has = ", ".join(there)
-            raise Misconfigured(f"has no column {missing[0]!r} (it has {has})", field=str(path))
-        table = pq.read_table(path, columns=[*names, *(n for n in optional if n in there)])
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno else "it is damaged"
-        raise Misconfigured(f"cannot be read: {why}", field=str(path)) from None
-    except pa.ArrowInvalid:
-        raise Misconfigured("is not a parquet file", field=str(path)) from None
-    return {name: table.column(name).to_pylist() for name in table.column_names}
 
 
 def _unique(path: Path, uids: Sequence[str]) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 
 from routing.errors import Misconfigured
 from workers import agreement
-from workers.training.dataset import Floats, columns
+from workers.training.columns import columns
+from workers.training.dataset import Floats
 
 Texts = Sequence[str | None]
 Numbers = frozenset[Decimal]
@@ -60,8 +61,7 @@ def read(path: Path, uids: Sequence[str], first: str, others: Sequence[str]) -> 
     table = columns(path, ["uid", "model", "pred"])
     by_model: dict[str, dict[str, str | None]] = {}
     for uid, model, pred in zip(table["uid"], table["model"], table["pred"], strict=True):
-        text = None if pred is None else str(pred).strip()
-        by_model.setdefault(model, {})[uid] = text or None
+        by_model.setdefault(model, {})[uid] = (pred or "").strip() or None
     for model in (first, *others):
         if model not in by_model:
             names = ", ".join(sorted(by_model))
