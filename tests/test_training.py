@@ -83,6 +83,23 @@ def test_another_seed_or_fewer_labels_are_another_version(files):
     assert told[2]["prompts"] == 100
 
 
+@pytest.mark.parametrize(
+    ("local", "gap", "chance", "more"),
+    [(0.0, 1.0, 0.5 / 161, ()), (1.0, 0.0, 160.5 / 161, ("--no-job-type",))],
+)
+def test_where_all_answers_are_alike_the_text_says_nothing(files, local, gap, chance, more):
+    _outcomes(
+        files,
+        uid=[f"q{n}" for n in range(160)] * 2,
+        model=["small"] * 160 + ["large"] * 160,
+        score=[local] * 160 + [1.0] * 160,
+    )
+    assert run("train", *arguments(files, "--out", str(files), *more)).exit_code == 0
+    model = Difficulty.load(files / "difficulty.json")
+    for text, job_type in (("derive the integral of a boat", "proof"), ("name it", None)):
+        assert model.read(text, job_type) == pytest.approx((gap, chance), abs=1e-6)
+
+
 # --- what goes in -------------------------------------------------------------------------------
 
 

@@ -144,17 +144,20 @@ def _shares(parts: Sequence[float], columns: Floats, rest: Floats, weights: Floa
     """What to multiply each reading with, so that their sum foretells unseen texts.
 
     Their parts are fixed, which holds better for new texts than parts fitted to a thousand labels;
-    one slope for their sum is fitted.
+    one slope for their sum is fitted. Where the target is the same everywhere they say nothing.
     """
     width = columns.std(axis=0)
     each = np.divide(parts, width, out=np.zeros(3), where=width > 0)
     said = columns @ each
-    slope = np.average(said * rest, weights=weights) / np.average(said**2, weights=weights)
+    size = np.average(said**2, weights=weights)
+    slope = np.average(said * rest, weights=weights) / size if size > 0 else 0.0
     return np.asarray(each * max(slope, LEAST * rest.std()))
 
 
 def _ok(problem: _Problem, truth: Floats) -> tuple[Head, Usual]:
     """The head of the log-odds, and what is usual: a logistic model of unseen rows' readings."""
+    if np.ptp(truth) == 0:
+        return _settled(problem, truth)
     base, columns = problem.unseen()
     width = np.where(columns.std(axis=0) > 0, columns.std(axis=0), 1.0)
     rows = np.column_stack([_logit(base), columns / width])
@@ -171,6 +174,18 @@ def _ok(problem: _Problem, truth: Floats) -> tuple[Head, Usual]:
 
     odds = Usual(line(usual.everywhere), {name: line(mean) for name, mean in usual.types.items()})
     return problem.readings().head(np.array(shares) / width), _rounded(odds)
+
+
+def _settled(problem: _Problem, truth: Floats) -> tuple[Head, Usual]:
+    """Where all is alike a text says nothing, and the odds would grow until the solver stops.
+
+    So half an answer that will do and half a one that will not are added (Krichevsky and Trofimov,
+    IEEE Transactions on Information Theory 27, 1981).
+    """
+    chance = (truth.sum() + 0.5) / (len(truth) + 1)
+    odds = float(np.log(chance / (1 - chance)))
+    usual = Usual(odds, dict.fromkeys(problem.usual.types, odds))
+    return problem.readings().head(np.zeros(len(problem.recipe.parts))), _rounded(usual)
 
 
 def _logit(chance: Floats) -> Floats:
