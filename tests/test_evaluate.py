@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from routing.errors import Misconfigured
+from workers.training import secondanswers
 from workers.training.cli import app
 from workers.training.metrics import NAMES, Ranked, calibration_error
 
@@ -215,3 +216,12 @@ def test_a_second_model_without_any_answers_is_an_error(files):
     pq.write_table(pa.table(table | {"pred": silent}), files / "silent.parquet")
     with pytest.raises(Misconfigured, match="has no answer of 'other'"):
         evaluate(files, "--second", "other", "--preds", str(files / "silent.parquet"))
+
+
+def test_of_several_answers_of_a_model_the_first_is_held_against_the_others(tmp_path):
+    rows = {"uid": ["a", "b", "a", "b"], "model": ["m"] * 4, "pred": ["1", None, "2", "2"]}
+    other = {"uid": ["a", "b"], "model": ["o"] * 2, "pred": [" 1 ", "2"]}
+    columns = {name: rows[name] + other[name] for name in rows}
+    pq.write_table(pa.table(columns), tmp_path / "preds.parquet")
+    answers = secondanswers.read(tmp_path / "preds.parquet", ["a", "b"], "m", ["o"])
+    assert (answers.first, answers.others) == (["1", None], [["1", "2"]])

@@ -1,6 +1,7 @@
 """Training: from outcomes to weights. The same in, the same out; what is wrong has one error."""
 
 import json
+from itertools import permutations
 
 import numpy as np
 import pyarrow as pa
@@ -109,6 +110,20 @@ def test_of_several_models_the_mean_of_those_that_answered_counts(files):
     data = dataset.read(files / "prompts.parquet", files / "outcomes.parquet", ["a", "b"], ["c"])
     assert data.uids == ["q0", "q1"]
     assert data.weak.tolist() == [0.5, 1.0]
+
+
+def test_of_several_answers_of_a_model_the_mean_counts_in_any_order(files):
+    """Of tenths, whose sums differ in the last place by their order."""
+    rows = [("q0", "a", 0.1), ("q0", "a", 0.2), ("q0", "a", 0.7), ("q0", "b", 1.0)]
+    found = set()
+    for order in permutations(rows):
+        _outcomes(
+            files, **dict(zip(("uid", "model", "score"), zip(*order, strict=True), strict=True))
+        )
+        data = dataset.read(files / "prompts.parquet", files / "outcomes.parquet", ["a"], ["b"])
+        found.add(data.weak[0])
+    assert len(found) == 1
+    assert found.pop() == pytest.approx(1 / 3)
 
 
 def test_scores_of_another_scale_are_brought_to_one(files):

@@ -72,4 +72,4 @@ def _may_be(kind: pa.DataType, wanted: str) -> bool:
     text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     whole = wanted != TEXT and types.is_integer(kind)
     number = wanted == ANSWER and (types.is_floating(kind) or types.is_decimal(kind))
-    return text or whole or number or types.is_null(kind)
+    return bool(text or whole or number or types.is_null(kind))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +71,8 @@ def read(
 
     Args:
         prompts: parquet with `uid`, `prompt` and, where wanted, `job_type`; `source` may be there.
-        outcomes: parquet with `uid`, `model`, `score`.
+        outcomes: parquet with `uid`, `model`, `score`; of a model's answers to one prompt the mean
+            counts.
         weak: names of local models; the mean of those that answered is taken.
         strong: names of frontier models, likewise.
         job_type: use the job types.
@@ -109,15 +111,15 @@ def _unique(path: Path, uids: Sequence[str]) -> None:
 
 
 def _scores(path: Path) -> dict[str, dict[str, float]]:
-    """Score by uid, by model."""
+    """Score by uid, by model: of several answers the mean, whatever their order."""
     table = columns(path, ["uid", "model", "score"])
-    scores: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, list[float]]] = {}
     for uid, model, score in zip(table["uid"], table["model"], table["score"], strict=True):
         if score is None or not isinstance(score, int | float) or not 0 <= score < float("inf"):
             wrong = "column 'score' must be a number of 0 or more"
             raise Misconfigured(f"{wrong} (model {model})", field=str(path))
-        scores.setdefault(model, {})[uid] = float(score)
-    return scores
+        scores.setdefault(model, {}).setdefault(uid, []).append(float(score))
+    return {model: {uid: fmean(got) for uid, got in by.items()} for model, by in scores.items()}
 
 
 def _means(

@@ -18,7 +18,10 @@ Models = Annotated[
 
 
 def train_doubt(*, prompts: Prompts, outcomes: Outcomes, models: Models, out: Out) -> None:
-    """Fit how far to doubt a local answer; the outcomes need a column `pred`, their answers."""
+    """Fit how far to doubt a local answer; the outcomes need a column `pred`, their answers.
+
+    Of a model's answers to one prompt the first counts, with their mean score.
+    """
     from workers.training.doubting import fit
 
     asked = names(models)

@@ -39,7 +39,12 @@ Second = Annotated[
     str | None, typer.Option("--second", metavar="MODEL[,MODEL]", help="Who is asked as well.")
 ]
 Preds = Annotated[
-    Path | None, typer.Option("--preds", metavar="FILE", help="Parquet: uid, model, pred.")
+    Path | None,
+    typer.Option(
+        "--preds",
+        metavar="FILE",
+        help="Parquet: uid, model, pred; of a model's answers to one prompt the first counts.",
+    ),
 ]
 Curves = Annotated[
     Path | None, typer.Option("--curves", metavar="FILE", help="Draw the curves: .png or .svg.")

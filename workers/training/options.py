@@ -8,10 +8,18 @@ from typing import Annotated
 import typer
 
 Prompts = Annotated[
-    Path, typer.Option("--prompts", metavar="FILE", help="Parquet: uid, prompt, job_type.")
+    Path,
+    typer.Option(
+        "--prompts", metavar="FILE", help="Parquet: uid, prompt, job_type; source may be there."
+    ),
 ]
 Outcomes = Annotated[
-    Path, typer.Option("--outcomes", metavar="FILE", help="Parquet: uid, model, score.")
+    Path,
+    typer.Option(
+        "--outcomes",
+        metavar="FILE",
+        help="Parquet: uid, model, score; of a model's answers to one prompt the mean counts.",
+    ),
 ]
 Weak = Annotated[
     str, typer.Option("--weak", metavar="MODEL[,MODEL]", help="Local; of several the mean counts.")

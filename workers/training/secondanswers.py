@@ -55,13 +55,16 @@ class Answers:
 def read(path: Path, uids: Sequence[str], first: str, others: Sequence[str]) -> Answers:
     """Their answers to these prompts, from the parquet columns `uid`, `model`, `pred`.
 
+    Of a model's answers to one prompt the first in the file is taken: one answer agrees with
+    another, a mean of answers with nothing.
+
     Raises:
         Misconfigured: The file, a column, a model or all of its answers are missing.
     """
     table = columns(path, ["uid", "model", "pred"])
     by_model: dict[str, dict[str, str | None]] = {}
     for uid, model, pred in zip(table["uid"], table["model"], table["pred"], strict=True):
-        by_model.setdefault(model, {})[uid] = (pred or "").strip() or None
+        by_model.setdefault(model, {}).setdefault(uid, (pred or "").strip() or None)
     for model in (first, *others):
         if model not in by_model:
             names = ", ".join(sorted(by_model))
