@@ -154,3 +154,19 @@ def test_what_lies_deep_is_compared_all_the_same():
         deep, other = [deep], [other]
     assert agreement.fields(deep, deep) == 1
     assert agreement.fields(deep, other) == 0
+
+
+LONG = 120_000  # characters: what costs the square of them takes minutes
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("unit", ["1", "1,", "1/", "- ", "=", "answer is ", " \n", "A. "])
+def test_a_text_that_goes_on_and_on_is_compared_in_one_pass(unit):
+    text = unit * (LONG // len(unit)) + "-1"
+    assert agreement.decides(text) in {True, False}
+    assert 0 <= agreement.texts(text, text + "x") <= 1
+
+
+def test_a_number_may_have_more_digits_than_python_reads():
+    assert agreement.texts("7/" + "1" * 5_000, "7/" + "1" * 5_000 + ".0") == 1
+    assert agreement.decides("7/" + "0" * 5_000)

@@ -1,5 +1,6 @@
 """How a text becomes content: forgiving dress, and never guessing."""
 
+import contextlib
 import math
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from routing.errors import BadAnswer
 from routing.jobs import Classification, Extraction, Generation, Job, Summary, parse_job
 from workers.answers import read
+from workers.verify import check
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 LABELS = ["Refund", "Late delivery", "late"]
@@ -140,3 +142,13 @@ def test_any_text_is_content_of_the_jobs_kind_or_a_bad_answer(asked, text):
             "the answer is not JSON",
             "the answer is not a JSON object",
         }
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("unit", [" ", "\n", "\t", "\u3002", "` ", "x."])
+@pytest.mark.parametrize("start", ["", "```\n", "Here is: "])
+def test_a_text_that_goes_on_and_on_is_read_in_one_pass(start, unit):
+    text = start + unit * (120_000 // len(unit))  # what costs the square of that takes minutes
+    for asked in (EXTRACT, FORM, PATTERN, job("summarize", text="a text")):
+        with contextlib.suppress(BadAnswer):
+            assert check(asked, read(asked, text))

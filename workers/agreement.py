@@ -34,8 +34,10 @@ _MARK = re.compile(
 _DRESS = " \t\r\n*_`\"'.$"
 _CHOICE = re.compile(r"\(?([A-Z])(?:\)|[.:](?=\s|$)|$)")
 _TRUTH = re.compile(r"(yes|true|no|false)(?=$|[\s]*[,.;:!])", re.IGNORECASE)
+#: Digits are taken whole (`++`): given back one by one they would cost the square of their number.
 _NUMBER = re.compile(
-    r"(?<![\w.,])([-\u2212]?)\s?[$\u20ac\u00a3]?\s?(\d+(?:[.,]\d+)*|\.\d+)(?:/(\d+(?![\d/])))?(?!\w*[-/]\d)"
+    r"(?<![\w.,])([-\u2212]?)\s?[$\u20ac\u00a3]?\s?"
+    r"(\d++(?:[.,]\d++)*|\.\d++)(?:/(\d++(?!/)))?(?!\w*+[-/]\d)"
 )
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _SUM = re.compile(r"\d\s*[=\u2248]|[=\u2248]\s*[-\u2212]?[$\u20ac\u00a3]?\s?\d")
@@ -156,8 +158,9 @@ def _value(sign: str, digits: str, below: str | None) -> Decimal:
         digits = digits.replace(".", "").replace(",", ".", 1).replace(",", "")
     head, _, tail = digits.replace(",", "").rpartition(".")
     value = Decimal(f"{head.replace('.', '')}.{tail}" if head or "." in digits else tail)
-    if below is not None and int(below):
-        value /= int(below)
+    divisor = Decimal(below or 0)
+    if divisor:
+        value /= divisor
     return -value if sign else value
 
 

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, NoReturn
 
 from routing.errors import BadAnswer
@@ -27,7 +28,7 @@ from routing.jobs import (
 )
 from workers.engines.engine import Ending
 
-_FENCE = re.compile(r"\A\s*```[a-zA-Z]*[ \t]*\n(.*?)\n?[ \t]*```\s*\Z", re.DOTALL)
+_FENCE = re.compile(r"\A\s*```[a-zA-Z]*[ \t]*\n(.*)```\s*\Z", re.DOTALL)
 _SAYS_LABEL = re.compile(
     r"\A(?:the\s+)?(?:label|category|class|answer)(?:\s+is)?\s*:?\s+", re.IGNORECASE
 )
@@ -36,6 +37,7 @@ _OPENING = re.compile(
     r"(?:here(?:['\u2019]s| is)\b[^\n:]{0,80}|(?:the |a )?summary[^\n:]{0,40}):\s*",
     re.IGNORECASE,
 )
+_WORD = re.compile(r"\S+")
 _SENTENCE = re.compile(
     r"\S.*?(?:[.!?\u2026][\"'\u201d\u2019)]*(?=\s)|$|[\u3002\uff01\uff1f])", re.DOTALL
 )
@@ -139,10 +141,11 @@ def _written(request: Generate, text: str) -> str:
 def _summary(text: str, max_words: int, finish: Ending) -> str:
     """Without an opening line; what is too long, or was cut off, keeps its whole sentences."""
     said = _unquoted(_OPENING.sub("", text.strip()).strip())
-    kept = 0
+    beyond = next(islice(_WORD.finditer(said), max_words, None), None)
+    kept, most = 0, beyond.start() if beyond else len(said)
     for sentence in _SENTENCE.finditer(said):
         broken_off = finish == "length" and sentence.end() == len(said) and not ends(said)
-        if broken_off or len(said[: sentence.end()].split()) > max_words:
+        if broken_off or sentence.end() > most:
             break
         kept = sentence.end()
     return said[:kept] or said

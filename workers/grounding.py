@@ -26,7 +26,7 @@ _SCALE = re.compile(
 )
 _SCALES = {"%": "0.01", "p": "0.01", "k": "1e3", "t": "1e3", "m": "1e6", "b": "1e9"}
 _NAME = re.compile(r"(?<=[\w,;)] )[A-Z][a-z]{2,}")  # a capital inside a sentence
-_LIST_MARK = re.compile(r"^\s*\d{1,2}[.)]\s", re.MULTILINE)
+_LIST_MARK = re.compile(r"^[^\S\n]*\d{1,2}[.)]\s", re.MULTILINE)
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"

@@ -75,7 +75,8 @@ class SecondOpinion:
         self._job = job
         self._id = second_id(prompt_id)
         self._wanted = wanted
-        self._surely = all(wanted(prose=prose) for prose in _possible(job))
+        wants = [wanted(prose=prose) for prose in _possible(job)]
+        self._surely, self._perhaps = all(wants), any(wants)
         self._making: Making | None = None
 
     def __enter__(self) -> Self:
@@ -94,7 +95,7 @@ class SecondOpinion:
         Raises:
             Lost: It was cancelled: the job is not ours any more.
         """
-        if self._making is None and self._wanted(prose=_is_prose(first)):
+        if self._making is None and self._perhaps and self._wanted(prose=_is_prose(first)):
             self._begin()
         if self._making is None:
             return None
