@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from routing.errors import Misconfigured
-from routing.jobs import Job
+from routing.jobs import Content, Job
 
 #: Module and class of the detectors that are used. Not used: those that guess by entropy or by a
 #: word like "password" before it, which find much that is none in people's letters.
@@ -82,9 +82,13 @@ class Scanner:
             *(_theirs(module, name) for module, name in DETECTORS),
         ]
 
-    def find(self, job: Job) -> str | None:
-        """The kind of a secret that the request or the metadata seem to hold; none if nothing."""
-        return self.find_in("\n".join(texts(job)))
+    def find(self, job: Job, answer: Content | None = None) -> str | None:
+        """The kind of a secret that the request or the metadata seem to hold; none if nothing.
+
+        `answer` is looked through too: one that is to leave together with its job.
+        """
+        said = _leaves(answer.model_dump()) if answer else ()
+        return self.find_in("\n".join([*texts(job), *said]))
 
     def find_in(self, text: str) -> str | None:
         """The kind of a secret that a text seems to hold; none if nothing."""

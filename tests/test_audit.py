@@ -192,6 +192,17 @@ def test_no_call_is_made_where_something_stands_in_the_way(lanes, standin, redis
     assert Spend(redis).spent() == (0, 0)
 
 
+def test_a_secret_that_only_the_answer_holds_does_not_leave_either(lanes, standin):
+    # The engine repeats its text without the directive.
+    job = lanes.audited(ask("repeat AKIA[[echo: confidence=0.9]]IOSFODNN7EXAMPLE and no more"))
+    record = lanes.ledger.record(job.id)
+    (answer,) = lanes.ledger.outcomes([job.id])
+    assert (record.egress, record.reasons[0]) == ("allow", "verdict_easy")
+    assert "AKIAIOSFODNN7EXAMPLE" in answer.content.text
+    assert "secret_found:aws_access_key" in lanes.reasons(job)
+    assert not standin.calls
+
+
 def test_an_audit_that_bedrock_cannot_answer_is_dropped_and_not_tried_again(lanes, standin):
     standin.faults.plan(["throttle"])
     job = lanes.audited(ask("[[echo: say=a long story]] tell"))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from routing import cache, policy
 from routing.difficulty import Difficulty
 from routing.errors import EgressDenied
-from routing.jobs import Job, Verdict
+from routing.jobs import Answer, Content, Job, Verdict
 from routing.lanes import ROUTE
 from routing.ledger import Claim, Ledger
 from routing.pacing import Pace, Pacer
@@ -33,6 +33,7 @@ class Router:
     def __init__(self, ledger: Ledger) -> None:
         """Raise `Misconfigured` where secrets are to be looked for, and the package is missing."""
         key = cache.secret(ledger.redis, ledger.settings)
+        self._ledger = ledger
         self._engine = _engine()
         packaged = Difficulty.load()
         judge = LmJudge(self._engine, packaged) if self._engine else packaged
@@ -45,7 +46,7 @@ class Router:
     def work(self, claim: Claim, /) -> Outcome:
         """The lane of one job; a failure where it is pinned to one that it may not go to."""
         job, rules = claim.job(), self._policy.current()
-        secret = self._secret(job, rules)
+        secret = self._secret(claim, job, rules)
         verdict = self._verdicts.verdict(job)
         state = replace(self._outlook.state(job, rules), secret=secret is not None)
         state = replace(state, pace=self._paced(job, verdict, rules, state))
@@ -69,14 +70,21 @@ class Router:
             return None
         return self._pacer.offer(job, rules, "before", verdict.score)
 
-    def _secret(self, job: Job, rules: Policy) -> str | None:
-        """The kind of secret in a job that could leave."""
+    def _secret(self, claim: Claim, job: Job, rules: Policy) -> str | None:
+        """The kind of secret in a job that could leave, or in the answer that its audit is of."""
         wanted = rules.tenant(job.tenant).scan_secrets
         if not wanted or policy.egress(job, rules) == "deny":
             return None
         if self._scanner is None:  # the policy did not ask for it when we started
             self._scanner = Scanner()
-        return self._scanner.find(job)
+        return self._scanner.find(job, self._audited(claim))
+
+    def _audited(self, claim: Claim) -> Content | None:
+        """What an audit shows the model on Bedrock besides; where it is gone, none is made."""
+        if claim.record.audit_of is None:
+            return None
+        (found,) = self._ledger.outcomes([claim.record.audit_of])
+        return found.content if isinstance(found, Answer) else None
 
 
 def _engine() -> Engine | None:
