@@ -109,11 +109,12 @@ class Audits:
     def learn(self, shadow_id: str, audit: Audit, excess: float) -> bool:
         """Write down what an audit showed, once. False where it is written, or was forgotten.
 
-        `excess` is the gap seen less the gap foretold; it counts for the job's type.
+        `excess` is the gap seen less the gap foretold; it counts for the job's type, where it was
+        not the stand-in that showed it.
         """
         told = audit.model_dump_json()
-        keep_ms = KEEP_DAYS * 86_400_000
-        args: list[Any] = [shadow_id, audit.tenant, audit.type, excess, told, MOST, keep_ms]
+        keep_ms, counted = KEEP_DAYS * 86_400_000, "" if audit.stand_in else excess
+        args: list[Any] = [shadow_id, audit.tenant, audit.type, counted, told, MOST, keep_ms]
         args += [TYPES, FADE]
         with reaching_redis():
             return bool(self._learn(args=args))

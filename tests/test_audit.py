@@ -83,6 +83,13 @@ def test_chat_that_comes_down_to_something_is_compared(lanes, standin):
     assert (audit.outcome, audit.how) == (1.0, "compared")
 
 
+@pytest.fixture
+def believed(monkeypatch):
+    """What the stand-in says is taken for a model's."""
+    monkeypatch.setattr("workers.engines.converse.STAND_IN_MARK", "unheard-of")
+
+
+@pytest.mark.usefixtures("believed")
 def test_an_audit_keeps_features_outcome_and_cost_and_no_content(lanes, standin, redis):
     standin.answer = '{"total": 10}'
     job = lanes.audited(extract(text="kanarie The bill is 10."), metadata={"kanarie": "kanarie"})
@@ -281,6 +288,15 @@ def test_a_type_is_what_stays_when_the_text_changes():
     assert of(Generate(messages=chat)) != of(ask("hello"))
 
 
+def test_nothing_is_learned_of_a_type_from_the_stand_in(lanes, standin, redis):
+    standin.answer = '{"total": 10}'
+    lanes.audited(extract("9", "The bill is 10, not 9."))
+    (audit,) = lanes.audits.read()
+    assert audit.stand_in
+    assert not redis.keys("fb:types:*")
+
+
+@pytest.mark.usefixtures("believed")
 def test_a_type_that_loses_more_than_foretold_goes_up_sooner(lanes, standin):
     standin.answer = '{"total": 10}'
     router = lanes.workers["route"]
@@ -317,6 +333,7 @@ def test_without_redis_the_types_are_known_as_they_were_read_last(redis, monkeyp
     assert types.excess(unseen) is None
 
 
+@pytest.mark.usefixtures("believed")
 def test_types_are_bounded_and_the_one_audited_longest_ago_goes(lanes, standin, redis):
     for number in range(500):
         redis.hset("fb:types:acme", f"type{number}", f"1 0.5 {number + 1000}")

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Write down what an audit showed, once, and count it for the job's type. -> 1, or 0 when it was
--- written before, or the audit was forgotten.
+-- Write down what an audit showed, once, and count it for the job's type, unless `excess` is empty.
+-- -> 1, or 0 when it was written before, or the audit was forgotten.
 --
 -- Keys:  fb:audits          stream  what audits showed: features and outcomes, never content
 --        fb:types:<tenant>  hash    type -> 'n sum ms': audits that count, the sum of their excess
@@ -30,17 +30,24 @@ local function eldest(all)
   return name
 end
 
-local n, sum = parts(redis.call('HGET', types, kind_of_job))
+local function count()
+  local n, sum = parts(redis.call('HGET', types, kind_of_job))
+  if n == 0 and redis.call('HLEN', types) >= tonumber(most_types) then
+    redis.call('HDEL', types, eldest(redis.call('HGETALL', types)))
+  end
+  local value = string.format('%.17g %.17g %.0f', n * fade + 1, sum * fade + tonumber(excess), now)
+  redis.call('HSET', types, kind_of_job, value)
+  redis.call('PEXPIRE', types, keep_ms)
+end
+
+redis.call('HLEN', types) -- keys of another type are an error before anything is written
 redis.call('XLEN', 'fb:audits')
 if redis.call('HSETNX', job_key(id), 'learned', '1') == 0 then
   return 0
 end
-if n == 0 and redis.call('HLEN', types) >= tonumber(most_types) then
-  redis.call('HDEL', types, eldest(redis.call('HGETALL', types)))
+if excess ~= '' then
+  count()
 end
-local value = string.format('%.17g %.17g %.0f', n * fade + 1, sum * fade + tonumber(excess), now)
-redis.call('HSET', types, kind_of_job, value)
-redis.call('PEXPIRE', types, keep_ms)
 redis.call('XADD', 'fb:audits', 'MAXLEN', '~', most, '*', 'audit', told)
 redis.call('XTRIM', 'fb:audits', 'MINID', '~', string.format('%.0f', now - keep_ms))
 redis.call('PEXPIRE', 'fb:audits', keep_ms)
