@@ -96,7 +96,9 @@ class Audits:
         Raises:
             Unavailable: Redis cannot be reached, or takes no new jobs.
         """
-        ledger, shadow = self._ledger, _shadow(job)
+        ledger = self._ledger
+        # No longer than its job is kept: whoever forgets that must find this too.
+        shadow = _shadow(job, min(TERM_S, ledger.settings.retention_s))
         content, fields = ledger.packed(shadow)
         limit = ledger.settings.max_waiting
         args: list[Any] = [job.id, shadow.id, ROUTE, ledger.bell, content, limit, *fields]
@@ -164,7 +166,7 @@ def _foretold(audit: Audit, by: Calibration | None) -> float:
     return audit.base_score + moved
 
 
-def _shadow(job: Job) -> Job:
+def _shadow(job: Job, term_s: float) -> Job:
     """The job that is put on: the same question, of nobody."""
     name = hashlib.sha256(f"audit of {job.id}".encode()).hexdigest()[:32]
     return job.model_copy(
@@ -172,7 +174,7 @@ def _shadow(job: Job) -> Job:
             "id": f"{job.tenant}.{name}",
             "lane": "bedrock",
             "priority": "bulk",
-            "deadline": datetime.now(UTC) + timedelta(seconds=TERM_S),
+            "deadline": datetime.now(UTC) + timedelta(seconds=term_s),
             "idempotency_key": None,
             "cache": False,
             "metadata": {},

@@ -233,6 +233,14 @@ def test_forgetting_a_job_forgets_its_audit_too(lanes, redis):
     assert lanes.ledger.claim("route") is None
 
 
+def test_an_audit_that_nobody_makes_does_not_outlive_its_job(lanes, monkeypatch):
+    brief = lanes.ledger.settings.model_copy(update={"retention_s": 60.0})
+    monkeypatch.setattr(lanes.ledger, "settings", brief)
+    job = lanes.ask(ask("[[echo: say=a long story]] tell"))
+    shadow = lanes.ledger.record(lanes.shadow(job))
+    assert 0 < shadow.deadline - shadow.created <= 60_000
+
+
 def test_money_for_audits_is_within_their_own_budget(lanes, standin, redis):
     lanes.audited(ask("[[echo: say=a long story]] tell"))
     (audit,) = lanes.audits.read()

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 
+from routing.audit import PURPOSE
 from routing.pacing import Pacer, hourly
 from routing.policyfile import Policy
 from routing.spend import Spend
@@ -151,12 +152,12 @@ class Day:
     def spent(self) -> float:
         return self.spend.spent("acme")[0] / NANO
 
-    def _pay(self) -> None:
+    def _pay(self, nusd: int = CALL, purpose: str = "") -> None:
         self._calls += 1
         call = f"call{self._calls}"
         no = {"tenant_budget_nusd": None, "fleet_budget_nusd": None}
-        self.spend.reserve(call, call, "acme", CALL, **no, term_s=60.0)
-        self.spend.settle(call, CALL)
+        self.spend.reserve(call, call, "acme", nusd, **no, term_s=60.0, purpose=purpose)
+        self.spend.settle(call, nusd)
 
 
 @pytest.fixture
@@ -203,6 +204,15 @@ def test_when_the_money_is_gone_nothing_goes(day):
     for _ in range(10):
         day._pay()
     assert day.hour(policy, 100) == 0
+
+
+def test_audits_which_cost_less_do_not_make_a_call_look_cheap(day):
+    policy, hours = rules(usd_per_day=0.24), []
+    for _ in range(6):
+        for _ in range(20):
+            day._pay(CALL // 20, PURPOSE)
+        hours.append(day.hour(policy, 40))
+    assert sum(hours) == pytest.approx(6 * 0.01, abs=0.015)
 
 
 def test_of_a_share_and_dollars_the_tighter_holds(day):

@@ -73,14 +73,15 @@ local function waiting(queue)
     + redis.call('ZCARD', base .. 'bulk:' .. tenant)
 end
 
--- What a call costs on average, today and yesterday; a guess counts as one.
+-- What a call costs on average, today and yesterday, audits left out: they are short. A guess counts
+-- as one.
 local function mean_cost(day)
   local money, calls = tonumber(call), 1
   for _, books in ipairs({ 'fb:spend:day:' .. day - 1, 'fb:spend:day:' .. day }) do
-    local known = redis.call('HMGET', books, tenant .. ':settled', tenant .. ':calls')
-    if known[2] then
-      money, calls = money + (known[1] or 0), calls + known[2]
-    end
+    local all = redis.call('HMGET', books, tenant .. ':settled', tenant .. ':calls')
+    local audits = redis.call('HMGET', books, tenant .. ':audit:settled', tenant .. ':audit:calls')
+    money = money + (all[1] or 0) - (audits[1] or 0)
+    calls = calls + (all[2] or 0) - (audits[2] or 0)
   end
   return money / calls
 end
