@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import suppress
 from typing import Any
 
 import redis
 from pydantic import ConfigDict, Field, ValidationError
 
 from routing.connection import reaching_redis
-from routing.errors import ForebayError, InvalidJob
+from routing.errors import InvalidJob, Unavailable
 from routing.odds import logistic, logit
 from routing.receipts import Verdict
 from routing.recent import Recent
@@ -79,7 +78,6 @@ class Calibrations:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._last: dict[str, Calibration | None] = {}
         self._recent = Recent(self._look, LOOK_EVERY_S)
 
     def of(self, tenant: str) -> Calibration | None:
@@ -87,13 +85,16 @@ class Calibrations:
 
         Where Redis cannot be asked, what was read last holds.
         """
-        return self._recent(tenant)
+        try:
+            return self._recent(tenant)
+        except Unavailable:
+            return None
 
     def current(self, scope: str) -> Calibration | None:
         """The current version of a scope; none where there is none."""
         with reaching_redis():
             number: Any = self._redis.hget(_key(scope), "current")
-        return self._version(scope, int(number)) if number else None
+        return self._version(scope, int(number)) if number and number.isdigit() else None
 
     def versions(self, scope: str) -> list[Calibration]:
         """The versions of a scope that are kept, the newest first."""
@@ -132,9 +133,7 @@ class Calibrations:
         return _parsed(value) if value else None
 
     def _look(self, tenant: str) -> Calibration | None:
-        with suppress(ForebayError, ValueError):
-            self._last[tenant] = self.current(tenant) or self.current(EVERYBODY)
-        return self._last.get(tenant)
+        return self.current(tenant) or self.current(EVERYBODY)
 
 
 def _key(scope: str) -> str:

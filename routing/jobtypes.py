@@ -9,13 +9,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from contextlib import suppress
 from typing import Any
 
 import redis
 
 from routing.connection import reaching_redis
-from routing.errors import ForebayError
+from routing.errors import Unavailable
 from routing.jobs import Classify, Extract, Generate, Job, Summarize
 from routing.recent import Recent
 
@@ -58,7 +57,6 @@ class TypeGaps:
     def __init__(self, client: redis.Redis, secret: bytes) -> None:
         self._redis = client
         self._secret = secret
-        self._last: dict[str, dict[str, tuple[float, float]]] = {}
         self._means = Recent(self._look, LOOK_EVERY_S)
 
     def excess(self, job: Job) -> float | None:
@@ -66,14 +64,16 @@ class TypeGaps:
 
         With n audits the mean counts n / (n + SHRINK): a type is believed as it is seen.
         """
-        seen = self._means(job.tenant).get(digest(job, self._secret))
+        try:
+            seen = self._means(job.tenant).get(digest(job, self._secret))
+        except Unavailable:
+            return None
         return seen and seen[1] / (seen[0] + SHRINK)
 
     def _look(self, tenant: str) -> dict[str, tuple[float, float]]:
-        with suppress(ForebayError), reaching_redis():
+        with reaching_redis():
             found: Any = self._redis.hgetall(f"fb:types:{tenant}")
-            self._last[tenant] = {name.decode(): _counted(value) for name, value in found.items()}
-        return self._last.get(tenant, {})
+        return {name.decode(): _counted(value) for name, value in found.items()}
 
 
 def _counted(value: bytes) -> tuple[float, float]:

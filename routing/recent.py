@@ -6,6 +6,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Generic, TypeVar, TypeVarTuple
 
+from routing.errors import Unavailable
+
 T = TypeVar("T")
 Key = TypeVarTuple("Key")
 
@@ -16,8 +18,8 @@ class Recent(Generic[T, *Key]):
     Safe to share between threads. Those that find it old in the same moment read it each: a lock
     would have all of them wait in turn for a Redis that does not answer.
 
-    What reading raises reaches the caller. Nothing is kept of it, and the next one reads again; a
-    function that gives an older value instead, or a safe one, gives it for as long as any other.
+    While reading raises `Unavailable`, what was read last holds. Without any it reaches the caller,
+    as all else that reading raises, and the next one reads again.
     """
 
     def __init__(self, read: Callable[[*Key], T], for_s: float) -> None:
@@ -30,6 +32,14 @@ class Recent(Generic[T, *Key]):
         """What is good for this key: what was read last, or else is read now."""
         kept = self._kept.get(key)
         if kept is None or monotonic() >= kept[1]:
-            value = self._read(*key)
+            value = self._again(kept, key)
             self._kept[key] = kept = value, monotonic() + self._for_s
         return kept[0]
+
+    def _again(self, kept: tuple[T, float] | None, key: tuple[*Key]) -> T:
+        try:
+            return self._read(*key)
+        except Unavailable:
+            if kept is None:
+                raise
+            return kept[0]

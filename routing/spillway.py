@@ -28,7 +28,7 @@ class Spillway:
         self._recent = Recent(self._look, LOOK_EVERY_S)
 
     def gate(self) -> Gate:
-        """Open or shut for a new job, as of at most half a second ago."""
+        """Open or shut for a new job, as of half a second ago, or longer while Redis is away."""
         return self._recent()
 
     def shut(self, code: str, for_s: float) -> None:

@@ -64,15 +64,35 @@ def test_its_age_is_counted_from_when_it_was_read(world):
 
 
 def test_a_failed_reading_is_told_and_the_next_one_reads_again(world):
-    look = Recent(world.read, FOR_S)
-    look()
-    world.now, world.down = world.now + FOR_S, True
+    look, world.down = Recent(world.read, FOR_S), True
     for _ in range(2):
         with pytest.raises(Unavailable):
             look()
-    assert len(world.asked) == 3
     world.down = False
-    assert look() == (1005.0,)
+    assert look() == (1000.0,)
+
+
+def test_while_reading_fails_what_was_read_last_holds(world):
+    look = Recent(world.read, FOR_S)
+    look()
+    world.now, world.down = world.now + FOR_S, True
+    assert look() == look() == (1000.0,)
+    assert len(world.asked) == 2
+    world.now, world.down = world.now + FOR_S, False
+    assert look() == (1010.0,)
+
+
+def test_an_error_in_reading_is_no_absence(world):
+    def wrong():
+        if world.asked:
+            raise ValueError
+        return world.read()
+
+    look = Recent(wrong, FOR_S)
+    look()
+    world.now += FOR_S
+    with pytest.raises(ValueError):  # noqa: PT011 - it has no words
+        look()
 
 
 def test_those_that_find_it_old_do_not_wait_for_each_other():
@@ -89,22 +109,23 @@ def test_those_that_find_it_old_do_not_wait_for_each_other():
         st.tuples(st.floats(0, 2 * FOR_S), st.sampled_from("ab"), st.booleans()), max_size=40
     )
 )
-def test_no_value_is_of_another_key_or_too_old_and_none_is_read_too_soon(steps):
+def test_values_are_of_their_key_and_new_unless_the_world_is_away(steps):
     world = World()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recent, "monotonic", lambda: world.now)
         look = Recent(world.read, FOR_S)
-        good = {}
+        said, checked = {}, {}  # the last value of a key, and when it was last asked for in vain
         for later, key, down in steps:
             world.now, world.down = world.now + later, down
             reads = len(world.asked)
+            due = key not in said or world.now >= checked[key] + FOR_S
             try:
                 name, at = look(key)
             except Unavailable:
                 assert down
-                assert world.now >= good.get(key, -FOR_S) + FOR_S
+                assert key not in said
                 continue
             assert name == key
-            assert world.now < at + FOR_S
-            assert (len(world.asked) > reads) == (good.get(key) != at)
-            good[key] = at
+            assert (len(world.asked) > reads) == due
+            assert at == (world.now if due and not down else said[key])
+            said[key], checked[key] = at, world.now if due else checked[key]

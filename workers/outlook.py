@@ -14,7 +14,8 @@ from routing.spillway import LOOK_EVERY_S, Spillway
 class Outlook:
     """What decisions need to know of the world, as of at most half a second ago.
 
-    Old news does no harm: a reservation (`Spend.reserve`) is what keeps a budget.
+    Old news does no harm: a reservation (`Spend.reserve`) is what keeps a budget. So where Redis
+    cannot be asked, what was seen last holds: an answer that took long is not thrown away for it.
     """
 
     def __init__(self, client: redis.Redis) -> None:
