@@ -116,7 +116,9 @@ class Calibrations:
         return made
 
     def roll_back(self, scope: str, version: int) -> None:
-        """Make an earlier version the current one; 0 is the model as it came.
+        """Make an earlier version the current one; 0 is none.
+
+        Without one of its own a tenant has everybody's, and everybody the model as it came.
 
         Raises:
             InvalidJob: It is not kept.

@@ -41,7 +41,7 @@ Fewest = Annotated[int, typer.Option("--min", min=FEWEST, help="No fit with fewe
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Report, and change nothing.")]
 Back = Annotated[
     int | None,
-    typer.Option("--rollback", metavar="VERSION", min=0, help="Go back; 0: the model as it came."),
+    typer.Option("--rollback", metavar="VERSION", min=0, help="Go back; 0: none of its own."),
 ]
 StandIn = Annotated[
     bool, typer.Option("--stand-in", help="Learn from the stand-in's answers too, for a try.")
