@@ -448,14 +448,18 @@ def test_help_needs_neither_celery_nor_redis_nor_pydantic():
     assert not {"celery", "redis", "pydantic", "rich", "boto3"} & loaded
 
 
-def test_every_command_has_help(forebay):
-    _, out, _ = forebay("--help")
-    names = re.findall(r"^  ([a-z]+)  +\S", out.partition("Commands:")[2], re.MULTILINE)
-    assert {"submit", "result", "status", "cancel", "forget", "schema", "doctor"} <= set(names)
-    for name in names:
-        code, text, _ = forebay(name, "--help")
-        assert code == 0
-        assert f"Usage: forebay {name}" in text
+def test_every_command_has_help_that_fits_its_line_and_takes_json(forebay):
+    left, seen = [()], set()
+    while left:
+        command = left.pop()
+        code, text, _ = forebay(*command, "--help")
+        assert (code, f"Usage: {' '.join(('forebay', *command))}" in text) == (0, True)
+        under = re.findall(r"^  ([a-z-]+)  +(\S.*)", text.partition("Commands:")[2], re.MULTILINE)
+        assert [said for _, said in under if said.endswith("...")] == [], "cut short"
+        assert under or "--json" in text, command
+        left += [(*command, name) for name, _ in under]
+        seen |= {" ".join((*command, name)) for name, _ in under}
+    assert {"submit", "result", "dead replay", "models pull", "router eval", "gpu build"} <= seen
 
 
 # --- commands of other packages -------------------------------------------------------------------

@@ -40,7 +40,7 @@ def convert(
     check: Check = False,
     as_json: Json = False,
 ) -> None:
-    """Make an EXL2 model of a Hugging Face model in FP16 or BF16, with exllamav2's converter.
+    """Make an EXL2 model of one in FP16 or BF16. With exllamav2's converter.
 
     Takes minutes to hours, and gigabytes beside the model (--work). Interrupted, the same command
     goes on where it was. Needs what `forebay gpu check` asks for. The work folder may be deleted

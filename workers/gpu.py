@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 
-BUILD = """Compile exllamav2's extension and a cut-down flash-attn; workers then only load them.
+BUILD = """Compile exllamav2's extension and a cut-down flash-attn. Workers then only load them.
 
 \b
 Needs torch for CUDA, nvcc of the same CUDA version, a C++ compiler and ninja; no GPU.

@@ -41,7 +41,7 @@ At = Annotated[
 
 
 def status(*, as_json: Json = False) -> None:
-    """Show who goes up to Bedrock just now: targets, shares, thresholds, overrides, money."""
+    """Show who goes up to Bedrock just now. Targets, shares, thresholds, overrides, money."""
     settings = read_settings()
     rules = Policy.load(settings.policy_file)
     client = connect(settings, brisk=True)
@@ -73,7 +73,7 @@ def override(
     clear: Clear = False, tenant: Tenant = EVERYBODY, stage: At = None, term: Term = "1h",
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Set by hand which jobs of a kind go up, for a while: a threshold, a share, or off."""
+    """Set by hand which jobs of a kind go up, for a while. By a threshold, a share, or off."""
     if kind not in PACED:
         raise Misconfigured(f"must be one of {', '.join(PACED)}", field="KIND")
     if tenant != EVERYBODY and not re.fullmatch(TENANT, tenant):

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 
 from routing.errors import Misconfigured
-from workers.training.options import Outcomes, Prompts, names
+from workers.training.options import Json, Outcomes, Prompts, names
 from workers.training.traincommand import Out
 from workers.training.weightsfile import DOUBT, versioned, write
 
@@ -17,8 +18,10 @@ Models = Annotated[
 ]
 
 
-def train_doubt(*, prompts: Prompts, outcomes: Outcomes, models: Models, out: Out) -> None:
-    """Fit how far to doubt a local answer; the outcomes need a column `pred`, their answers.
+def train_doubt(
+    *, prompts: Prompts, outcomes: Outcomes, models: Models, out: Out, as_json: Json = False
+) -> None:
+    """Fit how far to doubt a local answer. The outcomes need a column `pred`, their answers.
 
     Of a model's answers to one prompt the first counts, with their mean score.
     """
@@ -28,4 +31,6 @@ def train_doubt(*, prompts: Prompts, outcomes: Outcomes, models: Models, out: Ou
     if len(asked) < 2:  # noqa: PLR2004 - an answer and another
         raise Misconfigured("needs two models or more", field="--models")
     weights = versioned("doubt", fit(prompts, outcomes, asked))
-    typer.echo(f"{weights.version}: {write(out, DOUBT, weights)}")
+    path = write(out, DOUBT, weights)
+    told = {"version": weights.version, "path": str(path), "bytes": path.stat().st_size}
+    typer.echo(json.dumps(told) if as_json else f"{weights.version}: {path}")

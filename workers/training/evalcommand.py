@@ -67,7 +67,7 @@ def evaluate(
     curves: Curves = None,
     as_json: Json = False,
 ) -> None:
-    """Measure routers: APGR, CPT, PGR, AUC and ECE, with 95 % bootstrap intervals.
+    """Measure routers. APGR, CPT, PGR, AUC and ECE, with 95 % bootstrap intervals.
 
     \b
     With --labels N the verdict is fitted on N random prompts of the file and judged on the rest,

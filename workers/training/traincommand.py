@@ -46,7 +46,7 @@ def train(
     no_job_type: NoJobType = False,
     as_json: Json = False,
 ) -> None:
-    """Fit the router's weights; the same files and options give the same bytes.
+    """Fit the router's weights. The same files and options give the same bytes.
 
     \b
     --labels N takes N random prompts instead of all. --folds K is the number of parts in which
