@@ -80,7 +80,7 @@ def _fernet(keys: str) -> MultiFernet:
     try:
         from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 - an extra
     except ImportError:
-        hint = "needs the package cryptography: pip install 'forebay[encryption]'"
+        hint = "needs the package cryptography: install the extra `encryption`"
         raise Misconfigured(hint, field=_KEYS) from None
     try:
         return MultiFernet([Fernet(_whole(key.strip())) for key in keys.split(",")])

@@ -143,7 +143,7 @@ def _theirs(module: str, name: str) -> tuple[str, Detector]:
     try:
         detector = getattr(import_module(f"detect_secrets.plugins.{module}"), name)()
     except ImportError:
-        hint = "needs the package detect-secrets: pip install 'forebay[secrets]'; or say false"
+        hint = "needs the package detect-secrets: install the extra `secrets`, or say false"
         raise Misconfigured(hint, field="scan_secrets") from None
     kind = str(detector.secret_type).lower().replace(" ", "_")
     return kind, lambda text: any(True for _ in detector.analyze_string(text))

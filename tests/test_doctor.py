@@ -345,3 +345,12 @@ def test_the_second_model_is_looked_at_too(monkeypatch):
     assert models["second model"].state == "fail"
     assert "FOREBAY_SECOND_MODEL_FILE" in models["second model"].seen
     assert [one.name for one in checks.engine()] == ["engine", "second engine"]
+
+
+def test_a_machine_that_only_submits_lacks_nothing(monkeypatch):
+    monkeypatch.setattr(checks, "find_spec", lambda _: None)
+    found = {one.name: one.state for one in examine(checks.checks(online=False))}
+    assert found == {"settings": "ok", "local worker": "ok", "aws": "warn"}
+    monkeypatch.setenv("FOREBAY_ENGINE", "llamacpp")
+    found = {one.name: one.state for one in examine(checks.checks(online=False))}
+    assert (found["engine"], found["embedder"]) == ("fail", "fail")

@@ -300,7 +300,7 @@ def test_the_policy_lets_no_secret_go():
 
 def test_a_policy_that_asks_for_it_and_a_missing_package_are_one_clear_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "detect_secrets.plugins.aws", None)
-    with pytest.raises(Misconfigured, match="forebay\\[secrets\\]") as caught:
+    with pytest.raises(Misconfigured, match="extra `secrets`") as caught:
         Scanner()
     assert caught.value.field == "scan_secrets"
 

