@@ -236,5 +236,5 @@ def test_without_its_libraries_it_says_what_to_install(redis, lanes, command, mo
     keep(redis, world(120))
     monkeypatch.delitem(sys.modules, "workers.training.calibrating")
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
-    with pytest.raises(Misconfigured, match=r"forebay\[router\]"):
+    with pytest.raises(Misconfigured, match="extra `router`"):
         command()

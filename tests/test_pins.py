@@ -229,3 +229,11 @@ def test_what_is_damaged_or_unknown_is_not_pinned(exl2, root, tmp_path):
     assert "cut off" in str(call("pin").exception)
     assert call("pin", "no-such").exception.field == "NAME"
     assert not (tmp_path / "models.lock").exists()
+
+
+def test_where_there_is_no_model_none_is_pinned(tmp_path, monkeypatch):
+    monkeypatch.setenv("FOREBAY_MODELS", str(tmp_path / "none"))
+    lock = tmp_path / "models.lock"
+    error = call("pin", "--lock", lock).exception
+    assert isinstance(error, Misconfigured)
+    assert not lock.exists()

@@ -1,6 +1,7 @@
 """Training: from outcomes to weights. The same in, the same out; what is wrong has one error."""
 
 import json
+import sys
 from itertools import permutations
 
 import numpy as np
@@ -271,3 +272,9 @@ def test_looks_are_those_of_a_verdict():
     looks = Looks.at(["How much is 12 + 7?", "", "name the moon"])
     assert looks.bins.shape == (3, BINS)
     assert np.abs(looks.standard(looks.scales())).max() <= 4.0
+
+
+def test_without_its_libraries_it_says_what_to_install(files, monkeypatch):
+    monkeypatch.setitem(sys.modules, "workers.training.fit", None)
+    with pytest.raises(Misconfigured, match="install the extra `router`"):
+        run("train", *arguments(files, "--out", str(files / "one")))

@@ -135,6 +135,8 @@ def pin(names: Names = None, *, lock: LockFile = LOCK, as_json: Json = False) ->
 
     root = folder()
     chosen = [local_model(root, name) for name in names] if names else local_models(root)
+    if not chosen:
+        raise Misconfigured(f"there is no model in {root}", field="NAME")
     before = read_lock(lock) or Lock()
     after = before
     for model in chosen:
