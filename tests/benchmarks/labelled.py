@@ -20,6 +20,8 @@ from workers import agreement
 Request = Classify | Extract | Generate
 Gold = str | dict[str, Any]
 
+OWN = "own"
+
 LABELS = {
     "billing": "An invoice, a charge, a payment or a refund.",
     "delivery": "A parcel is late, lost or damaged.",
@@ -45,11 +47,23 @@ THINGS = ["kettle", "lamp", "radio", "heater", "toaster", "scale", "drill", "clo
 
 @dataclass(frozen=True)
 class Labelled:
-    """A job, its right answer, and a wrong one of the same form."""
+    """A job, its right answer, and what the frontier says where it errs.
+
+    Attributes:
+        wrong: an answer of the same form.
+        errs: whether the frontier does; where that is not known, chance decides.
+        source: the project's `own`, or where the job was taken from.
+    """
 
     request: Request
     gold: Gold
     wrong: Gold
+    errs: bool | None = None
+    source: str = OWN
+
+    def said(self, *, lucky: bool) -> Gold:
+        """What the frontier says."""
+        return self.wrong if (not lucky if self.errs is None else self.errs) else self.gold
 
 
 def generated(count: int, seed: int) -> list[Labelled]:

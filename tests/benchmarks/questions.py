@@ -1,0 +1,102 @@
+"""Jobs made of a benchmark's questions, with what a strong model really answered to each.
+
+Nothing of them is kept here: they are read from the two parquet files that `forebay router eval`
+reads. The right answer is the one of all models that scored 1. Of these questions at least one
+model was right, so the very hardest are missing.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import string
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from labelled import Labelled
+
+from routing.errors import Misconfigured
+from routing.jobs import Generate, Message
+from workers import agreement
+from workers.training.dataset import columns
+
+SOURCE = "questions"
+LONGEST = 3_000  # characters: with formulas some 1,500 tokens, which a context of 2,048 holds
+SILENCE = "There is nothing to be read."  # where the strong model gave no answer of the form
+ALONE = "\n\nReply with the letter of the right option alone."
+TOKENS = 256  # of an answer in free form
+
+_OPTION = re.compile(r"^([A-Z])[.)] ", re.MULTILINE)
+
+
+def questions(
+    prompts: Path, outcomes: Path, strong: str, *, count: int, seed: int
+) -> list[Labelled]:
+    """Some of the questions that can be asked; the same for the same files and seed.
+
+    Args:
+        prompts: parquet with `uid`, `prompt`.
+        outcomes: parquet with `uid`, `model`, `score`, `pred`.
+        strong: the model of the file that the frontier answers as, right or wrong.
+        count: of questions; all, where there are no more.
+        seed: of the draw.
+
+    Raises:
+        Misconfigured: A file or column is missing, or no question can be asked.
+    """
+    asked = columns(prompts, ["uid", "prompt"])
+    right, said = _answers(columns(outcomes, ["uid", "model", "score", "pred"]).values(), strong)
+    found = [
+        job
+        for uid, prompt in sorted(zip(asked["uid"], asked["prompt"], strict=True))
+        if uid in right and uid in said and len(prompt) <= LONGEST
+        for job in _job(prompt, right[uid], said[uid])
+    ]
+    if not found:
+        why = f"has no question that {strong!r} answered and whose right answer is known"
+        raise Misconfigured(why, field=str(outcomes))
+    return random.Random(seed).sample(found, min(count, len(found)))
+
+
+def _answers(table: Iterable[list], strong: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The right answer by uid, where it is known, and the strong model's, where it was asked."""
+    full: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    said: dict[str, str] = {}
+    for uid, model, score, pred in zip(*table, strict=True):
+        text = "" if pred is None else str(pred).strip()
+        if model == strong:
+            said[uid] = text or SILENCE
+        if text and score == 1:
+            full[uid][text] += 1
+    return {uid: right for uid, preds in full.items() for right in _agreed(preds)}, said
+
+
+def _agreed(preds: Counter[str]) -> Iterator[str]:
+    """The most common of these answers, if the others say the same."""
+    first = preds.most_common(1)[0][0]
+    if all(agreement.texts(first, other) == 1.0 for other in preds):
+        yield first
+
+
+def _job(prompt: str, right: str, said: str) -> Iterator[Labelled]:
+    """A letter where there are options to choose from, else a text; none where it is prose."""
+    if right in set(letters := _options(prompt)):
+        asked, held = prompt.rstrip() + ALONE, f"[{letters[0]}-{letters[-1]}]"
+        request = Generate(messages=_user(asked), max_tokens=4, regex=held)
+    elif agreement.decides(right):
+        request = Generate(messages=_user(prompt), max_tokens=TOKENS)
+    else:
+        return
+    yield Labelled(request, right, said, errs=agreement.texts(right, said) < 1, source=SOURCE)
+
+
+def _options(prompt: str) -> str:
+    """The letters that stand before the options, from A on; none where there are no two."""
+    found = "".join(_OPTION.findall(prompt))
+    letters = found[max(0, found.rfind("A")) :]
+    return letters if len(letters) > 1 and string.ascii_uppercase.startswith(letters) else ""
+
+
+def _user(content: str) -> tuple[Message]:
+    return (Message(role="user", content=content),)

@@ -1,0 +1,136 @@
+"""Who goes up first: rules that rank answered jobs, and what quality each of them reaches.
+
+Quality against the share that goes up, its area (APGR) and the gap that is recovered are those of
+`workers.training.metrics`: a rule that cannot tell jobs apart sends them up in proportion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from workers.training.dataset import Floats
+from workers.training.metrics import STEPS, Ranked
+
+SHARES = (0.1, 0.2, 0.3, 0.5)
+ROUNDS, SEED = 1_000, 0  # of the bootstrap
+BESIDE = "verdict"  # the rule that the others are held against
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one job's answers are worth, 0 to 1, and what the rules know of them.
+
+    Attributes:
+        local, frontier: worth of either lane's answer.
+        realised, went: worth of the default policy's, and whether it came from the frontier.
+        odds, gain: of the verdict: that the local answer will do, and what there is to gain.
+        failed: the local answer is none, or failed a check.
+        doubt: that it is wrong, where it passed.
+        agreement: with a second one; none where none was taken.
+        weights: versions of verdict and doubt.
+    """
+
+    source: str
+    kind: str
+    local: float
+    frontier: float
+    odds: float
+    gain: float
+    failed: bool
+    doubt: float
+    agreement: float | None
+    realised: float
+    went: bool
+    weights: str
+
+    @property
+    def differs(self) -> float:
+        """How far a second answer does, 0 to 1; 0 where there is none."""
+        return 0.0 if self.agreement is None else 1.0 - self.agreement
+
+
+#: What goes up first is the largest; of equals, what the next number says.
+Rule = Callable[[Row], tuple[float, ...]]
+RULES: dict[str, Rule] = {
+    "random": lambda _: (),
+    "verdict": lambda row: (row.gain,),
+    "verdict's odds": lambda row: (-row.odds,),
+    "checks": lambda row: (row.failed,),
+    "checks + second": lambda row: (row.failed, row.differs, row.gain),
+    "checks + doubt": lambda row: (row.failed, 0.0 if row.failed else row.doubt),
+    "oracle": lambda row: (row.frontier - row.local,),
+}
+
+
+def curve(rows: Sequence[Row], rule: Rule) -> list[tuple[float, float]]:
+    """(share that goes up, mean quality), percent by percent."""
+    shares = np.linspace(0, 1, 101)
+    return list(zip(shares.tolist(), _quality(rows, rule, shares).tolist(), strict=True))
+
+
+def show(rows: Sequence[Row]) -> None:
+    """A table of all jobs, of each source, and of the kinds of each."""
+    sources = list(dict.fromkeys(row.source for row in rows))
+    print(f"weights: {', '.join(sorted({row.weights for row in rows}))}")
+    for source in ("all", *sources) if len(sources) > 1 else sources:
+        some = [row for row in rows if source in ("all", row.source)]
+        _table(source, some)
+        kinds = sorted({row.kind for row in some})
+        for kind in kinds if source != "all" and len(kinds) > 1 else ():
+            _table(f"{source}, {kind}", [row for row in some if row.kind == kind])
+
+
+def _table(title: str, rows: Sequence[Row]) -> None:
+    weak, strong = fmean(row.local for row in rows), fmean(row.frontier for row in rows)
+    print(f"\n{title}: {len(rows)} jobs, local {weak:.3f}, frontier {strong:.3f}")
+    marks = "".join(f"{100 * share:6.0f} %" for share in SHARES)
+    print(f"{'':16}{'APGR (95 %)':>20}{f'less {BESIDE}':>23}{marks}")
+    areas = {name: _areas(ranked(rows, rule)) for name, rule in RULES.items()}
+    for name, rule in RULES.items():
+        own, less = (_interval(each) for each in (areas[name], areas[name] - areas[BESIDE]))
+        reached = "".join(f"{each:8.3f}" for each in _quality(rows, rule, np.array(SHARES)))
+        print(f"{name:16}{own:>20}{'' if name == BESIDE else less:>23}{reached}")
+    went, realised = fmean(row.went for row in rows), fmean(row.realised for row in rows)
+    print(f"{'default policy':16} {100 * went:.0f} % went up: {realised:.3f}")
+
+
+def ranked(rows: Sequence[Row], rule: Rule) -> Ranked:
+    """The jobs in a rule's order, ready to be measured."""
+    keys = [rule(row) for row in rows]
+    places = {key: place for place, key in enumerate(sorted(set(keys)))}
+    score, weak, strong = (
+        np.array(column, dtype=float)
+        for column in (
+            [places[key] for key in keys],
+            [row.local for row in rows],
+            [row.frontier for row in rows],
+        )
+    )
+    return Ranked(score, weak, strong)
+
+
+def _quality(rows: Sequence[Row], rule: Rule, shares: Floats) -> Floats:
+    jobs = ranked(rows, rule)
+    recovered = jobs.recovered(np.ones(len(rows)), shares)
+    return np.asarray(jobs.weak.mean() + recovered * (jobs.strong.mean() - jobs.weak.mean()))
+
+
+def _areas(jobs: Ranked) -> Floats:
+    """APGR: of the jobs as they are, and of as many drawn from them with replacement, again and
+    again; the same draws for every rule, so that two rules can be told apart by their difference.
+    """
+    draw, size, shares = np.random.default_rng(SEED), len(jobs.score), np.linspace(0, 1, STEPS + 1)
+    samples = [np.bincount(draw.integers(0, size, size), minlength=size) for _ in range(ROUNDS)]
+    counts = [np.ones(size), *samples]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a sample without a gap has no APGR
+        return np.array([np.trapezoid(jobs.recovered(each, shares), shares) for each in counts])
+
+
+def _interval(values: Floats) -> str:
+    """The first, and where 95 % of the others are."""
+    low, high = np.nanpercentile(values[1:], [2.5, 97.5])
+    return f"{values[0]:.2f} ({low:.2f} to {high:.2f})"
