@@ -57,7 +57,7 @@ bench: $(READY) ## Measure what the ledger costs beside bare Celery (ARGS: --job
 	@$(PY) tests/benchmarks/overhead.py $(ARGS)
 
 .PHONY: bench-cascade
-bench-cascade: $(READY) ## Draw quality against the share that goes up (ARGS: --jobs, --curve FILE; half an hour)
+bench-cascade: $(READY) ## Draw quality against the share that goes up (ARGS: --jobs, --prompts, --curve FILE; half an hour)
 	@$(PY) tests/benchmarks/cascade.py $(ARGS)
 
 .PHONY: bench-pacing
