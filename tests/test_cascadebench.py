@@ -113,10 +113,10 @@ def rows(benchmarks):
     """Ten jobs; the frontier is right in all."""
     row = benchmarks[1].Row(
         source="own", kind="generate", local=1.0, frontier=1.0, odds=0.5, gain=0.0, failed=False,
-        doubt=0.1, agreement=1.0, realised=1.0, went=False, weights="none",
+        doubt=0.1, agreement=1.0, realised=1.0, went=False, weights=("none",),
     )  # fmt: skip
     wrong = [
-        replace(row, local=0.0, failed=True, agreement=None),
+        replace(row, local=0.0, failed=True, agreement=None, doubt=1.0),
         replace(row, local=0.0, agreement=0.0, doubt=0.8),
     ]
     return [*wrong, replace(row, agreement=0.0, gain=-0.1, doubt=0.9), *[row] * 7]

@@ -40,11 +40,9 @@ from fleet import STANDIN_ENV, Fleet  # noqa: E402
 from producers.client import Client, Outcome  # noqa: E402
 from routing.errors import Misconfigured  # noqa: E402
 from routing.jobs import Answer, Classification, Extract, Extraction, Generation, Verdict  # noqa: E402
-from routing.reasons import Reason  # noqa: E402
 from routing.settings import Settings  # noqa: E402
 from standin import KEY_PAIR, StandIn  # noqa: E402
 from workers import agreement  # noqa: E402
-from workers.doubt import Doubt  # noqa: E402
 
 TIMEOUT_S = 3_000.0
 POLICY = """
@@ -144,9 +142,8 @@ def answered(fleet: Fleet, asked: Sequence[Labelled], tenant: str, **terms: Any)
 
 
 def _row(one: Labelled, local: Outcome, frontier: Outcome, free: Outcome) -> Row:
-    second = [check for check in local.checks if check.name == "second_opinion"]
-    hard = [check for check in local.checks if check.name != "second_opinion"]
     verdict = local.verdict or Verdict(probability=0.5, version="none")
+    doubt = local.doubt  # none of what failed its checks
     return Row(
         source=one.source,
         kind=one.request.kind,
@@ -154,14 +151,12 @@ def _row(one: Labelled, local: Outcome, frontier: Outcome, free: Outcome) -> Row
         frontier=worth(one, frontier),
         odds=verdict.probability,
         gain=verdict.score,
-        failed=not isinstance(local, Answer)
-        or Reason.SECOND_KEPT in local.reasons
-        or not all(check.passed for check in hard),
-        doubt=0.5 if local.doubt is None else local.doubt.probability,
-        agreement=float(second[0].note.rpartition(" ")[2]) if second else None,
+        failed=doubt is None,
+        doubt=doubt.probability if doubt else 1.0,
+        agreement=doubt.agreement if doubt else None,
         realised=worth(one, free),
         went=free.lane == "bedrock",
-        weights=f"{verdict.version}, {Doubt.load().version}",
+        weights=(verdict.version, *([doubt.version] if doubt else [])),
     )
 
 

@@ -29,9 +29,9 @@ class Row:
         realised, went: worth of the default policy's, and whether it came from the frontier.
         odds, gain: of the verdict: that the local answer will do, and what there is to gain.
         failed: the local answer is none, or failed a check.
-        doubt: that it is wrong, where it passed.
-        agreement: with a second one; none where none was taken.
-        weights: versions of verdict and doubt.
+        doubt: the probability that it is wrong; 1 where it failed.
+        agreement: with a second one; none where none was taken, or the first failed.
+        weights: versions of what gave verdict and doubt.
     """
 
     source: str
@@ -45,7 +45,7 @@ class Row:
     agreement: float | None
     realised: float
     went: bool
-    weights: str
+    weights: Sequence[str]
 
     @property
     def differs(self) -> float:
@@ -61,7 +61,7 @@ RULES: dict[str, Rule] = {
     "verdict's odds": lambda row: (-row.odds,),
     "checks": lambda row: (row.failed,),
     "checks + second": lambda row: (row.failed, row.differs, row.gain),
-    "checks + doubt": lambda row: (row.failed, 0.0 if row.failed else row.doubt),
+    "checks + doubt": lambda row: (row.failed, row.doubt),
     "oracle": lambda row: (row.frontier - row.local,),
 }
 
@@ -75,7 +75,7 @@ def curve(rows: Sequence[Row], rule: Rule) -> list[tuple[float, float]]:
 def show(rows: Sequence[Row]) -> None:
     """A table of all jobs, of each source, and of the kinds of each."""
     sources = list(dict.fromkeys(row.source for row in rows))
-    print(f"weights: {', '.join(sorted({row.weights for row in rows}))}")
+    print(f"weights: {', '.join(sorted({name for row in rows for name in row.weights}))}")
     for source in ("all", *sources) if len(sources) > 1 else sources:
         some = [row for row in rows if source in ("all", row.source)]
         _table(source, some)
@@ -88,12 +88,12 @@ def _table(title: str, rows: Sequence[Row]) -> None:
     weak, strong = fmean(row.local for row in rows), fmean(row.frontier for row in rows)
     print(f"\n{title}: {len(rows)} jobs, local {weak:.3f}, frontier {strong:.3f}")
     marks = "".join(f"{100 * share:6.0f} %" for share in SHARES)
-    print(f"{'':16}{'APGR (95 %)':>20}{f'less {BESIDE}':>23}{marks}")
+    print(f"{'':16}{'APGR (95 %)':>23}{f'less {BESIDE}':>23}{marks}")
     areas = {name: _areas(ranked(rows, rule)) for name, rule in RULES.items()}
     for name, rule in RULES.items():
         own, less = (_interval(each) for each in (areas[name], areas[name] - areas[BESIDE]))
         reached = "".join(f"{each:8.3f}" for each in _quality(rows, rule, np.array(SHARES)))
-        print(f"{name:16}{own:>20}{'' if name == BESIDE else less:>23}{reached}")
+        print(f"{name:16}{own:>23}{'' if name == BESIDE else less:>23}{reached}")
     went, realised = fmean(row.went for row in rows), fmean(row.realised for row in rows)
     print(f"{'default policy':16} {100 * went:.0f} % went up: {realised:.3f}")
 
