@@ -121,10 +121,15 @@ def files(tmp_path):
     return tmp_path
 
 
+def words(folder, strong="large"):
+    files = ["--prompts", str(folder / "prompts.parquet")]
+    files += ["--outcomes", str(folder / "outcomes.parquet")]
+    return [*files, "--weak", "small", "--strong", strong]
+
+
 def evaluate(folder, *more, strong="large"):
-    words = ["--prompts", str(folder / "prompts.parquet"), "--weak", "small", "--strong", strong]
-    words += ["--outcomes", str(folder / "outcomes.parquet"), *more]
-    return CliRunner().invoke(app, ["eval", *words], catch_exceptions=False)
+    said = ["eval", *words(folder, strong), *more]
+    return CliRunner().invoke(app, said, catch_exceptions=False)
 
 
 def report(folder, *more):
@@ -157,17 +162,32 @@ def test_a_router_fitted_on_labels_beats_chance_and_no_router_the_oracle(files):
 
 
 def test_the_same_seed_gives_the_same_report_and_without_types_none_are_used(files):
-    words = ("--labels", "100", "--no-job-type", "--seed", "5")
-    told = report(files, *words)
-    assert told == report(files, *words)
+    more = ("--labels", "100", "--no-job-type", "--seed", "5")
+    told = report(files, *more)
+    assert told == report(files, *more)
     assert "type mean" not in told["routers"]
+
+
+def test_what_is_measured_on_labels_is_what_training_on_them_writes(files):
+    """Of a file with several sources too: the figures on the rest are those of the weights."""
+    table = pq.read_table(files / "prompts.parquet")
+    table = table.append_column("source", [["left" if n % 3 else "right" for n in range(240)]])
+    pq.write_table(table, files / "prompts.parquet")
+    measured = report(files, "--labels", "140")
+    made = files / "made"
+    done = CliRunner().invoke(app, ["train", *words(files), "--labels", "140", "--out", str(made)])
+    assert done.exit_code == 0
+    rest = np.sort(np.random.default_rng(0).permutation(240)[140:])
+    pq.write_table(table.take(rest), files / "prompts.parquet")
+    judged = report(files, "--weights", str(made))
+    assert judged["n"] == measured["n"] == 100
+    for name in NAMES:
+        assert judged["routers"]["verdict"][name] == measured["routers"]["verdict"][name]
 
 
 def test_weights_of_a_folder_are_judged_on_all_prompts_and_so_are_the_packaged_ones(files):
     folder = files / "made"
-    words = ["--prompts", str(files / "prompts.parquet"), "--weak", "small", "--strong", "large"]
-    words += ["--outcomes", str(files / "outcomes.parquet"), "--out", str(folder)]
-    assert CliRunner().invoke(app, ["train", *words]).exit_code == 0
+    assert CliRunner().invoke(app, ["train", *words(files), "--out", str(folder)]).exit_code == 0
     ours, packaged = report(files, "--weights", str(folder)), report(files, *preds(files))
     assert ours["n"] == packaged["n"] == 240
     assert ours["routers"]["verdict"]["apgr"] > packaged["routers"]["verdict"]["apgr"]

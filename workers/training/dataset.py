@@ -65,7 +65,6 @@ def read(
     strong: Sequence[str],
     *,
     job_type: bool = True,
-    source: bool = True,
 ) -> Dataset:
     """The prompts that at least one weak and one strong model answered.
 
@@ -76,13 +75,12 @@ def read(
         weak: names of local models; the mean of those that answered is taken.
         strong: names of frontier models, likewise.
         job_type: use the job types.
-        source: tell the sources apart, where the file does.
 
     Raises:
         Misconfigured: A file, a column or a model is missing, or holds what it must not.
     """
     wanted = ["uid", "prompt", *(["job_type"] if job_type else [])]
-    asked = columns(prompts, wanted, optional=["source"] if source else [])
+    asked = columns(prompts, wanted, optional=["source"])
     _unique(prompts, asked["uid"])
     scores = _scores(outcomes)
     low, high = (_means(outcomes, scores, models) for models in (weak, strong))

@@ -72,6 +72,8 @@ def evaluate(
     \b
     With --labels N the verdict is fitted on N random prompts of the file and judged on the rest,
     with --folds K on all by cross-validation; else the weights come from elsewhere (zero-shot).
+    What is fitted is what `train` would write of those prompts: where a column `source` in the
+    prompts has several values, for texts unlike them. What is judged are the scores as they are.
     With --second and --preds also what can be told after the answer is measured: the plain rule
     (escalate where local answers differ), the packaged model of doubt, which saw none of the file,
     and a cascade, which is always fitted to the file by cross-validation (in K parts, or 5).
@@ -82,9 +84,7 @@ def evaluate(
         raise Misconfigured("--second and --preds go together", field="--second")
     from workers.training import dataset, evaluation
 
-    data = dataset.read(
-        prompts, outcomes, names(weak), names(strong), job_type=not no_job_type, source=False
-    )
+    data = dataset.read(prompts, outcomes, names(weak), names(strong), job_type=not no_job_type)
     if data.gap.mean() <= 0:
         raise Misconfigured("there is no gap: the weak models do as well", field="--strong")
     judged = _judged(data, weights, labels, folds, seed)

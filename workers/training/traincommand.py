@@ -50,8 +50,9 @@ def train(
 
     \b
     --labels N takes N random prompts instead of all. --folds K is the number of parts in which
-    what each reading of a text is worth is found. A column `source` in the prompts keeps what
-    tells one source from another out of the weights.
+    what each reading of a text is worth is found. Where a column `source` in the prompts has
+    several values, what tells one source from another is kept out of the weights: such a mixture of
+    benchmarks is to help with texts unlike it. Leave that column out to fit for texts like these.
     """  # noqa: D301 - \b is Click's
     from workers.training import dataset
     from workers.training.fit import fit
