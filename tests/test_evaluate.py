@@ -80,6 +80,25 @@ def test_intervals_hold_the_figure_and_shrink_with_more_jobs():
     assert width(4_000) < width(200) / 2
 
 
+@pytest.mark.parametrize(("gaining", "losing"), [(4, 0), (12, 3)])
+def test_resamples_in_which_there_is_no_gap_are_left_out_of_what_divides_by_it(gaining, losing):
+    """Of 40 and 100 jobs: about one resample in a hundred."""
+    size = 40 if losing == 0 else 100
+    weak = np.arange(size) < losing
+    strong = np.arange(size) >= size - gaining
+    router = ranked(strong * 1.0 - weak, weak, strong)
+    low, high = router.intervals(1_000, seed=0)["pgr20"]
+    assert 1 <= low <= high
+
+
+def test_a_gap_that_may_be_none_leaves_intervals_to_what_does_not_divide_by_it():
+    draw = np.random.default_rng(0)
+    weak, strong = draw.random(200) < 0.5, draw.random(200) < 0.53
+    router = ranked(draw.random(200), weak, strong, np.full(200, 0.5))
+    assert set(router.measure()) == set(NAMES)
+    assert set(router.intervals(200, seed=0)) == {"auc", "ece"}
+
+
 def test_calibration_is_the_mean_distance_of_what_was_said_from_what_came():
     said = np.repeat([0.2, 0.8], 50)
     came = np.concatenate([np.arange(50) < 10, np.arange(50) < 40]).astype(float)
@@ -218,6 +237,29 @@ def test_the_table_for_people_has_a_row_a_router(files):
 def test_what_does_not_fit_together_is_one_clear_error(files, more, says):
     with pytest.raises(Misconfigured, match=says):
         evaluate(files, *more)
+
+
+def test_a_gap_that_only_the_prompts_to_fit_on_have_is_none(files):
+    table = pq.read_table(files / "outcomes.parquet").to_pydict()
+    rest = {f"q{n}" for n in np.random.default_rng(0).permutation(240)[200:]}
+    table["score"] = [
+        float(model == "small") if uid in rest else score
+        for uid, model, score in zip(table["uid"], table["model"], table["score"], strict=True)
+    ]
+    pq.write_table(pa.table(table), files / "outcomes.parquet")
+    with pytest.raises(Misconfigured, match="no gap: on the 40 prompts that are judged"):
+        evaluate(files, "--labels", "200")
+
+
+def test_a_gap_that_may_be_none_is_measured_without_an_interval(files):
+    uids, models = ["q0", "q0", "q1", "q1", "q2", "q2"], ["small", "large"] * 3
+    columns = {"uid": uids, "model": models, "score": [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]}
+    pq.write_table(pa.table(columns), files / "outcomes.parquet")
+    figures = report(files)["routers"]["verdict"]
+    assert figures["apgr"] is not None
+    assert figures["intervals"]["apgr"] is None
+    assert figures["auc"] is None
+    assert re.search(r"^verdict .* -$", evaluate(files).stdout, re.MULTILINE)
 
 
 def test_no_gap_and_no_such_second_model_are_errors(files):

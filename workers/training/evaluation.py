@@ -10,10 +10,11 @@ import numpy as np
 from sklearn.model_selection import KFold
 
 from routing.difficulty import Difficulty, Reading, Weights
+from routing.errors import Misconfigured
 from workers.training.dataset import Dataset, Ints
 from workers.training.fit import fit
 from workers.training.looks import Looks
-from workers.training.metrics import NAMES, Ranked
+from workers.training.metrics import NAMES, SMALLEST, Ranked
 from workers.training.recipe import Recipe
 from workers.training.usual import Usual
 
@@ -36,17 +37,20 @@ class Judged:
 
 def zero_shot(data: Dataset, model: Difficulty) -> Judged:
     """With weights from elsewhere."""
+    _has_gap(data)
     return Judged(data, _read(model, data))
 
 
 def with_labels(data: Dataset, labels: int, seed: int) -> Judged:
     """Fitted on so many random prompts, judged on the rest."""
     order = np.random.default_rng(seed).permutation(len(data))
+    _has_gap(data.take(order[labels:]))
     return _judged(data, order[:labels], order[labels:], seed, Looks.at(data.prompts))
 
 
 def with_folds(data: Dataset, folds: int, seed: int) -> Judged:
     """Each part judged by a model fitted on the other parts."""
+    _has_gap(data)
     looks = Looks.at(data.prompts)
     parts = [
         (rest, _judged(data, seen, rest, seed, looks))
@@ -58,6 +62,13 @@ def with_folds(data: Dataset, folds: int, seed: int) -> Judged:
     return Judged(
         data, [readings[row] for row in order], [usual[row] for row in order] if usual else None
     )
+
+
+def _has_gap(judged: Dataset) -> None:
+    """Raise `Misconfigured` where there is nothing to recover."""
+    if judged.gap.mean() < SMALLEST:
+        judges = f"the {len(judged)} prompts that are judged"
+        raise Misconfigured(f"no gap: on {judges} the weak models do as well", field="--strong")
 
 
 def _judged(data: Dataset, seen: Ints, rest: Ints, seed: int, looks: Looks) -> Judged:
@@ -118,5 +129,5 @@ def _figures(ranked: Ranked, seed: int) -> dict[str, Any]:
 
 
 def _number(value: float | None) -> float | None:
-    """JSON has no NaN: what is not defined is null."""
-    return None if value is None or not np.isfinite(value) else round(value, DIGITS)
+    """What is not defined is null."""
+    return None if value is None else round(value, DIGITS)

@@ -4,12 +4,12 @@ APGR and CPT are those of RouteLLM (Ong et al., arXiv 2406.18665, section 3.3): 
 at where 0, 10, ... 100 % of the jobs, the highest scores first, go to the strong model. The
 performance gap recovered (PGR) is the share of the way from the weak model's mean to the strong
 one's; APGR is its mean over the shares by the trapezoid rule, CPT(q) the share at which PGR
-reaches q.
+reaches q. All four divide by the gap between the two means, and are not defined where there is none
+or the weak model does better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +19,11 @@ from workers.training.dataset import Floats, Ints
 
 STEPS = 10  # quantile bins
 BINS = 10  # of the calibration error, of equal mass
+SMALLEST = 1e-9  # gap between the means that is one, and not what is left by rounding
+
+#: Of a 95 % interval, that the figure is defined in so many of the resamples. Where the gap is not,
+#: it is not told from none itself, and what is divided by it has no bounds (Fieller, 1954).
+ENOUGH = 0.975
 
 NAMES = ("apgr", "cpt50", "cpt80", "pgr10", "pgr20", "auc", "ece")
 
@@ -61,21 +66,26 @@ class Ranked:
         return np.asarray(np.interp(shares, sent / sent[-1], gains / gains[-1]))
 
     def measure(self, counts: Floats | None = None) -> dict[str, float]:
-        """All of `NAMES`, as far as they are defined; the share is in percent for CPT."""
+        """Those of `NAMES` that are defined; the share is in percent for CPT."""
         counts = np.ones(len(self.score)) if counts is None else counts
+        found = self._recovery(counts) | {"auc": self._auc(counts)}
+        if self.probability is not None:
+            found["ece"] = calibration_error(self.probability, self.weak, counts)
+        return {name: value for name, value in found.items() if np.isfinite(value)}
+
+    def _recovery(self, counts: Floats) -> dict[str, float]:
+        """What divides by the gap, where there is one."""
+        if np.average(self.strong - self.weak, weights=counts) < SMALLEST:
+            return {}
         shares = np.linspace(0, 1, STEPS + 1)
         curve = self.recovered(counts, shares)
-        found = {
+        return {
             "apgr": float(np.trapezoid(curve, shares)),
             "cpt50": _reached(shares, curve, 0.5),
             "cpt80": _reached(shares, curve, 0.8),
             "pgr10": float(curve[STEPS // 10]),
             "pgr20": float(curve[STEPS // 5]),
-            "auc": self._auc(counts),
         }
-        if self.probability is not None:
-            found["ece"] = calibration_error(self.probability, self.weak, counts)
-        return found
 
     def _auc(self, counts: Floats) -> float:
         """Chance that a job with a wrong weak answer has the higher score than one with a right.
@@ -89,18 +99,20 @@ class Ranked:
         return float((lost * (below + kept / 2)).sum() / pairs) if pairs else float("nan")
 
     def intervals(self, rounds: int, seed: int) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap intervals by metric, over the jobs; the router is given."""
+        """95 % bootstrap intervals by metric, over the jobs; the router is given.
+
+        Resamples in which a figure is not defined are left out of its interval; where fewer than
+        `ENOUGH` remain, it has none.
+        """
         draw, size = np.random.default_rng(seed), len(self.score)
-        rows = []
+        found: dict[str, list[float]] = {name: [] for name in NAMES}
         for _ in range(rounds):
             counts = np.bincount(draw.integers(0, size, size), minlength=size).astype(float)
-            rows.append(self.measure(counts))
-        quantiles: Callable[[str], Floats] = lambda name: np.nanpercentile(  # noqa: E731
-            [row[name] for row in rows], [2.5, 97.5]
-        )
-        return {
-            name: (float(low), float(high)) for name in rows[0] for low, high in [quantiles(name)]
-        }
+            for name, value in self.measure(counts).items():
+                found[name].append(value)
+        enough = {name: got for name, got in found.items() if len(got) >= ENOUGH * rounds}
+        ends = {name: np.percentile(got, [2.5, 97.5]) for name, got in enough.items()}
+        return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 
 def _reached(shares: Floats, curve: Floats, target: float) -> float:
