@@ -262,6 +262,14 @@ def test_a_gap_that_may_be_none_is_measured_without_an_interval(files):
     assert re.search(r"^verdict .* -$", evaluate(files).stdout, re.MULTILINE)
 
 
+def test_too_few_prompts_to_fit_on_are_an_error(files):
+    pq.write_table(pq.read_table(files / "prompts.parquet").slice(0, 24), files / "prompts.parquet")
+    with pytest.raises(Misconfigured, match="only 18 prompts; 20 are needed to fit on"):
+        evaluate(files, "--folds", "4")
+    with pytest.raises(Misconfigured, match="only 19 prompts; 20 are needed to fit on"):
+        evaluate(files, *preds(files))
+
+
 def test_no_gap_and_no_such_second_model_are_errors(files):
     with pytest.raises(Misconfigured, match="no gap"):
         evaluate(files, strong="small")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from routing.difficulty import Difficulty
 from routing.errors import Misconfigured
 from routing.grams import BINS
+from workers.doubt import Doubt, Evidence
 from workers.training import boosting, dataset
 from workers.training.cli import app
 from workers.training.looks import Looks
@@ -234,6 +235,36 @@ def test_too_few_prompts_are_an_error(files):
     _outcomes(files, uid=["q0", "q0"], model=["small", "large"], score=[0.0, 1.0])
     with pytest.raises(Misconfigured, match="only 1 prompts; 20 are needed"):
         run("train", *arguments(files, "--out", str(files)))
+
+
+def _doubted(files, count, wrong):
+    """Answers of two models to so many prompts, of which so many of the first model are wrong."""
+    uids, right = [f"q{n}" for n in range(count)], [float(n >= wrong) for n in range(count)]
+    _outcomes(files, uid=uids * 2, model=["a"] * count + ["b"] * count, pred=["1"] * count * 2,
+        score=[*right, *[1.0] * count])  # fmt: skip
+    folder = files / "doubt"
+    done = run("train-doubt", *("--prompts", str(files / "prompts.parquet"), "--models", "a,b"),
+        *("--outcomes", str(files / "outcomes.parquet"), "--out", str(folder)))  # fmt: skip
+    return done, folder / "doubt.json"
+
+
+def test_doubt_is_fitted_to_what_is_enough(files):
+    done, path = _doubted(files, 20, 8)
+    assert done.exit_code == 0
+    assert 0.1 < Doubt.load(path).probability(Evidence("generate", 0.5, agreements=(1.0,))) < 0.4
+
+
+@pytest.mark.parametrize(
+    ("count", "wrong", "says"),
+    [
+        (4, 2, "only 4 prompts; 20 are needed"),
+        (40, 0, "too few are wrong, or too few right"),
+        (40, 1, "too few are wrong, or too few right"),
+    ],
+)
+def test_too_little_to_doubt_is_an_error(files, count, wrong, says):
+    with pytest.raises(Misconfigured, match=says):
+        _doubted(files, count, wrong)
 
 
 # --- the parts ----------------------------------------------------------------------------------

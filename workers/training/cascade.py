@@ -9,7 +9,7 @@ from sklearn.model_selection import KFold
 
 from routing.difficulty import Reading
 from workers.doubt import Doubt, Evidence
-from workers.training.dataset import Dataset, Floats
+from workers.training.dataset import Dataset, Floats, enough
 from workers.training.metrics import Ranked
 from workers.training.secondanswers import Answers
 
@@ -41,7 +41,12 @@ def shipped(data: Dataset, readings: list[Reading], answers: Answers) -> Ranked:
 def learned(
     data: Dataset, readings: list[Reading], answers: Answers, folds: int, seed: int
 ) -> Ranked:
-    """By boosted trees on verdict, answer and agreement, fitted to the other folds of the file."""
+    """By boosted trees on verdict, answer and agreement, fitted to the other folds of the file.
+
+    Raises:
+        Misconfigured: There are too few prompts.
+    """
+    enough(len(data), folds)
     said = [[reading.gap, reading.probability] for reading in readings]
     rows = np.column_stack([said, answers.features(data.prompts)])
     gap, ok = np.zeros(len(data)), np.zeros(len(data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from workers.training.columns import columns
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+LEAST = 20  # prompts; of fewer nothing can be learned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +103,20 @@ def read(
         high_scores / scale,
         scale,
     )
+
+
+def enough(count: int, folds: int | None = None) -> None:
+    """Raise `Misconfigured` where prompts are too few to fit on.
+
+    Args:
+        count: prompts.
+        folds: that they come in; all but the largest of them are fitted on.
+    """
+    fitted = count - math.ceil(count / folds) if folds else count
+    if fitted < LEAST:
+        raise Misconfigured(
+            f"only {fitted} prompts; {LEAST} are needed to fit on", field="--prompts"
+        )
 
 
 def _unique(path: Path, uids: Sequence[str]) -> None:

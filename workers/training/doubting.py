@@ -15,10 +15,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from routing.difficulty import Difficulty, Reading
+from routing.errors import Misconfigured
 from routing.wire import Kind
 from workers.doubt import Evidence, Weights, measures
 from workers.training import secondanswers
-from workers.training.dataset import Floats, read
+from workers.training.dataset import Floats, enough, read
 
 KINDS: tuple[Kind, ...] = ("generate",)  # that the answers are of; of others nothing was seen
 KNOTS = 14
@@ -35,7 +36,7 @@ def fit(prompts: Path, outcomes: Path, models: Sequence[str]) -> Weights:
     """Weights fitted on these local models' answers (`pred`) and scores.
 
     Raises:
-        Misconfigured: A file, a column or a model is missing.
+        Misconfigured: A file, a column or a model is missing, or there is too little to learn from.
     """
     model = Difficulty.load()
     rows, wrong, groups = [], [], []
@@ -53,6 +54,7 @@ def fit(prompts: Path, outcomes: Path, models: Sequence[str]) -> Weights:
             ]
             wrong += [1 - data.weak[row] for row in kept]
             groups += [data.uids[row] for row in kept]
+    enough(len(set(groups)))
     return _fitted(np.array(rows), np.round(wrong), groups)
 
 
@@ -65,14 +67,21 @@ def _fitted(rows: Floats, wrong: Floats, groups: Sequence[str]) -> Weights:
     foreseen, counts = FORESEEN * rows[:, 0], rows[:, 1:]
     unseen = np.zeros(len(rows))
     for seen, rest in GroupKFold(FOLDS).split(counts, wrong, groups):
-        model = LogisticRegression().fit(counts[seen], wrong[seen])
+        model = _logistic(counts[seen], wrong[seen])
         unseen[rest] = foreseen[rest] + model.decision_function(counts[rest])
-    model = LogisticRegression().fit(counts, wrong)
+    model = _logistic(counts, wrong)
     agreed, differed = (round(float(weight), PLACES) for weight in model.coef_[0])
     return Weights(
         version="new", kinds=KINDS, start=round(float(model.intercept_[0]), PLACES),
         foreseen=FORESEEN, agreed=agreed, differed=differed, knots=_knots(unseen, wrong),
     )  # fmt: skip
+
+
+def _logistic(counts: Floats, wrong: Floats) -> LogisticRegression:
+    if np.ptp(wrong) == 0:
+        said = "of the answers too few are wrong, or too few right: nothing can be learned"
+        raise Misconfigured(said, field="--outcomes")
+    return LogisticRegression().fit(counts, wrong)
 
 
 def _knots(said: Floats, wrong: Floats) -> tuple[tuple[float, float], ...]:

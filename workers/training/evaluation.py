@@ -11,7 +11,7 @@ from sklearn.model_selection import KFold
 
 from routing.difficulty import Difficulty, Reading, Weights
 from routing.errors import Misconfigured
-from workers.training.dataset import Dataset, Ints
+from workers.training.dataset import Dataset, Ints, enough
 from workers.training.fit import fit
 from workers.training.looks import Looks
 from workers.training.metrics import NAMES, SMALLEST, Ranked
@@ -50,6 +50,7 @@ def with_labels(data: Dataset, labels: int, seed: int) -> Judged:
 
 def with_folds(data: Dataset, folds: int, seed: int) -> Judged:
     """Each part judged by a model fitted on the other parts."""
+    enough(len(data), folds)
     _has_gap(data)
     looks = Looks.at(data.prompts)
     parts = [

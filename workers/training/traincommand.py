@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from routing.errors import Misconfigured
 from workers.training.options import (
     Folds,
     Json,
@@ -27,8 +26,6 @@ from workers.training.weightsfile import WEIGHTS, versioned, write
 if TYPE_CHECKING:
     from routing.difficulty import Weights
     from workers.training.dataset import Dataset
-
-LEAST = 20  # prompts; of fewer nothing can be learned
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the weights are written.")]
 
@@ -70,10 +67,11 @@ def train(
 def _sample(data: Dataset, labels: int | None, seed: int) -> Dataset:
     import numpy as np
 
+    from workers.training.dataset import enough
+
     if labels is not None and labels < len(data):
         data = data.take(np.random.default_rng(seed).permutation(len(data))[:labels])
-    if len(data) < LEAST:
-        raise Misconfigured(f"only {len(data)} prompts; {LEAST} are needed", field="--prompts")
+    enough(len(data))
     return data
 
 
