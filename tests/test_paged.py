@@ -121,10 +121,9 @@ def chances(folder, one, options):
     text = language_of(folder).template.render(one.messages)
     tokens = vocabulary.encode(text)
     found = dict.fromkeys(options, 0.0)
-    ways = [
-        (option, vocabulary.continuation(text, tokens, lead + option))
-        for option, lead in itertools.product(options, ("", " "))
-    ]
+    led = [(option, lead + option) for option, lead in itertools.product(options, ("", " "))]
+    paths = vocabulary.continuations(text, [one for _, one in led])
+    ways = [(option, path) for (option, _), path in zip(led, paths, strict=True)]
 
     def descend(made, left, share):
         if share == 0 or len({option for option, _ in left}) == 1:

@@ -58,12 +58,10 @@ def test_all_ends_are_found_wherever_they_are_named(folder):
 def test_a_label_is_cut_into_tokens_as_it_follows_the_prompt(folder):
     vocabulary = Vocabulary(folder)
     prompt = "<|im_start|>assistant\n"
-    ids = vocabulary.encode(prompt)
-    assert ids + vocabulary.continuation(prompt, ids, "refund") == vocabulary.encode(
-        prompt + "refund"
-    )
-    joined = vocabulary.encode("see")
-    assert vocabulary.decode(vocabulary.continuation("see", joined, "s")) == "s"
+    [ids] = vocabulary.continuations(prompt, ["refund"])
+    assert vocabulary.encode(prompt) + ids == vocabulary.encode(prompt + "refund")
+    [joined] = vocabulary.continuations("see", ["s"])
+    assert vocabulary.decode(joined) == "s"
 
 
 @pytest.mark.parametrize(

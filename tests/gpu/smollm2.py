@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from gguf import GGUFReader, quants
 from safetensors.numpy import save_file
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from words import field, tokenizer_config_of, tokenizer_of
 
 _OUTER = {
     "token_embd": "model.embed_tokens",
@@ -39,7 +39,6 @@ _INNER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-_SPECIAL = {3, 4}  # llama.cpp's types of tokens: control, user defined
 
 
 def convert(gguf: Path, folder: Path) -> None:
@@ -110,47 +109,6 @@ def unpermuted(weights: np.ndarray, heads: int) -> np.ndarray:
     rows, columns = weights.shape
     pairs = weights.reshape(heads, rows // heads // 2, 2, columns)
     return pairs.swapaxes(1, 2).reshape(rows, columns)
-
-
-def tokenizer_of(reader: GGUFReader) -> Tokenizer:
-    """Byte-level BPE that takes digits one by one, which llama.cpp calls `smollm`."""
-    if field(reader, "tokenizer.ggml.pre") != "smollm":
-        raise SystemExit("this knows the splitting of smollm alone")
-    words = field(reader, "tokenizer.ggml.tokens")
-    merges = [tuple(pair.split(" ", 1)) for pair in field(reader, "tokenizer.ggml.merges")]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
-    digits = pre_tokenizers.Digits(individual_digits=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    types = field(reader, "tokenizer.ggml.token_type")
-    special = [word for word, kind in zip(words, types, strict=True) if kind in _SPECIAL]
-    tokenizer.add_special_tokens([AddedToken(word, normalized=False) for word in special])
-    return tokenizer
-
-
-def tokenizer_config_of(reader: GGUFReader) -> dict[str, Any]:
-    """tokenizer_config.json, with the chat template."""
-    words = field(reader, "tokenizer.ggml.tokens")
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "add_bos_token": False,
-        "clean_up_tokenization_spaces": False,
-        "bos_token": words[field(reader, "tokenizer.ggml.bos_token_id")],
-        "eos_token": words[field(reader, "tokenizer.ggml.eos_token_id")],
-        "model_max_length": field(reader, "llama.context_length"),
-        "chat_template": field(reader, "tokenizer.chat_template"),
-    }
-
-
-def field(reader: GGUFReader, name: str) -> Any:
-    """A value of the metadata."""
-    found = reader.get_field(name)
-    if found is None:
-        raise SystemExit(f"the GGUF does not say its {name}")
-    return found.contents()
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -161,7 +161,7 @@ class PagedGenerator:
 
     def _scored(self, prompt: Prompt, text: str, tokens: list[int], choice: Choice) -> Run:
         grammars.body_of(choice, prompt.max_tokens)  # refuses what is no choice
-        ways = [way for option in choice.options for way in self._ways(text, tokens, option)]
+        ways = self._ways(text, choice.options)
         longest = max(len(path) for _, path in ways)
         if len(tokens) + longest >= self.context:
             said = f"and a label are longer than the context of {self.context} tokens"
@@ -171,10 +171,11 @@ class PagedGenerator:
         tree = OptionTree(ways, self._language.vocabulary.ends)
         return ScoreRun(prompt, order, tree, {name: len(path) for name, path in ways})
 
-    def _ways(self, text: str, tokens: list[int], option: str) -> list[Way]:
+    def _ways(self, text: str, options: Sequence[str]) -> list[Way]:
         """An option as it is and behind a space: models begin an answer in either way."""
-        follow = self._language.vocabulary.continuation
-        return [(option, tuple(follow(text, tokens, lead + option))) for lead in (" ", "")]
+        names = [(name, lead + name) for name in options for lead in (" ", "")]
+        paths = self._language.vocabulary.continuations(text, [led for _, led in names])
+        return [(name, tuple(path)) for (name, _), path in zip(names, paths, strict=True)]
 
 
 class PagedEngine(BatchedEngine):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from routing.errors import Misconfigured, Unavailable
+
+from .tails import Tails, any_of
 
 _FIELD = "FOREBAY_MODEL_DIR"
 #: Special tokens that end a turn in the families of models. Many a quantized folder names only one
@@ -48,7 +49,8 @@ class Vocabulary:
         self._tokenizer.no_padding()
         self.size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
         self.special = dict(_special(config))
-        self._marks = _any_of(self._specials())
+        self._marks = any_of(self._specials())
+        self._tails = Tails(self._tokenizer)
         self._bos = self._id(self.special.get("bos_token", ""))
         self._adds_bos = config.get("add_bos_token") is True and self._bos is not None
         self.ends = tuple(sorted(self._ends(folder)))
@@ -57,7 +59,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a rendered prompt, in which special tokens stand as text."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        [ids] = self._cut([text])
         # Most templates write the first token themselves; twice it would confuse the model.
         if self._adds_bos and ids[:1] != [self._bos]:
             return [self._bos, *ids]  # type: ignore[list-item]  # not None: see `_adds_bos`
@@ -70,17 +72,26 @@ class Vocabulary:
         """
         return self._marks.sub(lambda mark: f"{mark[0][:1]}\u200b{mark[0][1:]}", text)
 
-    def continuation(self, prompt: str, ids: list[int], text: str) -> list[int]:
-        """The ids of `text` where it follows a prompt of these ids."""
-        whole = self.encode(prompt + text)
-        if whole[: len(ids)] == ids:
-            return whole[len(ids) :]
-        # The tokenizer joins them across the border, which the model cannot any more.
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+    def continuations(self, prompt: str, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text where it follows a prompt."""
+        tail = self._tails.of(prompt)
+        known, *wholes = self._cut([tail, *(tail + text for text in texts)])
+        size = len(known)
+        return [
+            whole[size:] if whole[:size] == known
+            # The tokenizer joins them across the border, which the model cannot any more.
+            else self._cut([text])[0]
+            for text, whole in zip(texts, wholes, strict=True)
+        ]  # fmt: skip
 
     def decode(self, ids: list[int]) -> str:
         """The text of ids, without special tokens."""
         return str(self._tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _cut(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text; called so, the tokenizer lets other threads run meanwhile."""
+        found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [one.ids for one in found]
 
     def _id(self, token: str) -> int | None:
         found: int | None = self._tokenizer.token_to_id(token)
@@ -99,12 +110,6 @@ class Vocabulary:
         texts = (*_TURN_ENDS, self.special.get("eos_token", ""))
         ends |= {special[text] for text in texts if text in special}
         return {one for one in ends if 0 <= one < self.size}
-
-
-def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    """Matches each of these texts, and nothing where there are none."""
-    longest_first = sorted(filter(None, texts), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
 
 def _special(config: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,0 +1,44 @@
+"""The metadata of a GGUF file, for tests without the package `gguf`.
+
+After the description of the format, version 3, in ggml's docs/gguf.md: a head of magic, version and
+two counts; then keys with typed values, little-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+import types
+
+_PLAIN = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+
+
+class Head:
+    """What `tests/gpu/words.py` asks of a reader."""
+
+    def __init__(self, path):
+        with path.open("rb") as self._file:
+            assert self._file.read(4) == b"GGUF"
+            _, _, count = self._take("IQQ")
+            self._fields = {self._string(): self._value() for _ in range(count)}
+
+    def get_field(self, name):
+        held = self._fields.get(name)
+        return None if held is None else types.SimpleNamespace(contents=lambda: held)
+
+    def _take(self, form):
+        form = "<" + form
+        return struct.unpack(form, self._file.read(struct.calcsize(form)))
+
+    def _string(self):
+        [size] = self._take("Q")
+        return self._file.read(size).decode("utf-8")
+
+    def _value(self, kind=None):
+        kind = self._take("I")[0] if kind is None else kind
+        if kind == _STRING:
+            return self._string()
+        if kind == _ARRAY:
+            inner, size = self._take("IQ")
+            return [self._value(inner) for _ in range(size)]
+        return self._take(_PLAIN[kind])[0]

@@ -1,0 +1,57 @@
+"""The tokenizer of a GGUF file, as Hugging Face's files have it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+_SPECIAL = {3, 4}  # llama.cpp's types of tokens: control, user defined
+
+
+class Head(Protocol):
+    """The metadata of a GGUF file: `gguf.GGUFReader` is one."""
+
+    def get_field(self, key: str) -> Any:
+        """What has `contents()`, or None."""
+
+
+def tokenizer_of(reader: Head) -> Tokenizer:
+    """Byte-level BPE that takes digits one by one, which llama.cpp calls `smollm`."""
+    if field(reader, "tokenizer.ggml.pre") != "smollm":
+        raise SystemExit("this knows the splitting of smollm alone")
+    words = field(reader, "tokenizer.ggml.tokens")
+    merges = [tuple(pair.split(" ", 1)) for pair in field(reader, "tokenizer.ggml.merges")]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    types = field(reader, "tokenizer.ggml.token_type")
+    special = [word for word, kind in zip(words, types, strict=True) if kind in _SPECIAL]
+    tokenizer.add_special_tokens([AddedToken(word, normalized=False) for word in special])
+    return tokenizer
+
+
+def tokenizer_config_of(reader: Head) -> dict[str, Any]:
+    """tokenizer_config.json, with the chat template."""
+    words = field(reader, "tokenizer.ggml.tokens")
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "add_bos_token": False,
+        "clean_up_tokenization_spaces": False,
+        "bos_token": words[field(reader, "tokenizer.ggml.bos_token_id")],
+        "eos_token": words[field(reader, "tokenizer.ggml.eos_token_id")],
+        "model_max_length": field(reader, "llama.context_length"),
+        "chat_template": field(reader, "tokenizer.chat_template"),
+    }
+
+
+def field(reader: Head, name: str) -> Any:
+    """A value of the metadata."""
+    found = reader.get_field(name)
+    if found is None:
+        raise SystemExit(f"the GGUF does not say its {name}")
+    return found.contents()
