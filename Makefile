@@ -19,7 +19,7 @@ PYTHON ?= $(shell \
 
 .PHONY: help
 help: ## Say what can be done
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 .PHONY: demo
 demo: $(INSTALLED) ## Run real jobs of all kinds through every lane and print a table (OUT=demo.json: as JSON too)

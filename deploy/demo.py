@@ -34,6 +34,20 @@ from routing.wire import NANO
 
 PARTS = ("standin", "router", "local", "bedrock", "sweeper", "flower")
 TIMEOUT_S = 300.0
+WIDTH = 165  # of the table where nobody knows how wide it may be: in a pipe, or the log of a CI
+#: By column, from which width of the terminal on it is shown.
+COLUMNS = {
+    "job": 0, "kind": 110, "egress": 0, "lane": 0, "why": 0, "model": 150, "tokens": 120,
+    "cost $": 95, "s": 0,
+}  # fmt: skip
+LOOKS: dict[str, dict[str, Any]] = {
+    "job": {"no_wrap": True},
+    "lane": {"no_wrap": True},
+    "model": {"no_wrap": True, "max_width": 26},
+    "tokens": {"justify": "right"},
+    "cost $": {"justify": "right"},
+    "s": {"justify": "right"},
+}
 SAMPLES = ROOT / "deploy" / "samples.jsonl"
 
 
@@ -60,8 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run real jobs through every lane.")
     parser.add_argument("--out", type=Path, help="also write the table as JSON to this file")
     options = parser.parse_args(arguments)
-    # A pipe or a CI log has no width of its own; the table must not be squeezed to 80.
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     began = time.monotonic()
     try:
         rows = _run(samples(), console)
@@ -139,12 +152,12 @@ def _row(sample: Sample, future: Future[Answer | Receipt]) -> dict[str, Any]:
 
 def _show(console: Console, rows: list[dict[str, Any]], seconds: float) -> None:
     table = Table(title="Every job, where it was answered and why", title_justify="left")
-    for name in ("job", "kind", "egress", "lane", "why", "model"):
-        table.add_column(name, overflow="fold")
-    for name in ("tokens", "cost $", "s"):
-        table.add_column(name, justify="right")
+    shown = [name for name, least in COLUMNS.items() if console.width >= least]
+    for name in shown:
+        table.add_column(name, **LOOKS.get(name, {"overflow": "fold"}))
     for row in rows:
-        table.add_row(*_cells(row), style=_style(row))
+        cells = _cells(row)
+        table.add_row(*(cells[name] for name in shown), style=_style(row))
     console.print(table)
     for line in _summary(rows):
         console.print(line, markup=False, highlight=False)
@@ -156,20 +169,20 @@ def _show(console: Console, rows: list[dict[str, Any]], seconds: float) -> None:
     )
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    lane = row["lane"] or row["status"]
-    model = (row["model"] or "-") + (" (stand-in)" if row["stand_in"] else "")
-    return [
-        row["name"],
-        row["kind"],
-        row["egress"],
-        f"{lane}, degraded" if row["degraded"] else lane,
-        " > ".join(row["reasons"]),
-        model,
-        f"{row['tokens_in']} + {row['tokens_out']}",
-        f"{row['cost_usd']:.6f}" if row["cost_usd"] else "0",
-        f"{row['seconds']:.1f}",
-    ]
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    """What stands in each of `COLUMNS`."""
+    marks = [mark for mark in ("stand-in", "degraded") if row[mark.replace("-", "_")]]
+    return {
+        "job": row["name"],
+        "kind": row["kind"],
+        "egress": row["egress"],
+        "lane": ", ".join([row["lane"] or row["status"], *marks]),
+        "why": " > ".join(row["reasons"]),
+        "model": row["model"] or "-",
+        "tokens": f"{row['tokens_in']} + {row['tokens_out']}",
+        "cost $": f"{row['cost_usd']:.6f}" if row["cost_usd"] else "0",
+        "s": f"{row['seconds']:.1f}",
+    }
 
 
 def _style(row: dict[str, Any]) -> str:

@@ -119,6 +119,9 @@ def read_object(source: str, *, field: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            hint = f"holds more than one job, from line {error.lineno} on; Client.map takes many"
+            raise InvalidJob(hint, field=field) from None
         where = f"line {error.lineno}, column {error.colno}"
         raise InvalidJob(f"is not JSON: {error.msg} at {where}", field=field) from None
     except (RecursionError, ValueError):  # nested too deep; a number of too many digits

@@ -172,6 +172,7 @@ JOB = {"kind": "summarize", "text": SECRET}
         ([], b"", "invalid_job", "FILE"),
         ([], b"{", "invalid_job", "FILE"),
         ([], b"[1, 2]", "invalid_job", "FILE"),
+        ([], b"{}\n{}\n", "invalid_job", "FILE"),
         ([], b"[" * 200_000, "invalid_job", "FILE"),
         ([], bytes(range(256)) * 64, "invalid_job", "FILE"),
         ([], b"\x00" * 100, "invalid_job", "FILE"),
