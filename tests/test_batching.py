@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from patience import until
 from routing.errors import EngineBusy, EngineDied, InvalidJob
-from workers.engines.batching import BatchedEngine, Step, whereabouts
+from workers.engines.batching import BatchedEngine, whereabouts
 from workers.engines.engine import Completion, Prompt, Turn
+from workers.engines.generator import Step
 
 
 class Scripted:
@@ -235,3 +236,116 @@ def test_whereabouts_names_type_and_line_only():
         said = whereabouts(error)
     assert said.startswith("IndexError at random.py:")
     assert "empty" not in said
+
+
+class Ahead:
+    """Prepares when the test lets it, and remembers for whom."""
+
+    def __init__(self):
+        self.gates = {}
+        self.begun, self.held = [], set()
+
+    def prepare(self, prompt):
+        self.begun.append(prompt.id)
+        if gate := self.gates.get(prompt.id):
+            assert gate.wait(10)
+        if prompt.id.startswith("bad"):
+            raise InvalidJob("told to", field="messages")
+        if prompt.id.startswith("broken"):
+            raise ZeroDivisionError("a secret")
+        self.held.add(id(prompt))
+
+    def forget(self, prompt):
+        self.held.discard(id(prompt))
+
+    def hold(self, *names):
+        for name in names:
+            self.gates[name] = threading.Event()
+
+    def let(self, *names):
+        for name in names:
+            self.gates[name].set()
+
+
+@pytest.fixture
+def prepared():
+    opened = []
+
+    def build(**script):
+        ahead, generator = Ahead(), Scripted(**script)
+        generator.gate.set()
+        opened.append((ahead, Scripting(generator, ahead=ahead)))
+        return ahead, generator, opened[-1][1]
+
+    yield build
+    for ahead, engine in opened:
+        ahead.let(*ahead.gates)
+        engine.close()
+
+
+def test_while_one_is_prepared_others_are_taken_and_answered(prepared):
+    ahead, generator, engine = prepared()
+    ahead.hold("slow")
+    slow = engine.submit(prompt("slow"))
+    until(lambda: ahead.begun)
+    assert engine.submit(prompt("quick", priority=1)).result(5).text == "done"
+    assert isinstance(engine.submit(prompt("slow")).exception(5), InvalidJob)
+    assert not slow.done()
+    ahead.let("slow")
+    assert slow.result(5).text == "done"
+    assert generator.admitted == ["quick", "slow"]
+    until(lambda: not ahead.held)
+
+
+def test_the_best_is_prepared_first(prepared):
+    ahead, _, engine = prepared()
+    ahead.hold("a", "b")
+    first = [engine.submit(prompt(name)) for name in "ab"]
+    until(lambda: len(ahead.begun) == 2)
+    late = [engine.submit(prompt(f"bulk {at}", priority=1)) for at in range(9)]
+    soon = engine.submit(prompt("interactive"))
+    ahead.let("a")
+    wait([*late, soon], 5)
+    ahead.let("b")
+    wait(first, 5)
+    assert ahead.begun[2] == "interactive"
+
+
+@pytest.mark.parametrize(("fate", "finish"), [("cancel", "cancelled"), ("late", "deadline")])
+def test_what_ends_while_it_is_prepared_ends_at_once_and_leaves_nothing(prepared, fate, finish):
+    ahead, generator, engine = prepared()
+    ahead.hold("a")
+    deadline = time.time() + 0.1 if fate == "late" else None
+    future = engine.submit(prompt("a", deadline=deadline))
+    until(lambda: ahead.begun)
+    if fate == "cancel":
+        engine.cancel("a")
+    assert future.result(2).finish == finish
+    again = engine.submit(prompt("a"))  # the id is free, though the old one is still worked on
+    ahead.let("a")
+    assert again.result(5).text == "done"
+    assert generator.admitted == ["a"]
+    until(lambda: not ahead.held)
+
+
+def test_what_cannot_be_prepared_is_refused_and_says_nothing_of_a_message(prepared):
+    _, generator, engine = prepared()
+    assert isinstance(engine.submit(prompt("bad")).exception(5), InvalidJob)
+    broken = engine.submit(prompt("broken")).exception(5)
+    assert isinstance(broken, EngineDied)
+    assert "secret" not in str(broken)
+    assert engine.submit(prompt("good")).result(5).text == "done"
+    assert generator.admitted == ["good"]
+
+
+def test_closing_ends_what_is_being_prepared(prepared):
+    ahead, _, engine = prepared()
+    ahead.hold("0", "1")
+    futures = [engine.submit(prompt(str(at))) for at in range(5)]
+    until(lambda: len(ahead.begun) == 2)
+    engine.close()
+    assert {type(future.exception(1)) for future in futures} == {EngineDied}
+    assert isinstance(engine.submit(prompt("late")).exception(1), EngineDied)
+    ahead.let("0", "1")
+    until(lambda: not ahead.held)
+    assert len(ahead.begun) == 2

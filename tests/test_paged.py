@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import threading
 import time
 from concurrent.futures import wait
 
@@ -200,6 +201,18 @@ def test_what_is_prepared_for_one_request_is_never_used_for_another(opened):
     engine._paged.prepare(prompt("a", constraint=Choice(options=("blue",))))
     engine.cancel("long")
     assert waiting.result(5).text == "red"
+
+
+def test_a_grammar_that_takes_long_to_compile_holds_up_nobody(opened):
+    engine, _ = opened()
+    compiled, goes_on = engine.language.masks.matcher, threading.Event()
+    engine.language.masks.matcher = lambda *given: goes_on.wait(10) and compiled(*given)
+    held = [engine.submit(prompt(name, constraint=Choice(options=("red",)))) for name in "ab"]
+    engine.cancel("a")
+    assert held[0].result(1).finish == "cancelled"
+    assert not held[1].done()
+    goes_on.set()
+    assert held[1].result(5).text == "red"
 
 
 def test_a_text_that_left_its_grammar_is_no_answer(opened):

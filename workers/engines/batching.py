@@ -8,94 +8,22 @@ batch, its order, deadlines, cancellation, futures and the step counter.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, Protocol
 
 from routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob
 
 from .engine import Completion, Engine, Prompt
+from .entry import Entry
+from .generator import Ahead, Generator, Step
 
 log = logging.getLogger(__name__)
 
 _CLOSE_S = 10.0  # how long `close` waits for a step that is under way
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step brought.
-
-    Attributes:
-        moved: something was done; only such steps count as progress for the watchdog.
-        ended: by id, the completion of a sequence, or the error that ended it. A dropped sequence
-            ends here too, with `finish="cancelled"` and what there was until then.
-    """
-
-    moved: bool
-    ended: Mapping[str, Completion | ForebayError] = field(default_factory=dict)
-
-
-class Generator(Protocol):
-    """What makes tokens, one step at a time. Called by the loop's thread only."""
-
-    @property
-    def slots(self) -> int:
-        """Sequences it works on at once."""
-
-    def fits(self, prompt: Prompt) -> bool:
-        """Is there room for it beside what runs now? Not asked when nothing runs."""
-
-    def admit(self, prompt: Prompt) -> None:
-        """Take it into the batch.
-
-        Raises:
-            InvalidJob: It can never be answered here; `TooLong` among them.
-        """
-
-    def step(self) -> Step:
-        """Move every sequence on, within a fraction of a second. An error here is the end."""
-
-    def drop(self, prompt_id: str) -> None:
-        """Cut it short; one of the next steps hands over what there is."""
-
-    def close(self) -> None:
-        """Give everything back."""
-
-
-@dataclass
-class _Entry:
-    """A request on its way through the loop."""
-
-    prompt: Prompt
-    future: Future[Completion] = field(default_factory=Future)
-    since: float = field(default_factory=time.monotonic)
-    queued_s: float = 0.0
-    cut: Literal["cancelled", "deadline"] | None = None
-
-    @property
-    def rank(self) -> tuple[int, float]:
-        """Who is next: priority, then the earliest deadline; the line itself is in order."""
-        deadline = self.prompt.deadline
-        return (self.prompt.priority, math.inf if deadline is None else deadline)
-
-    def overdue(self, now: float) -> bool:
-        return self.prompt.deadline is not None and now >= self.prompt.deadline
-
-    def unstarted(self) -> Completion:
-        """The completion of a request that never reached the batch."""
-        return Completion(
-            id=self.prompt.id,
-            text="",
-            tokens_in=0,
-            tokens_out=0,
-            finish=self.cut or "cancelled",
-            queued_s=time.monotonic() - self.since,
-        )
+_PREPARING = 2  # threads: one long prompt or grammar does not hold up all others
+_TICK_S = 0.05  # how late a deadline may be seen while all that wait are being prepared
 
 
 class BatchedEngine(Engine):
@@ -103,18 +31,24 @@ class BatchedEngine(Engine):
 
     Duties:
     1. Hold at most `waiting_limit` requests that wait for a slot; more is `EngineBusy`.
-    2. Fill free slots from the line, best rank first.
-    3. Step the generator as long as there is anything to do, and sleep otherwise.
-    4. End what was cancelled or is overdue, waiting or running, between two steps.
-    5. When a step breaks, fail all requests with `EngineDied` and take no more.
+    2. Have those that wait prepared on threads of their own, best rank first, where there is
+       something to prepare.
+    3. Fill free slots from those of the line that are ready, best rank first.
+    4. Step the generator as long as there is anything to do, and sleep otherwise.
+    5. End what was cancelled or is overdue, waiting or running, between two steps.
+    6. When a step breaks, fail all requests with `EngineDied` and take no more.
     """
 
-    def __init__(self, generator: Generator, *, waiting_limit: int = 256) -> None:
+    def __init__(
+        self, generator: Generator, *, ahead: Ahead | None = None, waiting_limit: int = 256
+    ) -> None:
         self._generator = generator
+        self._ahead = ahead
+        self._preparing = ThreadPoolExecutor(_PREPARING, "engine-prepare")
         self._limit = waiting_limit
         self._changed = threading.Condition()
-        self._waiting: dict[str, _Entry] = {}
-        self._running: dict[str, _Entry] = {}
+        self._waiting: dict[str, Entry] = {}
+        self._running: dict[str, Entry] = {}
         self._steps = 0
         self._end: str | None = None
         self._thread = threading.Thread(target=self._run, name="engine-batch", daemon=True)
@@ -124,13 +58,13 @@ class BatchedEngine(Engine):
 
     def submit(self, prompt: Prompt) -> Future[Completion]:
         """See `Engine.submit`. An id that is in flight already is an `InvalidJob`."""
-        entry = _Entry(prompt)
+        entry = Entry(prompt)
         entry.future.set_running_or_notify_cancel()
         with self._changed:
             refusal = self._refusal(prompt)
             if refusal is None:
                 self._waiting[prompt.id] = entry
-                self._changed.notify()
+                self._begin(entry)
         if refusal is not None:
             entry.future.set_exception(refusal)
         return entry.future
@@ -151,6 +85,7 @@ class BatchedEngine(Engine):
     def close(self) -> None:
         """See `Engine.close`."""
         self._finish("the engine was closed")
+        self._preparing.shutdown(wait=False, cancel_futures=True)
         self._thread.join(_CLOSE_S)
         self._fail_all()
 
@@ -161,6 +96,48 @@ class BatchedEngine(Engine):
         with self._changed:
             self._steps += 1
 
+    # --- what is done ahead ---
+
+    def _begin(self, entry: Entry) -> None:
+        """Ready at once, or prepared soon; under the lock, so that `close` cannot come between."""
+        ahead = self._ahead
+        self._changed.notify()  # also of one that is not ready, for its deadline
+        if ahead is None:
+            entry.stage = "ready"
+        else:
+            entry.future.add_done_callback(lambda _: ahead.forget(entry.prompt))
+            self._preparing.submit(self._prepare, ahead)
+
+    def _prepare(self, ahead: Ahead) -> None:
+        """The best of those that nobody has begun with; there may be none left."""
+        with self._changed:
+            fresh = [one for one in self._waiting.values() if one.stage == "fresh"]
+            if not fresh:
+                return
+            entry = min(fresh, key=lambda one: one.rank)
+            entry.stage = "preparing"
+        try:
+            ahead.prepare(entry.prompt)
+        except Exception as error:  # noqa: BLE001 - whatever broke, nobody may wait for ever
+            self._refuse(entry, error)
+            return
+        with self._changed:
+            entry.stage = "ready"
+            self._changed.notify()
+            waits = self._waiting.get(entry.prompt.id) is entry
+        if not waits:
+            ahead.forget(entry.prompt)
+
+    def _refuse(self, entry: Entry, error: Exception) -> None:
+        if not isinstance(error, ForebayError):  # its message may quote the job
+            error = EngineDied(f"the engine broke: {whereabouts(error)}")
+        with self._changed:
+            waits = self._waiting.get(entry.prompt.id) is entry
+            if waits:
+                del self._waiting[entry.prompt.id]
+        if waits:
+            entry.future.set_exception(error)
+
     # --- the loop ---
 
     def _run(self) -> None:
@@ -168,7 +145,8 @@ class BatchedEngine(Engine):
             while self._await_work():
                 self._cut_short()
                 self._admit()
-                self._settle(self._generator.step())
+                if self._running:
+                    self._settle(self._generator.step())
             self._generator.close()
         except Exception as error:  # noqa: BLE001 - whatever broke, nobody may wait for ever
             # Neither message nor traceback: both can hold what the batch was working on.
@@ -179,7 +157,9 @@ class BatchedEngine(Engine):
     def _await_work(self) -> bool:
         """Sleep until there is something to do; False when it is time to end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._end or self._waiting or self._running)
+            while not (self._end or self._running or self._ready()):
+                if not self._changed.wait(_TICK_S if self._waiting else None):
+                    break  # for the deadlines of those that are being prepared
             return self._end is None
 
     def _cut_short(self) -> None:
@@ -206,18 +186,21 @@ class BatchedEngine(Engine):
             except ForebayError as error:
                 self._settle(Step(moved=True, ended={entry.prompt.id: error}))
 
-    def _next(self) -> _Entry | None:
+    def _next(self) -> Entry | None:
         """The best of the waiting, moved among the running, if there is room for it."""
         with self._changed:
-            if not self._waiting or len(self._running) >= self._generator.slots:
+            if len(self._running) >= self._generator.slots or not (ready := self._ready()):
                 return None
             # Of equals, `min` takes the first, which came first.
-            entry = min(self._waiting.values(), key=lambda one: one.rank)
+            entry = min(ready, key=lambda one: one.rank)
             # The best waits for room rather than let smaller ones overtake it without end.
             if self._running and not self._generator.fits(entry.prompt):
                 return None
             self._running[entry.prompt.id] = self._waiting.pop(entry.prompt.id)
             return entry
+
+    def _ready(self) -> list[Entry]:
+        return [one for one in self._waiting.values() if one.stage == "ready"]
 
     def _settle(self, step: Step) -> None:
         with self._changed:

@@ -19,8 +19,9 @@ from typing import Self
 from routing.errors import ForebayError, InvalidJob, TooLong
 from workers.settings import EngineSettings
 
-from .batching import BatchedEngine, Step
+from .batching import BatchedEngine
 from .engine import Choice, Completion, EngineInfo, JsonShape, Prompt, Vectors
+from .generator import Step
 from .instances import minimal_instance
 
 _DIMENSIONS = 64

@@ -14,10 +14,11 @@ from routing.errors import ForebayError, InvalidJob, Unavailable
 from workers.settings import EngineSettings
 
 from . import grammars
-from .batching import BatchedEngine, Step
+from .batching import BatchedEngine
 from .digests import revision
 from .embedding import SentenceEncoder
 from .engine import Choice, Completion, EngineInfo, JsonShape, Prompt, Vectors
+from .generator import Step
 from .llamaserver import Generation, LlamaServer
 from .weights import gguf_file
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 from routing.errors import ForebayError, InvalidJob, TooLong, Unavailable
 
 from . import grammars
-from .batching import BatchedEngine, Step
+from .batching import BatchedEngine
 from .embedding import SentenceEncoder
 from .engine import Choice, Completion, EngineInfo, Prompt, Vectors
+from .generator import Step
 from .library import CHUNK, PAGE, Library, Order
 from .masks import Masks
 from .optiontree import OptionTree, Way
@@ -48,7 +48,8 @@ class PagedGenerator:
         self.context = min(context, library.pages * PAGE - library.spare)
         self._library = library
         self._language = language
-        self._prepared: dict[str, Run] = {}
+        # By identity: under the same id there may be another prompt, which will be refused.
+        self._prepared: dict[int, Run] = {}
         self._runs: dict[str, Run] = {}
         self._unstarted: dict[str, int] = {}  # pages of orders which do not hold them yet
         self._reading: dict[str, int] = {}  # prompt tokens that one step reads of each
@@ -57,17 +58,12 @@ class PagedGenerator:
     # --- from any thread ---
 
     def prepare(self, prompt: Prompt) -> None:
-        """Tokenize and compile ahead, which can take long, while the batch goes on.
+        """See `Ahead.prepare`: tokens, and grammars compiled."""
+        self._prepared[id(prompt)] = self._run(prompt)
 
-        Raises:
-            TooLong: The prompt and one token more are longer than the context.
-            InvalidJob: The template refuses it, or its constraint cannot be held.
-        """
-        self._prepared[prompt.id] = self._run(prompt)
-
-    def forget(self, prompt_id: str) -> None:
-        """Let go of what was prepared and is not needed."""
-        self._prepared.pop(prompt_id, None)
+    def forget(self, prompt: Prompt) -> None:
+        """See `Ahead.forget`."""
+        self._prepared.pop(id(prompt), None)
 
     # --- the contract ---
 
@@ -83,8 +79,8 @@ class PagedGenerator:
 
     def admit(self, prompt: Prompt) -> None:
         """See `Generator.admit`."""
-        run = self._ready(prompt)
-        self._runs[prompt.id] = run
+        run = self._runs[prompt.id] = self._ready(prompt)
+        self.forget(prompt)
         self._go_on(prompt.id, run.begin())
 
     def step(self) -> Step:
@@ -124,11 +120,9 @@ class PagedGenerator:
             self._over[prompt_id] = outcome
 
     def _ready(self, prompt: Prompt) -> Run:
-        """Prepared by now; under the same id there may be another prompt, which will be refused."""
-        run = self._prepared.get(prompt.id)
-        if run is None or run.prompt is not prompt:
-            run = self._prepared[prompt.id] = self._run(prompt)
-        return run
+        if id(prompt) not in self._prepared:
+            self.prepare(prompt)
+        return self._prepared[id(prompt)]
 
     def _run(self, prompt: Prompt) -> Run:
         vocabulary = self._language.vocabulary
@@ -214,23 +208,11 @@ class PagedEngine(BatchedEngine):
                 "embed_dimensions": encoder.dimensions,
             }
         self._info = info.model_copy(update=update)
-        super().__init__(self._paged)
+        super().__init__(self._paged, ahead=self._paged)
 
     def info(self) -> EngineInfo:
         """See `Engine.info`."""
         return self._info
-
-    def submit(self, prompt: Prompt) -> Future[Completion]:
-        """See `Engine.submit`; what can never be answered is refused before it waits."""
-        try:
-            self._paged.prepare(prompt)
-        except InvalidJob as error:
-            refused: Future[Completion] = Future()
-            refused.set_exception(error)
-            return refused
-        future = super().submit(prompt)
-        future.add_done_callback(lambda _: self._paged.forget(prompt.id))
-        return future
 
     def embed(self, texts: list[str]) -> Vectors:
         """See `Engine.embed`."""
