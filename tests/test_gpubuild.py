@@ -90,7 +90,9 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin")
     monkeypatch.setenv("CUDA_HOME", str(cuda))
     monkeypatch.setenv("FOREBAY_GPU", str(tmp_path / "builds"))
-    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{ROOT}")
+    # What finds Forebay's packages here is still needed by children.
+    found = filter(None, [str(site), str(ROOT), os.environ.get("PYTHONPATH")])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(found))
     return tmp_path
 
 
@@ -135,6 +137,16 @@ def test_each_thing_missing_is_said_before_anything_is_compiled(machine, monkeyp
     assert "no CUDA toolkit with nvcc and headers" in tools_found()
     write(machine / "site/torch/__init__.py", TORCH.format(cuda=None))
     assert "for CPUs only" in tools_found()
+
+
+def test_headers_of_python_are_asked_for_as_well(machine, monkeypatch):
+    bare = "import sysconfig\nsysconfig.get_path = lambda *_: '/nowhere'\n"
+    write(machine / "site/sitecustomize.py", bare)
+    version = ".".join(map(str, sys.version_info[:2]))
+    assert f"Python.h is not in /nowhere; apt-get install python{version}-dev" in tools_found()
+    write(machine / "headers/Python.h", "")
+    monkeypatch.setenv("CPATH", str(machine / "headers"))
+    assert "nvcc=(13, 0)" in tools_found()
 
 
 def test_a_wrapper_script_by_the_name_of_nvcc_is_no_toolkit(machine, monkeypatch):

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -84,6 +85,7 @@ def find() -> Toolchain:
         )
     need("c++", "a C++ compiler: apt-get install g++")
     need("ninja", "pip install ninja")
+    need_headers()
     brought = Path(str(torch.__file__)).parents[1] / "nvidia" / f"cu{nvcc[0]}" / "include"
     headers = (brought,) if brought.is_dir() else ()
     return Toolchain(home, nvcc, str(torch.__version__), wanted, headers)
@@ -122,6 +124,15 @@ def need(program: str, mend: str) -> None:
     own = Path(sys.executable).parent
     if shutil.which(program, path=os.pathsep.join([str(own), os.environ.get("PATH", "")])) is None:
         raise EngineUnavailable(f"{program} is not on the path; {mend}")
+
+
+def need_headers() -> None:
+    """Python's own, where torch tells the compiler to look, or where `CPATH` does."""
+    own = sysconfig.get_path("include", "posix_prefix")
+    named = filter(None, os.environ.get("CPATH", "").split(os.pathsep))
+    if not any(Path(folder, "Python.h").exists() for folder in (own, *named)):
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+        raise EngineUnavailable(f"Python.h is not in {own}; apt-get install {package}")
 
 
 def need_disk(place: Path) -> None:
