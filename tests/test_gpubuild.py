@@ -262,7 +262,7 @@ def sdist(tmp_path, monkeypatch):
     with tarfile.open(path, "w:gz") as tar:
         for name, text in SOURCE.items():
             entry = tarfile.TarInfo(f"flash_attn-{flashtrim.VERSION}/{name}")
-            entry.size = len(text)
+            entry.size, entry.mtime = len(text), 999_999_999
             tar.addfile(entry, io.BytesIO(text.encode()))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setattr(flashtrim, "SHA256", digest)
@@ -314,6 +314,19 @@ def test_a_build_that_broke_off_leaves_nothing_half_done_and_goes_on(machine, sd
     write(work / "exllamav2_ext/lock", "")  # left by a killed compiler, torch waits for it for ever
     monkeypatch.delenv("FAIL")
     assert exl2build.build(order(sdist), tools(machine), lambda _: None) == target
+
+
+def test_a_source_that_is_unpacked_again_is_not_newer_than_what_was_made_of_it(machine, sdist):
+    def ages():
+        place = flashtrim.unpack(sdist, machine, (64,))
+        return {each: each.stat().st_mtime for each in place.rglob("*") if each.is_file()}
+
+    first = ages()
+    assert len(first) == len(SOURCE) - 1  # but for setup.py
+    assert max(first.values()) < 1_000_000_000
+    assert ages() == first
+    flags = [flashtrim.spec(machine, sizes, "-std=c++17").nvcc for sizes in ((64,), (64, 128))]
+    assert flags[0] != flags[1]  # what ninja sees where only the sizes differ
 
 
 def test_a_failed_rebuild_leaves_the_old_one_in_place(machine, sdist, monkeypatch):

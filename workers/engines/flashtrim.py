@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from routing.errors import EngineUnavailable, Misconfigured
@@ -83,7 +83,11 @@ def _fetched(folder: Path) -> Path:
 
 
 def unpack(archive: Path, folder: Path, sizes: Sequence[int]) -> Path:
-    """Unpack the source into the folder, cut it down, and return where it is."""
+    """Unpack the source into the folder, cut it down, and return where it is.
+
+    Files are as old as the archive says: to ninja, those of today would be changes, and all that an
+    earlier build compiled of them would be compiled again.
+    """
     place = folder / f"flash_attn-{VERSION}"
     shutil.rmtree(place, ignore_errors=True)
     with tarfile.open(archive) as tar:
@@ -92,9 +96,8 @@ def unpack(archive: Path, folder: Path, sizes: Sequence[int]) -> Path:
         ]
         for member in wanted:
             _place(tar, member, folder)
-    switches, api = place / _SWITCHES, place / _API
-    switches.write_text(cut_switches(switches.read_text(), sizes))
-    api.write_text(cut_backward(api.read_text()))
+    _rewrite(place / _SWITCHES, lambda text: cut_switches(text, sizes))
+    _rewrite(place / _API, cut_backward)
     return place
 
 
@@ -105,6 +108,14 @@ def _place(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
     if source is not None and path.is_relative_to(folder.resolve()):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(source.read())
+        os.utime(path, (member.mtime, member.mtime))
+
+
+def _rewrite(path: Path, cut: Callable[[str], str]) -> None:
+    """Cut a file and leave it as old as it was."""
+    age = path.stat()
+    path.write_text(cut(path.read_text()))
+    os.utime(path, ns=(age.st_atime_ns, age.st_mtime_ns))
 
 
 def cut_switches(text: str, sizes: Sequence[int]) -> str:
@@ -148,6 +159,8 @@ def spec(place: Path, sizes: Sequence[int], standard: str) -> Spec:
         for mask in ("", "_causal")
     ]
     off = tuple(f"-DFLASHATTENTION_DISABLE_{name}" for name in _OFF)
+    # Read by nobody: files that are cut for other sizes are no newer, but then compiled anew.
+    off += (f"-DFOREBAY_HEAD_SIZES={'_'.join(map(str, sorted(sizes)))}",)
     relaxed = ("--expt-relaxed-constexpr", "--expt-extended-lambda", "--use_fast_math")
     undo = tuple(f"-U__CUDA_NO_{name}__" for name in _UNDO)
     return Spec(
