@@ -135,7 +135,7 @@ def _doubt_lines(doubt: dict[str, Any]) -> Iterator[str]:
     limit = "" if doubt["threshold"] is None else f", threshold {doubt['threshold']:.3f}"
     yield f"{doubt['probability']:.3f} that the local answer is wrong{limit}"
     if doubt["agreement"] is not None:
-        yield f"{doubt['agreement']:.2f} agreement with a second one"
+        yield f"{doubt['agreement']:.2f} agreement with a second one, of {doubt['second']}"
     yield f"by {doubt['version']}"
 
 

@@ -83,6 +83,7 @@ class Doubted(Wire):
     Attributes:
         probability: that it is wrong.
         agreement: with a second local answer, 0 to 1; none where there was none.
+        second: the model that gave the second answer.
         version: of the weights or the rule that said it.
         threshold: what the probability was held against; none where it was held against nothing,
             because there was neither a second answer nor a pace.
@@ -90,6 +91,7 @@ class Doubted(Wire):
 
     probability: float = Field(ge=0, le=1)
     agreement: float | None = Field(None, ge=0, le=1)
+    second: str | None = None
     version: str
     threshold: float | None = None
 

@@ -87,7 +87,7 @@ class Judge:
         known = evidence(claim, first, agreement)
         return Doubted(
             probability=self._doubt.probability(known), agreement=agreement,
-            version=self._doubt.version_for(known),
+            second=opinion.made.model if opinion else None, version=self._doubt.version_for(known),
         )  # fmt: skip
 
     def _paced(self, job: Job, rules: Policy, doubted: Doubted | None) -> Pace | None:

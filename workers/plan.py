@@ -162,7 +162,8 @@ def _show(report: Report) -> None:
             f"--batch {best.batch}"
         )
     rooms = ", ".join(f"{mode} {report.room(mode):,}" for mode in MODES)
-    typer.echo(f"The card has room for so many tokens of cache: {rooms}.")
+    work = f"{report.batch} jobs of up to {report.context:,} tokens"
+    typer.echo(f"Where it works on {work}, the card has room for so many tokens of cache: {rooms}.")
 
 
 def _wish(plan: Plan) -> str:

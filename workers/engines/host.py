@@ -136,10 +136,11 @@ class HostedEngine(Engine):
             try:
                 self._life()
             except ForebayError as error:
-                if not self._opened.done():
+                if self._opened.done():
+                    log.error("the engine could not be started: %s", error)  # noqa: TRY400
+                else:  # whoever waits for it says why
                     self._opened.set_exception(error)
                     self._closing.set()
-                log.error("the engine could not be started: %s", error)  # noqa: TRY400
             if not self._closing.is_set():
                 self._rest(time.monotonic() - begun)
 
