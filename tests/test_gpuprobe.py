@@ -1,13 +1,17 @@
 """Every known way in which EXL2 models cannot run, met by real imports from made-up folders."""
 
+import ast
 import json
 import os
 import subprocess
 import sys
+from importlib.metadata import distribution
+from pathlib import Path
 
 import pytest
 
 from fleet import ROOT
+from workers import conversion
 from workers.engines import gpuprobe, prebuilt
 
 TORCH = """
@@ -55,6 +59,8 @@ class Site:
         self.torch()
         self.put("exllamav2/__init__.py", "")
         self.put("exllamav2/attn.py", ATTN)
+        for name in gpuprobe.NEEDS:
+            self.put(f"{name}/__init__.py", "")
         self.build("exllamav2_ext.py", "")
         self.put("flash_attn/__init__.py", FLASH.format(version="2.8.3.post2"))
         self.put("flash_attn_2_cuda.py", "")
@@ -124,6 +130,12 @@ def no_exllamav2(site):
     (site.folder / "exllamav2").rmdir()
 
 
+def no_pillow_nor_safetensors(site):
+    for name in ("PIL", "safetensors"):
+        site.drop(f"{name}/__init__.py")
+        (site.folder / name).rmdir()
+
+
 def no_extension(site):
     site.drop("exllamav2_ext.py")
 
@@ -179,6 +191,7 @@ FAULTS = [
     (no_device, "no CUDA device", "nvidia-smi"),
     (old_device, "compute capability 7.5 is too old", "llamacpp"),
     (no_exllamav2, "exllamav2 is not installed", "pip install"),
+    (no_pillow_nor_safetensors, "not installed: pillow, safetensors", "install pillow safetensors"),
     (no_extension, "no compiled extension for torch2.11-cu13.0", BUILD),
     (extension_of_another_torch, "undefined symbol", BUILD),
     (damaged_extension, "does not load", BUILD),
@@ -206,6 +219,52 @@ def test_each_fault_is_one_error_that_says_what_to_do(site, spoil, seen, mend):
 def test_no_fault_of_flash_attn_matters_to_the_fallback(site, spoil):
     spoil(site)
     assert site.ask(fallback=True) == ["torch", "2.5.7", True]
+
+
+def test_what_is_asked_for_is_what_the_source_imports():
+    """setuptools is torch's; what else it imports is looked at one by one."""
+    others = {"torch", "flash_attn", "flash_attn_2_cuda", "xformers", "exllamav2_ext"}
+    assert imports("exllamav2") - others == gpuprobe.NEEDS.keys() - {"setuptools"}
+    assert imports("exllamav2.conversion.convert_exl2") - others == {
+        *gpuprobe.NEEDS.keys() - {"setuptools"}, *conversion._READERS,
+    }  # fmt: skip
+
+
+def imports(start):
+    """Packages of others that a module of exllamav2 imports, by itself or through its siblings."""
+    found, todo, seen = set(), [start], set()
+    while todo:
+        name = todo.pop()
+        if name in seen or not (path := file_of(name)):
+            continue
+        seen.add(name)
+        for one in imported(ast.parse(path.read_text("utf-8")).body):
+            parts = one.split(".")
+            if parts[0] == "exllamav2":
+                todo += [".".join(parts[:size]) for size in range(1, len(parts) + 1)]
+            elif parts[0] not in sys.stdlib_module_names:
+                found.add(parts[0])
+    return found
+
+
+def file_of(name):
+    """Of a module; of a package, what it runs when it is imported. None for a mere name in one."""
+    place = Path(str(distribution("exllamav2").locate_file(name.replace(".", "/"))))
+    files = (place / "__init__.py", place.with_suffix(".py"))
+    return next((one for one in files if one.is_file()), None)
+
+
+def imported(body):
+    """Dotted names that are imported when the module is, with all names in them."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{one.name}" for one in node.names)
+        elif isinstance(node, ast.Try) or (
+            isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.unparse(node.test)
+        ):
+            yield from imported(node.body)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,11 @@ FALLBACK = "or set FOREBAY_ATTENTION=torch (slower)"
 STAND_IN = Path(__file__).with_name("attention")
 OLDEST_ATTENTION = (2, 5, 7)  # the first with a block table, which the running batch needs
 OLDEST_CAPABILITY = (8, 0)  # Ampere: what flash-attn and bfloat16 need
+#: What `import exllamav2` imports, as pip calls it; setuptools through torch's own compiler.
+NEEDS = {
+    "PIL": "pillow", "numpy": "numpy", "rich": "rich", "safetensors": "safetensors",
+    "setuptools": "setuptools", "tokenizers": "tokenizers",
+}  # fmt: skip
 _CALLS = ("flash_attn_func", "flash_attn_varlen_func", "flash_attn_with_kvcache")
 _ASK_S = 120.0
 
@@ -118,6 +123,10 @@ def _exllamav2() -> Finding:
     if find_spec("exllamav2") is None:
         mend = "pip install --no-deps exllamav2==0.3.2"
         return Finding("exllamav2", "fail", "exllamav2 is not installed", mend)
+    lacks = [package for name, package in NEEDS.items() if find_spec(name) is None]
+    if lacks:
+        seen = f"exllamav2 imports packages that are not installed: {', '.join(lacks)}"
+        return Finding("exllamav2", "fail", seen, f"pip install {' '.join(lacks)}")
     return Finding("exllamav2", "ok", "installed")
 
 
