@@ -1,14 +1,25 @@
 """The way through a rented GPU machine: what is run there, and what goes on after a failure."""
 
+import importlib.metadata
 import importlib.util
+import re
 import subprocess
 import sys
+import tarfile
+import tomllib
 
 import pytest
 
 from fleet import ROOT
+from workers import conversion
+from workers.engines import gpuprobe
 
 FIVE = ["fp16", "exl2", "torch", "build", "footprint"]
+
+
+def program(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"tests/gpu/{name}.py")
+    return importlib.util.module_from_spec(spec), spec.loader
 
 
 @pytest.fixture
@@ -18,34 +29,75 @@ def machine(monkeypatch, tmp_path):
     Nothing is installed, so that `install` does nothing.
     """
     monkeypatch.setenv("FOREBAY_GPU_HOME", str(tmp_path))
-    spec = importlib.util.spec_from_file_location("gpurun", ROOT / "tests/gpu/run.py")
-    program = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "gpurun", program)
-    spec.loader.exec_module(program)
-    program.broken, program.ran = set(), []
-    program.STAGES["install"] = lambda: None
-    program.WHEELS.mkdir()
-    (program.WHEELS / "flash_attn-2.8.3.tar.gz").touch()
+    made, loader = program("run")
+    monkeypatch.setitem(sys.modules, "run", made)
+    loader.exec_module(made)
+    made.broken, made.ran = set(), []
+    made.STAGES["install"] = lambda: None
+    made.WHEELS.mkdir()
+    (made.WHEELS / "flash_attn-2.8.3.tar.gz").touch()
 
     def run(argv, *, env, **_):
         line = " ".join(
             [*argv[1:], env.get("FOREBAY_MODEL_DIR", ""), env.get("FOREBAY_ATTENTION", "")]
         )
-        program.ran.append(line)
-        return subprocess.CompletedProcess(argv, int(any(one in line for one in program.broken)))
+        made.ran.append(line)
+        return subprocess.CompletedProcess(argv, int(any(one in line for one in made.broken)))
 
-    monkeypatch.setattr(program.subprocess, "run", run)
-    return program
+    monkeypatch.setattr(made.subprocess, "run", run)
+    return made
 
 
-def ended(program, monkeypatch, *words):
+def ended(made, monkeypatch, *words):
     """What the program said as it ended, or nothing where all went well."""
     monkeypatch.setattr(sys, "argv", ["run.py", *words])
     try:
-        program.main()
+        made.main()
     except SystemExit as end:
         return end.code
     return None
+
+
+def test_the_machines_own_packages_stay_and_all_that_is_imported_later_is_tried(
+    machine, monkeypatch
+):
+    names = ["celery-5.7.0-py3", "numpy-2.5.5-cp312", "pillow-13.0.0-cp312", "rich-15.0.0-py3"]
+    (machine.WHEELS / "flash_attn-2.8.3.tar.gz").unlink()
+    archive = machine.HOME / "all.tar"
+    with tarfile.open(archive, "w") as tar:
+        for name in names:
+            tar.addfile(tarfile.TarInfo(f"{name}-none-any.whl"))
+    for at, half in enumerate((archive.read_bytes()[:700], archive.read_bytes()[700:])):
+        part = machine.HOME / f"0{at}.part"
+        part.write_bytes(half)
+        machine.receive(str(part))
+    has = {"numpy": "2.4", "rich": "13.0"}
+
+    def version(name):
+        if name not in has:
+            raise importlib.metadata.PackageNotFoundError
+        return has[name]
+
+    monkeypatch.setattr(machine.importlib.metadata, "version", version)
+    machine.install()
+    pip, tried = machine.ran
+    assert [name for name in names if name in pip] == [names[0], names[2], names[3]]
+    assert {*gpuprobe.NEEDS, *conversion._READERS} <= set(re.findall(r"\w+", tried))
+
+
+def test_what_a_fleet_with_a_gpu_needs_is_brought_along():
+    wheels, loader = program("wheels")
+    loader.exec_module(wheels)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needs = {name_of(one) for one in project["dependencies"]}
+    needs |= {name_of(one) for extra in ("embedded", "gpu", "secrets") for one in extras[extra]}
+    brought = {name_of(one) for one in (*wheels.WHOLE, *wheels.ALONE)}
+    assert needs - {"numpy"} <= brought  # which others of these bring
+
+
+def name_of(requirement):
+    return re.match(r"[\w-]+", requirement)[0].lower()
 
 
 def test_all_stages_go_through(machine, monkeypatch):

