@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import redis
 
+from routing.claim import Lost
 from routing.connection import reaching_redis
 from routing.errors import BudgetExceeded, Throttled
 from routing.record import decoded
@@ -26,6 +27,8 @@ KEEP_DAYS = 40
 CLOSED_S = 3 * 86_400
 #: Longest term of a reservation in seconds; well within the books' life.
 MAX_TERM_S = 7 * 86_400
+#: Seconds after which to claim a job anew that another worker has just paid for.
+LOOK_AGAIN_S = 0.1
 #: Nine million dollars: above it a double of Lua's no longer counts every billionth.
 MAX_NUSD = 2**53 - 1
 
@@ -77,6 +80,7 @@ class Spend:
         term_s: float,
         purpose: str = "",
         purpose_budget_nusd: int | None = None,
+        token: str = "",
     ) -> None:
         """Set money aside for one call. Repeating it for the same call changes nothing.
 
@@ -91,10 +95,14 @@ class Spend:
             purpose: what the tenant spends it on, where that has a budget of its own; its books
                 are those of the owner `<tenant>:<purpose>`.
             purpose_budget_nusd: what the tenant may spend on that in a day.
+            token: of the claim that the call is made under; nothing is set aside for one that is
+                not in force any more.
 
         Raises:
+            Lost: The job is not this claim's any more: another one may have paid for it.
             BudgetExceeded: Says which budget, and what is left of it.
-            Throttled: An earlier call of the job may still be running; `retry_after` its end.
+            Throttled: An earlier call of the job may still be running; `retry_after` its end. Or
+                another claim has just paid for it: what that got is found when it is claimed anew.
             ValueError: An amount is no money, or the call id was used before.
         """
         budgets = [
@@ -106,9 +114,11 @@ class Spend:
         term_ms = math.ceil(term_s * 1_000)
         args: list[str | int]
         args = [call_id, job_id, tenant, _money(nusd), *budgets[:2], term_ms, KEEP_DAYS]
-        args += [purpose, budgets[2]]
+        args += [purpose, budgets[2], token]
         with reaching_redis():
             word, *more = self._reserve(args=args)
+        if word == b"lost":
+            raise Lost
         if word != b"ok":
             raise _refusal(word.decode(), more, nusd)
 
@@ -208,6 +218,8 @@ def _refusal(word: str, more: list[Any], nusd: int) -> Exception:
     if word == "busy":
         wait = max(more[0], 0) / 1_000
         return Throttled("an earlier call of the job may still be running", retry_after=wait)
+    if word == "paid":
+        return Throttled("another worker has just paid for the job", retry_after=LOOK_AGAIN_S)
     if word == "ended":
         return ValueError("this call's reservation has ended: a new call needs a new id")
     return ValueError("this call id belongs to another reservation")

@@ -3,12 +3,12 @@
 import pytest
 
 from routing.jobs import Classify, Generate, Job, Message, Verdict
-from routing.ledger import Ledger
+from routing.ledger import Ledger, Lost
 from routing.settings import Settings
 from routing.spend import Spend
 from standin import StandIn
 from workers.bedrock import Bedrock
-from workers.execute import Answered, Failed
+from workers.execute import Again, Answered, Failed
 from workers.settings import BedrockSettings
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
@@ -57,16 +57,60 @@ def test_the_next_worker_gives_the_answer_that_was_paid_for(ledger, bedrock, sta
     assert Spend(ledger.redis).spent()[1] == 0
 
 
-def test_the_answer_of_a_worker_that_was_given_up_is_kept_too(ledger, bedrock, standin, claim):
+def during_the_call(bedrock, monkeypatch, happens):
+    """Have something happen while Bedrock works on its answer."""
+    call = bedrock._calls._converse.call
+
+    def and_meanwhile(*args, **options):
+        happens()
+        return call(*args, **options)
+
+    monkeypatch.setattr(bedrock._calls._converse, "call", and_meanwhile)
+
+
+def test_a_worker_that_was_given_up_does_not_call_any_more(ledger, bedrock, standin, claim):
     later = found_again(ledger, claim)
-    bedrock.work(claim)  # it was only slow; its claim is worth nothing any more
-    newest = found_again(ledger, later)
+    with pytest.raises(Lost):
+        bedrock.work(claim)  # it was only slow; its claim is worth nothing any more
+    assert not standin.calls
+    answered = bedrock.work(later)
+    ledger.settle(later, answered.answer)
+    with pytest.raises(Lost):
+        bedrock.work(claim)
+    assert len(standin.calls) == 1
+    assert Spend(ledger.redis).spent() == (answered.answer.cost_nusd, 0)
+
+
+def test_the_answer_of_a_worker_that_was_given_up_is_kept_too(
+    ledger, bedrock, standin, claim, monkeypatch
+):
+    later = []
+    during_the_call(bedrock, monkeypatch, lambda: later.append(found_again(ledger, claim)))
+    bedrock.work(claim)
+    newest = found_again(ledger, later[0])
     assert isinstance(bedrock.work(newest), Answered)
     assert len(standin.calls) == 1
 
 
-def test_nothing_of_it_is_left_behind_by_a_job_that_ended_meanwhile(ledger, bedrock, claim):
-    ledger.cancel(claim.id)
+def test_one_that_took_the_job_before_another_had_paid_looks_again(
+    ledger, bedrock, standin, claim, monkeypatch
+):
+    """It read of no cost and no answer, and the call is over when it comes to its own."""
+    later = []
+    during_the_call(bedrock, monkeypatch, lambda: later.append(found_again(ledger, claim)))
+    paid = bedrock.work(claim)
+    again = bedrock.work(later[0])
+    assert isinstance(again, Again)
+    assert not again.counted
+    answered = bedrock.work(found_again(ledger, later[0]))
+    assert answered.answer == paid.answer
+    assert len(standin.calls) == 1
+
+
+def test_nothing_of_it_is_left_behind_by_a_job_that_ended_meanwhile(
+    ledger, bedrock, claim, monkeypatch
+):
+    during_the_call(bedrock, monkeypatch, lambda: ledger.cancel(claim.id))
     bedrock.work(claim)
     assert not ledger.redis.exists(f"fb:draft:{claim.id}")
 

@@ -70,7 +70,9 @@ class Auditor:
     def _ask(self, claim: Claim, job: Job, rules: Policy, audited: Answer, model: str) -> Answer:
         purse = Purse(PURPOSE, rules.tenant(job.tenant).audit.usd_per_day_nusd)
         call = self._calls.plan(job, model, lambda name: _question(job, audited.content, name))
-        return self._read(claim, job, audited, call, self._calls.make(call, job, rules, purse))
+        return self._read(
+            claim, job, audited, call, self._calls.make(call, claim, job, rules, purse)
+        )
 
     def _read(self, claim: Claim, job: Job, audited: Answer, call: Call, reply: Reply) -> Answer:
         """Book the call and keep what it said, in one step: no death leads to a second call."""

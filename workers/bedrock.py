@@ -77,7 +77,7 @@ class Bedrock:
         if found is not None:
             return recalled(claim, found)
         call = self._calls.plan(job, model, lambda name: prompts.frontier(job, prompt_id=name))
-        reply = self._calls.make(call, job, rules, Purse())
+        reply = self._calls.make(call, claim, job, rules, Purse())
         return self._answered(claim, job, call, reply)
 
     def _answered(self, claim: Claim, job: Job, call: Call, reply: Reply) -> Outcome:

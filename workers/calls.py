@@ -93,14 +93,15 @@ class Calls:
             raise NoAnswer(cap, Reason.JOB_COST_CAP, another=True)
         return Call(call_id, asked, model, worst)
 
-    def make(self, call: Call, job: Job, rules: Policy, purse: Purse) -> Reply:
+    def make(self, call: Call, claim: Claim, job: Job, rules: Policy, purse: Purse) -> Reply:
         """Set the money aside and call, once. A reply is billed: `book` it, whatever it says.
 
         Raises:
+            Lost: The job is not this claim's any more.
             NoAnswer: There is no reply; what that cost is booked, as far as it is known.
         """
         began = time.monotonic()
-        self._reserve(call, job, rules, purse)
+        self._reserve(call, claim, job, rules, purse)
         if time.monotonic() - began > PROMPT_S:  # we were stopped; the term may be over meanwhile
             self._spend.release(call.id)
             raise NoAnswer(Unavailable("too late to call"), Reason.SPILLWAY_SHUT)
@@ -126,7 +127,7 @@ class Calls:
             else:
                 return
 
-    def _reserve(self, call: Call, job: Job, rules: Policy, purse: Purse) -> None:
+    def _reserve(self, call: Call, claim: Claim, job: Job, rules: Policy, purse: Purse) -> None:
         try:
             self._spend.reserve(
                 call.id,
@@ -138,10 +139,11 @@ class Calls:
                 term_s=self._settings.bedrock_term_s,
                 purpose=purse.purpose,
                 purpose_budget_nusd=purse.budget_nusd,
+                token=claim.token,
             )
         except BudgetExceeded as error:
             raise NoAnswer(error, Reason.BUDGET_SPENT, another=True) from None
-        except Throttled as error:
+        except Throttled as error:  # one may still run, or has just ended
             raise NoAnswer(error, Reason.CALL_OPEN) from None
 
     def _failed(self, call: Call, error: ForebayError) -> NoAnswer:

@@ -10,7 +10,8 @@
 -- worker that dies before it can settle the job need not be followed by a second call.
 local call_id, outcome, amount, keep_days, closed_s, draft = unpack(ARGV)
 local call = 'fb:spend:call:' .. call_id
-local known = redis.call('HMGET', call, 'state', 'job', 'tenant', 'day', 'reserved', 'purpose')
+local known = redis.call('HMGET', call,
+  'state', 'job', 'tenant', 'day', 'reserved', 'purpose', 'token')
 local state = known[1] or 'unknown'
 if state == 'settled' or (outcome == 'released' and state ~= 'open') then
   return 'again'
@@ -44,6 +45,9 @@ if running == call_id then
 end
 if type(job_state) == 'string' then
   redis.call('HINCRBY', job_key(known[2]), 'cost_nusd', amount) -- for the receipt
+  if outcome == 'settled' and known[7] and known[7] ~= '' then
+    redis.call('HSET', job_key(known[2]), 'payer', known[7]) -- no other claim pays a second time
+  end
   if draft ~= '' and not ended(job_state) then
     redis.call('SET', 'fb:draft:' .. known[2], draft)
   end

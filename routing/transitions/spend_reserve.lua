@@ -1,10 +1,13 @@
 #!lua
 -- Set money aside for one call, if the budgets cover it and no other call of the job may be running.
 -- -> {'ok'}, also when it was set aside before; {'over', scope, what is left}; {'busy', ms to wait};
---    {'ended'} the call's term is over; {'other'} the id belongs to another reservation
+--    {'ended'} the call's term is over; {'other'} the id belongs to another reservation;
+--    {'lost'} the job is not held under `token` any more: whoever has it now, or had it, may have paid;
+--    {'paid'} another claim has paid for it since this one read what is known of it
 --
 -- Keys:  fb:spend:call:<call id>  hash    state (open, settled, released), job, tenant, day,
---                                         at (ms), reserved and settled (billionths of a dollar)
+--                                         at (ms), reserved and settled (billionths of a dollar),
+--                                         token (of the claim that it is made under)
 --        fb:spend:job:<job id>    string  the call that may be running; ends with its term
 --        fb:spend:day:<day>       hash    <owner>:settled, <owner>:reserved, <owner>:calls (those
 --                                         settled); the owner is a tenant, `*` for all, or
@@ -14,7 +17,7 @@
 -- Sums are exact below 2^53, which is why no budget may be larger. `-` of a string is a string:
 -- amounts are never made by Lua from its own numbers.
 local call_id, job_id, tenant, amount, tenant_budget, fleet_budget, term_ms, keep_days = unpack(ARGV)
-local purpose, purpose_budget = ARGV[9], ARGV[10] -- '' for none
+local purpose, purpose_budget, token = ARGV[9], ARGV[10], ARGV[11] -- '' for none
 local account = purpose ~= '' and tenant .. ':' .. purpose or tenant
 local now = now_ms()
 local day = math.floor(now / 86400000)
@@ -33,6 +36,15 @@ if known[1] then
     return {'other'}
   end
   return {known[1] == 'open' and running == call_id and 'ok' or 'ended'}
+end
+if token ~= '' then
+  if not held(job_id, token) then
+    return {'lost'}
+  end
+  local payer = redis.call('HGET', job_key(job_id), 'payer')
+  if payer and payer ~= token then
+    return {'paid'}
+  end
 end
 if running then
   return {'busy', redis.call('PTTL', job)}
@@ -55,7 +67,7 @@ end
 
 local ends = (day + keep_days) * 86400
 redis.call('HSET', call, 'state', 'open', 'job', job_id, 'tenant', tenant, 'day', day, 'at', now,
-  'reserved', amount, 'settled', '0', 'purpose', purpose)
+  'reserved', amount, 'settled', '0', 'purpose', purpose, 'token', token)
 redis.call('SET', job, call_id, 'PX', term_ms)
 redis.call('HINCRBY', books, tenant .. ':reserved', amount)
 redis.call('HINCRBY', books, '*:reserved', amount)
