@@ -149,11 +149,13 @@ def test_headers_of_python_are_asked_for_as_well(machine, monkeypatch):
     assert "nvcc=(13, 0)" in tools_found()
 
 
-def test_a_wrapper_script_by_the_name_of_nvcc_is_no_toolkit(machine, monkeypatch):
+def test_a_wrapper_script_by_the_name_of_nvcc_is_no_toolkit_but_leads_to_it(machine, monkeypatch):
     monkeypatch.delenv("CUDA_HOME")
-    program(machine / "bin/nvcc", "exec nvcc")
+    program(machine / "bin/nvcc", f"echo '#$ TOP={machine}/cuda/bin/..' >&2; exit 1")
+    assert toolchain.cuda_home() == machine / "cuda"
+    program(machine / "bin/nvcc", "exit 1")
     try:
-        assert toolchain.cuda_home() == Path("/usr/local/cuda")
+        assert toolchain.cuda_home().parent == Path("/usr/local")
     except EngineUnavailable as error:
         assert "CUDA_HOME is not set" in str(error)  # noqa: PT017 - whether there is one here
 

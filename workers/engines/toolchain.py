@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
@@ -92,20 +92,32 @@ def find() -> Toolchain:
 
 
 def cuda_home() -> Path:
-    """The toolkit: `CUDA_HOME`, or that of the nvcc on the path, or the usual place.
+    """The toolkit: `CUDA_HOME`, or that of the nvcc on the path, or a usual place.
 
-    A wrapper script by the name of nvcc has no headers beside it, and is passed by.
+    A wrapper script by the name of nvcc has no headers beside it; what it wraps says where it is.
     """
     named = os.environ.get("CUDA_HOME")
-    nvcc = shutil.which("nvcc")
-    found = [Path(nvcc).resolve().parents[1]] if nvcc else []
-    for home in [Path(named)] if named else [*found, Path("/usr/local/cuda")]:
+    for home in [Path(named)] if named else _homes():
         if (home / "bin/nvcc").exists() and (home / "include/cuda_runtime.h").exists():
             return home
     where = f"CUDA_HOME={named} has none" if named else "CUDA_HOME is not set, and none is found"
     raise EngineUnavailable(
         f"no CUDA toolkit with nvcc and headers: {where}; install the one of torch's CUDA version"
     )
+
+
+def _homes() -> Iterator[Path]:
+    nvcc = shutil.which("nvcc")
+    if nvcc:
+        yield Path(nvcc).resolve().parents[1]
+        # The words with which CMake asks it (FindCUDAToolkit): it need not have anything to compile.
+        said = subprocess.run(  # noqa: S603 - the nvcc that was found
+            [nvcc, "-v", "nothing"], capture_output=True, text=True, check=False, timeout=60
+        )
+        if match := re.search(r"^#\$ TOP=(.+)$", said.stderr, re.MULTILINE):
+            yield Path(match[1]).resolve()
+    yield Path("/usr/local/cuda")
+    yield from sorted(Path("/usr/local").glob("cuda-*"), reverse=True)
 
 
 def nvcc_version(home: Path) -> tuple[int, int]:
