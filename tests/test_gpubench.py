@@ -84,6 +84,9 @@ def test_fleet_and_generator_are_measured_side_by_side(tmp_path):
         ("1", "shared"),
         ("2", "shared"),
     ]
+    told = re.findall(r"^(bare|fleet) (\d) (own|shared): ([\d]+) tokens", done.stderr, re.MULTILINE)
+    assert [one[0] for one in told] == ["bare"] * 4 + ["fleet"] * 4
+    assert told[0][3] == told[4][3]  # the same work
     lowest = min(float(row[2]) for row in rows)
     assert f"Lowest ratio {lowest:.3f}" in done.stdout
     assert 0 < lowest < 2

@@ -99,7 +99,7 @@ def _section(given: argparse.Namespace, model: Path | None) -> str:
         for concurrency in given.concurrency
     ]
     with _bare(env) as bare:
-        alone = [_ask_bare(bare, load) for load in loads]
+        alone = [_told("bare", load, _ask_bare(bare, load)) for load in loads]
     before = _card_mib()
     with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder), env) as fleet:
         fleet.start_redis()
@@ -109,9 +109,17 @@ def _section(given: argparse.Namespace, model: Path | None) -> str:
         memory = _memory(env, model, before)
         with Client(settings=Settings(redis_url=fleet.url)) as client:
             _through(client, Load(max(given.concurrency), False, 1, given.words, given.tokens))
-            together = [_through(client, load) for load in loads]
+            together = [_told("fleet", load, _through(client, load)) for load in loads]
     rows = [Row(*each) for each in zip(loads, alone, together, strict=True)]
     return report(model.name if model else given.engine, given, rows, memory)
+
+
+def _told(who: str, load: Load, rate: Rate) -> Rate:
+    """Say it as it comes: what breaks off later does not take along what was measured."""
+    how = f"{load.concurrency} {'shared' if load.shared else 'own'}"
+    said = f"{rate.tokens} tokens in {rate.seconds:.2f} s, {rate.per_second:,.0f} a second"
+    print(f"{who} {how}: {said}", file=sys.stderr, flush=True)
+    return rate
 
 
 def _environment(given: argparse.Namespace, model: Path | None) -> dict[str, str]:

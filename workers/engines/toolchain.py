@@ -110,7 +110,7 @@ def _homes() -> Iterator[Path]:
     nvcc = shutil.which("nvcc")
     if nvcc:
         yield Path(nvcc).resolve().parents[1]
-        # The words with which CMake asks it (FindCUDAToolkit): it need not have anything to compile.
+        # So asks CMake's FindCUDAToolkit: there need be nothing to compile.
         said = subprocess.run(  # noqa: S603 - the nvcc that was found
             [nvcc, "-v", "nothing"], capture_output=True, text=True, check=False, timeout=60
         )
