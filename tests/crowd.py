@@ -19,7 +19,7 @@ _BEYOND = JsonShape(
 )
 
 
-def ask(engine, count, context, patience_s=300):
+def ask(engine, count, context, patience_s=60):
     """Submit so many, no more at once than an engine takes; each fate with its future."""
     chance, room, asked = random.Random(1), threading.Semaphore(_AT_ONCE), []
     for number in range(count):
@@ -34,7 +34,7 @@ def ask(engine, count, context, patience_s=300):
     return asked
 
 
-def surprises(asked, patience_s=300):
+def surprises(asked, patience_s=60):
     """Fates that ended in another way than they must."""
     ends = [(fate, type(future.exception(patience_s))) for fate, future in asked]
     return [one for one in ends if one[1] is not REFUSED.get(one[0], type(None))]

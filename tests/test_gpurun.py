@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -36,6 +37,7 @@ def machine(monkeypatch, tmp_path):
     made.STAGES["install"] = lambda: None
     made.WHEELS.mkdir()
     (made.WHEELS / "flash_attn-2.8.3.tar.gz").touch()
+    (made.BUILDS / "torch2.11-cu13.0-cp312/flash_attn").mkdir(parents=True)
 
     def run(argv, *, env, **_):
         line = " ".join(
@@ -117,10 +119,28 @@ def test_a_failure_does_not_hide_the_rest_and_is_told_at_the_end(machine, monkey
     assert len([line for line in machine.ran if "benchmarks/gpu.py" in line]) == 3
 
 
-def test_nothing_is_tried_on_a_machine_where_the_build_failed(machine, monkeypatch):
-    machine.broken = {"--flash-attn-sdist"}
+def test_nothing_is_tried_on_a_machine_where_nothing_can_be_built(machine, monkeypatch):
+    machine.broken = {" build "}
     assert ended(machine, monkeypatch) == 1
-    assert len(machine.ran) == 1
+    assert len(machine.ran) == 2
+
+
+def test_without_flash_attn_all_is_tried_that_can_do_without(machine, monkeypatch, capsys):
+    shutil.rmtree(machine.BUILDS)
+    log = machine.BUILDS / ".torch2.11-cu13.0-cp312.work/flash_attn_2_cuda.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("error: no such kernel\n")
+    machine.broken = {"--flash-attn-sdist"}
+    missing = [f"suite {name}, for want of flash-attn" for name in ("fp16", "exl2")]
+    assert ended(machine, monkeypatch) == f"failed: build, {', '.join(missing)}"
+    assert "no such kernel" in capsys.readouterr().out
+    _, without, check, _, converter, *rest = machine.ran
+    assert "--without-flash-attn" in without
+    assert check.endswith("torch")
+    assert "--fallback" in converter
+    suites = [line for line in rest if "-m pytest" in line]
+    assert len(suites) == 3
+    assert all("--attention torch" in line for line in rest if "benchmarks" in line)
 
 
 def test_pieces_are_asked_for_by_name(machine, monkeypatch):

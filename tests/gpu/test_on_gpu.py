@@ -20,7 +20,7 @@ from workers.engines.library import CHUNK
 from workers.engines.shape import read_shape
 from workers.settings import EngineSettings
 
-pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
 SLOTS, CONTEXT, CARD_MIB = 16, 1024, 16_380
 MIB = 1 << 20
@@ -37,7 +37,7 @@ def card(what):
 
 
 def settings(**changes):
-    fields = {"slots": SLOTS, "context_tokens": CONTEXT, "vram_mib": CARD_MIB, "start_s": 300}
+    fields = {"slots": SLOTS, "context_tokens": CONTEXT, "vram_mib": CARD_MIB, "start_s": 120}
     return EngineSettings(engine="exl2", **{**fields, **changes})
 
 
@@ -104,6 +104,6 @@ def test_engines_that_are_killed_lose_no_job_silently(engine):
         errors = [future.exception(60) for future in futures]
         assert any(isinstance(error, EngineDied) for error in errors)
         assert all(error is None or isinstance(error, EngineDied | EngineBusy) for error in errors)
-        until(lambda: engine.alive, 300)
+        until(lambda: engine.alive, 120)
     assert engine.restarts == restarts + 2
     assert engine.submit(prompt("hello")).result(60).text
