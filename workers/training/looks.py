@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from routing.features import TEXT_FEATURES, text_features
 from routing.grams import BINS, bins
 from routing.textmodel import FAR, Scale
 from workers.training.dataset import Floats, Ints
+
+Places = npt.NDArray[np.int32]  # of what occurs in a text, among the bins
 
 _FLAT = 1e-3  # of a feature that is the same everywhere: no text is far from it
 
@@ -32,7 +35,7 @@ class Looks:
     def at(cls, texts: Sequence[str]) -> Looks:
         """Look at these texts."""
         return cls(
-            _sparse([bins(text) for text in texts]),
+            _sparse(map(_places, texts)),
             np.array([list(text_features(text).values()) for text in texts]),
         )
 
@@ -55,8 +58,13 @@ class Looks:
         return np.asarray(np.clip((self.features - means) / widths, -FAR, FAR))
 
 
-def _sparse(rows: Sequence[frozenset[int]]) -> sp.csr_matrix:
-    sizes = np.array([len(row) for row in rows])
-    places = np.array([each for row in rows for each in sorted(row)], dtype=np.int32)
+def _places(text: str) -> Places:
+    return np.array(sorted(bins(text)), dtype=np.int32)
+
+
+def _sparse(rows: Iterable[Places]) -> sp.csr_matrix:
+    places = list(rows)
+    sizes = np.array([len(row) for row in places])
     weights = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes)
-    return sp.csr_matrix((weights, places, np.cumsum([0, *sizes])), shape=(len(rows), BINS))
+    ends = np.cumsum([0, *sizes])
+    return sp.csr_matrix((weights, np.concatenate(places), ends), shape=(len(sizes), BINS))
