@@ -18,9 +18,8 @@ def on_bins(rows: sp.csr_matrix, target: Floats, weights: Floats, penalty: float
     The weight of a bin that few texts have is penalised less: what is rare tells topics apart.
     Columns are not centred, so that a text without known words is a usual one.
     """
-    rare = sp.diags(_rarity(rows))
-    model = Ridge(penalty, fit_intercept=False, solver="sparse_cg", tol=1e-4)
-    return np.asarray(rare @ model.fit(rows @ rare, target, sample_weight=weights).coef_)
+    rarity, root = _rarity(rows), np.sqrt(weights)
+    return rarity * _solved(_stretched(rows, rarity, root), root * target, penalty)
 
 
 def on_types(
@@ -30,20 +29,45 @@ def on_types(
 
     Types are numbered from 0. The weights that `on_bins` fits to the rest are those fitted here.
     """
-    count = np.sqrt(TYPE)
-    marks = sp.csr_matrix((np.full(len(types), count), types, np.arange(len(types) + 1)))
-    both = sp.hstack([rows @ sp.diags(_rarity(rows)), marks]).tocsr()
-    model = Ridge(penalty, fit_intercept=False, solver="sparse_cg", tol=1e-4)
-    fitted = model.fit(both, target, sample_weight=weights).coef_
-    return np.asarray(count * fitted[rows.shape[1] :])
+    count, root = np.sqrt(TYPE), np.sqrt(weights)
+    both = _marked(_stretched(rows, _rarity(rows), root), types, count * root)
+    return np.asarray(count * _solved(both, root * target, penalty)[rows.shape[1] :])
+
+
+def _solved(rows: sp.csr_matrix, target: Floats, penalty: float) -> Floats:
+    """By conjugate gradients. Rows and target are weighed here: Ridge would copy them once more."""
+    model = Ridge(penalty, fit_intercept=False, copy_X=False, solver="sparse_cg", tol=1e-4)
+    return np.asarray(model.fit(rows, target).coef_)
 
 
 def _rarity(rows: sp.csr_matrix) -> Floats:
     """How much a bin's column is stretched; rows keep length one in the mean of their squares."""
     having = np.bincount(rows.indices, minlength=rows.shape[1])
     rarity = (1 + np.log((1 + rows.shape[0]) / (1 + having))) ** RARE
-    squares = (rows.power(2) @ rarity**2).mean()
+    squares = (_with(rows.data**2, rows) @ rarity**2).mean()
     return np.asarray(rarity / np.sqrt(squares or 1.0))
+
+
+def _stretched(rows: sp.csr_matrix, columns: Floats, weights: Floats) -> sp.csr_matrix:
+    """Each entry times its column's number, and its row's."""
+    values = columns[rows.indices]
+    values *= rows.data
+    values *= np.repeat(weights, np.diff(rows.indptr))
+    return _with(values, rows)
+
+
+def _with(values: Floats, rows: sp.csr_matrix) -> sp.csr_matrix:
+    """Other values in the same places, which are shared: of many texts they are half a gigabyte."""
+    return sp.csr_matrix((values, rows.indices, rows.indptr), shape=rows.shape)
+
+
+def _marked(rows: sp.csr_matrix, types: Ints, marks: Floats) -> sp.csr_matrix:
+    """With a column a type behind those of the bins, in which each row has its mark."""
+    begins, width = rows.indptr[:-1], rows.shape[1]
+    places = np.insert(rows.indices, begins, width + types)
+    values = np.insert(rows.data, begins, marks)
+    ends = rows.indptr + np.arange(len(rows.indptr), dtype=rows.indptr.dtype)
+    return sp.csr_matrix((values, places, ends), shape=(len(types), width + int(types.max()) + 1))
 
 
 def on_features(rows: Floats, target: Floats, weights: Floats, penalty: float) -> Floats:
