@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tracemalloc
 from itertools import permutations
 
 import numpy as np
@@ -14,7 +15,7 @@ from routing.difficulty import Difficulty
 from routing.errors import Misconfigured
 from routing.grams import BINS
 from workers.doubt import Doubt, Evidence
-from workers.training import boosting, dataset
+from workers.training import boosting, dataset, ridge
 from workers.training.cli import app
 from workers.training.looks import Looks
 from workers.training.recipe import Recipe
@@ -309,3 +310,25 @@ def test_without_its_libraries_it_says_what_to_install(files, monkeypatch):
     monkeypatch.setitem(sys.modules, "workers.training.fit", None)
     with pytest.raises(Misconfigured, match="install the extra `router`"):
         run("train", *arguments(files, "--out", str(files / "one")))
+
+
+def test_looking_at_texts_and_fitting_to_them_takes_little_more_memory_than_what_is_kept():
+    """Of many texts what is kept are gigabytes."""
+    draw = np.random.default_rng(0)
+    texts = [" ".join(f"w{word}" for word in draw.integers(0, 9999, 200)) for _ in range(50)]
+    looks, most = measured(lambda: Looks.at(texts))
+    kept = looks.bins.data.nbytes + looks.bins.indices.nbytes
+    assert most < 2 * kept
+    target, types, even = draw.normal(size=50), draw.integers(0, 5, 50), np.ones(50)
+    assert measured(lambda: ridge.on_bins(looks.bins, target, even, 15.0))[1] < 3 * kept
+    assert measured(lambda: ridge.on_types(looks.bins, types, target, even, 15.0))[1] < 3 * kept
+
+
+def measured(doing):
+    """What it gives, and the most bytes that were taken at a time."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        return doing(), tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
