@@ -129,6 +129,13 @@ def test_prompts_are_the_same_for_both_and_no_two_are_equal(gpuload):
     assert len({prompt[:100] for prompt in shared}) == 1
 
 
+def test_a_warm_up_reads_nothing_of_what_is_measured(gpuload):
+    """Kept prefixes would make the one that is warmed up with the same words faster."""
+    warm, measured = gpuload.Load(4, False, 1, 40, 8), gpuload.Load(4, False, 3, 40, 8)
+    begins = [{prompt[:40] for prompt in load.prompts()} for load in (warm, measured)]
+    assert not begins[0] & begins[1]
+
+
 def test_an_error_of_one_job_ends_the_measurement(gpuload):
     def ask(_):
         raise RuntimeError("no")

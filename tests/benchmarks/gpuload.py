@@ -32,7 +32,7 @@ class Load:
 
     def prompts(self) -> list[str]:
         """The same for the same load; no two loads, and no two jobs, are the same."""
-        salt = random.Random(f"{self.concurrency} {self.shared}")
+        salt = random.Random(repr(self))  # a warm-up must not leave a load's prefixes in a cache
         common = _text(salt, self.words * 3 // 4)
         return [self._prompt(salt, common, n) for n in range(self.concurrency * self.rounds)]
 
