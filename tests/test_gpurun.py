@@ -94,6 +94,7 @@ def test_what_a_fleet_with_a_gpu_needs_is_brought_along():
     extras = project["optional-dependencies"]
     needs = {name_of(one) for one in project["dependencies"]}
     needs |= {name_of(one) for extra in ("embedded", "gpu", "secrets") for one in extras[extra]}
+    needs |= set(re.findall(r'= real\("(\w+)"', (ROOT / "tests/theirs.py").read_text()))
     brought = {name_of(one) for one in (*wheels.WHOLE, *wheels.ALONE)}
     assert needs - {"numpy"} <= brought  # which others of these bring
 
