@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,10 @@ def machine(monkeypatch, tmp_path):
             [*argv[1:], env.get("FOREBAY_MODEL_DIR", ""), env.get("FOREBAY_ATTENTION", "")]
         )
         made.ran.append(line)
+        if "-cf" in argv and "converter writes nothing" not in made.broken:
+            target = Path(argv[argv.index("-cf") + 1])
+            target.mkdir(parents=True, exist_ok=True)
+            (target / "config.json").touch()
         return subprocess.CompletedProcess(argv, int(any(one in line for one in made.broken)))
 
     monkeypatch.setattr(made.subprocess, "run", run)
@@ -159,6 +164,6 @@ def test_a_conversion_that_broke_off_goes_on_where_it_was(machine, monkeypatch):
     left = machine.HOME / "conversion/job_new.json"
     left.parent.mkdir()
     left.touch()
-    machine.broken = {"converter"}
+    machine.broken = {"converter writes nothing"}  # and ends with 0, as it may
     assert ended(machine, monkeypatch, "model") == "failed: model exl2"
     assert left.exists()

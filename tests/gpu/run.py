@@ -108,6 +108,8 @@ def model() -> None:
         converter += ["--fallback"] if attention() == "torch" else []
         words = ["-i", full, "-o", work, "-cf", small, *_CONVERSION]
         attempt("model exl2", [*converter, *words])
+        if not (small / "config.json").exists() and "model exl2" not in _failed:
+            _failed.append("model exl2")  # the converter ends with 0 on many of its errors
     for shape, bits in RANDOM.items():
         folder = MODELS / f"random-{shape}-{bits}bit"
         if not (folder / "config.json").exists():
