@@ -173,6 +173,18 @@ def test_compilers_at_once_fit_into_memory(monkeypatch):
     assert toolchain.default_jobs() == 1
 
 
+def test_memory_that_caches_would_give_up_counts(tmp_path, monkeypatch):
+    (tmp_path / "meminfo").write_text(
+        "MemTotal:       65000000 kB\nMemFree:          900000 kB\nMemAvailable:   33554432 kB\n"
+    )
+    monkeypatch.setattr(toolchain, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    assert toolchain.default_jobs() == 8
+    monkeypatch.setattr(toolchain, "_MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(os, "sysconf", {"SC_AVPHYS_PAGES": 1 << 20, "SC_PAGE_SIZE": 8192}.get)
+    assert toolchain.default_jobs() == 2
+
+
 def tools(machine, nvcc=(13, 0)):
     headers = (Path("/headers"),)
     return toolchain.Toolchain(machine / "cuda", nvcc, "2.11.0+cu130", "13.0", headers)

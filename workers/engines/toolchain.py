@@ -22,6 +22,7 @@ from . import gpuprobe
 ARCHITECTURES = ("8.0", "9.0", "12.0")
 DISK_BYTES = 6 << 30
 JOB_BYTES = 4 << 30  # a kernel of flash-attn takes 3.9 GB of memory to compile
+_MEMINFO = Path("/proc/meminfo")
 _NEEDS_CXX20 = (13, 3)  # torch's headers, compiled as C++17 by this nvcc or a newer one, fail
 
 
@@ -160,8 +161,18 @@ def need_disk(place: Path) -> None:
 
 def default_jobs() -> int:
     """Compilers at once: one a core, and no more than fit into memory."""
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(len(os.sched_getaffinity(0)), available // JOB_BYTES))
+    return max(1, min(len(os.sched_getaffinity(0)), _memory() // JOB_BYTES))
+
+
+def _memory() -> int:
+    """Bytes that programs can have; what is merely free leaves out all that caches would give up."""
+    try:
+        match = re.search(r"^MemAvailable: +(\d+) kB$", _MEMINFO.read_text(), re.MULTILINE)
+    except OSError:
+        match = None
+    if match:
+        return int(match[1]) << 10
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def default_architectures() -> list[str]:
