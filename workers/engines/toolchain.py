@@ -165,7 +165,7 @@ def default_jobs() -> int:
 
 
 def _memory() -> int:
-    """Bytes that programs can have; what is merely free leaves out all that caches would give up."""
+    """Bytes that programs can have: more than are free, since caches give theirs up."""
     try:
         match = re.search(r"^MemAvailable: +(\d+) kB$", _MEMINFO.read_text(), re.MULTILINE)
     except OSError:
