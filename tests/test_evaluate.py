@@ -288,6 +288,18 @@ def test_a_second_model_without_any_answers_is_an_error(files):
         evaluate(files, "--second", "other", "--preds", str(files / "silent.parquet"))
 
 
+@pytest.mark.parametrize(
+    ("preds", "agreed"),
+    [([18.0, 0.5, 18.0, 0.25], [[1], [0]]), ([True, False, True, True], [[1], [0]])],
+    ids=["numbers", "true and false"],
+)
+def test_local_answers_may_be_numbers_or_truths(tmp_path, preds, agreed):
+    rows = {"uid": ["a", "b"] * 2, "model": ["m", "m", "o", "o"], "pred": preds}
+    pq.write_table(pa.table(rows), tmp_path / "preds.parquet")
+    answers = secondanswers.read(tmp_path / "preds.parquet", ["a", "b"], "m", ["o"])
+    assert answers.agreements().tolist() == agreed
+
+
 def test_of_several_answers_of_a_model_the_first_is_held_against_the_others(tmp_path):
     rows = {"uid": ["a", "b", "a", "b"], "model": ["m"] * 4, "pred": ["1", None, "2", "2"]}
     other = {"uid": ["a", "b"], "model": ["o"] * 2, "pred": [" 1 ", "2"]}

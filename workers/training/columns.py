@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from routing.errors import Misconfigured
 
 #: What may be in a column, in the words of its error. Names may be numbers, which are read as text.
-TEXT, NAME, ANSWER = "text", "text or whole numbers", "text or numbers"
+TEXT, NAME, ANSWER = "text", "text or whole numbers", "text, numbers, or true and false"
 KINDS = {
     "uid": NAME, "model": NAME, "job_type": NAME, "source": NAME, "prompt": TEXT, "pred": ANSWER,
 }  # fmt: skip
@@ -71,5 +71,7 @@ def _may_be(kind: pa.DataType, wanted: str) -> bool:
     types = pa.types
     text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
     whole = wanted != TEXT and types.is_integer(kind)
-    number = wanted == ANSWER and (types.is_floating(kind) or types.is_decimal(kind))
-    return bool(text or whole or number or types.is_null(kind))
+    value = wanted == ANSWER and any(
+        fits(kind) for fits in (types.is_floating, types.is_decimal, types.is_boolean)
+    )
+    return bool(text or whole or value or types.is_null(kind))
