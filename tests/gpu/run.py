@@ -60,7 +60,8 @@ def install() -> None:
         for part in parts:
             whole.write(part.read_bytes())
     with tarfile.open(archive) as tar:
-        tar.extractall(WHEELS, filter="data")
+        # Not every Python 3.11 has filters; the archive is our own.
+        tar.extractall(WHEELS, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     archive.unlink()
     wheels = [each for each in WHEELS.glob("*.whl") if not stays(each.name.split("-")[0])]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]

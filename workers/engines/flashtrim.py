@@ -160,7 +160,7 @@ def spec(place: Path, sizes: Sequence[int], standard: str) -> Spec:
     ]
     off = tuple(f"-DFLASHATTENTION_DISABLE_{name}" for name in _OFF)
     # Read by nobody: files that are cut for other sizes are no newer, but then compiled anew.
-    off += (f"-DFOREBAY_HEAD_SIZES={'_'.join(map(str, sorted(sizes)))}",)
+    off += (f"-DCUT_FOR_HEAD_SIZES={'_'.join(map(str, sorted(sizes)))}",)
     relaxed = ("--expt-relaxed-constexpr", "--expt-extended-lambda", "--use_fast_math")
     undo = tuple(f"-U__CUDA_NO_{name}__" for name in _UNDO)
     return Spec(
