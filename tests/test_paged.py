@@ -12,6 +12,7 @@ from concurrent.futures import wait
 import numpy as np
 import pytest
 
+from patience import until
 from routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob, TooLong
 from scripted import exl2_engine, exl3_engine
 from tinymodel import ANSWER, STORY, Rule, write_folder
@@ -168,17 +169,22 @@ def test_as_many_run_at_once_as_there_are_slots_and_pages_for(opened):
 
 
 def test_no_more_than_two_long_prompts_are_read_in_one_step(opened):
-    engine, generator = opened(slots=4, context=2 * CHUNK, pages=64)
-    iterate, read = generator.iterate, []
+    engine, generator = opened(slots=5, context=2 * CHUNK, pages=64)
+    iterate, read, go = generator.iterate, [], threading.Event()
 
     def watched():
+        assert go.wait(20)
         results = iterate()
         read.append(sum(result["stage"] == "prefill" for result in results))
         return results
 
     generator.iterate = watched
+    engine.submit(prompt("first"))  # the loop stands still in its step until the others are ready
+    until(lambda: "first" in engine._paged._runs)
     long = " word" * (CHUNK + 10)
     futures = [engine.submit(prompt(at, long, max_tokens=4)) for at in range(4)]
+    until(lambda: len(engine._paged._prepared) == len(futures))
+    go.set()
     assert not wait(futures, 20).not_done
     assert max(read) == 2
 
