@@ -18,7 +18,8 @@ from scripted import exl2_engine, exl3_engine
 from tinymodel import ANSWER, STORY, Rule, write_folder
 from workers.engines.engine import Choice, Completion, JsonShape, Prompt, Turn
 from workers.engines.exl2 import language_of
-from workers.engines.library import CHUNK, PAGE, log_softmax
+from workers.engines.footprint import CHUNK, PAGE
+from workers.engines.library import log_softmax
 
 
 @pytest.fixture(scope="session")

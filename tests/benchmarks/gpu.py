@@ -177,7 +177,7 @@ def _memory(env: dict[str, str], model: Path | None, before: int | None) -> Memo
     if model is None or before is None or after is None:
         return None
     from workers.engines import vram  # noqa: PLC0415 - where there is a card
-    from workers.engines.library import CHUNK  # noqa: PLC0415
+    from workers.engines.footprint import CHUNK  # noqa: PLC0415
     from workers.engines.shape import read_shape  # noqa: PLC0415
 
     plan = vram.plan(

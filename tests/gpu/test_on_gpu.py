@@ -15,8 +15,8 @@ from routing.errors import EngineBusy, EngineDied
 from workers.engines import vram
 from workers.engines.engine import Prompt, Turn
 from workers.engines.exl2 import model_folder
+from workers.engines.footprint import CHUNK
 from workers.engines.host import open_engine
-from workers.engines.library import CHUNK
 from workers.engines.shape import read_shape
 from workers.settings import EngineSettings
 

@@ -21,7 +21,7 @@ from .embedding import SentenceEncoder
 from .engine import EngineInfo
 from .exl2_library import Exl2Library, Exl2Parts
 from .exl2_watch import Watch
-from .library import CHUNK
+from .footprint import CHUNK
 from .masks import Masks
 from .paged import Language, PagedEngine
 from .share import Share

@@ -21,8 +21,8 @@ from . import vram
 from .exl2 import described, encoder_if_installed, language_of, model_folder
 from .exl3_footprint import BITS
 from .exl3_library import Exl3Library, Exl3Parts, Gate
-from .footprint import CacheMode
-from .library import CHUNK, Order
+from .footprint import CHUNK, CacheMode
+from .library import Order
 from .paged import PagedEngine
 from .share import Share
 

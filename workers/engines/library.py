@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .engine import Ending
+from .footprint import PAGE
 from .masks import Matcher
 
-PAGE = 256  # tokens of the cache that are given out at once
-CHUNK = 2_048  # tokens of a prompt that are read in one step
 TOP_K = 100  # candidates when sampling; without a limit the CPU sorts the whole vocabulary
 
 Logprobs = npt.NDArray[np.float32]

@@ -12,8 +12,9 @@ from . import grammars
 from .batching import BatchedEngine
 from .embedding import SentenceEncoder
 from .engine import Choice, Completion, EngineInfo, Prompt, Vectors
+from .footprint import CHUNK, PAGE
 from .generator import Step
-from .library import CHUNK, PAGE, Library, Order
+from .library import Library, Order
 from .masks import Masks
 from .optiontree import OptionTree, Way
 from .runs import Run, ScoreRun, TextRun

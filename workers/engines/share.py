@@ -18,13 +18,10 @@ from workers.settings import EngineSettings
 
 from . import vram
 from .architecture import GpuEngineName
-from .footprint import CUDA_CONTEXT
-from .library import CHUNK
+from .footprint import CHUNK, CUDA_CONTEXT, MIB
 from .shape import read_shape
 
 log = logging.getLogger(__name__)
-
-_MIB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Share:
         import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
 
         _, total = torch.cuda.mem_get_info()
-        share = int(total) if settings.vram_mib is None else settings.vram_mib * _MIB
+        share = int(total) if settings.vram_mib is None else settings.vram_mib * MIB
         if share < total:
             torch.cuda.set_per_process_memory_fraction((share - CUDA_CONTEXT) / total)
         return cls(torch.cuda, min(share, int(total)))
@@ -71,8 +68,8 @@ class Share:
         if not plan.fits:
             raise Misconfigured(plan.refusal(), field="FOREBAY_MODEL_DIR")
         self._vacant(plan)
-        parts = ", ".join(f"{name} {size // _MIB}" for name, size in plan.parts.items())
-        log.info("planned %d MiB: %s", plan.total_bytes // _MIB, parts)
+        parts = ", ".join(f"{name} {size // MIB}" for name, size in plan.parts.items())
+        log.info("planned %d MiB: %s", plan.total_bytes // MIB, parts)
         return plan
 
     @contextmanager
@@ -87,7 +84,7 @@ class Share:
         except self.cuda.OutOfMemoryError:
             free, _ = self.cuda.mem_get_info()
             raise EngineUnavailable(
-                f"the model outgrew its share of {self.size // _MIB} MiB; {free // _MIB} MiB of "
+                f"the model outgrew its share of {self.size // MIB} MiB; {free // MIB} MiB of "
                 "the card are free: do others use it?"
             ) from None
 
@@ -105,7 +102,7 @@ class Share:
         log.info(
             "after warm-up this process holds %d MiB of the card, %d of them by torch's count; "
             "with all others %d MiB are in use",
-            held // _MIB, reserved // _MIB, (total - free) // _MIB,
+            held // MIB, reserved // MIB, (total - free) // MIB,
         )  # fmt: skip
         warning = vram.check(plan, held)
         if warning:
@@ -120,8 +117,8 @@ class Share:
         room = int(free) + CUDA_CONTEXT
         if plan.expected_bytes > room:
             message = (
-                f"the plan takes {plan.total_bytes // _MIB} MiB and fits its share of "
-                f"{self.size // _MIB}, but only {room // _MIB} MiB are free: others use the card; "
-                f"stop them, or set {room // _MIB} or less"
+                f"the plan takes {plan.total_bytes // MIB} MiB and fits its share of "
+                f"{self.size // MIB}, but only {room // MIB} MiB are free: others use the card; "
+                f"stop them, or set {room // MIB} or less"
             )
             raise Misconfigured(message, field="FOREBAY_VRAM_MIB")
