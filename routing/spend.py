@@ -117,8 +117,6 @@ class Spend:
         args += [purpose, budgets[2], token]
         with reaching_redis():
             word, *more = self._reserve(args=args)
-        if word == b"lost":
-            raise Lost
         if word != b"ok":
             raise _refusal(word.decode(), more, nusd)
 
@@ -218,6 +216,8 @@ def _refusal(word: str, more: list[Any], nusd: int) -> Exception:
     if word == "busy":
         wait = max(more[0], 0) / 1_000
         return Throttled("an earlier call of the job may still be running", retry_after=wait)
+    if word == "lost":
+        return Lost()
     if word == "paid":
         return Throttled("another worker has just paid for the job", retry_after=LOOK_AGAIN_S)
     if word == "ended":
