@@ -78,10 +78,10 @@ end
 local function mean_cost(day)
   local money, calls = tonumber(call), 1
   for _, books in ipairs({ 'fb:spend:day:' .. day - 1, 'fb:spend:day:' .. day }) do
-    local all = redis.call('HMGET', books, tenant .. ':settled', tenant .. ':calls')
-    local audits = redis.call('HMGET', books, tenant .. ':audit:settled', tenant .. ':audit:calls')
-    money = money + (all[1] or 0) - (audits[1] or 0)
-    calls = calls + (all[2] or 0) - (audits[2] or 0)
+    local known = redis.call('HMGET', books, tenant .. ':settled', tenant .. ':audit:settled',
+      tenant .. ':calls', tenant .. ':audit:calls')
+    money = money + (known[1] or 0) - (known[2] or 0)
+    calls = calls + (known[3] or 0) - (known[4] or 0)
   end
   return money / calls
 end
