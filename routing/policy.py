@@ -233,7 +233,8 @@ def _most_doubt(job: Job, doubted: Doubted, rules: TenantPolicy, pace: Pace | No
 def _doubts(doubted: Doubted, pace: Pace | None) -> tuple[str, ...]:
     """Why an answer that passed its checks will not do."""
     most = doubted.threshold
-    if not pace.go if pace else most is None or doubted.probability <= most:
+    too_much = pace.go if pace else most is not None and doubted.probability > most
+    if not too_much:
         return ()
     return (Reason.SECOND_OPINION_DIFFERS if _differs(doubted) else Reason.DOUBTFUL,)
 
