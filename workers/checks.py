@@ -94,7 +94,7 @@ def model() -> Iterator[Finding]:
 
 
 def _of_second(found: Finding) -> Finding:
-    seen, mend = (text.replace("FOREBAY_", "FOREBAY_SECOND_") for text in (found.seen, found.mend))
+    seen, mend = (SecondEngineSettings.worded(text) for text in (found.seen, found.mend))
     return Finding(f"second {found.name}", found.state, seen, mend)
 
 

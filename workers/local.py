@@ -136,7 +136,7 @@ def _open() -> Maker:
     except ForebayError as error:
         first.close()
         if error.field:
-            error.field = error.field.replace("FOREBAY_", "FOREBAY_SECOND_", 1)
+            error.field = SecondEngineSettings.worded(error.field)
         raise
     _say("second opinions", second)
     maker = Maker(first, second)
@@ -158,7 +158,8 @@ def _second_settings() -> SecondEngineSettings | None:
     second = settings_of(SecondEngineSettings)
     if _own.second_engine:
         return second
-    for name in sorted(second.model_fields_set):
+    if second.model_fields_set:
+        name = min(second.model_fields_set)
         hint = f"is needed where FOREBAY_SECOND_{name.upper()} is set"
         give_up(Misconfigured(hint, field="FOREBAY_SECOND_ENGINE"))
     return None

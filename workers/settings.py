@@ -92,6 +92,11 @@ class SecondEngineSettings(EngineSettings):
 
     model_config = SettingsConfigDict(env_prefix="FOREBAY_SECOND_")
 
+    @staticmethod
+    def worded(text: str) -> str:
+        """What is said of an engine's settings, said of these."""
+        return text.replace("FOREBAY_", "FOREBAY_SECOND_")
+
 
 class RouterSettings(BaseSettings):
     """Who gives the verdicts.
