@@ -53,7 +53,7 @@ class Weights(Fitted):
 
     Attributes:
         kinds: that the model was fitted for; the plain rule holds for the others.
-        foreseen: weight of the verdict's score, small: it ranks those that agree equally.
+        foreseen: weight of the verdict's score, which ranks those that agree equally.
         agreed, differed: weights of how many others agreed, and of how many differed.
         knots: log-odds that come out, rising, and how often such answers were wrong.
     """
