@@ -20,6 +20,7 @@ from sklearn.model_selection import KFold
 
 from routing.difficulty import Prior, Weights
 from routing.features import TEXT_FEATURES
+from routing.odds import logit
 from routing.textmodel import Grams, Head, TextModel
 from routing.trees import Forest
 from workers.training import boosting, ridge
@@ -183,7 +184,7 @@ def _settled(problem: _Problem, truth: Floats) -> tuple[Head, Usual]:
     IEEE Transactions on Information Theory 27, 1981).
     """
     chance = (truth.sum() + 0.5) / (len(truth) + 1)
-    odds = float(np.log(chance / (1 - chance)))
+    odds = logit(float(chance))
     usual = Usual(odds, dict.fromkeys(problem.usual.types, odds))
     return problem.readings().head(np.zeros(len(problem.recipe.parts))), _rounded(usual)
 
