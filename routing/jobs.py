@@ -25,22 +25,7 @@ from pydantic import (
 )
 from pydantic.json_schema import models_json_schema
 
-from routing.errors import EgressDenied, InvalidJob, TooLong
-from routing.receipts import (
-    Answer,
-    Check,
-    Classification,
-    Content,
-    Doubted,
-    Embedding,
-    Extraction,
-    Generation,
-    JobStatus,
-    Receipt,
-    Summary,
-    Verdict,
-)
-from routing.wire import (
+from forebay.routing.base import (
     JOB_ID,
     MAX_TEXT,
     Egress,
@@ -53,6 +38,21 @@ from routing.wire import (
     Text,
     Wire,
     explain,
+)
+from forebay.routing.errors import EgressDenied, InvalidJob, TooLong
+from forebay.routing.receipts import (
+    Answer,
+    Check,
+    Classification,
+    Content,
+    Doubted,
+    Embedding,
+    Extraction,
+    Generation,
+    JobStatus,
+    Receipt,
+    Summary,
+    Verdict,
 )
 
 MAX_METADATA = 32  # entries

@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, computed_field, model_validator
 
-from routing.lanes import Lane
-from routing.wire import NANO, Egress, JobId, Kind, Wire
+from forebay.routing.base import NANO, Egress, JobId, Kind, Wire
+from forebay.routing.lanes import Lane
 
 Status = Literal["done", "failed", "cancelled", "expired"]
 

@@ -8,8 +8,8 @@ from typing import Annotated, TypeVar
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from routing.errors import Misconfigured
-from routing.wire import worded
+from forebay.routing.base import worded
+from forebay.routing.errors import Misconfigured
 
 T = TypeVar("T", bound=BaseSettings)
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -22,7 +22,7 @@ class Settings(BaseSettings):
         redis_url: `redis://`, `rediss://` or `unix://`; the one Redis of the fleet. Or
             `sentinel://host:port,host:port/service?db=0`: the primary that Sentinels name.
         sentinel_password: of the Sentinels, where they ask for one.
-        policy_file: `policy.toml`; without it the defaults of `routing.policy` hold.
+        policy_file: `policy.toml`; without it the defaults of `routing.policy.decisions` hold.
         lease_s: a worker that is silent for so long loses its jobs to others.
         sweep_s: how often a sweeper looks.
         max_attempts: stays of a job in one hop before it is dead.

@@ -9,7 +9,7 @@ import pytest
 import redis as redis_py
 from hypothesis import settings
 
-from fleet import Fleet
+from local.fleet import Fleet
 
 # Tests depend on nothing that the caller's shell has set, and have no real keys to spend; but on a
 # GPU (tests/gpu/run.py) on what lies there: a model, and what was compiled.

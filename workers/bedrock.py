@@ -1,4 +1,4 @@
-"""The bedrock lane: `celery -A workers.bedrock worker`. Threads that wait for calls to Bedrock.
+"""The bedrock lane: `celery -A forebay.workers.bedrock worker`. Threads that wait for calls to Bedrock.
 
 The only worker that sends content out of the building. It checks egress itself, from the record and
 from the job, sets money aside before each call, and books what the call cost after it, whatever has
@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import random
 
-from routing.cache import Cache, secret
-from routing.errors import BadAnswer, ForebayError, PassingError
-from routing.jobs import Answer, Content, Job, Verdict
-from routing.lanes import BEDROCK
-from routing.ledger import Claim, Ledger
-from routing.policy import Policy, PolicyFile
-from routing.reasons import Reason
-from routing.spillway import Spillway
-from workers import answers, prompts, verify
-from workers.actor import Actor, settings_of
-from workers.auditing import Auditor
-from workers.calls import Call, Calls, NoAnswer, Purse, allowed, paid
-from workers.engines.converse import OutcomeUnknown, Reply
-from workers.execute import Again, Answered, Failed, Outcome, Routed, recalled
-from workers.leases import Leases
-from workers.settings import BedrockSettings
-from workers.verify import INDISPENSABLE
+from forebay.routing.errors import BadAnswer, ForebayError, PassingError
+from forebay.routing.jobs import Answer, Content, Job, Verdict
+from forebay.routing.lanes import BEDROCK
+from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.limits.spillway import Spillway
+from forebay.routing.policy.decisions import Policy, PolicyFile
+from forebay.routing.reasons import Reason
+from forebay.routing.store.answer_cache import Cache, secret
+from forebay.workers.checks import answer_checks as verify
+from forebay.workers.checks.answer_checks import INDISPENSABLE
+from forebay.workers.frontier.auditor import Auditor
+from forebay.workers.frontier.calls import Call, Calls, NoAnswer, Purse, allowed, paid
+from forebay.workers.frontier.converse import OutcomeUnknown, Reply
+from forebay.workers.frontier.settings import BedrockSettings
+from forebay.workers.prompts import parsing as answers
+from forebay.workers.prompts import prompts
+from forebay.workers.runtime.actor import Actor, settings_of
+from forebay.workers.runtime.execute import Again, Answered, Failed, Outcome, Routed, recalled
+from forebay.workers.runtime.leases import Leases
 
 SHUT_S = 5.0  # how long a call that failed for all keeps the spillway shut
 

@@ -1,4 +1,4 @@
-"""The local lane: `celery -A workers.local worker`, one process a GPU (or a CPU engine).
+"""The local lane: `celery -A forebay.workers.local worker`, one process a GPU (or a CPU engine).
 
 Many tasks, on threads, share one continuously batched engine: as many threads as it has slots, and
 as many again that look ahead, so that no slot waits for bookkeeping.
@@ -12,22 +12,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
-from routing.cache import Cache, secret
-from routing.errors import BadAnswer, ForebayError, Misconfigured
-from routing.jobs import Answer, Job
-from routing.lanes import EMBED, local_queue
-from routing.ledger import Claim, Ledger
-from routing.policy import Judgement
-from workers.actor import Actor, give_up, settings_of
-from workers.engines.engine import Engine
-from workers.engines.host import open_engine
-from workers.execute import Answered, Escalated, Failed, Outcome, recalled
-from workers.judge import Checked, Judge, better, second_best, suspect
-from workers.leases import Leases
-from workers.maker import Made, Maker
-from workers.sample import Sample
-from workers.secondopinion import Opinion, SecondOpinion, second_id
-from workers.settings import EngineSettings, LocalSettings, SecondEngineSettings
+from forebay.routing.errors import BadAnswer, ForebayError, Misconfigured
+from forebay.routing.jobs import Answer, Job
+from forebay.routing.lanes import EMBED, local_queue
+from forebay.routing.learning.audit_sampling import Sample
+from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.policy.decisions import Judgement
+from forebay.routing.store.answer_cache import Cache, secret
+from forebay.workers.cascade.answerer import Made, Maker
+from forebay.workers.cascade.escalation import Checked, Judge, better, second_best, suspect
+from forebay.workers.cascade.second_opinion import Opinion, SecondOpinion, second_id
+from forebay.workers.engines.engine import Engine
+from forebay.workers.engines.host.supervisor import open_engine
+from forebay.workers.engines.settings import EngineSettings, LocalSettings, SecondEngineSettings
+from forebay.workers.runtime.actor import Actor, give_up, settings_of
+from forebay.workers.runtime.execute import Answered, Escalated, Failed, Outcome, recalled
+from forebay.workers.runtime.leases import Leases
 
 log = logging.getLogger(__name__)
 

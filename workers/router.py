@@ -1,4 +1,4 @@
-"""The router: `celery -A workers.router worker`. A verdict on each job, then its lane.
+"""The router: `celery -A forebay.workers.router worker`. A verdict on each job, then its lane.
 
 A few milliseconds of work a job, in the process itself, so `solo`; start more of them for more.
 """
@@ -7,24 +7,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from routing import cache, policy
-from routing.difficulty import Difficulty
-from routing.errors import EgressDenied
-from routing.jobs import Answer, Content, Job, Verdict
-from routing.lanes import ROUTE
-from routing.ledger import Claim, Ledger
-from routing.pacing import Pace, Pacer
-from routing.policy import Decision, Policy, PolicyFile, Reason, State
-from routing.scanner import Scanner
-from routing.settings import read
-from workers.actor import Actor
-from workers.engines.engine import Engine
-from workers.engines.host import open_engine
-from workers.execute import Failed, Outcome, Routed
-from workers.lmjudge import LmJudge
-from workers.outlook import Outlook
-from workers.settings import EngineSettings, RouterSettings
-from workers.verdicts import Verdicts
+from forebay.routing.errors import EgressDenied
+from forebay.routing.jobs import Answer, Content, Job, Verdict
+from forebay.routing.lanes import ROUTE
+from forebay.routing.learning.verdicts import Verdicts
+from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.limits.outlook import Outlook
+from forebay.routing.limits.pacing import Pacer
+from forebay.routing.policy import decisions as policy
+from forebay.routing.policy.decisions import Decision, Pace, Policy, PolicyFile, Reason, State
+from forebay.routing.policy.secret_scanner import Scanner
+from forebay.routing.scoring.router_model import Difficulty
+from forebay.routing.settings import read
+from forebay.routing.store import answer_cache as cache
+from forebay.workers.cascade.llm_router_model import LmJudge
+from forebay.workers.engines.engine import Engine
+from forebay.workers.engines.host.supervisor import open_engine
+from forebay.workers.engines.settings import EngineSettings, RouterSettings
+from forebay.workers.runtime.actor import Actor
+from forebay.workers.runtime.execute import Failed, Outcome, Routed
 
 
 class Router:

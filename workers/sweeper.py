@@ -1,4 +1,4 @@
-"""The sweeper: `celery -A workers.sweeper worker`. Any number of them may run.
+"""The sweeper: `celery -A forebay.workers.sweeper worker`. Any number of them may run.
 
 It consumes a queue that nobody rings; its work is a thread that sweeps the ledger every second.
 Being a Celery worker, it is started, watched, scaled and stopped like the others.
@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 
-from routing.errors import ForebayError
-from routing.lanes import SWEEP
-from routing.ledger import Claim, Ledger, Lost
-from workers.actor import Actor
-from workers.execute import Outcome
+from forebay.routing.errors import ForebayError
+from forebay.routing.lanes import SWEEP
+from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.workers.runtime.actor import Actor
+from forebay.workers.runtime.execute import Outcome
 
 log = logging.getLogger(__name__)
 

@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from gpuload import Load, Rate, offer
 
-from routing.settings import read
-from workers.engines.child import make_engine
-from workers.engines.engine import Engine, Prompt, Turn
-from workers.engines.exl3_library import Exl3Library
-from workers.engines.library import TOP_K
-from workers.engines.paged import PagedEngine
-from workers.settings import EngineSettings
+from forebay.routing.settings import read
+from forebay.workers.engines.engine import Engine, Prompt, Turn
+from forebay.workers.engines.exllama.backend import TOP_K
+from forebay.workers.engines.exllama.exl3_backend import Exl3Library
+from forebay.workers.engines.exllama.paged import PagedEngine
+from forebay.workers.engines.host.child import make_engine
+from forebay.workers.engines.settings import EngineSettings
 
 
 def main() -> None:

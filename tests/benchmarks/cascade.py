@@ -29,20 +29,20 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy"), str(ROOT / "tests" / "benchmarks")]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy"), str(ROOT / "tests" / "benchmarks")]
 
 from curves import draw  # noqa: E402 - found by the line above
 from labelled import Labelled, generated, samples  # noqa: E402
 from questions import questions  # noqa: E402
 from ranking import RULES, Row, curve, show  # noqa: E402
 
-from fleet import STANDIN_ENV, Fleet  # noqa: E402
-from producers.client import Client, Outcome  # noqa: E402
-from routing.errors import Misconfigured  # noqa: E402
-from routing.jobs import Answer, Classification, Extract, Extraction, Generation, Verdict  # noqa: E402
-from routing.settings import Settings  # noqa: E402
-from standin import KEY_PAIR, StandIn  # noqa: E402
-from workers import agreement  # noqa: E402
+from forebay.producers.client import Client, Outcome  # noqa: E402
+from forebay.routing.errors import Misconfigured  # noqa: E402
+from forebay.routing.jobs import Answer, Classification, Extract, Extraction, Generation, Verdict  # noqa: E402
+from forebay.routing.settings import Settings  # noqa: E402
+from forebay.workers.checks import agreement  # noqa: E402
+from local.fleet import STANDIN_ENV, Fleet  # noqa: E402
+from mock_bedrock.server import KEY_PAIR, StandIn  # noqa: E402
 
 TIMEOUT_S = 3_000.0
 POLICY = """
@@ -87,7 +87,10 @@ def main() -> None:
 
 def _jobs(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[Labelled]:
     """The project's own, and questions where they are asked for."""
-    own = [*generated(options.jobs, options.seed), *samples(ROOT / "deploy" / "samples.jsonl")]
+    own = [
+        *generated(options.jobs, options.seed),
+        *samples(ROOT / "deploy" / "local" / "samples.jsonl"),
+    ]
     files = (options.prompts, options.outcomes, options.strong)
     if not any(files):
         return own

@@ -23,14 +23,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy"), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy"), str(Path(__file__).parent)]
 
 from gpuload import Load, Rate, offer  # noqa: E402
 
-from fleet import Fleet  # noqa: E402 - found by the line above
-from producers.client import Client  # noqa: E402
-from routing.jobs import Generate, Message  # noqa: E402
-from routing.settings import Settings  # noqa: E402
+from forebay.producers.client import Client  # noqa: E402
+from forebay.routing.jobs import Generate, Message  # noqa: E402
+from forebay.routing.settings import Settings  # noqa: E402
+from local.fleet import Fleet  # noqa: E402 - found by the line above
 
 CONCURRENCY = (1, 2, 4, 8, 16, 32)
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -176,9 +176,9 @@ def _memory(env: dict[str, str], model: Path | None, before: int | None) -> Memo
     after = _card_mib()
     if model is None or before is None or after is None:
         return None
-    from workers.engines import vram  # noqa: PLC0415 - where there is a card
-    from workers.engines.footprint import CHUNK  # noqa: PLC0415
-    from workers.engines.shape import read_shape  # noqa: PLC0415
+    from forebay.workers.engines.vram import planner as vram  # noqa: PLC0415 - where there is a card
+    from forebay.workers.engines.vram.footprint import CHUNK  # noqa: PLC0415
+    from forebay.workers.engines.weights.model_shape import read_shape  # noqa: PLC0415
 
     plan = vram.plan(
         read_shape(model, "exl3" if env["FOREBAY_ENGINE"] == "exl3" else "exl2"),

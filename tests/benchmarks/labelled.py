@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from routing.jobs import Classify, Extract, Generate, Message, parse_request
-from workers import agreement
+from forebay.routing.jobs import Classify, Extract, Generate, Message, parse_request
+from forebay.workers.checks import agreement
 
 Request = Classify | Extract | Generate
 Gold = str | dict[str, Any]

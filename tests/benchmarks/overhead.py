@@ -22,13 +22,13 @@ import psutil
 import redis
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy")]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 
-from fleet import Fleet  # noqa: E402 - found by the line above
-from proc import Proc  # noqa: E402
-from producers.client import Client  # noqa: E402
-from routing.jobs import Generate, Message  # noqa: E402
-from routing.settings import Settings  # noqa: E402
+from forebay.producers.client import Client  # noqa: E402
+from forebay.routing.jobs import Generate, Message  # noqa: E402
+from forebay.routing.settings import Settings  # noqa: E402
+from local.fleet import Fleet  # noqa: E402 - found by the line above
+from local.process import Proc  # noqa: E402
 
 THREADS = "32"
 
@@ -67,7 +67,7 @@ def _bare(fleet: Fleet, jobs: int) -> tuple[float, float, float]:
             nothing.apply_async(producer=producer)
     command = [sys.executable, "-m", "celery", "-A", "bare", "worker", "-P", "threads"]
     command += ["-c", THREADS, "-l", "WARNING", "--without-mingle", "--without-gossip"]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "benchmarks")])
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests" / "benchmarks")])
     worker = Proc(
         "bare",
         command,

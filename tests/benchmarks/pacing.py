@@ -19,10 +19,10 @@ from pathlib import Path
 import redis
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy"), str(ROOT / "tests" / "support")]
 
-from fleet import Fleet  # noqa: E402 - of the paths above
-from routing.pacing import Pacer  # noqa: E402
+from forebay.routing.limits.pacing import Pacer  # noqa: E402
+from local.fleet import Fleet  # noqa: E402 - of the paths above
 from traffic import SCORES, Traffic, job, rules  # noqa: E402
 
 TARGETS = (0.1, 0.2)

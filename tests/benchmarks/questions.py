@@ -16,10 +16,10 @@ from pathlib import Path
 
 from labelled import Labelled
 
-from routing.errors import Misconfigured
-from routing.jobs import Generate, Message
-from workers import agreement
-from workers.training.dataset import columns
+from forebay.routing.errors import Misconfigured
+from forebay.routing.jobs import Generate, Message
+from forebay.workers.checks import agreement
+from forebay.workers.training.data.dataset import columns
 
 SOURCE = "questions"
 LONGEST = 3_000  # characters: with formulas some 1,500 tokens, which a context of 2,048 holds

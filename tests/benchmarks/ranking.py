@@ -1,7 +1,7 @@
 """Who goes up first: rules that rank answered jobs, and what quality each of them reaches.
 
 Quality against the share that goes up, its area (APGR) and the gap that is recovered are those of
-`workers.training.metrics`: a rule that cannot tell jobs apart sends them up in proportion.
+`forebay.workers.training.data.ranking_metrics`: a rule that cannot tell jobs apart sends them up in proportion.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from statistics import fmean
 
 import numpy as np
 
-from workers.training.dataset import Floats
-from workers.training.metrics import STEPS, Ranked
+from forebay.workers.training.data.dataset import Floats
+from forebay.workers.training.data.ranking_metrics import STEPS, Ranked
 
 SHARES = (0.1, 0.2, 0.3, 0.5)
 ROUNDS, SEED = 1_000, 0  # of the bootstrap

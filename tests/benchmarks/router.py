@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT)]
+sys.path[:0] = [str(ROOT / "src")]
 
-from routing.difficulty import Difficulty  # noqa: E402 - found by the line above
-from routing.jobs import Job  # noqa: E402
+from forebay.routing.jobs import Job  # noqa: E402
+from forebay.routing.scoring.router_model import Difficulty  # noqa: E402 - found by the line above
 
 COUNT = 2_000
 TEXT = "what is the sum of pressure and 12.5 in a closed pump when water flows, or why not?"

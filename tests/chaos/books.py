@@ -14,10 +14,10 @@ from typing import Any
 import redis
 
 from diary import Entry
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.ledger.record import ENDED
+from forebay.routing.limits.budget import Spend
 from journal import Journal
-from routing.ledger import Ledger
-from routing.record import ENDED
-from routing.spend import Spend
 from workload import DENY, OPEN
 
 RISK_S = 2.0  # Redis syncs every second, and says that it may take one more

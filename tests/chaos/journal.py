@@ -10,7 +10,7 @@ from typing import NamedTuple
 import hiredis
 
 from doomed import SHIFT
-from routing.record import ENDED
+from forebay.routing.ledger.record import ENDED
 
 BLOCK = 1 << 20
 CLOCK = SHIFT.encode()

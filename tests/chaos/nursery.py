@@ -31,7 +31,7 @@ class Nursery:
     def __init__(self, role: str, words: list[str]) -> None:
         self._words = words
         self._diary: Diary = prepare(role).diary
-        self._app = importlib.import_module(f"workers.{role}").app
+        self._app = importlib.import_module(f"forebay.workers.{role}").app
         self._child = 0
         self._ending = False
         signal.signal(signal.SIGTERM, self._end)

@@ -20,17 +20,17 @@ from books import Finding, Told
 from conductor import Conductor
 from diary import Diary, Entry
 from doomedfleet import DoomedFleet
+from forebay.routing.jobs import Receipt
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.ledger.record import ENDED
+from forebay.routing.limits.budget import Spend
+from forebay.routing.settings import Settings
+from forebay.routing.store.connection import connect
+from forebay.workers.frontier.settings import BedrockSettings
 from journal import Journal
+from local.process import PartFailed
 from options import Options
-from proc import PartFailed
-from routing.connection import connect
-from routing.jobs import Receipt
-from routing.ledger import Ledger
-from routing.record import ENDED
-from routing.settings import Settings
-from routing.spend import Spend
 from schedule import Amounts, plan
-from workers.settings import BedrockSettings
 from workload import DENY, OPEN, POLICY, SHARES
 
 LEASE_S = 2.0

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parents[1] / "deploy")]
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "src"), str(HERE.parents[1] / "deploy")]
 for name in [name for name in os.environ if name.startswith(("FOREBAY_", "CELERY_"))]:
     del os.environ[name]  # nothing depends on what the caller's shell has set
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from routing.jobs import Classify, Embed, Extract, Generate, Label, Message, Request, Summarize
+from forebay.routing.jobs import (
+    Classify,
+    Embed,
+    Extract,
+    Generate,
+    Label,
+    Message,
+    Request,
+    Summarize,
+)
 
 #: `echo` and `casual` are answered by the echo engine, `model` by llama.cpp; nothing of
 #: `secretive` may leave, whatever its jobs say.

@@ -18,26 +18,26 @@ from pathlib import Path
 from typing import Any
 
 import redis as redis_py
-
-from producers import cli
-from producers.client import Client
-from routing.claim import Claim
-from routing.content import PLAIN
-from routing.errors import CallerError, ForebayError
-from routing.jobs import Job, Summarize, parse_job, parse_request
-from routing.ledger import Ledger, Lost
-from routing.policyfile import Policy
-from routing.prices import Prices
-from routing.settings import Settings
 from tests.fuzz.inputs import CANARY, TENANT, WORDS, Inputs
-from workers import prompts
-from workers.engines.child import make_engine
-from workers.engines.converse_request import bounds, converse_request
-from workers.execute import Again, attempt, conclude
-from workers.local import Local
-from workers.maker import Maker
-from workers.router import Router
-from workers.settings import EngineSettings
+
+from forebay.producers.cli import main as cli
+from forebay.producers.client import Client
+from forebay.routing.errors import CallerError, ForebayError
+from forebay.routing.jobs import Job, Summarize, parse_job, parse_request
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger, Lost
+from forebay.routing.limits.prices import Prices
+from forebay.routing.policy.policy_file import Policy
+from forebay.routing.settings import Settings
+from forebay.routing.store.encryption import PLAIN
+from forebay.workers.cascade.answerer import Maker
+from forebay.workers.engines.host.child import make_engine
+from forebay.workers.engines.settings import EngineSettings
+from forebay.workers.frontier.converse_request import bounds, converse_request
+from forebay.workers.local import Local
+from forebay.workers.prompts import prompts
+from forebay.workers.router import Router
+from forebay.workers.runtime.execute import Again, attempt, conclude
 
 LIMIT_S = 10.0  # for one input, on a busy machine
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'

@@ -13,12 +13,12 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "deploy")]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 
 import redis as redis_py  # noqa: E402 - after the path is set
-
-from fleet import Fleet  # noqa: E402
 from tests.fuzz.entries import Broken, Entries  # noqa: E402
+
+from local.fleet import Fleet  # noqa: E402
 
 # Of a hundred inputs, so many by each entry: the cheap ones more often.
 SHARES = {

@@ -83,7 +83,7 @@ def stays(name: str) -> bool:
 def build() -> None:
     """As an operator does; where flash-attn fails, the rest goes on with the attention in torch."""
     source = next(WHEELS.glob("flash_attn-*.tar.gz"))
-    gpu = [sys.executable, "-c", "from workers.gpu import app; app()"]
+    gpu = [sys.executable, "-c", "from forebay.workers.commands.gpu import app; app()"]
     if run([*gpu, "build", "--flash-attn-sdist", source]):
         _failed.append("build")
         for log in sorted(BUILDS.glob(".*.work/*.log")):
@@ -105,7 +105,7 @@ def model() -> None:
     if not (small / "config.json").exists():
         work = HOME / "conversion"  # of one that broke off the converter goes on with what is there
         work.mkdir(exist_ok=True)
-        converter = [sys.executable, "-m", "workers.engines.converter"]
+        converter = [sys.executable, "-m", "forebay.workers.engines.gpu.converter"]
         converter += ["--fallback"] if attention() == "torch" else []
         words = ["-i", full, "-o", work, "-cf", small, *_CONVERSION]
         attempt("model exl2", [*converter, *words])
@@ -198,7 +198,7 @@ def call(argv: list[str | Path], env: dict[str, str] | None = None) -> None:
 def run(argv: list[str | Path], env: dict[str, str] | None = None) -> int:
     """Run it where Forebay and the wheels are found; its exit code."""
     began = time.monotonic()
-    paths = [str(SITE), str(ROOT), str(ROOT / "deploy"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(SITE), str(ROOT / "src"), str(ROOT / "deploy"), os.environ.get("PYTHONPATH", "")]
     ours = {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         # Behind the machine's own, for ninja.

@@ -117,7 +117,7 @@ def main() -> None:
         gguf = Path(sys.argv[2])
     else:
         sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-        from workers.engines.weights import packaged_gguf  # noqa: PLC0415 - found just now
+        from forebay.workers.engines.llamacpp.gguf import packaged_gguf  # noqa: PLC0415 - found just now
 
         gguf = packaged_gguf()
     convert(gguf, Path(sys.argv[1]))

@@ -12,9 +12,9 @@ import types
 
 import pytest
 
-from workers.engines import exl2_footprint
-from workers.engines.exl2_architecture import ARCHITECTURES
-from workers.engines.shape import dimensions
+from forebay.workers.engines.vram import exl2_footprint
+from forebay.workers.engines.weights.exl2_architecture import ARCHITECTURES
+from forebay.workers.engines.weights.model_shape import dimensions
 
 pytestmark = pytest.mark.gpu
 

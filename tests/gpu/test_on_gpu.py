@@ -10,15 +10,15 @@ import uuid
 import pytest
 
 import crowd
+from forebay.routing.errors import EngineBusy, EngineDied
+from forebay.workers.engines.engine import Prompt, Turn
+from forebay.workers.engines.exllama.exl2 import model_folder
+from forebay.workers.engines.host.supervisor import open_engine
+from forebay.workers.engines.settings import EngineSettings
+from forebay.workers.engines.vram import planner as vram
+from forebay.workers.engines.vram.footprint import CHUNK
+from forebay.workers.engines.weights.model_shape import read_shape
 from patience import until
-from routing.errors import EngineBusy, EngineDied
-from workers.engines import vram
-from workers.engines.engine import Prompt, Turn
-from workers.engines.exl2 import model_folder
-from workers.engines.footprint import CHUNK
-from workers.engines.host import open_engine
-from workers.engines.shape import read_shape
-from workers.settings import EngineSettings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 

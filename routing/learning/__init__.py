@@ -1,0 +1,1 @@
+"""What audits of local answers teach, and how that moves verdicts."""

@@ -1,0 +1,1 @@
+"""What limits calls to the frontier: money, its circuit breaker, and the pace."""

@@ -1,0 +1,1 @@
+"""The two small fitted models: the verdict before an answer, the doubt after it. Plain Python."""

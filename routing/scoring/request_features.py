@@ -1,0 +1,72 @@
+"""What a job asks for: the text that it is about, and the size of what must come back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from forebay.routing.jobs import Classify, Embed, Extract, Generate, Job, Summarize
+
+LONG = 4_000  # characters up to which small models read well
+MAX_NODES = 500  # of a schema that are looked at
+
+_NODE = (dict, list)
+
+
+def demands(job: Job) -> tuple[str, dict[str, float]]:
+    """The text that a job is about, and the features of what is asked of it."""
+    text, features = _by_kind(job)
+    if long := _doublings(len(text), LONG):
+        features["long_text"] = long
+    return text, features
+
+
+def _by_kind(job: Job) -> tuple[str, dict[str, float]]:
+    match job.request:
+        case Classify(text=text, options=options):
+            bare = sum(not (label.description or label.examples) for label in options)
+            return text, {
+                "labels": _doublings(len(options), 2),
+                "bare_labels": bare / len(options),
+            }
+        case Extract(text=text, schema_=schema):
+            return text, _schema_features(schema)
+        case Summarize(text=text, max_words=words):
+            return text, {"long_answer": _doublings(words, 60)}
+        case Generate(messages=messages, max_tokens=tokens, schema_=schema):
+            features = _schema_features(schema) if schema else {}
+            features |= {
+                "long_answer": _doublings(tokens, 512),
+                "turns": math.log2(len(messages)),
+            }
+            return messages[-1].content, features
+        case Embed():
+            return "", {}
+
+
+def _doublings(value: float, start: float) -> float:
+    """How many times `start` must be doubled to reach the value; never negative."""
+    return max(0.0, math.log2(value / start)) if value > 0 else 0.0
+
+
+def _schema_shape(schema: dict[str, Any]) -> tuple[int, int]:
+    """Number of fields of a JSON Schema, and how deep they are nested."""
+    fields, deepest, seen = 0, 0, 0
+    waiting: list[tuple[Any, int]] = [(schema, 0)]
+    while waiting and seen < MAX_NODES:
+        node, depth = waiting.pop()
+        seen += 1
+        if isinstance(node, list):
+            waiting += [(child, depth) for child in node if isinstance(child, _NODE)]
+        else:
+            properties = node.get("properties")
+            named = len(properties) if isinstance(properties, dict) else 0
+            fields, below = fields + named, depth + bool(named)
+            deepest = max(deepest, below)
+            waiting += [(child, below) for child in node.values() if isinstance(child, _NODE)]
+    return fields, deepest
+
+
+def _schema_features(schema: dict[str, Any]) -> dict[str, float]:
+    fields, depth = _schema_shape(schema)
+    return {"fields": math.log2(1 + fields), "depth": float(max(0, depth - 1))}

@@ -1,0 +1,106 @@
+"""How contents rest in Redis: sealed bytes, apart from the records that describe them.
+
+The first byte of a sealed content names its form: `z` is packed, `f` packed and then encrypted.
+A process reads the forms that it has keys for; it writes `f` where it has any, and `z` where not.
+So keys can be introduced, changed and taken away while jobs are waiting.
+"""
+
+from __future__ import annotations
+
+import zlib
+from base64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from forebay.routing.errors import Misconfigured
+from forebay.routing.settings import Settings
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
+
+MAX_BYTES = 64 * 1024 * 1024  # of one content, unpacked; a forged one cannot fill the memory
+_ZLIB, _FERNET = b"z", b"f"
+_KEYS = "FOREBAY_CONTENT_KEYS"
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What closes contents and opens them again; without keys it only packs them."""
+
+    _keys: MultiFernet | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Seal:
+        """The seal that the settings ask for.
+
+        Raises:
+            Misconfigured: A key is none, or the package for them is missing.
+        """
+        if settings.content_keys is None:
+            return cls()
+        return cls(_fernet(settings.content_keys.get_secret_value()))
+
+    def close(self, data: bytes) -> bytes:
+        """The content as it is to rest."""
+        packed = zlib.compress(data, level=1)
+        if self._keys is None:
+            return _ZLIB + packed
+        # Fernet's own form is base64, which would cost a third more of Redis' memory.
+        return _FERNET + urlsafe_b64decode(self._keys.encrypt(packed))
+
+    def open(self, sealed: bytes) -> bytes:
+        """The content that was closed.
+
+        Raises:
+            ValueError: These bytes were not made by `close`, or are larger than `MAX_BYTES`.
+            Misconfigured: None of the keys opens it.
+        """
+        match sealed[:1]:
+            case b"z":
+                return _unpacked(sealed[1:])
+            case b"f":
+                return _unpacked(self._decrypted(sealed[1:]))
+        raise ValueError("a content of an unknown form")
+
+    def _decrypted(self, token: bytes) -> bytes:
+        if self._keys is None:
+            raise Misconfigured("a stored content needs a key, and none is set", field=_KEYS)
+        from cryptography.fernet import InvalidToken  # noqa: PLC0415 - an extra: only with keys
+
+        try:
+            return self._keys.decrypt(urlsafe_b64encode(token))
+        except InvalidToken:
+            raise Misconfigured("none of the keys opens a stored content", field=_KEYS) from None
+
+
+PLAIN = Seal()
+
+
+def _fernet(keys: str) -> MultiFernet:
+    try:
+        from cryptography.fernet import Fernet, MultiFernet  # noqa: PLC0415 - an extra
+    except ImportError:
+        hint = "needs the package cryptography: install the extra `encryption`"
+        raise Misconfigured(hint, field=_KEYS) from None
+    try:
+        return MultiFernet([Fernet(_whole(key.strip())) for key in keys.split(",")])
+    except ValueError:  # its message may quote the key
+        hint = "must be Fernet keys (32 bytes in URL-safe base64), separated by commas"
+        raise Misconfigured(hint, field=_KEYS) from None
+
+
+def _whole(key: str) -> str:
+    """The key, if all of it is one; Fernet itself passes over what is not base64."""
+    b64decode(key, altchars=b"-_", validate=True)
+    return key
+
+
+def _unpacked(packed: bytes) -> bytes:
+    unpacker = zlib.decompressobj()
+    try:
+        data = unpacker.decompress(packed, MAX_BYTES)
+    except zlib.error:
+        raise ValueError("a damaged content") from None
+    if not unpacker.eof:
+        raise ValueError("a content that is cut off or too large")
+    return data

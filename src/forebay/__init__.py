@@ -1,0 +1,1 @@
+"""Forebay: a queue-based fleet of local LLM workers."""

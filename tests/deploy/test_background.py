@@ -1,0 +1,107 @@
+"""`make up` and `make down`: the fleet that stays."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import psutil
+import pytest
+import redis as redis_py
+
+from local.background import Place
+from local.fleet import ROOT
+from patience import until
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from local.background import Place
+print(Place(Path(sys.argv[1])).take(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds `tmp_path`."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "deploy")}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "True\n"
+        yield process
+        process.kill()
+
+
+def keep(verb, folder, **env):
+    command = [sys.executable, "-m", "local.background", verb, "--folder", folder]
+    return subprocess.run(
+        command, env={**os.environ, **env}, capture_output=True, text=True, timeout=110, check=False
+    )
+
+
+def queues(flower):
+    """Those that Flower knows of when nobody has looked at a page yet."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{flower}/api/queues/length", timeout=10) as response:
+        return {queue["name"] for queue in json.loads(response.read())["active_queues"]}
+
+
+def test_who_holds_the_fleet_is_known(tmp_path, holder):
+    place = Place(tmp_path)
+    assert place.holder() == holder.pid
+    assert not place.take()
+
+
+def test_a_holder_that_was_killed_holds_nothing(tmp_path, holder):
+    place = Place(tmp_path)
+    holder.kill()
+    holder.wait()
+    assert place.holder() == 0
+    assert place.take()
+
+
+def test_down_without_a_fleet_says_so(tmp_path):
+    done = keep("down", tmp_path)
+    assert (done.returncode, done.stdout) == (0, "No fleet is up.\n")
+
+
+def test_up_says_why_the_fleet_did_not_start(tmp_path):
+    done = keep("up", tmp_path, FOREBAY_BEDROCK="perhaps")
+    assert done.returncode == 1
+    assert "FOREBAY_BEDROCK must be aws or standin" in done.stdout
+
+
+def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
+    (tmp_path / "fleet.json").write_text("left by a fleet that was killed")
+    done = keep("up", tmp_path, FOREBAY_ENGINE="echo", AWS_ACCESS_KEY_ID="real")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"Bedrock +the local stand-in", done.stdout)
+    url = re.search(r"Redis +(\S+)", done.stdout)[1]
+    exports = re.search(r"export .*", done.stdout)[0]
+    version = subprocess.run(
+        ["sh", "-c", f"{exports}; forebay version"], capture_output=True, text=True, check=True
+    )
+    assert version.stdout
+    flower = re.search(r"Flower +(\S+)", done.stdout)[1]
+    until(lambda: queues(flower) >= {"route", "local.default", "embed", "bedrock", "sweep"})
+    holder = Place(tmp_path).holder()
+    parts = psutil.Process(holder).children()
+    again = keep("up", tmp_path)
+    assert again.stdout == "The fleet is up already.\n" + done.stdout
+    with redis_py.Redis.from_url(url) as client:
+        assert client.ping()
+        for part in parts:  # the holder starts again what ends by itself
+            if "router1@" in " ".join(part.cmdline()):
+                part.send_signal(signal.SIGKILL)
+    log = tmp_path / "logs" / "fleet.log"
+    until(lambda: "router1 had ended and was started again" in log.read_text(), 20)
+    parts += psutil.Process(holder).children(recursive=True)
+    assert "The fleet is down" in keep("down", tmp_path).stdout
+    _, alive = psutil.wait_procs(parts, timeout=5)
+    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+    assert list((tmp_path / "redis").rglob("*.aof"))
+    assert not (tmp_path / "fleet.json").exists()

@@ -1,0 +1,263 @@
+"""The fleet on one machine: it starts, says when it is ready, and leaves nobody behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+import redis as redis_py
+
+from local.fleet import ROOT, Fleet, free_port
+from local.process import PartFailed, Proc, stop
+from patience import until
+
+SUPERVISOR = """
+import signal, sys, time
+from pathlib import Path
+from local.fleet import Fleet
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it, as nohup does
+with Fleet(Path(sys.argv[1])) as fleet:
+    redis = fleet.start_redis()
+    print(fleet.url, redis.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def supervisor(tmp_path):
+    """Another process with a fleet in it: the process, the fleet's URL and its server's pid."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISOR, tmp_path / "other"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "deploy")},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    url, pid = process.stdout.readline().split()
+    yield process, url, int(pid)
+    process.kill()
+    process.communicate()
+
+
+def gone(pid, within_s=5.0):
+    """Whether the process has ended: nobody may have reaped it yet."""
+    end = time.monotonic() + within_s
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_redis_is_durable_drops_nothing_and_listens_to_this_machine_only(fleet):
+    fleet.start_redis()
+    with redis_py.Redis.from_url(fleet.url) as client:
+        config = client.config_get("*")
+    assert config["appendonly"] == "yes"
+    assert config["appendfsync"] == "everysec"
+    assert config["maxmemory-policy"] == "noeviction"
+    assert int(config["maxmemory"]) > 0
+    assert config["bind"] == "127.0.0.1"
+
+
+def test_options_of_redis_can_be_chosen(fleet):
+    fleet.start_redis(appendfsync="always", maxmemory="10mb")
+    with redis_py.Redis.from_url(fleet.url) as client:
+        assert client.config_get("appendfsync") == {"appendfsync": "always"}
+        assert client.config_get("maxmemory") == {"maxmemory": str(10 * 1024**2)}
+
+
+def test_nobody_else_can_read_the_folder(fleet):
+    assert {path.stat().st_mode & 0o777 for path in (fleet.folder, *fleet.folder.iterdir())} == {
+        0o700
+    }
+
+
+def test_what_was_written_is_there_when_the_folder_is_used_again(fleet):
+    for value in (None, b"kept"):
+        fleet.start_redis()
+        with redis_py.Redis.from_url(fleet.url) as client:
+            assert client.get("key") == value
+            client.set("key", "kept")
+        fleet.stop()
+
+
+def test_what_was_written_survives_a_kill_of_the_server(fleet):
+    port = free_port()
+    server = fleet.start_redis(port)
+    with redis_py.Redis.from_url(fleet.url) as client:
+        client.set("key", "kept")
+        fleet.kill(server)
+        assert not server.alive
+        fleet.start_redis(port)
+        assert client.get("key") == b"kept"
+
+
+def test_a_part_that_ends_early_is_named_with_the_end_of_its_log(fleet, redis_url):
+    taken = int(redis_url.rpartition(":")[2].partition("/")[0])
+    with pytest.raises(PartFailed, match=r"(?s)redis ended with 1\n.*redis\.log:.*in use"):
+        fleet.start_redis(taken)
+
+
+def test_a_part_that_never_gets_ready_is_named(fleet, tmp_path):
+    proc = Proc("idle", ["sleep", "60"], env={}, log=tmp_path / "log", ready=lambda _: False)
+    with pytest.raises(PartFailed, match=r"idle not ready after 0\.1 s"):
+        proc.wait_ready(0.1)
+    proc.kill_group()
+
+
+def test_stop_ends_every_part_even_one_that_is_paused(fleet):
+    server = fleet.start_redis()
+    fleet.kill(server, signal.SIGSTOP)
+    started = time.monotonic()
+    fleet.stop()
+    assert gone(server.pid, within_s=0)
+    assert time.monotonic() - started < 5
+
+
+def test_stop_kills_a_part_that_ignores_the_request_and_the_children_it_left(tmp_path):
+    script = "trap '' TERM; sleep 61 & echo $! ready; while :; do sleep 1; done"
+    log = tmp_path / "log"
+    proc = Proc("deaf", ["sh", "-c", script], env=dict(os.environ), log=log, ready=said_ready)
+    proc.wait_ready(5)
+    child = int(log.read_text().split()[0])
+    stop([proc], grace_s=0.1)
+    assert gone(proc.pid, within_s=0)
+    assert gone(child)
+
+
+def said_ready(proc):
+    return bool(proc.said("ready"))
+
+
+def test_no_part_outlives_a_supervisor_that_was_killed(supervisor):
+    process, _, server = supervisor
+    process.kill()
+    assert gone(server)
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_supervisor_told_to_end_stops_its_parts_in_order(supervisor, tmp_path, sig):
+    process, _, server = supervisor
+    process.send_signal(sig)
+    assert process.wait(10) != 0
+    assert gone(server, within_s=0)
+    assert "bye bye" in (tmp_path / "other" / "logs" / "redis.log").read_text()
+
+
+def test_a_part_that_ended_by_itself_is_revived_and_one_that_was_killed_is_not(fleet):
+    server = fleet.start_redis()
+    assert fleet.revive() == []
+    os.kill(server.pid, signal.SIGKILL)
+    server.wait(5)
+    assert fleet.revive() == [server]
+    fleet.wait_ready(5)
+    fleet.kill(server)
+    assert fleet.revive() == []
+
+
+def test_only_the_main_thread_starts_parts(fleet):
+    errors = []
+
+    def start():
+        try:
+            fleet.start_redis()
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    assert errors == ["a part started by another thread would die with that thread"]
+
+
+def test_a_wanted_port_is_taken_if_it_is_free(redis_url):
+    taken = int(redis_url.rpartition(":")[2].partition("/")[0])
+    assert free_port(taken) != taken
+    wanted = free_port()
+    assert free_port(wanted) == wanted
+
+
+# --- the parts that are Python ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """A fleet of the parts that need no model, started by somebody who has real credentials."""
+    mine = {"AWS_SECRET_ACCESS_KEY": "real", "AWS_PROFILE": "real", "FLOWER_ADDRESS": "0.0.0.0"}
+    with pytest.MonkeyPatch.context() as patch, Fleet(tmp_path_factory.mktemp("fleet")) as fleet:
+        for name, value in mine.items():
+            patch.setenv(name, value)
+        fleet.start_redis()
+        parts = ("standin", "router", "sweeper", "sweeper", "flower", "bedrock")
+        procs = {proc.name: proc for proc in map(fleet.start, parts)}
+        fleet.wait_ready()
+        yield fleet, procs
+
+
+def environment(proc):
+    """Of a running part; there is none to read while it is between two programs (exec)."""
+    pairs = until(lambda: Path(f"/proc/{proc.pid}/environ").read_text().strip("\0"), 5)
+    return dict(pair.split("=", 1) for pair in pairs.split("\0"))
+
+
+def get(url, **options):
+    with urllib.request.urlopen(urllib.request.Request(url, **options), timeout=5) as response:
+        return response.read()
+
+
+def test_each_part_has_a_name_and_a_log_of_its_own(running):
+    fleet, procs = running
+    assert set(procs) == {"standin", "router1", "sweeper1", "sweeper2", "flower", "bedrock1"}
+    assert {proc.log for proc in procs.values()} == {fleet.logs / f"{name}.log" for name in procs}
+
+
+def test_nobodys_real_credentials_are_within_reach_of_the_stand_in(running):
+    fleet, procs = running
+    assert all("real" not in environment(proc).values() for proc in procs.values())
+    assert environment(procs["bedrock1"])["FOREBAY_BEDROCK_ENDPOINT"] == fleet.standin_url
+
+
+def test_credentials_reach_the_bedrock_worker_alone_where_there_is_no_stand_in(fleet, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "real")
+    fleet.start_redis()
+    names = {part: environment(fleet.start(part)) for part in ("router", "bedrock")}
+    assert names["bedrock"]["AWS_SECRET_ACCESS_KEY"] == "real"
+    assert "AWS_SECRET_ACCESS_KEY" not in names["router"]
+
+
+def test_every_part_listens_to_this_machine_only(running):
+    fleet, _ = running
+    sockets = [c for p in fleet.procs for c in psutil.Process(p.pid).net_connections("inet")]
+    listening = [c.laddr.ip for c in sockets if c.status == psutil.CONN_LISTEN]
+    assert listening == ["127.0.0.1"] * 3  # Redis, the stand-in, Flower
+
+
+def test_flower_shows_the_workers_and_stops_none(running):
+    fleet, _ = running
+    workers, shown, end = {}, set(), time.monotonic() + 20
+    while shown != {
+        "router1",
+        "sweeper1",
+        "sweeper2",
+        "bedrock1",
+    }:  # those that answered in a second
+        assert time.monotonic() < end, shown
+        workers = json.loads(get(f"{fleet.flower_url}/api/workers?refresh=1"))
+        shown = {name.partition("@")[0] for name in workers}
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        get(f"{fleet.flower_url}/api/worker/shutdown/{next(iter(workers))}", data=b"")
+
+
+def test_a_worker_that_cannot_start_is_named(fleet):
+    fleet.start_redis()
+    fleet.start("router", FOREBAY_LEASE_S="never")
+    with pytest.raises(PartFailed, match=r"(?s)router1 ended with 2\n.*FOREBAY_LEASE_S"):
+        fleet.wait_ready()

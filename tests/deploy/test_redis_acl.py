@@ -1,0 +1,235 @@
+"""Users of Redis: each role can do its work under its own rules, and nothing besides."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import redis as redis_py
+
+import redis_acl as acl
+from forebay.producers.client import Client
+from forebay.routing.errors import ForebayError, Misconfigured, UnknownJob
+from forebay.routing.jobs import Job, Summarize
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.settings import Settings
+from local.fleet import ROOT, Fleet
+from patience import until
+
+BELL = '{"id": "@RING@"}'
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A fleet whose every part has a user of its own, and the URL of each user."""
+    folder = tmp_path_factory.mktemp("acl")
+    passwords = acl.write(folder / "users", ["acme", "globex"])
+    with Fleet(folder / "fleet") as fleet:
+        fleet.start_redis(aclfile=str(folder / "users" / "users.acl"))
+        place = fleet.url.removeprefix("redis://")
+        urls = {user: f"redis://{user}:{word}@{place}" for user, word in passwords.items()}
+        for part in ("router", "bedrock"):
+            fleet.start(part, FOREBAY_REDIS_URL=urls["worker"])
+        fleet.start("local", FOREBAY_REDIS_URL=urls["worker"], FOREBAY_ENGINE="echo")
+        fleet.start("sweeper", FOREBAY_REDIS_URL=urls["sweeper"])
+        fleet.start("flower", FOREBAY_REDIS_URL=urls["flower"])
+        fleet.wait_ready()
+        yield fleet, urls
+
+
+@pytest.fixture(scope="module")
+def urls(guarded):
+    return guarded[1]
+
+
+def user(urls, name: str) -> redis_py.Redis:
+    return redis_py.Redis.from_url(urls[name])
+
+
+def as_tenant(urls, tenant: str) -> Client:
+    return Client(tenant=tenant, settings=Settings(redis_url=urls[f"producer-{tenant}"]))
+
+
+def request(text: str = "[[echo: say=We met at noon.]] We met at noon.") -> Summarize:
+    return Summarize(text=text)
+
+
+def test_a_producer_can_do_for_its_tenant_whatever_the_client_does(urls):
+    with as_tenant(urls, "acme") as client:
+        answer = client.run(request(), timeout=30, cache=True, idempotency_key="once")
+        assert answer.status == "done"
+        assert client.submit(request(), cache=True, idempotency_key="once") == answer.id
+        assert client.result(answer.id, timeout=5).content == answer.content
+        assert all(one.status == "done" for one in client.map([request()] * 5, timeout=30))
+        slow = client.submit(request("[[echo: delay=20]] We met at noon."), priority="bulk")
+        assert client.status(slow).state in {"waiting", "running"}
+        assert client.cancel(slow)
+        assert client.forget(slow)
+        assert client.forget(answer.id)
+        with pytest.raises(UnknownJob):
+            client.status(answer.id)
+
+
+def test_the_sweeper_and_the_workers_keep_going_under_their_users(guarded):
+    fleet, urls = guarded
+    with as_tenant(urls, "acme") as client:
+        late = client.submit(request("[[echo: delay=20]] We met at noon."))
+        user(urls, "operator").zadd("fb:deadlines", {late: 1})
+        with pytest.raises(ForebayError) as ended:
+            client.result(late, timeout=20)
+        assert ended.value.code == "expired"
+        lost = client.submit(request())
+        operator = user(urls, "operator")
+        assert client.result(lost, timeout=20).status == "done"
+        operator.delete("route")
+        operator.zadd("fb:leases", {lost: 1})  # ended already: the sweeper takes it off
+        until(lambda: operator.zscore("fb:leases", lost) is None, 10)
+    logs = {
+        path.name: path.read_text() for path in fleet.logs.iterdir() if path.name != "redis.log"
+    }
+    refused = re.compile(r"NOPERM|No permissions|ACL failure|refuses|Traceback")
+    assert {name for name, log in logs.items() if refused.search(log)} == set()
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def theirs(urls):
+    """A waiting job of another tenant."""
+    ledger = Ledger(user(urls, "operator"), Settings(), BELL)
+    job = Job(tenant="globex", request=request("[[echo: delay=20]] We met at noon."))
+    assert ledger.create([job]) == [job.id]
+    yield job.id
+    ledger.forget(job.id)
+
+
+def everything(redis: redis_py.Redis) -> dict[bytes, bytes]:
+    kept = (b"fb:job:", b"fb:content:", b"fb:answer:", b"fb:waiting:", b"fb:dead:", b"fb:watchers:")
+    return {key: redis.dump(key) for key in redis.scan_iter() if key.startswith(kept)}
+
+
+def test_another_tenants_job_is_neither_read_nor_ended_nor_forgotten(urls, theirs):
+    ledger = Ledger(user(urls, "producer-acme"), Settings(), BELL)
+    attempts = [
+        lambda: ledger.record(theirs),
+        lambda: ledger.status(theirs),
+        lambda: ledger.outcomes([theirs]),
+        lambda: ledger.cancel(theirs),
+        lambda: ledger.watch(theirs, "fb:wake:acme:me"),
+    ]
+    for attempt in attempts:
+        with pytest.raises((Misconfigured, UnknownJob)):
+            attempt()
+    assert ledger.forget(theirs) is False
+    (made,) = ledger.create([Job(tenant="globex", request=request())])
+    assert isinstance(made, Misconfigured)
+    assert made.field == "FOREBAY_REDIS_URL"
+    assert Ledger(user(urls, "operator"), Settings(), BELL).status(theirs).state != "cancelled"
+
+
+FORBIDDEN = {
+    "flushall": lambda redis, _: redis.flushall(),
+    "flushdb": lambda redis, _: redis.flushdb(),
+    "keys": lambda redis, _: redis.keys(),
+    "scan": lambda redis, _: redis.scan(),
+    "randomkey": lambda redis, _: redis.randomkey(),
+    "config": lambda redis, _: redis.config_get("*"),
+    "shutdown": lambda redis, _: redis.execute_command("SHUTDOWN"),
+    "acl": lambda redis, _: redis.acl_list(),
+    "monitor": lambda redis, _: redis.execute_command("MONITOR"),
+    "script flush": lambda redis, _: redis.script_flush(),
+    "function": lambda redis, _: redis.function_load("#!lua name=x\nreturn 1"),
+    "client list": lambda redis, _: redis.client_list(),
+    "their record": lambda redis, job: redis.hgetall(f"fb:job:{job}"),
+    "their content": lambda redis, job: redis.get(f"fb:content:{job}"),
+    "their answer": lambda redis, job: redis.get(f"fb:answer:{job}"),
+    "their egress": lambda redis, job: redis.hset(f"fb:job:{job}", "egress", "allow"),
+    "their waiting": lambda redis, _: redis.zrange("fb:waiting:route:interactive:globex", 0, -1),
+    "their wake-ups": lambda redis, _: redis.xread({"fb:wake:globex:1": 0}),
+    "the leases": lambda redis, _: redis.zrange("fb:leases", 0, -1),
+    "the deadlines": lambda redis, _: redis.zrange("fb:deadlines", 0, -1),
+    "the doorbells": lambda redis, _: redis.lrange("route", 0, -1),
+    "another queue": lambda redis, _: redis.lpush("bedrock", "forged"),
+    "the money": lambda redis, _: redis.hgetall("fb:spend:day:1"),
+    "the cache's secret": lambda redis, _: redis.get("fb:cache-secret"),
+    "all counters": lambda redis, _: redis.delete("fb:depth"),
+    "publish": lambda redis, _: redis.publish("/0.celery.pidbox", "{}"),
+    "a copy": lambda redis, job: redis.copy(f"fb:content:{job}", "fb:content:acme.x"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_a_producer_is_refused(urls, theirs, what):
+    with user(urls, "producer-acme") as redis, pytest.raises(redis_py.exceptions.NoPermissionError):
+        FORBIDDEN[what](redis, theirs)
+
+
+def test_a_script_of_ones_own_is_no_way_around(urls, theirs):
+    with user(urls, "producer-acme") as redis:
+        sha = redis.script_load("return redis.call('GET', ARGV[1])")
+        with pytest.raises(redis_py.ResponseError, match=r"[Nn]o permission"):
+            redis.evalsha(sha, 0, f"fb:content:{theirs}")
+        assert redis.evalsha(sha, 0, "fb:content:acme.none") is None
+
+
+@pytest.mark.parametrize("role", ["worker", "sweeper", "flower", "producer-acme"])
+@pytest.mark.parametrize("what", ["flushall", "keys", "config", "acl", "shutdown", "function"])
+def test_nobody_but_the_default_user_administers(urls, role, what):
+    with user(urls, role) as redis, pytest.raises(redis_py.exceptions.NoPermissionError):
+        FORBIDDEN[what](redis, "")
+
+
+@pytest.mark.parametrize("role", ["sweeper", "flower"])
+def test_who_does_not_answer_jobs_reads_no_contents(urls, theirs, role):
+    with user(urls, role) as redis, pytest.raises(redis_py.exceptions.NoPermissionError):
+        redis.get(f"fb:content:{theirs}")
+
+
+def test_flower_sees_no_job_at_all(urls, theirs):
+    with user(urls, "flower") as redis, pytest.raises(redis_py.exceptions.NoPermissionError):
+        redis.hgetall(f"fb:job:{theirs}")
+
+
+def test_without_a_user_nobody_gets_in(guarded):
+    fleet, _ = guarded
+    with Client(tenant="acme", settings=Settings(redis_url=fleet.url)) as client:
+        with pytest.raises(Misconfigured) as refused:
+            client.submit(request())
+        assert refused.value.field == "FOREBAY_REDIS_URL"
+
+
+def test_a_wrong_password_is_one_clear_error_without_it(urls):
+    wrong = urls["producer-acme"].replace("@", "-wrong@")
+    settings = Settings(redis_url=wrong)
+    with (
+        Client(tenant="acme", settings=settings) as client,
+        pytest.raises(Misconfigured) as refused,
+    ):
+        client.submit(request())
+    assert "wrong" not in str(refused.value)
+
+
+# --- the files -----------------------------------------------------------------------------------
+
+
+def test_every_key_of_the_ledger_is_known_to_the_rules():
+    """A new family of keys must be given to its roles, or workers under rules would fail."""
+    sources = [*(ROOT / "routing").rglob("*.lua"), *(ROOT / "routing").rglob("*.py")]
+    used = {name for path in sources for name in re.findall(r"'fb:([a-z]+)", path.read_text())}
+    ruled = set(
+        re.findall(r"fb:([a-z]+)", " ".join([*acl.users({"sweeper": "", "producer-x": ""})]))
+    )
+    assert used - ruled <= {"picks", "spend", "quiet", "pace", "audits", "types"}
+    assert {"job", "content", "waiting", "leases"} <= used
+
+
+def test_passwords_are_kept_and_only_their_owner_reads_them(tmp_path):
+    first = acl.write(tmp_path / "users", ["acme"])
+    again = acl.write(tmp_path / "users", ["acme", "globex"])
+    assert first.items() < again.items()
+    assert len(set(again.values())) == len(again)
+    for name in ("users.acl", "passwords.txt"):
+        assert (tmp_path / "users" / name).stat().st_mode & 0o077 == 0
+    rules = (tmp_path / "users" / "users.acl").read_text()
+    assert not any(password in rules for password in again.values())

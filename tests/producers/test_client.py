@@ -1,0 +1,397 @@
+"""The client against a real ledger; the test itself plays the workers, through the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+
+from forebay.producers.async_client import AsyncClient
+from forebay.producers.client import Client
+from forebay.routing.errors import (
+    BadAnswer,
+    Cancelled,
+    EgressDenied,
+    Expired,
+    InvalidJob,
+    Misconfigured,
+    TooLong,
+    Unavailable,
+    UnknownJob,
+)
+from forebay.routing.jobs import Answer, Classify, Job, Receipt, Summarize, Summary, new_id
+from forebay.routing.settings import Settings
+
+
+@pytest.fixture
+def settings(redis, redis_url):
+    return Settings(redis_url=redis_url)
+
+
+@pytest.fixture
+def client(settings):
+    with Client(tenant="acme", settings=settings) as client:
+        yield client
+
+
+def settle(ledger, claim) -> None:
+    """What a worker would: an answer made of the text, or a failure where the text says so."""
+    text = claim.job().request.text
+    base = {"id": claim.id, "kind": "summarize", "egress": claim.record.egress}
+    if text == "bad":
+        ledger.settle(claim, Receipt(**base, status="failed", error="bad_answer"))
+    else:
+        content = Summary(text=text.upper())
+        ledger.settle(claim, Answer(**base, status="done", lane="local", content=content))
+
+
+@contextmanager
+def working(ledger):
+    """A worker on a thread, as long as the block runs."""
+    stopped = threading.Event()
+
+    def run():
+        while not stopped.is_set():
+            claim = ledger.claim("route")
+            if claim is None:
+                time.sleep(0.005)
+            else:
+                settle(ledger, claim)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def ask(text="hello") -> Summarize:
+    return Summarize(text=text)
+
+
+def test_run_gives_the_answer(client):
+    with working(client._ledger):
+        answer = client.run(ask(), timeout=10, metadata={"order": "17"})
+    assert answer.content == Summary(text="HELLO")
+    assert answer.lane == "local"
+    assert answer.total_s > 0
+
+
+def test_an_answer_can_be_fetched_by_its_id_at_any_time_after(client):
+    job_id = client.submit(ask())
+    with pytest.raises(TimeoutError, match=job_id):
+        client.result(job_id, timeout=0.05)
+    settle(client._ledger, client._ledger.claim("route"))
+    assert client.result(job_id, timeout=5).content == Summary(text="HELLO")
+    assert client.result(job_id, timeout=5).content == Summary(text="HELLO")
+    assert client.status(job_id).state == "done"
+
+
+def test_a_failure_is_raised_as_the_error_it_stands_for(client):
+    failing, cancelled = client.submit(ask("bad")), client.submit(ask())
+    expired = client.submit(ask(), deadline=timedelta(seconds=0.05))
+    client.cancel(cancelled)
+    time.sleep(0.06)
+    with working(client._ledger):
+        for job_id, error in ((failing, BadAnswer), (cancelled, Cancelled), (expired, Expired)):
+            with pytest.raises(error):
+                client.result(job_id, timeout=5)
+
+
+def test_any_number_of_clients_wake_for_one_idempotent_job(client, settings):
+    with Client(tenant="acme", settings=settings) as other:
+        first = client.begin(ask(), idempotency_key="k")
+        second = other.begin(ask(), idempotency_key="k")
+        third = other.begin(ask(), idempotency_key="k")
+        settle(client._ledger, client._ledger.claim("route"))
+        ids = {future.result(5).id for future in (first, second, third)}
+    assert len(ids) == 1
+    assert client._ledger.claim("route") is None
+
+
+def test_an_idempotency_key_used_for_another_job_is_an_error(client):
+    client.submit(ask("one"), idempotency_key="k")
+    with pytest.raises(InvalidJob) as caught:
+        client.submit(ask("two"), idempotency_key="k")
+    assert caught.value.field == "idempotency_key"
+
+
+def test_map_gives_answers_in_order_and_errors_in_their_place(client):
+    texts = [f"t{i}" if i % 7 else "bad" for i in range(3000)]
+    with working(client._ledger):
+        answers = list(client.map((ask(text) for text in texts), timeout=30))
+    said = [a.content.text if isinstance(a, Answer) else a.code for a in answers]
+    assert said == [text.upper() if text != "bad" else "bad_answer" for text in texts]
+
+
+def test_map_takes_no_more_requests_than_it_has_room_for(client):
+    taken = []
+
+    def requests():
+        for i in range(100_000):
+            taken.append(i)
+            yield ask(str(i))
+
+    answers = client.map(requests(), timeout=10)
+    with working(client._ledger):
+        next(answers)
+    assert len(taken) <= 2_000
+
+
+def test_a_tenant_cannot_see_cancel_or_forget_another_tenants_job(client, settings):
+    job_id = client.submit(ask())
+    with Client(tenant="globex", settings=settings) as other:
+        for method in (other.result, other.status, other.cancel, other.forget):
+            with pytest.raises(UnknownJob):
+                method(job_id)
+        with pytest.raises(InvalidJob) as caught:
+            other.submit(Job(tenant="acme", request=ask()))
+        assert caught.value.field == "tenant"
+    assert client.status(job_id).state == "waiting"
+
+
+def test_unknown_and_forgotten_jobs_are_told_apart_from_waiting_ones(client):
+    job_id = client.submit(ask())
+    assert client.forget(job_id)
+    assert not client.forget(job_id)
+    for unknown in (job_id, new_id("acme")):
+        with pytest.raises(UnknownJob):
+            client.result(unknown, timeout=1)
+        with pytest.raises(UnknownJob):
+            client.cancel(unknown)
+
+
+def test_a_pool_that_nobody_serves_is_reported(client):
+    job_id = client.submit(ask())
+    assert not client.status(job_id).served
+    client._ledger.serve("worker-1", ["route"], for_s=10)
+    assert client.status(job_id).served
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "field"),
+    [
+        (lambda c: c.submit(ask(), lane="bedrock"), EgressDenied, "egress"),
+        (lambda c: c.submit(ask(), egress="maybe"), InvalidJob, "egress"),
+        (lambda c: c.submit(ask(), max_cost_usd=-1), InvalidJob, "max_cost_usd"),
+        (lambda c: c.submit(ask(), metadata={"k": "v" * 2000}), TooLong, "metadata"),
+        (lambda c: c.submit(ask(), nonsense=1), InvalidJob, "nonsense"),
+        (lambda c: c.submit(ask("x" * 600_000)), TooLong, "text"),
+        (lambda c: c.submit(Classify(text="x", labels=["a", "a"])), InvalidJob, "labels"),
+    ],
+)
+def test_a_wrong_job_is_refused_by_name_and_nothing_is_stored(client, redis, make, error, field):
+    keys = set(redis.keys())
+    with pytest.raises(error) as caught:
+        make(client)
+    assert caught.value.field == field
+    assert set(redis.keys()) == keys
+
+
+def test_a_dead_redis_is_one_clear_error():
+    with (
+        Client(settings=Settings(redis_url="redis://127.0.0.1:1/0")) as client,
+        pytest.raises(Unavailable),
+    ):
+        client.submit(ask())
+    with pytest.raises(Misconfigured):
+        Client(settings=Settings(redis_url="http://nowhere"))
+
+
+@pytest.fixture
+def away(fleet):
+    """A Redis of the test's own that can be killed, and started again on the same port."""
+    server = fleet.start_redis()
+    settings = Settings(redis_url=fleet.url)
+
+    def back(after_s: float) -> None:
+        time.sleep(after_s)
+        server.restart()
+
+    with Client(tenant="acme", settings=settings, patience=30) as client:
+        client.submit(ask())
+        fleet.kill(server)
+        yield client, back
+
+
+def test_a_patient_submit_waits_for_a_redis_that_is_away(away):
+    client, back = away
+    with ThreadPoolExecutor(4) as pool:
+        submits = [pool.submit(client.submit, ask(str(i))) for i in range(4)]
+        back(after_s=1.5)
+        ids = {submit.result(30) for submit in submits}
+    claimed = [client._ledger.claim("route").id for _ in range(5)]
+    assert ids < set(claimed), "a job was lost"
+    assert client._ledger.claim("route") is None, "a job was doubled"
+
+
+def test_a_patient_map_goes_on_where_redis_left_off(away):
+    client, back = away
+    with ThreadPoolExecutor(1) as pool:
+        mapped = pool.submit(list, client.map([ask("a"), ask("b")], timeout=30))
+        back(after_s=1.0)
+        with working(client._ledger):
+            assert [answer.content.text for answer in mapped.result(30)] == ["A", "B"]
+
+
+def test_a_reply_that_got_lost_makes_no_second_job(client, monkeypatch):
+    client = Client(tenant="acme", settings=client._ledger.settings, patience=10)
+    create, calls = client._ledger.create, []
+
+    def deaf(jobs, watcher=""):
+        made = create(jobs, watcher)
+        calls.append(made)
+        if len(calls) == 1:
+            raise Unavailable("Redis cannot be reached")
+        return made
+
+    monkeypatch.setattr(client._ledger, "create", deaf)
+    with client:
+        job_id = client.submit(ask())
+        assert calls == [[job_id], [job_id]]
+        assert client._ledger.depths() == {"route": 1}
+
+
+def test_a_patient_submit_waits_for_room_and_then_gives_up(settings):
+    tight = settings.model_copy(update={"max_waiting": 1})
+    with Client(tenant="acme", settings=tight, patience=20) as client:
+        client.submit(ask())
+        with ThreadPoolExecutor(1) as pool:
+            second = pool.submit(client.submit, ask())
+            time.sleep(0.3)
+            assert not second.done()
+            settle(client._ledger, client._ledger.claim("route"))
+            assert client.status(second.result(10)).state == "waiting"
+    with Client(tenant="acme", settings=tight, patience=0.5) as client:
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="1 jobs are waiting"):
+            client.submit(ask())
+        assert 0.5 <= time.monotonic() - began < 5
+    with Client(tenant="acme", settings=tight) as client:
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            client.submit(ask())
+        assert time.monotonic() - began < 0.5
+
+
+def test_a_job_submitted_again_after_its_end_wakes_who_begins_it(client):
+    job = client.job(ask())
+    client.submit(job)
+    settle(client._ledger, client._ledger.claim("route"))
+    assert client.begin(job).result(10).content == Summary(text="HELLO")
+
+
+def test_a_forged_record_spoils_no_other_jobs_answer(client, redis):
+    jobs = [client.job(ask()), client.job(ask())]
+    forged, fine = (client.begin(job) for job in jobs)
+    claims = [client._ledger.claim("route") for _ in jobs]
+    for field in ("kind", "hop", "created"):
+        redis.hset(f"fb:job:{jobs[0].id}", field, b"\xff")
+    for claim in claims:
+        settle(client._ledger, claim)
+    assert fine.result(10).content == Summary(text="HELLO")
+    with pytest.raises(InvalidJob):
+        forged.result(10)
+
+
+def test_waiters_wake_after_their_connection_was_cut(client, redis):
+    future = client.begin(ask())
+    time.sleep(0.1)
+    redis.client_kill_filter(skipme=True, _type="normal")
+    redis.delete(client._wakeups.stream)
+    settle(client._ledger, client._ledger.claim("route"))
+    assert future.result(10).content == Summary(text="HELLO")
+
+
+def test_the_async_client_does_the_same(settings):
+    async def main():
+        async with AsyncClient(tenant="acme", settings=settings) as client:
+            with working(client._client._ledger):
+                one = await client.run(ask(), timeout=10)
+                job_id = await client.submit(ask("two"))
+                two, three = await asyncio.gather(
+                    client.result(job_id, timeout=10), client.run(ask("three"), timeout=10)
+                )
+                many = [answer async for answer in client.map([ask("a"), ask("bad")], timeout=10)]
+            waiting = await client.submit(ask())
+            assert (await client.status(waiting)).state == "waiting"
+            with pytest.raises(TimeoutError, match=waiting):
+                await client.result(waiting, timeout=0.05)
+            assert await client.cancel(waiting)
+            assert await client.forget(waiting)
+        return [one.content.text, two.content.text, three.content.text], many
+
+    texts, many = asyncio.run(main())
+    assert texts == ["HELLO", "TWO", "THREE"]
+    assert many[0].content.text == "A"
+    assert isinstance(many[1], BadAnswer)
+
+
+def test_looking_again_does_not_give_up_jobs_that_are_just_being_created(client, monkeypatch):
+    created = client._door.create
+
+    def slowly(jobs, watcher=""):
+        client._wakeups._look_again()  # as after a lost connection, in the middle of a create
+        return created(jobs, watcher)
+
+    monkeypatch.setattr(client._door, "create", slowly)
+    future = client.begin(ask())
+    settle(client._ledger, client._ledger.claim("route"))
+    assert future.result(5).content == Summary(text="HELLO")
+
+
+def test_who_no_longer_waits_is_forgotten(client):
+    job_id = client.submit(ask())
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            client.result(job_id, timeout=0.01)
+    again = client.job(ask(), idempotency_key="k")
+    first = client.submit(ask(), idempotency_key="k")
+    for request in (ask("two"), again):
+        with pytest.raises(TimeoutError, match=r"job acme\.") as caught:
+            client.run(request, timeout=0.01)
+    assert first in str(caught.value), "the job that goes on is the first one under the key"
+    assert client._wakeups._expected == {}
+
+
+def test_who_waited_too_long_for_the_next_of_many_is_told_which(client):
+    job = client.job(ask())
+    with pytest.raises(TimeoutError, match=job.id):
+        next(client.map([job], timeout=0.01))
+
+
+def test_forgetting_a_job_wakes_who_waits_for_it(client):
+    future = client.begin(ask())
+    job_id = next(iter(client._wakeups._expected))
+    client.forget(job_id)
+    with pytest.raises(UnknownJob):
+        future.result(5)
+
+
+def test_closing_a_client_ends_all_waiting_and_nothing_begins_after(settings):
+    client = Client(tenant="acme", settings=settings)
+    future = client.begin(ask())
+    client.close()
+    with pytest.raises(Unavailable):
+        future.result(5)
+    with pytest.raises(Unavailable):
+        client.run(ask())
+
+
+def test_a_client_leaves_the_connection_that_it_was_lent_alone(redis, settings):
+    with Client(tenant="acme", settings=settings, redis=redis) as client:
+        client.submit(ask())
+    assert redis.ping()
+
+
+def test_waiting_in_a_queue_that_nobody_serves_is_logged(client, caplog):
+    client.begin(ask())
+    client._wakeups._look_again()
+    assert "which no worker serves" in caplog.text

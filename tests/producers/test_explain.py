@@ -1,0 +1,155 @@
+"""`forebay explain`: a job at any state, in words and as one document, and never its content."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from forebay.producers.async_client import AsyncClient
+from forebay.producers.cli import main as cli
+from forebay.producers.client import Client
+from forebay.routing.jobs import Classify, Extract, Generate, Job, Message, new_id
+
+pytest_plugins = ["waterfall"]
+
+STORY = "[[echo: say=a long kanarie story]] tell me a kanarie"
+
+
+def ask(text=STORY):
+    return Generate(messages=[Message(role="user", content=text)])
+
+
+@pytest.fixture
+def explain(capsys):
+    """What the command prints of a job, as a document and in words."""
+
+    def run(job_id):
+        capsys.readouterr()
+        assert cli.run(["explain", job_id, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert cli.run(["explain", job_id]) == 0
+        words = capsys.readouterr().out
+        assert "kanarie" not in json.dumps(document) + words
+        return document, words
+
+    return run
+
+
+def codes(document):
+    return [one["code"] for one in document["decisions"]]
+
+
+def test_a_job_that_waits_says_where(lanes, explain):
+    job = Job(tenant="acme", request=ask())
+    lanes.ledger.create([job])
+    document, words = explain(job.id)
+    assert (document["state"], document["hop"], document["verdict"]) == ("waiting", "route", None)
+    assert (document["made"], document["audit"], document["decisions"]) == (None, None, [])
+    assert "waiting, route (route), attempt 0" in words
+    lanes.work("route")
+    document, words = explain(job.id)
+    assert codes(document) == ["egress_denied"]
+    assert 0 < document["verdict"]["probability"] < 1
+    assert "local.default" in words
+
+
+def test_an_answer_that_was_kept_says_what_its_verdict_was_held_against(lanes, explain):
+    lanes.rules("[tenants.acme]\nthresholds = { generate = 0.01 }\naudit = { share = 0.0 }\n")
+    job = lanes.ask(ask())
+    document, words = explain(job.id)
+    verdict = document["verdict"]
+    assert codes(document) == ["verdict_easy"]
+    assert (verdict["threshold"], verdict["held"]) == (0.01, "probability")
+    assert verdict["features"]
+    assert verdict["version"]
+    assert document["made"]["lane"] == "local"
+    assert document["decisions"][0]["meaning"] == "the local answer will probably do"
+    assert "that the local answer will do, threshold 0.010" in words
+    assert (document["doubt"]["version"], document["doubt"]["threshold"]) == ("plain", None)
+    assert "that the local answer is wrong\n" in words
+    assert "audit" not in words
+
+
+def test_what_a_pace_decided_was_held_against_the_score(lanes, explain):
+    lanes.rules("[tenants.acme]\npace = { share = 0.5, before = 0.5 }\naudit = { share = 0.0 }\n")
+    documents = [explain(lanes.audited(ask()).id)[0] for _ in range(4)]
+    assert {"pace_goes", "pace_stays"} & {codes(one)[0] for one in documents}
+    held = {one["verdict"]["held"] for one in documents if one["verdict"]["threshold"] is not None}
+    assert held <= {"score"}
+
+
+def test_an_escalation_names_the_check_and_the_second_opinion(lanes, explain):
+    schema = {"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]}
+    lanes.rules("[tenants.acme]\nsecond_opinion = { extract = 1.0 }\n")
+    lanes.standin.answer = '{"total": 10}'
+    said = '[[echo: say={"total": 10}]] [[echo: warm={"total": 9}]]'
+    job = lanes.audited(Extract(text=f"10 or 9 {said}", schema=schema))
+    document, words = explain(job.id)
+    assert "second_opinion_differs" in codes(document)
+    assert document["made"]["lane"] == "bedrock"
+    assert document["made"]["cost_usd"] > 0
+    assert "a second local answer says something else" in words
+    doubt = document["doubt"]
+    assert doubt["probability"] > doubt["threshold"] == 0.5
+    assert "that the local answer is wrong, threshold 0.500" in words
+    assert "0.00 agreement with a second one, of echo" in words
+    failed = lanes.audited(ask("[[echo: say=]] tell"))
+    _, words = explain(failed.id)
+    assert "no_answer" in words
+    checked = lanes.ask(Classify(text="[[echo: confidence=0.2]]", labels=["a", "b"]))
+    assert "low_probability" in codes(explain(checked.id)[0])
+
+
+def test_an_audit_is_told_with_its_outcome_and_its_cost(lanes, explain):
+    job = lanes.ask(ask())
+    document, words = explain(job.id)
+    assert document["audit"]["state"] == "waiting"
+    lanes.work()
+    document, words = explain(job.id)
+    assert document["audit"]["note"] == "outcome 1.00, judged"
+    assert document["audit"]["cost_usd"] > 0
+    assert document["made"]["cost_usd"] == 0
+    shadow, words_of_it = explain(document["audit"]["id"])
+    assert shadow["audit_of"] == job.id
+    assert codes(shadow) == ["audit"]
+    assert "outcome 1.00, judged" in words
+    assert "audit of" in words_of_it
+    lanes.ledger.forget(document["audit"]["id"])
+    assert explain(job.id)[0]["audit"]["state"] == "gone"
+
+
+def test_a_failure_and_its_replay_are_linked(lanes, explain, redis_url):
+    job = Job(tenant="acme", request=ask("[[echo: fail]]"))
+    lanes.ledger.create([job])
+    for _ in range(8):
+        lanes.work()
+        for waits in lanes.redis.zrange("fb:later", 0, -1):
+            lanes.redis.zadd("fb:later", {waits: 1})
+        lanes.ledger.sweep()
+    document, words = explain(job.id)
+    assert (document["state"], document["made"]) == ("failed", None)
+    assert document["error"] in words
+    assert f"{document['error']}: the engine broke while it worked on the job" in words
+    with Client(tenant="acme") as client:
+        again = client.replay(job.id)
+    assert explain(job.id)[0]["replayed_as"] == again
+    assert explain(again)[0]["replay_of"] == job.id
+
+
+def test_the_async_client_explains_the_same(lanes, explain):
+    async def ask_it(job_id):
+        async with AsyncClient(tenant="acme") as client:
+            return await client.explain(job_id)
+
+    job = lanes.ask(ask())
+    assert json.loads(json.dumps(asyncio.run(ask_it(job.id)))) == explain(job.id)[0]
+
+
+def test_an_unknown_job_is_one_clear_error(lanes, capsys):
+    capsys.readouterr()
+    assert cli.run(["explain", new_id("acme"), "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["code"], error["field"]) == ("unknown_job", "id")
+    assert cli.run(["explain", "what"]) == 2

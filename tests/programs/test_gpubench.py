@@ -1,0 +1,145 @@
+"""The GPU's benchmark, with the echo engine in the GPU's place: all of it but the model runs."""
+
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from forebay.workers.engines.engine import Prompt, Turn
+from forebay.workers.engines.exllama import exl2, exl3
+from forebay.workers.engines.gpu import probe as gpuprobe
+from forebay.workers.engines.host.child import make_engine
+from forebay.workers.engines.settings import EngineSettings
+from local.fleet import ROOT
+from scripted import exl2_library, exl3_library
+from tinymodel import write_folder
+
+BENCHMARKS = ROOT / "tests" / "benchmarks"
+PROGRAM = BENCHMARKS / "gpu.py"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def found():
+    sys.path.insert(0, str(BENCHMARKS))
+    yield
+    sys.path.pop(0)
+
+
+@pytest.fixture(scope="module")
+def gpuload():
+    import gpuload  # noqa: PLC0415 - a program's module, as the next
+
+    return gpuload
+
+
+@pytest.fixture(scope="module")
+def baregpu():
+    import baregpu  # noqa: PLC0415 - see above
+
+    return baregpu
+
+
+@pytest.fixture(params=["exl2", "exl3"])
+def card(request, tmp_path, monkeypatch):
+    """Settings of an engine that loads a scripted generator, once the machine was looked at."""
+    looked = []
+
+    def look(**_):
+        looked.append(request.param)
+        return gpuprobe.Attention("flash-attn", "2.8.3")
+
+    def load(share, plan, folder):
+        assert looked
+        return {"exl2": exl2_library, "exl3": exl3_library}[request.param](folder, 64, 4)
+
+    monkeypatch.setattr(gpuprobe, "require", look)
+    monkeypatch.setattr(exl3, "_require", look)
+    plain = SimpleNamespace(plan=lambda *_: None)
+    for module in (exl2, exl3):
+        monkeypatch.setattr(module, "Share", SimpleNamespace(of=lambda _: plain))
+        monkeypatch.setattr(module, "encoder_if_installed", lambda: None)  # seconds
+    monkeypatch.setattr({"exl2": exl2, "exl3": exl3}[request.param], "_load", load)
+    folder = write_folder(tmp_path / "tiny")
+    return EngineSettings(engine=request.param, model_dir=folder, slots=4, context_tokens=1024)
+
+
+def program(*words):
+    argv = [sys.executable, str(PROGRAM), *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=100)
+
+
+def test_fleet_and_generator_are_measured_side_by_side(tmp_path):
+    out = tmp_path / "results.md"
+    words = "--engine echo --echo-delay 0.002 --concurrency 1 2 --rounds 1 --tokens 8 --words 20"
+    done = program(*words.split(), "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert out.read_text().strip() == done.stdout.strip()
+    rows = re.findall(
+        r"^\| (\d+) \| (own|shared) \| [\d,]+ \| [\d,]+ \| ([\d.]+) \|$", done.stdout, re.MULTILINE
+    )
+    assert [row[:2] for row in rows] == [
+        ("1", "own"),
+        ("2", "own"),
+        ("1", "shared"),
+        ("2", "shared"),
+    ]
+    told = re.findall(r"^(bare|fleet) (\d) (own|shared): ([\d]+) tokens", done.stderr, re.MULTILINE)
+    assert [one[0] for one in told] == ["bare"] * 4 + ["fleet"] * 4
+    assert told[0][3] == told[4][3]  # the same work
+    lowest = min(float(row[2]) for row in rows)
+    assert f"Lowest ratio {lowest:.3f}" in done.stdout
+    assert 0 < lowest < 2
+
+
+def test_the_bare_generator_is_the_one_that_a_worker_drives(baregpu, gpuload, card):
+    """Loaded behind the same checks, with the same prompts and the same end."""
+    load = gpuload.Load(concurrency=3, shared=False, rounds=2, words=12, tokens=60)
+    rate = baregpu.measurer(card)(load)
+    engine = make_engine(card)
+    texts = [(Turn(role="user", content=text),) for text in load.prompts()]
+    prompts = [Prompt(id=str(n), messages=one, max_tokens=60) for n, one in enumerate(texts)]
+    said = [engine.submit(one).result(10).tokens_out for one in prompts]
+    engine.close()
+    assert rate.tokens == sum(said)
+    assert rate.seconds > 0
+
+
+def test_the_bare_generator_has_as_many_jobs_as_the_load_says(baregpu, gpuload, card, monkeypatch):
+    engine = make_engine(card)
+    monkeypatch.setattr(baregpu, "make_engine", lambda _: engine)
+    baregpu.measurer(card)(gpuload.Load(3, True, 3, 12, 8))
+    engine.close()
+    assert engine.library.generator.most == 3
+
+
+def test_a_model_is_named_where_there_is_one():
+    done = program("--engine", "exl2")
+    assert done.returncode == 2
+    assert "a model is needed" in done.stderr
+
+
+def test_prompts_are_the_same_for_both_and_no_two_are_equal(gpuload):
+    loads = [gpuload.Load(n, shared, 2, 40, 8) for n in (2, 4) for shared in (True, False)]
+    prompts = [prompt for load in loads for prompt in load.prompts()]
+    assert prompts == [prompt for load in loads for prompt in load.prompts()]
+    assert len(set(prompts)) == len(prompts) == 24
+    own, shared = loads[1].prompts(), loads[0].prompts()
+    assert len({prompt[:100] for prompt in own}) == 4
+    assert len({prompt[:100] for prompt in shared}) == 1
+
+
+def test_a_warm_up_reads_nothing_of_what_is_measured(gpuload):
+    """Kept prefixes would make the one that is warmed up with the same words faster."""
+    warm, measured = gpuload.Load(4, False, 1, 40, 8), gpuload.Load(4, False, 3, 40, 8)
+    begins = [{prompt[:40] for prompt in load.prompts()} for load in (warm, measured)]
+    assert not begins[0] & begins[1]
+
+
+def test_an_error_of_one_job_ends_the_measurement(gpuload):
+    def ask(_):
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError, match="no"):
+        gpuload.offer(gpuload.Load(3, False, 2, 8, 8), ask)

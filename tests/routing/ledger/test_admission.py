@@ -1,0 +1,98 @@
+"""New jobs are refused before Redis is full, and what is there can end."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+import redis as redis_py
+
+from forebay.routing.errors import Unavailable
+from forebay.routing.jobs import Answer, Job, Summarize, Summary
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.settings import Settings
+
+BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
+MOST = 4_000  # jobs; many more than fit
+
+
+def big() -> Job:
+    """A job whose content cannot be packed."""
+    return Job(tenant="acme", request=Summarize(text=secrets.token_hex(8_000)))
+
+
+@pytest.fixture
+def small(fleet):
+    """A client of a Redis with little memory."""
+    fleet.start_redis(maxmemory="16mb")
+    with redis_py.Redis.from_url(fleet.url) as client:
+        yield client
+
+
+def share(client: redis_py.Redis) -> float:
+    info = client.info("memory")
+    return (info["used_memory"] - info["mem_not_counted_for_evict"]) / info["maxmemory"]
+
+
+def fill(ledger: Ledger) -> tuple[int, Unavailable]:
+    """Submit, with a sweep now and then as a sweeper does it, until a submit is refused."""
+    for made in range(MOST):
+        if made % 20 == 0:
+            ledger.sweep()
+        (one,) = ledger.create([big()])
+        if not isinstance(one, str):
+            assert isinstance(one, Unavailable), one
+            return made, one
+    pytest.fail("nothing was refused")
+
+
+def settle_one(ledger: Ledger) -> bool:
+    claim = ledger.claim("route")
+    if claim is None:
+        return False
+    base = {"id": claim.id, "kind": "summarize", "egress": "deny", "status": "done"}
+    ledger.settle(claim, Answer(**base, lane="local", content=Summary(text="short")))
+    return True
+
+
+def test_submits_are_refused_before_memory_is_full_and_taken_again_when_it_is_free(small):
+    ledger = Ledger(small, Settings(), BELL)
+    taken, refusal = fill(ledger)
+    assert 0.80 < share(small) < 0.92
+    assert "memory" in str(refusal)
+    assert refusal.retry_after
+    keys = set(small.keys())
+    assert isinstance(ledger.create([big()])[0], Unavailable)
+    assert set(small.keys()) == keys, "something of a refused job was stored"
+    assert ledger.sweep().full > 80
+    ended = 0
+    while isinstance(ledger.create([job := big()])[0], Unavailable):
+        assert settle_one(ledger), "all is done, and nothing is taken in"
+        ended += 1
+        ledger.sweep()
+    assert 0 < ended < taken
+    assert share(small) < 0.81, "it flutters at the mark"
+    assert ledger.status(job.id).state == "waiting"
+
+
+def test_a_known_job_is_still_known_while_memory_is_short(small):
+    ledger = Ledger(small, Settings(memory_limit=0.01), BELL)
+    one = big().model_copy(update={"idempotency_key": "k"})
+    ledger.create([one])
+    assert ledger.sweep().full > 0
+    again = one.model_copy(update={"id": big().id})
+    assert ledger.create([one, again]) == [one.id, one.id]
+
+
+def test_the_mark_goes_when_no_sweeper_is_left_to_take_it_away(small):
+    ledger = Ledger(small, Settings(memory_limit=0.01), BELL)
+    ledger.sweep()
+    assert 0 < small.pttl("fb:full") <= 10_000
+
+
+def test_without_a_limit_of_memory_nothing_is_refused(fleet):
+    fleet.start_redis(maxmemory="0")
+    with redis_py.Redis.from_url(fleet.url) as client:
+        ledger = Ledger(client, Settings(memory_limit=0.01), BELL)
+        assert ledger.sweep().full == 0
+        assert isinstance(ledger.create([big()])[0], str)

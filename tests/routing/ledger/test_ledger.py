@@ -1,0 +1,596 @@
+"""The ledger against a plain model of it: whatever happens, in any order, the books balance."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from forebay.routing.errors import EgressDenied, InvalidJob, Unavailable, UnknownJob
+from forebay.routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdict, new_id
+from forebay.routing.ledger.dead_letters import Dead
+from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.routing.ledger.record import ENDED
+from forebay.routing.settings import Settings
+from forebay.routing.store.answer_cache import Cache
+
+BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
+SURE = Verdict(probability=0.9, version="test")
+
+
+def job(tenant: str = "acme", **options) -> Job:
+    return Job(tenant=tenant, request=Summarize(text="a text to say shorter"), **options)
+
+
+def answer(claim: Claim, text: str = "short") -> Answer:
+    return Answer(
+        id=claim.id,
+        kind="summarize",
+        egress=claim.record.egress,
+        status="done",
+        lane="local",
+        content=Summary(text=text),
+    )
+
+
+def failure(claim: Claim) -> Receipt:
+    base = {"id": claim.id, "kind": "summarize", "egress": claim.record.egress}
+    return Receipt(**base, status="failed", error="bad_answer")
+
+
+def dead_ids(ledger: Ledger, job_id: str) -> set[str]:
+    return {one.id for one in Dead(ledger, job_id.partition(".")[0]).list(1_000)}
+
+
+@pytest.fixture
+def ledger(redis):
+    return Ledger(redis, Settings(lease_s=0.2, max_attempts=3), BELL)
+
+
+def put(ledger: Ledger, *jobs: Job) -> list[str]:
+    made = ledger.create(list(jobs))
+    assert all(isinstance(one, str) for one in made), made
+    return made
+
+
+def test_a_job_and_its_doorbell_are_created_together(ledger, redis):
+    (job_id,) = put(ledger, job())
+    assert ledger.status(job_id).state == "waiting"
+    assert redis.lrange("route", 0, -1) == [b'{"id": "route.1", "queue": "route", "task": "route"}']
+
+
+def test_the_same_job_twice_is_one_job_with_one_doorbell(ledger, redis):
+    one = job()
+    assert put(ledger, one, one) == [one.id, one.id]
+    assert redis.llen("route") == 1
+    assert ledger.depths() == {"route": 1}
+
+
+def test_a_repeated_idempotency_key_gives_the_first_job_and_other_content_is_an_error(ledger):
+    first, again = job(idempotency_key="k"), job(idempotency_key="k")
+    other = Job(tenant="acme", idempotency_key="k", request=Summarize(text="something else"))
+    elsewhere = job("globex", idempotency_key="k")
+    made = ledger.create([first, again, other, elsewhere])
+    assert made[:2] == [first.id, first.id]
+    assert isinstance(made[2], InvalidJob)
+    assert made[2].field == "idempotency_key"
+    assert made[3] == elsewhere.id
+
+
+def test_a_full_queue_refuses_and_stores_nothing(redis):
+    ledger = Ledger(redis, Settings(max_waiting=1), BELL)
+    put(ledger, job())
+    keys = set(redis.keys())
+    (made,) = ledger.create([job()])
+    assert isinstance(made, Unavailable)
+    assert made.retry_after
+    assert set(redis.keys()) == keys
+
+
+def test_an_out_of_memory_redis_refuses_and_stores_nothing_but_what_runs_can_settle(ledger, redis):
+    put(ledger, job())
+    claim = ledger.claim("route")
+    keys = set(redis.keys())
+    redis.config_set("maxmemory", 1)
+    try:
+        (made,) = ledger.create([job()])
+        assert isinstance(made, Unavailable)
+        assert set(redis.keys()) == keys
+        ledger.settle(claim, answer(claim))
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert ledger.status(claim.id).state == "done"
+
+
+def test_a_claim_carries_the_job_and_the_next_finds_nothing(ledger):
+    one = job(metadata={"order": "17"})
+    put(ledger, one)
+    claim = ledger.claim("route")
+    assert claim.job() == one
+    assert ledger.claim("route") is None
+
+
+def test_interactive_goes_before_bulk(ledger):
+    bulk, interactive = job(priority="bulk"), job()
+    put(ledger, bulk, interactive)
+    assert [ledger.claim("route").id for _ in range(2)] == [interactive.id, bulk.id]
+
+
+def test_bulk_that_has_waited_too_long_gets_its_share_of_claims(redis):
+    ledger = Ledger(redis, Settings(ageing_s=0.001, bulk_share=4), BELL)
+    put(ledger, *(job(priority="bulk") for _ in range(10)))
+    put(ledger, *(job() for _ in range(20)))
+    time.sleep(0.01)
+    kinds = [ledger.claim("route").job().priority for _ in range(16)]
+    assert kinds.count("bulk") == 4
+
+
+def test_the_earliest_deadline_goes_first_and_then_the_first_that_came(ledger):
+    now = datetime.now(UTC)
+    first, second = job(), job()
+    late = job(deadline=now + timedelta(minutes=20))
+    soon = job(deadline=now + timedelta(minutes=10))
+    put(ledger, first, second, late, soon)
+    claimed = [ledger.claim("route").id for _ in range(4)]
+    assert claimed == [soon.id, late.id, first.id, second.id]
+
+
+def test_tenants_share_the_claims_however_much_one_of_them_submits(ledger):
+    put(ledger, *(job("greedy") for _ in range(50)))
+    for _ in range(5):
+        ledger.claim("route")
+    put(ledger, *(job("modest") for _ in range(5)))
+    served = [ledger.claim("route").id.partition(".")[0] for _ in range(10)]
+    assert served.count("modest") == 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_position_is_the_number_of_claims_before_it(ledger, seed):
+    tenants = ["acme", "beta", "carl"]
+    jobs = [
+        job(
+            tenants[(seed * 7 + i * i) % 3], priority="bulk" if i % 4 == seed % 4 else "interactive"
+        )
+        for i in range(30)
+    ]
+    put(ledger, *jobs)
+    for _ in range(seed):
+        ledger.claim("route")
+    waiting = {
+        one.id: ledger.status(one.id).position
+        for one in jobs
+        if ledger.status(one.id).state == "waiting"
+    }
+    order = [ledger.claim("route").id for _ in range(len(waiting))]
+    assert order == sorted(waiting, key=waiting.__getitem__)
+    assert sorted(waiting.values()) == list(range(len(waiting)))
+
+
+def test_a_tenant_with_one_job_at_a_time_does_not_starve_one_with_many(ledger):
+    put(ledger, *(job("heavy") for _ in range(40)))
+    put(ledger, job("light"))
+    served = []
+    for _ in range(30):
+        served.append(ledger.claim("route").id.partition(".")[0])
+        if served[-1] == "light":
+            put(ledger, job("light"))
+    assert 10 <= served.count("light") <= 16
+
+
+def test_a_job_that_is_given_back_keeps_its_place(ledger):
+    first, *others = put(ledger, *(job() for _ in range(5)))
+    ledger.retry(ledger.claim("route"), "unavailable")
+    assert ledger.status(first).position == 0
+    assert ledger.claim("route").id == first
+    assert ledger.claim("route").id == others[0]
+
+
+def test_bulk_ages_as_a_class_even_behind_a_stream_of_urgent_bulk(redis):
+    ledger = Ledger(redis, Settings(ageing_s=0.05, bulk_share=2), BELL)
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    put(ledger, job(priority="bulk"), *(job() for _ in range(20)))
+    time.sleep(0.06)
+    kinds = []
+    for _ in range(8):
+        put(ledger, job(priority="bulk", deadline=soon))  # always a fresh one at the head
+        kinds.append(ledger.claim("route").job().priority)
+    assert kinds.count("bulk") == 4
+
+
+def test_a_job_that_would_fail_is_answered_by_its_draft_instead(ledger):
+    (job_id,) = put(ledger, job(egress="allow"))
+    ledger.route(ledger.claim("route"), "local.default", "allow", "verdict_easy", SURE)
+    claim = ledger.claim("local.default")
+    ledger.escalate(claim, "check_failed:length", answer(claim, "a weak one"))
+    while ledger.retry(ledger.claim("bedrock"), "throttled"):
+        pass
+    (outcome,) = ledger.outcomes([job_id])
+    assert outcome.content == Summary(text="a weak one")
+    assert (outcome.status, outcome.degraded, outcome.error) == ("done", True, None)
+    assert outcome.reasons == ("verdict_easy", "check_failed:length", "throttled")
+    assert not ledger.redis.exists(f"fb:draft:{job_id}")
+    assert ledger.redis.pttl(f"fb:answer:{job_id}") > 0
+
+
+def test_the_route_script_itself_refuses_deny_to_bedrock(ledger):
+    put(ledger, job(egress="deny"))
+    claim = ledger.claim("route")
+    with pytest.raises(EgressDenied):
+        ledger.route(claim, "bedrock", "allow", "verdict_hard", SURE)
+    assert ledger.status(claim.id).hop == "route"
+
+
+def test_a_forced_deny_sticks_to_the_record_and_stops_a_later_escalation(ledger):
+    put(ledger, job(egress="allow"))
+    claim = ledger.claim("route")
+    ledger.route(claim, "local.default", "deny", "tenant_forced_deny", SURE)
+    claim = ledger.claim("local.default")
+    assert claim.record.egress == "deny"
+    with pytest.raises(EgressDenied):
+        ledger.escalate(claim, "check_failed:schema", None)
+
+
+def test_an_escalated_job_brings_its_local_answer_along(ledger):
+    put(ledger, job(egress="allow"))
+    ledger.route(ledger.claim("route"), "local.default", "allow", "verdict_easy", SURE)
+    claim = ledger.claim("local.default")
+    ledger.escalate(claim, "check_failed:empty", answer(claim, "a weak one"))
+    claim = ledger.claim("bedrock")
+    assert claim.drafted().content == Summary(text="a weak one")
+    assert claim.record.reasons == ("verdict_easy", "check_failed:empty")
+    assert claim.record.attempts == 1
+
+
+def test_the_second_of_two_holders_settles_and_the_first_is_fenced_off(ledger):
+    put(ledger, job())
+    slow = ledger.claim("route")
+    time.sleep(0.25)
+    assert ledger.sweep().back == 1
+    fast = ledger.claim("route")
+    assert fast.id == slow.id
+    with pytest.raises(Lost):
+        ledger.settle(slow, answer(slow, "from the slow one"))
+    assert ledger.renew([slow, fast]) == [slow]
+    ledger.settle(fast, answer(fast, "from the fast one"))
+    with pytest.raises(Lost):
+        ledger.settle(fast, answer(fast, "again"))
+    (outcome,) = ledger.outcomes([fast.id])
+    assert outcome.content == Summary(text="from the fast one")
+
+
+def test_a_renewed_lease_is_not_swept(ledger):
+    put(ledger, job())
+    claim = ledger.claim("route")
+    for _ in range(3):
+        time.sleep(0.1)
+        assert ledger.renew([claim]) == []
+        assert ledger.sweep().back == 0
+
+
+def test_a_job_whose_workers_keep_dying_is_dead_after_its_attempts(ledger):
+    (job_id,) = put(ledger, job())
+    for _ in range(3):
+        assert ledger.claim("route").id == job_id
+        time.sleep(0.22)
+        ledger.sweep()
+    status = ledger.status(job_id)
+    assert (status.state, status.receipt.error) == ("failed", "engine_died")
+    assert ledger.claim("route") is None
+
+
+def test_retries_wait_and_are_counted_unless_the_try_never_began(ledger):
+    (job_id,) = put(ledger, job())
+    assert ledger.retry(ledger.claim("route"), "engine_busy", counted=False)
+    for attempt in (1, 2):
+        assert ledger.status(job_id).attempts == attempt - 1
+        assert ledger.retry(ledger.claim("route"), "unavailable", delay_s=0.05)
+        assert ledger.claim("route") is None
+        time.sleep(0.06)
+        assert ledger.sweep().due == 1
+    assert not ledger.retry(ledger.claim("route"), "unavailable")
+    assert ledger.status(job_id).receipt.error == "unavailable"
+
+
+def test_a_job_past_its_deadline_is_never_worked(ledger):
+    (job_id,) = put(ledger, job(deadline=datetime.now(UTC) + timedelta(seconds=0.05)))
+    time.sleep(0.06)
+    assert ledger.claim("route") is None
+    assert ledger.status(job_id).state == "expired"
+
+
+def test_the_sweeper_ends_a_running_job_past_its_deadline(ledger):
+    (job_id,) = put(ledger, job(deadline=datetime.now(UTC) + timedelta(seconds=0.05)))
+    claim = ledger.claim("route")
+    time.sleep(0.06)
+    assert ledger.sweep().expired == 1
+    assert ledger.renew([claim]) == [claim]
+    assert ledger.status(job_id).receipt.status == "expired"
+
+
+def test_cancel_ends_a_job_in_every_state_and_tells_so(ledger):
+    waiting, running, later, done = put(ledger, *(job() for _ in range(4)))
+    claims = {claim.id: claim for claim in (ledger.claim("route") for _ in range(4))}
+    ledger.retry(claims[waiting], "unavailable")
+    ledger.retry(claims[later], "unavailable", delay_s=60)
+    ledger.settle(claims[done], answer(claims[done]))
+    assert [ledger.cancel(one) for one in (waiting, running, later, done)] == [True] * 3 + [False]
+    assert ledger.renew([claims[running]]) == [claims[running]]
+    assert ledger.claim("route") is None
+    with pytest.raises(UnknownJob):
+        ledger.cancel(new_id("acme"))
+
+
+def test_a_lost_doorbell_is_rung_again_after_two_sweeps(ledger, redis):
+    put(ledger, job(), job())
+    redis.delete("route")
+    assert ledger.sweep().rung == 0
+    time.sleep(0.5)
+    assert ledger.sweep().rung == 2
+    assert redis.llen("route") == 2
+    time.sleep(0.5)
+    assert ledger.sweep().rung == 0
+
+
+def test_everything_a_finished_job_leaves_behind_has_an_end(ledger, redis):
+    put(ledger, *(job(idempotency_key=str(i)) for i in range(4)))
+    claims = [ledger.claim("route") for _ in range(3)]
+    ledger.settle(claims[0], answer(claims[0]))
+    failed = Receipt(id=claims[1].id, kind="summarize", egress="deny", status="failed", error="x")
+    ledger.settle(claims[1], failed)
+    ledger.cancel(claims[2].id)
+    ledger.cancel(ledger.claim("route").id)
+    of_jobs = [key for key in redis.keys() if b"acme" in key]
+    assert (
+        len(of_jobs) == 4 + 4 + 1 + 2
+    )  # records, idempotency keys, an answer; a content, its index
+    assert all(redis.pttl(key) > 0 for key in of_jobs)
+
+
+def test_forget_leaves_nothing_of_a_job_in_any_state(ledger, redis):
+    ids = put(ledger, *(job(idempotency_key=str(i)) for i in range(3)))
+    claim = ledger.claim("route")
+    ledger.settle(claim, answer(claim))
+    ledger.claim("route")
+    assert all(ledger.forget(one) for one in ids)
+    assert not [key for key in redis.keys() if b"acme" in key]
+    assert not ledger.forget(ids[0])
+
+
+def test_forget_takes_back_what_the_job_lent_to_the_cache(ledger, redis):
+    one = job(cache=True)
+    put(ledger, one)
+    claim = ledger.claim("route")
+    made = answer(claim).model_copy(update={"model": "m", "revision": "r"})
+    cache = Cache(redis, b"0123456789abcdef", 60)
+    assert cache.put(one, "deny", made)
+    ledger.settle(claim, made)
+    assert cache.get(one, "deny", "m", "r")
+    ledger.forget(one.id)
+    assert cache.get(one, "deny", "m", "r") is None
+    assert not [key for key in redis.keys() if b"acme" in key]
+
+
+def test_a_content_that_was_tampered_with_is_refused(ledger, redis):
+    one, other = job(), job()
+    put(ledger, one, other)
+    redis.set(f"fb:content:{one.id}", redis.get(f"fb:content:{other.id}"))
+    redis.set(f"fb:content:{other.id}", b"zjunk")
+    for _ in range(2):
+        with pytest.raises(InvalidJob):
+            ledger.claim("route").job()
+
+
+def test_a_key_of_the_wrong_type_stops_a_script_before_it_wrote_anything(ledger, redis):
+    redis.set("route", "not a list")
+    keys = set(redis.keys())
+    (made,) = ledger.create([job()])
+    assert isinstance(made, Unavailable)
+    assert set(redis.keys()) == keys
+
+
+VERBS = ["escalate", "fail", "settle", "up", "retry", "later", "route"]
+ENOUGH = 4  # jobs that are left alone, so that there is something to work
+
+
+class Books(RuleBasedStateMachine):
+    """Random transitions in any order, by workers that may have been fenced off long ago."""
+
+    redis = None
+
+    @initialize()
+    def clean(self):
+        self.redis.flushdb()
+        self.ledger = Ledger(self.redis, Settings(lease_s=1000, max_attempts=4), BELL)
+        self.ids: list[str] = []
+        self.claims: list[Claim] = []
+        self.ended: dict[str, str] = {}
+        self.egress: dict[str, str] = {}
+        self.forgotten: set[str] = set()
+        self.replayed: dict[str, str] = {}
+
+    @rule(
+        tenant=st.sampled_from(["a", "b"]),
+        allow=st.booleans(),
+        bulk=st.booleans(),
+        deadline=st.booleans(),
+        key=st.sampled_from([None, "k", "l"]),
+    )
+    def create(self, tenant, allow, bulk, deadline, key):
+        one = job(
+            tenant,
+            egress="allow" if allow else "deny",
+            priority="bulk" if bulk else "interactive",
+            deadline=datetime.now(UTC) + timedelta(hours=1) if deadline else None,
+            idempotency_key=key,
+        )
+        (made,) = self.ledger.create([one])
+        if isinstance(made, InvalidJob):  # the key was used for a job on other terms
+            assert key
+        elif made == one.id:
+            self.ids.append(made)
+            self.egress[made] = one.egress
+        else:
+            assert made in self.ids
+
+    @precondition(lambda self: any(self.ledger.depths().values()))
+    @rule(data=st.data(), verb=st.sampled_from(["hold", *VERBS]))
+    def claim(self, data, verb):
+        depths = self.ledger.depths()
+        queue = data.draw(st.sampled_from([queue for queue, depth in depths.items() if depth]))
+        for empty in (one for one, depth in depths.items() if not depth):
+            assert self.ledger.claim(empty) is None
+        claim = self.ledger.claim(queue)
+        assert not (queue == "bedrock" and self.egress[claim.id] == "deny")
+        assert claim.job().egress == self.egress[claim.id]
+        self.claims = [*self.claims[-4:], claim]
+        if verb != "hold":
+            self._act(claim, verb)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), verb=st.sampled_from(VERBS))
+    def work(self, data, verb):
+        self._act(data.draw(st.sampled_from(self.claims)), verb)
+
+    def _act(self, claim, verb):
+        before = self.known(claim.id)
+        try:
+            if verb == "settle":
+                self.ledger.settle(claim, answer(claim))
+            elif verb == "fail":
+                self.ledger.settle(claim, failure(claim))
+            elif verb == "route":
+                self.ledger.route(claim, "local.default", "allow", "r", SURE)
+            elif verb == "up":
+                self.ledger.route(claim, "bedrock", "allow", "r", SURE)
+            elif verb == "escalate":
+                self.ledger.escalate(claim, "r", answer(claim))
+            else:
+                self.ledger.retry(claim, "unavailable", delay_s=0 if verb == "retry" else 1000)
+        except Lost:
+            assert self.known(claim.id) == before
+        except EgressDenied:
+            assert self.egress[claim.id] == "deny"
+            assert self.known(claim.id) == before
+
+    @precondition(lambda self: len(self.ids) > ENOUGH)
+    @rule(data=st.data())
+    def cancel(self, data):
+        job_id = data.draw(st.sampled_from(self.ids))
+        assert self.ledger.cancel(job_id) == (job_id not in self.ended)
+
+    @precondition(lambda self: self.redis.exists("fb:waiting:bedrock:interactive:a"))
+    @rule()
+    def cancel_an_escalated_one(self):
+        first = self.redis.zrange("fb:waiting:bedrock:interactive:a", 0, 0)[0].decode()
+        assert self.ledger.cancel(first)
+
+    @precondition(lambda self: len(self.ids) > ENOUGH)
+    @rule(data=st.data())
+    def forget(self, data):
+        job_id = data.draw(st.sampled_from(self.ids))
+        assert self.ledger.forget(job_id)
+        self.ids.remove(job_id)
+        self.ended.pop(job_id, None)
+        self.forgotten.add(job_id)
+
+    @precondition(lambda self: self.ids)
+    @rule(data=st.data())
+    def replay(self, data):
+        failed = [job_id for job_id, state in self.ended.items() if state == "failed"]
+        job_id = data.draw(st.sampled_from(failed or self.ids))
+        dead = Dead(self.ledger, job_id.partition(".")[0])
+        if self.ended.get(job_id) != "failed":
+            with pytest.raises(InvalidJob):
+                dead.replay(job_id)
+            return
+        count = len(self.redis.keys("fb:job:*"))
+        new = dead.replay(job_id)
+        assert dead.replay(job_id) == new
+        if new in self.ids:
+            assert len(self.redis.keys("fb:job:*")) == count
+        else:
+            self.ids.append(new)
+            self.egress[new] = self.egress[job_id]
+        assert new not in dead_ids(self.ledger, new)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def crash(self, data):
+        self.redis.zadd("fb:leases", {data.draw(st.sampled_from(self.claims)).id: 1}, xx=True)
+        self.ledger.sweep()
+
+    @precondition(lambda self: len(self.ids) > ENOUGH)
+    @rule(data=st.data())
+    def pass_the_deadline(self, data):
+        job_id = data.draw(st.sampled_from(self.ids))
+        record = self.ledger.record(job_id)
+        if record.deadline is None or record.state in ENDED:
+            return
+        self.redis.zadd("fb:deadlines", {job_id: 1})
+        self.ledger.sweep()
+        assert self.ledger.record(job_id).state == "expired"
+
+    def known(self, job_id):
+        return None if job_id in self.forgotten else self.ledger.record(job_id)
+
+    @invariant()
+    def books_balance(self):
+        if not hasattr(self, "ids"):
+            return
+        states = {job_id: self.ledger.record(job_id) for job_id in self.ids}
+        waiting = self.redis.zrange("fb:later", 0, -1)
+        for key in self.redis.keys("fb:waiting:*"):
+            waiting += self.redis.zrange(key, 0, -1)
+        running = {one.decode() for one in self.redis.zrange("fb:leases", 0, -1)}
+        assert sorted(one.decode() for one in waiting) == sorted(
+            job_id for job_id, record in states.items() if record.state == "waiting"
+        )
+        assert running == {i for i, record in states.items() if record.state == "running"}
+        assert sum(self.ledger.depths().values()) == len(waiting) - self.redis.zcard("fb:later")
+        for job_id, state in self.ended.items():
+            assert states[job_id].state == state
+        self.ended = {i: record.state for i, record in states.items() if record.state in ENDED}
+
+    @invariant()
+    def deadlines_are_those_of_jobs_that_have_not_ended(self):
+        if hasattr(self, "ids"):
+            records = map(self.ledger.record, self.ids)
+            due = {one.id for one in records if one.deadline and one.state not in ENDED}
+            assert {one.decode() for one in self.redis.zrange("fb:deadlines", 0, -1)} == due
+
+    @invariant()
+    def what_is_left_of_an_ended_job_has_an_end_and_of_a_forgotten_one_nothing_is_left(self):
+        if not hasattr(self, "ids"):
+            return
+        for key in map(bytes.decode, self.redis.keys("fb:*:[ab].*")):
+            job_id = key.rpartition(":")[2]
+            assert job_id not in self.forgotten, key
+            assert job_id in self.ids, key
+            assert (self.redis.pttl(key) > 0) == (job_id in self.ended), key
+        for key in self.redis.keys("fb:idempotency:*"):
+            job_id = self.redis.get(key).split()[0].decode()
+            assert (self.redis.pttl(key) > 0) == (job_id in self.ended), key
+
+    @invariant()
+    def the_dead_are_those_that_failed_and_were_not_replayed(self):
+        if not hasattr(self, "ids"):
+            return
+        failed = {job_id for job_id, state in self.ended.items() if state == "failed"}
+        for tenant in ("a", "b"):
+            mine = {job_id for job_id in failed if job_id.startswith(f"{tenant}.")}
+            waiting = {i for i in mine if self.ledger.record(i).replayed_as is None}
+            assert dead_ids(self.ledger, f"{tenant}.") == waiting
+
+
+@pytest.mark.usefixtures("redis")
+def test_the_books_balance_whatever_happens(redis):
+    Books.redis = redis
+    Books.TestCase.settings = hypothesis_settings(
+        max_examples=45, stateful_step_count=40, deadline=None
+    )
+    machine = Books.TestCase("runTest")
+    machine.runTest()

@@ -1,0 +1,210 @@
+"""The scripts, looked at with a hostile eye: keys of wrong types, forged records, leftovers."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from forebay.routing.errors import Unavailable
+from forebay.routing.jobs import Answer, Job, Summarize, Summary, Verdict
+from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.routing.settings import Settings
+
+BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
+SURE = Verdict(probability=0.9, version="test")
+
+
+def job(tenant: str = "acme", **options) -> Job:
+    return Job(tenant=tenant, request=Summarize(text="a text to say shorter"), **options)
+
+
+def answer(claim: Claim) -> Answer:
+    base = {"id": claim.id, "kind": "summarize", "egress": claim.record.egress, "status": "done"}
+    return Answer(**base, lane="local", content=Summary(text="short"))
+
+
+def put(ledger: Ledger, *jobs: Job) -> list[str]:
+    made = ledger.create(list(jobs))
+    assert all(isinstance(one, str) for one in made), made
+    return made
+
+
+@pytest.fixture
+def ledger(redis):
+    return Ledger(redis, Settings(lease_s=0.2, max_attempts=3), BELL)
+
+
+GLOBAL = ("fb:leases", "fb:later", "fb:deadlines", "fb:depth", "fb:clock")
+MOVES = {
+    "create": lambda ledger, claim: ledger.create([job()]),
+    "claim": lambda ledger, claim: ledger.claim("route"),
+    "route": lambda ledger, claim: ledger.route(claim, "local.default", "deny", "r", SURE),
+    "escalate": lambda ledger, claim: ledger.escalate(claim, "r", answer(claim)),
+    "retry": lambda ledger, claim: ledger.retry(claim, "unavailable"),
+    "later": lambda ledger, claim: ledger.retry(claim, "unavailable", delay_s=1),
+    "settle": lambda ledger, claim: ledger.settle(claim, answer(claim)),
+    "cancel": lambda ledger, claim: ledger.cancel(claim.id),
+    "forget": lambda ledger, claim: ledger.forget(claim.id),
+}
+
+
+def everything(redis, but: str) -> dict[bytes, bytes]:
+    return {key: redis.dump(key) for key in redis.keys() if key.decode() != but}
+
+
+@pytest.mark.parametrize("key", GLOBAL)
+@pytest.mark.parametrize("move", MOVES)
+def test_no_script_stops_halfway_at_a_key_of_the_wrong_type(ledger, redis, key, move):
+    put(ledger, *(job(egress="allow") for _ in range(2)))
+    claim = ledger.claim("route")
+    redis.delete(key)
+    redis.lpush(key, "not ours")
+    before = everything(redis, key)
+    try:
+        made = MOVES[move](ledger, claim)
+    except Unavailable:
+        made = [None]
+    assert not isinstance(made[0], str)
+    assert everything(redis, key) == before
+
+
+def test_what_stands_in_one_jobs_way_stops_no_other_in_a_sweep(ledger, redis):
+    stuck, fine = put(ledger, job("a"), job("b"))
+    for _ in range(2):
+        ledger.claim("route")
+    redis.set("fb:waiting:route:interactive:a", "not a queue")
+    time.sleep(0.22)
+    assert ledger.sweep().back == 1
+    assert ledger.status(fine).state == "waiting"
+    assert ledger.status(stuck).state == "running"
+    assert redis.zscore("fb:leases", stuck) > time.time() * 1000 + 30_000
+    redis.delete("fb:waiting:route:interactive:a")
+    redis.zadd("fb:leases", {stuck: 1})
+    assert ledger.sweep().back == 1
+
+
+def test_a_tenant_whose_queue_is_no_queue_blocks_no_other_tenants_claims(ledger, redis):
+    put(ledger, job("a"), job("b"))
+    redis.set("fb:waiting:route:interactive:a", "not a queue")
+    assert ledger.claim("route").id.startswith("b.")
+    assert ledger.claim("route") is None
+
+
+JUNK = [b"", b"nan", b"inf", b"-1e999", b"1e400", b"word", b"\xff", b"99999999999999999999"]
+
+
+FIELDS = [
+    "attempts",
+    "queued",
+    "started",
+    "fence",
+    "deadline",
+    "hop",
+    "queued_ms",
+    "worked_ms",
+    "priority",
+    "kind",
+    "verdict",
+]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_forged_record_stops_neither_the_claims_nor_the_sweeps_of_others(ledger, redis, field):
+    ids = put(ledger, *(job() for _ in range(3 * len(JUNK))))
+    for i, value in enumerate(JUNK):
+        redis.hset(f"fb:job:{ids[3 * i]}", field, value)
+        redis.hdel(f"fb:job:{ids[3 * i + 1]}", field)
+    claimed = {ledger.claim("route").id for _ in JUNK}
+    for _ in range(len(ids)):
+        claim = ledger.claim("route")
+        claimed |= {claim.id} if claim else set()
+    assert {ids[3 * i + 2] for i in range(len(JUNK))} <= claimed
+    time.sleep(0.22)
+    ledger.sweep()
+    running = {i for i in ids if redis.hget(f"fb:job:{i}", "state") == b"running"}
+    assert not running
+    assert {ledger.record(ids[3 * i + 2]).state for i in range(len(JUNK))} == {"waiting"}
+
+
+def test_a_record_under_the_wrong_type_is_no_job(ledger, redis):
+    (job_id,) = put(ledger, job())
+    redis.set(f"fb:job:{job_id}", "not a hash")
+    assert ledger.claim("route") is None
+    assert not ledger.forget(job_id)
+    redis.zadd("fb:deadlines", {job_id: 1})
+    redis.zadd("fb:leases", {job_id: 1})
+    ledger.sweep()
+    assert not redis.exists("fb:deadlines", "fb:leases")
+
+
+def test_a_forged_record_ends_no_key_but_those_of_its_job(ledger, redis):
+    (job_id,) = put(ledger, job(idempotency_key="k"))
+    others = {"fb:depth": None, "precious": "1", "fb:cached": "fb:depth"}
+    redis.set("precious", "1")
+    redis.set("fb:idempotency:globex:k", "globex.1 digest")
+    for name in (*others, "fb:idempotency:globex:k"):
+        redis.hset(f"fb:job:{job_id}", "idempotency", name)
+    redis.set(f"fb:cached:{job_id}", "precious")
+    ledger.forget(job_id)
+    assert redis.get("precious") == b"1"
+    assert redis.ttl("fb:idempotency:globex:k") == -1
+    assert not redis.exists(f"fb:cached:{job_id}")
+
+
+def test_the_idempotency_key_of_a_cancelled_job_ends_and_then_begins_a_new_one(redis):
+    ledger = Ledger(redis, Settings(retention_s=0.2), BELL)
+    first, second = job(idempotency_key="k"), job(idempotency_key="k")
+    put(ledger, first)
+    ledger.cancel(first.id)
+    assert put(ledger, second) == [first.id]
+    time.sleep(0.25)
+    assert put(ledger, second) == [second.id]
+
+
+def test_an_escalated_job_that_is_cancelled_or_forgotten_leaves_no_draft(ledger, redis):
+    for end in (ledger.cancel, ledger.forget):
+        (job_id,) = put(ledger, job(egress="allow"))
+        ledger.escalate(claim := ledger.claim("route"), "r", answer(claim))
+        assert redis.exists(f"fb:draft:{job_id}")
+        end(job_id)
+        assert not redis.exists(f"fb:draft:{job_id}")
+        assert ledger.claim("bedrock") is None
+
+
+def test_a_job_forgotten_while_it_runs_cannot_come_back(ledger, redis):
+    (job_id,) = put(ledger, job(egress="allow"))
+    claim = ledger.claim("route")
+    ledger.forget(job_id)
+    for move in ("route", "escalate", "retry", "later", "settle"):
+        with pytest.raises(Lost):
+            MOVES[move](ledger, claim)
+    assert ledger.renew([claim]) == [claim]
+    assert not [key for key in redis.keys() if b"acme" in key]
+
+
+def test_who_waits_for_a_job_that_never_ends_leaves_no_trace_for_ever(ledger, redis):
+    one = job()
+    ledger.create([one], "fb:wake:1")
+    assert redis.pttl(f"fb:watchers:{one.id}") > 0
+    ledger.watch(one.id, "fb:wake:2")
+    assert redis.scard(f"fb:watchers:{one.id}") == 2
+
+
+def test_a_stream_that_cannot_be_told_does_not_keep_a_job_from_ending(ledger, redis):
+    one = job()
+    ledger.create([one], "fb:wake:1")
+    redis.set("fb:wake:1", "no stream")
+    redis.sadd(f"fb:watchers:{one.id}", "precious")
+    redis.set("precious", "1")
+    assert ledger.cancel(one.id)
+    assert redis.ttl("precious") == redis.ttl("fb:wake:1") == -1
+
+
+def test_doorbells_of_jobs_that_ended_unworked_do_not_pile_up(ledger, redis):
+    for _ in range(6):
+        for job_id in put(ledger, *(job() for _ in range(250))):
+            ledger.cancel(job_id)
+    put(ledger, job())
+    ledger.sweep()
+    assert redis.llen("route") == 1_001

@@ -1,0 +1,444 @@
+"""No race overruns a budget, nothing is booked twice, and nothing of unknown cost is given back."""
+
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import count
+
+import pytest
+import redis as redis_py
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from forebay.routing.errors import BudgetExceeded, Throttled, Unavailable
+from forebay.routing.limits.budget import KEEP_DAYS, MAX_NUSD, Spend
+
+ids = count()
+
+
+@pytest.fixture
+def spend(redis):
+    return Spend(redis)
+
+
+def reserve(
+    spend, call, nusd=10, *, job=None, tenant="acme", of_tenant=None, fleet=None, term=60.0
+):
+    spend.reserve(
+        call, job or f"job-of-{call}", tenant, nusd,
+        tenant_budget_nusd=of_tenant, fleet_budget_nusd=fleet, term_s=term,
+    )  # fmt: skip
+
+
+def test_money_is_set_aside_and_then_booked(spend):
+    reserve(spend, "a", 100)
+    assert spend.spent("acme") == spend.spent() == (0, 100)
+    assert spend.settle("a", 70) == "closed"
+    assert spend.spent("acme") == spend.spent() == (70, 0)
+
+
+def test_a_call_is_settled_once(spend):
+    reserve(spend, "a", 100)
+    assert [spend.settle("a", 70), spend.settle("a", 70), spend.settle("a", 9)] == [
+        "closed", "again", "again",
+    ]  # fmt: skip
+    assert not spend.release("a")
+    assert spend.spent() == (70, 0)
+
+
+def test_more_than_was_reserved_is_booked_as_it_is(spend):
+    reserve(spend, "a", 100, fleet=100)
+    spend.settle("a", 150)
+    assert spend.spent() == (150, 0)
+    with pytest.raises(BudgetExceeded, match=r"has \$0\.000000 left"):
+        reserve(spend, "b", 1, fleet=100)
+
+
+def test_a_release_gives_back_all_of_it_once(spend):
+    reserve(spend, "a", 100)
+    assert spend.release("a")
+    assert not spend.release("a")
+    assert spend.spent() == (0, 0)
+
+
+def test_a_settle_after_a_release_is_booked_because_the_money_is_gone(spend):
+    reserve(spend, "a", 100)
+    spend.release("a")
+    assert spend.settle("a", 60) == "closed"
+    assert spend.settle("a", 60) == "again"
+    assert spend.spent("acme") == spend.spent() == (60, 0)
+
+
+def test_a_settle_of_a_call_that_redis_forgot_is_booked_for_the_fleet(spend):
+    assert spend.settle("lost", 60) == "unreserved"
+    assert spend.settle("lost", 60) == "again"
+    assert spend.spent("?") == spend.spent() == (60, 0)
+    assert not spend.release("never")
+    assert spend.find("lost").state == "settled"
+
+
+@pytest.mark.parametrize("scope", ["tenant", "fleet"])
+def test_a_budget_is_spent_to_the_last_billionth_and_no_further(spend, scope):
+    budget = {"of_tenant" if scope == "tenant" else "fleet": 1_000}
+    reserve(spend, "a", 600, **budget)
+    with pytest.raises(BudgetExceeded, match=rf"the {scope}'s budget .* \$0\.000000 left") as error:
+        reserve(spend, "b", 401, **budget)
+    assert error.value.code == "budget_exceeded"
+    reserve(spend, "b", 400, **budget)
+    assert spend.spent() == (0, 1_000)
+
+
+def test_one_tenant_does_not_spend_the_budget_of_another(spend):
+    reserve(spend, "a", 1_000, of_tenant=1_000)
+    reserve(spend, "b", 1_000, tenant="other", of_tenant=1_000)
+    assert spend.spent("acme") == spend.spent("other") == (0, 1_000)
+
+
+def test_repeating_a_reserve_changes_nothing(spend):
+    reserve(spend, "a", 100, fleet=100)
+    reserve(spend, "a", 100, fleet=100)
+    assert spend.spent() == (0, 100)
+
+
+def test_an_id_that_was_used_gets_no_second_reservation(spend):
+    reserve(spend, "a", 100)
+    with pytest.raises(ValueError, match="another reservation"):
+        reserve(spend, "a", 101)
+    spend.settle("a", 1)
+    with pytest.raises(ValueError, match="a new call needs a new id"):
+        reserve(spend, "a", 100)
+    assert spend.spent() == (1, 0)
+
+
+def test_a_job_does_not_call_again_while_its_call_may_still_run(spend):
+    reserve(spend, "a", job="j", term=60)
+    with pytest.raises(Throttled, match="may still be running") as error:
+        reserve(spend, "b", job="j")
+    assert 59 < error.value.retry_after <= 60
+    reserve(spend, "c", job="another")
+    assert spend.spent() == (0, 20)
+
+
+@pytest.mark.parametrize("close", [Spend.release, lambda spend, call: spend.settle(call, 1)])
+def test_a_job_calls_again_when_its_call_is_closed(spend, close):
+    reserve(spend, "a", job="j")
+    close(spend, "a")
+    reserve(spend, "b", job="j")
+    close(spend, "a")  # closes nothing of the second call
+    with pytest.raises(Throttled):
+        reserve(spend, "c", job="j")
+
+
+def test_after_its_term_a_job_calls_again_and_the_unknown_stays_set_aside(spend):
+    reserve(spend, "a", 10, job="j", term=0.05)
+    time.sleep(0.08)
+    with pytest.raises(ValueError, match="has ended"):
+        reserve(spend, "a", 10, job="j")
+    reserve(spend, "b", 20, job="j")
+    assert spend.spent() == (0, 30)
+    assert spend.settle("a", 4) == "closed"
+    with pytest.raises(Throttled):
+        reserve(spend, "c", job="j")
+    assert spend.spent() == (4, 20)
+
+
+def test_a_settle_on_the_next_day_charges_the_day_of_the_reservation(spend, redis):
+    reserve(spend, "a", 100)
+    today = spend.today()
+    yesterday = today - timedelta(days=1)
+    number = int(redis.hget("fb:spend:call:a", "day"))
+    redis.hset("fb:spend:call:a", "day", number - 1)
+    for name in ("day", "open"):
+        redis.rename(f"fb:spend:{name}:{number}", f"fb:spend:{name}:{number - 1}")
+    assert [one.call_id for one in spend.open()] == ["a"]
+    spend.settle("a", 60)
+    assert spend.spent("acme", yesterday) == spend.spent(None, yesterday) == (60, 0)
+    assert spend.spent() == (0, 0)
+    assert spend.open() == []
+
+
+def test_open_reservations_are_listed_oldest_first_with_their_age(spend):
+    for call in ("a", "b", "c"):
+        reserve(spend, call, tenant=f"of-{call}")
+        time.sleep(0.002)
+    spend.settle("b", 1)
+    first, second = spend.open()
+    assert (first.call_id, first.tenant, first.job_id) == ("a", "of-a", "job-of-a")
+    assert (second.call_id, second.reserved_nusd, second.state) == ("c", 10, "open")
+    assert 0 < second.age_s < first.age_s < 10
+    assert [one.call_id for one in spend.open(limit=1)] == ["a"]
+
+
+def test_every_key_has_an_end_and_the_open_ones_end_with_their_books(spend, redis):
+    for call in ("open", "settled", "released"):
+        reserve(spend, call)
+    spend.settle("settled", 1)
+    spend.release("released")
+    spend.settle("lost", 1)
+    left = {key.decode(): redis.ttl(key) for key in redis.scan_iter("*")}
+    assert all(0 < ttl <= KEEP_DAYS * 86_400 for ttl in left.values())
+    day = int(redis.hget("fb:spend:call:open", "day"))
+    with_the_books = ("fb:spend:call:open", f"fb:spend:day:{day}", f"fb:spend:open:{day}")
+    assert {redis.expiretime(key) for key in with_the_books} == {(day + KEEP_DAYS) * 86_400}
+
+
+def test_books_that_begin_with_an_unknown_call_have_an_end_too(spend, redis):
+    spend.settle("lost", 1)
+    assert all(redis.ttl(key) > 0 for key in redis.scan_iter("*"))
+
+
+def test_a_call_of_no_cost_is_booked_like_any_other(spend):
+    reserve(spend, "a", 0, fleet=0)
+    assert spend.settle("a", 0) == "closed"
+    reserve(spend, "b", 0, fleet=0)
+    assert spend.release("b")
+    assert spend.spent() == (0, 0)
+
+
+@pytest.mark.parametrize("nusd", [-1, MAX_NUSD + 1, 1.0, float("nan"), None])
+def test_what_is_no_money_is_not_booked(spend, redis, nusd):
+    with pytest.raises(ValueError, match="whole billionths"):
+        reserve(spend, "a", nusd)
+    with pytest.raises(ValueError, match="whole billionths"):
+        spend.settle("a", nusd)
+    assert redis.dbsize() == 0
+
+
+def test_sums_stay_exact_up_to_the_largest_budget(spend):
+    reserve(spend, "a", MAX_NUSD - 1)
+    with pytest.raises(BudgetExceeded):
+        reserve(spend, "b", 2)
+    reserve(spend, "b", 1)
+    assert spend.spent() == (0, MAX_NUSD)
+    spend.settle("a", MAX_NUSD)
+    assert spend.spent() == (MAX_NUSD, 1)
+
+
+@pytest.mark.parametrize("name", ["call:a", "job:job-of-a", "day:{day}", "open:{day}"])
+@pytest.mark.parametrize("verb", ["reserve", "settle", "release"])
+def test_a_key_of_the_wrong_type_stops_a_script_before_it_writes(spend, redis, name, verb):
+    if verb != "reserve":
+        reserve(spend, "a")
+    wrong = "fb:spend:" + name.format(day=int(redis.time()[0] // 86_400))
+    redis.delete(wrong)
+    redis.geoadd(wrong, (1, 1, "x")) if "open" not in name else redis.set(wrong, "x")
+    if "job" in name:
+        redis.delete(wrong)
+        redis.lpush(wrong, "x")
+    before = {key: redis.dump(key) for key in redis.scan_iter("*")}
+    with pytest.raises(Unavailable):
+        reserve(spend, "a") if verb == "reserve" else (
+            spend.settle("a", 1) if verb == "settle" else spend.release("a")
+        )
+    assert {key: redis.dump(key) for key in redis.scan_iter("*")} == before
+
+
+def test_out_of_memory_nothing_is_reserved_but_what_is_open_can_be_closed(spend, redis):
+    reserve(spend, "a", 100)
+    reserve(spend, "b", 100)
+    redis.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(Unavailable):
+            reserve(spend, "c", 100)
+        assert spend.settle("a", 50) == "closed"
+        assert spend.release("b")
+    finally:
+        redis.config_set("maxmemory", "512mb")
+    assert spend.spent() == (50, 0)
+
+
+def test_without_redis_the_budget_is_closed():
+    spend = Spend(redis_py.Redis(port=1, retry=Retry(NoBackoff(), 0)))
+    with pytest.raises(Unavailable):
+        reserve(spend, "a")
+
+
+# --- races --------------------------------------------------------------------------------------
+
+RACER = """
+import random, sys
+from concurrent.futures import ThreadPoolExecutor
+import redis
+from forebay.routing.errors import BudgetExceeded, Throttled
+from forebay.routing.limits.budget import Spend
+
+url, name, tries, budget = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+spend = Spend(redis.Redis.from_url(url))
+
+def race(thread):
+    dice = random.Random(f"{name}{thread}")
+    for number in range(tries):
+        call, nusd = f"{name}.{thread}.{number}", dice.randint(1, 9)
+        try:
+            spend.reserve(call, f"job.{dice.randint(0, 400)}", f"t{thread % 3}", nusd,
+                tenant_budget_nusd=budget // 2, fleet_budget_nusd=budget, term_s=60)
+        except (BudgetExceeded, Throttled):
+            continue
+        fate = dice.random()
+        if fate < 0.3:
+            spend.release(call)
+        elif fate < 0.8:
+            spend.settle(call, dice.randint(0, nusd))
+
+with ThreadPoolExecutor(16) as pool:
+    list(pool.map(race, range(16)))
+"""
+
+
+def test_sixty_four_threads_of_four_processes_never_overrun_a_budget(spend, redis_url):
+    budget = 1_000
+    racers = [
+        subprocess.Popen([sys.executable, "-c", RACER, redis_url, str(n), "15", str(budget)])
+        for n in range(4)
+    ]
+    most = 0
+    while any(racer.poll() is None for racer in racers):
+        most = max(most, sum(spend.spent()))
+    assert [racer.returncode for racer in racers] == [0, 0, 0, 0]
+    assert 0.9 * budget < most <= budget  # they did fight for the last of it
+    assert all(sum(spend.spent(f"t{n}")) <= budget // 2 for n in range(3))
+    assert spend.spent()[1] == sum(one.reserved_nusd for one in spend.open(limit=10_000))
+
+
+def test_one_of_many_calls_of_a_job_gets_the_reservation(spend):
+    def attempt(number):
+        try:
+            reserve(spend, f"call-{number}", job="j")
+        except Throttled:
+            return 0
+        return 1
+
+    with ThreadPoolExecutor(64) as pool:
+        assert sum(pool.map(attempt, range(64))) == 1
+    assert spend.spent() == (0, 10)
+
+
+def test_one_of_many_settles_is_booked(spend):
+    reserve(spend, "a", 100)
+    with ThreadPoolExecutor(32) as pool:
+        words = list(pool.map(lambda nusd: spend.settle("a", nusd), range(1, 33)))
+    assert sorted(words) == ["again"] * 31 + ["closed"]
+    assert spend.spent() == (words.index("closed") + 1, 0)
+
+
+# --- against a model ------------------------------------------------------------------------------
+
+JOBS = st.sampled_from(["j1", "j2", "j3"])
+TENANTS = st.sampled_from(["t1", "t2"])
+MONEY = st.integers(0, 60)
+BUDGETS = {"t1": 100, "t2": 70, "*": 130}
+
+
+class Books(RuleBasedStateMachine):
+    """The scripts against a dozen lines of Python that say what they should do."""
+
+    client: redis_py.Redis
+
+    def __init__(self):
+        super().__init__()
+        self.client.flushall()
+        self.spend = Spend(self.client)
+        self.calls = {}  # id -> [state, job, tenant, reserved, settled]
+        self.running = {}  # job -> the call that may be running
+
+    def sums(self, owner):
+        mine = [call for call in self.calls.values() if owner in ("*", call[2])]
+        return sum(call[4] for call in mine), sum(call[3] for call in mine if call[0] == "open")
+
+    def expected(self, call, job, tenant, nusd):
+        if call in self.calls:
+            state, *same = self.calls[call][:4]
+            if same != [job, tenant, nusd]:
+                return "other"
+            return "ok" if state == "open" and self.running.get(job) == call else "ended"
+        if job in self.running:
+            return "busy"
+        short = any(sum(self.sums(owner)) + nusd > BUDGETS[owner] for owner in (tenant, "*"))
+        return "over" if short else "ok"
+
+    @rule(call=st.integers(0, 11), job=JOBS, tenant=TENANTS, nusd=MONEY)
+    def reserves(self, call, job, tenant, nusd):
+        call = f"c{call}"
+        expected = self.expected(call, job, tenant, nusd)
+        assert self.outcome(call, job, tenant, nusd) == expected
+        if expected == "ok" and call not in self.calls:
+            self.calls[call] = ["open", job, tenant, nusd, 0]
+            self.running[job] = call
+
+    @rule(call=st.integers(0, 11))
+    def reserves_again(self, call):
+        if f"c{call}" in self.calls:
+            _, job, tenant, nusd, _ = self.calls[f"c{call}"]
+            if tenant != "?":
+                assert self.outcome(f"c{call}", job, tenant, nusd) == self.expected(
+                    f"c{call}", job, tenant, nusd
+                )
+
+    def outcome(self, call, job, tenant, nusd):
+        try:
+            reserve(
+                self.spend, call, nusd,
+                job=job, tenant=tenant, of_tenant=BUDGETS[tenant], fleet=BUDGETS["*"],
+            )  # fmt: skip
+        except BudgetExceeded:
+            return "over"
+        except Throttled:
+            return "busy"
+        except ValueError as error:
+            return "ended" if "ended" in str(error) else "other"
+        return "ok"
+
+    @rule(call=st.integers(0, 11), nusd=MONEY)
+    def settles(self, call, nusd):
+        call = f"c{call}"
+        state = self.calls[call][0] if call in self.calls else None
+        expected = {None: "unreserved", "settled": "again"}.get(state, "closed")
+        assert self.spend.settle(call, nusd) == expected
+        if expected == "unreserved":
+            self.calls[call] = ["settled", None, "?", 0, nusd]
+        elif expected == "closed":
+            self.calls[call][0], self.calls[call][4] = "settled", nusd
+        self.stops(call)
+
+    @rule(call=st.integers(0, 11))
+    def releases(self, call):
+        call = f"c{call}"
+        was_open = call in self.calls and self.calls[call][0] == "open"
+        assert self.spend.release(call) == was_open
+        if was_open:
+            self.calls[call][0] = "released"
+            self.stops(call)
+
+    @rule(job=JOBS)
+    def the_term_of_a_call_ends(self, job):
+        self.client.delete(f"fb:spend:job:{job}")
+        self.running.pop(job, None)
+
+    def stops(self, call):
+        self.running = {job: other for job, other in self.running.items() if other != call}
+
+    @invariant()
+    def the_books_agree(self):
+        for owner in ("t1", "t2", "?", "*"):
+            tenant = None if owner == "*" else owner
+            assert self.spend.spent(tenant) == self.sums(owner)
+
+    @invariant()
+    def the_open_ones_agree(self):
+        expected = {call for call, (state, *_) in self.calls.items() if state == "open"}
+        assert {one.call_id for one in self.spend.open()} == expected
+
+
+def test_the_scripts_do_what_the_model_says(redis):
+    Books.client = redis
+    run_state_machine_as_test(
+        Books,
+        settings=settings(
+            max_examples=40, stateful_step_count=30, suppress_health_check=list(HealthCheck)
+        ),
+    )

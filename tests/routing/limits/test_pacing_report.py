@@ -1,0 +1,91 @@
+"""What the pace writes down, how it is set by hand, and what cannot stop it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import redis as redis_py
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from forebay.routing.limits.pacing import Pacer
+from forebay.routing.limits.pacing_report import PaceBook
+from forebay.routing.policy.policy_file import Policy
+from traffic import SCORES, Traffic, job, rules
+
+
+@pytest.fixture
+def traffic(redis) -> Traffic:
+    return Traffic(redis)
+
+
+# --- by hand -------------------------------------------------------------------------------------
+
+
+def test_without_a_target_there_is_no_pace_but_what_was_seen_is_known(redis):
+    pacer, rng = Pacer(redis), random.Random(1)
+    assert [pacer.offer(job(rng), Policy(), "before", 0.5) for _ in range(3)] == [None] * 3
+    (line,) = PaceBook(redis).account("acme").lines
+    assert (line.kind, line.stage, line.seen, line.went) == ("classify", "before", 3, None)
+
+
+def test_a_threshold_set_by_hand_holds_until_it_ends(redis, traffic):
+    book, policy = PaceBook(redis), rules(share=0.5)
+    book.override("classify", "threshold", 0.9, 60)
+    said = [traffic.pacer.offer(job(traffic.rng), policy, "before", s).go for s in (0.1, 0.9, 1)]
+    assert said == [False, True, True]
+    book.override("classify", "threshold", 2.0, 60, tenant="acme")
+    assert not traffic.pacer.offer(job(traffic.rng), policy, "before", 1.0).go
+    (line, _) = book.account("acme").lines
+    assert (line.override.value, line.override.tenant) == (2.0, "acme")
+    assert 0 < line.override.ends_in_s <= 60
+    assert book.clear("classify", tenant="acme")
+    assert book.clear("classify")
+    assert not book.clear("classify")
+    assert traffic.send(policy, 300, SCORES["even"]) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_share_set_by_hand_is_not_paid_by_other_kinds(redis, traffic):
+    PaceBook(redis).override("summarize", "share", 0.8, 60)
+    policy = rules(share=0.1)
+    assert traffic.send(policy, 300, SCORES["even"], kind="summarize") == pytest.approx(
+        0.8, abs=0.02
+    )
+    assert traffic.send(policy, 300, SCORES["even"], kind="classify") == pytest.approx(
+        0.1, abs=0.02
+    )
+    assert PaceBook(redis).account("acme").went == pytest.approx(0.1, abs=0.02)
+
+
+def test_off_means_the_constants_hold(redis, traffic):
+    PaceBook(redis).override("classify", "off", None, 60)
+    assert traffic.pacer.offer(job(traffic.rng), rules(share=0.5), "before", 0.5) is None
+
+
+# --- what cannot stop it -------------------------------------------------------------------------
+
+
+def test_without_redis_the_constants_hold():
+    with redis_py.Redis(port=1, retry=Retry(NoBackoff(), 0)) as nowhere:
+        pacer = Pacer(nowhere)
+        assert pacer.offer(job(random.Random(1)), rules(share=0.5), "before", 0.5) is None
+        pacer.hard(job(random.Random(1)), rules(usd_per_day=1.0))
+
+
+@pytest.mark.parametrize("key", ["tenants", "tenant:acme", "scores:acme:classify:before"])
+def test_a_key_of_another_kind_changes_nothing_and_the_constants_hold(redis, traffic, key):
+    redis.lpush(f"fb:pace:{key}", "not ours")
+    before = {name: redis.dump(name) for name in redis.keys()}
+    assert traffic.pacer.offer(job(traffic.rng), rules(share=0.5), "before", 0.5) is None
+    assert {name: redis.dump(name) for name in redis.keys()} == before
+
+
+def test_what_is_kept_is_bounded_and_ends(redis, traffic):
+    traffic.send(rules(share=0.2), 400, SCORES["even"])
+    assert redis.zcard("fb:pace:scores:acme:classify:before") <= 128
+    keys = [key for key in redis.keys() if key != b"fb:pace:tenants"]
+    assert all(0 < redis.ttl(key) <= 8 * 86_400 for key in keys)
+    redis.zadd("fb:pace:tenants", {"gone": 1})
+    traffic.send(rules(share=0.2), 1, SCORES["even"])
+    assert PaceBook(redis).tenants() == ["acme"]

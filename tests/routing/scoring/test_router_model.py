@@ -1,0 +1,253 @@
+"""The router model: same job, same verdict; bounded, explained, and silent about content."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.routing.errors import Misconfigured
+from forebay.routing.jobs import Job
+from forebay.routing.scoring import router_model as difficulty
+from forebay.routing.scoring.request_features import demands
+from forebay.routing.scoring.router_model import TOP, Difficulty
+from forebay.routing.scoring.text_features import TEXT_FEATURES
+from forebay.routing.scoring.text_model import TREES, WORDS
+
+WEIGHTS = Path(difficulty.__file__).with_suffix(".json")
+SHAPE = json.loads(WEIGHTS.read_text())["shape"]
+KINDS = ("classify", "extract", "summarize", "generate", "embed")
+NAMES = {*TEXT_FEATURES, *SHAPE, *(f"kind_{kind}" for kind in KINDS), WORDS, TREES}
+MODEL = Difficulty.load()
+
+
+def schema(fields, depth=1):
+    inner = {"type": "object", "properties": {f"f{n}": {"type": "string"} for n in range(fields)}}
+    for _ in range(depth - 1):
+        inner = {"type": "object", "properties": {"in": inner}}
+    return inner
+
+
+def chat(text, **fields):
+    messages = [{"role": "user", "content": text}]
+    return Job(request={"kind": "generate", "messages": messages, **fields})
+
+
+def classify(*labels):
+    return Job(request={"kind": "classify", "text": "the pump stopped", "labels": list(labels)})
+
+
+def extract(*shape):
+    return Job(request={"kind": "extract", "text": "a bill over 7", "schema": schema(*shape)})
+
+
+def summarize(text="a long story", **fields):
+    return Job(request={"kind": "summarize", "text": text, **fields})
+
+
+EMBED = Job(request={"kind": "embed", "texts": ["one"]})
+
+
+def probability(job):
+    return MODEL.verdict(job).probability
+
+
+# --- contracts ----------------------------------------------------------------------------------
+
+some_jobs = st.one_of(
+    st.text(min_size=1, max_size=300).map(chat),
+    st.text(min_size=1, max_size=300).map(summarize),
+    st.builds(extract, st.integers(0, 40), st.integers(1, 5)),
+    st.lists(st.text("abc", min_size=1), min_size=2, unique=True).map(lambda x: classify(*x)),
+    st.just(EMBED),
+)
+
+
+@given(some_jobs)
+def test_every_job_has_a_verdict_and_always_the_same(job):
+    verdict = MODEL.verdict(job)
+    assert 0 <= verdict.probability <= 1
+    assert verdict.version == MODEL.version
+    assert verdict == Difficulty.load().verdict(job)
+
+
+@given(some_jobs)
+def test_features_are_known_names_and_finite_numbers(job):
+    features = MODEL.verdict(job).features
+    assert set(features) <= NAMES
+    assert len(features) <= TOP
+    assert all(map(math.isfinite, features.values()))
+    sizes = [abs(value) for value in features.values()]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_verdict_holds_no_content():
+    fields = {"canary": {"type": "string"}}
+    jobs = [
+        chat("canary"),
+        classify("canary", "bird"),
+        summarize("canary", focus="canary"),
+        Job(
+            metadata={"canary": "canary"},
+            request={
+                "kind": "extract",
+                "text": "canary",
+                "schema": {"type": "object", "properties": fields},
+            },
+        ),
+    ]
+    assert "canary" not in "".join(MODEL.verdict(job).model_dump_json() for job in jobs)
+
+
+def test_the_verdicts_of_this_version_do_not_drift():
+    """Other weights or features are another version; change both together."""
+    assert MODEL.version == "text-19f692bc"
+    drift = {
+        "hello": chat("Hello, how are you?"),
+        "proof": chat("Prove that the square root of 2 is irrational."),
+        "labels": classify("water", "power"),
+        "fields": extract(4),
+        "story": summarize(),
+    }
+    verdicts = {name: MODEL.verdict(job) for name, job in drift.items()}
+    assert {name: (round(v.probability, 3), round(v.score, 3)) for name, v in verdicts.items()} == {
+        "hello": (0.501, 0.257),
+        "proof": (0.433, 0.28),
+        "labels": (0.844, 0.102),
+        "fields": (0.666, 0.227),
+        "story": (0.817, 0.115),
+    }
+
+
+# --- what makes a job harder --------------------------------------------------------------------
+
+HARDER = [
+    (classify("a", "b"), classify(*"abcdefgh")),
+    (classify({"name": "a", "description": "first"}, "b"), classify("a", "b")),
+    (classify({"name": "a", "examples": ["one"]}, "b"), classify("a", "b")),
+    (extract(3), extract(12)),
+    (extract(6, 1), extract(4, 3)),  # six fields each
+    (summarize(max_words=60), summarize(max_words=500)),
+    (summarize("a word " * 500), summarize("a word " * 5_000)),
+    (chat("hello", max_tokens=512), chat("hello", max_tokens=4_096)),
+    (chat("list the parts"), chat("list the parts", schema=schema(6))),
+]
+
+
+@pytest.mark.parametrize(("easy", "hard"), HARDER)
+def test_more_asked_is_less_probable(easy, hard):
+    assert probability(hard) < probability(easy)
+    assert MODEL.verdict(hard).score > MODEL.verdict(easy).score
+
+
+def test_a_long_conversation_is_harder_than_its_last_message():
+    turns = [{"role": role, "content": "more"} for role in ("user", "assistant") * 5]
+    last = {"role": "user", "content": "hello"}
+    long = Job(request={"kind": "generate", "messages": [*turns, last]})
+    assert probability(long) < probability(chat("hello"))
+
+
+def test_the_largest_jobs_are_hard_and_the_smallest_easy_at_the_default_threshold():
+    assert probability(extract(30, 2)) < 0.5 < probability(extract(4))
+    assert probability(summarize("a word " * 20_000)) < 0.5 < probability(summarize())
+
+
+@pytest.mark.parametrize("job", [case for pair in HARDER for case in pair])
+def test_no_feature_of_what_is_asked_lacks_its_weight(job):
+    _, features = demands(job)
+    assert set(features) <= set(SHAPE)
+
+
+def test_embed_is_never_hard():
+    assert probability(EMBED) > 0.99
+    assert MODEL.verdict(EMBED).score == 0
+
+
+def test_what_was_seen_of_a_type_takes_the_place_of_what_is_usual_of_its_kind():
+    job = chat("list the parts of a pump")
+    verdicts = [MODEL.verdict(job, type_gap=gap) for gap in (0.0, 0.2, 0.6)]
+    assert [round(each.score - verdicts[0].score, 4) for each in verdicts] == [0, 0.2, 0.6]
+    chances = [each.probability for each in verdicts]
+    assert chances == sorted(chances, reverse=True)
+    assert len(set(chances)) == 3
+
+
+def test_a_bare_prompt_reads_as_its_job_does():
+    verdict, reading = MODEL.verdict(chat("why is it so?")), MODEL.read("why is it so?")
+    assert reading.gap == pytest.approx(verdict.score, abs=1e-5)
+    assert reading.probability == verdict.probability
+
+
+# --- bounds -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        chat("Who stopped the pump at 02:10, and why? (x = 3.2) " * 10_000),
+        chat("[" * 400_000),
+        chat(" \n" * 200_000 + "x"),
+        chat("9" * 400_000),
+        extract(1_500),
+        extract(1, 20),
+    ],
+)
+def test_a_verdict_takes_no_more_than_three_milliseconds(job):
+    """The best of many, so that a busy machine does not fail it; one millisecond is usual."""
+    times = []
+    for _ in range(50):
+        start = time.perf_counter()
+        MODEL.verdict(job)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.003
+
+
+def test_the_weights_are_small_and_a_card_says_what_they_are():
+    assert WEIGHTS.stat().st_size < 500_000
+    card = WEIGHTS.with_name("MODEL_CARD.md").read_text()
+    assert MODEL.version in card
+    assert all(word in card for word in ("Licence", "APGR", "ECE", "MIT", "Apache-2.0", "Limits"))
+
+
+# --- loading ------------------------------------------------------------------------------------
+
+
+def test_weights_from_another_file_make_another_model(tmp_path):
+    own = json.loads(WEIGHTS.read_text())
+    own["version"] = "mine-1"
+    own["kinds"]["generate"]["ok"] += 2
+    path = tmp_path / "weights.json"
+    path.write_text(json.dumps(own))
+    model = Difficulty.load(path)
+    assert model.verdict(chat("hello")).version == "mine-1"
+    assert model.verdict(chat("hello")).probability > probability(chat("hello"))
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"version": ""}, "version"),
+        ({"kinds": {"classify": {"gap": 0, "ok": 1}}}, None),
+        ({"text": {}}, "text.scales"),
+        ({"shape": {"labels": "many"}}, "shape.labels"),
+        ({"surprise": 1}, "surprise"),
+    ],
+)
+def test_weights_that_do_not_fit_are_one_clear_error(tmp_path, change, field):
+    path = tmp_path / "weights.json"
+    path.write_text(json.dumps(json.loads(WEIGHTS.read_text()) | change))
+    with pytest.raises(Misconfigured) as caught:
+        Difficulty.load(path)
+    assert caught.value.field == field
+    assert str(path) in caught.value.message
+
+
+def test_a_file_that_is_missing_or_no_json_is_one_clear_error(tmp_path):
+    with pytest.raises(Misconfigured, match="No such file"):
+        Difficulty.load(tmp_path / "none.json")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(Misconfigured, match="Invalid JSON"):
+        Difficulty.load(tmp_path / "broken.json")

@@ -1,0 +1,145 @@
+"""What the router model sees of a text: features, hashed words, trees. Bounded and the same."""
+
+import math
+from operator import mul
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.routing.scoring import hashed_ngrams as grams
+from forebay.routing.scoring.text_features import HEAD, TAIL, TEXT_FEATURES, Glance, text_features
+from forebay.routing.scoring.text_model import Grams, Head
+from forebay.routing.scoring.trees import LEAF, Forest, Node
+
+STUMP = [Node(0, 1.5, 2), Node(LEAF, -1.0, 0), Node(LEAF, 2.0, 0)]
+DEEP = [
+    Node(1, 0.0, 4),
+    Node(0, 0.5, 3),
+    Node(LEAF, 1.0, 0),
+    Node(LEAF, 2.0, 0),
+    Node(LEAF, 4.0, 0),
+]
+
+# --- features -----------------------------------------------------------------------------------
+
+
+@given(st.text(max_size=300))
+def test_any_text_has_finite_features_in_one_order(text):
+    features = text_features(text)
+    assert list(features) == list(TEXT_FEATURES)
+    assert all(map(math.isfinite, features.values()))
+
+
+def test_only_the_ends_of_a_long_text_are_looked_at():
+    glance = Glance("a" * HEAD + "z" * 400_000 + "b" * TAIL)
+    assert "z" not in glance.seen
+    assert len(glance.seen) == HEAD + TAIL + 1
+    assert glance.length == HEAD + 400_000 + TAIL
+
+
+@pytest.mark.parametrize(
+    ("name", "less", "more"),
+    [
+        ("options", "which one?", "which one?\nA. this\nB. that"),
+        ("decimals", "12 and 7", "1.5 and 7"),
+        ("digits", "1 and 2", "1234 and 2"),
+        ("acronyms", "a nasa car", "a NASA car"),
+        ("negation_words", "it is so", "it is not so"),
+        ("last_line", "a long text\nso", "so\na long text"),
+        ("sum", "12 and 7", "how much are 12 and 7"),
+    ],
+)
+def test_a_feature_grows_with_what_it_is_named_for(name, less, more):
+    assert text_features(less)[name] < text_features(more)[name]
+
+
+# --- hashed words -------------------------------------------------------------------------------
+
+
+@given(st.text(max_size=300))
+def test_runs_that_are_hashed_together_are_hashed_as_each_alone(text):
+    line = f" {' '.join(grams.bounded(text))} ".encode()[: grams.SEEN]
+    alone = {
+        sum(map(mul, line[at : at + size], grams.FACTORS)) >> grams.SHIFT & grams.BINS - 1
+        for size in (3, 4, 5)
+        for at in range(len(line) - size + 1)
+    }
+    assert alone <= grams.bins(text)
+    assert len(grams.bins(text) - alone) <= 2 * len(line.split())
+    assert all(0 <= each < grams.BINS for each in grams.bins(text))
+
+
+def test_bins_know_words_their_order_and_their_parts_but_not_their_case():
+    assert grams.bins("Pump STOPPED") == grams.bins("pump stopped")
+    assert grams.bins("pump stopped") != grams.bins("stopped pump")
+    shared = grams.bins("pumps") & grams.bins("pump")
+    assert len(shared) >= 5
+    assert grams.bins("a" * grams.SEEN + " tail") == grams.bins("a" * grams.SEEN)
+
+
+def test_the_bins_of_this_version_do_not_drift():
+    """Weights are worth nothing under other hashes; change both together."""
+    assert sorted(grams.bins("pump")) == DRIFT
+
+
+DRIFT = [2941, 3183, 3556, 4309, 4364, 5814, 8139, 11567, 12781, 14562]
+
+
+def test_a_text_counts_by_what_occurs_however_long_it_is():
+    packed = Grams.pack([1.0] * grams.BINS)
+    assert packed(frozenset(range(100))) == pytest.approx(10.0)
+    assert packed(frozenset()) == 0
+
+
+def test_packed_weights_are_rounded_to_one_step():
+    weights = [math.sin(each) for each in range(grams.BINS)]
+    packed = Grams.pack(weights)
+    for each, other in ((0, 1), (77, 5), (grams.BINS - 1, 40)):
+        both = (weights[each] + weights[other]) / math.sqrt(2)
+        assert packed(frozenset({each, other})) == pytest.approx(both, abs=packed.step)
+
+
+@pytest.mark.parametrize("packed", ["", "####", "aGVsbG8=", "eNqrBwAAgACA"])
+def test_packed_weights_that_are_none_are_refused(packed):
+    with pytest.raises(ValueError, match="must hold"):
+        Grams(step=1.0, packed=packed)
+
+
+# --- trees --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("features", "says"),
+    [([1.5, 1.0], 3.0), ([1.6, 1.0], 6.0), ([0.5, 0.0], 0.0), ([2.0, -1.0], 4.0)],
+)
+def test_trees_say_the_sum_of_the_leaves_that_a_text_falls_into(features, says):
+    assert Forest([STUMP, DEEP])(features) == says
+
+
+def test_packed_trees_say_the_same():
+    forest = Forest([STUMP, DEEP])
+    again = Forest.unpack(forest.pack())
+    assert again.trees == forest.trees
+    assert again.width() == 2
+
+
+def test_trees_that_lead_nowhere_are_refused():
+    for tree in ([], [Node(0, 1.0, 0)], [Node(0, 1.0, 9), Node(LEAF, 1.0, 0)], [Node(-2, 1.0, 0)]):
+        with pytest.raises(ValueError, match="holds"):
+            Forest([tree])
+
+
+@pytest.mark.parametrize("packed", ["", "####", "aGVsbG8="])
+def test_packed_trees_that_are_none_are_refused(packed):
+    with pytest.raises(ValueError, match="no packed trees"):
+        Forest.unpack(packed)
+
+
+def test_a_head_refuses_trees_that_look_at_more_than_there_is():
+    wide = Forest([[Node(100, 1.0, 2), Node(LEAF, 0.0, 0), Node(LEAF, 1.0, 0)]]).pack()
+    flat = dict.fromkeys(TEXT_FEATURES, 0.0)
+    with pytest.raises(ValueError, match="more features"):
+        Head(grams=Grams.pack([0.0] * grams.BINS), features=flat, trees=wide)
+    with pytest.raises(ValueError, match="missing or unknown"):
+        Head(grams=Grams.pack([0.0] * grams.BINS), features={}, trees=Forest([]).pack())

@@ -1,0 +1,109 @@
+"""The way to Redis: by its own address, or by what Sentinels say."""
+
+from __future__ import annotations
+
+import pytest
+from kombu import Connection
+
+from forebay.routing.broker.app import celery_app
+from forebay.routing.errors import Misconfigured
+from forebay.routing.settings import Settings
+from forebay.routing.store.connection import connect
+from forebay.routing.store.sentinel import Sentinels
+
+LOGIN = "sentinel://worker:p%40ss%2Fword@one,two:26380/fleet%201?db=3"
+
+
+def sentinels(url: str, **more) -> Sentinels | None:
+    return Sentinels.of(Settings(redis_url=url, **more))
+
+
+def test_a_url_of_sentinels_is_read():
+    found = sentinels(LOGIN, sentinel_password="other")
+    assert found == Sentinels(
+        hosts=(("one", 26379), ("two", 26380)),
+        service="fleet 1",
+        db=3,
+        username="worker",
+        password="p@ss/word",
+        sentinel_password="other",
+    )
+
+
+def test_an_address_of_ipv6_has_brackets_in_urls_and_none_elsewhere():
+    found = sentinels("sentinel://[::1]:26380,[::2]/service")
+    assert found.hosts == (("::1", 26380), ("::2", 26379))
+    assert found.broker()[0] == "sentinel://[::1]:26380/0;sentinel://[::2]:26379/0"
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "unix"])
+def test_a_url_of_redis_itself_names_no_sentinels(scheme):
+    assert sentinels(f"{scheme}://host/0") is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sentinel:",
+        "sentinel://",
+        "sentinel://host",
+        "sentinel://host/",
+        "sentinel://host/service/0",
+        "sentinel:///service",
+        "sentinel://host,/service",
+        "sentinel://host:0/service",
+        "sentinel://host:65536/service",
+        "sentinel://host:port/service",
+        "sentinel://host/service?db=x",
+        "sentinel://host/service?db=-1",
+        "sentinel://host/service?database=1",
+        "sentinel://host/service?db",
+        "sentinel://[::1/service",
+        "sentinel://user:secret@ho st/service",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_one_clear_error_and_betrays_nothing(url):
+    for use in (connect, celery_app):
+        with pytest.raises(Misconfigured) as caught:
+            use(Settings(redis_url=url))
+        assert caught.value.field == "FOREBAY_REDIS_URL"
+        assert "secret" not in str(caught.value)
+
+
+def test_the_client_asks_all_sentinels_for_the_primary():
+    client = connect(Settings(redis_url=LOGIN, sentinel_password="other"))
+    pool = client.connection_pool
+    assert (pool.service_name, pool.is_master) == ("fleet 1", True)
+    asked = [one.connection_pool.connection_kwargs for one in pool.sentinel_manager.sentinels]
+    assert [(one["host"], one["port"]) for one in asked] == [("one", 26379), ("two", 26380)]
+    assert {one["password"] for one in asked} == {"other"}
+    own = pool.connection_kwargs
+    assert (own["db"], own["username"], own["password"]) == (3, "worker", "p@ss/word")
+    assert own["retry"].get_retries() == 3
+
+
+def test_celery_is_told_the_same():
+    app = celery_app(Settings(redis_url=LOGIN, sentinel_password="other"))
+    options = app.conf.broker_transport_options
+    assert options["master_name"] == "fleet 1"
+    assert options["sentinel_kwargs"]["password"] == "other"
+    with Connection(app.conf.broker_url) as broker:
+        assert [one.rpartition("@")[2] for one in broker.alt] == ["one:26379/3", "two:26380/3"]
+        first = broker.info()
+        assert (first["userid"], first["password"]) == ("worker", "p@ss/word")
+        assert first["virtual_host"] == "3"
+
+
+def test_no_password_is_shown():
+    settings = Settings(redis_url=LOGIN, sentinel_password="other")
+    app = celery_app(settings)
+    shown = [repr(Sentinels.of(settings)), repr(connect(settings)), repr(settings)]
+    shown += [app.connection().as_uri(), repr(app.connection())]
+    assert [one for one in shown if "p@ss" in one or "p%40ss" in one or "other" in one] == []
+
+
+def test_a_brisk_client_does_not_wait_long():
+    for url in ("redis://host/0", "sentinel://host/service"):
+        own = connect(Settings(redis_url=url), brisk=True).connection_pool.connection_kwargs
+        assert own["socket_timeout"] == 2
+        assert own["retry"].get_retries() == 0

@@ -1,0 +1,131 @@
+"""What was read is good for a while: how long, for whom, and what holds when reading fails."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.routing.errors import Unavailable
+from forebay.routing.store import ttl_cache as recent
+from forebay.routing.store.ttl_cache import Recent
+
+FOR_S = 5.0
+
+
+class World:
+    """Something that changes with each second, a clock to read it by, and what was asked of it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.down = False
+        self.asked = []
+
+    def read(self, *key):
+        self.asked.append((key, self.now))
+        if self.down:
+            raise Unavailable("down")
+        return (*key, self.now)
+
+
+@pytest.fixture
+def world(monkeypatch):
+    world = World()
+    monkeypatch.setattr(recent, "monotonic", lambda: world.now)
+    return world
+
+
+def test_it_is_read_again_when_it_is_old_and_not_before(world):
+    look = Recent(world.read, FOR_S)
+    assert look() == (1000.0,)
+    world.now += FOR_S - 0.01
+    assert look() == (1000.0,)
+    world.now += 0.01
+    assert look() == (1005.0,)
+    assert len(world.asked) == 2
+
+
+def test_nothing_read_is_a_reading_too(world):
+    look = Recent(lambda: world.read() and None, FOR_S)
+    assert [look(), look()] == [None, None]
+    assert len(world.asked) == 1
+
+
+def test_its_age_is_counted_from_when_it_was_read(world):
+    def slowly():
+        world.now += 60
+        return world.read()
+
+    look = Recent(slowly, FOR_S)
+    assert look() == look() == (1060.0,)
+
+
+def test_a_failed_reading_is_told_and_the_next_one_reads_again(world):
+    look, world.down = Recent(world.read, FOR_S), True
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            look()
+    world.down = False
+    assert look() == (1000.0,)
+
+
+def test_while_reading_fails_what_was_read_last_holds(world):
+    look = Recent(world.read, FOR_S)
+    look()
+    world.now, world.down = world.now + FOR_S, True
+    assert look() == look() == (1000.0,)
+    assert len(world.asked) == 2
+    world.now, world.down = world.now + FOR_S, False
+    assert look() == (1010.0,)
+
+
+def test_an_error_in_reading_is_no_absence(world):
+    def wrong():
+        if world.asked:
+            raise ValueError
+        return world.read()
+
+    look = Recent(wrong, FOR_S)
+    look()
+    world.now += FOR_S
+    with pytest.raises(ValueError):  # noqa: PT011 - it has no words
+        look()
+
+
+def test_those_that_find_it_old_do_not_wait_for_each_other():
+    together = threading.Barrier(4, timeout=5)
+    look = Recent(together.wait, FOR_S)
+    with ThreadPoolExecutor(4) as threads:
+        read = {future.result() for future in [threads.submit(look) for _ in range(4)]}
+    assert read == {0, 1, 2, 3}
+    assert look() in read
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.floats(0, 2 * FOR_S), st.sampled_from("ab"), st.booleans()), max_size=40
+    )
+)
+def test_values_are_of_their_key_and_new_unless_the_world_is_away(steps):
+    world = World()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recent, "monotonic", lambda: world.now)
+        look = Recent(world.read, FOR_S)
+        said, checked = {}, {}  # the last value of a key, and when it was last asked for in vain
+        for later, key, down in steps:
+            world.now, world.down = world.now + later, down
+            reads = len(world.asked)
+            due = key not in said or world.now >= checked[key] + FOR_S
+            try:
+                name, at = look(key)
+            except Unavailable:
+                assert down
+                assert key not in said
+                continue
+            assert name == key
+            assert (len(world.asked) > reads) == due
+            assert at == (world.now if due and not down else said[key])
+            said[key], checked[key] = at, world.now if due else checked[key]

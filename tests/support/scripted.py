@@ -1,0 +1,73 @@
+"""Engines over the scripted generators of `exllama.py`: all that is ours is real."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from exllama import (
+    PAGE,
+    Exl2Generator,
+    Exl2Job,
+    Exl2Settings,
+    Exl3Generator,
+    Exl3Job,
+    Exl3Sampler,
+)  # fmt: skip
+from forebay.workers.engines.engine import EngineInfo
+from forebay.workers.engines.exllama.exl2 import encoder_if_installed, language_of
+from forebay.workers.engines.exllama.exl2_backend import Exl2Library, Exl2Parts
+from forebay.workers.engines.exllama.exl2_filter import Watch
+from forebay.workers.engines.exllama.exl3_backend import Exl3Library, Exl3Parts, Gate
+from forebay.workers.engines.exllama.paged import PagedEngine
+from forebay.workers.engines.weights.digests import revision
+from theirs import Exl2Filter, Exl3Filter
+from tinymodel import Rule
+
+
+def exl2_engine(folder, *, slots=2, context=256, pages=None):
+    """The engine over a scripted exllamav2, and that generator."""
+    library = exl2_library(folder, pages or slots * -(-context // PAGE), slots)
+    return _engine(folder, "exl2", slots, context, library), library.generator
+
+
+def exl2_library(folder, pages, slots):
+    """Ours over the scripted exllamav2."""
+    parts = Exl2Parts(
+        job=Exl2Job,
+        settings=Exl2Settings,
+        watch=type("Watched", (Watch, Exl2Filter), {}),
+        tensor=np.array,
+    )
+    return Exl2Library(Exl2Generator(Rule(folder), pages, slots), parts)
+
+
+def exl3_engine(folder, *, slots=2, context=256, pages=None):
+    """The engine over a scripted exllamav3, and that generator."""
+    library = exl3_library(folder, pages or slots * (-(-context // PAGE) + 1), slots)
+    return _engine(folder, "exl3", slots, context, library), library.generator
+
+
+def exl3_library(folder, pages, slots):
+    """Ours over the scripted exllamav3."""
+    parts = Exl3Parts(
+        job=Exl3Job,
+        sampler=Exl3Sampler,
+        gate=type("Gated", (Gate, Exl3Filter), {}),
+        tensor=np.array,
+        masked=np.array,
+        array=np.asarray,
+    )
+    return Exl3Library(Exl3Generator(Rule(folder), pages, slots), parts)
+
+
+_encoder = functools.cache(encoder_if_installed)
+
+
+def _engine(folder, name, slots, context, library):
+    info = EngineInfo(
+        engine=name, model=folder.name, revision=revision(folder), context_tokens=context,
+        slots=slots,
+    )  # fmt: skip
+    return PagedEngine(info, language_of(folder), _encoder(), lambda: library)

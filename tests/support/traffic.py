@@ -1,0 +1,81 @@
+"""Traffic that is simulated, for the pace: jobs whose scores are drawn, offered to the real one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from forebay.routing.jobs import Job
+from forebay.routing.limits.pacing import Pacer
+from forebay.routing.policy.policy_file import PacePolicy, Policy, TenantPolicy
+
+REQUESTS = {
+    "classify": {"kind": "classify", "text": "the pump stopped", "labels": ["water", "power"]},
+    "summarize": {"kind": "summarize", "text": "a long story"},
+}
+Scores = Callable[[random.Random, int], float]
+
+
+def rules(**pace) -> Policy:
+    return Policy(defaults=TenantPolicy(pace=PacePolicy(**pace)))
+
+
+def job(rng: random.Random, kind: str = "classify", tenant: str = "acme") -> Job:
+    job_id = f"{tenant}.{rng.getrandbits(128):032x}"
+    return Job(id=job_id, tenant=tenant, request=REQUESTS[kind], egress="allow")
+
+
+class Traffic:
+    """Jobs of one tenant: offered, and if they stay, answered `behind` jobs later."""
+
+    def __init__(self, redis, seed: int = 1, behind: int = 20, **pacer) -> None:
+        self.pacer = Pacer(redis, **pacer)
+        self.rng = random.Random(seed)
+        self.behind = behind
+        self.went: list[bool] = []
+        self.scores: list[float] = []
+        self._local: list[tuple[int, Job]] = []
+
+    def send(self, policy, count, score: Scores, *, hard=0.0, kind="classify") -> float:
+        """Offer so many more; the share of them that went up."""
+        first = len(self.went)
+        for i in range(count):
+            self._offer(policy, score(self.rng, i), kind)
+            if len(self._local) > self.behind:
+                self._answer(policy, score(self.rng, i), hard)
+        for _ in range(len(self._local)):
+            self._answer(policy, score(self.rng, count), hard)
+        return sum(self.went[first:]) / count
+
+    def _offer(self, policy, score: float, kind: str) -> None:
+        one = job(self.rng, kind)
+        pace = self.pacer.offer(one, policy, "before", score)
+        self.went.append(pace.go)
+        self.scores.append(score)
+        if not pace.go:
+            self._local.append((len(self.went) - 1, one))
+
+    def _answer(self, policy, score: float, hard: float) -> None:
+        i, one = self._local.pop(0)
+        if self.rng.random() < hard:
+            self.pacer.hard(one, policy)
+            self.went[i] = True
+        else:
+            self.went[i] = self.pacer.offer(one, policy, "after", score).go
+            self.scores[i] = score
+
+    def share(self, first: int, last: int) -> float:
+        return sum(self.went[first:last]) / (last - first)
+
+
+#: How scores may lie; the second argument counts the jobs.
+SCORES: dict[str, Scores] = {
+    "even": lambda rng, _: rng.random(),
+    "mostly easy": lambda rng, _: rng.betavariate(0.5, 3),
+    "three values": lambda rng, _: rng.choice([0, 0, 0, 0, 0.5, 1]),
+    "all the same": lambda rng, _: 0.5,
+    "ever harder": lambda rng, i: rng.random() + i / 500,
+    "ever easier": lambda rng, i: rng.random() - i / 500,
+    "suddenly harder": lambda rng, i: rng.random() + (i > 250),
+    "suddenly easier": lambda rng, i: rng.random() - (i > 250),
+}

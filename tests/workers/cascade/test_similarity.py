@@ -1,0 +1,100 @@
+"""Labels by nearness of vectors: of the packaged encoder, and of one made for the purpose."""
+
+import json
+import threading
+
+import pytest
+
+from forebay.routing.jobs import parse_job
+from forebay.workers.cascade.similarity import LabelVectors, classify
+from forebay.workers.engines.batching.embedding import SentenceEncoder
+from forebay.workers.engines.engine import Vectors
+from local.fleet import ROOT
+
+
+class Encoder:
+    """Directions by word, so that what is near to what is known; counts what it is asked."""
+
+    axes = ("cat", "dog", "sun")
+
+    def __init__(self):
+        self.asked = []
+
+    def embed(self, texts):
+        self.asked.append(texts)
+        rows = [tuple(float(axis in text) or 0.01 for axis in self.axes) for text in texts]
+        return Vectors(vectors=tuple(rows), tokens_in=len(texts))
+
+
+def job(text, labels):
+    return parse_job({"request": {"kind": "classify", "text": text, "labels": labels}})
+
+
+def test_the_nearest_label_wins_and_probabilities_add_up():
+    content, tokens = classify(job("a dog", ["cat", "dog"]), Encoder().embed, labels=LabelVectors())
+    assert (content.label, tokens) == ("dog", 3)
+    assert content.scores[content.label] == content.probability == max(content.scores.values())
+    assert sum(content.scores.values()) == pytest.approx(1)
+
+
+def test_descriptions_and_examples_count():
+    labels = [{"name": "x", "description": "a cat", "examples": ["cat cat"]}, "sun"]
+    assert classify(job("cat", labels), Encoder().embed, labels=LabelVectors())[0].label == "x"
+
+
+def test_labels_are_read_once():
+    encoder, kept = Encoder(), LabelVectors()
+    first = classify(job("a dog", ["cat", "dog"]), encoder.embed, labels=kept)[0]
+    again, tokens = classify(job("a dog", ["dog", "cat"]), encoder.embed, labels=kept)
+    assert encoder.asked == [["a dog", "cat", "dog"], ["a dog"]]
+    assert (again.scores, tokens) == (pytest.approx(first.scores), 1)
+
+
+def test_two_encoders_do_not_share_vectors():
+    one, other, kept = Encoder(), Encoder(), LabelVectors()
+    for encoder in (one, other):
+        classify(job("a dog", ["cat", "dog"]), encoder.embed, labels=kept)
+    assert len(other.asked[0]) == 3
+
+
+def test_labels_used_longest_ago_make_room():
+    encoder, kept = Encoder(), LabelVectors(kept=3)
+    for labels in (["cat", "dog"], ["cat", "sun"], ["cat", "x"]):
+        classify(job("a dog", labels), encoder.embed, labels=kept)
+    assert len(kept) == 3
+    classify(job("a dog", ["cat", "dog"]), encoder.embed, labels=kept)
+    assert encoder.asked[-1] == ["a dog", "dog"]
+
+
+def test_more_labels_than_are_kept_still_get_an_answer():
+    labels = [f"sun {n}" for n in range(9)] + ["dog"]
+    assert classify(job("a dog", labels), Encoder().embed, labels=LabelVectors(4))[0].label == "dog"
+
+
+def test_threads_may_share_the_labels():
+    encoder, kept, found = Encoder(), LabelVectors(kept=4), []
+
+    def work(number):
+        labels = ["dog", f"cat {number % 7}", f"sun {number % 3}"]
+        found.append(classify(job("a dog", labels), encoder.embed, labels=kept)[0].label)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(60)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == ["dog"] * 60
+    assert len(kept) == 4
+
+
+def test_the_packaged_encoder_is_right_and_calibrated_on_the_demos_texts():
+    encoder, right, sure = SentenceEncoder(), 0, 0.0
+    lines = (ROOT / "deploy" / "local" / "samples.jsonl").read_text("utf-8").splitlines()
+    samples = [one for one in map(json.loads, lines) if one["request"]["kind"] == "classify"]
+    for sample in samples:
+        asked = parse_job({"request": sample["request"]})
+        content, _ = classify(asked, lambda texts: encoder.encode(texts, lambda: None))
+        right += content.label == sample["reference"]
+        sure += content.probability
+    assert right >= 0.7 * len(samples)
+    assert abs(sure - right) <= 0.2 * len(samples)

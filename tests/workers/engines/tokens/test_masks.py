@@ -1,0 +1,194 @@
+"""Masks over tokens: they allow what the constraint allows, all of it, and then the end."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import threading
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+
+from forebay.routing.errors import InvalidJob
+from forebay.workers.engines.engine import Choice, JsonShape, Pattern
+from forebay.workers.engines.tokens.masks import Masks, allowed
+from forebay.workers.engines.tokens.tokenizer import Vocabulary
+from tinymodel import write_folder
+
+FORMATS = FormatChecker()
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "kind": {"enum": ["a", "bb"]},
+        "count": {"type": "integer", "minimum": 0, "maximum": 30},
+        "tags": {"type": "array", "items": {"type": "string", "maxLength": 3}, "maxItems": 2},
+    },
+    "required": ["kind", "count", "tags"],
+}
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory):
+    return Vocabulary(write_folder(tmp_path_factory.mktemp("model") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def masks(vocabulary):
+    return Masks(vocabulary)
+
+
+def walk(vocabulary, matcher, choose):
+    """The text of one walk through the grammar, up to an end."""
+    made = []
+    while len(made) < 300:
+        tokens = np.flatnonzero(allowed(matcher.mask(), vocabulary.size)).tolist()
+        token = choose(tokens)
+        matcher.take(token)
+        if token in vocabulary.ends:
+            return vocabulary.decode(made)
+        made.append(token)
+    raise AssertionError("no end")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_walk_gives_json_that_validates(vocabulary, masks, seed):
+    matcher = masks.matcher(JsonShape(schema_=SCHEMA), 200)
+    text = walk(vocabulary, matcher, random.Random(seed).choice)
+    Draft202012Validator(SCHEMA).validate(json.loads(text))
+    assert not matcher.failed
+
+
+#: What may be in a schema, as far as other libraries have left it out without a word.
+DEMANDS = [
+    {"type": "object", "minProperties": 2, "additionalProperties": {"type": "null"}},
+    {"type": "object", "maxProperties": 1, "additionalProperties": {"type": "null"}},
+    {"type": "object", "propertyNames": {"maxLength": 1}, "additionalProperties": {"type": "null"}},
+    {"type": "object", "patternProperties": {"^a": {"const": 1}}, "additionalProperties": False},
+    {"type": "object", "dependentRequired": {"a": ["b"]}, "properties": {"a": {}, "b": {}}},
+    {"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 3},
+    {"type": "array", "prefixItems": [{"const": 1}], "items": {"const": 2}, "maxItems": 3},
+    {"type": "array", "items": {"enum": [1, 2]}, "contains": {"const": 2}, "maxItems": 3},
+    {"type": "array", "items": {"enum": [1, 2]}, "uniqueItems": True, "maxItems": 3},
+    {"type": "string", "minLength": 2, "maxLength": 4},
+    {"type": "string", "pattern": "^[ab]{2}$"},
+    {"type": "string", "format": "date"},
+    {"type": "string", "maxLength": 3, "not": {"const": "abc"}},
+    {"type": "integer", "minimum": 3, "maximum": 12},
+    {"type": "integer", "exclusiveMinimum": 3, "exclusiveMaximum": 5},
+    {"type": "integer", "multipleOf": 5, "minimum": 0, "maximum": 60},
+    {"type": "number", "minimum": 0.5, "maximum": 0.75},
+    {"oneOf": [{"type": "integer", "minimum": 0}, {"type": "integer", "maximum": 9}]},
+    {"anyOf": [{"const": "x"}, {"const": None}]},
+    {"allOf": [{"type": "integer", "minimum": 2}, {"maximum": 4}]},
+    {"if": {"const": 1}, "then": {"const": 1}, "else": {"const": 2}},
+    {"$ref": "#/$defs/a", "$defs": {"a": {"enum": ["x", 2]}}},
+    {"type": ["string", "null"], "maxLength": 2},
+    {"const": {"a": [1, None, "x"]}},
+    {"type": "object", "unevaluatedProperties": False, "properties": {"a": {"const": 1}}},
+]
+
+
+@pytest.mark.parametrize("schema", DEMANDS, ids=json.dumps)
+def test_a_schema_is_held_as_a_whole_or_refused(vocabulary, masks, schema):
+    for seed in range(6):
+        try:
+            matcher = masks.matcher(JsonShape(schema_=schema), 60)
+        except InvalidJob:
+            return
+        pick = random.Random(seed).choice
+        text = walk(vocabulary, matcher, lambda tokens: _ending(vocabulary, tokens, pick))  # noqa: B023 - used at once
+        Draft202012Validator(schema, format_checker=FORMATS).validate(json.loads(text))
+
+
+def _ending(vocabulary, tokens, pick):
+    """An end where there may be one, mostly, or what closes something, so that walks end."""
+    ends = [token for token in tokens if token in vocabulary.ends]
+    closing = ends or [token for token in tokens if vocabulary.decode([token])[:1] in '"}]']
+    return closing[0] if closing and pick((True, False)) else pick(tokens)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_walk_matches_a_pattern_as_a_whole(vocabulary, masks, seed):
+    regex = r"(ab|é)+-\d{2}/x?"
+    text = walk(vocabulary, masks.matcher(Pattern(regex=regex), 50), random.Random(seed).choice)
+    assert re.fullmatch(regex, text)
+
+
+def test_every_option_can_be_reached_and_nothing_else(vocabulary, masks):
+    choice = Choice(options=("pay", "pay back", "é"))
+    pick = random.Random(1).choice
+    found = {walk(vocabulary, masks.matcher(choice, 9), pick) for _ in range(80)}
+    assert found == set(choice.options)
+
+
+def test_a_complete_text_allows_only_the_ends(vocabulary, masks):
+    matcher = masks.matcher(Choice(options=("red",)), 9)
+    for token in vocabulary.encode("red"):
+        assert not matcher.complete
+        matcher.take(token)
+    assert matcher.complete
+    assert tuple(np.flatnonzero(allowed(matcher.mask(), vocabulary.size))) == vocabulary.ends
+
+
+def test_a_token_that_was_not_allowed_is_a_failure_that_ends_the_text(vocabulary, masks):
+    matcher = masks.matcher(Choice(options=("red",)), 9)
+    matcher.take(vocabulary.encode("Q")[0])
+    assert matcher.failed
+    assert not matcher.complete
+    assert tuple(np.flatnonzero(allowed(matcher.mask(), vocabulary.size))) == vocabulary.ends
+
+
+@pytest.mark.parametrize(
+    ("constraint", "field"),
+    [
+        (JsonShape(schema_={"type": "array", "uniqueItems": True}), "schema"),
+        (Pattern(regex=r"(zebrafinch)\1"), "regex"),
+        (Pattern(regex="(?=zebrafinch)"), "regex"),
+        (Choice(options=()), "labels"),
+    ],
+)
+def test_what_cannot_be_held_is_refused_without_its_words(masks, capfd, constraint, field):
+    with pytest.raises(InvalidJob) as caught:
+        masks.matcher(constraint, 20)
+    assert caught.value.field == field
+    assert "zebrafinch" not in f"{caught.value}{capfd.readouterr()}"
+
+
+def test_texts_of_one_grammar_do_not_disturb_each_other(vocabulary, masks):
+    choice = Choice(options=("red", "blue"))
+    first, second = masks.matcher(choice, 9), masks.matcher(choice, 9)
+    first.take(vocabulary.encode("red")[0])
+    reachable = np.flatnonzero(allowed(second.mask(), vocabulary.size))
+    assert vocabulary.encode("blue")[0] in reachable
+    assert not np.array_equal(first.mask(), second.mask())
+
+
+def test_a_mask_may_be_asked_for_while_the_text_ends(vocabulary, masks):
+    matcher = masks.matcher(JsonShape(schema_=SCHEMA), 50)
+    errors = []
+
+    def look():
+        try:
+            for _ in range(300):
+                matcher.mask()
+        except RuntimeError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(300):
+        assert not matcher.failed
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+
+def test_logits_wider_or_narrower_than_the_vocabulary_are_masked_too(vocabulary, masks):
+    bits = masks.matcher(Choice(options=("red",)), 9).mask()
+    width = vocabulary.size
+    assert not allowed(bits, width + 99)[width:].any()
+    assert np.array_equal(allowed(bits, width + 99)[:width], allowed(bits, width))
+    assert len(allowed(bits, 100)) == 100

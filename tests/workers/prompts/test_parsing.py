@@ -1,0 +1,154 @@
+"""How a text becomes content: forgiving dress, and never guessing."""
+
+import contextlib
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.routing.errors import BadAnswer
+from forebay.routing.jobs import Classification, Extraction, Generation, Job, Summary, parse_job
+from forebay.workers.checks.answer_checks import check
+from forebay.workers.prompts.parsing import read
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
+LABELS = ["Refund", "Late delivery", "late"]
+
+
+def job(kind: str, **request) -> Job:
+    return parse_job({"request": {"kind": kind, **request}})
+
+
+CLASSIFY = job("classify", text="t", labels=LABELS)
+EXTRACT = job("extract", text="t", schema=SCHEMA)
+CHAT = job("generate", messages=[{"role": "user", "content": "q"}])
+FORM = job("generate", messages=[{"role": "user", "content": "q"}], schema=SCHEMA)
+PATTERN = job("generate", messages=[{"role": "user", "content": "q"}], regex="a+")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Refund",
+        "refund",
+        " REFUND.",
+        '"Refund"',
+        "**refund**",
+        "Label: Refund",
+        "The label is refund.",
+    ],
+)
+def test_a_label_may_be_dressed_differently(text):
+    assert read(CLASSIFY, text) == Classification(label="Refund")
+
+
+def test_a_label_that_contains_another_is_told_apart():
+    assert read(CLASSIFY, "late").label == "late"
+    assert read(CLASSIFY, "late delivery").label == "Late delivery"
+
+
+@pytest.mark.parametrize("text", ["", "Refund or late", "not a refund", "something", "Refunds"])
+def test_what_is_no_label_is_not_guessed(text):
+    with pytest.raises(BadAnswer) as caught:
+        read(CLASSIFY, text)
+    assert "efund" not in str(caught.value)
+
+
+def test_scores_of_labels_become_probabilities():
+    scores = {"Refund": math.log(0.2), "Late delivery": math.log(0.1), "late": math.log(0.1)}
+    content = read(CLASSIFY, "Refund", option_logprobs=scores)
+    assert content.probability == pytest.approx(0.5)
+    assert sum(content.scores.values()) == pytest.approx(1)
+
+
+def test_scores_that_are_all_impossible_are_even():
+    content = read(CLASSIFY, "late", option_logprobs=dict.fromkeys(LABELS, -math.inf))
+    assert content.probability == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"n": 3}', ' {"n":3}\n', '```json\n{"n": 3}\n```', '```\n{"n": 3}```']
+)
+def test_json_may_stand_in_a_fence(text):
+    assert read(EXTRACT, text) == Extraction(data={"n": 3})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", '{"n": 3', 'Here: {"n": 3}', '{"n": NaN}', "[" * 100_000, '{"n": 1} {"n": 2}'],
+)
+def test_what_is_no_json_object_is_a_bad_answer_without_content(text):
+    with pytest.raises(BadAnswer) as caught:
+        read(EXTRACT, text)
+    assert "n" not in str(caught.value).split('"')
+    assert caught.value.__cause__ is None
+
+
+def test_a_generation_held_to_a_schema_is_json_text():
+    assert read(FORM, '```json\n{"n": 3}\n```') == Generation(text='{"n": 3}')
+    with pytest.raises(BadAnswer):
+        read(FORM, "three")
+
+
+def test_a_generation_keeps_its_fences_where_no_form_was_asked():
+    assert read(CHAT, "```python\n1\n```\n").text == "```python\n1\n```"
+    assert read(PATTERN, "```\naaa\n```").text == "aaa"
+
+
+def test_a_generation_says_that_it_was_cut_off():
+    assert read(CHAT, "and then", finish="length") == Generation(text="and then", finish="length")
+
+
+@pytest.mark.parametrize(
+    ("text", "summary"),
+    [
+        ("Rain fell. It stopped.", "Rain fell. It stopped."),
+        ("Here is a summary of the text:\n\nRain fell.", "Rain fell."),
+        ("Summary: Rain fell.", "Rain fell."),
+        ('"Rain fell."', "Rain fell."),
+        ('"Rain" and "sun".', '"Rain" and "sun".'),
+        ("Rain fell on us. Then came the sun and more.", "Rain fell on us."),
+        ("Prices rose 6.1 percent. So what.", "Prices rose 6.1 percent. So what."),
+        (
+            "One sentence that is longer than was asked for",
+            "One sentence that is longer than was asked for",
+        ),
+    ],
+)
+def test_a_summary_loses_its_opening_and_keeps_whole_sentences(text, summary):
+    assert read(job("summarize", text="t", max_words=7), text) == Summary(text=summary)
+
+
+def test_a_summary_that_was_cut_off_loses_its_broken_end():
+    asked = job("summarize", text="t", max_words=20)
+    assert read(asked, "It rained. Then the", finish="length").text == "It rained."
+    assert read(asked, "It rained. Then it", finish="stop").text == "It rained. Then it"
+    assert read(asked, "It rained and", finish="length").text == "It rained and"
+
+
+def test_no_text_answers_an_embed_job():
+    with pytest.raises(BadAnswer):
+        read(job("embed", texts=["a"]), "0.1")
+
+
+@given(st.sampled_from([CLASSIFY, EXTRACT, CHAT, FORM, PATTERN]), st.text())
+def test_any_text_is_content_of_the_jobs_kind_or_a_bad_answer(asked, text):
+    try:
+        assert read(asked, text).kind == asked.kind
+    except BadAnswer as error:
+        assert error.message in {  # noqa: PT017 - a bad answer is one of two good outcomes
+            "the answer is none of the labels",
+            "the answer is not JSON",
+            "the answer is not a JSON object",
+        }
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("unit", [" ", "\n", "\t", "\u3002", "` ", "x."])
+@pytest.mark.parametrize("start", ["", "```\n", "Here is: "])
+def test_a_text_that_goes_on_and_on_is_read_in_one_pass(start, unit):
+    text = start + unit * (120_000 // len(unit))  # what costs the square of that takes minutes
+    for asked in (EXTRACT, FORM, PATTERN, job("summarize", text="a text")):
+        with contextlib.suppress(BadAnswer):
+            assert check(asked, read(asked, text))

@@ -1,0 +1,92 @@
+"""The actors as Celery workers: how they start, what they find, how they end."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from forebay.producers.client import Client
+from forebay.routing.jobs import Generate, Message, Summarize
+from forebay.routing.settings import Settings
+from local.process import PartFailed
+from patience import until
+
+
+@pytest.fixture
+def client(fleet):
+    fleet.start_redis()
+    with Client(settings=Settings(redis_url=fleet.url)) as client:
+        yield client
+
+
+def test_jobs_submitted_while_all_workers_are_down_are_found_within_a_second(fleet, client):
+    ids = [client.submit(Summarize(text=f"text {i}")) for i in range(20)]
+    assert not client.status(ids[0]).served
+    fleet.start("router")
+    fleet.wait_ready()
+    until(lambda: all(client.status(one).hop == "local" for one in ids), within_s=1.0)
+
+
+def test_a_lost_doorbell_is_rung_again_by_the_sweeper(fleet, client):
+    job_id = client.submit(Summarize(text="a text"))
+    client._ledger.redis.delete("route")
+    fleet.start("router")
+    fleet.start("sweeper")
+    fleet.wait_ready()
+    until(lambda: client.status(job_id).hop == "local", within_s=5.0)
+
+
+def test_a_worker_says_that_it_is_there_and_says_goodbye(fleet, client):
+    job_id = client.submit(Summarize(text="a text"))
+    worker = fleet.start("local", FOREBAY_ENGINE="echo")
+    router = fleet.start("router")
+    fleet.wait_ready()
+    assert until(lambda: client.result(job_id, timeout=10), within_s=10).lane == "local"
+    slow = Message(role="user", content="[[echo: delay=0.2]] one two three four five")
+    running = client.submit(Generate(messages=[slow]))
+    until(lambda: client.status(running).hop == "local", within_s=5)
+    until(lambda: client.status(running).state == "running", within_s=5)
+    assert client.status(running).served
+    fleet.kill(worker, signal.SIGTERM)
+    fleet.kill(router, signal.SIGTERM)
+    assert client.status(running).state == "done"  # it finished what it had
+    assert not client.status(client.submit(Summarize(text="another"))).served
+
+
+@pytest.mark.parametrize(
+    ("part", "env", "words"),
+    [
+        ("router", {"FOREBAY_LEASE_S": "soon"}, ("misconfigured", "FOREBAY_LEASE_S")),
+        ("router", {"FOREBAY_REDIS_URL": "http://x"}, ("misconfigured", "FOREBAY_REDIS_URL")),
+        ("router", {"FOREBAY_POLICY_FILE": "/nowhere.toml"}, ("misconfigured", "/nowhere.toml")),
+        ("local", {"FOREBAY_MODEL_FILE": "/nowhere.gguf"}, ("misconfigured", "FOREBAY_MODEL_FILE")),
+        ("local", {"FOREBAY_ENGINE": "abacus"}, ("misconfigured", "FOREBAY_ENGINE")),
+        ("local", {"FOREBAY_SECOND_ENGINE": "abacus"}, ("misconfigured", "FOREBAY_SECOND_ENGINE")),
+        (
+            "local",
+            {"FOREBAY_SECOND_ENGINE": "llamacpp", "FOREBAY_SECOND_MODEL_FILE": "/nowhere.gguf"},
+            ("misconfigured", "FOREBAY_SECOND_MODEL_FILE"),
+        ),
+        (
+            "local",
+            {"FOREBAY_SECOND_MODEL_FILE": "other.gguf"},
+            ("misconfigured", "FOREBAY_SECOND_ENGINE", "FOREBAY_SECOND_MODEL_FILE"),
+        ),
+        (
+            "local",
+            {"FOREBAY_ENGINE": "echo", "FOREBAY_SECOND_ENGINE": "echo"},
+            ("misconfigured", "FOREBAY_SECOND_ENGINE", "agree with itself"),
+        ),
+        ("router", {"FOREBAY_CONTENT_KEYS": "short"}, ("misconfigured", "FOREBAY_CONTENT_KEYS")),
+        ("local", {"FOREBAY_CACHE_KEY": "short"}, ("misconfigured", "FOREBAY_CACHE_KEY")),
+    ],
+)
+def test_a_worker_that_cannot_start_says_why_on_one_line(fleet, client, part, env, words):
+    proc = fleet.start(part, **env)
+    with pytest.raises(PartFailed) as caught:
+        fleet.wait_ready(30)
+    said = proc.log.read_text()
+    assert "Traceback" not in said
+    assert all(word in said for word in words), said
+    assert "ended with 2" in str(caught.value)

@@ -1,0 +1,120 @@
+"""Workers leave: in order, in a hurry, with an engine that hangs, and because they are wedged."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from forebay.producers.client import Client
+from forebay.routing.jobs import Generate, Message
+from forebay.routing.settings import Settings
+from local.fleet import Fleet
+from patience import until
+
+SLOW = "[[echo: delay=0.2]] one two three four five"  # about a second
+ENGINE = {"FOREBAY_ENGINE": "echo", "FOREBAY_SLOTS": "8"}
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    """A fleet without local workers; each test starts its own."""
+    with Fleet(tmp_path_factory.mktemp("drain")) as fleet:
+        fleet.start_redis()
+        for part in ("router", "sweeper"):
+            fleet.start(part)
+        yield fleet
+
+
+@pytest.fixture
+def client(fleet):
+    with Client(settings=Settings(redis_url=fleet.url)) as client:
+        yield client
+    for proc in fleet.procs:
+        if proc.name.startswith("local"):
+            fleet.kill(proc)
+
+
+def submit(client, count: int, text: str = SLOW) -> list[str]:
+    return [
+        client.submit(Generate(messages=[Message(role="user", content=text)])) for _ in range(count)
+    ]
+
+
+def running(client, ids) -> int:
+    states = [client.status(one) for one in ids]
+    return sum(one.state == "running" and one.hop == "local" for one in states)
+
+
+def all_done_once(client, ids) -> list[int]:
+    """Waits for every job; says how often each was attempted on the local lane."""
+    answers = [client.result(one, timeout=30) for one in ids]
+    assert {answer.status for answer in answers} == {"done"}
+    return [answer.attempts for answer in answers]
+
+
+def ended_with(proc, within_s: float) -> int:
+    assert proc.wait(within_s), "is still there"
+    return proc._popen.returncode
+
+
+def start(fleet, client, jobs: int, **env: str):
+    """The only local worker has jobs running, and some may be waiting."""
+    worker = fleet.start("local", **ENGINE, **env)
+    fleet.wait_ready()
+    ids = submit(client, jobs)
+    until(lambda: running(client, ids) >= 8, 15)
+    return worker, ids
+
+
+def test_a_worker_told_to_stop_finishes_what_runs_and_takes_no_more(fleet, client):
+    worker, ids = start(fleet, client, 40)
+    worker.send(signal.SIGTERM)
+    assert ended_with(worker, 10) == 0
+    assert running(client, ids) == 0
+    states = [client.status(one).state for one in ids]
+    assert 8 <= states.count("done") <= 24  # what was in hand, not what waited
+    assert set(states) == {"done", "waiting"}
+    for one in ids:
+        client.cancel(one)
+
+
+def test_what_does_not_finish_in_time_is_another_workers_within_a_second(fleet, client):
+    worker, ids = start(fleet, client, 8, FOREBAY_GRACE_S="1.5")
+    fleet.start("local", **ENGINE)
+    fleet.wait_ready()
+    long = submit(client, 10, "[[echo: delay=0.5]] one two three four five six seven eight")
+    until(lambda: running(client, ids + long) >= 8, 10)
+    worker.send(signal.SIGTERM)
+    assert ended_with(worker, 4) == 0
+    given_back = time.monotonic()
+    assert worker.said(r"gave \S+ back")
+    until(lambda: running(client, long) == len(long), 3)
+    assert time.monotonic() - given_back < 1
+    assert set(all_done_once(client, ids + long)) == {1}  # what is given back is not counted
+
+
+def test_a_second_signal_ends_it_at_once_and_nothing_is_lost(fleet, client):
+    worker, ids = start(fleet, client, 16)
+    worker.send(signal.SIGTERM)
+    until(lambda: worker.said("leaving"), 5)
+    worker.send(signal.SIGTERM)
+    assert ended_with(worker, 1) == 128 + signal.SIGTERM
+    fleet.start("local", **ENGINE)
+    fleet.wait_ready()
+    attempts = all_done_once(client, ids)
+    assert 2 in attempts  # found by its lease
+    assert max(attempts) == 2
+
+
+def test_a_hung_engine_does_not_keep_a_worker(fleet, client):
+    worker, ids = start(fleet, client, 8, FOREBAY_GRACE_S="1.5")
+    hung = submit(client, 1, "[[echo: hang]]")
+    until(lambda: running(client, hung) == 1, 10)
+    worker.send(signal.SIGTERM)
+    assert ended_with(worker, 4) == 0
+    assert client.status(hung[0]).state == "waiting"
+    assert client.status(hung[0]).attempts == 0
+    for one in (*hung, *ids):
+        client.cancel(one)

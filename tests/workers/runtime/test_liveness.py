@@ -1,0 +1,182 @@
+"""A worker that takes nothing any more leaves, and never says of itself that it serves."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from forebay.producers.client import Client
+from forebay.routing.errors import Unavailable
+from forebay.routing.jobs import Summarize
+from forebay.routing.settings import Settings
+from forebay.workers.runtime.in_flight import Hands
+from forebay.workers.runtime.liveness import Liveness, age_s
+from forebay.workers.runtime.settings import ActorSettings
+from local.fleet import PYTHON, ROOT, Fleet
+from patience import until
+
+#: Routers that stop consuming while their processes live, each in its own way.
+WEDGES = {
+    "loop": "consumer.hub.call_later(1, time.sleep, 3600)",
+    "deaf": "consumer.hub.call_later(1, consumer.task_consumer.cancel)",
+}
+MODULE = """
+import time
+from celery.signals import worker_ready
+from forebay.workers.router import app
+
+@worker_ready.connect(weak=False)
+def wedge(sender, **_):
+    consumer = sender
+    {how}
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    with Fleet(tmp_path_factory.mktemp("liveness")) as fleet:
+        fleet.start_redis()
+        yield fleet
+
+
+@pytest.fixture
+def client(fleet):
+    with Client(settings=Settings(redis_url=fleet.url)) as client:
+        yield client
+
+
+def start_wedged(fleet, folder, how: str):
+    (folder / f"wedged_{how}.py").write_text(MODULE.format(how=WEDGES[how]))
+    command = [PYTHON, "-m", "celery", "-A", f"wedged_{how}", "worker", "--hostname", f"{how}@%h"]
+    env = {
+        "PYTHONPATH": f"{folder}:{ROOT / 'src'}",
+        "FOREBAY_WEDGED_S": "2",
+        "FOREBAY_GRACE_S": "1",
+        "FOREBAY_HEARTBEAT_FILE": str(folder / how),
+    }
+    command += ["--loglevel", "INFO", "--without-mingle", "--without-gossip"]
+    return fleet._run("router", command, env, lambda proc: proc.said("ready") is not None, how)
+
+
+@pytest.mark.parametrize("how", WEDGES)
+def test_a_wedged_worker_leaves_and_its_jobs_are_anothers(fleet, client, tmp_path, how):
+    wedged = start_wedged(fleet, tmp_path, how)
+    wedged.wait_ready(60)
+    time.sleep(1.5)
+    job_id = client.submit(Summarize(text="a text"))
+    assert wedged.wait(20), "is still there"
+    assert wedged._popen.returncode == 75
+    lines = [line for line in wedged.log.read_text().splitlines() if "wedged:" in line]
+    assert len(lines) == 1
+    assert client.status(job_id).hop == "route"
+    assert not client.status(job_id).served
+    assert age_s(tmp_path / how) > 2
+    healthy = fleet.start("router")
+    until(lambda: client.status(job_id).hop == "local", 20)
+    assert client.status(job_id).attempts == 0
+    fleet.kill(healthy, signal.SIGTERM)
+
+
+def test_it_can_be_asked_from_outside(tmp_path, fleet):
+    beat = tmp_path / "beat"
+    assert ask(beat) == (1, "never")
+    router = fleet.start("router", FOREBAY_HEARTBEAT_FILE=str(beat))
+    until(beat.exists, 60)
+    assert ask(beat)[0] == 0
+    fleet.kill(router)
+    beat.write_text(f"{time.monotonic() - 16}\n")
+    assert ask(beat)[0] == 1
+    beat.write_text(f"{time.monotonic() + 1e6}\n")  # of before the last boot
+    assert ask(beat) == (1, "never")
+
+
+def ask(file) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "forebay.workers.runtime.liveness"],
+        env={"FOREBAY_HEARTBEAT_FILE": str(file), "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout.strip()
+
+
+class World:
+    """A `Liveness` whose clock, doorbells and hands the test holds."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now = 1000.0
+        self.hanging: int | None = 0
+        self.hands = Hands(1)
+        monkeypatch.setattr("forebay.workers.runtime.liveness.time.monotonic", lambda: self.now)
+        own = ActorSettings(wedged_s=30)
+        self.liveness = Liveness(own, self.hands, self._hanging, self._wedged)
+        self.reasons: list[str] = []
+
+    def _hanging(self) -> int:
+        if self.hanging is None:
+            raise Unavailable("Redis cannot be reached")
+        return self.hanging
+
+    def _wedged(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+    def live(self, seconds: int, *, beating: bool = True, answering: bool = False) -> bool:
+        """Whether it is still well after so many seconds."""
+        for _ in range(seconds):
+            self.now += 1
+            self.hands.answered += answering
+            if beating:
+                self.liveness.beat()
+            self.liveness.look()
+        return self.liveness.well
+
+
+@pytest.fixture
+def world(monkeypatch):
+    return World(monkeypatch)
+
+
+def test_an_idle_worker_is_well(world):
+    assert world.live(100)
+    assert not world.reasons
+
+
+def test_a_busy_worker_is_well_however_many_doorbells_hang(world):
+    world.hanging = 1000
+    assert world.live(100, answering=True)
+    world.hands.slots = 0
+    assert world.live(100)
+    assert not world.reasons
+
+
+def test_waiting_for_redis_is_no_fault_but_staying_away_when_it_is_back_is(world):
+    world.hanging = None
+    assert world.live(1000, beating=False)
+    world.hanging = 0
+    assert not world.live(20, beating=False)
+    assert not world.reasons
+    world.live(15, beating=False)
+    assert world.reasons[0] == "the consumer's loop stands still"
+
+
+def test_doorbells_that_hang_while_a_hand_is_free_are_a_fault(world):
+    world.hanging = 1
+    assert not world.live(10)
+    assert world.live(1, answering=True)
+    world.live(32)
+    assert world.reasons[0] == "doorbells hang and none is taken"
+
+
+def test_a_worker_that_took_long_to_start_is_not_taken_for_wedged():
+    hands, reasons = Hands(1), []
+    liveness = Liveness(ActorSettings(wedged_s=1), hands, lambda: 1, reasons.append)
+    time.sleep(1.1)  # a model is loaded, and doorbells hang already
+    liveness.start()
+    time.sleep(0.3)
+    hands.closed = True
+    assert not reasons

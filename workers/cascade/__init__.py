@@ -1,0 +1,1 @@
+"""The local lane: answer, check, doubt, and keep or escalate."""

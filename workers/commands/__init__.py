@@ -1,0 +1,1 @@
+"""Commands and checks of `forebay` on the workers' side, found by entry point."""

@@ -1,0 +1,108 @@
+"""`forebay gpu`: what a GPU machine lacks, and compiling it once, ahead of time."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from forebay.routing.errors import Misconfigured
+from forebay.routing.settings import read
+from forebay.workers.engines.gpu import build as exl2build
+from forebay.workers.engines.gpu import flash_attn_trim as flashtrim
+from forebay.workers.engines.gpu import probe as gpuprobe
+from forebay.workers.engines.gpu import toolchain
+from forebay.workers.engines.settings import EngineSettings
+
+app = typer.Typer(
+    help="The exl2 engine's surroundings: check them, and compile what is missing.",
+    no_args_is_help=True, rich_markup_mode=None, add_completion=False,
+)  # fmt: skip
+
+BUILD = """Compile exllamav2's extension and a cut-down flash-attn. Workers then only load them.
+
+\b
+Needs torch for CUDA, nvcc of the same CUDA version, a C++ compiler and ninja; no GPU.
+  forebay gpu build
+  forebay gpu build --arch 8.9 --flash-attn-sdist flash_attn-2.8.3.post2.tar.gz
+
+Without a GPU to ask it compiles for 8.0 (which serves 8.6 and 8.9), 9.0 and 12.0. A build that
+broke off goes on where it was. FOREBAY_GPU names another folder than ~/.local/share/forebay/gpu.
+"""
+
+Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
+Arch = Annotated[
+    list[str] | None, typer.Option("--arch", metavar="X.Y", help="Compute capability; repeatable.")
+]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, max=256, help="Compilers at once; each takes 4 GiB.")
+]
+Heads = Annotated[
+    str, typer.Option("--head-sizes", metavar="N,N", help="Sizes of attention heads; 256: Gemma 3.")
+]
+Sdist = Annotated[
+    Path | None, typer.Option("--flash-attn-sdist", metavar="FILE", help="Else pip fetches it.")
+]
+Without = Annotated[
+    bool, typer.Option("--without-flash-attn", help="For use with FOREBAY_ATTENTION=torch.")
+]
+Again = Annotated[bool, typer.Option("--again", help="Also where it is built already.")]
+
+
+@app.command()
+def check(*, as_json: Json = False) -> None:
+    """Say whether this machine can run EXL2 models. Exit code 1: not, and what to do."""
+    fallback = read(EngineSettings).attention == "torch"
+    found = gpuprobe.examine_apart(fallback=fallback)
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in found]))
+    else:
+        for one in found:
+            typer.echo(f"{one.state:5} {one.name:10} {one.seen}")
+            if one.mend:
+                typer.echo(f"{'':16} -> {one.mend}")
+    if any(one.state == "fail" for one in found):
+        raise typer.Exit(1)
+
+
+@app.command(help=BUILD)
+def build(  # noqa: D103 - its help says it
+    *,
+    arch: Arch = None,
+    jobs: Jobs = None,
+    head_sizes: Heads = "64,128",
+    sdist: Sdist = None,
+    without: Without = False,
+    again: Again = False,
+    as_json: Json = False,
+) -> None:
+    sizes = () if without else _sizes(head_sizes)
+    architectures = _architectures(arch) if arch else None
+    tools = toolchain.find()
+    order = exl2build.Order(
+        architectures or tuple(toolchain.default_architectures()),
+        jobs or toolchain.default_jobs(), sizes, sdist, again,
+    )  # fmt: skip
+    place = exl2build.build(order, tools, lambda line: typer.echo(line, err=True))
+    typer.echo(json.dumps({"path": str(place)}) if as_json else str(place))
+    sys.stdout.flush()
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    words = text.split(",")
+    known = {str(size) for size in flashtrim.ALL_SIZES}
+    if not set(words) <= known:
+        form = ", ".join(map(str, flashtrim.ALL_SIZES))
+        raise Misconfigured(f"must be of {form}, with commas between", field="--head-sizes")
+    return tuple(sorted({int(word) for word in words}))
+
+
+def _architectures(given: list[str]) -> tuple[str, ...]:
+    if not all(re.fullmatch(r"(8|9|1[0-9])\.\d", one) for one in given):
+        raise Misconfigured("must be 8.0 or more, as 8.9", field="--arch")
+    return tuple(dict.fromkeys(given))

@@ -1,0 +1,1 @@
+"""The step loop of every engine: admit, step, settle."""

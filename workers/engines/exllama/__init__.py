@@ -1,0 +1,1 @@
+"""exllamav2 and exllamav3 behind one paged engine."""

@@ -1,0 +1,145 @@
+"""EXL2 models on one GPU: the only file that imports exllamav2.
+
+Loading is in one place because its order matters: the probe before the import, the plan before the
+weights, the settings that bound memory before the model reads them.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from forebay.routing.errors import Misconfigured, Unavailable
+from forebay.workers.engines.batching.embedding import SentenceEncoder
+from forebay.workers.engines.engine import EngineInfo
+from forebay.workers.engines.exllama.exl2_backend import Exl2Library, Exl2Parts
+from forebay.workers.engines.exllama.exl2_filter import Watch
+from forebay.workers.engines.exllama.paged import Language, PagedEngine
+from forebay.workers.engines.gpu import probe as gpuprobe
+from forebay.workers.engines.settings import EngineSettings
+from forebay.workers.engines.tokens.chat_template import ChatTemplate
+from forebay.workers.engines.tokens.masks import Masks
+from forebay.workers.engines.tokens.tokenizer import Vocabulary
+from forebay.workers.engines.vram import planner as vram
+from forebay.workers.engines.vram.footprint import CHUNK
+from forebay.workers.engines.vram.share import Share
+from forebay.workers.engines.weights.digests import revision
+
+log = logging.getLogger(__name__)
+
+_CACHES = {
+    "fp16": "ExLlamaV2Cache",
+    "q8": "ExLlamaV2Cache_Q8",
+    "q6": "ExLlamaV2Cache_Q6",
+    "q4": "ExLlamaV2Cache_Q4",
+}
+
+
+class Exl2Engine(PagedEngine):
+    """A model that exllamav2 loads: EXL2, GPTQ or FP16.
+
+    Raises:
+        EngineUnavailable: This machine cannot run it; with what to do.
+        Misconfigured: The model's folder is wrong, or it does not fit its share of the card, or
+            not what others have left of it.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        folder = model_folder(settings)
+        attention = gpuprobe.require(fallback=settings.attention == "torch")
+        log.info("paged attention by %s %s", attention.by, attention.version)
+        share = Share.of(settings)
+        plan = share.plan(settings, folder, "exl2")
+        super().__init__(
+            described(settings, folder),
+            language_of(folder),
+            encoder_if_installed(),
+            partial(_load, share, plan, folder),
+        )
+
+
+def model_folder(settings: EngineSettings) -> Path:
+    """The folder of the model.
+
+    Raises:
+        Misconfigured: None is set, or it is no folder.
+    """
+    if settings.model_dir is None:
+        raise Misconfigured("is needed by this engine", field="FOREBAY_MODEL_DIR")
+    folder = settings.model_dir.expanduser().resolve()
+    if not folder.is_dir():
+        raise Misconfigured("is no folder", field="FOREBAY_MODEL_DIR")
+    return folder
+
+
+def described(settings: EngineSettings, folder: Path) -> EngineInfo:
+    """What the engine says of itself."""
+    return EngineInfo(
+        engine=settings.engine,
+        model=folder.name,
+        revision=revision(folder),
+        context_tokens=settings.context_tokens,
+        slots=settings.slots,
+    )
+
+
+def language_of(folder: Path) -> Language:
+    """The tokens, template and masks of a model's folder.
+
+    Raises:
+        Misconfigured: One of its files is missing or wrong.
+        Unavailable: A package is missing.
+    """
+    vocabulary = Vocabulary(folder)
+    template = ChatTemplate.of(folder, vocabulary.special)
+    return Language(vocabulary, template, Masks(vocabulary))
+
+
+def encoder_if_installed() -> SentenceEncoder | None:
+    """The packaged sentence encoder, which works on the CPU."""
+    try:
+        return SentenceEncoder()
+    except Unavailable:
+        return None
+
+
+def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl2Library:
+    import exllamav2  # noqa: PLC0415 - only now it is known to compile nothing
+    import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
+    from exllamav2 import generator as generation  # noqa: PLC0415 - see above
+
+    with share.guard():
+        generator = _generator(exllamav2, generation, plan, folder)
+    share.compare(plan)
+    parts = Exl2Parts(
+        job=generation.ExLlamaV2DynamicJob,
+        settings=generation.ExLlamaV2Sampler.Settings,
+        watch=type("Watched", (Watch, generation.filters.ExLlamaV2Filter), {}),
+        tensor=partial(torch.tensor, dtype=torch.long),
+    )
+    return Exl2Library(generator, parts)
+
+
+def _generator(exllamav2: ModuleType, generation: ModuleType, plan: vram.Plan, folder: Path) -> Any:
+    config = exllamav2.ExLlamaV2Config(str(folder))
+    # Before the model is made, which sizes its buffers by them.
+    config.max_seq_len = plan.context
+    config.max_input_len = CHUNK
+    config.max_dq_size = plan.max_dq_size
+    model = exllamav2.ExLlamaV2(config)
+    model.load()
+    cache = getattr(exllamav2, _CACHES[plan.cache_mode])(model, max_seq_len=plan.cache_tokens)
+    generator = generation.ExLlamaV2DynamicGenerator(
+        model=model,
+        cache=cache,
+        tokenizer=exllamav2.ExLlamaV2Tokenizer(config),
+        max_batch_size=plan.batch,
+        max_chunk_size=CHUNK,
+        max_q_size=1,  # more is for draft models, and costs memory
+        paged=True,
+    )
+    generator.warmup()
+    return generator

@@ -1,0 +1,134 @@
+"""EXL3 models on one GPU, for owners who quantize anew: the only file that imports exllamav3.
+
+exllamav3 brings its own attention. It takes memory as it goes, so the warm-up reads a long prompt:
+what does not fit is found before there is work in hand.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from forebay.routing.errors import EngineUnavailable
+from forebay.workers.engines.exllama.backend import Order
+from forebay.workers.engines.exllama.exl2 import (
+    described,
+    encoder_if_installed,
+    language_of,
+    model_folder,
+)
+from forebay.workers.engines.exllama.exl3_backend import Exl3Library, Exl3Parts, Gate
+from forebay.workers.engines.exllama.paged import PagedEngine
+from forebay.workers.engines.settings import EngineSettings
+from forebay.workers.engines.vram import planner as vram
+from forebay.workers.engines.vram.exl3_footprint import BITS
+from forebay.workers.engines.vram.footprint import CHUNK, CacheMode
+from forebay.workers.engines.vram.share import Share
+
+_WARM = 32  # tokens of the first answer
+_LONG = 4 * CHUNK  # tokens of the first prompt: seconds, and the kernels of long windows are used
+
+
+class Exl3Engine(PagedEngine):
+    """A model that exllamav3 loads: EXL3, FP16 or BF16.
+
+    Raises:
+        EngineUnavailable: This machine cannot run it; with what to do.
+        Misconfigured: The model's folder is wrong, or it does not fit its share of the card, or
+            not what others have left of it.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        folder = model_folder(settings)
+        _require()
+        share = Share.of(settings)
+        plan = share.plan(settings, folder, "exl3")
+        super().__init__(
+            described(settings, folder),
+            language_of(folder),
+            encoder_if_installed(),
+            partial(_load, share, plan, folder),
+        )
+
+
+def _require() -> None:
+    """Say what is missing before the import, which would compile the extension for half an hour."""
+    needs = {
+        "torch": "install a torch made for your CUDA, as its site says",
+        "exllamav3": "pip install --no-deps exllamav3",
+        "exllamav3_ext": "install a wheel of exllamav3 that was built for your torch and CUDA",
+    }
+    for name, mend in needs.items():
+        if find_spec(name) is None:
+            raise EngineUnavailable(f"{name} is not installed; {mend}")
+    import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
+
+    if not torch.cuda.is_available():
+        raise EngineUnavailable("torch sees no CUDA device; nvidia-smi must show one")
+
+
+def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl3Library:
+    import torch  # noqa: PLC0415 - see `_require`
+
+    try:
+        import exllamav3  # noqa: PLC0415 - only now it is known to compile nothing
+    except (ImportError, OSError, RuntimeError) as error:
+        name = type(error).__name__
+        raise EngineUnavailable(f"exllamav3 does not load ({name}); install it again") from None
+    parts = Exl3Parts(
+        job=exllamav3.Job,
+        sampler=exllamav3.ComboSampler,
+        gate=type("Gated", (Gate, exllamav3.Filter), {}),
+        tensor=partial(torch.tensor, dtype=torch.long),
+        masked=torch.from_numpy,
+        array=_array,
+    )
+    with share.guard():
+        library = Exl3Library(_generator(exllamav3, plan, folder), parts)
+        _warm_up(library, plan.context)
+    share.compare(plan)
+    return library
+
+
+def _generator(exllamav3: ModuleType, plan: vram.Plan, folder: Path) -> Any:
+    config = exllamav3.Config.from_directory(str(folder))
+    model = exllamav3.Model.from_config(config)
+    # The cache comes before the weights: loading gives each layer its part of it.
+    cache = exllamav3.Cache(
+        model,
+        max_num_tokens=plan.cache_tokens,
+        max_batch_size=plan.batch,
+        **_kind(exllamav3, plan.cache_mode),
+    )
+    model.load(device="cuda:0")
+    return exllamav3.Generator(
+        model=model,
+        cache=cache,
+        tokenizer=exllamav3.Tokenizer.from_config(config),
+        max_batch_size=plan.batch,
+        max_chunk_size=CHUNK,
+    )
+
+
+def _warm_up(library: Exl3Library, context: int) -> None:
+    """Compile kernels, for longer than a watchdog waits for a step, and take what a step takes."""
+    tokens = [1] * min(context - _WARM, _LONG)
+    library.start(Order("warm-up", tokens, _WARM))
+    while not any(news.over for news in library.iterate()):
+        pass
+
+
+def _kind(exllamav3: ModuleType, mode: CacheMode) -> dict[str, Any]:
+    if mode == "fp16":
+        return {"layer_type": exllamav3.CacheLayer_fp16}
+    keys, values = BITS[mode]
+    return {"layer_type": exllamav3.CacheLayer_quant, "k_bits": keys, "v_bits": values}
+
+
+def _array(tensor: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.asarray(tensor.float().cpu().numpy())

@@ -1,0 +1,1 @@
+"""What a GPU machine needs, compiled once, ahead of time."""

@@ -1,0 +1,232 @@
+"""Whether this machine can run EXL2 models: every known failure, found before it is met.
+
+Each check needs those before it, so the first that fails is the one to mend. Nothing is compiled
+here: exllamav2 would, on import, for half an hour, in every worker. What is missing is named with
+the command that makes it. Importing exllamav2 sets torch's number of threads and more for the whole
+process: ask in the engine's own process (`require`) or from outside (`examine_apart`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from forebay.routing.diagnostics import Finding
+from forebay.routing.errors import EngineUnavailable
+from forebay.workers.engines.gpu import prebuilt
+
+BUILD = "run: forebay gpu build"
+FALLBACK = "or set FOREBAY_ATTENTION=torch (slower)"
+STAND_IN = Path(__file__).with_name("attention")
+OLDEST_ATTENTION = (2, 5, 7)  # the first with a block table, which the running batch needs
+OLDEST_CAPABILITY = (8, 0)  # Ampere: what flash-attn and bfloat16 need
+#: What `import exllamav2` imports, as pip calls it; setuptools through torch's own compiler.
+NEEDS = {
+    "PIL": "pillow", "numpy": "numpy", "rich": "rich", "safetensors": "safetensors",
+    "setuptools": "setuptools", "tokenizers": "tokenizers",
+}  # fmt: skip
+_CALLS = ("flash_attn_func", "flash_attn_varlen_func", "flash_attn_with_kvcache")
+_ASK_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Which paged attention serves the running batch: `flash-attn` or `torch`, and its version."""
+
+    by: str
+    version: str
+
+
+def require(*, fallback: bool) -> Attention:
+    """Make `import exllamav2` safe in this process, or say why it cannot be.
+
+    Args:
+        fallback: take the attention written in torch, whatever else is installed.
+
+    Raises:
+        EngineUnavailable: With what is wrong and what to do about it.
+    """
+    for finding in findings(fallback=fallback):
+        if finding.state == "fail":
+            raise EngineUnavailable(f"{finding.seen}; {finding.mend}")
+    version = importlib.import_module("flash_attn").__version__
+    return Attention("torch" if fallback else "flash-attn", version)
+
+
+def findings(*, fallback: bool) -> Iterator[Finding]:
+    """All checks in order, up to and with the first that fails."""
+    for look in (_torch, _cuda, _device, _exllamav2, _extension, _causal):
+        found = look()
+        yield found
+        if found.state == "fail":
+            return
+    found = _stand_in() if fallback else _flash_attention()
+    yield found
+    if found.state != "fail":
+        yield _whole()
+
+
+def examine_apart(*, fallback: bool) -> list[Finding]:
+    """The findings of a process of its own: neither a crash nor a side effect reaches this one."""
+    argv = [sys.executable, "-m", __name__, *(["--fallback"] if fallback else [])]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_ASK_S)  # noqa: S603 - ourselves
+        return [Finding(**one) for one in json.loads(done.stdout.splitlines()[-1])]
+    except subprocess.TimeoutExpired:
+        seen = f"no answer within {_ASK_S:g} s"
+    except (IndexError, ValueError, TypeError):
+        seen = f"the check ended with exit code {done.returncode}"
+    return [Finding("exl2", "fail", seen, f"see why: {' '.join(argv)}")]
+
+
+def _torch() -> Finding:
+    if find_spec("torch") is None:
+        mend = "install a torch made for your CUDA, as its site says"
+        return Finding("torch", "fail", "torch is not installed", mend)
+    torch = _load("torch")
+    if isinstance(torch, str):
+        return Finding("torch", "fail", f"torch does not load ({torch})", "install torch again")
+    return Finding("torch", "ok", str(torch.__version__))
+
+
+def _cuda() -> Finding:
+    torch = importlib.import_module("torch")
+    if not torch.version.cuda:
+        mend = "install a torch made for your CUDA in its place"
+        return Finding("cuda", "fail", f"torch {torch.__version__} is built for CPUs only", mend)
+    return Finding("cuda", "ok", f"torch for CUDA {torch.version.cuda}")
+
+
+def _device() -> Finding:
+    torch = importlib.import_module("torch")
+    if not torch.cuda.is_available():
+        mend = "nvidia-smi must show one; in a container: --gpus all; see CUDA_VISIBLE_DEVICES"
+        return Finding("device", "fail", "torch sees no CUDA device", mend)
+    capability = tuple(torch.cuda.get_device_capability(0))
+    seen = f"{torch.cuda.get_device_name(0)}, compute capability {capability[0]}.{capability[1]}"
+    if capability < OLDEST_CAPABILITY:
+        mend = "8.0 (Ampere) or newer is needed: use FOREBAY_ENGINE=llamacpp here"
+        return Finding("device", "fail", f"{seen} is too old", mend)
+    return Finding("device", "ok", seen)
+
+
+def _exllamav2() -> Finding:
+    if find_spec("exllamav2") is None:
+        mend = "pip install --no-deps exllamav2==0.3.2"
+        return Finding("exllamav2", "fail", "exllamav2 is not installed", mend)
+    lacks = [package for name, package in NEEDS.items() if find_spec(name) is None]
+    if lacks:
+        seen = f"exllamav2 imports packages that are not installed: {', '.join(lacks)}"
+        return Finding("exllamav2", "fail", seen, f"pip install {' '.join(lacks)}")
+    return Finding("exllamav2", "ok", "installed")
+
+
+def _extension() -> Finding:
+    """Prebuilt, or `import exllamav2` would compile it here and now."""
+    torch = importlib.import_module("torch")
+    place = prebuilt.folder(torch.__version__, torch.version.cuda)
+    prebuilt.on_path(place)
+    if find_spec("exllamav2_ext") is None:
+        seen = f"exllamav2 has no compiled extension for {place.name}"
+        return Finding("extension", "fail", seen, BUILD)
+    loaded = _load("exllamav2_ext")
+    if isinstance(loaded, str):
+        seen = f"the extension of exllamav2 does not load with this torch ({loaded})"
+        return Finding("extension", "fail", seen, BUILD)
+    built = prebuilt.architectures(Path(str(loaded.__file__)).parent)
+    capability = tuple(torch.cuda.get_device_capability(0))
+    if built is not None and not prebuilt.serves(built, capability):
+        this = ".".join(map(str, capability))
+        seen = f"the extension is built for {', '.join(built)}, this GPU is {this}"
+        return Finding("extension", "fail", seen, BUILD)
+    return Finding("extension", "ok", f"loads from {Path(str(loaded.__file__)).parent}")
+
+
+def _causal() -> Finding:
+    """Shut exllamav2's way through torch's own attention, which lets a prompt see its future.
+
+    It is taken where flash-attn is not; both switches are read when exllamav2 is imported.
+    """
+    if "EXLLAMA_NO_FLASH_ATTN" in os.environ:
+        seen = "EXLLAMA_NO_FLASH_ATTN is set, which turns the running batch off"
+        return Finding("causal", "fail", seen, "unset it")
+    if "EXLLAMA_NO_SDPA" not in os.environ and "exllamav2.attn" in sys.modules:
+        seen = "exllamav2 was imported with its non-causal attention"
+        return Finding("causal", "fail", seen, "set EXLLAMA_NO_SDPA=1 before the start")
+    os.environ["EXLLAMA_NO_SDPA"] = "1"
+    return Finding("causal", "ok", "prompts are read causally")
+
+
+def _stand_in() -> Finding:
+    prebuilt.on_path(STAND_IN)
+    seen = "written in torch, as FOREBAY_ATTENTION=torch asks: slower than flash-attn"
+    return Finding("attention", "warn", seen, f"{BUILD}, and unset FOREBAY_ATTENTION")
+
+
+def _flash_attention() -> Finding:
+    """New enough, whole, and the real one: `flash-attn-4` alone is a folder of the same name."""
+    why = _attention_fault()
+    if why:
+        seen = f"the running batch is off without flash-attn 2.5.7 or newer: {why}"
+        return Finding("attention", "fail", seen, f"{BUILD}; {FALLBACK}")
+    return Finding(
+        "attention", "ok", f"flash-attn {importlib.import_module('flash_attn').__version__}"
+    )
+
+
+def _attention_fault() -> str:
+    if find_spec("flash_attn") is None:
+        return "it is not installed"
+    module = _load("flash_attn")
+    if isinstance(module, str):
+        return f"it does not load ({module})"
+    version = getattr(module, "__version__", None)
+    if version is None:
+        return "what is installed under its name is something else (flash-attn-4 is)"
+    if tuple(int(part) for part in version.split(".")[:3] if part.isdigit()) < OLDEST_ATTENTION:
+        return f"{version} is installed"
+    if not all(hasattr(module, call) for call in _CALLS):
+        return "what is installed lacks calls of it"
+    kernels = _load("flash_attn_2_cuda")
+    return f"its kernels do not load ({kernels})" if isinstance(kernels, str) else ""
+
+
+def _whole() -> Finding:
+    """The import itself, which by now compiles nothing; and what it made of its surroundings."""
+    attention = _load("exllamav2.attn")
+    if isinstance(attention, str):
+        mend = f"see why: {sys.executable} -c 'import torch, exllamav2'"
+        return Finding("exl2", "fail", f"exllamav2 does not load ({attention})", mend)
+    if not attention.has_flash_attn_with_paged:
+        return Finding("exl2", "fail", "exllamav2 finds no paged attention", BUILD)
+    return Finding("exl2", "ok", "exllamav2 loads, with paged attention")
+
+
+def _load(name: str) -> Any:
+    """The module; or, where it does not load, why, in one short line.
+
+    Loaders of compiled code raise what they like, so all of it is caught.
+    """
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # noqa: BLE001 - see above
+        first = (str(error).splitlines() or [""])[0][:160]
+        return f"{type(error).__name__}: {first}"
+
+
+def main() -> None:
+    """Print the findings as one line of JSON, after whatever the libraries print."""
+    found = list(findings(fallback="--fallback" in sys.argv[1:]))
+    sys.stdout.write("\n" + json.dumps([asdict(one) for one in found]) + "\n")
+
+
+if __name__ == "__main__":
+    main()

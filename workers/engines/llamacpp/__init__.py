@@ -1,0 +1,1 @@
+"""llama.cpp, for machines without a GPU."""

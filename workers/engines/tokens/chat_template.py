@@ -1,0 +1,175 @@
+"""A model's own chat template: turns in, the text that the model was trained on out.
+
+Templates are programs that come with weights, so they run in a sandbox and are tried at the start:
+one that is missing, broken or silent about what it is given is an error then, not in every job.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Never
+
+from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
+from forebay.workers.engines.engine import Turn
+
+_FIELD = "FOREBAY_MODEL_DIR"
+#: Where templates are, the first found is taken. The first name is that of a correction, which
+#: owners of EXL2 folders lay beside a template that does not work.
+_FILES = ("tabby_template.jinja", "chat_template.jinja")
+_CONFIGS = ("chat_template.json", "tokenizer_config.json")
+_TRIAL = (
+    Turn(role="user", content="trial-1"),
+    Turn(role="assistant", content="trial-2"),
+    Turn(role="user", content="trial-3"),
+)
+_SYSTEM = Turn(role="system", content="trial-0")
+
+
+class ChatTemplate:
+    """Renders turns as one prompt, which ends where the model's answer begins.
+
+    Some templates refuse system turns, or drop them without a word; then what they say goes in
+    front of the next user turn.
+
+    Args:
+        source: the Jinja text.
+        tokens: `bos_token`, `eos_token` and others by name, for the template's use.
+
+    Raises:
+        Unavailable: Jinja is not installed.
+        Misconfigured: The template cannot be read, or does not render a plain conversation.
+    """
+
+    def __init__(self, source: str, tokens: dict[str, str]) -> None:
+        self._template = _compiled(source)
+        self._tokens = tokens
+        self._folds = False
+        if not self._shows(_TRIAL[:1]) or not self._shows(_TRIAL):
+            raise Misconfigured("its chat template does not render a conversation", field=_FIELD)
+        self._folds = not self._shows((_SYSTEM, *_TRIAL))
+
+    @classmethod
+    def of(cls, folder: Path, tokens: dict[str, str]) -> ChatTemplate:
+        """The template of a model's folder.
+
+        Raises:
+            Misconfigured: There is none, or it does not work.
+        """
+        source = _found(folder)
+        if source is None:
+            raise Misconfigured(
+                f"has no chat template: put one into {folder.name}/chat_template.jinja",
+                field=_FIELD,
+            )
+        return cls(source, tokens)
+
+    def render(self, turns: Sequence[Turn]) -> str:
+        """The prompt.
+
+        Raises:
+            InvalidJob: The template refuses these turns; some want user and assistant to alternate.
+        """
+        try:
+            return self._rendered(_folded(turns) if self._folds else turns)
+        except Exception:  # noqa: BLE001 - a template may raise anything, and may quote a turn
+            raise InvalidJob("is refused by the model's chat template", field="messages") from None
+
+    def _rendered(self, turns: Sequence[Turn]) -> str:
+        return str(
+            self._template.render(
+                messages=[{"role": turn.role, "content": turn.content} for turn in turns],
+                add_generation_prompt=True,
+                enable_thinking=False,  # a job's tokens are for its answer
+                tools=None,
+                **self._tokens,
+            )
+        )
+
+    def _shows(self, turns: Sequence[Turn]) -> bool:
+        """Whether all that was said is in the prompt."""
+        try:
+            text = self._rendered(turns)
+        except Exception:  # noqa: BLE001 - see `render`
+            return False
+        return all(turn.content in text for turn in turns)
+
+
+def _compiled(source: str) -> Any:
+    try:
+        from jinja2 import TemplateError  # noqa: PLC0415 - only where an engine renders templates
+        from jinja2.ext import loopcontrols  # noqa: PLC0415 - see above
+        from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415 - see above
+    except ImportError:
+        raise Unavailable("chat templates need Jinja: `pip install jinja2`") from None
+
+    def raise_exception(message: str) -> Never:
+        raise TemplateError(message)
+
+    sandbox = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+    )
+    sandbox.filters["tojson"] = _tojson
+    sandbox.globals |= {"raise_exception": raise_exception, "strftime_now": _strftime_now}
+    try:
+        return sandbox.from_string(source)
+    except TemplateError as error:
+        name = type(error).__name__
+        raise Misconfigured(f"its chat template is not Jinja ({name})", field=_FIELD) from None
+
+
+def _tojson(value: Any, indent: int | None = None) -> str:
+    """Jinja's own filter writes for HTML."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _strftime_now(form: str) -> str:
+    return dt.datetime.now().astimezone().strftime(form)
+
+
+def _found(folder: Path) -> str | None:
+    for name in _FILES:
+        if (folder / name).is_file():
+            return _read(folder / name)
+    for name in _CONFIGS:
+        template = _named(folder / name)
+        if template is not None:
+            return template
+    return None
+
+
+def _named(path: Path) -> str | None:
+    """The template in a configuration: a text, or several by name."""
+    if not path.is_file():
+        return None
+    try:
+        held = json.loads(_read(path)).get("chat_template")
+        if isinstance(held, list):
+            held = {one["name"]: one["template"] for one in held}.get("default")
+    except (ValueError, AttributeError, KeyError, TypeError):
+        raise Misconfigured(f"{path.name} holds no templates by name", field=_FIELD) from None
+    return held if isinstance(held, str) else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise Misconfigured(f"{path.name} cannot be read", field=_FIELD) from None
+
+
+def _folded(turns: Sequence[Turn]) -> list[Turn]:
+    """What system turns say, in front of the user turn that follows."""
+    said: list[str] = []
+    folded: list[Turn] = []
+    for turn in turns:
+        if turn.role == "system":
+            said.append(turn.content)
+        elif turn.role == "user":
+            folded.append(turn.model_copy(update={"content": "\n\n".join([*said, turn.content])}))
+            said = []
+        else:
+            folded.append(turn)
+    return folded if not said else [*folded, Turn(role="user", content="\n\n".join(said))]

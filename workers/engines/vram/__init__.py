@@ -1,0 +1,1 @@
+"""Whether a model, its cache and its batch fit the card."""

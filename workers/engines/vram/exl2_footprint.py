@@ -1,0 +1,78 @@
+"""What each part of a model takes under exllamav2.
+
+The sizes are those that exllamav2 0.3.2 allocates (its attn.py, mlp.py, moe_mlp.py, linear.py,
+cache.py and device.py), for one card and a cache of pages. In bytes, with L layers, hidden size h,
+MLP width I, q = query heads * head width, e = key heads * head width, V tokens (padded to 32), a
+context of S tokens, prompts worked in chunks of C tokens, a batch of B and a cache of T tokens:
+
+    weights  of all tensors but the token embedding, which stays in the computer's memory
+    cache    T*L*e*k, k = 4 (fp16), 2.125 (q8), 1.625 (q6), 1.125 (q4) for a key and a value;
+             quantized, T*e*4 more: one layer of it at a time is unpacked
+    scratch  the largest of 2*C*max(q, h) + d(h, q), 2*C*(h + 2*max(h, I)) + d(h, I) and d(h, V),
+             where d(a, b) = 2*min(a*b, D), D being `max_dq_size`
+    rope     tables * 2*S*head width*2
+    states   C*(2*h*w + 4*q + 4*e) + B*V*4, w = 2, or 4 where the state between layers is FP32
+    context  of CUDA, its kernels and cuBLAS: estimated
+    slack    for what an allocator rounds: estimated
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from forebay.workers.engines.vram.footprint import CHUNK, CUDA_CONTEXT, MIB, SLACK, CacheMode
+from forebay.workers.engines.weights.model_shape import Shape
+
+SPARE = 0
+BOUNDS: tuple[str, ...] = ()
+DEFAULT_DQ = 512 * MIB  # elements that are dequantized at once, unless told otherwise
+
+_PAIR_BYTES: Mapping[CacheMode, float] = MappingProxyType(
+    {"fp16": 4.0, "q8": 2.125, "q6": 1.625, "q4": 1.125}
+)
+
+
+def max_dq_size(shape: Shape) -> int:
+    """The `max_dq_size` that takes least memory: only the output head, which is large, exceeds it.
+
+    What exceeds it never goes through cuBLAS; for up to 32 rows nothing does anyway.
+    """
+    return min(DEFAULT_DQ, shape.hidden * max(shape.intermediate, shape.q_width))
+
+
+def kv_bytes_per_token(shape: Shape, mode: CacheMode) -> int:
+    """Bytes of one token in the cache, the layer that is unpacked included."""
+    kept = shape.layers * shape.kv_width * _PAIR_BYTES[mode]
+    return int(kept) + (0 if mode == "fp16" else 4 * shape.kv_width)
+
+
+def scratch_bytes(shape: Shape, dq_size: int, chunk: int = CHUNK) -> int:
+    """Bytes of the buffer that attention, MLP and head share."""
+
+    def dequantized(rows: int, columns: int) -> int:
+        return 2 * min(rows * columns, dq_size)
+
+    attention = 2 * chunk * max(shape.q_width, shape.hidden)
+    wide = shape.intermediate if shape.experts else max(shape.hidden, shape.intermediate)
+    states = shape.hidden * (2 if shape.experts else 1)  # experts gather the states of their tokens
+    mlp = 2 * chunk * (states + 2 * wide + shape.experts)
+    return max(
+        attention + dequantized(shape.hidden, shape.q_width),
+        mlp + dequantized(shape.hidden, shape.intermediate),
+        dequantized(shape.hidden, shape.padded_vocab),
+    )
+
+
+def fixed_parts(shape: Shape, context: int, batch: int, chunk: int = CHUNK) -> dict[str, int]:
+    """Bytes of every part but the cache, by name; `max_dq_size` is the tuned one."""
+    state = 4 if shape.wide_residual else 2
+    prompt = chunk * (2 * shape.hidden * state + 4 * shape.q_width + 4 * shape.kv_width)
+    return {
+        "weights": shape.weights_bytes,
+        "scratch": scratch_bytes(shape, max_dq_size(shape), chunk),
+        "rope": shape.rope_tables * 4 * context * shape.head_dim,
+        "states": prompt + batch * shape.padded_vocab * 4,
+        "CUDA context": CUDA_CONTEXT,
+        "slack": SLACK,
+    }

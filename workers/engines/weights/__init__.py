@@ -1,0 +1,1 @@
+"""What a folder of weights says of itself, from its headers alone."""

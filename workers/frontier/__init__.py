@@ -1,0 +1,1 @@
+"""Calls to Bedrock and their money; audits of local answers."""

@@ -1,0 +1,1 @@
+"""From a job to a prompt, and from a text back to content."""

@@ -1,0 +1,1 @@
+"""How good rankings are on outcomes that they have not seen."""

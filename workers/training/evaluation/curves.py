@@ -1,0 +1,40 @@
+"""The curves: quality against the share that goes up, one line a router."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from forebay.routing.errors import Misconfigured
+from forebay.workers.training.data.ranking_metrics import Ranked
+
+FORMATS = {".png", ".svg"}
+POINTS = 201
+
+
+def draw(routers: Mapping[str, Ranked], path: Path) -> None:
+    """Write a PNG or SVG.
+
+    Raises:
+        Misconfigured: It is neither, or cannot be written.
+    """
+    if path.suffix not in FORMATS:
+        raise Misconfigured("must end in .png or .svg", field="--curves")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    shares = np.linspace(0, 1, POINTS)
+    for name, ranked in routers.items():
+        weak = float(ranked.weak.mean())
+        gap = float(ranked.strong.mean()) - weak
+        even = np.ones(len(ranked.score))
+        axes.plot(100 * shares, weak + gap * ranked.recovered(even, shares), label=name)
+    axes.set(xlabel="share that goes up, %", ylabel="mean score")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    try:
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    except OSError as error:
+        raise Misconfigured(f"cannot be written: {error.strerror}", field=str(path)) from None

@@ -1,0 +1,39 @@
+"""The folder that training writes weights into."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TypeVar
+
+from forebay.routing.errors import Misconfigured
+from forebay.routing.scoring.weights_file import Fitted
+
+WEIGHTS, DOUBT = "difficulty.json", "doubt.json"
+
+
+_Weights = TypeVar("_Weights", bound=Fitted)
+
+
+def versioned(name: str, weights: _Weights) -> _Weights:
+    """The weights with a version that is theirs alone: what they hold makes it."""
+    content = weights.model_dump_json(exclude={"version"}).encode()
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    return weights.model_copy(update={"version": f"{name}-{digest}"})
+
+
+def write(folder: Path, name: str, weights: Fitted) -> Path:
+    """Write weights into a folder, which is made; the same weights give the same bytes.
+
+    Raises:
+        Misconfigured: It cannot be written.
+    """
+    path = folder / name
+    document = weights.model_dump(mode="json")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(document, indent=1) + "\n")
+    except OSError as error:
+        raise Misconfigured(f"cannot be written: {error.strerror}", field="--out") from None
+    return path
