@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from forebay.producers.client import Client, Options, answer_of, late
-from forebay.producers.wakeups import Outcome
+from forebay.producers.wakeups import Result
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Job, JobStatus, Request
 from forebay.routing.ledger.dead_letters import Changes, DeadJob
@@ -103,7 +103,7 @@ class AsyncClient:
         await self.close()
 
 
-async def _wait(job_id: str, future: Future[Outcome], timeout: float | None) -> Outcome:
+async def _wait(job_id: str, future: Future[Result], timeout: float | None) -> Result:
     try:
         async with asyncio.timeout(timeout):
             return await asyncio.wrap_future(future)

@@ -22,12 +22,12 @@ from typing import Any, Self, TypedDict, Unpack
 import redis
 
 from forebay.producers.explain import explained
-from forebay.producers.submission import Door
-from forebay.producers.wakeups import Outcome, Wakeups
+from forebay.producers.submission import PatientSubmitter
+from forebay.producers.wakeups import Result, Wakeups
 from forebay.routing.base import Egress
 from forebay.routing.errors import ForebayError, InvalidJob, UnknownJob, from_code, gist
 from forebay.routing.jobs import Answer, Job, JobStatus, Pin, Priority, Receipt, Request, owner
-from forebay.routing.ledger.dead_letters import Changes, Dead, DeadJob
+from forebay.routing.ledger.dead_letters import Changes, DeadJob, DeadLetters
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import ENDED
 from forebay.routing.settings import Settings, read_settings
@@ -36,7 +36,7 @@ from forebay.routing.store.connection import connect
 CHUNK = 250  # jobs submitted in one round trip by `map`
 WINDOW = 2_000  # jobs that `map` has under way at once
 
-Begun = tuple[str, Future[Outcome]]  # a job's id, and what it will end with
+Begun = tuple[str, Future[Result]]  # a job's id, and what it will end with
 
 
 class Options(TypedDict, total=False):
@@ -78,8 +78,8 @@ class Client:
         client = redis or connect(settings)
         self._lent = redis is not None
         self._ledger = Ledger(client, settings, lambda: _bell(settings))
-        self._door = Door(self._ledger, patience)
-        self._dead = Dead(self._ledger, tenant)
+        self._door = PatientSubmitter(self._ledger, patience)
+        self._dead = DeadLetters(self._ledger, tenant)
         self._wakeups = Wakeups(self._ledger, tenant)
 
     def submit(self, request: Request | Job, **options: Unpack[Options]) -> str:
@@ -171,19 +171,19 @@ class Client:
         return self._dead.list(limit)
 
     def dead_job(self, job_id: str) -> DeadJob:
-        """One of them; also one that was replayed. See `Dead.show`."""
+        """One of them; also one that was replayed. See `DeadLetters.show`."""
         return self._dead.show(job_id)
 
     def dead_content(self, job_id: str) -> Job:
-        """What was asked of one of them. See `Dead.job`."""
+        """What was asked of one of them. See `DeadLetters.job`."""
         return self._dead.job(job_id)
 
     def replay(self, job_id: str, **changes: Unpack[Changes]) -> str:
-        """Begin a dead job again; the id of the new one. See `Dead.replay`."""
+        """Begin a dead job again; the id of the new one. See `DeadLetters.replay`."""
         return self._dead.replay(job_id, **changes)
 
     def bury(self, job_id: str) -> bool:
-        """Leave nothing of a dead job; false when there was nothing. See `Dead.bury`."""
+        """Leave nothing of a dead job; false when there was nothing. See `DeadLetters.bury`."""
         return self._dead.bury(job_id)
 
     def job(self, request: Request | Job, **options: Unpack[Options]) -> Job:
@@ -195,7 +195,7 @@ class Client:
             given["deadline"] = datetime.now(UTC) + given["deadline"]
         return Job.model_validate({"tenant": self.tenant, "request": request, **given})
 
-    def begin(self, request: Request | Job, **options: Unpack[Options]) -> Future[Outcome]:
+    def begin(self, request: Request | Job, **options: Unpack[Options]) -> Future[Result]:
         """Submit; a future of the outcome, an `Answer` or the `Receipt` of a failure."""
         return self.begun(request, **options)[1]
 
@@ -206,7 +206,7 @@ class Client:
             raise begun
         return begun
 
-    def future(self, job_id: str) -> Future[Outcome]:
+    def future(self, job_id: str) -> Future[Result]:
         """A future of a job's outcome, an `Answer` or the `Receipt` of a failure."""
         future = self._wakeups.expect(self._own(job_id))
         if self._ledger.watch(job_id, self._wakeups.stream) in ENDED:
@@ -251,14 +251,14 @@ class Client:
         ]
 
     def _begun(
-        self, job_id: str, made: str | ForebayError, future: Future[Outcome]
+        self, job_id: str, made: str | ForebayError, future: Future[Result]
     ) -> Begun | ForebayError:
         if made == job_id:
             return job_id, future
         self._wakeups.give_up(job_id, future)
         return made if isinstance(made, ForebayError) else (made, self.future(made))
 
-    def _awaited(self, job_id: str, future: Future[Outcome], timeout: float | None) -> Outcome:
+    def _awaited(self, job_id: str, future: Future[Result], timeout: float | None) -> Result:
         try:
             return future.result(timeout)
         except TimeoutError:
@@ -280,7 +280,7 @@ def _bell(settings: Settings) -> str:
     return template(celery_app(settings))
 
 
-def answer_of(outcome: Outcome) -> Answer:
+def answer_of(outcome: Result) -> Answer:
     """The answer, or its error raised."""
     if isinstance(outcome, Answer):
         return outcome

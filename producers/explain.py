@@ -10,7 +10,7 @@ from forebay.routing.ledger.record import ENDED, Record
 from forebay.routing.reasons import Reason, meaning
 
 if TYPE_CHECKING:
-    from forebay.routing.jobs import Doubted, Receipt, Verdict
+    from forebay.routing.jobs import Doubt, Receipt, Verdict
 
 _PACED = frozenset({Reason.PACE_GOES, Reason.PACE_STAYS})
 _MADE = (
@@ -77,7 +77,7 @@ def _verdict(verdict: Verdict | None, reasons: tuple[str, ...]) -> dict[str, Any
     return {**verdict.model_dump(), "held": held if verdict.threshold is not None else None}
 
 
-def _doubt(doubt: Doubted | None) -> dict[str, Any] | None:
+def _doubt(doubt: Doubt | None) -> dict[str, Any] | None:
     return doubt.model_dump() if doubt else None
 
 

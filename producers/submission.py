@@ -15,7 +15,7 @@ from forebay.routing.ledger.ledger import Ledger
 SHORTEST_S, LONGEST_S = 0.1, 2.0  # pauses: doubling, with jitter
 
 
-class Door:
+class PatientSubmitter:
     """Puts jobs on with patience, in seconds; with none, a refusal is an error at once.
 
     A job keeps its id, so one that had been taken in, with only the reply lost, is not taken twice.

@@ -21,11 +21,11 @@ from forebay.routing.ledger.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
-Outcome = Answer | Receipt
+Result = Answer | Receipt
 BLOCK_MS = 2_000
 LOOK_AGAIN_S = 20.0  # should a wake-up be lost with Redis' memory, the records still say it
 STREAM_MS = 600_000
-MOST = 500  # outcomes fetched in one round trip
+MAX_RESULTS_PER_ROUND_TRIP = 500  # outcomes fetched in one round trip
 TRIM_EVERY = 1_000  # entries read
 
 
@@ -42,18 +42,18 @@ class Wakeups:
         self.stream = f"fb:wake:{tenant}:{os.getpid()}-{secrets.token_hex(8)}"
         self._ledger = ledger
         self._lock = threading.Lock()
-        self._expected: dict[str, list[Future[Outcome]]] = {}
+        self._expected: dict[str, list[Future[Result]]] = {}
         self._creating: set[str] = set()
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
-    def expect(self, job_id: str) -> Future[Outcome]:
+    def expect(self, job_id: str) -> Future[Result]:
         """A future of this job's outcome. Have the ledger watch the job after, not before.
 
         Raises:
             Unavailable: The client was closed.
         """
-        future: Future[Outcome] = Future()
+        future: Future[Result] = Future()
         with self._lock:
             if self._closed.is_set():
                 raise Unavailable("the client is closed")
@@ -64,7 +64,7 @@ class Wakeups:
         return future
 
     @contextmanager
-    def creating(self, job_ids: Sequence[str]) -> Iterator[dict[str, Future[Outcome]]]:
+    def creating(self, job_ids: Sequence[str]) -> Iterator[dict[str, Future[Result]]]:
         """Futures of jobs that this block creates; until its end, not to exist is no error.
 
         Where the block fails nothing is expected any more.
@@ -82,7 +82,7 @@ class Wakeups:
             with self._lock:
                 self._creating.difference_update(job_ids)
 
-    def give_up(self, job_id: str, future: Future[Outcome]) -> None:
+    def give_up(self, job_id: str, future: Future[Result]) -> None:
         """Nobody waits for this future any more."""
         with self._lock:
             futures = self._expected.get(job_id, [])
@@ -98,8 +98,8 @@ class Wakeups:
             job_ids: of jobs that have ended, or may have.
             ended: they have; one of which nothing is left was forgotten.
         """
-        for start in range(0, len(job_ids), MOST):
-            batch = job_ids[start : start + MOST]
+        for start in range(0, len(job_ids), MAX_RESULTS_PER_ROUND_TRIP):
+            batch = job_ids[start : start + MAX_RESULTS_PER_ROUND_TRIP]
             for job_id, outcome in zip(batch, self._ledger.outcomes(batch), strict=True):
                 if outcome is not None:
                     self._resolve(job_id, outcome)
@@ -124,7 +124,7 @@ class Wakeups:
             client.xadd(self.stream, {"id": "", "state": "closed"})
             client.pexpire(self.stream, BLOCK_MS)
 
-    def _resolve(self, job_id: str, outcome: Outcome | ForebayError) -> None:
+    def _resolve(self, job_id: str, outcome: Result | ForebayError) -> None:
         with self._lock:
             futures = self._expected.pop(job_id, [])
         for future in futures:
@@ -166,8 +166,8 @@ class Wakeups:
         with self._lock:
             expected = [one for one in self._expected if one not in self._creating]
         self._ledger.redis.pexpire(self.stream, STREAM_MS)
-        for start in range(0, len(expected), MOST):
-            batch = expected[start : start + MOST]
+        for start in range(0, len(expected), MAX_RESULTS_PER_ROUND_TRIP):
+            batch = expected[start : start + MAX_RESULTS_PER_ROUND_TRIP]
             states = self._ledger.watch_all(batch, self.stream)
             for job_id, state in zip(batch, states, strict=True):
                 if state is None:

@@ -46,7 +46,7 @@ JOB_ID = r"^[a-z0-9][a-z0-9_-]{0,62}\.[0-9a-f]{32}$"
 JobId = Annotated[str, StringConstraints(pattern=JOB_ID)]
 
 
-class Wire(BaseModel):
+class FrozenModel(BaseModel):
     """Base of all that travels: frozen, closed, and silent about its content when it is wrong."""
 
     model_config = ConfigDict(

@@ -8,7 +8,7 @@ from typing import Literal
 
 from forebay.routing.errors import ForebayError
 
-State = Literal["ok", "warn", "fail"]
+Severity = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Finding:
     """
 
     name: str
-    state: State
+    state: Severity
     seen: str
     mend: str = ""
 

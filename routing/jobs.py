@@ -29,6 +29,7 @@ from forebay.routing.base import (
     JOB_ID,
     MAX_TEXT,
     Egress,
+    FrozenModel,
     JobId,
     JsonSchema,
     Kind,
@@ -36,7 +37,6 @@ from forebay.routing.base import (
     Short,
     Tenant,
     Text,
-    Wire,
     explain,
 )
 from forebay.routing.errors import EgressDenied, InvalidJob, TooLong
@@ -45,7 +45,7 @@ from forebay.routing.receipts import (
     Check,
     Classification,
     Content,
-    Doubted,
+    Doubt,
     Embedding,
     Extraction,
     Generation,
@@ -64,7 +64,7 @@ Priority = Literal["interactive", "bulk"]
 # --- the five kinds -----------------------------------------------------------------------------
 
 
-class Label(Wire):
+class Label(FrozenModel):
     """One possible answer of a `classify` job. A description or examples make it much better."""
 
     name: Short = Field(repr=False)
@@ -92,7 +92,7 @@ LabelOrName = Annotated[
 ]
 
 
-class Classify(Wire):
+class Classify(FrozenModel):
     """Which of these labels does the text bear? Answered by a `Classification`."""
 
     kind: Literal["classify"] = "classify"
@@ -107,7 +107,7 @@ class Classify(Wire):
         return tuple(Label(name=one) if isinstance(one, str) else one for one in self.labels)
 
 
-class Extract(Wire):
+class Extract(FrozenModel):
     """Fill this JSON Schema from the text. Answered by an `Extraction` that validates."""
 
     kind: Literal["extract"] = "extract"
@@ -121,7 +121,7 @@ class Extract(Wire):
         return self
 
 
-class Summarize(Wire):
+class Summarize(FrozenModel):
     """Say it in at most `max_words` words. Answered by a `Summary`."""
 
     kind: Literal["summarize"] = "summarize"
@@ -130,14 +130,14 @@ class Summarize(Wire):
     focus: Annotated[str, StringConstraints(max_length=500)] = Field("", repr=False)
 
 
-class Message(Wire):
+class Message(FrozenModel):
     """One turn of a chat."""
 
     role: Literal["system", "user", "assistant"]
     content: Text = Field(repr=False)
 
 
-class Generate(Wire):
+class Generate(FrozenModel):
     """Chat messages in, text out, optionally held to a JSON Schema or a regular expression."""
 
     kind: Literal["generate"] = "generate"
@@ -161,7 +161,7 @@ class Generate(Wire):
         return self
 
 
-class Embed(Wire):
+class Embed(FrozenModel):
     """Turn texts into vectors. Answered by an `Embedding`, always in the local lane."""
 
     kind: Literal["embed"] = "embed"
@@ -186,7 +186,7 @@ def owner(job_id: str) -> str | None:
     return job_id.partition(".")[0] if re.fullmatch(JOB_ID[1:-1], job_id) else None
 
 
-class Job(Wire):
+class Job(FrozenModel):
     """A request of some kind with all that decides where, when and for how much it is answered.
 
     Attributes:
@@ -277,7 +277,7 @@ def json_schema() -> dict[str, Any]:
 
 
 __all__ = [
-    "Answer", "Check", "Classification", "Classify", "Content", "Doubted", "Embed", "Embedding",
+    "Answer", "Check", "Classification", "Classify", "Content", "Doubt", "Embed", "Embedding",
     "Extract", "Extraction", "Generate", "Generation", "Job", "JobStatus", "Label", "Message",
     "Receipt", "Request", "Summarize", "Summary", "Verdict", "json_schema", "new_id", "parse_job",
     "parse_request",

@@ -6,13 +6,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, computed_field, model_validator
 
-from forebay.routing.base import NANO, Egress, JobId, Kind, Wire
+from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind
 from forebay.routing.lanes import Lane
 
 Status = Literal["done", "failed", "cancelled", "expired"]
 
 
-class Classification(Wire):
+class Classification(FrozenModel):
     """The label, how sure the lane is of it, and the probability of every label.
 
     A frontier model says a label and not how sure it is: no probability, no scores.
@@ -24,21 +24,21 @@ class Classification(Wire):
     scores: dict[str, float] = Field(default_factory=dict, repr=False)
 
 
-class Extraction(Wire):
+class Extraction(FrozenModel):
     """An object that validates against the job's schema."""
 
     kind: Literal["extract"] = "extract"
     data: dict[str, Any] = Field(repr=False)
 
 
-class Summary(Wire):
+class Summary(FrozenModel):
     """The summary."""
 
     kind: Literal["summarize"] = "summarize"
     text: str = Field(repr=False)
 
 
-class Generation(Wire):
+class Generation(FrozenModel):
     """The text, and why it ends where it ends."""
 
     kind: Literal["generate"] = "generate"
@@ -46,7 +46,7 @@ class Generation(Wire):
     finish: Literal["stop", "length"] = "stop"
 
 
-class Embedding(Wire):
+class Embedding(FrozenModel):
     """One vector of unit length a text, in the order of the texts."""
 
     kind: Literal["embed"] = "embed"
@@ -58,7 +58,7 @@ Content = Annotated[
 ]
 
 
-class Verdict(Wire):
+class Verdict(FrozenModel):
     """What the router model says of a job before anybody has answered it.
 
     Attributes:
@@ -77,7 +77,7 @@ class Verdict(Wire):
     threshold: float | None = None
 
 
-class Doubted(Wire):
+class Doubt(FrozenModel):
     """How much a local answer that passed its checks is doubted, once it is there.
 
     Attributes:
@@ -96,7 +96,7 @@ class Doubted(Wire):
     threshold: float | None = None
 
 
-class Check(Wire):
+class Check(FrozenModel):
     """One check of an answer, by rule or by a second answer. `note` never holds content."""
 
     name: str
@@ -104,7 +104,7 @@ class Check(Wire):
     note: str = ""
 
 
-class Receipt(Wire):
+class Receipt(FrozenModel):
     """The answer without its content: all that Celery, Flower, logs and metrics ever see.
 
     Attributes:
@@ -139,7 +139,7 @@ class Receipt(Wire):
     cost_nusd: int = 0
     verdict: Verdict | None = None
     checks: tuple[Check, ...] = ()
-    doubt: Doubted | None = None
+    doubt: Doubt | None = None
     attempts: int = 0
     queued_s: float = 0.0
     worked_s: float = 0.0
@@ -180,10 +180,10 @@ class Answer(Receipt):
         return Receipt.model_validate(self.model_dump(exclude=self._content_fields))
 
 
-State = Literal["waiting", "running", "done", "failed", "cancelled", "expired"]
+JobState = Literal["waiting", "running", "done", "failed", "cancelled", "expired"]
 
 
-class JobStatus(Wire):
+class JobStatus(FrozenModel):
     """Where a job is now.
 
     Attributes:
@@ -196,7 +196,7 @@ class JobStatus(Wire):
 
     id: JobId
     kind: Kind
-    state: State
+    state: JobState
     hop: str
     queue: str
     position: int | None = None

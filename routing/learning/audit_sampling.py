@@ -8,14 +8,14 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Job
 from forebay.routing.learning.audits import Audits, chosen
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.outlook import Outlook
+from forebay.routing.limits.outlook import FrontierStatus
 from forebay.routing.policy import decisions as policy
 from forebay.routing.policy.decisions import PolicyFile
 
 _log = logging.getLogger(__name__)
 
 
-class Sample:
+class AuditSampler:
     """A share of the jobs that may leave; the same jobs whoever looks, and none that could choose.
 
     Of a job with a second thought about it (degraded, cached, pinned, with a secret, over budget)
@@ -25,7 +25,7 @@ class Sample:
     def __init__(self, ledger: Ledger, secret: bytes) -> None:
         self._audits = Audits(ledger)
         self._policy = PolicyFile(ledger.settings.policy_file)
-        self._outlook = Outlook(ledger.redis)
+        self._outlook = FrontierStatus(ledger.redis)
         self._secret = secret
 
     def take(self, job: Job, answer: Answer) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from forebay.routing.base import JobId, Kind, Tenant, Wire
+from forebay.routing.base import FrozenModel, JobId, Kind, Tenant
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Job
 from forebay.routing.lanes import ROUTE
@@ -39,7 +39,7 @@ _STREAM = "fb:audits"
 _PAGE = 1_000
 
 
-class Audit(Wire):
+class Audit(FrozenModel):
     """What one audit showed.
 
     Attributes:

@@ -13,22 +13,22 @@ from typing import Any
 import redis
 from pydantic import ConfigDict, Field, ValidationError
 
-from forebay.routing.base import Wire
+from forebay.routing.base import FrozenModel
 from forebay.routing.errors import InvalidJob, Unavailable
 from forebay.routing.receipts import Verdict
 from forebay.routing.scoring.logit import logistic, logit
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.ttl_cache import Recent
+from forebay.routing.store.ttl_cache import TtlCache
 
 #: The scope of a calibration for everybody; else it is a tenant's name.
 EVERYBODY = "*"
 #: Versions kept, of each scope.
-KEPT = 10
+MAX_VERSIONS_KEPT = 10
 #: Seconds for which what was read is good.
 LOOK_EVERY_S = 5.0
 
 
-class Calibration(Wire):
+class Calibration(FrozenModel):
     """How a verdict is moved.
 
     Attributes:
@@ -78,7 +78,7 @@ class Calibrations:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._recent = Recent(self._look, LOOK_EVERY_S)
+        self._recent = TtlCache(self._look, LOOK_EVERY_S)
 
     def of(self, tenant: str) -> Calibration | None:
         """What holds for a tenant, as of a few seconds ago: its own, or everybody's, or none.
@@ -111,7 +111,7 @@ class Calibrations:
             made = calibration.model_copy(update={"version": number, "made": time.time()})
             with self._redis.pipeline() as pipe:
                 pipe.hset(key, mapping={str(number): made.model_dump_json(), "current": number})
-                pipe.hdel(key, str(number - KEPT))
+                pipe.hdel(key, str(number - MAX_VERSIONS_KEPT))
                 pipe.execute()
         return made
 

@@ -16,7 +16,7 @@ import redis
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Classify, Extract, Generate, Job, Summarize
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.ttl_cache import Recent
+from forebay.routing.store.ttl_cache import TtlCache
 
 #: Jobs that a type must have been seen for before its own mean counts for half.
 SHRINK = 20
@@ -57,7 +57,7 @@ class TypeGaps:
     def __init__(self, client: redis.Redis, secret: bytes) -> None:
         self._redis = client
         self._secret = secret
-        self._means = Recent(self._look, LOOK_EVERY_S)
+        self._means = TtlCache(self._look, LOOK_EVERY_S)
 
     def excess(self, job: Job) -> float | None:
         """Mean of the gap seen less the gap foretold, shrunk to 0; none for a type never audited.

@@ -7,8 +7,8 @@ import redis
 from forebay.routing.jobs import Job, Verdict
 from forebay.routing.learning.calibration import Calibrations
 from forebay.routing.learning.job_types import TypeGaps
-from forebay.routing.scoring.request_features import demands
-from forebay.routing.scoring.router_model import Judge
+from forebay.routing.scoring.request_features import request_features
+from forebay.routing.scoring.router_model import VerdictSource
 from forebay.routing.scoring.text_features import text_features
 
 PLACES = 4  # decimals of a feature
@@ -20,7 +20,7 @@ class Verdicts:
     Whatever cannot be read of the last two, the model's own word holds.
     """
 
-    def __init__(self, model: Judge, client: redis.Redis, secret: bytes) -> None:
+    def __init__(self, model: VerdictSource, client: redis.Redis, secret: bytes) -> None:
         self._model = model
         self._types = TypeGaps(client, secret)
         self._calibrations = Calibrations(client)
@@ -43,6 +43,6 @@ class Verdicts:
 
 def features(job: Job) -> dict[str, float]:
     """What `forebay calibrate` fits: of the kind, the request and the text; numbers, no content."""
-    text, asked = demands(job)
+    text, asked = request_features(job)
     found = {f"kind_{job.kind}": 1.0, **asked, **text_features(text)}
     return {name: round(value, PLACES) for name, value in found.items()}

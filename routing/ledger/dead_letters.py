@@ -11,7 +11,7 @@ from typing import Any, TypedDict, Unpack, cast
 
 from pydantic import AwareDatetime
 
-from forebay.routing.base import Egress, JobId, Wire
+from forebay.routing.base import Egress, FrozenModel, JobId
 from forebay.routing.errors import EgressDenied, ForebayError, InvalidJob, UnknownJob
 from forebay.routing.jobs import Job, Pin, Priority, Receipt, new_id, parse_job
 from forebay.routing.lanes import ROUTE
@@ -21,7 +21,7 @@ from forebay.routing.ledger.record import Record
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import transition
 
-LONGEST = 100  # replays of replays that are followed
+MAX_REPLAYS_FOLLOWED = 100  # replays of replays that are followed
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,7 +35,7 @@ class Changes(TypedDict, total=False):
     max_cost_usd: float | None
 
 
-class DeadJob(Wire):
+class DeadJob(FrozenModel):
     """A job that failed, without its content.
 
     Attributes:
@@ -73,7 +73,7 @@ class DeadJob(Wire):
             raise InvalidJob("the stored record cannot be read") from None
 
 
-class Dead:
+class DeadLetters:
     """The dead jobs of a tenant. Safe to share between threads."""
 
     def __init__(self, ledger: Ledger, tenant: str) -> None:
@@ -135,7 +135,7 @@ class Dead:
             EgressDenied: The change would let out what may not leave.
             Unavailable: Redis cannot be reached or takes no new jobs.
         """
-        for _ in range(LONGEST):
+        for _ in range(MAX_REPLAYS_FOLLOWED):
             new, state = self._replayed(job_id, changes)
             if state != "failed":
                 return new

@@ -34,7 +34,7 @@ from forebay.routing.jobs import Answer, Job, JobStatus, Receipt, Verdict
 from forebay.routing.lanes import ROUTE, hop_of
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.record import ENDED, Record, envelope, idempotency, pairs
-from forebay.routing.ledger.result import Outcome, outcome
+from forebay.routing.ledger.result import Result, result_of
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.encryption import Seal
@@ -237,16 +237,16 @@ class Ledger:
 
     # --- ending -------------------------------------------------------------------------------
 
-    def settle(self, claim: Claim, outcome: Answer | Receipt) -> None:
+    def settle(self, claim: Claim, result_of: Answer | Receipt) -> None:
         """End a job: with its answer, or with the receipt of its failure.
 
         Raises:
             Lost: The job is not this claim's any more; the outcome is dropped.
         """
-        receipt = outcome.receipt if isinstance(outcome, Answer) else outcome
+        receipt = result_of.receipt if isinstance(result_of, Answer) else result_of
         sealed = b""
-        if isinstance(outcome, Answer):
-            sealed = self.seal.close(outcome.content.model_dump_json().encode())
+        if isinstance(result_of, Answer):
+            sealed = self.seal.close(result_of.content.model_dump_json().encode())
         kept = self._run(
             "settle", claim.id, claim.token, receipt.status, receipt.model_dump_json(), sealed,
             receipt.error or "", self._retention_ms,
@@ -309,7 +309,7 @@ class Ledger:
             raise UnknownJob("no such job", field="id")
         return Record.read(job_id, fields)
 
-    def outcomes(self, job_ids: Sequence[str]) -> list[Outcome | None]:
+    def outcomes(self, job_ids: Sequence[str]) -> list[Result | None]:
         """For each job its answer, or the receipt of its failure; none where it has not ended.
 
         An error takes the place of one that cannot be read.
@@ -320,7 +320,7 @@ class Ledger:
                 pipe.get(f"fb:answer:{job_id}")
             replies = pipe.execute()
         return [
-            outcome(job_id, fields, sealed, self.seal)
+            result_of(job_id, fields, sealed, self.seal)
             for job_id, fields, sealed in zip(job_ids, replies[::2], replies[1::2], strict=True)
         ]
 

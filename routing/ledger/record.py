@@ -11,9 +11,9 @@ from typing import Any, cast, get_args
 
 from forebay.routing.base import KINDS, Egress, Kind
 from forebay.routing.errors import InvalidJob
-from forebay.routing.jobs import Doubted, Job, Receipt, Verdict
+from forebay.routing.jobs import Doubt, Job, Receipt, Verdict
 from forebay.routing.lanes import Hop
-from forebay.routing.receipts import State, Status
+from forebay.routing.receipts import JobState, Status
 from forebay.routing.store.connection import decoded
 
 ENDED = frozenset({"done", "failed", "cancelled", "expired"})
@@ -34,7 +34,7 @@ class Record:
 
     id: str
     kind: Kind
-    state: State
+    state: JobState
     hop: Hop
     queue: str
     egress: Egress
@@ -47,7 +47,7 @@ class Record:
     deadline: int | None
     reasons: tuple[str, ...]
     verdict: Verdict | None
-    doubt: Doubted | None
+    doubt: Doubt | None
     error: str | None
     receipt: str
     promoted: bool
@@ -87,20 +87,20 @@ class Record:
         if fields["hop"] not in _HOPS:
             raise _not_ours()
         number = {key: int(fields.get(key) or 0) for key in _NUMBERS}
-        if any(abs(value) > _MOST for value in number.values()):
+        if any(abs(value) > _MAX_LUA_INTEGER for value in number.values()):
             raise _not_ours()
         verdict, doubt = fields.get("verdict"), fields.get("doubt")
         return cls(
             id=job_id,
             kind=fields["kind"],
-            state=cast("State", fields["state"]),
+            state=cast("JobState", fields["state"]),
             hop=cast("Hop", fields["hop"]),
             queue=fields["queue"],
             egress="allow" if fields["egress"] == "allow" else "deny",
             deadline=int(fields["deadline"]) if fields.get("deadline") else None,
             reasons=tuple(filter(None, fields.get("reasons", "").split(","))),
             verdict=Verdict.model_validate_json(verdict) if verdict else None,
-            doubt=Doubted.model_validate_json(doubt) if doubt else None,
+            doubt=Doubt.model_validate_json(doubt) if doubt else None,
             error=fields.get("error") or None,
             receipt=fields.get("receipt", ""),
             promoted=bool(fields.get("promoted")),
@@ -156,9 +156,9 @@ class Record:
         }
 
 
-_MOST = 2**53  # what Lua counts to
+_MAX_LUA_INTEGER = 2**53  # what Lua counts to
 _NUMBERS = ("attempts", "created", "ended", "queued_ms", "worked_ms", "cost_nusd")
-_STATES, _HOPS = frozenset(get_args(State)), frozenset(get_args(Hop))
+_STATES, _HOPS = frozenset(get_args(JobState)), frozenset(get_args(Hop))
 
 
 def _not_ours() -> InvalidJob:

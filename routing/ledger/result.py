@@ -10,12 +10,12 @@ from forebay.routing.jobs import Answer, Receipt
 from forebay.routing.ledger.record import ENDED, Record
 from forebay.routing.store.encryption import Seal
 
-Outcome = Answer | Receipt | InvalidJob | Misconfigured
+Result = Answer | Receipt | InvalidJob | Misconfigured
 
 
-def outcome(
+def result_of(
     job_id: str, fields: dict[bytes, bytes], sealed: bytes | None, seal: Seal
-) -> Outcome | None:
+) -> Result | None:
     """The answer, or the receipt of a failure; none while it has not ended.
 
     An error takes the place of one that cannot be read, so that one such job spoils no other's.

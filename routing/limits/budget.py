@@ -30,7 +30,7 @@ LOOK_AGAIN_S = 0.1
 #: Nine million dollars: above it a double of Lua's no longer counts every billionth.
 MAX_NUSD = 2**53 - 1
 
-State = Literal["open", "settled", "released"]
+CallState = Literal["open", "settled", "released"]
 Settled = Literal["closed", "again", "unreserved"]
 
 _EPOCH = date(1970, 1, 1)
@@ -43,13 +43,13 @@ class Reservation:
     call_id: str
     job_id: str
     tenant: str
-    state: State
+    state: CallState
     reserved_nusd: int
     settled_nusd: int
     age_s: float
 
 
-class Spend:
+class Budget:
     """The books of one Redis. Safe to share between threads.
 
     1. `reserve` before a call: what it costs at worst, against the budgets of tenant and fleet.
@@ -172,7 +172,7 @@ class Spend:
         """The day that is charged now, by Redis' clock."""
         return _EPOCH + timedelta(days=self._today())
 
-    def _closed(self, call_id: str, outcome: State, nusd: int, draft: bytes = b"") -> Settled:
+    def _closed(self, call_id: str, outcome: CallState, nusd: int, draft: bytes = b"") -> Settled:
         with reaching_redis():
             word = self._close(args=[call_id, outcome, nusd, KEEP_DAYS, CLOSED_S, draft])
         result: Settled = word.decode()

@@ -5,34 +5,34 @@ from __future__ import annotations
 import redis
 
 from forebay.routing.jobs import Job
-from forebay.routing.limits.budget import Spend
+from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.spillway import LOOK_EVERY_S, Spillway
-from forebay.routing.policy.decisions import Policy, State, egress
-from forebay.routing.store.ttl_cache import Recent
+from forebay.routing.policy.decisions import FrontierState, Policy, egress
+from forebay.routing.store.ttl_cache import TtlCache
 
 
-class Outlook:
+class FrontierStatus:
     """What decisions need to know of the world, as of at most half a second ago.
 
-    Old news does no harm: a reservation (`Spend.reserve`) is what keeps a budget. So where Redis
+    Old news does no harm: a reservation (`Budget.reserve`) is what keeps a budget. So where Redis
     cannot be asked, what was seen last holds: an answer that took long is not thrown away for it.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         self._spillway = Spillway(client)
-        self._spend = Spend(client)
-        self._gone = Recent(self._look, LOOK_EVERY_S)
+        self._spend = Budget(client)
+        self._gone = TtlCache(self._look, LOOK_EVERY_S)
 
-    def state(self, job: Job, rules: Policy) -> State:
+    def state(self, job: Job, rules: Policy) -> FrontierState:
         """The state for one job; for a job that stays here the world need not be asked."""
         if job.lane == "local" or egress(job, rules) == "deny":
-            return State()
+            return FrontierState()
         budgets = (
             (job.tenant, rules.tenant(job.tenant).daily_budget_nusd),
             (None, rules.fleet.daily_budget_nusd),
         )
         left = [budget - self._gone(owner) for owner, budget in budgets if budget is not None]
-        return State(self._spillway.gate(), min(left, default=None))
+        return FrontierState(self._spillway.gate(), min(left, default=None))
 
     def _look(self, owner: str | None) -> int:
         """Billionths of a dollar settled or set aside today, by a tenant or by all."""

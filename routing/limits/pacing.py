@@ -21,7 +21,7 @@ from forebay.routing.policy.decisions import Pace
 from forebay.routing.policy.policy_file import PacePolicy, Policy
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import transition
-from forebay.routing.store.ttl_cache import Recent
+from forebay.routing.store.ttl_cache import TtlCache
 
 #: What a call is guessed to cost, in billionths of a dollar, until the books know better.
 CALL_NUSD = 5_000_000
@@ -104,7 +104,7 @@ class _Clock:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._ahead = Recent(self._look, LOOK_EVERY_S)
+        self._ahead = TtlCache(self._look, LOOK_EVERY_S)
 
     def __call__(self) -> float:
         return self._ahead() + time.monotonic()

@@ -78,7 +78,7 @@ class Account:
     lines: tuple[Line, ...]
 
 
-class PaceBook:
+class PacingReport:
     """The pace's books in one Redis. All methods raise `Unavailable` when it cannot be reached."""
 
     def __init__(self, client: redis.Redis) -> None:

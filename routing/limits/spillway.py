@@ -8,7 +8,7 @@ import redis
 
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.ttl_cache import Recent
+from forebay.routing.store.ttl_cache import TtlCache
 
 KEY = "fb:spillway"
 LOOK_EVERY_S = 0.5
@@ -25,7 +25,7 @@ class Spillway:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._recent = Recent(self._look, LOOK_EVERY_S)
+        self._recent = TtlCache(self._look, LOOK_EVERY_S)
 
     def gate(self) -> Gate:
         """Open or shut for a new job, as of half a second ago, or longer while Redis is away."""

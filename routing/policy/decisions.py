@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from forebay.routing.base import NANO, Egress, Wire
+from forebay.routing.base import NANO, Egress, FrozenModel
 from forebay.routing.errors import EgressDenied
-from forebay.routing.jobs import Check, Classification, Content, Doubted, Job, Verdict
+from forebay.routing.jobs import Check, Classification, Content, Doubt, Job, Verdict
 from forebay.routing.lanes import BEDROCK, Lane
 from forebay.routing.policy.policy_file import Policy, PolicyFile, TenantPolicy
 from forebay.routing.reasons import DEGRADING, Reason
 
 
-class Pace(Wire):
+class Pace(FrozenModel):
     """What the pace makes of one job.
 
     Attributes:
@@ -40,7 +40,7 @@ AGREED = 0.5  # two answers that agree no less say the same
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class FrontierState:
     """What is known of the world when a decision is made.
 
     Attributes:
@@ -57,7 +57,7 @@ class State:
     pace: Pace | None = None
 
 
-class Decision(Wire):
+class Decision(FrozenModel):
     """What the policy makes of job, verdict and state.
 
     Attributes:
@@ -82,7 +82,7 @@ class Decision(Wire):
         return self.reason in DEGRADING
 
 
-class Judgement(Wire):
+class NextStep(FrozenModel):
     """What becomes of a local answer.
 
     Attributes:
@@ -94,7 +94,7 @@ class Judgement(Wire):
 
     step: Literal["keep", "escalate", "degrade", "fail"]
     reasons: tuple[str, ...] = ()
-    doubt: Doubted | None = None
+    doubt: Doubt | None = None
 
 
 def egress(job: Job, policy: Policy) -> Egress:
@@ -103,7 +103,9 @@ def egress(job: Job, policy: Policy) -> Egress:
     return "allow" if job.egress == "allow" and not forced else "deny"
 
 
-def choose_lane(job: Job, verdict: Verdict | None, policy: Policy, state: State) -> Decision:
+def choose_lane(
+    job: Job, verdict: Verdict | None, policy: Policy, state: FrontierState
+) -> Decision:
     """The lane of a job that nobody has answered yet.
 
     Raises:
@@ -124,12 +126,12 @@ def choose_lane(job: Job, verdict: Verdict | None, policy: Policy, state: State)
     return Decision(lane="bedrock", queue=BEDROCK, reason=reason, model=model, **held)
 
 
-def may_go(job: Job, policy: Policy, state: State) -> bool:
+def may_go(job: Job, policy: Policy, state: FrontierState) -> bool:
     """May a job that is not pinned to Bedrock go up there, and can it just now?"""
     return not (_must_stay(job, policy, state) or _cannot_go(job, policy, state))
 
 
-def may_audit(job: Job, policy: Policy, state: State) -> bool:
+def may_audit(job: Job, policy: Policy, state: FrontierState) -> bool:
     """May a local answer that was kept also be held against Bedrock's?"""
     rules = policy.tenant(job.tenant).audit
     paid_for = rules.share > 0 and rules.usd_per_day > 0
@@ -137,7 +139,13 @@ def may_audit(job: Job, policy: Policy, state: State) -> bool:
 
 
 def wants_second(
-    job: Job, verdict: Verdict | None, policy: Policy, state: State, *, depth: float, prose: bool
+    job: Job,
+    verdict: Verdict | None,
+    policy: Policy,
+    state: FrontierState,
+    *,
+    depth: float,
+    prose: bool,
 ) -> bool:
     """Is a second local answer worth its time?
 
@@ -158,9 +166,9 @@ def should_escalate(
     content: Content | None,
     checks: Sequence[Check],
     policy: Policy,
-    state: State,
-    doubted: Doubted | None = None,
-) -> Judgement:
+    state: FrontierState,
+    doubted: Doubt | None = None,
+) -> NextStep:
     """What becomes of a local answer that has been checked.
 
     `content` is none if there is none; `doubted` is given for an answer that passed its checks.
@@ -172,21 +180,21 @@ def should_escalate(
     )
     doubts = () if faults or held is None else _doubts(held, state.pace)
     if not faults and not doubts:
-        return Judgement(step="keep", doubt=held)
+        return NextStep(step="keep", doubt=held)
     stays = _must_stay(job, policy, state)
     if stays is not None and not faults:
         # It may be right all the same, and no other is to be had: that makes it no worse.
-        return Judgement(step="keep", reasons=(Reason.UNSURE, stays), doubt=held)
+        return NextStep(step="keep", reasons=(Reason.UNSURE, stays), doubt=held)
     faults = faults or doubts
     stop = stays or _cannot_go(job, policy, state)
     if stop is not None:
         step: Literal["degrade", "fail"] = "degrade" if content else "fail"
-        return Judgement(step=step, reasons=(*faults, stop), doubt=held)
+        return NextStep(step=step, reasons=(*faults, stop), doubt=held)
     waits = (Reason.SPILLWAY_WAIT,) if state.spillway == "shut" else ()
-    return Judgement(step="escalate", reasons=(*faults, *waits), doubt=held)
+    return NextStep(step="escalate", reasons=(*faults, *waits), doubt=held)
 
 
-def _pinned(job: Job, policy: Policy, state: State) -> Decision:
+def _pinned(job: Job, policy: Policy, state: FrontierState) -> Decision:
     if egress(job, policy) == "deny":
         raise EgressDenied("the tenant's policy keeps its content in the house", field="egress")
     if state.secret:
@@ -197,7 +205,7 @@ def _pinned(job: Job, policy: Policy, state: State) -> Decision:
     return Decision(lane="bedrock", queue=BEDROCK, reason=Reason.PINNED_BEDROCK, model=models[0])
 
 
-def _must_stay(job: Job, policy: Policy, state: State) -> Reason | None:
+def _must_stay(job: Job, policy: Policy, state: FrontierState) -> Reason | None:
     """Why the job is the local lane's whatever comes."""
     if job.kind == "embed":
         return Reason.EMBED_IS_LOCAL
@@ -222,7 +230,7 @@ def _may_stay(
     return Reason.VERDICT_EASY if verdict.probability >= threshold else None
 
 
-def _cannot_go(job: Job, policy: Policy, state: State) -> Reason | None:
+def _cannot_go(job: Job, policy: Policy, state: FrontierState) -> Reason | None:
     """What stands in the way of Bedrock for a job that belongs and may go there."""
     if not policy.models(job.tenant):
         return Reason.NO_MODEL_ALLOWED
@@ -235,7 +243,7 @@ def _cannot_go(job: Job, policy: Policy, state: State) -> Reason | None:
     return Reason.SPILLWAY_SHUT if shut else None
 
 
-def _most_doubt(job: Job, doubted: Doubted, rules: TenantPolicy, pace: Pace | None) -> float | None:
+def _most_doubt(job: Job, doubted: Doubt, rules: TenantPolicy, pace: Pace | None) -> float | None:
     """The doubt above which an answer will not do.
 
     Without a pace only one that was compared is doubted: the rest of what is known of it is little
@@ -247,7 +255,7 @@ def _most_doubt(job: Job, doubted: Doubted, rules: TenantPolicy, pace: Pace | No
     return None if doubted.agreement is None else most
 
 
-def _doubts(doubted: Doubted, pace: Pace | None) -> tuple[str, ...]:
+def _doubts(doubted: Doubt, pace: Pace | None) -> tuple[str, ...]:
     """Why an answer that passed its checks will not do."""
     most = doubted.threshold
     too_much = pace.go if pace else most is not None and doubted.probability > most
@@ -256,7 +264,7 @@ def _doubts(doubted: Doubted, pace: Pace | None) -> tuple[str, ...]:
     return (Reason.SECOND_OPINION_DIFFERS if _differs(doubted) else Reason.DOUBTFUL,)
 
 
-def _differs(doubted: Doubted) -> bool:
+def _differs(doubted: Doubt) -> bool:
     """A second answer says something else."""
     return doubted.agreement is not None and doubted.agreement < AGREED
 
@@ -291,7 +299,18 @@ def _unsure(content: Content | None, rules: TenantPolicy, pace: Pace | None) -> 
 
 
 __all__ = [
-    "AGREED", "Decision", "Judgement", "Policy", "PolicyFile", "Reason", "State",
-    "TenantPolicy", "choose_lane", "egress", "may_audit", "may_go", "should_escalate",
+    "AGREED",
+    "Decision",
+    "FrontierState",
+    "NextStep",
+    "Policy",
+    "PolicyFile",
+    "Reason",
+    "TenantPolicy",
+    "choose_lane",
+    "egress",
+    "may_audit",
+    "may_go",
+    "should_escalate",
     "wants_second",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Self
 from pydantic import Field
 
 from forebay.routing.base import Kind
-from forebay.routing.scoring.weights_file import Fitted
+from forebay.routing.scoring.weights_file import WeightsFile
 
 #: Of the plain rule: how often an answer is wrong that another one shares, and how much more often
 #: one that differs. The rest is left to the verdict, so that it ranks what agrees equally.
@@ -48,7 +48,7 @@ class Evidence:
     label_probability: float | None = None
 
 
-class Weights(Fitted):
+class Weights(WeightsFile):
     """What a file of weights holds.
 
     Attributes:
@@ -66,7 +66,7 @@ class Weights(Fitted):
     knots: tuple[tuple[float, float], ...] = Field(min_length=2)
 
 
-class Doubt:
+class DoubtModel:
     """The model of doubt: the same evidence and weights always give the same probability."""
 
     def __init__(self, weights: Weights) -> None:

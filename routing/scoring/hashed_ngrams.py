@@ -14,7 +14,7 @@ from zlib import crc32
 
 BITS = 14
 BINS = 1 << BITS
-SEEN = 1_200  # characters looked at, and bytes of their words
+MAX_CHARS_READ = 1_200  # characters looked at, and bytes of their words
 
 _MASK = BINS - 1
 _WORD = re.compile(r"[^\W_]+")
@@ -24,12 +24,12 @@ _WORD = re.compile(r"[^\W_]+")
 FACTORS = (2_654_435, 3_266_489, 3_144_047, 3_581_969, 2_246_823)
 SHIFT = 8
 _SHORTEST, _LANE = 3, 32  # bytes of a run; bits of a lane
-_LANES = int.from_bytes(struct.pack("<I", _MASK) * SEEN, "little")
+_LANES = int.from_bytes(struct.pack("<I", _MASK) * MAX_CHARS_READ, "little")
 
 
-def bins(text: str) -> frozenset[int]:
+def hashed_ngrams(text: str) -> frozenset[int]:
     """The bins of what occurs in the first words of a text."""
-    line = f" {' '.join(bounded(text))} ".encode()[:SEEN]
+    line = f" {' '.join(bounded(text))} ".encode()[:MAX_CHARS_READ]
     words = [crc32(word) & _MASK for word in line.split()]
     pairs = [(3 * one + two + 1) & _MASK for one, two in pairwise(words)]
     return frozenset(words).union(pairs, *_runs(line))
@@ -37,7 +37,7 @@ def bins(text: str) -> frozenset[int]:
 
 def bounded(text: str) -> list[str]:
     """The words that are looked at."""
-    return _WORD.findall(text[:SEEN].lower())
+    return _WORD.findall(text[:MAX_CHARS_READ].lower())
 
 
 def _runs(line: bytes) -> list[tuple[int, ...]]:
@@ -52,6 +52,6 @@ def _runs(line: bytes) -> list[tuple[int, ...]]:
     for at, factor in enumerate(FACTORS):
         total += (lanes >> (_LANE * at)) * factor
         if at + 1 >= _SHORTEST and len(line) > at:
-            hashes = ((total >> SHIFT) & _LANES).to_bytes(4 * SEEN, "little")
+            hashes = ((total >> SHIFT) & _LANES).to_bytes(4 * MAX_CHARS_READ, "little")
             found.append(struct.unpack_from(f"<{len(line) - at}I", hashes))
     return found

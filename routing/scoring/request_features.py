@@ -7,16 +7,16 @@ from typing import Any
 
 from forebay.routing.jobs import Classify, Embed, Extract, Generate, Job, Summarize
 
-LONG = 4_000  # characters up to which small models read well
+LONG_TEXT_CHARS = 4_000  # characters up to which small models read well
 MAX_NODES = 500  # of a schema that are looked at
 
 _NODE = (dict, list)
 
 
-def demands(job: Job) -> tuple[str, dict[str, float]]:
+def request_features(job: Job) -> tuple[str, dict[str, float]]:
     """The text that a job is about, and the features of what is asked of it."""
     text, features = _by_kind(job)
-    if long := _doublings(len(text), LONG):
+    if long := _doublings(len(text), LONG_TEXT_CHARS):
         features["long_text"] = long
     return text, features
 

@@ -17,11 +17,11 @@ from pydantic import Field, model_validator
 from forebay.routing.base import KINDS, Kind
 from forebay.routing.jobs import Job, Verdict
 from forebay.routing.scoring.logit import logistic
-from forebay.routing.scoring.request_features import demands
+from forebay.routing.scoring.request_features import request_features
 from forebay.routing.scoring.text_model import TextModel
-from forebay.routing.scoring.weights_file import Closed, Fitted
+from forebay.routing.scoring.weights_file import StrictModel, WeightsFile
 
-TOP = 6  # contributions named in a verdict
+MAX_REASONS_NAMED = 6  # contributions named in a verdict
 SIZE = 500_000  # bytes that a file of weights may have
 
 #: What a unit of log-odds against the local answer is worth as a gap. One in the middle of the
@@ -31,7 +31,7 @@ GAP_PER_LOGIT = 0.15
 _PACKAGED = Path(__file__).with_suffix(".json")
 
 
-class Judge(Protocol):
+class VerdictSource(Protocol):
     """Whatever gives verdicts: this model, or a language model (`forebay.workers.cascade.llm_router_model`)."""
 
     @property
@@ -45,14 +45,14 @@ class Judge(Protocol):
         """What there is to gain, and the probability that the local answer will do."""
 
 
-class Prior(Closed):
+class Prior(StrictModel):
     """What is usual: the mean gap, and the log-odds that the local answer will do."""
 
     gap: float
     ok: float
 
 
-class Weights(Fitted):
+class Weights(WeightsFile):
     """What a file of weights holds.
 
     Attributes:
@@ -83,7 +83,7 @@ class Reading(NamedTuple):
     probability: float
 
 
-class Difficulty:
+class RouterModel:
     """The router model: the same job and weights always give the same verdict."""
 
     def __init__(self, weights: Weights) -> None:
@@ -116,7 +116,7 @@ class Difficulty:
         """
         weights, kind = self._weights, job.kind
         usual = _usual(weights.kinds[kind], type_gap)
-        text, shape = demands(job)
+        text, shape = request_features(job)
         asked = {name: weights.shape.get(name, 0.0) * value for name, value in shape.items()}
         parts = {f"kind_{kind}": usual.gap}
         parts |= {name: -GAP_PER_LOGIT * log_odds for name, log_odds in asked.items()}
@@ -150,7 +150,7 @@ def _usual(kind: Prior, type_gap: float | None) -> Prior:
 
 
 def _top(parts: dict[str, float]) -> dict[str, float]:
-    top = sorted(parts, key=lambda name: (-abs(parts[name]), name))[:TOP]
+    top = sorted(parts, key=lambda name: (-abs(parts[name]), name))[:MAX_REASONS_NAMED]
     return {name: round(parts[name], 3) for name in top if parts[name]}
 
 

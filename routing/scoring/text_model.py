@@ -18,14 +18,14 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import Field, PrivateAttr
 
-from forebay.routing.scoring.hashed_ngrams import BINS, bins
+from forebay.routing.scoring.hashed_ngrams import BINS, hashed_ngrams
 from forebay.routing.scoring.text_features import TEXT_FEATURES, text_features
 from forebay.routing.scoring.trees import Forest
-from forebay.routing.scoring.weights_file import Closed
+from forebay.routing.scoring.weights_file import StrictModel
 
-_FEW = 2  # bins; fewer say nothing
+_MIN_BINS = 2  # bins; fewer say nothing
 _ZERO = 128  # added to a weight of one signed byte, it fits an unsigned one
-FAR = 4.0  # standard deviations beyond which a text is not more unusual
+MAX_DEVIATIONS = 4.0  # standard deviations beyond which a text is not more unusual
 WORDS, TREES = "words", "trees"  # in place of what has no name that may be told
 
 
@@ -36,14 +36,14 @@ class View(NamedTuple):
     features: Sequence[float]
 
 
-class Scale(Closed):
+class Scale(StrictModel):
     """Mean and standard deviation of a feature where the model was fitted."""
 
     mean: float
     deviation: float = Field(gt=0)
 
 
-class Grams(Closed):
+class Grams(StrictModel):
     """A weight a bin: whole numbers of `step`, from -127 to 127, packed."""
 
     step: float = Field(ge=0)
@@ -62,7 +62,7 @@ class Grams(Closed):
 
     def __call__(self, bins: frozenset[int]) -> float:
         """The sum over the bins of a text, each of which counts so that they have length one."""
-        if len(bins) < _FEW:
+        if len(bins) < _MIN_BINS:
             return 0.0
         found: int = sum(itemgetter(*bins)(self._shifted)) - _ZERO * len(bins)
         return self.step * found / math.sqrt(len(bins))
@@ -76,7 +76,7 @@ class Grams(Closed):
         return cls(step=step, packed=packed)
 
 
-class Head(Closed):
+class Head(StrictModel):
     """One thing that is foretold.
 
     Attributes:
@@ -118,7 +118,7 @@ class Head(Closed):
         }
 
 
-class TextModel(Closed):
+class TextModel(StrictModel):
     """Both heads, and what they look at.
 
     Attributes:
@@ -143,7 +143,7 @@ class TextModel(Closed):
         """Look at a text, once for both heads."""
         counted = text_features(text).values()
         standard = [
-            max(-FAR, min(FAR, (value - mean) / deviation))
+            max(-MAX_DEVIATIONS, min(MAX_DEVIATIONS, (value - mean) / deviation))
             for value, (mean, deviation) in zip(counted, self._scales, strict=True)
         ]
-        return View(bins(text), standard)
+        return View(hashed_ngrams(text), standard)

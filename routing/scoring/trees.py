@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 _RECORD = struct.Struct("<bfh")
 LEAF = -1  # in place of a feature
-MOST = 4 * 1024 * 1024  # bytes that packed trees may unpack to
+MAX_UNPACKED_BYTES = 4 * 1024 * 1024  # bytes that packed trees may unpack to
 
 
 class Node(NamedTuple):
@@ -73,7 +73,9 @@ class Forest:
             ValueError: It is something else.
         """
         try:
-            data = zlib.decompressobj().decompress(base64.b64decode(packed, validate=True), MOST)
+            data = zlib.decompressobj().decompress(
+                base64.b64decode(packed, validate=True), MAX_UNPACKED_BYTES
+            )
             (count,) = struct.unpack_from("<H", data)
             sizes = struct.unpack_from(f"<{count}H", data, 2)
             nodes = map(Node._make, _RECORD.iter_unpack(data[2 + 2 * count :]))

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from forebay.routing.errors import Misconfigured
 
 
-class Closed(BaseModel):
+class StrictModel(BaseModel):
     """Base of what a file of weights is made of."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Fitted(Closed):
+class WeightsFile(StrictModel):
     """Base of what a whole file of weights holds."""
 
     version: str = Field(min_length=1, max_length=60)

@@ -33,7 +33,7 @@ _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 _log = logging.getLogger(__name__)
 
 
-class Cache:
+class AnswerCache:
     """Answers by (tenant, egress, model, revision, request), each for `ttl_s` seconds.
 
     `client` must return bytes (`decode_responses=False`).

@@ -12,7 +12,7 @@ T = TypeVar("T")
 Key = TypeVarTuple("Key")
 
 
-class Recent(Generic[T, *Key]):
+class TtlCache(Generic[T, *Key]):
     """A function that reads, and what it gave for each key until that is some seconds old.
 
     Safe to share between threads. Those that find it old in the same moment read it each: a lock

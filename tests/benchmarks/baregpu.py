@@ -26,7 +26,7 @@ from gpuload import Load, Rate, offer
 from forebay.routing.settings import read
 from forebay.workers.engines.engine import Engine, Prompt, Turn
 from forebay.workers.engines.exllama.backend import TOP_K
-from forebay.workers.engines.exllama.exl3_backend import Exl3Library
+from forebay.workers.engines.exllama.exl3_backend import Exl3Backend
 from forebay.workers.engines.exllama.paged import PagedEngine
 from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.settings import EngineSettings
@@ -75,7 +75,7 @@ def _job(engine: PagedEngine, text: str, tokens: int) -> Any:
     """Greedy, without filters or probabilities, as the library's own examples make one."""
     vocabulary, parts = engine.language.vocabulary, engine.library.parts
     rendered = engine.language.template.render([Turn(role="user", content=text)])
-    if isinstance(engine.library, Exl3Library):
+    if isinstance(engine.library, Exl3Backend):
         how = {"sampler": parts.sampler(temperature=0.0, top_k=TOP_K, top_p=1.0)}
     else:
         greedy = parts.settings(token_repetition_penalty=1.0, temperature=1.0, top_k=1, top_p=0.0)

@@ -36,13 +36,13 @@ from labelled import Labelled, generated, samples  # noqa: E402
 from questions import questions  # noqa: E402
 from ranking import RULES, Row, curve, show  # noqa: E402
 
-from forebay.producers.client import Client, Outcome  # noqa: E402
+from forebay.producers.client import Client, Result  # noqa: E402
 from forebay.routing.errors import Misconfigured  # noqa: E402
 from forebay.routing.jobs import Answer, Classification, Extract, Extraction, Generation, Verdict  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
 from forebay.workers.checks import agreement  # noqa: E402
 from local.fleet import STANDIN_ENV, Fleet  # noqa: E402
-from mock_bedrock.server import KEY_PAIR, StandIn  # noqa: E402
+from mock_bedrock.server import KEY_PAIR, MockBedrock  # noqa: E402
 
 TIMEOUT_S = 3_000.0
 POLICY = """
@@ -122,7 +122,7 @@ def running(folder: Path, asked: Sequence[Labelled], accuracy: float) -> Iterato
     known.write_text("".join(_known(one, accuracy, at) for at, one in enumerate(asked)))
     policy.write_text(POLICY)
     env = {"FOREBAY_POLICY_FILE": str(policy), "FOREBAY_LEASE_S": "60"}
-    with Fleet(folder / "fleet", env) as fleet, StandIn(known, key_pair=KEY_PAIR) as standin:
+    with Fleet(folder / "fleet", env) as fleet, MockBedrock(known, key_pair=KEY_PAIR) as standin:
         fleet.start_redis()
         for part in ("router", "sweeper", "local"):
             fleet.start(part)
@@ -137,14 +137,14 @@ def _known(one: Labelled, accuracy: float, at: int) -> str:
     return json.dumps({"request": request, "reference": said}) + "\n"
 
 
-def answered(fleet: Fleet, asked: Sequence[Labelled], tenant: str, **terms: Any) -> list[Outcome]:
+def answered(fleet: Fleet, asked: Sequence[Labelled], tenant: str, **terms: Any) -> list[Result]:
     """What became of each job, in order."""
     with Client(tenant=tenant, settings=Settings(redis_url=fleet.url)) as client:
         begun = [client.begin(one.request, **terms) for one in asked]
         return [future.result(TIMEOUT_S) for future in begun]
 
 
-def _row(one: Labelled, local: Outcome, frontier: Outcome, free: Outcome) -> Row:
+def _row(one: Labelled, local: Result, frontier: Result, free: Result) -> Row:
     verdict = local.verdict or Verdict(probability=0.5, version="none")
     doubt = local.doubt  # none of what failed its checks
     return Row(
@@ -163,7 +163,7 @@ def _row(one: Labelled, local: Outcome, frontier: Outcome, free: Outcome) -> Row
     )
 
 
-def worth(one: Labelled, outcome: Outcome) -> float:
+def worth(one: Labelled, outcome: Result) -> float:
     """How far an answer is the right one, 0 to 1; a failure is worth nothing."""
     if not isinstance(outcome, Answer):
         return 0.0

@@ -28,7 +28,7 @@ from forebay.producers.client import Client  # noqa: E402
 from forebay.routing.jobs import Generate, Message  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
 from local.fleet import Fleet  # noqa: E402 - found by the line above
-from local.process import Proc  # noqa: E402
+from local.process import Process  # noqa: E402
 
 THREADS = "32"
 
@@ -68,7 +68,7 @@ def _bare(fleet: Fleet, jobs: int) -> tuple[float, float, float]:
     command = [sys.executable, "-m", "celery", "-A", "bare", "worker", "-P", "threads"]
     command += ["-c", THREADS, "-l", "WARNING", "--without-mingle", "--without-gossip"]
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests" / "benchmarks")])
-    worker = Proc(
+    worker = Process(
         "bare",
         command,
         env={**os.environ, "PYTHONPATH": path},
@@ -113,7 +113,7 @@ def _drained(done: Callable[[], int], jobs: int) -> float:
     return (jobs - first) / (time.monotonic() - began)
 
 
-def _cpu_s(procs: list[Proc]) -> float:
+def _cpu_s(procs: list[Process]) -> float:
     tree = [psutil.Process(proc.pid) for proc in procs]
     tree += [child for parent in tree for child in parent.children(recursive=True)]
     return sum(sum(process.cpu_times()[:2]) for process in tree)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src")]
 
 from forebay.routing.jobs import Job  # noqa: E402
-from forebay.routing.scoring.router_model import Difficulty  # noqa: E402 - found by the line above
+from forebay.routing.scoring.router_model import RouterModel  # noqa: E402 - found by the line above
 
 COUNT = 2_000
 TEXT = "what is the sum of pressure and 12.5 in a closed pump when water flows, or why not?"
@@ -24,7 +24,7 @@ TEXT = "what is the sum of pressure and 12.5 in a closed pump when water flows, 
 
 def main() -> None:
     """Print quantiles of the time that a verdict takes."""
-    model = Difficulty.load()
+    model = RouterModel.load()
     jobs = [_job(text) for text in _texts()]
     clock, processor = [], []
     for job in jobs:

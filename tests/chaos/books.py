@@ -16,7 +16,7 @@ import redis
 from diary import Entry
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import ENDED
-from forebay.routing.limits.budget import Spend
+from forebay.routing.limits.budget import Budget
 from journal import Journal
 from workload import DENY, OPEN
 
@@ -130,7 +130,7 @@ def of_ends(
 
 
 def of_money(
-    spend: Spend, calls: Sequence[dict[str, Any]], risked: AbstractSet[str] = frozenset()
+    spend: Budget, calls: Sequence[dict[str, Any]], risked: AbstractSet[str] = frozenset()
 ) -> Iterator[Finding]:
     """Each call has its entry in the books, and may be paid by it."""
     found = {call["call_id"]: spend.find(call["call_id"]) for call in calls}

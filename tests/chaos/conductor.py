@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from diary import Diary
 from doomed import SHIFT
 from doomedfleet import DoomedFleet, engine_of, signalled, worker_of
-from local.process import Proc
+from local.process import Process
 from points import Armed
 from schedule import JUMP_S, JUMPS_S, STORM_S, STORMS, Event
 
@@ -169,7 +169,7 @@ class Conductor:
         self._after(DOWN_S, lambda: self._redis_again(server))
 
     @staticmethod
-    def _redis_again(server: Proc) -> None:
+    def _redis_again(server: Process) -> None:
         server.restart()
         server.wait_ready(30)
 

@@ -121,12 +121,12 @@ def _wrap_ledger(doom: Doom) -> None:
 def _wrap_money(doom: Doom) -> None:
     from urllib3.connection import HTTPConnection  # noqa: PLC0415 - only a bedrock worker has it
 
-    from forebay.routing.limits.budget import Spend  # noqa: PLC0415 - after `rewrite`
+    from forebay.routing.limits.budget import Budget  # noqa: PLC0415 - after `rewrite`
     from forebay.workers.frontier.converse import Converse  # noqa: PLC0415 - only a bedrock worker has it
 
     doom.wrap(
-        Spend, "reserve", after="reserve", note=lambda _, call, job, *__: ("reserve", job, call)
+        Budget, "reserve", after="reserve", note=lambda _, call, job, *__: ("reserve", job, call)
     )
     doom.wrap(HTTPConnection, "getresponse", before="send")
     doom.wrap(Converse, "call", after="response")
-    doom.wrap(Spend, "settle", after="book", note=lambda _, call, __: ("book", "-", call))
+    doom.wrap(Budget, "settle", after="book", note=lambda _, call, __: ("book", "-", call))

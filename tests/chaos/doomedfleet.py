@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from local.fleet import PYTHON, Fleet
-from local.process import ROOT, Proc
+from local.process import ROOT, Process
 
 HERE = Path(__file__).resolve().parent
 WORDS = ("--loglevel", "INFO", "--without-mingle", "--without-gossip")
@@ -24,7 +24,7 @@ class DoomedFleet(Fleet):
         path = ":".join(map(str, (HERE, ROOT / "src", ROOT / "deploy")))
         super().__init__(folder, {"CHAOS_FOLDER": str(folder), "PYTHONPATH": path, **env})
 
-    def start_producer(self, share: int, seed: int, jobs: int, span_s: float) -> Proc:
+    def start_producer(self, share: int, seed: int, jobs: int, span_s: float) -> Process:
         """Start one of the producers; the time of its orders counts from now."""
         command: list[str | Path] = [PYTHON, HERE / "producer.py", "--share", str(share)]
         command += ["--seed", str(seed), "--jobs", str(jobs), "--span", str(span_s)]
@@ -32,11 +32,11 @@ class DoomedFleet(Fleet):
         says = lambda proc: proc.said("submitting") is not None  # noqa: E731 - as in `Fleet`
         return self._run("producer", command, {}, says, f"producer{share}")
 
-    def of(self, role: str) -> list[Proc]:
+    def of(self, role: str) -> list[Process]:
         """The nurseries of a role."""
         return list(self._parts[role])
 
-    def _start_actor(self, part: str, env: Mapping[str, str]) -> Proc:
+    def _start_actor(self, part: str, env: Mapping[str, str]) -> Process:
         node = f"{part}{len(self._parts[part]) + 1}"
         command = [PYTHON, HERE / "nursery.py", part, "--hostname", f"{node}@%h", *WORDS]
         base = self._bedrock_env() if part == "bedrock" else {}
@@ -45,7 +45,7 @@ class DoomedFleet(Fleet):
         )
 
 
-def worker_of(nursery: Proc) -> psutil.Process | None:
+def worker_of(nursery: Process) -> psutil.Process | None:
     """The worker alive in a nursery; none between two lives."""
     try:
         return next(iter(psutil.Process(nursery.pid).children()), None)
@@ -53,7 +53,7 @@ def worker_of(nursery: Proc) -> psutil.Process | None:
         return None
 
 
-def engine_of(nursery: Proc) -> psutil.Process | None:
+def engine_of(nursery: Process) -> psutil.Process | None:
     """The engine of the local worker in a nursery."""
     worker = worker_of(nursery)
     try:

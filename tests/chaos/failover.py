@@ -28,7 +28,7 @@ from forebay.routing.jobs import Generate, Message  # noqa: E402 - likewise
 from forebay.routing.settings import Settings  # noqa: E402 - likewise
 from forebay.routing.store.connection import connect  # noqa: E402 - likewise
 from local.fleet import READY_S, REDIS_CONFIG, Fleet, free_port  # noqa: E402 - likewise
-from local.process import Proc  # noqa: E402 - likewise
+from local.process import Process  # noqa: E402 - likewise
 
 SERVICE = "forebay"
 BEFORE_S = AFTER_S = 5.0  # of submitting, before the kill and after it
@@ -45,7 +45,7 @@ class Watched:
         self._folder = folder
         self.ports = free_port(), free_port()
         self._sentinels = [free_port() for _ in range(3)]
-        self.procs: list[Proc] = []
+        self.procs: list[Process] = []
         hosts = ",".join(f"127.0.0.1:{port}" for port in self._sentinels)
         self.url = f"sentinel://{hosts}/{SERVICE}?db=0"
 
@@ -93,7 +93,9 @@ class Watched:
 
     def _run(self, name: str, command: list[str | Path], says: str) -> None:
         log = self._folder / f"{name}.log"
-        proc = Proc(name, command, env={}, log=log, ready=lambda proc: proc.said(says) is not None)
+        proc = Process(
+            name, command, env={}, log=log, ready=lambda proc: proc.said(says) is not None
+        )
         self.procs.append(proc)
         proc.wait_ready(READY_S)
 

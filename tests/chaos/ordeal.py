@@ -23,7 +23,7 @@ from doomedfleet import DoomedFleet
 from forebay.routing.jobs import Receipt
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import ENDED
-from forebay.routing.limits.budget import Spend
+from forebay.routing.limits.budget import Budget
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
 from forebay.workers.frontier.settings import BedrockSettings
@@ -149,7 +149,7 @@ def _gather(fleet: DoomedFleet, client: redis.Redis, told: Told, conductor: Cond
     calls = _seen_calls(fleet.standin_url)
     findings = [
         *books.of_jobs(client, ledger, told),
-        *books.of_money(Spend(client), calls, told.risked),
+        *books.of_money(Budget(client), calls, told.risked),
         books.finding("a producer told what cannot be", told.wrong),
     ]
     ends = list(_receipts(ledger, told.all))

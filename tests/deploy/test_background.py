@@ -25,12 +25,14 @@ time.sleep(60)
 """
 
 
+DEPLOY = {**os.environ, "PYTHONPATH": str(ROOT / "deploy")}
+
+
 @pytest.fixture
 def holder(tmp_path):
     """Another process that holds `tmp_path`."""
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "deploy")}
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=DEPLOY, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "True\n"
         yield process
         process.kill()
@@ -39,7 +41,7 @@ def holder(tmp_path):
 def keep(verb, folder, **env):
     command = [sys.executable, "-m", "local.background", verb, "--folder", folder]
     return subprocess.run(
-        command, env={**os.environ, **env}, capture_output=True, text=True, timeout=110, check=False
+        command, env={**DEPLOY, **env}, capture_output=True, text=True, timeout=110, check=False
     )
 
 

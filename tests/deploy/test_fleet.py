@@ -16,7 +16,7 @@ import pytest
 import redis as redis_py
 
 from local.fleet import ROOT, Fleet, free_port
-from local.process import PartFailed, Proc, stop
+from local.process import PartFailed, Process, stop
 from patience import until
 
 SUPERVISOR = """
@@ -107,7 +107,7 @@ def test_a_part_that_ends_early_is_named_with_the_end_of_its_log(fleet, redis_ur
 
 
 def test_a_part_that_never_gets_ready_is_named(fleet, tmp_path):
-    proc = Proc("idle", ["sleep", "60"], env={}, log=tmp_path / "log", ready=lambda _: False)
+    proc = Process("idle", ["sleep", "60"], env={}, log=tmp_path / "log", ready=lambda _: False)
     with pytest.raises(PartFailed, match=r"idle not ready after 0\.1 s"):
         proc.wait_ready(0.1)
     proc.kill_group()
@@ -125,7 +125,7 @@ def test_stop_ends_every_part_even_one_that_is_paused(fleet):
 def test_stop_kills_a_part_that_ignores_the_request_and_the_children_it_left(tmp_path):
     script = "trap '' TERM; sleep 61 & echo $! ready; while :; do sleep 1; done"
     log = tmp_path / "log"
-    proc = Proc("deaf", ["sh", "-c", script], env=dict(os.environ), log=log, ready=said_ready)
+    proc = Process("deaf", ["sh", "-c", script], env=dict(os.environ), log=log, ready=said_ready)
     proc.wait_ready(5)
     child = int(log.read_text().split()[0])
     stop([proc], grace_s=0.1)

@@ -1,6 +1,7 @@
 """The stand-in speaks Bedrock's protocol to a stock boto3 client, and fails as it is told to."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 
 from mock_bedrock.canned_answers import UNKNOWN, References, instance
 from mock_bedrock.protocol import FAILURES
-from mock_bedrock.server import StandIn
+from mock_bedrock.server import MockBedrock
 
 ROOT = Path(__file__).parents[2]
 MODEL = "anthropic.claude-haiku-4-5-20251001-v1:0"
@@ -35,7 +36,7 @@ SAMPLES = [
 def stand_in(tmp_path):
     samples = tmp_path / "samples.jsonl"
     samples.write_text("".join(json.dumps(sample) + "\n" for sample in SAMPLES))
-    with StandIn(samples) as stand_in:
+    with MockBedrock(samples) as stand_in:
         yield stand_in
 
 
@@ -321,7 +322,10 @@ def test_as_a_process_it_says_where_it_is_logs_no_content_and_stops_when_asked(t
     samples.write_text(json.dumps(SAMPLES[0]))
     command = [sys.executable, "-m", "mock_bedrock.server", "--samples", samples]
     process = subprocess.Popen(
-        [*command, "--port-file", port_file], stderr=subprocess.PIPE, text=True
+        [*command, "--port-file", port_file],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "deploy")},
     )
     try:
         assert "listening on" in process.stderr.readline()

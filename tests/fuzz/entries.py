@@ -30,14 +30,14 @@ from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import Settings
 from forebay.routing.store.encryption import PLAIN
-from forebay.workers.cascade.answerer import Maker
+from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.frontier.converse_request import bounds, converse_request
 from forebay.workers.local import Local
 from forebay.workers.prompts import prompts
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import Again, attempt, conclude
+from forebay.workers.runtime.execute import Retry, attempt, conclude
 
 LIMIT_S = 10.0  # for one input, on a busy machine
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
@@ -73,7 +73,9 @@ class Entries:
         self.client = Client(tenant=TENANT, settings=settings, redis=redis)
         self.client._ledger = self.ledger
         self.router = Router(self.ledger)
-        self.local = Local(self.ledger, lambda: Maker(make_engine(EngineSettings(engine="echo"))))
+        self.local = Local(
+            self.ledger, lambda: Answerer(make_engine(EngineSettings(engine="echo")))
+        )
         self.ended: Counter[str] = Counter()
         self.all: dict[str, Callable[[], str]] = {
             "parse": self.parse, "submit": self.submit, "ask": self.ask, "worked": self.worked,
@@ -145,7 +147,7 @@ class Entries:
             return "not claimable"
         for worker in (self.router, self.local):
             outcome = attempt(worker.work, claim)
-            if isinstance(outcome, Again) and outcome.code == "internal":
+            if isinstance(outcome, Retry) and outcome.code == "internal":
                 raise Broken(f"worked: {type(worker).__name__} broke on a {job.kind}")
         if job.kind != "embed":
             prompt = prompts.frontier(job, prompt_id="fuzz")
@@ -181,7 +183,7 @@ class Entries:
         if claim is None:
             return "not claimable"
         outcome = attempt(self.router.work, claim)
-        if isinstance(outcome, Again) and outcome.code == "internal":
+        if isinstance(outcome, Retry) and outcome.code == "internal":
             raise Broken("content: the router broke on it")
         conclude(self.ledger, claim, outcome)
         self.redis.set(f"fb:answer:{job.id}", bad)
@@ -192,7 +194,7 @@ class Entries:
     def files(self) -> str:
         """A policy, or a price list."""
         name, read = self.dice.choice(
-            (("deploy/policy.toml", Policy), ("routing/prices.toml", Prices))
+            (("deploy/policy.toml", Policy), ("routing/limits/prices.toml", Prices))
         )
         file = self.folder / "settings.toml"
         file.write_bytes(self.inputs.toml((ROOT / name).read_text()))

@@ -8,7 +8,7 @@ from diary import Diary, Entry
 from doomed import SHIFT
 from forebay.routing.jobs import Generate, Job, Message
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.budget import Spend
+from forebay.routing.limits.budget import Budget
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
 from journal import Change, Journal
@@ -90,7 +90,7 @@ def test_redis_own_file_tells_every_state_of_a_job_and_a_second_end(tmp_path):
 
 
 def test_a_call_that_was_never_booked_is_found(redis):
-    spend = Spend(redis)
+    spend = Budget(redis)
     spend.reserve(
         "one", "acme.1", "acme", 5,
         tenant_budget_nusd=None, fleet_budget_nusd=None, term_s=TERM_S,

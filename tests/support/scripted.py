@@ -17,9 +17,10 @@ from exllama import (
 )  # fmt: skip
 from forebay.workers.engines.engine import EngineInfo
 from forebay.workers.engines.exllama.exl2 import encoder_if_installed, language_of
-from forebay.workers.engines.exllama.exl2_backend import Exl2Library, Exl2Parts
-from forebay.workers.engines.exllama.exl2_filter import Watch
-from forebay.workers.engines.exllama.exl3_backend import Exl3Library, Exl3Parts, Gate
+from forebay.workers.engines.exllama.exl2_backend import Exl2Backend, Exl2Parts
+from forebay.workers.engines.exllama.exl2_filter import LogitsFilter as Exl2LogitsFilter
+from forebay.workers.engines.exllama.exl3_backend import Exl3Backend, Exl3Parts
+from forebay.workers.engines.exllama.exl3_backend import LogitsFilter as Exl3LogitsFilter
 from forebay.workers.engines.exllama.paged import PagedEngine
 from forebay.workers.engines.weights.digests import revision
 from theirs import Exl2Filter, Exl3Filter
@@ -37,10 +38,10 @@ def exl2_library(folder, pages, slots):
     parts = Exl2Parts(
         job=Exl2Job,
         settings=Exl2Settings,
-        watch=type("Watched", (Watch, Exl2Filter), {}),
+        watch=type("Watched", (Exl2LogitsFilter, Exl2Filter), {}),
         tensor=np.array,
     )
-    return Exl2Library(Exl2Generator(Rule(folder), pages, slots), parts)
+    return Exl2Backend(Exl2Generator(Rule(folder), pages, slots), parts)
 
 
 def exl3_engine(folder, *, slots=2, context=256, pages=None):
@@ -54,12 +55,12 @@ def exl3_library(folder, pages, slots):
     parts = Exl3Parts(
         job=Exl3Job,
         sampler=Exl3Sampler,
-        gate=type("Gated", (Gate, Exl3Filter), {}),
+        gate=type("Gated", (Exl3LogitsFilter, Exl3Filter), {}),
         tensor=np.array,
         masked=np.array,
         array=np.asarray,
     )
-    return Exl3Library(Exl3Generator(Rule(folder), pages, slots), parts)
+    return Exl3Backend(Exl3Generator(Rule(folder), pages, slots), parts)
 
 
 _encoder = functools.cache(encoder_if_installed)

@@ -16,14 +16,14 @@ from forebay.routing.learning.audits import Audits
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.bedrock import Bedrock
-from forebay.workers.cascade.answerer import Maker
+from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
 from forebay.workers.runtime.execute import attempt, conclude
-from mock_bedrock.server import StandIn
+from mock_bedrock.server import MockBedrock
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 KEEP_ALL = """
@@ -37,7 +37,7 @@ share = 1.0
 """
 
 
-class Said(StandIn):
+class Said(MockBedrock):
     """A stand-in that says what the test wants."""
 
     answer = "yes"
@@ -66,7 +66,7 @@ class Waterfall:
         )
         self.ledger = Ledger(redis, settings, BELL)
         echo = EngineSettings(engine="echo", context_tokens=4096)
-        self.local = Local(self.ledger, lambda: Maker(make_engine(echo)))
+        self.local = Local(self.ledger, lambda: Answerer(make_engine(echo)))
         bedrock = BedrockSettings(bedrock_endpoint=standin.url, bedrock_timeout_s=5)
         self.workers = {
             "route": Router(self.ledger),

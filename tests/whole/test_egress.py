@@ -31,22 +31,22 @@ from forebay.routing.jobs import (
     Message,
     Summarize,
 )
-from forebay.routing.ledger.dead_letters import Dead
+from forebay.routing.ledger.dead_letters import DeadLetters
 from forebay.routing.ledger.ledger import Claim, Ledger, Lost
 from forebay.routing.ledger.record import ENDED
 from forebay.routing.limits import spillway
 from forebay.routing.policy.policy_file import DEFAULT_MODEL
 from forebay.routing.settings import Settings
-from forebay.routing.store.answer_cache import Cache, secret
+from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.workers.bedrock import Bedrock
-from forebay.workers.cascade.answerer import Maker
+from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
 from forebay.workers.runtime.execute import attempt, conclude
-from mock_bedrock.server import StandIn
+from mock_bedrock.server import MockBedrock
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 TENANTS = ("acme", "globex")
@@ -97,11 +97,11 @@ class World:
         self.write_policy(set(), models=True)
         settings = Settings(lease_s=1000, policy_file=self.policy)
         self.ledger = Ledger(redis, settings, BELL)
-        self.cache = Cache(redis, secret(redis, settings), 60)
-        self.standin = StandIn(key_pair=("test", "test"))
+        self.cache = AnswerCache(redis, secret(redis, settings), 60)
+        self.standin = MockBedrock(key_pair=("test", "test"))
         bedrock = BedrockSettings(bedrock_endpoint=self.standin.url, bedrock_timeout_s=10)
         echo = EngineSettings(engine="echo", context_tokens=4096)
-        self.local = Local(self.ledger, lambda: Maker(make_engine(echo)))
+        self.local = Local(self.ledger, lambda: Answerer(make_engine(echo)))
         self.workers = {
             "route": Router(self.ledger),
             "local.default": self.local,
@@ -202,7 +202,7 @@ class Waterfall(RuleBasedStateMachine):
         dead = data.draw(st.sampled_from(self.failed()))
         put = self.put[dead]
         with contextlib.suppress(CallerError):  # it may not leave, or somebody has spoilt it
-            job_id = Dead(self.ledger, put.job.tenant).replay(dead, **changes)
+            job_id = DeadLetters(self.ledger, put.job.tenant).replay(dead, **changes)
             tightest = "deny" if "deny" in {put.job.egress, changes.get("egress")} else "allow"
             again = put.job.model_copy(update={"id": job_id, "egress": tightest})
             self.put.setdefault(job_id, Put(again, put.canary))

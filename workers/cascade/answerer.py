@@ -16,7 +16,7 @@ from forebay.workers.prompts import prompts, rewording
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class RawAnswer:
     """What the engine made of a job; no content where it cannot be read as an answer.
 
     Attributes:
@@ -33,10 +33,10 @@ class Made:
 
 
 #: Wait for an answer that has been begun.
-Making = Callable[[], Made]
+PendingAnswer = Callable[[], RawAnswer]
 
 
-class Maker:
+class Answerer:
     """Makes answers on one engine, and second ones on another where there is one.
 
     What waits for one raises the engine's errors; `Lost` where it was cancelled, and `Expired`
@@ -64,7 +64,7 @@ class Maker:
             return info.embed_model, info.embed_revision or ""
         return info.model, info.revision
 
-    def begin(self, job: Job, prompt_id: str) -> Making:
+    def begin(self, job: Job, prompt_id: str) -> PendingAnswer:
         """Begin the answer of a job."""
         request = job.request
         if isinstance(request, Embed):
@@ -74,7 +74,7 @@ class Maker:
         info = self.info
         return _generate(self._engine, info, job, prompts.local(job, info, prompt_id=prompt_id))
 
-    def begin_second(self, job: Job, prompt_id: str) -> Making:
+    def begin_second(self, job: Job, prompt_id: str) -> PendingAnswer:
         """Begin another answer: of the other model, or of the same one to other words.
 
         Another model makes mistakes of its own, so it is asked in the same words.
@@ -100,21 +100,21 @@ class Maker:
     def _by_similarity(self, job: Job) -> bool:
         return job.kind == "classify" and self.info.classify == "similarity"
 
-    def _embedded(self, job: Job, request: Embed) -> Made:
+    def _embedded(self, job: Job, request: Embed) -> RawAnswer:
         vectors = self._engine.embed(list(request.texts))
         content = Embedding(vectors=vectors.vectors)
-        return Made(*self.signature(job), vectors.tokens_in, 0, content)
+        return RawAnswer(*self.signature(job), vectors.tokens_in, 0, content)
 
-    def _nearest(self, job: Job) -> Made:
+    def _nearest(self, job: Job) -> RawAnswer:
         content, tokens_in = similarity.classify(job, self._engine.embed)
-        return Made(*self.signature(job), tokens_in, 0, content)
+        return RawAnswer(*self.signature(job), tokens_in, 0, content)
 
     @property
     def _engines(self) -> tuple[Engine, ...]:
         return (self._engine, self._other) if self._other else (self._engine,)
 
 
-def _generate(engine: Engine, info: EngineInfo, job: Job, prompt: Prompt) -> Making:
+def _generate(engine: Engine, info: EngineInfo, job: Job, prompt: Prompt) -> PendingAnswer:
     future = engine.submit(prompt)
     return lambda: _made(job, info, _completed(job, future))
 
@@ -129,10 +129,10 @@ def _completed(job: Job, future: Future[Completion]) -> Completion:
         raise
 
 
-def _made(job: Job, info: EngineInfo, completion: Completion) -> Made:
+def _made(job: Job, info: EngineInfo, completion: Completion) -> RawAnswer:
     content, finish = _read(job, completion)
     used = completion.tokens_in, completion.tokens_out
-    return Made(info.model, info.revision, *used, content, finish, completion.low_logprob)
+    return RawAnswer(info.model, info.revision, *used, content, finish, completion.low_logprob)
 
 
 def _read(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
@@ -143,6 +143,8 @@ def _read(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
         raise Expired("the deadline passed while it was worked")
     scores, finish = completion.option_logprobs, completion.finish
     try:
-        return answers.read(job, completion.text, option_logprobs=scores, finish=finish), finish
+        return answers.parse_answer(
+            job, completion.text, option_logprobs=scores, finish=finish
+        ), finish
     except BadAnswer:
         return None, finish

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from forebay.routing.errors import EngineDied
-from forebay.routing.jobs import Check, Classification, Content, Doubted, Job
+from forebay.routing.jobs import Check, Classification, Content, Doubt, Job
 from forebay.routing.ledger.ledger import Claim, Ledger
-from forebay.routing.limits.outlook import Outlook
+from forebay.routing.limits.outlook import FrontierStatus
 from forebay.routing.limits.pacing import Pacer
 from forebay.routing.policy import decisions as policy
-from forebay.routing.policy.decisions import Judgement, Pace, Policy, PolicyFile
+from forebay.routing.policy.decisions import NextStep, Pace, Policy, PolicyFile
 from forebay.routing.reasons import DEGRADING, Reason
-from forebay.routing.scoring.doubt_model import Doubt, Evidence
-from forebay.workers.cascade.answerer import Made
+from forebay.routing.scoring.doubt_model import DoubtModel, Evidence
+from forebay.workers.cascade.answerer import RawAnswer
 from forebay.workers.cascade.second_opinion import Backlog, Opinion
 from forebay.workers.checks import answer_checks as verify
 from forebay.workers.checks.answer_checks import INDISPENSABLE
@@ -26,12 +26,12 @@ UNKNOWN = 0.5  # the probability that a local answer will do, where no verdict w
 class Checked:
     """An answer and what its checks say; no content where it cannot even be given as degraded."""
 
-    made: Made
+    made: RawAnswer
     content: Content | None
     checks: tuple[Check, ...]
 
     @classmethod
-    def of(cls, job: Job, made: Made) -> Self:
+    def of(cls, job: Job, made: RawAnswer) -> Self:
         """What was made, checked."""
         checks = verify.check(job, made.content, finish=made.finish) if made.content else ()
         unusable = any(check.name in INDISPENSABLE for check in checks if not check.passed)
@@ -43,20 +43,20 @@ class Checked:
         return self.content is not None and all(check.passed for check in self.checks)
 
 
-class Judge:
+class Escalator:
     """Judges the answers of one local worker.
 
     1. Says whether a second opinion is worth its time (`policy.wants_second`).
-    2. Puts together what is known of an answer and asks how much to doubt it (`Doubt`).
+    2. Puts together what is known of an answer and asks how much to doubt it (`DoubtModel`).
     3. Asks for the pace, of jobs that may go up (`Pacer`).
     4. Has the policy make a judgement of it all.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._policy = PolicyFile(ledger.settings.policy_file)
-        self._outlook = Outlook(ledger.redis)
+        self._outlook = FrontierStatus(ledger.redis)
         self._pacer = Pacer(ledger.redis)
-        self._doubt = Doubt.load()
+        self._doubt = DoubtModel.load()
         self._backlog = Backlog(ledger)
 
     def wants_second(self, claim: Claim, job: Job, slots: int, *, prose: bool) -> bool:
@@ -68,7 +68,7 @@ class Judge:
         state = self._outlook.state(job, rules)
         return policy.wants_second(job, record.verdict, rules, state, depth=depth, prose=prose)
 
-    def judge(self, claim: Claim, job: Job, first: Checked, opinion: Opinion | None) -> Judgement:
+    def judge(self, claim: Claim, job: Job, first: Checked, opinion: Opinion | None) -> NextStep:
         """Keep the answer, or what else becomes of it."""
         rules = self._policy.current()
         state = self._outlook.state(job, rules)
@@ -82,15 +82,15 @@ class Judge:
             return judgement.model_copy(update={"step": "degrade" if content else "fail"})
         return judgement
 
-    def _doubted(self, claim: Claim, first: Checked, opinion: Opinion | None) -> Doubted:
+    def _doubted(self, claim: Claim, first: Checked, opinion: Opinion | None) -> Doubt:
         agreement = opinion.agreement if opinion else None
         known = evidence(claim, first, agreement)
-        return Doubted(
+        return Doubt(
             probability=self._doubt.probability(known), agreement=agreement,
             second=opinion.made.model if opinion else None, version=self._doubt.version_for(known),
         )  # fmt: skip
 
-    def _paced(self, job: Job, rules: Policy, doubted: Doubted | None) -> Pace | None:
+    def _paced(self, job: Job, rules: Policy, doubted: Doubt | None) -> Pace | None:
         if doubted is not None:
             return self._pacer.offer(job, rules, "after", doubted.probability)
         self._pacer.hard(job, rules)
@@ -111,8 +111,8 @@ def evidence(claim: Claim, first: Checked, agreement: float | None) -> Evidence:
 
 
 def better(
-    job: Job, first: Checked, opinion: Opinion | None, said: Judgement
-) -> tuple[Checked, Judgement]:
+    job: Job, first: Checked, opinion: Opinion | None, said: NextStep
+) -> tuple[Checked, NextStep]:
     """Of a job that stays, the second answer where it passes the checks that the first one failed.
 
     `said` is the judgement of the first, which gives its faults and last why the job stays. Where
@@ -122,7 +122,7 @@ def better(
     if second is None or not second.sound:
         return first, said
     reasons = (*said.reasons[:-1], Reason.SECOND_KEPT, said.reasons[-1])
-    return second, Judgement(step="keep", reasons=reasons)
+    return second, NextStep(step="keep", reasons=reasons)
 
 
 def second_best(claim: Claim) -> bool:

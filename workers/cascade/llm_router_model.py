@@ -13,8 +13,8 @@ from forebay.routing.base import Kind
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Job, Verdict
 from forebay.routing.scoring.logit import logistic
-from forebay.routing.scoring.request_features import demands
-from forebay.routing.scoring.router_model import Difficulty
+from forebay.routing.scoring.request_features import request_features
+from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.scoring.text_features import Glance
 from forebay.workers.engines.engine import Choice, Engine, Prompt, Turn
 
@@ -26,10 +26,10 @@ ASKED = (
 )
 
 
-class LmJudge:
+class LlmRouterModel:
     """Asks the engine; what is usual of a kind, and what it cannot say, is the packaged model's."""
 
-    def __init__(self, engine: Engine, packaged: Difficulty) -> None:
+    def __init__(self, engine: Engine, packaged: RouterModel) -> None:
         self._engine, self._packaged = engine, packaged
         self._numbers = count()
         info = engine.info()
@@ -66,7 +66,7 @@ class LmJudge:
         return logistic(scores[YES] - scores[NO]) if scores else None
 
     def _prompt(self, job: Job) -> Prompt:
-        text = Glance(demands(job)[0]).seen
+        text = Glance(request_features(job)[0]).seen
         return Prompt(
             id=f"verdict/{next(self._numbers)}",
             messages=(Turn(role="user", content=ASKED.format(kind=job.kind, text=text)),),

@@ -16,8 +16,8 @@ from forebay.routing.jobs import Check, Content, Generate, Generation, Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.spillway import LOOK_EVERY_S
 from forebay.routing.policy.decisions import AGREED
-from forebay.routing.store.ttl_cache import Recent
-from forebay.workers.cascade.answerer import Made, Maker, Making
+from forebay.routing.store.ttl_cache import TtlCache
+from forebay.workers.cascade.answerer import Answerer, PendingAnswer, RawAnswer
 from forebay.workers.checks import agreement
 
 
@@ -33,7 +33,7 @@ class Backlog:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._depths = Recent(self._look, LOOK_EVERY_S)
+        self._depths = TtlCache(self._look, LOOK_EVERY_S)
 
     def depth(self, queue: str) -> float:
         """Jobs waiting; without end where that is not known, so that nothing is added to them."""
@@ -51,7 +51,7 @@ class Backlog:
 class Opinion:
     """A second answer, and how far it agrees with the first; none where it cannot be read."""
 
-    made: Made
+    made: RawAnswer
     agreement: float | None
 
     @property
@@ -70,14 +70,14 @@ class SecondOpinion:
     answer is.
     """
 
-    def __init__(self, maker: Maker, job: Job, prompt_id: str, wanted: Wanted) -> None:
+    def __init__(self, maker: Answerer, job: Job, prompt_id: str, wanted: Wanted) -> None:
         self._maker = maker
         self._job = job
         self._id = second_id(prompt_id)
         self._wanted = wanted
         wants = [wanted(prose=prose) for prose in _possible(job)]
         self._surely, self._perhaps = all(wants), any(wants)
-        self._making: Making | None = None
+        self._making: PendingAnswer | None = None
 
     def __enter__(self) -> Self:
         if self._surely:

@@ -22,13 +22,13 @@ Embed = Callable[[list[str]], Vectors]
 #: the packaged encoder (log-loss 0.45); mean probability and share of right labels are both 0.82.
 TEMPERATURE = 0.03
 
-KEPT = 4_096  # labels; 2 KB each at 512 dimensions
+MAX_LABELS_KEPT = 4_096  # labels; 2 KB each at 512 dimensions
 
 
 class LabelVectors:
     """The vectors of the labels seen last, by encoder and label; safe between threads."""
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = MAX_LABELS_KEPT) -> None:
         self._kept = kept
         self._vectors: OrderedDict[tuple[Embed, Label], array[float]] = OrderedDict()
         self._alone = threading.Lock()

@@ -23,8 +23,8 @@ from forebay.workers.engines.engine import Vectors
 
 Embed = Callable[[list[str]], Vectors]
 
-FEW = 8  # words; a text of no more, with one number in it, is about that number
-DEEPEST = 32  # levels of JSON; what lies deeper is compared as a whole
+SHORT_TEXT_WORDS = 8  # words; a text of no more, with one number in it, is about that number
+MAX_JSON_DEPTH = 32  # levels of JSON; what lies deeper is compared as a whole
 PLACES = 2  # decimals; of numbers that have so many, the longer one may be the more exact
 
 _MARK = re.compile(
@@ -122,7 +122,7 @@ def _final(text: str) -> Decimal | str | bool | None:
     if _is_literal(said):
         return None
     found = numbers(said)
-    short = len(said.split()) <= FEW and len(found) == 1
+    short = len(said.split()) <= SHORT_TEXT_WORDS and len(found) == 1
     return _last_number(text) if short or marked is not None or _SUM.search(said) else None
 
 
@@ -198,7 +198,7 @@ def _leaves(root: Any) -> Iterable[tuple[tuple[Hashable, ...], Any]]:
     waiting: list[tuple[tuple[Hashable, ...], Any]] = [((), root)]
     while waiting:
         path, node = waiting.pop()
-        if node and isinstance(node, dict | list) and len(path) < DEEPEST:
+        if node and isinstance(node, dict | list) and len(path) < MAX_JSON_DEPTH:
             parts = node.items() if isinstance(node, dict) else enumerate(node)
             waiting += [((*path, name), part) for name, part in parts]
         else:

@@ -30,7 +30,7 @@ from forebay.routing.jobs import (
     Summary,
 )
 from forebay.workers.checks.grounding import Source, ends, named_options, words
-from forebay.workers.checks.repetition import loops
+from forebay.workers.checks.repetition import repeats_itself
 from forebay.workers.checks.safe_validation import mismatch, violation
 from forebay.workers.engines.engine import Ending
 
@@ -100,7 +100,7 @@ def _extraction(request: Extract, content: Extraction, finish: Ending) -> Iterat
     yield _is("filled", any(leaf not in (None, "") for leaf in leaves), "no field has a value")
     yield _grounded(request, content.data)
     yield _is("distinct", not _shares_a_value(request, content), "two fields have the same text")
-    circles = any(map(loops, texts)) or any(map(_mostly_same, _lists(content.data)))
+    circles = any(map(repeats_itself, texts)) or any(map(_mostly_same, _lists(content.data)))
     yield _is("repetition", not circles, "goes round in circles")
 
 
@@ -176,7 +176,7 @@ def _json_violation(schema: dict[str, Any], text: str) -> str | None:
 def _prose(text: str) -> Iterator[Check]:
     yield _is("present", bool(words(text)), "no words")
     yield _is("answers", _REFUSAL.match(text) is None, "declines")
-    yield _is("repetition", not loops(text), "goes round in circles")
+    yield _is("repetition", not repeats_itself(text), "goes round in circles")
 
 
 def _vectors(request: Embed, content: Embedding) -> Check:

@@ -14,7 +14,7 @@ from difflib import SequenceMatcher
 from functools import cached_property
 from typing import Any
 
-FEW = 6  # words; of fewer nothing can be told
+MIN_WORDS_TO_COMPARE = 6  # words; of fewer nothing can be told
 COPIED = 0.8  # of the words, in order, and it is a copy
 
 Date = tuple[int | None, int, int]  # year where it is given, month, day
@@ -207,7 +207,10 @@ class Source:
         """Whether another text is, but for a few words, how this one begins; and more follows."""
         copied = words(text)
         beginning = self._words[: len(copied)]
-        if len(copied) < FEW or len(self._words) < len(copied) + FEW:
+        if (
+            len(copied) < MIN_WORDS_TO_COMPARE
+            or len(self._words) < len(copied) + MIN_WORDS_TO_COMPARE
+        ):
             return False
         alike = SequenceMatcher(None, copied, beginning, autojunk=False).ratio()
         return alike >= COPIED

@@ -16,14 +16,14 @@ from forebay.routing.learning.audits import Audit, Audits
 from forebay.routing.learning.calibration import EVERYBODY, Calibration, Calibrations
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.policy.policy_file import Policy
-from forebay.routing.scoring.router_model import Difficulty
+from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
 
 if TYPE_CHECKING:
     from forebay.workers.training.fitting.fit_calibration import Trial
 
-FEWEST = 20  # audits below which nothing can be held back
+MIN_AUDITS = 20  # audits below which nothing can be held back
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -37,7 +37,7 @@ are made where `policy.toml` says so ([defaults.audit]). Needs the extra `router
 TenantName = Annotated[
     str | None, typer.Option("--tenant", metavar="NAME", help="Its audits, for its jobs alone.")
 ]
-Fewest = Annotated[int, typer.Option("--min", min=FEWEST, help="No fit with fewer audits.")]
+Fewest = Annotated[int, typer.Option("--min", min=MIN_AUDITS, help="No fit with fewer audits.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Report, and change nothing.")]
 Back = Annotated[
     int | None,
@@ -58,7 +58,7 @@ def calibrate(
     client = connect(settings, brisk=True)
     calibrations = Calibrations(client)
     audits = Audits(Ledger(client, settings, lambda: template(celery_app(settings, []))))
-    model = Difficulty.load().version
+    model = RouterModel.load().version
     usable = _usable(audits.read(tenant), model, stand_in=stand_in)
     if rollback is not None:
         calibrations.roll_back(scope, rollback)

@@ -84,7 +84,7 @@ def build(  # noqa: D103 - its help says it
     sizes = () if without else _sizes(head_sizes)
     architectures = _architectures(arch) if arch else None
     tools = toolchain.find()
-    order = exl2build.Order(
+    order = exl2build.BuildSpec(
         architectures or tuple(toolchain.default_architectures()),
         jobs or toolchain.default_jobs(), sizes, sdist, again,
     )  # fmt: skip

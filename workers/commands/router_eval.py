@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.routing.errors import Misconfigured
-from forebay.routing.scoring.router_model import Difficulty
+from forebay.routing.scoring.router_model import RouterModel
 from forebay.workers.commands.options import (
     Folds,
     Json,
@@ -28,7 +28,7 @@ from forebay.workers.training.fitting.weights_folder import WEIGHTS
 if TYPE_CHECKING:
     from forebay.workers.training.data.dataset import Dataset
     from forebay.workers.training.data.ranking_metrics import Ranked
-    from forebay.workers.training.evaluation.evaluation import Judged
+    from forebay.workers.training.evaluation.evaluation import EvaluatedFile
 
 FOLDS = 5  # of the cascade
 
@@ -102,7 +102,7 @@ def evaluate(
 
 def _judged(
     data: Dataset, weights: Path | None, labels: int | None, folds: int | None, seed: int
-) -> Judged:
+) -> EvaluatedFile:
     from forebay.workers.training.evaluation import evaluation
 
     if labels is not None:
@@ -111,12 +111,12 @@ def _judged(
         return evaluation.with_labels(data, labels, seed)
     if folds is not None:
         return evaluation.with_folds(data, folds, seed)
-    model = Difficulty.load(weights / WEIGHTS if weights else None)
+    model = RouterModel.load(weights / WEIGHTS if weights else None)
     return evaluation.zero_shot(data, model)
 
 
 def _after(
-    judged: Judged, weak: str, second: list[str], preds: Path, folds: int, seed: int
+    judged: EvaluatedFile, weak: str, second: list[str], preds: Path, folds: int, seed: int
 ) -> dict[str, Ranked]:
     from forebay.workers.training.data import local_answers as secondanswers
     from forebay.workers.training.evaluation import cascade_rankings as cascade

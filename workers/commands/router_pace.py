@@ -13,17 +13,24 @@ import typer
 from forebay.routing.base import NANO
 from forebay.routing.errors import Misconfigured
 from forebay.routing.learning.calibration import Calibrations
-from forebay.routing.limits.budget import Spend
+from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pacing import Stage
-from forebay.routing.limits.pacing_report import EVERYBODY, PACED, STAGES, Account, PaceBook, Word
+from forebay.routing.limits.pacing_report import (
+    EVERYBODY,
+    PACED,
+    STAGES,
+    Account,
+    PacingReport,
+    Word,
+)
 from forebay.routing.policy.policy_file import PacePolicy, Policy
-from forebay.routing.scoring.router_model import Difficulty
+from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
 
 UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 TENANT = r"[a-z0-9][a-z0-9_-]{0,62}"
-LONGEST_S = 7 * UNITS["d"]
+MAX_OVERRIDE_S = 7 * UNITS["d"]
 
 Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 Kind = Annotated[str, typer.Argument(metavar="KIND", help=f"One of {', '.join(PACED)}.")]
@@ -45,10 +52,10 @@ def status(*, as_json: Json = False) -> None:
     settings = read_settings()
     rules = Policy.load(settings.policy_file)
     client = connect(settings, brisk=True)
-    book, spend = PaceBook(client), Spend(client)
+    book, spend = PacingReport(client), Budget(client)
     tenants = sorted({*book.tenants(), *rules.tenants}) or [EVERYBODY]
     rows = [_row(book.account(name), rules, spend) for name in tenants]
-    version = Difficulty.load().version
+    version = RouterModel.load().version
     learned = _learned(Calibrations(client), tenants)
     if as_json:
         told = {"version": version, "calibrations": learned, "tenants": rows}
@@ -79,7 +86,7 @@ def override(
     if tenant != EVERYBODY and not re.fullmatch(TENANT, tenant):
         raise Misconfigured("is no name of a tenant", field="--tenant")
     word, value = _wish(threshold, share, off=off, clear=clear)
-    book = PaceBook(connect(read_settings(), brisk=True))
+    book = PacingReport(connect(read_settings(), brisk=True))
     if word is None:
         book.clear(kind, tenant=tenant)
     else:
@@ -123,12 +130,12 @@ def _stages(stage: str | None, word: Word) -> tuple[Stage, ...]:
 def _seconds(term: str) -> float:
     match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])", term)
     seconds = float(match[1]) * UNITS[match[2]] if match else 0.0
-    if not 0 < seconds <= LONGEST_S:
+    if not 0 < seconds <= MAX_OVERRIDE_S:
         raise Misconfigured("must be a time such as 30m, 2h or 1d, at most 7d", field="--for")
     return seconds
 
 
-def _row(account: Account, rules: Policy, spend: Spend) -> dict[str, Any]:
+def _row(account: Account, rules: Policy, spend: Budget) -> dict[str, Any]:
     pace = rules.tenant(account.tenant).pace
     settled, reserved = spend.spent(account.tenant)
     return {

@@ -52,15 +52,15 @@ def train(
     benchmarks is to help with texts unlike it. Leave that column out to fit for texts like these.
     """  # noqa: D301 - \b is Click's
     from forebay.workers.training.data import dataset
-    from forebay.workers.training.fitting.feature_matrix import Looks
+    from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
     from forebay.workers.training.fitting.fit_router import fit
-    from forebay.workers.training.fitting.hyperparameters import Recipe
+    from forebay.workers.training.fitting.hyperparameters import Hyperparameters
 
     data = dataset.read(prompts, outcomes, names(weak), names(strong), job_type=not no_job_type)
     data = _sample(data, labels, seed)
-    recipe = Recipe.of(data, folds=folds or 4, seed=seed)
+    recipe = Hyperparameters.of(data, folds=folds or 4, seed=seed)
     note = _note(data, names(weak), names(strong), seed)
-    weights = versioned("text", fit(data, Looks.at(data.prompts), recipe, note=note))
+    weights = versioned("text", fit(data, FeatureMatrix.at(data.prompts), recipe, note=note))
     _tell(weights, write(out, WEIGHTS, weights), len(data), as_json=as_json)
 
 

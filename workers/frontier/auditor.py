@@ -12,13 +12,13 @@ from forebay.routing.learning.verdicts import Verdicts, features
 from forebay.routing.ledger.ledger import Claim, Ledger
 from forebay.routing.policy.decisions import AGREED, Policy
 from forebay.routing.reasons import Reason
-from forebay.routing.scoring.router_model import Difficulty
+from forebay.routing.scoring.router_model import RouterModel
 from forebay.workers.checks import agreement
 from forebay.workers.checks import answer_checks as verify
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier import judge_prompt as judging
-from forebay.workers.frontier.calls import Call, Calls, NoAnswer, Purse, allowed, paid
+from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
 from forebay.workers.frontier.converse import Reply
 from forebay.workers.prompts import parsing as answers
 from forebay.workers.prompts import prompts
@@ -43,7 +43,7 @@ class Auditor:
     @cached_property
     def _verdicts(self) -> Verdicts:
         """Loaded with the first audit: most fleets make none."""
-        return Verdicts(Difficulty.load(), self._ledger.redis, self._secret)
+        return Verdicts(RouterModel.load(), self._ledger.redis, self._secret)
 
     def work(self, claim: Claim, job: Job, rules: Policy) -> Outcome:
         """Audit one answer."""
@@ -72,7 +72,7 @@ class Auditor:
         return found
 
     def _ask(self, claim: Claim, job: Job, rules: Policy, audited: Answer, model: str) -> Answer:
-        purse = Purse(PURPOSE, rules.tenant(job.tenant).audit.usd_per_day_nusd)
+        purse = SubBudget(PURPOSE, rules.tenant(job.tenant).audit.usd_per_day_nusd)
         call = self._calls.plan(job, model, lambda name: _question(job, audited.content, name))
         return self._read(
             claim, job, audited, call, self._calls.make(call, claim, job, rules, purse)
@@ -134,7 +134,7 @@ def _said(job: Job, audited: Content, reply: Reply) -> Content:
     try:
         if not judging.comparable(job, audited):
             return judging.read(reply.text)
-        said = answers.read(job, reply.text, finish=reply.finish)
+        said = answers.parse_answer(job, reply.text, finish=reply.finish)
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
     checks = verify.check(job, said, finish=reply.finish)

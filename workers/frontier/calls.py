@@ -20,7 +20,7 @@ from forebay.routing.errors import (
 )
 from forebay.routing.jobs import Answer, Job
 from forebay.routing.ledger.ledger import Claim, Ledger
-from forebay.routing.limits.budget import Spend
+from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy import decisions as policy
@@ -42,8 +42,8 @@ BOOK_S = 60.0  # how long booking a cost waits for Redis
 
 
 @dataclass(frozen=True, slots=True)
-class Purse:
-    """A budget that a call is paid from, besides the tenant's and the fleet's (`Spend.reserve`)."""
+class SubBudget:
+    """A budget that a call is paid from, besides the tenant's and the fleet's (`Budget.reserve`)."""
 
     purpose: str = ""
     budget_nusd: int | None = None
@@ -76,7 +76,7 @@ class Calls:
         self._settings = settings
         self._converse = Converse(settings)
         self._prices = Prices.load(settings.prices_file)
-        self._spend = Spend(ledger.redis)
+        self._spend = Budget(ledger.redis)
         self._spillway = Spillway(ledger.redis)
 
     def plan(self, job: Job, model: str, prompt: Callable[[str], Prompt]) -> Call:
@@ -100,7 +100,7 @@ class Calls:
             raise NoAnswer(cap, Reason.JOB_COST_CAP, another=True)
         return Call(call_id, asked, model, worst)
 
-    def make(self, call: Call, claim: Claim, job: Job, rules: Policy, purse: Purse) -> Reply:
+    def make(self, call: Call, claim: Claim, job: Job, rules: Policy, purse: SubBudget) -> Reply:
         """Set the money aside and call, once. A reply is billed: `book` it, whatever it says.
 
         Raises:
@@ -134,7 +134,7 @@ class Calls:
             else:
                 return
 
-    def _reserve(self, call: Call, claim: Claim, job: Job, rules: Policy, purse: Purse) -> None:
+    def _reserve(self, call: Call, claim: Claim, job: Job, rules: Policy, purse: SubBudget) -> None:
         try:
             self._spend.reserve(
                 call.id,

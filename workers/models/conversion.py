@@ -23,7 +23,7 @@ from forebay.workers.engines.weights.model_shape import Shape, read_shape
 HEAD_BITS = (2, 3, 4, 5, 6, 8)  # those that the converter has a layout for
 UNIT = 32  # rows of a matrix are quantized in units of so many
 ROWS, LENGTH = 115, 2048  # of the calibration text that comes with exllamav2
-SPARE = 256 << 20  # bytes of the disk that are left alone
+DISK_RESERVE_BYTES = 256 << 20  # bytes of the disk that are left alone
 _STOP_S = 60.0
 _STDERR = 2  # stdout is for the result
 _READERS = ("pandas", "fastparquet")  # imported by the converter, whatever it calibrates on
@@ -125,7 +125,7 @@ class Conversion:
 
     def _roomy(self, shape: Shape) -> None:
         for folder, bytes_needed in self._needs(shape):
-            free = shutil.disk_usage(folder).free - SPARE
+            free = shutil.disk_usage(folder).free - DISK_RESERVE_BYTES
             if bytes_needed > free:
                 message = f"has room for {free >> 20} MiB, {bytes_needed >> 20} MiB are needed"
                 raise Misconfigured(message, field=str(folder))

@@ -30,7 +30,7 @@ CHUNK = 1 << 20
 TRIES = 5  # in a row without a single byte
 PAUSE_S = 1.0
 TIMEOUT_S = 30.0
-SPARE = 64 << 20  # bytes of the disk that are left alone
+DISK_RESERVE_BYTES = 64 << 20  # bytes of the disk that are left alone
 
 Reply = http.client.HTTPResponse | urllib.error.HTTPError
 
@@ -188,7 +188,7 @@ def _fits(pinned: Pinned, part: Path, so_far: int, total: int | None) -> None:
     if pinned.size is not None and total != pinned.size:
         raise Misconfigured(f"the hub has {total} bytes for it, not {pinned.size}", field="size")
     free = shutil.disk_usage(part.parent).free
-    if total - so_far > free - SPARE:
+    if total - so_far > free - DISK_RESERVE_BYTES:
         message = f"has room for {free >> 20} MiB, {(total - so_far) >> 20} MiB are missing"
         raise Misconfigured(message, field=str(part.parent))
 

@@ -45,7 +45,7 @@ _SENTENCE = re.compile(
 _EDGES = " \t\r\n\"'`*.:_\u201c\u201d\u2018\u2019"
 
 
-def read(
+def parse_answer(
     job: Job,
     text: str,
     *,

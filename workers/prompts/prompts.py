@@ -1,4 +1,4 @@
-"""How a job becomes a prompt. `read`, the way back from text to content, is in `forebay.workers.prompts.parsing`.
+"""How a job becomes a prompt. `parse_answer`, the way back from text to content, is in `forebay.workers.prompts.parsing`.
 
 Two ways of asking. A local model may be small: it gets short instructions first, the same for all
 jobs of a kind so that their computed prefix is shared, then solved examples where they help, and
@@ -24,14 +24,13 @@ from forebay.workers.engines.engine import (
     Prompt,
     Turn,
 )
-from forebay.workers.prompts.parsing import read
 from forebay.workers.prompts.schema_hints import field_count, narrowed, plainly
 
 # Tokens are counted roughly, on the high side: engines reserve memory, and the ledger money, for
 # every token that might come.
 TOKENS_A_WORD = 1.6
 TOKENS_A_FIELD = 24
-SPARE = 64
+SPARE_TOKENS = 64
 
 _CLASSIFY = "Read the text and answer with the one label that fits best, exactly as it is written."
 _EXTRACT = "You copy facts from a text into JSON."
@@ -269,15 +268,15 @@ def _line(option: Label) -> str:
 
 
 def _label_tokens(request: Classify) -> int:
-    return SPARE + max(len(option.name.encode()) for option in request.options)
+    return SPARE_TOKENS + max(len(option.name.encode()) for option in request.options)
 
 
 def _field_tokens(schema: dict[str, Any]) -> int:
-    return SPARE + TOKENS_A_FIELD * field_count(schema)
+    return SPARE_TOKENS + TOKENS_A_FIELD * field_count(schema)
 
 
 def _word_tokens(words: int) -> int:
-    return SPARE + round(words * TOKENS_A_WORD)
+    return SPARE_TOKENS + round(words * TOKENS_A_WORD)
 
 
-__all__ = ["free_mark", "frontier", "local", "menu", "read"]
+__all__ = ["free_mark", "frontier", "local", "menu"]

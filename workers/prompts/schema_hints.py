@@ -12,8 +12,10 @@ from typing import Any
 
 from forebay.workers.checks.grounding import Source, dates, named_options
 
-LONGEST = 60  # characters of a string that the schema does not bound; a small model runs away in it
-MOST = 8  # items of a list, likewise
+MAX_STRING_CHARS = (
+    60  # characters of a string that the schema does not bound; a small model runs away in it
+)
+MAX_LIST_ITEMS = 8  # items of a list, likewise
 
 _BY_NAME = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
 _LISTED = ("anyOf", "oneOf", "allOf", "prefixItems")
@@ -51,9 +53,9 @@ def _narrow(node: Any, source: Source) -> Any:
 
 def _bounds(node: dict[str, Any]) -> dict[str, Any]:
     if node.get("type") == "string" and not any(word in node for word in _STRING_ENDS):
-        return {"maxLength": max(LONGEST, node.get("minLength", 0))}
+        return {"maxLength": max(MAX_STRING_CHARS, node.get("minLength", 0))}
     if node.get("type") == "array" and "maxItems" not in node:
-        return {"maxItems": max(MOST, node.get("minItems", 0))}
+        return {"maxItems": max(MAX_LIST_ITEMS, node.get("minItems", 0))}
     return {}
 
 
@@ -97,7 +99,7 @@ def _weights(node: Any, weight: int) -> Iterator[int]:
     for part in parts:
         yield from _weights(part, weight)
     if "items" in node:
-        yield from _weights(node["items"], weight * MOST // 2)
+        yield from _weights(node["items"], weight * MAX_LIST_ITEMS // 2)
 
 
 def _values(node: Any) -> list[Any]:

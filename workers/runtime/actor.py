@@ -34,9 +34,9 @@ from forebay.routing.ledger.ledger import Claim, Ledger
 from forebay.routing.settings import Settings, read
 from forebay.routing.store.connection import connect, reaching_redis, without_password
 from forebay.workers.runtime.drain import WEDGED, Drain, impatient, leave_at_once
-from forebay.workers.runtime.execute import Outcome, Shown, answer
-from forebay.workers.runtime.heartbeat import Presence
-from forebay.workers.runtime.in_flight import Hands
+from forebay.workers.runtime.execute import Outcome, TaskResult, answer
+from forebay.workers.runtime.heartbeat import Heartbeat
+from forebay.workers.runtime.in_flight import InFlight
 from forebay.workers.runtime.liveness import EVERY_S, Liveness
 from forebay.workers.runtime.settings import ActorSettings
 
@@ -102,10 +102,10 @@ class Actor:
         self._make = make
         self._worker: Worker | None = None
         own = settings_of(ActorSettings)
-        self._hands = Hands(concurrency)
+        self._hands = InFlight(concurrency)
         self._liveness = Liveness(own, self._hands, self._hanging, self._wedged)
         well = self._liveness
-        self._presence = Presence(self._brisk, self._consumed, lambda: well.well)
+        self._presence = Heartbeat(self._brisk, self._consumed, lambda: well.well)
         self._drain = Drain(self._brisk, self._hands, own.grace_s, self._presence.stop)
         self._take_part()
 
@@ -123,8 +123,8 @@ class Actor:
         worker_shutting_down.connect(self._leave, weak=False)
         worker_shutdown.connect(self._stop, weak=False)
 
-    def _answering(self, queue: str) -> Callable[[], Shown | list[Shown] | None]:
-        def answer_doorbell() -> Shown | list[Shown] | None:
+    def _answering(self, queue: str) -> Callable[[], TaskResult | list[TaskResult] | None]:
+        def answer_doorbell() -> TaskResult | list[TaskResult] | None:
             assert self._worker is not None, "Celery starts the worker before its tasks"
             if not self._hands.answer():  # another worker hears the sweeper ring again
                 return None

@@ -13,7 +13,7 @@ from types import FrameType
 
 from forebay.routing.errors import ForebayError
 from forebay.routing.ledger.ledger import Ledger, Lost
-from forebay.workers.runtime.in_flight import Hands
+from forebay.workers.runtime.in_flight import InFlight
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Drain:
     """
 
     def __init__(
-        self, ledger: Ledger, hands: Hands, grace_s: float, goodbye: Callable[[], None]
+        self, ledger: Ledger, hands: InFlight, grace_s: float, goodbye: Callable[[], None]
     ) -> None:
         self._ledger = ledger
         self._hands = hands

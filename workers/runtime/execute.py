@@ -18,12 +18,12 @@ from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, Passing
 from forebay.routing.jobs import Answer, Receipt, Verdict
 from forebay.routing.ledger.ledger import Claim, Ledger, Lost
 from forebay.routing.reasons import Reason
-from forebay.workers.runtime.in_flight import Hands
+from forebay.workers.runtime.in_flight import InFlight
 
 log = logging.getLogger(__name__)
 
-LONGEST_WAIT_S = 60.0
-MOST = 50  # jobs to one doorbell
+MAX_RETRY_DELAY_S = 60.0
+MAX_JOBS_PER_DOORBELL = 50  # jobs to one doorbell
 QUICK_S = 0.05  # a worker that has not worked for longer goes on without another doorbell
 PATIENCE_S = 600.0  # without Redis there is nothing else to do anyway
 
@@ -63,7 +63,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Retry:
     """Not now. A try that never began is not counted against the job's attempts."""
 
     code: str
@@ -78,12 +78,14 @@ class Audited:
     receipt: Receipt
 
 
-Shown = dict[str, Any]
-Outcome = Routed | Answered | Escalated | Failed | Again | Audited
+TaskResult = dict[str, Any]
+Outcome = Routed | Answered | Escalated | Failed | Retry | Audited
 Work = Callable[[Claim], Outcome]
 
 
-def answer(ledger: Ledger, queue: str, work: Work, hands: Hands) -> Shown | list[Shown] | None:
+def answer(
+    ledger: Ledger, queue: str, work: Work, hands: InFlight
+) -> TaskResult | list[TaskResult] | None:
     """Answer a doorbell: work the best job, and others as long as that is a matter of moments.
 
     A task costs Celery more than a job that is routed or recalled costs us; a job that a model
@@ -93,18 +95,18 @@ def answer(ledger: Ledger, queue: str, work: Work, hands: Hands) -> Shown | list
         What Celery and Flower may see of it, a list where there were several; nothing where
         nothing waited.
     """
-    told: list[Shown] = []
+    told: list[TaskResult] = []
     end = time.monotonic() + QUICK_S
     while (shown := execute(ledger, queue, work, hands, unrung=bool(told))) is not None:
         told.append(shown)
-        if hands.closed or len(told) == MOST or time.monotonic() > end:
+        if hands.closed or len(told) == MAX_JOBS_PER_DOORBELL or time.monotonic() > end:
             break
     return told if len(told) > 1 else next(iter(told), None)
 
 
 def execute(
-    ledger: Ledger, queue: str, work: Work, hands: Hands, *, unrung: bool = False
-) -> Shown | None:
+    ledger: Ledger, queue: str, work: Work, hands: InFlight, *, unrung: bool = False
+) -> TaskResult | None:
     """Take the best job of the queue, work it, write down what came of it.
 
     Returns:
@@ -134,30 +136,30 @@ def attempt(work: Work, claim: Claim) -> Outcome:
         return meaning(error, claim)
     except Exception as error:  # noqa: BLE001 - the worker outlives any job
         log.error("%s broke on %s at %s", type(error).__name__, claim.id, place(error))  # noqa: TRY400 - the message may hold content
-        return Again("internal", delay_s=backoff(claim))
+        return Retry("internal", delay_s=backoff(claim))
 
 
 def meaning(error: ForebayError, claim: Claim) -> Outcome:
     """What passes is tried again later; what a crash interrupted too; the rest has failed."""
     if isinstance(error, EngineBusy):
         # This try never began: what is known of the job is still how the last one ended.
-        return Again(
+        return Retry(
             claim.record.error or error.code, delay_s=error.retry_after or 0.5, counted=False
         )
     if isinstance(error, PassingError):
-        return Again(error.code, delay_s=error.retry_after or backoff(claim))
+        return Retry(error.code, delay_s=error.retry_after or backoff(claim))
     if isinstance(error, EngineDied):
         # Apart from those it died with: a poisonous job must not take the same others along.
-        return Again(error.code, delay_s=backoff(claim))
+        return Retry(error.code, delay_s=backoff(claim))
     return Failed(error)
 
 
 def backoff(claim: Claim) -> float:
     """Seconds to wait before the next attempt: doubling, with full jitter."""
-    return random.uniform(0.5, 1.0) * min(LONGEST_WAIT_S, 2.0 ** (claim.record.attempts - 1))
+    return random.uniform(0.5, 1.0) * min(MAX_RETRY_DELAY_S, 2.0 ** (claim.record.attempts - 1))
 
 
-def tell(ledger: Ledger, claim: Claim, outcome: Outcome) -> Shown:
+def tell(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResult:
     """Conclude, as soon as Redis listens: what was worked out is worth waiting for it.
 
     Raises:
@@ -176,7 +178,7 @@ def tell(ledger: Ledger, claim: Claim, outcome: Outcome) -> Shown:
             time.sleep(random.uniform(0.5, 1.0))
 
 
-def conclude(ledger: Ledger, claim: Claim, outcome: Outcome) -> Shown:
+def conclude(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResult:
     """Tell the ledger, under the claim's token.
 
     Raises:
@@ -189,7 +191,7 @@ def conclude(ledger: Ledger, claim: Claim, outcome: Outcome) -> Shown:
         case Escalated(reason, draft):
             ledger.escalate(claim, reason, draft)
             return {"id": claim.id, "to": "bedrock", "reason": reason}
-        case Again(code, delay_s, counted):
+        case Retry(code, delay_s, counted):
             waits = ledger.retry(claim, code, delay_s=delay_s, counted=counted)
             return {"id": claim.id, "error": code, "again": waits}
         case Answered(answer, then):
@@ -225,7 +227,7 @@ def failed(claim: Claim, error: ForebayError, reasons: tuple[str, ...]) -> Recei
     )
 
 
-def shown(receipt: Receipt) -> Shown:
+def shown(receipt: Receipt) -> TaskResult:
     """The few words of a receipt that Flower has room for."""
     shown = receipt.model_dump(
         include={"id", "kind", "lane", "status", "model", "tokens_in", "tokens_out", "cost_usd"}

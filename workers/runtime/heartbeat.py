@@ -17,7 +17,7 @@ EVERY_S = 2.0
 ALIVE_S = 10.0  # a worker not heard of for so long is counted as gone
 
 
-class Presence:
+class Heartbeat:
     """Writes this worker's name to `fb:serving:<queue>` every other second until stopped.
 
     Args:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from forebay.routing.ledger.ledger import Claim
 
 
-class Hands:
+class InFlight:
     """The claims in hand, and whether there will be more.
 
     Attributes:

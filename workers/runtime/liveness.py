@@ -15,7 +15,7 @@ from pathlib import Path
 
 from forebay.routing.errors import ForebayError
 from forebay.routing.settings import read
-from forebay.workers.runtime.in_flight import Hands
+from forebay.workers.runtime.in_flight import InFlight
 from forebay.workers.runtime.settings import ActorSettings
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Liveness:
     def __init__(
         self,
         settings: ActorSettings,
-        hands: Hands,
+        hands: InFlight,
         hanging: Callable[[], int],
         wedged: Callable[[str], None],
     ) -> None:

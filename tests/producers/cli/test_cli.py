@@ -425,7 +425,7 @@ def test_an_error_nobody_foresaw_shows_where_and_not_what(monkeypatch, capsys, f
     monkeypatch.setattr("forebay.producers.client.Client.status", breaks)
     code, _, err = forebay("status", new_id("default"))
     assert code == 1
-    assert re.match(r"forebay: internal: ZeroDivisionError at tests/test_cli.py:\d+; ", err)
+    assert re.match(r"forebay: internal: ZeroDivisionError at cli/test_cli.py:\d+; ", err)
     assert SECRET not in err
     assert "FOREBAY_DEBUG=1" in err
     monkeypatch.setenv("FOREBAY_DEBUG", "1")

@@ -11,7 +11,7 @@ import redis as redis_py
 from forebay.routing.jobs import Classify, Extract, Generate, Job, Message, Summarize
 from forebay.routing.learning.audits import PURPOSE, chosen
 from forebay.routing.learning.job_types import SHRINK, TypeGaps, digest
-from forebay.routing.limits.budget import Spend
+from forebay.routing.limits.budget import Budget
 
 pytest_plugins = ["waterfall"]
 
@@ -97,7 +97,7 @@ def test_an_audit_keeps_features_outcome_and_cost_and_no_content(lanes, standin,
     assert audit.job == job.id
     assert audit.features["kind_extract"] == 1.0
     assert len(audit.features) > 20
-    assert audit.cost_nusd == Spend(redis).spent("acme:audit")[0] > 0
+    assert audit.cost_nusd == Budget(redis).spent("acme:audit")[0] > 0
     assert list(lanes.audits.read("globex")) == []
     assert b"kanarie" not in b"".join(redis.dump(key) for key in redis.keys("fb:[at][uy]*"))
     assert {key.decode() for key in redis.keys("fb:types:*")} == {"fb:types:acme"}
@@ -196,7 +196,7 @@ def test_no_call_is_made_where_something_stands_in_the_way(lanes, standin, redis
     assert list(lanes.audits.read()) == []
     assert not redis.exists(f"fb:content:{shadow}")
     assert not redis.exists("fb:dead:acme")
-    assert Spend(redis).spent() == (0, 0)
+    assert Budget(redis).spent() == (0, 0)
 
 
 def test_a_secret_that_only_the_answer_holds_does_not_leave_either(lanes, standin):
@@ -221,7 +221,7 @@ def test_what_neither_says_yes_nor_no_is_paid_and_teaches_nothing(lanes, standin
     standin.answer = "perhaps"
     lanes.audited(ask("[[echo: say=a long story]] tell"))
     assert list(lanes.audits.read()) == []
-    assert Spend(redis).spent("acme:audit")[0] > 0
+    assert Budget(redis).spent("acme:audit")[0] > 0
 
 
 def test_forgetting_a_job_forgets_its_audit_too(lanes, redis):
@@ -248,10 +248,10 @@ def test_money_for_audits_is_within_their_own_budget(lanes, standin, redis):
     lanes.rules(f"[tenants.acme]\naudit = {{ usd_per_day = {usd} }}")
     for _ in range(4):
         lanes.audited(ask("[[echo: say=a long story]] tell"))
-    spent, reserved = Spend(redis).spent("acme:audit")
+    spent, reserved = Budget(redis).spent("acme:audit")
     assert spent <= 2 * audit.cost_nusd
     assert (spent, reserved) == (sum(one.cost_nusd for one in lanes.audits.read()), 0)
-    assert Spend(redis).spent("acme") == (spent, 0)
+    assert Budget(redis).spent("acme") == (spent, 0)
 
 
 # --- at least once -------------------------------------------------------------------------------

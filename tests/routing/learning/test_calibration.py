@@ -14,17 +14,22 @@ import typer
 from forebay.routing.errors import InvalidJob, Misconfigured
 from forebay.routing.jobs import Generate, Job, Message, Verdict
 from forebay.routing.learning.audits import Audit
-from forebay.routing.learning.calibration import EVERYBODY, KEPT, Calibration, Calibrations
+from forebay.routing.learning.calibration import (
+    EVERYBODY,
+    MAX_VERSIONS_KEPT,
+    Calibration,
+    Calibrations,
+)
 from forebay.routing.learning.verdicts import features
 from forebay.routing.scoring.logit import logistic, logit
-from forebay.routing.scoring.router_model import Difficulty
+from forebay.routing.scoring.router_model import RouterModel
 from forebay.workers.commands import calibrate
 from forebay.workers.commands import router_pace as pace
 from forebay.workers.training.fitting.fit_calibration import trial
 
 pytest_plugins = ["waterfall"]
 
-MODEL = Difficulty.load().version
+MODEL = RouterModel.load().version
 
 
 @pytest.fixture
@@ -210,11 +215,11 @@ def test_a_version_that_is_not_kept_is_a_clear_error(redis, lanes, command):
 
 def test_only_the_last_versions_are_kept(redis):
     calibrations = Calibrations(redis)
-    for _ in range(KEPT + 3):
+    for _ in range(MAX_VERSIONS_KEPT + 3):
         calibrations.publish("acme", Calibration(model=MODEL))
     kept = [one.version for one in calibrations.versions("acme")]
-    assert kept == list(range(KEPT + 3, 3, -1))
-    assert calibrations.current("acme").version == KEPT + 3
+    assert kept == list(range(MAX_VERSIONS_KEPT + 3, 3, -1))
+    assert calibrations.current("acme").version == MAX_VERSIONS_KEPT + 3
 
 
 def test_a_calibration_that_somebody_else_wrote_is_none(redis):

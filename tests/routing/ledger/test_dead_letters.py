@@ -16,7 +16,7 @@ from forebay.producers.cli import main as cli
 from forebay.producers.client import Client
 from forebay.routing.errors import EgressDenied, InvalidJob, Unavailable, UnknownJob
 from forebay.routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdict, new_id
-from forebay.routing.ledger.dead_letters import Dead
+from forebay.routing.ledger.dead_letters import DeadLetters
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.routing.store.encryption import PLAIN
@@ -38,7 +38,7 @@ def ledger(redis, redis_url):
 
 @pytest.fixture
 def dead(ledger):
-    return Dead(ledger, "acme")
+    return DeadLetters(ledger, "acme")
 
 
 def die(ledger: Ledger, error: str = "engine_died", **options) -> str:
@@ -77,7 +77,7 @@ def test_what_failed_is_listed_newest_first_and_what_ended_otherwise_is_not(ledg
     assert [(one.id, one.error) for one in found] == [(lasting, "too_long"), (first, "engine_died")]
     assert found[1].receipt.reasons == ("engine_died",)
     assert [one.id for one in dead.list(limit=1)] == [lasting]
-    assert Dead(ledger, "globex").list() == []
+    assert DeadLetters(ledger, "globex").list() == []
     assert CANARY not in repr(found)
 
 
@@ -217,7 +217,7 @@ def test_bury_leaves_nothing(ledger, dead, redis):
 
 def test_the_dead_and_their_index_end_with_the_retention(redis):
     ledger = Ledger(redis, Settings(max_attempts=1, retention_s=0.3), BELL)
-    dead = Dead(ledger, "acme")
+    dead = DeadLetters(ledger, "acme")
     early = die(ledger)
     time.sleep(0.2)
     late = die(ledger)
@@ -233,7 +233,7 @@ def test_the_dead_and_their_index_end_with_the_retention(redis):
 
 def test_a_replay_is_admitted_like_any_job(redis):
     ledger = Ledger(redis, Settings(max_attempts=1, max_waiting=1), BELL)
-    dead = Dead(ledger, "acme")
+    dead = DeadLetters(ledger, "acme")
     old = die(ledger)
     ledger.create([job()])
     with pytest.raises(Unavailable) as caught:
@@ -245,7 +245,7 @@ def test_a_replay_is_admitted_like_any_job(redis):
 def test_an_encrypted_content_is_replayed_encrypted(redis):
     keys = Settings(max_attempts=1, content_keys=Fernet.generate_key().decode())
     ledger = Ledger(redis, keys, BELL)
-    dead = Dead(ledger, "acme")
+    dead = DeadLetters(ledger, "acme")
     new = dead.replay(die(ledger))
     assert redis.get(f"fb:content:{new}")[:1] == b"f"
     assert ledger.claim("route").job().request.text == CANARY

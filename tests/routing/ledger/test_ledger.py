@@ -12,11 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from forebay.routing.errors import EgressDenied, InvalidJob, Unavailable, UnknownJob
 from forebay.routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdict, new_id
-from forebay.routing.ledger.dead_letters import Dead
+from forebay.routing.ledger.dead_letters import DeadLetters
 from forebay.routing.ledger.ledger import Claim, Ledger, Lost
 from forebay.routing.ledger.record import ENDED
 from forebay.routing.settings import Settings
-from forebay.routing.store.answer_cache import Cache
+from forebay.routing.store.answer_cache import AnswerCache
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 SURE = Verdict(probability=0.9, version="test")
@@ -43,7 +43,7 @@ def failure(claim: Claim) -> Receipt:
 
 
 def dead_ids(ledger: Ledger, job_id: str) -> set[str]:
-    return {one.id for one in Dead(ledger, job_id.partition(".")[0]).list(1_000)}
+    return {one.id for one in DeadLetters(ledger, job_id.partition(".")[0]).list(1_000)}
 
 
 @pytest.fixture
@@ -365,7 +365,7 @@ def test_forget_takes_back_what_the_job_lent_to_the_cache(ledger, redis):
     put(ledger, one)
     claim = ledger.claim("route")
     made = answer(claim).model_copy(update={"model": "m", "revision": "r"})
-    cache = Cache(redis, b"0123456789abcdef", 60)
+    cache = AnswerCache(redis, b"0123456789abcdef", 60)
     assert cache.put(one, "deny", made)
     ledger.settle(claim, made)
     assert cache.get(one, "deny", "m", "r")
@@ -502,7 +502,7 @@ class Books(RuleBasedStateMachine):
     def replay(self, data):
         failed = [job_id for job_id, state in self.ended.items() if state == "failed"]
         job_id = data.draw(st.sampled_from(failed or self.ids))
-        dead = Dead(self.ledger, job_id.partition(".")[0])
+        dead = DeadLetters(self.ledger, job_id.partition(".")[0])
         if self.ended.get(job_id) != "failed":
             with pytest.raises(InvalidJob):
                 dead.replay(job_id)

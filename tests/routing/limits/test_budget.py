@@ -16,14 +16,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from forebay.routing.errors import BudgetExceeded, Throttled, Unavailable
-from forebay.routing.limits.budget import KEEP_DAYS, MAX_NUSD, Spend
+from forebay.routing.limits.budget import KEEP_DAYS, MAX_NUSD, Budget
 
 ids = count()
 
 
 @pytest.fixture
 def spend(redis):
-    return Spend(redis)
+    return Budget(redis)
 
 
 def reserve(
@@ -124,7 +124,7 @@ def test_a_job_does_not_call_again_while_its_call_may_still_run(spend):
     assert spend.spent() == (0, 20)
 
 
-@pytest.mark.parametrize("close", [Spend.release, lambda spend, call: spend.settle(call, 1)])
+@pytest.mark.parametrize("close", [Budget.release, lambda spend, call: spend.settle(call, 1)])
 def test_a_job_calls_again_when_its_call_is_closed(spend, close):
     reserve(spend, "a", job="j")
     close(spend, "a")
@@ -253,7 +253,7 @@ def test_out_of_memory_nothing_is_reserved_but_what_is_open_can_be_closed(spend,
 
 
 def test_without_redis_the_budget_is_closed():
-    spend = Spend(redis_py.Redis(port=1, retry=Retry(NoBackoff(), 0)))
+    spend = Budget(redis_py.Redis(port=1, retry=Retry(NoBackoff(), 0)))
     with pytest.raises(Unavailable):
         reserve(spend, "a")
 
@@ -342,7 +342,7 @@ class Books(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.client.flushall()
-        self.spend = Spend(self.client)
+        self.spend = Budget(self.client)
         self.calls = {}  # id -> [state, job, tenant, reserved, settled]
         self.running = {}  # job -> the call that may be running
 

@@ -7,8 +7,8 @@ import redis as redis_py
 
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Job, Summarize
-from forebay.routing.limits.budget import Spend
-from forebay.routing.limits.outlook import Outlook
+from forebay.routing.limits.budget import Budget
+from forebay.routing.limits.outlook import FrontierStatus
 from forebay.routing.policy.policy_file import Policy
 
 LEAVES = Job(tenant="acme", egress="allow", request=Summarize(text="It rains."))
@@ -20,7 +20,7 @@ RULES = Policy.model_validate({"defaults": {"daily_budget_usd": 1.0}})
 def outlook(redis, monkeypatch):
     for module in ("forebay.routing.limits.spillway", "forebay.routing.limits.outlook"):
         monkeypatch.setattr(f"{module}.LOOK_EVERY_S", 0)
-    return Outlook(redis)
+    return FrontierStatus(redis)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def gone(redis, monkeypatch):
 
 def test_what_was_seen_last_holds_while_redis_is_away(redis, outlook, gone):
     no = {"tenant_budget_nusd": None, "fleet_budget_nusd": None}
-    Spend(redis).reserve("call", LEAVES.id, "acme", 400_000_000, **no, term_s=60.0)
+    Budget(redis).reserve("call", LEAVES.id, "acme", 400_000_000, **no, term_s=60.0)
     seen = outlook.state(LEAVES, RULES)
     assert (seen.spillway, seen.budget_left_nusd) == ("shut", 600_000_000)
     gone()

@@ -12,7 +12,7 @@ import pytest
 
 from forebay.routing.base import NANO
 from forebay.routing.learning.audits import PURPOSE
-from forebay.routing.limits.budget import Spend
+from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pacing import Pacer, hourly
 from forebay.routing.policy.policy_file import Policy
 from traffic import SCORES, Scores, Traffic, job, rules
@@ -133,7 +133,7 @@ class Day:
     """A day of the fleet: each job that goes up is paid for at once."""
 
     def __init__(self, redis) -> None:
-        self.spend = Spend(redis)
+        self.spend = Budget(redis)
         start = redis.time()[0] // 86_400 * 86_400
         self.at = 0.0
         self.traffic = Traffic(redis, behind=0, now=lambda: start + self.at * 3_600)

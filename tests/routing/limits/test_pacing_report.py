@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from forebay.routing.limits.pacing import Pacer
-from forebay.routing.limits.pacing_report import PaceBook
+from forebay.routing.limits.pacing_report import PacingReport
 from forebay.routing.policy.policy_file import Policy
 from traffic import SCORES, Traffic, job, rules
 
@@ -26,12 +26,12 @@ def traffic(redis) -> Traffic:
 def test_without_a_target_there_is_no_pace_but_what_was_seen_is_known(redis):
     pacer, rng = Pacer(redis), random.Random(1)
     assert [pacer.offer(job(rng), Policy(), "before", 0.5) for _ in range(3)] == [None] * 3
-    (line,) = PaceBook(redis).account("acme").lines
+    (line,) = PacingReport(redis).account("acme").lines
     assert (line.kind, line.stage, line.seen, line.went) == ("classify", "before", 3, None)
 
 
 def test_a_threshold_set_by_hand_holds_until_it_ends(redis, traffic):
-    book, policy = PaceBook(redis), rules(share=0.5)
+    book, policy = PacingReport(redis), rules(share=0.5)
     book.override("classify", "threshold", 0.9, 60)
     said = [traffic.pacer.offer(job(traffic.rng), policy, "before", s).go for s in (0.1, 0.9, 1)]
     assert said == [False, True, True]
@@ -47,7 +47,7 @@ def test_a_threshold_set_by_hand_holds_until_it_ends(redis, traffic):
 
 
 def test_a_share_set_by_hand_is_not_paid_by_other_kinds(redis, traffic):
-    PaceBook(redis).override("summarize", "share", 0.8, 60)
+    PacingReport(redis).override("summarize", "share", 0.8, 60)
     policy = rules(share=0.1)
     assert traffic.send(policy, 300, SCORES["even"], kind="summarize") == pytest.approx(
         0.8, abs=0.02
@@ -55,11 +55,11 @@ def test_a_share_set_by_hand_is_not_paid_by_other_kinds(redis, traffic):
     assert traffic.send(policy, 300, SCORES["even"], kind="classify") == pytest.approx(
         0.1, abs=0.02
     )
-    assert PaceBook(redis).account("acme").went == pytest.approx(0.1, abs=0.02)
+    assert PacingReport(redis).account("acme").went == pytest.approx(0.1, abs=0.02)
 
 
 def test_off_means_the_constants_hold(redis, traffic):
-    PaceBook(redis).override("classify", "off", None, 60)
+    PacingReport(redis).override("classify", "off", None, 60)
     assert traffic.pacer.offer(job(traffic.rng), rules(share=0.5), "before", 0.5) is None
 
 
@@ -88,4 +88,4 @@ def test_what_is_kept_is_bounded_and_ends(redis, traffic):
     assert all(0 < redis.ttl(key) <= 8 * 86_400 for key in keys)
     redis.zadd("fb:pace:tenants", {"gone": 1})
     traffic.send(rules(share=0.2), 1, SCORES["even"])
-    assert PaceBook(redis).tenants() == ["acme"]
+    assert PacingReport(redis).tenants() == ["acme"]

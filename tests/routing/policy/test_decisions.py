@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.routing.errors import EgressDenied
-from forebay.routing.jobs import Check, Classification, Doubted, Generation, Job, Verdict
+from forebay.routing.jobs import Check, Classification, Doubt, Generation, Job, Verdict
 from forebay.routing.lanes import BEDROCK, EMBED
 from forebay.routing.policy.decisions import (
     Decision,
+    FrontierState,
     Pace,
     Policy,
     Reason,
-    State,
     choose_lane,
     egress,
     may_go,
@@ -38,9 +38,9 @@ REQUESTS = {
 }
 HARD = Verdict(probability=0.1, version="test")
 EASY = Verdict(probability=0.9, version="test")
-OPEN = State()
-GOES = State(pace=Pace(go=True, threshold=0.3))
-STAYS = State(pace=Pace(go=False, threshold=0.3))
+OPEN = FrontierState()
+GOES = FrontierState(pace=Pace(go=True, threshold=0.3))
+STAYS = FrontierState(pace=Pace(go=False, threshold=0.3))
 FAILED = [Check(name="schema", passed=False)]
 PASSED = [Check(name="schema", passed=True)]
 TEXT = Generation(text="an answer")
@@ -55,7 +55,7 @@ def policy(**tenant):
 
 
 def doubted(probability, agreement=None):
-    return Doubted(probability=probability, agreement=agreement, version="test")
+    return Doubt(probability=probability, agreement=agreement, version="test")
 
 
 # --- strategies ---------------------------------------------------------------------------------
@@ -89,14 +89,14 @@ policies = st.builds(
 )
 verdicts = st.none() | st.builds(Verdict, probability=st.floats(0, 1), version=st.just("test"))
 states = st.builds(
-    State,
+    FrontierState,
     spillway=st.sampled_from(["open", "shut"]),
     budget_left_nusd=st.none() | st.integers(-(10**12), 10**12),
     secret=st.booleans(),
     pace=st.none() | st.builds(Pace, go=st.booleans()),
 )
 doubts = st.none() | st.builds(
-    Doubted,
+    Doubt,
     probability=st.floats(0, 1),
     agreement=st.none() | st.floats(0, 1),
     version=st.just("test"),
@@ -159,12 +159,12 @@ def test_decisions_survive_the_wire(one, verdict, rules, state):
 
 # --- every branch -------------------------------------------------------------------------------
 
-SHUT = State(spillway="shut")
+SHUT = FrontierState(spillway="shut")
 DECISIONS = [
     (job("embed"), HARD, Policy(), OPEN, "local", Reason.EMBED_IS_LOCAL),
     (job(egress="deny"), HARD, Policy(), OPEN, "local", Reason.EGRESS_DENIED),
     (job(), HARD, policy(force_deny=True), OPEN, "local", Reason.TENANT_FORCED_DENY),
-    (job(), HARD, Policy(), State(secret=True), "local", Reason.SECRET_FOUND),
+    (job(), HARD, Policy(), FrontierState(secret=True), "local", Reason.SECRET_FOUND),
     (job(lane="local"), HARD, Policy(), OPEN, "local", Reason.PINNED_LOCAL),
     (job(lane="bedrock"), EASY, Policy(), OPEN, "bedrock", Reason.PINNED_BEDROCK),
     (job(), None, Policy(), OPEN, "local", Reason.NO_VERDICT),
@@ -176,7 +176,7 @@ DECISIONS = [
     (job(egress="deny"), HARD, Policy(), GOES, "local", Reason.EGRESS_DENIED),
     (job(), HARD, policy(models=()), OPEN, "local", Reason.NO_MODEL_ALLOWED),
     (job(max_cost_usd=0), HARD, Policy(), OPEN, "local", Reason.JOB_COST_CAP),
-    (job(), HARD, Policy(), State(budget_left_nusd=0), "local", Reason.BUDGET_SPENT),
+    (job(), HARD, Policy(), FrontierState(budget_left_nusd=0), "local", Reason.BUDGET_SPENT),
     (job(), HARD, policy(when_shut="degrade"), SHUT, "local", Reason.SPILLWAY_SHUT),
     (job(), HARD, Policy(), SHUT, "bedrock", Reason.SPILLWAY_WAIT),
 ]
@@ -194,8 +194,8 @@ JUDGEMENTS = [
 
 DIFFERS, AGREES = doubted(0.8, 0.0), doubted(0.1, 1.0)
 ALIKE_BUT_BAD = doubted(0.6, 0.9)
-BROKE = State(budget_left_nusd=0)
-UP, DOWN = State(pace=Pace(go=True)), State(pace=Pace(go=False))
+BROKE = FrontierState(budget_left_nusd=0)
+UP, DOWN = FrontierState(pace=Pace(go=True)), FrontierState(pace=Pace(go=False))
 DOUBTS = [
     (job(), TEXT, AGREES, OPEN, "keep", ()),
     (job(), TEXT, DIFFERS, OPEN, "escalate", ("second_opinion_differs",)),
@@ -232,8 +232,8 @@ def test_what_is_doubted_goes_up_if_it_may(one, content, doubt, state, step, rea
     [
         (DIFFERS, OPEN, 0.5),
         (doubted(0.9), OPEN, None),
-        (doubted(0.9), State(pace=Pace(go=True, threshold=0.7)), 0.7),
-        (DIFFERS, State(pace=Pace(go=False, threshold=0.9)), 0.9),
+        (doubted(0.9), FrontierState(pace=Pace(go=True, threshold=0.7)), 0.7),
+        (DIFFERS, FrontierState(pace=Pace(go=False, threshold=0.9)), 0.9),
         (DIFFERS, DOWN, None),
     ],
 )
@@ -330,7 +330,7 @@ def test_an_escalation_while_the_spillway_is_shut_waits_or_degrades_as_the_tenan
 
 def test_without_money_nothing_goes_up():
     def reason(cap, left):
-        state = State(budget_left_nusd=left)
+        state = FrontierState(budget_left_nusd=left)
         return choose_lane(job(max_cost_usd=cap), HARD, Policy(), state).reason
 
     assert reason(0.002, 1) == Reason.VERDICT_HARD
@@ -347,7 +347,7 @@ def test_a_decision_says_what_the_verdict_was_held_against():
 
 
 def test_a_job_that_goes_up_by_the_pace_waits_where_the_tenant_says_so():
-    shut = State(spillway="shut", pace=GOES.pace)
+    shut = FrontierState(spillway="shut", pace=GOES.pace)
     assert choose_lane(job(), EASY, Policy(), shut).reason == Reason.SPILLWAY_WAIT
     assert choose_lane(job(), EASY, policy(when_shut="degrade"), shut).degraded
     assert not choose_lane(job(), HARD, Policy(), STAYS).degraded

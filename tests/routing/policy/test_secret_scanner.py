@@ -21,7 +21,7 @@ from forebay.routing.errors import EgressDenied, Misconfigured
 from forebay.routing.jobs import Classify, Embed, Extract, Generate, Job, Label, Message, Summarize
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.policy import decisions as policy
-from forebay.routing.policy.decisions import Policy, State
+from forebay.routing.policy.decisions import FrontierState, Policy
 from forebay.routing.policy.secret_scanner import Scanner, has_card, luhn
 from forebay.routing.settings import Settings
 from forebay.workers.router import Router
@@ -290,7 +290,7 @@ def test_a_secret_found_is_not_lost_behind_another_reason(decide):
 
 def test_the_policy_lets_no_secret_go():
     job = Job(tenant="acme", egress="allow", request=Summarize(text=SAID))
-    state, hard = replace(State(), secret=True), None
+    state, hard = replace(FrontierState(), secret=True), None
     assert policy.choose_lane(job, hard, Policy(), state).reason == "secret_found"
     assert policy.should_escalate(job, None, (), Policy(), state).step == "fail"
     pinned = job.model_copy(update={"lane": "bedrock"})

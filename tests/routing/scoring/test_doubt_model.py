@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring import doubt_model as doubt
-from forebay.routing.scoring.doubt_model import Doubt, Evidence
+from forebay.routing.scoring.doubt_model import DoubtModel, Evidence
 
 WEIGHTS = Path(doubt.__file__).with_suffix(".json")
-DOUBT = Doubt.load()
+DOUBT = DoubtModel.load()
 KNOWN = Evidence("generate", verdict_probability=0.5, agreements=(1.0,))
 
 chances = st.floats(0, 1)
@@ -69,7 +69,7 @@ def test_a_kind_without_weights_has_the_plain_rule(tmp_path):
     own = json.loads(WEIGHTS.read_text()) | {"kinds": [], "version": "mine-1"}
     path = tmp_path / "doubt.json"
     path.write_text(json.dumps(own))
-    bare = Doubt.load(path)
+    bare = DoubtModel.load(path)
     assert bare.version == "mine-1"
     assert bare.probability(KNOWN) == DOUBT.probability(replace(KNOWN, kind="extract"))
     assert bare.probability(KNOWN) != DOUBT.probability(KNOWN)
@@ -82,7 +82,7 @@ def test_weights_that_are_none_are_one_clear_error(tmp_path, text, field):
     path = tmp_path / "doubt.json"
     path.write_text(text)
     with pytest.raises(Misconfigured, match=r"doubt\.json") as caught:
-        Doubt.load(path)
+        DoubtModel.load(path)
     assert caught.value.field == field
     with pytest.raises(Misconfigured, match="cannot be read"):
-        Doubt.load(tmp_path / "none.json")
+        DoubtModel.load(tmp_path / "none.json")

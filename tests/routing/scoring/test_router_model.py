@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Job
 from forebay.routing.scoring import router_model as difficulty
-from forebay.routing.scoring.request_features import demands
-from forebay.routing.scoring.router_model import TOP, Difficulty
+from forebay.routing.scoring.request_features import request_features
+from forebay.routing.scoring.router_model import MAX_REASONS_NAMED, RouterModel
 from forebay.routing.scoring.text_features import TEXT_FEATURES
 from forebay.routing.scoring.text_model import TREES, WORDS
 
@@ -21,7 +21,7 @@ WEIGHTS = Path(difficulty.__file__).with_suffix(".json")
 SHAPE = json.loads(WEIGHTS.read_text())["shape"]
 KINDS = ("classify", "extract", "summarize", "generate", "embed")
 NAMES = {*TEXT_FEATURES, *SHAPE, *(f"kind_{kind}" for kind in KINDS), WORDS, TREES}
-MODEL = Difficulty.load()
+MODEL = RouterModel.load()
 
 
 def schema(fields, depth=1):
@@ -71,14 +71,14 @@ def test_every_job_has_a_verdict_and_always_the_same(job):
     verdict = MODEL.verdict(job)
     assert 0 <= verdict.probability <= 1
     assert verdict.version == MODEL.version
-    assert verdict == Difficulty.load().verdict(job)
+    assert verdict == RouterModel.load().verdict(job)
 
 
 @given(some_jobs)
 def test_features_are_known_names_and_finite_numbers(job):
     features = MODEL.verdict(job).features
     assert set(features) <= NAMES
-    assert len(features) <= TOP
+    assert len(features) <= MAX_REASONS_NAMED
     assert all(map(math.isfinite, features.values()))
     sizes = [abs(value) for value in features.values()]
     assert sizes == sorted(sizes, reverse=True)
@@ -157,7 +157,7 @@ def test_the_largest_jobs_are_hard_and_the_smallest_easy_at_the_default_threshol
 
 @pytest.mark.parametrize("job", [case for pair in HARDER for case in pair])
 def test_no_feature_of_what_is_asked_lacks_its_weight(job):
-    _, features = demands(job)
+    _, features = request_features(job)
     assert set(features) <= set(SHAPE)
 
 
@@ -221,7 +221,7 @@ def test_weights_from_another_file_make_another_model(tmp_path):
     own["kinds"]["generate"]["ok"] += 2
     path = tmp_path / "weights.json"
     path.write_text(json.dumps(own))
-    model = Difficulty.load(path)
+    model = RouterModel.load(path)
     assert model.verdict(chat("hello")).version == "mine-1"
     assert model.verdict(chat("hello")).probability > probability(chat("hello"))
 
@@ -240,14 +240,14 @@ def test_weights_that_do_not_fit_are_one_clear_error(tmp_path, change, field):
     path = tmp_path / "weights.json"
     path.write_text(json.dumps(json.loads(WEIGHTS.read_text()) | change))
     with pytest.raises(Misconfigured) as caught:
-        Difficulty.load(path)
+        RouterModel.load(path)
     assert caught.value.field == field
     assert str(path) in caught.value.message
 
 
 def test_a_file_that_is_missing_or_no_json_is_one_clear_error(tmp_path):
     with pytest.raises(Misconfigured, match="No such file"):
-        Difficulty.load(tmp_path / "none.json")
+        RouterModel.load(tmp_path / "none.json")
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(Misconfigured, match="Invalid JSON"):
-        Difficulty.load(tmp_path / "broken.json")
+        RouterModel.load(tmp_path / "broken.json")

@@ -59,28 +59,30 @@ def test_a_feature_grows_with_what_it_is_named_for(name, less, more):
 
 @given(st.text(max_size=300))
 def test_runs_that_are_hashed_together_are_hashed_as_each_alone(text):
-    line = f" {' '.join(grams.bounded(text))} ".encode()[: grams.SEEN]
+    line = f" {' '.join(grams.bounded(text))} ".encode()[: grams.MAX_CHARS_READ]
     alone = {
         sum(map(mul, line[at : at + size], grams.FACTORS)) >> grams.SHIFT & grams.BINS - 1
         for size in (3, 4, 5)
         for at in range(len(line) - size + 1)
     }
-    assert alone <= grams.bins(text)
-    assert len(grams.bins(text) - alone) <= 2 * len(line.split())
-    assert all(0 <= each < grams.BINS for each in grams.bins(text))
+    assert alone <= grams.hashed_ngrams(text)
+    assert len(grams.hashed_ngrams(text) - alone) <= 2 * len(line.split())
+    assert all(0 <= each < grams.BINS for each in grams.hashed_ngrams(text))
 
 
 def test_bins_know_words_their_order_and_their_parts_but_not_their_case():
-    assert grams.bins("Pump STOPPED") == grams.bins("pump stopped")
-    assert grams.bins("pump stopped") != grams.bins("stopped pump")
-    shared = grams.bins("pumps") & grams.bins("pump")
+    assert grams.hashed_ngrams("Pump STOPPED") == grams.hashed_ngrams("pump stopped")
+    assert grams.hashed_ngrams("pump stopped") != grams.hashed_ngrams("stopped pump")
+    shared = grams.hashed_ngrams("pumps") & grams.hashed_ngrams("pump")
     assert len(shared) >= 5
-    assert grams.bins("a" * grams.SEEN + " tail") == grams.bins("a" * grams.SEEN)
+    assert grams.hashed_ngrams("a" * grams.MAX_CHARS_READ + " tail") == grams.hashed_ngrams(
+        "a" * grams.MAX_CHARS_READ
+    )
 
 
 def test_the_bins_of_this_version_do_not_drift():
     """Weights are worth nothing under other hashes; change both together."""
-    assert sorted(grams.bins("pump")) == DRIFT
+    assert sorted(grams.hashed_ngrams("pump")) == DRIFT
 
 
 DRIFT = [2941, 3183, 3556, 4309, 4364, 5814, 8139, 11567, 12781, 14562]

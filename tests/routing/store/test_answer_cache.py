@@ -15,7 +15,7 @@ from redis.retry import Retry
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.jobs import Answer, Classification, Generation, Job
 from forebay.routing.settings import Settings
-from forebay.routing.store.answer_cache import MAX_VALUE, SECRET_KEY, Cache, secret
+from forebay.routing.store.answer_cache import MAX_VALUE, SECRET_KEY, AnswerCache, secret
 from forebay.routing.store.encryption import PLAIN
 
 KEY = b"a secret of the tests"
@@ -30,7 +30,7 @@ def client(redis):
 
 @pytest.fixture
 def cache(client):
-    return Cache(client, KEY, ttl_s=60)
+    return AnswerCache(client, KEY, ttl_s=60)
 
 
 def job(text=CANARY, **fields):
@@ -124,7 +124,7 @@ def test_what_was_drawn_by_chance_is_not_kept(cache, temperature, seed, kept):
 
 
 def test_an_answer_lives_for_its_time(client):
-    brief = Cache(client, KEY, ttl_s=0.05)
+    brief = AnswerCache(client, KEY, ttl_s=0.05)
     brief.put(job(), "deny", answer(job()))
     [key] = client.keys("fb:cache:*")
     assert 0 < client.pttl(key) <= 50
@@ -150,7 +150,7 @@ def test_no_key_and_no_value_shows_a_content(cache, client):
 
 
 def test_without_the_secret_a_key_cannot_be_guessed(client):
-    ours, theirs = Cache(client, KEY, 60), Cache(client, b"another one", 60)
+    ours, theirs = AnswerCache(client, KEY, 60), AnswerCache(client, b"another one", 60)
     assert ours.key(job(), "deny", "small", "r1") != theirs.key(job(), "deny", "small", "r1")
 
 
@@ -210,7 +210,7 @@ def test_forgetting_takes_a_name_and_no_pattern(cache, client, glob):
 def test_a_dead_server_is_a_miss_and_says_so_without_content(caplog):
     once = Retry(NoBackoff(), 0)
     with redis.Redis(port=1, retry=once) as nobody, caplog.at_level(logging.WARNING):
-        cache = Cache(nobody, KEY, 60)
+        cache = AnswerCache(nobody, KEY, 60)
         assert cache.get(job(), "deny", "small", "r1") is None
         assert not cache.put(job(), "deny", answer(job()))
         with pytest.raises(Unavailable):
@@ -279,7 +279,7 @@ placed = st.tuples(
 def key_of(place):
     request, tenant, egress, model, revision = place
     one = Job(request=request, tenant=tenant, cache=True)
-    return Cache(redis.Redis(), KEY, 60).key(one, egress, model, revision)
+    return AnswerCache(redis.Redis(), KEY, 60).key(one, egress, model, revision)
 
 
 def same(one, other):

@@ -16,7 +16,7 @@ from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.jobs import Answer, Job, Summarize, Summary, Verdict
 from forebay.routing.ledger.ledger import Claim, Ledger
 from forebay.routing.settings import Settings
-from forebay.routing.store.answer_cache import Cache
+from forebay.routing.store.answer_cache import AnswerCache
 from forebay.routing.store.encryption import MAX_BYTES, PLAIN, Seal
 from forebay.workers.runtime.execute import Answered, attempt, conclude
 
@@ -139,7 +139,7 @@ def filled(redis, settings: Settings) -> None:
     ledger.escalate(claim, "no_answer", answer(claim))
     claim = ledger.claim("route")
     ledger.settle(claim, answer(claim))
-    cache = Cache(redis, b"0123456789abcdef", 60, ledger.seal)
+    cache = AnswerCache(redis, b"0123456789abcdef", 60, ledger.seal)
     assert cache.put(job(cache=True), "deny", answer(claim, model="m", revision="r"))
 
 
@@ -163,10 +163,10 @@ def test_jobs_drafts_and_cached_answers_are_read_after_a_change_of_keys(redis):
     claim = old.claim("local.default")
     old.escalate(claim, "no_answer", answer(claim))
     assert both.claim("bedrock").drafted().content.text == CANARY
-    was, now = (Cache(redis, b"0123456789abcdef", 60, ledger.seal) for ledger in (old, both))
+    was, now = (AnswerCache(redis, b"0123456789abcdef", 60, ledger.seal) for ledger in (old, both))
     was.put(one, "allow", answer(claim, model="m", revision="r"))
     assert now.get(one, "allow", "m", "r").content.text == CANARY
-    assert Cache(redis, b"0123456789abcdef", 60).get(one, "allow", "m", "r") is None
+    assert AnswerCache(redis, b"0123456789abcdef", 60).get(one, "allow", "m", "r") is None
 
 
 def test_a_worker_without_the_key_gives_the_job_back_and_another_one_answers_it(redis, caplog):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from forebay.routing.errors import Unavailable
 from forebay.routing.store import ttl_cache as recent
-from forebay.routing.store.ttl_cache import Recent
+from forebay.routing.store.ttl_cache import TtlCache
 
 FOR_S = 5.0
 
@@ -39,7 +39,7 @@ def world(monkeypatch):
 
 
 def test_it_is_read_again_when_it_is_old_and_not_before(world):
-    look = Recent(world.read, FOR_S)
+    look = TtlCache(world.read, FOR_S)
     assert look() == (1000.0,)
     world.now += FOR_S - 0.01
     assert look() == (1000.0,)
@@ -49,7 +49,7 @@ def test_it_is_read_again_when_it_is_old_and_not_before(world):
 
 
 def test_nothing_read_is_a_reading_too(world):
-    look = Recent(lambda: world.read() and None, FOR_S)
+    look = TtlCache(lambda: world.read() and None, FOR_S)
     assert [look(), look()] == [None, None]
     assert len(world.asked) == 1
 
@@ -59,12 +59,12 @@ def test_its_age_is_counted_from_when_it_was_read(world):
         world.now += 60
         return world.read()
 
-    look = Recent(slowly, FOR_S)
+    look = TtlCache(slowly, FOR_S)
     assert look() == look() == (1060.0,)
 
 
 def test_a_failed_reading_is_told_and_the_next_one_reads_again(world):
-    look, world.down = Recent(world.read, FOR_S), True
+    look, world.down = TtlCache(world.read, FOR_S), True
     for _ in range(2):
         with pytest.raises(Unavailable):
             look()
@@ -73,7 +73,7 @@ def test_a_failed_reading_is_told_and_the_next_one_reads_again(world):
 
 
 def test_while_reading_fails_what_was_read_last_holds(world):
-    look = Recent(world.read, FOR_S)
+    look = TtlCache(world.read, FOR_S)
     look()
     world.now, world.down = world.now + FOR_S, True
     assert look() == look() == (1000.0,)
@@ -88,7 +88,7 @@ def test_an_error_in_reading_is_no_absence(world):
             raise ValueError
         return world.read()
 
-    look = Recent(wrong, FOR_S)
+    look = TtlCache(wrong, FOR_S)
     look()
     world.now += FOR_S
     with pytest.raises(ValueError):  # noqa: PT011 - it has no words
@@ -97,7 +97,7 @@ def test_an_error_in_reading_is_no_absence(world):
 
 def test_those_that_find_it_old_do_not_wait_for_each_other():
     together = threading.Barrier(4, timeout=5)
-    look = Recent(together.wait, FOR_S)
+    look = TtlCache(together.wait, FOR_S)
     with ThreadPoolExecutor(4) as threads:
         read = {future.result() for future in [threads.submit(look) for _ in range(4)]}
     assert read == {0, 1, 2, 3}
@@ -113,7 +113,7 @@ def test_values_are_of_their_key_and_new_unless_the_world_is_away(steps):
     world = World()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recent, "monotonic", lambda: world.now)
-        look = Recent(world.read, FOR_S)
+        look = TtlCache(world.read, FOR_S)
         said, checked = {}, {}  # the last value of a key, and when it was last asked for in vain
         for later, key, down in steps:
             world.now, world.down = world.now + later, down

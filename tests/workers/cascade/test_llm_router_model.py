@@ -4,19 +4,19 @@ import pytest
 
 from forebay.producers.client import Client
 from forebay.routing.jobs import Job
-from forebay.routing.scoring.router_model import Difficulty
+from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings
-from forebay.workers.cascade.llm_router_model import LmJudge
+from forebay.workers.cascade.llm_router_model import LlmRouterModel
 from forebay.workers.engines.batching.echo import EchoEngine
 from forebay.workers.engines.settings import EngineSettings
 
-PACKAGED = Difficulty.load()
+PACKAGED = RouterModel.load()
 
 
 @pytest.fixture(scope="module")
 def judge():
     engine = EchoEngine(EngineSettings(engine="echo"))
-    yield LmJudge(engine, PACKAGED)
+    yield LlmRouterModel(engine, PACKAGED)
     engine.close()
 
 

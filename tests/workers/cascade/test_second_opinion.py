@@ -21,7 +21,7 @@ from forebay.routing.jobs import (
 from forebay.routing.ledger.ledger import Ledger, Lost
 from forebay.routing.settings import Settings
 from forebay.workers.cascade import second_opinion as secondopinion
-from forebay.workers.cascade.answerer import Maker
+from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.cascade.second_opinion import second_id
 from forebay.workers.engines.batching.echo import EchoEngine
 from forebay.workers.engines.engine import EngineInfo, Prompt, Turn
@@ -89,7 +89,7 @@ class Lane:
         self.ledger = Ledger(redis, Settings(lease_s=1000, policy_file=self.policy), BELL)
         self.ledger.serve("test", ["bedrock"], 3600)
         self.engine, self.other = Watched(), other
-        self.local = Local(self.ledger, lambda: Maker(self.engine, other))
+        self.local = Local(self.ledger, lambda: Answerer(self.engine, other))
 
     def claim(self, request, verdict=LIKELY, egress="allow"):
         self.ledger.create([Job(request=request, egress=egress)])
@@ -375,7 +375,7 @@ def test_labels_come_in_the_other_order():
 
 
 def test_what_is_too_long_for_the_engine_names_the_field_of_the_job():
-    maker = Maker(EchoEngine(EngineSettings(engine="echo", context_tokens=256)))
+    maker = Answerer(EchoEngine(EngineSettings(engine="echo", context_tokens=256)))
     text = "We met at noon. " * 400
     chat = Generate(messages=[Message(role="user", content=text)])
     for request, field in ((Summarize(text=text), "text"), (chat, "messages")):
@@ -393,7 +393,7 @@ def llama():
 
 
 def test_a_real_model_is_asked_both_ways_in_one_batch(llama):
-    maker = Maker(llama)
+    maker = Answerer(llama)
     text = "Invoice A-4471: please pay 12.50 EUR to Tom Hale."
     schema = {
         "type": "object",
@@ -411,7 +411,7 @@ def test_a_real_model_is_asked_both_ways_in_one_batch(llama):
 
 
 def test_a_label_by_similarity_is_held_against_the_language_models(llama):
-    maker = Maker(llama)
+    maker = Answerer(llama)
     job = Job(request=Classify(text="The parcel is wet and late.", labels=["delivery", "billing"]))
     first = maker.begin(job, "b")()
     second = maker.begin_second(job, "b/2")()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.workers.checks.repetition import loops
+from forebay.workers.checks.repetition import repeats_itself
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from forebay.workers.checks.repetition import loops
     ],
 )
 def test_a_circle_is_found(text):
-    assert loops(text)
+    assert repeats_itself(text)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_circle_is_found(text):
     ],
 )
 def test_what_people_write_is_no_circle(text):
-    assert not loops(text)
+    assert not repeats_itself(text)
 
 
 @given(
@@ -45,9 +45,9 @@ def test_what_people_write_is_no_circle(text):
     st.integers(5, 9),
 )
 def test_any_words_said_over_and_over_are_a_circle(words, rounds):
-    assert loops(" ".join(words * rounds))
+    assert repeats_itself(" ".join(words * rounds))
 
 
 @given(st.text())
 def test_any_text_can_be_looked_at(text):
-    assert loops(text) in {True, False}
+    assert repeats_itself(text) in {True, False}

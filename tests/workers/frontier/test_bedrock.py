@@ -15,13 +15,13 @@ from forebay.routing.jobs import (
     Verdict,
 )
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.budget import Spend
+from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.settings import Settings
 from forebay.workers.bedrock import Bedrock
 from forebay.workers.frontier.settings import BedrockSettings
-from forebay.workers.runtime.execute import Again, Answered, Failed, Routed
-from mock_bedrock.server import StandIn
+from forebay.workers.runtime.execute import Answered, Failed, Retry, Routed
+from mock_bedrock.server import MockBedrock
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 HAIKU, SONNET = "anthropic.claude-haiku-5-5", "anthropic.claude-sonnet-5-5"
@@ -32,7 +32,7 @@ ASK = Generate(messages=[Message(role="user", content="hello")])
 def standin(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
-    with StandIn() as standin:
+    with MockBedrock() as standin:
         yield standin
 
 
@@ -44,7 +44,7 @@ def world(redis, standin, tmp_path):
     class World:
         def __init__(self):
             self.ledger = Ledger(redis, Settings(policy_file=policy), BELL)
-            self.spend = Spend(redis)
+            self.spend = Budget(redis)
 
         def work(self, rules="", *, draft=None, reasons=("verdict_hard",), **options):
             """What the worker makes of one job, which comes by the lanes that it would take."""
@@ -89,7 +89,7 @@ def test_a_throttled_call_costs_nothing_and_shuts_the_spillway_for_as_long_as_wa
 ):
     standin.faults.plan(["throttle:7"])
     outcome = world.work()
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, Retry)
     assert not outcome.counted
     assert outcome.delay_s == pytest.approx(7, abs=0.5)
     assert Spillway(redis).shut_for_s() == pytest.approx(7, abs=0.5)
@@ -99,7 +99,7 @@ def test_a_throttled_call_costs_nothing_and_shuts_the_spillway_for_as_long_as_wa
 def test_while_the_spillway_is_shut_no_call_is_made(world, standin, redis):
     Spillway(redis).shut("throttled", 30)
     outcome = world.work()
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, Retry)
     assert outcome.delay_s > 20
     assert len(standin.calls) == 0
 
@@ -124,7 +124,7 @@ def test_a_job_without_a_draft_goes_down_to_be_answered_here(world, standin):
 def test_a_job_that_nobody_else_can_answer_waits_for_what_passes(world, standin, options):
     standin.faults.plan(["throttle"])
     outcome = world.work('[defaults]\nwhen_shut = "degrade"\n', **options)
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, Retry)
 
 
 def test_the_second_model_answers_where_the_first_is_throttled(world, standin):
@@ -166,14 +166,14 @@ def test_a_tenant_that_is_kept_in_the_house_since_it_was_routed_makes_no_call(wo
 def test_a_call_of_unknown_outcome_keeps_its_money_and_is_not_made_again_meanwhile(world, standin):
     standin.faults.plan(["half"])
     outcome = world.work()
-    assert isinstance(outcome, Again)
+    assert isinstance(outcome, Retry)
     assert outcome.counted
     settled, reserved = world.spend.spent()
     assert (settled, reserved > 0) == (0, True)
     world.ledger.retry(world.claim, "unavailable")
     settings = BedrockSettings(bedrock_endpoint=standin.url)
     again = Bedrock(world.ledger, settings).work(world.ledger.claim("bedrock"))
-    assert isinstance(again, Again)
+    assert isinstance(again, Retry)
     assert not again.counted
     assert len(standin.calls) == 1
 

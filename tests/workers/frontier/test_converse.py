@@ -29,7 +29,7 @@ from forebay.workers.frontier.billing import Malformed, OutcomeUnknown, Refused,
 from forebay.workers.frontier.converse import Converse
 from forebay.workers.frontier.converse_request import THINKING_ROOM, bounds, converse_request
 from forebay.workers.frontier.settings import BedrockSettings
-from mock_bedrock.server import StandIn
+from mock_bedrock.server import MockBedrock
 
 MODEL = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 CANARY = "canary-4711"
@@ -58,7 +58,7 @@ def running(tmp_path_factory):
     sample = {"request": {"kind": "summarize", "text": f"Read {CANARY}."}, "reference": "It is so."}
     samples = tmp_path_factory.mktemp("stand-in") / "samples.jsonl"
     samples.write_text(json.dumps(sample))
-    with StandIn(samples) as stand_in:
+    with MockBedrock(samples) as stand_in:
         yield stand_in
 
 

@@ -4,19 +4,19 @@ import pytest
 
 from forebay.routing.jobs import Classify, Generate, Job, Message, Verdict
 from forebay.routing.ledger.ledger import Ledger, Lost
-from forebay.routing.limits.budget import Spend
+from forebay.routing.limits.budget import Budget
 from forebay.routing.settings import Settings
 from forebay.workers.bedrock import Bedrock
 from forebay.workers.frontier.settings import BedrockSettings
-from forebay.workers.runtime.execute import Again, Answered, Failed
-from mock_bedrock.server import StandIn
+from forebay.workers.runtime.execute import Answered, Failed, Retry
+from mock_bedrock.server import MockBedrock
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 
 
 @pytest.fixture
 def standin():
-    with StandIn() as standin:
+    with MockBedrock() as standin:
         yield standin
 
 
@@ -54,7 +54,7 @@ def test_the_next_worker_gives_the_answer_that_was_paid_for(ledger, bedrock, sta
     assert again.answer == paid.answer
     assert again.answer.cost_nusd > 0
     assert len(standin.calls) == 1
-    assert Spend(ledger.redis).spent()[1] == 0
+    assert Budget(ledger.redis).spent()[1] == 0
 
 
 def during_the_call(bedrock, monkeypatch, happens):
@@ -78,7 +78,7 @@ def test_a_worker_that_was_given_up_does_not_call_any_more(ledger, bedrock, stan
     with pytest.raises(Lost):
         bedrock.work(claim)
     assert len(standin.calls) == 1
-    assert Spend(ledger.redis).spent() == (answered.answer.cost_nusd, 0)
+    assert Budget(ledger.redis).spent() == (answered.answer.cost_nusd, 0)
 
 
 def test_the_answer_of_a_worker_that_was_given_up_is_kept_too(
@@ -100,7 +100,7 @@ def test_one_that_took_the_job_before_another_had_paid_looks_again(
     during_the_call(bedrock, monkeypatch, lambda: later.append(found_again(ledger, claim)))
     paid = bedrock.work(claim)
     again = bedrock.work(later[0])
-    assert isinstance(again, Again)
+    assert isinstance(again, Retry)
     assert not again.counted
     answered = bedrock.work(found_again(ledger, later[0]))
     assert answered.answer == paid.answer

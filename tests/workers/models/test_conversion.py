@@ -170,7 +170,7 @@ def test_an_interrupted_conversion_goes_on_and_another_is_not_mixed_with_it(
 
 
 def test_a_disk_that_is_too_small_is_said_first(job, able, monkeypatch):
-    monkeypatch.setattr("forebay.workers.models.conversion.SPARE", 1 << 60)
+    monkeypatch.setattr("forebay.workers.models.conversion.DISK_RESERVE_BYTES", 1 << 60)
     error = refused(job)
     # Two copies of the weights, the embedding, and the states of 115 rows of 2,048 tokens, twice.
     states = 2 * 115 * 2048 * 64 * 2

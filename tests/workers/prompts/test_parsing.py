@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import Classification, Extraction, Generation, Job, Summary, parse_job
 from forebay.workers.checks.answer_checks import check
-from forebay.workers.prompts.parsing import read
+from forebay.workers.prompts.parsing import parse_answer
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 LABELS = ["Refund", "Late delivery", "late"]
@@ -40,30 +40,30 @@ PATTERN = job("generate", messages=[{"role": "user", "content": "q"}], regex="a+
     ],
 )
 def test_a_label_may_be_dressed_differently(text):
-    assert read(CLASSIFY, text) == Classification(label="Refund")
+    assert parse_answer(CLASSIFY, text) == Classification(label="Refund")
 
 
 def test_a_label_that_contains_another_is_told_apart():
-    assert read(CLASSIFY, "late").label == "late"
-    assert read(CLASSIFY, "late delivery").label == "Late delivery"
+    assert parse_answer(CLASSIFY, "late").label == "late"
+    assert parse_answer(CLASSIFY, "late delivery").label == "Late delivery"
 
 
 @pytest.mark.parametrize("text", ["", "Refund or late", "not a refund", "something", "Refunds"])
 def test_what_is_no_label_is_not_guessed(text):
     with pytest.raises(BadAnswer) as caught:
-        read(CLASSIFY, text)
+        parse_answer(CLASSIFY, text)
     assert "efund" not in str(caught.value)
 
 
 def test_scores_of_labels_become_probabilities():
     scores = {"Refund": math.log(0.2), "Late delivery": math.log(0.1), "late": math.log(0.1)}
-    content = read(CLASSIFY, "Refund", option_logprobs=scores)
+    content = parse_answer(CLASSIFY, "Refund", option_logprobs=scores)
     assert content.probability == pytest.approx(0.5)
     assert sum(content.scores.values()) == pytest.approx(1)
 
 
 def test_scores_that_are_all_impossible_are_even():
-    content = read(CLASSIFY, "late", option_logprobs=dict.fromkeys(LABELS, -math.inf))
+    content = parse_answer(CLASSIFY, "late", option_logprobs=dict.fromkeys(LABELS, -math.inf))
     assert content.probability == pytest.approx(1 / 3)
 
 
@@ -71,7 +71,7 @@ def test_scores_that_are_all_impossible_are_even():
     "text", ['{"n": 3}', ' {"n":3}\n', '```json\n{"n": 3}\n```', '```\n{"n": 3}```']
 )
 def test_json_may_stand_in_a_fence(text):
-    assert read(EXTRACT, text) == Extraction(data={"n": 3})
+    assert parse_answer(EXTRACT, text) == Extraction(data={"n": 3})
 
 
 @pytest.mark.parametrize(
@@ -80,24 +80,26 @@ def test_json_may_stand_in_a_fence(text):
 )
 def test_what_is_no_json_object_is_a_bad_answer_without_content(text):
     with pytest.raises(BadAnswer) as caught:
-        read(EXTRACT, text)
+        parse_answer(EXTRACT, text)
     assert "n" not in str(caught.value).split('"')
     assert caught.value.__cause__ is None
 
 
 def test_a_generation_held_to_a_schema_is_json_text():
-    assert read(FORM, '```json\n{"n": 3}\n```') == Generation(text='{"n": 3}')
+    assert parse_answer(FORM, '```json\n{"n": 3}\n```') == Generation(text='{"n": 3}')
     with pytest.raises(BadAnswer):
-        read(FORM, "three")
+        parse_answer(FORM, "three")
 
 
 def test_a_generation_keeps_its_fences_where_no_form_was_asked():
-    assert read(CHAT, "```python\n1\n```\n").text == "```python\n1\n```"
-    assert read(PATTERN, "```\naaa\n```").text == "aaa"
+    assert parse_answer(CHAT, "```python\n1\n```\n").text == "```python\n1\n```"
+    assert parse_answer(PATTERN, "```\naaa\n```").text == "aaa"
 
 
 def test_a_generation_says_that_it_was_cut_off():
-    assert read(CHAT, "and then", finish="length") == Generation(text="and then", finish="length")
+    assert parse_answer(CHAT, "and then", finish="length") == Generation(
+        text="and then", finish="length"
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,25 +119,25 @@ def test_a_generation_says_that_it_was_cut_off():
     ],
 )
 def test_a_summary_loses_its_opening_and_keeps_whole_sentences(text, summary):
-    assert read(job("summarize", text="t", max_words=7), text) == Summary(text=summary)
+    assert parse_answer(job("summarize", text="t", max_words=7), text) == Summary(text=summary)
 
 
 def test_a_summary_that_was_cut_off_loses_its_broken_end():
     asked = job("summarize", text="t", max_words=20)
-    assert read(asked, "It rained. Then the", finish="length").text == "It rained."
-    assert read(asked, "It rained. Then it", finish="stop").text == "It rained. Then it"
-    assert read(asked, "It rained and", finish="length").text == "It rained and"
+    assert parse_answer(asked, "It rained. Then the", finish="length").text == "It rained."
+    assert parse_answer(asked, "It rained. Then it", finish="stop").text == "It rained. Then it"
+    assert parse_answer(asked, "It rained and", finish="length").text == "It rained and"
 
 
 def test_no_text_answers_an_embed_job():
     with pytest.raises(BadAnswer):
-        read(job("embed", texts=["a"]), "0.1")
+        parse_answer(job("embed", texts=["a"]), "0.1")
 
 
 @given(st.sampled_from([CLASSIFY, EXTRACT, CHAT, FORM, PATTERN]), st.text())
 def test_any_text_is_content_of_the_jobs_kind_or_a_bad_answer(asked, text):
     try:
-        assert read(asked, text).kind == asked.kind
+        assert parse_answer(asked, text).kind == asked.kind
     except BadAnswer as error:
         assert error.message in {  # noqa: PT017 - a bad answer is one of two good outcomes
             "the answer is none of the labels",
@@ -151,4 +153,4 @@ def test_a_text_that_goes_on_and_on_is_read_in_one_pass(start, unit):
     text = start + unit * (120_000 // len(unit))  # what costs the square of that takes minutes
     for asked in (EXTRACT, FORM, PATTERN, job("summarize", text="a text")):
         with contextlib.suppress(BadAnswer):
-            assert check(asked, read(asked, text))
+            assert check(asked, parse_answer(asked, text))

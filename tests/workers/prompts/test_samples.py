@@ -9,7 +9,7 @@ from forebay.routing.base import KINDS
 from forebay.routing.jobs import Job, parse_job
 from forebay.workers.checks.answer_checks import check
 from forebay.workers.engines.engine import EngineInfo
-from forebay.workers.prompts.parsing import read
+from forebay.workers.prompts.parsing import parse_answer
 from forebay.workers.prompts.prompts import frontier, local
 from local.fleet import ROOT
 
@@ -45,7 +45,7 @@ def test_every_sample_is_a_valid_job(sample):
 def test_every_reference_is_a_good_answer(sample):
     reference = sample["reference"]
     said = reference if isinstance(reference, str) else json.dumps(reference)
-    content = read(job(sample), said)
+    content = parse_answer(job(sample), said)
     assert [one for one in check(job(sample), content) if not one.passed] == []
 
 

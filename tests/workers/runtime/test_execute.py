@@ -9,7 +9,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
 from forebay.workers.runtime.execute import Routed
-from forebay.workers.runtime.in_flight import Hands
+from forebay.workers.runtime.in_flight import InFlight
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 
@@ -21,7 +21,7 @@ def ledger(redis):
 
 @pytest.fixture
 def hands():
-    return Hands(4)
+    return InFlight(4)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from forebay.producers.client import Client
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Summarize
 from forebay.routing.settings import Settings
-from forebay.workers.runtime.in_flight import Hands
+from forebay.workers.runtime.in_flight import InFlight
 from forebay.workers.runtime.liveness import Liveness, age_s
 from forebay.workers.runtime.settings import ActorSettings
 from local.fleet import PYTHON, ROOT, Fleet
@@ -111,7 +111,7 @@ class World:
     def __init__(self, monkeypatch) -> None:
         self.now = 1000.0
         self.hanging: int | None = 0
-        self.hands = Hands(1)
+        self.hands = InFlight(1)
         monkeypatch.setattr("forebay.workers.runtime.liveness.time.monotonic", lambda: self.now)
         own = ActorSettings(wedged_s=30)
         self.liveness = Liveness(own, self.hands, self._hanging, self._wedged)
@@ -173,7 +173,7 @@ def test_doorbells_that_hang_while_a_hand_is_free_are_a_fault(world):
 
 
 def test_a_worker_that_took_long_to_start_is_not_taken_for_wedged():
-    hands, reasons = Hands(1), []
+    hands, reasons = InFlight(1), []
     liveness = Liveness(ActorSettings(wedged_s=1), hands, lambda: 1, reasons.append)
     time.sleep(1.1)  # a model is loaded, and doorbells hang already
     liveness.start()

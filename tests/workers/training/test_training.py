@@ -12,15 +12,15 @@ import pytest
 from typer.testing import CliRunner
 
 from forebay.routing.errors import Misconfigured
-from forebay.routing.scoring.doubt_model import Doubt, Evidence
+from forebay.routing.scoring.doubt_model import DoubtModel, Evidence
 from forebay.routing.scoring.hashed_ngrams import BINS
-from forebay.routing.scoring.router_model import Difficulty
+from forebay.routing.scoring.router_model import RouterModel
 from forebay.workers.commands.router import app
 from forebay.workers.training.data import dataset
 from forebay.workers.training.fitting import boosting, ridge
-from forebay.workers.training.fitting.feature_matrix import Looks
-from forebay.workers.training.fitting.hyperparameters import Recipe
-from forebay.workers.training.fitting.type_means import Usual, centred, source_weights
+from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
+from forebay.workers.training.fitting.hyperparameters import Hyperparameters
+from forebay.workers.training.fitting.type_means import TypeMeans, centred, source_weights
 
 EASY = ("name the colour of", "say the day after", "spell the word for")
 HARD = ("prove the theorem about", "derive the integral of", "compute the matrix of")
@@ -70,7 +70,7 @@ def test_training_twice_gives_the_same_bytes_and_weights_that_tell_hard_from_eas
     one, two = (files / name / "difficulty.json" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
     assert one.stat().st_size < 500_000
-    model = Difficulty.load(one)
+    model = RouterModel.load(one)
     hard, easy = (
         model.read("derive the integral of a boat"),
         model.read("name the colour of a boat"),
@@ -100,7 +100,7 @@ def test_where_all_answers_are_alike_the_text_says_nothing(files, local, gap, ch
         score=[local] * 160 + [1.0] * 160,
     )
     assert run("train", *arguments(files, "--out", str(files), *more)).exit_code == 0
-    model = Difficulty.load(files / "difficulty.json")
+    model = RouterModel.load(files / "difficulty.json")
     for text, job_type in (("derive the integral of a boat", "proof"), ("name it", None)):
         assert model.read(text, job_type) == pytest.approx((gap, chance), abs=1e-6)
 
@@ -253,7 +253,9 @@ def _doubted(files, count, wrong):
 def test_doubt_is_fitted_to_what_is_enough(files):
     done, path = _doubted(files, 20, 8)
     assert done.exit_code == 0
-    assert 0.1 < Doubt.load(path).probability(Evidence("generate", 0.5, agreements=(1.0,))) < 0.4
+    assert (
+        0.1 < DoubtModel.load(path).probability(Evidence("generate", 0.5, agreements=(1.0,))) < 0.4
+    )
 
 
 @pytest.mark.parametrize(
@@ -276,7 +278,7 @@ def test_the_trees_that_ship_say_what_was_fitted():
     draw = np.random.default_rng(0)
     rows = draw.normal(size=(300, 5))
     target = np.sign(rows[:, 0]) + rows[:, 1]
-    forest = boosting.forest(rows, target, np.ones(300), Recipe(trees=80))
+    forest = boosting.forest(rows, target, np.ones(300), Hyperparameters(trees=80))
     together = boosting.said(forest, rows)
     assert together.tolist() == pytest.approx([forest(row) for row in rows.tolist()])
     assert np.corrcoef(together, target)[0, 1] > 0.9
@@ -285,7 +287,7 @@ def test_the_trees_that_ship_say_what_was_fitted():
 def test_a_type_seen_rarely_is_near_the_mean_of_all_and_an_unseen_one_at_it():
     values = np.array([1.0] * 200 + [0.0] * 2 + [0.5] * 100)
     types = ["often"] * 200 + ["rare"] * 2 + ["other"] * 100
-    usual = Usual.of(values, types, np.ones(len(values)))
+    usual = TypeMeans.of(values, types, np.ones(len(values)))
     assert usual.types["often"] > 0.95
     assert 0.65 < usual.types["rare"] < usual.everywhere
     assert usual.at(["never"], 1)[0] == usual.everywhere
@@ -302,7 +304,7 @@ def test_sources_are_centred_and_a_large_one_counts_for_less_than_its_size():
 
 
 def test_looks_are_those_of_a_verdict():
-    looks = Looks.at(["How much is 12 + 7?", "", "name the moon"])
+    looks = FeatureMatrix.at(["How much is 12 + 7?", "", "name the moon"])
     assert looks.bins.shape == (3, BINS)
     assert np.abs(looks.standard(looks.scales())).max() <= 4.0
 
@@ -317,7 +319,7 @@ def test_looking_at_texts_and_fitting_to_them_takes_little_more_memory_than_what
     """Of many texts what is kept are gigabytes."""
     draw = np.random.default_rng(0)
     texts = [" ".join(f"w{word}" for word in draw.integers(0, 9999, 200)) for _ in range(50)]
-    looks, most = measured(lambda: Looks.at(texts))
+    looks, most = measured(lambda: FeatureMatrix.at(texts))
     kept = looks.bins.data.nbytes + looks.bins.indices.nbytes
     assert most < 2 * kept
     target, types, even = draw.normal(size=50), draw.integers(0, 5, 50), np.ones(50)

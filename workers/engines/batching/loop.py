@@ -15,7 +15,7 @@ from pathlib import Path
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob
 from forebay.workers.engines.batching.generator import Ahead, Generator, Step
-from forebay.workers.engines.batching.request import Entry
+from forebay.workers.engines.batching.request import QueuedRequest
 from forebay.workers.engines.engine import Completion, Engine, Prompt
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ class BatchedEngine(Engine):
         self._preparing = ThreadPoolExecutor(_PREPARING, "engine-prepare")
         self._limit = waiting_limit
         self._changed = threading.Condition()
-        self._waiting: dict[str, Entry] = {}
-        self._running: dict[str, Entry] = {}
+        self._waiting: dict[str, QueuedRequest] = {}
+        self._running: dict[str, QueuedRequest] = {}
         self._steps = 0
         self._end: str | None = None
         self._thread = threading.Thread(target=self._run, name="engine-batch", daemon=True)
@@ -57,7 +57,7 @@ class BatchedEngine(Engine):
 
     def submit(self, prompt: Prompt) -> Future[Completion]:
         """See `Engine.submit`. An id that is in flight already is an `InvalidJob`."""
-        entry = Entry(prompt)
+        entry = QueuedRequest(prompt)
         entry.future.set_running_or_notify_cancel()
         with self._changed:
             refusal = self._refusal(prompt)
@@ -97,7 +97,7 @@ class BatchedEngine(Engine):
 
     # --- what is done ahead ---
 
-    def _begin(self, entry: Entry) -> None:
+    def _begin(self, entry: QueuedRequest) -> None:
         """Ready at once, or prepared soon; under the lock, so that `close` cannot come between."""
         ahead = self._ahead
         self._changed.notify()  # also of one that is not ready, for its deadline
@@ -127,7 +127,7 @@ class BatchedEngine(Engine):
         if not waits:
             ahead.forget(entry.prompt)
 
-    def _refuse(self, entry: Entry, error: Exception) -> None:
+    def _refuse(self, entry: QueuedRequest, error: Exception) -> None:
         if not isinstance(error, ForebayError):  # its message may quote the job
             error = EngineDied(f"the engine broke: {whereabouts(error)}")
         with self._changed:
@@ -185,7 +185,7 @@ class BatchedEngine(Engine):
             except ForebayError as error:
                 self._settle(Step(moved=True, ended={entry.prompt.id: error}))
 
-    def _next(self) -> Entry | None:
+    def _next(self) -> QueuedRequest | None:
         """The best of the waiting, moved among the running, if there is room for it."""
         with self._changed:
             if len(self._running) >= self._generator.slots or not (ready := self._ready()):
@@ -198,7 +198,7 @@ class BatchedEngine(Engine):
             self._running[entry.prompt.id] = self._waiting.pop(entry.prompt.id)
             return entry
 
-    def _ready(self) -> list[Entry]:
+    def _ready(self) -> list[QueuedRequest]:
         return [one for one in self._waiting.values() if one.stage == "ready"]
 
     def _settle(self, step: Step) -> None:

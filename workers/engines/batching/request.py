@@ -12,7 +12,7 @@ from forebay.workers.engines.engine import Completion, Prompt
 
 
 @dataclass
-class Entry:
+class QueuedRequest:
     """A request, waiting or running.
 
     Attributes:

@@ -23,7 +23,7 @@ Logprobs = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Order:
+class BackendRequest:
     """One generation, as a library is asked for it.
 
     Attributes:
@@ -53,7 +53,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class News:
+class BackendProgress:
     """What one step brought for one order.
 
     Attributes:
@@ -81,7 +81,7 @@ class News:
     decode_s: float = 0.0
 
 
-class Library(Protocol):
+class Backend(Protocol):
     """A library's generator. Used by one thread only.
 
     Attributes:
@@ -97,21 +97,21 @@ class Library(Protocol):
     def free_pages(self) -> int:
         """Pages that no started order holds."""
 
-    def start(self, order: Order) -> None:
+    def start(self, order: BackendRequest) -> None:
         """Enqueue it; it must fit into the cache."""
 
     def cancel(self, order_id: str) -> None:
         """Give its pages back; there is no more news of it."""
 
-    def iterate(self) -> list[News]:
+    def iterate(self) -> list[BackendProgress]:
         """One step of all orders. After an error nothing here can be used any more."""
 
     def close(self) -> None:
         """Give everything back."""
 
 
-class DynamicLibrary(ABC):
-    """A `Library` over either dynamic generator; `_job`, `_news` and `free_pages` are its own.
+class DynamicBackend(ABC):
+    """A `Backend` over either dynamic generator; `_job`, `_news` and `free_pages` are its own.
 
     Args:
         generator: warmed up, without a draft model.
@@ -132,35 +132,35 @@ class DynamicLibrary(ABC):
 
     @abstractmethod
     def free_pages(self) -> int:
-        """See `Library.free_pages`."""
+        """See `Backend.free_pages`."""
 
     @abstractmethod
-    def _job(self, order: Order) -> Any:
+    def _job(self, order: BackendRequest) -> Any:
         """The library's job for an order."""
 
     @abstractmethod
-    def _news(self, job: Any, result: dict[str, Any]) -> News:
+    def _news(self, job: Any, result: dict[str, Any]) -> BackendProgress:
         """A result of a job in our words."""
 
-    def start(self, order: Order) -> None:
-        """See `Library.start`."""
+    def start(self, order: BackendRequest) -> None:
+        """See `Backend.start`."""
         job = self._jobs[order.id] = self._job(order)
         self.generator.enqueue(job)
 
     def cancel(self, order_id: str) -> None:
-        """See `Library.cancel`."""
+        """See `Backend.cancel`."""
         self.generator.cancel(self._jobs.pop(order_id))
 
-    def iterate(self) -> list[News]:
-        """See `Library.iterate`."""
+    def iterate(self) -> list[BackendProgress]:
+        """See `Backend.iterate`."""
         return [self._told(result) for result in self.generator.iterate()]
 
     def close(self) -> None:
-        """See `Library.close`; the memory goes back when the process ends."""
+        """See `Backend.close`; the memory goes back when the process ends."""
         self.generator.clear_queue()
         self._jobs.clear()
 
-    def _told(self, result: dict[str, Any]) -> News:
+    def _told(self, result: dict[str, Any]) -> BackendProgress:
         if result["stage"] == "error":
             raise result["error"]
         job = self._jobs[result["identifier"]]
@@ -169,15 +169,15 @@ class DynamicLibrary(ABC):
         return self._news(job, result)
 
 
-def news_of(
+def progress_of(
     result: dict[str, Any],
     logprobs: tuple[float, ...] = (),
     distribution: Logprobs | None = None,
-) -> News:
+) -> BackendProgress:
     """A result of either library, whose keys are the same."""
     text, tokens = str(result.get("text", "")), _ids(result)
     if not result["eos"]:
-        return News(result["identifier"], result["stage"], text, tokens, logprobs)
+        return BackendProgress(result["identifier"], result["stage"], text, tokens, logprobs)
     held = result.get("held", {})
     if result["eos_reason"] == "stop_token":
         # What was held back for a stop string that might have come is in `held` only.
@@ -185,7 +185,7 @@ def news_of(
         tokens += _ids(held)[:-1]
     elif result["eos_reason"] == "stop_string":
         tokens = ()  # the stop string is among them
-    return News(
+    return BackendProgress(
         result["identifier"],
         result["stage"],
         text,

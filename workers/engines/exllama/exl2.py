@@ -15,14 +15,14 @@ from typing import Any
 from forebay.routing.errors import Misconfigured, Unavailable
 from forebay.workers.engines.batching.embedding import SentenceEncoder
 from forebay.workers.engines.engine import EngineInfo
-from forebay.workers.engines.exllama.exl2_backend import Exl2Library, Exl2Parts
-from forebay.workers.engines.exllama.exl2_filter import Watch
+from forebay.workers.engines.exllama.exl2_backend import Exl2Backend, Exl2Parts
+from forebay.workers.engines.exllama.exl2_filter import LogitsFilter
 from forebay.workers.engines.exllama.paged import Language, PagedEngine
 from forebay.workers.engines.gpu import probe as gpuprobe
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.tokens.chat_template import ChatTemplate
 from forebay.workers.engines.tokens.masks import Masks
-from forebay.workers.engines.tokens.tokenizer import Vocabulary
+from forebay.workers.engines.tokens.tokenizer import Tokenizer
 from forebay.workers.engines.vram import planner as vram
 from forebay.workers.engines.vram.footprint import CHUNK
 from forebay.workers.engines.vram.share import Share
@@ -93,7 +93,7 @@ def language_of(folder: Path) -> Language:
         Misconfigured: One of its files is missing or wrong.
         Unavailable: A package is missing.
     """
-    vocabulary = Vocabulary(folder)
+    vocabulary = Tokenizer(folder)
     template = ChatTemplate.of(folder, vocabulary.special)
     return Language(vocabulary, template, Masks(vocabulary))
 
@@ -106,7 +106,7 @@ def encoder_if_installed() -> SentenceEncoder | None:
         return None
 
 
-def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl2Library:
+def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl2Backend:
     import exllamav2  # noqa: PLC0415 - only now it is known to compile nothing
     import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
     from exllamav2 import generator as generation  # noqa: PLC0415 - see above
@@ -117,10 +117,10 @@ def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl2Library:
     parts = Exl2Parts(
         job=generation.ExLlamaV2DynamicJob,
         settings=generation.ExLlamaV2Sampler.Settings,
-        watch=type("Watched", (Watch, generation.filters.ExLlamaV2Filter), {}),
+        watch=type("Watched", (LogitsFilter, generation.filters.ExLlamaV2Filter), {}),
         tensor=partial(torch.tensor, dtype=torch.long),
     )
-    return Exl2Library(generator, parts)
+    return Exl2Backend(generator, parts)
 
 
 def _generator(exllamav2: ModuleType, generation: ModuleType, plan: vram.Plan, folder: Path) -> Any:

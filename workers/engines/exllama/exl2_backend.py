@@ -8,11 +8,11 @@ from typing import Any
 
 from forebay.workers.engines.exllama.backend import (
     TOP_K,
-    DynamicLibrary,
-    News,
-    Order,
+    BackendProgress,
+    BackendRequest,
+    DynamicBackend,
     log_softmax,
-    news_of,
+    progress_of,
 )
 
 
@@ -33,7 +33,7 @@ class Exl2Parts:
     tensor: Callable[[list[list[int]]], Any]
 
 
-class Exl2Library(DynamicLibrary):
+class Exl2Backend(DynamicBackend):
     """A `Library` over `ExLlamaV2DynamicGenerator`.
 
     Args:
@@ -49,7 +49,7 @@ class Exl2Library(DynamicLibrary):
         """See `Library.free_pages`; kept prefixes that nobody uses are free."""
         return len(self.generator.unreferenced_pages)
 
-    def _job(self, order: Order) -> Any:
+    def _job(self, order: BackendRequest) -> Any:
         return self.parts.job(
             input_ids=self.parts.tensor([order.tokens]),
             max_new_tokens=order.limit,
@@ -61,11 +61,11 @@ class Exl2Library(DynamicLibrary):
             identifier=order.id,
         )
 
-    def _watch(self, order: Order) -> Any:
+    def _watch(self, order: BackendRequest) -> Any:
         model, tokenizer = self.generator.model, self.generator.tokenizer
         return self.parts.watch(model, tokenizer, order.matcher, self._width)
 
-    def _settings(self, order: Order) -> Any:
+    def _settings(self, order: BackendRequest) -> Any:
         """All that is not off by itself is said: the library's defaults penalize repetition."""
         if order.temperature <= 0 or order.ask:
             how = {"temperature": 1.0, "top_k": 1, "top_p": 0.0}
@@ -73,11 +73,11 @@ class Exl2Library(DynamicLibrary):
             how = {"temperature": order.temperature, "top_k": TOP_K, "top_p": order.top_p}
         return self.parts.settings(token_repetition_penalty=1.0, **how)
 
-    def _news(self, job: Any, result: dict[str, Any]) -> News:
+    def _news(self, job: Any, result: dict[str, Any]) -> BackendProgress:
         if result["stage"] != "streaming":  # the same step may bring the first token behind it
-            return news_of(result)
+            return progress_of(result)
         if job.filters:
-            return news_of(result, job.filters[0].taken())
+            return progress_of(result, job.filters[0].taken())
         logits = result.get("logits")
         said = None if logits is None else log_softmax(logits, self._width)
-        return news_of(result, distribution=said)
+        return progress_of(result, distribution=said)

@@ -14,7 +14,7 @@ import numpy as np
 from forebay.workers.engines.tokens.masks import Bits, Matcher, allowed
 
 
-class Watch:
+class LogitsFilter:
     """To be mixed with `ExLlamaV2Filter`: `type("Watched", (Watch, ExLlamaV2Filter), {})`.
 
     It is called from the generator's thread and, between its steps, from its pools; never twice at

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from forebay.routing.errors import EngineUnavailable
-from forebay.workers.engines.exllama.backend import Order
+from forebay.workers.engines.exllama.backend import BackendRequest
 from forebay.workers.engines.exllama.exl2 import (
     described,
     encoder_if_installed,
     language_of,
     model_folder,
 )
-from forebay.workers.engines.exllama.exl3_backend import Exl3Library, Exl3Parts, Gate
+from forebay.workers.engines.exllama.exl3_backend import Exl3Backend, Exl3Parts, LogitsFilter
 from forebay.workers.engines.exllama.paged import PagedEngine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.vram import planner as vram
@@ -72,7 +72,7 @@ def _require() -> None:
         raise EngineUnavailable("torch sees no CUDA device; nvidia-smi must show one")
 
 
-def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl3Library:
+def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl3Backend:
     import torch  # noqa: PLC0415 - see `_require`
 
     try:
@@ -83,13 +83,13 @@ def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl3Library:
     parts = Exl3Parts(
         job=exllamav3.Job,
         sampler=exllamav3.ComboSampler,
-        gate=type("Gated", (Gate, exllamav3.Filter), {}),
+        gate=type("Gated", (LogitsFilter, exllamav3.Filter), {}),
         tensor=partial(torch.tensor, dtype=torch.long),
         masked=torch.from_numpy,
         array=_array,
     )
     with share.guard():
-        library = Exl3Library(_generator(exllamav3, plan, folder), parts)
+        library = Exl3Backend(_generator(exllamav3, plan, folder), parts)
         _warm_up(library, plan.context)
     share.compare(plan)
     return library
@@ -115,10 +115,10 @@ def _generator(exllamav3: ModuleType, plan: vram.Plan, folder: Path) -> Any:
     )
 
 
-def _warm_up(library: Exl3Library, context: int) -> None:
+def _warm_up(library: Exl3Backend, context: int) -> None:
     """Compile kernels, for longer than a watchdog waits for a step, and take what a step takes."""
     tokens = [1] * min(context - _WARM, _LONG)
-    library.start(Order("warm-up", tokens, _WARM))
+    library.start(BackendRequest("warm-up", tokens, _WARM))
     while not any(news.over for news in library.iterate()):
         pass
 

@@ -11,16 +11,16 @@ import numpy.typing as npt
 
 from forebay.workers.engines.exllama.backend import (
     TOP_K,
-    DynamicLibrary,
-    News,
-    Order,
+    BackendProgress,
+    BackendRequest,
+    DynamicBackend,
     log_softmax,
-    news_of,
+    progress_of,
 )
 from forebay.workers.engines.tokens.masks import Bits, Matcher
 
 
-class Gate:
+class LogitsFilter:
     """Narrows the candidates of one job: to be mixed with exllamav3's `Filter`.
 
     Args:
@@ -58,7 +58,7 @@ class Exl3Parts:
     Attributes:
         job: `Job`.
         sampler: `ComboSampler`.
-        gate: `Gate`, mixed with `Filter`.
+        gate: `LogitsFilter`, mixed with `Filter`.
         tensor: token ids as a tensor of 64-bit integers, of shape (1, n), in the CPU's memory.
         masked: a mask as a tensor.
         array: a tensor, wherever it is, as an array of single precision.
@@ -72,7 +72,7 @@ class Exl3Parts:
     array: Callable[[Any], npt.NDArray[np.float32]]
 
 
-class Exl3Library(DynamicLibrary):
+class Exl3Backend(DynamicBackend):
     """A `Library` over exllamav3's `Generator`.
 
     Args:
@@ -90,7 +90,7 @@ class Exl3Library(DynamicLibrary):
         """See `Library.free_pages`."""
         return len(self.generator.pagetable.unreferenced_pages)
 
-    def _job(self, order: Order) -> Any:
+    def _job(self, order: BackendRequest) -> Any:
         greedy = order.temperature <= 0 or order.ask
         return self.parts.job(
             input_ids=self.parts.tensor([order.tokens]),
@@ -109,13 +109,13 @@ class Exl3Library(DynamicLibrary):
     def _gate(self, matcher: Matcher) -> Any:
         return self.parts.gate(self.generator.tokenizer, matcher, self.parts.masked)
 
-    def _news(self, job: Any, result: dict[str, Any]) -> News:
+    def _news(self, job: Any, result: dict[str, Any]) -> BackendProgress:
         del job
         logits = result.get("logits")
         if logits is not None:
             said = log_softmax(self.parts.array(logits), self._width)
-            return news_of(result, distribution=said)
-        return news_of(result, self._logprobs(result) + self._logprobs(result.get("held", {})))
+            return progress_of(result, distribution=said)
+        return progress_of(result, self._logprobs(result) + self._logprobs(result.get("held", {})))
 
     def _logprobs(self, part: dict[str, Any]) -> tuple[float, ...]:
         if "token_probs" not in part:

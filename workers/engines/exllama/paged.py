@@ -11,13 +11,13 @@ from forebay.workers.engines.batching.embedding import SentenceEncoder
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
 from forebay.workers.engines.engine import Choice, Completion, EngineInfo, Prompt, Vectors
-from forebay.workers.engines.exllama.backend import Library, Order
+from forebay.workers.engines.exllama.backend import Backend, BackendRequest
 from forebay.workers.engines.exllama.runs import Run, ScoreRun, TextRun
 from forebay.workers.engines.tokens import grammars
 from forebay.workers.engines.tokens.chat_template import ChatTemplate
 from forebay.workers.engines.tokens.masks import Masks
 from forebay.workers.engines.tokens.option_trie import OptionTree, Way
-from forebay.workers.engines.tokens.tokenizer import Vocabulary
+from forebay.workers.engines.tokens.tokenizer import Tokenizer
 from forebay.workers.engines.vram.footprint import CHUNK, PAGE
 
 _PREFILL = 2 * CHUNK  # tokens of prompts in one step: what runs stands still for so long
@@ -27,7 +27,7 @@ _PREFILL = 2 * CHUNK  # tokens of prompts in one step: what runs stands still fo
 class Language:
     """How a model's folder says that texts become tokens."""
 
-    vocabulary: Vocabulary
+    vocabulary: Tokenizer
     template: ChatTemplate
     masks: Masks
 
@@ -43,7 +43,7 @@ class PagedGenerator:
         context: tokens of a request, prompt and answer together.
     """
 
-    def __init__(self, library: Library, language: Language, context: int) -> None:
+    def __init__(self, library: Backend, language: Language, context: int) -> None:
         self.slots = library.slots
         self.context = min(context, library.pages * PAGE - library.spare)
         self._library = library
@@ -109,9 +109,11 @@ class PagedGenerator:
 
     # --- inside ---
 
-    def _go_on(self, prompt_id: str, outcome: Order | Completion | ForebayError | None) -> None:
+    def _go_on(
+        self, prompt_id: str, outcome: BackendRequest | Completion | ForebayError | None
+    ) -> None:
         """What a request wants next: an order started, or to end."""
-        if isinstance(outcome, Order):
+        if isinstance(outcome, BackendRequest):
             self._unstarted[prompt_id] = outcome.pages(self._library.spare)
             self._reading[prompt_id] = min(len(outcome.tokens), CHUNK)
             self._library.start(outcome)
@@ -140,7 +142,7 @@ class PagedGenerator:
         constraint, matcher = prompt.constraint, None
         if constraint is not None:
             matcher = self._language.masks.matcher(constraint, prompt.max_tokens)
-        order = Order(
+        order = BackendRequest(
             prompt.id,
             tokens,
             min(prompt.max_tokens, self.context - len(tokens)),
@@ -161,7 +163,7 @@ class PagedGenerator:
             said = f"and a label are longer than the context of {self.context} tokens"
             raise TooLong(said, field="messages")
         # The limit reserves pages for the longest place at which the model may be asked.
-        order = Order(prompt.id, tokens, 1 + longest, ask=True)
+        order = BackendRequest(prompt.id, tokens, 1 + longest, ask=True)
         tree = OptionTree(ways, self._language.vocabulary.ends)
         return ScoreRun(prompt, order, tree, {name: len(path) for name, path in ways})
 
@@ -191,7 +193,7 @@ class PagedEngine(BatchedEngine):
         info: EngineInfo,
         language: Language,
         encoder: SentenceEncoder | None,
-        open_library: Callable[[], Library],
+        open_library: Callable[[], Backend],
     ) -> None:
         self._encoder = encoder
         self.language = language

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from forebay.routing.errors import ForebayError, InvalidJob
 from forebay.workers.engines.engine import Completion, Prompt, low
-from forebay.workers.engines.exllama.backend import News, Order
+from forebay.workers.engines.exllama.backend import BackendProgress, BackendRequest
 from forebay.workers.engines.tokens import grammars
 from forebay.workers.engines.tokens.option_trie import OptionTree
 
@@ -25,12 +25,12 @@ class Run(Protocol):
     """
 
     prompt: Prompt
-    order: Order
+    order: BackendRequest
 
-    def begin(self) -> Order | Completion:
+    def begin(self) -> BackendRequest | Completion:
         """The first order; or the end, where the library need not be asked."""
 
-    def take(self, news: News) -> Order | Completion | ForebayError | None:
+    def take(self, news: BackendProgress) -> BackendRequest | Completion | ForebayError | None:
         """The next order, or how it ended, or nothing yet."""
 
     def cut(self) -> Completion:
@@ -42,7 +42,7 @@ class TextRun:
     """A request for text: one order."""
 
     prompt: Prompt
-    order: Order
+    order: BackendRequest
     decode: Callable[[list[int]], str]
     text: list[str] = field(default_factory=list, repr=False)
     tokens: int = 0
@@ -50,12 +50,12 @@ class TextRun:
     begun: float = field(default_factory=time.monotonic)
     first: float | None = None
 
-    def begin(self) -> Order:
+    def begin(self) -> BackendRequest:
         """See `Run.begin`."""
         self.begun = time.monotonic()
         return self.order
 
-    def take(self, news: News) -> Order | Completion | ForebayError | None:
+    def take(self, news: BackendProgress) -> BackendRequest | Completion | ForebayError | None:
         """See `Run.take`."""
         if news.stage != "streaming":
             return None
@@ -83,14 +83,14 @@ class TextRun:
             **self._probabilities(),
         )
 
-    def _whole(self, news: News) -> str:
+    def _whole(self, news: BackendProgress) -> str:
         """The last of the text. Tokens that were held one by one may be a character together."""
         text = news.text
         if _HALF in text and news.tokens:
             text = self.decode(list(news.tokens))
         return text.rstrip(_HALF)
 
-    def _end(self, news: News) -> Completion | ForebayError:
+    def _end(self, news: BackendProgress) -> Completion | ForebayError:
         matcher, constraint = self.order.matcher, self.prompt.constraint
         if matcher is not None and constraint is not None and matcher.failed:
             name = grammars.field_of(constraint)
@@ -120,20 +120,20 @@ class ScoreRun:
     """A request for the scores of options: an order for every place where their tokens part."""
 
     prompt: Prompt
-    order: Order
+    order: BackendRequest
     tree: OptionTree
     lengths: dict[str, int] = field(repr=False)
     prefill_s: float = 0.0
     decode_s: float = 0.0
 
-    def begin(self) -> Order | Completion:
+    def begin(self) -> BackendRequest | Completion:
         """See `Run.begin`."""
         place = self.tree.place
         if place is None:
             return self._end()
         return replace(self.order, tokens=[*self.order.tokens, *place], limit=1)
 
-    def take(self, news: News) -> Order | Completion | ForebayError | None:
+    def take(self, news: BackendProgress) -> BackendRequest | Completion | ForebayError | None:
         """See `Run.take`."""
         if news.over is None:
             return None

@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BuildSpec:
     """What to build.
 
     Attributes:
@@ -61,7 +61,7 @@ class Order:
         return {"exllamav2": EXLLAMAV2, **flash}
 
 
-def build(order: Order, tools: Toolchain, say: Say) -> Path:
+def build(order: BuildSpec, tools: Toolchain, say: Say) -> Path:
     """Build what is not there yet; return its folder.
 
     Raises:
@@ -122,7 +122,7 @@ def extension_spec(source: Path, standard: str) -> Spec:
     )
 
 
-def estimate(specs: Sequence[Spec], order: Order) -> str:
+def estimate(specs: Sequence[Spec], order: BuildSpec) -> str:
     """How long it will take, from what it took elsewhere."""
     core = sum(spec.cpu_minutes for spec in specs) * len(order.architectures)
     files = sum(len(spec.sources) for spec in specs)
@@ -130,7 +130,7 @@ def estimate(specs: Sequence[Spec], order: Order) -> str:
     return f"compiling {what}: about {core / order.jobs:.0f} minutes, once"
 
 
-def compiled(spec: Spec, work: Path, order: Order, tools: Toolchain, say: Say) -> Path:
+def compiled(spec: Spec, work: Path, order: BuildSpec, tools: Toolchain, say: Say) -> Path:
     """One extension; what is compiled already is not compiled again."""
     folder, log = work / spec.name, work / f"{spec.name}.log"
     say(f"{spec.name}: see {log}")
@@ -152,7 +152,7 @@ def compiled(spec: Spec, work: Path, order: Order, tools: Toolchain, say: Say) -
     return made
 
 
-def _put(target: Path, made: Sequence[Path], flash: Path | None, order: Order) -> None:
+def _put(target: Path, made: Sequence[Path], flash: Path | None, order: BuildSpec) -> None:
     fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
     for left in (fresh, old):
         shutil.rmtree(left, ignore_errors=True)
@@ -168,7 +168,7 @@ def _put(target: Path, made: Sequence[Path], flash: Path | None, order: Order) -
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _is_there(target: Path, order: Order) -> bool:
+def _is_there(target: Path, order: BuildSpec) -> bool:
     there = prebuilt.architectures(target)
     return (
         there is not None

@@ -21,21 +21,21 @@ from forebay.workers.engines.settings import EngineSettings
 
 log = logging.getLogger(__name__)
 
-_LONGEST_PAUSE_S = 5.0
+_MAX_RESTART_PAUSE_S = 5.0
 _SETTLED_S = 10.0  # a life so long ends a row of early deaths
 
 
-def open_engine(settings: EngineSettings) -> HostedEngine:
+def open_engine(settings: EngineSettings) -> SupervisedEngine:
     """The engine of these settings in a process of its own, ready for work.
 
     Raises:
         Misconfigured: A setting is wrong, or the model file.
         Unavailable: A package is missing, or the engine was not ready in `start_s`.
     """
-    return HostedEngine(settings)
+    return SupervisedEngine(settings)
 
 
-class HostedEngine(Engine):
+class SupervisedEngine(Engine):
     """An `Engine` over a process that may die.
 
     Duties:
@@ -170,5 +170,5 @@ class HostedEngine(Engine):
             self._pause_s = 0.0
         log.warning("the engine ended after %.1f s; again in %g s", lived_s, self._pause_s)
         self._closing.wait(self._pause_s)
-        self._pause_s = min(max(1.0, 2 * self._pause_s), _LONGEST_PAUSE_S)
+        self._pause_s = min(max(1.0, 2 * self._pause_s), _MAX_RESTART_PAUSE_S)
         self.restarts += not self._closing.is_set()

@@ -17,7 +17,7 @@ _ENDED = frozenset({"maxLength", "pattern", "format", "enum", "const"})
 _OPEN = frozenset({"additionalProperties", "patternProperties", "minProperties"})
 _TOGETHER = frozenset({"allOf", "if", "not", "dependentSchemas", "unevaluatedProperties"})
 _EITHER = frozenset({"anyOf", "oneOf", "$ref", "$dynamicRef"})
-_SHORTEST = 32  # characters that every string is granted
+_MIN_STRING_CHARS = 32  # characters that every string is granted
 
 
 def grammar(body: str) -> str:
@@ -96,7 +96,7 @@ def bounded(schema: dict[str, Any], max_tokens: int) -> dict[str, Any]:
     the properties they name, unless the schema puts an object together from several parts.
     """
     strings = max(1, json.dumps(schema).count('"string"'))
-    longest = max(_SHORTEST, 3 * max_tokens // (strings + 1))
+    longest = max(_MIN_STRING_CHARS, 3 * max_tokens // (strings + 1))
     narrower: dict[str, Any] = _bound(schema, longest, closed=not _composed(schema))
     # Ours replaces one that came with the schema, which could loosen the grammar.
     return narrower | {"x-guidance": _SEPARATORS}

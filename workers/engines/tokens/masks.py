@@ -16,11 +16,11 @@ import numpy.typing as npt
 from forebay.routing.errors import InvalidJob, Unavailable
 from forebay.workers.engines.engine import Constraint
 from forebay.workers.engines.tokens import grammars
-from forebay.workers.engines.tokens.tokenizer import Vocabulary
+from forebay.workers.engines.tokens.tokenizer import Tokenizer
 
 Bits = npt.NDArray[np.int32]
 
-_KEPT = 256  # compiled grammars; jobs of one kind share theirs
+_MAX_GRAMMARS_KEPT = 256  # compiled grammars; jobs of one kind share theirs
 _BITS = 32  # in a word of a mask
 
 
@@ -70,7 +70,7 @@ class Masks:
         Unavailable: llguidance is not installed.
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    def __init__(self, vocabulary: Tokenizer) -> None:
         try:
             from llguidance import LLMatcher, LLTokenizer  # noqa: PLC0415 - only where it is used
         except ImportError:
@@ -104,7 +104,7 @@ class Masks:
         machine = self._new(self._tokens, grammar, log_level=0)  # it would log the grammar
         with self._lock:
             self._compiled[grammar] = machine
-            if len(self._compiled) > _KEPT:
+            if len(self._compiled) > _MAX_GRAMMARS_KEPT:
                 self._compiled.popitem(last=False)
         return machine
 

@@ -19,7 +19,7 @@ _TURN_ENDS = (
 )  # fmt: skip
 
 
-class Vocabulary:
+class Tokenizer:
     """Texts to token ids and back.
 
     Attributes:

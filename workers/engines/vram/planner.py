@@ -18,7 +18,7 @@ from forebay.workers.engines.weights.model_shape import Shape
 CONTEXT = 16_384  # the longest job that is planned for where nobody asks for more
 TYPICAL = 4_096  # tokens of a job, prompt and answer; no plan of our own allows for less, if it can
 BATCH = 16  # jobs at once that a card should hold
-MOST = 32  # jobs at once; more of them would want whole matrices unpacked, and more scratch
+MAX_SLOTS = 32  # jobs at once; more of them would want whole matrices unpacked, and more scratch
 TOLERANCE = 0.05
 
 #: Of a cache mode that nobody asked for: it is taken if so many typical jobs fit. q8 costs no
@@ -226,7 +226,7 @@ class _Search:
         """How many jobs of this length fit; asked for a batch, all of it or none."""
         if batch:
             return batch if self._holds(mode, context, batch) else 0
-        return next((n for n in range(MOST, 0, -1) if self._holds(mode, context, n)), 0)
+        return next((n for n in range(MAX_SLOTS, 0, -1) if self._holds(mode, context, n)), 0)
 
     def _holds(self, mode: CacheMode, context: int, batch: int) -> bool:
         return self._room(mode, context, batch) >= batch * self._paged(context)

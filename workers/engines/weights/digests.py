@@ -11,7 +11,7 @@ from pathlib import Path
 from forebay.routing.errors import Misconfigured
 
 _HEX = re.compile(r"[0-9a-f]{64}")
-SHORT = 12
+SHORT_DIGEST_CHARS = 12
 
 
 def revision(path: Path) -> str:
@@ -20,7 +20,7 @@ def revision(path: Path) -> str:
     Raises:
         Misconfigured: A folder holds no files, or one of them cannot be read.
     """
-    return (folder_digest(path) if path.is_dir() else digest(path))[:SHORT]
+    return (folder_digest(path) if path.is_dir() else digest(path))[:SHORT_DIGEST_CHARS]
 
 
 def digest(path: Path) -> str:

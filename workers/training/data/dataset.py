@@ -18,7 +18,7 @@ from forebay.workers.training.data.columns import columns
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-LEAST = 20  # prompts; of fewer nothing can be learned
+MIN_PROMPTS = 20  # prompts; of fewer nothing can be learned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,9 +113,9 @@ def enough(count: int, folds: int | None = None) -> None:
         folds: that they come in; all but the largest of them are fitted on.
     """
     fitted = count - math.ceil(count / folds) if folds else count
-    if fitted < LEAST:
+    if fitted < MIN_PROMPTS:
         raise Misconfigured(
-            f"only {fitted} prompts; {LEAST} are needed to fit on", field="--prompts"
+            f"only {fitted} prompts; {MIN_PROMPTS} are needed to fit on", field="--prompts"
         )
 
 

@@ -19,11 +19,11 @@ from forebay.workers.training.data.dataset import Floats, Ints
 
 STEPS = 10  # quantile bins
 BINS = 10  # of the calibration error, of equal mass
-SMALLEST = 1e-9  # gap between the means that is one, and not what is left by rounding
+MIN_GAP = 1e-9  # gap between the means that is one, and not what is left by rounding
 
 #: Of a 95 % interval, that the figure is defined in so many of the resamples. Where the gap is not,
 #: it is not told from none itself, and what is divided by it has no bounds (Fieller, 1954).
-ENOUGH = 0.975
+MIN_SHARE_OF_ROUNDS = 0.975
 
 NAMES = ("apgr", "cpt50", "cpt80", "pgr10", "pgr20", "auc", "ece")
 
@@ -75,7 +75,7 @@ class Ranked:
 
     def _recovery(self, counts: Floats) -> dict[str, float]:
         """What divides by the gap, where there is one."""
-        if np.average(self.strong - self.weak, weights=counts) < SMALLEST:
+        if np.average(self.strong - self.weak, weights=counts) < MIN_GAP:
             return {}
         shares = np.linspace(0, 1, STEPS + 1)
         curve = self.recovered(counts, shares)
@@ -102,7 +102,7 @@ class Ranked:
         """95 % bootstrap intervals by metric, over the jobs; the router is given.
 
         Resamples in which a figure is not defined are left out of its interval; where fewer than
-        `ENOUGH` remain, it has none.
+        `MIN_SHARE_OF_ROUNDS` remain, it has none.
         """
         draw, size = np.random.default_rng(seed), len(self.score)
         found: dict[str, list[float]] = {name: [] for name in NAMES}
@@ -110,7 +110,9 @@ class Ranked:
             counts = np.bincount(draw.integers(0, size, size), minlength=size).astype(float)
             for name, value in self.measure(counts).items():
                 found[name].append(value)
-        enough = {name: got for name, got in found.items() if len(got) >= ENOUGH * rounds}
+        enough = {
+            name: got for name, got in found.items() if len(got) >= MIN_SHARE_OF_ROUNDS * rounds
+        }
         ends = {name: np.percentile(got, [2.5, 97.5]) for name, got in enough.items()}
         return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 

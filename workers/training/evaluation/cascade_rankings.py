@@ -7,7 +7,7 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import KFold
 
-from forebay.routing.scoring.doubt_model import Doubt, Evidence
+from forebay.routing.scoring.doubt_model import DoubtModel, Evidence
 from forebay.routing.scoring.router_model import Reading
 from forebay.workers.training.data.dataset import Dataset, Floats, enough
 from forebay.workers.training.data.local_answers import Answers
@@ -27,7 +27,7 @@ def plain(data: Dataset, readings: list[Reading], answers: Answers) -> Ranked:
 
 def shipped(data: Dataset, readings: list[Reading], answers: Answers) -> Ranked:
     """By the packaged model of doubt, which saw none of this file."""
-    doubt = Doubt.load()
+    doubt = DoubtModel.load()
     agreements = answers.agreements().tolist()
     chances = np.array(
         [

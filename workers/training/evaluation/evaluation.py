@@ -10,20 +10,20 @@ import numpy as np
 from sklearn.model_selection import KFold
 
 from forebay.routing.errors import Misconfigured
-from forebay.routing.scoring.router_model import Difficulty, Reading, Weights
+from forebay.routing.scoring.router_model import Reading, RouterModel, Weights
 from forebay.workers.training.data.dataset import Dataset, Ints, enough
-from forebay.workers.training.data.ranking_metrics import NAMES, SMALLEST, Ranked
-from forebay.workers.training.fitting.feature_matrix import Looks
+from forebay.workers.training.data.ranking_metrics import MIN_GAP, NAMES, Ranked
+from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
 from forebay.workers.training.fitting.fit_router import fit
-from forebay.workers.training.fitting.hyperparameters import Recipe
-from forebay.workers.training.fitting.type_means import Usual
+from forebay.workers.training.fitting.hyperparameters import Hyperparameters
+from forebay.workers.training.fitting.type_means import TypeMeans
 
 ROUNDS = 1_000  # of the bootstrap
 DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class EvaluatedFile:
     """Prompts, and what a model that was not fitted on them says of each.
 
     Attributes:
@@ -35,24 +35,24 @@ class Judged:
     usual: list[Reading] | None = None
 
 
-def zero_shot(data: Dataset, model: Difficulty) -> Judged:
+def zero_shot(data: Dataset, model: RouterModel) -> EvaluatedFile:
     """With weights from elsewhere."""
     _has_gap(data)
-    return Judged(data, _read(model, data))
+    return EvaluatedFile(data, _read(model, data))
 
 
-def with_labels(data: Dataset, labels: int, seed: int) -> Judged:
+def with_labels(data: Dataset, labels: int, seed: int) -> EvaluatedFile:
     """Fitted on so many random prompts, judged on the rest."""
     order = np.random.default_rng(seed).permutation(len(data))
     _has_gap(data.take(order[labels:]))
-    return _judged(data, order[:labels], order[labels:], seed, Looks.at(data.prompts))
+    return _judged(data, order[:labels], order[labels:], seed, FeatureMatrix.at(data.prompts))
 
 
-def with_folds(data: Dataset, folds: int, seed: int) -> Judged:
+def with_folds(data: Dataset, folds: int, seed: int) -> EvaluatedFile:
     """Each part judged by a model fitted on the other parts."""
     enough(len(data), folds)
     _has_gap(data)
-    looks = Looks.at(data.prompts)
+    looks = FeatureMatrix.at(data.prompts)
     parts = [
         (rest, _judged(data, seen, rest, seed, looks))
         for seen, rest in KFold(folds, shuffle=True, random_state=seed).split(data.prompts)
@@ -60,39 +60,41 @@ def with_folds(data: Dataset, folds: int, seed: int) -> Judged:
     order = np.argsort(np.concatenate([rest for rest, _ in parts]))
     readings = [reading for _, part in parts for reading in part.readings]
     usual = [reading for _, part in parts for reading in part.usual or ()]
-    return Judged(
+    return EvaluatedFile(
         data, [readings[row] for row in order], [usual[row] for row in order] if usual else None
     )
 
 
 def _has_gap(judged: Dataset) -> None:
     """Raise `Misconfigured` where there is nothing to recover."""
-    if judged.gap.mean() < SMALLEST:
+    if judged.gap.mean() < MIN_GAP:
         judges = f"the {len(judged)} prompts that are judged"
         raise Misconfigured(f"no gap: on {judges} the weak models do as well", field="--strong")
 
 
-def _judged(data: Dataset, seen: Ints, rest: Ints, seed: int, looks: Looks) -> Judged:
+def _judged(
+    data: Dataset, seen: Ints, rest: Ints, seed: int, looks: FeatureMatrix
+) -> EvaluatedFile:
     known, other = data.take(seen), data.take(rest)
-    weights: Weights = fit(known, looks.take(seen), Recipe.of(known, seed=seed))
+    weights: Weights = fit(known, looks.take(seen), Hyperparameters.of(known, seed=seed))
     usual = _usual(known, other) if known.types else None
-    return Judged(other, _read(Difficulty(weights), other), usual)
+    return EvaluatedFile(other, _read(RouterModel(weights), other), usual)
 
 
 def _usual(known: Dataset, other: Dataset) -> list[Reading]:
     """The means of the job types, as they are among the known."""
     even, size = np.ones(len(known)), len(other)
-    gaps = Usual.of(known.gap, known.types, even).at(other.types, size)
-    oks = Usual.of(known.weak, known.types, even).at(other.types, size)
+    gaps = TypeMeans.of(known.gap, known.types, even).at(other.types, size)
+    oks = TypeMeans.of(known.weak, known.types, even).at(other.types, size)
     return [Reading(gap, ok) for gap, ok in zip(gaps.tolist(), oks.tolist(), strict=True)]
 
 
-def _read(model: Difficulty, data: Dataset) -> list[Reading]:
+def _read(model: RouterModel, data: Dataset) -> list[Reading]:
     types: Sequence[str | None] = data.types or [None] * len(data)
     return [model.read(text, name) for text, name in zip(data.prompts, types, strict=True)]
 
 
-def before(judged: Judged, seed: int) -> dict[str, Ranked]:
+def before(judged: EvaluatedFile, seed: int) -> dict[str, Ranked]:
     """The routers that know the prompt only, and the two that bound them."""
     data = judged.data
     chance = np.random.default_rng(seed).random(len(data))

@@ -13,18 +13,18 @@ from sklearn.ensemble import GradientBoostingRegressor
 
 from forebay.routing.scoring.trees import LEAF, Forest, Node
 from forebay.workers.training.data.dataset import Floats
-from forebay.workers.training.fitting.hyperparameters import Recipe
+from forebay.workers.training.fitting.hyperparameters import Hyperparameters
 
-LEAST = 20  # texts in a leaf
-SEEN = 0.5  # share of the texts that a tree is shown
-TRIED = 0.3  # share of the features that a split chooses from
+MIN_TEXTS_PER_LEAF = 20  # texts in a leaf
+SHARE_OF_TEXTS = 0.5  # share of the texts that a tree is shown
+SHARE_OF_FEATURES = 0.3  # share of the features that a split chooses from
 
 
-def forest(rows: Floats, target: Floats, weights: Floats, recipe: Recipe) -> Forest:
+def forest(rows: Floats, target: Floats, weights: Floats, recipe: Hyperparameters) -> Forest:
     """Trees for a centred target, the same for the same seed."""
     model = GradientBoostingRegressor(
         n_estimators=recipe.trees, max_depth=recipe.depth, learning_rate=recipe.rate,
-        subsample=SEEN, max_features=TRIED, min_samples_leaf=LEAST, init="zero",
+        subsample=SHARE_OF_TEXTS, max_features=SHARE_OF_FEATURES, min_samples_leaf=MIN_TEXTS_PER_LEAF, init="zero",
         random_state=recipe.seed,
     )  # fmt: skip
     model.fit(rows, target, sample_weight=weights)

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from forebay.routing.scoring.hashed_ngrams import BINS, bins
+from forebay.routing.scoring.hashed_ngrams import BINS, hashed_ngrams
 from forebay.routing.scoring.text_features import TEXT_FEATURES, text_features
-from forebay.routing.scoring.text_model import FAR, Scale
+from forebay.routing.scoring.text_model import MAX_DEVIATIONS, Scale
 from forebay.workers.training.data.dataset import Floats, Ints
 
 Places = npt.NDArray[np.int32]  # of what occurs in a text, among the bins
@@ -20,7 +20,7 @@ _FLAT = 1e-3  # of a feature that is the same everywhere: no text is far from it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Looks:
+class FeatureMatrix:
     """One row a text.
 
     Attributes:
@@ -32,16 +32,16 @@ class Looks:
     features: Floats
 
     @classmethod
-    def at(cls, texts: Sequence[str]) -> Looks:
+    def at(cls, texts: Sequence[str]) -> FeatureMatrix:
         """Look at these texts."""
         return cls(
             _sparse(map(_places, texts)),
             np.array([list(text_features(text).values()) for text in texts]),
         )
 
-    def take(self, rows: Ints) -> Looks:
+    def take(self, rows: Ints) -> FeatureMatrix:
         """These rows, in this order."""
-        return Looks(self.bins[rows], self.features[rows])
+        return FeatureMatrix(self.bins[rows], self.features[rows])
 
     def scales(self) -> dict[str, Scale]:
         """Mean and deviation of each feature over these texts."""
@@ -55,11 +55,13 @@ class Looks:
         """The features in standard deviations, as a verdict sees them."""
         means = np.array([scales[name].mean for name in TEXT_FEATURES])
         widths = np.array([scales[name].deviation for name in TEXT_FEATURES])
-        return np.asarray(np.clip((self.features - means) / widths, -FAR, FAR))
+        return np.asarray(
+            np.clip((self.features - means) / widths, -MAX_DEVIATIONS, MAX_DEVIATIONS)
+        )
 
 
 def _places(text: str) -> Places:
-    return np.array(sorted(bins(text)), dtype=np.int32)
+    return np.array(sorted(hashed_ngrams(text)), dtype=np.int32)
 
 
 def _sparse(rows: Iterable[Places]) -> sp.csr_matrix:

@@ -17,7 +17,7 @@ from sklearn.model_selection import GroupKFold
 from forebay.routing.base import Kind
 from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring.doubt_model import Evidence, Weights, measures
-from forebay.routing.scoring.router_model import Difficulty, Reading
+from forebay.routing.scoring.router_model import Reading, RouterModel
 from forebay.workers.training.data import local_answers as secondanswers
 from forebay.workers.training.data.dataset import Floats, enough, read
 
@@ -38,7 +38,7 @@ def fit(prompts: Path, outcomes: Path, models: Sequence[str]) -> Weights:
     Raises:
         Misconfigured: A file, a column or a model is missing, or there is too little to learn from.
     """
-    model = Difficulty.load()
+    model = RouterModel.load()
     rows, wrong, groups = [], [], []
     for first in models:
         data = read(prompts, outcomes, [first], [first], job_type=False)

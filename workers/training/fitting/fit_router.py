@@ -25,12 +25,14 @@ from forebay.routing.scoring.text_model import Grams, Head, TextModel
 from forebay.routing.scoring.trees import Forest
 from forebay.workers.training.data.dataset import Dataset, Floats, Ints
 from forebay.workers.training.fitting import boosting, ridge
-from forebay.workers.training.fitting.feature_matrix import Looks
-from forebay.workers.training.fitting.hyperparameters import Recipe
-from forebay.workers.training.fitting.type_means import Usual, centred, source_weights
+from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
+from forebay.workers.training.fitting.hyperparameters import Hyperparameters
+from forebay.workers.training.fitting.type_means import TypeMeans, centred, source_weights
 
 PLACES = 6  # decimals of a weight in the file
-LEAST = 0.02  # standard deviations of the target that they say at the least: there is a ranking
+MIN_SPREAD = (
+    0.02  # standard deviations of the target that they say at the least: there is a ranking
+)
 EDGE = 0.02  # chances are kept so far from 0 and 1
 
 
@@ -42,7 +44,7 @@ class Readings:
     line: Floats
     trees: Forest
 
-    def columns(self, looks: Looks, features: Floats) -> Floats:
+    def columns(self, looks: FeatureMatrix, features: Floats) -> Floats:
         """What each says of each row."""
         said = boosting.said(self.trees, features)
         return np.column_stack([looks.bins @ self.grams, features @ self.line, said])
@@ -61,12 +63,12 @@ class Readings:
 class _Problem:
     """One target, and what it is told from."""
 
-    looks: Looks
+    looks: FeatureMatrix
     features: Floats
     target: Floats
     types: Sequence[str] | None
     weights: Floats
-    recipe: Recipe
+    recipe: Hyperparameters
     trees: bool
 
     def take(self, rows: Ints) -> _Problem:
@@ -77,18 +79,18 @@ class _Problem:
         )  # fmt: skip
 
     @cached_property
-    def usual(self) -> Usual:
+    def usual(self) -> TypeMeans:
         """The mean, and what is usual of a job type beside what its words tell."""
         everywhere = float(np.average(self.target, weights=self.weights))
         if not self.types:
-            return Usual(everywhere, {})
+            return TypeMeans(everywhere, {})
         names, places = np.unique(self.types, return_inverse=True)
         bins, rest = self.looks.bins, self.target - everywhere
         more = ridge.on_types(bins, places, rest, self.weights, self.recipe.bins_penalty)
         types = dict(zip(names.tolist(), (everywhere + more).tolist(), strict=True))
-        return Usual(everywhere, types)
+        return TypeMeans(everywhere, types)
 
-    def base(self, usual: Usual) -> Floats:
+    def base(self, usual: TypeMeans) -> Floats:
         return usual.at(self.types, len(self.target))
 
     def readings(self) -> Readings:
@@ -113,7 +115,12 @@ class _Problem:
 
 
 def fit(
-    data: Dataset, looks: Looks, recipe: Recipe, *, version: str = "new", note: Sequence[str] = ()
+    data: Dataset,
+    looks: FeatureMatrix,
+    recipe: Hyperparameters,
+    *,
+    version: str = "new",
+    note: Sequence[str] = (),
 ) -> Weights:
     """Weights fitted on these rows; the same for the same rows and recipe."""
     weights = source_weights(data)
@@ -136,7 +143,7 @@ def fit(
     return Weights(version=version, note=tuple(note), types=types, text=text, **stated)
 
 
-def _gap(problem: _Problem) -> tuple[Head, Usual]:
+def _gap(problem: _Problem) -> tuple[Head, TypeMeans]:
     """The head of the gap, and what is usual."""
     base, columns = problem.unseen()
     shares = _shares(problem.recipe.parts, columns, problem.target - base, problem.weights)
@@ -154,10 +161,10 @@ def _shares(parts: Sequence[float], columns: Floats, rest: Floats, weights: Floa
     said = columns @ each
     size = np.average(said**2, weights=weights)
     slope = np.average(said * rest, weights=weights) / size if size > 0 else 0.0
-    return np.asarray(each * max(slope, LEAST * rest.std()))
+    return np.asarray(each * max(slope, MIN_SPREAD * rest.std()))
 
 
-def _ok(problem: _Problem, truth: Floats) -> tuple[Head, Usual]:
+def _ok(problem: _Problem, truth: Floats) -> tuple[Head, TypeMeans]:
     """The head of the log-odds, and what is usual: a logistic model of unseen rows' readings."""
     if np.ptp(truth) == 0:
         return _settled(problem, truth)
@@ -175,11 +182,13 @@ def _ok(problem: _Problem, truth: Floats) -> tuple[Head, Usual]:
     def line(mean: float) -> float:
         return float(slope * _logit(np.array([mean]))[0] + start)
 
-    odds = Usual(line(usual.everywhere), {name: line(mean) for name, mean in usual.types.items()})
+    odds = TypeMeans(
+        line(usual.everywhere), {name: line(mean) for name, mean in usual.types.items()}
+    )
     return problem.readings().head(np.array(shares) / width), _rounded(odds)
 
 
-def _settled(problem: _Problem, truth: Floats) -> tuple[Head, Usual]:
+def _settled(problem: _Problem, truth: Floats) -> tuple[Head, TypeMeans]:
     """Where all is alike a text says nothing, and the odds would grow until the solver stops.
 
     So half an answer that will do and half a one that will not are added (Krichevsky and Trofimov,
@@ -187,7 +196,7 @@ def _settled(problem: _Problem, truth: Floats) -> tuple[Head, Usual]:
     """
     chance = (truth.sum() + 0.5) / (len(truth) + 1)
     odds = logit(float(chance))
-    usual = Usual(odds, dict.fromkeys(problem.usual.types, odds))
+    usual = TypeMeans(odds, dict.fromkeys(problem.usual.types, odds))
     return problem.readings().head(np.zeros(len(problem.recipe.parts))), _rounded(usual)
 
 
@@ -196,6 +205,6 @@ def _logit(chance: Floats) -> Floats:
     return np.asarray(np.log(kept / (1 - kept)))
 
 
-def _rounded(usual: Usual) -> Usual:
+def _rounded(usual: TypeMeans) -> TypeMeans:
     types = {name: round(mean, PLACES) for name, mean in usual.types.items()}
-    return Usual(round(usual.everywhere, PLACES), types)
+    return TypeMeans(round(usual.everywhere, PLACES), types)

@@ -8,7 +8,7 @@ from forebay.workers.training.data.dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Hyperparameters:
     """How to fit.
 
     Attributes:
@@ -29,7 +29,7 @@ class Recipe:
     seed: int = 0
 
     @classmethod
-    def of(cls, data: Dataset, *, folds: int = 4, seed: int = 0) -> Recipe:
+    def of(cls, data: Dataset, *, folds: int = 4, seed: int = 0) -> Hyperparameters:
         """For texts like these, or, where they have several sources, for texts unlike them.
 
         Words tell the sources apart, and so help among their own and mislead elsewhere.

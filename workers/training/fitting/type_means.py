@@ -14,14 +14,14 @@ EVEN = 60.0  # a source counts so many times the square root of its size, not it
 
 
 @dataclass(frozen=True, slots=True)
-class Usual:
+class TypeMeans:
     """Means by job type; of a type that was not seen, the mean of all."""
 
     everywhere: float
     types: dict[str, float]
 
     @classmethod
-    def of(cls, values: Floats, types: Sequence[str] | None, weights: Floats) -> Usual:
+    def of(cls, values: Floats, types: Sequence[str] | None, weights: Floats) -> TypeMeans:
         """Of these values; without types there is one mean."""
         everywhere = float(np.average(values, weights=weights))
         names, places = np.unique(np.array(types or []), return_inverse=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from forebay.routing.errors import Misconfigured
-from forebay.routing.scoring.weights_file import Fitted
+from forebay.routing.scoring.weights_file import WeightsFile
 
 WEIGHTS, DOUBT = "difficulty.json", "doubt.json"
 
 
-_Weights = TypeVar("_Weights", bound=Fitted)
+_Weights = TypeVar("_Weights", bound=WeightsFile)
 
 
 def versioned(name: str, weights: _Weights) -> _Weights:
@@ -23,7 +23,7 @@ def versioned(name: str, weights: _Weights) -> _Weights:
     return weights.model_copy(update={"version": f"{name}-{digest}"})
 
 
-def write(folder: Path, name: str, weights: Fitted) -> Path:
+def write(folder: Path, name: str, weights: WeightsFile) -> Path:
     """Write weights into a folder, which is made; the same weights give the same bytes.
 
     Raises:

@@ -192,8 +192,8 @@ def test_every_key_of_a_result_that_is_read_is_written(package, path):
 @pytest.mark.parametrize(
     ("ours", "package", "path", "name"),
     [
-        (exl2_watch.Watch, V2, "generator/filters/base.py", "ExLlamaV2Filter"),
-        (exl3_library.Gate, V3, "generator/filter/filter.py", "Filter"),
+        (exl2_watch.LogitsFilter, V2, "generator/filters/base.py", "ExLlamaV2Filter"),
+        (exl3_library.LogitsFilter, V3, "generator/filter/filter.py", "Filter"),
     ],
 )
 def test_a_filter_overrides_what_there_is(ours, package, path, name):

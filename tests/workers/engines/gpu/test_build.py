@@ -93,7 +93,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_HOME", str(cuda))
     monkeypatch.setenv("FOREBAY_GPU", str(tmp_path / "builds"))
     # What finds Forebay's packages here is still needed by children.
-    found = filter(None, [str(site), str(ROOT), os.environ.get("PYTHONPATH")])
+    found = filter(None, [str(site), str(ROOT / "src"), os.environ.get("PYTHONPATH")])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(found))
     return tmp_path
 
@@ -288,7 +288,7 @@ def sdist(tmp_path, monkeypatch):
 
 def order(sdist, **changes):
     fields = {"architectures": ("8.9",), "jobs": 2, "head_sizes": (64,), "sdist": sdist}
-    return exl2build.Order(**{**fields, **changes})
+    return exl2build.BuildSpec(**{**fields, **changes})
 
 
 def test_both_are_compiled_and_appear_together(machine, sdist):

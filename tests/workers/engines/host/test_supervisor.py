@@ -17,7 +17,7 @@ import crowd
 from forebay.routing.errors import EngineBusy, EngineDied, Misconfigured, Unavailable
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.engines.host import protocol as wire
-from forebay.workers.engines.host.supervisor import HostedEngine, open_engine
+from forebay.workers.engines.host.supervisor import SupervisedEngine, open_engine
 from forebay.workers.engines.settings import EngineSettings
 from patience import until
 
@@ -220,6 +220,6 @@ def test_an_engine_that_is_not_ready_in_time_is_given_up():
 
 def test_settings_reach_the_process(monkeypatch):
     monkeypatch.setenv("FOREBAY_SLOTS", "9")
-    engine = HostedEngine(echo(slots=3, context_tokens=300))
+    engine = SupervisedEngine(echo(slots=3, context_tokens=300))
     assert (engine.info().slots, engine.info().context_tokens) == (3, 300)
     engine.close()

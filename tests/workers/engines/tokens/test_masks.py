@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from forebay.routing.errors import InvalidJob
 from forebay.workers.engines.engine import Choice, JsonShape, Pattern
 from forebay.workers.engines.tokens.masks import Masks, allowed
-from forebay.workers.engines.tokens.tokenizer import Vocabulary
+from forebay.workers.engines.tokens.tokenizer import Tokenizer
 from tinymodel import write_folder
 
 FORMATS = FormatChecker()
@@ -31,7 +31,7 @@ SCHEMA = {
 
 @pytest.fixture(scope="module")
 def vocabulary(tmp_path_factory):
-    return Vocabulary(write_folder(tmp_path_factory.mktemp("model") / "tiny"))
+    return Tokenizer(write_folder(tmp_path_factory.mktemp("model") / "tiny"))
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import (
     AddedToken,
-    Tokenizer,
     decoders,
     models,
     normalizers,
     pre_tokenizers,
     trainers,
 )
+from tokenizers import Tokenizer as TheirTokenizer
 
 from forebay.workers.engines.llamacpp.gguf import packaged_gguf
 from forebay.workers.engines.tokens.prompt_tails import Tails
-from forebay.workers.engines.tokens.tokenizer import Vocabulary
+from forebay.workers.engines.tokens.tokenizer import Tokenizer
 from ggufhead import Head
 from local.fleet import ROOT
 from tinymodel import TEXT, write_folder
@@ -39,7 +39,7 @@ def smollm2():
 
 
 def trained(model, trainer, **parts):
-    tokenizer = Tokenizer(model)
+    tokenizer = TheirTokenizer(model)
     for name, part in parts.items():
         setattr(tokenizer, name, part)
     tokenizer.train_from_iterator([TEXT] * 3, trainer)
@@ -130,7 +130,7 @@ def vocabulary(request, tmp_path_factory):
     if KINDS[request.param] is not None:
         KINDS[request.param]().save(str(folder / "tokenizer.json"))
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 1}))
-    return Vocabulary(folder)
+    return Tokenizer(folder)
 
 
 def by_the_whole(vocabulary, prompt, text):
