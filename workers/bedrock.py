@@ -14,17 +14,16 @@ from forebay.routing.jobs import Answer, Content, Job, Verdict
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.ledger import Claim, Ledger
 from forebay.routing.limits.spillway import Spillway
-from forebay.routing.policy.decisions import Policy, PolicyFile
+from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.reasons import Reason
 from forebay.routing.store.answer_cache import AnswerCache, secret
-from forebay.workers.checks import answer_checks as verify
+from forebay.workers.checks import answer_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
 from forebay.workers.frontier.converse import OutcomeUnknown, Reply
 from forebay.workers.frontier.settings import BedrockSettings
-from forebay.workers.prompts import parsing as answers
-from forebay.workers.prompts import prompts
+from forebay.workers.prompts import parsing, prompts
 from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.execute import Answered, Failed, Outcome, Retry, Routed, recalled
 from forebay.workers.runtime.leases import Leases
@@ -117,7 +116,7 @@ class Bedrock:
 def _read(claim: Claim, job: Job, reply: Reply, cost_nusd: int) -> Answer:
     """The answer in a reply."""
     try:
-        content = answers.parse_answer(job, reply.text, finish=reply.finish)
+        content = parsing.parse_answer(job, reply.text, finish=reply.finish)
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
     answer = _answer(claim, content, reply, cost_nusd, job)
@@ -139,7 +138,7 @@ def _wait_s(error: ForebayError) -> float:
 
 def _answer(claim: Claim, content: Content, reply: Reply, cost_nusd: int, job: Job) -> Answer:
     record = claim.record
-    checks = verify.check(job, content, finish=reply.finish)
+    checks = answer_checks.check(job, content, finish=reply.finish)
     faults = tuple(f"{Reason.CHECK_FAILED}:{one.name}" for one in checks if not one.passed)
     return Answer(
         **record.heading(),

@@ -17,7 +17,7 @@ from forebay.routing.jobs import Answer, Job
 from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.ledger.ledger import Claim, Ledger
-from forebay.routing.policy.decisions import NextStep
+from forebay.routing.policy.escalation import NextStep
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.workers.cascade.answerer import Answerer, RawAnswer
 from forebay.workers.cascade.escalation import Checked, Escalator, better, second_best, suspect

@@ -14,19 +14,15 @@ from forebay.routing.learning.verdicts import Verdicts
 from forebay.routing.ledger.ledger import Claim, Ledger
 from forebay.routing.limits.outlook import FrontierStatus
 from forebay.routing.limits.pacing import Pacer
-from forebay.routing.policy import decisions as policy
-from forebay.routing.policy.decisions import (
-    Decision,
-    FrontierState,
-    Pace,
-    Policy,
-    PolicyFile,
-    Reason,
-)
+from forebay.routing.policy.egress import egress, may_go
+from forebay.routing.policy.frontier_state import FrontierState, Pace
+from forebay.routing.policy.lane import Decision, choose_lane
+from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.policy.secret_scanner import Scanner
+from forebay.routing.reasons import Reason
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import read
-from forebay.routing.store import answer_cache as cache
+from forebay.routing.store import answer_cache
 from forebay.workers.cascade.llm_router_model import LlmRouterModel
 from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.host.supervisor import open_engine
@@ -40,7 +36,7 @@ class Router:
 
     def __init__(self, ledger: Ledger) -> None:
         """Raise `Misconfigured` where secrets are to be looked for, and the package is missing."""
-        key = cache.secret(ledger.redis, ledger.settings)
+        key = answer_cache.secret(ledger.redis, ledger.settings)
         self._ledger = ledger
         self._engine = _engine()
         packaged = RouterModel.load()
@@ -59,13 +55,13 @@ class Router:
         state = replace(self._outlook.state(job, rules), secret=secret is not None)
         state = replace(state, pace=self._paced(job, verdict, rules, state))
         try:
-            decision = policy.choose_lane(job, verdict, rules, state)
+            decision = choose_lane(job, verdict, rules, state)
         except EgressDenied as error:
             return Failed(error, (_found(secret),) if secret else ())
-        egress = "deny" if secret else policy.egress(job, rules)
+        leave = "deny" if secret else egress(job, rules)
         held = verdict.model_copy(update={"threshold": decision.threshold})
         reason = Reason.AUDIT.value if claim.record.audit_of else _reason(decision, secret)
-        return Routed(decision.queue, egress, reason, held)
+        return Routed(decision.queue, leave, reason, held)
 
     def close(self) -> None:
         """Stop the engine, where a language model gives the verdicts."""
@@ -76,14 +72,14 @@ class Router:
         self, job: Job, verdict: Verdict, rules: Policy, state: FrontierState
     ) -> Pace | None:
         """What the pace makes of a job that is free to go up."""
-        if job.lane != "auto" or not policy.may_go(job, rules, state):
+        if job.lane != "auto" or not may_go(job, rules, state):
             return None
         return self._pacer.offer(job, rules, "before", verdict.score)
 
     def _secret(self, claim: Claim, job: Job, rules: Policy) -> str | None:
         """The kind of secret in a job that could leave, or in the answer that its audit is of."""
         wanted = rules.tenant(job.tenant).scan_secrets
-        if not wanted or policy.egress(job, rules) == "deny":
+        if not wanted or egress(job, rules) == "deny":
             return None
         if self._scanner is None:  # the policy did not ask for it when we started
             self._scanner = Scanner()

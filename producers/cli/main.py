@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from forebay.producers.cli import dead_letters as dead
-from forebay.producers.cli import display
-from forebay.producers.cli import plugins as extensions
+from forebay.producers.cli import dead_letters, display, plugins
 from forebay.producers.cli.clients import client_of, tenant_of
 from forebay.producers.cli.options import (
     Cache,
@@ -79,7 +77,7 @@ app = typer.Typer(
     help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-app.add_typer(dead.app, name="dead")
+app.add_typer(dead_letters.app, name="dead")
 
 
 @app.command(help=SUBMIT)
@@ -229,7 +227,7 @@ def doctor(
     from forebay.routing.diagnostics import examine
 
     findings = []
-    for finding in examine([*probes(), *extensions.probes(online=online)]):
+    for finding in examine([*probes(), *plugins.probes(online=online)]):
         findings.append(finding)
         if not as_json:
             display.finding(finding)
@@ -268,7 +266,7 @@ def commands() -> TyperGroup:
     """All commands, those of other packages included."""
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
-    for extension in extensions.commands():
+    for extension in plugins.commands():
         group.add_command(extension)
     return group
 

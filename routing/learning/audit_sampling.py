@@ -9,8 +9,8 @@ from forebay.routing.jobs import Answer, Job
 from forebay.routing.learning.audits import Audits, chosen
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.outlook import FrontierStatus
-from forebay.routing.policy import decisions as policy
-from forebay.routing.policy.decisions import PolicyFile
+from forebay.routing.policy.egress import may_audit
+from forebay.routing.policy.policy_file import PolicyFile
 
 _log = logging.getLogger(__name__)
 
@@ -42,4 +42,4 @@ class AuditSampler:
         rules = self._policy.current()
         if not chosen(job.id, rules.tenant(job.tenant).audit.share, self._secret):
             return False
-        return policy.may_audit(job, rules, self._outlook.state(job, rules))
+        return may_audit(job, rules, self._outlook.state(job, rules))

@@ -7,7 +7,9 @@ import redis
 from forebay.routing.jobs import Job
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.spillway import LOOK_EVERY_S, Spillway
-from forebay.routing.policy.decisions import FrontierState, Policy, egress
+from forebay.routing.policy.egress import egress
+from forebay.routing.policy.frontier_state import FrontierState
+from forebay.routing.policy.policy_file import Policy
 from forebay.routing.store.ttl_cache import TtlCache
 
 

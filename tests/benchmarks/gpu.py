@@ -176,11 +176,11 @@ def _memory(env: dict[str, str], model: Path | None, before: int | None) -> Memo
     after = _card_mib()
     if model is None or before is None or after is None:
         return None
-    from forebay.workers.engines.vram import planner as vram  # noqa: PLC0415 - where there is a card
+    from forebay.workers.engines.vram import planner  # noqa: PLC0415 - where there is a card
     from forebay.workers.engines.vram.footprint import CHUNK  # noqa: PLC0415
     from forebay.workers.engines.weights.model_shape import read_shape  # noqa: PLC0415
 
-    plan = vram.plan(
+    plan = planner.plan(
         read_shape(model, "exl3" if env["FOREBAY_ENGINE"] == "exl3" else "exl2"),
         int(env["FOREBAY_VRAM_MIB"]) * _MIB,
         context=int(env["FOREBAY_CONTEXT_TOKENS"]), batch=int(env["FOREBAY_SLOTS"]), chunk=CHUNK,

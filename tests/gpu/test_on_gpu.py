@@ -15,7 +15,7 @@ from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.engines.exllama.exl2 import model_folder
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings
-from forebay.workers.engines.vram import planner as vram
+from forebay.workers.engines.vram import planner
 from forebay.workers.engines.vram.footprint import CHUNK
 from forebay.workers.engines.weights.model_shape import read_shape
 from patience import until
@@ -65,7 +65,7 @@ def test_the_model_says_what_it_says_elsewhere(engine, question, answer):
 
 def test_memory_is_as_planned(engine):
     """Where the context of CUDA and the like are most of it, 5 % is less than their spread."""
-    plan = vram.plan(
+    plan = planner.plan(
         read_shape(model_folder(settings())), CARD_MIB * MIB, context=CONTEXT, batch=SLOTS,
         chunk=CHUNK,
     )  # fmt: skip

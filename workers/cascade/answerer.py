@@ -11,8 +11,7 @@ from forebay.routing.jobs import Content, Embed, Embedding, Job
 from forebay.routing.ledger.ledger import Lost
 from forebay.workers.cascade import similarity
 from forebay.workers.engines.engine import Completion, Ending, Engine, EngineInfo, Prompt, Vectors
-from forebay.workers.prompts import parsing as answers
-from forebay.workers.prompts import prompts, rewording
+from forebay.workers.prompts import parsing, prompts, rewording
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ def _read(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
         raise Expired("the deadline passed while it was worked")
     scores, finish = completion.option_logprobs, completion.finish
     try:
-        return answers.parse_answer(
+        return parsing.parse_answer(
             job, completion.text, option_logprobs=scores, finish=finish
         ), finish
     except BadAnswer:

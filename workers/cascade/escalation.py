@@ -10,13 +10,15 @@ from forebay.routing.jobs import Check, Classification, Content, Doubt, Job
 from forebay.routing.ledger.ledger import Claim, Ledger
 from forebay.routing.limits.outlook import FrontierStatus
 from forebay.routing.limits.pacing import Pacer
-from forebay.routing.policy import decisions as policy
-from forebay.routing.policy.decisions import NextStep, Pace, Policy, PolicyFile
+from forebay.routing.policy.egress import may_go
+from forebay.routing.policy.escalation import NextStep, should_escalate, wants_second
+from forebay.routing.policy.frontier_state import Pace
+from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.reasons import DEGRADING, Reason
 from forebay.routing.scoring.doubt_model import DoubtModel, Evidence
 from forebay.workers.cascade.answerer import RawAnswer
 from forebay.workers.cascade.second_opinion import Backlog, Opinion
-from forebay.workers.checks import answer_checks as verify
+from forebay.workers.checks import answer_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 
 UNKNOWN = 0.5  # the probability that a local answer will do, where no verdict was given
@@ -33,7 +35,7 @@ class Checked:
     @classmethod
     def of(cls, job: Job, made: RawAnswer) -> Self:
         """What was made, checked."""
-        checks = verify.check(job, made.content, finish=made.finish) if made.content else ()
+        checks = answer_checks.check(job, made.content, finish=made.finish) if made.content else ()
         unusable = any(check.name in INDISPENSABLE for check in checks if not check.passed)
         return cls(made, None if unusable else made.content, checks)
 
@@ -46,7 +48,7 @@ class Checked:
 class Escalator:
     """Judges the answers of one local worker.
 
-    1. Says whether a second opinion is worth its time (`policy.wants_second`).
+    1. Says whether a second opinion is worth its time (`wants_second`).
     2. Puts together what is known of an answer and asks how much to doubt it (`DoubtModel`).
     3. Asks for the pace, of jobs that may go up (`Pacer`).
     4. Has the policy make a judgement of it all.
@@ -60,23 +62,23 @@ class Escalator:
         self._backlog = Backlog(ledger)
 
     def wants_second(self, claim: Claim, job: Job, slots: int, *, prose: bool) -> bool:
-        """Whether this job is to be answered twice; see `policy.wants_second`."""
+        """Whether this job is to be answered twice; see `wants_second`."""
         if second_best(claim) or suspect(claim):
             return False
         rules, record = self._policy.current(), claim.record
         depth = self._backlog.depth(record.queue) / slots
         state = self._outlook.state(job, rules)
-        return policy.wants_second(job, record.verdict, rules, state, depth=depth, prose=prose)
+        return wants_second(job, record.verdict, rules, state, depth=depth, prose=prose)
 
     def judge(self, claim: Claim, job: Job, first: Checked, opinion: Opinion | None) -> NextStep:
         """Keep the answer, or what else becomes of it."""
         rules = self._policy.current()
         state = self._outlook.state(job, rules)
         doubted = self._doubted(claim, first, opinion) if first.sound else None
-        if policy.may_go(job, rules, state) and not second_best(claim):
+        if may_go(job, rules, state) and not second_best(claim):
             state = replace(state, pace=self._paced(job, rules, doubted))
         content, checks = first.content, first.checks
-        judgement = policy.should_escalate(job, content, checks, rules, state, doubted)
+        judgement = should_escalate(job, content, checks, rules, state, doubted)
         if judgement.step == "escalate" and second_best(claim):
             # It has been at Bedrock's door already; going round in circles helps nobody.
             return judgement.model_copy(update={"step": "degrade" if content else "fail"})

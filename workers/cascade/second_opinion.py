@@ -15,7 +15,7 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Check, Content, Generate, Generation, Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.spillway import LOOK_EVERY_S
-from forebay.routing.policy.decisions import AGREED
+from forebay.routing.policy.escalation import MIN_AGREEMENT
 from forebay.routing.store.ttl_cache import TtlCache
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer, RawAnswer
 from forebay.workers.checks import agreement
@@ -60,7 +60,7 @@ class Opinion:
         if self.agreement is None:
             return ()
         note = f"agreement {self.agreement:.2f} with {self.made.model}"
-        return (Check(name="second_opinion", passed=self.agreement >= AGREED, note=note),)
+        return (Check(name="second_opinion", passed=self.agreement >= MIN_AGREEMENT, note=note),)
 
 
 class SecondOpinion:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from forebay.routing.diagnostics import Finding, Probe
 from forebay.routing.errors import ForebayError
 from forebay.routing.settings import Settings, read
-from forebay.workers.engines.gpu import probe as gpuprobe
+from forebay.workers.engines.gpu import probe
 from forebay.workers.engines.llamacpp.gguf import gguf_file
 from forebay.workers.engines.settings import (
     EngineSettings,
@@ -133,7 +133,7 @@ def engine() -> Iterator[Finding]:
     for which, settings in engines():
         name = settings.engine
         if name == "exl2":
-            yield from gpuprobe.examine_apart(fallback=settings.attention == "torch")
+            yield from probe.examine_apart(fallback=settings.attention == "torch")
         elif name in ENGINES:
             yield loads(f"{which}engine", name, ENGINES[name])
         else:

@@ -13,10 +13,7 @@ import typer
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.settings import read
-from forebay.workers.engines.gpu import build as exl2build
-from forebay.workers.engines.gpu import flash_attn_trim as flashtrim
-from forebay.workers.engines.gpu import probe as gpuprobe
-from forebay.workers.engines.gpu import toolchain
+from forebay.workers.engines.gpu import build, flash_attn_trim, probe, toolchain
 from forebay.workers.engines.settings import EngineSettings
 
 app = typer.Typer(
@@ -58,7 +55,7 @@ Again = Annotated[bool, typer.Option("--again", help="Also where it is built alr
 def check(*, as_json: Json = False) -> None:
     """Say whether this machine can run EXL2 models. Exit code 1: not, and what to do."""
     fallback = read(EngineSettings).attention == "torch"
-    found = gpuprobe.examine_apart(fallback=fallback)
+    found = probe.examine_apart(fallback=fallback)
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found]))
     else:
@@ -70,8 +67,8 @@ def check(*, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command(help=BUILD)
-def build(  # noqa: D103 - its help says it
+@app.command("build", help=BUILD)
+def build_kernels(  # noqa: D103 - its help says it
     *,
     arch: Arch = None,
     jobs: Jobs = None,
@@ -84,20 +81,20 @@ def build(  # noqa: D103 - its help says it
     sizes = () if without else _sizes(head_sizes)
     architectures = _architectures(arch) if arch else None
     tools = toolchain.find()
-    order = exl2build.BuildSpec(
+    spec = build.BuildSpec(
         architectures or tuple(toolchain.default_architectures()),
         jobs or toolchain.default_jobs(), sizes, sdist, again,
     )  # fmt: skip
-    place = exl2build.build(order, tools, lambda line: typer.echo(line, err=True))
+    place = build.build(spec, tools, lambda line: typer.echo(line, err=True))
     typer.echo(json.dumps({"path": str(place)}) if as_json else str(place))
     sys.stdout.flush()
 
 
 def _sizes(text: str) -> tuple[int, ...]:
     words = text.split(",")
-    known = {str(size) for size in flashtrim.ALL_SIZES}
+    known = {str(size) for size in flash_attn_trim.ALL_SIZES}
     if not set(words) <= known:
-        form = ", ".join(map(str, flashtrim.ALL_SIZES))
+        form = ", ".join(map(str, flash_attn_trim.ALL_SIZES))
         raise Misconfigured(f"must be of {form}, with commas between", field="--head-sizes")
     return tuple(sorted({int(word) for word in words}))
 

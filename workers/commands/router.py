@@ -8,10 +8,7 @@ from functools import wraps
 import typer
 
 from forebay.routing.errors import Misconfigured
-from forebay.workers.commands import router_eval as evalcommand
-from forebay.workers.commands import router_pace as pace
-from forebay.workers.commands import router_train as traincommand
-from forebay.workers.commands import router_train_doubt as doubtcommand
+from forebay.workers.commands import router_eval, router_pace, router_train, router_train_doubt
 
 app = typer.Typer(
     help="The router: train its model, measure it; see the pace, set it by hand.",
@@ -33,8 +30,8 @@ def _by_extra(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-app.command("train")(_by_extra(traincommand.train))
-app.command("train-doubt")(_by_extra(doubtcommand.train_doubt))
-app.command("eval")(_by_extra(evalcommand.evaluate))
-app.command("status")(pace.status)
-app.command("override")(pace.override)
+app.command("train")(_by_extra(router_train.train))
+app.command("train-doubt")(_by_extra(router_train_doubt.train_doubt))
+app.command("eval")(_by_extra(router_eval.evaluate))
+app.command("status")(router_pace.status)
+app.command("override")(router_pace.override)

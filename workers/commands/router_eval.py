@@ -118,15 +118,15 @@ def _judged(
 def _after(
     judged: EvaluatedFile, weak: str, second: list[str], preds: Path, folds: int, seed: int
 ) -> dict[str, Ranked]:
-    from forebay.workers.training.data import local_answers as secondanswers
-    from forebay.workers.training.evaluation import cascade_rankings as cascade
+    from forebay.workers.training.data import local_answers
+    from forebay.workers.training.evaluation import cascade_rankings
 
     data, readings = judged.data, judged.readings
-    answers = secondanswers.read(preds, data.uids, weak, second)
+    answers = local_answers.read(preds, data.uids, weak, second)
     return {
-        "second opinion": cascade.plain(data, readings, answers),
-        "doubt": cascade.shipped(data, readings, answers),
-        "cascade": cascade.learned(data, readings, answers, folds, seed),
+        "second opinion": cascade_rankings.plain(data, readings, answers),
+        "doubt": cascade_rankings.shipped(data, readings, answers),
+        "cascade": cascade_rankings.learned(data, readings, answers, folds, seed),
     }
 
 

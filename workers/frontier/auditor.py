@@ -10,18 +10,17 @@ from forebay.routing.learning.audits import PURPOSE, Audit, Audits
 from forebay.routing.learning.job_types import digest
 from forebay.routing.learning.verdicts import Verdicts, features
 from forebay.routing.ledger.ledger import Claim, Ledger
-from forebay.routing.policy.decisions import AGREED, Policy
+from forebay.routing.policy.escalation import MIN_AGREEMENT
+from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.routing.scoring.router_model import RouterModel
-from forebay.workers.checks import agreement
-from forebay.workers.checks import answer_checks as verify
+from forebay.workers.checks import agreement, answer_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.engines.engine import Prompt
-from forebay.workers.frontier import judge_prompt as judging
+from forebay.workers.frontier import judge_prompt
 from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
 from forebay.workers.frontier.converse import Reply
-from forebay.workers.prompts import parsing as answers
-from forebay.workers.prompts import prompts
+from forebay.workers.prompts import parsing, prompts
 from forebay.workers.runtime.execute import Audited, Failed, Outcome
 
 
@@ -97,7 +96,7 @@ class Auditor:
         """What the audit showed, and how much worse the local answer was than foretold."""
         plain, foretold = self._verdicts.plain(job)
         given = audited.verdict or Verdict(probability=plain.probability, version="none")
-        compared, doubt = judging.comparable(job, audited.content), audited.doubt
+        compared, doubt = judge_prompt.comparable(job, audited.content), audited.doubt
         outcome = _outcome(audited.content, said.content, compared=compared)
         audit = Audit(
             job=audited.id, tenant=job.tenant, kind=job.kind, type=digest(job, self._secret),
@@ -120,9 +119,9 @@ def _auditable(found: object, job: Job) -> bool:
 
 
 def _question(job: Job, content: Content, prompt_id: str) -> Prompt:
-    if judging.comparable(job, content):
+    if judge_prompt.comparable(job, content):
         return prompts.frontier(job, prompt_id=prompt_id)
-    return judging.question(job, content, prompt_id=prompt_id)
+    return judge_prompt.question(job, content, prompt_id=prompt_id)
 
 
 def _said(job: Job, audited: Content, reply: Reply) -> Content:
@@ -132,12 +131,12 @@ def _said(job: Job, audited: Content, reply: Reply) -> Content:
         NoAnswer: It is none that anything could be held against.
     """
     try:
-        if not judging.comparable(job, audited):
-            return judging.read(reply.text)
-        said = answers.parse_answer(job, reply.text, finish=reply.finish)
+        if not judge_prompt.comparable(job, audited):
+            return judge_prompt.read(reply.text)
+        said = parsing.parse_answer(job, reply.text, finish=reply.finish)
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
-    checks = verify.check(job, said, finish=reply.finish)
+    checks = answer_checks.check(job, said, finish=reply.finish)
     if {one.name for one in checks if not one.passed} & INDISPENSABLE:
         bad = BadAnswer("the frontier model's answer does not pass its checks")
         raise NoAnswer(bad, Reason.BEDROCK_FAILED)
@@ -153,7 +152,7 @@ def _outcome(audited: Content, said: Content, *, compared: bool) -> float:
 
 def _receipt(claim: Claim, said: Answer, audit: Audit) -> Receipt:
     note = f"outcome {audit.outcome:.2f}, {audit.how}"
-    check = Check(name="audit", passed=audit.outcome >= AGREED, note=note)
+    check = Check(name="audit", passed=audit.outcome >= MIN_AGREEMENT, note=note)
     made = said.receipt.model_dump(exclude={"cost_usd"})
     own = {"reasons": claim.record.reasons, "attempts": claim.record.attempts, "checks": (check,)}
     return Receipt.model_validate({**made, **own})

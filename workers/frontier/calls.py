@@ -23,8 +23,8 @@ from forebay.routing.ledger.ledger import Claim, Ledger
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
-from forebay.routing.policy import decisions as policy
-from forebay.routing.policy.decisions import Policy
+from forebay.routing.policy.egress import egress
+from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier.converse import (
@@ -168,7 +168,7 @@ class Calls:
 
 def allowed(claim: Claim, job: Job, rules: Policy) -> tuple[str, ...]:
     """The models that may see this content: asked of the policy, the job and the record anew."""
-    if "deny" in {policy.egress(job, rules), claim.record.egress}:
+    if "deny" in {egress(job, rules), claim.record.egress}:
         error = EgressDenied("the content of this job may not leave", field="egress")
         raise NoAnswer(error, Reason.EGRESS_DENIED)
     models = rules.models(job.tenant)

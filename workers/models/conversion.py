@@ -15,8 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from forebay.routing.errors import EngineUnavailable, Misconfigured, Unavailable
-from forebay.workers.engines.gpu import converter
-from forebay.workers.engines.gpu import probe as gpuprobe
+from forebay.workers.engines.gpu import converter, probe
 from forebay.workers.engines.weights.headers import read_object
 from forebay.workers.engines.weights.model_shape import Shape, read_shape
 
@@ -147,7 +146,7 @@ class Conversion:
         yield from disks.values()
 
     def _runnable(self) -> None:
-        for finding in gpuprobe.examine_apart(fallback=self.fallback):
+        for finding in probe.examine_apart(fallback=self.fallback):
             if finding.state == "fail":
                 raise EngineUnavailable(f"{finding.seen}; {finding.mend}")
         missing = [name for name in _READERS if find_spec(name) is None]

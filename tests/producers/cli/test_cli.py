@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from forebay.producers.cli import display
+from forebay.producers.cli import display, plugins
 from forebay.producers.cli import main as cli
-from forebay.producers.cli import plugins as extensions
 from forebay.routing.base import KINDS
 from forebay.routing.jobs import Answer, Receipt, Summary, new_id
 from forebay.routing.ledger.ledger import Ledger
@@ -495,14 +494,14 @@ def test_the_declared_commands_and_checks_of_the_workers_are_found(forebay, monk
     )
     package(tmp_path, text)
     monkeypatch.syspath_prepend(str(tmp_path))
-    helps = {each.name: each.help for each in extensions.commands()}
+    helps = {each.name: each.help for each in plugins.commands()}
     assert {"gpu", "models", "plan", "router"} <= set(helps)
     assert all(helps.values())
     code, out, _ = forebay("models", "list", "--json")
     assert code == 0
     assert {"qwen2.5-1.5b"} <= {model["name"] for model in json.loads(out)}
     assert {"model", "engine", "gpu", "aws"} <= {
-        probe.__name__ for probe in extensions.probes(online=False)
+        probe.__name__ for probe in plugins.probes(online=False)
     }
 
 

@@ -23,8 +23,7 @@ from forebay.routing.learning.calibration import (
 from forebay.routing.learning.verdicts import features
 from forebay.routing.scoring.logit import logistic, logit
 from forebay.routing.scoring.router_model import RouterModel
-from forebay.workers.commands import calibrate
-from forebay.workers.commands import router_pace as pace
+from forebay.workers.commands import calibrate, router_pace
 from forebay.workers.training.fitting.fit_calibration import trial
 
 pytest_plugins = ["waterfall"]
@@ -153,9 +152,9 @@ def test_a_better_version_is_followed_by_a_running_router(lanes, redis, command,
     after = router.verdict(job)
     assert after.version == f"{MODEL}+1"
     assert (after.probability, after.score) != (before.probability, before.score)
-    pace.status(as_json=True)
+    router_pace.status(as_json=True)
     assert json.loads(capsys.readouterr().out)["calibrations"] == {EVERYBODY: 1}
-    pace.status()
+    router_pace.status()
     assert f"router model {MODEL}, calibration 1 for *" in capsys.readouterr().out
     claim_of = lanes.ask(job.request)
     assert lanes.ledger.record(claim_of.id).verdict.version == f"{MODEL}+1"

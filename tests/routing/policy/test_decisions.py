@@ -7,27 +7,20 @@ from hypothesis import strategies as st
 from forebay.routing.errors import EgressDenied
 from forebay.routing.jobs import Check, Classification, Doubt, Generation, Job, Verdict
 from forebay.routing.lanes import BEDROCK, EMBED
-from forebay.routing.policy.decisions import (
-    Decision,
-    FrontierState,
-    Pace,
-    Policy,
-    Reason,
-    choose_lane,
-    egress,
-    may_go,
-    should_escalate,
-    wants_second,
-)
+from forebay.routing.policy.egress import egress, may_go
+from forebay.routing.policy.escalation import should_escalate, wants_second
+from forebay.routing.policy.frontier_state import FrontierState, Pace
+from forebay.routing.policy.lane import Decision, choose_lane
 from forebay.routing.policy.policy_file import (
     Fleet,
     MaxDoubt,
     MinProbability,
+    Policy,
     SecondOpinion,
     TenantPolicy,
     Thresholds,
 )
-from forebay.routing.reasons import DEGRADING, MEANINGS, meaning
+from forebay.routing.reasons import DEGRADING, MEANINGS, Reason, meaning
 
 REQUESTS = {
     "classify": {"kind": "classify", "text": "the pump stopped", "labels": ["water", "power"]},

@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from forebay.routing.errors import EgressDenied, Misconfigured
 from forebay.routing.jobs import Classify, Embed, Extract, Generate, Job, Label, Message, Summarize
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.policy import decisions as policy
-from forebay.routing.policy.decisions import FrontierState, Policy
+from forebay.routing.policy.escalation import should_escalate
+from forebay.routing.policy.frontier_state import FrontierState
+from forebay.routing.policy.lane import choose_lane
+from forebay.routing.policy.policy_file import Policy
 from forebay.routing.policy.secret_scanner import Scanner, has_card, luhn
 from forebay.routing.settings import Settings
 from forebay.workers.router import Router
@@ -291,11 +293,11 @@ def test_a_secret_found_is_not_lost_behind_another_reason(decide):
 def test_the_policy_lets_no_secret_go():
     job = Job(tenant="acme", egress="allow", request=Summarize(text=SAID))
     state, hard = replace(FrontierState(), secret=True), None
-    assert policy.choose_lane(job, hard, Policy(), state).reason == "secret_found"
-    assert policy.should_escalate(job, None, (), Policy(), state).step == "fail"
+    assert choose_lane(job, hard, Policy(), state).reason == "secret_found"
+    assert should_escalate(job, None, (), Policy(), state).step == "fail"
     pinned = job.model_copy(update={"lane": "bedrock"})
     with pytest.raises(EgressDenied):
-        policy.choose_lane(pinned, hard, Policy(), state)
+        choose_lane(pinned, hard, Policy(), state)
 
 
 def test_a_policy_that_asks_for_it_and_a_missing_package_are_one_clear_error(monkeypatch):

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.routing.errors import Misconfigured
-from forebay.routing.scoring import doubt_model as doubt
+from forebay.routing.scoring import doubt_model
 from forebay.routing.scoring.doubt_model import DoubtModel, Evidence
 
-WEIGHTS = Path(doubt.__file__).with_suffix(".json")
+WEIGHTS = Path(doubt_model.__file__).with_suffix(".json")
 DOUBT = DoubtModel.load()
 KNOWN = Evidence("generate", verdict_probability=0.5, agreements=(1.0,))
 

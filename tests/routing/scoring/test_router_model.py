@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Job
-from forebay.routing.scoring import router_model as difficulty
+from forebay.routing.scoring import router_model
 from forebay.routing.scoring.request_features import request_features
 from forebay.routing.scoring.router_model import MAX_REASONS_NAMED, RouterModel
 from forebay.routing.scoring.text_features import TEXT_FEATURES
 from forebay.routing.scoring.text_model import TREES, WORDS
 
-WEIGHTS = Path(difficulty.__file__).with_suffix(".json")
+WEIGHTS = Path(router_model.__file__).with_suffix(".json")
 SHAPE = json.loads(WEIGHTS.read_text())["shape"]
 KINDS = ("classify", "extract", "summarize", "generate", "embed")
 NAMES = {*TEXT_FEATURES, *SHAPE, *(f"kind_{kind}" for kind in KINDS), WORDS, TREES}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.routing.scoring import hashed_ngrams as grams
+from forebay.routing.scoring import hashed_ngrams
 from forebay.routing.scoring.text_features import HEAD, TAIL, TEXT_FEATURES, Glance, text_features
 from forebay.routing.scoring.text_model import Grams, Head
 from forebay.routing.scoring.trees import LEAF, Forest, Node
@@ -59,45 +59,50 @@ def test_a_feature_grows_with_what_it_is_named_for(name, less, more):
 
 @given(st.text(max_size=300))
 def test_runs_that_are_hashed_together_are_hashed_as_each_alone(text):
-    line = f" {' '.join(grams.bounded(text))} ".encode()[: grams.MAX_CHARS_READ]
+    line = f" {' '.join(hashed_ngrams.bounded(text))} ".encode()[: hashed_ngrams.MAX_CHARS_READ]
     alone = {
-        sum(map(mul, line[at : at + size], grams.FACTORS)) >> grams.SHIFT & grams.BINS - 1
+        sum(map(mul, line[at : at + size], hashed_ngrams.FACTORS)) >> hashed_ngrams.SHIFT
+        & hashed_ngrams.BINS - 1
         for size in (3, 4, 5)
         for at in range(len(line) - size + 1)
     }
-    assert alone <= grams.hashed_ngrams(text)
-    assert len(grams.hashed_ngrams(text) - alone) <= 2 * len(line.split())
-    assert all(0 <= each < grams.BINS for each in grams.hashed_ngrams(text))
+    assert alone <= hashed_ngrams.hashed_ngrams(text)
+    assert len(hashed_ngrams.hashed_ngrams(text) - alone) <= 2 * len(line.split())
+    assert all(0 <= each < hashed_ngrams.BINS for each in hashed_ngrams.hashed_ngrams(text))
 
 
 def test_bins_know_words_their_order_and_their_parts_but_not_their_case():
-    assert grams.hashed_ngrams("Pump STOPPED") == grams.hashed_ngrams("pump stopped")
-    assert grams.hashed_ngrams("pump stopped") != grams.hashed_ngrams("stopped pump")
-    shared = grams.hashed_ngrams("pumps") & grams.hashed_ngrams("pump")
-    assert len(shared) >= 5
-    assert grams.hashed_ngrams("a" * grams.MAX_CHARS_READ + " tail") == grams.hashed_ngrams(
-        "a" * grams.MAX_CHARS_READ
+    assert hashed_ngrams.hashed_ngrams("Pump STOPPED") == hashed_ngrams.hashed_ngrams(
+        "pump stopped"
     )
+    assert hashed_ngrams.hashed_ngrams("pump stopped") != hashed_ngrams.hashed_ngrams(
+        "stopped pump"
+    )
+    shared = hashed_ngrams.hashed_ngrams("pumps") & hashed_ngrams.hashed_ngrams("pump")
+    assert len(shared) >= 5
+    assert hashed_ngrams.hashed_ngrams(
+        "a" * hashed_ngrams.MAX_CHARS_READ + " tail"
+    ) == hashed_ngrams.hashed_ngrams("a" * hashed_ngrams.MAX_CHARS_READ)
 
 
 def test_the_bins_of_this_version_do_not_drift():
     """Weights are worth nothing under other hashes; change both together."""
-    assert sorted(grams.hashed_ngrams("pump")) == DRIFT
+    assert sorted(hashed_ngrams.hashed_ngrams("pump")) == DRIFT
 
 
 DRIFT = [2941, 3183, 3556, 4309, 4364, 5814, 8139, 11567, 12781, 14562]
 
 
 def test_a_text_counts_by_what_occurs_however_long_it_is():
-    packed = Grams.pack([1.0] * grams.BINS)
+    packed = Grams.pack([1.0] * hashed_ngrams.BINS)
     assert packed(frozenset(range(100))) == pytest.approx(10.0)
     assert packed(frozenset()) == 0
 
 
 def test_packed_weights_are_rounded_to_one_step():
-    weights = [math.sin(each) for each in range(grams.BINS)]
+    weights = [math.sin(each) for each in range(hashed_ngrams.BINS)]
     packed = Grams.pack(weights)
-    for each, other in ((0, 1), (77, 5), (grams.BINS - 1, 40)):
+    for each, other in ((0, 1), (77, 5), (hashed_ngrams.BINS - 1, 40)):
         both = (weights[each] + weights[other]) / math.sqrt(2)
         assert packed(frozenset({each, other})) == pytest.approx(both, abs=packed.step)
 
@@ -142,6 +147,10 @@ def test_a_head_refuses_trees_that_look_at_more_than_there_is():
     wide = Forest([[Node(100, 1.0, 2), Node(LEAF, 0.0, 0), Node(LEAF, 1.0, 0)]]).pack()
     flat = dict.fromkeys(TEXT_FEATURES, 0.0)
     with pytest.raises(ValueError, match="more features"):
-        Head(grams=Grams.pack([0.0] * grams.BINS), features=flat, trees=wide)
+        Head(hashed_ngrams=Grams.pack([0.0] * hashed_ngrams.BINS), features=flat, trees=wide)
     with pytest.raises(ValueError, match="missing or unknown"):
-        Head(grams=Grams.pack([0.0] * grams.BINS), features={}, trees=Forest([]).pack())
+        Head(
+            hashed_ngrams=Grams.pack([0.0] * hashed_ngrams.BINS),
+            features={},
+            trees=Forest([]).pack(),
+        )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.routing.errors import Unavailable
-from forebay.routing.store import ttl_cache as recent
+from forebay.routing.store import ttl_cache
 from forebay.routing.store.ttl_cache import TtlCache
 
 FOR_S = 5.0
@@ -34,7 +34,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch):
     world = World()
-    monkeypatch.setattr(recent, "monotonic", lambda: world.now)
+    monkeypatch.setattr(ttl_cache, "monotonic", lambda: world.now)
     return world
 
 
@@ -112,7 +112,7 @@ def test_those_that_find_it_old_do_not_wait_for_each_other():
 def test_values_are_of_their_key_and_new_unless_the_world_is_away(steps):
     world = World()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recent, "monotonic", lambda: world.now)
+        patch.setattr(ttl_cache, "monotonic", lambda: world.now)
         look = TtlCache(world.read, FOR_S)
         said, checked = {}, {}  # the last value of a key, and when it was last asked for in vain
         for later, key, down in steps:

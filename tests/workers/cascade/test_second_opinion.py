@@ -20,7 +20,7 @@ from forebay.routing.jobs import (
 )
 from forebay.routing.ledger.ledger import Ledger, Lost
 from forebay.routing.settings import Settings
-from forebay.workers.cascade import second_opinion as secondopinion
+from forebay.workers.cascade import second_opinion
 from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.cascade.second_opinion import second_id
 from forebay.workers.engines.batching.echo import EchoEngine
@@ -104,7 +104,7 @@ class Lane:
 @pytest.fixture
 def at_once(monkeypatch):
     """A lane that is made after this sees how long its queue is for each job."""
-    monkeypatch.setattr(secondopinion, "LOOK_EVERY_S", 0)
+    monkeypatch.setattr(second_opinion, "LOOK_EVERY_S", 0)
 
 
 @pytest.fixture
@@ -247,12 +247,12 @@ def test_the_queue_is_looked_at_twice_a_second_at_most_and_unknown_is_long():
             return {"local.default": 3}
 
     books = Books()
-    backlog = secondopinion.Backlog(books)
+    backlog = second_opinion.Backlog(books)
     assert [backlog.depth("local.default") for _ in range(50)] == [3] * 50
     assert backlog.depth("local.other") == 0
     assert books.looks == 1
     books.broken = True
-    assert secondopinion.Backlog(books).depth("local.default") == float("inf")
+    assert second_opinion.Backlog(books).depth("local.default") == float("inf")
 
 
 def test_a_lost_claim_cancels_the_second_answer_too(lane):
@@ -401,7 +401,7 @@ def test_a_real_model_is_asked_both_ways_in_one_batch(llama):
         "required": ["invoice", "total"],
     }
     job = Job(request=Extract(text=text, schema=schema))
-    with secondopinion.SecondOpinion(maker, job, "a", lambda *, prose: not prose) as second:
+    with second_opinion.SecondOpinion(maker, job, "a", lambda *, prose: not prose) as second:
         first = maker.begin(job, "a")()
         opinion = second.on(first.content)
     assert set(opinion.made.content.data) == {"invoice", "total"}

@@ -9,7 +9,7 @@ import forebay.routing.settings
 import forebay.workers.engines.settings
 import forebay.workers.frontier.settings
 import forebay.workers.runtime.settings
-from forebay.workers.commands import doctor as checks
+from forebay.workers.commands import doctor
 from local.fleet import ROOT
 
 LINES = (ROOT / "deploy" / "env.example").read_text().splitlines()
@@ -50,7 +50,7 @@ def test_every_setting_is_in_the_example_and_nothing_else_is():
 
 
 def test_the_doctor_knows_every_setting():
-    assert checks.known_settings() == set(EXAMPLE)
+    assert doctor.known_settings() == set(EXAMPLE)
 
 
 @pytest.mark.parametrize("variable", FIELDS)

@@ -13,14 +13,14 @@ from forebay.producers.client import Client
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Summarize
 from forebay.routing.settings import Settings
-from forebay.workers.commands import router_pace as pace
+from forebay.workers.commands import router_pace
 from traffic import SCORES, Traffic, rules
 
 POLICY = "[tenants.acme.pace]\nshare = 0.2\nusd_per_day = 5.0\n"
 
 app = typer.Typer()
-app.command("status")(pace.status)
-app.command("override")(pace.override)
+app.command("status")(router_pace.status)
+app.command("override")(router_pace.override)
 
 
 @pytest.fixture

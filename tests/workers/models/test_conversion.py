@@ -17,8 +17,7 @@ from typer.testing import CliRunner
 from checkpoint import write_config, write_exl2, write_safetensors
 from forebay.routing.errors import EngineUnavailable, Misconfigured, Unavailable
 from forebay.workers.commands import models
-from forebay.workers.engines.gpu import converter
-from forebay.workers.engines.gpu import probe as gpuprobe
+from forebay.workers.engines.gpu import converter, probe
 from forebay.workers.models.conversion import HEAD_BITS, Conversion
 
 SMALL = (2, 64, 128, 4, 2, 16, 100)
@@ -47,7 +46,7 @@ def job(source, tmp_path):
 @pytest.fixture
 def able(monkeypatch):
     """As if this machine had a GPU and all that is compiled for it, until the converter starts."""
-    monkeypatch.setattr(gpuprobe, "examine_apart", lambda *, fallback: [])
+    monkeypatch.setattr(probe, "examine_apart", lambda *, fallback: [])
     monkeypatch.setattr("forebay.workers.models.conversion._READERS", ())
 
 
@@ -188,7 +187,7 @@ def test_files_that_are_not_there_and_heads_that_cannot_be_are_refused(job, able
 
 def test_a_machine_that_cannot_convert_says_why_before_it_starts(job):
     """This one: whatever it lacks first."""
-    why = [one for one in gpuprobe.examine_apart(fallback=False) if one.state == "fail"]
+    why = [one for one in probe.examine_apart(fallback=False) if one.state == "fail"]
     if not why:
         pytest.skip("this machine can")
     with pytest.raises(EngineUnavailable) as caught:
@@ -202,7 +201,7 @@ def test_a_machine_that_cannot_convert_says_why_before_it_starts(job):
 
 def test_the_converters_own_process_checks_again(job, capfd):
     """Without a GPU it says so and the run ends with that; nothing half made is left."""
-    if not [one for one in gpuprobe.examine_apart(fallback=False) if one.state == "fail"]:
+    if not [one for one in probe.examine_apart(fallback=False) if one.state == "fail"]:
         pytest.skip("this machine can convert")
     job.part.mkdir()
     (job.part / "output.safetensors").write_bytes(b"half")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from forebay.routing.errors import Misconfigured
 from forebay.workers.commands.router import app
-from forebay.workers.training.data import local_answers as secondanswers
+from forebay.workers.training.data import local_answers
 from forebay.workers.training.data.ranking_metrics import NAMES, Ranked, calibration_error
 
 EASY, HARD = "name the colour of", "prove the theorem about"
@@ -296,7 +296,7 @@ def test_a_second_model_without_any_answers_is_an_error(files):
 def test_local_answers_may_be_numbers_or_truths(tmp_path, preds, agreed):
     rows = {"uid": ["a", "b"] * 2, "model": ["m", "m", "o", "o"], "pred": preds}
     pq.write_table(pa.table(rows), tmp_path / "preds.parquet")
-    answers = secondanswers.read(tmp_path / "preds.parquet", ["a", "b"], "m", ["o"])
+    answers = local_answers.read(tmp_path / "preds.parquet", ["a", "b"], "m", ["o"])
     assert answers.agreements().tolist() == agreed
 
 
@@ -305,5 +305,5 @@ def test_of_several_answers_of_a_model_the_first_is_held_against_the_others(tmp_
     other = {"uid": ["a", "b"], "model": ["o"] * 2, "pred": [" 1 ", "2"]}
     columns = {name: rows[name] + other[name] for name in rows}
     pq.write_table(pa.table(columns), tmp_path / "preds.parquet")
-    answers = secondanswers.read(tmp_path / "preds.parquet", ["a", "b"], "m", ["o"])
+    answers = local_answers.read(tmp_path / "preds.parquet", ["a", "b"], "m", ["o"])
     assert (answers.first, answers.others) == (["1", None], [["1", "2"]])

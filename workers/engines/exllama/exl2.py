@@ -18,12 +18,12 @@ from forebay.workers.engines.engine import EngineInfo
 from forebay.workers.engines.exllama.exl2_backend import Exl2Backend, Exl2Parts
 from forebay.workers.engines.exllama.exl2_filter import LogitsFilter
 from forebay.workers.engines.exllama.paged import Language, PagedEngine
-from forebay.workers.engines.gpu import probe as gpuprobe
+from forebay.workers.engines.gpu import probe
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.tokens.chat_template import ChatTemplate
 from forebay.workers.engines.tokens.masks import Masks
 from forebay.workers.engines.tokens.tokenizer import Tokenizer
-from forebay.workers.engines.vram import planner as vram
+from forebay.workers.engines.vram import planner
 from forebay.workers.engines.vram.footprint import CHUNK
 from forebay.workers.engines.vram.share import Share
 from forebay.workers.engines.weights.digests import revision
@@ -49,7 +49,7 @@ class Exl2Engine(PagedEngine):
 
     def __init__(self, settings: EngineSettings) -> None:
         folder = model_folder(settings)
-        attention = gpuprobe.require(fallback=settings.attention == "torch")
+        attention = probe.require(fallback=settings.attention == "torch")
         log.info("paged attention by %s %s", attention.by, attention.version)
         share = Share.of(settings)
         plan = share.plan(settings, folder, "exl2")
@@ -106,7 +106,7 @@ def encoder_if_installed() -> SentenceEncoder | None:
         return None
 
 
-def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl2Backend:
+def _load(share: Share, plan: planner.Plan, folder: Path) -> Exl2Backend:
     import exllamav2  # noqa: PLC0415 - only now it is known to compile nothing
     import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
     from exllamav2 import generator as generation  # noqa: PLC0415 - see above
@@ -123,7 +123,9 @@ def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl2Backend:
     return Exl2Backend(generator, parts)
 
 
-def _generator(exllamav2: ModuleType, generation: ModuleType, plan: vram.Plan, folder: Path) -> Any:
+def _generator(
+    exllamav2: ModuleType, generation: ModuleType, plan: planner.Plan, folder: Path
+) -> Any:
     config = exllamav2.ExLlamaV2Config(str(folder))
     # Before the model is made, which sizes its buffers by them.
     config.max_seq_len = plan.context

@@ -25,7 +25,7 @@ from forebay.workers.engines.exllama.exl2 import (
 from forebay.workers.engines.exllama.exl3_backend import Exl3Backend, Exl3Parts, LogitsFilter
 from forebay.workers.engines.exllama.paged import PagedEngine
 from forebay.workers.engines.settings import EngineSettings
-from forebay.workers.engines.vram import planner as vram
+from forebay.workers.engines.vram import planner
 from forebay.workers.engines.vram.exl3_footprint import BITS
 from forebay.workers.engines.vram.footprint import CHUNK, CacheMode
 from forebay.workers.engines.vram.share import Share
@@ -72,7 +72,7 @@ def _require() -> None:
         raise EngineUnavailable("torch sees no CUDA device; nvidia-smi must show one")
 
 
-def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl3Backend:
+def _load(share: Share, plan: planner.Plan, folder: Path) -> Exl3Backend:
     import torch  # noqa: PLC0415 - see `_require`
 
     try:
@@ -95,7 +95,7 @@ def _load(share: Share, plan: vram.Plan, folder: Path) -> Exl3Backend:
     return library
 
 
-def _generator(exllamav3: ModuleType, plan: vram.Plan, folder: Path) -> Any:
+def _generator(exllamav3: ModuleType, plan: planner.Plan, folder: Path) -> Any:
     config = exllamav3.Config.from_directory(str(folder))
     model = exllamav3.Model.from_config(config)
     # The cache comes before the weights: loading gives each layer its part of it.

@@ -22,8 +22,7 @@ from pathlib import Path
 
 import forebay
 from forebay.routing.errors import EngineUnavailable
-from forebay.workers.engines.gpu import flash_attn_trim as flashtrim
-from forebay.workers.engines.gpu import prebuilt, toolchain
+from forebay.workers.engines.gpu import flash_attn_trim, prebuilt, toolchain
 from forebay.workers.engines.gpu.compile import Spec
 from forebay.workers.engines.gpu.toolchain import Toolchain
 
@@ -49,7 +48,7 @@ class BuildSpec:
 
     architectures: tuple[str, ...]
     jobs: int
-    head_sizes: tuple[int, ...] = flashtrim.HEAD_SIZES
+    head_sizes: tuple[int, ...] = flash_attn_trim.HEAD_SIZES
     sdist: Path | None = None
     again: bool = False
 
@@ -57,7 +56,7 @@ class BuildSpec:
     def parts(self) -> dict[str, str]:
         """As the manifest names them."""
         sizes = ",".join(map(str, self.head_sizes))
-        flash = {"flash-attn": f"{flashtrim.VERSION} heads {sizes}"} if sizes else {}
+        flash = {"flash-attn": f"{flash_attn_trim.VERSION} heads {sizes}"} if sizes else {}
         return {"exllamav2": EXLLAMAV2, **flash}
 
 
@@ -79,8 +78,10 @@ def build(order: BuildSpec, tools: Toolchain, say: Say) -> Path:
         specs = [extension_spec(source, tools.standard)]
         flash = None
         if order.head_sizes:
-            flash = flashtrim.unpack(flashtrim.sdist(order.sdist, work), work, order.head_sizes)
-            specs.append(flashtrim.spec(flash, order.head_sizes, tools.standard))
+            flash = flash_attn_trim.unpack(
+                flash_attn_trim.sdist(order.sdist, work), work, order.head_sizes
+            )
+            specs.append(flash_attn_trim.spec(flash, order.head_sizes, tools.standard))
         say(estimate(specs, order))
         made = [compiled(spec, work, order, tools, say) for spec in specs]
         _put(target, made, flash, order)
@@ -160,7 +161,7 @@ def _put(target: Path, made: Sequence[Path], flash: Path | None, order: BuildSpe
     for file in made:
         shutil.copy2(file, fresh / file.name)
     if flash is not None:
-        flashtrim.lay(flash, fresh)
+        flash_attn_trim.lay(flash, fresh)
     prebuilt.sign(fresh, list(order.architectures), order.parts)
     if target.exists():
         target.rename(old)

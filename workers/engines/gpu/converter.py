@@ -10,7 +10,7 @@ import runpy
 import sys
 
 from forebay.routing.errors import EngineUnavailable
-from forebay.workers.engines.gpu import probe as gpuprobe
+from forebay.workers.engines.gpu import probe
 
 CONVERTER = "exllamav2.conversion.convert_exl2"
 UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h
@@ -27,7 +27,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     fallback = arguments[:1] == [_FALLBACK]
     try:
-        gpuprobe.require(fallback=fallback)
+        probe.require(fallback=fallback)
     except EngineUnavailable as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(UNAVAILABLE)

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from forebay.routing.errors import EngineUnavailable
-from forebay.workers.engines.gpu import probe as gpuprobe
+from forebay.workers.engines.gpu import probe
 
 #: Where there is no GPU to ask: what 16 GB cards of three generations run, and H100.
 ARCHITECTURES = ("8.0", "9.0", "12.0")
@@ -71,7 +71,7 @@ def find() -> Toolchain:
     Raises:
         EngineUnavailable: Something is missing or does not fit; with what to do about it.
     """
-    for finding in islice(gpuprobe.findings(fallback=False), 2):  # torch itself, and its CUDA
+    for finding in islice(probe.findings(fallback=False), 2):  # torch itself, and its CUDA
         if finding.state == "fail":
             raise EngineUnavailable(f"{finding.seen}; {finding.mend}")
     torch = import_module("torch")

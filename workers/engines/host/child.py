@@ -23,7 +23,7 @@ from forebay.routing import logs
 from forebay.routing.errors import EngineDied, ForebayError, InvalidJob, Unavailable
 from forebay.workers.engines.batching.loop import whereabouts
 from forebay.workers.engines.engine import Completion, Engine, Frame, Vectors
-from forebay.workers.engines.host import protocol as wire
+from forebay.workers.engines.host import protocol
 from forebay.workers.engines.settings import EngineSettings
 
 _BROKEN = 70  # exit code: the engine broke; EX_SOFTWARE
@@ -70,45 +70,45 @@ class Child:
         self._source = source
         self._sink = sink
         self._writing = threading.Lock()
-        self._commands: queue.SimpleQueue[wire.Command] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[protocol.Command] = queue.SimpleQueue()
         self._embedding = ThreadPoolExecutor(1, "embed")
 
     def run(self) -> NoReturn:
         """Until the pipe ends."""
         threading.Thread(target=self._read, daemon=True).start()
         start = self._commands.get()
-        assert isinstance(start, wire.Start)
+        assert isinstance(start, protocol.Start)
         engine = self._make(EngineSettings(**start.settings))
-        self._send(wire.Ready(info=engine.info()))
+        self._send(protocol.Ready(info=engine.info()))
         threading.Thread(target=self._beat, args=(engine, start.beat_s), daemon=True).start()
         while True:
             self._work(engine, self._commands.get())
 
     def _read(self) -> None:
         for line in self._source:
-            self._commands.put(wire.read_command(line))
+            self._commands.put(protocol.read_command(line))
         os._exit(0)
 
     def _make(self, settings: EngineSettings) -> Engine:
         try:
             return make_engine(settings)
         except ForebayError as error:
-            self._send(wire.Failed.of("", error))
+            self._send(protocol.Failed.of("", error))
         except Exception as error:  # noqa: BLE001 - the host must hear of whatever it was
             reason = Unavailable(f"the engine could not start: {whereabouts(error)}")
-            self._send(wire.Failed.of("", reason))
+            self._send(protocol.Failed.of("", reason))
         os._exit(_BROKEN)
 
-    def _work(self, engine: Engine, command: wire.Command) -> None:
+    def _work(self, engine: Engine, command: protocol.Command) -> None:
         match command:
-            case wire.Submit(key=key, prompt=prompt):
+            case protocol.Submit(key=key, prompt=prompt):
                 engine.submit(prompt).add_done_callback(partial(self._answer, key))
-            case wire.Cancel(prompt_id=prompt_id):
+            case protocol.Cancel(prompt_id=prompt_id):
                 engine.cancel(prompt_id)
-            case wire.Embed(key=key, texts=texts):
+            case protocol.Embed(key=key, texts=texts):
                 vectors = self._embedding.submit(engine.embed, list(texts))
                 vectors.add_done_callback(partial(self._answer, key))
-            case wire.Start():
+            case protocol.Start():
                 raise InvalidJob("was started already", field="op")
 
     def _answer(self, key: str, future: Future[Completion] | Future[Vectors]) -> None:
@@ -116,25 +116,25 @@ class Child:
         if error is None:
             made = future.result()
             if isinstance(made, Completion):
-                self._send(wire.Completed(key=key, completion=made))
+                self._send(protocol.Completed(key=key, completion=made))
             else:
-                self._send(wire.Embedded(key=key, vectors=made))
+                self._send(protocol.Embedded(key=key, vectors=made))
             return
         if not isinstance(error, ForebayError):
             error = EngineDied(f"the engine broke: {whereabouts(error)}")
-        self._send(wire.Failed.of(key, error))
+        self._send(protocol.Failed.of(key, error))
         if isinstance(error, EngineDied):
             os._exit(_BROKEN)
 
     def _beat(self, engine: Engine, beat_s: float) -> None:
         while True:
             time.sleep(beat_s)
-            self._send(wire.Beat(steps=engine.steps()))
+            self._send(protocol.Beat(steps=engine.steps()))
 
     def _send(self, frame: Frame) -> None:
         with self._writing:
             try:
-                wire.write(frame, self._sink)
+                protocol.write(frame, self._sink)
             except OSError:  # nobody reads any more
                 os._exit(0)
 

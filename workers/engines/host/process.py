@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 import forebay
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, Unavailable
 from forebay.workers.engines.engine import Completion, EngineInfo, Frame, Vectors
-from forebay.workers.engines.host import protocol as wire
+from forebay.workers.engines.host import protocol
 from forebay.workers.engines.settings import EngineSettings
 
 _INSTALLED_IN = Path(forebay.__file__).resolve().parents[1]
@@ -48,7 +48,7 @@ class EngineProcess:
         self._stdin = cast("BinaryIO", self._process.stdin)
         self._stdout = cast("BinaryIO", self._process.stdout)
         threading.Thread(target=self._read, name="engine-replies", daemon=True).start()
-        start = wire.Start(settings=settings.model_dump(mode="json"), beat_s=self.beat_s)
+        start = protocol.Start(settings=settings.model_dump(mode="json"), beat_s=self.beat_s)
         self.tell(start)
 
     @property
@@ -99,7 +99,7 @@ class EngineProcess:
         """Send a command; to a process that is gone, nothing happens."""
         # At its end the reader fails what was asked; nothing is to be done here.
         with self._writing, contextlib.suppress(OSError, ValueError):
-            wire.write(frame, self._stdin)
+            protocol.write(frame, self._stdin)
 
     def hangs(self) -> bool:
         """Whether it has work in hand and has made no step for too long."""
@@ -132,7 +132,7 @@ class EngineProcess:
     def _read(self) -> None:
         try:
             for line in self._stdout:
-                self._receive(wire.read_reply(line))
+                self._receive(protocol.read_reply(line))
         except ValueError:  # it talks nonsense: half a line at its death, or worse
             self.kill()
         self._process.wait()
@@ -141,23 +141,23 @@ class EngineProcess:
         self._fail_all(f"the engine's process ended ({_how(self._process.returncode)})")
         self.gone.set()
 
-    def _receive(self, reply: wire.Reply) -> None:
+    def _receive(self, reply: protocol.Reply) -> None:
         match reply:
-            case wire.Beat(steps=steps):
+            case protocol.Beat(steps=steps):
                 if steps != self.steps:
                     self.steps, self._moved_at = steps, time.monotonic()
-            case wire.Ready(info=info):
+            case protocol.Ready(info=info):
                 self._ready.set_result(info)
-            case wire.Failed(key=""):
+            case protocol.Failed(key=""):
                 self._ready.set_exception(reply.error())
-            case wire.Failed(key=key):
+            case protocol.Failed(key=key):
                 error = reply.error()
                 if isinstance(error, EngineDied):  # it is about to end
                     self._over = True
                 self._settle(key, error)
-            case wire.Completed(key=key, completion=completion):
+            case protocol.Completed(key=key, completion=completion):
                 self._settle(key, completion)
-            case wire.Embedded(key=key, vectors=vectors):
+            case protocol.Embedded(key=key, vectors=vectors):
                 self._settle(key, vectors)
 
     def _settle(self, key: str, outcome: Answer | ForebayError) -> None:

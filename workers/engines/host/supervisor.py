@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError
 from forebay.workers.engines.engine import Completion, Engine, EngineInfo, Prompt, Vectors
-from forebay.workers.engines.host import protocol as wire
+from forebay.workers.engines.host import protocol
 from forebay.workers.engines.host.process import EngineProcess
 from forebay.workers.engines.settings import EngineSettings
 
@@ -87,17 +87,17 @@ class SupervisedEngine(Engine):
     def submit(self, prompt: Prompt) -> Future[Completion]:
         """See `Engine.submit`."""
         key = f"p{next(self._keys)}"
-        return cast("Future[Completion]", self._ask(key, wire.Submit(key=key, prompt=prompt)))
+        return cast("Future[Completion]", self._ask(key, protocol.Submit(key=key, prompt=prompt)))
 
     def cancel(self, prompt_id: str) -> None:
         """See `Engine.cancel`."""
         if process := self._process:
-            process.tell(wire.Cancel(prompt_id=prompt_id))
+            process.tell(protocol.Cancel(prompt_id=prompt_id))
 
     def embed(self, texts: list[str]) -> Vectors:
         """See `Engine.embed`; `EngineBusy` while the process is started again."""
         key = f"e{next(self._keys)}"
-        future = self._ask(key, wire.Embed(key=key, texts=tuple(texts)))
+        future = self._ask(key, protocol.Embed(key=key, texts=tuple(texts)))
         return cast("Vectors", future.result())
 
     def steps(self) -> int:
@@ -116,7 +116,7 @@ class SupervisedEngine(Engine):
         process = self._process
         return process if process is not None and process.takes_work else None
 
-    def _ask(self, key: str, frame: wire.Submit | wire.Embed) -> Future[Any]:
+    def _ask(self, key: str, frame: protocol.Submit | protocol.Embed) -> Future[Any]:
         refused: Future[Any] = Future()
         if self._closing.is_set():
             refused.set_exception(EngineDied("the engine was closed"))

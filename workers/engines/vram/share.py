@@ -15,7 +15,7 @@ from typing import Any
 
 from forebay.routing.errors import EngineUnavailable, Misconfigured
 from forebay.workers.engines.settings import EngineSettings
-from forebay.workers.engines.vram import planner as vram
+from forebay.workers.engines.vram import planner
 from forebay.workers.engines.vram.footprint import CHUNK, CUDA_CONTEXT, MIB
 from forebay.workers.engines.weights.architecture import GpuEngineName
 from forebay.workers.engines.weights.model_shape import read_shape
@@ -49,14 +49,14 @@ class Share:
             torch.cuda.set_per_process_memory_fraction((share - CUDA_CONTEXT) / total)
         return cls(torch.cuda, min(share, int(total)))
 
-    def plan(self, settings: EngineSettings, folder: Path, engine: GpuEngineName) -> vram.Plan:
+    def plan(self, settings: EngineSettings, folder: Path, engine: GpuEngineName) -> planner.Plan:
         """The plan to start on, before anything is loaded.
 
         Raises:
             Misconfigured: The model does not fit the share, with the largest plan that would; or it
                 does, and others have taken what it needs.
         """
-        plan = vram.plan(
+        plan = planner.plan(
             read_shape(folder, engine),
             self.size,
             cache_mode=settings.cache_mode,
@@ -87,7 +87,7 @@ class Share:
                 "the card are free: do others use it?"
             ) from None
 
-    def compare(self, plan: vram.Plan) -> None:
+    def compare(self, plan: planner.Plan) -> None:
         """Say what the running model takes, and warn where the plan was wrong.
 
         What torch has reserved is this process's own, whatever others take or give back meanwhile;
@@ -103,11 +103,11 @@ class Share:
             "with all others %d MiB are in use",
             held // MIB, reserved // MIB, (total - free) // MIB,
         )  # fmt: skip
-        warning = vram.check(plan, held)
+        warning = planner.check(plan, held)
         if warning:
             log.warning("%s", warning)
 
-    def _vacant(self, plan: vram.Plan) -> None:
+    def _vacant(self, plan: planner.Plan) -> None:
         """Whether what is free holds the plan, but for its slack.
 
         By now this process has its context, which is no longer free and is in the plan.

@@ -18,7 +18,7 @@ from forebay.routing.base import Kind
 from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring.doubt_model import Evidence, Weights, measures
 from forebay.routing.scoring.router_model import Reading, RouterModel
-from forebay.workers.training.data import local_answers as secondanswers
+from forebay.workers.training.data import local_answers
 from forebay.workers.training.data.dataset import Floats, enough, read
 
 KINDS: tuple[Kind, ...] = ("generate",)  # that the answers are of; of others nothing was seen
@@ -43,7 +43,7 @@ def fit(prompts: Path, outcomes: Path, models: Sequence[str]) -> Weights:
     for first in models:
         data = read(prompts, outcomes, [first], [first], job_type=False)
         others = [name for name in models if name != first]
-        answers = secondanswers.read(outcomes, data.uids, first, others)
+        answers = local_answers.read(outcomes, data.uids, first, others)
         kept = [row for row, text in enumerate(answers.first) if text]
         readings = [model.read(data.prompts[row]) for row in kept]
         agreed = answers.agreements()[kept]

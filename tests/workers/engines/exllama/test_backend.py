@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 
 import exllama
-from forebay.workers.engines.exllama import backend as library
-from forebay.workers.engines.exllama import exl2, exl3
-from forebay.workers.engines.exllama import exl2_backend as exl2_library
-from forebay.workers.engines.exllama import exl2_filter as exl2_watch
-from forebay.workers.engines.exllama import exl3_backend as exl3_library
+from forebay.workers.engines.exllama import (
+    backend,
+    exl2,
+    exl2_backend,
+    exl2_filter,
+    exl3,
+    exl3_backend,
+)
 from theirs import source
 
 DYNAMIC = "generator/dynamic.py"
@@ -24,11 +27,11 @@ V2, V3 = "exllamav2", "exllamav3"
 
 #: (our file, the name that is called, their package, their file, their class)
 CALLS = [
-    (exl2_library, "job", V2, DYNAMIC, "ExLlamaV2DynamicJob"),
-    (exl2_library, "settings", V2, "generator/sampler.py", "Settings"),
+    (exl2_backend, "job", V2, DYNAMIC, "ExLlamaV2DynamicJob"),
+    (exl2_backend, "settings", V2, "generator/sampler.py", "Settings"),
     (exl2, "ExLlamaV2DynamicGenerator", V2, DYNAMIC, "ExLlamaV2DynamicGenerator"),
-    (exl3_library, "job", V3, "generator/job.py", "Job"),
-    (exl3_library, "sampler", V3, "generator/sampler/presets.py", "ComboSampler"),
+    (exl3_backend, "job", V3, "generator/job.py", "Job"),
+    (exl3_backend, "sampler", V3, "generator/sampler/presets.py", "ComboSampler"),
     (exl3, "Generator", V3, "generator/generator.py", "Generator"),
     (exl3, "Cache", V3, "cache/cache.py", "Cache"),
 ]
@@ -123,13 +126,13 @@ def test_every_argument_that_is_given_is_taken(module, name, package, path, kind
 
 
 def test_every_member_of_the_generators_that_is_used_exists():
-    used = reached(library, "_generator", "generator") - {"tokenizer"}
+    used = reached(backend, "_generator", "generator") - {"tokenizer"}
     v2 = members(their(V2, DYNAMIC, "ExLlamaV2DynamicGenerator"))
     v3 = members(their(V3, "generator/generator.py", "Generator"))
     table = members(their(V3, "generator/pagetable.py", "PageTable"))
-    assert used | reached(exl2_library, "_generator", "generator") | {"warmup"} <= v2
-    assert used | reached(exl3_library, "_generator", "generator") <= v3 | {"tokenizer"}
-    assert reached(exl3_library, "pagetable") <= table
+    assert used | reached(exl2_backend, "_generator", "generator") | {"warmup"} <= v2
+    assert used | reached(exl3_backend, "_generator", "generator") <= v3 | {"tokenizer"}
+    assert reached(exl3_backend, "pagetable") <= table
     for package in (V2, V3):
         tokenizer = "ExLlamaV2Tokenizer" if package == V2 else "Tokenizer"
         assert "actual_vocab_size" in members(their(package, "tokenizer/tokenizer.py", tokenizer))
@@ -171,7 +174,7 @@ def test_a_model_is_loaded_by_methods_that_exist():
 def test_every_key_of_a_result_that_is_read_is_written(package, path):
     read = {
         node.value
-        for module in (library, exl2_library, exl3_library)
+        for module in (backend, exl2_backend, exl3_backend)
         for node in ast.walk(tree(module))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value
     }
@@ -192,8 +195,8 @@ def test_every_key_of_a_result_that_is_read_is_written(package, path):
 @pytest.mark.parametrize(
     ("ours", "package", "path", "name"),
     [
-        (exl2_watch.LogitsFilter, V2, "generator/filters/base.py", "ExLlamaV2Filter"),
-        (exl3_library.LogitsFilter, V3, "generator/filter/filter.py", "Filter"),
+        (exl2_filter.LogitsFilter, V2, "generator/filters/base.py", "ExLlamaV2Filter"),
+        (exl3_backend.LogitsFilter, V3, "generator/filter/filter.py", "Filter"),
     ],
 )
 def test_a_filter_overrides_what_there_is(ours, package, path, name):

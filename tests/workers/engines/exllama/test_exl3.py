@@ -15,7 +15,7 @@ from forebay.routing.errors import EngineUnavailable, Misconfigured
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.engines.exllama import exl3
 from forebay.workers.engines.settings import EngineSettings
-from forebay.workers.engines.vram import planner as vram
+from forebay.workers.engines.vram import planner
 from forebay.workers.engines.weights.model_shape import read_shape
 from madeupcard import Cuda
 from theirs import Exl3Filter
@@ -82,7 +82,7 @@ def settings(folder, **more):
 
 def planned(folder, **more):
     shape = read_shape(folder, "exl3")
-    return vram.plan(shape, 16_380 << 20, context=4096, batch=3, **more)
+    return planner.plan(shape, 16_380 << 20, context=4096, batch=3, **more)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,7 @@ from typer.testing import CliRunner
 from forebay.routing.errors import EngineUnavailable, Misconfigured
 from forebay.workers.commands import gpu
 from forebay.workers.engines.gpu import build as exl2build
-from forebay.workers.engines.gpu import flash_attn_trim as flashtrim
-from forebay.workers.engines.gpu import prebuilt, toolchain
+from forebay.workers.engines.gpu import flash_attn_trim, prebuilt, toolchain
 from local.fleet import ROOT
 
 TORCH = """
@@ -211,12 +210,12 @@ def test_a_newer_nvcc_needs_a_newer_standard(machine, nvcc, flag):
 
 
 def test_macros_and_files_are_cut_alike():
-    text = flashtrim.cut_switches(SWITCHES, (128, 64))
+    text = flash_attn_trim.cut_switches(SWITCHES, (128, 64))
     assert re.findall(r"HEADDIM <= (\d+)", text) == ["64", "128"]
     assert "bfloat16" not in text
     assert text.startswith("#pragma once\n#define BOOL_SWITCH")
     assert 'TORCH_CHECK(false, "this flash-attn is built for heads of up to 128")' in text
-    spec = flashtrim.spec(Path("/x"), (128, 64), "-std=c++17")
+    spec = flash_attn_trim.spec(Path("/x"), (128, 64), "-std=c++17")
     kernels = {Path(each).name for each in spec.sources if each.endswith(".cu")}
     assert kernels == {
         f"flash_{kind}_hdim{size}_fp16{mask}_sm80.cu"
@@ -229,21 +228,21 @@ def test_macros_and_files_are_cut_alike():
 
 
 def test_the_macros_are_one_line_each_to_the_preprocessor():
-    text = flashtrim.cut_switches(SWITCHES, (64,))
+    text = flash_attn_trim.cut_switches(SWITCHES, (64,))
     *lines, last = text[text.index("#define HEADDIM_SWITCH") :].rstrip("\n").split("\n")
     assert all(line.endswith(" \\") for line in lines)
     assert last == "  }()"
 
 
 def test_training_is_cut_and_nothing_beside_it():
-    cut = flashtrim.cut_backward(API)
+    cut = flash_attn_trim.cut_backward(API)
     assert "run_mha_bwd_<" not in cut
     assert cut.count("void ") == 3
     assert "auto launch = &run_mha_bwd;" in cut
 
 
 @pytest.mark.parametrize(
-    "cut", [flashtrim.cut_backward, lambda t: flashtrim.cut_switches(t, (64,))]
+    "cut", [flash_attn_trim.cut_backward, lambda t: flash_attn_trim.cut_switches(t, (64,))]
 )
 def test_a_source_that_is_not_as_expected_is_not_cut_by_guess(cut):
     with pytest.raises(EngineUnavailable, match="not as expected"):
@@ -253,19 +252,19 @@ def test_a_source_that_is_not_as_expected_is_not_cut_by_guess(cut):
 def test_a_source_of_another_version_is_refused(tmp_path):
     write(tmp_path / "a.tar.gz", "something else")
     with pytest.raises(Misconfigured, match=r"not the source of flash-attn 2\.8\.3\.post2"):
-        flashtrim.sdist(tmp_path / "a.tar.gz", tmp_path)
+        flash_attn_trim.sdist(tmp_path / "a.tar.gz", tmp_path)
     with pytest.raises(Misconfigured, match="cannot be read"):
-        flashtrim.sdist(tmp_path / "none.tar.gz", tmp_path)
+        flash_attn_trim.sdist(tmp_path / "none.tar.gz", tmp_path)
 
 
 @pytest.mark.skipif(REAL is None, reason="make gpu-wheels brings the real source")
 def test_the_real_source_is_cut(tmp_path):
-    place = flashtrim.unpack(flashtrim.sdist(REAL, tmp_path), tmp_path, (64, 128))
-    spec = flashtrim.spec(place, (64, 128), "-std=c++17")
+    place = flash_attn_trim.unpack(flash_attn_trim.sdist(REAL, tmp_path), tmp_path, (64, 128))
+    spec = flash_attn_trim.spec(place, (64, 128), "-std=c++17")
     assert all(Path(file).is_file() for file in spec.sources)
     assert all(Path(folder).is_dir() for folder in spec.include)
     assert "run_mha_bwd_<" not in (place / "csrc/flash_attn/flash_api.cpp").read_text()
-    flashtrim.lay(place, tmp_path / "out")
+    flash_attn_trim.lay(place, tmp_path / "out")
     assert "flash_attn_with_kvcache" in (tmp_path / "out/flash_attn/__init__.py").read_text()
 
 
@@ -278,11 +277,11 @@ def sdist(tmp_path, monkeypatch):
     path = tmp_path / "source.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         for name, text in SOURCE.items():
-            entry = tarfile.TarInfo(f"flash_attn-{flashtrim.VERSION}/{name}")
+            entry = tarfile.TarInfo(f"flash_attn-{flash_attn_trim.VERSION}/{name}")
             entry.size, entry.mtime = len(text), 999_999_999
             tar.addfile(entry, io.BytesIO(text.encode()))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(flashtrim, "SHA256", digest)
+    monkeypatch.setattr(flash_attn_trim, "SHA256", digest)
     return path
 
 
@@ -335,14 +334,16 @@ def test_a_build_that_broke_off_leaves_nothing_half_done_and_goes_on(machine, sd
 
 def test_a_source_that_is_unpacked_again_is_not_newer_than_what_was_made_of_it(machine, sdist):
     def ages():
-        place = flashtrim.unpack(sdist, machine, (64,))
+        place = flash_attn_trim.unpack(sdist, machine, (64,))
         return {each: each.stat().st_mtime for each in place.rglob("*") if each.is_file()}
 
     first = ages()
     assert len(first) == len(SOURCE) - 1  # but for setup.py
     assert max(first.values()) < 1_000_000_000
     assert ages() == first
-    flags = [flashtrim.spec(machine, sizes, "-std=c++17").nvcc for sizes in ((64,), (64, 128))]
+    flags = [
+        flash_attn_trim.spec(machine, sizes, "-std=c++17").nvcc for sizes in ((64,), (64, 128))
+    ]
     assert flags[0] != flags[1]  # what ninja sees where only the sizes differ
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.workers.engines.gpu import prebuilt
-from forebay.workers.engines.gpu import probe as gpuprobe
+from forebay.workers.engines.gpu import prebuilt, probe
 from forebay.workers.models import conversion
 from local.fleet import ROOT
 
@@ -38,10 +37,10 @@ has_flash_attn_with_paged = [int(t) for t in flash_attn.__version__.split(".")[:
 """
 ASK = """
 import json, sys
-from forebay.workers.engines.gpu import probe as gpuprobe
+from forebay.workers.engines.gpu import probe
 from forebay.routing.errors import EngineUnavailable
 try:
-    attention = gpuprobe.require(fallback={fallback})
+    attention = probe.require(fallback={fallback})
     import exllamav2.attn
     print(json.dumps([attention.by, attention.version, exllamav2.attn.causal]))
 except EngineUnavailable as error:
@@ -60,7 +59,7 @@ class Site:
         self.torch()
         self.put("exllamav2/__init__.py", "")
         self.put("exllamav2/attn.py", ATTN)
-        for name in gpuprobe.NEEDS:
+        for name in probe.NEEDS:
             self.put(f"{name}/__init__.py", "")
         self.build("exllamav2_ext.py", "")
         self.put("flash_attn/__init__.py", FLASH.format(version="2.8.3.post2"))
@@ -225,9 +224,9 @@ def test_no_fault_of_flash_attn_matters_to_the_fallback(site, spoil):
 def test_what_is_asked_for_is_what_the_source_imports():
     """setuptools is torch's; what else it imports is looked at one by one."""
     others = {"torch", "flash_attn", "flash_attn_2_cuda", "xformers", "exllamav2_ext"}
-    assert imports("exllamav2") - others == gpuprobe.NEEDS.keys() - {"setuptools"}
+    assert imports("exllamav2") - others == probe.NEEDS.keys() - {"setuptools"}
     assert imports("exllamav2.conversion.convert_exl2") - others == {
-        *gpuprobe.NEEDS.keys() - {"setuptools"}, *conversion._READERS,
+        *probe.NEEDS.keys() - {"setuptools"}, *conversion._READERS,
     }  # fmt: skip
 
 
@@ -286,13 +285,13 @@ def test_asked_apart_it_says_the_same(site, monkeypatch):
     """In this environment, with a torch that is made up and goes before any other."""
     cpu_torch(site)
     monkeypatch.setenv("PYTHONPATH", f"{site.folder}{os.pathsep}{ROOT / 'src'}")
-    found = gpuprobe.examine_apart(fallback=False)
+    found = probe.examine_apart(fallback=False)
     assert [(one.name, one.state) for one in found] == [("torch", "ok"), ("cuda", "fail")]
 
 
 def test_a_library_that_takes_its_process_along_is_a_finding(site, monkeypatch):
     site.put("torch/__init__.py", "import os; os.abort()")
     monkeypatch.setenv("PYTHONPATH", f"{site.folder}{os.pathsep}{ROOT / 'src'}")
-    [found] = gpuprobe.examine_apart(fallback=False)
+    [found] = probe.examine_apart(fallback=False)
     assert found.state == "fail"
     assert "exit code -6" in found.seen

