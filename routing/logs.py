@@ -13,5 +13,5 @@ def to_stderr(level: int) -> None:
         level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    for name in ("workers", "routing", "celery"):
+    for name in ("forebay", "celery"):
         logging.getLogger(name).setLevel(level)

@@ -265,10 +265,10 @@ import random, sys
 from concurrent.futures import ThreadPoolExecutor
 import redis
 from forebay.routing.errors import BudgetExceeded, Throttled
-from forebay.routing.limits.budget import Spend
+from forebay.routing.limits.budget import Budget
 
 url, name, tries, budget = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-spend = Spend(redis.Redis.from_url(url))
+spend = Budget(redis.Redis.from_url(url))
 
 def race(thread):
     dice = random.Random(f"{name}{thread}")
