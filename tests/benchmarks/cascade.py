@@ -41,7 +41,7 @@ from forebay.routing.errors import Misconfigured  # noqa: E402
 from forebay.routing.jobs import Answer, Classification, Extract, Extraction, Generation, Verdict  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
 from forebay.workers.checks import agreement  # noqa: E402
-from local.fleet import STANDIN_ENV, Fleet  # noqa: E402
+from local.fleet import MOCK_ENV, Fleet  # noqa: E402
 from mock_bedrock.server import KEY_PAIR, MockBedrock  # noqa: E402
 
 TIMEOUT_S = 3_000.0
@@ -126,7 +126,7 @@ def running(folder: Path, asked: Sequence[Labelled], accuracy: float) -> Iterato
         fleet.start_redis()
         for part in ("router", "sweeper", "local"):
             fleet.start(part)
-        fleet.start("bedrock", **STANDIN_ENV, FOREBAY_BEDROCK_ENDPOINT=standin.url)
+        fleet.start("bedrock", **MOCK_ENV, FOREBAY_BEDROCK_ENDPOINT=standin.url)
         fleet.wait_ready()
         yield fleet
 

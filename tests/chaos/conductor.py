@@ -212,9 +212,9 @@ class Conductor:
 
     def _storm(self, event: Event) -> None:
         rates = STORMS[event.number]
-        plan_faults(self._fleet.standin_url, rates, event.number)
+        plan_faults(self._fleet.mock_url, rates, event.number)
         self.done["storm"] += 1
-        self._after(STORM_S, lambda: plan_faults(self._fleet.standin_url, {}, 0))
+        self._after(STORM_S, lambda: plan_faults(self._fleet.mock_url, {}, 0))
 
 
 def plan_faults(url: str, rates: dict[str, float], seed: int) -> None:

@@ -29,7 +29,7 @@ class DoomedFleet(Fleet):
         command: list[str | Path] = [PYTHON, HERE / "producer.py", "--share", str(share)]
         command += ["--seed", str(seed), "--jobs", str(jobs), "--span", str(span_s)]
         command += ["--began", f"{time.time():.3f}"]
-        says = lambda proc: proc.said("submitting") is not None  # noqa: E731 - as in `Fleet`
+        says = lambda proc: proc.logged("submitting") is not None  # noqa: E731 - as in `Fleet`
         return self._run("producer", command, {}, says, f"producer{share}")
 
     def of(self, role: str) -> list[Process]:
@@ -41,7 +41,7 @@ class DoomedFleet(Fleet):
         command = [PYTHON, HERE / "nursery.py", part, "--hostname", f"{node}@%h", *WORDS]
         base = self._bedrock_env() if part == "bedrock" else {}
         return self._run(
-            part, command, {**base, **env}, lambda proc: bool(proc.said(f"{node}@.* ready")), node
+            part, command, {**base, **env}, lambda proc: bool(proc.logged(f"{node}@.* ready")), node
         )
 
 

@@ -94,7 +94,7 @@ class Watched:
     def _run(self, name: str, command: list[str | Path], says: str) -> None:
         log = self._folder / f"{name}.log"
         proc = Process(
-            name, command, env={}, log=log, ready=lambda proc: proc.said(says) is not None
+            name, command, env={}, log=log, ready=lambda proc: proc.logged(says) is not None
         )
         self.procs.append(proc)
         proc.wait_ready(READY_S)

@@ -111,7 +111,7 @@ def _environment(options: Options, folder: Path) -> dict[str, str]:
 def _start(fleet: DoomedFleet, options: Options) -> None:
     # Never rewritten, so that the file tells the whole story.
     fleet.start_redis(appendfsync=options.durability, auto_aof_rewrite_percentage="0")
-    fleet.start("standin")
+    fleet.start("mock_bedrock")
     for role, number in WORKERS.items():
         for _ in range(0 if role == options.without else number):
             fleet.start(role)
@@ -146,7 +146,7 @@ def _await_ends(client: redis.Redis, told: Told) -> None:
 def _gather(fleet: DoomedFleet, client: redis.Redis, told: Told, conductor: Conductor) -> Evidence:
     """Everything that is gone when the fleet is."""
     ledger = Ledger(client, Settings(redis_url=fleet.url), "")
-    calls = _seen_calls(fleet.standin_url)
+    calls = _seen_calls(fleet.mock_url)
     findings = [
         *books.of_jobs(client, ledger, told),
         *books.of_money(Budget(client), calls, told.risked),

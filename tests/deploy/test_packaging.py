@@ -1,4 +1,4 @@
-"""What `pip install` puts into a service: one name, all its files, and no quarrel with the service's own."""
+"""`pip install` puts one name into a service, with all its files, beside the service's own."""
 
 import os
 import shutil
