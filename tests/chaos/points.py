@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-#: The roles that can meet each point. A worker that meets an armed point kills itself: `pop` after
+#: The roles that can meet each point. A worker that meets an armed point dies there: `pop` after
 #: it took a doorbell, `claim` after it claimed a job, `reserve` after it reserved money, `send` when
 #: the request has left, `response` when the reply is here, `book` when its cost is booked, `settle`
 #: after the ledger settled the job.
