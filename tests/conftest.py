@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a real Redis server, a fleet, and an environment without the user's settings."""
+"""Fixtures of all tests: a real Redis server, a fleet, no settings of the user."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ settings.load_profile("forebay")
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start a Redis server for this test run. If it cannot start, the tests fail; none is skipped."""
+    """Start a Redis server for this test run. If it cannot start, the tests fail."""
     with Fleet(tmp_path_factory.mktemp("redis")) as fleet:
         fleet.start_redis()
         yield fleet.url

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def measurer(settings: EngineSettings) -> Callable[[Load], Rate]:
-    """Return a function that measures the generator which a worker with these settings would run."""
+    """Return a function that measures the generator of a worker with these settings."""
     engine = make_engine(settings)
     return partial(_generator if isinstance(engine, PagedEngine) else _engine, engine)
 

@@ -1,4 +1,4 @@
-"""Plot quality against the share of jobs that go up to Bedrock, through the whole fleet, on the CPU.
+"""Plot quality against the share of jobs that go up to Bedrock, with a whole fleet on the CPU.
 
     make bench-cascade            (or: python tests/benchmarks/cascade.py --jobs 180 --rows FILE)
     ... --prompts FILE --outcomes FILE --strong MODEL     (a benchmark's questions beside the jobs)

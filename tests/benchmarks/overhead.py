@@ -1,9 +1,9 @@
-"""Measure what the ledger costs: jobs per second through the whole fleet, beside a bare Celery task.
+"""Measure what the ledger costs: jobs per second through the fleet, beside a bare Celery task.
 
 Run `make bench`, or `python tests/benchmarks/overhead.py --jobs 5000 --runs 3`. Both run in one run
 on one Redis: bare Celery with one task and one counter per job; Forebay with two hops per job, a
-verdict, the echo engine in its own process, checks, leases, receipts and a wake-up for each job. The
-ratio is the cost on top of Celery, which is small beside a job of 100 ms on a GPU.
+verdict, the echo engine in its own process, checks, leases, receipts and a wake-up for each job.
+The ratio is the cost on top of Celery, which is small beside a job of 100 ms on a GPU.
 """
 
 from __future__ import annotations

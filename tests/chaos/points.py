@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 #: The roles that can meet each point. A worker that meets an armed point dies there: `pop` after
-#: it took a doorbell, `claim` after it claimed a job, `reserve` after it reserved money, `send` when
-#: the request has left, `response` when the reply is here, `book` when its cost is booked, `settle`
-#: after the ledger settled the job.
+#: it took a doorbell, `claim` after it claimed a job, `reserve` after it reserved money, `send`
+#: when the request has left, `response` when the reply is here, `book` when its cost is booked,
+#: `settle` after the ledger settled the job.
 POINTS = {
     "pop": ("router", "local", "bedrock"),
     "claim": ("router", "local", "bedrock"),
