@@ -8,13 +8,13 @@ import time
 import uuid
 
 from forebay.routing.errors import InvalidJob, TooLong
-from forebay.workers.engines.engine import JsonShape, Prompt, Turn
+from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
 
 REFUSED = {"long": TooLong, "bad": InvalidJob}
 _FATES = ("plain", "plain", "cancel", "deadline", "long", "json", "bad")
 _AT_ONCE = 200  # an engine refuses work when more than 256 wait
-_SHAPE = JsonShape(schema_={"type": "object", "properties": {"n": {"type": "integer"}}})
-_BEYOND = JsonShape(
+_SHAPE = JsonSchema(schema_={"type": "object", "properties": {"n": {"type": "integer"}}})
+_BEYOND = JsonSchema(
     schema_={"type": "array", "uniqueItems": True, "items": {"enum": [1]}, "minItems": 2}
 )
 

@@ -17,7 +17,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from forebay.routing.errors import CallerError, EngineDied, ForebayError, InvalidJob, TooLong
-from forebay.workers.engines.engine import Choice, Completion, JsonShape, Pattern, Prompt, Turn
+from forebay.workers.engines.engine import Choice, Completion, JsonSchema, Pattern, Prompt, Turn
 from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings
@@ -177,7 +177,7 @@ def test_scores_of_options_are_probabilities_and_the_text_is_the_best(engine):
 
 
 def test_a_json_answer_validates(engine):
-    shape = JsonShape(schema_=INVOICE)
+    shape = JsonSchema(schema_=INVOICE)
     answer = ask(engine, prompt("Invoice 33 of ACME.", max_tokens=80, constraint=shape))
     assert answer.finish == "stop"
     Draft202012Validator(INVOICE).validate(json.loads(answer.text))
@@ -186,7 +186,7 @@ def test_a_json_answer_validates(engine):
 @pytest.mark.parametrize(
     ("constraint", "field"),
     [
-        (JsonShape(schema_=UNIQUE), "schema"),
+        (JsonSchema(schema_=UNIQUE), "schema"),
         (Pattern(regex=r"(a|b)\1"), "regex"),
         (Pattern(regex=r"[a-z&&b]"), "regex"),
     ],
@@ -301,7 +301,7 @@ def test_nothing_of_a_prompt_is_printed_logged_or_in_an_error(kind, folder, capf
         prompt(CANARY * CONTEXT * 4),
         prompt(f"{CANARY} [[echo: {CANARY}]]"),
         prompt("x", constraint=Choice(options=(CANARY, f"{CANARY} 2")), score_options=True),
-        prompt("x", constraint=JsonShape(schema_=bad_schema)),
+        prompt("x", constraint=JsonSchema(schema_=bad_schema)),
         prompt("x", constraint=Pattern(regex=rf"({CANARY})\1")),
         prompt(f"{CANARY} [[echo: fail]]"),
     ]

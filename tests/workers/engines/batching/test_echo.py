@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from forebay.routing.errors import EngineDied, InvalidJob
 from forebay.workers.engines.batching.echo import EchoEngine
 from forebay.workers.engines.batching.schema_instances import minimal_instance
-from forebay.workers.engines.engine import Choice, JsonShape, Prompt, Turn
+from forebay.workers.engines.engine import Choice, JsonSchema, Prompt, Turn
 from forebay.workers.engines.settings import EngineSettings
 
 
@@ -121,7 +121,7 @@ def test_words_join_to_the_text_they_came_from(lasting, text, limit):
 
 def test_json_is_json(engine):
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-    assert json.loads(ask(engine, "x", constraint=JsonShape(schema_=schema)).text) == {"n": 0}
+    assert json.loads(ask(engine, "x", constraint=JsonSchema(schema_=schema)).text) == {"n": 0}
 
 
 def test_a_model_that_is_not_sure_says_something_else_when_it_is_warm(engine):

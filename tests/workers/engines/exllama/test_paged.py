@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob, TooLong
-from forebay.workers.engines.engine import Choice, Completion, JsonShape, Prompt, Turn
+from forebay.workers.engines.engine import Choice, Completion, JsonSchema, Prompt, Turn
 from forebay.workers.engines.exllama.backend import log_softmax
 from forebay.workers.engines.exllama.exl2 import language_of
 from forebay.workers.engines.vram.footprint import CHUNK, PAGE
@@ -276,7 +276,7 @@ def _some(fate, at):
         {},
         {"max_tokens": 3},
         {"text": " word" * 300},
-        {"constraint": JsonShape(schema_=bad)},
+        {"constraint": JsonSchema(schema_=bad)},
         {"deadline": time.time() + fate.uniform(-0.01, 0.05)},
         {"constraint": Choice(options=("yes", "no")), "score_options": fate.random() < 0.5},
         {"stop": ("sea",), "temperature": 0.7},

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.routing.errors import InvalidJob, Unavailable
-from forebay.workers.engines.engine import JsonShape, Prompt, Turn
+from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
 from forebay.workers.engines.llamacpp.gguf import packaged_gguf
 from forebay.workers.engines.llamacpp.llamacpp import LlamaEngine, option_logprobs
 from forebay.workers.engines.settings import EngineSettings
@@ -51,7 +51,7 @@ def test_a_model_of_ones_own_labels_by_itself(engine):
 
 def test_a_string_without_a_limit_does_not_run_away(engine):
     schema = {"type": "object", "properties": {"summary": {"type": "string"}}}
-    shape = JsonShape(schema_=schema | {"required": ["summary"]})
+    shape = JsonSchema(schema_=schema | {"required": ["summary"]})
     text = "Write a summary, as long as you can, of the history of the world, as JSON."
     turns = (Turn(role="user", content=text),)
     answer = engine.submit(Prompt(id="a", messages=turns, max_tokens=120, constraint=shape))
@@ -59,7 +59,7 @@ def test_a_string_without_a_limit_does_not_run_away(engine):
 
 
 def test_a_schema_that_llama_would_ignore_is_refused_again_and_again(engine):
-    shape = JsonShape(schema_={"type": "object", "propertyNames": {"pattern": "^a(?=b)"}})
+    shape = JsonSchema(schema_={"type": "object", "propertyNames": {"pattern": "^a(?=b)"}})
     prompt = Prompt(
         id="a", messages=(Turn(role="user", content="x"),), max_tokens=5, constraint=shape
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from forebay.routing.errors import InvalidJob
-from forebay.workers.engines.engine import Choice, JsonShape, Pattern
+from forebay.workers.engines.engine import Choice, JsonSchema, Pattern
 from forebay.workers.engines.tokens.grammars import body_of, bounded
 
 LEAVES = st.sampled_from(
@@ -93,10 +93,10 @@ def test_a_schema_cannot_loosen_its_own_grammar():
 )
 def test_a_count_that_a_property_written_twice_would_satisfy_is_refused(schema, held):
     if held:
-        assert body_of(JsonShape(schema_=schema), 10)
+        assert body_of(JsonSchema(schema_=schema), 10)
         return
     with pytest.raises(InvalidJob) as caught:
-        body_of(JsonShape(schema_=schema), 10)
+        body_of(JsonSchema(schema_=schema), 10)
     assert caught.value.field == "schema"
 
 

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from forebay.routing.errors import InvalidJob
-from forebay.workers.engines.engine import Choice, JsonShape, Pattern
+from forebay.workers.engines.engine import Choice, JsonSchema, Pattern
 from forebay.workers.engines.tokens.masks import Masks, allowed
 from forebay.workers.engines.tokens.tokenizer import Tokenizer
 from tinymodel import write_folder
@@ -54,7 +54,7 @@ def walk(vocabulary, matcher, choose):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_any_walk_gives_json_that_validates(vocabulary, masks, seed):
-    matcher = masks.matcher(JsonShape(schema_=SCHEMA), 200)
+    matcher = masks.matcher(JsonSchema(schema_=SCHEMA), 200)
     text = walk(vocabulary, matcher, random.Random(seed).choice)
     Draft202012Validator(SCHEMA).validate(json.loads(text))
     assert not matcher.failed
@@ -94,7 +94,7 @@ DEMANDS = [
 def test_a_schema_is_held_as_a_whole_or_refused(vocabulary, masks, schema):
     for seed in range(6):
         try:
-            matcher = masks.matcher(JsonShape(schema_=schema), 60)
+            matcher = masks.matcher(JsonSchema(schema_=schema), 60)
         except InvalidJob:
             return
         pick = random.Random(seed).choice
@@ -143,7 +143,7 @@ def test_a_token_that_was_not_allowed_is_a_failure_that_ends_the_text(vocabulary
 @pytest.mark.parametrize(
     ("constraint", "field"),
     [
-        (JsonShape(schema_={"type": "array", "uniqueItems": True}), "schema"),
+        (JsonSchema(schema_={"type": "array", "uniqueItems": True}), "schema"),
         (Pattern(regex=r"(zebrafinch)\1"), "regex"),
         (Pattern(regex="(?=zebrafinch)"), "regex"),
         (Choice(options=()), "labels"),
@@ -166,7 +166,7 @@ def test_texts_of_one_grammar_do_not_disturb_each_other(vocabulary, masks):
 
 
 def test_a_mask_may_be_asked_for_while_the_text_ends(vocabulary, masks):
-    matcher = masks.matcher(JsonShape(schema_=SCHEMA), 50)
+    matcher = masks.matcher(JsonSchema(schema_=SCHEMA), 50)
     errors = []
 
     def look():
