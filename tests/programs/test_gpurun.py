@@ -111,7 +111,7 @@ def name_of(requirement):
 def test_all_stages_go_through(machine, monkeypatch):
     assert ended(machine, monkeypatch) is None
     programs = ["build", "check", "smollm2.py", "converter", "8b 6", "14b 4"]
-    tests = ["test_on_gpu"] * 3 + ["test_gpubuild", "test_footprint"]
+    tests = ["test_on_gpu"] * 3 + ["gpu/test_build", "test_footprint"]
     wanted = [*programs, *tests, "smollm2-exl2", "random-8b-6bit", "random-14b-4bit"]
     assert len(machine.ran) == len(wanted)
     assert all(one in line for one, line in zip(wanted, machine.ran, strict=True))
