@@ -151,7 +151,7 @@ def test_without_flash_attn_all_is_tried_that_can_do_without(machine, monkeypatc
 
 def test_pieces_are_asked_for_by_name(machine, monkeypatch):
     assert ended(machine, monkeypatch, "suite", "torch", "build") is None
-    assert [("torch" in line, "gpubuild" in line) for line in machine.ran] == [
+    assert [("torch" in line, "gpu/test_build" in line) for line in machine.ran] == [
         (True, False), (False, True),
     ]  # fmt: skip
     assert ended(machine, monkeypatch, "bench", "8b") is None
