@@ -99,12 +99,12 @@ def _of_second(found: Finding) -> Finding:
 
 
 def _model(settings: EngineSettings) -> Finding:
-    match ENGINES[settings.engine].model:
-        case None:
-            seen = f"the {settings.engine} engine has none"
-            return Finding("model", "warn", seen, "FOREBAY_ENGINE=llamacpp")
-        case "folder":
-            return folder(settings)
+    kind = ENGINES[settings.engine].model
+    if kind is None:
+        seen = f"the {settings.engine} engine has none"
+        return Finding("model", "warn", seen, "FOREBAY_ENGINE=llamacpp")
+    if kind == "folder":
+        return folder(settings)
     try:
         file = gguf_file(settings.model_file)
     except ForebayError as error:
@@ -165,7 +165,7 @@ def gpu() -> Iterator[Finding]:
     """The GPUs that the driver shows; none is fine for the CPU engine."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        yield Finding("gpu", "ok", "none (no nvidia-smi): the CPU engine answers")
+        yield no_gpu_finding()
         return
     argv = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603 - a fixed tool
@@ -173,6 +173,15 @@ def gpu() -> Iterator[Finding]:
         yield Finding("gpu", "ok", "; ".join(done.stdout.strip().splitlines()))
     else:
         yield Finding("gpu", "warn", "nvidia-smi shows none", "see what nvidia-smi says")
+
+
+def no_gpu_finding() -> Finding:
+    """Report a machine without a GPU, which is fine unless an engine needs one."""
+    needy = [settings.engine for _, settings in engines() if ENGINES[settings.engine].needs_gpu]
+    if not needy:
+        return Finding("gpu", "ok", "none (no nvidia-smi): the CPU engine answers")
+    seen = f"none (no nvidia-smi), but {' and '.join(needy)} needs one"
+    return Finding("gpu", "fail", seen, "install NVIDIA's driver, or set FOREBAY_ENGINE=llamacpp")
 
 
 def aws(*, online: bool) -> Iterator[Finding]:

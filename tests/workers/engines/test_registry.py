@@ -64,4 +64,11 @@ def test_the_doctor_examines_every_engine_and_its_model(name, monkeypatch):
 def test_the_doctor_takes_a_machine_with_any_engines_library_for_a_worker(name, monkeypatch):
     library = ENGINES[name].library
     monkeypatch.setattr(doctor, "find_spec", lambda module: module == library or None)
-    assert doctor.works_here() == (library is not None)
+    assert (doctor.engine in doctor.checks(online=False)) == (library is not None)
+
+
+def test_the_doctor_fails_a_machine_without_a_gpu_only_if_the_engine_needs_one(name, monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
+    monkeypatch.setenv("FOREBAY_ENGINE", name)
+    [finding] = doctor.gpu()
+    assert finding.state == ("fail" if ENGINES[name].needs_gpu else "ok")
