@@ -212,7 +212,7 @@ class BatchedEngine(Engine):
     # --- parts of admission ---
 
     def _end_overdue(self) -> None:
-        """End waiting requests that are overdue, and mark running ones."""
+        """End the waiting requests that are overdue, and mark the running requests that are."""
         now = time.time()
         with self._changed:
             late = [request for request in self._waiting.values() if request.overdue(now)]

@@ -145,7 +145,7 @@ class LlamaServer:
         return self._compiles(body)
 
     def _probe(self, body: str) -> bool:
-        """Generate one token: the grammar demands a Q, and a bias makes all else say #."""
+        """Return whether llama.cpp obeys a grammar that starts with a Q, against a bias for #."""
         answer = self._server.handle_completions(
             {
                 "prompt": "A",

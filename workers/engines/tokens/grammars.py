@@ -53,7 +53,7 @@ def body_of(constraint: Constraint, max_tokens: int) -> str:
     """Return the grammar body of a constraint.
 
     Raises:
-        InvalidJob: The options are none, or one is empty; or Python and Rust read the regular
+        InvalidJob: There are no options, or an option is empty; Python and Rust read the regular
             expression differently; or the schema counts properties.
     """
     match constraint:
