@@ -25,7 +25,7 @@ TOTAL = {
 
 @pytest.fixture
 def standin(lanes):
-    return lanes.standin
+    return lanes.mock
 
 
 def ask(text):
