@@ -8,7 +8,7 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Job
 from forebay.routing.learning.audits import Audits, chosen
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.outlook import FrontierStatus
+from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.policy.egress import may_audit
 from forebay.routing.policy.policy_file import PolicyFile
 
