@@ -28,7 +28,7 @@ class Verdicts:
     def verdict(self, job: Job) -> Verdict:
         """What there is to gain on Bedrock, and the odds that the local answer will do."""
         excess = self._types.excess(job)
-        gap = None if excess is None else self._model.usual_gap(job.kind) + excess
+        gap = None if excess is None else self._model.prior_gap(job.kind) + excess
         return self._moved(job, self._model.verdict(job, gap))
 
     def plain(self, job: Job) -> tuple[Verdict, float]:
