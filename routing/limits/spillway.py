@@ -29,7 +29,7 @@ class Spillway:
         self._cached_gate = TtlCache(self._read_gate, LOOK_EVERY_S)
 
     def gate(self) -> Gate:
-        """Return whether new jobs may pass, at most half a second old, or older without Redis."""
+        """Return the gate for new jobs, at most half a second old; older if Redis is away."""
         return self._cached_gate()
 
     def shut(self, code: str, for_s: float) -> None:

@@ -25,8 +25,8 @@ class NextStep(FrozenModel):
     Attributes:
         step: `keep` it; `escalate` the job to Bedrock; settle the answer as `degrade`d, because
             the job cannot go to Bedrock; or `fail` with `BadAnswer`, because there is no answer.
-        reasons: to append to the job's reasons. Empty if the answer is kept, except that a kept
-            answer which is doubted says so, and why the job stays.
+        reasons: to append to the job's reasons. Empty if the answer is kept without doubt. If it is
+            kept although it is doubted, they say so, and why the job stays.
         doubt: the doubt about the answer, with its threshold; None if it was not computed.
     """
 
@@ -46,8 +46,8 @@ def wants_second(
 ) -> bool:
     """Return True if a second local answer is worth its time.
 
-    It is worth it only if it can change what happens: the job may be escalated, or the answer may
-    be marked unsure.
+    That is so only if it can change what happens: the job may be escalated, or the answer may be
+    marked unsure.
 
     Args:
         job: the job that is being answered.

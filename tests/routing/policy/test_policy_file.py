@@ -207,7 +207,7 @@ def test_a_file_that_is_broken_at_the_start_raises(tmp_path):
         PolicyFile(written(tmp_path, "nonsense"))
 
 
-def test_without_a_file_there_is_nothing_to_follow():
+def test_without_a_file_the_policy_stays_at_the_defaults():
     assert PolicyFile(None).current() == Policy()
 
 
