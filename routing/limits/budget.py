@@ -90,10 +90,8 @@ class Budget:
             nusd: the worst-case cost of the call.
             tenant_budget_nusd: the tenant's budget for the day, UTC; None for no limit.
             fleet_budget_nusd: the budget of all tenants for the day; None for no limit.
-            term_s: how long the reservation blocks other calls of the job. It must be longer than
-                the call can last.
-            purpose: what the money is spent on, if that has a budget of its own. Its books are
-                kept under the owner `<tenant>:<purpose>`.
+            term_s: how long it blocks other calls of the job; longer than the call can last.
+            purpose: what has a budget of its own, under the owner `<tenant>:<purpose>`, if any.
             purpose_budget_nusd: the tenant's budget for that purpose and day; None for no limit.
             token: fencing token of the claim that makes the call. Nothing is reserved if the claim
                 is no longer in force. An empty token is not checked.
@@ -121,7 +119,9 @@ class Budget:
             raise _refusal(status.decode(), details, nusd)
 
     def settle(self, call_id: str, nusd: int, *, draft: bytes = b"") -> Settled:
-        """Record the cost of a call once, on the day of its reservation. It may be higher.
+        """Record the cost of a call once, on the day of its reservation.
+
+        The cost may exceed the reservation.
 
         Args:
             call_id: the id under which the call was reserved.

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 def _share(value: object) -> float | Literal["none"]:
-    """Return a share or `none`; a union of two types would put its own names into the key."""
+    """Return a share, or `none`. With a union type, errors would name its types in the key."""
     if value == "none":
         return "none"
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
@@ -97,8 +97,7 @@ class SecondOpinion(_Table):
     Attributes:
         prose: the same limit for free text of `generate` jobs, which only an embedding model can
             compare. Answers that come down to a number, a choice, yes or no fall under `generate`.
-        deny_too: also answer jobs twice that may not leave. If the two answers differ, the answer
-            says so.
+        deny_too: also for jobs that may not leave. If the two answers differ, the answer says so.
         stop_at_depth: give no second opinion while more jobs than this wait, per slot.
     """
 
@@ -175,8 +174,7 @@ class TenantPolicy(_Table):
         scan_secrets: content that looks like a secret does not leave, whatever its job says.
         models: ids of the models on Bedrock that may answer, the preferred model first.
         daily_budget_usd: dollars a day (UTC) on Bedrock; `inf` sets no limit.
-        when_shut: what happens to a job that belongs on Bedrock while the spillway is shut:
-            `wait`, or `degrade` to the local answer.
+        when_shut: while the spillway is shut, jobs `wait` for it, or `degrade` to a local answer.
     """
 
     force_deny: bool = False
@@ -280,9 +278,7 @@ class PolicyFile:
         try:
             self._policy = Policy.load(self._path)
         except Misconfigured as error:
-            _log.warning(
-                "the policy file is wrong, its last good version stays in force: %s", error
-            )
+            _log.warning("the policy file is wrong, its last good version still applies: %s", error)
         else:
             _log.info("read the policy again from %s", self._path)
 

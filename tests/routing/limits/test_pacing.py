@@ -131,7 +131,7 @@ OFFICE = (0.0,) * 8 + (1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0, 1.0) + (0.0,) * 8
 
 
 class Day:
-    """A day of the fleet: each job that goes up is paid for at once."""
+    """A day of the fleet: each job that goes to Bedrock is paid for at once."""
 
     def __init__(self, redis) -> None:
         self.budget = Budget(redis)
