@@ -70,7 +70,9 @@ def choose_lane(
 def _pinned(job: Job, policy: Policy, state: FrontierState) -> Decision:
     """Return the decision for a job that is pinned to Bedrock."""
     if egress(job, policy) == "deny":
-        raise EgressDenied("the tenant's policy forbids that its content leaves", field="egress")
+        raise EgressDenied(
+            "the tenant's policy sets force_deny, so the content may not leave", field="egress"
+        )
     if state.secret:
         raise EgressDenied("the content seems to contain a secret; remove it", field="egress")
     models = policy.models(job.tenant)
