@@ -138,7 +138,7 @@ def waterfall(redis_url, tmp_path_factory):
             "forebay.routing.limits.spillway",
             "forebay.routing.learning.job_types",
             "forebay.routing.learning.calibration",
-            "forebay.routing.limits.outlook",
+            "forebay.routing.limits.frontier_status",
         ):
             patch.setattr(f"{module}.LOOK_EVERY_S", 0)
         built = Waterfall(client, tmp_path_factory.mktemp("waterfall"), mock)
