@@ -20,7 +20,7 @@ from forebay.routing.limits.spillway import Spillway
 from forebay.routing.settings import Settings
 from forebay.workers.bedrock import Bedrock
 from forebay.workers.frontier.settings import BedrockSettings
-from forebay.workers.runtime.execute import Answered, Failed, Retry, Routed
+from forebay.workers.runtime.outcomes import Answered, Failed, Retry, Routed
 from mock_bedrock.server import MockBedrock
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
