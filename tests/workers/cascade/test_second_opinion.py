@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from forebay.routing.errors import EngineBusy, EngineDied, TooLong, Unavailable
+from forebay.routing.errors import EngineBusy, EngineDied, TooLong
 from forebay.routing.jobs import (
     Check,
     Classify,
@@ -22,7 +22,6 @@ from forebay.routing.ledger.ledger import Ledger, Lost
 from forebay.routing.settings import Settings
 from forebay.workers.cascade import backlog
 from forebay.workers.cascade.answerer import Answerer
-from forebay.workers.cascade.backlog import Backlog
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.second_opinion import SecondOpinion
 from forebay.workers.engines.batching.echo import EchoEngine
@@ -238,25 +237,6 @@ def test_no_second_opinion_is_taken_while_the_local_queue_is_long(at_once, lane)
     assert isinstance(lane.work(extract(TEN, NINE)), Escalated)
     waiting.hset("fb:depth", "local.default", 10)  # of which one is claimed: 9 for 2 slots
     assert isinstance(lane.work(extract(TEN, NINE)), Answered)
-
-
-def test_the_queue_is_read_twice_a_second_at_most_and_an_unknown_queue_is_long():
-    class FakeLedger:
-        reads, broken = 0, False
-
-        def depths(self):
-            self.reads += 1
-            if self.broken:
-                raise Unavailable("no Redis")
-            return {"local.default": 3}
-
-    ledger = FakeLedger()
-    jobs = Backlog(ledger)
-    assert [jobs.depth("local.default") for _ in range(50)] == [3] * 50
-    assert jobs.depth("local.other") == 0
-    assert ledger.reads == 1
-    ledger.broken = True
-    assert Backlog(ledger).depth("local.default") == float("inf")
 
 
 def test_a_lost_claim_cancels_the_second_answer_too(lane):
