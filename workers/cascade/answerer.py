@@ -30,12 +30,12 @@ class Answerer:
 
     @property
     def info(self) -> EngineInfo:
-        """What the engine is now; after a restart it may serve another model."""
+        """The engine as it is now; after a restart it may serve another model."""
         return self._engine.info()
 
     @property
     def encoder(self) -> Callable[[list[str]], Vectors] | None:
-        """Embeds texts; `None` if the engine cannot."""
+        """The engine's embedding function; `None` if it has no embedding model."""
         return self._engine.embed if self.info.embed_model else None
 
     def signature(self, job: Job) -> tuple[str, str]:

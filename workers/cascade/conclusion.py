@@ -1,4 +1,4 @@
-"""Conclusion: turn a decision into the outcome that is recorded on the ledger."""
+"""Conclusion: make the outcome that is recorded on the ledger."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import Answer
 from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.store.answer_cache import AnswerCache
-from forebay.workers.cascade.stages import Decision
+from forebay.workers.cascade.stages import DecidedAnswer
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed
 
@@ -24,34 +24,34 @@ class Conclusion:
         self._cache = cache
         self._sampler = sampler
 
-    def conclude(self, decision: Decision) -> Answered | Escalated | Failed:
-        """Return the outcome of a decision."""
-        step, answer = decision.next_step, _answer(decision)
+    def conclude(self, decided: DecidedAnswer) -> Answered | Escalated | Failed:
+        """Return the outcome of a job whose answer is decided on."""
+        step, answer = decided.next_step, _answer(decided)
         if step.step == "escalate":
             return Escalated(",".join(step.reasons), answer)
         if answer is None:
             error = BadAnswer("the local lane has no answer that will do")
             return Failed(error, step.reasons)
-        return Answered(answer, partial(self._share, decision.attempt, answer))
+        return Answered(answer, partial(self._share, decided.attempt, answer))
 
     def _share(self, attempt: Attempt, answer: Answer) -> None:
         self._cache.put(attempt.job, attempt.claim.record.egress, answer)
         self._sampler.take(attempt.job, answer)
 
 
-def _answer(decision: Decision) -> Answer | None:
+def _answer(decided: DecidedAnswer) -> Answer | None:
     """Return the answer, with the tokens of all generations; `None` if there is no content."""
-    best, opinion, step = decision.answer, decision.opinion, decision.next_step
+    best, opinion, step = decided.answer, decided.opinion, decided.next_step
     if best.content is None:
         return None
-    record = decision.attempt.claim.record
-    generations = [decision.first, *([opinion.raw] if opinion else [])]
+    record = decided.attempt.claim.record
+    generations = [decided.first, *([opinion.raw] if opinion else [])]
     return Answer(
         **record.heading() | {"doubt": step.doubt},
         status="done",
         lane="local",
         reasons=(*record.reasons, *step.reasons),
-        degraded=decision.attempt.degraded or step.step != "keep",
+        degraded=decided.attempt.degraded or step.step != "keep",
         model=best.raw.model,
         revision=best.raw.revision,
         tokens_in=sum(raw.tokens_in for raw in generations),

@@ -12,7 +12,7 @@ from forebay.routing.policy.egress import may_go
 from forebay.routing.policy.escalation import NextStep, should_escalate
 from forebay.routing.policy.frontier_state import FrontierState, Pace
 from forebay.routing.policy.policy_file import Policy, PolicyFile
-from forebay.workers.cascade.stages import Decision, DoubtedAnswer
+from forebay.workers.cascade.stages import DecidedAnswer, DoubtedAnswer
 from forebay.workers.runtime.attempt import Attempt
 
 
@@ -30,7 +30,7 @@ class Escalator:
         self._frontier = frontier
         self._pacer = Pacer(ledger.redis)
 
-    def decide(self, doubted: DoubtedAnswer) -> Decision:
+    def decide(self, doubted: DoubtedAnswer) -> DecidedAnswer:
         """Return what becomes of the answer."""
         compared, policy = doubted.compared, self._policy.current()
         attempt, answer = compared.attempt, compared.answer
@@ -40,7 +40,7 @@ class Escalator:
         )
         if step.step == "escalate" and attempt.degraded:
             step = _stay(step, has_content=answer.content is not None)
-        return Decision(attempt, answer.raw, answer, compared.opinion, step)
+        return DecidedAnswer(attempt, answer.raw, answer, compared.opinion, step)
 
     def _state(self, attempt: Attempt, policy: Policy, doubt: Doubt | None) -> FrontierState:
         """Return the state of the frontier, with the pace if the job may go up."""

@@ -20,7 +20,7 @@ from forebay.routing.reasons import Reason
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.backlog import Backlog
 from forebay.workers.cascade.check import check
-from forebay.workers.cascade.stages import CheckedAnswer, ComparedAnswer, Decision, Opinion
+from forebay.workers.cascade.stages import CheckedAnswer, ComparedAnswer, DecidedAnswer, Opinion
 from forebay.workers.checks import agreement
 from forebay.workers.runtime.attempt import Attempt
 
@@ -100,7 +100,7 @@ class SecondOpinion:
         opinion = self._take(answer.content) if answer.passed else None
         return ComparedAnswer(self._attempt, answer, opinion)
 
-    def rescue(self, decision: Decision) -> Decision:
+    def rescue(self, decided: DecidedAnswer) -> DecidedAnswer:
         """Put the second answer in the place of a failed first one, if the job stays.
 
         It must pass the checks that the first one failed. A job that may go up goes: two answers
@@ -109,13 +109,13 @@ class SecondOpinion:
         Raises:
             Lost: The second answer was cancelled: the job is not ours any more.
         """
-        first, step = decision.answer, decision.next_step
+        first, step = decided.answer, decided.next_step
         if step.step == "escalate" or first.passed:
-            return decision
+            return decided
         opinion = self._take(first.content)
         if opinion is None:
-            return decision
-        compared = replace(decision, opinion=opinion)
+            return decided
+        compared = replace(decided, opinion=opinion)
         second = check(self._attempt.job, opinion.raw)
         if not second.passed:
             return compared

@@ -1,7 +1,7 @@
 """The values that flow through the local lane, one after each step.
 
 `Attempt` (`workers.runtime.attempt`) -> `RawAnswer` -> `CheckedAnswer` -> `ComparedAnswer` ->
-`DoubtedAnswer` -> `Decision` -> an outcome (`workers.runtime.outcomes`).
+`DoubtedAnswer` -> `DecidedAnswer` -> an outcome (`workers.runtime.outcomes`).
 """
 
 from __future__ import annotations
@@ -88,12 +88,13 @@ class DoubtedAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What becomes of an answer: the policy's next step.
+class DecidedAnswer:
+    """An answer, and the policy's next step for it.
 
     Attributes:
-        first: as the engine generated it.
-        answer: to give, or to send along as a draft: the first, or the second in its place.
+        first: the first answer, as the engine generated it.
+        answer: the answer to give, or to send along as a draft: the first one, or the second in
+            its place.
     """
 
     attempt: Attempt

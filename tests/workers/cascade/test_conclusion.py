@@ -9,7 +9,7 @@ from forebay.routing.policy.escalation import NextStep
 from forebay.routing.settings import Settings
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import Conclusion
-from forebay.workers.cascade.stages import Decision, Opinion
+from forebay.workers.cascade.stages import DecidedAnswer, Opinion
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed
 from locallane import BELL, attempt_of, raw
 
@@ -46,7 +46,7 @@ class Lane:
         attempt = attempt or attempt_of(self.ledger)
         checked = check(attempt.job, first)
         next_step = NextStep(step=step, reasons=reasons)
-        return self._conclusion.conclude(Decision(attempt, first, checked, opinion, next_step))
+        return self._conclusion.conclude(DecidedAnswer(attempt, first, checked, opinion, next_step))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from forebay.routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdi
 from forebay.routing.ledger.ledger import Ledger, Lost
 from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
+from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.in_flight import InFlight
 from forebay.workers.runtime.outcomes import (
     Answered,
@@ -183,3 +184,23 @@ def test_every_quick_job_of_a_doorbell_is_observed(ledger, monkeypatch):
     execute.answer_doorbell(ledger, "route", routed, InFlight(1), (hook,))
     assert sorted(hook.started_jobs) == sorted(ids)
     assert [job_id for job_id, _ in hook.outcomes] == hook.started_jobs
+
+
+def test_an_actor_registers_its_hooks(ledger, redis_url, monkeypatch):
+    monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
+    hook = RecordingHook(ledger)
+    actor = Actor(["route"], lambda _ledger: Routing(), pool="solo", concurrency=1, hooks=[hook])
+    actor._worker = actor._make(actor.ledger)
+    (job_id,) = ledger.create([Job(request=Summarize(text=SECRET))])
+    assert actor.app.tasks["forebay.route"]()["id"] == job_id
+    assert [(one, type(outcome)) for one, outcome in hook.outcomes] == [(job_id, Routed)]
+
+
+class Routing:
+    """A worker that sends every job to the local lane."""
+
+    def work(self, claim, /):
+        return routed(claim)
+
+    def close(self):
+        pass
