@@ -45,9 +45,9 @@ class Bedrock:
     2. Recalls: an answer that was paid for already, or an exact earlier one from the cache.
     3. Reserves the worst case of the cost, and calls the preferred model, then the next one if
        that makes sense.
-    4. Books what the call cost, together with its answer.
-    5. Checks the answer. Without an answer that will do, the job waits, is answered with its local
-       draft, goes down to be answered locally, or fails.
+    4. Checks the reply and books the call's cost together with the answer, in one step.
+    5. Takes the way down without an answer that will do: the job waits, is answered with its local
+       draft, goes to the local lane, or fails.
 
     Audits are the `Auditor`'s.
     """
@@ -104,7 +104,7 @@ class Bedrock:
         return Answered(answer, lambda: self._cache.put(job, "allow", answer))
 
     def _book(self, attempt: Attempt, call: Call, reply: Reply) -> Answer:
-        """Book the call and keep its answer in one step, so that no death leads to a second call.
+        """Check the reply; book the call and keep its answer in one step, lest somebody pays again.
 
         Raises:
             NoAnswer: The reply holds no answer that will do; its cost is booked all the same.
@@ -170,9 +170,9 @@ def _make_answer(attempt: Attempt, content: Content, reply: Reply, cost_nusd: in
 def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
     """Return what becomes of a job without an answer from Bedrock.
 
-    It waits, if an earlier call is open or the tenant's policy says so; else it is answered with
-    its local draft, or goes down to be answered locally. If neither is possible it waits for what
-    passes, and fails for good otherwise.
+    The job waits if an earlier call is open, or if the error passes and the tenant's policy waits
+    for Bedrock. Else it is answered with its local draft, or goes down to the local lane. If
+    neither is possible, it waits if the error passes, and fails if it does not.
     """
     claim, error = attempt.claim, refusal.error
     if refusal.reason is Reason.CALL_OPEN:

@@ -1,13 +1,14 @@
 """Second opinion: answer the same job again, and compare the two answers (self-consistency).
 
 The second answer runs in the same batch, or on the engine of another model. It begins beside the
-first one if it will be wanted whatever that says, else after it. It is never waited for if it
-cannot change the outcome, and if it fails, the first answer stands as it would have without.
+first answer if it will be wanted in any case, else after it. Nobody waits for it if it cannot
+change the outcome. If it fails, the first answer stands.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, Self
 
 from forebay.routing.errors import ForebayError
@@ -38,11 +39,7 @@ class SecondOpinions:
 
     def open(self, attempt: Attempt) -> SecondOpinion:
         """Return the second opinion on one job, which has not begun yet."""
-
-        def wanted(*, prose: bool) -> bool:
-            return self._wanted(attempt, prose=prose)
-
-        return SecondOpinion(self._answerer, attempt, wanted)
+        return SecondOpinion(self._answerer, attempt, partial(self._wanted, attempt))
 
     def _wanted(self, attempt: Attempt, *, prose: bool) -> bool:
         """Return True if this job is to be answered twice, now that its answer is prose or not."""
@@ -65,7 +62,7 @@ class SecondOpinion:
     """The second opinion on one job: begun once, waited for once, cancelled if not needed.
 
     1. Enter it as a context manager, once the first answer has its slot: the second answer begins
-       if it will be wanted whatever the first one says. Leaving the block cancels it.
+       if it will be wanted in any case. Leaving the block cancels it.
     2. `compare` the first answer with the second.
     3. `rescue` a job that stays although its first answer failed the checks.
     """
@@ -91,8 +88,8 @@ class SecondOpinion:
     def compare(self, answer: CheckedAnswer) -> ComparedAnswer:
         """Take the second opinion on an answer that passed its checks, if it is wanted.
 
-        A failed answer is not compared: the job goes up if it may, and the second answer is not
-        worth the wait.
+        An answer that failed its checks is not compared: the job goes up if it may, and then the
+        second answer is not worth the wait.
 
         Raises:
             Lost: The second answer was cancelled: the job is not ours any more.
@@ -103,8 +100,8 @@ class SecondOpinion:
     def rescue(self, decided: DecidedAnswer) -> DecidedAnswer:
         """Put the second answer in the place of a failed first one, if the job stays.
 
-        It must pass the checks that the first one failed. A job that may go up goes: two answers
-        of which one is broken are no reason to trust the other.
+        The second answer must pass its checks. If the job may go up, it goes: a second answer is
+        not to be trusted if the first one was broken.
 
         Raises:
             Lost: The second answer was cancelled: the job is not ours any more.
