@@ -186,21 +186,23 @@ def test_every_quick_job_of_a_doorbell_is_observed(ledger, monkeypatch):
     assert [job_id for job_id, _ in hook.outcomes] == hook.started_jobs
 
 
-def test_an_actor_registers_its_hooks(ledger, redis_url, monkeypatch):
+def test_an_actor_passes_its_hooks_to_every_job(ledger, redis_url, monkeypatch):
     monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
-    hook = RecordingHook(ledger)
-    actor = Actor(["route"], lambda _ledger: Routing(), pool="solo", concurrency=1, hooks=[hook])
+    hook, queue = RecordingHook(ledger), "hooks.test"  # a task name that no other actor has
+    actor = Actor([queue], lambda _ledger: Retrying(), pool="solo", concurrency=1, hooks=[hook])
     actor._worker = actor._make(actor.ledger)
     (job_id,) = ledger.create([Job(request=Summarize(text=SECRET))])
-    assert actor.app.tasks["forebay.route"]()["id"] == job_id
-    assert [(one, type(outcome)) for one, outcome in hook.outcomes] == [(job_id, Routed)]
+    verdict = Verdict(probability=0.5, version="none")
+    ledger.route(ledger.claim("route"), queue, "deny", "verdict_easy", verdict)
+    assert actor.app.tasks["forebay.hooks"]()["id"] == job_id
+    assert [(one, type(outcome)) for one, outcome in hook.outcomes] == [(job_id, Retry)]
 
 
-class Routing:
-    """A worker that sends every job to the local lane."""
+class Retrying:
+    """A worker that gives every job back."""
 
     def work(self, claim, /):
-        return routed(claim)
+        return retried(claim)
 
     def close(self):
         pass
