@@ -21,7 +21,7 @@ from forebay.workers.frontier import judge_prompt
 from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
 from forebay.workers.frontier.converse import Reply
 from forebay.workers.prompts import parsing, prompts
-from forebay.workers.runtime.execute import Audited, Failed, Outcome
+from forebay.workers.runtime.outcomes import Audited, Failed, Outcome
 
 
 class Auditor:
