@@ -25,9 +25,9 @@ from forebay.routing.errors import (
 )
 from forebay.routing.limits.prices import Prices, Usage
 from forebay.workers.engines.engine import Choice, JsonShape, Pattern, Prompt, Turn
-from forebay.workers.frontier.billing import Malformed, OutcomeUnknown, Refused, billed
+from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Refused, billed
 from forebay.workers.frontier.converse import Converse
-from forebay.workers.frontier.converse_request import THINKING_ROOM, bounds, converse_request
+from forebay.workers.frontier.converse_request import REASONING_TOKENS, bounds, converse_request
 from forebay.workers.frontier.settings import BedrockSettings
 from mock_bedrock.server import MockBedrock
 
@@ -184,7 +184,7 @@ def test_other_constraints_are_left_to_the_prompt(stand_in, constraint):
 def test_a_model_that_thinks_always_gets_room_for_it_and_no_temperature(stand_in, model, thinks):
     converse(stand_in).call(prompt(temperature=1.5, top_p=0.5), model, call_id="c")
     limits = sent(stand_in)["inferenceConfig"]
-    assert limits["maxTokens"] == (100 + THINKING_ROOM if thinks else 100)
+    assert limits["maxTokens"] == (100 + REASONING_TOKENS if thinks else 100)
     assert limits.get("temperature") == (None if thinks else 1.0)
     assert ("topP" in limits) == ("openai" in model)
 
@@ -299,7 +299,7 @@ def test_another_regions_signature_is_refused_and_the_setting_named(stand_in):
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
 def test_a_wrong_key_is_refused(stand_in, monkeypatch, name):
     monkeypatch.setenv(name, "another")
-    with pytest.raises(Misconfigured, match="credentials: not accepted"):
+    with pytest.raises(Misconfigured, match="AWS credentials: rejected"):
         Converse(BedrockSettings(bedrock_endpoint=stand_in.url)).call(prompt(), MODEL, call_id="c")
     assert stand_in.calls[-1].status == 403
 

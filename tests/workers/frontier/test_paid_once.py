@@ -59,13 +59,13 @@ def test_the_next_worker_gives_the_answer_that_was_paid_for(ledger, bedrock, sta
 
 def during_the_call(bedrock, monkeypatch, happens):
     """Have something happen while Bedrock works on its answer."""
-    call = bedrock._calls._converse.call
+    call = bedrock._calls._provider.call
 
     def and_meanwhile(*args, **options):
         happens()
         return call(*args, **options)
 
-    monkeypatch.setattr(bedrock._calls._converse, "call", and_meanwhile)
+    monkeypatch.setattr(bedrock._calls._provider, "call", and_meanwhile)
 
 
 def test_a_worker_that_was_given_up_does_not_call_any_more(ledger, bedrock, standin, claim):
