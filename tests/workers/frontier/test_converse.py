@@ -25,9 +25,9 @@ from forebay.routing.errors import (
 )
 from forebay.routing.limits.prices import Prices, Usage
 from forebay.workers.engines.engine import Choice, JsonShape, Pattern, Prompt, Turn
-from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Refused, billed
 from forebay.workers.frontier.converse import Converse
 from forebay.workers.frontier.converse_request import REASONING_TOKENS, bounds, converse_request
+from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Refused, billed
 from forebay.workers.frontier.settings import BedrockSettings
 from mock_bedrock.server import MockBedrock
 
