@@ -178,19 +178,24 @@ def test_a_call_that_is_cancelled_ends_at_once_and_leaves_the_provider_usable(se
     def cancel(*_):
         raise Cancelled
 
+    def cancel_while_it_waits(main=threading.main_thread().ident):
+        while not service.call_ids():
+            time.sleep(0.01)
+        time.sleep(0.2)
+        signal.pthread_kill(main, signal.SIGUSR1)
+
     service.next_call_is("silent")
-    provider, main = service.open(), threading.main_thread().ident
-    timer = threading.Timer(0.5, signal.pthread_kill, (main, signal.SIGUSR1))
+    provider, began = service.open(timeout_s=30), time.monotonic()
+    watcher = threading.Thread(target=cancel_while_it_waits)
     before = signal.signal(signal.SIGUSR1, cancel)
     try:
-        timer.start()
-        began = time.monotonic()
+        watcher.start()
         with pytest.raises(Cancelled):
             provider.call(prompt(), service.model, call_id="c1")
-        assert time.monotonic() - began < 4  # the time-out comes after 5 s
     finally:
-        timer.join()
+        watcher.join()
         signal.signal(signal.SIGUSR1, before)
+    assert time.monotonic() - began < 8  # the service would answer after 9 s
     assert provider.call(prompt(), service.model, call_id="c2").text
     assert service.call_ids() == ["c1", "c2"]
 
