@@ -178,11 +178,11 @@ def test_a_call_that_is_cancelled_ends_at_once_and_leaves_the_provider_usable(se
     def cancel(*_):
         raise Cancelled
 
-    def cancel_while_it_waits(main=threading.main_thread().ident):
+    def cancel_while_it_waits():
         while not service.call_ids():
             time.sleep(0.01)
         time.sleep(0.2)
-        signal.pthread_kill(main, signal.SIGUSR1)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
 
     service.next_call_is("silent")
     provider, began = service.open(timeout_s=30), time.monotonic()
@@ -195,7 +195,7 @@ def test_a_call_that_is_cancelled_ends_at_once_and_leaves_the_provider_usable(se
     finally:
         watcher.join()
         signal.signal(signal.SIGUSR1, before)
-    assert time.monotonic() - began < 8  # the service would answer after 9 s
+    assert time.monotonic() - began < 8  # the service would hang up after 9 s
     assert provider.call(prompt(), service.model, call_id="c2").text
     assert service.call_ids() == ["c1", "c2"]
 
