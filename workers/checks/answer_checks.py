@@ -29,7 +29,7 @@ from forebay.routing.jobs import (
     Summarize,
     Summary,
 )
-from forebay.workers.checks.grounding import Source, ends, named_options, words
+from forebay.workers.checks.grounding import Source, ends_sentence, named_options, words
 from forebay.workers.checks.json_tree import leaves, nodes
 from forebay.workers.checks.repetition import repeats_itself
 from forebay.workers.checks.safe_validation import mismatch, violation
@@ -181,7 +181,7 @@ def _summary(request: Summarize, content: Summary, finish: Ending) -> Iterator[C
     on_topic = share is None or share >= MIN_SHARED_WORDS
     yield from _prose(text)
     yield _check("once", not _repeats_a_sentence(text), "says a sentence twice")
-    yield _check("whole", finish == "stop" or ends(text), "cut off")
+    yield _check("whole", finish == "stop" or ends_sentence(text), "cut off")
     yield _check("length", count <= limit, f"{count} words, at most {request.max_words} were asked")
     yield _check("own_words", not source.begins_with(text), "copies the beginning of the text")
     yield _check("on_topic", on_topic, "shares few words with the text")

@@ -47,9 +47,9 @@ def final_answer(text: str) -> Decimal | str | bool | None:
 
 
 def final_number(text: str) -> Decimal | None:
-    """Return the number of a text's answer: the first after its mark, or else the last of all.
+    """Return the number that a text's answer is, if the text has a number.
 
-    After the mark, too, the last number counts if it is the result of a sum.
+    After a mark, the first number counts, or the last if there is a sum; else the text's last.
     """
     marked = _after_mark(text) or ""
     if marked_numbers := numbers(marked):

@@ -78,7 +78,7 @@ def _values(token: str) -> set[Decimal]:
         parts = [*re.split("[.,]", number), _without_marks(number)]
         return values | {Decimal(part) for part in parts}
     if len(marks) == 1 and number[-4:-3] in {".", ","}:
-        # 1,234 is more than a thousand or a bit more than one, by country.
+        # 1,234 is 1234 or 1.234, by country.
         values.add(Decimal(_without_marks(number)))
     return values | {Decimal(_with_point(number, marks))}
 
@@ -232,6 +232,6 @@ def named_options(options: Any, source: Source) -> list[str]:
 _END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*\s*\Z")
 
 
-def ends(text: str) -> bool:
+def ends_sentence(text: str) -> bool:
     """Return whether the text ends as a sentence does."""
     return _END.search(text) is not None

@@ -30,7 +30,7 @@ def leaves_by_path(document: Any, *, max_depth: int) -> dict[Path, Any]:
 
     An empty object or list is a leaf too, and so is a part that lies deeper than `max_depth`.
     """
-    found: dict[Path, Any] = {}
+    by_path: dict[Path, Any] = {}
     stack: list[tuple[Path, Any]] = [((), document)]
     while stack:
         path, node = stack.pop()
@@ -38,5 +38,5 @@ def leaves_by_path(document: Any, *, max_depth: int) -> dict[Path, Any]:
             parts = node.items() if isinstance(node, dict) else enumerate(node)
             stack += [((*path, name), part) for name, part in parts]
         else:
-            found[path] = node
-    return found
+            by_path[path] = node
+    return by_path

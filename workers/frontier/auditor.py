@@ -1,4 +1,4 @@
-"""Audits, worked in the frontier lane: a local answer is held against the frontier model's."""
+"""Audits, worked in the frontier lane: a frontier model shows how good a local answer is."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Auditor:
         """Return the answer to audit as the ledger has it now.
 
         Raises:
-            NoAnswer: There is none any more, or none that this job may audit.
+            NoAnswer: The answer is gone, or this job may not audit it.
         """
         audited_id = claim.record.audit_of or ""
         try:
@@ -104,12 +104,12 @@ class Auditor:
     def _compare(self, job: Job, local: Answer, second: Answer) -> tuple[Audit, float]:
         """Return the audit, and how much worse the local answer is than was predicted."""
         plain, predicted_gap = self._verdicts.plain(job)
-        given = local.verdict or Verdict(probability=plain.probability, version="none")
+        verdict = local.verdict or Verdict(probability=plain.probability, version="none")
         compared, doubt = judge_prompt.can_be_compared(job, local.content), local.doubt
         outcome = _quality(local.content, second.content, compared=compared)
         audit = Audit(
             job=local.id, tenant=job.tenant, kind=job.kind, type=digest(job, self._secret),
-            version=given.version, score=given.score, probability=given.probability,
+            version=verdict.version, score=verdict.score, probability=verdict.probability,
             model=plain.version, base_score=plain.score, base_probability=plain.probability,
             features=features(job), agreement=doubt and doubt.agreement,
             doubt=doubt and doubt.probability,
@@ -137,7 +137,7 @@ def _content(job: Job, local: Content, reply: Reply) -> Content:
     """Return the frontier model's answer, or its yes or no as a judge.
 
     Raises:
-        NoAnswer: The local answer cannot be held against this reply.
+        NoAnswer: The reply says nothing about the local answer.
     """
     try:
         if not judge_prompt.can_be_compared(job, local):

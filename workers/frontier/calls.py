@@ -137,7 +137,7 @@ class Calls:
         Args:
             call: the call that was made.
             cost_nusd: its cost in billionths of a dollar.
-            draft: the encrypted answer, kept so that the next worker need not pay for it again.
+            draft: the sealed answer, kept so that the next worker need not pay for it again.
 
         Raises:
             Unavailable: Redis did not come back in time.

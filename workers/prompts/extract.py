@@ -7,7 +7,7 @@ from typing import Any
 
 from forebay.routing.jobs import Extract
 from forebay.workers.engines.engine import JsonShape, Turn
-from forebay.workers.prompts.schema_hints import field_count, narrowed, plainly
+from forebay.workers.prompts.schema_hints import field_count, narrowed, with_json_values
 from forebay.workers.prompts.turns import SPARE_TOKENS, instructions_and_text, system_and_user
 
 TOKENS_PER_FIELD = 24
@@ -15,7 +15,7 @@ TOKENS_PER_FIELD = 24
 _LOCAL = "You copy facts from a text into JSON."
 
 # Solved examples for small models. Measured on the packaged model: without them, and without
-# `plainly` and `narrowed`, none of the demo's nine extractions is right; with all three, four are,
+# `with_json_values` and `narrowed`, none of the demo's nine extractions is right; with all three, four are,
 # and four of eight other texts. A third example changes nothing.
 _EXAMPLES: tuple[tuple[str, dict[str, Any]], ...] = (
     (
@@ -50,7 +50,7 @@ def local_turns(request: Extract) -> list[Turn]:
             Turn(role="assistant", content=json.dumps(answer)),
         )
     ]
-    text = plainly(request.text, request.schema_)
+    text = with_json_values(request.text, request.schema_)
     system, user = system_and_user(_LOCAL, _text_and_fields(text, _fields(request.schema_)))
     return [system, *examples, user]
 

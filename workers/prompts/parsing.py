@@ -26,7 +26,7 @@ from forebay.routing.jobs import (
     Summarize,
     Summary,
 )
-from forebay.workers.checks.grounding import ends
+from forebay.workers.checks.grounding import ends_sentence
 from forebay.workers.engines.engine import Ending
 
 _FENCE = re.compile(r"\A\s*```[a-zA-Z]*[ \t]*\n(.*)```\s*\Z", re.DOTALL)
@@ -149,7 +149,7 @@ def _summary(text: str, max_words: int, finish: Ending) -> str:
     excess = next(islice(_WORD.finditer(body), max_words, None), None)
     end, limit = 0, excess.start() if excess else len(body)
     for sentence in _SENTENCE.finditer(body):
-        cut_off = finish == "length" and sentence.end() == len(body) and not ends(body)
+        cut_off = finish == "length" and sentence.end() == len(body) and not ends_sentence(body)
         if cut_off or sentence.end() > limit:
             break
         end = sentence.end()

@@ -67,7 +67,7 @@ def _options(node: dict[str, Any], source: Source) -> dict[str, Any]:
     return {"enum": named} if named else {}
 
 
-def plainly(text: str, schema: dict[str, Any]) -> str:
+def with_json_values(text: str, schema: dict[str, Any]) -> str:
     """Return the text with numbers and dates as JSON writes them, if the schema has such types."""
     types = set(_types_and_formats(schema))
     if "date" in types:

@@ -3,7 +3,7 @@
 import pytest
 from jsonschema import Draft202012Validator
 
-from forebay.workers.prompts.schema_hints import field_count, narrowed, plainly
+from forebay.workers.prompts.schema_hints import field_count, narrowed, with_json_values
 
 DATED = {"properties": {"when": {"type": "string", "format": "date"}}}
 NUMBERED = {"properties": {"much": {"type": ["number", "null"]}}}
@@ -69,14 +69,20 @@ def test_the_callers_schema_is_not_changed():
 
 def test_dates_and_numbers_are_written_as_in_json():
     text = "On 9 April 2026 we paid 12,480.50, then 1.234,50 and 3/4/2026."
-    assert plainly(text, DATED) == "On 2026-04-09 we paid 12,480.50, then 1.234,50 and 3/4/2026."
-    assert plainly(text, NUMBERED) == "On 9 April 2026 we paid 12480.50, then 1234.50 and 3/4/2026."
-    assert plainly(text, {"properties": {"a": {"type": "string"}}}) == text
+    assert (
+        with_json_values(text, DATED)
+        == "On 2026-04-09 we paid 12,480.50, then 1.234,50 and 3/4/2026."
+    )
+    assert (
+        with_json_values(text, NUMBERED)
+        == "On 9 April 2026 we paid 12480.50, then 1234.50 and 3/4/2026."
+    )
+    assert with_json_values(text, {"properties": {"a": {"type": "string"}}}) == text
 
 
 def test_numbers_that_may_be_identifiers_stay():
     text = "Articles 1,2,3 and 10.0.4.17, list 4,5000, item 1.234"
-    assert plainly(text, NUMBERED) == text
+    assert with_json_values(text, NUMBERED) == text
 
 
 def test_a_field_in_a_list_counts_several_times():
