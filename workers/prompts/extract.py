@@ -15,8 +15,8 @@ TOKENS_PER_FIELD = 24
 _LOCAL = "You copy facts from a text into JSON."
 
 # Solved examples for small models. Measured on the packaged model: without them, and without
-# `with_json_values` and `narrowed`, none of the demo's nine extractions is right; with all three, four are,
-# and four of eight other texts. A third example changes nothing.
+# `with_json_values` and `narrowed`, none of the demo's nine extractions is right; with all three,
+# four are, and four of eight other texts. A third example changes nothing.
 _EXAMPLES: tuple[tuple[str, dict[str, Any]], ...] = (
     (
         "Parcel PK-4471 for Ines Varga left our depot in Larkfield on 2025-05-03. Weight 2.5 kg.",
