@@ -12,6 +12,7 @@ from forebay.routing.errors import BadAnswer, ForebayError, PassingError
 from forebay.routing.jobs import Answer, Content, Verdict
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.reasons import Reason
@@ -20,7 +21,7 @@ from forebay.workers.checks import answer_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
-from forebay.workers.frontier.converse import OutcomeUnknown, Reply
+from forebay.workers.frontier.provider import OutcomeUnknown, Reply, open_provider
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.prompts import parsing, prompts
 from forebay.workers.runtime.actor import Actor, settings_of
@@ -54,7 +55,8 @@ class Bedrock:
 
     def __init__(self, ledger: Ledger, settings: BedrockSettings) -> None:
         key = secret(ledger.redis, ledger.settings)
-        self._calls = Calls(ledger, settings)
+        prices = Prices.load(settings.prices_file)
+        self._calls = Calls(ledger, open_provider(settings), prices)
         self._spillway = Spillway(ledger.redis)
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._leases = Leases(ledger)
