@@ -109,9 +109,14 @@ def has_field_or_branch(
     return knows
 
 
-def has_word(path: str) -> Callable[[str], bool]:
-    """Return a check that the file has the name of the kind."""
-    return lambda kind: re.search(rf"\b{kind}\b", (ROOT / path).read_text("utf-8")) is not None
+def names_kind(path: str) -> Callable[[str], bool]:
+    """Return a check that the document has the kind's name: as `kind`, or in a list of kinds."""
+
+    def knows(kind: str) -> bool:
+        name = rf"`{kind}`|[(,]\s*(and )?{kind}\s*[,)]"
+        return re.search(name, (ROOT / path).read_text("utf-8")) is not None
+
+    return knows
 
 
 def has_policy_key(table: str) -> Callable[[str], bool]:
@@ -268,10 +273,10 @@ PLACES = [
         file_of(test_silence), "add a request with canaries to `requests`",
         lambda kind: kind in {request.kind for request in test_silence.requests()},
     ),
-    Place("README.md", "name the kind in the introduction", has_word("README.md")),
+    Place("README.md", "name the kind in the introduction", names_kind("README.md")),
     Place(
         "routing/scoring/MODEL_CARD.md", "say where the kind's prior comes from",
-        has_word("routing/scoring/MODEL_CARD.md"),
+        names_kind("routing/scoring/MODEL_CARD.md"),
     ),
 ]  # fmt: skip
 IDS = [f"{place.file}: {place.change}" for place in PLACES]
