@@ -112,7 +112,7 @@ class Receipt(FrozenModel):
         reasons: reason codes in the order they were given, the last is why this lane answered.
         degraded: the answer did not pass its checks, or a better lane was shut or not allowed.
         cached: an exact earlier answer was given again; it cost nothing.
-        stand_in: made by the local stand-in for Bedrock, not by a model.
+        stand_in: made by the local mock of Bedrock, not by a model.
         revision: digest or version of the model.
         tokens_in, tokens_out: read and made, of all local answers where there was a second one.
         cost_nusd: billionths of a dollar, settled.

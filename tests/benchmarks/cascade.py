@@ -122,11 +122,11 @@ def running(folder: Path, asked: Sequence[Labelled], accuracy: float) -> Iterato
     known.write_text("".join(_known(one, accuracy, at) for at, one in enumerate(asked)))
     policy.write_text(POLICY)
     env = {"FOREBAY_POLICY_FILE": str(policy), "FOREBAY_LEASE_S": "60"}
-    with Fleet(folder / "fleet", env) as fleet, MockBedrock(known, key_pair=KEY_PAIR) as standin:
+    with Fleet(folder / "fleet", env) as fleet, MockBedrock(known, key_pair=KEY_PAIR) as mock:
         fleet.start_redis()
         for part in ("router", "sweeper", "local"):
             fleet.start(part)
-        fleet.start("bedrock", **MOCK_ENV, FOREBAY_BEDROCK_ENDPOINT=standin.url)
+        fleet.start("bedrock", **MOCK_ENV, FOREBAY_BEDROCK_ENDPOINT=mock.url)
         fleet.wait_ready()
         yield fleet
 

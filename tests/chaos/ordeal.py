@@ -165,7 +165,7 @@ def _receipts(ledger: Ledger, job_ids: set[str]) -> Iterator[Receipt]:
 
 def _seen_calls(url: str) -> list[dict[str, Any]]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{url}/_stand-in/calls", timeout=30) as response:
+    with opener.open(f"{url}/_mock/calls", timeout=30) as response:
         calls: list[dict[str, Any]] = json.load(response)
     return calls
 

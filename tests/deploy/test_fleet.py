@@ -219,13 +219,13 @@ def test_each_part_has_a_name_and_a_log_of_its_own(running):
     assert {proc.log for proc in procs.values()} == {fleet.logs / f"{name}.log" for name in procs}
 
 
-def test_nobodys_real_credentials_are_within_reach_of_the_stand_in(running):
+def test_nobodys_real_credentials_are_within_reach_of_the_mock(running):
     fleet, procs = running
     assert all("real" not in environment(proc).values() for proc in procs.values())
     assert environment(procs["bedrock1"])["FOREBAY_BEDROCK_ENDPOINT"] == fleet.mock_url
 
 
-def test_credentials_reach_the_bedrock_worker_alone_where_there_is_no_stand_in(fleet, monkeypatch):
+def test_credentials_reach_the_bedrock_worker_alone_if_there_is_no_mock(fleet, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "real")
     fleet.start_redis()
     names = {part: environment(fleet.start(part)) for part in ("router", "bedrock")}
@@ -237,7 +237,7 @@ def test_every_part_listens_to_this_machine_only(running):
     fleet, _ = running
     sockets = [c for p in fleet.procs for c in psutil.Process(p.pid).net_connections("inet")]
     listening = [c.laddr.ip for c in sockets if c.status == psutil.CONN_LISTEN]
-    assert listening == ["127.0.0.1"] * 3  # Redis, the stand-in, Flower
+    assert listening == ["127.0.0.1"] * 3  # Redis, the mock, Flower
 
 
 def test_flower_shows_the_workers_and_stops_none(running):

@@ -45,7 +45,7 @@ def client(mock):
     return connect(mock)
 
 
-def connect(mock, key="stand-in", secret="stand-in", region="us-east-1", token=None):
+def connect(mock, key="mock", secret="mock", region="us-east-1", token=None):
     return boto3.client(
         "bedrock-runtime", endpoint_url=mock.url, region_name=region,
         aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token,
@@ -72,7 +72,7 @@ def output_config(schema):
 
 def admin(mock, path, body=None):
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(f"{mock.url}/_stand-in/{path}", data, timeout=5) as answer:
+    with urllib.request.urlopen(f"{mock.url}/_mock/{path}", data, timeout=5) as answer:
         return json.load(answer)
 
 

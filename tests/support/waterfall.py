@@ -132,8 +132,8 @@ def waterfall(redis_url, tmp_path_factory):
         ScriptedBedrock() as mock,
         redis_py.Redis.from_url(redis_url) as client,
     ):
-        patch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
+        patch.setenv("AWS_ACCESS_KEY_ID", "mock")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "mock")
         for module in (
             "forebay.routing.limits.spillway",
             "forebay.routing.learning.job_types",

@@ -1,7 +1,7 @@
 """No sequence of events sends content of a `deny` job out of the building.
 
 The whole waterfall, in this thread and in any order: the real ledger, policy, router, local worker
-(on the echo engine) and bedrock worker (boto3), against the stand-in as the peer that records all
+(on the echo engine) and bedrock worker (boto3), against the mock as the peer that records all
 it sees. Jobs fail, escalate, are retried, cancelled, forgotten, lost by their worker and found
 again; the policy changes meanwhile, and somebody else writes into Redis. Each job has a text of its
 own; after every step it is known which of them the peer must not have seen.
@@ -98,8 +98,8 @@ class World:
         settings = Settings(lease_s=1000, policy_file=self.policy)
         self.ledger = Ledger(redis, settings, BELL)
         self.cache = AnswerCache(redis, secret(redis, settings), 60)
-        self.standin = MockBedrock(key_pair=("test", "test"))
-        bedrock = BedrockSettings(bedrock_endpoint=self.standin.url, bedrock_timeout_s=10)
+        self.mock = MockBedrock(key_pair=("test", "test"))
+        bedrock = BedrockSettings(bedrock_endpoint=self.mock.url, bedrock_timeout_s=10)
         echo = EngineSettings(engine="echo", context_tokens=4096)
         self.local = Local(self.ledger, lambda: Answerer(make_engine(echo)))
         self.workers = {
@@ -119,8 +119,8 @@ class World:
 
     def new_texts(self) -> list[str]:
         """What has left the building since this was last asked."""
-        texts = [call.text for call in self.standin.calls]
-        self.standin.calls.clear()
+        texts = [call.text for call in self.mock.calls]
+        self.mock.calls.clear()
         self.sent += len(texts)
         return texts
 
@@ -133,8 +133,8 @@ class Waterfall(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.world.redis.flushdb()
-        self.world.standin.calls.clear()
-        self.world.standin.faults.plan([])
+        self.world.mock.calls.clear()
+        self.world.mock.faults.plan([])
         self.redis, self.ledger = self.world.redis, self.world.ledger
         self.put: dict[str, Put] = {}
         self.held: list[tuple[str, Claim]] = []
@@ -231,7 +231,7 @@ class Waterfall(RuleBasedStateMachine):
 
     @rule(fault=st.sampled_from(FAULTS))
     def fail_next_call(self, fault):
-        self.world.standin.faults.plan([fault])
+        self.world.mock.faults.plan([fault])
 
     @rule(queue=st.sampled_from(QUEUES))
     def stall(self, queue):
@@ -408,7 +408,7 @@ def bedrocks_answer(job: Job) -> Answer:
 def world(redis, tmp_path, monkeypatch):
     monkeypatch.setattr(spillway, "LOOK_EVERY_S", 0)  # what changed is seen at once
     world = World(redis, tmp_path)
-    with world.standin:
+    with world.mock:
         yield world
     world.local.close()
 

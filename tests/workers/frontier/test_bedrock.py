@@ -30,8 +30,8 @@ ASK = Generate(messages=[Message(role="user", content="hello")])
 
 @pytest.fixture
 def mock(monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mock")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mock")
     with MockBedrock() as mock:
         yield mock
 

@@ -27,8 +27,8 @@ def ledger(redis):
 
 @pytest.fixture
 def bedrock(ledger, mock, monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mock")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mock")
     return Bedrock(ledger, BedrockSettings(bedrock_endpoint=mock.url))
 
 

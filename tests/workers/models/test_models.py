@@ -244,7 +244,7 @@ def test_a_proxy_is_honoured(monkeypatch, shelf):
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
     monkeypatch.setenv("http_proxy", shelf.url)
-    refused(pull())  # the stand-in is no proxy; that it was asked is what counts
+    refused(pull())  # the shelf is no proxy; only the request counts
     assert shelf.asked[0][0].startswith("http://hub.invalid/owner/repo-GGUF/resolve/")
 
 
