@@ -14,10 +14,11 @@ from decimal import Decimal
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from forebay.routing.base import first_error
 from forebay.routing.errors import Misconfigured
 
 Tier = Literal["default", "flex", "priority", "reserved", "batch"]
@@ -142,7 +143,8 @@ class Prices(_Listed):
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Misconfigured(f"{source} is not TOML: {error}") from None
         except ValidationError as error:
-            raise _explained(source, error) from None
+            first = first_error(error)
+            raise Misconfigured(f"{first.message}, in {source}", field=first.field) from None
         except (ValueError, ArithmeticError, RecursionError):
             raise Misconfigured(f"{source} has a value too large or nested too deeply") from None
 
@@ -191,10 +193,3 @@ class Prices(_Listed):
         if name not in self.models and prefix in self.geography and prefix != "region":
             return prefix, rest
         return "region", name
-
-
-def _explained(source: Any, error: ValidationError) -> Misconfigured:
-    first = error.errors(include_input=False, include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
-    message = first["msg"].removeprefix("Value error, ")
-    return Misconfigured(f"{message}, in {source}", field=key or None)

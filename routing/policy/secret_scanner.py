@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Any
 
+from forebay.routing import json_tree
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Content, Job
 
@@ -87,7 +87,7 @@ class Scanner:
 
         `answer` is looked through too: one that is to leave together with its job.
         """
-        said = _leaves(answer.model_dump()) if answer else ()
+        said = json_tree.texts(answer.model_dump()) if answer else ()
         return self.find_in("\n".join([*texts(job), *said]))
 
     def find_in(self, text: str) -> str | None:
@@ -97,8 +97,8 @@ class Scanner:
 
 def texts(job: Job) -> Iterator[str]:
     """Every text and number of a job's content, keys included, wherever it stands."""
-    yield from _leaves(job.request.model_dump(by_alias=True))
-    yield from _leaves(job.metadata)
+    yield from json_tree.texts(job.request.model_dump(by_alias=True))
+    yield from json_tree.texts(job.metadata)
 
 
 def has_card(text: str) -> bool:
@@ -121,17 +121,6 @@ def _unless_iban(found: re.Match[str]) -> str:
     number = found[0].replace(" ", "")
     digits = "".join(str(int(char, 36)) for char in number[4:] + number[:4])
     return "" if int(digits) % 97 == 1 else found[0]
-
-
-def _leaves(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from (str(key), *_leaves(inner))
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _leaves(inner)
-    elif value is not None:
-        yield str(value)
 
 
 def _ours(pattern: str) -> Detector:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from forebay.routing.base import first_error
 from forebay.routing.errors import Misconfigured
 
 T = TypeVar("T", bound=BaseModel)
@@ -70,12 +71,10 @@ def _where(error: Exception, text: str) -> str:
 
 
 def _explained(path: Path, text: str, error: ValidationError) -> Misconfigured:
-    first = error.errors(include_input=False, include_url=False)[0]
-    loc = [part for part in first["loc"] if part != "[key]"]
-    key = ".".join(str(part)[:60] for part in loc)
-    line = line_of(text, loc)
+    first = first_error(error)
+    line = line_of(text, first.path)
     where = f"{path}, line {line}" if line else str(path)
-    return Misconfigured(f"{first['msg'].removeprefix('Value error, ')} ({where})", field=key)
+    return Misconfigured(f"{first.message} ({where})", field=first.field)
 
 
 def _statements(text: str) -> Iterator[tuple[int, list[str], dict[str, Any]]]:

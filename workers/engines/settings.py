@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from forebay.routing.lanes import DEFAULT_POOL
-from forebay.routing.settings import Seconds
+from forebay.routing.settings import EnvironmentSettings, Seconds
 
 EngineName = Literal["llamacpp", "exl2", "exl3", "echo"]
 
 
-class LocalSettings(BaseSettings):
+class LocalSettings(EnvironmentSettings):
     """What a local worker serves, and with how many models.
 
     Attributes:
@@ -23,15 +23,11 @@ class LocalSettings(BaseSettings):
             without it the first one gives them, in other words.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
-    )
-
     pool: str = Field(DEFAULT_POOL, pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
     second_engine: EngineName | None = None
 
 
-class EngineSettings(BaseSettings):
+class EngineSettings(EnvironmentSettings):
     """Which engine a worker drives, and how large.
 
     Attributes:
@@ -50,10 +46,7 @@ class EngineSettings(BaseSettings):
         echo_delay_s: how long the echo engine takes for a token.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True,
-        protected_namespaces=(),
-    )  # fmt: skip
+    model_config = SettingsConfigDict(protected_namespaces=())
 
     engine: EngineName = "llamacpp"
     model_file: Path | None = None
@@ -80,16 +73,12 @@ class SecondEngineSettings(EngineSettings):
         return text.replace("FOREBAY_", "FOREBAY_SECOND_")
 
 
-class RouterSettings(BaseSettings):
+class RouterSettings(EnvironmentSettings):
     """Who gives the verdicts.
 
     Attributes:
         router_model: `packaged`, the small model that ships; or `engine`, a language model that
             each router runs as `EngineSettings` say (`workers.cascade.llm_router_model`).
     """
-
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
-    )
 
     router_model: Literal["packaged", "engine"] = "packaged"

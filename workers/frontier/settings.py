@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from forebay.routing.settings import Seconds
+from forebay.routing.settings import EnvironmentSettings, Seconds
 
 
-class BedrockSettings(BaseSettings):
+class BedrockSettings(EnvironmentSettings):
     """How Bedrock is reached. Credentials come from boto3's own chain, never from here.
 
     Attributes:
@@ -20,10 +19,6 @@ class BedrockSettings(BaseSettings):
         bedrock_timeout_s: a call unanswered for so long is given up; its cost stays reserved.
         prices_file: a price list of your own; without it the packaged `routing/prices.toml`.
     """
-
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
-    )
 
     bedrock_endpoint: str | None = None
     bedrock_region: str = "us-east-1"

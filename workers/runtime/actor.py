@@ -23,7 +23,6 @@ from celery.signals import (
     worker_shutdown,
     worker_shutting_down,
 )
-from pydantic_settings import BaseSettings
 
 from forebay.routing import logs
 from forebay.routing.broker.app import celery_app
@@ -31,7 +30,7 @@ from forebay.routing.broker.doorbell import template
 from forebay.routing.errors import CallerError, ForebayError, Unavailable
 from forebay.routing.lanes import task_name
 from forebay.routing.ledger.ledger import Claim, Ledger
-from forebay.routing.settings import Settings, read
+from forebay.routing.settings import EnvironmentSettings, Settings, read
 from forebay.routing.store.connection import connect, reaching_redis, without_password
 from forebay.workers.runtime.drain import WEDGED, Drain, impatient, leave_at_once
 from forebay.workers.runtime.execute import Outcome, TaskResult, answer
@@ -42,7 +41,7 @@ from forebay.workers.runtime.settings import ActorSettings
 
 log = logging.getLogger(__name__)
 SHOWN_CHARS = 20_000  # of a task's result in logs and Flower: the receipts of all its jobs
-T = TypeVar("T", bound=BaseSettings)
+T = TypeVar("T", bound=EnvironmentSettings)
 
 
 def settings_of(cls: type[T]) -> T:

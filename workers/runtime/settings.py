@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from forebay.routing.settings import Seconds
+from forebay.routing.settings import EnvironmentSettings, Seconds
 
 
-class ActorSettings(BaseSettings):
+class ActorSettings(EnvironmentSettings):
     """How a worker leaves, and how it is known to be well.
 
     Attributes:
@@ -17,10 +15,6 @@ class ActorSettings(BaseSettings):
         wedged_s: a worker that could take jobs and takes none for so long leaves.
         heartbeat_file: written every second while all is well; see `workers.runtime.liveness`.
     """
-
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
-    )
 
     grace_s: Seconds = 30.0
     wedged_s: Seconds = 30.0
