@@ -1,4 +1,4 @@
-"""How every process of a worker logs: one form, to stderr, and of libraries warnings alone."""
+"""How every worker process logs: one format, to stderr, and only warnings of libraries."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 
 
 def to_stderr(level: int) -> None:
-    """Log what we say from `level` on. What libraries say below a warning may be content."""
+    """Log our own messages from `level` on. Libraries may log content below a warning."""
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    for name in ("workers", "routing", "celery"):
+    for name in ("forebay", "celery"):
         logging.getLogger(name).setLevel(level)
