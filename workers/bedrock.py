@@ -12,7 +12,8 @@ import random
 from forebay.routing.errors import BadAnswer, ForebayError, PassingError
 from forebay.routing.jobs import Answer, Content, Job, Verdict
 from forebay.routing.lanes import BEDROCK
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.reasons import Reason

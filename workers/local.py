@@ -16,7 +16,8 @@ from forebay.routing.errors import BadAnswer, ForebayError, Misconfigured
 from forebay.routing.jobs import Answer, Job
 from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.learning.audit_sampling import AuditSampler
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.policy.escalation import NextStep
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.workers.cascade.answerer import Answerer, RawAnswer

@@ -11,7 +11,8 @@ from forebay.routing.errors import EgressDenied
 from forebay.routing.jobs import Answer, Content, Job, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.learning.verdicts import Verdicts
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.outlook import FrontierStatus
 from forebay.routing.limits.pacing import Pacer
 from forebay.routing.policy.egress import egress, may_go
@@ -89,7 +90,7 @@ class Router:
         """What an audit shows the model on Bedrock besides; where it is gone, none is made."""
         if claim.record.audit_of is None:
             return None
-        (found,) = self._ledger.outcomes([claim.record.audit_of])
+        (found,) = self._ledger.results([claim.record.audit_of])
         return found.content if isinstance(found, Answer) else None
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import threading
 
-from forebay.routing.errors import ForebayError
+from forebay.routing.errors import ForebayError, Lost
 from forebay.routing.lanes import SWEEP
-from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.execute import Outcome
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from forebay.routing.errors import BadAnswer, Expired, InvalidJob
+from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost
 from forebay.routing.jobs import Content, Embed, Embedding, Job
-from forebay.routing.ledger.ledger import Lost
 from forebay.workers.cascade import similarity
 from forebay.workers.engines.engine import Completion, Ending, Engine, EngineInfo, Prompt, Vectors
 from forebay.workers.prompts import parsing, prompts, rewording

@@ -7,7 +7,8 @@ from typing import Self
 
 from forebay.routing.errors import EngineDied
 from forebay.routing.jobs import Check, Classification, Content, Doubt, Job
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.outlook import FrontierStatus
 from forebay.routing.limits.pacing import Pacer
 from forebay.routing.policy.egress import may_go

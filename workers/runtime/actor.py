@@ -29,7 +29,8 @@ from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
 from forebay.routing.errors import CallerError, ForebayError, Unavailable
 from forebay.routing.lanes import task_name
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import EnvironmentSettings, Settings, read
 from forebay.routing.store.connection import connect, reaching_redis, without_password
 from forebay.workers.runtime.drain import WEDGED, Drain, impatient, leave_at_once

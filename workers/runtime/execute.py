@@ -14,9 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, PassingError, Unavailable
+from forebay.routing.errors import (
+    EngineBusy,
+    EngineDied,
+    ForebayError,
+    Lost,
+    PassingError,
+    Unavailable,
+)
 from forebay.routing.jobs import Answer, Receipt, Verdict
-from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.reasons import Reason
 from forebay.workers.runtime.in_flight import InFlight
 

@@ -101,7 +101,7 @@ def test_the_answer_of_a_replay_says_what_it_repeats(ledger, dead):
     old = die(ledger)
     new = dead.replay(old)
     finish(ledger, new)
-    (answer,) = ledger.outcomes([new])
+    (answer,) = ledger.results([new])
     assert (answer.replay_of, answer.content.text) == (old, "short")
 
 

@@ -10,10 +10,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from forebay.routing.errors import EgressDenied, InvalidJob, Unavailable, UnknownJob
+from forebay.routing.errors import EgressDenied, InvalidJob, Lost, Unavailable, UnknownJob
 from forebay.routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdict, new_id
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.dead_letters import DeadLetters
-from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import ENDED
 from forebay.routing.settings import Settings
 from forebay.routing.store.answer_cache import AnswerCache
@@ -208,7 +209,7 @@ def test_a_job_that_would_fail_is_answered_by_its_draft_instead(ledger):
     ledger.escalate(claim, "check_failed:length", answer(claim, "a weak one"))
     while ledger.retry(ledger.claim("bedrock"), "throttled"):
         pass
-    (outcome,) = ledger.outcomes([job_id])
+    (outcome,) = ledger.results([job_id])
     assert outcome.content == Summary(text="a weak one")
     assert (outcome.status, outcome.degraded, outcome.error) == ("done", True, None)
     assert outcome.reasons == ("verdict_easy", "check_failed:length", "throttled")
@@ -258,7 +259,7 @@ def test_the_second_of_two_holders_settles_and_the_first_is_fenced_off(ledger):
     ledger.settle(fast, answer(fast, "from the fast one"))
     with pytest.raises(Lost):
         ledger.settle(fast, answer(fast, "again"))
-    (outcome,) = ledger.outcomes([fast.id])
+    (outcome,) = ledger.results([fast.id])
     assert outcome.content == Summary(text="from the fast one")
 
 

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from forebay.routing.errors import Unavailable
+from forebay.routing.errors import Lost, Unavailable
 from forebay.routing.jobs import Answer, Job, Summarize, Summary, Verdict
-from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from forebay.producers.client import Client
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.jobs import Answer, Job, Summarize, Summary, Verdict
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.routing.store.answer_cache import AnswerCache
 from forebay.routing.store.encryption import MAX_BYTES, PLAIN, Seal

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from forebay.routing.errors import EngineBusy, EngineDied, TooLong, Unavailable
+from forebay.routing.errors import EngineBusy, EngineDied, Lost, TooLong, Unavailable
 from forebay.routing.jobs import (
     Check,
     Classify,
@@ -18,7 +18,7 @@ from forebay.routing.jobs import (
     Summarize,
     Verdict,
 )
-from forebay.routing.ledger.ledger import Ledger, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.cascade import second_opinion
 from forebay.workers.cascade.answerer import Answerer

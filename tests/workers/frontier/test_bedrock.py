@@ -186,7 +186,7 @@ def test_a_paid_answer_of_no_use_is_on_the_receipt_of_what_is_given_instead(worl
     assert paid > 0
     world.ledger.retry(world.claim, "bad_answer", counted=False)
     world.ledger.cancel(world.claim.id)
-    (receipt,) = world.ledger.outcomes([world.claim.id])
+    (receipt,) = world.ledger.results([world.claim.id])
     assert receipt.cost_nusd == paid
 
 
