@@ -65,12 +65,12 @@ class LedgerReader:
         record = self.record(job_id)
         with reaching_redis():
             seconds, micros = self.redis.time()
-        position, depth, served = self._transitions.run("position", job_id) or (-1, 0, 0)
+        position, depth, workers = self._transitions.run("position", job_id) or (-1, 0, 0)
         ended = record.state in ENDED
         return JobStatus(
             id=job_id, kind=record.kind, state=record.state, hop=record.hop, queue=record.queue,
             position=None if position < 0 else position, depth=depth,
-            served=ended or served > 0, attempts=record.attempts,
+            served=ended or workers > 0, attempts=record.attempts,
             age_s=max(0.0, seconds + micros / 1e6 - record.created / 1000),
             receipt=record.to_receipt() if ended else None,
         )  # fmt: skip

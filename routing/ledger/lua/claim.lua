@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Claim the best job waiting in a queue: interactive before bulk (with ageing), tenants in turn, and
--- each tenant's earliest deadline first.
+-- Claim the best job waiting in a queue: interactive before bulk (with ageing), tenants in turn,
+-- and each tenant's earliest deadline first.
 -- -> {id, token, record, content, draft} | nil (no job waits)
 -- `unrung` is 1 if no doorbell called the worker; then one is taken from the list with the job.
 local queue, nonce, lease_ms, max_attempts, retention_ms = unpack(ARGV, 1, 5)

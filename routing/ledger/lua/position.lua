@@ -10,10 +10,10 @@ if not job then
 end
 local queue, class = job.queue, job.priority
 local depth = number(redis.call('HGET', 'fb:depth', queue))
-local served = redis.call('ZCOUNT', 'fb:serving:' .. queue, now_ms(), '+inf')
+local workers = redis.call('ZCOUNT', 'fb:serving:' .. queue, now_ms(), '+inf')
 local rank = job.state == 'waiting' and redis.call('ZRANK', waiting_key(queue, class, id), id)
 if not rank then
-  return { -1, depth, served }
+  return { -1, depth, workers }
 end
 local tenant = tenant_of(id)
 local turn = 'fb:turn:' .. queue .. ':' .. class
@@ -37,4 +37,4 @@ if class == 'bulk' then
     before = before + redis.call('ZCARD', 'fb:waiting:' .. queue .. ':interactive:' .. other)
   end
 end
-return { before, depth, served }
+return { before, depth, workers }

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Do one bounded batch of upkeep; any number of sweepers may run.
--- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory in use if it is short}
+-- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory used if it is short}
 local limit, max_attempts, retention_ms, bell, memory_limit, full_ms = unpack(ARGV)
 local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
 local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit

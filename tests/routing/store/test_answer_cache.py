@@ -15,7 +15,7 @@ from redis.retry import Retry
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.jobs import Answer, Classification, Generation, Job
 from forebay.routing.settings import Settings
-from forebay.routing.store.answer_cache import MAX_VALUE, SECRET_KEY, AnswerCache, secret
+from forebay.routing.store.answer_cache import MAX_VALUE_BYTES, SECRET_KEY, AnswerCache, secret
 from forebay.routing.store.encryption import PLAIN
 
 KEY = b"a secret of the tests"
@@ -133,7 +133,7 @@ def test_an_answer_lives_for_its_time(client):
 
 
 def test_an_answer_that_is_too_large_is_not_kept(cache, client):
-    noise = random.Random(7).randbytes(MAX_VALUE).hex()  # as text it packs to no less than half
+    noise = random.Random(7).randbytes(MAX_VALUE_BYTES).hex()  # as text it packs to no less than half
     made = answer(job(), content=Classification(label=noise + noise[::-1], probability=1))
     assert not cache.put(job(), "deny", made)
     assert client.dbsize() == 0
