@@ -22,7 +22,7 @@ class Claim:
         token: fences the job; a write with an old token changes nothing.
         record: the job's record at the time of the claim.
         sealed: the job's content as it is stored.
-        draft: the local answer of an escalated job as it is stored; empty if there is none.
+        draft: the kept answer as it is stored, see `drafted`; empty if there is none.
         seal: opens `sealed` and `draft`.
     """
 
@@ -44,7 +44,10 @@ class Claim:
         return job.model_copy(update={"egress": "deny"}) if self.record.egress == "deny" else job
 
     def drafted(self) -> Answer | None:
-        """Return the local answer that an escalated job brings along, if there is one.
+        """Return the answer that is kept with the job, if there is one.
+
+        It is the local answer of an escalated job, or an answer of Bedrock that was paid for by a
+        worker that could not settle the job.
 
         Raises:
             InvalidJob: The answer is damaged, or another job's.

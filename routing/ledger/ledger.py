@@ -168,7 +168,7 @@ class Ledger(LedgerReader):
     # --- moving jobs --------------------------------------------------------------------------
 
     def route(self, claim: Claim, queue: str, egress: str, reason: str, verdict: Verdict) -> None:
-        """Move a job from the router to its lane.
+        """Move a job to a lane: from the router, or from Bedrock back to the local lane.
 
         Raises:
             EgressDenied: The lane is Bedrock, and the content may not leave.

@@ -209,7 +209,7 @@ local function finish(id, job, state, retention_ms, ...)
   local draft, audit = 'fb:draft:' .. id, job.audit_of ~= ''
   local promoted = state == 'failed' and not audit and redis.call('EXISTS', draft) == 1
   if promoted then
-    state = 'done' -- the draft is better than no answer; it is marked as degraded when it is read
+    state = 'done' -- a draft is better than no answer; a local draft is read as a degraded answer
     redis.call('RENAME', draft, 'fb:answer:' .. id)
     redis.call('PEXPIRE', 'fb:answer:' .. id, retention_ms)
   end
