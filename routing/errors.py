@@ -28,7 +28,7 @@ from typing import ClassVar
 
 
 class ForebayError(Exception):
-    """Root of the tree.
+    """An error of Forebay. Root of the tree.
 
     Attributes:
         code: stable name of the error, one per class.
@@ -169,7 +169,7 @@ def _with_subclasses(root: type[ForebayError]) -> list[type[ForebayError]]:
     return [root, *(cls for child in root.__subclasses__() for cls in _with_subclasses(child))]
 
 
-_BY_CODE = {cls.code: cls for cls in _with_subclasses(ForebayError)}
+_BY_CODE = {cls.code: cls for cls in _with_subclasses(ForebayError) if "code" in vars(cls)}
 
 
 def gist(code: str) -> str:

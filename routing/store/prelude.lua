@@ -200,7 +200,7 @@ local function finish(id, job, state, retention_ms, ...)
   local key = job_key(id)
   local now = now_ms()
   check_types(id, job.queue, job.priority)
-  local named = idempotency_key(id, job)
+  local repeat_key = idempotency_key(id, job)
   dequeue(id, job.queue, job.priority)
   redis.call('ZREM', 'fb:leases', id)
   redis.call('ZREM', 'fb:later', id)
@@ -223,8 +223,8 @@ local function finish(id, job, state, retention_ms, ...)
   else
     redis.call('DEL', 'fb:content:' .. id)
   end
-  if named then
-    redis.call('PEXPIRE', named, retention_ms)
+  if repeat_key then
+    redis.call('PEXPIRE', repeat_key, retention_ms)
   end
   wake(id, state)
 end
@@ -242,13 +242,13 @@ local function queue_up(id, job, queue, hop, bell, ...)
   ring(queue, bell)
 end
 
--- Return the record if the token still holds the job, otherwise nil or false (the fence).
+-- The fence: return the record if the token still holds the job, otherwise nil or false.
 local function held(id, token)
   local job = read(id)
   return job and job.state == 'running' and job.token == token and job
 end
 
--- Return why no new job is accepted: {'full', depth} | {'memory', percent}; nil or false if it is.
+-- Return why no new job is accepted: {'full', depth} | {'memory', percent}; false if it is.
 local function refusal(queue, max_waiting)
   local depth = number(redis.call('HGET', 'fb:depth', queue))
   if depth >= number(max_waiting) then

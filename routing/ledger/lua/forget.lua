@@ -13,13 +13,13 @@ end
 
 local function forget(id, job)
   local cached = redis.pcall('GET', 'fb:cached:' .. id)
-  local named = idempotency_key(id, job)
+  local repeat_key = idempotency_key(id, job)
   if not ended(job.state) then
     finish(id, job, 'cancelled', 1000, 'error', 'cancelled')
   end
   redis.pcall('ZREM', 'fb:dead:' .. tenant_of(id), id)
-  if named then
-    redis.call('DEL', named)
+  if repeat_key then
+    redis.call('DEL', repeat_key)
   end
   -- A forged pointer may name any key; delete keys of the cache alone.
   if type(cached) == 'string' and string.sub(cached, 1, 9) == 'fb:cache:' then
