@@ -60,8 +60,13 @@ class FrozenModel(BaseModel):
 
 # --- validation errors --------------------------------------------------------------------------
 
-_MESSAGES = {"missing": "is required", "extra_forbidden": "is not a known field"}
-_SUBJECT = re.compile(r"^(Input|Value|String|Tuple|List|Dictionary) (?=should )")
+_MESSAGES = {
+    "missing": "is missing, add it",
+    "extra_forbidden": "is not a known field, correct its spelling or remove it",
+    "bool_type": "must be true or false",
+    "float_type": "must be a number",
+}
+_NOISE = re.compile(r"^Value error, |^\w+ (?=should )| after validation")
 _OUR_NAME = re.compile(r"[a-z][a-z_]{0,30}")
 
 
@@ -87,11 +92,11 @@ class FieldError(NamedTuple):
 def first_error(error: ValidationError) -> FieldError:
     """Return the first field that pydantic found wrong."""
     first = error.errors(include_input=False, include_context=False, include_url=False)[0]
-    message = first["msg"].removeprefix("Value error, ").replace(" after validation", "")
+    message = _NOISE.sub("", first["msg"]).replace("should ", "must ", 1)
     return FieldError(
         path=tuple(part for part in first["loc"] if part != "[key]"),
         type=first["type"],
-        message=_MESSAGES.get(first["type"], _SUBJECT.sub("", message)),
+        message=_MESSAGES.get(first["type"], message),
     )
 
 
@@ -152,9 +157,9 @@ def _plain_json(schema: dict[str, Any]) -> dict[str, Any]:
     except (TypeError, ValueError, RecursionError):
         raise ValueError("is not JSON") from None
     if size > MAX_SCHEMA_BYTES:
-        raise TooLong(f"should be at most {MAX_SCHEMA_BYTES} bytes of JSON", field="schema")
+        raise TooLong(f"must be at most {MAX_SCHEMA_BYTES} bytes of JSON", field="schema")
     if json_tree.is_deeper_than(plain, MAX_SCHEMA_DEPTH):
-        raise ValueError(f"should be nested at most {MAX_SCHEMA_DEPTH} levels deep")
+        raise ValueError(f"must be nested at most {MAX_SCHEMA_DEPTH} levels deep")
     return cast("dict[str, Any]", plain)
 
 

@@ -13,7 +13,7 @@ from forebay.routing.lanes import ROUTE
 from forebay.routing.learning.verdicts import Verdicts
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.outlook import FrontierStatus
+from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.limits.pacing import Pacer
 from forebay.routing.policy.egress import egress, may_go
 from forebay.routing.policy.frontier_state import FrontierState, Pace

@@ -83,7 +83,7 @@ def test_what_a_pace_decided_was_held_against_the_score(lanes, explain):
 def test_an_escalation_names_the_check_and_the_second_opinion(lanes, explain):
     schema = {"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]}
     lanes.rules("[tenants.acme]\nsecond_opinion = { extract = 1.0 }\n")
-    lanes.standin.answer = '{"total": 10}'
+    lanes.mock.answer = '{"total": 10}'
     said = '[[echo: say={"total": 10}]] [[echo: warm={"total": 9}]]'
     job = lanes.audited(Extract(text=f"10 or 9 {said}", schema=schema))
     document, words = explain(job.id)

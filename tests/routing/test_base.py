@@ -41,11 +41,11 @@ def failed(model: type[BaseModel], data: dict) -> ValidationError:
 @pytest.mark.parametrize(
     ("model", "data", "field", "message"),
     [
-        (Outer, {"inner": [{"count": 0}]}, "inner.0.count", "should be greater than or equal to 1"),
-        (Outer, {"by_name": {"a": SECRET}}, "by_name.a", "should be a valid integer"),
+        (Outer, {"inner": [{"count": 0}]}, "inner.0.count", "must be greater than or equal to 1"),
+        (Outer, {"by_name": {"a": SECRET}}, "by_name.a", "must be a valid integer"),
         (Outer, {"typo": 1}, "typo", "is not a known field"),
         (Outer, {"needed": 10}, None, "needed must be small"),
-        (Required, {}, "needed", "is required"),
+        (Required, {}, "needed", "is missing, add it"),
     ],
 )
 def test_the_first_error_names_the_field_in_words_that_follow_its_name(model, data, field, message):
@@ -63,11 +63,11 @@ def test_a_key_that_is_wrong_is_named_as_its_field():
 
 
 def test_a_long_name_is_cut_in_the_message():
-    assert FieldError(("a" * 100, 3), "missing", "is required").field == "a" * 60 + ".3"
+    assert FieldError(("a" * 100, 3), "missing", "is missing, add it").field == "a" * 60 + ".3"
 
 
 def test_an_unknown_field_of_a_job_says_where_the_known_ones_are():
-    with pytest.raises(InvalidJob, match=r"is not a known field \(`forebay schema`") as caught:
+    with pytest.raises(InvalidJob, match=r"is not a known field, .* \(`forebay schema`") as caught:
         parse_job({"request": {"kind": "summarize", "text": "x"}, "tennant": "acme"})
     assert caught.value.field == "tennant"
 

@@ -9,7 +9,7 @@ from forebay.routing.errors import EngineDied
 from forebay.routing.jobs import Check, Classification, Content, Doubt, Job
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.outlook import FrontierStatus
+from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.limits.pacing import Pacer
 from forebay.routing.policy.egress import may_go
 from forebay.routing.policy.escalation import NextStep, should_escalate, wants_second

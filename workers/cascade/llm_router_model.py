@@ -35,16 +35,16 @@ class LlmRouterModel:
         info = engine.info()
         self.version = f"lm-{info.model[:40]}-{info.revision}"
 
-    def usual_gap(self, kind: Kind) -> float:
+    def prior_gap(self, kind: Kind) -> float:
         """The mean gap of a kind, before anything is looked at."""
-        return self._packaged.usual_gap(kind)
+        return self._packaged.prior_gap(kind)
 
     def verdict(self, job: Job, type_gap: float | None = None) -> Verdict:
         """The chance of a yes. What it lacks to 1 is at most to be gained; the type moves it."""
         chance = None if job.kind == "embed" else self._chance(job)
         if chance is None:
             return self._packaged.verdict(job, type_gap)
-        usual = self.usual_gap(job.kind)
+        usual = self.prior_gap(job.kind)
         moved = 0.0 if type_gap is None else type_gap - usual
         return Verdict(
             probability=round(chance, 6),

@@ -16,6 +16,7 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.settings import Settings, read
 from forebay.workers.engines.gpu import probe
 from forebay.workers.engines.llamacpp.gguf import gguf_file
+from forebay.workers.engines.registry import ENGINES
 from forebay.workers.engines.settings import (
     EngineSettings,
     LocalSettings,
@@ -26,8 +27,7 @@ from forebay.workers.engines.weights.model_shape import read_shape
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.settings import ActorSettings
 
-ENGINES = {"llamacpp": "xllamacpp", "exl3": "exllamav3"}
-PAGED = ("exl2", "exl3")
+LIBRARIES = [entry.library for entry in ENGINES.values() if entry.library]
 SETTINGS = (
     Settings, ActorSettings, LocalSettings, EngineSettings, SecondEngineSettings, RouterSettings,
     BedrockSettings,
@@ -48,7 +48,7 @@ def checks(*, online: bool) -> list[Probe]:
 def works_here() -> bool:
     """Whether a local worker is meant to run here: there is an engine, or one was named."""
     named = any(name in os.environ for name in ("FOREBAY_ENGINE", "FOREBAY_MODEL_FILE"))
-    return named or any(find_spec(module) for module in (*ENGINES.values(), "exllamav2", EMBEDDER))
+    return named or any(find_spec(module) for module in (*LIBRARIES, EMBEDDER))
 
 
 def no_worker() -> Iterator[Finding]:
@@ -99,9 +99,11 @@ def _of_second(found: Finding) -> Finding:
 
 
 def _model(settings: EngineSettings) -> Finding:
-    if settings.engine == "echo":
-        return Finding("model", "warn", "the echo engine has none", "FOREBAY_ENGINE=llamacpp")
-    if settings.engine in PAGED:
+    kind = ENGINES[settings.engine].model
+    if kind is None:
+        seen = f"the {settings.engine} engine has none"
+        return Finding("model", "warn", seen, "FOREBAY_ENGINE=llamacpp")
+    if kind == "folder":
         return folder(settings)
     try:
         file = gguf_file(settings.model_file)
@@ -132,10 +134,11 @@ def engine() -> Iterator[Finding]:
     """Whether the engine can be loaded on this machine."""
     for which, settings in engines():
         name = settings.engine
+        entry = ENGINES[name]
         if name == "exl2":
             yield from probe.examine_apart(fallback=settings.attention == "torch")
-        elif name in ENGINES:
-            yield loads(f"{which}engine", name, ENGINES[name])
+        elif entry.library:
+            yield loads(f"{which}engine", name, entry.library, entry.install)
         else:
             yield Finding(f"{which}engine", "ok", f"{name}, part of Forebay")
 
@@ -145,10 +148,10 @@ def embedder() -> Iterator[Finding]:
     yield loads("embedder", "sentence encoder", EMBEDDER)
 
 
-def loads(check: str, name: str, module: str) -> Finding:
+def loads(check: str, name: str, module: str, install: str = EXTRA) -> Finding:
     """Import it in a process of its own: built for another CPU, it would take this one along."""
     if find_spec(module) is None:
-        return Finding(check, "fail", f"{name}: {module} is not installed", EXTRA)
+        return Finding(check, "fail", f"{name}: {module} is not installed", install)
     argv = [sys.executable, "-c", f"import {module}"]
     done = subprocess.run(argv, capture_output=True, check=False, timeout=60)  # noqa: S603 - our own names
     if done.returncode == 0:
@@ -162,7 +165,7 @@ def gpu() -> Iterator[Finding]:
     """The GPUs that the driver shows; none is fine for the CPU engine."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        yield Finding("gpu", "ok", "none (no nvidia-smi): the CPU engine answers")
+        yield no_gpu_finding()
         return
     argv = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603 - a fixed tool
@@ -170,6 +173,15 @@ def gpu() -> Iterator[Finding]:
         yield Finding("gpu", "ok", "; ".join(done.stdout.strip().splitlines()))
     else:
         yield Finding("gpu", "warn", "nvidia-smi shows none", "see what nvidia-smi says")
+
+
+def no_gpu_finding() -> Finding:
+    """Report a machine without a GPU, which is fine unless an engine needs one."""
+    needy = [settings.engine for _, settings in engines() if ENGINES[settings.engine].needs_gpu]
+    if not needy:
+        return Finding("gpu", "ok", "none (no nvidia-smi): the CPU engine answers")
+    seen = f"none (no nvidia-smi), but {' and '.join(needy)} needs one"
+    return Finding("gpu", "fail", seen, "install NVIDIA's driver, or set FOREBAY_ENGINE=llamacpp")
 
 
 def aws(*, online: bool) -> Iterator[Finding]:

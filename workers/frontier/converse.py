@@ -72,7 +72,7 @@ class Converse:
     def call(self, prompt: Prompt, model: str, *, call_id: str) -> Reply:
         """Ask once, blocking.
 
-        A `JsonShape` is held by Bedrock where it can; a `Choice` or `Pattern` is the prompt's to
+        A `JsonSchema` is held by Bedrock where it can; a `Choice` or `Pattern` is the prompt's to
         ask for and the checks' to see to.
 
         Args:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
-from forebay.workers.engines.engine import JsonShape, Prompt, Turn
+from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
 
 #: Key under which Bedrock's invocation log knows a call; the value is its id.
 CALL_KEY = "forebay-call"
@@ -61,7 +61,7 @@ def bounds(prompt: Prompt, model: str) -> tuple[int, int]:
     No tokenizer makes more tokens of a text than it has bytes.
     """
     texts = [turn.content for turn in prompt.messages]
-    if isinstance(prompt.constraint, JsonShape):
+    if isinstance(prompt.constraint, JsonSchema):
         texts.append(json.dumps(prompt.constraint.schema_))
     size = sum(len(text.encode()) + _TURN_ROOM for text in texts)
     return size + _CALL_ROOM, _max_tokens(prompt, model)
@@ -98,7 +98,7 @@ def _thinks(model: str) -> bool:
 def _held_schema(prompt: Prompt, model: str) -> dict[str, Any] | None:
     """The schema for structured output; none where there is none to hold, or Bedrock cannot."""
     # Nova has no structured output.
-    if not isinstance(prompt.constraint, JsonShape) or "amazon." in model:
+    if not isinstance(prompt.constraint, JsonSchema) or "amazon." in model:
         return None
     try:
         held: dict[str, Any] = _held(prompt.constraint.schema_)

@@ -19,7 +19,7 @@ from forebay.workers.engines.engine import (
     Choice,
     Constraint,
     EngineInfo,
-    JsonShape,
+    JsonSchema,
     Pattern,
     Prompt,
     Turn,
@@ -158,7 +158,7 @@ def _held_locally(job: Job) -> Constraint | None:
         case Classify() as request:
             return Choice(options=tuple(option.name for option in request.options))
         case Extract() as request:
-            return JsonShape(schema_=narrowed(request.schema_, request.text))
+            return JsonSchema(schema_=narrowed(request.schema_, request.text))
         case Generate(regex=str() as regex):
             return Pattern(regex=regex)
         case _:
@@ -222,7 +222,7 @@ def _chat_in_form(request: Generate) -> list[Turn]:
 def _held(job: Job) -> Constraint | None:
     match job.request:
         case Extract(schema_=schema) | Generate(schema_=dict() as schema):
-            return JsonShape(schema_=schema)
+            return JsonSchema(schema_=schema)
         case _:
             return None
 

@@ -233,7 +233,7 @@ def test_a_pickled_message_is_refused_and_the_worker_goes_on(secured, url, tmp_p
         assert client.run(MET, timeout=30).status == "done"
     (router,) = [proc for proc in fleet.procs if proc.name.startswith("router")]
     assert router.alive
-    assert router.said("Refusing to deserialize")
+    assert router.logged("Refusing to deserialize")
     assert not trap.exists()
     pickle.loads(body)
     assert trap.exists(), "the trap itself does not work"

@@ -34,7 +34,7 @@ def test_the_verdict_is_the_chance_of_a_yes(judge, said, chance):
 
 def test_what_was_seen_of_a_type_moves_the_score(judge):
     job = chat("how? [[echo: say=yes]] [[echo: confidence=0.8]]")
-    usual = judge.usual_gap("generate")
+    usual = judge.prior_gap("generate")
     moved = judge.verdict(job, usual + 0.1).score - judge.verdict(job).score
     assert moved == pytest.approx(0.1, abs=1e-5)
 

@@ -100,7 +100,7 @@ def test_workers_keep_to_a_pace_and_jobs_say_so(fleet, tmp_path):
     fleet.start_redis()
     for part, more in (("router", {}), ("local", {"FOREBAY_ENGINE": "echo"}), ("sweeper", {})):
         fleet.start(part, FOREBAY_POLICY_FILE=str(policy), **more)
-    fleet.start("standin")
+    fleet.start("mock_bedrock")
     fleet.start("bedrock", FOREBAY_POLICY_FILE=str(policy))
     fleet.wait_ready()
     request = Summarize(text="[[echo: say=We met at noon.]] We met at noon.")

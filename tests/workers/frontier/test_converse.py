@@ -24,7 +24,7 @@ from forebay.routing.errors import (
     Unavailable,
 )
 from forebay.routing.limits.prices import Prices, Usage
-from forebay.workers.engines.engine import Choice, JsonShape, Pattern, Prompt, Turn
+from forebay.workers.engines.engine import Choice, JsonSchema, Pattern, Prompt, Turn
 from forebay.workers.frontier.billing import Malformed, OutcomeUnknown, Refused, billed
 from forebay.workers.frontier.converse import Converse
 from forebay.workers.frontier.converse_request import THINKING_ROOM, bounds, converse_request
@@ -124,7 +124,7 @@ def test_a_stop_sequence_is_sent_and_ends_the_answer(stand_in):
 
 def test_a_json_shape_is_held_by_the_model(stand_in):
     reply = converse(stand_in).call(
-        prompt("new text", constraint=JsonShape(schema_=SHAPE)), MODEL, call_id="c"
+        prompt("new text", constraint=JsonSchema(schema_=SHAPE)), MODEL, call_id="c"
     )
     assert json.loads(reply.text) == {"total": 0, "lines": []}
     output = sent(stand_in)["outputConfig"]["textFormat"]
@@ -157,7 +157,7 @@ def test_a_json_shape_is_held_by_the_model(stand_in):
     ],
 )
 def test_what_structured_output_cannot_hold_is_left_to_the_prompt(stand_in, schema, model):
-    converse(stand_in).call(prompt(constraint=JsonShape(schema_=schema)), model, call_id="c")
+    converse(stand_in).call(prompt(constraint=JsonSchema(schema_=schema)), model, call_id="c")
     assert "outputConfig" not in sent(stand_in)
 
 
@@ -198,7 +198,7 @@ def test_turns_of_one_role_in_a_row_are_one_message(stand_in):
 
 @pytest.mark.parametrize("text", ["short", "äöü€ " * 500, "{}" * 5_000])
 def test_the_bounds_cover_what_is_billed(stand_in, text):
-    asked = prompt(text, constraint=JsonShape(schema_=SHAPE))
+    asked = prompt(text, constraint=JsonSchema(schema_=SHAPE))
     usage = converse(stand_in).call(asked, MODEL, call_id="c").usage
     tokens_in, tokens_out = bounds(asked, MODEL)
     assert usage.prompt <= tokens_in
@@ -338,7 +338,7 @@ def test_a_model_id_that_boto3_cannot_send_is_named(stand_in):
 def test_a_schema_that_bedrock_refuses_is_the_jobs_fault(stand_in):
     odd = {"type": "object", "properties": {"a": {"not": {"type": "object"}}}}
     with pytest.raises(InvalidJob) as caught:
-        converse(stand_in).call(prompt(constraint=JsonShape(schema_=odd)), MODEL, call_id="c")
+        converse(stand_in).call(prompt(constraint=JsonSchema(schema_=odd)), MODEL, call_id="c")
     assert caught.value.field == "schema"
 
 
@@ -386,7 +386,7 @@ def test_calls_run_side_by_side_on_one_client(stand_in, caplog):
 
 
 def test_the_request_is_one_that_botocores_model_knows():
-    asked = prompt(constraint=JsonShape(schema_=SHAPE), stop=("x",), top_p=0.5)
+    asked = prompt(constraint=JsonSchema(schema_=SHAPE), stop=("x",), top_p=0.5)
     model = botocore.session.get_session().get_service_model("bedrock-runtime")
     shape = model.operation_model("Converse").input_shape
     report = ParamValidator().validate(converse_request(asked, MODEL, "c"), shape)

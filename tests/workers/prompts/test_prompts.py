@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Job, parse_job
-from forebay.workers.engines.engine import Choice, EngineInfo, JsonShape, Pattern, Prompt
+from forebay.workers.engines.engine import Choice, EngineInfo, JsonSchema, Pattern, Prompt
 from forebay.workers.prompts import prompts
 
 INFO = EngineInfo(engine="echo", model="m", revision="r", context_tokens=2_048, slots=1)
@@ -72,10 +72,10 @@ def test_a_classification_is_held_to_its_labels_and_scored():
 
 def test_an_extraction_is_held_to_its_schema_narrowed_for_a_local_model():
     local, frontier = ask("extract", text="We paid 1,200.50 EUR.", schema=SCHEMA)
-    assert isinstance(local.constraint, JsonShape)
+    assert isinstance(local.constraint, JsonSchema)
     assert local.constraint.schema_["properties"]["currency"]["enum"] == ["EUR"]
     assert local.constraint.schema_["properties"]["buyer"]["maxLength"] > 0
-    assert frontier.constraint == JsonShape(schema_=SCHEMA)
+    assert frontier.constraint == JsonSchema(schema_=SCHEMA)
     assert json.dumps(SCHEMA) in said(frontier)
     assert "1200.50 EUR" in said(local)
     assert "buyer (who pays)" in said(local)
@@ -102,7 +102,7 @@ def test_a_generation_with_a_schema_is_held_to_it_in_both_lanes():
     local, frontier = ask(
         "generate", messages=[{"role": "user", "content": "Fill it."}], schema=SCHEMA
     )
-    assert local.constraint == frontier.constraint == JsonShape(schema_=SCHEMA)
+    assert local.constraint == frontier.constraint == JsonSchema(schema_=SCHEMA)
     assert json.dumps(SCHEMA) in said(frontier)
 
 

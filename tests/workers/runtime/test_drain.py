@@ -89,7 +89,7 @@ def test_what_does_not_finish_in_time_is_another_workers_within_a_second(fleet, 
     worker.send(signal.SIGTERM)
     assert ended_with(worker, 4) == 0
     given_back = time.monotonic()
-    assert worker.said(r"gave \S+ back")
+    assert worker.logged(r"gave \S+ back")
     until(lambda: running(client, long) == len(long), 3)
     assert time.monotonic() - given_back < 1
     assert set(all_done_once(client, ids + long)) == {1}  # what is given back is not counted
@@ -98,7 +98,7 @@ def test_what_does_not_finish_in_time_is_another_workers_within_a_second(fleet, 
 def test_a_second_signal_ends_it_at_once_and_nothing_is_lost(fleet, client):
     worker, ids = start(fleet, client, 16)
     worker.send(signal.SIGTERM)
-    until(lambda: worker.said("leaving"), 5)
+    until(lambda: worker.logged("leaving"), 5)
     worker.send(signal.SIGTERM)
     assert ended_with(worker, 1) == 128 + signal.SIGTERM
     fleet.start("local", **ENGINE)

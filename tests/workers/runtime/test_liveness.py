@@ -59,7 +59,7 @@ def start_wedged(fleet, folder, how: str):
         "FOREBAY_HEARTBEAT_FILE": str(folder / how),
     }
     command += ["--loglevel", "INFO", "--without-mingle", "--without-gossip"]
-    return fleet._run("router", command, env, lambda proc: proc.said("ready") is not None, how)
+    return fleet._run("router", command, env, lambda proc: proc.logged("ready") is not None, how)
 
 
 @pytest.mark.parametrize("how", WEDGES)
