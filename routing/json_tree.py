@@ -1,70 +1,70 @@
-"""Walk a JSON document: its nodes, keys, texts and leaves.
+"""Walk a JSON document: its nodes, leaves and texts.
 
 No function here recurses, so a document that is nested too deep cannot exhaust the stack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
-Path = tuple[str | int, ...]
+Path = tuple[Hashable, ...]
 
 
-def nodes(root: Any) -> Iterator[Any]:
-    """Yield every node, `root` first, in document order."""
-    pending = [root]
-    while pending:
-        node = pending.pop()
+def nodes(document: Any) -> Iterator[Any]:
+    """Yield the document and every part of it, in document order."""
+    stack = [document]
+    while stack:
+        node = stack.pop()
         yield node
-        pending.extend(reversed(_children(node)))
+        stack.extend(reversed(_parts(node)))
 
 
-def keys(root: Any) -> Iterator[str]:
-    """Yield every key of every object in the document."""
-    for node in nodes(root):
+def leaves(document: Any) -> Iterator[Any]:
+    """Yield every value that is neither an object nor an array, in document order."""
+    return (node for node in nodes(document) if not isinstance(node, dict | list | tuple))
+
+
+def leaves_by_path(document: Any, *, max_depth: int) -> dict[Path, Any]:
+    """Return the leaves under their paths: names of members and indexes of arrays.
+
+    An empty object or array is a leaf as well, and so is a part whose path has `max_depth` steps.
+    """
+    by_path: dict[Path, Any] = {}
+    stack: list[tuple[Path, Any]] = [((), document)]
+    while stack:
+        path, node = stack.pop()
+        parts = _parts(node) if len(path) < max_depth else []
+        if parts:
+            names = node if isinstance(node, dict) else range(len(parts))
+            stack += [((*path, name), part) for name, part in zip(names, parts, strict=True)]
+        else:
+            by_path[path] = node
+    return by_path
+
+
+def texts(document: Any) -> Iterator[str]:
+    """Yield every name of a member, and every leaf except null as text, in document order."""
+    stack = [document]
+    while stack:
+        node = stack.pop()
         if isinstance(node, dict):
-            yield from node
-
-
-def texts(root: Any) -> Iterator[str]:
-    """Yield every key, and every value except null as text, in document order."""
-    pending = [root]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            pending.extend(reversed([part for item in node.items() for part in item]))
+            stack.extend(reversed([part for member in node.items() for part in member]))
         elif isinstance(node, list | tuple):
-            pending.extend(reversed(node))
+            stack.extend(reversed(node))
         elif node is not None:
             yield str(node)
 
 
-def leaves(root: Any, max_depth: int) -> Iterator[tuple[Path, Any]]:
-    """Yield each leaf with its path, in document order.
-
-    An empty object or array is a leaf, and so is any node whose path has `max_depth` parts.
-    """
-    pending: list[tuple[Path, Any]] = [((), root)]
-    while pending:
-        path, node = pending.pop()
-        if len(path) < max_depth and (children := _children(node)):
-            names = node if isinstance(node, dict) else range(len(children))
-            named = [((*path, name), child) for name, child in zip(names, children, strict=True)]
-            pending.extend(reversed(named))
-        else:
-            yield path, node
-
-
-def is_deeper_than(root: Any, levels: int) -> bool:
+def is_deeper_than(document: Any, levels: int) -> bool:
     """Return whether the document has more than this many levels. A scalar has one."""
-    level = [root]
+    level = [document]
     for _ in range(levels):
-        level = [child for node in level for child in _children(node)]
+        level = [part for node in level for part in _parts(node)]
     return bool(level)
 
 
-def _children(node: Any) -> list[Any]:
+def _parts(node: Any) -> list[Any]:
     if isinstance(node, dict):
         return list(node.values())
     return list(node) if isinstance(node, list | tuple) else []

@@ -1,13 +1,17 @@
-"""How every worker process logs: one format, to stderr, and only warnings of libraries."""
+"""How every worker process logs: one format, to stderr, and never content."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import traceback
 
 
 def to_stderr(level: int) -> None:
-    """Log our own messages from `level` on. Libraries may log content below a warning."""
+    """Log our own messages from `level` on, and other libraries' from `WARNING` on.
+
+    What a library logs below a warning may be content.
+    """
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.WARNING,
@@ -15,3 +19,9 @@ def to_stderr(level: int) -> None:
     )
     for name in ("forebay", "celery"):
         logging.getLogger(name).setLevel(level)
+
+
+def place(error: BaseException) -> str:
+    """Return where an exception was raised, without its message, which may hold content."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-3:]))

@@ -37,7 +37,8 @@ from forebay.workers.frontier.converse_request import bounds, converse_request
 from forebay.workers.local import Local
 from forebay.workers.prompts import prompts
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import Retry, attempt, conclude
+from forebay.workers.runtime.execute import attempt, record
+from forebay.workers.runtime.outcomes import Retry
 
 LIMIT_S = 10.0  # for one input, on a busy machine
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
@@ -154,7 +155,7 @@ class Entries:
             converse_request(prompt, "anthropic.claude-haiku-5-5", "fuzz")
             bounds(prompt, "anthropic.claude-haiku-5-5")
         with contextlib.suppress(Lost):
-            conclude(self.ledger, claim, outcome)
+            record(self.ledger, claim, outcome)
         return "ok"
 
     def record(self) -> str:
@@ -185,7 +186,7 @@ class Entries:
         outcome = attempt(self.router.work, claim)
         if isinstance(outcome, Retry) and outcome.code == "internal":
             raise Broken("content: the router broke on it")
-        conclude(self.ledger, claim, outcome)
+        record(self.ledger, claim, outcome)
         self.redis.set(f"fb:answer:{job.id}", bad)
         self.redis.hset(f"fb:job:{job.id}", mapping={"state": "done", "receipt": ""})
         self.ledger.results([job.id])
@@ -272,7 +273,7 @@ class Entries:
     def _work(self, queue: str) -> None:
         if claim := self.ledger.claim(queue):
             with contextlib.suppress(Lost):
-                conclude(self.ledger, claim, attempt(self.router.work, claim))
+                record(self.ledger, claim, attempt(self.router.work, claim))
 
     def _sweep(self) -> None:
         for due in ("fb:leases", "fb:later"):

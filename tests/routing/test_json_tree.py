@@ -2,79 +2,99 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.routing import json_tree
+from forebay.routing.json_tree import is_deeper_than, leaves, leaves_by_path, nodes, texts
 
-scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
-documents = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner),
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda part: (
+        st.lists(part, max_size=4) | st.dictionaries(st.text(max_size=5), part, max_size=4)
+    ),
     max_leaves=20,
 )
 DOCUMENT = {"a": [1, {"b": None}, []], "c": {"d": "two"}}
+DEEP_LEVELS = 50_000
 
 
-def at(root, path):
-    for part in path:
-        root = root[part]
-    return root
+def at(document, path):
+    for step in path:
+        document = document[step]
+    return document
 
 
 def depth(node):
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    return 1 + max(map(depth, children), default=0)
+    parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return 1 + max(map(depth, parts), default=0)
 
 
-def test_nodes_come_in_document_order_with_the_root_first():
-    assert list(json_tree.nodes(DOCUMENT)) == [
+def test_nodes_come_in_document_order_with_the_document_first():
+    assert list(nodes(DOCUMENT)) == [
         DOCUMENT, DOCUMENT["a"], 1, {"b": None}, None, [], {"d": "two"}, "two",
     ]  # fmt: skip
 
 
-def test_keys_are_those_of_every_object():
-    assert list(json_tree.keys(DOCUMENT)) == ["a", "c", "b", "d"]
+def test_leaves_are_the_values_that_hold_no_others():
+    assert list(leaves(DOCUMENT)) == [1, None, "two"]
+    assert list(leaves("text")) == ["text"]
 
 
-def test_texts_are_keys_and_values_each_key_before_its_value():
-    assert list(json_tree.texts(DOCUMENT)) == ["a", "1", "b", "c", "d", "two"]
-    assert list(json_tree.texts((1, ["x"]))) == ["1", "x"]
+def test_texts_are_names_and_values_each_name_before_its_value():
+    assert list(texts(DOCUMENT)) == ["a", "1", "b", "c", "d", "two"]
+    assert list(texts((1, ["x"]))) == ["1", "x"]
 
 
-def test_leaves_come_with_their_path_and_what_is_empty_is_a_leaf():
-    assert list(json_tree.leaves(DOCUMENT, 9)) == [
-        (("a", 0), 1), (("a", 1, "b"), None), (("a", 2), []), (("c", "d"), "two"),
-    ]  # fmt: skip
+def test_leaves_have_the_path_that_leads_to_them_and_empty_parts_are_leaves():
+    assert leaves_by_path(DOCUMENT, max_depth=9) == {
+        ("a", 0): 1,
+        ("a", 1, "b"): None,
+        ("a", 2): [],
+        ("c", "d"): "two",
+    }
 
 
-def test_below_the_greatest_depth_a_node_is_a_leaf_as_a_whole():
-    assert list(json_tree.leaves(DOCUMENT, 1)) == [(("a",), DOCUMENT["a"]), (("c",), {"d": "two"})]
-    assert list(json_tree.leaves(DOCUMENT, 0)) == [((), DOCUMENT)]
+@pytest.mark.parametrize(
+    ("max_depth", "expected"),
+    [
+        (0, {(): {"a": {"b": [1]}}}),
+        (1, {("a",): {"b": [1]}}),
+        (3, {("a", "b", 0): 1}),
+    ],
+)
+def test_a_part_at_the_maximum_depth_is_a_leaf(max_depth, expected):
+    assert leaves_by_path({"a": {"b": [1]}}, max_depth=max_depth) == expected
 
 
-@given(documents, st.integers(0, 6))
+@given(ANY_JSON, st.integers(0, 6))
 def test_every_path_leads_to_its_leaf(document, max_depth):
-    for path, leaf in json_tree.leaves(document, max_depth):
+    for path, leaf in leaves_by_path(document, max_depth=max_depth).items():
         assert at(document, path) == leaf
         assert len(path) <= max_depth
 
 
-@given(documents, st.integers(0, 8))
+@given(ANY_JSON)
+def test_a_document_has_as_many_leaves_as_paths_to_values(document):
+    values = [
+        leaf for leaf in leaves_by_path(document, max_depth=99).values() if leaf not in ({}, [])
+    ]
+    assert len(values) == len(list(leaves(document)))
+
+
+@given(ANY_JSON, st.integers(0, 8))
 def test_depth_is_counted_in_levels(document, levels):
-    assert json_tree.is_deeper_than(document, levels) == (depth(document) > levels)
+    assert is_deeper_than(document, levels) == (depth(document) > levels)
 
 
 @pytest.mark.parametrize("wrap", [lambda node: [node], lambda node: {"a": node}])
 def test_no_depth_exhausts_the_stack(wrap):
-    document = "x"
-    for _ in range(levels := 3 * sys.getrecursionlimit()):
+    document = "end"
+    for _ in range(DEEP_LEVELS):
         document = wrap(document)
-    assert sum(1 for _ in json_tree.nodes(document)) == levels + 1
-    assert list(json_tree.texts(document))[-1] == "x"
-    assert next(iter(json_tree.leaves(document, 5)))[0] in {(0,) * 5, ("a",) * 5}
-    assert json_tree.is_deeper_than(document, levels)
-    assert not json_tree.is_deeper_than(document, levels + 1)
+    assert sum(1 for _ in nodes(document)) == DEEP_LEVELS + 1
+    assert list(leaves(document)) == ["end"]
+    assert list(texts(document))[-1] == "end"
+    assert len(leaves_by_path(document, max_depth=100)) == 1
+    assert is_deeper_than(document, DEEP_LEVELS)
+    assert not is_deeper_than(document, DEEP_LEVELS + 1)

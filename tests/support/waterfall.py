@@ -22,7 +22,7 @@ from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import attempt, conclude
+from forebay.workers.runtime.execute import attempt, record
 from mock_bedrock.server import MockBedrock
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
@@ -96,7 +96,7 @@ class Waterfall:
         """Carry out the jobs in these queues (all by default) until the queues are empty."""
         for queue in queues or self.workers:
             while claim := self.ledger.claim(queue):
-                conclude(self.ledger, claim, attempt(self.workers[queue].work, claim))
+                record(self.ledger, claim, attempt(self.workers[queue].work, claim))
 
     def ask(self, request, **options):
         """Return a job that was answered locally; its audit waits for the router."""

@@ -46,7 +46,7 @@ from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import attempt, conclude
+from forebay.workers.runtime.execute import attempt, record
 from mock_bedrock.server import MockBedrock
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
@@ -380,7 +380,7 @@ class Waterfall(RuleBasedStateMachine):
         ]
         barred = [put.canary for put in judged if self.may_not_leave(put, claim)]
         with contextlib.suppress(Lost):
-            conclude(self.ledger, claim, attempt(self.world.workers[queue].work, claim))
+            record(self.ledger, claim, attempt(self.world.workers[queue].work, claim))
         for text in self.world.new_texts():
             assert not [canary for canary in barred if canary in text]
             self.world.audited += claim.record.audit_of is not None

@@ -1,4 +1,4 @@
-"""Settings of the workers, one class a concern, read once at the entry from `FOREBAY_*`."""
+"""Settings of a worker process, read once at the entry from `FOREBAY_*`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from forebay.routing.settings import EnvironmentSettings, Seconds
 
 
 class ActorSettings(EnvironmentSettings):
-    """How a worker leaves, and how it is known to be well.
+    """How a worker drains, and how others know that it is well.
 
     Attributes:
-        grace_s: what runs may go on for so long after a SIGTERM; then it goes back to its queue.
-        wedged_s: a worker that could take jobs and takes none for so long leaves.
-        heartbeat_file: written every second while all is well; see `workers.runtime.liveness`.
+        grace_s: after a SIGTERM, running jobs have so many seconds to finish; then they go back to
+            their queue.
+        wedged_s: a worker that could take jobs and takes none for so many seconds ends itself.
+        heartbeat_file: written every second while the worker is well; see
+            `forebay.workers.runtime.liveness`.
     """
 
     grace_s: Seconds = 30.0

@@ -27,7 +27,7 @@ from forebay.routing.policy.policy_file import Policy
 from forebay.routing.policy.secret_scanner import Scanner, has_card, luhn
 from forebay.routing.settings import Settings
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import attempt, conclude
+from forebay.workers.runtime.execute import attempt, record
 
 SCANNER = Scanner()
 PLAIN, LOCKED = serialization.NoEncryption(), serialization.BestAvailableEncryption(b"word")
@@ -254,7 +254,7 @@ def decide(redis):
         job = Job(tenant="acme", egress="allow", **options)
         assert ledger.create([job]) == [job.id]
         claim = ledger.claim("route")
-        conclude(ledger, claim, attempt(router.work, claim))
+        record(ledger, claim, attempt(router.work, claim))
         return ledger.record(job.id)
 
     return decided

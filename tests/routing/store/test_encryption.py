@@ -19,7 +19,8 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.routing.store.answer_cache import AnswerCache
 from forebay.routing.store.encryption import MAX_BYTES, PLAIN, Seal
-from forebay.workers.runtime.execute import Answered, attempt, conclude
+from forebay.workers.runtime.execute import attempt, record
+from forebay.workers.runtime.outcomes import Answered
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 CANARY = "the canary sings at noon"
@@ -180,7 +181,7 @@ def test_a_worker_without_the_key_gives_the_job_back_and_another_worker_answers_
 
     def worked(ledger):
         claim = ledger.claim("route")
-        return conclude(ledger, claim, attempt(work, claim))
+        return record(ledger, claim, attempt(work, claim))
 
     assert worked(without)["error"] == "unavailable"
     assert "FOREBAY_CONTENT_KEYS" in caplog.text
