@@ -22,10 +22,10 @@ from tests.fuzz.inputs import CANARY, TENANT, WORDS, Inputs
 
 from forebay.producers.cli import main as cli
 from forebay.producers.client import Client
-from forebay.routing.errors import CallerError, ForebayError
+from forebay.routing.errors import CallerError, ForebayError, Lost
 from forebay.routing.jobs import Job, Summarize, parse_job, parse_request
 from forebay.routing.ledger.claim import Claim
-from forebay.routing.ledger.ledger import Ledger, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import Settings
@@ -189,7 +189,7 @@ class Entries:
         record(self.ledger, claim, outcome)
         self.redis.set(f"fb:answer:{job.id}", bad)
         self.redis.hset(f"fb:job:{job.id}", mapping={"state": "done", "receipt": ""})
-        self.ledger.outcomes([job.id])
+        self.ledger.results([job.id])
         return "ok"
 
     def files(self) -> str:
@@ -261,7 +261,7 @@ class Entries:
         ledger = self.ledger
         return [
             lambda: ledger.status(job_id),
-            lambda: ledger.outcomes([job_id]),
+            lambda: ledger.results([job_id]),
             lambda: ledger.record(job_id),
             lambda: ledger.watch(job_id, "fb:wake:fuzz"),
             lambda: self._work("route"),

@@ -129,7 +129,7 @@ def test_a_job_that_somebody_wrote_off_the_rails_still_ends(redis, forged, runni
         ledger.sweep()
         ledger.claim("route")
         ledger.claim("bedrock")
-    (made,) = ledger.outcomes([job_id])
+    (made,) = ledger.results([job_id])
     assert made.error in {"invalid_job", "engine_died"}
 
 
