@@ -149,7 +149,7 @@ def test_a_queue_with_jobs_that_nobody_serves_fails(redis):
 
 
 def test_a_policy_file_is_read(monkeypatch, tmp_path):
-    assert [one.seen for one in doctor.policy()] == ["no file: the defaults hold"]
+    assert [one.seen for one in doctor.policy()] == ["no file: the defaults apply"]
     file = tmp_path / "policy.toml"
     monkeypatch.setenv("FOREBAY_POLICY_FILE", str(file))
     (missing,) = examine([doctor.policy])
@@ -236,9 +236,9 @@ def test_an_engine_that_crashes_when_it_is_imported_takes_nothing_along(monkeypa
     (tmp_path / "crashes.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGILL)")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found = checks.loads("engine", "crashing", "crashes")
+    found = checks.import_finding("engine", "crashing", "crashes")
     assert (found.state, "signal 4" in found.seen) == ("fail", True)
-    assert checks.loads("engine", "absent", "no_such_module").mend == checks.EXTRA
+    assert checks.import_finding("engine", "absent", "no_such_module").mend == checks.INSTALL_CPU
 
 
 def test_the_real_engine_and_the_real_embedder_load():
@@ -251,7 +251,7 @@ def test_the_real_engine_and_the_real_embedder_load():
     [
         (None, "ok", "none (no nvidia-smi): the CPU engine answers"),
         ("echo 'NVIDIA A4000, 16376 MiB, 570.1'", "ok", "NVIDIA A4000, 16376 MiB, 570.1"),
-        ("exit 9", "warn", "nvidia-smi shows none"),
+        ("exit 9", "warn", "nvidia-smi lists no GPU"),
     ],
 )
 def test_a_gpu_is_seen_and_none_is_no_fault(monkeypatch, tmp_path, script, state, seen):

@@ -41,7 +41,7 @@ def forebay(redis, redis_url, tmp_path: Path, monkeypatch):
 
 
 def test_the_status_works_before_anything_has_run(forebay):
-    assert "acme: target 20.0% of its jobs and $5.00 a day; went -" in forebay("status")
+    assert "acme: target 20.0% of its jobs and $5.00 a day; escalated -" in forebay("status")
     (row,) = json.loads(forebay("status", "--json"))["tenants"]
     assert row["target"] == {"share": 0.2, "usd_per_day": 5.0, "before": 0.3}
     assert row["lines"] == []
