@@ -84,7 +84,7 @@ def replay(
     tenant: TenantName = None,
     as_json: Json = False,
 ) -> None:
-    """Submit a dead job again as a new one and print its id. Replaying it twice makes one new job."""
+    """Submit a dead job again as a new one and print its id. Repeating it is safe."""
     if (job_id is None) != every or (code and not every):
         raise typer.BadParameter("give either an ID, or --all, which --code narrows")
     given = {"lane": lane, "priority": priority, "max_cost_usd": max_cost}

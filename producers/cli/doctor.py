@@ -91,7 +91,7 @@ def eviction(info: Info) -> Finding:
 
 
 def memory(info: Info, limit_share: float = 0.85) -> Finding:
-    """Check the memory limit. With a limit, a full Redis refuses jobs; without, the host kills it."""
+    """Check that memory is limited, so that a full Redis refuses jobs before the host kills it."""
     used, limit = int(info["used_memory"]), int(info.get("maxmemory", 0))
     if limit == 0:
         mend = "CONFIG SET maxmemory, to about 70 % of what the host can spare"

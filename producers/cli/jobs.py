@@ -108,10 +108,8 @@ def submit(  # noqa: D103 - its help says it
         if wait or timeout is not None:
             display.note(f"job {job_id}")
             _print_answer(client, job_id, timeout, as_json=as_json)
-        elif as_json:
-            display.document({"id": job_id})
         else:
-            display.text(job_id)
+            _print_id(job_id, as_json=as_json)
 
 
 @app.command()
@@ -181,6 +179,13 @@ def forget(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
 def _without_unset(options: Mapping[str, Any]) -> dict[str, Any]:
     # By identity: 0 equals False, but is a value that was given.
     return {k: v for k, v in options.items() if v is not None and v is not False and v != []}
+
+
+def _print_id(job_id: str, *, as_json: bool) -> None:
+    if as_json:
+        display.document({"id": job_id})
+    else:
+        display.text(job_id)
 
 
 def _print_answer(client: Client, job_id: str, timeout: float | None, *, as_json: bool) -> None:

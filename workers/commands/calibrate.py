@@ -31,8 +31,9 @@ HELP = """Fit a calibration of the router's verdicts to audits.
 
 An audit compares a kept local answer with Bedrock's; `policy.toml` says how many jobs are audited
 ([defaults.audit]). The calibration is fitted to two thirds of the audits and compared with the
-current one on the rest. If it is better there, it becomes the current version, which routers
-follow within seconds; otherwise nothing changes. Needs the extra `router`.
+current one on the rest. The parts that are better there, probability or score, become the current
+version, which routers follow within seconds. If neither is better, nothing changes. Needs the
+extra `router`.
 """
 
 TenantName = Annotated[
@@ -48,7 +49,10 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Report the result; chan
 Rollback = Annotated[
     int | None,
     typer.Option(
-        "--rollback", metavar="VERSION", min=0, help="Return to this version. 0: no calibration."
+        "--rollback",
+        metavar="VERSION",
+        min=0,
+        help="Return to this version. 0: no own calibration.",
     ),
 ]
 StandIn = Annotated[

@@ -83,7 +83,7 @@ def settings() -> Iterator[Finding]:
 
 
 def engines() -> Iterator[tuple[str, EngineSettings]]:
-    """Yield the settings of each engine of a local worker, and the prefix of its findings' names."""
+    """Yield for each engine the prefix of its findings' names, and its settings."""
     yield "", read(EngineSettings)
     if read(LocalSettings).second_engine:
         yield "second ", read(SecondEngineSettings)

@@ -63,7 +63,7 @@ def train(
     data = _sample(data, labels, seed)
     parameters = Hyperparameters.of(data, folds=folds or 4, seed=seed)
     note = _note(data, model_names(weak), model_names(strong), seed)
-    features = FeatureMatrix.at(data.prompts)
+    features = FeatureMatrix.of(data.prompts)
     weights = versioned("text", fit(data, features, parameters, note=note))
     _report(weights, write(out, WEIGHTS, weights), len(data), as_json=as_json)
 
@@ -71,11 +71,11 @@ def train(
 def _sample(data: Dataset, labels: int | None, seed: int) -> Dataset:
     import numpy as np
 
-    from forebay.workers.training.data.dataset import enough
+    from forebay.workers.training.data.dataset import require_enough
 
     if labels is not None and labels < len(data):
         data = data.take(np.random.default_rng(seed).permutation(len(data))[:labels])
-    enough(len(data))
+    require_enough(len(data))
     return data
 
 

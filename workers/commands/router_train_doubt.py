@@ -21,7 +21,7 @@ Models = Annotated[
 def train_doubt(
     *, prompts: Prompts, outcomes: Outcomes, models: Models, out: Out, as_json: Json = False
 ) -> None:
-    """Fit the doubt model: how often are local answers wrong that agree, or differ?
+    """Fit the doubt model's weights. They say how often answers are wrong that agree, or differ.
 
     The outcomes need a column `pred` with the answers. If a model answered a prompt several times,
     its first answer counts, with the mean of their scores.

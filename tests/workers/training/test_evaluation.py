@@ -247,7 +247,7 @@ def test_a_gap_that_only_the_prompts_to_fit_on_have_is_none(files):
         for uid, model, score in zip(table["uid"], table["model"], table["score"], strict=True)
     ]
     pq.write_table(pa.table(table), files / "outcomes.parquet")
-    with pytest.raises(Misconfigured, match="no gap: on the 40 prompts that are judged"):
+    with pytest.raises(Misconfigured, match="no gap: on the 40 evaluated prompts"):
         evaluate(files, "--labels", "200")
 
 

@@ -206,11 +206,11 @@ def _missing(folder):
         (_bad_score, r"column 'score' must be a number of 0 or more \(model small\)"),
         (_none_shared, "no prompt that both small and large answered"),
         (_twice, "column 'uid' names 1 prompts twice"),
-        (_no_prompt, "column 'prompt' has nothing in 1 of 160 rows"),
+        (_no_prompt, "column 'prompt' is empty in 1 of 160 rows"),
         (_number_for_prompt, "column 'prompt' must be text; it is int64"),
         (_broken_prompt, "column 'prompt' is not UTF-8"),
         (_yes_for_type, "column 'job_type' must be text or whole numbers; it is bool"),
-        (_no_name, "column 'model' has nothing in 1 of 2 rows"),
+        (_no_name, "column 'model' is empty in 1 of 2 rows"),
         (_no_parquet, "is not a parquet file"),
         (_missing, "cannot be read: No such file"),
     ],
@@ -278,8 +278,8 @@ def test_the_trees_that_ship_say_what_was_fitted():
     draw = np.random.default_rng(0)
     rows = draw.normal(size=(300, 5))
     target = np.sign(rows[:, 0]) + rows[:, 1]
-    forest = boosting.forest(rows, target, np.ones(300), Hyperparameters(trees=80))
-    together = boosting.said(forest, rows)
+    forest = boosting.fit_forest(rows, target, np.ones(300), Hyperparameters(trees=80))
+    together = boosting.predict(forest, rows)
     assert together.tolist() == pytest.approx([forest(row) for row in rows.tolist()])
     assert np.corrcoef(together, target)[0, 1] > 0.9
 
@@ -289,8 +289,8 @@ def test_a_type_seen_rarely_is_near_the_mean_of_all_and_an_unseen_one_at_it():
     types = ["often"] * 200 + ["rare"] * 2 + ["other"] * 100
     usual = TypeMeans.of(values, types, np.ones(len(values)))
     assert usual.types["often"] > 0.95
-    assert 0.65 < usual.types["rare"] < usual.everywhere
-    assert usual.at(["never"], 1)[0] == usual.everywhere
+    assert 0.65 < usual.types["rare"] < usual.overall
+    assert usual.predict(["never"], 1)[0] == usual.overall
 
 
 def test_sources_are_centred_and_a_large_one_counts_for_less_than_its_size():
@@ -304,7 +304,7 @@ def test_sources_are_centred_and_a_large_one_counts_for_less_than_its_size():
 
 
 def test_looks_are_those_of_a_verdict():
-    looks = FeatureMatrix.at(["How much is 12 + 7?", "", "name the moon"])
+    looks = FeatureMatrix.of(["How much is 12 + 7?", "", "name the moon"])
     assert looks.bins.shape == (3, BINS)
     assert np.abs(looks.standard(looks.scales())).max() <= 4.0
 
@@ -319,12 +319,12 @@ def test_looking_at_texts_and_fitting_to_them_takes_little_more_memory_than_what
     """Of many texts what is kept are gigabytes."""
     draw = np.random.default_rng(0)
     texts = [" ".join(f"w{word}" for word in draw.integers(0, 9999, 200)) for _ in range(50)]
-    looks, most = measured(lambda: FeatureMatrix.at(texts))
+    looks, most = measured(lambda: FeatureMatrix.of(texts))
     kept = looks.bins.data.nbytes + looks.bins.indices.nbytes
     assert most < 2 * kept
     target, types, even = draw.normal(size=50), draw.integers(0, 5, 50), np.ones(50)
-    assert measured(lambda: ridge.on_bins(looks.bins, target, even, 15.0))[1] < 3 * kept
-    assert measured(lambda: ridge.on_types(looks.bins, types, target, even, 15.0))[1] < 3 * kept
+    assert measured(lambda: ridge.fit_bins(looks.bins, target, even, 15.0))[1] < 3 * kept
+    assert measured(lambda: ridge.fit_types(looks.bins, types, target, even, 15.0))[1] < 3 * kept
 
 
 def measured(doing):
