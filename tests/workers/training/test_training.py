@@ -1,7 +1,6 @@
 """Training: from outcomes to weights. The same in, the same out; what is wrong has one error."""
 
 import json
-import sys
 import tracemalloc
 from itertools import permutations
 
@@ -307,12 +306,6 @@ def test_looks_are_those_of_a_verdict():
     looks = FeatureMatrix.of(["How much is 12 + 7?", "", "name the moon"])
     assert looks.bins.shape == (3, BINS)
     assert np.abs(looks.standard(looks.scales())).max() <= 4.0
-
-
-def test_without_its_libraries_it_says_what_to_install(files, monkeypatch):
-    monkeypatch.setitem(sys.modules, "forebay.workers.training.fitting.fit_router", None)
-    with pytest.raises(Misconfigured, match="install the extra `router`"):
-        run("train", *arguments(files, "--out", str(files / "one")))
 
 
 def test_looking_at_texts_and_fitting_to_them_takes_little_more_memory_than_what_is_kept():
