@@ -17,7 +17,7 @@ EASY, HARD = "name the colour of", "prove the theorem about"
 
 
 def outcome(number, model, *, right):
-    """Return a row of outcomes. A right answer is the prompt's number, a wrong one the model's own."""
+    """Return a row of outcomes. The right answer is the prompt's number; models err apart."""
     wrong = {"small": f"{number + 7}", "other": f"{number + 9}"}
     return f"q{number}", model, float(right), f"${number}.0" if right else wrong[model]
 
