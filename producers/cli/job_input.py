@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+
 from forebay.routing.base import KINDS
 from forebay.routing.errors import InvalidJob, TooLong
 from forebay.routing.jobs import Job, parse_job
@@ -23,6 +25,7 @@ from forebay.routing.jobs import Job, parse_job
 MAX_INPUT_BYTES = 128 * 1024 * 1024
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])")
+_TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -137,23 +140,29 @@ def _json_mistake(error: json.JSONDecodeError) -> str:
     return f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
 
 
-def read_deadline(text: str) -> datetime | str:
-    """Turn `30s`, `5m`, `2h` or `1d` into a time from now by this machine's clock.
-
-    Any other text is returned unchanged, for the wire contract to parse.
+def read_deadline(text: str) -> datetime:
+    """Parse an ISO time, or `30s`, `5m`, `2h`, `1d` from now by this machine's clock.
 
     Raises:
-        InvalidJob: The time is after the year 9999.
+        InvalidJob: The text is neither, has no time zone, or means a time after the year 9999.
     """
     match = _DURATION.fullmatch(text)
     if not match:
-        return text
+        return _read_time(text)
     now = datetime.now(UTC)
     try:
         return now + timedelta(**{_UNITS[match[2]]: float(match[1])})
     except OverflowError:
         max_days = (datetime.max.replace(tzinfo=UTC) - now).days
         raise InvalidJob(f"must be at most {max_days} days from now", field="deadline") from None
+
+
+def _read_time(text: str) -> datetime:
+    try:
+        return _TIME.validate_python(text)
+    except ValidationError:
+        forms = "30s, 5m, 2h or 1d from now, or an ISO time with a time zone"
+        raise InvalidJob(f"must be {forms}", field="deadline") from None
 
 
 def read_metadata(pairs: Sequence[str]) -> dict[str, str]:

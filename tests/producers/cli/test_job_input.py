@@ -43,16 +43,16 @@ def test_each_kind_can_be_submitted_by_options(forebay, ledger, tmp_path, args, 
     assert code == 0
     request = ledger.claim("route").job().request
     assert request.kind == kind
-    shown = request.model_dump(by_alias=True)
-    typed = {
+    fields = request.model_dump(by_alias=True)
+    expected = {
         "summarize": {"text": "long", "max_words": 9, "focus": "money"},
         "generate": {"max_tokens": 7},
         "embed": {"texts": ("one", "two")},
         "extract": {"text": "Rechnung über 12 €"},
     }[kind]
-    assert typed.items() <= shown.items()
+    assert expected.items() <= fields.items()
     if kind == "generate":
-        assert [turn["role"] for turn in shown["messages"]] == ["system", "user"]
+        assert [turn["role"] for turn in fields["messages"]] == ["system", "user"]
 
 
 @pytest.mark.parametrize("source", ["file", "stdin", "nothing"])
@@ -69,11 +69,11 @@ def test_options_override_the_file_and_the_file_overrides_the_environment(
     forebay, ledger, monkeypatch
 ):
     monkeypatch.setenv("FOREBAY_TENANT", "environment")
-    whole = {"tenant": "file", "egress": "deny", "request": {"kind": "summarize", "text": "t"}}
-    assert forebay("submit", "--egress", "allow", stdin=json.dumps(whole).encode())[0] == 0
-    job = ledger.claim("route").job()
-    assert (job.tenant, job.egress) == ("file", "allow")
-    assert forebay("submit", stdin=json.dumps(whole["request"]).encode())[0] == 0
+    job = {"tenant": "file", "egress": "deny", "request": {"kind": "summarize", "text": "t"}}
+    assert forebay("submit", "--egress", "allow", stdin=json.dumps(job).encode())[0] == 0
+    submitted = ledger.claim("route").job()
+    assert (submitted.tenant, submitted.egress) == ("file", "allow")
+    assert forebay("submit", stdin=json.dumps(job["request"]).encode())[0] == 0
     assert ledger.claim("route").job().tenant == "environment"
 
 
@@ -148,3 +148,28 @@ def test_a_mistake_gives_one_line_that_names_the_field(forebay, redis, args, std
     error = json.loads(out)["error"]
     assert (exit_code, err, error["code"]) == (2, "", code)
     assert SECRET not in out
+
+
+@pytest.mark.parametrize("deadline", ["soon", "5 minutes", "2030-01-01T00:00"])
+def test_a_deadline_of_another_form_gives_the_forms(forebay, deadline):
+    _, _, err = forebay("submit", "summarize", "--text", "t", "--deadline", deadline)
+    assert err == (
+        "forebay: invalid_job: deadline: must be 30s, 5m, 2h or 1d from now, or an ISO time with "
+        "a time zone\n"
+    )
+
+
+@pytest.mark.parametrize("deadline", ["2100-01-01T00:00Z", "2100-01-01 00:00+01:00", "4102444800"])
+def test_a_deadline_may_be_a_time(forebay, ledger, deadline):
+    assert forebay("submit", "summarize", "--text", "t", "--deadline", deadline)[0] == 0
+    assert ledger.claim("route").job().deadline.year in {2099, 2100}
+
+
+def test_a_deadline_too_far_away_gives_the_limit(forebay):
+    _, _, err = forebay("submit", "summarize", "--text", "t", "--deadline", "999999999d")
+    match = re.fullmatch(
+        r"forebay: invalid_job: deadline: must be at most (\d+) days from now\n", err
+    )
+    assert match
+    limit = forebay("submit", "summarize", "--text", "t", "--deadline", f"{match[1]}d")
+    assert limit[0] == 0

@@ -46,9 +46,9 @@ def test_the_answer_is_on_stdout_and_its_origin_on_stderr(forebay, answer_job):
 
 def test_result_waits_only_if_asked_to(forebay):
     _, job_id, _ = forebay("submit", "summarize", "--text", "t")
-    began = time.monotonic()
+    started = time.monotonic()
     code, out, err = forebay("result", job_id.strip())
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - started < 5
     assert (code, out) == (1, "")
     assert "forebay: timeout: not ended yet: no worker serves route, 1 waiting" in err
     code, out, _ = forebay("result", job_id.strip(), "--timeout", "0.3", "--json")
@@ -123,10 +123,10 @@ def test_ctrl_c_while_waiting_exits_with_130_and_the_job_continues(ledger, argv)
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     ) as waiting:
         first = waiting.stderr.readline()
-        warned = waiting.stderr.readline()  # it is in its loop now
+        warning = waiting.stderr.readline()  # the command now waits
         waiting.send_signal(signal.SIGINT)
         out, err = waiting.communicate(timeout=30)
     assert (waiting.returncode, json.loads(out)["error"]["code"]) == (130, "interrupted")
-    assert "no worker serves route" in warned
+    assert "no worker serves route" in warning
     assert "Traceback" not in err
     assert ledger.claim("route").id == first.split()[-1]
