@@ -1,4 +1,4 @@
-"""Options that several `forebay router` commands share."""
+"""Options that several commands share, and the data set that some of them name."""
 
 from __future__ import annotations
 
