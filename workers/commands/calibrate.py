@@ -77,7 +77,8 @@ def calibrate(
         _report_rollback(scope, rollback, as_json=as_json)
         return
     if len(usable) < min_audits:
-        raise InvalidJob(f"needs {min_audits} audits; there are {len(usable)}", field="min")
+        found = f"there are {len(usable)} audits to learn from, not {min_audits}"
+        raise InvalidJob(f"{found}; wait for more, or lower --min", field="min")
     current = _current(calibrations, scope, model)
     trial = _try(usable, current, settings)
     published = None
@@ -126,7 +127,7 @@ def _report(
     if not better:
         typer.echo("no better than the current calibration; nothing changes")
     elif published is None:
-        typer.echo(f"better: {better}; nothing changed because of --dry-run")
+        typer.echo(f"better: {better}; nothing changed, as you asked")
     else:
         name = _scope_name(scope)
         typer.echo(f"better: {better}; {name}: version {published.version} is in force")
