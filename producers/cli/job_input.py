@@ -79,15 +79,15 @@ def make_request(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     texts: Sequence[str] = given.get("text", ())
     if not texts:
         raise InvalidJob("is required: give --text or --file", field="text")
+    system = {"system": given["system"]} if "system" in given else {}
     if kind == "embed":
-        return {"kind": kind, "texts": texts, **fields}
+        return {"kind": kind, "texts": texts, **fields, **system}
     if len(texts) > 1:
         raise InvalidJob("may be given once only, except for embed", field="text")
     if kind == "generate":
-        turns = [("system", given.get("system")), ("user", texts[0])]
-        messages = [{"role": role, "content": text} for role, text in turns if text is not None]
+        turns = [*system.items(), ("user", texts[0])]
+        messages = [{"role": role, "content": text} for role, text in turns]
         return {"kind": kind, "messages": messages, **fields}
-    system = {"system": given["system"]} if "system" in given else {}
     return {"kind": kind, "text": texts[0], **fields, **system}
 
 

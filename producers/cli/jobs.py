@@ -88,15 +88,15 @@ def submit(  # noqa: D103 - its help says it
 ) -> None:
     from forebay.producers.cli import job_input
 
-    texts = [*(text or []), *([job_input.read_text(file, field="file")] if file else [])]
+    from_file = [] if file is None else [job_input.read_text(file, field="file")]
     request = {
-        "text": texts, "labels": label, "system": system, "max_words": max_words, "focus": focus,
-        "schema": job_input.read_object(schema, field="schema") if schema else None,
-        "max_tokens": max_tokens,
+        "text": [*(text or []), *from_file], "labels": label, "system": system,
+        "max_words": max_words, "focus": focus, "max_tokens": max_tokens,
+        "schema": None if schema is None else job_input.read_object(schema, field="schema"),
     }  # fmt: skip
     options = {
         "egress": egress, "lane": lane, "priority": priority, "max_cost_usd": max_cost,
-        "deadline": job_input.read_deadline(deadline) if deadline else None,
+        "deadline": None if deadline is None else job_input.read_deadline(deadline),
         "idempotency_key": key, "cache": cache, "tenant": tenant,
         "metadata": job_input.read_metadata(meta) if meta else None,
     }  # fmt: skip

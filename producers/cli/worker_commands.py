@@ -43,7 +43,7 @@ COMMANDS = {
     ),
     "models": Entry(
         "forebay.workers.commands.models:app",
-        "List, fetch, pin, verify and convert local models.",
+        "List, download, pin, verify and convert local models.",
         "models",
     ),
     "plan": Entry(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from forebay.workers.models.pins import Lock
 
 app = typer.Typer(
-    help="List, fetch, pin, verify and convert local models.",
+    help="List, download, pin, verify and convert local models.",
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 
