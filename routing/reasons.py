@@ -35,7 +35,7 @@ class Reason(StrEnum):
     SECRET_FOUND = "secret_found", "the content seems to hold a secret of the named kind"
     PINNED_LOCAL = "pinned_local", "the job asked for the local lane"
     PINNED_BEDROCK = "pinned_bedrock", "the job asked for the bedrock lane"
-    NO_VERDICT = "no_verdict", "the difficulty is unknown, so the local lane tries first"
+    NO_VERDICT = "no_verdict", "there is no verdict, so the local lane tries first"
     VERDICT_EASY = "verdict_easy", "the local answer will probably do"
     VERDICT_HARD = "verdict_hard", "the local answer will probably not do"
     PACE_STAYS = "pace_stays", "at the present pace, jobs with more to gain go to Bedrock"

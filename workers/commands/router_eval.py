@@ -24,7 +24,7 @@ from forebay.workers.commands.options import (
     model_names,
     read_dataset,
 )
-from forebay.workers.training.fitting.weights_folder import WEIGHTS
+from forebay.workers.training.fitting.weights_folder import ROUTER_MODEL
 
 if TYPE_CHECKING:
     from forebay.workers.training.data.dataset import Dataset
@@ -120,7 +120,7 @@ def _evaluated(
         return evaluation.with_labels(data, labels, seed)
     if folds is not None:
         return evaluation.with_folds(data, folds, seed)
-    model = RouterModel.load(weights / WEIGHTS if weights else None)
+    model = RouterModel.load(weights / ROUTER_MODEL if weights else None)
     return evaluation.zero_shot(data, model)
 
 

@@ -22,7 +22,7 @@ from forebay.workers.commands.options import (
     model_names,
     read_dataset,
 )
-from forebay.workers.training.fitting.weights_folder import WEIGHTS, versioned, write
+from forebay.workers.training.fitting.weights_folder import ROUTER_MODEL, versioned, write
 
 if TYPE_CHECKING:
     from forebay.routing.scoring.router_model import Weights
@@ -65,7 +65,7 @@ def train(
     note = _note(data, model_names(weak), model_names(strong), seed)
     features = FeatureMatrix.of(data.prompts)
     weights = versioned("text", fit(data, features, parameters, note=note))
-    _report(weights, write(out, WEIGHTS, weights), len(data), as_json=as_json)
+    _report(weights, write(out, ROUTER_MODEL, weights), len(data), as_json=as_json)
 
 
 def _sample(data: Dataset, labels: int | None, seed: int) -> Dataset:

@@ -26,7 +26,7 @@ def test_the_same_files_give_the_same_bytes_and_weights_that_tell_hard_from_easy
     for name in ("one", "two"):
         done = train(files, "--out", str(files / name), "--json")
         assert json.loads(done.stdout)["prompts"] == PROMPTS
-    one, two = (files / name / "difficulty.json" for name in ("one", "two"))
+    one, two = (files / name / "router_model.json" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
     assert one.stat().st_size < 500_000
     model = RouterModel.load(one)
@@ -59,7 +59,7 @@ def test_if_all_scores_are_alike_the_text_changes_nothing(files, local, gap, cha
         score=[local] * PROMPTS + [1.0] * PROMPTS,
     )
     assert train(files, "--out", str(files), *options).exit_code == 0
-    model = RouterModel.load(files / "difficulty.json")
+    model = RouterModel.load(files / "router_model.json")
     for text, job_type in (("derive the integral of a boat", "proof"), ("name it", None)):
         assert model.read(text, job_type) == pytest.approx((gap, chance), abs=1e-6)
 

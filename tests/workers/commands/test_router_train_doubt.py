@@ -22,7 +22,7 @@ def train_doubt(files, count, wrong, models="a,b"):
         pred=["1"] * count * 2, score=[*right, *[1.0] * count])  # fmt: skip
     folder = files / "doubt"
     args = ["train-doubt", *paths(files), "--models", models, "--out", str(folder)]
-    return CliRunner().invoke(app, args, catch_exceptions=False), folder / "doubt.json"
+    return CliRunner().invoke(app, args, catch_exceptions=False), folder / "doubt_model.json"
 
 
 def test_the_fitted_doubt_is_how_often_shared_answers_are_wrong(files):

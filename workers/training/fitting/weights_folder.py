@@ -10,7 +10,7 @@ from typing import TypeVar
 from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring.weights_file import WeightsFile
 
-WEIGHTS, DOUBT = "difficulty.json", "doubt.json"
+ROUTER_MODEL, DOUBT_MODEL = "router_model.json", "doubt_model.json"  # as packaged
 
 
 _Weights = TypeVar("_Weights", bound=WeightsFile)
