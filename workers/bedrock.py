@@ -11,7 +11,8 @@ from forebay.routing.backoff import jittered
 from forebay.routing.errors import BadAnswer, ForebayError, PassingError
 from forebay.routing.jobs import Answer, Content, Verdict
 from forebay.routing.lanes import BEDROCK
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy, PolicyFile

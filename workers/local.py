@@ -13,7 +13,8 @@ from functools import partial
 
 from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.learning.audit_sampling import AuditSampler
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret

@@ -12,7 +12,8 @@ from forebay.routing.errors import EgressDenied
 from forebay.routing.jobs import Answer, Content, Job, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.learning.verdicts import Verdicts
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.limits.pacing import Pacer
 from forebay.routing.policy.egress import egress, may_go
@@ -98,7 +99,7 @@ class Router:
         """
         if claim.record.audit_of is None:
             return None
-        (result,) = self._ledger.outcomes([claim.record.audit_of])
+        (result,) = self._ledger.results([claim.record.audit_of])
         return result.content if isinstance(result, Answer) else None
 
     def _look(self, scanned: Scanned, verdict: Verdict) -> FrontierState:

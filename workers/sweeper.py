@@ -11,7 +11,8 @@ import threading
 
 from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import SWEEP
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.outcomes import Dropped, Outcome
 

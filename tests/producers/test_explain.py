@@ -90,7 +90,7 @@ def test_an_escalation_names_the_check_and_the_second_opinion(lanes, explain):
     assert "second_opinion_differs" in codes(document)
     assert document["made"]["lane"] == "bedrock"
     assert document["made"]["cost_usd"] > 0
-    assert "a second local answer says something else" in words
+    assert "a second local answer differs from the first" in words
     doubt = document["doubt"]
     assert doubt["probability"] > doubt["threshold"] == 0.5
     assert "that the local answer is wrong, threshold 0.500" in words

@@ -18,7 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from forebay.routing.errors import CallerError, UnknownJob
+from forebay.routing.errors import CallerError, Lost, UnknownJob
 from forebay.routing.jobs import (
     Answer,
     Classify,
@@ -31,8 +31,9 @@ from forebay.routing.jobs import (
     Message,
     Summarize,
 )
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.dead_letters import DeadLetters
-from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import ENDED
 from forebay.routing.limits import spillway
 from forebay.routing.policy.policy_file import DEFAULT_MODEL
@@ -332,7 +333,7 @@ class Waterfall(RuleBasedStateMachine):
 
     def answers_are_their_own(self):
         canaries = {put.canary for put in self.put.values()}
-        for job_id, made in zip(self.put, self.ledger.outcomes(list(self.put)), strict=True):
+        for job_id, made in zip(self.put, self.ledger.results(list(self.put)), strict=True):
             put = self.put[job_id]
             assert getattr(made, "error", None) != "internal"
             if isinstance(made, Answer):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from forebay.routing.ledger.ledger import Claim
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.logs import place
 from forebay.workers.runtime.outcomes import Outcome
 

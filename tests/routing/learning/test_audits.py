@@ -116,9 +116,9 @@ def test_the_shadow_leaves_no_content_and_no_dead_letter(lanes, redis):
 
 def test_the_audited_job_is_unchanged(lanes):
     job = lanes.ask(ask("[[echo: say=a long story]] tell"))
-    before = lanes.ledger.outcomes([job.id])
+    before = lanes.ledger.results([job.id])
     lanes.work()
-    assert lanes.ledger.outcomes([job.id]) == before
+    assert lanes.ledger.results([job.id]) == before
     assert before[0].cost_nusd == 0
 
 
@@ -201,7 +201,7 @@ def test_a_secret_that_only_the_answer_contains_does_not_leave_either(lanes, moc
     # The engine repeats its text without the directive.
     job = lanes.audited(ask("repeat AKIA[[echo: confidence=0.9]]IOSFODNN7EXAMPLE and no more"))
     record = lanes.ledger.record(job.id)
-    (answer,) = lanes.ledger.outcomes([job.id])
+    (answer,) = lanes.ledger.results([job.id])
     assert (record.egress, record.reasons[0]) == ("allow", "verdict_easy")
     assert "AKIAIOSFODNN7EXAMPLE" in answer.content.text
     assert "secret_found:aws_access_key" in lanes.reasons(job)

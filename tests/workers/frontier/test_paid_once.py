@@ -2,8 +2,9 @@
 
 import pytest
 
+from forebay.routing.errors import Lost
 from forebay.routing.jobs import Classify, Generate, Job, Message, Verdict
-from forebay.routing.ledger.ledger import Ledger, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
 from forebay.routing.settings import Settings
 from forebay.workers.bedrock import Bedrock

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from forebay.routing.errors import Unavailable
+from forebay.routing.errors import Lost, Unavailable
 from forebay.routing.jobs import Generate, Job, Message, Verdict
-from forebay.routing.ledger.ledger import Ledger, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
 from forebay.workers.runtime.in_flight import InFlight
