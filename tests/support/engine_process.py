@@ -1,4 +1,4 @@
-"""Finds the process of a supervised engine from outside; the engine does not say which it is."""
+"""Finds the process of a supervised engine, which the engine does not tell."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from forebay.workers.engines.exllama.exl3_backend import Exl3Backend, Exl3Parts
 from forebay.workers.engines.exllama.exl3_backend import LogitsFilter as Exl3LogitsFilter
 from forebay.workers.engines.exllama.paged import PagedEngine
 from forebay.workers.engines.weights.digests import revision
-from theirs import Exl2Filter, Exl3Filter
+from library_sources import Exl2Filter, Exl3Filter
 from tinymodel import Rule
 
 

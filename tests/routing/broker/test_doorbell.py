@@ -36,7 +36,7 @@ def settings(redis_url):
 
 
 def without_ids(value):
-    """A message without the fields that differ from message to message."""
+    """Return a message without the fields that differ from message to message."""
     if isinstance(value, dict):
         return {key: without_ids(item) for key, item in value.items() if key not in FRESH}
     return value

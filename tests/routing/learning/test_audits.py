@@ -255,9 +255,7 @@ def test_audits_stay_within_their_own_budget(lanes, mock, redis):
 # --- at least once -------------------------------------------------------------------------------
 
 
-def test_if_a_worker_dies_after_the_call_there_is_no_second_call_and_no_second_record(
-    lanes, mock
-):
+def test_if_a_worker_dies_after_the_call_there_is_no_second_call_and_no_second_record(lanes, mock):
     lanes.ask(ask("[[echo: say=a long story]] tell"))
     lanes.work("route")
     claim = lanes.ledger.claim("bedrock")

@@ -198,7 +198,7 @@ def test_types_are_counted_again_by_the_new_calibration(redis, lanes, command):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"stand_in": True}, {"model": "an older one"}], ids=["of the mock", "of another model"]
+    "fields", [{"stand_in": True}, {"model": "an older one"}], ids=["mock", "other model"]
 )
 def test_audits_of_the_mock_and_of_other_models_are_left_out(redis, lanes, command, fields):
     store(redis, world(300, **fields))

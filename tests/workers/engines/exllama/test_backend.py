@@ -20,7 +20,7 @@ from forebay.workers.engines.exllama import (
     exl3,
     exl3_backend,
 )
-from theirs import source
+from library_sources import source
 
 DYNAMIC = "generator/dynamic.py"
 V2, V3 = "exllamav2", "exllamav3"

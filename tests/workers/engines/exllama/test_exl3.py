@@ -11,14 +11,14 @@ import pytest
 
 from checkpoint import write_exl3
 from exllama import PAGE, Exl3Generator, Exl3Job, Exl3Sampler
+from fake_cuda import Cuda
 from forebay.routing.errors import EngineUnavailable, Misconfigured
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.engines.exllama import exl3
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.vram import planner
 from forebay.workers.engines.weights.model_shape import read_shape
-from madeupcard import Cuda
-from theirs import Exl3Filter
+from library_sources import Exl3Filter
 from tinymodel import Rule, write_folder
 
 SMALL = (2, 128, 256, 4, 2, 32, 420)

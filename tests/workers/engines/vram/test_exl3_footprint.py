@@ -17,7 +17,7 @@ from forebay.workers.engines.vram.footprint import MIB, MODES, PAGE
 from forebay.workers.engines.weights.exl3_architecture import ARCHITECTURES
 from forebay.workers.engines.weights.linear_attention import LinearAttention
 from forebay.workers.engines.weights.model_shape import Shape, read_shape
-from theirs import real, source
+from library_sources import real, source
 
 V3 = "exllamav3"
 CARD = 16_380 * MIB

@@ -9,11 +9,11 @@ import types
 import pytest
 
 from checkpoint import write_exl2, write_exl3
+from fake_cuda import CARD, Cuda
 from forebay.routing.errors import EngineUnavailable, Misconfigured
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.vram.footprint import CUDA_CONTEXT, MIB
 from forebay.workers.engines.vram.share import Share
-from madeupcard import CARD, Cuda
 
 LLAMA_8B = (32, 4096, 14336, 32, 8, 128, 128256)
 
