@@ -22,6 +22,7 @@ from tests.fuzz import inputs
 from tests.whole import test_egress, test_silence
 from typer.testing import CliRunner
 
+import policy_cases
 import workload
 from forebay.producers.cli import display, job_input, main
 from forebay.routing.base import KINDS, FrozenModel
@@ -262,6 +263,10 @@ PLACES = [
     Place(
         file_of(References), "find the text of the kind's samples in a prompt",
         mock_answers_samples, WITHOUT_PROMPT,
+    ),
+    Place(
+        file_of(policy_cases), "add an example to `REQUESTS`",
+        lambda kind: kind in policy_cases.REQUESTS,
     ),
     Place(file_of(inputs), "make a request of the kind in `request`", fuzz_makes),
     Place(file_of(workload), "add the kind to the jobs of a chaos run", chaos_submits),
