@@ -244,13 +244,9 @@ def test_every_part_listens_to_this_machine_only(running):
 
 def test_flower_shows_the_workers_and_cannot_stop_them(running):
     fleet, _ = running
+    names = {"router1", "sweeper1", "sweeper2", "bedrock1"}
     workers, shown, end = {}, set(), time.monotonic() + 20
-    while shown != {
-        "router1",
-        "sweeper1",
-        "sweeper2",
-        "bedrock1",
-    }:  # until all have answered in time
+    while shown != names:  # a worker that answers late is shown in the next round
         assert time.monotonic() < end, shown
         workers = json.loads(get(f"{fleet.flower_url}/api/workers?refresh=1"))
         shown = {name.partition("@")[0] for name in workers}

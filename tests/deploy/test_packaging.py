@@ -1,4 +1,4 @@
-"""`pip install` adds one package with all its files, which clashes with no other."""
+"""`pip install` adds one package, whose files never clash with the packages of a service."""
 
 import os
 import shutil

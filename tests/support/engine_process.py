@@ -1,4 +1,4 @@
-"""Finds the process of a supervised engine, which the engine does not tell."""
+"""Finds the process of a supervised engine, whose id the engine does not reveal."""
 
 from __future__ import annotations
 

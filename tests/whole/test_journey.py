@@ -131,14 +131,14 @@ def client_of(fleet: Fleet, tenant: str):
 
 @pytest.fixture
 def forebay(fleet):
-    """A client whose jobs the language model answers."""
+    """Yield a client whose jobs the language model answers."""
     with client_of(fleet, "acme") as client:
         yield client
 
 
 @pytest.fixture
 def echo(fleet):
-    """A client whose jobs the echo engine answers."""
+    """Yield a client whose jobs the echo engine answers."""
     with client_of(fleet, "echo") as client:
         yield client
 
@@ -266,14 +266,14 @@ def test_a_job_that_may_not_leave_says_that_its_answer_failed_a_check(echo):
 
 
 def test_a_job_without_a_usable_answer_fails(echo):
-    """Text that is no JSON is no extraction, not even a degraded one."""
+    """Without a JSON object there is no extraction, not even a degraded one."""
     request = Extract(text="[[echo: say=no JSON at all]] C-20417", schema=NUMBER)
     with pytest.raises(BadAnswer):
         echo.run(request, egress="deny", timeout=60)
 
 
 def test_a_tenants_policy_keeps_everything_in_the_building(fleet):
-    """The operator's `force_deny` goes before whatever a job says."""
+    """The operator's `force_deny` overrides the egress of the job."""
     with client_of(fleet, "secretive") as client:
         answer = client.run(ask(HARD, max_tokens=16), egress="allow", timeout=60)
         assert (answer.lane, answer.egress) == ("local", "deny")
@@ -303,7 +303,7 @@ def test_submitting_twice_under_one_key_makes_one_job(echo):
 
 
 def test_an_earlier_answer_to_the_same_request_is_reused_if_you_allow_it(echo):
-    """With `cache=True` an exact earlier answer will do, under a job id of its own."""
+    """`cache=True` accepts the answer to an equal earlier request. Each job has its own id."""
     first = echo.run(ask("what was it again"), cache=True, timeout=30)
     second = echo.run(ask("what was it again"), cache=True, timeout=30)
     assert (first.cached, second.cached) == (False, True)
@@ -330,14 +330,14 @@ def test_a_job_can_be_cancelled_while_it_is_generated(echo):
 
 
 def test_a_job_ends_at_its_deadline(echo):
-    """Nobody pays for an answer that nobody waits for."""
+    """A job without an answer by its deadline expires, even in the middle of its generation."""
     slow = ask("[[echo: delay=0.2]] " + "word " * 200, max_tokens=200)
     with pytest.raises(Expired):
         echo.run(slow, deadline=timedelta(seconds=1), timeout=30)
 
 
 def test_a_failed_job_can_be_replayed(forebay):
-    """A failed job is a dead letter. Replay it once what made it fail has been mended."""
+    """A failed job is a dead letter. Replay it when the cause of the failure has been removed."""
     with pytest.raises(BudgetExceeded):
         forebay.run(
             ask("hello"), egress="allow", lane="bedrock", max_cost_usd=0.000_000_001, timeout=30
