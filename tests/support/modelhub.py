@@ -124,6 +124,8 @@ class _Handler(BaseHTTPRequestHandler):
         entries = [{"type": "directory", "path": "original", "oid": "0" * 40, "size": 0}]
         for name, body in self.server.files.items():
             entry = {"type": "file", "path": name, "size": len(body), "oid": blob_id(body)}
+            if self.server.fault == "no digest":
+                entry["oid"] = "/../../../outside"
             if name in self.server.large:
                 pointer = {"oid": sha256(body), "size": len(body), "pointerSize": 134}
                 entry |= {"lfs": pointer, "oid": "1" * 40, "xetHash": "2" * 64}

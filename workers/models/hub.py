@@ -41,6 +41,7 @@ MODEL_FILES = (
     "*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.md", "LICENSE*", "NOTICE*",
 )  # fmt: skip
 
+_SHA1 = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 constants.HF_HUB_DISABLE_TELEMETRY = True  # tell no one which program and libraries run here
@@ -160,7 +161,10 @@ def download(file: RemoteFile, part: Path, *, quiet: bool) -> None:
 
 
 def _remote_file(repo: str, commit: str, entry: RepoFile) -> RemoteFile:
+    """Read an entry of a listing; its digests name partial files, so they must be digests."""
     sha256 = entry.lfs.sha256 if entry.lfs else None
+    if not _SHA1.fullmatch(entry.blob_id) or (sha256 and not _SHA256.fullmatch(sha256)):
+        raise Unavailable(f"the hub lists {repo} with something else than digests")
     return RemoteFile(repo, commit, entry.path, entry.size, sha256, entry.blob_id)
 
 

@@ -242,6 +242,12 @@ def test_a_gated_model_asks_for_the_licence_and_a_token(monkeypatch, hub, files,
     assert contents(target) == wanted(files)
 
 
+def test_a_listing_without_digests_is_refused_and_writes_nothing(hub, target):
+    hub.fault = "no digest"
+    assert "something else than digests" in refused(run_pull()).message
+    assert not target.parent.exists()
+
+
 def test_the_hub_is_told_of_no_other_library(hub):
     run_pull()
     agents = {headers["user-agent"] for _, _, headers in hub.requests}
