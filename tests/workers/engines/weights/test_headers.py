@@ -101,7 +101,7 @@ def test_no_bytes_raise_anything_else(tmp_path_factory, content, length):
 
 
 def test_a_header_is_not_read_beyond_its_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(headers, "MAX_HEADER", 50)
+    monkeypatch.setattr(headers, "MAX_HEADER_BYTES", 50)
     write_safetensors(tmp_path / "a.safetensors", {"one": ("F16", [3, 4])})
     with pytest.raises(Misconfigured, match="no safetensors file"):
         read_tensors(tmp_path)
