@@ -162,7 +162,7 @@ def test_another_digest_is_refused_before_anything_is_downloaded(hub, target):
     assert not target.exists()
 
 
-def test_another_digest_leaves_neither_file_nor_part_where_the_hub_tells_no_digest(hub, target):
+def test_another_digest_leaves_neither_file_nor_part_if_the_hub_tells_none(hub, target):
     hub.fault = "no digest"
     wrong = "0" * 64
     error = refused(run_pull(digest=wrong))
@@ -171,7 +171,7 @@ def test_another_digest_leaves_neither_file_nor_part_where_the_hub_tells_no_dige
     assert not list(target.parent.iterdir())
 
 
-def test_a_damaged_part_is_found_out_and_the_next_run_succeeds(target):
+def test_a_damaged_part_is_noticed_and_the_next_run_succeeds(target):
     target.parent.mkdir(parents=True)
     target.with_name(f".{DIGEST}.part").write_bytes(b"x" * 1_000_000)
     assert isinstance(refused(run_pull()), Unavailable)
@@ -190,7 +190,7 @@ def test_a_damaged_part_is_found_out_and_the_next_run_succeeds(target):
         ("503", Unavailable, "the hub answered 503"),
     ],
 )
-def test_what_the_hub_refuses_is_said(hub, target, status, kind, message):
+def test_a_refusal_of_the_hub_is_reported(hub, target, status, kind, message):
     hub.fault = status
     error = refused(run_pull())
     assert (type(error), message in error.message) == (kind, True), error.message
@@ -271,7 +271,7 @@ def test_a_proxy_is_honoured(monkeypatch, hub):
     assert hub.requests[0][2]["Host"] == "hub.invalid"
 
 
-def test_a_disk_that_is_too_small_is_said_before_anything_is_downloaded(monkeypatch, hub, target):
+def test_a_disk_that_is_too_small_is_reported_before_the_download(monkeypatch, hub, target):
     monkeypatch.setattr(pull, "DISK_RESERVE_BYTES", 1 << 60)
     error = refused(run_pull())
     assert (error.field, "2 MiB are missing" in error.message) == (str(target.parent), True)
@@ -286,14 +286,14 @@ def test_a_folder_that_cannot_be_written_is_named(monkeypatch, tmp_path):
     assert (type(error), str(tmp_path) in str(error.field)) == (Misconfigured, True)
 
 
-def test_two_downloads_of_one_file_do_not_meet(target):
+def test_two_downloads_of_one_file_do_not_run_at_once(target):
     target.parent.mkdir(parents=True)
     with target.with_name(f".{DIGEST}.part").open("wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         assert "already" in refused(run_pull()).message
 
 
-def test_a_size_that_the_catalogue_does_not_know_is_refused(target):
+def test_another_size_than_in_the_catalogue_is_refused(target):
     model = catalogue.Model(
         "short", REPO, "q4/model.gguf", COMMIT, DIGEST, size=17, licence="MIT"
     )  # fmt: skip
@@ -341,7 +341,7 @@ def test_a_licence_that_nobody_can_accept_is_shown_and_refused(hub):
 
 
 @pytest.mark.parametrize(("key", "code"), [(b"n\n", 1), (b"y\n", 0)])
-def test_on_a_terminal_the_licence_is_asked_for_and_a_bar_shown(target, key, code):
+def test_a_terminal_shows_the_licence_to_accept_and_a_bar(target, key, code):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 120))
     script = "from forebay.workers.commands.models import app; app()"
@@ -367,16 +367,16 @@ def drain(terminal):
     try:
         while block := os.read(terminal, 4096):
             seen += block
-    except OSError:  # the other side has gone
+    except OSError:  # the process has ended
         pass
     os.close(terminal)
     return seen
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- checking -------------------------------------------------------------------------------------
 
 
-def test_verify_finds_the_one_that_was_damaged(target):
+def test_verify_finds_a_damaged_model(target):
     run_pull()
     runner = CliRunner()
     assert runner.invoke(models.app, ["verify"]).stdout == f"ok    {target}\n"
@@ -388,7 +388,7 @@ def test_verify_finds_the_one_that_was_damaged(target):
     assert json.loads(result.stdout) == {"ok": False, "files": {str(target): False}, "models": {}}
 
 
-def test_a_model_without_a_digest_is_not_taken_for_right(target):
+def test_a_model_without_a_digest_fails_verification(target):
     target.parent.mkdir(parents=True)
     target.write_bytes(WEIGHTS)
     assert CliRunner().invoke(models.app, ["verify"]).exit_code == 1

@@ -225,7 +225,7 @@ def test_a_file_with_another_digest_is_deleted_and_the_next_run_succeeds(
         ("500", Unavailable, "the hub answered 500"),
     ],
 )
-def test_what_the_hub_refuses_is_said(hub, target, status, kind, message):
+def test_a_refusal_of_the_hub_is_reported(hub, target, status, kind, message):
     hub.fault = status
     error = refused(run_pull())
     assert (type(error), message in error.message) == (kind, True), error.message
@@ -260,7 +260,7 @@ def test_a_repository_or_revision_that_is_not_there_is_named(name):
     assert f"the hub has no {name.replace('@', ' at ')}" in refused(run_pull(name=name)).message
 
 
-def test_a_branch_without_weights_is_said(hub, target):
+def test_a_branch_without_weights_is_named(hub, target):
     hub.files = {"README.md": b"see the branches", "measurement.json": b"{}"}
     error = refused(run_pull())
     assert error.field == "NAME"
@@ -268,13 +268,13 @@ def test_a_branch_without_weights_is_said(hub, target):
     assert not target.exists()
 
 
-def test_a_disk_that_is_too_small_is_said_before_anything_is_downloaded(monkeypatch, hub):
+def test_a_disk_that_is_too_small_is_reported_before_the_download(monkeypatch, hub):
     monkeypatch.setattr(pull, "DISK_RESERVE_BYTES", 1 << 60)
     assert "MiB are missing" in refused(run_pull()).message
     assert not [call for call in hub.calls() if "/resolve/" in call]
 
 
-def test_two_downloads_of_one_folder_do_not_meet(target):
+def test_two_downloads_of_one_folder_do_not_run_at_once(target):
     part = target.with_name(".small-exl2.part")
     part.mkdir(parents=True)
     with (part / ".lock").open("wb") as other:
@@ -345,7 +345,7 @@ def test_a_bar_is_shown_on_a_terminal_and_not_with_json(option, shown):
         try:
             while block := os.read(ours, 4096):
                 seen += block
-        except OSError:  # the other side has gone
+        except OSError:  # the process has ended
             pass
         os.close(ours)
         assert process.wait(timeout=30) == 0

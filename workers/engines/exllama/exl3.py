@@ -31,9 +31,7 @@ from forebay.workers.engines.vram.footprint import CHUNK, CacheMode
 from forebay.workers.engines.vram.share import Share
 
 _WARM_UP_ANSWER_TOKENS = 32
-_MAX_WARM_UP_TOKENS = (
-    4 * CHUNK
-)  # of the prompt: seconds, and kernels of long windows
+_MAX_WARM_UP_TOKENS = 4 * CHUNK  # of the prompt: seconds, and kernels of long windows
 
 
 class Exl3Engine(PagedEngine):

@@ -20,7 +20,7 @@ class Architecture:
         prefix: of the names of all tensors of the language model; other tensors (a vision tower,
             a projector) are not loaded.
         body: follows the prefix, for all tensors but the output head.
-        embedding: follows the prefix, for the token embedding, which stays in the computer's memory.
+        embedding: follows the prefix, for the token embedding, which stays in main memory.
         head: follows the prefix, for the output head.
         rope_tables: tables of rotary positions on the card (2 if sliding layers have their own).
         wide_residual: the state between layers is held in FP32, not FP16.
