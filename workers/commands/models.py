@@ -124,7 +124,7 @@ def verify(*, lock: LockFile = LOCK, as_json: Json = False) -> None:
     if pins is None and lock != LOCK:
         raise Misconfigured("there is no such file", field="--lock")
     differences = _pin_differences(pins) if pins else {}
-    unpinned = [path for path in _downloads() if _name(path) not in differences]
+    unpinned = [model.path for model in _downloads() if model.name not in differences]
     checked = {str(path): _is_intact(path) for path in unpinned}
     good = all(checked.values()) and not any(differences.values())
     if as_json:
@@ -204,15 +204,13 @@ def _ask_consent(download: str, licence: str) -> None:
         raise typer.Exit(1)
 
 
-def _downloads() -> list[Path]:
+def _downloads() -> list[LocalModel]:
     """Return every GGUF file, and every model folder that was downloaded."""
     from forebay.workers.models.checksums import checksum_file  # noqa: PLC0415 - only `verify` reads them
+    from forebay.workers.models.local_models import local_models  # noqa: PLC0415 - 60 ms
 
-    root = folder()
-    folders = [file.parent for file in root.rglob("config.json")]
-    downloaded = [path for path in folders if checksum_file(path).exists()]
-    visible = [path for path in downloaded if "/." not in f"/{_name(path)}"]
-    return sorted([*root.rglob("*.gguf"), *visible])
+    models = local_models(folder())
+    return [model for model in models if model.path.is_file() or checksum_file(model.path).exists()]
 
 
 def _is_intact(path: Path) -> bool:
@@ -260,10 +258,6 @@ def _local_line(row: dict[str, Any]) -> str:
     about = ", ".join(fact for fact in facts if fact)
     licence = row["licence"] or "unknown"
     return f"{row['name']:14} {row['size'] / 1e9:.1f} GB  {licence:11} here  {about}"
-
-
-def _name(path: Path) -> str:
-    return path.relative_to(folder()).as_posix()
 
 
 def _pin_differences(pins: Lock) -> dict[str, list[str]]:

@@ -52,7 +52,13 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A model folder of the hub, EXL2, EXL3 or FP16: a repository at a branch, tag or commit."""
+    """A model folder of the hub: EXL2, EXL3 or FP16.
+
+    Attributes:
+        name: `OWNER/REPO[@REVISION]`.
+        repo: `owner/name`.
+        revision: a branch, tag or commit.
+    """
 
     name: str
     repo: str

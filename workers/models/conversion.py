@@ -110,7 +110,7 @@ class Conversion:
             raise Misconfigured("must be a folder of its own", field=str(self.work))
 
     def _check_resumable(self) -> None:
-        """Check that the work folder is of this conversion: the converter goes on with any other."""
+        """Refuse the work folder of another conversion: the converter would go on with that one."""
         if not (self.work / "job_new.json").exists():
             if self.work.exists() and any(self.work.iterdir()):
                 raise Misconfigured("holds other files; name a new folder", field=str(self.work))

@@ -234,7 +234,7 @@ def _refusal(error: HfHubHTTPError, repo: str, place: str) -> ForebayError:
         )
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         hint = "if it is private, set HF_TOKEN to a token that may read it"
-        return Misconfigured(f"the hub has no {place}, or refuses it; {hint}", field="HF_TOKEN")
+        return Misconfigured(f"the hub has no {place}, or refuses it; {hint}", field="NAME")
     if status == HTTPStatus.NOT_FOUND:
         return Misconfigured(f"the hub has no {place}", field="NAME")
     return Unavailable(f"the hub answered {int(status)}")

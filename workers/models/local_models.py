@@ -25,7 +25,7 @@ class LocalModel:
     """A model on this machine.
 
     Attributes:
-        name: its path beneath the folder of all models.
+        name: its path inside the folder of all models.
         path: a GGUF file, or a folder with a config.json.
     """
 
@@ -110,7 +110,7 @@ class LocalModel:
 
 
 def local_models(root: Path) -> list[LocalModel]:
-    """Return all models beneath a folder, sorted by name, without hidden files and folders."""
+    """Return all models inside a folder, sorted by name, without hidden files and folders."""
     paths = [*root.rglob("*.gguf"), *(file.parent for file in root.rglob("config.json"))]
     by_name = {path.relative_to(root): path for path in paths if path != root}
     return [

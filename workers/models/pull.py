@@ -79,7 +79,7 @@ def pull_folder(
                 part.touch()
                 _download(file, part, expected.get(file.name), quiet=quiet)
                 part.replace(folder / file.name)
-            _finish(snapshot, folder, target)
+            _finish(folder, target, snapshot, expected)
 
 
 def _expected(snapshot: Snapshot, pinned: dict[str, str] | None) -> dict[str, str]:
@@ -126,7 +126,7 @@ def _git_blob_id(path: Path) -> str:
 
 
 def _download(file: RemoteFile, part: Path, digest: str | None, *, quiet: bool) -> None:
-    """Complete a partial file; delete it if the result is not the file that was asked for."""
+    """Complete a partial file; delete it if the result has another digest."""
     hub.download(file, part, quiet=quiet)
     if _digests_agree(part, file, digest):
         return
@@ -137,13 +137,13 @@ def _download(file: RemoteFile, part: Path, digest: str | None, *, quiet: bool) 
     raise Unavailable(f"{message}; it was deleted", field="sha256")
 
 
-def _finish(snapshot: Snapshot, folder: Path, target: Path) -> None:
+def _finish(folder: Path, target: Path, snapshot: Snapshot, checked: dict[str, str]) -> None:
     """Give a complete folder its name, without what earlier downloads left in it."""
     names = {file.name for file in snapshot.files}
     for path in folder.iterdir():
         if path.name not in names:
             path.unlink()
-    files = {name: sha256(folder / name) for name in sorted(names)}
+    files = {name: checked.get(name) or sha256(folder / name) for name in sorted(names)}
     write_checksums(checksum_file(folder), files)
     folder.rename(target)
 

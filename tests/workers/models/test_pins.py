@@ -26,7 +26,7 @@ license: apache-2.0
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("FOREBAY_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi, whatever machine this is
+    monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi on any machine
     monkeypatch.chdir(tmp_path)
     return tmp_path / "models"
 

@@ -50,7 +50,7 @@ def require(*, fallback: bool) -> Attention:
     """Make `import exllamav2` safe in this process, and return the attention that it will use.
 
     Args:
-        fallback: take the attention written in torch, whatever else is installed.
+        fallback: take the attention written in torch, even if flash-attn is installed.
 
     Raises:
         EngineUnavailable: The import is not safe; the message says why and what to do.

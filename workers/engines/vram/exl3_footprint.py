@@ -1,7 +1,7 @@
 """The memory of each part of a model under exllamav3.
 
 The sizes are those of exllamav3 1.6.5 for one card. exllamav2 allocates one buffer and works in it;
-exllamav3 asks torch for memory at each step, and torch keeps all that it was ever asked for. So
+exllamav3 asks torch for memory at each step, and torch releases none of it. So
 `scratch` is an upper bound: the most that any moment of a step needs at once.
 
 In bytes, with L layers, hidden size h, MLP width I, q = query heads * head width, e = key heads *

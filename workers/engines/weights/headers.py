@@ -128,9 +128,9 @@ def _object(text: bytes, path: Path) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        raise Misconfigured("is damaged: no JSON where it belongs", field=str(path)) from None
+        raise Misconfigured("is damaged: it holds no JSON", field=str(path)) from None
     if not isinstance(data, dict):
-        raise Misconfigured("is damaged: no JSON object where it belongs", field=str(path))
+        raise Misconfigured("is damaged: it holds no JSON object", field=str(path))
     return data
 
 

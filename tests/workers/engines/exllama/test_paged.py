@@ -132,11 +132,14 @@ def chances(folder, one, options):
         if share == 0 or len({option for option, _ in left}) == 1:
             found[left[0][0]] += share
             return
-        said = np.exp(log_softmax(rule.logits([*tokens, *made]), rule.size))
+        probabilities = np.exp(log_softmax(rule.logits([*tokens, *made]), rule.size))
         groups = {}
         for option, rest in left:
             groups.setdefault(rest[0] if rest else None, []).append((option, rest[1:]))
-        weights = {key: said[list(rule.ends)].sum() if key is None else said[key] for key in groups}
+        weights = {
+            key: probabilities[list(rule.ends)].sum() if key is None else probabilities[key]
+            for key in groups
+        }
         for key, group in groups.items():
             onward = made if key is None else [*made, key]
             descend(onward, group, share * weights[key] / sum(weights.values()))

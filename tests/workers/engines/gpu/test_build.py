@@ -1,7 +1,7 @@
 """`forebay gpu build`, without a GPU: its checks of a machine, what it compiles and how it ends.
 
 torch's compiler of extensions is a fake in a real process of its own: it records its arguments, and
-fails if told. The list of files is that of the installed exllamav2.
+fails on demand. The list of files is that of the installed exllamav2.
 """
 
 import fcntl

@@ -68,8 +68,8 @@ def test_a_token_takes_what_the_librarys_cache_would_allocate(mode, heads, width
 @pytest.mark.parametrize("width", [80, 544])
 def test_a_cache_that_the_kernels_cannot_read_packed_is_unpacked_whole(width):
     """The dispatcher has this condition, and makes two tensors of the cache's full length."""
-    said = source(V3, "modules/attention_fn/dispatch.py")
-    assert "dim <= 512 and dim % 32 == 0" in said
+    text = source(V3, "modules/attention_fn/dispatch.py")
+    assert "dim <= 512 and dim % 32 == 0" in text
     odd = shape(head_dim=width)
     kept = odd.layers * (odd.kv_width // 32) * (4 * 8 + 4)
     assert exl3_footprint.kv_bytes_per_token(odd, "q4") == kept + 4 * odd.kv_width
@@ -244,7 +244,7 @@ DEEP = (8, 128, 256, 4, 2, 32, 200)
 
 
 @pytest.mark.parametrize(
-    ("said", "cached"),
+    ("config", "cached"),
     [
         ({}, 2),  # every fourth
         ({"full_attention_interval": 3}, 2),
@@ -252,8 +252,8 @@ DEEP = (8, 128, 256, 4, 2, 32, 200)
         ({"layer_types": ["linear_attention"] * 7 + ["full_attention"]}, 1),
     ],
 )
-def test_only_layers_with_full_attention_are_cached(said, cached, tmp_path):
-    folder = write_exl3(tmp_path, DEEP, 4, prefix="model.language_model.", **QWEN35, **said)
+def test_only_layers_with_full_attention_are_cached(config, cached, tmp_path):
+    folder = write_exl3(tmp_path, DEEP, 4, prefix="model.language_model.", **QWEN35, **config)
     read = read_shape(folder)
     assert (read.layers, read.cached_layers, read.linear.layers) == (8, cached, 8 - cached)
     assert exl3_footprint.kv_bytes_per_token(read, "fp16") == cached * 2 * 32 * 4
@@ -269,8 +269,8 @@ def test_kinds_of_layers_that_are_not_known_are_refused(kinds, tmp_path):
 
 
 def test_the_memory_of_a_linear_layer_for_a_prompt_is_in_the_scratch():
-    said = source(V3, "modules/gated_delta_net_fn/gated_delta_rule.py")
-    assert "~112 KB/token at 48 v-heads x 128" in said
+    text = source(V3, "modules/gated_delta_net_fn/gated_delta_rule.py")
+    assert "~112 KB/token at 48 v-heads x 128" in text
     assert exl3_footprint._SCAN_BYTES_PER_VALUE >= 112 * 1024 / (48 * 128)
     linear = LinearAttention(3, 16, 32, 128, 128, 4)
     mixed = 8192

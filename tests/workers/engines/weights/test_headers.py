@@ -51,11 +51,11 @@ def test_tensors_of_all_files_are_read(tmp_path):
         (b"\x08\0\0\0", "no safetensors file"),
         (b"\0" * 20, "no safetensors file"),
         (b"\xff" * 20, "no safetensors file"),
-        (b"GGUF" + b"\0" * 100, "no safetensors file|no JSON"),
-        ((9).to_bytes(8, "little") + b"[1, 2, 3]", "no JSON object"),
-        ((9).to_bytes(8, "little") + b"not json!", "no JSON where"),
-        ((6).to_bytes(8, "little") + b'"\xff\xff\xff"' + b"  ", "no JSON where"),
-        ((100_000).to_bytes(8, "little") + b"[" * 100_000, "no JSON where"),
+        (b"GGUF" + b"\0" * 100, "no safetensors file|holds no JSON"),
+        ((9).to_bytes(8, "little") + b"[1, 2, 3]", "holds no JSON object"),
+        ((9).to_bytes(8, "little") + b"not json!", "holds no JSON$"),
+        ((6).to_bytes(8, "little") + b'"\xff\xff\xff"' + b"  ", "holds no JSON$"),
+        ((100_000).to_bytes(8, "little") + b"[" * 100_000, "holds no JSON$"),
     ],
 )
 def test_a_file_that_is_no_safetensors_is_named(tmp_path, content, text):
