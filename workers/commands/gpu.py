@@ -1,4 +1,4 @@
-"""`forebay gpu`: check what a GPU machine lacks, and compile it once, ahead of time."""
+"""`forebay gpu`: check a GPU machine, and compile what it lacks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 
-BUILD = """Compile exllamav2's extension and a cut-down flash-attn, which workers then only load.
+BUILD = """Compile exllamav2's extension and a trimmed flash-attn. Workers then only load them.
 
 \b
 Needs torch for CUDA, nvcc of the same CUDA version, a C++ compiler and ninja; no GPU.

@@ -1,4 +1,4 @@
-"""`forebay models`: list, download, pin, verify and convert the models of this machine."""
+"""`forebay models`: list, download, pin, verify and convert models."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ LOCK = Path("models.lock")
 
 @app.command("list")
 def list_models(*, vram_mib: Vram = None, as_json: Json = False) -> None:
-    """List the catalogue and the models on this machine, and which of them fit the card."""
+    """List the catalogue and the models that are here. Says which fit the card."""
     from forebay.workers.engines.vram.card import card_bytes  # noqa: PLC0415 - only this command needs it
 
     card = card_bytes() if vram_mib is None else vram_mib << 20
@@ -114,7 +114,7 @@ def path(name: MaybeName = None, *, as_json: Json = False) -> None:
 
 @app.command()
 def verify(*, lock: LockFile = LOCK, as_json: Json = False) -> None:
-    """Read every model again, and compare its SHA-256 with its pin or its download.
+    """Check every model again. Compares its SHA-256 with its pin, or its download.
 
     Exit code 1 if a model differs, or a pinned model is not here.
     """
@@ -137,7 +137,7 @@ def verify(*, lock: LockFile = LOCK, as_json: Json = False) -> None:
 
 @app.command()
 def pin(names: Names = None, *, lock: LockFile = LOCK, as_json: Json = False) -> None:
-    """Write the SHA-256 of every file of a model to the lock, for `verify` and `pull`."""
+    """Pin models as they are now. Writes every file's SHA-256, for `verify` and `pull`."""
     from forebay.workers.models.local_models import local_model, local_models  # noqa: PLC0415 - 60 ms
     from forebay.workers.models.pins import Lock, make_pin, read_lock  # noqa: PLC0415
 

@@ -40,7 +40,7 @@ def convert(
     check: Check = False,
     as_json: Json = False,
 ) -> None:
-    """Convert a model from FP16 or BF16 to EXL2, with exllamav2's converter.
+    """Convert a model from FP16 or BF16 to EXL2. Runs exllamav2's converter.
 
     Takes minutes to hours, and gigabytes beside the model (--work). If it is interrupted, the same
     command goes on where it was. Needs a machine that passes `forebay gpu check`. The work folder
