@@ -70,7 +70,7 @@ def install() -> None:
 
 
 def is_kept(name: str) -> bool:
-    """Whether the machine's own package is used: torch may have been built with it."""
+    """Return whether the machine's own package is used: torch may have been built with it."""
     kept = {
         "ninja", "numpy", "pandas", "pillow", "safetensors", "setuptools", "tokenizers",
     }  # fmt: skip

@@ -34,7 +34,7 @@ def read_checksums(path: Path) -> dict[str, str]:
 
 
 def is_intact(model: Path, expected: dict[str, str] | None = None) -> bool:
-    """Whether each file of a model has its SHA-256; without `expected`, that of its download."""
+    """Return whether all files have the SHA-256 of `expected`, or else of their download."""
     try:
         files = expected or read_checksums(checksum_file(model))
         folder = model if model.is_dir() else model.parent

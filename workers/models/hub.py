@@ -183,7 +183,7 @@ def _append(file: RemoteFile, part: Path, *, quiet: bool) -> None:
 
 
 def _is_wanted(file: RemoteFile) -> bool:
-    """Engines read the top folder alone; hidden files are Git's."""
+    """Return whether a file belongs to a model folder; engines read no folders inside it."""
     wanted = any(fnmatch(file.name, pattern) for pattern in MODEL_FILES)
     return wanted and "/" not in file.name and not file.name.startswith(".")
 

@@ -82,7 +82,7 @@ class LocalModel:
         return None if self.path.is_file() else read_shape(self.path)
 
     def fits(self, shape: Shape | None, vram_bytes: int | None) -> bool | None:
-        """Whether the card holds the model; `None` if its shape or the card is unknown."""
+        """Return whether the card holds the model; `None` if its shape or the card is unknown."""
         return None if shape is None or vram_bytes is None else plan(shape, vram_bytes).fits
 
     def digests(self, *, fresh: bool) -> dict[str, str]:

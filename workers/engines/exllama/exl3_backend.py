@@ -47,7 +47,7 @@ class LogitsFilter:
         return self._tensor(self._matcher.mask().reshape(1, -1))
 
     def is_completed(self) -> bool:
-        """Whether no more tokens may follow."""
+        """Return whether no more tokens may follow."""
         return self._matcher.complete or self._matcher.failed
 
 

@@ -60,7 +60,7 @@ def write_manifest(place: Path, architectures: list[str], parts: dict[str, str])
 
 
 def serves(architectures: list[str], capability: tuple[int, int]) -> bool:
-    """Whether code for these architectures runs on a GPU: same major version, no newer minor."""
+    """Return whether code for these runs on a GPU: the same major version, no newer minor."""
     major, minor = capability
     built = [tuple(int(part) for part in name.split(".")) for name in architectures]
     return any(version[0] == major and version[1] <= minor for version in built)

@@ -11,7 +11,7 @@ context of S tokens, prompts worked in chunks of C tokens, a batch of B and a ca
     scratch  the largest of 2*C*max(q, h) + d(h, q), 2*C*(h + 2*max(h, I)) + d(h, I) and d(h, V),
              where d(a, b) = 2*min(a*b, D), D being `max_dq_size`
     rope     tables * 2*S*head width*2
-    states   C*(2*h*w + 4*q + 4*e) + B*V*4, w = 2, or 4 where the state between layers is FP32
+    states   C*(2*h*w + 4*q + 4*e) + B*V*4, w = 2, or 4 if the state between layers is FP32
     context  the CUDA context, its kernels and cuBLAS: estimated
     slack    what the allocator rounds up: estimated
 """

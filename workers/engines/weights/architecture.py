@@ -45,15 +45,15 @@ class Architecture:
     hybrid: bool = False
 
     def holds(self, name: str) -> bool:
-        """Whether a tensor of this name belongs to the language model."""
+        """Return whether a tensor of this name belongs to the language model."""
         return name.startswith(self._named((*self.body, *self.head)))
 
     def embeds(self, name: str) -> bool:
-        """Whether a tensor of this name belongs to the token embedding."""
+        """Return whether a tensor of this name belongs to the token embedding."""
         return name.startswith(self._named(self.embedding))
 
     def heads(self, name: str) -> bool:
-        """Whether a tensor of this name belongs to the output head."""
+        """Return whether a tensor of this name belongs to the output head."""
         return name.startswith(self._named(self.head))
 
     def _named(self, names: tuple[str, ...]) -> tuple[str, ...]:
