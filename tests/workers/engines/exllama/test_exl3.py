@@ -71,7 +71,7 @@ def library(monkeypatch, folder):
     monkeypatch.setitem(sys.modules, "exllamav3", ours)
     monkeypatch.setattr(exl3, "_require", lambda: None)
     monkeypatch.setattr(exl3, "_array", np.asarray)
-    monkeypatch.setattr(exl3, "encoder_if_installed", lambda: None)  # takes seconds, and is not needed
+    monkeypatch.setattr(exl3, "encoder_if_installed", lambda: None)  # takes seconds
     return made
 
 
