@@ -100,7 +100,7 @@ def test_what_a_fleet_with_a_gpu_needs_is_brought_along():
     needs = {name_of(one) for one in project["dependencies"]}
     needs |= {name_of(one) for extra in ("embedded", "gpu", "secrets") for one in extras[extra]}
     needs |= set(re.findall(r'= real\("(\w+)"', (ROOT / "tests/support/theirs.py").read_text()))
-    brought = {name_of(one) for one in (*wheels.WHOLE, *wheels.ALONE)}
+    brought = {name_of(one) for one in (*wheels.WITH_DEPENDENCIES, *wheels.WITHOUT_DEPENDENCIES)}
     assert needs - {"numpy"} <= brought  # which others of these bring
 
 
@@ -108,10 +108,20 @@ def name_of(requirement):
     return re.match(r"[\w-]+", requirement)[0].lower()
 
 
+def test_every_file_that_is_run_exists(machine, monkeypatch):
+    assert ended(machine, monkeypatch) is None
+    files = {word for line in machine.ran for word in line.split() if word.endswith(".py")}
+    assert len(files) == 8
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    modules = {line.split()[1] for line in machine.ran if line.startswith("-m ")} - {"pytest"}
+    assert modules == {"forebay.workers.engines.gpu.converter"}
+    assert all(importlib.util.find_spec(name) for name in modules)
+
+
 def test_all_stages_go_through(machine, monkeypatch):
     assert ended(machine, monkeypatch) is None
     programs = ["build", "check", "smollm2.py", "converter", "8b 6", "14b 4"]
-    tests = ["test_on_gpu"] * 3 + ["gpu/test_build", "test_footprint"]
+    tests = ["test_on_gpu"] * 3 + ["test_build", "test_footprint"]
     wanted = [*programs, *tests, "smollm2-exl2", "random-8b-6bit", "random-14b-4bit"]
     assert len(machine.ran) == len(wanted)
     assert all(one in line for one, line in zip(wanted, machine.ran, strict=True))
@@ -137,7 +147,7 @@ def test_without_flash_attn_all_is_tried_that_can_do_without(machine, monkeypatc
     log.parent.mkdir(parents=True)
     log.write_text("error: no such kernel\n")
     machine.broken = {"--flash-attn-sdist"}
-    missing = [f"suite {name}, for want of flash-attn" for name in ("fp16", "exl2")]
+    missing = [f"suite {name}, without flash-attn" for name in ("fp16", "exl2")]
     assert ended(machine, monkeypatch) == f"failed: build, {', '.join(missing)}"
     assert "no such kernel" in capsys.readouterr().out
     _, without, check, _, converter, *rest = machine.ran
@@ -151,7 +161,7 @@ def test_without_flash_attn_all_is_tried_that_can_do_without(machine, monkeypatc
 
 def test_pieces_are_asked_for_by_name(machine, monkeypatch):
     assert ended(machine, monkeypatch, "suite", "torch", "build") is None
-    assert [("torch" in line, "gpu/test_build" in line) for line in machine.ran] == [
+    assert [("test_on_gpu" in line, "test_build" in line) for line in machine.ran] == [
         (True, False), (False, True),
     ]  # fmt: skip
     assert ended(machine, monkeypatch, "bench", "8b") is None
