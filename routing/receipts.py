@@ -84,6 +84,9 @@ Content = Annotated[
     Classification | Extraction | Summary | Generation | Embedding, Field(discriminator="kind")
 ]
 
+#: Any content, an extracted object of any type among them.
+AnyContent = Classification | Extraction[Any] | Summary | Generation | Embedding
+
 #: The type of an answer's content. Without a parameter, `Answer` means `Answer[Content]`.
 ContentT_co = TypeVar("ContentT_co", default=Content, covariant=True)
 

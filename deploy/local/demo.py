@@ -99,7 +99,9 @@ def _run(jobs: list[Sample], console: Console) -> list[dict[str, Any]]:
             fleet.wait_ready()
         console.print(f"The fleet runs; while it does, Flower is at {fleet.flower_url}")
         clients = _clients(fleet, jobs, stack)
-        begun = {sample.job.id: clients[sample.job.tenant].begin(sample.job) for sample in jobs}
+        begun = {
+            sample.job.id: clients[sample.job.tenant].submit_future(sample.job) for sample in jobs
+        }
         with _progress(console, len(jobs)) as tick:
             for future in as_completed(begun.values(), timeout=TIMEOUT_S):
                 tick(future.result())

@@ -176,13 +176,13 @@ def status(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
 @app.command()
 def explain(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """Say why a job went where it went. Decisions, scores, thresholds, checks, cost, audit."""
-    from forebay.producers.explain import told
+    from forebay.producers.explain import explanation_lines
 
     with client_of(tenant_of(tenant, job_id)) as client:
         document = client.explain(job_id)
     if as_json:
         display.document(document)
-    for line in () if as_json else told(document):
+    for line in () if as_json else explanation_lines(document):
         display.text(line)
 
 

@@ -107,9 +107,9 @@ def test_a_failure_is_raised_as_the_error_it_stands_for(client):
 
 def test_any_number_of_clients_wake_for_one_idempotent_job(client, settings):
     with Client(tenant="acme", settings=settings) as other:
-        first = client.begin(ask(), idempotency_key="k")
-        second = other.begin(ask(), idempotency_key="k")
-        third = other.begin(ask(), idempotency_key="k")
+        first = client.submit_future(ask(), idempotency_key="k")
+        second = other.submit_future(ask(), idempotency_key="k")
+        third = other.submit_future(ask(), idempotency_key="k")
         settle(client._ledger, client._ledger.claim("route"))
         ids = {future.result(5).id for future in (first, second, third)}
     assert len(ids) == 1
@@ -285,12 +285,12 @@ def test_a_job_submitted_again_after_its_end_wakes_who_begins_it(client):
     job = client.job(ask())
     client.submit(job)
     settle(client._ledger, client._ledger.claim("route"))
-    assert client.begin(job).result(10).content == Summary(text="HELLO")
+    assert client.submit_future(job).result(10).content == Summary(text="HELLO")
 
 
 def test_a_forged_record_spoils_no_other_jobs_answer(client, redis):
     jobs = [client.job(ask()), client.job(ask())]
-    forged, fine = (client.begin(job) for job in jobs)
+    forged, fine = (client.submit_future(job) for job in jobs)
     claims = [client._ledger.claim("route") for _ in jobs]
     for field in ("kind", "hop", "created"):
         redis.hset(f"fb:job:{jobs[0].id}", field, b"\xff")
@@ -302,7 +302,7 @@ def test_a_forged_record_spoils_no_other_jobs_answer(client, redis):
 
 
 def test_waiters_wake_after_their_connection_was_cut(client, redis):
-    future = client.begin(ask())
+    future = client.submit_future(ask())
     time.sleep(0.1)
     redis.client_kill_filter(skipme=True, _type="normal")
     redis.delete(client._wakeups.stream)
@@ -335,14 +335,14 @@ def test_the_async_client_does_the_same(settings):
 
 
 def test_looking_again_does_not_give_up_jobs_that_are_just_being_created(client, monkeypatch):
-    created = client._door.create
+    created = client._submitter.create
 
     def slowly(jobs, watcher=""):
         client._wakeups._look_again()  # as after a lost connection, in the middle of a create
         return created(jobs, watcher)
 
-    monkeypatch.setattr(client._door, "create", slowly)
-    future = client.begin(ask())
+    monkeypatch.setattr(client._submitter, "create", slowly)
+    future = client.submit_future(ask())
     settle(client._ledger, client._ledger.claim("route"))
     assert future.result(5).content == Summary(text="HELLO")
 
@@ -368,7 +368,7 @@ def test_who_waited_too_long_for_the_next_of_many_is_told_which(client):
 
 
 def test_forgetting_a_job_wakes_who_waits_for_it(client):
-    future = client.begin(ask())
+    future = client.submit_future(ask())
     job_id = next(iter(client._wakeups._expected))
     client.forget(job_id)
     with pytest.raises(UnknownJob):
@@ -377,7 +377,7 @@ def test_forgetting_a_job_wakes_who_waits_for_it(client):
 
 def test_closing_a_client_ends_all_waiting_and_nothing_begins_after(settings):
     client = Client(tenant="acme", settings=settings)
-    future = client.begin(ask())
+    future = client.submit_future(ask())
     client.close()
     with pytest.raises(Unavailable):
         future.result(5)
@@ -392,6 +392,6 @@ def test_a_client_leaves_the_connection_that_it_was_lent_alone(redis, settings):
 
 
 def test_waiting_in_a_queue_that_nobody_serves_is_logged(client, caplog):
-    client.begin(ask())
+    client.submit_future(ask())
     client._wakeups._look_again()
     assert "which no worker serves" in caplog.text

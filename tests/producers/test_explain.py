@@ -94,7 +94,7 @@ def test_an_escalation_names_the_check_and_the_second_opinion(lanes, explain):
     doubt = document["doubt"]
     assert doubt["probability"] > doubt["threshold"] == 0.5
     assert "that the local answer is wrong, threshold 0.500" in words
-    assert "0.00 agreement with a second one, of echo" in words
+    assert "0.00 agreement with a second answer, by echo" in words
     failed = lanes.audited(ask("[[echo: say=]] tell"))
     _, words = explain(failed.id)
     assert "no_answer" in words
