@@ -24,6 +24,6 @@ A request that no script answers is answered by the echo engine: a label that oc
 the smallest object that fits the schema, or the words of the request.
 """
 
-from forebay.testing.fleet import Fleet, fleet
+from forebay.testing.in_process import Fleet, fleet
 
 __all__ = ["Fleet", "fleet"]

@@ -64,14 +64,20 @@ class Script:
         self._rules: list[Rule] = []
         self._lock = threading.Lock()
 
+    def clear(self) -> None:
+        """Forget the rules, the requests and the errors."""
+        with self._lock:
+            self._rules.clear()
+            self.requests.clear()
+            self.errors.clear()
+
     def add(self, rule: Rule) -> None:
         """Add a rule; it goes before the rules that are there.
 
         Raises:
             TypeError: `kind` is not the class of a request.
         """
-        if rule.kind not in _CONTENT_OF:
-            raise TypeError(f"{rule.kind!r} is not a class of requests, such as forebay.Classify")
+        _check_kind(rule.kind)
         with self._lock:
             self._rules.insert(0, rule)
 
@@ -108,11 +114,21 @@ def content(kind: type[FrozenModel], fields: Mapping[str, Any]) -> FrozenModel:
     """Return the content that answers this kind of request, made of its fields.
 
     A pydantic model as the `data` of an `Extraction` stands for its JSON object.
+
+    Raises:
+        TypeError: `kind` is not the class of a request.
+        InvalidJob: A field of the content is wrong.
     """
+    _check_kind(kind)
     data = fields.get("data")
     if isinstance(data, BaseModel):
         fields = {**fields, "data": data.model_dump(mode="json", by_alias=True)}
     return _CONTENT_OF[kind](**fields)
+
+
+def _check_kind(kind: type[FrozenModel]) -> None:
+    if kind not in _CONTENT_OF:
+        raise TypeError(f"{kind!r} is not a class of requests, such as forebay.Classify")
 
 
 def _reply(request: AnyRequest, reply: Any) -> Reply:

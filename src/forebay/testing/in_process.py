@@ -128,6 +128,10 @@ class Fleet:
         failure = error("scripted") if isinstance(error, type) else error
         self._script.add(Rule(kind, partial(_constant, failure), when, times))
 
+    def reset(self) -> None:
+        """Forget the script and the requests, for tests that share a fleet; stored jobs stay."""
+        self._script.clear()
+
     def requests(self, kind: type[RequestT]) -> list[RequestT]:
         """Return the requests of this kind that were worked so far, once for each attempt."""
         return [request for request in self._script.requests if isinstance(request, kind)]
