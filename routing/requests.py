@@ -151,6 +151,15 @@ class Extract(Answerable[Extraction[DataT_co]], Generic[DataT_co]):
         ) -> None: ...
         def __init__(self, *, text: str, schema: Any) -> None: ...
 
+    def __eq__(self, other: object) -> bool:
+        """Compare what travels: the model class does not."""
+        if not isinstance(other, Extract):
+            return NotImplemented
+        return self.text == other.text and self.schema_ == other.schema_
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.text))
+
     @property
     def answer_model(self) -> type[BaseModel] | None:
         """The model class that was given as the schema; `None` if a dictionary was."""
