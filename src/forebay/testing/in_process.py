@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -161,7 +162,8 @@ def fleet(*, policy: Path | str | None = None) -> Iterator[Fleet]:
             Settings, redis_url=server.url, policy_file=path, sweep_s=SWEEP_S,
             max_attempts=MAX_ATTEMPTS,
         )  # fmt: skip
-        _start_workers(settings, script, stack)
+        with _empty_environment():
+            _start_workers(settings, script, stack)
         clients = stack.enter_context(ExitStack())
         yield Fleet(settings, script, clients)
     if script.errors:
@@ -201,6 +203,18 @@ def _start_workers(settings: Settings, script: Script, stack: ExitStack) -> None
     }
     ledger.serve("testing", [*answers, SWEEP], SERVED_S)
     stack.callback(Lanes(client, answers).close)
+
+
+@contextmanager
+def _empty_environment() -> Iterator[None]:
+    """Hide Forebay's settings: the workers' modules read them when they are imported."""
+    hidden = {
+        name: os.environ.pop(name) for name in list(os.environ) if name.startswith("FOREBAY_")
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def _work(engine: ScriptedEngine, work: Callable[[Claim], Outcome], claim: Claim) -> Outcome:
