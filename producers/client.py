@@ -46,8 +46,8 @@ Submitted = tuple[JobHandle[ContentT], Future[Result[ContentT]]]
 class Client:
     """A tenant's access to Forebay. Safe to share between threads.
 
-    Close it, or use it in a `with` statement. It connects to Redis at its first call. Its methods
-    raise only errors of `forebay.routing.errors`, and `TimeoutError` if they wait.
+    Close it, or use it in a `with` statement. It connects to Redis at its first call. Methods raise
+    only errors of `forebay.routing.errors`, and `TimeoutError` if they wait.
 
     Args:
         tenant: the owner of the jobs. A client sees the jobs of its tenant only.
@@ -82,8 +82,8 @@ class Client:
         """Submit a job. When this returns, the job is stored and will not be lost.
 
         Args:
-            request: a request (`Classify`, `Extract`, ...), or a whole `Job` as it is.
-            options: `egress`, `deadline` and the like for a request; see `Job`.
+            request: a request (`Classify`, `Extract`, ...), or a whole `Job`.
+            options: `egress`, `deadline` and the like for a request; see `Job`, which has its own.
 
         Returns:
             The job's id; if the idempotency key was used before, the id of that first job.
@@ -149,8 +149,7 @@ class Client:
             options: the same for all requests.
 
         Raises:
-            TimeoutError: The next answer did not come in time.
-            InvalidJob, Unavailable: See `submit`.
+            TimeoutError, InvalidJob, Unavailable: See `result` and `submit`.
         """
         remaining = iter(requests)
         under_way: deque[Submitted[ContentT] | ForebayError] = deque()
@@ -198,7 +197,7 @@ class Client:
         return future
 
     def job(self, request: Answerable[Any], **options: Unpack[Options]) -> Job:
-        """Return the job that `submit` would put on: a request with options, or a job as it is."""
+        """Return the job that `submit` would put on."""
         return make_job(request, self.tenant, options)
 
     def status(self, job_id: str) -> JobStatus:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
 from forebay.routing.base import Egress
+from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Answerable, Job, Pin, Priority
 
 
@@ -29,9 +30,11 @@ def make_job(request: Answerable[Any], tenant: str, options: Options) -> Job:
     """Return the job of a request with its options; a job is returned as it is.
 
     Raises:
-        InvalidJob: An option is wrong or unknown.
+        InvalidJob: An option is wrong or unknown, or was given beside a whole job.
     """
     if isinstance(request, Job):
+        if options:
+            raise InvalidJob("belongs in the Job itself, not beside it", field=min(options))
         return request
     fields: dict[str, Any] = {**options}
     if isinstance(fields.get("deadline"), timedelta):
