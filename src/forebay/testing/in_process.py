@@ -18,6 +18,7 @@ from forebay.routing.base import FrozenModel
 from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import BEDROCK, EMBED, ROUTE, SWEEP, local_queue
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
 from forebay.testing.script import Rule, Script, content
@@ -189,6 +190,7 @@ def _start_workers(settings: Settings, script: Script, stack: ExitStack) -> None
     ledger = Ledger(client, settings, doorbell(settings))
     echo = _hermetic(EngineSettings, engine="echo", slots=THREADS, context_tokens=CONTEXT_TOKENS)
     engine = ScriptedEngine(script, EchoEngine(echo))
+    stack.callback(engine.close)
     router, local = Router(ledger), Local(ledger, lambda: Answerer(engine))
     stack.callback(router.close)
     stack.callback(local.close)
@@ -196,13 +198,22 @@ def _start_workers(settings: Settings, script: Script, stack: ExitStack) -> None
     in_flight = InFlight(THREADS)
     work = partial(_work, engine, local.work)
     answers: dict[str, Callable[[], object]] = {
-        ROUTE: lambda: execute(ledger, ROUTE, router.work, in_flight),
-        EMBED: lambda: execute(ledger, EMBED, work, in_flight),
-        local_queue(): lambda: execute(ledger, local_queue(), work, in_flight),
+        ROUTE: partial(execute, ledger, ROUTE, router.work, in_flight),
+        **{
+            queue: partial(execute, ledger, queue, work, in_flight)
+            for queue in (EMBED, *_pool_queues(settings))
+        },
         BEDROCK: MockBedrockLane(ledger, engine).answer_doorbell,
     }
     ledger.serve("testing", [*answers, SWEEP], SERVED_S)
     stack.callback(Lanes(client, answers).close)
+
+
+def _pool_queues(settings: Settings) -> set[str]:
+    """Return the queues of all pools that the policy names."""
+    policy = Policy.load(settings.policy_file)
+    tenants = [policy.tenant(name) for name in ("", *policy.tenants)]
+    return {local_queue(pool) for tenant in tenants for pool in dict(tenant.pools).values()}
 
 
 @contextmanager
