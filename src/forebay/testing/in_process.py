@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from pydantic_settings import BaseSettings
+from typing import Any, TypeVar
 
 from forebay.producers.async_client import AsyncClient
 from forebay.producers.client import Client
-from forebay.producers.submission import doorbell
 from forebay.routing.base import FrozenModel
 from forebay.routing.errors import ForebayError
-from forebay.routing.lanes import BEDROCK, EMBED, ROUTE, SWEEP, local_queue
-from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import Settings
-from forebay.routing.store.connection import connect
+from forebay.testing.hermetic import empty_environment, hermetic
 from forebay.testing.script import Rule, Script, content
 from forebay.testing.server import RedisServer
 
-if TYPE_CHECKING:
-    from forebay.routing.ledger.ledger import Claim
-    from forebay.testing.engine import ScriptedEngine
-    from forebay.workers.runtime.execute import Outcome
-
 RequestT = TypeVar("RequestT", bound=FrozenModel)
-SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 SWEEP_S = 0.05
 MAX_ATTEMPTS = 2  # a second attempt comes after half a second to one second
-SERVED_S = 86_400.0
-CONTEXT_TOKENS = 100_000
 
 #: Whatever the router predicts, a job stays local unless it is pinned to Bedrock.
 STAY_LOCAL = """
@@ -159,85 +144,18 @@ def fleet(*, policy: Path | str | None = None) -> Iterator[Fleet]:
         path = policy if isinstance(policy, Path) else server.folder / "policy.toml"
         if not isinstance(policy, Path):
             path.write_text(STAY_LOCAL if policy is None else policy)
-        settings = _hermetic(
+        settings = hermetic(
             Settings, redis_url=server.url, policy_file=path, sweep_s=SWEEP_S,
             max_attempts=MAX_ATTEMPTS,
         )  # fmt: skip
-        with _empty_environment():
-            _start_workers(settings, script, stack)
+        with empty_environment():
+            from forebay.testing.workers import start_workers  # noqa: PLC0415 - imports Celery
+
+            start_workers(settings, script, stack)
         clients = stack.enter_context(ExitStack())
         yield Fleet(settings, script, clients)
     if script.errors:
         raise script.errors[0]
-
-
-def _start_workers(settings: Settings, script: Script, stack: ExitStack) -> None:
-    """Start what a fleet's processes would run, on threads that end with the stack."""
-    from forebay.testing.bedrock import MockBedrockLane  # noqa: PLC0415 - they import Celery
-    from forebay.testing.engine import ScriptedEngine  # noqa: PLC0415
-    from forebay.testing.lanes import THREADS, Lanes  # noqa: PLC0415
-    from forebay.workers.cascade.answerer import Answerer  # noqa: PLC0415
-    from forebay.workers.engines.batching.echo import EchoEngine  # noqa: PLC0415
-    from forebay.workers.engines.settings import EngineSettings  # noqa: PLC0415
-    from forebay.workers.local import Local  # noqa: PLC0415
-    from forebay.workers.router import Router  # noqa: PLC0415
-    from forebay.workers.runtime.execute import execute  # noqa: PLC0415
-    from forebay.workers.runtime.in_flight import InFlight  # noqa: PLC0415
-    from forebay.workers.sweeper import Sweeper  # noqa: PLC0415
-
-    client = connect(settings)
-    stack.callback(client.close)
-    ledger = Ledger(client, settings, doorbell(settings))
-    echo = _hermetic(EngineSettings, engine="echo", slots=THREADS, context_tokens=CONTEXT_TOKENS)
-    engine = ScriptedEngine(script, EchoEngine(echo))
-    stack.callback(engine.close)
-    router, local = Router(ledger), Local(ledger, lambda: Answerer(engine))
-    stack.callback(router.close)
-    stack.callback(local.close)
-    stack.callback(Sweeper(ledger).close)
-    in_flight = InFlight(THREADS)
-    work = partial(_work, engine, local.work)
-    answers: dict[str, Callable[[], object]] = {
-        ROUTE: partial(execute, ledger, ROUTE, router.work, in_flight),
-        **{
-            queue: partial(execute, ledger, queue, work, in_flight)
-            for queue in (EMBED, *_pool_queues(settings))
-        },
-        BEDROCK: MockBedrockLane(ledger, engine).answer_doorbell,
-    }
-    ledger.serve("testing", [*answers, SWEEP], SERVED_S)
-    stack.callback(Lanes(client, answers).close)
-
-
-def _pool_queues(settings: Settings) -> set[str]:
-    """Return the queues of all pools that the policy names."""
-    policy = Policy.load(settings.policy_file)
-    tenants = [policy.tenant(name) for name in ("", *policy.tenants)]
-    return {local_queue(pool) for tenant in tenants for pool in dict(tenant.pools).values()}
-
-
-@contextmanager
-def _empty_environment() -> Iterator[None]:
-    """Hide Forebay's settings: the workers' modules read them when they are imported."""
-    hidden = {
-        name: os.environ.pop(name) for name in list(os.environ) if name.startswith("FOREBAY_")
-    }
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)
-
-
-def _work(engine: ScriptedEngine, work: Callable[[Claim], Outcome], claim: Claim) -> Outcome:
-    """Work a job while the engine knows the request that its prompts stand for."""
-    with engine.working(claim.job().request):
-        return work(claim)
-
-
-def _hermetic(cls: type[SettingsT], **fields: Any) -> SettingsT:
-    """Return settings that owe nothing to the environment."""
-    defaults = {name: field.get_default() for name, field in cls.model_fields.items()}
-    return cls(**{**defaults, **fields})
 
 
 def _constant(reply: object, _: object) -> object:
