@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
 
 from forebay.producers.submission import doorbell
 from forebay.routing.lanes import BEDROCK, EMBED, ROUTE, SWEEP, local_queue
@@ -22,14 +23,14 @@ from forebay.workers.engines.batching.echo import EchoEngine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import Outcome, execute
+from forebay.workers.runtime.execute import execute
 from forebay.workers.runtime.in_flight import InFlight
 from forebay.workers.sweeper import Sweeper
 
 CONTEXT_TOKENS = 100_000
 SERVED_S = 86_400.0
 
-Work = Callable[[Claim], Outcome]
+Work = Callable[[Claim], Any]  # returns an outcome, which `execute` records
 
 
 def start_workers(settings: Settings, script: Script, stack: ExitStack) -> None:
@@ -64,7 +65,7 @@ def _works(ledger: Ledger, engine: ScriptedEngine, stack: ExitStack) -> dict[str
     return {ROUTE: router.work, **dict.fromkeys((EMBED, *_pool_queues(ledger.settings)), work)}
 
 
-def _work_scripted(engine: ScriptedEngine, work: Work, claim: Claim) -> Outcome:
+def _work_scripted(engine: ScriptedEngine, work: Work, claim: Claim) -> Any:
     """Work a job while the engine knows the request that its prompts stand for."""
     with engine.working(claim.job().request):
         return work(claim)
