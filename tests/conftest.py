@@ -1,4 +1,4 @@
-"""What every test may ask for: a real Redis server, and an environment that is nobody's."""
+"""Fixtures of all tests: a real Redis server, a fleet, no settings of the user."""
 
 import os
 import signal
@@ -11,8 +11,8 @@ from hypothesis import settings
 
 from local.fleet import Fleet
 
-# Tests depend on nothing that the caller's shell has set, and have no real keys to spend; but on a
-# GPU (tests/gpu/run.py) on what lies there: a model, and what was compiled.
+# Tests do not depend on the caller's settings and have no real credentials. On a GPU machine
+# (tests/gpu/run.py) they use the model and the compiled extensions that are there.
 kept = {"FOREBAY_MODEL_DIR", "FOREBAY_GPU", "FOREBAY_ATTENTION"} & os.environ.keys()
 if "KEEP_FOREBAY_SETTINGS" not in os.environ:
     kept = set()
@@ -28,7 +28,7 @@ os.environ |= {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 
-# Started in the background a shell has it ignored, and children of the tests would inherit that.
+# A background shell ignores SIGINT, and the tests' children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("forebay", derandomize=True, deadline=None, database=None)
@@ -37,7 +37,7 @@ settings.load_profile("forebay")
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of this test run's own. Where it cannot start the test fails, never skips."""
+    """Start a Redis server for this test run. If it cannot start, the tests fail."""
     with Fleet(tmp_path_factory.mktemp("redis")) as fleet:
         fleet.start_redis()
         yield fleet.url
@@ -45,7 +45,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def redis(redis_url: str) -> Iterator[redis_py.Redis]:
-    """A client of that server, which is empty."""
+    """Return a client of an empty Redis."""
     with redis_py.Redis.from_url(redis_url) as client:
         client.flushall()
         yield client
@@ -53,6 +53,6 @@ def redis(redis_url: str) -> Iterator[redis_py.Redis]:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    """A fleet of this test's own, with nothing started; what the test starts is stopped."""
+    """Return a fleet with nothing started; stop what the test has started."""
     with Fleet(tmp_path / "fleet") as fleet:
         yield fleet

@@ -1,1 +1,1 @@
-"""Takes jobs off and works them: one actor a file."""
+"""The workers take jobs off their queues and work them; one kind of worker process a file."""

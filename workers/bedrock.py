@@ -1,4 +1,4 @@
-"""The bedrock lane: `celery -A forebay.workers.bedrock worker`. Threads that wait for calls to Bedrock.
+"""The bedrock lane: `celery -A forebay.workers.bedrock worker`. Its threads wait for calls.
 
 The only worker that sends content out of the building. It checks egress itself, from the record and
 from the job, sets money aside before each call, and books what the call cost after it, whatever has
@@ -7,12 +7,13 @@ become of the job meanwhile.
 
 from __future__ import annotations
 
-import random
-
+from forebay.routing.backoff import jittered
 from forebay.routing.errors import BadAnswer, ForebayError, PassingError
-from forebay.routing.jobs import Answer, Content, Job, Verdict
+from forebay.routing.jobs import Answer, Content, Verdict
 from forebay.routing.lanes import BEDROCK
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.reasons import Reason
@@ -21,125 +22,137 @@ from forebay.workers.checks import answer_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
-from forebay.workers.frontier.converse import OutcomeUnknown, Reply
+from forebay.workers.frontier.provider import OutcomeUnknown, Reply, open_provider
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.prompts import parsing, prompts
 from forebay.workers.runtime.actor import Actor, settings_of
-from forebay.workers.runtime.execute import Answered, Failed, Outcome, Retry, Routed, recalled
+from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
+from forebay.workers.runtime.outcomes import (
+    Answered,
+    Failed,
+    Outcome,
+    Retry,
+    Routed,
+    recalled,
+)
 
-SHUT_S = 5.0  # how long a call that failed for all keeps the spillway shut
+SHUT_S = 5.0  # how long a failed call shuts the spillway, if Bedrock names no time
 
 
 class Bedrock:
-    """Works jobs by calls to Bedrock: check egress, recall, reserve, call, book, check."""
+    """Answers jobs by calls to Bedrock.
+
+    1. Allows: checks egress again, from the record, the job and the policy.
+    2. Recalls: an answer that was paid for already, or an exact earlier one from the cache.
+    3. Reserves the worst case of the cost, and calls the preferred model, then the next one if
+       that makes sense.
+    4. Checks the reply and books the call's cost together with the answer, in one step.
+    5. Takes the way down without an answer that will do: the job waits, is answered with its local
+       draft, goes to the local lane, or fails.
+
+    Audits are the `Auditor`'s.
+    """
 
     def __init__(self, ledger: Ledger, settings: BedrockSettings) -> None:
-        kept_s = ledger.settings.cache_s
         key = secret(ledger.redis, ledger.settings)
-        self._calls = Calls(ledger, settings)
+        prices = Prices.load(settings.prices_file)
+        self._calls = Calls(ledger, open_provider(settings), prices)
         self._spillway = Spillway(ledger.redis)
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._leases = Leases(ledger)
-        self._cache = AnswerCache(ledger.redis, key, kept_s, ledger.seal)
+        self._cache = AnswerCache(ledger.redis, key, ledger.settings.cache_s, ledger.seal)
         self._seal = ledger.seal
         self._auditor = Auditor(ledger, self._calls, key)
 
     def work(self, claim: Claim, /) -> Outcome:
-        """Answer one job, or say what becomes of it without an answer from here."""
-        job, rules = claim.job(), self._policy.current()
+        """Answer one job, or decide what becomes of it without an answer from Bedrock."""
+        attempt, policy = Attempt.of(claim), self._policy.current()
         if claim.record.audit_of:
-            with self._leases.holding(claim, lambda: None):
-                return self._auditor.work(claim, job, rules)
+            with self._leases.holding(claim, _let_finish):
+                return self._auditor.work(claim, attempt.job, policy)
         try:
-            models = allowed(claim, job, rules)
-            if found := paid(claim):
-                return Answered(found)
-            with self._leases.holding(claim, lambda: None):  # a call that was made is paid anyway
-                return self._try(claim, job, rules, models)
-        except NoAnswer as why:
-            return self._without(claim, job, rules, why)
+            return self._answer(attempt, policy)
+        except NoAnswer as refusal:
+            self._protect(refusal)
+            return _way_down(attempt, policy, refusal)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Hold nothing, so release nothing."""
 
-    def _try(self, claim: Claim, job: Job, rules: Policy, models: tuple[str, ...]) -> Outcome:
-        """Ask the preferred model, and the next one where that makes sense."""
-        for model in models[:-1]:
-            try:
-                return self._ask(claim, job, rules, model)
-            except NoAnswer as why:
-                if not why.another:
-                    raise
-        return self._ask(claim, job, rules, models[-1])
+    def _answer(self, attempt: Attempt, policy: Policy) -> Outcome:
+        """Allow, recall a paid answer, or call one model after the other."""
+        claim = attempt.claim
+        models = allowed(claim, attempt.job, policy)
+        if draft := paid(claim):
+            return Answered(draft)
+        with self._leases.holding(claim, _let_finish):
+            for model in models[:-1]:
+                try:
+                    return self._ask(attempt, policy, model)
+                except NoAnswer as refusal:
+                    if not refusal.another:
+                        raise
+            return self._ask(attempt, policy, models[-1])
 
-    def _ask(self, claim: Claim, job: Job, rules: Policy, model: str) -> Outcome:
-        found = self._cache.get(job, "allow", model, model)
-        if found is not None:
-            return recalled(claim, found)
+    def _ask(self, attempt: Attempt, policy: Policy, model: str) -> Outcome:
+        """Recall this model's earlier answer, or reserve the money, call, book and check."""
+        claim, job = attempt.claim, attempt.job
+        cached = self._cache.get(job, "allow", model, model)
+        if cached is not None:
+            return recalled(claim, cached)
         call = self._calls.plan(job, model, lambda name: prompts.frontier(job, prompt_id=name))
-        reply = self._calls.make(call, claim, job, rules, SubBudget())
-        return self._answered(claim, job, call, reply)
+        reply = self._calls.make(call, claim, job, policy, SubBudget())
+        answer = self._book(attempt, call, reply)
+        return Answered(answer, lambda: self._cache.put(job, "allow", answer))
 
-    def _answered(self, claim: Claim, job: Job, call: Call, reply: Reply) -> Outcome:
-        """Book the call and keep its answer, in one step: no death leads to a second call."""
+    def _book(self, attempt: Attempt, call: Call, reply: Reply) -> Answer:
+        """Check the reply; book the call and keep its answer in one step, lest somebody pays again.
+
+        Raises:
+            NoAnswer: The reply holds no answer that will do; its cost is booked all the same.
+        """
         cost, draft = self._calls.cost(call, reply), b""
         try:
-            answer = _read(claim, job, reply, cost)
+            answer = _check(attempt, reply, cost)
             draft = self._seal.close(answer.model_dump_json().encode())
         finally:
             self._calls.book(call, cost, draft)
-        return Answered(answer, lambda: self._cache.put(job, "allow", answer))
+        return answer
 
-    def _without(self, claim: Claim, job: Job, rules: Policy, why: NoAnswer) -> Outcome:
-        """No answer from here: wait, or the local one as degraded, or one to be made, or none."""
-        error, passes = why.error, isinstance(why.error, PassingError)
-        if why.reason is Reason.CALL_OPEN:
-            counted = isinstance(error, OutcomeUnknown)
-            return Retry(error.code, delay_s=_wait_s(error), counted=counted)
-        if passes and not self._spillway.shut_for_s():
-            self._spillway.shut(error.code, _wait_s(error))
-        if passes and rules.tenant(job.tenant).when_shut == "wait":
-            return Retry(error.code, delay_s=_wait_s(error), counted=False)
-        reasons = (*claim.record.reasons, why.reason.value)
-        if draft := claim.drafted():
-            return Answered(draft.model_copy(update={"reasons": reasons, "degraded": True}))
-        if _may_go_down(claim, job):
-            queue = rules.tenant(job.tenant).queue(job)
-            verdict = claim.record.verdict or Verdict(probability=0, version="none")
-            return Routed(queue, claim.record.egress, ",".join(reasons), verdict)
-        if passes:  # nothing else to give: wait all the same
-            return Retry(error.code, delay_s=_wait_s(error), counted=False)
-        return Failed(error, (why.reason.value,))
+    def _protect(self, refusal: NoAnswer) -> None:
+        """Shut the spillway if the next call would fail as well."""
+        if refusal.reason is Reason.CALL_OPEN or not isinstance(refusal.error, PassingError):
+            return
+        if not self._spillway.shut_for_s():
+            self._spillway.shut(refusal.error.code, _wait_s(refusal.error))
 
 
-def _read(claim: Claim, job: Job, reply: Reply, cost_nusd: int) -> Answer:
-    """The answer in a reply."""
+def _let_finish() -> None:
+    """Do nothing if the claim is lost: a call under way is billed anyway, so its answer is kept."""
+
+
+def _check(attempt: Attempt, reply: Reply, cost_nusd: int) -> Answer:
+    """Return the answer in a reply.
+
+    Raises:
+        NoAnswer: The reply cannot be read, or fails an indispensable check.
+    """
     try:
-        content = parsing.parse_answer(job, reply.text, finish=reply.finish)
+        content = parsing.parse_answer(attempt.job, reply.text, finish=reply.finish)
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
-    answer = _answer(claim, content, reply, cost_nusd, job)
-    if {one.name for one in answer.checks if not one.passed} & INDISPENSABLE:
-        bad = BadAnswer("the frontier model's answer does not pass its checks")
-        raise NoAnswer(bad, Reason.BEDROCK_FAILED)
+    answer = _make_answer(attempt, content, reply, cost_nusd)
+    if {check.name for check in answer.checks if not check.passed} & INDISPENSABLE:
+        failed = BadAnswer("the frontier model's answer does not pass its checks")
+        raise NoAnswer(failed, Reason.BEDROCK_FAILED)
     return answer
 
 
-def _may_go_down(claim: Claim, job: Job) -> bool:
-    """Whether a local answer is still to be tried: not if the job refused it, or it gave none."""
-    return job.lane != "bedrock" and Reason.NO_ANSWER not in claim.record.reasons
-
-
-def _wait_s(error: ForebayError) -> float:
-    asked = error.retry_after if isinstance(error, PassingError) else None
-    return asked or random.uniform(0.5, 1.0) * SHUT_S
-
-
-def _answer(claim: Claim, content: Content, reply: Reply, cost_nusd: int, job: Job) -> Answer:
-    record = claim.record
-    checks = answer_checks.check(job, content, finish=reply.finish)
-    faults = tuple(f"{Reason.CHECK_FAILED}:{one.name}" for one in checks if not one.passed)
+def _make_answer(attempt: Attempt, content: Content, reply: Reply, cost_nusd: int) -> Answer:
+    record = attempt.claim.record
+    checks = answer_checks.check(attempt.job, content, finish=reply.finish)
+    faults = tuple(f"{Reason.CHECK_FAILED}:{check.name}" for check in checks if not check.passed)
     return Answer(
         **record.heading(),
         status="done",
@@ -155,6 +168,47 @@ def _answer(claim: Claim, content: Content, reply: Reply, cost_nusd: int, job: J
         checks=checks,
         content=content,
     )
+
+
+def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
+    """Return what becomes of a job without an answer from Bedrock.
+
+    The job waits if an earlier call is open, or if the error passes and the tenant's policy waits
+    for Bedrock. Else it is answered with its local draft, or goes down to the local lane. If
+    neither is possible, it waits if the error passes, and fails if it does not.
+    """
+    claim, error = attempt.claim, refusal.error
+    if refusal.reason is Reason.CALL_OPEN:
+        counted = isinstance(error, OutcomeUnknown)
+        return Retry(error.code, delay_s=_wait_s(error), counted=counted)
+    passes = isinstance(error, PassingError)
+    wait = Retry(error.code, delay_s=_wait_s(error), counted=False)
+    if passes and policy.tenant(attempt.job.tenant).when_shut == "wait":
+        return wait
+    reasons = (*claim.record.reasons, refusal.reason.value)
+    if draft := claim.drafted():
+        return Answered(draft.model_copy(update={"reasons": reasons, "degraded": True}))
+    if _may_go_down(attempt):
+        return _down(attempt, policy, reasons)
+    return wait if passes else Failed(error, (refusal.reason.value,))
+
+
+def _may_go_down(attempt: Attempt) -> bool:
+    """Return False if the job is pinned to Bedrock, or the local lane gave no answer before."""
+    return attempt.job.lane != "bedrock" and Reason.NO_ANSWER not in attempt.claim.record.reasons
+
+
+def _down(attempt: Attempt, policy: Policy, reasons: tuple[str, ...]) -> Routed:
+    """Send the job to the local lane; `Attempt.degraded` keeps it there."""
+    job, record = attempt.job, attempt.claim.record
+    verdict = record.verdict or Verdict(probability=0, version="none")
+    return Routed(policy.tenant(job.tenant).queue(job), record.egress, ",".join(reasons), verdict)
+
+
+def _wait_s(error: ForebayError) -> float:
+    """Return the seconds to wait: as long as Bedrock asks, or some seconds with jitter."""
+    retry_after = error.retry_after if isinstance(error, PassingError) else None
+    return retry_after or jittered(SHUT_S)
 
 
 def _start(ledger: Ledger) -> Bedrock:

@@ -1,18 +1,20 @@
-"""The router: `celery -A forebay.workers.router worker`. A verdict on each job, then its lane.
+"""The router: `celery -A forebay.workers.router worker`. Gives each job a verdict, then its lane.
 
-A few milliseconds of work a job, in the process itself, so `solo`; start more of them for more.
+A job takes a few milliseconds of work in the process itself, so the pool is `solo`; start more
+routers for a higher rate.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from forebay.routing.errors import EgressDenied
 from forebay.routing.jobs import Answer, Content, Job, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.learning.verdicts import Verdicts
-from forebay.routing.ledger.ledger import Claim, Ledger
-from forebay.routing.limits.outlook import FrontierStatus
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.limits.pacing import Pacer
 from forebay.routing.policy.egress import egress, may_go
 from forebay.routing.policy.frontier_state import FrontierState, Pace
@@ -28,86 +30,125 @@ from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings, RouterSettings
 from forebay.workers.runtime.actor import Actor
-from forebay.workers.runtime.execute import Failed, Outcome, Routed
+from forebay.workers.runtime.outcomes import Failed, Outcome, Routed
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A claimed job after the scan for secrets.
+
+    Attributes:
+        policy: in force when the job was opened; it holds for all steps.
+        secret: the kind of secret that was found, if any.
+    """
+
+    claim: Claim
+    job: Job
+    policy: Policy
+    secret: str | None
 
 
 class Router:
-    """Decides by the policy, the verdict, the pace, how Bedrock does, and what may not go there."""
+    """Chooses the lane of each job.
+
+    1. Opens the job and reads the policy.
+    2. Scans a job that could leave for secrets.
+    3. Gets the verdict of the router model, moved by what audits have taught.
+    4. Asks how it looks on Bedrock, and what the pace makes of the job.
+    5. Has the policy choose the lane.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
-        """Raise `Misconfigured` where secrets are to be looked for, and the package is missing."""
+        """Raise `Misconfigured` if the policy asks for scans and their package is missing."""
         key = answer_cache.secret(ledger.redis, ledger.settings)
         self._ledger = ledger
-        self._engine = _engine()
+        self._engine = _open_engine()
         packaged = RouterModel.load()
-        judge = LlmRouterModel(self._engine, packaged) if self._engine else packaged
-        self._verdicts = Verdicts(judge, ledger.redis, key)
+        model = LlmRouterModel(self._engine, packaged) if self._engine else packaged
+        self._verdicts = Verdicts(model, ledger.redis, key)
         self._policy = PolicyFile(ledger.settings.policy_file)
-        self._outlook = FrontierStatus(ledger.redis)
+        self._frontier = FrontierStatus(ledger.redis)
         self._pacer = Pacer(ledger.redis)
         self._scanner = Scanner() if self._policy.current().scans else None
 
     def work(self, claim: Claim, /) -> Outcome:
-        """The lane of one job; a failure where it is pinned to one that it may not go to."""
-        job, rules = claim.job(), self._policy.current()
-        secret = self._secret(claim, job, rules)
-        verdict = self._verdicts.verdict(job)
-        state = replace(self._outlook.state(job, rules), secret=secret is not None)
-        state = replace(state, pace=self._paced(job, verdict, rules, state))
-        try:
-            decision = choose_lane(job, verdict, rules, state)
-        except EgressDenied as error:
-            return Failed(error, (_found(secret),) if secret else ())
-        leave = "deny" if secret else egress(job, rules)
-        held = verdict.model_copy(update={"threshold": decision.threshold})
-        reason = Reason.AUDIT.value if claim.record.audit_of else _reason(decision, secret)
-        return Routed(decision.queue, leave, reason, held)
+        """Return the lane of one job; a failure if it is pinned to a lane closed to it."""
+        scanned = self._scan(claim, claim.job(), self._policy.current())
+        verdict = self._verdicts.verdict(scanned.job)
+        state = self._look(scanned, verdict)
+        return _choose(scanned, verdict, state)
 
     def close(self) -> None:
-        """Stop the engine, where a language model gives the verdicts."""
+        """Stop the engine, if a language model gives the verdicts."""
         if self._engine:
             self._engine.close()
 
-    def _paced(
-        self, job: Job, verdict: Verdict, rules: Policy, state: FrontierState
-    ) -> Pace | None:
-        """What the pace makes of a job that is free to go up."""
-        if job.lane != "auto" or not may_go(job, rules, state):
-            return None
-        return self._pacer.offer(job, rules, "before", verdict.score)
+    def _scan(self, claim: Claim, job: Job, policy: Policy) -> Scanned:
+        """Look for a secret in a job that could leave, or in the answer that its audit is of."""
+        secret = None
+        if policy.tenant(job.tenant).scan_secrets and egress(job, policy) == "allow":
+            if self._scanner is None:  # the policy asked for no scans when we started
+                self._scanner = Scanner()
+            secret = self._scanner.find(job, self._audited_content(claim))
+        return Scanned(claim, job, policy, secret)
 
-    def _secret(self, claim: Claim, job: Job, rules: Policy) -> str | None:
-        """The kind of secret in a job that could leave, or in the answer that its audit is of."""
-        wanted = rules.tenant(job.tenant).scan_secrets
-        if not wanted or egress(job, rules) == "deny":
-            return None
-        if self._scanner is None:  # the policy did not ask for it when we started
-            self._scanner = Scanner()
-        return self._scanner.find(job, self._audited(claim))
+    def _audited_content(self, claim: Claim) -> Content | None:
+        """Return the content that an audit shows to Bedrock; `None` if this is no audit.
 
-    def _audited(self, claim: Claim) -> Content | None:
-        """What an audit shows the model on Bedrock besides; where it is gone, none is made."""
+        An answer that is gone is not shown: the auditor then drops the audit.
+        """
         if claim.record.audit_of is None:
             return None
-        (found,) = self._ledger.outcomes([claim.record.audit_of])
-        return found.content if isinstance(found, Answer) else None
+        (result,) = self._ledger.results([claim.record.audit_of])
+        return result.content if isinstance(result, Answer) else None
+
+    def _look(self, scanned: Scanned, verdict: Verdict) -> FrontierState:
+        """Return the state of the frontier for this job, with the pace."""
+        job, policy = scanned.job, scanned.policy
+        state = self._frontier.state(job, policy)
+        state = replace(state, secret=scanned.secret is not None)
+        return replace(state, pace=self._pace(job, policy, state, verdict))
+
+    def _pace(
+        self, job: Job, policy: Policy, state: FrontierState, verdict: Verdict
+    ) -> Pace | None:
+        """Offer a job that is free to go up to the pacing controller."""
+        if job.lane != "auto" or not may_go(job, policy, state):
+            return None
+        return self._pacer.offer(job, policy, "before", verdict.score)
 
 
-def _engine() -> Engine | None:
-    """The engine that gives the verdicts, where the settings ask for one."""
+def _choose(scanned: Scanned, verdict: Verdict, state: FrontierState) -> Routed | Failed:
+    """Have the policy choose the lane."""
+    job, policy, secret = scanned.job, scanned.policy, scanned.secret
+    try:
+        decision = choose_lane(job, verdict, policy, state)
+    except EgressDenied as error:
+        return Failed(error, (_secret_reason(secret),) if secret else ())
+    leave = "deny" if secret else egress(job, policy)
+    compared = verdict.model_copy(update={"threshold": decision.threshold})
+    return Routed(decision.queue, leave, _reason(scanned, decision), compared)
+
+
+def _reason(scanned: Scanned, decision: Decision) -> str:
+    """Return the decision's reason. A secret is named even if something else decided."""
+    if scanned.claim.record.audit_of:
+        return Reason.AUDIT.value
+    if scanned.secret is None:
+        return decision.reason.value
+    first = "" if decision.reason == Reason.SECRET_FOUND else f"{decision.reason},"
+    return f"{first}{_secret_reason(scanned.secret)}"
+
+
+def _secret_reason(secret: str) -> str:
+    return f"{Reason.SECRET_FOUND}:{secret}"
+
+
+def _open_engine() -> Engine | None:
+    """Open the engine that gives the verdicts, if the settings ask for one."""
     if read(RouterSettings).router_model == "packaged":
         return None
     return open_engine(read(EngineSettings))
-
-
-def _reason(decision: Decision, secret: str | None) -> str:
-    """The decision's reason; a secret is named with it, also where something else came first."""
-    first = "" if decision.reason == Reason.SECRET_FOUND else f"{decision.reason},"
-    return f"{first}{_found(secret)}" if secret else decision.reason.value
-
-
-def _found(secret: str) -> str:
-    return f"{Reason.SECRET_FOUND}:{secret}"
 
 
 app = Actor([ROUTE], Router, pool="solo", concurrency=1).app

@@ -1,7 +1,7 @@
 """The sweeper: `celery -A forebay.workers.sweeper worker`. Any number of them may run.
 
-It consumes a queue that nobody rings; its work is a thread that sweeps the ledger every second.
-Being a Celery worker, it is started, watched, scaled and stopped like the others.
+It consumes a queue for which no doorbell rings; its work is a thread that sweeps the ledger every
+second. As a Celery worker it is started, watched, scaled and stopped like the others.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import threading
 
 from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import SWEEP
-from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.workers.runtime.actor import Actor
-from forebay.workers.runtime.execute import Outcome
+from forebay.workers.runtime.outcomes import Dropped, Outcome
 
 log = logging.getLogger(__name__)
 
-LIMIT = 500  # jobs of each sort in one sweep: a few milliseconds of Redis' time
+MAX_JOBS_PER_SWEEP = 500  # of each sort; a few milliseconds of Redis' time
+CLOSE_S = 5.0
 
 
 class Sweeper:
-    """Sweeps until closed; a sweep that fails is tried again at the next one."""
+    """Sweeps the ledger until closed; a sweep that fails is tried again."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -30,29 +32,32 @@ class Sweeper:
         self._thread.start()
 
     def work(self, _: Claim, /) -> Outcome:
-        """Nothing is ever queued here; what somebody forged into it is dropped."""
-        raise Lost
+        """Drop the job: nothing is ever queued here, so it was forged."""
+        return Dropped()
 
     def close(self) -> None:
-        """End after the sweep under way."""
+        """Stop after the sweep under way."""
         self._closed.set()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=CLOSE_S)
 
     def _run(self) -> None:
-        settings = self._ledger.settings
-        pause_s = settings.sweep_s
+        pause_s = self._ledger.settings.sweep_s
         while not self._closed.wait(pause_s):
-            try:
-                swept = self._ledger.sweep(LIMIT)
-            except ForebayError as error:
-                log.warning("cannot sweep: %s", error)
-                # Whoever holds jobs could not say so either: let them, before we take the jobs.
-                pause_s = max(settings.sweep_s, settings.lease_s / 2)
-                continue
-            # A full batch has left some for the next: at once.
-            pause_s = 0.0 if LIMIT in swept else settings.sweep_s
-            if any(swept):
-                log.info("swept %s", swept._asdict())
+            pause_s = self._sweep()
+
+    def _sweep(self) -> float:
+        """Sweep once; return the seconds until the next sweep."""
+        settings = self._ledger.settings
+        try:
+            swept = self._ledger.sweep(MAX_JOBS_PER_SWEEP)
+        except ForebayError as error:
+            log.warning("cannot sweep: %s", error)
+            # Redis was away for the workers too: let them renew their leases before any is ended.
+            return max(settings.sweep_s, settings.lease_s / 2)
+        if any(swept):
+            log.info("swept %s", swept._asdict())
+        # A full batch leaves jobs for the next sweep, which follows at once.
+        return 0.0 if MAX_JOBS_PER_SWEEP in swept else settings.sweep_s
 
 
 app = Actor([SWEEP], Sweeper, pool="solo", concurrency=1).app

@@ -1,8 +1,8 @@
-"""`make demo`: real jobs of all five kinds through every lane, and what came of them.
+"""`make demo`: run real jobs of all five kinds through every lane and print what became of them.
 
-Everything is real but the frontier model: Redis (Valkey), the Celery actors, a small language model
-and an embedding model on the CPU, Flower, and boto3's calls. Those go over HTTP to a local stand-in
-for Bedrock, which knows the reference answers of these samples; its answers are marked.
+Everything is real except the frontier model: Redis (Valkey), the Celery workers, a small language
+model and an embedding model on the CPU, Flower, and boto3. boto3 calls a local mock of Bedrock over
+HTTP, which knows the reference answers of these samples. Answers of the mock are marked.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from forebay.routing.settings import Settings
 from local.fleet import Fleet
 from local.process import ROOT, PartFailed
 
-PARTS = ("standin", "router", "local", "bedrock", "sweeper", "flower")
+PARTS = ("mock_bedrock", "router", "local", "bedrock", "sweeper", "flower")
 TIMEOUT_S = 300.0
-WIDTH = 165  # of the table where nobody knows how wide it may be: in a pipe, or the log of a CI
-#: By column, from which width of the terminal on it is shown.
+TABLE_WIDTH = 165  # characters, if the output is no terminal: a pipe, or the log of a CI
+#: The least width of the terminal at which each column is shown.
 COLUMNS = {
     "job": 0, "kind": 110, "egress": 0, "lane": 0, "why": 0, "model": 150, "tokens": 120,
     "cost $": 95, "s": 0,
 }  # fmt: skip
-LOOKS: dict[str, dict[str, Any]] = {
+COLUMN_STYLES: dict[str, dict[str, Any]] = {
     "job": {"no_wrap": True},
     "lane": {"no_wrap": True},
     "model": {"no_wrap": True, "max_width": 26},
@@ -48,6 +48,8 @@ LOOKS: dict[str, dict[str, Any]] = {
     "cost $": {"justify": "right"},
     "s": {"justify": "right"},
 }
+#: Words added to the lane of a row whose field is true.
+MARKS = {"mock": "stand_in", "degraded": "degraded"}
 SAMPLES = ROOT / "deploy" / "local" / "samples.jsonl"
 
 
@@ -60,7 +62,7 @@ class Sample:
 
 
 def samples(path: Path = SAMPLES) -> list[Sample]:
-    """The demo's jobs."""
+    """Read the demo's jobs."""
     lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
     fields = ("tenant", "egress", "priority", "lane", "request")
     return [
@@ -70,18 +72,18 @@ def samples(path: Path = SAMPLES) -> list[Sample]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; exit code 0 when every job ended as it may."""
+    """Run the demo. Return exit code 0 if no job with egress `deny` was answered on Bedrock."""
     parser = argparse.ArgumentParser(description="Run real jobs through every lane.")
     parser.add_argument("--out", type=Path, help="also write the table as JSON to this file")
     options = parser.parse_args(arguments)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    began = time.monotonic()
+    console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
+    started_at = time.monotonic()
     try:
         rows = _run(samples(), console)
     except (PartFailed, ForebayError, TimeoutError) as error:
         console.print(f"The demo stopped: {error}", style="red", markup=False)
         return 1
-    _show(console, rows, time.monotonic() - began)
+    _show(console, rows, time.monotonic() - started_at)
     if options.out:
         options.out.write_text(json.dumps(rows, indent=2) + "\n")
     leaked = [row for row in rows if row["egress"] == "deny" and row["lane"] == "bedrock"]
@@ -90,22 +92,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(jobs: list[Sample], console: Console) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="forebay-demo-") as folder, ExitStack() as stack:
-        with console.status("Starting Redis, the actors, a language model, Flower and a stand-in"):
+        with console.status(
+            "Starting Redis, the workers, a language model, Flower and a mock of Bedrock"
+        ):
             policy = {"FOREBAY_POLICY_FILE": str(ROOT / "deploy" / "local" / "demo.toml")}
             fleet = stack.enter_context(Fleet(Path(folder), policy))
             fleet.start_redis()
             for part in PARTS:
                 fleet.start(part)
             fleet.wait_ready()
-        console.print(f"The fleet runs; while it does, Flower is at {fleet.flower_url}")
+        console.print(f"The fleet is running. Until the demo ends, Flower is at {fleet.flower_url}")
         clients = _clients(fleet, jobs, stack)
-        begun = {
+        futures = {
             sample.job.id: clients[sample.job.tenant].submit_future(sample.job) for sample in jobs
         }
         with _progress(console, len(jobs)) as tick:
-            for future in as_completed(begun.values(), timeout=TIMEOUT_S):
+            for future in as_completed(futures.values(), timeout=TIMEOUT_S):
                 tick(future.result())
-        return [_row(sample, begun[sample.job.id]) for sample in jobs]
+        return [_row(sample, futures[sample.job.id]) for sample in jobs]
 
 
 def _clients(fleet: Fleet, jobs: list[Sample], stack: ExitStack) -> dict[str, Client]:
@@ -123,40 +127,40 @@ def _progress(console: Console, total: int) -> Iterator[Any]:
     with Progress(TextColumn("{task.description}"), *columns, console=console) as bar:
         task = bar.add_task("answered", total=total)
 
-        def tick(outcome: Answer | Receipt) -> None:
-            lanes[outcome.lane or outcome.status] += 1
-            said = ", ".join(f"{count} {lane}" for lane, count in sorted(lanes.items()))
-            bar.update(task, advance=1, description=said)
+        def tick(result: Answer | Receipt) -> None:
+            lanes[result.lane or result.status] += 1
+            counts = ", ".join(f"{count} {lane}" for lane, count in sorted(lanes.items()))
+            bar.update(task, advance=1, description=counts)
 
         yield tick
 
 
 def _row(sample: Sample, future: Future[Answer | Receipt]) -> dict[str, Any]:
-    outcome = future.result()
+    result = future.result()
     return {
-        "id": outcome.id,
+        "id": result.id,
         "name": sample.name,
-        "kind": outcome.kind,
-        "egress": outcome.egress,
-        "lane": outcome.lane,
-        "reason": outcome.reason,
-        "reasons": list(outcome.reasons),
-        "model": outcome.model,
-        "stand_in": outcome.stand_in,
-        "degraded": outcome.degraded,
-        "tokens_in": outcome.tokens_in,
-        "tokens_out": outcome.tokens_out,
-        "cost_usd": outcome.cost_usd,
-        "seconds": outcome.total_s,
-        "status": outcome.status,
+        "kind": result.kind,
+        "egress": result.egress,
+        "lane": result.lane,
+        "reason": result.reason,
+        "reasons": list(result.reasons),
+        "model": result.model,
+        "stand_in": result.stand_in,
+        "degraded": result.degraded,
+        "tokens_in": result.tokens_in,
+        "tokens_out": result.tokens_out,
+        "cost_usd": result.cost_usd,
+        "seconds": result.total_s,
+        "status": result.status,
     }
 
 
 def _show(console: Console, rows: list[dict[str, Any]], seconds: float) -> None:
-    table = Table(title="Every job, where it was answered and why", title_justify="left")
-    shown = [name for name, least in COLUMNS.items() if console.width >= least]
+    table = Table(title="Every job, where it was answered, and why", title_justify="left")
+    shown = [name for name, min_width in COLUMNS.items() if console.width >= min_width]
     for name in shown:
-        table.add_column(name, **LOOKS.get(name, {"overflow": "fold"}))
+        table.add_column(name, **COLUMN_STYLES.get(name, {"overflow": "fold"}))
     for row in rows:
         cells = _cells(row)
         table.add_row(*(cells[name] for name in shown), style=_style(row))
@@ -164,16 +168,16 @@ def _show(console: Console, rows: list[dict[str, Any]], seconds: float) -> None:
     for line in _summary(rows):
         console.print(line, markup=False, highlight=False)
     console.print(
-        f"\n{len(rows)} jobs in {seconds:.0f} s, start and stop of the fleet included. All of it is"
-        " stopped.\nKeep a fleet running: make up (it prints Flower's address); make down ends it.",
+        f"\n{len(rows)} jobs in {seconds:.0f} s, including the start and stop of the fleet."
+        "\nTo keep a fleet running: make up (prints Flower's address); make down stops it.",
         markup=False,
         highlight=False,
     )
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:
-    """What stands in each of `COLUMNS`."""
-    marks = [mark for mark in ("stand-in", "degraded") if row[mark.replace("-", "_")]]
+    """Return the text of each of `COLUMNS` in one row."""
+    marks = [word for word, field in MARKS.items() if row[field]]
     return {
         "job": row["name"],
         "kind": row["kind"],
@@ -205,14 +209,14 @@ def _summary(rows: list[dict[str, Any]]) -> list[str]:
     cost = sum(round(row["cost_usd"] * NANO) for row in rows) / NANO
     out = sum(row["tokens_out"] for row in local)
     split = (
-        f"Split: {len(local)} local for nothing ({out} tokens written here), {len(bedrock)} bedrock"
-        f" for ${cost:.6f} at list prices (by the stand-in: nothing was paid)."
+        f"Split: {len(local)} local, for free ({out} tokens written here), {len(bedrock)} bedrock"
+        f" for ${cost:.6f} at list prices (answered by the mock: nothing was paid)."
     )
     checked = (
         f"Caught: the checks refused {len(caught)} local answers; "
         f"{sum(row['lane'] == 'bedrock' for row in caught)} of those went up to bedrock, "
-        f"{len(degraded)} may not leave and came back marked as degraded, "
-        f"{sum(row['status'] != 'done' for row in rows)} failed rather than answer wrongly."
+        f"{len(degraded)} may not leave and were returned as degraded, "
+        f"{sum(row['status'] != 'done' for row in rows)} failed instead of giving a wrong answer."
     )
     egress = (
         f"Egress: {len(denied)} jobs said deny; "

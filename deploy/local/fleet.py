@@ -1,7 +1,7 @@
-"""All parts of a fleet on one machine, as processes: for the demo, `make up` and the tests.
+"""A whole fleet on one machine, one process a part: for the demo, `make up` and the tests.
 
-A fleet for real has its parts on machines of their own, kept by systemd, compose or Kubernetes.
-This one keeps them together: they start together, and none outlives the process that started them.
+A production fleet runs its parts on several machines under systemd, compose or Kubernetes. Here the
+parts start together, and none outlives the process that started them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ GRACE_S = 10.0
 PYTHON = sys.executable
 
 ACTORS = ("router", "local", "bedrock", "sweeper")
-STOP_ORDER = (ACTORS, ("flower",), ("standin",), ("redis",))
+STOP_ORDER = (ACTORS, ("flower",), ("mock_bedrock",), ("redis",))
 
-#: Of these families a part gets only what the fleet gives it: real credentials are for the bedrock
-#: worker alone, and Flower obeys every `FLOWER_*` it finds.
+#: Parts do not inherit these variables, they get only what the fleet passes to them: real
+#: credentials are for the bedrock worker alone, and Flower reads every `FLOWER_*` variable.
 WITHHELD = ("AWS_", "FLOWER_")
 
-#: Makes boto3 sign for the stand-in with nobody's keys, look into nobody's files, use no proxy.
-STANDIN_ENV = {
+#: Makes boto3 sign with made-up keys, read no files of the user and use no proxy.
+MOCK_ENV = {
     "AWS_ACCESS_KEY_ID": "stand-in",
     "AWS_SECRET_ACCESS_KEY": "stand-in",
     "AWS_CONFIG_FILE": os.devnull,
@@ -44,7 +44,7 @@ STANDIN_ENV = {
     "no_proxy": "127.0.0.1",
 }
 
-#: Durable as a fleet's Redis should be, and never dropping one job to make room for another.
+#: Durable, and without eviction: Redis must not drop a job to make room for another.
 REDIS_CONFIG = {
     "bind": "127.0.0.1",
     "save": "",
@@ -58,14 +58,14 @@ REDIS_CONFIG = {
 class Fleet:
     """The parts of one fleet, as processes of this machine.
 
-    1. Starts each part with a log of its own under `folder/logs`. Redis keeps its data under
-       `folder/redis`: the jobs are still there when a fleet uses the same folder again.
-    2. Waits until all of them say that they are ready.
-    3. Stops them in order, actors first and Redis last; on Ctrl-C and SIGTERM too. Should this
-       process be killed, the kernel kills them.
+    1. Starts each part with its own log under `folder/logs`. Redis keeps its data under
+       `folder/redis`, so the jobs are still there if a later fleet uses the same folder.
+    2. Waits until every part is ready.
+    3. Stops the parts in order, workers first and Redis last, also on Ctrl-C and SIGTERM. If this
+       process is killed, the kernel kills them.
 
-    Use it as a context manager, in the main thread. Parts get ready side by side: start all you
-    need, then `wait_ready()`.
+    Use it as a context manager, in the main thread. Parts start in parallel: start all you need,
+    then call `wait_ready()`.
     """
 
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
@@ -76,38 +76,38 @@ class Fleet:
         self._parts: defaultdict[str, list[Process]] = defaultdict(list)
         self._dismissed: set[Process] = set()
         self._redis_port = 0
-        self._port_file = self.folder / "standin.port"
+        self._port_file = self.folder / "mock.port"
         for each in (self.folder, self.logs, self.folder / "redis"):
             each.mkdir(mode=0o700, exist_ok=True)
 
     @property
     def procs(self) -> list[Process]:
-        """All parts started, those that have ended since included."""
+        """All parts that were started, including those that have ended."""
         return [proc for procs in self._parts.values() for proc in procs]
 
     @property
     def url(self) -> str:
-        """Of Redis: what the others have as `FOREBAY_REDIS_URL`."""
+        """The URL of Redis, which the other parts get as `FOREBAY_REDIS_URL`."""
         return f"redis://127.0.0.1:{self._redis_port}/0"
 
     @property
     def flower_url(self) -> str:
-        """Of Flower, once it is ready; empty where there is none."""
-        visit = [proc.said(r"Visit me at (http://\S+)") for proc in self._parts["flower"]]
+        """The URL of Flower once it is ready, or an empty string."""
+        visit = [proc.logged(r"Visit me at (http://\S+)") for proc in self._parts["flower"]]
         return visit[-1][1] if visit and visit[-1] else ""
 
     @property
-    def standin_url(self) -> str:
-        """Of the stand-in for Bedrock, once it is ready; empty where there is none."""
+    def mock_url(self) -> str:
+        """The URL of the mock of Bedrock once it is ready, or an empty string."""
         port = self._port_file.read_text().strip() if self._port_file.exists() else ""
         return f"http://127.0.0.1:{port}" if port else ""
 
     def start_redis(self, port: int | None = None, **config: str) -> Process:
-        """Start a Redis-compatible server and wait for it, some 50 ms.
+        """Start a Redis-compatible server and wait until it is ready, about 50 ms.
 
         Args:
-            port: on loopback; a free one where left out.
-            config: options of `redis.conf`, `_` for `-`, that go before those of `REDIS_CONFIG`.
+            port: on loopback; by default a free one.
+            config: options of `redis.conf`, with `_` for `-`. They override `REDIS_CONFIG`.
 
         Raises:
             PartFailed: The port is taken, an option is wrong or the data are damaged.
@@ -116,61 +116,62 @@ class Fleet:
         options = REDIS_CONFIG | {key.replace("_", "-"): value for key, value in config.items()}
         options |= {"port": str(self._redis_port), "dir": str(self.folder / "redis")}
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
-        # Its own word, not a PING, which another server on a port that was taken would answer.
-        proc = self._run("redis", [get_binary_path(), *words], {}, _says("Ready to accept"))
+        # Read the log instead of sending PING: another server on the same port would answer that.
+        proc = self._run("redis", [get_binary_path(), *words], {}, _logs("Ready to accept"))
         proc.wait_ready(READY_S)
         return proc
 
     def start(self, part: str, **env: str) -> Process:
-        """Start another part; `env` is added to its environment.
+        """Start a part. Call `wait_ready` before you use it.
 
         Args:
-            part: `router`, `local`, `bedrock`, `sweeper`, `flower` or `standin`. A bedrock worker
-                calls the stand-in if that was started before it, and else AWS.
-            env: for this part alone.
+            part: `router`, `local`, `bedrock`, `sweeper`, `flower` or `mock_bedrock`. A bedrock
+                worker calls the mock if the mock was started before it, else AWS.
+            env: added to the environment of this part.
 
         Raises:
-            PartFailed: The stand-in that a bedrock worker waits for did not start.
+            PartFailed: The mock that a bedrock worker waits for did not start.
         """
         if part == "flower":
             return self._start_flower(env)
-        if part == "standin":
-            return self._start_standin(env)
+        if part == "mock_bedrock":
+            return self._start_mock(env)
         return self._start_actor(part, env)
 
     def wait_ready(self, timeout_s: float = READY_S) -> None:
-        """Return when every part has said that it is ready, but for those that were killed.
+        """Return when every part is ready, except those that were killed.
 
         Raises:
-            PartFailed: One ended, or took longer than `timeout_s` seconds; with its log's end.
+            PartFailed: A part ended, or took longer than `timeout_s` seconds. The error shows the
+                end of its log.
         """
         for proc in self.procs:
             if proc not in self._dismissed:
                 proc.wait_ready(timeout_s)
 
     def kill(self, proc: Process, sig: signal.Signals = signal.SIGKILL) -> None:
-        """Send a signal to one part; where it is to end the part, return when it has."""
+        """Send a signal to a part. If the signal ends the part, wait until it has ended."""
         proc.send(sig)
         if sig in {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}:
             self._dismissed.add(proc)
             proc.wait(GRACE_S)
 
     def revive(self) -> list[Process]:
-        """Start again what has ended by itself; says which."""
+        """Restart every part that has ended by itself; return those parts."""
         fallen = [p for p in self.procs if not p.alive and p not in self._dismissed]
         for proc in fallen:
             proc.restart()
         return fallen
 
     def stop(self, grace_s: float = GRACE_S) -> None:
-        """Stop all parts, in order. A part still there after `grace_s` seconds is killed."""
+        """Stop all parts in order. Kill a part that is still running after `grace_s` seconds."""
         for group in STOP_ORDER:
             stop([proc for part in group for proc in self._parts[part]], grace_s)
         self._parts.clear()
         self._dismissed.clear()
 
     def __enter__(self) -> Self:
-        """Have SIGTERM and SIGHUP raise too, as Ctrl-C does, so that parts stop in order."""
+        """Make SIGTERM and SIGHUP raise, as Ctrl-C does, so that the parts stop in order."""
         signals = (signal.SIGTERM, signal.SIGHUP)
         self._taken = [sig for sig in signals if signal.getsignal(sig) is signal.SIG_DFL]
         for sig in self._taken:
@@ -196,13 +197,13 @@ class Fleet:
         words += ["--loglevel", "INFO", "--without-mingle", "--without-gossip"]
         base = self._bedrock_env() if part == "bedrock" else {}
         command = [PYTHON, "-m", "celery", *words]
-        return self._run(part, command, {**base, **env}, _says(rf"{node}@\S+ ready"), node)
+        return self._run(part, command, {**base, **env}, _logs(rf"{node}@\S+ ready"), node)
 
     def _bedrock_env(self) -> dict[str, str]:
-        if not self._parts["standin"]:
+        if not self._parts["mock_bedrock"]:
             return {key: value for key, value in os.environ.items() if key.startswith("AWS_")}
-        self._parts["standin"][-1].wait_ready(READY_S)
-        return {**STANDIN_ENV, "FOREBAY_BEDROCK_ENDPOINT": self.standin_url}
+        self._parts["mock_bedrock"][-1].wait_ready(READY_S)
+        return {**MOCK_ENV, "FOREBAY_BEDROCK_ENDPOINT": self.mock_url}
 
     def _start_flower(self, env: Mapping[str, str]) -> Process:
         conf = ROOT / "deploy" / "flowerconfig.py"
@@ -215,17 +216,17 @@ class Fleet:
             "flower",
             f"--conf={conf}",
         ]
-        # Port 0: it takes a free one. The API may do without a password: it is on loopback only.
+        # Port 0 is any free port. The API needs no password, since it listens on loopback only.
         base = {"FLOWER_PORT": "0", "FLOWER_UNAUTHENTICATED_API": "true"}
         return self._run("flower", command, {**base, **env}, lambda _: _answers(self.flower_url))
 
-    def _start_standin(self, env: Mapping[str, str]) -> Process:
+    def _start_mock(self, env: Mapping[str, str]) -> Process:
         self._port_file.unlink(missing_ok=True)
         command: list[str | Path] = [PYTHON, "-m", "mock_bedrock.server", "--port", "0"]
         command += ["--port-file", self._port_file]
         command += ["--samples", ROOT / "deploy" / "local" / "samples.jsonl"]
         env = {"PYTHONPATH": str(ROOT / "deploy"), **env}
-        return self._run("standin", command, env, lambda _: bool(self.standin_url))
+        return self._run("mock_bedrock", command, env, lambda _: bool(self.mock_url))
 
     def _run(
         self,
@@ -245,7 +246,7 @@ class Fleet:
 
 
 def free_port(wanted: int = 0) -> int:
-    """A port of loopback that nobody listens on: the wanted one if it is free."""
+    """Return a free port of loopback: the wanted one if it is free, else any."""
     try:
         with create_server(("127.0.0.1", wanted)) as server:
             return int(server.getsockname()[1])
@@ -253,8 +254,8 @@ def free_port(wanted: int = 0) -> int:
         return free_port()
 
 
-def _says(pattern: str) -> Callable[[Process], bool]:
-    return lambda proc: proc.said(pattern) is not None
+def _logs(pattern: str) -> Callable[[Process], bool]:
+    return lambda proc: proc.logged(pattern) is not None
 
 
 def _answers(url: str) -> bool:
@@ -262,7 +263,7 @@ def _answers(url: str) -> bool:
     try:
         with opener.open(f"{url}/healthcheck", timeout=1) as response:
             return bool(response.status == 200)  # noqa: PLR2004 - OK
-    except (OSError, ValueError):  # not yet listening, or its address not yet known
+    except (OSError, ValueError):  # not listening yet, or its address is not known yet
         return False
 
 

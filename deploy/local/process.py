@@ -1,4 +1,4 @@
-"""One part of a fleet: a process of its own, with its own log file, that dies with its parent."""
+"""One part of a fleet: a process with a log file of its own, which dies with its parent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TAIL_LINES = 15
 
 
 class PartFailed(RuntimeError):
-    """A part ended, or did not get ready in time; says which, and shows the end of its log."""
+    """A part ended, or was not ready in time. The message names it and shows the end of its log."""
 
 
 class Process:
@@ -27,9 +27,9 @@ class Process:
 
     1. Runs the command in a process group of its own, so that Ctrl-C reaches only the parent,
        which then stops its parts in order.
-    2. Has the kernel kill it when the parent is gone, however the parent went. The kernel
-       watches the *thread* that started it, so only the main thread may.
-    3. Knows when it is ready, from the part's own word.
+    2. Is killed by the kernel when the parent ends, whatever ended it. The kernel watches the
+       *thread* that started the process, so only the main thread may start it.
+    3. Knows when the part is ready, by asking `ready`.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Process:
         log: Path,
         ready: Callable[[Process], bool],
     ) -> None:
-        """Start `command`. `ready(self)` is asked again and again until it says yes."""
+        """Start `command`. `wait_ready` polls `ready(self)` until it returns True."""
         self.name = name
         self.log = log
         self._command = [*_leash(), *map(str, command)]
@@ -50,7 +50,7 @@ class Process:
         self._launch()
 
     def __repr__(self) -> str:
-        return f"Proc({self.name}, pid={self.pid})"
+        return f"Process({self.name}, pid={self.pid})"
 
     @property
     def pid(self) -> int:
@@ -59,19 +59,19 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """True while the process runs."""
         return self._popen.poll() is None
 
     def restart(self) -> None:
-        """Run the same command again, after what is left of the old process is killed."""
+        """Kill what is left of the old process group and run the same command again."""
         self.kill_group()
         self._launch()
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Return when the part says that it is ready.
+        """Return when the part is ready.
 
         Raises:
-            PartFailed: It ended, or `timeout_s` seconds went by.
+            PartFailed: The process ended, or `timeout_s` seconds passed.
         """
         end = time.monotonic() + timeout_s
         while not self._ready(self):
@@ -81,24 +81,24 @@ class Process:
                 raise PartFailed(f"{self.name} not ready after {timeout_s:g} s\n{self.tail()}")
             time.sleep(POLL_S)
 
-    def said(self, pattern: str) -> re.Match[str] | None:
-        """Where its log, since it was last started, has this regular expression."""
+    def logged(self, pattern: str) -> re.Match[str] | None:
+        """Return the first match of a regular expression in the log since the last start."""
         with self.log.open("rb") as log:
             log.seek(self._log_start)
             return re.search(pattern, log.read().decode(errors="replace"))
 
     def tail(self) -> str:
-        """The last lines of its log, under the log's path."""
+        """Return the last lines of the log, below the log's path."""
         lines = self.log.read_text(errors="replace").splitlines()
         return "\n".join([f"{self.log}:", *lines[-TAIL_LINES:]])
 
     def send(self, sig: signal.Signals) -> None:
-        """Send a signal to the part itself, not to its children; nothing where it has ended."""
+        """Send a signal to the process, not to its children. Do nothing if it has ended."""
         if self.alive:
             self._popen.send_signal(sig)
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether it ended within so many seconds."""
+        """Wait for the end of the process; return False if it takes longer than `timeout_s`."""
         try:
             self._popen.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -106,14 +106,16 @@ class Process:
         return True
 
     def kill_group(self) -> None:
-        """Kill what is left of it, its children included."""
+        """Kill what is left of the process and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait()
 
     def _launch(self) -> None:
         if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("a part started by another thread would die with that thread")
+            raise RuntimeError(
+                "start parts in the main thread: a part dies with the thread that started it"
+            )
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self._popen = subprocess.Popen(  # noqa: S603 - the fleet's own commands, and no shell
@@ -128,10 +130,10 @@ class Process:
 
 
 def stop(procs: Sequence[Process], grace_s: float) -> None:
-    """Ask all to end, wait so many seconds for them together, then kill what is left."""
+    """Send SIGTERM to all, wait `grace_s` seconds in total, then kill what is left."""
     for proc in procs:
         proc.send(signal.SIGTERM)
-        proc.send(signal.SIGCONT)  # one that was paused hears it only then
+        proc.send(signal.SIGCONT)  # a paused process gets the SIGTERM only then
     end = time.monotonic() + grace_s
     for proc in procs:
         proc.wait(max(0.0, end - time.monotonic()))
@@ -139,6 +141,6 @@ def stop(procs: Sequence[Process], grace_s: float) -> None:
 
 
 def _leash() -> list[str]:
-    """The exec wrapper that sets PR_SET_PDEATHSIG; util-linux has it on every Debian and Ubuntu."""
+    """Return the exec wrapper that sets PR_SET_PDEATHSIG; util-linux brings it."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL"] if setpriv else []

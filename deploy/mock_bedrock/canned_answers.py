@@ -1,4 +1,4 @@
-"""What the stand-in says: reference answers to known texts, and otherwise that it is no model."""
+"""What the mock answers: the reference answers of known texts, or else that it is no model."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-UNKNOWN = "This is the stand-in for Bedrock: no model read this text."
+from forebay.routing.errors import InvalidJob
+from forebay.workers.engines.batching.schema_instances import minimal_instance
 
-_EMPTY: dict[str, Any] = {
-    "string": "", "integer": 0, "number": 0, "boolean": False, "array": [], "null": None,
-}  # fmt: skip
-_DEPTH = 16  # of a schema that refers to itself
+UNKNOWN = "This is the mock of Bedrock: no model read this text."
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The main text of a job, and the answer that stands in its sample."""
+    """The main text of a sample job, and the sample's reference answer."""
 
     text: str
     answer: str
@@ -29,57 +27,36 @@ class References:
 
     def __init__(self, samples: Path | None = None) -> None:
         lines = samples.read_text("utf-8").splitlines() if samples else []
-        found = [_reference(json.loads(line)) for line in lines if line.strip()]
-        self._known = [one for one in found if one is not None]
+        references = [_reference(json.loads(line)) for line in lines if line.strip()]
+        self._references = [reference for reference in references if reference is not None]
 
     def answer(self, prompt: str, schema: dict[str, Any] | None) -> str:
-        """The answer of the longest known text that occurs in the prompt."""
-        fits = [one for one in self._known if one.text in prompt]
-        if fits:
-            wanted = schema is not None
-            return max(fits, key=lambda one: (one.is_object == wanted, len(one.text))).answer
-        return UNKNOWN if schema is None else json.dumps(instance(schema, schema))
+        """Return the answer to the longest known text in the prompt, or a canned one.
+
+        With a schema, JSON objects are preferred, and an unknown text is answered with a minimal
+        instance of the schema.
+        """
+        matches = [reference for reference in self._references if reference.text in prompt]
+        if matches:
+            has_schema = schema is not None
+            return max(
+                matches, key=lambda match: (match.is_object == has_schema, len(match.text))
+            ).answer
+        return UNKNOWN if schema is None else _instance(schema)
 
 
-def instance(schema: Any, root: dict[str, Any], depth: int = 0) -> Any:
-    """A small value of a schema's shape; bounds of numbers, lengths and patterns are not looked at.
-
-    Args:
-        schema: the part of it that the value is for.
-        root: the whole schema, which `$ref` points into.
-        depth: of the value in the whole.
-    """
-    if not isinstance(schema, dict) or depth > _DEPTH:
-        return None
-    for key in ("const", "default"):
-        if key in schema:
-            return schema[key]
-    if "$ref" in schema:
-        return instance(_resolved(schema["$ref"], root), root, depth + 1)
-    for key in ("enum", "anyOf", "oneOf", "allOf"):
-        if schema.get(key):
-            first = schema[key][0]
-            return first if key == "enum" else instance(first, root, depth + 1)
-    kind = schema.get("type", "object")
-    kind = kind[0] if isinstance(kind, list) else kind
-    if kind != "object":
-        return _EMPTY[kind]
-    members = schema.get("properties", {})
-    return {name: instance(part, root, depth + 1) for name, part in members.items()}
-
-
-def _resolved(reference: str, root: dict[str, Any]) -> Any:
-    node: Any = root
-    for part in reference.removeprefix("#").strip("/").split("/"):
-        if part:
-            node = node.get(part.replace("~1", "/").replace("~0", "~"), {})
-    return node
+def _instance(schema: dict[str, Any]) -> str:
+    try:
+        return json.dumps(minimal_instance(schema))
+    except InvalidJob:  # it takes a model to fill this schema
+        return UNKNOWN
 
 
 def _reference(sample: dict[str, Any]) -> Reference | None:
+    """Return a sample's text and answer; `None` if it has no answer or no text."""
     request, answer = sample["request"], sample.get("reference")
     text = request.get("text") or (request.get("messages") or [{"content": ""}])[-1]["content"]
     if answer is None or not text.strip():
         return None
-    said = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
-    return Reference(text.strip(), said, isinstance(answer, dict))
+    answer_text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+    return Reference(text.strip(), answer_text, isinstance(answer, dict))

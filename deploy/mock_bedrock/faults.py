@@ -1,4 +1,4 @@
-"""What goes wrong next at the stand-in: those faults that were queued, then some by chance."""
+"""The faults that the mock plays: the queued ones first, then others by chance."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from mock_bedrock.protocol import ENDINGS, FAILURES
 
-#: Faults beside those of `wire`.
+#: Faults of the connection. `protocol` has the error responses and the bad endings.
 CONNECTION_FAULTS = {
-    "slow": "answer so much later (1 s)",
-    "hang": "do not answer for so long (an hour), then close",
+    "slow": "answer so many seconds later (1)",
+    "hang": "stay silent for so many seconds (3,600), then close",
     "drop": "close without a byte",
     "half": "close in the middle of the answer",
 }
@@ -20,7 +20,7 @@ FAULTS = {*FAILURES, *ENDINGS, *CONNECTION_FAULTS}
 
 
 class Faults:
-    """A plan of faults, by name; `name:2` also says how many seconds it takes or asks to wait."""
+    """A plan of faults, by name. `name:2` also gives the seconds of the fault or of retry-after."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,15 +32,15 @@ class Faults:
         rates: Mapping[str, float] | None = None,
         seed: int = 0,
     ) -> None:
-        """Forget the old plan.
+        """Replace the plan.
 
         Args:
-            queued: one for each of the next calls; none is a good answer.
-            rates: probability of each fault, when nothing is queued.
-            seed: of the dice.
+            queued: the fault of each of the next calls; `None` is a good answer.
+            rates: probability of each fault once nothing is queued.
+            seed: seed of the random draws.
 
         Raises:
-            ValueError: No such fault, or no such probability.
+            ValueError: A fault does not exist, or the rates are no probabilities.
         """
         queue, odds = deque(queued), dict(rates or {})
         for name in (*queue, *odds):
@@ -48,14 +48,14 @@ class Faults:
         if sum(odds.values()) > 1 or min(odds.values(), default=0) < 0:
             raise ValueError("rates are probabilities and add up to at most 1")
         with self._lock:
-            self._queue, self._rates, self._dice = queue, odds, random.Random(seed)
+            self._queue, self._rates, self._random = queue, odds, random.Random(seed)
 
     def next(self) -> str | None:
-        """The fault of the next call."""
+        """Return the fault of the next call; `None` is a good answer."""
         with self._lock:
             if self._queue:
                 return self._queue.popleft()
-            point = self._dice.random()
+            point = self._random.random()
             for name, rate in self._rates.items():
                 point -= rate
                 if point < 0:
@@ -64,12 +64,12 @@ class Faults:
 
 
 def parsed(fault: str | None) -> tuple[str, float | None]:
-    """Name and seconds of a fault.
+    """Return the name of a fault and its seconds. The name is empty for a good answer.
 
     Raises:
         ValueError: There is no such fault.
     """
-    name, _, number = (fault or "").partition(":")
+    name, _, seconds = (fault or "").partition(":")
     if name and name not in FAULTS:
         raise ValueError(f"no fault is called {name[:40]!r}; there are {', '.join(sorted(FAULTS))}")
-    return name, float(number) if number else None
+    return name, float(seconds) if seconds else None

@@ -1,4 +1,4 @@
-"""The wire protocol of the Bedrock Runtime, from the server's side: signatures, shapes, errors."""
+"""The HTTP protocol of the Bedrock Runtime as a server speaks it: signatures, bodies, errors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-MAX_SKEW_S = 300
-CHARS_PER_TOKEN = 4  # of English text, about; the stand-in has no tokenizer
+from forebay.routing.json_tree import nodes
 
-#: What Bedrock answers when it fails: status, type, and a message like the real one's.
+MAX_SKEW_S = 300
+CHARS_PER_TOKEN = 4  # roughly, of English text; the mock has no tokenizer
+
+#: Error responses by the name of their fault: status, type, and a message like Bedrock's own.
 FAILURES = {
     "throttle": (429, "ThrottlingException", "Too many requests, please wait before trying again."),
     "not_ready": (429, "ModelNotReadyException", "The model is not ready."),
@@ -40,7 +42,7 @@ FAILURES = {
     ),
 }  # fmt: skip
 
-#: Endings of a call that is answered with status 200, and billed, but has no good answer.
+#: Stop reasons of responses of status 200 that are billed but hold no good answer, by fault.
 ENDINGS = {
     "refuse": "content_filtered",
     "guardrail": "guardrail_intervened",
@@ -51,8 +53,8 @@ ENDINGS = {
 _FIXED_SAMPLING = re.compile(r"claude-(sonnet-5|haiku-5-5|fable|opus-(5|4-[7-9]))")
 
 
-class Refusal(Exception):
-    """The request is answered with an error: status, type, message, seconds to wait."""
+class ErrorResponse(Exception):  # a signal, caught by the server
+    """The request is answered with an error: status, type, message, and seconds to wait."""
 
     def __init__(
         self, status: int, kind: str, message: str, retry_after: float | None = None
@@ -65,8 +67,8 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a request asks for, of whichever operation."""
+class Request:
+    """What a request asks the model for, whatever the operation."""
 
     prompt: str
     max_tokens: int
@@ -75,19 +77,19 @@ class Asked:
     tier: str = "default"
 
     @classmethod
-    def read(cls, operation: str, model: str, body: dict[str, Any]) -> Asked:
+    def read(cls, operation: str, model: str, body: dict[str, Any]) -> Request:
         """Read the body of a request.
 
         Raises:
-            Refusal: With what the real one says to such a request.
+            ErrorResponse: As Bedrock answers such a request.
         """
         if operation == "count-tokens":
             body = body.get("input", {}).get("converse", {})
         limits = body if operation == "invoke" else body.get("inferenceConfig", {})
-        _object_to(model, body.get("messages"), limits)
+        _validate(model, body.get("messages"), limits)
         output = body.get("outputConfig", {}).get("textFormat", {}).get("structure", {})
         schema = json.loads(output["jsonSchema"]["schema"]) if output else None
-        _object_to_schema(schema)
+        _validate_schema(schema)
         return cls(
             prompt="\n".join(_texts([body.get("system"), body["messages"]])),
             max_tokens=limits.get("maxTokens") or limits.get("max_tokens") or 4_096,
@@ -98,8 +100,8 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Said:
-    """The answer to a request."""
+class Response:
+    """The answer to a request, and the bodies that carry it."""
 
     text: str
     stop_reason: str
@@ -108,18 +110,18 @@ class Said:
     tier: str = "default"
 
     @classmethod
-    def to(cls, asked: Asked, text: str, ending: str | None = None) -> Said:
-        """Cut the text where the request says; `ending` is a stop reason to give instead."""
+    def to(cls, request: Request, text: str, ending: str | None = None) -> Response:
+        """Cut the text as the request says; `ending` replaces the stop reason."""
         reason = "end_turn"
-        cuts = [at for at in map(text.find, asked.stop) if at >= 0]
+        cuts = [at for at in map(text.find, request.stop) if at >= 0]
         if cuts:
             text, reason = text[: min(cuts)], "stop_sequence"
-        if tokens(text) > asked.max_tokens:
-            text, reason = text[: asked.max_tokens * CHARS_PER_TOKEN], "max_tokens"
-        return cls(text, ending or reason, tokens(asked.prompt), tokens(text), asked.tier)
+        if tokens(text) > request.max_tokens:
+            text, reason = text[: request.max_tokens * CHARS_PER_TOKEN], "max_tokens"
+        return cls(text, ending or reason, tokens(request.prompt), tokens(text), request.tier)
 
     def usage(self) -> dict[str, int]:
-        """As in an answer of Converse."""
+        """Return the token counts as Converse gives them."""
         return {
             "inputTokens": self.tokens_in,
             "outputTokens": self.tokens_out,
@@ -129,7 +131,7 @@ class Said:
         }
 
     def converse(self, latency_ms: int) -> dict[str, Any]:
-        """The body of an answer of Converse."""
+        """Return the body of a response of Converse."""
         return {
             "output": {"message": {"role": "assistant", "content": [{"text": self.text}]}},
             "stopReason": self.stop_reason,
@@ -139,7 +141,7 @@ class Said:
         }
 
     def invoke(self) -> dict[str, Any]:
-        """The body of an answer of InvokeModel, in the shape of Anthropic's models."""
+        """Return the body of a response of InvokeModel, as Anthropic's models have it."""
         return {
             "type": "message",
             "role": "assistant",
@@ -149,7 +151,7 @@ class Said:
         }
 
     def stream(self, latency_ms: int) -> Iterator[bytes]:
-        """The frames of an answer of ConverseStream."""
+        """Yield the frames of a response of ConverseStream."""
         yield _frame("messageStart", {"role": "assistant"})
         for piece in re.findall(r"\s*\S+\s*", self.text):
             yield _frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": piece}})
@@ -160,7 +162,7 @@ class Said:
 
 
 def tokens(text: str) -> int:
-    """About how many tokens a text has."""
+    """Return roughly how many tokens a text has."""
     return -(-len(text) // CHARS_PER_TOKEN)
 
 
@@ -168,51 +170,55 @@ def check_signature(
     method: str, url: str, headers: Mapping[str, str], body: bytes, *,
     key_pair: tuple[str, str], region: str,
 ) -> None:  # fmt: skip
-    """Compute the signature (SigV4, service `bedrock`) again, as AWS does, and compare.
+    """Check the signature (SigV4, service `bedrock`) as AWS does: compute it again and compare.
 
     Raises:
-        Refusal: There is none, it is another's, or it does not match.
+        ErrorResponse: The signature is missing, made with another key, or does not match.
     """
-    found = re.fullmatch(
+    header = re.fullmatch(
         r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request, "
         r"SignedHeaders=([^,]+), Signature=([0-9a-f]{64})",
         headers.get("authorization", ""),
     )
-    if found is None:
-        raise Refusal(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
-    key_id, _, its_region, service, names, signature = found.groups()
+    if header is None:
+        raise ErrorResponse(
+            403, "MissingAuthenticationTokenException", "Missing Authentication Token"
+        )
+    key_id, _, signed_region, service, names, signature = header.groups()
     if key_id != key_pair[0]:
-        raise Refusal(403, "UnrecognizedClientException", "The security token is invalid.")
-    if (its_region, service) != (region, "bedrock"):
+        raise ErrorResponse(403, "UnrecognizedClientException", "The security token is invalid.")
+    if (signed_region, service) != (region, "bedrock"):
         message = f"Credential should be scoped to a valid region: {region}, service: bedrock."
-        raise Refusal(403, "InvalidSignatureException", message)
+        raise ErrorResponse(403, "InvalidSignatureException", message)
     stamp = headers.get("x-amz-date", "")
     signed = {name: headers.get(name, "") for name in names.split(";")}
     request = AWSRequest(method=method, url=url, data=body, headers=signed)
     request.context["timestamp"] = stamp
     auth = SigV4Auth(Credentials(*key_pair), service, region)
-    ours = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
-    if _skew_s(stamp) > MAX_SKEW_S or not hmac.compare_digest(ours, signature):
+    text = auth.string_to_sign(request, auth.canonical_request(request))
+    expected = auth.signature(text, request)
+    if _skew_s(stamp) > MAX_SKEW_S or not hmac.compare_digest(expected, signature):
         message = "The request signature we calculated does not match the signature you provided."
-        raise Refusal(403, "InvalidSignatureException", message)
+        raise ErrorResponse(403, "InvalidSignatureException", message)
 
 
 def _skew_s(stamp: str) -> float:
     try:
-        then = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        signed_at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
         return float("inf")
-    return abs((datetime.now(UTC) - then).total_seconds())
+    return abs((datetime.now(UTC) - signed_at).total_seconds())
 
 
-def _invalid(message: str) -> Refusal:
-    return Refusal(400, "ValidationException", message)
+def _invalid(message: str) -> ErrorResponse:
+    return ErrorResponse(400, "ValidationException", message)
 
 
-def _object_to(model: str, messages: Any, limits: dict[str, Any]) -> None:
+def _validate(model: str, messages: Any, limits: dict[str, Any]) -> None:
+    """Raise `ErrorResponse` if Bedrock rejects such messages or limits for this model."""
     if not messages or messages[0]["role"] != "user":
         raise _invalid("A conversation must start with a user message.")
-    if any(one["role"] == other["role"] for one, other in pairwise(messages)):
+    if any(turn["role"] == following["role"] for turn, following in pairwise(messages)):
         raise _invalid("A conversation must alternate between user and assistant roles.")
     if not all(text.strip() for text in _texts(messages)):
         raise _invalid("The text field in the ContentBlock object is blank.")
@@ -220,32 +226,31 @@ def _object_to(model: str, messages: Any, limits: dict[str, Any]) -> None:
         raise _invalid("`temperature` and `top_p` are not supported by this model.")
 
 
-def _object_to_schema(node: Any) -> None:
-    if isinstance(node, dict):
-        if node.get("type") == "object" and node.get("additionalProperties") is not False:
+def _validate_schema(schema: Any) -> None:
+    """Raise `ErrorResponse` if an object of the schema is open: structured output rejects it."""
+    for node in nodes(schema):
+        if not isinstance(node, dict) or node.get("type") != "object":
+            continue
+        if node.get("additionalProperties") is not False:
             raise _invalid(
                 "output_config.format.schema: For 'object' type, 'additionalProperties' must be "
                 "explicitly set to false"
             )
-        for value in node.values():
-            _object_to_schema(value)
-    elif isinstance(node, list):
-        for value in node:
-            _object_to_schema(value)
 
 
 def _texts(node: Any) -> Iterator[str]:
+    """Yield the texts of messages and content blocks."""
     if isinstance(node, str):
         yield node
     elif isinstance(node, list):
-        for each in node:
-            yield from _texts(each)
+        for part in node:
+            yield from _texts(part)
     elif isinstance(node, dict):
         yield from _texts(node.get("content", node.get("text")))
 
 
 def _frame(event: str, payload: dict[str, Any]) -> bytes:
-    """One message of `application/vnd.amazon.eventstream`."""
+    """Return one message of `application/vnd.amazon.eventstream`."""
     headers = {
         ":event-type": event,
         ":content-type": "application/json",

@@ -1,7 +1,7 @@
-"""A stand-in for Amazon Bedrock on loopback, for the demo and the tests: no model, real protocol.
+"""A mock of Amazon Bedrock on loopback, for the demo and the tests: the real protocol, no model.
 
-It speaks Converse, ConverseStream, InvokeModel and CountTokens, checks signatures, refuses what the
-real one refuses, and fails as it is told to. Every answer bears the header `x-forebay-stand-in`.
+It speaks Converse, ConverseStream, InvokeModel and CountTokens, checks signatures, rejects what
+Bedrock rejects, and fails as planned. Every answer has the header `x-forebay-stand-in`.
 """
 
 from __future__ import annotations
@@ -18,45 +18,44 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
 
+from mock_bedrock.calls import Call
 from mock_bedrock.canned_answers import References
 from mock_bedrock.faults import Faults, parsed
-from mock_bedrock.protocol import ENDINGS, FAILURES, Asked, Refusal, Said, check_signature
+from mock_bedrock.protocol import (
+    ENDINGS,
+    FAILURES,
+    ErrorResponse,
+    Request,
+    Response,
+    check_signature,
+)
 
-logger = logging.getLogger("stand-in")
+logger = logging.getLogger("mock-bedrock")
 
 MARK = ("x-forebay-stand-in", "1")
 KEY_PAIR = ("stand-in", "stand-in")
 REGION = "us-east-1"
-KEPT_CALLS = 50_000
-MAX_BODY = 25_000_000  # bytes, Bedrock's own limit
+MAX_RECORDED_CALLS = 50_000
+MAX_BODY_BYTES = 25_000_000  # Bedrock's own limit
 
 _PATH = re.compile(r"/model/([^/]+)/(converse|converse-stream|invoke|count-tokens)")
 
 
-@dataclass
-class Call:
-    """One request that reached the stand-in. `status` is none until it is answered."""
-
-    at: float
-    operation: str
-    model: str
-    call_id: str
-    text: str
-    status: int | None = None
-    fault: str | None = None
-
-
 class MockBedrock:
-    """A running stand-in; a context manager.
+    """A running mock; a context manager.
 
-    `url` is where it listens, `calls` every request it saw, `faults` what goes wrong next.
+    Attributes:
+        url: where it listens.
+        calls: the requests that reached it, the latest last.
+        faults: the plan of what goes wrong next.
+        references: what it answers.
     """
 
     def __init__(
@@ -73,10 +72,10 @@ class MockBedrock:
         self.faults.plan(faults)
         self.key_pair = key_pair
         self.region = region
-        self.calls: deque[Call] = deque(maxlen=KEPT_CALLS)
+        self.calls: deque[Call] = deque(maxlen=MAX_RECORDED_CALLS)
         self.stopped = threading.Event()
         self._server = _Server(("127.0.0.1", port), _Handler)
-        self._server.stand_in = self
+        self._server.mock = self
         self.port = int(self._server.server_address[1])
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -97,12 +96,12 @@ class MockBedrock:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    block_on_close = False  # a hung call does not hold up the end
+    block_on_close = False  # a hung call does not delay the shutdown
     request_queue_size = 256
-    stand_in: MockBedrock
+    mock: MockBedrock
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as the base class
-        """A client that hung up is no error here; of anything else, say what, and no content."""
+        """Log the class of an error, never its text. A client that hung up is no error."""
         error = sys.exception()
         if not isinstance(error, ConnectionError):
             logger.error("a connection from %s ended with %s", client_address, type(error).__name__)
@@ -112,109 +111,109 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: _Server
-    _call: Call | None = None  # what is being answered
+    _call: Call | None = None  # the call that is being answered
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - named by the base class
-        """Nothing: the request line may hold anything. `_bedrock` logs what is known to be safe."""
+        """Log nothing: a request line may hold content. `_bedrock` logs what is safe."""
 
     def do_GET(self) -> None:
-        """What the tests look at."""
+        """Return the recorded calls, for tests."""
         if self.path == "/_stand-in/calls":
-            self._send(200, [asdict(call) for call in list(self.server.stand_in.calls)])
+            self._send(200, [asdict(call) for call in list(self.server.mock.calls)])
         else:
-            self._refuse(Refusal(404, "UnknownOperationException", "no such path"))
+            self._send_error(ErrorResponse(404, "UnknownOperationException", "no such path"))
 
     def do_POST(self) -> None:
-        """A call of Bedrock, or a plan of faults."""
+        """Answer a call of Bedrock, or replace the plan of faults."""
         size = int(self.headers.get("content-length") or 0)
-        if size > MAX_BODY:
+        if size > MAX_BODY_BYTES:
             self.close_connection = True
-            self._refuse(Refusal(413, "RequestEntityTooLargeException", "too large"))
+            self._send_error(ErrorResponse(413, "RequestEntityTooLargeException", "too large"))
             return
         body = self.rfile.read(size)
-        if len(body) < size:  # the caller died while it wrote: that was no call
+        if len(body) < size:  # the caller died while it was sending: that is no call
             self.close_connection = True
             return
-        found = _PATH.fullmatch(self.path)
+        operation = _PATH.fullmatch(self.path)
         try:
             if self.path == "/_stand-in/faults":
                 self._plan(json.loads(body))
-            elif found:
-                self._bedrock(unquote(found[1]), found[2], body)
+            elif operation:
+                self._bedrock(unquote(operation[1]), operation[2], body)
             else:
-                raise Refusal(404, "UnknownOperationException", "no such operation")  # noqa: TRY301
-        except Refusal as refusal:
-            self._refuse(refusal)
+                raise ErrorResponse(404, "UnknownOperationException", "no such operation")  # noqa: TRY301
+        except ErrorResponse as error:
+            self._send_error(error)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-            self._refuse(Refusal(400, "SerializationException", "the body has another shape"))
+            self._send_error(
+                ErrorResponse(400, "SerializationException", "the body has another shape")
+            )
 
-    def _plan(self, wanted: Any) -> None:
-        plan = wanted if isinstance(wanted, dict) else {"queued": wanted}
-        self.server.stand_in.faults.plan(**plan)
+    def _plan(self, body: Any) -> None:
+        plan = body if isinstance(body, dict) else {"queued": body}
+        self.server.mock.faults.plan(**plan)
         self._send(200, {})
 
     def _bedrock(self, model: str, operation: str, body: bytes) -> None:
         began = time.monotonic()
-        call = _seen(model, operation, body)
-        self.server.stand_in.calls.append(call)
+        call = Call.arrived(operation, model, body)
+        self.server.mock.calls.append(call)
         self._call = call
         try:
             self._authorize(body)
-            asked = Asked.read(operation, model, json.loads(body))
-            call.fault = self.server.stand_in.faults.next()
+            request = Request.read(operation, model, json.loads(body))
+            call.fault = self.server.mock.faults.next()
             name, seconds = parsed(call.fault)
             if name in FAILURES:
-                raise Refusal(*FAILURES[name], retry_after=seconds)
-            if self._waits(name, seconds):
+                raise ErrorResponse(*FAILURES[name], retry_after=seconds)
+            if self._hangs_up(name, seconds):
                 return
-            text = self.server.stand_in.references.answer(asked.prompt, asked.schema)
-            said = Said.to(asked, text, ENDINGS.get(name))
+            text = self.server.mock.references.answer(request.prompt, request.schema)
+            response = Response.to(request, text, ENDINGS.get(name))
             latency_ms = int((time.monotonic() - began) * 1_000)
-            self._answer(operation, said, latency_ms, half=name == "half")
+            self._answer(operation, response, latency_ms, half=name == "half")
         finally:
             logger.info("%s %s -> %s %s", operation, model, call.status, call.fault or "")
 
     def _authorize(self, body: bytes) -> None:
-        stand_in = self.server.stand_in
+        mock = self.server.mock
         url = f"http://{self.headers['host']}{self.path}"
         headers = {name.lower(): value for name, value in self.headers.items()}
-        check_signature(
-            "POST", url, headers, body, key_pair=stand_in.key_pair, region=stand_in.region
-        )
+        check_signature("POST", url, headers, body, key_pair=mock.key_pair, region=mock.region)
 
-    def _waits(self, fault: str, seconds: float | None) -> bool:
-        """Whether the connection is at its end."""
+    def _hangs_up(self, fault: str, seconds: float | None) -> bool:
+        """Play a fault of the connection; return whether it was closed without an answer."""
         if fault == "slow":
-            self.server.stand_in.stopped.wait(1.0 if seconds is None else seconds)
+            self.server.mock.stopped.wait(1.0 if seconds is None else seconds)
         elif fault == "hang":
-            self.server.stand_in.stopped.wait(3_600.0 if seconds is None else seconds)
+            self.server.mock.stopped.wait(3_600.0 if seconds is None else seconds)
         if fault in {"hang", "drop"}:
             self._cut()
         return fault in {"hang", "drop"}
 
-    def _answer(self, operation: str, said: Said, latency_ms: int, *, half: bool) -> None:
+    def _answer(self, operation: str, response: Response, latency_ms: int, *, half: bool) -> None:
         if operation == "converse-stream":
-            self._stream(list(said.stream(latency_ms)), half=half)
+            self._stream(list(response.stream(latency_ms)), half=half)
         elif operation == "count-tokens":
-            self._send(200, {"inputTokens": said.tokens_in}, half=half)
+            self._send(200, {"inputTokens": response.tokens_in}, half=half)
         elif operation == "invoke":
             counts = {
-                "x-amzn-bedrock-input-token-count": said.tokens_in,
-                "x-amzn-bedrock-output-token-count": said.tokens_out,
+                "x-amzn-bedrock-input-token-count": response.tokens_in,
+                "x-amzn-bedrock-output-token-count": response.tokens_out,
                 "x-amzn-bedrock-invocation-latency": latency_ms,
             }
-            self._send(200, said.invoke(), counts, half=half)
+            self._send(200, response.invoke(), counts, half=half)
         else:
-            self._send(200, said.converse(latency_ms), half=half)
+            self._send(200, response.converse(latency_ms), half=half)
 
-    def _refuse(self, refusal: Refusal) -> None:
-        if refusal.kind:
-            headers: dict[str, Any] = {"x-amzn-errortype": refusal.kind}
-            if refusal.retry_after is not None:
-                headers["retry-after"] = refusal.retry_after
-            self._send(refusal.status, {"message": refusal.message}, headers)
-        else:  # not Bedrock's own answer, but of a proxy on the way
-            self._head(refusal.status, {"content-type": "text/html", "content-length": 0})
+    def _send_error(self, error: ErrorResponse) -> None:
+        if error.kind:
+            headers: dict[str, Any] = {"x-amzn-errortype": error.kind}
+            if error.retry_after is not None:
+                headers["retry-after"] = error.retry_after
+            self._send(error.status, {"message": error.message}, headers)
+        else:  # not Bedrock's own answer, but that of a proxy in between
+            self._head(error.status, {"content-type": "text/html", "content-length": 0})
 
     def _send(
         self,
@@ -254,30 +253,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
 
-def _seen(model: str, operation: str, body: bytes) -> Call:
-    text = body.decode("utf-8", "replace")
-    found = re.search(r'"forebay-call"\s*:\s*"([^"]*)"', text)
-    return Call(time.time(), operation, model, found[1] if found else "", text)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(description="A stand-in for Amazon Bedrock on loopback.")
+    parser = argparse.ArgumentParser(description="A mock of Amazon Bedrock on loopback.")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--samples", type=Path, help="JSON lines with `request` and `reference`")
-    parser.add_argument("--port-file", type=Path, help="the port is written here when it listens")
-    parser.add_argument("--region", default=REGION, help="the one that requests are signed for")
+    parser.add_argument("--port-file", type=Path, help="gets the port once the mock listens")
+    parser.add_argument("--region", default=REGION, help="region that requests are signed for")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    # Blocked before any thread starts, so that no thread but this one is woken by them.
+    # Blocked before any thread starts, so that only this thread is woken by them.
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-    with MockBedrock(options.samples, port=options.port, region=options.region) as stand_in:
+    with MockBedrock(options.samples, port=options.port, region=options.region) as mock:
         if options.port_file:
             draft = options.port_file.with_suffix(".new")
-            draft.write_text(str(stand_in.port))
+            draft.write_text(str(mock.port))
             draft.replace(options.port_file)
-        logger.info("listening on %s", stand_in.url)
+        logger.info("listening on %s", mock.url)
         signal.sigwait(ends)
 
 

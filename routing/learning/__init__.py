@@ -1,1 +1,1 @@
-"""What audits of local answers teach, and how that moves verdicts."""
+"""Learning from audits of local answers, and moving verdicts by what was learned."""

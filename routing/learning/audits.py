@@ -1,8 +1,7 @@
-"""Audits: some local answers that were kept are held against Bedrock's, to learn from.
+"""Audits: kept local answers are compared with Bedrock's, to learn from the difference.
 
-An audit is a shadow of its job on the ledger, so that leases, egress, budgets and books hold for it
-as for any job. It gives no answer to anybody. What is kept of it is in `Audit`: features and
-outcomes, never content.
+An audit is a shadow job on the ledger, so leases, egress and budgets apply to it as to any job. It
+gives no answer to anybody. `Audit` is what is stored of it: features and outcomes, never content.
 """
 
 from __future__ import annotations
@@ -21,38 +20,42 @@ from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Job
 from forebay.routing.lanes import ROUTE
 from forebay.routing.learning.calibration import Calibration, Calibrations
-from forebay.routing.ledger.ledger import Ledger, refusal
+from forebay.routing.ledger.admission import refusal
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import transition
 
-#: In the books (`forebay.routing.limits.budget`), what a tenant spends on audits.
+#: The purpose under which the books (`forebay.routing.limits.budget`) count audits.
 PURPOSE = "audit"
-#: An audit that nobody could make for so long is given up, and its copy of the content with it.
+#: When an audit that no worker has made is given up, with its copy of the content.
 TERM_S = 3_600.0
-#: Audits kept, and for how long.
-MOST, KEEP_DAYS = 20_000, 90
-#: Of a tenant's types, how many are counted; and what a new audit leaves of the older ones' weight,
-#: so that a type remembers about its last hundred.
-TYPES, FADE = 500, 0.99
+#: How many audits are kept, and how long.
+MAX_AUDITS_KEPT, KEEP_DAYS = 20_000, 90
+#: How many job types of a tenant are counted.
+MAX_TYPES_PER_TENANT = 500
+#: The weight of a type's older audits, per new audit: a type remembers about the last hundred.
+DECAY = 0.99
 
 _STREAM = "fb:audits"
 _PAGE = 1_000
 
 
 class Audit(FrozenModel):
-    """What one audit showed.
+    """The result of one audit.
 
     Attributes:
-        job: the one whose answer was audited.
-        type: of the job (`forebay.routing.learning.job_types`).
-        version, score, probability: of the verdict as it was given.
-        model, base_score, base_probability: of the model alone, which nothing learned has moved.
-        features: of text and request, by name; all that `forebay calibrate` fits.
-        agreement, doubt: of the second opinion and of the doubt, where there were any.
-        outcome: how good the local answer is, 0 to 1, where Bedrock's counts as right.
-        how: its answer was compared with Bedrock's, or judged by it.
-        cost_nusd: of the call, in billionths of a dollar.
-        stand_in: nothing is to be learned from it.
+        job: the job whose answer was audited.
+        tenant, kind: of the job.
+        type: the type of the job (`forebay.routing.learning.job_types`).
+        version, score, probability: the verdict that was given.
+        model, base_score, base_probability: the verdict of the model alone, without calibration and
+            job type.
+        features: of text and request, by name; the only inputs that `forebay calibrate` fits.
+        agreement, doubt: of the second opinion and of the doubt, if there were any.
+        outcome: how good the local answer is, 0 to 1, if Bedrock's answer counts as right.
+        how: the answer was `compared` with Bedrock's, or `judged` by Bedrock's model.
+        cost_nusd: the cost of the call, in billionths of a dollar.
+        stand_in: the mock answered instead of Bedrock, so nothing is learned from the audit.
     """
 
     job: JobId
@@ -88,62 +91,61 @@ class Audits:
         self._learn = ledger.redis.register_script(transition("learn"))
 
     def begin(self, job: Job) -> str | None:
-        """Put on the audit of a job that is done; asked for again, it is the same one.
+        """Create the audit of a finished job. Repeating it returns the same audit.
 
         Returns:
-            Its id; none where the job's answer is not there any more, or may not leave.
+            The id of the audit, or None if the job's answer is gone or may not leave.
 
         Raises:
             Unavailable: Redis cannot be reached, or takes no new jobs.
         """
         ledger = self._ledger
-        # No longer than its job is kept: whoever forgets that must find this too.
+        # The audit must not outlive its job: forgetting the job must find the audit too.
         shadow = _shadow(job, min(TERM_S, ledger.settings.retention_s))
         content, fields = ledger.packed(shadow)
         limit = ledger.settings.max_waiting
         args: list[Any] = [job.id, shadow.id, ROUTE, ledger.bell, content, limit, *fields]
         with reaching_redis():
-            verb, *details = (part.decode() for part in self._audit(args=args))
-        if refused := refusal(verb, *details) if details else None:
+            status, *details = (part.decode() for part in self._audit(args=args))
+        if refused := refusal(status, *details) if details else None:
             raise refused
         return shadow.id if details else None
 
     def learn(self, shadow_id: str, audit: Audit, excess: float) -> bool:
-        """Write down what an audit showed, once. False where it is written, or was forgotten.
+        """Record the result of an audit once; return False if it was recorded or forgotten before.
 
-        `excess` is the gap seen less the gap foretold; it counts for the job's type, where it was
-        not the stand-in that showed it.
+        `excess` is the observed gap less the predicted gap. It counts for the job's type, unless
+        the mock answered.
         """
-        told = audit.model_dump_json()
         keep_ms, counted = KEEP_DAYS * 86_400_000, "" if audit.stand_in else excess
-        args: list[Any] = [shadow_id, audit.tenant, audit.type, counted, told, MOST, keep_ms]
-        args += [TYPES, FADE]
+        args: list[Any] = [shadow_id, audit.tenant, audit.type, counted, audit.model_dump_json()]
+        args += [MAX_AUDITS_KEPT, keep_ms, MAX_TYPES_PER_TENANT, DECAY]
         with reaching_redis():
             return bool(self._learn(args=args))
 
     def recount(self, audits: Iterable[Audit], calibrations: Calibrations) -> None:
-        """Count the types of these audits, the oldest first, by what is foretold from now on."""
+        """Count the types of these audits again, the oldest first, by the present calibrations."""
         counts: dict[str, dict[str, tuple[float, float]]] = {}
         for audit in audits:
             types = counts.setdefault(audit.tenant, {})
             number, total = types.pop(audit.type, (0.0, 0.0))
-            excess = audit.gap - _foretold(audit, calibrations.of(audit.tenant))
-            types[audit.type] = number * FADE + 1, total * FADE + excess
+            excess = audit.gap - _predicted(audit, calibrations.of(audit.tenant))
+            types[audit.type] = number * DECAY + 1, total * DECAY + excess
         now_ms = int(time.time() * 1000)
         with reaching_redis(), self._ledger.redis.pipeline() as pipe:
             for tenant, types in counts.items():
-                key, last = f"fb:types:{tenant}", list(types.items())[-TYPES:]
+                key, last = f"fb:types:{tenant}", list(types.items())[-MAX_TYPES_PER_TENANT:]
                 pipe.delete(key)
                 pipe.hset(key, mapping={name: f"{n} {total} {now_ms}" for name, (n, total) in last})
                 pipe.pexpire(key, KEEP_DAYS * 86_400_000)
             pipe.execute()
 
     def read(self, tenant: str | None = None) -> Iterator[Audit]:
-        """All that are kept, the oldest first; of one tenant, or of all."""
+        """Yield the audits that are kept, the oldest first, of one tenant or of all."""
         last = "-"
         while page := self._page(last):
             for _, fields in page:
-                audit = _read(fields)
+                audit = _parsed(fields)
                 if audit is not None and tenant in {None, audit.tenant}:
                     yield audit
             last = f"({page[-1][0].decode()}"
@@ -155,19 +157,20 @@ class Audits:
 
 
 def chosen(job_id: str, share: float, secret: bytes) -> bool:
-    """Whether a job is in a sample of this share; under a secret, so that no caller can choose."""
+    """Return True if a job is in a sample of this share. The secret keeps callers from choosing."""
     digest = hmac.new(secret, f"audit {job_id}".encode(), hashlib.sha256).digest()
     return int.from_bytes(digest[:6]) < share * 2**48
 
 
-def _foretold(audit: Audit, by: Calibration | None) -> float:
-    """The gap of a job without regard to its type."""
-    moved = by.excess(audit.features) if by is not None and by.model == audit.model else 0.0
-    return audit.base_score + moved
+def _predicted(audit: Audit, calibration: Calibration | None) -> float:
+    """Return the gap that is predicted for the audited job without regard to its type."""
+    if calibration is None or calibration.model != audit.model:
+        return audit.base_score
+    return audit.base_score + calibration.excess(audit.features)
 
 
 def _shadow(job: Job, term_s: float) -> Job:
-    """The job that is put on: the same question, of nobody."""
+    """Return the job that makes the audit: the same request, without its caller's options."""
     name = hashlib.sha256(f"audit of {job.id}".encode()).hexdigest()[:32]
     return job.model_copy(
         update={
@@ -182,8 +185,8 @@ def _shadow(job: Job, term_s: float) -> Job:
     )
 
 
-def _read(fields: dict[bytes, bytes]) -> Audit | None:
+def _parsed(fields: dict[bytes, bytes]) -> Audit | None:
     try:
         return Audit.model_validate_json(fields.get(b"audit", b""))
-    except (ValidationError, InvalidJob):  # of another version of this program
+    except (ValidationError, InvalidJob):  # written by another version of this program
         return None

@@ -1,7 +1,7 @@
-"""What was learned from audits, and moves verdicts: a few numbers, kept in Redis by version.
+"""Calibration: a few numbers learned from audits, which move verdicts. Redis keeps the versions.
 
-`forebay calibrate` fits and publishes them, routers follow within seconds, and any version that is
-still kept can be made the current one again.
+`forebay calibrate` fits and publishes a version, and routers follow within seconds. An operator can
+roll back to any version that is still kept.
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ from forebay.routing.scoring.logit import logistic, logit
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.ttl_cache import TtlCache
 
-#: The scope of a calibration for everybody; else it is a tenant's name.
+#: The scope of a calibration for all tenants. Any other scope is a tenant's name.
 EVERYBODY = "*"
-#: Versions kept, of each scope.
+#: Versions kept in each scope.
 MAX_VERSIONS_KEPT = 10
-#: Seconds for which what was read is good.
+#: How long the calibration of a tenant is cached.
 LOOK_EVERY_S = 5.0
 
 
 class Calibration(FrozenModel):
-    """How a verdict is moved.
+    """A correction of verdicts: Platt scaling of the probability, a linear term for the score.
 
     Attributes:
-        version: of this calibration in its scope, counted from 1.
-        model: version of the router model that it was fitted to; another one is not moved.
-        made: when, Unix seconds.
-        slope, intercept: of the log-odds that the local answer will do (Platt).
-        start, weights: added to the score: a constant, and a weight by feature.
-        report: what it was accepted for, measured on a part that it was not fitted on.
+        version: the number of this calibration in its scope, from 1.
+        model: version of the router model that it was fitted to. Verdicts of other versions are
+            not moved.
+        made: when it was published, in Unix seconds.
+        slope, intercept: Platt scaling of the log-odds that the local answer will do.
+        start, weights: a constant, and a weight by feature, that are added to the score.
+        report: figures that it was accepted for, measured on held-back audits.
     """
 
     model_config = ConfigDict(allow_inf_nan=False)
@@ -52,16 +53,16 @@ class Calibration(FrozenModel):
     report: dict[str, float] = Field(default_factory=dict, max_length=50)
 
     def chance(self, probability: float) -> float:
-        """The probability that the local answer will do, moved."""
+        """Return the calibrated probability that the local answer will do."""
         return logistic(self.slope * logit(probability) + self.intercept)
 
     def excess(self, features: dict[str, float]) -> float:
-        """What is added to the score of a job with these features; no more than a whole answer."""
+        """Return what is added to the score of a job with these features, from -1 to 1."""
         parts = (weight * features.get(name, 0.0) for name, weight in self.weights.items())
         return max(-1.0, min(1.0, self.start + math.fsum(parts)))
 
     def move(self, verdict: Verdict, features: dict[str, float]) -> Verdict:
-        """The verdict, moved; as it was where another model gave it."""
+        """Return the calibrated verdict; a verdict of another model version is unchanged."""
         if verdict.version != self.model:
             return verdict
         return verdict.model_copy(
@@ -74,58 +75,61 @@ class Calibration(FrozenModel):
 
 
 class Calibrations:
-    """The versions in one Redis. Safe to share between threads."""
+    """The calibrations in one Redis. Safe to share between threads."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._recent = TtlCache(self._look, LOOK_EVERY_S)
+        self._cached = TtlCache(self._read_for, LOOK_EVERY_S)
 
     def of(self, tenant: str) -> Calibration | None:
-        """What holds for a tenant, as of a few seconds ago: its own, or everybody's, or none.
+        """Return the calibration of a tenant, else of all tenants, else None.
 
-        Where Redis cannot be asked, what was read last holds.
+        It is cached for some seconds. If Redis cannot be reached, the last value is returned.
         """
         try:
-            return self._recent(tenant)
+            return self._cached(tenant)
         except Unavailable:
             return None
 
     def current(self, scope: str) -> Calibration | None:
-        """The current version of a scope; none where there is none."""
+        """Return the current version of a scope, or None."""
         with reaching_redis():
             number: Any = self._redis.hget(_key(scope), "current")
         return self._version(scope, int(number)) if number and number.isdigit() else None
 
     def versions(self, scope: str) -> list[Calibration]:
-        """The versions of a scope that are kept, the newest first."""
+        """Return the versions of a scope that are kept, the newest first."""
         with reaching_redis():
-            found: Any = self._redis.hgetall(_key(scope))
-        read = (_parsed(value) for name, value in found.items() if name.isdigit())
-        return sorted((one for one in read if one), key=lambda one: -one.version)
+            fields: Any = self._redis.hgetall(_key(scope))
+        parsed = (_parsed(value) for name, value in fields.items() if name.isdigit())
+        return sorted(filter(None, parsed), key=lambda calibration: -calibration.version)
 
     def publish(self, scope: str, calibration: Calibration) -> Calibration:
-        """Keep a calibration as the next version of a scope, and make it the current one."""
+        """Store a calibration as the next version of a scope, and make it current."""
         key = _key(scope)
         with reaching_redis():
             number = int(self._redis.hincrby(key, "last", 1))
-            made = calibration.model_copy(update={"version": number, "made": time.time()})
+            published = calibration.model_copy(update={"version": number, "made": time.time()})
             with self._redis.pipeline() as pipe:
-                pipe.hset(key, mapping={str(number): made.model_dump_json(), "current": number})
+                pipe.hset(
+                    key, mapping={str(number): published.model_dump_json(), "current": number}
+                )
                 pipe.hdel(key, str(number - MAX_VERSIONS_KEPT))
                 pipe.execute()
-        return made
+        return published
 
     def roll_back(self, scope: str, version: int) -> None:
-        """Make an earlier version the current one; 0 is none.
+        """Make an earlier version current; 0 stands for no calibration in this scope.
 
-        Without one of its own a tenant has everybody's, and everybody the model as it came.
+        A tenant without a calibration has that of all tenants. Without that, the model's verdicts
+        are not moved.
 
         Raises:
-            InvalidJob: It is not kept.
+            InvalidJob: The version is not kept.
         """
         if version and self._version(scope, version) is None:
-            kept = ", ".join(["0", *(str(one.version) for one in reversed(self.versions(scope)))])
-            raise InvalidJob(f"is not kept; there are {kept}", field="version")
+            kept = [str(calibration.version) for calibration in reversed(self.versions(scope))]
+            raise InvalidJob(f"must be one of {', '.join(['0', *kept])}", field="version")
         with reaching_redis():
             self._redis.hset(_key(scope), "current", version)
 
@@ -134,7 +138,7 @@ class Calibrations:
             value: Any = self._redis.hget(_key(scope), str(version))
         return _parsed(value) if value else None
 
-    def _look(self, tenant: str) -> Calibration | None:
+    def _read_for(self, tenant: str) -> Calibration | None:
         return self.current(tenant) or self.current(EVERYBODY)
 
 
@@ -145,5 +149,5 @@ def _key(scope: str) -> str:
 def _parsed(value: bytes) -> Calibration | None:
     try:
         return Calibration.model_validate_json(value)
-    except (ValidationError, InvalidJob):  # of another version of this program, or somebody else's
+    except (ValidationError, InvalidJob):  # written by another version or another program
         return None

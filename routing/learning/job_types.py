@@ -1,7 +1,7 @@
-"""Types of jobs: what a tenant asks again and again, of ever other texts.
+"""Job types: jobs of a tenant that differ only in their text, and what audits showed of them.
 
-Jobs of one type share kind, labels, schema, instructions and limits; only the text differs. A type
-is known by a digest under the fleet's secret, which betrays nothing of them.
+Jobs of one type share kind, labels, schema, instructions and limits. A type is known by a digest
+under the fleet's secret, which reveals none of these.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from forebay.routing.jobs import Classify, Extract, Generate, Job, Summarize
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.ttl_cache import TtlCache
 
-#: Jobs that a type must have been seen for before its own mean counts for half.
-SHRINK = 20
-#: Seconds for which what was read of a tenant's types is good.
+#: Shrinkage: after so many audits, the mean of a type counts for half.
+SHRINKAGE = 20
+#: How long the types of a tenant are cached.
 LOOK_EVERY_S = 5.0
 
-_DIGITS = 20  # of the digest, hexadecimal: 80 bits
+_DIGITS = 20  # hexadecimal digits of the digest: 80 bits
 
 
 def digest(job: Job, secret: bytes) -> str:
-    """The type of a job: HMAC-SHA256 of what it shares with others like it, truncated."""
+    """Return the type of a job: a truncated HMAC-SHA256 of the fields that do not hold its text."""
     canonical = json.dumps([job.tenant, job.kind, _fixed(job)], separators=(",", ":")).encode()
     return hmac.new(secret, canonical, hashlib.sha256).hexdigest()[:_DIGITS]
 
 
 def _fixed(job: Job) -> Any:
-    """The part of a request that stays when the text changes."""
+    """Return the part of a request that stays the same when the text changes."""
     match job.request:
         case Classify(options=options):
             return [option.model_dump() for option in options]
@@ -49,35 +49,39 @@ def _fixed(job: Job) -> Any:
 
 
 class TypeGaps:
-    """How much more than foretold the types of a tenant have lost locally, from its audits.
+    """By job type, how much larger than predicted the gap was in a tenant's audits.
 
-    Read at most every few seconds a tenant; where Redis cannot be asked, what was read last holds.
+    The types of a tenant are cached for some seconds. If Redis cannot be reached, the last values
+    are used.
     """
 
     def __init__(self, client: redis.Redis, secret: bytes) -> None:
         self._redis = client
         self._secret = secret
-        self._means = TtlCache(self._look, LOOK_EVERY_S)
+        self._sums = TtlCache(self._read_sums, LOOK_EVERY_S)
 
     def excess(self, job: Job) -> float | None:
-        """Mean of the gap seen less the gap foretold, shrunk to 0; none for a type never audited.
+        """Return the mean of observed gap less predicted gap, or None without audits of the type.
 
-        With n audits the mean counts n / (n + SHRINK): a type is believed as it is seen.
+        The mean is shrunk towards 0: with n audits it counts n / (n + SHRINKAGE).
         """
         try:
-            seen = self._means(job.tenant).get(digest(job, self._secret))
+            sums = self._sums(job.tenant).get(digest(job, self._secret))
         except Unavailable:
             return None
-        return seen and seen[1] / (seen[0] + SHRINK)
+        if sums is None:
+            return None
+        number, total = sums
+        return total / (number + SHRINKAGE)
 
-    def _look(self, tenant: str) -> dict[str, tuple[float, float]]:
+    def _read_sums(self, tenant: str) -> dict[str, tuple[float, float]]:
         with reaching_redis():
-            found: Any = self._redis.hgetall(f"fb:types:{tenant}")
-        return {name.decode(): _counted(value) for name, value in found.items()}
+            values: Any = self._redis.hgetall(f"fb:types:{tenant}")
+        return {name.decode(): _parsed(value) for name, value in values.items()}
 
 
-def _counted(value: bytes) -> tuple[float, float]:
-    """Number and sum, as `learn.lua` writes them; nothing where somebody else wrote."""
+def _parsed(value: bytes) -> tuple[float, float]:
+    """Return number and sum as `learn.lua` wrote them; zeros if another program wrote them."""
     try:
         number, total, _ = (float(part) for part in value.split())
     except ValueError:

@@ -1,4 +1,4 @@
-"""Verdicts of the router model, moved by what audits have shown of this fleet's own jobs."""
+"""Verdicts: the router model's, moved by what audits have shown of this fleet's own jobs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PLACES = 4  # decimals of a feature
 
 
 class Verdicts:
-    """The model, the mean gap of the job's type, and the calibration of its tenant.
+    """Combines the router model, the mean gap of the job's type and the tenant's calibration.
 
-    Whatever cannot be read of the last two, the model's own word holds.
+    If type or calibration cannot be read, the verdict goes without it.
     """
 
     def __init__(self, model: VerdictSource, client: redis.Redis, secret: bytes) -> None:
@@ -26,23 +26,23 @@ class Verdicts:
         self._calibrations = Calibrations(client)
 
     def verdict(self, job: Job) -> Verdict:
-        """What there is to gain on Bedrock, and the odds that the local answer will do."""
+        """Return the expected gap on Bedrock, and the probability that the local answer will do."""
         excess = self._types.excess(job)
-        gap = None if excess is None else self._model.usual_gap(job.kind) + excess
-        return self._moved(job, self._model.verdict(job, gap))
+        gap = None if excess is None else self._model.prior_gap(job.kind) + excess
+        return self._calibrated(job, self._model.verdict(job, gap))
 
     def plain(self, job: Job) -> tuple[Verdict, float]:
-        """The model's own word, and the score that it comes to without the job's type."""
-        said = self._model.verdict(job)
-        return said, self._moved(job, said).score
+        """Return the model's verdict alone, and its calibrated score without the job's type."""
+        verdict = self._model.verdict(job)
+        return verdict, self._calibrated(job, verdict).score
 
-    def _moved(self, job: Job, said: Verdict) -> Verdict:
-        found = self._calibrations.of(job.tenant)
-        return found.move(said, features(job)) if found else said
+    def _calibrated(self, job: Job, verdict: Verdict) -> Verdict:
+        calibration = self._calibrations.of(job.tenant)
+        return calibration.move(verdict, features(job)) if calibration else verdict
 
 
 def features(job: Job) -> dict[str, float]:
-    """What `forebay calibrate` fits: of the kind, the request and the text; numbers, no content."""
-    text, asked = request_features(job)
-    found = {f"kind_{job.kind}": 1.0, **asked, **text_features(text)}
-    return {name: round(value, PLACES) for name, value in found.items()}
+    """Return the inputs of `forebay calibrate`: kind, request and text as numbers, no content."""
+    text, requested = request_features(job)
+    values = {f"kind_{job.kind}": 1.0, **requested, **text_features(text)}
+    return {name: round(value, PLACES) for name, value in values.items()}

@@ -1,1 +1,1 @@
-"""What limits calls to the frontier: money, its circuit breaker, and the pace."""
+"""The limits on calls to Bedrock: prices, budgets, the circuit breaker, and pacing."""

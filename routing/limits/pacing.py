@@ -1,8 +1,9 @@
-"""The pace at which jobs go up to Bedrock: the hardest first, and as many as the operator wants.
+"""Pacing: send the hardest jobs to Bedrock, as many as the operator's target says.
 
-A threshold on a score does not carry over from one traffic to another, a quantile of one's own
-does. So a job is compared with the last scores of its kind, and a controller in Redis, shared by
-all workers, moves the share that goes until a share of the jobs, or dollars a day, is met.
+A fixed threshold on a score fits one sort of traffic only; a quantile of the traffic's own scores
+fits any. So each job is ranked among the last scores of its kind. An integral controller in Redis,
+shared by all workers, moves the share that goes until the target is met: a share of the jobs, or
+dollars a day.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import transition
 from forebay.routing.store.ttl_cache import TtlCache
 
-#: What a call is guessed to cost, in billionths of a dollar, until the books know better.
+#: Assumed cost of a call, in billionths of a dollar, until the books hold enough real calls.
 CALL_NUSD = 5_000_000
 DAY_S, HOUR_S = 86_400, 3_600
-#: How long a look at Redis' clock is good; two clocks do not part that fast.
+#: How long an offset to Redis' clock is used; two clocks do not drift apart that fast.
 LOOK_EVERY_S = 60.0
 
 Stage = Literal["before", "after"]
@@ -35,37 +36,37 @@ _log = logging.getLogger(__name__)
 
 
 class Pacer:
-    """The controller in Redis. Safe to share between threads.
+    """The pacing controller in Redis. Safe to share between threads.
 
-    1. `offer` a job that may leave, once before the answer (its verdict's score) and, if it then
-       stays, once after it (the doubt that the local answer will do).
-    2. Say `hard` instead of the second where the answer failed its checks: the job goes up
-       whatever the pace is, and others make room for it.
+    1. `offer` a job that may leave before it is answered, with the score of its verdict.
+    2. If it stays, `offer` it again after the local answer, with its doubt as the score.
+    3. Instead of that, report it as `hard` if the answer failed its checks: the job goes to
+       Bedrock whatever the pace is, and counts against the target.
 
-    A job that may not go up, or is pinned, is not offered. A job that is worked twice is counted
-    twice, which the controller corrects. Neither ever raises: without Redis the policy's constants
-    hold.
+    Do not offer a job that cannot go to Bedrock or is pinned. A job that is worked twice counts
+    twice; the controller corrects that. No method raises if Redis cannot be reached: then the
+    thresholds of the policy apply.
     """
 
     def __init__(self, client: redis.Redis, now: Callable[[], float] | None = None) -> None:
-        """`now` is Unix time in seconds by Redis' clock, which is asked for it where left out."""
+        """Use `now`, Unix time in seconds, as the clock; by default, Redis' clock."""
         self._script = client.register_script(transition("pace"))
         self._now = now or _Clock(client)
 
     def offer(self, job: Job, rules: Policy, stage: Stage, score: float) -> Pace | None:
-        """Whether this job goes up; none where no pace is set, or it cannot be asked.
+        """Return the controller's decision, or None if it has no target or cannot be reached.
 
         Args:
-            job: one that may leave.
-            rules: says the target.
+            job: a job that may leave.
+            rules: the policy, which sets the target.
             stage: before or after the local answer.
-            score: the higher, the more is to be gained on Bedrock. Compared with scores of the same
-                tenant, kind and stage alone.
+            score: the higher the score, the more there is to gain on Bedrock. It is compared only
+                with scores of the same tenant, kind and stage.
         """
-        said = self._ask(job, rules, stage, score)
-        if said is None:
+        reply = self._run(job, rules, stage, score)
+        if reply is None:
             return None
-        go, threshold, aim, rank = said
+        go, threshold, aim, rank = reply
         return Pace(
             go=bool(go),
             threshold=float(threshold) if threshold else None,
@@ -74,70 +75,71 @@ class Pacer:
         )
 
     def hard(self, job: Job, rules: Policy) -> None:
-        """Count a job that goes up because its local answer failed its checks."""
-        self._ask(job, rules, "hard", 0.0)
+        """Count a job that goes to Bedrock because its local answer failed its checks."""
+        self._run(job, rules, "hard", 0.0)
 
-    def _ask(self, job: Job, rules: Policy, stage: str, score: float) -> list[Any] | None:
+    def _run(self, job: Job, rules: Policy, stage: str, score: float) -> list[Any] | None:
+        """Run the script and return its reply; None if there is no target or no Redis."""
         try:
             with reaching_redis():
                 target = self._target(rules.tenant(job.tenant).pace)
-                args = [job.tenant, job.kind, stage, score, _tie(job.id, stage), *target]
-                said: list[Any] | None = self._script(args=args)
+                args = [job.tenant, job.kind, stage, score, _tie_breaker(job.id, stage), *target]
+                reply: list[Any] | None = self._script(args=args)
         except ForebayError as error:
-            _log.warning("the pace cannot be asked, the policy's constants hold: %s", error)
+            _log.warning("pacing is not available, the policy's thresholds apply: %s", error)
             return None
-        return said
+        return reply
 
     def _target(self, pace: PacePolicy) -> list[str | float]:
-        """What the script wants to know of the target; `''` for none."""
+        """Return the target as the script's arguments; `''` stands for no target."""
         share = "" if pace.share == "none" else pace.share
-        money = pace.usd_per_day_nusd
-        if money is None:
+        usd_nusd = pace.usd_per_day_nusd
+        if usd_nusd is None:
             return [share, pace.before, "", CALL_NUSD, 0, 0]
         now = self._now()
         part = hourly(pace.day_shape, now % DAY_S / DAY_S)
-        return [share, pace.before, money, CALL_NUSD, part, now]
+        return [share, pace.before, usd_nusd, CALL_NUSD, part, now]
 
 
 class _Clock:
-    """Redis' clock, asked once a minute."""
+    """Redis' clock, read once a minute."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._ahead = TtlCache(self._look, LOOK_EVERY_S)
+        self._offset = TtlCache(self._read_offset, LOOK_EVERY_S)
 
     def __call__(self) -> float:
-        return self._ahead() + time.monotonic()
+        return self._offset() + time.monotonic()
 
-    def _look(self) -> float:
+    def _read_offset(self) -> float:
         seconds, micros = self._redis.time()
         return seconds + micros / 1e6 - time.monotonic()
 
 
 def hourly(shape: Sequence[float], at: float) -> float:
-    """The part of what is left of a day's money that an hour takes, at the rate of this moment.
+    """Return the part of the day's remaining money that an hour takes at the present rate.
 
     Args:
-        shape: a weight for each part of the day, parts of equal length.
-        at: now, as a part of the day, from 0 and below 1.
+        shape: a weight for each part of the day; the parts have equal length.
+        at: the time as a part of the day, from 0 to below 1.
 
     Returns:
-        More than 1 near the end of the day, where less than an hour is left; 0 where the shape has
-        nothing to spend now.
+        Above 1 near the end of the day, when less than an hour is left; 0 if the shape has no
+        weight at this time.
     """
-    left = 1 - _spread(shape, at)
+    left = 1 - _spent_share(shape, at)
     weight = shape[int(at * len(shape))]
     rate = weight / sum(shape) * len(shape) * HOUR_S / DAY_S
     return rate / left if weight else 0.0
 
 
-def _spread(shape: Sequence[float], at: float) -> float:
-    """The share of a day's money that is to be spent by then."""
+def _spent_share(shape: Sequence[float], at: float) -> float:
+    """Return the share of a day's money that the shape plans to have spent by a time."""
     whole, part = divmod(at * len(shape), 1)
     return (sum(shape[: int(whole)]) + shape[int(whole)] * part) / sum(shape)
 
 
-def _tie(job_id: str, stage: str) -> float:
-    """A number from 0 to 1 that tells equal scores apart, always the same for the same job."""
+def _tie_breaker(job_id: str, stage: str) -> float:
+    """Return a number from 0 to 1 that orders equal scores; always the same for the same job."""
     digest = hashlib.blake2b(f"{stage} {job_id}".encode(), digest_size=6).digest()
     return int.from_bytes(digest) / 2**48

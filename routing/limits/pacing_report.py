@@ -1,4 +1,4 @@
-"""What the pace has written down (`pace.lua`): read to be looked at, overridden by hand."""
+"""Read the state of the pacing controller (`pace.lua`), and override it by hand."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from forebay.routing.base import KINDS
 from forebay.routing.limits.pacing import Stage
 from forebay.routing.store.connection import decoded, reaching_redis
 
-#: The kinds that can go up.
+#: The kinds that can go to Bedrock.
 PACED = tuple(kind for kind in KINDS if kind != "embed")
 STAGES: tuple[Stage, ...] = get_args(Stage)
-#: Stands for every tenant that has no override of its own.
+#: The owner of overrides for every tenant that has no override of its own.
 EVERYBODY = "*"
 
 Word = Literal["threshold", "share", "off"]
@@ -25,14 +25,14 @@ Word = Literal["threshold", "share", "off"]
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What somebody set by hand, instead of the policy's target.
+    """An override by hand, which replaces the policy's target until it expires.
 
     Attributes:
-        word: jobs go from this `threshold` of their score; or this `share` of them; or `off`: as
-            if no pace were set.
-        value: of the threshold or the share.
-        ends_in_s: seconds until the policy holds again.
-        tenant: whose; `*` for everybody's.
+        word: `threshold`: jobs with at least this score go; `share`: this share of jobs goes;
+            `off`: as if no target were set.
+        value: the threshold or the share; None for `off`.
+        ends_in_s: seconds until the policy applies again.
+        tenant: whose jobs; `*` for every tenant without an override of its own.
     """
 
     word: Word
@@ -43,13 +43,17 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One kind at one stage.
+    """The state of one kind at one stage.
 
     Attributes:
+        kind: the kind.
+        stage: before or after the local answer.
         seen: jobs offered so far.
-        went: share of the last 500 that went up; none where no pace was set for any.
-        aim: the share that goes just now.
-        threshold: the score that separates them just now.
+        went: share that went to Bedrock, averaged over the last 500 jobs or so. None if no job
+            had a target.
+        aim: the share that goes now.
+        threshold: the score that now separates jobs that go from jobs that stay.
+        override: the override in force, if there is one.
     """
 
     kind: str
@@ -63,13 +67,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One tenant's.
+    """The state of one tenant.
 
     Attributes:
-        went: share of its jobs that went up, of the last 500 at each stage; overridden kinds are
-            left out.
-        hard: share of the local answers that failed their checks.
-        lines: of the kinds that were seen, or are overridden.
+        tenant: the tenant.
+        went: share of its jobs that went to Bedrock, averaged over the last 500 jobs or so at each
+            stage. It leaves out kinds with an override.
+        hard: share of its local answers that failed their checks.
+        lines: one for each kind and stage that was seen, or has an override.
     """
 
     tenant: str
@@ -79,19 +84,19 @@ class Account:
 
 
 class PacingReport:
-    """The pace's books in one Redis. All methods raise `Unavailable` when it cannot be reached."""
+    """The pacing controller's state in one Redis. All methods raise `Unavailable` without it."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
     def tenants(self) -> list[str]:
-        """Those with jobs, or an override, in the last eight days."""
+        """Return the tenants with jobs or an override in the last eight days."""
         with reaching_redis():
-            found: Any = self._redis.zrange("fb:pace:tenants", 0, -1)
-        return sorted({name.decode() for name in found} - {EVERYBODY})
+            names: Any = self._redis.zrange("fb:pace:tenants", 0, -1)
+        return sorted({name.decode() for name in names} - {EVERYBODY})
 
     def account(self, tenant: str) -> Account:
-        """What is known of a tenant; empty where nothing is."""
+        """Return the state of a tenant; it has no lines if nothing is known."""
         with reaching_redis():
             fields: Any = self._redis.hgetall(f"fb:pace:tenant:{tenant}")
         known = decoded(fields)
@@ -100,18 +105,18 @@ class PacingReport:
 
     def override(self, kind: str, word: Word, value: float | None, for_s: float, *,
                  tenant: str = EVERYBODY, stages: tuple[Stage, ...] = STAGES) -> None:  # fmt: skip
-        """Set by hand what a kind does, for some seconds; an earlier override is replaced."""
-        said = word if value is None else f"{word} {value!r}"
+        """Override a kind for some seconds. It replaces an earlier override."""
+        text = word if value is None else f"{word} {value!r}"
         with reaching_redis(), self._redis.pipeline() as pipe:
             for stage in STAGES:
                 pipe.delete(_key(tenant, kind, stage))
             for stage in stages:
-                pipe.set(_key(tenant, kind, stage), said, px=max(1, int(for_s * 1000)))
+                pipe.set(_key(tenant, kind, stage), text, px=max(1, int(for_s * 1000)))
             pipe.zadd("fb:pace:tenants", {tenant: time.time()})
             pipe.execute()
 
     def clear(self, kind: str, *, tenant: str = EVERYBODY) -> bool:
-        """Let the policy hold again. Returns whether there was an override."""
+        """Remove an override, so that the policy applies again; return True if there was one."""
         with reaching_redis():
             return bool(self._redis.delete(*(_key(tenant, kind, stage) for stage in STAGES)))
 
@@ -130,40 +135,40 @@ class PacingReport:
                 )  # fmt: skip
 
     def _overrides(self, tenant: str) -> dict[tuple[str, str], Override]:
-        """Those that hold for a tenant: its own go before everybody's."""
-        places = list(product((EVERYBODY, tenant), PACED, STAGES))
+        """Return the overrides in force for a tenant; its own precede everybody's."""
+        slots = list(product((EVERYBODY, tenant), PACED, STAGES))
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
-            for place in places:
-                pipe.get(_key(*place))
-                pipe.pttl(_key(*place))
+            for slot in slots:
+                pipe.get(_key(*slot))
+                pipe.pttl(_key(*slot))
             replies = pipe.execute()
-        found: dict[tuple[str, str], Override] = {}
-        for (owner, kind, stage), said, left_ms in zip(
-            places, replies[::2], replies[1::2], strict=True
+        overrides: dict[tuple[str, str], Override] = {}
+        for (owner, kind, stage), text, left_ms in zip(
+            slots, replies[::2], replies[1::2], strict=True
         ):
-            if said:
-                found[kind, stage] = _override(said.decode(), left_ms, owner)
-        return found
+            if text:
+                overrides[kind, stage] = _override(text.decode(), left_ms, owner)
+        return overrides
 
 
 def _key(tenant: str, kind: str, stage: str) -> str:
     return f"fb:pace:override:{tenant}:{kind}:{stage}"
 
 
-def _override(said: str, left_ms: int, tenant: str) -> Override:
-    word, _, value = said.partition(" ")
-    kept: Any = word  # written by us alone
-    return Override(kept, float(value) if value else None, left_ms / 1000, tenant)
+def _override(text: str, left_ms: int, tenant: str) -> Override:
+    name, _, value = text.partition(" ")
+    word: Any = name  # written by `override` alone
+    return Override(word, float(value) if value else None, left_ms / 1000, tenant)
 
 
 def _number(known: Mapping[str, str], field: str) -> float | None:
-    said = known.get(field)
-    return float(said) if said else None
+    value = known.get(field)
+    return float(value) if value else None
 
 
 def _total(known: Mapping[str, str]) -> float | None:
-    """The share of all jobs: those that went before the answer, and of the rest those after it."""
-    first = _number(known, "before:went")
-    if first is None:
+    """Return the share of all jobs that went: before the answer, or of the rest after it."""
+    before = _number(known, "before:went")
+    if before is None:
         return None
-    return first + (1 - first) * (_number(known, "after:went") or 0.0)
+    return before + (1 - before) * (_number(known, "after:went") or 0.0)

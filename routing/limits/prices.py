@@ -1,36 +1,37 @@
-"""What a call to Bedrock costs, from a dated price list (`prices.toml`).
+"""Compute what a call to Bedrock costs, from a dated price list (`prices.toml`).
 
-Money is counted in whole billionths of a dollar and always rounded up, so that what is reserved
-covers what is billed. All arithmetic is exact.
+Costs are whole billionths of a dollar, rounded up, so that a reservation covers the bill. All
+arithmetic is exact.
 """
 
 from __future__ import annotations
 
 import math
-import tomllib
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from forebay.routing.errors import Misconfigured
+from forebay.routing.policy import toml
 
 Tier = Literal["default", "flex", "priority", "reserved", "batch"]
 Dollars = Annotated[Decimal, Field(ge=0, le=100_000, allow_inf_nan=False)]
 Factor = Annotated[Decimal, Field(gt=0, le=100, allow_inf_nan=False)]
 
-#: A dollar per million tokens is so many billionths of a dollar per token.
+#: One dollar per million tokens, in billionths of a dollar per token.
 _NUSD_PER_TOKEN = 1_000
+
+_PACKAGED = Path(__file__).with_suffix(".toml")
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one call, as Bedrock counts them: `input` leaves out what the cache served."""
+    """The tokens of one call, as Bedrock counts them: `input` excludes cached tokens."""
 
     input: int = 0
     output: int = 0
@@ -40,7 +41,7 @@ class Usage:
 
     @property
     def prompt(self) -> int:
-        """All tokens of the prompt, cached or not; decides the band."""
+        """All tokens of the prompt, cached or not; they select the band."""
         return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h
 
 
@@ -51,7 +52,7 @@ class _Listed(BaseModel):
 class Band(_Listed):
     """Dollars per million tokens, for calls whose prompt has more than `above` tokens.
 
-    A price of the cache that is not listed is that of the input.
+    Cache prices default to the input price.
     """
 
     above: int = Field(ge=0)
@@ -62,13 +63,13 @@ class Band(_Listed):
     cache_write_1h: Dollars | None = None
 
     @model_validator(mode="after")
-    def _reading_is_no_dearer(self) -> Self:
+    def _cache_read_costs_no_more(self) -> Self:
         if self.cache_read is not None and self.cache_read > self.input:
-            raise ValueError("cache_read must not cost more than input")
+            raise ValueError("must list a cache_read of at most input")
         return self
 
     def price(self, usage: Usage) -> Fraction:
-        """Billionths of a dollar for these tokens, before any factor."""
+        """Return the price of these tokens in billionths of a dollar, before any factor."""
         cached = (
             (usage.cache_read, self.cache_read),
             (usage.cache_write_5m, self.cache_write_5m),
@@ -81,73 +82,62 @@ class Band(_Listed):
         return dollars * _NUSD_PER_TOKEN
 
 
-class Model(_Listed):
-    """The prices of one model; see `prices.toml` for what each key means."""
+def _ascending(bands: tuple[Band, ...]) -> tuple[Band, ...]:
+    starts = [band.above for band in bands]
+    if not starts or starts[0] != 0 or sorted(set(starts)) != starts:
+        raise ValueError("must begin with a band above = 0, and ascend")
+    return bands
 
-    bands: tuple[Band, ...] = Field(min_length=1)
+
+class Model(_Listed):
+    """The prices of one model; `prices.toml` explains each key."""
+
+    bands: Annotated[tuple[Band, ...], AfterValidator(_ascending)]
     tiers: dict[Tier, Factor] = Field(default_factory=dict)
     by_geography: bool = False
 
-    @model_validator(mode="after")
-    def _ascending(self) -> Self:
-        starts = [band.above for band in self.bands]
-        if starts[0] != 0 or sorted(set(starts)) != starts:
-            raise ValueError("bands must begin above = 0 and ascend")
-        return self
-
     def bands_up_to(self, prompt: int) -> tuple[Band, ...]:
-        """The bands that a prompt of at most so many tokens can fall into, its own one last."""
+        """Return the bands that a prompt of up to `prompt` tokens can fall into, its own last."""
         return tuple(band for band in self.bands if band.above < max(prompt, 1))
 
     def factor(self, tier: Tier) -> Fraction | None:
-        """The tier's factor, or none where the model is not offered in it."""
+        """Return the factor of a tier, or None if the model is not offered in it."""
         listed = self.tiers.get(tier)
         if listed is not None:
             return Fraction(listed)
         return Fraction(1) if tier == "default" else None
 
 
+def _has_region(factors: dict[str, Decimal]) -> dict[str, Decimal]:
+    if "region" not in factors:
+        raise ValueError("must have a factor for `region`")
+    return factors
+
+
 class Prices(_Listed):
     """A price list.
 
     Attributes:
-        date: the day it was read; every cost is by this day's prices.
+        date: the day on which the prices were read; every cost is by this day's prices.
         geography: factor by the prefix of an inference profile; `region` for a bare model id.
-        models: by the id without a geography's prefix.
+        models: by the model id without a geography's prefix.
     """
 
     date: date
-    geography: dict[str, Factor]
+    geography: Annotated[dict[str, Factor], AfterValidator(_has_region)]
     models: dict[str, Model] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _has_region(self) -> Self:
-        if "region" not in self.geography:
-            raise ValueError("geography must have a factor for region")
-        return self
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
-        """Read a price list, or the packaged one.
+        """Return the price list in a file, or the packaged list.
 
         Raises:
             Misconfigured: Names the file and the key that is wrong.
         """
-        source = path or resources.files("forebay.routing.limits") / "prices.toml"
-        try:
-            # Decimal, because 0.1 is not a tenth as a float.
-            return cls(**tomllib.loads(source.read_text("utf-8"), parse_float=Decimal))
-        except OSError as error:
-            raise Misconfigured(f"cannot read {source}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise Misconfigured(f"{source} is not TOML: {error}") from None
-        except ValidationError as error:
-            raise _explained(source, error) from None
-        except (ValueError, ArithmeticError, RecursionError):
-            raise Misconfigured(f"{source} has a value too large or nested too deeply") from None
+        return toml.read(path or _PACKAGED, cls, parse_float=Decimal)  # as a float, 0.1 is inexact
 
     def cost(self, model: str, usage: Usage, *, tier: Tier = "default") -> int:
-        """Billionths of a dollar that a call with this usage costs, rounded up.
+        """Return the cost of a call with this usage in billionths of a dollar, rounded up.
 
         Raises:
             Misconfigured: The list has no price for the model, or not in this tier.
@@ -158,43 +148,41 @@ class Prices(_Listed):
     def worst_case(
         self, model: str, tokens_in: int, max_tokens: int, *, tier: Tier = "default"
     ) -> int:
-        """Billionths of a dollar that a call with at most these tokens can cost, rounded up.
+        """Return the highest cost of a call with at most these tokens, as `cost` does.
 
-        Holds for a call that asks for no writes to the prompt cache. Reads of the cache never
-        cost more than input.
+        It holds for a call that does not write to the prompt cache. Cache reads never cost more
+        than input.
 
         Raises:
             Misconfigured: The list has no price for the model, or not in this tier.
         """
         listed, factor = self._find(model, tier)
         usage = Usage(input=tokens_in, output=max_tokens)
-        # A shorter prompt may fall into a lower band, which need not be the cheaper one.
-        dearest = max(band.price(usage) for band in listed.bands_up_to(tokens_in))
-        return math.ceil(dearest * factor)
+        # A shorter prompt may fall into a lower band, which need not be the cheaper band.
+        highest = max(band.price(usage) for band in listed.bands_up_to(tokens_in))
+        return math.ceil(highest * factor)
 
     def _find(self, model: str, tier: Tier) -> tuple[Model, Fraction]:
+        """Return the prices of a model and the product of its factors."""
         geography, bare = self._split(model)
         listed = self.models.get(bare)
         if listed is None:
-            raise Misconfigured(f"no price is listed for model {model[:200]!r}", field="model")
+            message = f"no price is listed for {model[:200]!r}; add it to the prices file"
+            raise Misconfigured(message, field="model")
         factor = listed.factor(tier)
         if factor is None:
-            raise Misconfigured(f"no price is listed for {model!r} in tier {tier}", field="model")
+            message = (
+                f"no price is listed for {model!r} in tier {tier}; add it to the model's tiers"
+            )
+            raise Misconfigured(message, field="model")
         if listed.by_geography:
             factor *= Fraction(self.geography[geography])
         return listed, factor
 
     def _split(self, model: str) -> tuple[str, str]:
-        """Geography and bare id of a model id or of the ARN of a system inference profile."""
+        """Return geography and bare id of a model id, or of a system inference profile's ARN."""
         name = model.rpartition("/")[2]
         prefix, _, rest = name.partition(".")
         if name not in self.models and prefix in self.geography and prefix != "region":
             return prefix, rest
         return "region", name
-
-
-def _explained(source: Any, error: ValidationError) -> Misconfigured:
-    first = error.errors(include_input=False, include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
-    message = first["msg"].removeprefix("Value error, ")
-    return Misconfigured(f"{message}, in {source}", field=key or None)

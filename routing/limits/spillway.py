@@ -1,4 +1,4 @@
-"""Whether the spillway to Bedrock is open: a breaker that all workers share, in one Redis key."""
+"""The circuit breaker of Bedrock, shared by all workers in one Redis key."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ Gate = Literal["open", "shut"]
 
 
 class Spillway:
-    """Shut while calls to Bedrock fail, and for new jobs while no worker serves its queue.
+    """The way to Bedrock. Beware of the words: a *shut* spillway is an *open* circuit breaker.
 
-    A Bedrock worker shuts it for a while when a call shows that further ones would fail too. The
-    key carries its own end, so the next call after it is the probe, and nothing stays shut.
+    1. A bedrock worker shuts it for some seconds if a call shows that further calls would fail.
+    2. The key expires by itself. The next call after that is the probe, so nothing stays shut.
+    3. For new jobs it is also shut while no worker serves the bedrock queue.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._recent = TtlCache(self._look, LOOK_EVERY_S)
+        self._cached_gate = TtlCache(self._read_gate, LOOK_EVERY_S)
 
     def gate(self) -> Gate:
-        """Open or shut for a new job, as of half a second ago, or longer while Redis is away."""
-        return self._recent()
+        """Return the gate for new jobs, at most half a second old; older if Redis is away."""
+        return self._cached_gate()
 
     def shut(self, code: str, for_s: float) -> None:
-        """Shut it for some seconds; `code` is the error that showed why."""
+        """Shut the spillway for some seconds; `code` is the code of the error that was seen."""
         with reaching_redis():
             self._redis.set(KEY, code, px=max(1, int(for_s * 1000)))
 
     def shut_for_s(self) -> float:
-        """Seconds until calls may be tried again; 0 while it is open."""
+        """Return the seconds until calls may be tried again; 0 while the spillway is open."""
         with reaching_redis():
             left_ms: Any = self._redis.pttl(KEY)
         return max(0.0, float(left_ms)) / 1000
 
-    def _look(self) -> Gate:
+    def _read_gate(self) -> Gate:
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
             pipe.exists(KEY)
             pipe.time()

@@ -1,4 +1,4 @@
-"""Decide whether a job's content may leave the building, and whether the job can go up just now.
+"""Decide whether a job's content may leave the building, and whether Bedrock can take the job now.
 
 The ledger's scripts and the bedrock worker check egress again, from the stored record.
 """
@@ -32,7 +32,7 @@ def must_stay(job: Job, policy: Policy, state: FrontierState) -> Reason | None:
 
 
 def cannot_go(job: Job, policy: Policy, state: FrontierState) -> Reason | None:
-    """Return what keeps a job that may leave from going up just now, or None."""
+    """Return why a job that may leave cannot go to Bedrock now, or None if it can."""
     if not policy.models(job.tenant):
         return Reason.NO_MODEL_ALLOWED
     # The bedrock worker compares the cap with the cost of a call; here only zero is refused.
@@ -45,12 +45,12 @@ def cannot_go(job: Job, policy: Policy, state: FrontierState) -> Reason | None:
 
 
 def may_go(job: Job, policy: Policy, state: FrontierState) -> bool:
-    """Return True if a job that is not pinned to Bedrock may go up, and can just now."""
+    """Return True if a job that is not pinned to Bedrock may leave, and can go there now."""
     return not (must_stay(job, policy, state) or cannot_go(job, policy, state))
 
 
 def may_audit(job: Job, policy: Policy, state: FrontierState) -> bool:
-    """Return True if a kept local answer may also be compared with Bedrock's."""
+    """Return True if the local answer of the job may be audited against Bedrock's."""
     rules = policy.tenant(job.tenant).audit
-    paid_for = rules.share > 0 and rules.usd_per_day > 0
-    return paid_for and state.spillway == "open" and may_go(job, policy, state)
+    wanted = rules.share > 0 and rules.usd_per_day > 0
+    return wanted and state.spillway == "open" and may_go(job, policy, state)

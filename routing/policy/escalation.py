@@ -1,6 +1,6 @@
 """Decide what becomes of a checked local answer: keep, escalate, degrade or fail.
 
-`wants_second` decides, before that, whether a second local answer is worth its time. Both are pure
+Before that, `wants_second` decides whether a second local answer is worth its time. Both are pure
 functions; they send nothing.
 """
 
@@ -16,7 +16,7 @@ from forebay.routing.policy.frontier_state import FrontierState, Pace
 from forebay.routing.policy.policy_file import Policy, TenantPolicy
 from forebay.routing.reasons import Reason
 
-MIN_AGREEMENT = 0.5  # from here on two answers count as saying the same
+MIN_AGREEMENT = 0.5  # at or above it, two answers count as saying the same
 
 
 class NextStep(FrozenModel):
@@ -24,9 +24,10 @@ class NextStep(FrozenModel):
 
     Attributes:
         step: `keep` it; `escalate` the job to Bedrock; settle the answer as `degrade`d, because
-            the job may not go up; or `fail` with `BadAnswer`, because there is no answer.
-        reasons: to append to the job's; empty if the answer is kept.
-        doubt: about the answer, if it was computed, and what it was compared with.
+            the job cannot go to Bedrock; or `fail` with `BadAnswer`, because there is no answer.
+        reasons: to append to the job's reasons. Empty if the answer is kept without doubt. If it is
+            kept although it is doubted, they say so, and why the job stays.
+        doubt: the doubt about the answer, with its threshold; None if it was not computed.
     """
 
     step: Literal["keep", "escalate", "degrade", "fail"]
@@ -45,13 +46,20 @@ def wants_second(
 ) -> bool:
     """Return True if a second local answer is worth its time.
 
-    It is only if it can change the outcome: the job may be escalated, or the answer may be marked
-    unsure. `depth` is the number of jobs that wait in the worker's own queue, per slot; `prose`
-    says that the answer is free text of a `generate` job.
+    That is so only if it can change what happens: the job may be escalated, or the answer may be
+    marked unsure.
+
+    Args:
+        job: the job that is being answered.
+        verdict: the router model's verdict, if there is one.
+        policy: the policy in force.
+        state: the state of the frontier.
+        depth: the number of jobs that wait in the worker's own queue, per slot.
+        prose: the answer is free text of a `generate` job.
     """
     rules = policy.tenant(job.tenant).second_opinion
-    upto: float = 0.0 if job.kind == "embed" else getattr(rules, "prose" if prose else job.kind)
-    unsure = upto > 0 and (verdict is None or verdict.probability <= upto)
+    limit: float = 0.0 if job.kind == "embed" else getattr(rules, "prose" if prose else job.kind)
+    unsure = limit > 0 and (verdict is None or verdict.probability <= limit)
     if not unsure or depth > rules.stop_at_depth:
         return False
     return rules.deny_too if must_stay(job, policy, state) else may_go(job, policy, state)
@@ -72,23 +80,23 @@ def should_escalate(
     """
     rules = policy.tenant(job.tenant)
     faults = _faults(content, checks) or _unsure(content, rules, state.pace)
-    limited = doubt and doubt.model_copy(
+    doubt = doubt and doubt.model_copy(
         update={"threshold": _max_doubt(job, doubt, rules, state.pace)}
     )
-    doubts = () if faults or limited is None else _doubts(limited, state.pace)
+    doubts = () if faults or doubt is None else _doubts(doubt, state.pace)
     if not faults and not doubts:
-        return NextStep(step="keep", doubt=limited)
+        return NextStep(step="keep", doubt=doubt)
     stays = must_stay(job, policy, state)
     if stays is not None and not faults:
-        # Doubtful, but no other answer is to be had: it is kept, and says that it is unsure.
-        return NextStep(step="keep", reasons=(Reason.UNSURE, stays), doubt=limited)
+        # Doubtful, but there is no better answer: keep it, marked as unsure.
+        return NextStep(step="keep", reasons=(Reason.UNSURE, stays), doubt=doubt)
     faults = faults or doubts
     stop = stays or cannot_go(job, policy, state)
     if stop is not None:
         step: Literal["degrade", "fail"] = "degrade" if content else "fail"
-        return NextStep(step=step, reasons=(*faults, stop), doubt=limited)
+        return NextStep(step=step, reasons=(*faults, stop), doubt=doubt)
     waits = (Reason.SPILLWAY_WAIT,) if state.spillway == "shut" else ()
-    return NextStep(step="escalate", reasons=(*faults, *waits), doubt=limited)
+    return NextStep(step="escalate", reasons=(*faults, *waits), doubt=doubt)
 
 
 def _max_doubt(job: Job, doubt: Doubt, rules: TenantPolicy, pace: Pace | None) -> float | None:
@@ -113,18 +121,18 @@ def _doubts(doubt: Doubt, pace: Pace | None) -> tuple[str, ...]:
 
 
 def _differs(doubt: Doubt) -> bool:
-    """Return True if a second answer says something else."""
+    """Return True if the second answer says something else."""
     return doubt.agreement is not None and doubt.agreement < MIN_AGREEMENT
 
 
 def _faults(content: Content | None, checks: Sequence[Check]) -> tuple[str, ...]:
-    """Return what is wrong with an answer, as reason codes."""
+    """Return the reason codes of the checks that failed, and of a missing answer."""
     faults = tuple(f"{Reason.CHECK_FAILED}:{check.name}" for check in checks if not check.passed)
     return faults if content else (*faults, Reason.NO_ANSWER)
 
 
 def _unsure(content: Content | None, rules: TenantPolicy, pace: Pace | None) -> tuple[str, ...]:
-    """Return a reason if a label is too improbable. With a pace target, doubt covers that."""
+    """Return a reason if the label is too improbable. With a pace target, the doubt covers that."""
     improbable = (
         isinstance(content, Classification)
         and content.probability is not None

@@ -1,4 +1,4 @@
-"""What is known of the frontier while a decision is made: breaker, budget, secret, pace."""
+"""What a decision knows of the frontier: circuit breaker, budget, secret, pace."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from forebay.routing.base import FrozenModel
 
 
 class Pace(FrozenModel):
-    """What the pacing controller says of one job.
+    """The pacing controller's decision about one job.
 
     Attributes:
-        go: the job goes up to Bedrock.
-        threshold: the score that separates jobs that go from jobs that stay, just now. None if
-            nothing does: all went, or nothing is known yet.
-        aim: the share of jobs like this one that goes just now.
+        go: the job goes to Bedrock.
+        threshold: the score that now separates jobs that go from jobs that stay. None if all
+            jobs go, or no scores are known yet.
+        aim: the share of jobs of this kind and stage that goes now.
         rank: the share of recent scores that are higher than this job's.
     """
 
@@ -30,12 +30,12 @@ class FrontierState:
     """The state of the frontier, as seen for one job.
 
     Attributes:
-        spillway: the circuit breaker; `shut` while calls to Bedrock fail.
-        budget_left_nusd: the least that is left of the budgets the job falls under, in billionths
-            of a dollar. None if there is no limit.
+        spillway: the circuit breaker. A `shut` spillway is an open breaker: calls fail.
+        budget_left_nusd: what is left of the job's tightest budget, in billionths of a dollar.
+            None if there is no limit.
         secret: a secret was found in the job's content.
-        pace: what the pacing controller says of this job, if a pace target is set. It decides
-            instead of the thresholds.
+        pace: the pacing controller's decision, if a pace target is set. It replaces the
+            thresholds.
     """
 
     spillway: Literal["open", "shut"] = "open"

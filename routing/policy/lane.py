@@ -1,4 +1,4 @@
-"""Choose the lane of a job that nobody has answered yet. A pure function; it sends nothing."""
+"""Choose the lane of a job that has no answer yet. A pure function; it sends nothing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ class Decision(FrozenModel):
     """The lane of a job, and why.
 
     Attributes:
+        lane: the lane.
+        queue: the queue of that lane.
+        reason: why.
         model: the model on Bedrock to call; None in the local lane.
-        threshold: what the verdict was compared with, if it was: its score if a pace target is
-            set, else its probability.
-        probability: the verdict's.
-        score: the verdict's.
-        version: the verdict's.
+        threshold: what the verdict was compared with: its score if a pace target is set, else its
+            probability. None if there was no verdict.
+        probability: the verdict's probability.
+        score: the verdict's score.
+        version: the version of the model that gave the verdict.
     """
 
     lane: Lane
@@ -37,7 +40,7 @@ class Decision(FrozenModel):
 
     @property
     def degraded(self) -> bool:
-        """True if the policy wanted the other lane and could not have it; the answer says so."""
+        """True if the job belongs on Bedrock but cannot go there; the answer says so."""
         return self.reason in DEGRADING
 
 
@@ -65,20 +68,25 @@ def choose_lane(
 
 
 def _pinned(job: Job, policy: Policy, state: FrontierState) -> Decision:
+    """Return the decision for a job that is pinned to Bedrock."""
     if egress(job, policy) == "deny":
-        raise EgressDenied("the tenant's policy keeps its content in the house", field="egress")
+        raise EgressDenied(
+            "the tenant's policy sets force_deny, so the content may not leave", field="egress"
+        )
     if state.secret:
-        raise EgressDenied("the content holds what looks like a secret", field="egress")
+        raise EgressDenied("the content seems to contain a secret; remove it", field="egress")
     models = policy.models(job.tenant)
     if not models:
-        raise EgressDenied("the policy allows no model on Bedrock", field="lane")
+        raise EgressDenied(
+            "the policy allows no model on Bedrock; name one in `models`", field="lane"
+        )
     return Decision(lane="bedrock", queue=BEDROCK, reason=Reason.PINNED_BEDROCK, model=models[0])
 
 
 def _easy_enough(
     job: Job, verdict: Verdict | None, rules: TenantPolicy, pace: Pace | None
 ) -> Reason | None:
-    """Return why the local lane is tried first, or None if the job is too hard for it."""
+    """Return why the local lane answers first, or None if the job is too hard for it."""
     if verdict is None:
         return Reason.NO_VERDICT
     if pace is not None:
@@ -90,6 +98,7 @@ def _easy_enough(
 def _compared_with(
     job: Job, verdict: Verdict | None, rules: TenantPolicy, pace: Pace | None
 ) -> dict[str, Any]:
+    """Return the fields of a decision that say what the verdict was compared with."""
     if verdict is None or job.kind == "embed":
         return {}
     return {

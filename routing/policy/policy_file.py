@@ -1,4 +1,4 @@
-"""What operators say in `policy.toml`; without a file the defaults here hold.
+"""The operator's `policy.toml`: its model, its defaults, and a reader that follows the file.
 
 `deploy/policy.toml` shows and explains every key.
 """
@@ -9,9 +9,17 @@ import logging
 import math
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    Strict,
+    StringConstraints,
+)
 
 from forebay.routing.base import NANO, Tenant
 from forebay.routing.errors import Misconfigured
@@ -24,14 +32,24 @@ DEFAULT_MODEL = "anthropic.claude-haiku-5-5"
 _log = logging.getLogger(__name__)
 
 
+def _share(value: object) -> float | Literal["none"]:
+    """Return a share, or `none`. With a union type, errors would name its types in the key."""
+    if value == "none":
+        return "none"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError('must be a number from 0 to 1, or "none"')
+    return float(value)
+
+
 def _some_weight(shape: tuple[float, ...]) -> tuple[float, ...]:
     if not sum(shape):
-        raise ValueError("some hour must have a weight")
+        raise ValueError("must have a weight above 0 for at least one hour")
     return shape
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Dollars = Annotated[float, Field(ge=0)]
+Share = Annotated[float | Literal["none"], PlainValidator(_share)]
 Pool = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
 ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_-]{0,199}$")]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -45,11 +63,21 @@ Names = Annotated[tuple[ModelId, ...], Strict(strict=False)]  # TOML has arrays,
 
 
 class _Table(BaseModel):
+    """Base of every table of the file: frozen, strict, without unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    def over(self, base: Self) -> Self:
+        """Return this table, with the keys that it does not set taken from `base`."""
+        update: dict[str, Any] = {}
+        for name in self.model_fields_set:
+            below, value = getattr(base, name), getattr(self, name)
+            update[name] = value.over(below) if isinstance(value, _Table) else value
+        return base.model_copy(update=update)
 
 
 class Thresholds(_Table):
-    """By kind: an allowed job less likely than this to be answered well locally is not tried."""
+    """By kind: below this probability that the local answer will do, a job skips the local lane."""
 
     classify: Probability = 0.5
     extract: Probability = 0.5
@@ -58,19 +86,19 @@ class Thresholds(_Table):
 
 
 class MinProbability(_Table):
-    """By kind: an answer that the local lane is less sure of than this is not good enough."""
+    """By kind: the probability below which a local label is not good enough."""
 
     classify: Probability = 0.6
 
 
 class SecondOpinion(_Table):
-    """By kind: a job no more likely than this to be answered well locally is answered twice there.
+    """By kind: up to this probability that the local answer will do, a job is answered twice.
 
     Attributes:
-        prose: likewise, for what a `generate` job says in free text, which comes down to no
-            number, choice, yes or no, and which only an embedding model can compare.
-        deny_too: also jobs that may not leave: where the two differ, the answer says so.
-        stop_at_depth: no second opinion while more jobs wait than this, for each slot.
+        prose: the same limit for free text of `generate` jobs, which only an embedding model can
+            compare. Answers that come down to a number, a choice, yes or no fall under `generate`.
+        deny_too: also for jobs that may not leave. If the two answers differ, the answer says so.
+        stop_at_depth: give no second opinion while more jobs than this wait, per slot.
     """
 
     classify: Probability = 0.0
@@ -83,7 +111,7 @@ class SecondOpinion(_Table):
 
 
 class MaxDoubt(_Table):
-    """By kind: an answer with a second opinion, and more likely wrong than this, will not do."""
+    """By kind: the doubt above which an answer that had a second opinion is not kept."""
 
     classify: Probability = 0.5
     extract: Probability = 0.5
@@ -101,32 +129,32 @@ class Pools(_Table):
 
 
 class PacePolicy(_Table):
-    """How many jobs go up to Bedrock, of those that may; where both targets are set, both hold.
+    """How many of the jobs that may leave go to Bedrock. If both targets are set, both hold.
 
     Attributes:
-        share: of the jobs that may leave; `none` is no target.
-        usd_per_day: dollars a day (UTC) for all that goes up; `inf` is no target.
-        before: at most this part of them goes before it was tried locally.
-        day_shape: how the dollars are spread over the day: a weight for each of its hours.
+        share: target share of the jobs that may leave; `none` sets no target.
+        usd_per_day: target in dollars a day (UTC) for all calls; `inf` sets no target.
+        before: the largest part of these jobs that goes to Bedrock without a local answer.
+        day_shape: how the dollars are spread over the day: a weight for each hour, from midnight.
     """
 
-    share: Probability | Literal["none"] = "none"
+    share: Share = "none"
     usd_per_day: Dollars = math.inf
     before: Probability = 0.3
     day_shape: DayShape = (1.0,) * 24
 
     @property
     def usd_per_day_nusd(self) -> int | None:
-        """The dollars a day in billionths; none is no target."""
+        """The target a day in billionths of a dollar; None if there is none."""
         return _nusd(self.usd_per_day)
 
 
 class AuditPolicy(_Table):
-    """Local answers that are kept and held against Bedrock's as well, to learn from them.
+    """Audits: kept local answers are compared with Bedrock's, to learn from them.
 
     Attributes:
-        share: of the jobs that may leave and were answered well here.
-        usd_per_day: dollars a day (UTC) for that; `inf` leaves it to the tenant's budget.
+        share: share of the kept answers that is audited, of jobs that may leave.
+        usd_per_day: dollars a day (UTC) for audits; with `inf`, only the tenant's budget limits.
     """
 
     share: Probability = 0.0
@@ -134,19 +162,19 @@ class AuditPolicy(_Table):
 
     @property
     def usd_per_day_nusd(self) -> int | None:
-        """The dollars a day in billionths; none is no limit of its own."""
+        """The audit budget a day in billionths of a dollar; None if there is no limit."""
         return _nusd(self.usd_per_day)
 
 
 class TenantPolicy(_Table):
-    """What holds for one tenant.
+    """The rules for one tenant.
 
     Attributes:
         force_deny: no content of the tenant leaves the building, whatever its jobs say.
         scan_secrets: content that looks like a secret does not leave, whatever its job says.
-        models: ids of the models on Bedrock that may answer, the preferred one first.
-        daily_budget_usd: dollars a day (UTC) on Bedrock; `inf` is no limit.
-        when_shut: what a job that belongs on Bedrock does while Bedrock is not to be had.
+        models: ids of the models on Bedrock that may answer, the preferred model first.
+        daily_budget_usd: dollars a day (UTC) on Bedrock; `inf` sets no limit.
+        when_shut: while the spillway is shut, jobs `wait` for it, or `degrade` to a local answer.
     """
 
     force_deny: bool = False
@@ -164,11 +192,11 @@ class TenantPolicy(_Table):
 
     @property
     def daily_budget_nusd(self) -> int | None:
-        """The budget in billionths of a dollar; none is no limit."""
+        """The budget a day in billionths of a dollar; None if there is no limit."""
         return _nusd(self.daily_budget_usd)
 
     def queue(self, job: Job) -> str:
-        """The queue of the local lane for this job."""
+        """Return the queue of the local lane for this job."""
         if job.kind == "embed":
             return EMBED
         pool: str = getattr(self.pools, job.kind)
@@ -176,12 +204,12 @@ class TenantPolicy(_Table):
 
 
 class Fleet(_Table):
-    """What holds for all tenants together.
+    """The rules for all tenants together.
 
     Attributes:
-        daily_budget_usd: as for a tenant, over all of them.
-        model_prefixes: only models whose id begins with one of these are ever called (such as
-            `eu.`, to keep inference in one geography); empty allows all.
+        daily_budget_usd: dollars a day (UTC) on Bedrock for all tenants; `inf` sets no limit.
+        model_prefixes: only models whose id begins with one of these prefixes are called, such as
+            `eu.` to keep inference in one geography. An empty list allows every model.
     """
 
     daily_budget_usd: Dollars = 50.0
@@ -189,12 +217,12 @@ class Fleet(_Table):
 
     @property
     def daily_budget_nusd(self) -> int | None:
-        """The budget in billionths of a dollar; none is no limit."""
+        """The budget a day in billionths of a dollar; None if there is no limit."""
         return _nusd(self.daily_budget_usd)
 
 
 class Policy(_Table):
-    """All of `policy.toml`. A tenant's table need only say what differs from `defaults`."""
+    """The whole of `policy.toml`. A tenant's table only says what differs from `defaults`."""
 
     defaults: TenantPolicy = TenantPolicy()
     tenants: dict[Tenant, TenantPolicy] = Field(default_factory=dict)
@@ -202,44 +230,44 @@ class Policy(_Table):
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
-        """The policy of a file, or the defaults.
+        """Return the policy in a file, or the defaults without a file.
 
         Raises:
-            Misconfigured: Names the file, the line and the key.
+            Misconfigured: Names the file and the key.
         """
         return cls() if path is None else toml.read(path, cls)
 
     @property
     def scans(self) -> bool:
-        """Whether any tenant's content is looked through for secrets."""
+        """True if the content of any tenant is scanned for secrets."""
         return any(self.tenant(name).scan_secrets for name in ("", *self.tenants))
 
     def tenant(self, name: str) -> TenantPolicy:
-        """What holds for this tenant: its own table over the defaults."""
-        return self._whole.get(name, self.defaults)
+        """Return the rules for a tenant: its own table over the defaults."""
+        return self._merged.get(name, self.defaults)
 
     @cached_property
-    def _whole(self) -> dict[str, TenantPolicy]:
-        return {name: _over(self.defaults, own) for name, own in self.tenants.items()}
+    def _merged(self) -> dict[str, TenantPolicy]:
+        return {name: table.over(self.defaults) for name, table in self.tenants.items()}
 
     def models(self, tenant: str) -> tuple[str, ...]:
-        """The models on Bedrock that may answer this tenant, the preferred one first."""
+        """Return the models on Bedrock that may answer this tenant, the preferred model first."""
         prefixes = self.fleet.model_prefixes
         named = self.tenant(tenant).models
         return tuple(model for model in named if not prefixes or model.startswith(prefixes))
 
 
 class PolicyFile:
-    """A policy that follows its file. A broken new version changes nothing, and is logged once."""
+    """A policy that follows its file. A broken new version changes nothing and is logged once."""
 
     def __init__(self, path: Path | None) -> None:
-        """Read it; a file that is broken from the start raises `Misconfigured`."""
+        """Read the file; raise `Misconfigured` if it is broken from the start."""
         self._path = path
         self._stamp = _stamp(path)
         self._policy = Policy.load(path)
 
     def current(self) -> Policy:
-        """The policy in force now; a look at the file's dates, cheap enough for every job."""
+        """Return the policy in force, after a cheap check of the file's dates."""
         stamp = _stamp(self._path)
         if stamp != self._stamp:
             self._stamp = stamp
@@ -250,21 +278,9 @@ class PolicyFile:
         try:
             self._policy = Policy.load(self._path)
         except Misconfigured as error:
-            _log.warning("the policy file is wrong, its last good version holds: %s", error)
+            _log.warning("the policy file is wrong, its last good version still applies: %s", error)
         else:
-            _log.info("policy read again from %s", self._path)
-
-
-T = TypeVar("T", bound=_Table)
-
-
-def _over(base: T, own: T) -> T:
-    """What a table says, over what another says where the first is silent."""
-    said: dict[str, Any] = {}
-    for name in own.model_fields_set:
-        below, value = getattr(base, name), getattr(own, name)
-        said[name] = _over(below, value) if isinstance(value, _Table) else value
-    return base.model_copy(update=said)
+            _log.info("read the policy again from %s", self._path)
 
 
 def _nusd(dollars: float) -> int | None:
@@ -273,8 +289,9 @@ def _nusd(dollars: float) -> int | None:
 
 
 def _stamp(path: Path | None) -> tuple[int, ...]:
+    """Return what changes when the file changes; empty if there is no file."""
     try:
-        found = path.stat() if path else None
+        stat = path.stat() if path else None
     except OSError:
         return ()
-    return (found.st_mtime_ns, found.st_size, found.st_ino) if found else ()
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else ()

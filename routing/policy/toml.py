@@ -1,131 +1,67 @@
-"""TOML files that people write: read, check, and say in which line a mistake is."""
+"""Read a TOML file that an operator wrote, and check it against a model."""
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from forebay.routing.base import first_error
 from forebay.routing.errors import Misconfigured
+
+MAX_CHARS = 1_000_000
+
+_MESSAGES = {
+    "extra_forbidden": "is not a known key, correct its spelling or remove it",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "tuple_type": "must be an array",
+}
 
 T = TypeVar("T", bound=BaseModel)
 
-MAX_CHARS = 1_000_000
-_MAX_LINES_OF_ONE = 500  # of one statement, when a line is looked for
 
-Loc = Sequence[str | int]
-
-
-def read(path: Path, cls: type[T]) -> T:
-    """What the file says, as a model.
+def read(path: Path, cls: type[T], parse_float: Callable[[str], Any] = float) -> T:
+    """Return the content of a file as a model.
 
     Raises:
-        Misconfigured: Names the file, the line and the key; never repeats what is in the file.
+        Misconfigured: Names the file and the key, or the line if it is not TOML. It never repeats
+            a value of the file.
     """
-    text = _text(path)
-    try:
-        return cls.model_validate(tomllib.loads(text))
-    except ValidationError as error:
-        raise _explained(path, text, error) from None
-    except (ValueError, RecursionError) as error:
-        raise Misconfigured(f"is not TOML: {_where(error, text)}", field=str(path)) from None
-
-
-def line_of(text: str, loc: Loc) -> int | None:
-    """The line (from 1) of the statement that says most of this key; none if none says any.
-
-    `loc` is a pydantic location: names, and indexes into arrays, from the root of valid TOML.
-    """
-    best, line = 0, None
-    for start, path, value in _statements(text):
-        depth = _depth(_nested(path, value), loc)
-        if depth > best:
-            best, line = depth, start
-    return line
-
-
-def _text(path: Path) -> str:
     try:
         text = path.read_text("utf-8")
+        if not text.strip():  # a full disk, or an editor that is writing; it would lift every rule
+            raise Misconfigured("is empty, write it again", field=str(path))
+        if len(text) > MAX_CHARS:
+            raise Misconfigured(f"must have at most {MAX_CHARS} characters", field=str(path))
+        return cls.model_validate(tomllib.loads(text, parse_float=parse_float))
+    except ValidationError as error:
+        first = first_error(error)
+        message = _MESSAGES.get(first.type, first.message)
+        raise Misconfigured(f"{message} (in {path})", field=_key(first.path)) from None
     except OSError as error:
         raise Misconfigured(f"cannot be read: {error.strerror}", field=str(path)) from None
-    except UnicodeDecodeError:
-        raise Misconfigured("is not UTF-8", field=str(path)) from None
-    if not text.strip():  # a full disk, or one who is just writing it; it would lift every rule
-        raise Misconfigured("is empty", field=str(path))
-    if len(text) > MAX_CHARS:
-        raise Misconfigured(f"has more than {MAX_CHARS} characters", field=str(path))
-    return text
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"is not TOML: {error}", field=str(path)) from None
+    except (ValueError, ArithmeticError, RecursionError):
+        message = "has a value that is too large or nested too deeply"
+        raise Misconfigured(message, field=str(path)) from None
 
 
-def _where(error: Exception, text: str) -> str:
-    """The parser's own message, which names a line except at the end."""
-    if not isinstance(error, tomllib.TOMLDecodeError):
-        return "a value is too large or nested too deeply"
-    return str(error).replace("at end of document", f"at the end, line {text.count(chr(10)) + 1}")
+def _key(path: Sequence[str | int]) -> str:
+    """Return a key as the file writes it: `[defaults.pace] share`, `[models.m] bands[0].input`."""
+    names = [_quoted(part) for part in takewhile(lambda part: isinstance(part, str), path)]
+    below = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path[len(names) :]]
+    table = f"[{'.'.join(names[:-1])}] " if names[1:] else ""
+    return table + "".join([*names[-1:], *below])
 
 
-def _explained(path: Path, text: str, error: ValidationError) -> Misconfigured:
-    first = error.errors(include_input=False, include_url=False)[0]
-    loc = [part for part in first["loc"] if part != "[key]"]
-    key = ".".join(str(part)[:60] for part in loc)
-    line = line_of(text, loc)
-    where = f"{path}, line {line}" if line else str(path)
-    return Misconfigured(f"{first['msg'].removeprefix('Value error, ')} ({where})", field=key)
-
-
-def _statements(text: str) -> Iterator[tuple[int, list[str], dict[str, Any]]]:
-    """Each statement: its line, the table it stands in, and what it says there.
-
-    A statement is the shortest run of whole lines that is TOML by itself, so the parser alone
-    knows about quotes, comments and values over several lines.
-    """
-    lines = text.split("\n")
-    table: list[str] = []
-    at = 0
-    while at < len(lines):
-        end, value = _one(lines, at)
-        if re.match(r"\s*\[", lines[at]):
-            table = _header(value)
-            yield at + 1, table, {}
-        elif value:
-            yield at + 1, table, value
-        at = end
-
-
-def _one(lines: list[str], at: int) -> tuple[int, dict[str, Any]]:
-    for end in range(at + 1, min(len(lines), at + _MAX_LINES_OF_ONE) + 1):
-        try:
-            return end, tomllib.loads("\n".join(lines[at:end]))
-        except ValueError:
-            continue
-    return at + 1, {}
-
-
-def _header(value: dict[str, Any]) -> list[str]:
-    """The path of `[a.b]` or `[[a.b]]` from what the parser makes of it alone."""
-    path: list[str] = []
-    inner: Any = value
-    while isinstance(inner, dict) and inner:
-        name, inner = next(iter(inner.items()))
-        path.append(name)
-    return path
-
-
-def _nested(path: list[str], value: dict[str, Any]) -> dict[str, Any]:
-    for name in reversed(path):
-        value = {name: value}
-    return value
-
-
-def _depth(value: Any, loc: Loc) -> int:
-    """How many parts of the key are found in the value, from its root."""
-    for depth, part in enumerate(loc):
-        if not isinstance(value, dict) or part not in value:
-            return depth
-        value = value[part]
-    return len(loc)
+def _quoted(name: str | int) -> str:
+    text = str(name)[:60]
+    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else json.dumps(text)

@@ -1,1 +1,1 @@
-"""The two small fitted models: the verdict before an answer, the doubt after it. Plain Python."""
+"""The two fitted models, in plain Python: the verdict before an answer, the doubt after it."""

@@ -1,9 +1,9 @@
-"""After the answer: the probability that a local answer which passed its checks is wrong.
+"""The doubt model: the probability that a local answer which passed its checks is wrong.
 
-What speaks against an answer is that another local one differs, that its tokens came hesitantly,
-and what the verdict said beforehand. Each may be missing. Where another answer was asked for, and
-there are weights for the kind, a fitted model weighs them (`forebay.workers.training.fitting.fit_doubt`); else a
-plain rule does.
+The evidence is whether other local answers agree, how sure the model was of its tokens, and the
+verdict. Any of it may be missing. If there are other answers, and weights for the kind, a logistic
+model calibrated by isotonic regression weighs the evidence
+(`forebay.workers.training.fitting.fit_doubt`). Otherwise a rule without weights does.
 """
 
 from __future__ import annotations
@@ -13,31 +13,29 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
-from typing import Self
 
 from pydantic import Field
 
 from forebay.routing.base import Kind
-from forebay.routing.scoring.weights_file import WeightsFile
+from forebay.routing.scoring.weights_file import FittedModel, WeightsFile
 
-#: Of the plain rule: how often an answer is wrong that another one shares, and how much more often
-#: one that differs. The rest is left to the verdict, so that it ranks what agrees equally.
-AGREED, DIFFERED, FORESEEN = 0.04, 0.75, 0.16
-PLAIN = "plain"  # the rule's version
-
-_PACKAGED = Path(__file__).with_suffix(".json")
+#: The rule without weights: the doubt about an answer that others share, what is added if they
+#: differ, and what the verdict adds at most. The verdict ranks answers with equal agreement.
+DOUBT_IF_SHARED, DOUBT_IF_DIFFERENT, DOUBT_OF_VERDICT = 0.04, 0.75, 0.16
+PLAIN = "plain"  # the version of that rule
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of a local answer. Numbers only.
+    """What is known of a local answer: numbers only.
 
     Attributes:
-        verdict_probability, verdict_score: of the verdict (`forebay.routing.receipts.Verdict`).
-        agreements: with each further local answer, 0 (differs) to 1 (the same); empty where no
-            second opinion was taken.
-        low_logprob: 10 % quantile of its tokens' natural-log probabilities.
-        label_probability: of the chosen label among all labels.
+        kind: the kind of the job.
+        verdict_probability, verdict_score: the verdict (`forebay.routing.receipts.Verdict`).
+        agreements: agreement with each further local answer, 0 (differs) to 1 (the same). Empty
+            if there was no second opinion.
+        low_logprob: 10 % quantile of the natural-log probabilities of the answer's tokens.
+        label_probability: probability of the chosen label among all labels.
     """
 
     kind: Kind
@@ -49,13 +47,14 @@ class Evidence:
 
 
 class Weights(WeightsFile):
-    """What a file of weights holds.
+    """The content of a file of weights.
 
     Attributes:
-        kinds: that the model was fitted for; the plain rule holds for the others.
-        foreseen: weight of the verdict's score, which ranks those that agree equally.
-        agreed, differed: weights of how many others agreed, and of how many differed.
-        knots: log-odds that come out, rising, and how often such answers were wrong.
+        kinds: the kinds for which the model was fitted; other kinds use the rule without weights.
+        start: the intercept.
+        foreseen: weight of the verdict's score, which ranks answers with equal agreement.
+        agreed, differed: weights of the number of answers that agree, and that differ.
+        knots: the calibration: rising log-odds, each with the rate of wrong answers there.
     """
 
     kinds: tuple[Kind, ...]
@@ -66,41 +65,24 @@ class Weights(WeightsFile):
     knots: tuple[tuple[float, float], ...] = Field(min_length=2)
 
 
-class DoubtModel:
-    """The model of doubt: the same evidence and weights always give the same probability."""
+class DoubtModel(FittedModel[Weights]):
+    """The doubt model: the same evidence and weights always give the same probability."""
 
-    def __init__(self, weights: Weights) -> None:
-        self._weights = weights
-
-    @classmethod
-    def load(cls, path: Path | None = None) -> Self:
-        """The model with these weights, or with the packaged ones.
-
-        Raises:
-            Misconfigured: The file cannot be read, or does not hold weights of this model.
-        """
-        return cls(Weights.read(path or _PACKAGED))
-
-    @property
-    def version(self) -> str:
-        """Of the weights."""
-        return self._weights.version
+    weights_class = Weights
+    packaged = Path(__file__).with_suffix(".json")
 
     def version_for(self, evidence: Evidence) -> str:
-        """Of what weighs this evidence: the weights, or the plain rule."""
+        """Return the version of what weighs this evidence: the weights, or the plain rule."""
         return self.version if self._fits(evidence) else PLAIN
 
     def probability(self, evidence: Evidence) -> float:
-        """How probable it is, 0 to 1, that the answer is wrong."""
+        """Return the probability, 0 to 1, that the answer is wrong."""
         if not self._fits(evidence):
-            return _plain(evidence)
-        return _between(self._weights.knots, self.log_odds(evidence))
-
-    def _fits(self, evidence: Evidence) -> bool:
-        return bool(evidence.agreements) and evidence.kind in self._weights.kinds
+            return _plain_doubt(evidence)
+        return _interpolated(self._weights.knots, self.log_odds(evidence))
 
     def log_odds(self, evidence: Evidence) -> float:
-        """The log-odds before calibration."""
+        """Return the log-odds that the answer is wrong, before calibration."""
         weights = self._weights
         foreseen, agreed, differed = measures(evidence)
         return (
@@ -110,15 +92,18 @@ class DoubtModel:
             + weights.differed * differed
         )
 
+    def _fits(self, evidence: Evidence) -> bool:
+        return bool(evidence.agreements) and evidence.kind in self._weights.kinds
+
 
 def measures(evidence: Evidence) -> tuple[float, float, float]:
-    """The verdict's score; how many others agreed, and how many differed."""
+    """Return the verdict's score, how many other answers agree, and how many differ."""
     agreed = sum(evidence.agreements)
     return evidence.verdict_score, agreed, len(evidence.agreements) - agreed
 
 
-def _between(knots: tuple[tuple[float, float], ...], at: float) -> float:
-    """On the line between the two knots around; at the ends, what they say."""
+def _interpolated(knots: tuple[tuple[float, float], ...], at: float) -> float:
+    """Return the value on the line between the two knots around `at`, or at the end knot."""
     for (left, low), (right, high) in pairwise(knots):
         if at <= right:
             part = max(0.0, (at - left) / (right - left)) if right > left else 1.0
@@ -126,15 +111,19 @@ def _between(knots: tuple[tuple[float, float], ...], at: float) -> float:
     return knots[-1][1]
 
 
-def _plain(evidence: Evidence) -> float:
-    """The rule without weights: doubt what differs; among equals, what the verdict doubted."""
+def _plain_doubt(evidence: Evidence) -> float:
+    """Return the doubt by the rule without weights.
+
+    With other answers, it is how much they differ, and the verdict among equals. Without, it is the
+    mean of what verdict, label and tokens each say.
+    """
     foreseen = 1 - evidence.verdict_probability
     if evidence.agreements:
         differs = 1 - fmean(evidence.agreements)
-        return AGREED + DIFFERED * differs + FORESEEN * foreseen
-    known = [foreseen]
+        return DOUBT_IF_SHARED + DOUBT_IF_DIFFERENT * differs + DOUBT_OF_VERDICT * foreseen
+    doubts = [foreseen]
     if evidence.label_probability is not None:
-        known.append(1 - evidence.label_probability)
+        doubts.append(1 - evidence.label_probability)
     if evidence.low_logprob is not None:
-        known.append(1 - math.exp(min(0.0, evidence.low_logprob)))
-    return fmean(known)
+        doubts.append(1 - math.exp(min(0.0, evidence.low_logprob)))
+    return fmean(doubts)

@@ -1,18 +1,18 @@
-"""Probabilities as log-odds, and back."""
+"""Convert probabilities to log-odds and back."""
 
 from __future__ import annotations
 
 import math
 
-_FURTHEST = 30.0  # log-odds
+_MAX_LOG_ODDS = 30.0
 
 
 def logit(probability: float) -> float:
-    """Log-odds, kept within bounds."""
+    """Return the log-odds of a probability, bounded away from infinity."""
     bounded = min(1 - 1e-9, max(1e-9, probability))
     return math.log(bounded / (1 - bounded))
 
 
 def logistic(log_odds: float) -> float:
-    """The inverse of `logit`."""
-    return 1 / (1 + math.exp(-max(-_FURTHEST, min(_FURTHEST, log_odds))))
+    """Return the probability of log-odds; the inverse of `logit`."""
+    return 1 / (1 + math.exp(-max(-_MAX_LOG_ODDS, min(_MAX_LOG_ODDS, log_odds))))

@@ -1,4 +1,4 @@
-"""What a job asks for: the text that it is about, and the size of what must come back."""
+"""Features of a request: its text, and how much it asks for."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from forebay.routing.jobs import Classify, Embed, Extract, Generate, Job, Summarize
 
-LONG_TEXT_CHARS = 4_000  # characters up to which small models read well
-MAX_NODES = 500  # of a schema that are looked at
+LONG_TEXT_CHARS = 4_000  # small models read well up to this length
+MAX_NODES = 500  # nodes of a JSON Schema that are read
 
 _NODE = (dict, list)
 
 
 def request_features(job: Job) -> tuple[str, dict[str, float]]:
-    """The text that a job is about, and the features of what is asked of it."""
+    """Return the text of a job, and the features of its request."""
     text, features = _by_kind(job)
     if long := _doublings(len(text), LONG_TEXT_CHARS):
         features["long_text"] = long
@@ -45,12 +45,12 @@ def _by_kind(job: Job) -> tuple[str, dict[str, float]]:
 
 
 def _doublings(value: float, start: float) -> float:
-    """How many times `start` must be doubled to reach the value; never negative."""
+    """Return how many times `start` must be doubled to reach the value; never below 0."""
     return max(0.0, math.log2(value / start)) if value > 0 else 0.0
 
 
 def _schema_shape(schema: dict[str, Any]) -> tuple[int, int]:
-    """Number of fields of a JSON Schema, and how deep they are nested."""
+    """Return the number of fields of a JSON Schema, and how deep they are nested."""
     fields, deepest, seen = 0, 0, 0
     waiting: list[tuple[Any, int]] = [(schema, 0)]
     while waiting and seen < MAX_NODES:

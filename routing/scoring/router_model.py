@@ -1,9 +1,9 @@
-"""The small router model: a job in; what there is to gain on Bedrock, and the odds, out.
+"""The router model: predict what Bedrock would gain on a job, and whether the local answer will do.
 
-A verdict starts from what is usual: of the job's own type, where the caller has seen some, else of
-its kind. What the text looks like (`routing.scoring.text_model`, fitted) and what is asked for
-(`forebay.routing.scoring.request_features`, stated priors) move it from there. All in plain Python, so that a router needs
-no numeric library; how the weights came about is told in MODEL_CARD.md.
+A verdict starts from a prior: the mean of the job's type if the caller knows one, else of its kind.
+The text (`text_model`, fitted) and the request (`request_features`, stated weights) move it from
+there. The model is plain Python, so that a router needs no numeric library.
+MODEL_CARD.md says how it was fitted.
 """
 
 from __future__ import annotations
@@ -19,47 +19,46 @@ from forebay.routing.jobs import Job, Verdict
 from forebay.routing.scoring.logit import logistic
 from forebay.routing.scoring.request_features import request_features
 from forebay.routing.scoring.text_model import TextModel
-from forebay.routing.scoring.weights_file import StrictModel, WeightsFile
+from forebay.routing.scoring.weights_file import FittedModel, StrictModel, WeightsFile
 
 MAX_REASONS_NAMED = 6  # contributions named in a verdict
-SIZE = 500_000  # bytes that a file of weights may have
 
-#: What a unit of log-odds against the local answer is worth as a gap. One in the middle of the
-#: curve takes a quarter off its chance; the frontier's answer loses something as well.
+#: How much one unit of log-odds against the local answer adds to the gap. In the middle of the
+#: logistic curve, one unit lowers the chance by a quarter. The frontier's answer loses some too.
 GAP_PER_LOGIT = 0.15
-
-_PACKAGED = Path(__file__).with_suffix(".json")
 
 
 class VerdictSource(Protocol):
-    """Whatever gives verdicts: this model, or a language model (`forebay.workers.cascade.llm_router_model`)."""
+    """A source of verdicts: this model, or a language model (`LlmRouterModel`)."""
 
     @property
     def version(self) -> str:
-        """Of the weights; every verdict carries it."""
+        """The version of the weights, which every verdict carries."""
 
-    def usual_gap(self, kind: Kind) -> float:
-        """The mean gap of a kind, before anything is looked at."""
+    def prior_gap(self, kind: Kind) -> float:
+        """Return the mean gap of a kind, before the job is read."""
 
     def verdict(self, job: Job, type_gap: float | None = None) -> Verdict:
-        """What there is to gain, and the probability that the local answer will do."""
+        """Return the expected gap, and the probability that the local answer will do."""
 
 
 class Prior(StrictModel):
-    """What is usual: the mean gap, and the log-odds that the local answer will do."""
+    """The prior of a kind or type: mean gap, and log-odds that the local answer will do."""
 
     gap: float
     ok: float
 
 
 class Weights(WeightsFile):
-    """What a file of weights holds.
+    """The content of a file of weights.
 
     Attributes:
-        kinds: what is usual by kind, before anything is looked at.
-        types: what is usual by job type, where the model was fitted with them.
-        text_share: by kind, how much of what the text says counts.
-        shape: log-odds by unit of a feature of what is asked (`routing.scoring.request_features`).
+        note: how the weights were fitted.
+        kinds: the prior of each kind.
+        types: the prior of each job type, if the model was fitted with job types.
+        text_share: by kind, the share of the text model's output that counts.
+        shape: log-odds by unit of a feature of the request (`request_features`).
+        text: the text model.
     """
 
     note: tuple[str, ...] = ()
@@ -72,55 +71,42 @@ class Weights(WeightsFile):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if set(self.kinds) != set(KINDS) or set(self.text_share) != set(KINDS):
-            raise ValueError("a kind is missing")
+            raise ValueError("must hold every kind in `kinds` and `text_share`")
         return self
 
 
 class Reading(NamedTuple):
-    """What the model says of a bare prompt: the expected gap, and the chance to do."""
+    """The model's output for a bare prompt: expected gap, and probability that it will do."""
 
     gap: float
     probability: float
 
 
-class RouterModel:
+class RouterModel(FittedModel[Weights]):
     """The router model: the same job and weights always give the same verdict."""
 
-    def __init__(self, weights: Weights) -> None:
-        self._weights = weights
+    weights_class = Weights
+    packaged = Path(__file__).with_suffix(".json")
 
-    @classmethod
-    def load(cls, path: Path | None = None) -> Self:
-        """The model with these weights, or with the packaged ones.
-
-        Raises:
-            Misconfigured: The file cannot be read, or does not hold weights of this model.
-        """
-        return cls(Weights.read(path or _PACKAGED))
-
-    @property
-    def version(self) -> str:
-        """Of the weights; every verdict carries it."""
-        return self._weights.version
-
-    def usual_gap(self, kind: Kind) -> float:
-        """The mean gap of a kind, before anything is looked at."""
+    def prior_gap(self, kind: Kind) -> float:
+        """Return the mean gap of a kind, before the job is read."""
         return self._weights.kinds[kind].gap
 
     def verdict(self, job: Job, type_gap: float | None = None) -> Verdict:
-        """What there is to gain on Bedrock, and how probable it is that the local answer will do.
+        """Return the expected gap on Bedrock, and the probability that the local answer will do.
 
         Args:
-            job: any job; what a verdict costs does not grow with its text.
-            type_gap: mean gap that was seen for jobs like this one, shrunk by whoever saw it.
+            job: any job. The cost of a verdict does not grow with the text.
+            type_gap: mean gap seen for jobs of the same type, shrunk towards the prior by the
+                caller. None if there is none.
         """
         weights, kind = self._weights, job.kind
-        usual = _usual(weights.kinds[kind], type_gap)
-        text, shape = request_features(job)
-        asked = {name: weights.shape.get(name, 0.0) * value for name, value in shape.items()}
-        parts = {f"kind_{kind}": usual.gap}
+        prior = _prior(weights.kinds[kind], type_gap)
+        text, features = request_features(job)
+        asked = {name: weights.shape.get(name, 0.0) * value for name, value in features.items()}
+        parts = {f"kind_{kind}": prior.gap}
         parts |= {name: -GAP_PER_LOGIT * log_odds for name, log_odds in asked.items()}
-        log_odds = usual.ok + math.fsum(asked.values())
+        log_odds = prior.ok + math.fsum(asked.values())
         if share := weights.text_share[kind]:
             view = weights.text.view(text)
             log_odds += share * weights.text.ok(view)
@@ -133,23 +119,24 @@ class RouterModel:
         )
 
     def read(self, prompt: str, job_type: str | None = None) -> Reading:
-        """What it says of a prompt with nothing around it, for training and evaluation."""
+        """Return the model's output for a bare prompt, for training and evaluation."""
         weights = self._weights
-        usual = weights.types.get(job_type or "", weights.kinds["generate"])
+        prior = weights.types.get(job_type or "", weights.kinds["generate"])
         view = weights.text.view(prompt)
         return Reading(
-            usual.gap + weights.text.gap(view), _chance(usual.ok + weights.text.ok(view))
+            prior.gap + weights.text.gap(view), _chance(prior.ok + weights.text.ok(view))
         )
 
 
-def _usual(kind: Prior, type_gap: float | None) -> Prior:
-    """A type that is known to lose more than its kind is less likely to do, too."""
+def _prior(kind: Prior, type_gap: float | None) -> Prior:
+    """Return the prior of a job. A type with a larger gap than its kind also has lower odds."""
     if type_gap is None:
         return kind
     return Prior(gap=type_gap, ok=kind.ok - (type_gap - kind.gap) / GAP_PER_LOGIT)
 
 
 def _top(parts: dict[str, float]) -> dict[str, float]:
+    """Return the largest contributions to a score, the largest first."""
     top = sorted(parts, key=lambda name: (-abs(parts[name]), name))[:MAX_REASONS_NAMED]
     return {name: round(parts[name], 3) for name in top if parts[name]}
 

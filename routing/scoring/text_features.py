@@ -1,6 +1,7 @@
-"""What a text looks like, in numbers with names: the hand-made half of the router model's view.
+"""Hand-made features of a text: numbers with names.
 
-Everything is counted in one bounded look, so that a verdict costs the same for a page and a book.
+Only the start and the end of a text are read, so that a verdict costs the same for a page and a
+book.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-HEAD, TAIL = 1_500, 500  # characters looked at; the cost of a verdict does not grow with the text
+HEAD, TAIL = 1_500, 500  # characters that are read at the start and at the end
 
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-#: Words that tell what sort of work a text asks for; each list is a feature `<name>_words`.
+#: Words that show which sort of work a text asks for; each list is a feature `<name>_words`.
 LISTS: dict[str, frozenset[str]] = {
     "maths": _words(
         "calculate compute equation integral derivative probability ratio percent sum product "
@@ -66,7 +67,16 @@ _LONG_WORD = 9  # letters
 
 
 class Glance:
-    """One bounded look at a text: what all its features are counted from."""
+    """The part of a text that is read, split into words and numbers.
+
+    Attributes:
+        length: characters of the whole text.
+        seen: the part that is read.
+        names: its words as they are written.
+        words: its words in lower case.
+        counts: how often each word occurs.
+        numbers: its numbers.
+    """
 
     def __init__(self, text: str) -> None:
         self.length = len(text)
@@ -77,20 +87,20 @@ class Glance:
         self.numbers: list[str] = _NUMBER.findall(self.seen)
 
     def per_100(self, count: float) -> float:
-        """A count per 100 characters seen."""
+        """Return a count per 100 characters read."""
         return 100 * count / (len(self.seen) or 1)
 
     def share(self, pattern: re.Pattern[str]) -> float:
-        """How many times the pattern occurs, per 100 characters."""
+        """Return how often the pattern occurs, per 100 characters."""
         return self.per_100(len(pattern.findall(self.seen)))
 
     def among(self, words: frozenset[str]) -> float:
-        """Logarithm of how many words are among these."""
+        """Return log(1 + n) for the n words that are among these."""
         counts = self.counts
         return math.log1p(sum(counts[word] for word in counts.keys() & words))
 
     def mean(self, values: Iterable[float]) -> float:
-        """Sum of these over the number of words."""
+        """Return the sum of the values, divided by the number of words."""
         return sum(values) / (len(self.words) or 1)
 
 
@@ -140,6 +150,6 @@ TEXT_FEATURES: dict[str, Callable[[Glance], float]] = {
 
 
 def text_features(text: str) -> dict[str, float]:
-    """The features of a text, by name, in the order of `TEXT_FEATURES`."""
+    """Return the features of a text, by name, in the order of `TEXT_FEATURES`."""
     glance = Glance(text)
     return {name: feature(glance) for name, feature in TEXT_FEATURES.items()}

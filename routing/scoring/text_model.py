@@ -1,7 +1,8 @@
-"""What is fitted of the router model: a text in, what there is to gain and the odds out.
+"""The text model, the fitted part of the router model: two outputs from one text.
 
-A head is a sum of three readings of one text: hashed words and word parts, hand-made features, and
-boosted trees on those. Training (`workers.training`) folds each reading's share into its weights.
+Each output is a stacked sum of three models: linear on hashed n-grams, linear on hand-made
+features, and gradient boosted trees on those features. Training (`forebay.workers.training`)
+multiplies each model's weights by its share.
 """
 
 from __future__ import annotations
@@ -23,53 +24,53 @@ from forebay.routing.scoring.text_features import TEXT_FEATURES, text_features
 from forebay.routing.scoring.trees import Forest
 from forebay.routing.scoring.weights_file import StrictModel
 
-_MIN_BINS = 2  # bins; fewer say nothing
-_ZERO = 128  # added to a weight of one signed byte, it fits an unsigned one
-MAX_DEVIATIONS = 4.0  # standard deviations beyond which a text is not more unusual
-WORDS, TREES = "words", "trees"  # in place of what has no name that may be told
+_MIN_BINS = 2  # a text with fewer bins has no n-grams to speak of
+_ZERO = 128  # offset between a signed and an unsigned byte
+MAX_DEVIATIONS = 4.0  # features are clipped to so many standard deviations
+WORDS, TREES = "words", "trees"  # names of the contributions of n-grams and trees
 
 
 class View(NamedTuple):
-    """One look at a text: the bins of what occurs, and the features in standard deviations."""
+    """The inputs from one text: bins of its n-grams, and standardized features."""
 
     bins: frozenset[int]
     features: Sequence[float]
 
 
 class Scale(StrictModel):
-    """Mean and standard deviation of a feature where the model was fitted."""
+    """Mean and standard deviation of a feature in the training data."""
 
     mean: float
     deviation: float = Field(gt=0)
 
 
 class Grams(StrictModel):
-    """A weight a bin: whole numbers of `step`, from -127 to 127, packed."""
+    """One weight for each bin, quantized to multiples of `step` from -127 to 127, and packed."""
 
     step: float = Field(ge=0)
     packed: str
-    _shifted: bytes = PrivateAttr()  # from 0 to 255, which are at hand as numbers
+    _shifted: bytes = PrivateAttr()  # 0 to 255, because indexing bytes gives unsigned numbers
 
     def model_post_init(self, _: Any, /) -> None:
-        """Unpack once; `ValueError` where that is something else."""
+        """Unpack the weights once; raise `ValueError` if they are not packed weights."""
         try:
             data = zlib.decompressobj().decompress(base64.b64decode(self.packed), BINS + 1)
         except (zlib.error, binascii.Error):
             data = b""
         if len(data) != BINS:
-            raise ValueError(f"must hold {BINS} weights")
-        self._shifted = bytes(each ^ _ZERO for each in data)
+            raise ValueError(f"must hold {BINS} packed weights")
+        self._shifted = bytes(byte ^ _ZERO for byte in data)
 
     def __call__(self, bins: frozenset[int]) -> float:
-        """The sum over the bins of a text, each of which counts so that they have length one."""
+        """Return the weighted sum of a text's bins, whose vector is scaled to unit length."""
         if len(bins) < _MIN_BINS:
             return 0.0
-        found: int = sum(itemgetter(*bins)(self._shifted)) - _ZERO * len(bins)
-        return self.step * found / math.sqrt(len(bins))
+        steps: int = sum(itemgetter(*bins)(self._shifted)) - _ZERO * len(bins)
+        return self.step * steps / math.sqrt(len(bins))
 
     @classmethod
     def pack(cls, weights: Sequence[float]) -> Self:
-        """Of these weights, rounded to whole steps."""
+        """Return these weights, rounded to whole steps."""
         step = max(map(abs, weights), default=0.0) / 127
         whole = array("b", [round(weight / step) if step else 0 for weight in weights])
         packed = base64.b64encode(zlib.compress(whole.tobytes(), 9)).decode()
@@ -77,11 +78,12 @@ class Grams(StrictModel):
 
 
 class Head(StrictModel):
-    """One thing that is foretold.
+    """One output of the text model.
 
     Attributes:
-        features: weight by standard deviation of a feature, by name.
-        trees: packed (`forebay.routing.scoring.trees`).
+        grams: the weights of the hashed n-grams.
+        features: the weight of each standardized feature, by name.
+        trees: packed trees (`forebay.routing.scoring.trees`).
     """
 
     grams: Grams
@@ -90,26 +92,26 @@ class Head(StrictModel):
     _line: tuple[float, ...] = PrivateAttr()
 
     def model_post_init(self, _: Any, /) -> None:
-        """Unpack the trees and order the features; `ValueError` where they do not fit."""
+        """Unpack the trees and order the features; raise `ValueError` if they do not fit."""
         if set(self.features) != set(TEXT_FEATURES):
-            raise ValueError("a text feature is missing or unknown")
+            raise ValueError("must have a weight for each text feature, and for no other")
         self._line = tuple(self.features[name] for name in TEXT_FEATURES)
         if self._forest.width() > len(TEXT_FEATURES):
-            raise ValueError("the trees look at more features than there are")
+            raise ValueError("must have trees that use no more features than there are")
 
     @cached_property
     def _forest(self) -> Forest:
         return Forest.unpack(self.trees)
 
     def __call__(self, view: View) -> float:
-        """What it says of a text."""
+        """Return the output for a text."""
         line = sum(
             [weight * value for weight, value in zip(self._line, view.features, strict=True)]
         )
         return self.grams(view.bins) + line + self._forest(view.features)
 
     def parts(self, view: View) -> dict[str, float]:
-        """What it is the sum of, by name; words have none that may be told."""
+        """Return the contributions to the output, by name. Single n-grams are never named."""
         line = zip(TEXT_FEATURES, self._line, view.features, strict=True)
         return {
             WORDS: self.grams(view.bins),
@@ -119,12 +121,13 @@ class Head(StrictModel):
 
 
 class TextModel(StrictModel):
-    """Both heads, and what they look at.
+    """Both outputs, and the scales of their inputs.
 
     Attributes:
-        gap: says how much more than usual there is to gain: score of the frontier answer less
-            that of the local one, 0 to 1 each, less the mean of such texts.
-        ok: says how far the log-odds that the local answer will do are from the usual.
+        scales: mean and standard deviation of each feature.
+        gap: how far the gap is from its prior. The gap is the score of the frontier's answer less
+            the score of the local answer, each 0 to 1.
+        ok: how far the log-odds that the local answer will do are from their prior.
     """
 
     scales: dict[str, Scale]
@@ -133,17 +136,17 @@ class TextModel(StrictModel):
     _scales: tuple[tuple[float, float], ...] = PrivateAttr()
 
     def model_post_init(self, _: Any, /) -> None:
-        """Check that each feature has its scale, and order them."""
+        """Check that each feature has a scale, and order the scales."""
         if set(self.scales) != set(TEXT_FEATURES):
-            raise ValueError("the scale of a text feature is missing or unknown")
+            raise ValueError("must have a scale for each text feature, and for no other")
         ordered = [self.scales[name] for name in TEXT_FEATURES]
         self._scales = tuple((scale.mean, scale.deviation) for scale in ordered)
 
     def view(self, text: str) -> View:
-        """Look at a text, once for both heads."""
-        counted = text_features(text).values()
-        standard = [
+        """Return the inputs from a text, once for both outputs."""
+        values = text_features(text).values()
+        standardized = [
             max(-MAX_DEVIATIONS, min(MAX_DEVIATIONS, (value - mean) / deviation))
-            for value, (mean, deviation) in zip(counted, self._scales, strict=True)
+            for value, (mean, deviation) in zip(values, self._scales, strict=True)
         ]
-        return View(hashed_ngrams(text), standard)
+        return View(hashed_ngrams(text), standardized)

@@ -1,7 +1,7 @@
-"""Boosted regression trees, walked in plain Python: no numeric library where a router runs.
+"""Gradient boosted regression trees, evaluated in plain Python.
 
-Packed as one record a node (feature, threshold or value, right child), compressed, in base64, so
-that some hundred trees fit into a JSON file beside the code.
+A node is packed as one record (feature, threshold or value, right child). The records are
+compressed, in base64, so that hundreds of trees fit into a JSON file beside the code.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
 _RECORD = struct.Struct("<bfh")
-LEAF = -1  # in place of a feature
+LEAF = -1  # instead of the index of a feature
 MAX_UNPACKED_BYTES = 4 * 1024 * 1024  # bytes that packed trees may unpack to
 
 
@@ -22,9 +22,10 @@ class Node(NamedTuple):
     """A split, or a leaf.
 
     Attributes:
-        feature: place of the feature that is looked at; `LEAF` for a leaf.
-        value: at most so much goes left, to the next node; of a leaf, what it says.
-        right: place, in its tree, of the node to go to otherwise.
+        feature: index of the feature that is compared; `LEAF` for a leaf.
+        value: the threshold of a split, or the output of a leaf. A feature at or below the
+            threshold goes left, to the next node.
+        right: index, in its tree, of the right child.
     """
 
     feature: int
@@ -33,20 +34,20 @@ class Node(NamedTuple):
 
 
 class Forest:
-    """The sum of trees; each is a list of nodes in which the left child follows its parent."""
+    """A sum of trees. A tree is a list of nodes in which the left child follows its parent."""
 
     def __init__(self, trees: Iterable[Sequence[Node]]) -> None:
-        """Raise `ValueError` where a node leads back, or out of its tree."""
+        """Raise `ValueError` if a node points backwards, or out of its tree."""
         self.trees = tuple(tuple(tree) for tree in trees)
         for tree in self.trees:
             _check(tree)
-        # Bare tuples are taken apart faster than those with names.
-        self._bare = [[(node[0], node[1], node[2]) for node in tree] for tree in self.trees]
+        # Plain tuples unpack faster than named tuples.
+        self._plain = [[(node[0], node[1], node[2]) for node in tree] for tree in self.trees]
 
     def __call__(self, features: Sequence[float]) -> float:
-        """What the trees say of these features."""
+        """Return the output of the trees for these features."""
         total = 0.0
-        for tree in self._bare:
+        for tree in self._plain:
             at = 0
             feature, value, right = tree[0]
             while feature >= 0:
@@ -56,21 +57,21 @@ class Forest:
         return total
 
     def width(self) -> int:
-        """How many features it looks at, at least."""
+        """Return the number of features that the trees need."""
         return 1 + max((node.feature for tree in self.trees for node in tree), default=LEAF)
 
     def pack(self) -> str:
-        """As text; numbers are rounded to 32 bits."""
+        """Return the trees as text; numbers are rounded to 32 bits."""
         sizes = struct.pack(f"<H{len(self.trees)}H", len(self.trees), *map(len, self.trees))
         nodes = b"".join(_RECORD.pack(*node) for tree in self.trees for node in tree)
         return base64.b64encode(zlib.compress(sizes + nodes, 9)).decode()
 
     @classmethod
     def unpack(cls, packed: str) -> Self:
-        """Read what `pack` wrote.
+        """Return the trees in a text that `pack` wrote.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: The text holds no packed trees.
         """
         try:
             data = zlib.decompressobj().decompress(
@@ -81,13 +82,14 @@ class Forest:
             nodes = map(Node._make, _RECORD.iter_unpack(data[2 + 2 * count :]))
             trees = [[next(nodes) for _ in range(size)] for size in sizes]
         except (struct.error, zlib.error, binascii.Error, StopIteration) as error:
-            raise ValueError("holds no packed trees") from error
+            raise ValueError("must hold packed trees") from error
         return cls(trees)
 
 
 def _check(tree: Sequence[Node]) -> None:
+    """Raise `ValueError` if a walk down the tree could fail to end at a leaf."""
     if not tree:
-        raise ValueError("holds an empty tree")
+        raise ValueError("must hold no empty tree")
     for at, node in enumerate(tree):
         if node.feature < LEAF or (node.feature != LEAF and not at + 1 < node.right < len(tree)):
-            raise ValueError("holds a tree that leads nowhere")
+            raise ValueError("must hold trees whose nodes point forwards to nodes of the tree")

@@ -1,39 +1,72 @@
-"""What is fitted and shipped: what a file of weights is made of, and how it is read."""
+"""The base of a file of fitted weights, and of a model that is loaded from such a file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from forebay.routing.base import first_error
 from forebay.routing.errors import Misconfigured
 
 
 class StrictModel(BaseModel):
-    """Base of what a file of weights is made of."""
+    """Base of the parts of a file of weights: frozen, finite, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class WeightsFile(StrictModel):
-    """Base of what a whole file of weights holds."""
+    """Base of the content of a whole file of weights."""
 
     version: str = Field(min_length=1, max_length=60)
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The weights in a file.
+        """Return the weights in a file.
 
         Raises:
-            Misconfigured: It cannot be read, or does not hold such weights; names the first field
-                that is wrong.
+            Misconfigured: The file cannot be read, or does not hold such weights; names the file
+                and the first wrong field.
         """
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise Misconfigured(f"cannot be read: {error.strerror}", field=str(path)) from None
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            field = ".".join(map(str, first["loc"])) or None
-            raise Misconfigured(f"{first['msg']} ({path})", field=field) from None
+            first = first_error(error)
+            raise Misconfigured(f"{first.message} ({path})", field=first.field) from None
+
+
+W = TypeVar("W", bound=WeightsFile)
+
+
+class FittedModel(Generic[W]):
+    """Base of a model that is computed from a file of weights.
+
+    Attributes:
+        weights_class: the class of its weights.
+        packaged: the file of the weights that are shipped with it.
+    """
+
+    weights_class: ClassVar[type[WeightsFile]]
+    packaged: ClassVar[Path]
+
+    def __init__(self, weights: W) -> None:
+        self._weights = weights
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> Self:
+        """Return the model with the weights in a file, or with the packaged weights.
+
+        Raises:
+            Misconfigured: The file cannot be read, or does not hold weights of this model.
+        """
+        weights: Any = cls.weights_class.read(path or cls.packaged)
+        return cls(weights)
+
+    @property
+    def version(self) -> str:
+        """The version of the weights."""
+        return self._weights.version

@@ -1,4 +1,4 @@
-"""A bare Celery worker that does nothing, for comparison: `celery -A bare worker`."""
+"""A bare Celery worker whose task does nothing, for comparison: `celery -A bare worker`."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ done = redis.Redis.from_url(URL)
 
 @app.task(name="bare.nothing")
 def nothing() -> None:
-    """Only count."""
+    """Count the task."""
     done.incr("done")

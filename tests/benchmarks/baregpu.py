@@ -1,8 +1,8 @@
-"""The generator with nothing around it: `python tests/benchmarks/baregpu.py`, loads on stdin.
+"""Measure the bare generator: `python tests/benchmarks/baregpu.py`, with loads on stdin.
 
-One load a line as JSON; one `Rate` a line comes back. The model lies on the card exactly as for a
-worker, by the same settings; after that nothing of Forebay is used but its templates. With the echo
-engine, which has no generator of its own, it is the engine without the fleet.
+Each line is a load as JSON; the reply is a `Rate`. The model is loaded exactly as in a worker with
+the same settings. Apart from that only Forebay's templates are used. The echo engine has no
+generator of its own, so it is measured as an engine without the fleet.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from forebay.workers.engines.settings import EngineSettings
 
 
 def main() -> None:
-    """Until there are no more loads."""
+    """Measure loads until stdin ends."""
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # libraries print
+    os.dup2(2, 1)  # libraries print to stdout
     measure = measurer(read(EngineSettings))
     out.write("ready\n")
     out.flush()
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def measurer(settings: EngineSettings) -> Callable[[Load], Rate]:
-    """Of the generator that a worker of these settings would drive: checked and loaded by it."""
+    """Return a function that measures the generator of a worker with these settings."""
     engine = make_engine(settings)
     return partial(_generator if isinstance(engine, PagedEngine) else _engine, engine)
 
@@ -60,7 +60,7 @@ def _engine(engine: Engine, load: Load) -> Rate:
 
 
 def _generator(engine: PagedEngine, load: Load) -> Rate:
-    """The engine's own loop sleeps, since nothing is submitted to it."""
+    """Return the engine's generator. The engine's own loop sleeps, since nothing is submitted."""
     generator: Any = engine.library.generator
     waiting = deque(_job(engine, text, load.tokens) for text in load.prompts())
     began, tokens = time.monotonic(), 0
@@ -72,7 +72,7 @@ def _generator(engine: PagedEngine, load: Load) -> Rate:
 
 
 def _job(engine: PagedEngine, text: str, tokens: int) -> Any:
-    """Greedy, without filters or probabilities, as the library's own examples make one."""
+    """Return a greedy job without filters or probabilities, as in the library's examples."""
     vocabulary, parts = engine.language.vocabulary, engine.library.parts
     rendered = engine.language.template.render([Turn(role="user", content=text)])
     if isinstance(engine.library, Exl3Backend):

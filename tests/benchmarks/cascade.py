@@ -1,18 +1,18 @@
-"""Quality against the share of jobs that go up to Bedrock, through the whole fleet, on the CPU.
+"""Plot quality against the share of jobs that go up to Bedrock, with a whole fleet on the CPU.
 
     make bench-cascade            (or: python tests/benchmarks/cascade.py --jobs 180 --rows FILE)
     ... --prompts FILE --outcomes FILE --strong MODEL     (a benchmark's questions beside the jobs)
 
-The local lane is the packaged small model, in its own process; the frontier is the stand-in. To the
-project's own jobs it knows the right answers, and gives them in a stated share of cases; to a
-benchmark's questions it says what a strong model really said. Every job is answered by both lanes,
-so that each rule's curve is exact; then the same jobs run once more under the default policy, to
-see where the fleet itself ends up.
+The local lane is the packaged small model in its own process; the frontier is the mock. For the
+project's own jobs the mock knows the right answers and gives them in a stated share of cases; to a
+benchmark's questions it answers what a strong model really answered. Both lanes answer every job,
+so each rule's curve is exact. Then the same jobs run once under the default policy, to see where
+the fleet itself ends up.
 
-Rules (`ranking.RULES`): `random`; `verdict`, before the answer, by what there is to gain or by the
-odds that the local answer will do; `checks` of the local answer; `checks + second`, failed ones
-first, then those where a second answer differs, then by the verdict; `checks + doubt`, failed ones
-first, then by what the fitted model makes of it all.
+The rules (`ranking.RULES`) are `random`; `verdict`, before the answer, by the score or by the
+probability that the local answer will do; `checks` of the local answer; `checks + second`: failed
+answers first, then those with a different second answer, then by the verdict; `checks + doubt`:
+failed answers first, then by the doubt model.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from forebay.routing.errors import Misconfigured  # noqa: E402
 from forebay.routing.jobs import Answer, Classification, Extract, Extraction, Generation, Verdict  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
 from forebay.workers.checks import agreement  # noqa: E402
-from local.fleet import STANDIN_ENV, Fleet  # noqa: E402
+from local.fleet import MOCK_ENV, Fleet  # noqa: E402
 from mock_bedrock.server import KEY_PAIR, MockBedrock  # noqa: E402
 
 TIMEOUT_S = 3_000.0
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def _jobs(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[Labelled]:
-    """The project's own, and questions where they are asked for."""
+    """Return the project's own jobs, and questions if the options name files."""
     own = [
         *generated(options.jobs, options.seed),
         *samples(ROOT / "deploy" / "local" / "samples.jsonl"),
@@ -107,7 +107,7 @@ def _jobs(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[
 
 
 def measured(asked: Sequence[Labelled], accuracy: float) -> list[Row]:
-    """Each job answered by both lanes, and once more as the default policy has it."""
+    """Answer each job in both lanes, and once under the default policy."""
     with tempfile.TemporaryDirectory() as folder, running(Path(folder), asked, accuracy) as fleet:
         local = answered(fleet, asked, "twice", egress="deny")
         frontier = answered(fleet, asked, "default", egress="allow", lane="bedrock")
@@ -118,7 +118,7 @@ def measured(asked: Sequence[Labelled], accuracy: float) -> list[Row]:
 
 @contextmanager
 def running(folder: Path, asked: Sequence[Labelled], accuracy: float) -> Iterator[Fleet]:
-    """A fleet whose stand-in is right in this share of cases, where nothing else is known."""
+    """Run a fleet whose mock is right in `accuracy` of the cases without a known answer."""
     known, policy = folder / "known.jsonl", folder / "policy.toml"
     known.write_text("".join(_known(one, accuracy, at) for at, one in enumerate(asked)))
     policy.write_text(POLICY)
@@ -127,7 +127,7 @@ def running(folder: Path, asked: Sequence[Labelled], accuracy: float) -> Iterato
         fleet.start_redis()
         for part in ("router", "sweeper", "local"):
             fleet.start(part)
-        fleet.start("bedrock", **STANDIN_ENV, FOREBAY_BEDROCK_ENDPOINT=standin.url)
+        fleet.start("bedrock", **MOCK_ENV, FOREBAY_BEDROCK_ENDPOINT=standin.url)
         fleet.wait_ready()
         yield fleet
 
@@ -139,7 +139,7 @@ def _known(one: Labelled, accuracy: float, at: int) -> str:
 
 
 def answered(fleet: Fleet, asked: Sequence[Labelled], tenant: str, **terms: Any) -> list[Result]:
-    """What became of each job, in order."""
+    """Return the result of each job, in order."""
     with Client(tenant=tenant, settings=Settings(redis_url=fleet.url)) as client:
         begun = [client.submit_future(one.request, **terms) for one in asked]
         return [future.result(TIMEOUT_S) for future in begun]
@@ -147,7 +147,7 @@ def answered(fleet: Fleet, asked: Sequence[Labelled], tenant: str, **terms: Any)
 
 def _row(one: Labelled, local: Result, frontier: Result, free: Result) -> Row:
     verdict = local.verdict or Verdict(probability=0.5, version="none")
-    doubt = local.doubt  # none of what failed its checks
+    doubt = local.doubt  # no doubt about answers that failed their checks
     return Row(
         source=one.source,
         kind=one.request.kind,
@@ -165,7 +165,7 @@ def _row(one: Labelled, local: Result, frontier: Result, free: Result) -> Row:
 
 
 def worth(one: Labelled, outcome: Result) -> float:
-    """How far an answer is the right one, 0 to 1; a failure is worth nothing."""
+    """Return how right an answer is, 0 to 1. A failure is worth 0."""
     if not isinstance(outcome, Answer):
         return 0.0
     match one.request, outcome.content:

@@ -1,4 +1,4 @@
-"""Curves of quality against the share that goes up, as an image."""
+"""Draw curves of quality against the share of jobs that go up."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def draw(curves: Mapping[str, Sequence[tuple[float, float]]], path: Path) -> None:
-    """Write a PNG or SVG, by the name's end.
+    """Write a PNG or SVG file, by the suffix of its name.
 
     Args:
-        curves: by rule, points of (share, quality).
-        path: of the image.
+        curves: for each rule, points of (share, quality).
+        path: where to write the image.
     """
     import matplotlib as mpl  # noqa: PLC0415 - heavy, and wanted for an image alone
 

@@ -1,9 +1,9 @@
-"""Tokens a second through the whole fleet, beside the generator alone, on one GPU.
+"""Compare tokens per second through the whole fleet with the bare generator, on one GPU.
 
-`make test-gpu STAGE=bench`, or `python tests/benchmarks/gpu.py MODEL_DIR...`. First the bare
-generator, then client, Redis, router, worker and engine; the same prompts, settings and card. A
-ratio of 1 says that the fleet costs nothing. Also: what memory was planned, and what the card then
-showed. With `--engine echo` it needs no GPU, and shows that it works.
+Run `make test-gpu STAGE=bench`, or `python tests/benchmarks/gpu.py MODEL_DIR...`. It measures first
+the bare generator, then client, Redis, router, worker and engine, with the same prompts, settings
+and card. A ratio of 1 means that the fleet costs nothing. It also compares the planned memory with
+what the card shows. `--engine echo` needs no GPU.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from local.fleet import Fleet  # noqa: E402 - found by the line above
 
 CONCURRENCY = (1, 2, 4, 8, 16, 32)
 RESULTS = Path(__file__).with_name("RESULTS.md")
-LOAD_S = 900.0  # a model of 10 GB from a slow disk
+LOAD_S = 900.0  # seconds; enough for a model of 10 GB on a slow disk
 JOB_S = 600.0
 _MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One load, worked twice."""
+    """One load, measured with the bare generator and with the fleet."""
 
     load: Load
     bare: Rate
@@ -49,20 +49,20 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Of the fleet's tokens a second to the bare generator's."""
+        """The fleet's tokens per second divided by the bare generator's."""
         return self.fleet.per_second / self.bare.per_second
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """MiB of the card: by the plan, and as the driver shows it while the worker waits for work."""
+    """MiB of the card: as planned, and as the driver shows them while the worker is idle."""
 
     planned: int
     measured: int
 
 
 def main() -> None:
-    """Measure each model, print tables, and add them to the results."""
+    """Measure each model, print tables and add them to the results."""
     given = _arguments()
     sections = [_section(given, model) for model in given.models or [None]]
     text = "\n".join(sections)
@@ -115,7 +115,7 @@ def _section(given: argparse.Namespace, model: Path | None) -> str:
 
 
 def _told(who: str, load: Load, rate: Rate) -> Rate:
-    """Say it as it comes: what breaks off later does not take along what was measured."""
+    """Print each row at once, so that a later failure does not lose it."""
     how = f"{load.concurrency} {'shared' if load.shared else 'own'}"
     said = f"{rate.tokens} tokens in {rate.seconds:.2f} s, {rate.per_second:,.0f} a second"
     print(f"{who} {how}: {said}", file=sys.stderr, flush=True)
@@ -123,7 +123,7 @@ def _told(who: str, load: Load, rate: Rate) -> Rate:
 
 
 def _environment(given: argparse.Namespace, model: Path | None) -> dict[str, str]:
-    """What bare generator and worker are both set to."""
+    """Return the settings of both the bare generator and the worker."""
     env = {
         "FOREBAY_ENGINE": given.engine,
         "FOREBAY_SLOTS": str(max(given.concurrency)),
@@ -146,7 +146,7 @@ def _bare(env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
         assert bare.stdout is not None
         if bare.stdout.readline() != "ready\n":
             raise SystemExit("the bare generator did not start; it says why above")
-        # The first steps compile, tune and record graphs: none of that is the speed afterwards.
+        # The first steps compile, tune and record graphs, and say nothing about later speed.
         _ask_bare(bare, Load(int(env["FOREBAY_SLOTS"]), False, 1, 50, 300))
         yield bare
         bare.communicate()
@@ -172,7 +172,7 @@ def _through(client: Client, load: Load) -> Rate:
 
 
 def _memory(env: dict[str, str], model: Path | None, before: int | None) -> Memory | None:
-    """The plan that the worker made, and what the card shows more than before it."""
+    """Return the worker's plan, and by how much the card's used memory has grown."""
     after = _card_mib()
     if model is None or before is None or after is None:
         return None
@@ -189,7 +189,7 @@ def _memory(env: dict[str, str], model: Path | None, before: int | None) -> Memo
 
 
 def report(name: str, given: argparse.Namespace, rows: list[Row], memory: Memory | None) -> str:
-    """A section of the results, in Markdown."""
+    """Return a section of the results in Markdown."""
     where = _card("name") or f"no GPU, {platform.machine()}"
     day = datetime.now(UTC).date().isoformat()
     what = (
@@ -225,7 +225,7 @@ def _card_mib() -> int | None:
 
 
 def _card(what: str) -> str | None:
-    """The driver's word on the first card."""
+    """Return what the driver reports of the first card."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None

@@ -1,7 +1,7 @@
-"""Jobs whose right answer is known, made from templates; the same for the same seed.
+"""Make jobs with known answers from templates; the same seed makes the same jobs.
 
-Nothing is taken from a data set: the sentences are this project's own. A job is drawn as it comes
-in an office: labels for messages, fields of papers, and small sums in words.
+The sentences are this project's own, not from a data set. The jobs are those of an office: labels
+for messages, fields of documents, and small sums in words.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ THINGS = ["kettle", "lamp", "radio", "heater", "toaster", "scale", "drill", "clo
 
 @dataclass(frozen=True)
 class Labelled:
-    """A job, its right answer, and what the frontier says where it errs.
+    """A job, its right answer, and the frontier's wrong one.
 
     Attributes:
-        wrong: an answer of the same form.
-        errs: whether the frontier does; where that is not known, chance decides.
-        source: the project's `own`, or where the job was taken from.
+        wrong: a wrong answer of the same form.
+        errs: True if the frontier gives the wrong answer; None leaves it to chance.
+        source: `own` for the project's jobs, or the origin of the job.
     """
 
     request: Request
@@ -62,12 +62,12 @@ class Labelled:
     source: str = OWN
 
     def said(self, *, lucky: bool) -> Gold:
-        """What the frontier says."""
+        """Return the frontier's answer."""
         return self.wrong if (not lucky if self.errs is None else self.errs) else self.gold
 
 
 def generated(count: int, seed: int) -> list[Labelled]:
-    """`count` jobs, of all makes in turn."""
+    """Return `count` jobs, from all templates in turn."""
     draw = random.Random(seed)
     makes: list[Callable[[random.Random], Labelled]] = [
         _ticket,
@@ -81,7 +81,7 @@ def generated(count: int, seed: int) -> list[Labelled]:
 
 
 def samples(path: Path) -> Iterator[Labelled]:
-    """Those of the demo's samples whose answers can be compared with their reference."""
+    """Return the demo's samples whose answers can be compared with a reference."""
     for line in path.read_text("utf-8").splitlines():
         sample = json.loads(line)
         request, gold = parse_request(sample["request"]), sample.get("reference")

@@ -1,9 +1,9 @@
-"""What the ledger costs: jobs a second through the whole fleet, beside a bare Celery no-op.
+"""Measure what the ledger costs: jobs per second through the fleet, beside a bare Celery task.
 
-`make bench`, or `python tests/benchmarks/overhead.py --jobs 5000 --runs 3`. Both run side by side
-in one run on one Redis: bare Celery with one task and one counter a job; Forebay with two hops a
-job, a verdict, the echo engine in its own process, checks, leases, receipts and a wake-up for each.
-The ratio says what all that costs on top of Celery; next to a job of 100 ms on a GPU it is little.
+Run `make bench`, or `python tests/benchmarks/overhead.py --jobs 5000 --runs 3`. Both run in one run
+on one Redis: bare Celery with one task and one counter per job; Forebay with two hops per job, a
+verdict, the echo engine in its own process, checks, leases, receipts and a wake-up for each job.
+The ratio is the cost on top of Celery, which is small beside a job of 100 ms on a GPU.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ THREADS = "32"
 
 
 def main() -> None:
-    """Print a row for each, and the ratio."""
+    """Print a row for each, and the ratio of the two."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=5_000)
     parser.add_argument("--runs", type=int, default=3)
@@ -87,12 +87,12 @@ def _forebay(fleet: Fleet, jobs: int) -> tuple[float, float, float]:
     client.flushall()
     ask = Generate(messages=[Message(role="user", content="[[echo: say=ok]] hello")], max_tokens=4)
     with Client(settings=Settings(redis_url=fleet.url)) as forebay:
-        forebay.submit(ask)  # loads Celery, for the doorbell
+        forebay.submit(ask)  # loads Celery for the doorbell before the clock starts
         client.flushall()
         with _timed() as submitted:
             made = [forebay.job(ask) for _ in range(jobs)]
             for start in range(0, jobs, 500):
-                forebay._ledger.create(made[start : start + 500])  # what `map` does
+                forebay._ledger.create(made[start : start + 500])  # as `map` does
         procs = [fleet.start("router"), fleet.start("sweeper")]
         procs.append(fleet.start("local", FOREBAY_ENGINE="echo", FOREBAY_SLOTS="16"))
         done = "fb:answer:*"
@@ -104,7 +104,7 @@ def _forebay(fleet: Fleet, jobs: int) -> tuple[float, float, float]:
 
 
 def _drained(done: Callable[[], int], jobs: int) -> float:
-    """Jobs a second between the first tenth and the end, so that start-up does not count."""
+    """Return jobs per second after the first tenth, so that start-up does not count."""
     began, first = 0.0, 0
     while (count := done()) < jobs:
         if not began and count >= jobs // 10:

@@ -1,9 +1,9 @@
-"""How the pace converges, and what one offer costs: the real controller, simulated traffic.
+"""Measure how the pacing controller converges, and what it costs, on simulated traffic.
 
     make bench-pacing            (or: python tests/benchmarks/pacing.py --jobs 500 --runs 10)
 
-Prints, for each way in which scores may lie, the share that went up after so many jobs: the mean
-and the worst of some runs; then the time of one offer.
+Prints the share that went up, for several distributions of scores: the mean and the worst of some
+runs. Then prints the time of one request to the controller.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HARD = (0.0, 0.08)
 
 
 def converge(client: redis.Redis, jobs: int, runs: int) -> None:
-    """Shares after `jobs` jobs, in per cent."""
+    """Return the share that went up after `jobs` jobs, in per cent."""
     print(f"{'scores':16} {'target':>6} {'failed':>6} {'mean':>6} {'worst':>6}")
     for name, scores in SCORES.items():
         for target in TARGETS:
@@ -47,7 +47,7 @@ def converge(client: redis.Redis, jobs: int, runs: int) -> None:
 
 
 def offers(client: redis.Redis, count: int) -> None:
-    """Microseconds of one offer, Redis on the same machine."""
+    """Return the microseconds of single requests, with Redis on this machine."""
     pacer, rng = Pacer(client), random.Random(1)
     for name, policy in {
         "a share": rules(share=0.2),
@@ -73,7 +73,7 @@ def offers(client: redis.Redis, count: int) -> None:
 
 
 def main() -> None:
-    """Print both."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description="How the pace converges.")
     parser.add_argument("--jobs", type=int, default=500)
     parser.add_argument("--runs", type=int, default=5)

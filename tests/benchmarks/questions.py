@@ -1,8 +1,8 @@
-"""Jobs made of a benchmark's questions, with what a strong model really answered to each.
+"""Make jobs from a benchmark's questions, with a strong model's real answer to each.
 
-Nothing of them is kept here: they are read from the two parquet files that `forebay router eval`
-reads. The right answer is the one of all models that scored 1. Of these questions at least one
-model was right, so the very hardest are missing.
+The questions are read from the two parquet files that `forebay router eval` reads; none is kept
+here. The right answer is the common answer of all models that scored 1. At least one model was
+right on each question, so the hardest questions are missing.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from forebay.workers.checks import agreement
 from forebay.workers.training.data.dataset import columns
 
 SOURCE = "questions"
-LONGEST = 3_000  # characters: with formulas some 1,500 tokens, which a context of 2,048 holds
-SILENCE = "There is nothing to be read."  # where the strong model gave no answer of the form
+LONGEST = 3_000  # characters; with formulas about 1,500 tokens, which fit a context of 2,048
+SILENCE = "There is nothing to be read."  # if the strong model gave no answer in this form
 ALONE = "\n\nReply with the letter of the right option alone."
-TOKENS = 256  # of an answer in free form
+TOKENS = 256  # characters of an answer in free form
 
 _OPTION = re.compile(r"^([A-Z])[.)] ", re.MULTILINE)
 
@@ -33,14 +33,14 @@ _OPTION = re.compile(r"^([A-Z])[.)] ", re.MULTILINE)
 def questions(
     prompts: Path, outcomes: Path, strong: str, *, count: int, seed: int
 ) -> list[Labelled]:
-    """Some of the questions that can be asked; the same for the same files and seed.
+    """Draw questions; the same files and seed give the same questions.
 
     Args:
         prompts: parquet with `uid`, `prompt`.
         outcomes: parquet with `uid`, `model`, `score`, `pred`.
-        strong: the model of the file that the frontier answers as, right or wrong.
-        count: of questions; all, where there are no more.
-        seed: of the draw.
+        strong: the model whose answers the frontier gives, right or wrong.
+        count: how many questions to draw, at most.
+        seed: of the random draw.
 
     Raises:
         Misconfigured: A file or column is missing, or no question can be asked.
@@ -60,7 +60,7 @@ def questions(
 
 
 def _answers(table: Iterable[list], strong: str) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """The right answer by uid, where it is known, and the strong model's, where it was asked."""
+    """Return the right answers and the strong model's answers, each by uid, as far as known."""
     full: defaultdict[str, Counter[str]] = defaultdict(Counter)
     said: dict[str, str] = {}
     for uid, model, score, pred in zip(*table, strict=True):
@@ -73,14 +73,14 @@ def _answers(table: Iterable[list], strong: str) -> tuple[Mapping[str, str], Map
 
 
 def _agreed(preds: Counter[str]) -> Iterator[str]:
-    """The most common of these answers, if the others say the same."""
+    """Return the answer if all answers say the same, else None."""
     first = preds.most_common(1)[0][0]
     if all(agreement.texts(first, other) == 1.0 for other in preds):
         yield first
 
 
 def _job(prompt: str, right: str, said: str) -> Iterator[Labelled]:
-    """A letter where there are options to choose from, else a text; none where it is prose."""
+    """Return a job that answers with a letter or a short text, or None if the answer is prose."""
     if right in set(letters := _options(prompt)):
         asked, held = prompt.rstrip() + ALONE, f"[{letters[0]}-{letters[-1]}]"
         request = Generate(messages=_user(asked), max_tokens=4, regex=held)
@@ -92,7 +92,7 @@ def _job(prompt: str, right: str, said: str) -> Iterator[Labelled]:
 
 
 def _options(prompt: str) -> str:
-    """The letters that stand before the options, from A on; none where there are no two."""
+    """Return the letters of the options, from A on; empty if there are fewer than two."""
     found = "".join(_OPTION.findall(prompt))
     letters = found[max(0, found.rfind("A")) :]
     return letters if len(letters) > 1 and string.ascii_uppercase.startswith(letters) else ""

@@ -1,7 +1,7 @@
-"""Who goes up first: rules that rank answered jobs, and what quality each of them reaches.
+"""Rank answered jobs by each rule, and measure the quality that the rule reaches.
 
-Quality against the share that goes up, its area (APGR) and the gap that is recovered are those of
-`forebay.workers.training.data.ranking_metrics`: a rule that cannot tell jobs apart sends them up in proportion.
+`forebay.workers.training.data.ranking_metrics` defines the curve, its area (APGR) and the recovered
+gap. Jobs that a rule ranks equal go up in proportion.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from forebay.workers.training.data.dataset import Floats
 from forebay.workers.training.data.ranking_metrics import STEPS, Ranked
 
 SHARES = (0.1, 0.2, 0.3, 0.5)
-ROUNDS, SEED = 1_000, 0  # of the bootstrap
-BESIDE = "verdict"  # the rule that the others are held against
+ROUNDS, SEED = 1_000, 0  # bootstrap samples
+BESIDE = "verdict"  # the rule that the others are compared with
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one job's answers are worth, 0 to 1, and what the rules know of them.
+    """The quality of one job's answers, 0 to 1, and what the rules know about them.
 
     Attributes:
-        local, frontier: worth of either lane's answer.
-        realised, went: worth of the default policy's, and whether it came from the frontier.
-        odds, gain: of the verdict: that the local answer will do, and what there is to gain.
-        failed: the local answer is none, or failed a check.
-        doubt: the probability that it is wrong; 1 where it failed.
-        agreement: with a second one; none where none was taken, or the first failed.
-        weights: versions of what gave verdict and doubt.
+        local, frontier: the quality of each lane's answer.
+        realised, went: the quality under the default policy, and if the frontier answered.
+        odds, gain: the verdict's probability that the local answer will do, and its score.
+        failed: there is no local answer, or it failed a check.
+        doubt: the probability that the local answer is wrong; 1 if it failed.
+        agreement: with a second answer; None if there was none, or the first failed.
+        weights: the versions of the router model and the doubt model.
     """
 
     source: str
@@ -49,11 +49,11 @@ class Row:
 
     @property
     def differs(self) -> float:
-        """How far a second answer does, 0 to 1; 0 where there is none."""
+        """Return how far a second answer differs, 0 to 1; 0 if there is none."""
         return 0.0 if self.agreement is None else 1.0 - self.agreement
 
 
-#: What goes up first is the largest; of equals, what the next number says.
+#: Jobs go up from the largest value down; the next number breaks ties.
 Rule = Callable[[Row], tuple[float, ...]]
 RULES: dict[str, Rule] = {
     "random": lambda _: (),
@@ -67,13 +67,13 @@ RULES: dict[str, Rule] = {
 
 
 def curve(rows: Sequence[Row], rule: Rule) -> list[tuple[float, float]]:
-    """(share that goes up, mean quality), percent by percent."""
+    """Return points of (share that goes up, mean quality), one for each per cent."""
     shares = np.linspace(0, 1, 101)
     return list(zip(shares.tolist(), _quality(rows, rule, shares).tolist(), strict=True))
 
 
 def show(rows: Sequence[Row]) -> None:
-    """A table of all jobs, of each source, and of the kinds of each."""
+    """Print a table of all jobs, of each source, and of each source's kinds."""
     sources = list(dict.fromkeys(row.source for row in rows))
     print(f"weights: {', '.join(sorted({name for row in rows for name in row.weights}))}")
     for source in ("all", *sources) if len(sources) > 1 else sources:
@@ -99,7 +99,7 @@ def _table(title: str, rows: Sequence[Row]) -> None:
 
 
 def ranked(rows: Sequence[Row], rule: Rule) -> Ranked:
-    """The jobs in a rule's order, ready to be measured."""
+    """Return the jobs in a rule's order."""
     keys = [rule(row) for row in rows]
     places = {key: place for place, key in enumerate(sorted(set(keys)))}
     score, weak, strong = (
@@ -120,8 +120,9 @@ def _quality(rows: Sequence[Row], rule: Rule, shares: Floats) -> Floats:
 
 
 def _areas(jobs: Ranked) -> Floats:
-    """APGR: of the jobs as they are, and of as many drawn from them with replacement, again and
-    again; the same draws for every rule, so that two rules can be told apart by their difference.
+    """Return the APGR of the jobs, then of bootstrap samples of them.
+
+    Every rule gets the same samples, so that two rules can be compared by their difference.
     """
     draw, size, shares = np.random.default_rng(SEED), len(jobs.score), np.linspace(0, 1, STEPS + 1)
     samples = [np.bincount(draw.integers(0, size, size), minlength=size) for _ in range(ROUNDS)]
@@ -131,6 +132,6 @@ def _areas(jobs: Ranked) -> Floats:
 
 
 def _interval(values: Floats) -> str:
-    """The first, and where 95 % of the others are."""
+    """Return the first value and the 95 % interval of the others."""
     low, high = np.nanpercentile(values[1:], [2.5, 97.5])
     return f"{values[0]:.2f} ({low:.2f} to {high:.2f})"

@@ -1,8 +1,8 @@
-"""What one verdict costs: `python tests/benchmarks/router.py [PARQUET]`, one core, no warm cache.
+"""Measure the cost of one verdict: `python tests/benchmarks/router.py [PARQUET]`, on one core.
 
-Texts are the prompts of a parquet file (column `prompt`; needs the extra `router`), or words drawn
-by seed with lengths like those of chat. Processor time is told beside the clock's, because a busy
-machine takes turns.
+The texts are the prompts of a parquet file (column `prompt`; needs the extra `router`), or random
+words with lengths like those of chats. CPU time is printed beside wall time, because the machine
+may be busy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TEXT = "what is the sum of pressure and 12.5 in a closed pump when water flows, 
 
 
 def main() -> None:
-    """Print quantiles of the time that a verdict takes."""
+    """Print quantiles of the time of one verdict."""
     model = RouterModel.load()
     jobs = [_job(text) for text in _texts()]
     clock, processor = [], []

@@ -1,4 +1,4 @@
-"""Balancing the books after a run: what was promised, from records that do not trust each other."""
+"""Balance the books after a run: compare records that do not trust each other with the promises."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from forebay.routing.limits.budget import Budget
 from journal import Journal
 from workload import DENY, OPEN
 
-RISK_S = 2.0  # Redis syncs every second, and says that it may take one more
-REFUSED = 400  # a status from here on: Bedrock bills nothing
-WASTED = {"refuse", "malformed"}  # billed, but no answer: asking once more buys nothing twice
+RISK_S = 2.0  # Redis syncs every second, and documents that a sync may take one more
+REFUSED = 400  # HTTP status from which on Bedrock bills nothing
+WASTED = {"refuse", "malformed"}  # billed without an answer: a second call buys nothing twice
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One book: how many entries of it are wrong, and some of those. None should be."""
+    """One book: the number of its wrong entries, which should be 0, and some of them."""
 
     name: str
     wrong: int
@@ -35,19 +35,21 @@ class Finding:
 
 
 def finding(name: str, wrong: Iterable[str]) -> Finding:
-    """Count what is wrong."""
+    """Count the wrong entries of a book."""
     found = list(wrong)
     return Finding(name, len(found), tuple(found[:5]))
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the producers were told: these jobs are safe, those may be or not.
+    """What the producers were told.
 
     Attributes:
-        risked: jobs and calls of which something was written in the last moments of Redis' host,
-            while it synced every second only: no promise holds for these moments.
-        wrong: what a producer was told that cannot be.
+        accepted: jobs that must end.
+        doubtful: jobs that were tried, with no answer to the submit: they may exist or not.
+        risked: jobs and calls with a write in the last moments before Redis' host died, while Redis
+            synced once a second: no promise holds for these moments.
+        wrong: jobs about which a producer was told something impossible.
     """
 
     accepted: set[str]
@@ -57,7 +59,7 @@ class Told:
 
     @classmethod
     def read(cls, told: Sequence[Entry], entries: Sequence[Entry]) -> Told:
-        """From the producers' diary, and the others'."""
+        """Read the diary of the producers, `told`, and that of all other processes."""
         said: defaultdict[str, set[str]] = defaultdict(set)
         for entry in told:
             said[entry.what].add(entry.about)
@@ -72,7 +74,7 @@ class Told:
 
     @property
     def all(self) -> set[str]:
-        """Every job that may be there."""
+        """Every job that may exist."""
         return self.accepted | self.doubtful
 
 
@@ -80,7 +82,7 @@ class Told:
 
 
 def of_jobs(client: redis.Redis, ledger: Ledger, told: Told) -> Iterator[Finding]:
-    """Every accepted job ended, in one answer or one failure; nothing is left of its way there."""
+    """Check that every accepted job ended in one answer or one failure and left nothing behind."""
     there = {key.decode().removeprefix("fb:job:") for key in client.scan_iter("fb:job:*", 1000)}
     states = {job_id: ledger.record(job_id).state for job_id in sorted(there)}
     lost = told.accepted - there
@@ -117,7 +119,7 @@ def _listed(client: redis.Redis, ended: set[str]) -> Iterator[str]:
 def of_ends(
     entries: Sequence[Entry], journal: Journal, risked: AbstractSet[str] = frozenset()
 ) -> Iterator[Finding]:
-    """A job ends once and stays ended: by Redis' own file, and by what the workers say."""
+    """Check that a job ends once and stays ended, in Redis' file and in the workers' diary."""
     lives = {job: [change.ended for change in life] for job, life in journal.lives.items()}
     yield finding("ended twice, by Redis' file", (job for job in lives if sum(lives[job]) > 1))
     yield finding("went on after its end", (job for job in lives if any(lives[job][:-1])))
@@ -132,7 +134,7 @@ def of_ends(
 def of_money(
     spend: Budget, calls: Sequence[dict[str, Any]], risked: AbstractSet[str] = frozenset()
 ) -> Iterator[Finding]:
-    """Each call has its entry in the books, and may be paid by it."""
+    """Check that each call is reserved, and that no billable call is booked as free."""
     found = {call["call_id"]: spend.find(call["call_id"]) for call in calls}
     without = {call for call, entry in found.items() if entry is None}
     yield finding("calls without an entry", without - risked)
@@ -149,7 +151,7 @@ def of_terms(
     term_s: float,
     risked: AbstractSet[str] = frozenset(),
 ) -> Iterator[Finding]:
-    """No job called again while an earlier call might be paid; the term counts from its booking."""
+    """Check that no job called again within the term of an earlier call that may be billed."""
     by_job: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for call in calls:
         job, reserved = journal.reserved.get(call["call_id"], ("", 0.0))
@@ -176,7 +178,7 @@ def _may_be_paid(call: dict[str, Any]) -> bool:
 def of_content(
     calls: Sequence[dict[str, Any]], logs: Iterable[Path], journal: Journal
 ) -> Iterator[Finding]:
-    """What may not leave did not; and nothing but the content's own place holds content."""
+    """Check that no denied content left, and that only contents' own keys hold content."""
     yield finding(
         "calls with what may not leave", (c["call_id"] for c in calls if DENY in c["text"])
     )
@@ -189,7 +191,7 @@ def of_content(
 
 
 def of_workers(entries: Sequence[Entry]) -> Finding:
-    """No worker ended but by a kill, after it was asked to, or as its engine died in the start."""
+    """Check that a worker only ends if killed, asked to, or without its engine at the start."""
     meant = {entry.pid for entry in entries if entry.what in {"killed", "died", "asked"}}
     began = {entry.pid for entry in entries if entry.what == "claim"}
     meant |= {entry.pid for entry in entries if entry.what == "engine"} - began

@@ -1,4 +1,4 @@
-"""Carries out the schedule on the fleet, one event after the other, in the main thread."""
+"""Carry out the schedule on the fleet, one event after the other, in the main thread."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from points import Armed
 from schedule import JUMP_S, JUMPS_S, STORM_S, STORMS, Event
 
 TICK_S = 0.05
-DOWN_S = 1.0  # how long Redis is away
+DOWN_S = 1.0  # seconds without Redis
 GRACE_S = 10.0
-UNSYNCED_S = 1.0  # what Redis writes and, with `everysec`, the death of its host takes away
+UNSYNCED_S = 1.0  # seconds of writes that are lost when Redis' host dies under `everysec`
 
 
 class Unsynced:
-    """How long Redis' append-only file was a moment ago: so much a host's death leaves of it."""
+    """The length of Redis' append-only file a moment ago: what is left if the host dies."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._sizes: deque[tuple[float, Path, int]] = deque()
 
     def look(self) -> None:
-        """Note the length of the file that is written now."""
+        """Record the current length of the file."""
         files = sorted(self._folder.glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
         if files:
             self._sizes.append((time.monotonic(), files[-1], files[-1].stat().st_size))
@@ -46,7 +46,7 @@ class Unsynced:
             self._sizes.popleft()
 
     def lose(self) -> None:
-        """Cut off what was written since; Redis drops the half command that is left."""
+        """Truncate the file to its recorded length; Redis drops a command that is cut in half."""
         if self._sizes:
             _, path, size = self._sizes[0]
             os.truncate(path, size)
@@ -54,7 +54,7 @@ class Unsynced:
 
 
 class Conductor:
-    """Does what the events say. `done` counts what was done, by verb."""
+    """Carries out events. `done` counts them by verb."""
 
     def __init__(
         self, fleet: DoomedFleet, diary: Diary, lease_s: float, *, host_dies: bool
@@ -71,7 +71,7 @@ class Conductor:
         self._number = 0
 
     def run(self, events: list[Event]) -> None:
-        """All events and what follows from them; returns when everything is as before."""
+        """Carry out all events and what follows from them; return when everything is repaired."""
         for event in events:
             self._until(self._began + event.at)
             getattr(self, f"_{event.verb}")(event)
@@ -79,11 +79,11 @@ class Conductor:
             self._until(self._later[0][0] + TICK_S)
 
     def quiet(self) -> None:
-        """Nothing is awaited any more."""
+        """Disarm all points."""
         self._armed.disarm()
 
     def _until(self, moment: float) -> None:
-        self._tick()  # also when the moment has passed, on a busy machine
+        self._tick()  # on a busy machine the moment may have passed
         while time.monotonic() < moment:
             time.sleep(TICK_S)
             self._tick()
@@ -112,7 +112,7 @@ class Conductor:
             self._diary.note("killed", pid=worker.pid)
             self.done["kill"] += signalled(worker, signal.SIGKILL)
         elif self._fleet.of(event.target):
-            self._after(0.5, lambda: self._kill(event))  # it is between two lives
+            self._after(0.5, lambda: self._kill(event))  # the worker is being restarted
 
     def _pause(self, event: Event) -> None:
         worker = self._pick(event)
@@ -137,7 +137,7 @@ class Conductor:
         self._waiting.append(event.target)
 
     def _arm_what_waits(self) -> None:
-        """One at a time of a kind; those that nobody comes by before the end are let go."""
+        """Arm one point of each kind at a time; drop points that nobody meets in time."""
         for target in dict.fromkeys(self._waiting):
             role, _, point = target.partition(".")
             if self._armed.arm(role, point):
@@ -147,7 +147,7 @@ class Conductor:
     def _thaw(self) -> None:
         for pid in self._armed.frozen(self._pause_s):
             self.done["freeze"] += 1
-            with suppress(psutil.NoSuchProcess):  # it was killed meanwhile
+            with suppress(psutil.NoSuchProcess):  # the worker was killed meanwhile
                 psutil.Process(pid).send_signal(signal.SIGCONT)
 
     def _cut(self, _: Event) -> None:
@@ -156,7 +156,7 @@ class Conductor:
                 client.client_kill_filter(_type="normal", skipme=True)
                 self.done["cut"] += 1
             except RedisError:
-                return  # it is away: they are cut already
+                return  # Redis is down: the connections are cut already
 
     def _redis(self, event: Event) -> None:
         server = self._fleet.of("redis")[0]
@@ -182,23 +182,23 @@ class Conductor:
             self.done["engine crash"] += signalled(engine, signal.SIGKILL)
 
     def _hang(self, event: Event) -> None:
-        """Stopped for good: the worker's own watch is to see it and kill it."""
+        """Stop the engine for good; the worker's watchdog has to notice and kill it."""
         nurseries = self._fleet.of("local")
         engine = engine_of(nurseries[event.number % len(nurseries)])
         self.done["engine hang"] += signalled(engine, signal.SIGSTOP)
-        # One that was stopped before it could ask the kernel to end it with its worker is let go.
+        # Wake an engine that was stopped before it could ask the kernel to die with its worker.
         self._after(GRACE_S, lambda: signalled(engine, signal.SIGCONT))
 
     def _producer(self, event: Event) -> None:
         producers = self._fleet.of("producer")
         producer = producers[event.number % len(producers)]
-        if producer.alive:  # what it had to submit is not all submitted
+        if producer.alive:  # the producer still has jobs to submit
             self._fleet.kill(producer)
             self.done["producer kill"] += 1
             self._after(0.2, producer.restart)
 
     def _clock(self, event: Event) -> None:
-        """Redis' clock jumps, and back again."""
+        """Let Redis' clock jump, and later jump back."""
         self._jump(JUMPS_S[event.number] * 1_000_000)
         self.done["clock jump"] += 1
         self._after(JUMP_S, lambda: self._jump(0))
@@ -208,17 +208,17 @@ class Conductor:
             try:
                 client.set(SHIFT, micros)
             except RedisError:
-                self._after(1, lambda: self._jump(micros))  # it is away
+                self._after(1, lambda: self._jump(micros))  # Redis is down
 
     def _storm(self, event: Event) -> None:
         rates = STORMS[event.number]
-        plan_faults(self._fleet.standin_url, rates, event.number)
+        plan_faults(self._fleet.mock_url, rates, event.number)
         self.done["storm"] += 1
-        self._after(STORM_S, lambda: plan_faults(self._fleet.standin_url, {}, 0))
+        self._after(STORM_S, lambda: plan_faults(self._fleet.mock_url, {}, 0))
 
 
 def plan_faults(url: str, rates: dict[str, float], seed: int) -> None:
-    """Tell the stand-in what goes wrong from now on."""
+    """Tell the mock of Bedrock which faults to make from now on."""
     body = json.dumps({"rates": rates, "seed": seed}).encode()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     opener.open(f"{url}/_stand-in/faults", data=body, timeout=10).close()

@@ -1,4 +1,4 @@
-"""What the workers say they did, in a file that only grows: a record that needs no Redis."""
+"""What the workers did, by their own account, in a file that only grows and needs no Redis."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """One line: when (Unix seconds), which process, what, about which job or call, and more."""
+    """One line: Unix time (seconds), process id, event, job or call, and details."""
 
     at: float
     pid: int
@@ -19,18 +19,18 @@ class Entry(NamedTuple):
 
 
 class Diary:
-    """Appends lines, each in one write, so that a kill leaves whole lines and loses none before."""
+    """Appends each line in one write, so that a kill leaves whole lines only."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def note(self, what: str, about: str = "-", more: str = "-", pid: int = 0) -> None:
-        """Write one line; of this process, where no other is named."""
+        """Write one line, by default with the pid of this process."""
         line = f"{time.time():.6f} {pid or os.getpid()} {what} {about} {more}\n"
         os.write(self._file, line.encode())
 
     def entries(self) -> list[Entry]:
-        """All lines of all processes, by time."""
+        """Return the lines of all processes, sorted by time."""
         lines = (line.split() for line in self._path.read_text().splitlines())
         return sorted(Entry(float(at), int(pid), *words) for at, pid, *words in lines)

@@ -1,7 +1,7 @@
-"""The real actors, wrapped: they write a diary, and die where they are told to.
+"""Wrap the real workers: they write a diary, and die where they are told to.
 
-The product has no hooks for this. A process that imports this module before an actor has its
-methods replaced; what is wrapped is called as it is.
+The product has no hooks for this. A process imports this module before a worker's module, and the
+methods are replaced by wrappers that call the originals.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from diary import Diary
 from forebay.routing.store import scripts
 from points import Armed
 
-#: What in `prelude.lua` is the fence: a late worker's token is no longer the job's.
+#: The fence in `prelude.lua`: the token of a late worker is no longer the job's.
 FENCE = "job.state == 'running' and job.token == token", "true"
-#: Redis' clock, and one that jumps when `chaos:shift` (microseconds) is set.
+#: Redis' clock, and a clock that jumps by `chaos:shift` microseconds.
 SHIFT = "chaos:shift"
 CLOCK = (
     "return time[1] * 1000000 + time[2]",
@@ -28,7 +28,7 @@ CLOCK = (
 
 
 class Doom:
-    """Wraps what a worker of one role does."""
+    """Wraps the methods that a worker of one role calls."""
 
     def __init__(self, role: str, folder: Path) -> None:
         self._role = role
@@ -36,13 +36,13 @@ class Doom:
         self.diary = Diary(folder / "diary")
 
     def point(self, name: str) -> None:
-        """Die here, if this point is armed: at once, without a word to anybody but the diary."""
+        """Write to the diary and die at once, if this point is armed."""
         if self._armed.take(self._role, name):
             self.diary.note("died", name)
             os.kill(os.getpid(), signal.SIGKILL)
 
     def freeze(self, name: str) -> None:
-        """Stand still here, if this point is armed, with all threads, for longer than a lease."""
+        """Stop all threads for longer than a lease, if this point is armed."""
         if self._armed.take(self._role, name):
             self.diary.note("froze", name)
             self._armed.mark_frozen(os.getpid())
@@ -58,7 +58,7 @@ class Doom:
         after: str = "",
         note: Callable[..., tuple[str, str, str]] | None = None,
     ) -> None:
-        """Points before and after a call that returns, and what the diary is told of it."""
+        """Add points before and after a method, and write its calls to the diary."""
         inner = getattr(owner, method)
 
         @functools.wraps(inner)
@@ -69,7 +69,7 @@ class Doom:
                 self.freeze(frozen)
             value = inner(*args, **kwargs)
             if value is None and method == "claim":
-                return value  # nothing waited
+                return value  # no job waited
             if note:
                 self.diary.note(*note(value, *args[1:]))
             if after:
@@ -80,7 +80,7 @@ class Doom:
 
 
 def rewrite(old: str, new: str) -> None:
-    """Have all scripts say something else from here on: in this process, before it reads them."""
+    """Replace a text in all Lua scripts, in this process, before it loads them."""
     original = scripts.transition
 
     def rewritten(name: str) -> str:
@@ -92,10 +92,10 @@ def rewrite(old: str, new: str) -> None:
 
 
 def prepare(role: str) -> Doom:
-    """Wrap what this role uses, before its module is imported."""
+    """Wrap the methods of a role before its module is imported."""
     rewrite(*CLOCK)
     if os.environ.get("CHAOS_WITHOUT") == "fences":
-        rewrite(*FENCE)  # every token holds every job
+        rewrite(*FENCE)  # accept every token for every job
     doom = Doom(role, Path(os.environ["CHAOS_FOLDER"]))
     _wrap_ledger(doom)
     if role == "bedrock":

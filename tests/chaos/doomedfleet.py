@@ -1,4 +1,4 @@
-"""A fleet of doomed workers, beside a real Redis and the stand-in."""
+"""A fleet of doomed workers, with a real Redis and the mock of Bedrock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORDS = ("--loglevel", "INFO", "--without-mingle", "--without-gossip")
 
 
 class DoomedFleet(Fleet):
-    """A `Fleet` whose actors come out of nurseries; it finds the worker in one, and its engine."""
+    """A `Fleet` whose workers are forked by nurseries."""
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -25,15 +25,15 @@ class DoomedFleet(Fleet):
         super().__init__(folder, {"CHAOS_FOLDER": str(folder), "PYTHONPATH": path, **env})
 
     def start_producer(self, share: int, seed: int, jobs: int, span_s: float) -> Process:
-        """Start one of the producers; the time of its orders counts from now."""
+        """Start a producer; the times of its orders count from now."""
         command: list[str | Path] = [PYTHON, HERE / "producer.py", "--share", str(share)]
         command += ["--seed", str(seed), "--jobs", str(jobs), "--span", str(span_s)]
         command += ["--began", f"{time.time():.3f}"]
-        says = lambda proc: proc.said("submitting") is not None  # noqa: E731 - as in `Fleet`
+        says = lambda proc: proc.logged("submitting") is not None  # noqa: E731 - as in `Fleet`
         return self._run("producer", command, {}, says, f"producer{share}")
 
     def of(self, role: str) -> list[Process]:
-        """The nurseries of a role."""
+        """Return the nurseries of a role."""
         return list(self._parts[role])
 
     def _start_actor(self, part: str, env: Mapping[str, str]) -> Process:
@@ -41,12 +41,12 @@ class DoomedFleet(Fleet):
         command = [PYTHON, HERE / "nursery.py", part, "--hostname", f"{node}@%h", *WORDS]
         base = self._bedrock_env() if part == "bedrock" else {}
         return self._run(
-            part, command, {**base, **env}, lambda proc: bool(proc.said(f"{node}@.* ready")), node
+            part, command, {**base, **env}, lambda proc: bool(proc.logged(f"{node}@.* ready")), node
         )
 
 
 def worker_of(nursery: Process) -> psutil.Process | None:
-    """The worker alive in a nursery; none between two lives."""
+    """Return the living worker of a nursery, or None while it is being restarted."""
     try:
         return next(iter(psutil.Process(nursery.pid).children()), None)
     except psutil.NoSuchProcess:
@@ -54,7 +54,7 @@ def worker_of(nursery: Process) -> psutil.Process | None:
 
 
 def engine_of(nursery: Process) -> psutil.Process | None:
-    """The engine of the local worker in a nursery."""
+    """Return the engine of the local worker in a nursery."""
     worker = worker_of(nursery)
     try:
         return next(iter(worker.children()), None) if worker else None
@@ -63,7 +63,7 @@ def engine_of(nursery: Process) -> psutil.Process | None:
 
 
 def signalled(process: psutil.Process | None, sig: signal.Signals) -> bool:
-    """Whether there was a process to send this signal to."""
+    """Send a signal; return False if the process is gone."""
     try:
         if process is not None:
             process.send_signal(sig)

@@ -1,9 +1,9 @@
-"""A failover by Sentinel while jobs flow: `python tests/chaos/failover.py`, about half a minute.
+"""Fail over by Sentinel while jobs flow: `python tests/chaos/failover.py`, about half a minute.
 
-A primary, a replica and three Sentinels; the primary is killed while one producer submits. What an
-asynchronous failover loses (accepted jobs that the new primary has never heard of) is counted and
-shown apart: no client can prevent it. Every job that the new primary knows must end, once.
-Exit code 0 if that holds.
+The primary of a primary, a replica and three Sentinels is killed while a producer submits. Accepted
+jobs that never reached the new primary are lost by the asynchronous failover. They are counted
+apart, since no client can prevent it. Every job that the new primary knows must end once. Exit code
+0 if that holds.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from local.fleet import READY_S, REDIS_CONFIG, Fleet, free_port  # noqa: E402 - 
 from local.process import Process  # noqa: E402 - likewise
 
 SERVICE = "forebay"
-BEFORE_S = AFTER_S = 5.0  # of submitting, before the kill and after it
-DOWN_MS = 2_000  # a primary silent for so long is called down
+BEFORE_S = AFTER_S = 5.0  # seconds of submitting before and after the kill
+DOWN_MS = 2_000  # milliseconds after which a silent primary counts as down
 PATIENCE_S = 90.0
 DONE = re.compile(r"\{'id': '([^']+)'[^{}]*'status': 'done'")
 TEXT = "[[echo: delay=0.02]] one two three four"
 
 
 class Watched:
-    """A primary, its replica and three Sentinels, each with a folder of its own."""
+    """A primary, its replica and three Sentinels, each with its own folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -50,7 +50,7 @@ class Watched:
         self.url = f"sentinel://{hosts}/{SERVICE}?db=0"
 
     def start(self) -> None:
-        """Start all five, and wait until the replica has caught up."""
+        """Start all five servers and wait until the replica has caught up."""
         primary, replica = self.ports
         self._serve("primary", primary)
         self._serve("replica", replica, replicaof=f"127.0.0.1 {primary}")
@@ -59,11 +59,11 @@ class Watched:
         time.sleep(2)  # the Sentinels find one another through the primary
 
     def kill_primary(self) -> None:
-        """At once, as its host would go."""
+        """Kill the primary at once, as if its host died."""
         self.procs[0].kill_group()
 
     def stop(self) -> None:
-        """Kill what is left."""
+        """Kill all servers."""
         for proc in self.procs:
             proc.kill_group()
 
@@ -94,14 +94,14 @@ class Watched:
     def _run(self, name: str, command: list[str | Path], says: str) -> None:
         log = self._folder / f"{name}.log"
         proc = Process(
-            name, command, env={}, log=log, ready=lambda proc: proc.said(says) is not None
+            name, command, env={}, log=log, ready=lambda proc: proc.logged(says) is not None
         )
         self.procs.append(proc)
         proc.wait_ready(READY_S)
 
 
 class Producer:
-    """Submits without a pause, notes what was accepted and when; what was refused it tries anew."""
+    """Submits jobs without a pause and records the accepted ones; tries again after a refusal."""
 
     def __init__(self, client: Client) -> None:
         self.accepted: list[tuple[float, str]] = []
@@ -129,12 +129,12 @@ class Producer:
                 self.accepted.append((time.monotonic(), job_id))
 
     def first_after(self, moment: float) -> float | None:
-        """When the first job after that moment was accepted."""
+        """Return when the first job after that moment was accepted."""
         return next((at for at, _ in self.accepted if at > moment), None)
 
 
 def states(client: Client, ids: list[str]) -> Counter[str]:
-    """How many jobs are in each state; `lost` are those that nobody has heard of."""
+    """Count the jobs in each state; unknown jobs count as `lost`."""
     found: Counter[str] = Counter()
     for job_id in ids:
         try:
@@ -145,7 +145,7 @@ def states(client: Client, ids: list[str]) -> Counter[str]:
 
 
 def settled(fleet: Fleet) -> Counter[str]:
-    """How often the local workers say that they settled each job."""
+    """Count how often the logs of the local workers say that a job was settled."""
     found: Counter[str] = Counter()
     for proc in fleet.procs:
         if proc.name.startswith("local"):
@@ -154,7 +154,7 @@ def settled(fleet: Fleet) -> Counter[str]:
 
 
 def fail_over(watched: Watched, client: Client) -> tuple[Producer, float, float]:
-    """Kill the primary while jobs flow; when that was, and when a job was accepted again."""
+    """Kill the primary while jobs flow; return when, and when a job was accepted again."""
     with Producer(client) as producer:
         time.sleep(BEFORE_S)
         watched.kill_primary()
@@ -162,14 +162,14 @@ def fail_over(watched: Watched, client: Client) -> tuple[Producer, float, float]
         end = killed + PATIENCE_S
         while (again := producer.first_after(killed + 0.5)) is None:
             if time.monotonic() > end:
-                raise SystemExit("no job was accepted any more")
+                raise SystemExit("no job was accepted after the failover")
             time.sleep(0.1)
         time.sleep(AFTER_S)
     return producer, killed, again
 
 
 def drained(client: Client, ids: list[str]) -> tuple[Counter[str], float]:
-    """The jobs' states when none is open any more, and when that was."""
+    """Wait until no job is open; return the counts by state, and the time."""
     end = time.monotonic() + PATIENCE_S
     while True:
         found = states(client, ids)
@@ -179,7 +179,7 @@ def drained(client: Client, ids: list[str]) -> tuple[Counter[str], float]:
 
 
 def report(fleet: Fleet, client: Client, flow: tuple[Producer, float, float]) -> bool:
-    """Print what was seen; whether it is what is promised."""
+    """Print the result; return True if the promise holds."""
     producer, killed, again = flow
     ids = [job_id for _, job_id in producer.accepted]
     found, over = drained(client, ids)
@@ -191,14 +191,14 @@ def report(fleet: Fleet, client: Client, flow: tuple[Producer, float, float]) ->
     )
     print(f"known to the new primary: {len(ids) - found['lost']}; of these done {found['done']}")
     print(f"lost by the asynchronous failover (accepted, never replicated): {found['lost']}")
-    # A job whose end was not replicated is worked again by the new primary's account: once there.
+    # The new primary works a job again if its end was not replicated: once in its own books.
     print(f"worked to an end on both sides of the failover: {len(twice)}")
     print(f"workers that ended by themselves: {', '.join(gone) or 'none'}")
     return found["done"] + found["lost"] == len(ids) and not gone
 
 
 def main() -> int:
-    """Exit code 0 if every job known to the new primary ended."""
+    """Return 0 if every job that the new primary knows ended."""
     with tempfile.TemporaryDirectory(prefix="forebay-failover-") as name:
         watched = Watched(Path(name))
         try:

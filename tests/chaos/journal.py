@@ -1,4 +1,4 @@
-"""What became of every job, from Redis' append-only file: each change of state ever written."""
+"""Read every change of state of every job from Redis' append-only file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLOCK = SHIFT.encode()
 
 
 class Change(NamedTuple):
-    """A job came into a state, at a Unix time in seconds; `token` while it runs."""
+    """A job's change of state, at a Unix time in seconds; `token` is set while the job runs."""
 
     at: float
     state: str
@@ -25,17 +25,17 @@ class Change(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        """Whether that was its end."""
+        """True if this change ended the job."""
         return self.state in ENDED
 
 
 class Journal:
-    """What Redis was told, in order; times are those of a clock that never jumped.
+    """The commands that Redis executed, in order, with the times of a clock that never jumped.
 
     Attributes:
-        lives: of the jobs, by id.
-        reserved: by call, the job that it is for and when its money was set aside (Unix seconds).
-        leaks: writes other than of contents that bear a mark.
+        lives: the changes of each job, by id.
+        reserved: for each call, its job and when its money was reserved (Unix seconds).
+        leaks: the number of writes with a job's mark outside of the contents.
     """
 
     def __init__(self, folder: Path | None = None, marks: tuple[bytes, ...] = ()) -> None:
@@ -71,7 +71,7 @@ class Journal:
             self.reserved[call] = fields[b"job"].decode(), at
 
     def running(self, at: float) -> int:
-        """Jobs that ran at a moment."""
+        """Return the jobs that ran at a moment."""
         return sum(_state_at(life, at) == "running" for life in self.lives.values())
 
 
@@ -81,7 +81,7 @@ def _state_at(life: list[Change], at: float) -> str:
 
 
 def _commands(folder: Path) -> Iterator[list[bytes]]:
-    """Each command in the file, in order; what a crash left half-written was cut off by Redis."""
+    """Yield the commands of the file in order; Redis has cut off what a crash left half-written."""
     for path in sorted(folder.glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[-3])):
         reader = hiredis.Reader()
         with path.open("rb") as file:

@@ -1,7 +1,7 @@
-"""Workers that are back at once: one process loads an actor, and forks worker after worker from it.
+"""Restart workers fast: load a worker's module once, then fork one worker after the other.
 
-A worker that is killed a hundred times would spend minutes of CPU on imports. What is forked runs
-Celery's own `worker` command and is killed, stopped and asked to end like any other.
+Otherwise a worker that is killed a hundred times would spend minutes of CPU on imports. The fork
+runs Celery's own `worker` command and can be killed, stopped and asked to end like any worker.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from diary import Diary
 from doomed import prepare
 
 PR_SET_PDEATHSIG = 1
-PAUSE_S = 0.2  # between two lives
+PAUSE_S = 0.2  # before the next worker
 
 
 class Nursery:
-    """Keeps one worker of a role alive, until it is asked to end."""
+    """Keeps one worker of a role alive until it is asked to end."""
 
     def __init__(self, role: str, words: list[str]) -> None:
         self._words = words
@@ -37,7 +37,7 @@ class Nursery:
         signal.signal(signal.SIGTERM, self._end)
 
     def run(self) -> None:
-        """Live after life; each end goes to the diary, with its exit code (-9: killed)."""
+        """Fork one worker after the other; write each exit code to the diary (-9: killed)."""
         while not self._ending:
             self._child = self._fork()
             _, status = os.waitpid(self._child, 0)

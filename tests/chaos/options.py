@@ -1,4 +1,4 @@
-"""What a run is asked for, on the command line."""
+"""The command line of a run."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import argparse
 import secrets
 from dataclasses import dataclass
 
-#: Jobs, kills, deaths at each named point, and seconds in which all goes wrong.
+#: Jobs, kills, deaths at each named point, and seconds for all faults.
 USUAL = (2_000, 40, 10, 150.0)
 LONG = (10_000, 200, 30, 1_500.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the caller asked for; see `asked`."""
+    """The options of a run; see `asked`."""
 
     jobs: int
     kills: int
@@ -25,7 +25,7 @@ class Options:
 
 
 def asked(about: str, arguments: list[str] | None = None) -> Options:
-    """The options, from the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument(
         "--long", action="store_true", help="10,000 jobs, 200 kills, some 30 minutes"

@@ -1,4 +1,4 @@
-"""One run: a fleet, its producer, all that goes wrong, and the wait until every job has ended."""
+"""Run the fleet, its producers and all faults, and wait until every job has ended."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from workload import DENY, OPEN, POLICY, SHARES
 LEASE_S = 2.0
 BEDROCK_TIMEOUT_S = 3.0
 TERM_S = BedrockSettings(bedrock_timeout_s=BEDROCK_TIMEOUT_S).bedrock_term_s
-SUBMIT_S = 120.0  # beyond the schedule's end
-IDLE_S = TERM_S + 15  # so long without the end of any job: no more will end
+SUBMIT_S = 120.0  # seconds after the schedule's end
+IDLE_S = TERM_S + 15  # seconds without the end of any job, after which no more will end
 WORKERS = {"router": 2, "sweeper": 2, "bedrock": 2}
 ENGINES = ("echo", "echo", "echo", "llamacpp")
 ECHO = {"FOREBAY_ENGINE": "echo", "FOREBAY_POOL": "echo", "FOREBAY_SLOTS": "16"}
@@ -45,16 +45,16 @@ ECHO = {"FOREBAY_ENGINE": "echo", "FOREBAY_POOL": "echo", "FOREBAY_SLOTS": "16"}
 
 @dataclass(slots=True)
 class Evidence:
-    """What a run leaves to judge by.
+    """What a run leaves behind.
 
     Attributes:
         told: what the producers were told.
-        done: what was done to the fleet, by verb.
+        done: the number of faults, by verb.
         ends: the receipts of all jobs that ended.
-        calls: every request that the stand-in saw.
+        calls: every request that the mock of Bedrock saw.
         entries: the diary.
         journal: Redis' append-only file.
-        findings: books that were balanced while Redis was there.
+        findings: the books that were balanced while Redis ran.
     """
 
     told: Told
@@ -67,7 +67,7 @@ class Evidence:
 
 
 def undergo(options: Options, folder: Path, say: Callable[[str], None]) -> Evidence:
-    """One run, from the start of the fleet to its end."""
+    """Run once, from the start of the fleet to its stop; return the evidence."""
     with DoomedFleet(folder, _environment(options, folder)) as fleet:
         _start(fleet, options)
         say(f"{len(fleet.procs)} parts are ready")
@@ -109,9 +109,9 @@ def _environment(options: Options, folder: Path) -> dict[str, str]:
 
 
 def _start(fleet: DoomedFleet, options: Options) -> None:
-    # Never rewritten, so that the file tells the whole story.
+    # Redis never rewrites the file, so it holds every change.
     fleet.start_redis(appendfsync=options.durability, auto_aof_rewrite_percentage="0")
-    fleet.start("standin")
+    fleet.start("mock_bedrock")
     for role, number in WORKERS.items():
         for _ in range(0 if role == options.without else number):
             fleet.start(role)
@@ -127,7 +127,7 @@ def _await_submits(fleet: DoomedFleet) -> None:
 
 
 def _await_ends(client: redis.Redis, told: Told) -> None:
-    """Return when every job has ended, or none has for so long that none will."""
+    """Return when every job has ended, or when no job has ended for `IDLE_S` seconds."""
     left, ended_at = sorted(told.all), time.monotonic()
     while left and time.monotonic() - ended_at < IDLE_S:
         with client.pipeline(transaction=False) as pipe:
@@ -144,9 +144,9 @@ def _await_ends(client: redis.Redis, told: Told) -> None:
 
 
 def _gather(fleet: DoomedFleet, client: redis.Redis, told: Told, conductor: Conductor) -> Evidence:
-    """Everything that is gone when the fleet is."""
+    """Collect the evidence that disappears with the fleet."""
     ledger = Ledger(client, Settings(redis_url=fleet.url), "")
-    calls = _seen_calls(fleet.standin_url)
+    calls = _seen_calls(fleet.mock_url)
     findings = [
         *books.of_jobs(client, ledger, told),
         *books.of_money(Budget(client), calls, told.risked),
@@ -160,7 +160,7 @@ def _gather(fleet: DoomedFleet, client: redis.Redis, told: Told, conductor: Cond
 def _receipts(ledger: Ledger, job_ids: set[str]) -> Iterator[Receipt]:
     ids = iter(sorted(job_ids))
     while some := list(islice(ids, 500)):
-        yield from (one for one in ledger.outcomes(some) if isinstance(one, Receipt))
+        yield from (one for one in ledger.results(some) if isinstance(one, Receipt))
 
 
 def _seen_calls(url: str) -> list[dict[str, Any]]:
@@ -177,5 +177,5 @@ def _left_over(folder: Path) -> Finding:
             if process.environ().get("CHAOS_FOLDER") == str(folder):
                 mine.append(str(process.pid))
         except psutil.Error:
-            continue  # another user's, or gone by now
+            continue  # another user's process, or gone by now
     return books.finding("processes left", mine)

@@ -1,14 +1,14 @@
-"""The named points of a job's path at which a worker may die, and how they are armed."""
+"""Name the points of a job's path at which a worker may die, and arm them."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-#: Where each point can be met. A worker that meets an armed point kills itself on the spot:
-#: `pop` after a doorbell was taken, `claim` after a job was, `reserve` after money was set aside,
-#: `send` when a request has left, `response` when its answer is here, `book` when its cost is
-#: booked, `settle` after the ledger was told.
+#: The roles that can meet each point. A worker that meets an armed point dies there: `pop` after
+#: it took a doorbell, `claim` after it claimed a job, `reserve` after it reserved money, `send`
+#: when the request has left, `response` when the reply is here, `book` when its cost is booked,
+#: `settle` after the ledger settled the job.
 POINTS = {
     "pop": ("router", "local", "bedrock"),
     "claim": ("router", "local", "bedrock"),
@@ -20,19 +20,19 @@ POINTS = {
 }
 
 
-#: Where a worker may stand still, with what it is about to write: its lease ends meanwhile.
+#: Where a worker may stand still before it writes, so that its lease ends meanwhile.
 FREEZES = {"late": ("local", "bedrock")}
 
 
 class Armed:
-    """Points that are armed, as files: taking one away is atomic, so one process meets each."""
+    """Armed points, as files. Removing a file is atomic, so one process meets each point."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(exist_ok=True)
 
     def arm(self, role: str, point: str) -> bool:
-        """Have the next worker of this role die there. False where one is awaited already."""
+        """Arm a point for the next worker of this role; return False if it is armed already."""
         path = self._folder / f"{role}.{point}"
         if path.exists():
             return False
@@ -40,7 +40,7 @@ class Armed:
         return True
 
     def take(self, role: str, point: str) -> bool:
-        """Whether this process is to die here and now."""
+        """Disarm the point and return True if this process has to die here."""
         try:
             (self._folder / f"{role}.{point}").unlink()
         except FileNotFoundError:
@@ -48,11 +48,11 @@ class Armed:
         return True
 
     def mark_frozen(self, pid: int) -> None:
-        """This process stands still from now on."""
+        """Record that this process stands still from now on."""
         (self._folder / f"frozen.{pid}").touch()
 
     def frozen(self, seconds: float) -> list[int]:
-        """Processes that have stood still for so long; each is named once."""
+        """Return the processes that have stood still for `seconds`, each once."""
         long = [
             path for path in self._folder.glob("frozen.*")
             if time.time() - path.stat().st_mtime >= seconds
@@ -62,7 +62,7 @@ class Armed:
         return [int(path.suffix[1:]) for path in long]
 
     def disarm(self) -> None:
-        """Nobody meets any more of them."""
+        """Disarm all points."""
         for path in self._folder.iterdir():
             if not path.name.startswith("frozen."):
                 path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""A producer: submits its orders at their time, through outages, and writes down what it is told.
+"""Submit orders at their time, through outages, and write down each reply.
 
-Several share the orders of a run. Each can be killed and started again like any other part: it goes
-on where its own diary ends. What it tried and was not told of by then may be or not.
+Several producers share the orders of a run. Each can be killed and restarted like any other part,
+and goes on where its own diary ends. A job that was tried without a reply may exist or not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "src")]
 
 import doomed  # noqa: E402 - found by the path set above
 
-doomed.rewrite(*doomed.CLOCK)  # before the ledger reads its scripts
+doomed.rewrite(*doomed.CLOCK)  # before the ledger loads its scripts
 
 from diary import Diary  # noqa: E402 - likewise
 from forebay.producers.client import Client  # noqa: E402 - likewise
@@ -31,7 +31,7 @@ PATIENCE_S = 30.0
 
 
 class Producer:
-    """Submits and cancels; what it tries and what it is told goes to the diary, by job."""
+    """Submits and cancels jobs; writes each try and each reply to the diary."""
 
     def __init__(self, settings: Settings, diary: Diary, began: float) -> None:
         self._diary = diary
@@ -40,7 +40,7 @@ class Producer:
         self._cancels: list[tuple[float, str]] = []
 
     def run(self, wanted: Iterable[Order]) -> None:
-        """All orders, then all cancels."""
+        """Submit all orders, then send all cancels."""
         for order in wanted:
             while (pause := self._began + order.at - time.time()) > 0:
                 self._cancel_due()
@@ -71,7 +71,7 @@ class Producer:
 
     @staticmethod
     def _twin(job: Job) -> Job:
-        """The same job as a producer would make it anew, with another id."""
+        """Return the same job with a new id, as a producer that repeats a submit makes it."""
         return Job.model_validate({**job.model_dump(by_alias=True), "id": ""})
 
     @staticmethod
@@ -92,12 +92,12 @@ class Producer:
             except UnknownJob:
                 self._diary.note("wrong", job_id, "not-known")
             except ForebayError:
-                continue  # Redis is away: once more
+                continue  # Redis is down: try again
             self._cancels.remove((due, job_id))
 
 
 def main() -> None:
-    """Submit one share of a run's orders, but for those that are in the diary already."""
+    """Submit one share of a run's orders, except those that are in the diary already."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=int)
     parser.add_argument("--seed", type=int)

@@ -1,4 +1,4 @@
-"""How long jobs in dead hands took until they could be worked again, and until somebody did."""
+"""Measure how long jobs of dead workers took to be given back, and to be claimed again."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from journal import Change, Journal
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A job that a dead worker, or a worker's dead engine, had in hand.
+    """A job that was in flight when its worker, or the worker's engine, died.
 
     Attributes:
-        seconds: until it waited again, was in other hands, or ended; none if it never was.
-        again: until it was in other hands or ended: a free worker of its queue is needed for that.
-        paid: money was set aside for it: a call may be running, so it waits for the term.
+        seconds: until the job waited again, was claimed again, or ended; None if it never did.
+        again: until the job was claimed again or ended, which needs a free worker of its queue.
+        paid: money was reserved: a call may be running, so the job waits for the term.
     """
 
     job: str
@@ -28,7 +28,7 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A worker's, or its engine's; `point` names where it died, if it had to die somewhere."""
+    """The death of a worker or its engine, and the named `point` where it died, if any."""
 
     at: float
     pid: int
@@ -36,7 +36,7 @@ class Death:
 
 
 def deaths(entries: Sequence[Entry]) -> list[Death]:
-    """All deaths by SIGKILL: of workers at named points and from outside, and of engines."""
+    """Return all deaths by SIGKILL: of workers, at named points or from outside, and of engines."""
     points = {"killed": "", "engine": "engine"}
     return [
         Death(entry.at, entry.pid, points.get(entry.what, entry.about))
@@ -46,7 +46,7 @@ def deaths(entries: Sequence[Entry]) -> list[Death]:
 
 
 def recoveries(entries: Sequence[Entry], journal: Journal) -> Iterator[Recovery]:
-    """One for each job in hand at each death."""
+    """Yield one recovery for each job in flight at each death."""
     by_pid: dict[int, list[Entry]] = {}
     for entry in entries:
         by_pid.setdefault(entry.pid, []).append(entry)
@@ -77,6 +77,6 @@ def _first(changes: Sequence[Change], at: float) -> float | None:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that this share of all is not above; 0 of none."""
+    """Return the value that `share` of all values do not exceed; 0 if there are none."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0

@@ -1,4 +1,4 @@
-"""The figures of a run, and whether all is well."""
+"""The figures of a run, and whether it passed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ordeal import LEASE_S, Evidence
 from points import POINTS
 from recovery import deaths, percentile, recoveries
 
-SLACK_S = 5.0  # beyond the lease, for a job to be given back
-LLAMA_SHARE = 0.1  # of all jobs run on a real model
+SLACK_S = 5.0  # seconds after the lease in which a job has to be given back
+LLAMA_SHARE = 0.1  # share of all jobs that run on a real model
 
 
 class Report:
-    """Judges the evidence, and prints it."""
+    """Evaluates the evidence and prints it."""
 
     def __init__(self, options: Options, evidence: Evidence) -> None:
         self._options = options
@@ -34,7 +34,7 @@ class Report:
 
     @property
     def well(self) -> bool:
-        """Whether every book balances."""
+        """True if every book balances."""
         return not any(finding.wrong for finding in self.findings)
 
     def _own(self) -> Iterator[Finding]:
@@ -52,7 +52,7 @@ class Report:
         return sum(e.lane == "local" and e.model not in {None, "echo"} for e in self._evidence.ends)
 
     def show(self, console: Console) -> None:
-        """Print two tables: what happened, and the books."""
+        """Print two tables: the faults, and the books."""
         figures = Table("what happened", "", show_header=False, title=str(self._options))
         for name, value in self._figures():
             figures.add_row(name, value)

@@ -1,7 +1,7 @@
-"""The chaos suite: real processes, thousands of jobs, a seeded schedule of disasters, the books.
+"""Run the chaos suite: real processes, thousands of jobs, a seeded schedule of faults, the books.
 
-Exit code 0 when every book balances, and 1 when one does not. Then the logs, the diary and Redis'
-append-only file are kept.
+Exit code 0 if every book balances. Otherwise 1, and the logs, the diary and Redis' append-only file
+are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "src"), str(HERE.parents[1] / "deploy")]
 for name in [name for name in os.environ if name.startswith(("FOREBAY_", "CELERY_"))]:
-    del os.environ[name]  # nothing depends on what the caller's shell has set
+    del os.environ[name]  # settings of the caller's shell must not change the run
 
 from rich.console import Console  # noqa: E402 - after the path is set
 
@@ -27,8 +27,8 @@ from report import Report  # noqa: E402
 
 
 def main() -> int:
-    """Run, print the figures; 0 if all is well."""
-    faulthandler.register(signal.SIGUSR1)  # says where it is, should it hang
+    """Run once and print the figures; return 0 if every book balances."""
+    faulthandler.register(signal.SIGUSR1)  # print the stacks if the run hangs
     options, console = asked(__doc__ or ""), Console(soft_wrap=True)
     console.print(f"seed {options.seed}")
     folder = Path(tempfile.mkdtemp(prefix="forebay-chaos-"))

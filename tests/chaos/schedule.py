@@ -1,4 +1,4 @@
-"""What goes wrong, and when: drawn from a seed before the run begins."""
+"""Draw all faults and their times from a seed, before the run begins."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 
 from points import FREEZES, POINTS
 
-#: How often the workers of a role are hit, against each other.
+#: How often the workers of each role are hit, in proportion.
 ROLES = {"router": 2, "local": 4, "bedrock": 3, "sweeper": 1}
 STORMS = (
     {"throttle": 0.9}, {"unavailable": 0.9}, {"hang:5": 0.3}, {"half": 0.4}, {"slow:2": 0.8},
     {"throttle": 0.2, "internal": 0.2, "drop": 0.2, "refuse": 0.1, "malformed": 0.1},
 )  # fmt: skip
 STORM_S = 4.0
-JUMPS_S = (4, -3)  # seconds that the clock is wrong by, for a while
+JUMPS_S = (4, -3)  # seconds by which the clock is wrong, for a while
 JUMP_S = 3.0
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Event:
-    """At so many seconds from the start, this happens to that; `number` picks among several."""
+    """A fault, `at` seconds from the start; `number` picks the victim among several."""
 
     at: float
     verb: str
@@ -32,7 +32,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """How often each thing goes wrong in one run."""
+    """How often each fault happens in one run."""
 
     kills: int
     each_point: int
@@ -48,7 +48,7 @@ class Amounts:
 
     @classmethod
     def of(cls, kills: int, each_point: int) -> Amounts:
-        """In proportion to the kills."""
+        """Return amounts in proportion to the kills."""
         few, some = max(1, kills // 12), max(1, kills // 5)
         return cls(
             kills, each_point, redis=few, pauses=some, freezes=some, producers=few, jumps=few,
@@ -57,7 +57,7 @@ class Amounts:
 
 
 def plan(seed: int, amounts: Amounts, span_s: float) -> list[Event]:
-    """The events of a run, in order; storms come early: what they leave open takes a term."""
+    """Return the events of a run, in order; storms come early, since their calls take a term."""
     dice = random.Random(f"schedule {seed}")
     parts = (_signals, _points, _faults)
     return sorted(itertools.chain.from_iterable(part(dice, amounts, span_s) for part in parts))
@@ -72,7 +72,7 @@ def _signals(dice: random.Random, amounts: Amounts, span_s: float) -> Iterator[E
 
 def _points(dice: random.Random, amounts: Amounts, span_s: float) -> Iterator[Event]:
     for point, roles in POINTS.items():
-        # Some more than are wanted: a worker may meet one while no job runs.
+        # Some more than needed: a worker may meet a point while no job runs.
         for at in _spread(dice, amounts.each_point + amounts.each_point // 5, 0.9 * span_s):
             yield Event(at, "arm", f"{dice.choice(roles)}.{point}")
     for point, roles in FREEZES.items():
@@ -95,6 +95,6 @@ def _faults(dice: random.Random, amounts: Amounts, span_s: float) -> Iterator[Ev
 
 
 def _spread(dice: random.Random, times: int, span_s: float) -> list[float]:
-    """Moments all over the span: one in each of as many equal parts."""
+    """Return `count` moments, one in each of as many equal parts of the span."""
     part = (span_s - 3) / max(1, times)
     return [3 + (number + dice.random()) * part for number in range(times)]

@@ -1,4 +1,4 @@
-"""The jobs of a run: every kind and lane, well-behaved and not; each text bears its own mark."""
+"""Make the jobs of a run: every kind and lane, valid and not; each text carries its own mark."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from forebay.routing.jobs import (
     Summarize,
 )
 
-#: `echo` and `casual` are answered by the echo engine, `model` by llama.cpp; nothing of
-#: `secretive` may leave, whatever its jobs say.
+#: `echo` and `casual` use the echo engine, `model` uses llama.cpp. Nothing of `secretive` may
+#: leave, whatever its jobs say.
 POLICY = """
 [defaults]
 daily_budget_usd = inf
@@ -47,14 +47,14 @@ DENY, OPEN = "DENYMARK", "OPENMARK"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A job to submit at so many seconds from the start.
+    """A job to submit `at` seconds from the start.
 
     Attributes:
-        number: its place among the orders.
-        options: for `Client.job`.
-        again: submit it a second time, under the same idempotency key.
-        cancel_s: cancel it so long after.
-        stubborn: submit it until it is accepted; else a refused job is left as it is.
+        number: the position among the orders.
+        options: the options of `Client.job`.
+        again: submit the job a second time under the same idempotency key.
+        cancel_s: cancel the job this many seconds later.
+        stubborn: submit the job until it is accepted; otherwise a refusal ends it.
     """
 
     number: int
@@ -68,7 +68,7 @@ class Order:
 
 
 def orders(seed: int, jobs: int, span_s: float) -> Iterator[Order]:
-    """The jobs of a run, evenly over its span."""
+    """Return the jobs of a run, spread evenly over its span."""
     dice = random.Random(f"workload {seed}")
     for number in range(jobs):
         tenant = dice.choices(list(TENANTS), list(TENANTS.values()))[0]
@@ -114,7 +114,7 @@ def _summarize(_: random.Random, mark: str) -> Request:
 
 
 def _rambling(_: random.Random, mark: str) -> Request:
-    """Its answer is too long: it goes up where it may."""
+    """Return a request whose answer is too long, so that the job goes up if it may."""
     return Summarize(text=f"[[echo: say={RAMBLE}]] We met at noon. {mark}", max_words=5)
 
 

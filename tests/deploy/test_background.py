@@ -12,15 +12,15 @@ import psutil
 import pytest
 import redis as redis_py
 
-from local.background import Place
+from local.background import FleetFolder
 from local.fleet import ROOT
 from patience import until
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from local.background import Place
-print(Place(Path(sys.argv[1])).take(), flush=True)
+from local.background import FleetFolder
+print(FleetFolder(Path(sys.argv[1])).take(), flush=True)
 time.sleep(60)
 """
 
@@ -53,13 +53,13 @@ def queues(flower):
 
 
 def test_who_holds_the_fleet_is_known(tmp_path, holder):
-    place = Place(tmp_path)
+    place = FleetFolder(tmp_path)
     assert place.holder() == holder.pid
     assert not place.take()
 
 
 def test_a_holder_that_was_killed_holds_nothing(tmp_path, holder):
-    place = Place(tmp_path)
+    place = FleetFolder(tmp_path)
     holder.kill()
     holder.wait()
     assert place.holder() == 0
@@ -74,14 +74,14 @@ def test_down_without_a_fleet_says_so(tmp_path):
 def test_up_says_why_the_fleet_did_not_start(tmp_path):
     done = keep("up", tmp_path, FOREBAY_BEDROCK="perhaps")
     assert done.returncode == 1
-    assert "FOREBAY_BEDROCK must be aws or standin" in done.stdout
+    assert "FOREBAY_BEDROCK: must be aws or mock" in done.stdout
 
 
 def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
     (tmp_path / "fleet.json").write_text("left by a fleet that was killed")
     done = keep("up", tmp_path, FOREBAY_ENGINE="echo", AWS_ACCESS_KEY_ID="real")
     assert done.returncode == 0, done.stdout
-    assert re.search(r"Bedrock +the local stand-in", done.stdout)
+    assert re.search(r"Bedrock +the local mock", done.stdout)
     url = re.search(r"Redis +(\S+)", done.stdout)[1]
     exports = re.search(r"export .*", done.stdout)[0]
     version = subprocess.run(
@@ -90,7 +90,7 @@ def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
     assert version.stdout
     flower = re.search(r"Flower +(\S+)", done.stdout)[1]
     until(lambda: queues(flower) >= {"route", "local.default", "embed", "bedrock", "sweep"})
-    holder = Place(tmp_path).holder()
+    holder = FleetFolder(tmp_path).holder()
     parts = psutil.Process(holder).children()
     again = keep("up", tmp_path)
     assert again.stdout == "The fleet is up already.\n" + done.stdout
@@ -100,7 +100,7 @@ def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
             if "router1@" in " ".join(part.cmdline()):
                 part.send_signal(signal.SIGKILL)
     log = tmp_path / "logs" / "fleet.log"
-    until(lambda: "router1 had ended and was started again" in log.read_text(), 20)
+    until(lambda: "router1 had ended and was restarted" in log.read_text(), 20)
     parts += psutil.Process(holder).children(recursive=True)
     assert "The fleet is down" in keep("down", tmp_path).stdout
     _, alive = psutil.wait_procs(parts, timeout=5)

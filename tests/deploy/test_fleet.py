@@ -134,7 +134,7 @@ def test_stop_kills_a_part_that_ignores_the_request_and_the_children_it_left(tmp
 
 
 def said_ready(proc):
-    return bool(proc.said("ready"))
+    return bool(proc.logged("ready"))
 
 
 def test_no_part_outlives_a_supervisor_that_was_killed(supervisor):
@@ -175,7 +175,7 @@ def test_only_the_main_thread_starts_parts(fleet):
     thread = threading.Thread(target=start)
     thread.start()
     thread.join()
-    assert errors == ["a part started by another thread would die with that thread"]
+    assert errors == ["start parts in the main thread: a part dies with the thread that started it"]
 
 
 def test_a_wanted_port_is_taken_if_it_is_free(redis_url):
@@ -196,7 +196,7 @@ def running(tmp_path_factory):
         for name, value in mine.items():
             patch.setenv(name, value)
         fleet.start_redis()
-        parts = ("standin", "router", "sweeper", "sweeper", "flower", "bedrock")
+        parts = ("mock_bedrock", "router", "sweeper", "sweeper", "flower", "bedrock")
         procs = {proc.name: proc for proc in map(fleet.start, parts)}
         fleet.wait_ready()
         yield fleet, procs
@@ -215,14 +215,14 @@ def get(url, **options):
 
 def test_each_part_has_a_name_and_a_log_of_its_own(running):
     fleet, procs = running
-    assert set(procs) == {"standin", "router1", "sweeper1", "sweeper2", "flower", "bedrock1"}
+    assert set(procs) == {"mock_bedrock", "router1", "sweeper1", "sweeper2", "flower", "bedrock1"}
     assert {proc.log for proc in procs.values()} == {fleet.logs / f"{name}.log" for name in procs}
 
 
 def test_nobodys_real_credentials_are_within_reach_of_the_stand_in(running):
     fleet, procs = running
     assert all("real" not in environment(proc).values() for proc in procs.values())
-    assert environment(procs["bedrock1"])["FOREBAY_BEDROCK_ENDPOINT"] == fleet.standin_url
+    assert environment(procs["bedrock1"])["FOREBAY_BEDROCK_ENDPOINT"] == fleet.mock_url
 
 
 def test_credentials_reach_the_bedrock_worker_alone_where_there_is_no_stand_in(fleet, monkeypatch):

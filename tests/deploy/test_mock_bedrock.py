@@ -1,4 +1,4 @@
-"""The stand-in speaks Bedrock's protocol to a stock boto3 client, and fails as it is told to."""
+"""The mock of Bedrock speaks the real protocol to a stock boto3 client, and fails as planned."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from mock_bedrock.canned_answers import UNKNOWN, References, instance
+from mock_bedrock.canned_answers import UNKNOWN, References
 from mock_bedrock.protocol import FAILURES
 from mock_bedrock.server import MockBedrock
 
@@ -33,27 +33,27 @@ SAMPLES = [
 
 
 @pytest.fixture
-def stand_in(tmp_path):
+def mock(tmp_path):
     samples = tmp_path / "samples.jsonl"
     samples.write_text("".join(json.dumps(sample) + "\n" for sample in SAMPLES))
-    with MockBedrock(samples) as stand_in:
-        yield stand_in
+    with MockBedrock(samples) as mock:
+        yield mock
 
 
 @pytest.fixture
-def client(stand_in):
-    return connect(stand_in)
+def client(mock):
+    return connect(mock)
 
 
-def connect(stand_in, key="stand-in", secret="stand-in", region="us-east-1", token=None):
+def connect(mock, key="stand-in", secret="stand-in", region="us-east-1", token=None):
     return boto3.client(
-        "bedrock-runtime", endpoint_url=stand_in.url, region_name=region,
+        "bedrock-runtime", endpoint_url=mock.url, region_name=region,
         aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token,
         config=Config(retries={"total_max_attempts": 1}, read_timeout=1),
     )  # fmt: skip
 
 
-def said(client, text, **fields):
+def converse(client, text, **fields):
     fields = {
         "modelId": MODEL,
         "messages": [{"role": "user", "content": [{"text": text}]}],
@@ -65,19 +65,19 @@ def text_of(answer):
     return answer["output"]["message"]["content"][0]["text"]
 
 
-def asking_for(schema):
+def output_config(schema):
     structure = {"jsonSchema": {"schema": json.dumps(schema)}}
     return {"textFormat": {"type": "json_schema", "structure": structure}}
 
 
-def admin(stand_in, path, body=None):
+def admin(mock, path, body=None):
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(f"{stand_in.url}/_stand-in/{path}", data, timeout=5) as answer:
+    with urllib.request.urlopen(f"{mock.url}/_stand-in/{path}", data, timeout=5) as answer:
         return json.load(answer)
 
 
-def test_converse_answers_in_bedrocks_shape(client):
-    answer = said(client, f"Sum up: {TEXT} Twice.", serviceTier={"type": "flex"})
+def test_converse_answers_as_bedrock_does(client):
+    answer = converse(client, f"Sum up: {TEXT} Twice.", serviceTier={"type": "flex"})
     assert text_of(answer) == "No parcel."
     assert answer["stopReason"] == "end_turn"
     assert answer["usage"]["inputTokens"] == 10
@@ -100,42 +100,47 @@ def test_a_stream_has_the_framing_that_boto3_checks(client):
     assert events[-1][1]["usage"]["outputTokens"] == 3
 
 
-def test_a_stream_cut_in_the_middle_breaks_for_the_reader(stand_in, client):
-    stand_in.faults.plan(["half"])
+def test_a_stream_that_is_cut_raises_at_the_reader(mock, client):
+    mock.faults.plan(["half"])
     messages = [{"role": "user", "content": [{"text": f"{TEXT} Twice."}]}]
     answer = client.converse_stream(modelId=MODEL, messages=messages)
     with pytest.raises(Exception, match=r"(?i)broken|incomplete|ended prematurely"):
         list(answer["stream"])
 
 
-def test_invoke_model_answers_in_the_shape_of_anthropics_models(client):
-    body = {"max_tokens": 50, "messages": [{"role": "user", "content": "So: Why?"}]}
-    answer = client.invoke_model(modelId=MODEL, body=json.dumps(body))
-    told = json.loads(answer["body"].read())
-    assert told["content"] == [{"type": "text", "text": "Because."}]
-    assert told["usage"] == {"input_tokens": 2, "output_tokens": 2}
+def test_invoke_model_answers_as_anthropics_models_do(client):
+    request = {"max_tokens": 50, "messages": [{"role": "user", "content": "So: Why?"}]}
+    answer = client.invoke_model(modelId=MODEL, body=json.dumps(request))
+    body = json.loads(answer["body"].read())
+    assert body["content"] == [{"type": "text", "text": "Because."}]
+    assert body["usage"] == {"input_tokens": 2, "output_tokens": 2}
     headers = answer["ResponseMetadata"]["HTTPHeaders"]
     assert headers["x-amzn-bedrock-input-token-count"] == "2"
 
 
-def test_tokens_are_counted(client):
+def test_count_tokens_counts_the_tokens(client):
     messages = [{"role": "user", "content": [{"text": "x" * 41}]}]
     assert client.count_tokens(modelId=MODEL, input={"converse": {"messages": messages}})[
         "inputTokens"
     ] == 11  # fmt: skip
 
 
-def test_the_same_text_is_answered_by_the_kind_that_is_asked_for(client):
-    shape = {"type": "object", "properties": {}, "additionalProperties": False}
-    assert text_of(said(client, f"label: {TEXT}")) == "a"
-    answer = said(client, f"fill: {TEXT}", outputConfig=asking_for(shape))
+def test_a_text_with_two_references_is_answered_in_the_requested_form(client):
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    assert text_of(converse(client, f"label: {TEXT}")) == "a"
+    answer = converse(client, f"fill: {TEXT}", outputConfig=output_config(schema))
     assert json.loads(text_of(answer)) == {"what": "parcel"}
 
 
-def test_an_unknown_text_is_answered_with_the_shape_or_with_a_disclaimer(client):
-    assert text_of(said(client, "something else")) == UNKNOWN
-    shape = {"type": "object", "properties": {"n": {"type": "integer"}}}
-    answer = said(client, "else", outputConfig=asking_for(shape | {"additionalProperties": False}))
+def test_an_unknown_text_is_answered_with_an_instance_or_a_disclaimer(client):
+    assert text_of(converse(client, "something else")) == UNKNOWN
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    answer = converse(client, "else", outputConfig=output_config(schema))
     assert json.loads(text_of(answer)) == {"n": 0}
 
 
@@ -148,18 +153,18 @@ def test_an_unknown_text_is_answered_with_the_shape_or_with_a_disclaimer(client)
         ({"anyOf": [{"type": "boolean"}, {"type": "null"}]}, False),
         ({"$ref": "#/$defs/n", "$defs": {"n": {"type": "number"}}}, 0),
         ({"type": "array", "items": {"type": "string"}}, []),
+        ({"type": "object", "properties": {"next": {"$ref": "#"}}}, {}),
     ],
 )
-def test_a_minimal_value_has_the_shape_of_its_schema(schema, value):
-    assert instance(schema, schema) == value
+def test_an_unknown_text_is_answered_with_a_minimal_instance_of_the_schema(schema, value):
+    assert json.loads(References().answer("something else", schema)) == value
 
 
-def test_a_schema_that_refers_to_itself_has_a_value():
-    node = {"type": "object", "properties": {"next": {"$ref": "#"}}}
-    assert set(instance(node, node)) == {"next"}
+def test_a_schema_without_a_simple_instance_is_answered_with_the_disclaimer():
+    assert References().answer("something else", {"type": "string", "pattern": "^a+$"}) == UNKNOWN
 
 
-def test_the_demos_own_texts_are_all_known():
+def test_every_text_of_the_demo_is_known():
     samples = ROOT / "deploy" / "local" / "samples.jsonl"
     references = References(samples)
     for line in samples.read_text().splitlines():
@@ -168,8 +173,8 @@ def test_the_demos_own_texts_are_all_known():
         if reference is None or request["kind"] == "embed":
             continue
         text = request.get("text") or request["messages"][-1]["content"]
-        told = references.answer(f"Do it.\n\n{text}\n", request.get("schema"))
-        assert told == reference or json.loads(told) == reference
+        answer = references.answer(f"Do it.\n\n{text}\n", request.get("schema"))
+        assert answer == reference or json.loads(answer) == reference
 
 
 @pytest.mark.parametrize(
@@ -180,36 +185,36 @@ def test_the_demos_own_texts_are_all_known():
         ({"region": "eu-west-1"}, "InvalidSignatureException"),
     ],
 )
-def test_a_wrong_signature_is_refused_as_aws_does(stand_in, wrong, code):
+def test_a_wrong_signature_is_rejected_as_by_aws(mock, wrong, code):
     with pytest.raises(ClientError) as error:
-        said(connect(stand_in, **wrong), TEXT)
+        converse(connect(mock, **wrong), TEXT)
     assert error.value.response["Error"]["Code"] == code
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
-def test_a_signature_of_another_time_is_refused(stand_in, monkeypatch):
+def test_an_old_signature_is_rejected(mock, monkeypatch):
     late = datetime.now(UTC) - timedelta(minutes=6)
     monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: late)
     with pytest.raises(ClientError, match="InvalidSignatureException"):
-        said(connect(stand_in), TEXT)
+        converse(connect(mock), TEXT)
 
 
-def test_a_session_token_is_part_of_the_signature(stand_in):
-    assert said(connect(stand_in, token="a-token"), TEXT)
+def test_a_session_token_is_part_of_the_signature(mock):
+    assert converse(connect(mock, token="a-token"), TEXT)
 
 
 @pytest.mark.parametrize(
     "model",
     ["a.b-v1:0", "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.a.b-v1:0"],
 )
-def test_any_model_id_is_signed_and_read_rightly(stand_in, client, model):
-    assert said(client, TEXT, modelId=model)
-    assert stand_in.calls[-1].model == model
+def test_any_model_id_is_accepted_and_recorded(mock, client, model):
+    assert converse(client, TEXT, modelId=model)
+    assert mock.calls[-1].model == model
 
 
 @pytest.mark.parametrize("change", ["body", "path", "date", "none"])
-def test_a_request_changed_on_its_way_is_refused(stand_in, client, change):
-    def meddle(request, **_):
+def test_a_request_that_was_changed_in_transit_is_rejected(mock, client, change):
+    def change_request(request, **_):
         if change == "body":
             request.body = request.body.replace(b"parcel", b"barrel")
         elif change == "path":
@@ -219,17 +224,17 @@ def test_a_request_changed_on_its_way_is_refused(stand_in, client, change):
         else:
             del request.headers["Authorization"]
 
-    client.meta.events.register("before-send.bedrock-runtime.Converse", meddle)
+    client.meta.events.register("before-send.bedrock-runtime.Converse", change_request)
     with pytest.raises(ClientError) as error:
-        said(client, TEXT)
+        converse(client, TEXT)
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
 @pytest.mark.parametrize("fault", [name for name in FAILURES if name != "gateway"])
-def test_a_failure_is_bedrocks_own_exception(stand_in, client, fault):
-    stand_in.faults.plan([fault])
+def test_a_failure_is_bedrocks_own_exception(mock, client, fault):
+    mock.faults.plan([fault])
     with pytest.raises(ClientError) as error:
-        said(client, TEXT)
+        converse(client, TEXT)
     status, code, _ = FAILURES[fault]
     assert error.value.response["Error"]["Code"] == code
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
@@ -245,61 +250,65 @@ def test_a_failure_is_bedrocks_own_exception(stand_in, client, fault):
         {"messages": [{"role": "user", "content": [{"text": " "}]}]},
         {"messages": [{"role": "user", "content": [{"text": "x"}]}] * 2},
         {"modelId": "anthropic.claude-sonnet-5", "inferenceConfig": {"temperature": 0.0}},
-        {"outputConfig": asking_for({"type": "object", "properties": {"a": {"type": "string"}}})},
+        {
+            "outputConfig": output_config(
+                {"type": "object", "properties": {"a": {"type": "string"}}}
+            )
+        },
     ],
 )
-def test_what_bedrock_refuses_is_refused(client, wrong):
+def test_a_request_that_bedrock_rejects_is_rejected(client, wrong):
     with pytest.raises(ClientError) as error:
-        said(client, TEXT, **wrong)
+        converse(client, TEXT, **wrong)
     assert error.value.response["Error"]["Code"] == "ValidationException"
 
 
-def test_queued_faults_come_in_order_and_then_it_is_well(stand_in, client):
-    admin(stand_in, "faults", ["throttle", None, "unavailable"])
+def test_queued_faults_are_played_in_order_and_then_calls_succeed(mock, client):
+    admin(mock, "faults", ["throttle", None, "unavailable"])
     seen = []
     for _ in range(4):
         try:
-            seen.append(text_of(said(client, TEXT)))
+            seen.append(text_of(converse(client, TEXT)))
         except ClientError as error:
             seen.append(error.response["Error"]["Code"])
     assert seen == ["ThrottlingException", "a", "ServiceUnavailableException", "a"]
 
 
-def test_faults_by_chance_are_the_same_for_the_same_seed(stand_in):
+def test_random_faults_are_the_same_for_the_same_seed(mock):
     rates = {"throttle": 0.3, "half": 0.2}
     runs = []
     for seed in (1, 1, 2):
-        admin(stand_in, "faults", {"rates": rates, "seed": seed})
-        runs.append([stand_in.faults.next() for _ in range(200)])
+        admin(mock, "faults", {"rates": rates, "seed": seed})
+        runs.append([mock.faults.next() for _ in range(200)])
     assert runs[0] == runs[1] != runs[2]
     assert 30 < runs[0].count("throttle") < 90
     assert 20 < runs[0].count("half") < 65
 
 
 @pytest.mark.parametrize("wrong", [["no such"], {"rates": {"half": 2}}, {"odd": 1}, 5])
-def test_a_wrong_plan_is_refused_and_changes_nothing(stand_in, wrong):
-    stand_in.faults.plan(["half"])
+def test_a_wrong_plan_is_rejected_and_changes_nothing(mock, wrong):
+    mock.faults.plan(["half"])
     with pytest.raises(urllib.error.HTTPError) as error:
-        admin(stand_in, "faults", wrong)
+        admin(mock, "faults", wrong)
     error.value.close()
     assert error.value.code == 400
-    assert stand_in.faults.next() == "half"
+    assert mock.faults.next() == "half"
 
 
-def test_half_answers_and_silence_look_so_to_a_client(stand_in, client):
-    stand_in.faults.plan(["half", "drop", "hang:5"])
-    assert "output" not in said(client, TEXT)  # botocore takes half a body for all of it
+def test_half_answers_and_silence_reach_the_client_as_such(mock, client):
+    mock.faults.plan(["half", "drop", "hang:5"])
+    assert "output" not in converse(client, TEXT)  # botocore takes half a body for all of it
     for error in (ConnectionClosedError, ReadTimeoutError):
         with pytest.raises(error):
-            said(client, TEXT)
-    assert [call.status for call in stand_in.calls] == [200, None, None]
+            converse(client, TEXT)
+    assert [call.status for call in mock.calls] == [200, None, None]
 
 
-def test_every_request_is_recorded_also_those_refused(stand_in, client):
-    said(client, TEXT, requestMetadata={"forebay-call": "c1"})
+def test_every_request_is_recorded_even_a_rejected_one(mock, client):
+    converse(client, TEXT, requestMetadata={"forebay-call": "c1"})
     with pytest.raises(ClientError):
-        said(connect(stand_in, secret="wrong"), "second text")
-    first, second = admin(stand_in, "calls")
+        converse(connect(mock, secret="wrong"), "second text")
+    first, second = admin(mock, "calls")
     assert (first["operation"], first["model"], first["call_id"]) == ("converse", MODEL, "c1")
     assert (first["status"], second["status"]) == (200, 403)
     assert TEXT in first["text"]
@@ -308,15 +317,15 @@ def test_every_request_is_recorded_also_those_refused(stand_in, client):
 
 
 @pytest.mark.parametrize("path", ["/model/x/dance", "/", "/model/a/b/converse"])
-def test_an_unknown_path_is_an_error(stand_in, path):
+def test_an_unknown_path_is_an_error(mock, path):
     for data in (b"{}", None):
         with pytest.raises(urllib.error.HTTPError) as error:
-            urllib.request.urlopen(stand_in.url + path, data, timeout=5)
+            urllib.request.urlopen(mock.url + path, data, timeout=5)
         assert error.value.code == 404
         error.value.close()
 
 
-def test_as_a_process_it_says_where_it_is_logs_no_content_and_stops_when_asked(tmp_path):
+def test_the_process_says_where_it_listens_logs_no_content_and_stops_on_sigterm(tmp_path):
     port_file = tmp_path / "port"
     samples = tmp_path / "samples.jsonl"
     samples.write_text(json.dumps(SAMPLES[0]))
@@ -330,7 +339,7 @@ def test_as_a_process_it_says_where_it_is_logs_no_content_and_stops_when_asked(t
     try:
         assert "listening on" in process.stderr.readline()
         url = f"http://127.0.0.1:{port_file.read_text()}"
-        answer = said(connect(type("At", (), {"url": url})), TEXT)
+        answer = converse(connect(type("At", (), {"url": url})), TEXT)
         assert text_of(answer) == "a"
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=10)

@@ -114,7 +114,7 @@ def test_another_tenants_job_is_neither_read_nor_ended_nor_forgotten(urls, their
     attempts = [
         lambda: ledger.record(theirs),
         lambda: ledger.status(theirs),
-        lambda: ledger.outcomes([theirs]),
+        lambda: ledger.results([theirs]),
         lambda: ledger.cancel(theirs),
         lambda: ledger.watch(theirs, "fb:wake:acme:me"),
     ]

@@ -138,6 +138,9 @@ def bench(*words: str) -> None:
     print(f"results: {RESULTS}")
 
 
+ENGINES = "tests/workers/engines"
+
+
 class Piece(NamedTuple):
     """Tests of one process: of this mark, with this environment."""
 
@@ -149,7 +152,7 @@ class Piece(NamedTuple):
 def _over(model: str, attention: str) -> Piece:
     # Named one by one: others need packages that this machine does not have. exllamav3 compiles
     # itself when it is imported, for which there is no time here.
-    tests = ("-k", "not exl3", "tests/test_engines.py", "tests/gpu/test_on_gpu.py")
+    tests = ("-k", "not exl3", f"{ENGINES}/test_conformance.py", "tests/gpu/test_on_gpu.py")
     env = {"FOREBAY_MODEL_DIR": str(MODELS / model), "FOREBAY_ATTENTION": attention}
     return Piece("gpu", tests, env | {"KEEP_FOREBAY_SETTINGS": "1"})
 
@@ -158,7 +161,7 @@ SUITE = {
     "fp16": _over("smollm2-fp16", "flash-attn"),
     "exl2": _over("smollm2-exl2", "flash-attn"),
     "torch": _over("smollm2-exl2", "torch"),
-    "build": Piece("", ("tests/test_attention.py", "tests/test_gpubuild.py"), {}),
+    "build": Piece("", (f"{ENGINES}/gpu/test_attention.py", f"{ENGINES}/gpu/test_build.py"), {}),
     "footprint": Piece("gpu", ("tests/gpu/test_footprint.py",), {}),
 }
 BENCH = {"smollm2": "smollm2-exl2"} | {

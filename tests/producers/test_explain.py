@@ -83,14 +83,14 @@ def test_a_pace_compares_the_score_with_the_threshold(lanes, explain):
 def test_an_escalation_names_the_check_and_the_second_opinion(lanes, explain):
     schema = {"type": "object", "properties": {"total": {"type": "number"}}, "required": ["total"]}
     lanes.rules("[tenants.acme]\nsecond_opinion = { extract = 1.0 }\n")
-    lanes.standin.answer = '{"total": 10}'
+    lanes.mock.answer = '{"total": 10}'
     said = '[[echo: say={"total": 10}]] [[echo: warm={"total": 9}]]'
     job = lanes.audited(Extract(text=f"10 or 9 {said}", schema=schema))
     document, words = explain(job.id)
     assert "second_opinion_differs" in codes(document)
     assert document["made"]["lane"] == "bedrock"
     assert document["made"]["cost_usd"] > 0
-    assert "a second local answer says something else" in words
+    assert "a second local answer differs from the first" in words
     doubt = document["doubt"]
     assert doubt["probability"] > doubt["threshold"] == 0.5
     assert "that the local answer is wrong, threshold 0.500" in words

@@ -111,7 +111,7 @@ def name_of(requirement):
 def test_all_stages_go_through(machine, monkeypatch):
     assert ended(machine, monkeypatch) is None
     programs = ["build", "check", "smollm2.py", "converter", "8b 6", "14b 4"]
-    tests = ["test_on_gpu"] * 3 + ["test_gpubuild", "test_footprint"]
+    tests = ["test_on_gpu"] * 3 + ["gpu/test_build", "test_footprint"]
     wanted = [*programs, *tests, "smollm2-exl2", "random-8b-6bit", "random-14b-4bit"]
     assert len(machine.ran) == len(wanted)
     assert all(one in line for one, line in zip(wanted, machine.ran, strict=True))
@@ -151,7 +151,7 @@ def test_without_flash_attn_all_is_tried_that_can_do_without(machine, monkeypatc
 
 def test_pieces_are_asked_for_by_name(machine, monkeypatch):
     assert ended(machine, monkeypatch, "suite", "torch", "build") is None
-    assert [("torch" in line, "gpubuild" in line) for line in machine.ran] == [
+    assert [("torch" in line, "gpu/test_build" in line) for line in machine.ran] == [
         (True, False), (False, True),
     ]  # fmt: skip
     assert ended(machine, monkeypatch, "bench", "8b") is None

@@ -1,4 +1,4 @@
-"""Model folders of any size without their weights: real headers over files that are all holes."""
+"""Model folders of any size without weights: real headers in sparse files."""
 
 import json
 import math
@@ -8,7 +8,7 @@ WIDTHS = {"U8": 1, "I16": 2, "F16": 2, "BF16": 2, "I32": 4, "F32": 4}
 
 
 def write_safetensors(path, tensors):
-    """A file with these tensors (name to dtype and shape), of its full length but empty."""
+    """Write a file with these tensors (name to dtype and shape), of its full length but empty."""
     sizes = [WIDTHS[dtype] * math.prod(shape) for dtype, shape in tensors.values()]
     ends = list(accumulate(sizes))
     header = {
@@ -19,7 +19,7 @@ def write_safetensors(path, tensors):
 
 
 def write_header(path, header, length):
-    """A file with this header, and so many bytes behind it."""
+    """Write a file with this header and `length` bytes after it."""
     text = json.dumps(header).encode()
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
@@ -27,7 +27,14 @@ def write_header(path, header, length):
 
 
 def write_config(folder, dimensions, **more):
-    """A config.json as Hugging Face writes it; `dimensions` are L, h, I, heads, kv, width, V."""
+    """Write a config.json as Hugging Face does.
+
+    Args:
+        folder: created if it is missing.
+        dimensions: layers, hidden size, intermediate size, heads, key-value heads, width of a
+            head, vocabulary.
+        more: further fields of the file.
+    """
     layers, hidden, intermediate, heads, kv_heads, head_dim, vocab = dimensions
     config = {
         "architectures": ["LlamaForCausalLM"], "num_hidden_layers": layers,
@@ -40,7 +47,7 @@ def write_config(folder, dimensions, **more):
 
 
 def write_exl2(folder, dimensions, bits, *, prefix="", **more):
-    """A model of EXL2 with so many bits a weight in its layers, and a head of 6 bits (6.33)."""
+    """Write an EXL2 model with `bits` a weight in its layers, and a head of 6 bits (6.33)."""
     layers, hidden, intermediate, heads, kv_heads, head_dim, vocab = dimensions
     weights = hidden * (2 * heads * head_dim + 2 * kv_heads * head_dim + 3 * intermediate)
     padded = -(-vocab // 32) * 32
@@ -57,7 +64,7 @@ def write_exl2(folder, dimensions, bits, *, prefix="", **more):
 
 
 def write_exl3(folder, dimensions, bits, *, prefix="model.", head_bits=6, **more):
-    """A model of EXL3, its matrices as exllamav3 stores them; without a head where it is tied."""
+    """Write an EXL3 model, its matrices as exllamav3 stores them; `head_bits=0` ties the head."""
     layers, hidden, intermediate, heads, kv_heads, head_dim, vocab = dimensions
     queries, keys = heads * head_dim, kv_heads * head_dim
     write_config(folder, dimensions, quantization_config={"quant_method": "exl3"}, **more)

@@ -1,8 +1,8 @@
-"""The dynamic generators of exllamav2 and exllamav3 without their GPU: same calls, same results.
+"""Fakes of exllamav2's and exllamav3's dynamic generators without a GPU: same calls and results.
 
-What they do with jobs, pages, held text, filters and errors is as in their sources, with whose
-signatures `test_library.py` compares these; only the logits come from a rule. The bases of the
-filters are the libraries' own classes (`theirs.py`).
+They treat jobs, pages, held text, filters and errors as the libraries' sources do;
+`tests/workers/engines/exllama/test_backend.py` compares the signatures. Only the logits come from a
+rule (`tinymodel.Rule`). The bases of the filters are the libraries' own classes (`theirs.py`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ CHUNK = 2_048
 
 
 class Job:
-    """What both kinds of jobs keep."""
+    """The part that both libraries' jobs have in common."""
 
     def __init__(self, input_ids, max_new_tokens, seed, stop_conditions, filters, identifier):
         self.prompt = input_ids[0].tolist()
         self.max_new_tokens = max_new_tokens
         self.rng = random.Random(seed)
-        self.stop_tokens = {one for one in stop_conditions if isinstance(one, int)}
-        self.stop_strings = [one for one in stop_conditions if isinstance(one, str)]
+        self.stop_tokens = {stop for stop in stop_conditions if isinstance(stop, int)}
+        self.stop_strings = [stop for stop in stop_conditions if isinstance(stop, str)]
         self.filters = filters
         self.identifier = identifier
         self.made, self.pages, self.read = [], [], 0
@@ -71,7 +71,7 @@ class Exl3Job(Job):
 
 
 class Dynamic:
-    """The generator, as far as the two are the same."""
+    """The part that both libraries' generators have in common."""
 
     spare = 0
 
@@ -82,7 +82,8 @@ class Dynamic:
         self.unreferenced_pages = {page: page for page in range(pages)}
         self.pending_jobs, self.active_jobs = [], []
         self.filter_pool = ThreadPoolExecutor(2)
-        self.rows = np.zeros((slots, 1, rule.width), dtype=np.float32)  # one buffer, used again
+        # One buffer, which each step overwrites.
+        self.rows = np.zeros((slots, 1, rule.width), dtype=np.float32)
         self.breaks = False
         self.most = 0
         self.serial = 0
@@ -116,8 +117,8 @@ class Dynamic:
         for job in self.active_jobs:
             self._prefill(job, results)
         ready = [job for job in self.active_jobs if job.read == len(job.prompt)]
-        over = [job for at, job in enumerate(ready) if self._decode(job, self.rows[at], results)]
-        for job in over:
+        ended = [job for at, job in enumerate(ready) if self._decode(job, self.rows[at], results)]
+        for job in ended:
             self._release(job)
         return results
 
@@ -170,7 +171,7 @@ class Dynamic:
         return int(np.searchsorted(np.cumsum(weights / weights.sum()), job.rng.random()))
 
     def _receive(self, job, token, probability, rows, ended, results):
-        """In the order of `receive_sample`: hold, then end or emit."""
+        """Hold the token, then end or emit, in the order of the libraries' `receive_sample`."""
         job.held_text += self.rule.pieces[token]
         job.held_tokens.append(token)
         job.held_probs.append(probability)
@@ -191,15 +192,15 @@ class Dynamic:
         return self._stop_strings(job, results)
 
     def _stop_strings(self, job, results):
-        found = [at for one in job.stop_strings if (at := job.held_text.find(one)) >= 0]
-        if found:
-            rest, job.held_text = job.held_text[min(found) :], job.held_text[: min(found)]
-            string = next(one for one in job.stop_strings if rest.startswith(one))
+        places = [at for stop in job.stop_strings if (at := job.held_text.find(stop)) >= 0]
+        if places:
+            rest, job.held_text = job.held_text[min(places) :], job.held_text[: min(places)]
+            string = next(stop for stop in job.stop_strings if rest.startswith(stop))
             extra = {"eos_triggering_string": string}
             return self._emit(job, results, "stop_string", extra=extra, rest=rest)
         begun = any(
-            job.held_text.endswith(one[:size]) for one in job.stop_strings
-            for size in range(1, len(one))
+            job.held_text.endswith(stop[:size]) for stop in job.stop_strings
+            for size in range(1, len(stop))
         )  # fmt: skip
         return self._emit(job, results, held=not begun)
 
@@ -234,30 +235,30 @@ class Dynamic:
 
 
 class Exl2Generator(Dynamic):
-    """Samples on the CPU, where filters narrow the logits in place."""
+    """exllamav2's generator: samples on the CPU, where filters narrow the logits in place."""
 
     def _sample(self, job, rows):
         if not job.made:
-            for one in job.filters:
-                one.background_drop()
-                one.begin("")
+            for logits_filter in job.filters:
+                logits_filter.background_drop()
+                logits_filter.begin("")
         row = rows[0]
-        for one in job.filters:
-            assert one.can_mask_logits()
-            assert one.get_next(mask=True) is True
-            row = one.mask_logits(row).reshape(-1)
+        for logits_filter in job.filters:
+            assert logits_filter.can_mask_logits()
+            assert logits_filter.get_next(mask=True) is True
+            row = logits_filter.mask_logits(row).reshape(-1)
         return self._pick(job, row)
 
     def _feed(self, job, token):
-        for one in job.filters:
-            one.feed(np.array([[token]]))
-            if one.use_background_worker():
-                one.background_prepare_logit_mask(self.filter_pool)
+        for logits_filter in job.filters:
+            logits_filter.feed(np.array([[token]]))
+            if logits_filter.use_background_worker():
+                logits_filter.background_prepare_logit_mask(self.filter_pool)
         return False
 
 
 class Exl3Generator(Dynamic):
-    """Samples from a copy; masks are bits. Its pages are kept in a table of their own."""
+    """exllamav3's generator: samples from a copy; masks are bits; a table holds the pages."""
 
     spare = 1
     padded_vocab_size = 0
@@ -270,19 +271,19 @@ class Exl3Generator(Dynamic):
 
     def enqueue(self, job):
         super().enqueue(job)
-        for one in job.filters:
-            one.attach(types.SimpleNamespace(generator=self))
-            one.reset()
+        for logits_filter in job.filters:
+            logits_filter.attach(types.SimpleNamespace(generator=self))
+            logits_filter.reset()
 
     def _sample(self, job, rows):
         row = rows[0].copy()
-        for one in job.filters:
-            if one.is_active:
-                bits = self.filter_pool.submit(one.get_next_logit_mask).result()
+        for logits_filter in job.filters:
+            if logits_filter.is_active:
+                bits = self.filter_pool.submit(logits_filter.get_next_logit_mask).result()
                 flags = np.unpackbits(bits.reshape(-1).view(np.uint8), bitorder="little")
                 row[: len(flags)][flags[: len(row)] == 0] = -np.inf
         return self._pick(job, row)
 
     def _feed(self, job, token):
-        ended = [one.feed(token) for one in job.filters]
+        ended = [logits_filter.feed(token) for logits_filter in job.filters]
         return any(ended)

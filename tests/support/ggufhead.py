@@ -1,7 +1,7 @@
-"""The metadata of a GGUF file, for tests without the package `gguf`.
+"""Reads the metadata of a GGUF file, for tests without the package `gguf`.
 
-After the description of the format, version 3, in ggml's docs/gguf.md: a head of magic, version and
-two counts; then keys with typed values, little-endian.
+The format, version 3, is described in ggml's docs/gguf.md: a head of magic, version and two counts,
+then keys with typed values, little-endian.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import struct
 import types
 
-_PLAIN = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_NUMBERS = {
+    0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
+}  # fmt: skip
 _STRING, _ARRAY = 8, 9
 
 
 class Head:
-    """What `tests/gpu/words.py` asks of a reader."""
+    """The metadata, with the method of gguf's reader that `tests/gpu/words.py` calls."""
 
     def __init__(self, path):
         with path.open("rb") as self._file:
@@ -23,8 +25,8 @@ class Head:
             self._fields = {self._string(): self._value() for _ in range(count)}
 
     def get_field(self, name):
-        held = self._fields.get(name)
-        return None if held is None else types.SimpleNamespace(contents=lambda: held)
+        value = self._fields.get(name)
+        return None if value is None else types.SimpleNamespace(contents=lambda: value)
 
     def _take(self, form):
         form = "<" + form
@@ -41,4 +43,4 @@ class Head:
         if kind == _ARRAY:
             inner, size = self._take("IQ")
             return [self._value(inner) for _ in range(size)]
-        return self._take(_PLAIN[kind])[0]
+        return self._take(_NUMBERS[kind])[0]

@@ -1,11 +1,11 @@
-"""A card in the place of CUDA's, which says what a test wants."""
+"""A fake of `torch.cuda`, whose memory a test sets."""
 
 MIB = 1 << 20
-CARD = 16_380  # MiB
+CARD = 16_380  # the card's memory, in MiB
 
 
 class Cuda:
-    """`torch.cuda` of one process on a card that others use too. All sizes are MiB."""
+    """`torch.cuda` of one process on a card that other processes use too. Sizes are MiB."""
 
     class OutOfMemoryError(RuntimeError):
         pass

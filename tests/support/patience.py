@@ -1,4 +1,4 @@
-"""Waiting for what processes and threads do in their own time."""
+"""Waits for what other processes and threads do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T], within_s: float = 15.0) -> T:
-    """The condition's value as soon as it is true; a test that waits in vain fails."""
+    """Return the condition's value as soon as it is true; fail the test after `within_s`."""
     end = time.monotonic() + within_s
     while not (value := condition()):
         assert time.monotonic() < end, "did not happen in time"

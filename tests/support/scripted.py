@@ -1,4 +1,4 @@
-"""Engines over the scripted generators of `exllama.py`: all that is ours is real."""
+"""Engines over the fake libraries of `exllama.py`: everything that is Forebay's own is real."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from tinymodel import Rule
 
 
 def exl2_engine(folder, *, slots=2, context=256, pages=None):
-    """The engine over a scripted exllamav2, and that generator."""
+    """Return the engine over a fake exllamav2, and the fake generator."""
     library = exl2_library(folder, pages or slots * -(-context // PAGE), slots)
     return _engine(folder, "exl2", slots, context, library), library.generator
 
 
 def exl2_library(folder, pages, slots):
-    """Ours over the scripted exllamav2."""
+    """Return the backend over a fake exllamav2."""
     parts = Exl2Parts(
         job=Exl2Job,
         settings=Exl2Settings,
@@ -45,13 +45,13 @@ def exl2_library(folder, pages, slots):
 
 
 def exl3_engine(folder, *, slots=2, context=256, pages=None):
-    """The engine over a scripted exllamav3, and that generator."""
+    """Return the engine over a fake exllamav3, and the fake generator."""
     library = exl3_library(folder, pages or slots * (-(-context // PAGE) + 1), slots)
     return _engine(folder, "exl3", slots, context, library), library.generator
 
 
 def exl3_library(folder, pages, slots):
-    """Ours over the scripted exllamav3."""
+    """Return the backend over a fake exllamav3."""
     parts = Exl3Parts(
         job=Exl3Job,
         sampler=Exl3Sampler,

@@ -1,4 +1,4 @@
-"""The sources of packages that cannot be imported here, and classes made from them."""
+"""Classes made from the sources of installed packages that cannot be imported without a GPU."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 def source(package, path):
-    """The text of a file of an installed package, which is not imported."""
+    """Return the text of a file of an installed package without importing the package."""
     return Path(str(distribution(package).locate_file(f"{package}/{path}"))).read_text("utf-8")
 
 
 def real(package, path, **imported):
-    """All that a file of the package defines, from its source; what it imports is given."""
+    """Return the names that a file of the package defines; `imported` stands for its imports."""
     body = [
         node
         for node in ast.parse(source(package, path)).body

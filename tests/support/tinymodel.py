@@ -1,7 +1,7 @@
-"""A model's folder with a real tokenizer of its own, and logits by a rule instead of weights.
+"""A model's folder with a real tokenizer, and logits by a rule instead of weights.
 
-The rule answers in a few words, goes on without end where a very long story is asked for, and
-closes what a grammar lets it close.
+The rule answers in a few words. It goes on without an end if the prompt asks for a very long story,
+and it prefers tokens that close a string or an object, so that JSON ends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STORY = "very long story"
 
 
 def write_folder(folder, **tokenizer_config):
-    """All files of a model but its weights."""
+    """Write all files of a model except its weights."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -48,11 +48,12 @@ def write_folder(folder, **tokenizer_config):
 
 
 class Rule:
-    """Logits for the next token of a sequence.
+    """Gives the logits of the next token of a sequence.
 
     Args:
-        folder: of the model.
-        padding: columns of the head beyond the vocabulary; they are loud, and must never count.
+        folder: the model's folder.
+        padding: columns of logits beyond the vocabulary. They are the highest, so that an engine
+            that does not ignore them fails.
     """
 
     ends = (0, 2)
@@ -68,8 +69,8 @@ class Rule:
         self._answer = [*self.tokenizer.encode(ANSWER).ids, 2]
 
     def logits(self, tokens):
-        """A row of single precision for what comes next."""
-        prompt, made = self._parted(tokens)
+        """Return the row of logits, in single precision, for the next token."""
+        prompt, answer = self._split(tokens)
         noise = np.random.default_rng(zlib.crc32(repr(tokens).encode()))
         row = noise.uniform(0, 1, self.width).astype(np.float32)
         closing = {"}": 2.5, '"': 2.0, ",": 2.0, '",': 1.5, '"}': 1.5}
@@ -79,17 +80,17 @@ class Rule:
         if self.tells_story(tuple(prompt)):
             row[list(self.ends)] -= 50.0
         else:
-            row[self._answer[min(len(made), len(self._answer) - 1)]] += 6.0
+            row[self._answer[min(len(answer), len(self._answer) - 1)]] += 6.0
         row[self.size :] = 99.0
         return row
 
     @functools.lru_cache(512)  # noqa: B019 - rules live as long as the tests
     def tells_story(self, prompt):
-        """Whether it is asked for a text without an end."""
+        """Return whether the prompt asks for a text without an end."""
         return STORY in self.tokenizer.decode(list(prompt))
 
-    def _parted(self, tokens):
-        """The prompt, and what was made of it so far; a warm-up has no opening."""
+    def _split(self, tokens):
+        """Return the prompt and the answer so far; a warm-up has no opening of an answer."""
         size = len(self._opening)
         starts = range(len(tokens) - size, -1, -1)
         begin = next((at for at in starts if tokens[at : at + size] == self._opening), 0) + size

@@ -1,4 +1,4 @@
-"""Traffic that is simulated, for the pace: jobs whose scores are drawn, offered to the real one."""
+"""Simulated traffic for the pacer: jobs with random scores are offered to a real `Pacer`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ def job(rng: random.Random, kind: str = "classify", tenant: str = "acme") -> Job
 
 
 class Traffic:
-    """Jobs of one tenant: offered, and if they stay, answered `behind` jobs later."""
+    """Offers the jobs of one tenant; jobs that stay local are answered `behind` jobs later.
+
+    Attributes:
+        went: by job, whether it was escalated.
+        scores: by job, the last score that it was offered with.
+    """
 
     def __init__(self, redis, seed: int = 1, behind: int = 20, **pacer) -> None:
         self.pacer = Pacer(redis, **pacer)
@@ -37,7 +42,7 @@ class Traffic:
         self._local: list[tuple[int, Job]] = []
 
     def send(self, policy, count, score: Scores, *, hard=0.0, kind="classify") -> float:
-        """Offer so many more; the share of them that went up."""
+        """Offer `count` more jobs, and return the share of them that was escalated."""
         first = len(self.went)
         for i in range(count):
             self._offer(policy, score(self.rng, i), kind)
@@ -48,27 +53,28 @@ class Traffic:
         return sum(self.went[first:]) / count
 
     def _offer(self, policy, score: float, kind: str) -> None:
-        one = job(self.rng, kind)
-        pace = self.pacer.offer(one, policy, "before", score)
+        offered = job(self.rng, kind)
+        pace = self.pacer.offer(offered, policy, "before", score)
         self.went.append(pace.go)
         self.scores.append(score)
         if not pace.go:
-            self._local.append((len(self.went) - 1, one))
+            self._local.append((len(self.went) - 1, offered))
 
     def _answer(self, policy, score: float, hard: float) -> None:
-        i, one = self._local.pop(0)
+        i, answered = self._local.pop(0)
         if self.rng.random() < hard:
-            self.pacer.hard(one, policy)
+            self.pacer.hard(answered, policy)
             self.went[i] = True
         else:
-            self.went[i] = self.pacer.offer(one, policy, "after", score).go
+            self.went[i] = self.pacer.offer(answered, policy, "after", score).go
             self.scores[i] = score
 
     def share(self, first: int, last: int) -> float:
+        """Return the share that was escalated of the jobs from `first` to `last`."""
         return sum(self.went[first:last]) / (last - first)
 
 
-#: How scores may lie; the second argument counts the jobs.
+#: Distributions of scores; the second argument counts the jobs.
 SCORES: dict[str, Scores] = {
     "even": lambda rng, _: rng.random(),
     "mostly easy": lambda rng, _: rng.betavariate(0.5, 3),

@@ -1,6 +1,6 @@
-"""The whole waterfall in one thread: a real ledger, all lanes, the local one on the echo engine.
+"""All lanes of a fleet in one thread, over a real ledger; the local lane runs the echo engine.
 
-Bedrock is the stand-in, which says what a test wants. A plugin: a test module that names it in
+The mock of Bedrock answers as a test wants. A test module that names this plugin in
 `pytest_plugins` has the fixture `lanes`.
 """
 
@@ -22,7 +22,7 @@ from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import attempt, conclude
+from forebay.workers.runtime.execute import attempt, record
 from mock_bedrock.server import MockBedrock
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
@@ -37,8 +37,12 @@ share = 1.0
 """
 
 
-class Said(MockBedrock):
-    """A stand-in that says what the test wants."""
+class ScriptedBedrock(MockBedrock):
+    """A mock of Bedrock that gives the answer of the test.
+
+    Attributes:
+        answer: the text of every answer.
+    """
 
     answer = "yes"
 
@@ -49,25 +53,31 @@ class Said(MockBedrock):
     def __enter__(self):
         super().__enter__()
         answer = lambda *_: self.answer  # noqa: E731
-        self.references = type("Said", (), {"answer": staticmethod(answer)})()
+        self.references = type("Answers", (), {"answer": staticmethod(answer)})()
         return self
 
 
 class Waterfall:
-    """All lanes of one fleet; `work` works what waits in them."""
+    """All lanes of one fleet; `work` carries out the jobs that wait in them.
 
-    def __init__(self, redis, tmp_path, standin) -> None:
+    Attributes:
+        policy: the policy file.
+        mock: the mock of Bedrock.
+        workers: the worker of each queue.
+    """
+
+    def __init__(self, redis, tmp_path, mock) -> None:
         self.policy = tmp_path / "policy.toml"
         self.written = 0
         self.rules()
-        self.redis, self.standin = redis, standin
+        self.redis, self.mock = redis, mock
         settings = Settings(
             lease_s=1000, policy_file=self.policy, cache_key="sixteen bytes are enough"
         )
         self.ledger = Ledger(redis, settings, BELL)
         echo = EngineSettings(engine="echo", context_tokens=4096)
         self.local = Local(self.ledger, lambda: Answerer(make_engine(echo)))
-        bedrock = BedrockSettings(bedrock_endpoint=standin.url, bedrock_timeout_s=5)
+        bedrock = BedrockSettings(bedrock_endpoint=mock.url, bedrock_timeout_s=5)
         self.workers = {
             "route": Router(self.ledger),
             "local.default": self.local,
@@ -77,18 +87,19 @@ class Waterfall:
         self.audits = Audits(self.ledger)
 
     def rules(self, more=""):
+        """Write the policy file: everything stays local and is audited, and `more`."""
         self.policy.write_text(KEEP_ALL + more)
-        self.written += 1  # two versions within one tick of the clock are two versions
+        self.written += 1  # a new time for each version, even within one tick of the clock
         os.utime(self.policy, ns=(0, self.written * 1_000_000_000))
 
     def work(self, *queues):
-        """Work what waits there, and what comes of it."""
+        """Carry out the jobs in these queues (all by default) until the queues are empty."""
         for queue in queues or self.workers:
             while claim := self.ledger.claim(queue):
-                conclude(self.ledger, claim, attempt(self.workers[queue].work, claim))
+                record(self.ledger, claim, attempt(self.workers[queue].work, claim))
 
     def ask(self, request, **options):
-        """A job that was answered locally, whose audit waits for the router."""
+        """Return a job that was answered locally; its audit waits for the router."""
         job = Job(request=request, **{"tenant": "acme", "egress": "allow", **options})
         assert self.ledger.create([job]) == [job.id]
         self.work("route")
@@ -96,24 +107,29 @@ class Waterfall:
         return job
 
     def audited(self, request, **options):
-        """A job that was answered and audited."""
+        """Return a job that was answered and audited."""
         job = self.ask(request, **options)
         self.work()
         return job
 
     def shadow(self, job):
+        """Return the id of the job's audit."""
         return self.ledger.record(job.id).audited_as
 
     def reasons(self, job):
+        """Return the reasons in the receipt of the job's audit."""
         return self.ledger.record(self.shadow(job)).to_receipt().reasons
 
 
 @pytest.fixture(scope="module")
 def waterfall(redis_url, tmp_path_factory):
-    """One for all tests of a module: it takes long to make. What changed is seen at once."""
+    """Yield one waterfall for all tests of a module, since it takes long to build.
+
+    Caches are off, so that its parts see every change at once.
+    """
     with (
         pytest.MonkeyPatch.context() as patch,
-        Said() as standin,
+        ScriptedBedrock() as mock,
         redis_py.Redis.from_url(redis_url) as client,
     ):
         patch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
@@ -122,21 +138,21 @@ def waterfall(redis_url, tmp_path_factory):
             "forebay.routing.limits.spillway",
             "forebay.routing.learning.job_types",
             "forebay.routing.learning.calibration",
-            "forebay.routing.limits.outlook",
+            "forebay.routing.limits.frontier_status",
         ):
             patch.setattr(f"{module}.LOOK_EVERY_S", 0)
-        made = Waterfall(client, tmp_path_factory.mktemp("waterfall"), standin)
-        yield made
-        made.local.close()
+        built = Waterfall(client, tmp_path_factory.mktemp("waterfall"), mock)
+        yield built
+        built.local.close()
 
 
 @pytest.fixture
 def lanes(waterfall, redis, redis_url, monkeypatch):
-    """As it was when it was made, over an empty Redis, which commands find as well."""
+    """Return the waterfall in its first state over an empty Redis, which commands find too."""
     monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
     waterfall.ledger.serve("test", ["bedrock"], 3600)
     waterfall.rules()
-    waterfall.standin.calls.clear()
-    waterfall.standin.faults.plan([])
-    waterfall.standin.answer = "yes"
+    waterfall.mock.calls.clear()
+    waterfall.mock.faults.plan([])
+    waterfall.mock.answer = "yes"
     return waterfall

@@ -18,7 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from forebay.routing.errors import CallerError, UnknownJob
+from forebay.routing.errors import CallerError, Lost, UnknownJob
 from forebay.routing.jobs import (
     Answer,
     Classify,
@@ -31,8 +31,9 @@ from forebay.routing.jobs import (
     Message,
     Summarize,
 )
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.dead_letters import DeadLetters
-from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import ENDED
 from forebay.routing.limits import spillway
 from forebay.routing.policy.policy_file import DEFAULT_MODEL
@@ -45,7 +46,7 @@ from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import attempt, conclude
+from forebay.workers.runtime.execute import attempt, record
 from mock_bedrock.server import MockBedrock
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
@@ -332,7 +333,7 @@ class Waterfall(RuleBasedStateMachine):
 
     def answers_are_their_own(self):
         canaries = {put.canary for put in self.put.values()}
-        for job_id, made in zip(self.put, self.ledger.outcomes(list(self.put)), strict=True):
+        for job_id, made in zip(self.put, self.ledger.results(list(self.put)), strict=True):
             put = self.put[job_id]
             assert getattr(made, "error", None) != "internal"
             if isinstance(made, Answer):
@@ -379,7 +380,7 @@ class Waterfall(RuleBasedStateMachine):
         ]
         barred = [put.canary for put in judged if self.may_not_leave(put, claim)]
         with contextlib.suppress(Lost):
-            conclude(self.ledger, claim, attempt(self.world.workers[queue].work, claim))
+            record(self.ledger, claim, attempt(self.world.workers[queue].work, claim))
         for text in self.world.new_texts():
             assert not [canary for canary in barred if canary in text]
             self.world.audited += claim.record.audit_of is not None

@@ -101,7 +101,7 @@ def fleet(tmp_path_factory):
     env = {"FOREBAY_POLICY_FILE": str(policy), "FOREBAY_LEASE_S": str(LEASE_S)}
     with Fleet(folder, env) as fleet:
         fleet.start_redis()
-        for part in ("standin", "router", "sweeper", "bedrock"):
+        for part in ("mock_bedrock", "router", "sweeper", "bedrock"):
             fleet.start(part)
         fleet.start("local")
         fleet.start("local", FOREBAY_ENGINE="echo", FOREBAY_POOL="echo")

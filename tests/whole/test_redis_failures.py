@@ -27,7 +27,7 @@ def fleet(tmp_path_factory):
             fleet.start(part)
         fleet.start("local", FOREBAY_ENGINE="echo", FOREBAY_SLOTS="8")
         for proc in fleet.procs:
-            until(lambda proc=proc: proc.said("waiting: Redis cannot be reached"), 60)
+            until(lambda proc=proc: proc.logged("waiting: Redis cannot be reached"), 60)
         fleet.start_redis(PORT)
         fleet.wait_ready()
         yield fleet

@@ -1,1 +1,1 @@
-"""The local lane: answer, check, doubt, and keep or escalate."""
+"""The steps of the local lane, one a file: from the recall of an earlier answer to the outcome."""

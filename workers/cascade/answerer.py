@@ -1,45 +1,26 @@
-"""How the engine makes the answer of a job: begun here, waited for where it is needed."""
+"""Answer: begin a generation on the engine now, wait for it when it is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 
-from forebay.routing.errors import BadAnswer, Expired, InvalidJob
+from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost
 from forebay.routing.jobs import Content, Embed, Embedding, Job
-from forebay.routing.ledger.ledger import Lost
 from forebay.workers.cascade import similarity
+from forebay.workers.cascade.stages import RawAnswer
 from forebay.workers.engines.engine import Completion, Ending, Engine, EngineInfo, Prompt, Vectors
 from forebay.workers.prompts import parsing, prompts, rewording
 
-
-@dataclass(frozen=True, slots=True)
-class RawAnswer:
-    """What the engine made of a job; no content where it cannot be read as an answer.
-
-    Attributes:
-        low_logprob: 10 % quantile of its tokens' natural-log probabilities, where known.
-    """
-
-    model: str
-    revision: str
-    tokens_in: int
-    tokens_out: int
-    content: Content | None
-    finish: Ending = "stop"
-    low_logprob: float | None = None
-
-
-#: Wait for an answer that has been begun.
+#: Wait for an answer that has been begun, and return it.
 PendingAnswer = Callable[[], RawAnswer]
 
 
 class Answerer:
-    """Makes answers on one engine, and second ones on another where there is one.
+    """Answers jobs on one engine, and gives second answers on another engine if there is one.
 
-    What waits for one raises the engine's errors; `Lost` where it was cancelled, and `Expired`
-    where the job's deadline passed meanwhile.
+    Waiting for an answer raises the engine's errors; `Lost` if the generation was cancelled, and
+    `Expired` if the job's deadline passed meanwhile.
     """
 
     def __init__(self, engine: Engine, other: Engine | None = None) -> None:
@@ -48,23 +29,23 @@ class Answerer:
 
     @property
     def info(self) -> EngineInfo:
-        """What the engine is now; after a restart it may hold another model."""
+        """The engine as it is now; after a restart it may serve another model."""
         return self._engine.info()
 
     @property
     def encoder(self) -> Callable[[list[str]], Vectors] | None:
-        """Makes vectors of texts, where the engine can."""
+        """The engine's embedding function; `None` if it has no embedding model."""
         return self._engine.embed if self.info.embed_model else None
 
     def signature(self, job: Job) -> tuple[str, str]:
-        """Model and revision that answer this job here."""
+        """Return the model, and its revision, that answers this job here."""
         info = self.info
         if info.embed_model and (job.kind == "embed" or self._by_similarity(job)):
             return info.embed_model, info.embed_revision or ""
         return info.model, info.revision
 
     def begin(self, job: Job, prompt_id: str) -> PendingAnswer:
-        """Begin the answer of a job."""
+        """Begin the answer to a job; embeddings are computed only when they are waited for."""
         request = job.request
         if isinstance(request, Embed):
             return lambda: self._embedded(job, request)
@@ -74,7 +55,7 @@ class Answerer:
         return _generate(self._engine, info, job, prompts.local(job, info, prompt_id=prompt_id))
 
     def begin_second(self, job: Job, prompt_id: str) -> PendingAnswer:
-        """Begin another answer: of the other model, or of the same one to other words.
+        """Begin a second answer: from the other model, or from the same model to other words.
 
         Another model makes mistakes of its own, so it is asked in the same words.
 
@@ -86,8 +67,8 @@ class Answerer:
         info = engine.info()
         return _generate(engine, info, job, word(job, info, prompt_id=prompt_id))
 
-    def stop(self, prompt_id: str) -> None:
-        """Cut an answer short; one that is not being made is none's business."""
+    def cancel(self, prompt_id: str) -> None:
+        """Cancel a generation. Unknown ids are ignored."""
         for engine in self._engines:
             engine.cancel(prompt_id)
 
@@ -115,11 +96,11 @@ class Answerer:
 
 def _generate(engine: Engine, info: EngineInfo, job: Job, prompt: Prompt) -> PendingAnswer:
     future = engine.submit(prompt)
-    return lambda: _made(job, info, _completed(job, future))
+    return lambda: _raw_answer(job, info, _completion(job, future))
 
 
-def _completed(job: Job, future: Future[Completion]) -> Completion:
-    """The completion; an error that names the engine's prompt names the field it was made of."""
+def _completion(job: Job, future: Future[Completion]) -> Completion:
+    """Wait for the completion; an error about the prompt names the job's field instead."""
     try:
         return future.result()
     except InvalidJob as error:
@@ -128,22 +109,21 @@ def _completed(job: Job, future: Future[Completion]) -> Completion:
         raise
 
 
-def _made(job: Job, info: EngineInfo, completion: Completion) -> RawAnswer:
-    content, finish = _read(job, completion)
-    used = completion.tokens_in, completion.tokens_out
-    return RawAnswer(info.model, info.revision, *used, content, finish, completion.low_logprob)
+def _raw_answer(job: Job, info: EngineInfo, completion: Completion) -> RawAnswer:
+    content, finish = _content(job, completion)
+    tokens = completion.tokens_in, completion.tokens_out
+    return RawAnswer(info.model, info.revision, *tokens, content, finish, completion.low_logprob)
 
 
-def _read(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
-    """The content of a completion, none where it cannot be read, and how it ended."""
+def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
+    """Return the content of a completion, `None` if it cannot be read, and how the text ended."""
     if completion.finish == "cancelled":
         raise Lost
     if completion.finish == "deadline":
-        raise Expired("the deadline passed while it was worked")
+        raise Expired("the deadline passed while the job was worked")
     scores, finish = completion.option_logprobs, completion.finish
     try:
-        return parsing.parse_answer(
-            job, completion.text, option_logprobs=scores, finish=finish
-        ), finish
+        content = parsing.parse_answer(job, completion.text, option_logprobs=scores, finish=finish)
     except BadAnswer:
         return None, finish
+    return content, finish

@@ -1,7 +1,8 @@
-"""A language model in the place of the router model: one yes or no about a job, by its likelihood.
+"""A language model in the place of the router model: the probability of a yes to one question.
 
-Chosen by FOREBAY_ROUTER_MODEL=engine; the engine is that of the worker's own settings. It sees the
-text and no more of it than `forebay.routing.scoring.text_features` does; where it has no word, the packaged model has.
+Chosen by `FOREBAY_ROUTER_MODEL=engine`; the router runs the engine of its own settings. The model
+sees no more of the text than `forebay.routing.scoring.text_features` does. If it has no answer, the
+packaged model gives the verdict.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from forebay.workers.engines.engine import Choice, Engine, Prompt, Turn
 
 WAIT_S = 5.0  # for the answer; a router that waits for long is worse than one that guesses
 YES, NO = "yes", "no"
-ASKED = (
+QUESTION = (
     "Another assistant, a small language model, is given the {kind} task below. Will its answer be "
     "correct and complete? Answer with one word.\n\nText:\n{text}\n\nLabels: yes, no"
 )
 
 
 class LlmRouterModel:
-    """Asks the engine; what is usual of a kind, and what it cannot say, is the packaged model's."""
+    """Gives verdicts by asking an engine whether a small model would answer the job well.
+
+    The packaged model knows the mean gap of each kind, and gives the verdict if the engine cannot.
+    """
 
     def __init__(self, engine: Engine, packaged: RouterModel) -> None:
         self._engine, self._packaged = engine, packaged
@@ -35,26 +39,28 @@ class LlmRouterModel:
         info = engine.info()
         self.version = f"lm-{info.model[:40]}-{info.revision}"
 
-    def usual_gap(self, kind: Kind) -> float:
-        """The mean gap of a kind, before anything is looked at."""
-        return self._packaged.usual_gap(kind)
+    def prior_gap(self, kind: Kind) -> float:
+        """Return the mean gap of a kind, whatever the job says."""
+        return self._packaged.prior_gap(kind)
 
     def verdict(self, job: Job, type_gap: float | None = None) -> Verdict:
-        """The chance of a yes. What it lacks to 1 is at most to be gained; the type moves it."""
-        chance = None if job.kind == "embed" else self._chance(job)
-        if chance is None:
+        """Return the probability of a yes; the rest to 1 is the most that Bedrock can gain.
+
+        `type_gap` is the mean gap of the job's type, if it is known; it shifts the score.
+        """
+        probability = None if job.kind == "embed" else self._probability(job)
+        if probability is None:
             return self._packaged.verdict(job, type_gap)
-        usual = self.usual_gap(job.kind)
-        moved = 0.0 if type_gap is None else type_gap - usual
+        shift = 0.0 if type_gap is None else type_gap - self.prior_gap(job.kind)
         return Verdict(
-            probability=round(chance, 6),
-            score=round(1 - chance + moved, 6),
+            probability=round(probability, 6),
+            score=round(1 - probability + shift, 6),
             version=self.version,
-            features={"no": round(1 - chance, 3), "type": round(moved, 3)},
+            features={"no": round(1 - probability, 3), "type": round(shift, 3)},
         )
 
-    def _chance(self, job: Job) -> float | None:
-        """How likely a yes is beside a no; none where the engine has no answer in time."""
+    def _probability(self, job: Job) -> float | None:
+        """Return how likely a yes is against a no; `None` if the engine does not answer in time."""
         prompt = self._prompt(job)
         try:
             scores = self._engine.submit(prompt).result(WAIT_S).option_logprobs
@@ -69,7 +75,7 @@ class LlmRouterModel:
         text = Glance(request_features(job)[0]).seen
         return Prompt(
             id=f"verdict/{next(self._numbers)}",
-            messages=(Turn(role="user", content=ASKED.format(kind=job.kind, text=text)),),
+            messages=(Turn(role="user", content=QUESTION.format(kind=job.kind, text=text)),),
             max_tokens=4,
             constraint=Choice(options=(YES, NO)),
             score_options=True,

@@ -1,127 +1,150 @@
-"""A second local answer to the same job, and what the two say together.
+"""Second opinion: answer the same job again, and compare the two answers (self-consistency).
 
-It runs in the same batch, or on the engine of another model, beside the first one where it is known
-beforehand that it will be wanted, and after it else. It is never waited for where nothing can come
-of it, and where it fails the first answer stands as it would have without.
+The second answer runs in the same batch, or on the engine of another model. It begins beside the
+first answer if it will be wanted in any case, else after it. Nobody waits for it if it cannot
+change the outcome. If it fails, the first answer stands.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from typing import Protocol, Self
 
 from forebay.routing.errors import ForebayError
-from forebay.routing.jobs import Check, Content, Generate, Generation, Job
+from forebay.routing.jobs import Content, Generate, Generation, Job
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.spillway import LOOK_EVERY_S
-from forebay.routing.policy.escalation import MIN_AGREEMENT
-from forebay.routing.store.ttl_cache import TtlCache
-from forebay.workers.cascade.answerer import Answerer, PendingAnswer, RawAnswer
+from forebay.routing.limits.frontier_status import FrontierStatus
+from forebay.routing.policy.escalation import NextStep, wants_second
+from forebay.routing.policy.policy_file import PolicyFile
+from forebay.routing.reasons import Reason
+from forebay.workers.cascade.answerer import Answerer, PendingAnswer
+from forebay.workers.cascade.backlog import Backlog
+from forebay.workers.cascade.check import check
+from forebay.workers.cascade.stages import CheckedAnswer, ComparedAnswer, DecidedAnswer, Opinion
 from forebay.workers.checks import agreement
+from forebay.workers.runtime.attempt import Attempt
+
+
+class SecondOpinions:
+    """Decides for one local worker which jobs are answered twice (`policy.wants_second`)."""
+
+    def __init__(
+        self, ledger: Ledger, policy: PolicyFile, frontier: FrontierStatus, answerer: Answerer
+    ) -> None:
+        self._policy = policy
+        self._frontier = frontier
+        self._backlog = Backlog(ledger)
+        self._answerer = answerer
+
+    def open(self, attempt: Attempt) -> SecondOpinion:
+        """Return the second opinion on one job, which has not begun yet."""
+        return SecondOpinion(self._answerer, attempt, partial(self._wanted, attempt))
+
+    def _wanted(self, attempt: Attempt, *, prose: bool) -> bool:
+        """Return True if this job is to be answered twice, now that its answer is prose or not."""
+        if attempt.degraded or attempt.suspect:
+            return False
+        job, record, policy = attempt.job, attempt.claim.record, self._policy.current()
+        depth = self._backlog.depth(record.queue) / self._answerer.info.slots
+        state = self._frontier.state(job, policy)
+        return wants_second(job, record.verdict, policy, state, depth=depth, prose=prose)
 
 
 class Wanted(Protocol):
-    """Whether a second opinion is wanted of an answer that is free prose, or of one that is not."""
+    """Tells whether a second opinion is wanted on an answer that is free prose, or that is not."""
 
     def __call__(self, *, prose: bool) -> bool:
-        """See above."""
-
-
-class Backlog:
-    """How many jobs wait, by queue, as of at most half a second ago."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._depths = TtlCache(self._look, LOOK_EVERY_S)
-
-    def depth(self, queue: str) -> float:
-        """Jobs waiting; without end where that is not known, so that nothing is added to them."""
-        depths = self._depths()
-        return math.inf if depths is None else depths.get(queue, 0)
-
-    def _look(self) -> dict[str, int] | None:
-        try:
-            return self._ledger.depths()
-        except ForebayError:
-            return None
-
-
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """A second answer, and how far it agrees with the first; none where it cannot be read."""
-
-    made: RawAnswer
-    agreement: float | None
-
-    @property
-    def check(self) -> tuple[Check, ...]:
-        """What the receipt says of it."""
-        if self.agreement is None:
-            return ()
-        note = f"agreement {self.agreement:.2f} with {self.made.model}"
-        return (Check(name="second_opinion", passed=self.agreement >= MIN_AGREEMENT, note=note),)
+        """Return True if it is wanted."""
 
 
 class SecondOpinion:
-    """The second opinion on one job: begun once, waited for once, cut short when not needed.
+    """The second opinion on one job: begun once, waited for once, cancelled if not needed.
 
-    Used as a context manager: inside it is under way, where it will be wanted whatever the first
-    answer is.
+    1. Enter it as a context manager, once the first answer has its slot: the second answer begins
+       if it will be wanted in any case. Leaving the block cancels it.
+    2. `compare` the first answer with the second.
+    3. `rescue` a job that stays although its first answer failed the checks.
     """
 
-    def __init__(self, maker: Answerer, job: Job, prompt_id: str, wanted: Wanted) -> None:
-        self._maker = maker
-        self._job = job
-        self._id = second_id(prompt_id)
+    def __init__(self, answerer: Answerer, attempt: Attempt, wanted: Wanted) -> None:
+        self._answerer = answerer
+        self._attempt = attempt
         self._wanted = wanted
-        wants = [wanted(prose=prose) for prose in _possible(job)]
-        self._surely, self._perhaps = all(wants), any(wants)
-        self._making: PendingAnswer | None = None
+        wishes = [wanted(prose=prose) for prose in _possible_forms(attempt.job)]
+        self._certain, self._possible = all(wishes), any(wishes)
+        self._pending: PendingAnswer | None = None
 
     def __enter__(self) -> Self:
-        if self._surely:
+        if self._certain:
             self._begin()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Leave nothing running."""
-        if self._making is not None:
-            self._maker.stop(self._id)
+        if self._pending is not None:
+            self._answerer.cancel(self._attempt.second_prompt_id)
 
-    def on(self, first: Content | None) -> Opinion | None:
-        """The second opinion on this first answer; none where it is not wanted, or failed.
+    def compare(self, answer: CheckedAnswer) -> ComparedAnswer:
+        """Take the second opinion on an answer that passed its checks, if it is wanted.
+
+        An answer that failed its checks is not compared: the job goes up if it may, and then the
+        second answer is not worth the wait.
 
         Raises:
-            Lost: It was cancelled: the job is not ours any more.
+            Lost: The second answer was cancelled: the job is not ours any more.
         """
-        if self._making is None and self._perhaps and self._wanted(prose=_is_prose(first)):
+        opinion = self._take(answer.content) if answer.passed else None
+        return ComparedAnswer(self._attempt, answer, opinion)
+
+    def rescue(self, decided: DecidedAnswer) -> DecidedAnswer:
+        """Put the second answer in the place of a failed first one, if the job stays.
+
+        The second answer must pass its checks. If the job may go up, it goes: a second answer is
+        not to be trusted if the first one was broken.
+
+        Raises:
+            Lost: The second answer was cancelled: the job is not ours any more.
+        """
+        first, step = decided.answer, decided.next_step
+        if step.step == "escalate" or first.passed:
+            return decided
+        opinion = self._take(first.content)
+        if opinion is None:
+            return decided
+        compared = replace(decided, opinion=opinion)
+        second = check(self._attempt.job, opinion.raw)
+        if not second.passed:
+            return compared
+        # The faults of the first answer stand before the reason why the job stays.
+        reasons = (*step.reasons[:-1], Reason.SECOND_KEPT, step.reasons[-1])
+        return replace(compared, answer=second, next_step=NextStep(step="keep", reasons=reasons))
+
+    def _take(self, first: Content | None) -> Opinion | None:
+        """Wait for the second answer; return `None` if it is not wanted, or failed."""
+        if self._pending is None and self._possible and self._wanted(prose=_is_prose(first)):
             self._begin()
-        if self._making is None:
+        if self._pending is None:
             return None
-        making, self._making = self._making, None
+        pending, self._pending = self._pending, None
         try:
-            made = making()
-            return Opinion(made, self._agreement(first, made.content))
-        except ForebayError:  # too long in these words, no room, too late: the first one stands
+            raw = pending()
+            return Opinion(raw, self._agreement(first, raw.content))
+        except ForebayError:  # too long in these words, no slot, too late: the first one stands
             return None
 
     def _begin(self) -> None:
-        self._making = self._maker.begin_second(self._job, self._id)
+        attempt = self._attempt
+        self._pending = self._answerer.begin_second(attempt.job, attempt.second_prompt_id)
 
     def _agreement(self, first: Content | None, second: Content | None) -> float | None:
         if first is None or second is None:
             return None
-        return agreement.contents(first, second, self._maker.encoder)
+        return agreement.contents(first, second, self._answerer.encoder)
 
 
-def second_id(prompt_id: str) -> str:
-    """The id of the second answer's prompt."""
-    return f"{prompt_id}/2"
-
-
-def _possible(job: Job) -> tuple[bool, ...]:
-    """Whether the answer can be prose, and whether it can be anything else."""
+def _possible_forms(job: Job) -> tuple[bool, ...]:
+    """Return the values that `prose` can have for this job's answer."""
     request = job.request
     free = isinstance(request, Generate) and request.schema_ is None and request.regex is None
     return (False, True) if free else (False,)

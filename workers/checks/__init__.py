@@ -1,1 +1,1 @@
-"""Whether an answer is right, as far as that is known without asking another model."""
+"""Whether an answer is right, as far as that can be known without asking another model."""

@@ -1,9 +1,9 @@
 """Deterministic checks of an answer: what can be known to be wrong without asking another model.
 
-A failed check sends a job up the ladder, or marks its answer as degraded. The checks are strict
-where an error is silent (a number that the text does not hold) and forgive formatting. An
-extraction whose values are computed rather than found, or a summary in another language than its
-text, fails them; that costs an escalation, not a wrong answer.
+A failed check escalates a job, or marks its answer as degraded. The checks are strict if an error
+would go unnoticed (a number that the text does not hold) and ignore formatting. Two kinds of right
+answers fail them: an extraction whose values are computed rather than copied, and a summary in
+another language than its text. Either costs an escalation, not a wrong answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from forebay.routing.jobs import (
@@ -29,18 +29,19 @@ from forebay.routing.jobs import (
     Summarize,
     Summary,
 )
-from forebay.workers.checks.grounding import Source, ends, named_options, words
+from forebay.routing.json_tree import leaves, nodes
+from forebay.workers.checks.grounding import Source, ends_sentence, named_options, words
 from forebay.workers.checks.repetition import repeats_itself
 from forebay.workers.checks.safe_validation import mismatch, violation
 from forebay.workers.engines.engine import Ending
 
-#: An answer that fails one of these is no answer of its kind; it is not even given as degraded.
+#: An answer that fails one of these checks is no answer of its kind, not even a degraded one.
 INDISPENSABLE = frozenset({"kind", "label", "schema", "regex", "present", "vectors"})
 
-WORDS_OVER = 0.1  # a summary may be this share longer than asked, and always two words
-SHARED = 0.4  # of a summary's longer words occur in its text, by stem; in a foreign one, to 0.3
-LOOPED = 4  # objects of a list of which half or more are the same
-UNIT = 1e-3  # a vector's length may differ from 1 by so much
+EXTRA_LENGTH = 0.1  # share by which a summary may be longer than asked, and always by two words
+MIN_SHARED_WORDS = 0.4  # share of a summary's longer words in its text; other topics reach 0.3
+MIN_LOOP_OBJECTS = 4  # a list of so many objects, half of them or more equal, is a loop
+MAX_LENGTH_ERROR = 1e-3  # by how much a vector's length may differ from 1
 
 _REFUSAL = re.compile(
     r"""\W*
@@ -60,12 +61,12 @@ _SENTENCES = re.compile(r"(?<=[.!?])\s+")
 
 
 def check(job: Job, content: Content, *, finish: Ending = "stop") -> tuple[Check, ...]:
-    """Every check that this kind of answer has, passed or not. Never raises.
+    """Return every check of this kind of answer, passed or not. Never raises.
 
     Args:
-        job: what was asked.
-        content: what came back, as `prompts.read` made it.
-        finish: `length` where the model was cut off.
+        job: the job that the content answers.
+        content: the content, as `parsing.parse_answer` returns it.
+        finish: `length` if the model was cut off.
     """
     match job.request, content:
         case Classify() as request, Classification():
@@ -82,87 +83,127 @@ def check(job: Job, content: Content, *, finish: Ending = "stop") -> tuple[Check
             return (Check(name="kind", passed=False, note="answers another kind"),)
 
 
-def _is(name: str, passed: bool, note: str) -> Check:  # noqa: FBT001 - reads as a sentence
+def _check(name: str, passed: bool, note: str) -> Check:  # noqa: FBT001 - reads as a sentence
+    """Return a check with a note if it failed. Notes never quote content."""
     return Check(name=name, passed=passed, note="" if passed else note)
+
+
+# --- classify and embed --------------------------------------------------------------------------
 
 
 def _label(request: Classify, content: Classification) -> Check:
     known = any(content.label == option.name for option in request.options)
-    return _is("label", known, "is none of the labels")
+    return _check("label", known, "is none of the labels")
+
+
+def _vectors(request: Embed, content: Embedding) -> Check:
+    sizes = {len(vector) for vector in content.vectors}
+    lengths = [math.sqrt(sum(value * value for value in vector)) for vector in content.vectors]
+    good = (
+        len(content.vectors) == len(request.texts)
+        and len(sizes) == 1
+        and all(abs(length - 1) <= MAX_LENGTH_ERROR for length in lengths)
+    )
+    return _check("vectors", good, "not one vector of unit length for each text")
+
+
+# --- extract -------------------------------------------------------------------------------------
 
 
 def _extraction(request: Extract, content: Extraction, finish: Ending) -> Iterator[Check]:
-    leaves = list(_leaves(content.data))
-    texts = [leaf for leaf in leaves if isinstance(leaf, str)]
-    wrong = violation(request.schema_, content.data)
-    yield _is("whole", finish == "stop", "cut off")
-    yield _is("schema", wrong is None, wrong or "")
-    yield _is("filled", any(leaf not in (None, "") for leaf in leaves), "no field has a value")
-    yield _grounded(request, content.data)
-    yield _is("distinct", not _shares_a_value(request, content), "two fields have the same text")
-    circles = any(map(repeats_itself, texts)) or any(map(_mostly_same, _lists(content.data)))
-    yield _is("repetition", not circles, "goes round in circles")
+    values = list(leaves(content.data))
+    error = violation(request.schema_, content.data)
+    yield _check("whole", finish == "stop", "cut off")
+    yield _check("schema", error is None, error or "")
+    has_value = any(value not in (None, "") for value in values)
+    yield _check("filled", has_value, "no field has a value")
+    yield _grounded(request, values)
+    distinct = not _has_equal_fields(request, content)
+    yield _check("distinct", distinct, "two fields have the same text")
+    looped = any(repeats_itself(value) for value in values if isinstance(value, str))
+    looped = looped or any(map(_mostly_equal, _lists(content.data)))
+    yield _check("repetition", not looped, "repeats itself")
 
 
-def _grounded(request: Extract, data: dict[str, Any]) -> Check:
-    source, given = Source(request.text), list(_given(request.schema_))
-    absent = sum(not _occurs(source, given, leaf) for leaf in _leaves(data))
-    return _is("grounded", not absent, f"{absent} values are not in the text")
+def _grounded(request: Extract, values: Iterable[Any]) -> Check:
+    source, allowed = Source(request.text), list(_values_in_schema(request.schema_))
+    absent = sum(not _is_grounded(source, allowed, value) for value in values)
+    return _check("grounded", not absent, f"{absent} values are not in the text")
 
 
-def _occurs(source: Source, given: Sequence[Sequence[Any]], leaf: Any) -> bool:
-    """Whether the text has the value, or the schema gives it and the text names no other option."""
-    if leaf is None or leaf == "" or isinstance(leaf, bool):
+def _is_grounded(source: Source, allowed: Sequence[Sequence[Any]], value: Any) -> bool:
+    """Return whether the text has the value.
+
+    A value that the schema lists is grounded too, unless the text names another one of the list.
+    """
+    if value is None or value == "" or isinstance(value, bool):
         return True
-    options = next((options for options in given if leaf in options), None)
+    options = next((options for options in allowed if value in options), None)
     if options is not None:
         named = named_options(options, source)
-        return not named or leaf in named
-    return source.has_text(leaf) if isinstance(leaf, str) else source.has_number(leaf)
+        return not named or value in named
+    return source.has_text(value) if isinstance(value, str) else source.has_number(value)
 
 
-def _shares_a_value(request: Extract, content: Extraction) -> bool:
-    """Whether one text fills two fields, as a model does that has found nothing else."""
-    given = [option for options in _given(request.schema_) for option in options]
+def _has_equal_fields(request: Extract, content: Extraction) -> bool:
+    """Return whether one text fills two fields, as a model does that has found nothing else."""
+    allowed = [value for values in _values_in_schema(request.schema_) for value in values]
     filled = [value for value in content.data.values() if isinstance(value, str) and value]
-    free = [value for value in filled if value not in given]
+    free = [value for value in filled if value not in allowed]
     return len(set(free)) < len(free)
 
 
-def _mostly_same(items: list[Any]) -> bool:
+def _values_in_schema(schema: Any) -> Iterator[Sequence[Any]]:
+    """Yield the lists of values that a schema allows: each `enum`, and each `const` as a list."""
+    for node in nodes(schema):
+        if isinstance(node, dict):
+            enum = node.get("enum")
+            yield from [enum] if isinstance(enum, list) else []
+            yield from [[node["const"]]] if "const" in node else []
+
+
+def _lists(document: Any) -> Iterator[list[Any]]:
+    return (node for node in nodes(document) if isinstance(node, list))
+
+
+def _mostly_equal(items: list[Any]) -> bool:
     objects = [json.dumps(item, sort_keys=True) for item in items if isinstance(item, dict)]
-    return len(objects) >= LOOPED and len(set(objects)) <= len(objects) // 2
+    return len(objects) >= MIN_LOOP_OBJECTS and len(set(objects)) <= len(objects) // 2
+
+
+# --- summarize and generate ----------------------------------------------------------------------
 
 
 def _summary(request: Summarize, content: Summary, finish: Ending) -> Iterator[Check]:
     source, text, count = Source(request.text), content.text, len(content.text.split())
-    most = request.max_words + max(2, math.floor(request.max_words * WORDS_OVER))
+    limit = request.max_words + max(2, math.floor(request.max_words * EXTRA_LENGTH))
     share = source.share_of(text)
+    on_topic = share is None or share >= MIN_SHARED_WORDS
     yield from _prose(text)
-    yield _is("once", not _says_twice(text), "says a sentence twice")
-    yield _is("whole", finish == "stop" or ends(text), "cut off")
-    yield _is("length", count <= most, f"{count} words, at most {request.max_words} were asked")
-    yield _is("own_words", not source.begins_with(text), "copies how the text begins")
-    yield _is("on_topic", share is None or share >= SHARED, "shares few words with the text")
-    yield _is("numbers", source.has_numbers_of(text), "has numbers that are not in the text")
-    yield _is("names", source.has_names_of(text), "has names that are not in the text")
+    yield _check("once", not _repeats_a_sentence(text), "says a sentence twice")
+    yield _check("whole", finish == "stop" or ends_sentence(text), "cut off")
+    yield _check("length", count <= limit, f"{count} words, at most {request.max_words} were asked")
+    yield _check("own_words", not source.begins_with(text), "copies the beginning of the text")
+    yield _check("on_topic", on_topic, "shares few words with the text")
+    yield _check("numbers", source.has_numbers_of(text), "has numbers that are not in the text")
+    yield _check("names", source.has_names_of(text), "has names that are not in the text")
 
 
-def _says_twice(text: str) -> bool:
-    said = [tuple(words(sentence)) for sentence in _SENTENCES.split(text)]
-    said = [sentence for sentence in said if sentence]
-    return len(set(said)) < len(said)
+def _repeats_a_sentence(text: str) -> bool:
+    sentences = [tuple(words(sentence)) for sentence in _SENTENCES.split(text)]
+    sentences = [sentence for sentence in sentences if sentence]
+    return len(set(sentences)) < len(sentences)
 
 
 def _generation(request: Generate, content: Generation, finish: Ending) -> Iterator[Check]:
     yield from _prose(content.text)
-    yield _is("whole", "length" not in (finish, content.finish), "cut off")
+    yield _check("whole", "length" not in (finish, content.finish), "cut off")
     if request.regex is not None:
-        wrong = mismatch(request.regex, content.text)
-        yield _is("regex", wrong is None, wrong or "")
+        error = mismatch(request.regex, content.text)
+        yield _check("regex", error is None, error or "")
     if request.schema_ is not None:
-        wrong = _json_violation(request.schema_, content.text)
-        yield _is("schema", wrong is None, wrong or "")
+        error = _json_violation(request.schema_, content.text)
+        yield _check("schema", error is None, error or "")
 
 
 def _json_violation(schema: dict[str, Any], text: str) -> str | None:
@@ -174,46 +215,6 @@ def _json_violation(schema: dict[str, Any], text: str) -> str | None:
 
 
 def _prose(text: str) -> Iterator[Check]:
-    yield _is("present", bool(words(text)), "no words")
-    yield _is("answers", _REFUSAL.match(text) is None, "declines")
-    yield _is("repetition", not repeats_itself(text), "goes round in circles")
-
-
-def _vectors(request: Embed, content: Embedding) -> Check:
-    sizes = {len(vector) for vector in content.vectors}
-    lengths = [math.sqrt(sum(value * value for value in vector)) for vector in content.vectors]
-    good = (
-        len(content.vectors) == len(request.texts)
-        and len(sizes) == 1
-        and all(abs(length - 1) <= UNIT for length in lengths)
-    )
-    return _is("vectors", good, "not one vector of unit length for each text")
-
-
-def _nodes(root: Any) -> Iterator[Any]:
-    """Every part of a JSON document; without recursion, so that a deep one is no danger."""
-    waiting = [root]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if isinstance(node, dict):
-            waiting.extend(node.values())
-        elif isinstance(node, list):
-            waiting.extend(node)
-
-
-def _leaves(root: Any) -> Iterator[Any]:
-    return (node for node in _nodes(root) if not isinstance(node, dict | list))
-
-
-def _lists(root: Any) -> Iterator[list[Any]]:
-    return (node for node in _nodes(root) if isinstance(node, list))
-
-
-def _given(schema: Any) -> Iterator[Sequence[Any]]:
-    """The lists of values that a schema itself gives."""
-    for node in _nodes(schema):
-        if isinstance(node, dict):
-            enum = node.get("enum")
-            yield from [enum] if isinstance(enum, list) else []
-            yield from [[node["const"]]] if "const" in node else []
+    yield _check("present", bool(words(text)), "no words")
+    yield _check("answers", _REFUSAL.match(text) is None, "declines")
+    yield _check("repetition", not repeats_itself(text), "repeats itself")

@@ -17,7 +17,7 @@ from forebay.workers.engines.gpu import build, flash_attn_trim, probe, toolchain
 from forebay.workers.engines.settings import EngineSettings
 
 app = typer.Typer(
-    help="The exl2 engine's surroundings: check them, and compile what is missing.",
+    help="Check a GPU machine for the exl2 engine, compile its kernels.",
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 

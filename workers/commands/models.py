@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from forebay.workers.models.pins import Lock
 
 app = typer.Typer(
-    help="Models of all engines: what is here, fetching more, pinning, converting to EXL2.",
+    help="List, download, pin, verify and convert local models.",
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-HELP = """Say whether a model fits this card, with which cache, context and batch.
+HELP = """Say whether a model fits this card. Also with which cache, context and batch.
 
 Reads config.json and the headers of the weights; loads nothing and needs no card. EXL2, GPTQ and
 FP16 models are planned for the exl2 engine, EXL3 models for the exl3 engine (--engine exl3: FP16

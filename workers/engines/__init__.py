@@ -1,1 +1,1 @@
-"""Whatever makes tokens: one contract, several engines, each in a process of its own."""
+"""Engines that generate tokens: one contract, a table of engines, each in its own process."""

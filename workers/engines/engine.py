@@ -1,8 +1,9 @@
-"""The contract between a worker and whatever makes tokens.
+"""The contract between a worker and an engine, which generates text and embeddings.
 
-One conformance suite (`tests/test_engines.py`) runs over every engine. An engine answers many
-requests at once from one continuously running batch; a caller submits and waits on a future.
-Everything here travels as JSON between a worker and the engine's own process (`host.py`).
+An engine answers many requests at once from one batch (continuous batching); a caller submits a
+prompt and waits on a future. All values here travel as JSON between the worker and the engine's
+process (`host/`). One conformance suite runs over every engine
+(`tests/workers/engines/test_conformance.py`).
 """
 
 from __future__ import annotations
@@ -15,37 +16,40 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Frame(BaseModel):
-    """Base of what passes between worker and engine: frozen, closed, silent about content."""
+    """The base of all values that pass between a worker and an engine.
+
+    Values are frozen, unknown fields are refused, and validation errors do not quote the input.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Choice(Frame):
-    """The text must be one of these, exactly."""
+    """A constraint: the text must be exactly one of these options."""
 
     type: Literal["choice"] = "choice"
     options: tuple[str, ...] = Field(repr=False)
 
 
-class JsonShape(Frame):
-    """The text must be JSON that validates against this schema (draft 2020-12)."""
+class JsonSchema(Frame):
+    """A constraint: the text must be JSON that validates against this schema (draft 2020-12)."""
 
     type: Literal["json"] = "json"
     schema_: dict[str, Any] = Field(repr=False)
 
 
 class Pattern(Frame):
-    """The whole text must match this regular expression."""
+    """A constraint: the whole text must match this regular expression."""
 
     type: Literal["regex"] = "regex"
     regex: str = Field(repr=False)
 
 
-Constraint = Annotated[Choice | JsonShape | Pattern, Field(discriminator="type")]
+Constraint = Annotated[Choice | JsonSchema | Pattern, Field(discriminator="type")]
 
 
 class Turn(Frame):
-    """One message of the prompt."""
+    """One message of a prompt."""
 
     role: Literal["system", "user", "assistant"]
     content: str = Field(repr=False)
@@ -55,14 +59,14 @@ class Prompt(Frame):
     """One request to an engine.
 
     Attributes:
-        id: unique among the requests in flight; `cancel` names it.
-        messages: rendered with the model's own chat template.
-        max_tokens: hard limit on what is generated.
-        deadline: Unix time in seconds after which the answer is of no use.
-        priority: lower goes first: 0 interactive, 1 bulk.
-        constraint: what the text must look like; an engine that cannot hold it refuses the
-            request with `InvalidJob`, it never ignores it.
-        score_options: with a `Choice`, return the log-probability of every option as well.
+        id: unique among the requests in flight; `Engine.cancel` takes it.
+        messages: the conversation; the engine renders it with the model's own chat template.
+        max_tokens: the most tokens that the engine may generate.
+        deadline: Unix time in seconds after which nobody needs the answer.
+        priority: the lowest number is admitted first: 0 interactive, 1 bulk.
+        constraint: what the text must look like. An engine that cannot enforce the constraint
+            refuses the request with `InvalidJob`; it never ignores the constraint.
+        score_options: with a `Choice`, also return the log-probability of every option.
     """
 
     id: str
@@ -78,22 +82,22 @@ class Prompt(Frame):
     score_options: bool = False
 
 
-Ending = Literal["stop", "length"]  # of a text that can be read as an answer
+Ending = Literal["stop", "length"]  # how a text ends that can be read as an answer
 Finish = Ending | Literal["cancelled", "deadline"]
 
 
 class Completion(Frame):
-    """What an engine made of a prompt.
+    """The text that an engine generated for a prompt.
 
     Attributes:
-        finish: `stop` the model ended, `length` it was cut at `max_tokens` or the context,
-            `cancelled` and `deadline` carry what there was until then.
-        mean_logprob: mean natural-log probability of the generated tokens, where known.
-        min_logprob: of the least probable generated token, where known.
-        low_logprob: 10 % quantile of the generated tokens' natural-log probabilities, where
-            known. Unlike a mean it does not rise with the length of an answer.
-        option_logprobs: by option, where `score_options` was asked.
-        queued_s, prefill_s, decode_s: seconds in the engine's queue, on the prompt, on the answer.
+        finish: `stop`: the model ended the text. `length`: the text was cut at `max_tokens` or at
+            the end of the context. `cancelled`, `deadline`: the text so far, which may be empty.
+        low_logprob: the 10 % quantile of the generated tokens' natural-log probabilities, if the
+            engine knows them. Unlike a mean, the quantile does not rise with the answer's length.
+        option_logprobs: the natural-log probability of each option, if `score_options` was set.
+        queued_s: seconds that the request waited for a slot.
+        prefill_s: seconds that the model read the prompt.
+        decode_s: seconds that the model generated the answer.
     """
 
     id: str
@@ -101,8 +105,6 @@ class Completion(Frame):
     tokens_in: int
     tokens_out: int
     finish: Finish
-    mean_logprob: float | None = None
-    min_logprob: float | None = None
     low_logprob: float | None = None
     option_logprobs: dict[str, float] | None = Field(None, repr=False)
     queued_s: float = 0.0
@@ -110,30 +112,36 @@ class Completion(Frame):
     decode_s: float = 0.0
 
 
-def low(logprobs: Sequence[float]) -> float | None:
-    """The 10 % quantile, the nearest rank from below; none of none."""
+def low_quantile(logprobs: Sequence[float]) -> float | None:
+    """Return the 10 % quantile (nearest rank from below), or `None` for no values."""
     return sorted(logprobs)[(len(logprobs) - 1) // 10] if logprobs else None
 
 
 class Vectors(Frame):
-    """Embeddings of unit length, in the order of the texts, and the tokens (or words) read."""
+    """Embeddings of unit length.
+
+    Attributes:
+        vectors: one vector for each text, in the order of the texts.
+        tokens_in: the tokens that were read; words, if the embedding model counts no tokens.
+    """
 
     vectors: tuple[tuple[float, ...], ...] = Field(repr=False)
     tokens_in: int
 
 
 class EngineInfo(Frame):
-    """What an engine is and how much it takes.
+    """What an engine runs, and how much work it takes.
 
     Attributes:
-        engine: `echo`, `llamacpp`, `exl2`, `exl3`.
-        model, revision: name, and digest (first 12 hex digits of SHA-256) of the weights;
-            both reach every answer.
-        context_tokens: prompt and answer together, of one request.
-        slots: requests in the running batch at once.
-        embed_model, embed_revision, embed_dimensions: of the embedding model, where there is one.
-        classify: how this engine labels best: by the generative model's option scores
-            (`model`) or by similarity of embeddings (`similarity`).
+        engine: the engine's name in `registry.ENGINES`.
+        model: the name of the weights; every answer names it.
+        revision: the first 12 hex digits of the weights' SHA-256; every answer names it.
+        context_tokens: tokens of one request, prompt and answer together.
+        slots: the requests that run in the batch at once.
+        embed_model: the name of the embedding model, if there is one.
+        embed_revision: the revision of the embedding model, if there is one.
+        classify: how this engine labels texts best: `model`, by the option scores of its language
+            model, or `similarity`, by the similarity of embeddings.
     """
 
     engine: str
@@ -143,7 +151,6 @@ class EngineInfo(Frame):
     slots: int
     embed_model: str | None = None
     embed_revision: str | None = None
-    embed_dimensions: int | None = None
     classify: Literal["model", "similarity"] = "model"
 
 
@@ -151,30 +158,30 @@ class Engine(Protocol):
     """What every engine does. All methods may be called from any thread."""
 
     def info(self) -> EngineInfo:
-        """What it is; does not change while it runs."""
+        """Return what the engine runs. It does not change while the engine runs."""
 
     def submit(self, prompt: Prompt) -> Future[Completion]:
-        """Join the running batch.
+        """Queue a prompt for the running batch.
 
-        The future ends with a `Completion`, or with one of `TooLong` (prompt plus one token is
-        longer than the context), `InvalidJob` (a constraint it cannot hold), `EngineBusy` (its
-        own queue is full) or `EngineDied`.
+        The future ends with a `Completion`, or with one of these errors: `TooLong` (the prompt and
+        one token are longer than the context), `InvalidJob` (a constraint that the engine cannot
+        enforce), `EngineBusy` (the engine's own queue is full) or `EngineDied`.
         """
 
     def cancel(self, prompt_id: str) -> None:
-        """End it soon; its future completes with `finish="cancelled"`. Unknown ids are ignored."""
+        """End a request soon; its future gets `finish="cancelled"`. Unknown ids are ignored."""
 
     def embed(self, texts: list[str]) -> Vectors:
-        """Vectors of unit length, blocking.
+        """Return vectors of unit length. Blocks.
 
         Raises:
             Unavailable: This engine has no embedding model.
-            EngineBusy: It is just being started again.
+            EngineBusy: The engine is being restarted.
             EngineDied: The engine broke meanwhile.
         """
 
     def steps(self) -> int:
-        """Counts up as long as it makes progress; the watchdog looks at it."""
+        """Return a counter that rises while the engine makes progress; the watchdog reads it."""
 
     def close(self) -> None:
-        """Stop; what is in flight ends with `EngineDied`. Closing twice is fine."""
+        """Stop. Requests in flight end with `EngineDied`. A second call does nothing."""

@@ -1,4 +1,4 @@
-"""Which engines a worker drives, read once at the entry from `FOREBAY_*`."""
+"""Which engines a worker runs, read once at the entry from `FOREBAY_*`."""
 
 from __future__ import annotations
 
@@ -6,54 +6,46 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from forebay.routing.lanes import DEFAULT_POOL
-from forebay.routing.settings import Seconds
+from forebay.routing.settings import EnvironmentSettings, Seconds
+from forebay.workers.engines.registry import EngineName
 
-EngineName = Literal["llamacpp", "exl2", "exl3", "echo"]
 
-
-class LocalSettings(BaseSettings):
-    """What a local worker serves, and with how many models.
+class LocalSettings(EnvironmentSettings):
+    """Which pool a local worker serves, and whether it runs a second model.
 
     Attributes:
-        pool: the pool this worker serves; its queue is `local.<pool>`.
-        second_engine: of another model, which gives the second opinions (`SecondEngineSettings`);
-            without it the first one gives them, in other words.
+        pool: the pool that this worker serves; its queue is `local.<pool>`.
+        second_engine: the engine of a second model, which gives the second opinions
+            (`SecondEngineSettings`). If unset, the first engine gives them, from a reworded prompt.
     """
-
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
-    )
 
     pool: str = Field(DEFAULT_POOL, pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
     second_engine: EngineName | None = None
 
 
-class EngineSettings(BaseSettings):
-    """Which engine a worker drives, and how large.
+class EngineSettings(EnvironmentSettings):
+    """Which engine a worker runs, and how large it may be.
 
     Attributes:
-        engine: `llamacpp` (CPU, the embedded default), `exl2` or `exl3` (GPU), or `echo` (no
-            model, for tests).
-        model_file: a GGUF file for llamacpp; without it the packaged small model.
-        model_dir: the folder of a model for exl2 or exl3.
-        cache_mode: how exl2 and exl3 keep keys and values; without it what fits best.
-        vram_mib: of the card's memory, what the engine may take; without it all.
-        slots: requests in the running batch at once.
-        context_tokens: prompt and answer together, of one request.
-        threads: CPU threads of the engine; one is fastest where the machine is shared.
-        hang_s: an engine that makes no step for so long with work in hand is killed.
-        start_s: an engine that is not ready after so long is killed.
-        attention: of the exl2 engine: `flash-attn`, or `torch`, slower and without compiled parts.
-        echo_delay_s: how long the echo engine takes for a token.
+        engine: `llamacpp` (CPU, the default), `exl2` or `exl3` (GPU), or `echo` (no model, for
+            tests); `registry.ENGINES` lists them.
+        model_file: the GGUF file of `llamacpp`; if unset, the packaged small model.
+        model_dir: the model's folder of `exl2` and `exl3`.
+        cache_mode: how `exl2` and `exl3` store keys and values; if unset, the best mode that fits.
+        vram_mib: the card's memory that the engine may take, in MiB; if unset, all of it.
+        slots: the requests that run in the batch at once.
+        context_tokens: tokens of one request, prompt and answer together.
+        threads: CPU threads of the engine; 1 is fastest on a machine that others use too.
+        hang_s: an engine that has work and makes no step for so many seconds is killed.
+        start_s: an engine that is not ready after so many seconds is killed.
+        attention: for `exl2`: `flash-attn`, or `torch`, slower, without compiled attention.
+        echo_delay_s: seconds that the `echo` engine takes for a token.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True,
-        protected_namespaces=(),
-    )  # fmt: skip
+    model_config = SettingsConfigDict(protected_namespaces=())
 
     engine: EngineName = "llamacpp"
     model_file: Path | None = None
@@ -70,26 +62,23 @@ class EngineSettings(BaseSettings):
 
 
 class SecondEngineSettings(EngineSettings):
-    """The engine of the second opinions: the same settings, each as `FOREBAY_SECOND_*`."""
+    """The settings of the engine for second opinions, each read from `FOREBAY_SECOND_*`."""
 
     model_config = SettingsConfigDict(env_prefix="FOREBAY_SECOND_")
 
     @staticmethod
     def worded(text: str) -> str:
-        """What is said of an engine's settings, said of these."""
+        """Return a message about engine settings with the names of the second engine's settings."""
         return text.replace("FOREBAY_", "FOREBAY_SECOND_")
 
 
-class RouterSettings(BaseSettings):
-    """Who gives the verdicts.
+class RouterSettings(EnvironmentSettings):
+    """Which model gives the router's verdicts.
 
     Attributes:
-        router_model: `packaged`, the small model that ships; or `engine`, a language model that
-            each router runs as `EngineSettings` say (`workers.cascade.llm_router_model`).
+        router_model: `packaged`, the small model that ships with Forebay; or `engine`, a language
+            model that each router runs as `EngineSettings` says
+            (`workers.cascade.llm_router_model`).
     """
-
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
-    )
 
     router_model: Literal["packaged", "engine"] = "packaged"

@@ -1,1 +1,1 @@
-"""Calls to Bedrock and their money; audits of local answers."""
+"""Paid calls to frontier models and their money, and audits of local answers."""

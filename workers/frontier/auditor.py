@@ -1,4 +1,4 @@
-"""An audit, worked in the bedrock lane: Bedrock's word on an answer that the local lane gave."""
+"""Audits, worked in the frontier lane: a frontier model shows how good a local answer is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from forebay.routing.jobs import Answer, Check, Content, Job, Receipt, Verdict
 from forebay.routing.learning.audits import PURPOSE, Audit, Audits
 from forebay.routing.learning.job_types import digest
 from forebay.routing.learning.verdicts import Verdicts, features
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.policy.escalation import MIN_AGREEMENT
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
@@ -19,18 +20,20 @@ from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier import judge_prompt
 from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
-from forebay.workers.frontier.converse import Reply
+from forebay.workers.frontier.provider import Reply
 from forebay.workers.prompts import parsing, prompts
-from forebay.workers.runtime.execute import Audited, Failed, Outcome
+from forebay.workers.runtime.outcomes import Audited, Failed, Outcome
 
 
 class Auditor:
     """Works audits.
 
-    1. Finds the answer that is audited. Where it is gone, or may not leave any more, none is asked.
-    2. Asks the preferred model the same question, or whether the answer does, once and within the
-       budget for audits. What stands in the way ends the audit: nobody waits for it.
-    3. Writes down what it showed, and ends it without an answer.
+    1. Finds the local answer to audit. If the answer is gone, or may no longer leave, nothing is
+       asked.
+    2. Asks the preferred model once, within the budget for audits: for an answer of its own to
+       compare, or, as a judge, for yes or no about the local one. An obstacle ends the audit,
+       since nobody waits for its result.
+    3. Records what the audit showed, and ends the audit's job without an answer.
     """
 
     def __init__(self, ledger: Ledger, calls: Calls, secret: bytes) -> None:
@@ -45,114 +48,121 @@ class Auditor:
         return Verdicts(RouterModel.load(), self._ledger.redis, self._secret)
 
     def work(self, claim: Claim, job: Job, rules: Policy) -> Outcome:
-        """Audit one answer."""
+        """Audit one local answer."""
         try:
-            audited = self._audited(claim, job)
+            local = self._local_answer(claim, job)
             model, *_ = allowed(claim, job, rules)
-            said = paid(claim) or self._ask(claim, job, rules, audited, model)
+            second = paid(claim) or self._ask(claim, job, rules, local, model)
         except NoAnswer as why:
             return Failed(why.error, (Reason.AUDIT_DROPPED, why.reason))
-        shown = self._shown(job, audited, said)
-        self._audits.learn(claim.id, *shown)
-        return Audited(_receipt(claim, said, shown[0]))
+        audit, excess = self._compare(job, local, second)
+        self._audits.learn(claim.id, audit, excess)
+        return Audited(_receipt(claim, second, audit))
 
-    def _audited(self, claim: Claim, job: Job) -> Answer:
-        """The answer that is audited, as it is there now."""
+    def _local_answer(self, claim: Claim, job: Job) -> Answer:
+        """Return the answer to audit as the ledger has it now.
+
+        Raises:
+            NoAnswer: The answer is gone, or this job may not audit it.
+        """
         audited_id = claim.record.audit_of or ""
         try:
             record = self._ledger.record(audited_id)
-            (found,) = self._ledger.outcomes([audited_id])
+            (result,) = self._ledger.results([audited_id])
         except ForebayError as error:
             raise NoAnswer(error, Reason.NO_ANSWER) from None
         linked = record.audited_as == claim.id and audited_id.partition(".")[0] == job.tenant
-        if record.egress != "allow" or not linked or not _auditable(found, job):
+        if record.egress != "allow" or not linked or not _can_be_audited(result, job):
             raise NoAnswer(UnknownJob("no answer to audit", field="id"), Reason.NO_ANSWER)
-        assert isinstance(found, Answer)
-        return found
+        assert isinstance(result, Answer)
+        return result
 
-    def _ask(self, claim: Claim, job: Job, rules: Policy, audited: Answer, model: str) -> Answer:
-        purse = SubBudget(PURPOSE, rules.tenant(job.tenant).audit.usd_per_day_nusd)
-        call = self._calls.plan(job, model, lambda name: _question(job, audited.content, name))
-        return self._read(
-            claim, job, audited, call, self._calls.make(call, claim, job, rules, purse)
-        )
+    def _ask(self, claim: Claim, job: Job, rules: Policy, local: Answer, model: str) -> Answer:
+        sub_budget = SubBudget(PURPOSE, rules.tenant(job.tenant).audit.usd_per_day_nusd)
+        call = self._calls.plan(job, model, lambda name: _prompt(job, local.content, name))
+        reply = self._calls.make(call, claim, job, rules, sub_budget)
+        return self._read(claim, job, local, call, reply)
 
-    def _read(self, claim: Claim, job: Job, audited: Answer, call: Call, reply: Reply) -> Answer:
-        """Book the call and keep what it said, in one step: no death leads to a second call."""
+    def _read(self, claim: Claim, job: Job, local: Answer, call: Call, reply: Reply) -> Answer:
+        """Book the call and keep its answer in one step, so that no death leads to a second call.
+
+        Raises:
+            NoAnswer: The reply holds nothing to compare; it is booked all the same.
+        """
         cost, draft = self._calls.cost(call, reply), b""
         try:
-            said = Answer(
+            second = Answer(
                 id=claim.id, kind=job.kind, egress="allow", status="done", lane="bedrock",
                 model=reply.model, revision=reply.model, stand_in=reply.stand_in, cost_nusd=cost,
                 tokens_in=reply.usage.prompt, tokens_out=reply.usage.output,
-                content=_said(job, audited.content, reply),
+                content=_content(job, local.content, reply),
             )  # fmt: skip
-            draft = self._ledger.seal.close(said.model_dump_json().encode())
+            draft = self._ledger.seal.close(second.model_dump_json().encode())
         finally:
             self._calls.book(call, cost, draft)
-        return said
+        return second
 
-    def _shown(self, job: Job, audited: Answer, said: Answer) -> tuple[Audit, float]:
-        """What the audit showed, and how much worse the local answer was than foretold."""
-        plain, foretold = self._verdicts.plain(job)
-        given = audited.verdict or Verdict(probability=plain.probability, version="none")
-        compared, doubt = judge_prompt.comparable(job, audited.content), audited.doubt
-        outcome = _outcome(audited.content, said.content, compared=compared)
+    def _compare(self, job: Job, local: Answer, second: Answer) -> tuple[Audit, float]:
+        """Return the audit, and how much worse the local answer is than was predicted."""
+        plain, predicted_gap = self._verdicts.plain(job)
+        verdict = local.verdict or Verdict(probability=plain.probability, version="none")
+        compared, doubt = judge_prompt.can_be_compared(job, local.content), local.doubt
+        outcome = _quality(local.content, second.content, compared=compared)
         audit = Audit(
-            job=audited.id, tenant=job.tenant, kind=job.kind, type=digest(job, self._secret),
-            version=given.version, score=given.score, probability=given.probability,
+            job=local.id, tenant=job.tenant, kind=job.kind, type=digest(job, self._secret),
+            version=verdict.version, score=verdict.score, probability=verdict.probability,
             model=plain.version, base_score=plain.score, base_probability=plain.probability,
             features=features(job), agreement=doubt and doubt.agreement,
             doubt=doubt and doubt.probability,
             outcome=outcome, how="compared" if compared else "judged",
-            cost_nusd=said.cost_nusd, stand_in=said.stand_in,
+            cost_nusd=second.cost_nusd, stand_in=second.stand_in,
         )  # fmt: skip
-        return audit, audit.gap - foretold
+        return audit, audit.gap - predicted_gap
 
 
-def _auditable(found: object, job: Job) -> bool:
+def _can_be_audited(result: object, job: Job) -> bool:
     return (
-        isinstance(found, Answer)
-        and (found.lane, found.egress, found.kind) == ("local", "allow", job.kind)
-        and not (found.degraded or found.cached)
+        isinstance(result, Answer)
+        and (result.lane, result.egress, result.kind) == ("local", "allow", job.kind)
+        and not (result.degraded or result.cached)
     )
 
 
-def _question(job: Job, content: Content, prompt_id: str) -> Prompt:
-    if judge_prompt.comparable(job, content):
+def _prompt(job: Job, local: Content, prompt_id: str) -> Prompt:
+    if judge_prompt.can_be_compared(job, local):
         return prompts.frontier(job, prompt_id=prompt_id)
-    return judge_prompt.question(job, content, prompt_id=prompt_id)
+    return judge_prompt.prompt_to_judge(job, local, prompt_id=prompt_id)
 
 
-def _said(job: Job, audited: Content, reply: Reply) -> Content:
-    """Bedrock's answer, or its yes or no.
+def _content(job: Job, local: Content, reply: Reply) -> Content:
+    """Return the frontier model's answer, or its yes or no as a judge.
 
     Raises:
-        NoAnswer: It is none that anything could be held against.
+        NoAnswer: The reply says nothing about the local answer.
     """
     try:
-        if not judge_prompt.comparable(job, audited):
-            return judge_prompt.read(reply.text)
-        said = parsing.parse_answer(job, reply.text, finish=reply.finish)
+        if not judge_prompt.can_be_compared(job, local):
+            return judge_prompt.yes_or_no(reply.text)
+        content = parsing.parse_answer(job, reply.text, finish=reply.finish)
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
-    checks = answer_checks.check(job, said, finish=reply.finish)
-    if {one.name for one in checks if not one.passed} & INDISPENSABLE:
+    checks = answer_checks.check(job, content, finish=reply.finish)
+    if {check.name for check in checks if not check.passed} & INDISPENSABLE:
         bad = BadAnswer("the frontier model's answer does not pass its checks")
         raise NoAnswer(bad, Reason.BEDROCK_FAILED)
-    return said
+    return content
 
 
-def _outcome(audited: Content, said: Content, *, compared: bool) -> float:
-    """How good the local answer is, 0 to 1."""
+def _quality(local: Content, second: Content, *, compared: bool) -> float:
+    """Return how good the local answer is, from 0 to 1."""
     if compared:
-        return agreement.contents(audited, said)
-    return float(getattr(said, "text", "") == "yes")
+        return agreement.contents(local, second)
+    return float(getattr(second, "text", "") == "yes")
 
 
-def _receipt(claim: Claim, said: Answer, audit: Audit) -> Receipt:
+def _receipt(claim: Claim, second: Answer, audit: Audit) -> Receipt:
     note = f"outcome {audit.outcome:.2f}, {audit.how}"
     check = Check(name="audit", passed=audit.outcome >= MIN_AGREEMENT, note=note)
-    made = said.receipt.model_dump(exclude={"cost_usd"})
+    call = second.receipt.model_dump(exclude={"cost_usd"})
     own = {"reasons": claim.record.reasons, "attempts": claim.record.attempts, "checks": (check,)}
-    return Receipt.model_validate({**made, **own})
+    return Receipt.model_validate({**call, **own})

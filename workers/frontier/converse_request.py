@@ -1,4 +1,4 @@
-"""What is asked of Bedrock: a prompt as a request of Converse, and what it can cost in tokens."""
+"""A prompt as a request of Bedrock's Converse, and the most tokens it can be billed for."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
-from forebay.workers.engines.engine import JsonShape, Prompt, Turn
+from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
 
-#: Key under which Bedrock's invocation log knows a call; the value is its id.
+#: Metadata key under which Bedrock's invocation log has the id of a call.
 CALL_KEY = "forebay-call"
 
-#: Tokens for thoughts, above a prompt's own limit, where a model cannot be told not to think.
-THINKING_ROOM = 2_048
+#: Tokens for reasoning, above the prompt's own limit, for models whose reasoning cannot be off.
+REASONING_TOKENS = 2_048
 
-# Tokens that a turn, and a request, have at most beside their text.
-_TURN_ROOM, _CALL_ROOM = 16, 512
+# Upper bounds of the tokens of a turn and of a request that are not their text.
+_TOKENS_PER_TURN, _TOKENS_PER_CALL = 16, 512
 
-# From these versions on Claude thinks always, and takes no temperature.
+# From these versions on, Claude always reasons and rejects a temperature.
 _CLAUDE = re.compile(r"claude-(opus|sonnet|haiku|fable)-(\d+)(?:-(\d{1,2})(?!\d))?")
-_THINKS_FROM = {"opus": (4, 7), "sonnet": (5, 0), "haiku": (5, 5), "fable": (5, 0)}
+_REASONS_FROM = {"opus": (4, 7), "sonnet": (5, 0), "haiku": (5, 5), "fable": (5, 0)}
 
-# Words of a schema that structured output does not know; the checks of the answer do.
-_UNHELD = {
+# Keywords that structured output does not support; the checks of the answer enforce them.
+_UNSUPPORTED = {
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength",
     "maxLength", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties",
 }  # fmt: skip
-_BY_NAME = {"properties", "$defs", "definitions"}
-_IN_A_LIST = {"anyOf", "oneOf", "allOf", "prefixItems"}
+_SCHEMAS_BY_NAME = {"properties", "$defs", "definitions"}
+_SCHEMA_LISTS = {"anyOf", "oneOf", "allOf", "prefixItems"}
 
 
 def converse_request(prompt: Prompt, model: str, call_id: str) -> dict[str, Any]:
-    """The parameters of boto3's `converse`. Of metadata, the call's id goes along and no more."""
+    """Return the parameters of boto3's `converse`. The only metadata sent is the call's id."""
     turns = [turn for turn in prompt.messages if turn.role != "system"]
     system = [turn for turn in prompt.messages if turn.role == "system"]
     request: dict[str, Any] = {
@@ -43,12 +43,12 @@ def converse_request(prompt: Prompt, model: str, call_id: str) -> dict[str, Any]
             {"role": role, "content": _blocks(row)}
             for role, row in groupby(turns, key=lambda turn: turn.role)
         ],
-        "inferenceConfig": _limits(prompt, model),
+        "inferenceConfig": _inference_config(prompt, model),
         "requestMetadata": {CALL_KEY: call_id},
     }
     if system:
         request["system"] = _blocks(system)
-    schema = _held_schema(prompt, model)
+    schema = _output_schema(prompt, model)
     if schema is not None:
         structure = {"jsonSchema": {"name": "answer", "schema": json.dumps(schema)}}
         request["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": structure}}
@@ -56,80 +56,88 @@ def converse_request(prompt: Prompt, model: str, call_id: str) -> dict[str, Any]
 
 
 def bounds(prompt: Prompt, model: str) -> tuple[int, int]:
-    """Tokens that a call can be billed for at most: of its prompt, and of its answer.
+    """Return the most tokens a call can be billed for: of its prompt, and of its answer.
 
-    No tokenizer makes more tokens of a text than it has bytes.
+    No tokenizer makes more tokens of a text than the text has bytes.
     """
     texts = [turn.content for turn in prompt.messages]
-    if isinstance(prompt.constraint, JsonShape):
+    if isinstance(prompt.constraint, JsonSchema):
         texts.append(json.dumps(prompt.constraint.schema_))
-    size = sum(len(text.encode()) + _TURN_ROOM for text in texts)
-    return size + _CALL_ROOM, _max_tokens(prompt, model)
+    size = sum(len(text.encode()) + _TOKENS_PER_TURN for text in texts)
+    return size + _TOKENS_PER_CALL, _max_tokens(prompt, model)
 
 
 def _blocks(turns: Iterable[Turn]) -> list[dict[str, str]]:
     return [{"text": turn.content} for turn in turns]
 
 
-def _limits(prompt: Prompt, model: str) -> dict[str, Any]:
-    # Without maxTokens Bedrock takes the model's longest answer off the account's quota.
-    limits: dict[str, Any] = {"maxTokens": _max_tokens(prompt, model)}
+def _inference_config(prompt: Prompt, model: str) -> dict[str, Any]:
+    # Without maxTokens, Bedrock counts the model's longest answer against the account's quota.
+    config: dict[str, Any] = {"maxTokens": _max_tokens(prompt, model)}
     if prompt.stop:
-        limits["stopSequences"] = list(prompt.stop)
-    if not _thinks(model):
-        limits["temperature"] = min(prompt.temperature, 1.0)
-        # Claude takes one of the two.
+        config["stopSequences"] = list(prompt.stop)
+    if not _always_reasons(model):
+        config["temperature"] = min(prompt.temperature, 1.0)
+        # Claude accepts either a temperature or topP.
         if prompt.top_p < 1.0 and "anthropic." not in model:
-            limits["topP"] = prompt.top_p
-    return limits
+            config["topP"] = prompt.top_p
+    return config
 
 
 def _max_tokens(prompt: Prompt, model: str) -> int:
-    return prompt.max_tokens + (THINKING_ROOM if _thinks(model) else 0)
+    return prompt.max_tokens + (REASONING_TOKENS if _always_reasons(model) else 0)
 
 
-def _thinks(model: str) -> bool:
-    found = _CLAUDE.search(model)
-    if found is None:
+def _always_reasons(model: str) -> bool:
+    claude = _CLAUDE.search(model)
+    if claude is None:
         return False
-    return (int(found[2]), int(found[3] or 0)) >= _THINKS_FROM[found[1]]
+    return (int(claude[2]), int(claude[3] or 0)) >= _REASONS_FROM[claude[1]]
 
 
-def _held_schema(prompt: Prompt, model: str) -> dict[str, Any] | None:
-    """The schema for structured output; none where there is none to hold, or Bedrock cannot."""
+def _output_schema(prompt: Prompt, model: str) -> dict[str, Any] | None:
+    """Return the schema for structured output; `None` if Bedrock cannot enforce the prompt's."""
     # Nova has no structured output.
-    if not isinstance(prompt.constraint, JsonShape) or "amazon." in model:
+    if not isinstance(prompt.constraint, JsonSchema) or "amazon." in model:
         return None
     try:
-        held: dict[str, Any] = _held(prompt.constraint.schema_)
+        supported: dict[str, Any] = _supported(prompt.constraint.schema_)
     except _FreeFormError:
         return None
-    return held
+    return supported
 
 
 class _FreeFormError(Exception):
-    """The schema has an object whose members are not named: structured output would empty it."""
+    """The schema has an object with unnamed members: structured output would leave it empty."""
 
 
-def _held(schema: Any) -> Any:
-    """The same schema in the words that structured output knows, every object closed."""
+def _supported(schema: Any) -> Any:
+    """Return the schema without unsupported keywords and with every object closed.
+
+    Raises:
+        _FreeFormError: Closing an object would change what it may hold.
+    """
     if not isinstance(schema, dict):
         return schema
-    held = {word: _held_word(word, value) for word, value in schema.items() if word not in _UNHELD}
-    if "object" in (schema.get("type"), *_listed(schema.get("type"))):
+    supported = {
+        keyword: _supported_value(keyword, value)
+        for keyword, value in schema.items()
+        if keyword not in _UNSUPPORTED
+    }
+    if "object" in (schema.get("type"), *_as_list(schema.get("type"))):
         if not schema.get("properties") or isinstance(schema.get("additionalProperties"), dict):
             raise _FreeFormError
-        held["additionalProperties"] = False
-    return held
+        supported["additionalProperties"] = False
+    return supported
 
 
-def _held_word(word: str, value: Any) -> Any:
-    if word in _BY_NAME and isinstance(value, dict):
-        return {name: _held(part) for name, part in value.items()}
-    if word in _IN_A_LIST:
-        return [_held(part) for part in _listed(value)]
-    return _held(value) if word == "items" else value
+def _supported_value(keyword: str, value: Any) -> Any:
+    if keyword in _SCHEMAS_BY_NAME and isinstance(value, dict):
+        return {name: _supported(part) for name, part in value.items()}
+    if keyword in _SCHEMA_LISTS:
+        return [_supported(part) for part in _as_list(value)]
+    return _supported(value) if keyword == "items" else value
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []

@@ -1,30 +1,28 @@
-"""How Bedrock is reached."""
+"""Settings of the frontier lane: which provider it calls, and how Bedrock is reached."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from forebay.routing.settings import Seconds
+from forebay.routing.settings import EnvironmentSettings, Seconds
 
 
-class BedrockSettings(BaseSettings):
-    """How Bedrock is reached. Credentials come from boto3's own chain, never from here.
+class BedrockSettings(EnvironmentSettings):
+    """How the frontier lane calls models. AWS credentials come from boto3's own chain.
 
     Attributes:
-        bedrock_endpoint: another endpoint than AWS' own: a VPC endpoint, or the local stand-in.
+        frontier_provider: name of the provider in `forebay.workers.frontier.provider.PROVIDERS`.
+        bedrock_endpoint: a URL in place of AWS's own: a VPC endpoint, or the mock of Bedrock.
         bedrock_region: AWS region of the calls.
         bedrock_concurrency: calls in flight at once in one worker process.
-        bedrock_timeout_s: a call unanswered for so long is given up; its cost stays reserved.
-        prices_file: a price list of your own; without it the packaged `routing/prices.toml`.
+        bedrock_timeout_s: seconds of silence after which a call is given up; its cost stays
+            reserved.
+        prices_file: a price list in place of the packaged `routing/limits/prices.toml`.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
-    )
-
+    frontier_provider: str = "bedrock"
     bedrock_endpoint: str | None = None
     bedrock_region: str = "us-east-1"
     bedrock_concurrency: int = Field(16, ge=1, le=512)
@@ -33,8 +31,8 @@ class BedrockSettings(BaseSettings):
 
     @property
     def bedrock_term_s(self) -> float:
-        """Seconds after which a call of unknown outcome surely has ended, on Bedrock's side too.
+        """Seconds after which a call of unknown outcome has ended on Bedrock's side too.
 
-        The time-out counts silence, and begins again with every byte that comes.
+        The time-out counts silence only: it starts again with every byte received.
         """
         return 2 * self.bedrock_timeout_s + 60.0

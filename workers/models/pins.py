@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from forebay.routing.base import first_error
 from forebay.routing.errors import Misconfigured
 from forebay.workers.engines.weights.digests import combined
 from forebay.workers.engines.weights.headers import read_object
@@ -87,7 +88,7 @@ def read_lock(path: Path) -> Lock | None:
     try:
         return Lock.model_validate(read_object(path))
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"])) or "it"
+        place = first_error(error).field or "it"
         raise Misconfigured(f"{place} is not as `pin` writes it", field=str(path)) from None
 
 

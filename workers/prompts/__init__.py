@@ -1,1 +1,1 @@
-"""From a job to a prompt, and from a text back to content."""
+"""From a job to a prompt, and from a model's text back to content."""

@@ -1,7 +1,7 @@
-"""How a model's text becomes content of the job's kind. Lenient with dress, strict with substance.
+"""From a model's text to content of the job's kind. Lenient with formatting, strict with substance.
 
-A label in other case, JSON inside a code fence or a polite opening line cost nothing to forgive.
-Whatever would need a guess raises `BadAnswer`.
+A label in another case, JSON inside a code fence and a polite opening line are accepted. Whatever
+would need a guess raises `BadAnswer`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from forebay.routing.jobs import (
     Summarize,
     Summary,
 )
-from forebay.workers.checks.grounding import ends
+from forebay.workers.checks.grounding import ends_sentence
 from forebay.workers.engines.engine import Ending
 
 _FENCE = re.compile(r"\A\s*```[a-zA-Z]*[ \t]*\n(.*)```\s*\Z", re.DOTALL)
-_SAYS_LABEL = re.compile(
+_LABEL_OPENING = re.compile(
     r"\A(?:the\s+)?(?:label|category|class|answer)(?:\s+is)?\s*:?\s+", re.IGNORECASE
 )
 _OPENING = re.compile(
@@ -52,16 +52,16 @@ def parse_answer(
     option_logprobs: Mapping[str, float] | None = None,
     finish: Ending = "stop",
 ) -> Content:
-    """The content that a model's text stands for.
+    """Return the content that a model's text stands for.
 
     Args:
-        job: what was asked.
-        text: what the model said.
-        option_logprobs: of each label, where the engine scored them.
-        finish: `length` where the model was cut off.
+        job: the job that the text answers.
+        text: the model's text.
+        option_logprobs: natural-log probability of each label, if the engine scored them.
+        finish: `length` if the model was cut off.
 
     Raises:
-        BadAnswer: It cannot be read as an answer of this kind.
+        BadAnswer: The text cannot be read as an answer of this kind.
     """
     match job.request:
         case Classify() as request:
@@ -71,7 +71,7 @@ def parse_answer(
         case Summarize() as request:
             return Summary(text=_summary(text, request.max_words, finish))
         case Generate() as request:
-            return Generation(text=_written(request, text), finish=finish)
+            return Generation(text=_generated(request, text), finish=finish)
         case _:
             raise BadAnswer("no text answers a job of this kind")
 
@@ -82,17 +82,18 @@ def _classification(
     names = [option.name for option in request.options]
     label = _label(names, text)
     if not logprobs or not set(names) <= logprobs.keys():
-        # A frontier model says a label, and not how sure it is of it.
+        # A frontier model gives no probability with its label.
         return Classification(label=label)
-    scores = _shares({name: logprobs[name] for name in names})
+    scores = _softmax({name: logprobs[name] for name in names})
     return Classification(label=label, probability=scores[label], scores=scores)
 
 
-def _shares(logprobs: Mapping[str, float]) -> dict[str, float]:
+def _softmax(logprobs: Mapping[str, float]) -> dict[str, float]:
+    """Return probabilities that add up to 1; even ones if every label is impossible."""
     top = max(logprobs.values())
     if not math.isfinite(top):
         return dict.fromkeys(logprobs, 1 / len(logprobs))
-    weights = {name: math.exp(one - top) for name, one in logprobs.items()}
+    weights = {name: math.exp(logprob - top) for name, logprob in logprobs.items()}
     total = sum(weights.values())
     return {name: weight / total for name, weight in weights.items()}
 
@@ -100,11 +101,12 @@ def _shares(logprobs: Mapping[str, float]) -> dict[str, float]:
 def _label(names: list[str], text: str) -> str:
     if text in names:
         return text
-    said = _folded(text)
-    fits = [name for name in names if _folded(name) in (said, _folded(_SAYS_LABEL.sub("", said)))]
-    if len(fits) != 1:
+    answer = _folded(text)
+    forms = (answer, _folded(_LABEL_OPENING.sub("", answer)))
+    matches = [name for name in names if _folded(name) in forms]
+    if len(matches) != 1:
         raise BadAnswer("the answer is none of the labels")
-    return fits[0]
+    return matches[0]
 
 
 def _folded(text: str) -> str:
@@ -121,17 +123,17 @@ def _object(text: str) -> dict[str, Any]:
 def _json(text: str) -> Any:
     fenced = _FENCE.match(text)
     try:
-        return json.loads(fenced[1] if fenced else text, parse_constant=_no_number)
+        return json.loads(fenced[1] if fenced else text, parse_constant=_reject_constant)
     except (ValueError, RecursionError):
         # The parser's own message would repeat the answer.
         raise BadAnswer("the answer is not JSON") from None
 
 
-def _no_number(_: str) -> NoReturn:
+def _reject_constant(_: str) -> NoReturn:
     raise ValueError  # NaN and Infinity: Python reads them, JSON does not have them
 
 
-def _written(request: Generate, text: str) -> str:
+def _generated(request: Generate, text: str) -> str:
     if request.schema_ is not None:
         _json(text)
     fenced = _FENCE.match(text) if request.schema_ or request.regex else None
@@ -139,16 +141,19 @@ def _written(request: Generate, text: str) -> str:
 
 
 def _summary(text: str, max_words: int, finish: Ending) -> str:
-    """Without an opening line; what is too long, or was cut off, keeps its whole sentences."""
-    said = _unquoted(_OPENING.sub("", text.strip()).strip())
-    beyond = next(islice(_WORD.finditer(said), max_words, None), None)
-    kept, most = 0, beyond.start() if beyond else len(said)
-    for sentence in _SENTENCE.finditer(said):
-        broken_off = finish == "length" and sentence.end() == len(said) and not ends(said)
-        if broken_off or sentence.end() > most:
+    """Return the summary without an opening line, cut to whole sentences if it is too long.
+
+    A sentence that was cut off is dropped too. If no whole sentence fits, all of the text stays.
+    """
+    body = _unquoted(_OPENING.sub("", text.strip()).strip())
+    excess = next(islice(_WORD.finditer(body), max_words, None), None)
+    end, limit = 0, excess.start() if excess else len(body)
+    for sentence in _SENTENCE.finditer(body):
+        cut_off = finish == "length" and sentence.end() == len(body) and not ends_sentence(body)
+        if cut_off or sentence.end() > limit:
             break
-        kept = sentence.end()
-    return said[:kept] or said
+        end = sentence.end()
+    return body[:end] or body
 
 
 def _unquoted(text: str) -> str:

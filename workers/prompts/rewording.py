@@ -1,8 +1,8 @@
-"""The same question in other words: what a second opinion is asked for.
+"""Self-consistency: the same question in other words, for a second opinion of the same model.
 
-A model that knows answers both wordings alike; one that guesses is led by the wording, by the order
-of what it may choose from, and by chance. So all three change, and nothing else: the constraint and
-the limits stay.
+A model that knows the answer gives it to both wordings; a model that guesses is led by the wording,
+by the order of the choices, and by chance. So these three change; the constraint's content and the
+limits stay.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ import hashlib
 from forebay.routing.jobs import Classify, Extract, Generate, Job, Summarize
 from forebay.workers.engines.engine import Choice, Constraint, EngineInfo, Prompt, Turn
 from forebay.workers.prompts import prompts
+from forebay.workers.prompts.classify import menu
+from forebay.workers.prompts.turns import system_and_user
 
-TEMPERATURE, TOP_P = 0.7, 0.95  # of the second answer, where the job does not ask for more
+# Of the second answer, unless the job asks for a higher temperature or a lower top_p.
+TEMPERATURE, TOP_P = 0.7, 0.95
 
 _CLASSIFY = "You sort texts. Choose the label that suits the text and write nothing but the label."
 _EXTRACT = "Fill in the form from the text alone, word by word as it stands there."
 _SUMMARIZE = "You tell busy readers what matters in a text. Use your own words."
-_ANSWER = "Read the question twice, then work out the answer for yourself."
+_GENERATE = "Read the question twice, then work out the answer for yourself."
 
 
 def reworded(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
-    """The prompt for a second local answer; the same for the same job.
+    """Return the prompt for a second local answer; always the same for the same job.
 
     Raises:
         InvalidJob: The kind has no prompt (`embed`).
@@ -30,7 +33,7 @@ def reworded(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
     first = prompts.local(job, info, prompt_id=prompt_id)
     return first.model_copy(
         update={
-            "messages": tuple(_turns(job, list(first.messages))),
+            "messages": tuple(_reworded_turns(job, list(first.messages))),
             "temperature": max(first.temperature, TEMPERATURE),
             "top_p": min(first.top_p, TOP_P),
             "seed": _seed(job.id),
@@ -39,18 +42,18 @@ def reworded(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
     )
 
 
-def _turns(job: Job, turns: list[Turn]) -> list[Turn]:
+def _reworded_turns(job: Job, turns: list[Turn]) -> list[Turn]:
     match job.request:
         case Classify() as request:
-            menu = prompts.menu(request.options[::-1])
-            user = f"Labels:\n{menu}\n\nText:\n{request.text}\n\nThe label that suits it:"
-            return [_system(_CLASSIFY), Turn(role="user", content=user)]
+            labels = menu(request.options[::-1])
+            user = f"Labels:\n{labels}\n\nText:\n{request.text}\n\nThe label that suits it:"
+            return system_and_user(_CLASSIFY, user)
         case Extract():
             return [_system(_EXTRACT), *turns[3:-1], *turns[1:3], turns[-1]]
         case Summarize() as request:
             focus = f" What matters most is: {request.focus}." if request.focus else ""
             user = f"{request.text}\n\nIn no more than {request.max_words} words, please.{focus}"
-            return [_system(_SUMMARIZE), Turn(role="user", content=user)]
+            return system_and_user(_SUMMARIZE, user)
         case Generate():
             return _with_advice(turns)
         case _:
@@ -58,10 +61,13 @@ def _turns(job: Job, turns: list[Turn]) -> list[Turn]:
 
 
 def _with_advice(turns: list[Turn]) -> list[Turn]:
-    """Before the caller's own words, which go last: some models know one system message only."""
+    """Return a chat with advice in its one system turn: some models accept no second one.
+
+    The caller's own words go last.
+    """
     if turns[0].role == "system":
-        return [_system(f"{_ANSWER}\n\n{turns[0].content}"), *turns[1:]]
-    return [_system(_ANSWER), *turns]
+        return [_system(f"{_GENERATE}\n\n{turns[0].content}"), *turns[1:]]
+    return [_system(_GENERATE), *turns]
 
 
 def _system(text: str) -> Turn:

@@ -1,1 +1,1 @@
-"""The life of a worker process: Celery, the job in hand, its lease, its heartbeat, its end."""
+"""The life of a worker process: Celery, the jobs in flight, leases, heartbeat, draining."""

@@ -1,4 +1,4 @@
-"""Leaving in order: what runs is finished or given back, and then the process ends."""
+"""Draining: what runs is finished or given back, and then the process ends."""
 
 from __future__ import annotations
 
@@ -11,63 +11,63 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from types import FrameType
 
-from forebay.routing.errors import ForebayError
-from forebay.routing.ledger.ledger import Ledger, Lost
+from forebay.routing.errors import ForebayError, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.workers.runtime.in_flight import InFlight
 
 log = logging.getLogger(__name__)
 
-DRAINED = 0
-WEDGED = 75  # of sysexits.h, EX_TEMPFAIL: start me again
-CLOSE_S = 10.0  # for Celery and the engine to end by themselves once nothing is in hand
+DRAINED = 0  # exit codes
+WEDGED = 75  # EX_TEMPFAIL in sysexits.h: the supervisor should start the worker again
+CLOSE_S = 10.0  # for Celery and the engine to end by themselves once no job is in flight
 
 
 class Drain:
-    """The way out of a worker.
+    """Ends a worker in order.
 
-    1. Takes no more jobs from the moment it is asked; says goodbye to the fleet.
-    2. Gives what runs `grace_s` to finish.
-    3. Gives the rest back, not counted as an attempt: another worker has it within a second.
-    4. Ends the process, whatever hangs. What could not be given back is found by its lease.
+    1. Takes no more jobs, and withdraws the worker from the fleet.
+    2. Gives running jobs `grace_s` to finish.
+    3. Gives the rest back, not counted as an attempt: another worker has them within a second.
+    4. Ends the process, whatever hangs. A job that could not be given back is found by its lease.
 
     Args:
-        ledger: over a client that does not wait long.
-        hands: what is in hand.
-        grace_s: see above.
-        goodbye: called once, first.
+        ledger: over a client that does not wait long for Redis.
+        in_flight: the jobs that run.
+        grace_s: how long they may run on.
+        withdraw: called once, before the wait.
     """
 
     def __init__(
-        self, ledger: Ledger, hands: InFlight, grace_s: float, goodbye: Callable[[], None]
+        self, ledger: Ledger, in_flight: InFlight, grace_s: float, withdraw: Callable[[], None]
     ) -> None:
         self._ledger = ledger
-        self._hands = hands
+        self._in_flight = in_flight
         self._grace_s = grace_s
-        self._goodbye = goodbye
-        self._asked: SimpleQueue[int] = SimpleQueue()
+        self._withdraw = withdraw
+        self._exit_codes: SimpleQueue[int] = SimpleQueue()
 
     def start(self) -> None:
-        """Be ready to be asked. The thread is there before it is needed: handlers start none."""
+        """Start the thread that drains, which waits for `begin`: signal handlers start none."""
         threading.Thread(target=self._run, daemon=True, name="drain").start()
 
     def begin(self, exit_code: int = DRAINED) -> None:
-        """Leave, at last with this exit code. Takes no lock: signal handlers may call it."""
-        self._hands.closed = True
-        self._asked.put(exit_code)
+        """Drain, then end with this exit code. Takes no lock, so signal handlers may call it."""
+        self._in_flight.closed = True
+        self._exit_codes.put(exit_code)
 
     def _run(self) -> None:
-        exit_code = self._asked.get()
+        exit_code = self._exit_codes.get()
         end = time.monotonic() + self._grace_s
-        log.info("leaving: %d jobs in hand", len(self._hands.claims()))
-        self._goodbye()
-        finished = self._hands.emptied(max(0.0, end - time.monotonic()))
+        log.info("leaving: %d jobs in flight", len(self._in_flight.claims()))
+        self._withdraw()
+        finished = self._in_flight.emptied(max(0.0, end - time.monotonic()))
         if finished and exit_code == DRAINED:
             time.sleep(CLOSE_S)  # Celery ends the process meanwhile
         self._give_back()
         os._exit(exit_code)
 
     def _give_back(self) -> None:
-        for claim in self._hands.claims():
+        for claim in self._in_flight.claims():
             try:
                 self._ledger.retry(claim, "unavailable", counted=False)
                 log.warning("gave %s back", claim.id)
@@ -78,12 +78,12 @@ class Drain:
                 return
 
 
-def leave_at_once(signum: int, _frame: FrameType | None) -> None:
-    """A signal handler: end now. What is in hand is found by its lease."""
+def end_at_once(signum: int, _frame: FrameType | None) -> None:
+    """End the process from a signal handler. The jobs in flight are found by their leases."""
     os._exit(128 + signum)
 
 
-def impatient() -> None:
-    """Let the next signal end the process at once. In the main thread only."""
+def end_at_next_signal() -> None:
+    """Have the next signal end the process at once. Call it in the main thread."""
     for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(sig, leave_at_once)
+        signal.signal(sig, end_at_once)

@@ -1,116 +1,82 @@
-"""One job's path through a worker: claim it, work it, write down what came of it.
+"""One job's path through a worker: claim the job, work it, record its outcome.
 
-Whatever happens in between becomes one outcome value; the ledger is told once, at the end. Nothing
-that is logged or returned here holds content: exceptions of others are named by type and place.
+Whatever happens while a job is worked becomes one outcome value (`outcomes`); the ledger is told
+once, at the end. Nothing that is logged or returned here holds content.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import time
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, PassingError, Unavailable
-from forebay.routing.jobs import Answer, Receipt, Verdict
-from forebay.routing.ledger.ledger import Claim, Ledger, Lost
-from forebay.routing.reasons import Reason
+from forebay.routing.backoff import patiently
+from forebay.routing.errors import ForebayError, Lost, Unavailable
+from forebay.routing.jobs import Answer, Receipt
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
+from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
 from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime.outcomes import (
+    Answered,
+    Audited,
+    Dropped,
+    Escalated,
+    Failed,
+    Outcome,
+    Retry,
+    Routed,
+)
+from forebay.workers.runtime.retries import outcome_of, outcome_of_defect
 
 log = logging.getLogger(__name__)
 
-MAX_RETRY_DELAY_S = 60.0
-MAX_JOBS_PER_DOORBELL = 50  # jobs to one doorbell
-QUICK_S = 0.05  # a worker that has not worked for longer goes on without another doorbell
-PATIENCE_S = 600.0  # without Redis there is nothing else to do anyway
+MAX_JOBS_PER_DOORBELL = 50
+QUICK_S = 0.05  # after working for longer, a worker waits for the next doorbell
+PATIENCE_S = 600.0  # for Redis to take an outcome; without Redis there is nothing else to do
 
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """The job goes to a lane."""
-
-    queue: str
-    egress: str
-    reason: str
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """There is an answer, good or degraded; `then` is done once the ledger has it."""
-
-    answer: Answer
-    then: Callable[[], object] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Escalated:
-    """The local answer would not do, and the job may leave."""
-
-    reason: str
-    draft: Answer | None
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """There will be no answer; `reasons` are added to those the job has."""
-
-    error: ForebayError
-    reasons: tuple[str, ...] = field(default=())
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Not now. A try that never began is not counted against the job's attempts."""
-
-    code: str
-    delay_s: float = 0.0
-    counted: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Audited:
-    """The job was an audit; what it showed is written down, and this is what it cost."""
-
-    receipt: Receipt
-
-
-TaskResult = dict[str, Any]
-Outcome = Routed | Answered | Escalated | Failed | Retry | Audited
+TaskResult = dict[str, Any]  # what Celery and Flower see of a job
 Work = Callable[[Claim], Outcome]
 
 
-def answer(
-    ledger: Ledger, queue: str, work: Work, hands: InFlight
+def answer_doorbell(
+    ledger: Ledger, queue: str, work: Work, in_flight: InFlight, hooks: tuple[JobHook, ...] = ()
 ) -> TaskResult | list[TaskResult] | None:
-    """Answer a doorbell: work the best job, and others as long as that is a matter of moments.
+    """Work the best job that waits, and further ones as long as that takes moments.
 
-    A task costs Celery more than a job that is routed or recalled costs us; a job that a model
-    works on for longer has a task to itself.
+    A Celery task costs more than a job that is routed or recalled, so such jobs share a task. A
+    job that a model works on has a task to itself.
 
     Returns:
-        What Celery and Flower may see of it, a list where there were several; nothing where
-        nothing waited.
+        The result of the job, a list if there were several, or `None` if no job waited.
     """
-    told: list[TaskResult] = []
+    results: list[TaskResult] = []
     end = time.monotonic() + QUICK_S
-    while (shown := execute(ledger, queue, work, hands, unrung=bool(told))) is not None:
-        told.append(shown)
-        if hands.closed or len(told) == MAX_JOBS_PER_DOORBELL or time.monotonic() > end:
+    take = partial(execute, ledger, queue, work, in_flight, hooks)
+    while (result := take(unrung=bool(results))) is not None:
+        results.append(result)
+        if in_flight.closed or len(results) == MAX_JOBS_PER_DOORBELL or time.monotonic() > end:
             break
-    return told if len(told) > 1 else next(iter(told), None)
+    return results if len(results) > 1 else next(iter(results), None)
 
 
 def execute(
-    ledger: Ledger, queue: str, work: Work, hands: InFlight, *, unrung: bool = False
+    ledger: Ledger,
+    queue: str,
+    work: Work,
+    in_flight: InFlight,
+    hooks: tuple[JobHook, ...] = (),
+    *,
+    unrung: bool = False,
 ) -> TaskResult | None:
-    """Take the best job of the queue, work it, write down what came of it.
+    """Claim the best job of the queue, work it and record its outcome.
+
+    `unrung` says that no doorbell called for this job; see `Ledger.claim`.
 
     Returns:
-        What Celery and Flower may see of it; nothing where nothing waited.
+        The result of the job, or `None` if no job waited.
     """
     try:
         claim = ledger.claim(queue, unrung=unrung)
@@ -119,70 +85,59 @@ def execute(
         return None
     if claim is None:
         return None
-    with hands.holding(claim):
+    with in_flight.holding(claim):
+        notify_started(hooks, claim)
+        outcome: Outcome = Dropped()
         try:
-            return tell(ledger, claim, attempt(work, claim))
-        except Lost:
-            return {"id": claim.id, "lost": True}
+            outcome, result = _work(ledger, work, claim)
+        finally:
+            notify_finished(hooks, claim, outcome)
+    return result
+
+
+def _work(ledger: Ledger, work: Work, claim: Claim) -> tuple[Outcome, TaskResult]:
+    """Work a job and record its outcome; return what was recorded."""
+    outcome = attempt(work, claim)
+    try:
+        return outcome, record_patiently(ledger, claim, outcome)
+    except Lost:
+        return Dropped(), record(ledger, claim, Dropped())
 
 
 def attempt(work: Work, claim: Claim) -> Outcome:
-    """Work the job; an error becomes the outcome that it means."""
+    """Work the job; turn whatever it raises into the outcome that it means."""
     try:
         return work(claim)
     except Lost:
-        raise
+        return Dropped()
     except ForebayError as error:
-        return meaning(error, claim)
+        return outcome_of(error, claim)
     except Exception as error:  # noqa: BLE001 - the worker outlives any job
-        log.error("%s broke on %s at %s", type(error).__name__, claim.id, place(error))  # noqa: TRY400 - the message may hold content
-        return Retry("internal", delay_s=backoff(claim))
+        return outcome_of_defect(error, claim)
 
 
-def meaning(error: ForebayError, claim: Claim) -> Outcome:
-    """What passes is tried again later; what a crash interrupted too; the rest has failed."""
-    if isinstance(error, EngineBusy):
-        # This try never began: what is known of the job is still how the last one ended.
-        return Retry(
-            claim.record.error or error.code, delay_s=error.retry_after or 0.5, counted=False
-        )
-    if isinstance(error, PassingError):
-        return Retry(error.code, delay_s=error.retry_after or backoff(claim))
-    if isinstance(error, EngineDied):
-        # Apart from those it died with: a poisonous job must not take the same others along.
-        return Retry(error.code, delay_s=backoff(claim))
-    return Failed(error)
-
-
-def backoff(claim: Claim) -> float:
-    """Seconds to wait before the next attempt: doubling, with full jitter."""
-    return random.uniform(0.5, 1.0) * min(MAX_RETRY_DELAY_S, 2.0 ** (claim.record.attempts - 1))
-
-
-def tell(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResult:
-    """Conclude, as soon as Redis listens: what was worked out is worth waiting for it.
+def record_patiently(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResult:
+    """Record an outcome, retrying while Redis is down: the work is worth the wait.
 
     Raises:
-        Lost: The job is not ours any more; or it never was since the ledger heard us, and the
+        Lost: The job is not this claim's any more. Perhaps the outcome was recorded and only the
             reply got lost. Either way there is nothing left to do.
-        Unavailable: Redis did not listen for `PATIENCE_S`.
+        Unavailable: Redis did not answer for `PATIENCE_S`.
     """
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return conclude(ledger, claim, outcome)
-        except Unavailable as error:
-            if time.monotonic() > end:
-                raise
-            log.warning("cannot conclude %s yet: %s", claim.id, error)
-            time.sleep(random.uniform(0.5, 1.0))
+
+    def warn(error: Unavailable) -> None:
+        log.warning("cannot record the outcome of %s yet: %s", claim.id, error)
+
+    return patiently(
+        partial(record, ledger, claim, outcome), patience_s=PATIENCE_S, on_failure=warn
+    )
 
 
-def conclude(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResult:
-    """Tell the ledger, under the claim's token.
+def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResult:
+    """Write an outcome on the ledger, under the claim's token.
 
     Raises:
-        Lost: The job is not ours any more; the outcome is dropped.
+        Lost: The job is not this claim's any more; the outcome is dropped.
     """
     match outcome:
         case Routed(queue, egress, reason, verdict):
@@ -194,48 +149,45 @@ def conclude(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResult:
         case Retry(code, delay_s, counted):
             waits = ledger.retry(claim, code, delay_s=delay_s, counted=counted)
             return {"id": claim.id, "error": code, "again": waits}
-        case Answered(answer, then):
-            ledger.settle(claim, answer)
-            if then is not None:
-                then()
-            return shown(answer)
+        case Answered() | Audited() | Failed():
+            return _settle(ledger, claim, outcome)
+        case Dropped():
+            return {"id": claim.id, "lost": True}
+
+
+def _settle(ledger: Ledger, claim: Claim, outcome: Answered | Audited | Failed) -> TaskResult:
+    """End the job; then do what its answer asked for."""
+    receipt = _receipt(claim, outcome)
+    ledger.settle(claim, receipt)
+    if isinstance(outcome, Answered) and outcome.then is not None:
+        outcome.then()
+    return task_result(receipt)
+
+
+def _receipt(claim: Claim, outcome: Answered | Audited | Failed) -> Answer | Receipt:
+    match outcome:
+        case Answered(answer):
+            return answer
         case Audited(receipt):
-            ledger.settle(claim, receipt)
-            return shown(receipt)
+            return receipt
         case Failed(error, reasons):
-            receipt = failed(claim, error, reasons)
-            ledger.settle(claim, receipt)
-            return shown(receipt)
+            return failure_receipt(claim, error, reasons)
 
 
-def recalled(claim: Claim, found: Answer, *, degraded: bool = False) -> Answered:
-    """An answer out of the cache, with how this job came to it."""
-    reasons = (*claim.record.reasons, Reason.CACHED.value)
-    own = {"reasons": reasons, "verdict": claim.record.verdict, "degraded": degraded}
-    return Answered(found.model_copy(update=own))
-
-
-def failed(claim: Claim, error: ForebayError, reasons: tuple[str, ...]) -> Receipt:
-    """The receipt of a failure."""
-    record = claim.record
+def failure_receipt(claim: Claim, error: ForebayError, reasons: tuple[str, ...]) -> Receipt:
+    """Return the receipt of a job that failed."""
     return Receipt(
-        **record.heading(),
+        **claim.record.heading(),
         status="failed",
-        reasons=(*record.reasons, *reasons, error.code),
+        reasons=(*claim.record.reasons, *reasons, error.code),
         error=error.code,
         error_field=error.field,
     )
 
 
-def shown(receipt: Receipt) -> TaskResult:
-    """The few words of a receipt that Flower has room for."""
-    shown = receipt.model_dump(
+def task_result(receipt: Receipt) -> TaskResult:
+    """Return the few fields of a receipt that Celery and Flower have room for."""
+    fields = receipt.model_dump(
         include={"id", "kind", "lane", "status", "model", "tokens_in", "tokens_out", "cost_usd"}
     )
-    return {**shown, "reason": receipt.reason}
-
-
-def place(error: BaseException) -> str:
-    """Where an exception was raised, without its message."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-3:]))
+    return {**fields, "reason": receipt.reason}

@@ -1,4 +1,4 @@
-"""Saying that a worker lives: the fleet knows who serves a queue, and which queues nobody does."""
+"""The heartbeat: the fleet knows which workers serve a queue, and which queues nobody serves."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from forebay.routing.ledger.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 2.0
-ALIVE_S = 10.0  # a worker not heard of for so long is counted as gone
+INTERVAL_S = 2.0
+ALIVE_S = 10.0  # a worker without a heartbeat for so long counts as gone
 
 
 class Heartbeat:
     """Writes this worker's name to `fb:serving:<queue>` every other second until stopped.
 
     Args:
-        ledger: where it is written.
-        queues: those it consumes at the moment.
-        well: whether it takes jobs; one that does not is not said to serve.
+        ledger: where the heartbeat is written.
+        queues: returns the queues that the worker consumes at the moment.
+        well: returns whether the worker takes jobs; if not, it does not count as serving.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Heartbeat:
         self._queues = queues
         self._well = well
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="presence")
+        self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
 
     def start(self) -> None:
         """Begin, under the name of this machine and process."""
@@ -45,20 +45,21 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Say goodbye, as far as Redis listens."""
+        """Stop, and withdraw the worker's name if Redis can be reached."""
         if self._stopped.is_set() or not self._worker:
             return
         self._stopped.set()
-        self._thread.join(timeout=EVERY_S)
-        self._say(0)
+        self._thread.join(timeout=INTERVAL_S)
+        self._beat(0)
 
     def _run(self) -> None:
-        self._say(ALIVE_S)
-        while not self._stopped.wait(EVERY_S):
-            self._say(ALIVE_S if self._well() else 0)
+        self._beat(ALIVE_S)
+        while not self._stopped.wait(INTERVAL_S):
+            self._beat(ALIVE_S if self._well() else 0)
 
-    def _say(self, for_s: float) -> None:
+    def _beat(self, for_s: float) -> None:
+        """Count this worker as serving for so many seconds from now on."""
         try:
             self._ledger.serve(self._worker, self._queues(), for_s)
         except ForebayError as error:
-            log.warning("cannot say that we are here: %s", error)
+            log.warning("cannot write the heartbeat: %s", error)

@@ -1,4 +1,4 @@
-"""What this process has in hand: the claims it works, from the doorbell to their conclusion."""
+"""The jobs in flight in this process: claims from the doorbell until their outcome is recorded."""
 
 from __future__ import annotations
 
@@ -6,53 +6,53 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from forebay.routing.ledger.ledger import Claim
+from forebay.routing.ledger.claim import Claim
 
 
 class InFlight:
-    """The claims in hand, and whether there will be more.
+    """The claims that this process holds, and whether it takes more.
 
     Attributes:
-        slots: how many claims fit in at once.
-        closed: no doorbell is answered any more.
-        answered: doorbells answered so far, also those that found nothing waiting.
+        slots: how many claims it holds at most.
+        closed: the process is draining; no doorbell is answered any more.
+        doorbells: how many have come so far, including those for which no job waited.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.closed = False
-        self.answered = 0
-        self._held: dict[str, Claim] = {}
+        self.doorbells = 0
+        self._claims: dict[str, Claim] = {}
         self._changed = threading.Condition()
 
     @property
     def free(self) -> bool:
-        """Whether another claim fits in."""
-        return len(self._held) < self.slots
+        """True if there is a slot for another claim."""
+        return len(self._claims) < self.slots
 
-    def answer(self) -> bool:
-        """Whether a doorbell that came is to be answered."""
-        self.answered += 1
+    def admit(self) -> bool:
+        """Count a doorbell; return False while draining."""
+        self.doorbells += 1
         return not self.closed
 
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[None]:
-        """The claim is in hand as long as this block runs."""
+        """Count the claim as in flight as long as this block runs."""
         with self._changed:
-            self._held[claim.token] = claim
+            self._claims[claim.token] = claim
         try:
             yield
         finally:
             with self._changed:
-                del self._held[claim.token]
+                del self._claims[claim.token]
                 self._changed.notify_all()
 
     def claims(self) -> list[Claim]:
-        """Those in hand now."""
+        """Return the claims in flight now."""
         with self._changed:
-            return list(self._held.values())
+            return list(self._claims.values())
 
     def emptied(self, within_s: float) -> bool:
-        """Wait until nothing is in hand; false when that took too long."""
+        """Wait until no claim is in flight; return False if that takes longer than `within_s`."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._held, within_s)
+            return self._changed.wait_for(lambda: not self._claims, within_s)

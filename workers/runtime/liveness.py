@@ -1,4 +1,4 @@
-"""Is this worker well? `python -m forebay.workers.runtime.liveness` asks from outside: exit code 0 for yes.
+"""Liveness of a worker; `python -m forebay.workers.runtime.liveness` probes it: 0 means well.
 
 A consumer can stop consuming while its process lives, and a worker that waits for Redis is well
 all the same. So neither a ping nor Redis decides, but what the worker has seen of itself.
@@ -20,64 +20,64 @@ from forebay.workers.runtime.settings import ActorSettings
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 1.0
-LATE_S = 5.0  # a loop that has not come round for so long stands still
-STALE_S = 15.0  # of the file; a look at a Redis that is slow takes its time
+INTERVAL_S = 1.0
+LATE_S = 5.0  # a consumer loop that has not come round for so long stands still
+STALE_S = 15.0  # age of the heartbeat file; asking a slow Redis for doorbells takes its time
 
 
 class Liveness:
-    """Looks every second whether this worker takes what there is to take.
+    """Checks every second whether this worker takes the jobs that it could take.
 
-    1. The consumer's loop must come round: `beat` is called from within it.
-    2. Where doorbells hang and a hand is free, one must be taken.
-    3. As long as both hold, or Redis is out of reach, the heartbeat file is written.
-    4. Where they have not held for `wedged_s`, `wedged` is called with the reason; it is expected
-       to close the hands, which ends the looking.
+    1. The consumer's loop must come round: it calls `beat`.
+    2. If doorbells wait and a slot is free, one of them must be taken.
+    3. While both hold, or Redis is out of reach, the heartbeat file is written.
+    4. If they have not held for `wedged_s`, `wedged` is called with the reason. It is expected to
+       close `in_flight`, which ends the checks.
 
     Args:
-        settings: how long is too long, and which file.
-        hands: what is in hand.
-        hanging: how many doorbells hang in the queues of this worker.
-        wedged: see above.
+        settings: how long is too long, and which file to write.
+        in_flight: the jobs that run.
+        doorbells: returns how many doorbells wait in the queues of this worker.
+        wedged: called when the worker is wedged.
     """
 
     def __init__(
         self,
         settings: ActorSettings,
-        hands: InFlight,
-        hanging: Callable[[], int],
+        in_flight: InFlight,
+        doorbells: Callable[[], int],
         wedged: Callable[[str], None],
     ) -> None:
         self._wedged_s = settings.wedged_s
         self._file = settings.heartbeat_file
-        self._hands = hands
-        self._hanging = hanging
+        self._in_flight = in_flight
+        self._doorbells = doorbells
         self._wedged = wedged
-        self._answered = 0
+        self._taken = 0
         self._beat_at = self._well_at = time.monotonic()
 
     @property
     def well(self) -> bool:
-        """Whether this worker takes jobs, as far as it knows."""
-        return not self._hands.closed and time.monotonic() - self._well_at < LATE_S
+        """True if this worker takes jobs, as far as it knows."""
+        return not self._in_flight.closed and time.monotonic() - self._well_at < LATE_S
 
     def beat(self) -> None:
-        """The consumer's loop has come round."""
+        """Note that the consumer's loop has come round."""
         self._beat_at = time.monotonic()
 
     def start(self) -> None:
-        """Begin to look; ends when the hands are closed."""
-        # Not from when it was made: loading a model may take longer than a wedge is given.
+        """Start the thread that checks; it ends when `in_flight` is closed."""
+        # The time before does not count: loading a model may take longer than `wedged_s`.
         self._beat_at = self._well_at = time.monotonic()
         threading.Thread(target=self._run, daemon=True, name="liveness").start()
 
     def _run(self) -> None:
-        while not self._hands.closed:
-            self.look()
-            time.sleep(EVERY_S)
+        while not self._in_flight.closed:
+            self.check()
+            time.sleep(INTERVAL_S)
 
-    def look(self) -> None:
-        """Look once."""
+    def check(self) -> None:
+        """Check once."""
         fault = self._fault()
         if fault is None:
             self._well_at = time.monotonic()
@@ -86,19 +86,20 @@ class Liveness:
             self._wedged(fault)
 
     def _fault(self) -> str | None:
+        """Return what is wrong with this worker, or `None`."""
         try:
-            hanging = self._hanging()
+            waiting = self._doorbells()
         except ForebayError:
             return None  # Redis' fault: Celery tries to reach it again, and so do we
-        answered, self._answered = self._answered, self._hands.answered
+        taken_before, self._taken = self._taken, self._in_flight.doorbells
         if time.monotonic() - self._beat_at > min(LATE_S, self._wedged_s):
             return "the consumer's loop stands still"
-        if hanging and self._hands.free and answered == self._answered:
-            return "doorbells hang and none is taken"
+        if waiting and self._in_flight.free and taken_before == self._taken:
+            return "doorbells wait and none is taken"
         return None
 
     def _write(self) -> None:
-        """The machine's monotonic clock: a wall clock may jump."""
+        """Write the time by the machine's monotonic clock: a wall clock may jump."""
         if self._file is None:
             return
         try:
@@ -106,11 +107,11 @@ class Liveness:
             fresh.write_text(f"{time.monotonic():.3f}\n")
             fresh.replace(self._file)
         except OSError as error:
-            log.warning("cannot write the heartbeat: %s", type(error).__name__)
+            log.warning("cannot write the heartbeat file: %s", type(error).__name__)
 
 
 def age_s(file: Path) -> float | None:
-    """Seconds since a worker last wrote that it is well; none where it never did, since boot."""
+    """Return the seconds since a worker last wrote its file; `None` if it never did since boot."""
     try:
         age = time.monotonic() - float(file.read_text())
     except (OSError, ValueError):
@@ -119,7 +120,7 @@ def age_s(file: Path) -> float | None:
 
 
 def main() -> int:
-    """Exit code: 0 well, 1 not well, 2 nothing is configured to be asked."""
+    """Print the age of the heartbeat; return 0 if well, 1 if not, 2 if no file is configured."""
     try:
         file = read(ActorSettings).heartbeat_file
     except ForebayError as error:

@@ -1,26 +1,22 @@
-"""Settings of the workers, one class a concern, read once at the entry from `FOREBAY_*`."""
+"""Settings of a worker process, read once at the entry from `FOREBAY_*`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from forebay.routing.settings import Seconds
+from forebay.routing.settings import EnvironmentSettings, Seconds
 
 
-class ActorSettings(BaseSettings):
-    """How a worker leaves, and how it is known to be well.
+class ActorSettings(EnvironmentSettings):
+    """How a worker drains, and how others know that it is well.
 
     Attributes:
-        grace_s: what runs may go on for so long after a SIGTERM; then it goes back to its queue.
-        wedged_s: a worker that could take jobs and takes none for so long leaves.
-        heartbeat_file: written every second while all is well; see `workers.runtime.liveness`.
+        grace_s: after a SIGTERM, running jobs have so many seconds to finish; then they go back to
+            their queue.
+        wedged_s: a worker that could take jobs and takes none for so many seconds ends itself.
+        heartbeat_file: written every second while the worker is well; see
+            `forebay.workers.runtime.liveness`.
     """
-
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
-    )
 
     grace_s: Seconds = 30.0
     wedged_s: Seconds = 30.0

@@ -1,7 +1,8 @@
 #!lua
--- A kept local answer is to be held against Bedrock's: put on a shadow of its job, linked to it. The
--- shadow is a job like any other, but gives no answer to anybody and leaves nothing behind.
--- -> {'created', id} | {'known', id} | {'unkept'} | {'full', depth} | {'memory', percent}
+-- Create the audit of a kept local answer: a shadow of its job, linked to it. The shadow is a job like
+-- any other, but gives no answer to anybody and leaves no content behind.
+-- -> {'created', id} | {'known', id} the audit exists already
+--    {'unkept'} the answer is gone, or may not leave | {'full', depth} | {'memory', percent}
 local audited, id, queue, bell, content, max_waiting = unpack(ARGV, 1, 6)
 local fields = { unpack(ARGV, 7) }
 local job = read(audited)

@@ -1,19 +1,19 @@
 #!lua flags=allow-oom
--- Book what a call cost (`settled`), or give back what was set aside for it (`released`); once.
--- -> 'closed'; 'again' nothing was left to do; 'unreserved' booked, though nothing was set aside
+-- Close a call once: record its cost (`settled`), or give back what was reserved (`released`).
+-- -> 'closed'; 'again' if nothing was left to do; 'unreserved' if recorded without a reservation
 --
--- A settle after a release is booked: the release was a mistake, the money is gone all the same.
--- So is a settle of a call that Redis does not know (it lost its last second of writes), under the
--- tenant `?` of today. The books of the day of the reservation are charged, not today's.
+-- A settle after a release is recorded: the release was a mistake, and the money is spent. A settle
+-- of a call that Redis does not know (it lost its last second of writes) is recorded today, under
+-- tenant `?`. Otherwise the books of the day of the reservation are charged, not today's.
 --
--- `draft` is the answer that was paid for, sealed: kept with the job until the job ends, so that a
--- worker that dies before it can settle the job need not be followed by a second call.
-local call_id, outcome, amount, keep_days, closed_s, draft = unpack(ARGV)
+-- `draft` is the sealed answer that was paid for. It is stored with the job until the job ends: if
+-- the worker dies before it settles the job, the next worker needs no second call.
+local call_id, new_state, amount, keep_days, keep_closed_s, draft = unpack(ARGV)
 local call = 'fb:spend:call:' .. call_id
 local known = redis.call('HMGET', call,
   'state', 'job', 'tenant', 'day', 'reserved', 'purpose', 'token')
 local state = known[1] or 'unknown'
-if state == 'settled' or (outcome == 'released' and state ~= 'open') then
+if state == 'settled' or (new_state == 'released' and state ~= 'open') then
   return 'again'
 end
 
@@ -22,7 +22,7 @@ local day = tonumber(known[4]) or math.floor(now_ms() / 86400000)
 local job = 'fb:spend:job:' .. (known[2] or '')
 local books, open = 'fb:spend:day:' .. day, 'fb:spend:open:' .. day
 local running = redis.call('GET', job)
-redis.call('ZSCORE', open, call_id)
+redis.call('ZSCORE', open, call_id) -- a key of a wrong type is an error before any write
 local job_state = redis.pcall('HGET', job_key(known[2] or ''), 'state')
 
 local owners = {tenant, '*'}
@@ -31,10 +31,10 @@ if known[6] and known[6] ~= '' then
 end
 for _, owner in ipairs(owners) do
   redis.call('HINCRBY', books, owner .. ':settled', amount)
-  if outcome == 'settled' then
+  if new_state == 'settled' then
     redis.call('HINCRBY', books, owner .. ':calls', 1)
   end
-  if state == 'open' and known[5] ~= '0' then -- Redis takes no '-0'
+  if state == 'open' and known[5] ~= '0' then -- Redis refuses '-0'
     redis.call('HINCRBY', books, owner .. ':reserved', '-' .. known[5])
   end
 end
@@ -45,13 +45,13 @@ if running == call_id then
 end
 if type(job_state) == 'string' then
   redis.call('HINCRBY', job_key(known[2]), 'cost_nusd', amount) -- for the receipt
-  if outcome == 'settled' and known[7] and known[7] ~= '' then
-    redis.call('HSET', job_key(known[2]), 'payer', known[7]) -- no other claim pays a second time
+  if new_state == 'settled' and known[7] and known[7] ~= '' then
+    redis.call('HSET', job_key(known[2]), 'payer', known[7]) -- so that no other claim pays again
   end
   if draft ~= '' and not ended(job_state) then
     redis.call('SET', 'fb:draft:' .. known[2], draft)
   end
 end
-redis.call('HSET', call, 'state', outcome, 'tenant', tenant, 'day', day, 'settled', amount)
-redis.call('EXPIRE', call, closed_s)
+redis.call('HSET', call, 'state', new_state, 'tenant', tenant, 'day', day, 'settled', amount)
+redis.call('EXPIRE', call, keep_closed_s)
 return state == 'unknown' and 'unreserved' or 'closed'

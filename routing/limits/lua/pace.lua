@@ -1,21 +1,24 @@
 #!lua flags=allow-oom
--- May this job go up at the present pace? Writes down its score, moves the controller, answers.
--- -> {go (1 or 0), threshold or '', aim, rank}; nothing where no pace is set and none is overridden
+-- Decide whether a job goes to Bedrock now: record its score, and move the controller.
+-- -> {go (1 or 0), threshold or '', aim, rank}; nothing if there is neither a target nor an override
 --
--- `stage` is `before` the answer, `after` it, or `hard`: the answer failed its checks and the job
--- goes up whatever the pace is, which counts. A stage has its own account, since between the two a
--- job may wait for long. An account is owed its aim for each job and pays one for each that goes.
--- What is owed moves the aim, within bounds, so that old debts do not rule over new traffic.
+-- `stage` is `before` the local answer, `after` it, or `hard`: the answer failed its checks, so the
+-- job goes whatever the pace is, and counts. Each stage has an account of its own, since a job may
+-- wait for long between the two.
 --
--- Keys, all ending KEEP_S after the last offer:
---   fb:pace:tenants                        zset    tenant -> when it last had an offer (s)
+-- This is an integral controller with a feed-forward term. `fair` is the share that should go now.
+-- `owed` is the sum, over all jobs, of the share due less the jobs that went. It shifts the aim, and
+-- is clamped, so that old debts do not rule over new traffic (no wind-up).
+--
+-- Keys. All expire KEEP_S after the last offer:
+--   fb:pace:tenants                        zset    tenant -> time of its last offer (s)
 --   fb:pace:tenant:<tenant>                hash    the accounts, and what `router status` shows
---   fb:pace:scores:<tenant>:<kind>:<stage> zset    slot -> score: the last RING of them
+--   fb:pace:scores:<tenant>:<kind>:<stage> zset    slot -> score: the last RING scores
 --   fb:pace:override:<tenant or *>:<kind>:<stage>  string  'threshold X' | 'share S' | 'off'
 local tenant, kind, stage, score, tie, share, part, usd, call, hourly, now = unpack(ARGV)
-local RING = 128 -- scores that the quantile is taken of
+local RING = 128 -- scores from which the quantile is taken
 local OWED = 15 -- jobs owed that move the aim from none to all
-local RECENT = 500 -- jobs that shares are averaged over
+local RECENT = 500 -- jobs over which shares are averaged
 local HOUR, DAY = 3600, 86400
 local KEEP_S = 8 * DAY
 local gate = stage == 'hard' and 'after' or stage
@@ -27,28 +30,28 @@ local function within(value, low, high)
   return math.max(low, math.min(high, value))
 end
 
-local function overridden()
+local function override()
   for _, owner in ipairs({ tenant, '*' }) do
-    local said = redis.call('GET', 'fb:pace:override:' .. owner .. ':' .. kind .. ':' .. gate)
-    if said then
-      local word, value = string.match(said, '^(%l+) ?(%S*)$')
+    local text = redis.call('GET', 'fb:pace:override:' .. owner .. ':' .. kind .. ':' .. gate)
+    if text then
+      local word, value = string.match(text, '^(%l+) ?(%S*)$')
       return word, tonumber(value)
     end
   end
 end
 
-local said, value = overridden()
--- A share that somebody sets by hand is kept apart: other kinds do not pay for it.
-local book = said == 'share' and kind .. ':' or ''
+local word, value = override()
+-- An overridden share has an account of its own, so that other kinds do not pay for it.
+local book = word == 'share' and kind .. ':' or ''
 local names = { owed = book .. gate .. ':owed', hard = book .. 'hard', judged = book .. 'judged',
   all_paced = book .. gate .. ':paced', all_went = book .. gate .. ':went',
   seen = own .. 'seen', paced = own .. 'paced', went = own .. 'went', load = 'load', at = 'at' }
-local order, fields, was = {}, {}, {}
+local order, fields, was = {}, {}, {} -- `was`: the state before this job
 for name, field in pairs(names) do
   order[#order + 1], fields[#fields + 1] = name, field
 end
-for i, found in ipairs(redis.call('HMGET', key, unpack(fields))) do
-  was[order[i]] = tonumber(found or 0) or 0
+for i, text in ipairs(redis.call('HMGET', key, unpack(fields))) do
+  was[order[i]] = tonumber(text or 0) or 0
 end
 local writes = {}
 local function write(name, to)
@@ -56,15 +59,15 @@ local function write(name, to)
   writes[#writes + 1] = string.format('%.17g', to)
 end
 
--- How many jobs an hour come: each counts for an hour or so.
+-- The number of jobs that come in an hour, as an exponentially decayed count.
 local function jobs_an_hour()
-  local coming = was.load * math.exp(-math.max(0, now - was.at) / HOUR)
+  local count = was.load * math.exp(-math.max(0, now - was.at) / HOUR)
   if stage == 'before' then
-    coming = coming + 1
-    write('load', coming)
+    count = count + 1
+    write('load', count)
     write('at', now)
   end
-  return coming
+  return count
 end
 
 local function waiting(queue)
@@ -73,8 +76,8 @@ local function waiting(queue)
     + redis.call('ZCARD', base .. 'bulk:' .. tenant)
 end
 
--- What a call costs on average, today and yesterday, audits left out: they are short. A guess counts
--- as one.
+-- The mean cost of a call, today and yesterday. Audits are left out, because they are short. The
+-- assumed cost counts as one call.
 local function mean_cost(day)
   local money, calls = tonumber(call), 1
   for _, books in ipairs({ 'fb:spend:day:' .. day - 1, 'fb:spend:day:' .. day }) do
@@ -86,8 +89,8 @@ local function mean_cost(day)
   return money / calls
 end
 
--- The share that the day's money affords: what is left of it is spread over the rest of the day as
--- its shape says, and an hour's part (`hourly`) over the jobs that are to be expected in an hour.
+-- The share that the day's money affords. What is left of the money is spread over the rest of the
+-- day by its shape; the part of an hour (`hourly`) is spread over the jobs expected in an hour.
 local function affordable()
   local day = math.floor(now / DAY)
   local cost = math.max(mean_cost(day), 1)
@@ -99,28 +102,29 @@ local function affordable()
 end
 
 local target = nil
-if said == 'share' then
+if word == 'share' then
   target = value
-elseif said == nil then
+elseif word == nil then
   target = tonumber(share)
   if usd ~= '' then
     target = math.min(target or 1, affordable())
   end
 end
 
--- The aim of this stage: `before` has its part of the target, less where hard ones need more.
+-- The share due at this stage, and the fair share of the jobs that are offered there. `before` gets
+-- its part of the target, or less if hard jobs need more than the rest.
 local function aims()
   local hard = math.min(was.hard, 0.99)
-  local first = within((target - hard) / (1 - hard), 0, part * target)
-  local second = first < 1 and (target - first) / (1 - first) or 1
+  local before = within((target - hard) / (1 - hard), 0, part * target)
+  local after = before < 1 and (target - before) / (1 - before) or 1
   if gate == 'before' then
-    return first, first
+    return before, before
   end
-  return second, within((second - hard) / (1 - hard), 0, 1)
+  return after, within((after - hard) / (1 - hard), 0, 1)
 end
 
--- The share of recent scores above this one: uniform while the traffic stays as it is, since those
--- that are equal are told apart by `tie`.
+-- The share of recent scores above this score. It is uniform while the traffic stays the same,
+-- because `tie` orders equal scores.
 local function rank(seen)
   local above = redis.call('ZCOUNT', scores, '(' .. score, '+inf')
   local equal = redis.call('ZCOUNT', scores, score, score)
@@ -132,7 +136,7 @@ local function score_at(place)
 end
 
 local seen = redis.call('ZCARD', scores)
-redis.call('ZCARD', 'fb:pace:tenants')
+redis.call('ZCARD', 'fb:pace:tenants') -- a key of a wrong type is an error before any write
 local due, aim, place, threshold, go = 0, 1, 0, '', stage == 'hard'
 if stage ~= 'hard' then
   place = rank(seen)
@@ -143,18 +147,18 @@ if target then
   aim = target > 0 and within(fair + was.owed / OWED, 0, 1) or 0
   threshold = score_at(math.floor(aim * seen)) or ''
   go = go or place < aim
-elseif said == 'threshold' then
+elseif word == 'threshold' then
   threshold = tostring(value)
   go = go or tonumber(score) >= value
 end
 
--- From here on it writes.
+-- The writes begin here.
 if stage ~= 'hard' then
   redis.call('ZADD', scores, score, was.seen % RING)
   redis.call('EXPIRE', scores, KEEP_S)
 end
 write('seen', was.seen + (stage == 'hard' and 0 or 1))
--- A moving average of yes and no; `counted` says of how many, up to RECENT.
+-- Move an average of yes and no. The field `counted` holds how many it averages, up to RECENT.
 local function average(name, counted, yes)
   local count = math.min(was[counted] + 1, RECENT)
   write(counted, count)
@@ -167,14 +171,14 @@ if target then
   write('owed', within(was.owed + due - (go and 1 or 0), -OWED, OWED))
   average('all_went', 'all_paced', go)
 end
-if target or said == 'threshold' then
+if target or word == 'threshold' then
   average('went', 'paced', go)
 end
 redis.call('HSET', key, own .. 'threshold', threshold, own .. 'aim', aim, unpack(writes))
 redis.call('EXPIRE', key, KEEP_S)
 redis.call('ZADD', 'fb:pace:tenants', now_ms() / 1000, tenant)
 redis.call('ZREMRANGEBYSCORE', 'fb:pace:tenants', '-inf', now_ms() / 1000 - KEEP_S)
-if not target and said ~= 'threshold' then
+if not target and word ~= 'threshold' then
   return nil
 end
 return { go and 1 or 0, threshold, tostring(aim), tostring(place) }

@@ -1,23 +1,25 @@
 #!lua
--- Set money aside for one call, if the budgets cover it and no other call of the job may be running.
--- -> {'ok'}, also when it was set aside before; {'over', scope, what is left}; {'busy', ms to wait};
---    {'ended'} the call's term is over; {'other'} the id belongs to another reservation;
---    {'lost'} the job is not held under `token` any more: whoever has it now, or had it, may have paid;
---    {'paid'} another claim has paid for it since this one read what is known of it
+-- Reserve money for one call, if the budgets cover it and no other call of the job may be running.
+-- -> {'ok'}, also if it was reserved before
+--    {'over', scope, left}  a budget is too small; `left` is what remains of it
+--    {'busy', ms}           another call of the job may be running, for so long
+--    {'ended'}              the term of this reservation is over
+--    {'other'}              the call id belongs to another reservation
+--    {'lost'}               the claim with this token no longer holds the job
+--    {'paid'}               another claim has paid for the job
 --
 -- Keys:  fb:spend:call:<call id>  hash    state (open, settled, released), job, tenant, day,
 --                                         at (ms), reserved and settled (billionths of a dollar),
---                                         token (of the claim that it is made under)
---        fb:spend:job:<job id>    string  the call that may be running; ends with its term
---        fb:spend:day:<day>       hash    <owner>:settled, <owner>:reserved, <owner>:calls (those
---                                         settled); the owner is a tenant, `*` for all, or
---                                         <tenant>:<purpose> for what it spends on that
---        fb:spend:open:<day>      zset    open calls of the day -> since when (ms)
--- A day is counted in days since 1970, UTC. What belongs to a day ends with its books, together.
--- Sums are exact below 2^53, which is why no budget may be larger. `-` of a string is a string:
--- amounts are never made by Lua from its own numbers.
+--                                         purpose, token (of the claim that makes the call)
+--        fb:spend:job:<job id>    string  the call that may be running; expires with its term
+--        fb:spend:day:<day>       hash    the books: <owner>:settled, <owner>:reserved and
+--                                         <owner>:calls (settled calls). The owner is a tenant,
+--                                         `*` for all, or <tenant>:<purpose>
+--        fb:spend:open:<day>      zset    open calls of the day -> reserved at (ms)
+-- A day is the number of days since 1970, UTC. All keys of a day expire together with its books.
+-- Sums are exact below 2^53, so no budget may be larger. Amounts stay strings: Lua would round them.
 local call_id, job_id, tenant, amount, tenant_budget, fleet_budget, term_ms, keep_days = unpack(ARGV)
-local purpose, purpose_budget, token = ARGV[9], ARGV[10], ARGV[11] -- '' for none
+local purpose, purpose_budget, token = ARGV[9], ARGV[10], ARGV[11] -- '' if there is none
 local account = purpose ~= '' and tenant .. ':' .. purpose or tenant
 local now = now_ms()
 local day = math.floor(now / 86400000)
@@ -29,7 +31,7 @@ local running = redis.call('GET', job)
 local spent = redis.call('HMGET', books,
   tenant .. ':settled', tenant .. ':reserved', '*:settled', '*:reserved',
   account .. ':settled', account .. ':reserved')
-redis.call('ZSCORE', open, call_id)
+redis.call('ZSCORE', open, call_id) -- a key of a wrong type is an error before any write
 
 if known[1] then
   if known[2] ~= job_id or known[3] ~= tenant or known[4] ~= amount then

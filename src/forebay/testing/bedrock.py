@@ -6,7 +6,8 @@ from typing import Any
 
 from forebay.routing.errors import BadAnswer, ForebayError
 from forebay.routing.lanes import BEDROCK
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.receipts import Answer, Receipt
 from forebay.testing.engine import ScriptedEngine
 from forebay.workers.cascade.answerer import Answerer

@@ -9,7 +9,8 @@ from typing import Any
 
 from forebay.producers.submission import doorbell
 from forebay.routing.lanes import BEDROCK, EMBED, ROUTE, SWEEP, local_queue
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect

@@ -1,4 +1,4 @@
-"""Audits: which answers are audited, what is asked and kept, and that nothing is left behind."""
+"""Audits: which answers are audited, what is asked and stored, and that no content remains."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import redis as redis_py
 
 from forebay.routing.jobs import Classify, Extract, Generate, Job, Message, Summarize
 from forebay.routing.learning.audits import PURPOSE, chosen
-from forebay.routing.learning.job_types import SHRINK, TypeGaps, digest
+from forebay.routing.learning.job_types import SHRINKAGE, TypeGaps, digest
 from forebay.routing.limits.budget import Budget
 
 pytest_plugins = ["waterfall"]
@@ -25,22 +25,22 @@ TOTAL = {
 
 @pytest.fixture
 def standin(lanes):
-    return lanes.standin
+    return lanes.mock
 
 
 def ask(text):
     return Generate(messages=[Message(role="user", content=text)])
 
 
-def extract(said="10", text="The bill is 10."):
-    return Extract(text=f'{text} [[echo: say={{"total": {said}}}]]', schema=TOTAL)
+def extract(total="10", text="The bill is 10."):
+    return Extract(text=f'{text} [[echo: say={{"total": {total}}}]]', schema=TOTAL)
 
 
-# --- what is asked and kept ----------------------------------------------------------------------
+# --- what is asked and stored --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("local", "outcome"), [("10", 1.0), ("9", 0.0)])
-def test_answers_that_can_be_compared_are(lanes, standin, local, outcome):
+def test_comparable_answers_are_compared(lanes, standin, local, outcome):
     standin.answer = '{"total": 10}'
     lanes.audited(extract(local, text="The bill is 10, not 9."))
     (audit,) = lanes.audits.read()
@@ -49,7 +49,7 @@ def test_answers_that_can_be_compared_are(lanes, standin, local, outcome):
     assert audit.stand_in
 
 
-def test_an_audit_keeps_what_the_second_opinion_and_the_doubt_were(lanes, standin):
+def test_an_audit_stores_the_agreement_and_the_doubt(lanes, standin):
     lanes.rules("[tenants.acme.second_opinion]\nextract = 1.0\n")
     standin.answer = '{"total": 10}'
     lanes.audited(extract("10", text='The bill is 10. [[echo: warm={"total": 10}]]'))
@@ -58,17 +58,17 @@ def test_an_audit_keeps_what_the_second_opinion_and_the_doubt_were(lanes, standi
     assert 0 < audit.doubt < 0.5
 
 
-@pytest.mark.parametrize(("said", "outcome"), [("Yes.", 1.0), ("no", 0.0)])
+@pytest.mark.parametrize(("reply", "outcome"), [("Yes.", 1.0), ("no", 0.0)])
 @pytest.mark.parametrize(
     "request_",
     [
         ask("[[echo: say=a long and winding story]] tell me one"),
         Summarize(text="We met at noon. [[echo: say=We met at noon.]]", max_words=20),
     ],
-    ids=lambda one: one.kind,
+    ids=lambda request_: request_.kind,
 )
-def test_free_text_is_judged_in_one_call(lanes, standin, request_, said, outcome):
-    standin.answer = said
+def test_free_text_is_judged_in_one_call(lanes, standin, request_, reply, outcome):
+    standin.answer = reply
     lanes.audited(request_)
     (audit,) = lanes.audits.read()
     assert (audit.outcome, audit.how) == (outcome, "judged")
@@ -76,7 +76,7 @@ def test_free_text_is_judged_in_one_call(lanes, standin, request_, said, outcome
     assert "You check the work" in call.text
 
 
-def test_chat_that_comes_down_to_something_is_compared(lanes, standin):
+def test_a_chat_answer_that_comes_down_to_a_number_is_compared(lanes, standin):
     standin.answer = "The answer: 18"
     lanes.audited(ask("[[echo: say=It is 18.]] how many"))
     (audit,) = lanes.audits.read()
@@ -84,13 +84,13 @@ def test_chat_that_comes_down_to_something_is_compared(lanes, standin):
 
 
 @pytest.fixture
-def believed(monkeypatch):
-    """What the stand-in says is taken for a model's."""
+def trusted_mock(monkeypatch):
+    """Treat answers of the mock as those of a real model."""
     monkeypatch.setattr("forebay.workers.frontier.converse.STAND_IN_MARK", "unheard-of")
 
 
-@pytest.mark.usefixtures("believed")
-def test_an_audit_keeps_features_outcome_and_cost_and_no_content(lanes, standin, redis):
+@pytest.mark.usefixtures("trusted_mock")
+def test_an_audit_stores_features_outcome_and_cost_but_no_content(lanes, standin, redis):
     standin.answer = '{"total": 10}'
     job = lanes.audited(extract(text="kanarie The bill is 10."), metadata={"kanarie": "kanarie"})
     (audit,) = lanes.audits.read("acme")
@@ -103,7 +103,7 @@ def test_an_audit_keeps_features_outcome_and_cost_and_no_content(lanes, standin,
     assert {key.decode() for key in redis.keys("fb:types:*")} == {"fb:types:acme"}
 
 
-def test_the_shadow_leaves_no_content_and_ends_in_no_list(lanes, redis):
+def test_the_shadow_leaves_no_content_and_no_dead_letter(lanes, redis):
     job = lanes.audited(ask("[[echo: say=a long story]] tell"))
     shadow = lanes.shadow(job)
     assert not redis.keys(f"fb:*:{shadow}*") or redis.keys(f"fb:*:{shadow}*") == [
@@ -114,15 +114,15 @@ def test_the_shadow_leaves_no_content_and_ends_in_no_list(lanes, redis):
     assert lanes.reasons(job) == ("audit",)
 
 
-def test_the_audited_job_is_as_it_was(lanes):
+def test_the_audited_job_is_unchanged(lanes):
     job = lanes.ask(ask("[[echo: say=a long story]] tell"))
-    before = lanes.ledger.outcomes([job.id])
+    before = lanes.ledger.results([job.id])
     lanes.work()
-    assert lanes.ledger.outcomes([job.id]) == before
+    assert lanes.ledger.results([job.id]) == before
     assert before[0].cost_nusd == 0
 
 
-# --- which are audited ---------------------------------------------------------------------------
+# --- which answers are audited -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -139,16 +139,14 @@ def test_the_audited_job_is_as_it_was(lanes):
     ],
     ids=str,
 )
-def test_no_audit_of(lanes, standin, options, rules):
+def test_a_job_that_cannot_go_to_bedrock_is_not_audited(lanes, standin, options, rules):
     lanes.rules(rules)
     job = lanes.audited(ask("[[echo: say=a long story]] tell"), **options)
     assert lanes.shadow(job) is None
     assert not standin.calls
 
 
-def test_no_audit_of_a_content_with_a_secret_nor_of_vectors_nor_of_a_degraded_answer(
-    lanes, standin
-):
+def test_neither_secrets_nor_vectors_nor_degraded_answers_are_audited(lanes, standin):
     from forebay.routing.jobs import Embed  # noqa: PLC0415
 
     key = "AKIA" + "Z7QX2M4N" * 2
@@ -162,17 +160,17 @@ def test_no_audit_of_a_content_with_a_secret_nor_of_vectors_nor_of_a_degraded_an
     assert not standin.calls
 
 
-def test_the_sample_is_a_share_that_nobody_can_choose():
+def test_the_sample_is_a_share_that_no_caller_can_choose():
     ids = [Job(request=ask("x")).id for _ in range(2_000)]
-    taken = [one for one in ids if chosen(one, 0.1, b"one secret")]
-    assert 140 < len(taken) < 260
-    assert taken == [one for one in ids if chosen(one, 0.1, b"one secret")]
-    assert taken != [one for one in ids if chosen(one, 0.1, b"another")]
-    assert not any(chosen(one, 0.0, b"s") for one in ids)
-    assert all(chosen(one, 1.0, b"s") for one in ids)
+    sample = [job_id for job_id in ids if chosen(job_id, 0.1, b"one secret")]
+    assert 140 < len(sample) < 260
+    assert sample == [job_id for job_id in ids if chosen(job_id, 0.1, b"one secret")]
+    assert sample != [job_id for job_id in ids if chosen(job_id, 0.1, b"another")]
+    assert not any(chosen(job_id, 0.0, b"s") for job_id in ids)
+    assert all(chosen(job_id, 1.0, b"s") for job_id in ids)
 
 
-# --- what ends one without a call ----------------------------------------------------------------
+# --- what ends an audit without a call -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -187,7 +185,7 @@ def test_the_sample_is_a_share_that_nobody_can_choose():
     ],
     ids=["forgotten", "answer gone", "deny by now", "not linked", "policy", "audit budget"],
 )
-def test_no_call_is_made_where_something_stands_in_the_way(lanes, standin, redis, spoil):
+def test_no_call_is_made_if_the_audit_is_no_longer_allowed(lanes, standin, redis, spoil):
     job = lanes.ask(ask("[[echo: say=a long story]] tell"))
     shadow = lanes.shadow(job)
     spoil(lanes, job)
@@ -199,25 +197,25 @@ def test_no_call_is_made_where_something_stands_in_the_way(lanes, standin, redis
     assert Budget(redis).spent() == (0, 0)
 
 
-def test_a_secret_that_only_the_answer_holds_does_not_leave_either(lanes, standin):
+def test_a_secret_that_only_the_answer_contains_does_not_leave_either(lanes, standin):
     # The engine repeats its text without the directive.
     job = lanes.audited(ask("repeat AKIA[[echo: confidence=0.9]]IOSFODNN7EXAMPLE and no more"))
     record = lanes.ledger.record(job.id)
-    (answer,) = lanes.ledger.outcomes([job.id])
+    (answer,) = lanes.ledger.results([job.id])
     assert (record.egress, record.reasons[0]) == ("allow", "verdict_easy")
     assert "AKIAIOSFODNN7EXAMPLE" in answer.content.text
     assert "secret_found:aws_access_key" in lanes.reasons(job)
     assert not standin.calls
 
 
-def test_an_audit_that_bedrock_cannot_answer_is_dropped_and_not_tried_again(lanes, standin):
+def test_an_audit_that_bedrock_cannot_answer_is_dropped_and_not_retried(lanes, standin):
     standin.faults.plan(["throttle"])
     job = lanes.audited(ask("[[echo: say=a long story]] tell"))
     assert "audit_dropped" in lanes.reasons(job)
     assert len(standin.calls) == 1
 
 
-def test_what_neither_says_yes_nor_no_is_paid_and_teaches_nothing(lanes, standin, redis):
+def test_a_reply_that_is_neither_yes_nor_no_is_paid_for_but_not_learned_from(lanes, standin, redis):
     standin.answer = "perhaps"
     lanes.audited(ask("[[echo: say=a long story]] tell"))
     assert list(lanes.audits.read()) == []
@@ -233,7 +231,7 @@ def test_forgetting_a_job_forgets_its_audit_too(lanes, redis):
     assert lanes.ledger.claim("route") is None
 
 
-def test_an_audit_that_nobody_makes_does_not_outlive_its_job(lanes, monkeypatch):
+def test_an_audit_that_no_worker_makes_does_not_outlive_its_job(lanes, monkeypatch):
     brief = lanes.ledger.settings.model_copy(update={"retention_s": 60.0})
     monkeypatch.setattr(lanes.ledger, "settings", brief)
     job = lanes.ask(ask("[[echo: say=a long story]] tell"))
@@ -241,7 +239,7 @@ def test_an_audit_that_nobody_makes_does_not_outlive_its_job(lanes, monkeypatch)
     assert 0 < shadow.deadline - shadow.created <= 60_000
 
 
-def test_money_for_audits_is_within_their_own_budget(lanes, standin, redis):
+def test_audits_stay_within_their_own_budget(lanes, standin, redis):
     lanes.audited(ask("[[echo: say=a long story]] tell"))
     (audit,) = lanes.audits.read()
     usd = 2 * audit.cost_nusd / 1e9
@@ -250,27 +248,27 @@ def test_money_for_audits_is_within_their_own_budget(lanes, standin, redis):
         lanes.audited(ask("[[echo: say=a long story]] tell"))
     spent, reserved = Budget(redis).spent("acme:audit")
     assert spent <= 2 * audit.cost_nusd
-    assert (spent, reserved) == (sum(one.cost_nusd for one in lanes.audits.read()), 0)
+    assert (spent, reserved) == (sum(each.cost_nusd for each in lanes.audits.read()), 0)
     assert Budget(redis).spent("acme") == (spent, 0)
 
 
 # --- at least once -------------------------------------------------------------------------------
 
 
-def test_a_worker_that_dies_after_the_call_leads_to_no_second_one_and_no_second_record(
+def test_if_a_worker_dies_after_the_call_there_is_no_second_call_and_no_second_record(
     lanes, standin
 ):
     lanes.ask(ask("[[echo: say=a long story]] tell"))
     lanes.work("route")
     claim = lanes.ledger.claim("bedrock")
-    lanes.workers["bedrock"].work(claim)  # and dies before it has told the ledger
+    lanes.workers["bedrock"].work(claim)  # and dies before it settles the audit
     lanes.ledger.retry(claim, "engine_died")
     lanes.work()
     assert len(standin.calls) == 1
     assert len(list(lanes.audits.read())) == 1
 
 
-def test_asking_twice_for_an_audit_makes_one(lanes):
+def test_beginning_an_audit_twice_makes_one_audit(lanes):
     job = lanes.ask(ask("[[echo: say=a long story]] tell"))
     assert lanes.audits.begin(job) == lanes.shadow(job)
     lanes.work()
@@ -281,22 +279,22 @@ def test_asking_twice_for_an_audit_makes_one(lanes):
 # --- types ---------------------------------------------------------------------------------------
 
 
-def test_a_type_is_what_stays_when_the_text_changes():
+def test_a_type_stays_the_same_when_only_the_text_changes():
     key = b"a secret"
 
     def of(request, tenant="acme"):
         return digest(Job(tenant=tenant, request=request), key)
 
-    one = of(Classify(text="It rains.", labels=["wet", "dry"]))
-    assert one == of(Classify(text="It is hot.", labels=["wet", "dry"]))
-    assert one != of(Classify(text="It rains.", labels=["wet", "hot"]))
-    assert one != of(Classify(text="It rains.", labels=["wet", "dry"]), tenant="globex")
+    weather = of(Classify(text="It rains.", labels=["wet", "dry"]))
+    assert weather == of(Classify(text="It is hot.", labels=["wet", "dry"]))
+    assert weather != of(Classify(text="It rains.", labels=["wet", "hot"]))
+    assert weather != of(Classify(text="It rains.", labels=["wet", "dry"]), tenant="globex")
     assert of(extract("1")) == of(extract("2"))
     chat = [Message(role="system", content="Be brief."), Message(role="user", content="hello")]
     assert of(Generate(messages=chat)) != of(ask("hello"))
 
 
-def test_nothing_is_learned_of_a_type_from_the_stand_in(lanes, standin, redis):
+def test_no_type_is_learned_from_the_mock(lanes, standin, redis):
     standin.answer = '{"total": 10}'
     lanes.audited(extract("9", "The bill is 10, not 9."))
     (audit,) = lanes.audits.read()
@@ -304,8 +302,8 @@ def test_nothing_is_learned_of_a_type_from_the_stand_in(lanes, standin, redis):
     assert not redis.keys("fb:types:*")
 
 
-@pytest.mark.usefixtures("believed")
-def test_a_type_that_loses_more_than_foretold_goes_up_sooner(lanes, standin):
+@pytest.mark.usefixtures("trusted_mock")
+def test_a_type_with_a_larger_gap_than_predicted_goes_to_bedrock_sooner(lanes, standin):
     standin.answer = '{"total": 10}'
     router = lanes.workers["route"]
     job = Job(tenant="acme", request=extract("9", "The bill is 10, not 9."))
@@ -319,17 +317,17 @@ def test_a_type_that_loses_more_than_foretold_goes_up_sooner(lanes, standin):
     assert router._verdicts.verdict(other) == before
 
 
-def test_few_audits_of_a_type_count_little_and_old_ones_fade(redis, lanes):
+def test_a_mean_of_few_audits_is_shrunk_towards_zero(redis, lanes):
     job = Job(tenant="acme", request=extract())
     types = TypeGaps(redis, b"key")
     redis.hset("fb:types:acme", digest(job, b"key"), "5 5 0")
-    assert types.excess(job) == 5 / (5 + SHRINK)
+    assert types.excess(job) == 5 / (5 + SHRINKAGE)
     assert TypeGaps(redis, b"other key").excess(job) is None
     redis.hset("fb:types:acme", digest(job, b"key"), "somebody else's")
     assert TypeGaps(redis, b"key").excess(job) == 0
 
 
-def test_without_redis_the_types_are_known_as_they_were_read_last(redis, monkeypatch):
+def test_without_redis_the_last_types_are_used(redis, monkeypatch):
     monkeypatch.setattr("forebay.routing.learning.job_types.LOOK_EVERY_S", 0)
     job, unseen = (Job(tenant=name, request=extract()) for name in ("acme", "globex"))
     redis.hset("fb:types:acme", digest(job, b"key"), "5 5 0")
@@ -341,8 +339,8 @@ def test_without_redis_the_types_are_known_as_they_were_read_last(redis, monkeyp
     assert types.excess(unseen) is None
 
 
-@pytest.mark.usefixtures("believed")
-def test_types_are_bounded_and_the_one_audited_longest_ago_goes(lanes, standin, redis):
+@pytest.mark.usefixtures("trusted_mock")
+def test_types_are_bounded_and_the_type_audited_longest_ago_is_dropped(lanes, standin, redis):
     for number in range(500):
         redis.hset("fb:types:acme", f"type{number}", f"1 0.5 {number + 1000}")
     lanes.audited(ask("[[echo: say=a long story]] tell"))
@@ -352,7 +350,7 @@ def test_types_are_bounded_and_the_one_audited_longest_ago_goes(lanes, standin, 
     assert redis.ttl("fb:audits") > 86_400
 
 
-def test_an_audit_of_another_version_of_this_program_is_passed_over(lanes, redis):
+def test_an_audit_of_another_version_of_this_program_is_skipped(lanes, redis):
     redis.xadd("fb:audits", {"audit": json.dumps({"job": "what"})})
     lanes.audited(ask("[[echo: say=a long story]] tell"))
     redis.xadd("fb:audits", {"other": "x"})

@@ -1,4 +1,4 @@
-"""No race overruns a budget, nothing is booked twice, and nothing of unknown cost is given back."""
+"""Budgets: no race overruns one, no call is settled twice, no unknown cost is given back."""
 
 import subprocess
 import sys
@@ -22,164 +22,164 @@ ids = count()
 
 
 @pytest.fixture
-def spend(redis):
+def budget(redis):
     return Budget(redis)
 
 
 def reserve(
-    spend, call, nusd=10, *, job=None, tenant="acme", of_tenant=None, fleet=None, term=60.0
+    budget, call, nusd=10, *, job=None, tenant="acme", of_tenant=None, fleet=None, term=60.0
 ):
-    spend.reserve(
+    budget.reserve(
         call, job or f"job-of-{call}", tenant, nusd,
         tenant_budget_nusd=of_tenant, fleet_budget_nusd=fleet, term_s=term,
     )  # fmt: skip
 
 
-def test_money_is_set_aside_and_then_booked(spend):
-    reserve(spend, "a", 100)
-    assert spend.spent("acme") == spend.spent() == (0, 100)
-    assert spend.settle("a", 70) == "closed"
-    assert spend.spent("acme") == spend.spent() == (70, 0)
+def test_money_is_reserved_and_then_settled(budget):
+    reserve(budget, "a", 100)
+    assert budget.spent("acme") == budget.spent() == (0, 100)
+    assert budget.settle("a", 70) == "closed"
+    assert budget.spent("acme") == budget.spent() == (70, 0)
 
 
-def test_a_call_is_settled_once(spend):
-    reserve(spend, "a", 100)
-    assert [spend.settle("a", 70), spend.settle("a", 70), spend.settle("a", 9)] == [
+def test_a_call_is_settled_once(budget):
+    reserve(budget, "a", 100)
+    assert [budget.settle("a", 70), budget.settle("a", 70), budget.settle("a", 9)] == [
         "closed", "again", "again",
     ]  # fmt: skip
-    assert not spend.release("a")
-    assert spend.spent() == (70, 0)
+    assert not budget.release("a")
+    assert budget.spent() == (70, 0)
 
 
-def test_more_than_was_reserved_is_booked_as_it_is(spend):
-    reserve(spend, "a", 100, fleet=100)
-    spend.settle("a", 150)
-    assert spend.spent() == (150, 0)
+def test_a_cost_above_the_reservation_is_recorded_in_full(budget):
+    reserve(budget, "a", 100, fleet=100)
+    budget.settle("a", 150)
+    assert budget.spent() == (150, 0)
     with pytest.raises(BudgetExceeded, match=r"has \$0\.000000 left"):
-        reserve(spend, "b", 1, fleet=100)
+        reserve(budget, "b", 1, fleet=100)
 
 
-def test_a_release_gives_back_all_of_it_once(spend):
-    reserve(spend, "a", 100)
-    assert spend.release("a")
-    assert not spend.release("a")
-    assert spend.spent() == (0, 0)
+def test_a_release_gives_back_the_whole_reservation_once(budget):
+    reserve(budget, "a", 100)
+    assert budget.release("a")
+    assert not budget.release("a")
+    assert budget.spent() == (0, 0)
 
 
-def test_a_settle_after_a_release_is_booked_because_the_money_is_gone(spend):
-    reserve(spend, "a", 100)
-    spend.release("a")
-    assert spend.settle("a", 60) == "closed"
-    assert spend.settle("a", 60) == "again"
-    assert spend.spent("acme") == spend.spent() == (60, 0)
+def test_a_settle_after_a_release_is_recorded_because_the_money_is_spent(budget):
+    reserve(budget, "a", 100)
+    budget.release("a")
+    assert budget.settle("a", 60) == "closed"
+    assert budget.settle("a", 60) == "again"
+    assert budget.spent("acme") == budget.spent() == (60, 0)
 
 
-def test_a_settle_of_a_call_that_redis_forgot_is_booked_for_the_fleet(spend):
-    assert spend.settle("lost", 60) == "unreserved"
-    assert spend.settle("lost", 60) == "again"
-    assert spend.spent("?") == spend.spent() == (60, 0)
-    assert not spend.release("never")
-    assert spend.find("lost").state == "settled"
+def test_a_settle_of_a_call_that_redis_forgot_is_charged_to_the_fleet(budget):
+    assert budget.settle("lost", 60) == "unreserved"
+    assert budget.settle("lost", 60) == "again"
+    assert budget.spent("?") == budget.spent() == (60, 0)
+    assert not budget.release("never")
+    assert budget.find("lost").state == "settled"
 
 
 @pytest.mark.parametrize("scope", ["tenant", "fleet"])
-def test_a_budget_is_spent_to_the_last_billionth_and_no_further(spend, scope):
-    budget = {"of_tenant" if scope == "tenant" else "fleet": 1_000}
-    reserve(spend, "a", 600, **budget)
+def test_a_budget_is_spent_to_the_last_billionth_and_no_further(budget, scope):
+    limit = {"of_tenant" if scope == "tenant" else "fleet": 1_000}
+    reserve(budget, "a", 600, **limit)
     with pytest.raises(BudgetExceeded, match=rf"the {scope}'s budget .* \$0\.000000 left") as error:
-        reserve(spend, "b", 401, **budget)
+        reserve(budget, "b", 401, **limit)
     assert error.value.code == "budget_exceeded"
-    reserve(spend, "b", 400, **budget)
-    assert spend.spent() == (0, 1_000)
+    reserve(budget, "b", 400, **limit)
+    assert budget.spent() == (0, 1_000)
 
 
-def test_one_tenant_does_not_spend_the_budget_of_another(spend):
-    reserve(spend, "a", 1_000, of_tenant=1_000)
-    reserve(spend, "b", 1_000, tenant="other", of_tenant=1_000)
-    assert spend.spent("acme") == spend.spent("other") == (0, 1_000)
+def test_one_tenant_does_not_spend_the_budget_of_another(budget):
+    reserve(budget, "a", 1_000, of_tenant=1_000)
+    reserve(budget, "b", 1_000, tenant="other", of_tenant=1_000)
+    assert budget.spent("acme") == budget.spent("other") == (0, 1_000)
 
 
-def test_repeating_a_reserve_changes_nothing(spend):
-    reserve(spend, "a", 100, fleet=100)
-    reserve(spend, "a", 100, fleet=100)
-    assert spend.spent() == (0, 100)
+def test_repeating_a_reserve_changes_nothing(budget):
+    reserve(budget, "a", 100, fleet=100)
+    reserve(budget, "a", 100, fleet=100)
+    assert budget.spent() == (0, 100)
 
 
-def test_an_id_that_was_used_gets_no_second_reservation(spend):
-    reserve(spend, "a", 100)
+def test_a_used_call_id_gets_no_second_reservation(budget):
+    reserve(budget, "a", 100)
     with pytest.raises(ValueError, match="another reservation"):
-        reserve(spend, "a", 101)
-    spend.settle("a", 1)
+        reserve(budget, "a", 101)
+    budget.settle("a", 1)
     with pytest.raises(ValueError, match="a new call needs a new id"):
-        reserve(spend, "a", 100)
-    assert spend.spent() == (1, 0)
+        reserve(budget, "a", 100)
+    assert budget.spent() == (1, 0)
 
 
-def test_a_job_does_not_call_again_while_its_call_may_still_run(spend):
-    reserve(spend, "a", job="j", term=60)
+def test_a_job_does_not_call_again_while_its_call_may_still_run(budget):
+    reserve(budget, "a", job="j", term=60)
     with pytest.raises(Throttled, match="may still be running") as error:
-        reserve(spend, "b", job="j")
+        reserve(budget, "b", job="j")
     assert 59 < error.value.retry_after <= 60
-    reserve(spend, "c", job="another")
-    assert spend.spent() == (0, 20)
+    reserve(budget, "c", job="another")
+    assert budget.spent() == (0, 20)
 
 
-@pytest.mark.parametrize("close", [Budget.release, lambda spend, call: spend.settle(call, 1)])
-def test_a_job_calls_again_when_its_call_is_closed(spend, close):
-    reserve(spend, "a", job="j")
-    close(spend, "a")
-    reserve(spend, "b", job="j")
-    close(spend, "a")  # closes nothing of the second call
+@pytest.mark.parametrize("close", [Budget.release, lambda budget, call: budget.settle(call, 1)])
+def test_a_job_calls_again_when_its_call_is_closed(budget, close):
+    reserve(budget, "a", job="j")
+    close(budget, "a")
+    reserve(budget, "b", job="j")
+    close(budget, "a")  # closes nothing of the second call
     with pytest.raises(Throttled):
-        reserve(spend, "c", job="j")
+        reserve(budget, "c", job="j")
 
 
-def test_after_its_term_a_job_calls_again_and_the_unknown_stays_set_aside(spend):
-    reserve(spend, "a", 10, job="j", term=0.05)
+def test_after_the_term_a_job_calls_again_and_an_unknown_cost_stays_reserved(budget):
+    reserve(budget, "a", 10, job="j", term=0.05)
     time.sleep(0.08)
     with pytest.raises(ValueError, match="has ended"):
-        reserve(spend, "a", 10, job="j")
-    reserve(spend, "b", 20, job="j")
-    assert spend.spent() == (0, 30)
-    assert spend.settle("a", 4) == "closed"
+        reserve(budget, "a", 10, job="j")
+    reserve(budget, "b", 20, job="j")
+    assert budget.spent() == (0, 30)
+    assert budget.settle("a", 4) == "closed"
     with pytest.raises(Throttled):
-        reserve(spend, "c", job="j")
-    assert spend.spent() == (4, 20)
+        reserve(budget, "c", job="j")
+    assert budget.spent() == (4, 20)
 
 
-def test_a_settle_on_the_next_day_charges_the_day_of_the_reservation(spend, redis):
-    reserve(spend, "a", 100)
-    today = spend.today()
+def test_a_settle_on_the_next_day_charges_the_day_of_the_reservation(budget, redis):
+    reserve(budget, "a", 100)
+    today = budget.today()
     yesterday = today - timedelta(days=1)
     number = int(redis.hget("fb:spend:call:a", "day"))
     redis.hset("fb:spend:call:a", "day", number - 1)
     for name in ("day", "open"):
         redis.rename(f"fb:spend:{name}:{number}", f"fb:spend:{name}:{number - 1}")
-    assert [one.call_id for one in spend.open()] == ["a"]
-    spend.settle("a", 60)
-    assert spend.spent("acme", yesterday) == spend.spent(None, yesterday) == (60, 0)
-    assert spend.spent() == (0, 0)
-    assert spend.open() == []
+    assert [call.call_id for call in budget.open()] == ["a"]
+    budget.settle("a", 60)
+    assert budget.spent("acme", yesterday) == budget.spent(None, yesterday) == (60, 0)
+    assert budget.spent() == (0, 0)
+    assert budget.open() == []
 
 
-def test_open_reservations_are_listed_oldest_first_with_their_age(spend):
+def test_open_reservations_are_listed_oldest_first_with_their_age(budget):
     for call in ("a", "b", "c"):
-        reserve(spend, call, tenant=f"of-{call}")
+        reserve(budget, call, tenant=f"of-{call}")
         time.sleep(0.002)
-    spend.settle("b", 1)
-    first, second = spend.open()
+    budget.settle("b", 1)
+    first, second = budget.open()
     assert (first.call_id, first.tenant, first.job_id) == ("a", "of-a", "job-of-a")
     assert (second.call_id, second.reserved_nusd, second.state) == ("c", 10, "open")
     assert 0 < second.age_s < first.age_s < 10
-    assert [one.call_id for one in spend.open(limit=1)] == ["a"]
+    assert [call.call_id for call in budget.open(limit=1)] == ["a"]
 
 
-def test_every_key_has_an_end_and_the_open_ones_end_with_their_books(spend, redis):
+def test_every_key_expires_and_open_calls_expire_with_their_books(budget, redis):
     for call in ("open", "settled", "released"):
-        reserve(spend, call)
-    spend.settle("settled", 1)
-    spend.release("released")
-    spend.settle("lost", 1)
+        reserve(budget, call)
+    budget.settle("settled", 1)
+    budget.release("released")
+    budget.settle("lost", 1)
     left = {key.decode(): redis.ttl(key) for key in redis.scan_iter("*")}
     assert all(0 < ttl <= KEEP_DAYS * 86_400 for ttl in left.values())
     day = int(redis.hget("fb:spend:call:open", "day"))
@@ -187,43 +187,43 @@ def test_every_key_has_an_end_and_the_open_ones_end_with_their_books(spend, redi
     assert {redis.expiretime(key) for key in with_the_books} == {(day + KEEP_DAYS) * 86_400}
 
 
-def test_books_that_begin_with_an_unknown_call_have_an_end_too(spend, redis):
-    spend.settle("lost", 1)
+def test_books_that_begin_with_an_unknown_call_expire_too(budget, redis):
+    budget.settle("lost", 1)
     assert all(redis.ttl(key) > 0 for key in redis.scan_iter("*"))
 
 
-def test_a_call_of_no_cost_is_booked_like_any_other(spend):
-    reserve(spend, "a", 0, fleet=0)
-    assert spend.settle("a", 0) == "closed"
-    reserve(spend, "b", 0, fleet=0)
-    assert spend.release("b")
-    assert spend.spent() == (0, 0)
+def test_a_call_that_costs_nothing_is_recorded_like_any_other(budget):
+    reserve(budget, "a", 0, fleet=0)
+    assert budget.settle("a", 0) == "closed"
+    reserve(budget, "b", 0, fleet=0)
+    assert budget.release("b")
+    assert budget.spent() == (0, 0)
 
 
 @pytest.mark.parametrize("nusd", [-1, MAX_NUSD + 1, 1.0, float("nan"), None])
-def test_what_is_no_money_is_not_booked(spend, redis, nusd):
+def test_an_invalid_amount_is_refused_before_anything_is_written(budget, redis, nusd):
     with pytest.raises(ValueError, match="whole billionths"):
-        reserve(spend, "a", nusd)
+        reserve(budget, "a", nusd)
     with pytest.raises(ValueError, match="whole billionths"):
-        spend.settle("a", nusd)
+        budget.settle("a", nusd)
     assert redis.dbsize() == 0
 
 
-def test_sums_stay_exact_up_to_the_largest_budget(spend):
-    reserve(spend, "a", MAX_NUSD - 1)
+def test_sums_stay_exact_up_to_the_largest_budget(budget):
+    reserve(budget, "a", MAX_NUSD - 1)
     with pytest.raises(BudgetExceeded):
-        reserve(spend, "b", 2)
-    reserve(spend, "b", 1)
-    assert spend.spent() == (0, MAX_NUSD)
-    spend.settle("a", MAX_NUSD)
-    assert spend.spent() == (MAX_NUSD, 1)
+        reserve(budget, "b", 2)
+    reserve(budget, "b", 1)
+    assert budget.spent() == (0, MAX_NUSD)
+    budget.settle("a", MAX_NUSD)
+    assert budget.spent() == (MAX_NUSD, 1)
 
 
 @pytest.mark.parametrize("name", ["call:a", "job:job-of-a", "day:{day}", "open:{day}"])
 @pytest.mark.parametrize("verb", ["reserve", "settle", "release"])
-def test_a_key_of_the_wrong_type_stops_a_script_before_it_writes(spend, redis, name, verb):
+def test_a_key_of_the_wrong_type_stops_a_script_before_it_writes(budget, redis, name, verb):
     if verb != "reserve":
-        reserve(spend, "a")
+        reserve(budget, "a")
     wrong = "fb:spend:" + name.format(day=int(redis.time()[0] // 86_400))
     redis.delete(wrong)
     redis.geoadd(wrong, (1, 1, "x")) if "open" not in name else redis.set(wrong, "x")
@@ -232,30 +232,30 @@ def test_a_key_of_the_wrong_type_stops_a_script_before_it_writes(spend, redis, n
         redis.lpush(wrong, "x")
     before = {key: redis.dump(key) for key in redis.scan_iter("*")}
     with pytest.raises(Unavailable):
-        reserve(spend, "a") if verb == "reserve" else (
-            spend.settle("a", 1) if verb == "settle" else spend.release("a")
+        reserve(budget, "a") if verb == "reserve" else (
+            budget.settle("a", 1) if verb == "settle" else budget.release("a")
         )
     assert {key: redis.dump(key) for key in redis.scan_iter("*")} == before
 
 
-def test_out_of_memory_nothing_is_reserved_but_what_is_open_can_be_closed(spend, redis):
-    reserve(spend, "a", 100)
-    reserve(spend, "b", 100)
+def test_out_of_memory_nothing_is_reserved_but_open_calls_can_be_closed(budget, redis):
+    reserve(budget, "a", 100)
+    reserve(budget, "b", 100)
     redis.config_set("maxmemory", "1")
     try:
         with pytest.raises(Unavailable):
-            reserve(spend, "c", 100)
-        assert spend.settle("a", 50) == "closed"
-        assert spend.release("b")
+            reserve(budget, "c", 100)
+        assert budget.settle("a", 50) == "closed"
+        assert budget.release("b")
     finally:
         redis.config_set("maxmemory", "512mb")
-    assert spend.spent() == (50, 0)
+    assert budget.spent() == (50, 0)
 
 
-def test_without_redis_the_budget_is_closed():
-    spend = Budget(redis_py.Redis(port=1, retry=Retry(NoBackoff(), 0)))
+def test_without_redis_nothing_is_reserved():
+    budget = Budget(redis_py.Redis(port=1, retry=Retry(NoBackoff(), 0)))
     with pytest.raises(Unavailable):
-        reserve(spend, "a")
+        reserve(budget, "a")
 
 
 # --- races --------------------------------------------------------------------------------------
@@ -265,65 +265,65 @@ import random, sys
 from concurrent.futures import ThreadPoolExecutor
 import redis
 from forebay.routing.errors import BudgetExceeded, Throttled
-from forebay.routing.limits.budget import Spend
+from forebay.routing.limits.budget import Budget
 
-url, name, tries, budget = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-spend = Spend(redis.Redis.from_url(url))
+url, name, tries, limit = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+budget = Budget(redis.Redis.from_url(url))
 
 def race(thread):
     dice = random.Random(f"{name}{thread}")
     for number in range(tries):
         call, nusd = f"{name}.{thread}.{number}", dice.randint(1, 9)
         try:
-            spend.reserve(call, f"job.{dice.randint(0, 400)}", f"t{thread % 3}", nusd,
-                tenant_budget_nusd=budget // 2, fleet_budget_nusd=budget, term_s=60)
+            budget.reserve(call, f"job.{dice.randint(0, 400)}", f"t{thread % 3}", nusd,
+                tenant_budget_nusd=limit // 2, fleet_budget_nusd=limit, term_s=60)
         except (BudgetExceeded, Throttled):
             continue
         fate = dice.random()
         if fate < 0.3:
-            spend.release(call)
+            budget.release(call)
         elif fate < 0.8:
-            spend.settle(call, dice.randint(0, nusd))
+            budget.settle(call, dice.randint(0, nusd))
 
 with ThreadPoolExecutor(16) as pool:
     list(pool.map(race, range(16)))
 """
 
 
-def test_sixty_four_threads_of_four_processes_never_overrun_a_budget(spend, redis_url):
-    budget = 1_000
+def test_sixty_four_threads_of_four_processes_never_overrun_a_budget(budget, redis_url):
+    limit = 1_000
     racers = [
-        subprocess.Popen([sys.executable, "-c", RACER, redis_url, str(n), "15", str(budget)])
+        subprocess.Popen([sys.executable, "-c", RACER, redis_url, str(n), "15", str(limit)])
         for n in range(4)
     ]
-    most = 0
+    peak = 0
     while any(racer.poll() is None for racer in racers):
-        most = max(most, sum(spend.spent()))
+        peak = max(peak, sum(budget.spent()))
     assert [racer.returncode for racer in racers] == [0, 0, 0, 0]
-    assert 0.9 * budget < most <= budget  # they did fight for the last of it
-    assert all(sum(spend.spent(f"t{n}")) <= budget // 2 for n in range(3))
-    assert spend.spent()[1] == sum(one.reserved_nusd for one in spend.open(limit=10_000))
+    assert 0.9 * limit < peak <= limit  # the racers did compete for the last of it
+    assert all(sum(budget.spent(f"t{n}")) <= limit // 2 for n in range(3))
+    assert budget.spent()[1] == sum(call.reserved_nusd for call in budget.open(limit=10_000))
 
 
-def test_one_of_many_calls_of_a_job_gets_the_reservation(spend):
+def test_only_one_of_many_calls_of_a_job_gets_the_reservation(budget):
     def attempt(number):
         try:
-            reserve(spend, f"call-{number}", job="j")
+            reserve(budget, f"call-{number}", job="j")
         except Throttled:
             return 0
         return 1
 
     with ThreadPoolExecutor(64) as pool:
         assert sum(pool.map(attempt, range(64))) == 1
-    assert spend.spent() == (0, 10)
+    assert budget.spent() == (0, 10)
 
 
-def test_one_of_many_settles_is_booked(spend):
-    reserve(spend, "a", 100)
+def test_only_one_of_many_settles_is_recorded(budget):
+    reserve(budget, "a", 100)
     with ThreadPoolExecutor(32) as pool:
-        words = list(pool.map(lambda nusd: spend.settle("a", nusd), range(1, 33)))
-    assert sorted(words) == ["again"] * 31 + ["closed"]
-    assert spend.spent() == (words.index("closed") + 1, 0)
+        results = list(pool.map(lambda nusd: budget.settle("a", nusd), range(1, 33)))
+    assert sorted(results) == ["again"] * 31 + ["closed"]
+    assert budget.spent() == (results.index("closed") + 1, 0)
 
 
 # --- against a model ------------------------------------------------------------------------------
@@ -335,25 +335,25 @@ BUDGETS = {"t1": 100, "t2": 70, "*": 130}
 
 
 class Books(RuleBasedStateMachine):
-    """The scripts against a dozen lines of Python that say what they should do."""
+    """The scripts, compared with a model of them in Python."""
 
     client: redis_py.Redis
 
     def __init__(self):
         super().__init__()
         self.client.flushall()
-        self.spend = Budget(self.client)
+        self.budget = Budget(self.client)
         self.calls = {}  # id -> [state, job, tenant, reserved, settled]
         self.running = {}  # job -> the call that may be running
 
     def sums(self, owner):
-        mine = [call for call in self.calls.values() if owner in ("*", call[2])]
-        return sum(call[4] for call in mine), sum(call[3] for call in mine if call[0] == "open")
+        own = [call for call in self.calls.values() if owner in ("*", call[2])]
+        return sum(call[4] for call in own), sum(call[3] for call in own if call[0] == "open")
 
     def expected(self, call, job, tenant, nusd):
         if call in self.calls:
-            state, *same = self.calls[call][:4]
-            if same != [job, tenant, nusd]:
+            state, *first = self.calls[call][:4]
+            if first != [job, tenant, nusd]:
                 return "other"
             return "ok" if state == "open" and self.running.get(job) == call else "ended"
         if job in self.running:
@@ -382,7 +382,7 @@ class Books(RuleBasedStateMachine):
     def outcome(self, call, job, tenant, nusd):
         try:
             reserve(
-                self.spend, call, nusd,
+                self.budget, call, nusd,
                 job=job, tenant=tenant, of_tenant=BUDGETS[tenant], fleet=BUDGETS["*"],
             )  # fmt: skip
         except BudgetExceeded:
@@ -398,7 +398,7 @@ class Books(RuleBasedStateMachine):
         call = f"c{call}"
         state = self.calls[call][0] if call in self.calls else None
         expected = {None: "unreserved", "settled": "again"}.get(state, "closed")
-        assert self.spend.settle(call, nusd) == expected
+        assert self.budget.settle(call, nusd) == expected
         if expected == "unreserved":
             self.calls[call] = ["settled", None, "?", 0, nusd]
         elif expected == "closed":
@@ -409,7 +409,7 @@ class Books(RuleBasedStateMachine):
     def releases(self, call):
         call = f"c{call}"
         was_open = call in self.calls and self.calls[call][0] == "open"
-        assert self.spend.release(call) == was_open
+        assert self.budget.release(call) == was_open
         if was_open:
             self.calls[call][0] = "released"
             self.stops(call)
@@ -426,12 +426,12 @@ class Books(RuleBasedStateMachine):
     def the_books_agree(self):
         for owner in ("t1", "t2", "?", "*"):
             tenant = None if owner == "*" else owner
-            assert self.spend.spent(tenant) == self.sums(owner)
+            assert self.budget.spent(tenant) == self.sums(owner)
 
     @invariant()
-    def the_open_ones_agree(self):
+    def the_open_calls_agree(self):
         expected = {call for call, (state, *_) in self.calls.items() if state == "open"}
-        assert {one.call_id for one in self.spend.open()} == expected
+        assert {call.call_id for call in self.budget.open()} == expected
 
 
 def test_the_scripts_do_what_the_model_says(redis):

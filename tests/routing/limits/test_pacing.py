@@ -1,6 +1,6 @@
-"""The pace: the operator's target is met, whatever the scores do, and the hardest go first.
+"""Pacing: the target is met whatever the scores do, and the hardest jobs go first.
 
-The traffic is simulated; the controller is the one in Redis.
+The traffic is simulated; the controller is the real script in Redis.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ def test_after_500_jobs_the_share_is_within_a_point_of_its_target(traffic, score
     assert traffic.send(rules(share=target), 500, SCORES[scores]) == pytest.approx(target, abs=0.01)
 
 
-def test_the_hardest_go(redis):
+def test_the_hardest_jobs_go(redis):
     late = Traffic(redis, behind=0)
     late.send(rules(share=0.2, before=0.0), 400, SCORES["even"])
     went = [score for score, gone in zip(late.scores, late.went, strict=True) if gone]
-    assert sum(went) / len(went) > 0.86  # 0.9 if one knew all in advance, 0.5 by chance
+    assert sum(went) / len(went) > 0.86  # 0.9 with perfect foresight, 0.5 by chance
     assert sum(score > 0.5 for score in went) / len(went) > 0.95
 
 
 def test_most_of_the_target_is_kept_for_after_the_answer(redis):
-    one = Traffic(redis, behind=0)
+    traffic = Traffic(redis, behind=0)
     policy = rules(share=0.2, before=0.25)
-    before = sum(one.pacer.offer(job(one.rng), policy, "before", 0.5).go for _ in range(400))
+    offers = [traffic.pacer.offer(job(traffic.rng), policy, "before", 0.5) for _ in range(400)]
+    before = sum(offer.go for offer in offers)
     assert before / 400 == pytest.approx(0.05, abs=0.01)
 
 
@@ -52,7 +53,7 @@ def test_answers_that_fail_their_checks_count_against_the_target(traffic):
     assert share == pytest.approx(0.2, abs=0.01)
 
 
-def test_where_they_alone_are_more_than_the_target_nothing_else_goes(traffic):
+def test_if_failed_answers_exceed_the_target_no_other_job_goes(traffic):
     policy = rules(share=0.05)
     traffic.send(policy, 300, SCORES["even"], hard=0.2)
     late = traffic.send(policy, 300, SCORES["even"], hard=0.2)
@@ -60,13 +61,13 @@ def test_where_they_alone_are_more_than_the_target_nothing_else_goes(traffic):
     assert not traffic.pacer.offer(job(traffic.rng), policy, "before", 2.0).go
 
 
-def test_two_kinds_share_a_target_each_by_its_own_scores(traffic):
+def test_two_kinds_share_a_target_and_are_each_ranked_by_their_own_scores(traffic):
     policy, parts = rules(share=0.2), []
-    for i in range(60):  # the mix turns over; scores of the one are a hundred times the other's
-        mine = 2 + i // 6
-        traffic.send(policy, 12 - mine, SCORES["even"], kind="classify")
+    for i in range(60):  # the mix shifts; scores of one kind are a hundred times the other's
+        summaries = 2 + i // 6
+        traffic.send(policy, 12 - summaries, SCORES["even"], kind="classify")
         first = len(traffic.went)
-        traffic.send(policy, mine, lambda rng, _: 100 * rng.random(), kind="summarize")
+        traffic.send(policy, summaries, lambda rng, _: 100 * rng.random(), kind="summarize")
         parts += traffic.went[first:]
     assert traffic.share(0, len(traffic.went)) == pytest.approx(0.2, abs=0.01)
     assert sum(parts) / len(parts) == pytest.approx(0.2, abs=0.04)
@@ -82,7 +83,7 @@ STEPS: dict[str, tuple[dict, Scores]] = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_changes_the_share_once_and_it_does_not_swing(traffic, step):
+def test_after_a_step_the_share_settles_and_does_not_oscillate(traffic, step):
     target, scores = STEPS[step]
     traffic.send(rules(share=0.2), 200, SCORES["even"])
     traffic.send(rules(**target), 400, scores)
@@ -90,25 +91,25 @@ def test_a_step_changes_the_share_once_and_it_does_not_swing(traffic, step):
     settled = [traffic.share(i, i + 100) for i in range(350, 501, 50)]
     assert all(share == pytest.approx(wanted, abs=0.07) for share in settled), settled
     assert traffic.share(350, 600) == pytest.approx(wanted, abs=0.025)
-    # Neither long spells in which all go nor in which none does.
+    # There are no long runs in which all jobs go, or none does.
     spells = "".join("x" if gone else "." for gone in traffic.went[200:])
     assert "x" * 25 not in spells
     assert "." * int(25 / wanted) not in spells
 
 
-def test_a_burst_is_no_reason_to_send_more(redis):
-    one = Traffic(redis, behind=400)  # local answers lie far behind what comes in
+def test_a_burst_does_not_raise_the_share(redis):
+    traffic = Traffic(redis, behind=400)  # local answers lag far behind the jobs that come in
     policy = rules(share=0.2)
-    assert one.send(policy, 800, SCORES["even"]) == pytest.approx(0.2, abs=0.01)
+    assert traffic.send(policy, 800, SCORES["even"]) == pytest.approx(0.2, abs=0.01)
 
 
-def test_equal_scores_are_told_apart_by_the_job_the_same_way_each_time(redis):
+def test_equal_scores_are_ordered_by_the_job_the_same_way_each_time(redis):
     policy, rng = rules(share=0.5), random.Random(3)
     jobs = [job(rng) for _ in range(40)]
 
     def run() -> list[bool]:
         redis.flushall()
-        return [Pacer(redis).offer(one, policy, "before", 0.5).go for one in jobs]
+        return [Pacer(redis).offer(each, policy, "before", 0.5).go for each in jobs]
 
     first = run()
     assert first == run()
@@ -130,17 +131,17 @@ OFFICE = (0.0,) * 8 + (1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0, 1.0) + (0.0,) * 8
 
 
 class Day:
-    """A day of the fleet: each job that goes up is paid for at once."""
+    """A day of the fleet: each job that goes to Bedrock is paid for at once."""
 
     def __init__(self, redis) -> None:
-        self.spend = Budget(redis)
+        self.budget = Budget(redis)
         start = redis.time()[0] // 86_400 * 86_400
         self.at = 0.0
         self.traffic = Traffic(redis, behind=0, now=lambda: start + self.at * 3_600)
         self._calls = 0
 
     def hour(self, policy: Policy, jobs: int) -> float:
-        """Send so many jobs, evenly over an hour; dollars spent in it."""
+        """Send jobs evenly over an hour; return the dollars spent in it."""
         before = self.spent
         for _ in range(jobs):
             if self.traffic.send(policy, 1, SCORES["even"]):
@@ -150,26 +151,26 @@ class Day:
 
     @property
     def spent(self) -> float:
-        return self.spend.spent("acme")[0] / NANO
+        return self.budget.spent("acme")[0] / NANO
 
     def _pay(self, nusd: int = CALL, purpose: str = "") -> None:
         self._calls += 1
         call = f"call{self._calls}"
-        no = {"tenant_budget_nusd": None, "fleet_budget_nusd": None}
-        self.spend.reserve(call, call, "acme", nusd, **no, term_s=60.0, purpose=purpose)
-        self.spend.settle(call, nusd)
+        no_limits = {"tenant_budget_nusd": None, "fleet_budget_nusd": None}
+        self.budget.reserve(call, call, "acme", nusd, **no_limits, term_s=60.0, purpose=purpose)
+        self.budget.settle(call, nusd)
 
 
 @pytest.fixture
 def day(redis) -> Day:
-    """Midnight is far enough away that the books' day is the one that is simulated."""
+    """A simulated day; fails near midnight, when the books would move on to the next day."""
     seconds = redis.time()[0] % 86_400
     if seconds > timedelta(days=1).total_seconds() - 60:
-        pytest.fail("run it again after midnight, UTC")
+        pytest.fail("run this test again after midnight, UTC")
     return Day(redis)
 
 
-def test_dollars_a_day_are_spent_as_the_day_is_shaped(day):
+def test_the_dollars_are_spent_by_the_shape_of_the_day(day):
     policy = rules(usd_per_day=0.24, day_shape=OFFICE)
     hours = [day.hour(policy, 40) for _ in range(24)]
     assert sum(hours[:8]) == sum(hours[16:]) == 0
@@ -178,7 +179,7 @@ def test_dollars_a_day_are_spent_as_the_day_is_shaped(day):
         assert hour == pytest.approx(0.02 * weight, abs=0.012)
 
 
-def test_what_quiet_hours_leave_over_is_there_for_the_rest_of_the_day(day):
+def test_money_that_quiet_hours_leave_is_spent_in_the_rest_of_the_day(day):
     policy = rules(usd_per_day=0.24)
     quiet = sum(day.hour(policy, 1) for _ in range(12))
     busy = [day.hour(policy, 40) for _ in range(12)]
@@ -188,7 +189,7 @@ def test_what_quiet_hours_leave_over_is_there_for_the_rest_of_the_day(day):
     assert min(busy) > 0.006
 
 
-def test_a_burst_does_not_eat_the_day(day):
+def test_a_burst_does_not_spend_the_whole_day(day):
     policy = rules(usd_per_day=0.48)
     for _ in range(3):
         day.hour(policy, 40)
@@ -199,14 +200,14 @@ def test_a_burst_does_not_eat_the_day(day):
     assert day.spent == pytest.approx(0.48, abs=0.024)
 
 
-def test_when_the_money_is_gone_nothing_goes(day):
+def test_without_money_left_no_job_goes(day):
     policy = rules(usd_per_day=0.02)
     for _ in range(10):
         day._pay()
     assert day.hour(policy, 100) == 0
 
 
-def test_audits_which_cost_less_do_not_make_a_call_look_cheap(day):
+def test_cheap_audits_do_not_lower_the_mean_cost_of_a_call(day):
     policy, hours = rules(usd_per_day=0.24), []
     for _ in range(6):
         for _ in range(20):
@@ -215,7 +216,7 @@ def test_audits_which_cost_less_do_not_make_a_call_look_cheap(day):
     assert sum(hours) == pytest.approx(6 * 0.01, abs=0.015)
 
 
-def test_of_a_share_and_dollars_the_tighter_holds(day):
+def test_if_both_targets_are_set_the_tighter_target_holds(day):
     assert day.hour(rules(usd_per_day=1_000.0, share=0.1), 300) == pytest.approx(0.06, abs=0.01)
     assert day.hour(rules(usd_per_day=0.0, share=0.1), 50) == 0
 
@@ -238,5 +239,5 @@ def test_jobs_on_their_way_to_bedrock_count_as_spent(day, redis):
         (OFFICE, 0.9, 0.0),
     ],
 )
-def test_an_hour_has_its_part_of_the_rest_of_the_day(shape, at, part):
+def test_an_hour_gets_its_part_of_the_remaining_day(shape, at, part):
     assert hourly(shape, at) == pytest.approx(part)

@@ -1,4 +1,4 @@
-"""What the pace writes down, how it is set by hand, and what cannot stop it."""
+"""The pacing report: its state, overrides by hand, and faults that pacing survives."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ def traffic(redis) -> Traffic:
     return Traffic(redis)
 
 
-# --- by hand -------------------------------------------------------------------------------------
+# --- overrides -----------------------------------------------------------------------------------
 
 
-def test_without_a_target_there_is_no_pace_but_what_was_seen_is_known(redis):
+def test_without_a_target_there_is_no_pace_but_jobs_are_counted(redis):
     pacer, rng = Pacer(redis), random.Random(1)
     assert [pacer.offer(job(rng), Policy(), "before", 0.5) for _ in range(3)] == [None] * 3
     (line,) = PacingReport(redis).account("acme").lines
     assert (line.kind, line.stage, line.seen, line.went) == ("classify", "before", 3, None)
 
 
-def test_a_threshold_set_by_hand_holds_until_it_ends(redis, traffic):
-    book, policy = PacingReport(redis), rules(share=0.5)
-    book.override("classify", "threshold", 0.9, 60)
-    said = [traffic.pacer.offer(job(traffic.rng), policy, "before", s).go for s in (0.1, 0.9, 1)]
-    assert said == [False, True, True]
-    book.override("classify", "threshold", 2.0, 60, tenant="acme")
+def test_an_overridden_threshold_holds_until_it_ends(redis, traffic):
+    report, policy = PacingReport(redis), rules(share=0.5)
+    report.override("classify", "threshold", 0.9, 60)
+    went = [traffic.pacer.offer(job(traffic.rng), policy, "before", s).go for s in (0.1, 0.9, 1)]
+    assert went == [False, True, True]
+    report.override("classify", "threshold", 2.0, 60, tenant="acme")
     assert not traffic.pacer.offer(job(traffic.rng), policy, "before", 1.0).go
-    (line, _) = book.account("acme").lines
+    (line, _) = report.account("acme").lines
     assert (line.override.value, line.override.tenant) == (2.0, "acme")
     assert 0 < line.override.ends_in_s <= 60
-    assert book.clear("classify", tenant="acme")
-    assert book.clear("classify")
-    assert not book.clear("classify")
+    assert report.clear("classify", tenant="acme")
+    assert report.clear("classify")
+    assert not report.clear("classify")
     assert traffic.send(policy, 300, SCORES["even"]) == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_share_set_by_hand_is_not_paid_by_other_kinds(redis, traffic):
+def test_an_overridden_share_is_not_paid_for_by_other_kinds(redis, traffic):
     PacingReport(redis).override("summarize", "share", 0.8, 60)
     policy = rules(share=0.1)
     assert traffic.send(policy, 300, SCORES["even"], kind="summarize") == pytest.approx(
@@ -58,30 +58,30 @@ def test_a_share_set_by_hand_is_not_paid_by_other_kinds(redis, traffic):
     assert PacingReport(redis).account("acme").went == pytest.approx(0.1, abs=0.02)
 
 
-def test_off_means_the_constants_hold(redis, traffic):
+def test_the_override_off_brings_back_the_thresholds(redis, traffic):
     PacingReport(redis).override("classify", "off", None, 60)
     assert traffic.pacer.offer(job(traffic.rng), rules(share=0.5), "before", 0.5) is None
 
 
-# --- what cannot stop it -------------------------------------------------------------------------
+# --- faults --------------------------------------------------------------------------------------
 
 
-def test_without_redis_the_constants_hold():
-    with redis_py.Redis(port=1, retry=Retry(NoBackoff(), 0)) as nowhere:
-        pacer = Pacer(nowhere)
+def test_without_redis_the_thresholds_apply():
+    with redis_py.Redis(port=1, retry=Retry(NoBackoff(), 0)) as unreachable:
+        pacer = Pacer(unreachable)
         assert pacer.offer(job(random.Random(1)), rules(share=0.5), "before", 0.5) is None
         pacer.hard(job(random.Random(1)), rules(usd_per_day=1.0))
 
 
 @pytest.mark.parametrize("key", ["tenants", "tenant:acme", "scores:acme:classify:before"])
-def test_a_key_of_another_kind_changes_nothing_and_the_constants_hold(redis, traffic, key):
+def test_a_key_of_a_wrong_type_changes_nothing_and_the_thresholds_apply(redis, traffic, key):
     redis.lpush(f"fb:pace:{key}", "not ours")
     before = {name: redis.dump(name) for name in redis.keys()}
     assert traffic.pacer.offer(job(traffic.rng), rules(share=0.5), "before", 0.5) is None
     assert {name: redis.dump(name) for name in redis.keys()} == before
 
 
-def test_what_is_kept_is_bounded_and_ends(redis, traffic):
+def test_the_state_is_bounded_and_expires(redis, traffic):
     traffic.send(rules(share=0.2), 400, SCORES["even"])
     assert redis.zcard("fb:pace:scores:acme:classify:before") <= 128
     keys = [key for key in redis.keys() if key != b"fb:pace:tenants"]

@@ -1,4 +1,4 @@
-"""Costs are exact, rounded up, and never above the worst case that was reserved."""
+"""Prices: costs are exact, rounded up, and never above the worst case that is reserved."""
 
 from datetime import date
 from fractions import Fraction
@@ -16,7 +16,7 @@ HAIKU = "global.anthropic.claude-haiku-5-5"
 tokens = st.integers(0, 2_000_000)
 
 
-def test_the_packaged_list_says_its_day():
+def test_the_packaged_list_is_dated():
     assert PRICES.date == date(2026, 11, 21)
 
 
@@ -35,27 +35,29 @@ def test_the_packaged_list_says_its_day():
         ("amazon.titan-embed-text-v2:0", Usage(7, 0), 140),
     ],
 )
-def test_a_call_costs_what_the_list_says(model, usage, nusd):
+def test_a_call_is_priced_by_the_list(model, usage, nusd):
     assert PRICES.cost(model, usage) == nusd
 
 
-def test_the_arn_of_a_system_profile_is_priced_like_the_profile():
+def test_the_arn_of_a_system_profile_costs_the_same_as_the_profile():
     arn = f"arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.{HAIKU[7:]}"
     assert PRICES.cost(arn, Usage(10, 10)) == PRICES.cost(f"us.{HAIKU[7:]}", Usage(10, 10))
 
 
-def test_tiers_multiply_and_one_that_is_not_offered_is_an_error():
+def test_a_tier_multiplies_the_price_and_an_unknown_tier_raises():
     pro = "amazon.nova-pro-v1:0"
     assert PRICES.cost(pro, Usage(1_000, 0), tier="flex") == 400_000
     assert PRICES.cost(pro, Usage(1_000, 0), tier="priority") == 1_400_000
     assert PRICES.cost(HAIKU, Usage(1_000, 0), tier="batch") == 50_000
-    with pytest.raises(Misconfigured, match="tier flex"):
+    with pytest.raises(Misconfigured, match="in tier flex; add it to the model's tiers"):
         PRICES.cost(HAIKU, Usage(1_000, 0), tier="flex")
 
 
 @pytest.mark.parametrize("model", ["mystery.model-1", "us.mystery.model-1", "", "global."])
-def test_an_unknown_model_is_named(model):
-    with pytest.raises(Misconfigured, match="no price is listed") as error:
+def test_an_unknown_model_raises_an_error_that_names_it(model):
+    with pytest.raises(
+        Misconfigured, match=r"no price is listed for .*; add it to the prices file"
+    ) as error:
         PRICES.cost(model, Usage(1, 1))
     assert model in str(error.value)
     with pytest.raises(Misconfigured, match="no price is listed"):
@@ -73,7 +75,7 @@ def test_no_call_costs_more_than_its_worst_case(model, profile, fresh, cached, s
     assert 0 <= PRICES.cost(profile + model, usage) <= at_worst
 
 
-def test_the_worst_case_is_of_the_dearest_band_that_the_prompt_may_fall_into(tmp_path):
+def test_the_worst_case_is_the_most_expensive_band_that_the_prompt_may_fall_into(tmp_path):
     assert PRICES.worst_case(HAIKU, 100_000, 1) == PRICES.cost(HAIKU, Usage(100_000, 1))
     assert PRICES.worst_case(HAIKU, 100_001, 1) == PRICES.cost(HAIKU, Usage(100_001, 1))
     file = tmp_path / "prices.toml"
@@ -100,41 +102,66 @@ models.m.bands = [{ above = 0, input = 1, output = 2 }]
 """
 
 
-def test_a_list_of_ones_own_replaces_the_packaged_one(tmp_path):
+def test_a_file_replaces_the_packaged_list(tmp_path):
     file = tmp_path / "prices.toml"
     file.write_text(GOOD)
     assert Prices.load(file).cost("m", Usage(1, 1)) == 3_000
 
 
+BANDS = "must begin with a band above = 0, and ascend"
+
+
 @pytest.mark.parametrize(
-    ("good", "bad", "key"),
+    ("good", "bad", "key", "fix"),
     [
-        ("input = 1", "input = -1", "models.m.bands.0.input"),
-        ("input = 1", "input = nan", "models.m.bands.0.input"),
-        (", output = 2", "", "models.m.bands.0.output"),
-        ("output = 2", "output = 2, outptu = 3", "models.m.bands.0.outptu"),
-        ("above = 0", "above = 5", "models.m"),
-        ("output = 2", "output = 2, cache_read = 3", "models.m.bands.0"),
-        ("region = 1", "us = 1", None),
-        ("2026-01-01", '"someday"', "date"),
+        (
+            "input = 1",
+            "input = -1",
+            "[models.m] bands[0].input",
+            "must be greater than or equal to 0",
+        ),
+        ("input = 1", "input = nan", "[models.m] bands[0].input", "must be a finite number"),
+        ("input = 1", "input = 'low'", "[models.m] bands[0].input", "must be a valid decimal"),
+        (", output = 2", "", "[models.m] bands[0].output", "is missing, add it"),
+        (
+            "output = 2",
+            "output = 2, outptu = 3",
+            "[models.m] bands[0].outptu",
+            "is not a known key, correct its spelling or remove it",
+        ),
+        ("above = 0", "above = 5", "[models.m] bands", BANDS),
+        ("[{ above = 0, input = 1, output = 2 }]", "[]", "[models.m] bands", BANDS),
+        (
+            "output = 2",
+            "output = 2, cache_read = 3",
+            "[models.m] bands[0]",
+            "must list a cache_read of at most input",
+        ),
+        ("region = 1", "us = 1", "geography", "must have a factor for `region`"),
+        ("region = 1", "region = 0", "[geography] region", "must be greater than 0"),
+        ("date = 2026-01-01", "", "date", "is missing, add it"),
+        ("2026-01-01", '"someday"', "date", "must be a valid date or datetime, input is too short"),
         (
             "models.m.bands",
             "models.m.tiers = { turbo = 1 }\nmodels.m.bands",
-            "models.m.tiers.turbo",
+            "[models.m.tiers] turbo",
+            "must be 'default', 'flex', 'priority', 'reserved' or 'batch'",
         ),
     ],
 )
-def test_a_mistake_in_a_list_is_named_with_file_and_key(tmp_path, good, bad, key):
+def test_an_error_names_the_file_the_key_and_the_fix(tmp_path, good, bad, key, fix):
     file = tmp_path / "prices.toml"
     file.write_text(GOOD.replace(good, bad, 1))
     with pytest.raises(Misconfigured) as error:
         Prices.load(file)
+    assert str(error.value) == f"{key}: {fix} (in {file})"
     assert error.value.field == key
-    assert str(file) in str(error.value)
 
 
-@pytest.mark.parametrize("text", [b"models = [", b"\xff", None])
-def test_a_file_that_is_no_list_is_named(tmp_path, text):
+@pytest.mark.parametrize(
+    "text", [b"models = [", b"\xff", b"", b"date = 1e9999999999999999999", None]
+)
+def test_a_file_that_cannot_be_parsed_raises_an_error_that_names_it(tmp_path, text):
     file = tmp_path / "prices.toml"
     if text is not None:
         file.write_bytes(text)

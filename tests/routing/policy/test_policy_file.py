@@ -1,4 +1,4 @@
-"""What operators write: defaults, mistakes named by their line, and files that change."""
+"""The policy file: its defaults, errors that name the key and the fix, and files that change."""
 
 import logging
 import os
@@ -19,7 +19,7 @@ def written(tmp_path, text):
     return path
 
 
-def test_without_a_file_the_defaults_hold():
+def test_without_a_file_the_defaults_apply():
     assert Policy.load(None) == Policy()
     assert Policy().tenant("anyone") == TenantPolicy()
     assert Policy().tenant("anyone").daily_budget_nusd == 10_000_000_000
@@ -33,7 +33,7 @@ def test_the_shipped_example_is_valid_and_says_what_the_defaults_are():
     assert (support.classify, support.extract) == (0.7, 0.5)
 
 
-def test_a_tenants_table_lies_over_the_defaults_key_by_key(tmp_path):
+def test_a_tenants_table_overrides_the_defaults_key_by_key(tmp_path):
     path = written(
         tmp_path,
         """
@@ -57,50 +57,90 @@ def test_a_tenants_table_lies_over_the_defaults_key_by_key(tmp_path):
 
 
 @pytest.mark.parametrize(("usd", "nusd"), [(0, 0), (0.5, 500_000_000), (1e308, None)])
-def test_budgets_are_counted_in_billionths(usd, nusd):
+def test_budgets_are_converted_to_billionths_of_a_dollar(usd, nusd):
     assert TenantPolicy(daily_budget_usd=usd).daily_budget_nusd == nusd
     assert Fleet(daily_budget_usd=usd).daily_budget_nusd == nusd
 
 
+UNKNOWN = "is not a known key, correct its spelling or remove it"
+PROBABILITY = "must be less than or equal to 1"
+SHARE = 'must be a number from 0 to 1, or "none"'
+MONEY = "must be greater than or equal to 0"
+WAIT = "must be 'wait' or 'degrade'"
+HOURS = ", ".join(["0"] * 24)
+
 MISTAKES = [
-    ("[defaults]\nforce_deny = 'yes'\n", 2, "defaults.force_deny"),
-    ("[defaults]\n\n# no such key\nmodle = []\n", 4, "defaults.modle"),
-    ("[defaults.thresholds]\nclassify = 0.5\ngenerate = 1.5\n", 3, "defaults.thresholds.generate"),
-    ("[defaults]\nthresholds = { generate = 7 }\n", 2, "defaults.thresholds.generate"),
-    ("[defaults]\nthresholds.generate = -1\n", 2, "defaults.thresholds.generate"),
-    ('[tenants."acme"]\n"when_shut" = "run"\n', 2, "tenants.acme.when_shut"),
-    ("[tenants.a]\nforce_deny = true\n[tenants.b]\nforce_deny = 3\n", 4, "tenants.b.force_deny"),
-    ('[tenants."Not A Name"]\nforce_deny = true\n', 1, "tenants.Not A Name"),
-    ("[defaults]\nmodels = [\n  'anthropic.a',\n  'two words',\n]\n", 2, "defaults.models.1"),
-    ('[defaults]\nwhen_shut = """\n[fleet]\n"""\n', 2, "defaults.when_shut"),
-    ("[fleet]\ndaily_budget_usd = -0.5\n", 2, "fleet.daily_budget_usd"),
-    ("[fleet]\ndaily_budget_usd = nan\n", 2, "fleet.daily_budget_usd"),
-    ("[[tenants]]\nname = 'acme'\n", 1, "tenants"),
-    ("tenants = 1\n", 1, "tenants"),
-    ("[defaults]\r\nmodels = 1\r\n", 2, "defaults.models"),
+    ("[defaults]\nforce_deny = 'yes'\n", "[defaults] force_deny", "must be true or false"),
+    ("[defaults]\n\n# no such key\nmodle = []\n", "[defaults] modle", UNKNOWN),
+    ("[default]\nforce_deny = true\n", "default", UNKNOWN),
+    ("[defaults.thresholds]\nembed = 0.5\n", "[defaults.thresholds] embed", UNKNOWN),
+    ("[defaults.thresholds]\ngenerate = 1.5\n", "[defaults.thresholds] generate", PROBABILITY),
+    ("[defaults]\nthresholds = { generate = 7 }\n", "[defaults.thresholds] generate", PROBABILITY),
+    ("[defaults]\nthresholds.generate = 7\n", "[defaults.thresholds] generate", PROBABILITY),
+    ("[defaults.audit]\nshare = '2 %'\n", "[defaults.audit] share", "must be a number"),
+    ("[defaults.pace]\nshare = 2\n", "[defaults.pace] share", SHARE),
+    ("[defaults.pace]\nshare = 'some'\n", "[defaults.pace] share", SHARE),
+    ("[defaults.pace]\nshare = true\n", "[defaults.pace] share", SHARE),
+    (
+        "[defaults.pace]\nday_shape = [1, 2]\n",
+        "[defaults.pace] day_shape",
+        "must have at least 24 items, not 2",
+    ),
+    (
+        f"[defaults.pace]\nday_shape = [{HOURS}]\n",
+        "[defaults.pace] day_shape",
+        "must have a weight above 0 for at least one hour",
+    ),
+    ('[tenants."acme"]\n"when_shut" = "run"\n', "[tenants.acme] when_shut", WAIT),
+    (
+        "[tenants.a]\nforce_deny = true\n[tenants.b]\nforce_deny = 3\n",
+        "[tenants.b] force_deny",
+        "must be true or false",
+    ),
+    (
+        '[tenants."Not A Name"]\nforce_deny = true\n',
+        '[tenants] "Not A Name"',
+        "must match pattern '^[a-z0-9][a-z0-9_-]{0,62}$'",
+    ),
+    (
+        "[defaults]\nmodels = [\n  'anthropic.a',\n  'two words',\n]\n",
+        "[defaults] models[1]",
+        "must match pattern '^[A-Za-z0-9][A-Za-z0-9.:/_-]{0,199}$'",
+    ),
+    ('[defaults]\nwhen_shut = """\n[fleet]\n"""\n', "[defaults] when_shut", WAIT),
+    ("[fleet]\ndaily_budget_usd = -0.5\n", "[fleet] daily_budget_usd", MONEY),
+    ("[fleet]\ndaily_budget_usd = nan\n", "[fleet] daily_budget_usd", MONEY),
+    ("[[tenants]]\nname = 'acme'\n", "tenants", "must be a table"),
+    ("tenants = 1\n", "tenants", "must be a table"),
+    ("[defaults]\r\nmodels = 1\r\n", "[defaults] models", "must be an array"),
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "key"), MISTAKES)
-def test_a_mistake_is_named_by_file_line_and_key(tmp_path, text, line, key):
+@pytest.mark.parametrize(("text", "key", "fix"), MISTAKES)
+def test_an_error_names_the_file_the_key_and_the_fix(tmp_path, text, key, fix):
     path = written(tmp_path, text)
     with pytest.raises(Misconfigured) as caught:
         Policy.load(path)
+    assert str(caught.value) == f"{key}: {fix} (in {path})"
     assert caught.value.field == key
-    assert f"({path}, line {line})" in caught.value.message
 
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("[defaults]\nforce_deny = \n", 2), ("a = 1\na = 2\n", 2), ("[x\n", 1), ('a = """\n\n', 3)],
+    [
+        ("[defaults]\nforce_deny = \n", "line 2"),
+        ("a = 1\na = 2\n", "line 2"),
+        ("[x\n", "line 1"),
+        ('a = """\n\n', "end of document"),
+    ],
 )
-def test_broken_toml_is_named_by_file_and_line(tmp_path, text, line):
-    with pytest.raises(Misconfigured, match=rf"is not TOML.*line {line}\b") as caught:
+def test_an_error_in_the_toml_names_the_file_and_the_line(tmp_path, text, line):
+    with pytest.raises(Misconfigured, match=rf"is not TOML.*at {line}\b") as caught:
         Policy.load(written(tmp_path, text))
     assert "policy.toml" in str(caught.value)
 
 
-def test_a_mistake_never_repeats_the_file(tmp_path):
+def test_an_error_never_repeats_a_value_of_the_file(tmp_path):
     secret = "hunter2-and-more"
     for text in (
         f"[defaults]\nwhen_shut = '{secret}'\n",
@@ -117,26 +157,26 @@ def test_a_mistake_never_repeats_the_file(tmp_path):
 @pytest.mark.parametrize(
     "data", [b"\xff\xfe", b"a = " + b"9" * 5_000, b"a = " + b"[" * 5_000, b"#" * 1_000_001]
 )
-def test_what_is_no_text_file_is_one_clear_error(tmp_path, data):
+def test_a_file_that_is_not_text_raises_one_clear_error(tmp_path, data):
     path = tmp_path / "policy.toml"
     path.write_bytes(data)
     with pytest.raises(Misconfigured, match=r"policy\.toml"):
         Policy.load(path)
 
 
-def test_a_file_that_is_not_there_is_one_clear_error(tmp_path):
+def test_a_missing_file_raises_one_clear_error(tmp_path):
     with pytest.raises(Misconfigured, match="cannot be read: No such file"):
         Policy.load(tmp_path / "policy.toml")
 
 
 def change(path, text):
-    """Write a version whose date differs even on a coarse clock."""
+    """Write a new version, with a date that differs even on a coarse clock."""
     before = path.stat().st_mtime_ns
     path.write_text(text)
     os.utime(path, ns=(before + 1_000_000_000, before + 1_000_000_000))
 
 
-def test_a_new_version_of_the_file_holds_at_once(tmp_path):
+def test_a_new_version_of_the_file_applies_at_once(tmp_path):
     path = written(tmp_path, "[defaults]\nforce_deny = false\n")
     file = PolicyFile(path)
     assert not file.current().defaults.force_deny
@@ -153,7 +193,7 @@ def test_a_broken_new_version_keeps_the_old_one_and_is_logged_once(tmp_path, cap
         for _ in range(3):
             assert file.current().defaults.force_deny
         assert len(caplog.records) == 1
-        assert "line 2" in caplog.text
+        assert "[defaults] force_deny: must be true or false" in caplog.text
         path.unlink()
         assert file.current().defaults.force_deny
         assert file.current().defaults.force_deny
@@ -162,16 +202,16 @@ def test_a_broken_new_version_keeps_the_old_one_and_is_logged_once(tmp_path, cap
     assert not file.current().defaults.force_deny
 
 
-def test_a_file_that_is_broken_from_the_start_is_refused(tmp_path):
+def test_a_file_that_is_broken_at_the_start_raises(tmp_path):
     with pytest.raises(Misconfigured):
         PolicyFile(written(tmp_path, "nonsense"))
 
 
-def test_without_a_file_there_is_nothing_to_follow():
+def test_without_a_file_the_policy_stays_at_the_defaults():
     assert PolicyFile(None).current() == Policy()
 
 
-def test_a_file_that_was_emptied_lifts_no_rule(tmp_path):
+def test_emptying_the_file_lifts_no_rule(tmp_path):
     path = tmp_path / "policy.toml"
     path.write_text("[tenants.acme]\nforce_deny = true\n")
     watched = PolicyFile(path)

@@ -1,4 +1,4 @@
-"""The scanner: what is planted is found wherever it stands, and ordinary letters hold nothing."""
+"""The secret scanner: it finds planted secrets anywhere, and nothing in ordinary letters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from forebay.routing.policy.policy_file import Policy
 from forebay.routing.policy.secret_scanner import Scanner, has_card, luhn
 from forebay.routing.settings import Settings
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import attempt, conclude
+from forebay.workers.runtime.execute import attempt, record
 
 SCANNER = Scanner()
 PLAIN, LOCKED = serialization.NoEncryption(), serialization.BestAvailableEncryption(b"word")
@@ -50,7 +50,7 @@ def pem(how: serialization.KeySerializationEncryption) -> str:
 
 
 def carded(prefix: str, size: int):
-    """Numbers of an issuer, with their check digit, in one piece or in groups."""
+    """Return card numbers of an issuer, with their check digit, in one piece or in groups."""
 
     def number(digits: str, gap: str) -> str:
         last = next(d for d in string.digits if luhn(prefix + digits + d))
@@ -92,39 +92,39 @@ PLANTS = {
     ),
 }  # fmt: skip
 
-NEXT_TO_IT = st.sampled_from([" ", "\n", "\t", '"', "'", "(", ")", "<", ">", ",", "; ", "="])
-AROUND = st.text(max_size=300)
+NEIGHBOURS = st.sampled_from([" ", "\n", "\t", '"', "'", "(", ")", "<", ">", ",", "; ", "="])
+SURROUNDINGS = st.text(max_size=300)
 
 
 @pytest.mark.parametrize("kind", PLANTS)
 @given(data=st.data())
-def test_what_is_planted_is_found_and_its_kind_named(kind, data):
-    secret, before, behind = data.draw(PLANTS[kind]), data.draw(AROUND), data.draw(AROUND)
-    left, right = data.draw(NEXT_TO_IT), data.draw(NEXT_TO_IT)
+def test_a_planted_secret_is_found_and_its_kind_is_named(kind, data):
+    secret, left, right = data.draw(PLANTS[kind]), data.draw(NEIGHBOURS), data.draw(NEIGHBOURS)
+    before, behind = data.draw(SURROUNDINGS), data.draw(SURROUNDINGS)
     assert SCANNER.find_in(f"{before}{left}{secret}{right}{behind}") == kind
 
 
 SECRET = "AKIAIOSFODNN7EXAMPLE"
-SAID = f"the key is {SECRET}, keep it"
+LEAK = f"the key is {SECRET}, keep it"
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
 
 
-def with_property(said):
-    return {"type": "object", "properties": {"a": {"type": "string", **said}}}
+def with_property(keywords):
+    return {"type": "object", "properties": {"a": {"type": "string", **keywords}}}
 
 
 PLACES = {
-    "text": {"request": Summarize(text=SAID)},
-    "the end of a long text": {"request": Summarize(text="word " * 30_000 + SAID)},
-    "focus": {"request": Summarize(text="text", focus=SAID)},
+    "text": {"request": Summarize(text=LEAK)},
+    "the end of a long text": {"request": Summarize(text="word " * 30_000 + LEAK)},
+    "focus": {"request": Summarize(text="text", focus=LEAK)},
     "label": {"request": Classify(text="text", labels=[SECRET, "other"])},
     "description": {
-        "request": Classify(text="t", labels=[Label(name="a", description=SAID), Label(name="b")])
+        "request": Classify(text="t", labels=[Label(name="a", description=LEAK), Label(name="b")])
     },
     "example": {
-        "request": Classify(text="t", labels=[Label(name="a", examples=[SAID]), Label(name="b")])
+        "request": Classify(text="t", labels=[Label(name="a", examples=[LEAK]), Label(name="b")])
     },
-    "schema": {"request": Extract(text="text", schema=with_property({"description": SAID}))},
+    "schema": {"request": Extract(text="text", schema=with_property({"description": LEAK}))},
     "name in a schema": {
         "request": Extract(
             text="t", schema={"type": "object", "properties": {SECRET: {"type": "string"}}}
@@ -136,7 +136,7 @@ PLACES = {
     "message": {
         "request": Generate(
             messages=[
-                Message(role="system", content=SAID),
+                Message(role="system", content=LEAK),
                 Message(role="user", content="hello"),
             ]
         )
@@ -147,32 +147,32 @@ PLACES = {
     "regex": {
         "request": Generate(messages=[Message(role="user", content="hello")], regex=SECRET)
     },
-    "embed": {"request": Embed(texts=["one", SAID])},
-    "metadata": {"request": Summarize(text="text"), "metadata": {"note": SAID}},
+    "embed": {"request": Embed(texts=["one", LEAK])},
+    "metadata": {"request": Summarize(text="text"), "metadata": {"note": LEAK}},
     "name in metadata": {"request": Summarize(text="text"), "metadata": {SECRET: "x"}},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_every_field_is_looked_through(place):
+def test_every_field_is_scanned(place):
     assert SCANNER.find(Job(egress="allow", **PLACES[place]))
 
 
-def test_it_asks_nobody_whether_a_secret_is_valid(monkeypatch):
+def test_no_provider_is_asked_whether_a_secret_is_valid(monkeypatch):
     def refuse(*_):
         raise AssertionError("the scanner wanted the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     for detects in SCANNER._detectors:
-        detects[1](f"{SAID} xoxb-1-a https://hooks.slack.com/services/T1/B2/c3 sk_live_{'a' * 24}")
-    assert SCANNER.find_in(SAID)
+        detects[1](f"{LEAK} xoxb-1-a https://hooks.slack.com/services/T1/B2/c3 sk_live_{'a' * 24}")
+    assert SCANNER.find_in(LEAK)
 
 
-# --- what is no secret ---------------------------------------------------------------------------
+# --- false alarms --------------------------------------------------------------------------------
 
 
-def test_the_samples_hold_nothing():
+def test_the_samples_contain_no_secret():
     lines = [json.loads(line) for line in SAMPLES.read_text().splitlines()]
     found = {line["name"]: SCANNER.find(Job(request=line["request"])) for line in lines}
     assert len(found) >= 40
@@ -187,7 +187,7 @@ def iban(rng: random.Random) -> str:
 
 
 def ticket(rng: random.Random) -> str:
-    """What people write to a help desk, with the numbers they write."""
+    """Return a sentence as people write to a help desk, with the numbers they write."""
     number = "".join(rng.choices(string.digits, k=rng.randint(6, 13)))
     return rng.choice(
         [
@@ -203,7 +203,7 @@ def ticket(rng: random.Random) -> str:
     )
 
 
-def test_ordinary_letters_hold_nothing():
+def test_ordinary_letters_contain_no_secret():
     rng = random.Random(7)
     letters = ["\n".join(ticket(rng) for _ in range(8)) for _ in range(500)]
     found = [kind for letter in letters if (kind := SCANNER.find_in(letter))]
@@ -214,11 +214,11 @@ def test_ordinary_letters_hold_nothing():
     "number",
     ["4111 1111 1111 1112", "1234567890123452", "41111111111111111111", "4111 1111 1111", "0" * 16],
 )
-def test_a_number_that_no_card_has_is_no_card(number):
+def test_a_number_that_no_card_can_have_is_not_a_card(number):
     assert not has_card(f"number {number}, thanks")
 
 
-def test_a_bank_account_is_no_card():
+def test_a_bank_account_is_not_a_card():
     rng = random.Random(11)
     assert not any(has_card(f"to {iban(rng)} please") for _ in range(2_000))
 
@@ -240,12 +240,12 @@ def test_time_grows_no_faster_than_the_text(part):
     assert took(100_000) < 40 * short  # quadratic would be 100 times
 
 
-# --- what comes of it ----------------------------------------------------------------------------
+# --- decisions -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def decide(redis):
-    """What becomes of one job in the router: what the ledger knows of it afterwards."""
+    """Route one job, and return its record on the ledger."""
     ledger = Ledger(redis, Settings(retention_s=60), '{"id": "@RING@"}')
     router = Router(ledger)
 
@@ -254,14 +254,14 @@ def decide(redis):
         job = Job(tenant="acme", egress="allow", **options)
         assert ledger.create([job]) == [job.id]
         claim = ledger.claim("route")
-        conclude(ledger, claim, attempt(router.work, claim))
+        record(ledger, claim, attempt(router.work, claim))
         return ledger.record(job.id)
 
     return decided
 
 
-def test_a_secret_keeps_a_job_in_the_house(decide):
-    record = decide(request=Summarize(text=SAID))
+def test_a_job_with_a_secret_stays_local(decide):
+    record = decide(request=Summarize(text=LEAK))
     assert (record.queue, record.egress) == ("local.default", "deny")
     assert record.reasons == ("secret_found:aws_access_key",)
     assert SECRET not in repr(record)
@@ -274,24 +274,24 @@ def test_an_ordinary_job_may_leave(decide):
 
 
 def test_a_job_with_a_secret_that_is_pinned_to_bedrock_fails(decide):
-    record = decide(lane="bedrock", request=Summarize(text=SAID))
+    record = decide(lane="bedrock", request=Summarize(text=LEAK))
     assert (record.state, record.error) == ("failed", "egress_denied")
     assert record.to_receipt().reasons == ("secret_found:aws_access_key", "egress_denied")
 
 
-def test_a_tenant_can_do_without(decide):
+def test_a_tenant_can_turn_the_scan_off(decide):
     rules = Policy.model_validate({"tenants": {"acme": {"scan_secrets": False}}})
-    assert decide(rules, request=Summarize(text=SAID)).egress == "allow"
+    assert decide(rules, request=Summarize(text=LEAK)).egress == "allow"
 
 
-def test_a_secret_found_is_not_lost_behind_another_reason(decide):
-    record = decide(request=Embed(texts=[SAID]))
+def test_a_secret_is_reported_beside_another_reason(decide):
+    record = decide(request=Embed(texts=[LEAK]))
     assert record.egress == "deny"
     assert record.reasons == ("embed_is_local", "secret_found:aws_access_key")
 
 
-def test_the_policy_lets_no_secret_go():
-    job = Job(tenant="acme", egress="allow", request=Summarize(text=SAID))
+def test_no_decision_lets_a_secret_leave():
+    job = Job(tenant="acme", egress="allow", request=Summarize(text=LEAK))
     state, hard = replace(FrontierState(), secret=True), None
     assert choose_lane(job, hard, Policy(), state).reason == "secret_found"
     assert should_escalate(job, None, (), Policy(), state).step == "fail"
@@ -300,14 +300,14 @@ def test_the_policy_lets_no_secret_go():
         choose_lane(pinned, hard, Policy(), state)
 
 
-def test_a_policy_that_asks_for_it_and_a_missing_package_are_one_clear_error(monkeypatch):
+def test_without_the_package_the_scanner_raises_one_clear_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "detect_secrets.plugins.aws", None)
     with pytest.raises(Misconfigured, match="extra `secrets`") as caught:
         Scanner()
     assert caught.value.field == "scan_secrets"
 
 
-def test_a_router_without_the_package_starts_where_no_tenant_asks_for_it(
+def test_without_the_package_a_router_starts_only_if_no_tenant_wants_the_scan(
     redis, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "detect_secrets.plugins.aws", None)

@@ -1,4 +1,4 @@
-"""Doubt: what speaks against a local answer that passed its checks."""
+"""The doubt model: how probable it is that a checked local answer is wrong."""
 
 import json
 from dataclasses import replace
@@ -28,12 +28,12 @@ evidence = st.builds(
 
 
 @given(evidence)
-def test_doubt_is_a_probability_whatever_is_missing(known):
+def test_doubt_is_a_probability_whatever_evidence_is_missing(known):
     assert 0 <= DOUBT.probability(known) <= 1
 
 
 @given(evidence, chances)
-def test_another_that_differs_never_lessens_doubt_and_a_worse_verdict_neither(known, worse):
+def test_neither_a_differing_answer_nor_a_worse_verdict_ever_lessens_doubt(known, worse):
     asked = replace(known, agreements=(*known.agreements, 0.5))
     differing = replace(asked, agreements=(*known.agreements, 0.0))
     assert DOUBT.probability(differing) >= DOUBT.probability(asked)
@@ -42,13 +42,13 @@ def test_another_that_differs_never_lessens_doubt_and_a_worse_verdict_neither(kn
 
 
 @pytest.mark.parametrize("kind", ["generate", "classify", "extract"])
-def test_an_answer_that_differs_is_more_likely_wrong_than_right_and_one_that_is_shared_is_not(kind):
+def test_an_answer_that_others_contradict_is_probably_wrong_and_a_shared_answer_is_not(kind):
     shared = replace(KNOWN, kind=kind)
     assert DOUBT.probability(shared) < 0.4
     assert DOUBT.probability(replace(shared, agreements=(0.0,))) > 0.5
 
 
-def test_more_that_differ_is_more_doubt():
+def test_each_further_differing_answer_adds_doubt():
     doubts = [
         DOUBT.probability(replace(KNOWN, agreements=agreements))
         for agreements in [(1.0, 1.0), (1.0, 0.0), (0.0, 0.0)]
@@ -60,12 +60,12 @@ def test_more_that_differ_is_more_doubt():
 @pytest.mark.parametrize(
     "change", [{"low_logprob": -3.0}, {"label_probability": 0.2}, {"verdict_probability": 0.1}]
 )
-def test_hesitant_tokens_and_a_bad_verdict_are_doubt_where_nobody_was_asked(change):
+def test_without_a_second_opinion_unsure_tokens_and_a_bad_verdict_add_doubt(change):
     alone = replace(KNOWN, agreements=(), low_logprob=-0.1, label_probability=0.9)
     assert DOUBT.probability(replace(alone, **change)) > DOUBT.probability(alone)
 
 
-def test_a_kind_without_weights_has_the_plain_rule(tmp_path):
+def test_a_kind_without_weights_uses_the_plain_rule(tmp_path):
     own = json.loads(WEIGHTS.read_text()) | {"kinds": [], "version": "mine-1"}
     path = tmp_path / "doubt.json"
     path.write_text(json.dumps(own))
@@ -78,7 +78,7 @@ def test_a_kind_without_weights_has_the_plain_rule(tmp_path):
 @pytest.mark.parametrize(
     ("text", "field"), [("{", None), ("{}", "version"), ('{"version": "1", "kinds": 1}', "kinds")]
 )
-def test_weights_that_are_none_are_one_clear_error(tmp_path, text, field):
+def test_a_file_without_weights_raises_one_clear_error(tmp_path, text, field):
     path = tmp_path / "doubt.json"
     path.write_text(text)
     with pytest.raises(Misconfigured, match=r"doubt\.json") as caught:

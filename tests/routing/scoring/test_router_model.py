@@ -1,4 +1,4 @@
-"""The router model: same job, same verdict; bounded, explained, and silent about content."""
+"""The router model: verdicts are reproducible, bounded, explained, and reveal no content."""
 
 import json
 import math
@@ -67,7 +67,7 @@ some_jobs = st.one_of(
 
 
 @given(some_jobs)
-def test_every_job_has_a_verdict_and_always_the_same(job):
+def test_every_job_has_a_verdict_and_always_the_same_verdict(job):
     verdict = MODEL.verdict(job)
     assert 0 <= verdict.probability <= 1
     assert verdict.version == MODEL.version
@@ -84,7 +84,7 @@ def test_features_are_known_names_and_finite_numbers(job):
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_a_verdict_holds_no_content():
+def test_a_verdict_contains_no_content():
     fields = {"canary": {"type": "string"}}
     jobs = [
         chat("canary"),
@@ -103,7 +103,7 @@ def test_a_verdict_holds_no_content():
 
 
 def test_the_verdicts_of_this_version_do_not_drift():
-    """Other weights or features are another version; change both together."""
+    """If weights or features change, change the version too."""
     assert MODEL.version == "text-19f692bc"
     drift = {
         "hello": chat("Hello, how are you?"),
@@ -138,7 +138,7 @@ HARDER = [
 
 
 @pytest.mark.parametrize(("easy", "hard"), HARDER)
-def test_more_asked_is_less_probable(easy, hard):
+def test_a_request_that_asks_for_more_is_less_likely_to_do(easy, hard):
     assert probability(hard) < probability(easy)
     assert MODEL.verdict(hard).score > MODEL.verdict(easy).score
 
@@ -156,17 +156,17 @@ def test_the_largest_jobs_are_hard_and_the_smallest_easy_at_the_default_threshol
 
 
 @pytest.mark.parametrize("job", [case for pair in HARDER for case in pair])
-def test_no_feature_of_what_is_asked_lacks_its_weight(job):
+def test_every_feature_of_a_request_has_a_weight(job):
     _, features = request_features(job)
     assert set(features) <= set(SHAPE)
 
 
-def test_embed_is_never_hard():
+def test_embed_jobs_are_never_hard():
     assert probability(EMBED) > 0.99
     assert MODEL.verdict(EMBED).score == 0
 
 
-def test_what_was_seen_of_a_type_takes_the_place_of_what_is_usual_of_its_kind():
+def test_the_gap_of_a_type_replaces_the_prior_of_its_kind():
     job = chat("list the parts of a pump")
     verdicts = [MODEL.verdict(job, type_gap=gap) for gap in (0.0, 0.2, 0.6)]
     assert [round(each.score - verdicts[0].score, 4) for each in verdicts] == [0, 0.2, 0.6]
@@ -175,7 +175,7 @@ def test_what_was_seen_of_a_type_takes_the_place_of_what_is_usual_of_its_kind():
     assert len(set(chances)) == 3
 
 
-def test_a_bare_prompt_reads_as_its_job_does():
+def test_a_bare_prompt_gets_the_same_output_as_its_job():
     verdict, reading = MODEL.verdict(chat("why is it so?")), MODEL.read("why is it so?")
     assert reading.gap == pytest.approx(verdict.score, abs=1e-5)
     assert reading.probability == verdict.probability
@@ -196,7 +196,7 @@ def test_a_bare_prompt_reads_as_its_job_does():
     ],
 )
 def test_a_verdict_takes_no_more_than_three_milliseconds(job):
-    """The best of many, so that a busy machine does not fail it; one millisecond is usual."""
+    """Take the best of many, so that a busy machine does not fail; one millisecond is normal."""
     times = []
     for _ in range(50):
         start = time.perf_counter()
@@ -205,7 +205,7 @@ def test_a_verdict_takes_no_more_than_three_milliseconds(job):
     assert min(times) < 0.003
 
 
-def test_the_weights_are_small_and_a_card_says_what_they_are():
+def test_the_weights_are_small_and_the_model_card_describes_them():
     assert WEIGHTS.stat().st_size < 500_000
     card = WEIGHTS.with_name("MODEL_CARD.md").read_text()
     assert MODEL.version in card
@@ -215,7 +215,7 @@ def test_the_weights_are_small_and_a_card_says_what_they_are():
 # --- loading ------------------------------------------------------------------------------------
 
 
-def test_weights_from_another_file_make_another_model(tmp_path):
+def test_weights_from_another_file_give_another_model(tmp_path):
     own = json.loads(WEIGHTS.read_text())
     own["version"] = "mine-1"
     own["kinds"]["generate"]["ok"] += 2
@@ -236,7 +236,7 @@ def test_weights_from_another_file_make_another_model(tmp_path):
         ({"surprise": 1}, "surprise"),
     ],
 )
-def test_weights_that_do_not_fit_are_one_clear_error(tmp_path, change, field):
+def test_weights_that_do_not_fit_raise_one_clear_error(tmp_path, change, field):
     path = tmp_path / "weights.json"
     path.write_text(json.dumps(json.loads(WEIGHTS.read_text()) | change))
     with pytest.raises(Misconfigured) as caught:
@@ -245,7 +245,7 @@ def test_weights_that_do_not_fit_are_one_clear_error(tmp_path, change, field):
     assert str(path) in caught.value.message
 
 
-def test_a_file_that_is_missing_or_no_json_is_one_clear_error(tmp_path):
+def test_a_missing_file_or_one_that_is_not_json_raises_one_clear_error(tmp_path):
     with pytest.raises(Misconfigured, match="No such file"):
         RouterModel.load(tmp_path / "none.json")
     (tmp_path / "broken.json").write_text("{")

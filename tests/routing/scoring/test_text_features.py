@@ -1,4 +1,4 @@
-"""What the router model sees of a text: features, hashed words, trees. Bounded and the same."""
+"""The inputs of the text model: features, hashed n-grams and trees; bounded and reproducible."""
 
 import math
 from operator import mul
@@ -25,13 +25,13 @@ DEEP = [
 
 
 @given(st.text(max_size=300))
-def test_any_text_has_finite_features_in_one_order(text):
+def test_any_text_has_finite_features_in_a_fixed_order(text):
     features = text_features(text)
     assert list(features) == list(TEXT_FEATURES)
     assert all(map(math.isfinite, features.values()))
 
 
-def test_only_the_ends_of_a_long_text_are_looked_at():
+def test_only_the_start_and_the_end_of_a_long_text_are_read():
     glance = Glance("a" * HEAD + "z" * 400_000 + "b" * TAIL)
     assert "z" not in glance.seen
     assert len(glance.seen) == HEAD + TAIL + 1
@@ -50,16 +50,16 @@ def test_only_the_ends_of_a_long_text_are_looked_at():
         ("sum", "12 and 7", "how much are 12 and 7"),
     ],
 )
-def test_a_feature_grows_with_what_it_is_named_for(name, less, more):
+def test_a_feature_grows_with_the_thing_it_counts(name, less, more):
     assert text_features(less)[name] < text_features(more)[name]
 
 
-# --- hashed words -------------------------------------------------------------------------------
+# --- hashed n-grams -----------------------------------------------------------------------------
 
 
 @given(st.text(max_size=300))
-def test_runs_that_are_hashed_together_are_hashed_as_each_alone(text):
-    line = f" {' '.join(hashed_ngrams.bounded(text))} ".encode()[: hashed_ngrams.MAX_CHARS_READ]
+def test_ngrams_hashed_together_get_the_same_bins_as_each_alone(text):
+    line = f" {' '.join(hashed_ngrams.words_read(text))} ".encode()[: hashed_ngrams.MAX_CHARS_READ]
     alone = {
         sum(map(mul, line[at : at + size], hashed_ngrams.FACTORS)) >> hashed_ngrams.SHIFT
         & hashed_ngrams.BINS - 1
@@ -71,7 +71,7 @@ def test_runs_that_are_hashed_together_are_hashed_as_each_alone(text):
     assert all(0 <= each < hashed_ngrams.BINS for each in hashed_ngrams.hashed_ngrams(text))
 
 
-def test_bins_know_words_their_order_and_their_parts_but_not_their_case():
+def test_bins_depend_on_words_their_order_and_their_parts_but_not_on_case():
     assert hashed_ngrams.hashed_ngrams("Pump STOPPED") == hashed_ngrams.hashed_ngrams(
         "pump stopped"
     )
@@ -86,14 +86,14 @@ def test_bins_know_words_their_order_and_their_parts_but_not_their_case():
 
 
 def test_the_bins_of_this_version_do_not_drift():
-    """Weights are worth nothing under other hashes; change both together."""
+    """Weights are worthless under other hashes; change both together."""
     assert sorted(hashed_ngrams.hashed_ngrams("pump")) == DRIFT
 
 
 DRIFT = [2941, 3183, 3556, 4309, 4364, 5814, 8139, 11567, 12781, 14562]
 
 
-def test_a_text_counts_by_what_occurs_however_long_it_is():
+def test_the_vector_of_a_text_has_unit_length_however_long_the_text_is():
     packed = Grams.pack([1.0] * hashed_ngrams.BINS)
     assert packed(frozenset(range(100))) == pytest.approx(10.0)
     assert packed(frozenset()) == 0
@@ -102,14 +102,14 @@ def test_a_text_counts_by_what_occurs_however_long_it_is():
 def test_packed_weights_are_rounded_to_one_step():
     weights = [math.sin(each) for each in range(hashed_ngrams.BINS)]
     packed = Grams.pack(weights)
-    for each, other in ((0, 1), (77, 5), (hashed_ngrams.BINS - 1, 40)):
-        both = (weights[each] + weights[other]) / math.sqrt(2)
-        assert packed(frozenset({each, other})) == pytest.approx(both, abs=packed.step)
+    for first, second in ((0, 1), (77, 5), (hashed_ngrams.BINS - 1, 40)):
+        both = (weights[first] + weights[second]) / math.sqrt(2)
+        assert packed(frozenset({first, second})) == pytest.approx(both, abs=packed.step)
 
 
 @pytest.mark.parametrize("packed", ["", "####", "aGVsbG8=", "eNqrBwAAgACA"])
-def test_packed_weights_that_are_none_are_refused(packed):
-    with pytest.raises(ValueError, match="must hold"):
+def test_a_text_that_holds_no_packed_weights_is_refused(packed):
+    with pytest.raises(ValueError, match="must hold 16384 packed weights"):
         Grams(step=1.0, packed=packed)
 
 
@@ -117,40 +117,37 @@ def test_packed_weights_that_are_none_are_refused(packed):
 
 
 @pytest.mark.parametrize(
-    ("features", "says"),
+    ("features", "output"),
     [([1.5, 1.0], 3.0), ([1.6, 1.0], 6.0), ([0.5, 0.0], 0.0), ([2.0, -1.0], 4.0)],
 )
-def test_trees_say_the_sum_of_the_leaves_that_a_text_falls_into(features, says):
-    assert Forest([STUMP, DEEP])(features) == says
+def test_the_output_of_trees_is_the_sum_of_the_leaves_reached(features, output):
+    assert Forest([STUMP, DEEP])(features) == output
 
 
-def test_packed_trees_say_the_same():
+def test_trees_are_the_same_after_packing_and_unpacking():
     forest = Forest([STUMP, DEEP])
-    again = Forest.unpack(forest.pack())
-    assert again.trees == forest.trees
-    assert again.width() == 2
+    unpacked = Forest.unpack(forest.pack())
+    assert unpacked.trees == forest.trees
+    assert unpacked.width() == 2
 
 
-def test_trees_that_lead_nowhere_are_refused():
+def test_trees_that_a_walk_cannot_end_in_are_refused():
     for tree in ([], [Node(0, 1.0, 0)], [Node(0, 1.0, 9), Node(LEAF, 1.0, 0)], [Node(-2, 1.0, 0)]):
-        with pytest.raises(ValueError, match="holds"):
+        with pytest.raises(ValueError, match=r"must hold (no empty tree|trees whose nodes point)"):
             Forest([tree])
 
 
 @pytest.mark.parametrize("packed", ["", "####", "aGVsbG8="])
-def test_packed_trees_that_are_none_are_refused(packed):
-    with pytest.raises(ValueError, match="no packed trees"):
+def test_a_text_that_holds_no_packed_trees_is_refused(packed):
+    with pytest.raises(ValueError, match="must hold packed trees"):
         Forest.unpack(packed)
 
 
-def test_a_head_refuses_trees_that_look_at_more_than_there_is():
+def test_a_head_refuses_trees_or_weights_that_do_not_fit_the_features():
     wide = Forest([[Node(100, 1.0, 2), Node(LEAF, 0.0, 0), Node(LEAF, 1.0, 0)]]).pack()
     flat = dict.fromkeys(TEXT_FEATURES, 0.0)
-    with pytest.raises(ValueError, match="more features"):
-        Head(hashed_ngrams=Grams.pack([0.0] * hashed_ngrams.BINS), features=flat, trees=wide)
-    with pytest.raises(ValueError, match="missing or unknown"):
-        Head(
-            hashed_ngrams=Grams.pack([0.0] * hashed_ngrams.BINS),
-            features={},
-            trees=Forest([]).pack(),
-        )
+    grams = Grams.pack([0.0] * hashed_ngrams.BINS)
+    with pytest.raises(ValueError, match="no more features than there are"):
+        Head(grams=grams, features=flat, trees=wide)
+    with pytest.raises(ValueError, match="a weight for each text feature"):
+        Head(grams=grams, features={}, trees=Forest([]).pack())

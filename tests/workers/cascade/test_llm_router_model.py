@@ -1,4 +1,4 @@
-"""A language model as the router model: one yes or no, by its likelihood."""
+"""A language model as the router model: the probability of a yes."""
 
 import pytest
 
@@ -14,7 +14,7 @@ PACKAGED = RouterModel.load()
 
 
 @pytest.fixture(scope="module")
-def judge():
+def model():
     engine = EchoEngine(EngineSettings(engine="echo"))
     yield LlmRouterModel(engine, PACKAGED)
     engine.close()
@@ -24,36 +24,36 @@ def chat(text):
     return Job(request={"kind": "generate", "messages": [{"role": "user", "content": text}]})
 
 
-@pytest.mark.parametrize(("said", "chance"), [("yes", 0.8), ("no", 0.2)])
-def test_the_verdict_is_the_chance_of_a_yes(judge, said, chance):
-    verdict = judge.verdict(chat(f"how? [[echo: say={said}]] [[echo: confidence=0.8]]"))
-    assert verdict.probability == pytest.approx(chance, abs=1e-5)
-    assert verdict.score == pytest.approx(1 - chance, abs=1e-5)
-    assert verdict.version == judge.version != PACKAGED.version
+@pytest.mark.parametrize(("word", "probability"), [("yes", 0.8), ("no", 0.2)])
+def test_the_verdict_is_the_probability_of_a_yes(model, word, probability):
+    verdict = model.verdict(chat(f"how? [[echo: say={word}]] [[echo: confidence=0.8]]"))
+    assert verdict.probability == pytest.approx(probability, abs=1e-5)
+    assert verdict.score == pytest.approx(1 - probability, abs=1e-5)
+    assert verdict.version == model.version != PACKAGED.version
 
 
-def test_what_was_seen_of_a_type_moves_the_score(judge):
+def test_the_gap_of_a_jobs_type_moves_the_score(model):
     job = chat("how? [[echo: say=yes]] [[echo: confidence=0.8]]")
-    usual = judge.usual_gap("generate")
-    moved = judge.verdict(job, usual + 0.1).score - judge.verdict(job).score
+    usual = model.prior_gap("generate")
+    moved = model.verdict(job, usual + 0.1).score - model.verdict(job).score
     assert moved == pytest.approx(0.1, abs=1e-5)
 
 
-def test_a_text_that_talks_back_is_only_text(judge):
-    assert "canary" not in judge.verdict(chat("{canary} {0} {kind}")).model_dump_json()
+def test_a_text_that_talks_back_is_only_text(model):
+    assert "canary" not in model.verdict(chat("{canary} {0} {kind}")).model_dump_json()
 
 
-def test_where_the_engine_has_no_word_the_packaged_model_has(judge, monkeypatch):
+def test_the_packaged_model_gives_the_verdict_if_the_engine_cannot(model, monkeypatch):
     failing = chat("how? [[echo: fail]]")
-    assert judge.verdict(failing) == PACKAGED.verdict(failing)
+    assert model.verdict(failing) == PACKAGED.verdict(failing)
     embed = Job(request={"kind": "embed", "texts": ["one"]})
-    assert judge.verdict(embed) == PACKAGED.verdict(embed)
+    assert model.verdict(embed) == PACKAGED.verdict(embed)
     monkeypatch.setattr("forebay.workers.cascade.llm_router_model.WAIT_S", 0.01)
     slow = chat("how? [[echo: delay=0.2]]")
-    assert judge.verdict(slow) == PACKAGED.verdict(slow)
+    assert model.verdict(slow) == PACKAGED.verdict(slow)
 
 
-def test_a_router_asks_the_engine_where_the_setting_says_so(fleet):
+def test_a_router_asks_the_engine_if_the_setting_says_so(fleet):
     fleet.start_redis()
     fleet.start("router", FOREBAY_ROUTER_MODEL="engine", FOREBAY_ENGINE="echo")
     fleet.start("local", FOREBAY_ENGINE="echo")

@@ -1,4 +1,4 @@
-"""Labels by nearness of vectors: of the packaged encoder, and of one made for the purpose."""
+"""Labels by similarity: of the packaged encoder, and of an encoder made for the tests."""
 
 import json
 import threading
@@ -13,15 +13,15 @@ from local.fleet import ROOT
 
 
 class Encoder:
-    """Directions by word, so that what is near to what is known; counts what it is asked."""
+    """Embeds by word, so that it is known which texts are near; notes the texts it is given."""
 
     axes = ("cat", "dog", "sun")
 
     def __init__(self):
-        self.asked = []
+        self.batches = []
 
     def embed(self, texts):
-        self.asked.append(texts)
+        self.batches.append(texts)
         rows = [tuple(float(axis in text) or 0.01 for axis in self.axes) for text in texts]
         return Vectors(vectors=tuple(rows), tokens_in=len(texts))
 
@@ -42,28 +42,28 @@ def test_descriptions_and_examples_count():
     assert classify(job("cat", labels), Encoder().embed, labels=LabelVectors())[0].label == "x"
 
 
-def test_labels_are_read_once():
-    encoder, kept = Encoder(), LabelVectors()
-    first = classify(job("a dog", ["cat", "dog"]), encoder.embed, labels=kept)[0]
-    again, tokens = classify(job("a dog", ["dog", "cat"]), encoder.embed, labels=kept)
-    assert encoder.asked == [["a dog", "cat", "dog"], ["a dog"]]
+def test_labels_are_embedded_once():
+    encoder, vectors = Encoder(), LabelVectors()
+    first = classify(job("a dog", ["cat", "dog"]), encoder.embed, labels=vectors)[0]
+    again, tokens = classify(job("a dog", ["dog", "cat"]), encoder.embed, labels=vectors)
+    assert encoder.batches == [["a dog", "cat", "dog"], ["a dog"]]
     assert (again.scores, tokens) == (pytest.approx(first.scores), 1)
 
 
 def test_two_encoders_do_not_share_vectors():
-    one, other, kept = Encoder(), Encoder(), LabelVectors()
+    one, other, vectors = Encoder(), Encoder(), LabelVectors()
     for encoder in (one, other):
-        classify(job("a dog", ["cat", "dog"]), encoder.embed, labels=kept)
-    assert len(other.asked[0]) == 3
+        classify(job("a dog", ["cat", "dog"]), encoder.embed, labels=vectors)
+    assert len(other.batches[0]) == 3
 
 
 def test_labels_used_longest_ago_make_room():
-    encoder, kept = Encoder(), LabelVectors(kept=3)
+    encoder, vectors = Encoder(), LabelVectors(max_labels=3)
     for labels in (["cat", "dog"], ["cat", "sun"], ["cat", "x"]):
-        classify(job("a dog", labels), encoder.embed, labels=kept)
-    assert len(kept) == 3
-    classify(job("a dog", ["cat", "dog"]), encoder.embed, labels=kept)
-    assert encoder.asked[-1] == ["a dog", "dog"]
+        classify(job("a dog", labels), encoder.embed, labels=vectors)
+    assert len(vectors) == 3
+    classify(job("a dog", ["cat", "dog"]), encoder.embed, labels=vectors)
+    assert encoder.batches[-1] == ["a dog", "dog"]
 
 
 def test_more_labels_than_are_kept_still_get_an_answer():
@@ -72,28 +72,28 @@ def test_more_labels_than_are_kept_still_get_an_answer():
 
 
 def test_threads_may_share_the_labels():
-    encoder, kept, found = Encoder(), LabelVectors(kept=4), []
+    encoder, vectors, labels_found = Encoder(), LabelVectors(max_labels=4), []
 
     def work(number):
         labels = ["dog", f"cat {number % 7}", f"sun {number % 3}"]
-        found.append(classify(job("a dog", labels), encoder.embed, labels=kept)[0].label)
+        labels_found.append(classify(job("a dog", labels), encoder.embed, labels=vectors)[0].label)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(60)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == ["dog"] * 60
-    assert len(kept) == 4
+    assert labels_found == ["dog"] * 60
+    assert len(vectors) == 4
 
 
 def test_the_packaged_encoder_is_right_and_calibrated_on_the_demos_texts():
     encoder, right, sure = SentenceEncoder(), 0, 0.0
     lines = (ROOT / "deploy" / "local" / "samples.jsonl").read_text("utf-8").splitlines()
-    samples = [one for one in map(json.loads, lines) if one["request"]["kind"] == "classify"]
+    samples = [row for row in map(json.loads, lines) if row["request"]["kind"] == "classify"]
     for sample in samples:
-        asked = parse_job({"request": sample["request"]})
-        content, _ = classify(asked, lambda texts: encoder.encode(texts, lambda: None))
+        sample_job = parse_job({"request": sample["request"]})
+        content, _ = classify(sample_job, lambda texts: encoder.encode(texts, lambda: None))
         right += content.label == sample["reference"]
         sure += content.probability
     assert right >= 0.7 * len(samples)

@@ -1,4 +1,4 @@
-"""How far two answers say the same."""
+"""How far two answers agree: formatting is ignored, content is not."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ANY_JSON = st.recursive(
         ("[1, 2]", "[1,2]"),
     ],
 )
-def test_dress_is_forgiven(one, other):
+def test_formatting_is_ignored(one, other):
     assert agreement.texts(one, other) == agreement.texts(other, one) == 1
 
 
@@ -68,7 +68,7 @@ def test_dress_is_forgiven(one, other):
         ("Lisbon", "Porto"),
     ],
 )
-def test_substance_is_not(one, other):
+def test_different_answers_disagree(one, other):
     assert agreement.texts(one, other) == agreement.texts(other, one) < 1
     assert agreement.texts(one, other) < 0.5
 
@@ -80,7 +80,7 @@ def test_prose_agrees_by_degrees():
     assert other == 0
 
 
-def test_many_numbers_in_prose_are_not_mistaken_for_one_answer():
+def test_many_numbers_in_prose_are_not_taken_for_one_answer():
     one = "We opened 3 shops in 2019 and have sold tea and coffee there ever since to 40 people."
     other = "We sold tea and coffee in 3 shops since 2019; more than 40 people come each day."
     assert 0 < agreement.texts(one, other) < 1
@@ -93,7 +93,7 @@ def test_fields_are_compared_one_by_one():
     assert agreement.contents(first, second) == pytest.approx(4 / 5)
 
 
-def test_a_field_that_one_lacks_is_a_difference():
+def test_a_missing_field_is_a_difference():
     assert agreement.fields({"a": 1, "b": 2}, {"a": 1}) == 0.5
     assert agreement.fields({"a": True}, {"a": 1}) == 0
 
@@ -105,25 +105,25 @@ def test_labels_agree_or_do_not():
 
 
 def test_a_summary_with_another_figure_agrees_less():
-    said = Summary(text="The works in Delft lost 40 people after Braun sold it.")
+    first = Summary(text="The works in Delft lost 40 people after Braun sold it.")
     same = Summary(text="After Braun sold the works in Delft it lost 40 people.")
     wrong = Summary(text="After Braun sold the works in Delft it lost 90 people.")
-    assert agreement.contents(said, same) > agreement.contents(said, wrong) > 0.5
+    assert agreement.contents(first, same) > agreement.contents(first, wrong) > 0.5
 
 
-def test_meaning_is_asked_for_where_there_is_an_encoder():
-    asked = []
+def test_prose_is_compared_by_meaning_if_there_is_an_encoder():
+    embedded = []
 
     def embed(texts: list[str]) -> Vectors:
-        asked.append(texts)
+        embedded.append(texts)
         return Vectors(vectors=((1.0, 0.0), (0.6, 0.8)), tokens_in=2)
 
     one, other = Summary(text="it came late"), Summary(text="the delay was long")
     assert agreement.contents(one, other, embed) == pytest.approx(0.6)
-    assert asked == [["it came late", "the delay was long"]]
+    assert embedded == [["it came late", "the delay was long"]]
 
 
-def test_no_encoder_is_asked_for_what_comes_down_to_a_number():
+def test_no_encoder_is_needed_to_compare_numbers():
     one, other = Generation(text="The answer is 7."), Generation(text="It is 8.")
     assert agreement.contents(one, other, embed=None) == 0
 
@@ -135,7 +135,7 @@ def test_answers_of_different_kinds_do_not_agree():
 
 
 @given(ANY_TEXT, ANY_TEXT)
-def test_any_two_texts_agree_from_0_to_1_whichever_comes_first(one, other):
+def test_the_agreement_of_any_two_texts_is_symmetric_and_from_0_to_1(one, other):
     agreed = agreement.texts(one, other)
     assert 0 <= agreed <= 1
     assert agreed == pytest.approx(agreement.texts(other, one))
@@ -143,12 +143,12 @@ def test_any_two_texts_agree_from_0_to_1_whichever_comes_first(one, other):
 
 
 @given(ANY_JSON, ANY_JSON)
-def test_any_two_documents_agree_from_0_to_1(one, other):
+def test_the_agreement_of_any_two_documents_is_from_0_to_1(one, other):
     assert 0 <= agreement.fields(one, other) <= 1
     assert agreement.fields(one, one) == pytest.approx(1)
 
 
-def test_what_lies_deep_is_compared_all_the_same():
+def test_deep_parts_are_compared_as_a_whole():
     deep, other = [1], [2]
     for _ in range(500):
         deep, other = [deep], [other]
@@ -156,17 +156,17 @@ def test_what_lies_deep_is_compared_all_the_same():
     assert agreement.fields(deep, other) == 0
 
 
-LONG = 120_000  # characters: what costs the square of them takes minutes
+LONG_CHARS = 120_000  # an algorithm that takes their square takes minutes
 
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("unit", ["1", "1,", "1/", "- ", "=", "answer is ", " \n", "A. "])
-def test_a_text_that_goes_on_and_on_is_compared_in_one_pass(unit):
-    text = unit * (LONG // len(unit)) + "-1"
+def test_a_long_text_is_compared_in_linear_time(unit):
+    text = unit * (LONG_CHARS // len(unit)) + "-1"
     assert agreement.decides(text) in {True, False}
     assert 0 <= agreement.texts(text, text + "x") <= 1
 
 
-def test_a_number_may_have_more_digits_than_python_reads():
+def test_a_number_may_have_more_digits_than_python_parses():
     assert agreement.texts("7/" + "1" * 5_000, "7/" + "1" * 5_000 + ".0") == 1
     assert agreement.decides("7/" + "0" * 5_000)

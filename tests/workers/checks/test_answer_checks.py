@@ -1,4 +1,4 @@
-"""What the checks catch, what they forgive, and that nothing makes them raise or quote."""
+"""What the checks find, what they accept, and that they never raise and never quote content."""
 
 import pytest
 from hypothesis import given
@@ -47,8 +47,8 @@ CHAT = job("generate", messages=[{"role": "user", "content": "q"}])
 EMBED = job("embed", texts=["a", "b"])
 
 
-def failed(asked, content, finish="stop"):
-    return {one.name for one in check(asked, content, finish=finish) if not one.passed}
+def failed(task, content, finish="stop"):
+    return {result.name for result in check(task, content, finish=finish) if not result.passed}
 
 
 def extraction(**fields):
@@ -60,8 +60,8 @@ def summary(text, finish="stop"):
 
 
 def generation(text, finish="stop", **form):
-    asked = job("generate", messages=[{"role": "user", "content": "q"}], **form)
-    return failed(asked, Generation(text=text, finish=finish), finish)
+    task = job("generate", messages=[{"role": "user", "content": "q"}], **form)
+    return failed(task, Generation(text=text, finish=finish), finish)
 
 
 def test_a_label_must_be_one_of_the_set():
@@ -79,12 +79,12 @@ def test_a_right_extraction_passes():
 
 
 @pytest.mark.parametrize("total", [1358, 135.7, 14.5, float("nan"), float("inf")])
-def test_a_number_that_the_text_does_not_hold_fails(total):
+def test_a_number_that_is_not_in_the_text_fails(total):
     assert extraction(total=total) == {"grounded"}
 
 
 @pytest.mark.parametrize("number", ["2026-0115", "Tallow & Sons", "INV 2026-0114"])
-def test_a_text_that_the_source_does_not_hold_fails(number):
+def test_a_value_that_is_not_in_the_text_fails(number):
     assert extraction(number=number) == {"grounded"}
 
 
@@ -98,9 +98,9 @@ def test_formats_of_the_schema_count():
 
 def test_an_option_may_be_unnamed_in_the_text_unless_another_one_is_named():
     assert extraction(currency="USD") == {"grounded"}
-    asked = job("extract", text="It costs 7.", schema=FIELDS)
+    task = job("extract", text="It costs 7.", schema=FIELDS)
     data = {"number": "7", "total": 7, "currency": "USD"}
-    assert failed(asked, Extraction(data=data)) == set()
+    assert failed(task, Extraction(data=data)) == set()
 
 
 def test_an_extraction_that_does_not_validate_fails_its_schema():
@@ -109,22 +109,22 @@ def test_an_extraction_that_does_not_validate_fails_its_schema():
 
 
 def test_an_extraction_without_any_value_fails():
-    asked = job("extract", text="t", schema={"type": "object"})
+    task = job("extract", text="t", schema={"type": "object"})
     for data in ({}, {"a": None, "b": ""}, {"a": []}):
-        assert failed(asked, Extraction(data=data)) == {"filled"}
+        assert failed(task, Extraction(data=data)) == {"filled"}
 
 
 def test_one_text_in_two_fields_fails():
-    asked = job("extract", text="edge-14 nginx", schema={"type": "object"})
-    assert failed(asked, Extraction(data={"host": "edge-14", "program": "nginx"})) == set()
-    assert failed(asked, Extraction(data={"host": "nginx", "program": "nginx"})) == {"distinct"}
+    task = job("extract", text="edge-14 nginx", schema={"type": "object"})
+    assert failed(task, Extraction(data={"host": "edge-14", "program": "nginx"})) == set()
+    assert failed(task, Extraction(data={"host": "nginx", "program": "nginx"})) == {"distinct"}
 
 
 def test_a_list_of_the_same_object_over_and_over_fails():
-    asked = job("extract", text="nail 3, screw 4", schema={"type": "object"})
+    task = job("extract", text="nail 3, screw 4", schema={"type": "object"})
     same = {"lines": [{"article": "nail", "quantity": 3}] * 4}
-    assert failed(asked, Extraction(data=same)) == {"repetition"}
-    assert failed(asked, Extraction(data={"lines": same["lines"][:2]})) == set()
+    assert failed(task, Extraction(data=same)) == {"repetition"}
+    assert failed(task, Extraction(data={"lines": same["lines"][:2]})) == set()
 
 
 def test_a_good_summary_passes():
@@ -145,7 +145,7 @@ def test_a_good_summary_passes():
         ("I'm sorry, but I cannot summarize this text.", {"answers"}),
     ],
 )
-def test_what_is_wrong_with_a_summary_is_named(text, faults):
+def test_the_fault_of_a_summary_is_named(text, faults):
     assert faults <= summary(text)
 
 
@@ -171,9 +171,9 @@ def test_a_summary_that_was_cut_off_is_whole_if_it_ends_as_a_sentence():
     assert summary(GOOD.rstrip("."), "length") == {"whole"}
 
 
-def test_a_text_that_is_short_anyway_may_be_given_back():
-    asked = job("summarize", text="The pool of Pellham is closed until June.", max_words=20)
-    assert failed(asked, Summary(text="The pool of Pellham is closed until June.")) == set()
+def test_a_short_text_may_be_returned_as_its_summary():
+    task = job("summarize", text="The pool of Pellham is closed until June.", max_words=20)
+    assert failed(task, Summary(text="The pool of Pellham is closed until June.")) == set()
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_generation_that_was_cut_off_fails():
     assert failed(CHAT, Generation(text="and then", finish="length")) == {"whole"}
 
 
-def test_a_generation_in_circles_fails():
+def test_a_generation_that_repeats_itself_fails():
     assert generation("the fem, la " * 9) == {"repetition"}
 
 
@@ -223,7 +223,7 @@ def test_a_generation_must_validate_against_its_schema():
     assert generation("three", schema=FIELDS) == {"schema"}
 
 
-def test_vectors_are_one_a_text_of_one_size_and_unit_length():
+def test_there_is_one_vector_a_text_all_of_one_size_and_of_unit_length():
     def vectors(*rows):
         return failed(EMBED, Embedding(vectors=rows))
 
@@ -234,7 +234,7 @@ def test_vectors_are_one_a_text_of_one_size_and_unit_length():
     assert vectors((0.6, 0.8), (float("nan"), 0.0)) == {"vectors"}
 
 
-def test_no_answer_goes_out_without_the_indispensable():
+def test_these_checks_are_indispensable():
     assert {"label", "schema", "regex", "vectors", "kind", "present"} == INDISPENSABLE
 
 
@@ -259,22 +259,22 @@ contents = st.one_of(
     contents,
     st.sampled_from(["stop", "length"]),
 )
-def test_no_content_makes_the_checks_raise(asked, content, finish):
-    checks = check(asked, content, finish=finish)
+def test_no_content_makes_the_checks_raise(task, content, finish):
+    checks = check(task, content, finish=finish)
     assert checks
-    assert all(bool(one.note) != one.passed for one in checks)
+    assert all(bool(result.note) != result.passed for result in checks)
 
 
 @given(st.text("\u00e4\u00f6\u03b1\u03b2\u4e2d\u6587", min_size=3))
 def test_no_note_repeats_content(text):
-    asked = job("extract", text="t", schema={"type": "object", "required": [text]})
-    for one in check(asked, Extraction(data={text[::-1] + "x": text}), finish="stop"):
-        assert text not in one.note
+    task = job("extract", text="t", schema={"type": "object", "required": [text]})
+    for result in check(task, Extraction(data={text[::-1] + "x": text}), finish="stop"):
+        assert text not in result.note
 
 
-def test_a_document_as_deep_as_memory_allows_is_checked():
+def test_a_deep_document_is_checked():
     deep = {}
     for _ in range(5_000):
         deep = {"a": deep}
-    asked = job("extract", text="t", schema={"type": "object"})
-    assert failed(asked, Extraction.model_construct(data=deep)) >= {"filled"}
+    task = job("extract", text="t", schema={"type": "object"})
+    assert failed(task, Extraction.model_construct(data=deep)) >= {"filled"}

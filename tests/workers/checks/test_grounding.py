@@ -1,4 +1,4 @@
-"""Numbers, dates and words are found in any dress, and only where they are."""
+"""Numbers, dates and words are found in any formatting, and only in texts that have them."""
 
 from decimal import Decimal
 
@@ -31,7 +31,7 @@ from forebay.workers.checks.grounding import Source, dates, readings
         ("EUR 7.00", 7),
     ],
 )
-def test_a_number_is_found_in_any_dress(text, value):
+def test_a_number_is_found_in_any_formatting(text, value):
     assert Source(text).has_number(value)
 
 
@@ -39,12 +39,12 @@ def test_a_number_is_found_in_any_dress(text, value):
     ("text", "value"),
     [("1,234.50", 234.5), ("1,234.50", 1234), ("47", 4), ("20 parcels", 0.2), ("", 0), ("one", 11)],
 )
-def test_a_number_that_is_not_there_is_not_found(text, value):
+def test_a_missing_number_is_not_found(text, value):
     assert not Source(text).has_number(value)
 
 
 @given(st.integers(0, 10**12), st.sampled_from(["{:,}", "{}", "{:,}.00", "{}.0"]))
-def test_every_written_number_is_read_back(number, form):
+def test_every_formatted_number_is_read_back(number, form):
     assert any(Decimal(number) in values for values in readings(f"It is {form.format(number)}!"))
 
 
@@ -53,7 +53,7 @@ def test_every_written_number_is_read_back(number, form):
     ["2026-04-09", "2026/4/9", "9 April 2026", "9th of April, 2026", "Apr 9, 2026", "09.04.2026",
      "4/9/2026", "9.4.26", "on April 9"],
 )  # fmt: skip
-def test_a_date_is_found_in_any_dress(text):
+def test_a_date_is_found_in_any_formatting(text):
     assert Source(text).has_text("2026-04-09")
 
 
@@ -64,7 +64,7 @@ def test_another_date_is_not_found(text):
     assert not Source(text).has_text("2026-04-09")
 
 
-def test_where_a_date_stands_is_known():
+def test_the_place_of_a_date_is_known():
     ((start, end), meant) = next(dates("Due 29 March 2026."))
     assert ("Due 29 March 2026."[start:end], meant) == ("29 March 2026", {(2026, 3, 29)})
 
@@ -95,11 +95,11 @@ def test_a_value_is_found_in_another_formatting(source, value):
         ("wet box", "The dog ate my homework yesterday"),
     ],
 )
-def test_a_value_that_is_not_there_is_not_found(source, value):
+def test_a_missing_value_is_not_found(source, value):
     assert not Source(source).has_text(value)
 
 
-def test_numbers_and_dates_of_another_text_must_all_be_there():
+def test_all_numbers_and_dates_of_the_other_text_must_be_found():
     source = Source("On 2 June 640 of 1,000 servers failed for 47 minutes.")
     assert source.has_numbers_of("640 servers failed on June 2.")
     assert source.has_numbers_of("1. For 47 minutes.\n2. Of 1000 servers.")
@@ -107,7 +107,7 @@ def test_numbers_and_dates_of_another_text_must_all_be_there():
     assert not source.has_numbers_of("On 3 June 640 servers failed.")
 
 
-def test_a_copy_of_the_beginning_is_recognised_but_for_a_few_words():
+def test_a_copied_beginning_is_recognised_despite_a_few_other_words():
     text = "When the council announced that the library would close, readers took it over. " * 3
     source = Source(text)
     assert source.begins_with("When the council announced that the old library would close.")
@@ -116,7 +116,7 @@ def test_a_copy_of_the_beginning_is_recognised_but_for_a_few_words():
     assert not source.begins_with("When the council")
 
 
-def test_the_share_of_words_is_none_where_there_are_few():
+def test_the_share_of_words_is_none_if_there_are_few():
     assert Source("A text.").share_of("Yes.") is None
     assert (
         Source("The batteries last through winters").share_of("battery lasts through winter")
@@ -125,7 +125,7 @@ def test_the_share_of_words_is_none_where_there_are_few():
 
 
 @given(st.text(), st.text(), st.floats())
-def test_odd_texts_do_no_harm(text, other, number):
+def test_any_text_is_searched_without_an_error(text, other, number):
     source = Source(text)
     assert source.has_text(text)
     assert source.has_names_of(text)

@@ -1,4 +1,4 @@
-"""Circles are found, and emphasis, tables and refrains are none."""
+"""Loops are found, and emphasis, tables and refrains are not taken for loops."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ from forebay.workers.checks.repetition import repeats_itself
         ),
     ],
 )
-def test_a_circle_is_found(text):
+def test_a_loop_is_found(text):
     assert repeats_itself(text)
 
 
@@ -36,7 +36,7 @@ def test_a_circle_is_found(text):
         "Row, row, row your boat, gently down the stream. Merrily, merrily, merrily, merrily.",
     ],
 )
-def test_what_people_write_is_no_circle(text):
+def test_a_text_that_people_write_is_no_loop(text):
     assert not repeats_itself(text)
 
 
@@ -44,10 +44,10 @@ def test_what_people_write_is_no_circle(text):
     st.lists(st.text("abcdefgh", min_size=1, max_size=6), min_size=2, max_size=20),
     st.integers(5, 9),
 )
-def test_any_words_said_over_and_over_are_a_circle(words, rounds):
+def test_any_words_repeated_over_and_over_are_a_loop(words, rounds):
     assert repeats_itself(" ".join(words * rounds))
 
 
 @given(st.text())
-def test_any_text_can_be_looked_at(text):
+def test_any_text_is_checked_without_an_error(text):
     assert repeats_itself(text) in {True, False}

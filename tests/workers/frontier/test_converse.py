@@ -1,4 +1,4 @@
-"""Real boto3 against the stand-in: how a call can end, and what that says of its bill."""
+"""Converse through real boto3 against the mock: how a call can end, and whether it is billed."""
 
 import io
 import json
@@ -24,10 +24,10 @@ from forebay.routing.errors import (
     Unavailable,
 )
 from forebay.routing.limits.prices import Prices, Usage
-from forebay.workers.engines.engine import Choice, JsonShape, Pattern, Prompt, Turn
-from forebay.workers.frontier.billing import Malformed, OutcomeUnknown, Refused, billed
+from forebay.workers.engines.engine import Choice, JsonSchema, Pattern, Prompt, Turn
 from forebay.workers.frontier.converse import Converse
-from forebay.workers.frontier.converse_request import THINKING_ROOM, bounds, converse_request
+from forebay.workers.frontier.converse_request import REASONING_TOKENS, bounds, converse_request
+from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Refused, billed
 from forebay.workers.frontier.settings import BedrockSettings
 from mock_bedrock.server import MockBedrock
 
@@ -56,26 +56,26 @@ def _keys(monkeypatch):
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     sample = {"request": {"kind": "summarize", "text": f"Read {CANARY}."}, "reference": "It is so."}
-    samples = tmp_path_factory.mktemp("stand-in") / "samples.jsonl"
+    samples = tmp_path_factory.mktemp("mock") / "samples.jsonl"
     samples.write_text(json.dumps(sample))
-    with MockBedrock(samples) as stand_in:
-        yield stand_in
+    with MockBedrock(samples) as mock:
+        yield mock
 
 
 @pytest.fixture
-def stand_in(running):
+def mock(running):
     running.calls.clear()
     running.faults.plan()
     return running
 
 
 @cache  # boto3 takes 0.2 s to make a client
-def caller_of(url, **settings):
+def provider_at(url, **settings):
     return Converse(BedrockSettings(bedrock_endpoint=url, **settings))
 
 
-def converse(stand_in, **settings):
-    return caller_of(stand_in.url, **settings)
+def provider(mock, **settings):
+    return provider_at(mock.url, **settings)
 
 
 def prompt(*texts, **fields):
@@ -87,12 +87,12 @@ def prompt(*texts, **fields):
     return Prompt(id="p", messages=tuple(turns), **({"max_tokens": 100} | fields))
 
 
-def sent(stand_in):
-    return json.loads(stand_in.calls[-1].text)
+def request_body(mock):
+    return json.loads(mock.calls[-1].text)
 
 
-def test_an_answer_says_what_it_took_and_that_the_stand_in_made_it(stand_in):
-    reply = converse(stand_in).call(prompt(), MODEL, call_id="c1")
+def test_a_reply_has_the_usage_the_tier_and_the_mark_of_the_mock(mock):
+    reply = provider(mock).call(prompt(), MODEL, call_id="c1")
     assert (reply.text, reply.finish, reply.model, reply.tier) == (
         "It is so.",
         "stop",
@@ -106,28 +106,28 @@ def test_an_answer_says_what_it_took_and_that_the_stand_in_made_it(stand_in):
     assert "It is so" not in repr(reply)
 
 
-def test_the_call_id_goes_along_and_no_other_metadata(stand_in):
-    converse(stand_in).call(prompt(), MODEL, call_id="job.1-2")
-    assert sent(stand_in)["requestMetadata"] == {"forebay-call": "job.1-2"}
-    assert stand_in.calls[-1].call_id == "job.1-2"
+def test_the_call_id_is_the_only_metadata_sent(mock):
+    provider(mock).call(prompt(), MODEL, call_id="job.1-2")
+    assert request_body(mock)["requestMetadata"] == {"forebay-call": "job.1-2"}
+    assert mock.calls[-1].call_id == "job.1-2"
 
 
-def test_an_answer_cut_at_its_limit_says_so(stand_in):
-    reply = converse(stand_in).call(prompt(max_tokens=1), MODEL, call_id="c")
+def test_an_answer_that_reached_its_limit_says_so(mock):
+    reply = provider(mock).call(prompt(max_tokens=1), MODEL, call_id="c")
     assert (reply.text, reply.finish, reply.usage.output) == ("It i", "length", 1)
 
 
-def test_a_stop_sequence_is_sent_and_ends_the_answer(stand_in):
-    reply = converse(stand_in).call(prompt(stop=(" so",)), MODEL, call_id="c")
+def test_a_stop_sequence_ends_the_answer(mock):
+    reply = provider(mock).call(prompt(stop=(" so",)), MODEL, call_id="c")
     assert (reply.text, reply.finish) == ("It is", "stop")
 
 
-def test_a_json_shape_is_held_by_the_model(stand_in):
-    reply = converse(stand_in).call(
-        prompt("new text", constraint=JsonShape(schema_=SHAPE)), MODEL, call_id="c"
+def test_a_json_shape_is_sent_as_structured_output(mock):
+    reply = provider(mock).call(
+        prompt("new text", constraint=JsonSchema(schema_=SHAPE)), MODEL, call_id="c"
     )
-    assert json.loads(reply.text) == {"total": 0, "lines": []}
-    output = sent(stand_in)["outputConfig"]["textFormat"]
+    assert json.loads(reply.text) == {"total": 0}
+    output = request_body(mock)["outputConfig"]["textFormat"]
     assert output["type"] == "json_schema"
     assert json.loads(output["structure"]["jsonSchema"]["schema"]) == {
         "type": "object",
@@ -156,18 +156,18 @@ def test_a_json_shape_is_held_by_the_model(stand_in):
         (SHAPE, "amazon.nova-pro-v1:0"),
     ],
 )
-def test_what_structured_output_cannot_hold_is_left_to_the_prompt(stand_in, schema, model):
-    converse(stand_in).call(prompt(constraint=JsonShape(schema_=schema)), model, call_id="c")
-    assert "outputConfig" not in sent(stand_in)
+def test_a_schema_that_structured_output_cannot_enforce_is_not_sent(mock, schema, model):
+    provider(mock).call(prompt(constraint=JsonSchema(schema_=schema)), model, call_id="c")
+    assert "outputConfig" not in request_body(mock)
 
 
 @pytest.mark.parametrize("constraint", [Choice(options=("a", "b")), Pattern(regex="a+")])
-def test_other_constraints_are_left_to_the_prompt(stand_in, constraint):
-    assert converse(stand_in).call(prompt(constraint=constraint), MODEL, call_id="c").text
+def test_other_constraints_are_left_to_the_prompt(mock, constraint):
+    assert provider(mock).call(prompt(constraint=constraint), MODEL, call_id="c").text
 
 
 @pytest.mark.parametrize(
-    ("model", "thinks"),
+    ("model", "always_reasons"),
     [
         ("us.anthropic.claude-haiku-4-5-20251001-v1:0", False),
         ("us.anthropic.claude-haiku-5-5", True),
@@ -181,26 +181,28 @@ def test_other_constraints_are_left_to_the_prompt(stand_in, constraint):
         ("openai.gpt-oss-20b-1:0", False),
     ],
 )
-def test_a_model_that_thinks_always_gets_room_for_it_and_no_temperature(stand_in, model, thinks):
-    converse(stand_in).call(prompt(temperature=1.5, top_p=0.5), model, call_id="c")
-    limits = sent(stand_in)["inferenceConfig"]
-    assert limits["maxTokens"] == (100 + THINKING_ROOM if thinks else 100)
-    assert limits.get("temperature") == (None if thinks else 1.0)
+def test_a_model_that_always_reasons_gets_more_tokens_and_no_temperature(
+    mock, model, always_reasons
+):
+    provider(mock).call(prompt(temperature=1.5, top_p=0.5), model, call_id="c")
+    limits = request_body(mock)["inferenceConfig"]
+    assert limits["maxTokens"] == (100 + REASONING_TOKENS if always_reasons else 100)
+    assert limits.get("temperature") == (None if always_reasons else 1.0)
     assert ("topP" in limits) == ("openai" in model)
 
 
-def test_turns_of_one_role_in_a_row_are_one_message(stand_in):
-    converse(stand_in).call(prompt("one", "two"), MODEL, call_id="c")
-    [message] = sent(stand_in)["messages"]
+def test_consecutive_turns_of_one_role_are_one_message(mock):
+    provider(mock).call(prompt("one", "two"), MODEL, call_id="c")
+    [message] = request_body(mock)["messages"]
     assert message == {"role": "user", "content": [{"text": "one"}, {"text": "two"}]}
-    assert sent(stand_in)["system"] == [{"text": "Be brief."}]
+    assert request_body(mock)["system"] == [{"text": "Be brief."}]
 
 
 @pytest.mark.parametrize("text", ["short", "äöü€ " * 500, "{}" * 5_000])
-def test_the_bounds_cover_what_is_billed(stand_in, text):
-    asked = prompt(text, constraint=JsonShape(schema_=SHAPE))
-    usage = converse(stand_in).call(asked, MODEL, call_id="c").usage
-    tokens_in, tokens_out = bounds(asked, MODEL)
+def test_the_bounds_cover_the_billed_tokens(mock, text):
+    question = prompt(text, constraint=JsonSchema(schema_=SHAPE))
+    usage = provider(mock).call(question, MODEL, call_id="c").usage
+    tokens_in, tokens_out = bounds(question, MODEL)
     assert usage.prompt <= tokens_in
     assert usage.output <= tokens_out
     prices = Prices.load()
@@ -231,55 +233,53 @@ ENDINGS = [
 
 
 @pytest.mark.parametrize(("fault", "error_class", "bill"), ENDINGS)
-def test_each_ending_has_its_error_which_tells_of_the_bill(stand_in, fault, error_class, bill):
-    stand_in.faults.plan([fault])
-    caller = converse(stand_in, bedrock_timeout_s=0.3)
+def test_each_ending_raises_its_error_which_tells_the_bill(mock, fault, error_class, bill):
+    mock.faults.plan([fault])
+    shared = provider(mock, bedrock_timeout_s=0.3)
     began = time.monotonic()
     with pytest.raises(error_class) as caught:
-        caller.call(prompt(), MODEL, call_id="c")
+        shared.call(prompt(), MODEL, call_id="c")
     assert time.monotonic() - began < 5
     assert type(caught.value) is error_class or bill == "yes"
     assert billed(caught.value) == bill
-    assert len(stand_in.calls) == 1  # asked once, whatever happened
-    # Nothing of the job is in the error, nor in any error that can be reached from it.
+    assert len(mock.calls) == 1  # called once, whatever happened
+    # No content is in the error, nor in any error that can be reached from it.
     assert caught.value.__context__ is None
     assert caught.value.__cause__ is None
     assert CANARY not in "".join(traceback.format_exception(caught.value)) + repr(caught.value)
-    assert caller.call(prompt(), MODEL, call_id="d").text == "It is so."
+    assert shared.call(prompt(), MODEL, call_id="d").text == "It is so."
 
 
 @pytest.mark.parametrize(("fault", "kind"), [("refuse", Refused), ("malformed", Malformed)])
-def test_a_billed_failure_says_how_much(stand_in, fault, kind):
-    stand_in.faults.plan([fault])
+def test_a_billed_failure_has_its_usage(mock, fault, kind):
+    mock.faults.plan([fault])
     with pytest.raises(kind) as caught:
-        converse(stand_in).call(prompt(), MODEL, call_id="c")
+        provider(mock).call(prompt(), MODEL, call_id="c")
     assert caught.value.usage == Usage(input=10, output=3)
 
 
-def test_an_answer_at_the_end_of_the_context_is_a_cut_one(stand_in):
-    stand_in.faults.plan(["overflow"])
-    assert converse(stand_in).call(prompt(), MODEL, call_id="c").finish == "length"
+def test_an_answer_at_the_end_of_the_context_is_cut_off(mock):
+    mock.faults.plan(["overflow"])
+    assert provider(mock).call(prompt(), MODEL, call_id="c").finish == "length"
 
 
-def test_the_wait_that_bedrock_asks_for_is_passed_on(stand_in):
-    stand_in.faults.plan(["throttle:7.5", "throttle"])
-    caller = converse(stand_in)
+def test_the_wait_that_bedrock_asks_for_is_passed_on(mock):
+    mock.faults.plan(["throttle:7.5", "throttle"])
+    shared = provider(mock)
     waits = []
     for _ in range(2):
         with pytest.raises(Throttled) as caught:
-            caller.call(prompt(), MODEL, call_id="c")
+            shared.call(prompt(), MODEL, call_id="c")
         waits.append(caught.value.retry_after)
     assert waits == [7.5, None]
 
 
-def test_a_slow_answer_is_waited_for(stand_in):
-    stand_in.faults.plan(["slow:0.2"])
-    assert (
-        converse(stand_in, bedrock_timeout_s=2).call(prompt(), MODEL, call_id="c").latency_s > 0.2
-    )
+def test_a_slow_answer_is_waited_for(mock):
+    mock.faults.plan(["slow:0.2"])
+    assert provider(mock, bedrock_timeout_s=2).call(prompt(), MODEL, call_id="c").latency_s > 0.2
 
 
-def test_nobody_listening_is_not_billed():
+def test_a_call_without_a_connection_is_not_billed():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -289,30 +289,30 @@ def test_nobody_listening_is_not_billed():
     assert type(caught.value) is Unavailable
 
 
-def test_another_regions_signature_is_refused_and_the_setting_named(stand_in):
-    caller = converse(stand_in, bedrock_region="eu-west-1")
+def test_a_signature_for_another_region_names_the_setting(mock):
+    shared = provider(mock, bedrock_region="eu-west-1")
     with pytest.raises(Misconfigured, match="FOREBAY_BEDROCK_REGION") as caught:
-        caller.call(prompt(), MODEL, call_id="c")
+        shared.call(prompt(), MODEL, call_id="c")
     assert billed(caught.value) == "no"
 
 
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-def test_a_wrong_key_is_refused(stand_in, monkeypatch, name):
+def test_a_wrong_key_is_rejected(mock, monkeypatch, name):
     monkeypatch.setenv(name, "another")
-    with pytest.raises(Misconfigured, match="credentials: not accepted"):
-        Converse(BedrockSettings(bedrock_endpoint=stand_in.url)).call(prompt(), MODEL, call_id="c")
-    assert stand_in.calls[-1].status == 403
+    with pytest.raises(Misconfigured, match="AWS credentials: rejected"):
+        Converse(BedrockSettings(bedrock_endpoint=mock.url)).call(prompt(), MODEL, call_id="c")
+    assert mock.calls[-1].status == 403
 
 
 @pytest.mark.parametrize("left", [(), ("AWS_ACCESS_KEY_ID",)])
-def test_without_credentials_the_error_says_what_to_set(stand_in, monkeypatch, left):
+def test_without_credentials_the_error_says_what_to_set(mock, monkeypatch, left):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         if name not in left:
             monkeypatch.delenv(name)
     with pytest.raises(Misconfigured, match="AWS_ACCESS_KEY_ID") as caught:
-        Converse(BedrockSettings(bedrock_endpoint=stand_in.url)).call(prompt(), MODEL, call_id="c")
+        Converse(BedrockSettings(bedrock_endpoint=mock.url)).call(prompt(), MODEL, call_id="c")
     assert billed(caught.value) == "no"
-    assert not stand_in.calls
+    assert not mock.calls
 
 
 @pytest.mark.parametrize(
@@ -328,44 +328,44 @@ def test_a_wrong_setting_is_named(settings, field):
     assert caught.value.field == field
 
 
-def test_a_model_id_that_boto3_cannot_send_is_named(stand_in):
+def test_a_model_id_that_boto3_cannot_send_is_named(mock):
     with pytest.raises(Misconfigured) as caught:
-        converse(stand_in).call(prompt(), "", call_id="c")
+        provider(mock).call(prompt(), "", call_id="c")
     assert caught.value.field == "model"
     assert caught.value.__context__ is None
 
 
-def test_a_schema_that_bedrock_refuses_is_the_jobs_fault(stand_in):
+def test_a_schema_that_bedrock_rejects_is_an_invalid_job(mock):
     odd = {"type": "object", "properties": {"a": {"not": {"type": "object"}}}}
     with pytest.raises(InvalidJob) as caught:
-        converse(stand_in).call(prompt(constraint=JsonShape(schema_=odd)), MODEL, call_id="c")
+        provider(mock).call(prompt(constraint=JsonSchema(schema_=odd)), MODEL, call_id="c")
     assert caught.value.field == "schema"
 
 
-def test_what_is_no_answer_of_bedrock_has_an_unknown_bill(stand_in, monkeypatch):
+def test_a_response_that_cannot_be_read_has_an_unknown_bill(mock, monkeypatch):
     monkeypatch.setattr(
-        "mock_bedrock.protocol.Said.converse", lambda self, latency_ms: {"usage": {}}
+        "mock_bedrock.protocol.Response.converse", lambda self, latency_ms: {"usage": {}}
     )
     with pytest.raises(OutcomeUnknown):
-        converse(stand_in).call(prompt(), MODEL, call_id="c")
+        provider(mock).call(prompt(), MODEL, call_id="c")
 
 
 @pytest.mark.parametrize(
     ("error", "bill"),
     [(KeyError("x"), "unknown"), (Unavailable("x"), "no"), (LastingError("x"), "no")],
 )
-def test_an_error_from_elsewhere_is_billed_as_unknown(error, bill):
+def test_only_an_error_outside_the_tree_has_an_unknown_bill(error, bill):
     assert billed(error) == bill
 
 
-def test_a_debug_log_holds_no_content(stand_in):
+def test_a_debug_log_holds_no_content(mock):
     log = io.StringIO()
     root, handler = logging.getLogger(), logging.StreamHandler(log)
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     try:
-        Converse(BedrockSettings(bedrock_endpoint=stand_in.url)).call(prompt(), MODEL, call_id="c")
+        Converse(BedrockSettings(bedrock_endpoint=mock.url)).call(prompt(), MODEL, call_id="c")
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
@@ -373,21 +373,21 @@ def test_a_debug_log_holds_no_content(stand_in):
     assert CANARY not in log.getvalue()
 
 
-def test_calls_run_side_by_side_on_one_client(stand_in, caplog):
-    caller = converse(stand_in, bedrock_concurrency=16)
-    stand_in.faults.plan(rates={"slow:0.3": 1.0})
+def test_calls_run_concurrently_on_one_client(mock, caplog):
+    shared = provider(mock, bedrock_concurrency=16)
+    mock.faults.plan(rates={"slow:0.3": 1.0})
     with ThreadPoolExecutor(16) as pool:
-        replies = list(pool.map(lambda n: caller.call(prompt(), MODEL, call_id=f"c{n}"), range(16)))
+        replies = list(pool.map(lambda n: shared.call(prompt(), MODEL, call_id=f"c{n}"), range(16)))
     assert {reply.text for reply in replies} == {"It is so."}
-    starts = [call.at for call in stand_in.calls]
+    starts = [call.at for call in mock.calls]
     assert max(starts) - min(starts) < 2
-    assert {call.call_id for call in stand_in.calls} == {f"c{n}" for n in range(16)}
+    assert {call.call_id for call in mock.calls} == {f"c{n}" for n in range(16)}
     assert "pool is full" not in caplog.text
 
 
-def test_the_request_is_one_that_botocores_model_knows():
-    asked = prompt(constraint=JsonShape(schema_=SHAPE), stop=("x",), top_p=0.5)
+def test_the_request_is_valid_for_botocores_service_model():
+    question = prompt(constraint=JsonSchema(schema_=SHAPE), stop=("x",), top_p=0.5)
     model = botocore.session.get_session().get_service_model("bedrock-runtime")
     shape = model.operation_model("Converse").input_shape
-    report = ParamValidator().validate(converse_request(asked, MODEL, "c"), shape)
+    report = ParamValidator().validate(converse_request(question, MODEL, "c"), shape)
     assert not report.has_errors(), report.generate_report()

@@ -1,4 +1,4 @@
-"""How a text becomes content: forgiving dress, and never guessing."""
+"""From a model's text to content: lenient with formatting, and never guessing."""
 
 import contextlib
 import math
@@ -39,7 +39,7 @@ PATTERN = job("generate", messages=[{"role": "user", "content": "q"}], regex="a+
         "The label is refund.",
     ],
 )
-def test_a_label_may_be_dressed_differently(text):
+def test_a_label_may_be_formatted_differently(text):
     assert parse_answer(CLASSIFY, text) == Classification(label="Refund")
 
 
@@ -49,7 +49,7 @@ def test_a_label_that_contains_another_is_told_apart():
 
 
 @pytest.mark.parametrize("text", ["", "Refund or late", "not a refund", "something", "Refunds"])
-def test_what_is_no_label_is_not_guessed(text):
+def test_a_text_that_is_no_label_is_not_guessed(text):
     with pytest.raises(BadAnswer) as caught:
         parse_answer(CLASSIFY, text)
     assert "efund" not in str(caught.value)
@@ -70,7 +70,7 @@ def test_scores_that_are_all_impossible_are_even():
 @pytest.mark.parametrize(
     "text", ['{"n": 3}', ' {"n":3}\n', '```json\n{"n": 3}\n```', '```\n{"n": 3}```']
 )
-def test_json_may_stand_in_a_fence(text):
+def test_json_may_be_in_a_code_fence(text):
     assert parse_answer(EXTRACT, text) == Extraction(data={"n": 3})
 
 
@@ -78,20 +78,20 @@ def test_json_may_stand_in_a_fence(text):
     "text",
     ["", "[1]", '{"n": 3', 'Here: {"n": 3}', '{"n": NaN}', "[" * 100_000, '{"n": 1} {"n": 2}'],
 )
-def test_what_is_no_json_object_is_a_bad_answer_without_content(text):
+def test_a_text_that_is_no_json_object_is_a_bad_answer_that_quotes_nothing(text):
     with pytest.raises(BadAnswer) as caught:
         parse_answer(EXTRACT, text)
     assert "n" not in str(caught.value).split('"')
     assert caught.value.__cause__ is None
 
 
-def test_a_generation_held_to_a_schema_is_json_text():
+def test_a_generation_with_a_schema_is_json_text():
     assert parse_answer(FORM, '```json\n{"n": 3}\n```') == Generation(text='{"n": 3}')
     with pytest.raises(BadAnswer):
         parse_answer(FORM, "three")
 
 
-def test_a_generation_keeps_its_fences_where_no_form_was_asked():
+def test_a_generation_keeps_its_fences_if_no_form_was_asked():
     assert parse_answer(CHAT, "```python\n1\n```\n").text == "```python\n1\n```"
     assert parse_answer(PATTERN, "```\naaa\n```").text == "aaa"
 
@@ -113,20 +113,20 @@ def test_a_generation_says_that_it_was_cut_off():
         ("Rain fell on us. Then came the sun and more.", "Rain fell on us."),
         ("Prices rose 6.1 percent. So what.", "Prices rose 6.1 percent. So what."),
         (
-            "One sentence that is longer than was asked for",
-            "One sentence that is longer than was asked for",
+            "One sentence that is longer than was task for",
+            "One sentence that is longer than was task for",
         ),
     ],
 )
-def test_a_summary_loses_its_opening_and_keeps_whole_sentences(text, summary):
+def test_a_summary_loses_its_opening_line_and_keeps_whole_sentences(text, summary):
     assert parse_answer(job("summarize", text="t", max_words=7), text) == Summary(text=summary)
 
 
-def test_a_summary_that_was_cut_off_loses_its_broken_end():
-    asked = job("summarize", text="t", max_words=20)
-    assert parse_answer(asked, "It rained. Then the", finish="length").text == "It rained."
-    assert parse_answer(asked, "It rained. Then it", finish="stop").text == "It rained. Then it"
-    assert parse_answer(asked, "It rained and", finish="length").text == "It rained and"
+def test_a_summary_that_was_cut_off_loses_its_last_broken_sentence():
+    task = job("summarize", text="t", max_words=20)
+    assert parse_answer(task, "It rained. Then the", finish="length").text == "It rained."
+    assert parse_answer(task, "It rained. Then it", finish="stop").text == "It rained. Then it"
+    assert parse_answer(task, "It rained and", finish="length").text == "It rained and"
 
 
 def test_no_text_answers_an_embed_job():
@@ -135,9 +135,9 @@ def test_no_text_answers_an_embed_job():
 
 
 @given(st.sampled_from([CLASSIFY, EXTRACT, CHAT, FORM, PATTERN]), st.text())
-def test_any_text_is_content_of_the_jobs_kind_or_a_bad_answer(asked, text):
+def test_any_text_is_content_of_the_jobs_kind_or_a_bad_answer(task, text):
     try:
-        assert parse_answer(asked, text).kind == asked.kind
+        assert parse_answer(task, text).kind == task.kind
     except BadAnswer as error:
         assert error.message in {  # noqa: PT017 - a bad answer is one of two good outcomes
             "the answer is none of the labels",
@@ -149,8 +149,8 @@ def test_any_text_is_content_of_the_jobs_kind_or_a_bad_answer(asked, text):
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("unit", [" ", "\n", "\t", "\u3002", "` ", "x."])
 @pytest.mark.parametrize("start", ["", "```\n", "Here is: "])
-def test_a_text_that_goes_on_and_on_is_read_in_one_pass(start, unit):
-    text = start + unit * (120_000 // len(unit))  # what costs the square of that takes minutes
-    for asked in (EXTRACT, FORM, PATTERN, job("summarize", text="a text")):
+def test_a_long_text_is_parsed_in_linear_time(start, unit):
+    text = start + unit * (120_000 // len(unit))  # an algorithm that takes the square takes minutes
+    for task in (EXTRACT, FORM, PATTERN, job("summarize", text="a text")):
         with contextlib.suppress(BadAnswer):
-            assert check(asked, parse_answer(asked, text))
+            assert check(task, parse_answer(task, text))

@@ -1,4 +1,4 @@
-"""The demo's texts are valid jobs, and their reference answers pass the checks of real ones."""
+"""The demo's samples are valid jobs, and their reference answers pass all checks."""
 
 import json
 from collections import Counter
@@ -42,15 +42,15 @@ def test_every_sample_is_a_valid_job(sample):
 
 
 @named(ANSWERED)
-def test_every_reference_is_a_good_answer(sample):
+def test_every_reference_passes_all_checks(sample):
     reference = sample["reference"]
-    said = reference if isinstance(reference, str) else json.dumps(reference)
-    content = parse_answer(job(sample), said)
-    assert [one for one in check(job(sample), content) if not one.passed] == []
+    text = reference if isinstance(reference, str) else json.dumps(reference)
+    content = parse_answer(job(sample), text)
+    assert [result for result in check(job(sample), content) if not result.passed] == []
 
 
 @named(ANSWERED)
-def test_every_text_is_found_in_what_a_frontier_model_is_asked(sample):
+def test_every_text_is_in_the_prompt_for_a_frontier_model(sample):
     prompt = frontier(job(sample), prompt_id="p")
     assert text_of(sample) in prompt.messages[-1].content
 
@@ -67,11 +67,11 @@ def test_no_text_contains_another():
     assert not [(a, b) for a in texts for b in texts if a is not b and a in b]
 
 
-def test_names_are_unique():
+def test_the_names_of_samples_are_unique():
     assert len({sample["name"] for sample in SAMPLES}) == len(SAMPLES)
 
 
-def test_all_kinds_may_and_may_not_leave():
+def test_every_kind_has_samples_that_may_leave_and_samples_that_may_not():
     spread = Counter((sample["request"]["kind"], sample["egress"]) for sample in SAMPLES)
     assert set(spread) == {(kind, egress) for kind in KINDS for egress in ("deny", "allow")}
     assert min(spread[kind, egress] for kind in KINDS[:4] for egress in ("deny", "allow")) >= 3

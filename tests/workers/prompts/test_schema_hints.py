@@ -1,15 +1,15 @@
-"""Schemas get narrower, never wider, and texts plainer, never different."""
+"""A schema gets narrower and never wider; a text keeps its meaning."""
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from forebay.workers.prompts.schema_hints import field_count, narrowed, plainly
+from forebay.workers.prompts.schema_hints import field_count, narrowed, with_json_values
 
 DATED = {"properties": {"when": {"type": "string", "format": "date"}}}
 NUMBERED = {"properties": {"much": {"type": ["number", "null"]}}}
 
 
-def test_strings_and_lists_get_an_end():
+def test_strings_and_lists_get_a_maximum_length():
     schema = {
         "type": "object",
         "properties": {
@@ -37,7 +37,7 @@ def test_strings_and_lists_get_an_end():
         True,
     ],
 )
-def test_what_has_an_end_stays_as_it_is(part):
+def test_a_part_that_is_bounded_already_stays_as_it_is(part):
     assert (
         narrowed({"type": "object", "properties": {"a": part}}, "text")["properties"]["a"] == part
     )
@@ -56,30 +56,36 @@ def test_a_bound_never_contradicts_the_schema():
     [("paid 3 EUR", ["EUR"]), ("paid 3 \u20ac", ["EUR"]), ("EUR or USD", ["EUR", "USD"]),
      ("paid", ["EUR", "USD", "GBP"])],
 )  # fmt: skip
-def test_options_are_those_that_the_text_names_if_it_names_any(text, options):
+def test_only_the_options_that_the_text_names_stay_if_it_names_any(text, options):
     schema = {"type": "object", "properties": {"c": {"enum": ["EUR", "USD", "GBP"]}}}
     assert narrowed(schema, text)["properties"]["c"]["enum"] == options
 
 
-def test_the_schema_itself_is_not_changed():
+def test_the_callers_schema_is_not_changed():
     schema = {"type": "object", "properties": {"a": {"type": "string"}}}
     narrowed(schema, "text")
     assert schema == {"type": "object", "properties": {"a": {"type": "string"}}}
 
 
-def test_dates_and_numbers_are_put_as_json_wants_them():
+def test_dates_and_numbers_are_written_as_in_json():
     text = "On 9 April 2026 we paid 12,480.50, then 1.234,50 and 3/4/2026."
-    assert plainly(text, DATED) == "On 2026-04-09 we paid 12,480.50, then 1.234,50 and 3/4/2026."
-    assert plainly(text, NUMBERED) == "On 9 April 2026 we paid 12480.50, then 1234.50 and 3/4/2026."
-    assert plainly(text, {"properties": {"a": {"type": "string"}}}) == text
+    assert (
+        with_json_values(text, DATED)
+        == "On 2026-04-09 we paid 12,480.50, then 1.234,50 and 3/4/2026."
+    )
+    assert (
+        with_json_values(text, NUMBERED)
+        == "On 9 April 2026 we paid 12480.50, then 1234.50 and 3/4/2026."
+    )
+    assert with_json_values(text, {"properties": {"a": {"type": "string"}}}) == text
 
 
 def test_numbers_that_may_be_identifiers_stay():
     text = "Articles 1,2,3 and 10.0.4.17, list 4,5000, item 1.234"
-    assert plainly(text, NUMBERED) == text
+    assert with_json_values(text, NUMBERED) == text
 
 
-def test_fields_are_counted_those_in_lists_several_times():
+def test_a_field_in_a_list_counts_several_times():
     line = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}}
     listed = {"type": "array", "items": line}
     assert field_count(line) == 2

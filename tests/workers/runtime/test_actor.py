@@ -1,4 +1,4 @@
-"""The actors as Celery workers: how they start, what they find, how they end."""
+"""Actors as Celery workers: how they start, which jobs they find, how they end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_lost_doorbell_is_rung_again_by_the_sweeper(fleet, client):
     until(lambda: client.status(job_id).hop == "local", within_s=5.0)
 
 
-def test_a_worker_says_that_it_is_there_and_says_goodbye(fleet, client):
+def test_a_worker_writes_a_heartbeat_and_withdraws_when_it_ends(fleet, client):
     job_id = client.submit(Summarize(text="a text"))
     worker = fleet.start("local", FOREBAY_ENGINE="echo")
     router = fleet.start("router")
@@ -50,7 +50,7 @@ def test_a_worker_says_that_it_is_there_and_says_goodbye(fleet, client):
     assert client.status(running).served
     fleet.kill(worker, signal.SIGTERM)
     fleet.kill(router, signal.SIGTERM)
-    assert client.status(running).state == "done"  # it finished what it had
+    assert client.status(running).state == "done"  # it finished its job
     assert not client.status(client.submit(Summarize(text="another"))).served
 
 
@@ -86,7 +86,7 @@ def test_a_worker_that_cannot_start_says_why_on_one_line(fleet, client, part, en
     proc = fleet.start(part, **env)
     with pytest.raises(PartFailed) as caught:
         fleet.wait_ready(30)
-    said = proc.log.read_text()
-    assert "Traceback" not in said
-    assert all(word in said for word in words), said
+    log = proc.log.read_text()
+    assert "Traceback" not in log
+    assert all(word in log for word in words), log
     assert "ended with 2" in str(caught.value)

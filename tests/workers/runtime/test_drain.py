@@ -1,4 +1,4 @@
-"""Workers leave: in order, in a hurry, with an engine that hangs, and because they are wedged."""
+"""Draining: in order, in a hurry, and with an engine that hangs."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def submit(client, count: int, text: str = SLOW) -> list[str]:
 
 def running(client, ids) -> int:
     states = [client.status(one) for one in ids]
-    return sum(one.state == "running" and one.hop == "local" for one in states)
+    return sum(status.state == "running" and status.hop == "local" for status in states)
 
 
 def all_done_once(client, ids) -> list[int]:
-    """Waits for every job; says how often each was attempted on the local lane."""
+    """Wait for every job; return how often each was attempted in the local lane."""
     answers = [client.result(one, timeout=30) for one in ids]
     assert {answer.status for answer in answers} == {"done"}
     return [answer.attempts for answer in answers]
@@ -60,7 +60,7 @@ def ended_with(proc, within_s: float) -> int:
 
 
 def start(fleet, client, jobs: int, **env: str):
-    """The only local worker has jobs running, and some may be waiting."""
+    """Start the only local worker, and have it run jobs; some may be waiting."""
     worker = fleet.start("local", **ENGINE, **env)
     fleet.wait_ready()
     ids = submit(client, jobs)
@@ -74,13 +74,13 @@ def test_a_worker_told_to_stop_finishes_what_runs_and_takes_no_more(fleet, clien
     assert ended_with(worker, 10) == 0
     assert running(client, ids) == 0
     states = [client.status(one).state for one in ids]
-    assert 8 <= states.count("done") <= 24  # what was in hand, not what waited
+    assert 8 <= states.count("done") <= 24  # the jobs in flight, not those that waited
     assert set(states) == {"done", "waiting"}
     for one in ids:
         client.cancel(one)
 
 
-def test_what_does_not_finish_in_time_is_another_workers_within_a_second(fleet, client):
+def test_a_job_that_does_not_finish_in_time_goes_to_another_worker_within_a_second(fleet, client):
     worker, ids = start(fleet, client, 8, FOREBAY_GRACE_S="1.5")
     fleet.start("local", **ENGINE)
     fleet.wait_ready()
@@ -89,26 +89,26 @@ def test_what_does_not_finish_in_time_is_another_workers_within_a_second(fleet, 
     worker.send(signal.SIGTERM)
     assert ended_with(worker, 4) == 0
     given_back = time.monotonic()
-    assert worker.said(r"gave \S+ back")
+    assert worker.logged(r"gave \S+ back")
     until(lambda: running(client, long) == len(long), 3)
     assert time.monotonic() - given_back < 1
-    assert set(all_done_once(client, ids + long)) == {1}  # what is given back is not counted
+    assert set(all_done_once(client, ids + long)) == {1}  # what was given back is not counted
 
 
-def test_a_second_signal_ends_it_at_once_and_nothing_is_lost(fleet, client):
+def test_a_second_signal_ends_the_worker_at_once_and_nothing_is_lost(fleet, client):
     worker, ids = start(fleet, client, 16)
     worker.send(signal.SIGTERM)
-    until(lambda: worker.said("leaving"), 5)
+    until(lambda: worker.logged("leaving"), 5)
     worker.send(signal.SIGTERM)
     assert ended_with(worker, 1) == 128 + signal.SIGTERM
     fleet.start("local", **ENGINE)
     fleet.wait_ready()
     attempts = all_done_once(client, ids)
-    assert 2 in attempts  # found by its lease
+    assert 2 in attempts  # found by their leases
     assert max(attempts) == 2
 
 
-def test_a_hung_engine_does_not_keep_a_worker(fleet, client):
+def test_a_hung_engine_does_not_keep_a_worker_alive(fleet, client):
     worker, ids = start(fleet, client, 8, FOREBAY_GRACE_S="1.5")
     hung = submit(client, 1, "[[echo: hang]]")
     until(lambda: running(client, hung) == 1, 10)

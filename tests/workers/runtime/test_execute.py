@@ -1,15 +1,16 @@
-"""One doorbell answered: a job, or several that take moments; each one told apart."""
+"""One doorbell answered: by one job, or by several quick ones, each with a result of its own."""
 
 import time
 
 import pytest
 
+from forebay.routing.errors import Lost, Unavailable
 from forebay.routing.jobs import Generate, Job, Message, Verdict
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
-from forebay.workers.runtime.execute import Routed
 from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime.outcomes import Dropped, Routed
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 
@@ -20,7 +21,7 @@ def ledger(redis):
 
 
 @pytest.fixture
-def hands():
+def in_flight():
     return InFlight(4)
 
 
@@ -30,53 +31,54 @@ def patient(monkeypatch):
     monkeypatch.setattr(execute, "QUICK_S", 60)
 
 
-def put(ledger, count: int) -> list[str]:
+def create(ledger, count: int) -> list[str]:
     request = Generate(messages=[Message(role="user", content="hello")])
     return ledger.create([Job(request=request) for _ in range(count)])
 
 
-def routed(_claim) -> Routed:
+def route(_claim) -> Routed:
     return Routed("local.default", "deny", "no_verdict", Verdict(probability=0.5, version="none"))
 
 
-def test_quick_jobs_share_one_doorbell_and_take_their_own_along(ledger, redis, hands, patient):
-    ids = put(ledger, 5)
+def test_quick_jobs_share_one_doorbell_and_take_their_own_along(ledger, redis, in_flight, patient):
+    ids = create(ledger, 5)
     redis.rpop("route")  # the doorbell that Celery took
-    shown = execute.answer(ledger, "route", routed, hands)
-    assert sorted(one["id"] for one in shown) == sorted(ids)
+    results = execute.answer_doorbell(ledger, "route", route, in_flight)
+    assert sorted(result["id"] for result in results) == sorted(ids)
     assert redis.llen("route") == 0
     assert redis.llen("local.default") == 5
-    assert execute.answer(ledger, "route", routed, hands) is None
+    assert execute.answer_doorbell(ledger, "route", route, in_flight) is None
 
 
-def test_a_job_that_takes_longer_has_a_task_to_itself(ledger, redis, hands):
-    put(ledger, 2)
+def test_a_job_that_takes_longer_has_a_task_to_itself(ledger, redis, in_flight):
+    create(ledger, 2)
     redis.rpop("route")
 
-    def slowly(claim):
+    def route_slowly(claim):
         time.sleep(execute.QUICK_S)
-        return routed(claim)
+        return route(claim)
 
-    shown = execute.answer(ledger, "route", slowly, hands)
-    assert shown["to"] == "local.default"
+    result = execute.answer_doorbell(ledger, "route", route_slowly, in_flight)
+    assert result["to"] == "local.default"
     assert redis.llen("route") == 1
     assert ledger.depths()["route"] == 1
 
 
-def test_who_is_leaving_takes_no_second_job(ledger, redis, hands, patient):
-    put(ledger, 2)
+def test_a_draining_worker_takes_no_second_job(ledger, redis, in_flight, patient):
+    create(ledger, 2)
     redis.rpop("route")
 
-    def told_to_leave(claim):
-        hands.closed = True
-        return routed(claim)
+    def route_and_drain(claim):
+        in_flight.closed = True
+        return route(claim)
 
-    assert execute.answer(ledger, "route", told_to_leave, hands)["to"] == "local.default"
+    result = execute.answer_doorbell(ledger, "route", route_and_drain, in_flight)
+    assert result["to"] == "local.default"
     assert ledger.depths()["route"] == 1
 
 
-def test_a_claim_that_was_called_by_a_doorbell_leaves_the_others_hanging(ledger, redis):
-    put(ledger, 3)
+def test_a_claim_that_a_doorbell_called_for_leaves_the_other_doorbells(ledger, redis):
+    create(ledger, 3)
     redis.rpop("route")
     ledger.claim("route")
     assert redis.llen("route") == 2
@@ -87,14 +89,64 @@ def test_a_claim_that_was_called_by_a_doorbell_leaves_the_others_hanging(ledger,
     assert redis.llen("route") == 0
 
 
-def test_one_failure_among_quick_jobs_is_its_own(ledger, hands, patient):
-    ids = put(ledger, 3)
+def test_one_failure_among_quick_jobs_does_not_touch_the_others(ledger, in_flight, patient, caplog):
+    ids = create(ledger, 3)
 
-    def fails_once(claim):
+    def fail_once(claim):
         if claim.id == ids[1]:
             raise ValueError("a secret text")
-        return routed(claim)
+        return route(claim)
 
-    shown = {one["id"]: one for one in execute.answer(ledger, "route", fails_once, hands)}
-    assert shown[ids[1]] == {"id": ids[1], "error": "internal", "again": True}
-    assert shown[ids[0]]["to"] == shown[ids[2]]["to"] == "local.default"
+    results = execute.answer_doorbell(ledger, "route", fail_once, in_flight)
+    by_id = {result["id"]: result for result in results}
+    assert by_id[ids[1]] == {"id": ids[1], "error": "internal", "again": True}
+    assert by_id[ids[0]]["to"] == by_id[ids[2]]["to"] == "local.default"
+    assert "ValueError broke on" in caplog.text
+    assert "a secret text" not in caplog.text
+
+
+def test_a_lost_job_is_dropped_while_it_is_worked_or_when_it_is_recorded(ledger, in_flight):
+    ids = create(ledger, 2)
+
+    def lose(_claim):
+        raise Lost
+
+    def cancel(claim):
+        ledger.cancel(claim.id)
+        return route(claim)
+
+    for work in (lose, cancel):
+        result = execute.execute(ledger, "route", work, in_flight)
+        assert result == {"id": result["id"], "lost": True}
+    assert [ledger.record(one).queue for one in ids] == ["route", "route"]
+    assert in_flight.claims() == []
+
+
+def test_an_outcome_is_recorded_as_soon_as_redis_is_back(ledger, in_flight, monkeypatch, caplog):
+    (job_id,) = create(ledger, 1)
+    claim = ledger.claim("route")
+    record, failures = execute.record, [Unavailable("no Redis"), Unavailable("no Redis")]
+
+    def flaky(*args):
+        if failures:
+            raise failures.pop()
+        return record(*args)
+
+    monkeypatch.setattr(execute, "record", flaky)
+    monkeypatch.setattr("forebay.routing.backoff.time.sleep", lambda _seconds: None)
+    result = execute.record_patiently(ledger, claim, route(claim))
+    assert (result["id"], result["to"]) == (job_id, "local.default")
+    assert caplog.text.count(f"cannot record the outcome of {job_id} yet: no Redis") == 2
+
+
+def test_the_patience_with_redis_ends(ledger, monkeypatch):
+    create(ledger, 1)
+    claim = ledger.claim("route")
+
+    def down(*_args):
+        raise Unavailable("no Redis")
+
+    monkeypatch.setattr(execute, "record", down)
+    monkeypatch.setattr(execute, "PATIENCE_S", -1)
+    with pytest.raises(Unavailable):
+        execute.record_patiently(ledger, claim, Dropped())

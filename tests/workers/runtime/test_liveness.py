@@ -1,4 +1,4 @@
-"""A worker that takes nothing any more leaves, and never says of itself that it serves."""
+"""A worker that takes no jobs any more ends itself, and does not count as serving."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from forebay.workers.runtime.settings import ActorSettings
 from local.fleet import PYTHON, ROOT, Fleet
 from patience import until
 
-#: Routers that stop consuming while their processes live, each in its own way.
+#: Ways in which a router stops consuming while its process lives.
 WEDGES = {
     "loop": "consumer.hub.call_later(1, time.sleep, 3600)",
     "deaf": "consumer.hub.call_later(1, consumer.task_consumer.cancel)",
@@ -59,11 +59,11 @@ def start_wedged(fleet, folder, how: str):
         "FOREBAY_HEARTBEAT_FILE": str(folder / how),
     }
     command += ["--loglevel", "INFO", "--without-mingle", "--without-gossip"]
-    return fleet._run("router", command, env, lambda proc: proc.said("ready") is not None, how)
+    return fleet._run("router", command, env, lambda proc: proc.logged("ready") is not None, how)
 
 
 @pytest.mark.parametrize("how", WEDGES)
-def test_a_wedged_worker_leaves_and_its_jobs_are_anothers(fleet, client, tmp_path, how):
+def test_a_wedged_worker_ends_and_another_worker_takes_its_jobs(fleet, client, tmp_path, how):
     wedged = start_wedged(fleet, tmp_path, how)
     wedged.wait_ready(60)
     time.sleep(1.5)
@@ -81,20 +81,20 @@ def test_a_wedged_worker_leaves_and_its_jobs_are_anothers(fleet, client, tmp_pat
     fleet.kill(healthy, signal.SIGTERM)
 
 
-def test_it_can_be_asked_from_outside(tmp_path, fleet):
+def test_a_worker_can_be_probed_from_outside(tmp_path, fleet):
     beat = tmp_path / "beat"
-    assert ask(beat) == (1, "never")
+    assert probe(beat) == (1, "never")
     router = fleet.start("router", FOREBAY_HEARTBEAT_FILE=str(beat))
     until(beat.exists, 60)
-    assert ask(beat)[0] == 0
+    assert probe(beat)[0] == 0
     fleet.kill(router)
     beat.write_text(f"{time.monotonic() - 16}\n")
-    assert ask(beat)[0] == 1
+    assert probe(beat)[0] == 1
     beat.write_text(f"{time.monotonic() + 1e6}\n")  # of before the last boot
-    assert ask(beat) == (1, "never")
+    assert probe(beat) == (1, "never")
 
 
-def ask(file) -> tuple[int, str]:
+def probe(file) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "forebay.workers.runtime.liveness"],
         env={"FOREBAY_HEARTBEAT_FILE": str(file), "PYTHONPATH": str(ROOT / "src")},
@@ -106,33 +106,33 @@ def ask(file) -> tuple[int, str]:
 
 
 class World:
-    """A `Liveness` whose clock, doorbells and hands the test holds."""
+    """A `Liveness` whose clock, doorbells and jobs in flight the test controls."""
 
     def __init__(self, monkeypatch) -> None:
         self.now = 1000.0
-        self.hanging: int | None = 0
-        self.hands = InFlight(1)
+        self.doorbells: int | None = 0  # `None` while Redis is away
+        self.in_flight = InFlight(1)
         monkeypatch.setattr("forebay.workers.runtime.liveness.time.monotonic", lambda: self.now)
-        own = ActorSettings(wedged_s=30)
-        self.liveness = Liveness(own, self.hands, self._hanging, self._wedged)
+        settings = ActorSettings(wedged_s=30)
+        self.liveness = Liveness(settings, self.in_flight, self._waiting, self._wedged)
         self.reasons: list[str] = []
 
-    def _hanging(self) -> int:
-        if self.hanging is None:
+    def _waiting(self) -> int:
+        if self.doorbells is None:
             raise Unavailable("Redis cannot be reached")
-        return self.hanging
+        return self.doorbells
 
     def _wedged(self, reason: str) -> None:
         self.reasons.append(reason)
 
     def live(self, seconds: int, *, beating: bool = True, answering: bool = False) -> bool:
-        """Whether it is still well after so many seconds."""
+        """Return whether the worker is still well after so many seconds."""
         for _ in range(seconds):
             self.now += 1
-            self.hands.answered += answering
+            self.in_flight.doorbells += answering
             if beating:
                 self.liveness.beat()
-            self.liveness.look()
+            self.liveness.check()
         return self.liveness.well
 
 
@@ -146,37 +146,37 @@ def test_an_idle_worker_is_well(world):
     assert not world.reasons
 
 
-def test_a_busy_worker_is_well_however_many_doorbells_hang(world):
-    world.hanging = 1000
+def test_a_busy_worker_is_well_however_many_doorbells_wait(world):
+    world.doorbells = 1000
     assert world.live(100, answering=True)
-    world.hands.slots = 0
+    world.in_flight.slots = 0
     assert world.live(100)
     assert not world.reasons
 
 
 def test_waiting_for_redis_is_no_fault_but_staying_away_when_it_is_back_is(world):
-    world.hanging = None
+    world.doorbells = None
     assert world.live(1000, beating=False)
-    world.hanging = 0
+    world.doorbells = 0
     assert not world.live(20, beating=False)
     assert not world.reasons
     world.live(15, beating=False)
     assert world.reasons[0] == "the consumer's loop stands still"
 
 
-def test_doorbells_that_hang_while_a_hand_is_free_are_a_fault(world):
-    world.hanging = 1
+def test_doorbells_that_wait_while_a_slot_is_free_are_a_fault(world):
+    world.doorbells = 1
     assert not world.live(10)
     assert world.live(1, answering=True)
     world.live(32)
-    assert world.reasons[0] == "doorbells hang and none is taken"
+    assert world.reasons[0] == "doorbells wait and none is taken"
 
 
 def test_a_worker_that_took_long_to_start_is_not_taken_for_wedged():
-    hands, reasons = InFlight(1), []
-    liveness = Liveness(ActorSettings(wedged_s=1), hands, lambda: 1, reasons.append)
-    time.sleep(1.1)  # a model is loaded, and doorbells hang already
+    in_flight, reasons = InFlight(1), []
+    liveness = Liveness(ActorSettings(wedged_s=1), in_flight, lambda: 1, reasons.append)
+    time.sleep(1.1)  # a model is loaded, and doorbells wait already
     liveness.start()
     time.sleep(0.3)
-    hands.closed = True
+    in_flight.closed = True
     assert not reasons

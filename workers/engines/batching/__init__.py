@@ -1,1 +1,1 @@
-"""The step loop of every engine: admit, step, settle."""
+"""The step loop of every engine (admit, step, settle), and the echo engine."""

@@ -1,7 +1,7 @@
-"""The engine that needs no model: it echoes, and does as it is told.
+"""The echo engine: it needs no model, repeats the prompt, and obeys directives in it.
 
-It ships. Tests, overhead benchmarks and the chaos suite use it through the same contract as the
-real ones; what it does wrong, slowly or fatally, it does because a prompt asked for it.
+It ships with Forebay. Tests, benchmarks of the overhead and the chaos suite use it through the same
+contract as the real engines. It is wrong, slow or broken only if a prompt asks for that.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import os
 import re
 import threading
 import time
-from dataclasses import dataclass, field, fields
-from typing import Self
+from dataclasses import dataclass, field
 
 from forebay.routing.errors import ForebayError, InvalidJob, TooLong
+from forebay.workers.engines.batching.echo_directives import Directives, without_directives
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
 from forebay.workers.engines.batching.schema_instances import minimal_instance
@@ -24,68 +24,22 @@ from forebay.workers.engines.engine import (
     Choice,
     Completion,
     EngineInfo,
-    JsonShape,
+    Finish,
+    JsonSchema,
     Prompt,
     Vectors,
 )
 from forebay.workers.engines.settings import EngineSettings
 
-_DIMENSIONS = 64
+_VECTOR_DIMENSIONS = 64
 _REVISION = hashlib.sha256(b"forebay echo 1").hexdigest()[:12]
-_DIRECTIVE = re.compile(r"\[\[echo:\s*(\w+)\s*(?:=(.*?))?\]\]", re.DOTALL)
-_BEFORE, _BEHIND = "Text:", "\n\nLabels:"
-_NAP_S = 0.02  # the longest pause of a step, so that a cancel is seen soon
-
-
-@dataclass(frozen=True)
-class Directives:
-    """What the last user message asks for: `[[echo: name]]` or `[[echo: name=value]]`.
-
-    Attributes:
-        delay: seconds for each word, instead of the engine's own.
-        say: answer exactly this, even where a constraint forbids it: a model that is wrong.
-        warm: answer this instead where the temperature is above 0: a model that is not sure.
-        confidence: probability of what it answers.
-        noise: write to standard output on the way, as some libraries do.
-        hang: make no more steps, and let nobody else make one.
-        crash: end the process on the spot; only sane in an engine's own process.
-        fail: raise an error in the step, as a broken library would.
-    """
-
-    delay: float | None = None
-    say: str | None = field(default=None, repr=False)
-    warm: str | None = field(default=None, repr=False)
-    confidence: float = 0.9
-    noise: bool = False
-    hang: bool = False
-    crash: bool = False
-    fail: bool = False
-
-    @classmethod
-    def of(cls, text: str) -> Self:
-        """The directives in a text.
-
-        Raises:
-            InvalidJob: There is no such directive, or its value is none.
-        """
-        given = {name: value.strip() for name, value in _DIRECTIVE.findall(text)}
-        if not given.keys() <= {one.name for one in fields(cls)}:
-            raise InvalidJob("holds an unknown echo directive", field="messages")
-        try:
-            return cls(
-                delay=float(given["delay"]) if "delay" in given else None,
-                say=given.get("say"),
-                warm=given.get("warm"),
-                confidence=min(max(float(given.get("confidence", "0.9")), 1e-6), 1 - 1e-6),
-                **{name: name in given for name in ("noise", "hang", "crash", "fail")},
-            )
-        except ValueError:
-            raise InvalidJob("holds an echo directive without a number", field="messages") from None
+_BEFORE_TEXT, _AFTER_TEXT = "Text:", "\n\nLabels:"
+_MAX_PAUSE_S = 0.02  # of one step, so that a cancellation is noticed soon
 
 
 @dataclass
 class _Sequence:
-    """One answer on its way out, a word a step."""
+    """One answer, which is given out word by word."""
 
     prompt: Prompt
     directives: Directives
@@ -93,44 +47,41 @@ class _Sequence:
     delay: float
     due: float
     begun: float = field(default_factory=time.monotonic)
-    out: int = 0
+    words_out: int = 0
     dropped: bool = False
 
     def __post_init__(self) -> None:
-        # A word and the space behind it: cut anywhere, the pieces join to the text.
+        # A word and the spaces around it: cut anywhere, the pieces join to the text.
         self.words = re.findall(r"\s*\S+\s*", self.text) or [self.text]
         self.limit = min(len(self.words), self.prompt.max_tokens)
 
     def advance(self, now: float) -> None:
-        self.out += 1
+        self.words_out += 1
         self.due = now + self.delay
 
     @property
     def over(self) -> bool:
-        return self.dropped or self.out >= self.limit
+        return self.dropped or self.words_out >= self.limit
 
     def completion(self) -> Completion:
-        """What there is, as a completion."""
-        confidence = math.log(self.directives.confidence)
+        """Return the words so far as a completion."""
         return Completion(
             id=self.prompt.id,
-            text="".join(self.words[: self.out]),
+            text="".join(self.words[: self.words_out]),
             tokens_in=_tokens_in(self.prompt),
-            tokens_out=self.out,
+            tokens_out=self.words_out,
             finish=self._finish(),
-            mean_logprob=confidence if self.out else None,
-            min_logprob=confidence if self.out else None,
-            low_logprob=confidence if self.out else None,
-            option_logprobs=self._scores(),
+            low_logprob=math.log(self.directives.confidence) if self.words_out else None,
+            option_logprobs=self._option_logprobs(),
             decode_s=time.monotonic() - self.begun,
         )
 
-    def _finish(self) -> str:
-        if self.out >= len(self.words):
+    def _finish(self) -> Finish:
+        if self.words_out >= len(self.words):
             return "stop"
-        return "length" if self.out >= self.limit else "cancelled"
+        return "length" if self.words_out >= self.limit else "cancelled"
 
-    def _scores(self) -> dict[str, float] | None:
+    def _option_logprobs(self) -> dict[str, float] | None:
         constraint = self.prompt.constraint
         if not (isinstance(constraint, Choice) and self.prompt.score_options):
             return None
@@ -146,13 +97,14 @@ class _Sequence:
 
 
 class EchoGenerator:
-    """Makes a word a step for each sequence.
+    """Generates one word a step for each sequence.
 
-    What it says, in this order:
-    1. what `warm` tells it where the temperature is above 0, and else what `say` does;
-    2. of a `Choice`, the first option that occurs (in any case) in the last user message between
-       "Text:" and "Labels:", or in all of it where they are missing; else the first option;
-    3. of a `JsonShape`, its smallest instance;
+    The answer is, in this order:
+    1. the text of the directive `warm` if the temperature is above 0, or else that of `say`;
+    2. for a `Choice`, the first option that occurs (in upper or lower case) in the last user
+       message between "Text:" and "Labels:", or in the whole message if they are missing, or else
+       the first option;
+    3. for a `JsonSchema`, its smallest instance;
     4. otherwise the words of the last user message, without its directives.
     """
 
@@ -163,20 +115,21 @@ class EchoGenerator:
         self._sequences: dict[str, _Sequence] = {}
 
     def fits(self, prompt: Prompt) -> bool:  # noqa: ARG002 - the contract's; there is always room
-        """Always."""
+        """See `Generator.fits`: there is always room."""
         return True
 
     def admit(self, prompt: Prompt) -> None:
-        """Decide what to say.
+        """Decide what to answer.
 
         Raises:
             TooLong: The prompt and one word are longer than the context.
-            InvalidJob: A regular expression, or a schema without a simple instance.
+            InvalidJob: The constraint is a regular expression, or a schema without a simple
+                instance; or a directive is wrong.
         """
         room = self._context - _tokens_in(prompt)
         if room < 1:
             raise TooLong(f"is longer than the context of {self._context} tokens", field="messages")
-        directives = Directives.of(_last_user(prompt))
+        directives = Directives.of(_last_user_message(prompt))
         delay = self._delay if directives.delay is None else directives.delay
         sequence = _Sequence(
             prompt, directives, _answer(prompt, directives), delay, time.monotonic() + delay
@@ -185,49 +138,52 @@ class EchoGenerator:
         self._sequences[prompt.id] = sequence
 
     def step(self) -> Step:
-        """A word for every sequence whose pause is over."""
+        """Give out a word of every sequence whose delay is over."""
         self._obey()
-        self._nap()
+        self._pause()
         now = time.monotonic()
-        due = [one for one in self._sequences.values() if one.due <= now and not one.dropped]
+        sequences = self._sequences.values()
+        due = [sequence for sequence in sequences if sequence.due <= now and not sequence.dropped]
         for sequence in due:
             sequence.advance(now)
         ended: dict[str, Completion | ForebayError] = {
-            key: one.completion() for key, one in self._sequences.items() if one.over
+            key: sequence.completion() for key, sequence in self._sequences.items() if sequence.over
         }
         for key in ended:
             del self._sequences[key]
         return Step(moved=bool(due or ended), ended=ended)
 
     def drop(self, prompt_id: str) -> None:
-        """The next step ends it."""
+        """See `Generator.drop`: the next step ends the sequence."""
         self._sequences[prompt_id].dropped = True
 
     def close(self) -> None:
-        """Forget everything."""
+        """Forget all sequences."""
         self._sequences.clear()
 
     def _obey(self) -> None:
-        for one in self._sequences.values():
-            if one.directives.noise:
+        """Carry out the directives that harm the engine."""
+        for sequence in self._sequences.values():
+            if sequence.directives.noise:
                 os.write(1, b"noise\n")
-            if one.directives.crash:
+            if sequence.directives.crash:
                 os._exit(70)
-            if one.directives.fail:
-                raise RuntimeError("told to")
-            if one.directives.hang:
+            if sequence.directives.fail:
+                raise RuntimeError("a directive asked for it")
+            if sequence.directives.hang:
                 threading.Event().wait()
 
-    def _nap(self) -> None:
-        if any(one.dropped for one in self._sequences.values()):
+    def _pause(self) -> None:
+        """Sleep until the next word is due, but not for long."""
+        if any(sequence.dropped for sequence in self._sequences.values()):
             return
-        soonest = min((one.due for one in self._sequences.values()), default=0.0)
+        soonest = min((sequence.due for sequence in self._sequences.values()), default=0.0)
         if (pause := soonest - time.monotonic()) > 0:
-            time.sleep(min(pause, _NAP_S))
+            time.sleep(min(pause, _MAX_PAUSE_S))
 
 
 class EchoEngine(BatchedEngine):
-    """The echo engine; tokens are words."""
+    """The echo engine; a token is a word."""
 
     def __init__(self, settings: EngineSettings) -> None:
         self._info = EngineInfo(
@@ -238,7 +194,6 @@ class EchoEngine(BatchedEngine):
             slots=settings.slots,
             embed_model="echo",
             embed_revision=_REVISION,
-            embed_dimensions=_DIMENSIONS,
         )
         super().__init__(EchoGenerator(settings))
 
@@ -247,7 +202,7 @@ class EchoEngine(BatchedEngine):
         return self._info
 
     def embed(self, texts: list[str]) -> Vectors:
-        """Vectors made of each text's digest: the same text gives the same one, always."""
+        """See `Engine.embed`. A vector is made from its text's digest, so equal texts are equal."""
         vectors = tuple(_vector(text) for text in texts)
         self._count_step()
         return Vectors(vectors=vectors, tokens_in=sum(len(text.split()) for text in texts))
@@ -257,32 +212,31 @@ def _tokens_in(prompt: Prompt) -> int:
     return sum(len(turn.content.split()) for turn in prompt.messages)
 
 
-def _last_user(prompt: Prompt) -> str:
-    users = [turn.content for turn in prompt.messages if turn.role == "user"]
-    return users[-1] if users else ""
+def _last_user_message(prompt: Prompt) -> str:
+    messages = [turn.content for turn in prompt.messages if turn.role == "user"]
+    return messages[-1] if messages else ""
 
 
 def _answer(prompt: Prompt, directives: Directives) -> str:
-    heard = _last_user(prompt)
-    told = directives.warm if prompt.temperature > 0 else None
-    if (told := directives.say if told is None else told) is not None:
-        return told
-    text = _DIRECTIVE.sub("", heard).strip()
+    """Return the text that `EchoGenerator` describes."""
+    if (ordered := directives.answer(prompt.temperature)) is not None:
+        return ordered
+    text = without_directives(_last_user_message(prompt)).strip()
     match prompt.constraint:
         case None:
             return _before_stop(text, prompt.stop)
         case Choice(options=options):
-            low = _between(text).casefold()
-            return next((one for one in options if one.casefold() in low), options[0])
-        case JsonShape(schema_=schema):
+            labelled = _text_to_label(text).casefold()
+            return next((opt for opt in options if opt.casefold() in labelled), options[0])
+        case JsonSchema(schema_=schema):
             return json.dumps(minimal_instance(schema))
-    raise InvalidJob("the echo engine cannot hold a regular expression", field="regex")
+    raise InvalidJob("the echo engine cannot enforce a regular expression", field="regex")
 
 
-def _between(text: str) -> str:
-    """What is to be labelled, without the labels, which occur in every prompt."""
-    text = text.rpartition(_BEHIND)[0] or text
-    return text.partition(_BEFORE)[2] or text
+def _text_to_label(message: str) -> str:
+    """Return the message without its list of labels, which names every label."""
+    message = message.rpartition(_AFTER_TEXT)[0] or message
+    return message.partition(_BEFORE_TEXT)[2] or message
 
 
 def _before_stop(text: str, stops: tuple[str, ...]) -> str:
@@ -292,7 +246,7 @@ def _before_stop(text: str, stops: tuple[str, ...]) -> str:
 
 
 def _vector(text: str) -> tuple[float, ...]:
-    digest = hashlib.shake_256(text.encode()).digest(_DIMENSIONS)
+    digest = hashlib.shake_256(text.encode()).digest(_VECTOR_DIMENSIONS)
     raw = [byte - 127.5 for byte in digest]  # never zero, so there is always a direction
     length = math.sqrt(sum(value * value for value in raw))
     return tuple(value / length for value in raw)

@@ -1,4 +1,4 @@
-"""The contract between the loop of `batching.py` and what makes tokens."""
+"""The contract between the step loop (`loop.py`) and a generator, which makes the tokens."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from forebay.workers.engines.engine import Completion, Prompt
 
 @dataclass(frozen=True)
 class Step:
-    """What one step brought.
+    """The result of one step.
 
     Attributes:
-        moved: something was done; only such steps count as progress for the watchdog.
-        ended: by id, the completion of a sequence, or the error that ended it. A dropped sequence
-            ends here too, with `finish="cancelled"` and what there was until then.
+        moved: the step did some work. Only such steps count as progress for the watchdog.
+        ended: the sequences that ended, by prompt id: a completion, or the error that ended the
+            sequence. A dropped sequence ends here too, with `finish="cancelled"` and the text so
+            far.
     """
 
     moved: bool
@@ -25,41 +26,50 @@ class Step:
 
 
 class Generator(Protocol):
-    """What makes tokens, one step at a time. Called by the loop's thread only."""
+    """Generates tokens for a batch of sequences, one step at a time.
+
+    Only the loop's thread calls a generator.
+    """
 
     @property
     def slots(self) -> int:
-        """Sequences it works on at once."""
+        """The sequences that the generator works on at once."""
 
     def fits(self, prompt: Prompt) -> bool:
-        """Is there room for it beside what runs now? Not asked when nothing runs."""
+        """Return whether the prompt fits beside the running sequences.
+
+        The loop does not ask if nothing runs.
+        """
 
     def admit(self, prompt: Prompt) -> None:
-        """Take it into the batch.
+        """Add the prompt to the batch.
 
         Raises:
-            InvalidJob: It can never be answered here; `TooLong` among them.
+            InvalidJob: This engine can never answer the prompt; `TooLong` is such an error.
         """
 
     def step(self) -> Step:
-        """Move every sequence on, within a fraction of a second. An error here is the end."""
+        """Advance every sequence, within a fraction of a second.
+
+        Any exception means that the engine is broken.
+        """
 
     def drop(self, prompt_id: str) -> None:
-        """Cut it short; one of the next steps hands over what there is."""
+        """Cut a sequence short; one of the next steps returns the text so far."""
 
     def close(self) -> None:
-        """Give everything back."""
+        """Free the model and all other resources."""
 
 
-class Ahead(Protocol):
-    """What can be done for a request before it is admitted. Called by several threads."""
+class Preparer(Protocol):
+    """Does work for a request before it is admitted. Several threads call a preparer."""
 
     def prepare(self, prompt: Prompt) -> None:
-        """Do it, however long it takes.
+        """Prepare the prompt, however long that takes.
 
         Raises:
-            InvalidJob: It can never be answered here; `TooLong` among them.
+            InvalidJob: This engine can never answer the prompt; `TooLong` is such an error.
         """
 
     def forget(self, prompt: Prompt) -> None:
-        """The request has ended, and what was done for it is not needed; perhaps nothing was."""
+        """Discard what was prepared for a prompt that has ended, if anything."""

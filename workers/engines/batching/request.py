@@ -1,4 +1,4 @@
-"""A request on its way through the loop of `batching.py`."""
+"""A request on its way through the step loop (`loop.py`)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from forebay.workers.engines.engine import Completion, Prompt
 
 @dataclass
 class QueuedRequest:
-    """A request, waiting or running.
+    """A request that waits for a slot or runs in the batch.
 
     Attributes:
-        stage: of one that waits; only what is ready is admitted.
-        since: when it came, on the monotonic clock.
-        queued_s: how long it waited, once it runs.
-        cut: why it is to end before its time.
+        stage: how far a waiting request is prepared; only `ready` requests are admitted.
+        since: when the request was submitted, on the monotonic clock.
+        queued_s: seconds that the request waited, set when it is admitted.
+        cut: why the request ends early, if it does.
     """
 
     prompt: Prompt
@@ -31,16 +31,16 @@ class QueuedRequest:
 
     @property
     def rank(self) -> tuple[int, float]:
-        """Who is next: priority, then the earliest deadline; the line itself is in order."""
+        """The order of admission: by priority, then by deadline; the lowest rank goes first."""
         deadline = self.prompt.deadline
         return (self.prompt.priority, math.inf if deadline is None else deadline)
 
     def overdue(self, now: float) -> bool:
-        """Whether its deadline has passed at this Unix time."""
+        """Return whether the deadline has passed at this Unix time."""
         return self.prompt.deadline is not None and now >= self.prompt.deadline
 
     def unstarted(self) -> Completion:
-        """The completion of a request that never reached the batch."""
+        """Return the empty completion of a request that was never admitted."""
         return Completion(
             id=self.prompt.id,
             text="",

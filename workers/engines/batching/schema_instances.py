@@ -1,4 +1,4 @@
-"""The smallest thing that satisfies a JSON Schema, for engines that have no model to fill it."""
+"""The smallest instance of a JSON Schema, for an engine without a model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from referencing.exceptions import Unresolvable
 
 from forebay.routing.errors import InvalidJob
 
-_DEPTH = 32
+_MAX_DEPTH = 32
 _BLANK: dict[str, Any] = {"object": {}, "array": [], "string": "", "boolean": False, "null": None}
 
 
 def minimal_instance(schema: dict[str, Any]) -> Any:
-    """A small value that validates against the schema.
+    """Return a small value that validates against the schema.
 
     Raises:
-        InvalidJob: None was found by the simple means used here; it never returns a wrong one.
+        InvalidJob: The simple means used here find no valid value.
     """
     try:
         value = _build(schema, schema, 0)
@@ -25,11 +25,11 @@ def minimal_instance(schema: dict[str, Any]) -> Any:
             return value
     except (LookupError, TypeError, ValueError, RecursionError, Unresolvable):
         pass
-    raise InvalidJob("has no simple instance that the echo engine could give", field="schema")
+    raise InvalidJob("the echo engine finds no simple value that fits", field="schema")
 
 
 def _build(schema: Any, root: dict[str, Any], depth: int) -> Any:
-    if depth > _DEPTH:
+    if depth > _MAX_DEPTH:
         raise RecursionError
     if not isinstance(schema, dict):
         return None
@@ -42,10 +42,10 @@ def _build(schema: Any, root: dict[str, Any], depth: int) -> Any:
     for several in ("anyOf", "oneOf", "allOf"):
         if several in schema:
             return _build(schema[several][0], root, depth + 1)
-    return _of_type(schema, root, depth)
+    return _value_of_type(schema, root, depth)
 
 
-def _of_type(schema: dict[str, Any], root: dict[str, Any], depth: int) -> Any:
+def _value_of_type(schema: dict[str, Any], root: dict[str, Any], depth: int) -> Any:
     kind = schema.get("type", "object" if "properties" in schema else "null")
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":

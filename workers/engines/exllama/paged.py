@@ -16,7 +16,7 @@ from forebay.workers.engines.exllama.runs import Run, ScoreRun, TextRun
 from forebay.workers.engines.tokens import grammars
 from forebay.workers.engines.tokens.chat_template import ChatTemplate
 from forebay.workers.engines.tokens.masks import Masks
-from forebay.workers.engines.tokens.option_trie import OptionTree, Way
+from forebay.workers.engines.tokens.option_trie import OptionTrie, Way
 from forebay.workers.engines.tokens.tokenizer import Tokenizer
 from forebay.workers.engines.vram.footprint import CHUNK, PAGE
 
@@ -58,11 +58,11 @@ class PagedGenerator:
     # --- from any thread ---
 
     def prepare(self, prompt: Prompt) -> None:
-        """See `Ahead.prepare`: tokens, and grammars compiled."""
+        """See `Preparer.prepare`: tokens, and grammars compiled."""
         self._prepared[id(prompt)] = self._run(prompt)
 
     def forget(self, prompt: Prompt) -> None:
-        """See `Ahead.forget`."""
+        """See `Preparer.forget`."""
         self._prepared.pop(id(prompt), None)
 
     # --- the contract ---
@@ -164,7 +164,7 @@ class PagedGenerator:
             raise TooLong(said, field="messages")
         # The limit reserves pages for the longest place at which the model may be asked.
         order = BackendRequest(prompt.id, tokens, 1 + longest, ask=True)
-        tree = OptionTree(ways, self._language.vocabulary.ends)
+        tree = OptionTrie(ways, self._language.vocabulary.ends)
         return ScoreRun(prompt, order, tree, {name: len(path) for name, path in ways})
 
     def _ways(self, text: str, options: Sequence[str]) -> list[Way]:
@@ -207,10 +207,9 @@ class PagedEngine(BatchedEngine):
             update |= {
                 "embed_model": encoder.model,
                 "embed_revision": encoder.revision,
-                "embed_dimensions": encoder.dimensions,
             }
         self._info = info.model_copy(update=update)
-        super().__init__(self._paged, ahead=self._paged)
+        super().__init__(self._paged, preparer=self._paged)
 
     def info(self) -> EngineInfo:
         """See `Engine.info`."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from forebay.routing.errors import ForebayError, InvalidJob
-from forebay.workers.engines.engine import Completion, Prompt, low
+from forebay.workers.engines.engine import Completion, Prompt, low_quantile
 from forebay.workers.engines.exllama.backend import BackendProgress, BackendRequest
 from forebay.workers.engines.tokens import grammars
-from forebay.workers.engines.tokens.option_trie import OptionTree
+from forebay.workers.engines.tokens.option_trie import OptionTrie
 
 _HALF = "\ufffd"  # stands for a character whose bytes have not all come
 
@@ -108,11 +108,7 @@ class TextRun:
         )
 
     def _probabilities(self) -> dict[str, float | None]:
-        values = self.logprobs
-        if not values:
-            return {}
-        mean = sum(values) / len(values)
-        return {"mean_logprob": mean, "min_logprob": min(values), "low_logprob": low(values)}
+        return {"low_logprob": low_quantile(self.logprobs)}
 
 
 @dataclass
@@ -121,7 +117,7 @@ class ScoreRun:
 
     prompt: Prompt
     order: BackendRequest
-    tree: OptionTree
+    tree: OptionTrie
     lengths: dict[str, int] = field(repr=False)
     prefill_s: float = 0.0
     decode_s: float = 0.0
@@ -150,9 +146,7 @@ class ScoreRun:
     def _end(self) -> Completion:
         scores = self.tree.scores()
         best = max(scores, key=scores.__getitem__)
-        probabilities = {"mean_logprob": scores[best] / self.lengths[best]}
-        update = {"option_logprobs": scores, "min_logprob": scores[best], **probabilities}
-        return self._completion(best).model_copy(update=update)
+        return self._completion(best).model_copy(update={"option_logprobs": scores})
 
     def _completion(self, text: str) -> Completion:
         return Completion(

@@ -1,1 +1,1 @@
-"""An engine in a process of its own, watched and started again."""
+"""An engine in a process of its own, which is watched and restarted."""

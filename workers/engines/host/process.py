@@ -1,4 +1,4 @@
-"""One life of an engine's process, seen from the worker: its pipes, and what is asked of it."""
+"""One run of an engine's process, seen from the worker: its pipes and the requests in flight."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ from forebay.workers.engines.host import protocol
 from forebay.workers.engines.settings import EngineSettings
 
 _INSTALLED_IN = Path(forebay.__file__).resolve().parents[1]
-_CLOSE_S = 5.0
-_STUCK_S = 1.0
-_BEATS = 4  # in the time after which a silent engine is killed
-_BEAT_S = 0.5  # at most
+_CLOSE_S = 5.0  # how long `close` waits for the process to end
+_WRITE_LOCK_S = 1.0  # a writer that holds the lock for longer is stuck
+_BEATS_BEFORE_KILL = 4  # beats in `hang_s`
+_MAX_BEAT_S = 0.5
 
 Answer = Completion | Vectors
 
 
 class EngineProcess:
-    """Starts at once; ends when told, when it breaks, or with this process.
+    """Starts a process at once; the process ends on `close`, if it breaks, or with the worker.
 
-    It must be made by a thread that lives as long as it: the kernel's signal that makes it die with
-    its parent goes by the parent's thread.
+    Create it on a thread that lives as long as the process: the kernel's signal that ends a process
+    with its parent is sent when the parent's thread ends.
+
+    Attributes:
+        gone: set when the process has ended and all its requests have failed.
+        steps: the step counter that the process reported last.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -39,39 +43,34 @@ class EngineProcess:
         self.steps = 0
         self._hang_s = settings.hang_s
         self._moved_at = time.monotonic()
-        self._writing = threading.Lock()
-        self._asked = threading.Lock()
-        self._pending: dict[str, Future[Answer]] = {}
-        self._over = False
+        self._write_lock = threading.Lock()
+        self._requests_lock = threading.Lock()
+        self._requests: dict[str, Future[Answer]] = {}
+        self._ended = False
         self._ready: Future[EngineInfo] = Future()
         self._process = _spawn()
         self._stdin = cast("BinaryIO", self._process.stdin)
         self._stdout = cast("BinaryIO", self._process.stdout)
         threading.Thread(target=self._read, name="engine-replies", daemon=True).start()
         start = protocol.Start(settings=settings.model_dump(mode="json"), beat_s=self.beat_s)
-        self.tell(start)
-
-    @property
-    def pid(self) -> int:
-        """Of the engine's process."""
-        return self._process.pid
+        self.send(start)
 
     @property
     def takes_work(self) -> bool:
-        """Not after it said that its engine broke, or ended."""
-        return not self._over
+        """False once the process has ended or has reported that its engine broke."""
+        return not self._ended
 
     @property
     def beat_s(self) -> float:
         """Seconds between two reports of the step counter."""
-        return min(_BEAT_S, self._hang_s / _BEATS)
+        return min(_MAX_BEAT_S, self._hang_s / _BEATS_BEFORE_KILL)
 
     def info(self, timeout_s: float) -> EngineInfo:
-        """Wait until the engine is made.
+        """Wait until the engine is ready, and return its description.
 
         Raises:
-            Unavailable: It was not in time, or ended before.
-            ForebayError: Whatever the engine itself said.
+            Unavailable: The engine was not ready in time, or the process ended before.
+            ForebayError: The error that the engine reported.
         """
         try:
             return self._ready.result(timeout_s)
@@ -79,52 +78,52 @@ class EngineProcess:
             self.kill()
             raise Unavailable(f"the engine was not ready after {timeout_s:g} s") from None
 
-    def ask(self, key: str, frame: Frame) -> Future[Answer]:
-        """Send a command that will be answered; `EngineBusy` where the process takes none."""
+    def request(self, key: str, command: Frame) -> Future[Answer]:
+        """Send a command that has a reply. The future fails with `EngineBusy` if none is taken."""
         future: Future[Answer] = Future()
         future.set_running_or_notify_cancel()
-        with self._asked:
-            over = self._over
-            if not over:
-                if not self._pending:
+        with self._requests_lock:
+            ended = self._ended
+            if not ended:
+                if not self._requests:
                     self._moved_at = time.monotonic()
-                self._pending[key] = future
-        if over:
-            future.set_exception(EngineBusy("the engine is started again", retry_after=1.0))
+                self._requests[key] = future
+        if ended:
+            future.set_exception(EngineBusy("the engine is being restarted", retry_after=1.0))
         else:
-            self.tell(frame)
+            self.send(command)
         return future
 
-    def tell(self, frame: Frame) -> None:
-        """Send a command; to a process that is gone, nothing happens."""
-        # At its end the reader fails what was asked; nothing is to be done here.
-        with self._writing, contextlib.suppress(OSError, ValueError):
-            protocol.write(frame, self._stdin)
+    def send(self, command: Frame) -> None:
+        """Send a command. If the process is gone, do nothing."""
+        # When the process ends, the reader's thread fails its requests: no error is needed here.
+        with self._write_lock, contextlib.suppress(OSError, ValueError):
+            protocol.write(command, self._stdin)
 
     def hangs(self) -> bool:
-        """Whether it has work in hand and has made no step for too long."""
-        with self._asked:
-            return bool(self._pending) and time.monotonic() - self._moved_at > self._hang_s
+        """Return whether the process has work and has made no step for `hang_s`."""
+        with self._requests_lock:
+            return bool(self._requests) and time.monotonic() - self._moved_at > self._hang_s
 
     def kill(self) -> None:
-        """At once."""
+        """Kill the process at once."""
         self._process.kill()
 
     def close(self) -> None:
-        """End it: by the end of its input, or by force."""
-        if not (self._end_input() and self.gone.wait(_CLOSE_S)):
+        """End the process: by closing its input, or by force."""
+        if not (self._close_input() and self.gone.wait(_CLOSE_S)):
             self.kill()
             self.gone.wait(_CLOSE_S)
 
-    def _end_input(self) -> bool:
-        """False when somebody is stuck in writing, because the process reads no more."""
-        if not self._writing.acquire(timeout=_STUCK_S):
+    def _close_input(self) -> bool:
+        """Return False if a writer is stuck because the process reads no more."""
+        if not self._write_lock.acquire(timeout=_WRITE_LOCK_S):
             return False
         try:
-            with contextlib.suppress(OSError):  # half a command was left, and it is gone
+            with contextlib.suppress(OSError):  # half a command was left, and the process is gone
                 self._stdin.close()
         finally:
-            self._writing.release()
+            self._write_lock.release()
         return True
 
     # --- the reader's thread ---
@@ -133,12 +132,12 @@ class EngineProcess:
         try:
             for line in self._stdout:
                 self._receive(protocol.read_reply(line))
-        except ValueError:  # it talks nonsense: half a line at its death, or worse
+        except ValueError:  # an unreadable reply: half a line at the process's death, or worse
             self.kill()
         self._process.wait()
         self._stdout.close()
-        self._end_input()
-        self._fail_all(f"the engine's process ended ({_how(self._process.returncode)})")
+        self._close_input()
+        self._fail_all(f"the engine's process ended ({_exit_reason(self._process.returncode)})")
         self.gone.set()
 
     def _receive(self, reply: protocol.Reply) -> None:
@@ -152,40 +151,41 @@ class EngineProcess:
                 self._ready.set_exception(reply.error())
             case protocol.Failed(key=key):
                 error = reply.error()
-                if isinstance(error, EngineDied):  # it is about to end
-                    self._over = True
-                self._settle(key, error)
+                if isinstance(error, EngineDied):  # the process is about to end
+                    self._ended = True
+                self._resolve(key, error)
             case protocol.Completed(key=key, completion=completion):
-                self._settle(key, completion)
+                self._resolve(key, completion)
             case protocol.Embedded(key=key, vectors=vectors):
-                self._settle(key, vectors)
+                self._resolve(key, vectors)
 
-    def _settle(self, key: str, outcome: Answer | ForebayError) -> None:
-        with self._asked:
+    def _resolve(self, key: str, answer: Answer | ForebayError) -> None:
+        with self._requests_lock:
             self._moved_at = time.monotonic()
-            future = self._pending.pop(key, None)
+            future = self._requests.pop(key, None)
         if future is None:
             return
-        if isinstance(outcome, ForebayError):
-            future.set_exception(outcome)
+        if isinstance(answer, ForebayError):
+            future.set_exception(answer)
         else:
-            future.set_result(outcome)
+            future.set_result(answer)
 
-    def _fail_all(self, why: str) -> None:
-        with self._asked:
-            self._over = True
-            pending = list(self._pending.values())
-            self._pending.clear()
+    def _fail_all(self, reason: str) -> None:
+        with self._requests_lock:
+            self._ended = True
+            futures = list(self._requests.values())
+            self._requests.clear()
         if not self._ready.done():
-            self._ready.set_exception(Unavailable(why))
-        for future in pending:
-            future.set_exception(EngineDied(why))
+            self._ready.set_exception(Unavailable(reason))
+        for future in futures:
+            future.set_exception(EngineDied(reason))
 
 
 def _spawn() -> subprocess.Popen[bytes]:
-    """The process, with the very code that runs here.
+    """Start the process with the very code that runs here.
 
-    In a session of its own: a Ctrl-C ends the worker, which ends the engine when it has drained.
+    The process has a session of its own: a Ctrl-C ends the worker alone, which ends the engine when
+    it has drained.
     """
     paths = [str(_INSTALLED_IN), *filter(None, [os.environ.get("PYTHONPATH")])]
     try:
@@ -196,9 +196,9 @@ def _spawn() -> subprocess.Popen[bytes]:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
             start_new_session=True,
         )
-    except OSError as error:  # no memory for it, say: that may pass
-        raise Unavailable(f"no process for the engine: {error.strerror}") from None
+    except OSError as error:  # no memory for it, for example: that may pass
+        raise Unavailable(f"the engine's process cannot be started: {error.strerror}") from None
 
 
-def _how(returncode: int) -> str:
+def _exit_reason(returncode: int) -> str:
     return f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"

@@ -1,6 +1,8 @@
-"""What a worker and an engine's own process say to each other: one JSON object a line, no pickle.
+"""The messages between a worker and its engine's process: one JSON object a line, no pickle.
 
-A `key` names a request across the pipe; the worker makes it, the engine's process gives it back.
+The worker sends `Command` messages (`Start`, `Submit`, `Cancel`, `Embed`). The engine's process
+sends `Reply` messages (`Ready`, `Completed`, `Embedded`, `Failed`, `Beat`). A `key` names a request
+across the pipe: the worker makes it, and the reply to the request carries it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,14 @@ from forebay.workers.engines.engine import Completion, EngineInfo, Frame, Prompt
 
 
 class Start(Frame):
-    """The first line: make an engine of these settings."""
+    """Message to the engine's process, always the first: open an engine with these settings.
+
+    The reply is `Ready`, or `Failed` with an empty key.
+
+    Attributes:
+        settings: the fields of `EngineSettings`.
+        beat_s: seconds between two `Beat` messages.
+    """
 
     op: Literal["start"] = "start"
     settings: dict[str, Any]
@@ -23,7 +32,7 @@ class Start(Frame):
 
 
 class Submit(Frame):
-    """Answered by `Completed` or `Failed`."""
+    """Message to the engine's process: submit a prompt. The reply is `Completed` or `Failed`."""
 
     op: Literal["submit"] = "submit"
     key: str
@@ -31,14 +40,17 @@ class Submit(Frame):
 
 
 class Cancel(Frame):
-    """Not answered; the request it names is."""
+    """Message to the engine's process: cancel a prompt.
+
+    There is no reply to this message; the prompt's own `Submit` is answered soon.
+    """
 
     op: Literal["cancel"] = "cancel"
     prompt_id: str
 
 
 class Embed(Frame):
-    """Answered by `Embedded` or `Failed`."""
+    """Message to the engine's process: embed texts. The reply is `Embedded` or `Failed`."""
 
     op: Literal["embed"] = "embed"
     key: str
@@ -46,14 +58,14 @@ class Embed(Frame):
 
 
 class Ready(Frame):
-    """The engine is made."""
+    """Message to the worker: the engine is open and takes work."""
 
     op: Literal["ready"] = "ready"
     info: EngineInfo
 
 
 class Completed(Frame):
-    """An answer to `Submit`."""
+    """Message to the worker: the completion that a `Submit` asked for."""
 
     op: Literal["completed"] = "completed"
     key: str
@@ -61,7 +73,7 @@ class Completed(Frame):
 
 
 class Embedded(Frame):
-    """An answer to `Embed`."""
+    """Message to the worker: the vectors that an `Embed` asked for."""
 
     op: Literal["embedded"] = "embedded"
     key: str
@@ -69,7 +81,10 @@ class Embedded(Frame):
 
 
 class Failed(Frame):
-    """One of our errors, as an answer; with an empty key the engine itself could not be made."""
+    """Message to the worker: the error that a request ended with.
+
+    With an empty key, the engine itself could not be opened.
+    """
 
     op: Literal["failed"] = "failed"
     key: str
@@ -80,7 +95,7 @@ class Failed(Frame):
 
     @classmethod
     def of(cls, key: str, error: ForebayError) -> Failed:
-        """The error, ready to travel."""
+        """Return the message that carries this error."""
         retry_after = error.retry_after if isinstance(error, PassingError) else None
         return cls(
             key=key,
@@ -91,7 +106,7 @@ class Failed(Frame):
         )
 
     def error(self) -> ForebayError:
-        """The error that travelled."""
+        """Return the error that this message carries."""
         error = from_code(self.code, self.message, self.field)
         if isinstance(error, PassingError):
             error.retry_after = self.retry_after
@@ -99,7 +114,7 @@ class Failed(Frame):
 
 
 class Beat(Frame):
-    """The engine's step counter, at every beat."""
+    """Message to the worker, sent regularly (a heartbeat): the engine's step counter."""
 
     op: Literal["beat"] = "beat"
     steps: int
@@ -115,7 +130,7 @@ read_command: Callable[[bytes], Command] = _commands.validate_json
 read_reply: Callable[[bytes], Reply] = _replies.validate_json
 
 
-def write(frame: Frame, sink: BinaryIO) -> None:
-    """One line. The caller sees to it that only one thread writes at a time."""
-    sink.write(frame.model_dump_json().encode() + b"\n")
+def write(message: Frame, sink: BinaryIO) -> None:
+    """Write a message as one line. Only one thread may write at a time."""
+    sink.write(message.model_dump_json().encode() + b"\n")
     sink.flush()

@@ -1,1 +1,1 @@
-"""llama.cpp, for machines without a GPU."""
+"""The llama.cpp engine, for machines without a GPU."""

@@ -1,4 +1,4 @@
-"""Which GGUF file an engine runs on."""
+"""Which GGUF file the llama.cpp engine loads."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _FIELD = "FOREBAY_MODEL_FILE"
 
 
 def gguf_file(chosen: Path | None) -> Path:
-    """The chosen GGUF file, or the packaged small model.
+    """Return the chosen GGUF file, or the packaged small model if none is chosen.
 
     Raises:
-        Misconfigured: The chosen file is missing or no GGUF.
+        Misconfigured: The chosen file cannot be read or is not a GGUF file.
         Unavailable: No file was chosen and the package is not installed.
     """
     path = packaged_gguf() if chosen is None else chosen.expanduser().resolve()
@@ -30,10 +30,10 @@ def gguf_file(chosen: Path | None) -> Path:
 
 
 def packaged_gguf() -> Path:
-    """The GGUF file inside the package of the small default model.
+    """Return the GGUF file in the package of the small default model.
 
     Raises:
-        Unavailable: The package is not installed.
+        Unavailable: The package is not installed, or holds no GGUF file.
     """
     try:
         package = distribution(_PACKAGE)

@@ -1,4 +1,4 @@
-"""llama.cpp in this process: the engine of machines without a GPU."""
+"""The llama.cpp engine: a GGUF model on the CPU."""
 
 from __future__ import annotations
 
@@ -18,68 +18,72 @@ from forebay.workers.engines.engine import (
     Choice,
     Completion,
     EngineInfo,
-    JsonShape,
+    JsonSchema,
     Prompt,
     Vectors,
 )
 from forebay.workers.engines.llamacpp.gguf import gguf_file
-from forebay.workers.engines.llamacpp.server import Generation, LlamaServer
+from forebay.workers.engines.llamacpp.server import LlamaGeneration, LlamaServer
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.tokens import grammars
 from forebay.workers.engines.weights.digests import revision
 
-_ALL_BUT = 1 - 1e-6  # a longer option never takes everything from a shorter one
-_TICK_S = 0.01  # how long a step waits for news, and so for a newcomer
+_MAX_SHARE_OF_LONGER = 1 - 1e-6  # longer options never take everything from a shorter one
+_TICK_S = 0.01  # how long a step waits for an event, and so delays a new request
 
 
 @dataclass
 class _Run:
-    """A request in a slot."""
+    """A request in a slot, and the event that cuts it short."""
 
     prompt: Prompt
     cut: threading.Event = field(default_factory=threading.Event)
 
 
 class LlamaGenerator:
-    """llama.cpp batches by itself: a thread a slot feeds it, a step waits for news of any."""
+    """A `Generator` over llama.cpp, which batches requests by itself.
+
+    One thread for each slot feeds llama.cpp. The threads put events into a queue, from which a step
+    reads: `None` for a chunk of tokens, or a prompt's id with its completion or error.
+    """
 
     def __init__(self, server: LlamaServer, slots: int) -> None:
         self.slots = slots
         self._server = server
         self._runs: dict[str, _Run] = {}
-        self._news: queue.SimpleQueue[tuple[str, Completion | Exception] | None]
-        self._news = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[str, Completion | Exception] | None]
+        self._events = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(slots, "llama-slot")
 
     def fits(self, prompt: Prompt) -> bool:  # noqa: ARG002 - the contract's; slots are equal here
-        """Always: every slot has its own context."""
+        """See `Generator.fits`: every slot has its own context."""
         return True
 
     def admit(self, prompt: Prompt) -> None:
-        """Hand it to a slot's thread; what is wrong with it comes out of a step."""
+        """Hand the prompt to a slot's thread; if the prompt is wrong, a step returns the error."""
         run = self._runs[prompt.id] = _Run(prompt)
-        self._threads.submit(self._work, run)
+        self._threads.submit(self._run, run)
 
     def step(self) -> Step:
-        """Wait for news, for a moment, and take all there is."""
+        """Wait a moment for an event, and take all events that there are."""
         moved = False
         ended: dict[str, Completion | ForebayError] = {}
         try:
-            news = self._news.get(timeout=_TICK_S)
+            event = self._events.get(timeout=_TICK_S)
             while True:
                 moved = True
-                if news is not None:
-                    prompt_id, outcome = news
+                if event is not None:
+                    prompt_id, answer = event
                     del self._runs[prompt_id]
-                    if not isinstance(outcome, (Completion, ForebayError)):
-                        raise outcome
-                    ended[prompt_id] = outcome
-                news = self._news.get_nowait()
+                    if not isinstance(answer, (Completion, ForebayError)):
+                        raise answer
+                    ended[prompt_id] = answer
+                event = self._events.get_nowait()
         except queue.Empty:
             return Step(moved, ended)
 
     def drop(self, prompt_id: str) -> None:
-        """Its thread ends the generation at the next chunk."""
+        """See `Generator.drop`: the slot's thread ends the generation at the next chunk."""
         self._runs[prompt_id].cut.set()
 
     def close(self) -> None:
@@ -91,66 +95,68 @@ class LlamaGenerator:
 
     # --- on the slots' threads ---
 
-    def _work(self, run: _Run) -> None:
-        outcome: Completion | Exception
+    def _run(self, run: _Run) -> None:
+        answer: Completion | Exception
         try:
-            outcome = self._answer(run)
+            answer = self._answer(run)
         except Exception as error:  # noqa: BLE001 - the loop decides what it means
-            outcome = error
-        self._news.put((run.prompt.id, outcome))
+            answer = error
+        self._events.put((run.prompt.id, answer))
 
     def _answer(self, run: _Run) -> Completion:
         prompt, constraint = run.prompt, run.prompt.constraint
         if constraint is None:
-            return self._generate(run, _body(prompt)).completion(prompt.id)
-        body = grammars.body_of(constraint, prompt.max_tokens)
-        if not self._server.compiles(body):
+            return self._generate(run, _request_body(prompt)).completion(prompt.id)
+        grammar_body = grammars.body_of(constraint, prompt.max_tokens)
+        if not self._server.compiles(grammar_body):
             name = grammars.field_of(constraint)
-            raise InvalidJob("asks for something this engine cannot hold an answer to", field=name)
+            raise InvalidJob("asks for something that this engine cannot enforce", field=name)
         if isinstance(constraint, Choice) and prompt.score_options:
             return self._score(run, constraint.options)
-        completion = self._generate(run, _body(prompt, body)).completion(prompt.id)
-        _refuse_broken(prompt, completion)
+        body = _request_body(prompt, grammar_body)
+        completion = self._generate(run, body).completion(prompt.id)
+        _refuse_unconstrained(prompt, completion)
         return completion
 
-    def _generate(self, run: _Run, body: dict[str, Any]) -> Generation:
-        generation = Generation(run.cut.is_set, lambda: self._news.put(None))
+    def _generate(self, run: _Run, body: dict[str, Any]) -> LlamaGeneration:
+        generation = LlamaGeneration(run.cut.is_set, lambda: self._events.put(None))
         self._server.chat(body, generation)
         return generation
 
     def _score(self, run: _Run, options: tuple[str, ...]) -> Completion:
-        """Force every option in turn, add up the log-probabilities of its tokens, take the best.
+        """Force each option, sum the log-probabilities of its tokens, and return the best option.
 
-        One after the other in one slot, which from the second on has read the prompt already.
+        The options run one after the other in one slot, which reads the prompt only once.
         """
         forced: dict[str, Completion] = {}
         sums: dict[str, float] = {}
         for option in options:
             limits = {"temperature": 0, "max_tokens": len(option.encode()) + 1, "stop": []}
-            made = self._generate(run, _body(run.prompt, grammars.literal(option)) | limits)
-            forced[option] = made.completion(run.prompt.id)
+            body = _request_body(run.prompt, grammars.literal(option)) | limits
+            generation = self._generate(run, body)
+            forced[option] = generation.completion(run.prompt.id)
             if forced[option].finish == "cancelled":
                 return forced[option]
-            sums[option] = sum(made.logprobs)
+            sums[option] = sum(generation.logprobs)
         scores = option_logprobs(sums)
         best = max(scores, key=scores.__getitem__)
         return forced[best].model_copy(
             update={
                 "option_logprobs": scores,
-                "prefill_s": sum(one.prefill_s for one in forced.values()),
-                "decode_s": sum(one.decode_s for one in forced.values()),
+                "prefill_s": sum(completion.prefill_s for completion in forced.values()),
+                "decode_s": sum(completion.decode_s for completion in forced.values()),
             }
         )
 
 
-def _body(prompt: Prompt, grammar_body: str | None = None) -> dict[str, Any]:
-    """The request as llama.cpp's chat endpoint takes it."""
+def _request_body(prompt: Prompt, grammar_body: str | None = None) -> dict[str, Any]:
+    """Return the request as llama.cpp's chat endpoint takes it."""
     body: dict[str, Any] = {
         "messages": [turn.model_dump() for turn in prompt.messages],
         "max_tokens": prompt.max_tokens,
         "temperature": prompt.temperature,
         "top_p": prompt.top_p,
-        "top_k": 0,  # ours are temperature and top_p; llama.cpp's further defaults are switched off
+        "top_k": 0,  # jobs set temperature and top_p; llama.cpp's other samplers are switched off
         "min_p": 0.0,
         "stop": list(prompt.stop),
         "logprobs": True,
@@ -164,19 +170,22 @@ def _body(prompt: Prompt, grammar_body: str | None = None) -> dict[str, Any]:
     return body
 
 
-def _refuse_broken(prompt: Prompt, completion: Completion) -> None:
-    """A grammar that proves too large on the way is dropped by llama.cpp without a word."""
+def _refuse_unconstrained(prompt: Prompt, completion: Completion) -> None:
+    """Refuse an answer that breaks the constraint.
+
+    llama.cpp silently drops a grammar that outgrows its limits during the generation.
+    """
     if completion.finish != "stop" or prompt.constraint is None:
         return
     constraint = prompt.constraint
     if isinstance(constraint, Choice):
-        held = completion.text in constraint.options
+        holds = completion.text in constraint.options
     else:
-        held = not isinstance(constraint, JsonShape) or _is_json(completion.text)
-    # A stop string may cut any constrained text short; then it is the caller's doing.
-    if not held and not prompt.stop:
+        holds = not isinstance(constraint, JsonSchema) or _is_json(completion.text)
+    # A stop string may cut any constrained text short; then the caller asked for it.
+    if not holds and not prompt.stop:
         name = grammars.field_of(constraint)
-        raise InvalidJob("is more than this engine can hold an answer to", field=name)
+        raise InvalidJob("is too large for this engine to enforce", field=name)
 
 
 def _is_json(text: str) -> bool:
@@ -188,32 +197,37 @@ def _is_json(text: str) -> bool:
 
 
 def option_logprobs(sums: dict[str, float]) -> dict[str, float]:
-    """From "the text begins with this option" to "it is this one of the options".
+    """Turn "the text begins with this option" into "the text is this one of the options".
 
-    An option that begins another one ("pay", "pay back") is left with what the longer one does not
-    take; then all are scaled so that the probabilities add up to 1.
+    An option that begins a longer one ("pay", "pay back") keeps what the longer one does not take.
+    Then all probabilities are scaled to add up to 1.
+
+    Args:
+        sums: by option, the sum of its tokens' natural-log probabilities.
     """
-    alone = {option: sums[option] + _left_by_longer(option, sums) for option in sums}
+    alone = {option: sums[option] + _log_share_left(option, sums) for option in sums}
     top = max(alone.values())
     total = top + math.log(sum(math.exp(value - top) for value in alone.values()))
     return {option: value - total for option, value in alone.items()}
 
 
-def _left_by_longer(option: str, sums: dict[str, float]) -> float:
-    longer = [one for one in sums if one != option and one.startswith(option)]
+def _log_share_left(option: str, sums: dict[str, float]) -> float:
+    """Return the logarithm of the share that longer options leave to this one."""
+    longer = [other for other in sums if other != option and other.startswith(option)]
     nearest = [
-        one for one in longer if not any(one != mid and one.startswith(mid) for mid in longer)
-    ]
-    taken = sum(math.exp(min(0.0, sums[one] - sums[option])) for one in nearest)
-    return math.log1p(-min(taken, _ALL_BUT))
+        other for other in longer
+        if not any(other != between and other.startswith(between) for between in longer)
+    ]  # fmt: skip
+    taken = sum(math.exp(min(0.0, sums[other] - sums[option])) for other in nearest)
+    return math.log1p(-min(taken, _MAX_SHARE_OF_LONGER))
 
 
 class LlamaEngine(BatchedEngine):
-    """A GGUF model on the CPU, and the packaged sentence encoder where it is installed.
+    """A GGUF model on the CPU, and the packaged sentence encoder if it is installed.
 
     Raises:
         Unavailable: A package is missing.
-        Misconfigured: The model file is missing, no GGUF, or cannot be loaded.
+        Misconfigured: The model file is missing, is not a GGUF file, or cannot be loaded.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -222,8 +236,8 @@ class LlamaEngine(BatchedEngine):
         self._encoder: SentenceEncoder | None = None
         try:
             self._encoder = SentenceEncoder()
-        except Unavailable as missing:
-            self._no_encoder = missing.message
+        except Unavailable as error:
+            self._no_encoder = error.message
         self._info = EngineInfo(
             engine="llamacpp",
             model=model.stem,
@@ -232,8 +246,7 @@ class LlamaEngine(BatchedEngine):
             slots=settings.slots,
             embed_model=self._encoder and self._encoder.model,
             embed_revision=self._encoder and self._encoder.revision,
-            embed_dimensions=self._encoder and self._encoder.dimensions,
-            # The packaged model labels worse than its neighbour, the sentence encoder.
+            # The packaged small model labels worse than the sentence encoder.
             classify="similarity" if self._encoder and settings.model_file is None else "model",
         )
         super().__init__(LlamaGenerator(server, settings.slots))

@@ -1,1 +1,1 @@
-"""Between text and tokens: vocabulary, chat template, constraints."""
+"""Between text and tokens: tokenizer, chat template, constraints."""

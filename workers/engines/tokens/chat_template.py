@@ -1,7 +1,7 @@
-"""A model's own chat template: turns in, the text that the model was trained on out.
+"""A model's own chat template: it renders turns as the text that the model was trained on.
 
-Templates are programs that come with weights, so they run in a sandbox and are tried at the start:
-one that is missing, broken or silent about what it is given is an error then, not in every job.
+Templates are programs that come with weights, so they run in a sandbox and are tried when the
+engine opens: a template that is missing, broken or drops turns is an error then, not in every job.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.workers.engines.engine import Turn
 
 _FIELD = "FOREBAY_MODEL_DIR"
-#: Where templates are, the first found is taken. The first name is that of a correction, which
+#: Files of templates; the first that exists is taken. The first name is that of a correction, which
 #: owners of EXL2 folders lay beside a template that does not work.
 _FILES = ("tabby_template.jinja", "chat_template.jinja")
 _CONFIGS = ("chat_template.json", "tokenizer_config.json")
@@ -31,8 +31,8 @@ _SYSTEM = Turn(role="system", content="trial-0")
 class ChatTemplate:
     """Renders turns as one prompt, which ends where the model's answer begins.
 
-    Some templates refuse system turns, or drop them without a word; then what they say goes in
-    front of the next user turn.
+    Some templates refuse system turns, or silently drop them; then the content of system turns is
+    put in front of the next user turn.
 
     Args:
         source: the Jinja text.
@@ -44,21 +44,20 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, tokens: dict[str, str]) -> None:
-        self._template = _compiled(source)
+        self._template = _compile(source)
         self._tokens = tokens
-        self._folds = False
         if not self._shows(_TRIAL[:1]) or not self._shows(_TRIAL):
             raise Misconfigured("its chat template does not render a conversation", field=_FIELD)
-        self._folds = not self._shows((_SYSTEM, *_TRIAL))
+        self._folds_system = not self._shows((_SYSTEM, *_TRIAL))
 
     @classmethod
     def of(cls, folder: Path, tokens: dict[str, str]) -> ChatTemplate:
-        """The template of a model's folder.
+        """Return the template of a model's folder.
 
         Raises:
-            Misconfigured: There is none, or it does not work.
+            Misconfigured: The folder has no template, or it does not work.
         """
-        source = _found(folder)
+        source = _source(folder)
         if source is None:
             raise Misconfigured(
                 f"has no chat template: put one into {folder.name}/chat_template.jinja",
@@ -67,17 +66,17 @@ class ChatTemplate:
         return cls(source, tokens)
 
     def render(self, turns: Sequence[Turn]) -> str:
-        """The prompt.
+        """Return the prompt.
 
         Raises:
             InvalidJob: The template refuses these turns; some want user and assistant to alternate.
         """
         try:
-            return self._rendered(_folded(turns) if self._folds else turns)
+            return self._render(_fold_system(turns) if self._folds_system else turns)
         except Exception:  # noqa: BLE001 - a template may raise anything, and may quote a turn
             raise InvalidJob("is refused by the model's chat template", field="messages") from None
 
-    def _rendered(self, turns: Sequence[Turn]) -> str:
+    def _render(self, turns: Sequence[Turn]) -> str:
         return str(
             self._template.render(
                 messages=[{"role": turn.role, "content": turn.content} for turn in turns],
@@ -89,15 +88,16 @@ class ChatTemplate:
         )
 
     def _shows(self, turns: Sequence[Turn]) -> bool:
-        """Whether all that was said is in the prompt."""
+        """Return whether the prompt holds the content of every turn."""
         try:
-            text = self._rendered(turns)
+            text = self._render(turns)
         except Exception:  # noqa: BLE001 - see `render`
             return False
         return all(turn.content in text for turn in turns)
 
 
-def _compiled(source: str) -> Any:
+def _compile(source: str) -> Any:
+    """Return the Jinja template in a sandbox, with the functions that models' templates use."""
     try:
         from jinja2 import TemplateError  # noqa: PLC0415 - only where an engine renders templates
         from jinja2.ext import loopcontrols  # noqa: PLC0415 - see above
@@ -121,7 +121,7 @@ def _compiled(source: str) -> Any:
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:
-    """Jinja's own filter writes for HTML."""
+    """Return plain JSON; Jinja's own filter escapes it for HTML."""
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
@@ -129,47 +129,51 @@ def _strftime_now(form: str) -> str:
     return dt.datetime.now().astimezone().strftime(form)
 
 
-def _found(folder: Path) -> str | None:
+def _source(folder: Path) -> str | None:
+    """Return the text of the folder's first template, or `None` if there is none."""
     for name in _FILES:
         if (folder / name).is_file():
             return _read(folder / name)
     for name in _CONFIGS:
-        template = _named(folder / name)
+        template = _template_in_config(folder / name)
         if template is not None:
             return template
     return None
 
 
-def _named(path: Path) -> str | None:
-    """The template in a configuration: a text, or several by name."""
+def _template_in_config(path: Path) -> str | None:
+    """Return the template in a JSON file: a text, or the `default` of several by name."""
     if not path.is_file():
         return None
     try:
-        held = json.loads(_read(path)).get("chat_template")
-        if isinstance(held, list):
-            held = {one["name"]: one["template"] for one in held}.get("default")
+        template = json.loads(_read(path)).get("chat_template")
+        if isinstance(template, list):
+            template = {item["name"]: item["template"] for item in template}.get("default")
     except (ValueError, AttributeError, KeyError, TypeError):
-        raise Misconfigured(f"{path.name} holds no templates by name", field=_FIELD) from None
-    return held if isinstance(held, str) else None
+        raise Misconfigured(
+            f"its {path.name} must hold a chat template, or several by name", field=_FIELD
+        ) from None
+    return template if isinstance(template, str) else None
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise Misconfigured(f"{path.name} cannot be read", field=_FIELD) from None
+        raise Misconfigured(f"its {path.name} cannot be read", field=_FIELD) from None
 
 
-def _folded(turns: Sequence[Turn]) -> list[Turn]:
-    """What system turns say, in front of the user turn that follows."""
-    said: list[str] = []
+def _fold_system(turns: Sequence[Turn]) -> list[Turn]:
+    """Put the content of system turns in front of the user turn that follows."""
+    system: list[str] = []
     folded: list[Turn] = []
     for turn in turns:
         if turn.role == "system":
-            said.append(turn.content)
+            system.append(turn.content)
         elif turn.role == "user":
-            folded.append(turn.model_copy(update={"content": "\n\n".join([*said, turn.content])}))
-            said = []
+            content = "\n\n".join([*system, turn.content])
+            folded.append(turn.model_copy(update={"content": content}))
+            system = []
         else:
             folded.append(turn)
-    return folded if not said else [*folded, Turn(role="user", content="\n\n".join(said))]
+    return [*folded, Turn(role="user", content="\n\n".join(system))] if system else folded

@@ -1,7 +1,7 @@
-"""Constraints as masks over tokens, for every engine that lets its candidates be narrowed.
+"""Constraints as token masks, for engines that can narrow the candidates of each next token.
 
-llguidance says at each step which tokens may come next. It is the same library, with the same
-grammars, that holds llama.cpp to a constraint (`grammars.py`).
+At each step llguidance says which tokens may come next. llama.cpp enforces constraints with the
+same library and the same grammars (`grammars.py`).
 """
 
 from __future__ import annotations
@@ -21,87 +21,89 @@ from forebay.workers.engines.tokens.tokenizer import Tokenizer
 Bits = npt.NDArray[np.int32]
 
 _MAX_GRAMMARS_KEPT = 256  # compiled grammars; jobs of one kind share theirs
-_BITS = 32  # in a word of a mask
+_BITS_PER_WORD = 32
 
 
 class Matcher:
-    """One text on its way through a grammar. Never raises: what goes wrong is in `failed`.
+    """Follows one text through a grammar. Never raises: errors are shown by `failed`.
 
-    Once it failed or is `complete`, its mask allows nothing but the end of the text. A library may
-    still be making a mask in the background when the text has ended: calls wait for each other.
+    Once the matcher failed or is `complete`, its mask allows nothing but the end of the text. A
+    library may still compute a mask in the background when the text has ended: calls wait for each
+    other.
     """
 
     def __init__(self, machine: Any, words: int) -> None:
         self._machine = machine
         self._bits: Bits = np.zeros(words, dtype=np.int32)
-        self._alone = threading.Lock()
+        self._lock = threading.Lock()
 
     @property
     def failed(self) -> bool:
-        """It left the grammar, or the grammar outgrew the library's limits on the way."""
-        with self._alone:
+        """True if the text left the grammar, or the grammar outgrew the library's limits."""
+        with self._lock:
             return bool(self._machine.is_error())
 
     @property
     def complete(self) -> bool:
-        """Nothing more can follow."""
-        with self._alone:
+        """True if nothing more can follow."""
+        with self._lock:
             return bool(self._machine.is_stopped() and not self._machine.is_error())
 
     def mask(self) -> Bits:
-        """Which tokens may come next: bit `i % 32` of word `i // 32` stands for token `i`.
+        """Return which tokens may come next: bit `i % 32` of word `i // 32` stands for token `i`.
 
-        The array is used again for the next mask.
+        The next call overwrites the array.
         """
-        with self._alone:
+        with self._lock:
             self._machine.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
         return self._bits
 
     def take(self, token: int) -> None:
-        """The token that was chosen."""
-        with self._alone:
+        """Append the token that was chosen to the text."""
+        with self._lock:
             self._machine.consume_token(token)
 
 
 class Masks:
-    """Compiles constraints against one vocabulary. May be called from any thread.
+    """Compiles constraints for one tokenizer. May be called from any thread.
 
     Raises:
         Unavailable: llguidance is not installed.
     """
 
-    def __init__(self, vocabulary: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         try:
             from llguidance import LLMatcher, LLTokenizer  # noqa: PLC0415 - only where it is used
         except ImportError:
             raise Unavailable("constraints need llguidance: `pip install llguidance`") from None
-        self._new: Any = LLMatcher
+        self._matcher_class: Any = LLMatcher
         self._tokens = LLTokenizer(
-            vocabulary.json, n_vocab=vocabulary.size, eos_token=list(vocabulary.ends)
+            tokenizer.json, n_vocab=tokenizer.size, eos_token=list(tokenizer.ends)
         )
-        self._words = -(-vocabulary.size // _BITS)
+        self._words = -(-tokenizer.size // _BITS_PER_WORD)
         self._lock = threading.Lock()
         self._compiled: OrderedDict[str, Any] = OrderedDict()
 
     def matcher(self, constraint: Constraint, max_tokens: int) -> Matcher:
-        """A matcher at the beginning of a text.
+        """Return a matcher at the beginning of a text.
 
         Raises:
-            InvalidJob: The constraint cannot be held.
+            InvalidJob: The constraint cannot be enforced.
         """
         grammar = grammars.grammar(grammars.body_of(constraint, max_tokens))
-        machine = self._machine(grammar)
+        machine = self._compile(grammar)
         if machine.is_error():
             name = grammars.field_of(constraint)
-            raise InvalidJob("asks for something this engine cannot hold an answer to", field=name)
+            raise InvalidJob("asks for something that this engine cannot enforce", field=name)
         return Matcher(machine.deep_copy(), self._words)
 
-    def _machine(self, grammar: str) -> Any:
+    def _compile(self, grammar: str) -> Any:
+        """Return llguidance's matcher for a grammar, from the cache if it is there (LRU)."""
         with self._lock:
             if grammar in self._compiled:
                 self._compiled.move_to_end(grammar)
                 return self._compiled[grammar]
-        machine = self._new(self._tokens, grammar, log_level=0)  # it would log the grammar
+        machine = self._matcher_class(self._tokens, grammar, log_level=0)  # else it logs grammars
         with self._lock:
             self._compiled[grammar] = machine
             if len(self._compiled) > _MAX_GRAMMARS_KEPT:
@@ -110,7 +112,10 @@ class Masks:
 
 
 def allowed(bits: Bits, width: int) -> npt.NDArray[np.bool_]:
-    """The mask, one element a token, for logits of this width; what is beyond it is not allowed."""
+    """Return the mask as one flag a token, for logits of this width.
+
+    Logits beyond the vocabulary are not allowed.
+    """
     flags = np.unpackbits(bits.view(np.uint8), bitorder="little")[:width].view(np.bool_)
     if len(flags) == width:
         return flags

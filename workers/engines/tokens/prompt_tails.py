@@ -1,9 +1,9 @@
-"""Where a prompt can be parted so that its end is cut into tokens by itself.
+"""Which end of a prompt must be tokenized again together with a text that follows it.
 
-To know a label's tokens where it follows a prompt, both have to be cut together: a tokenizer may
-join characters across the border. But it takes special tokens out of a text before anything else,
-and what stands behind one never meets what stands before it. So the last special token and what
-follows it are enough; in a chat these are a few characters that open the answer.
+A tokenizer may join characters across the border between a prompt and a label, so both must be
+tokenized together. But a tokenizer first takes special tokens out of a text, and text after a
+special token never meets text before it. So the last special token and the text after it are
+enough; in a chat these are the few characters that open the answer.
 """
 
 from __future__ import annotations
@@ -13,42 +13,45 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-_LAST = 512  # characters of a prompt among which a special token is looked for
+_SEARCHED_CHARS = 512  # at the end of a prompt, where a special token is looked for
 
 
-class Tails:
-    """Parts prompts for one tokenizer."""
+class PromptTails:
+    """Finds the tails of prompts for one tokenizer (an object of the package `tokenizers`)."""
 
     def __init__(self, tokenizer: Any) -> None:
         added = list(tokenizer.get_added_tokens_decoder().values())
-        # Others are looked for in a text that was changed before, as a whole.
-        raw = [one for one in added if tokenizer.normalizer is None or not one.normalized]
-        self._all = [one.content for one in added]
-        # One that must be a word heeds what stands before it.
-        self._marks = any_of(one.content for one in raw if not one.single_word)
-        self._apart = lru_cache(maxsize=64)(self._stands_apart)
+        # Normalized tokens are looked for after the normalizer changed the whole text.
+        raw = [token for token in added if tokenizer.normalizer is None or not token.normalized]
+        self._added = [token.content for token in added]
+        # A token that must be a single word depends on the text before it.
+        self._borders = any_of(token.content for token in raw if not token.single_word)
+        self._is_border = lru_cache(maxsize=64)(self._never_overlaps)
 
     def of(self, text: str) -> str:
-        """The end of the text, from its last special token on; the whole where there is none.
+        """Return the text from its last special token on, or the whole text if there is none.
 
-        Whatever follows, the tokens of text and what follows are those of the text before the end,
-        then those of the end and what follows.
+        For any continuation: the tokens of text and continuation are the tokens of the text before
+        the tail, then the tokens of the tail and the continuation.
         """
-        window = max(0, len(text) - _LAST)
+        window = max(0, len(text) - _SEARCHED_CHARS)
         starts = [
-            mark.start() for mark in self._marks.finditer(text, window) if self._apart(mark[0])
+            border.start()
+            for border in self._borders.finditer(text, window)
+            if self._is_border(border[0])
         ]
         return text[starts[-1] :] if starts else text
 
-    def _stands_apart(self, mark: str) -> bool:
-        """Whether it is found wherever it stands, because no token holds or overlaps it."""
-        beginnings = tuple(mark[:size] for size in range(1, len(mark)))
+    def _never_overlaps(self, token: str) -> bool:
+        """Return whether no other added token holds this token or ends with its beginning."""
+        beginnings = tuple(token[:size] for size in range(1, len(token)))
         return not any(
-            (mark in one and one != mark) or one.endswith(beginnings) for one in self._all
+            (token in other and other != token) or other.endswith(beginnings)
+            for other in self._added
         )
 
 
 def any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    """Matches each of these texts, the longest first, and nothing where there are none."""
+    """Return a pattern that matches each of these texts, the longest first; or never, if none."""
     longest_first = sorted(filter(None, texts), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")

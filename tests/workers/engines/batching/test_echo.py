@@ -1,4 +1,4 @@
-"""The engine that does as it is told."""
+"""The echo engine: what it answers, and which directives it obeys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from forebay.routing.errors import EngineDied, InvalidJob
 from forebay.workers.engines.batching.echo import EchoEngine
 from forebay.workers.engines.batching.schema_instances import minimal_instance
-from forebay.workers.engines.engine import Choice, JsonShape, Prompt, Turn
+from forebay.workers.engines.engine import Choice, JsonSchema, Prompt, Turn
 from forebay.workers.engines.settings import EngineSettings
 
 
@@ -24,7 +24,7 @@ def engine():
 
 
 @pytest.fixture(scope="module")
-def lasting():
+def shared_engine():
     engine = EchoEngine(EngineSettings(engine="echo"))
     yield engine
     engine.close()
@@ -35,14 +35,14 @@ def ask(engine, text, **changes):
     return engine.submit(Prompt(id="a", messages=turns, **{"max_tokens": 100, **changes})).result(5)
 
 
-def test_it_says_the_last_user_message_without_its_directives(engine):
+def test_the_answer_is_the_last_user_message_without_its_directives(engine):
     answer = ask(engine, "one  two [[echo: confidence=0.5]]\nthree")
     assert answer.text.split() == ["one", "two", "three"]
     assert (answer.tokens_in, answer.tokens_out) == (7, 3)
-    assert answer.mean_logprob == answer.low_logprob == pytest.approx(-0.693, abs=1e-3)
+    assert answer.low_logprob == pytest.approx(-0.693, abs=1e-3)
 
 
-def test_it_says_what_it_is_told_even_where_a_constraint_forbids_it(engine):
+def test_the_directive_say_wins_over_a_constraint(engine):
     wrong = ask(engine, "x [[echo: say=neither]]", constraint=Choice(options=("a", "b")))
     assert wrong.text == "neither"
 
@@ -56,23 +56,23 @@ def test_it_says_what_it_is_told_even_where_a_constraint_forbids_it(engine):
         ("A dog? Text: nothing", "cat"),
     ],
 )
-def test_it_chooses_what_occurs_in_the_text(engine, text, option):
+def test_the_first_option_that_occurs_in_the_text_is_chosen(engine, text, option):
     assert ask(engine, text, constraint=Choice(options=("cat", "dog"))).text == option
 
 
-def test_it_is_as_slow_as_it_is_told(engine):
+def test_the_directive_delay_slows_each_word(engine):
     began = time.monotonic()
     ask(engine, "[[echo: delay=0.1]] one two three")
     assert 0.3 <= time.monotonic() - began < 1
 
 
-def test_a_broken_step_is_the_end(engine):
+def test_a_failed_step_is_the_end_of_the_engine(engine):
     with pytest.raises(EngineDied):
         ask(engine, "[[echo: fail]]")
 
 
 @pytest.mark.parametrize("text", ["[[echo: explode]]", "[[echo: delay=soon]]"])
-def test_a_directive_that_makes_no_sense_is_refused(engine, text):
+def test_an_unknown_or_malformed_directive_is_refused(engine, text):
     with pytest.raises(InvalidJob) as caught:
         ask(engine, text)
     assert caught.value.field == "messages"
@@ -91,7 +91,7 @@ def test_a_directive_that_makes_no_sense_is_refused(engine, text):
         ({"$defs": {"a/b": {"type": "string"}}, "$ref": "#/$defs/a~1b"}, ""),
     ],
 )
-def test_the_smallest_instance_of_a_schema(schema, instance):
+def test_the_smallest_instance_of_a_schema_is_returned(schema, instance):
     assert minimal_instance(schema) == instance
 
 
@@ -112,19 +112,19 @@ def test_a_schema_without_a_simple_instance_is_refused(schema):
 
 
 @given(st.text(max_size=30), st.integers(1, 5))
-def test_words_join_to_the_text_they_came_from(lasting, text, limit):
-    words = Prompt(id="a", messages=(Turn(role="user", content=text),), max_tokens=limit)
-    said = lasting.submit(words).result(5)
-    assert text.strip().startswith(said.text.strip())
-    assert said.tokens_out <= limit
+def test_the_words_of_an_answer_join_to_the_text(shared_engine, text, limit):
+    request = Prompt(id="a", messages=(Turn(role="user", content=text),), max_tokens=limit)
+    answer = shared_engine.submit(request).result(5)
+    assert text.strip().startswith(answer.text.strip())
+    assert answer.tokens_out <= limit
 
 
-def test_json_is_json(engine):
+def test_an_answer_to_a_schema_is_json(engine):
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
-    assert json.loads(ask(engine, "x", constraint=JsonShape(schema_=schema)).text) == {"n": 0}
+    assert json.loads(ask(engine, "x", constraint=JsonSchema(schema_=schema)).text) == {"n": 0}
 
 
-def test_a_model_that_is_not_sure_says_something_else_when_it_is_warm(engine):
+def test_the_directive_warm_holds_above_temperature_zero(engine):
     text = "[[echo: say=cold]] [[echo: warm=hot]]"
     assert ask(engine, text).text == "cold"
     assert ask(engine, text, temperature=0.7).text == "hot"

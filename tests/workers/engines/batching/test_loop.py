@@ -1,4 +1,4 @@
-"""The loop in front of every step-driven engine, over a generator that does as the test says."""
+"""The step loop in front of every engine, over a generator that follows the test's script."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from hypothesis import strategies as st
 
 from forebay.routing.errors import EngineBusy, EngineDied, InvalidJob
 from forebay.workers.engines.batching.generator import Step
-from forebay.workers.engines.batching.loop import BatchedEngine, whereabouts
+from forebay.workers.engines.batching.loop import BatchedEngine, error_location
 from forebay.workers.engines.engine import Completion, Prompt, Turn
 from patience import until
 
 
-class Scripted:
-    """A generator whose sequences end after `steps` steps each, once the test opened the gate."""
+class ScriptedGenerator:
+    """A generator whose sequences take `steps` steps each, once the test has opened the gate."""
 
     def __init__(self, slots=1, steps=1):
         self.slots = slots
         self.steps = steps
         self.gate = threading.Event()
         self.admitted = []
-        self.most = 0
+        self.largest_batch = 0
         self.room = True
         self.breaks = False
         self.closed = False
-        self._left = {}
+        self._steps_left = {}
         self._dropped = set()
 
     def fits(self, prompt):
@@ -38,21 +38,21 @@ class Scripted:
 
     def admit(self, prompt):
         if prompt.id.startswith("bad"):
-            raise InvalidJob("told to", field="messages")
+            raise InvalidJob("is refused by the script", field="messages")
         self.admitted.append(prompt.id)
-        self._left[prompt.id] = self.steps
-        self.most = max(self.most, len(self._left))
+        self._steps_left[prompt.id] = self.steps
+        self.largest_batch = max(self.largest_batch, len(self._steps_left))
 
     def step(self):
         opened = self.gate.wait(0.005)
         if self.breaks:
             raise ZeroDivisionError("a secret")
         if opened:
-            self._left = {key: left - 1 for key, left in self._left.items()}
-        over = [key for key, left in self._left.items() if left <= 0 or key in self._dropped]
-        for key in over:
-            del self._left[key]
-        return Step(opened, {key: self._completion(key) for key in over})
+            self._steps_left = {key: left - 1 for key, left in self._steps_left.items()}
+        ended = [key for key, left in self._steps_left.items() if left <= 0 or key in self._dropped]
+        for key in ended:
+            del self._steps_left[key]
+        return Step(opened, {key: self._completion(key) for key in ended})
 
     def drop(self, prompt_id):
         self._dropped.add(prompt_id)
@@ -65,7 +65,7 @@ class Scripted:
         return Completion(id=key, text="done", tokens_in=1, tokens_out=1, finish=finish)
 
 
-class Scripting(BatchedEngine):
+class ScriptedEngine(BatchedEngine):
     def info(self):
         raise NotImplementedError
 
@@ -77,9 +77,9 @@ class Scripting(BatchedEngine):
 def batch():
     opened = []
 
-    def build(limit=256, **script):
-        generator = Scripted(**script)
-        opened.append(Scripting(generator, waiting_limit=limit))
+    def build(max_waiting=256, **script):
+        generator = ScriptedGenerator(**script)
+        opened.append(ScriptedEngine(generator, max_waiting=max_waiting))
         return generator, opened[-1]
 
     yield build
@@ -93,9 +93,9 @@ def prompt(name, **changes):
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.none() | st.integers(100, 9_999)), max_size=12))
 @settings(max_examples=25, deadline=None)
-def test_the_line_goes_by_priority_then_deadline_then_arrival(ranks):
-    generator = Scripted(slots=1)
-    engine = Scripting(generator)
+def test_requests_are_admitted_by_priority_then_deadline_then_arrival(ranks):
+    generator = ScriptedGenerator(slots=1)
+    engine = ScriptedEngine(generator)
     first = engine.submit(prompt("first"))
     until(lambda: generator.admitted)
     now = time.time()
@@ -106,11 +106,11 @@ def test_the_line_goes_by_priority_then_deadline_then_arrival(ranks):
     generator.gate.set()
     wait([first, *futures], 10)
     engine.close()
-    best = sorted(
+    expected = sorted(
         range(len(ranks)),
         key=lambda at: (ranks[at][0], ranks[at][1] or float("inf"), at),
     )
-    assert generator.admitted == ["first", *map(str, best)]
+    assert generator.admitted == ["first", *map(str, expected)]
 
 
 @given(
@@ -121,8 +121,8 @@ def test_the_line_goes_by_priority_then_deadline_then_arrival(ranks):
 )
 @settings(max_examples=30, deadline=None)
 def test_every_future_ends_once_and_the_batch_never_overflows(slots, steps, fates, seed):
-    generator = Scripted(slots, steps)
-    engine = Scripting(generator)
+    generator = ScriptedGenerator(slots, steps)
+    engine = ScriptedEngine(generator)
     generator.gate.set()
     futures = {}
     for at, fate in enumerate(fates):
@@ -133,7 +133,7 @@ def test_every_future_ends_once_and_the_batch_never_overflows(slots, steps, fate
             engine.cancel(seed.choice(list(futures)))
     assert not wait(futures.values(), 10).not_done
     engine.close()
-    assert generator.most <= slots
+    assert generator.largest_batch <= slots
     assert generator.closed
     for name, future in futures.items():
         if name.startswith("bad") and isinstance(future.exception(), InvalidJob):
@@ -143,8 +143,8 @@ def test_every_future_ends_once_and_the_batch_never_overflows(slots, steps, fate
         assert not name.startswith("late") or future.result().finish != "stop"
 
 
-def test_a_full_line_is_busy_and_takes_more_later(batch):
-    generator, engine = batch(limit=2)
+def test_a_full_queue_is_busy_and_takes_more_later(batch):
+    generator, engine = batch(max_waiting=2)
     futures = [engine.submit(prompt("running"))]
     until(lambda: generator.admitted)
     futures += [engine.submit(prompt(name)) for name in ("b", "c")]
@@ -155,7 +155,7 @@ def test_a_full_line_is_busy_and_takes_more_later(batch):
     assert [future.result(5).finish for future in futures] == ["stop", "stop", "cancelled", "stop"]
 
 
-def test_a_deadline_in_the_line_does_not_wait_for_a_slot(batch):
+def test_an_overdue_request_ends_without_waiting_for_a_slot(batch):
     generator, engine = batch()
     engine.submit(prompt("running"))
     until(lambda: generator.admitted)
@@ -170,7 +170,7 @@ def test_a_running_request_past_its_deadline_is_dropped(batch):
     assert (answer.finish, answer.text) == ("deadline", "done")
 
 
-def test_the_best_waits_for_room_and_is_not_overtaken(batch):
+def test_the_best_request_waits_for_room_and_is_not_overtaken(batch):
     generator, engine = batch(slots=2)
     generator.room = False
     first = engine.submit(prompt("first"))
@@ -183,7 +183,7 @@ def test_the_best_waits_for_room_and_is_not_overtaken(batch):
     assert generator.admitted == ["first", "second", "third"]
 
 
-def test_a_broken_step_fails_all_and_says_nothing_of_its_message(batch, caplog):
+def test_a_failed_step_fails_all_requests_and_hides_the_errors_message(batch, caplog):
     generator, engine = batch()
     futures = [engine.submit(prompt(name)) for name in ("a", "b")]
     generator.breaks = True
@@ -194,7 +194,7 @@ def test_a_broken_step_fails_all_and_says_nothing_of_its_message(batch, caplog):
     assert isinstance(engine.submit(prompt("c")).exception(5), EngineDied)
 
 
-def test_a_refusal_at_admission_is_the_requests_own(batch):
+def test_a_refusal_at_admission_ends_only_that_request(batch):
     generator, engine = batch()
     generator.gate.set()
     bad, good = engine.submit(prompt("bad")), engine.submit(prompt("good"))
@@ -202,7 +202,7 @@ def test_a_refusal_at_admission_is_the_requests_own(batch):
     assert good.result(5).finish == "stop"
 
 
-def test_only_steps_that_moved_count(batch):
+def test_only_steps_that_moved_are_counted(batch):
     generator, engine = batch()
     future = engine.submit(prompt("a"))
     time.sleep(0.05)
@@ -212,7 +212,7 @@ def test_only_steps_that_moved_count(batch):
     assert engine.steps() == 1
 
 
-def test_a_callers_cancel_of_the_future_changes_nothing(batch):
+def test_cancelling_the_future_itself_changes_nothing(batch):
     generator, engine = batch()
     future = engine.submit(prompt("a"))
     assert not future.cancel()
@@ -220,7 +220,7 @@ def test_a_callers_cancel_of_the_future_changes_nothing(batch):
     assert future.result(5).finish == "stop"
 
 
-def test_time_in_the_line_is_measured(batch):
+def test_the_time_in_the_queue_is_measured(batch):
     generator, engine = batch()
     engine.submit(prompt("a"))
     waiting = engine.submit(prompt("b"))
@@ -229,40 +229,40 @@ def test_time_in_the_line_is_measured(batch):
     assert waiting.result(5).queued_s >= 0.1
 
 
-def test_whereabouts_names_type_and_line_only():
+def test_an_errors_location_is_its_type_and_line_without_its_message():
     try:
         random.choice([])
     except IndexError as error:
-        said = whereabouts(error)
-    assert said.startswith("IndexError at random.py:")
-    assert "empty" not in said
+        location = error_location(error)
+    assert location.startswith("IndexError at random.py:")
+    assert "empty" not in location
 
 
-class Ahead:
-    """Prepares when the test lets it, and remembers for whom."""
+class ScriptedPreparer:
+    """Prepares when the test opens a prompt's gate, and remembers what it holds."""
 
     def __init__(self):
         self.gates = {}
-        self.begun, self.held = [], set()
+        self.begun, self.prepared = [], set()
 
     def prepare(self, prompt):
         self.begun.append(prompt.id)
         if gate := self.gates.get(prompt.id):
             assert gate.wait(10)
         if prompt.id.startswith("bad"):
-            raise InvalidJob("told to", field="messages")
+            raise InvalidJob("is refused by the script", field="messages")
         if prompt.id.startswith("broken"):
             raise ZeroDivisionError("a secret")
-        self.held.add(id(prompt))
+        self.prepared.add(id(prompt))
 
     def forget(self, prompt):
-        self.held.discard(id(prompt))
+        self.prepared.discard(id(prompt))
 
-    def hold(self, *names):
+    def shut_gates(self, *names):
         for name in names:
             self.gates[name] = threading.Event()
 
-    def let(self, *names):
+    def open_gates(self, *names):
         for name in names:
             self.gates[name].set()
 
@@ -272,63 +272,65 @@ def prepared():
     opened = []
 
     def build(**script):
-        ahead, generator = Ahead(), Scripted(**script)
+        preparer, generator = ScriptedPreparer(), ScriptedGenerator(**script)
         generator.gate.set()
-        opened.append((ahead, Scripting(generator, ahead=ahead)))
-        return ahead, generator, opened[-1][1]
+        opened.append((preparer, ScriptedEngine(generator, preparer=preparer)))
+        return preparer, generator, opened[-1][1]
 
     yield build
-    for ahead, engine in opened:
-        ahead.let(*ahead.gates)
+    for preparer, engine in opened:
+        preparer.open_gates(*preparer.gates)
         engine.close()
 
 
-def test_while_one_is_prepared_others_are_taken_and_answered(prepared):
-    ahead, generator, engine = prepared()
-    ahead.hold("slow")
+def test_while_one_request_is_prepared_others_are_admitted_and_answered(prepared):
+    preparer, generator, engine = prepared()
+    preparer.shut_gates("slow")
     slow = engine.submit(prompt("slow"))
-    until(lambda: ahead.begun)
+    until(lambda: preparer.begun)
     assert engine.submit(prompt("quick", priority=1)).result(5).text == "done"
     assert isinstance(engine.submit(prompt("slow")).exception(5), InvalidJob)
     assert not slow.done()
-    ahead.let("slow")
+    preparer.open_gates("slow")
     assert slow.result(5).text == "done"
     assert generator.admitted == ["quick", "slow"]
-    until(lambda: not ahead.held)
+    until(lambda: not preparer.prepared)
 
 
-def test_the_best_is_prepared_first(prepared):
-    ahead, _, engine = prepared()
-    ahead.hold("a", "b")
+def test_the_best_request_is_prepared_first(prepared):
+    preparer, _, engine = prepared()
+    preparer.shut_gates("a", "b")
     first = [engine.submit(prompt(name)) for name in "ab"]
-    until(lambda: len(ahead.begun) == 2)
+    until(lambda: len(preparer.begun) == 2)
     late = [engine.submit(prompt(f"bulk {at}", priority=1)) for at in range(9)]
     soon = engine.submit(prompt("interactive"))
-    ahead.let("a")
+    preparer.open_gates("a")
     wait([*late, soon], 5)
-    ahead.let("b")
+    preparer.open_gates("b")
     wait(first, 5)
-    assert ahead.begun[2] == "interactive"
+    assert preparer.begun[2] == "interactive"
 
 
 @pytest.mark.parametrize(("fate", "finish"), [("cancel", "cancelled"), ("late", "deadline")])
-def test_what_ends_while_it_is_prepared_ends_at_once_and_leaves_nothing(prepared, fate, finish):
-    ahead, generator, engine = prepared()
-    ahead.hold("a")
+def test_a_request_that_ends_while_it_is_prepared_ends_at_once_and_leaves_nothing(
+    prepared, fate, finish
+):
+    preparer, generator, engine = prepared()
+    preparer.shut_gates("a")
     deadline = time.time() + 0.1 if fate == "late" else None
     future = engine.submit(prompt("a", deadline=deadline))
-    until(lambda: ahead.begun)
+    until(lambda: preparer.begun)
     if fate == "cancel":
         engine.cancel("a")
     assert future.result(2).finish == finish
-    again = engine.submit(prompt("a"))  # the id is free, though the old one is still worked on
-    ahead.let("a")
+    again = engine.submit(prompt("a"))  # the id is free, though the first is still being prepared
+    preparer.open_gates("a")
     assert again.result(5).text == "done"
     assert generator.admitted == ["a"]
-    until(lambda: not ahead.held)
+    until(lambda: not preparer.prepared)
 
 
-def test_what_cannot_be_prepared_is_refused_and_says_nothing_of_a_message(prepared):
+def test_a_request_that_cannot_be_prepared_is_refused_without_the_errors_message(prepared):
     _, generator, engine = prepared()
     assert isinstance(engine.submit(prompt("bad")).exception(5), InvalidJob)
     broken = engine.submit(prompt("broken")).exception(5)
@@ -338,14 +340,14 @@ def test_what_cannot_be_prepared_is_refused_and_says_nothing_of_a_message(prepar
     assert generator.admitted == ["good"]
 
 
-def test_closing_ends_what_is_being_prepared(prepared):
-    ahead, _, engine = prepared()
-    ahead.hold("0", "1")
+def test_close_ends_requests_that_are_being_prepared(prepared):
+    preparer, _, engine = prepared()
+    preparer.shut_gates("0", "1")
     futures = [engine.submit(prompt(str(at))) for at in range(5)]
-    until(lambda: len(ahead.begun) == 2)
+    until(lambda: len(preparer.begun) == 2)
     engine.close()
     assert {type(future.exception(1)) for future in futures} == {EngineDied}
     assert isinstance(engine.submit(prompt("late")).exception(1), EngineDied)
-    ahead.let("0", "1")
-    until(lambda: not ahead.held)
-    assert len(ahead.begun) == 2
+    preparer.open_gates("0", "1")
+    until(lambda: not preparer.prepared)
+    assert len(preparer.begun) == 2

@@ -1,4 +1,4 @@
-"""Which model file is used."""
+"""Which GGUF file the llama.cpp engine loads."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def test_the_packaged_model_is_found_without_importing_its_package():
     assert path.stat().st_size > 50_000_000
 
 
-def test_a_chosen_file_is_used(model):
+def test_a_chosen_file_is_returned(model):
     assert gguf.gguf_file(model) == model
 
 
-def test_a_relative_home_is_understood(model, monkeypatch):
+def test_a_tilde_stands_for_the_home_folder(model, monkeypatch):
     monkeypatch.setenv("HOME", str(model.parent))
     assert gguf.gguf_file(type(model)("~/a.gguf")) == model
 
@@ -42,7 +42,7 @@ def test_a_missing_or_wrong_file_names_the_setting(tmp_path, content):
     assert caught.value.field == "FOREBAY_MODEL_FILE"
 
 
-def test_a_directory_is_no_model(tmp_path):
+def test_a_folder_is_refused(tmp_path):
     with pytest.raises(Misconfigured):
         gguf.gguf_file(tmp_path)
 

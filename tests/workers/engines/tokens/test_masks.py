@@ -1,4 +1,4 @@
-"""Masks over tokens: they allow what the constraint allows, all of it, and then the end."""
+"""Token masks: they allow what the constraint allows, and then the end of the text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
 from forebay.routing.errors import InvalidJob
-from forebay.workers.engines.engine import Choice, JsonShape, Pattern
+from forebay.workers.engines.engine import Choice, JsonSchema, Pattern
 from forebay.workers.engines.tokens.masks import Masks, allowed
 from forebay.workers.engines.tokens.tokenizer import Tokenizer
 from tinymodel import write_folder
@@ -30,38 +30,38 @@ SCHEMA = {
 
 
 @pytest.fixture(scope="module")
-def vocabulary(tmp_path_factory):
+def tokenizer(tmp_path_factory):
     return Tokenizer(write_folder(tmp_path_factory.mktemp("model") / "tiny"))
 
 
 @pytest.fixture(scope="module")
-def masks(vocabulary):
-    return Masks(vocabulary)
+def masks(tokenizer):
+    return Masks(tokenizer)
 
 
-def walk(vocabulary, matcher, choose):
-    """The text of one walk through the grammar, up to an end."""
-    made = []
-    while len(made) < 300:
-        tokens = np.flatnonzero(allowed(matcher.mask(), vocabulary.size)).tolist()
+def walk(tokenizer, matcher, choose):
+    """Return the text of one walk through the grammar, up to an end."""
+    chosen = []
+    while len(chosen) < 300:
+        tokens = np.flatnonzero(allowed(matcher.mask(), tokenizer.size)).tolist()
         token = choose(tokens)
         matcher.take(token)
-        if token in vocabulary.ends:
-            return vocabulary.decode(made)
-        made.append(token)
+        if token in tokenizer.ends:
+            return tokenizer.decode(chosen)
+        chosen.append(token)
     raise AssertionError("no end")
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_any_walk_gives_json_that_validates(vocabulary, masks, seed):
-    matcher = masks.matcher(JsonShape(schema_=SCHEMA), 200)
-    text = walk(vocabulary, matcher, random.Random(seed).choice)
+def test_any_walk_gives_json_that_validates(tokenizer, masks, seed):
+    matcher = masks.matcher(JsonSchema(schema_=SCHEMA), 200)
+    text = walk(tokenizer, matcher, random.Random(seed).choice)
     Draft202012Validator(SCHEMA).validate(json.loads(text))
     assert not matcher.failed
 
 
-#: What may be in a schema, as far as other libraries have left it out without a word.
-DEMANDS = [
+#: Keywords of schemas that some libraries silently ignore.
+SCHEMAS = [
     {"type": "object", "minProperties": 2, "additionalProperties": {"type": "null"}},
     {"type": "object", "maxProperties": 1, "additionalProperties": {"type": "null"}},
     {"type": "object", "propertyNames": {"maxLength": 1}, "additionalProperties": {"type": "null"}},
@@ -90,93 +90,95 @@ DEMANDS = [
 ]
 
 
-@pytest.mark.parametrize("schema", DEMANDS, ids=json.dumps)
-def test_a_schema_is_held_as_a_whole_or_refused(vocabulary, masks, schema):
+@pytest.mark.parametrize("schema", SCHEMAS, ids=json.dumps)
+def test_a_schema_is_enforced_as_a_whole_or_refused(tokenizer, masks, schema):
     for seed in range(6):
         try:
-            matcher = masks.matcher(JsonShape(schema_=schema), 60)
+            matcher = masks.matcher(JsonSchema(schema_=schema), 60)
         except InvalidJob:
             return
         pick = random.Random(seed).choice
-        text = walk(vocabulary, matcher, lambda tokens: _ending(vocabulary, tokens, pick))  # noqa: B023 - used at once
+        text = walk(tokenizer, matcher, lambda tokens: _ending(tokenizer, tokens, pick))  # noqa: B023 - used at once
         Draft202012Validator(schema, format_checker=FORMATS).validate(json.loads(text))
 
 
-def _ending(vocabulary, tokens, pick):
-    """An end where there may be one, mostly, or what closes something, so that walks end."""
-    ends = [token for token in tokens if token in vocabulary.ends]
-    closing = ends or [token for token in tokens if vocabulary.decode([token])[:1] in '"}]']
+def _ending(tokenizer, tokens, pick):
+    """Choose an end of the text or a closing bracket half of the time, so that walks end."""
+    ends = [token for token in tokens if token in tokenizer.ends]
+    closing = ends or [token for token in tokens if tokenizer.decode([token])[:1] in '"}]']
     return closing[0] if closing and pick((True, False)) else pick(tokens)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_any_walk_matches_a_pattern_as_a_whole(vocabulary, masks, seed):
+def test_any_walk_matches_a_pattern_as_a_whole(tokenizer, masks, seed):
     regex = r"(ab|é)+-\d{2}/x?"
-    text = walk(vocabulary, masks.matcher(Pattern(regex=regex), 50), random.Random(seed).choice)
+    text = walk(tokenizer, masks.matcher(Pattern(regex=regex), 50), random.Random(seed).choice)
     assert re.fullmatch(regex, text)
 
 
-def test_every_option_can_be_reached_and_nothing_else(vocabulary, masks):
+def test_every_option_can_be_reached_and_nothing_else(tokenizer, masks):
     choice = Choice(options=("pay", "pay back", "é"))
     pick = random.Random(1).choice
-    found = {walk(vocabulary, masks.matcher(choice, 9), pick) for _ in range(80)}
-    assert found == set(choice.options)
+    reached = {walk(tokenizer, masks.matcher(choice, 9), pick) for _ in range(80)}
+    assert reached == set(choice.options)
 
 
-def test_a_complete_text_allows_only_the_ends(vocabulary, masks):
+def test_a_complete_text_allows_only_the_ends(tokenizer, masks):
     matcher = masks.matcher(Choice(options=("red",)), 9)
-    for token in vocabulary.encode("red"):
+    for token in tokenizer.encode("red"):
         assert not matcher.complete
         matcher.take(token)
     assert matcher.complete
-    assert tuple(np.flatnonzero(allowed(matcher.mask(), vocabulary.size))) == vocabulary.ends
+    assert tuple(np.flatnonzero(allowed(matcher.mask(), tokenizer.size))) == tokenizer.ends
 
 
-def test_a_token_that_was_not_allowed_is_a_failure_that_ends_the_text(vocabulary, masks):
+def test_a_token_that_is_not_allowed_fails_the_matcher_and_ends_the_text(tokenizer, masks):
     matcher = masks.matcher(Choice(options=("red",)), 9)
-    matcher.take(vocabulary.encode("Q")[0])
+    matcher.take(tokenizer.encode("Q")[0])
     assert matcher.failed
     assert not matcher.complete
-    assert tuple(np.flatnonzero(allowed(matcher.mask(), vocabulary.size))) == vocabulary.ends
+    assert tuple(np.flatnonzero(allowed(matcher.mask(), tokenizer.size))) == tokenizer.ends
 
 
 @pytest.mark.parametrize(
     ("constraint", "field"),
     [
-        (JsonShape(schema_={"type": "array", "uniqueItems": True}), "schema"),
+        (JsonSchema(schema_={"type": "array", "uniqueItems": True}), "schema"),
         (Pattern(regex=r"(zebrafinch)\1"), "regex"),
         (Pattern(regex="(?=zebrafinch)"), "regex"),
         (Choice(options=()), "labels"),
     ],
 )
-def test_what_cannot_be_held_is_refused_without_its_words(masks, capfd, constraint, field):
+def test_a_constraint_that_cannot_be_enforced_is_refused_without_quoting_it(
+    masks, capfd, constraint, field
+):
     with pytest.raises(InvalidJob) as caught:
         masks.matcher(constraint, 20)
     assert caught.value.field == field
     assert "zebrafinch" not in f"{caught.value}{capfd.readouterr()}"
 
 
-def test_texts_of_one_grammar_do_not_disturb_each_other(vocabulary, masks):
+def test_texts_of_one_grammar_do_not_disturb_each_other(tokenizer, masks):
     choice = Choice(options=("red", "blue"))
     first, second = masks.matcher(choice, 9), masks.matcher(choice, 9)
-    first.take(vocabulary.encode("red")[0])
-    reachable = np.flatnonzero(allowed(second.mask(), vocabulary.size))
-    assert vocabulary.encode("blue")[0] in reachable
+    first.take(tokenizer.encode("red")[0])
+    reachable = np.flatnonzero(allowed(second.mask(), tokenizer.size))
+    assert tokenizer.encode("blue")[0] in reachable
     assert not np.array_equal(first.mask(), second.mask())
 
 
-def test_a_mask_may_be_asked_for_while_the_text_ends(vocabulary, masks):
-    matcher = masks.matcher(JsonShape(schema_=SCHEMA), 50)
+def test_a_mask_may_be_computed_while_the_text_ends(tokenizer, masks):
+    matcher = masks.matcher(JsonSchema(schema_=SCHEMA), 50)
     errors = []
 
-    def look():
+    def compute_masks():
         try:
             for _ in range(300):
                 matcher.mask()
         except RuntimeError as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=look) for _ in range(3)]
+    threads = [threading.Thread(target=compute_masks) for _ in range(3)]
     for thread in threads:
         thread.start()
     for _ in range(300):
@@ -186,9 +188,9 @@ def test_a_mask_may_be_asked_for_while_the_text_ends(vocabulary, masks):
     assert not errors
 
 
-def test_logits_wider_or_narrower_than_the_vocabulary_are_masked_too(vocabulary, masks):
+def test_logits_wider_or_narrower_than_the_vocabulary_are_masked_too(tokenizer, masks):
     bits = masks.matcher(Choice(options=("red",)), 9).mask()
-    width = vocabulary.size
+    width = tokenizer.size
     assert not allowed(bits, width + 99)[width:].any()
     assert np.array_equal(allowed(bits, width + 99)[:width], allowed(bits, width))
     assert len(allowed(bits, 100)) == 100

@@ -1,4 +1,4 @@
-"""What follows a prompt is cut into tokens as if it were cut with the whole of it."""
+"""A text after a prompt gets the same tokens as if the whole prompt were tokenized with it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tokenizers import (
 from tokenizers import Tokenizer as TheirTokenizer
 
 from forebay.workers.engines.llamacpp.gguf import packaged_gguf
-from forebay.workers.engines.tokens.prompt_tails import Tails
+from forebay.workers.engines.tokens.prompt_tails import PromptTails
 from forebay.workers.engines.tokens.tokenizer import Tokenizer
 from ggufhead import Head
 from local.fleet import ROOT
 from tinymodel import TEXT, write_folder
 
-#: Two that overlap, one within another, and one that begins another.
+#: Special tokens that overlap, lie within another, or begin another.
 NASTY = ["<|im_start|>", "<|im_end|>", "<|a|>", "|><|b|>", "<s>", "x<s>y", "<|a|><|b", "\n\n"]
 WORDS = [*NASTY, *"<|>s ab\n\t\u00e9\u4e2d", "  ", "refund", " pay", "back", "1234", "e\u0301"]
 
 
 def smollm2():
-    """The packaged model's own."""
+    """Return the tokenizer of the packaged model."""
     spec = importlib.util.spec_from_file_location("words", ROOT / "tests/gpu/words.py")
     words = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(words)
@@ -47,8 +47,8 @@ def trained(model, trainer, **parts):
 
 
 def bytes_and_merges():
-    """As GPT-2, with special tokens of every kind: some found in the changed text, some greedy."""
-    made = trained(
+    """Return a tokenizer like GPT-2's, with special tokens that overlap."""
+    tokenizer = trained(
         models.BPE(),
         trainers.BpeTrainer(
             vocab_size=420, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
@@ -56,30 +56,30 @@ def bytes_and_merges():
         ),
         pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True),
     )  # fmt: skip
-    made.add_special_tokens([AddedToken(one, normalized=False) for one in NASTY])
-    return made
+    tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in NASTY])
+    return tokenizer
 
 
 def merges_without_words():
-    """As Llama 2: spaces are made visible, one goes before all, and merges cross words."""
-    made = trained(
+    """Return a tokenizer like that of Llama 2: spaces are characters, and merges cross words."""
+    tokenizer = trained(
         models.BPE(byte_fallback=True, unk_token="<unk>"),
         trainers.BpeTrainer(vocab_size=300, special_tokens=["<unk>"], show_progress=False),
         normalizer=normalizers.Sequence(
             [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
         ),
     )  # fmt: skip
-    made.add_special_tokens([AddedToken(one, normalized=False) for one in ("<s>", "</s>")])
-    made.add_special_tokens([AddedToken("<|im_end|>", normalized=True)])
-    return made
+    tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in ("<s>", "</s>")])
+    tokenizer.add_special_tokens([AddedToken("<|im_end|>", normalized=True)])
+    return tokenizer
 
 
 def pieces_by_chance():
-    """As T5: the likeliest pieces of the whole, and a space before the first alone.
+    """Return a tokenizer like T5's: the likeliest pieces, and a space before the first word alone.
 
-    What becomes of a label tells so whether it was cut behind a special token or by itself.
+    So the tokens of a label show whether the label was tokenized after a special token or alone.
     """
-    made = trained(
+    tokenizer = trained(
         models.Unigram(),
         trainers.UnigramTrainer(
             vocab_size=120, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False
@@ -87,26 +87,26 @@ def pieces_by_chance():
         pre_tokenizer=pre_tokenizers.Metaspace(prepend_scheme="first"),
         decoder=decoders.Metaspace(prepend_scheme="first"),
     )
-    made.add_special_tokens(
+    tokenizer.add_special_tokens(
         [
-            *(AddedToken(one, normalized=False) for one in ("<s>", "x<s>y", "|><|b|>")),
+            *(AddedToken(text, normalized=False) for text in ("<s>", "x<s>y", "|><|b|>")),
             AddedToken("<|a|>", normalized=False, rstrip=True),
             AddedToken("\n\n", normalized=False),
             AddedToken("<|im_end|>", normalized=False, single_word=True),
         ]
     )
-    return made
+    return tokenizer
 
 
 def flagged():
-    """As BERT: what stands around a special token decides whether it is one."""
-    made = trained(
+    """Return a tokenizer like BERT's: some special tokens depend on the text around them."""
+    tokenizer = trained(
         models.WordPiece(unk_token="[UNK]"),
         trainers.WordPieceTrainer(vocab_size=200, special_tokens=["[UNK]"], show_progress=False),
         normalizer=normalizers.BertNormalizer(lowercase=True),
         pre_tokenizer=pre_tokenizers.BertPreTokenizer(),
     )
-    made.add_special_tokens(
+    tokenizer.add_special_tokens(
         [
             AddedToken("<s>", normalized=False, lstrip=True),
             AddedToken("<|a|>", normalized=False, rstrip=True),
@@ -115,7 +115,7 @@ def flagged():
             AddedToken("back", normalized=True),
         ]
     )
-    return made
+    return tokenizer
 
 
 KINDS = {
@@ -125,7 +125,7 @@ KINDS = {
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def vocabulary(request, tmp_path_factory):
+def tokenizer(request, tmp_path_factory):
     folder = write_folder(tmp_path_factory.mktemp("model") / request.param)
     if KINDS[request.param] is not None:
         KINDS[request.param]().save(str(folder / "tokenizer.json"))
@@ -133,10 +133,10 @@ def vocabulary(request, tmp_path_factory):
     return Tokenizer(folder)
 
 
-def by_the_whole(vocabulary, prompt, text):
-    """What is meant: prompt and text in one, without what the prompt alone is."""
-    ids, whole = vocabulary.encode(prompt), vocabulary.encode(prompt + text)
-    return whole[len(ids) :] if whole[: len(ids)] == ids else vocabulary.encode(text)
+def from_the_whole(tokenizer, prompt, text):
+    """Return the text's ids after the prompt, with both tokenized as a whole."""
+    ids, whole = tokenizer.encode(prompt), tokenizer.encode(prompt + text)
+    return whole[len(ids) :] if whole[: len(ids)] == ids else tokenizer.encode(text)
 
 
 texts = st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=8).map("".join)
@@ -153,27 +153,27 @@ texts = st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=8).map("
 @example(prompt="<|a|>" + "\n\n", text=" back")
 @example(prompt="|><|b" + "|><|b|>", text="back")
 @settings(max_examples=150)
-def test_the_end_of_a_prompt_is_as_good_as_the_whole(vocabulary, prompt, text):
-    assert vocabulary.continuations(prompt, [text, " a"]) == [
-        by_the_whole(vocabulary, prompt, text), by_the_whole(vocabulary, prompt, " a"),
+def test_the_tail_of_a_prompt_gives_the_same_tokens_as_the_whole(tokenizer, prompt, text):
+    assert tokenizer.continuations(prompt, [text, " a"]) == [
+        from_the_whole(tokenizer, prompt, text), from_the_whole(tokenizer, prompt, " a"),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["smollm2", "bytes", "bert"])
-def test_of_a_chat_only_what_opens_the_answer_is_cut_again(kind):
-    tails = Tails(KINDS[kind]())
+def test_the_tail_of_a_chat_is_only_the_opening_of_the_answer(kind):
+    tails = PromptTails(KINDS[kind]())
     opening = "<|im_start|>assistant\n"
     assert tails.of("<|im_start|>user\n" + "word " * 500 + "<|im_end|>\n" + opening) == opening
 
 
-def test_of_a_text_without_special_tokens_all_is_cut_again():
-    tails = Tails(merges_without_words())
+def test_the_tail_of_a_text_without_special_tokens_is_the_whole_text():
+    tails = PromptTails(merges_without_words())
     assert tails.of("a text") == "a text"
-    assert tails.of("a <|im_end|>text") == "a <|im_end|>text"  # found when spaces are visible
+    assert tails.of("a <|im_end|>text") == "a <|im_end|>text"  # a normalized token is no border
 
 
-@pytest.mark.parametrize("held", ["<|a|><|b|>", "x<s>y"])
-def test_a_token_that_another_may_swallow_is_no_border(held):
-    """Also where the other one begins too far from the end to be seen."""
-    tails = Tails(pieces_by_chance())
-    assert all(tails.of(held + "z" * size) == held + "z" * size for size in range(520))
+@pytest.mark.parametrize("tokens", ["<|a|><|b|>", "x<s>y"])
+def test_a_token_that_another_token_may_overlap_is_no_border(tokens):
+    """Even if the other token begins too far from the end to be searched."""
+    tails = PromptTails(pieces_by_chance())
+    assert all(tails.of(tokens + "z" * size) == tokens + "z" * size for size in range(520))

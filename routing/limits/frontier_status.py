@@ -1,4 +1,4 @@
-"""How it looks on Bedrock right now: is the spillway open, and is there money left."""
+"""Read the state of the frontier for a decision: the circuit breaker and the money left."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from forebay.routing.store.ttl_cache import TtlCache
 
 
 class FrontierStatus:
-    """What decisions need to know of the world, as of at most half a second ago.
+    """The state of the frontier in one Redis, at most half a second old.
 
-    Old news does no harm: a reservation (`Budget.reserve`) is what keeps a budget. So where Redis
-    cannot be asked, what was seen last holds: an answer that took long is not thrown away for it.
+    A stale state does no harm: a reservation (`Budget.reserve`) is what protects a budget. If Redis
+    cannot be reached, the last state is returned, so that a finished answer is not thrown away.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         self._spillway = Spillway(client)
-        self._spend = Budget(client)
-        self._gone = TtlCache(self._look, LOOK_EVERY_S)
+        self._budget = Budget(client)
+        self._spent_today = TtlCache(self._read_spent, LOOK_EVERY_S)
 
     def state(self, job: Job, rules: Policy) -> FrontierState:
-        """The state for one job; for a job that stays here the world need not be asked."""
+        """Return the state for one job. Redis is not read for a job that stays local."""
         if job.lane == "local" or egress(job, rules) == "deny":
             return FrontierState()
         budgets = (
             (job.tenant, rules.tenant(job.tenant).daily_budget_nusd),
             (None, rules.fleet.daily_budget_nusd),
         )
-        left = [budget - self._gone(owner) for owner, budget in budgets if budget is not None]
+        left = [limit - self._spent_today(tenant) for tenant, limit in budgets if limit is not None]
         return FrontierState(self._spillway.gate(), min(left, default=None))
 
-    def _look(self, owner: str | None) -> int:
-        """Billionths of a dollar settled or set aside today, by a tenant or by all."""
-        return sum(self._spend.spent(owner))
+    def _read_spent(self, tenant: str | None) -> int:
+        """Return the billionths of a dollar settled or reserved today, by a tenant or by all."""
+        return sum(self._budget.spent(tenant))

@@ -1,0 +1,89 @@
+"""The lane of a job without an answer: no input lets out what may not leave."""
+
+import pytest
+from hypothesis import given
+
+from forebay.routing.errors import EgressDenied
+from forebay.routing.jobs import Verdict
+from forebay.routing.lanes import BEDROCK, EMBED
+from forebay.routing.policy.egress import egress
+from forebay.routing.policy.frontier_state import FrontierState
+from forebay.routing.policy.lane import Decision, choose_lane
+from forebay.routing.policy.policy_file import Policy, Thresholds
+from forebay.routing.reasons import DEGRADING, Reason
+from policy_cases import (
+    EASY,
+    GOES,
+    HARD,
+    LANES,
+    OPEN,
+    STAYS,
+    job,
+    jobs,
+    policies,
+    policy,
+    states,
+    verdicts,
+)
+
+
+@given(jobs(), verdicts, policies, states)
+def test_no_input_sends_a_job_to_bedrock_that_may_not_leave(each, verdict, rules, state):
+    try:
+        decision = choose_lane(each, verdict, rules, state)
+    except EgressDenied:
+        assert each.lane == "bedrock"
+        return
+    assert isinstance(decision.reason, Reason)
+    if decision.lane == "bedrock":
+        assert egress(each, rules) == "allow"
+        assert not state.secret
+        assert each.lane != "local"
+        assert decision.queue == BEDROCK
+        assert decision.model in rules.models(each.tenant)
+    else:
+        assert decision.queue.startswith("local.") or decision.queue == EMBED
+        assert decision.model is None
+
+
+@given(jobs(), verdicts, policies, states)
+def test_a_decision_is_the_same_after_a_round_trip_through_json(each, verdict, rules, state):
+    try:
+        decision = choose_lane(each, verdict, rules, state)
+    except EgressDenied:
+        return
+    assert Decision.model_validate_json(decision.model_dump_json()) == decision
+
+
+@pytest.mark.parametrize(("each", "verdict", "rules", "state", "lane", "reason"), LANES)
+def test_every_lane_has_its_reason(each, verdict, rules, state, lane, reason):
+    decision = choose_lane(each, verdict, rules, state)
+    assert (decision.lane, decision.reason) == (lane, reason)
+    assert decision.degraded == (reason in DEGRADING)
+
+
+@pytest.mark.parametrize("denied", [{"force_deny": True}, {"models": ()}])
+def test_a_pin_to_bedrock_that_the_policy_forbids_raises(denied):
+    with pytest.raises(EgressDenied):
+        choose_lane(job(lane="bedrock"), EASY, policy(**denied), OPEN)
+
+
+def test_a_decision_says_what_the_verdict_was_compared_with():
+    decision = choose_lane(job(), EASY, policy(thresholds=Thresholds(generate=0.95)), OPEN)
+    assert (decision.lane, decision.model) == ("bedrock", "anthropic.claude-haiku-5-5")
+    assert (decision.threshold, decision.probability, decision.version) == (0.95, 0.9, "test")
+    paced = choose_lane(job(), EASY, Policy(), GOES)
+    assert (paced.threshold, paced.score) == (0.3, EASY.score)
+
+
+def test_a_job_that_the_pace_sends_waits_or_degrades_while_the_spillway_is_shut():
+    shut = FrontierState(spillway="shut", pace=GOES.pace)
+    assert choose_lane(job(), EASY, Policy(), shut).reason == Reason.SPILLWAY_WAIT
+    assert choose_lane(job(), EASY, policy(when_shut="degrade"), shut).degraded
+    assert not choose_lane(job(), HARD, Policy(), STAYS).degraded
+
+
+def test_a_probability_equal_to_the_threshold_is_easy():
+    rules = policy(thresholds=Thresholds(generate=0.5))
+    verdict = Verdict(probability=0.5, version="test")
+    assert choose_lane(job(), verdict, rules, OPEN).reason == Reason.VERDICT_EASY

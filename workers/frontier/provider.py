@@ -1,0 +1,137 @@
+"""The contract between the frontier lane and whoever serves its models, and the table of providers.
+
+A second provider is one file that implements `Provider`, one line in `PROVIDERS`, and a fixture in
+the conformance suite, `tests/workers/frontier/test_provider.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Literal, Protocol
+
+from forebay.routing.errors import (
+    BadAnswer,
+    ForebayError,
+    LastingError,
+    Misconfigured,
+    ModelRefused,
+    Unavailable,
+)
+from forebay.routing.limits.prices import Tier, Usage
+from forebay.workers.engines.engine import Ending, Prompt
+from forebay.workers.frontier.settings import BedrockSettings
+
+#: Where each provider's class is. It is imported when the provider is opened, since its client
+#: library may be missing or slow to import.
+PROVIDERS = {
+    "bedrock": "forebay.workers.frontier.converse:Converse",
+}
+
+Billed = Literal["no", "yes", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A model's whole answer. It is billed.
+
+    Attributes:
+        model: id of the model that was called.
+        tier: the service tier that the provider reports.
+        stand_in: whether the mock of Bedrock made the answer, not a model.
+        latency_s: seconds from the request to the whole answer.
+    """
+
+    text: str = field(repr=False)
+    usage: Usage
+    finish: Ending
+    model: str
+    tier: Tier
+    stand_in: bool
+    latency_s: float
+
+
+class Provider(Protocol):
+    """Calls frontier models. Safe to share between threads.
+
+    A provider never repeats a call by itself: a second request is a second bill. No error that it
+    raises, nor any error reachable from there, quotes the prompt or the answer.
+    """
+
+    @property
+    def term_s(self) -> float:
+        """Seconds after which a call of unknown outcome has ended on the provider's side too."""
+        ...
+
+    def bounds(self, prompt: Prompt, model: str) -> tuple[int, int]:
+        """Return the most tokens a call can be billed for: of its prompt, and of its answer."""
+        ...
+
+    def call(self, prompt: Prompt, model: str, *, call_id: str) -> Reply:
+        """Ask a model once and block until it has answered.
+
+        Args:
+            prompt: the messages and limits. A constraint that the provider cannot enforce is left
+                to the prompt's words and to the checks of the answer.
+            model: id of the model, as the price list spells it.
+            call_id: unique id of this call, which goes along as metadata.
+
+        Raises:
+            OutcomeUnknown: The call may have been billed.
+            BilledFailure: `Refused` or `Malformed`: billed, but without a usable answer.
+            PassingError: `Throttled` or `Unavailable`: not billed.
+            CallerError: `Misconfigured`, `TooLong` or `InvalidJob`: not billed.
+            LastingError: The provider rejects the call for another reason: not billed.
+        """
+        ...
+
+
+class OutcomeUnknown(Unavailable):
+    """The call may have been answered and billed: its money stays reserved."""
+
+    billed: Billed = "unknown"
+
+
+class BilledFailure(LastingError):
+    """The provider answered and bills `usage`, but the answer cannot be used."""
+
+    billed: Billed = "yes"
+
+    def __init__(self, message: str, usage: Usage) -> None:
+        super().__init__(message)
+        self.usage = usage
+
+
+class Refused(BilledFailure, ModelRefused):
+    """The model or a guardrail declined to answer."""
+
+
+class Malformed(BilledFailure, BadAnswer):
+    """The model stopped for a reason that leaves no readable text."""
+
+
+def billed(error: Exception) -> Billed:
+    """Tell whether the call that ended with this error is billed.
+
+    An error response is free, and so is a call that never reached the provider. An error that no
+    provider should raise says nothing about the bill.
+    """
+    if isinstance(error, OutcomeUnknown | BilledFailure):
+        return error.billed
+    return "no" if isinstance(error, ForebayError) else "unknown"
+
+
+def open_provider(settings: BedrockSettings) -> Provider:
+    """Open the provider that the settings name. It connects on the first call.
+
+    Raises:
+        Misconfigured: `FOREBAY_FRONTIER_PROVIDER` names no provider of the table.
+    """
+    name = settings.frontier_provider
+    if name not in PROVIDERS:
+        known = ", ".join(sorted(PROVIDERS))
+        raise Misconfigured(f"must be one of: {known}", field="FOREBAY_FRONTIER_PROVIDER")
+    module, _, class_name = PROVIDERS[name].partition(":")
+    opener: Callable[[BedrockSettings], Provider] = getattr(import_module(module), class_name)
+    return opener(settings)

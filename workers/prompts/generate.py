@@ -1,0 +1,42 @@
+"""The prompts of `generate`: the caller's chat, and for a frontier model the form of the answer."""
+
+from __future__ import annotations
+
+import json
+
+from forebay.routing.jobs import Generate
+from forebay.workers.engines.engine import Constraint, JsonSchema, Pattern, Turn
+
+
+def local_turns(request: Generate) -> list[Turn]:
+    """Return the chat as it is: a local engine enforces the form of the answer."""
+    return [Turn(role=message.role, content=message.content) for message in request.messages]
+
+
+def frontier_turns(request: Generate) -> list[Turn]:
+    """Return the chat, after a system turn that asks for the form of the answer if there is one."""
+    chat = local_turns(request)
+    if request.schema_ is not None:
+        form = f"JSON that validates against this JSON Schema: {json.dumps(request.schema_)}"
+    elif request.regex is not None:
+        form = f"a text that matches, as a whole, this regular expression: {request.regex}"
+    else:
+        return chat
+    return [Turn(role="system", content=f"Answer with {form}\nand nothing else."), *chat]
+
+
+def local_constraint(request: Generate) -> Constraint | None:
+    """Return the constraint on a local model: the regular expression or the schema."""
+    if request.regex is not None:
+        return Pattern(regex=request.regex)
+    return frontier_constraint(request)
+
+
+def frontier_constraint(request: Generate) -> JsonSchema | None:
+    """Return the schema. No frontier service enforces a regular expression; the checks do."""
+    return None if request.schema_ is None else JsonSchema(schema_=request.schema_)
+
+
+def max_tokens(request: Generate) -> int:
+    """Return how many tokens the answer may have: what the caller asks for."""
+    return request.max_tokens

@@ -1,0 +1,52 @@
+"""Job hooks: the seam where metrics, traces and logs observe jobs without changing them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.logs import place
+from forebay.workers.runtime.outcomes import Outcome
+
+log = logging.getLogger(__name__)
+
+
+class JobHook(Protocol):
+    """Observes the jobs of one worker process; registered with its `Actor`.
+
+    1. `started` and `finished` are each called once for every claimed job, in this order, from the
+       thread that works the job. Several threads call them at the same time.
+    2. A hook that raises is logged by type and place; the job goes on as if it had not.
+    3. The job waits for the hook, so a hook returns at once.
+    4. Claims and outcomes may hold content, which a hook must not pass on. A receipt
+       (`Answer.receipt`) holds none.
+    """
+
+    def started(self, claim: Claim, /) -> None:
+        """Observe a job that was claimed; its work begins now."""
+
+    def finished(self, claim: Claim, outcome: Outcome, /) -> None:
+        """Observe an outcome after it was recorded, or `Dropped` if nothing was."""
+
+
+def notify_started(hooks: tuple[JobHook, ...], claim: Claim) -> None:
+    """Tell every hook that a job was claimed."""
+    for hook in hooks:
+        _call(hook.started, claim)
+
+
+def notify_finished(hooks: tuple[JobHook, ...], claim: Claim, outcome: Outcome) -> None:
+    """Tell every hook what became of a job."""
+    for hook in hooks:
+        _call(hook.finished, claim, outcome)
+
+
+def _call(method: Callable[..., object], *args: object) -> None:
+    try:
+        method(*args)
+    except Exception as error:  # noqa: BLE001 - an observer must not break the job
+        name = getattr(method, "__qualname__", type(method).__name__)
+        # The message may hold content, so there is no traceback.
+        log.error("hook %s raised %s at %s", name, type(error).__name__, place(error))  # noqa: TRY400

@@ -1,0 +1,57 @@
+"""What is retried after an error, whether the attempt counts, and after how long.
+
+| error                     | outcome   | counted | delay                                      |
+|---------------------------|-----------|---------|--------------------------------------------|
+| `EngineBusy`              | retry     | no      | the engine's `retry_after`, or 0.5 s       |
+| another `PassingError`    | retry     | yes     | its `retry_after`, or the backoff          |
+| `EngineDied`              | retry     | yes     | the backoff                                |
+| another `ForebayError`    | failure   |         |                                            |
+| any other exception       | retry     | yes     | the backoff                                |
+
+A job whose counted attempts are used up is dead (`Ledger.retry`).
+"""
+
+from __future__ import annotations
+
+import logging
+
+from forebay.routing.backoff import backoff
+from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, PassingError
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.logs import place
+from forebay.workers.runtime.outcomes import Failed, Retry
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY_S = 1.0
+MAX_DELAY_S = 60.0
+ENGINE_BUSY_DELAY_S = 0.5
+
+
+def outcome_of(error: ForebayError, claim: Claim) -> Retry | Failed:
+    """Return the outcome of a job whose work raised this error."""
+    if isinstance(error, EngineBusy):
+        # The attempt never began, so the record keeps the error of the last one that did.
+        code = claim.record.error or error.code
+        return Retry(code, delay_s=error.retry_after or ENGINE_BUSY_DELAY_S, counted=False)
+    if isinstance(error, PassingError):
+        return Retry(error.code, delay_s=error.retry_after or delay_s(claim))
+    if isinstance(error, EngineDied):
+        # The jitter separates the jobs that the engine died with: one of them may kill engines,
+        # and must not take the same others along again.
+        return Retry(error.code, delay_s=delay_s(claim))
+    return Failed(error)
+
+
+def outcome_of_defect(error: Exception, claim: Claim) -> Retry:
+    """Log an exception that is not ours by type and place, and return a retry.
+
+    The exception's message is not logged: it may hold content.
+    """
+    log.error("%s broke on %s at %s", type(error).__name__, claim.id, place(error))
+    return Retry("internal", delay_s=delay_s(claim))
+
+
+def delay_s(claim: Claim) -> float:
+    """Return the seconds before the next attempt: 1, 2, 4, ... up to 60, with jitter."""
+    return backoff(claim.record.attempts, first_s=FIRST_DELAY_S, max_s=MAX_DELAY_S)
