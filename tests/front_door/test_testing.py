@@ -241,8 +241,7 @@ def test_nothing_is_left_of_a_fleet():
         assert time.monotonic() - began < 1
         fleet.client().run(REQUEST, timeout=10)
         settings = fleet.settings
-    left = {thread.name for thread in set(threading.enumerate()) - threads}
-    assert left <= {"leases"}, "which is a daemon, and sleeps"
+    assert set(threading.enumerate()) == threads
     assert dict(os.environ) == environment
     assert not settings.policy_file.parent.exists()
     with testing.fleet() as again:

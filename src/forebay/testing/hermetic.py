@@ -20,7 +20,7 @@ def hermetic(cls: type[SettingsT], **fields: Any) -> SettingsT:
 
 @contextmanager
 def empty_environment() -> Iterator[None]:
-    """Hide Forebay's settings: the workers' modules read them when they are imported."""
+    """Hide the `FOREBAY_*` variables: the router reads some when it is made."""
     names = [name for name in os.environ if name.startswith("FOREBAY_")]
     hidden = {name: os.environ.pop(name) for name in names}
     try:
