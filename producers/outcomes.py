@@ -9,6 +9,7 @@ from typing import cast
 from pydantic import BaseModel, ValidationError
 from typing_extensions import TypeAliasType
 
+from forebay.routing.base import first_error
 from forebay.routing.errors import BadAnswer, ForebayError, from_code, gist
 from forebay.routing.jobs import Answer, Extraction, Receipt
 from forebay.routing.receipts import ContentT_co
@@ -73,8 +74,8 @@ def _refused(answer: Answer, model: type[BaseModel], error: Exception) -> BadAns
     """Say what the model refused, without a word of the object."""
     cause, field = type(error).__name__, "data"
     if isinstance(error, ValidationError):
-        first = error.errors(include_input=False, include_context=False, include_url=False)[0]
-        cause, place = first["type"], first["loc"][:1]
+        first = first_error(error)
+        cause, place = first.type, first.path[:1]
         names = {name for key, info in model.model_fields.items() for name in (key, info.alias)}
         field = ".".join(["data", *(str(name) for name in place if name in names)])
     return BadAnswer(

@@ -252,7 +252,7 @@ class Generate(Answerable[Generation]):
         if self.messages[-1].role != "user":
             raise InvalidJob("the last message must be the user's", field="messages")
         if sum(len(message.content) for message in self.messages) > MAX_TEXT:
-            raise TooLong(f"should have at most {MAX_TEXT} characters in all", field="messages")
+            raise TooLong(f"must have at most {MAX_TEXT} characters in all", field="messages")
         return self
 
 
