@@ -223,13 +223,20 @@ def test_what_a_function_of_the_script_raises_is_raised_when_the_fleet_ends():
         fleets.__exit__(None, None, None)
 
 
-def test_a_reply_of_the_wrong_kind_is_raised_when_the_fleet_ends():
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        ("billing", "must answer classify with a Classification"),
+        ({"text": "x"}, "the script's answer to classify: label"),
+    ],
+)
+def test_a_wrong_reply_is_raised_when_the_fleet_ends(reply, words):
     fleets = testing.fleet()
     fleet = fleets.__enter__()
-    fleet.answer(Classify, lambda _: "billing")
+    fleet.answer(Classify, lambda _: reply)
     with pytest.raises(BadAnswer):
         fleet.client().run(REQUEST, timeout=10)
-    with pytest.raises(TypeError, match="must answer classify with a Classification"):
+    with pytest.raises(TypeError, match=words):
         fleets.__exit__(None, None, None)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from forebay.routing.base import FrozenModel
-from forebay.routing.errors import BadAnswer, ForebayError
+from forebay.routing.errors import BadAnswer, ForebayError, InvalidJob
 from forebay.routing.receipts import (
     Classification,
     Embedding,
@@ -134,7 +134,10 @@ def _check_kind(kind: type[FrozenModel]) -> None:
 def _reply(request: AnyRequest, reply: Any) -> Reply:
     """Return what a rule gave as a content or an error; a dictionary holds a content's fields."""
     if isinstance(reply, Mapping):
-        return content(type(request), reply)
+        try:
+            return content(type(request), reply)
+        except InvalidJob as error:  # a mistake of the script, not an error that it wants
+            raise TypeError(f"the script's answer to {request.kind}: {error}") from None
     if isinstance(reply, ForebayError | _CONTENT_OF[type(request)]):
         return reply
     wanted = _CONTENT_OF[type(request)].__name__
