@@ -13,7 +13,7 @@ import redis
 from forebay.producers.client import Client, ContentT, KnownT
 from forebay.producers.handles import JobHandle
 from forebay.producers.options import Options
-from forebay.producers.outcomes import Result, answer_of, late
+from forebay.producers.results import Result, answer_of, late
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Answerable, Job, JobStatus
 from forebay.routing.ledger.dead_letters import Changes, DeadJob

@@ -22,7 +22,7 @@ import redis
 from forebay.producers.explain import explanation
 from forebay.producers.handles import JobHandle, answer_model_of
 from forebay.producers.options import Options, make_job
-from forebay.producers.outcomes import Result, answer_of, failure, wait
+from forebay.producers.results import Result, answer_of, failure, wait
 from forebay.producers.submission import PatientSubmitter, doorbell
 from forebay.producers.wakeups import Wakeups
 from forebay.routing.errors import ForebayError, InvalidJob, UnknownJob

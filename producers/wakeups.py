@@ -17,7 +17,7 @@ import redis
 from pydantic import BaseModel
 
 from forebay.producers.handles import answer_model_of
-from forebay.producers.outcomes import Result, with_model
+from forebay.producers.results import Result, with_model
 from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger

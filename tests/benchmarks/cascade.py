@@ -37,7 +37,7 @@ from questions import questions  # noqa: E402
 from ranking import RULES, Row, curve, show  # noqa: E402
 
 from forebay.producers.client import Client  # noqa: E402
-from forebay.producers.outcomes import Result  # noqa: E402
+from forebay.producers.results import Result  # noqa: E402
 from forebay.routing.errors import Misconfigured  # noqa: E402
 from forebay.routing.jobs import Answer, Classification, Extract, Extraction, Generation, Verdict  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
