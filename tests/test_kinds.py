@@ -22,17 +22,20 @@ from tests.fuzz import inputs
 from tests.whole import test_egress, test_silence
 from typer.testing import CliRunner
 
+import forebay
 import policy_cases
 import workload
 from forebay.producers.cli import display, job_input, main
 from forebay.routing.base import KINDS, FrozenModel
 from forebay.routing.errors import InvalidJob
-from forebay.routing.jobs import Answer, Classification, Classify, Job, parse_job
+from forebay.routing.jobs import Classification, Classify, Content, Job, Request, parse_job
 from forebay.routing.learning import job_types
 from forebay.routing.policy import policy_file
 from forebay.routing.policy.policy_file import TenantPolicy
 from forebay.routing.scoring import request_features
 from forebay.routing.scoring.router_model import RouterModel
+from forebay.testing import engine as scripted_engine
+from forebay.testing import script
 from forebay.workers.checks import agreement, answer_checks
 from forebay.workers.engines.engine import EngineInfo
 from forebay.workers.prompts import parsing, prompts, rewording
@@ -43,6 +46,7 @@ from mock_bedrock.canned_answers import References
 WITHOUT_PROMPT = {"embed"}
 INFO = EngineInfo(engine="echo", model="m", revision="r", context_tokens=4_096, slots=1)
 PRIORS = "workers/training/fitting/priors.json"
+CHECKLIST = ROOT / "CONTRIBUTING.md"
 SAMPLE_FILE = "deploy/local/samples.jsonl"
 POLICY_EXAMPLE = "deploy/policy.toml"
 
@@ -54,9 +58,9 @@ class Sample(NamedTuple):
     reference: Any
 
 
-def classes_by_kind(model: type[FrozenModel], field: str) -> dict[str, type[FrozenModel]]:
-    """Return the classes of a field that is a union, by their kind."""
-    classes = get_args(model.model_fields[field].annotation)
+def classes_by_kind(union: object) -> dict[str, type[FrozenModel]]:
+    """Return the classes of `Request` or `Content` by their kind."""
+    classes = get_args(get_args(union)[0])
     return {cls.model_fields["kind"].default: cls for cls in classes}
 
 
@@ -69,8 +73,8 @@ def samples_by_kind() -> dict[str, list[Sample]]:
     return dict(samples)
 
 
-REQUESTS = classes_by_kind(Job, "request")
-CONTENTS = classes_by_kind(Answer, "content")
+REQUESTS = classes_by_kind(Request)
+CONTENTS = classes_by_kind(Content)
 SAMPLES = samples_by_kind()
 
 
@@ -106,6 +110,16 @@ def has_field_or_branch(
         tree = ast.walk(ast.parse(inspect.getsource(module)))
         strings = {node.value for node in tree if isinstance(node, ast.Constant)}
         return "text" in classes[kind].model_fields or kind in strings
+
+    return knows
+
+
+def uses_class(module: ModuleType, classes: dict[str, type[FrozenModel]]) -> Callable[[str], bool]:
+    """Return a check that the module uses the kind's class."""
+
+    def knows(kind: str) -> bool:
+        tree = ast.walk(ast.parse(inspect.getsource(module)))
+        return classes[kind].__name__ in {node.id for node in tree if isinstance(node, ast.Name)}
 
     return knows
 
@@ -167,6 +181,11 @@ def submit_help_shows(kind: str) -> bool:
     return f"forebay submit {kind} " in shown
 
 
+def is_public(kind: str) -> bool:
+    classes = (REQUESTS[kind], CONTENTS[kind])
+    return all(getattr(forebay, cls.__name__, None) is cls for cls in classes)
+
+
 def fuzz_makes(kind: str) -> bool:
     dice = inputs.Inputs(seed=7)
     return kind in {dice.request()["kind"] for _ in range(200)}
@@ -210,6 +229,7 @@ CONTRACT = [
 SAMPLE = Place(SAMPLE_FILE, "add samples for the demo", lambda kind: kind in SAMPLES)
 PLACES = [
     *CONTRACT,
+    Place(file_of(forebay), "export both classes", is_public),
     Place(
         file_of(request_features), "add a case with the text and features of a request",
         has_case(request_features, REQUESTS),
@@ -258,6 +278,13 @@ PLACES = [
     Place(file_of(main), "show the kind in the help of `forebay submit`", submit_help_shows),
     Place(
         file_of(display), "print the content for people", has_field_or_branch(display, CONTENTS)
+    ),
+    Place(
+        file_of(script), "name the content that answers the request", uses_class(script, REQUESTS)
+    ),
+    Place(
+        file_of(scripted_engine), "add a case with the text that stands for the content",
+        has_case(scripted_engine, CONTENTS), WITHOUT_PROMPT,
     ),
     SAMPLE,
     Place(
@@ -346,3 +373,10 @@ def test_a_kind_that_a_place_has_forgotten_is_found(place, made_up):
 @each_place
 def test_every_place_is_a_file(place):
     assert (ROOT / place.file).is_file()
+
+
+@each_place
+def test_the_checklist_names_every_place(place):
+    _, _, rest = CHECKLIST.read_text("utf-8").partition("## Add a kind of job")
+    section = rest.partition("\n## ")[0]
+    assert f"`{place.file}`" in section or f"`{Path(place.file).name}`" in section

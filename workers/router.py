@@ -7,6 +7,9 @@ routers for a higher rate.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
+
+from celery import Celery
 
 from forebay.routing.errors import EgressDenied
 from forebay.routing.jobs import Answer, Content, Job, Verdict
@@ -151,4 +154,13 @@ def _open_engine() -> Engine | None:
     return open_engine(read(EngineSettings))
 
 
-app = Actor([ROUTE], Router, pool="solo", concurrency=1).app
+@cache
+def _actor() -> Actor:
+    return Actor([ROUTE], Router, pool="solo", concurrency=1)
+
+
+def __getattr__(name: str) -> Celery:
+    """Make `app` when Celery asks for it; importing this module starts nothing."""
+    if name != "app":
+        raise AttributeError(name)
+    return _actor().app

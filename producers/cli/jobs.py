@@ -143,14 +143,14 @@ def status(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
 @app.command()
 def explain(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """Explain why a job took its lane. Prints decisions, scores, thresholds, checks and cost."""
-    from forebay.producers.explain import told
+    from forebay.producers.explain import explanation_lines
 
     with open_client(tenant_of_job(tenant, job_id)) as client:
         document = client.explain(job_id)
     if as_json:
         display.document(document)
         return
-    for line in told(document):
+    for line in explanation_lines(document):
         display.text(line)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from celery import Celery
 from celery.app.amqp import AMQP
@@ -102,7 +103,17 @@ def broker(settings: Settings) -> tuple[str, dict[str, Any]]:
     sentinels = Sentinels.of(settings)
     if sentinels:
         return sentinels.broker()
-    return settings.redis_url.replace("unix://", "redis+socket://", 1), {}
+    if settings.redis_url.startswith("unix://"):
+        return _unix_broker(settings.redis_url), {}
+    return settings.redis_url, {}
+
+
+def _unix_broker(redis_url: str) -> str:
+    """Return kombu's spelling of a `unix://` URL: another scheme, and `virtual_host` for `db`."""
+    _, _, rest = redis_url.partition("://")
+    where, _, query = rest.partition("?")
+    options = [(("virtual_host" if key == "db" else key), value) for key, value in parse_qsl(query)]
+    return f"redis+socket://{where}?{urlencode(options)}" if options else f"redis+socket://{where}"
 
 
 def tls(redis_url: str) -> dict[str, Any] | None:

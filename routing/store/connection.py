@@ -34,9 +34,10 @@ def connect(settings: Settings, *, brisk: bool = False) -> redis.Redis:
         "retry_on_error": _RETRIED_ERRORS,
         "socket_timeout": 2 if brisk else 30,
         "socket_connect_timeout": 2 if brisk else 5,
-        "socket_keepalive": True,
         "health_check_interval": 25,
     }
+    if not settings.redis_url.startswith("unix://"):  # a Unix socket has no TCP keepalive
+        options["socket_keepalive"] = True
     sentinels = Sentinels.of(settings)
     if sentinels:
         return sentinels.client(**options)

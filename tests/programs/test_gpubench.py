@@ -13,7 +13,7 @@ from forebay.workers.engines.gpu import probe
 from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.settings import EngineSettings
 from local.fleet import ROOT
-from scripted import exl2_library, exl3_library
+from scripted import exl2_backend, exl3_backend
 from tinymodel import write_folder
 
 BENCHMARKS = ROOT / "tests" / "benchmarks"
@@ -52,7 +52,7 @@ def card(request, tmp_path, monkeypatch):
 
     def load(share, plan, folder):
         assert probes
-        return {"exl2": exl2_library, "exl3": exl3_library}[request.param](folder, 64, 4)
+        return {"exl2": exl2_backend, "exl3": exl3_backend}[request.param](folder, 64, 4)
 
     monkeypatch.setattr(probe, "require", probe_gpu)
     monkeypatch.setattr(exl3, "_require", probe_gpu)
@@ -113,7 +113,7 @@ def test_the_bare_generator_has_as_many_jobs_as_the_load_says(baregpu, gpuload, 
     monkeypatch.setattr(baregpu, "make_engine", lambda _: engine)
     baregpu.measurer(card)(gpuload.Load(3, True, 3, 12, 8))
     engine.close()
-    assert engine.library.generator.most == 3
+    assert engine.backend.generator.most == 3
 
 
 def test_an_engine_that_needs_a_model_asks_for_it():

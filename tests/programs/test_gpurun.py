@@ -103,7 +103,7 @@ def test_the_archive_has_every_package_that_a_fleet_with_a_gpu_needs():
     needs |= set(
         re.findall(r'= real\("(\w+)"', (ROOT / "tests/support/library_sources.py").read_text())
     )
-    archived = set(map(name_of, (*wheels.WHOLE, *wheels.ALONE)))
+    archived = set(map(name_of, (*wheels.WITH_DEPENDENCIES, *wheels.WITHOUT_DEPENDENCIES)))
     assert needs - {"numpy"} <= archived  # other packages bring numpy
 
 
@@ -111,10 +111,20 @@ def name_of(requirement):
     return re.match(r"[\w-]+", requirement)[0].lower()
 
 
+def test_every_file_that_is_run_exists(machine, monkeypatch):
+    assert ended(machine, monkeypatch) is None
+    files = {word for line in machine.ran for word in line.split() if word.endswith(".py")}
+    assert len(files) == 8
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    modules = {line.split()[1] for line in machine.ran if line.startswith("-m ")} - {"pytest"}
+    assert modules == {"forebay.workers.engines.gpu.converter"}
+    assert all(importlib.util.find_spec(name) for name in modules)
+
+
 def test_all_stages_run_in_order(machine, monkeypatch):
     assert ended(machine, monkeypatch) is None
     programs = ["build", "check", "smollm2.py", "converter", "8b 6", "14b 4"]
-    tests = ["test_on_gpu"] * 3 + ["gpu/test_build", "test_footprint"]
+    tests = ["test_on_gpu"] * 3 + ["test_build", "test_footprint"]
     wanted = [*programs, *tests, "smollm2-exl2", "random-8b-6bit", "random-14b-4bit"]
     assert len(machine.ran) == len(wanted)
     assert all(word in line for word, line in zip(wanted, machine.ran, strict=True))
@@ -140,7 +150,7 @@ def test_without_flash_attn_everything_that_does_not_need_it_is_tried(machine, m
     log.parent.mkdir(parents=True)
     log.write_text("error: no such kernel\n")
     machine.broken = {"--flash-attn-sdist"}
-    missing = [f"suite {name}, for want of flash-attn" for name in ("fp16", "exl2")]
+    missing = [f"suite {name}, without flash-attn" for name in ("fp16", "exl2")]
     assert ended(machine, monkeypatch) == f"failed: build, {', '.join(missing)}"
     assert "no such kernel" in capsys.readouterr().out
     _, without, check, _, converter, *rest = machine.ran
@@ -154,7 +164,7 @@ def test_without_flash_attn_everything_that_does_not_need_it_is_tried(machine, m
 
 def test_single_pieces_of_a_stage_can_be_named(machine, monkeypatch):
     assert ended(machine, monkeypatch, "suite", "torch", "build") is None
-    assert [("torch" in line, "gpu/test_build" in line) for line in machine.ran] == [
+    assert [("test_on_gpu" in line, "test_build" in line) for line in machine.ran] == [
         (True, False), (False, True),
     ]  # fmt: skip
     assert ended(machine, monkeypatch, "bench", "8b") is None

@@ -106,8 +106,8 @@ def work(client: Client):
     options = {"metadata": {f"{CANARY}-key": f"{CANARY}-value"}}
     for egress in ("deny", "allow"):
         for request in requests():
-            yield outcome(client.begin(request, egress=egress, cache=True, **options))
-    yield outcome(client.begin(ask(text()), egress="allow", lane="bedrock", **options))
+            yield outcome(client.submit_future(request, egress=egress, cache=True, **options))
+    yield outcome(client.submit_future(ask(text()), egress="allow", lane="bedrock", **options))
     client.submit(ask(text()), idempotency_key=f"{CANARY}-idempotency")
     cancelled = client.submit(ask(text("[[echo: delay=1]] one two three")))
     client.cancel(cancelled)
