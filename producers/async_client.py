@@ -155,7 +155,7 @@ class AsyncClient:
 
 
 async def _wait(job_id: str, future: Future[Any], timeout: float | None) -> Result[Any]:
-    """Return the outcome; a future that nobody waits for any longer is cancelled."""
+    """Return the result; a future that nobody waits for any longer is cancelled."""
     try:
         async with asyncio.timeout(timeout):
             return cast("Result[Any]", await future)

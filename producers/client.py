@@ -166,7 +166,7 @@ class Client:
     def submit_future(
         self, request: Answerable[ContentT], **options: Unpack[Options]
     ) -> Future[Result[ContentT]]:
-        """Submit a job and return a future of its outcome.
+        """Submit a job and return a future of its result.
 
         The future's result is an `Answer`, or the `Receipt` of a failure. Raises as `submit` does.
         """
@@ -175,7 +175,7 @@ class Client:
     def submit_with_future(
         self, request: Answerable[ContentT], **options: Unpack[Options]
     ) -> Submitted[ContentT]:
-        """Submit a job and return its id, as `submit` does, with a future of its outcome."""
+        """Submit a job and return its id, as `submit` does, with a future of its result."""
         submitted = self._submit_all([self.job(request, **options)])[0]
         if isinstance(submitted, ForebayError):
             raise submitted
@@ -186,7 +186,7 @@ class Client:
     @overload
     def future(self, job_id: str) -> Future[Result]: ...
     def future(self, job_id: str) -> Future[Any]:
-        """Return a future of a submitted job's outcome: an `Answer`, or the `Receipt` of a failure.
+        """Return a future of a submitted job's result: an `Answer`, or the `Receipt` of a failure.
 
         Raises:
             UnknownJob: The tenant has no such job.
@@ -296,5 +296,5 @@ class Client:
     ) -> Answer[ContentT] | ForebayError:
         if isinstance(submitted, ForebayError):
             return submitted
-        outcome = wait(*submitted, timeout)
-        return outcome if isinstance(outcome, Answer) else failure(outcome)
+        result = wait(*submitted, timeout)
+        return result if isinstance(result, Answer) else failure(result)

@@ -17,11 +17,11 @@ from forebay.routing.receipts import ContentT_co
 Result = TypeAliasType("Result", Answer[ContentT_co] | Receipt, type_params=(ContentT_co,))
 
 
-def answer_of(outcome: Result[ContentT_co]) -> Answer[ContentT_co]:
+def answer_of(result: Result[ContentT_co]) -> Answer[ContentT_co]:
     """Return the answer, or raise the error that the receipt of a failure stands for."""
-    if isinstance(outcome, Answer):
-        return outcome
-    raise failure(outcome)
+    if isinstance(result, Answer):
+        return result
+    raise failure(result)
 
 
 def failure(receipt: Receipt) -> ForebayError:
@@ -34,10 +34,10 @@ def failure(receipt: Receipt) -> ForebayError:
 def wait(
     job_id: str, future: Future[Result[ContentT_co]], timeout: float | None
 ) -> Result[ContentT_co]:
-    """Return the outcome of a job; cancel its future if it comes later than `timeout` seconds.
+    """Return the result of a job; cancel its future if it comes later than `timeout` seconds.
 
     Raises:
-        TimeoutError: The outcome did not come in time; the message holds the job's id.
+        TimeoutError: The result did not come in time; the message holds the job's id.
     """
     try:
         return future.result(timeout)
@@ -51,23 +51,23 @@ def late(job_id: str) -> TimeoutError:
     return TimeoutError(f"job {job_id} has not ended yet; it goes on, and `result` can ask again")
 
 
-def with_model(outcome: Result, model: type[BaseModel] | None) -> Result:
-    """Return the outcome with its extracted object as an instance of `model`.
+def with_model(result: Result, model: type[BaseModel] | None) -> Result:
+    """Return the result with its extracted object as an instance of `model`.
 
     Raises:
         BadAnswer: The model refuses the object although the object fits the model's JSON Schema.
     """
-    if model is None or not isinstance(outcome, Answer):
-        return outcome
-    if not isinstance(outcome.content, Extraction):
-        return outcome
+    if model is None or not isinstance(result, Answer):
+        return result
+    if not isinstance(result.content, Extraction):
+        return result
     try:
         # From JSON, so that a strict model takes a date or an enum from its text.
-        data = model.model_validate_json(json.dumps(outcome.content.data))
+        data = model.model_validate_json(json.dumps(result.content.data))
     except Exception as error:  # noqa: BLE001 - validators of the model may raise anything
-        raise _refused(outcome, model, error) from None
-    content = outcome.content.model_copy(update={"data": data})
-    return cast("Answer", outcome.model_copy(update={"content": content}))
+        raise _refused(result, model, error) from None
+    content = result.content.model_copy(update={"data": data})
+    return cast("Answer", result.model_copy(update={"content": content}))
 
 
 def _refused(answer: Answer, model: type[BaseModel], error: Exception) -> BadAnswer:

@@ -25,7 +25,7 @@ from forebay.routing.ledger.ledger import Ledger
 log = logging.getLogger(__name__)
 
 BLOCK_MS = 2_000
-LOOK_AGAIN_S = 20.0  # if Redis loses a wake-up with its memory, the records still tell the outcome
+LOOK_AGAIN_S = 20.0  # if Redis loses a wake-up with its memory, the records still tell the result
 STREAM_TTL_MS = 600_000
 MAX_RESULTS_PER_ROUND_TRIP = 500
 MAX_ENTRIES_PER_READ = 1_000
@@ -37,7 +37,7 @@ class _Waiter(NamedTuple):
 
 
 class Wakeups:
-    """Futures of jobs' outcomes, fulfilled by one thread that starts with the first future.
+    """Futures of jobs' results, fulfilled by one thread that starts with the first future.
 
     1. `expect` hands out a future and remembers it; `creating` does so for jobs that are about to
        be submitted.
@@ -57,7 +57,7 @@ class Wakeups:
         self._closed = threading.Event()
 
     def expect(self, job_id: str, answer_model: type[BaseModel] | None = None) -> Future[Result]:
-        """Return a future of this job's outcome. Have the ledger watch the job after, not before.
+        """Return a future of this job's result. Have the ledger watch the job after, not before.
 
         Raises:
             Unavailable: The client was closed.
@@ -94,7 +94,7 @@ class Wakeups:
                 self._creating.difference_update(job.id for job in jobs)
 
     def fulfil(self, job_ids: Sequence[str], *, ended: bool = False) -> None:
-        """Fetch the outcomes of these jobs and resolve every future that waits for them.
+        """Fetch the results of these jobs and resolve every future that waits for them.
 
         Args:
             job_ids: jobs that have ended, or may have ended.
@@ -102,9 +102,9 @@ class Wakeups:
         """
         for start in range(0, len(job_ids), MAX_RESULTS_PER_ROUND_TRIP):
             batch = job_ids[start : start + MAX_RESULTS_PER_ROUND_TRIP]
-            for job_id, outcome in zip(batch, self._ledger.results(batch), strict=True):
-                if outcome is not None:
-                    self._resolve(job_id, outcome)
+            for job_id, result in zip(batch, self._ledger.results(batch), strict=True):
+                if result is not None:
+                    self._resolve(job_id, result)
                 elif ended:
                     self._resolve(job_id, UnknownJob("the job was forgotten", field="id"))
 
@@ -135,17 +135,17 @@ class Wakeups:
             else:
                 self._expected.pop(job_id, None)
 
-    def _resolve(self, job_id: str, outcome: Result | ForebayError) -> None:
+    def _resolve(self, job_id: str, result: Result | ForebayError) -> None:
         with self._lock:
             waiters = self._expected.pop(job_id, [])
         for future, answer_model in waiters:
             if not future.set_running_or_notify_cancel():
                 continue
-            if isinstance(outcome, ForebayError):
-                future.set_exception(outcome)
+            if isinstance(result, ForebayError):
+                future.set_exception(result)
                 continue
             try:
-                future.set_result(with_model(outcome, answer_model))
+                future.set_result(with_model(result, answer_model))
             except ForebayError as error:
                 future.set_exception(error)
 

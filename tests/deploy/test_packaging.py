@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import typecheck
 from local.fleet import ROOT
 
 PACKAGED = ("routing", "workers", "producers")
@@ -137,3 +138,22 @@ def test_the_wheel_holds_no_tests_and_nothing_twice(archives):
     names = zipfile.ZipFile(wheel).namelist()
     assert len(names) == len(set(names))
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"forebay"}
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("checker", [typecheck.mypy, typecheck.pyright], ids=["mypy", "pyright"])
+def test_callers_code_type_checks_against_the_wheel_without_a_plugin(checker, archives, tmp_path):
+    (archive,) = archives.glob("*.whl")
+    python, _ = install(archive, tmp_path / "environment")
+    files = [*typecheck.EXAMPLES, *typecheck.readme_blocks(tmp_path)]
+    code, output = checker(files, tmp_path, python)
+    assert code == 0, output
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(
+        "from forebay import Classify, Client\n"
+        "answer = Client().run(Classify(text='x', labels=['a', 'b']))\n"
+        "answer.content.vectors\n"
+    )
+    code, output = checker([wrong], tmp_path, python)
+    assert code == 1, "the answer's type is known, and is not that of embed"
+    assert "vectors" in output
