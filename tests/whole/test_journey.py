@@ -8,29 +8,30 @@ does what a text tells it to (`[[echo: ...]]`), and the pool `pair` has both of 
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, Field
 
-from forebay.producers.client import Client
-from forebay.routing.errors import (
+from forebay import (
+    Answer,
+    AsyncClient,
     BadAnswer,
     BudgetExceeded,
     Cancelled,
+    Classify,
+    Client,
     EgressDenied,
+    Embed,
     EngineDied,
     Expired,
-    InvalidJob,
-)
-from forebay.routing.jobs import (
-    Answer,
-    Classify,
-    Embed,
     Extract,
     Generate,
+    InvalidJob,
     Label,
     Message,
     Summarize,
@@ -103,6 +104,12 @@ GUESSED = (
 )
 
 
+class Customer(BaseModel):
+    """The schema of an extraction."""
+
+    customer: str = Field(max_length=12)
+
+
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
     """Start a whole fleet on this machine."""
@@ -172,6 +179,13 @@ def test_extract_fills_a_json_schema_from_a_text(forebay):
     assert set(answer.content.data) == {"customer"}
     assert answer.tokens_out > 0
     assert "schema" in {check.name for check in answer.checks if check.passed}
+
+
+def test_extract_fills_your_own_pydantic_model(forebay):
+    """Give a model as the schema, and the data of the answer is an instance of it."""
+    answer = forebay.run(Extract(text=TICKET, schema=Customer), timeout=60)
+    assert isinstance(answer.content.data, Customer)
+    assert answer.content.data.customer
 
 
 def test_summarize_shortens_a_text(forebay):
@@ -316,6 +330,19 @@ def test_many_jobs_at_once_are_answered_in_the_order_of_their_requests(echo):
     answers = list(echo.map((ask(f"number {i}") for i in range(300)), timeout=60))
     assert len(answers) == 300
     assert all(f"number {i}" in answer.content.text for i, answer in enumerate(answers))
+
+
+async def answers_of(settings: Settings, texts: list[str]) -> list[str]:
+    requests = [ask(text) for text in texts]
+    async with AsyncClient(tenant="echo", settings=settings) as client:
+        return [answer.content.text async for answer in client.map(requests, timeout=30)]
+
+
+def test_the_async_client_has_the_same_methods(fleet):
+    """For services on asyncio."""
+    answers = asyncio.run(answers_of(Settings(redis_url=fleet.url), ["one", "two"]))
+    assert "one" in answers[0]
+    assert "two" in answers[1]
 
 
 def test_a_job_can_be_cancelled_while_it_is_generated(echo):
