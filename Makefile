@@ -40,7 +40,7 @@ test: $(READY) ## Run all tests and print the coverage (ARGS: for pytest, withou
 
 .PHONY: test-fast
 test-fast: $(READY) ## Run the tests that start no whole fleet: under 90 seconds (ARGS: for pytest)
-	@$(PY) -m pytest -m "not slow and not browser and not gpu" $(ARGS)
+	@$(PY) -m pytest -n auto -m "not slow and not browser and not gpu" $(ARGS)
 
 .PHONY: test-browser
 test-browser: $(READY) ## Test Flower's pages in a real browser (needs Chromium)
@@ -121,7 +121,7 @@ $(INSTALLED): $(LOCKS) pyproject.toml | .venv/bin/pip
 
 # What tests, benchmarks and training need on top of what runs.
 $(READY): $(INSTALLED) deploy/requirements/dev.txt
-	@echo "Installing what tests and training need (once, about 150 MB to download)"
+	@echo "Installing what tests and training need (once, about 220 MB to download)"
 	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement deploy/requirements/dev.txt
 	@touch $@
 

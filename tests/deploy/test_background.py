@@ -16,6 +16,8 @@ from local.background import FleetFolder
 from local.fleet import ROOT
 from patience import until
 
+pytestmark = pytest.mark.slow
+
 HOLDER = """
 import sys, time
 from pathlib import Path

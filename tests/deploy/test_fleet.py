@@ -19,6 +19,8 @@ from local.fleet import ROOT, Fleet, free_port
 from local.process import PartFailed, Process, stop
 from patience import until
 
+pytestmark = pytest.mark.slow
+
 SUPERVISOR = """
 import signal, sys, time
 from pathlib import Path

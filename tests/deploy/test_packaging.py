@@ -13,6 +13,8 @@ import pytest
 import typecheck
 from local.fleet import ROOT
 
+pytestmark = pytest.mark.slow
+
 PACKAGED = ("routing", "workers", "producers")
 BUILD = """
 import sys

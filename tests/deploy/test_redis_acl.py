@@ -16,6 +16,8 @@ from forebay.routing.settings import Settings
 from local.fleet import ROOT, Fleet
 from patience import until
 
+pytestmark = pytest.mark.slow
+
 BELL = '{"id": "@RING@"}'
 
 

@@ -50,6 +50,8 @@ from forebay.workers.router import Router
 from forebay.workers.runtime.execute import attempt, record
 from mock_bedrock.server import MockBedrock
 
+pytestmark = pytest.mark.slow
+
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 TENANTS = ("acme", "globex")
 QUEUES = ("route", "local.default", "embed", "bedrock")

@@ -40,6 +40,8 @@ from forebay.routing.settings import Settings
 from local.fleet import Fleet
 from patience import until
 
+pytestmark = pytest.mark.slow
+
 LEASE_S = 2.0
 MODEL = "SmolLM2-135M-Instruct.Q4_1"  # packaged
 #: The operator's policy: which pool answers what, and how sure a local answer must be.

@@ -12,6 +12,8 @@ from forebay.routing.settings import Settings
 from local.fleet import ROOT
 from patience import until
 
+pytestmark = pytest.mark.slow
+
 #: Each Python process runs this at its start (`sitecustomize`), and then refuses the other names.
 WATCH = """
 import os, sys

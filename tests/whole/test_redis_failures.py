@@ -14,6 +14,8 @@ from forebay.routing.settings import Settings
 from local.fleet import Fleet, free_port
 from patience import until
 
+pytestmark = pytest.mark.slow
+
 TEXT = "[[echo: delay=0.05]] one two three four five six"  # 0.3 s
 PORT = free_port()
 SLOTS = 8

@@ -25,6 +25,8 @@ from forebay.routing.settings import Settings
 from forebay.routing.store.encryption import PLAIN
 from local.fleet import Fleet
 
+pytestmark = pytest.mark.slow
+
 CANARY = "kanarie"  # in every content; found nowhere else
 DATATABLE = "/tasks/datatable?" + urlencode(
     {"draw": 1, "start": 0, "length": 1000, "order[0][column]": 0, "columns[0][data]": "name"}

@@ -1,6 +1,7 @@
 """The table of engines: the name of each, where its class is, and what it needs.
 
-A new engine is one entry here and a module of its own. The engine's process opens engines by this
+A new engine is a folder, a name in `EngineName` and an entry in
+`ENGINES`; CONTRIBUTING.md has all steps. The engine's process opens engines by this
 table, `forebay doctor` examines them by it, and the conformance suite runs over every entry.
 Classes are named by strings, so that a process imports the libraries of its own engine alone.
 """

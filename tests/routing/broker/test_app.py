@@ -9,6 +9,8 @@ from forebay.routing.jobs import Classify
 from forebay.routing.settings import Settings
 from local.fleet import Fleet
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("url", "spelling"),

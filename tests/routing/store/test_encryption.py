@@ -75,7 +75,7 @@ def test_the_first_key_closes_and_all_keys_open():
     assert both.open(PLAIN.close(b"from before there were keys")) == b"from before there were keys"
 
 
-@pytest.mark.parametrize("keys", [(), (OLD,)])
+@pytest.mark.parametrize("keys", [(), (OLD,)], ids=["no key", "another key"])
 def test_a_wrong_key_or_none_is_one_error_that_names_the_setting(keys):
     sealed = sealing(NEW).close(CANARY.encode())
     with pytest.raises(Misconfigured) as caught:
@@ -84,7 +84,11 @@ def test_a_wrong_key_or_none_is_one_error_that_names_the_setting(keys):
     assert caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize("keys", ["", "nonsense", NEW + ",", NEW[:-4], NEW + ";" + OLD])
+@pytest.mark.parametrize(
+    "keys",
+    ["", "nonsense", NEW + ",", NEW[:-4], NEW + ";" + OLD],
+    ids=["empty", "nonsense", "a comma too many", "cut short", "a semicolon"],
+)
 def test_an_invalid_key_is_refused_and_not_repeated_in_the_error(keys):
     with pytest.raises(Misconfigured) as caught:
         Seal.of(Settings(content_keys=keys))

@@ -34,6 +34,8 @@ from forebay.routing.store.connection import without_password
 from local.fleet import Fleet, free_port
 from patience import until
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "a-password-that-is-seen-nowhere"
 MET = Summarize(text="[[echo: say=We met at noon.]] We met at noon.")
 

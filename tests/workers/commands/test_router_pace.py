@@ -16,6 +16,8 @@ from forebay.routing.settings import Settings
 from forebay.workers.commands import router_pace
 from traffic import SCORES, Traffic, rules
 
+pytestmark = pytest.mark.slow
+
 POLICY = "[tenants.acme.pace]\nshare = 0.2\nusd_per_day = 5.0\n"
 
 app = typer.Typer()

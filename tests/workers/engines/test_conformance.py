@@ -27,6 +27,8 @@ from patience import until
 from scripted import exl2_engine, exl3_engine
 from tinymodel import write_folder
 
+pytestmark = pytest.mark.slow
+
 #: An engine that needs a GPU, over a scripted backend. A new GPU engine adds its own here.
 SCRIPTED = {"exl2": exl2_engine, "exl3": exl3_engine}
 

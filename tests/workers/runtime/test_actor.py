@@ -15,6 +15,8 @@ from forebay.routing.settings import Settings
 from local.process import PartFailed
 from patience import until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def client(fleet):

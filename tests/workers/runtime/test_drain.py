@@ -13,6 +13,8 @@ from forebay.routing.settings import Settings
 from local.fleet import Fleet
 from patience import until
 
+pytestmark = pytest.mark.slow
+
 SLOW = "[[echo: delay=0.2]] one two three four five"  # about a second
 ENGINE = {"FOREBAY_ENGINE": "echo", "FOREBAY_SLOTS": "8"}
 

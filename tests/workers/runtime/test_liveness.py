@@ -19,6 +19,8 @@ from forebay.workers.runtime.settings import ActorSettings
 from local.fleet import PYTHON, ROOT, Fleet
 from patience import until
 
+pytestmark = pytest.mark.slow
+
 #: Ways in which a router stops consuming while its process lives.
 WEDGES = {
     "loop": "consumer.hub.call_later(1, time.sleep, 3600)",

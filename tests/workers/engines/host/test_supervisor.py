@@ -22,6 +22,8 @@ from forebay.workers.engines.host.supervisor import SupervisedEngine, open_engin
 from forebay.workers.engines.settings import EngineSettings
 from patience import until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[4]
 
 
