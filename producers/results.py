@@ -18,14 +18,14 @@ Result = TypeAliasType("Result", Answer[ContentT_co] | Receipt, type_params=(Con
 
 
 def answer_of(result: Result[ContentT_co]) -> Answer[ContentT_co]:
-    """Return the answer, or raise the error that the receipt of a failure stands for."""
+    """Return the answer, or raise the error that its receipt describes."""
     if isinstance(result, Answer):
         return result
     raise failure(result)
 
 
 def failure(receipt: Receipt) -> ForebayError:
-    """Return the error that the receipt of a job without an answer stands for."""
+    """Return the error of a job that ended without an answer, made from its receipt."""
     code = receipt.error or receipt.status
     words = ": ".join(filter(None, (f"job {receipt.id} {receipt.status}", gist(code))))
     return from_code(code, words, receipt.error_field)

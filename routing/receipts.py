@@ -156,7 +156,7 @@ class Receipt(FrozenModel):
         model: the name of the model that answered.
         revision: the digest or version of that model.
         tokens_in, tokens_out: tokens read and made; with a second local answer, of both answers.
-        cost_nusd: what the job cost, in billionths of a dollar, settled.
+        cost_nusd: what the settled calls of the job cost, in billionths of a dollar.
         verdict: the router model's prediction. `None` if the router was not asked.
         checks: the checks of the answer and their findings.
         doubt: the doubt about the local answer; also on an answer from Bedrock if the doubt sent

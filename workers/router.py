@@ -87,7 +87,7 @@ class Router:
             self._engine.close()
 
     def _scan(self, claim: Claim, job: Job, policy: Policy) -> Scanned:
-        """Look for a secret in a job that could leave, or in the answer that its audit is of."""
+        """Look for a secret in a job that could leave and, in an audit, in the audited answer."""
         secret = None
         if policy.tenant(job.tenant).scan_secrets and egress(job, policy) == "allow":
             if self._scanner is None:  # the policy asked for no scans when we started

@@ -110,8 +110,11 @@ class Response:
     tier: str = "default"
 
     @classmethod
-    def to(cls, request: Request, text: str, ending: str | None = None) -> Response:
-        """Cut the text as the request says; `ending` replaces the stop reason."""
+    def answering(cls, request: Request, text: str, ending: str | None = None) -> Response:
+        """Make the response to a request; `ending` replaces the stop reason.
+
+        The text is cut at the first stop string, and at `max_tokens`.
+        """
         reason = "end_turn"
         cuts = [at for at in map(text.find, request.stop) if at >= 0]
         if cuts:

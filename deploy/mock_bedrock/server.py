@@ -169,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self._hangs_up(name, seconds):
                 return
             text = self.server.mock.references.answer(request.prompt, request.schema)
-            response = Response.to(request, text, ENDINGS.get(name))
+            response = Response.answering(request, text, ENDINGS.get(name))
             latency_ms = int((time.monotonic() - began) * 1_000)
             self._answer(operation, response, latency_ms, half=name == "half")
         finally:

@@ -99,7 +99,7 @@ def celery_app(settings: Settings, queues: Sequence[str] = (ROUTE,)) -> Celery:
 
 
 def broker(settings: Settings) -> tuple[str, dict[str, Any]]:
-    """Return the URL and the transport options by which kombu reaches the same Redis."""
+    """Return the URL and the transport options by which kombu reaches the Redis of the settings."""
     sentinels = Sentinels.of(settings)
     if sentinels:
         return sentinels.broker()

@@ -78,7 +78,7 @@ class Audit(FrozenModel):
 
     @property
     def gap(self) -> float:
-        """What Bedrock's answer would have gained."""
+        """How much better Bedrock's answer is than the local one, 0 to 1, if Bedrock's is right."""
         return 1 - self.outcome
 
 

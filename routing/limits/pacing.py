@@ -2,8 +2,8 @@
 
 A fixed threshold on a score fits one sort of traffic only; a quantile of the traffic's own scores
 fits any. So each job is ranked among the last scores of its kind. An integral controller in Redis,
-shared by all workers, moves the share that goes until the target is met: a share of the jobs, or
-dollars a day.
+shared by all workers, adjusts the share of jobs that goes to Bedrock until the target is met. The
+target is a share of the jobs, or dollars a day.
 """
 
 from __future__ import annotations

@@ -92,4 +92,6 @@ def _check(tree: Sequence[Node]) -> None:
         raise ValueError("must hold no empty tree")
     for at, node in enumerate(tree):
         if node.feature < LEAF or (node.feature != LEAF and not at + 1 < node.right < len(tree)):
-            raise ValueError("must hold trees whose nodes point forwards to nodes of the tree")
+            raise ValueError(
+                "must hold trees in which each right child comes after its left child, in its tree"
+            )

@@ -18,7 +18,7 @@ class StrictModel(BaseModel):
 
 
 class WeightsFile(StrictModel):
-    """Base of the content of a whole file of weights."""
+    """The content of a file of weights. The subclass of each model adds its fields."""
 
     version: str = Field(min_length=1, max_length=60)
 

@@ -16,7 +16,6 @@ from forebay.producers.client import Client
 from forebay.routing.jobs import Generate, Message
 from forebay.routing.settings import Settings
 
-
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CANARY = "kanarie"
 

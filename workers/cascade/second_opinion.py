@@ -27,7 +27,7 @@ from forebay.workers.runtime.attempt import Attempt
 
 
 class SecondOpinions:
-    """Decides for one local worker which jobs are answered twice (`policy.wants_second`)."""
+    """Decides for one local worker which jobs are answered twice, by `escalation.wants_second`."""
 
     def __init__(
         self, ledger: Ledger, policy: PolicyFile, frontier: FrontierStatus, answerer: Answerer

@@ -1,7 +1,7 @@
 """Classification without a language model: the label whose embedding is nearest to the text's.
 
-On small machines this beats the packaged language model, at a millisecond a text. The same labels
-come by the million, so their vectors are kept in memory.
+On small machines this beats the packaged language model, at a millisecond a text. Millions of jobs
+share a few labels, so the labels' vectors are kept in memory.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ class Calls:
             raise NoAnswer(error, Reason.CALL_OPEN) from None
 
     def _failed(self, call: Call, error: ForebayError) -> NoAnswer:
-        """Book what the failed call cost, as far as it is known; return the signal to raise."""
+        """Book what the failed call cost, as far as it is known; return the `NoAnswer` to raise."""
         if isinstance(error, OutcomeUnknown):
             return NoAnswer(error, Reason.CALL_OPEN)
         if isinstance(error, BilledFailure):

@@ -238,7 +238,7 @@ _BY_TYPE: tuple[tuple[tuple[type[Exception], ...], _Mapped], ...] = (
 
 
 def _from_response(error: boto.ClientError, model: str) -> ForebayError:
-    """Map an error response of Bedrock."""
+    """Return our error for an error response of Bedrock."""
     code = error.response["Error"]["Code"]
     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
     mapped = _BY_CODE.get(code) or _BY_STATUS.get(status)
@@ -254,7 +254,7 @@ def _from_response(error: boto.ClientError, model: str) -> ForebayError:
 
 
 def _without_response(error: Exception, model: str) -> ForebayError:
-    """Map a call without a readable response. Only what was never sent is known to be free.
+    """Return our error for a call without a readable response. Only an unsent call is surely free.
 
     A response cut in the middle gets here as a `KeyError`: botocore parses whatever has arrived.
     """

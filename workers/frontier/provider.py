@@ -1,7 +1,7 @@
 """The contract between the frontier lane and whoever serves its models, and the table of providers.
 
 A second provider is one file that implements `Provider`, one line in `PROVIDERS`, and a fixture in
-the conformance suite, `tests/workers/frontier/test_provider.py`.
+the conformance suite; CONTRIBUTING.md lists its settings, prices and extra too.
 """
 
 from __future__ import annotations

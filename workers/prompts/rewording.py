@@ -1,8 +1,8 @@
 """Self-consistency: the same question in other words, for a second opinion of the same model.
 
 A model that knows the answer gives it to both wordings; a model that guesses is led by the wording,
-by the order of the choices, and by chance. So these three change; the constraint's content and the
-limits stay.
+by the order of the choices, and by chance. So the second prompt has other words, its labels in
+reverse order, and a seed and a higher temperature of its own. The constraint and the limits stay.
 """
 
 from __future__ import annotations

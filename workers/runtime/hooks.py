@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class JobHook(Protocol):
-    """Observes the jobs of one worker process; registered with its `Actor`.
+    """Observes the jobs of one worker process; passed to its `Actor(hooks=...)`.
 
     1. `started` and `finished` are each called once for every claimed job, in this order, from the
        thread that works the job. Several threads call them at the same time.

@@ -8,7 +8,8 @@
 | another `ForebayError`    | failure   |         |                                            |
 | any other exception       | retry     | yes     | the backoff                                |
 
-A job whose counted attempts are used up is dead (`Ledger.retry`).
+A job whose counted attempts are used up is dead (`Ledger.retry`). The bedrock lane chooses its own
+delays if it has no answer (`_wait_s` in `workers/bedrock.py`).
 """
 
 from __future__ import annotations

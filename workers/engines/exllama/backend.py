@@ -126,7 +126,7 @@ class DynamicBackend(ABC):
 
     Args:
         generator: warmed up, without a draft model.
-        pages: pages of its cache.
+        pages: number of pages of its cache.
 
     Attributes:
         generator: as given; benchmarks drive it themselves while it has no request.

@@ -1,4 +1,4 @@
-"""A prompt in the running batch: what it asks of the backend, and what it makes of the progress."""
+"""One prompt in the running batch: its requests to the backend, and the text they come to."""
 
 from __future__ import annotations
 

@@ -125,7 +125,9 @@ def cut_switches(text: str, sizes: Sequence[int]) -> str:
     """
     before, macro, _ = text.partition("#define FP16_SWITCH(")
     if not macro or "#define HEADDIM_SWITCH(" not in text:
-        raise EngineUnavailable("flash-attn's source is not as expected: static_switch.h")
+        raise EngineUnavailable(
+            f"cannot trim static_switch.h: use the source of flash-attn {VERSION}"
+        )
     return before + _FP16 + _head_sizes(sorted(sizes))
 
 
@@ -144,7 +146,9 @@ def cut_backward(text: str) -> str:
     """Cut the call of training kernels, which are not compiled, out of the interface."""
     cut, count = _BACKWARD.subn("void run_mha_bwd(Flash_bwd_params &, cudaStream_t) {}\n", text)
     if count != 1:
-        raise EngineUnavailable("flash-attn's source is not as expected: flash_api.cpp")
+        raise EngineUnavailable(
+            f"cannot trim flash_api.cpp: use the source of flash-attn {VERSION}"
+        )
     return cut
 
 

@@ -80,7 +80,8 @@ def _refuse_counting(node: Any) -> None:
         minimum = node.get("minProperties", 0)
         if isinstance(minimum, int) and minimum > len(node.get("required", ())):
             raise InvalidJob(
-                "has more minProperties than `required` names; this engine cannot count properties",
+                "has a minProperties larger than the number of `required` names; lower it, or "
+                "require more: this engine cannot count properties",
                 field="schema",
             )
         for key, value in node.items():

@@ -55,9 +55,10 @@ class Plan:
 
     Attributes:
         vram_bytes: memory of the card that this model may take.
-        cache_mode: see `Layout`; so are `context`, `batch`, `cache_tokens` and `max_dq_size`.
+        cache_mode, context, batch, cache_tokens, max_dq_size: as in `Layout`.
         parts: bytes by name.
-        bound: bytes of the parts that are upper bounds, and may not show.
+        bound: bytes of the parts that are only upper bounds; a running model may take that much
+            less.
         recommended: the layout of this plan if it fits, else the largest that fits; `None` if the
             card has no room for a cache beside the weights.
     """

@@ -38,8 +38,8 @@ class Answers:
         """Return the features that tell wrong answers from right ones, a row for each prompt.
 
         1. How far the first answer agrees with each other one; the mean and the minimum of that.
-        2. How far the others agree with each other, and how far they do so against the first: if
-           they share an answer that the first does not, the first is probably wrong.
+        2. How far the others agree with each other, and that times how far they differ from the
+           first: if they share an answer that the first does not, the first is probably wrong.
         3. The features of each answer's text, and how those of the others differ from the first's.
         """
         agreed = self.agreements()

@@ -91,7 +91,7 @@ def _fitted(rows: Floats, wrong: Floats, uids: Sequence[str]) -> Weights:
 def _logistic(counts: Floats, wrong: Floats) -> LogisticRegression:
     if np.ptp(wrong) == 0:
         raise Misconfigured(
-            "of the answers too few are wrong, or too few right, to fit to", field="--outcomes"
+            "has only right answers, or only wrong ones; the fit needs both", field="--outcomes"
         )
     return LogisticRegression().fit(counts, wrong)
 
