@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from forebay.routing.backoff import patiently
-from forebay.routing.errors import ForebayError, Unavailable
+from forebay.routing.errors import EgressDenied, ForebayError, Unavailable
 from forebay.routing.jobs import Answer, Receipt
 from forebay.routing.ledger.ledger import Claim, Ledger, Lost
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
@@ -28,7 +28,7 @@ from forebay.workers.runtime.outcomes import (
     Retry,
     Routed,
 )
-from forebay.workers.runtime.retries import outcome_of, outcome_of_defect
+from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outcome_of_denial
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +98,18 @@ def _work(ledger: Ledger, work: Work, claim: Claim) -> tuple[Outcome, TaskResult
     """Work a job and record its outcome; return what was recorded."""
     outcome = attempt(work, claim)
     try:
-        return outcome, record_patiently(ledger, claim, outcome)
+        return _record_or_retry(ledger, claim, outcome)
     except Lost:
         return Dropped(), record(ledger, claim, Dropped())
+
+
+def _record_or_retry(ledger: Ledger, claim: Claim, outcome: Outcome) -> tuple[Outcome, TaskResult]:
+    """Record the outcome, or a retry if the ledger refuses to send the job to Bedrock."""
+    try:
+        return outcome, record_patiently(ledger, claim, outcome)
+    except EgressDenied as error:
+        retry = outcome_of_denial(error, claim)
+        return retry, record_patiently(ledger, claim, retry)
 
 
 def attempt(work: Work, claim: Claim) -> Outcome:
@@ -119,6 +128,7 @@ def record_patiently(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResu
     """Record an outcome, retrying while Redis is down: the work is worth the wait.
 
     Raises:
+        EgressDenied: The job was to go to Bedrock, and its content may not leave.
         Lost: The job is not this claim's any more. Perhaps the outcome was recorded and only the
             reply got lost. Either way there is nothing left to do.
         Unavailable: Redis did not answer for `PATIENCE_S`.
@@ -136,6 +146,7 @@ def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResult:
     """Write an outcome on the ledger, under the claim's token.
 
     Raises:
+        EgressDenied: The job was to go to Bedrock, and its content may not leave.
         Lost: The job is not this claim's any more; the outcome is dropped.
     """
     match outcome:
