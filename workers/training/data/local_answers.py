@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from forebay.routing.errors import Misconfigured
-from forebay.workers.checks import agreement
+from forebay.workers.checks import agreement, final_answer
 from forebay.workers.training.data.columns import columns
 from forebay.workers.training.data.dataset import Floats
 
@@ -44,7 +44,7 @@ class Answers:
         among = [_agreed(one, other) for one, other in combinations(self.others, 2)]
         together = np.mean(among, axis=0) if among else np.ones(len(self.first))
         against = together * (1 - agreed.mean(axis=1))
-        asked = [frozenset(agreement.numbers(prompt)) for prompt in prompts]
+        asked = [frozenset(final_answer.numbers(prompt)) for prompt in prompts]
         looks = [_looks(texts, asked) for texts in (self.first, *self.others)]
         beside = [other[:, :WORTH] - looks[0][:, :WORTH] for other in looks[1:]]
         return np.column_stack(
@@ -94,7 +94,7 @@ def _look(text: str | None, asked: Numbers) -> tuple[float, ...]:
 
     The first `WORTH` may be compared with those of another answer.
     """
-    found = agreement.numbers(text or "")
+    found = final_answer.numbers(text or "")
     last = float(found[-1]) if found else 0.0
     size = math.log1p(abs(last)) if math.isfinite(last) else 0.0
     return (
