@@ -354,6 +354,7 @@ def test_the_second_model_is_looked_at_too(monkeypatch):
 
 def test_a_machine_that_only_submits_lacks_nothing(monkeypatch):
     monkeypatch.setattr(checks, "find_spec", lambda _: None)
+    monkeypatch.setattr("forebay.workers.frontier.credentials.find_spec", lambda _: None)
     found = {one.name: one.state for one in examine(checks.checks(online=False))}
     assert found == {"settings": "ok", "local worker": "ok", "aws": "warn"}
     monkeypatch.setenv("FOREBAY_ENGINE", "llamacpp")
