@@ -16,6 +16,7 @@ from forebay.routing.backoff import patiently
 from forebay.routing.errors import EgressDenied, ForebayError, Unavailable
 from forebay.routing.jobs import Answer, Receipt
 from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.routing.logs import place
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
 from forebay.workers.runtime.in_flight import InFlight
 from forebay.workers.runtime.outcomes import (
@@ -104,12 +105,16 @@ def _work(ledger: Ledger, work: Work, claim: Claim) -> tuple[Outcome, TaskResult
 
 
 def _record_or_retry(ledger: Ledger, claim: Claim, outcome: Outcome) -> tuple[Outcome, TaskResult]:
-    """Record the outcome, or a retry if the ledger refuses to send the job to Bedrock."""
+    """Record the outcome, or a retry if this outcome can never be recorded."""
     try:
         return outcome, record_patiently(ledger, claim, outcome)
     except EgressDenied as error:
         retry = outcome_of_denial(error, claim)
-        return retry, record_patiently(ledger, claim, retry)
+    except (Lost, ForebayError):
+        raise
+    except Exception as error:  # noqa: BLE001 - such as an answer that cannot be written as JSON
+        retry = outcome_of_defect(error, claim)
+    return retry, record_patiently(ledger, claim, retry)
 
 
 def attempt(work: Work, claim: Claim) -> Outcome:
@@ -170,8 +175,17 @@ def _settle(ledger: Ledger, claim: Claim, outcome: Answered | Audited | Failed) 
     receipt = _receipt(claim, outcome)
     ledger.settle(claim, receipt)
     if isinstance(outcome, Answered) and outcome.then is not None:
-        outcome.then()
+        _follow_up(claim, outcome.then)
     return task_result(receipt)
+
+
+def _follow_up(claim: Claim, then: Callable[[], object]) -> None:
+    """Call `then`; log what it raises, since the job has its answer already."""
+    try:
+        then()
+    except Exception as error:  # noqa: BLE001 - see above
+        name = type(error).__name__
+        log.error("%s after the end of %s at %s", name, claim.id, place(error))  # noqa: TRY400 - the message may hold content
 
 
 def _receipt(claim: Claim, outcome: Answered | Audited | Failed) -> Answer | Receipt:
