@@ -3,61 +3,104 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import Future
 from collections.abc import AsyncIterator, Iterable
-from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, cast, overload
 
-from forebay.producers.client import Client, Options, answer_of, late
-from forebay.producers.wakeups import Result
+import redis
+
+from forebay.producers.client import Client, ContentT, KnownT
+from forebay.producers.handles import JobHandle
+from forebay.producers.options import Options
+from forebay.producers.results import Result, answer_of, late
 from forebay.routing.errors import ForebayError
-from forebay.routing.jobs import Answer, Job, JobStatus, Request
+from forebay.routing.jobs import Answer, Answerable, Job, JobStatus
 from forebay.routing.ledger.dead_letters import Changes, DeadJob
 from forebay.routing.settings import Settings
 
 
 class AsyncClient:
-    """The same for asyncio: every wait is awaited, on the same thread and stream."""
+    """The same as `Client`, for asyncio. Redis is spoken to on threads, never on the event loop.
+
+    It has every method of `Client` with the same arguments and errors. Every method is awaited but
+    `job`, which only makes a value, and `map`, which is iterated with `async for`.
+    """
 
     def __init__(
         self,
         *,
         tenant: str = "default",
         settings: Settings | None = None,
+        redis: redis.Redis | None = None,
         patience: float = 0.0,
     ) -> None:
-        self._client = Client(tenant=tenant, settings=settings, patience=patience)
-        self.job = self._client.job
+        self.tenant = tenant
+        self._client = Client(tenant=tenant, settings=settings, redis=redis, patience=patience)
 
-    async def submit(self, request: Request | Job, **options: Unpack[Options]) -> str:
+    async def submit(
+        self, request: Answerable[ContentT], **options: Unpack[Options]
+    ) -> JobHandle[ContentT]:
         """See `Client.submit`."""
-        return await asyncio.to_thread(self._client.submit, request, **options)
+        return await asyncio.to_thread(lambda: self._client.submit(request, **options))
 
-    async def result(self, job_id: str, timeout: float | None = None) -> Answer:
+    @overload
+    async def result(
+        self, job_id: JobHandle[KnownT], timeout: float | None = None
+    ) -> Answer[KnownT]: ...
+    @overload
+    async def result(self, job_id: str, timeout: float | None = None) -> Answer: ...
+    async def result(self, job_id: str, timeout: float | None = None) -> Answer[Any]:
         """See `Client.result`."""
-        future = await asyncio.to_thread(self._client.future, job_id)
-        return answer_of(await _wait(job_id, future, timeout))
+        return answer_of(await _wait(job_id, await self.future(job_id), timeout))
 
     async def run(
         self,
-        request: Request | Job,
+        request: Answerable[ContentT],
         timeout: float | None = None,
         **options: Unpack[Options],
-    ) -> Answer:
+    ) -> Answer[ContentT]:
         """See `Client.run`."""
-        begun = await asyncio.to_thread(self._client.begun, request, **options)
-        return answer_of(await _wait(*begun, timeout))
+        job_id, future = await self.submit_with_future(request, **options)
+        return answer_of(await _wait(job_id, future, timeout))
 
     async def map(
         self,
-        requests: Iterable[Request | Job],
+        requests: Iterable[Answerable[ContentT]],
         timeout: float | None = None,
         **options: Unpack[Options],
-    ) -> AsyncIterator[Answer | ForebayError]:
-        """See `Client.map`."""
+    ) -> AsyncIterator[Answer[ContentT] | ForebayError]:
+        """See `Client.map`. The requests are iterated on a thread."""
         answers = self._client.map(requests, timeout, **options)
         while (answer := await asyncio.to_thread(next, answers, None)) is not None:
             yield answer
+
+    async def submit_future(
+        self, request: Answerable[ContentT], **options: Unpack[Options]
+    ) -> Future[Result[ContentT]]:
+        """See `Client.submit_future`; the future is one of asyncio."""
+        return (await self.submit_with_future(request, **options))[1]
+
+    async def submit_with_future(
+        self, request: Answerable[ContentT], **options: Unpack[Options]
+    ) -> tuple[JobHandle[ContentT], Future[Result[ContentT]]]:
+        """See `Client.submit_with_future`; the future is one of asyncio."""
+        job_id, future = await asyncio.to_thread(
+            lambda: self._client.submit_with_future(request, **options)
+        )
+        return job_id, asyncio.wrap_future(future)
+
+    @overload
+    async def future(self, job_id: JobHandle[KnownT]) -> Future[Result[KnownT]]: ...
+    @overload
+    async def future(self, job_id: str) -> Future[Result]: ...
+    async def future(self, job_id: str) -> Future[Any]:
+        """See `Client.future`; the future is one of asyncio."""
+        return asyncio.wrap_future(await asyncio.to_thread(self._client.future, job_id))
+
+    def job(self, request: Answerable[Any], **options: Unpack[Options]) -> Job:
+        """See `Client.job`."""
+        return self._client.job(request, **options)
 
     async def status(self, job_id: str) -> JobStatus:
         """See `Client.status`."""
@@ -79,6 +122,14 @@ class AsyncClient:
         """See `Client.dead`."""
         return await asyncio.to_thread(self._client.dead, limit)
 
+    async def dead_job(self, job_id: str) -> DeadJob:
+        """See `Client.dead_job`."""
+        return await asyncio.to_thread(self._client.dead_job, job_id)
+
+    async def dead_content(self, job_id: str) -> Job:
+        """See `Client.dead_content`."""
+        return await asyncio.to_thread(self._client.dead_content, job_id)
+
     async def replay(self, job_id: str, **changes: Unpack[Changes]) -> str:
         """See `Client.replay`."""
         return await asyncio.to_thread(self._client.replay, job_id, **changes)
@@ -98,14 +149,15 @@ class AsyncClient:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         await self.close()
 
 
-async def _wait(job_id: str, future: Future[Result], timeout: float | None) -> Result:
+async def _wait(job_id: str, future: Future[Any], timeout: float | None) -> Result[Any]:
+    """Return the result; a future that nobody waits for any longer is cancelled."""
     try:
         async with asyncio.timeout(timeout):
-            return await asyncio.wrap_future(future)
+            return cast("Result[Any]", await future)
     except TimeoutError:
         raise late(job_id) from None

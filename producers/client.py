@@ -1,11 +1,10 @@
-"""Putting jobs on, and getting their answers: the Python interface of Forebay.
+"""The client: submit jobs, and get their answers.
 
-from forebay.producers.client import Client
-from forebay.routing.jobs import Summarize
+from forebay import Client, Summarize
 
-with Client(tenant="support") as forebay:
-    answer = forebay.run(Summarize(text=ticket, max_words=30))
-    print(answer.content.text, answer.lane, answer.cost_usd)
+with Client(tenant="support") as client:
+answer = client.run(Summarize(text=ticket, max_words=30))
+print(answer.content.text, answer.lane, answer.cost_usd)
 """
 
 from __future__ import annotations
@@ -14,55 +13,51 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import redis
 
-from forebay.producers.explain import explained
-from forebay.producers.submission import PatientSubmitter
-from forebay.producers.wakeups import Result, Wakeups
-from forebay.routing.base import Egress
-from forebay.routing.errors import ForebayError, InvalidJob, UnknownJob, from_code, gist
-from forebay.routing.jobs import Answer, Job, JobStatus, Pin, Priority, Receipt, Request, owner
+from forebay.producers.explain import explanation
+from forebay.producers.handles import JobHandle, answer_model_of
+from forebay.producers.options import Options, make_job
+from forebay.producers.results import Result, answer_of, failure, wait
+from forebay.producers.submission import PatientSubmitter, doorbell
+from forebay.producers.wakeups import Wakeups
+from forebay.routing.errors import ForebayError, InvalidJob, UnknownJob
+from forebay.routing.jobs import Answer, Answerable, Content, Job, JobStatus, owner
 from forebay.routing.ledger.dead_letters import Changes, DeadJob, DeadLetters
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import ENDED
+from forebay.routing.receipts import AnyContent
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
 
-CHUNK = 250  # jobs submitted in one round trip by `map`
-WINDOW = 2_000  # jobs that `map` has under way at once
+JOBS_PER_ROUND_TRIP = 250  # jobs that `map` submits at once
+MAX_JOBS_UNDER_WAY = 2_000  # jobs that `map` has submitted and not yet yielded
 
-Begun = tuple[str, Future[Result]]  # a job's id, and what it will end with
-
-
-class Options(TypedDict, total=False):
-    """What may be said of a job beside its request; see `forebay.routing.jobs.Job`."""
-
-    egress: Egress
-    lane: Pin
-    priority: Priority
-    deadline: datetime | timedelta | None
-    max_cost_usd: float | None
-    idempotency_key: str | None
-    cache: bool
-    metadata: dict[str, str]
+ContentT = TypeVar("ContentT")
+#: A content that is known to be one of ours, so that the overloads of `result` agree.
+KnownT = TypeVar("KnownT", bound=AnyContent)
+Submitted = tuple[JobHandle[ContentT], Future[Result[ContentT]]]
 
 
 class Client:
-    """A tenant's way to Forebay. Safe to share between threads; close it, or use it in a `with`.
+    """A tenant's access to Forebay. Safe to share between threads.
 
-    Every method raises only errors of `forebay.routing.errors`, and `TimeoutError` where one waits.
+    Close it, or use it in a `with` statement. It connects to Redis at its first call. Methods raise
+    only errors of `forebay.routing.errors`, and `TimeoutError` if they wait.
 
     Args:
-        tenant: whose jobs these are.
-        settings: where Redis is; from the environment where left out.
-        redis: a client of one's own, in place of the one that the settings make.
-        patience: seconds that `submit`, `begin`, `run` and `map` wait, at each submit, for a Redis
-            that is away, full or has too many jobs waiting; by default such a submit fails at once.
+        tenant: the owner of the jobs. A client sees the jobs of its tenant only.
+        settings: where Redis is; by default from the environment (`FOREBAY_REDIS_URL`, ...).
+        redis: a Redis client to use instead of a new one; it is not closed.
+        patience: seconds that a submit (also in `run` and `map`) keeps trying while Redis is away,
+            full, or has too many jobs waiting. By default such a submit fails at once.
+
+    Raises:
+        Misconfigured: A setting is wrong; the error names the variable.
     """
 
     def __init__(
@@ -75,148 +70,181 @@ class Client:
     ) -> None:
         settings = settings or read_settings()
         self.tenant = tenant
-        client = redis or connect(settings)
-        self._lent = redis is not None
-        self._ledger = Ledger(client, settings, lambda: _bell(settings))
-        self._door = PatientSubmitter(self._ledger, patience)
-        self._dead = DeadLetters(self._ledger, tenant)
+        self._owns_redis = redis is None
+        self._ledger = Ledger(redis or connect(settings), settings, lambda: doorbell(settings))
+        self._submitter = PatientSubmitter(self._ledger, patience)
+        self._dead_letters = DeadLetters(self._ledger, tenant)
         self._wakeups = Wakeups(self._ledger, tenant)
 
-    def submit(self, request: Request | Job, **options: Unpack[Options]) -> str:
-        """Put a job on. When this returns, the job is safe.
+    def submit(
+        self, request: Answerable[ContentT], **options: Unpack[Options]
+    ) -> JobHandle[ContentT]:
+        """Submit a job. When this returns, the job is stored and will not be lost.
+
+        Args:
+            request: a request (`Classify`, `Extract`, ...), or a whole `Job`.
+            options: `egress`, `deadline` and the like for a request; see `Job`, which has its own.
 
         Returns:
-            The job's id, or the first one's where the idempotency key was used before.
+            The job's id; if the idempotency key was used before, the id of that first job.
 
         Raises:
             InvalidJob: A field is wrong, or the idempotency key was used for another job.
-            EgressDenied: The job is pinned to Bedrock and may not leave.
-            Unavailable: Redis cannot be reached or is full, and remained so for our patience.
-                Submitting the same `Job` again (with its id), or under the same idempotency key,
-                can never make two.
+            EgressDenied: The job is pinned to Bedrock and may not leave the building.
+            Unavailable: Redis cannot be reached or is full, and stayed so for `patience` seconds.
+                It is safe to submit the same `Job` again, or a request under the same idempotency
+                key: there will be one job.
         """
-        job = self._ours(self.job(request, **options))
-        made = self._door.create([job])[0]
-        if isinstance(made, ForebayError):
-            raise made
-        return made
+        job = self._check_tenant(self.job(request, **options))
+        created = self._submitter.create([job])[0]
+        if isinstance(created, ForebayError):
+            raise created
+        return JobHandle(created, answer_model_of(job))
 
-    def result(self, job_id: str, timeout: float | None = None) -> Answer:
-        """The answer, waited for without polling for at most `timeout` seconds.
+    @overload
+    def result(self, job_id: JobHandle[KnownT], timeout: float | None = None) -> Answer[KnownT]: ...
+    @overload
+    def result(self, job_id: str, timeout: float | None = None) -> Answer: ...
+    def result(self, job_id: str, timeout: float | None = None) -> Answer[Any]:
+        """Return the answer of a job; wait for it at most `timeout` seconds, without polling.
+
+        Args:
+            job_id: what `submit` returned. An id that was stored meanwhile gives the same answer,
+                with a dictionary in place of the pydantic model that `Extract` was given.
+            timeout: seconds; `None` waits as long as it takes.
 
         Raises:
-            TimeoutError: It has not ended by then; it goes on, and can be asked for again by the
-                id that the message names.
-            UnknownJob: No such job of this tenant.
-            ForebayError: The job ended without an answer; its class and `code` say why.
+            TimeoutError: The job has not ended by then. It goes on; its id is in the message.
+            UnknownJob: The tenant has no such job.
+            BadAnswer: No answer passed its checks, or the model that `Extract` was given refuses
+                the object.
+            ForebayError: The job ended without an answer; the error's class and `code` say why.
         """
-        return answer_of(self._awaited(job_id, self.future(job_id), timeout))
+        return answer_of(wait(job_id, self.future(job_id), timeout))
 
     def run(
-        self, request: Request | Job, timeout: float | None = None, **options: Unpack[Options]
-    ) -> Answer:
-        """Submit, and wait for the answer."""
-        return answer_of(self._awaited(*self.begun(request, **options), timeout))
+        self,
+        request: Answerable[ContentT],
+        timeout: float | None = None,
+        **options: Unpack[Options],
+    ) -> Answer[ContentT]:
+        """Submit a job and return its answer: `submit`, then `result`."""
+        job_id, future = self.submit_with_future(request, **options)
+        return answer_of(wait(job_id, future, timeout))
 
     def map(
         self,
-        requests: Iterable[Request | Job],
+        requests: Iterable[Answerable[ContentT]],
         timeout: float | None = None,
         **options: Unpack[Options],
-    ) -> Iterator[Answer | ForebayError]:
-        """The answers in the order of the requests; a job that failed gives its error.
+    ) -> Iterator[Answer[ContentT] | ForebayError]:
+        """Yield the answers in the order of the requests; a failed job yields its error.
 
-        Requests are taken as they are needed: a few thousand are under way at once.
+        At most 2,000 jobs are under way at once: requests are taken as answers are, so that any
+        number of them fits in memory.
 
         Args:
-            requests: any number of them.
+            requests: requests or jobs; a generator will do.
             timeout: seconds to wait for the next answer.
-            options: the same for all.
+            options: the same for all requests.
+
+        Raises:
+            TimeoutError, InvalidJob, Unavailable: See `result` and `submit`.
         """
-        left = iter(requests)
-        under_way: deque[Begun | ForebayError] = deque()
+        remaining = iter(requests)
+        under_way: deque[Submitted[ContentT] | ForebayError] = deque()
         while True:
-            while len(under_way) <= WINDOW - CHUNK:
-                chunk = [self.job(request, **options) for request in islice(left, CHUNK)]
-                if not chunk:
+            while len(under_way) <= MAX_JOBS_UNDER_WAY - JOBS_PER_ROUND_TRIP:
+                jobs = [self.job(one, **options) for one in islice(remaining, JOBS_PER_ROUND_TRIP)]
+                if not jobs:
                     break
-                under_way.extend(self._begin(chunk))
+                under_way.extend(self._submit_all(jobs))
             if not under_way:
                 return
-            yield self._value(under_way.popleft(), timeout)
+            yield self._answer_or_error(under_way.popleft(), timeout)
 
-    def status(self, job_id: str) -> JobStatus:
-        """Where the job is, and how many are before it."""
-        return self._ledger.status(self._own(job_id))
+    def submit_future(
+        self, request: Answerable[ContentT], **options: Unpack[Options]
+    ) -> Future[Result[ContentT]]:
+        """Submit a job and return a future of its result.
 
-    def explain(self, job_id: str) -> dict[str, Any]:
-        """Why a job went where it went, in any state; see `forebay.producers.explain`."""
-        record = self._ledger.record(self._own(job_id))
-        audit = None
-        if record.audited_as:
-            with suppress(UnknownJob):
-                audit = self._ledger.record(self._own(record.audited_as))
-        return explained(record, audit)
+        The future's result is an `Answer`, or the `Receipt` of a failure. Raises as `submit` does.
+        """
+        return self.submit_with_future(request, **options)[1]
 
-    def cancel(self, job_id: str) -> bool:
-        """End the job wherever it is; false when it had ended already."""
-        return self._ledger.cancel(self._own(job_id))
+    def submit_with_future(
+        self, request: Answerable[ContentT], **options: Unpack[Options]
+    ) -> Submitted[ContentT]:
+        """Submit a job and return its id, as `submit` does, with a future of its result."""
+        submitted = self._submit_all([self.job(request, **options)])[0]
+        if isinstance(submitted, ForebayError):
+            raise submitted
+        return submitted
 
-    def forget(self, job_id: str) -> bool:
-        """Leave nothing of the job, ended or not; false when there was nothing."""
-        return self._ledger.forget(self._own(job_id))
+    @overload
+    def future(self, job_id: JobHandle[KnownT]) -> Future[Result[KnownT]]: ...
+    @overload
+    def future(self, job_id: str) -> Future[Result]: ...
+    def future(self, job_id: str) -> Future[Any]:
+        """Return a future of a submitted job's result: an `Answer`, or the `Receipt` of a failure.
 
-    def dead(self, limit: int = 100) -> list[DeadJob]:
-        """The newest of the jobs that failed and were not replayed yet."""
-        return self._dead.list(limit)
-
-    def dead_job(self, job_id: str) -> DeadJob:
-        """One of them; also one that was replayed. See `DeadLetters.show`."""
-        return self._dead.show(job_id)
-
-    def dead_content(self, job_id: str) -> Job:
-        """What was asked of one of them. See `DeadLetters.job`."""
-        return self._dead.job(job_id)
-
-    def replay(self, job_id: str, **changes: Unpack[Changes]) -> str:
-        """Begin a dead job again; the id of the new one. See `DeadLetters.replay`."""
-        return self._dead.replay(job_id, **changes)
-
-    def bury(self, job_id: str) -> bool:
-        """Leave nothing of a dead job; false when there was nothing. See `DeadLetters.bury`."""
-        return self._dead.bury(job_id)
-
-    def job(self, request: Request | Job, **options: Unpack[Options]) -> Job:
-        """The job that `submit` would put on: a request with its options, or a job as it is."""
-        if isinstance(request, Job):
-            return request
-        given: dict[str, Any] = {**options}
-        if isinstance(given.get("deadline"), timedelta):
-            given["deadline"] = datetime.now(UTC) + given["deadline"]
-        return Job.model_validate({"tenant": self.tenant, "request": request, **given})
-
-    def begin(self, request: Request | Job, **options: Unpack[Options]) -> Future[Result]:
-        """Submit; a future of the outcome, an `Answer` or the `Receipt` of a failure."""
-        return self.begun(request, **options)[1]
-
-    def begun(self, request: Request | Job, **options: Unpack[Options]) -> Begun:
-        """The same, with the job's id: the first one's, where the idempotency key was used."""
-        begun = self._begin([self.job(request, **options)])[0]
-        if isinstance(begun, ForebayError):
-            raise begun
-        return begun
-
-    def future(self, job_id: str) -> Future[Result]:
-        """A future of a job's outcome, an `Answer` or the `Receipt` of a failure."""
-        future = self._wakeups.expect(self._own(job_id))
+        Raises:
+            UnknownJob: The tenant has no such job.
+        """
+        future = self._wakeups.expect(self._check_owner(job_id), answer_model_of(job_id))
         if self._ledger.watch(job_id, self._wakeups.stream) in ENDED:
             self._wakeups.fulfil([job_id])
         return future
 
+    def job(self, request: Answerable[Any], **options: Unpack[Options]) -> Job:
+        """Return the job that `submit` would put on."""
+        return make_job(request, self.tenant, options)
+
+    def status(self, job_id: str) -> JobStatus:
+        """Return where the job is, and how many jobs are before it. Raises `UnknownJob`."""
+        return self._ledger.status(self._check_owner(job_id))
+
+    def explain(self, job_id: str) -> dict[str, Any]:
+        """Return why a job went where it went, in any state, as one JSON document."""
+        record = self._ledger.record(self._check_owner(job_id))
+        audit = None
+        if record.audited_as:
+            with suppress(UnknownJob):
+                audit = self._ledger.record(self._check_owner(record.audited_as))
+        return explanation(record, audit)
+
+    def cancel(self, job_id: str) -> bool:
+        """End the job, wherever it is; return `False` if it had ended already."""
+        return self._ledger.cancel(self._check_owner(job_id))
+
+    def forget(self, job_id: str) -> bool:
+        """Erase every trace of the job, ended or not; return `False` if there was none."""
+        return self._ledger.forget(self._check_owner(job_id))
+
+    def dead(self, limit: int = 100) -> list[DeadJob]:
+        """Return the newest dead letters: jobs that failed and were not replayed yet."""
+        return self._dead_letters.list(limit)
+
+    def dead_job(self, job_id: str) -> DeadJob:
+        """Return one dead job, replayed or not, without its content. See `DeadLetters.show`."""
+        return self._dead_letters.show(job_id)
+
+    def dead_content(self, job_id: str) -> Job:
+        """Return what a dead job asked, with its content. See `DeadLetters.job`."""
+        return self._dead_letters.job(job_id)
+
+    def replay(self, job_id: str, **changes: Unpack[Changes]) -> str:
+        """Submit a dead job again and return the new job's id. See `DeadLetters.replay`."""
+        return self._dead_letters.replay(job_id, **changes)
+
+    def bury(self, job_id: str) -> bool:
+        """Erase a dead job; return `False` if there was none. See `DeadLetters.bury`."""
+        return self._dead_letters.bury(job_id)
+
     def close(self) -> None:
-        """End the thread that waits, and the connections that are ours."""
+        """End the thread that waits for answers, and close the connections of this client."""
         self._wakeups.close()
-        if not self._lent:
+        if self._owns_redis:
             self._ledger.redis.close()
 
     def __enter__(self) -> Self:
@@ -226,74 +254,47 @@ class Client:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.close()
 
-    def _ours(self, job: Job) -> Job:
+    def _check_tenant(self, job: Job) -> Job:
         if job.tenant != self.tenant:
-            raise InvalidJob("is not the one of this client", field="tenant")
+            raise InvalidJob(f"must be {self.tenant}, the tenant of this client", field="tenant")
         return job
 
-    def _own(self, job_id: str) -> str:
+    def _check_owner(self, job_id: str) -> str:
         if owner(job_id) != self.tenant:
             raise UnknownJob("no such job of this tenant", field="id")
         return job_id
 
-    def _begin(self, jobs: list[Job]) -> list[Begun | ForebayError]:
+    def _submit_all(self, jobs: list[Job]) -> list[Submitted[Any] | ForebayError]:
         for job in jobs:
-            self._ours(job)
-        with self._wakeups.creating([job.id for job in jobs]) as futures:
-            created = self._door.create(jobs, self._wakeups.stream)
+            self._check_tenant(job)
+        with self._wakeups.creating(jobs) as futures:
+            created = self._submitter.create(jobs, self._wakeups.stream)
         return [
-            self._begun(job.id, made, futures[job.id])
-            for job, made in zip(jobs, created, strict=True)
+            self._submitted(job, reply, futures[job.id])
+            for job, reply in zip(jobs, created, strict=True)
         ]
 
-    def _begun(
-        self, job_id: str, made: str | ForebayError, future: Future[Result]
-    ) -> Begun | ForebayError:
-        if made == job_id:
-            return job_id, future
-        self._wakeups.give_up(job_id, future)
-        return made if isinstance(made, ForebayError) else (made, self.future(made))
+    def _submitted(
+        self, job: Job, reply: str | ForebayError, future: Future[Result]
+    ) -> Submitted[Content] | ForebayError:
+        """Return the id and future of a job that was submitted, or the error that refused it."""
+        if isinstance(reply, ForebayError):
+            future.cancel()
+            return reply
+        handle: JobHandle[Content] = JobHandle(reply, answer_model_of(job))
+        if reply != job.id:  # the first job under the idempotency key
+            future.cancel()
+            future = self.future(handle)
+        return handle, future
 
-    def _awaited(self, job_id: str, future: Future[Result], timeout: float | None) -> Result:
-        try:
-            return future.result(timeout)
-        except TimeoutError:
-            self._wakeups.give_up(job_id, future)
-            raise late(job_id) from None
-
-    def _value(self, begun: Begun | ForebayError, timeout: float | None) -> Answer | ForebayError:
-        if isinstance(begun, ForebayError):
-            return begun
-        outcome = self._awaited(*begun, timeout)
-        return outcome if isinstance(outcome, Answer) else failure(outcome)
-
-
-def _bell(settings: Settings) -> str:
-    """The doorbell. Celery takes half a second to load, and who only asks does not need it."""
-    from forebay.routing.broker.app import celery_app  # noqa: PLC0415
-    from forebay.routing.broker.doorbell import template  # noqa: PLC0415
-
-    return template(celery_app(settings))
-
-
-def answer_of(outcome: Result) -> Answer:
-    """The answer, or its error raised."""
-    if isinstance(outcome, Answer):
-        return outcome
-    raise failure(outcome)
-
-
-def late(job_id: str) -> TimeoutError:
-    """Nobody waits for a job any longer. Its id is all that leads back to it."""
-    return TimeoutError(f"job {job_id} has not ended yet; it goes on, and `result` can ask again")
-
-
-def failure(receipt: Receipt) -> ForebayError:
-    """The error that the receipt of a job without an answer stands for."""
-    code = receipt.error or receipt.status
-    said = ": ".join(filter(None, (f"job {receipt.id} {receipt.status}", gist(code))))
-    return from_code(code, said, receipt.error_field)
+    def _answer_or_error(
+        self, submitted: Submitted[ContentT] | ForebayError, timeout: float | None
+    ) -> Answer[ContentT] | ForebayError:
+        if isinstance(submitted, ForebayError):
+            return submitted
+        result = wait(*submitted, timeout)
+        return result if isinstance(result, Answer) else failure(result)

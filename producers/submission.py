@@ -1,4 +1,4 @@
-"""The way in for jobs: what Redis cannot take now is offered again, as long as the caller waits."""
+"""Submitting with patience: jobs that Redis cannot take now are offered again."""
 
 from __future__ import annotations
 
@@ -11,42 +11,53 @@ from redis.backoff import EqualJitterBackoff
 from forebay.routing.errors import ForebayError, Unavailable
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.settings import Settings
 
-SHORTEST_S, LONGEST_S = 0.1, 2.0  # pauses: doubling, with jitter
+MIN_PAUSE_S, MAX_PAUSE_S = 0.1, 2.0  # pauses between tries double, with jitter
 
 
 class PatientSubmitter:
-    """Puts jobs on with patience, in seconds; with none, a refusal is an error at once.
+    """Puts jobs on the ledger, and tries again for at most `patience` seconds.
 
-    A job keeps its id, so one that had been taken in, with only the reply lost, is not taken twice.
+    A job keeps its id between tries. So a job that Redis took in, and whose reply got lost, is not
+    taken in twice. Without patience a refusal is an error at once.
     """
 
     def __init__(self, ledger: Ledger, patience: float = 0.0) -> None:
         self._ledger = ledger
         self._patience = patience
-        self._pauses = EqualJitterBackoff(cap=LONGEST_S, base=SHORTEST_S)
+        self._pauses = EqualJitterBackoff(cap=MAX_PAUSE_S, base=MIN_PAUSE_S)
 
     def create(self, jobs: Sequence[Job], watcher: str = "") -> list[str | ForebayError]:
-        """For each job its id, or why not; see `Ledger.create`.
+        """Return the id of each job, or the error that refused it; see `Ledger.create`.
 
         Raises:
-            Unavailable: Redis could not be reached at the last try, which is not cut short.
+            Unavailable: Redis could not be reached at the last try. A try that is under way when
+                the patience ends is not cut short.
         """
         end = time.monotonic() + self._patience
-        made: dict[str, str | ForebayError] = {}
-        left = list(jobs)
+        created: dict[str, str | ForebayError] = {}
+        remaining = list(jobs)
         for tries in count(1):
-            wait_s = min(self._pauses.compute(tries), end - time.monotonic())
+            pause_s = min(self._pauses.compute(tries), end - time.monotonic())
             try:
-                made |= zip(
-                    (job.id for job in left), self._ledger.create(left, watcher), strict=True
-                )
+                replies = self._ledger.create(remaining, watcher)
             except Unavailable:
-                if wait_s <= 0:
+                if pause_s <= 0:
                     raise
             else:
-                left = [job for job in left if isinstance(made[job.id], Unavailable)]
-            if not left or wait_s <= 0:
+                created |= {job.id: reply for job, reply in zip(remaining, replies, strict=True)}
+                remaining = [job for job in remaining if isinstance(created[job.id], Unavailable)]
+            if not remaining or pause_s <= 0:
                 break
-            time.sleep(wait_s)
-        return [made[job.id] for job in jobs]
+            time.sleep(pause_s)
+        return [created[job.id] for job in jobs]
+
+
+def doorbell(settings: Settings) -> str:
+    """Return the doorbell's template."""
+    # Importing Celery takes half a second, and only submits need it.
+    from forebay.routing.broker.app import celery_app  # noqa: PLC0415
+    from forebay.routing.broker.doorbell import template  # noqa: PLC0415
+
+    return template(celery_app(settings))

@@ -1,4 +1,4 @@
-"""Waiting without polling: one Redis stream a client process carries its wake-ups."""
+"""Waiting without polling: one Redis stream for each client process carries its wake-ups."""
 
 from __future__ import annotations
 
@@ -11,44 +11,53 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
+from pydantic import BaseModel
 
+from forebay.producers.handles import answer_model_of
+from forebay.producers.results import Result, with_model
 from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
-from forebay.routing.jobs import Answer, Receipt
+from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
-Result = Answer | Receipt
 BLOCK_MS = 2_000
-LOOK_AGAIN_S = 20.0  # should a wake-up be lost with Redis' memory, the records still say it
-STREAM_MS = 600_000
-MAX_RESULTS_PER_ROUND_TRIP = 500  # outcomes fetched in one round trip
-TRIM_EVERY = 1_000  # entries read
+LOOK_AGAIN_S = 20.0  # if Redis loses a wake-up with its memory, the records still tell the result
+STREAM_TTL_MS = 600_000
+MAX_RESULTS_PER_ROUND_TRIP = 500
+MAX_ENTRIES_PER_READ = 1_000
+
+
+class _Waiter(NamedTuple):
+    future: Future[Result]
+    answer_model: type[BaseModel] | None
 
 
 class Wakeups:
-    """Futures of jobs' outcomes, fulfilled by one thread that starts with the first of them.
+    """Futures of jobs' results, fulfilled by one thread that starts with the first future.
 
-    1. `expect` hands out a future and remembers it; `creating` does so for jobs on their way.
-    2. The thread sleeps on this client's stream; each entry names a job that ended.
-    3. Now and then, and after a lost connection, it asks again for every job it still waits for;
-       it warns when nobody serves the queue that the first of them is in.
+    1. `expect` hands out a future and remembers it; `creating` does so for jobs that are about to
+       be submitted.
+    2. The thread blocks on this client's stream; each entry names a job that ended.
+    3. Every 20 seconds, and after a lost connection, the thread asks the ledger about every job
+       that is still expected, and warns if nobody serves the queue of the first of them.
+    4. A future that is cancelled is forgotten.
     """
 
     def __init__(self, ledger: Ledger, tenant: str) -> None:
         self.stream = f"fb:wake:{tenant}:{os.getpid()}-{secrets.token_hex(8)}"
         self._ledger = ledger
         self._lock = threading.Lock()
-        self._expected: dict[str, list[Future[Result]]] = {}
+        self._expected: dict[str, list[_Waiter]] = {}
         self._creating: set[str] = set()
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
-    def expect(self, job_id: str) -> Future[Result]:
-        """A future of this job's outcome. Have the ledger watch the job after, not before.
+    def expect(self, job_id: str, answer_model: type[BaseModel] | None = None) -> Future[Result]:
+        """Return a future of this job's result. Have the ledger watch the job after, not before.
 
         Raises:
             Unavailable: The client was closed.
@@ -57,115 +66,124 @@ class Wakeups:
         with self._lock:
             if self._closed.is_set():
                 raise Unavailable("the client is closed")
-            self._expected.setdefault(job_id, []).append(future)
+            self._expected.setdefault(job_id, []).append(_Waiter(future, answer_model))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._listen, daemon=True, name="wakeups")
                 self._thread.start()
+        future.add_done_callback(lambda _: self._forget(job_id, future))
         return future
 
     @contextmanager
-    def creating(self, job_ids: Sequence[str]) -> Iterator[dict[str, Future[Result]]]:
-        """Futures of jobs that this block creates; until its end, not to exist is no error.
+    def creating(self, jobs: Sequence[Job]) -> Iterator[dict[str, Future[Result]]]:
+        """Yield futures, by id, of jobs that this block creates.
 
-        Where the block fails nothing is expected any more.
+        Until the block ends, a job that does not exist yet is no error. If the block fails, its
+        futures are cancelled.
         """
         with self._lock:
-            self._creating.update(job_ids)
-        futures = {job_id: self.expect(job_id) for job_id in job_ids}
+            self._creating.update(job.id for job in jobs)
+        futures = {job.id: self.expect(job.id, answer_model_of(job)) for job in jobs}
         try:
             yield futures
         except BaseException:
-            for job_id, future in futures.items():
-                self.give_up(job_id, future)
+            for future in futures.values():
+                future.cancel()
             raise
         finally:
             with self._lock:
-                self._creating.difference_update(job_ids)
-
-    def give_up(self, job_id: str, future: Future[Result]) -> None:
-        """Nobody waits for this future any more."""
-        with self._lock:
-            futures = self._expected.get(job_id, [])
-            if future in futures:
-                futures.remove(future)
-            if not futures:
-                self._expected.pop(job_id, None)
+                self._creating.difference_update(job.id for job in jobs)
 
     def fulfil(self, job_ids: Sequence[str], *, ended: bool = False) -> None:
-        """Fetch what became of these jobs and tell everybody here who waits for it.
+        """Fetch the results of these jobs and resolve every future that waits for them.
 
         Args:
-            job_ids: of jobs that have ended, or may have.
-            ended: they have; one of which nothing is left was forgotten.
+            job_ids: jobs that have ended, or may have ended.
+            ended: the jobs have certainly ended; a job without a record was forgotten.
         """
         for start in range(0, len(job_ids), MAX_RESULTS_PER_ROUND_TRIP):
             batch = job_ids[start : start + MAX_RESULTS_PER_ROUND_TRIP]
-            for job_id, outcome in zip(batch, self._ledger.outcomes(batch), strict=True):
-                if outcome is not None:
-                    self._resolve(job_id, outcome)
+            for job_id, result in zip(batch, self._ledger.results(batch), strict=True):
+                if result is not None:
+                    self._resolve(job_id, result)
                 elif ended:
                     self._resolve(job_id, UnknownJob("the job was forgotten", field="id"))
 
     def close(self) -> None:
-        """End the thread; what is still expected fails with `Unavailable`."""
+        """End the thread; futures that are still expected fail with `Unavailable`."""
         with self._lock:
             self._closed.set()
-            left = list(self._expected)
-        for job_id in left:
+            expected = list(self._expected)
+        for job_id in expected:
             self._resolve(job_id, Unavailable("the client is closed"))
         if self._thread is not None:
-            self._stir()
+            self._wake_thread()
             self._thread.join(timeout=BLOCK_MS / 1000 + 1)
 
-    def _stir(self) -> None:
-        """Wake the thread, and leave nothing behind."""
+    def _wake_thread(self) -> None:
+        """Write an entry that ends the thread's wait; the stream itself expires soon after."""
         client = self._ledger.redis
         with contextlib.suppress(redis.RedisError):
             client.xadd(self.stream, {"id": "", "state": "closed"})
             client.pexpire(self.stream, BLOCK_MS)
 
-    def _resolve(self, job_id: str, outcome: Result | ForebayError) -> None:
+    def _forget(self, job_id: str, future: Future[Result]) -> None:
+        """Expect nothing more for a future that is done."""
         with self._lock:
-            futures = self._expected.pop(job_id, [])
-        for future in futures:
+            waiters = [one for one in self._expected.get(job_id, ()) if one.future is not future]
+            if waiters:
+                self._expected[job_id] = waiters
+            else:
+                self._expected.pop(job_id, None)
+
+    def _resolve(self, job_id: str, result: Result | ForebayError) -> None:
+        with self._lock:
+            waiters = self._expected.pop(job_id, [])
+        for future, answer_model in waiters:
             if not future.set_running_or_notify_cancel():
                 continue
-            if isinstance(outcome, ForebayError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
+            if isinstance(result, ForebayError):
+                future.set_exception(result)
+                continue
+            try:
+                future.set_result(with_model(result, answer_model))
+            except ForebayError as error:
+                future.set_exception(error)
 
     # --- the thread -------------------------------------------------------------------------------
 
     def _listen(self) -> None:
-        last, looked = "0", time.monotonic()
+        last_entry, looked_at = "0", time.monotonic()
         while not self._closed.is_set():
             try:
-                last = self._read(last)
-                if time.monotonic() - looked > LOOK_AGAIN_S:
-                    looked = time.monotonic()
+                last_entry = self._read(last_entry)
+                if time.monotonic() - looked_at > LOOK_AGAIN_S:
+                    looked_at = time.monotonic()
                     self._look_again()
             except (redis.RedisError, ForebayError) as error:
                 log.warning("waiting for Redis (%s)", type(error).__name__)
-                looked = float("-inf")
+                looked_at = float("-inf")
                 self._closed.wait(0.5)
 
-    def _read(self, last: str) -> str:
+    def _read(self, last_entry: str) -> str:
+        """Resolve the jobs that ended since the last entry; return the newest entry."""
         client = self._ledger.redis
-        reply: Any = client.xread({self.stream: last}, count=TRIM_EVERY, block=BLOCK_MS)
+        reply: Any = client.xread(
+            {self.stream: last_entry}, count=MAX_ENTRIES_PER_READ, block=BLOCK_MS
+        )
         entries = [entry for _, entries in _streams(reply) for entry in entries]
         if not entries or self._closed.is_set():
-            return last
+            return last_entry
         self.fulfil([fields[b"id"].decode() for _, fields in entries], ended=True)
-        last = entries[-1][0].decode()
-        if len(entries) == TRIM_EVERY:
-            client.xtrim(self.stream, minid=last)
-        return str(last)
+        last_entry = entries[-1][0].decode()
+        if len(entries) == MAX_ENTRIES_PER_READ:
+            client.xtrim(self.stream, minid=last_entry)
+        return last_entry
 
     def _look_again(self) -> None:
+        """Ask the ledger about every expected job, in case a wake-up was lost."""
         with self._lock:
-            expected = [one for one in self._expected if one not in self._creating]
-        self._ledger.redis.pexpire(self.stream, STREAM_MS)
+            expected = [job_id for job_id in self._expected if job_id not in self._creating]
+        self._ledger.redis.pexpire(self.stream, STREAM_TTL_MS)
         for start in range(0, len(expected), MAX_RESULTS_PER_ROUND_TRIP):
             batch = expected[start : start + MAX_RESULTS_PER_ROUND_TRIP]
             states = self._ledger.watch_all(batch, self.stream)
@@ -173,21 +191,23 @@ class Wakeups:
                 if state is None:
                     self._resolve(job_id, UnknownJob("no such job", field="id"))
             self.fulfil(batch)
-        self._warn()
+        self._warn_if_unserved()
 
-    def _warn(self) -> None:
+    def _warn_if_unserved(self) -> None:
         with self._lock:
-            first = next((one for one in self._expected if one not in self._creating), None)
+            first = next(
+                (job_id for job_id in self._expected if job_id not in self._creating), None
+            )
         if first is None:
             return
-        with contextlib.suppress(UnknownJob):  # it ended and was forgotten just now
+        with contextlib.suppress(UnknownJob):  # the job ended and was forgotten just now
             status = self._ledger.status(first)
             if not status.served:
                 log.warning("job %s waits in %s, which no worker serves", first, status.queue)
 
 
 def _streams(reply: Any) -> list[tuple[bytes, list[Any]]]:
-    """XREAD answers a list of pairs in RESP2 and a mapping in RESP3."""
+    """Return XREAD's reply as pairs: RESP2 answers with a list of pairs, RESP3 with a mapping."""
     if isinstance(reply, dict):
         return [(name, entries[0] if entries else []) for name, entries in reply.items()]
     return list(reply or [])

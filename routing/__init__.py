@@ -1,1 +1,1 @@
-"""The ground floor: what a job is, what is known about it, and where it goes."""
+"""Jobs: what they are, what is known about them, and where they go."""

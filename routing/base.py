@@ -1,12 +1,12 @@
-"""What the wire contract is made of: the frozen base, and types that check themselves."""
+"""The base of all typed values: a frozen model, field types that validate themselves, errors."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import takewhile
-from typing import Annotated, Any, Literal, Self, cast, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, cast, get_args
 
 from pydantic import (
     AfterValidator,
@@ -17,11 +17,13 @@ from pydantic import (
     model_validator,
 )
 
+from forebay.routing import json_tree
 from forebay.routing.errors import InvalidJob, TooLong
 
 MAX_TEXT = 500_000  # characters; several times the context of any local model
-MAX_SCHEMA = 65_536  # bytes as JSON
-MAX_DEPTH = 48  # levels of a schema; far below what a parser or a checker takes
+MAX_SCHEMA_BYTES = 65_536  # as JSON
+MAX_SCHEMA_DEPTH = 48  # levels; far below what a JSON parser or a validator can take
+_MAX_NAME_CHARS = 60  # of a field's name in an error message
 
 NANO = 1_000_000_000  # money is counted in whole billionths of a dollar
 
@@ -32,22 +34,16 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
-#: What pydantic says of any field, whether it was typed on a command line or sent by a program.
-_WORDS = {
-    "missing": "is needed",
-    "extra_forbidden": "is not known here (`forebay schema` prints what is)",
-}
-_SUBJECT = re.compile(r"^(Input|Value|String|Tuple|List|Dictionary) (?=should )")
-
-_OUR_NAME = re.compile(r"[a-z][a-z_]{0,30}")
-
 Tenant = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 JOB_ID = r"^[a-z0-9][a-z0-9_-]{0,62}\.[0-9a-f]{32}$"
 JobId = Annotated[str, StringConstraints(pattern=JOB_ID)]
 
 
 class FrozenModel(BaseModel):
-    """Base of all that travels: frozen, closed, and silent about its content when it is wrong."""
+    """A typed value that is immutable, has no unknown fields, and keeps content out of its errors.
+
+    A wrong value raises `InvalidJob` with the name of the field, not pydantic's `ValidationError`.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, validate_by_name=True
@@ -62,94 +58,126 @@ class FrozenModel(BaseModel):
             raise explain(error) from None
 
 
-def explain(error: ValidationError) -> InvalidJob:
-    """Say what is wrong in our words: the first wrong field, and never what was in it."""
+# --- validation errors --------------------------------------------------------------------------
+
+_MESSAGES = {
+    "missing": "is missing, add it",
+    "extra_forbidden": "is not a known field, correct its spelling or remove it",
+    "bool_type": "must be true or false",
+    "float_type": "must be a number",
+}
+_NOISE = re.compile(r"^Value error, |^\w+ (?=should )| after validation")
+_OUR_NAME = re.compile(r"[a-z][a-z_]{0,30}")
+
+
+class FieldError(NamedTuple):
+    """What is wrong with one field.
+
+    Attributes:
+        path: names and indexes that lead from the root to the field; empty for the root itself.
+        type: pydantic's stable name of the error, such as `missing`.
+        message: what is wrong, to be read after the field's name; never holds the field's value.
+    """
+
+    path: tuple[str | int, ...]
+    type: str
+    message: str
+
+    @property
+    def field(self) -> str | None:
+        """The path with dots between its parts, or `None` for the root."""
+        return ".".join(str(part)[:_MAX_NAME_CHARS] for part in self.path) or None
+
+
+def first_error(error: ValidationError) -> FieldError:
+    """Return the first field that pydantic found wrong."""
     first = error.errors(include_input=False, include_context=False, include_url=False)[0]
-    field = _field(first["loc"])
-    too_long = first["type"] in {"string_too_long", "too_long", "bytes_too_long"}
-    if first["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+    message = _NOISE.sub("", first["msg"]).replace("should ", "must ", 1)
+    return FieldError(
+        path=tuple(part for part in first["loc"] if part != "[key]"),
+        type=first["type"],
+        message=_MESSAGES.get(first["type"], message),
+    )
+
+
+def explain(error: ValidationError) -> InvalidJob:
+    """Return the first error as `InvalidJob` or `TooLong`, with no content of the job in it."""
+    first = first_error(error)
+    if first.type in {"union_tag_invalid", "union_tag_not_found"}:
         return InvalidJob(f"must be one of {', '.join(KINDS)}", field="kind")
-    return (TooLong if too_long else InvalidJob)(worded(first), field=field)
+    too_long = first.type in {"string_too_long", "too_long", "bytes_too_long"}
+    unknown = first.type == "extra_forbidden"
+    message = f"{first.message} (`forebay schema` prints all fields)" if unknown else first.message
+    return (TooLong if too_long else InvalidJob)(message, field=_public_field(first.path))
 
 
-def worded(error: Mapping[str, Any]) -> str:
-    """An error of pydantic's in words that follow the name of a field."""
-    if error["type"] in _WORDS:
-        return _WORDS[error["type"]]
-    message: str = error["msg"].removeprefix("Value error, ").replace(" after validation", "")
-    return _SUBJECT.sub("", message)
-
-
-def _field(loc: Sequence[str | int]) -> str | None:
-    """The path of a field as far as its names are ours: one that the caller chose is content."""
-    ours = takewhile(lambda part: isinstance(part, int) or _OUR_NAME.fullmatch(part), loc)
+def _public_field(path: Sequence[str | int]) -> str | None:
+    """Return the path up to the first name that the caller chose: such a name is content."""
+    ours = takewhile(lambda part: isinstance(part, int) or _OUR_NAME.fullmatch(part), path)
     parts = [str(part) for part in ours]
     if "metadata" in parts:
         parts = parts[: parts.index("metadata") + 1]
     return ".".join(parts) or None
 
 
-def _json_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what is no JSON Schema, and what would make a checker fetch something."""
-    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - 30 ms, used by few
+# --- JSON Schemas and regular expressions -------------------------------------------------------
 
-    plain = _plain(schema)
+
+def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema as plain JSON.
+
+    Raises:
+        ValueError: It is not a JSON Schema, or a validator would have to fetch a part of it.
+        TooLong: It is larger than `MAX_SCHEMA_BYTES`.
+    """
+    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - takes 30 ms
+
+    plain = _plain_json(schema)
     if any(not ref.startswith("#") for ref in _references(plain)):
         raise ValueError("every $ref must point into the schema itself (#/...)")
     try:
         Draft202012Validator.check_schema(plain)
     except SchemaError as error:
-        at = _place(error.absolute_path, Draft202012Validator.VALIDATORS)
-        raise ValueError(f"is not a JSON Schema (draft 2020-12), at /{at}") from None
-    except (ArithmeticError, RecursionError):  # of a pattern that `re` cannot take
+        path = _schema_path(error.absolute_path, Draft202012Validator.VALIDATORS)
+        raise ValueError(f"is not a JSON Schema (draft 2020-12), at /{path}") from None
+    except (ArithmeticError, RecursionError):  # raised by a pattern that `re` cannot compile
         raise ValueError("has a pattern that cannot be used") from None
     return plain
 
 
-def _plain(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema as it will be when it has travelled: nothing in it but JSON, and little of that.
+def _plain_json(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema as its receiver will read it.
 
-    A lone surrogate cannot travel, NaN is no JSON, and what is nested too deep could be written
-    but not be read again.
+    A lone surrogate cannot be encoded, NaN is not JSON, and a document that is nested too deep
+    could be written but not be read again.
     """
     try:
         text = json.dumps(schema, allow_nan=False, ensure_ascii=False)
         size, plain = len(text.encode()), json.loads(text)
     except (TypeError, ValueError, RecursionError):
         raise ValueError("is not JSON") from None
-    if size > MAX_SCHEMA:
-        raise TooLong(f"should be at most {MAX_SCHEMA} bytes of JSON", field="schema")
-    if any(level > MAX_DEPTH for _, level in _nodes(plain)):
-        raise ValueError(f"should be nested at most {MAX_DEPTH} levels deep")
+    if size > MAX_SCHEMA_BYTES:
+        raise TooLong(f"must be at most {MAX_SCHEMA_BYTES} bytes of JSON", field="schema")
+    if json_tree.is_deeper_than(plain, MAX_SCHEMA_DEPTH):
+        raise ValueError(f"must be nested at most {MAX_SCHEMA_DEPTH} levels deep")
     return cast("dict[str, Any]", plain)
 
 
-def _nodes(root: Any) -> Iterator[tuple[Any, int]]:
-    """Every part of a JSON document and its level. No recursion, so a deep one is no danger."""
-    waiting = [(root, 1)]
-    while waiting:
-        node, level = waiting.pop()
-        yield node, level
-        if isinstance(node, dict | list):
-            inside = node.values() if isinstance(node, dict) else node
-            waiting.extend((part, level + 1) for part in inside)
-
-
 def _references(schema: dict[str, Any]) -> Iterator[str]:
-    for node, _ in _nodes(schema):
+    for node in json_tree.nodes(schema):
         if isinstance(node, dict):
-            refs = (node.get("$ref"), node.get("$dynamicRef"))
-            yield from (ref for ref in refs if isinstance(ref, str))
+            targets = (node.get("$ref"), node.get("$dynamicRef"))
+            yield from (target for target in targets if isinstance(target, str))
 
 
-def _place(path: Iterable[str | int], keywords: Container[str]) -> str:
-    """Where in a schema, in the words of JSON Schema: the names between them are content."""
+def _schema_path(path: Iterable[str | int], keywords: Container[str]) -> str:
+    """Return the path with `*` for each name that is not a keyword: such a name is content."""
     return "/".join(
         str(part) if isinstance(part, int) or part in keywords else "*" for part in path
     )
 
 
-def _regex(pattern: str) -> str:
+def _checked_regex(pattern: str) -> str:
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError):
@@ -157,5 +185,5 @@ def _regex(pattern: str) -> str:
     return pattern
 
 
-JsonSchema = Annotated[dict[str, Any], AfterValidator(_json_schema)]
-RegexPattern = Annotated[Short, AfterValidator(_regex)]
+JsonSchema = Annotated[dict[str, Any], AfterValidator(_checked_schema)]
+RegexPattern = Annotated[Short, AfterValidator(_checked_regex)]

@@ -1,4 +1,4 @@
-"""What `forebay doctor` finds: one word for it on both sides, so that the wings need not meet."""
+"""The findings of `forebay doctor`, shared by the checks of producers and of workers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Severity = Literal["ok", "warn", "fail"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: what was looked at, short and stable.
+        name: what was checked, short and stable.
         state: `warn` works but should be mended; `fail` does not work.
-        seen: what was found, with no secret in it.
-        mend: what to do about it; empty where there is nothing to do.
+        seen: what the check saw, with no secret in it.
+        mend: what to do about it; empty if nothing needs to be done.
     """
 
     name: str
@@ -32,7 +32,10 @@ Probe = Callable[[], Iterable[Finding]]
 
 
 def examine(probes: Iterable[Probe]) -> Iterator[Finding]:
-    """All findings, in order. A probe that breaks is itself a finding and stops no other."""
+    """Yield the findings of all probes, in order.
+
+    A probe that raises becomes a finding itself, and does not stop the others.
+    """
     for probe in probes:
         name = getattr(probe, "__name__", "check")
         try:

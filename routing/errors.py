@@ -1,25 +1,25 @@
-"""Every error a caller can meet, each with a stable code: the same over Python, CLI and wire.
+"""Every error a caller can meet. Each has a stable code, the same in Python and on the CLI.
 
     ForebayError
-    ├── CallerError           the caller's to mend (exit code 2)
+    ├── CallerError           the caller can mend it (exit code 2)
     │   ├── InvalidJob        invalid_job       a field of the job is wrong
     │   │   └── TooLong       too_long          a field is larger than its limit
     │   ├── EgressDenied      egress_denied     the content may not leave the building
-    │   ├── BudgetExceeded    budget_exceeded   the money for it is spent
+    │   ├── BudgetExceeded    budget_exceeded   the budget does not cover the call
     │   ├── UnknownJob        unknown_job       no such job, or another tenant's
     │   └── Misconfigured     misconfigured     a setting, or a file of settings, is wrong
-    ├── PassingError          will pass; try again later (exit code 1)
-    │   ├── Throttled         throttled         the other side asks us to slow down
-    │   ├── EngineBusy        engine_busy       no free place in the batch
-    │   └── Unavailable       unavailable       a part we need cannot be reached
-    └── LastingError          trying again would not help (exit code 1)
+    ├── PassingError          temporary; try again later (exit code 1)
+    │   ├── Throttled         throttled         the service asks us to slow down
+    │   ├── EngineBusy        engine_busy       the batch has no free slot
+    │   └── Unavailable       unavailable       a part that is needed cannot be reached
+    └── LastingError          permanent; trying again would not help (exit code 1)
         ├── ModelRefused      model_refused     the model declined
-        ├── BadAnswer         bad_answer        no attempt gave an answer that passes its checks
-        ├── EngineDied        engine_died       the engine broke on this job
+        ├── BadAnswer         bad_answer        no attempt gave a usable answer
+        ├── EngineDied        engine_died       the engine broke while it worked on the job
         ├── EngineUnavailable engine_unavailable  this machine cannot run the engine
         └── Ended             cancelled, expired   the job was ended before an answer
 
-No message ever holds content of a job: messages reach logs, Flower and other people.
+No message holds content of a job, because messages reach logs, Flower and other people.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ from typing import ClassVar
 
 
 class ForebayError(Exception):
-    """Root of the tree. `code` is stable; `field` names what to mend, where it is one field."""
+    """An error of Forebay. Root of the tree.
+
+    Attributes:
+        code: stable name of the error, one per class.
+        message: what is wrong, without the field's name.
+        field: the field, variable or file to mend, or `None`.
+    """
 
     code: ClassVar[str] = "error"
 
@@ -42,7 +48,7 @@ class ForebayError(Exception):
 
 
 class CallerError(ForebayError):
-    """The caller's to mend."""
+    """The caller can mend it."""
 
 
 class InvalidJob(CallerError):
@@ -52,7 +58,7 @@ class InvalidJob(CallerError):
 
 
 class TooLong(InvalidJob):
-    """A field is larger than its limit, or a prompt than the model's context."""
+    """A field is larger than its limit, or the prompt is longer than the model's context."""
 
     code = "too_long"
 
@@ -70,7 +76,7 @@ class BudgetExceeded(CallerError):
 
 
 class UnknownJob(CallerError):
-    """No such job: never submitted, forgotten, or another tenant's."""
+    """There is no such job: it was never submitted, is forgotten, or is another tenant's."""
 
     code = "unknown_job"
 
@@ -82,7 +88,11 @@ class Misconfigured(CallerError):
 
 
 class PassingError(ForebayError):
-    """Will pass; trying again later makes sense. `retry_after` is in seconds, where known."""
+    """Temporary; trying again later makes sense.
+
+    Attributes:
+        retry_after: seconds to wait before the next try, or `None` if unknown.
+    """
 
     def __init__(
         self, message: str, *, field: str | None = None, retry_after: float | None = None
@@ -92,13 +102,13 @@ class PassingError(ForebayError):
 
 
 class Throttled(PassingError):
-    """The other side asks us to slow down."""
+    """The service asks us to slow down."""
 
     code = "throttled"
 
 
 class EngineBusy(PassingError):
-    """The engine has no free place for the job."""
+    """The engine has no free slot for the job."""
 
     code = "engine_busy"
 
@@ -110,7 +120,7 @@ class Unavailable(PassingError):
 
 
 class LastingError(ForebayError):
-    """Trying again would not help."""
+    """Permanent; trying again would not help."""
 
 
 class ModelRefused(LastingError):
@@ -120,7 +130,7 @@ class ModelRefused(LastingError):
 
 
 class BadAnswer(LastingError):
-    """No attempt gave an answer that passes its checks."""
+    """No attempt gave an answer that passes the checks that an answer must pass."""
 
     code = "bad_answer"
 
@@ -155,23 +165,23 @@ class Expired(Ended):
     code = "expired"
 
 
-def _leaves(root: type[ForebayError]) -> list[type[ForebayError]]:
-    return [root, *(leaf for child in root.__subclasses__() for leaf in _leaves(child))]
+def _with_subclasses(root: type[ForebayError]) -> list[type[ForebayError]]:
+    return [root, *(cls for child in root.__subclasses__() for cls in _with_subclasses(child))]
 
 
-_BY_CODE = {cls.code: cls for cls in _leaves(ForebayError)}
+_BY_CODE = {cls.code: cls for cls in _with_subclasses(ForebayError) if "code" in vars(cls)}
 
 
 def gist(code: str) -> str:
-    """What a code stands for, in the first words of its class; empty for none of ours."""
-    said = (_BY_CODE[code].__doc__ or "") if code in _BY_CODE else ""
-    return said[:1].lower() + said.partition(".")[0][1:]
+    """Return what a code means, from the docstring of its class; empty for an unknown code."""
+    sentence = (_BY_CODE[code].__doc__ or "") if code in _BY_CODE else ""
+    return sentence[:1].lower() + sentence.partition(".")[0][1:]
 
 
 def from_code(code: str, message: str, field: str | None = None) -> ForebayError:
-    """The error that a stored failure stands for; an unknown code gives the root class."""
+    """Return the error of a stored failure; an unknown code gives the root class."""
     return _BY_CODE.get(code, ForebayError)(message, field=field)
 
 
 class Lost(Exception):  # a signal, not an error
-    """This claim no longer holds the job: it ended, or another worker has it. Drop the work."""
+    """The claim no longer holds the job: it ended, or another worker has it. Drop the work."""

@@ -1,4 +1,4 @@
-"""Where a job can be: lanes, hops, queues and Celery task names, and the ladder between them."""
+"""Where a job can be: lanes, hops, queues, and the Celery task of each queue."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from typing import Literal
 Lane = Literal["local", "bedrock"]
 Hop = Literal["route", "local", "bedrock"]
 
-#: A job moves up this ladder and never down: an answer that will not do costs more, not less.
-LADDER: tuple[Lane, ...] = ("local", "bedrock")
-
 ROUTE = "route"
 EMBED = "embed"
 BEDROCK = "bedrock"
-SWEEP = "sweep"  # nobody rings here; serving it says that a sweeper is alive
+SWEEP = "sweep"  # holds no jobs; a sweeper serves it to show that it is alive
 DEFAULT_POOL = "default"
 
 _POOL = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
 
 
 def local_queue(pool: str = DEFAULT_POOL) -> str:
-    """The queue of a pool: a named set of workers that serve one model.
+    """Return the queue of a pool, a named set of workers that serve one model.
 
     Raises:
         ValueError: The name is not `[a-z0-9_-]`, at most 41 characters.
@@ -32,12 +29,12 @@ def local_queue(pool: str = DEFAULT_POOL) -> str:
 
 
 def hop_of(queue: str) -> Hop:
-    """The hop that a queue belongs to (`embed` is work of the local lane)."""
+    """Return the hop that a queue belongs to; `embed` belongs to the local lane."""
     if queue == ROUTE:
         return "route"
     return "bedrock" if queue == BEDROCK else "local"
 
 
 def task_name(queue: str) -> str:
-    """The Celery task that a doorbell of this queue rings: one per place of work."""
+    """Return the Celery task that a doorbell of this queue calls. All pools share one task."""
     return f"forebay.{queue.partition('.')[0]}"

@@ -1,4 +1,4 @@
-"""How every process of a worker logs: one form, to stderr, and never content."""
+"""How every worker process logs: one format, to stderr, and never content."""
 
 from __future__ import annotations
 

@@ -1,76 +1,114 @@
-"""What comes back: contents by kind, the receipt of how they were made, and where a job is now."""
+"""What comes back: a content for each kind, the receipt of how it was made, and a job's status."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Generic, Literal
 
-from pydantic import Field, computed_field, model_validator
+from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
+from typing_extensions import TypeVar
 
 from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind
 from forebay.routing.lanes import Lane
 
 Status = Literal["done", "failed", "cancelled", "expired"]
 
+#: The type of an extracted object: a dictionary, or the pydantic model that the caller named.
+DataT_co = TypeVar("DataT_co", default=dict[str, Any], covariant=True)
+
 
 class Classification(FrozenModel):
-    """The label, how sure the lane is of it, and the probability of every label.
+    """The label of the text.
 
-    A frontier model says a label and not how sure it is: no probability, no scores.
+    Attributes:
+        label: the name of the chosen label.
+        probability: how sure the lane is of the label, 0 to 1. `None` on Bedrock, because a
+            frontier model names a label and does not say how sure it is.
+        scores: the probability of every label by its name; empty on Bedrock.
     """
 
     kind: Literal["classify"] = "classify"
-    label: str = Field(repr=False)
-    probability: float | None = Field(None, ge=0, le=1)
+    label: Annotated[str, Field(repr=False)]
+    probability: Annotated[float | None, Field(ge=0, le=1)] = None
     scores: dict[str, float] = Field(default_factory=dict, repr=False)
 
 
-class Extraction(FrozenModel):
-    """An object that validates against the job's schema."""
+class Extraction(FrozenModel, Generic[DataT_co]):
+    """An object that validates against the schema of the job.
+
+    Attributes:
+        data: a dictionary; or an instance of the pydantic model class that `Extract` was given as
+            its schema, if the answer came by a `JobHandle` or by `run` or `map`.
+    """
 
     kind: Literal["extract"] = "extract"
-    data: dict[str, Any] = Field(repr=False)
+    data: Annotated[DataT_co, Field(repr=False)]
+
+    @field_serializer("data")
+    def _plain_data(self, data: Any) -> dict[str, Any]:
+        """Write the model that the caller named as the JSON object that it was read from."""
+        if isinstance(data, BaseModel):
+            return data.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        plain: dict[str, Any] = data
+        return plain
 
 
 class Summary(FrozenModel):
-    """The summary."""
+    """The summary of the text."""
 
     kind: Literal["summarize"] = "summarize"
-    text: str = Field(repr=False)
+    text: Annotated[str, Field(repr=False)]
 
 
 class Generation(FrozenModel):
-    """The text, and why it ends where it ends."""
+    """The generated text.
+
+    Attributes:
+        text: what the model wrote.
+        finish: `stop` if the model ended the text, `length` if it was cut off at `max_tokens` or
+            at the end of the context.
+    """
 
     kind: Literal["generate"] = "generate"
-    text: str = Field(repr=False)
+    text: Annotated[str, Field(repr=False)]
     finish: Literal["stop", "length"] = "stop"
 
 
 class Embedding(FrozenModel):
-    """One vector of unit length a text, in the order of the texts."""
+    """One vector of unit length for each text, in the order of the texts."""
 
     kind: Literal["embed"] = "embed"
-    vectors: tuple[tuple[float, ...], ...] = Field(repr=False)
+    vectors: Annotated[tuple[tuple[float, ...], ...], Field(repr=False)]
 
 
 Content = Annotated[
     Classification | Extraction | Summary | Generation | Embedding, Field(discriminator="kind")
 ]
 
+#: Any content, an extracted object of any type among them.
+AnyContent = Classification | Extraction[Any] | Summary | Generation | Embedding
+
+#: The type of an answer's content. Without a parameter, `Answer` means `Answer[Content]`.
+ContentT_co = TypeVar("ContentT_co", default=Content, covariant=True)
+
+
+class Answerable(FrozenModel, Generic[ContentT_co]):
+    """A request or a job, marked for type checkers with the type of content that answers it."""
+
 
 class Verdict(FrozenModel):
-    """What the router model says of a job before anybody has answered it.
+    """What the router model predicts about a job before anybody has answered it.
 
     Attributes:
-        probability: calibrated probability, 0 to 1, that the local answer will do.
-        score: what there is to be gained on Bedrock: the expected gap between its answer and the
-            local one, 0 to 1 each; jobs are ranked by it, the largest goes first.
-        version: of the model that said it.
-        features: what weighed most in the score, by name; names and numbers, never content.
-        threshold: what it was held against: the score where a pace is set, else the probability.
+        probability: the calibrated probability, 0 to 1, that the local answer is good enough.
+        score: the expected gain on Bedrock: how much better its answer is than the local one, each
+            rated 0 to 1. Jobs are ranked by it; the largest goes up first.
+        version: the version of the router model.
+        features: the features that weigh most in the score, by name. They never hold content.
+        threshold: the limit that the score (if a pace is set) or else the probability was compared
+            with. `None` if neither was compared.
     """
 
-    probability: float = Field(ge=0, le=1)
+    probability: Annotated[float, Field(ge=0, le=1)]
     score: float = 0.0
     version: str
     features: dict[str, float] = Field(default_factory=dict)
@@ -78,26 +116,26 @@ class Verdict(FrozenModel):
 
 
 class Doubt(FrozenModel):
-    """How much a local answer that passed its checks is doubted, once it is there.
+    """How likely a local answer is wrong although it passed its checks.
 
     Attributes:
-        probability: that it is wrong.
-        agreement: with a second local answer, 0 to 1; none where there was none.
+        probability: the calibrated probability, 0 to 1, that the answer is wrong.
+        agreement: how far a second local answer agrees, 0 to 1. `None` without a second answer.
         second: the model that gave the second answer.
-        version: of the weights or the rule that said it.
-        threshold: what the probability was held against; none where it was held against nothing,
-            because there was neither a second answer nor a pace.
+        version: the version of the doubt model, or of the rule that took its place.
+        threshold: the limit that the probability was compared with. `None` if it was compared with
+            nothing, because there was neither a second answer nor a pace.
     """
 
-    probability: float = Field(ge=0, le=1)
-    agreement: float | None = Field(None, ge=0, le=1)
+    probability: Annotated[float, Field(ge=0, le=1)]
+    agreement: Annotated[float | None, Field(ge=0, le=1)] = None
     second: str | None = None
     version: str
     threshold: float | None = None
 
 
 class Check(FrozenModel):
-    """One check of an answer, by rule or by a second answer. `note` never holds content."""
+    """One check of an answer, by a rule or by a second answer. `note` never holds content."""
 
     name: str
     passed: bool
@@ -108,19 +146,26 @@ class Receipt(FrozenModel):
     """The answer without its content: all that Celery, Flower, logs and metrics ever see.
 
     Attributes:
-        lane: where the answer was made; none where there is no answer.
-        reasons: reason codes in the order they were given, the last is why this lane answered.
+        egress: whether the content was allowed to leave the building.
+        lane: where the answer was made. `None` if there is no answer.
+        reasons: reason codes in the order in which they were given. The last code says why this
+            lane answered, or why nobody did.
         degraded: the answer did not pass its checks, or a better lane was shut or not allowed.
-        cached: an exact earlier answer was given again; it cost nothing.
-        stand_in: made by the local stand-in for Bedrock, not by a model.
-        revision: digest or version of the model.
-        tokens_in, tokens_out: read and made, of all local answers where there was a second one.
-        cost_nusd: billionths of a dollar, settled.
-        doubt: about the local answer, on Bedrock's too if one sent the job there; none where
-            there was no local answer, or none that passed its checks.
-        queued_s, worked_s, total_s: seconds waiting, being worked, and from submit to end.
-        error, error_field: code of the failure and the field to mend, where there was one.
-        replay_of: the dead job that this one repeated.
+        cached: the answer is an exact earlier answer from the cache; it cost nothing.
+        stand_in: the mock of Bedrock made the answer, not a model.
+        model: the name of the model that answered.
+        revision: the digest or version of that model.
+        tokens_in, tokens_out: tokens read and made; with a second local answer, of both answers.
+        cost_nusd: what the job cost, in billionths of a dollar, settled.
+        verdict: the router model's prediction. `None` if the router was not asked.
+        checks: the checks of the answer and their findings.
+        doubt: the doubt about the local answer; also on an answer from Bedrock if the doubt sent
+            the job there. `None` without a local answer that passed its checks.
+        attempts: how often the job was tried in its last hop.
+        queued_s, worked_s, total_s: seconds spent waiting, seconds spent being worked, and seconds
+            from submit to the end.
+        error, error_field: the code of the failure and the field to correct, if the job failed.
+        replay_of: the id of the dead job that this job repeats.
     """
 
     id: JobId
@@ -167,10 +212,14 @@ class Receipt(FrozenModel):
         return self.reasons[-1] if self.reasons else ""
 
 
-class Answer(Receipt):
-    """The content that comes back, with how it was made."""
+class Answer(Receipt, Generic[ContentT_co]):
+    """The content that comes back, with the receipt of how it was made.
 
-    content: Content
+    `Answer[Classification]` is an answer whose `content` type checkers know. Reading stored data
+    needs no parameter: `Answer.model_validate` chooses the class of the content by its kind.
+    """
+
+    content: ContentT_co
 
     _content_fields: ClassVar[set[str]] = {"content"}
 
@@ -187,11 +236,16 @@ class JobStatus(FrozenModel):
     """Where a job is now.
 
     Attributes:
-        position: jobs that would be claimed before it if nothing else came; only while it waits.
-        depth: jobs waiting in its queue.
-        served: a live worker serves its queue; a job in a queue nobody serves waits in vain.
-        attempts: stays in the present hop so far.
-        age_s: seconds since it was submitted.
+        state: what the job does now, or how it ended.
+        hop: the stage that the job is in: `route`, `local` or `bedrock`.
+        queue: the queue that the job waits in, or was taken from.
+        position: the number of jobs that would be claimed before this job if no other job came.
+            `None` unless the job waits.
+        depth: the number of jobs that wait in the queue.
+        served: a live worker serves the queue. A job in a queue that nobody serves waits in vain.
+        attempts: how often the job was tried in its present hop so far.
+        age_s: seconds since the job was submitted.
+        receipt: the receipt, once the job has ended.
     """
 
     id: JobId

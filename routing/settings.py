@@ -1,4 +1,4 @@
-"""Settings of the ground floor, read once at the entry from `FOREBAY_*` and passed down."""
+"""The settings that all processes share, read once at the entry from `FOREBAY_*` variables."""
 
 from __future__ import annotations
 
@@ -8,39 +8,43 @@ from typing import Annotated, TypeVar
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from forebay.routing.base import worded
+from forebay.routing.base import first_error
 from forebay.routing.errors import Misconfigured
 
-T = TypeVar("T", bound=BaseSettings)
+T = TypeVar("T", bound="EnvironmentSettings")
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Settings(BaseSettings):
-    """Where Redis is and how the ledger behaves.
-
-    Attributes:
-        redis_url: `redis://`, `rediss://` or `unix://`; the one Redis of the fleet. Or
-            `sentinel://host:port,host:port/service?db=0`: the primary that Sentinels name.
-        sentinel_password: of the Sentinels, where they ask for one.
-        policy_file: `policy.toml`; without it the defaults of `routing.policy.decisions` hold.
-        lease_s: a worker that is silent for so long loses its jobs to others.
-        sweep_s: how often a sweeper looks.
-        max_attempts: stays of a job in one hop before it is dead.
-        retention_s: how long a finished job, its answer included, can be read.
-        ageing_s: a bulk job that has waited so long gets one claim in `bulk_share`.
-        bulk_share: see `ageing_s`; 8 means one claim in eight.
-        cache_s: how long an answer in the cache is good.
-        cache_key: secret of the cache's keys; without it one is made and kept in Redis.
-        content_keys: Fernet keys that encrypt contents in Redis, separated by commas; the first one
-            closes, all open.
-        max_waiting: jobs waiting in one queue above which a submit is refused.
-        memory_limit: share of Redis' `maxmemory` above which a submit is refused, so that the jobs
-            that are there can still end. Measured by the sweepers.
-    """
+class EnvironmentSettings(BaseSettings):
+    """Base of all settings classes: immutable, each field read from `FOREBAY_<FIELD>`."""
 
     model_config = SettingsConfigDict(
         env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
     )
+
+
+class Settings(EnvironmentSettings):
+    """How to reach Redis, and how the ledger behaves.
+
+    Attributes:
+        redis_url: `redis://`, `rediss://` or `unix://` URL of the fleet's one Redis. Or
+            `sentinel://host:port,host:port/service?db=0`, to ask Sentinels for the primary.
+        sentinel_password: password of the Sentinels, if they require one.
+        policy_file: path of `policy.toml`; the default policy applies if it is not set.
+        lease_s: a worker that does not renew its lease for this long loses its jobs to others.
+        sweep_s: how often the sweeper runs.
+        max_attempts: claims of a job in one hop before the job is dead.
+        retention_s: how long an ended job can be read, its answer included.
+        ageing_s: once bulk jobs have waited this long, they get one claim in `bulk_share`.
+        bulk_share: 8 means that aged bulk jobs get one claim in eight.
+        cache_s: how long an answer stays in the cache.
+        cache_key: secret for the keys of the cache; if not set, one is made and kept in Redis.
+        content_keys: Fernet keys, separated by commas, that encrypt contents in Redis. The first
+            key encrypts; each of them decrypts.
+        max_waiting: a submit is refused while this many jobs wait in its queue.
+        memory_limit: a submit is refused once this share of Redis' `maxmemory` is in use, so that
+            the jobs already there can end. The sweepers measure it.
+    """
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)  # may hold a password
     sentinel_password: SecretStr | None = None
@@ -59,7 +63,7 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """The settings of this process.
+    """Return the settings of this process.
 
     Raises:
         Misconfigured: Names the variable that is wrong.
@@ -68,11 +72,15 @@ def read_settings() -> Settings:
 
 
 def read(cls: type[T]) -> T:
-    """Settings of one concern from the environment, with one clear error for a wrong one."""
+    """Return the settings of one class from the environment.
+
+    Raises:
+        Misconfigured: Names the variable that is wrong.
+    """
     try:
         return cls()
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
+        first = first_error(error)
         prefix = cls.model_config.get("env_prefix", "")
-        name = prefix + "_".join(str(part) for part in first["loc"])
-        raise Misconfigured(worded(first), field=name.upper()) from None
+        variable = prefix + "_".join(str(part) for part in first.path)
+        raise Misconfigured(first.message, field=variable.upper()) from None

@@ -7,11 +7,16 @@ become of the job meanwhile.
 
 from __future__ import annotations
 
+from functools import cache
+
+from celery import Celery
+
 from forebay.routing.backoff import jittered
 from forebay.routing.errors import BadAnswer, ForebayError, PassingError
 from forebay.routing.jobs import Answer, Content, Verdict
 from forebay.routing.lanes import BEDROCK
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy, PolicyFile
@@ -77,7 +82,8 @@ class Bedrock:
             return _way_down(attempt, policy, refusal)
 
     def close(self) -> None:
-        """Hold nothing, so release nothing."""
+        """End the thread that renews leases."""
+        self._leases.close()
 
     def _answer(self, attempt: Attempt, policy: Policy) -> Outcome:
         """Allow, recall a paid answer, or call one model after the other."""
@@ -210,9 +216,19 @@ def _wait_s(error: ForebayError) -> float:
     return retry_after or jittered(SHUT_S)
 
 
-def _start(ledger: Ledger) -> Bedrock:
-    return Bedrock(ledger, _settings)
+@cache
+def _actor() -> Actor:
+    settings = settings_of(BedrockSettings)
+    return Actor(
+        [BEDROCK],
+        lambda ledger: Bedrock(ledger, settings),
+        pool="threads",
+        concurrency=settings.bedrock_concurrency,
+    )
 
 
-_settings = settings_of(BedrockSettings)
-app = Actor([BEDROCK], _start, pool="threads", concurrency=_settings.bedrock_concurrency).app
+def __getattr__(name: str) -> Celery:
+    """Make `app` when Celery asks for it; importing this module starts nothing."""
+    if name != "app":
+        raise AttributeError(name)
+    return _actor().app

@@ -9,11 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cache, partial
+
+from celery import Celery
 
 from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.learning.audit_sampling import AuditSampler
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
@@ -67,8 +70,9 @@ class Local:
             return self._recall.recall(attempt) or self._answer(attempt)
 
     def close(self) -> None:
-        """Stop the engines."""
+        """Stop the engines, and the thread that renews leases."""
         self._answerer.close()
+        self._leases.close()
 
     def _answer(self, attempt: Attempt) -> Outcome:
         """Send one job through the steps from the answer to the outcome."""
@@ -95,11 +99,20 @@ class Local:
         return self._quarantine if attempt.suspect else nullcontext()
 
 
-_settings = settings_of(LocalSettings)
-_engines = Engines.configured(_settings)
-app = Actor(
-    [local_queue(_settings.pool), EMBED],
-    lambda ledger: Local(ledger, _engines.open),
-    pool="threads",
-    concurrency=JOBS_PER_SLOT * _engines.first.slots,
-).app
+@cache
+def _actor() -> Actor:
+    settings = settings_of(LocalSettings)
+    engines = Engines.configured(settings)
+    return Actor(
+        [local_queue(settings.pool), EMBED],
+        lambda ledger: Local(ledger, engines.open),
+        pool="threads",
+        concurrency=JOBS_PER_SLOT * engines.first.slots,
+    )
+
+
+def __getattr__(name: str) -> Celery:
+    """Make `app` when Celery asks for it; importing this module starts nothing."""
+    if name != "app":
+        raise AttributeError(name)
+    return _actor().app

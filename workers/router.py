@@ -7,12 +7,16 @@ routers for a higher rate.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
+
+from celery import Celery
 
 from forebay.routing.errors import EgressDenied
 from forebay.routing.jobs import Answer, Content, Job, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.learning.verdicts import Verdicts
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.limits.pacing import Pacer
 from forebay.routing.policy.egress import egress, may_go
@@ -98,7 +102,7 @@ class Router:
         """
         if claim.record.audit_of is None:
             return None
-        (result,) = self._ledger.outcomes([claim.record.audit_of])
+        (result,) = self._ledger.results([claim.record.audit_of])
         return result.content if isinstance(result, Answer) else None
 
     def _look(self, scanned: Scanned, verdict: Verdict) -> FrontierState:
@@ -150,4 +154,13 @@ def _open_engine() -> Engine | None:
     return open_engine(read(EngineSettings))
 
 
-app = Actor([ROUTE], Router, pool="solo", concurrency=1).app
+@cache
+def _actor() -> Actor:
+    return Actor([ROUTE], Router, pool="solo", concurrency=1)
+
+
+def __getattr__(name: str) -> Celery:
+    """Make `app` when Celery asks for it; importing this module starts nothing."""
+    if name != "app":
+        raise AttributeError(name)
+    return _actor().app

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import cache
+
+from celery import Celery
 
 from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import SWEEP
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.outcomes import Dropped, Outcome
 
@@ -59,4 +63,13 @@ class Sweeper:
         return 0.0 if MAX_JOBS_PER_SWEEP in swept else settings.sweep_s
 
 
-app = Actor([SWEEP], Sweeper, pool="solo", concurrency=1).app
+@cache
+def _actor() -> Actor:
+    return Actor([SWEEP], Sweeper, pool="solo", concurrency=1)
+
+
+def __getattr__(name: str) -> Celery:
+    """Make `app` when Celery asks for it; importing this module starts nothing."""
+    if name != "app":
+        raise AttributeError(name)
+    return _actor().app

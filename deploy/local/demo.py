@@ -103,7 +103,9 @@ def _run(jobs: list[Sample], console: Console) -> list[dict[str, Any]]:
             fleet.wait_ready()
         console.print(f"The fleet is running. Until the demo ends, Flower is at {fleet.flower_url}")
         clients = _clients(fleet, jobs, stack)
-        futures = {sample.job.id: clients[sample.job.tenant].begin(sample.job) for sample in jobs}
+        futures = {
+            sample.job.id: clients[sample.job.tenant].submit_future(sample.job) for sample in jobs
+        }
         with _progress(console, len(jobs)) as tick:
             for future in as_completed(futures.values(), timeout=TIMEOUT_S):
                 tick(future.result())

@@ -34,8 +34,8 @@ WITHHELD = ("AWS_", "FLOWER_")
 
 #: Makes boto3 sign with made-up keys, read no files of the user and use no proxy.
 MOCK_ENV = {
-    "AWS_ACCESS_KEY_ID": "stand-in",
-    "AWS_SECRET_ACCESS_KEY": "stand-in",
+    "AWS_ACCESS_KEY_ID": "mock",
+    "AWS_SECRET_ACCESS_KEY": "mock",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",

@@ -17,7 +17,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from forebay.workers.checks.json_tree import nodes
+from forebay.routing.json_tree import nodes
 
 MAX_SKEW_S = 300
 CHARS_PER_TOKEN = 4  # roughly, of English text; the mock has no tokenizer

@@ -40,7 +40,7 @@ from mock_bedrock.protocol import (
 logger = logging.getLogger("mock-bedrock")
 
 MARK = ("x-forebay-stand-in", "1")
-KEY_PAIR = ("stand-in", "stand-in")
+KEY_PAIR = ("mock", "mock")
 REGION = "us-east-1"
 MAX_RECORDED_CALLS = 50_000
 MAX_BODY_BYTES = 25_000_000  # Bedrock's own limit
@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Return the recorded calls, for tests."""
-        if self.path == "/_stand-in/calls":
+        if self.path == "/_mock/calls":
             self._send(200, [asdict(call) for call in list(self.server.mock.calls)])
         else:
             self._send_error(ErrorResponse(404, "UnknownOperationException", "no such path"))
@@ -136,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         operation = _PATH.fullmatch(self.path)
         try:
-            if self.path == "/_stand-in/faults":
+            if self.path == "/_mock/faults":
                 self._plan(json.loads(body))
             elif operation:
                 self._bedrock(unquote(operation[1]), operation[2], body)

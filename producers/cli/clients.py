@@ -1,4 +1,4 @@
-"""The client that a command of the command line speaks through, and whose it is."""
+"""The client that a command of the command line uses, and the tenant that it acts for."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def client_of(tenant: str, patience: float | None = None) -> Iterator[Client]:
-    """A client of this tenant, closed in the end. Slow to import, so imported only here."""
+def open_client(tenant: str, patience: float | None = None) -> Iterator[Client]:
+    """Yield a client of this tenant and close it at the end.
+
+    Args:
+        tenant: the tenant that the client acts for.
+        patience: seconds for which a submit is retried while Redis is down or full.
+    """
     from forebay.producers.client import Client  # noqa: PLC0415 - `forebay --help` answers at once
 
     client = Client(tenant=tenant, patience=patience or 0.0)
@@ -25,14 +30,18 @@ def client_of(tenant: str, patience: float | None = None) -> Iterator[Client]:
         client.close()
 
 
-def tenant_of(typed: str | None, job_id: str) -> str:
-    """Whose job it is: as typed, as set, or as the id itself says."""
+def tenant_of_job(option: str | None, job_id: str) -> str:
+    """Return the tenant that asks about a job: `--tenant`, FOREBAY_TENANT, or the id's own.
+
+    Raises:
+        UnknownJob: The id does not have the form of a job id.
+    """
     owner, dot, _ = job_id.partition(".")
     if not dot:
-        raise UnknownJob("is not an id of a job", field="id")
-    return own_tenant(typed, owner)
+        raise UnknownJob("is not a job id; `forebay submit` prints one", field="id")
+    return current_tenant(option, owner)
 
 
-def own_tenant(typed: str | None, otherwise: str = "default") -> str:
-    """Who is asking: as typed, or as set."""
-    return typed or os.environ.get("FOREBAY_TENANT") or otherwise
+def current_tenant(option: str | None, default: str = "default") -> str:
+    """Return the tenant that asks: `--tenant`, FOREBAY_TENANT, or the default."""
+    return option or os.environ.get("FOREBAY_TENANT") or default

@@ -1,4 +1,4 @@
-"""The commands `forebay dead …`: look at jobs that failed, begin them again, or clear them away."""
+"""The commands `forebay dead …`: list, show, replay and bury dead letters (jobs that failed)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from forebay.producers.cli import display
-from forebay.producers.cli.clients import client_of, own_tenant, tenant_of
+from forebay.producers.cli.clients import current_tenant, open_client, tenant_of_job
 from forebay.producers.cli.options import (
     All,
     Code,
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from forebay.producers.client import Client
     from forebay.routing.ledger.dead_letters import Changes, DeadJob
 
-MAX_JOBS_REPLAYED = 10_000  # jobs replayed by one command
+MAX_JOBS_REPLAYED = 10_000  # by one command
 
 app = typer.Typer(
-    help="Jobs that failed: list them, look at one, replay or bury it.",
+    help="List, show, replay or bury jobs that failed.",
     no_args_is_help=True, add_completion=False, rich_markup_mode=None,
 )  # fmt: skip
 
@@ -40,15 +40,15 @@ app = typer.Typer(
 def print_list(
     *, code: Code = None, limit: Limit = 100, tenant: TenantName = None, as_json: Json = False
 ) -> None:
-    """List the jobs that failed, the newest first. Those replayed are left out."""
-    with client_of(own_tenant(tenant)) as client:
-        found = _chosen(client, code, limit)
+    """List the jobs that failed and were not replayed, the newest first."""
+    with open_client(current_tenant(tenant)) as client:
+        dead = _with_code(client, code, limit)
     if as_json:
-        display.document([one.model_dump(mode="json") for one in found])
+        display.document([job.model_dump(mode="json") for job in dead])
         return
-    for one in found:
-        display.text(_line(one))
-    if not found:
+    for job in dead:
+        display.text(_line(job))
+    if not dead:
         display.note("no job is dead")
 
 
@@ -56,19 +56,17 @@ def print_list(
 def show(
     job_id: Id, *, content: ShowContent = False, tenant: TenantName = None, as_json: Json = False
 ) -> None:
-    """Print what is known of a dead job. What was asked only with --content."""
-    with client_of(tenant_of(tenant, job_id)) as client:
-        one = client.dead_job(job_id)
+    """Print why and where a job failed. With --content also what was submitted."""
+    with open_client(tenant_of_job(tenant, job_id)) as client:
+        dead = client.dead_job(job_id)
         job = client.dead_content(job_id) if content else None
-    told = one.model_dump(mode="json")
-    if job is not None:
-        told["job"] = job.model_dump(mode="json", by_alias=True)
     if as_json:
-        display.document(told)
+        submitted = {"job": job.model_dump(mode="json", by_alias=True)} if job else {}
+        display.document(dead.model_dump(mode="json") | submitted)
         return
-    display.text(_line(one))
-    display.text(f"reasons\t{', '.join(one.receipt.reasons)}")
-    display.text(f"replayed as\t{one.replayed_as or '-'}")
+    display.text(_line(dead))
+    display.text(f"reasons\t{', '.join(dead.receipt.reasons)}")
+    display.text(f"replayed as\t{dead.replayed_as or '-'}")
     if job is not None:
         display.text(job.model_dump_json(by_alias=True, indent=2))
 
@@ -86,50 +84,54 @@ def replay(
     tenant: TenantName = None,
     as_json: Json = False,
 ) -> None:
-    """Begin a dead job again as a new one. Prints its id; asked for twice, it is one new job."""
-    typed = {"lane": lane, "priority": priority, "max_cost_usd": max_cost}
-    changes: Any = {key: value for key, value in typed.items() if value is not None}
-    changes |= {"deadline": None} if drop_deadline else {}
+    """Submit a dead job again as a new one and print its id. Repeating it is safe."""
     if (job_id is None) != every or (code and not every):
-        raise typer.BadParameter("give an ID, or --all, which --code narrows")
+        raise typer.BadParameter("give either an ID, or --all, which --code narrows")
+    given = {"lane": lane, "priority": priority, "max_cost_usd": max_cost}
+    changes: Any = {key: value for key, value in given.items() if value is not None}
+    changes |= {"deadline": None} if drop_deadline else {}
     if job_id is not None:
-        with client_of(tenant_of(tenant, job_id)) as client:
-            new = client.replay(job_id, **changes)
-        if as_json:
-            display.document({"id": job_id, "replayed_as": new})
-        else:
-            display.text(new)
+        _replay_one(job_id, tenant, changes, as_json=as_json)
         return
-    with client_of(own_tenant(tenant)) as client:
-        _replay_all(client, _chosen(client, code, MAX_JOBS_REPLAYED), changes, as_json=as_json)
+    with open_client(current_tenant(tenant)) as client:
+        _replay_all(client, _with_code(client, code, MAX_JOBS_REPLAYED), changes, as_json=as_json)
 
 
 @app.command()
 def bury(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
-    """Delete all that is stored of a dead job."""
-    with client_of(tenant_of(tenant, job_id)) as client:
-        done = client.bury(job_id)
+    """Delete everything stored about a dead job."""
+    with open_client(tenant_of_job(tenant, job_id)) as client:
+        buried = client.bury(job_id)
     if as_json:
-        display.document({"id": job_id, "buried": done})
+        display.document({"id": job_id, "buried": buried})
     else:
-        display.text("buried" if done else "there was nothing")
+        display.text("buried" if buried else "nothing was stored")
 
 
-def _chosen(client: Client, code: str | None, limit: int) -> list[DeadJob]:
-    """The dead with this code. All are looked at, so that the newest others hide none of them."""
-    found = client.dead(MAX_JOBS_REPLAYED if code else limit)
-    return [one for one in found if code in {None, one.error}][:limit]
+def _with_code(client: Client, code: str | None, limit: int) -> list[DeadJob]:
+    """Return the newest dead jobs with this code, or with any code for `None`."""
+    # With a code, all are read: the newest `limit` might have other codes.
+    dead = client.dead(MAX_JOBS_REPLAYED if code else limit)
+    return [job for job in dead if code in {None, job.error}][:limit]
+
+
+def _replay_one(job_id: str, tenant: str | None, changes: Changes, *, as_json: bool) -> None:
+    with open_client(tenant_of_job(tenant, job_id)) as client:
+        new_id = client.replay(job_id, **changes)
+    if as_json:
+        display.document({"id": job_id, "replayed_as": new_id})
+    else:
+        display.text(new_id)
 
 
 def _replay_all(client: Client, dead: list[DeadJob], changes: Changes, *, as_json: bool) -> None:
     replayed: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
-    for one in dead:
+    for job in dead:
         try:
-            new = client.replay(one.id, **changes)
-            replayed.append({"id": one.id, "replayed_as": new})
+            replayed.append({"id": job.id, "replayed_as": client.replay(job.id, **changes)})
         except ForebayError as error:
-            failed.append({"id": one.id, "code": error.code, "message": str(error)})
+            failed.append({"id": job.id, "code": error.code, "message": str(error)})
     if as_json:
         display.document({"replayed": replayed, "failed": failed})
     else:
@@ -141,7 +143,7 @@ def _replay_all(client: Client, dead: list[DeadJob], changes: Changes, *, as_jso
         raise typer.Exit(display.FAILURE)
 
 
-def _line(one: DeadJob) -> str:
-    ended = one.ended.isoformat(timespec="seconds")
-    where = f"{one.hop}, attempt {one.attempts}"
-    return f"{one.id}\t{one.receipt.kind}\t{one.error}\t{where}\t{ended}"
+def _line(job: DeadJob) -> str:
+    ended = job.ended.isoformat(timespec="seconds")
+    where = f"{job.hop}, attempt {job.attempts}"
+    return f"{job.id}\t{job.receipt.kind}\t{job.error}\t{where}\t{ended}"

@@ -1,7 +1,7 @@
 """What the command line prints: answers and documents on stdout, everything else on stderr.
 
-An answer is text of a model: on a terminal its control characters are taken out, so that it cannot
-move the cursor, rename the window or type.
+Answers are text of a model. On a terminal their control characters are removed, so that an answer
+cannot move the cursor, rename the window or type.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from forebay.routing.jobs import Answer, Receipt
 
 DEBUG = "FOREBAY_DEBUG"
-MISTAKE = 2
+MISTAKE = 2  # exit codes
 FAILURE = 1
 INTERRUPTED = 130
 
 _COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
 
 
-class Trouble(NamedTuple):
-    """An error as the user meets it."""
+class Complaint(NamedTuple):
+    """An error as it is shown to the user."""
 
     code: str
     field: str | None
@@ -40,33 +40,33 @@ class Trouble(NamedTuple):
 
 
 def document(data: Any) -> None:
-    """One JSON document on stdout; ASCII, so that no terminal and no pipe can spoil it."""
+    """Print one JSON document on stdout, in ASCII, so that no terminal or pipe can garble it."""
     print(json.dumps(data))  # noqa: T201 - this is what a command line is for
 
 
 def text(line: str) -> None:
-    """A line for people on stdout."""
+    """Print a line for people on stdout."""
     if sys.stdout.isatty():
         line = "".join(char for char in line if char.isprintable() or char in "\n\t")
     print(line)  # noqa: T201
 
 
 def note(line: str) -> None:
-    """A line for people on stderr."""
+    """Print a line for people on stderr."""
     typer.echo(f"forebay: {line}", err=True)
 
 
 def answer(given: Answer, *, as_json: bool) -> None:
-    """The content on stdout, and on stderr how it was made; or all of it as JSON."""
+    """Print the content on stdout and its origin on stderr, or the whole answer as JSON."""
     if as_json:
         document(given.model_dump(mode="json"))
         return
     text(content(given))
-    note(how(given.receipt))
+    note(origin(given.receipt))
 
 
 def finding(found: Finding) -> None:
-    """One line of `forebay doctor`, and a second one where there is something to mend."""
+    """Print one line of `forebay doctor`, and a second line if there is something to mend."""
     mark = typer.style(f"{found.state:4}", fg=_COLOURS[found.state])
     typer.echo(f"{mark}  {found.name:19}  {found.seen}")
     if found.mend:
@@ -74,7 +74,7 @@ def finding(found: Finding) -> None:
 
 
 def content(given: Answer) -> str:
-    """The content for people: JSON where it is data, the text itself where it is text."""
+    """Return the answer's content for people: data as JSON, text as it is."""
     inner = given.content
     if inner.kind == "classify":
         sure = "" if inner.probability is None else f"\t{inner.probability:.3f}"
@@ -86,8 +86,8 @@ def content(given: Answer) -> str:
     return inner.text
 
 
-def how(receipt: Receipt) -> str:
-    """How an answer was made, in one line."""
+def origin(receipt: Receipt) -> str:
+    """Return in one line how an answer was made: lane, model, tokens, cost, time."""
     marks = [name for name in ("degraded", "cached", "stand_in") if getattr(receipt, name)]
     parts = [
         f"{receipt.lane} ({receipt.reason or 'no reason given'})",
@@ -100,37 +100,38 @@ def how(receipt: Receipt) -> str:
     return " · ".join(parts)
 
 
-def trouble(error: BaseException) -> Trouble:
-    """What to tell the user of an error. Of one that nobody foresaw: its type and place only.
+def complaint(error: BaseException) -> Complaint:
+    """Return what to show the user of an error.
 
-    Its message may hold content of a job; with FOREBAY_DEBUG=1 the whole traceback is printed.
+    Of an unexpected error only the type and place are shown, since its message may hold content of
+    a job. With FOREBAY_DEBUG=1 the whole traceback is printed.
     """
     if isinstance(error, ForebayError):
         mistake = isinstance(error, CallerError)
         hint = "; `forebay doctor` says where" if isinstance(error, Unavailable) else ""
         exit_code = MISTAKE if mistake else FAILURE
-        return Trouble(error.code, error.field, error.message + hint, exit_code)
+        return Complaint(error.code, error.field, error.message + hint, exit_code)
     if isinstance(error, TimeoutError):
-        return Trouble("timeout", None, str(error), FAILURE)
+        return Complaint("timeout", None, str(error), FAILURE)
     if isinstance(error, TyperException):
-        return Trouble("usage", None, error.format_message(), error.exit_code)
+        return Complaint("usage", None, error.format_message(), error.exit_code)
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return Trouble("interrupted", None, "stopped by you", INTERRUPTED)
+        return Complaint("interrupted", None, "stopped by you", INTERRUPTED)
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{'/'.join(Path(last.filename).parts[-2:])}:{last.lineno}"
-    message = f"{type(error).__name__} at {place}; {DEBUG}=1 shows more, maybe content too"
-    return Trouble("internal", None, message, FAILURE)
+    hint = f"set {DEBUG}=1 for a traceback, which may show content of jobs"
+    return Complaint("internal", None, f"{type(error).__name__} at {place}; {hint}", FAILURE)
 
 
 def complain(error: BaseException, *, as_json: bool) -> int:
-    """Tell the user of an error, in one line or one document. Returns the exit code."""
-    told = trouble(error)
+    """Print an error as one line or one JSON document; return the exit code."""
+    shown = complaint(error)
     if os.environ.get(DEBUG) == "1":
         traceback.print_exception(error)
     if as_json:
-        document({"error": {"code": told.code, "field": told.field, "message": told.message}})
+        document({"error": {"code": shown.code, "field": shown.field, "message": shown.message}})
     elif isinstance(error, TyperException) and hasattr(error, "show"):
         error.show()  # with the usage line
     else:
-        note(": ".join(part for part in (told.code, told.field, told.message) if part))
-    return told.exit_code
+        note(": ".join(part for part in (shown.code, shown.field, shown.message) if part))
+    return shown.exit_code

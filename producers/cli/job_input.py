@@ -1,7 +1,7 @@
-"""A job out of a file, of standard input, or of what was typed on the command line.
+"""Reads a job from a file, from standard input or from options of the command line.
 
-Nothing is checked here that the wire contract checks: what was typed becomes the same JSON that a
-file would hold, so a mistake gets the same error either way.
+Nothing that the wire contract checks is checked here. Options become the same JSON that a file
+would hold, so a mistake gets the same error either way.
 """
 
 from __future__ import annotations
@@ -15,94 +15,101 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+
 from forebay.routing.base import KINDS
 from forebay.routing.errors import InvalidJob, TooLong
 from forebay.routing.jobs import Job, parse_job
 
-#: Bytes; a larger input holds nothing that the contract would let through.
-MAX_INPUT = 128 * 1024 * 1024
+#: A larger input holds nothing that the contract would accept.
+MAX_INPUT_BYTES = 128 * 1024 * 1024
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])")
+_TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def make_job(what: str, request: Mapping[str, Any], options: Mapping[str, Any]) -> Job:
-    """The job that is meant.
+def make_job(source: str, request: Mapping[str, Any], options: Mapping[str, Any]) -> Job:
+    """Return the job that a command line describes.
 
     Args:
-        what: one of the kinds, or a file with a request or a whole job as JSON, `-` for stdin.
-        request: what was typed of the request; only goes with a kind.
-        options: what was typed of the envelope; goes before what a file says.
+        source: a job kind, or a file with a request or a whole job as JSON, `-` for stdin.
+        request: fields of the request from options; allowed with a kind only.
+        options: fields of the job from options; they override those of a file.
 
     Raises:
-        InvalidJob: Names the wrong field.
-        EgressDenied: The job is pinned to a lane its content may not reach.
+        InvalidJob: A field is wrong; the error names it.
+        EgressDenied: The job is pinned to a lane that its content may not reach.
     """
-    if what in KINDS:
-        return parse_job({**_surroundings(), "request": typed_request(what, request), **options})
-    if what != "-" and not _is_there(what):
-        hint = f"is neither a kind ({', '.join(KINDS)}) nor a file that is there"
-        raise InvalidJob(hint, field="WHAT")
+    kinds = ", ".join(KINDS)
+    if source in KINDS:
+        return parse_job({**_defaults(), "request": make_request(source, request), **options})
+    if source != "-" and not _exists(source):
+        raise InvalidJob(
+            f"must be a kind ({kinds}), an existing file, or - for stdin", field="SOURCE"
+        )
     if request:
-        hint = f"goes with a kind ({', '.join(KINDS)}), not with a file"
-        raise InvalidJob(hint, field=next(iter(request)))
-    data = read_object(what, field="FILE")
-    whole = data if "request" in data else {"request": data}
-    return parse_job({**_surroundings(), **whole, **options})
+        raise InvalidJob(
+            f"can only be given with a kind ({kinds}), not with a file", field=next(iter(request))
+        )
+    data = read_object(source, field="FILE")
+    job = data if "request" in data else {"request": data}
+    return parse_job({**_defaults(), **job, **options})
 
 
-def _surroundings() -> dict[str, str]:
+def _defaults() -> dict[str, str]:
     tenant = os.environ.get("FOREBAY_TENANT")
     return {"tenant": tenant} if tenant else {}
 
 
-def _is_there(name: str) -> bool:
+def _exists(name: str) -> bool:
     try:
         return Path(name).exists()
-    except (OSError, ValueError):  # it cannot be known; reading it says why
+    except (OSError, ValueError):  # unknown; reading it gives the reason
         return True
 
 
-def typed_request(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The request as a file would have it.
+def make_request(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the request as a file would hold it.
 
     Raises:
-        InvalidJob: No text was typed, or several where one is meant.
+        InvalidJob: There is no text, or several for a kind that takes one.
     """
     fields = {key: value for key, value in given.items() if key not in {"text", "system"}}
     texts: Sequence[str] = given.get("text", ())
     if not texts:
-        raise InvalidJob("is needed: --text or --file", field="text")
-    if kind == "embed":
-        return {"kind": kind, "texts": texts, **fields}
-    if len(texts) > 1:
-        raise InvalidJob("may be given once, except with embed", field="text")
-    if kind == "generate":
-        roles = [("system", given.get("system")), *(("user", text) for text in texts)]
-        turns = [{"role": role, "content": text} for role, text in roles if text is not None]
-        return {"kind": kind, "messages": turns, **fields}
+        raise InvalidJob("is required: give --text or --file", field="text")
     system = {"system": given["system"]} if "system" in given else {}
+    if kind == "embed":
+        return {"kind": kind, "texts": texts, **fields, **system}
+    if len(texts) > 1:
+        raise InvalidJob("may be given once only, except for embed", field="text")
+    if kind == "generate":
+        turns = [*system.items(), ("user", texts[0])]
+        messages = [{"role": role, "content": text} for role, text in turns]
+        return {"kind": kind, "messages": messages, **fields}
     return {"kind": kind, "text": texts[0], **fields, **system}
 
 
 def read_text(source: str, *, field: str) -> str:
-    """UTF-8 text of a file, or of stdin for `-`.
+    """Read UTF-8 text from a file, or from stdin for `-`.
 
     Raises:
-        InvalidJob: It cannot be read, or is no text.
+        InvalidJob: The file cannot be read, or does not hold UTF-8 text.
+        TooLong: The file is larger than `MAX_INPUT_BYTES`.
     """
     try:
         if source == "-":
-            data = sys.stdin.buffer.read(MAX_INPUT + 1)
+            data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
         else:
             with Path(source).open("rb") as file:
-                data = file.read(MAX_INPUT + 1)
+                data = file.read(MAX_INPUT_BYTES + 1)
     except OSError as error:
         raise InvalidJob(f"cannot be read: {error.strerror or 'failed'}", field=field) from None
-    except ValueError:  # a null byte, or what no file system can spell
-        raise InvalidJob("is no name of a file", field=field) from None
-    if len(data) > MAX_INPUT:
-        raise TooLong(f"should have at most {MAX_INPUT} bytes", field=field)
+    except ValueError:  # a null byte, or a character that no file system can encode
+        raise InvalidJob("is not a valid file name", field=field) from None
+    if len(data) > MAX_INPUT_BYTES:
+        raise TooLong(f"must have at most {MAX_INPUT_BYTES} bytes", field=field)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -110,20 +117,16 @@ def read_text(source: str, *, field: str) -> str:
 
 
 def read_object(source: str, *, field: str) -> dict[str, Any]:
-    """A JSON object of a file, or of stdin for `-`.
+    """Read a JSON object from a file, or from stdin for `-`.
 
     Raises:
-        InvalidJob: It cannot be read, or is no JSON object.
+        InvalidJob: The file cannot be read, or does not hold one JSON object.
     """
     text = read_text(source, field=field)
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data":
-            hint = f"holds more than one job, from line {error.lineno} on; Client.map takes many"
-            raise InvalidJob(hint, field=field) from None
-        where = f"line {error.lineno}, column {error.colno}"
-        raise InvalidJob(f"is not JSON: {error.msg} at {where}", field=field) from None
+        raise InvalidJob(_json_mistake(error), field=field) from None
     except (RecursionError, ValueError):  # nested too deep; a number of too many digits
         raise InvalidJob("is not JSON that can be read", field=field) from None
     if not isinstance(data, dict):
@@ -131,19 +134,43 @@ def read_object(source: str, *, field: str) -> dict[str, Any]:
     return data
 
 
-def read_deadline(text: str) -> datetime | str:
-    """`30s`, `5m`, `2h`, `1d` from now by this machine's clock; anything else as it is."""
+def _json_mistake(error: json.JSONDecodeError) -> str:
+    if error.msg == "Extra data":
+        return f"must hold one job; another begins at line {error.lineno} (Client.map submits many)"
+    return f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+
+
+def read_deadline(text: str) -> datetime:
+    """Parse an ISO time, or `30s`, `5m`, `2h`, `1d` from now by this machine's clock.
+
+    Raises:
+        InvalidJob: The text is neither, has no time zone, or means a time after the year 9999.
+    """
     match = _DURATION.fullmatch(text)
     if not match:
-        return text
+        return _read_time(text)
+    now = datetime.now(UTC)
     try:
-        return datetime.now(UTC) + timedelta(**{_UNITS[match[2]]: float(match[1])})
+        return now + timedelta(**{_UNITS[match[2]]: float(match[1])})
     except OverflowError:
-        raise InvalidJob("is too far away", field="deadline") from None
+        max_days = (datetime.max.replace(tzinfo=UTC) - now).days
+        raise InvalidJob(f"must be at most {max_days} days from now", field="deadline") from None
+
+
+def _read_time(text: str) -> datetime:
+    try:
+        return _TIME.validate_python(text)
+    except ValidationError:
+        forms = "30s, 5m, 2h or 1d from now, or an ISO time with a time zone"
+        raise InvalidJob(f"must be {forms}", field="deadline") from None
 
 
 def read_metadata(pairs: Sequence[str]) -> dict[str, str]:
-    """`KEY=VALUE`, any number of times."""
+    """Parse `KEY=VALUE` pairs.
+
+    Raises:
+        InvalidJob: A pair has no key, or no `=`.
+    """
     split = [pair.partition("=") for pair in pairs]
     if not all(mark and key for key, mark, _ in split):
         raise InvalidJob("must be KEY=VALUE", field="metadata")

@@ -6,81 +6,122 @@ from typing import Annotated
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="What `submit` printed.")]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The job id that `submit` printed.")]
 TenantName = Annotated[
     str | None,
-    typer.Option("--tenant", metavar="NAME", help="Default: FOREBAY_TENANT, the job's, `default`."),
+    typer.Option(
+        "--tenant",
+        metavar="NAME",
+        help="Act for this tenant. Default: as the job or FOREBAY_TENANT says, else `default`.",
+    ),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the answer.")]
 Timeout = Annotated[
     float | None,
-    typer.Option("--timeout", min=0, metavar="SECONDS", help="Wait for so long at most."),
+    typer.Option(
+        "--timeout", min=0, metavar="SECONDS", help="Wait for the answer, at most this long."
+    ),
 ]
-What = Annotated[str, typer.Argument(metavar="WHAT", help="A kind, a file, or -.")]
-Texts = Annotated[list[str] | None, typer.Option("--text", help="The text; embed takes several.")]
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A job kind, a JSON file, or - for standard input.")
+]
+Texts = Annotated[
+    list[str] | None,
+    typer.Option("--text", help="The text of the job. May be repeated for embed."),
+]
 File = Annotated[
-    str | None, typer.Option("--file", metavar="FILE", help="The text, from a file or -.")
+    str | None,
+    typer.Option("--file", metavar="FILE", help="Read the text from this file, or - for stdin."),
 ]
 Labels = Annotated[
-    list[str] | None, typer.Option("--label", metavar="NAME", help="classify: two or more.")
+    list[str] | None,
+    typer.Option("--label", metavar="NAME", help="classify: a label to choose from. Repeat it."),
 ]
 Schema = Annotated[
     str | None,
-    typer.Option("--schema", metavar="FILE", help="extract, generate: a JSON Schema file."),
+    typer.Option(
+        "--schema", metavar="FILE", help="extract, generate: a file with the answer's JSON Schema."
+    ),
 ]
 System = Annotated[str | None, typer.Option("--system", help="generate: the system message.")]
-MaxWords = Annotated[int | None, typer.Option("--max-words", metavar="N", help="summarize.")]
-Focus = Annotated[str | None, typer.Option("--focus", help="summarize: what matters most.")]
-MaxTokens = Annotated[int | None, typer.Option("--max-tokens", metavar="N", help="generate.")]
+MaxWords = Annotated[
+    int | None, typer.Option("--max-words", metavar="N", help="summarize: the longest summary.")
+]
+Focus = Annotated[
+    str | None, typer.Option("--focus", help="summarize: what the summary should focus on.")
+]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", metavar="N", help="generate: the longest answer.")
+]
 Egress = Annotated[
     str | None,
-    typer.Option("--egress", metavar="deny|allow", help="May it leave the building? Default: deny"),
+    typer.Option(
+        "--egress",
+        metavar="deny|allow",
+        help="Whether the content may be sent to Bedrock. Default: deny",
+    ),
 ]
 Lane = Annotated[
     str | None,
-    typer.Option("--lane", metavar="auto|local|bedrock", help="Pin it to a lane. Default: auto"),
+    typer.Option(
+        "--lane", metavar="auto|local|bedrock", help="Pin the job to a lane. Default: auto"
+    ),
 ]
 Priority = Annotated[
     str | None,
     typer.Option(
-        "--priority", metavar="interactive|bulk", help="interactive goes first, and is the default."
+        "--priority",
+        metavar="interactive|bulk",
+        help="interactive jobs go before bulk jobs. Default: interactive",
     ),
 ]
 Deadline = Annotated[
     str | None,
     typer.Option(
-        "--deadline", metavar="WHEN", help="30s, 5m, 2h, 1d, or an ISO time with its zone."
+        "--deadline",
+        metavar="WHEN",
+        help="Expire the job then: 30s, 5m, 2h or 1d from now, or an ISO time with a time zone.",
     ),
 ]
 MaxCost = Annotated[
     float | None,
-    typer.Option("--max-cost", metavar="USD", help="No call that might cost more is made."),
+    typer.Option("--max-cost", metavar="USD", help="Make no call that might cost more than this."),
 ]
 Key = Annotated[
     str | None,
-    typer.Option("--key", help="Idempotency key: submitted again, the first job's id is printed."),
+    typer.Option(
+        "--key", help="Idempotency key: submitting it again prints the id of the first job."
+    ),
 ]
-Cache = Annotated[bool, typer.Option("--cache", help="An exact earlier answer will do.")]
+Cache = Annotated[
+    bool, typer.Option("--cache", help="Accept the stored answer of an identical earlier job.")
+]
 Meta = Annotated[
     list[str] | None,
-    typer.Option("--meta", metavar="KEY=VALUE", help="Metadata of yours; may be repeated."),
+    typer.Option("--meta", metavar="KEY=VALUE", help="Metadata of your own. May be repeated."),
 ]
 Online = Annotated[
-    bool, typer.Option("--online", help="Also ask AWS whether the credentials are good.")
+    bool, typer.Option("--online", help="Also ask AWS whether the credentials are valid.")
 ]
 Patience = Annotated[
     float | None,
     typer.Option(
         "--patience", min=0, metavar="SECONDS",
-        help="If Redis is away or full, try again for so long. Default: 0",
+        help="If Redis is down or full, retry for this long. Default: 0",
     ),
 ]  # fmt: skip
-MaybeId = Annotated[str | None, typer.Argument(metavar="ID", help="A dead job; or give --all.")]
-All = Annotated[bool, typer.Option("--all", help="All that were not replayed yet.")]
-Code = Annotated[
-    str | None, typer.Option("--code", metavar="CODE", help="Only those that died of this.")
+MaybeId = Annotated[
+    str | None, typer.Argument(metavar="ID", help="The id of a dead job. Or give --all.")
 ]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="At most.")]
-ShowContent = Annotated[bool, typer.Option("--content", help="Print what was asked, too.")]
+All = Annotated[bool, typer.Option("--all", help="Replay all dead jobs not yet replayed.")]
+Code = Annotated[
+    str | None, typer.Option("--code", metavar="CODE", help="Only jobs that failed with this code.")
+]
+Limit = Annotated[
+    int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="List at most N jobs.")
+]
+ShowContent = Annotated[
+    bool, typer.Option("--content", help="Also print the job's content: what was submitted.")
+]
 DropDeadline = Annotated[bool, typer.Option("--drop-deadline", help="Replay without a deadline.")]

@@ -1,4 +1,4 @@
-"""Waiting for an answer on the command line, with a word about it to whoever watches."""
+"""Waiting for an answer on the command line, with progress on stderr."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Protocol
 
 from forebay.routing.jobs import Answer, JobStatus
 
-#: Seconds between two looks at where the job is. The answer itself is not polled for.
-LOOK_S = 0.5
+#: Seconds between two status reads. The answer itself is not polled for.
+STATUS_EVERY_S = 0.5
 
-Say = Callable[[JobStatus], None]
+Report = Callable[[JobStatus], None]
 
 
-class Waits(Protocol):
-    """What is needed of a client."""
+class WaitingClient(Protocol):
+    """The part of `forebay.producers.client.Client` that waiting needs."""
 
     def future(self, job_id: str) -> Future[Any]:
         """See `Client.future`."""
@@ -30,33 +30,35 @@ class Waits(Protocol):
         """See `Client.status`."""
 
 
-def await_answer(client: Waits, job_id: str, *, timeout: float | None, say: Say) -> Answer:
-    """The answer; meanwhile `say` hears where the job is.
+def await_answer(
+    client: WaitingClient, job_id: str, *, timeout: float | None, report: Report
+) -> Answer:
+    """Return the job's answer; until then pass its status to `report`.
 
     Args:
-        client: is asked where the job is, and what it ended with.
-        job_id: of a submitted job.
-        timeout: seconds; 0 looks once, None waits for as long as it takes.
-        say: called about twice a second.
+        client: reads the job's status and answer.
+        job_id: the id of a submitted job.
+        timeout: seconds; 0 looks once, `None` waits as long as it takes.
+        report: called about twice a second.
 
     Raises:
-        TimeoutError: It was not answered in time; it is still being worked on.
-        ForebayError: What the job ended with.
+        TimeoutError: The job did not end in time. It is still being worked on.
+        ForebayError: The job failed.
     """
     end = float("inf") if timeout is None else time.monotonic() + timeout
     ended = client.future(job_id)
     while True:
-        left = max(0.0, end - time.monotonic())
-        if futures.wait([ended], min(LOOK_S, left)).done:
+        left_s = max(0.0, end - time.monotonic())
+        if futures.wait([ended], min(STATUS_EVERY_S, left_s)).done:
             return client.result(job_id)
         status = client.status(job_id)
-        if left <= LOOK_S:
+        if left_s <= STATUS_EVERY_S:
             raise TimeoutError(f"not ended yet: {describe(status)}")
-        say(status)
+        report(status)
 
 
 def describe(status: JobStatus) -> str:
-    """Where a job is, in one line."""
+    """Return where a job is, in one line."""
     age = f"{status.age_s:.0f} s old"
     if status.receipt is not None:
         return f"{status.state}, {age}"
@@ -68,27 +70,27 @@ def describe(status: JobStatus) -> str:
 
 
 @contextmanager
-def progress(warn: Callable[[str], None]) -> Iterator[Say]:
-    """A live line on a terminal's stderr.
+def progress(warn: Callable[[str], None]) -> Iterator[Report]:
+    """Yield a reporter that shows the status as a live line on stderr.
 
-    Where stderr is no terminal, only a queue that nobody serves is told of, once, by `warn`.
+    If stderr is not a terminal, the reporter only calls `warn`, once for each unserved queue.
     """
     from rich.console import Console  # noqa: PLC0415 - 80 ms, and few commands wait
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _quiet(warn)
+        yield _warn_once(warn)
         return
     with console.status("submitted") as line:
         yield lambda status: line.update(f"[bold]{status.id}[/] {describe(status)}")
 
 
-def _quiet(warn: Callable[[str], None]) -> Say:
-    told: set[str] = set()
+def _warn_once(warn: Callable[[str], None]) -> Report:
+    warned: set[str] = set()
 
-    def say(status: JobStatus) -> None:
-        if not status.served and status.queue not in told:
-            told.add(status.queue)
+    def report(status: JobStatus) -> None:
+        if not status.served and status.queue not in warned:
+            warned.add(status.queue)
             warn(f"no worker serves {status.queue}")
 
-    return say
+    return report

@@ -1,53 +1,54 @@
 """The Celery application: the only place where Celery is configured.
 
-Celery carries doorbells, nothing else. A doorbell says that a queue has one more job; which one is
-the ledger's choice (`routing.ledger`). So priorities, schedules, results, retries and redelivery
-are the ledger's too, and what Celery offers of those is switched off here.
+Celery carries doorbells and nothing else. A doorbell says that a queue has one more job, not which;
+the ledger chooses the job (`forebay.routing.ledger`). Priorities, schedules, results, retries and
+redelivery are the ledger's as well, so what Celery offers of them is switched off here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from celery import Celery
 from celery.app.amqp import AMQP
 from kombu import Connection, Queue
 from redis.connection import parse_url
 
-from forebay.routing.broker.transport import outliving
+from forebay.routing.broker.transport import dropping_garbage
 from forebay.routing.errors import Misconfigured
 from forebay.routing.lanes import ROUTE
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.sentinel import Sentinels
 
-#: A doorbell that is delivered again is harmless, so Celery's own redelivery may wait for long.
+#: Celery redelivers an unacknowledged doorbell after a day. The sweeper is much faster, and a
+#: doorbell too many is harmless.
 VISIBILITY_S = 86_400
 
 TRANSPORT: dict[str, Any] = {
     "visibility_timeout": VISIBILITY_S,
-    "priority_steps": [0],  # one Redis list a queue, named after it
-    "socket_timeout": 30,  # without it a half-open connection hangs a worker for ever
+    "priority_steps": [0],  # one Redis list per queue, with the queue's name
+    "socket_timeout": 30,  # without it, a half-open connection hangs a worker for ever
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 25,
-    # No retries below kombu: redis-py would make a lost pub/sub connection anew and read from it
-    # until somebody publishes, in the worker's only loop. Kombu comes back by itself.
+    # No retries below kombu: redis-py would open a lost pub/sub connection again and read from it
+    # until something is published, in the worker's only loop. Kombu reconnects by itself.
     "retry_on_timeout": False,
     "unacked_restore_throttle": 1,
 }
 
-
-#: Seconds between two tries to reach Redis again. Left alone they grow to half a minute, which a
-#: worker would then be idle after a long outage.
+#: Seconds between two attempts to reach Redis again. Celery's default grows to half a minute, for
+#: which a worker would be idle after a long outage.
 RECONNECT_S = 1
 
 
 class _Broker(Connection):  # type: ignore[misc] # kombu has no types
-    """A connection that comes back soon after Redis does, and that no garbage ends."""
+    """A connection that comes back soon after Redis does, and that garbage does not end."""
 
     def get_transport_cls(self) -> Any:
-        return outliving(super().get_transport_cls())
+        return dropping_garbage(super().get_transport_cls())
 
     def _ensure_connection(self, *args: Any, **options: Any) -> Any:
         pauses = {"interval_start": RECONNECT_S, "interval_step": 0, "interval_max": RECONNECT_S}
@@ -55,7 +56,7 @@ class _Broker(Connection):  # type: ignore[misc] # kombu has no types
 
     @property
     def connection_errors(self) -> tuple[type[BaseException], ...]:
-        """Kombu's Sentinel channel answers an ack that comes after its end with AttributeError."""
+        """Kombu's own, and AttributeError: its closed Sentinel channel raises that on an ack."""
         return (*super().connection_errors, AttributeError)
 
 
@@ -64,7 +65,7 @@ class _Amqp(AMQP):  # type: ignore[misc] # Celery has no types
 
 
 def celery_app(settings: Settings, queues: Sequence[str] = (ROUTE,)) -> Celery:
-    """An application whose workers consume these queues when they are started without `-Q`.
+    """Return an application whose workers consume these queues if they are started without `-Q`.
 
     Raises:
         Misconfigured: The URL names Sentinels or TLS, and cannot be read.
@@ -78,7 +79,7 @@ def celery_app(settings: Settings, queues: Sequence[str] = (ROUTE,)) -> Celery:
         visibility_timeout=VISIBILITY_S,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a worker outlives any outage of Redis
-        broker_channel_error_retry=True,  # ... and a failover that leaves it on a replica
+        broker_channel_error_retry=True,  # ... and a failover that leaves it connected to a replica
         result_backend=None,
         task_ignore_result=True,
         task_acks_late=True,
@@ -90,7 +91,7 @@ def celery_app(settings: Settings, queues: Sequence[str] = (ROUTE,)) -> Celery:
         worker_send_task_events=True,  # receipts, for Flower
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,  # a thread cannot be cancelled
-        worker_enable_prefetch_count_reduction=False,  # ... and must not cost its slot afterwards
+        worker_enable_prefetch_count_reduction=False,  # ... and must not cost a slot afterwards
         worker_enable_remote_control=True,
         enable_utc=True,
     )
@@ -98,18 +99,28 @@ def celery_app(settings: Settings, queues: Sequence[str] = (ROUTE,)) -> Celery:
 
 
 def broker(settings: Settings) -> tuple[str, dict[str, Any]]:
-    """The same Redis in kombu's spelling: its URL and its transport options."""
+    """Return the URL and the transport options by which kombu reaches the same Redis."""
     sentinels = Sentinels.of(settings)
     if sentinels:
         return sentinels.broker()
-    return settings.redis_url.replace("unix://", "redis+socket://", 1), {}
+    if settings.redis_url.startswith("unix://"):
+        return _unix_broker(settings.redis_url), {}
+    return settings.redis_url, {}
+
+
+def _unix_broker(redis_url: str) -> str:
+    """Return kombu's spelling of a `unix://` URL: another scheme, and `virtual_host` for `db`."""
+    _, _, rest = redis_url.partition("://")
+    where, _, query = rest.partition("?")
+    options = [(("virtual_host" if key == "db" else key), value) for key, value in parse_qsl(query)]
+    return f"redis+socket://{where}?{urlencode(options)}" if options else f"redis+socket://{where}"
 
 
 def tls(redis_url: str) -> dict[str, Any] | None:
-    """How a `rediss://` URL wants its connection kept; none without TLS.
+    """Return the TLS options of a `rediss://` URL; `None` for a URL without TLS.
 
-    As redis-py reads it: the certificate is checked unless the URL says otherwise. Kombu left to
-    itself would not check it.
+    As in redis-py, the certificate is verified unless the URL says otherwise. Kombu by itself would
+    not verify it.
 
     Raises:
         Misconfigured: The URL cannot be read.
@@ -117,11 +128,12 @@ def tls(redis_url: str) -> dict[str, Any] | None:
     if not redis_url.startswith("rediss://"):
         return None
     try:
-        asked = parse_url(redis_url)  # type: ignore[no-untyped-call]
+        options = parse_url(redis_url)  # type: ignore[no-untyped-call]
     except ValueError:
-        raise Misconfigured("cannot be read", field="FOREBAY_REDIS_URL") from None
-    said = {key: value for key, value in asked.items() if key.startswith("ssl_")}
-    return {"ssl_cert_reqs": "required", **said}
+        hint = "must read rediss://[user:password@]host[:port][/db]"
+        raise Misconfigured(hint, field="FOREBAY_REDIS_URL") from None
+    tls_options = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    return {"ssl_cert_reqs": "required", **tls_options}
 
 
 def __getattr__(name: str) -> Celery:

@@ -1,8 +1,8 @@
-"""The doorbell: the Celery message that a ledger script pushes onto a queue's list.
+"""The doorbell: the Celery message that a script of the ledger pushes onto a queue's list.
 
-Its bytes come from Celery and kombu themselves, captured once as a template. The scripts fill in
-three words; every ring has an id of its own, which is also its delivery tag: two messages with one
-tag would share one entry among kombu's unacknowledged, and one could be lost.
+Celery and kombu make the message, once, as a template. The scripts fill in three words. Every ring
+gets its own id, which is also its delivery tag: two messages with the same tag would share one
+entry among kombu's unacknowledged messages, and one of them could be lost.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ RING, QUEUE, TASK = "@RING@", "@QUEUE@", "@TASK@"
 
 
 def template(app: Celery) -> str:
-    """The message that `apply_async` would publish, with `@RING@`, `@QUEUE@` and `@TASK@` in it."""
+    """Return the message that Celery would publish, with `@RING@`, `@QUEUE@` and `@TASK@` in it."""
     with app.connection_for_write("memory://") as connection:
         app.send_task(
             f"forebay.{TASK}",
@@ -23,6 +23,6 @@ def template(app: Celery) -> str:
             connection=connection,
             ignore_result=True,
         )
-        message = loads(dumps(connection.default_channel._get(QUEUE)))  # noqa: SLF001 - see above
+        message = loads(dumps(connection.default_channel._get(QUEUE)))  # noqa: SLF001 - no public way
     message["properties"]["delivery_tag"] = RING
     return str(dumps(message))

@@ -1,4 +1,4 @@
-"""Kombu's Redis transport, but for one thing: what is no message does not end the worker."""
+"""Kombu's Redis transport, changed in one way: garbage in a queue does not end the worker."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from redis.exceptions import DataError
 log = logging.getLogger(__name__)
 
 
-class _Outlives:
-    """Of a channel: throws away what lies in a queue and is no message of ours.
+#: What kombu and Celery raise for garbage. An empty queue and a lost connection raise other errors.
+_GARBAGE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, RecursionError, DataError)
 
-    Left alone, a few bytes of garbage end every worker that takes them off, or stay in its hand for
-    ever. Should a doorbell have been meant by them, the sweeper rings again.
+
+class _DropsGarbage:
+    """Mixed into kombu's channel: drops entries of a queue that are not messages.
+
+    Unchanged, kombu ends every worker that reads such an entry, or keeps the entry unacknowledged
+    for ever. If the entry should have been a doorbell, the sweeper rings again.
     """
 
     qos: Any
     basic_ack: Any
 
     def _brpop_read(self, **options: Any) -> Any:
-        held = set(self.qos._delivered)  # noqa: SLF001 - kombu has no other name for it
+        before = set(self.qos._delivered)  # noqa: SLF001 - kombu has no public name for it
         try:
-            return super()._brpop_read(**options)  # type: ignore[misc] # see `outliving`
-        except _GARBAGE as error:
-            taken = set(self.qos._delivered) - held  # noqa: SLF001 - as above
-            if isinstance(error, AttributeError) and not taken:
-                raise  # kombu's, of a channel that is closed already: the connection is made anew
-            log.warning("what lay in a queue is no message (%s)", type(error).__name__)
-            for tag in taken:
+            return super()._brpop_read(**options)  # type: ignore[misc] # see `dropping_garbage`
+        except _GARBAGE_ERRORS as error:
+            tags = set(self.qos._delivered) - before  # noqa: SLF001 - as above
+            if isinstance(error, AttributeError) and not tags:
+                raise  # the channel is closed: kombu opens a new connection
+            log.warning("an entry of a queue is not a message (%s)", type(error).__name__)
+            for tag in tags:
                 self.basic_ack(tag)
             return True
 
 
-#: What kombu and Celery raise of it; an empty queue and a lost connection are none of these.
-_GARBAGE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, DataError)
-
-
 @cache
-def outliving(transport: Any) -> Any:
-    """The same transport with such channels; one that is not on Redis as it is."""
+def dropping_garbage(transport: Any) -> Any:
+    """Return the transport with channels that drop garbage; unchanged if it does not use Redis."""
     if not issubclass(transport, redis.Transport):
         return transport
-    channel = type("Channel", (_Outlives, transport.Channel), {})
+    channel = type("Channel", (_DropsGarbage, transport.Channel), {})
     return type(transport.__name__, (transport,), {"Channel": channel})

@@ -20,7 +20,8 @@ from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Job
 from forebay.routing.lanes import ROUTE
 from forebay.routing.learning.calibration import Calibration, Calibrations
-from forebay.routing.ledger.ledger import Ledger, refusal
+from forebay.routing.ledger.admission import refusal
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import transition
 

@@ -1,1 +1,1 @@
-"""The durable record of every job, and who waits for what: one Lua script a transition."""
+"""The durable record of every job and of the queues: one Lua script per transition."""

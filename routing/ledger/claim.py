@@ -1,4 +1,4 @@
-"""A worker's hold on a job, and how it reads what the job is."""
+"""A worker's hold on a job: a lease with a fencing token, and the job's stored content."""
 
 from __future__ import annotations
 
@@ -15,7 +15,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A worker's hold on a job. `token` fences it: a write with an old token changes nothing."""
+    """A worker's hold on a job.
+
+    Attributes:
+        id: the job's id.
+        token: fences the job; a write with an old token changes nothing.
+        record: the job's record at the time of the claim.
+        sealed: the job's content as it is stored.
+        draft: the kept answer as it is stored, see `drafted`; empty if there is none.
+        seal: opens `sealed` and `draft`.
+    """
 
     id: str
     token: str
@@ -25,21 +34,24 @@ class Claim:
     seal: Seal = field(default=PLAIN, repr=False)
 
     def job(self) -> Job:
-        """The job, from its content; where the record says `deny` by now, so does the job.
+        """Return the job. Its egress is `deny` if the record has come to say so.
 
         Raises:
             InvalidJob: The content is missing, damaged, or another job's.
-            Unavailable: This worker has not the key; another one may.
+            Unavailable: This worker lacks the key; another worker may have it.
         """
-        job = opened(self.id, self.sealed, self.seal)
+        job = open_job(self.id, self.sealed, self.seal)
         return job.model_copy(update={"egress": "deny"}) if self.record.egress == "deny" else job
 
     def drafted(self) -> Answer | None:
-        """The local answer that an escalated job brings along.
+        """Return the answer that is kept with the job, if there is one.
+
+        It is the local answer of an escalated job, or an answer of Bedrock that was paid for by a
+        worker that could not settle the job.
 
         Raises:
-            InvalidJob: It is damaged, or another job's.
-            Unavailable: This worker has not the key; another one may.
+            InvalidJob: The answer is damaged, or another job's.
+            Unavailable: This worker lacks the key; another worker may have it.
         """
         if not self.draft:
             return None
@@ -52,12 +64,12 @@ class Claim:
         return draft
 
 
-def opened(job_id: str, sealed: bytes, seal: Seal) -> Job:
-    """The job that is in a sealed content.
+def open_job(job_id: str, sealed: bytes, seal: Seal) -> Job:
+    """Return the job in a sealed content.
 
     Raises:
         InvalidJob: The content is missing, damaged, or another job's.
-        Unavailable: This process has not the key; another one may.
+        Unavailable: This process lacks the key; another process may have it.
     """
     try:
         job = parse_job(_unsealed(sealed, seal))

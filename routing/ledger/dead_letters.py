@@ -1,7 +1,7 @@
-"""The dead: jobs that failed, kept with their reason and content until they are forgotten.
+"""Dead letters: jobs that failed, kept with their reason and content until they are forgotten.
 
-A dead job is replayed as a new one that is linked to it; then it is off the list. So the list is
-what is left to do, and replaying all of it twice makes nothing twice.
+A dead job is replayed as a new job that is linked to it, and then leaves the list. So the list
+holds what is left to do, and replaying all of it twice creates nothing twice.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from forebay.routing.base import Egress, FrozenModel, JobId
 from forebay.routing.errors import EgressDenied, ForebayError, InvalidJob, UnknownJob
 from forebay.routing.jobs import Job, Pin, Priority, Receipt, new_id, parse_job
 from forebay.routing.lanes import ROUTE
-from forebay.routing.ledger.claim import opened
-from forebay.routing.ledger.ledger import Ledger, refusal
+from forebay.routing.ledger.admission import refusal
+from forebay.routing.ledger.claim import open_job
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import Record
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import transition
 
-MAX_REPLAYS_FOLLOWED = 100  # replays of replays that are followed
+MAX_REPLAYS_FOLLOWED = 100  # from a dead job to its replay, to the replay of that, and so on
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Changes(TypedDict, total=False):
-    """What a replay may have otherwise than its dead job; egress only tighter."""
+    """Fields in which a replay may differ from its dead job. Egress can only be tightened."""
 
     egress: Egress
     lane: Pin
@@ -39,8 +40,9 @@ class DeadJob(FrozenModel):
     """A job that failed, without its content.
 
     Attributes:
-        error: code of why.
-        hop, queue, attempts: where it was last, and how often it was tried there.
+        error: code of the failure.
+        hop, queue: where the job was last.
+        attempts: how often it was tried there.
         replayed_as: the newest job that repeats it.
     """
 
@@ -56,18 +58,19 @@ class DeadJob(FrozenModel):
 
     @classmethod
     def of(cls, record: Record) -> DeadJob:
-        """A record of the ledger, as it is shown.
+        """Make a dead job from its record in the ledger.
 
         Raises:
-            InvalidJob: It is not dead, or somebody else wrote its record.
+            InvalidJob: The job is not dead, or its record is damaged.
         """
         if record.state != "failed":
             raise InvalidJob(f"is not dead: {record.state}", field="id")
         try:
             return cls(
                 id=record.id, error=record.error or "failed", hop=record.hop, queue=record.queue,
-                attempts=record.attempts, created=_at(record.created), ended=_at(record.ended),
-                replayed_as=record.replayed_as, receipt=record.to_receipt(),
+                attempts=record.attempts, created=_datetime(record.created),
+                ended=_datetime(record.ended), replayed_as=record.replayed_as,
+                receipt=record.to_receipt(),
             )  # fmt: skip
         except (ValueError, TypeError, OverflowError):
             raise InvalidJob("the stored record cannot be read") from None
@@ -84,99 +87,98 @@ class DeadLetters:
         self._forget = ledger.redis.register_script(transition("forget"))
 
     def list(self, limit: int = 100) -> list[DeadJob]:
-        """Those not replayed yet, the newest first; one that cannot be read is left out."""
+        """Return the jobs that were not replayed yet, the newest first.
+
+        Jobs whose record cannot be read are left out.
+        """
         with reaching_redis():
             ids: Any = self._ledger.redis.zrevrange(self._index, 0, max(0, limit - 1))
             with self._ledger.redis.pipeline(transaction=False) as pipe:
                 for job_id in ids:
                     pipe.hgetall(f"fb:job:{job_id.decode()}")
                 records = pipe.execute()
-        found = (
-            _dead(job_id.decode(), fields) for job_id, fields in zip(ids, records, strict=True)
-        )
-        return [one for one in found if one is not None]
+        jobs = (_dead(job_id.decode(), fields) for job_id, fields in zip(ids, records, strict=True))
+        return [job for job in jobs if job is not None]
 
     def show(self, job_id: str) -> DeadJob:
-        """One of them.
+        """Return a dead job.
 
         Raises:
-            UnknownJob: There is no such job of this tenant.
-            InvalidJob: It is not dead.
+            UnknownJob: The tenant has no such job.
+            InvalidJob: The job is not dead.
         """
         return DeadJob.of(self._ledger.record(self._own(job_id)))
 
     def job(self, job_id: str) -> Job:
-        """What was asked: the job with its content, in which no policy has a say.
+        """Return a dead job with its content, as it was submitted; no policy is applied.
 
         Raises:
-            UnknownJob: There is no such job of this tenant.
-            InvalidJob: It is not dead, or its content is damaged.
-            Unavailable: The content needs a key that this process has not.
+            UnknownJob: The tenant has no such job.
+            InvalidJob: The job is not dead, or its content is damaged.
+            Unavailable: This process lacks the key of the content.
         """
         self.show(job_id)
         with reaching_redis():
             sealed = cast("bytes | None", self._ledger.redis.get(f"fb:content:{job_id}"))
-        return opened(job_id, sealed or b"", self._ledger.seal)
+        return open_job(job_id, sealed or b"", self._ledger.seal)
 
     def replay(self, job_id: str, **changes: Unpack[Changes]) -> str:
-        """Begin a dead job again, as a new one. Asked for again, it is the same new one.
+        """Repeat a dead job as a new job, and return the new id. A second call returns the same id.
 
-        A replay that has died as well is replayed in its place. The new job has the egress of the
-        dead one's record, which a policy may have lowered, its cost cap and its priority; it has no
-        idempotency key, which leads to the first job as long as that is known.
-
-        Returns:
-            The id of the new job.
+        If the replay has died as well, it is replayed in its place. The new job takes over the
+        terms of the dead job, and the egress of its record, which a policy may have set to `deny`.
+        It has no idempotency key, because the key leads to the dead job.
 
         Raises:
-            UnknownJob: There is no such job of this tenant.
-            InvalidJob: It is not dead; a change is wrong; or its deadline has passed, and the
-                changes neither drop it (`deadline=None`) nor give it a later one.
-            EgressDenied: The change would let out what may not leave.
-            Unavailable: Redis cannot be reached or takes no new jobs.
+            UnknownJob: The tenant has no such job.
+            InvalidJob: The job is not dead, a change is wrong, or the deadline has passed and the
+                changes neither drop it (`deadline=None`) nor give a later one.
+            EgressDenied: The change would let out content that may not leave.
+            Unavailable: Redis cannot be reached or accepts no new jobs.
         """
         for _ in range(MAX_REPLAYS_FOLLOWED):
-            new, state = self._replayed(job_id, changes)
+            new_job_id, state = self._replay_once(job_id, changes)
             if state != "failed":
-                return new
-            job_id = new
+                return new_job_id
+            job_id = new_job_id
         raise InvalidJob("was replayed too often", field="id")
 
     def bury(self, job_id: str) -> bool:
-        """Leave nothing of a dead job. False when there was nothing.
+        """Remove all that is stored of a dead job. Return false if there was nothing.
 
         Raises:
-            InvalidJob: It is not dead.
+            UnknownJob: The job is another tenant's.
+            InvalidJob: The job is not dead.
         """
         with reaching_redis():
-            said = self._forget(args=[self._own(job_id), "failed"]).decode()
-        if said not in {"forgotten", "unknown"}:
-            raise InvalidJob(f"is not dead: {said}", field="id")
-        return bool(said == "forgotten")
+            reply = self._forget(args=[self._own(job_id), "failed"]).decode()
+        if reply not in {"forgotten", "unknown"}:
+            raise InvalidJob(f"is not dead: {reply}", field="id")
+        return bool(reply == "forgotten")
 
     def _own(self, job_id: str) -> str:
         if job_id.partition(".")[0] != self.tenant:
             raise UnknownJob("no such job of this tenant", field="id")
         return job_id
 
-    def _replayed(self, job_id: str, changes: Changes) -> tuple[str, str]:
-        """Id and state of the job that repeats this one."""
-        job = self._again(job_id, changes)
+    def _replay_once(self, job_id: str, changes: Changes) -> tuple[str, str]:
+        """Return the id and the state of the job that repeats this job."""
+        job = self._new_job(job_id, changes)
         ledger = self._ledger
         content, fields = ledger.packed(job)
         limit = ledger.settings.max_waiting
         with reaching_redis():
             reply = self._replay(args=[job_id, job.id, ROUTE, ledger.bell, content, limit, *fields])
-        return _made(*(part.decode() for part in reply))
+        return _replayed(*(part.decode() for part in reply))
 
-    def _again(self, job_id: str, changes: Changes) -> Job:
-        """The new job: as the old one was, with what its record says by now, and the changes."""
+    def _new_job(self, job_id: str, changes: Changes) -> Job:
+        """Return the job to submit: the dead job, the egress of its record, and the changes."""
         old, egress = self.job(job_id), self._ledger.record(job_id).egress
-        allowed = {"egress": "deny"} if "deny" in {old.egress, egress} else {}
-        if allowed and changes.get("egress") == "allow":
+        denied = {"egress": "deny"} if "deny" in {old.egress, egress} else {}
+        if denied and changes.get("egress") == "allow":
             raise EgressDenied("the content of this job may not leave", field="egress")
-        ours = {"id": new_id(self.tenant), "idempotency_key": None}
-        return parse_job({**old.model_dump(by_alias=True), **allowed, **changes, **ours})
+        fresh = {"id": new_id(self.tenant), "idempotency_key": None}
+        return parse_job({**old.model_dump(by_alias=True), **denied, **changes, **fresh})
 
 
 def _dead(job_id: str, fields: dict[bytes, bytes]) -> DeadJob | None:
@@ -186,7 +188,8 @@ def _dead(job_id: str, fields: dict[bytes, bytes]) -> DeadJob | None:
         return None
 
 
-def _made(verb: str, *details: str) -> tuple[str, str]:
+def _replayed(verb: str, *details: str) -> tuple[str, str]:
+    """Return the id and the state of the replay from the script's reply, or raise its refusal."""
     match verb, details:
         case "created", (new,):
             return new, "waiting"
@@ -203,5 +206,5 @@ def _made(verb: str, *details: str) -> tuple[str, str]:
     raise UnknownJob("no such job", field="id")
 
 
-def _at(unix_ms: int) -> datetime:
+def _datetime(unix_ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=unix_ms)

@@ -1,4 +1,4 @@
-"""What became of a job, as its record and its sealed answer tell it."""
+"""The result of an ended job: its answer or the receipt of its failure."""
 
 from __future__ import annotations
 
@@ -13,22 +13,29 @@ from forebay.routing.store.encryption import Seal
 Result = Answer | Receipt | InvalidJob | Misconfigured
 
 
-def result_of(
+def read_result(
     job_id: str, fields: dict[bytes, bytes], sealed: bytes | None, seal: Seal
 ) -> Result | None:
-    """The answer, or the receipt of a failure; none while it has not ended.
+    """Return the answer of a job or the receipt of its failure; `None` if it has not ended.
 
-    An error takes the place of one that cannot be read, so that one such job spoils no other's.
+    An unreadable result is returned as an error, not raised, so that one damaged job does not hide
+    the results of the jobs that were read with it.
+
+    Args:
+        job_id: the job's id.
+        fields: the hash of the record; empty if there is no such job.
+        sealed: the stored answer, if there is one.
+        seal: opens the answer.
     """
     try:
-        return _outcome(job_id, fields, sealed, seal)
+        return _read(job_id, fields, sealed, seal)
     except Misconfigured as error:
         return error
     except (ValueError, TypeError, RecursionError, CallerError):
         return InvalidJob("the stored answer cannot be read")
 
 
-def _outcome(
+def _read(
     job_id: str, fields: dict[bytes, bytes], sealed: bytes | None, seal: Seal
 ) -> Answer | Receipt | None:
     if not fields:
@@ -40,12 +47,12 @@ def _outcome(
     if receipt.status != "done" or sealed is None:
         return receipt
     stored = json.loads(seal.open(sealed))
-    if record.promoted:  # a draft is a whole answer
-        return Answer.model_validate({**stored, **_last_resort(record, stored), **record.known()})
+    if record.promoted:  # a draft is stored as a whole answer, not as its content alone
+        return Answer.model_validate({**stored, **_promotion(record, stored), **record.known()})
     return Answer.model_validate({**receipt.model_dump(), "content": stored})
 
 
-def _last_resort(record: Record, draft: dict[str, Any]) -> dict[str, Any]:
-    """What a draft says as an answer: why there was no better one; a local one is second best."""
+def _promotion(record: Record, draft: dict[str, Any]) -> dict[str, Any]:
+    """Return what changes in a draft that becomes the answer because the job failed."""
     reasons = (*record.reasons, record.error or "failed")
     return {"reasons": reasons, "degraded": draft.get("lane") != "bedrock" or draft["degraded"]}

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from typing import Any
 
+from forebay.routing import json_tree
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Content, Job
 
@@ -87,7 +87,7 @@ class Scanner:
 
         If `answer` is given, which leaves together with its job, it is scanned too.
         """
-        answer_texts = _leaves(answer.model_dump()) if answer else ()
+        answer_texts = json_tree.texts(answer.model_dump()) if answer else ()
         return self.find_in("\n".join([*texts(job), *answer_texts]))
 
     def find_in(self, text: str) -> str | None:
@@ -97,8 +97,8 @@ class Scanner:
 
 def texts(job: Job) -> Iterator[str]:
     """Yield every text, number and key of a job's content, at any depth."""
-    yield from _leaves(job.request.model_dump(by_alias=True))
-    yield from _leaves(job.metadata)
+    yield from json_tree.texts(job.request.model_dump(by_alias=True))
+    yield from json_tree.texts(job.metadata)
 
 
 def has_card(text: str) -> bool:
@@ -122,18 +122,6 @@ def _unless_iban(match: re.Match[str]) -> str:
     number = match[0].replace(" ", "")
     digits = "".join(str(int(char, 36)) for char in number[4:] + number[:4])
     return "" if int(digits) % 97 == 1 else match[0]
-
-
-def _leaves(value: Any) -> Iterator[str]:
-    """Yield the keys and leaf values of nested dicts and lists, as text."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from (str(key), *_leaves(inner))
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _leaves(inner)
-    elif value is not None:
-        yield str(value)
 
 
 def _pattern_detector(pattern: str) -> Detector:

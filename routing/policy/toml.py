@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from forebay.routing.base import first_error
 from forebay.routing.errors import Misconfigured
 
 MAX_CHARS = 1_000_000
 
 _MESSAGES = {
-    "missing": "is missing, add it",
     "extra_forbidden": "is not a known key, correct its spelling or remove it",
-    "bool_type": "must be true or false",
-    "float_type": "must be a number",
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "tuple_type": "must be an array",
@@ -44,8 +42,9 @@ def read(path: Path, cls: type[T], parse_float: Callable[[str], Any] = float) ->
             raise Misconfigured(f"must have at most {MAX_CHARS} characters", field=str(path))
         return cls.model_validate(tomllib.loads(text, parse_float=parse_float))
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        raise Misconfigured(f"{_message(first)} (in {path})", field=_key(first["loc"])) from None
+        first = first_error(error)
+        message = _MESSAGES.get(first.type, first.message)
+        raise Misconfigured(f"{message} (in {path})", field=_key(first.path)) from None
     except OSError as error:
         raise Misconfigured(f"cannot be read: {error.strerror}", field=str(path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -55,17 +54,10 @@ def read(path: Path, cls: type[T], parse_float: Callable[[str], Any] = float) ->
         raise Misconfigured(message, field=str(path)) from None
 
 
-def _message(error: Any) -> str:
-    """Return pydantic's message, worded so that it follows the name of a key."""
-    text = re.sub(r"^Value error, |^\w+ (?=should )| after validation", "", error["msg"])
-    return _MESSAGES.get(error["type"]) or text.replace("should ", "must ", 1)
-
-
-def _key(loc: Iterable[str | int]) -> str:
+def _key(path: Sequence[str | int]) -> str:
     """Return a key as the file writes it: `[defaults.pace] share`, `[models.m] bands[0].input`."""
-    parts = [part for part in loc if part != "[key]"]
-    names = [_quoted(part) for part in takewhile(lambda part: isinstance(part, str), parts)]
-    below = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts[len(names) :]]
+    names = [_quoted(part) for part in takewhile(lambda part: isinstance(part, str), path)]
+    below = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in path[len(names) :]]
     table = f"[{'.'.join(names[:-1])}] " if names[1:] else ""
     return table + "".join([*names[-1:], *below])
 

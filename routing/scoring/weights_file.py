@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from forebay.routing.base import first_error
 from forebay.routing.errors import Misconfigured
 
 
@@ -34,9 +35,8 @@ class WeightsFile(StrictModel):
         except OSError as error:
             raise Misconfigured(f"cannot be read: {error.strerror}", field=str(path)) from None
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            field = ".".join(map(str, first["loc"])) or None
-            raise Misconfigured(f"{first['msg']} ({path})", field=field) from None
+            first = first_error(error)
+            raise Misconfigured(f"{first.message} ({path})", field=first.field) from None
 
 
 W = TypeVar("W", bound=WeightsFile)

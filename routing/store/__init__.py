@@ -1,1 +1,1 @@
-"""Redis: the way to it, its scripts, and what rests in it sealed or for a while."""
+"""Redis: its connection, its scripts, and how contents and answers are stored."""

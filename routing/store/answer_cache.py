@@ -1,8 +1,8 @@
-"""Exact answers given again, for jobs that opt in.
+"""The answer cache: repeats the exact answer to an earlier request, for jobs that opt in.
 
-Nothing crosses a tenant, an egress, a model or a revision: all of them, and the whole request, are
-under the key's HMAC, so that a key betrays no content to who sees keys (logs, monitors, metrics)
-without the secret. A cache that fails, for whatever reason, is a miss and never fails a job.
+An answer never crosses to another tenant, egress, model or revision: all of them, and the whole
+request, enter an HMAC that is the key. Keys are seen in logs, monitors and metrics; without the
+secret they reveal no content. If the cache fails, that is a miss, and never fails a job.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.encryption import PLAIN, Seal
 
-MAX_VALUE = 1_048_576  # bytes, sealed; larger answers are not kept
+MAX_VALUE_BYTES = 1_048_576  # sealed; larger answers are not kept
 SECRET_KEY = "fb:cache-secret"  # noqa: S105 - the name of a key, not a secret
 
-_FORM = 1  # of what is under the HMAC and of the value; a new one forgets all older answers
-_MIN_SECRET = 16  # bytes
+_VERSION = 1  # of the HMAC's input and of the value; a new version forgets all older answers
+_MIN_SECRET_BYTES = 16
+_SECRET_BYTES = 32
+_KEYS_PER_SCAN = 1_000
 _TENANT: TypeAdapter[str] = TypeAdapter(Tenant)
 _log = logging.getLogger(__name__)
 
 
 class AnswerCache:
-    """Answers by (tenant, egress, model, revision, request), each for `ttl_s` seconds.
-
-    `client` must return bytes (`decode_responses=False`).
-    """
+    """Answers by tenant, egress, model, revision and request, each kept for `ttl_s` seconds."""
 
     def __init__(
         self, client: redis.Redis, secret: bytes, ttl_s: float, seal: Seal = PLAIN
     ) -> None:
+        """`client` must return bytes (`decode_responses=False`)."""
         self._redis = client
         self._secret = secret
         self._seal = seal
         self._ttl_ms = max(1, int(ttl_s * 1000))
 
     def key(self, job: Job, egress: Egress, model: str, revision: str | None) -> str:
-        """Where the answer to this job by this model would be."""
+        """Return the key of the answer to this job by this model."""
         request = job.request.model_dump(mode="json", by_alias=True)
-        whole = [_FORM, job.tenant, egress, model, revision, request]
-        # Not sorted: the order of a schema's fields can change what a model answers.
+        whole = [_VERSION, job.tenant, egress, model, revision, request]
+        # Keys are not sorted: the order of a schema's fields can change what a model answers.
         canonical = json.dumps(whole, separators=(",", ":")).encode()
         digest = hmac.new(self._secret, canonical, hashlib.sha256).hexdigest()
         return f"fb:cache:{job.tenant}:{digest}"
 
     def get(self, job: Job, egress: Egress, model: str, revision: str | None) -> Answer | None:
-        """An earlier answer, made this job's own: free, and marked as cached. None is a miss."""
+        """Return an earlier answer as this job's own, free and marked as cached, or `None`."""
         if not _repeatable(job):
             return None
         try:
@@ -65,78 +65,79 @@ class AnswerCache:
         except redis.RedisError as error:
             _log.warning("the answer cache cannot be read (%s)", type(error).__name__)
             return None
-        found = self._opened(sealed) if isinstance(sealed, bytes) else None
-        # The HMAC says so already; this holds against a value that was copied to another key.
-        if found is None or _made_by(found) != (job.tenant, job.kind, model, revision):
+        answer = self._opened(sealed) if isinstance(sealed, bytes) else None
+        # The HMAC ensures this already, except for a value that was copied to another key.
+        if answer is None or _made_by(answer) != (job.tenant, job.kind, model, revision):
             return None
-        return _again(found, job, egress)
+        return _for_job(answer, job, egress)
 
     def put(self, job: Job, egress: Egress, answer: Answer) -> bool:
-        """Keep an answer, if it is one that may be given again. Says whether it was kept."""
+        """Keep an answer if it may be repeated, and return whether it was kept."""
         if answer.model is None or not (_repeatable(job) and _good(answer)):
             return False
         key = self.key(job, egress, answer.model, answer.revision)
         sealed = self._seal.close(answer.model_dump_json(by_alias=True).encode())
-        if len(sealed) > MAX_VALUE:
+        if len(sealed) > MAX_VALUE_BYTES:
             return False
         try:
             self._redis.set(key, sealed, px=self._ttl_ms)
             self._redis.set(f"fb:cached:{job.id}", key, px=self._ttl_ms)  # for `Ledger.forget`
-        except redis.RedisError as error:  # out of memory, most likely: the answer still counts
+        except redis.RedisError as error:  # most likely Redis is out of memory
             _log.warning("the answer cache cannot be written (%s)", type(error).__name__)
             return False
         return True
 
     def _opened(self, sealed: bytes) -> Answer | None:
-        """The answer in a value; none where it is damaged, of an older form, or of another key."""
+        """Return the answer in a value; `None` if it is damaged, or sealed with another key."""
         try:
             return Answer.model_validate_json(self._seal.open(sealed))
         except (ValueError, ForebayError):
             return None
 
     def forget(self, tenant: str) -> int:
-        """Remove all of a tenant's answers; returns how many. Walks all keys, in small steps.
+        """Remove all answers of a tenant, and return how many. Walks all keys, in small steps.
 
         Raises:
-            InvalidJob: That is no tenant's name.
+            InvalidJob: This is not the name of a tenant.
             Unavailable: Redis cannot be reached.
         """
         try:
-            _TENANT.validate_python(tenant)  # it becomes part of a glob pattern
+            _TENANT.validate_python(tenant)  # the name becomes part of a glob pattern
         except ValidationError as error:
             raise explain(error) from None
         with reaching_redis():
-            for pointer in self._redis.scan_iter(f"fb:cached:{tenant}.*", count=1_000):
+            for pointer in self._redis.scan_iter(f"fb:cached:{tenant}.*", count=_KEYS_PER_SCAN):
                 self._redis.unlink(pointer)
-            keys = self._redis.scan_iter(f"fb:cache:{tenant}:*", count=1_000)
+            keys = self._redis.scan_iter(f"fb:cache:{tenant}:*", count=_KEYS_PER_SCAN)
             return sum(self._redis.unlink(key) for key in keys)
 
 
 def secret(client: redis.Redis, settings: Settings) -> bytes:
-    """The secret of the cache's keys: the one that is set, or one made once and kept in Redis.
+    """Return the secret of the cache's keys: FOREBAY_CACHE_KEY, or a secret that is kept in Redis.
 
-    Who can read a secret kept in Redis can test guesses of a content against keys; but can read
-    the contents as well. So it protects keys that are seen outside Redis. Set FOREBAY_CACHE_KEY
-    where a dump of Redis alone must not do for that. Another secret is an empty cache.
+    A secret in Redis protects keys that are seen outside Redis. It does not protect them from
+    somebody who can read Redis, and who could then read the contents as well. Set FOREBAY_CACHE_KEY
+    to protect a dump of Redis too. Changing the secret empties the cache.
 
     Raises:
-        Misconfigured: The one that is set is too short.
+        Misconfigured: FOREBAY_CACHE_KEY is too short.
         Unavailable: Redis cannot be reached.
     """
     if settings.cache_key is not None:
         own = settings.cache_key.get_secret_value().encode()
-        if len(own) < _MIN_SECRET:
-            raise Misconfigured(f"must have {_MIN_SECRET} bytes", field="FOREBAY_CACHE_KEY")
+        if len(own) < _MIN_SECRET_BYTES:
+            hint = f"must have at least {_MIN_SECRET_BYTES} bytes"
+            raise Misconfigured(hint, field="FOREBAY_CACHE_KEY")
         return own
     with reaching_redis():
-        made = secrets.token_bytes(32)
-        client.set(SECRET_KEY, made, nx=True)
-        kept = client.get(SECRET_KEY)  # another process may have been first
-    return kept if isinstance(kept, bytes) else made
+        fresh = secrets.token_bytes(_SECRET_BYTES)
+        client.set(SECRET_KEY, fresh, nx=True)
+        stored = client.get(SECRET_KEY)  # another process may have stored its own first
+    return stored if isinstance(stored, bytes) else fresh
 
 
 def _repeatable(job: Job) -> bool:
-    """The job opted in, and asking again would give the same answer."""
+    """Return whether the job opted in, and asking again would give the same answer."""
     request = job.request
     by_chance = isinstance(request, Generate) and request.temperature > 0 and request.seed is None
     return job.cache and not by_chance
@@ -151,13 +152,13 @@ def _made_by(answer: Answer) -> tuple[str, str, str | None, str | None]:
     return answer.id.partition(".")[0], answer.content.kind, answer.model, answer.revision
 
 
-def _again(found: Answer, job: Job, egress: Egress) -> Answer:
-    return found.model_copy(
+def _for_job(answer: Answer, job: Job, egress: Egress) -> Answer:
+    return answer.model_copy(
         update={
             "id": job.id,
             "egress": egress,
             "cached": True,
-            "reasons": (*found.reasons, Reason.CACHED.value),
+            "reasons": (*answer.reasons, Reason.CACHED.value),
             "tokens_in": 0,
             "tokens_out": 0,
             "cost_nusd": 0,

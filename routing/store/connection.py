@@ -1,4 +1,4 @@
-"""The way to the fleet's Redis, and what its errors mean to us."""
+"""The connection to the fleet's Redis, and the mapping of redis-py's errors to ours."""
 
 from __future__ import annotations
 
@@ -15,28 +15,29 @@ from forebay.routing.errors import Misconfigured, Unavailable
 from forebay.routing.settings import Settings
 from forebay.routing.store.sentinel import Sentinels
 
-#: After a failover the old primary is a replica: a new connection finds the new one.
-PASSING = [redis.ReadOnlyError]
+#: After a failover the old primary is a replica: a new connection finds the new primary.
+_RETRIED_ERRORS = [redis.ReadOnlyError]
 
 
 def connect(settings: Settings, *, brisk: bool = False) -> redis.Redis:
-    """A client of the fleet's Redis; connects when first used.
+    """Return a client of the fleet's Redis. It connects when it is first used.
 
     Args:
-        settings: which Redis.
-        brisk: rather no answer than a late one: two seconds, no second try.
+        settings: name the Redis.
+        brisk: give up after two seconds, without a retry.
 
     Raises:
-        Misconfigured: The URL is none.
+        Misconfigured: The URL cannot be read.
     """
     options: dict[str, Any] = {
         "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), retries=0 if brisk else 3),
-        "retry_on_error": PASSING,
+        "retry_on_error": _RETRIED_ERRORS,
         "socket_timeout": 2 if brisk else 30,
         "socket_connect_timeout": 2 if brisk else 5,
-        "socket_keepalive": True,
         "health_check_interval": 25,
     }
+    if not settings.redis_url.startswith("unix://"):  # a Unix socket has no TCP keepalive
+        options["socket_keepalive"] = True
     sentinels = Sentinels.of(settings)
     if sentinels:
         return sentinels.client(**options)
@@ -48,7 +49,7 @@ def connect(settings: Settings, *, brisk: bool = False) -> redis.Redis:
 
 
 def without_password(url: str) -> str:
-    """A Redis URL that may be shown: neither password nor options of the query."""
+    """Return a Redis URL that may be shown, without its password and the options of its query."""
     try:
         parts = urlsplit(url)
         secret, at, place = parts.netloc.rpartition("@")
@@ -61,7 +62,12 @@ def without_password(url: str) -> str:
 
 @contextmanager
 def reaching_redis() -> Iterator[None]:
-    """Map redis-py's errors, once."""
+    """Map the errors of redis-py. Everything that talks to Redis runs inside this context.
+
+    Raises:
+        Misconfigured: Redis refuses this user.
+        Unavailable: Redis cannot be reached, is out of memory, or refused a command.
+    """
     try:
         yield
     except (redis.AuthenticationError, redis.exceptions.NoPermissionError):
@@ -79,5 +85,5 @@ def reaching_redis() -> Iterator[None]:
 
 
 def decoded(fields: Mapping[bytes, bytes]) -> dict[str, str]:
-    """A hash as redis-py returns it, decoded."""
+    """Decode a hash as redis-py returns it."""
     return {key.decode(): value.decode() for key, value in fields.items()}

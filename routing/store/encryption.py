@@ -1,8 +1,8 @@
-"""How contents rest in Redis: sealed bytes, apart from the records that describe them.
+"""How contents are stored in Redis: compressed, and encrypted if there are keys (Fernet).
 
-The first byte of a sealed content names its form: `z` is packed, `f` packed and then encrypted.
-A process reads the forms that it has keys for; it writes `f` where it has any, and `z` where not.
-So keys can be introduced, changed and taken away while jobs are waiting.
+The first byte of a sealed content names its form: `z` is compressed, `f` compressed and then
+encrypted. A process can read `z`, and `f` if it has the key; it writes `f` if it has a key. So keys
+can be introduced, changed and removed while jobs are waiting.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ from forebay.routing.settings import Settings
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
-MAX_BYTES = 64 * 1024 * 1024  # of one content, unpacked; a forged one cannot fill the memory
+MAX_BYTES = 64 * 1024 * 1024  # of one content, unpacked; a forged content cannot fill the memory
 _ZLIB, _FERNET = b"z", b"f"
 _KEYS = "FOREBAY_CONTENT_KEYS"
 
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """What closes contents and opens them again; without keys it only packs them."""
+    """Closes contents and opens them again. Without keys it compresses and does not encrypt."""
 
     _keys: MultiFernet | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, settings: Settings) -> Seal:
-        """The seal that the settings ask for.
+        """Return the seal that the settings ask for.
 
         Raises:
-            Misconfigured: A key is none, or the package for them is missing.
+            Misconfigured: A key is not a Fernet key, or the package cryptography is missing.
         """
         if settings.content_keys is None:
             return cls()
         return cls(_fernet(settings.content_keys.get_secret_value()))
 
     def close(self, data: bytes) -> bytes:
-        """The content as it is to rest."""
+        """Return the content as it is stored."""
         packed = zlib.compress(data, level=1)
         if self._keys is None:
             return _ZLIB + packed
-        # Fernet's own form is base64, which would cost a third more of Redis' memory.
+        # Fernet returns base64, which would take a third more of Redis' memory.
         return _FERNET + urlsafe_b64decode(self._keys.encrypt(packed))
 
     def open(self, sealed: bytes) -> bytes:
-        """The content that was closed.
+        """Return the content that was closed.
 
         Raises:
-            ValueError: These bytes were not made by `close`, or are larger than `MAX_BYTES`.
-            Misconfigured: None of the keys opens it.
+            ValueError: `close` did not make these bytes, or they unpack to more than `MAX_BYTES`.
+            Misconfigured: The content is encrypted, and none of the keys opens it.
         """
         match sealed[:1]:
             case b"z":
@@ -83,24 +83,24 @@ def _fernet(keys: str) -> MultiFernet:
         hint = "needs the package cryptography: install the extra `encryption`"
         raise Misconfigured(hint, field=_KEYS) from None
     try:
-        return MultiFernet([Fernet(_whole(key.strip())) for key in keys.split(",")])
+        return MultiFernet([Fernet(_strict_base64(key.strip())) for key in keys.split(",")])
     except ValueError:  # its message may quote the key
         hint = "must be Fernet keys (32 bytes in URL-safe base64), separated by commas"
         raise Misconfigured(hint, field=_KEYS) from None
 
 
-def _whole(key: str) -> str:
-    """The key, if all of it is one; Fernet itself passes over what is not base64."""
+def _strict_base64(key: str) -> str:
+    """Return the key, or raise ValueError: Fernet itself ignores characters that are not base64."""
     b64decode(key, altchars=b"-_", validate=True)
     return key
 
 
 def _unpacked(packed: bytes) -> bytes:
-    unpacker = zlib.decompressobj()
+    decompressor = zlib.decompressobj()
     try:
-        data = unpacker.decompress(packed, MAX_BYTES)
+        data = decompressor.decompress(packed, MAX_BYTES)
     except zlib.error:
         raise ValueError("a damaged content") from None
-    if not unpacker.eof:
+    if not decompressor.eof:
         raise ValueError("a content that is cut off or too large")
     return data

@@ -1,28 +1,37 @@
--- Put before every transition: the words they are all made of.
+-- The functions that all scripts share. This file is put before each of them.
 --
--- A script reads before it writes, so that a key of the wrong type stops it before anything changed.
--- Records are read as if anybody had written them: what is missing or no number becomes harmless.
--- Keys:  fb:job:<id>      hash    the record
---        fb:content:<id>  string  the request, sealed     fb:answer:<id>, fb:draft:<id> likewise
---        fb:waiting:<queue>:<class>:<tenant>  zset  id -> when it is due (us), soonest first
---        fb:turn:<queue>:<class>   zset   tenants with waiting jobs -> virtual time served so far
+-- A script reads before it writes, so that a key of the wrong type stops it before it has changed
+-- anything. Anybody may have written a record: a missing field, or text in place of a number, must
+-- do no harm.
+--
+-- Keys:  fb:job:<id>      hash    the record of a job
+--        fb:content:<id>, fb:answer:<id>, fb:draft:<id>  string  request, answer and draft, sealed
+--        fb:waiting:<queue>:<class>:<tenant>  zset  job id -> when it is due (us)
+--        fb:turn:<queue>:<class>   zset   tenant with waiting jobs -> virtual time served so far
 --        fb:clock         hash    <queue>:<class> -> virtual time of the last claim
---                                 <queue>:<class>:since -> ms since when somebody waits there
---        fb:depth         hash    <queue> -> jobs waiting      fb:picks  hash  <queue> -> claims made
---        fb:leases, fb:later, fb:deadlines    zset   id -> ms at which it ends / is due / expires
---        fb:dead:<tenant> zset    failed jobs that were not replayed -> ms at which they ended
---        fb:full          string  there while memory runs short: percent used; written by the sweeper
---        fb:idempotency:<tenant>:<name>  string  '<id> <digest>' of the job first submitted under it
---        fb:cached:<id>   string  where in the cache the job's answer is kept for others
---        fb:watchers:<id> set     wake-up streams of those who wait for its end
---        <queue>          list    the doorbells: Celery messages
+--                                 <queue>:<class>:since -> ms since when jobs wait there
+--        fb:depth         hash    <queue> -> jobs waiting
+--        fb:picks         hash    <queue> -> claims that could choose between the classes
+--        fb:leases        zset    job id -> ms at which its lease runs out
+--        fb:later         zset    job id -> ms at which its retry is due
+--        fb:deadlines     zset    job id -> ms at which it expires
+--        fb:dead:<tenant> zset    failed job that was not replayed -> ms at which it ended
+--        fb:full          string  percentage of memory in use, set by the sweeper while it is short
+--        fb:idempotency:<tenant>:<name>  string  '<id> <digest>' of the first job under the key
+--        fb:cached:<id>   string  the key of the answer cache that holds the job's answer
+--        fb:watchers:<id> set     the streams to which the job's end is written
+--        fb:rings         string  doorbells rung so far; numbers them
+--        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
+--                                 '<queue> at' -> ms of that sweep
+--        fb:serving:<queue>  zset  worker -> ms until which it serves the queue
+--        <queue>          list    doorbells: Celery messages
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour
-local WATCH_MS = 3600000 -- who still waits asks again long before
-local STREAM_MS = 600000
+local WATCH_MS = 3600000 -- a client that still waits watches again long before
+local STREAM_MS = 600000 -- a stream expires if nothing is written to it for so long
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
   'error', 'replayed_as', 'audit_of', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
   'worked_ms', 'fence', 'deadline' }
-local WORDS = 11 -- so many of them are words; the others are numbers
+local TEXT_FIELDS = 11 -- the first fields are text, the others numbers
 
 local function now_us()
   local time = redis.call('TIME')
@@ -45,7 +54,7 @@ local function waiting_key(queue, class, id)
   return 'fb:waiting:' .. queue .. ':' .. class .. ':' .. tenant_of(id)
 end
 
--- A whole number that a double holds; anything else counts as 0, NaN and infinity included.
+-- Return a whole number that a double holds exactly. Anything else is 0, NaN and infinity included.
 local function number(text)
   local value = tonumber(text)
   if value and value > -2 ^ 53 and value < 2 ^ 53 then
@@ -54,7 +63,7 @@ local function number(text)
   return 0
 end
 
--- The record of a job; nothing where there is none, or something else under its key.
+-- Return the record of a job; nil if there is none, or if its key holds something else.
 local function read(id)
   local values = redis.pcall('HMGET', job_key(id), unpack(FIELDS))
   if values.err or not values[1] then
@@ -62,7 +71,7 @@ local function read(id)
   end
   local job = {}
   for i, name in ipairs(FIELDS) do
-    job[name] = i <= WORDS and (values[i] or '') or number(values[i])
+    job[name] = i <= TEXT_FIELDS and (values[i] or '') or number(values[i])
   end
   if job.queue == '' or job.hop == '' then
     job.queue, job.hop = 'route', 'route'
@@ -77,21 +86,21 @@ local function ended(state)
   return state == 'done' or state == 'failed' or state == 'cancelled' or state == 'expired'
 end
 
--- Is this a queue that can be claimed from?
+-- Return whether workers can claim from a queue of this name.
 local function is_queue(name)
   return name == 'route' or name == 'embed' or name == 'bedrock'
     or string.match(name, '^local%.[a-z0-9][a-z0-9_-]*$') ~= nil
 end
 
--- Would nobody ever come upon this job again? Then somebody else wrote its record.
+-- Return whether a job has not ended, but no index leads to it. Its record was forged or damaged.
 local function stranded(id, job)
   return not (ended(job.state) or redis.call('ZSCORE', 'fb:leases', id)
     or redis.call('ZSCORE', 'fb:later', id)
     or is_queue(job.queue) and redis.call('ZSCORE', waiting_key(job.queue, job.priority, id), id))
 end
 
--- Stop here, before anything is written, if a key that a move of this job writes has a wrong type.
-local function sound(id, queue, class)
+-- Raise an error, before anything is written, if a key that moving a job writes has a wrong type.
+local function check_types(id, queue, class)
   redis.call('LLEN', queue)
   redis.call('ZCARD', waiting_key(queue, class, id))
   redis.call('ZCARD', 'fb:turn:' .. queue .. ':' .. class)
@@ -103,13 +112,15 @@ local function sound(id, queue, class)
   redis.call('ZCARD', 'fb:deadlines')
 end
 
+-- Ring the doorbell: push a Celery message onto the queue's list.
 local function ring(queue, bell)
   local id = queue .. '.' .. redis.call('INCR', 'fb:rings')
   local words = { ['@RING@'] = id, ['@QUEUE@'] = queue, ['@TASK@'] = string.match(queue, '^[^.]*') }
   redis.call('LPUSH', queue, (string.gsub(bell, '@%u+@', words)))
 end
 
--- In the order in which jobs came into the world: one that is given back keeps its place.
+-- Put a job among those that wait. It is ordered by when it was created, not by when it was queued,
+-- so a job that is given back keeps its place.
 local function enqueue(id, queue, class, deadline, created_us)
   local due = created_us + HORIZON_US
   if deadline > 0 then
@@ -124,7 +135,7 @@ local function enqueue(id, queue, class, deadline, created_us)
   redis.call('HINCRBY', 'fb:depth', queue, 1)
 end
 
--- Take a job out of those that wait; it is no error if it does not.
+-- Remove a job from those that wait, if it does.
 local function dequeue(id, queue, class)
   local waiting = waiting_key(queue, class, id)
   if redis.call('ZREM', waiting, id) == 1 then
@@ -135,57 +146,61 @@ local function dequeue(id, queue, class)
   end
 end
 
--- Tell one stream, or remember to. Neither can stop a transition: who waits looks again anyway.
-local function tell(stream, id, state)
-  local told = redis.pcall('XADD', stream, 'MAXLEN', '~', 100000, '*', 'id', id, 'state', state)
-  if type(told) == 'string' then
+-- Write the end of a job to one stream. An error stops no transition: a client looks again anyway.
+local function notify(stream, id, state)
+  local entry = redis.pcall('XADD', stream, 'MAXLEN', '~', 100000, '*', 'id', id, 'state', state)
+  if type(entry) == 'string' then
     redis.call('PEXPIRE', stream, STREAM_MS)
   end
 end
 
+-- Write the end of a job to the stream: now if the job has ended, otherwise when it ends.
 local function watch(id, stream, state)
   if stream == '' then
     return
   end
   if ended(state) then
-    tell(stream, id, state)
+    notify(stream, id, state)
   else
     redis.pcall('SADD', 'fb:watchers:' .. id, stream)
     redis.call('PEXPIRE', 'fb:watchers:' .. id, WATCH_MS)
   end
 end
 
+-- Write the end of a job to all its watchers.
 local function wake(id, state)
   local watchers = 'fb:watchers:' .. id
   for _, stream in ipairs(redis.pcall('SMEMBERS', watchers)) do
-    tell(stream, id, state)
+    notify(stream, id, state)
   end
   redis.call('DEL', watchers)
 end
 
--- The idempotency key that leads to this job, and no other key that a record may name.
-local function key_to(id, job)
-  local known = job.idempotency ~= '' and redis.pcall('GET', job.idempotency)
-  if type(known) == 'string' and string.sub(known, 1, #id + 1) == id .. ' ' then
+-- Return the idempotency key of a job if it leads to this job: a forged record may name any key.
+local function idempotency_key(id, job)
+  local value = job.idempotency ~= '' and redis.pcall('GET', job.idempotency)
+  if type(value) == 'string' and string.sub(value, 1, #id + 1) == id .. ' ' then
     return job.idempotency
   end
 end
 
--- The dead of a tenant: an index, so nobody's end depends on it; it ends with the last of them.
-local function bury_later(id, now, retention_ms)
+-- Add a job to its tenant's index of dead jobs. The index expires with its last job. An error must
+-- not keep the job from ending.
+local function index_dead(id, now, retention_ms)
   local dead = 'fb:dead:' .. tenant_of(id)
   redis.pcall('ZADD', dead, now, id)
   redis.pcall('ZREMRANGEBYSCORE', dead, '-inf', '(' .. now - retention_ms)
   redis.call('PEXPIRE', dead, retention_ms)
 end
 
--- The one way a job ends. What it leaves behind has an end too. An audit leaves no content: nobody
--- waits for an answer of it, and nobody tries it again.
+-- End a job; every job ends here. All that it leaves behind expires after `retention_ms`. A failed
+-- job that has a draft becomes `done`, with the draft as its answer. An audit leaves no content,
+-- because it is neither read nor replayed.
 local function finish(id, job, state, retention_ms, ...)
   local key = job_key(id)
   local now = now_ms()
-  sound(id, job.queue, job.priority)
-  local named = key_to(id, job)
+  check_types(id, job.queue, job.priority)
+  local repeat_key = idempotency_key(id, job)
   dequeue(id, job.queue, job.priority)
   redis.call('ZREM', 'fb:leases', id)
   redis.call('ZREM', 'fb:later', id)
@@ -194,7 +209,7 @@ local function finish(id, job, state, retention_ms, ...)
   local draft, audit = 'fb:draft:' .. id, job.audit_of ~= ''
   local promoted = state == 'failed' and not audit and redis.call('EXISTS', draft) == 1
   if promoted then
-    state = 'done' -- better than nothing: the answer that was not good enough, marked as degraded
+    state = 'done' -- a draft is better than no answer; a local draft is read as a degraded answer
     redis.call('RENAME', draft, 'fb:answer:' .. id)
     redis.call('PEXPIRE', 'fb:answer:' .. id, retention_ms)
   end
@@ -204,20 +219,20 @@ local function finish(id, job, state, retention_ms, ...)
   redis.call('DEL', draft)
   if state == 'failed' and not audit then
     redis.call('PEXPIRE', 'fb:content:' .. id, retention_ms) -- kept for a replay
-    bury_later(id, now, retention_ms)
+    index_dead(id, now, retention_ms)
   else
     redis.call('DEL', 'fb:content:' .. id)
   end
-  if named then
-    redis.call('PEXPIRE', named, retention_ms)
+  if repeat_key then
+    redis.call('PEXPIRE', repeat_key, retention_ms)
   end
   wake(id, state)
 end
 
--- Put a job back among those that wait, from whatever hop it is in, and ring for it.
+-- Put a job back among those that wait, whatever its hop, and ring for it.
 local function queue_up(id, job, queue, hop, bell, ...)
   local now = now_ms()
-  sound(id, queue, job.priority)
+  check_types(id, queue, job.priority)
   redis.call('ZREM', 'fb:leases', id)
   redis.call('ZREM', 'fb:later', id)
   local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
@@ -227,13 +242,13 @@ local function queue_up(id, job, queue, hop, bell, ...)
   ring(queue, bell)
 end
 
--- The record, if this claim still holds the job.
+-- The fence: return the record if the token still holds the job, otherwise nil or false.
 local function held(id, token)
   local job = read(id)
   return job and job.state == 'running' and job.token == token and job
 end
 
--- Why no new job is taken in now; nothing where it is. -> {'full', depth} | {'memory', percent}
+-- Return why no new job is accepted: {'full', depth} | {'memory', percent}; false if it is.
 local function refusal(queue, max_waiting)
   local depth = number(redis.call('HGET', 'fb:depth', queue))
   if depth >= number(max_waiting) then
@@ -243,8 +258,8 @@ local function refusal(queue, max_waiting)
   return used and { 'memory', used }
 end
 
--- The fields of a record, given as a list: key, value, key, value.
-local function named(fields)
+-- Return a list of fields (key, value, key, value) as a table.
+local function to_table(fields)
   local values = {}
   for i = 1, #fields, 2 do
     values[fields[i]] = fields[i + 1]
@@ -252,16 +267,17 @@ local function named(fields)
   return values
 end
 
--- Bring a job and its doorbell into the world; `fields` are those of its record that its maker knows.
+-- Create a job and ring for it.
+-- `fields`: the fields of its record that its producer gives. `...`: further fields.
 local function put_on(id, queue, bell, content, fields, ...)
-  local given, created_us = named(fields), now_us()
+  local given, created_us = to_table(fields), now_us()
   local now = math.floor(created_us / 1000)
   local class, deadline = given.priority or 'interactive', number(given.deadline)
-  sound(id, queue, class)
+  check_types(id, queue, class)
   redis.call('HSET', job_key(id), unpack(fields))
-  redis.call('HSET', job_key(id), 'state', 'waiting', 'hop', 'route', 'queue', queue, 'created', now,
-    'created_us', string.format('%.0f', created_us), 'queued', now, 'queued_ms', 0, 'worked_ms', 0, 'attempts', 0, 'fence', 0, 'token', '',
-    'reasons', '', ...)
+  redis.call('HSET', job_key(id), 'state', 'waiting', 'hop', 'route', 'queue', queue, 'token', '',
+    'created', now, 'created_us', string.format('%.0f', created_us), 'queued', now, 'queued_ms', 0,
+    'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', ...)
   redis.call('SET', 'fb:content:' .. id, content)
   if deadline > 0 then
     redis.call('ZADD', 'fb:deadlines', deadline, id)

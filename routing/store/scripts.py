@@ -1,4 +1,4 @@
-"""The transitions: one Lua script each, beside the code that runs it, the shared words put before."""
+"""The Lua scripts: one file per transition in `*/lua/`, with `prelude.lua` put before each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HERE = Path(__file__).parent
 
 @cache
 def transition(name: str) -> str:
-    """The text of a transition. Its first line (`#!lua flags=...`) must stay the first line."""
+    """Return the text of a script. Its first line (`#!lua flags=...`) stays the first line."""
     (path,) = _HERE.parent.glob(f"*/lua/{name}.lua")
     shebang, _, body = path.read_text().partition("\n")
     return f"{shebang}\n{(_HERE / 'prelude.lua').read_text()}\n{body}"

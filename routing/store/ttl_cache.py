@@ -1,4 +1,4 @@
-"""What was read a moment ago and is still good: what a decision needs is not asked for each job."""
+"""A cache with a time to live, for values that every decision needs and that change slowly."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ Key = TypeVarTuple("Key")
 
 
 class TtlCache(Generic[T, *Key]):
-    """A function that reads, and what it gave for each key until that is some seconds old.
+    """A function that reads a value, called again for a key only once the key's value is old.
 
-    Safe to share between threads. Those that find it old in the same moment read it each: a lock
-    would have all of them wait in turn for a Redis that does not answer.
+    If the read raises `Unavailable`, return the old value. Without an old value, or on any other
+    error, raise; the next call reads again.
 
-    While reading raises `Unavailable`, what was read last holds. Without any it reaches the caller,
-    as all else that reading raises, and the next one reads again.
+    Safe to share between threads. Threads that find the value old at the same moment all read it:
+    under a lock, all of them would wait in turn for a Redis that does not answer.
     """
 
     def __init__(self, read: Callable[[*Key], T], for_s: float) -> None:
-        """`for_s` is counted from the end of reading; with 0, everybody reads."""
+        """Keep what `read` returns for `for_s` seconds, counted from the end of the read."""
         self._read = read
         self._for_s = for_s
-        self._kept: dict[tuple[*Key], tuple[T, float]] = {}
+        self._entries: dict[tuple[*Key], tuple[T, float]] = {}
 
     def __call__(self, *key: *Key) -> T:
-        """What is good for this key: what was read last, or else is read now."""
-        kept = self._kept.get(key)
-        if kept is None or monotonic() >= kept[1]:
-            value = self._again(kept, key)
-            self._kept[key] = kept = value, monotonic() + self._for_s
-        return kept[0]
+        """Return the value of a key: the kept value, or a new one if that is old."""
+        entry = self._entries.get(key)
+        if entry is None or monotonic() >= entry[1]:
+            value = self._reread(entry, key)
+            self._entries[key] = entry = value, monotonic() + self._for_s
+        return entry[0]
 
-    def _again(self, kept: tuple[T, float] | None, key: tuple[*Key]) -> T:
+    def _reread(self, entry: tuple[T, float] | None, key: tuple[*Key]) -> T:
         try:
             return self._read(*key)
         except Unavailable:
-            if kept is None:
+            if entry is None:
                 raise
-            return kept[0]
+            return entry[0]

@@ -1,1 +1,132 @@
-"""Forebay: a queue-based fleet of local LLM workers."""
+"""Forebay: a queue-based fleet of local LLM workers, with a spillway to frontier models.
+
+    from forebay import Classify, Client
+
+    with Client(tenant="support") as client:
+        answer = client.run(Classify(text="I was charged twice.", labels=["billing", "login"]))
+        print(answer.content.label, answer.lane, answer.cost_usd)
+
+The names below are the public interface. Each is imported when it is first used (PEP 562), so that
+`import forebay` costs next to nothing and a request can be made without Redis or Celery.
+`forebay.testing` gives the tests of a service a fleet in their own process.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forebay.producers.async_client import AsyncClient
+    from forebay.producers.client import Client
+    from forebay.producers.handles import JobHandle
+    from forebay.routing.errors import (
+        BadAnswer,
+        BudgetExceeded,
+        Cancelled,
+        EgressDenied,
+        EngineBusy,
+        EngineDied,
+        Expired,
+        ForebayError,
+        InvalidJob,
+        Misconfigured,
+        ModelRefused,
+        Throttled,
+        TooLong,
+        Unavailable,
+        UnknownJob,
+    )
+    from forebay.routing.jobs import Job
+    from forebay.routing.receipts import (
+        Answer,
+        Classification,
+        Embedding,
+        Extraction,
+        Generation,
+        JobStatus,
+        Receipt,
+        Summary,
+    )
+    from forebay.routing.requests import (
+        Classify,
+        Embed,
+        Extract,
+        Generate,
+        Label,
+        Message,
+        Summarize,
+    )
+
+    __version__: str
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "BadAnswer",
+    "BudgetExceeded",
+    "Cancelled",
+    "Classification",
+    "Classify",
+    "Client",
+    "EgressDenied",
+    "Embed",
+    "Embedding",
+    "EngineBusy",
+    "EngineDied",
+    "Expired",
+    "Extract",
+    "Extraction",
+    "ForebayError",
+    "Generate",
+    "Generation",
+    "InvalidJob",
+    "Job",
+    "JobHandle",
+    "JobStatus",
+    "Label",
+    "Message",
+    "Misconfigured",
+    "ModelRefused",
+    "Receipt",
+    "Summarize",
+    "Summary",
+    "Throttled",
+    "TooLong",
+    "Unavailable",
+    "UnknownJob",
+    "__version__",
+]
+
+#: The module of each public name; every other name of `__all__` is an error's.
+_MODULES = {
+    "AsyncClient": "forebay.producers.async_client",
+    "Client": "forebay.producers.client",
+    "JobHandle": "forebay.producers.handles",
+    "Job": "forebay.routing.jobs",
+    **dict.fromkeys(
+        ("Classify", "Embed", "Extract", "Generate", "Label", "Message", "Summarize"),
+        "forebay.routing.requests",
+    ),
+    **dict.fromkeys(
+        (
+            "Answer", "Classification", "Embedding", "Extraction", "Generation", "JobStatus",
+            "Receipt", "Summary",
+        ),
+        "forebay.routing.receipts",
+    ),
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "__version__":
+        value: Any = import_module("importlib.metadata").version("forebay")
+    else:
+        value = getattr(import_module(_MODULES.get(name, "forebay.routing.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

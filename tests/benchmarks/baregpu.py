@@ -61,7 +61,7 @@ def _engine(engine: Engine, load: Load) -> Rate:
 
 def _generator(engine: PagedEngine, load: Load) -> Rate:
     """Return the engine's generator. The engine's own loop sleeps, since nothing is submitted."""
-    generator: Any = engine.library.generator
+    generator: Any = engine.backend.generator
     waiting = deque(_job(engine, text, load.tokens) for text in load.prompts())
     began, tokens = time.monotonic(), 0
     while waiting or generator.num_remaining_jobs():
@@ -73,9 +73,9 @@ def _generator(engine: PagedEngine, load: Load) -> Rate:
 
 def _job(engine: PagedEngine, text: str, tokens: int) -> Any:
     """Return a greedy job without filters or probabilities, as in the library's examples."""
-    vocabulary, parts = engine.language.vocabulary, engine.library.parts
+    vocabulary, parts = engine.language.vocabulary, engine.backend.parts
     rendered = engine.language.template.render([Turn(role="user", content=text)])
-    if isinstance(engine.library, Exl3Backend):
+    if isinstance(engine.backend, Exl3Backend):
         how = {"sampler": parts.sampler(temperature=0.0, top_k=TOP_K, top_p=1.0)}
     else:
         greedy = parts.settings(token_repetition_penalty=1.0, temperature=1.0, top_k=1, top_p=0.0)

@@ -36,7 +36,8 @@ from labelled import Labelled, generated, samples  # noqa: E402
 from questions import questions  # noqa: E402
 from ranking import RULES, Row, curve, show  # noqa: E402
 
-from forebay.producers.client import Client, Result  # noqa: E402
+from forebay.producers.client import Client  # noqa: E402
+from forebay.producers.results import Result  # noqa: E402
 from forebay.routing.errors import Misconfigured  # noqa: E402
 from forebay.routing.jobs import Answer, Classification, Extract, Extraction, Generation, Verdict  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
@@ -122,11 +123,11 @@ def running(folder: Path, asked: Sequence[Labelled], accuracy: float) -> Iterato
     known.write_text("".join(_known(one, accuracy, at) for at, one in enumerate(asked)))
     policy.write_text(POLICY)
     env = {"FOREBAY_POLICY_FILE": str(policy), "FOREBAY_LEASE_S": "60"}
-    with Fleet(folder / "fleet", env) as fleet, MockBedrock(known, key_pair=KEY_PAIR) as standin:
+    with Fleet(folder / "fleet", env) as fleet, MockBedrock(known, key_pair=KEY_PAIR) as mock:
         fleet.start_redis()
         for part in ("router", "sweeper", "local"):
             fleet.start(part)
-        fleet.start("bedrock", **MOCK_ENV, FOREBAY_BEDROCK_ENDPOINT=standin.url)
+        fleet.start("bedrock", **MOCK_ENV, FOREBAY_BEDROCK_ENDPOINT=mock.url)
         fleet.wait_ready()
         yield fleet
 
@@ -140,7 +141,7 @@ def _known(one: Labelled, accuracy: float, at: int) -> str:
 def answered(fleet: Fleet, asked: Sequence[Labelled], tenant: str, **terms: Any) -> list[Result]:
     """Return the result of each job, in order."""
     with Client(tenant=tenant, settings=Settings(redis_url=fleet.url)) as client:
-        begun = [client.begin(one.request, **terms) for one in asked]
+        begun = [client.submit_future(one.request, **terms) for one in asked]
         return [future.result(TIMEOUT_S) for future in begun]
 
 

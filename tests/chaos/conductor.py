@@ -221,4 +221,4 @@ def plan_faults(url: str, rates: dict[str, float], seed: int) -> None:
     """Tell the mock of Bedrock which faults to make from now on."""
     body = json.dumps({"rates": rates, "seed": seed}).encode()
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    opener.open(f"{url}/_stand-in/faults", data=body, timeout=10).close()
+    opener.open(f"{url}/_mock/faults", data=body, timeout=10).close()

@@ -160,12 +160,12 @@ def _gather(fleet: DoomedFleet, client: redis.Redis, told: Told, conductor: Cond
 def _receipts(ledger: Ledger, job_ids: set[str]) -> Iterator[Receipt]:
     ids = iter(sorted(job_ids))
     while some := list(islice(ids, 500)):
-        yield from (one for one in ledger.outcomes(some) if isinstance(one, Receipt))
+        yield from (one for one in ledger.results(some) if isinstance(one, Receipt))
 
 
 def _seen_calls(url: str) -> list[dict[str, Any]]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{url}/_stand-in/calls", timeout=30) as response:
+    with opener.open(f"{url}/_mock/calls", timeout=30) as response:
         calls: list[dict[str, Any]] = json.load(response)
     return calls
 

@@ -76,7 +76,7 @@ class Report:
         yield "claims", str(sum(change.state == "running" for life in lives for change in life))
         yield "done to the fleet", _counts(evidence.done.elements())
         yield "deaths with jobs in flight", _counts(self._met.elements())
-        yield "calls to the stand-in", _counts(call["fault"] or "good" for call in evidence.calls)
+        yield "calls to the mock", _counts(call["fault"] or "good" for call in evidence.calls)
         for name, found in ("nothing", self._free), ("money", self._paid):
             yield f"given back, {name} reserved", _times(one.seconds for one in found)
             yield f"in other hands, {name} reserved", _times(one.again for one in found)

@@ -1,4 +1,4 @@
-"""`make up` and `make down`: the fleet that stays."""
+"""`make up` and `make down`: a fleet that stays up in the background."""
 
 import json
 import os
@@ -30,7 +30,7 @@ DEPLOY = {**os.environ, "PYTHONPATH": str(ROOT / "deploy")}
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that holds `tmp_path`."""
+    """Start another process that holds `tmp_path`."""
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     with subprocess.Popen(command, env=DEPLOY, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "True\n"
@@ -38,7 +38,7 @@ def holder(tmp_path):
         process.kill()
 
 
-def keep(verb, folder, **env):
+def run_background(verb, folder, **env):
     command = [sys.executable, "-m", "local.background", verb, "--folder", folder]
     return subprocess.run(
         command, env={**DEPLOY, **env}, capture_output=True, text=True, timeout=110, check=False
@@ -46,19 +46,19 @@ def keep(verb, folder, **env):
 
 
 def queues(flower):
-    """Those that Flower knows of when nobody has looked at a page yet."""
+    """Return the queues that Flower knows of before anybody has opened a page."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"{flower}/api/queues/length", timeout=10) as response:
         return {queue["name"] for queue in json.loads(response.read())["active_queues"]}
 
 
-def test_who_holds_the_fleet_is_known(tmp_path, holder):
+def test_the_folder_knows_which_process_holds_the_fleet(tmp_path, holder):
     place = FleetFolder(tmp_path)
     assert place.holder() == holder.pid
     assert not place.take()
 
 
-def test_a_holder_that_was_killed_holds_nothing(tmp_path, holder):
+def test_a_killed_process_holds_nothing(tmp_path, holder):
     place = FleetFolder(tmp_path)
     holder.kill()
     holder.wait()
@@ -67,19 +67,19 @@ def test_a_holder_that_was_killed_holds_nothing(tmp_path, holder):
 
 
 def test_down_without_a_fleet_says_so(tmp_path):
-    done = keep("down", tmp_path)
+    done = run_background("down", tmp_path)
     assert (done.returncode, done.stdout) == (0, "No fleet is up.\n")
 
 
 def test_up_says_why_the_fleet_did_not_start(tmp_path):
-    done = keep("up", tmp_path, FOREBAY_BEDROCK="perhaps")
+    done = run_background("up", tmp_path, FOREBAY_BEDROCK="perhaps")
     assert done.returncode == 1
     assert "FOREBAY_BEDROCK: must be aws or mock" in done.stdout
 
 
 def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
     (tmp_path / "fleet.json").write_text("left by a fleet that was killed")
-    done = keep("up", tmp_path, FOREBAY_ENGINE="echo", AWS_ACCESS_KEY_ID="real")
+    done = run_background("up", tmp_path, FOREBAY_ENGINE="echo", AWS_ACCESS_KEY_ID="real")
     assert done.returncode == 0, done.stdout
     assert re.search(r"Bedrock +the local mock", done.stdout)
     url = re.search(r"Redis +(\S+)", done.stdout)[1]
@@ -92,18 +92,18 @@ def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
     until(lambda: queues(flower) >= {"route", "local.default", "embed", "bedrock", "sweep"})
     holder = FleetFolder(tmp_path).holder()
     parts = psutil.Process(holder).children()
-    again = keep("up", tmp_path)
+    again = run_background("up", tmp_path)
     assert again.stdout == "The fleet is up already.\n" + done.stdout
     with redis_py.Redis.from_url(url) as client:
         assert client.ping()
-        for part in parts:  # the holder starts again what ends by itself
+        for part in parts:  # the holder restarts a part that ends by itself
             if "router1@" in " ".join(part.cmdline()):
                 part.send_signal(signal.SIGKILL)
     log = tmp_path / "logs" / "fleet.log"
     until(lambda: "router1 had ended and was restarted" in log.read_text(), 20)
     parts += psutil.Process(holder).children(recursive=True)
-    assert "The fleet is down" in keep("down", tmp_path).stdout
+    assert "The fleet is down" in run_background("down", tmp_path).stdout
     _, alive = psutil.wait_procs(parts, timeout=5)
-    assert [p for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+    assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
     assert list((tmp_path / "redis").rglob("*.aof"))
     assert not (tmp_path / "fleet.json").exists()

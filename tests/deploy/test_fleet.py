@@ -1,4 +1,4 @@
-"""The fleet on one machine: it starts, says when it is ready, and leaves nobody behind."""
+"""The fleet on one machine: it starts, says when it is ready, and leaves no process behind."""
 
 import json
 import os
@@ -23,7 +23,7 @@ SUPERVISOR = """
 import signal, sys, time
 from pathlib import Path
 from local.fleet import Fleet
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it, as nohup does
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the caller of the tests may ignore it, as nohup does
 with Fleet(Path(sys.argv[1])) as fleet:
     redis = fleet.start_redis()
     print(fleet.url, redis.pid, flush=True)
@@ -33,7 +33,7 @@ with Fleet(Path(sys.argv[1])) as fleet:
 
 @pytest.fixture
 def supervisor(tmp_path):
-    """Another process with a fleet in it: the process, the fleet's URL and its server's pid."""
+    """Start a process with a fleet; yield the process, the fleet's URL and its server's pid."""
     process = subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, tmp_path / "other"],
         env={**os.environ, "PYTHONPATH": str(ROOT / "deploy")},
@@ -47,7 +47,7 @@ def supervisor(tmp_path):
 
 
 def gone(pid, within_s=5.0):
-    """Whether the process has ended: nobody may have reaped it yet."""
+    """Return whether the process has ended, even if it has not been reaped yet."""
     end = time.monotonic() + within_s
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         if time.monotonic() > end:
@@ -74,13 +74,13 @@ def test_options_of_redis_can_be_chosen(fleet):
         assert client.config_get("maxmemory") == {"maxmemory": str(10 * 1024**2)}
 
 
-def test_nobody_else_can_read_the_folder(fleet):
+def test_no_other_user_can_read_the_folder(fleet):
     assert {path.stat().st_mode & 0o777 for path in (fleet.folder, *fleet.folder.iterdir())} == {
         0o700
     }
 
 
-def test_what_was_written_is_there_when_the_folder_is_used_again(fleet):
+def test_a_fleet_in_the_same_folder_finds_the_data_of_the_last_one(fleet):
     for value in (None, b"kept"):
         fleet.start_redis()
         with redis_py.Redis.from_url(fleet.url) as client:
@@ -89,7 +89,7 @@ def test_what_was_written_is_there_when_the_folder_is_used_again(fleet):
         fleet.stop()
 
 
-def test_what_was_written_survives_a_kill_of_the_server(fleet):
+def test_data_survives_a_kill_of_the_server(fleet):
     port = free_port()
     server = fleet.start_redis(port)
     with redis_py.Redis.from_url(fleet.url) as client:
@@ -122,10 +122,12 @@ def test_stop_ends_every_part_even_one_that_is_paused(fleet):
     assert time.monotonic() - started < 5
 
 
-def test_stop_kills_a_part_that_ignores_the_request_and_the_children_it_left(tmp_path):
+def test_stop_kills_a_part_that_ignores_sigterm_and_the_children_that_it_left(tmp_path):
     script = "trap '' TERM; sleep 61 & echo $! ready; while :; do sleep 1; done"
     log = tmp_path / "log"
-    proc = Process("deaf", ["sh", "-c", script], env=dict(os.environ), log=log, ready=said_ready)
+    proc = Process(
+        "deaf", ["sh", "-c", script], env=dict(os.environ), log=log, ready=has_logged_ready
+    )
     proc.wait_ready(5)
     child = int(log.read_text().split()[0])
     stop([proc], grace_s=0.1)
@@ -133,7 +135,7 @@ def test_stop_kills_a_part_that_ignores_the_request_and_the_children_it_left(tmp
     assert gone(child)
 
 
-def said_ready(proc):
+def has_logged_ready(proc):
     return bool(proc.logged("ready"))
 
 
@@ -152,7 +154,7 @@ def test_a_supervisor_told_to_end_stops_its_parts_in_order(supervisor, tmp_path,
     assert "bye bye" in (tmp_path / "other" / "logs" / "redis.log").read_text()
 
 
-def test_a_part_that_ended_by_itself_is_revived_and_one_that_was_killed_is_not(fleet):
+def test_a_part_that_ended_by_itself_is_revived_but_not_a_part_that_was_killed(fleet):
     server = fleet.start_redis()
     assert fleet.revive() == []
     os.kill(server.pid, signal.SIGKILL)
@@ -178,7 +180,7 @@ def test_only_the_main_thread_starts_parts(fleet):
     assert errors == ["start parts in the main thread: a part dies with the thread that started it"]
 
 
-def test_a_wanted_port_is_taken_if_it_is_free(redis_url):
+def test_the_wanted_port_is_used_if_it_is_free(redis_url):
     taken = int(redis_url.rpartition(":")[2].partition("/")[0])
     assert free_port(taken) != taken
     wanted = free_port()
@@ -190,10 +192,10 @@ def test_a_wanted_port_is_taken_if_it_is_free(redis_url):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    """A fleet of the parts that need no model, started by somebody who has real credentials."""
-    mine = {"AWS_SECRET_ACCESS_KEY": "real", "AWS_PROFILE": "real", "FLOWER_ADDRESS": "0.0.0.0"}
+    """Start the parts that need no model in an environment that has real credentials."""
+    real = {"AWS_SECRET_ACCESS_KEY": "real", "AWS_PROFILE": "real", "FLOWER_ADDRESS": "0.0.0.0"}
     with pytest.MonkeyPatch.context() as patch, Fleet(tmp_path_factory.mktemp("fleet")) as fleet:
-        for name, value in mine.items():
+        for name, value in real.items():
             patch.setenv(name, value)
         fleet.start_redis()
         parts = ("mock_bedrock", "router", "sweeper", "sweeper", "flower", "bedrock")
@@ -203,7 +205,7 @@ def running(tmp_path_factory):
 
 
 def environment(proc):
-    """Of a running part; there is none to read while it is between two programs (exec)."""
+    """Return the environment of a running part. It is empty for a moment while the part execs."""
     pairs = until(lambda: Path(f"/proc/{proc.pid}/environ").read_text().strip("\0"), 5)
     return dict(pair.split("=", 1) for pair in pairs.split("\0"))
 
@@ -219,36 +221,32 @@ def test_each_part_has_a_name_and_a_log_of_its_own(running):
     assert {proc.log for proc in procs.values()} == {fleet.logs / f"{name}.log" for name in procs}
 
 
-def test_nobodys_real_credentials_are_within_reach_of_the_stand_in(running):
+def test_no_part_gets_real_credentials_if_the_mock_runs(running):
     fleet, procs = running
     assert all("real" not in environment(proc).values() for proc in procs.values())
     assert environment(procs["bedrock1"])["FOREBAY_BEDROCK_ENDPOINT"] == fleet.mock_url
 
 
-def test_credentials_reach_the_bedrock_worker_alone_where_there_is_no_stand_in(fleet, monkeypatch):
+def test_only_the_bedrock_worker_gets_credentials_if_there_is_no_mock(fleet, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "real")
     fleet.start_redis()
-    names = {part: environment(fleet.start(part)) for part in ("router", "bedrock")}
-    assert names["bedrock"]["AWS_SECRET_ACCESS_KEY"] == "real"
-    assert "AWS_SECRET_ACCESS_KEY" not in names["router"]
+    environments = {part: environment(fleet.start(part)) for part in ("router", "bedrock")}
+    assert environments["bedrock"]["AWS_SECRET_ACCESS_KEY"] == "real"
+    assert "AWS_SECRET_ACCESS_KEY" not in environments["router"]
 
 
 def test_every_part_listens_to_this_machine_only(running):
     fleet, _ = running
     sockets = [c for p in fleet.procs for c in psutil.Process(p.pid).net_connections("inet")]
     listening = [c.laddr.ip for c in sockets if c.status == psutil.CONN_LISTEN]
-    assert listening == ["127.0.0.1"] * 3  # Redis, the stand-in, Flower
+    assert listening == ["127.0.0.1"] * 3  # Redis, the mock, Flower
 
 
-def test_flower_shows_the_workers_and_stops_none(running):
+def test_flower_shows_the_workers_and_cannot_stop_them(running):
     fleet, _ = running
+    names = {"router1", "sweeper1", "sweeper2", "bedrock1"}
     workers, shown, end = {}, set(), time.monotonic() + 20
-    while shown != {
-        "router1",
-        "sweeper1",
-        "sweeper2",
-        "bedrock1",
-    }:  # those that answered in a second
+    while shown != names:  # a worker that answers late is shown in the next round
         assert time.monotonic() < end, shown
         workers = json.loads(get(f"{fleet.flower_url}/api/workers?refresh=1"))
         shown = {name.partition("@")[0] for name in workers}

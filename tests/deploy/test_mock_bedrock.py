@@ -1,4 +1,4 @@
-"""The mock of Bedrock speaks the real protocol to a stock boto3 client, and fails as planned."""
+"""The mock of Bedrock speaks the real protocol to an unchanged boto3, and fails as planned."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def client(mock):
     return connect(mock)
 
 
-def connect(mock, key="stand-in", secret="stand-in", region="us-east-1", token=None):
+def connect(mock, key="mock", secret="mock", region="us-east-1", token=None):
     return boto3.client(
         "bedrock-runtime", endpoint_url=mock.url, region_name=region,
         aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token,
@@ -72,7 +72,7 @@ def output_config(schema):
 
 def admin(mock, path, body=None):
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(f"{mock.url}/_stand-in/{path}", data, timeout=5) as answer:
+    with urllib.request.urlopen(f"{mock.url}/_mock/{path}", data, timeout=5) as answer:
         return json.load(answer)
 
 
@@ -164,7 +164,7 @@ def test_a_schema_without_a_simple_instance_is_answered_with_the_disclaimer():
     assert References().answer("something else", {"type": "string", "pattern": "^a+$"}) == UNKNOWN
 
 
-def test_every_text_of_the_demo_is_known():
+def test_the_mock_answers_every_text_of_the_demo_with_its_reference():
     samples = ROOT / "deploy" / "local" / "samples.jsonl"
     references = References(samples)
     for line in samples.read_text().splitlines():
@@ -231,7 +231,7 @@ def test_a_request_that_was_changed_in_transit_is_rejected(mock, client, change)
 
 
 @pytest.mark.parametrize("fault", [name for name in FAILURES if name != "gateway"])
-def test_a_failure_is_bedrocks_own_exception(mock, client, fault):
+def test_a_planned_failure_raises_bedrocks_own_exception(mock, client, fault):
     mock.faults.plan([fault])
     with pytest.raises(ClientError) as error:
         converse(client, TEXT)
@@ -263,15 +263,15 @@ def test_a_request_that_bedrock_rejects_is_rejected(client, wrong):
     assert error.value.response["Error"]["Code"] == "ValidationException"
 
 
-def test_queued_faults_are_played_in_order_and_then_calls_succeed(mock, client):
+def test_planned_faults_come_in_order_and_then_calls_succeed(mock, client):
     admin(mock, "faults", ["throttle", None, "unavailable"])
-    seen = []
+    outcomes = []
     for _ in range(4):
         try:
-            seen.append(text_of(converse(client, TEXT)))
+            outcomes.append(text_of(converse(client, TEXT)))
         except ClientError as error:
-            seen.append(error.response["Error"]["Code"])
-    assert seen == ["ThrottlingException", "a", "ServiceUnavailableException", "a"]
+            outcomes.append(error.response["Error"]["Code"])
+    assert outcomes == ["ThrottlingException", "a", "ServiceUnavailableException", "a"]
 
 
 def test_random_faults_are_the_same_for_the_same_seed(mock):
@@ -295,9 +295,9 @@ def test_a_wrong_plan_is_rejected_and_changes_nothing(mock, wrong):
     assert mock.faults.next() == "half"
 
 
-def test_half_answers_and_silence_reach_the_client_as_such(mock, client):
+def test_the_client_sees_half_answers_dropped_connections_and_silence(mock, client):
     mock.faults.plan(["half", "drop", "hang:5"])
-    assert "output" not in converse(client, TEXT)  # botocore takes half a body for all of it
+    assert "output" not in converse(client, TEXT)  # botocore accepts half a body
     for error in (ConnectionClosedError, ReadTimeoutError):
         with pytest.raises(error):
             converse(client, TEXT)

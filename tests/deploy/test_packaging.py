@@ -1,4 +1,4 @@
-"""`pip install` puts one name into a service, with all its files, beside the service's own."""
+"""`pip install` adds one package, whose files never clash with the packages of a service."""
 
 import os
 import shutil
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import typecheck
 from local.fleet import ROOT
 
 PACKAGED = ("routing", "workers", "producers")
@@ -38,7 +39,7 @@ assert all(sys.modules[name].own.MARK == name for name in ("routing", "workers",
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory):
-    """Folder with a wheel and an sdist of this tree, built from a copy of what git has."""
+    """Return a folder with a wheel and an sdist of this tree, built from a copy."""
     tree = tmp_path_factory.mktemp("tree with a space")
     for name in ("src", *PACKAGED):
         unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -56,7 +57,10 @@ def archives(tmp_path_factory):
 
 
 def install(archive, folder):
-    """Python of a new environment with that archive. Dependencies are those of this environment."""
+    """Install an archive into a new environment; return its Python and its folder of packages.
+
+    The dependencies are those of this environment.
+    """
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
     (packages,) = folder.glob("lib/python3*/site-packages")
@@ -69,12 +73,12 @@ def install(archive, folder):
 
 
 def site_packages():
-    """Folder in which this environment's packages lie."""
+    """Return the folder of this environment's packages."""
     return Path(pytest.__file__).parents[1]
 
 
 def own_packages(folder):
-    """Give a service folders that are called like Forebay's."""
+    """Give a service packages with the names of Forebay's folders."""
     for name in PACKAGED:
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").write_text(OWN)
@@ -93,19 +97,19 @@ def test_one_name_is_installed_with_all_its_files(installed):
     _, packages = installed
     names = {path.name for path in packages.iterdir() if not path.name.endswith(".dist-info")}
     assert names - {"dependencies.pth", "__pycache__"} == {"forebay"}
-    there = {
+    installed_files = {
         str(path.relative_to(packages / "forebay"))
         for path in (packages / "forebay").rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
-    wanted = {
+    files = {
         str(path.relative_to(ROOT))
         for name in PACKAGED
         for path in (ROOT / name).rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
-    assert wanted <= there
-    assert "py.typed" in there
+    assert files <= installed_files
+    assert "py.typed" in installed_files
 
 
 def test_a_service_with_folders_of_the_same_names_can_be_client_and_worker(
@@ -134,3 +138,22 @@ def test_the_wheel_holds_no_tests_and_nothing_twice(archives):
     names = zipfile.ZipFile(wheel).namelist()
     assert len(names) == len(set(names))
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"forebay"}
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("checker", [typecheck.mypy, typecheck.pyright], ids=["mypy", "pyright"])
+def test_callers_code_type_checks_against_the_wheel_without_a_plugin(checker, archives, tmp_path):
+    (archive,) = archives.glob("*.whl")
+    python, _ = install(archive, tmp_path / "environment")
+    files = [*typecheck.EXAMPLES, *typecheck.readme_blocks(tmp_path)]
+    code, output = checker(files, tmp_path, python)
+    assert code == 0, output
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text(
+        "from forebay import Classify, Client\n"
+        "answer = Client().run(Classify(text='x', labels=['a', 'b']))\n"
+        "answer.content.vectors\n"
+    )
+    code, output = checker([wrong], tmp_path, python)
+    assert code == 1, "the answer's type is known, and is not that of embed"
+    assert "vectors" in output

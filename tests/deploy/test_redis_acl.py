@@ -1,4 +1,4 @@
-"""Users of Redis: each role can do its work under its own rules, and nothing besides."""
+"""The users of Redis: each role can do its own work and nothing else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BELL = '{"id": "@RING@"}'
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    """A fleet whose every part has a user of its own, and the URL of each user."""
+    """Start a fleet whose parts have users of their own; yield it with the URL of each user."""
     folder = tmp_path_factory.mktemp("acl")
     passwords = acl.write(folder / "users", ["acme", "globex"])
     with Fleet(folder / "fleet") as fleet:
@@ -54,13 +54,13 @@ def request(text: str = "[[echo: say=We met at noon.]] We met at noon.") -> Summ
     return Summarize(text=text)
 
 
-def test_a_producer_can_do_for_its_tenant_whatever_the_client_does(urls):
+def test_a_producer_can_use_the_whole_client_for_its_tenant(urls):
     with as_tenant(urls, "acme") as client:
         answer = client.run(request(), timeout=30, cache=True, idempotency_key="once")
         assert answer.status == "done"
         assert client.submit(request(), cache=True, idempotency_key="once") == answer.id
         assert client.result(answer.id, timeout=5).content == answer.content
-        assert all(one.status == "done" for one in client.map([request()] * 5, timeout=30))
+        assert all(answer.status == "done" for answer in client.map([request()] * 5, timeout=30))
         slow = client.submit(request("[[echo: delay=20]] We met at noon."), priority="bulk")
         assert client.status(slow).state in {"waiting", "running"}
         assert client.cancel(slow)
@@ -70,7 +70,7 @@ def test_a_producer_can_do_for_its_tenant_whatever_the_client_does(urls):
             client.status(answer.id)
 
 
-def test_the_sweeper_and_the_workers_keep_going_under_their_users(guarded):
+def test_the_sweeper_and_the_workers_work_under_their_users(guarded):
     fleet, urls = guarded
     with as_tenant(urls, "acme") as client:
         late = client.submit(request("[[echo: delay=20]] We met at noon."))
@@ -82,7 +82,7 @@ def test_the_sweeper_and_the_workers_keep_going_under_their_users(guarded):
         operator = user(urls, "operator")
         assert client.result(lost, timeout=20).status == "done"
         operator.delete("route")
-        operator.zadd("fb:leases", {lost: 1})  # ended already: the sweeper takes it off
+        operator.zadd("fb:leases", {lost: 1})  # it has ended already, so the sweeper removes it
         until(lambda: operator.zscore("fb:leases", lost) is None, 10)
     logs = {
         path.name: path.read_text() for path in fleet.logs.iterdir() if path.name != "redis.log"
@@ -95,8 +95,8 @@ def test_the_sweeper_and_the_workers_keep_going_under_their_users(guarded):
 
 
 @pytest.fixture
-def theirs(urls):
-    """A waiting job of another tenant."""
+def other_job(urls):
+    """Yield the id of a waiting job of another tenant."""
     ledger = Ledger(user(urls, "operator"), Settings(), BELL)
     job = Job(tenant="globex", request=request("[[echo: delay=20]] We met at noon."))
     assert ledger.create([job]) == [job.id]
@@ -104,28 +104,23 @@ def theirs(urls):
     ledger.forget(job.id)
 
 
-def everything(redis: redis_py.Redis) -> dict[bytes, bytes]:
-    kept = (b"fb:job:", b"fb:content:", b"fb:answer:", b"fb:waiting:", b"fb:dead:", b"fb:watchers:")
-    return {key: redis.dump(key) for key in redis.scan_iter() if key.startswith(kept)}
-
-
-def test_another_tenants_job_is_neither_read_nor_ended_nor_forgotten(urls, theirs):
+def test_a_producer_cannot_read_end_or_forget_the_job_of_another_tenant(urls, other_job):
     ledger = Ledger(user(urls, "producer-acme"), Settings(), BELL)
     attempts = [
-        lambda: ledger.record(theirs),
-        lambda: ledger.status(theirs),
-        lambda: ledger.outcomes([theirs]),
-        lambda: ledger.cancel(theirs),
-        lambda: ledger.watch(theirs, "fb:wake:acme:me"),
+        lambda: ledger.record(other_job),
+        lambda: ledger.status(other_job),
+        lambda: ledger.results([other_job]),
+        lambda: ledger.cancel(other_job),
+        lambda: ledger.watch(other_job, "fb:wake:acme:me"),
     ]
     for attempt in attempts:
         with pytest.raises((Misconfigured, UnknownJob)):
             attempt()
-    assert ledger.forget(theirs) is False
-    (made,) = ledger.create([Job(tenant="globex", request=request())])
-    assert isinstance(made, Misconfigured)
-    assert made.field == "FOREBAY_REDIS_URL"
-    assert Ledger(user(urls, "operator"), Settings(), BELL).status(theirs).state != "cancelled"
+    assert ledger.forget(other_job) is False
+    (outcome,) = ledger.create([Job(tenant="globex", request=request())])
+    assert isinstance(outcome, Misconfigured)
+    assert outcome.field == "FOREBAY_REDIS_URL"
+    assert Ledger(user(urls, "operator"), Settings(), BELL).status(other_job).state != "cancelled"
 
 
 FORBIDDEN = {
@@ -159,39 +154,39 @@ FORBIDDEN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", FORBIDDEN)
-def test_a_producer_is_refused(urls, theirs, what):
+@pytest.mark.parametrize("command", FORBIDDEN)
+def test_a_producer_is_refused(urls, other_job, command):
     with user(urls, "producer-acme") as redis, pytest.raises(redis_py.exceptions.NoPermissionError):
-        FORBIDDEN[what](redis, theirs)
+        FORBIDDEN[command](redis, other_job)
 
 
-def test_a_script_of_ones_own_is_no_way_around(urls, theirs):
+def test_a_script_of_its_own_gives_a_producer_no_more_rights(urls, other_job):
     with user(urls, "producer-acme") as redis:
         sha = redis.script_load("return redis.call('GET', ARGV[1])")
         with pytest.raises(redis_py.ResponseError, match=r"[Nn]o permission"):
-            redis.evalsha(sha, 0, f"fb:content:{theirs}")
+            redis.evalsha(sha, 0, f"fb:content:{other_job}")
         assert redis.evalsha(sha, 0, "fb:content:acme.none") is None
 
 
 @pytest.mark.parametrize("role", ["worker", "sweeper", "flower", "producer-acme"])
-@pytest.mark.parametrize("what", ["flushall", "keys", "config", "acl", "shutdown", "function"])
-def test_nobody_but_the_default_user_administers(urls, role, what):
+@pytest.mark.parametrize("command", ["flushall", "keys", "config", "acl", "shutdown", "function"])
+def test_only_the_default_user_can_administer(urls, role, command):
     with user(urls, role) as redis, pytest.raises(redis_py.exceptions.NoPermissionError):
-        FORBIDDEN[what](redis, "")
+        FORBIDDEN[command](redis, "")
 
 
 @pytest.mark.parametrize("role", ["sweeper", "flower"])
-def test_who_does_not_answer_jobs_reads_no_contents(urls, theirs, role):
+def test_roles_that_answer_no_jobs_cannot_read_content(urls, other_job, role):
     with user(urls, role) as redis, pytest.raises(redis_py.exceptions.NoPermissionError):
-        redis.get(f"fb:content:{theirs}")
+        redis.get(f"fb:content:{other_job}")
 
 
-def test_flower_sees_no_job_at_all(urls, theirs):
+def test_flower_sees_no_job_at_all(urls, other_job):
     with user(urls, "flower") as redis, pytest.raises(redis_py.exceptions.NoPermissionError):
-        redis.hgetall(f"fb:job:{theirs}")
+        redis.hgetall(f"fb:job:{other_job}")
 
 
-def test_without_a_user_nobody_gets_in(guarded):
+def test_a_client_without_a_user_is_refused(guarded):
     fleet, _ = guarded
     with Client(tenant="acme", settings=Settings(redis_url=fleet.url)) as client:
         with pytest.raises(Misconfigured) as refused:
@@ -199,7 +194,7 @@ def test_without_a_user_nobody_gets_in(guarded):
         assert refused.value.field == "FOREBAY_REDIS_URL"
 
 
-def test_a_wrong_password_is_one_clear_error_without_it(urls):
+def test_a_wrong_password_gives_a_clear_error_that_does_not_repeat_it(urls):
     wrong = urls["producer-acme"].replace("@", "-wrong@")
     settings = Settings(redis_url=wrong)
     with (
@@ -214,7 +209,7 @@ def test_a_wrong_password_is_one_clear_error_without_it(urls):
 
 
 def test_every_key_of_the_ledger_is_known_to_the_rules():
-    """A new family of keys must be given to its roles, or workers under rules would fail."""
+    """A role needs a rule for each new family of keys, or its workers fail."""
     sources = [*(ROOT / "routing").rglob("*.lua"), *(ROOT / "routing").rglob("*.py")]
     used = {name for path in sources for name in re.findall(r"'fb:([a-z]+)", path.read_text())}
     ruled = set(
@@ -224,7 +219,7 @@ def test_every_key_of_the_ledger_is_known_to_the_rules():
     assert {"job", "content", "waiting", "leases"} <= used
 
 
-def test_passwords_are_kept_and_only_their_owner_reads_them(tmp_path):
+def test_passwords_are_kept_and_only_their_owner_can_read_them(tmp_path):
     first = acl.write(tmp_path / "users", ["acme"])
     again = acl.write(tmp_path / "users", ["acme", "globex"])
     assert first.items() < again.items()

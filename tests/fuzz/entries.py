@@ -1,7 +1,7 @@
-"""Every entry that bad input can come in by, and what must hold of what it answers.
+"""Every entry point for bad input, and what each must do with it.
 
-An entry takes one input and either does its work or raises a `ForebayError` with a code; it never
-raises anything else, takes long, or says what was in the input. `Broken` says which did.
+An entry point takes one input and either does its work or raises a `ForebayError` with a code. It
+never raises anything else, hangs, or repeats the input. `Broken` says which entry point did.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tests.fuzz.inputs import CANARY, TENANT, WORDS, Inputs
 
 from forebay.producers.cli import main as cli
 from forebay.producers.client import Client
-from forebay.routing.errors import CallerError, ForebayError
+from forebay.routing.errors import CallerError, ForebayError, Lost
 from forebay.routing.jobs import Job, Summarize, parse_job, parse_request
 from forebay.routing.ledger.claim import Claim
-from forebay.routing.ledger.ledger import Ledger, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import Settings
@@ -40,7 +40,7 @@ from forebay.workers.router import Router
 from forebay.workers.runtime.execute import attempt, record
 from forebay.workers.runtime.outcomes import Retry
 
-LIMIT_S = 10.0  # for one input, on a busy machine
+MAX_INPUT_S = 10.0  # on a busy machine
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 FIELDS = (
     "state", "hop", "queue", "egress", "priority", "deadline", "attempts", "created", "queued",
@@ -56,13 +56,14 @@ ROOT = Path(__file__).parents[2]
 
 
 class Broken(AssertionError):
-    """An entry that did what none may; the input is in the seed, never in the message."""
+    """An entry point broke a rule. The seed gives the input; the message never holds it."""
 
 
 class Entries:
-    """All of them, on one Redis.
+    """All entry points, on one Redis.
 
-    `log` has what was logged and printed; `ended` counts what came of the inputs.
+    Attributes:
+        results: how often each entry point ended with each code.
     """
 
     def __init__(self, redis: redis_py.Redis, url: str, folder: Path, seed: int) -> None:
@@ -77,8 +78,8 @@ class Entries:
         self.local = Local(
             self.ledger, lambda: Answerer(make_engine(EngineSettings(engine="echo")))
         )
-        self.ended: Counter[str] = Counter()
-        self.all: dict[str, Callable[[], str]] = {
+        self.results: Counter[str] = Counter()
+        self.entries: dict[str, Callable[[], str]] = {
             "parse": self.parse, "submit": self.submit, "ask": self.ask, "worked": self.worked,
             "record": self.record, "content": self.content, "files": self.files, "cli": self.cli,
         }  # fmt: skip
@@ -88,60 +89,64 @@ class Entries:
         self.local.close()
 
     def put_in(self, entry: str) -> None:
-        """One input by this entry.
+        """Make an input and put it into this entry point.
 
         Raises:
-            Broken: It hung, raised what it must not, or repeated what was in the input.
+            Broken: The entry point hung, raised a wrong error, or repeated the input.
         """
-        with listening() as said:
+        with capture_output() as output:
             try:
-                with within(LIMIT_S):
-                    code = self.all[entry]()
+                with within(MAX_INPUT_S):
+                    code = self.entries[entry]()
             except ForebayError as error:
                 code = error.code
                 if error.code == "error" or leaks(error):
                     raise Broken(f"{entry}: {type(error).__name__}") from error
-        if CANARY in said.getvalue():
+        if CANARY in output.getvalue():
             raise Broken(f"{entry}: repeated content on stderr or in a log")
-        self.ended[f"{entry} {code}"] += 1
+        self.results[f"{entry} {code}"] += 1
 
-    # --- one method an entry: make an input, put it in, say what came of it -----------------------
+    # --- the entry points: each makes an input, puts it in and returns a code ---------------------
 
     def parse(self) -> str:
-        """`parse_job` and `parse_request`, of data and of text."""
+        """Parse data and text by `parse_job` and `parse_request`."""
         inputs = self.inputs
         data = inputs.value() if self.dice.random() < 0.2 else inputs.near(inputs.job())
         match self.dice.randrange(4):
             case 0:
-                self._callers(lambda: parse_request(data))
+                self._expect_callers_mistake(lambda: parse_request(data))
             case 1:
-                self._callers(lambda: parse_job(inputs.json(data)))
+                self._expect_callers_mistake(lambda: parse_job(inputs.json(data)))
             case 2:
-                self._callers(lambda: parse_job(inputs.json(data).decode("utf-8", "replace")))
+                self._expect_callers_mistake(
+                    lambda: parse_job(inputs.json(data).decode("utf-8", "replace"))
+                )
             case _:
-                self._callers(lambda: parse_job(data if isinstance(data, dict) else {"a": data}))
+                self._expect_callers_mistake(
+                    lambda: parse_job(data if isinstance(data, dict) else {"a": data})
+                )
         return "ok"
 
     def submit(self) -> str:
-        """`Client.submit` with odd options."""
+        """Call `Client.submit` with odd options."""
         request = parse_request(self.inputs.request())
         good = {"egress": "allow", "metadata": {CANARY: CANARY}, "deadline": None, "lane": "auto"}
         options = {k: v for k, v in self.inputs.near(good).items() if k != "request"}
-        self._callers(lambda: self.client.submit(request, **options))
+        self._expect_callers_mistake(lambda: self.client.submit(request, **options))
         return "ok"
 
     def ask(self) -> str:
-        """Every question of a client about an odd id."""
-        odd = (
+        """Call a method of `Client` with an odd id."""
+        odd_id = (
             self.dice.choice(("", f"{TENANT}.", f"{TENANT}.", f"{TENANT}.0", "other."))
             + self.inputs.text()
         )
         verb = self.dice.choice(("status", "cancel", "forget", "future"))
-        self._callers(lambda: getattr(self.client, verb)(odd))
+        self._expect_callers_mistake(lambda: getattr(self.client, verb)(odd_id))
         return "ok"
 
     def worked(self) -> str:
-        """A job that was taken in, however odd, on its way through both workers and to the door."""
+        """Take an accepted job, however odd, through both workers and to a Converse request."""
         job = parse_job(self.inputs.near(self.inputs.job()))
         claim = self._claimed(job)
         if claim is None:
@@ -159,9 +164,9 @@ class Entries:
         return "ok"
 
     def record(self) -> str:
-        """A record that somebody else wrote into, through everything that reads it."""
+        """Forge fields of a record, and let everything that reads records read it."""
         self.redis.flushdb()
-        job_id = self._put(Job(tenant=TENANT, egress="allow", request=Summarize(text=CANARY)))
+        job_id = self._create(Job(tenant=TENANT, egress="allow", request=Summarize(text=CANARY)))
         key = f"fb:job:{job_id}"
         if self.dice.random() < 0.5:
             self.ledger.claim("route")
@@ -169,11 +174,11 @@ class Entries:
         for step in self.dice.sample(self._readers(job_id), 4):
             with contextlib.suppress(ForebayError):
                 step()
-        self._good_ones_go_on()
-        return self._must_end(job_id)
+        self._require_other_jobs_go_on()
+        return self._require_end(job_id)
 
     def content(self) -> str:
-        """A content, or a draft, of odd bytes."""
+        """Store odd bytes as the content and the answer of a job."""
         self.redis.flushdb()
         job = Job(tenant=TENANT, request=Summarize(text=CANARY))
         good = PLAIN.close(job.model_dump_json().encode())
@@ -189,27 +194,27 @@ class Entries:
         record(self.ledger, claim, outcome)
         self.redis.set(f"fb:answer:{job.id}", bad)
         self.redis.hset(f"fb:job:{job.id}", mapping={"state": "done", "receipt": ""})
-        self.ledger.outcomes([job.id])
+        self.ledger.results([job.id])
         return "ok"
 
     def files(self) -> str:
-        """A policy, or a price list."""
+        """Load a broken policy or price list."""
         name, read = self.dice.choice(
             (("deploy/policy.toml", Policy), ("routing/limits/prices.toml", Prices))
         )
         file = self.folder / "settings.toml"
         file.write_bytes(self.inputs.toml((ROOT / name).read_text()))
-        self._callers(lambda: read.load(file))
+        self._expect_callers_mistake(lambda: read.load(file))
         return "ok"
 
     def cli(self) -> str:
-        """A command line and its standard input."""
-        good = ["submit", self.dice.choice(("-", "classify", "summarize", "extract", "embed"))]
-        typed = [
+        """Run a command line with odd arguments and standard input."""
+        command = ["submit", self.dice.choice(("-", "classify", "summarize", "extract", "embed"))]
+        options = [
             f"--{self.dice.choice(WORDS)}={self.inputs.text()}"
             for _ in range(self.dice.randrange(3))
         ]
-        args = [arg for arg in (*good, *typed) if "\x00" not in arg]
+        args = [arg for arg in (*command, *options) if "\x00" not in arg]
         if self.dice.random() < 0.3:
             args = [self.dice.choice(("status", "cancel", "result", "forget")), self.inputs.text()]
         stdin = self.inputs.json(self.inputs.near(self.inputs.job()))
@@ -218,26 +223,26 @@ class Entries:
             raise Broken(f"cli: exit code {code}: {err[:200].replace(CANARY, '')!a}")
         return str(code)
 
-    # --- how --------------------------------------------------------------------------------------
+    # --- the steps of the entry points ------------------------------------------------------------
 
-    def _callers(self, act: Callable[[], object]) -> None:
-        """It is the caller's mistake, and the caller is told so."""
+    def _expect_callers_mistake(self, call: Callable[[], object]) -> None:
+        """Call; raise `Broken` if it fails with any other error than a `CallerError`."""
         try:
-            act()
+            call()
         except CallerError:
             raise
         except ForebayError as error:
-            raise Broken(f"{type(error).__name__} is no error of a caller's") from error
+            raise Broken(f"{type(error).__name__} is no CallerError") from error
 
-    def _put(self, job: Job) -> str:
-        (made,) = self.ledger.create([job])
-        if isinstance(made, ForebayError):
-            raise made
-        return made
+    def _create(self, job: Job) -> str:
+        (created,) = self.ledger.create([job])
+        if isinstance(created, ForebayError):
+            raise created
+        return created
 
     def _claimed(self, job: Job, content: bytes | None = None) -> Claim | None:
         self.redis.flushdb()
-        job_id = self._put(job)
+        job_id = self._create(job)
         if content is not None:
             self.redis.set(f"fb:content:{job_id}", content)
         return self.ledger.claim("route")
@@ -261,7 +266,7 @@ class Entries:
         ledger = self.ledger
         return [
             lambda: ledger.status(job_id),
-            lambda: ledger.outcomes([job_id]),
+            lambda: ledger.results([job_id]),
             lambda: ledger.record(job_id),
             lambda: ledger.watch(job_id, "fb:wake:fuzz"),
             lambda: self._work("route"),
@@ -281,9 +286,9 @@ class Entries:
                 self.redis.zadd(due, {job_id: 1})
         self.ledger.sweep()
 
-    def _good_ones_go_on(self) -> None:
-        """What is wrong with one job stops no other of its tenant."""
-        good = self._put(Job(tenant=TENANT, request=Summarize(text=CANARY)))
+    def _require_other_jobs_go_on(self) -> None:
+        """Raise `Broken` if the forged job stops other jobs of its tenant."""
+        good = self._create(Job(tenant=TENANT, request=Summarize(text=CANARY)))
         claim = self.ledger.claim("route")
         while claim is not None and claim.id != good:
             self.ledger.cancel(claim.id)
@@ -292,7 +297,8 @@ class Entries:
             raise Broken("record: a good job cannot be claimed any more")
         self.ledger.cancel(good)
 
-    def _must_end(self, job_id: str) -> str:
+    def _require_end(self, job_id: str) -> str:
+        """Fail every attempt at the job; raise `Broken` if it then neither ends nor is due."""
         for _ in range(8):
             self._sweep()
             for queue in ("route", "local.default", "embed", "bedrock"):
@@ -301,20 +307,24 @@ class Entries:
         if self.redis.type(f"fb:job:{job_id}") != b"hash":
             return "gone"
         state = (self.redis.hget(f"fb:job:{job_id}", "state") or b"none").decode("utf-8", "replace")
-        leads = self.redis.zscore("fb:later", job_id) or self.redis.zscore("fb:leases", job_id)
-        if state in ("waiting", "running") and not leads:
-            raise Broken(f"record: it is {state} for ever")
+        due = self.redis.zscore("fb:later", job_id) or self.redis.zscore("fb:leases", job_id)
+        if state in ("waiting", "running") and not due:
+            raise Broken(f"record: the job is {state} for ever")
         return "ended"
 
 
 def leaks(error: BaseException) -> bool:
-    """Whether anything that could be printed of an error holds content."""
-    said = "".join(traceback.format_exception(error)) + repr(error) + str(error.args)
-    return CANARY in said
+    """Return whether anything that could be printed of an error holds content."""
+    printed = "".join(traceback.format_exception(error)) + repr(error) + str(error.args)
+    return CANARY in printed
 
 
 def run_cli(args: list[str], stdin: bytes) -> tuple[int, str]:
-    """A command line in this process: its exit code, and what it said but for echoed options."""
+    """Run a command line in this process; return its exit code and stderr.
+
+    Raises:
+        Broken: It repeated content, other than options that a usage error echoes.
+    """
     out, err = io.StringIO(), io.StringIO()
     before = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
@@ -323,29 +333,29 @@ def run_cli(args: list[str], stdin: bytes) -> tuple[int, str]:
             code = cli.run(args)
     finally:
         sys.stdin = before
-    said = err.getvalue()
-    if CANARY in said and not said.startswith(("Usage", "forebay: usage")):
+    printed = err.getvalue()
+    if CANARY in printed and not printed.startswith(("Usage", "forebay: usage")):
         raise Broken("cli: repeated content")
-    return code, said
+    return code, printed
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[io.StringIO]:
-    """All that is logged, and printed on stderr, as long as this block runs."""
-    said = io.StringIO()
-    handler = logging.StreamHandler(said)
+def capture_output() -> Iterator[io.StringIO]:
+    """Capture what is logged, and printed on stderr, while this block runs."""
+    output = io.StringIO()
+    handler = logging.StreamHandler(output)
     root = logging.getLogger()
     root.addHandler(handler)
     try:
-        with contextlib.redirect_stderr(said):
-            yield said
+        with contextlib.redirect_stderr(output):
+            yield output
     finally:
         root.removeHandler(handler)
 
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Break off what takes longer, regular expressions included."""
+    """Raise `Broken` in a block that takes longer, even within a regular expression."""
 
     def stop(*_: Any) -> None:
         raise Broken(f"took longer than {seconds:.0f} s")

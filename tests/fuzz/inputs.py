@@ -1,6 +1,6 @@
-"""Bad input, made by dice: the same seed makes the same inputs.
+"""Random bad input. The same seed gives the same inputs.
 
-Every content carries a canary, which nothing that is said about the input may repeat.
+All content holds a canary, which no message about the input may repeat.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ WORDS = (
 
 
 class Inputs:
-    """The dice, and what is made with them."""
+    """Makes inputs from a random number generator, `dice`."""
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
 
     def text(self) -> str:
-        """A text with the canary in it, or an odd one."""
+        """Return a text with the canary, or an odd text."""
         match self.dice.randrange(8):
             case 0:
                 return self.dice.choice(ODD_TEXTS)
@@ -52,7 +52,7 @@ class Inputs:
         return f"{self.dice.choice(WORDS)} {CANARY}"
 
     def value(self, depth: int = 0) -> Any:
-        """Anything that JSON, or Python, can say."""
+        """Return any value that JSON or Python can express."""
         roll = self.dice.randrange(12 if depth < 4 else 6)
         if roll < 2:
             return self.text()
@@ -67,11 +67,11 @@ class Inputs:
         return self.deep()
 
     def key(self) -> str:
-        """A key of a mapping."""
+        """Return a key of a mapping."""
         return self.dice.choice(WORDS) if self.dice.random() < 0.7 else self.text()
 
     def deep(self) -> Any:
-        """Something nested far too deep, or nearly."""
+        """Return a value that is nested too deep, or nearly so."""
         value: Any = self.text()
         names = self.dice.choice((("properties", "a"), ("items",), ("anyOf",), ("a",)))
         for _ in range(self.dice.choice((5, 30, 90, 180, 900))):
@@ -80,7 +80,7 @@ class Inputs:
         return {"type": "object", **value} if isinstance(value, dict) else value
 
     def schema(self) -> dict[str, Any]:
-        """A JSON Schema, mostly."""
+        """Return a JSON Schema, which may be odd."""
         leaf = self.dice.choice(
             ({"type": "string", "description": CANARY}, {"enum": [CANARY, "b"]}, {"$ref": "#"},
              {"type": "array", "items": {"type": "number"}}, {"pattern": "(a+)+b"}, True)
@@ -88,7 +88,7 @@ class Inputs:
         return {"type": "object", "properties": {CANARY: leaf}, "required": [CANARY]}
 
     def request(self) -> dict[str, Any]:
-        """A good request, the canary in all its content."""
+        """Return a valid request with the canary in all its content."""
         turn = {"role": "user", "content": CANARY}
         match self.dice.choice(("classify", "extract", "summarize", "generate", "embed")):
             case "classify":
@@ -103,7 +103,7 @@ class Inputs:
         return {"kind": "embed", "texts": [CANARY, "b"]}
 
     def job(self) -> dict[str, Any]:
-        """A good job as JSON data."""
+        """Return a valid job as JSON data."""
         more: dict[str, Any] = {
             "egress": self.dice.choice(("deny", "allow")),
             "deadline": "2100-01-01T00:00:00Z",
@@ -113,18 +113,18 @@ class Inputs:
             "metadata": {CANARY: CANARY},
             "priority": "bulk",
         }
-        kept = {key: value for key, value in more.items() if self.dice.random() < 0.5}
-        return {"tenant": TENANT, "request": self.request(), **kept}
+        some = {key: value for key, value in more.items() if self.dice.random() < 0.5}
+        return {"tenant": TENANT, "request": self.request(), **some}
 
     def near(self, good: Any) -> Any:
-        """The same with a few things wrong in it."""
+        """Return the same data with a few mistakes in it."""
         bad = deepcopy(good)
         for _ in range(self.dice.choice((1, 1, 2, 4))):
             self._spoil(bad)
         return bad
 
     def _spoil(self, root: Any) -> None:
-        """Change one place; not evenly chosen, but every place can be."""
+        """Change one random place. Every place can be chosen, though not evenly."""
         node = root
         while True:
             keys = list(node) if isinstance(node, dict) else list(range(len(node)))
@@ -143,7 +143,7 @@ class Inputs:
             node[self.key()] = self.value()
 
     def json(self, data: Any) -> bytes:
-        """As JSON text that somebody dropped on the way."""
+        """Return data as JSON text, possibly damaged."""
         try:
             text = json.dumps(data, ensure_ascii=self.dice.random() < 0.5)
         except (ValueError, RecursionError):  # a number of too many digits; too deep
@@ -151,7 +151,7 @@ class Inputs:
         return self.broken(text.encode("utf-8", "surrogatepass"))
 
     def broken(self, data: bytes) -> bytes:
-        """The bytes, more often than not with some of them wrong."""
+        """Return the bytes, in four of six cases damaged."""
         at = self.dice.randrange(len(data) + 1)
         match self.dice.randrange(6):
             case 0:
@@ -167,7 +167,7 @@ class Inputs:
         return data
 
     def toml(self, good: str) -> bytes:
-        """A file of settings that somebody edited in a hurry."""
+        """Return a TOML file with a few lines changed, possibly damaged."""
         lines = good.splitlines()
         for _ in range(self.dice.choice((1, 1, 2, 5))):
             at = self.dice.randrange(len(lines))

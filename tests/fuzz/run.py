@@ -1,4 +1,7 @@
-"""The long run: `python tests/fuzz/run.py --inputs 100000 --seed 1`; 1 if anything broke."""
+"""The long fuzz run: `python tests/fuzz/run.py --inputs 100000 --seed 1`.
+
+The exit code is 1 if an entry point broke a rule.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from tests.fuzz.entries import Broken, Entries  # noqa: E402
 
 from local.fleet import Fleet  # noqa: E402
 
-# Of a hundred inputs, so many by each entry: the cheap ones more often.
+# Of a hundred inputs, how many each entry point gets. The cheap ones get more.
 SHARES = {
     "parse": 46, "submit": 12, "ask": 10, "worked": 8, "record": 12, "content": 4, "files": 4,
     "cli": 4,
@@ -28,30 +31,32 @@ SHARES = {
 
 
 def fuzz(entries: Entries, count: int) -> Counter[str]:
-    """Put in so many inputs. Returns how often which entry broke, and prints the first of each."""
+    """Put in this many inputs; print the first failure of each kind, and return their counts."""
     broken: Counter[str] = Counter()
     names, weights = list(SHARES), list(SHARES.values())
     for number in range(count):
         entry = entries.dice.choices(names, weights)[0]
         try:
             entries.put_in(entry)
-        except Exception as error:  # noqa: BLE001 - that is what is looked for
-            what = f"{entry}: {type(error).__name__}: {error if isinstance(error, Broken) else ''}"
-            broken[what] += 1
-            if broken[what] == 1:
-                print(f"input {number}: {what}")
+        except Exception as error:  # noqa: BLE001 - any error is a finding
+            failure = (
+                f"{entry}: {type(error).__name__}: {error if isinstance(error, Broken) else ''}"
+            )
+            broken[failure] += 1
+            if broken[failure] == 1:
+                print(f"input {number}: {failure}")
                 traceback.print_exception(error, limit=-6)
     return broken
 
 
 def main() -> int:
-    """The figures, and what broke."""
+    """Run, and print how often each entry point ended with each code, and what broke."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    warnings.simplefilter("ignore")  # `re` warns of patterns that it will read otherwise some day
-    began = time.monotonic()
+    warnings.simplefilter("ignore")  # `re` warns of patterns whose meaning will change
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
         fleet.start_redis(appendonly="no")
         os.environ["FOREBAY_REDIS_URL"] = fleet.url
@@ -59,12 +64,12 @@ def main() -> int:
         entries = Entries(client, fleet.url, Path(folder), options.seed)
         broken = fuzz(entries, options.inputs)
         entries.close()
-    for what, times in sorted(entries.ended.items()):
-        print(f"{times:8}  {what}")
-    took = time.monotonic() - began
-    print(f"{options.inputs} inputs, seed {options.seed}, {took:.0f} s; {broken.total()} broken")
-    for what, times in broken.most_common():
-        print(f"{times:8}  {what}")
+    for result, times in sorted(entries.results.items()):
+        print(f"{times:8}  {result}")
+    took_s = time.monotonic() - started
+    print(f"{options.inputs} inputs, seed {options.seed}, {took_s:.0f} s; {broken.total()} broken")
+    for failure, times in broken.most_common():
+        print(f"{times:8}  {failure}")
     return 1 if broken else 0
 
 

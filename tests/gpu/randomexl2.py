@@ -1,15 +1,15 @@
-"""EXL2 models of any shape with random weights, for measuring: speed does not depend on the values.
+"""Write EXL2 models of any shape with random weights, for benchmarks: speed ignores the values.
 
-`python tests/gpu/randomexl2.py SHAPE BITS FOLDER TOKENIZER_DIR`. What one EXL2 matrix is, as
-exllamav2 packs it: of r rows (inputs) and c columns (outputs), in groups of 128 rows of b bits,
+`python tests/gpu/randomexl2.py SHAPE BITS FOLDER TOKENIZER_DIR`. exllamav2 packs an EXL2 matrix of
+r rows (inputs) and c columns (outputs), in groups of 128 rows of b bits, into these tensors:
 
-    q_weight     int32 (r * b / 32, c)       the rows' b-bit numbers, 32 of them in b words
+    q_weight     int32 (r * b / 32, c)       the b-bit numbers of the rows, 32 in b words
     q_scale      int32 (groups, c / 8)       a 4-bit scale for each group and column
-    q_scale_max  fp16  (groups,)             what the scales of a group are parts of
+    q_scale_max  fp16  (groups,)             the largest scale of each group
     q_groups     int16 (groups * 2,)         bits of each group, and its first row of q_weight
     q_invperm    int32 (r,)                  the order of rows
 
-The tokenizer is a real model's, with words of no meaning up to the size of the vocabulary.
+The tokenizer is that of a real model, with meaningless words up to the size of the vocabulary.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from safetensors.numpy import save_file
 
 GROUP = 128
 HEAD_BITS = 6
-_FILE_BYTES = 2 << 30  # tensors are written as they come: memory stays small
+_MAX_FILE_BYTES = 2 << 30  # files are written one after another, so memory use stays small
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Dimensions, as config.json calls them."""
+    """Dimensions, by their names in config.json."""
 
     num_hidden_layers: int
     hidden_size: int
@@ -57,7 +57,7 @@ def write(shape: Shape, bits: int, folder: Path, tokenizer: Path) -> None:
     part: dict[str, np.ndarray] = {}
     for name, array in tensors(shape, bits):
         part[name] = array
-        if sum(each.nbytes for each in part.values()) > _FILE_BYTES:
+        if sum(each.nbytes for each in part.values()) > _MAX_FILE_BYTES:
             save_file(part, folder / f"output-{next(numbers):05}.safetensors")
             part = {}
     save_file(part, folder / f"output-{next(numbers):05}.safetensors")
@@ -71,7 +71,7 @@ def write(shape: Shape, bits: int, folder: Path, tokenizer: Path) -> None:
 
 
 def config(shape: Shape, bits: int) -> dict[str, object]:
-    """config.json of a Llama whose weights are EXL2."""
+    """Return the config.json of a Llama with EXL2 weights."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -90,7 +90,7 @@ def config(shape: Shape, bits: int) -> dict[str, object]:
 
 
 def tensors(shape: Shape, bits: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Every tensor of the model by name."""
+    """Yield every tensor of the model with its name."""
     rng = np.random.default_rng(0)
     hidden, inner = shape.hidden_size, shape.intermediate_size
     queries = shape.num_attention_heads * shape.head_dim
@@ -117,7 +117,7 @@ def tensors(shape: Shape, bits: int) -> Iterator[tuple[str, np.ndarray]]:
 def matrix(
     key: str, rows: int, columns: int, bits: int, rng: np.random.Generator
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """One matrix of one width; the scales are such that its products stay of the size of 1."""
+    """Yield the tensors of one matrix; its scales keep products near 1."""
     groups = rows // GROUP
     if rows % GROUP or columns % 32:
         raise ValueError(f"{key}: {rows} by {columns} is not whole groups and columns of 32")
@@ -126,7 +126,7 @@ def matrix(
     yield f"{key}.q_weight", weights.view(np.int32)
     scales = rng.integers(0, 1 << 32, (groups, columns // 8), np.uint32)
     yield f"{key}.q_scale", scales.view(np.int32)
-    # A weight is (scale + 1)^2 / 256 of this, times its number less 2^(bits - 1).
+    # A weight is (scale + 1)^2 / 256 of this, times its number minus 2^(bits - 1).
     largest = 3.0 / (2 ** (bits - 1) * rows**0.5)
     yield f"{key}.q_scale_max", np.full(groups, largest, np.float16)
     starts = [number for group in range(groups) for number in (bits, group * words)]

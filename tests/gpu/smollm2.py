@@ -1,13 +1,13 @@
-"""Makes of the packaged GGUF file a folder that exllamav2 loads: FP16 weights, config, tokenizer.
+"""Convert the packaged GGUF file to a folder for exllamav2: FP16 weights, config, tokenizer.
 
-`python tests/gpu/smollm2.py FOLDER [GGUF]`. The packaged model is the only real one that comes from
-a package index alone, and it is in llama.cpp's format. Undone here is all that llama.cpp did to it:
-names, quantization, and the order of rows of Q and K, which it changed so that the two rows that a
-rotation turns lie side by side. Needs gguf, safetensors and tokenizers.
+`python tests/gpu/smollm2.py FOLDER [GGUF]`. The packaged model is the only real model on the
+package index, and it has llama.cpp's format. This undoes what llama.cpp changed: the names, the
+quantization, and the order of the rows of Q and K, which llama.cpp pairs for the rotation of
+positions. Needs gguf, safetensors and tokenizers.
 
-Checked against llama.cpp's own greedy text on the same file: 186 of 192 tokens are the first choice
-here too, the other six within 0.31 of it (it rounds activations to 8 bits). With rows of Q and K
-left as they are, half of them are not.
+Compared with llama.cpp's greedy text on the same file, 186 of 192 tokens are the first choice here
+too, and the other six are within 0.31 of it (llama.cpp rounds activations to 8 bits). Without the
+reordering of Q and K, half of them are not.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _INNER = {
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Write the folder; the GGUF must be of the llama architecture with a byte-level vocabulary."""
+    """Write the folder of a GGUF of the llama architecture with a byte-level vocabulary."""
     reader = GGUFReader(gguf)
     folder.mkdir(parents=True, exist_ok=True)
     config = config_of(reader)
@@ -58,7 +58,7 @@ def convert(gguf: Path, folder: Path) -> None:
 
 
 def config_of(reader: GGUFReader) -> dict[str, Any]:
-    """config.json, as Hugging Face has it for the architecture."""
+    """Return the config.json of the architecture, as Hugging Face writes it."""
     heads = field(reader, "llama.attention.head_count")
     width = field(reader, "llama.embedding_length")
     names = {tensor.name for tensor in reader.tensors}
@@ -86,7 +86,7 @@ def config_of(reader: GGUFReader) -> dict[str, Any]:
 
 
 def tensors_of(reader: GGUFReader, config: dict[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-    """Every tensor under its own name, in FP16 and in the rows' own order."""
+    """Yield every tensor under its original name, in FP16, with its rows in original order."""
     for tensor in reader.tensors:
         weights = quants.dequantize(tensor.data, tensor.tensor_type)
         if tensor.name.endswith("attn_q.weight"):
@@ -97,7 +97,7 @@ def tensors_of(reader: GGUFReader, config: dict[str, Any]) -> Iterator[tuple[str
 
 
 def renamed(name: str) -> str:
-    """`blk.3.attn_q.weight` is `model.layers.3.self_attn.q_proj.weight`."""
+    """Return the original name: `model.layers.3.mlp.up_proj.weight` for `blk.3.ffn_up.weight`."""
     parts = name.split(".")
     if parts[0] == "blk":
         return f"model.layers.{parts[1]}.{_INNER[parts[2]]}.{parts[3]}"
@@ -105,19 +105,19 @@ def renamed(name: str) -> str:
 
 
 def unpermuted(weights: np.ndarray, heads: int) -> np.ndarray:
-    """Rows of each head from (0, n/2, 1, n/2 + 1, ...) back to (0, 1, 2, ...)."""
+    """Reorder the rows of each head from (0, n/2, 1, n/2 + 1, ...) to (0, 1, 2, ...)."""
     rows, columns = weights.shape
     pairs = weights.reshape(heads, rows // heads // 2, 2, columns)
     return pairs.swapaxes(1, 2).reshape(rows, columns)
 
 
 def main() -> None:
-    """Convert the file given, or the packaged one."""
+    """Convert the given file, or the packaged one."""
     if len(sys.argv) > 2:
         gguf = Path(sys.argv[2])
     else:
-        sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-        from forebay.workers.engines.llamacpp.gguf import packaged_gguf  # noqa: PLC0415 - found just now
+        sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+        from forebay.workers.engines.llamacpp.gguf import packaged_gguf  # noqa: PLC0415 - on the path now
 
         gguf = packaged_gguf()
     convert(gguf, Path(sys.argv[1]))

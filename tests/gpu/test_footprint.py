@@ -1,7 +1,7 @@
-"""The planner's sums against exllamav2's own classes, for every architecture that it knows.
+"""The planner's sums, compared with exllamav2's own classes, for every architecture it knows.
 
-Needs torch and exllamav2's Python code, not its compiled part and no GPU: nothing is loaded. Marked
-`gpu` because only that run has torch.
+Needs torch and exllamav2's Python code, but neither its extension nor a GPU: nothing is loaded.
+Marked `gpu` because only that run has torch.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ GEMMA3 = {
     "num_hidden_layers": 3, "hidden_size": 512, "intermediate_size": 1408,
     "max_position_embeddings": 4096,
 }  # fmt: skip
-#: What a config.json of these says beside, or instead of, BASE.
+#: The fields of config.json of architectures that need more, or other, fields than BASE.
 SPECIAL = {
     "DbrxForCausalLM": {
         "n_layers": 3, "d_model": 512, "n_heads": 8, "vocab_size": 5000, "max_seq_len": 4096,
@@ -87,8 +87,8 @@ def model_of(exllamav2, folder, max_dq_size):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_dimensions_scratch_and_cache_are_those_of_the_library(exllamav2, tmp_path, name):
-    said = {"architectures": [name], **SPECIAL.get(name, BASE)}
-    (tmp_path / "config.json").write_text(json.dumps(said))
+    config_json = {"architectures": [name], **SPECIAL.get(name, BASE)}
+    (tmp_path / "config.json").write_text(json.dumps(config_json))
     shape = dimensions(tmp_path)
     for size in (exl2_footprint.DEFAULT_DQ, exl2_footprint.max_dq_size(shape), 100_000):
         model = model_of(exllamav2, tmp_path, size)
@@ -116,5 +116,5 @@ CACHES = {
 
 
 def unpacked(cache):
-    """The layer that a quantized cache keeps unpacked."""
+    """Return the tensors of the one layer that a quantized cache holds unpacked."""
     return [tensor for pair in getattr(cache, "temp_tensors", {}).values() for tensor in pair]

@@ -1,4 +1,4 @@
-"""On a GPU, with a real model: what neither a script nor a CPU can show (`make test-gpu`)."""
+"""Tests on a GPU with a real model, for what no script and no CPU shows (`make test-gpu`)."""
 
 import os
 import shutil
@@ -25,15 +25,15 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(300)]
 
 SLOTS, CONTEXT, CARD_MIB = 16, 1024, 16_380
 MIB = 1 << 20
-#: What llama.cpp says, greedily, of the same weights.
+#: The greedy text of llama.cpp with the same weights.
 KNOWN = [
     ("What is a river?", "A river is a vital component of the Earth's ecosystem"),
 ]
 
 
-def card(what):
+def card(field):
     tool = shutil.which("nvidia-smi")
-    argv = [tool, "--id=0", f"--query-gpu={what}", "--format=csv,noheader,nounits"]
+    argv = [tool, "--id=0", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -57,15 +57,15 @@ def prompt(text, **changes):
 
 
 @pytest.mark.parametrize(("question", "answer"), KNOWN)
-def test_the_model_says_what_it_says_elsewhere(engine, question, answer):
-    """A wrong rotation, mask or tokenizer would be seen at once. Quantized, it may stray later."""
-    said = engine.submit(prompt(question)).result(60).text.strip()
+def test_the_text_begins_like_that_of_llamacpp(engine, question, answer):
+    """A wrong rotation, mask or tokenizer shows at once; quantized weights may differ later."""
+    text = engine.submit(prompt(question)).result(60).text.strip()
     words = min(4, len(answer.split()))
-    assert said.split()[:words] == answer.split()[:words]
+    assert text.split()[:words] == answer.split()[:words]
 
 
 def test_memory_is_as_planned(engine):
-    """Where the context of CUDA and the like are most of it, 5 % is less than their spread."""
+    """Most of a small model is the CUDA context, which varies by more than 5 %: hence 300 MiB."""
     plan = planner.plan(
         read_shape(model_folder(settings())), CARD_MIB * MIB, context=CONTEXT, batch=SLOTS,
         chunk=CHUNK,
@@ -76,8 +76,8 @@ def test_memory_is_as_planned(engine):
     assert measured == pytest.approx(planned, rel=0.05, abs=300)
 
 
-def test_the_batch_answers_together_what_it_answers_alone(engine):
-    """Not bit by bit: kernels differ with the size of the batch. But most of it."""
+def test_a_batch_gives_mostly_the_same_answers_as_single_requests(engine):
+    """Not all of them: kernels differ with the size of the batch."""
     questions = [f"Count from {n} to {n + 3}." for n in range(SLOTS)]
     alone = [engine.submit(prompt(one, max_tokens=12)).result(60).text for one in questions]
     futures = [engine.submit(prompt(one, max_tokens=12)) for one in questions]
@@ -87,7 +87,7 @@ def test_the_batch_answers_together_what_it_answers_alone(engine):
 
 
 def test_a_thousand_jobs_with_cancels_deadlines_and_faults_each_end_once(engine):
-    """And leave nothing: a first crowd shows what the batch takes, a larger one takes no more."""
+    """And leave no memory behind: after a first crowd, a larger one takes no more."""
     assert not crowd.surprises(crowd.ask(engine, 200, CONTEXT))
     used, pid = int(card("memory.used")), engine_pid()
     assert not crowd.surprises(crowd.ask(engine, 1_000, CONTEXT))

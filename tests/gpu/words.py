@@ -1,4 +1,4 @@
-"""The tokenizer of a GGUF file, as Hugging Face's files have it."""
+"""Convert the tokenizer of a GGUF file to Hugging Face's files."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Any, Protocol
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-_SPECIAL = {3, 4}  # llama.cpp's types of tokens: control, user defined
+_SPECIAL_TYPES = {3, 4}  # of llama.cpp's tokens: control, user defined
 
 
 class Head(Protocol):
-    """The metadata of a GGUF file: `gguf.GGUFReader` is one."""
+    """The metadata of a GGUF file; `gguf.GGUFReader` implements it."""
 
     def get_field(self, key: str) -> Any:
-        """What has `contents()`, or None."""
+        """Return an object with `contents()`, or `None`."""
 
 
 def tokenizer_of(reader: Head) -> Tokenizer:
-    """Byte-level BPE that takes digits one by one, which llama.cpp calls `smollm`."""
+    """Return a byte-level BPE that splits digits, which llama.cpp calls `smollm`."""
     if field(reader, "tokenizer.ggml.pre") != "smollm":
-        raise SystemExit("this knows the splitting of smollm alone")
+        raise SystemExit("only the pre-tokenizer `smollm` is supported")
     words = field(reader, "tokenizer.ggml.tokens")
     merges = [tuple(pair.split(" ", 1)) for pair in field(reader, "tokenizer.ggml.merges")]
     vocabulary = {word: number for number, word in enumerate(words)}
@@ -30,13 +30,13 @@ def tokenizer_of(reader: Head) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     types = field(reader, "tokenizer.ggml.token_type")
-    special = [word for word, kind in zip(words, types, strict=True) if kind in _SPECIAL]
+    special = [word for word, kind in zip(words, types, strict=True) if kind in _SPECIAL_TYPES]
     tokenizer.add_special_tokens([AddedToken(word, normalized=False) for word in special])
     return tokenizer
 
 
 def tokenizer_config_of(reader: Head) -> dict[str, Any]:
-    """tokenizer_config.json, with the chat template."""
+    """Return the tokenizer_config.json, with the chat template."""
     words = field(reader, "tokenizer.ggml.tokens")
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -50,8 +50,8 @@ def tokenizer_config_of(reader: Head) -> dict[str, Any]:
 
 
 def field(reader: Head, name: str) -> Any:
-    """A value of the metadata."""
-    found = reader.get_field(name)
-    if found is None:
-        raise SystemExit(f"the GGUF does not say its {name}")
-    return found.contents()
+    """Return a value of the metadata."""
+    value = reader.get_field(name)
+    if value is None:
+        raise SystemExit(f"the GGUF has no {name}")
+    return value.contents()

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 
-from forebay.producers.async_client import AsyncClient
 from forebay.producers.client import Client
 from forebay.routing.errors import (
     BadAnswer,
@@ -24,8 +20,9 @@ from forebay.routing.errors import (
     Unavailable,
     UnknownJob,
 )
-from forebay.routing.jobs import Answer, Classify, Job, Receipt, Summarize, Summary, new_id
+from forebay.routing.jobs import Answer, Classify, Job, Summary, new_id
 from forebay.routing.settings import Settings
+from working import ask, settle, working
 
 
 @pytest.fixture
@@ -37,43 +34,6 @@ def settings(redis, redis_url):
 def client(settings):
     with Client(tenant="acme", settings=settings) as client:
         yield client
-
-
-def settle(ledger, claim) -> None:
-    """What a worker would: an answer made of the text, or a failure where the text says so."""
-    text = claim.job().request.text
-    base = {"id": claim.id, "kind": "summarize", "egress": claim.record.egress}
-    if text == "bad":
-        ledger.settle(claim, Receipt(**base, status="failed", error="bad_answer"))
-    else:
-        content = Summary(text=text.upper())
-        ledger.settle(claim, Answer(**base, status="done", lane="local", content=content))
-
-
-@contextmanager
-def working(ledger):
-    """A worker on a thread, as long as the block runs."""
-    stopped = threading.Event()
-
-    def run():
-        while not stopped.is_set():
-            claim = ledger.claim("route")
-            if claim is None:
-                time.sleep(0.005)
-            else:
-                settle(ledger, claim)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
-
-
-def ask(text="hello") -> Summarize:
-    return Summarize(text=text)
 
 
 def test_run_gives_the_answer(client):
@@ -107,9 +67,9 @@ def test_a_failure_is_raised_as_the_error_it_stands_for(client):
 
 def test_any_number_of_clients_wake_for_one_idempotent_job(client, settings):
     with Client(tenant="acme", settings=settings) as other:
-        first = client.begin(ask(), idempotency_key="k")
-        second = other.begin(ask(), idempotency_key="k")
-        third = other.begin(ask(), idempotency_key="k")
+        first = client.submit_future(ask(), idempotency_key="k")
+        second = other.submit_future(ask(), idempotency_key="k")
+        third = other.submit_future(ask(), idempotency_key="k")
         settle(client._ledger, client._ledger.claim("route"))
         ids = {future.result(5).id for future in (first, second, third)}
     assert len(ids) == 1
@@ -127,11 +87,11 @@ def test_map_gives_answers_in_order_and_errors_in_their_place(client):
     texts = [f"t{i}" if i % 7 else "bad" for i in range(3000)]
     with working(client._ledger):
         answers = list(client.map((ask(text) for text in texts), timeout=30))
-    said = [a.content.text if isinstance(a, Answer) else a.code for a in answers]
-    assert said == [text.upper() if text != "bad" else "bad_answer" for text in texts]
+    outcomes = [a.content.text if isinstance(a, Answer) else a.code for a in answers]
+    assert outcomes == [text.upper() if text != "bad" else "bad_answer" for text in texts]
 
 
-def test_map_takes_no_more_requests_than_it_has_room_for(client):
+def test_map_takes_at_most_two_thousand_requests_ahead(client):
     taken = []
 
     def requests():
@@ -168,7 +128,7 @@ def test_unknown_and_forgotten_jobs_are_told_apart_from_waiting_ones(client):
             client.cancel(unknown)
 
 
-def test_a_pool_that_nobody_serves_is_reported(client):
+def test_status_says_if_nobody_serves_the_queue(client):
     job_id = client.submit(ask())
     assert not client.status(job_id).served
     client._ledger.serve("worker-1", ["route"], for_s=10)
@@ -183,6 +143,8 @@ def test_a_pool_that_nobody_serves_is_reported(client):
         (lambda c: c.submit(ask(), max_cost_usd=-1), InvalidJob, "max_cost_usd"),
         (lambda c: c.submit(ask(), metadata={"k": "v" * 2000}), TooLong, "metadata"),
         (lambda c: c.submit(ask(), nonsense=1), InvalidJob, "nonsense"),
+        (lambda c: c.submit(c.job(ask()), egress="allow"), InvalidJob, "egress"),
+        (lambda c: next(c.map([c.job(ask())], lane="local", cache=True)), InvalidJob, "cache"),
         (lambda c: c.submit(ask("x" * 600_000)), TooLong, "text"),
         (lambda c: c.submit(Classify(text="x", labels=["a", "a"])), InvalidJob, "labels"),
     ],
@@ -195,7 +157,7 @@ def test_a_wrong_job_is_refused_by_name_and_nothing_is_stored(client, redis, mak
     assert set(redis.keys()) == keys
 
 
-def test_a_dead_redis_is_one_clear_error():
+def test_a_redis_that_is_away_is_one_clear_error():
     with (
         Client(settings=Settings(redis_url="redis://127.0.0.1:1/0")) as client,
         pytest.raises(Unavailable),
@@ -207,7 +169,7 @@ def test_a_dead_redis_is_one_clear_error():
 
 @pytest.fixture
 def away(fleet):
-    """A Redis of the test's own that can be killed, and started again on the same port."""
+    """A client of a Redis that was killed, and a function that starts Redis again after a while."""
     server = fleet.start_redis()
     settings = Settings(redis_url=fleet.url)
 
@@ -232,7 +194,7 @@ def test_a_patient_submit_waits_for_a_redis_that_is_away(away):
     assert client._ledger.claim("route") is None, "a job was doubled"
 
 
-def test_a_patient_map_goes_on_where_redis_left_off(away):
+def test_a_patient_map_goes_on_after_redis_was_away(away):
     client, back = away
     with ThreadPoolExecutor(1) as pool:
         mapped = pool.submit(list, client.map([ask("a"), ask("b")], timeout=30))
@@ -241,18 +203,18 @@ def test_a_patient_map_goes_on_where_redis_left_off(away):
             assert [answer.content.text for answer in mapped.result(30)] == ["A", "B"]
 
 
-def test_a_reply_that_got_lost_makes_no_second_job(client, monkeypatch):
+def test_a_lost_reply_makes_no_second_job(client, monkeypatch):
     client = Client(tenant="acme", settings=client._ledger.settings, patience=10)
     create, calls = client._ledger.create, []
 
-    def deaf(jobs, watcher=""):
+    def losing_the_reply(jobs, watcher=""):
         made = create(jobs, watcher)
         calls.append(made)
         if len(calls) == 1:
             raise Unavailable("Redis cannot be reached")
         return made
 
-    monkeypatch.setattr(client._ledger, "create", deaf)
+    monkeypatch.setattr(client._ledger, "create", losing_the_reply)
     with client:
         job_id = client.submit(ask())
         assert calls == [[job_id], [job_id]]
@@ -281,16 +243,16 @@ def test_a_patient_submit_waits_for_room_and_then_gives_up(settings):
         assert time.monotonic() - began < 0.5
 
 
-def test_a_job_submitted_again_after_its_end_wakes_who_begins_it(client):
+def test_a_job_submitted_again_after_its_end_wakes_the_caller(client):
     job = client.job(ask())
     client.submit(job)
     settle(client._ledger, client._ledger.claim("route"))
-    assert client.begin(job).result(10).content == Summary(text="HELLO")
+    assert client.submit_future(job).result(10).content == Summary(text="HELLO")
 
 
 def test_a_forged_record_spoils_no_other_jobs_answer(client, redis):
     jobs = [client.job(ask()), client.job(ask())]
-    forged, fine = (client.begin(job) for job in jobs)
+    forged, fine = (client.submit_future(job) for job in jobs)
     claims = [client._ledger.claim("route") for _ in jobs]
     for field in ("kind", "hop", "created"):
         redis.hset(f"fb:job:{jobs[0].id}", field, b"\xff")
@@ -301,8 +263,8 @@ def test_a_forged_record_spoils_no_other_jobs_answer(client, redis):
         forged.result(10)
 
 
-def test_waiters_wake_after_their_connection_was_cut(client, redis):
-    future = client.begin(ask())
+def test_callers_wake_after_their_connection_was_cut(client, redis):
+    future = client.submit_future(ask())
     time.sleep(0.1)
     redis.client_kill_filter(skipme=True, _type="normal")
     redis.delete(client._wakeups.stream)
@@ -310,44 +272,20 @@ def test_waiters_wake_after_their_connection_was_cut(client, redis):
     assert future.result(10).content == Summary(text="HELLO")
 
 
-def test_the_async_client_does_the_same(settings):
-    async def main():
-        async with AsyncClient(tenant="acme", settings=settings) as client:
-            with working(client._client._ledger):
-                one = await client.run(ask(), timeout=10)
-                job_id = await client.submit(ask("two"))
-                two, three = await asyncio.gather(
-                    client.result(job_id, timeout=10), client.run(ask("three"), timeout=10)
-                )
-                many = [answer async for answer in client.map([ask("a"), ask("bad")], timeout=10)]
-            waiting = await client.submit(ask())
-            assert (await client.status(waiting)).state == "waiting"
-            with pytest.raises(TimeoutError, match=waiting):
-                await client.result(waiting, timeout=0.05)
-            assert await client.cancel(waiting)
-            assert await client.forget(waiting)
-        return [one.content.text, two.content.text, three.content.text], many
-
-    texts, many = asyncio.run(main())
-    assert texts == ["HELLO", "TWO", "THREE"]
-    assert many[0].content.text == "A"
-    assert isinstance(many[1], BadAnswer)
-
-
-def test_looking_again_does_not_give_up_jobs_that_are_just_being_created(client, monkeypatch):
-    created = client._door.create
+def test_looking_again_spares_jobs_that_are_being_submitted(client, monkeypatch):
+    created = client._submitter.create
 
     def slowly(jobs, watcher=""):
         client._wakeups._look_again()  # as after a lost connection, in the middle of a create
         return created(jobs, watcher)
 
-    monkeypatch.setattr(client._door, "create", slowly)
-    future = client.begin(ask())
+    monkeypatch.setattr(client._submitter, "create", slowly)
+    future = client.submit_future(ask())
     settle(client._ledger, client._ledger.claim("route"))
     assert future.result(5).content == Summary(text="HELLO")
 
 
-def test_who_no_longer_waits_is_forgotten(client):
+def test_a_caller_that_gives_up_waiting_is_forgotten(client):
     job_id = client.submit(ask())
     for _ in range(3):
         with pytest.raises(TimeoutError):
@@ -361,23 +299,23 @@ def test_who_no_longer_waits_is_forgotten(client):
     assert client._wakeups._expected == {}
 
 
-def test_who_waited_too_long_for_the_next_of_many_is_told_which(client):
+def test_a_timeout_of_map_names_the_job(client):
     job = client.job(ask())
     with pytest.raises(TimeoutError, match=job.id):
         next(client.map([job], timeout=0.01))
 
 
-def test_forgetting_a_job_wakes_who_waits_for_it(client):
-    future = client.begin(ask())
+def test_forgetting_a_job_wakes_its_callers(client):
+    future = client.submit_future(ask())
     job_id = next(iter(client._wakeups._expected))
     client.forget(job_id)
     with pytest.raises(UnknownJob):
         future.result(5)
 
 
-def test_closing_a_client_ends_all_waiting_and_nothing_begins_after(settings):
+def test_closing_a_client_ends_all_waits_and_refuses_new_jobs(settings):
     client = Client(tenant="acme", settings=settings)
-    future = client.begin(ask())
+    future = client.submit_future(ask())
     client.close()
     with pytest.raises(Unavailable):
         future.result(5)
@@ -385,13 +323,13 @@ def test_closing_a_client_ends_all_waiting_and_nothing_begins_after(settings):
         client.run(ask())
 
 
-def test_a_client_leaves_the_connection_that_it_was_lent_alone(redis, settings):
+def test_a_client_does_not_close_a_redis_client_that_it_was_given(redis, settings):
     with Client(tenant="acme", settings=settings, redis=redis) as client:
         client.submit(ask())
     assert redis.ping()
 
 
 def test_waiting_in_a_queue_that_nobody_serves_is_logged(client, caplog):
-    client.begin(ask())
+    client.submit_future(ask())
     client._wakeups._look_again()
     assert "which no worker serves" in caplog.text

@@ -1,4 +1,4 @@
-"""`forebay explain`: a job at any state, in words and as one document, and never its content."""
+"""`forebay explain`: a job in any state, in words and as one document, never its content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def ask(text=STORY):
 
 @pytest.fixture
 def explain(capsys):
-    """What the command prints of a job, as a document and in words."""
+    """Return what the command prints about a job: a document, and words."""
 
     def run(job_id):
         capsys.readouterr()
@@ -55,7 +55,7 @@ def test_a_job_that_waits_says_where(lanes, explain):
     assert "local.default" in words
 
 
-def test_an_answer_that_was_kept_says_what_its_verdict_was_held_against(lanes, explain):
+def test_a_kept_answer_says_what_its_verdict_was_compared_with(lanes, explain):
     lanes.rules("[tenants.acme]\nthresholds = { generate = 0.01 }\naudit = { share = 0.0 }\n")
     job = lanes.ask(ask())
     document, words = explain(job.id)
@@ -72,7 +72,7 @@ def test_an_answer_that_was_kept_says_what_its_verdict_was_held_against(lanes, e
     assert "audit" not in words
 
 
-def test_what_a_pace_decided_was_held_against_the_score(lanes, explain):
+def test_a_pace_compares_the_score_with_the_threshold(lanes, explain):
     lanes.rules("[tenants.acme]\npace = { share = 0.5, before = 0.5 }\naudit = { share = 0.0 }\n")
     documents = [explain(lanes.audited(ask()).id)[0] for _ in range(4)]
     assert {"pace_goes", "pace_stays"} & {codes(one)[0] for one in documents}
@@ -90,11 +90,11 @@ def test_an_escalation_names_the_check_and_the_second_opinion(lanes, explain):
     assert "second_opinion_differs" in codes(document)
     assert document["made"]["lane"] == "bedrock"
     assert document["made"]["cost_usd"] > 0
-    assert "a second local answer says something else" in words
+    assert "a second local answer differs from the first" in words
     doubt = document["doubt"]
     assert doubt["probability"] > doubt["threshold"] == 0.5
     assert "that the local answer is wrong, threshold 0.500" in words
-    assert "0.00 agreement with a second one, of echo" in words
+    assert "0.00 agreement with a second answer, by echo" in words
     failed = lanes.audited(ask("[[echo: say=]] tell"))
     _, words = explain(failed.id)
     assert "no_answer" in words
@@ -102,7 +102,7 @@ def test_an_escalation_names_the_check_and_the_second_opinion(lanes, explain):
     assert "low_probability" in codes(explain(checked.id)[0])
 
 
-def test_an_audit_is_told_with_its_outcome_and_its_cost(lanes, explain):
+def test_an_audit_is_shown_with_its_outcome_and_its_cost(lanes, explain):
     job = lanes.ask(ask())
     document, words = explain(job.id)
     assert document["audit"]["state"] == "waiting"

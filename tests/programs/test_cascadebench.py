@@ -1,4 +1,4 @@
-"""The cascade's benchmark: what becomes of a benchmark's questions, and how rules are measured."""
+"""The benchmark of the cascade: which questions it asks, and how it measures rules."""
 
 import re
 import sys
@@ -47,18 +47,18 @@ def benchmarks():
 
 
 @pytest.fixture
-def asked(benchmarks, tmp_path):
-    """Asks for questions of two parquet files."""
+def draw_questions(benchmarks, tmp_path):
+    """Return a function that draws questions from two parquet files."""
     files = tmp_path / "prompts.parquet", tmp_path / "outcomes.parquet"
     prompts = {"uid": list(PROMPTS), "prompt": list(PROMPTS.values())}
     columns = map(list, zip(*OUTCOMES, strict=True))
     pq.write_table(pa.table(prompts), files[0])
     pq.write_table(pa.table(list(columns), names=["uid", "model", "score", "pred"]), files[1])
 
-    def ask(*, strong="large", count=100, seed=1):
+    def draw(*, strong="large", count=100, seed=1):
         return benchmarks[0].questions(*files, strong, count=count, seed=seed)
 
-    return ask
+    return draw
 
 
 def by_uid(jobs):
@@ -70,12 +70,12 @@ def _text(job):
     return job.request.messages[-1].content
 
 
-def test_only_questions_whose_right_answer_is_known_are_asked(asked):
-    assert by_uid(asked()).keys() == {"letters", "roman", "number", "silent"}
+def test_only_questions_with_a_known_right_answer_are_drawn(draw_questions):
+    assert by_uid(draw_questions()).keys() == {"letters", "roman", "number", "silent"}
 
 
-def test_options_become_a_choice_of_their_letters_and_numbers_stay_free(asked):
-    jobs = by_uid(asked())
+def test_options_become_a_choice_of_letters_and_numbers_have_no_pattern(draw_questions):
+    jobs = by_uid(draw_questions())
     assert jobs["letters"].request.regex == "[A-C]"
     assert jobs["roman"].request.regex == "[A-B]"
     assert _text(jobs["number"]) == PROMPTS["number"]
@@ -84,8 +84,10 @@ def test_options_become_a_choice_of_their_letters_and_numbers_stay_free(asked):
     assert {job.source for job in jobs.values()} == {"questions"}
 
 
-def test_the_frontier_says_what_the_strong_model_said_whatever_chance_says(asked, benchmarks):
-    jobs = by_uid(asked())
+def test_the_frontier_repeats_the_strong_models_answer_whatever_chance_says(
+    draw_questions, benchmarks
+):
+    jobs = by_uid(draw_questions())
     for lucky in (True, False):
         assert jobs["letters"].said(lucky=lucky) == "C"
         assert jobs["roman"].said(lucky=lucky) == "A"
@@ -93,16 +95,18 @@ def test_the_frontier_says_what_the_strong_model_said_whatever_chance_says(asked
     assert not re.fullmatch(jobs["silent"].request.regex, benchmarks[0].SILENCE)
 
 
-def test_the_same_seed_draws_the_same_questions(asked):
-    drawn = [_text(job) for job in asked(count=2)]
-    assert drawn == [_text(job) for job in asked(count=2)]
+def test_the_same_seed_draws_the_same_questions(draw_questions):
+    drawn = [_text(job) for job in draw_questions(count=2)]
+    assert drawn == [_text(job) for job in draw_questions(count=2)]
     assert len(drawn) == 2
-    assert any(drawn != [_text(job) for job in asked(count=2, seed=seed)] for seed in range(5))
+    assert any(
+        drawn != [_text(job) for job in draw_questions(count=2, seed=seed)] for seed in range(5)
+    )
 
 
-def test_a_model_that_answered_nothing_is_one_error(asked):
+def test_a_strong_model_that_answered_nothing_is_an_error(draw_questions):
     with pytest.raises(Misconfigured, match="no question that 'nobody' answered"):
-        asked(strong="nobody")
+        draw_questions(strong="nobody")
 
 
 # --- rules --------------------------------------------------------------------------------------
@@ -110,7 +114,7 @@ def test_a_model_that_answered_nothing_is_one_error(asked):
 
 @pytest.fixture
 def rows(benchmarks):
-    """Ten jobs; the frontier is right in all."""
+    """Ten jobs; the frontier is right in all of them."""
     row = benchmarks[1].Row(
         source="own", kind="generate", local=1.0, frontier=1.0, odds=0.5, gain=0.0, failed=False,
         doubt=0.1, agreement=1.0, realised=1.0, went=False, weights=("none",),
@@ -122,7 +126,7 @@ def rows(benchmarks):
     return [*wrong, replace(row, agreement=0.0, gain=-0.1, doubt=0.9), *[row] * 7]
 
 
-def test_failed_jobs_go_first_then_those_that_differ_then_by_the_verdict(benchmarks, rows):
+def test_failed_jobs_rank_first_then_jobs_with_two_answers_then_by_verdict(benchmarks, rows):
     rules = benchmarks[1].RULES
     order = sorted(range(len(rows)), key=lambda at: rules["checks + second"](rows[at]))[::-1]
     assert order[:3] == [0, 1, 2]
@@ -130,7 +134,7 @@ def test_failed_jobs_go_first_then_those_that_differ_then_by_the_verdict(benchma
     assert learned[:3] == [0, 2, 1]
 
 
-def test_a_curve_rises_as_its_rule_finds_what_is_wrong(benchmarks, rows):
+def test_a_curve_rises_as_its_rule_finds_wrong_answers(benchmarks, rows):
     ranking = benchmarks[1]
     curves = {name: dict(ranking.curve(rows, rule)) for name, rule in ranking.RULES.items()}
     for points in curves.values():
@@ -141,14 +145,14 @@ def test_a_curve_rises_as_its_rule_finds_what_is_wrong(benchmarks, rows):
     assert curves["random"][0.5] == pytest.approx(0.9)
 
 
-def test_intervals_stand_beside_each_figure_and_tell_rules_apart(benchmarks, rows, capsys):
+def test_each_figure_has_an_interval_that_can_tell_rules_apart(benchmarks, rows, capsys):
     benchmarks[1].show(rows * 10)
     lines = {line[:16].strip(): line for line in capsys.readouterr().out.splitlines()}
     interval = r"(-?[\d.]+) \((-?[\d.]+) to (-?[\d.]+)\)"
-    own, less = re.findall(interval, lines["oracle"])
+    mean, gain = re.findall(interval, lines["oracle"])
     verdict, *none = re.findall(interval, lines["verdict"])
     assert not none
-    assert float(own[1]) < float(own[0]) < float(own[2])
-    assert float(less[0]) == pytest.approx(float(own[0]) - float(verdict[0]), abs=0.011)
-    assert 0 < float(less[1]) < float(less[0]) < float(less[2])
+    assert float(mean[1]) < float(mean[0]) < float(mean[2])
+    assert float(gain[0]) == pytest.approx(float(mean[0]) - float(verdict[0]), abs=0.011)
+    assert 0 < float(gain[1]) < float(gain[0]) < float(gain[2])
     assert re.findall(interval, lines["random"])[0] == ("0.50", "0.50", "0.50")

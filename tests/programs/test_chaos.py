@@ -1,4 +1,4 @@
-"""The chaos suite can fail: each of its books finds what it is there to find."""
+"""Each check of the chaos suite finds the error that it is there to find."""
 
 import pytest
 
@@ -22,6 +22,7 @@ TERM_S = 66.0
 
 
 def wrong(findings) -> dict[str, int]:
+    """Return how often each finding was wrong, without the findings that are right."""
     return {finding.name: finding.wrong for finding in findings if finding.wrong}
 
 
@@ -29,8 +30,8 @@ def job(text="hello") -> Job:
     return Job(request=Generate(messages=[Message(role="user", content=text)]))
 
 
-def call(call_id, at, **said):
-    return {"call_id": call_id, "at": at, "status": 200, "fault": None, "text": "", **said}
+def call(call_id, at, **fields):
+    return {"call_id": call_id, "at": at, "status": 200, "fault": None, "text": "", **fields}
 
 
 @pytest.fixture
@@ -38,13 +39,13 @@ def ledger(redis):
     return Ledger(redis, Settings(), BELL)
 
 
-def test_a_job_that_was_accepted_and_is_gone_is_found(redis, ledger):
-    kept = job()
-    ledger.create([kept])
-    ledger.cancel(kept.id)
-    assert not wrong(books.of_jobs(redis, ledger, Told({kept.id}, set())))
-    ledger.forget(kept.id)
-    assert wrong(books.of_jobs(redis, ledger, Told({kept.id}, set()))) == {
+def test_an_accepted_job_that_is_gone_is_found(redis, ledger):
+    accepted = job()
+    ledger.create([accepted])
+    ledger.cancel(accepted.id)
+    assert not wrong(books.of_jobs(redis, ledger, Told({accepted.id}, set())))
+    ledger.forget(accepted.id)
+    assert wrong(books.of_jobs(redis, ledger, Told({accepted.id}, set()))) == {
         "accepted, and not there": 1
     }
 
@@ -64,7 +65,7 @@ def test_a_job_that_did_not_end_or_left_something_behind_is_found(redis, ledger)
     }
 
 
-def test_redis_own_file_tells_every_state_of_a_job_and_a_second_end(tmp_path):
+def test_redis_own_file_shows_every_state_of_a_job_and_a_second_end(tmp_path):
     with Fleet(tmp_path / "fleet") as fleet:
         fleet.start_redis(appendfsync="always")
         settings = Settings(redis_url=fleet.url)
@@ -89,7 +90,7 @@ def test_redis_own_file_tells_every_state_of_a_job_and_a_second_end(tmp_path):
     assert journal.leaks == 1
 
 
-def test_a_call_that_was_never_booked_is_found(redis):
+def test_a_call_without_an_entry_in_the_budget_is_found(redis):
     spend = Budget(redis)
     spend.reserve(
         "one", "acme.1", "acme", 5,
@@ -118,7 +119,7 @@ def test_a_second_call_within_the_term_of_the_first_is_found():
     assert not wrong(books.of_terms(early, journal, TERM_S, {"acme.1"}))
 
 
-def test_what_was_written_just_before_the_host_died_is_at_risk():
+def test_a_job_written_just_before_the_host_died_is_at_risk():
     told = [
         Entry(1.0, 1, "tried", "a", "1"), Entry(1.1, 1, "accepted", "a", "1"),
         Entry(9.5, 1, "tried", "b", "2"), Entry(9.6, 1, "accepted", "b", "2"),
@@ -130,7 +131,7 @@ def test_what_was_written_just_before_the_host_died_is_at_risk():
     assert not {"a", "c"} & read.risked
 
 
-def test_the_journal_knows_when_the_clock_was_wrong(tmp_path):
+def test_the_journal_corrects_times_while_the_clock_was_wrong(tmp_path):
     with Fleet(tmp_path / "fleet") as fleet:
         fleet.start_redis(appendfsync="always")
         settings = Settings(redis_url=fleet.url)
@@ -141,10 +142,10 @@ def test_the_journal_knows_when_the_clock_was_wrong(tmp_path):
         ledger.create([after])
     journal = Journal(tmp_path / "fleet" / "redis" / "appendonlydir")
     (early,), (late,) = journal.lives[before.id], journal.lives[after.id]
-    assert -8 < late.at - early.at < -6  # this ledger's scripts know nothing of the shift
+    assert -8 < late.at - early.at < -6  # the scripts of this ledger do not read the shift
 
 
-def test_content_outside_and_in_a_log_is_found(tmp_path):
+def test_content_in_a_call_or_a_log_is_found(tmp_path):
     log = tmp_path / "a.log"
     log.write_text("OPENMARK12")
     calls = [call("one", 0.0, text="DENYMARK34"), call("two", 0.0, text="OPENMARK56")]
@@ -160,7 +161,7 @@ def test_a_worker_that_ended_by_itself_is_found():
     assert books.of_workers([*entries, Entry(3, 8, "ended", "1", "-")]).wrong == 1
 
 
-def test_a_job_in_dead_hands_is_recovered_when_it_can_be_worked_again():
+def test_the_job_of_a_dead_worker_is_recovered_once_it_can_be_claimed_again():
     entries = [
         Entry(10.0, 7, "claim", "j", "1-a"),
         Entry(10.0, 7, "claim", "given-back", "1-b"),
@@ -177,20 +178,20 @@ def test_a_job_in_dead_hands_is_recovered_when_it_can_be_worked_again():
     assert percentile([3.5, 1.0, 9.0], 0.5) == 3.5
 
 
-def test_a_seed_is_a_schedule():
+def test_a_seed_determines_the_schedule():
     amounts = Amounts.of(40, 10)
     assert plan(7, amounts, 150) == plan(7, amounts, 150)
     assert plan(7, amounts, 150) != plan(8, amounts, 150)
 
 
-def test_one_process_dies_of_an_armed_point(tmp_path):
+def test_only_one_process_dies_at_an_armed_point(tmp_path):
     armed = Armed(tmp_path / "armed")
     assert armed.arm("local", "claim")
     assert not armed.arm("local", "claim")
     assert [armed.take("local", "claim"), armed.take("local", "claim")] == [True, False]
 
 
-def test_a_diary_is_read_as_it_was_written(tmp_path):
+def test_a_diary_reads_back_what_was_written(tmp_path):
     diary = Diary(tmp_path / "diary")
     diary.note("claim", "j", "1-a")
     diary.note("ended", "-9", pid=7)

@@ -1,6 +1,6 @@
-"""Bad input, by machine: none kills a worker, hangs, or has its content repeated to anybody.
+"""Fuzzing: no bad input kills a worker, hangs it, or is repeated in a message.
 
-A few hundred inputs an entry here; `make fuzz` puts in a hundred thousand.
+Each entry point gets some hundred inputs here; `make fuzz` puts in a hundred thousand.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from patience import until
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # `re`, of an odd pattern
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of `re`, about an odd pattern
 
 
 @pytest.fixture
@@ -50,11 +50,13 @@ def entries(redis, redis_url, tmp_path, monkeypatch):
         ("cli", 60),
     ],
 )
-def test_bad_input_is_answered_with_its_code_and_nothing_else(entries, entry, inputs):
+def test_bad_input_gives_an_error_code_and_nothing_else(entries, entry, inputs):
     for _ in range(inputs):
         entries.put_in(entry)
-    assert sum(entries.ended.values()) == inputs
-    assert len(entries.ended) > 1 or entry in {"ask", "content", "cli"}, "the inputs are all alike"
+    assert sum(entries.results.values()) == inputs
+    assert len(entries.results) > 1 or entry in {"ask", "content", "cli"}, (
+        "the inputs are all alike"
+    )
 
 
 def nested(levels: int) -> dict:
@@ -75,26 +77,26 @@ def nested(levels: int) -> dict:
     ],
     ids=["deep", "deeper", "lone surrogate", "NaN", "pattern"],
 )
-def test_a_schema_that_could_not_travel_is_refused_at_the_door(schema):
+def test_a_schema_that_cannot_be_sent_is_refused(schema):
     with pytest.raises(InvalidJob) as caught:
         Extract(text="t", schema=schema)
     assert caught.value.field == "schema"
 
 
-def test_a_schema_arrives_as_it_was_checked():
+def test_a_schema_arrives_unchanged():
     job = Job(request=Extract(text="t", schema={**nested(20), "enum": [(1, 2), 10**30]}))
     assert Job.model_validate_json(job.model_dump_json(by_alias=True)) == job
 
 
-def test_a_name_that_the_caller_chose_is_not_repeated():
+def test_names_that_the_caller_chose_are_not_repeated():
     bad = {"type": "object", "properties": {CANARY: {"type": 7}}}
-    for make in (
+    for call in (
         lambda: Extract(text="t", schema=bad),
         lambda: Job(request=Summarize(text="t"), metadata={CANARY: 7}),
         lambda: Job(request=Summarize(text="t"), **{CANARY: 7}),
     ):
         with pytest.raises(InvalidJob) as caught:
-            make()
+            call()
         assert CANARY not in str(caught.value)
 
 
@@ -105,11 +107,11 @@ def test_a_pattern_that_cannot_be_compiled_is_refused():
 
 
 @pytest.mark.parametrize("tail", ["\udcff", "*", "", "0" * 31, "0" * 32 + "\n", "0" * 33])
-def test_what_can_be_no_id_is_an_unknown_job(redis, tail):
+def test_a_malformed_id_is_an_unknown_job(redis, tail):
     client = Client(settings=Settings(), redis=redis)
-    for ask in (client.status, client.cancel, client.forget, client.future):
+    for method in (client.status, client.cancel, client.forget, client.future):
         with pytest.raises(UnknownJob):
-            ask(f"default.{tail}")
+            method(f"default.{tail}")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_what_can_be_no_id_is_an_unknown_job(redis, tail):
     ids=str,
 )
 @pytest.mark.parametrize("running", [False, True])
-def test_a_job_that_somebody_wrote_off_the_rails_still_ends(redis, forged, running):
+def test_a_job_with_a_forged_record_still_ends(redis, forged, running):
     ledger = Ledger(redis, Settings(), BELL)
     (job_id,) = ledger.create([Job(request=Summarize(text="t"))])
     if running:
@@ -129,28 +131,28 @@ def test_a_job_that_somebody_wrote_off_the_rails_still_ends(redis, forged, runni
         ledger.sweep()
         ledger.claim("route")
         ledger.claim("bedrock")
-    (made,) = ledger.outcomes([job_id])
-    assert made.error in {"invalid_job", "engine_died"}
+    (result,) = ledger.results([job_id])
+    assert result.error in {"invalid_job", "engine_died"}
 
 
 def messages(good: bytes) -> list[bytes]:
-    """What could lie on a queue's list: garbage, and doorbells that are nearly good."""
+    """Return messages that a queue's list might hold: garbage, and nearly valid doorbells."""
     inputs, dice = Inputs(3), random.Random(3)
-    said = [b"", b"\x00", b"null", b"[]", b"{}", b"7", b'"a"', b"{" * 5_000, bytes(range(256))]
+    bad = [b"", b"\x00", b"null", b"[]", b"{}", b"7", b'"a"', b"{" * 5_000, bytes(range(256))]
     bell = json.loads(good)
     evil = base64.b64encode(pickle.dumps(print)).decode()
     kinds = ("application/x-python-serialize", "application/x-yaml", "text/plain", 7, None)
     bodies = ("", "not base64", base64.b64encode(b"[" * 5_000).decode(), "e30=" * 200_000)
     nearly = [{**bell, "content-type": kind, "body": evil} for kind in kinds]
     nearly += [{**bell, "body": body} for body in bodies]
-    said += [json.dumps(message).encode() for message in nearly]
-    said += [inputs.json(inputs.near(bell)) for _ in range(60)]
-    said += [inputs.broken(good) for _ in range(40)]
-    dice.shuffle(said)
-    return said
+    bad += [json.dumps(message).encode() for message in nearly]
+    bad += [inputs.json(inputs.near(bell)) for _ in range(60)]
+    bad += [inputs.broken(good) for _ in range(40)]
+    dice.shuffle(bad)
+    return bad
 
 
-def test_a_worker_outlives_whatever_lies_on_its_list(fleet):
+def test_a_worker_survives_any_message_on_its_list(fleet):
     fleet.start_redis()
     worker = fleet.start("router")
     fleet.wait_ready()
@@ -167,14 +169,14 @@ def test_a_worker_outlives_whatever_lies_on_its_list(fleet):
 
 
 @pytest.mark.parametrize("name", ["\ud800", "a\x00b"])
-def test_what_can_be_no_name_of_a_file_is_refused(name):
+def test_a_name_that_no_file_can_have_is_refused(name):
     with pytest.raises(InvalidJob) as caught:
         read_text(name, field="file")
     assert caught.value.field == "file"
 
 
 @pytest.mark.parametrize("stdin", [b"\xff\x00", b"[" * 100_000, b'{"kind": "summarize"}'])
-def test_a_command_line_of_its_own_process_ends_in_one_line(redis_url, stdin):
+def test_a_command_line_in_its_own_process_fails_with_one_line(redis_url, stdin):
     done = subprocess.run(
         [sys.executable, "-m", "forebay.producers.cli.main", "submit"],
         input=stdin, capture_output=True, timeout=60, check=False, cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The GPU's benchmark, with the echo engine in the GPU's place: all of it but the model runs."""
+"""The GPU benchmark, with the echo engine instead of a GPU: all of it runs except the model."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ from forebay.workers.engines.gpu import probe
 from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.settings import EngineSettings
 from local.fleet import ROOT
-from scripted import exl2_library, exl3_library
+from scripted import exl2_backend, exl3_backend
 from tinymodel import write_folder
 
 BENCHMARKS = ROOT / "tests" / "benchmarks"
@@ -29,33 +29,33 @@ def found():
 
 @pytest.fixture(scope="module")
 def gpuload():
-    import gpuload  # noqa: PLC0415 - a program's module, as the next
+    import gpuload  # noqa: PLC0415 - found by the path above
 
     return gpuload
 
 
 @pytest.fixture(scope="module")
 def baregpu():
-    import baregpu  # noqa: PLC0415 - see above
+    import baregpu  # noqa: PLC0415 - found by the path above
 
     return baregpu
 
 
 @pytest.fixture(params=["exl2", "exl3"])
 def card(request, tmp_path, monkeypatch):
-    """Settings of an engine that loads a scripted generator, once the machine was looked at."""
-    looked = []
+    """Return settings of an engine that probes the GPU and then loads a scripted generator."""
+    probes = []
 
-    def look(**_):
-        looked.append(request.param)
+    def probe_gpu(**_):
+        probes.append(request.param)
         return probe.Attention("flash-attn", "2.8.3")
 
     def load(share, plan, folder):
-        assert looked
-        return {"exl2": exl2_library, "exl3": exl3_library}[request.param](folder, 64, 4)
+        assert probes
+        return {"exl2": exl2_backend, "exl3": exl3_backend}[request.param](folder, 64, 4)
 
-    monkeypatch.setattr(probe, "require", look)
-    monkeypatch.setattr(exl3, "_require", look)
+    monkeypatch.setattr(probe, "require", probe_gpu)
+    monkeypatch.setattr(exl3, "_require", probe_gpu)
     plain = SimpleNamespace(plan=lambda *_: None)
     for module in (exl2, exl3):
         monkeypatch.setattr(module, "Share", SimpleNamespace(of=lambda _: plain))
@@ -85,24 +85,26 @@ def test_fleet_and_generator_are_measured_side_by_side(tmp_path):
         ("1", "shared"),
         ("2", "shared"),
     ]
-    told = re.findall(r"^(bare|fleet) (\d) (own|shared): ([\d]+) tokens", done.stderr, re.MULTILINE)
-    assert [one[0] for one in told] == ["bare"] * 4 + ["fleet"] * 4
-    assert told[0][3] == told[4][3]  # the same work
+    measured = re.findall(
+        r"^(bare|fleet) (\d) (own|shared): ([\d]+) tokens", done.stderr, re.MULTILINE
+    )
+    assert [line[0] for line in measured] == ["bare"] * 4 + ["fleet"] * 4
+    assert measured[0][3] == measured[4][3]  # the same work
     lowest = min(float(row[2]) for row in rows)
     assert f"Lowest ratio {lowest:.3f}" in done.stdout
     assert 0 < lowest < 2
 
 
 def test_the_bare_generator_is_the_one_that_a_worker_drives(baregpu, gpuload, card):
-    """Loaded behind the same checks, with the same prompts and the same end."""
+    """It is loaded after the same checks, and given the same prompts to the same end."""
     load = gpuload.Load(concurrency=3, shared=False, rounds=2, words=12, tokens=60)
     rate = baregpu.measurer(card)(load)
     engine = make_engine(card)
     texts = [(Turn(role="user", content=text),) for text in load.prompts()]
-    prompts = [Prompt(id=str(n), messages=one, max_tokens=60) for n, one in enumerate(texts)]
-    said = [engine.submit(one).result(10).tokens_out for one in prompts]
+    prompts = [Prompt(id=str(n), messages=turns, max_tokens=60) for n, turns in enumerate(texts)]
+    tokens = [engine.submit(prompt).result(10).tokens_out for prompt in prompts]
     engine.close()
-    assert rate.tokens == sum(said)
+    assert rate.tokens == sum(tokens)
     assert rate.seconds > 0
 
 
@@ -111,16 +113,16 @@ def test_the_bare_generator_has_as_many_jobs_as_the_load_says(baregpu, gpuload, 
     monkeypatch.setattr(baregpu, "make_engine", lambda _: engine)
     baregpu.measurer(card)(gpuload.Load(3, True, 3, 12, 8))
     engine.close()
-    assert engine.library.generator.most == 3
+    assert engine.backend.generator.most == 3
 
 
-def test_a_model_is_named_where_there_is_one():
+def test_an_engine_that_needs_a_model_asks_for_it():
     done = program("--engine", "exl2")
     assert done.returncode == 2
     assert "a model is needed" in done.stderr
 
 
-def test_prompts_are_the_same_for_both_and_no_two_are_equal(gpuload):
+def test_fleet_and_generator_get_the_same_prompts_and_no_prompt_twice(gpuload):
     loads = [gpuload.Load(n, shared, 2, 40, 8) for n in (2, 4) for shared in (True, False)]
     prompts = [prompt for load in loads for prompt in load.prompts()]
     assert prompts == [prompt for load in loads for prompt in load.prompts()]
@@ -130,8 +132,8 @@ def test_prompts_are_the_same_for_both_and_no_two_are_equal(gpuload):
     assert len({prompt[:100] for prompt in shared}) == 1
 
 
-def test_a_warm_up_reads_nothing_of_what_is_measured(gpuload):
-    """Kept prefixes would make the one that is warmed up with the same words faster."""
+def test_a_warm_up_shares_no_prefix_with_the_measured_prompts(gpuload):
+    """A prefix that is still in the cache would make the measurement faster."""
     warm, measured = gpuload.Load(4, False, 1, 40, 8), gpuload.Load(4, False, 3, 40, 8)
     begins = [{prompt[:40] for prompt in load.prompts()} for load in (warm, measured)]
     assert not begins[0] & begins[1]

@@ -1,4 +1,4 @@
-"""A crowd of requests for any engine, each with a fate that decides how it must end."""
+"""Many requests at once for any engine, each with a fate that decides how it must end."""
 
 from __future__ import annotations
 

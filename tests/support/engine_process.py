@@ -1,4 +1,4 @@
-"""Finds the process of a supervised engine from outside; the engine does not say which it is."""
+"""Finds the process of a supervised engine, whose id the engine does not reveal."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 They treat jobs, pages, held text, filters and errors as the libraries' sources do;
 `tests/workers/engines/exllama/test_backend.py` compares the signatures. Only the logits come from a
-rule (`tinymodel.Rule`). The bases of the filters are the libraries' own classes (`theirs.py`).
+rule (`tinymodel.Rule`). The bases of the filters are the libraries' own (`library_sources.py`).
 """
 
 from __future__ import annotations

@@ -32,11 +32,11 @@ def attempt_of(ledger: Ledger, *reasons: str, verdict=LIKELY, **options) -> Atte
 
 
 def raw(total: float | str | None, *, model: str = "m", tokens: int = 5) -> RawAnswer:
-    """An answer as the engine generated it; a text cannot be read as an answer."""
+    """Return an answer as the engine generated it. A text as total cannot be parsed."""
     content = None if isinstance(total, str) else Extraction(data={"total": total})
     return RawAnswer(model, "r", 2 * tokens, tokens, content, low_logprob=-0.5)
 
 
 def compared(attempt: Attempt, first: RawAnswer, opinion: Opinion | None = None) -> ComparedAnswer:
-    """That answer, checked."""
+    """Return the answer with its checks, and with the second opinion if there is one."""
     return ComparedAnswer(attempt, check(attempt.job, first), opinion)

@@ -1,4 +1,4 @@
-"""Waits for what other processes and threads do."""
+"""Waits until other processes and threads have done something."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs, policies and states for the tests of decisions, and the cases that reach every reason."""
+"""Jobs, policies and states for tests of the policy, and cases that reach every reason."""
 
 from __future__ import annotations
 

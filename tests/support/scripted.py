@@ -23,22 +23,22 @@ from forebay.workers.engines.exllama.exl3_backend import Exl3Backend, Exl3Parts
 from forebay.workers.engines.exllama.exl3_backend import LogitsFilter as Exl3LogitsFilter
 from forebay.workers.engines.exllama.paged import PagedEngine
 from forebay.workers.engines.weights.digests import revision
-from theirs import Exl2Filter, Exl3Filter
+from library_sources import Exl2Filter, Exl3Filter
 from tinymodel import Rule
 
 
 def exl2_engine(folder, *, slots=2, context=256, pages=None):
     """Return the engine over a fake exllamav2, and the fake generator."""
-    library = exl2_library(folder, pages or slots * -(-context // PAGE), slots)
-    return _engine(folder, "exl2", slots, context, library), library.generator
+    backend = exl2_backend(folder, pages or slots * -(-context // PAGE), slots)
+    return _engine(folder, "exl2", slots, context, backend), backend.generator
 
 
-def exl2_library(folder, pages, slots):
+def exl2_backend(folder, pages, slots):
     """Return the backend over a fake exllamav2."""
     parts = Exl2Parts(
         job=Exl2Job,
         settings=Exl2Settings,
-        watch=type("Watched", (Exl2LogitsFilter, Exl2Filter), {}),
+        logits_filter=type("Filter", (Exl2LogitsFilter, Exl2Filter), {}),
         tensor=np.array,
     )
     return Exl2Backend(Exl2Generator(Rule(folder), pages, slots), parts)
@@ -46,18 +46,18 @@ def exl2_library(folder, pages, slots):
 
 def exl3_engine(folder, *, slots=2, context=256, pages=None):
     """Return the engine over a fake exllamav3, and the fake generator."""
-    library = exl3_library(folder, pages or slots * (-(-context // PAGE) + 1), slots)
-    return _engine(folder, "exl3", slots, context, library), library.generator
+    backend = exl3_backend(folder, pages or slots * (-(-context // PAGE) + 1), slots)
+    return _engine(folder, "exl3", slots, context, backend), backend.generator
 
 
-def exl3_library(folder, pages, slots):
+def exl3_backend(folder, pages, slots):
     """Return the backend over a fake exllamav3."""
     parts = Exl3Parts(
         job=Exl3Job,
         sampler=Exl3Sampler,
-        gate=type("Gated", (Exl3LogitsFilter, Exl3Filter), {}),
+        logits_filter=type("Filter", (Exl3LogitsFilter, Exl3Filter), {}),
         tensor=np.array,
-        masked=np.array,
+        mask_tensor=np.array,
         array=np.asarray,
     )
     return Exl3Backend(Exl3Generator(Rule(folder), pages, slots), parts)
@@ -66,9 +66,9 @@ def exl3_library(folder, pages, slots):
 _encoder = functools.cache(encoder_if_installed)
 
 
-def _engine(folder, name, slots, context, library):
+def _engine(folder, name, slots, context, backend):
     info = EngineInfo(
         engine=name, model=folder.name, revision=revision(folder), context_tokens=context,
         slots=slots,
     )  # fmt: skip
-    return PagedEngine(info, language_of(folder), _encoder(), lambda: library)
+    return PagedEngine(info, language_of(folder), _encoder(), lambda: backend)

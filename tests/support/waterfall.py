@@ -23,6 +23,7 @@ from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
 from forebay.workers.runtime.execute import attempt, record
+from mock_bedrock.canned_answers import References
 from mock_bedrock.server import MockBedrock
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
@@ -37,6 +38,19 @@ share = 1.0
 """
 
 
+class ScriptedAnswers(References):
+    """Gives the same answer to every prompt.
+
+    Attributes:
+        text: the answer.
+    """
+
+    text = "yes"
+
+    def answer(self, prompt, schema):
+        return self.text
+
+
 class ScriptedBedrock(MockBedrock):
     """A mock of Bedrock that gives the answer of the test.
 
@@ -44,17 +58,17 @@ class ScriptedBedrock(MockBedrock):
         answer: the text of every answer.
     """
 
-    answer = "yes"
-
     def __init__(self) -> None:
         super().__init__()
-        self.references = self
+        self.references = ScriptedAnswers()
 
-    def __enter__(self):
-        super().__enter__()
-        answer = lambda *_: self.answer  # noqa: E731
-        self.references = type("Answers", (), {"answer": staticmethod(answer)})()
-        return self
+    @property
+    def answer(self) -> str:
+        return self.references.text
+
+    @answer.setter
+    def answer(self, text: str) -> None:
+        self.references.text = text
 
 
 class Waterfall:
@@ -132,8 +146,8 @@ def waterfall(redis_url, tmp_path_factory):
         ScriptedBedrock() as mock,
         redis_py.Redis.from_url(redis_url) as client,
     ):
-        patch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
+        patch.setenv("AWS_ACCESS_KEY_ID", "mock")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "mock")
         for module in (
             "forebay.routing.limits.spillway",
             "forebay.routing.learning.job_types",

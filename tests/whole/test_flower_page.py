@@ -1,4 +1,4 @@
-"""Flower as people see it, in a real browser: receipts on its pages, and no content.
+"""Flower in a real browser: its pages show receipts and no content.
 
 `make test-browser`; needs Chromium (on Debian and Ubuntu: apt-get install chromium).
 """
@@ -22,7 +22,7 @@ CANARY = "kanarie"
 
 @pytest.fixture
 def flower(fleet):
-    """Flower's address, after some jobs of which one failed."""
+    """Return Flower's address after five jobs, of which one failed."""
     fleet.start_redis()
     for part in ("router", "sweeper", "flower"):
         fleet.start(part)
@@ -32,12 +32,12 @@ def flower(fleet):
         texts = [f"{CANARY} {i}" for i in range(4)] + [f"[[echo: say=]] {CANARY}"]
         asks = [Generate(messages=[Message(role="user", content=text)]) for text in texts]
         assert len(list(client.map(asks, timeout=30))) == 5
-    time.sleep(2)  # Flower hears of tasks by events, a second late
+    time.sleep(2)  # Flower learns of tasks by events, a second late
     return fleet.flower_url
 
 
 def rendered(url: str, profile) -> str:
-    """The page's DOM after its scripts ran."""
+    """Return the page's DOM after its scripts have run."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     flags += ["--no-first-run", "--disable-component-update", "--disable-sync", "--disable-quic"]
     flags += [f"--user-data-dir={profile}", "--virtual-time-budget=4000", "--dump-dom"]

@@ -12,7 +12,7 @@ from forebay.routing.settings import Settings
 from local.fleet import ROOT
 from patience import until
 
-#: Each Python process reads it at its start, and refuses the names that are not to be imported.
+#: Each Python process runs this at its start (`sitecustomize`), and then refuses the other names.
 WATCH = """
 import os, sys
 
@@ -22,8 +22,8 @@ class Refuse:
             note("refused-" + name)
             raise ImportError("imported under a second name: " + name)
 
-def note(what):
-    open(os.path.join(os.environ["WATCHED"], f"{os.getpid()}-{what}"), "w").close()
+def note(event):
+    open(os.path.join(os.environ["WATCHED"], f"{os.getpid()}-{event}"), "w").close()
 
 sys.meta_path.insert(0, Refuse())
 note("watched")
@@ -33,7 +33,7 @@ PARTS = ("mock_bedrock", "router", "local", "bedrock", "sweeper", "flower")
 
 @pytest.fixture
 def watched(tmp_path):
-    """The environment of watched processes, and the folder in which they leave their notes."""
+    """Return the environment of watched processes, and the folder for their notes."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(WATCH)
     notes = tmp_path / "notes"
@@ -42,11 +42,11 @@ def watched(tmp_path):
     return {"PYTHONPATH": path, "WATCHED": str(notes)}, notes
 
 
-def refused(notes):
+def refused_imports(notes):
     return [path.name for path in notes.iterdir() if "-refused-" in path.name]
 
 
-def watches(notes, pid):
+def is_watched(notes, pid):
     return (notes / f"{pid}-watched").exists()
 
 
@@ -62,28 +62,28 @@ def test_actors_flower_and_mock_import_forebay_under_one_name(fleet, watched):
             assert client.run(text, lane=lane, egress="allow", timeout=30).lane == lane
     pids = [proc.pid for proc in fleet.procs if proc.name != "redis"]
     assert len(pids) == len(PARTS)
-    until(lambda: all(watches(notes, pid) for pid in pids))
-    assert refused(notes) == []
+    until(lambda: all(is_watched(notes, pid) for pid in pids))
+    assert refused_imports(notes) == []
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["-m", "forebay.producers.cli.main", "--help"],
         ["-m", "local.demo", "--help"],
         ["-m", "local.background", "--help"],
         ["-m", "forebay.workers.runtime.liveness"],
     ],
-    ids=lambda words: words[1],
+    ids=lambda arguments: arguments[1],
 )
-def test_programs_import_forebay_under_one_name(words, watched):
+def test_programs_import_forebay_under_one_name(arguments, watched):
     env, notes = watched
     with subprocess.Popen(
-        [sys.executable, *words], env=os.environ | env, cwd=ROOT, stdout=subprocess.DEVNULL
+        [sys.executable, *arguments], env=os.environ | env, cwd=ROOT, stdout=subprocess.DEVNULL
     ) as process:
         process.wait(60)
-    assert watches(notes, process.pid)
-    assert refused(notes) == []
+    assert is_watched(notes, process.pid)
+    assert refused_imports(notes) == []
 
 
 def test_the_watch_refuses_a_second_name(watched):
@@ -93,4 +93,4 @@ def test_the_watch_refuses_a_second_name(watched):
         command, env=os.environ | env, cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert "imported under a second name: routing" in done.stderr
-    assert refused(notes)
+    assert refused_imports(notes)

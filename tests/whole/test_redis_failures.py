@@ -1,4 +1,4 @@
-"""Redis fails in every way it can while jobs run: workers come back, and each job ends once."""
+"""Redis fails in many ways while jobs run: workers recover, and each job ends once."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from patience import until
 
 TEXT = "[[echo: delay=0.05]] one two three four five six"  # 0.3 s
 PORT = free_port()
+SLOTS = 8
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory):
-    """Workers that were started before their Redis; the tests go on with what the last one left."""
+    """Start workers before their Redis. Each test goes on with the fleet that the last one left."""
     folder = tmp_path_factory.mktemp("redis_failures")
     with Fleet(folder, {"FOREBAY_REDIS_URL": f"redis://127.0.0.1:{PORT}/0"}) as fleet:
         for part in ("router", "sweeper"):
             fleet.start(part)
-        fleet.start("local", FOREBAY_ENGINE="echo", FOREBAY_SLOTS="8")
+        fleet.start("local", FOREBAY_ENGINE="echo", FOREBAY_SLOTS=str(SLOTS))
         for proc in fleet.procs:
             until(lambda proc=proc: proc.logged("waiting: Redis cannot be reached"), 60)
         fleet.start_redis(PORT)
@@ -51,14 +52,14 @@ def submit(client, count: int) -> list[str]:
 
 
 def states(client, ids) -> list[str]:
-    return [client.status(one).state for one in ids]
+    return [client.status(job_id).state for job_id in ids]
 
 
-def at_work(client, ids) -> list[str]:
-    """Those that the local worker has in hand, once it is full."""
-    held = [(one, client.status(one)) for one in ids]
-    held = [one for one, now in held if now.state == "running" and now.hop == "local"]
-    return held if len(held) >= 8 else []
+def being_generated(client, ids) -> list[str]:
+    """Return the jobs that the local worker generates, once all its slots are taken."""
+    states = [(job_id, client.status(job_id)) for job_id in ids]
+    running = [job_id for job_id, now in states if (now.state, now.hop) == ("running", "local")]
+    return running if len(running) >= SLOTS else []
 
 
 def all_done(client, ids, within_s: float = 40) -> None:
@@ -66,13 +67,13 @@ def all_done(client, ids, within_s: float = 40) -> None:
 
 
 def settled_once(fleet, ids) -> bool:
-    """Whether the local worker's log has each job settled at most once."""
+    """Return whether the local worker's log has each job settled at most once."""
     [worker] = fleet._parts["local"]
-    said = worker.log.read_text()
-    return all(said.count(f"{{'id': '{one}', 'kind'") <= 1 for one in ids)
+    log = worker.log.read_text()
+    return all(log.count(f"{{'id': '{job_id}', 'kind'") <= 1 for job_id in ids)
 
 
-def nobody_was_restarted(fleet) -> bool:
+def no_worker_was_restarted(fleet) -> bool:
     return all(proc.alive for proc in fleet.procs if proc.name != "redis")
 
 
@@ -81,9 +82,11 @@ def test_workers_started_before_redis_wait_for_it(fleet, client):
     all_done(client, ids)
 
 
-def test_killed_and_restarted_what_runs_settles_and_the_rest_follows(fleet, client):
+def test_after_redis_was_killed_and_restarted_running_jobs_settle_and_the_rest_follows(
+    fleet, client
+):
     ids = submit(client, 40)
-    until(lambda: states(client, ids).count("running") >= 8, 20)
+    until(lambda: states(client, ids).count("running") >= SLOTS, 20)
     fleet.kill(fleet._parts["redis"][-1])
     time.sleep(1.5)
     fleet.start_redis(PORT)
@@ -93,35 +96,35 @@ def test_killed_and_restarted_what_runs_settles_and_the_rest_follows(fleet, clie
     assert time.monotonic() - back < 10  # about 2 s on a machine with nothing else to do
     all_done(client, ids)
     assert settled_once(fleet, ids)
-    assert nobody_was_restarted(fleet)
+    assert no_worker_was_restarted(fleet)
 
 
-def test_slow_for_seconds_nothing_ends_but_late(fleet, client, redis):
+def test_while_redis_is_slow_jobs_end_late_but_end(fleet, client, redis):
     ids = submit(client, 20)
     redis.client_pause(3000)
     began = time.monotonic()
     redis.ping()
     assert time.monotonic() - began > 2
     all_done(client, ids)
-    assert nobody_was_restarted(fleet)
+    assert no_worker_was_restarted(fleet)
 
 
-def test_out_of_memory_what_runs_settles_and_workers_go_on_afterwards(fleet, client, redis):
+def test_while_redis_is_full_running_jobs_settle_and_workers_go_on_afterwards(fleet, client, redis):
     ids = submit(client, 40)
-    held = until(lambda: at_work(client, ids), 20)
+    running = until(lambda: being_generated(client, ids), 20)
     redis.config_set("maxmemory", "1mb")
     try:
         with pytest.raises(Unavailable):
             submit(client, 1)
-        until(lambda: set(states(client, held)) == {"done"}, 20)
+        until(lambda: set(states(client, running)) == {"done"}, 20)
     finally:
         redis.config_set("maxmemory", "512mb")
     all_done(client, ids + patiently(lambda: submit(client, 1)))
     assert settled_once(fleet, ids)
-    assert nobody_was_restarted(fleet)
+    assert no_worker_was_restarted(fleet)
 
 
-def test_connections_cut_again_and_again_every_job_ends_once(fleet, client, redis):
+def test_every_job_ends_once_while_connections_are_cut_again_and_again(fleet, client, redis):
     ids = []
     end = time.monotonic() + 3
     while time.monotonic() < end:
@@ -131,21 +134,21 @@ def test_connections_cut_again_and_again_every_job_ends_once(fleet, client, redi
         time.sleep(0.1)
     all_done(client, ids)
     assert settled_once(fleet, ids)
-    assert nobody_was_restarted(fleet)
+    assert no_worker_was_restarted(fleet)
 
 
 def patiently(ask):
-    """The test's own client is cut as well, and is refused for a second after memory was full."""
+    """Retry: the test's client is cut off too, and refused for a second after memory was full."""
     for _ in range(50):
         try:
             return ask()
         except ForebayError:
             time.sleep(0.1)
-    raise AssertionError("could not be asked")
+    raise AssertionError("Redis did not come back")
 
 
-def test_a_primary_that_becomes_a_replica_and_is_one_no_more(fleet, client, redis):
-    """As after a failover behind one address: writes are refused, and later go on."""
+def test_no_job_is_lost_while_the_primary_is_a_replica(fleet, client, redis):
+    """As in a failover behind one address: writes are refused for a while."""
     ids = submit(client, 20)
     redis.replicaof("127.0.0.1", str(free_port()))
     with pytest.raises(Unavailable):
@@ -154,4 +157,4 @@ def test_a_primary_that_becomes_a_replica_and_is_one_no_more(fleet, client, redi
     redis.replicaof("NO", "ONE")
     all_done(client, ids)
     assert settled_once(fleet, ids)
-    assert nobody_was_restarted(fleet)
+    assert no_worker_was_restarted(fleet)

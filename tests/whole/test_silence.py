@@ -1,8 +1,8 @@
-"""No content but in the ledger's content keys: not in messages, Flower, logs, keys or tracebacks.
+"""Content is in the ledger's content keys only: not in messages, Flower, logs, keys or tracebacks.
 
-Every content field of every kind carries a canary; jobs succeed, escalate, are cached, cancelled,
-refused and broken in all ways that tests know how to provoke; then everything that others can see
-is searched.
+Every content field of every kind has a canary. Jobs succeed, escalate, are cached, cancelled,
+refused and broken in every way that a test can provoke. Then the tests search everything that
+others can see for the canary.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def requests():
 
 
 class Monitor(threading.Thread):
-    """What `redis-cli monitor` would show, as long as it runs."""
+    """Records what `redis-cli monitor` shows while it runs."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -71,7 +71,7 @@ class Monitor(threading.Thread):
         self._client = redis_py.Redis.from_url(url)
 
     def run(self) -> None:
-        # It ends when the server does.
+        # It ends when the server ends.
         with contextlib.suppress(redis_py.ConnectionError), self._client.monitor() as monitor:
             for command in monitor.listen():
                 self.seen.append(str(command["command"]))
@@ -79,7 +79,7 @@ class Monitor(threading.Thread):
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """A fleet after all those jobs: what it has shown to anybody, by where it was shown."""
+    """Run all those jobs; return what the fleet has shown, by where it was shown."""
     folder = tmp_path_factory.mktemp("silence")
     policy = folder / "policy.toml"
     policy.write_text("[defaults]\nthresholds.generate = 0.0\n[defaults.audit]\nshare = 1.0\n")
@@ -106,8 +106,8 @@ def work(client: Client):
     options = {"metadata": {f"{CANARY}-key": f"{CANARY}-value"}}
     for egress in ("deny", "allow"):
         for request in requests():
-            yield outcome(client.begin(request, egress=egress, cache=True, **options))
-    yield outcome(client.begin(ask(text()), egress="allow", lane="bedrock", **options))
+            yield outcome(client.submit_future(request, egress=egress, cache=True, **options))
+    yield outcome(client.submit_future(ask(text()), egress="allow", lane="bedrock", **options))
     client.submit(ask(text()), idempotency_key=f"{CANARY}-idempotency")
     cancelled = client.submit(ask(text("[[echo: delay=1]] one two three")))
     client.cancel(cancelled)
@@ -117,7 +117,7 @@ def work(client: Client):
 
 
 def await_audits(client: Client) -> None:
-    """Some answers were audited; when their audits have ended, all that they leave is there."""
+    """Wait until every audit has ended, so that everything it leaves behind is there."""
     redis, end = client._ledger.redis, time.monotonic() + 30
     while time.monotonic() < end:
         states = [redis.hmget(key, "audit_of", "state") for key in redis.keys("fb:job:*")]
@@ -150,7 +150,7 @@ def body(url: str) -> str:
 
 
 def stored(url: str) -> dict[bytes, bytes]:
-    """Every key with its raw value."""
+    """Return every key with its raw value."""
     client = redis_py.Redis.from_url(url)
     return {
         key: client.get(key) if client.type(key) == b"string" else client.dump(key)
@@ -174,7 +174,7 @@ def test_flower_shows_receipts_and_no_content(searched):
     assert [page for page, text in shown.items() if CANARY in text] == []
 
 
-def test_no_log_holds_content_whatever_broke(searched):
+def test_no_log_holds_content_whatever_has_failed(searched):
     assert {"router1.log", "local1.log", "bedrock1.log", "flower.log"} <= searched["logs"].keys()
     assert [name for name, text in searched["logs"].items() if CANARY in text] == []
 
@@ -184,7 +184,7 @@ def test_no_command_that_redis_sees_holds_content_in_the_clear(searched):
     assert [command for command in ours if "no content of ours" not in command] == []
 
 
-def test_no_key_and_no_value_but_a_content_holds_content(searched):
+def test_no_key_holds_content_and_no_value_except_under_content_keys(searched):
     for key, value in searched["keys"].items():
         assert CANARY.encode() not in key
         if not key.startswith(CONTENT_KEYS):
@@ -200,6 +200,6 @@ def test_audits_were_made_and_keep_no_content(searched):
 
 
 def test_no_outcome_shows_content_when_it_is_printed(searched):
-    assert [said for said in searched["outcomes"] if CANARY in said] == []
-    assert any("status='done'" in said for said in searched["outcomes"])
-    assert any("status='failed'" in said for said in searched["outcomes"])
+    assert [outcome for outcome in searched["outcomes"] if CANARY in outcome] == []
+    assert any("status='done'" in outcome for outcome in searched["outcomes"])
+    assert any("status='failed'" in outcome for outcome in searched["outcomes"])

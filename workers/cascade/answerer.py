@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from forebay.routing.errors import BadAnswer, Expired, InvalidJob
+from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost
 from forebay.routing.jobs import Content, Embed, Embedding, Job
-from forebay.routing.ledger.ledger import Lost
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import RawAnswer
 from forebay.workers.engines.engine import Completion, Ending, Engine, EngineInfo, Prompt, Vectors

@@ -18,6 +18,7 @@ from operator import mul
 from typing import Any
 
 from forebay.routing.jobs import Classification, Content, Extraction, Generation, Summary
+from forebay.routing.json_tree import leaves_by_path
 from forebay.workers.checks.final_answer import (
     equal,
     final_answer,
@@ -27,7 +28,6 @@ from forebay.workers.checks.final_answer import (
     numbers,
 )
 from forebay.workers.checks.grounding import words
-from forebay.workers.checks.json_tree import leaves_by_path
 from forebay.workers.engines.engine import Vectors
 
 Embed = Callable[[list[str]], Vectors]

@@ -29,8 +29,8 @@ from forebay.routing.jobs import (
     Summarize,
     Summary,
 )
+from forebay.routing.json_tree import leaves, nodes
 from forebay.workers.checks.grounding import Source, ends_sentence, named_options, words
-from forebay.workers.checks.json_tree import leaves, nodes
 from forebay.workers.checks.repetition import repeats_itself
 from forebay.workers.checks.safe_validation import mismatch, violation
 from forebay.workers.engines.engine import Ending

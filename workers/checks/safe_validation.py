@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from forebay.workers.checks.json_tree import nodes
+from forebay.routing.json_tree import nodes
 
 TIMEOUT_S = 5.0  # wall time on a busy machine; a good pattern takes milliseconds
 

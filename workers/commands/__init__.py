@@ -1,1 +1,4 @@
-"""Commands and checks of `forebay` on the workers' side, found by entry point."""
+"""The commands and checks of `forebay` that need the workers' side.
+
+`forebay.producers.cli.worker_commands` names them and imports each only when it runs.
+"""

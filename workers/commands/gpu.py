@@ -1,4 +1,4 @@
-"""`forebay gpu`: what a GPU machine lacks, and compiling it once, ahead of time."""
+"""`forebay gpu`: check a GPU machine, and compile what it lacks."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from forebay.workers.engines.gpu import build, flash_attn_trim, probe, toolchain
 from forebay.workers.engines.settings import EngineSettings
 
 app = typer.Typer(
-    help="The exl2 engine's surroundings: check them, and compile what is missing.",
+    help="Check a GPU machine for the exl2 engine, compile its kernels.",
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 
-BUILD = """Compile exllamav2's extension and a cut-down flash-attn. Workers then only load them.
+BUILD = """Compile exllamav2's extension and a trimmed flash-attn. Workers then only load them.
 
 \b
 Needs torch for CUDA, nvcc of the same CUDA version, a C++ compiler and ninja; no GPU.
   forebay gpu build
   forebay gpu build --arch 8.9 --flash-attn-sdist flash_attn-2.8.3.post2.tar.gz
 
-Without a GPU to ask it compiles for 8.0 (which serves 8.6 and 8.9), 9.0 and 12.0. A build that
-broke off goes on where it was. FOREBAY_GPU names another folder than ~/.local/share/forebay/gpu.
+On a machine without a GPU it compiles for 8.0 (which serves 8.6 and 8.9), 9.0 and 12.0. An
+interrupted build goes on where it was. FOREBAY_GPU names another folder than
+~/.local/share/forebay/gpu.
 """
 
 Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
@@ -43,32 +44,33 @@ Heads = Annotated[
     str, typer.Option("--head-sizes", metavar="N,N", help="Sizes of attention heads; 256: Gemma 3.")
 ]
 Sdist = Annotated[
-    Path | None, typer.Option("--flash-attn-sdist", metavar="FILE", help="Else pip fetches it.")
+    Path | None,
+    typer.Option("--flash-attn-sdist", metavar="FILE", help="Without it, pip gets it."),
 ]
 Without = Annotated[
     bool, typer.Option("--without-flash-attn", help="For use with FOREBAY_ATTENTION=torch.")
 ]
-Again = Annotated[bool, typer.Option("--again", help="Also where it is built already.")]
+Again = Annotated[bool, typer.Option("--again", help="Build again even if it is built already.")]
 
 
 @app.command()
 def check(*, as_json: Json = False) -> None:
-    """Say whether this machine can run EXL2 models. Exit code 1: not, and what to do."""
+    """Check whether this machine can run EXL2 models. Exit code 1 if not, with what to do."""
     fallback = read(EngineSettings).attention == "torch"
-    found = probe.examine_apart(fallback=fallback)
+    findings = probe.examine_apart(fallback=fallback)
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in found]))
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
     else:
-        for one in found:
-            typer.echo(f"{one.state:5} {one.name:10} {one.seen}")
-            if one.mend:
-                typer.echo(f"{'':16} -> {one.mend}")
-    if any(one.state == "fail" for one in found):
+        for finding in findings:
+            typer.echo(f"{finding.state:5} {finding.name:10} {finding.seen}")
+            if finding.mend:
+                typer.echo(f"{'':16} -> {finding.mend}")
+    if any(finding.state == "fail" for finding in findings):
         raise typer.Exit(1)
 
 
 @app.command("build", help=BUILD)
-def build_kernels(  # noqa: D103 - its help says it
+def build_kernels(  # noqa: D103 - BUILD is its help
     *,
     arch: Arch = None,
     jobs: Jobs = None,
@@ -95,11 +97,11 @@ def _sizes(text: str) -> tuple[int, ...]:
     known = {str(size) for size in flash_attn_trim.ALL_SIZES}
     if not set(words) <= known:
         form = ", ".join(map(str, flash_attn_trim.ALL_SIZES))
-        raise Misconfigured(f"must be of {form}, with commas between", field="--head-sizes")
+        raise Misconfigured(f"must be some of {form}, separated by commas", field="--head-sizes")
     return tuple(sorted({int(word) for word in words}))
 
 
-def _architectures(given: list[str]) -> tuple[str, ...]:
-    if not all(re.fullmatch(r"(8|9|1[0-9])\.\d", one) for one in given):
-        raise Misconfigured("must be 8.0 or more, as 8.9", field="--arch")
-    return tuple(dict.fromkeys(given))
+def _architectures(names: list[str]) -> tuple[str, ...]:
+    if not all(re.fullmatch(r"(8|9|1[0-9])\.\d", name) for name in names):
+        raise Misconfigured("must be 8.0 or more, such as 8.9", field="--arch")
+    return tuple(dict.fromkeys(names))

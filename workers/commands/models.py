@@ -1,11 +1,9 @@
-"""`forebay models`: list, fetch, pin, verify and convert the local models."""
+"""`forebay models`: list, download, pin, verify and convert models."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,41 +11,49 @@ import typer
 
 from forebay.routing.errors import Misconfigured
 from forebay.workers.commands.models_convert import convert
-from forebay.workers.models.catalogue import Model, catalogue, find, folder
+from forebay.workers.models.catalogue import Folder, Model, catalogue, find, folder
 
 if TYPE_CHECKING:
-    from forebay.workers.models.hub import Report
+    from forebay.workers.models.hub import Snapshot
     from forebay.workers.models.local_models import LocalModel
     from forebay.workers.models.pins import Lock
 
 app = typer.Typer(
-    help="Models of all engines: what is here, fetching more, pinning, converting to EXL2.",
+    help="List, download, pin, verify and convert local models.",
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 
-PULL = """Fetch a model, check it, and print the setting that uses it.
+PULL = """Download a model, check it, and print the setting that uses it.
 
 \b
-NAME is one of `forebay models list`, or any GGUF file of the Hugging Face hub:
+NAME is one of `forebay models list`, the folder of an EXL2, EXL3 or FP16 model on the Hugging Face
+hub (REVISION is a branch, tag or commit), or any of its GGUF files:
   forebay models pull qwen2.5-1.5b
+  forebay models pull OWNER/REPO@REVISION
   forebay models pull hf:OWNER/REPO/FILE@COMMIT --sha256 DIGEST
 
-A download that broke off goes on where it was. HF_ENDPOINT names a mirror, FOREBAY_MODELS another
-folder than ~/.local/share/forebay/models; https_proxy and no_proxy are honoured.
+An interrupted download goes on where it was. A folder that is pinned in models.lock must have the
+digests of its pin. HF_TOKEN is the token for gated and private models, HF_ENDPOINT names a mirror,
+FOREBAY_MODELS another folder than ~/.local/share/forebay/models; https_proxy and no_proxy are
+honoured. Needs: pip install 'forebay[models]'
 """
 
 Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the catalogue, or hf:...")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Of the catalogue, OWNER/REPO[@REVISION], or hf:...")
+]
 MaybeName = Annotated[str | None, typer.Argument(metavar="[NAME]")]
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[NAME]...", help="As `list` shows them; else all.")
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", help="As `list` shows them; without any, all models."),
 ]
 Digest = Annotated[
     str | None, typer.Option("--sha256", metavar="HEX", help="Of the file; needed with hf:...")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Accept the licence without being asked.")]
 Vram = Annotated[
-    int | None, typer.Option("--vram-mib", min=1, help="Of the card; else what nvidia-smi says.")
+    int | None,
+    typer.Option("--vram-mib", min=1, help="Memory of the card; without it, nvidia-smi is asked."),
 ]
 LockFile = Annotated[Path, typer.Option("--lock", help="The file of pins, to be committed.")]
 LOCK = Path("models.lock")
@@ -55,81 +61,83 @@ LOCK = Path("models.lock")
 
 @app.command("list")
 def list_models(*, vram_mib: Vram = None, as_json: Json = False) -> None:
-    """Show the catalogue and what is here. Format, bits, licence, and whether it fits the card."""
+    """List the catalogue and the models that are here. Says which fit the card."""
     from forebay.workers.engines.vram.card import card_bytes  # noqa: PLC0415 - only this command needs it
 
     card = card_bytes() if vram_mib is None else vram_mib << 20
     known = catalogue()
-    rows = [_row(model) for model in known]
-    local = [_local(model, card) for model in _others(known)]
+    rows = [_catalogue_row(model) for model in known]
+    local = [_local_row(model, card) for model in _uncatalogued(known)]
     if as_json:
-        _document(rows + local)
+        _print_json(rows + local)
         return
     for row in rows:
         here = "here" if row["here"] else "-"
         size = f"{row['size'] / 1e9:.1f} GB"
         typer.echo(f"{row['name']:14} {size:>7}  {row['licence']:11} {here:5} {row['good_for']}")
     for row in local:
-        typer.echo(_line(row))
+        typer.echo(_local_line(row))
 
 
 @app.command(help=PULL)
-def pull(  # noqa: D103 - its help says it
-    name: Name, *, sha256: Digest = None, yes: Yes = False, as_json: Json = False
+def pull(  # noqa: D103 - PULL is its help
+    name: Name,
+    *,
+    sha256: Digest = None,
+    yes: Yes = False,
+    lock: LockFile = LOCK,
+    as_json: Json = False,
 ) -> None:
-    from forebay.workers.models.hub import fetch  # noqa: PLC0415 - 60 ms, and few commands download
-
     model = find(name, sha256)
-    if not yes and not model.path.exists():
-        _consent(model)
-    with _bar(model) as report:
-        fetch(model.pinned(), model.path, report)
-    setting = f"FOREBAY_MODEL_FILE={model.path}"
-    if as_json:
-        _document({**_row(model), "setting": setting})
+    if isinstance(model, Folder):
+        row = _pull_folder(model, lock, yes=yes, quiet=as_json)
     else:
-        typer.echo(setting)
+        row = _pull_file(model, yes=yes, quiet=as_json)
+    if as_json:
+        _print_json(row)
+    else:
+        typer.echo(row["setting"])
 
 
 @app.command()
 def path(name: MaybeName = None, *, as_json: Json = False) -> None:
-    """Print where a fetched model is. Without NAME, the folder of all."""
+    """Print the path of a downloaded model. Without NAME, of the folder of all models."""
     model = find(name) if name else None
     if model and not model.path.exists():
         raise Misconfigured(f"is not here yet: forebay models pull {name}", field="NAME")
     place = str(model.path if model else folder())
     if as_json:
-        _document({"path": place})
+        _print_json({"path": place})
     else:
         typer.echo(place)
 
 
 @app.command()
 def verify(*, lock: LockFile = LOCK, as_json: Json = False) -> None:
-    """Read every model again. Compares its SHA-256 with that of its pin, or of its download.
+    """Check every model again. Compares its SHA-256 with its pin, or its download.
 
-    Exit code 1 when one differs, or a pinned one is not here.
+    Exit code 1 if a model differs, or a pinned model is not here.
     """
     from forebay.workers.models.pins import read_lock  # noqa: PLC0415 - 60 ms
 
     pins = read_lock(lock)
     if pins is None and lock != LOCK:
         raise Misconfigured("there is no such file", field="--lock")
-    wrong = _wrong(pins) if pins else {}
-    files = [file for file in sorted(folder().rglob("*.gguf")) if _name(file) not in wrong]
-    checked = {str(file): _is_right(file) for file in files}
-    good = all(checked.values()) and not any(wrong.values())
+    differences = _pin_differences(pins) if pins else {}
+    unpinned = [model.path for model in _downloads() if model.name not in differences]
+    checked = {str(path): _is_intact(path) for path in unpinned}
+    good = all(checked.values()) and not any(differences.values())
     if as_json:
-        _document({"ok": good, "files": checked, "models": wrong})
+        _print_json({"ok": good, "files": checked, "models": differences})
     else:
-        _show(checked, wrong)
+        _print_checks(checked, differences)
     if not good:
         raise typer.Exit(1)
 
 
 @app.command()
 def pin(names: Names = None, *, lock: LockFile = LOCK, as_json: Json = False) -> None:
-    """Write down what models are now. Every file's SHA-256, for `verify` to compare."""
+    """Pin models as they are now. Writes every file's SHA-256, for `verify` and `pull`."""
     from forebay.workers.models.local_models import local_model, local_models  # noqa: PLC0415 - 60 ms
     from forebay.workers.models.pins import Lock, make_pin, read_lock  # noqa: PLC0415
 
@@ -144,7 +152,7 @@ def pin(names: Names = None, *, lock: LockFile = LOCK, as_json: Json = False) ->
     after.write(lock)
     pinned = {model.name: after.models[model.name].digest for model in chosen}
     if as_json:
-        _document({"lock": str(lock), "pinned": pinned})
+        _print_json({"lock": str(lock), "pinned": pinned})
         return
     for name, digest in pinned.items():
         old = before.models.get(name)
@@ -155,26 +163,81 @@ def pin(names: Names = None, *, lock: LockFile = LOCK, as_json: Json = False) ->
 app.command()(convert)
 
 
-def _is_right(file: Path) -> bool:
-    """By the catalogue where it is in there, else by the digest that it was fetched under."""
-    from forebay.workers.models.hub import digest_file, sha256  # noqa: PLC0415 - 60 ms
+def _pull_file(model: Model, *, yes: bool, quiet: bool) -> dict[str, Any]:
+    from forebay.workers.models.pull import pull_file  # noqa: PLC0415 - 400 ms, and only `pull` downloads
 
-    pinned = {model.path: model.sha256 for model in catalogue()}.get(file)
-    try:
-        return sha256(file) == (pinned or digest_file(file).read_text()[:64])
-    except OSError:
-        return False
+    if not yes and not model.path.exists():
+        size = f"{model.size / 1e9:.1f} GB" if model.size else "of a size the hub will say"
+        _ask_consent(f"{model.repo}/{model.file}, {size}", model.licence)
+    pull_file(model, quiet=quiet)
+    return {**_catalogue_row(model), "setting": f"FOREBAY_MODEL_FILE={model.path}"}
 
 
-def _others(known: list[Model]) -> list[LocalModel]:
-    """What is here and has no line of the catalogue."""
+def _pull_folder(model: Folder, lock: Path, *, yes: bool, quiet: bool) -> dict[str, Any]:
+    from forebay.workers.models.hub import find_snapshot  # noqa: PLC0415 - 400 ms, and only `pull` downloads
+    from forebay.workers.models.pins import read_lock  # noqa: PLC0415
+    from forebay.workers.models.pull import pull_folder  # noqa: PLC0415
+
+    pins = read_lock(lock)
+    pin = pins.models.get(model.name) if pins else None
+    snapshot = find_snapshot(model.repo, model.revision)
+    if not yes and not model.path.exists():
+        what = f"{model.repo} at {snapshot.commit[:12]}, {snapshot.size / 1e9:.1f} GB"
+        _ask_consent(what, _folder_licence(snapshot))
+    pull_folder(snapshot, model.path, pin.files if pin else None, quiet=quiet)
+    return {
+        "name": model.name, "repo": model.repo, "revision": snapshot.commit,
+        "size": snapshot.size, "licence": _folder_licence(snapshot), "here": True,
+        "path": str(model.path), "setting": f"FOREBAY_MODEL_DIR={model.path}",
+    }  # fmt: skip
+
+
+def _folder_licence(snapshot: Snapshot) -> str:
+    return snapshot.licence or f"see https://huggingface.co/{snapshot.repo}"
+
+
+def _ask_consent(download: str, licence: str) -> None:
+    typer.echo(f"{download}. Licence: {licence}", err=True)
+    if not sys.stdin.isatty():
+        raise Misconfigured("is needed if stdin is not a terminal", field="--yes")
+    if not typer.confirm("Download it under this licence?", err=True):
+        raise typer.Exit(1)
+
+
+def _downloads() -> list[LocalModel]:
+    """Return every GGUF file, and every model folder that was downloaded."""
+    from forebay.workers.models.checksums import checksum_file  # noqa: PLC0415 - only `verify` reads them
+    from forebay.workers.models.local_models import local_models  # noqa: PLC0415 - 60 ms
+
+    models = local_models(folder())
+    return [model for model in models if model.path.is_file() or checksum_file(model.path).exists()]
+
+
+def _is_intact(path: Path) -> bool:
+    """Compare a model with the catalogue if it is listed there, else with its download."""
+    from forebay.workers.models.checksums import is_intact  # noqa: PLC0415 - only `verify` needs it
+
+    listed = {model.path: model.sha256 for model in catalogue()}.get(path)
+    return is_intact(path, {path.name: listed} if listed else None)
+
+
+def _uncatalogued(known: list[Model]) -> list[LocalModel]:
+    """Return the models on this machine that have no line in the catalogue."""
     from forebay.workers.models.local_models import local_models  # noqa: PLC0415 - 60 ms
 
     listed = {model.path for model in known}
     return [model for model in local_models(folder()) if model.path not in listed]
 
 
-def _local(model: LocalModel, card: int | None) -> dict[str, Any]:
+def _catalogue_row(model: Model) -> dict[str, Any]:
+    return {
+        "name": model.name, "repo": model.repo, "file": model.file, "revision": model.revision,
+        "sha256": model.sha256, "size": model.size, "licence": model.licence,
+        "good_for": model.good_for, "here": model.path.exists(), "path": str(model.path),
+    }  # fmt: skip
+
+
+def _local_row(model: LocalModel, card: int | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": model.name, "path": str(model.path), "here": True, "size": model.size,
         "licence": model.licence, "format": None, "architecture": None, "bits": None,
@@ -188,21 +251,17 @@ def _local(model: LocalModel, card: int | None) -> dict[str, Any]:
     return row | {"bits": shape and round(shape.bits, 3), "fits": model.fits(shape, card)}
 
 
-def _line(row: dict[str, Any]) -> str:
+def _local_line(row: dict[str, Any]) -> str:
     fits = {True: "fits", False: "does not fit", None: ""}[row["fits"]]
     bits = f"{row['bits']:.2f} bits" if row["bits"] else ""
-    said = (row["format"], row["architecture"], bits, fits, row["trouble"])
-    about = ", ".join(part for part in said if part)
+    facts = (row["format"], row["architecture"], bits, fits, row["trouble"])
+    about = ", ".join(fact for fact in facts if fact)
     licence = row["licence"] or "unknown"
     return f"{row['name']:14} {row['size'] / 1e9:.1f} GB  {licence:11} here  {about}"
 
 
-def _name(file: Path) -> str:
-    return file.relative_to(folder()).as_posix()
-
-
-def _wrong(pins: Lock) -> dict[str, list[str]]:
-    """By pinned model, how it differs."""
+def _pin_differences(pins: Lock) -> dict[str, list[str]]:
+    """Return how each pinned model differs from its pin, by name."""
     from forebay.workers.models.local_models import local_models  # noqa: PLC0415 - 60 ms
     from forebay.workers.models.pins import differences  # noqa: PLC0415
 
@@ -210,56 +269,16 @@ def _wrong(pins: Lock) -> dict[str, list[str]]:
     return {name: list(differences(pin, here.get(name))) for name, pin in pins.models.items()}
 
 
-def _show(checked: dict[str, bool], wrong: dict[str, list[str]]) -> None:
+def _print_checks(checked: dict[str, bool], differences: dict[str, list[str]]) -> None:
     for file, right in checked.items():
         typer.echo(f"{'ok  ' if right else 'BAD '}  {file}")
-    for name, lines in wrong.items():
+    for name, lines in differences.items():
         typer.echo(f"{'BAD ' if lines else 'ok  '}  {name}")
         for line in lines:
             typer.echo(f"        {line}")
-    if not checked and not wrong:
+    if not checked and not differences:
         typer.echo(f"no models in {folder()}", err=True)
 
 
-def _consent(model: Model) -> None:
-    size = f"{model.size / 1e9:.1f} GB" if model.size else "of a size the hub will say"
-    typer.echo(f"{model.repo}/{model.file}, {size}. Licence: {model.licence}", err=True)
-    if not sys.stdin.isatty():
-        raise Misconfigured("is needed where nobody can be asked", field="--yes")
-    if not typer.confirm("Fetch it under this licence?", err=True):
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _bar(model: Model) -> Iterator[Report]:
-    """A bar on a terminal's stderr, nothing elsewhere."""
-    from rich.console import Console  # noqa: PLC0415 - 150 ms, and few commands download
-    from rich.progress import (  # noqa: PLC0415
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )  # fmt: skip
-
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(model.name, total=model.size)
-        yield lambda so_far, total: progress.update(task, completed=so_far, total=total)
-
-
-def _row(model: Model) -> dict[str, Any]:
-    return {
-        "name": model.name, "repo": model.repo, "file": model.file, "revision": model.revision,
-        "sha256": model.sha256, "size": model.size, "licence": model.licence,
-        "good_for": model.good_for, "here": model.path.exists(), "path": str(model.path),
-    }  # fmt: skip
-
-
-def _document(data: Any) -> None:
+def _print_json(data: Any) -> None:
     typer.echo(json.dumps(data))

@@ -1,4 +1,4 @@
-"""`forebay plan`: whether a model fits a card, and what to choose."""
+"""`forebay plan`: say whether a model fits a card, and which settings to choose."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from forebay.workers.engines.vram.card import card_bytes
 from forebay.workers.engines.vram.exl2_footprint import DEFAULT_DQ, scratch_bytes
 from forebay.workers.engines.vram.footprint import MIB, MODES, CacheMode
 from forebay.workers.engines.vram.planner import (
-    BATCH,
+    FULL_BATCH,
     Plan,
+    default_context,
     footprint_of,
-    longest,
     max_cache_tokens,
 )
 from forebay.workers.engines.vram.planner import plan as make_plan
@@ -30,43 +30,43 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-HELP = """Say whether a model fits this card, with which cache, context and batch.
+HELP = """Say whether a model fits this card. Also with which cache, context and batch.
 
 Reads config.json and the headers of the weights; loads nothing and needs no card. EXL2, GPTQ and
-FP16 models are planned for the exl2 engine, EXL3 models for the exl3 engine (--engine exl3: FP16
-too). What is not given is chosen: every job of the batch may be as long as the context. Exit code
-1 when it does not fit.
+FP16 models are planned for the exl2 engine, EXL3 models for the exl3 engine (and FP16 models with
+--engine exl3). Options that are not given are chosen. Every job of the batch may be as long as the
+context. Exit code 1 if the model does not fit.
 
-With --json, kv_bytes_per_token counts the one layer of exl2's quantized cache that is unpacked at
-a time; max_cache_tokens is for the tuned scratch, and for the context and batch given (or 16,384
-tokens, or what the model has, and 16 jobs). exl3 has one scratch, an upper bound that no
-measurement on a card stands behind yet, and no max_dq_size.
+With --json, kv_bytes_per_token includes the one layer of exl2's quantized cache that is unpacked
+at a time. max_cache_tokens is for the tuned scratch and for the given context and batch (without
+them, for 16,384 tokens or the model's own limit, and 16 jobs). exl3 has no max_dq_size; its
+scratch is an upper bound that has not been measured on a card yet.
 """
 
 Folder = Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="With config.json and weights.")]
 Vram = Annotated[
     int | None,
-    typer.Option(min=1, max=1 << 24, help="Of the card; else what nvidia-smi says."),
+    typer.Option(min=1, max=1 << 24, help="Memory of the card; without it, nvidia-smi is asked."),
 ]
 Engine = Annotated[
-    GpuEngineName | None, typer.Option("--engine", help="That is to load it; else by the format.")
+    GpuEngineName | None, typer.Option("--engine", help="To plan for; without it, by the format.")
 ]
 Mode = Annotated[
-    CacheMode | None, typer.Option("--cache-mode", help="How keys and values are kept.")
+    CacheMode | None, typer.Option("--cache-mode", help="How keys and values are stored.")
 ]
 Context = Annotated[
     int | None, typer.Option("--context", min=1, help="Tokens of the longest job, answer included.")
 ]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Jobs at once.")]
 Reserve = Annotated[
-    int, typer.Option(min=0, help="What others on the card need, a display for one.")
+    int, typer.Option(min=0, help="Memory for other programs on the card, such as a display.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Exactly one JSON document on stdout.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A plan, and what was asked for."""
+    """A plan, and the context and batch that its limits are computed for."""
 
     folder: Path
     shape: Shape
@@ -75,22 +75,22 @@ class Report:
     batch: int
 
     def room(self, mode: CacheMode) -> int:
-        """Tokens of cache that the card has room for."""
+        """Return the tokens of cache that the card has room for."""
         return max_cache_tokens(
             self.shape, self.plan.vram_bytes, mode, context=self.context, batch=self.batch
         )
 
     def document(self) -> dict[str, Any]:
-        """All of it, for `--json`."""
+        """Return the document of `--json`."""
         shape, plan = self.shape, self.plan
-        tuned, kept = plan.parts["scratch"], footprint_of(shape).kv_bytes_per_token
+        tuned, token_bytes = plan.parts["scratch"], footprint_of(shape).kv_bytes_per_token
         default = scratch_bytes(shape, DEFAULT_DQ) if shape.engine == "exl2" else tuned
         return {
             "model": str(self.folder), "architecture": shape.architecture, "format": shape.format,
             "engine": shape.engine, "bits": round(shape.bits, 3), "max_context": shape.max_context,
             "fits": plan.fits, "vram_bytes": plan.vram_bytes, "total_bytes": plan.total_bytes,
             "weights_bytes": shape.weights_bytes, "host_bytes": shape.embedding_bytes,
-            "kv_bytes_per_token": {mode: kept(shape, mode) for mode in MODES},
+            "kv_bytes_per_token": {mode: token_bytes(shape, mode) for mode in MODES},
             "scratch_bytes": {"default": default, "tuned": tuned},
             "max_cache_tokens": {mode: self.room(mode) for mode in MODES},
             "plan": {
@@ -102,12 +102,14 @@ class Report:
         }  # fmt: skip
 
     def remedies(self) -> list[str]:
-        """What helps, if it does not fit."""
-        return [] if self.plan.fits else [str(one) for one in remedies(self.shape, self.plan)]
+        """Return the single changes that help, if the plan does not fit."""
+        if self.plan.fits:
+            return []
+        return [str(remedy) for remedy in remedies(self.shape, self.plan)]
 
     def table(self) -> Table:
-        """The parts of the plan."""
-        from rich.table import Table  # noqa: PLC0415 - 100 ms, and --json does without
+        """Return the parts of the plan as a table."""
+        from rich.table import Table  # noqa: PLC0415 - 100 ms, and --json does not need it
 
         plan = self.plan
         title = f"{self.folder.name}: {self.shape.architecture}, {self.shape.format}"
@@ -122,7 +124,7 @@ class Report:
 
 
 @app.command(help=HELP)
-def plan(  # noqa: D103 - its help says it
+def plan(  # noqa: D103 - HELP is its help
     folder: Folder,
     *,
     engine: Engine = None,
@@ -135,13 +137,14 @@ def plan(  # noqa: D103 - its help says it
 ) -> None:
     shape = read_shape(folder, engine)
     card = _card(vram_mib) - reserve_mib * MIB
-    made = make_plan(shape, card, cache_mode=cache_mode, context=context, batch=batch)
-    report = Report(folder, shape, made, context or longest(shape), batch or BATCH)
+    planned = make_plan(shape, card, cache_mode=cache_mode, context=context, batch=batch)
+    limits = context or default_context(shape), batch or FULL_BATCH
+    report = Report(folder, shape, planned, *limits)
     if as_json:
         typer.echo(json.dumps(report.document()))
     else:
         _show(report)
-    if not made.fits:
+    if not planned.fits:
         raise typer.Exit(1)
 
 
@@ -153,12 +156,12 @@ def _card(vram_mib: int | None) -> int:
 
 
 def _show(report: Report) -> None:
-    from rich.console import Console  # noqa: PLC0415 - 100 ms, and --json does without
+    from rich.console import Console  # noqa: PLC0415 - 100 ms, and --json does not need it
 
     plan = report.plan
     Console().print(report.table())
     verdict = "Fits" if plan.fits else "Does not fit"
-    typer.echo(f"{verdict}: {_wish(plan)}.")
+    typer.echo(f"{verdict}: {_layout(plan)}.")
     for remedy in report.remedies():
         typer.echo(f"  would fit: {remedy}")
     if not plan.fits and plan.recommended:
@@ -169,12 +172,12 @@ def _show(report: Report) -> None:
         )
     rooms = ", ".join(f"{mode} {report.room(mode):,}" for mode in MODES)
     work = f"{report.batch} jobs of up to {report.context:,} tokens"
-    typer.echo(f"Where it works on {work}, the card has room for so many tokens of cache: {rooms}.")
+    typer.echo(f"With {work}, the card has room for so many tokens of cache: {rooms}.")
 
 
-def _wish(plan: Plan) -> str:
-    wish = (
+def _layout(plan: Plan) -> str:
+    layout = (
         f"{plan.batch} jobs of {plan.context:,} tokens at once, a {plan.cache_mode} cache of "
         f"{plan.cache_tokens:,} tokens"
     )
-    return wish if plan.max_dq_size is None else f"{wish}, max_dq_size {plan.max_dq_size:,}"
+    return layout if plan.max_dq_size is None else f"{layout}, max_dq_size {plan.max_dq_size:,}"

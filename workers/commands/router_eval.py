@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - what is slow, or of the extra `router`, is imported where it is used
-"""`forebay router eval`: how good routers are on a file of outcomes."""
+"""`forebay router eval`: measure routers on a file of outcomes."""
 
 from __future__ import annotations
 
@@ -21,33 +21,41 @@ from forebay.workers.commands.options import (
     Seed,
     Strong,
     Weak,
-    names,
+    model_names,
+    read_dataset,
 )
-from forebay.workers.training.fitting.weights_folder import WEIGHTS
+from forebay.workers.training.fitting.weights_folder import ROUTER_MODEL
 
 if TYPE_CHECKING:
     from forebay.workers.training.data.dataset import Dataset
     from forebay.workers.training.data.ranking_metrics import Ranked
     from forebay.workers.training.evaluation.evaluation import EvaluatedFile
 
-FOLDS = 5  # of the cascade
+CASCADE_FOLDS = 5
 
 Folder = Annotated[
-    Path | None, typer.Option("--weights", metavar="DIR", help="Of `train`; without, the packaged.")
+    Path | None,
+    typer.Option(
+        "--weights", metavar="DIR", help="A folder that `train` wrote. Default: packaged weights."
+    ),
 ]
 Second = Annotated[
-    str | None, typer.Option("--second", metavar="MODEL[,MODEL]", help="Who is asked as well.")
+    str | None,
+    typer.Option(
+        "--second", metavar="MODEL[,MODEL]", help="Local models that give a second opinion."
+    ),
 ]
 Preds = Annotated[
     Path | None,
     typer.Option(
         "--preds",
         metavar="FILE",
-        help="Parquet: uid, model, pred; of a model's answers to one prompt the first counts.",
+        help="Parquet: uid, model, pred. Of several answers to one prompt the first counts.",
     ),
 ]
 Curves = Annotated[
-    Path | None, typer.Option("--curves", metavar="FILE", help="Draw the curves: .png or .svg.")
+    Path | None,
+    typer.Option("--curves", metavar="FILE", help="Draw the curves to a .png or .svg file."),
 ]
 
 
@@ -67,40 +75,41 @@ def evaluate(
     curves: Curves = None,
     as_json: Json = False,
 ) -> None:
-    """Measure routers. APGR, CPT, PGR, AUC and ECE, with 95 % bootstrap intervals.
+    """Measure routers. APGR, CPT, PGR, AUC and ECE with 95 % bootstrap confidence intervals.
 
     \b
-    With --labels N the verdict is fitted on N random prompts of the file and judged on the rest,
-    with --folds K on all by cross-validation; else the weights come from elsewhere (zero-shot).
-    What is fitted is what `train` would write of those prompts: where a column `source` in the
-    prompts has several values, for texts unlike them. What is judged are the scores as they are.
-    With --second and --preds also what can be told after the answer is measured: the plain rule
-    (escalate where local answers differ), the packaged model of doubt, which saw none of the file,
-    and a cascade, which is always fitted to the file by cross-validation (in K parts, or 5).
-    Resamples without a gap between weak and strong are left out of the intervals of what is
-    divided by it; where more than one in forty is such, there is no interval (null).
+    --labels N fits the router model on N random prompts and evaluates it on the rest; --folds K
+    evaluates it on all prompts by cross-validation. Without either, packaged weights or those of
+    --weights are evaluated as they are (zero-shot). Fitting is the same as by `router train`: if
+    the column `source` has several values, differences between the sources are ignored.
+    --second and --preds also evaluate what can be told after the local answer: the plain rule
+    (escalate if local answers differ), the packaged doubt model, and a cascade model, which is
+    always fitted to the file by cross-validation (with K folds, or 5).
+    Bootstrap samples without a gap between weak and strong are left out of the intervals of
+    metrics that are divided by the gap. If more than one in forty samples has no gap, those
+    metrics have no interval (null).
     """  # noqa: D301 - \b is Click's
     if sum(given is not None for given in (weights, labels, folds)) > 1:
         raise Misconfigured("give one of --weights, --labels and --folds", field="--weights")
     if (second is None) != (preds is None):
         raise Misconfigured("--second and --preds go together", field="--second")
-    from forebay.workers.training.data import dataset
     from forebay.workers.training.evaluation import evaluation
 
-    data = dataset.read(prompts, outcomes, names(weak), names(strong), job_type=not no_job_type)
-    judged = _judged(data, weights, labels, folds, seed)
-    routers = evaluation.before(judged, seed)
+    data = read_dataset(prompts, outcomes, weak, strong, no_job_type=no_job_type)
+    evaluated = _evaluated(data, weights, labels, folds, seed)
+    routers = evaluation.rankings_before_answer(evaluated, seed)
     if second and preds:
-        routers |= _after(judged, names(weak)[0], names(second), preds, folds or FOLDS, seed)
+        models = model_names(weak)[0], model_names(second)
+        routers |= _rankings_after_answer(evaluated, *models, preds, folds or CASCADE_FOLDS, seed)
     if curves:
         from forebay.workers.training.evaluation.curves import draw
 
         draw(routers, curves)
-    report = evaluation.report(judged.data, routers, seed)
+    report = evaluation.report(evaluated.data, routers, seed)
     typer.echo(json.dumps(report) if as_json else _table(report))
 
 
-def _judged(
+def _evaluated(
     data: Dataset, weights: Path | None, labels: int | None, folds: int | None, seed: int
 ) -> EvaluatedFile:
     from forebay.workers.training.evaluation import evaluation
@@ -111,17 +120,17 @@ def _judged(
         return evaluation.with_labels(data, labels, seed)
     if folds is not None:
         return evaluation.with_folds(data, folds, seed)
-    model = RouterModel.load(weights / WEIGHTS if weights else None)
+    model = RouterModel.load(weights / ROUTER_MODEL if weights else None)
     return evaluation.zero_shot(data, model)
 
 
-def _after(
-    judged: EvaluatedFile, weak: str, second: list[str], preds: Path, folds: int, seed: int
+def _rankings_after_answer(
+    evaluated: EvaluatedFile, weak: str, second: list[str], preds: Path, folds: int, seed: int
 ) -> dict[str, Ranked]:
     from forebay.workers.training.data import local_answers
     from forebay.workers.training.evaluation import cascade_rankings
 
-    data, readings = judged.data, judged.readings
+    data, readings = evaluated.data, evaluated.readings
     answers = local_answers.read(preds, data.uids, weak, second)
     return {
         "second opinion": cascade_rankings.plain(data, readings, answers),
@@ -131,7 +140,7 @@ def _after(
 
 
 def _table(report: dict[str, Any]) -> str:
-    """For people: a row a router, the interval of APGR behind."""
+    """Return the report as text: a row for each router, ending with the interval of its APGR."""
     from forebay.workers.training.data.ranking_metrics import NAMES
 
     lines = [f"n {report['n']}   weak {report['weak']}   strong {report['strong']}", ""]

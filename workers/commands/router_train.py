@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - what is slow, or of the extra `router`, is imported where it is used
-"""`forebay router train`: weights from outcomes."""
+"""`forebay router train`: fit the router model's weights to outcomes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ from forebay.workers.commands.options import (
     Seed,
     Strong,
     Weak,
-    names,
+    model_names,
+    read_dataset,
 )
-from forebay.workers.training.fitting.weights_folder import WEIGHTS, versioned, write
+from forebay.workers.training.fitting.weights_folder import ROUTER_MODEL, versioned, write
 
 if TYPE_CHECKING:
     from forebay.routing.scoring.router_model import Weights
     from forebay.workers.training.data.dataset import Dataset
 
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the weights are written.")]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Write the weights to this folder.")
+]
 
 
 def train(
@@ -43,40 +46,41 @@ def train(
     no_job_type: NoJobType = False,
     as_json: Json = False,
 ) -> None:
-    """Fit the router's weights. The same files and options give the same bytes.
+    """Fit the router model's weights. The same files and options give the same bytes.
 
     \b
-    --labels N takes N random prompts instead of all. --folds K is the number of parts in which
-    what each reading of a text is worth is found. Where a column `source` in the prompts has
-    several values, what tells one source from another is kept out of the weights: such a mixture of
-    benchmarks is to help with texts unlike it. Leave that column out to fit for texts like these.
+    --labels N fits on N random prompts instead of all. --folds K is the number of folds for the
+    out-of-fold predictions on which the three text models are stacked. If the column `source` of
+    the prompts has several values, the prompts are a mixture of benchmarks: differences between
+    the sources are kept out of the weights, so that these carry over to texts from elsewhere.
+    Leave that column out to fit weights for texts like those of the file.
     """  # noqa: D301 - \b is Click's
-    from forebay.workers.training.data import dataset
     from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
     from forebay.workers.training.fitting.fit_router import fit
     from forebay.workers.training.fitting.hyperparameters import Hyperparameters
 
-    data = dataset.read(prompts, outcomes, names(weak), names(strong), job_type=not no_job_type)
+    data = read_dataset(prompts, outcomes, weak, strong, no_job_type=no_job_type)
     data = _sample(data, labels, seed)
-    recipe = Hyperparameters.of(data, folds=folds or 4, seed=seed)
-    note = _note(data, names(weak), names(strong), seed)
-    weights = versioned("text", fit(data, FeatureMatrix.at(data.prompts), recipe, note=note))
-    _tell(weights, write(out, WEIGHTS, weights), len(data), as_json=as_json)
+    parameters = Hyperparameters.of(data, folds=folds or 4, seed=seed)
+    note = _note(data, model_names(weak), model_names(strong), seed)
+    features = FeatureMatrix.of(data.prompts)
+    weights = versioned("text", fit(data, features, parameters, note=note))
+    _report(weights, write(out, ROUTER_MODEL, weights), len(data), as_json=as_json)
 
 
 def _sample(data: Dataset, labels: int | None, seed: int) -> Dataset:
     import numpy as np
 
-    from forebay.workers.training.data.dataset import enough
+    from forebay.workers.training.data.dataset import require_enough
 
     if labels is not None and labels < len(data):
         data = data.take(np.random.default_rng(seed).permutation(len(data))[:labels])
-    enough(len(data))
+    require_enough(len(data))
     return data
 
 
 def _note(data: Dataset, weak: list[str], strong: list[str], seed: int) -> list[str]:
-    """What the weights rest on, for who reads the file."""
+    """Return what the weights were fitted to, for people who read the weights file."""
     types = "with" if data.types else "without"
     gap = f"mean gap {data.gap.mean():.4f}"
     return [
@@ -86,9 +90,9 @@ def _note(data: Dataset, weak: list[str], strong: list[str], seed: int) -> list[
     ]
 
 
-def _tell(weights: Weights, path: Path, count: int, *, as_json: bool) -> None:
-    told: dict[str, Any] = {
+def _report(weights: Weights, path: Path, count: int, *, as_json: bool) -> None:
+    document: dict[str, Any] = {
         "version": weights.version, "prompts": count, "path": str(path),
         "bytes": path.stat().st_size,
     }  # fmt: skip
-    typer.echo(json.dumps(told) if as_json else f"{told['version']}: {path}")
+    typer.echo(json.dumps(document) if as_json else f"{weights.version}: {path}")

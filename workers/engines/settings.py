@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from forebay.routing.lanes import DEFAULT_POOL
-from forebay.routing.settings import Seconds
+from forebay.routing.settings import EnvironmentSettings, Seconds
 from forebay.workers.engines.registry import EngineName
 
 
-class LocalSettings(BaseSettings):
+class LocalSettings(EnvironmentSettings):
     """Which pool a local worker serves, and whether it runs a second model.
 
     Attributes:
@@ -22,15 +22,11 @@ class LocalSettings(BaseSettings):
             (`SecondEngineSettings`). If unset, the first engine gives them, from a reworded prompt.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
-    )
-
     pool: str = Field(DEFAULT_POOL, pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
     second_engine: EngineName | None = None
 
 
-class EngineSettings(BaseSettings):
+class EngineSettings(EnvironmentSettings):
     """Which engine a worker runs, and how large it may be.
 
     Attributes:
@@ -49,10 +45,7 @@ class EngineSettings(BaseSettings):
         echo_delay_s: seconds that the `echo` engine takes for a token.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True,
-        protected_namespaces=(),
-    )  # fmt: skip
+    model_config = SettingsConfigDict(protected_namespaces=())
 
     engine: EngineName = "llamacpp"
     model_file: Path | None = None
@@ -79,7 +72,7 @@ class SecondEngineSettings(EngineSettings):
         return text.replace("FOREBAY_", "FOREBAY_SECOND_")
 
 
-class RouterSettings(BaseSettings):
+class RouterSettings(EnvironmentSettings):
     """Which model gives the router's verdicts.
 
     Attributes:
@@ -87,9 +80,5 @@ class RouterSettings(BaseSettings):
             model that each router runs as `EngineSettings` says
             (`workers.cascade.llm_router_model`).
     """
-
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
-    )
 
     router_model: Literal["packaged", "engine"] = "packaged"

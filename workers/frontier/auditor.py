@@ -9,7 +9,8 @@ from forebay.routing.jobs import Answer, Check, Content, Job, Receipt, Verdict
 from forebay.routing.learning.audits import PURPOSE, Audit, Audits
 from forebay.routing.learning.job_types import digest
 from forebay.routing.learning.verdicts import Verdicts, features
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.policy.escalation import MIN_AGREEMENT
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
@@ -67,7 +68,7 @@ class Auditor:
         audited_id = claim.record.audit_of or ""
         try:
             record = self._ledger.record(audited_id)
-            (result,) = self._ledger.outcomes([audited_id])
+            (result,) = self._ledger.results([audited_id])
         except ForebayError as error:
             raise NoAnswer(error, Reason.NO_ANSWER) from None
         linked = record.audited_as == claim.id and audited_id.partition(".")[0] == job.tenant

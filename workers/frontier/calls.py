@@ -20,7 +20,8 @@ from forebay.routing.errors import (
     Unavailable,
 )
 from forebay.routing.jobs import Answer, Job
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from forebay.routing.settings import Seconds
+from forebay.routing.settings import EnvironmentSettings, Seconds
 
 
-class BedrockSettings(BaseSettings):
+class BedrockSettings(EnvironmentSettings):
     """How the frontier lane calls models. AWS credentials come from boto3's own chain.
 
     Attributes:
@@ -22,10 +21,6 @@ class BedrockSettings(BaseSettings):
             reserved.
         prices_file: a price list in place of the packaged `routing/limits/prices.toml`.
     """
-
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
-    )
 
     frontier_provider: str = "bedrock"
     bedrock_endpoint: str | None = None

@@ -1,4 +1,4 @@
-"""Which GGUF models have a short name, and where models are kept."""
+"""The names that commands give to models, and the folder in which models are kept."""
 
 from __future__ import annotations
 
@@ -8,22 +8,32 @@ import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from forebay.routing.errors import Misconfigured
 
-if TYPE_CHECKING:
-    from forebay.workers.models.hub import Pinned
+DEFAULT_REVISION = "main"
 
-_HUB_NAME = re.compile(
+_FILE_NAME = re.compile(
     r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)/(?P<file>\w[\w.-]*(?:/\w[\w.-]*)*)@(?P<revision>[0-9a-f]{40})"
 )
+_FOLDER_NAME = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>\w[\w.-]*))?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One entry of the catalogue; `licence` is an SPDX name, or where to read it."""
+    """A GGUF file of the hub, pinned by its commit and its SHA-256.
+
+    Attributes:
+        name: its short name, or `hf:OWNER/REPO/FILE@COMMIT`.
+        repo: `owner/name`.
+        file: path in the repository.
+        revision: the commit, 40 hex digits.
+        sha256: digest of the whole file, 64 lower-case hex digits.
+        size: bytes; `None` outside of the catalogue.
+        licence: an SPDX name, or where to read the licence.
+        good_for: what the catalogue recommends the model for.
+    """
 
     name: str
     repo: str
@@ -36,46 +46,72 @@ class Model:
 
     @property
     def path(self) -> Path:
-        """Where it is, or will be, on this machine."""
+        """The model's file on this machine, downloaded or not."""
         return folder() / self.repo / self.file
 
-    def pinned(self) -> Pinned:
-        """What to fetch."""
-        from forebay.workers.models.hub import Pinned  # noqa: PLC0415 - 60 ms, and few commands download
 
-        return Pinned(self.repo, self.file, self.revision, self.sha256, self.size)
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A model folder of the hub: EXL2, EXL3 or FP16.
+
+    Attributes:
+        name: `OWNER/REPO[@REVISION]`.
+        repo: `owner/name`.
+        revision: a branch, tag or commit.
+    """
+
+    name: str
+    repo: str
+    revision: str
+
+    @property
+    def path(self) -> Path:
+        """The model's folder on this machine, downloaded or not."""
+        return folder() / self.name
 
 
 def folder() -> Path:
-    """Where models are kept."""
+    """Return the folder of all models: FOREBAY_MODELS, else one in the user's data."""
     named = os.environ.get("FOREBAY_MODELS")
     return Path(named) if named else Path.home() / ".local/share/forebay/models"
 
 
 def catalogue() -> list[Model]:
-    """The models that have a short name."""
+    """Return the models that have a short name."""
     text = (files("forebay.workers.models") / "catalogue.toml").read_text()
     return [Model(**entry) for entry in tomllib.loads(text)["model"]]
 
 
-def find(name: str, sha256: str | None = None) -> Model:
-    """The model of this name.
+def find(name: str, sha256: str | None = None) -> Model | Folder:
+    """Return the model that a command names.
+
+    Args:
+        name: of the catalogue, `OWNER/REPO[@REVISION]`, or `hf:OWNER/REPO/FILE@COMMIT`.
+        sha256: digest of the file; `hf:` needs it.
 
     Raises:
-        Misconfigured: There is none, or `hf:` without a commit and a digest.
+        Misconfigured: Nothing has this name, or the digest is missing or another.
     """
-    if not name.startswith("hf:"):
-        known = {model.name: model for model in catalogue()}
-        if name not in known:
-            raise Misconfigured(f"must be one of {', '.join(known)}, or hf:...", field="NAME")
-        if sha256 not in {None, known[name].sha256}:
-            raise Misconfigured("is not the one in the catalogue", field="--sha256")
-        return known[name]
-    match = _HUB_NAME.fullmatch(name)
+    if name.startswith("hf:"):
+        return _pinned_file(name, (sha256 or "").lower())
+    match = _FOLDER_NAME.fullmatch(name)
+    if match and sha256 is None:
+        return Folder(name, match["repo"], match["revision"] or DEFAULT_REVISION)
+    known = {model.name: model for model in catalogue()}
+    if name not in known:
+        forms = "OWNER/REPO[@REVISION] or hf:..."
+        raise Misconfigured(f"must be one of {', '.join(known)}, {forms}", field="NAME")
+    if sha256 not in {None, known[name].sha256}:
+        raise Misconfigured("is not the digest in the catalogue", field="--sha256")
+    return known[name]
+
+
+def _pinned_file(name: str, sha256: str) -> Model:
+    match = _FILE_NAME.fullmatch(name)
     if not match:
         form = "hf:OWNER/REPO/FILE@COMMIT, with a commit of 40 hex digits: a branch moves"
         raise Misconfigured(f"must be {form}", field="NAME")
-    if not _DIGEST.fullmatch((sha256 or "").lower()):
+    if not _DIGEST.fullmatch(sha256):
         raise Misconfigured("is needed with hf:..., 64 hex digits", field="--sha256")
     licence = f"see https://huggingface.co/{match['repo']}"
-    return Model(name, **match.groupdict(), sha256=str(sha256).lower(), size=None, licence=licence)
+    return Model(name, **match.groupdict(), sha256=sha256, size=None, licence=licence)

@@ -1,219 +1,240 @@
-"""One file from the Hugging Face hub: resumed where it broke off, checked, only then named.
+"""The Hugging Face hub, through `huggingface_hub`: list a repository, and download its files.
 
-Plain HTTP and no library: a pinned file is one GET, and the digest that the caller brings decides
-whether it is the right one, whatever proxy, mirror or redirect it came through.
+The library brings connections, retries, mirrors and tokens. Only the partial files are ours: the
+library's own `hf_hub_download` deletes the partial file of a download that is interrupted.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import http.client
 import os
 import re
-import shutil
-import ssl
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from http import HTTPStatus
 from pathlib import Path
-from typing import cast
-from urllib.parse import quote
+from typing import Any, cast
 
 from forebay.routing.errors import ForebayError, Misconfigured, Unavailable
 
-HUB = "https://huggingface.co"
-CHUNK = 1 << 20
-TRIES = 5  # in a row without a single byte
-PAUSE_S = 1.0
+try:
+    import httpx2
+    from huggingface_hub import HfApi, constants, get_hf_file_metadata, get_token, hf_hub_url
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+    )
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.hf_api import RepoFile
+    from huggingface_hub.utils.tqdm import silent_tqdm
+except ImportError:
+    message = "is not installed: pip install 'forebay[models]'"
+    raise Misconfigured(message, field="huggingface_hub") from None
+
+HUB_URL = "https://huggingface.co"
+LIBRARY = "forebay"
 TIMEOUT_S = 30.0
-DISK_RESERVE_BYTES = 64 << 20  # bytes of the disk that are left alone
-
-Reply = http.client.HTTPResponse | urllib.error.HTTPError
-
-_CUT = (
-    urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException,
+MODEL_FILES = (
+    "*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.md", "LICENSE*", "NOTICE*",
 )  # fmt: skip
 
-#: Hears bytes so far and in all, where the hub says how many those are.
-Report = Callable[[int, int | None], None]
+_SHA1 = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+constants.HF_HUB_DISABLE_TELEMETRY = True  # tell no one which program and libraries run here
 
 
 @dataclass(frozen=True, slots=True)
-class Pinned:
-    """A file of the hub that can be no other: by commit and by SHA-256.
+class RemoteFile:
+    """A file of a repository at one commit.
 
     Attributes:
         repo: `owner/name`.
-        file: path in the repository.
-        revision: commit, 40 hex digits.
-        sha256: of the whole file, 64 hex digits, lower case.
-        size: bytes, where known before.
+        revision: the commit, 40 hex digits.
+        name: path in the repository.
+        size: bytes; `None` if the server does not say.
+        sha256: digest of the whole file, if the hub knows it (files under Git LFS).
+        blob_id: Git's own digest of a file that is not under Git LFS.
     """
 
     repo: str
-    file: str
     revision: str
-    sha256: str
-    size: int | None = None
+    name: str
+    size: int | None
+    sha256: str | None = None
+    blob_id: str | None = None
 
-    def url(self) -> str:
-        """Where it is, at the hub or at the mirror in HF_ENDPOINT."""
-        endpoint = os.environ.get("HF_ENDPOINT") or HUB
-        if not re.match(r"https?://[^/]", endpoint):
-            raise Misconfigured("must be an http:// or https:// address", field="HF_ENDPOINT")
-        path = quote(f"{self.repo}/resolve/{self.revision}/{self.file}")
-        return f"{endpoint.rstrip('/')}/{path}"
+    @property
+    def place(self) -> str:
+        """The file as error messages name it."""
+        return f"{self.repo}/{self.name} at {self.revision[:12]}"
 
 
-def fetch(pinned: Pinned, target: Path, report: Report = lambda _so_far, _total: None) -> None:
-    """Bring the file to `target`; a file that is there and right is left alone.
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The files of a model folder, as a repository holds them at one commit."""
 
-    What was downloaded before a failure is kept beside it and taken up the next time.
+    repo: str
+    commit: str
+    files: tuple[RemoteFile, ...]
+    licence: str | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size or 0 for file in self.files)
+
+
+def find_file(repo: str, name: str, revision: str) -> RemoteFile:
+    """Ask the hub for the size and the digest of a file.
 
     Raises:
-        Misconfigured: No such file, no access, no room, or another download is under way.
-        Unavailable: The hub cannot be reached, or what came has another digest (and is deleted).
+        Misconfigured: There is no such file, or this account may not read it.
+        Unavailable: The hub cannot be reached.
     """
-    if target.exists() and sha256(target) == pinned.sha256:
-        return
-    part = target.with_name(f".{pinned.sha256}.part")
+    file = RemoteFile(repo, revision, name, None)
+    with _translated_errors(repo, file.place):
+        metadata = get_hf_file_metadata(
+            _url(file), headers=_headers(), timeout=TIMEOUT_S, retry_on_errors=True
+        )
+    etag = metadata.etag or ""
+    sha256 = etag if _SHA256.fullmatch(etag) else None
+    return RemoteFile(repo, revision, name, metadata.size, sha256)
+
+
+def find_snapshot(repo: str, revision: str) -> Snapshot:
+    """List the files of a model folder at a branch, tag or commit, which is pinned to its commit.
+
+    Raises:
+        Misconfigured: There is no such revision, it holds no weights, or access is refused.
+        Unavailable: The hub cannot be reached.
+    """
+    api = HfApi(endpoint=_endpoint(), library_name=LIBRARY)
+    place = f"{repo} at {revision}"
+    with _translated_errors(repo, place):
+        info = api.model_info(repo, revision=revision, timeout=TIMEOUT_S)
+        commit = str(info.sha)
+        entries = api.list_repo_tree(repo, revision=commit)
+        tree = [
+            _remote_file(repo, commit, entry) for entry in entries if isinstance(entry, RepoFile)
+        ]
+    files = tuple(sorted(filter(_is_wanted, tree), key=lambda file: file.name))
+    names = [file.name for file in files]
+    if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
+        hint = f"name the branch that does, {repo}@BRANCH, or one GGUF file, hf:..."
+        raise Misconfigured(
+            f"{place} holds no config.json with *.safetensors; {hint}", field="NAME"
+        )
+    licence = info.card_data.get("license") if info.card_data else None
+    return Snapshot(repo, commit, files, licence and str(licence))
+
+
+def download(file: RemoteFile, part: Path, *, quiet: bool) -> None:
+    """Append to `part` what it lacks of a file; go on after a cut if bytes arrived before it.
+
+    Args:
+        file: what to download.
+        part: the partial file; it must exist.
+        quiet: show no progress bar, even on a terminal.
+
+    Raises:
+        Misconfigured: The hub has no such file, or refuses it.
+        Unavailable: The download stopped; a later call goes on where this one ended.
+    """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(part):
-            _download(pinned, part, report)
-            _name(pinned, part, target)
+        with _translated_errors(file.repo, file.place):
+            while True:
+                before = part.stat().st_size
+                try:
+                    _append(file, part, quiet=quiet)
+                except httpx2.TransportError:
+                    if part.stat().st_size <= before:
+                        raise
+                else:
+                    return
+    except Unavailable as error:
+        here = f"the same command goes on after the {part.stat().st_size >> 20} MiB that are here"
+        raise Unavailable(f"{error.message}; {here}") from None
+
+
+def _remote_file(repo: str, commit: str, entry: RepoFile) -> RemoteFile:
+    """Read an entry of a listing; its digests name partial files, so they must be digests."""
+    sha256 = entry.lfs.sha256 if entry.lfs else None
+    if not _SHA1.fullmatch(entry.blob_id) or (sha256 and not _SHA256.fullmatch(sha256)):
+        raise Unavailable(f"the hub lists {repo} with something else than digests")
+    return RemoteFile(repo, commit, entry.path, entry.size, sha256, entry.blob_id)
+
+
+def _append(file: RemoteFile, part: Path, *, quiet: bool) -> None:
+    with part.open("r+b") as stream:
+        start = stream.seek(0, os.SEEK_END)
+        if file.size is None or start > file.size:
+            start = stream.seek(stream.truncate(0))
+        http_get(
+            _url(file), stream, resume_size=start, expected_size=file.size,
+            headers=_headers(), displayed_filename=file.name,
+            tqdm_class=cast("Any", silent_tqdm) if quiet else None,
+        )  # fmt: skip
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _is_wanted(file: RemoteFile) -> bool:
+    """Return whether a file belongs to a model folder; engines read no folders inside it."""
+    wanted = any(fnmatch(file.name, pattern) for pattern in MODEL_FILES)
+    return wanted and "/" not in file.name and not file.name.startswith(".")
+
+
+def _url(file: RemoteFile) -> str:
+    return hf_hub_url(file.repo, file.name, revision=file.revision, endpoint=_endpoint())
+
+
+def _headers() -> dict[str, str]:
+    token = get_token()  # of HF_TOKEN, or of `hf auth login`
+    headers = {"user-agent": LIBRARY, "accept-encoding": "identity"}
+    return {**headers, "authorization": f"Bearer {token}"} if token else headers
+
+
+def _endpoint() -> str:
+    """Return the address of the hub, or of the mirror in HF_ENDPOINT."""
+    endpoint = os.environ.get("HF_ENDPOINT") or HUB_URL
+    if not re.match(r"https?://[^/]", endpoint):
+        raise Misconfigured("must be an http:// or https:// address", field="HF_ENDPOINT")
+    return endpoint.rstrip("/")
+
+
+@contextmanager
+def _translated_errors(repo: str, place: str) -> Iterator[None]:
+    """Map the errors of the library to ours; `repo` and `place` are for the messages."""
+    try:
+        yield
+    except HfHubHTTPError as error:
+        raise _refusal(error, repo, place) from None
+    except OfflineModeIsEnabled:
+        raise Misconfigured("is set; unset it to download", field="HF_HUB_OFFLINE") from None
+    except HFValidationError:
+        raise Misconfigured(f"{repo} is no name of a repository", field="NAME") from None
+    except httpx2.HTTPError as error:
+        raise Unavailable(f"the hub cannot be reached ({type(error).__name__})") from None
     except OSError as error:
-        message = f"cannot be written to: {error.strerror or type(error).__name__}"
-        raise Misconfigured(message, field=str(target.parent)) from None
-
-
-def _name(pinned: Pinned, part: Path, target: Path) -> None:
-    found = sha256(part)
-    if found != pinned.sha256:
-        part.unlink()
-        message = f"what came has the SHA-256 {found}, not {pinned.sha256}; it was deleted"
-        raise Unavailable(message, field="sha256")
-    digest_file(target).write_text(f"{pinned.sha256}  {target.name}\n")
-    part.replace(target)
-
-
-def sha256(path: Path) -> str:
-    """Of a whole file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def digest_file(path: Path) -> Path:
-    """Where the digest of a file is kept, as `sha256sum -c` reads it."""
-    return path.with_name(f"{path.name}.sha256")
-
-
-@contextmanager
-def _alone(part: Path) -> Iterator[None]:
-    with part.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise Misconfigured("is being downloaded already", field="NAME") from None
-        yield
-
-
-def _download(pinned: Pinned, part: Path, report: Report) -> None:
-    """Until it is whole; goes on after a cut connection, as long as each try brings something."""
-    idle = 0
-    while True:
-        before = part.stat().st_size
-        try:
-            if _stream(pinned, part, report):
-                return
-            error: ForebayError = Unavailable(f"the connection was cut; {_again(part)}")
-        except Unavailable as passing:
-            error = passing
-        idle = 0 if part.stat().st_size > before else idle + 1
-        if idle >= TRIES:
-            raise error
-        time.sleep(PAUSE_S)
-
-
-def _stream(pinned: Pinned, part: Path, report: Report) -> bool:
-    """One request for what is missing. Returns whether the file is whole now."""
-    so_far = part.stat().st_size
-    if pinned.size is not None and so_far >= pinned.size:
-        return True  # whole or too long: the digest tells
-    with _reaching(pinned, part), _open(pinned.url(), so_far) as reply:
-        if reply.status == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return True  # nothing is missing: the digest tells
-        total = _total(reply)
-        if reply.status != http.HTTPStatus.PARTIAL_CONTENT:
-            so_far = 0  # this server does not resume
-        _fits(pinned, part, so_far, total)
-        with part.open("r+b") as file:
-            file.truncate(so_far)
-            file.seek(so_far)
-            while block := reply.read(CHUNK):
-                so_far += file.write(block)
-                report(so_far, total)
-            file.flush()
-            os.fsync(file.fileno())
-    return total is None or so_far >= total
-
-
-def _open(url: str, start: int) -> Reply:
-    headers = {"User-Agent": "forebay", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - `Pinned.url` checks it
-    try:
-        # An opener of its own: the shared one keeps the proxies of its first call for ever.
-        return cast("Reply", urllib.request.build_opener().open(request, timeout=TIMEOUT_S))
-    except urllib.error.HTTPError as error:
-        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if error.errno is not None:
             raise
-        return error
+        raise Unavailable(f"the hub sent another number of bytes of {place}") from None
 
 
-def _total(reply: Reply) -> int | None:
-    _, _, of = reply.headers.get("Content-Range", "").rpartition("/")
-    length = of or reply.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else None
-
-
-def _fits(pinned: Pinned, part: Path, so_far: int, total: int | None) -> None:
-    if total is None:
-        return
-    if pinned.size is not None and total != pinned.size:
-        raise Misconfigured(f"the hub has {total} bytes for it, not {pinned.size}", field="size")
-    free = shutil.disk_usage(part.parent).free
-    if total - so_far > free - DISK_RESERVE_BYTES:
-        message = f"has room for {free >> 20} MiB, {(total - so_far) >> 20} MiB are missing"
-        raise Misconfigured(message, field=str(part.parent))
-
-
-@contextmanager
-def _reaching(pinned: Pinned, part: Path) -> Iterator[None]:
-    """Map what urllib raises, once."""
-    where = f"{pinned.repo}/{pinned.file} at {pinned.revision[:12]}"
-    try:
-        yield
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == http.HTTPStatus.NOT_FOUND:
-            raise Misconfigured(f"the hub has no {where}", field="NAME") from None
-        if error.code in {http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN}:
-            hint = "download it by hand and set FOREBAY_MODEL_FILE"
-            raise Misconfigured(
-                f"the hub wants a login for {where}; {hint}", field="NAME"
-            ) from None
-        raise Unavailable(f"the hub answered {error.code}; {_again(part)}") from None
-    except _CUT as error:
-        reason = getattr(error, "reason", error)
-        name = type(reason if isinstance(reason, BaseException) else error).__name__
-        raise Unavailable(f"the hub cannot be reached ({name}); {_again(part)}") from None
-
-
-def _again(part: Path) -> str:
-    return f"the same command goes on after the {part.stat().st_size >> 20} MiB that are here"
+def _refusal(error: HfHubHTTPError, repo: str, place: str) -> ForebayError:
+    status = error.response.status_code
+    if isinstance(error, GatedRepoError):
+        steps = f"accept it at {HUB_URL}/{repo}, and set HF_TOKEN to a token of that account"
+        return Misconfigured(
+            f"{repo} is gated: its licence must be accepted; {steps}", field="HF_TOKEN"
+        )
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        hint = "if it is private, set HF_TOKEN to a token that may read it"
+        return Misconfigured(f"the hub has no {place}, or refuses it; {hint}", field="NAME")
+    if status == HTTPStatus.NOT_FOUND:
+        return Misconfigured(f"the hub has no {place}", field="NAME")
+    return Unavailable(f"the hub answered {int(status)}")

@@ -1,4 +1,4 @@
-"""The models that lie in a folder of this machine: GGUF files, and folders with a config.json."""
+"""The models in a folder of this machine: GGUF files, and folders with a config.json."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from typing import Any
 
 from forebay.routing.errors import Misconfigured
 from forebay.workers.engines.vram.planner import plan
-from forebay.workers.engines.weights.digests import digest, file_digests
-from forebay.workers.engines.weights.digests import fresh_digest as fresh
+from forebay.workers.engines.weights.digests import digest, file_digests, fresh_digest
 from forebay.workers.engines.weights.headers import read_object
 from forebay.workers.engines.weights.model_shape import Shape, read_shape
 
-_LICENCE = re.compile(r"^license(?:_name)?:\s*([\w.+-]+)\s*$", re.MULTILINE)
-_START = 1 << 20
-_LICENCES = {"Apache License": "apache-2.0", "MIT License": "mit", "LLAMA": "llama"}
+_LICENCE_LINE = re.compile(r"^license(?:_name)?:\s*([\w.+-]+)\s*$", re.MULTILINE)
+_MAX_CARD_BYTES = 1 << 20
+_LICENCE_TITLES = {"Apache License": "apache-2.0", "MIT License": "mit", "LLAMA": "llama"}
+_TITLE_CHARS = 500  # of a licence; its title stands there
 
 
 @dataclass(frozen=True, slots=True)
 class LocalModel:
-    """A model on this machine: a GGUF file or a folder, and its name beneath the folder of all."""
+    """A model on this machine.
+
+    Attributes:
+        name: its path inside the folder of all models.
+        path: a GGUF file, or a folder with a config.json.
+    """
 
     name: str
     path: Path
@@ -34,7 +39,7 @@ class LocalModel:
 
     @property
     def format(self) -> str:
-        """`gguf`, `fp16`, or what config.json calls its quantization: exl2, exl3, gptq and others.
+        """`gguf`, `fp16`, or the quantization in config.json: exl2, exl3, gptq and others.
 
         Raises:
             Misconfigured: config.json cannot be read.
@@ -47,7 +52,7 @@ class LocalModel:
 
     @property
     def architecture(self) -> str | None:
-        """As config.json names it; None where it does not, and for a GGUF file.
+        """The architecture in config.json; `None` if it names none, and for a GGUF file.
 
         Raises:
             Misconfigured: config.json cannot be read.
@@ -57,38 +62,42 @@ class LocalModel:
 
     @property
     def licence(self) -> str | None:
-        """As the model card or the text of the licence says; None where neither does."""
+        """The licence in the model card, else by the title of LICENSE; `None` without either."""
         folder = self.path if self.path.is_dir() else self.path.parent
-        card = _start(folder / "README.md")
+        card = _read_start(folder / "README.md")
         head = card.split("---")[1] if card.startswith("---") and card.count("---") > 1 else ""
-        named = [match[1] for match in _LICENCE.finditer(head)]
+        named = [match[1] for match in _LICENCE_LINE.finditer(head)]
         if named:
             return named[-1] if named[0] == "other" else named[0]
-        text = _start(folder / "LICENSE") or _start(folder / "LICENSE.txt")
-        return next((name for words, name in _LICENCES.items() if words in text[:500]), None)
+        text = _read_start(folder / "LICENSE") or _read_start(folder / "LICENSE.txt")
+        start = text[:_TITLE_CHARS]
+        return next((name for title, name in _LICENCE_TITLES.items() if title in start), None)
 
     def shape(self) -> Shape | None:
-        """Of a model for exl2 or exl3; None for a GGUF file, which is not planned.
+        """Return the shape of a model for exl2 or exl3; `None` for a GGUF file.
 
         Raises:
-            Misconfigured: It is damaged, or nothing here runs its format or architecture.
+            Misconfigured: The model is damaged, or no engine here runs its format or architecture.
         """
         return None if self.path.is_file() else read_shape(self.path)
 
     def fits(self, shape: Shape | None, vram_bytes: int | None) -> bool | None:
-        """Whether the card holds it; None where that cannot be said."""
+        """Return whether the card holds the model; `None` if its shape or the card is unknown."""
         return None if shape is None or vram_bytes is None else plan(shape, vram_bytes).fits
 
-    def digests(self, *, anew: bool) -> dict[str, str]:
-        """The SHA-256 of each of its files by name; `anew` reads them, whatever was kept.
+    def digests(self, *, fresh: bool) -> dict[str, str]:
+        """Return the SHA-256 of each of its files by name.
+
+        Args:
+            fresh: read the files again, even if their digests are in the cache.
 
         Raises:
             Misconfigured: A file cannot be read.
         """
         if self.path.is_dir():
-            return file_digests(self.path, fresh=anew)
+            return file_digests(self.path, fresh=fresh)
         try:
-            return {self.path.name: (fresh if anew else digest)(self.path)}
+            return {self.path.name: (fresh_digest if fresh else digest)(self.path)}
         except OSError as error:
             raise Misconfigured(f"cannot be read: {error.strerror}", field=self.name) from None
 
@@ -101,21 +110,21 @@ class LocalModel:
 
 
 def local_models(root: Path) -> list[LocalModel]:
-    """All models beneath a folder by name; hidden files and folders aside."""
-    found = [*root.rglob("*.gguf"), *(file.parent for file in root.rglob("config.json"))]
-    inside = {path.relative_to(root): path for path in found if path != root}
+    """Return all models inside a folder, sorted by name, without hidden files and folders."""
+    paths = [*root.rglob("*.gguf"), *(file.parent for file in root.rglob("config.json"))]
+    by_name = {path.relative_to(root): path for path in paths if path != root}
     return [
         LocalModel(name.as_posix(), path)
-        for name, path in sorted(inside.items())
+        for name, path in sorted(by_name.items())
         if not any(part.startswith(".") for part in name.parts)
     ]
 
 
 def local_model(root: Path, name: str) -> LocalModel:
-    """The one of this name.
+    """Return the model of this name.
 
     Raises:
-        Misconfigured: There is none.
+        Misconfigured: There is no such model.
     """
     for model in local_models(root):
         if model.name == name:
@@ -123,9 +132,9 @@ def local_model(root: Path, name: str) -> LocalModel:
     raise Misconfigured(f"there is no {name} in {root}", field="NAME")
 
 
-def _start(path: Path) -> str:
+def _read_start(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return file.read(_START).decode(errors="replace")
+            return file.read(_MAX_CARD_BYTES).decode(errors="replace")
     except OSError:
         return ""

@@ -1,6 +1,6 @@
-"""`models.lock`: what each model must be, byte for byte.
+"""`models.lock`: the SHA-256 of every file of each model.
 
-An operator commits it; each machine verifies what it has by it.
+An operator commits it, and each machine verifies its own models by it.
 """
 
 from __future__ import annotations
@@ -14,36 +14,37 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from forebay.routing.base import first_error
 from forebay.routing.errors import Misconfigured
-from forebay.workers.engines.weights.digests import combined
+from forebay.workers.engines.weights.digests import combined_digest
 from forebay.workers.engines.weights.headers import read_object
 from forebay.workers.models.local_models import LocalModel
 
-Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Said = Annotated[str, Field(max_length=256)] | None
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ShortText = Annotated[str, Field(max_length=256)] | None
 
 
 class Pin(BaseModel):
-    """One model as it was when it was pinned.
+    """A model as it was when it was pinned.
 
     Attributes:
-        digest: of a folder, the digest over `files`; its first 12 digits are the revision that
-            answers carry. Of a GGUF file, its own.
+        digest: of a folder, the digest over `files`; its first 12 digits are the revision in
+            every answer. Of a GGUF file, the file's own digest.
         format: exl2, gptq, fp16, exl3, gguf.
-        architecture: as config.json names it.
-        bits: of a weight, on average.
-        licence: as the model card says.
+        architecture: the architecture in config.json.
+        bits: bits of a weight, on average.
+        licence: the licence in the model card.
         files: SHA-256 by name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    digest: Hex
-    format: Said = None
-    architecture: Said = None
+    digest: Sha256
+    format: ShortText = None
+    architecture: ShortText = None
     bits: float | None = None
-    licence: Said = None
-    files: dict[str, Hex]
+    licence: ShortText = None
+    files: dict[str, Sha256]
 
 
 class Lock(BaseModel):
@@ -55,14 +56,14 @@ class Lock(BaseModel):
     models: dict[str, Pin] = Field(default_factory=dict)
 
     def with_pin(self, name: str, pin: Pin) -> Lock:
-        """The same with this model pinned, in place of an older pin."""
+        """Return a copy in which the model has this pin, in place of an older pin."""
         return Lock(models=dict(sorted({**self.models, name: pin}.items())))
 
     def write(self, path: Path) -> None:
-        """As a whole or not at all.
+        """Write the lock to a file, as a whole or not at all.
 
         Raises:
-            Misconfigured: It cannot be written.
+            Misconfigured: The file cannot be written.
         """
         text = json.dumps(self.model_dump(mode="json", exclude_none=True), indent=2) + "\n"
         try:
@@ -70,36 +71,36 @@ class Lock(BaseModel):
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(file.name).chmod(0o644)  # what is committed may be read
+            Path(file.name).chmod(0o644)  # it is committed, so others may read it
             Path(file.name).replace(path)
         except OSError as error:
             raise Misconfigured(f"cannot be written: {error.strerror}", field=str(path)) from None
 
 
 def read_lock(path: Path) -> Lock | None:
-    """The pins of a file; None where there is no such file.
+    """Read the pins of a file; return `None` if there is no such file.
 
     Raises:
-        Misconfigured: It cannot be read, or something else stands in it.
+        Misconfigured: The file cannot be read, or is not a lock.
     """
     if not path.exists():
         return None
     try:
         return Lock.model_validate(read_object(path))
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"])) or "it"
+        place = first_error(error).field or "it"
         raise Misconfigured(f"{place} is not as `pin` writes it", field=str(path)) from None
 
 
 def make_pin(model: LocalModel) -> Pin:
-    """The model as it is now, every byte of it read.
+    """Pin a model as it is now; every byte of it is read.
 
     Raises:
-        Misconfigured: It is damaged, or no engine here runs it.
+        Misconfigured: The model is damaged, or no engine here runs it.
     """
     shape = model.shape()
-    files = model.digests(anew=True)
-    whole = combined(files) if model.path.is_dir() else files[model.path.name]
+    files = model.digests(fresh=True)
+    whole = combined_digest(files) if model.path.is_dir() else files[model.path.name]
     return Pin(
         digest=whole, format=model.format, architecture=model.architecture,
         bits=shape and round(shape.bits, 3), licence=model.licence, files=files,
@@ -107,17 +108,17 @@ def make_pin(model: LocalModel) -> Pin:
 
 
 def differences(pin: Pin, model: LocalModel | None) -> Iterator[str]:
-    """How a model differs from its pin, a line a file; nothing where it does not."""
+    """Yield how a model differs from its pin, a line for each file that does."""
     if model is None:
         yield "is not here"
         return
     try:
-        found = model.digests(anew=True)
+        digests = model.digests(fresh=True)
     except Misconfigured as error:
         yield error.message
         return
-    for name in sorted(pin.files.keys() | found.keys()):
-        pinned, here = pin.files.get(name), found.get(name)
+    for name in sorted(pin.files.keys() | digests.keys()):
+        pinned, here = pin.files.get(name), digests.get(name)
         if pinned is None:
             yield f"{name} is here and was not when it was pinned"
         elif here is None:

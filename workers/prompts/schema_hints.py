@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from forebay.routing.json_tree import nodes
 from forebay.workers.checks.grounding import Source, dates, named_options
-from forebay.workers.checks.json_tree import nodes
 
 # For strings and lists that the schema does not bound: a small model would go on for ever.
 MAX_STRING_CHARS = 60

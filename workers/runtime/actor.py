@@ -23,15 +23,15 @@ from celery.signals import (
     worker_shutdown,
     worker_shutting_down,
 )
-from pydantic_settings import BaseSettings
 
 from forebay.routing import logs
 from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
 from forebay.routing.errors import CallerError, ForebayError, Unavailable
 from forebay.routing.lanes import task_name
-from forebay.routing.ledger.ledger import Claim, Ledger
-from forebay.routing.settings import Settings, read
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.settings import EnvironmentSettings, Settings, read
 from forebay.routing.store.connection import connect, reaching_redis, without_password
 from forebay.workers.runtime.drain import WEDGED, Drain, end_at_next_signal, end_at_once
 from forebay.workers.runtime.execute import TaskResult, answer_doorbell
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 MAX_RESULT_CHARS = 20_000  # of a task's result in logs and Flower: the receipts of all its jobs
 REDIS_RETRY_S = 1.0
 
-T = TypeVar("T", bound=BaseSettings)
+T = TypeVar("T", bound=EnvironmentSettings)
 
 
 def settings_of(cls: type[T]) -> T:

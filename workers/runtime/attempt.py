@@ -7,7 +7,7 @@ from typing import Self
 
 from forebay.routing.errors import EngineDied
 from forebay.routing.jobs import Job
-from forebay.routing.ledger.ledger import Claim
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.reasons import DEGRADING
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from types import FrameType
 
-from forebay.routing.errors import ForebayError
-from forebay.routing.ledger.ledger import Ledger, Lost
+from forebay.routing.errors import ForebayError, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.workers.runtime.in_flight import InFlight
 
 log = logging.getLogger(__name__)

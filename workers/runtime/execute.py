@@ -13,9 +13,10 @@ from functools import partial
 from typing import Any
 
 from forebay.routing.backoff import patiently
-from forebay.routing.errors import EgressDenied, ForebayError, Unavailable
+from forebay.routing.errors import EgressDenied, ForebayError, Lost, Unavailable
 from forebay.routing.jobs import Answer, Receipt
-from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import place
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
 from forebay.workers.runtime.in_flight import InFlight

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from forebay.routing.ledger.ledger import Claim
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.logs import place
 from forebay.workers.runtime.outcomes import Outcome
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from forebay.routing.ledger.ledger import Claim
+from forebay.routing.ledger.claim import Claim
 
 
 class InFlight:

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from forebay.routing.errors import ForebayError
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
 RENEWALS_PER_LEASE = 3
+CLOSE_S = 5.0
 
 
 class Leases:
@@ -28,6 +30,7 @@ class Leases:
         self._lock = threading.Lock()
         self._held: dict[str, tuple[Claim, Callable[[], None]]] = {}
         self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
 
     @contextmanager
     def holding(self, claim: Claim, on_lost: Callable[[], None]) -> Iterator[None]:
@@ -43,9 +46,14 @@ class Leases:
             with self._lock:
                 self._held.pop(claim.token, None)
 
+    def close(self) -> None:
+        """End the thread; claims that are still held are no longer renewed."""
+        self._closed.set()
+        if self._thread is not None:
+            self._thread.join(timeout=CLOSE_S)
+
     def _run(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(self._interval_s):
+        while not self._closed.wait(self._interval_s):
             try:
                 self._renew()
             except ForebayError as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Receipt, Verdict
-from forebay.routing.ledger.ledger import Claim
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.reasons import Reason
 
 

@@ -18,7 +18,7 @@ import logging
 
 from forebay.routing.backoff import backoff
 from forebay.routing.errors import EgressDenied, EngineBusy, EngineDied, ForebayError, PassingError
-from forebay.routing.ledger.ledger import Claim
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.logs import place
 from forebay.workers.runtime.outcomes import Failed, Retry
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from forebay.routing.settings import Seconds
+from forebay.routing.settings import EnvironmentSettings, Seconds
 
 
-class ActorSettings(BaseSettings):
+class ActorSettings(EnvironmentSettings):
     """How a worker drains, and how others know that it is well.
 
     Attributes:
@@ -19,10 +17,6 @@ class ActorSettings(BaseSettings):
         heartbeat_file: written every second while the worker is well; see
             `forebay.workers.runtime.liveness`.
     """
-
-    model_config = SettingsConfigDict(
-        env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
-    )
 
     grace_s: Seconds = 30.0
     wedged_s: Seconds = 30.0

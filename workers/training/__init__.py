@@ -1,4 +1,4 @@
-"""Where the router's weights come from, and how good they are: `forebay router train` and `eval`.
+"""Fits and evaluates the weights of the router: `forebay router train` and `forebay router eval`.
 
-Needs the extra `router`; nothing that routes or works jobs imports it.
+Needs the extra `router`. No worker imports it.
 """

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- End a job wherever it is; a worker that has it learns so when it next renews.
--- -> 1 | 0 (it had ended) | -1 (no such job)
+-- End a job wherever it is. A worker that holds it learns so when it next renews its lease.
+-- -> 1 | 0 (the job had ended already) | -1 (no such job)
 local id, retention_ms = unpack(ARGV)
 local job = read(id)
 if not job then

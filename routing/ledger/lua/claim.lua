@@ -1,48 +1,52 @@
 #!lua flags=allow-oom
--- The best job waiting in a queue: interactive before bulk (with ageing), a fair share a tenant,
--- the earliest deadline within. -> {id, token, record, content, draft} or nothing
--- `unrung` is 1 where no doorbell called the worker: the job's own is taken from the list with it.
-local queue, nonce, lease_ms, max_attempts, retention_ms, ageing_ms, bulk_share, unrung = unpack(ARGV)
-local MOST = 50 -- jobs that cannot be worked any more are ended here, so many a claim
+-- Claim the best job waiting in a queue: interactive before bulk (with ageing), tenants in turn,
+-- and each tenant's earliest deadline first.
+-- -> {id, token, record, content, draft} | nil (no job waits)
+-- `unrung` is 1 if no doorbell called the worker; then one is taken from the list with the job.
+local queue, nonce, lease_ms, max_attempts, retention_ms = unpack(ARGV, 1, 5)
+local ageing_ms, bulk_share, unrung = unpack(ARGV, 6)
+local MAX_SKIPPED = 50 -- jobs that cannot be worked are ended here, at most so many in one claim
 
--- The tenant whose turn it is in a class, and its most urgent job.
+-- Return the most urgent job of the tenant whose turn it is in a class, and the tenant.
 local function head(class)
   local turn = 'fb:turn:' .. queue .. ':' .. class
-  for _ = 1, MOST do
+  for _ = 1, MAX_SKIPPED do
     local tenant = redis.call('ZRANGE', turn, 0, 0)[1]
     if not tenant then
       return nil
     end
-    local first = redis.pcall('ZRANGE', 'fb:waiting:' .. queue .. ':' .. class .. ':' .. tenant, 0, 0)
+    local waiting = 'fb:waiting:' .. queue .. ':' .. class .. ':' .. tenant
+    local first = redis.pcall('ZRANGE', waiting, 0, 0)
     if first[1] then
       return first[1], tenant
     end
-    redis.call('ZREM', turn, tenant) -- nothing of its waits, or its key is no queue
+    redis.call('ZREM', turn, tenant) -- no job of the tenant waits, or its key is no zset
   end
 end
 
--- Once bulk work has waited too long it gets one claim in so many, however much interactive work
--- there is, until none of it waits.
+-- Return the job to claim, its class and its tenant. Once bulk jobs have waited for `ageing_ms`,
+-- they get one claim in `bulk_share`, however many interactive jobs wait, until no bulk job waits.
 local function choose()
-  local interactive, first = head('interactive')
-  local bulk, other = head('bulk')
+  local interactive, interactive_tenant = head('interactive')
+  local bulk, bulk_tenant = head('bulk')
   if not interactive then
-    return bulk, 'bulk', other
+    return bulk, 'bulk', bulk_tenant
   end
   if bulk and redis.call('HINCRBY', 'fb:picks', queue, 1) % tonumber(bulk_share) == 0 then
     local since = number(redis.call('HGET', 'fb:clock', queue .. ':bulk:since'))
     if now_ms() - since > tonumber(ageing_ms) then
-      return bulk, 'bulk', other
+      return bulk, 'bulk', bulk_tenant
     end
   end
-  return interactive, 'interactive', first
+  return interactive, 'interactive', interactive_tenant
 end
 
--- One job taken costs its tenant one unit of virtual time. A tenant whose line is empty leaves, and
--- comes back at the clock; so that it comes back after what it was served, the clock moves there.
+-- Take a job out of its queue, for one unit of its tenant's virtual time. A tenant without waiting
+-- jobs leaves, and comes back at the clock's time. The clock moves to the time that the tenant was
+-- served for, so leaving and coming back gains it nothing.
 local function take(id, class, tenant)
   local turn, clock = 'fb:turn:' .. queue .. ':' .. class, queue .. ':' .. class
-  sound(id, queue, class)
+  check_types(id, queue, class)
   local served = number(redis.call('ZINCRBY', turn, 1, tenant))
   dequeue(id, queue, class)
   if redis.call('ZSCORE', turn, tenant) then
@@ -52,12 +56,13 @@ local function take(id, class, tenant)
   redis.call('HSET', 'fb:clock', clock, math.max(now, served))
 end
 
+-- Return the string under a key; empty if there is none.
 local function text(key)
   local value = redis.pcall('GET', key)
   return type(value) == 'string' and value or ''
 end
 
-for _ = 1, MOST do
+for _ = 1, MAX_SKIPPED do
   local id, class, tenant = choose()
   if not id then
     return nil
@@ -66,7 +71,7 @@ for _ = 1, MOST do
   local now = now_ms()
   take(id, class, tenant)
   if not job or job.state ~= 'waiting' or job.queue ~= queue then
-    -- It moved elsewhere while this entry stayed behind; nothing to work here.
+    -- The entry stayed behind when the job moved. If nothing else leads to the job, end it.
     if job and stranded(id, job) then
       finish(id, job, 'failed', retention_ms, 'error', 'invalid_job')
     end
@@ -83,7 +88,8 @@ for _ = 1, MOST do
     if unrung == '1' then
       redis.call('RPOP', queue)
     end
-    return { id, token, redis.call('HGETALL', key), text('fb:content:' .. id), text('fb:draft:' .. id) }
+    local record = redis.call('HGETALL', key)
+    return { id, token, record, text('fb:content:' .. id), text('fb:draft:' .. id) }
   end
 end
 return nil

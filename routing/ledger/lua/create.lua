@@ -1,6 +1,7 @@
 #!lua
--- A job and its doorbell come to be together or not at all.
--- -> {'created', id} | {'known', id} | {'conflict', id} | {'full', depth} | {'memory', percent}
+-- Create a job and its doorbell, together or not at all.
+-- -> {'created', id} | {'known', id} (submitted before) | {'conflict', id} (the idempotency key was
+--    used for another job) | {'full', depth} | {'memory', percent}
 local id, queue, bell, content, idempotency, digest, watcher, max_waiting = unpack(ARGV, 1, 8)
 local fields = { unpack(ARGV, 9) }
 
@@ -14,9 +15,9 @@ if idempotency ~= '' then
     return { 'known', first }
   end
 end
-local same = read(id)
-if same then
-  watch(id, watcher, same.state)
+local existing = read(id)
+if existing then
+  watch(id, watcher, existing.state)
   return { 'known', id }
 end
 local refused = refusal(queue, max_waiting)

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Move a job up the ladder after its local answer would not do; that answer is kept as a draft, to
--- be given as a degraded one should the ladder end there. -> 'moved' | 'lost' | 'egress_denied'
+-- Move a job from local to Bedrock because its local answer was not good enough. That answer is
+-- kept as a draft, which becomes a degraded answer if Bedrock gives none.
+-- -> 'moved' | 'lost' | 'egress_denied'
 local id, token, bell, reason, draft, doubt = unpack(ARGV)
 local job = held(id, token)
 if not job then
@@ -9,8 +10,8 @@ end
 if job.egress ~= 'allow' then
   return 'egress_denied'
 end
-queue_up(id, job, 'bedrock', 'bedrock', bell, 'reasons', job.reasons .. ',' .. reason, 'doubt', doubt,
-  'attempts', 0)
+queue_up(id, job, 'bedrock', 'bedrock', bell, 'reasons', job.reasons .. ',' .. reason,
+  'doubt', doubt, 'attempts', 0)
 if draft ~= '' then
   redis.call('SET', 'fb:draft:' .. id, draft)
 end

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Leave nothing of a job, in any state or only in this one; not the answer that it lent to the
--- cache either. -> 'forgotten' | 'unknown' | the state that it is in instead
+-- Remove all that is stored of a job and of its audit, its answer in the cache included.
+-- `only`: the state that the job must be in; empty for any.
+-- -> 'forgotten' | 'unknown' | the state of the job, if it is another
 local id, only = unpack(ARGV)
 local job = read(id)
 if not job then
@@ -12,15 +13,15 @@ end
 
 local function forget(id, job)
   local cached = redis.pcall('GET', 'fb:cached:' .. id)
-  local named = key_to(id, job)
+  local repeat_key = idempotency_key(id, job)
   if not ended(job.state) then
     finish(id, job, 'cancelled', 1000, 'error', 'cancelled')
   end
   redis.pcall('ZREM', 'fb:dead:' .. tenant_of(id), id)
-  if named then
-    redis.call('DEL', named)
+  if repeat_key then
+    redis.call('DEL', repeat_key)
   end
-  -- The pointer is the job's, but what it names may be anything.
+  -- A forged pointer may name any key; delete keys of the cache alone.
   if type(cached) == 'string' and string.sub(cached, 1, 9) == 'fb:cache:' then
     redis.call('DEL', cached)
   end
@@ -28,7 +29,8 @@ local function forget(id, job)
     'fb:cached:' .. id, 'fb:watchers:' .. id)
 end
 
--- Its audit has the same content; a record may name anything as its audit, but that must agree.
+-- The audit has the same content. A forged record may name any job, so the audit must name this one
+-- in turn.
 local shadow = redis.call('HGET', job_key(id), 'audited_as')
 local audit = shadow and tenant_of(shadow) == tenant_of(id) and read(shadow)
 forget(id, job)

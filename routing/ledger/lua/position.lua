@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
--- How many jobs would be claimed before this one if nothing else came, and how many wait there.
+-- Return how many jobs would be claimed before this job if no other job came, how many jobs wait in
+-- its queue, and how many workers serve it.
 -- A tenant's r-th job is claimed at virtual time (time served + r); ties go by name, as in a claim.
--- -> {position or -1 (it does not wait), depth, served}
+-- -> {position (-1 if the job does not wait), depth, workers} | nil (no such job)
 local id = ARGV[1]
 local job = read(id)
 if not job then
@@ -9,10 +10,10 @@ if not job then
 end
 local queue, class = job.queue, job.priority
 local depth = number(redis.call('HGET', 'fb:depth', queue))
-local served = redis.call('ZCOUNT', 'fb:serving:' .. queue, now_ms(), '+inf')
+local workers = redis.call('ZCOUNT', 'fb:serving:' .. queue, now_ms(), '+inf')
 local rank = job.state == 'waiting' and redis.call('ZRANK', waiting_key(queue, class, id), id)
 if not rank then
-  return { -1, depth, served }
+  return { -1, depth, workers }
 end
 local tenant = tenant_of(id)
 local turn = 'fb:turn:' .. queue .. ':' .. class
@@ -26,7 +27,8 @@ for i = 1, #turns, 2 do
     if score + ahead == mine and other < tenant then
       ahead = ahead + 1
     end
-    before = before + math.min(ahead, redis.call('ZCARD', 'fb:waiting:' .. queue .. ':' .. class .. ':' .. other))
+    local waiting = 'fb:waiting:' .. queue .. ':' .. class .. ':' .. other
+    before = before + math.min(ahead, redis.call('ZCARD', waiting))
   end
 end
 if class == 'bulk' then
@@ -35,4 +37,4 @@ if class == 'bulk' then
     before = before + redis.call('ZCARD', 'fb:waiting:' .. queue .. ':interactive:' .. other)
   end
 end
-return { before, depth, served }
+return { before, depth, workers }

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Hold a job a little longer. -> 1, or 0 when another holds it or it has ended
+-- Renew the lease of a job. -> 1 | 0 (the job has ended, or another worker holds it)
 local id, token, lease_ms = unpack(ARGV)
 if not held(id, token) then
   return 0

@@ -1,17 +1,18 @@
 #!lua
--- A dead job begins again as a new one, linked to it; once, however often it is asked for.
--- -> {'created', id} | {'replayed', id, its state} | {'unknown'} | {'alive', state} |
---    {'egress_denied'} | {'past'} (its deadline) | {'full', depth} | {'memory', percent}
+-- Repeat a dead job as a new job that is linked to it. A second call finds the first call's job.
+-- -> {'created', id} | {'replayed', id, state} (by an earlier call) | {'unknown'} |
+--    {'alive', state} (the job is not dead) | {'egress_denied'} | {'past'} (the deadline) |
+--    {'full', depth} | {'memory', percent}
 local old, id, queue, bell, content, max_waiting = unpack(ARGV, 1, 6)
 local fields = { unpack(ARGV, 7) }
-local given = named(fields)
+local given = to_table(fields)
 local job = read(old)
 if not job then
   return { 'unknown' }
 elseif job.state ~= 'failed' then
   return { 'alive', job.state }
 end
--- One that was cancelled, has expired or is forgotten is no reason not to try once more.
+-- An earlier replay that was cancelled, has expired or is forgotten does not count.
 local last = job.replayed_as ~= '' and read(job.replayed_as)
 if last and last.state ~= 'cancelled' and last.state ~= 'expired' then
   return { 'replayed', job.replayed_as, last.state }

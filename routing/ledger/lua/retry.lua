@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Give a job back to its queue, now or later. A try that never began is not counted.
--- -> 'waiting' | 'failed' (its attempts are used up) | 'lost'
+-- Give a job back to its queue, now or later.
+-- `counted`: 0 if the attempt never began, so that it does not count.
+-- -> 'waiting' | 'failed' (no attempts are left) | 'lost'
 local id, token, bell, delay_ms, error, counted, max_attempts, retention_ms = unpack(ARGV)
 local job = held(id, token)
 if not job then
@@ -16,7 +17,7 @@ if tonumber(delay_ms) <= 0 then
   return 'waiting'
 end
 local now = now_ms()
-sound(id, job.queue, job.priority)
+check_types(id, job.queue, job.priority)
 redis.call('ZREM', 'fb:leases', id)
 redis.call('HSET', job_key(id), 'state', 'waiting', 'queued', now, 'token', '', 'error', error,
   'attempts', attempts, 'worked_ms', job.worked_ms + now - job.started)

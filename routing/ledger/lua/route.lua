@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- Move a job from the router to its lane. Content that may not leave is refused here once more,
--- whoever asks. -> 'moved' | 'lost' | 'egress_denied'
+-- Move a job to a lane: from the router, or from Bedrock back to the local lane. Whatever the worker
+-- decided, a job that may not leave is not moved to Bedrock. -> 'moved' | 'lost' | 'egress_denied'
 local id, token, queue, hop, bell, egress, reason, verdict = unpack(ARGV)
 local job = held(id, token)
 if not job then

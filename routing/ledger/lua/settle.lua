@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- End a job with its answer, or with its failure. -> 1, or 0 when this claim no longer holds it
+-- End a job with its answer or its failure. -> 1 | 0 (the claim no longer holds the job)
 local id, token, state, receipt, answer, error, retention_ms = unpack(ARGV)
 local job = held(id, token)
 if not job then

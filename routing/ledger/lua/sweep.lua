@@ -1,18 +1,20 @@
 #!lua flags=allow-oom
--- Keep the ledger true: one bounded batch; any number of sweepers may run.
--- -> {leases given back, dead, due again, expired, doorbells rung, percent of memory if it is short}
+-- Do one bounded batch of upkeep; any number of sweepers may run.
+-- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory used if it is short}
 local limit, max_attempts, retention_ms, bell, memory_limit, full_ms = unpack(ARGV)
-local SPARE = 1000 -- doorbells beyond the jobs that wait
-local SLACK = 0.05 -- of the memory: full from the limit on, until there is so much less
+local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
+local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit
+local MIN_SWEEP_GAP_MS = 500 -- sweeps of several sweepers within this time count as one
+local POSTPONED_MS = 60000
 local now = now_ms()
 local back, dead, due, expired, rung = 0, 0, 0, 0, 0
 
--- Move each job whose time in this set has come. One that cannot be moved, because somebody else's
--- key stands in its way, stops none of the others; it is looked at again in a minute.
+-- Call `move` for each job whose time in this set has come. A job that cannot be moved, because a
+-- key of the wrong type is in the way, does not stop the others; it is tried again in a minute.
 local function each(set, move)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, limit)) do
     if not pcall(move, id, read(id)) then
-      redis.call('ZADD', set, 'XX', now + 60000, id)
+      redis.call('ZADD', set, 'XX', now + POSTPONED_MS, id)
     end
   end
 end
@@ -26,7 +28,7 @@ each('fb:deadlines', function(id, job)
   end
 end)
 
--- Off the set; and ended, if that was the last that led to it.
+-- Remove a job from the set, and end it if nothing else leads to it.
 local function let_go(set, id, job)
   redis.call('ZREM', set, id)
   if job and stranded(id, job) then
@@ -56,23 +58,23 @@ each('fb:later', function(id, job)
   end
 end)
 
--- A doorbell can get lost with the worker that popped it. Rung again is what has been missing at
--- two sweeps in a row; one too many finds nothing waiting and does nothing.
+-- Ring for doorbells that were missing at two sweeps in a row: a doorbell can get lost with the
+-- worker that popped it. A doorbell too many finds no job waiting and does nothing.
 local function ring_again(queue, depth)
   local bells = redis.call('LLEN', queue)
   local missing = math.max(0, depth - bells)
-  local before = number(redis.call('HGET', 'fb:quiet', queue))
+  local missing_before = number(redis.call('HGET', 'fb:quiet', queue))
   local last = number(redis.call('HGET', 'fb:quiet', queue .. ' at'))
-  if now - last >= 500 then -- several sweepers are no two sweeps
-    local rings = math.min(missing, before, tonumber(limit))
+  if now - last >= MIN_SWEEP_GAP_MS then
+    local rings = math.min(missing, missing_before, tonumber(limit))
     for _ = 1, rings do
       ring(queue, bell)
     end
     rung = rung + rings
     redis.call('HSET', 'fb:quiet', queue, missing - rings, queue .. ' at', now)
   end
-  if bells > depth + SPARE then -- of jobs that ended before anybody came for them
-    redis.call('LTRIM', queue, 0, depth + SPARE - 1)
+  if bells > depth + MAX_SPARE_BELLS then -- left by jobs that ended before a worker came for them
+    redis.call('LTRIM', queue, 0, depth + MAX_SPARE_BELLS - 1)
   end
 end
 
@@ -81,18 +83,19 @@ for i = 1, #depths, 2 do
   pcall(ring_again, depths[i], number(depths[i + 1]))
 end
 
--- Too full to take in new jobs, so that those that are here can still end? As Redis itself counts:
--- without the buffers that it does not hold against `maxmemory`.
-local function measure()
+-- Refuse new jobs while memory is short, so that the jobs already here can end, and return the
+-- percentage in use. Memory is counted as Redis does, without buffers that `maxmemory` leaves out.
+local function measure_memory()
   local info = redis.pcall('INFO', 'memory')
   if type(info) ~= 'string' then
-    return 0 -- this user may not ask
+    return 0 -- this Redis user may not run INFO
   end
   local function field(name)
     return number(string.match(info, '\n' .. name .. ':(%d+)'))
   end
-  local most = field('maxmemory')
-  local share = most > 0 and (field('used_memory') - field('mem_not_counted_for_evict')) / most or 0
+  local limit_bytes = field('maxmemory')
+  local used_bytes = field('used_memory') - field('mem_not_counted_for_evict')
+  local share = limit_bytes > 0 and used_bytes / limit_bytes or 0
   if share >= memory_limit - (redis.call('EXISTS', 'fb:full') == 1 and SLACK or 0) then
     redis.call('SET', 'fb:full', math.floor(share * 100), 'PX', full_ms)
     return math.floor(share * 100)
@@ -101,4 +104,4 @@ local function measure()
   return 0
 end
 
-return { back, dead, due, expired, rung, measure() }
+return { back, dead, due, expired, rung, measure_memory() }

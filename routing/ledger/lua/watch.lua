@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Ask to be woken when a job ends. -> its state now, or nothing for an unknown job
+-- Have a job's end written to the stream. -> the state of the job | nil (no such job)
 local id, stream = unpack(ARGV)
 local job = read(id)
 if not job then

@@ -1,4 +1,4 @@
-"""The doorbell on the wire: what Celery itself would publish, and what a stock worker takes."""
+"""The doorbell: the same message as Celery publishes, and one that a stock worker accepts."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def settings(redis_url):
     return Settings(redis_url=redis_url)
 
 
-def shape(value):
-    """A message with what differs from one to the next taken out."""
+def without_ids(value):
+    """Return a message without the fields that differ from message to message."""
     if isinstance(value, dict):
-        return {key: shape(item) for key, item in value.items() if key not in FRESH}
+        return {key: without_ids(item) for key, item in value.items() if key not in FRESH}
     return value
 
 
@@ -50,18 +50,18 @@ def test_a_ring_is_what_apply_async_publishes(redis, settings):
 
     @app.task(name="forebay.route")
     def route():
-        """Never run; only published."""
+        """Published and never run."""
 
     route.apply_async()
     published = json.loads(redis.lpop("route"))
     Ledger(redis, settings, template(app)).create([Job(request=Summarize(text="hello"))])
     rung = json.loads(redis.lpop("route"))
-    assert shape(rung) == shape(published)
+    assert without_ids(rung) == without_ids(published)
     assert rung["headers"].keys() == published["headers"].keys()
     assert rung["properties"].keys() == published["properties"].keys()
 
 
-def test_every_ring_has_an_id_and_a_delivery_tag_of_its_own(redis, settings):
+def test_every_ring_has_its_own_id_and_delivery_tag(redis, settings):
     ledger = Ledger(redis, settings, template(celery_app(settings)))
     ledger.create([Job(request=Summarize(text="hello")) for _ in range(20)])
     messages = [json.loads(message) for message in redis.lrange("route", 0, -1)]
@@ -72,7 +72,7 @@ def test_every_ring_has_an_id_and_a_delivery_tag_of_its_own(redis, settings):
     }
 
 
-def test_a_ring_holds_nothing_of_the_job_but_its_queue(redis, settings):
+def test_a_ring_names_the_queue_and_nothing_else_of_the_job(redis, settings):
     ledger = Ledger(redis, settings, template(celery_app(settings)))
     job = Job(
         request=Summarize(text="CANARY-text", focus="CANARY-focus"),

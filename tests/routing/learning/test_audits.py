@@ -24,7 +24,7 @@ TOTAL = {
 
 
 @pytest.fixture
-def standin(lanes):
+def mock(lanes):
     return lanes.mock
 
 
@@ -40,8 +40,8 @@ def extract(total="10", text="The bill is 10."):
 
 
 @pytest.mark.parametrize(("local", "outcome"), [("10", 1.0), ("9", 0.0)])
-def test_comparable_answers_are_compared(lanes, standin, local, outcome):
-    standin.answer = '{"total": 10}'
+def test_comparable_answers_are_compared(lanes, mock, local, outcome):
+    mock.answer = '{"total": 10}'
     lanes.audited(extract(local, text="The bill is 10, not 9."))
     (audit,) = lanes.audits.read()
     assert (audit.outcome, audit.how, audit.kind) == (outcome, "compared", "extract")
@@ -49,9 +49,9 @@ def test_comparable_answers_are_compared(lanes, standin, local, outcome):
     assert audit.stand_in
 
 
-def test_an_audit_stores_the_agreement_and_the_doubt(lanes, standin):
+def test_an_audit_stores_the_agreement_and_the_doubt(lanes, mock):
     lanes.rules("[tenants.acme.second_opinion]\nextract = 1.0\n")
-    standin.answer = '{"total": 10}'
+    mock.answer = '{"total": 10}'
     lanes.audited(extract("10", text='The bill is 10. [[echo: warm={"total": 10}]]'))
     (audit,) = lanes.audits.read()
     assert audit.agreement == 1.0
@@ -67,17 +67,17 @@ def test_an_audit_stores_the_agreement_and_the_doubt(lanes, standin):
     ],
     ids=lambda request_: request_.kind,
 )
-def test_free_text_is_judged_in_one_call(lanes, standin, request_, reply, outcome):
-    standin.answer = reply
+def test_free_text_is_judged_in_one_call(lanes, mock, request_, reply, outcome):
+    mock.answer = reply
     lanes.audited(request_)
     (audit,) = lanes.audits.read()
     assert (audit.outcome, audit.how) == (outcome, "judged")
-    (call,) = standin.calls
+    (call,) = mock.calls
     assert "You check the work" in call.text
 
 
-def test_a_chat_answer_that_comes_down_to_a_number_is_compared(lanes, standin):
-    standin.answer = "The answer: 18"
+def test_a_chat_answer_that_comes_down_to_a_number_is_compared(lanes, mock):
+    mock.answer = "The answer: 18"
     lanes.audited(ask("[[echo: say=It is 18.]] how many"))
     (audit,) = lanes.audits.read()
     assert (audit.outcome, audit.how) == (1.0, "compared")
@@ -90,8 +90,8 @@ def trusted_mock(monkeypatch):
 
 
 @pytest.mark.usefixtures("trusted_mock")
-def test_an_audit_stores_features_outcome_and_cost_but_no_content(lanes, standin, redis):
-    standin.answer = '{"total": 10}'
+def test_an_audit_stores_features_outcome_and_cost_but_no_content(lanes, mock, redis):
+    mock.answer = '{"total": 10}'
     job = lanes.audited(extract(text="kanarie The bill is 10."), metadata={"kanarie": "kanarie"})
     (audit,) = lanes.audits.read("acme")
     assert audit.job == job.id
@@ -116,9 +116,9 @@ def test_the_shadow_leaves_no_content_and_no_dead_letter(lanes, redis):
 
 def test_the_audited_job_is_unchanged(lanes):
     job = lanes.ask(ask("[[echo: say=a long story]] tell"))
-    before = lanes.ledger.outcomes([job.id])
+    before = lanes.ledger.results([job.id])
     lanes.work()
-    assert lanes.ledger.outcomes([job.id]) == before
+    assert lanes.ledger.results([job.id]) == before
     assert before[0].cost_nusd == 0
 
 
@@ -139,14 +139,14 @@ def test_the_audited_job_is_unchanged(lanes):
     ],
     ids=str,
 )
-def test_a_job_that_cannot_go_to_bedrock_is_not_audited(lanes, standin, options, rules):
+def test_a_job_that_cannot_go_to_bedrock_is_not_audited(lanes, mock, options, rules):
     lanes.rules(rules)
     job = lanes.audited(ask("[[echo: say=a long story]] tell"), **options)
     assert lanes.shadow(job) is None
-    assert not standin.calls
+    assert not mock.calls
 
 
-def test_neither_secrets_nor_vectors_nor_degraded_answers_are_audited(lanes, standin):
+def test_neither_secrets_nor_vectors_nor_degraded_answers_are_audited(lanes, mock):
     from forebay.routing.jobs import Embed  # noqa: PLC0415
 
     key = "AKIA" + "Z7QX2M4N" * 2
@@ -157,7 +157,7 @@ def test_neither_secrets_nor_vectors_nor_degraded_answers_are_audited(lanes, sta
     lanes.redis.set("fb:spillway", "throttled", px=60_000)
     jobs.append(lanes.audited(ask("[[echo: say=a long story]] tell")))
     assert [lanes.shadow(job) for job in jobs] == [None] * 3
-    assert not standin.calls
+    assert not mock.calls
 
 
 def test_the_sample_is_a_share_that_no_caller_can_choose():
@@ -185,38 +185,38 @@ def test_the_sample_is_a_share_that_no_caller_can_choose():
     ],
     ids=["forgotten", "answer gone", "deny by now", "not linked", "policy", "audit budget"],
 )
-def test_no_call_is_made_if_the_audit_is_no_longer_allowed(lanes, standin, redis, spoil):
+def test_no_call_is_made_if_the_audit_is_no_longer_allowed(lanes, mock, redis, spoil):
     job = lanes.ask(ask("[[echo: say=a long story]] tell"))
     shadow = lanes.shadow(job)
     spoil(lanes, job)
     lanes.work()
-    assert not standin.calls
+    assert not mock.calls
     assert list(lanes.audits.read()) == []
     assert not redis.exists(f"fb:content:{shadow}")
     assert not redis.exists("fb:dead:acme")
     assert Budget(redis).spent() == (0, 0)
 
 
-def test_a_secret_that_only_the_answer_contains_does_not_leave_either(lanes, standin):
+def test_a_secret_that_only_the_answer_contains_does_not_leave_either(lanes, mock):
     # The engine repeats its text without the directive.
     job = lanes.audited(ask("repeat AKIA[[echo: confidence=0.9]]IOSFODNN7EXAMPLE and no more"))
     record = lanes.ledger.record(job.id)
-    (answer,) = lanes.ledger.outcomes([job.id])
+    (answer,) = lanes.ledger.results([job.id])
     assert (record.egress, record.reasons[0]) == ("allow", "verdict_easy")
     assert "AKIAIOSFODNN7EXAMPLE" in answer.content.text
     assert "secret_found:aws_access_key" in lanes.reasons(job)
-    assert not standin.calls
+    assert not mock.calls
 
 
-def test_an_audit_that_bedrock_cannot_answer_is_dropped_and_not_retried(lanes, standin):
-    standin.faults.plan(["throttle"])
+def test_an_audit_that_bedrock_cannot_answer_is_dropped_and_not_retried(lanes, mock):
+    mock.faults.plan(["throttle"])
     job = lanes.audited(ask("[[echo: say=a long story]] tell"))
     assert "audit_dropped" in lanes.reasons(job)
-    assert len(standin.calls) == 1
+    assert len(mock.calls) == 1
 
 
-def test_a_reply_that_is_neither_yes_nor_no_is_paid_for_but_not_learned_from(lanes, standin, redis):
-    standin.answer = "perhaps"
+def test_a_reply_that_is_neither_yes_nor_no_is_paid_for_but_not_learned_from(lanes, mock, redis):
+    mock.answer = "perhaps"
     lanes.audited(ask("[[echo: say=a long story]] tell"))
     assert list(lanes.audits.read()) == []
     assert Budget(redis).spent("acme:audit")[0] > 0
@@ -239,7 +239,7 @@ def test_an_audit_that_no_worker_makes_does_not_outlive_its_job(lanes, monkeypat
     assert 0 < shadow.deadline - shadow.created <= 60_000
 
 
-def test_audits_stay_within_their_own_budget(lanes, standin, redis):
+def test_audits_stay_within_their_own_budget(lanes, mock, redis):
     lanes.audited(ask("[[echo: say=a long story]] tell"))
     (audit,) = lanes.audits.read()
     usd = 2 * audit.cost_nusd / 1e9
@@ -255,16 +255,14 @@ def test_audits_stay_within_their_own_budget(lanes, standin, redis):
 # --- at least once -------------------------------------------------------------------------------
 
 
-def test_if_a_worker_dies_after_the_call_there_is_no_second_call_and_no_second_record(
-    lanes, standin
-):
+def test_if_a_worker_dies_after_the_call_there_is_no_second_call_and_no_second_record(lanes, mock):
     lanes.ask(ask("[[echo: say=a long story]] tell"))
     lanes.work("route")
     claim = lanes.ledger.claim("bedrock")
     lanes.workers["bedrock"].work(claim)  # and dies before it settles the audit
     lanes.ledger.retry(claim, "engine_died")
     lanes.work()
-    assert len(standin.calls) == 1
+    assert len(mock.calls) == 1
     assert len(list(lanes.audits.read())) == 1
 
 
@@ -294,8 +292,8 @@ def test_a_type_stays_the_same_when_only_the_text_changes():
     assert of(Generate(messages=chat)) != of(ask("hello"))
 
 
-def test_no_type_is_learned_from_the_mock(lanes, standin, redis):
-    standin.answer = '{"total": 10}'
+def test_no_type_is_learned_from_the_mock(lanes, mock, redis):
+    mock.answer = '{"total": 10}'
     lanes.audited(extract("9", "The bill is 10, not 9."))
     (audit,) = lanes.audits.read()
     assert audit.stand_in
@@ -303,8 +301,8 @@ def test_no_type_is_learned_from_the_mock(lanes, standin, redis):
 
 
 @pytest.mark.usefixtures("trusted_mock")
-def test_a_type_with_a_larger_gap_than_predicted_goes_to_bedrock_sooner(lanes, standin):
-    standin.answer = '{"total": 10}'
+def test_a_type_with_a_larger_gap_than_predicted_goes_to_bedrock_sooner(lanes, mock):
+    mock.answer = '{"total": 10}'
     router = lanes.workers["route"]
     job = Job(tenant="acme", request=extract("9", "The bill is 10, not 9."))
     before = router._verdicts.verdict(job)
@@ -340,7 +338,7 @@ def test_without_redis_the_last_types_are_used(redis, monkeypatch):
 
 
 @pytest.mark.usefixtures("trusted_mock")
-def test_types_are_bounded_and_the_type_audited_longest_ago_is_dropped(lanes, standin, redis):
+def test_types_are_bounded_and_the_type_audited_longest_ago_is_dropped(lanes, mock, redis):
     for number in range(500):
         redis.hset("fb:types:acme", f"type{number}", f"1 0.5 {number + 1000}")
     lanes.audited(ask("[[echo: say=a long story]] tell"))

@@ -11,6 +11,7 @@ import pytest
 import redis as redis_py
 import typer
 
+from forebay.producers.cli.worker_commands import COMMANDS, LazyCommand
 from forebay.routing.errors import InvalidJob, Misconfigured
 from forebay.routing.jobs import Generate, Job, Message, Verdict
 from forebay.routing.learning.audits import Audit
@@ -197,7 +198,7 @@ def test_types_are_counted_again_by_the_new_calibration(redis, lanes, command):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"stand_in": True}, {"model": "an older one"}], ids=["stand-in", "other model"]
+    "fields", [{"stand_in": True}, {"model": "an older one"}], ids=["mock", "other model"]
 )
 def test_audits_of_the_mock_and_of_other_models_are_left_out(redis, lanes, command, fields):
     store(redis, world(300, **fields))
@@ -245,4 +246,4 @@ def test_without_its_libraries_the_command_says_what_to_install(redis, lanes, co
     monkeypatch.delitem(sys.modules, "forebay.workers.training.fitting.fit_calibration")
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(Misconfigured, match="extra `router`"):
-        command()
+        LazyCommand("calibrate", COMMANDS["calibrate"]).main(args=[], standalone_mode=False)

@@ -1,4 +1,4 @@
-"""New jobs are refused before Redis is full, and what is there can end."""
+"""New jobs are refused before Redis is full, so that the jobs already there can end."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
-MOST = 4_000  # jobs; many more than fit
+MAX_JOBS = 4_000  # many more than fit
 
 
 def big() -> Job:
-    """A job whose content cannot be packed."""
+    """A job whose content cannot be compressed."""
     return Job(tenant="acme", request=Summarize(text=secrets.token_hex(8_000)))
 
 
@@ -36,7 +36,7 @@ def share(client: redis_py.Redis) -> float:
 
 def fill(ledger: Ledger) -> tuple[int, Unavailable]:
     """Submit, with a sweep now and then as a sweeper does it, until a submit is refused."""
-    for made in range(MOST):
+    for made in range(MAX_JOBS):
         if made % 20 == 0:
             ledger.sweep()
         (one,) = ledger.create([big()])
@@ -55,7 +55,7 @@ def settle_one(ledger: Ledger) -> bool:
     return True
 
 
-def test_submits_are_refused_before_memory_is_full_and_taken_again_when_it_is_free(small):
+def test_submits_are_refused_before_memory_is_full_and_accepted_again_once_it_is_free(small):
     ledger = Ledger(small, Settings(), BELL)
     taken, refusal = fill(ledger)
     assert 0.80 < share(small) < 0.92
@@ -67,11 +67,11 @@ def test_submits_are_refused_before_memory_is_full_and_taken_again_when_it_is_fr
     assert ledger.sweep().full > 80
     ended = 0
     while isinstance(ledger.create([job := big()])[0], Unavailable):
-        assert settle_one(ledger), "all is done, and nothing is taken in"
+        assert settle_one(ledger), "all jobs are done, and still no job is accepted"
         ended += 1
         ledger.sweep()
     assert 0 < ended < taken
-    assert share(small) < 0.81, "it flutters at the mark"
+    assert share(small) < 0.81, "accepted again too close to the limit"
     assert ledger.status(job.id).state == "waiting"
 
 
@@ -84,13 +84,13 @@ def test_a_known_job_is_still_known_while_memory_is_short(small):
     assert ledger.create([one, again]) == [one.id, one.id]
 
 
-def test_the_mark_goes_when_no_sweeper_is_left_to_take_it_away(small):
+def test_the_mark_expires_if_no_sweeper_is_left_to_remove_it(small):
     ledger = Ledger(small, Settings(memory_limit=0.01), BELL)
     ledger.sweep()
     assert 0 < small.pttl("fb:full") <= 10_000
 
 
-def test_without_a_limit_of_memory_nothing_is_refused(fleet):
+def test_without_maxmemory_no_job_is_refused(fleet):
     fleet.start_redis(maxmemory="0")
     with redis_py.Redis.from_url(fleet.url) as client:
         ledger = Ledger(client, Settings(memory_limit=0.01), BELL)

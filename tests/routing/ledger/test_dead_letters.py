@@ -1,4 +1,4 @@
-"""Dead jobs: kept with their reason, replayed as new ones, never doubled, never let out."""
+"""Dead jobs: kept with their reason, replayed once as new jobs, with no looser egress."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def finish(ledger: Ledger, job_id: str) -> None:
     ledger.settle(claim, Answer(**base, lane="local", content=content))
 
 
-def test_what_failed_is_listed_newest_first_and_what_ended_otherwise_is_not(ledger, dead):
+def test_failed_jobs_are_listed_newest_first_and_jobs_that_ended_otherwise_are_not(ledger, dead):
     first = die(ledger)
     time.sleep(0.002)
     lasting = ledger.create([job()])[0]
@@ -97,15 +97,15 @@ def test_a_replay_is_a_new_job_with_the_old_ones_terms_and_a_link_both_ways(ledg
     assert dead.show(new).receipt.replay_of == old
 
 
-def test_the_answer_of_a_replay_says_what_it_repeats(ledger, dead):
+def test_the_answer_of_a_replay_names_the_dead_job(ledger, dead):
     old = die(ledger)
     new = dead.replay(old)
     finish(ledger, new)
-    (answer,) = ledger.outcomes([new])
+    (answer,) = ledger.results([new])
     assert (answer.replay_of, answer.content.text) == (old, "short")
 
 
-def test_replaying_again_gives_the_same_new_job_whatever_became_of_it(ledger, dead):
+def test_replaying_again_gives_the_same_new_job_whatever_its_state(ledger, dead):
     old = die(ledger)
     new = dead.replay(old)
     assert dead.replay(old) == new
@@ -117,7 +117,7 @@ def test_replaying_again_gives_the_same_new_job_whatever_became_of_it(ledger, de
     assert ledger.claim("route") is None
 
 
-def test_impatient_operators_double_nothing(ledger, dead):
+def test_replays_from_many_threads_create_each_job_once(ledger, dead):
     old = [die(ledger) for _ in range(10)]
     with ThreadPoolExecutor(8) as pool:
         new = list(pool.map(dead.replay, old * 8))
@@ -136,7 +136,7 @@ def test_a_replay_that_died_as_well_is_replayed_in_its_place(ledger, dead):
 
 
 @pytest.mark.parametrize("gone", ["cancel", "forget"])
-def test_a_replay_that_was_cancelled_or_forgotten_is_no_reason_not_to_try_again(ledger, dead, gone):
+def test_a_job_can_be_replayed_again_if_its_replay_was_cancelled_or_forgotten(ledger, dead, gone):
     old = die(ledger)
     first = dead.replay(old)
     getattr(ledger, gone)(first)
@@ -190,7 +190,7 @@ def test_a_replay_can_have_another_cap_and_a_later_deadline(ledger, dead):
         dead.replay(die(ledger), max_cost_usd=-1)
 
 
-def test_what_is_not_dead_can_neither_be_replayed_nor_buried_nor_shown(ledger, dead):
+def test_a_job_that_is_not_dead_can_neither_be_replayed_nor_buried_nor_shown(ledger, dead):
     waiting = ledger.create([job()])[0]
     for verb in (dead.replay, dead.bury, dead.show, dead.job):
         with pytest.raises(InvalidJob, match="is not dead: waiting"):
@@ -215,7 +215,7 @@ def test_bury_leaves_nothing(ledger, dead, redis):
     assert not [key for key in redis.keys() if b"acme" in key]
 
 
-def test_the_dead_and_their_index_end_with_the_retention(redis):
+def test_dead_jobs_and_their_index_expire_with_the_retention(redis):
     ledger = Ledger(redis, Settings(max_attempts=1, retention_s=0.3), BELL)
     dead = DeadLetters(ledger, "acme")
     early = die(ledger)
@@ -317,7 +317,7 @@ def test_replay_prints_the_new_id_and_the_same_one_again(forebay, ledger):
     }  # fmt: skip
 
 
-def test_replay_all_takes_those_of_one_code_and_says_which_it_could_not(forebay, ledger):
+def test_replay_all_takes_the_jobs_of_one_code_and_names_those_it_could_not_replay(forebay, ledger):
     crashed = {die(ledger) for _ in range(3)}
     refused = die(ledger, "model_refused")
     past = die(ledger, deadline=datetime.now(UTC) + timedelta(seconds=0.3))
@@ -339,7 +339,7 @@ def test_replay_wants_an_id_or_all(forebay, args):
     assert forebay("replay", *args)[0] == 2
 
 
-def test_bury_says_whether_there_was_something(forebay, ledger, redis):
+def test_bury_tells_whether_there_was_a_job(forebay, ledger, redis):
     old = die(ledger)
     assert forebay("bury", old)[:2] == (0, "buried\n")
     assert json.loads(forebay("bury", old, "--json")[1]) == {"id": old, "buried": False}

@@ -1,4 +1,4 @@
-"""The ledger against a plain model of it: whatever happens, in any order, the books balance."""
+"""The ledger: what each transition does, and a state machine that tries them in any order."""
 
 from __future__ import annotations
 
@@ -10,51 +10,24 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from forebay.routing.errors import EgressDenied, InvalidJob, Unavailable, UnknownJob
-from forebay.routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdict, new_id
+from forebay.routing.errors import EgressDenied, InvalidJob, Lost, Unavailable, UnknownJob
+from forebay.routing.jobs import Job, Receipt, Summarize, Summary, new_id
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.dead_letters import DeadLetters
-from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import ENDED
 from forebay.routing.settings import Settings
 from forebay.routing.store.answer_cache import AnswerCache
-
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
-SURE = Verdict(probability=0.9, version="test")
-
-
-def job(tenant: str = "acme", **options) -> Job:
-    return Job(tenant=tenant, request=Summarize(text="a text to say shorter"), **options)
-
-
-def answer(claim: Claim, text: str = "short") -> Answer:
-    return Answer(
-        id=claim.id,
-        kind="summarize",
-        egress=claim.record.egress,
-        status="done",
-        lane="local",
-        content=Summary(text=text),
-    )
-
-
-def failure(claim: Claim) -> Receipt:
-    base = {"id": claim.id, "kind": "summarize", "egress": claim.record.egress}
-    return Receipt(**base, status="failed", error="bad_answer")
+from ledger_jobs import BELL, SURE, answer, failure, job, put
 
 
 def dead_ids(ledger: Ledger, job_id: str) -> set[str]:
-    return {one.id for one in DeadLetters(ledger, job_id.partition(".")[0]).list(1_000)}
+    return {dead.id for dead in DeadLetters(ledger, job_id.partition(".")[0]).list(1_000)}
 
 
 @pytest.fixture
 def ledger(redis):
     return Ledger(redis, Settings(lease_s=0.2, max_attempts=3), BELL)
-
-
-def put(ledger: Ledger, *jobs: Job) -> list[str]:
-    made = ledger.create(list(jobs))
-    assert all(isinstance(one, str) for one in made), made
-    return made
 
 
 def test_a_job_and_its_doorbell_are_created_together(ledger, redis):
@@ -81,7 +54,7 @@ def test_a_repeated_idempotency_key_gives_the_first_job_and_other_content_is_an_
     assert made[3] == elsewhere.id
 
 
-def test_a_full_queue_refuses_and_stores_nothing(redis):
+def test_a_full_queue_refuses_a_job_and_stores_nothing_of_it(redis):
     ledger = Ledger(redis, Settings(max_waiting=1), BELL)
     put(ledger, job())
     keys = set(redis.keys())
@@ -91,7 +64,7 @@ def test_a_full_queue_refuses_and_stores_nothing(redis):
     assert set(redis.keys()) == keys
 
 
-def test_an_out_of_memory_redis_refuses_and_stores_nothing_but_what_runs_can_settle(ledger, redis):
+def test_a_redis_out_of_memory_refuses_new_jobs_and_lets_running_jobs_settle(ledger, redis):
     put(ledger, job())
     claim = ledger.claim("route")
     keys = set(redis.keys())
@@ -106,99 +79,12 @@ def test_an_out_of_memory_redis_refuses_and_stores_nothing_but_what_runs_can_set
     assert ledger.status(claim.id).state == "done"
 
 
-def test_a_claim_carries_the_job_and_the_next_finds_nothing(ledger):
+def test_a_claim_holds_the_job_and_the_next_claim_finds_none(ledger):
     one = job(metadata={"order": "17"})
     put(ledger, one)
     claim = ledger.claim("route")
     assert claim.job() == one
     assert ledger.claim("route") is None
-
-
-def test_interactive_goes_before_bulk(ledger):
-    bulk, interactive = job(priority="bulk"), job()
-    put(ledger, bulk, interactive)
-    assert [ledger.claim("route").id for _ in range(2)] == [interactive.id, bulk.id]
-
-
-def test_bulk_that_has_waited_too_long_gets_its_share_of_claims(redis):
-    ledger = Ledger(redis, Settings(ageing_s=0.001, bulk_share=4), BELL)
-    put(ledger, *(job(priority="bulk") for _ in range(10)))
-    put(ledger, *(job() for _ in range(20)))
-    time.sleep(0.01)
-    kinds = [ledger.claim("route").job().priority for _ in range(16)]
-    assert kinds.count("bulk") == 4
-
-
-def test_the_earliest_deadline_goes_first_and_then_the_first_that_came(ledger):
-    now = datetime.now(UTC)
-    first, second = job(), job()
-    late = job(deadline=now + timedelta(minutes=20))
-    soon = job(deadline=now + timedelta(minutes=10))
-    put(ledger, first, second, late, soon)
-    claimed = [ledger.claim("route").id for _ in range(4)]
-    assert claimed == [soon.id, late.id, first.id, second.id]
-
-
-def test_tenants_share_the_claims_however_much_one_of_them_submits(ledger):
-    put(ledger, *(job("greedy") for _ in range(50)))
-    for _ in range(5):
-        ledger.claim("route")
-    put(ledger, *(job("modest") for _ in range(5)))
-    served = [ledger.claim("route").id.partition(".")[0] for _ in range(10)]
-    assert served.count("modest") == 5
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_position_is_the_number_of_claims_before_it(ledger, seed):
-    tenants = ["acme", "beta", "carl"]
-    jobs = [
-        job(
-            tenants[(seed * 7 + i * i) % 3], priority="bulk" if i % 4 == seed % 4 else "interactive"
-        )
-        for i in range(30)
-    ]
-    put(ledger, *jobs)
-    for _ in range(seed):
-        ledger.claim("route")
-    waiting = {
-        one.id: ledger.status(one.id).position
-        for one in jobs
-        if ledger.status(one.id).state == "waiting"
-    }
-    order = [ledger.claim("route").id for _ in range(len(waiting))]
-    assert order == sorted(waiting, key=waiting.__getitem__)
-    assert sorted(waiting.values()) == list(range(len(waiting)))
-
-
-def test_a_tenant_with_one_job_at_a_time_does_not_starve_one_with_many(ledger):
-    put(ledger, *(job("heavy") for _ in range(40)))
-    put(ledger, job("light"))
-    served = []
-    for _ in range(30):
-        served.append(ledger.claim("route").id.partition(".")[0])
-        if served[-1] == "light":
-            put(ledger, job("light"))
-    assert 10 <= served.count("light") <= 16
-
-
-def test_a_job_that_is_given_back_keeps_its_place(ledger):
-    first, *others = put(ledger, *(job() for _ in range(5)))
-    ledger.retry(ledger.claim("route"), "unavailable")
-    assert ledger.status(first).position == 0
-    assert ledger.claim("route").id == first
-    assert ledger.claim("route").id == others[0]
-
-
-def test_bulk_ages_as_a_class_even_behind_a_stream_of_urgent_bulk(redis):
-    ledger = Ledger(redis, Settings(ageing_s=0.05, bulk_share=2), BELL)
-    soon = datetime.now(UTC) + timedelta(minutes=5)
-    put(ledger, job(priority="bulk"), *(job() for _ in range(20)))
-    time.sleep(0.06)
-    kinds = []
-    for _ in range(8):
-        put(ledger, job(priority="bulk", deadline=soon))  # always a fresh one at the head
-        kinds.append(ledger.claim("route").job().priority)
-    assert kinds.count("bulk") == 4
 
 
 def test_a_job_that_would_fail_is_answered_by_its_draft_instead(ledger):
@@ -208,7 +94,7 @@ def test_a_job_that_would_fail_is_answered_by_its_draft_instead(ledger):
     ledger.escalate(claim, "check_failed:length", answer(claim, "a weak one"))
     while ledger.retry(ledger.claim("bedrock"), "throttled"):
         pass
-    (outcome,) = ledger.outcomes([job_id])
+    (outcome,) = ledger.results([job_id])
     assert outcome.content == Summary(text="a weak one")
     assert (outcome.status, outcome.degraded, outcome.error) == ("done", True, None)
     assert outcome.reasons == ("verdict_easy", "check_failed:length", "throttled")
@@ -258,31 +144,11 @@ def test_the_second_of_two_holders_settles_and_the_first_is_fenced_off(ledger):
     ledger.settle(fast, answer(fast, "from the fast one"))
     with pytest.raises(Lost):
         ledger.settle(fast, answer(fast, "again"))
-    (outcome,) = ledger.outcomes([fast.id])
+    (outcome,) = ledger.results([fast.id])
     assert outcome.content == Summary(text="from the fast one")
 
 
-def test_a_renewed_lease_is_not_swept(ledger):
-    put(ledger, job())
-    claim = ledger.claim("route")
-    for _ in range(3):
-        time.sleep(0.1)
-        assert ledger.renew([claim]) == []
-        assert ledger.sweep().back == 0
-
-
-def test_a_job_whose_workers_keep_dying_is_dead_after_its_attempts(ledger):
-    (job_id,) = put(ledger, job())
-    for _ in range(3):
-        assert ledger.claim("route").id == job_id
-        time.sleep(0.22)
-        ledger.sweep()
-    status = ledger.status(job_id)
-    assert (status.state, status.receipt.error) == ("failed", "engine_died")
-    assert ledger.claim("route") is None
-
-
-def test_retries_wait_and_are_counted_unless_the_try_never_began(ledger):
+def test_retries_wait_and_are_counted_unless_the_attempt_never_began(ledger):
     (job_id,) = put(ledger, job())
     assert ledger.retry(ledger.claim("route"), "engine_busy", counted=False)
     for attempt in (1, 2):
@@ -302,16 +168,7 @@ def test_a_job_past_its_deadline_is_never_worked(ledger):
     assert ledger.status(job_id).state == "expired"
 
 
-def test_the_sweeper_ends_a_running_job_past_its_deadline(ledger):
-    (job_id,) = put(ledger, job(deadline=datetime.now(UTC) + timedelta(seconds=0.05)))
-    claim = ledger.claim("route")
-    time.sleep(0.06)
-    assert ledger.sweep().expired == 1
-    assert ledger.renew([claim]) == [claim]
-    assert ledger.status(job_id).receipt.status == "expired"
-
-
-def test_cancel_ends_a_job_in_every_state_and_tells_so(ledger):
+def test_cancel_ends_a_job_in_any_state_and_returns_whether_it_did(ledger):
     waiting, running, later, done = put(ledger, *(job() for _ in range(4)))
     claims = {claim.id: claim for claim in (ledger.claim("route") for _ in range(4))}
     ledger.retry(claims[waiting], "unavailable")
@@ -324,18 +181,7 @@ def test_cancel_ends_a_job_in_every_state_and_tells_so(ledger):
         ledger.cancel(new_id("acme"))
 
 
-def test_a_lost_doorbell_is_rung_again_after_two_sweeps(ledger, redis):
-    put(ledger, job(), job())
-    redis.delete("route")
-    assert ledger.sweep().rung == 0
-    time.sleep(0.5)
-    assert ledger.sweep().rung == 2
-    assert redis.llen("route") == 2
-    time.sleep(0.5)
-    assert ledger.sweep().rung == 0
-
-
-def test_everything_a_finished_job_leaves_behind_has_an_end(ledger, redis):
+def test_all_that_an_ended_job_leaves_behind_expires(ledger, redis):
     put(ledger, *(job(idempotency_key=str(i)) for i in range(4)))
     claims = [ledger.claim("route") for _ in range(3)]
     ledger.settle(claims[0], answer(claims[0]))
@@ -360,7 +206,7 @@ def test_forget_leaves_nothing_of_a_job_in_any_state(ledger, redis):
     assert not ledger.forget(ids[0])
 
 
-def test_forget_takes_back_what_the_job_lent_to_the_cache(ledger, redis):
+def test_forget_removes_the_answer_of_the_job_from_the_cache(ledger, redis):
     one = job(cache=True)
     put(ledger, one)
     claim = ledger.claim("route")
@@ -384,7 +230,7 @@ def test_a_content_that_was_tampered_with_is_refused(ledger, redis):
             ledger.claim("route").job()
 
 
-def test_a_key_of_the_wrong_type_stops_a_script_before_it_wrote_anything(ledger, redis):
+def test_a_key_of_the_wrong_type_stops_a_script_before_it_writes(ledger, redis):
     redis.set("route", "not a list")
     keys = set(redis.keys())
     (made,) = ledger.create([job()])
@@ -393,10 +239,10 @@ def test_a_key_of_the_wrong_type_stops_a_script_before_it_wrote_anything(ledger,
 
 
 VERBS = ["escalate", "fail", "settle", "up", "retry", "later", "route"]
-ENOUGH = 4  # jobs that are left alone, so that there is something to work
+MIN_JOBS = 4  # that are left alone, so that there is something to work
 
 
-class Books(RuleBasedStateMachine):
+class LedgerMachine(RuleBasedStateMachine):
     """Random transitions in any order, by workers that may have been fenced off long ago."""
 
     redis = None
@@ -476,7 +322,7 @@ class Books(RuleBasedStateMachine):
             assert self.egress[claim.id] == "deny"
             assert self.known(claim.id) == before
 
-    @precondition(lambda self: len(self.ids) > ENOUGH)
+    @precondition(lambda self: len(self.ids) > MIN_JOBS)
     @rule(data=st.data())
     def cancel(self, data):
         job_id = data.draw(st.sampled_from(self.ids))
@@ -484,11 +330,11 @@ class Books(RuleBasedStateMachine):
 
     @precondition(lambda self: self.redis.exists("fb:waiting:bedrock:interactive:a"))
     @rule()
-    def cancel_an_escalated_one(self):
+    def cancel_an_escalated_job(self):
         first = self.redis.zrange("fb:waiting:bedrock:interactive:a", 0, 0)[0].decode()
         assert self.ledger.cancel(first)
 
-    @precondition(lambda self: len(self.ids) > ENOUGH)
+    @precondition(lambda self: len(self.ids) > MIN_JOBS)
     @rule(data=st.data())
     def forget(self, data):
         job_id = data.draw(st.sampled_from(self.ids))
@@ -523,7 +369,7 @@ class Books(RuleBasedStateMachine):
         self.redis.zadd("fb:leases", {data.draw(st.sampled_from(self.claims)).id: 1}, xx=True)
         self.ledger.sweep()
 
-    @precondition(lambda self: len(self.ids) > ENOUGH)
+    @precondition(lambda self: len(self.ids) > MIN_JOBS)
     @rule(data=st.data())
     def pass_the_deadline(self, data):
         job_id = data.draw(st.sampled_from(self.ids))
@@ -538,34 +384,34 @@ class Books(RuleBasedStateMachine):
         return None if job_id in self.forgotten else self.ledger.record(job_id)
 
     @invariant()
-    def books_balance(self):
-        if not hasattr(self, "ids"):
-            return
-        states = {job_id: self.ledger.record(job_id) for job_id in self.ids}
+    def ledger_agrees(self):
+        if hasattr(self, "ids"):
+            self._indexes_agree_with_the_records()
+            self._only_jobs_that_have_not_ended_have_deadlines()
+            self._keys_of_ended_jobs_expire_and_forgotten_jobs_have_none()
+            self._dead_letters_are_the_failed_jobs_that_were_not_replayed()
+
+    def _indexes_agree_with_the_records(self):
+        records = {job_id: self.ledger.record(job_id) for job_id in self.ids}
         waiting = self.redis.zrange("fb:later", 0, -1)
         for key in self.redis.keys("fb:waiting:*"):
             waiting += self.redis.zrange(key, 0, -1)
-        running = {one.decode() for one in self.redis.zrange("fb:leases", 0, -1)}
-        assert sorted(one.decode() for one in waiting) == sorted(
-            job_id for job_id, record in states.items() if record.state == "waiting"
+        running = {job_id.decode() for job_id in self.redis.zrange("fb:leases", 0, -1)}
+        assert sorted(job_id.decode() for job_id in waiting) == sorted(
+            job_id for job_id, record in records.items() if record.state == "waiting"
         )
-        assert running == {i for i, record in states.items() if record.state == "running"}
+        assert running == {i for i, record in records.items() if record.state == "running"}
         assert sum(self.ledger.depths().values()) == len(waiting) - self.redis.zcard("fb:later")
         for job_id, state in self.ended.items():
-            assert states[job_id].state == state
-        self.ended = {i: record.state for i, record in states.items() if record.state in ENDED}
+            assert records[job_id].state == state
+        self.ended = {i: record.state for i, record in records.items() if record.state in ENDED}
 
-    @invariant()
-    def deadlines_are_those_of_jobs_that_have_not_ended(self):
-        if hasattr(self, "ids"):
-            records = map(self.ledger.record, self.ids)
-            due = {one.id for one in records if one.deadline and one.state not in ENDED}
-            assert {one.decode() for one in self.redis.zrange("fb:deadlines", 0, -1)} == due
+    def _only_jobs_that_have_not_ended_have_deadlines(self):
+        records = map(self.ledger.record, self.ids)
+        due = {record.id for record in records if record.deadline and record.state not in ENDED}
+        assert {job_id.decode() for job_id in self.redis.zrange("fb:deadlines", 0, -1)} == due
 
-    @invariant()
-    def what_is_left_of_an_ended_job_has_an_end_and_of_a_forgotten_one_nothing_is_left(self):
-        if not hasattr(self, "ids"):
-            return
+    def _keys_of_ended_jobs_expire_and_forgotten_jobs_have_none(self):
         for key in map(bytes.decode, self.redis.keys("fb:*:[ab].*")):
             job_id = key.rpartition(":")[2]
             assert job_id not in self.forgotten, key
@@ -575,22 +421,19 @@ class Books(RuleBasedStateMachine):
             job_id = self.redis.get(key).split()[0].decode()
             assert (self.redis.pttl(key) > 0) == (job_id in self.ended), key
 
-    @invariant()
-    def the_dead_are_those_that_failed_and_were_not_replayed(self):
-        if not hasattr(self, "ids"):
-            return
+    def _dead_letters_are_the_failed_jobs_that_were_not_replayed(self):
         failed = {job_id for job_id, state in self.ended.items() if state == "failed"}
         for tenant in ("a", "b"):
             mine = {job_id for job_id in failed if job_id.startswith(f"{tenant}.")}
-            waiting = {i for i in mine if self.ledger.record(i).replayed_as is None}
-            assert dead_ids(self.ledger, f"{tenant}.") == waiting
+            unreplayed = {i for i in mine if self.ledger.record(i).replayed_as is None}
+            assert dead_ids(self.ledger, f"{tenant}.") == unreplayed
 
 
 @pytest.mark.usefixtures("redis")
-def test_the_books_balance_whatever_happens(redis):
-    Books.redis = redis
-    Books.TestCase.settings = hypothesis_settings(
+def test_the_ledger_agrees_with_its_model_after_any_transitions(redis):
+    LedgerMachine.redis = redis
+    LedgerMachine.TestCase.settings = hypothesis_settings(
         max_examples=45, stateful_step_count=40, deadline=None
     )
-    machine = Books.TestCase("runTest")
+    machine = LedgerMachine.TestCase("runTest")
     machine.runTest()

@@ -1,4 +1,4 @@
-"""The scripts, looked at with a hostile eye: keys of wrong types, forged records, leftovers."""
+"""The scripts against hostile data: keys of the wrong type, forged records, leftovers."""
 
 from __future__ import annotations
 
@@ -6,28 +6,10 @@ import time
 
 import pytest
 
-from forebay.routing.errors import Unavailable
-from forebay.routing.jobs import Answer, Job, Summarize, Summary, Verdict
-from forebay.routing.ledger.ledger import Claim, Ledger, Lost
+from forebay.routing.errors import Lost, Unavailable
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
-
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
-SURE = Verdict(probability=0.9, version="test")
-
-
-def job(tenant: str = "acme", **options) -> Job:
-    return Job(tenant=tenant, request=Summarize(text="a text to say shorter"), **options)
-
-
-def answer(claim: Claim) -> Answer:
-    base = {"id": claim.id, "kind": "summarize", "egress": claim.record.egress, "status": "done"}
-    return Answer(**base, lane="local", content=Summary(text="short"))
-
-
-def put(ledger: Ledger, *jobs: Job) -> list[str]:
-    made = ledger.create(list(jobs))
-    assert all(isinstance(one, str) for one in made), made
-    return made
+from ledger_jobs import BELL, SURE, answer, job, put
 
 
 @pytest.fixture
@@ -69,7 +51,7 @@ def test_no_script_stops_halfway_at_a_key_of_the_wrong_type(ledger, redis, key, 
     assert everything(redis, key) == before
 
 
-def test_what_stands_in_one_jobs_way_stops_no_other_in_a_sweep(ledger, redis):
+def test_a_job_that_cannot_be_moved_does_not_stop_a_sweep(ledger, redis):
     stuck, fine = put(ledger, job("a"), job("b"))
     for _ in range(2):
         ledger.claim("route")
@@ -84,7 +66,7 @@ def test_what_stands_in_one_jobs_way_stops_no_other_in_a_sweep(ledger, redis):
     assert ledger.sweep().back == 1
 
 
-def test_a_tenant_whose_queue_is_no_queue_blocks_no_other_tenants_claims(ledger, redis):
+def test_a_queue_of_the_wrong_type_does_not_block_the_claims_of_other_tenants(ledger, redis):
     put(ledger, job("a"), job("b"))
     redis.set("fb:waiting:route:interactive:a", "not a queue")
     assert ledger.claim("route").id.startswith("b.")
@@ -110,7 +92,7 @@ FIELDS = [
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_forged_record_stops_neither_the_claims_nor_the_sweeps_of_others(ledger, redis, field):
+def test_a_forged_record_stops_neither_claims_nor_sweeps_of_other_jobs(ledger, redis, field):
     ids = put(ledger, *(job() for _ in range(3 * len(JUNK))))
     for i, value in enumerate(JUNK):
         redis.hset(f"fb:job:{ids[3 * i]}", field, value)
@@ -127,7 +109,7 @@ def test_a_forged_record_stops_neither_the_claims_nor_the_sweeps_of_others(ledge
     assert {ledger.record(ids[3 * i + 2]).state for i in range(len(JUNK))} == {"waiting"}
 
 
-def test_a_record_under_the_wrong_type_is_no_job(ledger, redis):
+def test_a_record_of_the_wrong_type_is_not_a_job(ledger, redis):
     (job_id,) = put(ledger, job())
     redis.set(f"fb:job:{job_id}", "not a hash")
     assert ledger.claim("route") is None
@@ -138,7 +120,7 @@ def test_a_record_under_the_wrong_type_is_no_job(ledger, redis):
     assert not redis.exists("fb:deadlines", "fb:leases")
 
 
-def test_a_forged_record_ends_no_key_but_those_of_its_job(ledger, redis):
+def test_forgetting_a_forged_record_deletes_no_key_but_those_of_its_job(ledger, redis):
     (job_id,) = put(ledger, job(idempotency_key="k"))
     others = {"fb:depth": None, "precious": "1", "fb:cached": "fb:depth"}
     redis.set("precious", "1")
@@ -152,7 +134,7 @@ def test_a_forged_record_ends_no_key_but_those_of_its_job(ledger, redis):
     assert not redis.exists(f"fb:cached:{job_id}")
 
 
-def test_the_idempotency_key_of_a_cancelled_job_ends_and_then_begins_a_new_one(redis):
+def test_the_idempotency_key_of_a_cancelled_job_expires_and_then_starts_a_new_job(redis):
     ledger = Ledger(redis, Settings(retention_s=0.2), BELL)
     first, second = job(idempotency_key="k"), job(idempotency_key="k")
     put(ledger, first)
@@ -183,7 +165,7 @@ def test_a_job_forgotten_while_it_runs_cannot_come_back(ledger, redis):
     assert not [key for key in redis.keys() if b"acme" in key]
 
 
-def test_who_waits_for_a_job_that_never_ends_leaves_no_trace_for_ever(ledger, redis):
+def test_the_watchers_of_a_job_that_never_ends_expire(ledger, redis):
     one = job()
     ledger.create([one], "fb:wake:1")
     assert redis.pttl(f"fb:watchers:{one.id}") > 0
@@ -191,7 +173,7 @@ def test_who_waits_for_a_job_that_never_ends_leaves_no_trace_for_ever(ledger, re
     assert redis.scard(f"fb:watchers:{one.id}") == 2
 
 
-def test_a_stream_that_cannot_be_told_does_not_keep_a_job_from_ending(ledger, redis):
+def test_a_stream_of_the_wrong_type_does_not_keep_a_job_from_ending(ledger, redis):
     one = job()
     ledger.create([one], "fb:wake:1")
     redis.set("fb:wake:1", "no stream")

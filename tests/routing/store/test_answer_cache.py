@@ -1,4 +1,4 @@
-"""The answer cache, against a real server: nothing crosses, nothing is betrayed, nothing fails."""
+"""The answer cache: answers cross no border, keys reveal no content, and it fails no job."""
 
 import logging
 import random
@@ -15,7 +15,7 @@ from redis.retry import Retry
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.jobs import Answer, Classification, Generation, Job
 from forebay.routing.settings import Settings
-from forebay.routing.store.answer_cache import MAX_VALUE, SECRET_KEY, AnswerCache, secret
+from forebay.routing.store.answer_cache import MAX_VALUE_BYTES, SECRET_KEY, AnswerCache, secret
 from forebay.routing.store.encryption import PLAIN
 
 KEY = b"a secret of the tests"
@@ -59,7 +59,7 @@ def answer(one, **fields):
     return Answer(**{**made, **fields})
 
 
-def test_an_answer_is_given_again_to_the_same_request(cache):
+def test_the_same_request_gets_the_same_answer(cache):
     first, second = job(), job(priority="bulk", metadata={"run": "2"})
     assert cache.get(first, "deny", "small", "r1") is None
     assert cache.put(first, "deny", answer(first))
@@ -83,12 +83,12 @@ def test_an_answer_is_given_again_to_the_same_request(cache):
         (job(text=CANARY + " "), "deny", "small", "r1"),
     ],
 )
-def test_nothing_crosses_tenant_egress_model_revision_or_request(cache, other):
+def test_an_answer_does_not_cross_tenant_egress_model_revision_or_request(cache, other):
     cache.put(job(), "deny", answer(job()))
     assert cache.get(*other) is None
 
 
-def test_a_job_that_did_not_opt_in_neither_takes_nor_gives(cache, client):
+def test_a_job_that_did_not_opt_in_neither_reads_nor_fills_the_cache(cache, client):
     assert not cache.put(job(cache=False), "deny", answer(job()))
     assert client.dbsize() == 0
     cache.put(job(), "deny", answer(job()))
@@ -114,7 +114,7 @@ def test_only_a_good_answer_is_kept(cache, client, fields):
 @pytest.mark.parametrize(
     ("temperature", "seed", "kept"), [(0.0, None, True), (0.7, 3, True), (0.7, None, False)]
 )
-def test_what_was_drawn_by_chance_is_not_kept(cache, temperature, seed, kept):
+def test_an_answer_that_was_drawn_by_chance_is_not_kept(cache, temperature, seed, kept):
     messages = [{"role": "user", "content": "tell me a story"}]
     request = {"kind": "generate", "messages": messages, "temperature": temperature, "seed": seed}
     one = Job(request=request, cache=True)
@@ -123,7 +123,7 @@ def test_what_was_drawn_by_chance_is_not_kept(cache, temperature, seed, kept):
     assert (cache.get(one, "deny", "small", "r1") is not None) == kept
 
 
-def test_an_answer_lives_for_its_time(client):
+def test_an_answer_expires_after_its_time_to_live(client):
     brief = AnswerCache(client, KEY, ttl_s=0.05)
     brief.put(job(), "deny", answer(job()))
     [key] = client.keys("fb:cache:*")
@@ -133,13 +133,15 @@ def test_an_answer_lives_for_its_time(client):
 
 
 def test_an_answer_that_is_too_large_is_not_kept(cache, client):
-    noise = random.Random(7).randbytes(MAX_VALUE).hex()  # as text it packs to no less than half
+    noise = (
+        random.Random(7).randbytes(MAX_VALUE_BYTES).hex()
+    )  # as text it packs to no less than half
     made = answer(job(), content=Classification(label=noise + noise[::-1], probability=1))
     assert not cache.put(job(), "deny", made)
     assert client.dbsize() == 0
 
 
-def test_no_key_and_no_value_shows_a_content(cache, client):
+def test_no_key_and_no_value_shows_content(cache, client):
     one = job(metadata={"who": CANARY})
     cache.put(one, "deny", answer(one, content=Classification(label=CANARY, probability=1)))
     [key] = client.keys("fb:cache:*")
@@ -200,14 +202,14 @@ def test_forgetting_a_tenant_leaves_the_others(cache, client):
 
 
 @pytest.mark.parametrize("glob", ["*", "a?me", "[a-z]cme", ""])
-def test_forgetting_takes_a_name_and_no_pattern(cache, client, glob):
+def test_forgetting_accepts_a_name_and_no_pattern(cache, client, glob):
     cache.put(job(tenant="acme"), "deny", answer(job(tenant="acme")))
     with pytest.raises(InvalidJob):
         cache.forget(glob)
     assert len(client.keys("fb:cache:*")) == 1
 
 
-def test_a_dead_server_is_a_miss_and_says_so_without_content(caplog):
+def test_an_unreachable_redis_is_a_miss_and_is_logged_without_content(caplog):
     once = Retry(NoBackoff(), 0)
     with redis.Redis(port=1, retry=once) as nobody, caplog.at_level(logging.WARNING):
         cache = AnswerCache(nobody, KEY, 60)
@@ -221,7 +223,7 @@ def test_a_dead_server_is_a_miss_and_says_so_without_content(caplog):
     assert CANARY not in caplog.text
 
 
-def test_a_server_out_of_memory_keeps_nothing_and_fails_nothing(cache, client):
+def test_a_redis_out_of_memory_keeps_no_answer_and_raises_no_error(cache, client):
     client.config_set("maxmemory", 1)
     try:
         assert not cache.put(job(), "deny", answer(job()))
@@ -236,7 +238,7 @@ def test_one_secret_is_made_and_kept(client):
     assert secret(client, Settings()) == made == client.get(SECRET_KEY)
 
 
-def test_a_secret_that_is_set_goes_before_and_stays_out_of_redis(client):
+def test_a_secret_from_the_settings_is_preferred_and_stays_out_of_redis(client):
     own = Settings(cache_key="sixteen bytes or more")
     assert secret(client, own) == b"sixteen bytes or more"
     assert client.dbsize() == 0
@@ -289,7 +291,7 @@ def same(one, other):
 
 
 @given(placed, placed)
-def test_two_jobs_share_a_key_exactly_when_all_that_counts_is_the_same(one, other):
+def test_two_jobs_share_a_key_if_and_only_if_nothing_that_counts_differs(one, other):
     assert (key_of(one) == key_of(other)) == same(one, other)
 
 

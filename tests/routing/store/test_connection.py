@@ -1,4 +1,4 @@
-"""The way to Redis: by its own address, or by what Sentinels say."""
+"""Connecting to Redis: by its own URL, or through Sentinels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def sentinels(url: str, **more) -> Sentinels | None:
     return Sentinels.of(Settings(redis_url=url, **more))
 
 
-def test_a_url_of_sentinels_is_read():
+def test_a_sentinel_url_is_read():
     found = sentinels(LOGIN, sentinel_password="other")
     assert found == Sentinels(
         hosts=(("one", 26379), ("two", 26380)),
@@ -30,14 +30,14 @@ def test_a_url_of_sentinels_is_read():
     )
 
 
-def test_an_address_of_ipv6_has_brackets_in_urls_and_none_elsewhere():
+def test_an_ipv6_address_has_brackets_only_in_urls():
     found = sentinels("sentinel://[::1]:26380,[::2]/service")
     assert found.hosts == (("::1", 26380), ("::2", 26379))
     assert found.broker()[0] == "sentinel://[::1]:26380/0;sentinel://[::2]:26379/0"
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "unix"])
-def test_a_url_of_redis_itself_names_no_sentinels(scheme):
+def test_a_redis_url_names_no_sentinels(scheme):
     assert sentinels(f"{scheme}://host/0") is None
 
 
@@ -62,7 +62,7 @@ def test_a_url_of_redis_itself_names_no_sentinels(scheme):
         "sentinel://user:secret@ho st/service",
     ],
 )
-def test_a_url_that_cannot_be_read_is_one_clear_error_and_betrays_nothing(url):
+def test_a_url_that_cannot_be_read_is_one_clear_error_that_repeats_no_part_of_it(url):
     for use in (connect, celery_app):
         with pytest.raises(Misconfigured) as caught:
             use(Settings(redis_url=url))
@@ -82,7 +82,7 @@ def test_the_client_asks_all_sentinels_for_the_primary():
     assert own["retry"].get_retries() == 3
 
 
-def test_celery_is_told_the_same():
+def test_celery_reaches_the_same_sentinels():
     app = celery_app(Settings(redis_url=LOGIN, sentinel_password="other"))
     options = app.conf.broker_transport_options
     assert options["master_name"] == "fleet 1"

@@ -1,4 +1,4 @@
-"""Contents at rest: packed, or packed and encrypted; keys that change while jobs wait."""
+"""Contents at rest: compressed, encrypted if there are keys, also while keys change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from forebay.producers.client import Client
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.jobs import Answer, Job, Summarize, Summary, Verdict
-from forebay.routing.ledger.ledger import Claim, Ledger
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.routing.store.answer_cache import AnswerCache
 from forebay.routing.store.encryption import MAX_BYTES, PLAIN, Seal
@@ -47,12 +48,12 @@ def answer(claim: Claim, **options) -> Answer:
 
 
 @given(st.binary(max_size=5_000), st.sampled_from([(), (NEW,), (NEW, OLD)]))
-def test_what_was_closed_opens_again(data, keys):
+def test_a_sealed_content_opens_again(data, keys):
     assert sealing(*keys).open(sealing(*keys).close(data)) == data
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_nobody_closed_are_one_clear_error(data):
+def test_bytes_that_were_never_sealed_are_one_clear_error(data):
     for seal in (PLAIN, sealing(NEW)):
         with pytest.raises((ValueError, Misconfigured)):
             seal.open(data)
@@ -84,7 +85,7 @@ def test_a_wrong_key_or_none_is_one_error_that_names_the_setting(keys):
 
 
 @pytest.mark.parametrize("keys", ["", "nonsense", NEW + ",", NEW[:-4], NEW + ";" + OLD])
-def test_a_key_that_is_none_is_refused_and_not_repeated(keys):
+def test_an_invalid_key_is_refused_and_not_repeated_in_the_error(keys):
     with pytest.raises(Misconfigured) as caught:
         Seal.of(Settings(content_keys=keys))
     assert caught.value.field == "FOREBAY_CONTENT_KEYS"
@@ -170,7 +171,7 @@ def test_jobs_drafts_and_cached_answers_are_read_after_a_change_of_keys(redis):
     assert AnswerCache(redis, b"0123456789abcdef", 60).get(one, "allow", "m", "r") is None
 
 
-def test_a_worker_without_the_key_gives_the_job_back_and_another_one_answers_it(redis, caplog):
+def test_a_worker_without_the_key_gives_the_job_back_and_another_worker_answers_it(redis, caplog):
     with_key, without = (Ledger(redis, settings, BELL) for settings in (keyed(NEW), keyed()))
     with_key.create([job()])
 

@@ -1,6 +1,6 @@
-"""The way to Redis: encrypted, checked, with a password seen nowhere; JSON and no pickle.
+"""TLS to Redis with verified certificates and a secret password; JSON messages and no pickle.
 
-The server of the tests speaks no TLS, so a proxy ends it in front of the real one.
+The Redis server of the tests has no TLS, so a proxy in front of it terminates TLS.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MET = Summarize(text="[[echo: say=We met at noon.]] We met at noon.")
 
 
 def certified(folder):
-    """A throw-away key and a certificate of it for this machine, in one file."""
+    """Make a key and its certificate for this machine; return the files of the CA and of both."""
     key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     here = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
@@ -63,13 +63,13 @@ def certified(folder):
 
 
 class Proxy(socketserver.ThreadingTCPServer):
-    """Ends TLS, and passes on what is in it to a server on this machine."""
+    """Terminates TLS, and forwards the connection to a server on this machine."""
 
     daemon_threads = True
     block_on_close = False
 
     def __init__(self, certificate, port: int) -> None:
-        super().__init__(("127.0.0.1", 0), Passing)
+        super().__init__(("127.0.0.1", 0), Forwarding)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(certificate)
         self.port = port
@@ -83,8 +83,8 @@ class Proxy(socketserver.ThreadingTCPServer):
         self.server_close()
 
 
-class Passing(socketserver.BaseRequestHandler):
-    """One connection; it ends where either side ends it, or breaks the handshake off."""
+class Forwarding(socketserver.BaseRequestHandler):
+    """One connection; it ends if either side ends it or breaks off the handshake."""
 
     def handle(self):
         context = self.server.context
@@ -94,13 +94,13 @@ class Passing(socketserver.BaseRequestHandler):
             context.wrap_socket(raw, server_side=True) as inside,
             socket.create_connection(("127.0.0.1", self.server.port)) as beyond,
         ):
-            back = threading.Thread(target=passed, args=(beyond, inside), daemon=True)
+            back = threading.Thread(target=forward, args=(beyond, inside), daemon=True)
             back.start()
-            passed(inside, beyond)
+            forward(inside, beyond)
             back.join()
 
 
-def passed(source, target):
+def forward(source, target):
     with contextlib.suppress(OSError):
         while data := source.recv(65_536):
             target.sendall(data)
@@ -110,7 +110,7 @@ def passed(source, target):
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory):
-    """A fleet that reaches its Redis by TLS and a password only, and its URL."""
+    """A fleet that reaches its Redis through TLS with a password, and the URL of that Redis."""
     folder = tmp_path_factory.mktemp("tls")
     ca, both = certified(folder)
     with Fleet(folder / "fleet") as fleet:
@@ -136,13 +136,13 @@ def plain(fleet) -> redis_py.Redis:
     return redis_py.Redis.from_url(fleet.url, password=PASSWORD)
 
 
-def test_a_job_is_answered_with_tls_on_every_way(secured, url):
+def test_a_job_is_answered_with_tls_on_every_connection(secured, url):
     with Client(tenant="acme", settings=Settings(redis_url=url)) as client:
         assert client.run(MET, timeout=30).content.text == "We met at noon."
 
 
 @pytest.mark.parametrize("query", ["", "?ssl_ca_certs=/etc/hostname"])
-def test_a_certificate_that_nobody_vouches_for_is_refused(url, query):
+def test_a_certificate_of_an_unknown_authority_is_refused(url, query):
     settings = Settings(redis_url=url.partition("?")[0] + query)
     with Client(tenant="acme", settings=settings) as client, pytest.raises(Unavailable) as refused:
         client.submit(MET)
@@ -191,11 +191,11 @@ def test_a_url_that_cannot_be_read_is_one_clear_error():
     assert PASSWORD not in str(refused.value)
 
 
-# --- what somebody forges onto a queue -----------------------------------------------------------
+# --- forged messages on a queue -----------------------------------------------------------------
 
 
 class Touch:
-    """Unpickled, it leaves a file behind."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path) -> None:
         self.path = path
@@ -205,7 +205,7 @@ class Touch:
 
 
 def forged(body: bytes, kind: str) -> str:
-    """A message to the router as Celery would read it, with a body that is none of Celery's."""
+    """Make a message to the router that Celery reads, with a forged body."""
     message = {
         "body": base64.b64encode(body).decode(),
         "content-encoding": "binary",

@@ -1,4 +1,4 @@
-"""What was read is good for a while: how long, for whom, and what holds when reading fails."""
+"""How long a value is kept, for which key, and what is returned if a read fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOR_S = 5.0
 
 
 class World:
-    """Something that changes with each second, a clock to read it by, and what was asked of it."""
+    """A value that changes with each second, a clock, and a list of the reads."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -38,7 +38,7 @@ def world(monkeypatch):
     return world
 
 
-def test_it_is_read_again_when_it_is_old_and_not_before(world):
+def test_a_value_is_read_again_once_it_is_old_and_not_before(world):
     look = TtlCache(world.read, FOR_S)
     assert look() == (1000.0,)
     world.now += FOR_S - 0.01
@@ -48,13 +48,13 @@ def test_it_is_read_again_when_it_is_old_and_not_before(world):
     assert len(world.asked) == 2
 
 
-def test_nothing_read_is_a_reading_too(world):
+def test_none_is_a_value_too(world):
     look = TtlCache(lambda: world.read() and None, FOR_S)
     assert [look(), look()] == [None, None]
     assert len(world.asked) == 1
 
 
-def test_its_age_is_counted_from_when_it_was_read(world):
+def test_the_age_is_counted_from_the_end_of_the_read(world):
     def slowly():
         world.now += 60
         return world.read()
@@ -63,7 +63,7 @@ def test_its_age_is_counted_from_when_it_was_read(world):
     assert look() == look() == (1060.0,)
 
 
-def test_a_failed_reading_is_told_and_the_next_one_reads_again(world):
+def test_a_failed_read_raises_and_the_next_call_reads_again(world):
     look, world.down = TtlCache(world.read, FOR_S), True
     for _ in range(2):
         with pytest.raises(Unavailable):
@@ -72,7 +72,7 @@ def test_a_failed_reading_is_told_and_the_next_one_reads_again(world):
     assert look() == (1000.0,)
 
 
-def test_while_reading_fails_what_was_read_last_holds(world):
+def test_while_reads_fail_the_old_value_is_returned(world):
     look = TtlCache(world.read, FOR_S)
     look()
     world.now, world.down = world.now + FOR_S, True
@@ -82,7 +82,7 @@ def test_while_reading_fails_what_was_read_last_holds(world):
     assert look() == (1010.0,)
 
 
-def test_an_error_in_reading_is_no_absence(world):
+def test_any_other_error_raises_even_if_there_is_an_old_value(world):
     def wrong():
         if world.asked:
             raise ValueError
@@ -95,7 +95,7 @@ def test_an_error_in_reading_is_no_absence(world):
         look()
 
 
-def test_those_that_find_it_old_do_not_wait_for_each_other():
+def test_threads_that_find_the_value_old_do_not_wait_for_each_other():
     together = threading.Barrier(4, timeout=5)
     look = TtlCache(together.wait, FOR_S)
     with ThreadPoolExecutor(4) as threads:
@@ -109,23 +109,23 @@ def test_those_that_find_it_old_do_not_wait_for_each_other():
         st.tuples(st.floats(0, 2 * FOR_S), st.sampled_from("ab"), st.booleans()), max_size=40
     )
 )
-def test_values_are_of_their_key_and_new_unless_the_world_is_away(steps):
+def test_a_value_belongs_to_its_key_and_is_old_only_while_reads_fail(steps):
     world = World()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ttl_cache, "monotonic", lambda: world.now)
         look = TtlCache(world.read, FOR_S)
-        said, checked = {}, {}  # the last value of a key, and when it was last asked for in vain
+        values, checked = {}, {}  # by key: the last value, and when it was last read or tried
         for later, key, down in steps:
             world.now, world.down = world.now + later, down
             reads = len(world.asked)
-            due = key not in said or world.now >= checked[key] + FOR_S
+            due = key not in values or world.now >= checked[key] + FOR_S
             try:
                 name, at = look(key)
             except Unavailable:
                 assert down
-                assert key not in said
+                assert key not in values
                 continue
             assert name == key
             assert (len(world.asked) > reads) == due
-            assert at == (world.now if due and not down else said[key])
-            said[key], checked[key] = at, world.now if due else checked[key]
+            assert at == (world.now if due and not down else values[key])
+            values[key], checked[key] = at, world.now if due else checked[key]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from forebay.routing.errors import EngineBusy, EngineDied, TooLong
+from forebay.routing.errors import EngineBusy, EngineDied, Lost, TooLong
 from forebay.routing.jobs import (
     Check,
     Classify,
@@ -18,7 +18,7 @@ from forebay.routing.jobs import (
     Summarize,
     Verdict,
 )
-from forebay.routing.ledger.ledger import Ledger, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.cascade import backlog
 from forebay.workers.cascade.answerer import Answerer

@@ -1,4 +1,4 @@
-"""The example of all settings is complete, and what it calls a default is one."""
+"""`deploy/env.example` lists every setting, with its default."""
 
 import re
 
@@ -30,12 +30,12 @@ CLASSES = [
 FIELDS = {}  # by variable
 for cls in CLASSES:
     for name in cls.model_fields:
-        # FOREBAY_SECOND_ENGINE stands twice: whether there is one comes first, and has the default.
+        # Two classes have FOREBAY_SECOND_ENGINE; the default is that of the first, the switch.
         FIELDS.setdefault(f"{cls.model_config['env_prefix']}{name.upper()}", (cls, name))
 
 
 def read_in_source():
-    """Every variable that some file of the three packages or of deploy/ spells out."""
+    """Return every variable that a file of the three packages or of deploy/ names."""
     folders = ("routing", "workers", "producers", "deploy")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     return {

@@ -21,7 +21,7 @@ def model(tmp_path):
 
 @pytest.fixture
 def driver(tmp_path, monkeypatch):
-    """A program in the place of nvidia-smi, which answers with what the test says."""
+    """A program in place of nvidia-smi that prints what the test sets."""
 
     def install(answer, code=0):
         folder = tmp_path / "bin"
@@ -39,37 +39,42 @@ def call(*args):
     return CliRunner().invoke(plan.app, [str(arg) for arg in args])
 
 
-def test_the_document_says_all_that_a_program_needs(model):
+def test_the_document_holds_all_that_a_program_needs(model):
     result = call(model, "--vram-mib", 16380, "--json")
     assert result.exit_code == 0, result.output
-    said = json.loads(result.stdout)
-    assert said["fits"] is True
-    assert said["weights_bytes"] == pytest.approx(8.27 * 2**30, rel=0.001)
-    assert said["kv_bytes_per_token"] == {"fp16": 196608, "q8": 108544, "q6": 83968, "q4": 59392}
-    assert said["scratch_bytes"] == {"default": 1 << 30, "tuned": 275_775_488}
-    assert said["max_cache_tokens"] == pytest.approx(
+    report = json.loads(result.stdout)
+    assert report["fits"] is True
+    assert report["weights_bytes"] == pytest.approx(8.27 * 2**30, rel=0.001)
+    assert report["kv_bytes_per_token"] == {
+        "fp16": 196608,
+        "q8": 108544,
+        "q6": 83968,
+        "q4": 59392,
+    }
+    assert report["scratch_bytes"] == {"default": 1 << 30, "tuned": 275_775_488}
+    assert report["max_cache_tokens"] == pytest.approx(
         {"fp16": 35_840, "q8": 65_024, "q6": 84_224, "q4": 119_296}, rel=0.003
     )
-    assert said["recommended"] == {
+    assert report["recommended"] == {
         "cache_mode": "q8", "context": 4096, "batch": 15, "cache_tokens": 65_024,
         "max_dq_size": 5120 * 13824,
     }  # fmt: skip
-    assert sum(said["plan"]["parts"].values()) == said["total_bytes"] <= said["vram_bytes"]
-    assert said["remedies"] == []
+    assert sum(report["plan"]["parts"].values()) == report["total_bytes"] <= report["vram_bytes"]
+    assert report["remedies"] == []
 
 
-def test_what_does_not_fit_ends_with_1_and_says_what_would(model):
+def test_a_model_that_does_not_fit_ends_with_1_and_its_remedies(model):
     asked = ("--vram-mib", 16380, "--cache-mode", "fp16", "--context", 4096, "--batch", 16)
-    said = json.loads(call(model, *asked, "--json").stdout)
-    assert said["fits"] is False
-    assert said["remedies"][0] == "--cache-mode q6"
-    assert said["recommended"]["batch"] == 8
+    report = json.loads(call(model, *asked, "--json").stdout)
+    assert report["fits"] is False
+    assert report["remedies"][0] == "--cache-mode q6"
+    assert report["recommended"]["batch"] == 8
     result = call(model, *asked)
     assert result.exit_code == 1
     assert "Does not fit: 16 jobs of 4,096 tokens" in result.stdout
     assert "would fit: --cache-mode q6\n" in result.stdout
     assert "the largest that fits: --cache-mode fp16 --context 4096 --batch 8\n" in result.stdout
-    for remedy in said["remedies"]:
+    for remedy in report["remedies"]:
         if remedy.startswith("--"):
             option, value = remedy.split()
             changed = dict(zip(asked[::2], asked[1::2], strict=True)) | {option: value}
@@ -88,7 +93,7 @@ def test_the_table_shows_every_part_and_their_sum(model):
     assert "Fits: 15 jobs of 4,096 tokens at once" in result.stdout
 
 
-def test_what_others_need_is_set_aside(model):
+def test_memory_for_other_programs_is_set_aside(model):
     whole, less = (
         json.loads(call(model, "--vram-mib", 16380, *more, "--json").stdout)
         for more in ((), ("--reserve-mib", 1000))
@@ -97,7 +102,7 @@ def test_what_others_need_is_set_aside(model):
     assert less["max_cache_tokens"]["q8"] < whole["max_cache_tokens"]["q8"]
 
 
-def test_the_card_is_asked_for_its_size(model, driver, monkeypatch):
+def test_the_driver_is_asked_for_the_size_of_the_card(model, driver, monkeypatch):
     asked = driver("16380")
     assert json.loads(call(model, "--json").stdout)["vram_bytes"] == 16380 << 20
     assert asked.read_text().startswith("--id=0 --query-gpu=memory.total")
@@ -121,7 +126,7 @@ def test_a_machine_without_the_driver_says_so(model, monkeypatch, tmp_path):
     assert call(model).exception.field == "--vram-mib"
 
 
-def test_a_folder_without_a_model_is_the_callers_mistake(tmp_path):
+def test_a_folder_without_a_model_is_named(tmp_path):
     error = call(tmp_path, "--vram-mib", 16380, "--json").exception
     assert isinstance(error, Misconfigured)
     assert error.field == str(tmp_path / "config.json")
@@ -143,24 +148,27 @@ def exl3(tmp_path):
     return write_exl3(tmp_path / "exl3", QWEN3_14B, 5, architectures=["Qwen3ForCausalLM"])
 
 
-def test_an_exl3_folder_is_known_by_itself_and_its_document_has_the_same_keys(exl3, model):
+def test_an_exl3_folder_is_recognized_and_its_document_has_the_same_keys(exl3, model):
     args = ("--vram-mib", 16380, "--json")
-    said, other = (json.loads(call(folder, *args).stdout) for folder in (exl3, model))
-    assert said.keys() == other.keys()
-    assert (said["engine"], said["format"], other["engine"]) == ("exl3", "exl3", "exl2")
-    assert said["fits"] is True
+    report, other = (json.loads(call(folder, *args).stdout) for folder in (exl3, model))
+    assert report.keys() == other.keys()
+    assert (report["engine"], report["format"], other["engine"]) == ("exl3", "exl3", "exl2")
+    assert report["fits"] is True
     # No layer is unpacked: 40 layers of 1,024 keys and values, 4, 2.125, 1.625 and 1.125 bytes.
     kept = {"fp16": 163_840, "q8": 87_040, "q6": 66_560, "q4": 46_080}
-    assert said["kv_bytes_per_token"] == kept
-    assert said["scratch_bytes"]["default"] == said["scratch_bytes"]["tuned"] > 300 << 20
-    best = said["recommended"]
+    assert report["kv_bytes_per_token"] == kept
+    assert report["scratch_bytes"]["default"] == report["scratch_bytes"]["tuned"] > 300 << 20
+    best = report["recommended"]
     assert best["max_dq_size"] is None
     assert best["cache_tokens"] >= best["batch"] * (best["context"] + 256)
-    assert said["max_cache_tokens"]["q8"] * kept["q8"] < said["vram_bytes"] - said["weights_bytes"]
-    assert sum(said["plan"]["parts"].values()) == said["total_bytes"] <= said["vram_bytes"]
+    assert (
+        report["max_cache_tokens"]["q8"] * kept["q8"]
+        < report["vram_bytes"] - report["weights_bytes"]
+    )
+    assert sum(report["plan"]["parts"].values()) == report["total_bytes"] <= report["vram_bytes"]
 
 
-def test_an_exl3_model_that_does_not_fit_is_told_what_would(exl3):
+def test_an_exl3_model_that_does_not_fit_gets_remedies(exl3):
     asked = ("--vram-mib", 16380, "--cache-mode", "fp16", "--context", 8192, "--batch", 16)
     result = call(exl3, *asked)
     assert result.exit_code == 1
@@ -172,16 +180,16 @@ def test_an_exl3_model_that_does_not_fit_is_told_what_would(exl3):
     assert again.exit_code == 0, again.output
 
 
-def test_an_fp16_model_is_planned_for_the_engine_that_is_to_load_it(tmp_path):
+def test_an_fp16_model_is_planned_for_the_engine_that_is_given(tmp_path):
     write_config(tmp_path, (1, 64, 128, 4, 2, 32, 100))
     weights = {"model.layers.0.mlp.up_proj.weight": ("F16", [128, 64])}
     write_safetensors(tmp_path / "model.safetensors", weights)
     for more, engine in (((), "exl2"), (("--engine", "exl3"), "exl3")):
-        said = json.loads(call(tmp_path, *more, "--vram-mib", 4000, "--json").stdout)
-        assert (said["engine"], said["format"]) == (engine, "fp16")
+        report = json.loads(call(tmp_path, *more, "--vram-mib", 4000, "--json").stdout)
+        assert (report["engine"], report["format"]) == (engine, "fp16")
 
 
-def test_what_cannot_be_planned_ends_with_one_error_that_says_what_to_do(tmp_path):
+def test_a_model_that_cannot_be_planned_ends_with_one_error_and_its_fix(tmp_path):
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     error = call(tmp_path, "--vram-mib", 16380).exception
     assert isinstance(error, Misconfigured)

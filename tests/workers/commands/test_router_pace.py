@@ -1,4 +1,4 @@
-"""`forebay router status` and `override`, and the pace in a fleet of real workers."""
+"""`forebay router status` and `override`, and pacing in a fleet of real workers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ app.command("override")(router_pace.override)
 
 @pytest.fixture
 def forebay(redis, redis_url, tmp_path: Path, monkeypatch):
-    """Run `forebay router`; returns what it prints."""
+    """Return a function that runs `forebay router` and returns what it prints."""
     policy = tmp_path / "policy.toml"
     policy.write_text(POLICY)
     monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
@@ -41,13 +41,13 @@ def forebay(redis, redis_url, tmp_path: Path, monkeypatch):
 
 
 def test_the_status_works_before_anything_has_run(forebay):
-    assert "acme: target 20.0% of its jobs and $5.00 a day; went -" in forebay("status")
+    assert "acme: target 20.0% of its jobs and $5.00 a day; escalated -" in forebay("status")
     (row,) = json.loads(forebay("status", "--json"))["tenants"]
     assert row["target"] == {"share": 0.2, "usd_per_day": 5.0, "before": 0.3}
     assert row["lines"] == []
 
 
-def test_the_status_says_who_goes_and_from_which_score(forebay, redis):
+def test_the_status_shows_shares_and_thresholds(forebay, redis):
     Traffic(redis).send(rules(share=0.2), 200, SCORES["even"], hard=0.05)
     document = json.loads(forebay("status", "--json"))
     (row,) = document["tenants"]
@@ -60,7 +60,7 @@ def test_the_status_says_who_goes_and_from_which_score(forebay, redis):
     assert "classify   after" in forebay("status")
 
 
-def test_what_is_set_by_hand_is_shown_until_it_ends_or_is_taken_back(forebay):
+def test_an_override_is_shown_until_it_is_cleared(forebay):
     forebay("override", "summarize", "--threshold", "0.4", "--for", "2h", "--stage", "after")
     (line,) = json.loads(forebay("status", "--json"))["tenants"][0]["lines"]
     assert (line["kind"], line["stage"]) == ("summarize", "after")
@@ -94,7 +94,7 @@ def test_a_wrong_override_is_one_clear_error_that_changes_nothing(forebay, redis
     assert not redis.keys()
 
 
-def test_workers_keep_to_a_pace_and_jobs_say_so(fleet, tmp_path):
+def test_workers_keep_the_pace_and_give_it_as_the_reason(fleet, tmp_path):
     policy = tmp_path / "policy.toml"
     policy.write_text("[defaults.pace]\nshare = 0.5\nbefore = 1.0\n")
     fleet.start_redis()
@@ -106,11 +106,11 @@ def test_workers_keep_to_a_pace_and_jobs_say_so(fleet, tmp_path):
     request = Summarize(text="[[echo: say=We met at noon.]] We met at noon.")
     with Client(tenant="acme", settings=Settings(redis_url=fleet.url)) as client:
         answers = list(client.map([request] * 40, egress="allow", timeout=90))
-        kept = client.run(request, egress="deny", timeout=90)
+        denied = client.run(request, egress="deny", timeout=90)
     lanes = [answer.lane for answer in answers]
     assert 14 <= lanes.count("bedrock") <= 26
     for answer in answers:
-        first = "pace_goes" if answer.lane == "bedrock" else "pace_stays"
-        assert answer.reasons[0] == first
+        reason = "pace_goes" if answer.lane == "bedrock" else "pace_stays"
+        assert answer.reasons[0] == reason
     assert answers[-1].verdict.threshold == answers[-1].verdict.score
-    assert kept.reasons == ("egress_denied",)
+    assert denied.reasons == ("egress_denied",)

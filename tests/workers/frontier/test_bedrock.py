@@ -30,8 +30,8 @@ ASK = Generate(messages=[Message(role="user", content="hello")])
 
 @pytest.fixture
 def mock(monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mock")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mock")
     with MockBedrock() as mock:
         yield mock
 
@@ -186,7 +186,7 @@ def test_the_receipt_names_the_cost_of_a_paid_answer_that_was_of_no_use(lane):
     assert paid > 0
     lane.ledger.retry(lane.claim, "bad_answer", counted=False)
     lane.ledger.cancel(lane.claim.id)
-    (receipt,) = lane.ledger.outcomes([lane.claim.id])
+    (receipt,) = lane.ledger.results([lane.claim.id])
     assert receipt.cost_nusd == paid
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from forebay.routing.errors import Lost
 from forebay.routing.jobs import Classify, Generate, Job, Message, Verdict
-from forebay.routing.ledger.ledger import Ledger, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
 from forebay.routing.settings import Settings
 from forebay.workers.bedrock import Bedrock
@@ -27,8 +28,8 @@ def ledger(redis):
 
 @pytest.fixture
 def bedrock(ledger, mock, monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mock")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mock")
     return Bedrock(ledger, BedrockSettings(bedrock_endpoint=mock.url))
 
 

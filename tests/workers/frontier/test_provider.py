@@ -65,8 +65,8 @@ class Bedrock:
 
 @contextmanager
 def bedrock(monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "stand-in")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "stand-in")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mock")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mock")
     with MockBedrock() as mock:
         yield Bedrock(mock)
 

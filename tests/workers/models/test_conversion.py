@@ -1,7 +1,7 @@
-"""`forebay models convert`: what is found before hours are spent, and what the converter is told.
+"""`forebay models convert`: checks before hours of work, and the arguments of the converter.
 
-The conversion itself needs a GPU. Here the command line is read by the converter's own parser, out
-of the pinned wheel, and the converter is started for real, to fail for want of a GPU.
+The conversion itself needs a GPU. Here the converter's own parser, from the pinned wheel, reads the
+command line; and the converter is started for real, and fails because there is no GPU.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def job(source, tmp_path):
 
 @pytest.fixture
 def able(monkeypatch):
-    """As if this machine had a GPU and all that is compiled for it, until the converter starts."""
+    """Let this machine pass as one with a GPU, until the converter starts."""
     monkeypatch.setattr(probe, "examine_apart", lambda *, fallback: [])
     monkeypatch.setattr("forebay.workers.models.conversion._READERS", ())
 
@@ -56,12 +56,12 @@ def refused(job):
     return caught.value
 
 
-# --- what the converter is told -------------------------------------------------------------------
+# --- arguments of the converter -------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def parser():
-    """The converter's own: its lines that add arguments, and none of the rest."""
+    """The converter's own parser, made of its lines that add arguments."""
     made = argparse.ArgumentParser(exit_on_error=False)
     for node in ast.walk(ast.parse(source_of("convert_exl2.py"))):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
@@ -69,12 +69,12 @@ def parser():
     return made
 
 
-def test_the_converter_understands_what_it_is_told(parser, job, tmp_path):
+def test_the_converter_understands_its_arguments(parser, job, tmp_path):
     more = {"calibration": tmp_path / "c.parquet", "measurement": tmp_path / "m.json"}
     full = Conversion(job.source, job.target, job.work, 4.5, 8, **more)
-    told = vars(parser.parse_args(full.arguments()))
+    parsed = vars(parser.parse_args(full.arguments()))
     plain = vars(parser.parse_args([]))
-    assert {name: value for name, value in told.items() if value != plain[name]} == {
+    assert {name: value for name, value in parsed.items() if value != plain[name]} == {
         "in_dir": str(job.source), "out_dir": str(job.work), "compile_full": str(job.part),
         "bits": 4.5, "head_bits": 8, "cal_dataset": str(tmp_path / "c.parquet"),
         "measurement": str(tmp_path / "m.json"),
@@ -82,7 +82,7 @@ def test_the_converter_understands_what_it_is_told(parser, job, tmp_path):
     assert vars(parser.parse_args(job.arguments()))["measurement"] is None
 
 
-def test_the_bits_of_a_head_are_those_that_it_has_a_layout_for():
+def test_the_bits_of_a_head_are_those_with_a_layout():
     (table,) = [
         node.value
         for node in ast.walk(ast.parse(source_of("qparams.py")))
@@ -91,8 +91,8 @@ def test_the_bits_of_a_head_are_those_that_it_has_a_layout_for():
     assert tuple(key.value for key in table.keys) == HEAD_BITS
 
 
-def test_what_is_kept_of_a_job_is_named_as_the_converter_names_it():
-    """`_resumable` reads its job file."""
+def test_the_fields_of_a_job_file_are_those_of_the_converter():
+    """`_check_resumable` reads them."""
     text = source_of("convert_exl2.py")
     assert '"job_new.json"' in text
     for name in ("in_dir", "bits", "head_bits", "compile_full", "progress"):
@@ -100,21 +100,21 @@ def test_what_is_kept_of_a_job_is_named_as_the_converter_names_it():
     assert 'job["progress"] = "finished"' in text
 
 
-# --- what is found before it starts ---------------------------------------------------------------
+# --- checks before it starts ----------------------------------------------------------------------
 
 
-def test_a_good_source_is_accepted_and_nothing_is_made_yet(job, able):
+def test_a_good_source_is_accepted_and_nothing_is_written_yet(job, able):
     assert job.check().format == "fp16"
     assert not job.work.exists()
 
 
-def test_what_is_quantized_already_is_refused(tmp_path, job, able):
+def test_a_quantized_source_is_refused(tmp_path, job, able):
     source = write_exl2(tmp_path / "done", SMALL, 4.0)
     error = refused(Conversion(source, job.target, job.work, 4.0))
     assert (error.field, "convert the original" in error.message) == (str(source), True)
 
 
-def test_an_architecture_that_exllamav2_takes_for_another_is_refused(job, able):
+def test_an_architecture_that_exllamav2_mistakes_is_refused(job, able):
     write_config(job.source, SMALL, architectures=["Gemma3ForCausalLM"])
     assert "no architecture" in refused(job).message
 
@@ -168,7 +168,7 @@ def test_an_interrupted_conversion_goes_on_and_another_is_not_mixed_with_it(
         assert says in refused(job).message
 
 
-def test_a_disk_that_is_too_small_is_said_first(job, able, monkeypatch):
+def test_a_disk_that_is_too_small_is_reported_first(job, able, monkeypatch):
     monkeypatch.setattr("forebay.workers.models.conversion.DISK_RESERVE_BYTES", 1 << 60)
     error = refused(job)
     # Two copies of the weights, the embedding, and the states of 115 rows of 2,048 tokens, twice.
@@ -177,7 +177,7 @@ def test_a_disk_that_is_too_small_is_said_first(job, able, monkeypatch):
     assert error.field == str(job.work.parent)
 
 
-def test_files_that_are_not_there_and_heads_that_cannot_be_are_refused(job, able, tmp_path):
+def test_missing_files_and_impossible_heads_are_refused(job, able, tmp_path):
     wrong = tmp_path / "no.parquet"
     assert refused(Conversion(job.source, job.target, job.work, 4, calibration=wrong)).field == str(
         wrong
@@ -186,13 +186,13 @@ def test_files_that_are_not_there_and_heads_that_cannot_be_are_refused(job, able
 
 
 def test_a_machine_that_cannot_convert_says_why_before_it_starts(job):
-    """This one: whatever it lacks first."""
-    why = [one for one in probe.examine_apart(fallback=False) if one.state == "fail"]
-    if not why:
+    """The reason is the first thing that this machine lacks."""
+    failures = [one for one in probe.examine_apart(fallback=False) if one.state == "fail"]
+    if not failures:
         pytest.skip("this machine can")
     with pytest.raises(EngineUnavailable) as caught:
         job.check()
-    assert why[0].seen in str(caught.value)
+    assert failures[0].seen in str(caught.value)
     assert not job.work.exists()
 
 
@@ -200,7 +200,7 @@ def test_a_machine_that_cannot_convert_says_why_before_it_starts(job):
 
 
 def test_the_converters_own_process_checks_again(job, capfd):
-    """Without a GPU it says so and the run ends with that; nothing half made is left."""
+    """Without a GPU the run ends with that reason, and leaves no half model."""
     if not [one for one in probe.examine_apart(fallback=False) if one.state == "fail"]:
         pytest.skip("this machine can convert")
     job.part.mkdir()
@@ -212,7 +212,7 @@ def test_the_converters_own_process_checks_again(job, capfd):
 
 
 def script(monkeypatch, text):
-    """A program of the test's in the converter's place, to see what is made of its end."""
+    """Put a program of the test in place of the converter."""
     monkeypatch.setattr(
         converter,
         "command",
@@ -227,14 +227,14 @@ def test_a_converter_that_fails_can_be_called_again(job, monkeypatch):
     assert not job.target.exists()
 
 
-def test_a_converter_that_ends_well_and_wrote_nothing_has_failed(job, monkeypatch):
-    """It ends with 0 on many of its errors."""
+def test_a_converter_that_exits_with_0_and_wrote_nothing_has_failed(job, monkeypatch):
+    """The converter exits with 0 after many of its errors."""
     script(monkeypatch, "print('## Error')")
     with pytest.raises(Unavailable, match="exit code 0"):
         job.run()
 
 
-def test_a_result_that_is_not_whole_is_given_no_name(job, monkeypatch, tmp_path):
+def test_an_incomplete_result_does_not_get_its_name(job, monkeypatch, tmp_path):
     made = write_exl2(tmp_path / "made", SMALL, 4.5)
     (made / "output.safetensors").unlink()
     script(monkeypatch, f"import shutil; shutil.copytree({str(made)!r}, {str(job.part)!r})")
@@ -257,17 +257,17 @@ def test_a_whole_result_gets_its_name_and_loses_the_index_of_its_source(
     assert capfd.readouterr() == ("", "progress\n")
 
 
-def test_the_command_says_what_came_of_it(source, tmp_path, able, monkeypatch):
+def test_the_command_prints_the_result(source, tmp_path, able, monkeypatch):
     made = write_exl2(tmp_path / "made", SMALL, 4.5)
     target = tmp_path / "new"
     part = tmp_path / ".new.part"
     script(monkeypatch, f"import shutil; shutil.copytree({str(made)!r}, {str(part)!r})")
     call = ["convert", str(source), str(target), "--bits", "4.5"]
-    looked = CliRunner().invoke(models.app, [*call, "--check"])
-    assert (looked.exit_code, looked.stdout) == (0, "it can be done\n")
+    checked = CliRunner().invoke(models.app, [*call, "--check"])
+    assert (checked.exit_code, checked.stdout) == (0, "it can be done\n")
     assert not (tmp_path / "new.work").exists()
-    said = json.loads(CliRunner().invoke(models.app, [*call, "--json"]).stdout)
-    assert (said["model"], said["converted"], said["bits"]) == (str(target), True, 4.5)
+    result = json.loads(CliRunner().invoke(models.app, [*call, "--json"]).stdout)
+    assert (result["model"], result["converted"], result["bits"]) == (str(target), True, 4.5)
     again = CliRunner().invoke(models.app, call)
     assert isinstance(again.exception, Misconfigured)
     assert CliRunner().invoke(models.app, [*call[:-1], "9"]).exit_code == 2

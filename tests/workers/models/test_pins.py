@@ -26,7 +26,7 @@ license: apache-2.0
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("FOREBAY_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi, whatever machine this is
+    monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi on any machine
     monkeypatch.chdir(tmp_path)
     return tmp_path / "models"
 
@@ -42,19 +42,19 @@ def call(*args):
     return CliRunner().invoke(models.app, [str(arg) for arg in args])
 
 
-def said(*args):
+def output(*args):
     return json.loads(call(*args, "--json").stdout)
 
 
 def row(name, *args):
-    (found,) = [one for one in said("list", *args) if one["name"] == name]
-    return found
+    (match,) = [entry for entry in output("list", *args) if entry["name"] == name]
+    return match
 
 
 # --- list -----------------------------------------------------------------------------------------
 
 
-def test_a_local_model_is_listed_with_all_that_its_files_say(exl2):
+def test_a_local_model_is_listed_with_what_its_files_say(exl2):
     found = row("org/small-exl2", "--vram-mib", 16380)
     size = sum(file.stat().st_size for file in exl2.iterdir())
     assert found == {
@@ -64,10 +64,10 @@ def test_a_local_model_is_listed_with_all_that_its_files_say(exl2):
     }  # fmt: skip
     line = call("list", "--vram-mib", 600).stdout.splitlines()[-1]
     assert line.endswith("here  exl2, LlamaForCausalLM, 4.00 bits, does not fit")
-    assert row("org/small-exl2")["fits"] is None  # without a card nobody can say
+    assert row("org/small-exl2")["fits"] is None  # unknown without a card
 
 
-def test_a_model_that_nothing_here_runs_is_listed_with_the_reason(root):
+def test_a_model_that_no_engine_runs_is_listed_with_the_reason(root):
     strange = write_exl2(root / "strange", SMALL, 4.0, architectures=["Strange4ForCausalLM"])
     assert "no architecture that exllamav2 knows" in row("strange")["trouble"]
     (strange / "config.json").write_text("{")
@@ -93,10 +93,10 @@ def test_a_gguf_file_is_listed_and_not_planned(root):
     assert (found["format"], found["size"], found["fits"]) == ("gguf", 4, None)
 
 
-def test_what_is_half_made_or_hidden_is_no_model(root):
+def test_a_hidden_folder_is_no_model(root):
     write_exl2(root / ".small.part", SMALL, 4.0)
-    assert {one["name"] for one in said("list")} == {
-        one["name"] for one in said("list") if "good_for" in one
+    assert {one["name"] for one in output("list")} == {
+        one["name"] for one in output("list") if "good_for" in one
     }
 
 
@@ -123,7 +123,7 @@ def test_a_licence_is_read_from_the_card_or_its_own_file(root, files, licence):
 # --- pin and verify -------------------------------------------------------------------------------
 
 
-def test_what_is_pinned_verifies_until_a_byte_changes(exl2, tmp_path):
+def test_a_pinned_model_verifies_until_a_byte_changes(exl2, tmp_path):
     digest = digests.folder_digest(exl2)
     result = call("pin", "org/small-exl2")
     assert (result.exit_code, result.stdout) == (0, f"{digest[:12]}  org/small-exl2\n")
@@ -142,32 +142,32 @@ def test_what_is_pinned_verifies_until_a_byte_changes(exl2, tmp_path):
     result = call("verify")
     assert result.exit_code == 1
     assert result.stdout.startswith("BAD   org/small-exl2\n        output.safetensors differs: ")
-    assert said("verify")["ok"] is False
+    assert output("verify")["ok"] is False
 
 
 def test_a_pin_is_of_the_bytes_as_they_are_now(exl2):
-    """Not of what was kept of them under the same size and time."""
+    """The cached digest of the same size and time is not used."""
     digests.folder_digest(exl2)
     card = exl2 / "README.md"
     before = card.stat()
     card.write_text(CARD.replace("apache", "apAche"))
     os.utime(card, ns=(before.st_atime_ns, before.st_mtime_ns))
-    pinned = said("pin")["pinned"]["org/small-exl2"]
+    pinned = output("pin")["pinned"]["org/small-exl2"]
     assert pinned == digests.folder_digest(exl2, fresh=True)
     assert call("verify").exit_code == 0
 
 
-def test_files_that_came_or_went_are_named(exl2):
+def test_new_and_missing_files_are_named(exl2):
     call("pin")
     (exl2 / "README.md").rename(exl2 / "README.txt")
-    assert said("verify")["models"] == {
+    assert output("verify")["models"] == {
         "org/small-exl2": [
             "README.md is missing", "README.txt is here and was not when it was pinned",
         ]
     }  # fmt: skip
 
 
-def test_a_pinned_model_that_is_not_here_is_missed(exl2):
+def test_a_pinned_model_that_is_not_here_is_reported(exl2):
     call("pin")
     exl2.rename(exl2.with_name("other"))
     result = call("verify")
@@ -178,7 +178,7 @@ def test_a_pinned_model_that_is_not_here_is_missed(exl2):
 
 def test_a_pin_is_renewed_and_the_others_stay(exl2, root, tmp_path):
     (root / "a.gguf").write_bytes(b"GGUF one")
-    assert set(said("pin")["pinned"]) == {"a.gguf", "org/small-exl2"}
+    assert set(output("pin")["pinned"]) == {"a.gguf", "org/small-exl2"}
     old = digests.digest(root / "a.gguf")
     (root / "a.gguf").write_bytes(b"GGUF two")
     assert call("verify").exit_code == 1
@@ -189,7 +189,7 @@ def test_a_pin_is_renewed_and_the_others_stay(exl2, root, tmp_path):
     }  # fmt: skip
 
 
-def test_a_lock_can_lie_elsewhere_and_is_readable_by_all(exl2, tmp_path):
+def test_a_lock_can_have_another_path_and_is_readable_by_all(exl2, tmp_path):
     lock = tmp_path / "there.lock"
     call("pin", "--lock", lock)
     assert stat.S_IMODE(lock.stat().st_mode) == 0o644
@@ -215,7 +215,7 @@ def test_a_lock_that_cannot_be_written_leaves_nothing_behind(exl2, tmp_path):
         '{"models": {"a": {"digest": "ff", "files": {}}}}', '{"more": 1}',
     ],
 )  # fmt: skip
-def test_a_lock_that_somebody_spoilt_is_named(exl2, tmp_path, text):
+def test_a_damaged_lock_is_named(exl2, tmp_path, text):
     (tmp_path / "models.lock").write_text(text)
     for command in ("verify", "pin"):
         error = call(command).exception
@@ -223,7 +223,7 @@ def test_a_lock_that_somebody_spoilt_is_named(exl2, tmp_path, text):
         assert error.field == "models.lock"
 
 
-def test_what_is_damaged_or_unknown_is_not_pinned(exl2, root, tmp_path):
+def test_a_damaged_or_unknown_model_is_not_pinned(exl2, root, tmp_path):
     with (exl2 / "output.safetensors").open("r+b") as file:
         file.truncate(5000)
     assert "cut off" in str(call("pin").exception)
@@ -231,7 +231,7 @@ def test_what_is_damaged_or_unknown_is_not_pinned(exl2, root, tmp_path):
     assert not (tmp_path / "models.lock").exists()
 
 
-def test_where_there_is_no_model_none_is_pinned(tmp_path, monkeypatch):
+def test_without_a_model_nothing_is_pinned(tmp_path, monkeypatch):
     monkeypatch.setenv("FOREBAY_MODELS", str(tmp_path / "none"))
     lock = tmp_path / "models.lock"
     error = call("pin", "--lock", lock).exception

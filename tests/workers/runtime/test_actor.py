@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -111,3 +114,30 @@ def test_a_worker_that_cannot_be_made_ends_and_serves_nothing(
     assert all(word in log for word in words), log
     assert f"ended with {code}" in str(caught.value)
     assert not client._ledger.redis.exists("fb:serving:bedrock")
+
+
+def run_python(program, **env):
+    command = [sys.executable, "-c", program]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **env}
+    )
+
+
+def test_importing_a_worker_reads_no_settings_and_starts_nothing():
+    modules = [f"forebay.workers.{name}" for name in ("router", "local", "bedrock", "sweeper")]
+    program = (
+        f"import {', '.join(modules)}\n"
+        "from celery.signals import worker_init\n"
+        "print(len(worker_init.receivers))"
+    )
+    done = run_python(program, FOREBAY_SLOTS="nonsense", FOREBAY_REDIS_URL="nonsense")
+    assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
+
+
+@pytest.mark.parametrize("name", ["router", "local", "bedrock", "sweeper"])
+def test_a_worker_has_one_application(name):
+    program = (
+        f"import forebay.workers.{name} as worker\n"
+        "print(worker.app is worker.app, hasattr(worker, 'nothing'))"
+    )
+    assert run_python(program).stdout.strip() == "True False"

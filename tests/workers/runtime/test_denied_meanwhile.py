@@ -66,7 +66,7 @@ class House:
         return outcomes[0], result
 
     def result(self, job_id):
-        (result,) = self.ledger.outcomes([job_id])
+        (result,) = self.ledger.results([job_id])
         return result
 
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from forebay.routing.errors import Unavailable
+from forebay.routing.errors import Lost, Unavailable
 from forebay.routing.jobs import (
     Answer,
     Extraction,
@@ -14,7 +14,7 @@ from forebay.routing.jobs import (
     Message,
     Verdict,
 )
-from forebay.routing.ledger.ledger import Ledger, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
 from forebay.workers.runtime.in_flight import InFlight

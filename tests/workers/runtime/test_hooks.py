@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.routing.errors import InvalidJob, Unavailable
+from forebay.routing.errors import InvalidJob, Lost, Unavailable
 from forebay.routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdict
-from forebay.routing.ledger.ledger import Ledger, Lost
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
 from forebay.workers.runtime.actor import Actor

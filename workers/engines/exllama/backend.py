@@ -1,7 +1,8 @@
-"""What the two exllama libraries have in common, in our words: orders in, news out.
+"""The seam between the paged engine and the two exllama libraries: requests in, progress out.
 
-Their dynamic generators are made alike: jobs are enqueued with all the pages of the cache that they
-may ever need, and each `iterate` moves all of them on and returns a list of results.
+The dynamic generators of both libraries work alike: a job is enqueued with all the pages of the
+cache that it may ever need (paged attention), and each `iterate` moves every job on and returns a
+list of results.
 """
 
 from __future__ import annotations
@@ -24,49 +25,57 @@ Logprobs = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class BackendRequest:
-    """One generation, as a library is asked for it.
+    """One generation by a library.
 
     Attributes:
-        id: comes back with all news of it.
+        id: returned with all progress of the request.
         tokens: the prompt.
-        limit: tokens to generate at most.
-        ends: ids that end the text.
-        stops: strings that end the text.
-        matcher: narrows the candidates.
-        ask: generate nothing to speak of, and say how likely each first token is.
+        max_tokens: tokens to generate at most.
+        stop_tokens: ids that end the text.
+        stop_strings: strings that end the text.
+        temperature: 0 takes the most likely token.
+        top_p: share of the probability that is sampled from.
+        seed: makes sampling repeatable.
+        matcher: narrows the candidates for each token (grammar-constrained decoding).
+        first_token_only: return the log-probabilities of all first tokens, not a text.
     """
 
     id: str
     tokens: list[int] = field(repr=False)
-    limit: int
-    ends: tuple[int, ...] = ()
-    stops: tuple[str, ...] = field(default=(), repr=False)
+    max_tokens: int
+    stop_tokens: tuple[int, ...] = ()
+    stop_strings: tuple[str, ...] = field(default=(), repr=False)
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
     matcher: Matcher | None = None
-    ask: bool = False
+    first_token_only: bool = False
 
     def pages(self, spare: int) -> int:
-        """Pages of the cache that it may need; `spare` tokens are the library's own."""
-        return -(-(len(self.tokens) + self.limit + spare) // PAGE)
+        """Return the pages of the cache that the request may need.
+
+        Args:
+            spare: tokens of the cache that the library sets aside for each request.
+        """
+        return -(-(len(self.tokens) + self.max_tokens + spare) // PAGE)
 
 
 @dataclass(frozen=True)
 class BackendProgress:
-    """What one step brought for one order.
+    """What one step of the library did for one request.
 
     Attributes:
-        id: of the order.
-        stage: `started` its pages are its own, `prefill` its prompt is being read, `streaming`
-            there are tokens.
-        text: what can be said of it by now; may end in half a character.
-        tokens: the ids that `text` is made of.
-        logprobs: of each of these tokens, before anything narrowed the candidates.
-        over: how it ended, if it did.
-        tokens_out: all that were generated; with `over`.
-        distribution: log-probabilities of all first tokens, for an order that asks.
-        prefill_s, decode_s: seconds on the prompt and on the text; with `over`.
+        id: of the request.
+        stage: `started` (it holds its pages), `prefill` (its prompt is being read) or `streaming`
+            (it generates tokens).
+        text: new text; it may end in half a character.
+        tokens: the ids of the new text.
+        logprobs: log-probability of each of these tokens, before the candidates were narrowed.
+        finish: why the request ended; `None` while it runs.
+        tokens_out: all tokens that were generated; set with `finish`.
+        distribution: log-probabilities of all first tokens, for a request that wants them.
+        prefill_s: seconds spent on the prompt; set with `finish`.
+        decode_s: seconds spent on the text; set with `finish`.
     """
 
     id: str
@@ -74,7 +83,7 @@ class BackendProgress:
     text: str = field(default="", repr=False)
     tokens: tuple[int, ...] = field(default=(), repr=False)
     logprobs: tuple[float, ...] = field(default=(), repr=False)
-    over: Ending | None = None
+    finish: Ending | None = None
     tokens_out: int = 0
     distribution: Logprobs | None = field(default=None, repr=False)
     prefill_s: float = 0.0
@@ -82,12 +91,12 @@ class BackendProgress:
 
 
 class Backend(Protocol):
-    """A library's generator. Used by one thread only.
+    """The generator of a library. Only one thread uses it.
 
     Attributes:
-        slots: orders at once.
-        pages: of the whole cache.
-        spare: tokens of the cache that every order needs beside its own.
+        slots: requests that run at once.
+        pages: pages of the whole cache.
+        spare: tokens of the cache that each request needs beyond its own.
     """
 
     slots: int
@@ -95,30 +104,32 @@ class Backend(Protocol):
     spare: int
 
     def free_pages(self) -> int:
-        """Pages that no started order holds."""
+        """Return the pages that no started request holds."""
 
-    def start(self, order: BackendRequest) -> None:
-        """Enqueue it; it must fit into the cache."""
+    def start(self, request: BackendRequest) -> None:
+        """Enqueue a request, which must fit into the cache."""
 
-    def cancel(self, order_id: str) -> None:
-        """Give its pages back; there is no more news of it."""
+    def cancel(self, request_id: str) -> None:
+        """Release the pages of a request; there is no more progress of it."""
 
     def iterate(self) -> list[BackendProgress]:
-        """One step of all orders. After an error nothing here can be used any more."""
+        """Move all requests on by one step. After an error the backend cannot be used any more."""
 
     def close(self) -> None:
-        """Give everything back."""
+        """Release everything."""
 
 
 class DynamicBackend(ABC):
-    """A `Backend` over either dynamic generator; `_job`, `_news` and `free_pages` are its own.
+    """A `Backend` over either library's dynamic generator.
+
+    A subclass adds what differs: `_job`, `_progress` and `free_pages`.
 
     Args:
         generator: warmed up, without a draft model.
-        pages: of its cache.
+        pages: pages of its cache.
 
     Attributes:
-        generator: as given; measurements drive it themselves while no order is in it.
+        generator: as given; benchmarks drive it themselves while it has no request.
     """
 
     spare = 0
@@ -135,38 +146,38 @@ class DynamicBackend(ABC):
         """See `Backend.free_pages`."""
 
     @abstractmethod
-    def _job(self, order: BackendRequest) -> Any:
-        """The library's job for an order."""
+    def _job(self, request: BackendRequest) -> Any:
+        """Make the library's job for a request."""
 
     @abstractmethod
-    def _news(self, job: Any, result: dict[str, Any]) -> BackendProgress:
-        """A result of a job in our words."""
+    def _progress(self, job: Any, result: dict[str, Any]) -> BackendProgress:
+        """Translate a result of a job."""
 
-    def start(self, order: BackendRequest) -> None:
+    def start(self, request: BackendRequest) -> None:
         """See `Backend.start`."""
-        job = self._jobs[order.id] = self._job(order)
+        job = self._jobs[request.id] = self._job(request)
         self.generator.enqueue(job)
 
-    def cancel(self, order_id: str) -> None:
+    def cancel(self, request_id: str) -> None:
         """See `Backend.cancel`."""
-        self.generator.cancel(self._jobs.pop(order_id))
+        self.generator.cancel(self._jobs.pop(request_id))
 
     def iterate(self) -> list[BackendProgress]:
         """See `Backend.iterate`."""
-        return [self._told(result) for result in self.generator.iterate()]
+        return [self._translate(result) for result in self.generator.iterate()]
 
     def close(self) -> None:
-        """See `Backend.close`; the memory goes back when the process ends."""
+        """See `Backend.close`; the memory is released when the process ends."""
         self.generator.clear_queue()
         self._jobs.clear()
 
-    def _told(self, result: dict[str, Any]) -> BackendProgress:
+    def _translate(self, result: dict[str, Any]) -> BackendProgress:
         if result["stage"] == "error":
             raise result["error"]
         job = self._jobs[result["identifier"]]
         if result["eos"]:
             del self._jobs[result["identifier"]]
-        return self._news(job, result)
+        return self._progress(job, result)
 
 
 def progress_of(
@@ -174,24 +185,24 @@ def progress_of(
     logprobs: tuple[float, ...] = (),
     distribution: Logprobs | None = None,
 ) -> BackendProgress:
-    """A result of either library, whose keys are the same."""
-    text, tokens = str(result.get("text", "")), _ids(result)
+    """Translate a result of either library: both use the same keys."""
+    text, tokens = str(result.get("text", "")), _token_ids(result)
     if not result["eos"]:
         return BackendProgress(result["identifier"], result["stage"], text, tokens, logprobs)
     held = result.get("held", {})
     if result["eos_reason"] == "stop_token":
-        # What was held back for a stop string that might have come is in `held` only.
+        # Text that was held back because a stop string might follow is in `held` alone.
         text += str(held.get("text", "")).removesuffix(result["eos_triggering_token_str"])
-        tokens += _ids(held)[:-1]
+        tokens += _token_ids(held)[:-1]
     elif result["eos_reason"] == "stop_string":
-        tokens = ()  # the stop string is among them
+        tokens = ()  # they include the stop string
     return BackendProgress(
         result["identifier"],
         result["stage"],
         text,
         tokens,
         logprobs,
-        over="length" if result["eos_reason"] == "max_new_tokens" else "stop",
+        finish="length" if result["eos_reason"] == "max_new_tokens" else "stop",
         tokens_out=result["new_tokens"],
         distribution=distribution,
         prefill_s=result["time_prefill"],
@@ -200,13 +211,13 @@ def progress_of(
 
 
 def log_softmax(logits: Any, width: int) -> Logprobs:
-    """Log-probabilities of the first `width` tokens; what is beyond pads the model's head."""
+    """Return the log-probabilities of the first `width` tokens; the rest pads the model's head."""
     flat = np.asarray(logits, dtype=np.float32).reshape(-1)[:width]
     top = flat.max()
-    known: Logprobs = flat - top - np.log(np.exp(flat - top).sum())
-    return known
+    logprobs: Logprobs = flat - top - np.log(np.exp(flat - top).sum())
+    return logprobs
 
 
-def _ids(part: dict[str, Any]) -> tuple[int, ...]:
+def _token_ids(part: dict[str, Any]) -> tuple[int, ...]:
     ids = part.get("token_ids")
     return () if ids is None else tuple(ids.reshape(-1).tolist())

@@ -1,7 +1,7 @@
 """EXL2 models on one GPU: the only file that imports exllamav2.
 
-Loading is in one place because its order matters: the probe before the import, the plan before the
-weights, the settings that bound memory before the model reads them.
+The order of loading matters: the probe comes before the import, the plan before the weights, and
+the settings that bound memory before the model that reads them.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Exl2Engine(PagedEngine):
     """A model that exllamav2 loads: EXL2, GPTQ or FP16.
 
     Raises:
-        EngineUnavailable: This machine cannot run it; with what to do.
-        Misconfigured: The model's folder is wrong, or it does not fit its share of the card, or
-            not what others have left of it.
+        EngineUnavailable: This machine cannot run the engine; the message says what to do.
+        Misconfigured: The model's folder is wrong, or the model does not fit its share of the
+            card, or other programs use that share.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -54,7 +54,7 @@ class Exl2Engine(PagedEngine):
         share = Share.of(settings)
         plan = share.plan(settings, folder, "exl2")
         super().__init__(
-            described(settings, folder),
+            describe(settings, folder),
             language_of(folder),
             encoder_if_installed(),
             partial(_load, share, plan, folder),
@@ -62,10 +62,10 @@ class Exl2Engine(PagedEngine):
 
 
 def model_folder(settings: EngineSettings) -> Path:
-    """The folder of the model.
+    """Return the folder of the model.
 
     Raises:
-        Misconfigured: None is set, or it is no folder.
+        Misconfigured: FOREBAY_MODEL_DIR is not set, or names no folder.
     """
     if settings.model_dir is None:
         raise Misconfigured("is needed by this engine", field="FOREBAY_MODEL_DIR")
@@ -75,8 +75,8 @@ def model_folder(settings: EngineSettings) -> Path:
     return folder
 
 
-def described(settings: EngineSettings, folder: Path) -> EngineInfo:
-    """What the engine says of itself."""
+def describe(settings: EngineSettings, folder: Path) -> EngineInfo:
+    """Return what is known of the engine before its model is loaded."""
     return EngineInfo(
         engine=settings.engine,
         model=folder.name,
@@ -87,7 +87,7 @@ def described(settings: EngineSettings, folder: Path) -> EngineInfo:
 
 
 def language_of(folder: Path) -> Language:
-    """The tokens, template and masks of a model's folder.
+    """Read the tokens, the chat template and the masks of a model's folder.
 
     Raises:
         Misconfigured: One of its files is missing or wrong.
@@ -99,7 +99,7 @@ def language_of(folder: Path) -> Language:
 
 
 def encoder_if_installed() -> SentenceEncoder | None:
-    """The packaged sentence encoder, which works on the CPU."""
+    """Return the packaged sentence encoder, which works on the CPU; `None` if it is missing."""
     try:
         return SentenceEncoder()
     except Unavailable:
@@ -107,8 +107,8 @@ def encoder_if_installed() -> SentenceEncoder | None:
 
 
 def _load(share: Share, plan: planner.Plan, folder: Path) -> Exl2Backend:
-    import exllamav2  # noqa: PLC0415 - only now it is known to compile nothing
-    import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
+    import exllamav2  # noqa: PLC0415 - the probe has made sure that it compiles nothing
+    import torch  # noqa: PLC0415 - gigabytes, and only needed with a GPU
     from exllamav2 import generator as generation  # noqa: PLC0415 - see above
 
     with share.guard():
@@ -117,7 +117,7 @@ def _load(share: Share, plan: planner.Plan, folder: Path) -> Exl2Backend:
     parts = Exl2Parts(
         job=generation.ExLlamaV2DynamicJob,
         settings=generation.ExLlamaV2Sampler.Settings,
-        watch=type("Watched", (LogitsFilter, generation.filters.ExLlamaV2Filter), {}),
+        logits_filter=type("Filter", (LogitsFilter, generation.filters.ExLlamaV2Filter), {}),
         tensor=partial(torch.tensor, dtype=torch.long),
     )
     return Exl2Backend(generator, parts)
@@ -127,7 +127,7 @@ def _generator(
     exllamav2: ModuleType, generation: ModuleType, plan: planner.Plan, folder: Path
 ) -> Any:
     config = exllamav2.ExLlamaV2Config(str(folder))
-    # Before the model is made, which sizes its buffers by them.
+    # Before the model is made: it sizes its buffers by these.
     config.max_seq_len = plan.context
     config.max_input_len = CHUNK
     config.max_dq_size = plan.max_dq_size
@@ -140,7 +140,7 @@ def _generator(
         tokenizer=exllamav2.ExLlamaV2Tokenizer(config),
         max_batch_size=plan.batch,
         max_chunk_size=CHUNK,
-        max_q_size=1,  # more is for draft models, and costs memory
+        max_q_size=1,  # larger values are for draft models, and cost memory
         paged=True,
     )
     generator.warmup()

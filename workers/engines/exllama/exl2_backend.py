@@ -1,4 +1,4 @@
-"""exllamav2's dynamic generator, in our words. What comes from the library stops here."""
+"""The dynamic generator of exllamav2 as a `Backend`. The library's types stop here."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from forebay.workers.engines.exllama.backend import (
 
 @dataclass(frozen=True)
 class Exl2Parts:
-    """What of exllamav2 a job is made of.
+    """The parts of exllamav2 that make up a job.
 
     Attributes:
         job: `ExLlamaV2DynamicJob`.
         settings: `ExLlamaV2Sampler.Settings`.
-        watch: `Watch`, mixed with `ExLlamaV2Filter`.
-        tensor: token ids as a tensor of 64-bit integers, of shape (1, n), in the CPU's memory.
+        logits_filter: `LogitsFilter`, mixed with `ExLlamaV2Filter`.
+        tensor: turns token ids into a tensor of 64-bit integers of shape (1, n), on the CPU.
     """
 
     job: Callable[..., Any]
     settings: Callable[..., Any]
-    watch: Callable[..., Any]
+    logits_filter: Callable[..., Any]
     tensor: Callable[[list[list[int]]], Any]
 
 
 class Exl2Backend(DynamicBackend):
-    """A `Library` over `ExLlamaV2DynamicGenerator`.
+    """A `Backend` over `ExLlamaV2DynamicGenerator`.
 
     Args:
         generator: warmed up, without a draft model.
-        parts: of the same library.
+        parts: from the same library.
     """
 
     def __init__(self, generator: Any, parts: Exl2Parts) -> None:
@@ -46,38 +46,41 @@ class Exl2Backend(DynamicBackend):
         self.parts = parts
 
     def free_pages(self) -> int:
-        """See `Library.free_pages`; kept prefixes that nobody uses are free."""
+        """See `Backend.free_pages`; cached prefixes that no request uses count as free."""
         return len(self.generator.unreferenced_pages)
 
-    def _job(self, order: BackendRequest) -> Any:
+    def _job(self, request: BackendRequest) -> Any:
         return self.parts.job(
-            input_ids=self.parts.tensor([order.tokens]),
-            max_new_tokens=order.limit,
-            gen_settings=self._settings(order),
-            seed=order.seed,
-            stop_conditions=[*order.ends, *order.stops],
-            return_logits=order.ask,
-            filters=[] if order.ask else [self._watch(order)],
-            identifier=order.id,
+            input_ids=self.parts.tensor([request.tokens]),
+            max_new_tokens=request.max_tokens,
+            gen_settings=self._settings(request),
+            seed=request.seed,
+            stop_conditions=[*request.stop_tokens, *request.stop_strings],
+            return_logits=request.first_token_only,
+            filters=[] if request.first_token_only else [self._logits_filter(request)],
+            identifier=request.id,
         )
 
-    def _watch(self, order: BackendRequest) -> Any:
+    def _logits_filter(self, request: BackendRequest) -> Any:
         model, tokenizer = self.generator.model, self.generator.tokenizer
-        return self.parts.watch(model, tokenizer, order.matcher, self._width)
+        return self.parts.logits_filter(model, tokenizer, request.matcher, self._width)
 
-    def _settings(self, order: BackendRequest) -> Any:
-        """All that is not off by itself is said: the library's defaults penalize repetition."""
-        if order.temperature <= 0 or order.ask:
-            how = {"temperature": 1.0, "top_k": 1, "top_p": 0.0}
+    def _settings(self, request: BackendRequest) -> Any:
+        """Set everything that the library's defaults would change: they penalize repetition."""
+        if request.temperature <= 0 or request.first_token_only:
+            sampling = {"temperature": 1.0, "top_k": 1, "top_p": 0.0}
         else:
-            how = {"temperature": order.temperature, "top_k": TOP_K, "top_p": order.top_p}
-        return self.parts.settings(token_repetition_penalty=1.0, **how)
+            sampling = {
+                "temperature": request.temperature, "top_k": TOP_K, "top_p": request.top_p,
+            }  # fmt: skip
+        return self.parts.settings(token_repetition_penalty=1.0, **sampling)
 
-    def _news(self, job: Any, result: dict[str, Any]) -> BackendProgress:
-        if result["stage"] != "streaming":  # the same step may bring the first token behind it
+    def _progress(self, job: Any, result: dict[str, Any]) -> BackendProgress:
+        if result["stage"] != "streaming":
+            # The filter may hold the first token already; it belongs to a later result.
             return progress_of(result)
         if job.filters:
-            return progress_of(result, job.filters[0].taken())
+            return progress_of(result, job.filters[0].take_logprobs())
         logits = result.get("logits")
-        said = None if logits is None else log_softmax(logits, self._width)
-        return progress_of(result, distribution=said)
+        distribution = None if logits is None else log_softmax(logits, self._width)
+        return progress_of(result, distribution=distribution)

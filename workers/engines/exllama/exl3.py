@@ -1,7 +1,7 @@
-"""EXL3 models on one GPU, for owners who quantize anew: the only file that imports exllamav3.
+"""EXL3 models on one GPU: the only file that imports exllamav3.
 
-exllamav3 brings its own attention. It takes memory as it goes, so the warm-up reads a long prompt:
-what does not fit is found before there is work in hand.
+exllamav3 brings its own attention. It allocates memory as it runs, so the warm-up reads a long
+prompt: a model that does not fit fails before there is any work.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from forebay.routing.errors import EngineUnavailable
 from forebay.workers.engines.exllama.backend import BackendRequest
 from forebay.workers.engines.exllama.exl2 import (
-    described,
+    describe,
     encoder_if_installed,
     language_of,
     model_folder,
@@ -30,17 +30,17 @@ from forebay.workers.engines.vram.exl3_footprint import BITS
 from forebay.workers.engines.vram.footprint import CHUNK, CacheMode
 from forebay.workers.engines.vram.share import Share
 
-_WARM = 32  # tokens of the first answer
-_LONG = 4 * CHUNK  # tokens of the first prompt: seconds, and the kernels of long windows are used
+_WARM_UP_ANSWER_TOKENS = 32
+_MAX_WARM_UP_TOKENS = 4 * CHUNK  # of the prompt: seconds, and kernels of long windows
 
 
 class Exl3Engine(PagedEngine):
     """A model that exllamav3 loads: EXL3, FP16 or BF16.
 
     Raises:
-        EngineUnavailable: This machine cannot run it; with what to do.
-        Misconfigured: The model's folder is wrong, or it does not fit its share of the card, or
-            not what others have left of it.
+        EngineUnavailable: This machine cannot run the engine; the message says what to do.
+        Misconfigured: The model's folder is wrong, or the model does not fit its share of the
+            card, or other programs use that share.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -49,7 +49,7 @@ class Exl3Engine(PagedEngine):
         share = Share.of(settings)
         plan = share.plan(settings, folder, "exl3")
         super().__init__(
-            described(settings, folder),
+            describe(settings, folder),
             language_of(folder),
             encoder_if_installed(),
             partial(_load, share, plan, folder),
@@ -57,16 +57,16 @@ class Exl3Engine(PagedEngine):
 
 
 def _require() -> None:
-    """Say what is missing before the import, which would compile the extension for half an hour."""
-    needs = {
+    """Check what the import needs: without the extension it would compile for half an hour."""
+    fixes = {
         "torch": "install a torch made for your CUDA, as its site says",
         "exllamav3": "pip install --no-deps exllamav3",
         "exllamav3_ext": "install a wheel of exllamav3 that was built for your torch and CUDA",
     }
-    for name, mend in needs.items():
+    for name, fix in fixes.items():
         if find_spec(name) is None:
-            raise EngineUnavailable(f"{name} is not installed; {mend}")
-    import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
+            raise EngineUnavailable(f"{name} is not installed; {fix}")
+    import torch  # noqa: PLC0415 - gigabytes, and only needed with a GPU
 
     if not torch.cuda.is_available():
         raise EngineUnavailable("torch sees no CUDA device; nvidia-smi must show one")
@@ -76,34 +76,34 @@ def _load(share: Share, plan: planner.Plan, folder: Path) -> Exl3Backend:
     import torch  # noqa: PLC0415 - see `_require`
 
     try:
-        import exllamav3  # noqa: PLC0415 - only now it is known to compile nothing
+        import exllamav3  # noqa: PLC0415 - `_require` has made sure that it compiles nothing
     except (ImportError, OSError, RuntimeError) as error:
         name = type(error).__name__
         raise EngineUnavailable(f"exllamav3 does not load ({name}); install it again") from None
     parts = Exl3Parts(
         job=exllamav3.Job,
         sampler=exllamav3.ComboSampler,
-        gate=type("Gated", (LogitsFilter, exllamav3.Filter), {}),
+        logits_filter=type("Filter", (LogitsFilter, exllamav3.Filter), {}),
         tensor=partial(torch.tensor, dtype=torch.long),
-        masked=torch.from_numpy,
+        mask_tensor=torch.from_numpy,
         array=_array,
     )
     with share.guard():
-        library = Exl3Backend(_generator(exllamav3, plan, folder), parts)
-        _warm_up(library, plan.context)
+        backend = Exl3Backend(_generator(exllamav3, plan, folder), parts)
+        _warm_up(backend, plan.context)
     share.compare(plan)
-    return library
+    return backend
 
 
 def _generator(exllamav3: ModuleType, plan: planner.Plan, folder: Path) -> Any:
     config = exllamav3.Config.from_directory(str(folder))
     model = exllamav3.Model.from_config(config)
-    # The cache comes before the weights: loading gives each layer its part of it.
+    # The cache comes before the weights: loading attaches its part to each layer.
     cache = exllamav3.Cache(
         model,
         max_num_tokens=plan.cache_tokens,
         max_batch_size=plan.batch,
-        **_kind(exllamav3, plan.cache_mode),
+        **_cache_layer(exllamav3, plan.cache_mode),
     )
     model.load(device="cuda:0")
     return exllamav3.Generator(
@@ -115,15 +115,15 @@ def _generator(exllamav3: ModuleType, plan: planner.Plan, folder: Path) -> Any:
     )
 
 
-def _warm_up(library: Exl3Backend, context: int) -> None:
-    """Compile kernels, for longer than a watchdog waits for a step, and take what a step takes."""
-    tokens = [1] * min(context - _WARM, _LONG)
-    library.start(BackendRequest("warm-up", tokens, _WARM))
-    while not any(news.over for news in library.iterate()):
+def _warm_up(backend: Exl3Backend, context: int) -> None:
+    """Compile the kernels, which takes longer than a watchdog allows, and allocate their memory."""
+    tokens = [1] * min(context - _WARM_UP_ANSWER_TOKENS, _MAX_WARM_UP_TOKENS)
+    backend.start(BackendRequest("warm-up", tokens, _WARM_UP_ANSWER_TOKENS))
+    while not any(progress.finish for progress in backend.iterate()):
         pass
 
 
-def _kind(exllamav3: ModuleType, mode: CacheMode) -> dict[str, Any]:
+def _cache_layer(exllamav3: ModuleType, mode: CacheMode) -> dict[str, Any]:
     if mode == "fp16":
         return {"layer_type": exllamav3.CacheLayer_fp16}
     keys, values = BITS[mode]

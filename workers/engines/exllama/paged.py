@@ -1,4 +1,4 @@
-"""The engine over a library with a paged cache: what is the same for exllamav2 and exllamav3."""
+"""The engine over a library with a paged cache: what exllamav2 and exllamav3 have in common."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from forebay.workers.engines.tokens.option_trie import OptionTrie, Way
 from forebay.workers.engines.tokens.tokenizer import Tokenizer
 from forebay.workers.engines.vram.footprint import CHUNK, PAGE
 
-_PREFILL = 2 * CHUNK  # tokens of prompts in one step: what runs stands still for so long
+_MAX_PREFILL_TOKENS = 2 * CHUNK  # of prompts, in one step: running requests wait that long
 
 
 @dataclass(frozen=True)
 class Language:
-    """How a model's folder says that texts become tokens."""
+    """How texts become tokens, as a model's folder defines it."""
 
     vocabulary: Tokenizer
     template: ChatTemplate
@@ -33,33 +33,33 @@ class Language:
 
 
 class PagedGenerator:
-    """A `Generator`: admits by pages, slots and prompts to read; routes news to requests.
+    """A `Generator` that admits prompts by pages and slots, and routes progress to their runs.
 
-    `prepare` and `forget` may be called from any thread, all else by the loop's alone.
+    Any thread may call `prepare` and `forget`; only the loop's thread calls the rest.
 
     Args:
-        library: the loaded model.
+        backend: the loaded model.
         language: its tokens.
         context: tokens of a request, prompt and answer together.
     """
 
-    def __init__(self, library: Backend, language: Language, context: int) -> None:
-        self.slots = library.slots
-        self.context = min(context, library.pages * PAGE - library.spare)
-        self._library = library
+    def __init__(self, backend: Backend, language: Language, context: int) -> None:
+        self.slots = backend.slots
+        self.context = min(context, backend.pages * PAGE - backend.spare)
+        self._backend = backend
         self._language = language
-        # By identity: under the same id there may be another prompt, which will be refused.
+        # By identity: another prompt may have the same id, and is refused later.
         self._prepared: dict[int, Run] = {}
         self._runs: dict[str, Run] = {}
-        self._unstarted: dict[str, int] = {}  # pages of orders which do not hold them yet
-        self._reading: dict[str, int] = {}  # prompt tokens that one step reads of each
-        self._over: dict[str, Completion | ForebayError] = {}  # told of by the next step
+        self._unstarted_pages: dict[str, int] = {}  # of requests that do not hold theirs yet
+        self._prefill_tokens: dict[str, int] = {}  # that one step reads of each prompt
+        self._ended: dict[str, Completion | ForebayError] = {}  # returned by the next step
 
     # --- from any thread ---
 
     def prepare(self, prompt: Prompt) -> None:
-        """See `Preparer.prepare`: tokens, and grammars compiled."""
-        self._prepared[id(prompt)] = self._run(prompt)
+        """See `Preparer.prepare`: tokenize the prompt and compile its grammar."""
+        self._prepared[id(prompt)] = self._make_run(prompt)
 
     def forget(self, prompt: Prompt) -> None:
         """See `Preparer.forget`."""
@@ -68,65 +68,65 @@ class PagedGenerator:
     # --- the contract ---
 
     def fits(self, prompt: Prompt) -> bool:
-        """See `Generator.fits`; by the pages that it may need, shared or not."""
+        """See `Generator.fits`; counts all pages that the prompt may need, shared or not."""
         try:
-            order = self._ready(prompt).order
+            request = self._run_of(prompt).request
         except InvalidJob:
-            return True  # `admit` says what is wrong
-        free = self._library.free_pages() - sum(self._unstarted.values())
-        reading = sum(self._reading.values()) + min(len(order.tokens), CHUNK)
-        return order.pages(self._library.spare) <= free and reading <= _PREFILL
+            return True  # `admit` raises it
+        free = self._backend.free_pages() - sum(self._unstarted_pages.values())
+        prefill = sum(self._prefill_tokens.values()) + min(len(request.tokens), CHUNK)
+        return request.pages(self._backend.spare) <= free and prefill <= _MAX_PREFILL_TOKENS
 
     def admit(self, prompt: Prompt) -> None:
         """See `Generator.admit`."""
-        run = self._runs[prompt.id] = self._ready(prompt)
+        run = self._runs[prompt.id] = self._run_of(prompt)
         self.forget(prompt)
-        self._go_on(prompt.id, run.begin())
+        self._continue(prompt.id, run.start())
 
     def step(self) -> Step:
         """See `Generator.step`."""
-        heard = self._library.iterate()
-        for news in heard:
-            self._unstarted.pop(news.id, None)
-            if news.stage == "streaming":
-                self._reading.pop(news.id, None)
-            self._go_on(news.id, self._runs[news.id].take(news))
-        ended, self._over = self._over, {}
-        return Step(bool(heard or ended), ended)
+        progresses = self._backend.iterate()
+        for progress in progresses:
+            self._unstarted_pages.pop(progress.id, None)
+            if progress.stage == "streaming":
+                self._prefill_tokens.pop(progress.id, None)
+            self._continue(progress.id, self._runs[progress.id].advance(progress))
+        ended, self._ended = self._ended, {}
+        return Step(bool(progresses or ended), ended)
 
     def drop(self, prompt_id: str) -> None:
         """See `Generator.drop`."""
         run = self._runs.get(prompt_id)
         if run is not None:
-            self._library.cancel(prompt_id)
-            self._unstarted.pop(prompt_id, None)
-            self._reading.pop(prompt_id, None)
-            self._go_on(prompt_id, run.cut())
+            self._backend.cancel(prompt_id)
+            self._unstarted_pages.pop(prompt_id, None)
+            self._prefill_tokens.pop(prompt_id, None)
+            self._continue(prompt_id, run.cut_short())
 
     def close(self) -> None:
         """See `Generator.close`."""
-        self._library.close()
+        self._backend.close()
 
     # --- inside ---
 
-    def _go_on(
-        self, prompt_id: str, outcome: BackendRequest | Completion | ForebayError | None
+    def _continue(
+        self, prompt_id: str, action: BackendRequest | Completion | ForebayError | None
     ) -> None:
-        """What a request wants next: an order started, or to end."""
-        if isinstance(outcome, BackendRequest):
-            self._unstarted[prompt_id] = outcome.pages(self._library.spare)
-            self._reading[prompt_id] = min(len(outcome.tokens), CHUNK)
-            self._library.start(outcome)
-        elif outcome is not None:
+        """Do what a run returned: start its next request, or end it."""
+        if isinstance(action, BackendRequest):
+            self._unstarted_pages[prompt_id] = action.pages(self._backend.spare)
+            self._prefill_tokens[prompt_id] = min(len(action.tokens), CHUNK)
+            self._backend.start(action)
+        elif action is not None:
             del self._runs[prompt_id]
-            self._over[prompt_id] = outcome
+            self._ended[prompt_id] = action
 
-    def _ready(self, prompt: Prompt) -> Run:
+    def _run_of(self, prompt: Prompt) -> Run:
         if id(prompt) not in self._prepared:
             self.prepare(prompt)
         return self._prepared[id(prompt)]
 
-    def _run(self, prompt: Prompt) -> Run:
+    def _make_run(self, prompt: Prompt) -> Run:
         vocabulary = self._language.vocabulary
         turns = [
             turn.model_copy(update={"content": vocabulary.disarmed(turn.content)})
@@ -135,56 +135,59 @@ class PagedGenerator:
         text = self._language.template.render(turns)
         tokens = vocabulary.encode(text)
         if len(tokens) >= self.context:
-            said = f"is longer than the context of {self.context} tokens"
-            raise TooLong(said, field="messages")
+            message = f"is longer than the context of {self.context} tokens"
+            raise TooLong(message, field="messages")
         if isinstance(prompt.constraint, Choice) and prompt.score_options:
-            return self._scored(prompt, text, tokens, prompt.constraint)
-        constraint, matcher = prompt.constraint, None
-        if constraint is not None:
-            matcher = self._language.masks.matcher(constraint, prompt.max_tokens)
-        order = BackendRequest(
+            return self._score_run(prompt, text, tokens, prompt.constraint)
+        return self._text_run(prompt, tokens)
+
+    def _text_run(self, prompt: Prompt, tokens: list[int]) -> Run:
+        matcher = None
+        if prompt.constraint is not None:
+            matcher = self._language.masks.matcher(prompt.constraint, prompt.max_tokens)
+        request = BackendRequest(
             prompt.id,
             tokens,
             min(prompt.max_tokens, self.context - len(tokens)),
-            ends=self._language.vocabulary.ends,
-            stops=tuple(stop for stop in prompt.stop if stop),
+            stop_tokens=self._language.vocabulary.ends,
+            stop_strings=tuple(stop for stop in prompt.stop if stop),
             temperature=prompt.temperature,
             top_p=prompt.top_p,
             seed=prompt.seed,
             matcher=matcher,
         )
-        return TextRun(prompt, order, self._language.vocabulary.decode)
+        return TextRun(prompt, request, self._language.vocabulary.decode)
 
-    def _scored(self, prompt: Prompt, text: str, tokens: list[int], choice: Choice) -> Run:
-        grammars.body_of(choice, prompt.max_tokens)  # refuses what is no choice
+    def _score_run(self, prompt: Prompt, text: str, tokens: list[int], choice: Choice) -> Run:
+        grammars.body_of(choice, prompt.max_tokens)  # raises if the options are no choice
         ways = self._ways(text, choice.options)
         longest = max(len(path) for _, path in ways)
         if len(tokens) + longest >= self.context:
-            said = f"and a label are longer than the context of {self.context} tokens"
-            raise TooLong(said, field="messages")
-        # The limit reserves pages for the longest place at which the model may be asked.
-        order = BackendRequest(prompt.id, tokens, 1 + longest, ask=True)
+            message = f"and a label are longer than the context of {self.context} tokens"
+            raise TooLong(message, field="messages")
+        # The limit reserves pages for the longest prefix of an option that may follow the prompt.
+        request = BackendRequest(prompt.id, tokens, 1 + longest, first_token_only=True)
         tree = OptionTrie(ways, self._language.vocabulary.ends)
-        return ScoreRun(prompt, order, tree, {name: len(path) for name, path in ways})
+        return ScoreRun(prompt, request, tree, {name: len(path) for name, path in ways})
 
     def _ways(self, text: str, options: Sequence[str]) -> list[Way]:
-        """An option as it is and behind a space: models begin an answer in either way."""
-        names = [(name, lead + name) for name in options for lead in (" ", "")]
-        paths = self._language.vocabulary.continuations(text, [led for _, led in names])
-        return [(name, tuple(path)) for (name, _), path in zip(names, paths, strict=True)]
+        """Return the tokens of each option, as it is and after a space: models begin either way."""
+        spelled = [(name, lead + name) for name in options for lead in (" ", "")]
+        paths = self._language.vocabulary.continuations(text, [words for _, words in spelled])
+        return [(name, tuple(path)) for (name, _), path in zip(spelled, paths, strict=True)]
 
 
 class PagedEngine(BatchedEngine):
-    """An engine over a loaded library.
+    """An engine over a loaded backend.
 
     Args:
-        info: what there is to say before the model is loaded.
-        language: its tokens.
-        encoder: for embeddings, where there is one.
-        open_library: loads the model; called last, since it takes long.
+        info: what is known before the model is loaded.
+        language: the model's tokens.
+        encoder: for embeddings, if one is installed.
+        open_backend: loads the model; called last, since it takes long.
 
     Attributes:
-        library: what was loaded; the loop's own as long as there is work.
+        backend: the loaded model; the loop owns it as long as there is work.
         language: as given.
     """
 
@@ -193,12 +196,12 @@ class PagedEngine(BatchedEngine):
         info: EngineInfo,
         language: Language,
         encoder: SentenceEncoder | None,
-        open_library: Callable[[], Backend],
+        open_backend: Callable[[], Backend],
     ) -> None:
         self._encoder = encoder
         self.language = language
-        self.library = open_library()
-        self._paged = PagedGenerator(self.library, language, info.context_tokens)
+        self.backend = open_backend()
+        self._paged = PagedGenerator(self.backend, language, info.context_tokens)
         update: dict[str, Any] = {
             "context_tokens": self._paged.context,
             "slots": self._paged.slots,

@@ -1,4 +1,4 @@
-"""A request in the running batch: what it asks of the library, and what it makes of the news."""
+"""A prompt in the running batch: what it asks of the backend, and what it makes of the progress."""
 
 from __future__ import annotations
 
@@ -13,85 +13,89 @@ from forebay.workers.engines.exllama.backend import BackendProgress, BackendRequ
 from forebay.workers.engines.tokens import grammars
 from forebay.workers.engines.tokens.option_trie import OptionTrie
 
-_HALF = "\ufffd"  # stands for a character whose bytes have not all come
+_INCOMPLETE = "\ufffd"  # stands for a character whose bytes have not all arrived
 
 
 class Run(Protocol):
-    """One request.
+    """One prompt in the batch.
 
     Attributes:
-        prompt: as it was asked.
-        order: the largest that it may need, by which it is admitted.
+        prompt: as it was submitted.
+        request: the largest request that the prompt may need; it is admitted by this size.
     """
 
     prompt: Prompt
-    order: BackendRequest
+    request: BackendRequest
 
-    def begin(self) -> BackendRequest | Completion:
-        """The first order; or the end, where the library need not be asked."""
+    def start(self) -> BackendRequest | Completion:
+        """Return the first request, or the completion if the backend is not needed."""
 
-    def take(self, news: BackendProgress) -> BackendRequest | Completion | ForebayError | None:
-        """The next order, or how it ended, or nothing yet."""
+    def advance(
+        self, progress: BackendProgress
+    ) -> BackendRequest | Completion | ForebayError | None:
+        """Return the next request, the end of the run, or `None` while the request goes on."""
 
-    def cut(self) -> Completion:
-        """What there is, of a request that is dropped."""
+    def cut_short(self) -> Completion:
+        """Return what there is so far, because the prompt was cancelled."""
 
 
 @dataclass
 class TextRun:
-    """A request for text: one order."""
+    """A prompt for text: one request."""
 
     prompt: Prompt
-    order: BackendRequest
+    request: BackendRequest
     decode: Callable[[list[int]], str]
     text: list[str] = field(default_factory=list, repr=False)
     tokens: int = 0
     logprobs: list[float] = field(default_factory=list, repr=False)
-    begun: float = field(default_factory=time.monotonic)
-    first: float | None = None
+    started_at: float = field(default_factory=time.monotonic)
+    first_token_at: float | None = None
 
-    def begin(self) -> BackendRequest:
-        """See `Run.begin`."""
-        self.begun = time.monotonic()
-        return self.order
+    def start(self) -> BackendRequest:
+        """See `Run.start`."""
+        self.started_at = time.monotonic()
+        return self.request
 
-    def take(self, news: BackendProgress) -> BackendRequest | Completion | ForebayError | None:
-        """See `Run.take`."""
-        if news.stage != "streaming":
+    def advance(
+        self, progress: BackendProgress
+    ) -> BackendRequest | Completion | ForebayError | None:
+        """See `Run.advance`."""
+        if progress.stage != "streaming":
             return None
-        self.first = self.first or time.monotonic()
-        self.tokens += len(news.tokens)
-        self.logprobs += news.logprobs
-        if news.over is None:
-            self.text.append(news.text)
+        self.first_token_at = self.first_token_at or time.monotonic()
+        self.tokens += len(progress.tokens)
+        self.logprobs += progress.logprobs
+        if progress.finish is None:
+            self.text.append(progress.text)
             return None
-        self.text.append(self._whole(news))
-        return self._end(news)
+        self.text.append(self._last_text(progress))
+        return self._end(progress)
 
-    def cut(self) -> Completion:
-        """See `Run.cut`."""
+    def cut_short(self) -> Completion:
+        """See `Run.cut_short`."""
         now = time.monotonic()
-        first = self.first or now
+        first = self.first_token_at or now
         return Completion(
             id=self.prompt.id,
             text="".join(self.text),
-            tokens_in=len(self.order.tokens),
+            tokens_in=len(self.request.tokens),
             tokens_out=self.tokens,
             finish="cancelled",
-            prefill_s=first - self.begun,
+            prefill_s=first - self.started_at,
             decode_s=now - first,
             **self._probabilities(),
         )
 
-    def _whole(self, news: BackendProgress) -> str:
-        """The last of the text. Tokens that were held one by one may be a character together."""
-        text = news.text
-        if _HALF in text and news.tokens:
-            text = self.decode(list(news.tokens))
-        return text.rstrip(_HALF)
+    def _last_text(self, progress: BackendProgress) -> str:
+        """Return the last text without half a character; tokens are decoded together for that."""
+        text = progress.text
+        if _INCOMPLETE in text and progress.tokens:
+            text = self.decode(list(progress.tokens))
+        return text.rstrip(_INCOMPLETE)
 
-    def _end(self, news: BackendProgress) -> Completion | ForebayError:
-        matcher, constraint = self.order.matcher, self.prompt.constraint
+    def _end(self, progress: BackendProgress) -> Completion | ForebayError:
+        matcher, constraint = self.request.matcher, self.prompt.constraint
         if matcher is not None and constraint is not None and matcher.failed:
             name = grammars.field_of(constraint)
             return InvalidJob("is more than this engine can hold an answer to", field=name)
@@ -99,11 +103,11 @@ class TextRun:
         return Completion(
             id=self.prompt.id,
             text="".join(self.text),
-            tokens_in=len(self.order.tokens),
-            tokens_out=news.tokens_out,
-            finish="stop" if complete or news.over is None else news.over,
-            prefill_s=news.prefill_s,
-            decode_s=news.decode_s,
+            tokens_in=len(self.request.tokens),
+            tokens_out=progress.tokens_out,
+            finish="stop" if complete or progress.finish is None else progress.finish,
+            prefill_s=progress.prefill_s,
+            decode_s=progress.decode_s,
             **self._probabilities(),
         )
 
@@ -113,34 +117,36 @@ class TextRun:
 
 @dataclass
 class ScoreRun:
-    """A request for the scores of options: an order for every place where their tokens part."""
+    """A prompt for the scores of options: a request for each place where their tokens part."""
 
     prompt: Prompt
-    order: BackendRequest
+    request: BackendRequest
     tree: OptionTrie
     lengths: dict[str, int] = field(repr=False)
     prefill_s: float = 0.0
     decode_s: float = 0.0
 
-    def begin(self) -> BackendRequest | Completion:
-        """See `Run.begin`."""
+    def start(self) -> BackendRequest | Completion:
+        """See `Run.start`."""
         place = self.tree.place
         if place is None:
             return self._end()
-        return replace(self.order, tokens=[*self.order.tokens, *place], limit=1)
+        return replace(self.request, tokens=[*self.request.tokens, *place], max_tokens=1)
 
-    def take(self, news: BackendProgress) -> BackendRequest | Completion | ForebayError | None:
-        """See `Run.take`."""
-        if news.over is None:
+    def advance(
+        self, progress: BackendProgress
+    ) -> BackendRequest | Completion | ForebayError | None:
+        """See `Run.advance`."""
+        if progress.finish is None:
             return None
-        assert news.distribution is not None
-        self.prefill_s += news.prefill_s
-        self.decode_s += news.decode_s
-        self.tree.tell(news.distribution)
-        return self.begin()
+        assert progress.distribution is not None
+        self.prefill_s += progress.prefill_s
+        self.decode_s += progress.decode_s
+        self.tree.tell(progress.distribution)
+        return self.start()
 
-    def cut(self) -> Completion:
-        """See `Run.cut`."""
+    def cut_short(self) -> Completion:
+        """See `Run.cut_short`."""
         return self._completion("").model_copy(update={"finish": "cancelled"})
 
     def _end(self) -> Completion:
@@ -152,7 +158,7 @@ class ScoreRun:
         return Completion(
             id=self.prompt.id,
             text=text,
-            tokens_in=len(self.order.tokens),
+            tokens_in=len(self.request.tokens),
             tokens_out=self.lengths.get(text, 0),
             finish="stop",
             prefill_s=self.prefill_s,

@@ -1,1 +1,1 @@
-"""What a GPU machine needs, compiled once, ahead of time."""
+"""What a machine with a GPU needs: checks, and kernels that are compiled once, ahead of time."""

@@ -1,7 +1,7 @@
-"""exllamav2's extension and flash-attn, compiled once, ahead of time, into a folder of their own.
+"""Compile exllamav2's extension and flash-attn once, ahead of time, into a folder of their own.
 
-1. All that could be wrong is looked at first (`toolchain`).
-2. One build at a time; what was compiled before a build broke off is kept for the next.
+1. Everything that could fail is checked first (`toolchain`).
+2. Only one build runs at a time; an interrupted build keeps what is compiled for the next.
 3. The folder appears whole, by renaming, or not at all: a worker never sees half of it.
 """
 
@@ -28,7 +28,7 @@ from forebay.workers.engines.gpu.toolchain import Toolchain
 
 EXLLAMAV2 = "0.3.2"
 _EXTENSION = "exllamav2_ext"
-_EXTENSION_MINUTES = 10.0  # of one core, for one architecture: 19.5 measured for two
+_EXTENSION_MINUTES = 10.0  # of one core and one architecture; two took 19.5
 _INSTALLED_IN = Path(forebay.__file__).resolve().parents[1]
 
 Say = Callable[[str], None]
@@ -39,11 +39,12 @@ class BuildSpec:
     """What to build.
 
     Attributes:
-        architectures: compute capabilities, as `8.9`.
+        architectures: compute capabilities, such as `8.9`.
         jobs: compilers at once.
-        head_sizes: of flash-attn; none leaves it out (FOREBAY_ATTENTION=torch).
-        sdist: flash-attn's source; None fetches it.
-        again: also where the same was built before.
+        head_sizes: sizes of attention heads; without any, flash-attn is left out
+            (FOREBAY_ATTENTION=torch).
+        sdist: flash-attn's source; `None` downloads it.
+        again: build even if the same was built before.
     """
 
     architectures: tuple[str, ...]
@@ -54,57 +55,65 @@ class BuildSpec:
 
     @property
     def parts(self) -> dict[str, str]:
-        """As the manifest names them."""
+        """The parts with their versions, as in the manifest."""
         sizes = ",".join(map(str, self.head_sizes))
         flash = {"flash-attn": f"{flash_attn_trim.VERSION} heads {sizes}"} if sizes else {}
         return {"exllamav2": EXLLAMAV2, **flash}
 
 
-def build(order: BuildSpec, tools: Toolchain, say: Say) -> Path:
-    """Build what is not there yet; return its folder.
+def build(spec: BuildSpec, tools: Toolchain, say: Say) -> Path:
+    """Build what is not there yet, and return its folder.
+
+    Args:
+        spec: what to build.
+        tools: the compilers.
+        say: prints a line of progress.
 
     Raises:
-        EngineUnavailable: It could not be compiled; with the log to read.
+        EngineUnavailable: A part could not be compiled; the message names its log.
     """
     target = prebuilt.folder(tools.torch, tools.cuda)
     toolchain.need_disk(target)
     source = exllamav2_source()
-    with _alone(target.parent):
-        if not order.again and _is_there(target, order):
+    with _locked(target.parent):
+        if not spec.again and _is_built(target, spec):
             say(f"already built: {target}")
             return target
         work = target.with_name(f".{target.name}.work")
         work.mkdir(exist_ok=True)
-        specs = [extension_spec(source, tools.standard)]
+        extensions = [extension_spec(source, tools.standard)]
         flash = None
-        if order.head_sizes:
-            flash = flash_attn_trim.unpack(
-                flash_attn_trim.sdist(order.sdist, work), work, order.head_sizes
-            )
-            specs.append(flash_attn_trim.spec(flash, order.head_sizes, tools.standard))
-        say(estimate(specs, order))
-        made = [compiled(spec, work, order, tools, say) for spec in specs]
-        _put(target, made, flash, order)
+        if spec.head_sizes:
+            archive = flash_attn_trim.sdist(spec.sdist, work)
+            flash = flash_attn_trim.unpack(archive, work, spec.head_sizes)
+            extensions.append(flash_attn_trim.spec(flash, spec.head_sizes, tools.standard))
+        say(estimate(extensions, spec))
+        modules = [compile_extension(extension, work, spec, tools, say) for extension in extensions]
+        _install(target, modules, flash, spec)
         shutil.rmtree(work)
     return target
 
 
 def exllamav2_source() -> Path:
-    """The folder of the installed exllamav2, in the pinned version; it is not imported."""
+    """Return the folder of the installed exllamav2 without importing it.
+
+    Raises:
+        EngineUnavailable: Another version than the pinned one is installed, or none.
+    """
     try:
-        found = version("exllamav2")
+        installed = version("exllamav2")
     except PackageNotFoundError:
-        found = "none"
-    if found != EXLLAMAV2:
-        mend = f"pip install --no-deps exllamav2=={EXLLAMAV2}"
-        raise EngineUnavailable(f"exllamav2 {EXLLAMAV2} is needed, {found} is installed; {mend}")
+        installed = "none"
+    if installed != EXLLAMAV2:
+        fix = f"pip install --no-deps exllamav2=={EXLLAMAV2}"
+        raise EngineUnavailable(f"exllamav2 {EXLLAMAV2} is needed, {installed} is installed; {fix}")
     spec = find_spec("exllamav2")
     assert spec is not None
     return Path(str(spec.origin)).parent
 
 
 def extension_spec(source: Path, standard: str) -> Spec:
-    """What exllamav2 would compile on import: its list of files is read from its own code."""
+    """Return the extension that exllamav2 would compile on import; its code lists the files."""
     folder = source / _EXTENSION
     tree = ast.parse((source / "ext.py").read_text())
     lists = (
@@ -123,63 +132,69 @@ def extension_spec(source: Path, standard: str) -> Spec:
     )
 
 
-def estimate(specs: Sequence[Spec], order: BuildSpec) -> str:
-    """How long it will take, from what it took elsewhere."""
-    core = sum(spec.cpu_minutes for spec in specs) * len(order.architectures)
-    files = sum(len(spec.sources) for spec in specs)
-    what = f"{files} files for {', '.join(order.architectures)}, {order.jobs} at once"
-    return f"compiling {what}: about {core / order.jobs:.0f} minutes, once"
+def estimate(extensions: Sequence[Spec], spec: BuildSpec) -> str:
+    """Say how long the build will take, from measurements on other machines."""
+    core = sum(extension.cpu_minutes for extension in extensions) * len(spec.architectures)
+    files = sum(len(extension.sources) for extension in extensions)
+    work = f"{files} files for {', '.join(spec.architectures)}, {spec.jobs} at once"
+    return f"compiling {work}: about {core / spec.jobs:.0f} minutes, once"
 
 
-def compiled(spec: Spec, work: Path, order: BuildSpec, tools: Toolchain, say: Say) -> Path:
-    """One extension; what is compiled already is not compiled again."""
-    folder, log = work / spec.name, work / f"{spec.name}.log"
-    say(f"{spec.name}: see {log}")
-    env = tools.environment(list(order.architectures), order.jobs)
+def compile_extension(
+    extension: Spec, work: Path, spec: BuildSpec, tools: Toolchain, say: Say
+) -> Path:
+    """Compile an extension and return its module; files that are compiled already are kept.
+
+    Raises:
+        EngineUnavailable: The extension could not be compiled; the message names the log.
+    """
+    folder, log = work / extension.name, work / f"{extension.name}.log"
+    say(f"{extension.name}: see {log}")
+    env = tools.environment(list(spec.architectures), spec.jobs)
     env["PYTHONPATH"] = os.pathsep.join(
         [str(_INSTALLED_IN), *filter(None, [env.get("PYTHONPATH")])]
     )
     argv = [sys.executable, "-P", "-m", "forebay.workers.engines.gpu.compile", str(folder)]
     with log.open("wb") as file:
-        done = subprocess.run(  # noqa: S603 - ourselves
-            argv, input=spec.dumps().encode(), env=env, stdout=file, stderr=file, check=False
+        done = subprocess.run(  # noqa: S603 - our own module
+            argv, input=extension.dumps().encode(), env=env, stdout=file, stderr=file, check=False
         )
-    made = folder / f"{spec.name}.so"
-    if done.returncode or not made.exists():
+    module = folder / f"{extension.name}.so"
+    if done.returncode or not module.exists():
         raise EngineUnavailable(
-            f"{spec.name} could not be compiled (exit code {done.returncode}); read {log}, "
-            "mend what it says, and run it again: what is done already is kept"
+            f"{extension.name} could not be compiled (exit code {done.returncode}); read {log}, "
+            "fix what it reports, and run the same command again: compiled files are kept"
         )
-    return made
+    return module
 
 
-def _put(target: Path, made: Sequence[Path], flash: Path | None, order: BuildSpec) -> None:
+def _install(target: Path, modules: Sequence[Path], flash: Path | None, spec: BuildSpec) -> None:
     fresh, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
-    for left in (fresh, old):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in (fresh, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     fresh.mkdir()
-    for file in made:
-        shutil.copy2(file, fresh / file.name)
+    for module in modules:
+        shutil.copy2(module, fresh / module.name)
     if flash is not None:
-        flash_attn_trim.lay(flash, fresh)
-    prebuilt.sign(fresh, list(order.architectures), order.parts)
+        flash_attn_trim.copy_package(flash, fresh)
+    prebuilt.write_manifest(fresh, list(spec.architectures), spec.parts)
     if target.exists():
         target.rename(old)
     fresh.rename(target)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _is_there(target: Path, order: BuildSpec) -> bool:
-    there = prebuilt.architectures(target)
+def _is_built(target: Path, spec: BuildSpec) -> bool:
+    built = prebuilt.architectures(target)
     return (
-        there is not None
-        and set(order.architectures) <= set(there)
-        and prebuilt.parts(target) == order.parts
+        built is not None
+        and set(spec.architectures) <= set(built)
+        and prebuilt.parts(target) == spec.parts
     )
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def _locked(root: Path) -> Iterator[None]:
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("w") as lock:
         try:

@@ -1,7 +1,7 @@
-"""Compiles one extension with torch's own means, in a process of its own: a `Spec` on stdin.
+"""Compile one extension with torch, in a process of its own that reads a `Spec` from stdin.
 
-Apart, because what it needs is set by environment, and because torch imports what it compiled.
-ninja keeps what is done already: a build that broke off goes on.
+It has its own process because the compilers are configured by the environment, and because torch
+imports the module that it compiled. ninja keeps compiled files, so an interrupted build goes on.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One extension.
+    """An extension to compile.
 
     Attributes:
         name: of the module.
         sources: C++ and CUDA files.
         include: folders of headers.
-        cxx, nvcc: flags of the two compilers.
-        cpu_minutes: what it takes for one architecture, roughly.
+        cxx: flags of the C++ compiler.
+        nvcc: flags of the CUDA compiler.
+        cpu_minutes: rough time of one core for one architecture.
     """
 
     name: str
@@ -33,16 +34,16 @@ class Spec:
     cpu_minutes: float
 
     def dumps(self) -> str:
-        """As `main` reads it."""
+        """Return the spec as JSON, for `main`."""
         return dumps(asdict(self))
 
 
 def main() -> None:
-    """Leave NAME.so in the folder that is the only argument."""
+    """Compile the spec into NAME.so, in the folder that is the only argument."""
     spec = Spec(**loads(sys.stdin.read()))
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    # Left by a process that was killed, it would be waited for without end. There is one builder.
+    # torch would wait for ever for the lock of a killed process. Only one build runs at a time.
     (folder / "lock").unlink(missing_ok=True)
     import_module("torch.utils.cpp_extension").load(
         name=spec.name,

@@ -1,7 +1,7 @@
-"""exllamav2's own converter in a process of its own: `python -m forebay.workers.engines.gpu.converter ARGS`.
+"""Run exllamav2's converter: `python -m forebay.workers.engines.gpu.converter ARGS`.
 
-It reads its arguments when it is imported and ends the process as it likes, so it is never imported
-elsewhere. What `forebay gpu build` made is put on the path first, and every check repeated here.
+The converter reads its arguments when it is imported, and may end the process, so it gets a process
+of its own. The checks run again here, and put the compiled extension on the path.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _FALLBACK = "--fallback"
 
 
 def command(arguments: list[str], *, fallback: bool) -> list[str]:
-    """The command line that converts; `fallback` takes the attention written in torch."""
+    """Return the command line that converts; `fallback` takes the attention written in torch."""
     return [sys.executable, "-m", __name__, *([_FALLBACK] if fallback else []), *arguments]
 
 
 def main() -> None:
-    """Check, then be the converter."""
+    """Check this machine, then run the converter in this process."""
     arguments = sys.argv[1:]
     fallback = arguments[:1] == [_FALLBACK]
     try:

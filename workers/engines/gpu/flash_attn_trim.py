@@ -1,7 +1,7 @@
-"""flash-attn, cut down to what exllamav2 calls: forward, FP16, a few sizes of heads.
+"""Trim flash-attn to what exllamav2 calls: forward only, FP16, a few sizes of heads.
 
-As it comes, it is 72 kernels and hours of compiling. Which kernels exist is written in two macros
-and a list of files; all three must be cut alike, or the result does not load.
+The whole flash-attn has 72 kernels and takes hours to compile. Two macros and a list of files
+choose the kernels; all three must be cut alike, or the module does not load.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ VERSION = "2.8.3.post2"
 SHA256 = "d0f9f0b08a986cdeadbffcf5ec8b3a8f514366c68ad1853d3ab061bc83cc340b"
 HEAD_SIZES = (64, 128)
 ALL_SIZES = (32, 64, 96, 128, 192, 256)
-_KERNEL_MINUTES = 2.5  # of one core, for one kernel and architecture: measured 1.0 to 2.6
-_OFF = ("BACKWARD", "DROPOUT", "ALIBI")  # windows and softcap stay: Gemma needs them
-_UNDO = ("HALF_OPERATORS", "HALF_CONVERSIONS", "HALF2_OPERATORS", "BFLOAT16_CONVERSIONS")
+_KERNEL_MINUTES = 2.5  # of one core, for one kernel and architecture; 1.0 to 2.6 were measured
+_DISABLED = ("BACKWARD", "DROPOUT", "ALIBI")  # windows and softcap stay: Gemma needs them
+_UNDEFINED = ("HALF_OPERATORS", "HALF_CONVERSIONS", "HALF2_OPERATORS", "BFLOAT16_CONVERSIONS")
 
 _SWITCHES = "csrc/flash_attn/src/static_switch.h"
 _API = "csrc/flash_attn/flash_api.cpp"
@@ -44,13 +44,13 @@ _FP16 = """\
 
 
 def sdist(given: Path | None, folder: Path) -> Path:
-    """The source of flash-attn: the file given, or fetched with pip into the folder.
+    """Return the source of flash-attn: the given file, or a download with pip into the folder.
 
     Raises:
-        Misconfigured: The file is not the pinned version.
-        EngineUnavailable: There is none, and it cannot be fetched.
+        Misconfigured: The file cannot be read, or is not the pinned version.
+        EngineUnavailable: No file is given, and pip cannot download it.
     """
-    path = given or _fetched(folder)
+    path = given or _download(folder)
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -61,31 +61,31 @@ def sdist(given: Path | None, folder: Path) -> Path:
     return path
 
 
-def _fetched(folder: Path) -> Path:
+def _download(folder: Path) -> Path:
     path = folder / f"flash_attn-{VERSION}.tar.gz"
     if path.exists():
         return path
     argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     argv += ["--no-build-isolation", "--no-binary", ":all:", "--dest", str(folder)]
-    # pip asks a source for its needs by running its setup, which would look for a GPU's compiler.
+    # pip runs the setup of a source to learn its requirements; that would look for nvcc.
     setup = {"FLASH_ATTENTION_SKIP_CUDA_BUILD": "TRUE"}
-    done = subprocess.run(  # noqa: S603 - pip, with our own words
+    done = subprocess.run(  # noqa: S603 - pip, with our own arguments
         [*argv, f"flash-attn=={VERSION}"], env={**os.environ, **setup}, check=False,
         capture_output=True, timeout=600,
     )  # fmt: skip
     if done.returncode or not path.exists():
         raise EngineUnavailable(
-            f"pip cannot fetch the source of flash-attn {VERSION}; "
-            "fetch it elsewhere and say --flash-attn-sdist FILE"
+            f"pip cannot download the source of flash-attn {VERSION}; "
+            "download it elsewhere and pass --flash-attn-sdist FILE"
         )
     return path
 
 
 def unpack(archive: Path, folder: Path, sizes: Sequence[int]) -> Path:
-    """Unpack the source into the folder, cut it down, and return where it is.
+    """Unpack the source into the folder, trim it, and return its folder.
 
-    Files are as old as the archive says: to ninja, those of today would be changes, and all that an
-    earlier build compiled of them would be compiled again.
+    Files keep the time that the archive says. With a new time ninja would see changes, and compile
+    again what an earlier build has compiled.
     """
     place = folder / f"flash_attn-{VERSION}"
     shutil.rmtree(place, ignore_errors=True)
@@ -94,14 +94,14 @@ def unpack(archive: Path, folder: Path, sizes: Sequence[int]) -> Path:
             m for m in tar if re.match(r"[^/]+/(flash_attn|csrc/(flash_attn|cutlass))/", m.name)
         ]
         for member in wanted:
-            _place(tar, member, folder)
+            _extract(tar, member, folder)
     _rewrite(place / _SWITCHES, lambda text: cut_switches(text, sizes))
     _rewrite(place / _API, cut_backward)
     return place
 
 
-def _place(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Write one plain file of an archive; not every Python 3.11 has filters for this."""
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write one plain file of an archive; some releases of Python 3.11 have no filters for it."""
     path = (folder / member.name).resolve()
     source = tar.extractfile(member) if member.isfile() else None
     if source is not None and path.is_relative_to(folder.resolve()):
@@ -111,20 +111,20 @@ def _place(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
 
 
 def _rewrite(path: Path, cut: Callable[[str], str]) -> None:
-    """Cut a file and leave it as old as it was."""
-    age = path.stat()
+    """Cut a file, and keep its time."""
+    status = path.stat()
     path.write_text(cut(path.read_text()))
-    os.utime(path, ns=(age.st_atime_ns, age.st_mtime_ns))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def cut_switches(text: str, sizes: Sequence[int]) -> str:
-    """The header whose macros choose kernels, choosing among those that are compiled.
+    """Cut the macros that choose kernels down to the kernels that are compiled.
 
-    A head of another size takes the next larger kernel; one that is too large is an error, where
-    the original does nothing and returns what was in memory.
+    A head of another size takes the next larger kernel. A head that is too large raises an error;
+    the original would return uninitialized memory.
     """
-    before, found, _ = text.partition("#define FP16_SWITCH(")
-    if not found or "#define HEADDIM_SWITCH(" not in text:
+    before, macro, _ = text.partition("#define FP16_SWITCH(")
+    if not macro or "#define HEADDIM_SWITCH(" not in text:
         raise EngineUnavailable("flash-attn's source is not as expected: static_switch.h")
     return before + _FP16 + _head_sizes(sorted(sizes))
 
@@ -141,15 +141,15 @@ def _head_sizes(sizes: Sequence[int]) -> str:
 
 
 def cut_backward(text: str) -> str:
-    """The interface without its call of training kernels, which are not compiled."""
-    cut, found = _BACKWARD.subn("void run_mha_bwd(Flash_bwd_params &, cudaStream_t) {}\n", text)
-    if found != 1:
+    """Cut the call of training kernels, which are not compiled, out of the interface."""
+    cut, count = _BACKWARD.subn("void run_mha_bwd(Flash_bwd_params &, cudaStream_t) {}\n", text)
+    if count != 1:
         raise EngineUnavailable("flash-attn's source is not as expected: flash_api.cpp")
     return cut
 
 
 def spec(place: Path, sizes: Sequence[int], standard: str) -> Spec:
-    """What to compile of the source that was cut down."""
+    """Return what to compile of the trimmed source."""
     folder = place / "csrc/flash_attn"
     kernels = [
         str(folder / f"src/flash_{kind}_hdim{size}_fp16{mask}_sm80.cu")
@@ -157,23 +157,24 @@ def spec(place: Path, sizes: Sequence[int], standard: str) -> Spec:
         for kind in ("fwd", "fwd_split")
         for mask in ("", "_causal")
     ]
-    off = tuple(f"-DFLASHATTENTION_DISABLE_{name}" for name in _OFF)
-    # Read by nobody: files that are cut for other sizes are no newer, but then compiled anew.
-    off += (f"-DCUT_FOR_HEAD_SIZES={'_'.join(map(str, sorted(sizes)))}",)
+    defines = tuple(f"-DFLASHATTENTION_DISABLE_{name}" for name in _DISABLED)
+    # No file reads this. It makes ninja compile again for other sizes, since the files keep
+    # their time.
+    defines += (f"-DCUT_FOR_HEAD_SIZES={'_'.join(map(str, sorted(sizes)))}",)
     relaxed = ("--expt-relaxed-constexpr", "--expt-extended-lambda", "--use_fast_math")
-    undo = tuple(f"-U__CUDA_NO_{name}__" for name in _UNDO)
+    undefines = tuple(f"-U__CUDA_NO_{name}__" for name in _UNDEFINED)
     return Spec(
         name="flash_attn_2_cuda",
         sources=(str(place / _API), *kernels),
         include=tuple(map(str, (folder, folder / "src", place / "csrc/cutlass/include"))),
-        cxx=("-O3", standard, *off),
-        nvcc=("-O3", standard, *undo, *relaxed, *off),
+        cxx=("-O3", standard, *defines),
+        nvcc=("-O3", standard, *undefines, *relaxed, *defines),
         cpu_minutes=1 + _KERNEL_MINUTES * len(kernels),
     )
 
 
-def lay(place: Path, target: Path) -> None:
-    """Copy the two Python files that stand before the kernels, and the licence if it came along."""
+def copy_package(place: Path, target: Path) -> None:
+    """Copy the two Python files that call the kernels."""
     package = target / "flash_attn"
     package.mkdir(parents=True, exist_ok=True)
     for name in ("__init__.py", "flash_attn_interface.py"):

@@ -1,9 +1,10 @@
-"""Whether this machine can run EXL2 models: every known failure, found before it is met.
+"""Check whether this machine can run EXL2 models, before a worker meets any known failure.
 
-Each check needs those before it, so the first that fails is the one to mend. Nothing is compiled
-here: exllamav2 would, on import, for half an hour, in every worker. What is missing is named with
-the command that makes it. Importing exllamav2 sets torch's number of threads and more for the whole
-process: ask in the engine's own process (`require`) or from outside (`examine_apart`).
+Each check needs the checks before it, so the first that fails is the one to fix. Nothing is
+compiled here: importing exllamav2 without its extension would compile it for half an hour, in every
+worker. A finding names what is missing and the command that makes it. Importing exllamav2 changes
+settings of torch for the whole process, so the checks run in the engine's own process (`require`)
+or in a separate one (`examine_apart`).
 """
 
 from __future__ import annotations
@@ -25,34 +26,34 @@ from forebay.workers.engines.gpu import prebuilt
 
 BUILD = "run: forebay gpu build"
 FALLBACK = "or set FOREBAY_ATTENTION=torch (slower)"
-STAND_IN = Path(__file__).with_name("attention")
+TORCH_ATTENTION = Path(__file__).with_name("attention")
 OLDEST_ATTENTION = (2, 5, 7)  # the first with a block table, which the running batch needs
 OLDEST_CAPABILITY = (8, 0)  # Ampere: what flash-attn and bfloat16 need
-#: What `import exllamav2` imports, as pip calls it; setuptools through torch's own compiler.
+#: The packages that `import exllamav2` imports, by pip's name; torch's compiler needs setuptools.
 NEEDS = {
     "PIL": "pillow", "numpy": "numpy", "rich": "rich", "safetensors": "safetensors",
     "setuptools": "setuptools", "tokenizers": "tokenizers",
 }  # fmt: skip
 _CALLS = ("flash_attn_func", "flash_attn_varlen_func", "flash_attn_with_kvcache")
-_ASK_S = 120.0
+_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Which paged attention serves the running batch: `flash-attn` or `torch`, and its version."""
+    """The paged attention of the running batch: `flash-attn` or `torch`, and its version."""
 
     by: str
     version: str
 
 
 def require(*, fallback: bool) -> Attention:
-    """Make `import exllamav2` safe in this process, or say why it cannot be.
+    """Make `import exllamav2` safe in this process, and return the attention that it will use.
 
     Args:
-        fallback: take the attention written in torch, whatever else is installed.
+        fallback: take the attention written in torch, even if flash-attn is installed.
 
     Raises:
-        EngineUnavailable: With what is wrong and what to do about it.
+        EngineUnavailable: The import is not safe; the message says why and what to do.
     """
     for finding in findings(fallback=fallback):
         if finding.state == "fail":
@@ -62,26 +63,26 @@ def require(*, fallback: bool) -> Attention:
 
 
 def findings(*, fallback: bool) -> Iterator[Finding]:
-    """All checks in order, up to and with the first that fails."""
-    for look in (_torch, _cuda, _device, _exllamav2, _extension, _causal):
-        found = look()
-        yield found
-        if found.state == "fail":
+    """Yield the finding of each check in order, up to and including the first that fails."""
+    for check in (_torch, _cuda, _device, _exllamav2, _extension, _causal):
+        finding = check()
+        yield finding
+        if finding.state == "fail":
             return
-    found = _stand_in() if fallback else _flash_attention()
-    yield found
-    if found.state != "fail":
-        yield _whole()
+    finding = _torch_attention() if fallback else _flash_attention()
+    yield finding
+    if finding.state != "fail":
+        yield _import_exllamav2()
 
 
 def examine_apart(*, fallback: bool) -> list[Finding]:
-    """The findings of a process of its own: neither a crash nor a side effect reaches this one."""
+    """Return the findings of a separate process, whose crashes and side effects stay there."""
     argv = [sys.executable, "-m", __name__, *(["--fallback"] if fallback else [])]
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_ASK_S)  # noqa: S603 - ourselves
-        return [Finding(**one) for one in json.loads(done.stdout.splitlines()[-1])]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)  # noqa: S603 - our own module
+        return [Finding(**fields) for fields in json.loads(done.stdout.splitlines()[-1])]
     except subprocess.TimeoutExpired:
-        seen = f"no answer within {_ASK_S:g} s"
+        seen = f"no answer within {_TIMEOUT_S:g} s"
     except (IndexError, ValueError, TypeError):
         seen = f"the check ended with exit code {done.returncode}"
     return [Finding("exl2", "fail", seen, f"see why: {' '.join(argv)}")]
@@ -130,7 +131,7 @@ def _exllamav2() -> Finding:
 
 
 def _extension() -> Finding:
-    """Prebuilt, or `import exllamav2` would compile it here and now."""
+    """Check that the extension is built: `import exllamav2` would compile it here and now."""
     torch = importlib.import_module("torch")
     place = prebuilt.folder(torch.__version__, torch.version.cuda)
     prebuilt.on_path(place)
@@ -151,9 +152,9 @@ def _extension() -> Finding:
 
 
 def _causal() -> Finding:
-    """Shut exllamav2's way through torch's own attention, which lets a prompt see its future.
+    """Switch off exllamav2's use of torch's own attention, which lets a prompt see its future.
 
-    It is taken where flash-attn is not; both switches are read when exllamav2 is imported.
+    exllamav2 would use it without flash-attn. It reads both variables when it is imported.
     """
     if "EXLLAMA_NO_FLASH_ATTN" in os.environ:
         seen = "EXLLAMA_NO_FLASH_ATTN is set, which turns the running batch off"
@@ -165,14 +166,14 @@ def _causal() -> Finding:
     return Finding("causal", "ok", "prompts are read causally")
 
 
-def _stand_in() -> Finding:
-    prebuilt.on_path(STAND_IN)
+def _torch_attention() -> Finding:
+    prebuilt.on_path(TORCH_ATTENTION)
     seen = "written in torch, as FOREBAY_ATTENTION=torch asks: slower than flash-attn"
     return Finding("attention", "warn", seen, f"{BUILD}, and unset FOREBAY_ATTENTION")
 
 
 def _flash_attention() -> Finding:
-    """New enough, whole, and the real one: `flash-attn-4` alone is a folder of the same name."""
+    """Check that flash-attn is new enough and complete; `flash-attn-4` has the same module name."""
     why = _attention_fault()
     if why:
         seen = f"the running batch is off without flash-attn 2.5.7 or newer: {why}"
@@ -190,17 +191,17 @@ def _attention_fault() -> str:
         return f"it does not load ({module})"
     version = getattr(module, "__version__", None)
     if version is None:
-        return "what is installed under its name is something else (flash-attn-4 is)"
+        return "another package is installed under its name (flash-attn-4 is one)"
     if tuple(int(part) for part in version.split(".")[:3] if part.isdigit()) < OLDEST_ATTENTION:
         return f"{version} is installed"
     if not all(hasattr(module, call) for call in _CALLS):
-        return "what is installed lacks calls of it"
+        return "the installed package lacks calls that exllamav2 makes"
     kernels = _load("flash_attn_2_cuda")
     return f"its kernels do not load ({kernels})" if isinstance(kernels, str) else ""
 
 
-def _whole() -> Finding:
-    """The import itself, which by now compiles nothing; and what it made of its surroundings."""
+def _import_exllamav2() -> Finding:
+    """Import exllamav2, which compiles nothing by now, and check that it found its attention."""
     attention = _load("exllamav2.attn")
     if isinstance(attention, str):
         mend = f"see why: {sys.executable} -c 'import torch, exllamav2'"
@@ -211,21 +212,21 @@ def _whole() -> Finding:
 
 
 def _load(name: str) -> Any:
-    """The module; or, where it does not load, why, in one short line.
+    """Return the module, or in one short line why it does not load.
 
-    Loaders of compiled code raise what they like, so all of it is caught.
+    Loading compiled code may raise any error, so all errors are caught.
     """
     try:
         return importlib.import_module(name)
     except Exception as error:  # noqa: BLE001 - see above
-        first = (str(error).splitlines() or [""])[0][:160]
-        return f"{type(error).__name__}: {first}"
+        first_line = (str(error).splitlines() or [""])[0][:160]
+        return f"{type(error).__name__}: {first_line}"
 
 
 def main() -> None:
-    """Print the findings as one line of JSON, after whatever the libraries print."""
-    found = list(findings(fallback="--fallback" in sys.argv[1:]))
-    sys.stdout.write("\n" + json.dumps([asdict(one) for one in found]) + "\n")
+    """Print the findings as one line of JSON, after the output of the libraries."""
+    rows = [asdict(finding) for finding in findings(fallback="--fallback" in sys.argv[1:])]
+    sys.stdout.write("\n" + json.dumps(rows) + "\n")
 
 
 if __name__ == "__main__":

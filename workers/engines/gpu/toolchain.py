@@ -1,4 +1,4 @@
-"""The compiler of this machine: looked over before a build, so that none fails half an hour in."""
+"""Check the compilers of this machine before a build, so that none fails half an hour later."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from pathlib import Path
 from forebay.routing.errors import EngineUnavailable
 from forebay.workers.engines.gpu import probe
 
-#: Where there is no GPU to ask: what 16 GB cards of three generations run, and H100.
+#: Built for on a machine without a GPU: 16 GB cards of three generations, and H100.
 ARCHITECTURES = ("8.0", "9.0", "12.0")
-DISK_BYTES = 6 << 30
-JOB_BYTES = 4 << 30  # a kernel of flash-attn takes 3.9 GB of memory to compile
+MIN_DISK_BYTES = 6 << 30
+JOB_BYTES = 4 << 30  # memory of a compiler; a kernel of flash-attn takes 3.9 GB
 _MEMINFO = Path("/proc/meminfo")
-_NEEDS_CXX20 = (13, 3)  # torch's headers, compiled as C++17 by this nvcc or a newer one, fail
+_MIN_CXX20_NVCC = (13, 3)  # this nvcc and newer ones cannot compile torch's headers as C++17
 
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """What compiles for the torch that is installed.
+    """The compilers for the installed torch.
 
     Attributes:
         home: the CUDA toolkit.
-        nvcc: its version, as (13, 0).
-        torch: torch's version, as `2.11.0+cu130`.
-        cuda: the CUDA version that torch was built for, as `13.0`.
-        headers: further folders with CUDA's headers, where pip brought them.
+        nvcc: its version, such as (13, 0).
+        torch: torch's version, such as `2.11.0+cu130`.
+        cuda: the CUDA version that torch was built for, such as `13.0`.
+        headers: further folders with CUDA's headers, if pip installed some.
     """
 
     home: Path
@@ -46,12 +46,12 @@ class Toolchain:
     @property
     def standard(self) -> str:
         """The compiler's flag for the version of C++."""
-        return "-std=c++20" if self.nvcc >= _NEEDS_CXX20 else "-std=c++17"
+        return "-std=c++20" if self.nvcc >= _MIN_CXX20_NVCC else "-std=c++17"
 
     def environment(
         self, architectures: list[str], jobs: int, base: Mapping[str, str] = os.environ
     ) -> dict[str, str]:
-        """For the process that compiles: nothing is left for torch to guess."""
+        """Return the environment of the compiling process, so that torch guesses nothing."""
         own = str(Path(sys.executable).parent)  # where pip puts ninja
         path = [str(self.home / "bin"), own, base.get("PATH", os.defpath)]
         headers = [*map(str, self.headers), *filter(None, [base.get("CPATH")])]
@@ -66,10 +66,10 @@ class Toolchain:
 
 
 def find() -> Toolchain:
-    """All that a build needs is here and fits together.
+    """Find everything that a build needs, and check that the versions agree.
 
     Raises:
-        EngineUnavailable: Something is missing or does not fit; with what to do about it.
+        EngineUnavailable: Something is missing or does not agree; the message says what to do.
     """
     for finding in islice(probe.findings(fallback=False), 2):  # torch itself, and its CUDA
         if finding.state == "fail":
@@ -86,15 +86,18 @@ def find() -> Toolchain:
     need("c++", "a C++ compiler: apt-get install g++")
     need("ninja", "pip install ninja")
     need_headers()
-    brought = Path(str(torch.__file__)).parents[1] / "nvidia" / f"cu{nvcc[0]}" / "include"
-    headers = (brought,) if brought.is_dir() else ()
+    packaged = Path(str(torch.__file__)).parents[1] / "nvidia" / f"cu{nvcc[0]}" / "include"
+    headers = (packaged,) if packaged.is_dir() else ()
     return Toolchain(home, nvcc, str(torch.__version__), wanted, headers)
 
 
 def cuda_home() -> Path:
-    """The toolkit: `CUDA_HOME`, or that of the nvcc on the path, or a usual place.
+    """Return the toolkit: `CUDA_HOME`, or that of the nvcc on the path, or a usual place.
 
-    A wrapper script by the name of nvcc has no headers beside it; what it wraps says where it is.
+    An nvcc that is a wrapper script has no headers beside it; the real one says where it is.
+
+    Raises:
+        EngineUnavailable: There is no toolkit.
     """
     named = os.environ.get("CUDA_HOME")
     for home in [Path(named)] if named else _homes():
@@ -110,18 +113,22 @@ def _homes() -> Iterator[Path]:
     nvcc = shutil.which("nvcc")
     if nvcc:
         yield Path(nvcc).resolve().parents[1]
-        # So asks CMake's FindCUDAToolkit: there need be nothing to compile.
-        said = subprocess.run(  # noqa: S603 - the nvcc that was found
+        # As in CMake's FindCUDAToolkit; the file to compile need not exist.
+        done = subprocess.run(  # noqa: S603 - the nvcc that was found
             [nvcc, "-v", "nothing"], capture_output=True, text=True, check=False, timeout=60
         )
-        if match := re.search(r"^#\$ TOP=(.+)$", said.stderr, re.MULTILINE):
+        if match := re.search(r"^#\$ TOP=(.+)$", done.stderr, re.MULTILINE):
             yield Path(match[1]).resolve()
     yield Path("/usr/local/cuda")
     yield from sorted(Path("/usr/local").glob("cuda-*"), reverse=True)
 
 
 def nvcc_version(home: Path) -> tuple[int, int]:
-    """Of the toolkit's nvcc, by its own words."""
+    """Return the version that the toolkit's nvcc prints.
+
+    Raises:
+        EngineUnavailable: nvcc prints no version.
+    """
     done = subprocess.run(  # noqa: S603 - the nvcc that was found
         [home / "bin/nvcc", "--version"], capture_output=True, text=True, check=False, timeout=60
     )
@@ -131,15 +138,15 @@ def nvcc_version(home: Path) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def need(program: str, mend: str) -> None:
-    """A program must be on the path, or beside this Python."""
+def need(program: str, fix: str) -> None:
+    """Check that a program is on the path, or beside this Python."""
     own = Path(sys.executable).parent
     if shutil.which(program, path=os.pathsep.join([str(own), os.environ.get("PATH", "")])) is None:
-        raise EngineUnavailable(f"{program} is not on the path; {mend}")
+        raise EngineUnavailable(f"{program} is not on the path; {fix}")
 
 
 def need_headers() -> None:
-    """Python's own, where torch tells the compiler to look, or where `CPATH` does."""
+    """Check that the compiler finds Python.h, in its usual folder or in `CPATH`."""
     own = sysconfig.get_path("include", "posix_prefix")
     named = filter(None, os.environ.get("CPATH", "").split(os.pathsep))
     if not any(Path(folder, "Python.h").exists() for folder in (own, *named)):
@@ -148,23 +155,23 @@ def need_headers() -> None:
 
 
 def need_disk(place: Path) -> None:
-    """Room for objects and results, under a folder that need not be there yet."""
-    there = next(each for each in (place, *place.parents) if each.exists())
-    free = shutil.disk_usage(there).free
-    if free < DISK_BYTES:
+    """Check that the disk has room for a build under a folder, which need not exist yet."""
+    existing = next(folder for folder in (place, *place.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if free < MIN_DISK_BYTES:
         raise EngineUnavailable(
-            f"{there} has {free / 2**30:.1f} GiB free, a build takes {DISK_BYTES >> 30}; "
+            f"{existing} has {free / 2**30:.1f} GiB free, a build takes {MIN_DISK_BYTES >> 30}; "
             "make room, or set FOREBAY_GPU to a folder on another disk"
         )
 
 
 def default_jobs() -> int:
-    """Compilers at once: one a core, and no more than fit into memory."""
-    return max(1, min(len(os.sched_getaffinity(0)), _memory() // JOB_BYTES))
+    """Return how many compilers run at once: one for each core, if memory allows."""
+    return max(1, min(len(os.sched_getaffinity(0)), _available_memory() // JOB_BYTES))
 
 
-def _memory() -> int:
-    """Bytes that programs can have: more than are free, since caches give theirs up."""
+def _available_memory() -> int:
+    """Return the bytes that programs can get, caches included."""
     try:
         match = re.search(r"^MemAvailable: +(\d+) kB$", _MEMINFO.read_text(), re.MULTILINE)
     except OSError:
@@ -175,9 +182,9 @@ def _memory() -> int:
 
 
 def default_architectures() -> list[str]:
-    """Those of the GPUs that torch sees; a general set where it sees none."""
+    """Return the architectures of the GPUs that torch sees; without any, a general set."""
     torch = import_module("torch")
     if not torch.cuda.is_available():
         return list(ARCHITECTURES)
-    seen = {torch.cuda.get_device_capability(n) for n in range(torch.cuda.device_count())}
-    return [f"{major}.{minor}" for major, minor in sorted(seen)]
+    capabilities = {torch.cuda.get_device_capability(n) for n in range(torch.cuda.device_count())}
+    return [f"{major}.{minor}" for major, minor in sorted(capabilities)]

@@ -1,1 +1,1 @@
-"""Whether a model, its cache and its batch fit the card."""
+"""The memory of a card: whether a model, its cache and its batch fit, and what they take."""

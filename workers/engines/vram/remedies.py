@@ -1,4 +1,4 @@
-"""What to change where a plan does not fit: one thing at a time, as little as helps."""
+"""What to change if a plan does not fit: one thing at a time, and as little as helps."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from forebay.workers.engines.vram.planner import Plan, plan
 from forebay.workers.engines.weights.architecture import GpuEngineName
 from forebay.workers.engines.weights.model_shape import Shape
 
-LEAST_BITS: Mapping[GpuEngineName, float] = {"exl2": 2.0, "exl3": 1.0}  # what their converters make
+MIN_BITS: Mapping[GpuEngineName, float] = {"exl2": 2.0, "exl3": 1.0}  # that the converters make
 
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """One change after which the rest of the plan fits as it is; all others are None.
+    """One change after which the rest of the plan fits; the other attributes are `None`.
 
     Attributes:
-        cache_mode: the best that is small enough.
-        context: the longest.
-        batch: the largest.
-        bits: of a weight, the most, for another conversion of the model.
+        cache_mode: the best mode that is small enough.
+        context: the longest context, in tokens.
+        batch: the largest batch, in jobs.
+        bits: the most bits of a weight, for another conversion of the model.
     """
 
     cache_mode: CacheMode | None = None
@@ -39,32 +39,32 @@ class Remedy:
 
 
 def remedies(shape: Shape, refused: Plan) -> list[Remedy]:
-    """Each single change that helps; none where nothing but a smaller model does."""
+    """Return each single change that helps; an empty list if only a smaller model does."""
 
-    def fits(changed: Remedy) -> bool:
+    def fits(remedy: Remedy) -> bool:
         return plan(
-            shape, refused.vram_bytes, cache_mode=changed.cache_mode or refused.cache_mode,
-            context=changed.context or refused.context, batch=changed.batch or refused.batch,
+            shape, refused.vram_bytes, cache_mode=remedy.cache_mode or refused.cache_mode,
+            context=remedy.context or refused.context, batch=remedy.batch or refused.batch,
         ).fits  # fmt: skip
 
     def largest(changes: Sequence[Remedy]) -> Remedy | None:
-        """The last that fits, of changes each of which takes more than the one before."""
-        count = bisect_right(changes, False, key=lambda one: not fits(one))
+        """Return the last change that fits, of changes in order of the memory they take."""
+        count = bisect_right(changes, False, key=lambda remedy: not fits(remedy))
         return changes[count - 1] if count else None
 
     smaller = (Remedy(cache_mode=mode) for mode in MODES[MODES.index(refused.cache_mode) + 1 :])
-    found = [
-        next((one for one in smaller if fits(one)), None),
+    candidates = [
+        next((remedy for remedy in smaller if fits(remedy)), None),
         largest([Remedy(context=n) for n in range(PAGE, refused.context, PAGE)]),
         largest([Remedy(batch=n) for n in range(1, refused.batch)]),
         _fewer_bits(shape, refused),
     ]
-    return [one for one in found if one]
+    return [remedy for remedy in candidates if remedy]
 
 
 def _fewer_bits(shape: Shape, refused: Plan) -> Remedy | None:
-    """Of the layers alone: the output head keeps its own."""
-    over = refused.total_bytes - refused.vram_bytes
-    left = replace(shape, layers_bytes=max(shape.layers_bytes - over, 0)).bits
-    bits = int(left * 100) / 100
-    return Remedy(bits=bits) if bits >= LEAST_BITS[shape.engine] else None
+    """Return the bits with which the layers fit; the output head keeps its own."""
+    excess = refused.total_bytes - refused.vram_bytes
+    fitting = replace(shape, layers_bytes=max(shape.layers_bytes - excess, 0)).bits
+    bits = int(fitting * 100) / 100
+    return Remedy(bits=bits) if bits >= MIN_BITS[shape.engine] else None

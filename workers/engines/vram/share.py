@@ -1,7 +1,7 @@
-"""An engine's share of the card: what it may take, whether that is free, and what it took.
+"""An engine's share of a card: how much it may take, whether that is free, and what it took.
 
-Others may use the same card: a display, or a second engine with a share of its own. So what the
-card as a whole has free or in use says nothing about one engine, but whether it can start.
+Other programs may use the same card: a display, or a second engine with a share of its own. So the
+free memory of the whole card decides whether an engine can start, and says nothing else about it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Share:
-    """The memory that one engine's process may take.
+    """The memory of a card that one engine's process may take.
 
     Attributes:
         cuda: `torch.cuda`.
-        size: bytes.
+        size: bytes of the share.
     """
 
     cuda: Any
@@ -37,11 +37,11 @@ class Share:
 
     @classmethod
     def of(cls, settings: EngineSettings) -> Share:
-        """What is set, or the whole card; torch keeps to it from now on.
+        """Return FOREBAY_VRAM_MIB, or the whole card, and hold torch to it.
 
-        The context of CUDA, which torch does not count, is inside the share too.
+        The share includes the CUDA context, which torch does not count.
         """
-        import torch  # noqa: PLC0415 - gigabytes, and only where there is a GPU
+        import torch  # noqa: PLC0415 - gigabytes, and only needed with a GPU
 
         _, total = torch.cuda.mem_get_info()
         share = int(total) if settings.vram_mib is None else settings.vram_mib * MIB
@@ -50,11 +50,11 @@ class Share:
         return cls(torch.cuda, min(share, int(total)))
 
     def plan(self, settings: EngineSettings, folder: Path, engine: GpuEngineName) -> planner.Plan:
-        """The plan to start on, before anything is loaded.
+        """Return the plan to start on, before anything is loaded.
 
         Raises:
-            Misconfigured: The model does not fit the share, with the largest plan that would; or it
-                does, and others have taken what it needs.
+            Misconfigured: The model does not fit the share (the message names the largest layout
+                that does), or other programs use the memory that it needs.
         """
         plan = planner.plan(
             read_shape(folder, engine),
@@ -66,14 +66,16 @@ class Share:
         )
         if not plan.fits:
             raise Misconfigured(plan.refusal(), field="FOREBAY_MODEL_DIR")
-        self._vacant(plan)
+        self._check_free(plan)
         parts = ", ".join(f"{name} {size // MIB}" for name, size in plan.parts.items())
         log.info("planned %d MiB: %s", plan.total_bytes // MIB, parts)
         return plan
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Load within; a plan that was wrong, or others who came in between, are told apart here.
+        """Load the model inside this context; if memory runs out, say how much is still free.
+
+        Free memory means that the plan was too small; none means that other programs took it.
 
         Raises:
             EngineUnavailable: The memory ran out.
@@ -88,29 +90,28 @@ class Share:
             ) from None
 
     def compare(self, plan: planner.Plan) -> None:
-        """Say what the running model takes, and warn where the plan was wrong.
+        """Log the memory of the running model, and warn if it differs from the plan.
 
-        What torch has reserved is this process's own, whatever others take or give back meanwhile;
-        the difference in the card's free memory would be theirs as well, and the memory in use
-        is theirs for the most part where another engine is resident. What lies outside torch (the
-        context, kernels) is counted as planned: the driver does not tell it apart by process.
+        Memory that torch has reserved belongs to this process alone. The card's free memory also
+        changes with other programs, so it cannot be compared with the plan. Memory outside torch
+        (the CUDA context, kernels) counts as planned: the driver does not report it by process.
         """
         reserved = self.cuda.memory_reserved()
-        held = reserved + plan.parts["CUDA context"]
+        used = reserved + plan.parts["CUDA context"]
         free, total = self.cuda.mem_get_info()
         log.info(
             "after warm-up this process holds %d MiB of the card, %d of them by torch's count; "
             "with all others %d MiB are in use",
-            held // MIB, reserved // MIB, (total - free) // MIB,
+            used // MIB, reserved // MIB, (total - free) // MIB,
         )  # fmt: skip
-        warning = planner.check(plan, held)
+        warning = planner.check(plan, used)
         if warning:
             log.warning("%s", warning)
 
-    def _vacant(self, plan: planner.Plan) -> None:
-        """Whether what is free holds the plan, but for its slack.
+    def _check_free(self, plan: planner.Plan) -> None:
+        """Check that the free memory holds the plan, without its slack.
 
-        By now this process has its context, which is no longer free and is in the plan.
+        This process has its CUDA context already: it is part of the plan, and no longer free.
         """
         free, _ = self.cuda.mem_get_info()
         room = int(free) + CUDA_CONTEXT

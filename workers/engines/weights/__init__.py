@@ -1,1 +1,1 @@
-"""What a folder of weights says of itself, from its headers alone."""
+"""The weights of a model: its digest, its dimensions and its size, read without loading it."""

@@ -1,4 +1,4 @@
-"""What an architecture's tensors are called, and what else of it decides what memory it takes."""
+"""A model architecture: the names of its tensors, and what else decides its memory."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ GpuEngineName = Literal["exl2", "exl3"]
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Where a model's parts are, and what its config.json may leave unsaid.
+    """The names of a model's tensors, and the dimensions that its config.json may leave out.
 
     Attributes:
-        prefix: what the names of the language model's tensors begin with; other tensors (a vision
-            tower, a projector) are not loaded.
-        body: what follows the prefix, for all tensors but the output head.
-        embedding: the token embedding, which stays in the computer's memory.
-        head: the output head.
-        rope_tables: tables of rotary positions on the card (2 where sliding layers have their own).
+        prefix: of the names of all tensors of the language model; other tensors (a vision tower,
+            a projector) are not loaded.
+        body: follows the prefix, for all tensors but the output head.
+        embedding: follows the prefix, for the token embedding, which stays in main memory.
+        head: follows the prefix, for the output head.
+        rope_tables: tables of rotary positions on the card (2 if sliding layers have their own).
         wide_residual: the state between layers is held in FP32, not FP16.
+        mlp_matrices: of each MLP; 2 if it has no gate.
         defaults: dimensions that config.json may leave out.
-        mlp_matrices: of each MLP; 2 where it has no gate.
-        inner_factor: width of the MLP over the hidden size, where config.json leaves it out.
-        inner_bytes: what one column inside an MLP takes for each token of a prompt, the gate, what
-            it gates and the product together; exllamav3 keeps some of them in FP32.
-        hybrid: most layers have linear attention, and the others gate what theirs brings.
+        inner_factor: width of the MLP over the hidden size, if config.json leaves it out.
+        inner_bytes: bytes of one column inside an MLP for each token of a prompt: the gate, its
+            input and the product; exllamav3 holds some of them in FP32.
+        hybrid: most layers have linear attention, and the others gate their output.
     """
 
     prefix: str = ""
@@ -45,15 +45,15 @@ class Architecture:
     hybrid: bool = False
 
     def holds(self, name: str) -> bool:
-        """Whether a tensor of this name is the language model's."""
+        """Return whether a tensor of this name belongs to the language model."""
         return name.startswith(self._named((*self.body, *self.head)))
 
     def embeds(self, name: str) -> bool:
-        """Whether it is the token embedding's."""
+        """Return whether a tensor of this name belongs to the token embedding."""
         return name.startswith(self._named(self.embedding))
 
     def heads(self, name: str) -> bool:
-        """Whether it is the output head's."""
+        """Return whether a tensor of this name belongs to the output head."""
         return name.startswith(self._named(self.head))
 
     def _named(self, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -61,10 +61,10 @@ class Architecture:
 
 
 def named_architecture(config: Mapping[str, Any], *, field: str) -> str:
-    """The one architecture that a config.json names.
+    """Return the one architecture that a config.json names.
 
     Raises:
-        Misconfigured: It names none, or several.
+        Misconfigured: config.json names no architecture, or several.
     """
     names = config.get("architectures")
     if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):

@@ -1,4 +1,4 @@
-"""What config.json says of a model's dimensions: each number by all of its names."""
+"""The dimensions of a model in config.json: each number has several names."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 from forebay.routing.errors import Misconfigured
 from forebay.workers.engines.weights.architecture import Architecture
 
-_LARGEST = 1 << 24  # no dimension of any model comes near it
+_MAX_DIMENSION = 1 << 24  # far beyond any model
 
-#: What each number is called in config.json, in the order in which exllamav2 looks.
+#: The names of each number in config.json, in the order in which exllamav2 looks for them.
 _NAMES = {
     "layers": ("num_hidden_layers", "n_layers", "n_layer"),
     "hidden": ("hidden_size", "d_model", "n_embd"),
@@ -30,14 +30,19 @@ _NAMES = {
 
 
 def numbers(config: Mapping[str, Any], kind: Architecture, place: str) -> dict[str, int]:
-    """The dimensions, those that config.json leaves out filled in as the library does.
+    """Return the dimensions; those that config.json leaves out are filled in as the library does.
+
+    Args:
+        config: the object in config.json.
+        kind: the model's architecture.
+        place: names config.json in errors.
 
     Raises:
-        Misconfigured: One is missing, or is no positive whole number.
+        Misconfigured: A dimension is missing, or is no positive whole number.
     """
     known: dict[str, int] = dict(kind.defaults)
-    found = {key: number(config, names, place) for key, names in _NAMES.items()}
-    known |= {key: value for key, value in found.items() if value is not None}
+    given = {key: number(config, names, place) for key, names in _NAMES.items()}
+    known |= {key: value for key, value in given.items() if value is not None}
     if kind.inner_factor and "hidden" in known:
         known.setdefault("intermediate", kind.inner_factor * known["hidden"])
     known["experts"] = known.get("experts", 0)
@@ -56,34 +61,38 @@ def numbers(config: Mapping[str, Any], kind: Architecture, place: str) -> dict[s
 
 
 def number(config: Mapping[str, Any], names: tuple[str, ...], place: str) -> int | None:
-    """The first of these names that says something, here or in the part for text.
+    """Return the number under the first of these names that is there, or `None`.
 
     Raises:
-        Misconfigured: It is no positive whole number.
+        Misconfigured: The value is no positive whole number.
     """
     for part in parts(config):
         for name in names:
-            found = _within(part, name)
-            if found is not None:
-                return _positive(found, name, place)
+            value = _lookup(part, name)
+            if value is not None:
+                return _positive(value, name, place)
     return None
 
 
 def parts(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """All of it, and what it says of the language model apart, if it does."""
+    """Return config.json, and its separate part for the language model if there is one."""
     text = config.get("text_config")
     return (config, text) if isinstance(text, dict) else (config,)
 
 
-def _within(part: Mapping[str, Any], name: str) -> Any:
+def _lookup(part: Mapping[str, Any], name: str) -> Any:
     first, _, rest = name.partition(".")
-    found = part.get(first)
-    return found if not rest else found.get(rest) if isinstance(found, dict) else None
+    value = part.get(first)
+    if not rest:
+        return value
+    return value.get(rest) if isinstance(value, dict) else None
 
 
 def _positive(value: Any, name: str, place: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Misconfigured(f"{name} must be a number", field=place)
-    if not 0 < value <= _LARGEST or value != int(value):
-        raise Misconfigured(f"{name} must be a whole number from 1 to {_LARGEST}", field=place)
+    if not 0 < value <= _MAX_DIMENSION or value != int(value):
+        raise Misconfigured(
+            f"{name} must be a whole number from 1 to {_MAX_DIMENSION}", field=place
+        )
     return int(value)

@@ -1,7 +1,7 @@
 """The architectures that exllamav2 0.3.2 knows, and how each differs from Llama.
 
-exllamav2 loads whatever it does not know as a Llama, with a warning: wrong answers instead of an
-error. So what is not in this table is refused.
+exllamav2 loads an unknown architecture as a Llama, with a warning: the answers are wrong, and there
+is no error. So an architecture that is not in this table is refused.
 """
 
 from __future__ import annotations

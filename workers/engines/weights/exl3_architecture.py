@@ -1,15 +1,15 @@
 """The architectures of exllamav3 1.6.5 whose memory is planned, and how each differs from Llama.
 
-They are those whose layers keep keys and values of every token in the one paged cache (its
-modules/attn.py `Attention`), or a state for each job (modules/gated_delta_net.py `GatedDeltaNet`).
-exllamav3 loads others too: with other states (`Mamba2`, `ShortConv`), with a ring of the last
-tokens (`SlidingAttention`), or with one compressed row a token (`MLAttention`). Their memory is not
-planned, so they are refused.
-So is Gemma3ForCausalLM, whose tensors this version asks for under names that begin with a dot.
+Their layers keep the keys and values of every token in the one paged cache (its modules/attn.py
+`Attention`), or a state for each job (modules/gated_delta_net.py `GatedDeltaNet`). exllamav3 loads
+other architectures too: with other states (`Mamba2`, `ShortConv`), with a ring of the last tokens
+(`SlidingAttention`), or with one compressed row a token (`MLAttention`). Their memory is not
+planned, so they are refused. Gemma3ForCausalLM is refused as well: this version of exllamav3 looks
+for its tensors under names that begin with a dot.
 
-`inner_bytes` follows from `interm_dtype` in architecture/*.py and from modules/mlp.py `GatedMLP`:
-gate and up in FP32 beside a product in FP16 are 10 bytes; both in FP16 are 4 where the product
-takes the place of one of them (`torch.half` is asked for), and 6 where it does not (nothing is).
+`inner_bytes` follows from `interm_dtype` in architecture/*.py and from modules/mlp.py `GatedMLP`.
+Gate and up in FP32 beside a product in FP16 take 10 bytes. Both in FP16 take 4 bytes if the product
+replaces one of them (`interm_dtype` is `torch.half`), and 6 if it does not (it is not set).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from forebay.workers.engines.weights.architecture import Architecture
 
-_CONTEXT = MappingProxyType({"max_context": 8_192})  # what its model/config.py assumes
+_CONTEXT = MappingProxyType({"max_context": 8_192})  # the default of its model/config.py
 _GEMMA3 = MappingProxyType(
     {"vocab": 262_208, "head_dim": 256, "heads": 8, "kv_heads": 4, "max_context": 131_072}
 )
@@ -36,9 +36,9 @@ def _in_vision_model(
     inner_bytes: int, body: tuple[str, ...], *, hybrid: bool = False,
     defaults: Mapping[str, int] = _CONTEXT,
 ) -> Architecture:  # fmt: skip
-    """The head is beside the language model, or in it."""
+    """Return a language model inside a vision model; its head lies beside it or in it."""
     return Architecture(
-        body=body, embedding=tuple(f"{one}embed_tokens." for one in body),
+        body=body, embedding=tuple(f"{prefix}embed_tokens." for prefix in body),
         head=("lm_head.", "language_model.lm_head."), wide_residual=True, inner_bytes=inner_bytes,
         hybrid=hybrid, defaults=defaults,
     )  # fmt: skip

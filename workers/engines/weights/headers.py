@@ -1,7 +1,7 @@
-"""What a folder of safetensors files holds, read from their headers alone: no weights, no torch.
+"""The tensors in a folder of safetensors files, from the headers alone: no weights, no torch.
 
-A file is 8 bytes that say how long its header is (little-endian), the header (a JSON object: a
-tensor's name to its dtype, shape and place), then the tensors' bytes.
+A file begins with 8 bytes, the length of its header (little-endian). The header is a JSON object of
+tensors by name, each with its type, shape and place. The bytes of the tensors follow.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from typing import Any
 
 from forebay.routing.errors import Misconfigured
 
-#: What the format's own library refuses to go beyond.
-MAX_HEADER = 100_000_000
-_MAX_JSON = 64 << 20
-_MOST_AXES = 16
+MAX_HEADER_BYTES = 100_000_000  # the limit of the format's own library
+_MAX_JSON_BYTES = 64 << 20
+_MAX_AXES = 16
 _NUMBERED = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
 
-#: Bytes of one element.
-WIDTHS = {
+#: Bytes of one element, by type.
+ELEMENT_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2,
     "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
@@ -31,7 +30,7 @@ WIDTHS = {
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One tensor as its header describes it; `size` is in bytes."""
+    """A tensor as its header describes it; `size` is in bytes."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -39,53 +38,53 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """How many numbers it holds."""
+        """Numbers in the tensor."""
         return math.prod(self.shape)
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file such as config.json.
+    """Return the JSON object in a file such as config.json.
 
     Raises:
-        Misconfigured: It cannot be read, is too large, or holds no JSON object.
+        Misconfigured: The file cannot be read, is too large, or holds no JSON object.
     """
     try:
         with path.open("rb") as file:
-            text = file.read(_MAX_JSON + 1)
+            text = file.read(_MAX_JSON_BYTES + 1)
     except OSError as error:
         raise Misconfigured(f"cannot be read: {error.strerror}", field=str(path)) from None
-    if len(text) > _MAX_JSON:
-        raise Misconfigured(f"is larger than {_MAX_JSON >> 20} MiB", field=str(path))
+    if len(text) > _MAX_JSON_BYTES:
+        raise Misconfigured(f"is larger than {_MAX_JSON_BYTES >> 20} MiB", field=str(path))
     return _object(text, path)
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a model folder by name: of every `*.safetensors` in it, as the loader does.
+    """Return the tensors of every `*.safetensors` file in a folder by name, as the loaders do.
 
     Raises:
-        Misconfigured: There is none, a file is cut off or damaged, or one that the index names is
-            missing. The error names the file.
+        Misconfigured: There is no such file, or a file is damaged, cut off or missing. The error
+            names the file.
     """
     files = sorted(folder.glob("*.safetensors"))
     names = {file.name for file in files}
-    missing = sorted(_indexed(folder, names) | (_numbered(names) - names))
+    missing = sorted(_missing_from_index(folder, names) | (_numbered_files(names) - names))
     if missing:
-        raise Misconfigured("is missing; fetch it again", field=str(folder / missing[0]))
+        raise Misconfigured("is missing; download it again", field=str(folder / missing[0]))
     if not files:
         raise Misconfigured("holds no *.safetensors file", field=str(folder))
     return {name: tensor for file in files for name, tensor in read_header(file)}
 
 
 def read_header(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of one file, by name.
+    """Yield the tensors of one file with their names.
 
     Raises:
-        Misconfigured: It is no safetensors file, or it is cut off.
+        Misconfigured: The file is no safetensors file, or it is cut off.
     """
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            _bounded(length, path)
+            _check_length(length, path)
             header = _object(file.read(length), path)
         room = path.stat().st_size - 8 - length
     except OSError as error:
@@ -95,10 +94,10 @@ def read_header(path: Path) -> Iterator[tuple[str, Tensor]]:
         yield name, _tensor(entry, room, path)
 
 
-def _indexed(folder: Path, there: set[str]) -> set[str]:
-    """The files that the index names and that are not there.
+def _missing_from_index(folder: Path, there: set[str]) -> set[str]:
+    """Return the files that the index names and that are not there.
 
-    A converted model has the index of the one that it was made from, and none of those files.
+    A converted model may have the index of its source, and none of the files in it.
     """
     index = folder / "model.safetensors.index.json"
     if not index.exists():
@@ -110,8 +109,8 @@ def _indexed(folder: Path, there: set[str]) -> set[str]:
     return named - there if named & there else set()
 
 
-def _numbered(there: set[str]) -> set[str]:
-    """All files of which one is there, where they are numbered: `output-00001-of-00003`."""
+def _numbered_files(there: set[str]) -> set[str]:
+    """Return all files of each numbered set that is there in part: `output-00001-of-00003`."""
     parts = {match.groups() for name in there if (match := _NUMBERED.fullmatch(name))}
     return {
         f"{stem}-{number:05}-of-{count}.safetensors"
@@ -120,8 +119,8 @@ def _numbered(there: set[str]) -> set[str]:
     }
 
 
-def _bounded(length: int, path: Path) -> None:
-    if not 0 < length <= min(MAX_HEADER, path.stat().st_size - 8):
+def _check_length(length: int, path: Path) -> None:
+    if not 0 < length <= min(MAX_HEADER_BYTES, path.stat().st_size - 8):
         raise Misconfigured("is no safetensors file, or cut off in its header", field=str(path))
 
 
@@ -129,27 +128,27 @@ def _object(text: bytes, path: Path) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
-        raise Misconfigured("is damaged: no JSON where it belongs", field=str(path)) from None
+        raise Misconfigured("is damaged: it holds no JSON", field=str(path)) from None
     if not isinstance(data, dict):
-        raise Misconfigured("is damaged: no JSON object where it belongs", field=str(path))
+        raise Misconfigured("is damaged: it holds no JSON object", field=str(path))
     return data
 
 
 def _tensor(entry: Any, room: int, path: Path) -> Tensor:
-    """The tensor, if its place can be true: offsets count from the header's end."""
+    """Return the tensor of an entry, if its place is possible; offsets start after the header."""
     match entry:
         case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [start, end]}:
             numbers = [*shape, start, end]
         case _:
             raise Misconfigured("is damaged: an entry is not a tensor's", field=str(path))
-    width = WIDTHS.get(dtype)
+    width = ELEMENT_BYTES.get(dtype)
     if width is None:
         raise Misconfigured("holds tensors of an unknown type", field=str(path))
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise Misconfigured("is damaged: a size is no whole number", field=str(path))
-    if len(shape) > _MOST_AXES or end - start != math.prod(shape) * width:
+    if len(shape) > _MAX_AXES or end - start != math.prod(shape) * width:
         raise Misconfigured("is damaged: a tensor's size is not that of its shape", field=str(path))
     if end > room:
-        message = f"is cut off: {end - room} bytes are missing; fetch it again"
+        message = f"is cut off: {end - room} bytes are missing; download it again"
         raise Misconfigured(message, field=str(path))
     return Tensor(dtype, tuple(shape), end - start)

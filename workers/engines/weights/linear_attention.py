@@ -1,4 +1,4 @@
-"""Layers with linear attention: a state of one size for each job, and no keys and values."""
+"""Linear attention: layers that keep a state of fixed size for each job, not keys and values."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ _NAMES = {
     "key_dim": "linear_key_head_dim", "value_dim": "linear_value_head_dim",
     "kernel": "linear_conv_kernel_dim",
 }  # fmt: skip
-_INTERVAL = 4  # every so many layers one keeps keys and values
+_FULL_ATTENTION_INTERVAL = 4  # one layer of so many keeps keys and values
 _KINDS = ("linear_attention", "full_attention")
 
 
 @dataclass(frozen=True, slots=True)
 class LinearAttention:
-    """Their number and dimensions, the same for all.
+    """The layers with linear attention; all have the same dimensions.
 
     Attributes:
-        layers: with it.
-        key_heads, value_heads: heads of each.
-        key_dim, value_dim: width of one.
-        kernel: tokens that the convolution before it sees.
+        layers: how many layers have it.
+        key_heads: heads of the keys.
+        value_heads: heads of the values.
+        key_dim: width of a key head.
+        value_dim: width of a value head.
+        kernel: tokens that the convolution before the attention sees.
     """
 
     layers: int
@@ -54,18 +56,23 @@ class LinearAttention:
 
 
 def linear_attention(config: Mapping[str, Any], layers: int, place: str) -> LinearAttention:
-    """What config.json says, filled in as exllamav3 does (its architecture/qwen3_5.py).
+    """Return the layers in config.json, with the defaults of exllamav3's architecture/qwen3_5.py.
+
+    Args:
+        config: the object in config.json.
+        layers: all layers of the model.
+        place: names config.json in errors.
 
     Raises:
-        Misconfigured: A number is none, or the kinds of the layers cannot be told.
+        Misconfigured: A number is no positive whole number, or `layer_types` is wrong.
     """
-    said = {key: number(config, (name,), place) for key, name in _NAMES.items()}
-    known = {key: said[key] or default for key, default in _DEFAULTS.items()}
-    return LinearAttention(layers=layers - _cached(config, layers, place), **known)
+    given = {key: number(config, (name,), place) for key, name in _NAMES.items()}
+    known = {key: given[key] or default for key, default in _DEFAULTS.items()}
+    return LinearAttention(layers=layers - _cached_layers(config, layers, place), **known)
 
 
-def _cached(config: Mapping[str, Any], layers: int, place: str) -> int:
-    """Layers that keep keys and values."""
+def _cached_layers(config: Mapping[str, Any], layers: int, place: str) -> int:
+    """Return how many layers keep keys and values."""
     for part in parts(config):
         kinds = part.get("layer_types")
         if kinds is not None:
@@ -77,4 +84,6 @@ def _cached(config: Mapping[str, Any], layers: int, place: str) -> int:
                 message = f"layer_types must say {' or '.join(_KINDS)} for each of {layers} layers"
                 raise Misconfigured(message, field=place)
             return kinds.count("full_attention")
-    return layers // (number(config, ("full_attention_interval",), place) or _INTERVAL)
+    return layers // (
+        number(config, ("full_attention_interval",), place) or _FULL_ATTENTION_INTERVAL
+    )

@@ -1,4 +1,4 @@
-"""A model's dimensions and sizes in bytes: all that decides how much memory it takes."""
+"""A model's shape: the dimensions and sizes that decide how much memory it takes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from forebay.workers.engines.weights.linear_attention import LinearAttention, li
 
 Format = Literal["exl2", "gptq", "exl3", "fp16"]
 
-#: The engines that load a format; the first is planned for where nobody names one.
+#: The engines that load a format; the first is planned for if no engine is given.
 _ENGINES: Mapping[Format, tuple[GpuEngineName, ...]] = {
     "exl2": ("exl2",), "gptq": ("exl2",), "exl3": ("exl3",), "fp16": ("exl2", "exl3"),
 }  # fmt: skip
@@ -37,41 +37,41 @@ _UNKNOWN: Mapping[GpuEngineName, str] = {
 }
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|h)\.(\d+)\.")
-_WIDE = {"F32", "F64"}
-_FLOATS = {"F16", "BF16", *_WIDE}
-_PACKED = (".su", ".sv")
+_WIDE_FLOATS = {"F32", "F64"}
+_FLOATS = {"F16", "BF16", *_WIDE_FLOATS}
+_PACKED_SIGNS = (".su", ".sv")
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What `forebay.workers.engines.vram.planner` needs to know of a model.
+    """The dimensions and sizes that the VRAM planner needs.
 
     Attributes:
-        architecture: as config.json names it.
+        architecture: the architecture in config.json.
         format: how the weights are stored.
-        engine: that loads it.
+        engine: the engine that loads the model.
         layers: decoder layers.
         hidden: width of the state.
-        intermediate: width of the MLP, of one expert where there are several.
+        intermediate: width of the MLP, or of one expert.
         heads: query heads.
         kv_heads: key and value heads.
         head_dim: width of one head.
         vocab: tokens.
         max_context: tokens that the model was trained for.
-        experts: of each layer; 0 for a model without.
-        experts_used: of them, for one token.
+        experts: of each layer; 0 for a model without experts.
+        experts_used: experts that work on one token.
+        mlp_matrices: matrices of each MLP.
         rope_tables: tables of rotary positions on the card.
         wide_residual: the state between layers is FP32.
         inner_bytes: see `Architecture`.
-        linear: of the layers with linear attention, where there are some.
-        weights_bytes: on the card.
-        layers_bytes: of them, in decoder layers.
-        trellis_weights: how many weights an EXL3 model has in its layers; 0 for others, whose
-            headers do not say.
-        staged_bytes: the largest module's weights that are not quantized, which exllamav3 holds
-            twice while it turns them.
-        embedding_bytes: of the token embedding, in the computer's memory.
-        bits: average bits of a weight of the decoder layers, scales included.
+        linear: the layers with linear attention, if there are any.
+        weights_bytes: weights on the card.
+        layers_bytes: weights of the decoder layers.
+        trellis_weights: number of weights in the layers of an EXL3 model; 0 for other formats,
+            whose headers do not tell.
+        staged_bytes: unquantized weights of the module with most of them, which exllamav3 holds
+            twice while it transposes them.
+        embedding_bytes: the token embedding, in the computer's memory.
     """
 
     architecture: str
@@ -105,7 +105,7 @@ class Shape:
 
     @property
     def kv_width(self) -> int:
-        """Numbers that one layer keeps of one token: as many keys, and as many values."""
+        """Width of the keys of one layer; the values have the same width."""
         return self.kv_heads * self.head_dim
 
     @property
@@ -124,31 +124,32 @@ class Shape:
 
     @property
     def padded_vocab(self) -> int:
-        """Tokens, rounded up to what the kernels of the output head take."""
+        """Tokens, rounded up to the unit of the output head's kernels."""
         unit = 32 if self.engine == "exl2" else 128
         return -(-self.vocab // unit) * unit
 
 
 def read_shape(folder: Path, engine: GpuEngineName | None = None) -> Shape:
-    """The shape of the model in this folder, from config.json and the headers of its weights.
+    """Read the shape of a model from config.json and the headers of its weights.
 
     Args:
         folder: of the model.
-        engine: that is to load it; without it the one that its format is made for.
+        engine: the engine to load it with; without it, the engine that its format is made for.
 
     Raises:
         Misconfigured: A file is missing or damaged, or the engine does not know the architecture or
             the format. The error names the file, and what to do.
     """
-    _safetensors(folder)
+    _refuse_gguf(folder)
     shape = dimensions(folder, engine)
     kind = _ARCHITECTURES[shape.engine][shape.architecture]
-    tensors = {key: one for key, one in read_tensors(folder).items() if kind.holds(key)}
-    _whole(tensors, shape.layers, folder)
+    everything = read_tensors(folder)
+    tensors = {key: tensor for key, tensor in everything.items() if kind.holds(key)}
+    _check_layers(tensors, shape.layers, folder)
     on_card = {key: tensor for key, tensor in tensors.items() if not kind.embeds(key)}
     tied = not any(kind.heads(key) for key in tensors)
     head = 2 * shape.hidden * shape.padded_vocab if tied else 0  # the embedding, on the card too
-    layers = {key: one for key, one in on_card.items() if _LAYER.search(key)}
+    layers = {key: tensor for key, tensor in on_card.items() if _LAYER.search(key)}
     return replace(
         shape, weights_bytes=_bytes(on_card) + head, layers_bytes=_bytes(layers),
         trellis_weights=_trellis_weights(layers) if shape.format == "exl3" else 0,
@@ -157,10 +158,10 @@ def read_shape(folder: Path, engine: GpuEngineName | None = None) -> Shape:
 
 
 def dimensions(folder: Path, engine: GpuEngineName | None = None) -> Shape:
-    """What config.json alone says; all sizes in bytes are 0.
+    """Read the dimensions from config.json alone; all sizes in bytes are 0.
 
     Raises:
-        Misconfigured: As `read_shape`.
+        Misconfigured: See `read_shape`.
     """
     place = str(folder / "config.json")
     config = read_object(folder / "config.json")
@@ -171,19 +172,19 @@ def dimensions(folder: Path, engine: GpuEngineName | None = None) -> Shape:
     if name not in known:
         message = f"{name[:64]!r} {_UNKNOWN[loader]} {', '.join(known)}"
         raise Misconfigured(message, field=place)
-    kind, said = known[name], numbers(config, known[name], place)
-    linear = linear_attention(config, said["layers"], place) if kind.hybrid else None
+    kind, sizes = known[name], numbers(config, known[name], place)
+    linear = linear_attention(config, sizes["layers"], place) if kind.hybrid else None
     return Shape(
-        architecture=name, format=stored, **said, engine=loader, linear=linear,
+        architecture=name, format=stored, **sizes, engine=loader, linear=linear,
         mlp_matrices=kind.mlp_matrices, rope_tables=kind.rope_tables,
         wide_residual=kind.wide_residual, inner_bytes=kind.inner_bytes,
     )  # fmt: skip
 
 
-def _safetensors(folder: Path) -> None:
-    """GGUF is another engine's, and nothing of it is planned."""
+def _refuse_gguf(folder: Path) -> None:
+    """Refuse GGUF, which the llamacpp engine runs on the CPU: its memory is not planned."""
     files = [folder] if folder.is_file() else [*folder.glob("*.gguf")]
-    if any(one.suffix == ".gguf" for one in files) and not any(folder.glob("*.safetensors")):
+    if any(file.suffix == ".gguf" for file in files) and not any(folder.glob("*.safetensors")):
         message = (
             "is GGUF, which is not planned: llamacpp runs it on the CPU (FOREBAY_ENGINE=llamacpp, "
             "FOREBAY_MODEL_FILE); for a GPU take an EXL2 or EXL3 conversion of the model"
@@ -199,7 +200,7 @@ def _format(config: Mapping[str, Any], place: str) -> Format:
     if (stored := _QUANTIZED.get(str(method))) is not None:
         return stored
     raise Misconfigured(
-        f"quant_method must be exl2, exl3 or gptq, or not be there, and is {str(method)[:32]!r}, "
+        f"quant_method must be exl2, exl3 or gptq, or absent, and is {str(method)[:32]!r}, "
         "which no engine here loads: take an EXL2 or EXL3 conversion of the model", field=place
     )  # fmt: skip
 
@@ -212,39 +213,39 @@ def _engine(stored: Format, wanted: GpuEngineName | None, place: str) -> GpuEngi
     return wanted or able[0]
 
 
-def _whole(tensors: Iterable[str], layers: int, folder: Path) -> None:
-    """A shard that no index names can be missing all the same."""
-    found = {int(match[1]) for key in tensors if (match := _LAYER.search(key))}
-    missing = sorted(set(range(layers)) - found)
+def _check_layers(tensors: Iterable[str], layers: int, folder: Path) -> None:
+    """Check that every layer has weights: a file may be missing without an index that names it."""
+    present = {int(match[1]) for key in tensors if (match := _LAYER.search(key))}
+    missing = sorted(set(range(layers)) - present)
     if missing:
         message = f"holds no weights of layer {missing[0]} of {layers}; is a file missing?"
         raise Misconfigured(message, field=str(folder))
 
 
 def _bytes(tensors: Mapping[str, Tensor]) -> int:
-    """On the card."""
+    """Return the bytes of tensors on the card."""
     return sum(_on_card(key, tensor) for key, tensor in tensors.items())
 
 
 def _on_card(key: str, tensor: Tensor) -> int:
-    if tensor.dtype in _WIDE:  # they become FP16
+    if tensor.dtype in _WIDE_FLOATS:  # they become FP16
         return tensor.elements * 2
-    if key.endswith(_PACKED):  # of old EXL3 models: a sign a bit, which becomes a number in FP16
+    if key.endswith(_PACKED_SIGNS):  # of old EXL3 models: a sign of one bit becomes FP16
         return tensor.size * 16
     return tensor.size
 
 
 def _trellis_weights(tensors: Mapping[str, Tensor]) -> int:
-    """A trellis of shape (m, n, b) is m * n tiles of 16 * 16; what was left alone counts too."""
+    """Count the weights: a trellis of shape (m, n, b) is m * n tiles of 16 * 16 weights."""
     return sum(
-        256 * math.prod(one.shape[:2]) if key.endswith(".trellis") else one.elements
-        for key, one in tensors.items()
-        if len(one.shape) > 1
+        256 * math.prod(tensor.shape[:2]) if key.endswith(".trellis") else tensor.elements
+        for key, tensor in tensors.items()
+        if len(tensor.shape) > 1
     )
 
 
 def _staged(tensors: Mapping[str, Tensor]) -> int:
-    """Of the layer, or the head, with the most in matrices that are not quantized."""
+    """Return the bytes of unquantized matrices of the layer, or head, with most of them."""
     sizes: Counter[str] = Counter()
     for key, tensor in tensors.items():
         if tensor.dtype in _FLOATS and len(tensor.shape) > 1:

@@ -1,1 +1,1 @@
-"""Outcomes of models on prompts, read and measured."""
+"""Outcomes of models on prompts: reading the files, and measuring rankings on them."""

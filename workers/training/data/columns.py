@@ -1,4 +1,4 @@
-"""Columns of the parquet files that training and measuring read, each of the type it must have."""
+"""Reads columns of the parquet files for training and evaluation, and checks their types."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import pyarrow.parquet as pq
 
 from forebay.routing.errors import Misconfigured
 
-#: What may be in a column, in the words of its error. Names may be numbers, which are read as text.
+#: What a column may hold, as its error says it. Names that are numbers are read as text.
 TEXT, NAME, ANSWER = "text", "text or whole numbers", "text, numbers, or true and false"
-KINDS = {
+COLUMN_TYPES = {
     "uid": NAME, "model": NAME, "job_type": NAME, "source": NAME, "prompt": TEXT, "pred": ANSWER,
 }  # fmt: skip
-FULL = {"uid", "model", "prompt"}  # in each row
+REQUIRED_IN_EACH_ROW = {"uid", "model", "prompt"}
 
 
 def columns(
     path: Path, names: Sequence[str], *, optional: Sequence[str] = ()
 ) -> dict[str, list[Any]]:
-    """These columns of a parquet file; of the optional ones those that are there.
+    """Read these columns of a parquet file, and those of the optional ones that it has.
 
-    Those of `KINDS` are text or none, `score` is as it is in the file.
+    Values of the columns in `COLUMN_TYPES` are text or `None`; `score` is as it is in the file.
 
     Raises:
-        Misconfigured: The file cannot be read, lacks a column, or holds what it must not.
+        Misconfigured: The file cannot be read, lacks a column, or has a column of a wrong type.
     """
     table = _table(path, names, optional)
     return {name: _values(path, name, table.column(name)) for name in table.column_names}
@@ -36,12 +36,12 @@ def columns(
 
 def _table(path: Path, names: Sequence[str], optional: Sequence[str]) -> pa.Table:
     try:
-        there = pq.read_schema(path).names
-        missing = [name for name in names if name not in there]
+        present = pq.read_schema(path).names
+        missing = [name for name in names if name not in present]
         if missing:
-            has = ", ".join(there)
+            has = ", ".join(present)
             raise Misconfigured(f"has no column {missing[0]!r} (it has {has})", field=str(path))
-        return pq.read_table(path, columns=[*names, *(n for n in optional if n in there)])
+        return pq.read_table(path, columns=[*names, *(n for n in optional if n in present)])
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else "it is damaged"
         raise Misconfigured(f"cannot be read: {why}", field=str(path)) from None
@@ -50,15 +50,15 @@ def _table(path: Path, names: Sequence[str], optional: Sequence[str]) -> pa.Tabl
 
 
 def _values(path: Path, name: str, column: pa.ChunkedArray) -> list[Any]:
-    if name not in KINDS:
+    if name not in COLUMN_TYPES:
         return list(column.to_pylist())
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if not _may_be(column.type, KINDS[name]):
-        wrong = f"column {name!r} must be {KINDS[name]}; it is {column.type}"
+    if not _is_allowed(column.type, COLUMN_TYPES[name]):
+        wrong = f"column {name!r} must be {COLUMN_TYPES[name]}; it is {column.type}"
         raise Misconfigured(wrong, field=str(path))
-    if name in FULL and column.null_count:
-        empty = f"column {name!r} has nothing in {column.null_count} of {len(column)} rows"
+    if name in REQUIRED_IN_EACH_ROW and column.null_count:
+        empty = f"column {name!r} is empty in {column.null_count} of {len(column)} rows"
         raise Misconfigured(empty, field=str(path))
     try:
         return list(column.cast(pa.large_string()).to_pylist())
@@ -66,12 +66,15 @@ def _values(path: Path, name: str, column: pa.ChunkedArray) -> list[Any]:
         raise Misconfigured(f"column {name!r} is not UTF-8", field=str(path)) from None
 
 
-def _may_be(kind: pa.DataType, wanted: str) -> bool:
-    """A column of nothing but nulls has a type of its own, and may be any."""
+def _is_allowed(arrow_type: pa.DataType, allowed: str) -> bool:
+    """Return whether a column may have this type. A column of nothing but nulls always may."""
     types = pa.types
-    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-    whole = wanted != TEXT and types.is_integer(kind)
-    value = wanted == ANSWER and any(
-        fits(kind) for fits in (types.is_floating, types.is_decimal, types.is_boolean)
+    is_text = any(
+        matches(arrow_type)
+        for matches in (types.is_string, types.is_large_string, types.is_string_view)
     )
-    return bool(text or whole or value or types.is_null(kind))
+    is_whole = allowed != TEXT and types.is_integer(arrow_type)
+    is_value = allowed == ANSWER and any(
+        matches(arrow_type) for matches in (types.is_floating, types.is_decimal, types.is_boolean)
+    )
+    return bool(is_text or is_whole or is_value or types.is_null(arrow_type))

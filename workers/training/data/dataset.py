@@ -1,4 +1,4 @@
-"""Prompts and how well models did on them, read from two parquet files and checked."""
+"""Prompts and the scores of models' answers to them, read from two parquet files and checked."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from forebay.workers.training.data.columns import columns
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-MIN_PROMPTS = 20  # prompts; of fewer nothing can be learned
+MIN_PROMPTS = 20  # fewer are too few to fit to
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Prompts that both sides answered; all columns have one entry a prompt.
+    """Prompts that both a weak and a strong model answered. Every column has a value per prompt.
 
     Attributes:
-        types: job types; none where they are not known or not to be used.
-        sources: where a prompt comes from; one where the file does not say.
-        weak, strong: mean score, 0 to 1, of the local and of the frontier models' answers.
-        scale: what a score of 1 is in the file.
+        uids: ids of the prompts.
+        prompts: their texts.
+        types: job types; `None` if they are unknown or not to be used.
+        sources: where each prompt comes from; all the same if the file has no such column.
+        weak, strong: mean scores, 0 to 1, of the local and of the frontier models' answers.
+        scale: the score in the file that counts as 1.
     """
 
     uids: Sequence[str]
@@ -45,11 +47,11 @@ class Dataset:
 
     @property
     def gap(self) -> Floats:
-        """What there is to gain by asking the frontier."""
+        """What asking the frontier gains: the strong score less the weak score."""
         return self.strong - self.weak
 
     def take(self, rows: Ints) -> Dataset:
-        """These rows, in this order."""
+        """Return these rows, in this order."""
         return Dataset(
             [self.uids[row] for row in rows],
             [self.prompts[row] for row in rows],
@@ -69,48 +71,54 @@ def read(
     *,
     job_type: bool = True,
 ) -> Dataset:
-    """The prompts that at least one weak and one strong model answered.
+    """Read the prompts that at least one weak and one strong model answered.
 
     Args:
-        prompts: parquet with `uid`, `prompt` and, where wanted, `job_type`; `source` may be there.
-        outcomes: parquet with `uid`, `model`, `score`; of a model's answers to one prompt the mean
-            counts.
-        weak: names of local models; the mean of those that answered is taken.
+        prompts: parquet with `uid`, `prompt`, `job_type` if job types are used, optionally
+            `source`.
+        outcomes: parquet with `uid`, `model`, `score`. If a model answered a prompt several times,
+            the mean of the scores counts.
+        weak: names of local models; a prompt's score is the mean over those that answered it.
         strong: names of frontier models, likewise.
-        job_type: use the job types.
+        job_type: whether to use job types.
 
     Raises:
-        Misconfigured: A file, a column or a model is missing, or holds what it must not.
+        Misconfigured: A file, a column or a model is missing, or a value is wrong.
     """
-    wanted = ["uid", "prompt", *(["job_type"] if job_type else [])]
-    asked = columns(prompts, wanted, optional=["source"])
-    _unique(prompts, asked["uid"])
+    required = ["uid", "prompt", *(["job_type"] if job_type else [])]
+    table = columns(prompts, required, optional=["source"])
+    _require_unique(prompts, table["uid"])
     scores = _scores(outcomes)
-    low, high = (_means(outcomes, scores, models) for models in (weak, strong))
-    rows = [row for row, uid in enumerate(asked["uid"]) if uid in low and uid in high]
+    weak_means, strong_means = (_means(outcomes, scores, models) for models in (weak, strong))
+    rows = [
+        row for row, uid in enumerate(table["uid"]) if uid in weak_means and uid in strong_means
+    ]
     if not rows:
-        names = f"{', '.join(weak)} and {', '.join(strong)}"
-        raise Misconfigured(f"has no prompt that both {names} answered", field=str(outcomes))
-    uids = [asked["uid"][row] for row in rows]
-    low_scores, high_scores = (np.array([side[uid] for uid in uids]) for side in (low, high))
-    scale = max(1.0, float(low_scores.max()), float(high_scores.max()))
+        who = f"{', '.join(weak)} and {', '.join(strong)}"
+        raise Misconfigured(f"has no prompt that both {who} answered", field=str(outcomes))
+    uids = [table["uid"][row] for row in rows]
+    low, high = (np.array([means[uid] for uid in uids]) for means in (weak_means, strong_means))
+    scale = max(1.0, float(low.max()), float(high.max()))
     return Dataset(
         uids,
-        [asked["prompt"][row] for row in rows],
-        [asked["job_type"][row] or "" for row in rows] if job_type else None,
-        [asked["source"][row] or "" for row in rows] if "source" in asked else [""] * len(rows),
-        low_scores / scale,
-        high_scores / scale,
+        [table["prompt"][row] for row in rows],
+        [table["job_type"][row] or "" for row in rows] if job_type else None,
+        [table["source"][row] or "" for row in rows] if "source" in table else [""] * len(rows),
+        low / scale,
+        high / scale,
         scale,
     )
 
 
-def enough(count: int, folds: int | None = None) -> None:
-    """Raise `Misconfigured` where prompts are too few to fit on.
+def require_enough(count: int, folds: int | None = None) -> None:
+    """Check that there are enough prompts to fit to.
 
     Args:
-        count: prompts.
-        folds: that they come in; all but the largest of them are fitted on.
+        count: number of prompts.
+        folds: number of folds; a fit sees all prompts but those of the largest fold.
+
+    Raises:
+        Misconfigured: There are fewer than `MIN_PROMPTS` prompts to fit to.
     """
     fitted = count - math.ceil(count / folds) if folds else count
     if fitted < MIN_PROMPTS:
@@ -119,14 +127,17 @@ def enough(count: int, folds: int | None = None) -> None:
         )
 
 
-def _unique(path: Path, uids: Sequence[str]) -> None:
-    twice = [uid for uid, count in Counter(uids).items() if count > 1]
-    if twice:
-        raise Misconfigured(f"column 'uid' names {len(twice)} prompts twice", field=str(path))
+def _require_unique(path: Path, uids: Sequence[str]) -> None:
+    repeated = [uid for uid, count in Counter(uids).items() if count > 1]
+    if repeated:
+        raise Misconfigured(f"column 'uid' names {len(repeated)} prompts twice", field=str(path))
 
 
 def _scores(path: Path) -> dict[str, dict[str, float]]:
-    """Score by uid, by model: of several answers the mean, whatever their order."""
+    """Return the score of each model's answer to each prompt, by model, then by uid.
+
+    `fmean` makes the mean of several answers independent of their order.
+    """
     table = columns(path, ["uid", "model", "score"])
     scores: dict[str, dict[str, list[float]]] = {}
     for uid, model, score in zip(table["uid"], table["model"], table["score"], strict=True):
@@ -134,21 +145,24 @@ def _scores(path: Path) -> dict[str, dict[str, float]]:
             wrong = "column 'score' must be a number of 0 or more"
             raise Misconfigured(f"{wrong} (model {model})", field=str(path))
         scores.setdefault(model, {}).setdefault(uid, []).append(float(score))
-    return {model: {uid: fmean(got) for uid, got in by.items()} for model, by in scores.items()}
+    return {
+        model: {uid: fmean(each) for uid, each in by_uid.items()}
+        for model, by_uid in scores.items()
+    }
 
 
 def _means(
     path: Path, scores: Mapping[str, Mapping[str, float]], models: Sequence[str]
 ) -> dict[str, float]:
-    """Mean score by uid of those of these models that answered it."""
+    """Return the mean score of each prompt over those of these models that answered it."""
     for model in models:
         if model not in scores:
             raise Misconfigured(
                 f"column 'model' has no {model!r}; it has {', '.join(sorted(scores))}",
                 field=str(path),
             )
-    sums: dict[str, list[float]] = {}
+    by_uid: dict[str, list[float]] = {}
     for model in models:
         for uid, score in scores[model].items():
-            sums.setdefault(uid, []).append(score)
-    return {uid: sum(got) / len(got) for uid, got in sums.items()}
+            by_uid.setdefault(uid, []).append(score)
+    return {uid: sum(each) / len(each) for uid, each in by_uid.items()}

@@ -1,4 +1,4 @@
-"""Local answers of a file, and how far they agree: what is known after the answer."""
+"""Answers of local models and their agreement: the evidence there is after the local answer."""
 
 from __future__ import annotations
 
@@ -19,47 +19,55 @@ from forebay.workers.training.data.dataset import Floats
 Texts = Sequence[str | None]
 Numbers = frozenset[Decimal]
 
-WORTH = 3  # of how an answer looks: what another one's can be told from, by how much
+COMPARED_FEATURES = 3  # the first features of an answer; compared with those of other answers
+MAX_LOG_SIZE = 30.0  # of an answer's last number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What the weak model and the others answered, one row a prompt; none where nothing came."""
+    """The answers of the weak model and of the others, a row for each prompt; `None` if missing."""
 
     first: Texts
     others: Sequence[Texts]
 
     def agreements(self) -> Floats:
-        """With each other model, 0 to 1: rows by models."""
-        return np.array([_agreed(self.first, other) for other in self.others]).T
+        """Return how far the first answer agrees with each other one, 0 to 1: rows by models."""
+        return np.array([_agreements(self.first, other) for other in self.others]).T
 
     def features(self, prompts: Sequence[str]) -> Floats:
-        """Numbers that tell a wrong answer: who agrees with whom, and what the answers look like.
+        """Return the features that tell wrong answers from right ones, a row for each prompt.
 
-        That the others agree with each other and not with the first says more than that they
-        differ: then there is an answer, and it is not the first one. How the answers look, beside
-        the question and beside each other, says which of two that differ is the wrong one.
+        1. How far the first answer agrees with each other one; the mean and the minimum of that.
+        2. How far the others agree with each other, and how far they do so against the first: if
+           they share an answer that the first does not, the first is probably wrong.
+        3. The features of each answer's text, and how those of the others differ from the first's.
         """
         agreed = self.agreements()
-        among = [_agreed(one, other) for one, other in combinations(self.others, 2)]
-        together = np.mean(among, axis=0) if among else np.ones(len(self.first))
+        pairs = [_agreements(one, other) for one, other in combinations(self.others, 2)]
+        together = np.mean(pairs, axis=0) if pairs else np.ones(len(self.first))
         against = together * (1 - agreed.mean(axis=1))
         asked = [frozenset(final_answer.numbers(prompt)) for prompt in prompts]
-        looks = [_looks(texts, asked) for texts in (self.first, *self.others)]
-        beside = [other[:, :WORTH] - looks[0][:, :WORTH] for other in looks[1:]]
+        texts = [_text_features(each, asked) for each in (self.first, *self.others)]
+        differences = [
+            other[:, :COMPARED_FEATURES] - texts[0][:, :COMPARED_FEATURES] for other in texts[1:]
+        ]
         return np.column_stack(
-            [agreed, agreed.mean(axis=1), agreed.min(axis=1), together, against, *looks, *beside]
+            [
+                *(agreed, agreed.mean(axis=1), agreed.min(axis=1), together, against),
+                *texts,
+                *differences,
+            ]
         )
 
 
 def read(path: Path, uids: Sequence[str], first: str, others: Sequence[str]) -> Answers:
-    """Their answers to these prompts, from the parquet columns `uid`, `model`, `pred`.
+    """Read these models' answers to these prompts from the parquet columns `uid`, `model`, `pred`.
 
-    Of a model's answers to one prompt the first in the file is taken: one answer agrees with
-    another, a mean of answers with nothing.
+    If a model answered a prompt several times, its first answer in the file counts: single answers
+    can agree, a mean of answers cannot.
 
     Raises:
-        Misconfigured: The file, a column, a model or all of its answers are missing.
+        Misconfigured: The file, a column, a model or all of a model's answers are missing.
     """
     table = columns(path, ["uid", "model", "pred"])
     by_model: dict[str, dict[str, str | None]] = {}
@@ -72,32 +80,36 @@ def read(path: Path, uids: Sequence[str], first: str, others: Sequence[str]) -> 
     rows = [[by_model[model].get(uid) for uid in uids] for model in (first, *others)]
     for model, row in zip((first, *others), rows, strict=True):
         if not any(row):
-            said = f"column 'pred' has no answer of {model!r} to any of these prompts"
-            raise Misconfigured(said, field=str(path))
+            missing = f"column 'pred' has no answer of {model!r} to any of these prompts"
+            raise Misconfigured(missing, field=str(path))
     return Answers(rows[0], rows[1:])
 
 
-def _agreed(one: Texts, other: Texts) -> list[float]:
-    """Agreement by row; what is missing agrees with nothing."""
+def _agreements(one: Texts, other: Texts) -> list[float]:
+    """Return the agreement of each row; a missing answer agrees with nothing."""
     return [
         agreement.texts(ours, theirs) if ours and theirs else 0.0
         for ours, theirs in zip(one, other, strict=True)
     ]
 
 
-def _looks(texts: Texts, asked: Sequence[Numbers]) -> Floats:
-    return np.array([_look(text, given) for text, given in zip(texts, asked, strict=True)])
+def _text_features(texts: Texts, asked: Sequence[Numbers]) -> Floats:
+    rows = [_answer_features(text, given) for text, given in zip(texts, asked, strict=True)]
+    return np.array(rows)
 
 
-def _look(text: str | None, asked: Numbers) -> tuple[float, ...]:
-    """Of one answer: its length, its last number and how whole that is, and is it in the question.
+def _answer_features(text: str | None, asked: Numbers) -> tuple[float, ...]:
+    """Return the features of one answer.
 
-    The first `WORTH` may be compared with those of another answer.
+    These are its length, the size of its last number and the count of its numbers (the compared
+    ones), then whether it is missing, and whether its last number is whole, negative, or one of
+    those in the question.
     """
     found = final_answer.numbers(text or "")
     last = float(found[-1]) if found else 0.0
     size = math.log1p(abs(last)) if math.isfinite(last) else 0.0
     return (
-        math.log1p(len(text or "")), min(size, 30.0), math.log1p(len(found)), float(text is None),
-        float(last.is_integer()), float(last < 0), float(bool(found) and found[-1] in asked),
+        math.log1p(len(text or "")), min(size, MAX_LOG_SIZE), math.log1p(len(found)),
+        float(text is None), float(last.is_integer()), float(last < 0),
+        float(bool(found) and found[-1] in asked),
     )  # fmt: skip

@@ -1,11 +1,11 @@
-"""How good a ranking is at saying which jobs should go up, with bootstrap intervals.
+"""Metrics of a router's ranking of jobs: PGR, APGR, CPT, AUC and ECE, with bootstrap intervals.
 
-APGR and CPT are those of RouteLLM (Ong et al., arXiv 2406.18665, section 3.3): quality is looked
-at where 0, 10, ... 100 % of the jobs, the highest scores first, go to the strong model. The
-performance gap recovered (PGR) is the share of the way from the weak model's mean to the strong
-one's; APGR is its mean over the shares by the trapezoid rule, CPT(q) the share at which PGR
-reaches q. All four divide by the gap between the two means, and are not defined where there is none
-or the weak model does better.
+PGR, APGR and CPT are those of RouteLLM (Ong et al., arXiv 2406.18665, section 3.3). Jobs go to the
+strong model by falling score. The performance gap recovered (PGR) at a share of jobs is how far the
+mean quality has then come from the weak model's mean to the strong one's. APGR is the mean of PGR
+over the shares 0, 10, ... 100 %, by the trapezoid rule. CPT(q), the call-performance threshold, is
+the share at which PGR reaches q. All of them divide by the gap between the two means, and are
+undefined if the weak model does as well or better.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ import numpy as np
 
 from forebay.workers.training.data.dataset import Floats, Ints
 
-STEPS = 10  # quantile bins
-BINS = 10  # of the calibration error, of equal mass
-MIN_GAP = 1e-9  # gap between the means that is one, and not what is left by rounding
+STEPS = 10  # steps of the share of jobs, from 0 to 1
+BINS = 10  # bins of the calibration error, of equal mass
+MIN_GAP = 1e-9  # a smaller gap between the means is a rounding error
 
-#: Of a 95 % interval, that the figure is defined in so many of the resamples. Where the gap is not,
-#: it is not told from none itself, and what is divided by it has no bounds (Fieller, 1954).
-MIN_SHARE_OF_ROUNDS = 0.975
+#: A metric has a 95 % interval only if it is defined in at least this share of the bootstrap
+#: samples. If it is not, the gap may as well be 0, and a quotient by it has no bounds (Fieller,
+#: 1954).
+MIN_SHARE_DEFINED = 0.975
 
 NAMES = ("apgr", "cpt50", "cpt80", "pgr10", "pgr20", "auc", "ece")
 
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """Jobs with what a router said of them and what was true.
+    """Jobs with a router's score for each, and the true scores of both answers.
 
     Attributes:
-        score: the higher goes up first; ties go up in proportion.
+        score: jobs with higher scores are escalated first; tied jobs in proportion.
         weak, strong: scores, 0 to 1, of the two answers.
-        probability: that the weak answer will do; none where a router does not say.
+        probability: that the weak answer is right; `None` if the router gives none.
     """
 
     score: Floats
@@ -49,16 +50,21 @@ class Ranked:
 
     @cached_property
     def _groups(self) -> Ints:
-        """Where in the order each group of equal scores begins."""
+        """The positions in the order at which a group of equal scores begins."""
         ordered = self.score[self._order]
         return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
 
     def _grouped(self, values: Floats) -> Floats:
-        """Sums by group of equal scores, highest first."""
+        """Sum the values of each group of equal scores, the highest score first."""
         return np.asarray(np.add.reduceat(values[self._order], self._groups))
 
     def recovered(self, counts: Floats, shares: Floats) -> Floats:
-        """PGR where such shares go up; `counts` says how often each job is in the sample."""
+        """Return PGR at each share of escalated jobs.
+
+        Args:
+            counts: how often each job is in the bootstrap sample.
+            shares: shares of jobs, 0 to 1.
+        """
         sent = np.concatenate([[0.0], np.cumsum(self._grouped(counts))])
         gains = np.concatenate(
             [[0.0], np.cumsum(self._grouped(counts * (self.strong - self.weak)))]
@@ -66,59 +72,63 @@ class Ranked:
         return np.asarray(np.interp(shares, sent / sent[-1], gains / gains[-1]))
 
     def measure(self, counts: Floats | None = None) -> dict[str, float]:
-        """Those of `NAMES` that are defined; the share is in percent for CPT."""
+        """Return the metrics of `NAMES` that are defined. CPT is in percent of the jobs."""
         counts = np.ones(len(self.score)) if counts is None else counts
-        found = self._recovery(counts) | {"auc": self._auc(counts)}
+        metrics = self._gap_metrics(counts) | {"auc": self._auc(counts)}
         if self.probability is not None:
-            found["ece"] = calibration_error(self.probability, self.weak, counts)
-        return {name: value for name, value in found.items() if np.isfinite(value)}
+            metrics["ece"] = calibration_error(self.probability, self.weak, counts)
+        return {name: value for name, value in metrics.items() if np.isfinite(value)}
 
-    def _recovery(self, counts: Floats) -> dict[str, float]:
-        """What divides by the gap, where there is one."""
+    def _gap_metrics(self, counts: Floats) -> dict[str, float]:
+        """Return the metrics that are divided by the gap, or nothing if there is no gap."""
         if np.average(self.strong - self.weak, weights=counts) < MIN_GAP:
             return {}
         shares = np.linspace(0, 1, STEPS + 1)
         curve = self.recovered(counts, shares)
         return {
             "apgr": float(np.trapezoid(curve, shares)),
-            "cpt50": _reached(shares, curve, 0.5),
-            "cpt80": _reached(shares, curve, 0.8),
+            "cpt50": _share_reaching(0.5, shares, curve),
+            "cpt80": _share_reaching(0.8, shares, curve),
             "pgr10": float(curve[STEPS // 10]),
             "pgr20": float(curve[STEPS // 5]),
         }
 
     def _auc(self, counts: Floats) -> float:
-        """Chance that a job with a wrong weak answer has the higher score than one with a right.
+        """Return the probability that a wrong weak answer has a higher score than a right one.
 
-        Wrong is an answer with less than half of the full score.
+        An answer is wrong if it has less than half of the full score.
         """
         wrong = counts * (self.weak < 0.5)  # noqa: PLR2004 - half of the full score
-        lost, kept = self._grouped(wrong), self._grouped(counts - wrong)
-        below = kept.sum() - np.cumsum(kept)
-        pairs = lost.sum() * kept.sum()
-        return float((lost * (below + kept / 2)).sum() / pairs) if pairs else float("nan")
+        wrong_mass, right_mass = self._grouped(wrong), self._grouped(counts - wrong)
+        right_below = right_mass.sum() - np.cumsum(right_mass)
+        pairs = wrong_mass.sum() * right_mass.sum()
+        wins = (wrong_mass * (right_below + right_mass / 2)).sum()
+        return float(wins / pairs) if pairs else float("nan")
 
     def intervals(self, rounds: int, seed: int) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap intervals by metric, over the jobs; the router is given.
+        """Return 95 % bootstrap confidence intervals by metric, over the jobs.
 
-        Resamples in which a figure is not defined are left out of its interval; where fewer than
-        `MIN_SHARE_OF_ROUNDS` remain, it has none.
+        The router is fixed: it is not fitted again to each sample. Samples in which a metric is
+        undefined are left out of its interval; if fewer than `MIN_SHARE_DEFINED` remain, the metric
+        has none.
         """
         draw, size = np.random.default_rng(seed), len(self.score)
-        found: dict[str, list[float]] = {name: [] for name in NAMES}
+        values: dict[str, list[float]] = {name: [] for name in NAMES}
         for _ in range(rounds):
             counts = np.bincount(draw.integers(0, size, size), minlength=size).astype(float)
             for name, value in self.measure(counts).items():
-                found[name].append(value)
-        enough = {
-            name: got for name, got in found.items() if len(got) >= MIN_SHARE_OF_ROUNDS * rounds
+                values[name].append(value)
+        min_defined = MIN_SHARE_DEFINED * rounds
+        ends = {
+            name: np.percentile(defined, [2.5, 97.5])
+            for name, defined in values.items()
+            if len(defined) >= min_defined
         }
-        ends = {name: np.percentile(got, [2.5, 97.5]) for name, got in enough.items()}
         return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 
-def _reached(shares: Floats, curve: Floats, target: float) -> float:
-    """Percent of jobs that must go up until the curve is first at the target, interpolated."""
+def _share_reaching(target: float, shares: Floats, curve: Floats) -> float:
+    """Return the percentage of jobs at which the curve first reaches the target, interpolated."""
     after = int(np.argmax(curve >= target))
     if curve[after] < target:
         return float("nan")
@@ -129,9 +139,9 @@ def _reached(shares: Floats, curve: Floats, target: float) -> float:
 
 
 def calibration_error(probability: Floats, truth: Floats, counts: Floats | None = None) -> float:
-    """ECE: mean distance of what was said from what came true, in ten bins of equal mass.
+    """Return the expected calibration error (ECE), over ten bins of equal mass.
 
-    Of jobs of which the same was said each has their mean truth, so that their order is nothing.
+    Jobs with the same probability get their mean truth, so that their order does not matter.
     """
     counts = np.ones(len(probability)) if counts is None else counts
     _, same = np.unique(probability, return_inverse=True)

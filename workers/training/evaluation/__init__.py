@@ -1,1 +1,1 @@
-"""How good rankings are on outcomes that they have not seen."""
+"""Measures how well routers rank outcomes that they were not fitted to."""

@@ -1,4 +1,7 @@
-"""Rankings after the answer: the plain rule, one fitted to the file, and the shipped doubt."""
+"""Rankings after the local answer: by disagreement, by the packaged doubt model, by boosted trees.
+
+Disagreement of local models' answers is the signal (self-consistency across models).
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,24 @@ from sklearn.model_selection import KFold
 
 from forebay.routing.scoring.doubt_model import DoubtModel, Evidence
 from forebay.routing.scoring.router_model import Reading
-from forebay.workers.training.data.dataset import Dataset, Floats, enough
+from forebay.workers.training.data.dataset import Dataset, Floats, require_enough
 from forebay.workers.training.data.local_answers import Answers
 from forebay.workers.training.data.ranking_metrics import Ranked
 
-SEEDS = 3  # models averaged
-_TINY = 1e-3  # what the verdict may move between two that differ equally
+AVERAGED_MODELS = 3  # with different seeds
+_TIE_BREAK = 1e-3  # the most that the verdict adds to a score, to order equal disagreements
 
 
 def plain(data: Dataset, readings: list[Reading], answers: Answers) -> Ranked:
-    """The more local answers differ, the earlier it goes up; the verdict breaks ties."""
+    """Rank by how much the local answers differ; the verdict breaks ties."""
     differ = (1 - answers.agreements()).sum(axis=1)
     gaps = np.array([reading.gap for reading in readings])
     spread = float(np.ptp(gaps)) or 1.0
-    return Ranked(differ + _TINY * (gaps - gaps.min()) / spread, data.weak, data.strong)
+    return Ranked(differ + _TIE_BREAK * (gaps - gaps.min()) / spread, data.weak, data.strong)
 
 
 def shipped(data: Dataset, readings: list[Reading], answers: Answers) -> Ranked:
-    """By the packaged model of doubt, which saw none of this file."""
+    """Rank by the packaged doubt model, which is not fitted to this file."""
     doubt = DoubtModel.load()
     agreements = answers.agreements().tolist()
     chances = np.array(
@@ -41,37 +44,38 @@ def shipped(data: Dataset, readings: list[Reading], answers: Answers) -> Ranked:
 def learned(
     data: Dataset, readings: list[Reading], answers: Answers, folds: int, seed: int
 ) -> Ranked:
-    """By boosted trees on verdict, answer and agreement, fitted to the other folds of the file.
+    """Rank by gradient boosting on verdict, answers and agreement, predicted out of fold.
 
     Raises:
-        Misconfigured: There are too few prompts.
+        Misconfigured: There are too few prompts to fit to.
     """
-    enough(len(data), folds)
-    said = [[reading.gap, reading.probability] for reading in readings]
-    rows = np.column_stack([said, answers.features(data.prompts)])
+    require_enough(len(data), folds)
+    verdicts = [[reading.gap, reading.probability] for reading in readings]
+    rows = np.column_stack([verdicts, answers.features(data.prompts)])
     gap, ok = np.zeros(len(data)), np.zeros(len(data))
-    for seen, rest in KFold(folds, shuffle=True, random_state=seed).split(rows):
-        gap[rest] = _foretold(rows[seen], data.gap[seen], rows[rest], seed)
-        ok[rest] = _foretold(rows[seen], data.weak[seen], rows[rest], seed)
+    for fitted, held_out in KFold(folds, shuffle=True, random_state=seed).split(rows):
+        gap[held_out] = _predicted(rows[fitted], data.gap[fitted], rows[held_out], seed)
+        ok[held_out] = _predicted(rows[fitted], data.weak[fitted], rows[held_out], seed)
     return Ranked(gap, data.weak, data.strong, _calibrated(ok, data.weak, folds, seed))
 
 
-def _foretold(rows: Floats, target: Floats, others: Floats, seed: int) -> Floats:
-    """The mean of several models."""
-    said = [
+def _predicted(rows: Floats, target: Floats, others: Floats, seed: int) -> Floats:
+    """Fit boosted trees to the rows; return the mean prediction of several seeds for the others."""
+    predictions = [
         GradientBoostingRegressor(
             n_estimators=120, max_depth=3, learning_rate=0.04, subsample=0.5,
             max_features=0.4, min_samples_leaf=15, random_state=seed + extra,
         ).fit(rows, target).predict(others)
-        for extra in range(SEEDS)
+        for extra in range(AVERAGED_MODELS)
     ]  # fmt: skip
-    return np.asarray(np.mean(said, axis=0))
+    return np.asarray(np.mean(predictions, axis=0))
 
 
-def _calibrated(said: Floats, truth: Floats, folds: int, seed: int) -> Floats:
-    """Chances, by isotonic regression on the other folds."""
-    found = np.zeros(len(said))
-    for seen, rest in KFold(folds, shuffle=True, random_state=seed).split(said):
+def _calibrated(predicted: Floats, truth: Floats, folds: int, seed: int) -> Floats:
+    """Turn predictions into probabilities by isotonic regression, fitted to the other folds."""
+    probabilities = np.zeros(len(predicted))
+    for fitted, held_out in KFold(folds, shuffle=True, random_state=seed).split(predicted):
         model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
-        found[rest] = model.fit(said[seen], truth[seen]).predict(said[rest])
-    return found
+        model.fit(predicted[fitted], truth[fitted])
+        probabilities[held_out] = model.predict(predicted[held_out])
+    return probabilities

@@ -1,4 +1,4 @@
-"""The curves: quality against the share that goes up, one line a router."""
+"""Draws mean quality against the share of escalated jobs, a curve for each router."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ POINTS = 201
 
 
 def draw(routers: Mapping[str, Ranked], path: Path) -> None:
-    """Write a PNG or SVG.
+    """Draw the curves into a PNG or SVG file.
 
     Raises:
-        Misconfigured: It is neither, or cannot be written.
+        Misconfigured: The name ends in neither .png nor .svg, or the file cannot be written.
     """
     if path.suffix not in FORMATS:
         raise Misconfigured("must end in .png or .svg", field="--curves")
@@ -31,7 +31,7 @@ def draw(routers: Mapping[str, Ranked], path: Path) -> None:
         gap = float(ranked.strong.mean()) - weak
         even = np.ones(len(ranked.score))
         axes.plot(100 * shares, weak + gap * ranked.recovered(even, shares), label=name)
-    axes.set(xlabel="share that goes up, %", ylabel="mean score")
+    axes.set(xlabel="escalated jobs, %", ylabel="mean score")
     axes.grid(alpha=0.3)
     axes.legend()
     try:

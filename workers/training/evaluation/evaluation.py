@@ -1,4 +1,4 @@
-"""Routers side by side on one file: random, type mean, verdict, second opinion, cascade, oracle."""
+"""Compares routers on one file: random, type mean, verdict, second opinion, cascade, oracle."""
 
 from __future__ import annotations
 
@@ -11,98 +11,103 @@ from sklearn.model_selection import KFold
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring.router_model import Reading, RouterModel, Weights
-from forebay.workers.training.data.dataset import Dataset, Ints, enough
+from forebay.workers.training.data.dataset import Dataset, Ints, require_enough
 from forebay.workers.training.data.ranking_metrics import MIN_GAP, NAMES, Ranked
 from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
 from forebay.workers.training.fitting.fit_router import fit
 from forebay.workers.training.fitting.hyperparameters import Hyperparameters
 from forebay.workers.training.fitting.type_means import TypeMeans
 
-ROUNDS = 1_000  # of the bootstrap
+BOOTSTRAP_ROUNDS = 1_000
 DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EvaluatedFile:
-    """Prompts, and what a model that was not fitted on them says of each.
+    """Prompts, and the reading of each by a router model that was not fitted to it.
 
     Attributes:
-        usual: the mean gap and the mean score of the job type, where types are used.
+        data: the prompts and their scores.
+        readings: a reading for each prompt.
+        type_means: the mean gap and mean score of each prompt's job type; `None` if job types are
+            not used, or no model was fitted.
     """
 
     data: Dataset
     readings: list[Reading]
-    usual: list[Reading] | None = None
+    type_means: list[Reading] | None = None
 
 
 def zero_shot(data: Dataset, model: RouterModel) -> EvaluatedFile:
-    """With weights from elsewhere."""
-    _has_gap(data)
-    return EvaluatedFile(data, _read(model, data))
+    """Evaluate a model that was fitted elsewhere on all prompts."""
+    _require_gap(data)
+    return EvaluatedFile(data, _readings(model, data))
 
 
 def with_labels(data: Dataset, labels: int, seed: int) -> EvaluatedFile:
-    """Fitted on so many random prompts, judged on the rest."""
+    """Fit a model to this many random prompts and evaluate it on the rest."""
     order = np.random.default_rng(seed).permutation(len(data))
-    _has_gap(data.take(order[labels:]))
-    return _judged(data, order[:labels], order[labels:], seed, FeatureMatrix.at(data.prompts))
+    _require_gap(data.take(order[labels:]))
+    matrix = FeatureMatrix.of(data.prompts)
+    return _fit_and_read(data, order[:labels], order[labels:], seed, matrix)
 
 
 def with_folds(data: Dataset, folds: int, seed: int) -> EvaluatedFile:
-    """Each part judged by a model fitted on the other parts."""
-    enough(len(data), folds)
-    _has_gap(data)
-    looks = FeatureMatrix.at(data.prompts)
+    """Evaluate by cross-validation: each fold by a model that was fitted to the other folds."""
+    require_enough(len(data), folds)
+    _require_gap(data)
+    matrix = FeatureMatrix.of(data.prompts)
     parts = [
-        (rest, _judged(data, seen, rest, seed, looks))
-        for seen, rest in KFold(folds, shuffle=True, random_state=seed).split(data.prompts)
+        (held_out, _fit_and_read(data, fitted, held_out, seed, matrix))
+        for fitted, held_out in KFold(folds, shuffle=True, random_state=seed).split(data.prompts)
     ]
-    order = np.argsort(np.concatenate([rest for rest, _ in parts]))
+    order = np.argsort(np.concatenate([held_out for held_out, _ in parts]))
     readings = [reading for _, part in parts for reading in part.readings]
-    usual = [reading for _, part in parts for reading in part.usual or ()]
+    means = [reading for _, part in parts for reading in part.type_means or ()]
     return EvaluatedFile(
-        data, [readings[row] for row in order], [usual[row] for row in order] if usual else None
+        data, [readings[row] for row in order], [means[row] for row in order] if means else None
     )
 
 
-def _has_gap(judged: Dataset) -> None:
-    """Raise `Misconfigured` where there is nothing to recover."""
-    if judged.gap.mean() < MIN_GAP:
-        judges = f"the {len(judged)} prompts that are judged"
-        raise Misconfigured(f"no gap: on {judges} the weak models do as well", field="--strong")
+def _require_gap(data: Dataset) -> None:
+    """Raise `Misconfigured` if the strong models do not beat the weak ones on these prompts."""
+    if data.gap.mean() < MIN_GAP:
+        where = f"on the {len(data)} evaluated prompts"
+        raise Misconfigured(f"no gap: {where} the weak models do as well", field="--strong")
 
 
-def _judged(
-    data: Dataset, seen: Ints, rest: Ints, seed: int, looks: FeatureMatrix
+def _fit_and_read(
+    data: Dataset, fitted: Ints, held_out: Ints, seed: int, matrix: FeatureMatrix
 ) -> EvaluatedFile:
-    known, other = data.take(seen), data.take(rest)
-    weights: Weights = fit(known, looks.take(seen), Hyperparameters.of(known, seed=seed))
-    usual = _usual(known, other) if known.types else None
-    return EvaluatedFile(other, _read(RouterModel(weights), other), usual)
+    train, test = data.take(fitted), data.take(held_out)
+    parameters = Hyperparameters.of(train, seed=seed)
+    weights: Weights = fit(train, matrix.take(fitted), parameters)
+    means = _type_means(train, test) if train.types else None
+    return EvaluatedFile(test, _readings(RouterModel(weights), test), means)
 
 
-def _usual(known: Dataset, other: Dataset) -> list[Reading]:
-    """The means of the job types, as they are among the known."""
-    even, size = np.ones(len(known)), len(other)
-    gaps = TypeMeans.of(known.gap, known.types, even).at(other.types, size)
-    oks = TypeMeans.of(known.weak, known.types, even).at(other.types, size)
-    return [Reading(gap, ok) for gap, ok in zip(gaps.tolist(), oks.tolist(), strict=True)]
+def _type_means(train: Dataset, test: Dataset) -> list[Reading]:
+    """Return for each test prompt the mean gap and score of its job type in the training set."""
+    even, size = np.ones(len(train)), len(test)
+    gaps = TypeMeans.of(train.gap, train.types, even).predict(test.types, size)
+    scores = TypeMeans.of(train.weak, train.types, even).predict(test.types, size)
+    return [Reading(gap, score) for gap, score in zip(gaps.tolist(), scores.tolist(), strict=True)]
 
 
-def _read(model: RouterModel, data: Dataset) -> list[Reading]:
+def _readings(model: RouterModel, data: Dataset) -> list[Reading]:
     types: Sequence[str | None] = data.types or [None] * len(data)
     return [model.read(text, name) for text, name in zip(data.prompts, types, strict=True)]
 
 
-def before(judged: EvaluatedFile, seed: int) -> dict[str, Ranked]:
-    """The routers that know the prompt only, and the two that bound them."""
-    data = judged.data
+def rankings_before_answer(evaluated: EvaluatedFile, seed: int) -> dict[str, Ranked]:
+    """Return the rankings that need the prompt only, between a random one and the oracle."""
+    data = evaluated.data
     chance = np.random.default_rng(seed).random(len(data))
     even = np.full(len(data), data.weak.mean())
     routers = {"random": Ranked(chance, data.weak, data.strong, even)}
-    if judged.usual:
-        routers["type mean"] = _ranked(data, judged.usual)
-    routers["verdict"] = _ranked(data, judged.readings)
+    if evaluated.type_means:
+        routers["type mean"] = _ranked(data, evaluated.type_means)
+    routers["verdict"] = _ranked(data, evaluated.readings)
     routers["oracle"] = Ranked(data.gap, data.weak, data.strong)
     return routers
 
@@ -113,7 +118,7 @@ def _ranked(data: Dataset, readings: list[Reading]) -> Ranked:
 
 
 def report(data: Dataset, routers: Mapping[str, Ranked], seed: int) -> dict[str, Any]:
-    """One JSON document: sizes, the two means, and every router's figures with intervals."""
+    """Return a JSON document: the number of prompts, both means, every router's metrics."""
     return {
         "n": len(data),
         "weak": round(float(data.weak.mean()) * data.scale, DIGITS),
@@ -123,14 +128,13 @@ def report(data: Dataset, routers: Mapping[str, Ranked], seed: int) -> dict[str,
 
 
 def _figures(ranked: Ranked, seed: int) -> dict[str, Any]:
-    measured, ranges = ranked.measure(), ranked.intervals(ROUNDS, seed)
-    figures: dict[str, Any] = {name: _number(measured.get(name)) for name in NAMES}
+    metrics, ranges = ranked.measure(), ranked.intervals(BOOTSTRAP_ROUNDS, seed)
+    figures: dict[str, Any] = {name: _rounded(metrics.get(name)) for name in NAMES}
     figures["intervals"] = {
-        name: [_number(end) for end in ranges[name]] if name in ranges else None for name in NAMES
+        name: [_rounded(end) for end in ranges[name]] if name in ranges else None for name in NAMES
     }
     return figures
 
 
-def _number(value: float | None) -> float | None:
-    """What is not defined is null."""
+def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, DIGITS)

@@ -1,1 +1,1 @@
-"""From outcomes to weights."""
+"""Fits weights and calibrations to outcomes."""

@@ -1,7 +1,7 @@
-"""Boosted trees on the hand-made features, fitted by scikit-learn and carried over node by node.
+"""Gradient boosting on the hand-made features: fitted by scikit-learn, copied node by node.
 
-scikit-learn rather than LightGBM: its trees are public (`tree_`), and it needs no library of the
-system's.
+scikit-learn rather than LightGBM, because its trees are public (`tree_`) and it needs no system
+library.
 """
 
 from __future__ import annotations
@@ -15,37 +15,39 @@ from forebay.routing.scoring.trees import LEAF, Forest, Node
 from forebay.workers.training.data.dataset import Floats
 from forebay.workers.training.fitting.hyperparameters import Hyperparameters
 
-MIN_TEXTS_PER_LEAF = 20  # texts in a leaf
-SHARE_OF_TEXTS = 0.5  # share of the texts that a tree is shown
-SHARE_OF_FEATURES = 0.3  # share of the features that a split chooses from
+MIN_TEXTS_PER_LEAF = 20
+SHARE_OF_TEXTS = 0.5  # that each tree is fitted to
+SHARE_OF_FEATURES = 0.3  # that each split chooses from
 
 
-def forest(rows: Floats, target: Floats, weights: Floats, recipe: Hyperparameters) -> Forest:
-    """Trees for a centred target, the same for the same seed."""
+def fit_forest(
+    rows: Floats, target: Floats, weights: Floats, parameters: Hyperparameters
+) -> Forest:
+    """Fit trees to a centred target. The same seed gives the same trees."""
     model = GradientBoostingRegressor(
-        n_estimators=recipe.trees, max_depth=recipe.depth, learning_rate=recipe.rate,
-        subsample=SHARE_OF_TEXTS, max_features=SHARE_OF_FEATURES, min_samples_leaf=MIN_TEXTS_PER_LEAF, init="zero",
-        random_state=recipe.seed,
+        n_estimators=parameters.trees, max_depth=parameters.depth, learning_rate=parameters.rate,
+        subsample=SHARE_OF_TEXTS, max_features=SHARE_OF_FEATURES,
+        min_samples_leaf=MIN_TEXTS_PER_LEAF, init="zero", random_state=parameters.seed,
     )  # fmt: skip
     model.fit(rows, target, sample_weight=weights)
-    return Forest(_nodes(each[0].tree_, recipe.rate) for each in model.estimators_)
+    return Forest(_nodes(each[0].tree_, parameters.rate) for each in model.estimators_)
 
 
-def scaled(trees: Forest, factor: float) -> Forest:
-    """The same trees, saying so many times as much."""
+def scale_forest(forest: Forest, factor: float) -> Forest:
+    """Return trees whose predictions are this many times as large."""
     return Forest(
         [
             node._replace(value=node.value * factor) if node.feature == LEAF else node
             for node in tree
         ]
-        for tree in trees.trees
+        for tree in forest.trees
     )
 
 
-def said(trees: Forest, rows: Floats) -> Floats:
-    """What the trees say of each row; all rows walk down a tree together."""
+def predict(forest: Forest, rows: Floats) -> Floats:
+    """Return the forest's prediction for each row; all rows walk down a tree together."""
     total, each = np.zeros(len(rows)), np.arange(len(rows))
-    for tree in trees.trees:
+    for tree in forest.trees:
         feature, value, right = (np.array(column) for column in zip(*tree, strict=True))
         at = np.zeros(len(rows), dtype=int)
         while (inside := feature[at] != LEAF).any():
@@ -56,7 +58,7 @@ def said(trees: Forest, rows: Floats) -> Floats:
 
 
 def _nodes(tree: Any, rate: float) -> list[Node]:
-    """scikit-learn lists nodes depth first, so a left child follows its parent here too."""
+    """Copy a tree's nodes. scikit-learn lists them depth first: a left child follows its parent."""
     return [
         Node(LEAF, float(tree.value[at, 0, 0]) * rate, 0)
         if tree.children_left[at] < 0

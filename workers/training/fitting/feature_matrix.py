@@ -1,4 +1,4 @@
-"""What the router model sees of many texts, counted once and used by every fit."""
+"""The router model's features of many texts, computed once and used by every fit."""
 
 from __future__ import annotations
 
@@ -14,45 +14,48 @@ from forebay.routing.scoring.text_features import TEXT_FEATURES, text_features
 from forebay.routing.scoring.text_model import MAX_DEVIATIONS, Scale
 from forebay.workers.training.data.dataset import Floats, Ints
 
-Places = npt.NDArray[np.int32]  # of what occurs in a text, among the bins
+BinNumbers = npt.NDArray[np.int32]
 
-_FLAT = 1e-3  # of a feature that is the same everywhere: no text is far from it
+#: A feature that is the same in all texts has no deviation; this one keeps others finite.
+_MIN_DEVIATION = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureMatrix:
-    """One row a text.
+    """The features of texts, a row for each text.
 
     Attributes:
-        bins: hashed words and word parts, one column a bin; a row has length one.
-        features: hand-made features as counted, in the order of `TEXT_FEATURES`.
+        bins: hashed n-grams (feature hashing), a column for each bin; each row has length 1.
+        features: hand-made features, not standardised, in the order of `TEXT_FEATURES`.
     """
 
     bins: sp.csr_matrix
     features: Floats
 
     @classmethod
-    def at(cls, texts: Sequence[str]) -> FeatureMatrix:
-        """Look at these texts."""
+    def of(cls, texts: Sequence[str]) -> FeatureMatrix:
+        """Compute the features of these texts."""
         return cls(
-            _sparse(map(_places, texts)),
+            _sparse(map(_bin_numbers, texts)),
             np.array([list(text_features(text).values()) for text in texts]),
         )
 
     def take(self, rows: Ints) -> FeatureMatrix:
-        """These rows, in this order."""
+        """Return these rows, in this order."""
         return FeatureMatrix(self.bins[rows], self.features[rows])
 
     def scales(self) -> dict[str, Scale]:
-        """Mean and deviation of each feature over these texts."""
+        """Return the mean and standard deviation of each hand-made feature."""
         means, deviations = self.features.mean(axis=0), self.features.std(axis=0)
         return {
-            name: Scale(mean=round(float(mean), 6), deviation=round(max(float(width), _FLAT), 6))
+            name: Scale(
+                mean=round(float(mean), 6), deviation=round(max(float(width), _MIN_DEVIATION), 6)
+            )
             for name, mean, width in zip(TEXT_FEATURES, means, deviations, strict=True)
         }
 
     def standard(self, scales: Mapping[str, Scale]) -> Floats:
-        """The features in standard deviations, as a verdict sees them."""
+        """Return the hand-made features in standard deviations, clipped as the router does."""
         means = np.array([scales[name].mean for name in TEXT_FEATURES])
         widths = np.array([scales[name].deviation for name in TEXT_FEATURES])
         return np.asarray(
@@ -60,13 +63,13 @@ class FeatureMatrix:
         )
 
 
-def _places(text: str) -> Places:
+def _bin_numbers(text: str) -> BinNumbers:
     return np.array(sorted(hashed_ngrams(text)), dtype=np.int32)
 
 
-def _sparse(rows: Iterable[Places]) -> sp.csr_matrix:
-    places = list(rows)
-    sizes = np.array([len(row) for row in places])
-    weights = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes)
+def _sparse(rows: Iterable[BinNumbers]) -> sp.csr_matrix:
+    numbers = list(rows)
+    sizes = np.array([len(row) for row in numbers])
+    values = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes)
     ends = np.cumsum([0, *sizes])
-    return sp.csr_matrix((weights, np.concatenate(places), ends), shape=(len(sizes), BINS))
+    return sp.csr_matrix((values, np.concatenate(numbers), ends), shape=(len(sizes), BINS))

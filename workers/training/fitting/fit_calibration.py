@@ -1,7 +1,6 @@
-"""From audits to a calibration: fitted on one part of them, judged on another, kept if better.
+"""Fits a calibration to audits: Platt scaling of the probability, ridge regression of the score.
 
-Each part of it is kept only where it is better by more than chance on audits that it was not fitted
-on; what is published is what was measured.
+Each of the two parts is kept only if it is better, by more than chance, on held-out audits.
 """
 
 from __future__ import annotations
@@ -22,27 +21,26 @@ from forebay.routing.scoring.logit import logit
 from forebay.workers.training.data.dataset import Floats
 from forebay.workers.training.data.ranking_metrics import calibration_error
 
-#: Every so manieth audit, by a digest of its job, is held back.
-HELD_BACK = 3
-RIGHT = 0.5  # an outcome from here on counts as right
-#: Standard errors by which a part must be better: one chance in twenty that it only seems so.
-MARGIN = 1.64
+#: One audit in this many is held out, chosen by a hash of its job's id.
+HELD_OUT_EVERY = 3
+MIN_RIGHT = 0.5  # outcomes from here on count as right
+#: Standard errors by which a part must be better: a 5 % chance, one-sided, that it only seems so.
+MIN_STANDARD_ERRORS = 1.64
 PENALTIES = np.logspace(0, 4, 9)
 
-#: The probability from which a job is kept, by tenant and kind.
+#: Returns the probability from which a job stays local, by tenant and kind.
 Threshold = Callable[[str, Kind], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A calibration, and what it does to audits that it was not fitted on.
+    """A fitted calibration, and its metrics on held-out audits.
 
     Attributes:
-        candidate: with those parts that are better than what was in force; none of them is, where
-            it says `accepted` is empty.
-        before, after: figures by name, of what was in force and of the candidate.
-        accepted: the parts that are better: `probability`, `score`.
-        fitted, held_back: audits.
+        candidate: the current calibration with those parts replaced that are better.
+        before, after: metrics by name, of the current calibration and of the candidate.
+        accepted: the parts that are better: `probability`, `score`, both or none.
+        fitted, held_back: numbers of audits.
     """
 
     candidate: Calibration
@@ -54,42 +52,48 @@ class Trial:
 
 
 def trial(audits: Sequence[Audit], now: Calibration, threshold: Threshold) -> Trial:
-    """Fit on one part of the audits, and hold the result against what is in force on the other.
+    """Fit a calibration to some of the audits and compare it with the current one on the others.
 
-    All audits must be of the model that `now` is for; there must be some in both parts.
+    Args:
+        audits: audits of the router model that `now` is for; some must be in either part.
+        now: the current calibration.
+        threshold: the probability from which a job stays local.
     """
-    apart = [one for one in audits if _is_held_back(one)]
-    fitted = [one for one in audits if not _is_held_back(one)]
-    chance, score = _platt(fitted), _ridge(fitted)
-    both = now.model_copy(update={**chance, **score})
+    held_out = [audit for audit in audits if _is_held_out(audit)]
+    fitted = [audit for audit in audits if not _is_held_out(audit)]
+    parts = {"probability": _fit_platt(fitted), "score": _fit_ridge(fitted)}
+    both = now.model_copy(update=parts["probability"] | parts["score"])
+    losses = {"probability": _probability_losses, "score": _score_losses}
     accepted = tuple(
-        name
-        for name, loss in (("probability", _brier), ("score", _miss))
-        if _better(loss(apart, now), loss(apart, both))
+        name for name, loss in losses.items() if _better(loss(held_out, now), loss(held_out, both))
     )
-    parts = {"probability": chance, "score": score}
     candidate = now
     for name in accepted:
         candidate = candidate.model_copy(update=parts[name])
-    after = figures(apart, candidate, threshold)
+    after = metrics(held_out, candidate, threshold)
     report = {name: round(value, 4) for name, value in after.items()}
     return Trial(
-        candidate.model_copy(update={"report": report}), figures(apart, now, threshold), after,
-        accepted, len(fitted), len(apart),
+        candidate.model_copy(update={"report": report}), metrics(held_out, now, threshold), after,
+        accepted, len(fitted), len(held_out),
     )  # fmt: skip
 
 
-def figures(audits: Sequence[Audit], by: Calibration, threshold: Threshold) -> dict[str, float]:
-    """How good verdicts are, moved by a calibration, on these audits.
+def metrics(
+    audits: Sequence[Audit], calibration: Calibration, threshold: Threshold
+) -> dict[str, float]:
+    """Measure a calibration on audits; undefined metrics are left out.
 
-    `auc`: of the score, for answers that are wrong; none where all are the same. `brier` and `ece`:
-    of the probability. `gap_error`: mean square of the score's error. `kept` and `agreement`: the
-    share of jobs at or above the present threshold, and how good their local answers are.
+    - `auc`: of the score, for wrong answers; undefined if all are right, or all wrong.
+    - `brier`, `ece`: of the probability.
+    - `gap_error`: mean squared error of the score.
+    - `kept`, `agreement`: the share of jobs at or above the threshold, and the mean outcome of
+      their local answers.
     """
-    truth, chances, scores = _truth(audits), _chances(audits, by), _scores(audits, by)
-    limits = np.array([threshold(one.tenant, one.kind) for one in audits])
-    kept, wrong = chances >= limits, truth < RIGHT
-    found = {
+    truth = _truth(audits)
+    chances, scores = _chances(audits, calibration), _scores(audits, calibration)
+    limits = np.array([threshold(audit.tenant, audit.kind) for audit in audits])
+    kept, wrong = chances >= limits, truth < MIN_RIGHT
+    measured = {
         "auc": float(roc_auc_score(wrong, scores)) if 0 < wrong.sum() < len(wrong) else None,
         "brier": float(np.mean((chances - truth) ** 2)),
         "ece": calibration_error(chances, truth),
@@ -97,12 +101,15 @@ def figures(audits: Sequence[Audit], by: Calibration, threshold: Threshold) -> d
         "kept": float(kept.mean()),
         "agreement": float(truth[kept].mean()) if kept.any() else None,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in measured.items() if value is not None}
 
 
-def _platt(audits: Sequence[Audit]) -> dict[str, Any]:
-    """Slope and intercept of the log-odds; an outcome between 0 and 1 counts for both in part."""
-    rows = np.array([[logit(one.base_probability)] for one in audits])
+def _fit_platt(audits: Sequence[Audit]) -> dict[str, Any]:
+    """Fit slope and intercept of the log-odds (Platt scaling).
+
+    An outcome between 0 and 1 counts in part as right and in part as wrong.
+    """
+    rows = np.array([[logit(audit.base_probability)] for audit in audits])
     truth = _truth(audits)
     model = LogisticRegression(C=1e3).fit(
         np.vstack([rows, rows]), np.repeat([1, 0], len(rows)), np.concatenate([truth, 1 - truth])
@@ -110,51 +117,54 @@ def _platt(audits: Sequence[Audit]) -> dict[str, Any]:
     return {"slope": max(0.0, float(model.coef_[0, 0])), "intercept": float(model.intercept_[0])}
 
 
-def _ridge(audits: Sequence[Audit]) -> dict[str, Any]:
-    """A weight by feature, for what the model's score leaves of the gap."""
-    names = sorted({name for one in audits for name in one.features})
-    rows = np.array([[one.features.get(name, 0.0) for name in names] for one in audits])
+def _fit_ridge(audits: Sequence[Audit]) -> dict[str, Any]:
+    """Fit a weight for each feature to the residual of the score."""
+    names = sorted({name for audit in audits for name in audit.features})
+    rows = np.array([[audit.features.get(name, 0.0) for name in names] for audit in audits])
     rows = rows.reshape(len(audits), len(names))
     mean, width = rows.mean(axis=0), rows.std(axis=0)
-    told = np.flatnonzero(width > 0)
-    rest = (1 - _truth(audits)) - np.array([one.base_score for one in audits])
-    if not len(told):
-        return {"start": float(rest.mean()), "weights": {}}
-    model = RidgeCV(PENALTIES).fit((rows[:, told] - mean[told]) / width[told], rest)
-    weights = model.coef_ / width[told]
-    start = float(model.intercept_ - weights @ mean[told])
+    varying = np.flatnonzero(width > 0)
+    residual = (1 - _truth(audits)) - np.array([audit.base_score for audit in audits])
+    if not len(varying):
+        return {"start": float(residual.mean()), "weights": {}}
+    standard = (rows[:, varying] - mean[varying]) / width[varying]
+    model = RidgeCV(PENALTIES).fit(standard, residual)
+    weights = model.coef_ / width[varying]
+    start = float(model.intercept_ - weights @ mean[varying])
     return {
         "start": start,
-        "weights": dict(zip([names[at] for at in told], weights.tolist(), strict=True)),
+        "weights": dict(zip([names[at] for at in varying], weights.tolist(), strict=True)),
     }
 
 
 def _better(before: Floats, after: Floats) -> bool:
-    """Whether a loss is smaller, by more than chance."""
+    """Return whether losses fell by more than chance (a one-sided test of the mean gain)."""
     gain = before - after
-    return len(gain) > 1 and bool(gain.mean() > MARGIN * gain.std(ddof=1) / np.sqrt(len(gain)))
+    if len(gain) < 2:  # noqa: PLR2004 - no deviation of fewer
+        return False
+    return bool(gain.mean() > MIN_STANDARD_ERRORS * gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
-def _brier(audits: Sequence[Audit], by: Calibration) -> Floats:
-    return np.asarray((_chances(audits, by) - _truth(audits)) ** 2)
+def _probability_losses(audits: Sequence[Audit], calibration: Calibration) -> Floats:
+    return np.asarray((_chances(audits, calibration) - _truth(audits)) ** 2)
 
 
-def _miss(audits: Sequence[Audit], by: Calibration) -> Floats:
-    return np.asarray((_scores(audits, by) - (1 - _truth(audits))) ** 2)
+def _score_losses(audits: Sequence[Audit], calibration: Calibration) -> Floats:
+    return np.asarray((_scores(audits, calibration) - (1 - _truth(audits))) ** 2)
 
 
 def _truth(audits: Sequence[Audit]) -> Floats:
-    return np.array([one.outcome for one in audits])
+    return np.array([audit.outcome for audit in audits])
 
 
-def _chances(audits: Sequence[Audit], by: Calibration) -> Floats:
-    return np.array([by.chance(one.base_probability) for one in audits])
+def _chances(audits: Sequence[Audit], calibration: Calibration) -> Floats:
+    return np.array([calibration.chance(audit.base_probability) for audit in audits])
 
 
-def _scores(audits: Sequence[Audit], by: Calibration) -> Floats:
-    return np.array([one.base_score + by.excess(one.features) for one in audits])
+def _scores(audits: Sequence[Audit], calibration: Calibration) -> Floats:
+    return np.array([audit.base_score + calibration.excess(audit.features) for audit in audits])
 
 
-def _is_held_back(audit: Audit) -> bool:
+def _is_held_out(audit: Audit) -> bool:
     digest = hashlib.sha256(audit.job.encode()).digest()
-    return int.from_bytes(digest[:4]) % HELD_BACK == 0
+    return int.from_bytes(digest[:4]) % HELD_OUT_EVERY == 0

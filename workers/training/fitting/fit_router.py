@@ -1,9 +1,9 @@
-"""From outcomes to the weights of `forebay.routing.scoring.router_model`.
+"""Fits the weights of `forebay.routing.scoring.router_model` to outcomes.
 
-The target is the gap, score of the frontier less score of the local answer: a question that both
-get wrong is hard and still not worth a dollar. What is usual of a job type is taken off first; of
-the rest three readings of the text (hashed words, hand-made features, trees) each say their part.
-How much they are believed is fitted to what they say of texts that they were not fitted on.
+The target is the gap: the frontier's score less the local score. A question that both get wrong is
+hard, but not worth a dollar. The mean gap of each job type is subtracted first. Three base models
+are fitted to the residual (ridge regression on hashed n-grams, ridge regression on hand-made
+features, gradient boosting on those), and stacked on their out-of-fold predictions.
 """
 
 from __future__ import annotations
@@ -29,182 +29,206 @@ from forebay.workers.training.fitting.feature_matrix import FeatureMatrix
 from forebay.workers.training.fitting.hyperparameters import Hyperparameters
 from forebay.workers.training.fitting.type_means import TypeMeans, centred, source_weights
 
-PLACES = 6  # decimals of a weight in the file
-MIN_SPREAD = (
-    0.02  # standard deviations of the target that they say at the least: there is a ranking
-)
-EDGE = 0.02  # chances are kept so far from 0 and 1
+DECIMALS = 6  # of a weight in the file
+#: Standard deviations of the target that the stacked prediction has at least, so that it ranks.
+MIN_SPREAD = 0.02
+EDGE = 0.02  # probabilities are kept this far from 0 and 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Readings:
-    """What is fitted to one target on some rows."""
+class BaseModels:
+    """The three base models, fitted to one target on some rows.
+
+    Attributes:
+        grams: a weight for each bin of hashed n-grams.
+        line: a weight for each hand-made feature.
+        trees: boosted trees on the hand-made features.
+    """
 
     grams: Floats
     line: Floats
     trees: Forest
 
-    def columns(self, looks: FeatureMatrix, features: Floats) -> Floats:
-        """What each says of each row."""
-        said = boosting.said(self.trees, features)
-        return np.column_stack([looks.bins @ self.grams, features @ self.line, said])
+    def predict(self, matrix: FeatureMatrix, features: Floats) -> Floats:
+        """Return the predictions of the base models, a column each."""
+        trees = boosting.predict(self.trees, features)
+        return np.column_stack([matrix.bins @ self.grams, features @ self.line, trees])
 
     def head(self, shares: Floats) -> Head:
-        """Their sum, each with its share."""
+        """Return the sum of the base models, each multiplied by its share."""
         line = self.line * shares[1]
+        names = zip(TEXT_FEATURES, line, strict=True)
         return Head(
             grams=Grams.pack((self.grams * shares[0]).tolist()),
-            features={n: round(float(w), PLACES) for n, w in zip(TEXT_FEATURES, line, strict=True)},
-            trees=boosting.scaled(self.trees, float(shares[2])).pack(),
+            features={name: round(float(weight), DECIMALS) for name, weight in names},
+            trees=boosting.scale_forest(self.trees, float(shares[2])).pack(),
         )
 
 
 @dataclass(frozen=True, eq=False)
-class _Problem:
-    """One target, and what it is told from."""
+class _Regression:
+    """One target, and what it is predicted from.
 
-    looks: FeatureMatrix
+    Attributes:
+        matrix: hashed n-grams, and features as counted.
+        features: hand-made features in standard deviations.
+        target: a value for each row.
+        types: job types, if used.
+        weights: of the rows.
+        parameters: hyperparameters.
+        trees: whether to fit trees too.
+    """
+
+    matrix: FeatureMatrix
     features: Floats
     target: Floats
     types: Sequence[str] | None
     weights: Floats
-    recipe: Hyperparameters
+    parameters: Hyperparameters
     trees: bool
 
-    def take(self, rows: Ints) -> _Problem:
+    def take(self, rows: Ints) -> _Regression:
         types = [self.types[row] for row in rows] if self.types else None
-        return _Problem(
-            self.looks.take(rows), self.features[rows], self.target[rows], types,
-            self.weights[rows], self.recipe, self.trees,
+        return _Regression(
+            self.matrix.take(rows), self.features[rows], self.target[rows], types,
+            self.weights[rows], self.parameters, self.trees,
         )  # fmt: skip
 
     @cached_property
-    def usual(self) -> TypeMeans:
-        """The mean, and what is usual of a job type beside what its words tell."""
-        everywhere = float(np.average(self.target, weights=self.weights))
+    def type_means(self) -> TypeMeans:
+        """The overall mean, and what each job type adds to what its words tell."""
+        overall = float(np.average(self.target, weights=self.weights))
         if not self.types:
-            return TypeMeans(everywhere, {})
+            return TypeMeans(overall, {})
         names, places = np.unique(self.types, return_inverse=True)
-        bins, rest = self.looks.bins, self.target - everywhere
-        more = ridge.on_types(bins, places, rest, self.weights, self.recipe.bins_penalty)
-        types = dict(zip(names.tolist(), (everywhere + more).tolist(), strict=True))
-        return TypeMeans(everywhere, types)
+        bins, residual = self.matrix.bins, self.target - overall
+        added = ridge.fit_types(bins, places, residual, self.weights, self.parameters.bins_penalty)
+        types = dict(zip(names.tolist(), (overall + added).tolist(), strict=True))
+        return TypeMeans(overall, types)
 
-    def base(self, usual: TypeMeans) -> Floats:
-        return usual.at(self.types, len(self.target))
+    def baseline(self, means: TypeMeans) -> Floats:
+        return means.predict(self.types, len(self.target))
 
-    def readings(self) -> Readings:
-        recipe, rest = self.recipe, self.target - self.base(self.usual)
-        return Readings(
-            ridge.on_bins(self.looks.bins, rest, self.weights, recipe.bins_penalty),
-            ridge.on_features(self.features, rest, self.weights, recipe.features_penalty),
-            boosting.forest(self.features, rest, self.weights, recipe)
+    def fit(self) -> BaseModels:
+        """Fit the base models to the residual."""
+        parameters, residual = self.parameters, self.target - self.baseline(self.type_means)
+        return BaseModels(
+            ridge.fit_bins(self.matrix.bins, residual, self.weights, parameters.bins_penalty),
+            ridge.fit_features(self.features, residual, self.weights, parameters.features_penalty),
+            boosting.fit_forest(self.features, residual, self.weights, parameters)
             if self.trees
             else Forest([]),
         )
 
-    def unseen(self) -> tuple[Floats, Floats]:
-        """What is usual, and what the readings say, of rows that neither was fitted on."""
-        base, columns = np.zeros(len(self.target)), np.zeros((len(self.target), 3))
-        folds = KFold(self.recipe.folds, shuffle=True, random_state=self.recipe.seed)
-        for seen, rest in folds.split(self.target):
-            known, other = self.take(seen), self.take(rest)
-            base[rest] = other.base(known.usual)
-            columns[rest] = known.readings().columns(other.looks, other.features)
-        return base, columns
+    def out_of_fold(self) -> tuple[Floats, Floats]:
+        """Return baseline and base predictions of each row by models not fitted to it."""
+        baseline, predictions = np.zeros(len(self.target)), np.zeros((len(self.target), 3))
+        folds = KFold(self.parameters.folds, shuffle=True, random_state=self.parameters.seed)
+        for fitted, held_out in folds.split(self.target):
+            train, test = self.take(fitted), self.take(held_out)
+            baseline[held_out] = test.baseline(train.type_means)
+            predictions[held_out] = train.fit().predict(test.matrix, test.features)
+        return baseline, predictions
 
 
 def fit(
     data: Dataset,
-    looks: FeatureMatrix,
-    recipe: Hyperparameters,
+    matrix: FeatureMatrix,
+    parameters: Hyperparameters,
     *,
     version: str = "new",
     note: Sequence[str] = (),
 ) -> Weights:
-    """Weights fitted on these rows; the same for the same rows and recipe."""
+    """Fit weights to these rows. The same rows and hyperparameters give the same weights."""
     weights = source_weights(data)
-    scales = looks.scales()
-    features = looks.standard(scales)
+    scales = matrix.scales()
+    features = matrix.standard(scales)
 
-    def problem(values: Floats, *, trees: bool) -> _Problem:
+    def regression(values: Floats, *, trees: bool) -> _Regression:
         target = centred(values, data, weights)
-        return _Problem(looks, features, target, data.types, weights, recipe, trees)
+        return _Regression(matrix, features, target, data.types, weights, parameters, trees)
 
-    gap, usual_gap = _gap(problem(data.gap, trees=True))
-    ok, usual_ok = _ok(problem(data.weak, trees=False), data.weak)
+    gap, gap_means = _fit_gap(regression(data.gap, trees=True))
+    ok, ok_means = _fit_ok(regression(data.weak, trees=False), data.weak)
     names = sorted(set(data.types or []))
-    types = {name: Prior(gap=usual_gap.types[name], ok=usual_ok.types[name]) for name in names}
-    stated = json.loads(
+    types = {name: Prior(gap=gap_means.types[name], ok=ok_means.types[name]) for name in names}
+    priors = json.loads(
         files("forebay.workers.training.fitting").joinpath("priors.json").read_text()
     )
-    stated["kinds"]["generate"] = Prior(gap=usual_gap.everywhere, ok=usual_ok.everywhere)
+    priors["kinds"]["generate"] = Prior(gap=gap_means.overall, ok=ok_means.overall)
     text = TextModel(scales=scales, gap=gap, ok=ok)
-    return Weights(version=version, note=tuple(note), types=types, text=text, **stated)
+    return Weights(version=version, note=tuple(note), types=types, text=text, **priors)
 
 
-def _gap(problem: _Problem) -> tuple[Head, TypeMeans]:
-    """The head of the gap, and what is usual."""
-    base, columns = problem.unseen()
-    shares = _shares(problem.recipe.parts, columns, problem.target - base, problem.weights)
-    return problem.readings().head(shares), _rounded(problem.usual)
+def _fit_gap(regression: _Regression) -> tuple[Head, TypeMeans]:
+    """Return the head that predicts the gap, and the means it is added to."""
+    baseline, predictions = regression.out_of_fold()
+    residual = regression.target - baseline
+    shares = _stack(regression.parameters.parts, predictions, residual, regression.weights)
+    return regression.fit().head(shares), _rounded(regression.type_means)
 
 
-def _shares(parts: Sequence[float], columns: Floats, rest: Floats, weights: Floats) -> Floats:
-    """What to multiply each reading with, so that their sum foretells unseen texts.
+def _stack(
+    parts: Sequence[float], predictions: Floats, residual: Floats, weights: Floats
+) -> Floats:
+    """Return the factor of each base model, for the sum that predicts the residual.
 
-    Their parts are fixed, which holds better for new texts than parts fitted to a thousand labels;
-    one slope for their sum is fitted. Where the target is the same everywhere they say nothing.
+    The parts are fixed, which carries over to new texts better than parts fitted to a thousand
+    labels. One slope of their sum is fitted. A constant target gives factors of 0.
     """
-    width = columns.std(axis=0)
-    each = np.divide(parts, width, out=np.zeros(3), where=width > 0)
-    said = columns @ each
-    size = np.average(said**2, weights=weights)
-    slope = np.average(said * rest, weights=weights) / size if size > 0 else 0.0
-    return np.asarray(each * max(slope, MIN_SPREAD * rest.std()))
+    width = predictions.std(axis=0)
+    factors = np.divide(parts, width, out=np.zeros(3), where=width > 0)
+    combined = predictions @ factors
+    size = np.average(combined**2, weights=weights)
+    slope = np.average(combined * residual, weights=weights) / size if size > 0 else 0.0
+    return np.asarray(factors * max(slope, MIN_SPREAD * residual.std()))
 
 
-def _ok(problem: _Problem, truth: Floats) -> tuple[Head, TypeMeans]:
-    """The head of the log-odds, and what is usual: a logistic model of unseen rows' readings."""
+def _fit_ok(regression: _Regression, truth: Floats) -> tuple[Head, TypeMeans]:
+    """Return the head that predicts the log-odds of a right answer, and what it is added to.
+
+    A logistic regression stacks the out-of-fold baseline and predictions.
+    """
     if np.ptp(truth) == 0:
-        return _settled(problem, truth)
-    base, columns = problem.unseen()
-    width = np.where(columns.std(axis=0) > 0, columns.std(axis=0), 1.0)
-    rows = np.column_stack([_logit(base), columns / width])
+        return _fit_constant(regression, truth)
+    baseline, predictions = regression.out_of_fold()
+    width = np.where(predictions.std(axis=0) > 0, predictions.std(axis=0), 1.0)
+    rows = np.column_stack([_bounded_logit(baseline), predictions / width])
     model = LogisticRegression(C=1.0).fit(
         np.vstack([rows, rows]),
         np.repeat([1, 0], len(truth)),
-        np.concatenate([problem.weights * truth, problem.weights * (1 - truth)]),
+        np.concatenate([regression.weights * truth, regression.weights * (1 - truth)]),
     )
     slope, *shares = model.coef_[0]
-    usual, start = problem.usual, float(model.intercept_[0])
+    means, intercept = regression.type_means, float(model.intercept_[0])
 
-    def line(mean: float) -> float:
-        return float(slope * _logit(np.array([mean]))[0] + start)
+    def log_odds(mean: float) -> float:
+        return float(slope * _bounded_logit(np.array([mean]))[0] + intercept)
 
     odds = TypeMeans(
-        line(usual.everywhere), {name: line(mean) for name, mean in usual.types.items()}
+        log_odds(means.overall), {name: log_odds(mean) for name, mean in means.types.items()}
     )
-    return problem.readings().head(np.array(shares) / width), _rounded(odds)
+    return regression.fit().head(np.array(shares) / width), _rounded(odds)
 
 
-def _settled(problem: _Problem, truth: Floats) -> tuple[Head, TypeMeans]:
-    """Where all is alike a text says nothing, and the odds would grow until the solver stops.
+def _fit_constant(regression: _Regression, truth: Floats) -> tuple[Head, TypeMeans]:
+    """Return a head that adds nothing, for answers that are all right or all wrong.
 
-    So half an answer that will do and half a one that will not are added (Krichevsky and Trofimov,
-    IEEE Transactions on Information Theory 27, 1981).
+    A logistic regression would let the odds grow until the solver stops. The Krichevsky-Trofimov
+    estimator adds half a right and half a wrong answer (IEEE Transactions on Information Theory 27,
+    1981).
     """
     chance = (truth.sum() + 0.5) / (len(truth) + 1)
     odds = logit(float(chance))
-    usual = TypeMeans(odds, dict.fromkeys(problem.usual.types, odds))
-    return problem.readings().head(np.zeros(len(problem.recipe.parts))), _rounded(usual)
+    means = TypeMeans(odds, dict.fromkeys(regression.type_means.types, odds))
+    return regression.fit().head(np.zeros(len(regression.parameters.parts))), _rounded(means)
 
 
-def _logit(chance: Floats) -> Floats:
-    kept = np.clip(chance, EDGE, 1 - EDGE)
-    return np.asarray(np.log(kept / (1 - kept)))
+def _bounded_logit(chance: Floats) -> Floats:
+    bounded = np.clip(chance, EDGE, 1 - EDGE)
+    return np.asarray(np.log(bounded / (1 - bounded)))
 
 
-def _rounded(usual: TypeMeans) -> TypeMeans:
-    types = {name: round(mean, PLACES) for name, mean in usual.types.items()}
-    return TypeMeans(round(usual.everywhere, PLACES), types)
+def _rounded(means: TypeMeans) -> TypeMeans:
+    types = {name: round(mean, DECIMALS) for name, mean in means.types.items()}
+    return TypeMeans(round(means.overall, DECIMALS), types)

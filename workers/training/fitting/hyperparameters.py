@@ -1,4 +1,4 @@
-"""How to fit: the few numbers that are chosen and not fitted."""
+"""The hyperparameters of the router model's fit."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from forebay.workers.training.data.dataset import Dataset
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """How to fit.
+    """The numbers of a fit that are chosen, not fitted.
 
     Attributes:
-        bins_penalty, features_penalty: of the two linear readings, for rows that weigh 1 each.
-        parts: of hashed words, features and trees in what is foretold, in standard deviations.
-        trees, depth: how many, and how many questions each asks.
-        rate: how much of what a tree says counts; fewer trees must say more each.
-        folds: parts of the data for the readings' shares.
+        bins_penalty, features_penalty: L2 penalties of the two ridge regressions.
+        parts: standard deviations that hashed n-grams, features and trees have in the prediction,
+            relative to each other.
+        trees, depth, rate: number, depth and learning rate of the boosted trees.
+        folds: folds of the out-of-fold predictions.
+        seed: of the folds and the trees.
     """
 
     bins_penalty: float = 15.0
@@ -30,9 +31,10 @@ class Hyperparameters:
 
     @classmethod
     def of(cls, data: Dataset, *, folds: int = 4, seed: int = 0) -> Hyperparameters:
-        """For texts like these, or, where they have several sources, for texts unlike them.
+        """Choose for this data: for similar texts, or for other texts if it has several sources.
 
-        Words tell the sources apart, and so help among their own and mislead elsewhere.
+        Words tell the sources apart, which helps on these sources and misleads elsewhere. With
+        several sources they therefore get a small part.
         """
         if len(set(data.sources)) > 1:
             return cls(parts=(0.2, 0.3, 1.0), depth=4, rate=0.06, folds=folds, seed=seed)

@@ -1,4 +1,4 @@
-"""The folder that training writes weights into."""
+"""Writes weights into the folder that `--out` names."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import TypeVar
 from forebay.routing.errors import Misconfigured
 from forebay.routing.scoring.weights_file import WeightsFile
 
-WEIGHTS, DOUBT = "difficulty.json", "doubt.json"
+ROUTER_MODEL, DOUBT_MODEL = "router_model.json", "doubt_model.json"  # as packaged
 
 
 _Weights = TypeVar("_Weights", bound=WeightsFile)
 
 
 def versioned(name: str, weights: _Weights) -> _Weights:
-    """The weights with a version that is theirs alone: what they hold makes it."""
+    """Return the weights with a version made of this name and a hash of their content."""
     content = weights.model_dump_json(exclude={"version"}).encode()
     digest = hashlib.sha256(content).hexdigest()[:8]
     return weights.model_copy(update={"version": f"{name}-{digest}"})
 
 
 def write(folder: Path, name: str, weights: WeightsFile) -> Path:
-    """Write weights into a folder, which is made; the same weights give the same bytes.
+    """Write weights into a folder, created if missing. The same weights give the same bytes.
 
     Raises:
-        Misconfigured: It cannot be written.
+        Misconfigured: The folder or the file cannot be written.
     """
     path = folder / name
     document = weights.model_dump(mode="json")

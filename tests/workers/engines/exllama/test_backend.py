@@ -1,6 +1,6 @@
-"""What is used of the two libraries, compared with their sources.
+"""Our calls of the two libraries, compared with their sources.
 
-To import them takes a GPU and a compiler; to read them does not.
+Importing the libraries takes a GPU and a compiler; reading their sources does not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from forebay.workers.engines.exllama import (
     exl3,
     exl3_backend,
 )
-from theirs import source
+from library_sources import source
 
 DYNAMIC = "generator/dynamic.py"
 V2, V3 = "exllamav2", "exllamav3"
@@ -43,12 +43,12 @@ def tree(module):
 
 @functools.cache
 def nodes(package, path):
-    """Everything in a file of theirs."""
+    """Return every node of a file of the library."""
     return list(ast.walk(ast.parse(source(package, path))))
 
 
 def their(package, path, name):
-    """A class of theirs, wherever in the file it stands."""
+    """Return a class of the library, anywhere in the file."""
     return next(
         node
         for node in nodes(package, path)
@@ -57,7 +57,7 @@ def their(package, path, name):
 
 
 def arguments(node, method="__init__"):
-    """Names that a class takes: of its method, or its fields where it is a data class."""
+    """Return the arguments of a method of a class, or the fields of a data class."""
     for one in node.body:
         if isinstance(one, ast.FunctionDef) and one.name == method:
             return {argument.arg for argument in (*one.args.args, *one.args.kwonlyargs)}
@@ -65,7 +65,7 @@ def arguments(node, method="__init__"):
 
 
 def members(node):
-    """What a class and its instances have: methods, and what is assigned to `self`."""
+    """Return the methods of a class, and the attributes that are assigned to `self`."""
     methods = {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
     return methods | {
         one.attr
@@ -78,9 +78,9 @@ def members(node):
 
 
 def given(module, name):
-    """Keywords of all calls of this name in a file of ours, and of dictionaries near them.
+    """Return the keywords of all calls of this name in a file of ours.
 
-    Where a call is given a dictionary, the function that makes it must hold no other.
+    If a call is given a dictionary, its keys count: the function must hold no other dictionary.
     """
     keywords = set()
     for function in ast.walk(tree(module)):
@@ -104,7 +104,7 @@ def given(module, name):
 
 
 def reached(module, *names):
-    """Attributes that are read of, or set on, variables and attributes of these names."""
+    """Return the attributes that are read or set on variables and attributes of these names."""
     return {
         node.attr
         for node in ast.walk(tree(module))
@@ -118,9 +118,9 @@ def reached(module, *names):
     CALLS,
     ids=lambda one: getattr(one, "__name__", one),
 )
-def test_every_argument_that_is_given_is_taken(module, name, package, path, kind):
+def test_every_argument_of_our_calls_exists(module, name, package, path, kind):
     takes = arguments(their(package, path, kind))
-    if kind == "Cache":  # what it does not know it passes on to its layers
+    if kind == "Cache":  # it passes unknown arguments on to its layers
         takes |= arguments(their(package, "cache/quant.py", "CacheLayer_quant"))
     assert given(module, name) <= takes
 
@@ -199,16 +199,16 @@ def test_every_key_of_a_result_that_is_read_is_written(package, path):
         (exl3_backend.LogitsFilter, V3, "generator/filter/filter.py", "Filter"),
     ],
 )
-def test_a_filter_overrides_what_there_is(ours, package, path, name):
+def test_our_filters_override_only_methods_that_exist(ours, package, path, name):
     theirs = their(package, path, name)
-    methods = {name for name, one in vars(ours).items() if callable(one)} - {"taken"}
+    methods = {name for name, one in vars(ours).items() if callable(one)} - {"take_logprobs"}
     assert methods <= members(theirs)
     raising = {
         one.name
         for one in theirs.body
         if isinstance(one, ast.FunctionDef) and "NotImplementedError" in ast.unparse(one)
     }
-    assert raising - methods <= {"next"}  # the way without masks, which is never taken
+    assert raising - methods <= {"next"}  # used without masks alone
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_filter_overrides_what_there_is(ours, package, path, name):
         (exllama.Exl3Sampler, V3, "generator/sampler/presets.py", "ComboSampler"),
     ],
 )
-def test_the_script_takes_what_the_library_takes(script, package, path, name):
+def test_the_scripted_library_takes_the_arguments_of_the_real_one(script, package, path, name):
     code = script.__init__.__code__
     names = set(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
     assert names <= arguments(their(package, path, name))

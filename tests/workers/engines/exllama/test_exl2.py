@@ -1,4 +1,4 @@
-"""What the GPU engines say where they cannot start; what they do is in `test_engines.py`."""
+"""What the GPU engines say if they cannot start; what they do is in `test_engines.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How exl3 starts: on its plan, over a generator that follows a script."""
+"""Exl3 starts on its plan; the generator beneath it follows a script."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from checkpoint import write_exl3
 from exllama import PAGE, Exl3Generator, Exl3Job, Exl3Sampler
+from fake_cuda import Cuda
 from forebay.routing.errors import EngineUnavailable, Misconfigured
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.engines.exllama import exl3
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.vram import planner
 from forebay.workers.engines.weights.model_shape import read_shape
-from madeupcard import Cuda
-from theirs import Exl3Filter
+from library_sources import Exl3Filter
 from tinymodel import Rule, write_folder
 
 SMALL = (2, 128, 256, 4, 2, 32, 420)
@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def library(monkeypatch, folder):
-    """`torch` and `exllamav3`, as far as the engine calls them; `made` is what it asked for."""
+    """`torch` and `exllamav3`, as far as the engine calls them; returns what it asked for."""
     made = {"cuda": Cuda(), "prompts": []}
 
     class Generator(Exl3Generator):
@@ -71,7 +71,7 @@ def library(monkeypatch, folder):
     monkeypatch.setitem(sys.modules, "exllamav3", ours)
     monkeypatch.setattr(exl3, "_require", lambda: None)
     monkeypatch.setattr(exl3, "_array", np.asarray)
-    monkeypatch.setattr(exl3, "encoder_if_installed", lambda: None)  # seconds, and not asked for
+    monkeypatch.setattr(exl3, "encoder_if_installed", lambda: None)  # takes seconds
     return made
 
 
@@ -106,7 +106,7 @@ def test_the_cache_and_the_batch_are_the_plans_and_it_answers(library, folder, m
     assert library["prompts"][0] == 4096 - 32  # the warm-up, as long as a job may be
 
 
-def test_what_it_holds_after_warm_up_is_compared_with_the_plan(library, folder, caplog):
+def test_memory_after_the_warm_up_is_compared_with_the_plan(library, folder, caplog):
     plan = planned(folder)
     caplog.set_level(logging.INFO)
     right = (plan.expected_bytes - plan.parts["CUDA context"]) >> 20
@@ -118,7 +118,7 @@ def test_what_it_holds_after_warm_up_is_compared_with_the_plan(library, folder, 
         assert f"holds {takes + 520} MiB of the card, {takes} of them by torch" in caplog.text
 
 
-def test_it_does_not_load_what_does_not_fit(library, folder):
+def test_a_model_that_does_not_fit_is_not_loaded(library, folder):
     with pytest.raises(Misconfigured, match="would fit"):
         exl3.Exl3Engine(settings(folder, vram_mib=2_000, slots=256, context_tokens=65_536))
     library["cuda"].free = 60

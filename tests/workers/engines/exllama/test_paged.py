@@ -1,4 +1,4 @@
-"""The engine over a paged library: batches, pages, texts, scores; with both libraries' scripts."""
+"""The paged engine: batches, pages, texts, scores; over both scripted libraries."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def encoded(folder, one):
     return language.vocabulary.encode(language.template.render(one.messages))
 
 
-def test_the_text_is_all_that_the_model_said(opened):
+def test_the_text_is_the_whole_text_of_the_model(opened):
     engine, _ = opened()
     answer = ask(engine, prompt("a"))
     assert (answer.text, answer.finish) == (ANSWER, "stop")
@@ -118,7 +118,7 @@ def test_scores_are_the_chances_of_a_model_held_to_the_options(opened, folder, o
 
 
 def chances(folder, one, options):
-    """Brute force: descend token by token, all that may follow weighed by the model's logits."""
+    """Compute the chances by brute force, token by token, from the logits of the model."""
     rule, vocabulary = Rule(folder), language_of(folder).vocabulary
     text = language_of(folder).template.render(one.messages)
     tokens = vocabulary.encode(text)
@@ -131,11 +131,14 @@ def chances(folder, one, options):
         if share == 0 or len({option for option, _ in left}) == 1:
             found[left[0][0]] += share
             return
-        said = np.exp(log_softmax(rule.logits([*tokens, *made]), rule.size))
+        probabilities = np.exp(log_softmax(rule.logits([*tokens, *made]), rule.size))
         groups = {}
         for option, rest in left:
             groups.setdefault(rest[0] if rest else None, []).append((option, rest[1:]))
-        weights = {key: said[list(rule.ends)].sum() if key is None else said[key] for key in groups}
+        weights = {
+            key: probabilities[list(rule.ends)].sum() if key is None else probabilities[key]
+            for key in groups
+        }
         for key, group in groups.items():
             onward = made if key is None else [*made, key]
             descend(onward, group, share * weights[key] / sum(weights.values()))
@@ -263,13 +266,15 @@ def test_a_thousand_requests_of_all_fates_end_once_and_leave_nothing(opened):
     assert len(generator.unreferenced_pages) == 12
     assert generator.num_remaining_jobs() == 0
     paged = engine._paged
-    left = (paged._runs, paged._prepared, paged._unstarted, paged._reading, paged._over)
+    left = (
+        paged._runs, paged._prepared, paged._unstarted_pages, paged._prefill_tokens, paged._ended,
+    )  # fmt: skip
     assert not any(left)
-    assert not paged._library._jobs
+    assert not paged._backend._jobs
 
 
 def _some(fate, at):
-    """A request that may be anything."""
+    """Return a random request: short, long, constrained, scored or impossible."""
     bad = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
     kinds = [
         {},

@@ -1,4 +1,4 @@
-"""The attention written in torch, against the definition, one query and one head at a time."""
+"""The attention written in torch, compared with the definition, a query and a head at a time."""
 
 import math
 import sys
@@ -14,7 +14,7 @@ PAGE = 16
 
 @pytest.fixture(scope="module")
 def flash():
-    """As exllamav2 gets it: first on the path."""
+    """The module as exllamav2 imports it: first on the path."""
     sys.path.insert(0, str(ROOT / "workers" / "engines" / "gpu" / "attention"))
     import flash_attn  # noqa: PLC0415 - it is on the path only now
 
@@ -29,7 +29,7 @@ def seed():
 
 
 def naive(q, k, v, *, causal=False, window=(-1, -1), softcap=0.0, scale=None):
-    """Of one sequence: q (s, h, d), k and v (t, g, d)."""
+    """Attend in one sequence: q (s, h, d), k and v (t, g, d)."""
     s, h, d = q.shape
     t, g, _ = k.shape
     out = torch.zeros_like(q)
@@ -89,7 +89,7 @@ def test_sequences_end_to_end_do_not_see_each_other(flash, case):
 
 
 class Paged:
-    """A cache of pages in no order, with garbage where nothing is written, and the plain truth."""
+    """A cache of shuffled pages, NaN where nothing is written; and the keys and values in order."""
 
     def __init__(self, lengths, pages=4, heads=2, size=8):
         total = len(lengths) * pages
@@ -98,8 +98,8 @@ class Paged:
         self.true = [(rand(n, heads, size), rand(n, heads, size)) for n in lengths]
         self.lengths = torch.tensor(lengths).int()
         for row, pair in enumerate(self.true):
-            for cache, said in zip((self.keys, self.values), pair, strict=True):
-                for place, one in enumerate(said):
+            for cache, rows in zip((self.keys, self.values), pair, strict=True):
+                for place, one in enumerate(rows):
                     cache[self.table[row, place // PAGE], place % PAGE] = one
 
 
@@ -132,7 +132,7 @@ def test_without_a_block_table_each_sequence_has_a_row(flash):
         close(keys[row, 5:7], k[row])
 
 
-def test_what_it_cannot_do_is_refused(flash):
+def test_an_unsupported_argument_is_refused(flash):
     q = rand(1, 1, 2, 8)
     with pytest.raises(NotImplementedError, match="dropout_p"):
         flash.flash_attn_func(q, q, q, 0.5)

@@ -1,7 +1,7 @@
-"""`forebay gpu build`, without a GPU: what it asks of a machine, what it compiles and how it ends.
+"""`forebay gpu build`, without a GPU: its checks of a machine, what it compiles and how it ends.
 
-torch's compiler of extensions is made up, in a real process of its own: it writes down what it was
-given, and fails when told. The list of files is that of the exllamav2 that is installed.
+torch's compiler of extensions is a fake in a real process of its own: it records its arguments, and
+fails on demand. The list of files is that of the installed exllamav2.
 """
 
 import fcntl
@@ -73,7 +73,7 @@ SOURCE = {
     "flash_attn/flash_attn_interface.py": "",
     "setup.py": "raise SystemExit('never run')",
 }
-#: The real source, where `make gpu-wheels` has brought it.
+#: The real source, if `make gpu-wheels` has downloaded it.
 REAL = next(ROOT.glob(".gpu/wheels/flash_attn-*.tar.gz"), None)
 
 
@@ -91,7 +91,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin")
     monkeypatch.setenv("CUDA_HOME", str(cuda))
     monkeypatch.setenv("FOREBAY_GPU", str(tmp_path / "builds"))
-    # What finds Forebay's packages here is still needed by children.
+    # Child processes still need the path on which Forebay is found.
     found = filter(None, [str(site), str(ROOT / "src"), os.environ.get("PYTHONPATH")])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(found))
     return tmp_path
@@ -108,7 +108,7 @@ def program(path, line):
 
 
 def tools_found():
-    """By a process that has the made-up torch: what was found, or why not."""
+    """Return the toolchain as a process with the fake torch prints it, or its error."""
     ask = (
         "from forebay.workers.engines.gpu import toolchain\n"
         "from forebay.routing.errors import EngineUnavailable\n"
@@ -120,16 +120,16 @@ def tools_found():
     return done.stdout
 
 
-# --- what it asks of a machine --------------------------------------------------------------------
+# --- checks of a machine --------------------------------------------------------------------------
 
 
-def test_a_machine_that_has_all_is_taken(machine):
-    said = tools_found()
-    assert "nvcc=(13, 0)" in said
-    assert str(machine / "cuda") in said
+def test_a_complete_machine_is_accepted(machine):
+    printed = tools_found()
+    assert "nvcc=(13, 0)" in printed
+    assert str(machine / "cuda") in printed
 
 
-def test_each_thing_missing_is_said_before_anything_is_compiled(machine, monkeypatch):
+def test_each_missing_tool_is_named_before_anything_is_compiled(machine, monkeypatch):
     monkeypatch.setenv("PATH", str(machine / "nothing"))
     assert "c++ is not on the path; a C++ compiler" in tools_found()
     program(machine / "cuda/bin/nvcc", "echo 'Cuda compilation tools, release 12.4, V12.4.1'")
@@ -141,7 +141,7 @@ def test_each_thing_missing_is_said_before_anything_is_compiled(machine, monkeyp
     assert "for CPUs only" in tools_found()
 
 
-def test_headers_of_python_are_asked_for_as_well(machine, monkeypatch):
+def test_missing_headers_of_python_are_named(machine, monkeypatch):
     bare = "import sysconfig\nsysconfig.get_path = lambda *_: '/nowhere'\n"
     write(machine / "site/sitecustomize.py", bare)
     version = ".".join(map(str, sys.version_info[:2]))
@@ -151,7 +151,7 @@ def test_headers_of_python_are_asked_for_as_well(machine, monkeypatch):
     assert "nvcc=(13, 0)" in tools_found()
 
 
-def test_a_wrapper_script_by_the_name_of_nvcc_is_no_toolkit_but_leads_to_it(machine, monkeypatch):
+def test_an_nvcc_that_is_a_wrapper_script_leads_to_its_toolkit(machine, monkeypatch):
     monkeypatch.delenv("CUDA_HOME")
     program(machine / "bin/nvcc", f"echo '#$ TOP={machine}/cuda/bin/..' >&2; exit 1")
     assert toolchain.cuda_home() == machine / "cuda"
@@ -162,20 +162,20 @@ def test_a_wrapper_script_by_the_name_of_nvcc_is_no_toolkit_but_leads_to_it(mach
         assert "CUDA_HOME is not set" in str(error)  # noqa: PT017 - whether there is one here
 
 
-def test_a_full_disk_is_said(machine, monkeypatch):
-    monkeypatch.setattr(toolchain, "DISK_BYTES", 1 << 60)
+def test_a_full_disk_is_reported(machine, monkeypatch):
+    monkeypatch.setattr(toolchain, "MIN_DISK_BYTES", 1 << 60)
     with pytest.raises(EngineUnavailable, match="GiB free"):
         toolchain.need_disk(machine / "not/yet/there")
 
 
-def test_compilers_at_once_fit_into_memory(monkeypatch):
+def test_no_more_compilers_run_at_once_than_fit_into_memory(monkeypatch):
     cores = len(os.sched_getaffinity(0))
     assert 1 <= toolchain.default_jobs() <= cores
     monkeypatch.setattr(toolchain, "JOB_BYTES", 1 << 60)
     assert toolchain.default_jobs() == 1
 
 
-def test_memory_that_caches_would_give_up_counts(tmp_path, monkeypatch):
+def test_memory_of_caches_counts_as_available(tmp_path, monkeypatch):
     (tmp_path / "meminfo").write_text(
         "MemTotal:       65000000 kB\nMemFree:          900000 kB\nMemAvailable:   33554432 kB\n"
     )
@@ -192,7 +192,7 @@ def tools(machine, nvcc=(13, 0)):
     return toolchain.Toolchain(machine / "cuda", nvcc, "2.11.0+cu130", "13.0", headers)
 
 
-def test_nothing_is_left_for_torch_to_guess(machine):
+def test_the_environment_leaves_torch_nothing_to_guess(machine):
     env = tools(machine).environment(["8.0", "9.0"], 3, {"PATH": "/bin", "CPATH": "/mine"})
     assert env["CUDA_HOME"] == str(machine / "cuda")
     assert env["PATH"].startswith(f"{machine / 'cuda/bin'}:{Path(sys.executable).parent}:")
@@ -206,10 +206,10 @@ def test_a_newer_nvcc_needs_a_newer_standard(machine, nvcc, flag):
     assert tools(machine, nvcc).standard == flag
 
 
-# --- flash-attn, cut down -------------------------------------------------------------------------
+# --- flash-attn, trimmed -------------------------------------------------------------------------
 
 
-def test_macros_and_files_are_cut_alike():
+def test_macros_and_files_are_cut_to_the_same_kernels():
     text = flash_attn_trim.cut_switches(SWITCHES, (128, 64))
     assert re.findall(r"HEADDIM <= (\d+)", text) == ["64", "128"]
     assert "bfloat16" not in text
@@ -234,7 +234,7 @@ def test_the_macros_are_one_line_each_to_the_preprocessor():
     assert last == "  }()"
 
 
-def test_training_is_cut_and_nothing_beside_it():
+def test_only_the_call_of_training_kernels_is_cut():
     cut = flash_attn_trim.cut_backward(API)
     assert "run_mha_bwd_<" not in cut
     assert cut.count("void ") == 3
@@ -244,7 +244,7 @@ def test_training_is_cut_and_nothing_beside_it():
 @pytest.mark.parametrize(
     "cut", [flash_attn_trim.cut_backward, lambda t: flash_attn_trim.cut_switches(t, (64,))]
 )
-def test_a_source_that_is_not_as_expected_is_not_cut_by_guess(cut):
+def test_an_unexpected_source_is_refused(cut):
     with pytest.raises(EngineUnavailable, match="not as expected"):
         cut("int main() {}\n")
 
@@ -264,7 +264,7 @@ def test_the_real_source_is_cut(tmp_path):
     assert all(Path(file).is_file() for file in spec.sources)
     assert all(Path(folder).is_dir() for folder in spec.include)
     assert "run_mha_bwd_<" not in (place / "csrc/flash_attn/flash_api.cpp").read_text()
-    flash_attn_trim.lay(place, tmp_path / "out")
+    flash_attn_trim.copy_package(place, tmp_path / "out")
     assert "flash_attn_with_kvcache" in (tmp_path / "out/flash_attn/__init__.py").read_text()
 
 
@@ -273,7 +273,7 @@ def test_the_real_source_is_cut(tmp_path):
 
 @pytest.fixture
 def sdist(tmp_path, monkeypatch):
-    """A source that is built like the real one, and passes for it."""
+    """A source with the layout of the real one, and its digest in place of the pinned one."""
     path = tmp_path / "source.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         for name, text in SOURCE.items():
@@ -285,20 +285,20 @@ def sdist(tmp_path, monkeypatch):
     return path
 
 
-def order(sdist, **changes):
+def spec_of(sdist, **changes):
     fields = {"architectures": ("8.9",), "jobs": 2, "head_sizes": (64,), "sdist": sdist}
     return exl2build.BuildSpec(**{**fields, **changes})
 
 
-def test_both_are_compiled_and_appear_together(machine, sdist):
-    said = []
-    place = exl2build.build(order(sdist), tools(machine), said.append)
+def test_both_extensions_are_compiled_and_appear_together(machine, sdist):
+    lines = []
+    place = exl2build.build(spec_of(sdist), tools(machine), lines.append)
     assert place == prebuilt.folder("2.11.0+cu130", "13.0")
     assert {each.name for each in place.iterdir()} == {
         "exllamav2_ext.so", "flash_attn_2_cuda.so", "flash_attn", "built.json",
     }  # fmt: skip
     assert prebuilt.architectures(place) == ["8.9"]
-    assert any("minutes" in line for line in said)
+    assert any("minutes" in line for line in lines)
     given = json.loads((place / "exllamav2_ext.so").read_text())
     assert given["env"]["TORCH_CUDA_ARCH_LIST"] == "8.9"
     assert len(given["sources"]) == 47
@@ -306,52 +306,52 @@ def test_both_are_compiled_and_appear_together(machine, sdist):
     assert not list(place.parent.glob(".*.work"))
 
 
-def test_what_is_built_is_not_built_again_unless_it_differs(machine, sdist):
-    said = []
-    place = exl2build.build(order(sdist), tools(machine), said.append)
+def test_an_equal_build_is_not_repeated(machine, sdist):
+    lines = []
+    place = exl2build.build(spec_of(sdist), tools(machine), lines.append)
     first = (place / "built.json").stat().st_mtime_ns
-    exl2build.build(order(sdist), tools(machine), said.append)
-    assert "already built" in said[-1]
+    exl2build.build(spec_of(sdist), tools(machine), lines.append)
+    assert "already built" in lines[-1]
     assert (place / "built.json").stat().st_mtime_ns == first
-    exl2build.build(order(sdist, architectures=("8.9", "12.0")), tools(machine), said.append)
+    exl2build.build(spec_of(sdist, architectures=("8.9", "12.0")), tools(machine), lines.append)
     assert prebuilt.architectures(place) == ["8.9", "12.0"]
-    assert "already" not in said[-1]
+    assert "already" not in lines[-1]
 
 
-def test_a_build_that_broke_off_leaves_nothing_half_done_and_goes_on(machine, sdist, monkeypatch):
+def test_an_interrupted_build_leaves_no_half_folder_and_goes_on(machine, sdist, monkeypatch):
     monkeypatch.setenv("FAIL", "flash_attn_2_cuda")
     with pytest.raises(EngineUnavailable, match=r"could not be compiled.*read .*flash_attn_2_cuda"):
-        exl2build.build(order(sdist), tools(machine), lambda _: None)
+        exl2build.build(spec_of(sdist), tools(machine), lambda _: None)
     target = prebuilt.folder("2.11.0+cu130", "13.0")
     assert not target.exists()
     work = target.with_name(f".{target.name}.work")
     assert "Error building" in (work / "flash_attn_2_cuda.log").read_text()
     assert (work / "exllamav2_ext/exllamav2_ext.so").exists()
-    write(work / "exllamav2_ext/lock", "")  # left by a killed compiler, torch waits for it for ever
+    write(work / "exllamav2_ext/lock", "")  # of a killed compiler; torch would wait for it for ever
     monkeypatch.delenv("FAIL")
-    assert exl2build.build(order(sdist), tools(machine), lambda _: None) == target
+    assert exl2build.build(spec_of(sdist), tools(machine), lambda _: None) == target
 
 
-def test_a_source_that_is_unpacked_again_is_not_newer_than_what_was_made_of_it(machine, sdist):
+def test_a_source_that_is_unpacked_again_keeps_its_times(machine, sdist):
     def ages():
         place = flash_attn_trim.unpack(sdist, machine, (64,))
         return {each: each.stat().st_mtime for each in place.rglob("*") if each.is_file()}
 
     first = ages()
-    assert len(first) == len(SOURCE) - 1  # but for setup.py
+    assert len(first) == len(SOURCE) - 1  # without setup.py
     assert max(first.values()) < 1_000_000_000
     assert ages() == first
     flags = [
         flash_attn_trim.spec(machine, sizes, "-std=c++17").nvcc for sizes in ((64,), (64, 128))
     ]
-    assert flags[0] != flags[1]  # what ninja sees where only the sizes differ
+    assert flags[0] != flags[1]  # so ninja sees a difference in sizes
 
 
 def test_a_failed_rebuild_leaves_the_old_one_in_place(machine, sdist, monkeypatch):
-    place = exl2build.build(order(sdist), tools(machine), lambda _: None)
+    place = exl2build.build(spec_of(sdist), tools(machine), lambda _: None)
     monkeypatch.setenv("FAIL", "exllamav2_ext")
     with pytest.raises(EngineUnavailable):
-        exl2build.build(order(sdist, again=True), tools(machine), lambda _: None)
+        exl2build.build(spec_of(sdist, again=True), tools(machine), lambda _: None)
     assert prebuilt.architectures(place) == ["8.9"]
     assert (place / "exllamav2_ext.so").exists()
 
@@ -361,11 +361,11 @@ def test_two_builds_do_not_meet(machine, sdist):
     with (machine / "builds/.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(EngineUnavailable, match="another build runs"):
-            exl2build.build(order(sdist), tools(machine), lambda _: None)
+            exl2build.build(spec_of(sdist), tools(machine), lambda _: None)
 
 
 def test_flash_attn_can_be_left_out(machine):
-    place = exl2build.build(order(None, head_sizes=()), tools(machine), lambda _: None)
+    place = exl2build.build(spec_of(None, head_sizes=()), tools(machine), lambda _: None)
     assert {each.name for each in place.iterdir()} == {"exllamav2_ext.so", "built.json"}
 
 
@@ -381,13 +381,13 @@ def test_flash_attn_can_be_left_out(machine):
         (["--arch", "sm_89"], "--arch"),
     ],
 )
-def test_what_was_mistyped_is_named(words, field):
+def test_a_wrong_option_is_named(words, field):
     error = CliRunner().invoke(gpu.app, ["build", *words]).exception
     assert isinstance(error, Misconfigured)
     assert error.field == field
 
 
-def test_check_says_what_is_missing_and_exits_so(machine, monkeypatch):
+def test_check_names_what_is_missing_and_exits_with_1(machine, monkeypatch):
     write(machine / "site/torch/__init__.py", TORCH.format(cuda=None))
     result = CliRunner().invoke(gpu.app, ["check", "--json"])
     assert result.exit_code == 1
@@ -395,14 +395,14 @@ def test_check_says_what_is_missing_and_exits_so(machine, monkeypatch):
     assert "for CPUs only" in CliRunner().invoke(gpu.app, ["check"]).stdout
 
 
-def test_the_image_copies_what_is_there_and_builds_with_words_that_exist():
+def test_the_image_copies_files_and_passes_options_that_exist():
     lines = (ROOT / "deploy/Dockerfile.gpu").read_text().replace("\\\n", " ").splitlines()
     copied = [
         line.split()[1:-1] for line in lines if line.startswith("COPY") and "--from" not in line
     ]
     assert all((ROOT / name).exists() for names in copied for name in names)
     [build] = [line for line in lines if "forebay gpu build" in line]
-    helped = CliRunner().invoke(gpu.app, ["build", "--help"]).stdout
+    help_text = CliRunner().invoke(gpu.app, ["build", "--help"]).stdout
     assert set(re.findall(r"(?<=[ '])--[a-z-]+(?= )", build)) <= set(
-        re.findall(r"--[a-z-]+", helped)
+        re.findall(r"--[a-z-]+", help_text)
     )

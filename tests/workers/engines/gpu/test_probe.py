@@ -1,4 +1,4 @@
-"""Every known way in which EXL2 models cannot run, met by real imports from made-up folders."""
+"""Every known reason why EXL2 models cannot run, found by real imports from fake packages."""
 
 import ast
 import json
@@ -28,7 +28,7 @@ FLASH = "__version__ = {version!r}\n" + "".join(
     f"def {name}(q): pass\n"
     for name in ("flash_attn_func", "flash_attn_varlen_func", "flash_attn_with_kvcache")
 )
-#: As the real one: what it finds of flash-attn decides whether there is a running batch.
+#: Like the real one: the flash-attn that it finds decides whether there is a running batch.
 ATTN = """
 import os
 causal = "EXLLAMA_NO_SDPA" in os.environ
@@ -50,7 +50,7 @@ PLACE = "torch2.11-cu13.0-cp{}{}".format(*sys.version_info[:2])
 
 
 class Site:
-    """A folder of packages, in place of this environment's own, and the folder of builds."""
+    """A folder of fake packages in place of this environment's, and the folder of builds."""
 
     def __init__(self, folder):
         self.folder = folder / "site"
@@ -80,8 +80,8 @@ class Site:
             (folder / name).unlink(missing_ok=True)
 
     def torch(self, cuda="13.0", available=True, capability=(8, 9)):  # noqa: FBT002
-        said = TORCH.format(cuda=cuda, available=available, capability=capability)
-        self.put("torch/__init__.py", said)
+        text = TORCH.format(cuda=cuda, available=available, capability=capability)
+        self.put("torch/__init__.py", text)
 
     def ask(self, fallback=False):  # noqa: FBT002
         env = {**self.environ, "PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT / 'src'}"}
@@ -95,11 +95,11 @@ def site(tmp_path):
     return Site(tmp_path)
 
 
-def test_where_all_is_well_it_says_which_attention_serves(site):
+def test_a_complete_machine_says_which_attention_it_has(site):
     assert site.ask() == ["flash-attn", "2.8.3.post2", True]
 
 
-def test_the_fallback_goes_before_whatever_is_installed(site):
+def test_the_fallback_is_taken_before_an_installed_flash_attn(site):
     assert site.ask(fallback=True) == ["torch", "2.5.7", True]
 
 
@@ -207,12 +207,12 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("spoil", "seen", "mend"), FAULTS, ids=[f[0].__name__ for f in FAULTS])
-def test_each_fault_is_one_error_that_says_what_to_do(site, spoil, seen, mend):
+def test_each_fault_is_one_error_with_its_fix(site, spoil, seen, mend):
     spoil(site)
-    said = site.ask()
-    assert seen in said
-    assert mend in said
-    assert "\n" not in said
+    message = site.ask()
+    assert seen in message
+    assert mend in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("spoil", [no_flash, old_flash, flash_attn_4_alone, flash_of_another_torch])
@@ -221,8 +221,8 @@ def test_no_fault_of_flash_attn_matters_to_the_fallback(site, spoil):
     assert site.ask(fallback=True) == ["torch", "2.5.7", True]
 
 
-def test_what_is_asked_for_is_what_the_source_imports():
-    """setuptools is torch's; what else it imports is looked at one by one."""
+def test_the_checked_packages_are_those_that_exllamav2_imports():
+    """torch imports setuptools; the other packages are compared one by one."""
     others = {"torch", "flash_attn", "flash_attn_2_cuda", "xformers", "exllamav2_ext"}
     assert imports("exllamav2") - others == probe.NEEDS.keys() - {"setuptools"}
     assert imports("exllamav2.conversion.convert_exl2") - others == {
@@ -231,7 +231,7 @@ def test_what_is_asked_for_is_what_the_source_imports():
 
 
 def imports(start):
-    """Packages of others that a module of exllamav2 imports, by itself or through its siblings."""
+    """Return the packages that a module of exllamav2 imports, itself or through its siblings."""
     found, todo, seen = set(), [start], set()
     while todo:
         name = todo.pop()
@@ -248,14 +248,14 @@ def imports(start):
 
 
 def file_of(name):
-    """Of a module; of a package, what it runs when it is imported. None for a mere name in one."""
+    """Return the file of a module, or the __init__.py of a package; `None` for any other name."""
     place = Path(str(distribution("exllamav2").locate_file(name.replace(".", "/"))))
     files = (place / "__init__.py", place.with_suffix(".py"))
     return next((one for one in files if one.is_file()), None)
 
 
 def imported(body):
-    """Dotted names that are imported when the module is, with all names in them."""
+    """Yield the dotted names that the module imports when it is imported."""
     for node in body:
         if isinstance(node, ast.Import):
             yield from (one.name for one in node.names)
@@ -277,19 +277,19 @@ def imported(body):
         (["8.0"], (12, 0), False),
     ],
 )
-def test_machine_code_serves_its_generation_from_its_version_on(built, capability, serves):
+def test_machine_code_runs_on_its_generation_from_its_version_on(built, capability, serves):
     assert prebuilt.serves(built, capability) is serves
 
 
-def test_asked_apart_it_says_the_same(site, monkeypatch):
-    """In this environment, with a torch that is made up and goes before any other."""
+def test_a_separate_process_has_the_same_findings(site, monkeypatch):
+    """In this environment, with a fake torch first on the path."""
     cpu_torch(site)
     monkeypatch.setenv("PYTHONPATH", f"{site.folder}{os.pathsep}{ROOT / 'src'}")
     found = probe.examine_apart(fallback=False)
     assert [(one.name, one.state) for one in found] == [("torch", "ok"), ("cuda", "fail")]
 
 
-def test_a_library_that_takes_its_process_along_is_a_finding(site, monkeypatch):
+def test_a_library_that_kills_its_process_is_a_finding(site, monkeypatch):
     site.put("torch/__init__.py", "import os; os.abort()")
     monkeypatch.setenv("PYTHONPATH", f"{site.folder}{os.pathsep}{ROOT / 'src'}")
     [found] = probe.examine_apart(fallback=False)

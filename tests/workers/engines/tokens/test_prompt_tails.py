@@ -21,7 +21,7 @@ from tokenizers import Tokenizer as TheirTokenizer
 from forebay.workers.engines.llamacpp.gguf import packaged_gguf
 from forebay.workers.engines.tokens.prompt_tails import PromptTails
 from forebay.workers.engines.tokens.tokenizer import Tokenizer
-from ggufhead import Head
+from gguf_metadata import Metadata
 from local.fleet import ROOT
 from tinymodel import TEXT, write_folder
 
@@ -35,7 +35,7 @@ def smollm2():
     spec = importlib.util.spec_from_file_location("words", ROOT / "tests/gpu/words.py")
     words = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(words)
-    return words.tokenizer_of(Head(packaged_gguf()))
+    return words.tokenizer_of(Metadata(packaged_gguf()))
 
 
 def trained(model, trainer, **parts):

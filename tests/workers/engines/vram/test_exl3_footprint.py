@@ -1,4 +1,4 @@
-"""The sums for exllamav3, against its own source as far as that runs without a GPU."""
+"""The sums for exllamav3, compared with its source as far as that runs without a GPU."""
 
 import math
 import re
@@ -17,7 +17,7 @@ from forebay.workers.engines.vram.footprint import MIB, MODES, PAGE
 from forebay.workers.engines.weights.exl3_architecture import ARCHITECTURES
 from forebay.workers.engines.weights.linear_attention import LinearAttention
 from forebay.workers.engines.weights.model_shape import Shape, read_shape
-from theirs import real, source
+from library_sources import real, source
 
 V3 = "exllamav3"
 CARD = 16_380 * MIB
@@ -39,7 +39,7 @@ def shape(**changes):
 
 
 def cache_layers():
-    """Their classes; only what they allocate on a card is not there."""
+    """Return the classes of the library; only the memory on a card is missing."""
     sized = {name: types.SimpleNamespace(itemsize=size) for name, size in (("half", 2), ("int", 4))}
     given = {"CacheLayer": LayerBase, "PAGE_SIZE": PAGE, "np": np, "override": lambda one: one}
     torch = types.SimpleNamespace(**sized)
@@ -57,7 +57,7 @@ class LayerBase:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("heads", "width"), [(8, 128), (4, 256), (2, 64), (1, 32), (10, 96)])
 def test_a_token_takes_what_the_librarys_cache_would_allocate(mode, heads, width):
-    asked = exl3._kind(types.SimpleNamespace(**cache_layers()), mode)
+    asked = exl3._cache_layer(types.SimpleNamespace(**cache_layers()), mode)
     layer = asked.pop("layer_type")
     attention = types.SimpleNamespace(num_kv_heads=heads, head_dim=width)
     size = layer(None, attention, 0, 4 * PAGE, **asked).storage_size()
@@ -66,10 +66,10 @@ def test_a_token_takes_what_the_librarys_cache_would_allocate(mode, heads, width
 
 
 @pytest.mark.parametrize("width", [80, 544])
-def test_a_cache_that_the_kernels_cannot_read_as_it_lies_is_unpacked_whole(width):
-    """The condition is the dispatcher's, and so are the two tensors of the cache's full length."""
-    said = source(V3, "modules/attention_fn/dispatch.py")
-    assert "dim <= 512 and dim % 32 == 0" in said
+def test_a_cache_that_the_kernels_cannot_read_packed_is_unpacked_whole(width):
+    """The dispatcher has this condition, and makes two tensors of the cache's full length."""
+    text = source(V3, "modules/attention_fn/dispatch.py")
+    assert "dim <= 512 and dim % 32 == 0" in text
     odd = shape(head_dim=width)
     kept = odd.layers * (odd.kv_width // 32) * (4 * 8 + 4)
     assert exl3_footprint.kv_bytes_per_token(odd, "q4") == kept + 4 * odd.kv_width
@@ -96,7 +96,7 @@ def test_a_cache_that_the_kernels_cannot_read_as_it_lies_is_unpacked_whole(width
         ("modules/embedding.py", '"prefer_cpu": not quantized'),
     ],
 )
-def test_what_is_counted_with_is_what_the_library_says(path, says):
+def test_our_constants_are_those_of_the_library(path, says):
     assert says in source(V3, path)
 
 
@@ -153,7 +153,7 @@ def test_the_scratch_is_that_of_the_module_which_takes_most():
 
 
 def described():
-    """By architecture: the text of its file, or of the one whose model it takes over."""
+    """Return, by architecture, the text of its file, or of the file whose model it uses."""
     folder = Path(str(distribution(V3).locate_file("exllamav3/architecture")))
     texts = {file.stem: file.read_text("utf-8") for file in folder.glob("*.py")}
     return {
@@ -164,7 +164,7 @@ def described():
 
 
 def language(text, texts):
-    """Without the classes of a tower for pictures."""
+    """Return the text of the language model, without the classes of a vision tower."""
     own = re.sub(r"(?ms)^class \w*Vision\w*\(.*?(?=^class |\Z)", "", text)
     above = re.search(r"(?m)^from \.(\w+) import (?:\w+Config, )?\w+Model$", text)
     if above is None or re.search(r"\bAttention\(", own):
@@ -176,7 +176,7 @@ KNOWN = described()
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_an_architecture_that_is_planned_has_the_layers_that_are_planned(name):
+def test_a_planned_architecture_has_only_layers_that_are_planned(name):
     text = KNOWN[name]
     assert re.search(r"\bAttention\(", text)
     assert not re.search(r"\b(SlidingAttention|Mamba2|ShortConv|MLAttention|DSV4Attention)\(", text)
@@ -207,7 +207,7 @@ QWEN35 = {
 
 
 class Meta:
-    """What a tensor on no device knows of itself."""
+    """A tensor without data: its shape and type."""
 
     def __init__(self, shape, dtype=None, device=None):
         self.shape, self.dtype = shape, dtype
@@ -244,7 +244,7 @@ DEEP = (8, 128, 256, 4, 2, 32, 200)
 
 
 @pytest.mark.parametrize(
-    ("said", "cached"),
+    ("config", "cached"),
     [
         ({}, 2),  # every fourth
         ({"full_attention_interval": 3}, 2),
@@ -252,8 +252,8 @@ DEEP = (8, 128, 256, 4, 2, 32, 200)
         ({"layer_types": ["linear_attention"] * 7 + ["full_attention"]}, 1),
     ],
 )
-def test_only_layers_with_full_attention_are_cached(said, cached, tmp_path):
-    folder = write_exl3(tmp_path, DEEP, 4, prefix="model.language_model.", **QWEN35, **said)
+def test_only_layers_with_full_attention_are_cached(config, cached, tmp_path):
+    folder = write_exl3(tmp_path, DEEP, 4, prefix="model.language_model.", **QWEN35, **config)
     read = read_shape(folder)
     assert (read.layers, read.cached_layers, read.linear.layers) == (8, cached, 8 - cached)
     assert exl3_footprint.kv_bytes_per_token(read, "fp16") == cached * 2 * 32 * 4
@@ -268,10 +268,10 @@ def test_kinds_of_layers_that_are_not_known_are_refused(kinds, tmp_path):
         read_shape(folder)
 
 
-def test_what_a_linear_layer_takes_for_a_prompt_is_in_the_scratch():
-    said = source(V3, "modules/gated_delta_net_fn/gated_delta_rule.py")
-    assert "~112 KB/token at 48 v-heads x 128" in said
-    assert exl3_footprint._SCAN >= 112 * 1024 / (48 * 128)
+def test_the_memory_of_a_linear_layer_for_a_prompt_is_in_the_scratch():
+    text = source(V3, "modules/gated_delta_net_fn/gated_delta_rule.py")
+    assert "~112 KB/token at 48 v-heads x 128" in text
+    assert exl3_footprint._SCAN_BYTES_PER_VALUE >= 112 * 1024 / (48 * 128)
     linear = LinearAttention(3, 16, 32, 128, 128, 4)
     mixed = 8192
     hybrid = shape(layers=4, intermediate=128, linear=linear)

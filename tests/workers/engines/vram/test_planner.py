@@ -1,4 +1,4 @@
-"""The planner: its sums against the ones worked out by hand, and what holds for every model."""
+"""The planner: its sums compared with sums by hand, and what holds for every model."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ DIMENSIONS = {
 }
 #: Bits; GiB of weights and embedding; MiB of scratch, default and tuned; KiB a token in fp16, q8,
 #: q6 and q4; tokens that a card of 16,380 MiB has room for in fp16, q8 and q4, with a context of
-#: 16,384 and a batch of 16. Worked out apart from this code.
+#: 16,384 and a batch of 16. Computed by hand, without this code.
 TABLE = """
 Llama-3.1-8B      6.0  5.26 0.98  1002 240  128.0  72.0  56.0  40.0    78848  140288  252672
 Llama-3.1-8B      8.0  6.89 0.98  1002 240  128.0  72.0  56.0  40.0    65536  116480  209920
@@ -56,7 +56,7 @@ ROWS = [line.split() for line in TABLE.split("\n") if line]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]}-{row[1]}")
-def test_the_sums_are_those_worked_out_by_hand(row, tmp_path):
+def test_the_sums_are_those_computed_by_hand(row, tmp_path):
     name, bits, *numbers = row
     expected = [float(number) for number in numbers]
     more = GEMMA3 if name.startswith("Gemma") else {}
@@ -104,7 +104,7 @@ def test_the_parts_of_one_plan_are_the_documented_ones(tmp_path):
         ("Mistral-Small-24B", 4.5, ("q8", 4096, 6)),
     ],
 )
-def test_what_is_recommended_on_16_gb(name, bits, chosen, tmp_path):
+def test_the_recommended_layout_on_16_gb(name, bits, chosen, tmp_path):
     shape = read_shape(write_exl2(tmp_path, DIMENSIONS[name], bits))
     plan = planner.plan(shape, CARD)
     assert (plan.cache_mode, plan.context, plan.batch) == chosen
@@ -126,7 +126,7 @@ def test_a_plan_that_does_not_fit_names_the_largest_that_would(tmp_path):
     assert [str(one) for one in found] == ["--context 2048", "--batch 2"]
 
 
-def test_weights_that_are_too_large_are_told_how_many_bits_would_do(tmp_path):
+def test_weights_that_are_too_large_get_the_bits_that_would_fit(tmp_path):
     shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Mistral-Small-24B"], 6.0))
     plan = planner.plan(shape, CARD, cache_mode="q8", context=4096, batch=8)
     assert (plan.fits, plan.recommended) == (False, None)
@@ -156,14 +156,14 @@ def test_a_card_that_is_nearly_full_gets_shorter_jobs(tmp_path):
     assert not planner.plan(shape, fixed + page - 1).fits
 
 
-def test_what_is_dequantized_at_once_holds_the_largest_matrix_but_the_head(tmp_path):
+def test_max_dq_size_holds_the_largest_matrix_but_the_head(tmp_path):
     shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Llama-3.1-8B"], 6.0))
     assert exl2_footprint.max_dq_size(shape) == 4096 * 14336
     assert exl2_footprint.max_dq_size(replace(shape, intermediate=1024)) == 4096 * 4096
     assert exl2_footprint.max_dq_size(replace(shape, hidden=1 << 20)) == exl2_footprint.DEFAULT_DQ
 
 
-def test_the_context_is_not_longer_than_what_the_model_was_trained_for(tmp_path):
+def test_the_context_is_not_longer_than_the_model_was_trained_for(tmp_path):
     shape = read_shape(
         write_exl2(tmp_path, DIMENSIONS["SmolLM2-135M"], 6.0, max_position_embeddings=2048)
     )
@@ -174,7 +174,7 @@ def test_the_context_is_not_longer_than_what_the_model_was_trained_for(tmp_path)
         planner.plan(shape, CARD, batch=0)
 
 
-def test_memory_that_is_more_than_5_percent_off_is_said(tmp_path):
+def test_memory_that_is_more_than_5_percent_off_is_reported(tmp_path):
     shape = read_shape(write_exl2(tmp_path, DIMENSIONS["Llama-3.1-8B"], 6.0))
     plan = planner.plan(shape, CARD)
     assert plan.expected_bytes == plan.total_bytes - 300 * MIB
@@ -210,11 +210,11 @@ ASKED = {
 
 @settings(max_examples=40)
 @given(shapes(), CARDS, st.fixed_dictionaries(ASKED))
-def test_what_is_recommended_fits_and_says_so_when_it_is_asked_for(shape, card, asked):
+def test_the_recommended_layout_fits_and_is_recommended_again(shape, card, asked):
     plan = planner.plan(shape, card, **asked)
     if plan.fits:
         spare = planner.footprint_of(shape).SPARE
-        assert plan.batch * planner.paged(plan.context + spare) <= plan.cache_tokens
+        assert plan.batch * planner.round_to_pages(plan.context + spare) <= plan.cache_tokens
         assert all(value in (None, getattr(plan, name)) for name, value in asked.items())
     if plan.recommended:
         best = plan.recommended
@@ -229,7 +229,7 @@ def test_what_is_recommended_fits_and_says_so_when_it_is_asked_for(shape, card, 
 
 
 @given(shapes(), CARDS, st.sampled_from(MODES), st.integers(1, 1024), st.integers(1, 64))
-def test_the_most_tokens_are_whole_pages_and_the_next_page_does_not_fit(
+def test_the_cache_has_whole_pages_and_the_next_page_does_not_fit(
     shape, card, mode, context, batch
 ):
     most = planner.max_cache_tokens(shape, card, mode, context=context, batch=batch)

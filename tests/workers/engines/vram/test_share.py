@@ -1,4 +1,4 @@
-"""What an engine may take of a card that it shares, and what it took."""
+"""The share of a card that an engine may take, and what it took."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import types
 import pytest
 
 from checkpoint import write_exl2, write_exl3
+from fake_cuda import CARD, Cuda
 from forebay.routing.errors import EngineUnavailable, Misconfigured
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.vram.footprint import CUDA_CONTEXT, MIB
 from forebay.workers.engines.vram.share import Share
-from madeupcard import CARD, Cuda
 
 LLAMA_8B = (32, 4096, 14336, 32, 8, 128, 128256)
 
@@ -48,7 +48,7 @@ def started(engine, folder, **more):
     return share, share.plan(chosen, folder, engine)
 
 
-def test_torch_is_kept_to_the_share_less_what_it_does_not_count(cuda, engine, folder):
+def test_torch_is_held_to_the_share_without_the_cuda_context(cuda, engine, folder):
     share, plan = started(engine, folder)
     assert share.size == 8_000 * MIB == plan.vram_bytes
     assert cuda.fraction == pytest.approx((8_000 * MIB - CUDA_CONTEXT) / (CARD * MIB))
@@ -73,7 +73,7 @@ def test_a_model_that_does_not_fit_is_refused_with_the_largest_plan_that_would(
     assert started(engine, folder, slots=16, context_tokens=16_384, vram_mib=None)[1].fits
 
 
-def test_a_plan_for_which_others_have_left_no_room_is_refused_in_one_line(cuda, engine, folder):
+def test_a_plan_is_refused_in_one_line_if_others_use_its_memory(cuda, engine, folder):
     _, plan = started(engine, folder)
     needed = -(-plan.expected_bytes // MIB) - CUDA_CONTEXT // MIB
     cuda.free = needed  # its own context is there by now
@@ -82,17 +82,17 @@ def test_a_plan_for_which_others_have_left_no_room_is_refused_in_one_line(cuda, 
     with pytest.raises(Misconfigured) as caught:
         started(engine, folder)
     assert caught.value.field == "FOREBAY_VRAM_MIB"
-    said = str(caught.value)
+    message = str(caught.value)
     room = cuda.free + CUDA_CONTEXT // MIB
-    assert f"fits its share of 8000, but only {room} MiB are free: others use the card" in said
-    assert "\n" not in said
+    assert f"fits its share of 8000, but only {room} MiB are free: others use the card" in message
+    assert "\n" not in message
     assert cuda.reserved == 0
-    # And what it says to do helps.
+    # The fix that the message names helps.
     assert started(engine, folder, vram_mib=room, slots=1)[1].total_bytes <= room * MIB
 
 
 def test_two_engines_with_a_share_each_start_one_after_the_other(cuda, engine, folder):
-    """The second finds the card half full, and that is neither its fault nor counted as its own."""
+    """The second finds the card half full; that memory does not count as its own."""
     _, first = started(engine, folder)
     cuda.free -= first.expected_bytes // MIB  # another process, whose torch this one does not see
     share, second = started(engine, folder)
@@ -102,7 +102,7 @@ def test_two_engines_with_a_share_each_start_one_after_the_other(cuda, engine, f
         started(engine, folder)
 
 
-def test_what_is_compared_with_the_plan_is_this_process_own(cuda, engine, folder, caplog):
+def test_only_the_memory_of_this_process_is_compared_with_the_plan(cuda, engine, folder, caplog):
     caplog.set_level(logging.INFO)
     share, plan = started(engine, folder)
     cuda.take((plan.expected_bytes - plan.parts["CUDA context"]) // MIB)
@@ -119,11 +119,11 @@ def test_what_is_compared_with_the_plan_is_this_process_own(cuda, engine, folder
     assert "+7%" in caplog.text or "+6%" in caplog.text
 
 
-def test_memory_that_runs_out_while_loading_is_said_with_what_is_free(cuda, engine, folder):
+def test_memory_that_runs_out_while_loading_is_reported_with_the_free_memory(cuda, engine, folder):
     share, _ = started(engine, folder)
     cuda.free = 123
-    says = "outgrew its share of 8000 MiB; 123 MiB of the card are free"
-    with pytest.raises(EngineUnavailable, match=says), share.guard():
+    text = "outgrew its share of 8000 MiB; 123 MiB of the card are free"
+    with pytest.raises(EngineUnavailable, match=text), share.guard():
         raise Cuda.OutOfMemoryError("CUDA out of memory: a secret")
     with pytest.raises(ValueError, match="other"), share.guard():
         raise ValueError("other")

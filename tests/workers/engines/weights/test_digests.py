@@ -39,7 +39,7 @@ def test_a_revision_is_the_start_of_the_files_digest(model):
     assert digests.revision(model) == digest
 
 
-def test_a_kept_digest_saves_reading_the_file_again(model, monkeypatch):
+def test_a_cached_digest_saves_reading_the_file_again(model, monkeypatch):
     first = digests.revision(model)
     monkeypatch.setattr(hashlib, "file_digest", None)
     assert digests.revision(model) == first
@@ -51,7 +51,7 @@ def test_a_changed_file_has_a_new_revision(model):
     assert digests.revision(model) != first
 
 
-def test_without_a_place_to_keep_it_the_revision_is_the_same(model, monkeypatch, tmp_path):
+def test_without_a_cache_the_revision_is_the_same(model, monkeypatch, tmp_path):
     first = digests.revision(model)
     blocked = tmp_path / "file"
     blocked.write_text("no directory")
@@ -59,16 +59,16 @@ def test_without_a_place_to_keep_it_the_revision_is_the_same(model, monkeypatch,
     assert digests.revision(model) == first
 
 
-def test_one_digest_is_one_small_file_and_nothing_is_left_beside_it(model, cache):
+def test_a_cached_digest_is_one_small_file(model, cache):
     digests.revision(model)
-    (kept,) = (cache / "forebay" / "digests").iterdir()
-    assert kept.read_text()[:12] == digests.revision(model)
+    (cached,) = (cache / "forebay" / "digests").iterdir()
+    assert cached.read_text()[:12] == digests.revision(model)
 
 
-def test_a_kept_digest_that_was_cut_off_is_taken_anew(model, cache):
+def test_a_cached_digest_that_is_cut_off_is_computed_again(model, cache):
     first = digests.revision(model)
-    (kept,) = (cache / "forebay" / "digests").iterdir()
-    kept.write_text(first)
+    (cached,) = (cache / "forebay" / "digests").iterdir()
+    cached.write_text(first)
     assert digests.digest(model) == hashlib.sha256(b"GGUF and more").hexdigest()
 
 
@@ -79,7 +79,7 @@ def test_a_folders_digest_is_what_sha256sum_makes_of_it(folder):
     assert digests.revision(folder) == done.stdout.decode()[:12]
 
 
-def test_every_file_of_a_folder_counts_and_nothing_hidden_or_beneath_it(folder):
+def test_every_file_of_a_folder_counts_but_no_hidden_file_and_no_folder(folder):
     first = digests.revision(folder)
     (folder / ".lock").write_text("")
     (folder / "original").mkdir()
@@ -97,7 +97,7 @@ def test_a_folder_of_links_has_the_digest_of_what_they_point_to(folder, tmp_path
     assert digests.revision(links) == digests.revision(folder)
 
 
-def test_a_fresh_digest_sees_what_size_and_time_hide(folder):
+def test_a_fresh_digest_sees_a_change_that_keeps_size_and_time(folder):
     first = digests.folder_digest(folder)
     weights = folder / "a b.safetensors"
     before = weights.stat()
@@ -108,8 +108,8 @@ def test_a_fresh_digest_sees_what_size_and_time_hide(folder):
     assert digests.folder_digest(folder) != first
 
 
-def test_an_empty_or_a_missing_folder_is_said(tmp_path):
+def test_an_empty_or_a_missing_folder_is_reported(tmp_path):
     (tmp_path / "empty").mkdir()
-    for name, says in (("empty", "holds no files"), ("missing", "cannot be read")):
-        with pytest.raises(Misconfigured, match=says):
+    for name, text in (("empty", "holds no files"), ("missing", "cannot be read")):
+        with pytest.raises(Misconfigured, match=text):
             digests.folder_digest(tmp_path / name)

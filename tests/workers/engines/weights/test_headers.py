@@ -1,4 +1,4 @@
-"""What is read from model folders, and every way in which one can be broken."""
+"""Reading model folders, and every way in which one can be broken."""
 
 import json
 import re
@@ -45,23 +45,23 @@ def test_tensors_of_all_files_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "text"),
     [
         (b"", "no safetensors file"),
         (b"\x08\0\0\0", "no safetensors file"),
         (b"\0" * 20, "no safetensors file"),
         (b"\xff" * 20, "no safetensors file"),
-        (b"GGUF" + b"\0" * 100, "no safetensors file|no JSON"),
-        ((9).to_bytes(8, "little") + b"[1, 2, 3]", "no JSON object"),
-        ((9).to_bytes(8, "little") + b"not json!", "no JSON where"),
-        ((6).to_bytes(8, "little") + b'"\xff\xff\xff"' + b"  ", "no JSON where"),
-        ((100_000).to_bytes(8, "little") + b"[" * 100_000, "no JSON where"),
+        (b"GGUF" + b"\0" * 100, "no safetensors file|holds no JSON"),
+        ((9).to_bytes(8, "little") + b"[1, 2, 3]", "holds no JSON object"),
+        ((9).to_bytes(8, "little") + b"not json!", "holds no JSON$"),
+        ((6).to_bytes(8, "little") + b'"\xff\xff\xff"' + b"  ", "holds no JSON$"),
+        ((100_000).to_bytes(8, "little") + b"[" * 100_000, "holds no JSON$"),
     ],
 )
-def test_what_is_no_safetensors_file_is_named(tmp_path, content, says):
+def test_a_file_that_is_no_safetensors_is_named(tmp_path, content, text):
     file = tmp_path / "model.safetensors"
     file.write_bytes(content)
-    with pytest.raises(Misconfigured, match=says) as caught:
+    with pytest.raises(Misconfigured, match=text) as caught:
         read_tensors(tmp_path)
     assert caught.value.field == str(file)
 
@@ -85,7 +85,7 @@ def test_what_is_no_safetensors_file_is_named(tmp_path, content, says):
         ({"data_offsets": [64, 128]}, "28 bytes are missing"),
     ],
 )
-def test_an_entry_that_cannot_be_true_is_refused(tmp_path, fields, says):
+def test_an_impossible_entry_is_refused(tmp_path, fields, says):
     write_header(tmp_path / "model.safetensors", {"one": FIELDS | fields}, 100)
     with pytest.raises(Misconfigured, match=says):
         read_tensors(tmp_path)
@@ -101,7 +101,7 @@ def test_no_bytes_raise_anything_else(tmp_path_factory, content, length):
 
 
 def test_a_header_is_not_read_beyond_its_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(headers, "MAX_HEADER", 50)
+    monkeypatch.setattr(headers, "MAX_HEADER_BYTES", 50)
     write_safetensors(tmp_path / "a.safetensors", {"one": ("F16", [3, 4])})
     with pytest.raises(Misconfigured, match="no safetensors file"):
         read_tensors(tmp_path)
@@ -116,26 +116,26 @@ def test_a_missing_shard_is_named(tmp_path):
     refused(folder, "no weight_map")
 
 
-def test_a_missing_shard_is_seen_by_the_numbers_of_the_others(tmp_path):
+def test_a_missing_shard_shows_in_the_numbers_of_the_others(tmp_path):
     folder = write_exl2(tmp_path / "m", SMALL, 4.0)
     (folder / "output.safetensors").rename(folder / "output-00001-of-00002.safetensors")
     assert refused(folder, "missing").endswith("/output-00002-of-00002.safetensors")
 
 
-def test_the_index_of_the_model_that_it_was_made_from_says_nothing(tmp_path):
+def test_an_index_of_the_source_model_is_ignored(tmp_path):
     folder = write_exl2(tmp_path / "m", SMALL, 4.0)
     index = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     assert read_shape(folder).format == "exl2"
 
 
-def test_a_shard_that_no_index_names_is_missed_by_its_layers(tmp_path):
+def test_a_missing_shard_that_no_index_names_shows_in_its_layers(tmp_path):
     write_config(tmp_path, SMALL)
     write_safetensors(tmp_path / "one.safetensors", layers(count=1))
     refused(tmp_path, "no weights of layer 1 of 2")
 
 
-def test_gguf_is_sent_to_the_engine_that_runs_it(tmp_path):
+def test_gguf_is_refused_with_the_engine_that_runs_it(tmp_path):
     write_config(tmp_path, SMALL)
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF")
@@ -150,7 +150,7 @@ def test_gguf_is_sent_to_the_engine_that_runs_it(tmp_path):
 # --- config.json ----------------------------------------------------------------------------------
 
 
-def test_a_folder_without_a_model_says_what_is_missing(tmp_path):
+def test_a_folder_without_a_model_is_refused_with_what_is_missing(tmp_path):
     assert refused(tmp_path, "cannot be read").endswith("config.json")
     write_config(tmp_path, SMALL)
     refused(tmp_path, r"holds no \*.safetensors")
@@ -182,7 +182,7 @@ def test_a_config_that_cannot_be_planned_is_refused(tmp_path, more, says):
     assert refused(tmp_path, says).endswith("config.json")
 
 
-def test_an_architecture_that_is_not_known_is_told_those_that_are(tmp_path):
+def test_an_unknown_architecture_is_refused_with_the_known_ones(tmp_path):
     write_config(tmp_path, SMALL, architectures=["SmolLM3ForCausalLM"])
     with pytest.raises(Misconfigured) as caught:
         read_shape(tmp_path)
@@ -190,13 +190,13 @@ def test_an_architecture_that_is_not_known_is_told_those_that_are(tmp_path):
 
 
 def test_the_architectures_are_those_of_the_library():
-    """Read from the source of the pinned wheel: what it compares an architecture's name with."""
+    """The names that the source of the pinned wheel compares an architecture with."""
     source = distribution("exllamav2").locate_file("exllamav2/architecture.py").read_text()
     named = set(re.findall(r'"(\w+(?:ForCausalLM|ForConditionalGeneration|LMHeadModel))"', source))
     assert named == set(ARCHITECTURES)
 
 
-# --- what is counted ------------------------------------------------------------------------------
+# --- sizes ---------------------------------------------------------------------------------------
 
 
 def shape_of(folder, tensors, **more):
@@ -216,7 +216,7 @@ def test_the_embedding_stays_in_memory_and_a_tied_head_is_loaded_again(tmp_path)
     assert tied.layers_bytes == body
 
 
-def test_wide_weights_become_narrow_on_the_card(tmp_path):
+def test_fp32_weights_become_fp16_on_the_card(tmp_path):
     head = {"lm_head.weight": ("F16", [100, 64])}
     narrow = shape_of(tmp_path / "a", layers(dtype="BF16") | head)
     wide = shape_of(tmp_path / "b", layers(dtype="F32") | head)
@@ -261,7 +261,7 @@ def test_experts_are_counted_with_their_own_width(tmp_path):
     assert (shape.experts, shape.intermediate) == (8, 32)
 
 
-def test_other_layouts_say_the_same(tmp_path):
+def test_other_names_of_the_dimensions_are_read(tmp_path):
     gpt2 = {
         "architectures": ["GPT2LMHeadModel"], "n_layer": 2, "n_embd": 64, "n_head": 4,
         "n_inner": None, "n_positions": 1024, "vocab_size": 100,

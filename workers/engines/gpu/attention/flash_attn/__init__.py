@@ -1,12 +1,12 @@
 # ruff: noqa: PLR0917 - the arguments of flash-attn, in its order
-"""Attention for exllamav2 where flash-attn cannot be compiled: the calls it makes, in plain torch.
+"""Paged attention for exllamav2 in plain torch, for machines that cannot compile flash-attn.
 
-This folder goes on the path, ahead of everything, for `FOREBAY_ATTENTION=torch` alone; exllamav2
-imports `flash_attn` and takes what it finds. Arguments and shapes are those of flash-attn 2.5.7,
-with what exllamav2 uses of them: no dropout, no rotary embedding, no ALiBi. All results are exact.
-It is slower because the pages of the cache are gathered into one tensor for every layer and step.
+With `FOREBAY_ATTENTION=torch` this folder goes first on the path, so that exllamav2 imports it as
+`flash_attn`. Arguments and shapes are those of flash-attn 2.5.7, without what exllamav2 does not
+use: dropout, rotary embedding, ALiBi. All results are exact. It is slower because the pages of the
+cache are gathered into one tensor for every layer and step.
 
-Shapes: b sequences, s queries, t keys, h heads of queries, g of keys and values, d a head's size.
+Shapes: b sequences, s queries, t keys, h query heads, g heads of keys and values, d a head's size.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def flash_attn_func(
     window_size: Window = _EVERYTHING,
     softcap: float = 0.0,
 ) -> torch.Tensor:
-    """Attention of q (b, s, h, d) to k and v (b, t, g, d); causal is aligned to the end of both."""
+    """Attend from q (b, s, h, d) to k and v (b, t, g, d); causal aligns the ends of both."""
     _refuse(dropout_p=dropout_p)
     lengths = torch.full((k.shape[0],), k.shape[1], device=k.device)
     return _attend(q, k, v, lengths, softmax_scale, _span(window_size, causal), softcap)
@@ -51,14 +51,14 @@ def flash_attn_varlen_func(
     window_size: Window = _EVERYTHING,
     softcap: float = 0.0,
 ) -> torch.Tensor:
-    """The same for sequences laid end to end: q (sum of s, h, d), k and v (sum of t, g, d)."""
-    del max_seqlen_q, max_seqlen_k  # for the sizes of kernels, of which there are none
+    """Attend in sequences laid end to end: q (sum of s, h, d), k and v (sum of t, g, d)."""
+    del max_seqlen_q, max_seqlen_k  # flash-attn chooses kernels by them
     queries = torch.tensor_split(q, cu_seqlens_q[1:-1].long().cpu())
     keys = torch.tensor_split(k, cu_seqlens_k[1:-1].long().cpu())
     values = torch.tensor_split(v, cu_seqlens_k[1:-1].long().cpu())
     parts = [
         flash_attn_func(
-            one[None],
+            query[None],
             key[None],
             value[None],
             dropout_p,
@@ -67,7 +67,7 @@ def flash_attn_varlen_func(
             window_size,
             softcap,
         )[0]
-        for one, key, value in zip(queries, keys, values, strict=True)
+        for query, key, value in zip(queries, keys, values, strict=True)
     ]
     return torch.cat(parts)
 
@@ -92,15 +92,15 @@ def flash_attn_with_kvcache(
         q: (b, s, h, d).
         k_cache: (pages, page size, g, d) with a block table, else (b, longest, g, d).
         v_cache: the same.
-        k: (b, new, g, d), or None where the cache holds all there is.
+        k: (b, new, g, d), or `None` if the cache holds all keys.
         v: the same.
-        cache_seqlens: (b,) or one number: how many keys were in the cache before.
-        block_table: (b, most pages) the pages of each sequence in order.
-        softmax_scale: 1 / sqrt(d) where None.
+        cache_seqlens: (b,) or one number: keys that were in the cache before.
+        block_table: (b, pages) the pages of each sequence in order.
+        softmax_scale: `None` is 1 / sqrt(d).
         causal: each query sees the keys up to its own place, counted from the end.
         window_size: keys that a query sees to the left and right of its place; -1 is all.
-        softcap: scores are squeezed into plus or minus this; 0 is off.
-        others: nothing that changes the result.
+        softcap: limit of the scores, to both sides; 0 is off.
+        others: other arguments of flash-attn, which must be off.
     """
     _refuse(**others)
     lengths = _lengths(cache_seqlens, q, k_cache, block_table)
@@ -123,18 +123,18 @@ def _attend(
     window: Window,
     softcap: float,
 ) -> torch.Tensor:
-    """Of the first `lengths` (b,) keys of each sequence.
+    """Attend to the first `lengths` (b,) keys of each sequence.
 
-    Query heads that share a key head become more queries of it, so that no key is copied.
+    Query heads that share a key head become more queries of that head, so that no key is copied.
     """
     b, s, h, d = q.shape
     groups = k.shape[2]
     seen = _mask(s, k.shape[1], lengths, window)  # (b, s, t)
-    some = seen.any(-1)
-    mask = (seen | ~some[..., None]).repeat(1, h // groups, 1)[:, None]  # (b, 1, h/g * s, t)
+    sees_any = seen.any(-1)
+    mask = (seen | ~sees_any[..., None]).repeat(1, h // groups, 1)[:, None]  # (b, 1, h/g * s, t)
     queries = q.view(b, s, groups, h // groups, d).permute(0, 2, 3, 1, 4).reshape(b, groups, -1, d)
     pads = (torch.arange(k.shape[1], device=k.device) >= lengths[:, None])[..., None, None]
-    # A page that is not yet written may hold anything, and 0 times NaN is NaN.
+    # A page that is not written yet may hold NaN, and 0 times NaN is NaN.
     keys, values = (x.masked_fill(pads, 0).transpose(1, 2) for x in (k, v))
     scale = d**-0.5 if scale is None else scale
     if softcap:
@@ -143,7 +143,7 @@ def _attend(
         attention = torch.nn.functional.scaled_dot_product_attention
         out = attention(queries, keys, values, attn_mask=mask, scale=scale)
     out = out.view(b, groups, h // groups, s, d).permute(0, 3, 1, 2, 4).reshape(b, s, h, d)
-    return out * some[..., None, None]
+    return out * sees_any[..., None, None]
 
 
 def _capped(
@@ -159,7 +159,7 @@ def _capped(
 
 
 def _mask(s: int, t: int, lengths: torch.Tensor, window: Window) -> torch.Tensor:
-    """Which of t keys each of s queries sees: (b, s, t). The last query stands at the last key."""
+    """Return which of t keys each of s queries sees: (b, s, t). The ends are aligned."""
     left, right = window
     key = torch.arange(t, device=lengths.device)[None, None]
     place = (lengths[:, None] - s + torch.arange(s, device=lengths.device))[..., None]
@@ -181,7 +181,7 @@ def _lengths(
     cache: torch.Tensor,
     table: torch.Tensor | None,
 ) -> torch.Tensor:
-    """(b,) keys in each sequence's cache; all of it where nothing is said."""
+    """Return the keys in each sequence's cache (b,); without a number, all of the cache."""
     if isinstance(given, torch.Tensor):
         return given.long()
     whole = cache.shape[1] if table is None else cache.shape[1] * table.shape[1]
@@ -201,7 +201,7 @@ def _append(
 
 
 def _gather(cache: torch.Tensor, table: torch.Tensor | None, longest: int) -> torch.Tensor:
-    """(b, longest, g, d) the keys or values of each sequence in order."""
+    """Return the keys or values of each sequence in order: (b, longest, g, d)."""
     if table is None:
         return cache[:, :longest]
     pages = -(-longest // cache.shape[1])
@@ -209,7 +209,7 @@ def _gather(cache: torch.Tensor, table: torch.Tensor | None, longest: int) -> to
 
 
 def _refuse(**arguments: Any) -> None:
-    """An argument that would change the result and is not served here must not be passed over."""
+    """Raise for an argument that would change the result and is not supported here."""
     for name, value in arguments.items():
         if value is not None and value is not False and value != 0:
-            raise NotImplementedError(f"{name} is not served by the attention written in torch")
+            raise NotImplementedError(f"{name} is not supported by the attention written in torch")

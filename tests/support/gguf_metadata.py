@@ -1,7 +1,7 @@
 """Reads the metadata of a GGUF file, for tests without the package `gguf`.
 
-The format, version 3, is described in ggml's docs/gguf.md: a head of magic, version and two counts,
-then keys with typed values, little-endian.
+ggml's docs/gguf.md describes the format, version 3: a header of magic, version and two counts, then
+keys with typed values, little-endian.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _NUMBERS = {
 _STRING, _ARRAY = 8, 9
 
 
-class Head:
+class Metadata:
     """The metadata, with the method of gguf's reader that `tests/gpu/words.py` calls."""
 
     def __init__(self, path):

@@ -1,4 +1,4 @@
-"""Classes made from the sources of installed packages that cannot be imported without a GPU."""
+"""Classes from the sources of installed packages that cannot be imported without a GPU."""
 
 from __future__ import annotations
 

@@ -1,0 +1,55 @@
+"""Summarize every row of a file, however long: the rows are streamed and never all in memory.
+
+    python examples/million_rows.py tickets.jsonl summaries.jsonl
+
+Each line of the input is an object with "id" and "text". Each line of the output has the same "id"
+and a "summary", or an "error" in its place. If the program is stopped, start it again with the
+same files: rows that are in the output are not submitted again.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TypedDict
+
+from forebay import Client, ForebayError, Summarize
+
+
+class Row(TypedDict):
+    """A line of the input."""
+
+    id: str
+    text: str
+
+
+def rows(path: Path, skip: int) -> Iterator[Row]:
+    """Yield the rows of a file after the first `skip` of them."""
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            if number >= skip:
+                yield json.loads(line)
+
+
+def main(source: Path, target: Path) -> int:
+    """Write a line for each row, in order; return how many rows have no summary."""
+    failed = 0
+    with Client(tenant="support", patience=600) as client, target.open("a+") as output:
+        output.seek(0)
+        done = sum(1 for _ in output)
+        requests = (Summarize(text=row["text"], max_words=30) for row in rows(source, done))
+        answers = client.map(requests, priority="bulk", deadline=timedelta(days=2))
+        for row, answer in zip(rows(source, done), answers, strict=True):
+            line: dict[str, object] = {"id": row["id"]}
+            if isinstance(answer, ForebayError):
+                failed += 1
+                line["error"] = answer.code
+            else:
+                line["summary"] = answer.content.text
+            output.write(json.dumps(line) + "\n")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(Path(sys.argv[1]), Path(sys.argv[2])) else 0)

@@ -1,0 +1,196 @@
+# ruff: noqa: PLC0415 - what is slow is imported where it is used
+"""The commands about one job: submit, result, status, explain, cancel, forget."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from forebay.producers.cli import display
+from forebay.producers.cli.clients import open_client, tenant_of_job
+from forebay.producers.cli.options import (
+    Cache,
+    Deadline,
+    Egress,
+    File,
+    Focus,
+    Id,
+    Json,
+    Key,
+    Labels,
+    Lane,
+    MaxCost,
+    MaxTokens,
+    MaxWords,
+    Meta,
+    Patience,
+    Priority,
+    Schema,
+    Source,
+    System,
+    TenantName,
+    Texts,
+    Timeout,
+    Wait,
+)
+
+if TYPE_CHECKING:
+    from forebay.producers.client import Client
+
+SUBMIT_HELP = """Submit a job; print its id, or with --wait its answer.
+
+\b
+SOURCE is a job kind, with the content in options:
+  forebay submit classify --text "My card was charged twice" --label billing --label login
+  forebay submit summarize --file article.txt --max-words 40 --wait
+  forebay submit extract --file invoice.txt --schema invoice.schema.json --wait
+  forebay submit generate --system "Be brief." --text "What is a forebay?" --wait
+  forebay submit embed --text first --text second --wait --json
+\b
+or a file (- for standard input) with a request or a whole job as JSON (see `forebay schema`):
+  forebay submit job.json --egress allow --wait
+  echo '{"kind": "summarize", "text": "..."}' | forebay submit
+
+Options override what the file says.
+"""
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(help=SUBMIT_HELP)
+def submit(  # noqa: D103 - its help says it
+    source: Source = "-",
+    *,
+    text: Texts = None,
+    file: File = None,
+    label: Labels = None,
+    schema: Schema = None,
+    system: System = None,
+    max_words: MaxWords = None,
+    focus: Focus = None,
+    max_tokens: MaxTokens = None,
+    egress: Egress = None,
+    lane: Lane = None,
+    priority: Priority = None,
+    deadline: Deadline = None,
+    max_cost: MaxCost = None,
+    key: Key = None,
+    cache: Cache = False,
+    meta: Meta = None,
+    tenant: TenantName = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    patience: Patience = None,
+    as_json: Json = False,
+) -> None:
+    from forebay.producers.cli import job_input
+
+    from_file = [] if file is None else [job_input.read_text(file, field="file")]
+    request = {
+        "text": [*(text or []), *from_file], "labels": label, "system": system,
+        "max_words": max_words, "focus": focus, "max_tokens": max_tokens,
+        "schema": None if schema is None else job_input.read_object(schema, field="schema"),
+    }  # fmt: skip
+    options = {
+        "egress": egress, "lane": lane, "priority": priority, "max_cost_usd": max_cost,
+        "deadline": None if deadline is None else job_input.read_deadline(deadline),
+        "idempotency_key": key, "cache": cache, "tenant": tenant,
+        "metadata": job_input.read_metadata(meta) if meta else None,
+    }  # fmt: skip
+    if source == "-" and sys.stdin.isatty():
+        display.note("reading a job as JSON from standard input (Ctrl-D ends it)")
+    job = job_input.make_job(source, _without_unset(request), _without_unset(options))
+    with open_client(job.tenant, patience) as client:
+        job_id = client.submit(job)
+        if wait or timeout is not None:
+            display.note(f"job {job_id}")
+            _print_answer(client, job_id, timeout, as_json=as_json)
+        else:
+            _print_id(job_id, as_json=as_json)
+
+
+@app.command()
+def result(
+    job_id: Id,
+    *,
+    tenant: TenantName = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    as_json: Json = False,
+) -> None:
+    """Print the answer of a job. Without --wait or --timeout, fail if there is none yet."""
+    limit_s = timeout if wait or timeout is not None else 0.0
+    with open_client(tenant_of_job(tenant, job_id)) as client:
+        _print_answer(client, job_id, limit_s, as_json=as_json)
+
+
+@app.command()
+def status(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """Print where a job is. Says how many jobs are before it and whether a worker serves it."""
+    from forebay.producers.cli.progress import describe
+
+    with open_client(tenant_of_job(tenant, job_id)) as client:
+        current = client.status(job_id)
+    if as_json:
+        display.document(current.model_dump(mode="json"))
+    else:
+        display.text(describe(current))
+
+
+@app.command()
+def explain(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """Explain why a job took its lane. Prints decisions, scores, thresholds, checks and cost."""
+    from forebay.producers.explain import explanation_lines
+
+    with open_client(tenant_of_job(tenant, job_id)) as client:
+        document = client.explain(job_id)
+    if as_json:
+        display.document(document)
+        return
+    for line in explanation_lines(document):
+        display.text(line)
+
+
+@app.command()
+def cancel(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """Cancel a job that has not ended yet."""
+    with open_client(tenant_of_job(tenant, job_id)) as client:
+        cancelled = client.cancel(job_id)
+    if as_json:
+        display.document({"id": job_id, "cancelled": cancelled})
+    else:
+        display.text("cancelled" if cancelled else "had ended already")
+
+
+@app.command()
+def forget(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """Delete everything stored about a job. Its content, its answer and its record."""
+    with open_client(tenant_of_job(tenant, job_id)) as client:
+        forgotten = client.forget(job_id)
+    if as_json:
+        display.document({"id": job_id, "forgotten": forgotten})
+    else:
+        display.text("forgotten" if forgotten else "nothing was stored")
+
+
+def _without_unset(options: Mapping[str, Any]) -> dict[str, Any]:
+    # By identity: 0 equals False, but is a value that was given.
+    return {k: v for k, v in options.items() if v is not None and v is not False and v != []}
+
+
+def _print_id(job_id: str, *, as_json: bool) -> None:
+    if as_json:
+        display.document({"id": job_id})
+    else:
+        display.text(job_id)
+
+
+def _print_answer(client: Client, job_id: str, timeout: float | None, *, as_json: bool) -> None:
+    from forebay.producers.cli.progress import await_answer, progress
+
+    with progress(display.note) as report:
+        answer = await_answer(client, job_id, timeout=timeout, report=report)
+    display.answer(answer, as_json=as_json)

@@ -1,0 +1,42 @@
+"""What a caller may say about a job besides its request."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypedDict
+
+from forebay.routing.base import Egress
+from forebay.routing.errors import InvalidJob
+from forebay.routing.jobs import Answerable, Job, Pin, Priority
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of `submit`, `run` and `map`; see `forebay.Job` for their meaning.
+
+    A `deadline` is a time with a time zone, or a span from now.
+    """
+
+    egress: Egress
+    lane: Pin
+    priority: Priority
+    deadline: datetime | timedelta | None
+    max_cost_usd: float | None
+    idempotency_key: str | None
+    cache: bool
+    metadata: dict[str, str]
+
+
+def make_job(request: Answerable[Any], tenant: str, options: Options) -> Job:
+    """Return the job of a request with its options; a job is returned as it is.
+
+    Raises:
+        InvalidJob: An option is wrong or unknown, or was given beside a whole job.
+    """
+    if isinstance(request, Job):
+        if options:
+            raise InvalidJob("belongs in the Job itself, not beside it", field=min(options))
+        return request
+    fields: dict[str, Any] = {**options}
+    if isinstance(fields.get("deadline"), timedelta):
+        fields["deadline"] = datetime.now(UTC) + fields["deadline"]
+    return Job.model_validate({"tenant": tenant, "request": request, **fields})

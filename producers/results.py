@@ -1,0 +1,85 @@
+"""What a job ended with, as its caller gets it: an answer of the right type, or an error."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future
+from typing import cast
+
+from pydantic import BaseModel, ValidationError
+from typing_extensions import TypeAliasType
+
+from forebay.routing.base import first_error
+from forebay.routing.errors import BadAnswer, ForebayError, from_code, gist
+from forebay.routing.jobs import Answer, Extraction, Receipt
+from forebay.routing.receipts import ContentT_co
+
+Result = TypeAliasType("Result", Answer[ContentT_co] | Receipt, type_params=(ContentT_co,))
+
+
+def answer_of(result: Result[ContentT_co]) -> Answer[ContentT_co]:
+    """Return the answer, or raise the error that the receipt of a failure stands for."""
+    if isinstance(result, Answer):
+        return result
+    raise failure(result)
+
+
+def failure(receipt: Receipt) -> ForebayError:
+    """Return the error that the receipt of a job without an answer stands for."""
+    code = receipt.error or receipt.status
+    words = ": ".join(filter(None, (f"job {receipt.id} {receipt.status}", gist(code))))
+    return from_code(code, words, receipt.error_field)
+
+
+def wait(
+    job_id: str, future: Future[Result[ContentT_co]], timeout: float | None
+) -> Result[ContentT_co]:
+    """Return the result of a job; cancel its future if it comes later than `timeout` seconds.
+
+    Raises:
+        TimeoutError: The result did not come in time; the message holds the job's id.
+    """
+    try:
+        return future.result(timeout)
+    except TimeoutError:
+        future.cancel()
+        raise late(job_id) from None
+
+
+def late(job_id: str) -> TimeoutError:
+    """Return the error of a caller that waits no longer; only the id leads back to the job."""
+    return TimeoutError(f"job {job_id} has not ended yet; it goes on, and `result` can ask again")
+
+
+def with_model(result: Result, model: type[BaseModel] | None) -> Result:
+    """Return the result with its extracted object as an instance of `model`.
+
+    Raises:
+        BadAnswer: The model refuses the object although the object fits the model's JSON Schema.
+    """
+    if model is None or not isinstance(result, Answer):
+        return result
+    if not isinstance(result.content, Extraction):
+        return result
+    try:
+        # From JSON, so that a strict model takes a date or an enum from its text.
+        data = model.model_validate_json(json.dumps(result.content.data))
+    except Exception as error:  # noqa: BLE001 - validators of the model may raise anything
+        raise _refused(result, model, error) from None
+    content = result.content.model_copy(update={"data": data})
+    return cast("Answer", result.model_copy(update={"content": content}))
+
+
+def _refused(answer: Answer, model: type[BaseModel], error: Exception) -> BadAnswer:
+    """Say what the model refused, without a word of the object."""
+    cause, field = type(error).__name__, "data"
+    if isinstance(error, ValidationError):
+        first = first_error(error)
+        cause, place = first.type, first.path[:1]
+        names = {name for key, info in model.model_fields.items() for name in (key, info.alias)}
+        field = ".".join(["data", *(str(name) for name in place if name in names)])
+    return BadAnswer(
+        f"job {answer.id} is done, but {model.__name__} does not accept the object ({cause}); "
+        "`client.result(str(job_id))` gives the object as a dict",
+        field=field,
+    )

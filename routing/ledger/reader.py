@@ -1,0 +1,102 @@
+"""The reading side of the ledger: records, results, positions, depths, and word of a job's end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from forebay.routing.errors import UnknownJob
+from forebay.routing.jobs import JobStatus
+from forebay.routing.ledger.record import ENDED, Record
+from forebay.routing.ledger.result import Result, read_result
+from forebay.routing.ledger.transitions import Transitions
+from forebay.routing.settings import Settings
+from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.encryption import Seal
+
+
+class LedgerReader:
+    """Reads jobs from one Redis. Safe to share between threads."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self.redis = client
+        self.settings = settings
+        self.seal = Seal.of(settings)
+        self._transitions = Transitions(client)
+
+    def record(self, job_id: str) -> Record:
+        """Return the record of a job.
+
+        Raises:
+            UnknownJob: There is no such job.
+            InvalidJob: The record is damaged.
+        """
+        with reaching_redis():
+            fields: Any = self.redis.hgetall(f"fb:job:{job_id}")
+        if not fields:
+            raise UnknownJob("no such job", field="id")
+        return Record.read(job_id, fields)
+
+    def results(self, job_ids: Sequence[str]) -> list[Result | None]:
+        """Return for each job its answer, or the receipt of its failure, in one round trip.
+
+        The result is `None` for a job that has not ended or does not exist, and an error for a job
+        whose stored result cannot be read.
+        """
+        with reaching_redis(), self.redis.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hgetall(f"fb:job:{job_id}")
+                pipe.get(f"fb:answer:{job_id}")
+            replies = pipe.execute()
+        return [
+            read_result(job_id, fields, sealed, self.seal)
+            for job_id, fields, sealed in zip(job_ids, replies[::2], replies[1::2], strict=True)
+        ]
+
+    def status(self, job_id: str) -> JobStatus:
+        """Return where a job is, and how many jobs would be claimed before it.
+
+        Raises:
+            UnknownJob: There is no such job.
+            InvalidJob: The record is damaged.
+        """
+        record = self.record(job_id)
+        with reaching_redis():
+            seconds, micros = self.redis.time()
+        position, depth, workers = self._transitions.run("position", job_id) or (-1, 0, 0)
+        ended = record.state in ENDED
+        return JobStatus(
+            id=job_id, kind=record.kind, state=record.state, hop=record.hop, queue=record.queue,
+            position=None if position < 0 else position, depth=depth,
+            served=ended or workers > 0, attempts=record.attempts,
+            age_s=max(0.0, seconds + micros / 1e6 - record.created / 1000),
+            receipt=record.to_receipt() if ended else None,
+        )  # fmt: skip
+
+    def depths(self) -> dict[str, int]:
+        """Return the number of waiting jobs by queue."""
+        with reaching_redis():
+            depths: Any = self.redis.hgetall("fb:depth")
+        return {queue.decode(): int(depth) for queue, depth in depths.items()}
+
+    def watch(self, job_id: str, stream: str) -> str:
+        """Have a job's end written to `stream`, and return the job's present state.
+
+        Raises:
+            UnknownJob: There is no such job.
+        """
+        state = self._transitions.run("watch", job_id, stream)
+        if state is None:
+            raise UnknownJob("no such job", field="id")
+        return _text(state)
+
+    def watch_all(self, job_ids: Sequence[str], stream: str) -> list[str | None]:
+        """Watch many jobs in one round trip. The state of an unknown job is `None`."""
+        states = self._transitions.run_all("watch", [[job_id, stream] for job_id in job_ids])
+        return [_text(state) if state else None for state in states]
+
+
+def _text(state: bytes) -> str:
+    return state.decode("utf-8", "replace")

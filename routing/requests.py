@@ -1,0 +1,294 @@
+"""What can be asked: the five kinds of requests, each marked with the content that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import GenericAlias
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    Self,
+    TypeVar,
+    cast,
+    get_args,
+    overload,
+)
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
+    PrivateAttr,
+    StringConstraints,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.errors import PydanticUserError
+
+from forebay.routing.base import (
+    MAX_TEXT,
+    FrozenModel,
+    JsonSchema,
+    RegexPattern,
+    Short,
+    Text,
+    explain,
+)
+from forebay.routing.errors import InvalidJob, TooLong
+from forebay.routing.receipts import (
+    Answerable,
+    Classification,
+    DataT_co,
+    Embedding,
+    Extraction,
+    Generation,
+    Summary,
+)
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def _as_tuple(source: Any, handler: GetCoreSchemaHandler) -> Any:
+    return handler.generate_schema(GenericAlias(tuple, (get_args(source)[0], ...)))
+
+
+#: Type checkers let callers pass any sequence; the model stores a tuple, which nobody can change.
+AS_TUPLE = GetPydanticSchema(_as_tuple)
+
+
+class Label(FrozenModel):
+    """One possible answer of a `Classify` request.
+
+    Attributes:
+        name: the label itself.
+        description: what the label means. A description or examples make the answer much better.
+        examples: up to 20 texts that bear the label.
+    """
+
+    name: Annotated[Short, Field(repr=False)]
+    description: Annotated[str, StringConstraints(max_length=2_000), Field(repr=False)] = ""
+    examples: Annotated[
+        Sequence[Annotated[str, StringConstraints(min_length=1, max_length=2_000)]],
+        AS_TUPLE,
+        Field(max_length=20, repr=False),
+    ] = ()
+
+
+def _distinct(labels: Sequence[str | Label]) -> tuple[str | Label, ...]:
+    names = [label if isinstance(label, str) else label.name for label in labels]
+    if len({name.strip().casefold() for name in names}) < len(names):
+        raise ValueError("no two labels may have the same name")
+    if not all(name.strip() for name in names):
+        raise ValueError("no label may be blank")
+    return tuple(labels)
+
+
+def _label_tag(label: Any) -> str:
+    return "label" if isinstance(label, dict | Label) else "name"
+
+
+LabelOrName = Annotated[
+    Annotated[Short, Tag("name")] | Annotated[Label, Tag("label")], Discriminator(_label_tag)
+]
+
+
+class Classify(Answerable[Classification]):
+    """Which of these labels does the text bear? Answered by a `Classification`.
+
+    Attributes:
+        text: the text to label.
+        labels: 2 to 100 labels, each a name or a `Label`.
+    """
+
+    kind: Literal["classify"] = "classify"
+    text: Annotated[Text, Field(repr=False)]
+    labels: Annotated[
+        Sequence[LabelOrName],
+        Field(min_length=2, max_length=100, repr=False),
+        AfterValidator(_distinct),
+    ]
+
+    @property
+    def options(self) -> tuple[Label, ...]:
+        """The labels, with each bare name made a `Label`."""
+        return tuple(
+            Label(name=label) if isinstance(label, str) else label for label in self.labels
+        )
+
+
+class Extract(Answerable[Extraction[DataT_co]], Generic[DataT_co]):
+    """Fill this schema from the text. Answered by an `Extraction` whose `data` validates.
+
+    Given a pydantic model class as `schema`, the request travels with the model's JSON Schema, and
+    `client.run` gives an instance of the model back: `answer.content.data`. A request that was read
+    from JSON no longer knows the class, and its answer holds a dictionary.
+
+    Attributes:
+        text: the text to read.
+        schema_: the JSON Schema (draft 2020-12) of an object; given as `schema`.
+    """
+
+    kind: Literal["extract"] = "extract"
+    text: Annotated[Text, Field(repr=False)]
+    schema_: JsonSchema = Field(alias="schema", repr=False)
+
+    _answer_model: type[BaseModel] | None = PrivateAttr(default=None)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(self: Extract[ModelT], *, text: str, schema: type[ModelT]) -> None: ...
+        @overload
+        def __init__(
+            self: Extract[dict[str, Any]], *, text: str, schema: dict[str, Any]
+        ) -> None: ...
+        def __init__(self, *, text: str, schema: Any) -> None: ...
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what travels: the model class does not."""
+        if not isinstance(other, Extract):
+            return NotImplemented
+        return self.text == other.text and self.schema_ == other.schema_
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.text))
+
+    @property
+    def answer_model(self) -> type[BaseModel] | None:
+        """The model class that was given as the schema; `None` if a dictionary was."""
+        return self._answer_model
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_model(cls, data: Any, handler: Any) -> Self:
+        """Replace a model class by its JSON Schema, and remember the class."""
+        given = data.get("schema", data.get("schema_")) if isinstance(data, dict) else None
+        if not isinstance(given, type):
+            return cast("Self", handler(data))
+        rest = {key: value for key, value in data.items() if key not in {"schema", "schema_"}}
+        request = cast("Self", handler({**rest, "schema": _schema_of(given)}))
+        request._answer_model = given  # noqa: SLF001 - an attribute of this class
+        return request
+
+    @model_validator(mode="after")
+    def _describes_an_object(self) -> Self:
+        if self.schema_.get("type") != "object":
+            raise InvalidJob('must describe an object ("type": "object")', field="schema")
+        return self
+
+
+def _schema_of(model: type) -> dict[str, Any]:
+    """Return the JSON Schema of a model; the root of a recursive model is written out."""
+    if not issubclass(model, BaseModel):
+        raise InvalidJob("must be a JSON Schema or a pydantic model class", field="schema")
+    try:
+        schema = model.model_json_schema()
+    except PydanticUserError:
+        raise InvalidJob("must be a model whose fields JSON can hold", field="schema") from None
+    root = schema.get("$ref", "").removeprefix("#/$defs/")
+    return {**schema["$defs"][root], "$defs": schema["$defs"]} if root else schema
+
+
+class Summarize(Answerable[Summary]):
+    """Say the text in at most `max_words` words. Answered by a `Summary`.
+
+    Attributes:
+        text: the text to summarize.
+        max_words: the limit of the summary, 5 to 2,000 words.
+        focus: what the summary is to dwell on; at most 500 characters.
+    """
+
+    kind: Literal["summarize"] = "summarize"
+    text: Annotated[Text, Field(repr=False)]
+    max_words: Annotated[int, Field(ge=5, le=2_000)] = 60
+    focus: Annotated[str, StringConstraints(max_length=500), Field(repr=False)] = ""
+
+
+class Message(FrozenModel):
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[Text, Field(repr=False)]
+
+
+class Generate(Answerable[Generation]):
+    """Chat messages in, text out. Answered by a `Generation`.
+
+    Attributes:
+        messages: 1 to 200 turns; the last turn is the user's.
+        max_tokens: the limit of the answer, in tokens of the model.
+        temperature: 0 gives the most probable text, more gives more variety.
+        top_p: sample from the most probable tokens that together have this probability.
+        stop: up to 4 strings that end the text.
+        seed: makes sampling repeatable on one engine.
+        schema_: a JSON Schema that the text must validate against; given as `schema`.
+        regex: a regular expression that the whole text must match; not together with a schema.
+    """
+
+    kind: Literal["generate"] = "generate"
+    messages: Annotated[
+        Sequence[Message], AS_TUPLE, Field(min_length=1, max_length=200, repr=False)
+    ]
+    max_tokens: Annotated[int, Field(ge=1, le=16_384)] = 512
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    stop: Annotated[Sequence[Short], AS_TUPLE, Field(max_length=4, repr=False)] = ()
+    seed: Annotated[int | None, Field(ge=0, lt=2**31)] = None
+    schema_: JsonSchema | None = Field(default=None, alias="schema", repr=False)
+    regex: Annotated[RegexPattern | None, Field(repr=False)] = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.schema_ is not None and self.regex is not None:
+            raise InvalidJob("cannot be combined with schema", field="regex")
+        if self.messages[-1].role != "user":
+            raise InvalidJob("the last message must be the user's", field="messages")
+        if sum(len(message.content) for message in self.messages) > MAX_TEXT:
+            raise TooLong(f"must have at most {MAX_TEXT} characters in all", field="messages")
+        return self
+
+
+class Embed(Answerable[Embedding]):
+    """Turn texts into vectors. Answered by an `Embedding`, always in the local lane.
+
+    Attributes:
+        texts: 1 to 256 texts of at most 32,000 characters each.
+    """
+
+    kind: Literal["embed"] = "embed"
+    texts: Annotated[
+        Sequence[Annotated[str, StringConstraints(min_length=1, max_length=32_000)]],
+        AS_TUPLE,
+        Field(min_length=1, max_length=256, repr=False),
+    ]
+
+
+if TYPE_CHECKING:
+    AnyExtract = Extract[Any]
+else:
+    AnyExtract = Extract
+
+AnyRequest = Classify | AnyExtract | Summarize | Generate | Embed
+Request = Annotated[AnyRequest, Field(discriminator="kind")]
+
+_REQUEST: TypeAdapter[AnyRequest] = TypeAdapter(Request)
+
+
+def parse_request(data: Any) -> AnyRequest:
+    """Read a request from JSON data.
+
+    Raises:
+        InvalidJob: Names the wrong field.
+    """
+    try:
+        return _REQUEST.validate_python(data)
+    except ValidationError as error:
+        raise explain(error) from None

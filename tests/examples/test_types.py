@@ -1,0 +1,107 @@
+"""The front door has types that mypy and pyright follow without a plugin or a configuration."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from typecheck import EXAMPLES, mypy, pyright, readme_blocks
+
+TYPES = """
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any, assert_type
+
+from pydantic import BaseModel
+
+from forebay import (
+    Answer, AsyncClient, Classification, Classify, Client, Embed, Embedding, Extract, Extraction,
+    ForebayError, Generate, Generation, Job, JobHandle, Label, Message, Receipt, Summarize, Summary,
+)
+
+
+class Invoice(BaseModel):
+    total: float
+
+
+AnyAnswer = Answer[
+    Classification | Extraction[dict[str, Any]] | Summary | Generation | Embedding
+]
+classify = Classify(text="t", labels=["a", Label(name="b", description="c", examples=["d"])])
+generate = Generate(messages=[Message(role="user", content="hi")], stop=["."], temperature=0.5)
+
+
+def sync(client: Client, stored: str) -> None:
+    assert_type(client.run(classify).content.label, str)
+    assert_type(client.run(classify, timeout=3, egress="allow").content.probability, float | None)
+    assert_type(client.run(generate).content, Generation)
+    assert_type(client.run(Embed(texts=["a"])).content.vectors, tuple[tuple[float, ...], ...])
+    assert_type(client.run(Extract(text="t", schema=Invoice)).content.data, Invoice)
+    assert_type(client.run(Extract(text="t", schema={})).content.data, dict[str, Any])
+    handle = client.submit(Extract(text="t", schema=Invoice), cache=True)
+    assert_type(handle, JobHandle[Extraction[Invoice]])
+    assert_type(client.result(handle).content.data, Invoice)
+    assert_type(client.result(stored), AnyAnswer)
+    assert_type(client.run(Job(request=Extract(text="t", schema=Invoice))), AnyAnswer)
+    assert_type(
+        client.map(Summarize(text=text) for text in ["a"]), Iterator[Answer[Summary] | ForebayError]
+    )
+    for mixed in client.map([classify, generate]):
+        print(mixed)
+    assert_type(client.submit_future(classify), Future[Answer[Classification] | Receipt])
+    assert_type(client.future(handle), Future[Answer[Extraction[Invoice]] | Receipt])
+
+
+async def in_asyncio(client: AsyncClient, stored: str) -> None:
+    assert_type((await client.run(classify)).content.label, str)
+    assert_type((await client.run(Extract(text="t", schema=Invoice))).content.data, Invoice)
+    handle = await client.submit(generate)
+    assert_type((await client.result(handle)).content, Generation)
+    assert_type(await client.result(stored), AnyAnswer)
+    async for answer in client.map([Summarize(text="t")]):
+        assert_type(answer, Answer[Summary] | ForebayError)
+"""
+
+#: Each line is a mistake that both must find.
+MISTAKES = [
+    "client.run(classify).content.lable",
+    "client.run(classify).content.text",
+    'Classify(text="t")',
+    'Classify(txt="t", labels=["a", "b"])',
+    'Summarize(text="t", max_words="many")',
+    'Extract(text="t", schema=int)',
+    'client.run(classify, egress="maybe")',
+    'client.submit("text")',
+]
+
+
+CHECKERS = pytest.mark.parametrize("check", [mypy, pyright])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder away from the configuration of this project; mypy keeps its cache there."""
+    return tmp_path_factory.mktemp("types")
+
+
+@CHECKERS
+def test_examples_readme_and_the_types_of_answers_pass(check, folder):
+    (folder / "answers.py").write_text(TYPES)
+    files = [shutil.copy(file, folder) for file in EXAMPLES] + readme_blocks(folder)
+    code, output = check([folder / "answers.py", *files], folder)
+    assert code == 0, output
+
+
+@CHECKERS
+def test_a_mistake_is_an_error_of_the_type_checker(check, folder):
+    header = (
+        'from forebay import *\nclient = Client()\nclassify = Classify(text="t", labels=["a"])\n'
+    )
+    file = folder / "mistakes.py"
+    file.write_text(header + "\n".join(MISTAKES))
+    code, output = check([file], folder)
+    assert code == 1, output
+    lines = enumerate(MISTAKES, header.count("\n") + 1)
+    missed = [text for line, text in lines if f"mistakes.py:{line}:" not in output]
+    assert not missed, output

@@ -1,0 +1,180 @@
+"""Submitting: what makes a job, and what a mistake in it prints."""
+
+import json
+import re
+import time
+
+import pytest
+
+SECRET = "the-canary-in-the-job"
+CLASSIFY = ["classify", "--text", "My card was charged twice", "--label", "billing", "--label", "x"]
+
+
+def test_options_make_the_same_job_as_a_file(forebay, ledger):
+    code, out, err = forebay(
+        "submit", *CLASSIFY, "--egress", "allow", "--priority", "bulk", "--deadline", "5m",
+        "--max-cost", "0", "--cache", "--meta", "ticket=42", "--meta", "a=b=c", "--tenant", "acme",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    claim = ledger.claim("route")
+    job = claim.job()
+    assert out == f"{job.id}\n"
+    assert job.tenant == "acme"
+    assert (job.egress, job.priority, job.max_cost_usd, job.cache) == ("allow", "bulk", 0.0, True)
+    assert job.metadata == {"ticket": "42", "a": "b=c"}
+    assert [label.name for label in job.request.options] == ["billing", "x"]
+    assert 295 < job.deadline.timestamp() - time.time() < 301
+
+
+@pytest.mark.parametrize(
+    ("args", "kind"),
+    [
+        (["summarize", "--text", "long", "--max-words", "9", "--focus", "money"], "summarize"),
+        (["generate", "--system", "Be brief.", "--text", "Hello", "--max-tokens", "7"], "generate"),
+        (["embed", "--text", "one", "--text", "two"], "embed"),
+        (["extract", "--file", "-", "--schema", "SCHEMA"], "extract"),
+    ],
+)
+def test_each_kind_can_be_submitted_by_options(forebay, ledger, tmp_path, args, kind):
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object", "properties": {"total": {"type": "number"}}}')
+    args = [str(schema) if arg == "SCHEMA" else arg for arg in args]
+    code, _, _ = forebay("submit", *args, stdin="Rechnung über 12 €".encode())
+    assert code == 0
+    request = ledger.claim("route").job().request
+    assert request.kind == kind
+    fields = request.model_dump(by_alias=True)
+    expected = {
+        "summarize": {"text": "long", "max_words": 9, "focus": "money"},
+        "generate": {"max_tokens": 7},
+        "embed": {"texts": ("one", "two")},
+        "extract": {"text": "Rechnung über 12 €"},
+    }[kind]
+    assert expected.items() <= fields.items()
+    if kind == "generate":
+        assert [turn["role"] for turn in fields["messages"]] == ["system", "user"]
+
+
+@pytest.mark.parametrize("source", ["file", "stdin", "nothing"])
+def test_a_request_is_read_from_a_file_or_from_stdin(forebay, ledger, tmp_path, source):
+    data = json.dumps({"kind": "summarize", "text": "from a file"}).encode()
+    (tmp_path / "job.json").write_bytes(data)
+    source_args = {"file": [str(tmp_path / "job.json")], "stdin": ["-"], "nothing": []}[source]
+    code, _, _ = forebay("submit", *source_args, stdin=data)
+    assert code == 0
+    assert ledger.claim("route").job().request.text == "from a file"
+
+
+def test_options_override_the_file_and_the_file_overrides_the_environment(
+    forebay, ledger, monkeypatch
+):
+    monkeypatch.setenv("FOREBAY_TENANT", "environment")
+    job = {"tenant": "file", "egress": "deny", "request": {"kind": "summarize", "text": "t"}}
+    assert forebay("submit", "--egress", "allow", stdin=json.dumps(job).encode())[0] == 0
+    submitted = ledger.claim("route").job()
+    assert (submitted.tenant, submitted.egress) == ("file", "allow")
+    assert forebay("submit", stdin=json.dumps(job["request"]).encode())[0] == 0
+    assert ledger.claim("route").job().tenant == "environment"
+
+
+def test_a_repeated_key_prints_the_first_id_and_other_content_is_refused(forebay):
+    first = forebay("submit", "summarize", "--text", "a", "--key", "k1")
+    assert forebay("submit", "summarize", "--text", "a", "--key", "k1") == first
+    code, out, err = forebay("submit", "summarize", "--text", "b", "--key", "k1")
+    assert (code, out) == (2, "")
+    assert err.startswith("forebay: invalid_job: idempotency_key: ")
+
+
+LABELS = ["--label", "a", "--label", "b"]
+JOB = {"kind": "summarize", "text": SECRET}
+
+
+@pytest.mark.parametrize(
+    ("args", "stdin", "code", "field"),
+    [
+        ([], b"", "invalid_job", "FILE"),
+        ([], b"{", "invalid_job", "FILE"),
+        ([], b"[1, 2]", "invalid_job", "FILE"),
+        ([], b"{}\n{}\n", "invalid_job", "FILE"),
+        ([], b"[" * 200_000, "invalid_job", "FILE"),
+        ([], bytes(range(256)) * 64, "invalid_job", "FILE"),
+        ([], b"\x00" * 100, "invalid_job", "FILE"),
+        ([], b'{"kind": "translate", "text": "%s"}' % SECRET.encode(), "invalid_job", "kind"),
+        ([], b'{"text": "%s"}' % SECRET.encode(), "invalid_job", "kind"),
+        ([], b'{"kind": "summarize", "text": "\\ud800"}', "invalid_job", "text"),
+        ([], b'{"kind": "summarize", "text": "t", "colour": 1}', "invalid_job", "colour"),
+        ([], b'{"kind": "summarize", "text": "t", "%s": 1}' % SECRET.encode(), "invalid_job", ""),
+        ([], json.dumps({**JOB, "text": "x" * 500_001}).encode(), "too_long", "text"),
+        ([], json.dumps({"request": JOB, "lane": "bedrock"}).encode(), "egress_denied", "egress"),
+        ([], json.dumps({"request": JOB, "egress": "maybe"}).encode(), "invalid_job", "egress"),
+        (["nowhere.json"], b"", "invalid_job", "SOURCE"),
+        (["x" * 5_000], b"", "invalid_job", "FILE"),
+        (["generate", "--system", SECRET], b"", "invalid_job", "text"),
+        (["."], b"", "invalid_job", "FILE"),
+        (["clasify", "--text", SECRET, *LABELS], b"", "invalid_job", "SOURCE"),
+        (["pyproject.toml", "--text", SECRET], b"", "invalid_job", "text"),
+        (["classify", "--text", SECRET], b"", "invalid_job", "labels"),
+        (["classify", *LABELS], b"", "invalid_job", "text"),
+        (["classify", "--text", "t", "--label", "a", "--label", "A "], b"", "invalid_job",
+         "labels"),
+        (["classify", "--text", "t", "--label", "a", "--label", " "], b"", "invalid_job", "labels"),
+        (["classify", "--text=t", "--label=a", "--label="], b"", "invalid_job", "labels.1.name"),
+        (["summarize", "--text", SECRET, "--text", SECRET], b"", "invalid_job", "text"),
+        (["summarize", "--text", SECRET, "--label", SECRET], b"", "invalid_job", "labels"),
+        (["summarize", "--file", "nowhere.txt"], b"", "invalid_job", "file"),
+        (["summarize", "--file", ""], b"", "invalid_job", "file"),
+        (["summarize", "--text", "t", "--deadline", ""], b"", "invalid_job", "deadline"),
+        (["summarize", "--text", "t", "--system", SECRET], b"", "invalid_job", "system"),
+        (["embed", "--text", "t", "--system", SECRET], b"", "invalid_job", "system"),
+        (["extract", "--text", "t", "--schema", ""], b"", "invalid_job", "schema"),
+        (["summarize", "--text", "t", "--max-words", "0"], b"", "invalid_job", "max_words"),
+        (["summarize", "--text", "t", "--deadline", "soon"], b"", "invalid_job", "deadline"),
+        (["summarize", "--text", "t", "--deadline", "2030-01-01T00:00"], b"", "invalid_job",
+         "deadline"),
+        (["summarize", "--text", "t", "--deadline", "999999999d"], b"", "invalid_job", "deadline"),
+        (["summarize", "--text", "t", "--meta", SECRET], b"", "invalid_job", "metadata"),
+        (["summarize", "--text", "t", "--tenant", "No Tenant"], b"", "invalid_job", "tenant"),
+        (["summarize", "--text", "t", "--max-cost", "nan"], b"", "invalid_job", "max_cost_usd"),
+        (["extract", "--text", "t"], b"", "invalid_job", "schema"),
+        (["extract", "--text", "t", "--schema", "-"], b'{"type": 7}', "invalid_job", "schema"),
+        (["extract", "--text", "t", "--schema", "-"], b"junk", "invalid_job", "schema"),
+        (["extract", "--text", "t", "--schema", "nowhere"], b"", "invalid_job", "schema"),
+    ],
+)  # fmt: skip
+def test_a_mistake_gives_one_line_that_names_the_field(forebay, redis, args, stdin, code, field):
+    exit_code, out, err = forebay("submit", *args, stdin=stdin)
+    assert (exit_code, out) == (2, "")
+    named = rf"(\S+\.)?{re.escape(field)}(\.\d+)?: " if field else ""
+    assert re.fullmatch(rf"forebay: {code}: {named}.+\n", err), err
+    assert SECRET not in err
+    assert not re.search("Input|Field|Value|Tuple|after validation", err), "pydantic's words"
+    assert redis.dbsize() == 0, "something of a refused job was stored"
+    exit_code, out, err = forebay("submit", *args, "--json", stdin=stdin)
+    error = json.loads(out)["error"]
+    assert (exit_code, err, error["code"]) == (2, "", code)
+    assert SECRET not in out
+
+
+@pytest.mark.parametrize("deadline", ["soon", "5 minutes", "2030-01-01T00:00"])
+def test_a_deadline_of_another_form_gives_the_forms(forebay, deadline):
+    _, _, err = forebay("submit", "summarize", "--text", "t", "--deadline", deadline)
+    assert err == (
+        "forebay: invalid_job: deadline: must be 30s, 5m, 2h or 1d from now, or an ISO time with "
+        "a time zone\n"
+    )
+
+
+@pytest.mark.parametrize("deadline", ["2100-01-01T00:00Z", "2100-01-01 00:00+01:00", "4102444800"])
+def test_a_deadline_may_be_a_time(forebay, ledger, deadline):
+    assert forebay("submit", "summarize", "--text", "t", "--deadline", deadline)[0] == 0
+    assert ledger.claim("route").job().deadline.year in {2099, 2100}
+
+
+def test_a_deadline_too_far_away_gives_the_limit(forebay):
+    _, _, err = forebay("submit", "summarize", "--text", "t", "--deadline", "999999999d")
+    match = re.fullmatch(
+        r"forebay: invalid_job: deadline: must be at most (\d+) days from now\n", err
+    )
+    assert match
+    limit = forebay("submit", "summarize", "--text", "t", "--deadline", f"{match[1]}d")
+    assert limit[0] == 0

@@ -1,0 +1,171 @@
+"""Requests: what they take, what they refuse, and what type their answer has."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from enum import StrEnum
+
+import pytest
+from pydantic import BaseModel, Field
+
+from forebay.routing.errors import InvalidJob
+from forebay.routing.jobs import (
+    Answer,
+    Classification,
+    Classify,
+    Embed,
+    Embedding,
+    Extract,
+    Extraction,
+    Generate,
+    Generation,
+    Job,
+    Label,
+    Message,
+    Summarize,
+    Summary,
+    parse_job,
+    parse_request,
+)
+from forebay.routing.receipts import Answerable
+
+BASE = {"id": "acme." + "0" * 32, "egress": "deny", "status": "done"}
+
+
+class Currency(StrEnum):
+    EUR = "EUR"
+    USD = "USD"
+
+
+class Invoice(BaseModel):
+    number: str = Field(alias="invoiceNumber")
+    currency: Currency = Currency.EUR
+
+
+class Tree(BaseModel):
+    name: str
+    branches: list[Tree] = []
+
+
+def test_a_model_class_travels_as_its_json_schema():
+    request = Extract(text="x", schema=Invoice)
+    assert request.schema_ == Invoice.model_json_schema()
+    assert request.answer_model is Invoice
+    job = Job(request=request)
+    assert job.request is request
+    again = parse_job(job.model_dump_json(by_alias=True)).request
+    assert again.schema_ == request.schema_
+    assert again.answer_model is None
+    assert again == request
+    assert again != Extract(text="x", schema=Tree)
+    assert again != "x"
+
+
+def test_a_copy_knows_the_model_class():
+    request = Extract(text="x", schema=Invoice)
+    for same in (copy.deepcopy(request), request.model_copy()):
+        assert same.answer_model is Invoice
+        assert same == request
+
+
+def test_a_schema_by_its_attributes_name_is_taken_too():
+    assert Extract(text="x", schema_=Invoice).answer_model is Invoice
+    assert Extract(text="x", schema_={"type": "object"}).answer_model is None
+
+
+def test_a_recursive_model_describes_an_object():
+    schema = Extract(text="x", schema=Tree).schema_
+    assert schema["type"] == "object"
+    assert schema["properties"]["branches"]["items"] == {"$ref": "#/$defs/Tree"}
+    assert "Tree" in schema["$defs"]
+
+
+class NoJson(BaseModel):
+    callback: Callable[[], None]
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        (int, "must be a JSON Schema or a pydantic model class"),
+        (NoJson, "must be a model whose fields JSON can hold"),
+        ("x", "must be a valid dictionary"),
+        ({"type": "array"}, "must describe an object"),
+        (None, "must be a valid dictionary"),
+    ],
+)
+def test_what_is_no_schema_of_an_object_is_refused(schema, words):
+    with pytest.raises(InvalidJob, match=words) as caught:
+        Extract(text="x", schema=schema)
+    assert caught.value.field == "schema"
+
+
+@pytest.mark.parametrize(
+    ("request_class", "content"),
+    [
+        (Classify, Classification),
+        (Extract, Extraction),
+        (Summarize, Summary),
+        (Generate, Generation),
+        (Embed, Embedding),
+    ],
+)
+def test_a_request_names_the_content_that_answers_it(request_class, content):
+    assert issubclass(request_class, Answerable)
+    kind = request_class.model_fields["kind"].default
+    assert kind == content.model_fields["kind"].default
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        Classification(label="a", probability=0.5, scores={"a": 0.5, "b": 0.5}),
+        Extraction(data={"a": [1, {"b": None}]}),
+        Summary(text="x"),
+        Generation(text="x", finish="length"),
+        Embedding(vectors=((0.0, 1.0),)),
+    ],
+)
+def test_a_stored_answer_has_the_content_class_of_its_kind(content):
+    answer = Answer(**BASE, kind=content.kind, content=content)
+    again = Answer.model_validate_json(answer.model_dump_json())
+    assert type(again) is Answer
+    assert type(again.content) is type(content)
+    assert again == answer
+    assert type(Answer.model_validate(answer.model_dump()).content) is type(content)
+
+
+def test_an_answer_of_a_named_content_refuses_another():
+    summary = Answer(**BASE, kind="summarize", content=Summary(text="x")).model_dump_json()
+    assert Answer[Summary].model_validate_json(summary).content == Summary(text="x")
+    with pytest.raises(InvalidJob):
+        Answer[Classification].model_validate_json(summary)
+
+
+def test_sequences_become_tuples_that_nobody_changes():
+    stop, texts = ["."], ["a", "b"]
+    chat = Generate(messages=[Message(role="user", content="x")], stop=stop)
+    embed, label = Embed(texts=texts), Label(name="a", examples=["b"])
+    stop.append("!")
+    texts.clear()
+    assert chat.stop == (".",)
+    assert isinstance(chat.messages, tuple)
+    assert embed.texts == ("a", "b")
+    assert label.examples == ("b",)
+    assert parse_request(embed.model_dump()) == embed
+
+
+@pytest.mark.parametrize("texts", ["abc", 3, None])
+def test_a_string_is_no_sequence_of_texts(texts):
+    with pytest.raises(InvalidJob) as caught:
+        Embed(texts=texts)
+    assert caught.value.field == "texts"
+
+
+def test_a_request_is_frozen_and_shows_no_content():
+    request = Classify(text="kanarie", labels=["kanarie", "b"])
+    with pytest.raises(Exception, match="frozen"):
+        request.text = "other"
+    assert "kanarie" not in repr(request)
+    assert [option.name for option in request.options] == ["kanarie", "b"]

@@ -1,0 +1,46 @@
+"""Workers played by a test, through the ledger."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+
+from forebay.routing.jobs import Answer, Receipt, Summarize, Summary
+
+
+def ask(text="hello") -> Summarize:
+    return Summarize(text=text)
+
+
+def settle(ledger, claim) -> None:
+    """Settle a job as a worker would: the answer is the text in capitals, "bad" is a failure."""
+    text = claim.job().request.text
+    base = {"id": claim.id, "kind": "summarize", "egress": claim.record.egress}
+    if text == "bad":
+        ledger.settle(claim, Receipt(**base, status="failed", error="bad_answer"))
+    else:
+        content = Summary(text=text.upper())
+        ledger.settle(claim, Answer(**base, status="done", lane="local", content=content))
+
+
+@contextmanager
+def working(ledger):
+    """Settle every job that waits for the router, on a thread, as long as the block runs."""
+    stopped = threading.Event()
+
+    def run():
+        while not stopped.is_set():
+            claim = ledger.claim("route")
+            if claim is None:
+                time.sleep(0.005)
+            else:
+                settle(ledger, claim)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
