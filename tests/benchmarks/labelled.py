@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.routing.jobs import Classify, Extract, Generate, Message, parse_request
-from forebay.workers.checks import agreement
+from forebay.workers.checks import final_answer
 
 Request = Classify | Extract | Generate
 Gold = str | dict[str, Any]
@@ -85,7 +85,7 @@ def samples(path: Path) -> Iterator[Labelled]:
     for line in path.read_text("utf-8").splitlines():
         sample = json.loads(line)
         request, gold = parse_request(sample["request"]), sample.get("reference")
-        prose = isinstance(gold, str) and not agreement.decides(gold)
+        prose = isinstance(gold, str) and not final_answer.decides(gold)
         if isinstance(request, Classify | Extract) or (isinstance(request, Generate) and not prose):
             yield Labelled(request, gold, _another(request, gold))
 

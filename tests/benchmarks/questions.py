@@ -18,7 +18,7 @@ from labelled import Labelled
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Generate, Message
-from forebay.workers.checks import agreement
+from forebay.workers.checks import agreement, final_answer
 from forebay.workers.training.data.dataset import columns
 
 SOURCE = "questions"
@@ -84,7 +84,7 @@ def _job(prompt: str, right: str, said: str) -> Iterator[Labelled]:
     if right in set(letters := _options(prompt)):
         asked, held = prompt.rstrip() + ALONE, f"[{letters[0]}-{letters[-1]}]"
         request = Generate(messages=_user(asked), max_tokens=4, regex=held)
-    elif agreement.decides(right):
+    elif final_answer.decides(right):
         request = Generate(messages=_user(prompt), max_tokens=TOKENS)
     else:
         return

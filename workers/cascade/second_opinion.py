@@ -22,7 +22,7 @@ from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.backlog import Backlog
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.stages import CheckedAnswer, ComparedAnswer, DecidedAnswer, Opinion
-from forebay.workers.checks import agreement
+from forebay.workers.checks import agreement, final_answer
 from forebay.workers.runtime.attempt import Attempt
 
 
@@ -151,4 +151,4 @@ def _possible_forms(job: Job) -> tuple[bool, ...]:
 
 
 def _is_prose(content: Content | None) -> bool:
-    return isinstance(content, Generation) and not agreement.decides(content.text)
+    return isinstance(content, Generation) and not final_answer.decides(content.text)

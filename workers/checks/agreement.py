@@ -20,7 +20,6 @@ from typing import Any
 from forebay.routing.jobs import Classification, Content, Extraction, Generation, Summary
 from forebay.routing.json_tree import leaves_by_path
 from forebay.workers.checks.final_answer import (
-    decides,
     equal,
     final_answer,
     final_number,
@@ -30,8 +29,6 @@ from forebay.workers.checks.final_answer import (
 )
 from forebay.workers.checks.grounding import words
 from forebay.workers.engines.engine import Vectors
-
-__all__ = ["contents", "decides", "fields", "numbers", "texts"]
 
 Embed = Callable[[list[str]], Vectors]
 

@@ -24,6 +24,7 @@ from forebay.workers.engines.settings import (
     SecondEngineSettings,
 )
 from forebay.workers.engines.weights.model_shape import read_shape
+from forebay.workers.frontier.credentials import aws
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.settings import ActorSettings
 
@@ -183,63 +184,3 @@ def no_gpu_finding() -> Finding:
         return Finding("gpu", "ok", "none (no nvidia-smi): the CPU engine answers")
     seen = f"none (no nvidia-smi), but {' and '.join(needy)} needs one"
     return Finding("gpu", "fail", seen, "install NVIDIA's driver, or set FOREBAY_ENGINE=llamacpp")
-
-
-def aws(*, online: bool) -> Iterator[Finding]:
-    """Check the credentials for the bedrock lane.
-
-    Without `online` only the environment and files of this host are read.
-    """
-    settings = read(BedrockSettings)
-    if find_spec("botocore") is None:
-        mend = "install the extra `bedrock` on machines that run bedrock workers"
-        yield Finding("aws", "warn", "boto3 is not installed: no bedrock lane", mend)
-        return
-    where = settings.bedrock_endpoint or settings.bedrock_region
-    try:
-        found = credentials(online=online)
-    except Exception as error:  # noqa: BLE001 - from boto3 or a plug-in: no such profile, a bad file
-        mend = "fix AWS_PROFILE or ~/.aws; aws configure list says more"
-        yield Finding("aws", "fail", f"boto3 finds no credentials ({type(error).__name__})", mend)
-        return
-    if found is None:
-        mend = "run aws configure or attach a role; until then jobs wait or stay local"
-        yield Finding("aws", "warn", f"no credentials for {where}", mend)
-    elif online:
-        yield identity(settings)
-    else:
-        yield Finding("aws", "ok", f"credentials ({found}) for {where}; --online verifies them")
-
-
-def credentials(*, online: bool) -> str | None:
-    """Return the name of the boto3 provider that has credentials, or `None`.
-
-    The host's metadata service and helper programs are asked only with `online`.
-    """
-    from botocore.session import Session  # noqa: PLC0415 - 300 ms, and only here
-
-    session = Session()
-    if not online:
-        resolver = session.get_component("credential_provider")
-        for name in ("custom-process", "container-role", "iam-role"):
-            resolver.remove(name)
-    found = session.get_credentials()
-    return str(found.method) if found else None
-
-
-def identity(settings: BedrockSettings) -> Finding:
-    """Ask AWS for our identity, which needs valid credentials but no permission."""
-    import boto3  # noqa: PLC0415 - 300 ms, and only with --online
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-    config = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
-    try:
-        client = boto3.client("sts", region_name=settings.bedrock_region, config=config)
-        caller = client.get_caller_identity()
-    except (BotoCoreError, ClientError) as error:
-        mend = "aws sts get-caller-identity says more"
-        return Finding(
-            "aws", "fail", f"AWS refused or did not answer ({type(error).__name__})", mend
-        )
-    return Finding("aws", "ok", f"account {caller['Account']} in {settings.bedrock_region}")

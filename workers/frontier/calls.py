@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+from forebay.routing.backoff import patiently
 from forebay.routing.base import NANO
 from forebay.routing.errors import (
     BadAnswer,
@@ -143,16 +144,8 @@ class Calls:
         Raises:
             Unavailable: Redis did not come back in time.
         """
-        end = time.monotonic() + MAX_BOOKING_S
-        while True:
-            try:
-                self._budget.settle(call.id, cost_nusd, draft=draft)
-            except Unavailable:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(random.uniform(0.5, 1.0))
-            else:
-                return
+        settle = partial(self._budget.settle, call.id, cost_nusd, draft=draft)
+        patiently(settle, patience_s=MAX_BOOKING_S)
 
     def _reserve(
         self, call: Call, claim: Claim, job: Job, rules: Policy, sub_budget: SubBudget

@@ -126,12 +126,19 @@ def open_provider(settings: BedrockSettings) -> Provider:
     """Open the provider that the settings name. It connects on the first call.
 
     Raises:
-        Misconfigured: `FOREBAY_FRONTIER_PROVIDER` names no provider of the table.
+        Misconfigured: `FOREBAY_FRONTIER_PROVIDER` names no provider of the table, or one whose
+            client library is not installed.
     """
     name = settings.frontier_provider
     if name not in PROVIDERS:
         known = ", ".join(sorted(PROVIDERS))
         raise Misconfigured(f"must be one of: {known}", field="FOREBAY_FRONTIER_PROVIDER")
     module, _, class_name = PROVIDERS[name].partition(":")
-    opener: Callable[[BedrockSettings], Provider] = getattr(import_module(module), class_name)
+    try:
+        opener: Callable[[BedrockSettings], Provider] = getattr(import_module(module), class_name)
+    except ImportError as error:
+        raise Misconfigured(
+            f"{name} needs {error.name}, which is not installed: install the extra `{name}`",
+            field="FOREBAY_FRONTIER_PROVIDER",
+        ) from None
     return opener(settings)

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any, NoReturn
 
+from pydantic_core import PydanticSerializationError
+
 from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import (
     Classification,
@@ -67,7 +69,7 @@ def parse_answer(
         case Classify() as request:
             return _classification(request, text, option_logprobs)
         case Extract():
-            return Extraction(data=_object(text))
+            return _extraction(text)
         case Summarize() as request:
             return Summary(text=_summary(text, request.max_words, finish))
         case Generate() as request:
@@ -113,6 +115,15 @@ def _folded(text: str) -> str:
     return " ".join(text.strip(_EDGES).casefold().split())
 
 
+def _extraction(text: str) -> Extraction:
+    content = Extraction(data=_object(text))
+    try:
+        content.model_dump_json()
+    except PydanticSerializationError:  # half of a surrogate pair, or too many levels
+        raise BadAnswer("the answer cannot be written as JSON again") from None
+    return content
+
+
 def _object(text: str) -> dict[str, Any]:
     data = _json(text)
     if not isinstance(data, dict):
@@ -123,7 +134,11 @@ def _object(text: str) -> dict[str, Any]:
 def _json(text: str) -> Any:
     fenced = _FENCE.match(text)
     try:
-        return json.loads(fenced[1] if fenced else text, parse_constant=_reject_constant)
+        return json.loads(
+            fenced[1] if fenced else text,
+            parse_constant=_reject_constant,
+            parse_float=_finite,
+        )
     except (ValueError, RecursionError):
         # The parser's own message would repeat the answer.
         raise BadAnswer("the answer is not JSON") from None
@@ -131,6 +146,13 @@ def _json(text: str) -> Any:
 
 def _reject_constant(_: str) -> NoReturn:
     raise ValueError  # NaN and Infinity: Python reads them, JSON does not have them
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError  # 1e999: no JSON number stands for infinity
+    return number
 
 
 def _generated(request: Generate, text: str) -> str:

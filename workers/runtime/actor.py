@@ -161,11 +161,18 @@ class Actor:
         self._drain.start()
         while self._worker is None:
             _wait_for_redis(self._impatient_ledger)
-            try:
-                self._worker = self._make(self.ledger)
-            except ForebayError as error:
-                if _reachable(self._impatient_ledger):  # else Redis went away: wait for it again
-                    give_up(error)
+            self._worker = self._made_worker()
+
+    def _made_worker(self) -> Worker | None:
+        """Make the worker; return `None` if Redis went away meanwhile."""
+        try:
+            return self._make(self.ledger)
+        except ForebayError as error:
+            if _reachable(self._impatient_ledger):
+                give_up(error)
+        except Exception as error:  # noqa: BLE001 - Celery would log it, and run without a worker
+            give_up(ForebayError(f"{type(error).__name__} at {logs.place(error)}"))
+        return None
 
     def _ready(self, sender: Any, **_: Any) -> None:
         signal.signal(signal.SIGQUIT, end_at_once)  # Celery's would wait for what hangs

@@ -13,10 +13,11 @@ from functools import partial
 from typing import Any
 
 from forebay.routing.backoff import patiently
-from forebay.routing.errors import ForebayError, Lost, Unavailable
+from forebay.routing.errors import EgressDenied, ForebayError, Lost, Unavailable
 from forebay.routing.jobs import Answer, Receipt
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.logs import place
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
 from forebay.workers.runtime.in_flight import InFlight
 from forebay.workers.runtime.outcomes import (
@@ -29,7 +30,7 @@ from forebay.workers.runtime.outcomes import (
     Retry,
     Routed,
 )
-from forebay.workers.runtime.retries import outcome_of, outcome_of_defect
+from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outcome_of_denial
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +100,22 @@ def _work(ledger: Ledger, work: Work, claim: Claim) -> tuple[Outcome, TaskResult
     """Work a job and record its outcome; return what was recorded."""
     outcome = attempt(work, claim)
     try:
-        return outcome, record_patiently(ledger, claim, outcome)
+        return _record_or_retry(ledger, claim, outcome)
     except Lost:
         return Dropped(), record(ledger, claim, Dropped())
+
+
+def _record_or_retry(ledger: Ledger, claim: Claim, outcome: Outcome) -> tuple[Outcome, TaskResult]:
+    """Record the outcome, or a retry if this outcome can never be recorded."""
+    try:
+        return outcome, record_patiently(ledger, claim, outcome)
+    except EgressDenied as error:
+        retry = outcome_of_denial(error, claim)
+    except (Lost, ForebayError):
+        raise
+    except Exception as error:  # noqa: BLE001 - such as an answer that cannot be written as JSON
+        retry = outcome_of_defect(error, claim)
+    return retry, record_patiently(ledger, claim, retry)
 
 
 def attempt(work: Work, claim: Claim) -> Outcome:
@@ -120,6 +134,7 @@ def record_patiently(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResu
     """Record an outcome, retrying while Redis is down: the work is worth the wait.
 
     Raises:
+        EgressDenied: The job was to go to Bedrock, and its content may not leave.
         Lost: The job is not this claim's any more. Perhaps the outcome was recorded and only the
             reply got lost. Either way there is nothing left to do.
         Unavailable: Redis did not answer for `PATIENCE_S`.
@@ -137,6 +152,7 @@ def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResult:
     """Write an outcome on the ledger, under the claim's token.
 
     Raises:
+        EgressDenied: The job was to go to Bedrock, and its content may not leave.
         Lost: The job is not this claim's any more; the outcome is dropped.
     """
     match outcome:
@@ -160,8 +176,17 @@ def _settle(ledger: Ledger, claim: Claim, outcome: Answered | Audited | Failed) 
     receipt = _receipt(claim, outcome)
     ledger.settle(claim, receipt)
     if isinstance(outcome, Answered) and outcome.then is not None:
-        outcome.then()
+        _follow_up(claim, outcome.then)
     return task_result(receipt)
+
+
+def _follow_up(claim: Claim, then: Callable[[], object]) -> None:
+    """Call `then`; log what it raises, since the job has its answer already."""
+    try:
+        then()
+    except Exception as error:  # noqa: BLE001 - see above
+        name = type(error).__name__
+        log.error("%s after the end of %s at %s", name, claim.id, place(error))  # noqa: TRY400 - the message may hold content
 
 
 def _receipt(claim: Claim, outcome: Answered | Audited | Failed) -> Answer | Receipt:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from forebay.routing.ledger.claim import Claim
@@ -34,19 +35,23 @@ class JobHook(Protocol):
 def notify_started(hooks: tuple[JobHook, ...], claim: Claim) -> None:
     """Tell every hook that a job was claimed."""
     for hook in hooks:
-        _call(hook.started, claim)
+        with _contained(hook):
+            hook.started(claim)
 
 
 def notify_finished(hooks: tuple[JobHook, ...], claim: Claim, outcome: Outcome) -> None:
     """Tell every hook what became of a job."""
     for hook in hooks:
-        _call(hook.finished, claim, outcome)
+        with _contained(hook):
+            hook.finished(claim, outcome)
 
 
-def _call(method: Callable[..., object], *args: object) -> None:
+@contextmanager
+def _contained(hook: JobHook) -> Iterator[None]:
+    """Log whatever the hook raises in this block, also if it lacks the method."""
     try:
-        method(*args)
+        yield
     except Exception as error:  # noqa: BLE001 - an observer must not break the job
-        name = getattr(method, "__qualname__", type(method).__name__)
+        name = type(hook).__qualname__
         # The message may hold content, so there is no traceback.
         log.error("hook %s raised %s at %s", name, type(error).__name__, place(error))  # noqa: TRY400

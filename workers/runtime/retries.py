@@ -7,6 +7,7 @@
 | `EngineDied`              | retry     | yes     | the backoff                                |
 | another `ForebayError`    | failure   |         |                                            |
 | any other exception       | retry     | yes     | the backoff                                |
+| a refusal by the ledger   | retry     | yes     | none                                       |
 
 A job whose counted attempts are used up is dead (`Ledger.retry`). The bedrock lane chooses its own
 delays if it has no answer (`_wait_s` in `workers/bedrock.py`).
@@ -17,7 +18,7 @@ from __future__ import annotations
 import logging
 
 from forebay.routing.backoff import backoff
-from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, PassingError
+from forebay.routing.errors import EgressDenied, EngineBusy, EngineDied, ForebayError, PassingError
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.logs import place
 from forebay.workers.runtime.outcomes import Failed, Retry
@@ -51,6 +52,16 @@ def outcome_of_defect(error: Exception, claim: Claim) -> Retry:
     """
     log.error("%s broke on %s at %s", type(error).__name__, claim.id, place(error))
     return Retry("internal", delay_s=delay_s(claim))
+
+
+def outcome_of_denial(error: EgressDenied, claim: Claim) -> Retry:
+    """Return the outcome of a job that the ledger refused to send to Bedrock.
+
+    The job's record was set to `deny` after it was claimed. The next attempt reads the record anew:
+    under the policy the job then stays in the local lane, or fails if it is pinned to Bedrock.
+    """
+    log.warning("%s may not leave any more; it is decided on again", claim.id)
+    return Retry(error.code)
 
 
 def delay_s(claim: Claim) -> float:

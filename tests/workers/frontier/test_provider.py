@@ -16,6 +16,7 @@ import pytest
 from forebay.routing.errors import Misconfigured, Throttled, Unavailable
 from forebay.routing.limits.prices import Prices
 from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
+from forebay.workers.frontier import provider as provider_module
 from forebay.workers.frontier.provider import (
     PROVIDERS,
     BilledFailure,
@@ -227,6 +228,12 @@ def test_an_unknown_provider_is_named_as_a_wrong_setting():
     with pytest.raises(Misconfigured, match=r"must be one of: .*bedrock") as caught:
         open_provider(BedrockSettings(frontier_provider="nobody"))
     assert caught.value.field == "FOREBAY_FRONTIER_PROVIDER"
+
+
+def test_a_provider_without_its_client_library_names_the_extra(monkeypatch):
+    monkeypatch.setitem(provider_module.PROVIDERS, "other", "no_such_client:Other")
+    with pytest.raises(Misconfigured, match=r"needs no_such_client, .* the extra `other`"):
+        open_provider(BedrockSettings(frontier_provider="other"))
 
 
 def test_client_libraries_are_imported_only_with_the_provider_that_needs_them():

@@ -85,6 +85,26 @@ def test_a_text_that_is_no_json_object_is_a_bad_answer_that_quotes_nothing(text)
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"n": "\\ud83d"}',  # half a character: no answer with it can be stored
+        f'{{"n": {"[" * 500}{"]" * 500}}}',
+        '{"n": 1e999}',
+        '{"n": [-1e999]}',
+    ],
+)
+def test_json_that_could_not_be_written_again_is_a_bad_answer(text):
+    with pytest.raises(BadAnswer):
+        parse_answer(EXTRACT, text)
+
+
+@pytest.mark.parametrize("text", ['{"n": "\\ud83d\\ude00"}', '{"n": 1e300}', '{"n": [[[3.50]]]}'])
+def test_every_answer_that_is_read_can_be_stored(text):
+    content = parse_answer(EXTRACT, text)
+    assert Extraction.model_validate_json(content.model_dump_json()) == content
+
+
 def test_a_generation_with_a_schema_is_json_text():
     assert parse_answer(FORM, '```json\n{"n": 3}\n```') == Generation(text='{"n": 3}')
     with pytest.raises(BadAnswer):

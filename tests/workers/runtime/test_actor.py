@@ -97,6 +97,27 @@ def test_a_worker_that_cannot_start_says_why_on_one_line(fleet, client, part, en
     assert "ended with 2" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("shadow", "code", "words"),
+    [
+        ("raise ImportError('gone', name='boto3')", 2, ("misconfigured", "extra `bedrock`")),
+        ("raise RuntimeError('a defect')", 1, ("RuntimeError at", "boto3.py:1")),
+    ],
+)
+def test_a_worker_that_cannot_be_made_ends_and_serves_nothing(
+    fleet, client, tmp_path, shadow, code, words
+):
+    (tmp_path / "boto3.py").write_text(shadow)
+    proc = fleet.start("bedrock", PYTHONPATH=str(tmp_path))
+    with pytest.raises(PartFailed) as caught:
+        fleet.wait_ready(30)
+    log = proc.log.read_text()
+    assert "Traceback" not in log
+    assert all(word in log for word in words), log
+    assert f"ended with {code}" in str(caught.value)
+    assert not client._ledger.redis.exists("fb:serving:bedrock")
+
+
 def run_python(program, **env):
     command = [sys.executable, "-c", program]
     return subprocess.run(

@@ -5,12 +5,20 @@ import time
 import pytest
 
 from forebay.routing.errors import Lost, Unavailable
-from forebay.routing.jobs import Generate, Job, Message, Verdict
+from forebay.routing.jobs import (
+    Answer,
+    Extraction,
+    Generate,
+    Generation,
+    Job,
+    Message,
+    Verdict,
+)
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
 from forebay.workers.runtime.in_flight import InFlight
-from forebay.workers.runtime.outcomes import Dropped, Routed
+from forebay.workers.runtime.outcomes import Answered, Dropped, Escalated, Routed
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 
@@ -150,3 +158,48 @@ def test_the_patience_with_redis_ends(ledger, monkeypatch):
     monkeypatch.setattr(execute, "PATIENCE_S", -1)
     with pytest.raises(Unavailable):
         execute.record_patiently(ledger, claim, Dropped())
+
+
+def answer(claim, content) -> Answer:
+    return Answer(**claim.record.heading(), status="done", lane="local", content=content)
+
+
+@pytest.mark.parametrize("move", [Answered, lambda draft: Escalated("doubtful", draft)])
+def test_an_outcome_that_cannot_be_written_costs_an_attempt(ledger, in_flight, caplog, move):
+    half_a_character = Extraction(data={"a secret name": "\ud83d"})
+    (job_id,) = create(ledger, 1)
+    result = execute.execute(
+        ledger, "route", lambda claim: move(answer(claim, half_a_character)), in_flight
+    )
+    assert result == {"id": job_id, "error": "internal", "again": True}
+    assert (ledger.record(job_id).state, ledger.record(job_id).error) == ("waiting", "internal")
+    assert f"PydanticSerializationError broke on {job_id}" in caplog.text
+    assert "a secret name" not in caplog.text
+
+
+@pytest.mark.parametrize("error", [ValueError("a secret text"), Unavailable("no Redis"), Lost()])
+def test_what_follows_an_answer_cannot_take_it_back(ledger, in_flight, caplog, error):
+    class Hook:
+        def __init__(self):
+            self.outcomes = []
+
+        def started(self, _claim, /):
+            pass
+
+        def finished(self, _claim, outcome, /):
+            self.outcomes.append(type(outcome))
+
+    def share():
+        raise error
+
+    def work(claim):
+        return Answered(answer(claim, Generation(text="good day")), share)
+
+    (job_id,) = create(ledger, 1)
+    hook = Hook()
+    result = execute.execute(ledger, "route", work, in_flight, (hook,))
+    assert (result["id"], result["status"]) == (job_id, "done")
+    assert ledger.record(job_id).state == "done"
+    assert hook.outcomes == [Answered]
+    assert f"{type(error).__name__} after the end of {job_id}" in caplog.text
+    assert "a secret text" not in caplog.text

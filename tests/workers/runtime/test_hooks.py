@@ -140,10 +140,22 @@ def test_a_hook_that_raises_changes_nothing(ledger, caplog, work, queue, kind, s
     lines = [record.getMessage() for record in caplog.records]
     logged = [line for line in lines if line.startswith("hook ")]
     assert len(logged) == 2
-    assert "RaisingHook.started raised RuntimeError at" in logged[0]
-    assert "RaisingHook.finished raised KeyError at" in logged[1]
+    assert "RaisingHook raised RuntimeError at" in logged[0]
+    assert "RaisingHook raised KeyError at" in logged[1]
     assert all("test_hooks.py" in line for line in logged)
     assert SECRET not in caplog.text
+
+
+def test_a_hook_that_lacks_a_method_changes_nothing(ledger, caplog):
+    class Unfinished:
+        def started(self, _claim, /) -> None:
+            pass
+
+    hook = RecordingHook(ledger)
+    _, result = work_one(ledger, "route", routed, Unfinished(), hook)
+    assert result["to"] == "local.default"
+    assert [type(outcome) for _, outcome in hook.outcomes] == [Routed]
+    assert "Unfinished raised AttributeError at" in caplog.text
 
 
 def test_a_job_that_was_lost_meanwhile_is_dropped(ledger):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from forebay.routing.errors import Misconfigured
-from forebay.workers.checks import agreement
+from forebay.workers.checks import agreement, final_answer
 from forebay.workers.training.data.columns import columns
 from forebay.workers.training.data.dataset import Floats
 
@@ -46,7 +46,7 @@ class Answers:
         pairs = [_agreements(one, other) for one, other in combinations(self.others, 2)]
         together = np.mean(pairs, axis=0) if pairs else np.ones(len(self.first))
         against = together * (1 - agreed.mean(axis=1))
-        asked = [frozenset(agreement.numbers(prompt)) for prompt in prompts]
+        asked = [frozenset(final_answer.numbers(prompt)) for prompt in prompts]
         texts = [_text_features(each, asked) for each in (self.first, *self.others)]
         differences = [
             other[:, :COMPARED_FEATURES] - texts[0][:, :COMPARED_FEATURES] for other in texts[1:]
@@ -105,7 +105,7 @@ def _answer_features(text: str | None, asked: Numbers) -> tuple[float, ...]:
     ones), then whether it is missing, and whether its last number is whole, negative, or one of
     those in the question.
     """
-    found = agreement.numbers(text or "")
+    found = final_answer.numbers(text or "")
     last = float(found[-1]) if found else 0.0
     size = math.log1p(abs(last)) if math.isfinite(last) else 0.0
     return (
