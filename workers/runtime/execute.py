@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from forebay.routing.backoff import patiently
-from forebay.routing.errors import EgressDenied, ForebayError, Lost, Unavailable
+from forebay.routing.errors import EgressDenied, Expired, ForebayError, Lost, Unavailable
 from forebay.routing.jobs import Answer, Receipt
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
@@ -200,10 +200,10 @@ def _receipt(claim: Claim, outcome: Answered | Audited | Failed) -> Answer | Rec
 
 
 def failure_receipt(claim: Claim, error: ForebayError, reasons: tuple[str, ...]) -> Receipt:
-    """Return the receipt of a job that failed."""
+    """Return the receipt of a job that failed, or whose deadline passed while it was worked."""
     return Receipt(
         **claim.record.heading(),
-        status="failed",
+        status="expired" if isinstance(error, Expired) else "failed",
         reasons=(*claim.record.reasons, *reasons, error.code),
         error=error.code,
         error_field=error.field,

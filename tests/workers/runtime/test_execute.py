@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from forebay.routing.errors import Lost, Unavailable
+from forebay.routing.errors import Expired, Lost, Unavailable
 from forebay.routing.jobs import (
     Answer,
     Extraction,
@@ -203,3 +203,19 @@ def test_what_follows_an_answer_cannot_take_it_back(ledger, in_flight, caplog, e
     assert hook.outcomes == [Answered]
     assert f"{type(error).__name__} after the end of {job_id}" in caplog.text
     assert "a secret text" not in caplog.text
+
+
+def test_a_job_that_the_engine_stops_at_its_deadline_is_expired_and_no_dead_letter(
+    ledger, redis, in_flight
+):
+    (job_id,) = create(ledger, 1)
+
+    def stop(_claim):
+        raise Expired("the deadline passed while the job was worked")
+
+    result = execute.answer_doorbell(ledger, "route", stop, in_flight)
+    assert result["status"] == "expired"
+    record = ledger.record(job_id)
+    assert (record.state, record.error) == ("expired", "expired")
+    assert not redis.keys("fb:dead:*")
+    assert not redis.exists(f"fb:content:{job_id}"), "no content is kept for a replay"
