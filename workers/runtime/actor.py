@@ -161,6 +161,7 @@ class Actor:
         self._drain.start()
         while self._worker is None:
             _wait_for_redis(self._impatient_ledger)
+            _load_scripts(self._impatient_ledger)
             self._worker = self._made_worker()
 
     def _made_worker(self) -> Worker | None:
@@ -223,6 +224,13 @@ def _wait_for_redis(ledger: Ledger) -> None:
         log.warning("waiting: Redis cannot be reached at %s", where)
     while not _reachable(ledger):
         time.sleep(REDIS_RETRY_S)
+
+
+def _load_scripts(ledger: Ledger) -> None:
+    try:
+        ledger.load_scripts()
+    except ForebayError as error:  # the heartbeat tries again
+        log.warning("cannot load the scripts: %s", error)
 
 
 def _reachable(ledger: Ledger) -> bool:
