@@ -87,7 +87,7 @@ class Ledger(LedgerReader):
             that of the first job under the key.
 
         Raises:
-            InvalidJob: The stream is not one of the jobs' tenant.
+            UnknownJob: The stream is not one of the jobs' tenant.
             Unavailable: Redis cannot be reached. Some of the jobs may have been created; it is safe
                 to submit the same jobs again.
         """

@@ -94,7 +94,11 @@ def test_a_watcher_gets_the_end_of_a_job_once_even_if_it_has_ended(ledger, redis
 
 def test_an_unknown_job_has_neither_record_nor_status_nor_end(ledger):
     unknown = new_id("acme")
-    for look in (ledger.record, ledger.status, lambda job_id: ledger.watch(job_id, "fb:wake:acme:1")):
+    for look in (
+        ledger.record,
+        ledger.status,
+        lambda job_id: ledger.watch(job_id, "fb:wake:acme:1"),
+    ):
         with pytest.raises(UnknownJob):
             look(unknown)
     (known,) = put(ledger, job())
