@@ -27,6 +27,7 @@ from celery.signals import (
 from forebay.routing import logs
 from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
+from forebay.routing.broker.remote_control import remove_changing_commands
 from forebay.routing.errors import CallerError, ForebayError, Unavailable
 from forebay.routing.lanes import task_name
 from forebay.routing.ledger.claim import Claim
@@ -131,6 +132,7 @@ class Actor:
 
     def _register(self) -> None:
         """Register the tasks and the signal handlers with Celery."""
+        remove_changing_commands()
         for queue in self.queues:
             self.app.task(
                 self._task(queue), name=task_name(queue), typing=False,
@@ -161,6 +163,7 @@ class Actor:
         self._drain.start()
         while self._worker is None:
             _wait_for_redis(self._impatient_ledger)
+            _load_scripts(self._impatient_ledger)
             self._worker = self._made_worker()
 
     def _made_worker(self) -> Worker | None:
@@ -191,7 +194,7 @@ class Actor:
             self._worker.close()
 
     def _consumed(self) -> list[str]:
-        """Return the queues that Celery consumes; `-Q` and remote control choose among ours."""
+        """Return the queues that Celery consumes; `-Q` chooses among ours."""
         return [queue for queue in self.queues if queue in self.app.amqp.queues.consume_from]
 
     def _doorbells(self) -> int:
@@ -223,6 +226,13 @@ def _wait_for_redis(ledger: Ledger) -> None:
         log.warning("waiting: Redis cannot be reached at %s", where)
     while not _reachable(ledger):
         time.sleep(REDIS_RETRY_S)
+
+
+def _load_scripts(ledger: Ledger) -> None:
+    try:
+        ledger.load_scripts()
+    except ForebayError as error:  # the heartbeat tries again
+        log.warning("cannot load the scripts: %s", error)
 
 
 def _reachable(ledger: Ledger) -> bool:
