@@ -29,6 +29,7 @@ from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.recall import Recall
 from forebay.workers.cascade.second_opinion import SecondOpinions
 from forebay.workers.engines.settings import LocalSettings
+from forebay.workers.isolation import pool
 from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
@@ -66,7 +67,11 @@ class Local:
         """Answer one job, or have it escalated; see the class for the steps."""
         attempt = Attempt.of(claim)
         cancel = partial(self._cancel, attempt)
-        with self._leases.holding(claim, cancel), self._alone_if_suspect(attempt):
+        with (
+            pool.cancellable(attempt.prompt_id),
+            self._leases.holding(claim, cancel),
+            self._alone_if_suspect(attempt),
+        ):
             return self._recall.recall(attempt) or self._answer(attempt)
 
     def close(self) -> None:
@@ -88,6 +93,7 @@ class Local:
 
     def _cancel(self, attempt: Attempt) -> None:
         """Cancel what runs for a job whose claim was lost."""
+        pool.cancel(attempt.prompt_id)
         self._answerer.cancel(attempt.prompt_id)
         self._answerer.cancel(attempt.second_prompt_id)
 
