@@ -248,6 +248,7 @@ def _actor() -> Actor:
         lambda ledger: Bedrock(ledger, settings),
         pool="threads",
         concurrency=settings.bedrock_concurrency,
+        quiet_s=settings.bedrock_term_s,
     )
 
 

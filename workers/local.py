@@ -74,6 +74,10 @@ class Local:
         ):
             return self._recall.recall(attempt) or self._answer(attempt)
 
+    def steps(self) -> int:
+        """Return a counter that rises while the engines make progress."""
+        return self._answerer.steps()
+
     def close(self) -> None:
         """Stop the engines, and the thread that renews leases."""
         self._answerer.close()
@@ -114,6 +118,8 @@ def _actor() -> Actor:
         lambda ledger: Local(ledger, engines.open),
         pool="threads",
         concurrency=JOBS_PER_SLOT * engines.first.slots,
+        steps=Local.steps,
+        quiet_s=max(engine.hang_s for engine in engines.all),
     )
 
 

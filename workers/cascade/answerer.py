@@ -72,6 +72,10 @@ class Answerer:
         for engine in self._engines:
             engine.cancel(prompt_id)
 
+    def steps(self) -> int:
+        """Return a counter that rises while an engine makes progress."""
+        return sum(engine.steps() for engine in self._engines)
+
     def close(self) -> None:
         """Stop the engines."""
         for engine in self._engines:
