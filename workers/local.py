@@ -29,6 +29,7 @@ from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.recall import Recall
 from forebay.workers.cascade.second_opinion import SecondOpinions
 from forebay.workers.engines.settings import LocalSettings
+from forebay.workers.isolation import pool
 from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
@@ -66,8 +67,16 @@ class Local:
         """Answer one job, or have it escalated; see the class for the steps."""
         attempt = Attempt.of(claim)
         cancel = partial(self._cancel, attempt)
-        with self._leases.holding(claim, cancel), self._alone_if_suspect(attempt):
+        with (
+            pool.cancellable(attempt.prompt_id),
+            self._leases.holding(claim, cancel),
+            self._alone_if_suspect(attempt),
+        ):
             return self._recall.recall(attempt) or self._answer(attempt)
+
+    def steps(self) -> int:
+        """Return a counter that rises while the engines make progress."""
+        return self._answerer.steps()
 
     def close(self) -> None:
         """Stop the engines, and the thread that renews leases."""
@@ -88,6 +97,7 @@ class Local:
 
     def _cancel(self, attempt: Attempt) -> None:
         """Cancel what runs for a job whose claim was lost."""
+        pool.cancel(attempt.prompt_id)
         self._answerer.cancel(attempt.prompt_id)
         self._answerer.cancel(attempt.second_prompt_id)
 
@@ -108,6 +118,8 @@ def _actor() -> Actor:
         lambda ledger: Local(ledger, engines.open),
         pool="threads",
         concurrency=JOBS_PER_SLOT * engines.first.slots,
+        steps=Local.steps,
+        quiet_s=max(engine.hang_s for engine in engines.all),
     )
 
 

@@ -14,7 +14,7 @@ from forebay.routing.jobs import Check, Classification, Content, Doubt, Job, Ver
 from forebay.routing.policy.egress import cannot_go, may_go, must_stay
 from forebay.routing.policy.frontier_state import FrontierState, Pace
 from forebay.routing.policy.policy_file import Policy, TenantPolicy
-from forebay.routing.reasons import Reason
+from forebay.routing.reasons import Reason, fault
 
 MIN_AGREEMENT = 0.5  # at or above it, two answers count as saying the same
 
@@ -127,7 +127,7 @@ def _differs(doubt: Doubt) -> bool:
 
 def _faults(content: Content | None, checks: Sequence[Check]) -> tuple[str, ...]:
     """Return the reason codes of the checks that failed, and of a missing answer."""
-    faults = tuple(f"{Reason.CHECK_FAILED}:{check.name}" for check in checks if not check.passed)
+    faults = tuple(fault(check.name) for check in checks if not check.passed)
     return faults if content else (*faults, Reason.NO_ANSWER)
 
 

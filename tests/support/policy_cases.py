@@ -32,6 +32,7 @@ STAYS = FrontierState(pace=Pace(go=False, threshold=0.3))
 NO_THRESHOLD_GOES = FrontierState(pace=Pace(go=True))
 NO_THRESHOLD_STAYS = FrontierState(pace=Pace(go=False))
 FAILED = [Check(name="schema", passed=False)]
+UNCHECKED = [Check(name="unchecked", passed=False, note="takes too long to check")]
 PASSED = [Check(name="schema", passed=True)]
 TEXT = Generation(text="an answer")
 UNSURE_LABEL = Classification(label="water", probability=0.2)
@@ -134,6 +135,8 @@ CHECKED = [
     (job(egress="deny"), TEXT, FAILED, "degrade", ("check_failed:schema", "egress_denied")),
     (job(egress="deny"), None, [], "fail", ("no_answer", "egress_denied")),
     (job(lane="local"), TEXT, FAILED, "degrade", ("check_failed:schema", "pinned_local")),
+    (job(), TEXT, UNCHECKED, "escalate", ("unchecked",)),
+    (job(egress="deny"), TEXT, UNCHECKED, "degrade", ("unchecked", "egress_denied")),
 ]
 
 #: Job, content, doubt, state; the next step and its reasons.

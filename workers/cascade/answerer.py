@@ -10,7 +10,7 @@ from forebay.routing.jobs import Content, Embed, Embedding, Job
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import RawAnswer
 from forebay.workers.engines.engine import Completion, Ending, Engine, EngineInfo, Prompt, Vectors
-from forebay.workers.prompts import parsing, prompts, rewording
+from forebay.workers.prompts import bounded
 
 #: Wait for an answer that has been begun, and return it.
 PendingAnswer = Callable[[], RawAnswer]
@@ -52,7 +52,7 @@ class Answerer:
         if self._by_similarity(job):
             return lambda: self._nearest(job)
         info = self.info
-        return _generate(self._engine, info, job, prompts.local(job, info, prompt_id=prompt_id))
+        return _generate(self._engine, info, job, bounded.local(job, info, prompt_id=prompt_id))
 
     def begin_second(self, job: Job, prompt_id: str) -> PendingAnswer:
         """Begin a second answer: from the other model, or from the same model to other words.
@@ -63,7 +63,7 @@ class Answerer:
             InvalidJob: The kind has no prompt (`embed`).
         """
         engine = self._other or self._engine
-        word = prompts.local if self._other else rewording.reworded
+        word = bounded.local if self._other else bounded.reworded
         info = engine.info()
         return _generate(engine, info, job, word(job, info, prompt_id=prompt_id))
 
@@ -71,6 +71,10 @@ class Answerer:
         """Cancel a generation. Unknown ids are ignored."""
         for engine in self._engines:
             engine.cancel(prompt_id)
+
+    def steps(self) -> int:
+        """Return a counter that rises while an engine makes progress."""
+        return sum(engine.steps() for engine in self._engines)
 
     def close(self) -> None:
         """Stop the engines."""
@@ -123,7 +127,7 @@ def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
         raise Expired("the deadline passed while the job was worked")
     scores, finish = completion.option_logprobs, completion.finish
     try:
-        content = parsing.parse_answer(job, completion.text, option_logprobs=scores, finish=finish)
+        content = bounded.parse_answer(job, completion.text, option_logprobs=scores, finish=finish)
     except BadAnswer:
         return None, finish
     return content, finish

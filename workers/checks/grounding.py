@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 MIN_WORDS_TO_COMPARE = 6  # fewer words say nothing about copying
+MAX_WORDS_TO_COMPARE = 200  # of each text; the comparison takes more than the square of them
 MIN_COPIED_WORDS = 0.8  # share of words, in order, from which a text is a copy
 
 STEM_CHARS = 5  # the beginning of a word that stands for its stem
@@ -177,7 +178,8 @@ class Source:
         `my box was wet when it arrived`.
         """
         value_words = words(value)
-        if f" {' '.join(value_words)} " in self._spaced_words:
+        known = self._vocabulary.issuperset(value_words)  # if not, there is nothing to search for
+        if known and f" {' '.join(value_words)} " in self._spaced_words:
             return True
         if value.strip(" +()-/.").isdecimal() or not any(char.isalpha() for char in value):
             return self._has_digits(value)
@@ -217,6 +219,7 @@ class Source:
         other = words(text)
         if min(len(other), len(self._words) - len(other)) < MIN_WORDS_TO_COMPARE:
             return False
+        other = other[:MAX_WORDS_TO_COMPARE]
         beginning = self._words[: len(other)]
         alike = SequenceMatcher(None, other, beginning, autojunk=False).ratio()
         return alike >= MIN_COPIED_WORDS

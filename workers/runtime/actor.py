@@ -91,6 +91,8 @@ class Actor:
         pool: Celery's pool, `solo` or `threads`.
         concurrency: jobs at once.
         hooks: observe every job; see `JobHook`.
+        steps: returns a counter of a worker that rises while its jobs make progress.
+        quiet_s: how long a job may take without a step, by the limits of its work.
     """
 
     def __init__(
@@ -101,6 +103,8 @@ class Actor:
         pool: str,
         concurrency: int,
         hooks: Sequence[JobHook] = (),
+        steps: Callable[[Any], int] = lambda _worker: 0,
+        quiet_s: float = 0.0,
     ) -> None:
         self.settings = settings_of(Settings)
         self.queues = queues
@@ -117,13 +121,21 @@ class Actor:
         self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
         self._make = make
         self._worker: Worker | None = None
+        self._steps, self._quiet_s = steps, quiet_s
         self._watch(settings_of(ActorSettings), concurrency)
         self._register()
 
     def _watch(self, settings: ActorSettings, concurrency: int) -> None:
         """Make what watches over this process, ready to be started."""
         self._in_flight = InFlight(concurrency)
-        liveness = Liveness(settings, self._in_flight, self._doorbells, self._wedged)
+        liveness = Liveness(
+            settings,
+            self._in_flight,
+            self._doorbells,
+            self._wedged,
+            lambda: self._steps(self._worker),
+            self._quiet_s,
+        )
         self._liveness = liveness
         self._heartbeat = Heartbeat(self._impatient_ledger, self._consumed, lambda: liveness.well)
         self._drain = Drain(
