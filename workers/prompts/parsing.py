@@ -28,7 +28,7 @@ from forebay.routing.jobs import (
     Summarize,
     Summary,
 )
-from forebay.workers.checks.grounding import ends_sentence
+from forebay.workers.checks.words import ends_sentence
 from forebay.workers.engines.engine import Ending
 
 _FENCE = re.compile(r"\A\s*```[a-zA-Z]*[ \t]*\n(.*)```\s*\Z", re.DOTALL)
