@@ -23,8 +23,9 @@ MIN_LOOP_OBJECTS = 4  # a list of so many objects, half of them or more equal, i
 
 #: Words that share one value among fields: `bill and ship to: Leeds`.
 _SHARING = re.compile(
-    r"\b(?:and|both|same|also|too|likewise|und|beide|gleich\w*|auch|et|m\u00eames?|aussi|y|mismo|misma"
-    r"|tambi\u00e9n|ambos|ambas|e|stess\w*|anche|en|zelfde|mesm\w+|tamb\u00e9m|as above|ditto)\b|[/&=]",
+    r"\b(?:and|both|same|also|too|likewise|und|beide|gleich\w*|auch|et|m\u00eames?|aussi|y|mism[oa]"
+    r"|tambi\u00e9n|ambos|ambas|e|stess\w*|anche|en|zelfde|mesm\w+|tamb\u00e9m"
+    r"|as above|ditto)\b|[/&=]",
     re.IGNORECASE,
 )
 _NOTHING_VALUES = re.compile(
@@ -94,8 +95,8 @@ def _is_empty_text(value: Any) -> bool:
 
 def _is_in_text(name: str, schema: Any, text: str) -> bool:
     """Return whether the text gives a field: `Name: …`, or the one thing of the field's format."""
-    formats = {node.get("format") for node in nodes(schema) if isinstance(node, dict)}
-    if formats & {"date", "date-time"} and next(dates(text), None):
+    formats = {str(node.get("format")) for node in nodes(schema) if isinstance(node, dict)}
+    if formats & {"date", "date-time"} and any(True for _ in dates(text)):
         return True
     if "email" in formats and _EMAIL.search(text):
         return True

@@ -160,7 +160,7 @@ def _is_time(text: str) -> bool:
     if not match or match[3] != "60":
         return match is not None
     offset = int(match[5] or 0) * 60 + int(match[6] or 0)
-    minutes = int(match[1]) * 60 + int(match[2]) - (-offset if match[4] == "-" else offset)
+    minutes: int = int(match[1]) * 60 + int(match[2]) - (-offset if match[4] == "-" else offset)
     return minutes % (24 * 60) == 23 * 60 + 59  # a leap second
 
 

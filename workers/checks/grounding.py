@@ -1,7 +1,7 @@
 """Grounding: are the numbers, dates and words of an answer in the text that it is about?
 
 Formatting is ignored, invention is not: `1.234,50`, `1,234.50` and `1234.5` are one number, and
-`9 April 2026` is `2026-04-09`. A sign and a scale are no formatting: `-5` and `5 million` are not 5.
+`9 April 2026` is `2026-04-09`. Signs and scales are no formatting: `-5` and `5 million` are not 5.
 """
 
 from __future__ import annotations

@@ -96,11 +96,11 @@ def spelled_numbers(words: Iterable[str], text: str) -> Iterator[Decimal]:
         if word in _NUMBERS:
             value = _NUMBERS[word]
             yield value
-            starts = not is_open or (group % 100 and not (value < 10 <= group % 100))  # noqa: PLR2004
+            starts = not is_open or bool(group % 100 and not (value < 10 <= group % 100))  # noqa: PLR2004
             group, total = (value, Decimal(0)) if starts else (group + value, total)
             is_open = True
         elif word in _HUNDREDS:
-            group = (group or 1) * 100 if is_open else Decimal(100)
+            group = (group or Decimal(1)) * 100 if is_open else Decimal(100)
             is_open = True
         elif word in SCALES and is_open:
             total, group = total + (group or 1) * SCALES[word], Decimal(0)

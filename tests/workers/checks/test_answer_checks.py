@@ -478,7 +478,7 @@ def test_the_length_is_checked_in_scripts_without_spaces(right, wrong):
     "text",
     [
         "Das Schwimmbad von Pellham ist wegen eines Lecks bis zum 3. Juni geschlossen.",
-        "La piscine de Pellham est ferm\u00e9e pour des travaux sur le toit qui co\u00fbtent 40 000 euros.",
+        "La piscine de Pellham est ferm\u00e9e pour des travaux sur le toit de 40 000 euros.",
         "\u4f69\u52d2\u59c6\u7684\u6cf3\u6c60\u56e0\u5c4b\u9876\u6f0f\u6c34\u5173\u95ed\u81f36\u67083\u65e5\u3002",
     ],
 )
