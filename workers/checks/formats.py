@@ -133,8 +133,9 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 
 def _has_type(data: Any, name: Any) -> bool:
     if isinstance(data, bool):
-        return name == "boolean"
-    return isinstance(name, str) and isinstance(data, _TYPES.get(name, object))
+        return bool(name == "boolean")
+    known = _TYPES.get(name) if isinstance(name, str) else None
+    return known is not None and isinstance(data, known)
 
 
 # --- formats -------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ def _conforms(name: str, text: str) -> bool:
     """Return whether a text has a format. Unknown formats say nothing."""
     is_valid = _FORMATS.get(name)
     try:
-        return is_valid is None or is_valid(text)
+        return is_valid(text) if is_valid else True
     except ValueError:  # of the parsers of dates and addresses
         return False
 
@@ -157,7 +158,7 @@ def _is_date_time(text: str) -> bool:
 def _is_time(text: str) -> bool:
     """Return whether a text is a `full-time` of RFC 3339: with its offset from UTC."""
     match = _TIME.fullmatch(text)
-    if not match or match[3] != "60":
+    if match is None or match[3] != "60":
         return match is not None
     offset = int(match[5] or 0) * 60 + int(match[6] or 0)
     minutes: int = int(match[1]) * 60 + int(match[2]) - (-offset if match[4] == "-" else offset)

@@ -37,7 +37,7 @@ _SERIES = (
     (15, 1, "vijftien zestien zeventien achttien negentien"),
     (20, 10, "twintig dertig veertig vijftig zestig zeventig tachtig negentig"),
 )
-_OTHERS = {
+_OTHERS: dict[str, int | str] = {
     "no": 0, "none": 0, "nobody": 0, "nothing": 0, "kein": 0, "keine": 0, "a": 1, "an": 1, "ein": 1,
     "eine": 1, "une": 1, "una": 1, "uma": 1, "duas": 2, "once": 1, "twice": 2, "both": 2,
     "dozen": 12, "dutzend": 12, "dreissig": 30, "half": "0.5", "quarter": "0.25",
