@@ -51,6 +51,10 @@ class Reason(StrEnum):
     # After the answer: what is wrong with it, or where it came from.
     CHECK_FAILED = "check_failed", "the local answer failed the named check"
     LOW_PROBABILITY = "low_probability", "the local model is not sure enough of its label"
+    LOCAL_CANNOT = (
+        "local_cannot",
+        "the local engine cannot do the job: it is too long, or asks for what no grammar enforces",
+    )
     NO_ANSWER = "no_answer", "the local model's output cannot be read as an answer"
     SECOND_OPINION_DIFFERS = (
         "second_opinion_differs",

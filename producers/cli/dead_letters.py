@@ -65,6 +65,7 @@ def show(
         display.document(dead.model_dump(mode="json") | submitted)
         return
     display.text(_line(dead))
+    display.text(f"why\t{dead.receipt.error_note or '-'}")
     display.text(f"reasons\t{', '.join(dead.receipt.reasons)}")
     display.text(f"replayed as\t{dead.replayed_as or '-'}")
     if job is not None:

@@ -14,8 +14,9 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
-from forebay.routing.errors import ForebayError, InvalidJob, TooLong
+from forebay.routing.errors import ForebayError, InvalidJob
 from forebay.workers.engines.batching.echo_directives import Directives, without_directives
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
@@ -28,8 +29,10 @@ from forebay.workers.engines.engine import (
     JsonSchema,
     Prompt,
     Vectors,
+    too_long,
 )
 from forebay.workers.engines.settings import EngineSettings
+from forebay.workers.engines.tokens import relaxation
 
 _VECTOR_DIMENSIONS = 64
 _REVISION = hashlib.sha256(b"forebay echo 1").hexdigest()[:12]
@@ -126,9 +129,10 @@ class EchoGenerator:
             InvalidJob: The constraint is a regular expression, or a schema without a simple
                 instance; or a directive is wrong.
         """
-        room = self._context - _tokens_in(prompt)
+        tokens_in = _tokens_in(prompt)
+        room = self._context - tokens_in
         if room < 1:
-            raise TooLong(f"is longer than the context of {self._context} tokens", field="messages")
+            raise too_long(prompt.messages, tokens_in, self._context)
         directives = Directives.of(_last_user_message(prompt))
         delay = self._delay if directives.delay is None else directives.delay
         sequence = _Sequence(
@@ -229,8 +233,18 @@ def _answer(prompt: Prompt, directives: Directives) -> str:
             labelled = _text_to_label(text).casefold()
             return next((opt for opt in options if opt.casefold() in labelled), options[0])
         case JsonSchema(schema_=schema):
-            return json.dumps(minimal_instance(schema))
+            return json.dumps(_instance(schema, best_effort=prompt.best_effort))
     raise InvalidJob("the echo engine cannot enforce a regular expression", field="regex")
+
+
+def _instance(schema: dict[str, Any], *, best_effort: bool) -> Any:
+    """Return the smallest instance; for the best effort, of the relaxed schema if need be."""
+    try:
+        return minimal_instance(schema)
+    except InvalidJob:
+        if not best_effort:
+            raise
+        return minimal_instance(relaxation.relaxed(schema))
 
 
 def _text_to_label(message: str) -> str:

@@ -10,7 +10,14 @@ from forebay.routing.errors import ForebayError, InvalidJob, TooLong, Unavailabl
 from forebay.workers.engines.batching.embedding import SentenceEncoder
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
-from forebay.workers.engines.engine import Choice, Completion, EngineInfo, Prompt, Vectors
+from forebay.workers.engines.engine import (
+    Choice,
+    Completion,
+    EngineInfo,
+    Prompt,
+    Vectors,
+    too_long,
+)
 from forebay.workers.engines.exllama.backend import Backend, BackendRequest
 from forebay.workers.engines.exllama.runs import Run, ScoreRun, TextRun
 from forebay.workers.engines.tokens import grammars
@@ -135,8 +142,7 @@ class PagedGenerator:
         text = self._language.template.render(turns)
         tokens = vocabulary.encode(text)
         if len(tokens) >= self.context:
-            message = f"is longer than the context of {self.context} tokens"
-            raise TooLong(message, field="messages")
+            raise too_long(prompt.messages, len(tokens), self.context)
         if isinstance(prompt.constraint, Choice) and prompt.score_options:
             return self._score_run(prompt, text, tokens, prompt.constraint)
         return self._text_run(prompt, tokens)
@@ -144,7 +150,9 @@ class PagedGenerator:
     def _text_run(self, prompt: Prompt, tokens: list[int]) -> Run:
         matcher = None
         if prompt.constraint is not None:
-            matcher = self._language.masks.matcher(prompt.constraint, prompt.max_tokens)
+            matcher = self._language.masks.matcher(
+                prompt.constraint, prompt.max_tokens, best_effort=prompt.best_effort
+            )
         request = BackendRequest(
             prompt.id,
             tokens,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from forebay.routing.errors import ForebayError, InvalidJob
+from forebay.routing.errors import ForebayError
 from forebay.workers.engines.engine import Completion, Prompt, low_quantile
 from forebay.workers.engines.exllama.backend import BackendProgress, BackendRequest
 from forebay.workers.engines.tokens import grammars
@@ -97,8 +97,7 @@ class TextRun:
     def _end(self, progress: BackendProgress) -> Completion | ForebayError:
         matcher, constraint = self.request.matcher, self.prompt.constraint
         if matcher is not None and constraint is not None and matcher.failed:
-            name = grammars.field_of(constraint)
-            return InvalidJob("is more than this engine can hold an answer to", field=name)
+            return grammars.too_large(constraint)
         complete = matcher is not None and matcher.complete
         return Completion(
             id=self.prompt.id,

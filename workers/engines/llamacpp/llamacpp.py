@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
+from forebay.routing.errors import ForebayError, Unavailable
 from forebay.workers.engines.batching.embedding import SentenceEncoder
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
@@ -107,16 +107,17 @@ class LlamaGenerator:
         prompt, constraint = run.prompt, run.prompt.constraint
         if constraint is None:
             return self._generate(run, _request_body(prompt)).completion(prompt.id)
-        grammar_body = grammars.body_of(constraint, prompt.max_tokens)
-        if not self._server.compiles(grammar_body):
-            name = grammars.field_of(constraint)
-            raise InvalidJob("asks for something that this engine cannot enforce", field=name)
-        if isinstance(constraint, Choice) and prompt.score_options:
-            return self._score(run, constraint.options)
-        body = _request_body(prompt, grammar_body)
-        completion = self._generate(run, body).completion(prompt.id)
-        _refuse_unconstrained(prompt, completion)
-        return completion
+        refusal = grammars.refusal(constraint)
+        bodies = grammars.bodies_of(constraint, prompt.max_tokens, best_effort=prompt.best_effort)
+        for grammar_body in filter(self._server.compiles, bodies):
+            if isinstance(constraint, Choice) and prompt.score_options:
+                return self._score(run, constraint.options)
+            body = _request_body(prompt, grammar_body)
+            completion = self._generate(run, body).completion(prompt.id)
+            if _is_constrained(prompt, completion):
+                return completion
+            refusal = grammars.too_large(constraint)
+        raise refusal
 
     def _generate(self, run: _Run, body: dict[str, Any]) -> LlamaGeneration:
         generation = LlamaGeneration(run.cut.is_set, lambda: self._events.put(None))
@@ -170,22 +171,18 @@ def _request_body(prompt: Prompt, grammar_body: str | None = None) -> dict[str, 
     return body
 
 
-def _refuse_unconstrained(prompt: Prompt, completion: Completion) -> None:
-    """Refuse an answer that breaks the constraint.
+def _is_constrained(prompt: Prompt, completion: Completion) -> bool:
+    """Return whether the answer keeps to the constraint, as far as can be told.
 
-    llama.cpp silently drops a grammar that outgrows its limits during the generation.
+    llama.cpp silently drops a grammar that outgrows its limits during the generation. A stop string
+    may cut any constrained text short; then the caller asked for it.
     """
-    if completion.finish != "stop" or prompt.constraint is None:
-        return
     constraint = prompt.constraint
+    if completion.finish != "stop" or prompt.stop:
+        return True
     if isinstance(constraint, Choice):
-        holds = completion.text in constraint.options
-    else:
-        holds = not isinstance(constraint, JsonSchema) or _is_json(completion.text)
-    # A stop string may cut any constrained text short; then the caller asked for it.
-    if not holds and not prompt.stop:
-        name = grammars.field_of(constraint)
-        raise InvalidJob("is too large for this engine to enforce", field=name)
+        return completion.text in constraint.options
+    return not isinstance(constraint, JsonSchema) or _is_json(completion.text)
 
 
 def _is_json(text: str) -> bool:
