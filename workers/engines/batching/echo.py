@@ -14,7 +14,6 @@ import re
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from forebay.routing.errors import ForebayError, InvalidJob
 from forebay.workers.engines.batching.echo_directives import Directives, without_directives
@@ -32,7 +31,6 @@ from forebay.workers.engines.engine import (
     too_long,
 )
 from forebay.workers.engines.settings import EngineSettings
-from forebay.workers.engines.tokens import relaxation
 
 _VECTOR_DIMENSIONS = 64
 _REVISION = hashlib.sha256(b"forebay echo 1").hexdigest()[:12]
@@ -233,18 +231,8 @@ def _answer(prompt: Prompt, directives: Directives) -> str:
             labelled = _text_to_label(text).casefold()
             return next((opt for opt in options if opt.casefold() in labelled), options[0])
         case JsonSchema(schema_=schema):
-            return json.dumps(_instance(schema, best_effort=prompt.best_effort))
+            return json.dumps(minimal_instance(schema, best_effort=prompt.best_effort))
     raise InvalidJob("the echo engine cannot enforce a regular expression", field="regex")
-
-
-def _instance(schema: dict[str, Any], *, best_effort: bool) -> Any:
-    """Return the smallest instance; for the best effort, of the relaxed schema if need be."""
-    try:
-        return minimal_instance(schema)
-    except InvalidJob:
-        if not best_effort:
-            raise
-        return minimal_instance(relaxation.relaxed(schema))
 
 
 def _text_to_label(message: str) -> str:
