@@ -103,3 +103,15 @@ def test_a_job_fails_if_bedrock_is_unavailable_and_the_policy_does_not_wait_for_
     assert receipt.status == "failed"
     assert receipt.reasons[-3:] == ("local_cannot", "spillway_shut", "invalid_job")
     assert not lanes.mock.calls
+
+
+@pytest.mark.parametrize("forbidden", [True, False])
+def test_a_property_that_is_true_or_false_is_worked(lanes, forbidden):
+    schema = {
+        "type": "object",
+        "properties": {"customer": {"type": "string"}, "legacy": forbidden},
+        "required": ["customer"],
+    }
+    lanes.mock.answer = '{"customer": "Ada Byron"}'
+    request = {"kind": "extract", "text": "Customer: Ada Byron.", "schema": schema}
+    assert ended(lanes, request).content.data == {"customer": "Ada Byron"}
