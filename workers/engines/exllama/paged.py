@@ -136,7 +136,7 @@ class PagedGenerator:
     def _make_run(self, prompt: Prompt) -> Run:
         vocabulary = self._language.vocabulary
         turns = [
-            turn.model_copy(update={"content": vocabulary.disarmed(turn.content)})
+            turn.model_copy(update={"content": vocabulary.special_tokens.disarmed(turn.content)})
             for turn in prompt.messages
         ]
         text = self._language.template.render(turns)
@@ -164,7 +164,8 @@ class PagedGenerator:
             seed=prompt.seed,
             matcher=matcher,
         )
-        return TextRun(prompt, request, self._language.vocabulary.decode)
+        vocabulary = self._language.vocabulary
+        return TextRun(prompt, request, vocabulary.decode, vocabulary.special_tokens.restored)
 
     def _score_run(self, prompt: Prompt, text: str, tokens: list[int], choice: Choice) -> Run:
         grammars.body_of(choice, prompt.max_tokens)  # raises if the options are no choice
@@ -180,8 +181,10 @@ class PagedGenerator:
 
     def _ways(self, text: str, options: Sequence[str]) -> list[Way]:
         """Return the tokens of each option, as it is and after a space: models begin either way."""
-        spelled = [(name, lead + name) for name in options for lead in (" ", "")]
-        paths = self._language.vocabulary.continuations(text, [words for _, words in spelled])
+        vocabulary = self._language.vocabulary
+        plain = {name: vocabulary.special_tokens.disarmed(name) for name in options}
+        spelled = [(name, lead + plain[name]) for name in options for lead in (" ", "")]
+        paths = vocabulary.continuations(text, [words for _, words in spelled])
         return [(name, tuple(path)) for (name, _), path in zip(spelled, paths, strict=True)]
 
 

@@ -41,11 +41,15 @@ class Run(Protocol):
 
 @dataclass
 class TextRun:
-    """A prompt for text: one request."""
+    """A prompt for text: one request.
+
+    `restored` makes special tokens whole that the text copied from the prompt.
+    """
 
     prompt: Prompt
     request: BackendRequest
     decode: Callable[[list[int]], str]
+    restored: Callable[[str], str] = str
     text: list[str] = field(default_factory=list, repr=False)
     tokens: int = 0
     logprobs: list[float] = field(default_factory=list, repr=False)
@@ -101,7 +105,7 @@ class TextRun:
         complete = matcher is not None and matcher.complete
         return Completion(
             id=self.prompt.id,
-            text="".join(self.text),
+            text=self.restored("".join(self.text)),
             tokens_in=len(self.request.tokens),
             tokens_out=progress.tokens_out,
             finish="stop" if complete or progress.finish is None else progress.finish,

@@ -22,10 +22,11 @@ from forebay.workers.engines.engine import (
     Prompt,
     Vectors,
 )
-from forebay.workers.engines.llamacpp.gguf import gguf_file
+from forebay.workers.engines.llamacpp.gguf import gguf_file, special_tokens
 from forebay.workers.engines.llamacpp.server import LlamaGeneration, LlamaServer
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.tokens import grammars
+from forebay.workers.engines.tokens.special_tokens import SpecialTokens
 from forebay.workers.engines.weights.digests import revision
 
 _MAX_SHARE_OF_LONGER = 1 - 1e-6  # longer options never take everything from a shorter one
@@ -47,8 +48,9 @@ class LlamaGenerator:
     reads: `None` for a chunk of tokens, or a prompt's id with its completion or error.
     """
 
-    def __init__(self, server: LlamaServer, slots: int) -> None:
+    def __init__(self, server: LlamaServer, slots: int, special_tokens: SpecialTokens) -> None:
         self.slots = slots
+        self._special_tokens = special_tokens
         self._server = server
         self._runs: dict[str, _Run] = {}
         self._events: queue.SimpleQueue[tuple[str, Completion | Exception] | None]
@@ -61,7 +63,11 @@ class LlamaGenerator:
 
     def admit(self, prompt: Prompt) -> None:
         """Hand the prompt to a slot's thread; if the prompt is wrong, a step returns the error."""
-        run = self._runs[prompt.id] = _Run(prompt)
+        turns = tuple(
+            turn.model_copy(update={"content": self._special_tokens.disarmed(turn.content)})
+            for turn in prompt.messages
+        )
+        run = self._runs[prompt.id] = _Run(prompt.model_copy(update={"messages": turns}))
         self._threads.submit(self._run, run)
 
     def step(self) -> Step:
@@ -99,6 +105,8 @@ class LlamaGenerator:
         answer: Completion | Exception
         try:
             answer = self._answer(run)
+            text = self._special_tokens.restored(answer.text)
+            answer = answer.model_copy(update={"text": text})
         except Exception as error:  # noqa: BLE001 - the loop decides what it means
             answer = error
         self._events.put((run.prompt.id, answer))
@@ -246,7 +254,8 @@ class LlamaEngine(BatchedEngine):
             # The packaged small model labels worse than the sentence encoder.
             classify="similarity" if self._encoder and settings.model_file is None else "model",
         )
-        super().__init__(LlamaGenerator(server, settings.slots))
+        special = SpecialTokens(special_tokens(model))
+        super().__init__(LlamaGenerator(server, settings.slots, special))
 
     def info(self) -> EngineInfo:
         """See `Engine.info`."""
