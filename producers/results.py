@@ -27,7 +27,8 @@ def answer_of(result: Result[ContentT_co]) -> Answer[ContentT_co]:
 def failure(receipt: Receipt) -> ForebayError:
     """Return the error of a job that ended without an answer, made from its receipt."""
     code = receipt.error or receipt.status
-    words = ": ".join(filter(None, (f"job {receipt.id} {receipt.status}", gist(code))))
+    why = receipt.error_note or gist(code)
+    words = ": ".join(filter(None, (f"job {receipt.id} {receipt.status}", why)))
     return from_code(code, words, receipt.error_field)
 
 

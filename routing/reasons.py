@@ -52,6 +52,10 @@ class Reason(StrEnum):
     CHECK_FAILED = "check_failed", "the local answer failed the named check"
     UNCHECKED = "unchecked", "checking the answer took too much time or memory, and was stopped"
     LOW_PROBABILITY = "low_probability", "the local model is not sure enough of its label"
+    LOCAL_CANNOT = (
+        "local_cannot",
+        "the local engine cannot do the job: it is too long, or asks for what no grammar enforces",
+    )
     NO_ANSWER = "no_answer", "the local model's output cannot be read as an answer"
     SECOND_OPINION_DIFFERS = (
         "second_opinion_differs",

@@ -223,8 +223,10 @@ def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
 
 
 def _may_go_down(attempt: Attempt) -> bool:
-    """Return False if the job is pinned to Bedrock, or the local lane gave no answer before."""
-    return attempt.job.lane != "bedrock" and Reason.NO_ANSWER not in attempt.claim.record.reasons
+    """Return False if the job is pinned to Bedrock, or the local lane had no answer before."""
+    reasons = attempt.claim.record.reasons
+    failed_locally = {Reason.NO_ANSWER, Reason.LOCAL_CANNOT}.intersection(reasons)
+    return attempt.job.lane != "bedrock" and not failed_locally
 
 
 def _down(attempt: Attempt, policy: Policy, reasons: tuple[str, ...]) -> Routed:

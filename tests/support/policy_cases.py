@@ -139,6 +139,21 @@ CHECKED = [
     (job(egress="deny"), TEXT, UNCHECKED, "degrade", ("unchecked", "egress_denied")),
 ]
 
+#: Job, policy, state; the next step of a job that the local engine cannot do, and its reasons.
+UNDONE = [
+    (job(), Policy(), OPEN, "escalate", ("local_cannot",)),
+    (job(), Policy(), SHUT, "escalate", ("local_cannot", "spillway_wait")),
+    (job(egress="deny"), Policy(), OPEN, "fail", ("local_cannot", "egress_denied")),
+    (job(lane="local"), Policy(), OPEN, "fail", ("local_cannot", "pinned_local")),
+    (job("embed"), Policy(), OPEN, "fail", ("local_cannot", "embed_is_local")),
+    (job(), policy(force_deny=True), OPEN, "fail", ("local_cannot", "tenant_forced_deny")),
+    (job(), policy(models=()), OPEN, "fail", ("local_cannot", "no_model_allowed")),
+    (job(max_cost_usd=0), Policy(), OPEN, "fail", ("local_cannot", "job_cost_cap")),
+    (job(), Policy(), BROKE, "fail", ("local_cannot", "budget_spent")),
+    (job(), Policy(), FrontierState(secret=True), "fail", ("local_cannot", "secret_found")),
+    (job(), policy(when_shut="degrade"), SHUT, "fail", ("local_cannot", "spillway_shut")),
+]
+
 #: Job, content, doubt, state; the next step and its reasons.
 DOUBTED = [
     (job(), TEXT, AGREES, OPEN, "keep", ()),

@@ -91,5 +91,6 @@ def _fields(schema: dict[str, Any]) -> str:
     notes = {
         name: part.get("description") if isinstance(part, dict) else None
         for name, part in properties.items()
+        if part is not False  # the schema forbids the field
     }
     return ", ".join(f"{name} ({note})" if note else name for name, note in notes.items())
