@@ -15,17 +15,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from forebay.routing.base import KINDS
 from forebay.routing.errors import InvalidJob, TooLong
-from forebay.routing.jobs import Job, parse_job
+from forebay.routing.jobs import Deadline, Job, parse_job
 
 #: A larger input holds nothing that the contract would accept.
 MAX_INPUT_BYTES = 128 * 1024 * 1024
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])")
-_TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+_TIME: TypeAdapter[datetime] = TypeAdapter(Deadline)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 

@@ -118,7 +118,7 @@ JOB = {"kind": "summarize", "text": SECRET}
         (["classify", "--text", "t", "--label", "a", "--label", "A "], b"", "invalid_job",
          "labels"),
         (["classify", "--text", "t", "--label", "a", "--label", " "], b"", "invalid_job", "labels"),
-        (["classify", "--text=t", "--label=a", "--label="], b"", "invalid_job", "labels.1.name"),
+        (["classify", "--text=t", "--label=a", "--label="], b"", "invalid_job", "labels.1"),
         (["summarize", "--text", SECRET, "--text", SECRET], b"", "invalid_job", "text"),
         (["summarize", "--text", SECRET, "--label", SECRET], b"", "invalid_job", "labels"),
         (["summarize", "--file", "nowhere.txt"], b"", "invalid_job", "file"),
@@ -155,7 +155,9 @@ def test_a_mistake_gives_one_line_that_names_the_field(forebay, redis, args, std
     assert SECRET not in out
 
 
-@pytest.mark.parametrize("deadline", ["soon", "5 minutes", "2030-01-01T00:00"])
+@pytest.mark.parametrize(
+    "deadline", ["soon", "5 minutes", "2030-01-01T00:00", "500", "4102444800", "30.5"]
+)
 def test_a_deadline_of_another_form_gives_the_forms(forebay, deadline):
     _, _, err = forebay("submit", "summarize", "--text", "t", "--deadline", deadline)
     assert err == (
@@ -164,7 +166,7 @@ def test_a_deadline_of_another_form_gives_the_forms(forebay, deadline):
     )
 
 
-@pytest.mark.parametrize("deadline", ["2100-01-01T00:00Z", "2100-01-01 00:00+01:00", "4102444800"])
+@pytest.mark.parametrize("deadline", ["2100-01-01T00:00Z", "2100-01-01 00:00+01:00"])
 def test_a_deadline_may_be_a_time(forebay, ledger, deadline):
     assert forebay("submit", "summarize", "--text", "t", "--deadline", deadline)[0] == 0
     assert ledger.claim("route").job().deadline.year in {2099, 2100}
