@@ -184,9 +184,11 @@ class Client:
         self, request: Answerable[ContentT], **options: Unpack[Options]
     ) -> Submitted[ContentT]:
         """Submit a job and return its id, as `submit` does, with a future of its result."""
-        submitted = self._submit_all([self.job(request, **options)])[0]
-        if isinstance(submitted, ForebayError):
-            raise submitted
+        job = self.job(request, **options)
+        with about(job.id):
+            submitted = self._submit_all([job])[0]
+            if isinstance(submitted, ForebayError):
+                raise submitted
         return submitted
 
     @overload

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from threading import Lock
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from forebay.producers.results import Result, Submitted, failure, wait
@@ -29,7 +30,8 @@ class Window(Generic[ContentT]):
 
     1. `fill` takes requests and submits them; it talks to Redis.
     2. `first` is the job whose answer comes next; `drop_first` goes on to the next job.
-    3. `leave` forgets the jobs, which go on; `cancel` ends those that nobody could ask for.
+    3. `leave` forgets the jobs, which go on; `cancel` ends those that nobody could ask for, also
+       while another thread fills the window: an asyncio task can be cancelled then.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Window(Generic[ContentT]):
         self._make_job, self._submit, self._cancel = make_job, submit, cancel
         self._entries: deque[_Entry] = deque()
         self._exhausted = False
+        self._filling = Lock()
 
     @property
     def has_room(self) -> bool:
@@ -53,10 +56,12 @@ class Window(Generic[ContentT]):
 
     def fill(self) -> None:
         """Take and submit requests until the window is full or no requests are left."""
-        while self.has_room:
-            requests = list(islice(self._requests, JOBS_PER_ROUND_TRIP))
-            self._exhausted = not requests
-            if requests:
+        with self._filling:
+            while self.has_room:
+                requests = list(islice(self._requests, JOBS_PER_ROUND_TRIP))
+                if not requests:
+                    self._exhausted = True
+                    return
                 submitted = self._submit([self._make_job(request) for request in requests])
                 known = (isinstance(request, Job) for request in requests)
                 self._entries.extend(map(_Entry, submitted, known))
@@ -77,13 +82,17 @@ class Window(Generic[ContentT]):
 
     def cancel(self) -> None:
         """Cancel the jobs that were made from bare requests: nobody else has their ids."""
-        unknown = [entry.submitted for entry in self._entries if not entry.known]
-        ids = [
-            submitted[0]
-            for submitted in unknown
-            if not isinstance(submitted, ForebayError) and not submitted[1].done()
-        ]
-        self._forget()
+        self._exhausted = True
+        with self._filling:
+            ids = [
+                entry.submitted[0]
+                for entry in self._entries
+                if not entry.known
+                and not isinstance(entry.submitted, ForebayError)
+                # A cancelled future means that the wait for the job was given up.
+                and (entry.submitted[1].cancelled() or not entry.submitted[1].done())
+            ]
+            self._forget()
         try:
             for job_id in ids:
                 self._cancel(job_id)
