@@ -99,7 +99,8 @@ class Ledger(LedgerReader):
         return [self._created(reply) for reply in replies]
 
     def _create_args(self, job: Job, watcher: str) -> list[Any]:
-        key, digest = idempotency(job)
+        secret = self.settings.cache_key
+        key, digest = idempotency(job, secret.get_secret_value().encode() if secret else b"")
         content, fields = self.packed(job)
         limit = self.settings.max_waiting
         return [job.id, ROUTE, self.bell, content, key, digest, watcher, limit, *fields]
@@ -119,7 +120,9 @@ class Ledger(LedgerReader):
                 return error
         verb, detail = (str(part.decode()) for part in reply)
         if verb == "conflict":
-            return InvalidJob("was used for another job", field="idempotency_key")
+            conflict = InvalidJob(f"was used for another job, {detail}", field="idempotency_key")
+            conflict.job_id = detail
+            return conflict
         return refusal(verb, detail) or detail
 
     # --- holding jobs -------------------------------------------------------------------------

@@ -90,9 +90,9 @@ class NoJson(BaseModel):
     [
         (int, "must be a JSON Schema or a pydantic model class"),
         (NoJson, "must be a model whose fields JSON can hold"),
-        ("x", "must be a valid dictionary"),
+        ("x", "must be an object"),
         ({"type": "array"}, "must describe an object"),
-        (None, "must be a valid dictionary"),
+        (None, "must be an object"),
     ],
 )
 def test_what_is_no_schema_of_an_object_is_refused(schema, words):
