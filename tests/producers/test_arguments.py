@@ -83,7 +83,7 @@ def by_id(client):
     ]
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("odd", ODD, ids=lambda value: type(value).__name__)
 def test_what_is_no_job_id_is_an_unknown_job(client, odd):
     methods = by_id(client)
     assert len(methods) >= 10
@@ -119,7 +119,7 @@ def test_no_time_at_all_is_a_timeout(client, timeout):
         client.run(ask(), timeout=timeout)
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("odd", ODD, ids=lambda value: type(value).__name__)
 def test_what_is_no_request_is_refused(client, odd):
     for submit in (client.submit, client.run, client.submit_future, client.job):
         with pytest.raises(InvalidJob):
@@ -140,7 +140,7 @@ NO_TIMES = [30, 30.0, "500", "4102444800", b"500", Decimal(30), True, "soon", "2
             "2100-01-01T00:00:00", NAIVE, [], math.nan]  # fmt: skip
 
 
-@pytest.mark.parametrize("deadline", NO_TIMES, ids=repr)
+@pytest.mark.parametrize("deadline", NO_TIMES, ids=lambda value: type(value).__name__)
 def test_a_deadline_without_a_clear_meaning_is_refused_with_the_forms(client, deadline):
     for make in (
         lambda: client.submit(ask(), deadline=deadline),
