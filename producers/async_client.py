@@ -19,6 +19,7 @@ from forebay.producers.results import Result, about, answer_of, late
 from forebay.routing.errors import ForebayError, ResultTimeout
 from forebay.routing.jobs import Answer, Answerable, Job, JobStatus
 from forebay.routing.ledger.dead_letters import Changes, DeadJob
+from forebay.routing.receipts import AnyContent
 from forebay.routing.settings import Settings
 
 
@@ -72,12 +73,26 @@ class AsyncClient:
         with about(job_id):
             return answer_of(await _wait(job_id, future, timeout))
 
-    async def map(
+    @overload
+    def map(
         self,
-        requests: Iterable[Answerable[ContentT]],
+        requests: Iterable[Answerable[KnownT]],
         timeout: float | None = None,
         **options: Unpack[Options],
-    ) -> AsyncIterator[Answer[ContentT] | ForebayError]:
+    ) -> AsyncIterator[Answer[KnownT] | ForebayError]: ...
+    @overload
+    def map(
+        self,
+        requests: Iterable[Answerable[Any]],
+        timeout: float | None = None,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Answer[AnyContent] | ForebayError]: ...
+    async def map(
+        self,
+        requests: Iterable[Answerable[Any]],
+        timeout: float | None = None,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Answer[Any] | ForebayError]:
         """See `Client.map`. The requests are iterated on a thread."""
         timeout = checked_timeout(timeout)
         window = self._client._window(requests, options)  # noqa: SLF001 - of the same package
@@ -85,7 +100,7 @@ class AsyncClient:
             await asyncio.to_thread(window.fill)
             while (submitted := window.first) is not None:
                 if isinstance(submitted, ForebayError):
-                    answer: Answer[ContentT] | ForebayError = submitted
+                    answer: Answer[Any] | ForebayError = submitted
                 else:
                     job_id, future = submitted
                     result = await _wait(job_id, asyncio.wrap_future(future), timeout)

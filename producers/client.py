@@ -22,7 +22,6 @@ from forebay.producers.arguments import (
     checked_limit,
     checked_patience,
     checked_redis,
-    checked_requests,
     checked_settings,
     checked_tenant,
     checked_timeout,
@@ -34,7 +33,7 @@ from forebay.producers.options import Options, make_job
 from forebay.producers.results import Result, Submitted, about, answer_of, wait
 from forebay.producers.submission import PatientSubmitter, doorbell, submit_watched
 from forebay.producers.wakeups import Wakeups
-from forebay.routing.errors import ForebayError, InvalidJob, UnknownJob
+from forebay.routing.errors import ForebayError, UnknownJob
 from forebay.routing.jobs import Answer, Answerable, Job, JobStatus
 from forebay.routing.ledger.dead_letters import Changes, DeadJob, DeadLetters
 from forebay.routing.ledger.ledger import Ledger
@@ -75,11 +74,10 @@ class Client:
         self.tenant = checked_tenant(tenant)
         settings = read_settings() if settings is None else checked_settings(settings)
         lent = None if redis is None else checked_redis(redis)
-        patience = checked_patience(patience)
         self._owns_redis = lent is None
         self._access = Access(self.tenant)
         self._ledger = Ledger(lent or connect(settings), settings, lambda: doorbell(settings))
-        self._submitter = PatientSubmitter(self._ledger, patience)
+        self._submitter = PatientSubmitter(self._ledger, checked_patience(patience))
         self._dead_letters = DeadLetters(self._ledger, tenant)
         self._wakeups = Wakeups(self._ledger, tenant)
 
@@ -146,18 +144,31 @@ class Client:
         with about(job_id):
             return answer_of(wait(job_id, future, timeout))
 
+    @overload
     def map(
         self,
-        requests: Iterable[Answerable[ContentT]],
+        requests: Iterable[Answerable[KnownT]],
         timeout: float | None = None,
         **options: Unpack[Options],
-    ) -> Iterator[Answer[ContentT] | ForebayError]:
+    ) -> Iterator[Answer[KnownT] | ForebayError]: ...
+    @overload
+    def map(
+        self,
+        requests: Iterable[Answerable[Any]],
+        timeout: float | None = None,
+        **options: Unpack[Options],
+    ) -> Iterator[Answer[AnyContent] | ForebayError]: ...
+    def map(
+        self,
+        requests: Iterable[Answerable[Any]],
+        timeout: float | None = None,
+        **options: Unpack[Options],
+    ) -> Iterator[Answer[Any] | ForebayError]:
         """Yield the answers in the order of the requests; a failed job yields its error.
 
-        At most 2,000 jobs are under way at once: requests are taken as answers are, so that any
-        number of them fits in memory. If the iteration ends early (`break`, `close`, an error), the
-        jobs made from bare requests are cancelled, because nobody has their ids; each `Job` that
-        the requests held goes on. After a timeout all go on.
+        At most 2,000 jobs are under way at once, so that any number of requests fits in memory. If
+        the iteration ends early (`break`, `close`, an error), the jobs of bare requests are
+        cancelled, because nobody has their ids; each `Job` goes on. After a timeout all go on.
 
         Args:
             requests: requests or jobs; a generator will do.
@@ -165,8 +176,7 @@ class Client:
             options: the same for all requests; no idempotency key, since a key is for one job.
 
         Raises:
-            ResultTimeout: An answer did not come in time. The iteration ends; `error.job_ids` are
-                the jobs under way, for `result`.
+            ResultTimeout: An answer did not come in time. `error.job_ids` are all jobs under way.
             InvalidJob, Unavailable: See `submit`.
         """
         return answers(self._window(requests, options), checked_timeout(timeout))
@@ -279,19 +289,9 @@ class Client:
     ) -> None:
         self.close()
 
-    def _window(
-        self, requests: Iterable[Answerable[ContentT]], options: Options
-    ) -> Window[ContentT]:
+    def _window(self, requests: Iterable[Answerable[Any]], options: Options) -> Window[Any]:
         self._access.check_open()
-        if options.get("idempotency_key") is not None:
-            hint = "is for one job, and `map` submits many: give each Job its own key"
-            raise InvalidJob(hint, field="idempotency_key")
-        return Window(
-            checked_requests(requests),
-            lambda request: make_job(request, self.tenant, options),
-            self._submit_all,
-            self.cancel,
-        )
+        return Window.of(requests, self.tenant, options, self._submit_all, self.cancel)
 
     def _submit_all(self, jobs: list[Job]) -> list[Submitted[Any] | ForebayError]:
         for job in jobs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Self, overload
+from typing import Any, Generic, overload
 
 from pydantic import BaseModel
 
@@ -28,9 +28,11 @@ class JobHandle(str, Generic[ContentT_co]):
     answer_model: type[BaseModel] | None
 
     @overload
+    def __new__(cls, job_id: str, answer_model: None = None) -> JobHandle: ...
+    @overload
     def __new__(cls, job_id: str, answer_model: type[ModelT]) -> JobHandle[Extraction[ModelT]]: ...
     @overload
-    def __new__(cls, job_id: str, answer_model: type[BaseModel] | None = None) -> Self: ...
+    def __new__(cls, job_id: str, answer_model: type[BaseModel] | None) -> JobHandle[Any]: ...
     def __new__(cls, job_id: str, answer_model: type[BaseModel] | None = None) -> Any:
         """Make a handle of an id."""
         handle = super().__new__(cls, job_id)

@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from threading import Lock
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
+from forebay.producers.arguments import checked_requests
+from forebay.producers.options import Options, make_job
 from forebay.producers.results import Result, Submitted, failure, wait
-from forebay.routing.errors import ForebayError, ResultTimeout
+from forebay.routing.errors import ForebayError, InvalidJob, ResultTimeout
 from forebay.routing.jobs import Answer, Answerable, Job
 
 JOBS_PER_ROUND_TRIP = 250  # jobs that `map` submits at once
@@ -47,6 +49,26 @@ class Window(Generic[ContentT]):
         self._entries: deque[_Entry] = deque()
         self._exhausted = False
         self._filling = Lock()
+
+    @classmethod
+    def of(
+        cls,
+        requests: Iterable[Answerable[ContentT]],
+        tenant: str,
+        options: Options,
+        submit: Callable[[list[Job]], list[Submitted[Any] | ForebayError]],
+        cancel: Callable[[str], bool],
+    ) -> Self:
+        """Return the window of a tenant's requests, which all have the same options.
+
+        Raises:
+            InvalidJob: The requests are none, or the options hold an idempotency key.
+        """
+        if options.get("idempotency_key") is not None:
+            hint = "is for one job, and `map` submits many: give each Job its own key"
+            raise InvalidJob(hint, field="idempotency_key")
+        requests = checked_requests(requests)
+        return cls(requests, lambda request: make_job(request, tenant, options), submit, cancel)
 
     @property
     def has_room(self) -> bool:

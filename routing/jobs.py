@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, cast
 
 from pydantic import (
     AwareDatetime,
@@ -21,12 +21,14 @@ from pydantic import (
     model_validator,
 )
 from pydantic.json_schema import models_json_schema
+from typing_extensions import TypeVar
 
 from forebay.routing.base import JOB_ID, Egress, JobId, Kind, Short, Tenant, explain
 from forebay.routing.errors import EgressDenied, InvalidJob
 from forebay.routing.receipts import (
     Answer,
     Answerable,
+    AnyContent,
     Check,
     Classification,
     Content,
@@ -99,7 +101,11 @@ _ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt _]")
 Deadline = Annotated[AwareDatetime, WrapValidator(_read_deadline)]
 
 
-class Job(Answerable[Content]):
+#: The type of the content that answers a job. Without a parameter, `Job` is a job of any content.
+JobContentT_co = TypeVar("JobContentT_co", default=AnyContent, covariant=True)
+
+
+class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
     """A request with everything that decides where, when and for how much it is answered.
 
     Attributes:
@@ -130,6 +136,24 @@ class Job(Answerable[Content]):
         default_factory=dict, max_length=MAX_METADATA_ENTRIES, repr=False
     )
     request: Request
+
+    if TYPE_CHECKING:  # so that type checkers infer the content from the request
+
+        def __init__(
+            self,
+            *,
+            request: Answerable[JobContentT_co],
+            tenant: str = ...,
+            id: str = ...,  # noqa: A002 - the name on the wire
+            egress: Egress = ...,
+            lane: Pin = ...,
+            priority: Priority = ...,
+            deadline: datetime | timedelta | None = ...,
+            max_cost_usd: float | None = ...,
+            idempotency_key: str | None = ...,
+            cache: bool = ...,
+            metadata: dict[str, str] = ...,
+        ) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

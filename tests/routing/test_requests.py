@@ -251,3 +251,23 @@ def test_a_request_is_frozen_and_shows_no_content():
         request.text = "other"
     assert "kanarie" not in repr(request)
     assert [option.name for option in request.options] == ["kanarie", "b"]
+
+
+@pytest.mark.parametrize("schema", [Invoice, Tree, int])
+def test_generate_says_in_one_error_why_it_takes_no_model_class(schema):
+    messages = [Message(role="user", content="x")]
+    with pytest.raises(InvalidJob, match=r"`Extract` takes a model class") as caught:
+        Generate(messages=messages, schema=schema)
+    assert caught.value.field == "schema"
+    assert Generate(messages=messages, schema=Invoice.model_json_schema()).schema_
+
+
+def test_a_model_whose_own_code_fails_is_one_error_of_ours():
+    class Broken(BaseModel):
+        @classmethod
+        def model_json_schema(cls, *_, **__):
+            raise KeyError("kanarie")
+
+    with pytest.raises(InvalidJob, match="must be a model whose fields JSON can hold") as caught:
+        Extract(text="x", schema=Broken)
+    assert "kanarie" not in str(caught.value)
