@@ -95,7 +95,7 @@ def _summary(text: str, max_words: int) -> str:
 
 def _label(text: str, menu: str) -> str:
     """Return the first label that the text names, or else the first label."""
-    labels = [line.partition(": ")[0] for line in _LABEL.findall(menu)]
+    labels: list[str] = [line.partition(": ")[0] for line in _LABEL.findall(menu)]
     if not labels:
         return UNKNOWN
     return next((label for label in labels if label.casefold() in text.casefold()), labels[0])
