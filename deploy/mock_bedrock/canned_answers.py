@@ -94,11 +94,9 @@ def _summary(text: str, max_words: int) -> str:
 
 
 def _label(text: str, menu: str) -> str:
-    """Return the first label that the text names, or else the first label."""
+    """Return the first label that the text names; it takes a model to choose another one."""
     labels: list[str] = [line.partition(": ")[0] for line in _LABEL.findall(menu)]
-    if not labels:
-        return UNKNOWN
-    return next((label for label in labels if label.casefold() in text.casefold()), labels[0])
+    return next((label for label in labels if label.casefold() in text.casefold()), UNKNOWN)
 
 
 def _echo(prompt: str) -> str:

@@ -15,6 +15,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
+from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import Extract, Generate, Job, Message, Summarize
 from forebay.routing.requests import Classify, Label
 from forebay.workers.checks import answer_checks
@@ -204,15 +205,20 @@ def test_a_long_sentence_is_cut_and_fails_the_check_that_forbids_copying():
 
 @pytest.mark.parametrize(
     ("text", "label"),
-    [("I cannot LOGIN", "login"), ("The door is open", "billing"), ("- login: x\n\n", "login")],
+    [("I cannot LOGIN", "login"), ("Billing or login", "billing"), ("- login: x\n\n", "login")],
 )
 @pytest.mark.parametrize("described", [False, True])
-def test_an_unknown_text_has_the_label_that_it_names_or_the_first(text, label, described):
+def test_an_unknown_text_has_the_first_label_that_it_names(text, label, described):
     labels = ["billing", "login"]
     if described:
         labels = [Label(name=name, description="a, b: c", examples=["d"]) for name in labels]
     content, failed = answered(Classify(text=text, labels=labels))
     assert (content.label, failed) == (label, [])
+
+
+def test_a_text_that_names_no_label_gets_none():
+    with pytest.raises(BadAnswer):
+        answered(Classify(text="The door is open", labels=["billing", "login"]))
 
 
 def test_a_schema_in_words_is_filled_too():
