@@ -27,7 +27,7 @@ from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.engines.engine import Ending
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
-from forebay.workers.frontier.provider import OutcomeUnknown, Reply, open_provider
+from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Reply, open_provider
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.prompts import bounded, prompts
 from forebay.workers.runtime.actor import Actor, settings_of
@@ -60,10 +60,13 @@ class Bedrock:
     Audits are the `Auditor`'s.
     """
 
-    def __init__(self, ledger: Ledger, settings: BedrockSettings) -> None:
+    def __init__(
+        self, ledger: Ledger, settings: BedrockSettings, provider: Provider | None = None
+    ) -> None:
+        """Call models through `provider`; by default, through the one that the settings name."""
         key = secret(ledger.redis, ledger.settings)
         prices = Prices.load(settings.prices_file)
-        self._calls = Calls(ledger, open_provider(settings), prices)
+        self._calls = Calls(ledger, provider or open_provider(settings), prices)
         self._spillway = Spillway(ledger.redis)
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._leases = Leases(ledger)
