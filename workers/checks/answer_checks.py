@@ -41,6 +41,7 @@ INDISPENSABLE = frozenset({"kind", "label", "schema", "regex", "present", "vecto
 
 EXTRA_LENGTH = 0.1  # share by which a summary may be longer than asked, and always by two words
 MIN_SHARED_WORDS = 0.4  # share of a summary's longer words in its text; other topics reach 0.3
+MIN_TEXT_WORDS = 20  # the summary of a shorter text may well have other words
 MAX_LENGTH_ERROR = 1e-3  # by how much a vector's length may differ from 1
 
 _ENGLISH_REFUSAL = r"""
@@ -69,6 +70,8 @@ _OTHER_REFUSALS = r"""
         (?:vous\s)? (?:aider|fournir|r\u00e9pondre|cr\u00e9er|r\u00e9sumer)
       | (?:lo\ssiento|disculpa|perd\u00f3n) ,? .{0,20}? \b no\s (?:puedo|me\ses\sposible)
       | no\s puedo\s (?:ayudar|proporcionar|responder|crear|resumir|cumplir)
+      | (?:desculpe?|sinto\smuito|lamento) ,? .{0,20}? \b n\u00e3o\s posso
+      | n\u00e3o\s posso\s (?:ajudar|fornecer|responder|criar|resumir)
       | (?:mi\sdispiace|spiacente) ,? .{0,20}? \b non\s posso
       | non\s posso\s (?:aiutar|fornire|rispondere|creare|riassumere) )
 """
@@ -138,7 +141,8 @@ def _summary(request: Summarize, content: Summary, finish: Ending) -> Iterator[C
     source, text, count = Source(request.text), content.text, count_words(content.text)
     limit = request.max_words + max(2, math.floor(request.max_words * EXTRA_LENGTH))
     share = source.share_of(text)
-    on_topic = share is None or share >= MIN_SHARED_WORDS
+    is_short = count_words(request.text) < MIN_TEXT_WORDS
+    on_topic = is_short or share is None or share >= MIN_SHARED_WORDS
     has_words = is_visible(text) and bool(words(text))
     yield _check("present", has_words, "no words")
     yield from _prose(text)

@@ -24,7 +24,7 @@ MIN_LOOP_OBJECTS = 4  # a list of so many objects, half of them or more equal, i
 #: Words that share one value among fields: `bill and ship to: Leeds`.
 _SHARING = re.compile(
     r"\b(?:and|both|same|also|too|likewise|und|beide|gleich\w*|auch|et|m\u00eames?|aussi|y|mism[oa]"
-    r"|tambi\u00e9n|ambos|ambas|e|stess\w*|anche|en|zelfde|mesm\w+|tamb\u00e9m"
+    r"|tambi\u00e9n|ambos|ambas|e|stess\w*|anche|en\s+(?-i:[a-z])|zelfde|mesm\w+|tamb\u00e9m"
     r"|as above|ditto)\b|[/&=]",
     re.IGNORECASE,
 )
@@ -33,6 +33,8 @@ _NOTHING_VALUES = re.compile(
     r"|ning\w+|nada|sin|nessun\w*|nulla|nenhum\w*|sem|geen)\b|\W*$",
     re.IGNORECASE,
 )
+#: A word with a digit, or a capitalised word that begins no sentence.
+_OTHER_VALUE = re.compile(r"\d|(?<![.!?\s])\s+[^\W\d_a-z\u00df-\u00ff]\w*|[^\x00-\u024f]")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.\w+")
 _LINK = re.compile(r"https?://\S")
 
@@ -171,7 +173,8 @@ def _is_used_too_often(value: str, number: int, text: str) -> bool:
     if not 0 < occurrences < number or not any(char.isalpha() for char in value):
         return False
     lines = [line for line in re.split(r"\n|[.!?;]\s", text) if Source(line).count_text(value)]
-    return not any(_SHARING.search(line.replace(value, " ")) for line in lines)
+    is_shared = any(_SHARING.search(line.replace(value, " ")) for line in lines)
+    return not is_shared and _OTHER_VALUE.search(text.replace(value, " ")) is not None
 
 
 # --- repetition ----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any
 
 from forebay.workers.checks.dates import (
     MONTHS,
+    WEEKDAYS,
     Date,
     Time,
     dates,
@@ -23,8 +24,14 @@ from forebay.workers.checks.dates import (
     without_zones,
 )
 from forebay.workers.checks.number_words import spelled_numbers
-from forebay.workers.checks.numerals import Mention, mentions, normalized
-from forebay.workers.checks.words import language, may_compare, words
+from forebay.workers.checks.numerals import (
+    CURRENCIES,
+    CURRENCY_NAMES,
+    Mention,
+    mentions,
+    normalized,
+)
+from forebay.workers.checks.words import DEMONYMS, language, may_compare, words
 
 MIN_WORDS_TO_COMPARE = 6  # fewer words say nothing about copying
 MAX_WORDS_TO_COMPARE = 200  # of each text; the comparison takes more than the square of them
@@ -41,19 +48,7 @@ _LIST_MARK = re.compile(r"^[^\S\n]*\d{1,2}[.)]\s", re.MULTILINE)
 _DURATION = re.compile(r"P(?=[\dT])(?:\d+[YMWD])*(?:T(?:\d+(?:\.\d+)?[HMS])+)?")
 _YEAR_MONTH = re.compile(r"(\d{4})-(\d{2})")
 _MONTH_YEAR = re.compile(rf"\b({'|'.join(MONTHS)})\b\.?,?\s+(?:del?\s+)?(\d{{4}})\b", re.IGNORECASE)
-_WEEKDAYS = frozenset(
-    ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-)
 _LINK_PREFIX = re.compile(r"\A(?:[a-z][a-z0-9+.-]*:(?://)?)?(?:www\.)?|/\Z", re.IGNORECASE)
-_CURRENCIES = tuple(
-    frozenset(names.split())
-    for names in (
-        "€ eur euro euros", "$ usd dollar dollars", "£ gbp pound pounds", "¥ jpy yen cny yuan",
-        "₹ inr rs rupee rupees", "chf franc francs franken", "zł pln", "₽ rub", "₩ krw won",
-        "kr sek nok dkk kronor kroner", "₺ try lira",
-    )
-)  # fmt: skip
-_CURRENCY_NAMES = frozenset().union(*_CURRENCIES)
 
 
 class Source:
@@ -70,7 +65,7 @@ class Source:
     def _currency_names(self, found: list[str]) -> Iterator[str]:
         """Yield the other names of each currency that the text names, `eur` for `€`."""
         present = {*found, *(char for char in self._text if not char.isalnum())}
-        for names in _CURRENCIES:
+        for names in CURRENCIES:
             if names & present:
                 yield from sorted(names)
 
@@ -133,9 +128,16 @@ class Source:
         """
         rest = _LIST_MARK.sub(" ", normalized(text))
         rest, are_known = self._without_moments(rest)
-        return are_known and all(
-            not self._sizes.isdisjoint(map(abs, mention.values)) for mention in mentions(rest)
-        )
+        return are_known and all(self._has_mention(mention, rest) for mention in mentions(rest))
+
+    def _has_mention(self, mention: Mention, text: str) -> bool:
+        sizes = {abs(value) for value in mention.values}
+        if mention.is_number:
+            return not self._sizes.isdisjoint(sizes)
+        digits = text[slice(*mention.span)]  # a version such as 10.0.4, or a list such as 1,2,3
+        parts = set(map(Decimal, re.findall(r"\d+", digits)))
+        is_list = "," in digits and parts <= self._sizes
+        return is_list or self._has_phrase(words(digits))
 
     def _without_moments(self, text: str) -> tuple[str, bool]:
         """Return the text without dates and times, and whether this text has all of them."""
@@ -181,7 +183,7 @@ class Source:
     def has_code(self, code: str) -> bool:
         """Return whether a code such as `EUR` occurs, in its case; a currency in any spelling."""
         is_written = re.search(rf"(?<!\w){re.escape(code)}(?!\w)", self._text) is not None
-        is_currency = code.casefold() in _CURRENCY_NAMES
+        is_currency = code.casefold() in CURRENCY_NAMES
         return is_written or (is_currency and code.casefold() in self._vocabulary)
 
     def count_text(self, value: str) -> int:
@@ -204,7 +206,7 @@ class Source:
         rest = bare
         for start, end in spans:
             rest = rest[:start] + " " * (end - start) + rest[end:]
-        if not spans or set(words(rest)) - _WEEKDAYS:
+        if not spans or set(words(rest)) - WEEKDAYS:
             return None
         return self._without_moments(bare)[1]
 
@@ -223,9 +225,9 @@ class Source:
         if len(found) != 1 or not found[0].is_number:
             return None
         start, end = found[0].span
-        currency = set(words(value)) & _CURRENCY_NAMES
+        currency = set(words(value)) & CURRENCY_NAMES
         others = re.sub(r"[\s.,+()-]", "", value[:start] + value[end:]).casefold()
-        if others and others not in _CURRENCY_NAMES:
+        if others and others not in CURRENCY_NAMES:
             return None
         if currency - self._vocabulary or not self._has_sign_of_currency(value):
             return False
@@ -236,7 +238,7 @@ class Source:
         return is_identifier and len(digits) >= MIN_IDENTIFIER_DIGITS and digits in self._digits
 
     def _has_sign_of_currency(self, value: str) -> bool:
-        signs = {char for char in value if char in _CURRENCY_NAMES}
+        signs = {char for char in value if char in CURRENCY_NAMES}
         return all(sign in self._vocabulary or sign in self._text for sign in signs)
 
     def _has_digits(self, value: str) -> bool:
@@ -260,7 +262,8 @@ class Source:
         text = normalized(text)
         if language(text) in NOUNS_HAVE_CAPITALS or not may_compare(text, self._text):
             return True
-        names = {name.casefold() for name in _NAME.findall(text)} - MONTHS.keys() - _WEEKDAYS
+        names = {name.casefold() for name in _NAME.findall(text)}
+        names -= MONTHS.keys() | WEEKDAYS | DEMONYMS
         return all(name[:STEM_CHARS] in self._stems for name in names)
 
     def share_of(self, text: str) -> float | None:

@@ -97,6 +97,8 @@ def spelled_numbers(words: Iterable[str], text: str) -> Iterator[Decimal]:
             value = _NUMBERS[word]
             yield value
             starts = not is_open or bool(group % 100 and not (value < 10 <= group % 100))  # noqa: PLR2004
+            if starts and is_open:
+                yield total + group
             group, total = (value, Decimal(0)) if starts else (group + value, total)
             is_open = True
         elif word in _HUNDREDS:
@@ -104,10 +106,11 @@ def spelled_numbers(words: Iterable[str], text: str) -> Iterator[Decimal]:
             is_open = True
         elif word in SCALES and is_open:
             total, group = total + (group or 1) * SCALES[word], Decimal(0)
-        elif word not in _JOINTS:
-            group, total, is_open = Decimal(0), Decimal(0), False
-        if is_open:
+        elif is_open and word not in _JOINTS:
             yield total + group
+            group, total, is_open = Decimal(0), Decimal(0), False
+    if is_open:
+        yield total + group
     yield from (_cjk_number(match[0]) for match in _CJK.finditer(text))
 
 

@@ -22,6 +22,16 @@ _CURRENCY = (
     r"(?:[A-Z]{0,3}[$\u20ac\u00a3\u00a5\u20b9\u20bd\u20ba\u20a9\u20aa\u20ab]|\bRs\.?|\bkr\b"
     rf"|\b(?:{_CODES.replace(' ', '|')})\b)"
 )
+#: The names of each currency, in small letters.
+CURRENCIES = tuple(
+    frozenset(names.split())
+    for names in (
+        "€ eur euro euros", "$ usd dollar dollars", "£ gbp pound pounds", "¥ jpy yen cny yuan",
+        "₹ inr rs rupee rupees", "chf franc francs franken", "zł pln", "₽ rub", "₩ krw won",
+        "kr sek nok dkk kronor kroner", "₺ try lira",
+    )
+)  # fmt: skip
+CURRENCY_NAMES = frozenset().union(*CURRENCIES)
 _DIGITS = r"(?:\d{1,3}(?:[ '\u2019]\d{3}(?!\d))+(?:[.,]\d+)?|\d+(?:[.,]\d+)*|(?<![\w.,])\.\d+)"
 _MENTION = re.compile(
     rf"(?P<open>\()?\s?(?P<minus>(?<![\w)%])[-\u2212\u2012\u2013\u2011]\s?"
@@ -136,7 +146,7 @@ def _values(digits: str, point: str | None, *, is_amount: bool) -> set[Decimal]:
     number = "".join(groups)
     values = _marked_values(number, point)
     may_be_list = " " in digits and len(groups) == 2 and not is_amount  # noqa: PLR2004
-    if may_be_list and groups[-1].isdecimal():
+    if may_be_list and groups[-1].isdecimal() and groups[-1][0] != "0":
         values |= {Decimal(group) for group in groups}  # `room 1 234 beds`
     return values
 

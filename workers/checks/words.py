@@ -29,15 +29,20 @@ _SENTENCE_END = re.compile(
 _COMMON_WORDS = {
     "en": "the of and to in is that for with was on are by it from this has will",
     "de": "der die das und ist nicht mit ein eine von zu den im auf für wird dem sich",
-    "fr": "le la les des et est une du pour dans que qui par sur au aux pas",
-    "es": "el la los las de y en es una por con para que del se al",
-    "it": "il la di che e un una per con del della non sono le gli nel",
+    "fr": "le la les des et est un une du pour dans que qui par sur au aux pas à en d l son jusqu",
+    "es": "el la los las de y en es un una por con para que del se al su a hasta",
+    "it": "il la di che e un una per con del della non sono le gli nel a al dal da è i",
     "pt": "o a os as de e em um uma para com não do da no na",
     "nl": "de het een en van is dat niet met voor op te zijn wordt",
     "sv": "och det att en ett som på är av för med den inte till",
     "pl": "i w na z do nie się jest że o po dla przez",
     "ru": "и в на не что как по для это из за от до",
 }
+#: Adjectives of places that begin in another way than the place's name.
+DEMONYMS = frozenset(
+    {"british", "chinese", "danish", "dutch", "english", "finnish", "flemish", "french", "greek"}
+    | {"irish", "polish", "scottish", "spanish", "swiss", "turkish", "welsh"}
+)
 _LANGUAGES = {name: frozenset(common.split()) for name, common in _COMMON_WORDS.items()}
 
 
