@@ -27,7 +27,9 @@ def answer_of(result: Result[ContentT_co]) -> Answer[ContentT_co]:
 def failure(receipt: Receipt) -> ForebayError:
     """Return the error of a job that ended without an answer, made from its receipt."""
     code = receipt.error or receipt.status
-    words = ": ".join(filter(None, (f"job {receipt.id} {receipt.status}", gist(code))))
+    reason, _, detail = receipt.reason.partition(":")
+    named = f" ({detail})" if reason == code and detail else ""  # such as a model without a price
+    words = ": ".join(filter(None, (f"job {receipt.id} {receipt.status}", gist(code) + named)))
     return from_code(code, words, receipt.error_field)
 
 

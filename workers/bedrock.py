@@ -7,6 +7,7 @@ become of the job meanwhile.
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 from celery import Celery
@@ -17,7 +18,7 @@ from forebay.routing.jobs import Answer, Content, Verdict
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.prices import Prices
+from forebay.routing.limits.prices import Prices, Usage
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.reasons import Reason
@@ -25,7 +26,8 @@ from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.workers.checks import answer_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.frontier.auditor import Auditor
-from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
+from forebay.workers.frontier.calls import Call, Calls, Cost, SubBudget, allowed, paid
+from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import OutcomeUnknown, Reply, open_provider
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.prompts import parsing, prompts
@@ -41,6 +43,12 @@ from forebay.workers.runtime.outcomes import (
     recalled,
 )
 
+log = logging.getLogger(__name__)
+
+NO_PRICE = (
+    "the policy names %s, for which no price is listed: it is never called; add it to the prices "
+    "file (FOREBAY_PRICES_FILE), or to [profiles] in the policy"
+)
 SHUT_S = 5.0  # how long a failed call shuts the spillway, if Bedrock names no time
 
 
@@ -63,7 +71,11 @@ class Bedrock:
         prices = Prices.load(settings.prices_file)
         self._calls = Calls(ledger, open_provider(settings), prices)
         self._spillway = Spillway(ledger.redis)
+        self._spillway.announce(settings.bedrock_endpoint or "")
+        self._prices = prices
         self._policy = PolicyFile(ledger.settings.policy_file)
+        self._checked: Policy | None = None
+        self._current_policy()
         self._leases = Leases(ledger)
         self._cache = AnswerCache(ledger.redis, key, ledger.settings.cache_s, ledger.seal)
         self._seal = ledger.seal
@@ -71,7 +83,7 @@ class Bedrock:
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or decide what becomes of it without an answer from Bedrock."""
-        attempt, policy = Attempt.of(claim), self._policy.current()
+        attempt, policy = Attempt.of(claim), self._current_policy()
         if claim.record.audit_of:
             with self._leases.holding(claim, _let_finish):
                 return self._auditor.work(claim, attempt.job, policy)
@@ -85,20 +97,33 @@ class Bedrock:
         """End the thread that renews leases."""
         self._leases.close()
 
+    def _current_policy(self) -> Policy:
+        """Return the policy in force; log the models without a price that a new version names."""
+        policy = self._policy.current()
+        if policy is not self._checked:
+            self._checked = policy
+            for model in sorted(policy.all_models()):
+                if not self._prices.has(policy.base_model(model)):
+                    log.error(NO_PRICE, model)
+        return policy
+
     def _answer(self, attempt: Attempt, policy: Policy) -> Outcome:
         """Allow, recall a paid answer, or call one model after the other."""
         claim = attempt.claim
         models = allowed(claim, attempt.job, policy)
         if draft := paid(claim):
             return Answered(draft)
+        counts: NoAnswer | None = None
         with self._leases.holding(claim, _let_finish):
-            for model in models[:-1]:
+            for model in models:
                 try:
                     return self._ask(attempt, policy, model)
                 except NoAnswer as refusal:
+                    counts = refusal.after(counts)
                     if not refusal.another:
-                        raise
-            return self._ask(attempt, policy, models[-1])
+                        break
+        assert counts is not None, "`allowed` returns at least one model"
+        raise counts
 
     def _ask(self, attempt: Attempt, policy: Policy, model: str) -> Outcome:
         """Recall this model's earlier answer, or reserve the money, call, book and check."""
@@ -106,7 +131,9 @@ class Bedrock:
         cached = self._cache.get(job, "allow", model, model)
         if cached is not None:
             return recalled(claim, cached)
-        call = self._calls.plan(job, model, lambda name: prompts.frontier(job, prompt_id=name))
+        call = self._calls.plan(
+            job, model, policy, lambda name: prompts.frontier(job, prompt_id=name)
+        )
         reply = self._calls.make(call, claim, job, policy, SubBudget())
         answer = self._book(attempt, call, reply)
         return Answered(answer, lambda: self._cache.put(job, "allow", answer))
@@ -120,16 +147,17 @@ class Bedrock:
         cost, draft = self._calls.cost(call, reply), b""
         try:
             answer = _check(attempt, reply, cost)
-            draft = self._seal.close(answer.model_dump_json().encode())
+            draft = self._seal.close(_stored(answer))
+        except NoAnswer as refusal:
+            refusal.estimated = cost.estimated
+            raise
         finally:
             self._calls.book(call, cost, draft)
         return answer
 
     def _protect(self, refusal: NoAnswer) -> None:
         """Shut the spillway if the next call would fail as well."""
-        if refusal.reason is Reason.CALL_OPEN or not isinstance(refusal.error, PassingError):
-            return
-        if not self._spillway.shut_for_s():
+        if refusal.shuts and not self._spillway.shut_for_s():
             self._spillway.shut(refusal.error.code, _wait_s(refusal.error))
 
 
@@ -137,7 +165,7 @@ def _let_finish() -> None:
     """Do nothing if the claim is lost: a call under way is billed anyway, so its answer is kept."""
 
 
-def _check(attempt: Attempt, reply: Reply, cost_nusd: int) -> Answer:
+def _check(attempt: Attempt, reply: Reply, cost: Cost) -> Answer:
     """Return the answer in a reply.
 
     Raises:
@@ -147,29 +175,43 @@ def _check(attempt: Attempt, reply: Reply, cost_nusd: int) -> Answer:
         content = parsing.parse_answer(attempt.job, reply.text, finish=reply.finish)
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
-    answer = _make_answer(attempt, content, reply, cost_nusd)
+    answer = _make_answer(attempt, content, reply, cost)
     if {check.name for check in answer.checks if not check.passed} & INDISPENSABLE:
         failed = BadAnswer("the frontier model's answer does not pass its checks")
         raise NoAnswer(failed, Reason.BEDROCK_FAILED)
     return answer
 
 
-def _make_answer(attempt: Attempt, content: Content, reply: Reply, cost_nusd: int) -> Answer:
-    record = attempt.claim.record
+def _stored(answer: Answer) -> bytes:
+    """Return the answer as it is stored.
+
+    Raises:
+        NoAnswer: It holds what JSON cannot, such as half a surrogate pair.
+    """
+    try:
+        return answer.model_dump_json().encode()
+    except ValueError:
+        bad = BadAnswer("the frontier model's answer cannot be stored")
+        raise NoAnswer(bad, Reason.BEDROCK_FAILED) from None
+
+
+def _make_answer(attempt: Attempt, content: Content, reply: Reply, cost: Cost) -> Answer:
+    record, usage = attempt.claim.record, reply.usage or Usage()
+    estimated = (Reason.COST_ESTIMATED.value,) if cost.estimated else ()
     checks = answer_checks.check(attempt.job, content, finish=reply.finish)
     faults = tuple(f"{Reason.CHECK_FAILED}:{check.name}" for check in checks if not check.passed)
     return Answer(
         **record.heading(),
         status="done",
         lane="bedrock",
-        reasons=(*record.reasons, *faults),
+        reasons=(*estimated, *record.reasons, *faults),  # the last one says why this lane answered
         degraded=bool(faults),
         stand_in=reply.stand_in,
         model=reply.model,
         revision=reply.model,  # Bedrock's ids name the version; nobody outside sees the weights
-        tokens_in=reply.usage.prompt,
-        tokens_out=reply.usage.output,
-        cost_nusd=cost_nusd,
+        tokens_in=usage.prompt,
+        tokens_out=usage.output,
+        cost_nusd=cost.nusd,
         checks=checks,
         content=content,
     )
@@ -186,16 +228,16 @@ def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
     if refusal.reason is Reason.CALL_OPEN:
         counted = isinstance(error, OutcomeUnknown)
         return Retry(error.code, delay_s=_wait_s(error), counted=counted)
-    passes = isinstance(error, PassingError)
+    passes = refusal.waits
     wait = Retry(error.code, delay_s=_wait_s(error), counted=False)
     if passes and policy.tenant(attempt.job.tenant).when_shut == "wait":
         return wait
-    reasons = (*claim.record.reasons, refusal.reason.value)
+    reasons = (*claim.record.reasons, *refusal.codes)
     if draft := claim.drafted():
         return Answered(draft.model_copy(update={"reasons": reasons, "degraded": True}))
     if _may_go_down(attempt):
         return _down(attempt, policy, reasons)
-    return wait if passes else Failed(error, (refusal.reason.value,))
+    return wait if passes else Failed(error, refusal.codes)
 
 
 def _may_go_down(attempt: Attempt) -> bool:

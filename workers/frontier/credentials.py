@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 from forebay.routing.diagnostics import Finding
-from forebay.routing.settings import read
+from forebay.routing.errors import ForebayError
+from forebay.routing.limits.spillway import Spillway
+from forebay.routing.settings import read, read_settings
+from forebay.routing.store.connection import connect
+from forebay.workers.frontier.converse_reply import STAND_IN_MARK
 from forebay.workers.frontier.settings import BedrockSettings
 
 #: Providers of botocore that run a program or ask a service for the credentials.
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+MOCK_TIMEOUT_S = 2.0
 ASKING_PROVIDERS = ("custom-process", "container-role", "iam-role")
 
 
@@ -21,6 +29,11 @@ def aws(*, online: bool) -> Iterator[Finding]:
             only the environment and files of this host are read.
     """
     settings = read(BedrockSettings)
+    if url := _mock(settings):
+        yield Finding(
+            "aws", "ok", f"the mock of Bedrock answers at {url}: no credentials are needed"
+        )
+        return
     if find_spec("botocore") is None:
         mend = "install the extra `bedrock` on machines that run bedrock workers"
         yield Finding("aws", "warn", "boto3 is not installed: no bedrock lane", mend)
@@ -32,6 +45,39 @@ def aws(*, online: bool) -> Iterator[Finding]:
         yield Finding("aws", "fail", f"boto3 finds no credentials ({type(error).__name__})", mend)
         return
     yield _finding(settings, method, online=online)
+
+
+def _mock(settings: BedrockSettings) -> str | None:
+    """Return the URL of the mock if this machine or the fleet calls it, and the mock answers.
+
+    Only an address of this machine is asked.
+    """
+    url = settings.bedrock_endpoint or _announced()
+    try:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or parts.hostname not in LOOPBACK:
+            return None
+        connection = HTTPConnection(parts.hostname, parts.port, timeout=MOCK_TIMEOUT_S)
+        try:
+            connection.request("GET", "/")
+            marked = connection.getresponse().getheader(STAND_IN_MARK)
+        finally:
+            connection.close()
+    except (OSError, ValueError, HTTPException):
+        return None
+    return url if marked else None
+
+
+def _announced() -> str:
+    """Return the endpoint that the fleet's bedrock workers call; empty if it is unknown."""
+    try:
+        client = connect(read_settings(), brisk=True)
+        try:
+            return Spillway(client).endpoint()
+        finally:
+            client.close()
+    except ForebayError:
+        return ""
 
 
 def _finding(settings: BedrockSettings, method: str | None, *, online: bool) -> Finding:

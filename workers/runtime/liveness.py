@@ -54,6 +54,7 @@ class Liveness:
         self._doorbells = doorbells
         self._wedged = wedged
         self._taken = 0
+        self._unwritten = False
         self._beat_at = self._well_at = time.monotonic()
 
     @property
@@ -107,7 +108,12 @@ class Liveness:
             fresh.write_text(f"{time.monotonic():.3f}\n")
             fresh.replace(self._file)
         except OSError as error:
-            log.warning("cannot write the heartbeat file: %s", type(error).__name__)
+            if not self._unwritten:  # once, not every second
+                reason = error.strerror or type(error).__name__
+                log.warning("cannot write FOREBAY_HEARTBEAT_FILE %s: %s", self._file, reason)
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
 
 def age_s(file: Path) -> float | None:
