@@ -102,6 +102,7 @@ class Bedrock:
         policy = self._policy.current()
         if policy is not self._checked:
             self._checked = policy
+            self._spillway.keep_only(policy.all_models())
             for model in sorted(policy.all_models()):
                 if not self._prices.has(policy.base_model(model)):
                     log.error(NO_PRICE, model)

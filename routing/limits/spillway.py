@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -144,6 +145,13 @@ class Spillway:
             forgotten, _ = pipe.execute()
         if forgotten:
             _log.info("Bedrock answers again (%s)", model)
+
+    def keep_only(self, models: Collection[str]) -> None:
+        """Forget the faults of other models: nobody calls them any more, so none can recover."""
+        gone = [fault.scope for fault in self.faults() if fault.scope not in {ACCOUNT, *models}]
+        if gone:
+            with reaching_redis():
+                self._redis.hdel(FAULTS_KEY, *gone)
 
     def faults(self) -> list[Fault]:
         """Return the faults that are remembered, that of the account first."""

@@ -69,7 +69,7 @@ def connect(settings: Settings, *, brisk: bool = False) -> redis.Redis:
 
 
 def _with_address(base: Any, address: str) -> Any:
-    """Return a class of connections whose errors of connecting say where they wanted to connect."""
+    """Return a class of connections whose errors say in a note to which address they belong."""
 
     class Addressed(base):  # type: ignore[misc]  # the class depends on the URL
         def connect(self) -> None:
@@ -79,12 +79,19 @@ def _with_address(base: Any, address: str) -> Any:
                 error.add_note(address)
                 raise
 
+        def read_response(self, *args: Any, **options: Any) -> Any:
+            try:
+                return super().read_response(*args, **options)
+            except redis.ResponseError as error:
+                error.add_note(address)
+                raise
+
     Addressed.__name__ = base.__name__
     return Addressed
 
 
 def _at(error: redis.RedisError) -> str:
-    """Return where a connection was wanted, for a message; empty if the error does not say it."""
+    """Return the address of an error for a message; empty if the error has none."""
     notes = getattr(error, "__notes__", [])
     return f" at {notes[0]}" if notes else ""
 

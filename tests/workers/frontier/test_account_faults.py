@@ -153,6 +153,16 @@ def test_a_fault_of_the_only_model_shuts_the_spillway_and_the_job_waits(lane, mo
     assert len(mock.calls) == 1
 
 
+def test_the_fault_of_a_model_that_the_policy_no_longer_names_is_forgotten(lane, mock, redis):
+    worker = lane.worker()
+    mock.faults.plan(["denied"])
+    assert isinstance(lane.work(worker=worker), Retry)
+    assert [fault.scope for fault in Spillway(redis).faults()] == [HAIKU]
+    let_probe(redis)
+    lane.work(f'[defaults]\nmodels = ["{SONNET}"]\n', worker=worker)
+    assert Spillway(redis).faults() == []
+
+
 def test_another_tenants_model_stays_open(lane, mock, redis):
     mock.faults.plan(["denied"])
     rules = f'[defaults]\nmodels = ["{HAIKU}"]\n[tenants.other]\nmodels = ["{SONNET}"]\n'
