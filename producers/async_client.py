@@ -10,11 +10,13 @@ from typing import Any, Self, Unpack, cast, overload
 
 import redis
 
-from forebay.producers.client import Client, ContentT, KnownT
+from forebay.producers.arguments import checked_timeout
+from forebay.producers.client import Client, KnownT
 from forebay.producers.handles import JobHandle
+from forebay.producers.mapping import ContentT, answer_or_error
 from forebay.producers.options import Options
-from forebay.producers.results import Result, answer_of, late
-from forebay.routing.errors import ForebayError
+from forebay.producers.results import Result, about, answer_of, late
+from forebay.routing.errors import ForebayError, ResultTimeout
 from forebay.routing.jobs import Answer, Answerable, Job, JobStatus
 from forebay.routing.ledger.dead_letters import Changes, DeadJob
 from forebay.routing.settings import Settings
@@ -22,6 +24,8 @@ from forebay.routing.settings import Settings
 
 class AsyncClient:
     """The same as `Client`, for asyncio. Redis is spoken to on threads, never on the event loop.
+
+    No thread of the loop's executor is held while an answer is awaited.
 
     It has every method of `Client` with the same arguments and errors. Every method is awaited but
     `job`, which only makes a value, and `map`, which is iterated with `async for`.
@@ -52,7 +56,9 @@ class AsyncClient:
     async def result(self, job_id: str, timeout: float | None = None) -> Answer: ...
     async def result(self, job_id: str, timeout: float | None = None) -> Answer[Any]:
         """See `Client.result`."""
-        return answer_of(await _wait(job_id, await self.future(job_id), timeout))
+        timeout = checked_timeout(timeout)
+        with about(job_id):
+            return answer_of(await _wait(job_id, await self.future(job_id), timeout))
 
     async def run(
         self,
@@ -61,8 +67,10 @@ class AsyncClient:
         **options: Unpack[Options],
     ) -> Answer[ContentT]:
         """See `Client.run`."""
+        timeout = checked_timeout(timeout)
         job_id, future = await self.submit_with_future(request, **options)
-        return answer_of(await _wait(job_id, future, timeout))
+        with about(job_id):
+            return answer_of(await _wait(job_id, future, timeout))
 
     async def map(
         self,
@@ -71,9 +79,26 @@ class AsyncClient:
         **options: Unpack[Options],
     ) -> AsyncIterator[Answer[ContentT] | ForebayError]:
         """See `Client.map`. The requests are iterated on a thread."""
-        answers = self._client.map(requests, timeout, **options)
-        while (answer := await asyncio.to_thread(next, answers, None)) is not None:
-            yield answer
+        timeout = checked_timeout(timeout)
+        window = self._client._window(requests, options)  # noqa: SLF001 - of the same package
+        try:
+            await asyncio.to_thread(window.fill)
+            while (submitted := window.first) is not None:
+                if isinstance(submitted, ForebayError):
+                    answer: Answer[ContentT] | ForebayError = submitted
+                else:
+                    job_id, future = submitted
+                    result = await _wait(job_id, asyncio.wrap_future(future), timeout)
+                    answer = answer_or_error(result)
+                window.drop_first()
+                yield answer
+                if window.has_room:
+                    await asyncio.to_thread(window.fill)
+        except ResultTimeout as error:
+            window.leave(error)
+            raise
+        finally:
+            await asyncio.to_thread(window.cancel)
 
     async def submit_future(
         self, request: Answerable[ContentT], **options: Unpack[Options]
@@ -143,6 +168,7 @@ class AsyncClient:
         await asyncio.to_thread(self._client.close)
 
     async def __aenter__(self) -> Self:
+        self._client.__enter__()
         return self
 
     async def __aexit__(

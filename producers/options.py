@@ -36,7 +36,15 @@ def make_job(request: Answerable[Any], tenant: str, options: Options) -> Job:
         if options:
             raise InvalidJob("belongs in the Job itself, not beside it", field=min(options))
         return request
-    fields: dict[str, Any] = {**options}
-    if isinstance(fields.get("deadline"), timedelta):
-        fields["deadline"] = datetime.now(UTC) + fields["deadline"]
-    return Job.model_validate({"tenant": tenant, "request": request, **fields})
+    return Job.model_validate({"tenant": tenant, "request": request, **options})
+
+
+def check_deadline(job: Job) -> None:
+    """Refuse a job whose deadline has passed.
+
+    Raises:
+        InvalidJob: Nobody could answer the job in time.
+    """
+    if job.deadline is not None and job.deadline <= datetime.now(UTC):
+        passed = job.deadline.isoformat(timespec="seconds")
+        raise InvalidJob(f"{passed} has passed, give a later time", field="deadline")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from itertools import count
+from typing import Any
 
 from redis.backoff import EqualJitterBackoff
 
+from forebay.producers.handles import JobHandle, answer_model_of
+from forebay.producers.results import Result, Submitted
+from forebay.producers.wakeups import Wakeups
 from forebay.routing.errors import ForebayError, Unavailable
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger
@@ -52,6 +57,32 @@ class PatientSubmitter:
                 break
             time.sleep(pause_s)
         return [created[job.id] for job in jobs]
+
+
+def submit_watched(
+    jobs: list[Job], submitter: PatientSubmitter, wakeups: Wakeups
+) -> list[Submitted[Any] | ForebayError]:
+    """Submit jobs, and return each one's id and future, or the error that refused it."""
+    with wakeups.creating(jobs) as futures:
+        created = submitter.create(jobs, wakeups.stream)
+    return [
+        _watched(job, reply, futures[job.id], wakeups)
+        for job, reply in zip(jobs, created, strict=True)
+    ]
+
+
+def _watched(
+    job: Job, reply: str | ForebayError, future: Future[Result], wakeups: Wakeups
+) -> Submitted[Any] | ForebayError:
+    if isinstance(reply, ForebayError):
+        future.cancel()
+        reply.job_id = reply.job_id or job.id
+        return reply
+    handle: JobHandle[Any] = JobHandle(reply, answer_model_of(job))
+    if reply != job.id:  # the first job under the idempotency key
+        future.cancel()
+        future = wakeups.watch(handle)
+    return handle, future
 
 
 def doorbell(settings: Settings) -> str:

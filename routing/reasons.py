@@ -51,7 +51,12 @@ class Reason(StrEnum):
 
     # After the answer: what is wrong with it, or where it came from.
     CHECK_FAILED = "check_failed", "the answer failed the named check"
+    UNCHECKED = "unchecked", "checking the answer took too much time or memory, and was stopped"
     LOW_PROBABILITY = "low_probability", "the local model is not sure enough of its label"
+    LOCAL_CANNOT = (
+        "local_cannot",
+        "the local engine cannot do the job: it is too long, or asks for what no grammar enforces",
+    )
     NO_ANSWER = "no_answer", "the local model's output cannot be read as an answer"
     SECOND_OPINION_DIFFERS = (
         "second_opinion_differs",
@@ -86,6 +91,11 @@ DEGRADING = frozenset(
         Reason.BEDROCK_FAILED,
     }
 )
+
+
+def fault(check: str) -> str:
+    """Return the reason code of a check that failed."""
+    return Reason.UNCHECKED.value if check == Reason.UNCHECKED else f"{Reason.CHECK_FAILED}:{check}"
 
 
 #: The meaning of every code, for documentation and the CLI.

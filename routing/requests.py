@@ -30,8 +30,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     model_validator,
-)
-from pydantic.errors import PydanticUserError
+)  # fmt: skip
 
 from forebay.routing.base import (
     MAX_TEXT,
@@ -191,7 +190,7 @@ def _schema_of(model: type) -> dict[str, Any]:
         raise InvalidJob("must be a JSON Schema or a pydantic model class", field="schema")
     try:
         schema = model.model_json_schema()
-    except PydanticUserError:
+    except Exception:  # noqa: BLE001 - the model's own code may raise anything
         raise InvalidJob("must be a model whose fields JSON can hold", field="schema") from None
     root = schema.get("$ref", "").removeprefix("#/$defs/")
     return {**schema["$defs"][root], "$defs": schema["$defs"]} if root else schema
@@ -229,7 +228,8 @@ class Generate(Answerable[Generation]):
         top_p: sample from the most probable tokens that together have this probability.
         stop: up to 4 strings that end the text.
         seed: makes sampling repeatable on one engine.
-        schema_: a JSON Schema that the text must validate against; given as `schema`.
+        schema_: a JSON Schema that the text must validate against; given as `schema`. Not a
+            pydantic model class, because the answer is text; `Extract` takes a class.
         regex: a regular expression that the whole text must match; not together with a schema.
     """
 

@@ -14,23 +14,24 @@ from celery import Celery
 
 from forebay.routing.backoff import jittered
 from forebay.routing.errors import BadAnswer, ForebayError, PassingError
-from forebay.routing.jobs import Answer, Content, Verdict
+from forebay.routing.jobs import Answer, Check, Verdict
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.prices import Prices, Usage
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy, PolicyFile
-from forebay.routing.reasons import Reason
+from forebay.routing.reasons import Reason, fault
 from forebay.routing.store.answer_cache import AnswerCache, secret
-from forebay.workers.checks import answer_checks
+from forebay.workers.checks import bounded as bounded_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
+from forebay.workers.engines.engine import Ending
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.calls import Call, Calls, Cost, SubBudget, allowed, paid
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import OutcomeUnknown, Reply, open_provider
 from forebay.workers.frontier.settings import BedrockSettings
-from forebay.workers.prompts import parsing, prompts
+from forebay.workers.prompts import bounded, prompts
 from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
@@ -59,7 +60,8 @@ class Bedrock:
     2. Recalls: an answer that was paid for already, or an exact earlier one from the cache.
     3. Reserves the worst case of the cost, and calls the preferred model, then the next one if
        that makes sense.
-    4. Checks the reply and books the call's cost together with the answer, in one step.
+    4. Books the call's cost together with the answer, in one step, and then checks the answer:
+       a check may fail or take long, and the money is spent in any case.
     5. Takes the way down without an answer that will do: the job waits, is answered with its local
        draft, goes to the local lane, or fails.
 
@@ -113,7 +115,7 @@ class Bedrock:
         claim = attempt.claim
         models = allowed(claim, attempt.job, policy)
         if draft := paid(claim):
-            return Answered(draft)
+            return Answered(_checked(attempt, draft))
         counts: NoAnswer | None = None
         with self._leases.holding(claim, _let_finish):
             for model in models:
@@ -140,21 +142,25 @@ class Bedrock:
         return Answered(answer, lambda: self._cache.put(job, "allow", answer))
 
     def _book(self, attempt: Attempt, call: Call, reply: Reply) -> Answer:
-        """Check the reply; book the call and keep its answer in one step, lest somebody pays again.
+        """Book the call and keep its answer in one step, lest somebody pays again; then check it.
 
         Raises:
             NoAnswer: The reply holds no answer that will do; its cost is booked all the same.
         """
         cost, draft = self._calls.cost(call, reply), b""
         try:
-            answer = _check(attempt, reply, cost)
+            answer = _read(attempt, reply, cost)
             draft = self._seal.close(_stored(answer))
         except NoAnswer as refusal:
             refusal.estimated = cost.estimated
             raise
         finally:
             self._calls.book(call, cost, draft)
-        return answer
+        try:
+            return _checked(attempt, answer, finish=reply.finish)
+        except NoAnswer as refusal:
+            refusal.estimated = cost.estimated
+            raise
 
     def _protect(self, refusal: NoAnswer) -> None:
         """Shut the spillway if the next call would fail as well."""
@@ -164,23 +170,6 @@ class Bedrock:
 
 def _let_finish() -> None:
     """Do nothing if the claim is lost: a call under way is billed anyway, so its answer is kept."""
-
-
-def _check(attempt: Attempt, reply: Reply, cost: Cost) -> Answer:
-    """Return the answer in a reply.
-
-    Raises:
-        NoAnswer: The reply cannot be read, or fails an indispensable check.
-    """
-    try:
-        content = parsing.parse_answer(attempt.job, reply.text, finish=reply.finish)
-    except BadAnswer as error:
-        raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
-    answer = _make_answer(attempt, content, reply, cost)
-    if {check.name for check in answer.checks if not check.passed} & INDISPENSABLE:
-        failed = BadAnswer("the frontier model's answer does not pass its checks")
-        raise NoAnswer(failed, Reason.BEDROCK_FAILED)
-    return answer
 
 
 def _stored(answer: Answer) -> bytes:
@@ -196,26 +185,67 @@ def _stored(answer: Answer) -> bytes:
         raise NoAnswer(bad, Reason.BEDROCK_FAILED) from None
 
 
-def _make_answer(attempt: Attempt, content: Content, reply: Reply, cost: Cost) -> Answer:
-    record, usage = attempt.claim.record, reply.usage or Usage()
+def _read(attempt: Attempt, reply: Reply, cost: Cost) -> Answer:
+    """Return the answer in a reply, marked as `unchecked`.
+
+    Raises:
+        NoAnswer: The reply cannot be read.
+    """
+    record = attempt.claim.record
+    try:
+        content = bounded.parse_answer(attempt.job, reply.text, finish=reply.finish)
+    except BadAnswer as error:
+        raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
+    usage = reply.usage or Usage()
     estimated = (Reason.COST_ESTIMATED.value,) if cost.estimated else ()
-    checks = answer_checks.check(attempt.job, content, finish=reply.finish)
-    faults = tuple(f"{Reason.CHECK_FAILED}:{check.name}" for check in checks if not check.passed)
     return Answer(
         **record.heading(),
         status="done",
         lane="bedrock",
-        reasons=(*estimated, *record.reasons, *faults),  # the last one says why this lane answered
-        degraded=bool(faults),
+        # The last reason says why this lane answered.
+        reasons=(*estimated, *record.reasons, Reason.UNCHECKED.value),
+        degraded=True,
         stand_in=reply.stand_in,
         model=reply.model,
         revision=reply.model,  # Bedrock's ids name the version; nobody outside sees the weights
         tokens_in=usage.prompt,
         tokens_out=usage.output,
         cost_nusd=cost.nusd,
-        checks=checks,
+        checks=(Check(name=Reason.UNCHECKED, passed=False, note="not checked yet"),),
         content=content,
     )
+
+
+def _checked(attempt: Attempt, answer: Answer, *, finish: Ending = "stop") -> Answer:
+    """Return the answer with its checks, unless it has them already.
+
+    Raises:
+        NoAnswer: The answer fails an indispensable check.
+    """
+    if all(check.name != Reason.UNCHECKED for check in answer.checks):
+        return answer
+    checks = bounded_checks.check(attempt.job, answer.content, finish=finish)
+    failed = [check.name for check in checks if not check.passed]
+    if INDISPENSABLE.intersection(failed):
+        bad = BadAnswer("the frontier model's answer does not pass its checks")
+        raise NoAnswer(bad, Reason.BEDROCK_FAILED)
+    reasons = tuple(reason for reason in answer.reasons if reason != Reason.UNCHECKED)
+    return answer.model_copy(
+        update={
+            "checks": checks,
+            "reasons": (*reasons, *map(fault, failed)),
+            "degraded": bool(failed),
+        }
+    )
+
+
+def _usable_draft(attempt: Attempt) -> Answer | None:
+    """Return the answer that is kept with the job; `None` if there is none that will do."""
+    draft = attempt.claim.drafted()
+    try:
+        return draft and _checked(attempt, draft)
+    except NoAnswer:
+        return None
 
 
 def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
@@ -234,7 +264,7 @@ def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
     if passes and policy.tenant(attempt.job.tenant).when_shut == "wait":
         return wait
     reasons = (*claim.record.reasons, *refusal.codes)
-    if draft := claim.drafted():
+    if draft := _usable_draft(attempt):
         return Answered(draft.model_copy(update={"reasons": reasons, "degraded": True}))
     if _may_go_down(attempt):
         return _down(attempt, policy, reasons)
@@ -242,8 +272,10 @@ def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
 
 
 def _may_go_down(attempt: Attempt) -> bool:
-    """Return False if the job is pinned to Bedrock, or the local lane gave no answer before."""
-    return attempt.job.lane != "bedrock" and Reason.NO_ANSWER not in attempt.claim.record.reasons
+    """Return False if the job is pinned to Bedrock, or the local lane had no answer before."""
+    reasons = attempt.claim.record.reasons
+    failed_locally = {Reason.NO_ANSWER, Reason.LOCAL_CANNOT}.intersection(reasons)
+    return attempt.job.lane != "bedrock" and not failed_locally
 
 
 def _down(attempt: Attempt, policy: Policy, reasons: tuple[str, ...]) -> Routed:
@@ -267,6 +299,7 @@ def _actor() -> Actor:
         lambda ledger: Bedrock(ledger, settings),
         pool="threads",
         concurrency=settings.bedrock_concurrency,
+        quiet_s=settings.bedrock_term_s,
     )
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from forebay.producers.client import Client
     from forebay.routing.ledger.dead_letters import Changes, DeadJob
 
+_HEADER = ("ID", "KIND", "CODE", "HOP", "ATTEMPTS", "ENDED")
 MAX_JOBS_REPLAYED = 10_000  # by one command
 
 app = typer.Typer(
@@ -41,15 +42,17 @@ def print_list(
     *, code: Code = None, limit: Limit = 100, tenant: TenantName = None, as_json: Json = False
 ) -> None:
     """List the jobs that failed and were not replayed, the newest first."""
-    with open_client(current_tenant(tenant)) as client:
+    owner = current_tenant(tenant)
+    with open_client(owner) as client:
         dead = _with_code(client, code, limit)
     if as_json:
         display.document([job.model_dump(mode="json") for job in dead])
         return
-    for job in dead:
-        display.text(_line(job))
-    if not dead:
-        display.note("no job is dead")
+    if dead:
+        display.table(_HEADER, [_cells(job) for job in dead])
+        return
+    with_code = f" with code {code}" if code else ""
+    display.note(f"no dead jobs of tenant {owner}{with_code}; --tenant names another")
 
 
 @app.command()
@@ -64,9 +67,10 @@ def show(
         submitted = {"job": job.model_dump(mode="json", by_alias=True)} if job else {}
         display.document(dead.model_dump(mode="json") | submitted)
         return
-    display.text(_line(dead))
-    display.text(f"reasons\t{', '.join(dead.receipt.reasons)}")
-    display.text(f"replayed as\t{dead.replayed_as or '-'}")
+    display.table(_HEADER, [_cells(dead)])
+    display.text(f"why: {dead.receipt.error_note or 'see the reasons'}")
+    display.text(f"reasons: {', '.join(dead.receipt.reasons)}")
+    display.text(f"replayed as: {dead.replayed_as or 'not replayed'}")
     if job is not None:
         display.text(job.model_dump_json(by_alias=True, indent=2))
 
@@ -87,11 +91,14 @@ def replay(
     """Submit a dead job again as a new one and print its id. Repeating it is safe."""
     if (job_id is None) != every or (code and not every):
         raise typer.BadParameter("give either an ID, or --all, which --code narrows")
+    from forebay.producers.cli.option_names import in_option_names  # noqa: PLC0415 - pydantic is slow
+
     given = {"lane": lane, "priority": priority, "max_cost_usd": max_cost}
     changes: Any = {key: value for key, value in given.items() if value is not None}
     changes |= {"deadline": None} if drop_deadline else {}
     if job_id is not None:
-        _replay_one(job_id, tenant, changes, as_json=as_json)
+        with in_option_names(None, changes):
+            _replay_one(job_id, tenant, changes, as_json=as_json)
         return
     with open_client(current_tenant(tenant)) as client:
         _replay_all(client, _with_code(client, code, MAX_JOBS_REPLAYED), changes, as_json=as_json)
@@ -143,7 +150,7 @@ def _replay_all(client: Client, dead: list[DeadJob], changes: Changes, *, as_jso
         raise typer.Exit(display.FAILURE)
 
 
-def _line(job: DeadJob) -> str:
+def _cells(job: DeadJob) -> tuple[str, ...]:
+    """Return one dead job under `_HEADER`."""
     ended = job.ended.isoformat(timespec="seconds")
-    where = f"{job.hop}, attempt {job.attempts}"
-    return f"{job.id}\t{job.receipt.kind}\t{job.error}\t{where}\t{ended}"
+    return job.id, job.receipt.kind, job.error, job.hop, str(job.attempts), ended

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 from typer.exceptions import TyperException
 
-from forebay.routing.errors import CallerError, ForebayError, Unavailable
+from forebay.routing.errors import CallerError, ForebayError, Unavailable, UnknownJob
 
 if TYPE_CHECKING:
     from forebay.routing.diagnostics import Finding
@@ -28,6 +30,10 @@ FAILURE = 1
 INTERRUPTED = 130
 
 _COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer.colors.RED}
+
+#: How typer says that the value of an option has the wrong type.
+_LIBRARY_WORDS = re.compile(r"Input should be (?:a valid )?([a-z]+ ?[a-z ]*)(?:, unable to .*)?")
+_TYPES = {"integer": "a whole number", "number": "a number"}
 
 
 class Complaint(NamedTuple):
@@ -49,6 +55,14 @@ def text(line: str) -> None:
     if sys.stdout.isatty():
         line = "".join(char for char in line if char.isprintable() or char in "\n\t")
     print(line)  # noqa: T201
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows for people on stdout, below a header, in columns two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        text("  ".join(cells).rstrip())
 
 
 def note(line: str) -> None:
@@ -108,12 +122,13 @@ def complaint(error: BaseException) -> Complaint:
     """
     if isinstance(error, ForebayError):
         mistake = isinstance(error, CallerError)
-        hint = "; `forebay doctor` says where" if isinstance(error, Unavailable) else ""
+        hint = _hint(error)
         exit_code = MISTAKE if mistake else FAILURE
         return Complaint(error.code, error.field, error.message + hint, exit_code)
     if isinstance(error, TimeoutError):
         return Complaint("timeout", None, str(error), FAILURE)
     if isinstance(error, TyperException):
+        error.message = _LIBRARY_WORDS.sub(_plain_words, error.message)
         return Complaint("usage", None, error.format_message(), error.exit_code)
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return Complaint("interrupted", None, "stopped by you", INTERRUPTED)
@@ -121,6 +136,25 @@ def complaint(error: BaseException) -> Complaint:
     place = f"{'/'.join(Path(last.filename).parts[-2:])}:{last.lineno}"
     hint = f"set {DEBUG}=1 for a traceback, which may show content of jobs"
     return Complaint("internal", None, f"{type(error).__name__} at {place}; {hint}", FAILURE)
+
+
+def _hint(error: ForebayError) -> str:
+    """Return what to look at next, to be appended to the message."""
+    if isinstance(error, Unavailable):
+        return "; `forebay doctor` says where"
+    if isinstance(error, UnknownJob) and error.message.startswith("no such job"):
+        return (
+            "; an answer is kept for FOREBAY_RETENTION_S seconds (default: a day), and only the "
+            "job's own tenant can read it (--tenant)"
+        )
+    return ""
+
+
+def _plain_words(match: re.Match[str]) -> str:
+    """Return the words for people of a message that typer took from pydantic."""
+    wanted = match[1].replace("greater than or equal to", "at least")
+    wanted = wanted.replace("less than or equal to", "at most")
+    return f"must be {_TYPES.get(wanted, wanted)}"
 
 
 def complain(error: BaseException, *, as_json: bool) -> int:

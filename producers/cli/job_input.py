@@ -6,6 +6,7 @@ would hold, so a mistake gets the same error either way.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,17 +16,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from forebay.producers.cli.option_names import MISSING_TEXT, OPTIONS, check_options_fit
 from forebay.routing.base import KINDS
 from forebay.routing.errors import InvalidJob, TooLong
-from forebay.routing.jobs import Job, parse_job
+from forebay.routing.jobs import Deadline, Job, parse_job
 
 #: A larger input holds nothing that the contract would accept.
 MAX_INPUT_BYTES = 128 * 1024 * 1024
 
+#: A longer name of a file is shortened in errors.
+MAX_NAME_SHOWN = 60
+
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])")
-_TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+_TIME: TypeAdapter[datetime] = TypeAdapter(Deadline)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -50,9 +55,10 @@ def make_job(source: str, request: Mapping[str, Any], options: Mapping[str, Any]
         )
     if request:
         raise InvalidJob(
-            f"can only be given with a kind ({kinds}), not with a file", field=next(iter(request))
+            f"can only be given with a kind ({kinds}), not with a file",
+            field=OPTIONS[next(iter(request))],
         )
-    data = read_object(source, field="FILE")
+    data = read_object(source)
     job = data if "request" in data else {"request": data}
     return parse_job({**_defaults(), **job, **options})
 
@@ -65,39 +71,63 @@ def _defaults() -> dict[str, str]:
 def _exists(name: str) -> bool:
     try:
         return Path(name).exists()
-    except (OSError, ValueError):  # unknown; reading it gives the reason
+    except ValueError:  # unknown; reading it gives the reason
         return True
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG  # rather a text than a name
 
 
 def make_request(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the request as a file would hold it.
 
     Raises:
-        InvalidJob: There is no text, or several for a kind that takes one.
+        InvalidJob: There is no text, or several for a kind that takes one; or an option is for
+            other kinds.
     """
+    check_options_fit(kind, given)
+    if not given.get("system", "-").strip():
+        raise InvalidJob("is empty: remove it, or give a text", field="--system")
+    if not given.get("system", "-").strip():
+        raise InvalidJob("is empty: remove it, or give a text", field="--system")
     fields = {key: value for key, value in given.items() if key not in {"text", "system"}}
     texts: Sequence[str] = given.get("text", ())
     if not texts:
-        raise InvalidJob("is required: give --text or --file", field="text")
-    system = {"system": given["system"]} if "system" in given else {}
+        raise InvalidJob(MISSING_TEXT, field="--text")
     if kind == "embed":
-        return {"kind": kind, "texts": texts, **fields, **system}
+        return {"kind": kind, "texts": texts, **fields}
     if len(texts) > 1:
-        raise InvalidJob("may be given once only, except for embed", field="text")
+        message = "may be given once only, except for embed; put a text of several words in quotes"
+        raise InvalidJob(message, field="--text")
     if kind == "generate":
-        turns = [*system.items(), ("user", texts[0])]
+        system = [("system", given["system"])] if "system" in given else []
+        turns = [*system, ("user", texts[0])]
         messages = [{"role": role, "content": text} for role, text in turns]
         return {"kind": kind, "messages": messages, **fields}
-    return {"kind": kind, "text": texts[0], **fields, **system}
+    return {"kind": kind, "text": texts[0], **fields}
 
 
-def read_text(source: str, *, field: str) -> str:
-    """Read UTF-8 text from a file, or from stdin for `-`.
+def check_stdin_is_read_once(*sources: str | None) -> None:
+    """Check that at most one of the sources is standard input.
+
+    Raises:
+        InvalidJob: Several are.
+    """
+    if sources.count("-") > 1:
+        raise InvalidJob("can only be read once, by one of SOURCE, --file and --schema", field="-")
+
+
+def read_text(source: str, *, option: str = "") -> str:
+    """Read UTF-8 text from a file, or from standard input for `-`.
+
+    Args:
+        source: the name of the file, or `-`.
+        option: the option that names the source; errors name both.
 
     Raises:
         InvalidJob: The file cannot be read, or does not hold UTF-8 text.
         TooLong: The file is larger than `MAX_INPUT_BYTES`.
     """
+    field = _source_name(source, option)
     try:
         if source == "-":
             data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
@@ -111,18 +141,58 @@ def read_text(source: str, *, field: str) -> str:
     if len(data) > MAX_INPUT_BYTES:
         raise TooLong(f"must have at most {MAX_INPUT_BYTES} bytes", field=field)
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidJob("is not UTF-8 text", field=field) from None
+    if not text.strip():
+        raise InvalidJob(f"is empty: {_EXPECTED.get(option, _JOB_EXPECTED)}", field=field)
+    return text
 
 
-def read_object(source: str, *, field: str) -> dict[str, Any]:
-    """Read a JSON object from a file, or from stdin for `-`.
+_JOB_EXPECTED = (
+    "it must hold a job as JSON (see `forebay schema`); to submit a text, "
+    'say: forebay submit summarize "the text"'
+)
+_EXPECTED = {
+    "--file": "it must hold the text of the job",
+    "--schema": "it must hold a JSON Schema",
+}
+
+
+def _source_name(source: str, option: str) -> str:
+    """Return how errors name a file: after its option, printable, and not too long."""
+    if source == "-":
+        return f"{option} standard input".strip()
+    name = "".join(char if char.isprintable() else "?" for char in source)
+    short = name if len(name) <= MAX_NAME_SHOWN else f"{name[: MAX_NAME_SHOWN - 1]}…"
+    return f"{option} {short}".strip() if short else f"{option} ''"
+
+
+def read_schema(source: str) -> dict[str, Any]:
+    """Read a JSON Schema from the option `--schema`: the schema itself, a file, or `-`.
+
+    Raises:
+        InvalidJob: See `read_object`.
+    """
+    if source.lstrip().startswith("{"):
+        return _parse_object(source, field="--schema")
+    return read_object(source, option="--schema")
+
+
+def read_object(source: str, *, option: str = "") -> dict[str, Any]:
+    """Read a JSON object from a file, or from standard input for `-`.
+
+    Args:
+        source: the name of the file, or `-`.
+        option: the option that names the source, if any.
 
     Raises:
         InvalidJob: The file cannot be read, or does not hold one JSON object.
     """
-    text = read_text(source, field=field)
+    return _parse_object(read_text(source, option=option), field=_source_name(source, option))
+
+
+def _parse_object(text: str, *, field: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
@@ -154,15 +224,16 @@ def read_deadline(text: str) -> datetime:
         return now + timedelta(**{_UNITS[match[2]]: float(match[1])})
     except OverflowError:
         max_days = (datetime.max.replace(tzinfo=UTC) - now).days
-        raise InvalidJob(f"must be at most {max_days} days from now", field="deadline") from None
+        message = f"must be at most {max_days} days from now"
+        raise InvalidJob(message, field="--deadline") from None
 
 
 def _read_time(text: str) -> datetime:
+    forms = "30s, 5m, 2h or 1d from now, or an ISO time with a time zone"
     try:
         return _TIME.validate_python(text)
     except ValidationError:
-        forms = "30s, 5m, 2h or 1d from now, or an ISO time with a time zone"
-        raise InvalidJob(f"must be {forms}", field="deadline") from None
+        raise InvalidJob(f"must be {forms}", field="--deadline") from None
 
 
 def read_metadata(pairs: Sequence[str]) -> dict[str, str]:
@@ -173,5 +244,5 @@ def read_metadata(pairs: Sequence[str]) -> dict[str, str]:
     """
     split = [pair.partition("=") for pair in pairs]
     if not all(mark and key for key, mark, _ in split):
-        raise InvalidJob("must be KEY=VALUE", field="metadata")
+        raise InvalidJob("must be KEY=VALUE", field="--meta")
     return {key: value for key, _, value in split}

@@ -35,15 +35,18 @@ from forebay.producers.cli.options import (
     Texts,
     Timeout,
     Wait,
+    Words,
 )
 
 if TYPE_CHECKING:
     from forebay.producers.client import Client
+    from forebay.routing.jobs import Job
 
 SUBMIT_HELP = """Submit a job; print its id, or with --wait its answer.
 
 \b
-SOURCE is a job kind, with the content in options:
+SOURCE is a job kind, with the content after it or in options:
+  forebay submit summarize "A long text" --wait
   forebay submit classify --text "My card was charged twice" --label billing --label login
   forebay submit summarize --file article.txt --max-words 40 --wait
   forebay submit extract --file invoice.txt --schema invoice.schema.json --wait
@@ -63,6 +66,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command(help=SUBMIT_HELP)
 def submit(  # noqa: D103 - its help says it
     source: Source = "-",
+    words: Words = None,
     *,
     text: Texts = None,
     file: File = None,
@@ -87,29 +91,26 @@ def submit(  # noqa: D103 - its help says it
     as_json: Json = False,
 ) -> None:
     from forebay.producers.cli import job_input
+    from forebay.producers.cli.option_names import in_option_names
 
-    from_file = [] if file is None else [job_input.read_text(file, field="file")]
-    request = {
-        "text": [*(text or []), *from_file], "labels": label, "system": system,
+    job_input.check_stdin_is_read_once(source, file, schema)
+    from_file = [] if file is None else [job_input.read_text(file, option="--file")]
+    request = _without_unset({
+        "text": [*(words or []), *(text or []), *from_file], "labels": label, "system": system,
         "max_words": max_words, "focus": focus, "max_tokens": max_tokens,
-        "schema": None if schema is None else job_input.read_object(schema, field="schema"),
-    }  # fmt: skip
-    options = {
+        "schema": None if schema is None else job_input.read_schema(schema),
+    })  # fmt: skip
+    options = _without_unset({
         "egress": egress, "lane": lane, "priority": priority, "max_cost_usd": max_cost,
         "deadline": None if deadline is None else job_input.read_deadline(deadline),
         "idempotency_key": key, "cache": cache, "tenant": tenant,
         "metadata": job_input.read_metadata(meta) if meta else None,
-    }  # fmt: skip
+    })  # fmt: skip
     if source == "-" and sys.stdin.isatty():
         display.note("reading a job as JSON from standard input (Ctrl-D ends it)")
-    job = job_input.make_job(source, _without_unset(request), _without_unset(options))
-    with open_client(job.tenant, patience) as client:
-        job_id = client.submit(job)
-        if wait or timeout is not None:
-            display.note(f"job {job_id}")
-            _print_answer(client, job_id, timeout, as_json=as_json)
-        else:
-            _print_id(job_id, as_json=as_json)
+    with in_option_names(source, {*request, *options}):
+        job = job_input.make_job(source, request, options)
+        _submit(job, patience, wait=wait, timeout=timeout, as_json=as_json)
 
 
 @app.command()
@@ -174,6 +175,18 @@ def forget(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
         display.document({"id": job_id, "forgotten": forgotten})
     else:
         display.text("forgotten" if forgotten else "nothing was stored")
+
+
+def _submit(
+    job: Job, patience: float | None, *, wait: bool, timeout: float | None, as_json: bool
+) -> None:
+    with open_client(job.tenant, patience) as client:
+        job_id = client.submit(job)
+        if wait or timeout is not None:
+            display.note(f"job {job_id}")
+            _print_answer(client, job_id, timeout, as_json=as_json)
+        else:
+            _print_id(job_id, as_json=as_json)
 
 
 def _without_unset(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
@@ -62,6 +63,10 @@ def doctor(*, online: Online = False, as_json: Json = False) -> None:
 @about.command("version")
 def print_version(*, as_json: Json = False) -> None:
     """Print the version of Forebay."""
+    _print_version(as_json=as_json)
+
+
+def _print_version(*, as_json: bool) -> None:
     try:
         number = version("forebay")
     except PackageNotFoundError:
@@ -70,6 +75,26 @@ def print_version(*, as_json: Json = False) -> None:
         display.document({"forebay": number})
     else:
         display.text(number)
+
+
+def _version_asked(wanted: bool) -> None:  # noqa: FBT001 - typer calls it
+    """Print the version and end the command, if `--version` was given."""
+    if wanted:
+        _print_version(as_json=False)
+        raise typer.Exit
+
+
+@app.callback(help=HELP)
+def _root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version_asked, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 app.add_typer(jobs.app)

@@ -26,6 +26,10 @@ Timeout = Annotated[
 Source = Annotated[
     str, typer.Argument(metavar="SOURCE", help="A job kind, a JSON file, or - for standard input.")
 ]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="TEXT", help="The text of the job, as with --text."),
+]
 Texts = Annotated[
     list[str] | None,
     typer.Option("--text", help="The text of the job. May be repeated for embed."),
@@ -41,7 +45,9 @@ Labels = Annotated[
 Schema = Annotated[
     str | None,
     typer.Option(
-        "--schema", metavar="FILE", help="extract, generate: a file with the answer's JSON Schema."
+        "--schema",
+        metavar="FILE|JSON",
+        help="extract, generate: the answer's JSON Schema, as a file (- for stdin) or as '{...}'.",
     ),
 ]
 System = Annotated[str | None, typer.Option("--system", help="generate: the system message.")]

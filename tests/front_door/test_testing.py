@@ -227,7 +227,7 @@ def test_what_a_function_of_the_script_raises_is_raised_when_the_fleet_ends():
     ("reply", "words"),
     [
         ("billing", "must answer classify with a Classification"),
-        ({"text": "x"}, "the script's answer to classify: label"),
+        ({"text": "x"}, "the script's answer to classify: text"),
     ],
 )
 def test_a_wrong_reply_is_raised_when_the_fleet_ends(reply, words):

@@ -268,7 +268,7 @@ class Entries:
             lambda: ledger.status(job_id),
             lambda: ledger.results([job_id]),
             lambda: ledger.record(job_id),
-            lambda: ledger.watch(job_id, "fb:wake:fuzz"),
+            lambda: ledger.watch(job_id, f"fb:wake:{job_id.partition('.')[0]}:fuzz"),
             lambda: self._work("route"),
             lambda: self._work("bedrock"),
             self._sweep,

@@ -57,6 +57,7 @@ Vram = Annotated[
 ]
 LockFile = Annotated[Path, typer.Option("--lock", help="The file of pins, to be committed.")]
 LOCK = Path("models.lock")
+_HEADER = ("NAME", "SIZE", "LICENCE", "HERE", "ABOUT")
 
 
 @app.command("list")
@@ -71,12 +72,9 @@ def list_models(*, vram_mib: Vram = None, as_json: Json = False) -> None:
     if as_json:
         _print_json(rows + local)
         return
-    for row in rows:
-        here = "here" if row["here"] else "-"
-        size = f"{row['size'] / 1e9:.1f} GB"
-        typer.echo(f"{row['name']:14} {size:>7}  {row['licence']:11} {here:5} {row['good_for']}")
-    for row in local:
-        typer.echo(_local_line(row))
+    _print_table([_HEADER, *map(_catalogue_cells, rows), *map(_local_cells, local)])
+    if not all(row["here"] for row in rows):
+        typer.echo("\n-: not downloaded yet; `forebay models pull NAME` does it", err=True)
 
 
 @app.command(help=PULL)
@@ -251,13 +249,26 @@ def _local_row(model: LocalModel, card: int | None) -> dict[str, Any]:
     return row | {"bits": shape and round(shape.bits, 3), "fits": model.fits(shape, card)}
 
 
-def _local_line(row: dict[str, Any]) -> str:
+def _catalogue_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return a model of the catalogue under `_HEADER`."""
+    here = "here" if row["here"] else "-"
+    return row["name"], f"{row['size'] / 1e9:.1f} GB", row["licence"], here, row["good_for"]
+
+
+def _local_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return a model of this machine under `_HEADER`."""
     fits = {True: "fits", False: "does not fit", None: ""}[row["fits"]]
     bits = f"{row['bits']:.2f} bits" if row["bits"] else ""
     facts = (row["format"], row["architecture"], bits, fits, row["trouble"])
     about = ", ".join(fact for fact in facts if fact)
-    licence = row["licence"] or "unknown"
-    return f"{row['name']:14} {row['size'] / 1e9:.1f} GB  {licence:11} here  {about}"
+    return row["name"], f"{row['size'] / 1e9:.1f} GB", row["licence"] or "unknown", "here", about
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
 
 
 def _pin_differences(pins: Lock) -> dict[str, list[str]]:

@@ -16,14 +16,14 @@ from forebay.routing.policy.escalation import MIN_AGREEMENT
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.routing.scoring.router_model import RouterModel
-from forebay.workers.checks import agreement, answer_checks
+from forebay.workers.checks import bounded as bounded_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier import judge_prompt
 from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
-from forebay.workers.prompts import parsing, prompts
+from forebay.workers.prompts import bounded, prompts
 from forebay.workers.runtime.outcomes import Audited, Failed, Outcome
 
 
@@ -55,6 +55,7 @@ class Auditor:
             local = self._local_answer(claim, job)
             model, *_ = allowed(claim, job, rules)
             second = paid(claim) or self._ask(claim, job, rules, local, model)
+            _require_sound(job, local.content, second.content)
         except NoAnswer as why:
             return Failed(why.error, (Reason.AUDIT_DROPPED, *why.codes))
         audit, excess = self._compare(job, local, second)
@@ -149,20 +150,29 @@ def _content(job: Job, local: Content, reply: Reply) -> Content:
     try:
         if not judge_prompt.can_be_compared(job, local):
             return judge_prompt.yes_or_no(reply.text)
-        content = parsing.parse_answer(job, reply.text, finish=reply.finish)
+        return bounded.parse_answer(job, reply.text, finish=reply.finish)
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
-    checks = answer_checks.check(job, content, finish=reply.finish)
+
+
+def _require_sound(job: Job, local: Content, second: Content) -> None:
+    """Check the frontier model's answer, once its call is booked.
+
+    Raises:
+        NoAnswer: The answer does not pass an indispensable check.
+    """
+    if not judge_prompt.can_be_compared(job, local):
+        return  # a yes or no
+    checks = bounded_checks.check(job, second)
     if {check.name for check in checks if not check.passed} & INDISPENSABLE:
         bad = BadAnswer("the frontier model's answer does not pass its checks")
         raise NoAnswer(bad, Reason.BEDROCK_FAILED)
-    return content
 
 
 def _quality(local: Content, second: Content, *, compared: bool) -> float:
     """Return how good the local answer is, from 0 to 1."""
     if compared:
-        return agreement.contents(local, second)
+        return bounded_checks.contents(local, second)
     return float(getattr(second, "text", "") == "yes")
 
 

@@ -48,7 +48,7 @@ class MockBedrockLane:
         reasons = (*claim.record.reasons, error.code)
         return Receipt(
             **_heading(claim), status="failed", reasons=reasons, error=error.code,
-            error_field=error.field,
+            error_field=error.field, error_note=error.message or None,
         )  # fmt: skip
 
 

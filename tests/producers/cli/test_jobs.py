@@ -25,6 +25,13 @@ def test_an_unknown_job_is_the_callers_mistake(forebay, command):
             assert (code, json.loads(out)["error"]["code"], err) == (2, "unknown_job", "")
 
 
+def test_an_unknown_job_may_be_forgotten_or_of_another_tenant(forebay):
+    code, _, err = forebay("result", new_id("default"))
+    assert code == 2
+    assert "no such job; an answer is kept for FOREBAY_RETENTION_S seconds" in err
+    assert "(--tenant)" in err
+
+
 def test_a_job_of_another_tenant_is_unknown(forebay):
     _, job_id, _ = forebay("submit", "summarize", "--text", "t", "--tenant", "acme")
     assert forebay("status", job_id.strip())[0] == 0

@@ -32,6 +32,28 @@ def test_a_usage_mistake_exits_with_2_and_the_usage_line(forebay, args):
     assert (code, err, json.loads(out)["error"]["code"]) == (2, "", "usage")
 
 
+def test_the_version_is_an_option_and_a_command(forebay):
+    code, out, err = forebay("--version")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", out)
+    assert forebay("version") == (code, out, err)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["submit", "generate", "--max-tokens", "x"], "'--max-tokens': must be a whole number"),
+        (["submit", "generate", "--max-cost", "x"], "'--max-cost': must be a number"),
+        (["result", "--timeout", "soon", "id"], "'--timeout': must be a number"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_told_in_plain_words(forebay, args, words):
+    code, _, err = forebay(*args)
+    assert code == 2
+    assert words in err
+    assert "Input should" not in err
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_schema_has_every_kind(forebay, kind):
     code, out, _ = forebay("schema")
@@ -82,7 +104,7 @@ def test_a_wrong_setting_is_named(forebay, monkeypatch):
 def test_binary_data_on_stdin_is_one_line(shell):
     assert shell("submit", stdin=os.urandom(100_000))[::2] == (
         2,
-        "forebay: invalid_job: FILE: is not UTF-8 text\n",
+        "forebay: invalid_job: standard input: is not UTF-8 text\n",
     )
 
 

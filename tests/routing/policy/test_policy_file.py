@@ -66,6 +66,9 @@ UNKNOWN = "is not a known key, correct its spelling or remove it"
 PROBABILITY = "must be less than or equal to 1"
 SHARE = 'must be a number from 0 to 1, or "none"'
 MONEY = "must be greater than or equal to 0"
+TENANT_FORM = (
+    "must be lower-case letters, digits, - and _, at most 63, and begin with a letter or a digit"
+)
 WAIT = "must be 'wait' or 'degrade'"
 HOURS = ", ".join(["0"] * 24)
 
@@ -100,7 +103,7 @@ MISTAKES = [
     (
         '[tenants."Not A Name"]\nforce_deny = true\n',
         '[tenants] "Not A Name"',
-        "must match pattern '^[a-z0-9][a-z0-9_-]{0,62}$'",
+        TENANT_FORM,
     ),
     (
         "[defaults]\nmodels = [\n  'anthropic.a',\n  'two words',\n]\n",

@@ -62,7 +62,9 @@ def test_a_local_model_is_listed_with_what_its_files_say(exl2):
         "licence": "apache-2.0", "format": "exl2", "architecture": "LlamaForCausalLM",
         "bits": 4.0, "fits": True, "trouble": None,
     }  # fmt: skip
-    line = call("list", "--vram-mib", 600).stdout.splitlines()[-1]
+    header, *_, line = call("list", "--vram-mib", 600).stdout.strip().splitlines()
+    assert header.split() == ["NAME", "SIZE", "LICENCE", "HERE", "ABOUT"]
+    assert header.index("ABOUT") == line.index("exl2, ")
     assert line.endswith("here  exl2, LlamaForCausalLM, 4.00 bits, does not fit")
     assert row("org/small-exl2")["fits"] is None  # unknown without a card
 

@@ -13,15 +13,15 @@ _MAX_DEPTH = 32
 _BLANK: dict[str, Any] = {"object": {}, "array": [], "string": "", "boolean": False, "null": None}
 
 
-def minimal_instance(schema: dict[str, Any]) -> Any:
-    """Return a small value that validates against the schema.
+def minimal_instance(schema: dict[str, Any], *, best_effort: bool = False) -> Any:
+    """Return a small value that validates against the schema; for the best effort, perhaps not.
 
     Raises:
         InvalidJob: The simple means used here find no valid value.
     """
     try:
         value = _build(schema, schema, 0)
-        if Draft202012Validator(schema).is_valid(value):
+        if best_effort or Draft202012Validator(schema).is_valid(value):
             return value
     except (LookupError, TypeError, ValueError, RecursionError, Unresolvable):
         pass
