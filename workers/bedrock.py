@@ -13,25 +13,23 @@ from functools import cache
 from celery import Celery
 
 from forebay.routing.backoff import jittered
-from forebay.routing.errors import BadAnswer, ForebayError, PassingError
-from forebay.routing.jobs import Answer, Check, Verdict
+from forebay.routing.errors import ForebayError, PassingError
+from forebay.routing.jobs import Answer, Verdict
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.prices import Prices, Usage
+from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy, PolicyFile
-from forebay.routing.reasons import Reason, fault
+from forebay.routing.reasons import Reason
 from forebay.routing.store.answer_cache import AnswerCache, secret
-from forebay.workers.checks import bounded as bounded_checks
-from forebay.workers.checks.answer_checks import INDISPENSABLE
-from forebay.workers.engines.engine import Ending
+from forebay.workers.frontier.answers import checked, read_answer, stored, usable_draft
 from forebay.workers.frontier.auditor import Auditor
-from forebay.workers.frontier.calls import Call, Calls, Cost, SubBudget, allowed, paid
+from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import OutcomeUnknown, Reply, open_provider
 from forebay.workers.frontier.settings import BedrockSettings
-from forebay.workers.prompts import bounded, prompts
+from forebay.workers.prompts import prompts
 from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
@@ -115,7 +113,7 @@ class Bedrock:
         claim = attempt.claim
         models = allowed(claim, attempt.job, policy)
         if draft := paid(claim):
-            return Answered(_checked(attempt, draft))
+            return Answered(checked(attempt, draft))
         counts: NoAnswer | None = None
         with self._leases.holding(claim, _let_finish):
             for model in models:
@@ -149,15 +147,15 @@ class Bedrock:
         """
         cost, draft = self._calls.cost(call, reply), b""
         try:
-            answer = _read(attempt, reply, cost)
-            draft = self._seal.close(_stored(answer))
+            answer = read_answer(attempt, reply, cost)
+            draft = self._seal.close(stored(answer))
         except NoAnswer as refusal:
             refusal.estimated = cost.estimated
             raise
         finally:
             self._calls.book(call, cost, draft)
         try:
-            return _checked(attempt, answer, finish=reply.finish)
+            return checked(attempt, answer, finish=reply.finish)
         except NoAnswer as refusal:
             refusal.estimated = cost.estimated
             raise
@@ -170,82 +168,6 @@ class Bedrock:
 
 def _let_finish() -> None:
     """Do nothing if the claim is lost: a call under way is billed anyway, so its answer is kept."""
-
-
-def _stored(answer: Answer) -> bytes:
-    """Return the answer as it is stored.
-
-    Raises:
-        NoAnswer: It holds what JSON cannot, such as half a surrogate pair.
-    """
-    try:
-        return answer.model_dump_json().encode()
-    except ValueError:
-        bad = BadAnswer("the frontier model's answer cannot be stored")
-        raise NoAnswer(bad, Reason.BEDROCK_FAILED) from None
-
-
-def _read(attempt: Attempt, reply: Reply, cost: Cost) -> Answer:
-    """Return the answer in a reply, marked as `unchecked`.
-
-    Raises:
-        NoAnswer: The reply cannot be read.
-    """
-    record = attempt.claim.record
-    try:
-        content = bounded.parse_answer(attempt.job, reply.text, finish=reply.finish)
-    except BadAnswer as error:
-        raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
-    usage = reply.usage or Usage()
-    estimated = (Reason.COST_ESTIMATED.value,) if cost.estimated else ()
-    return Answer(
-        **record.heading(),
-        status="done",
-        lane="bedrock",
-        # The last reason says why this lane answered.
-        reasons=(*estimated, *record.reasons, Reason.UNCHECKED.value),
-        degraded=True,
-        stand_in=reply.stand_in,
-        model=reply.model,
-        revision=reply.model,  # Bedrock's ids name the version; nobody outside sees the weights
-        tokens_in=usage.prompt,
-        tokens_out=usage.output,
-        cost_nusd=cost.nusd,
-        checks=(Check(name=Reason.UNCHECKED, passed=False, note="not checked yet"),),
-        content=content,
-    )
-
-
-def _checked(attempt: Attempt, answer: Answer, *, finish: Ending = "stop") -> Answer:
-    """Return the answer with its checks, unless it has them already.
-
-    Raises:
-        NoAnswer: The answer fails an indispensable check.
-    """
-    if all(check.name != Reason.UNCHECKED for check in answer.checks):
-        return answer
-    checks = bounded_checks.check(attempt.job, answer.content, finish=finish)
-    failed = [check.name for check in checks if not check.passed]
-    if INDISPENSABLE.intersection(failed):
-        bad = BadAnswer("the frontier model's answer does not pass its checks")
-        raise NoAnswer(bad, Reason.BEDROCK_FAILED)
-    reasons = tuple(reason for reason in answer.reasons if reason != Reason.UNCHECKED)
-    return answer.model_copy(
-        update={
-            "checks": checks,
-            "reasons": (*reasons, *map(fault, failed)),
-            "degraded": bool(failed),
-        }
-    )
-
-
-def _usable_draft(attempt: Attempt) -> Answer | None:
-    """Return the answer that is kept with the job; `None` if there is none that will do."""
-    draft = attempt.claim.drafted()
-    try:
-        return draft and _checked(attempt, draft)
-    except NoAnswer:
-        return None
 
 
 def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
@@ -264,7 +186,7 @@ def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
     if passes and policy.tenant(attempt.job.tenant).when_shut == "wait":
         return wait
     reasons = (*claim.record.reasons, *refusal.codes)
-    if draft := _usable_draft(attempt):
+    if draft := usable_draft(attempt):
         return Answered(draft.model_copy(update={"reasons": reasons, "degraded": True}))
     if _may_go_down(attempt):
         return _down(attempt, policy, reasons)

@@ -5,19 +5,23 @@ import pytest
 from forebay.producers.results import failure
 from forebay.routing.errors import Misconfigured, NoModel, NoPrice
 from forebay.routing.jobs import Receipt
+from forebay.routing.limits.prices import Prices
 from forebay.routing.reasons import MEANINGS, meaning
 
 
-def receipt(error, *reasons, field=None):
+def receipt(error, *reasons, field=None, note=None):
     return Receipt(
         id=f"t.{1:032x}", kind="summarize", egress="allow", status="failed", error=error,
-        error_field=field, reasons=reasons,
+        error_field=field, error_note=note, reasons=reasons,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("model", ["gpt-9", "amazon.nova-x-v9:0", "arn:aws:bedrock:x:1:y/z"])
 def test_a_job_without_a_price_says_so_and_names_the_model(model):
-    error = failure(receipt("no_price", "verdict_hard", f"no_price:{model}", field="model"))
+    with pytest.raises(NoPrice) as caught:
+        Prices.load().worst_case(model, 1, 1)
+    note = caught.value.message  # which a worker puts into the receipt
+    error = failure(receipt("no_price", f"no_price:{model}", field="model", note=note))
     assert type(error) is NoPrice
     assert isinstance(error, Misconfigured)
     assert model in error.message

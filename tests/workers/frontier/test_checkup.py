@@ -6,7 +6,7 @@ import pytest
 
 from forebay.routing.diagnostics import examine
 from forebay.routing.limits.spillway import Spillway
-from forebay.workers.frontier import checkup, credentials
+from forebay.workers.frontier import checkup
 
 HAIKU = "anthropic.claude-haiku-5-5"
 PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6"
@@ -118,7 +118,7 @@ def test_an_endpoint_is_connected_to_only_online(monkeypatch):
 
 
 def aws():
-    return list(examine([lambda: credentials.aws(online=False)]))
+    return list(examine([lambda: checkup.aws(online=False)]))
 
 
 def test_on_a_fleet_that_uses_the_mock_no_credentials_are_wanted(
