@@ -8,6 +8,8 @@
     │   ├── BudgetExceeded    budget_exceeded   the budget does not cover the call
     │   ├── UnknownJob        unknown_job       no such job, or another tenant's
     │   └── Misconfigured     misconfigured     a setting, or a file of settings, is wrong
+    │       ├── NoModel       no_model_allowed  the policy allows no model on Bedrock
+    │       └── NoPrice       no_price          the policy names a model without a price
     ├── PassingError          temporary; try again later (exit code 1)
     │   ├── Throttled         throttled         the service asks us to slow down
     │   ├── EngineBusy        engine_busy       the batch has no free slot
@@ -96,6 +98,18 @@ class Misconfigured(CallerError):
     """A setting, or a file of settings, is wrong."""
 
     code = "misconfigured"
+
+
+class NoModel(Misconfigured):
+    """The policy allows no model on Bedrock for this job."""
+
+    code = "no_model_allowed"
+
+
+class NoPrice(Misconfigured):
+    """The policy names a model on Bedrock for which no price is listed."""
+
+    code = "no_price"
 
 
 class PassingError(ForebayError):

@@ -7,29 +7,29 @@ become of the job meanwhile.
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 from celery import Celery
 
 from forebay.routing.backoff import jittered
-from forebay.routing.errors import BadAnswer, ForebayError, PassingError
-from forebay.routing.jobs import Answer, Check, Verdict
+from forebay.routing.errors import ForebayError, PassingError
+from forebay.routing.jobs import Answer, Verdict
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy, PolicyFile
-from forebay.routing.reasons import Reason, fault
+from forebay.routing.reasons import Reason
 from forebay.routing.store.answer_cache import AnswerCache, secret
-from forebay.workers.checks import bounded as bounded_checks
-from forebay.workers.checks.answer_checks import INDISPENSABLE
-from forebay.workers.engines.engine import Ending
+from forebay.workers.frontier.answers import checked, read_answer, stored, usable_draft
 from forebay.workers.frontier.auditor import Auditor
-from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
+from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid
+from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Reply, open_provider
 from forebay.workers.frontier.settings import BedrockSettings
-from forebay.workers.prompts import bounded, prompts
+from forebay.workers.prompts import prompts
 from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
@@ -42,6 +42,12 @@ from forebay.workers.runtime.outcomes import (
     recalled,
 )
 
+log = logging.getLogger(__name__)
+
+NO_PRICE = (
+    "the policy names %s, for which no price is listed: it is never called; add it to the prices "
+    "file (FOREBAY_PRICES_FILE), or to [profiles] in the policy"
+)
 SHUT_S = 5.0  # how long a failed call shuts the spillway, if Bedrock names no time
 
 
@@ -68,7 +74,11 @@ class Bedrock:
         prices = Prices.load(settings.prices_file)
         self._calls = Calls(ledger, provider or open_provider(settings), prices)
         self._spillway = Spillway(ledger.redis)
+        self._spillway.announce(settings.bedrock_endpoint or "")
+        self._prices = prices
         self._policy = PolicyFile(ledger.settings.policy_file)
+        self._checked: Policy | None = None
+        self._current_policy()
         self._leases = Leases(ledger)
         self._cache = AnswerCache(ledger.redis, key, ledger.settings.cache_s, ledger.seal)
         self._seal = ledger.seal
@@ -76,7 +86,7 @@ class Bedrock:
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or decide what becomes of it without an answer from Bedrock."""
-        attempt, policy = Attempt.of(claim), self._policy.current()
+        attempt, policy = Attempt.of(claim), self._current_policy()
         if claim.record.audit_of:
             with self._leases.holding(claim, _let_finish):
                 return self._auditor.work(claim, attempt.job, policy)
@@ -90,20 +100,34 @@ class Bedrock:
         """End the thread that renews leases."""
         self._leases.close()
 
+    def _current_policy(self) -> Policy:
+        """Return the policy in force; log the models without a price that a new version names."""
+        policy = self._policy.current()
+        if policy is not self._checked:
+            self._checked = policy
+            self._spillway.keep_only(policy.all_models())
+            for model in sorted(policy.all_models()):
+                if not self._prices.has(policy.base_model(model)):
+                    log.error(NO_PRICE, model)
+        return policy
+
     def _answer(self, attempt: Attempt, policy: Policy) -> Outcome:
         """Allow, recall a paid answer, or call one model after the other."""
         claim = attempt.claim
         models = allowed(claim, attempt.job, policy)
         if draft := paid(claim):
-            return Answered(_checked(attempt, draft))
+            return Answered(checked(attempt, draft))
+        counts: NoAnswer | None = None
         with self._leases.holding(claim, _let_finish):
-            for model in models[:-1]:
+            for model in models:
                 try:
                     return self._ask(attempt, policy, model)
                 except NoAnswer as refusal:
+                    counts = refusal.after(counts)
                     if not refusal.another:
-                        raise
-            return self._ask(attempt, policy, models[-1])
+                        break
+        assert counts is not None, "`allowed` returns at least one model"
+        raise counts
 
     def _ask(self, attempt: Attempt, policy: Policy, model: str) -> Outcome:
         """Recall this model's earlier answer, or reserve the money, call, book and check."""
@@ -111,7 +135,9 @@ class Bedrock:
         cached = self._cache.get(job, "allow", model, model)
         if cached is not None:
             return recalled(claim, cached)
-        call = self._calls.plan(job, model, lambda name: prompts.frontier(job, prompt_id=name))
+        call = self._calls.plan(
+            job, model, policy, lambda name: prompts.frontier(job, prompt_id=name)
+        )
         reply = self._calls.make(call, claim, job, policy, SubBudget())
         answer = self._book(attempt, call, reply)
         return Answered(answer, lambda: self._cache.put(job, "allow", answer))
@@ -124,82 +150,27 @@ class Bedrock:
         """
         cost, draft = self._calls.cost(call, reply), b""
         try:
-            answer = _read(attempt, reply, cost)
-            draft = self._seal.close(answer.model_dump_json().encode())
+            answer = read_answer(attempt, reply, cost)
+            draft = self._seal.close(stored(answer))
+        except NoAnswer as refusal:
+            refusal.estimated = cost.estimated
+            raise
         finally:
             self._calls.book(call, cost, draft)
-        return _checked(attempt, answer, finish=reply.finish)
+        try:
+            return checked(attempt, answer, finish=reply.finish)
+        except NoAnswer as refusal:
+            refusal.estimated = cost.estimated
+            raise
 
     def _protect(self, refusal: NoAnswer) -> None:
         """Shut the spillway if the next call would fail as well."""
-        if refusal.reason is Reason.CALL_OPEN or not isinstance(refusal.error, PassingError):
-            return
-        if not self._spillway.shut_for_s():
+        if refusal.shuts and not self._spillway.shut_for_s():
             self._spillway.shut(refusal.error.code, _wait_s(refusal.error))
 
 
 def _let_finish() -> None:
     """Do nothing if the claim is lost: a call under way is billed anyway, so its answer is kept."""
-
-
-def _read(attempt: Attempt, reply: Reply, cost_nusd: int) -> Answer:
-    """Return the answer in a reply, marked as `unchecked`.
-
-    Raises:
-        NoAnswer: The reply cannot be read.
-    """
-    record = attempt.claim.record
-    try:
-        content = bounded.parse_answer(attempt.job, reply.text, finish=reply.finish)
-    except BadAnswer as error:
-        raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
-    return Answer(
-        **record.heading(),
-        status="done",
-        lane="bedrock",
-        reasons=(*record.reasons, Reason.UNCHECKED.value),
-        degraded=True,
-        stand_in=reply.stand_in,
-        model=reply.model,
-        revision=reply.model,  # Bedrock's ids name the version; nobody outside sees the weights
-        tokens_in=reply.usage.prompt,
-        tokens_out=reply.usage.output,
-        cost_nusd=cost_nusd,
-        checks=(Check(name=Reason.UNCHECKED, passed=False, note="not checked yet"),),
-        content=content,
-    )
-
-
-def _checked(attempt: Attempt, answer: Answer, *, finish: Ending = "stop") -> Answer:
-    """Return the answer with its checks, unless it has them already.
-
-    Raises:
-        NoAnswer: The answer fails an indispensable check.
-    """
-    if all(check.name != Reason.UNCHECKED for check in answer.checks):
-        return answer
-    checks = bounded_checks.check(attempt.job, answer.content, finish=finish)
-    failed = [check.name for check in checks if not check.passed]
-    if INDISPENSABLE.intersection(failed):
-        bad = BadAnswer("the frontier model's answer does not pass its checks")
-        raise NoAnswer(bad, Reason.BEDROCK_FAILED)
-    reasons = tuple(reason for reason in answer.reasons if reason != Reason.UNCHECKED)
-    return answer.model_copy(
-        update={
-            "checks": checks,
-            "reasons": (*reasons, *map(fault, failed)),
-            "degraded": bool(failed),
-        }
-    )
-
-
-def _usable_draft(attempt: Attempt) -> Answer | None:
-    """Return the answer that is kept with the job; `None` if there is none that will do."""
-    draft = attempt.claim.drafted()
-    try:
-        return draft and _checked(attempt, draft)
-    except NoAnswer:
-        return None
 
 
 def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
@@ -213,16 +184,16 @@ def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
     if refusal.reason is Reason.CALL_OPEN:
         counted = isinstance(error, OutcomeUnknown)
         return Retry(error.code, delay_s=_wait_s(error), counted=counted)
-    passes = isinstance(error, PassingError)
+    passes = refusal.waits
     wait = Retry(error.code, delay_s=_wait_s(error), counted=False)
     if passes and policy.tenant(attempt.job.tenant).when_shut == "wait":
         return wait
-    reasons = (*claim.record.reasons, refusal.reason.value)
-    if draft := _usable_draft(attempt):
+    reasons = (*claim.record.reasons, *refusal.codes)
+    if draft := usable_draft(attempt):
         return Answered(draft.model_copy(update={"reasons": reasons, "degraded": True}))
     if _may_go_down(attempt):
         return _down(attempt, policy, reasons)
-    return wait if passes else Failed(error, (refusal.reason.value,))
+    return wait if passes else Failed(error, refusal.codes)
 
 
 def _may_go_down(attempt: Attempt) -> bool:

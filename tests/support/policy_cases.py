@@ -6,13 +6,8 @@ from hypothesis import strategies as st
 
 from forebay.routing.jobs import Check, Classification, Doubt, Generation, Job, Verdict
 from forebay.routing.policy.frontier_state import FrontierState, Pace
-from forebay.routing.policy.policy_file import (
-    Fleet,
-    MinProbability,
-    Policy,
-    TenantPolicy,
-    Thresholds,
-)
+from forebay.routing.policy.policy_file import Fleet, Policy, TenantPolicy
+from forebay.routing.policy.tables import MinProbability, Thresholds
 from forebay.routing.reasons import Reason
 
 REQUESTS = {

@@ -11,6 +11,7 @@ from forebay.routing.learning.job_types import digest
 from forebay.routing.learning.verdicts import Verdicts, features
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.limits.prices import Usage
 from forebay.routing.policy.escalation import MIN_AGREEMENT
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
@@ -19,7 +20,8 @@ from forebay.workers.checks import bounded as bounded_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier import judge_prompt
-from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
+from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid
+from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
 from forebay.workers.prompts import bounded, prompts
 from forebay.workers.runtime.outcomes import Audited, Failed, Outcome
@@ -55,7 +57,7 @@ class Auditor:
             second = paid(claim) or self._ask(claim, job, rules, local, model)
             _require_sound(job, local.content, second.content)
         except NoAnswer as why:
-            return Failed(why.error, (Reason.AUDIT_DROPPED, why.reason))
+            return Failed(why.error, (Reason.AUDIT_DROPPED, *why.codes))
         audit, excess = self._compare(job, local, second)
         self._audits.learn(claim.id, audit, excess)
         return Audited(_receipt(claim, second, audit))
@@ -80,7 +82,7 @@ class Auditor:
 
     def _ask(self, claim: Claim, job: Job, rules: Policy, local: Answer, model: str) -> Answer:
         sub_budget = SubBudget(PURPOSE, rules.tenant(job.tenant).audit.usd_per_day_nusd)
-        call = self._calls.plan(job, model, lambda name: _prompt(job, local.content, name))
+        call = self._calls.plan(job, model, rules, lambda name: _prompt(job, local.content, name))
         reply = self._calls.make(call, claim, job, rules, sub_budget)
         return self._read(claim, job, local, call, reply)
 
@@ -91,14 +93,18 @@ class Auditor:
             NoAnswer: The reply holds nothing to compare; it is booked all the same.
         """
         cost, draft = self._calls.cost(call, reply), b""
+        usage = reply.usage or Usage()
         try:
             second = Answer(
                 id=claim.id, kind=job.kind, egress="allow", status="done", lane="bedrock",
-                model=reply.model, revision=reply.model, stand_in=reply.stand_in, cost_nusd=cost,
-                tokens_in=reply.usage.prompt, tokens_out=reply.usage.output,
+                model=reply.model, revision=reply.model, stand_in=reply.stand_in,
+                cost_nusd=cost.nusd,                tokens_in=usage.prompt, tokens_out=usage.output,
                 content=_content(job, local.content, reply),
             )  # fmt: skip
             draft = self._ledger.seal.close(second.model_dump_json().encode())
+        except NoAnswer as why:
+            why.estimated = cost.estimated
+            raise
         finally:
             self._calls.book(call, cost, draft)
         return second

@@ -32,8 +32,18 @@ _SCHEMAS_BY_NAME = {"properties", "$defs", "definitions"}
 _SCHEMA_LISTS = {"anyOf", "oneOf", "allOf", "prefixItems"}
 
 
-def converse_request(prompt: Prompt, model: str, call_id: str) -> dict[str, Any]:
-    """Return the parameters of boto3's `converse`. The only metadata sent is the call's id."""
+def converse_request(
+    prompt: Prompt, model: str, call_id: str, base: str | None = None
+) -> dict[str, Any]:
+    """Return the parameters of boto3's `converse`. The only metadata sent is the call's id.
+
+    Args:
+        prompt: the messages and limits.
+        model: id of the model, or of an inference profile.
+        call_id: id of the call.
+        base: id of the model behind an opaque profile, which says what parameters it takes.
+    """
+    base = base or model
     turns = [turn for turn in prompt.messages if turn.role != "system"]
     system = [turn for turn in prompt.messages if turn.role == "system"]
     request: dict[str, Any] = {
@@ -43,12 +53,12 @@ def converse_request(prompt: Prompt, model: str, call_id: str) -> dict[str, Any]
             {"role": role, "content": _blocks(row)}
             for role, row in groupby(turns, key=lambda turn: turn.role)
         ],
-        "inferenceConfig": _inference_config(prompt, model),
+        "inferenceConfig": _inference_config(prompt, base),
         "requestMetadata": {CALL_KEY: call_id},
     }
     if system:
         request["system"] = _blocks(system)
-    schema = _output_schema(prompt, model)
+    schema = _output_schema(prompt, base)
     if schema is not None:
         structure = {"jsonSchema": {"name": "answer", "schema": json.dumps(schema)}}
         request["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": structure}}

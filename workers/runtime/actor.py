@@ -28,7 +28,7 @@ from forebay.routing import logs
 from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
 from forebay.routing.broker.remote_control import remove_changing_commands
-from forebay.routing.errors import CallerError, ForebayError, Unavailable
+from forebay.routing.errors import CallerError, ForebayError, Misconfigured, Unavailable
 from forebay.routing.lanes import task_name
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
@@ -251,6 +251,8 @@ def _reachable(ledger: Ledger) -> bool:
     try:
         with reaching_redis():
             ledger.redis.ping()
+    except Misconfigured as error:  # such as a wrong password: waiting does not help
+        give_up(error)
     except Unavailable:
         return False
     return True

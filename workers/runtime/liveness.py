@@ -61,6 +61,7 @@ class Liveness:
         self._steps = steps
         self._quiet_s = quiet_s
         self._taken = 0
+        self._unwritten = False
         self._progress = 0
         self._beat_at = self._well_at = self._moved_at = time.monotonic()
 
@@ -125,7 +126,12 @@ class Liveness:
             fresh.write_text(f"{time.monotonic():.3f}\n")
             fresh.replace(self._file)
         except OSError as error:
-            log.warning("cannot write the heartbeat file: %s", type(error).__name__)
+            if not self._unwritten:  # once, not every second
+                reason = error.strerror or type(error).__name__
+                log.warning("cannot write FOREBAY_HEARTBEAT_FILE %s: %s", self._file, reason)
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
 
 def age_s(file: Path) -> float | None:

@@ -6,7 +6,8 @@ from hypothesis import given
 from forebay.routing.policy.egress import egress, may_go
 from forebay.routing.policy.escalation import should_escalate, wants_second, without_answer
 from forebay.routing.policy.frontier_state import FrontierState, Pace
-from forebay.routing.policy.policy_file import MaxDoubt, Policy, SecondOpinion
+from forebay.routing.policy.policy_file import Policy
+from forebay.routing.policy.tables import MaxDoubt, SecondOpinion
 from forebay.routing.reasons import MEANINGS, Reason, meaning
 from policy_cases import (
     BROKE,
@@ -149,6 +150,8 @@ def test_every_reason_code_is_reached_and_has_a_meaning():
         Reason.CACHED,
         Reason.BEDROCK_FAILED,
         Reason.CALL_OPEN,
+        Reason.COST_ESTIMATED,
+        Reason.NO_PRICE,
         Reason.SECOND_KEPT,
     }
     assert reached | given_elsewhere == set(MEANINGS)

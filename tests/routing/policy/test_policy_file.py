@@ -222,3 +222,51 @@ def test_emptying_the_file_lifts_no_rule(tmp_path):
     assert watched.current().tenant("acme").force_deny
     with pytest.raises(Misconfigured, match="is empty"):
         Policy.load(path)
+
+
+ARN = "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/a1b2c3d4e5f6"
+SYSTEM_ARN = (
+    "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.anthropic.claude-haiku-5-5"
+)
+
+
+def test_a_profile_is_known_by_the_model_behind_it():
+    rules = Policy.model_validate(
+        {
+            "defaults": {"models": [ARN, SYSTEM_ARN, "anthropic.claude-haiku-5-5"]},
+            "fleet": {"model_prefixes": ["eu."]},
+            "profiles": {ARN: "eu.anthropic.claude-haiku-5-5"},
+        }
+    )
+    assert rules.base_model(ARN) == "eu.anthropic.claude-haiku-5-5"
+    assert rules.base_model("us.x") == "us.x"
+    assert rules.models("anyone") == (ARN, SYSTEM_ARN)
+
+
+def test_a_profile_of_another_geography_is_not_called():
+    rules = Policy.model_validate(
+        {
+            "defaults": {"models": [ARN]},
+            "fleet": {"model_prefixes": ["eu."]},
+            "profiles": {ARN: "us.anthropic.claude-haiku-5-5"},
+        }
+    )
+    assert rules.models("anyone") == ()
+
+
+def test_all_models_are_those_that_may_answer_any_tenant():
+    rules = Policy.model_validate(
+        {
+            "defaults": {"models": ["eu.a", "us.b"]},
+            "tenants": {"t": {"models": ["eu.c"]}},
+            "fleet": {"model_prefixes": ["eu."]},
+        }
+    )
+    assert rules.all_models() == {"eu.a", "eu.c"}
+
+
+def test_a_file_that_cannot_be_read_is_named_with_its_variable(tmp_path):
+    with pytest.raises(Misconfigured) as caught:
+        Policy.load(tmp_path / "nope.toml")
+    assert caught.value.field == "FOREBAY_POLICY_FILE"
+    assert "nope.toml cannot be read" in caught.value.message

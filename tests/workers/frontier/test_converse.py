@@ -27,7 +27,15 @@ from forebay.routing.limits.prices import Prices, Usage
 from forebay.workers.engines.engine import Choice, JsonSchema, Pattern, Prompt, Turn
 from forebay.workers.frontier.converse import Converse
 from forebay.workers.frontier.converse_request import REASONING_TOKENS, bounds, converse_request
-from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Refused, billed
+from forebay.workers.frontier.provider import (
+    AccountFault,
+    Malformed,
+    ModelFault,
+    ModelNotReady,
+    OutcomeUnknown,
+    Refused,
+    billed,
+)
 from forebay.workers.frontier.settings import BedrockSettings
 from mock_bedrock.server import MockBedrock
 
@@ -211,7 +219,7 @@ def test_the_bounds_cover_the_billed_tokens(mock, text):
 
 ENDINGS = [
     ("throttle", Throttled, "no"),
-    ("not_ready", Throttled, "no"),
+    ("not_ready", ModelNotReady, "no"),
     ("quota", Throttled, "no"),
     ("unavailable", Unavailable, "no"),
     ("internal", Unavailable, "no"),
@@ -221,9 +229,14 @@ ENDINGS = [
     ("hang:9", OutcomeUnknown, "unknown"),
     ("half", OutcomeUnknown, "unknown"),
     ("drop", OutcomeUnknown, "unknown"),
-    ("denied", Misconfigured, "no"),
-    ("not_found", Misconfigured, "no"),
-    ("profile", Misconfigured, "no"),
+    ("denied", ModelFault, "no"),
+    ("not_found", ModelFault, "no"),
+    ("unknown_model", ModelFault, "no"),
+    ("profile", ModelFault, "no"),
+    ("expired", AccountFault, "no"),
+    ("unrecognized", AccountFault, "no"),
+    ("not_allowed", AccountFault, "no"),
+    ("payment", AccountFault, "no"),
     ("invalid", InvalidJob, "no"),
     ("too_long", TooLong, "no"),
     ("refuse", ModelRefused, "yes"),
@@ -342,12 +355,19 @@ def test_a_schema_that_bedrock_rejects_is_an_invalid_job(mock):
     assert caught.value.field == "schema"
 
 
-def test_a_response_that_cannot_be_read_has_an_unknown_bill(mock, monkeypatch):
-    monkeypatch.setattr(
-        "mock_bedrock.protocol.Response.converse", lambda self, latency_ms: {"usage": {}}
-    )
+@pytest.mark.parametrize("body", [{}, [], None, "text", 7, {"message": "hello"}])
+def test_a_response_that_cannot_be_read_has_an_unknown_bill(mock, monkeypatch, body):
+    monkeypatch.setattr("mock_bedrock.protocol.Response.converse", lambda self, latency_ms: body)
     with pytest.raises(OutcomeUnknown):
         provider(mock).call(prompt(), MODEL, call_id="c")
+
+
+@pytest.mark.parametrize("body", [{"usage": {}}, {"usage": None}, {"output": {}}])
+def test_a_whole_response_without_an_answer_is_billed(mock, monkeypatch, body):
+    monkeypatch.setattr("mock_bedrock.protocol.Response.converse", lambda self, latency_ms: body)
+    with pytest.raises(Malformed) as caught:
+        provider(mock).call(prompt(), MODEL, call_id="c")
+    assert (billed(caught.value), caught.value.usage) == ("yes", None)
 
 
 @pytest.mark.parametrize(

@@ -208,3 +208,19 @@ def test_a_worker_that_took_long_to_start_is_not_taken_for_wedged():
     time.sleep(0.3)
     in_flight.closed = True
     assert not reasons
+
+
+def test_a_file_that_cannot_be_written_is_named_once_until_it_can_be(tmp_path, caplog):
+    file = tmp_path / "nope" / "beat"
+    settings = ActorSettings(heartbeat_file=file)
+    liveness = Liveness(settings, InFlight(1), lambda: 0, print)
+    for _ in range(3):
+        liveness.check()
+    file.parent.mkdir()
+    liveness.check()
+    assert file.exists()
+    file.unlink()
+    file.parent.rmdir()
+    liveness.check()
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [f"cannot write FOREBAY_HEARTBEAT_FILE {file}: No such file or directory"] * 2

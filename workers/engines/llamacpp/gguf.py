@@ -34,9 +34,9 @@ def gguf_file(chosen: Path | None) -> Path:
         with path.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise Misconfigured(f"cannot be read: {error.strerror}", field=_FIELD) from None
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}", field=_FIELD) from None
     if magic != b"GGUF":
-        raise Misconfigured("is not a GGUF file", field=_FIELD)
+        raise Misconfigured(f"{path} is not a GGUF file", field=_FIELD)
     return path
 
 
