@@ -28,6 +28,7 @@ from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Reply, open_provider
+from forebay.workers.frontier.secret_check import SecretCheck
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.prompts import prompts
 from forebay.workers.runtime.actor import Actor, settings_of
@@ -54,7 +55,7 @@ SHUT_S = 5.0  # how long a failed call shuts the spillway, if Bedrock names no t
 class Bedrock:
     """Answers jobs by calls to Bedrock.
 
-    1. Allows: checks egress again, from the record, the job and the policy.
+    1. Allows: checks egress again, from the record, the job and the policy, and scans for secrets.
     2. Recalls: an answer that was paid for already, or an exact earlier one from the cache.
     3. Reserves the worst case of the cost, and calls the preferred model, then the next one if
        that makes sense.
@@ -82,7 +83,8 @@ class Bedrock:
         self._leases = Leases(ledger)
         self._cache = AnswerCache(ledger.redis, key, ledger.settings.cache_s, ledger.seal)
         self._seal = ledger.seal
-        self._auditor = Auditor(ledger, self._calls, key)
+        self._secrets = SecretCheck(self._policy.current())
+        self._auditor = Auditor(ledger, self._calls, key, self._secrets)
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or decide what becomes of it without an answer from Bedrock."""
@@ -117,6 +119,7 @@ class Bedrock:
         models = allowed(claim, attempt.job, policy)
         if draft := paid(claim):
             return Answered(checked(attempt, draft))
+        self._secrets.check(attempt.job, policy)
         counts: NoAnswer | None = None
         with self._leases.holding(claim, _let_finish):
             for model in models:
@@ -207,7 +210,9 @@ def _down(attempt: Attempt, policy: Policy, reasons: tuple[str, ...]) -> Routed:
     """Send the job to the local lane; `Attempt.degraded` keeps it there."""
     job, record = attempt.job, attempt.claim.record
     verdict = record.verdict or Verdict(probability=0, version="none")
-    return Routed(policy.tenant(job.tenant).queue(job), record.egress, ",".join(reasons), verdict)
+    stays = Reason.SECRET_FOUND.value in reasons
+    egress = "deny" if stays else record.egress
+    return Routed(policy.tenant(job.tenant).queue(job), egress, ",".join(reasons), verdict)
 
 
 def _wait_s(error: ForebayError) -> float:

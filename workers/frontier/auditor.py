@@ -23,6 +23,7 @@ from forebay.workers.frontier import judge_prompt
 from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
+from forebay.workers.frontier.secret_check import SecretCheck
 from forebay.workers.prompts import bounded, prompts
 from forebay.workers.runtime.outcomes import Audited, Failed, Outcome
 
@@ -38,11 +39,12 @@ class Auditor:
     3. Records what the audit showed, and ends the audit's job without an answer.
     """
 
-    def __init__(self, ledger: Ledger, calls: Calls, secret: bytes) -> None:
+    def __init__(self, ledger: Ledger, calls: Calls, secret: bytes, secrets: SecretCheck) -> None:
         self._ledger = ledger
         self._calls = calls
         self._audits = Audits(ledger)
         self._secret = secret
+        self._secrets = secrets
 
     @cached_property
     def _verdicts(self) -> Verdicts:
@@ -81,6 +83,7 @@ class Auditor:
         return result
 
     def _ask(self, claim: Claim, job: Job, rules: Policy, local: Answer, model: str) -> Answer:
+        self._secrets.check(job, rules, local.content)
         sub_budget = SubBudget(PURPOSE, rules.tenant(job.tenant).audit.usd_per_day_nusd)
         call = self._calls.plan(job, model, rules, lambda name: _prompt(job, local.content, name))
         reply = self._calls.make(call, claim, job, rules, sub_budget)

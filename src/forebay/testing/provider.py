@@ -57,7 +57,14 @@ class ScriptedProvider:
         """Return the bounds that apply on Bedrock; see `Provider.bounds`."""
         return bounds(prompt, model)
 
-    def call(self, prompt: Prompt, model: str, *, call_id: str) -> provider.Reply:  # noqa: ARG002 - the contract's
+    def call(  # the contract's arguments
+        self,
+        prompt: Prompt,
+        model: str,
+        *,
+        call_id: str,  # noqa: ARG002
+        base: str = "",  # noqa: ARG002
+    ) -> provider.Reply:
         """See `Provider.call`. A token is a word."""
         text, finish = self._answer(prompt)
         return provider.Reply(

@@ -210,3 +210,31 @@ def test_no_model_that_the_prefixes_allow_is_the_reason_in_words(lane, mock):
     assert outcome.error.code == "no_model_allowed"
     assert outcome.reasons == ("no_model_allowed",)
     assert len(mock.calls) == 0
+
+
+SECRETS = {
+    "message": {
+        "request": Generate(messages=[Message(role="user", content="AKIAABCDEFGHIJKLMNOP")])
+    },
+    "text": {"request": Summarize(text="-----BEGIN RSA PRIVATE KEY----- and more")},
+    "metadata": {"metadata": {"note": "sk-ant-abcdefghijklmnopqrstuvwx"}},
+}
+
+
+@pytest.mark.parametrize("place", SECRETS)
+@pytest.mark.parametrize("pin", ["auto", "bedrock"])
+def test_a_secret_that_came_past_the_router_does_not_leave(lane, mock, place, pin):
+    outcome = lane.work(lane=pin, **SECRETS[place])
+    assert not mock.calls
+    if pin == "bedrock":
+        assert isinstance(outcome, Failed)
+        assert outcome.reasons == ("secret_found",)
+    else:
+        assert isinstance(outcome, Routed)
+        assert (outcome.queue, outcome.egress) == ("local.default", "deny")
+        assert outcome.reason.endswith("secret_found")
+
+
+def test_a_tenant_whose_policy_asks_for_no_scans_is_not_scanned_here(lane, mock):
+    outcome = lane.work("[defaults]\nscan_secrets = false\n", **SECRETS["text"])
+    assert isinstance(outcome, Answered)
