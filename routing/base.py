@@ -34,6 +34,8 @@ MAX_SCHEMA_DEPTH = 48  # levels; far below what a JSON parser or a validator can
 _BESIDE_ROOT_REF = frozenset(
     {"$ref", "$defs", "definitions", "$schema", "$id", "title", "description", "$comment"}
 )
+MAX_SCHEMA_NODES = 5_000  # objects, lists and values
+MAX_SCHEMA_LIST = 1_000  # entries of one list, such as the options of an `enum`
 _MAX_NAME_CHARS = 60  # of a field's name in an error message
 
 NANO = 1_000_000_000  # money is counted in whole billionths of a dollar
@@ -212,7 +214,7 @@ def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: It is not a JSON Schema, or a validator would have to fetch a part of it, or a
             reference or a regular expression in it is broken.
-        TooLong: It is larger than `MAX_SCHEMA_BYTES`.
+        TooLong: It is larger than `MAX_SCHEMA_BYTES`, `MAX_SCHEMA_NODES` or `MAX_SCHEMA_LIST`.
     """
     from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - takes 30 ms
 
@@ -347,7 +349,18 @@ def _plain_json(schema: dict[str, Any]) -> dict[str, Any]:
         raise TooLong(f"must be at most {MAX_SCHEMA_BYTES} bytes of JSON", field="schema")
     if json_tree.is_deeper_than(plain, MAX_SCHEMA_DEPTH):
         raise ValueError(f"must be nested at most {MAX_SCHEMA_DEPTH} levels deep")
+    _require_few_parts(plain)
     return cast("dict[str, Any]", plain)
+
+
+def _require_few_parts(schema: dict[str, Any]) -> None:
+    """Raise `TooLong` if a lane would take too long for the parts of the schema."""
+    for number, node in enumerate(json_tree.nodes(schema), start=1):
+        if number > MAX_SCHEMA_NODES:
+            raise TooLong(f"must have at most {MAX_SCHEMA_NODES} parts", field="schema")
+        if isinstance(node, list) and len(node) > MAX_SCHEMA_LIST:
+            limit = f"each list in it, such as an enum, must have at most {MAX_SCHEMA_LIST} entries"
+            raise TooLong(limit, field="schema")
 
 
 def _references(schema: dict[str, Any]) -> Iterator[str]:

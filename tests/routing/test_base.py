@@ -10,9 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from forebay.routing.base import KINDS, FieldError, FrozenModel, explain, first_error
+from forebay.routing.base import (
+    KINDS,
+    MAX_SCHEMA_DEPTH,
+    MAX_SCHEMA_LIST,
+    MAX_SCHEMA_NODES,
+    FieldError,
+    FrozenModel,
+    explain,
+    first_error,
+)
 from forebay.routing.errors import ForebayError, InvalidJob, TooLong
-from forebay.routing.jobs import parse_job, parse_request
+from forebay.routing.jobs import Extract, parse_job, parse_request
 
 SECRET = "canary-secret"
 
@@ -202,3 +211,32 @@ def test_no_junk_is_repeated_or_explained_in_jargon(kind, request_data, job):
 
 def test_an_error_is_explained_as_the_callers():
     assert isinstance(explain(failed(Required, {})), InvalidJob)
+
+
+def chain_of_items(levels):
+    schema: dict = {"type": "object"}
+    for _ in range(levels):
+        schema = {"type": "object", "items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "limit"),
+    [
+        ({"properties": {"a": {"enum": list(range(MAX_SCHEMA_LIST + 1))}}}, MAX_SCHEMA_LIST),
+        ({"anyOf": [True] * (MAX_SCHEMA_LIST + 1)}, MAX_SCHEMA_LIST),
+        ({"properties": {f"p{n}": {} for n in range(MAX_SCHEMA_NODES)}}, MAX_SCHEMA_NODES),
+        (chain_of_items(MAX_SCHEMA_DEPTH), MAX_SCHEMA_DEPTH),
+    ],
+    ids=["options", "alternatives", "parts", "levels"],
+)
+def test_a_schema_that_no_lane_should_take_is_refused_with_the_limit(schema, limit):
+    with pytest.raises(InvalidJob, match=str(limit)) as caught:
+        Extract(text="t", schema={"type": "object", **schema})
+    assert caught.value.field == "schema"
+
+
+def test_a_schema_at_the_limits_is_accepted():
+    enum = {"enum": [f"{n:03x}" for n in range(MAX_SCHEMA_LIST)]}
+    Extract(text="t", schema={"type": "object", "properties": {"a": enum, "b": enum}})
+    Extract(text="t", schema=chain_of_items(MAX_SCHEMA_DEPTH - 2))

@@ -9,6 +9,8 @@ import pytest
 from forebay.routing.jobs import (
     Answer,
     Classify,
+    Generate,
+    Message,
     Summarize,
     Summary,
 )

@@ -19,7 +19,7 @@ from typing import Any
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.workers.engines.engine import Completion, Finish, Turn, low_quantile, too_long
 from forebay.workers.engines.settings import EngineSettings
-from forebay.workers.engines.tokens import grammars
+from forebay.workers.engines.tokens import grammars, trial
 
 _CHUNK_TOKENS = 256  # of the prompt between two chances to cancel: a second or two on one core
 _PREFIX_CACHE_MIB = 256  # for prompts that slots have read; four times as fast if they recur
@@ -147,6 +147,8 @@ class LlamaServer:
 
     def _probe(self, body: str) -> bool:
         """Return whether llama.cpp obeys a grammar that starts with a Q, against a bias for #."""
+        if not trial.compiles_in_time(grammars.grammar(body)):
+            return False
         answer = self._server.handle_completions(
             {
                 "prompt": "A",

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from forebay.routing.errors import Unavailable
 from forebay.workers.engines.engine import Constraint
-from forebay.workers.engines.tokens import grammars
+from forebay.workers.engines.tokens import grammars, trial
 from forebay.workers.engines.tokens.tokenizer import Tokenizer
 
 Bits = npt.NDArray[np.int32]
@@ -94,17 +94,22 @@ class Masks:
         """
         for body in grammars.bodies_of(constraint, max_tokens, best_effort=best_effort):
             machine = self._compile(grammars.grammar(body))
-            if not machine.is_error():
+            if machine is not None and not machine.is_error():
                 return Matcher(machine.deep_copy(), self._words)
         raise grammars.refusal(constraint)
 
     def _compile(self, grammar: str) -> Any:
-        """Return llguidance's matcher for a grammar, from the cache if it is there (LRU)."""
+        """Return llguidance's matcher for a grammar, from the cache if it is there (LRU).
+
+        `None` stands for a grammar that takes too long to compile.
+        """
         with self._lock:
             if grammar in self._compiled:
                 self._compiled.move_to_end(grammar)
                 return self._compiled[grammar]
-        machine = self._matcher_class(self._tokens, grammar, log_level=0)  # else it logs grammars
+        machine = None
+        if trial.compiles_in_time(grammar):
+            machine = self._matcher_class(self._tokens, grammar, log_level=0)  # else it logs them
         with self._lock:
             self._compiled[grammar] = machine
             if len(self._compiled) > _MAX_GRAMMARS_KEPT:
