@@ -26,6 +26,8 @@ from local.process import POLL_S, ROOT, TAIL_LINES, PartFailed
 
 REVIVE_S = 2.0
 FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: kind, whence, start, length, pid
+DEFAULT_PORTS = {"redis": 6379, "flower": 5555}  # of their clients
+MAX_PORT = 65_535
 PARTS = ("mock_bedrock", "router", "local", "sweeper", "bedrock")
 
 
@@ -33,7 +35,8 @@ class FleetFolder:
     """The folder of a background fleet.
 
     It holds `lock`, which the process that runs the fleet keeps locked; `fleet.json`, the addresses
-    of its parts while it is up; and `logs` and `redis`, which are kept after it stops.
+    of its parts while it is up; and `ports.json`, `logs` and `redis`, which are kept after it
+    stops.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,6 +46,7 @@ class FleetFolder:
             each.mkdir(mode=0o700, exist_ok=True)
         self.address_file = path / "fleet.json"
         self.log = self.logs / "fleet.log"
+        self._ports_file = path / "ports.json"
         self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
 
     def take(self) -> bool:
@@ -52,6 +56,21 @@ class FleetFolder:
         except OSError:
             return False
         return True
+
+    def ports(self) -> dict[str, int]:
+        """Return the ports that the last fleet had: exports in open shells still name them."""
+        try:
+            kept = json.loads(self._ports_file.read_text())
+        except (OSError, ValueError):
+            return DEFAULT_PORTS
+        known = {name: kept.get(name) for name in DEFAULT_PORTS} if isinstance(kept, dict) else {}
+        return DEFAULT_PORTS | {
+            name: port for name, port in known.items() if type(port) is int and 0 < port <= MAX_PORT
+        }
+
+    def keep_ports(self, ports: dict[str, int]) -> None:
+        """Write the ports for the next fleet of this folder."""
+        self._ports_file.write_text(json.dumps(ports))
 
     def holder(self) -> int:
         """Return the pid of the process that runs the fleet, or 0 if none does."""
@@ -73,11 +92,17 @@ def up(folder: FleetFolder) -> int:
         )
     while not folder.address_file.exists():
         if holder.poll() is not None:
-            lines = folder.log.read_text().splitlines()
-            print("The fleet did not start:", *lines[-2 * TAIL_LINES :], sep="\n")
+            print(_failed_start(folder.log.read_text().splitlines()))
             return 1
         time.sleep(POLL_S)
     return _introduce(folder)
+
+
+def _failed_start(lines: list[str]) -> str:
+    """Return why the fleet did not start, the cause first, from the log of this start."""
+    # A traceback is not the message of a part that failed; its cause stands at its end.
+    cause = lines[-1] if any(line.startswith("Traceback") for line in lines[:1]) else ""
+    return "\n".join(["The fleet did not start:", *filter(None, [cause]), *lines[: 2 * TAIL_LINES]])
 
 
 def down(folder: FleetFolder) -> int:
@@ -112,7 +137,9 @@ def run(folder: FleetFolder) -> int:
         return 1
     try:
         with Fleet(folder.path) as fleet:
-            _start(fleet, aws=aws)
+            ports = {name: free_port(port) for name, port in folder.ports().items()}
+            _start(fleet, ports, aws=aws)
+            folder.keep_ports(ports)
             _write(folder, fleet, aws=aws)
             while True:
                 time.sleep(REVIVE_S)
@@ -125,14 +152,14 @@ def run(folder: FleetFolder) -> int:
         folder.address_file.unlink(missing_ok=True)
 
 
-def _start(fleet: Fleet, *, aws: bool) -> None:
-    fleet.start_redis(free_port(6379))  # the default of clients
+def _start(fleet: Fleet, ports: dict[str, int], *, aws: bool) -> None:
+    fleet.start_redis(ports["redis"])
     for part in PARTS:
         if part != "mock_bedrock" or not aws:
             fleet.start(part)
     fleet.wait_ready(READY_S)
     # Flower starts last: it lists only queues that are served when it starts.
-    fleet.start("flower", FLOWER_PORT=str(free_port(5555)))
+    fleet.start("flower", FLOWER_PORT=str(ports["flower"]))
     fleet.wait_ready(READY_S)
 
 

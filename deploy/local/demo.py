@@ -22,43 +22,28 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from forebay.producers.cli.display import content
 from forebay.producers.client import Client
-from forebay.routing.base import NANO
 from forebay.routing.errors import ForebayError
-from forebay.routing.jobs import Answer, Job, Receipt
+from forebay.routing.jobs import Answer, Embed, Extraction, Generate, Job, Receipt
 from forebay.routing.settings import Settings
+from local import demo_report
 from local.fleet import Fleet
 from local.process import ROOT, PartFailed
 
 PARTS = ("mock_bedrock", "router", "local", "bedrock", "sweeper", "flower")
 TIMEOUT_S = 300.0
-TABLE_WIDTH = 165  # characters, if the output is no terminal: a pipe, or the log of a CI
-#: The least width of the terminal at which each column is shown.
-COLUMNS = {
-    "job": 0, "kind": 110, "egress": 0, "lane": 0, "why": 0, "model": 150, "tokens": 120,
-    "cost $": 95, "s": 0,
-}  # fmt: skip
-COLUMN_STYLES: dict[str, dict[str, Any]] = {
-    "job": {"no_wrap": True},
-    "lane": {"no_wrap": True},
-    "model": {"no_wrap": True, "max_width": 26},
-    "tokens": {"justify": "right"},
-    "cost $": {"justify": "right"},
-    "s": {"justify": "right"},
-}
-#: Words added to the lane of a row whose field is true.
-MARKS = {"mock": "stand_in", "degraded": "degraded"}
 SAMPLES = ROOT / "deploy" / "local" / "samples.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One line of `samples.jsonl`: a job, and its name in the table."""
+    """One line of `samples.jsonl`: a job, its name in the table, and its right answer."""
 
     name: str
     job: Job
+    reference: Any = None
 
 
 def samples(path: Path = SAMPLES) -> list[Sample]:
@@ -66,7 +51,11 @@ def samples(path: Path = SAMPLES) -> list[Sample]:
     lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
     fields = ("tenant", "egress", "priority", "lane", "request")
     return [
-        Sample(line["name"], Job.model_validate({k: line[k] for k in fields if k in line}))
+        Sample(
+            line["name"],
+            Job.model_validate({k: line[k] for k in fields if k in line}),
+            line.get("reference"),
+        )
         for line in lines
     ]
 
@@ -76,14 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run real jobs through every lane.")
     parser.add_argument("--out", type=Path, help="also write the table as JSON to this file")
     options = parser.parse_args(arguments)
-    console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
+    console = demo_report.make_console()
     started_at = time.monotonic()
     try:
         rows = _run(samples(), console)
     except (PartFailed, ForebayError, TimeoutError) as error:
         console.print(f"The demo stopped: {error}", style="red", markup=False)
         return 1
-    _show(console, rows, time.monotonic() - started_at)
+    demo_report.show(console, rows, time.monotonic() - started_at)
     if options.out:
         options.out.write_text(json.dumps(rows, indent=2) + "\n")
     leaked = [row for row in rows if row["egress"] == "deny" and row["lane"] == "bedrock"]
@@ -109,7 +98,31 @@ def _run(jobs: list[Sample], console: Console) -> list[dict[str, Any]]:
         with _progress(console, len(jobs)) as tick:
             for future in as_completed(futures.values(), timeout=TIMEOUT_S):
                 tick(future.result())
-        return [_row(sample, futures[sample.job.id]) for sample in jobs]
+        rows = [_row(sample, futures[sample.job.id]) for sample in jobs]
+        with console.status("Asking the local model again what the checks refused"):
+            _add_refused(rows, jobs, clients)
+        return rows
+
+
+def _add_refused(
+    rows: list[dict[str, Any]], jobs: list[Sample], clients: dict[str, Client]
+) -> None:
+    """Add to each row the local answer that the checks refused.
+
+    A job that went up does not keep it. So a copy that may not leave is submitted: its local answer
+    is refused for the same reasons, but returned, marked as degraded.
+    """
+    copies: dict[int, Future[Answer | Receipt]] = {}
+    for at, (row, sample) in enumerate(zip(rows, jobs, strict=True)):
+        if not demo_report.was_caught(row):
+            continue
+        if row["lane"] != "bedrock":
+            row["refused"] = row["answered"]
+            continue
+        copy = Job(tenant=sample.job.tenant, egress="deny", request=sample.job.request)
+        copies[at] = clients[copy.tenant].submit_future(copy)
+    for at, future in copies.items():
+        rows[at]["refused"] = _answered(future.result(TIMEOUT_S))
 
 
 def _clients(fleet: Fleet, jobs: list[Sample], stack: ExitStack) -> dict[str, Client]:
@@ -153,80 +166,28 @@ def _row(sample: Sample, future: Future[Answer | Receipt]) -> dict[str, Any]:
         "cost_usd": result.cost_usd,
         "seconds": result.total_s,
         "status": result.status,
+        "asked": _asked(sample.job),
+        "answered": _answered(result),
+        "reference": sample.reference,
+        "refused": None,
     }
 
 
-def _show(console: Console, rows: list[dict[str, Any]], seconds: float) -> None:
-    table = Table(title="Every job, where it was answered, and why", title_justify="left")
-    shown = [name for name, min_width in COLUMNS.items() if console.width >= min_width]
-    for name in shown:
-        table.add_column(name, **COLUMN_STYLES.get(name, {"overflow": "fold"}))
-    for row in rows:
-        cells = _cells(row)
-        table.add_row(*(cells[name] for name in shown), style=_style(row))
-    console.print(table)
-    for line in _summary(rows):
-        console.print(line, markup=False, highlight=False)
-    console.print(
-        f"\n{len(rows)} jobs in {seconds:.0f} s, including the start and stop of the fleet."
-        "\nTo keep a fleet running: make up (prints Flower's address); make down stops it.",
-        markup=False,
-        highlight=False,
-    )
+def _asked(job: Job) -> str:
+    """Return the text that a job is about."""
+    request = job.request
+    if isinstance(request, Generate):
+        return request.messages[-1].content
+    return " | ".join(request.texts) if isinstance(request, Embed) else request.text
 
 
-def _cells(row: dict[str, Any]) -> dict[str, str]:
-    """Return the text of each of `COLUMNS` in one row."""
-    marks = [word for word, field in MARKS.items() if row[field]]
-    return {
-        "job": row["name"],
-        "kind": row["kind"],
-        "egress": row["egress"],
-        "lane": ", ".join([row["lane"] or row["status"], *marks]),
-        "why": " > ".join(row["reasons"]),
-        "model": row["model"] or "-",
-        "tokens": f"{row['tokens_in']} + {row['tokens_out']}",
-        "cost $": f"{row['cost_usd']:.6f}" if row["cost_usd"] else "0",
-        "s": f"{row['seconds']:.1f}",
-    }
-
-
-def _style(row: dict[str, Any]) -> str:
-    if row["status"] != "done":
-        return "red"
-    if row["degraded"]:
-        return "yellow"
-    return "cyan" if row["lane"] == "bedrock" else ""
-
-
-def _summary(rows: list[dict[str, Any]]) -> list[str]:
-    done = [row for row in rows if row["status"] == "done"]
-    local = [row for row in done if row["lane"] == "local"]
-    bedrock = [row for row in done if row["lane"] == "bedrock"]
-    caught = [row for row in rows if any(_is_catch(reason) for reason in row["reasons"])]
-    degraded = [row for row in local if row["degraded"]]
-    denied = [row for row in rows if row["egress"] == "deny"]
-    cost = sum(round(row["cost_usd"] * NANO) for row in rows) / NANO
-    out = sum(row["tokens_out"] for row in local)
-    split = (
-        f"Split: {len(local)} local, for free ({out} tokens written here), {len(bedrock)} bedrock"
-        f" for ${cost:.6f} at list prices (answered by the mock: nothing was paid)."
-    )
-    checked = (
-        f"Caught: the checks refused {len(caught)} local answers; "
-        f"{sum(row['lane'] == 'bedrock' for row in caught)} of those went up to bedrock, "
-        f"{len(degraded)} may not leave and were returned as degraded, "
-        f"{sum(row['status'] != 'done' for row in rows)} failed instead of giving a wrong answer."
-    )
-    egress = (
-        f"Egress: {len(denied)} jobs said deny; "
-        f"{sum(row['lane'] == 'bedrock' for row in denied)} of them were answered on bedrock."
-    )
-    return ["", split, checked, egress]
-
-
-def _is_catch(reason: str) -> bool:
-    return reason.startswith(("check_failed", "low_probability", "no_answer"))
+def _answered(result: Answer | Receipt) -> str:
+    """Return an answer for people, or the error of a failure."""
+    if not isinstance(result, Answer):
+        return f"({result.error or result.status})"
+    if isinstance(result.content, Extraction):
+        return json.dumps(result.content.data, ensure_ascii=False)
+    return content(result)
 
 
 if __name__ == "__main__":

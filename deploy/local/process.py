@@ -18,8 +18,18 @@ POLL_S = 0.02
 TAIL_LINES = 15
 
 
+#: What the line of a log says that tells why a process ended.
+_CAUSE = re.compile(
+    r"(?i)\b\w*(?:error|exception|misconfigured|unavailable)\b|fatal|fail|cannot|could ?n.t|must be"
+    r"|denied|refused|in use|no such"
+)
+
+
 class PartFailed(RuntimeError):
-    """A part ended, or was not ready in time. The message names it and shows the end of its log."""
+    """A part ended, or was not ready in time.
+
+    The message names the part and the cause, and shows the end of its log since it was started.
+    """
 
 
 class Process:
@@ -76,21 +86,18 @@ class Process:
         end = time.monotonic() + timeout_s
         while not self._ready(self):
             if not self.alive:
-                raise PartFailed(f"{self.name} ended with {self._popen.returncode}\n{self.tail()}")
+                raise PartFailed(self._failure(f"ended with {self._popen.returncode}"))
             if time.monotonic() > end:
-                raise PartFailed(f"{self.name} not ready after {timeout_s:g} s\n{self.tail()}")
+                raise PartFailed(self._failure(f"not ready after {timeout_s:g} s"))
             time.sleep(POLL_S)
 
     def logged(self, pattern: str) -> re.Match[str] | None:
         """Return the first match of a regular expression in the log since the last start."""
-        with self.log.open("rb") as log:
-            log.seek(self._log_start)
-            return re.search(pattern, log.read().decode(errors="replace"))
+        return re.search(pattern, self._read_log())
 
     def tail(self) -> str:
-        """Return the last lines of the log, below the log's path."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return "\n".join([f"{self.log}:", *lines[-TAIL_LINES:]])
+        """Return the last lines of the log since the last start, below the log's path."""
+        return "\n".join([f"{self.log}:", *self._read_log().splitlines()[-TAIL_LINES:]])
 
     def send(self, sig: signal.Signals) -> None:
         """Send a signal to the process, not to its children. Do nothing if it has ended."""
@@ -111,6 +118,17 @@ class Process:
             os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait()
 
+    def _read_log(self) -> str:
+        """Return the log since the last start."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
+
+    def _failure(self, what: str) -> str:
+        """Return the message of a failure: the part, the cause if the log tells it, the log."""
+        cause = find_cause(self._read_log().splitlines())
+        return f"{self.name} {what}{f': {cause}' if cause else ''}\n{self.tail()}"
+
     def _launch(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError(
@@ -127,6 +145,16 @@ class Process:
                 stderr=subprocess.STDOUT,
                 process_group=0,
             )
+
+
+def find_cause(lines: Sequence[str]) -> str:
+    """Return the last line of a log that tells why a process ended, or an empty text.
+
+    A traceback ends with its cause; its other lines are indented.
+    """
+    causes = [line for line in lines if _CAUSE.search(line) and not line.startswith((" ", "\t"))]
+    told = [line for line in causes if not line.startswith("Traceback")]
+    return told[-1].strip() if told else ""
 
 
 def stop(procs: Sequence[Process], grace_s: float) -> None:

@@ -1,8 +1,9 @@
 """Find what looks like a secret in a job: private keys, cloud keys, tokens, card numbers.
 
-The scanner uses those detectors of detect-secrets whose time grows no faster than the text, and
-patterns of its own for the rest. It never uses detect-secrets' verification, which asks a provider
-whether a secret is valid: that would send the secret out of the building.
+The scanner uses patterns of its own, and those detectors of bc-detect-secrets (the maintained fork
+of detect-secrets) whose time grows no faster than the text. It never uses the package's
+verification, which asks a provider whether a secret is valid: that would send the secret out of the
+building.
 """
 
 from __future__ import annotations
@@ -14,46 +15,45 @@ from importlib import import_module
 from forebay.routing import json_tree
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Content, Job
+from forebay.routing.policy.secret_patterns import PATTERNS
 
-#: Module and class of the detectors of detect-secrets in use. Left out are those that guess by
+#: Module and class of the detectors of bc-detect-secrets in use. Left out are those that guess by
 #: entropy or by a word such as "password": they raise many false alarms in ordinary letters.
 DETECTORS = (
     ("aws", "AWSKeyDetector"),
-    ("azure_storage_key", "AzureStorageKeyDetector"),
     ("basic_auth", "BasicAuthDetector"),
     ("discord", "DiscordBotTokenDetector"),
     ("github_token", "GitHubTokenDetector"),
-    ("gitlab_token", "GitLabTokenDetector"),
     ("mailchimp", "MailchimpDetector"),
     ("private_key", "PrivateKeyDetector"),
-    ("pypi_token", "PypiTokenDetector"),
     ("sendgrid", "SendGridDetector"),
     ("slack", "SlackDetector"),
-    ("square_oauth", "SquareOAuthDetector"),
-    ("stripe", "StripeDetector"),
-    ("telegram_token", "TelegramBotTokenDetector"),
-    ("twilio", "TwilioKeyDetector"),
 )
-
-#: Our own patterns, by kind. Each looks at a fixed number of characters at most.
-PATTERNS = {
-    "private_key": r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY",
-    "aws_secret_key": r"(?i:aws.{0,20}secret.{0,20}?)[\s=:\"'][0-9a-zA-Z/+]{40}(?![0-9a-zA-Z/+])",
-    "anthropic_key": r"sk-ant-[\w-]{20}",
-    "github_token": r"github_pat_\w{22}",
-    "google_api_key": r"AIza[0-9A-Za-z_-]{35}",
-    "hugging_face_token": r"hf_[A-Za-z]{34}",
-    "json_web_token": r"(?<=[\w-]{10})\.eyJ[\w-]{10}",  # two JSON objects in base64
-    "npm_token": r"npm_[0-9A-Za-z]{36}",
-    "openai_key": r"(?<=[A-Za-z0-9]{20})T3BlbkFJ[A-Za-z0-9]{20}|sk-proj-[\w-]{40}",
-}
 
 CARD = "card_number"
-#: Digits in one piece, or in groups as on a card.
+#: Digits in one piece, or in groups as on a card; not the end of a decimal number or of a digest.
 _CARD = re.compile(
-    r"(?<![0-9])(?:[0-9]{14,19}|(?:[0-9]{4}[ .\u00a0-]){3}[0-9]{4}"
-    r"|[0-9]{4}[ .\u00a0-][0-9]{6}[ .\u00a0-][0-9]{4,5})(?![0-9])"
+    r"(?<![0-9])(?<![0-9][.])(?:[0-9]{14,19}|(?:[0-9]{4}[ .\u00a0-]){3}[0-9]{4}"
+    r"|[0-9]{4}[ .\u00a0-][0-9]{6}[ .\u00a0-][0-9]{4,5})(?![0-9A-Za-z])"
 )
+#: The first characters of an id, a digest or a bank account number that ends in the number.
+_BEGINNING_OF_ID = re.compile(
+    r"(?:[A-Za-z-]{0,20}[0-9][0-9A-Za-z]{0,30}-?|[0-9][0-9A-Za-z-]{0,40}[A-Za-z-])\Z"
+    r"|\b[A-Z]{2}[0-9]{2} (?:[A-Z0-9]{4} ){0,6}\Z"
+)
+_OTHER_NUMBER = (
+    r"(?:order|invoice|ticket|tracking|parcel|shipment|booking|reservation|reference|serial|imei"
+    r"|isbn|ean|gtin|sku|contract|bestell|auftrag|rechnung|sendung|kundenn|vertrag|commande|facture"
+    r"|colis|pedido|factura|ordine|fattura|bestelling|factuur|zamówieni|customer n|customer id)"
+)
+#: What a text says right before or after a number in one piece that is no card.
+_NAMED_BEFORE = re.compile(rf"(?i:\b{_OTHER_NUMBER}[^0-9\n;]{{0,25}})\Z")
+_NAMED_AFTER = re.compile(rf"(?i:\s?(?:is|was|as|\()[^0-9\n.;]{{0,20}}\b{_OTHER_NUMBER})")
+_CARD_WORDS = re.compile(
+    r"(?i:card|visa|master|maestro|amex|american express|credit|debit|cvv|cvc|expir|karte|kaart"
+    r"|carte|carta|tarjeta|cartão|karta|paid with|pay with)"
+)
+CHARS_BEFORE, CHARS_AFTER = 60, 40  # characters that say what a number is
 #: First digits and lengths of the cards of Visa, Mastercard, American Express, Discover, Diners
 #: Club, JCB and UnionPay.
 _ISSUED = re.compile(
@@ -74,10 +74,10 @@ class Scanner:
         """Load the detectors; takes about 0.1 s.
 
         Raises:
-            Misconfigured: The package detect-secrets is missing.
+            Misconfigured: The package bc-detect-secrets is missing.
         """
         self._detectors: list[tuple[str, Detector]] = [
-            *((kind, _pattern_detector(pattern)) for kind, pattern in PATTERNS.items()),
+            *((pattern.kind, pattern.detector()) for pattern in PATTERNS),
             (CARD, has_card),
             *(_library_detector(module, name) for module, name in DETECTORS),
         ]
@@ -113,8 +113,26 @@ def luhn(number: str) -> bool:
 
 
 def _has_card(text: str) -> bool:
-    numbers = (re.sub(r"[^0-9]", "", match[0]) for match in _CARD.finditer(text))
-    return any(_ISSUED.fullmatch(number) and luhn(number) for number in numbers)
+    return any(_is_card(match, text) for match in _CARD.finditer(text))
+
+
+def _is_card(match: re.Match[str], text: str) -> bool:
+    number = re.sub(r"[^0-9]", "", match[0])
+    before = text[max(0, match.start() - CHARS_BEFORE) : match.start()]
+    after = text[match.end() : match.end() + CHARS_AFTER]
+    return bool(
+        _ISSUED.fullmatch(number)
+        and luhn(number)
+        and not _BEGINNING_OF_ID.search(before)
+        and not (match[0] == number and _is_named_otherwise(before, after))
+    )
+
+
+def _is_named_otherwise(before: str, after: str) -> bool:
+    """Return True if the words around a number call it an order, a ticket and the like."""
+    if _CARD_WORDS.search(before) or _CARD_WORDS.search(after):
+        return False
+    return bool(_NAMED_BEFORE.search(before) or _NAMED_AFTER.match(after))
 
 
 def _unless_iban(match: re.Match[str]) -> str:
@@ -124,17 +142,12 @@ def _unless_iban(match: re.Match[str]) -> str:
     return "" if int(digits) % 97 == 1 else match[0]
 
 
-def _pattern_detector(pattern: str) -> Detector:
-    compiled = re.compile(pattern)
-    return lambda text: compiled.search(text) is not None
-
-
 def _library_detector(module: str, name: str) -> tuple[str, Detector]:
-    """Return the kind and the detector of a class of detect-secrets."""
+    """Return the kind and the detector of a class of bc-detect-secrets."""
     try:
         detector = getattr(import_module(f"detect_secrets.plugins.{module}"), name)()
     except ImportError:
-        hint = "needs the package detect-secrets: install the extra `secrets`, or set it to false"
+        hint = "needs bc-detect-secrets: install the extra `secrets`, or set it to false"
         raise Misconfigured(hint, field="scan_secrets") from None
     kind = str(detector.secret_type).lower().replace(" ", "_")
     return kind, lambda text: any(True for _ in detector.analyze_string(text))

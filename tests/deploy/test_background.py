@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from socket import create_server
 
 import psutil
 import pytest
@@ -73,6 +74,30 @@ def test_down_without_a_fleet_says_so(tmp_path):
     assert (done.returncode, done.stdout) == (0, "No fleet is up.\n")
 
 
+def test_the_ports_of_the_last_fleet_are_kept(tmp_path):
+    assert FleetFolder(tmp_path).ports() == {"redis": 6379, "flower": 5555}
+    FleetFolder(tmp_path).keep_ports({"redis": 40_001, "flower": 40_002})
+    assert FleetFolder(tmp_path).ports() == {"redis": 40_001, "flower": 40_002}
+
+
+@pytest.mark.parametrize("kept", ["", "[]", "{", '{"redis": "x", "flower": -1}', '{"redis": true}'])
+def test_ports_that_cannot_be_read_are_those_of_the_clients(tmp_path, kept):
+    (tmp_path / "ports.json").write_text(kept)
+    assert FleetFolder(tmp_path).ports() == {"redis": 6379, "flower": 5555}
+
+
+def test_up_shows_the_cause_first_and_no_line_of_an_earlier_start(tmp_path):
+    (tmp_path / "logs").mkdir()
+    for part in ("redis", "router1", "local1"):
+        (tmp_path / "logs" / f"{part}.log").write_text("ValueError: of an earlier start\n" * 5)
+    done = run_background("up", tmp_path, FOREBAY_ENGINE="nonsense")
+    assert done.returncode == 1
+    title, cause, *_ = done.stdout.splitlines()
+    assert title == "The fleet did not start:"
+    assert re.match(r"\w+1 ended with \d+: .*FOREBAY_ENGINE", cause), done.stdout
+    assert "earlier start" not in done.stdout
+
+
 def test_up_says_why_the_fleet_did_not_start(tmp_path):
     done = run_background("up", tmp_path, FOREBAY_BEDROCK="perhaps")
     assert done.returncode == 1
@@ -109,3 +134,14 @@ def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
     assert list((tmp_path / "redis").rglob("*.aof"))
     assert not (tmp_path / "fleet.json").exists()
+    ports = FleetFolder(tmp_path).ports()
+    assert {
+        "redis": int(url.split(":")[2].split("/")[0]),
+        "flower": int(flower.split(":")[2]),
+    } == ports
+    with create_server(("127.0.0.1", ports["flower"])):
+        done = run_background("up", tmp_path, FOREBAY_ENGINE="echo")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"Redis +(\S+)", done.stdout)[1] == url, "exports in open shells stay good"
+    assert re.search(r"Flower +(\S+)", done.stdout)[1] != flower
+    run_background("down", tmp_path)

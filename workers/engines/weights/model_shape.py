@@ -17,9 +17,15 @@ from forebay.workers.engines.weights.architecture import (
     GpuEngineName,
     named_architecture,
 )
+from forebay.workers.engines.weights.computation import (
+    attended_context,
+    check_computation,
+    check_layer_kinds,
+)
 from forebay.workers.engines.weights.dimensions import numbers
 from forebay.workers.engines.weights.headers import Tensor, read_object, read_tensors
 from forebay.workers.engines.weights.linear_attention import LinearAttention, linear_attention
+from forebay.workers.engines.weights.rotary import check_rotary
 
 Format = Literal["exl2", "gptq", "exl3", "fp16"]
 
@@ -173,6 +179,11 @@ def dimensions(folder: Path, engine: GpuEngineName | None = None) -> Shape:
         message = f"{name[:64]!r} {_UNKNOWN[loader]} {', '.join(known)}"
         raise Misconfigured(message, field=place)
     kind, sizes = known[name], numbers(config, known[name], place)
+    check_computation(config, loader, name, place)
+    check_rotary(config, loader, place)
+    if not kind.hybrid:
+        check_layer_kinds(config, place)
+    sizes["max_context"] = attended_context(config, loader, name, sizes["max_context"])
     linear = linear_attention(config, sizes["layers"], place) if kind.hybrid else None
     return Shape(
         architecture=name, format=stored, **sizes, engine=loader, linear=linear,

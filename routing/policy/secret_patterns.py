@@ -1,0 +1,151 @@
+"""Patterns of secrets by kind: keys and tokens that name their issuer in a fixed part.
+
+Each pattern looks at a fixed number of characters at most, so the time grows no faster than the
+text. Its marker, a text that every match contains, is looked for first: that is much faster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class SecretPattern(NamedTuple):
+    """What a secret of one kind looks like.
+
+    Attributes:
+        kind: the kind of the secret, as a reason of a job names it.
+        marker: a text that every match contains.
+        pattern: a regular expression; no letter or digit may stand before a match.
+    """
+
+    kind: str
+    marker: str
+    pattern: str
+
+    def detector(self) -> Callable[[str], bool]:
+        """Return a function that says whether a text contains such a secret."""
+        search = re.compile(rf"(?<![A-Za-z0-9])(?:{self.pattern})").search
+        return lambda text: self.marker in text and search(text) is not None
+
+
+_NAMED = r"(?i:(?:api|auth|access|secret|client)[_-]?(?:key|token|secret)[\"']?)"
+_WITH_DIGIT_AND_LETTER = r"(?=[A-Za-z_-]{0,30}\d)(?=[\d_-]{0,40}[A-Za-z])"
+PATTERNS = tuple(
+    SecretPattern(*row)
+    for row in (
+        # Keys and passwords of any issuer
+        ("private_key", "PRIVATE KEY", r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY"),
+        ("private_key", "PuTTY-User-Key-File-", r"PuTTY-User-Key-File-\d"),
+        ("age_key", "AGE-SECRET-KEY-", r"AGE-SECRET-KEY-(?:PQ-)?1[0-9A-Z]{50}"),
+        ("json_web_token", ".eyJ", r"eyJ[\w-]{10,4000}\.eyJ[\w-]{10}"),
+        ("basic_auth_credentials", "://:", r"[a-z]{3,10}://:[^\s:@/]{6,200}@"),
+        # Clouds
+        ("aws_secret_key", "", r"(?i:aws.{0,20}secret.{0,20}?)[\s=:\"'][\w/+]{40}(?![\w/+])"),
+        ("aws_secret_key", "", r"(?i:secret_?access_?key)[\s=:\"']{1,6}[\w/+]{40}(?![\w/+])"),
+        ("bedrock_api_key", "ABSK", r"ABSK[A-Za-z0-9+/]{60}"),
+        ("bedrock_api_key", "bedrock-api-key-", r"bedrock-api-key-[A-Za-z0-9+/=]{40}"),
+        ("azure_storage_account_access_key", "", r"(?i:account_?key)[\s=:\"']{1,6}[\w+/]{86}"),
+        ("azure_shared_access_key", "SharedAccessKey", r"SharedAccessKey=[\w+/]{43}="),
+        (
+            "azure_shared_access_signature",
+            "sig=",
+            r"sig=(?:[\w-]|%2[BbFf]){43}(?:=|%3[Dd])",
+        ),
+        ("azure_client_secret", "Q~", r"[\w.~-]{3}\dQ~[\w.~-]{31}"),
+        ("azure_api_key", "JQQJ99", r"[A-Za-z0-9]{20,60}JQQJ99[A-Za-z0-9]{20}"),
+        ("azure_devops_token", "AZDO", r"[A-Za-z0-9]{70,80}AZDO[A-Za-z0-9]{4}"),
+        ("google_api_key", "AIza", r"AIza[\w-]{35}"),
+        ("google_oauth_token", "ya29.", r"ya29\.[\w-]{50}"),
+        ("google_client_secret", "GOCSPX-", r"GOCSPX-[\w-]{28}"),
+        ("google_service_account", "private_key_id", r"private_key_id[\s=:\"'\\]{1,8}[0-9a-f]{40}"),
+        ("digitalocean_token", "_v1_", r"do[opr]_v1_[0-9a-f]{40}"),
+        ("alibaba_key", "LTAI", r"LTAI[A-Za-z0-9]{20}(?![A-Za-z0-9])"),
+        ("fly_token", "fm", r"FlyV1 fm\d[\w+/=-]{40}"),
+        ("heroku_key", "HRKU-", r"HRKU-[\w-]{36}"),
+        ("netlify_token", "nfp_", r"nfp_[A-Za-z0-9]{36}"),
+        ("supabase_key", "sb", r"(?:sbp_[0-9a-f]{40}|sb_secret_[\w-]{22})"),
+        ("planetscale_token", "pscale_", r"pscale_(?:tkn|pw|oauth)_[\w.=-]{32}"),
+        ("databricks_token", "dapi", r"dapi[0-9a-f]{32}(?![0-9a-f])"),
+        ("tailscale_key", "tskey-", r"tskey-[a-z]{3,10}-[A-Za-z0-9]{8,20}-[A-Za-z0-9]{20}"),
+        # Where secrets are kept
+        ("vault_token", "hv", r"hv[sbr]\.[\w-]{24}"),
+        (
+            "vault_token",
+            "s.",
+            r"s\.(?=[a-z0-9]{0,23}[A-Z])(?=[A-Za-z]{0,23}\d)[A-Za-z0-9]{24}(?!\w)",
+        ),
+        ("doppler_token", "dp.", r"dp\.(?:pt|st|ct|sa|scim|audit)\.[\w.-]{40}"),
+        ("onepassword_token", "ops_eyJ", r"ops_eyJ[\w-]{60}"),
+        ("terraform_token", ".atlasv1.", r"[A-Za-z0-9]{14}\.atlasv1\.[\w-]{60}"),
+        ("pulumi_token", "pul-", r"pul-[0-9a-f]{40}"),
+        # Models
+        ("anthropic_key", "sk-ant-", r"sk-ant-[\w-]{20}"),
+        ("openrouter_key", "sk-or-", r"sk-or-(?:v\d-)?[0-9a-f]{40}"),
+        ("openai_key", "T3BlbkFJ", r"(?:sk-)?[\w-]{20,200}T3BlbkFJ[\w-]{20}"),
+        ("openai_key", "sk-", r"sk-(?:proj|svcacct|admin|None)-[\w-]{40}"),
+        ("openai_key", "sk-", r"sk-(?=[A-Za-z]{0,31}\d)[A-Za-z0-9]{32}"),
+        ("groq_key", "gsk_", r"gsk_[A-Za-z0-9]{40}"),
+        ("perplexity_key", "pplx-", r"pplx-[A-Za-z0-9]{40}"),
+        ("hugging_face_token", "hf_", r"hf_[A-Za-z0-9]{34}"),
+        ("hugging_face_token", "api_org_", r"api_org_[A-Za-z]{34}"),
+        ("xai_key", "xai-", r"xai-[A-Za-z0-9]{60}"),
+        ("cerebras_key", "csk-", r"csk-[a-z0-9]{40}"),
+        ("nvidia_key", "nvapi-", r"nvapi-[\w-]{60}"),
+        ("replicate_token", "r8_", r"r8_[A-Za-z0-9]{37}"),
+        ("together_key", "tgp_v1_", r"tgp_v1_[\w-]{40}"),
+        ("tavily_key", "tvly-", r"tvly-[A-Za-z0-9-]{32}"),
+        ("langsmith_key", "lsv2_", r"lsv2_(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}"),
+        ("pinecone_key", "pcsk_", r"pcsk_\w{40}"),
+        # Code and packages
+        ("github_token", "github_pat_", r"github_pat_\w{22}"),
+        ("gitlab_token", "gl", r"gl(?:pat|dt|ptt|rt|soat|cbt|ft|imt|oas|agent|ffct)-[\w.-]{20}"),
+        ("gitlab_token", "GR1348941", r"GR1348941[\w-]{20}"),
+        ("bitbucket_token", "ATBB", r"ATBB[A-Za-z0-9]{32}(?![A-Za-z0-9])"),
+        ("atlassian_token", "ATATT3", r"ATATT3[\w=-]{60}"),
+        ("npm_token", "npm_", r"npm_[A-Za-z0-9]{36}"),
+        ("npm_token", "_authToken", r"_authToken[\s=:\"']{1,6}[\w-]{36}"),
+        ("pypi_token", "pypi-AgE", r"pypi-AgE[\w-]{50}"),
+        ("rubygems_key", "rubygems_", r"rubygems_[0-9a-f]{48}"),
+        ("docker_token", "dckr_", r"dckr_[a-z]{3}_[\w-]{27}"),
+        ("artifactory_key", "AKCp", r"AKCp[A-Za-z0-9]{60}"),
+        ("postman_key", "PMAK-", r"PMAK-[0-9a-f]{24}-[0-9a-f]{34}"),
+        ("grafana_token", "gl", r"(?:glsa_\w{32}_[0-9a-f]{8}|glc_[\w+/=]{40})"),
+        ("sentry_token", "sntry", r"sntry[su]_[\w+/=]{40}"),
+        ("new_relic_key", "NRAK-", r"NRAK-[A-Z0-9]{27}"),
+        ("dynatrace_token", "dt0c01.", r"dt0c01\.[A-Z0-9]{24}\.[A-Z0-9]{60}"),
+        # Messages and mail
+        ("slack_token", "xox", r"xox[a-z](?:\.xox[a-z])?-[\w%-]{10,40}[\w%]{10}"),
+        ("slack_token", "xapp-", r"xapp-\d-[A-Z0-9]{8,20}-\d{8,20}-[0-9a-f]{20}"),
+        ("slack_webhook", "hooks.slack.com", r"hooks\.slack\.com/(?:services|workflows)/[\w/]{20}"),
+        (
+            "discord_webhook",
+            "/api/webhooks/",
+            r"com/api/webhooks/\d{15,20}/[\w-]{60}",
+        ),
+        ("telegram_bot_token", ":", r"\d{8,10}:[\w-]{35}(?![\w-])"),
+        ("twilio_api_key", "", r"(?:AC|SK)[0-9a-f]{32}(?![A-Za-z0-9])"),
+        ("brevo_key", "xkeysib-", r"xkeysib-[0-9a-f]{64}"),
+        ("mailgun_key", "key-", r"key-[0-9a-f]{32}(?![0-9a-f])"),
+        # Shops and payments
+        ("shopify_token", "shp", r"shp(?:at|ca|pa|ss|tka)_[0-9a-fA-F]{32}"),
+        ("stripe_access_key", "k_", r"[rs]k_(?:live|test|org)_[A-Za-z0-9]{24}"),
+        ("stripe_webhook_secret", "whsec_", r"whsec_[A-Za-z0-9+/]{32}"),
+        ("square_token", "sq0", r"sq0(?:atp|csp)-[\w-]{22}"),
+        ("square_token", "EAAA", r"EAAA[\w-]{60}(?![\w+/-])"),
+        (
+            "paypal_token",
+            "access_token$",
+            r"access_token\$[a-z]{3,20}\$\w{16}\$[0-9a-f]{32}",
+        ),
+        # Work
+        ("linear_key", "lin_", r"lin_(?:api|oauth|wh)_[A-Za-z0-9]{32}"),
+        ("notion_token", "ntn_", r"ntn_[A-Za-z0-9]{40}"),
+        ("notion_token", "secret_", r"secret_[A-Za-z0-9]{43}(?![A-Za-z0-9])"),
+        ("figma_token", "figd_", r"figd_[\w-]{40}"),
+        ("airtable_token", "pat", r"pat[A-Za-z0-9]{14}\.[0-9a-f]{64}"),
+        # Whatever a text calls a key; last, since the others say what it is
+        ("named_secret", "", rf"{_NAMED}\s?[:=]\s?[\"']?{_WITH_DIGIT_AND_LETTER}[\w+/=.-]{{24}}"),
+    )
+)
