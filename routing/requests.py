@@ -32,16 +32,9 @@ from pydantic import (
     model_validator,
 )  # fmt: skip
 
-from forebay.routing.base import (
-    MAX_TEXT,
-    FrozenModel,
-    JsonSchema,
-    RegexPattern,
-    Short,
-    Text,
-    explain,
-)
+from forebay.routing.base import MAX_TEXT, FrozenModel, Short, Text, explain
 from forebay.routing.errors import InvalidJob, TooLong
+from forebay.routing.json_schemas import JsonSchema, RegexPattern
 from forebay.routing.receipts import (
     Answerable,
     Classification,

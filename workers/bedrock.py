@@ -12,7 +12,6 @@ from functools import cache
 
 from celery import Celery
 
-from forebay.routing.backoff import jittered
 from forebay.routing.errors import ForebayError, PassingError
 from forebay.routing.jobs import Answer, Verdict
 from forebay.routing.lanes import BEDROCK
@@ -23,6 +22,7 @@ from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.reasons import Reason
 from forebay.routing.store.answer_cache import AnswerCache, secret
+from forebay.routing.store.backoff import jittered
 from forebay.workers.frontier.answers import checked, read_answer, stored, usable_draft
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid

@@ -10,18 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from forebay.routing.base import (
-    KINDS,
-    MAX_SCHEMA_DEPTH,
-    MAX_SCHEMA_LIST,
-    MAX_SCHEMA_NODES,
-    FieldError,
-    FrozenModel,
-    explain,
-    first_error,
-)
+from forebay.routing.base import KINDS, FieldError, FrozenModel, explain, first_error
 from forebay.routing.errors import ForebayError, InvalidJob, TooLong
 from forebay.routing.jobs import Extract, parse_job, parse_request
+from forebay.routing.json_schemas import MAX_SCHEMA_DEPTH, MAX_SCHEMA_LIST, MAX_SCHEMA_NODES
 
 SECRET = "canary-secret"
 

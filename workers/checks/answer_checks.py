@@ -31,9 +31,9 @@ from forebay.routing.jobs import (
 )
 from forebay.workers.checks import extraction_checks
 from forebay.workers.checks.grounding import Source
+from forebay.workers.checks.reading.words import count_words, ends_sentence, is_visible, words
 from forebay.workers.checks.repetition import repeats_itself
 from forebay.workers.checks.safe_validation import mismatch
-from forebay.workers.checks.words import count_words, ends_sentence, is_visible, words
 from forebay.workers.engines.engine import Ending
 
 #: An answer that fails one of these checks is no answer of its kind, not even a degraded one.

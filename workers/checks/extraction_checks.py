@@ -11,13 +11,13 @@ from typing import Any
 
 from forebay.routing.jobs import Extract
 from forebay.routing.json_tree import leaves, nodes
-from forebay.workers.checks.dates import dates
 from forebay.workers.checks.formats import misformatted
 from forebay.workers.checks.grounding import Source, named_options
-from forebay.workers.checks.number_words import speaks_of_a_scale
+from forebay.workers.checks.reading.dates import dates
+from forebay.workers.checks.reading.number_words import speaks_of_a_scale
+from forebay.workers.checks.reading.words import is_visible, words
 from forebay.workers.checks.repetition import repeats_itself
 from forebay.workers.checks.safe_validation import violation
-from forebay.workers.checks.words import is_visible, words
 
 MIN_LOOP_OBJECTS = 4  # a list of so many objects, half of them or more equal, is a loop
 

@@ -1,7 +1,6 @@
 """Grounding: are the numbers, dates and words of an answer in the text that it is about?
 
-Formatting is ignored, invention is not: `1.234,50`, `1,234.50` and `1234.5` are one number, and
-`9 April 2026` is `2026-04-09`. Signs and scales are no formatting: `-5` and `5 million` are not 5.
+Formatting is ignored: `1.234,50` and `1234.5` are one number. Signs and scales are not.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from difflib import SequenceMatcher
 from functools import cached_property
 from typing import Any
 
-from forebay.workers.checks.dates import (
+from forebay.workers.checks.reading.dates import (
     MONTHS,
     WEEKDAYS,
     Date,
@@ -23,20 +22,19 @@ from forebay.workers.checks.dates import (
     times,
     without_zones,
 )
-from forebay.workers.checks.number_words import spelled_numbers
-from forebay.workers.checks.numerals import (
+from forebay.workers.checks.reading.number_words import spelled_numbers
+from forebay.workers.checks.reading.numerals import (
     CURRENCIES,
     CURRENCY_NAMES,
     Mention,
     mentions,
     normalized,
 )
-from forebay.workers.checks.words import DEMONYMS, language, may_compare, words
+from forebay.workers.checks.reading.words import DEMONYMS, language, may_compare, words
 
 MIN_WORDS_TO_COMPARE = 6  # fewer words say nothing about copying
 MAX_WORDS_TO_COMPARE = 200  # of each text; the comparison takes more than the square of them
 MIN_COPIED_WORDS = 0.8  # share of words, in order, from which a text is a copy
-
 STEM_CHARS = 5  # the beginning of a word that stands for its stem
 MIN_IDENTIFIER_DIGITS = 6  # shorter runs of digits occur in a text by chance
 NEW_WORDS = 5  # of so many words of a value, one may be new

@@ -25,7 +25,7 @@ from forebay.workers.engines.settings import (
     SecondEngineSettings,
 )
 from forebay.workers.engines.weights.model_shape import read_shape
-from forebay.workers.frontier.checkup import aws, frontier, models
+from forebay.workers.frontier.bedrock.checkup import aws, frontier, models
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.settings import ActorSettings
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from forebay.routing.backoff import patiently
 from forebay.routing.base import NANO
 from forebay.routing.errors import (
     BadAnswer,
@@ -33,6 +32,7 @@ from forebay.routing.policy.egress import egress
 from forebay.routing.policy.lane import NO_MODEL
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
+from forebay.routing.store.backoff import patiently
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import (

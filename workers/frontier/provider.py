@@ -27,7 +27,7 @@ from forebay.workers.frontier.settings import BedrockSettings
 #: Where each provider's class is. It is imported when the provider is opened, since its client
 #: library may be missing or slow to import.
 PROVIDERS = {
-    "bedrock": "forebay.workers.frontier.converse:Converse",
+    "bedrock": "forebay.workers.frontier.bedrock.converse:Converse",
 }
 
 Billed = Literal["no", "yes", "unknown"]

@@ -28,7 +28,7 @@ from forebay.routing.jobs import (
     Summarize,
     Summary,
 )
-from forebay.workers.checks.words import counted_words, ends_sentence
+from forebay.workers.checks.reading.words import counted_words, ends_sentence
 from forebay.workers.engines.engine import Ending
 from forebay.workers.prompts.json_answers import document, without_fence, without_thoughts
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from forebay.routing.backoff import patiently
 from forebay.routing.errors import EgressDenied, Expired, ForebayError, Lost, Unavailable
 from forebay.routing.jobs import Answer, Receipt
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import place
+from forebay.routing.store.backoff import patiently
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
 from forebay.workers.runtime.in_flight import InFlight
 from forebay.workers.runtime.outcomes import (

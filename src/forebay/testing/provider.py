@@ -16,7 +16,7 @@ from forebay.testing.engine import ScriptedEngine, text_of
 from forebay.testing.script import Reply, Script
 from forebay.workers.engines.engine import Ending, Prompt
 from forebay.workers.frontier import provider
-from forebay.workers.frontier.converse_request import bounds
+from forebay.workers.frontier.bedrock.converse_request import bounds
 from forebay.workers.frontier.provider import Malformed, Refused
 from forebay.workers.prompts import prompts
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.workers.checks.dates import dates
 from forebay.workers.checks.grounding import Source
-from forebay.workers.checks.numerals import readings
+from forebay.workers.checks.reading.dates import dates
+from forebay.workers.checks.reading.numerals import readings
 
 
 @pytest.mark.parametrize(

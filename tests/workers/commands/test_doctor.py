@@ -157,7 +157,7 @@ def test_the_second_model_is_checked_too(monkeypatch):
 
 def test_a_machine_that_only_submits_needs_no_engine(monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda _: None)
-    monkeypatch.setattr("forebay.workers.frontier.checkup.find_spec", lambda _: None)
+    monkeypatch.setattr("forebay.workers.frontier.bedrock.checkup.find_spec", lambda _: None)
     found = {finding.name: finding.state for finding in examine(doctor.checks(online=False))}
     assert found == {"settings": "ok", "local worker": "ok", "prices": "ok", "aws": "warn"}
     monkeypatch.setenv("FOREBAY_ENGINE", "llamacpp")

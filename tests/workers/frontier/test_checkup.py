@@ -6,7 +6,7 @@ import pytest
 
 from forebay.routing.diagnostics import examine
 from forebay.routing.limits.spillway import Spillway
-from forebay.workers.frontier import checkup
+from forebay.workers.frontier.bedrock import checkup
 
 HAIKU = "anthropic.claude-haiku-5-5"
 PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6"

@@ -25,8 +25,12 @@ from forebay.routing.errors import (
 )
 from forebay.routing.limits.prices import Prices, Usage
 from forebay.workers.engines.engine import Choice, JsonSchema, Pattern, Prompt, Turn
-from forebay.workers.frontier.converse import Converse
-from forebay.workers.frontier.converse_request import REASONING_TOKENS, bounds, converse_request
+from forebay.workers.frontier.bedrock.converse import Converse
+from forebay.workers.frontier.bedrock.converse_request import (
+    REASONING_TOKENS,
+    bounds,
+    converse_request,
+)
 from forebay.workers.frontier.provider import (
     AccountFault,
     Malformed,

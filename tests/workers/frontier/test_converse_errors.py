@@ -4,7 +4,11 @@ import pytest
 from botocore.exceptions import ClientError, ConfigParseError, ProfileNotFound
 
 from forebay.routing.errors import InvalidJob, LastingError, Throttled, TooLong
-from forebay.workers.frontier.converse_errors import from_response, from_setup, without_response
+from forebay.workers.frontier.bedrock.converse_errors import (
+    from_response,
+    from_setup,
+    without_response,
+)
 from forebay.workers.frontier.provider import (
     AccountFault,
     ModelFault,

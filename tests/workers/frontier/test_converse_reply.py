@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.routing.limits.prices import Prices, Usage
-from forebay.workers.frontier.converse_reply import (
+from forebay.workers.frontier.bedrock.converse_reply import (
     BODY,
     MAX_TEXT_CHARS,
     MAX_TOKENS,

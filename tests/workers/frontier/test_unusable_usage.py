@@ -8,7 +8,7 @@ from forebay.routing.jobs import Summarize
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.prices import Prices
 from forebay.workers.engines.engine import Prompt
-from forebay.workers.frontier.converse_request import bounds
+from forebay.workers.frontier.bedrock.converse_request import bounds
 from forebay.workers.prompts import prompts
 from forebay.workers.runtime.outcomes import Answered, Failed
 from mock_bedrock.faults import FAULTS

@@ -15,7 +15,7 @@ from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import read, read_settings
 from forebay.routing.store.connection import connect
-from forebay.workers.frontier.converse_reply import STAND_IN_MARK
+from forebay.workers.frontier.bedrock.converse_reply import STAND_IN_MARK
 from forebay.workers.frontier.provider import PROVIDERS
 from forebay.workers.frontier.settings import BedrockSettings
 

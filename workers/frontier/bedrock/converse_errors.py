@@ -19,7 +19,7 @@ from forebay.routing.errors import (
     TooLong,
     Unavailable,
 )
-from forebay.workers.frontier.converse_reply import code_word, headers
+from forebay.workers.frontier.bedrock.converse_reply import code_word, headers
 from forebay.workers.frontier.provider import (
     AccountFault,
     ModelFault,

@@ -17,9 +17,13 @@ from botocore.config import Config
 
 from forebay.routing.errors import ForebayError
 from forebay.workers.engines.engine import Prompt
-from forebay.workers.frontier.converse_errors import from_response, from_setup, without_response
-from forebay.workers.frontier.converse_reply import keep_body, read_reply
-from forebay.workers.frontier.converse_request import bounds, converse_request
+from forebay.workers.frontier.bedrock.converse_errors import (
+    from_response,
+    from_setup,
+    without_response,
+)
+from forebay.workers.frontier.bedrock.converse_reply import keep_body, read_reply
+from forebay.workers.frontier.bedrock.converse_request import bounds, converse_request
 from forebay.workers.frontier.provider import AccountFault, Provider, Reply
 from forebay.workers.frontier.settings import BedrockSettings
 

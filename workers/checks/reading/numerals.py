@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
-from forebay.workers.checks.number_words import SCALES
+from forebay.workers.checks.reading.number_words import SCALES
 
 _CODES = (
     "AED AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD HUF IDR ILS INR JPY KRW MXN NOK NZD PLN RUB SEK"
