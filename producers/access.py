@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from forebay.producers.options import check_deadline
 from forebay.producers.results import about
 from forebay.routing.errors import InvalidJob, Unavailable, UnknownJob
 from forebay.routing.jobs import Job, owner
@@ -29,11 +28,11 @@ class Access:
             raise Unavailable("the client is closed")
 
     def check(self, job: Job) -> None:
-        """Refuse a job that this client may not submit now.
+        """Refuse a job that this client may not submit.
 
         Raises:
             Unavailable: The client was closed.
-            InvalidJob: The job is another tenant's, or its deadline has passed.
+            InvalidJob: The job is another tenant's.
         """
         self.check_open()
         with about(job.id):
@@ -41,7 +40,6 @@ class Access:
                 raise InvalidJob(
                     f"must be {self.tenant}, the tenant of this client", field="tenant"
                 )
-            check_deadline(job)
 
     @contextmanager
     def to(self, job_id: str) -> Iterator[None]:

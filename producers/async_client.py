@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from asyncio import Future
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from types import TracebackType
-from typing import Any, Self, Unpack, cast, overload
+from typing import Any, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 import redis
 
@@ -22,11 +26,17 @@ from forebay.routing.ledger.dead_letters import Changes, DeadJob
 from forebay.routing.receipts import AnyContent
 from forebay.routing.settings import Settings
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_THREADS = 8  # calls of Redis under way at once; more wait for a thread
+
 
 class AsyncClient:
     """The same as `Client`, for asyncio. Redis is spoken to on threads, never on the event loop.
 
-    No thread of the loop's executor is held while an answer is awaited.
+    The threads are the client's own, so that the application's executor stays free, and none is
+    held while an answer is awaited.
 
     It has every method of `Client` with the same arguments and errors. Every method is awaited but
     `job`, which only makes a value, and `map`, which is iterated with `async for`.
@@ -42,12 +52,13 @@ class AsyncClient:
     ) -> None:
         self.tenant = tenant
         self._client = Client(tenant=tenant, settings=settings, redis=redis, patience=patience)
+        self._threads, self._pid = _new_threads(), os.getpid()
 
     async def submit(
         self, request: Answerable[ContentT], **options: Unpack[Options]
     ) -> JobHandle[ContentT]:
         """See `Client.submit`."""
-        return await asyncio.to_thread(lambda: self._client.submit(request, **options))
+        return await self._on_thread(lambda: self._client.submit(request, **options))
 
     @overload
     async def result(
@@ -97,7 +108,7 @@ class AsyncClient:
         timeout = checked_timeout(timeout)
         window = self._client._window(requests, options)  # noqa: SLF001 - of the same package
         try:
-            await asyncio.to_thread(window.fill)
+            await self._on_thread(window.fill)
             while (submitted := window.first) is not None:
                 if isinstance(submitted, ForebayError):
                     answer: Answer[Any] | ForebayError = submitted
@@ -108,12 +119,12 @@ class AsyncClient:
                 window.drop_first()
                 yield answer
                 if window.has_room:
-                    await asyncio.to_thread(window.fill)
+                    await self._on_thread(window.fill)
         except ResultTimeout as error:
             window.leave(error)
             raise
         finally:
-            await asyncio.to_thread(window.cancel)
+            await self._on_thread(window.cancel)
 
     async def submit_future(
         self, request: Answerable[ContentT], **options: Unpack[Options]
@@ -125,7 +136,7 @@ class AsyncClient:
         self, request: Answerable[ContentT], **options: Unpack[Options]
     ) -> tuple[JobHandle[ContentT], Future[Result[ContentT]]]:
         """See `Client.submit_with_future`; the future is one of asyncio."""
-        job_id, future = await asyncio.to_thread(
+        job_id, future = await self._on_thread(
             lambda: self._client.submit_with_future(request, **options)
         )
         return job_id, asyncio.wrap_future(future)
@@ -136,7 +147,7 @@ class AsyncClient:
     async def future(self, job_id: str) -> Future[Result]: ...
     async def future(self, job_id: str) -> Future[Any]:
         """See `Client.future`; the future is one of asyncio."""
-        return asyncio.wrap_future(await asyncio.to_thread(self._client.future, job_id))
+        return asyncio.wrap_future(await self._on_thread(self._client.future, job_id))
 
     def job(self, request: Answerable[Any], **options: Unpack[Options]) -> Job:
         """See `Client.job`."""
@@ -144,43 +155,43 @@ class AsyncClient:
 
     async def status(self, job_id: str) -> JobStatus:
         """See `Client.status`."""
-        return await asyncio.to_thread(self._client.status, job_id)
+        return await self._on_thread(self._client.status, job_id)
 
     async def explain(self, job_id: str) -> dict[str, Any]:
         """See `Client.explain`."""
-        return await asyncio.to_thread(self._client.explain, job_id)
+        return await self._on_thread(self._client.explain, job_id)
 
     async def cancel(self, job_id: str) -> bool:
         """See `Client.cancel`."""
-        return await asyncio.to_thread(self._client.cancel, job_id)
+        return await self._on_thread(self._client.cancel, job_id)
 
     async def forget(self, job_id: str) -> bool:
         """See `Client.forget`."""
-        return await asyncio.to_thread(self._client.forget, job_id)
+        return await self._on_thread(self._client.forget, job_id)
 
     async def dead(self, limit: int = 100) -> list[DeadJob]:
         """See `Client.dead`."""
-        return await asyncio.to_thread(self._client.dead, limit)
+        return await self._on_thread(self._client.dead, limit)
 
     async def dead_job(self, job_id: str) -> DeadJob:
         """See `Client.dead_job`."""
-        return await asyncio.to_thread(self._client.dead_job, job_id)
+        return await self._on_thread(self._client.dead_job, job_id)
 
     async def dead_content(self, job_id: str) -> Job:
         """See `Client.dead_content`."""
-        return await asyncio.to_thread(self._client.dead_content, job_id)
+        return await self._on_thread(self._client.dead_content, job_id)
 
     async def replay(self, job_id: str, **changes: Unpack[Changes]) -> str:
         """See `Client.replay`."""
-        return await asyncio.to_thread(self._client.replay, job_id, **changes)
+        return await self._on_thread(self._client.replay, job_id, **changes)
 
     async def bury(self, job_id: str) -> bool:
         """See `Client.bury`."""
-        return await asyncio.to_thread(self._client.bury, job_id)
+        return await self._on_thread(self._client.bury, job_id)
 
     async def close(self) -> None:
         """See `Client.close`."""
-        await asyncio.to_thread(self._client.close)
+        await self._on_thread(self._client.close)
 
     async def __aenter__(self) -> Self:
         self._client.__enter__()
@@ -193,6 +204,17 @@ class AsyncClient:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def _on_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._pid != os.getpid():  # threads do not survive a fork
+            self._threads, self._pid = _new_threads(), os.getpid()
+        call = partial(copy_context().run, function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _new_threads() -> ThreadPoolExecutor:
+    """Return an executor; its threads start when they are needed, and end with it."""
+    return ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="forebay")
 
 
 async def _wait(job_id: str, future: Future[Any], timeout: float | None) -> Result[Any]:

@@ -29,7 +29,7 @@ from forebay.producers.arguments import (
 from forebay.producers.explain import explanation
 from forebay.producers.handles import JobHandle, answer_model_of
 from forebay.producers.mapping import ContentT, Window, answers
-from forebay.producers.options import Options, make_job
+from forebay.producers.options import Options, make_job, passed_deadline
 from forebay.producers.results import Result, Submitted, about, answer_of, wait
 from forebay.producers.submission import PatientSubmitter, doorbell, submit_watched
 from forebay.producers.wakeups import Wakeups
@@ -104,7 +104,7 @@ class Client:
         job = self.job(request, **options)
         self._access.check(job)
         with about(job.id):
-            created = self._submitter.create([job])[0]
+            created = passed_deadline(job) or self._submitter.create([job])[0]
             if isinstance(created, ForebayError):
                 raise created
         return JobHandle(created, answer_model_of(job))

@@ -39,12 +39,11 @@ def make_job(request: Answerable[Any], tenant: str, options: Options) -> Job:
     return Job.model_validate({"tenant": tenant, "request": request, **options})
 
 
-def check_deadline(job: Job) -> None:
-    """Refuse a job whose deadline has passed.
-
-    Raises:
-        InvalidJob: Nobody could answer the job in time.
-    """
-    if job.deadline is not None and job.deadline <= datetime.now(UTC):
-        passed = job.deadline.isoformat(timespec="seconds")
-        raise InvalidJob(f"{passed} has passed, give a later time", field="deadline")
+def passed_deadline(job: Job) -> InvalidJob | None:
+    """Return the error of a job whose deadline has passed: nobody could answer it in time."""
+    if job.deadline is None or job.deadline > datetime.now(UTC):
+        return None
+    passed = job.deadline.isoformat(timespec="seconds")
+    error = InvalidJob(f"{passed} has passed, give a later time", field="deadline")
+    error.job_id = job.id
+    return error

@@ -11,6 +11,7 @@ from typing import Any
 from redis.backoff import EqualJitterBackoff
 
 from forebay.producers.handles import JobHandle, answer_model_of
+from forebay.producers.options import passed_deadline
 from forebay.producers.results import Result, Submitted
 from forebay.producers.wakeups import Wakeups
 from forebay.routing.errors import ForebayError, Unavailable
@@ -63,12 +64,15 @@ def submit_watched(
     jobs: list[Job], submitter: PatientSubmitter, wakeups: Wakeups
 ) -> list[Submitted[Any] | ForebayError]:
     """Submit jobs, and return each one's id and future, or the error that refused it."""
-    with wakeups.creating(jobs) as futures:
-        created = submitter.create(jobs, wakeups.stream)
-    return [
+    refusals = [passed_deadline(job) for job in jobs]
+    timely = [job for job, refusal in zip(jobs, refusals, strict=True) if refusal is None]
+    with wakeups.creating(timely) as futures:
+        created = submitter.create(timely, wakeups.stream) if timely else []
+    submitted = (
         _watched(job, reply, futures[job.id], wakeups)
-        for job, reply in zip(jobs, created, strict=True)
-    ]
+        for job, reply in zip(timely, created, strict=True)
+    )
+    return [refusal or next(submitted) for refusal in refusals]
 
 
 def _watched(

@@ -167,9 +167,14 @@ def test_a_deadline_that_has_passed_is_refused_and_repeated(client, redis, deadl
         with pytest.raises(InvalidJob, match=r"20\d\d-\d\d-\d\dT.* has passed") as caught:
             submit(ask(), deadline=deadline)
         assert caught.value.field == "deadline"
-    with pytest.raises(InvalidJob, match="has passed"):
-        list(client.map([client.job(ask(), deadline=deadline)]))
+    jobs = [client.job(ask(), deadline=deadline) for _ in range(2)]
+    for error, job in zip(client.map(jobs), jobs, strict=True):
+        assert isinstance(error, InvalidJob)
+        assert (error.field, error.job_id) == ("deadline", job.id)
     assert set(redis.keys()) == keys
+    with working(client._ledger):
+        _, answer = client.map([jobs[0], ask()], timeout=10)
+    assert answer.content.text == "HELLO"
 
 
 def test_a_span_is_a_deadline_of_a_job_too():

@@ -157,6 +157,21 @@ def test_many_maps_at_once_hold_no_thread_of_the_application(settings):
     assert texts == [[f"{number} {i}" for i in range(5)] for number in range(40)]
 
 
+def test_patient_submits_hold_no_thread_of_the_application(redis):
+    async def main():
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        settings = Settings(redis_url="redis://127.0.0.1:1/0")
+        async with AsyncClient(tenant="acme", settings=settings, patience=3) as client:
+            submits = [asyncio.create_task(client.submit(ask())) for _ in range(5)]
+            await asyncio.sleep(0.3)
+            name = await asyncio.wait_for(asyncio.to_thread(threading.current_thread), 1)
+            errors = await asyncio.gather(*submits, return_exceptions=True)
+        return name, errors
+
+    _, errors = asyncio.run(main())
+    assert [type(error) for error in errors] == [Unavailable] * 5
+
+
 def test_the_window_of_asyncios_map_is_bounded_too(settings):
     taken = []
 

@@ -130,7 +130,6 @@ def test_an_entry_that_nobody_can_read_does_not_end_the_thread(client, redis, en
     time.sleep(0.1)
     settle(client._ledger, client._ledger.claim("route"))
     assert future.result(5).content == Summary(text="HELLO")
-    assert client.run is not None
     assert client._wakeups._thread.is_alive()
 
 
@@ -153,14 +152,14 @@ def test_a_surprise_is_logged_by_type_and_place_and_the_thread_goes_on(client, m
     assert "kanarie" not in caplog.text
 
 
-def test_a_client_can_be_closed_by_a_callback_of_its_own_future(settings):
-    client = Client(tenant="acme", settings=settings)
-    future = client.submit_future(ask())
-    future.add_done_callback(lambda _: client.close())
+def test_a_client_can_be_closed_by_a_callback_of_its_own_future(client, settings):
+    closing = Client(tenant="acme", settings=settings)
+    future = closing.submit_future(ask())
+    future.add_done_callback(lambda _: closing.close())
     settle(client._ledger, client._ledger.claim("route"))
     assert future.result(5).content == Summary(text="HELLO")
-    client._wakeups._thread.join(5)
-    assert not client._wakeups._thread.is_alive()
+    closing._wakeups._thread.join(5)
+    assert not closing._wakeups._thread.is_alive()
 
 
 def test_a_wait_for_an_unknown_job_leaves_nothing_behind(client, monkeypatch):
