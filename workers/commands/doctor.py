@@ -183,7 +183,10 @@ def folder_finding(settings: EngineSettings) -> Finding:
         folder = model_folder(settings)
         shape = read_shape(folder, "exl3" if settings.engine == "exl3" else "exl2")
     except ForebayError as error:
-        return Finding("model", "fail", str(error), "forebay plan MODEL_DIR says more")
+        mend = "forebay plan MODEL_DIR says more"
+        if settings.model_dir is None:
+            mend = "set FOREBAY_MODEL_DIR to the model's folder, which forebay models pull makes"
+        return Finding("model", "fail", str(error), mend)
     size = f"{shape.weights_bytes / 1e9:.1f} GB"
     return Finding("model", "ok", f"{folder}, {shape.architecture}, {shape.format}, {size}")
 

@@ -191,6 +191,13 @@ def test_a_second_engine_without_a_model_of_its_own_fails(monkeypatch):
     assert "FOREBAY_SECOND_MODEL_FILE" in found[0].mend
 
 
+def test_a_second_engine_that_needs_a_folder_and_has_none_is_told_which_setting_to_set(monkeypatch):
+    monkeypatch.setenv("FOREBAY_SECOND_ENGINE", "exl2")
+    [found] = [finding for finding in examine([doctor.model]) if finding.state == "fail"]
+    assert found.name == "second model"
+    assert "set FOREBAY_SECOND_MODEL_DIR" in found.mend
+
+
 def test_settings_of_a_second_engine_that_is_not_named_fail(monkeypatch, tmp_path):
     monkeypatch.setenv("FOREBAY_SECOND_MODEL_FILE", str(tmp_path / "model.gguf"))
     found = [finding for finding in examine([doctor.model]) if finding.state == "fail"]
