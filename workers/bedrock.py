@@ -7,6 +7,7 @@ become of the job meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 from celery import Celery
@@ -24,9 +25,11 @@ from forebay.routing.reasons import Reason
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.workers.checks import answer_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
+from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
 from forebay.workers.frontier.provider import OutcomeUnknown, Reply, open_provider
+from forebay.workers.frontier.repair import ask_again, is_worth_a_repair, refuses_schema
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.prompts import parsing, prompts
 from forebay.workers.runtime.actor import Actor, settings_of
@@ -41,6 +44,8 @@ from forebay.workers.runtime.outcomes import (
     recalled,
 )
 
+PromptOf = Callable[..., Prompt]  # from a job and a prompt's id
+
 SHUT_S = 5.0  # how long a failed call shuts the spillway, if Bedrock names no time
 
 
@@ -50,7 +55,7 @@ class Bedrock:
     1. Allows: checks egress again, from the record, the job and the policy.
     2. Recalls: an answer that was paid for already, or an exact earlier one from the cache.
     3. Reserves the worst case of the cost, and calls the preferred model, then the next one if
-       that makes sense.
+       that makes sense. A schema that Bedrock refuses is asked for in words, with one repair.
     4. Checks the reply and books the call's cost together with the answer, in one step.
     5. Takes the way down without an answer that will do: the job waits, is answered with its local
        draft, goes to the local lane, or fails.
@@ -106,20 +111,44 @@ class Bedrock:
         cached = self._cache.get(job, "allow", model, model)
         if cached is not None:
             return recalled(claim, cached)
-        call = self._calls.plan(job, model, lambda name: prompts.frontier(job, prompt_id=name))
-        reply = self._calls.make(call, claim, job, policy, SubBudget())
-        answer = self._book(attempt, call, reply)
+        try:
+            answer = self._bought(attempt, policy, model, prompts.frontier)
+        except NoAnswer as refusal:
+            if not refuses_schema(refusal):
+                raise
+            answer = self._bought(attempt, policy, model, prompts.in_words)
         return Answered(answer, lambda: self._cache.put(job, "allow", answer))
 
-    def _book(self, attempt: Attempt, call: Call, reply: Reply) -> Answer:
+    def _bought(self, attempt: Attempt, policy: Policy, model: str, prompt_of: PromptOf) -> Answer:
+        """Reserve the money, call, check and book.
+
+        A schema that was asked for in words alone gets a second call if the answer does not fit.
+
+        Raises:
+            NoAnswer: There is no answer that will do.
+        """
+        claim, job = attempt.claim, attempt.job
+        call = self._calls.plan(job, model, lambda name: prompt_of(job, prompt_id=name))
+        reply = self._calls.make(call, claim, job, policy, SubBudget())
+        try:
+            return self._book(attempt, call, reply)
+        except NoAnswer as refusal:
+            if not is_worth_a_repair(job, reply):
+                raise
+            again, second = ask_again(self._calls, attempt, policy, call, reply, refusal)
+        return self._book(attempt, again, second, spent_nusd=self._calls.cost(call, reply))
+
+    def _book(self, attempt: Attempt, call: Call, reply: Reply, *, spent_nusd: int = 0) -> Answer:
         """Check the reply; book the call and keep its answer in one step, lest somebody pays again.
+
+        `spent_nusd` is what an earlier call for the same answer cost.
 
         Raises:
             NoAnswer: The reply holds no answer that will do; its cost is booked all the same.
         """
         cost, draft = self._calls.cost(call, reply), b""
         try:
-            answer = _check(attempt, reply, cost)
+            answer = _check(attempt, reply, spent_nusd + cost)
             draft = self._seal.close(answer.model_dump_json().encode())
         finally:
             self._calls.book(call, cost, draft)
@@ -148,9 +177,11 @@ def _check(attempt: Attempt, reply: Reply, cost_nusd: int) -> Answer:
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
     answer = _make_answer(attempt, content, reply, cost_nusd)
-    if {check.name for check in answer.checks if not check.passed} & INDISPENSABLE:
-        failed = BadAnswer("the frontier model's answer does not pass its checks")
-        raise NoAnswer(failed, Reason.BEDROCK_FAILED)
+    failed = [each for each in answer.checks if not each.passed and each.name in INDISPENSABLE]
+    if failed:
+        faults = ", ".join(f"{each.name} ({each.note})" for each in failed)
+        unfit = BadAnswer(f"the frontier model's answer does not pass its checks: {faults}")
+        raise NoAnswer(unfit, Reason.BEDROCK_FAILED)
     return answer
 
 

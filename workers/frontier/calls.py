@@ -86,8 +86,12 @@ class Calls:
         self._budget = Budget(ledger.redis)
         self._spillway = Spillway(ledger.redis)
 
-    def plan(self, job: Job, model: str, prompt_for: Callable[[str], Prompt]) -> Call:
+    def plan(
+        self, job: Job, model: str, prompt_for: Callable[[str], Prompt], *, spent_nusd: int = 0
+    ) -> Call:
         """Plan a call; `prompt_for` makes its prompt from the call's id.
+
+        `spent_nusd` is what earlier calls for the job cost.
 
         Raises:
             NoAnswer: The spillway is shut, the model has no price, or the call might cost more
@@ -103,7 +107,7 @@ class Calls:
             worst_nusd = self._prices.worst_case(model, tokens_in, tokens_out)
         except ForebayError as error:
             raise NoAnswer(error, Reason.BEDROCK_FAILED, another=True) from None
-        if job.max_cost_usd is not None and worst_nusd > job.max_cost_usd * NANO:
+        if job.max_cost_usd is not None and spent_nusd + worst_nusd > job.max_cost_usd * NANO:
             too_dear = BudgetExceeded("a call might cost more than this", field="max_cost_usd")
             raise NoAnswer(too_dear, Reason.JOB_COST_CAP, another=True)
         return Call(call_id, prompt, model, worst_nusd)

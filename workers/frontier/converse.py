@@ -10,6 +10,7 @@ import logging
 import re
 import threading
 import time
+from dataclasses import replace
 from typing import Any, cast, get_args
 
 import boto3
@@ -27,7 +28,11 @@ from forebay.routing.errors import (
 )
 from forebay.routing.limits.prices import Tier, Usage
 from forebay.workers.engines.engine import Ending, Prompt
-from forebay.workers.frontier.converse_request import bounds, converse_request
+from forebay.workers.frontier.converse_request import (
+    bounds,
+    converse_request,
+    cut_at_blank_stop,
+)
 from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Provider, Refused, Reply
 from forebay.workers.frontier.settings import BedrockSettings
 
@@ -58,12 +63,15 @@ class Converse(Provider):
         Bedrock enforces a `JsonSchema` if the model has structured output. A `Choice` or `Pattern`
         is left to the prompt's words and to the checks of the answer.
         """
-        ending = self._ask(converse_request(prompt, model, call_id))
+        request = converse_request(prompt, model, call_id)
+        ending = self._ask(request)
         if isinstance(ending, ForebayError):
             # Raised here and not where it was caught, so that no error report can walk from it
             # to the foreign error, which may quote the request.
             raise ending
-        return ending
+        text = cut_at_blank_stop(ending.text, prompt)
+        finish = ending.finish if text == ending.text else "stop"
+        return replace(ending, text=text, finish=finish, enforced="outputConfig" in request)
 
     def _ask(self, request: dict[str, Any]) -> Reply | ForebayError:
         model, began = request["modelId"], time.monotonic()
@@ -205,7 +213,10 @@ _SERVER_ERROR = 500
 _BY_MESSAGE: tuple[tuple[str, _Mapped], ...] = (
     (r"inference profile|on-demand", (Misconfigured, _NEEDS_PROFILE, "model")),
     (r"model identifier|model id", (Misconfigured, "Bedrock has no {model}", "model")),
-    (r"schema|output_?config", (InvalidJob, "is not supported by structured output", "schema")),
+    (
+        r"schema|output_?config|compiled grammar|union type|declared type",
+        (InvalidJob, "is not supported by structured output", "schema"),
+    ),
     (r"too long|tokens|context", (TooLong, "the prompt or its answer does not fit {model}", None)),
     (r"", (InvalidJob, "Bedrock rejects this request for {model}", None)),
 )

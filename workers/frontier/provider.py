@@ -41,6 +41,7 @@ class Reply:
         tier: the service tier that the provider reports.
         stand_in: whether the mock of Bedrock made the answer, not a model.
         latency_s: seconds from the request to the whole answer.
+        enforced: whether the provider enforced the prompt's constraint.
     """
 
     text: str = field(repr=False)
@@ -50,6 +51,7 @@ class Reply:
     tier: Tier
     stand_in: bool
     latency_s: float
+    enforced: bool = False
 
 
 class Provider(Protocol):
