@@ -29,7 +29,12 @@ from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
 from forebay.workers.frontier.provider import OutcomeUnknown, Reply, open_provider
-from forebay.workers.frontier.repair import ask_again, is_worth_a_repair, refuses_schema
+from forebay.workers.frontier.repair import (
+    ask_again,
+    is_worth_a_repair,
+    refuses_schema,
+    with_first,
+)
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.prompts import parsing, prompts
 from forebay.workers.runtime.actor import Actor, settings_of
@@ -136,19 +141,23 @@ class Bedrock:
             if not is_worth_a_repair(job, reply):
                 raise
             again, second = ask_again(self._calls, attempt, policy, call, reply, refusal)
-        return self._book(attempt, again, second, spent_nusd=self._calls.cost(call, reply))
+        return self._book(attempt, again, second, first=(call, reply))
 
-    def _book(self, attempt: Attempt, call: Call, reply: Reply, *, spent_nusd: int = 0) -> Answer:
+    def _book(
+        self, attempt: Attempt, call: Call, reply: Reply, *, first: tuple[Call, Reply] | None = None
+    ) -> Answer:
         """Check the reply; book the call and keep its answer in one step, lest somebody pays again.
 
-        `spent_nusd` is what an earlier call for the same answer cost.
+        `first` is an earlier call for the same answer, and its reply; they are booked already.
 
         Raises:
             NoAnswer: The reply holds no answer that will do; its cost is booked all the same.
         """
         cost, draft = self._calls.cost(call, reply), b""
         try:
-            answer = _check(attempt, reply, spent_nusd + cost)
+            answer = _check(attempt, reply, cost)
+            if first is not None:
+                answer = with_first(answer, first[1], self._calls.cost(*first))
             draft = self._seal.close(answer.model_dump_json().encode())
         finally:
             self._calls.book(call, cost, draft)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forebay.routing.errors import InvalidJob
-from forebay.routing.jobs import Extract, Generate, Job
+from forebay.routing.jobs import Answer, Extract, Generate, Job
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget
@@ -42,3 +42,14 @@ def ask_again(
         return call, calls.make(call, attempt.claim, job, policy, SubBudget())
     except NoAnswer as later:
         raise (later if later.reason is Reason.CALL_OPEN else refusal) from None
+
+
+def with_first(answer: Answer, first: Reply, cost_nusd: int) -> Answer:
+    """Return the answer with the tokens and the cost of an earlier call for it added."""
+    return answer.model_copy(
+        update={
+            "tokens_in": answer.tokens_in + first.usage.prompt,
+            "tokens_out": answer.tokens_out + first.usage.output,
+            "cost_nusd": answer.cost_nusd + cost_nusd,
+        }
+    )

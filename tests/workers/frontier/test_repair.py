@@ -89,6 +89,7 @@ def test_an_answer_that_does_not_validate_gets_one_second_try(asked, lanes, wron
     assert "not valid" in second["messages"][2]["content"][0]["text"]
     assert answer.cost_nusd == Budget(lanes.redis).spent()[0]
     assert answer.attempts == 1
+    assert answer.tokens_out > asked(LEVEL, '{"level": "high"}').tokens_out
 
 
 def test_there_is_no_third_try(asked, lanes):
