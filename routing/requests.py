@@ -244,6 +244,8 @@ class Generate(Answerable[Generation]):
             raise InvalidJob("cannot be combined with schema", field="regex")
         if self.messages[-1].role != "user":
             raise InvalidJob("the last message must be the user's", field="messages")
+        if not self.messages[-1].content.strip():
+            raise InvalidJob("the last message must not be blank", field="messages")
         if sum(len(message.content) for message in self.messages) > MAX_TEXT:
             raise TooLong(f"must have at most {MAX_TEXT} characters in all", field="messages")
         return self

@@ -8,6 +8,7 @@ become of the job meanwhile.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cache
 
 from celery import Celery
@@ -23,11 +24,18 @@ from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.reasons import Reason
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.routing.store.backoff import jittered
+from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier.answers import checked, read_answer, stored, usable_draft
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Reply, open_provider
+from forebay.workers.frontier.repair import (
+    ask_again,
+    is_worth_a_repair,
+    refuses_schema,
+    with_first,
+)
 from forebay.workers.frontier.secret_check import SecretCheck
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.prompts import prompts
@@ -49,6 +57,8 @@ NO_PRICE = (
     "the policy names %s, for which no price is listed: it is never called; add it to the prices "
     "file (FOREBAY_PRICES_FILE), or to [profiles] in the policy"
 )
+PromptOf = Callable[..., Prompt]  # from a job and a prompt's id
+
 SHUT_S = 5.0  # how long a failed call shuts the spillway, if Bedrock names no time
 
 
@@ -58,7 +68,7 @@ class Bedrock:
     1. Allows: checks egress again, from the record, the job and the policy, and scans for secrets.
     2. Recalls: an answer that was paid for already, or an exact earlier one from the cache.
     3. Reserves the worst case of the cost, and calls the preferred model, then the next one if
-       that makes sense.
+       that makes sense. A schema that Bedrock refuses is asked for in words, with one repair.
     4. Books the call's cost together with the answer, in one step, and then checks the answer:
        a check may fail or take long, and the money is spent in any case.
     5. Takes the way down without an answer that will do: the job waits, is answered with its local
@@ -138,15 +148,39 @@ class Bedrock:
         cached = self._cache.get(job, "allow", model, model)
         if cached is not None:
             return recalled(claim, cached)
-        call = self._calls.plan(
-            job, model, policy, lambda name: prompts.frontier(job, prompt_id=name)
-        )
-        reply = self._calls.make(call, claim, job, policy, SubBudget())
-        answer = self._book(attempt, call, reply)
+        try:
+            answer = self._bought(attempt, policy, model, prompts.frontier)
+        except NoAnswer as refusal:
+            if not refuses_schema(refusal):
+                raise
+            answer = self._bought(attempt, policy, model, prompts.in_words)
         return Answered(answer, lambda: self._cache.put(job, "allow", answer))
 
-    def _book(self, attempt: Attempt, call: Call, reply: Reply) -> Answer:
+    def _bought(self, attempt: Attempt, policy: Policy, model: str, prompt_of: PromptOf) -> Answer:
+        """Reserve the money, call, book and check.
+
+        A schema that was asked for in words alone gets a second call if the answer does not fit.
+
+        Raises:
+            NoAnswer: There is no answer that will do.
+        """
+        claim, job = attempt.claim, attempt.job
+        call = self._calls.plan(job, model, policy, lambda name: prompt_of(job, prompt_id=name))
+        reply = self._calls.make(call, claim, job, policy, SubBudget())
+        try:
+            return self._book(attempt, call, reply)
+        except NoAnswer as refusal:
+            if not is_worth_a_repair(job, reply):
+                raise
+            again, second = ask_again(self._calls, attempt, policy, call, reply, refusal)
+        return self._book(attempt, again, second, first=(call, reply))
+
+    def _book(
+        self, attempt: Attempt, call: Call, reply: Reply, *, first: tuple[Call, Reply] | None = None
+    ) -> Answer:
         """Book the call and keep its answer in one step, lest somebody pays again; then check it.
+
+        `first` is an earlier call for the same answer, and its reply; they are booked already.
 
         Raises:
             NoAnswer: The reply holds no answer that will do; its cost is booked all the same.
@@ -154,6 +188,8 @@ class Bedrock:
         cost, draft = self._calls.cost(call, reply), b""
         try:
             answer = read_answer(attempt, reply, cost)
+            if first is not None:
+                answer = with_first(answer, first[1], self._calls.cost(*first))
             draft = self._seal.close(stored(answer))
         except NoAnswer as refusal:
             refusal.estimated = cost.estimated

@@ -230,6 +230,9 @@ def _validate(model: str, messages: Any, limits: dict[str, Any]) -> None:
         raise _invalid("A conversation must alternate between user and assistant roles.")
     if not all(text.strip() for text in _texts(messages)):
         raise _invalid("The text field in the ContentBlock object is blank.")
+    stops = limits.get("stopSequences") or limits.get("stop_sequences") or []
+    if not all(stop.strip() for stop in stops):
+        raise _invalid("stop_sequences: each stop sequence must contain non-whitespace")
     if _FIXED_SAMPLING.search(model) and {"temperature", "topP", "top_p"} & set(limits):
         raise _invalid("`temperature` and `top_p` are not supported by this model.")
 

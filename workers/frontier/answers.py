@@ -71,7 +71,12 @@ def checked(attempt: Attempt, answer: Answer, *, finish: Ending = "stop") -> Ans
     checks = bounded_checks.check(attempt.job, answer.content, finish=finish)
     failed = [check.name for check in checks if not check.passed]
     if INDISPENSABLE.intersection(failed):
-        bad = BadAnswer("the frontier model's answer does not pass its checks")
+        faults = ", ".join(
+            f"{check.name} ({check.note})"
+            for check in checks
+            if not check.passed and check.name in INDISPENSABLE
+        )
+        bad = BadAnswer(f"the frontier model's answer does not pass its checks: {faults}")
         raise NoAnswer(bad, Reason.BEDROCK_FAILED)
     reasons = tuple(reason for reason in answer.reasons if reason != Reason.UNCHECKED)
     return answer.model_copy(

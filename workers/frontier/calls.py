@@ -106,9 +106,17 @@ class Calls:
         self._spillway = Spillway(ledger.redis)
 
     def plan(
-        self, job: Job, model: str, rules: Policy, prompt_for: Callable[[str], Prompt]
+        self,
+        job: Job,
+        model: str,
+        rules: Policy,
+        prompt_for: Callable[[str], Prompt],
+        *,
+        spent_nusd: int = 0,
     ) -> Call:
         """Plan a call; `prompt_for` makes its prompt from the call's id.
+
+        `spent_nusd` is what earlier calls for the job cost.
 
         Raises:
             NoAnswer: The spillway is shut, the model has no price, or the call might cost more
@@ -123,7 +131,7 @@ class Calls:
         except ForebayError as error:
             raise NoAnswer(error, Reason.BEDROCK_FAILED, another=True) from None
         allowed_nusd = MAX_NUSD if job.max_cost_usd is None else job.max_cost_usd * NANO
-        if worst_nusd > allowed_nusd:
+        if spent_nusd + worst_nusd > allowed_nusd:
             too_dear = BudgetExceeded("a call might cost more than this", field="max_cost_usd")
             raise NoAnswer(too_dear, Reason.JOB_COST_CAP, another=True)
         return Call(call_id, prompt, model, base, worst_nusd, probe=self._admitted(model))

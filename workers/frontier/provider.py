@@ -43,6 +43,7 @@ class Reply:
         tier: the service tier that the provider reports; `None` if it is no tier that we know.
         stand_in: whether the mock of Bedrock made the answer, not a model.
         latency_s: seconds from the request to the whole answer.
+        enforced: whether the provider enforced the prompt's constraint.
     """
 
     text: str = field(repr=False)
@@ -52,6 +53,7 @@ class Reply:
     tier: Tier | None
     stand_in: bool
     latency_s: float
+    enforced: bool = False
 
 
 class Provider(Protocol):

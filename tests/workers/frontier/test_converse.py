@@ -11,6 +11,7 @@ from functools import cache
 
 import botocore.session
 import pytest
+from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
 from forebay.routing.errors import (
@@ -26,6 +27,7 @@ from forebay.routing.errors import (
 from forebay.routing.limits.prices import Prices, Usage
 from forebay.workers.engines.engine import Choice, JsonSchema, Pattern, Prompt, Turn
 from forebay.workers.frontier.bedrock.converse import Converse
+from forebay.workers.frontier.bedrock.converse_errors import from_response as _from_response
 from forebay.workers.frontier.bedrock.converse_request import (
     REASONING_TOKENS,
     bounds,
@@ -132,6 +134,55 @@ def test_an_answer_that_reached_its_limit_says_so(mock):
 def test_a_stop_sequence_ends_the_answer(mock):
     reply = provider(mock).call(prompt(stop=(" so",)), MODEL, call_id="c")
     assert (reply.text, reply.finish) == ("It is", "stop")
+
+
+def test_a_stop_sequence_of_white_space_ends_the_answer_although_bedrock_takes_none(mock):
+    reply = provider(mock).call(prompt(stop=("\n", " ", "zz")), MODEL, call_id="c")
+    assert (reply.text, reply.finish) == ("It", "stop")
+    assert request_body(mock)["inferenceConfig"]["stopSequences"] == ["zz"]
+    whole = provider(mock).call(prompt(stop=("\n",)), MODEL, call_id="c")
+    assert whole.text == "It is so."
+    assert "stopSequences" not in request_body(mock)["inferenceConfig"]
+
+
+@pytest.mark.parametrize(
+    ("turns", "roles"),
+    [
+        ([("assistant", "hi"), ("user", "hello")], ["user", "assistant", "user"]),
+        ([("user", "a"), ("assistant", "\n"), ("user", "hello")], ["user"]),
+        (
+            [("system", " "), ("user", " "), ("assistant", "b"), ("user", "c")],
+            ["user", "assistant", "user"],
+        ),
+        ([("system", "be kind"), ("user", "c")], ["user"]),
+    ],
+)
+def test_a_chat_keeps_bedrocks_rules_by_construction(mock, turns, roles):
+    messages = tuple(Turn(role=role, content=content) for role, content in turns)
+    question = prompt().model_copy(update={"messages": messages})
+    assert provider(mock).call(question, MODEL, call_id="c").text
+    body = request_body(mock)
+    assert [turn["role"] for turn in body["messages"]] == roles
+    assert all(block["text"].strip() for block in body.get("system", [{"text": "x"}]))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Schemas contains too many parameters with union types (limit: 16)",
+        "The compiled grammar is too large",
+        "Enum value 'low' does not match declared type",
+        "output_config.format.schema: no",
+    ],
+)
+def test_what_bedrock_says_of_a_schema_is_recognised(message):
+    response = {
+        "Error": {"Code": "ValidationException", "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": 400},
+    }
+    error = _from_response(ClientError(response, "Converse"), MODEL)
+    assert isinstance(error, InvalidJob)
+    assert error.field == "schema"
 
 
 def test_a_json_shape_is_sent_as_structured_output(mock):

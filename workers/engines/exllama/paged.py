@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from forebay.routing.errors import ForebayError, InvalidJob, TooLong, Unavailable
+from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
 from forebay.workers.engines.batching.embedding import SentenceEncoder
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
@@ -172,8 +172,7 @@ class PagedGenerator:
         ways = self._ways(text, choice.options)
         longest = max(len(path) for _, path in ways)
         if len(tokens) + longest >= self.context:
-            message = f"and a label are longer than the context of {self.context} tokens"
-            raise TooLong(message, field="messages")
+            raise too_long(prompt.messages, len(tokens) + longest, self.context)
         # The limit reserves pages for the longest prefix of an option that may follow the prompt.
         request = BackendRequest(prompt.id, tokens, 1 + longest, first_token_only=True)
         tree = OptionTrie(ways, self._language.vocabulary.ends)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -23,7 +24,11 @@ from forebay.workers.frontier.bedrock.converse_errors import (
     without_response,
 )
 from forebay.workers.frontier.bedrock.converse_reply import keep_body, read_reply
-from forebay.workers.frontier.bedrock.converse_request import bounds, converse_request
+from forebay.workers.frontier.bedrock.converse_request import (
+    bounds,
+    converse_request,
+    cut_at_blank_stop,
+)
 from forebay.workers.frontier.provider import AccountFault, Provider, Reply
 from forebay.workers.frontier.settings import BedrockSettings
 
@@ -53,14 +58,17 @@ class Converse(Provider):
         Bedrock enforces a `JsonSchema` if the model has structured output. A `Choice` or `Pattern`
         is left to the prompt's words and to the checks of the answer.
         """
-        ending = self._ask(converse_request(prompt, model, call_id, base or model))
+        request = converse_request(prompt, model, call_id, base or model)
+        ending = self._ask(request)
         if isinstance(ending, AccountFault):
             self._forget_client()
         if isinstance(ending, ForebayError):
             # Raised here and not where it was caught, so that no error report can walk from it
             # to the foreign error, which may quote the request.
             raise ending
-        return ending
+        text = cut_at_blank_stop(ending.text, prompt)
+        finish = ending.finish if text == ending.text else "stop"
+        return replace(ending, text=text, finish=finish, enforced="outputConfig" in request)
 
     def _ask(self, request: dict[str, Any]) -> Reply | ForebayError:
         model, began = request["modelId"], time.monotonic()

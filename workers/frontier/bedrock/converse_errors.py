@@ -81,7 +81,7 @@ _BY_MESSAGE: dict[str, tuple[tuple[str, _Mapped], ...]] = {
         (r"^invocation\b.*\bon-demand throughput", (ModelFault, _NEEDS_PROFILE, "model")),
         (r"^the provided model identifier is invalid", _NO_MODEL),
         (
-            r"schema|output_?config|grammar|enum value",
+            r"schema|output_?config|grammar|enum value|union type|declared type",
             (InvalidJob, "is not supported by structured output", "schema"),
         ),
         (r"stop_?sequence", (InvalidJob, "is not supported by {model}", "stop")),
