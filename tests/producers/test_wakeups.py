@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import subprocess
 import sys
 import time
@@ -109,7 +110,9 @@ def test_a_pool_of_forked_processes_shares_one_client(client):
     _shared = client
     with working(client._ledger):
         assert client.run(ask("x"), timeout=20).content == Summary(text="X")
-        with multiprocessing.get_context("fork").Pool(3) as pool:
+        default = (signal.SIGTERM, signal.SIG_DFL)  # not the handler of this process
+        fork = multiprocessing.get_context("fork")
+        with fork.Pool(3, initializer=signal.signal, initargs=default) as pool:
             texts = pool.map_async(_in_a_worker, [f"t{i}" for i in range(12)]).get(60)
         assert client.run(ask("y"), timeout=20).content == Summary(text="Y")
     assert texts == [f"T{i}" for i in range(12)]
