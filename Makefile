@@ -106,7 +106,7 @@ lock: ## Choose all versions anew and write them with hashes into deploy/require
 .PHONY: clean
 clean: ## Stop the fleet and delete .venv, its jobs, logs and caches
 	@test ! -x $(PY) || $(DEPLOY) local.background down
-	@rm -rf .venv .forebay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage dist
+	@rm -rf .venv .forebay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Only wheels are installed, so no compiler is needed. The locks name every package, so pip resolves

@@ -1,10 +1,19 @@
 """Settings of Flower for a fleet on one machine: reachable from this machine only, and read-only.
 
 Flower reads this file with `--conf`. Its HTTP API needs no password, because only this machine
-can reach it (`address`). A web page that tricks a browser here cannot stop a worker (`read_only`).
+can reach it (`address`). A browser here can be led to it by any web page, so Flower answers only
+requests for its own host that come from its own pages, and cannot stop a worker (`read_only`).
 """
 
 from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery.events.receiver import EventReceiver
+from flower.app import Flower  # type: ignore[import-untyped] # Flower has no types
+from flower.views import BaseHandler  # type: ignore[import-untyped] # as above
+from tornado.web import ErrorHandler
 
 address = "127.0.0.1"
 read_only = True
@@ -12,5 +21,41 @@ natural_time = True
 max_tasks = 10_000
 max_workers = 500
 purge_offline_workers = 60
+# Workers always send events; Flower need not ask for them, and its Redis user could not.
+enable_events = False
 # No arguments and results: a doorbell has none of interest, and its page shows the receipt.
 tasks_columns = "name,uuid,state,received,started,runtime,worker"
+
+_OWN_HOSTS = {address, "localhost"}
+_FORBIDDEN = 403
+
+
+def _is_own(request: Any) -> bool:
+    """Return whether a request names this host, and comes from no other site's page.
+
+    A page whose name was pointed at this machine (DNS rebinding) sends its own name as the host.
+    """
+    origin = request.headers.get("Origin")
+    host = urlsplit(f"//{request.host}").hostname
+    return host in _OWN_HOSTS and (origin is None or urlsplit(origin).netloc == request.host)
+
+
+def _find_handler(application: Any, request: Any, **options: Any) -> Any:
+    if _is_own(request):
+        return _flowers_find_handler(application, request, **options)
+    return application.get_handler_delegate(request, ErrorHandler, {"status_code": _FORBIDDEN})
+
+
+def _set_default_headers(handler: Any) -> None:
+    """Replace Flower's own, which lets any site read an API that needs no password."""
+    handler.set_header("X-Content-Type-Options", "nosniff")
+
+
+def _send_nothing(_receiver: Any, channel: Any = None) -> None:
+    """Replace a broadcast that asks workers for a heartbeat: Flower's Redis user cannot publish."""
+
+
+EventReceiver.wakeup_workers = _send_nothing
+_flowers_find_handler = Flower.find_handler
+Flower.find_handler = _find_handler
+BaseHandler.set_default_headers = _set_default_headers

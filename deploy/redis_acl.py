@@ -17,9 +17,11 @@ import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-#: Every user may connect and run the transitions.
+#: Every user may connect. Producers run the transitions that the fleet has loaded, and no script of
+#: their own: it could loop for ever, and nobody could end it once it has written.
 ENTER = "+auth +hello +ping +echo +select +time +quit +client|setinfo +client|setname +client|id"
-RUN = "+evalsha +script|load +script|exists +multi +exec +discard"
+RUN = "+evalsha +script|exists +multi +exec +discard"
+LOAD = "+script|load"
 
 #: Commands of a producer, allowed on its own tenant's keys only.
 OWN_COMMANDS = (
@@ -27,42 +29,56 @@ OWN_COMMANDS = (
 )
 OWN_KEYS = (
     "fb:job:{}.*", "fb:content:{}.*", "fb:answer:{}.*", "fb:draft:{}.*", "fb:cached:{}.*",
-    "fb:watchers:{}.*", "fb:cache:{}:*", "fb:idempotency:{}:*", "fb:waiting:*:{}", "fb:wake:{}:*",
-    "fb:dead:{}",
+    "fb:watchers:{}.*", "fb:cache:{}:*", "fb:idempotency:{}:*", "fb:wake:{}:*", "fb:dead:{}",
 )  # fmt: skip
+
+#: Commands of a producer on its own waiting jobs: it puts them before the router and nowhere else.
+OWN_WAITING = (
+    "(+exists +zcard +zrank +zrem +zadd ~fb:waiting:route:*:{})",
+    "(+exists +zcard +zrank +zrem ~fb:waiting:*:{})",
+)
 
 #: Commands that a producer's scripts run on keys which all tenants share.
 SHARED = (
     "(+llen +lpush ~route)",
     "(+llen ~local.* ~embed ~bedrock)",
     "(+hget +hgetall +hlen +hincrby ~fb:depth)",
-    "(+hget +hlen +hset ~fb:clock)",
+    "(+hget +hlen ~fb:clock)",
+    "(+hsetnx +hlen ~fb:since)",
     "(+get +incr ~fb:rings)",
     "(+zcard +zrem ~fb:leases ~fb:later)",
     "(+zcard +zadd +zrem ~fb:deadlines)",
-    "(+exists +zcard +zadd +zrem +zscore +zrange ~fb:turn:*)",
+    "(+zcard +zrange ~fb:turn:*)",
+    "(+scard +srandmember +sadd ~fb:newcomers:route:*)",
+    "(+scard +srandmember ~fb:newcomers:*)",
     "(+zcard ~fb:waiting:*)",
     "(+zcount ~fb:serving:*)",
     "(+get +exists ~fb:full)",
 )
 
 #: Every command except those of administrators and scripts that are not ours.
-WORK = f"+@all -@admin -@dangerous -@scripting {RUN}"
+WORK = f"+@all -@admin -@dangerous -@scripting {RUN} {LOAD}"
 #: Celery's keys: queues, unacknowledged messages, events and remote control.
 QUEUES = "~route ~local.* ~embed ~bedrock ~sweep"
 KOMBU = "~_kombu.binding* ~unacked* ~celeryev.* ~*.celery.pidbox &*"
+#: What Flower needs of them: events, from any of 16 databases. It publishes nothing, so it can send
+#: no remote control command.
+EVENTS = "~_kombu.binding* ~celeryev.* ~*.celery.pidbox"
+EVENT_CHANNELS = " ".join(f"&/{database}.celeryev/*" for database in range(16))
+WATCH = f"+@all -@admin -@dangerous -@scripting -publish {RUN} {LOAD}"
 
 #: The sweeper ends jobs. It reads no request and no answer, but may turn a draft into the answer.
 UPKEEP = (
-    "job:*", "waiting:*", "turn:*", "clock", "depth", "picks", "leases", "later", "deadlines",
-    "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*", "watchers:*", "wake:*",
+    "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
+    "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
+    "watchers:*", "wake:*",
 )  # fmt: skip
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 
 ROLES: Mapping[str, str] = {
     "worker": f"{WORK} ~fb:* {QUEUES} {KOMBU}",
     "sweeper": f"{WORK} +info {' '.join(f'~fb:{key}' for key in UPKEEP)} {ENDS} {QUEUES} {KOMBU}",
-    "flower": f"{WORK} {KOMBU} (+llen {QUEUES})",
+    "flower": f"{WATCH} {EVENTS} {EVENT_CHANNELS} (+llen {QUEUES})",
     "operator": "+@all -@dangerous +info +config|get +acl|log ~* &*",
 }
 
@@ -70,7 +86,8 @@ ROLES: Mapping[str, str] = {
 def producer(tenant: str) -> str:
     """Return the rules of a tenant's producers."""
     keys = " ".join(f"~{key.format(tenant)}" for key in OWN_KEYS)
-    return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {' '.join(SHARED)}"
+    waiting = " ".join(rule.format(tenant) for rule in OWN_WAITING)
+    return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {waiting} {' '.join(SHARED)}"
 
 
 def users(passwords: Mapping[str, str]) -> list[str]:

@@ -4,7 +4,7 @@ Start a fleet with `make up`, which prints the line that sets FOREBAY_REDIS_URL;
     python examples/first_job.py
 """
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from forebay import Classify, Client, Extract
 
@@ -12,7 +12,7 @@ from forebay import Classify, Client, Extract
 class Invoice(BaseModel):
     """What we want to know of an invoice."""
 
-    number: str
+    number: str = Field(pattern=r"^[A-Z]+-[0-9]+$")  # a small model takes the total for it
     total: float
 
 

@@ -1,11 +1,12 @@
 """Act only on answers that are sure enough; send the others to a person.
 
-A fleet whose policy asks for second opinions (`[defaults.second_opinion]` in policy.toml) answers
-doubtful jobs twice. Every answer says how sure it is: `degraded`, `doubt`, and its checks.
+The policy's `[defaults.second_opinion]` has doubtful jobs answered twice if they may leave, and
+with `deny_too = true` all. Every answer says how sure it is: `degraded`, `doubt`, and its checks.
+A pattern in the schema tells an invoice's number from its total, which two answers may mix up.
     python examples/second_opinion.py
 """
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from forebay import Answer, BadAnswer, Client, Extract, Extraction
 
@@ -15,7 +16,7 @@ MAX_DOUBT = 0.3  # the probability that an answer is wrong, above which a person
 class Invoice(BaseModel):
     """What is booked."""
 
-    number: str
+    number: str = Field(pattern=r"^[A-Z]{1,3}-[0-9]{1,8}$")
     total: float
 
 
@@ -25,7 +26,11 @@ def needs_a_person(answer: Answer[Extraction[Invoice]]) -> str | None:
     if answer.degraded or failed:
         return f"{answer.reason}: {', '.join(failed) or 'degraded'}"
     doubt = answer.doubt
-    if doubt and doubt.agreement is not None and doubt.probability > MAX_DOUBT:
+    if answer.lane == "bedrock":
+        return None
+    if doubt is None or doubt.agreement is None:
+        return "nobody gave a second answer"
+    if doubt.probability > MAX_DOUBT:
         return f"doubt {doubt.probability:.2f}: two answers agree to {doubt.agreement:.0%}"
     return None
 
@@ -33,7 +38,7 @@ def needs_a_person(answer: Answer[Extraction[Invoice]]) -> str | None:
 def book(client: Client, mail: str) -> str:
     """Read the invoice of a mail; say whether it was booked, or why a person has to look."""
     try:
-        answer = client.run(Extract(text=mail, schema=Invoice), timeout=60)
+        answer = client.run(Extract(text=mail, schema=Invoice), timeout=60, egress="allow")
     except BadAnswer as error:
         return f"to a person: {error}"
     reason = needs_a_person(answer)

@@ -9,45 +9,48 @@ print(answer.content.text, answer.lane, answer.cost_usd)
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
 import redis
 
+from forebay.producers.access import Access
+from forebay.producers.arguments import (
+    checked_limit,
+    checked_patience,
+    checked_redis,
+    checked_settings,
+    checked_tenant,
+    checked_timeout,
+)
 from forebay.producers.explain import explanation
 from forebay.producers.handles import JobHandle, answer_model_of
-from forebay.producers.options import Options, make_job
-from forebay.producers.results import Result, answer_of, failure, wait
-from forebay.producers.submission import PatientSubmitter, doorbell
+from forebay.producers.mapping import ContentT, Window, answers
+from forebay.producers.options import Options, make_job, passed_deadline
+from forebay.producers.results import Result, Submitted, about, answer_of, wait
+from forebay.producers.submission import PatientSubmitter, doorbell, submit_watched
 from forebay.producers.wakeups import Wakeups
-from forebay.routing.errors import ForebayError, InvalidJob, UnknownJob
-from forebay.routing.jobs import Answer, Answerable, Content, Job, JobStatus, owner
+from forebay.routing.errors import ForebayError, UnknownJob
+from forebay.routing.jobs import Answer, Answerable, Job, JobStatus
 from forebay.routing.ledger.dead_letters import Changes, DeadJob, DeadLetters
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.ledger.record import ENDED
 from forebay.routing.receipts import AnyContent
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect
 
-JOBS_PER_ROUND_TRIP = 250  # jobs that `map` submits at once
-MAX_JOBS_UNDER_WAY = 2_000  # jobs that `map` has submitted and not yet yielded
-
-ContentT = TypeVar("ContentT")
 #: A content that is known to be one of ours, so that the overloads of `result` agree.
 KnownT = TypeVar("KnownT", bound=AnyContent)
-Submitted = tuple[JobHandle[ContentT], Future[Result[ContentT]]]
 
 
 class Client:
     """A tenant's access to Forebay. Safe to share between threads.
 
     Close it, or use it in a `with` statement. It connects to Redis at its first call. Methods raise
-    only errors of `forebay.routing.errors`, and `TimeoutError` if they wait.
+    only errors of `forebay.routing.errors`; after `close` that is `Unavailable`. After a fork the
+    child can use the client too; a future belongs to the process that made it.
 
     Args:
         tenant: the owner of the jobs. A client sees the jobs of its tenant only.
@@ -57,7 +60,7 @@ class Client:
             full, or has too many jobs waiting. By default such a submit fails at once.
 
     Raises:
-        Misconfigured: A setting is wrong; the error names the variable.
+        Misconfigured: A setting or an argument is wrong; the error names it.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Client:
         redis: redis.Redis | None = None,
         patience: float = 0.0,
     ) -> None:
-        settings = settings or read_settings()
-        self.tenant = tenant
-        self._owns_redis = redis is None
-        self._ledger = Ledger(redis or connect(settings), settings, lambda: doorbell(settings))
-        self._submitter = PatientSubmitter(self._ledger, patience)
+        self.tenant = checked_tenant(tenant)
+        settings = read_settings() if settings is None else checked_settings(settings)
+        lent = None if redis is None else checked_redis(redis)
+        self._owns_redis = lent is None
+        self._access = Access(self.tenant)
+        self._ledger = Ledger(lent or connect(settings), settings, lambda: doorbell(settings))
+        self._submitter = PatientSubmitter(self._ledger, checked_patience(patience))
         self._dead_letters = DeadLetters(self._ledger, tenant)
         self._wakeups = Wakeups(self._ledger, tenant)
 
@@ -89,16 +94,19 @@ class Client:
             The job's id; if the idempotency key was used before, the id of that first job.
 
         Raises:
-            InvalidJob: A field is wrong, or the idempotency key was used for another job.
+            InvalidJob: A field is wrong, the deadline has passed, or the idempotency key was used
+                for another job, whose id is the error's `job_id`.
             EgressDenied: The job is pinned to Bedrock and may not leave the building.
             Unavailable: Redis cannot be reached or is full, and stayed so for `patience` seconds.
                 It is safe to submit the same `Job` again, or a request under the same idempotency
                 key: there will be one job.
         """
-        job = self._check_tenant(self.job(request, **options))
-        created = self._submitter.create([job])[0]
-        if isinstance(created, ForebayError):
-            raise created
+        job = self.job(request, **options)
+        self._access.check(job)
+        with about(job.id):
+            created = passed_deadline(job) or self._submitter.create([job])[0]
+            if isinstance(created, ForebayError):
+                raise created
         return JobHandle(created, answer_model_of(job))
 
     @overload
@@ -114,13 +122,15 @@ class Client:
             timeout: seconds; `None` waits as long as it takes.
 
         Raises:
-            TimeoutError: The job has not ended by then. It goes on; its id is in the message.
+            ResultTimeout: The job has not ended by then. It goes on; `error.job_id` is its id.
             UnknownJob: The tenant has no such job.
             BadAnswer: No answer passed its checks, or the model that `Extract` was given refuses
                 the object.
             ForebayError: The job ended without an answer; the error's class and `code` say why.
         """
-        return answer_of(wait(job_id, self.future(job_id), timeout))
+        timeout = checked_timeout(timeout)
+        with about(job_id):
+            return answer_of(wait(job_id, self.future(job_id), timeout))
 
     def run(
         self,
@@ -129,39 +139,47 @@ class Client:
         **options: Unpack[Options],
     ) -> Answer[ContentT]:
         """Submit a job and return its answer: `submit`, then `result`."""
+        timeout = checked_timeout(timeout)
         job_id, future = self.submit_with_future(request, **options)
-        return answer_of(wait(job_id, future, timeout))
+        with about(job_id):
+            return answer_of(wait(job_id, future, timeout))
 
+    @overload
     def map(
         self,
-        requests: Iterable[Answerable[ContentT]],
+        requests: Iterable[Answerable[KnownT]],
         timeout: float | None = None,
         **options: Unpack[Options],
-    ) -> Iterator[Answer[ContentT] | ForebayError]:
+    ) -> Iterator[Answer[KnownT] | ForebayError]: ...
+    @overload
+    def map(
+        self,
+        requests: Iterable[Answerable[Any]],
+        timeout: float | None = None,
+        **options: Unpack[Options],
+    ) -> Iterator[Answer[AnyContent] | ForebayError]: ...
+    def map(
+        self,
+        requests: Iterable[Answerable[Any]],
+        timeout: float | None = None,
+        **options: Unpack[Options],
+    ) -> Iterator[Answer[Any] | ForebayError]:
         """Yield the answers in the order of the requests; a failed job yields its error.
 
-        At most 2,000 jobs are under way at once: requests are taken as answers are, so that any
-        number of them fits in memory.
+        At most 2,000 jobs are under way at once, so that any number of requests fits in memory. If
+        the iteration ends early (`break`, `close`, an error), the jobs of bare requests are
+        cancelled, because nobody has their ids; each `Job` goes on. After a timeout all go on.
 
         Args:
             requests: requests or jobs; a generator will do.
             timeout: seconds to wait for the next answer.
-            options: the same for all requests.
+            options: the same for all requests; no idempotency key, since a key is for one job.
 
         Raises:
-            TimeoutError, InvalidJob, Unavailable: See `result` and `submit`.
+            ResultTimeout: An answer did not come in time. `error.job_ids` are all jobs under way.
+            InvalidJob, Unavailable: See `submit`.
         """
-        remaining = iter(requests)
-        under_way: deque[Submitted[ContentT] | ForebayError] = deque()
-        while True:
-            while len(under_way) <= MAX_JOBS_UNDER_WAY - JOBS_PER_ROUND_TRIP:
-                jobs = [self.job(one, **options) for one in islice(remaining, JOBS_PER_ROUND_TRIP)]
-                if not jobs:
-                    break
-                under_way.extend(self._submit_all(jobs))
-            if not under_way:
-                return
-            yield self._answer_or_error(under_way.popleft(), timeout)
+        return answers(self._window(requests, options), checked_timeout(timeout))
 
     def submit_future(
         self, request: Answerable[ContentT], **options: Unpack[Options]
@@ -176,9 +194,11 @@ class Client:
         self, request: Answerable[ContentT], **options: Unpack[Options]
     ) -> Submitted[ContentT]:
         """Submit a job and return its id, as `submit` does, with a future of its result."""
-        submitted = self._submit_all([self.job(request, **options)])[0]
-        if isinstance(submitted, ForebayError):
-            raise submitted
+        job = self.job(request, **options)
+        with about(job.id):
+            submitted = self._submit_all([job])[0]
+            if isinstance(submitted, ForebayError):
+                raise submitted
         return submitted
 
     @overload
@@ -191,10 +211,8 @@ class Client:
         Raises:
             UnknownJob: The tenant has no such job.
         """
-        future = self._wakeups.expect(self._check_owner(job_id), answer_model_of(job_id))
-        if self._ledger.watch(job_id, self._wakeups.stream) in ENDED:
-            self._wakeups.fulfil([job_id])
-        return future
+        with self._access.to(job_id):
+            return self._wakeups.watch(job_id)
 
     def job(self, request: Answerable[Any], **options: Unpack[Options]) -> Job:
         """Return the job that `submit` would put on."""
@@ -202,52 +220,65 @@ class Client:
 
     def status(self, job_id: str) -> JobStatus:
         """Return where the job is, and how many jobs are before it. Raises `UnknownJob`."""
-        return self._ledger.status(self._check_owner(job_id))
+        with self._access.to(job_id):
+            return self._ledger.status(job_id)
 
     def explain(self, job_id: str) -> dict[str, Any]:
         """Return why a job went where it went, in any state, as one JSON document."""
-        record = self._ledger.record(self._check_owner(job_id))
+        with self._access.to(job_id):
+            record = self._ledger.record(job_id)
         audit = None
         if record.audited_as:
-            with suppress(UnknownJob):
-                audit = self._ledger.record(self._check_owner(record.audited_as))
+            with suppress(UnknownJob), self._access.to(record.audited_as):
+                audit = self._ledger.record(record.audited_as)
         return explanation(record, audit)
 
     def cancel(self, job_id: str) -> bool:
         """End the job, wherever it is; return `False` if it had ended already."""
-        return self._ledger.cancel(self._check_owner(job_id))
+        with self._access.to(job_id):
+            return self._ledger.cancel(job_id)
 
     def forget(self, job_id: str) -> bool:
         """Erase every trace of the job, ended or not; return `False` if there was none."""
-        return self._ledger.forget(self._check_owner(job_id))
+        with self._access.to(job_id):
+            return self._ledger.forget(job_id)
 
     def dead(self, limit: int = 100) -> list[DeadJob]:
         """Return the newest dead letters: jobs that failed and were not replayed yet."""
-        return self._dead_letters.list(limit)
+        self._access.check_open()
+        return self._dead_letters.list(checked_limit(limit))
 
     def dead_job(self, job_id: str) -> DeadJob:
         """Return one dead job, replayed or not, without its content. See `DeadLetters.show`."""
-        return self._dead_letters.show(job_id)
+        with self._access.to(job_id):
+            return self._dead_letters.show(job_id)
 
     def dead_content(self, job_id: str) -> Job:
         """Return what a dead job asked, with its content. See `DeadLetters.job`."""
-        return self._dead_letters.job(job_id)
+        with self._access.to(job_id):
+            return self._dead_letters.job(job_id)
 
     def replay(self, job_id: str, **changes: Unpack[Changes]) -> str:
         """Submit a dead job again and return the new job's id. See `DeadLetters.replay`."""
-        return self._dead_letters.replay(job_id, **changes)
+        with self._access.to(job_id):
+            return self._dead_letters.replay(job_id, **changes)
 
     def bury(self, job_id: str) -> bool:
         """Erase a dead job; return `False` if there was none. See `DeadLetters.bury`."""
-        return self._dead_letters.bury(job_id)
+        with self._access.to(job_id):
+            return self._dead_letters.bury(job_id)
 
     def close(self) -> None:
         """End the thread that waits for answers, and close the connections of this client."""
+        if self._access.closed:
+            return
+        self._access.closed = True
         self._wakeups.close()
         if self._owns_redis:
             self._ledger.redis.close()
 
     def __enter__(self) -> Self:
+        self._access.check_open()
         return self
 
     def __exit__(
@@ -258,43 +289,11 @@ class Client:
     ) -> None:
         self.close()
 
-    def _check_tenant(self, job: Job) -> Job:
-        if job.tenant != self.tenant:
-            raise InvalidJob(f"must be {self.tenant}, the tenant of this client", field="tenant")
-        return job
-
-    def _check_owner(self, job_id: str) -> str:
-        if owner(job_id) != self.tenant:
-            raise UnknownJob("no such job of this tenant", field="id")
-        return job_id
+    def _window(self, requests: Iterable[Answerable[Any]], options: Options) -> Window[Any]:
+        self._access.check_open()
+        return Window.of(requests, self.tenant, options, self._submit_all, self.cancel)
 
     def _submit_all(self, jobs: list[Job]) -> list[Submitted[Any] | ForebayError]:
         for job in jobs:
-            self._check_tenant(job)
-        with self._wakeups.creating(jobs) as futures:
-            created = self._submitter.create(jobs, self._wakeups.stream)
-        return [
-            self._submitted(job, reply, futures[job.id])
-            for job, reply in zip(jobs, created, strict=True)
-        ]
-
-    def _submitted(
-        self, job: Job, reply: str | ForebayError, future: Future[Result]
-    ) -> Submitted[Content] | ForebayError:
-        """Return the id and future of a job that was submitted, or the error that refused it."""
-        if isinstance(reply, ForebayError):
-            future.cancel()
-            return reply
-        handle: JobHandle[Content] = JobHandle(reply, answer_model_of(job))
-        if reply != job.id:  # the first job under the idempotency key
-            future.cancel()
-            future = self.future(handle)
-        return handle, future
-
-    def _answer_or_error(
-        self, submitted: Submitted[ContentT] | ForebayError, timeout: float | None
-    ) -> Answer[ContentT] | ForebayError:
-        if isinstance(submitted, ForebayError):
-            return submitted
-        result = wait(*submitted, timeout)
-        return result if isinstance(result, Answer) else failure(result)
+            self._access.check(job)
+        return submit_watched(jobs, self._submitter, self._wakeups)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from forebay.routing.jobs import Doubt, Receipt, Verdict
 
 _PACED = frozenset({Reason.PACE_GOES, Reason.PACE_STAYS})
+_ERROR_FIELDS = ("error", "error_field", "error_note")
 _ANSWER_FIELDS = (
     "lane", "model", "revision", "tokens_in", "tokens_out", "cost_usd", "degraded", "cached",
     "stand_in", "queued_s", "worked_s", "total_s",
@@ -37,6 +38,7 @@ def explanation(record: Record, audit: Record | None) -> dict[str, Any]:
         "checks": [check.model_dump() for check in receipt.checks] if receipt else [],
         "made": _answer(receipt),
         "error": record.error, "error_field": receipt.error_field if receipt else None,
+        "error_note": receipt.error_note if receipt else None,
         "replay_of": record.replay_of, "replayed_as": record.replayed_as,
         "audit_of": record.audit_of, "audit": _audit(record, audit),
     }  # fmt: skip
@@ -111,7 +113,7 @@ def _lines(name: str, lines: Any) -> Iterator[str]:
 def _whereabouts(document: dict[str, Any]) -> str:
     if document["state"] not in ENDED:
         return f", {document['hop']} ({document['queue']}), attempt {document['attempts']}"
-    error = ": ".join(filter(None, (document["error"], document["error_field"])))
+    error = ": ".join(filter(None, (document[key] for key in _ERROR_FIELDS)))
     return f" ({error})" if document["error"] else ""
 
 

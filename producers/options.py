@@ -36,7 +36,14 @@ def make_job(request: Answerable[Any], tenant: str, options: Options) -> Job:
         if options:
             raise InvalidJob("belongs in the Job itself, not beside it", field=min(options))
         return request
-    fields: dict[str, Any] = {**options}
-    if isinstance(fields.get("deadline"), timedelta):
-        fields["deadline"] = datetime.now(UTC) + fields["deadline"]
-    return Job.model_validate({"tenant": tenant, "request": request, **fields})
+    return Job.model_validate({"tenant": tenant, "request": request, **options})
+
+
+def passed_deadline(job: Job) -> InvalidJob | None:
+    """Return the error of a job whose deadline has passed: nobody could answer it in time."""
+    if job.deadline is None or job.deadline > datetime.now(UTC):
+        return None
+    passed = job.deadline.isoformat(timespec="seconds")
+    error = InvalidJob(f"{passed} has passed, give a later time", field="deadline")
+    error.job_id = job.id
+    return error

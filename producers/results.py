@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import cast
 
 from pydantic import BaseModel, ValidationError
 from typing_extensions import TypeAliasType
 
+from forebay.producers.handles import JobHandle
 from forebay.routing.base import first_error
-from forebay.routing.errors import BadAnswer, ForebayError, from_code, gist
+from forebay.routing.errors import BadAnswer, ForebayError, ResultTimeout, from_code, gist
 from forebay.routing.jobs import Answer, Extraction, Receipt
 from forebay.routing.receipts import ContentT_co
 
 Result = TypeAliasType("Result", Answer[ContentT_co] | Receipt, type_params=(ContentT_co,))
+#: A job's id, and the future of its result.
+Submitted = tuple[JobHandle[ContentT_co], Future[Result[ContentT_co]]]
 
 
 def answer_of(result: Result[ContentT_co]) -> Answer[ContentT_co]:
@@ -27,8 +32,22 @@ def answer_of(result: Result[ContentT_co]) -> Answer[ContentT_co]:
 def failure(receipt: Receipt) -> ForebayError:
     """Return the error of a job that ended without an answer, made from its receipt."""
     code = receipt.error or receipt.status
-    words = ": ".join(filter(None, (f"job {receipt.id} {receipt.status}", gist(code))))
-    return from_code(code, words, receipt.error_field)
+    why = receipt.error_note or gist(code)
+    words = ": ".join(filter(None, (f"job {receipt.id} {receipt.status}", why)))
+    error = from_code(code, words, receipt.error_field)
+    error.job_id, error.receipt = receipt.id, receipt
+    return error
+
+
+@contextmanager
+def about(job_id: str) -> Iterator[None]:
+    """Have the errors of this block name the job, unless they name another job already."""
+    try:
+        yield
+    except ForebayError as error:
+        if error.job_id is None and isinstance(job_id, str):
+            error.job_id = str(job_id)
+        raise
 
 
 def wait(
@@ -37,7 +56,7 @@ def wait(
     """Return the result of a job; cancel its future if it comes later than `timeout` seconds.
 
     Raises:
-        TimeoutError: The result did not come in time; the message holds the job's id.
+        ResultTimeout: The result did not come in time; the error holds the job's id.
     """
     try:
         return future.result(timeout)
@@ -46,9 +65,10 @@ def wait(
         raise late(job_id) from None
 
 
-def late(job_id: str) -> TimeoutError:
+def late(job_id: str) -> ResultTimeout:
     """Return the error of a caller that waits no longer; only the id leads back to the job."""
-    return TimeoutError(f"job {job_id} has not ended yet; it goes on, and `result` can ask again")
+    words = f"job {job_id} has not ended yet; it goes on, and `result` can ask again"
+    return ResultTimeout(words, job_id=str(job_id), job_ids=[str(job_id)])
 
 
 def with_model(result: Result, model: type[BaseModel] | None) -> Result:
@@ -78,8 +98,10 @@ def _refused(answer: Answer, model: type[BaseModel], error: Exception) -> BadAns
         cause, place = first.type, first.path[:1]
         names = {name for key, info in model.model_fields.items() for name in (key, info.alias)}
         field = ".".join(["data", *(str(name) for name in place if name in names)])
-    return BadAnswer(
+    refused = BadAnswer(
         f"job {answer.id} is done, but {model.__name__} does not accept the object ({cause}); "
         "`client.result(str(job_id))` gives the object as a dict",
         field=field,
     )
+    refused.job_id, refused.receipt = answer.id, answer.receipt
+    return refused

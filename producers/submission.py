@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from itertools import count
+from typing import Any
 
 from redis.backoff import EqualJitterBackoff
 
+from forebay.producers.handles import JobHandle, answer_model_of
+from forebay.producers.options import passed_deadline
+from forebay.producers.results import Result, Submitted
+from forebay.producers.wakeups import Wakeups
 from forebay.routing.errors import ForebayError, Unavailable
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger
@@ -52,6 +58,35 @@ class PatientSubmitter:
                 break
             time.sleep(pause_s)
         return [created[job.id] for job in jobs]
+
+
+def submit_watched(
+    jobs: list[Job], submitter: PatientSubmitter, wakeups: Wakeups
+) -> list[Submitted[Any] | ForebayError]:
+    """Submit jobs, and return each one's id and future, or the error that refused it."""
+    refusals = [passed_deadline(job) for job in jobs]
+    timely = [job for job, refusal in zip(jobs, refusals, strict=True) if refusal is None]
+    with wakeups.creating(timely) as futures:
+        created = submitter.create(timely, wakeups.stream) if timely else []
+    submitted = (
+        _watched(job, reply, futures[job.id], wakeups)
+        for job, reply in zip(timely, created, strict=True)
+    )
+    return [refusal or next(submitted) for refusal in refusals]
+
+
+def _watched(
+    job: Job, reply: str | ForebayError, future: Future[Result], wakeups: Wakeups
+) -> Submitted[Any] | ForebayError:
+    if isinstance(reply, ForebayError):
+        future.cancel()
+        reply.job_id = reply.job_id or job.id
+        return reply
+    handle: JobHandle[Any] = JobHandle(reply, answer_model_of(job))
+    if reply != job.id:  # the first job under the idempotency key
+        future.cancel()
+        future = wakeups.watch(handle)
+    return handle, future
 
 
 def doorbell(settings: Settings) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import redis
 from pydantic import BaseModel
@@ -21,6 +22,7 @@ from forebay.producers.results import Result, with_model
 from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.ledger.record import ENDED
 
 log = logging.getLogger(__name__)
 
@@ -39,22 +41,37 @@ class _Waiter(NamedTuple):
 class Wakeups:
     """Futures of jobs' results, fulfilled by one thread that starts with the first future.
 
-    1. `expect` hands out a future and remembers it; `creating` does so for jobs that are about to
-       be submitted.
+    1. `expect` hands out a future and remembers it; `watch` also has the ledger write the job's end
+       to the stream, and `creating` is for jobs that are about to be submitted.
     2. The thread blocks on this client's stream; each entry names a job that ended.
-    3. Every 20 seconds, and after a lost connection, the thread asks the ledger about every job
-       that is still expected, and warns if nobody serves the queue of the first of them.
+    3. Every 20 seconds, and after any error, the thread asks the ledger about every job that is
+       still expected, and warns if nobody serves the queue of the first of them.
     4. A future that is cancelled is forgotten.
+    5. A forked child begins anew, with a stream and a thread of its own: threads do not survive a
+       fork. The futures stay with the parent.
     """
 
     def __init__(self, ledger: Ledger, tenant: str) -> None:
-        self.stream = f"fb:wake:{tenant}:{os.getpid()}-{secrets.token_hex(8)}"
         self._ledger = ledger
+        self._tenant = tenant
+        self._begin(closed=False)
+        _all_wakeups.add(self)
+
+    def _begin(self, *, closed: bool) -> None:
+        """Make what belongs to one process; a lock may be held by a thread that did not fork."""
+        self.stream = f"fb:wake:{self._tenant}:{os.getpid()}-{secrets.token_hex(8)}"
         self._lock = threading.Lock()
         self._expected: dict[str, list[_Waiter]] = {}
         self._creating: set[str] = set()
         self._thread: threading.Thread | None = None
+        self._last_entry = "0"
         self._closed = threading.Event()
+        if closed:
+            self._closed.set()
+
+    def begin_in_child(self) -> None:
+        """Begin anew in a child process that was just forked."""
+        self._begin(closed=self._closed.is_set())
 
     def expect(self, job_id: str, answer_model: type[BaseModel] | None = None) -> Future[Result]:
         """Return a future of this job's result. Have the ledger watch the job after, not before.
@@ -71,6 +88,22 @@ class Wakeups:
                 self._thread = threading.Thread(target=self._listen, daemon=True, name="wakeups")
                 self._thread.start()
         future.add_done_callback(lambda _: self._forget(job_id, future))
+        return future
+
+    def watch(self, job_id: str) -> Future[Result]:
+        """Return a future of a submitted job's result.
+
+        Raises:
+            UnknownJob: There is no such job.
+            Unavailable: The client was closed, or Redis cannot be reached.
+        """
+        future = self.expect(job_id, answer_model_of(job_id))
+        try:
+            if self._ledger.watch(job_id, self.stream) in ENDED:
+                self.fulfil([job_id])
+        except BaseException:
+            future.cancel()
+            raise
         return future
 
     @contextmanager
@@ -115,9 +148,10 @@ class Wakeups:
             expected = list(self._expected)
         for job_id in expected:
             self._resolve(job_id, Unavailable("the client is closed"))
-        if self._thread is not None:
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
             self._wake_thread()
-            self._thread.join(timeout=BLOCK_MS / 1000 + 1)
+            thread.join(timeout=BLOCK_MS / 1000 + 1)
 
     def _wake_thread(self) -> None:
         """Write an entry that ends the thread's wait; the stream itself expires soon after."""
@@ -142,6 +176,7 @@ class Wakeups:
             if not future.set_running_or_notify_cancel():
                 continue
             if isinstance(result, ForebayError):
+                result.job_id = result.job_id or str(job_id)
                 future.set_exception(result)
                 continue
             try:
@@ -152,32 +187,35 @@ class Wakeups:
     # --- the thread -------------------------------------------------------------------------------
 
     def _listen(self) -> None:
-        last_entry, looked_at = "0", time.monotonic()
+        looked_at = time.monotonic()
         while not self._closed.is_set():
             try:
-                last_entry = self._read(last_entry)
+                self._read()
                 if time.monotonic() - looked_at > LOOK_AGAIN_S:
                     looked_at = time.monotonic()
                     self._look_again()
-            except (redis.RedisError, ForebayError) as error:
-                log.warning("waiting for Redis (%s)", type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - without this thread every caller hangs
+                log.warning("waiting for Redis (%s)", _type_and_place(error))
                 looked_at = float("-inf")
                 self._closed.wait(0.5)
 
-    def _read(self, last_entry: str) -> str:
-        """Resolve the jobs that ended since the last entry; return the newest entry."""
+    def _read(self) -> None:
+        """Resolve the jobs that ended since the last entry.
+
+        The last entry moves on first, so that an entry that cannot be handled is not read again.
+        """
         client = self._ledger.redis
         reply: Any = client.xread(
-            {self.stream: last_entry}, count=MAX_ENTRIES_PER_READ, block=BLOCK_MS
+            {self.stream: self._last_entry}, count=MAX_ENTRIES_PER_READ, block=BLOCK_MS
         )
         entries = [entry for _, entries in _streams(reply) for entry in entries]
         if not entries or self._closed.is_set():
-            return last_entry
-        self.fulfil([fields[b"id"].decode() for _, fields in entries], ended=True)
-        last_entry = entries[-1][0].decode()
+            return
+        self._last_entry = entries[-1][0].decode()
+        ids = (fields.get(b"id", b"").decode(errors="replace") for _, fields in entries)
+        self.fulfil([job_id for job_id in ids if job_id], ended=True)
         if len(entries) == MAX_ENTRIES_PER_READ:
-            client.xtrim(self.stream, minid=last_entry)
-        return last_entry
+            client.xtrim(self.stream, minid=self._last_entry)
 
     def _look_again(self) -> None:
         """Ask the ledger about every expected job, in case a wake-up was lost."""
@@ -206,8 +244,32 @@ class Wakeups:
                 log.warning("job %s waits in %s, which no worker serves", first, status.queue)
 
 
+def _type_and_place(error: Exception) -> str:
+    """Return an error's type and, if it is a surprise, where it came from; never its message."""
+    name = type(error).__name__
+    if isinstance(error, redis.RedisError | ForebayError):
+        return name
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code if trace else None
+    return f"{name} at {code.co_filename}:{trace.tb_lineno}" if code and trace else name
+
+
 def _streams(reply: Any) -> list[tuple[bytes, list[Any]]]:
     """Return XREAD's reply as pairs: RESP2 answers with a list of pairs, RESP3 with a mapping."""
     if isinstance(reply, dict):
         return [(name, entries[0] if entries else []) for name, entries in reply.items()]
     return list(reply or [])
+
+
+_all_wakeups: WeakSet[Wakeups] = WeakSet()
+
+
+def _begin_all_in_child() -> None:
+    for wakeups in list(_all_wakeups):
+        wakeups.begin_in_child()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_begin_all_in_child)

@@ -8,6 +8,8 @@
     │   ├── BudgetExceeded    budget_exceeded   the budget does not cover the call
     │   ├── UnknownJob        unknown_job       no such job, or another tenant's
     │   └── Misconfigured     misconfigured     a setting, or a file of settings, is wrong
+    │       ├── NoModel       no_model_allowed  the policy allows no model on Bedrock
+    │       └── NoPrice       no_price          the policy names a model without a price
     ├── PassingError          temporary; try again later (exit code 1)
     │   ├── Throttled         throttled         the service asks us to slow down
     │   ├── EngineBusy        engine_busy       the batch has no free slot
@@ -19,12 +21,18 @@
         ├── EngineUnavailable engine_unavailable  this machine cannot run the engine
         └── Ended             cancelled, expired   the job was ended before an answer
 
+A wait that takes too long raises `ResultTimeout`, a `TimeoutError`: the job itself goes on.
+
 No message holds content of a job, because messages reach logs, Flower and other people.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from forebay.routing.receipts import Receipt
 
 
 class ForebayError(Exception):
@@ -34,9 +42,14 @@ class ForebayError(Exception):
         code: stable name of the error, one per class.
         message: what is wrong, without the field's name.
         field: the field, variable or file to mend, or `None`.
+        job_id: the job that the error is about, or `None`. For an idempotency key that was used for
+            another job, that first job.
+        receipt: the receipt of the job, if the job has ended.
     """
 
     code: ClassVar[str] = "error"
+    job_id: str | None = None
+    receipt: Receipt | None = None
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)
@@ -85,6 +98,18 @@ class Misconfigured(CallerError):
     """A setting, or a file of settings, is wrong."""
 
     code = "misconfigured"
+
+
+class NoModel(Misconfigured):
+    """The policy allows no model on Bedrock for this job."""
+
+    code = "no_model_allowed"
+
+
+class NoPrice(Misconfigured):
+    """The policy names a model on Bedrock for which no price is listed."""
+
+    code = "no_price"
 
 
 class PassingError(ForebayError):
@@ -181,6 +206,23 @@ def gist(code: str) -> str:
 def from_code(code: str, message: str, field: str | None = None) -> ForebayError:
     """Return the error of a stored failure; an unknown code gives the root class."""
     return _BY_CODE.get(code, ForebayError)(message, field=field)
+
+
+class ResultTimeout(TimeoutError):
+    """The caller has waited long enough; the job goes on, and its id leads back to it.
+
+    Attributes:
+        job_id: the job that was waited for.
+        job_ids: all jobs that the wait leaves under way, in the order of their requests: the job
+            itself, and after `map` every job that it had submitted and not yielded.
+    """
+
+    def __init__(
+        self, message: str, *, job_id: str | None = None, job_ids: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.job_ids = tuple(job_ids)
 
 
 class Lost(Exception):  # a signal, not an error

@@ -9,16 +9,26 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import Annotated, Any, Literal, Self, cast
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, cast
 
-from pydantic import AwareDatetime, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 from pydantic.json_schema import models_json_schema
+from typing_extensions import TypeVar
 
 from forebay.routing.base import JOB_ID, Egress, JobId, Kind, Short, Tenant, explain
 from forebay.routing.errors import EgressDenied, InvalidJob
 from forebay.routing.receipts import (
     Answer,
     Answerable,
+    AnyContent,
     Check,
     Classification,
     Content,
@@ -54,12 +64,48 @@ def new_id(tenant: str) -> str:
     return f"{tenant}.{secrets.token_hex(16)}"
 
 
-def owner(job_id: str) -> str | None:
-    """Return the tenant that a job id belongs to; `None` if the text cannot be a job id."""
-    return job_id.partition(".")[0] if re.fullmatch(JOB_ID[1:-1], job_id) else None
+def owner(job_id: object) -> str | None:
+    """Return the tenant that a job id belongs to; `None` if the value cannot be a job id."""
+    if not isinstance(job_id, str) or not re.fullmatch(JOB_ID[1:-1], job_id):
+        return None
+    return job_id.partition(".")[0]
 
 
-class Job(Answerable[Content]):
+def _read_deadline(value: Any, handler: Any) -> datetime:
+    """Return the deadline as a time. A bare number could mean anything, so it is refused."""
+    if isinstance(value, timedelta):
+        return _from_now(value)
+    if isinstance(value, datetime) or (isinstance(value, str) and _ISO_TIME.match(value)):
+        try:
+            return cast("datetime", handler(value))
+        except ValidationError:
+            pass
+    raise ValueError(
+        "must be a time with a time zone like 2026-01-31T12:00:00Z; Python also takes a datetime "
+        "with a time zone or a timedelta from now, the command line 30s, 5m, 2h or 1d"
+    )
+
+
+def _from_now(span: timedelta) -> datetime:
+    now = datetime.now(UTC)
+    try:
+        return now + span
+    except OverflowError:
+        if span < timedelta():
+            raise ValueError("must be in the future") from None
+        max_days = (datetime.max.replace(tzinfo=UTC) - now).days
+        raise ValueError(f"must be at most {max_days} days from now") from None
+
+
+_ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt _]")
+Deadline = Annotated[AwareDatetime, WrapValidator(_read_deadline)]
+
+
+#: The type of the content that answers a job. Without a parameter, `Job` is a job of any content.
+JobContentT_co = TypeVar("JobContentT_co", default=AnyContent, covariant=True)
+
+
+class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
     """A request with everything that decides where, when and for how much it is answered.
 
     Attributes:
@@ -68,7 +114,8 @@ class Job(Answerable[Content]):
         egress: `allow` if the content may leave the building. A tenant's policy can force `deny`.
         lane: `auto` lets the router decide; a pin to `bedrock` needs `egress="allow"`.
         priority: `interactive` goes before `bulk`.
-        deadline: a job that is not answered by then ends as expired; earlier deadlines go first.
+        deadline: a job that is not answered by then ends as expired; earlier deadlines go first. A
+            time with a time zone, or a `timedelta` from now.
         max_cost_usd: a call that might cost more dollars than this is not made.
         idempotency_key: a second submit under the same key returns the id of the first job.
         cache: accept an exact earlier answer to the same request.
@@ -81,7 +128,7 @@ class Job(Answerable[Content]):
     egress: Egress = "deny"
     lane: Pin = "auto"
     priority: Priority = "interactive"
-    deadline: AwareDatetime | None = None
+    deadline: Deadline | None = None
     max_cost_usd: Annotated[float | None, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = None
     idempotency_key: Annotated[Short | None, Field(repr=False)] = None
     cache: bool = False
@@ -89,6 +136,24 @@ class Job(Answerable[Content]):
         default_factory=dict, max_length=MAX_METADATA_ENTRIES, repr=False
     )
     request: Request
+
+    if TYPE_CHECKING:  # so that type checkers infer the content from the request
+
+        def __init__(
+            self,
+            *,
+            request: Answerable[JobContentT_co],
+            tenant: str = ...,
+            id: str = ...,  # noqa: A002 - the name on the wire
+            egress: Egress = ...,
+            lane: Pin = ...,
+            priority: Priority = ...,
+            deadline: datetime | timedelta | None = ...,
+            max_cost_usd: float | None = ...,
+            idempotency_key: str | None = ...,
+            cache: bool = ...,
+            metadata: dict[str, str] = ...,
+        ) -> None: ...
 
     @model_validator(mode="before")
     @classmethod

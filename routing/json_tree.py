@@ -1,14 +1,28 @@
-"""Walk a JSON document: its nodes, leaves and texts.
+"""Walk a JSON document: its nodes, leaves and texts; and the subschemas of a JSON Schema.
 
-No function here recurses, so a document that is nested too deep cannot exhaust the stack.
+No function for documents recurses, so a document that is nested too deep cannot exhaust the stack.
+Those for schemas do: a job's schema has a limited depth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 Path = tuple[Hashable, ...]
+
+#: Keywords of JSON Schema that hold subschemas: by name, in a list, or one alone. In draft 7
+#: `items` may be a list.
+_SCHEMAS_BY_NAME = frozenset(
+    {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
+)
+_SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems", "items"})
+_SINGLE_SCHEMAS = frozenset(
+    {
+        "items", "additionalItems", "additionalProperties", "unevaluatedItems",
+        "unevaluatedProperties", "propertyNames", "contains", "if", "then", "else", "not",
+    }
+)  # fmt: skip
 
 
 def nodes(document: Any) -> Iterator[Any]:
@@ -68,3 +82,38 @@ def _parts(node: Any) -> list[Any]:
     if isinstance(node, dict):
         return list(node.values())
     return list(node) if isinstance(node, list | tuple) else []
+
+
+def subschemas(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every part of a JSON Schema that is a schema itself, with its JSON path.
+
+    A schema that is true or false is left out. Names that the caller chose are `*` in the path,
+    since they are content.
+    """
+    if not isinstance(schema, dict):
+        return
+    yield path, schema
+    for keyword, value in schema.items():
+        if keyword in _SCHEMAS_BY_NAME and isinstance(value, dict):
+            for part in value.values():
+                yield from subschemas(part, f"{path}/{keyword}/*")
+        elif keyword in _SCHEMA_LISTS and isinstance(value, list):
+            for number, part in enumerate(value):
+                yield from subschemas(part, f"{path}/{keyword}/{number}")
+        elif keyword in _SINGLE_SCHEMAS:
+            yield from subschemas(value, f"{path}/{keyword}")
+
+
+def map_schema(schema: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
+    """Return a JSON Schema with every subschema, the innermost first, replaced by its `change`."""
+    if not isinstance(schema, dict):
+        return schema
+    return change({keyword: _mapped(keyword, part, change) for keyword, part in schema.items()})
+
+
+def _mapped(keyword: str, value: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
+    if keyword in _SCHEMAS_BY_NAME and isinstance(value, dict):
+        return {name: map_schema(part, change) for name, part in value.items()}
+    if keyword in _SCHEMA_LISTS and isinstance(value, list):
+        return [map_schema(part, change) for part in value]
+    return map_schema(value, change) if keyword in _SINGLE_SCHEMAS else value

@@ -10,7 +10,7 @@ class Reason(StrEnum):
     """A code and its meaning.
 
     In an answer, `check_failed` is followed by a colon and the name of the check, `secret_found` by
-    a colon and the kind of the secret.
+    a colon and the kind of the secret, and `no_price` by a colon and the id of the model.
     """
 
     meaning: str
@@ -43,14 +43,20 @@ class Reason(StrEnum):
 
     # Why a job cannot go to Bedrock, or has to wait for it.
     NO_MODEL_ALLOWED = "no_model_allowed", "the policy allows no model on Bedrock"
+    NO_PRICE = "no_price", "no price is listed for the named model on Bedrock"
     JOB_COST_CAP = "job_cost_cap", "a call might cost more than the job's max_cost_usd"
     BUDGET_SPENT = "budget_spent", "the remaining budget does not cover a call"
     SPILLWAY_SHUT = "spillway_shut", "Bedrock is unavailable; the policy takes the local answer"
     SPILLWAY_WAIT = "spillway_wait", "Bedrock is unavailable; the policy waits for it"
 
     # After the answer: what is wrong with it, or where it came from.
-    CHECK_FAILED = "check_failed", "the local answer failed the named check"
+    CHECK_FAILED = "check_failed", "the answer failed the named check"
+    UNCHECKED = "unchecked", "checking the answer took too much time or memory, and was stopped"
     LOW_PROBABILITY = "low_probability", "the local model is not sure enough of its label"
+    LOCAL_CANNOT = (
+        "local_cannot",
+        "the local engine cannot do the job: it is too long, or asks for what no grammar enforces",
+    )
     NO_ANSWER = "no_answer", "the local model's output cannot be read as an answer"
     SECOND_OPINION_DIFFERS = (
         "second_opinion_differs",
@@ -60,6 +66,10 @@ class Reason(StrEnum):
     UNSURE = "unsure", "two local answers differ, and the job may not leave"
     SECOND_KEPT = "second_kept", "the first local answer failed its checks, the second passed them"
     CALL_OPEN = "call_open", "an earlier call may still be running, or its outcome is unknown"
+    COST_ESTIMATED = (
+        "cost_estimated",
+        "Bedrock's token counts could not be priced, so the call's worst case was booked",
+    )
     BEDROCK_FAILED = "bedrock_failed", "the model on Bedrock gave no usable answer"
     CACHED = "cached", "the same request was answered before"
     AUDIT = "audit", "the job audits a local answer that was kept; nobody receives its answer"
@@ -74,12 +84,18 @@ class Reason(StrEnum):
 DEGRADING = frozenset(
     {
         Reason.NO_MODEL_ALLOWED,
+        Reason.NO_PRICE,
         Reason.JOB_COST_CAP,
         Reason.BUDGET_SPENT,
         Reason.SPILLWAY_SHUT,
         Reason.BEDROCK_FAILED,
     }
 )
+
+
+def fault(check: str) -> str:
+    """Return the reason code of a check that failed."""
+    return Reason.UNCHECKED.value if check == Reason.UNCHECKED else f"{Reason.CHECK_FAILED}:{check}"
 
 
 #: The meaning of every code, for documentation and the CLI.

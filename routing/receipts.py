@@ -165,6 +165,7 @@ class Receipt(FrozenModel):
         queued_s, worked_s, total_s: seconds spent waiting, seconds spent being worked, and seconds
             from submit to the end.
         error, error_field: the code of the failure and the field to correct, if the job failed.
+        error_note: what failed, in our own words, keywords of a schema and numbers; never content.
         replay_of: the id of the dead job that this job repeats.
     """
 
@@ -191,6 +192,7 @@ class Receipt(FrozenModel):
     total_s: float = 0.0
     error: str | None = None
     error_field: str | None = None
+    error_note: str | None = None
     replay_of: JobId | None = None
 
     @computed_field  # type: ignore[prop-decorator]  # mypy does not know computed_field on property

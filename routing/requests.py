@@ -30,19 +30,11 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     model_validator,
-)
-from pydantic.errors import PydanticUserError
+)  # fmt: skip
 
-from forebay.routing.base import (
-    MAX_TEXT,
-    FrozenModel,
-    JsonSchema,
-    RegexPattern,
-    Short,
-    Text,
-    explain,
-)
+from forebay.routing.base import MAX_TEXT, FrozenModel, Short, Text, explain
 from forebay.routing.errors import InvalidJob, TooLong
+from forebay.routing.json_schemas import JsonSchema, RegexPattern
 from forebay.routing.receipts import (
     Answerable,
     Classification,
@@ -191,7 +183,7 @@ def _schema_of(model: type) -> dict[str, Any]:
         raise InvalidJob("must be a JSON Schema or a pydantic model class", field="schema")
     try:
         schema = model.model_json_schema()
-    except PydanticUserError:
+    except Exception:  # noqa: BLE001 - the model's own code may raise anything
         raise InvalidJob("must be a model whose fields JSON can hold", field="schema") from None
     root = schema.get("$ref", "").removeprefix("#/$defs/")
     return {**schema["$defs"][root], "$defs": schema["$defs"]} if root else schema
@@ -229,7 +221,8 @@ class Generate(Answerable[Generation]):
         top_p: sample from the most probable tokens that together have this probability.
         stop: up to 4 strings that end the text.
         seed: makes sampling repeatable on one engine.
-        schema_: a JSON Schema that the text must validate against; given as `schema`.
+        schema_: a JSON Schema that the text must validate against; given as `schema`. Not a
+            pydantic model class, because the answer is text; `Extract` takes a class.
         regex: a regular expression that the whole text must match; not together with a schema.
     """
 
@@ -251,6 +244,8 @@ class Generate(Answerable[Generation]):
             raise InvalidJob("cannot be combined with schema", field="regex")
         if self.messages[-1].role != "user":
             raise InvalidJob("the last message must be the user's", field="messages")
+        if not self.messages[-1].content.strip():
+            raise InvalidJob("the last message must not be blank", field="messages")
         if sum(len(message.content) for message in self.messages) > MAX_TEXT:
             raise TooLong(f"must have at most {MAX_TEXT} characters in all", field="messages")
         return self

@@ -38,7 +38,8 @@ class Settings(EnvironmentSettings):
         ageing_s: once bulk jobs have waited this long, they get one claim in `bulk_share`.
         bulk_share: 8 means that aged bulk jobs get one claim in eight.
         cache_s: how long an answer stays in the cache.
-        cache_key: secret for the keys of the cache; if not set, one is made and kept in Redis.
+        cache_key: secret for the keys of the cache; if not set, one is made and kept in Redis. If
+            set, also for the names of idempotency keys: it must be the same for all producers.
         content_keys: Fernet keys, separated by commas, that encrypt contents in Redis. The first
             key encrypts; each of them decrypts.
         max_waiting: a submit is refused while this many jobs wait in its queue.

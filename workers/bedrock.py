@@ -7,13 +7,14 @@ become of the job meanwhile.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from functools import cache
 
 from celery import Celery
 
-from forebay.routing.backoff import jittered
-from forebay.routing.errors import BadAnswer, ForebayError, PassingError
-from forebay.routing.jobs import Answer, Content, Verdict
+from forebay.routing.errors import ForebayError, PassingError
+from forebay.routing.jobs import Answer, Verdict
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
@@ -22,13 +23,22 @@ from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.reasons import Reason
 from forebay.routing.store.answer_cache import AnswerCache, secret
-from forebay.workers.checks import answer_checks
-from forebay.workers.checks.answer_checks import INDISPENSABLE
+from forebay.routing.store.backoff import jittered
+from forebay.workers.engines.engine import Prompt
+from forebay.workers.frontier.answers import checked, read_answer, stored, usable_draft
 from forebay.workers.frontier.auditor import Auditor
-from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
-from forebay.workers.frontier.provider import OutcomeUnknown, Reply, open_provider
+from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid
+from forebay.workers.frontier.no_answer import NoAnswer
+from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Reply, open_provider
+from forebay.workers.frontier.repair import (
+    ask_again,
+    is_worth_a_repair,
+    refuses_schema,
+    with_first,
+)
+from forebay.workers.frontier.secret_check import SecretCheck
 from forebay.workers.frontier.settings import BedrockSettings
-from forebay.workers.prompts import parsing, prompts
+from forebay.workers.prompts import prompts
 from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
@@ -41,37 +51,54 @@ from forebay.workers.runtime.outcomes import (
     recalled,
 )
 
+log = logging.getLogger(__name__)
+
+NO_PRICE = (
+    "the policy names %s, for which no price is listed: it is never called; add it to the prices "
+    "file (FOREBAY_PRICES_FILE), or to [profiles] in the policy"
+)
+PromptOf = Callable[..., Prompt]  # from a job and a prompt's id
+
 SHUT_S = 5.0  # how long a failed call shuts the spillway, if Bedrock names no time
 
 
 class Bedrock:
     """Answers jobs by calls to Bedrock.
 
-    1. Allows: checks egress again, from the record, the job and the policy.
+    1. Allows: checks egress again, from the record, the job and the policy, and scans for secrets.
     2. Recalls: an answer that was paid for already, or an exact earlier one from the cache.
     3. Reserves the worst case of the cost, and calls the preferred model, then the next one if
-       that makes sense.
-    4. Checks the reply and books the call's cost together with the answer, in one step.
+       that makes sense. A schema that Bedrock refuses is asked for in words, with one repair.
+    4. Books the call's cost together with the answer, in one step, and then checks the answer:
+       a check may fail or take long, and the money is spent in any case.
     5. Takes the way down without an answer that will do: the job waits, is answered with its local
        draft, goes to the local lane, or fails.
 
     Audits are the `Auditor`'s.
     """
 
-    def __init__(self, ledger: Ledger, settings: BedrockSettings) -> None:
+    def __init__(
+        self, ledger: Ledger, settings: BedrockSettings, provider: Provider | None = None
+    ) -> None:
+        """Call models through `provider`; by default, through the one that the settings name."""
         key = secret(ledger.redis, ledger.settings)
         prices = Prices.load(settings.prices_file)
-        self._calls = Calls(ledger, open_provider(settings), prices)
+        self._calls = Calls(ledger, provider or open_provider(settings), prices)
         self._spillway = Spillway(ledger.redis)
+        self._spillway.announce(settings.bedrock_endpoint or "")
+        self._prices = prices
         self._policy = PolicyFile(ledger.settings.policy_file)
+        self._checked: Policy | None = None
+        self._current_policy()
         self._leases = Leases(ledger)
         self._cache = AnswerCache(ledger.redis, key, ledger.settings.cache_s, ledger.seal)
         self._seal = ledger.seal
-        self._auditor = Auditor(ledger, self._calls, key)
+        self._secrets = SecretCheck(self._policy.current())
+        self._auditor = Auditor(ledger, self._calls, key, self._secrets)
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or decide what becomes of it without an answer from Bedrock."""
-        attempt, policy = Attempt.of(claim), self._policy.current()
+        attempt, policy = Attempt.of(claim), self._current_policy()
         if claim.record.audit_of:
             with self._leases.holding(claim, _let_finish):
                 return self._auditor.work(claim, attempt.job, policy)
@@ -85,20 +112,35 @@ class Bedrock:
         """End the thread that renews leases."""
         self._leases.close()
 
+    def _current_policy(self) -> Policy:
+        """Return the policy in force; log the models without a price that a new version names."""
+        policy = self._policy.current()
+        if policy is not self._checked:
+            self._checked = policy
+            self._spillway.keep_only(policy.all_models())
+            for model in sorted(policy.all_models()):
+                if not self._prices.has(policy.base_model(model)):
+                    log.error(NO_PRICE, model)
+        return policy
+
     def _answer(self, attempt: Attempt, policy: Policy) -> Outcome:
         """Allow, recall a paid answer, or call one model after the other."""
         claim = attempt.claim
         models = allowed(claim, attempt.job, policy)
         if draft := paid(claim):
-            return Answered(draft)
+            return Answered(checked(attempt, draft))
+        self._secrets.check(attempt.job, policy)
+        counts: NoAnswer | None = None
         with self._leases.holding(claim, _let_finish):
-            for model in models[:-1]:
+            for model in models:
                 try:
                     return self._ask(attempt, policy, model)
                 except NoAnswer as refusal:
+                    counts = refusal.after(counts)
                     if not refusal.another:
-                        raise
-            return self._ask(attempt, policy, models[-1])
+                        break
+        assert counts is not None, "`allowed` returns at least one model"
+        raise counts
 
     def _ask(self, attempt: Attempt, policy: Policy, model: str) -> Outcome:
         """Recall this model's earlier answer, or reserve the money, call, book and check."""
@@ -106,73 +148,68 @@ class Bedrock:
         cached = self._cache.get(job, "allow", model, model)
         if cached is not None:
             return recalled(claim, cached)
-        call = self._calls.plan(job, model, lambda name: prompts.frontier(job, prompt_id=name))
-        reply = self._calls.make(call, claim, job, policy, SubBudget())
-        answer = self._book(attempt, call, reply)
+        try:
+            answer = self._bought(attempt, policy, model, prompts.frontier)
+        except NoAnswer as refusal:
+            if not refuses_schema(refusal):
+                raise
+            answer = self._bought(attempt, policy, model, prompts.in_words)
         return Answered(answer, lambda: self._cache.put(job, "allow", answer))
 
-    def _book(self, attempt: Attempt, call: Call, reply: Reply) -> Answer:
-        """Check the reply; book the call and keep its answer in one step, lest somebody pays again.
+    def _bought(self, attempt: Attempt, policy: Policy, model: str, prompt_of: PromptOf) -> Answer:
+        """Reserve the money, call, book and check.
+
+        A schema that was asked for in words alone gets a second call if the answer does not fit.
+
+        Raises:
+            NoAnswer: There is no answer that will do.
+        """
+        claim, job = attempt.claim, attempt.job
+        call = self._calls.plan(job, model, policy, lambda name: prompt_of(job, prompt_id=name))
+        reply = self._calls.make(call, claim, job, policy, SubBudget())
+        try:
+            return self._book(attempt, call, reply)
+        except NoAnswer as refusal:
+            if not is_worth_a_repair(job, reply):
+                raise
+            again, second = ask_again(self._calls, attempt, policy, call, reply, refusal)
+        return self._book(attempt, again, second, first=(call, reply))
+
+    def _book(
+        self, attempt: Attempt, call: Call, reply: Reply, *, first: tuple[Call, Reply] | None = None
+    ) -> Answer:
+        """Book the call and keep its answer in one step, lest somebody pays again; then check it.
+
+        `first` is an earlier call for the same answer, and its reply; they are booked already.
 
         Raises:
             NoAnswer: The reply holds no answer that will do; its cost is booked all the same.
         """
         cost, draft = self._calls.cost(call, reply), b""
         try:
-            answer = _check(attempt, reply, cost)
-            draft = self._seal.close(answer.model_dump_json().encode())
+            answer = read_answer(attempt, reply, cost)
+            if first is not None:
+                answer = with_first(answer, first[1], self._calls.cost(*first))
+            draft = self._seal.close(stored(answer))
+        except NoAnswer as refusal:
+            refusal.estimated = cost.estimated
+            raise
         finally:
             self._calls.book(call, cost, draft)
-        return answer
+        try:
+            return checked(attempt, answer, finish=reply.finish)
+        except NoAnswer as refusal:
+            refusal.estimated = cost.estimated
+            raise
 
     def _protect(self, refusal: NoAnswer) -> None:
         """Shut the spillway if the next call would fail as well."""
-        if refusal.reason is Reason.CALL_OPEN or not isinstance(refusal.error, PassingError):
-            return
-        if not self._spillway.shut_for_s():
+        if refusal.shuts and not self._spillway.shut_for_s():
             self._spillway.shut(refusal.error.code, _wait_s(refusal.error))
 
 
 def _let_finish() -> None:
     """Do nothing if the claim is lost: a call under way is billed anyway, so its answer is kept."""
-
-
-def _check(attempt: Attempt, reply: Reply, cost_nusd: int) -> Answer:
-    """Return the answer in a reply.
-
-    Raises:
-        NoAnswer: The reply cannot be read, or fails an indispensable check.
-    """
-    try:
-        content = parsing.parse_answer(attempt.job, reply.text, finish=reply.finish)
-    except BadAnswer as error:
-        raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
-    answer = _make_answer(attempt, content, reply, cost_nusd)
-    if {check.name for check in answer.checks if not check.passed} & INDISPENSABLE:
-        failed = BadAnswer("the frontier model's answer does not pass its checks")
-        raise NoAnswer(failed, Reason.BEDROCK_FAILED)
-    return answer
-
-
-def _make_answer(attempt: Attempt, content: Content, reply: Reply, cost_nusd: int) -> Answer:
-    record = attempt.claim.record
-    checks = answer_checks.check(attempt.job, content, finish=reply.finish)
-    faults = tuple(f"{Reason.CHECK_FAILED}:{check.name}" for check in checks if not check.passed)
-    return Answer(
-        **record.heading(),
-        status="done",
-        lane="bedrock",
-        reasons=(*record.reasons, *faults),
-        degraded=bool(faults),
-        stand_in=reply.stand_in,
-        model=reply.model,
-        revision=reply.model,  # Bedrock's ids name the version; nobody outside sees the weights
-        tokens_in=reply.usage.prompt,
-        tokens_out=reply.usage.output,
-        cost_nusd=cost_nusd,
-        checks=checks,
-        content=content,
-    )
 
 
 def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
@@ -186,28 +223,32 @@ def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
     if refusal.reason is Reason.CALL_OPEN:
         counted = isinstance(error, OutcomeUnknown)
         return Retry(error.code, delay_s=_wait_s(error), counted=counted)
-    passes = isinstance(error, PassingError)
+    passes = refusal.waits
     wait = Retry(error.code, delay_s=_wait_s(error), counted=False)
     if passes and policy.tenant(attempt.job.tenant).when_shut == "wait":
         return wait
-    reasons = (*claim.record.reasons, refusal.reason.value)
-    if draft := claim.drafted():
+    reasons = (*claim.record.reasons, *refusal.codes)
+    if draft := usable_draft(attempt):
         return Answered(draft.model_copy(update={"reasons": reasons, "degraded": True}))
     if _may_go_down(attempt):
         return _down(attempt, policy, reasons)
-    return wait if passes else Failed(error, (refusal.reason.value,))
+    return wait if passes else Failed(error, refusal.codes)
 
 
 def _may_go_down(attempt: Attempt) -> bool:
-    """Return False if the job is pinned to Bedrock, or the local lane gave no answer before."""
-    return attempt.job.lane != "bedrock" and Reason.NO_ANSWER not in attempt.claim.record.reasons
+    """Return False if the job is pinned to Bedrock, or the local lane had no answer before."""
+    reasons = attempt.claim.record.reasons
+    failed_locally = {Reason.NO_ANSWER, Reason.LOCAL_CANNOT}.intersection(reasons)
+    return attempt.job.lane != "bedrock" and not failed_locally
 
 
 def _down(attempt: Attempt, policy: Policy, reasons: tuple[str, ...]) -> Routed:
     """Send the job to the local lane; `Attempt.degraded` keeps it there."""
     job, record = attempt.job, attempt.claim.record
     verdict = record.verdict or Verdict(probability=0, version="none")
-    return Routed(policy.tenant(job.tenant).queue(job), record.egress, ",".join(reasons), verdict)
+    stays = Reason.SECRET_FOUND.value in reasons
+    egress = "deny" if stays else record.egress
+    return Routed(policy.tenant(job.tenant).queue(job), egress, ",".join(reasons), verdict)
 
 
 def _wait_s(error: ForebayError) -> float:
@@ -224,6 +265,7 @@ def _actor() -> Actor:
         lambda ledger: Bedrock(ledger, settings),
         pool="threads",
         concurrency=settings.bedrock_concurrency,
+        quiet_s=settings.bedrock_term_s,
     )
 
 

@@ -13,6 +13,7 @@ from functools import cache, partial
 
 from celery import Celery
 
+from forebay.routing.errors import InvalidJob
 from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.ledger.claim import Claim
@@ -20,7 +21,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
-from forebay.workers.cascade.answerer import Answerer
+from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import Conclusion
 from forebay.workers.cascade.doubt import Doubter
@@ -28,12 +29,16 @@ from forebay.workers.cascade.engines import Engines
 from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.recall import Recall
 from forebay.workers.cascade.second_opinion import SecondOpinions
+from forebay.workers.cascade.stages import RawAnswer
 from forebay.workers.engines.settings import LocalSettings
+from forebay.workers.isolation import pool
 from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
-from forebay.workers.runtime.outcomes import Outcome
+from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
 
+#: Fields of a job from which a constraint on the text comes.
+CONSTRAINT_FIELDS = frozenset({"schema", "regex"})
 JOBS_PER_SLOT = 2  # one that runs, and one that is ready when the slot is free
 
 
@@ -41,7 +46,8 @@ class Local:
     """Answers jobs on an engine.
 
     1. Recalls an exact earlier answer, if the job allows it.
-    2. Answers the job, and has it answered again if that is worth its time.
+    2. Answers the job, and has it answered again if that is worth its time. A job that the engine
+       cannot do goes up if it may.
     3. Checks the answer, compares the two, and computes how much to doubt the answer.
     4. Decides by the policy whether the answer is kept, the job escalated, or the answer degraded.
     5. Concludes: the outcome is recorded, and a kept answer is then cached and may be audited.
@@ -66,8 +72,16 @@ class Local:
         """Answer one job, or have it escalated; see the class for the steps."""
         attempt = Attempt.of(claim)
         cancel = partial(self._cancel, attempt)
-        with self._leases.holding(claim, cancel), self._alone_if_suspect(attempt):
+        with (
+            pool.cancellable(attempt.prompt_id),
+            self._leases.holding(claim, cancel),
+            self._alone_if_suspect(attempt),
+        ):
             return self._recall.recall(attempt) or self._answer(attempt)
+
+    def steps(self) -> int:
+        """Return a counter that rises while the engines make progress."""
+        return self._answerer.steps()
 
     def close(self) -> None:
         """Stop the engines, and the thread that renews leases."""
@@ -79,15 +93,37 @@ class Local:
         second = self._second_opinions.open(attempt)
         pending = self._answerer.begin(attempt.job, attempt.prompt_id)
         with second:  # begins here, if at all: the first answer's slot comes first
-            checked = check(attempt.job, pending())
+            raw = self._first_answer(attempt, pending)
+            if not isinstance(raw, RawAnswer):
+                return raw
+            checked = check(attempt.job, raw)
             compared = second.compare(checked)
             doubted = self._doubter.doubt(compared)
             decided = self._escalator.decide(doubted)
             final = second.rescue(decided)
         return self._conclusion.conclude(final)
 
+    def _first_answer(
+        self, attempt: Attempt, pending: PendingAnswer
+    ) -> RawAnswer | Escalated | Failed:
+        """Wait for the first answer, or return the outcome of a job that the engine cannot do.
+
+        The job goes up if it may. If it stays, the engine enforces what it can of the constraint.
+        """
+        try:
+            return pending()
+        except InvalidJob as error:
+            outcome = self._escalator.without_answer(attempt, error)
+            if isinstance(outcome, Escalated) or error.field not in CONSTRAINT_FIELDS:
+                return outcome
+        try:
+            return self._answerer.begin(attempt.job, attempt.prompt_id, best_effort=True)()
+        except InvalidJob:
+            return outcome
+
     def _cancel(self, attempt: Attempt) -> None:
         """Cancel what runs for a job whose claim was lost."""
+        pool.cancel(attempt.prompt_id)
         self._answerer.cancel(attempt.prompt_id)
         self._answerer.cancel(attempt.second_prompt_id)
 
@@ -108,6 +144,8 @@ def _actor() -> Actor:
         lambda ledger: Local(ledger, engines.open),
         pool="threads",
         concurrency=JOBS_PER_SLOT * engines.first.slots,
+        steps=Local.steps,
+        quiet_s=max(engine.hang_s for engine in engines.all),
     )
 
 

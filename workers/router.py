@@ -11,7 +11,7 @@ from functools import cache
 
 from celery import Celery
 
-from forebay.routing.errors import EgressDenied
+from forebay.routing.errors import EgressDenied, NoModel
 from forebay.routing.jobs import Answer, Content, Job, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.learning.verdicts import Verdicts
@@ -126,6 +126,8 @@ def _choose(scanned: Scanned, verdict: Verdict, state: FrontierState) -> Routed 
     job, policy, secret = scanned.job, scanned.policy, scanned.secret
     try:
         decision = choose_lane(job, verdict, policy, state)
+    except NoModel as error:
+        return Failed(error, (Reason.NO_MODEL_ALLOWED,))
     except EgressDenied as error:
         return Failed(error, (_secret_reason(secret),) if secret else ())
     leave = "deny" if secret else egress(job, policy)

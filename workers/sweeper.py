@@ -22,6 +22,7 @@ from forebay.workers.runtime.outcomes import Dropped, Outcome
 log = logging.getLogger(__name__)
 
 MAX_JOBS_PER_SWEEP = 500  # of each sort; a few milliseconds of Redis' time
+MAX_RECORDS_PER_SWEEP = 500  # that are looked at for entries that are missing in an index
 CLOSE_S = 5.0
 
 
@@ -30,6 +31,7 @@ class Sweeper:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._cursor = 0  # of the walk over all records that `repair` makes in steps
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="sweeper")
         self._thread.start()
@@ -53,10 +55,13 @@ class Sweeper:
         settings = self._ledger.settings
         try:
             swept = self._ledger.sweep(MAX_JOBS_PER_SWEEP)
+            self._cursor, repaired = self._ledger.repair(self._cursor, MAX_RECORDS_PER_SWEEP)
         except ForebayError as error:
             log.warning("cannot sweep: %s", error)
             # Redis was away for the workers too: let them renew their leases before any is ended.
             return max(settings.sweep_s, settings.lease_s / 2)
+        if repaired:
+            log.warning("repaired %d jobs to which no index led", repaired)
         if any(swept):
             log.info("swept %s", swept._asdict())
         # A full batch leaves jobs for the next sweep, which follows at once.

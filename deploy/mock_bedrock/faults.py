@@ -8,15 +8,17 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from mock_bedrock.protocol import ENDINGS, FAILURES
+from mock_bedrock.spoiled import SPOILED
 
-#: Faults of the connection. `protocol` has the error responses and the bad endings.
+#: Faults of the connection. `protocol` has the error responses and the bad endings, `spoiled` the
+#: answers with a malformed field.
 CONNECTION_FAULTS = {
     "slow": "answer so many seconds later (1)",
     "hang": "stay silent for so many seconds (3,600), then close",
     "drop": "close without a byte",
     "half": "close in the middle of the answer",
 }
-FAULTS = {*FAILURES, *ENDINGS, *CONNECTION_FAULTS}
+FAULTS = {*FAILURES, *ENDINGS, *SPOILED, *CONNECTION_FAULTS}
 
 
 class Faults:

@@ -33,6 +33,11 @@ FAILURES = {
     "model_timeout": (408, "ModelTimeoutException", "Model did not respond in time."),
     "model_error": (424, "ModelErrorException", "The model returned an error."),
     "denied": (403, "AccessDeniedException", "You don't have access to the model."),
+    "expired": (403, "ExpiredTokenException", "The security token included is expired."),
+    "unrecognized": (403, "UnrecognizedClientException", "The security token is invalid."),
+    "not_allowed": (400, "ValidationException", "Operation not allowed"),
+    "payment": (403, "AccessDeniedException", "A valid payment instrument must be provided."),
+    "unknown_model": (400, "ValidationException", "The provided model identifier is invalid."),
     "not_found": (404, "ResourceNotFoundException", "Could not resolve the foundation model."),
     "invalid": (400, "ValidationException", "Malformed input request, please reformat your input."),
     "too_long": (400, "ValidationException", "Input is too long for requested model."),
@@ -225,6 +230,9 @@ def _validate(model: str, messages: Any, limits: dict[str, Any]) -> None:
         raise _invalid("A conversation must alternate between user and assistant roles.")
     if not all(text.strip() for text in _texts(messages)):
         raise _invalid("The text field in the ContentBlock object is blank.")
+    stops = limits.get("stopSequences") or limits.get("stop_sequences") or []
+    if not all(stop.strip() for stop in stops):
+        raise _invalid("stop_sequences: each stop sequence must contain non-whitespace")
     if _FIXED_SAMPLING.search(model) and {"temperature", "topP", "top_p"} & set(limits):
         raise _invalid("`temperature` and `top_p` are not supported by this model.")
 

@@ -36,6 +36,7 @@ from mock_bedrock.protocol import (
     Response,
     check_signature,
 )
+from mock_bedrock.spoiled import spoil
 
 logger = logging.getLogger("mock-bedrock")
 
@@ -171,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
             text = self.server.mock.references.answer(request.prompt, request.schema)
             response = Response.answering(request, text, ENDINGS.get(name))
             latency_ms = int((time.monotonic() - began) * 1_000)
-            self._answer(operation, response, latency_ms, half=name == "half")
+            self._answer(operation, response, latency_ms, fault=name)
         finally:
             logger.info("%s %s -> %s %s", operation, model, call.status, call.fault or "")
 
@@ -191,7 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._cut()
         return fault in {"hang", "drop"}
 
-    def _answer(self, operation: str, response: Response, latency_ms: int, *, half: bool) -> None:
+    def _answer(self, operation: str, response: Response, latency_ms: int, *, fault: str) -> None:
+        half = fault == "half"
         if operation == "converse-stream":
             self._stream(list(response.stream(latency_ms)), half=half)
         elif operation == "count-tokens":
@@ -204,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
             }
             self._send(200, response.invoke(), counts, half=half)
         else:
-            self._send(200, response.converse(latency_ms), half=half)
+            self._send(200, spoil(response.converse(latency_ms), fault), half=half)
 
     def _send_error(self, error: ErrorResponse) -> None:
         if error.kind:

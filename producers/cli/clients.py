@@ -36,10 +36,12 @@ def tenant_of_job(option: str | None, job_id: str) -> str:
     Raises:
         UnknownJob: The id does not have the form of a job id.
     """
-    owner, dot, _ = job_id.partition(".")
-    if not dot:
+    from forebay.routing.jobs import owner  # noqa: PLC0415 - `forebay --help` answers at once
+
+    tenant = owner(job_id)
+    if tenant is None:
         raise UnknownJob("is not a job id; `forebay submit` prints one", field="id")
-    return current_tenant(option, owner)
+    return current_tenant(option, tenant)
 
 
 def current_tenant(option: str | None, default: str = "default") -> str:

@@ -68,6 +68,7 @@ def show(
         display.document(dead.model_dump(mode="json") | submitted)
         return
     display.table(_HEADER, [_cells(dead)])
+    display.text(f"why: {dead.receipt.error_note or 'see the reasons'}")
     display.text(f"reasons: {', '.join(dead.receipt.reasons)}")
     display.text(f"replayed as: {dead.replayed_as or 'not replayed'}")
     if job is not None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import redis
 
 from forebay.routing.diagnostics import Finding, Probe, Severity
-from forebay.routing.errors import ForebayError
+from forebay.routing.errors import ForebayError, Misconfigured
 from forebay.routing.lanes import DEFAULT_POOL, EMBED, ROUTE, SWEEP, local_queue
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect, reaching_redis, without_password
 
@@ -58,7 +60,10 @@ def ledger() -> Iterator[Finding]:
             skew = _skew(client)
     except ForebayError as error:
         mend = "start Redis, or set FOREBAY_REDIS_URL to its address"
-        yield Finding("redis", "fail", f"{where}: {error}", mend)
+        if isinstance(error, Misconfigured):
+            mend = "correct FOREBAY_REDIS_URL: redis://USER:PASSWORD@HOST:PORT/DATABASE"
+        seen = str(error) if where in str(error) else f"{where}: {error}"
+        yield Finding("redis", "fail", seen, mend)
         return
     yield server(info, where)
     yield eviction(info)
@@ -67,6 +72,7 @@ def ledger() -> Iterator[Finding]:
     yield replication(info)
     yield clock(skew)
     yield from queues(client, settings)
+    yield from bedrock(client)
     client.close()
 
 
@@ -152,16 +158,33 @@ def queues(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
     with reaching_redis():
         served = _served(client)
     depths = Ledger(client, settings, bell="").depths()
-    for queue in sorted({ROUTE, SWEEP, local_queue(DEFAULT_POOL), *served, *depths}):
+    expected = {ROUTE, SWEEP, local_queue(DEFAULT_POOL), *_queues_of_policy(settings)}
+    for queue in sorted({*expected, *served, *depths}):
         waiting, workers = depths.get(queue, 0), served.get(queue, [])
         name = f"queue {queue}"
         if workers:
             yield Finding(name, "ok", f"{waiting} waiting, served by {', '.join(workers)}")
         else:
-            module = MODULES.get(queue, queue.partition(".")[0])
-            mend = f"start a worker: celery -A forebay.workers.{module} worker"
+            mend = f"start a worker: {_command(queue)}"
             state: Severity = "fail" if waiting else "warn"
             yield Finding(name, state, f"{waiting} waiting, no worker serves it", mend)
+
+
+def bedrock(client: redis.Redis) -> Iterator[Finding]:
+    """Report what shuts the spillway: a fault of the AWS account or of a model, or a pause."""
+    spillway = Spillway(client)
+    try:
+        faults, shut_s = spillway.faults(), spillway.shut_for_s()
+    except ForebayError:  # a user of Redis who may not read this
+        return
+    for fault in faults:
+        whom = "every job for Bedrock waits" if fault.scope == ACCOUNT else f"{fault.scope} is shut"
+        since = datetime.fromtimestamp(fault.since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        mend = "correct it; one job tries again every few seconds, and no restart is needed"
+        yield Finding("bedrock", "fail", f"{whom} since {since}: {fault.reason}", mend)
+    if shut_s and not faults:
+        mend = "wait; it opens by itself"
+        yield Finding("bedrock", "warn", f"the spillway is shut for {shut_s:.0f} s more", mend)
 
 
 def policy() -> Iterator[Finding]:
@@ -198,6 +221,27 @@ def _skew(client: redis.Redis) -> float:
     before = time.time()
     seconds, micros = client.time()
     return float((before + time.time()) / 2 - (seconds + micros / 1e6))
+
+
+def _queues_of_policy(settings: Settings) -> set[str]:
+    """Return the local queues of all pools that the policy names; empty if it cannot be read."""
+    from forebay.routing.policy.policy_file import Policy  # noqa: PLC0415 - as in `policy`
+
+    try:
+        rules = Policy.load(settings.policy_file)
+    except ForebayError:  # the check of the policy says it
+        return set()
+    tables = [rules.tenant(name).pools for name in ("", *rules.tenants)]
+    return {local_queue(pool) for table in tables for pool in table.model_dump().values()}
+
+
+def _command(queue: str) -> str:
+    """Return the command that starts a worker for a queue."""
+    module = MODULES.get(queue, queue.partition(".")[0])
+    command = f"celery -A forebay.workers.{module} worker"
+    lane, _, pool = queue.partition(".")
+    named = lane == "local" and pool != DEFAULT_POOL
+    return f"FOREBAY_POOL={pool} {command}" if named else command
 
 
 def _served(client: redis.Redis) -> dict[str, list[str]]:

@@ -16,12 +16,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from forebay.producers.cli.option_names import MISSING_TEXT, OPTIONS, check_options_fit
 from forebay.routing.base import KINDS
 from forebay.routing.errors import InvalidJob, TooLong
-from forebay.routing.jobs import Job, parse_job
+from forebay.routing.jobs import Deadline, Job, parse_job
 
 #: A larger input holds nothing that the contract would accept.
 MAX_INPUT_BYTES = 128 * 1024 * 1024
@@ -30,8 +30,7 @@ MAX_INPUT_BYTES = 128 * 1024 * 1024
 MAX_NAME_SHOWN = 60
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])")
-_ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d.*")  # pydantic also takes a number, as seconds since 1970
-_TIME: TypeAdapter[datetime] = TypeAdapter(AwareDatetime)
+_TIME: TypeAdapter[datetime] = TypeAdapter(Deadline)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -231,8 +230,6 @@ def read_deadline(text: str) -> datetime:
 
 def _read_time(text: str) -> datetime:
     forms = "30s, 5m, 2h or 1d from now, or an ISO time with a time zone"
-    if not _ISO_TIME.fullmatch(text):
-        raise InvalidJob(f"must be {forms}", field="--deadline")
     try:
         return _TIME.validate_python(text)
     except ValidationError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Job
@@ -21,17 +22,28 @@ def envelope(job: Job) -> dict[str, str]:
     }
 
 
-def idempotency(job: Job) -> tuple[str, str]:
+def idempotency(job: Job, secret: bytes = b"") -> tuple[str, str]:
     """Return the Redis key and the digest by which a repeated submit is recognised.
 
-    Neither reveals the job's content or its idempotency key. Both are empty for a job without one.
+    Neither reveals the job's content or its idempotency key to those who lack the secret. Without a
+    secret, whoever can list keys can test guesses. Both are empty for a job without a key.
+
+    Args:
+        job: the job.
+        secret: the fleet's secret, or empty. All producers of a tenant must have the same.
     """
     if job.idempotency_key is None:
         return "", ""
-    name = hashlib.sha256(job.idempotency_key.encode()).hexdigest()[:32]
-    same = job.model_dump_json(by_alias=True, exclude={"id", "deadline"})
-    digest = hmac.new(job.idempotency_key.encode(), same.encode(), hashlib.sha256).hexdigest()
-    return f"fb:idempotency:{job.tenant}:{name}", digest
+    name = _digest(secret, "name", job.tenant, job.idempotency_key)[:32]
+    fields = job.model_dump(mode="json", by_alias=True, exclude={"id", "deadline"})
+    # Sorted: the order in which a caller happened to write keys does not make another job.
+    same = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return f"fb:idempotency:{job.tenant}:{name}", _digest(secret, "job", job.idempotency_key, same)
+
+
+def _digest(secret: bytes, *parts: str) -> str:
+    message = json.dumps(["idempotency", *parts]).encode()
+    return hmac.new(secret, message, hashlib.sha256).hexdigest()
 
 
 def refusal(verb: str, detail: str) -> Unavailable | None:

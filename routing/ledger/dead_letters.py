@@ -19,8 +19,8 @@ from forebay.routing.ledger.admission import refusal
 from forebay.routing.ledger.claim import open_job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import Record
+from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import transition
 
 MAX_REPLAYS_FOLLOWED = 100  # from a dead job to its replay, to the replay of that, and so on
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,8 +83,7 @@ class DeadLetters:
         self.tenant = tenant
         self._ledger = ledger
         self._index = f"fb:dead:{tenant}"
-        self._replay = ledger.redis.register_script(transition("replay"))
-        self._forget = ledger.redis.register_script(transition("forget"))
+        self._transitions = Transitions(ledger.redis)
 
     def list(self, limit: int = 100) -> list[DeadJob]:
         """Return the jobs that were not replayed yet, the newest first.
@@ -150,8 +149,7 @@ class DeadLetters:
             UnknownJob: The job is another tenant's.
             InvalidJob: The job is not dead.
         """
-        with reaching_redis():
-            reply = self._forget(args=[self._own(job_id), "failed"]).decode()
+        reply = self._transitions.run("forget", self._own(job_id), "failed").decode()
         if reply not in {"forgotten", "unknown"}:
             raise InvalidJob(f"is not dead: {reply}", field="id")
         return bool(reply == "forgotten")
@@ -167,8 +165,9 @@ class DeadLetters:
         ledger = self._ledger
         content, fields = ledger.packed(job)
         limit = ledger.settings.max_waiting
-        with reaching_redis():
-            reply = self._replay(args=[job_id, job.id, ROUTE, ledger.bell, content, limit, *fields])
+        reply = self._transitions.run(
+            "replay", job_id, job.id, ROUTE, ledger.bell, content, limit, *fields
+        )
         return _replayed(*(part.decode() for part in reply))
 
     def _new_job(self, job_id: str, changes: Changes) -> Job:

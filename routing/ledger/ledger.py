@@ -24,13 +24,14 @@ import redis
 
 from forebay.routing.errors import EgressDenied, ForebayError, InvalidJob, Lost, UnknownJob
 from forebay.routing.jobs import Answer, Job, Receipt, Verdict
-from forebay.routing.lanes import ROUTE, hop_of
+from forebay.routing.lanes import ROUTE
 from forebay.routing.ledger.admission import envelope, idempotency, refusal
 from forebay.routing.ledger.claim import Claim
-from forebay.routing.ledger.reader import LedgerReader
+from forebay.routing.ledger.reader import LedgerReader, check_stream
 from forebay.routing.ledger.record import Record, pairs
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.scripts import load_all
 
 _SERVED_KEPT_S = 3600  # for so long Redis remembers that a queue was served
 
@@ -86,16 +87,20 @@ class Ledger(LedgerReader):
             that of the first job under the key.
 
         Raises:
+            UnknownJob: The stream is not one of the jobs' tenant.
             Unavailable: Redis cannot be reached. Some of the jobs may have been created; it is safe
                 to submit the same jobs again.
         """
+        for job in jobs:
+            check_stream(job.id, watcher)
         replies = self._transitions.run_all(
             "create", [self._create_args(job, watcher) for job in jobs]
         )
         return [self._created(reply) for reply in replies]
 
     def _create_args(self, job: Job, watcher: str) -> list[Any]:
-        key, digest = idempotency(job)
+        secret = self.settings.cache_key
+        key, digest = idempotency(job, secret.get_secret_value().encode() if secret else b"")
         content, fields = self.packed(job)
         limit = self.settings.max_waiting
         return [job.id, ROUTE, self.bell, content, key, digest, watcher, limit, *fields]
@@ -115,7 +120,9 @@ class Ledger(LedgerReader):
                 return error
         verb, detail = (str(part.decode()) for part in reply)
         if verb == "conflict":
-            return InvalidJob("was used for another job", field="idempotency_key")
+            conflict = InvalidJob(f"was used for another job, {detail}", field="idempotency_key")
+            conflict.job_id = detail
+            return conflict
         return refusal(verb, detail) or detail
 
     # --- holding jobs -------------------------------------------------------------------------
@@ -154,8 +161,14 @@ class Ledger(LedgerReader):
         replies = self._transitions.run_all("renew", rows)
         return [claim for claim, renewed in zip(claims, replies, strict=True) if renewed == 0]
 
+    def load_scripts(self) -> None:
+        """Load the scripts that Redis does not have: producers may run them and not load them."""
+        with reaching_redis():
+            load_all(self.redis)
+
     def serve(self, worker: str, queues: Iterable[str], for_s: float) -> None:
         """Record that a worker serves these queues for the next `for_s` seconds."""
+        self.load_scripts()
         with reaching_redis(), self.redis.pipeline(transaction=False) as pipe:
             seconds, _ = self.redis.time()
             for queue in queues:
@@ -175,7 +188,7 @@ class Ledger(LedgerReader):
             Lost: The claim no longer holds the job.
         """
         reply = self._transitions.run(
-            "route", claim.id, claim.token, queue, hop_of(queue), self.bell, egress, reason,
+            "route", claim.id, claim.token, queue, self.bell, egress, reason,
             verdict.model_dump_json(),
         )  # fmt: skip
         _check_moved(reply)
@@ -250,12 +263,24 @@ class Ledger(LedgerReader):
 
     def sweep(self, limit: int = 500) -> Swept:
         """Run one bounded batch of upkeep; see `lua/sweep.lua`."""
+        self.load_scripts()
         settings = self.settings
         counts = self._transitions.run(
             "sweep", limit, settings.max_attempts, self._retention_ms, self.bell,
             settings.memory_limit, int(max(5.0, 10 * settings.sweep_s) * 1000),
         )  # fmt: skip
         return Swept(*counts)
+
+    def repair(self, cursor: int = 0, limit: int = 500) -> tuple[int, int]:
+        """Repair what leads to the jobs, one bounded step; see `lua/repair.lua`.
+
+        Returns:
+            The cursor of the next step, 0 after the last, and how many jobs were repaired.
+        """
+        following, repaired = self._transitions.run(
+            "repair", cursor, limit, self.bell, self._lease_ms
+        )
+        return int(following), repaired
 
 
 def _check_moved(reply: bytes) -> None:

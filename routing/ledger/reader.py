@@ -85,17 +85,33 @@ class LedgerReader:
         """Have a job's end written to `stream`, and return the job's present state.
 
         Raises:
-            UnknownJob: There is no such job.
+            UnknownJob: There is no such job, or the stream is another tenant's.
         """
+        check_stream(job_id, stream)
         state = self._transitions.run("watch", job_id, stream)
         if state is None:
             raise UnknownJob("no such job", field="id")
         return _text(state)
 
     def watch_all(self, job_ids: Sequence[str], stream: str) -> list[str | None]:
-        """Watch many jobs in one round trip. The state of an unknown job is `None`."""
-        states = self._transitions.run_all("watch", [[job_id, stream] for job_id in job_ids])
-        return [_text(state) if state else None for state in states]
+        """Watch many jobs in one round trip.
+
+        The state of a job that does not exist, or is not the stream's tenant's, is `None`.
+        """
+        own = [job_id for job_id in job_ids if _may_watch(job_id, stream)]
+        states = self._transitions.run_all("watch", [[job_id, stream] for job_id in own])
+        known = {job_id: state for job_id, state in zip(own, states, strict=True) if state}
+        return [_text(known[job_id]) if job_id in known else None for job_id in job_ids]
+
+
+def check_stream(job_id: str, stream: str) -> None:
+    """Raise `UnknownJob` unless the stream is empty or one of the wake-up streams of the tenant."""
+    if stream and not _may_watch(job_id, stream):
+        raise UnknownJob("no such job of this tenant", field="id")
+
+
+def _may_watch(job_id: str, stream: str) -> bool:
+    return stream.startswith(f"fb:wake:{job_id.partition('.')[0]}:")
 
 
 def _text(state: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The Lua scripts of the ledger, registered with one Redis."""
+"""The Lua scripts of the ledger, run on one Redis."""
 
 from __future__ import annotations
 
@@ -6,16 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import redis
-from redis.commands.core import Script
 from redis.exceptions import NoScriptError
 
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import transition
-
-NAMES = (
-    "create", "claim", "renew", "route", "escalate", "settle", "retry", "cancel", "forget",
-    "watch", "position", "sweep",
-)  # fmt: skip
+from forebay.routing.store.scripts import digest, with_scripts
 
 
 class Transitions:
@@ -23,19 +17,16 @@ class Transitions:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        self._scripts: dict[str, Script] = {
-            name: client.register_script(transition(name)) for name in NAMES
-        }
 
     def run(self, name: str, *args: Any) -> Any:
         """Run a script once, and return its reply.
 
         Raises:
-            Unavailable: Redis cannot be reached, or the script failed.
+            Unavailable: Redis cannot be reached or lacks the script, or the script failed.
             Misconfigured: Redis refuses this user.
         """
         with reaching_redis():
-            return self._scripts[name](args=args)
+            return with_scripts(self._redis, lambda: self._redis.evalsha(digest(name), 0, *args))
 
     def run_all(self, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script for each row of arguments, in one round trip, and return the replies.
@@ -44,16 +35,19 @@ class Transitions:
         run a second time, so the script must be safe to repeat.
 
         Raises:
-            Unavailable: Redis cannot be reached.
+            Unavailable: Redis cannot be reached, or lacks the script.
             Misconfigured: Redis refuses this user.
         """
-        script = self._scripts[name]
-        with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
-            for _ in range(2):
+
+        def run_rows() -> list[Any]:
+            with self._redis.pipeline(transaction=False) as pipe:
                 for args in rows:
-                    pipe.evalsha(script.sha, 0, *args)
+                    pipe.evalsha(digest(name), 0, *args)
                 replies = pipe.execute(raise_on_error=False)
-                if not any(isinstance(reply, NoScriptError) for reply in replies):
-                    break
-                self._redis.script_load(script.script)
-        return replies
+            for reply in replies:
+                if isinstance(reply, NoScriptError):
+                    raise reply
+            return replies
+
+        with reaching_redis():
+            return with_scripts(self._redis, run_rows)

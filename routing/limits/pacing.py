@@ -19,7 +19,8 @@ import redis
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Job
 from forebay.routing.policy.frontier_state import Pace
-from forebay.routing.policy.policy_file import PacePolicy, Policy
+from forebay.routing.policy.policy_file import Policy
+from forebay.routing.policy.tables import PacePolicy
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import transition
 from forebay.routing.store.ttl_cache import TtlCache

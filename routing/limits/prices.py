@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from forebay.routing.errors import Misconfigured
+from forebay.routing.errors import NoPrice
 from forebay.routing.policy import toml
 
 Tier = Literal["default", "flex", "priority", "reserved", "batch"]
@@ -25,6 +25,9 @@ Factor = Annotated[Decimal, Field(gt=0, le=100, allow_inf_nan=False)]
 
 #: One dollar per million tokens, in billionths of a dollar per token.
 _NUSD_PER_TOKEN = 1_000
+
+#: The setting that names the file.
+VARIABLE = "FOREBAY_PRICES_FILE"
 
 _PACKAGED = Path(__file__).with_suffix(".toml")
 
@@ -134,13 +137,18 @@ class Prices(_Listed):
         Raises:
             Misconfigured: Names the file and the key that is wrong.
         """
-        return toml.read(path or _PACKAGED, cls, parse_float=Decimal)  # as a float, 0.1 is inexact
+        # As a float, 0.1 is inexact.
+        return toml.read(path or _PACKAGED, cls, parse_float=Decimal, variable=VARIABLE)
+
+    def has(self, model: str) -> bool:
+        """Return True if a price is listed for the model."""
+        return self._split(model)[1] in self.models
 
     def cost(self, model: str, usage: Usage, *, tier: Tier = "default") -> int:
         """Return the cost of a call with this usage in billionths of a dollar, rounded up.
 
         Raises:
-            Misconfigured: The list has no price for the model, or not in this tier.
+            NoPrice: The list has no price for the model, or not in this tier.
         """
         listed, factor = self._find(model, tier)
         return math.ceil(listed.bands_up_to(usage.prompt)[-1].price(usage) * factor)
@@ -154,7 +162,7 @@ class Prices(_Listed):
         than input.
 
         Raises:
-            Misconfigured: The list has no price for the model, or not in this tier.
+            NoPrice: The list has no price for the model, or not in this tier.
         """
         listed, factor = self._find(model, tier)
         usage = Usage(input=tokens_in, output=max_tokens)
@@ -168,13 +176,13 @@ class Prices(_Listed):
         listed = self.models.get(bare)
         if listed is None:
             message = f"no price is listed for {model[:200]!r}; add it to the prices file"
-            raise Misconfigured(message, field="model")
+            raise NoPrice(message, field="model")
         factor = listed.factor(tier)
         if factor is None:
             message = (
                 f"no price is listed for {model!r} in tier {tier}; add it to the model's tiers"
             )
-            raise Misconfigured(message, field="model")
+            raise NoPrice(message, field="model")
         if listed.by_geography:
             factor *= Fraction(self.geography[geography])
         return listed, factor
@@ -183,6 +191,6 @@ class Prices(_Listed):
         """Return geography and bare id of a model id, or of a system inference profile's ARN."""
         name = model.rpartition("/")[2]
         prefix, _, rest = name.partition(".")
-        if name not in self.models and prefix in self.geography and prefix != "region":
-            return prefix, rest
-        return "region", name
+        if name in self.models or rest not in self.models:
+            return "region", name
+        return (prefix if prefix in self.geography else "region"), rest

@@ -1,7 +1,12 @@
-"""The circuit breaker of Bedrock, shared by all workers in one Redis key."""
+"""The circuit breaker of Bedrock, shared by all workers: keys in one Redis that expire."""
 
 from __future__ import annotations
 
+import json
+import logging
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import redis
@@ -11,16 +16,62 @@ from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.ttl_cache import TtlCache
 
 KEY = "fb:spillway"
+#: Hash of the faults that last until a call succeeds: scope -> `Fault` as JSON.
+FAULTS_KEY = "fb:spillway:faults"
+#: Where the bedrock worker that started last calls Bedrock; empty for AWS itself.
+ENDPOINT_KEY = "fb:spillway:endpoint"
 LOOK_EVERY_S = 0.5
+#: Scope of a fault of the account, which concerns every model.
+ACCOUNT = "*"
+#: After so many seconds a fault is probed again by one call.
+PROBE_EVERY_S = 10.0
+#: How long other calls wait for a probe that tells nothing, such as one that was never made.
+PROBE_S = 30.0
+#: How long a fault is remembered without a call that confirms it.
+KEEP_FAULTS_S = 7 * 86_400
 
 Gate = Literal["open", "shut"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault of the account or of one model, which shuts its scope until a call succeeds.
+
+    Attributes:
+        scope: `*` for the account, or the id of a model.
+        code: code of the error that was seen.
+        reason: the error's message, which holds no content.
+        since: Unix time at which it was first seen.
+    """
+
+    scope: str
+    code: str
+    reason: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Whether a call may be made now.
+
+    Attributes:
+        wait_s: seconds to wait; 0 if the call may be made.
+        fault: the fault that shuts the way; of a call that may be made, the fault that it probes.
+    """
+
+    wait_s: float = 0.0
+    fault: Fault | None = None
 
 
 class Spillway:
     """The way to Bedrock. Beware of the words: a *shut* spillway is an *open* circuit breaker.
 
     1. A bedrock worker shuts it for some seconds if a call shows that further calls would fail.
-    2. The key expires by itself. The next call after that is the probe, so nothing stays shut.
+       The key expires by itself, so nothing stays shut.
+    2. A fault of the account, or of one model, is remembered until a call succeeds. It shuts the
+       way for all models or for that model. After some seconds a single call probes it (half-open).
     3. For new jobs it is also shut while no worker serves the bedrock queue.
     """
 
@@ -43,11 +94,122 @@ class Spillway:
             left_ms: Any = self._redis.pttl(KEY)
         return max(0.0, float(left_ms)) / 1000
 
+    def admit(self, model: str) -> Admission:
+        """Return whether a call of this model may be made now.
+
+        The first caller after the pause of a fault is admitted as its probe. It reports what it
+        found by `fail` or `recover`.
+        """
+        scopes = (ACCOUNT, model)
+        with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.pttl(KEY)
+            pipe.hmget(FAULTS_KEY, scopes)
+            for scope in scopes:
+                pipe.pttl(_pause_key(scope))
+            left_ms, stored, *pauses_ms = pipe.execute()
+        faults = [_fault(scope, text) for scope, text in zip(scopes, stored, strict=True)]
+        if left_ms > 0:
+            return Admission(left_ms / 1000, faults[0])
+        for fault, pause_ms in zip(faults, pauses_ms, strict=True):
+            if fault and pause_ms > 0:
+                return Admission(pause_ms / 1000, fault)
+        remembered = [fault for fault in faults if fault]
+        return self._probe(remembered) if remembered else Admission()
+
+    def fail(self, scope: str, code: str, reason: str) -> None:
+        """Shut a scope because of a fault; log the fault once, whoever sees it first.
+
+        A fault of the account shuts the whole spillway.
+        """
+        fault = Fault(scope, code, reason, time.time())
+        with reaching_redis(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.hget(FAULTS_KEY, scope)
+            pipe.hset(FAULTS_KEY, scope, _text(fault))
+            pipe.expire(FAULTS_KEY, KEEP_FAULTS_S)
+            pipe.set(_pause_key(scope), code, px=int(PROBE_EVERY_S * 1000))
+            if scope == ACCOUNT:
+                pipe.set(KEY, code, px=int(PROBE_EVERY_S * 1000))
+            before, *_ = pipe.execute()
+        known = _fault(scope, before)
+        if known and known.reason == reason:
+            with reaching_redis():  # the time at which it began stays
+                self._redis.hset(FAULTS_KEY, scope, before)
+        else:
+            _log.error("Bedrock is shut for %s: %s", _named(scope), reason)
+
+    def recover(self, model: str) -> None:
+        """Forget the faults of the account and of this model, since a call has succeeded."""
+        with reaching_redis(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.hdel(FAULTS_KEY, ACCOUNT, model)
+            pipe.delete(_pause_key(ACCOUNT), _pause_key(model))
+            forgotten, _ = pipe.execute()
+        if forgotten:
+            _log.info("Bedrock answers again (%s)", model)
+
+    def keep_only(self, models: Collection[str]) -> None:
+        """Forget the faults of other models: nobody calls them any more, so none can recover."""
+        gone = [fault.scope for fault in self.faults() if fault.scope not in {ACCOUNT, *models}]
+        if gone:
+            with reaching_redis():
+                self._redis.hdel(FAULTS_KEY, *gone)
+
+    def faults(self) -> list[Fault]:
+        """Return the faults that are remembered, that of the account first."""
+        with reaching_redis():
+            stored: Any = self._redis.hgetall(FAULTS_KEY)
+        faults = (_fault(scope.decode(), text) for scope, text in stored.items())
+        return sorted((fault for fault in faults if fault), key=lambda fault: fault.scope)
+
+    def announce(self, endpoint: str) -> None:
+        """Tell others where this fleet calls Bedrock; empty for AWS itself."""
+        with reaching_redis():
+            self._redis.set(ENDPOINT_KEY, endpoint)
+
+    def endpoint(self) -> str:
+        """Return what a bedrock worker has announced; empty for AWS itself, or if none has."""
+        with reaching_redis():
+            announced: Any = self._redis.get(ENDPOINT_KEY)
+        return (announced or b"").decode()
+
+    def _probe(self, faults: list[Fault]) -> Admission:
+        """Admit one caller as the probe of these faults; the others wait."""
+        for fault in faults:
+            key = _pause_key(fault.scope)
+            with reaching_redis():
+                first = self._redis.set(key, "probe", px=int(PROBE_S * 1000), nx=True)
+            if not first:
+                return Admission(PROBE_EVERY_S, fault)
+        return Admission(fault=faults[0])
+
     def _read_gate(self) -> Gate:
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
             pipe.exists(KEY)
+            pipe.exists(_pause_key(ACCOUNT))
             pipe.time()
             pipe.zrange(f"fb:serving:{BEDROCK}", -1, -1, withscores=True)
-            broken, (seconds, _), latest = pipe.execute()
+            broken, paused, (seconds, _), latest = pipe.execute()
         served = bool(latest) and latest[0][1] > seconds * 1000
-        return "open" if served and not broken else "shut"
+        return "open" if served and not (broken or paused) else "shut"
+
+
+def _pause_key(scope: str) -> str:
+    """Return the key that exists while a fault is not probed, or while its probe runs."""
+    return f"fb:spillway:pause:{scope}"
+
+
+def _named(scope: str) -> str:
+    return "all models" if scope == ACCOUNT else scope
+
+
+def _text(fault: Fault) -> str:
+    return json.dumps({"code": fault.code, "reason": fault.reason, "since": fault.since})
+
+
+def _fault(scope: str, text: bytes | None) -> Fault | None:
+    if text is None:
+        return None
+    try:
+        fields = json.loads(text)
+        return Fault(scope, str(fields["code"]), str(fields["reason"]), float(fields["since"]))
+    except (ValueError, TypeError, KeyError):
+        return Fault(scope, "unknown", "a fault that another version has recorded", 0.0)

@@ -14,7 +14,7 @@ from forebay.routing.jobs import Check, Classification, Content, Doubt, Job, Ver
 from forebay.routing.policy.egress import cannot_go, may_go, must_stay
 from forebay.routing.policy.frontier_state import FrontierState, Pace
 from forebay.routing.policy.policy_file import Policy, TenantPolicy
-from forebay.routing.reasons import Reason
+from forebay.routing.reasons import Reason, fault
 
 MIN_AGREEMENT = 0.5  # at or above it, two answers count as saying the same
 
@@ -90,8 +90,24 @@ def should_escalate(
     if stays is not None and not faults:
         # Doubtful, but there is no better answer: keep it, marked as unsure.
         return NextStep(step="keep", reasons=(Reason.UNSURE, stays), doubt=doubt)
-    faults = faults or doubts
-    stop = stays or cannot_go(job, policy, state)
+    return _leave(job, content, faults or doubts, policy, state, doubt)
+
+
+def without_answer(job: Job, policy: Policy, state: FrontierState) -> NextStep:
+    """Return what becomes of a job that the local engine cannot do: escalate it, or fail."""
+    return _leave(job, None, (Reason.LOCAL_CANNOT,), policy, state)
+
+
+def _leave(
+    job: Job,
+    content: Content | None,
+    faults: tuple[str, ...],
+    policy: Policy,
+    state: FrontierState,
+    doubt: Doubt | None = None,
+) -> NextStep:
+    """Escalate the job if it may leave and can go to Bedrock now; else degrade its answer."""
+    stop = must_stay(job, policy, state) or cannot_go(job, policy, state)
     if stop is not None:
         step: Literal["degrade", "fail"] = "degrade" if content else "fail"
         return NextStep(step=step, reasons=(*faults, stop), doubt=doubt)
@@ -127,7 +143,7 @@ def _differs(doubt: Doubt) -> bool:
 
 def _faults(content: Content | None, checks: Sequence[Check]) -> tuple[str, ...]:
     """Return the reason codes of the checks that failed, and of a missing answer."""
-    faults = tuple(f"{Reason.CHECK_FAILED}:{check.name}" for check in checks if not check.passed)
+    faults = tuple(fault(check.name) for check in checks if not check.passed)
     return faults if content else (*faults, Reason.NO_ANSWER)
 
 

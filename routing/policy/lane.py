@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from forebay.routing.base import FrozenModel
-from forebay.routing.errors import EgressDenied
+from forebay.routing.errors import EgressDenied, NoModel
 from forebay.routing.jobs import Job, Verdict
 from forebay.routing.lanes import BEDROCK, Lane
 from forebay.routing.policy.egress import cannot_go, egress, must_stay
 from forebay.routing.policy.frontier_state import FrontierState, Pace
 from forebay.routing.policy.policy_file import Policy, TenantPolicy
 from forebay.routing.reasons import DEGRADING, Reason
+
+NO_MODEL = (
+    "the policy allows no model on Bedrock: name one in `models` whose id begins with one of "
+    "`model_prefixes`"
+)
 
 
 class Decision(FrozenModel):
@@ -50,7 +55,8 @@ def choose_lane(
     """Return the lane of the job.
 
     Raises:
-        EgressDenied: The job is pinned to Bedrock, and the policy does not let it go there.
+        EgressDenied: The job is pinned to Bedrock, and its content may not leave.
+        NoModel: The job is pinned to Bedrock, and the policy allows no model there.
     """
     if job.lane == "bedrock":
         return _pinned(job, policy, state)
@@ -77,9 +83,7 @@ def _pinned(job: Job, policy: Policy, state: FrontierState) -> Decision:
         raise EgressDenied("the content seems to contain a secret; remove it", field="egress")
     models = policy.models(job.tenant)
     if not models:
-        raise EgressDenied(
-            "the policy allows no model on Bedrock; name one in `models`", field="lane"
-        )
+        raise NoModel(NO_MODEL, field="lane")
     return Decision(lane="bedrock", queue=BEDROCK, reason=Reason.PINNED_BEDROCK, model=models[0])
 
 

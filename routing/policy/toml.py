@@ -27,31 +27,40 @@ _MESSAGES = {
 T = TypeVar("T", bound=BaseModel)
 
 
-def read(path: Path, cls: type[T], parse_float: Callable[[str], Any] = float) -> T:
+def read(
+    path: Path, cls: type[T], parse_float: Callable[[str], Any] = float, *, variable: str
+) -> T:
     """Return the content of a file as a model.
 
+    Args:
+        path: the file.
+        cls: the model.
+        parse_float: reads a number with a point.
+        variable: the setting that names the file.
+
     Raises:
-        Misconfigured: Names the file and the key, or the line if it is not TOML. It never repeats
-            a value of the file.
+        Misconfigured: Names the file and the key; or the variable and the file, and the line if it
+            is not TOML. It never repeats a value of the file.
     """
     try:
         text = path.read_text("utf-8")
         if not text.strip():  # a full disk, or an editor that is writing; it would lift every rule
-            raise Misconfigured("is empty, write it again", field=str(path))
+            raise Misconfigured(f"{path} is empty, write it again", field=variable)
         if len(text) > MAX_CHARS:
-            raise Misconfigured(f"must have at most {MAX_CHARS} characters", field=str(path))
+            message = f"{path} must have at most {MAX_CHARS} characters"
+            raise Misconfigured(message, field=variable)
         return cls.model_validate(tomllib.loads(text, parse_float=parse_float))
     except ValidationError as error:
         first = first_error(error)
         message = _MESSAGES.get(first.type, first.message)
         raise Misconfigured(f"{message} (in {path})", field=_key(first.path)) from None
     except OSError as error:
-        raise Misconfigured(f"cannot be read: {error.strerror}", field=str(path)) from None
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}", field=variable) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"is not TOML: {error}", field=str(path)) from None
+        raise Misconfigured(f"{path} is not TOML: {error}", field=variable) from None
     except (ValueError, ArithmeticError, RecursionError):
-        message = "has a value that is too large or nested too deeply"
-        raise Misconfigured(message, field=str(path)) from None
+        message = f"{path} has a value that is too large or nested too deeply"
+        raise Misconfigured(message, field=variable) from None
 
 
 def _key(path: Sequence[str | int]) -> str:

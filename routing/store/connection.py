@@ -19,6 +19,23 @@ from forebay.routing.store.sentinel import Sentinels
 _RETRIED_ERRORS = [redis.ReadOnlyError]
 
 
+_BAD_LOGIN = "the user name or the password is wrong (WRONGPASS)"
+_NO_RIGHT = "this user may not run a command that is needed (NOPERM)"
+#: Words of Redis' refusals, and ours. redis-py cuts off the code of some of them.
+_REFUSALS = (
+    ("WRONGPASS", _BAD_LOGIN),
+    ("invalid username-password pair", _BAD_LOGIN),
+    ("invalid password", _BAD_LOGIN),
+    ("AUTH <password> called without any password", "the server has no password; remove it"),
+    ("NOAUTH", "a password is needed (NOAUTH)"),
+    ("Authentication required", "a password is needed (NOAUTH)"),
+    ("ACL failure in script", _NO_RIGHT),
+    ("NOPERM", _NO_RIGHT),
+    ("DB index is out of range", "the server has no database of this number (DB index)"),
+    ("invalid DB index", "the database must be a number (DB index)"),
+)
+
+
 def connect(settings: Settings, *, brisk: bool = False) -> redis.Redis:
     """Return a client of the fleet's Redis. It connects when it is first used.
 
@@ -42,10 +59,41 @@ def connect(settings: Settings, *, brisk: bool = False) -> redis.Redis:
     if sentinels:
         return sentinels.client(**options)
     try:
-        return redis.Redis.from_url(settings.redis_url, **options)
+        client = redis.Redis.from_url(settings.redis_url, **options)
     except ValueError:
         hint = "must begin with redis://, rediss://, unix:// or sentinel://"
         raise Misconfigured(hint, field="FOREBAY_REDIS_URL") from None
+    pool, address = client.connection_pool, without_password(settings.redis_url)
+    pool.connection_class = _with_address(pool.connection_class, address)
+    return client
+
+
+def _with_address(base: Any, address: str) -> Any:
+    """Return a class of connections whose errors say in a note to which address they belong."""
+
+    class Addressed(base):  # type: ignore[misc]  # the class depends on the URL
+        def connect(self) -> None:
+            try:
+                super().connect()
+            except redis.RedisError as error:
+                error.add_note(address)
+                raise
+
+        def read_response(self, *args: Any, **options: Any) -> Any:
+            try:
+                return super().read_response(*args, **options)
+            except redis.ResponseError as error:
+                error.add_note(address)
+                raise
+
+    Addressed.__name__ = base.__name__
+    return Addressed
+
+
+def _at(error: redis.RedisError) -> str:
+    """Return the address of an error for a message; empty if the error has none."""
+    notes = getattr(error, "__notes__", [])
+    return f" at {notes[0]}" if notes else ""
 
 
 def without_password(url: str) -> str:
@@ -65,23 +113,41 @@ def reaching_redis() -> Iterator[None]:
     """Map the errors of redis-py. Everything that talks to Redis runs inside this context.
 
     Raises:
-        Misconfigured: Redis refuses this user.
+        Misconfigured: Redis refuses this user, or has no such database; says the class of reason.
         Unavailable: Redis cannot be reached, is out of memory, or refused a command.
     """
     try:
         yield
-    except (redis.AuthenticationError, redis.exceptions.NoPermissionError):
-        raise Misconfigured("Redis refuses this user", field="FOREBAY_REDIS_URL") from None
     except redis.exceptions.OutOfMemoryError:
         raise Unavailable("Redis is out of memory", retry_after=5) from None
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise Unavailable(f"Redis cannot be reached ({type(error).__name__})") from None
+        if refusal := _refusal(error):
+            raise Misconfigured(refusal + _at(error), field="FOREBAY_REDIS_URL") from None
+        message = f"Redis cannot be reached{_at(error)} ({type(error).__name__})"
+        raise Unavailable(message) from None
     except redis.ResponseError as error:
-        if "ACL failure in script" in str(error):
-            raise Misconfigured("Redis refuses this user", field="FOREBAY_REDIS_URL") from None
+        if refusal := _refusal(error):
+            raise Misconfigured(refusal + _at(error), field="FOREBAY_REDIS_URL") from None
         raise Unavailable(f"Redis refused a command ({type(error).__name__})") from None
     except redis.RedisError as error:
         raise Unavailable(f"Redis refused a command ({type(error).__name__})") from None
+
+
+def _refusal(error: redis.RedisError) -> str | None:
+    """Return in our words why Redis refuses this client; `None` if it does not.
+
+    Redis' own text is not repeated, since it may name keys.
+    """
+    text = str(error)
+    code = text.partition(" ")[0]
+    if isinstance(error, redis.exceptions.AuthenticationWrongNumberOfArgsError):
+        code = "WRONGPASS"
+    for words, refusal in _REFUSALS:
+        if code == words or words in text:
+            return refusal
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return _NO_RIGHT
+    return "Redis refuses this user" if isinstance(error, redis.AuthenticationError) else None
 
 
 def decoded(fields: Mapping[bytes, bytes]) -> dict[str, str]:

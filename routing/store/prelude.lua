@@ -2,14 +2,17 @@
 --
 -- A script reads before it writes, so that a key of the wrong type stops it before it has changed
 -- anything. Anybody may have written a record: a missing field, or text in place of a number, must
--- do no harm.
+-- do no harm. A caller or a record may also name a key, a queue or a job, which a script touches with
+-- the rights of a worker (a confused deputy). So each such name is checked where it is used: a queue
+-- is one of the fleet's, and everything else belongs to the tenant of the job.
 --
 -- Keys:  fb:job:<id>      hash    the record of a job
 --        fb:content:<id>, fb:answer:<id>, fb:draft:<id>  string  request, answer and draft, sealed
 --        fb:waiting:<queue>:<class>:<tenant>  zset  job id -> when it is due (us)
 --        fb:turn:<queue>:<class>   zset   tenant with waiting jobs -> virtual time served so far
+--        fb:newcomers:<queue>:<class>  set  tenants that may have jobs waiting and are in no turn
 --        fb:clock         hash    <queue>:<class> -> virtual time of the last claim
---                                 <queue>:<class>:since -> ms since when jobs wait there
+--        fb:since         hash    <queue>:<class> -> ms since when jobs wait there
 --        fb:depth         hash    <queue> -> jobs waiting
 --        fb:picks         hash    <queue> -> claims that could choose between the classes
 --        fb:leases        zset    job id -> ms at which its lease runs out
@@ -28,6 +31,8 @@
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour
 local WATCH_MS = 3600000 -- a client that still waits watches again long before
 local STREAM_MS = 600000 -- a stream expires if nothing is written to it for so long
+local MAX_WATCHERS = 100 -- streams to which the end of one job is written
+local MAX_NEWCOMERS = 1000 -- tenants that are given a turn at once
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
   'error', 'replayed_as', 'audit_of', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
   'worked_ms', 'fence', 'deadline' }
@@ -63,7 +68,45 @@ local function number(text)
   return 0
 end
 
--- Return the record of a job; nil if there is none, or if its key holds something else.
+-- Return an argument as a whole number greater than 0, or raise an error. A script reads its
+-- arguments before it writes anything.
+local function positive(text, name)
+  local value = number(text)
+  if value <= 0 then
+    error(name .. ': must be a whole number greater than 0')
+  end
+  return value
+end
+
+-- Return whether this can be the id of a job.
+local function is_id(id)
+  return type(id) == 'string' and string.match(id, '^[a-z0-9][a-z0-9_-]*%.[%w_-]+$') ~= nil
+end
+
+-- Return whether both jobs belong to one tenant.
+local function same_tenant(id, other)
+  return is_id(other) and tenant_of(id) == tenant_of(other)
+end
+
+-- Return whether workers can claim from a queue of this name.
+local function is_queue(name)
+  return name == 'route' or name == 'embed' or name == 'bedrock'
+    or string.match(name, '^local%.[a-z0-9][a-z0-9_-]*$') ~= nil
+end
+
+-- Return the hop that a queue belongs to.
+local function hop_of(queue)
+  return (queue == 'route' or queue == 'bedrock') and queue or 'local'
+end
+
+-- Return whether a key is one of the job's tenant: <family>:<tenant>:<name>.
+local function owned(key, family, id)
+  local prefix = family .. ':' .. tenant_of(id) .. ':'
+  return string.sub(key, 1, #prefix) == prefix
+end
+
+-- Return the record of a job; nil if there is none, or if its key holds something else. A record that
+-- names no queue, or a queue that workers cannot claim from, is the router's.
 local function read(id)
   local values = redis.pcall('HMGET', job_key(id), unpack(FIELDS))
   if values.err or not values[1] then
@@ -73,9 +116,10 @@ local function read(id)
   for i, name in ipairs(FIELDS) do
     job[name] = i <= TEXT_FIELDS and (values[i] or '') or number(values[i])
   end
-  if job.queue == '' or job.hop == '' then
-    job.queue, job.hop = 'route', 'route'
+  if not is_queue(job.queue) then
+    job.queue = 'route'
   end
+  job.hop = hop_of(job.queue)
   if job.priority ~= 'bulk' then
     job.priority = 'interactive'
   end
@@ -86,17 +130,11 @@ local function ended(state)
   return state == 'done' or state == 'failed' or state == 'cancelled' or state == 'expired'
 end
 
--- Return whether workers can claim from a queue of this name.
-local function is_queue(name)
-  return name == 'route' or name == 'embed' or name == 'bedrock'
-    or string.match(name, '^local%.[a-z0-9][a-z0-9_-]*$') ~= nil
-end
-
 -- Return whether a job has not ended, but no index leads to it. Its record was forged or damaged.
 local function stranded(id, job)
   return not (ended(job.state) or redis.call('ZSCORE', 'fb:leases', id)
     or redis.call('ZSCORE', 'fb:later', id)
-    or is_queue(job.queue) and redis.call('ZSCORE', waiting_key(job.queue, job.priority, id), id))
+    or redis.call('ZSCORE', waiting_key(job.queue, job.priority, id), id))
 end
 
 -- Raise an error, before anything is written, if a key that moving a job writes has a wrong type.
@@ -104,7 +142,9 @@ local function check_types(id, queue, class)
   redis.call('LLEN', queue)
   redis.call('ZCARD', waiting_key(queue, class, id))
   redis.call('ZCARD', 'fb:turn:' .. queue .. ':' .. class)
+  redis.call('SCARD', 'fb:newcomers:' .. queue .. ':' .. class)
   redis.call('HLEN', 'fb:clock')
+  redis.call('HLEN', 'fb:since')
   redis.call('HLEN', 'fb:depth')
   redis.call('GET', 'fb:rings')
   redis.call('ZCARD', 'fb:leases')
@@ -119,6 +159,12 @@ local function ring(queue, bell)
   redis.call('LPUSH', queue, (string.gsub(bell, '@%u+@', words)))
 end
 
+-- Add to the number of jobs that wait in a queue. A forged number that cannot be added to stops no
+-- transition: the sweeper counts again.
+local function count(queue, change)
+  redis.pcall('HINCRBY', 'fb:depth', queue, change)
+end
+
 -- Put a job among those that wait. It is ordered by when it was created, not by when it was queued,
 -- so a job that is given back keeps its place.
 local function enqueue(id, queue, class, deadline, created_us)
@@ -126,31 +172,50 @@ local function enqueue(id, queue, class, deadline, created_us)
   if deadline > 0 then
     due = math.min(due, deadline * 1000)
   end
-  local turn, clock = 'fb:turn:' .. queue .. ':' .. class, queue .. ':' .. class
-  if redis.call('EXISTS', turn) == 0 then
-    redis.call('HSET', 'fb:clock', clock .. ':since', now_ms())
-  end
+  redis.call('HSETNX', 'fb:since', queue .. ':' .. class, now_ms())
   redis.call('ZADD', waiting_key(queue, class, id), string.format('%.0f', due), id)
-  redis.call('ZADD', turn, 'NX', redis.call('HGET', 'fb:clock', clock) or 0, tenant_of(id))
-  redis.call('HINCRBY', 'fb:depth', queue, 1)
+  redis.call('SADD', 'fb:newcomers:' .. queue .. ':' .. class, tenant_of(id))
+  count(queue, 1)
 end
 
--- Remove a job from those that wait, if it does.
-local function dequeue(id, queue, class)
-  local waiting = waiting_key(queue, class, id)
-  if redis.call('ZREM', waiting, id) == 1 then
-    redis.call('HINCRBY', 'fb:depth', queue, -1)
-    if redis.call('EXISTS', waiting) == 0 then
-      redis.call('ZREM', 'fb:turn:' .. queue .. ':' .. class, tenant_of(id))
+-- Give a turn to the tenants that came to a class of a queue since the last claim. They begin at the
+-- clock's time. Only workers and sweepers write turns and the clock, because a producer that could
+-- write them would be served first for ever.
+local function admit(queue, class)
+  local place = queue .. ':' .. class
+  local now = number(redis.call('HGET', 'fb:clock', place))
+  for _, tenant in ipairs(redis.call('SPOP', 'fb:newcomers:' .. place, MAX_NEWCOMERS)) do
+    local waiting = redis.pcall('ZCARD', 'fb:waiting:' .. place .. ':' .. tenant)
+    if type(waiting) == 'number' and waiting > 0 then
+      redis.call('ZADD', 'fb:turn:' .. place, 'NX', now, tenant)
     end
   end
 end
 
--- Write the end of a job to one stream. An error stops no transition: a client looks again anyway.
+-- Remove a job from those that wait, if it does. A tenant without waiting jobs leaves its turn at the
+-- next claim.
+local function dequeue(id, queue, class)
+  if redis.call('ZREM', waiting_key(queue, class, id), id) == 1 then
+    count(queue, -1)
+  end
+end
+
+-- Write the end of a job to one stream of its tenant. An error stops no transition: a client looks
+-- again anyway.
 local function notify(stream, id, state)
+  if not owned(stream, 'fb:wake', id) then
+    return
+  end
   local entry = redis.pcall('XADD', stream, 'MAXLEN', '~', 100000, '*', 'id', id, 'state', state)
   if type(entry) == 'string' then
     redis.call('PEXPIRE', stream, STREAM_MS)
+  end
+end
+
+-- Raise an error if the end of a job may not be written to the stream. Empty is no stream.
+local function check_stream(stream, id)
+  if stream ~= '' and not owned(stream, 'fb:wake', id) then
+    error('stream: must begin with fb:wake:<tenant of the job>:')
   end
 end
 
@@ -170,7 +235,7 @@ end
 -- Write the end of a job to all its watchers.
 local function wake(id, state)
   local watchers = 'fb:watchers:' .. id
-  for _, stream in ipairs(redis.pcall('SMEMBERS', watchers)) do
+  for _, stream in ipairs(redis.pcall('SRANDMEMBER', watchers, MAX_WATCHERS)) do
     notify(stream, id, state)
   end
   redis.call('DEL', watchers)
@@ -178,7 +243,8 @@ end
 
 -- Return the idempotency key of a job if it leads to this job: a forged record may name any key.
 local function idempotency_key(id, job)
-  local value = job.idempotency ~= '' and redis.pcall('GET', job.idempotency)
+  local own = owned(job.idempotency, 'fb:idempotency', id)
+  local value = own and redis.pcall('GET', job.idempotency)
   if type(value) == 'string' and string.sub(value, 1, #id + 1) == id .. ' ' then
     return job.idempotency
   end
@@ -229,14 +295,17 @@ local function finish(id, job, state, retention_ms, ...)
   wake(id, state)
 end
 
--- Put a job back among those that wait, whatever its hop, and ring for it.
-local function queue_up(id, job, queue, hop, bell, ...)
+-- Put a job back among those that wait, and ring for it.
+local function queue_up(id, job, queue, bell, ...)
   local now = now_ms()
+  if not is_queue(queue) then
+    error('queue: must be a queue of the fleet')
+  end
   check_types(id, queue, job.priority)
   redis.call('ZREM', 'fb:leases', id)
   redis.call('ZREM', 'fb:later', id)
   local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
-  redis.call('HSET', job_key(id), 'state', 'waiting', 'hop', hop, 'queue', queue, 'queued', now,
+  redis.call('HSET', job_key(id), 'state', 'waiting', 'hop', hop_of(queue), 'queue', queue, 'queued', now,
     'worked_ms', worked, 'token', '', ...)
   enqueue(id, queue, job.priority, job.deadline, job.created_us)
   ring(queue, bell)
@@ -258,30 +327,46 @@ local function refusal(queue, max_waiting)
   return used and { 'memory', used }
 end
 
--- Return a list of fields (key, value, key, value) as a table.
-local function to_table(fields)
-  local values = {}
-  for i = 1, #fields, 2 do
-    values[fields[i]] = fields[i + 1]
+-- Raise an error, before anything is written, unless a producer may name these for a new job.
+local function check_new(id, queue)
+  if not is_id(id) then
+    error('id: must be the id of a job')
+  elseif queue ~= 'route' then
+    error('queue: every job begins at the router')
   end
-  return values
+end
+
+-- Return the fields of a new record that its producer gives, from a list (key, value, key, value).
+-- Fields that workers and scripts write are not taken over, and values are put into their form.
+local function given_fields(list)
+  local values = {}
+  for i = 1, #list, 2 do
+    values[list[i]] = list[i + 1]
+  end
+  local deadline = number(values.deadline)
+  return {
+    kind = values.kind or '',
+    egress = values.egress == 'allow' and 'allow' or 'deny',
+    priority = values.priority == 'bulk' and 'bulk' or 'interactive',
+    deadline = deadline > 0 and string.format('%.0f', deadline) or '',
+  }
 end
 
 -- Create a job and ring for it.
--- `fields`: the fields of its record that its producer gives. `...`: further fields.
-local function put_on(id, queue, bell, content, fields, ...)
-  local given, created_us = to_table(fields), now_us()
+-- `given`: the fields of its record that its producer gives. `...`: further fields.
+local function put_on(id, queue, bell, content, given, ...)
+  local created_us, deadline = now_us(), number(given.deadline)
   local now = math.floor(created_us / 1000)
-  local class, deadline = given.priority or 'interactive', number(given.deadline)
-  check_types(id, queue, class)
-  redis.call('HSET', job_key(id), unpack(fields))
-  redis.call('HSET', job_key(id), 'state', 'waiting', 'hop', 'route', 'queue', queue, 'token', '',
+  check_types(id, queue, given.priority)
+  redis.call('HSET', job_key(id), 'kind', given.kind, 'egress', given.egress,
+    'priority', given.priority, 'deadline', given.deadline,
+    'state', 'waiting', 'hop', 'route', 'queue', queue, 'token', '',
     'created', now, 'created_us', string.format('%.0f', created_us), 'queued', now, 'queued_ms', 0,
     'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', ...)
   redis.call('SET', 'fb:content:' .. id, content)
   if deadline > 0 then
     redis.call('ZADD', 'fb:deadlines', deadline, id)
   end
-  enqueue(id, queue, class, deadline, created_us)
+  enqueue(id, queue, given.priority, deadline, created_us)
   ring(queue, bell)
 end

@@ -18,33 +18,46 @@ if TYPE_CHECKING:
     from forebay.producers.async_client import AsyncClient
     from forebay.producers.client import Client
     from forebay.producers.handles import JobHandle
+    from forebay.producers.options import Options
+    from forebay.producers.results import Result
     from forebay.routing.errors import (
         BadAnswer,
         BudgetExceeded,
+        CallerError,
         Cancelled,
         EgressDenied,
+        Ended,
         EngineBusy,
         EngineDied,
+        EngineUnavailable,
         Expired,
         ForebayError,
         InvalidJob,
+        LastingError,
         Misconfigured,
         ModelRefused,
+        PassingError,
+        ResultTimeout,
         Throttled,
         TooLong,
         Unavailable,
         UnknownJob,
     )
     from forebay.routing.jobs import Job
+    from forebay.routing.ledger.dead_letters import DeadJob
     from forebay.routing.receipts import (
         Answer,
+        Check,
         Classification,
+        Content,
+        Doubt,
         Embedding,
         Extraction,
         Generation,
         JobStatus,
         Receipt,
         Summary,
+        Verdict,
     )
     from forebay.routing.requests import (
         Classify,
@@ -55,6 +68,7 @@ if TYPE_CHECKING:
         Message,
         Summarize,
     )
+    from forebay.routing.settings import Settings
 
     __version__: str
 
@@ -63,15 +77,22 @@ __all__ = [
     "AsyncClient",
     "BadAnswer",
     "BudgetExceeded",
+    "CallerError",
     "Cancelled",
+    "Check",
     "Classification",
     "Classify",
     "Client",
+    "Content",
+    "DeadJob",
+    "Doubt",
     "EgressDenied",
     "Embed",
     "Embedding",
+    "Ended",
     "EngineBusy",
     "EngineDied",
+    "EngineUnavailable",
     "Expired",
     "Extract",
     "Extraction",
@@ -83,16 +104,23 @@ __all__ = [
     "JobHandle",
     "JobStatus",
     "Label",
+    "LastingError",
     "Message",
     "Misconfigured",
     "ModelRefused",
+    "Options",
+    "PassingError",
     "Receipt",
+    "Result",
+    "ResultTimeout",
+    "Settings",
     "Summarize",
     "Summary",
     "Throttled",
     "TooLong",
     "Unavailable",
     "UnknownJob",
+    "Verdict",
     "__version__",
 ]
 
@@ -101,15 +129,19 @@ _MODULES = {
     "AsyncClient": "forebay.producers.async_client",
     "Client": "forebay.producers.client",
     "JobHandle": "forebay.producers.handles",
+    "Options": "forebay.producers.options",
+    "Result": "forebay.producers.results",
     "Job": "forebay.routing.jobs",
+    "DeadJob": "forebay.routing.ledger.dead_letters",
+    "Settings": "forebay.routing.settings",
     **dict.fromkeys(
         ("Classify", "Embed", "Extract", "Generate", "Label", "Message", "Summarize"),
         "forebay.routing.requests",
     ),
     **dict.fromkeys(
         (
-            "Answer", "Classification", "Embedding", "Extraction", "Generation", "JobStatus",
-            "Receipt", "Summary",
+            "Answer", "Check", "Classification", "Content", "Doubt", "Embedding", "Extraction",
+            "Generation", "JobStatus", "Receipt", "Summary", "Verdict",
         ),
         "forebay.routing.receipts",
     ),

@@ -122,7 +122,7 @@ def _wrap_money(doom: Doom) -> None:
     from urllib3.connection import HTTPConnection  # noqa: PLC0415 - only a bedrock worker has it
 
     from forebay.routing.limits.budget import Budget  # noqa: PLC0415 - after `rewrite`
-    from forebay.workers.frontier.converse import Converse  # noqa: PLC0415 - only a bedrock worker has it
+    from forebay.workers.frontier.bedrock.converse import Converse  # noqa: PLC0415 - only a bedrock worker has it
 
     doom.wrap(
         Budget, "reserve", after="reserve", note=lambda _, call, job, *__: ("reserve", job, call)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -67,6 +68,17 @@ def test_redis_is_durable_drops_nothing_and_listens_to_this_machine_only(fleet):
     assert config["maxmemory-policy"] == "noeviction"
     assert int(config["maxmemory"]) > 0
     assert config["bind"] == "127.0.0.1"
+
+
+def test_a_port_that_is_taken_between_choosing_and_binding_costs_another_try(fleet, monkeypatch):
+    taken = socket.create_server(("127.0.0.1", 0))
+    ports = iter([taken.getsockname()[1], free_port()])
+    monkeypatch.setattr("local.fleet.free_port", lambda: next(ports))
+    with taken:
+        fleet.start_redis()
+    with redis_py.Redis.from_url(fleet.url) as client:
+        assert client.ping()
+    assert len(fleet.procs) == 1
 
 
 def test_options_of_redis_can_be_chosen(fleet):

@@ -15,7 +15,13 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from mock_bedrock.canned_answers import UNKNOWN, References
+from forebay.routing.errors import BadAnswer
+from forebay.routing.jobs import Extract, Generate, Job, Message, Summarize
+from forebay.routing.requests import Classify, Label
+from forebay.workers.checks import answer_checks
+from forebay.workers.frontier.judge_prompt import prompt_to_judge
+from forebay.workers.prompts import parsing, prompts
+from mock_bedrock.canned_answers import ECHO, UNKNOWN, References
 from mock_bedrock.protocol import FAILURES
 from mock_bedrock.server import MockBedrock
 
@@ -132,8 +138,8 @@ def test_a_text_with_two_references_is_answered_in_the_requested_form(client):
     assert json.loads(text_of(answer)) == {"what": "parcel"}
 
 
-def test_an_unknown_text_is_answered_with_an_instance_or_a_disclaimer(client):
-    assert text_of(converse(client, "something else")) == UNKNOWN
+def test_an_unknown_text_is_answered_with_an_instance_or_an_echo(client):
+    assert text_of(converse(client, "something else")) == ECHO.format("something else")
     schema = {
         "type": "object",
         "properties": {"n": {"type": "integer"}},
@@ -162,6 +168,88 @@ def test_an_unknown_text_is_answered_with_a_minimal_instance_of_the_schema(schem
 
 def test_a_schema_without_a_simple_instance_is_answered_with_the_disclaimer():
     assert References().answer("something else", {"type": "string", "pattern": "^a+$"}) == UNKNOWN
+
+
+def answered(request):
+    """Return the content that the mock's answer to a job is read as, and its failed checks."""
+    job = Job(request=request)
+    prompt = prompts.frontier(job, prompt_id="p")
+    joined = "\n".join(turn.content for turn in prompt.messages)
+    content = parsing.parse_answer(job, References().answer(joined, None))
+    return content, [check.name for check in answer_checks.check(job, content) if not check.passed]
+
+
+@pytest.mark.parametrize("max_words", [5, 12, 60])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My parcel came wet and torn.",
+        "Nobody has answered for two weeks! I am still waiting, and I paid 20 EUR.",
+        "The text stands between <text> and </text>. It came late. " * 3,
+        "a line without an end\nand another",
+    ],
+)
+def test_an_unknown_text_is_summed_up_by_its_first_sentence_within_the_length(text, max_words):
+    content, failed = answered(Summarize(text=text, max_words=max_words))
+    assert content.text.startswith("In short: ")
+    assert len(content.text.split()) <= max_words
+    assert failed == []
+
+
+def test_a_long_sentence_is_cut_and_fails_the_check_that_forbids_copying():
+    text = " ".join(f"word{number}" for number in range(200))
+    content, failed = answered(Summarize(text=text, max_words=12))
+    assert content.text == f"In short: {' '.join(text.split()[:10])}."
+    assert failed == ["own_words"]
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [("I cannot LOGIN", "login"), ("Billing or login", "billing"), ("- login: x\n\n", "login")],
+)
+@pytest.mark.parametrize("described", [False, True])
+def test_an_unknown_text_has_the_first_label_that_it_names(text, label, described):
+    labels = ["billing", "login"]
+    if described:
+        labels = [Label(name=name, description="a, b: c", examples=["d"]) for name in labels]
+    content, failed = answered(Classify(text=text, labels=labels))
+    assert (content.label, failed) == (label, [])
+
+
+def test_a_text_that_names_no_label_gets_none():
+    with pytest.raises(BadAnswer):
+        answered(Classify(text="The door is open", labels=["billing", "login"]))
+
+
+def test_a_schema_in_words_is_filled_too():
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    assert answered(Extract(text="x", schema=schema))[0].data == {"n": 0}
+    chat = [Message(role="user", content="Fill it.")]
+    content, _ = answered(Generate(messages=chat, schema=schema))
+    assert json.loads(content.text) == {"n": 0}
+
+
+def test_a_question_is_echoed():
+    chat = [Message(role="user", content="Hello."), Message(role="assistant", content="Yes?"),
+            Message(role="user", content="Why is the sky\nblue at noon?")]  # fmt: skip
+    content, failed = answered(Generate(messages=chat))
+    assert content.text == ECHO.format("blue at noon?")
+    assert failed == []
+    long = [Message(role="user", content="why " * 500)]
+    assert len(answered(Generate(messages=long))[0].text.split()) < 60
+
+
+def test_what_takes_a_model_is_answered_with_the_disclaimer():
+    request = Generate(messages=[Message(role="user", content="x")], regex="a+")
+    job = Job(request=request)
+    joined = [
+        "\n".join(turn.content for turn in prompt.messages)
+        for prompt in (
+            prompts.frontier(job, prompt_id="p"),
+            prompt_to_judge(job, answered(Summarize(text="It is."))[0], prompt_id="p"),
+        )
+    ]
+    assert [References().answer(prompt, None) for prompt in joined] == [UNKNOWN, UNKNOWN]
 
 
 def test_the_mock_answers_every_text_of_the_demo_with_its_reference():
@@ -230,6 +318,12 @@ def test_a_request_that_was_changed_in_transit_is_rejected(mock, client, change)
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
 
 
+#: Errors that AWS gives for any operation, so that the model of Converse does not list them.
+UNMODELLED = {
+    "ServiceQuotaExceededException", "ExpiredTokenException", "UnrecognizedClientException",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("fault", [name for name in FAILURES if name != "gateway"])
 def test_a_planned_failure_raises_bedrocks_own_exception(mock, client, fault):
     mock.faults.plan([fault])
@@ -238,8 +332,7 @@ def test_a_planned_failure_raises_bedrocks_own_exception(mock, client, fault):
     status, code, _ = FAILURES[fault]
     assert error.value.response["Error"]["Code"] == code
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
-    modelled = code == "ServiceQuotaExceededException" or hasattr(client.exceptions, code)
-    assert modelled
+    assert code in UNMODELLED or hasattr(client.exceptions, code)
 
 
 @pytest.mark.parametrize(
@@ -348,3 +441,9 @@ def test_the_process_says_where_it_listens_logs_no_content_and_stops_on_sigterm(
     assert process.returncode == 0
     assert f"converse {MODEL} -> 200" in log
     assert "parcel" not in log
+
+
+def test_a_malformed_answer_is_sent_as_planned(mock, client):
+    mock.faults.plan(["output_huge", "usage_missing"])
+    assert converse(client, TEXT)["usage"]["outputTokens"] == 10**15
+    assert "usage" not in converse(client, TEXT)

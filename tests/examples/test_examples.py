@@ -119,10 +119,11 @@ def test_second_opinion_passes_on_what_is_doubted(fleet, example):
     fleet.answer(Extract, data={"number": "A-17", "total": 120.5})
     request = Extract(text="Invoice A-17, 120.50 EUR", schema=module.Invoice)
     answer = fleet.client().run(request, timeout=10)
-    assert module.needs_a_person(answer) is None
-    doubt = Doubt(probability=0.5, agreement=0.25, version="1")
-    doubted = answer.model_copy(update={"doubt": doubt})
-    assert module.needs_a_person(doubted) == "doubt 0.50: two answers agree to 25%"
+    assert module.needs_a_person(answer) == "nobody gave a second answer"
+    for probability, reason in ((0.5, "doubt 0.50: two answers agree to 25%"), (0.1, None)):
+        doubt = Doubt(probability=probability, agreement=0.25, version="1")
+        doubted = answer.model_copy(update={"doubt": doubt})
+        assert module.needs_a_person(doubted) == reason
     fleet.fail(Extract, BadAnswer)
     assert module.book(fleet.client(), "x").startswith("to a person: job default.")
 

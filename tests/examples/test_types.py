@@ -11,14 +11,19 @@ from typecheck import EXAMPLES, mypy, pyright, readme_blocks
 TYPES = """
 from collections.abc import Iterator
 from concurrent.futures import Future
+from datetime import timedelta
 from typing import Any, assert_type
 
 from pydantic import BaseModel
 
 from forebay import (
     Answer, AsyncClient, Classification, Classify, Client, Embed, Embedding, Extract, Extraction,
-    ForebayError, Generate, Generation, Job, JobHandle, Label, Message, Receipt, Summarize, Summary,
+    ForebayError, Generate, Generation, Job, JobHandle, Label, Message, Options, Receipt,
+    ResultTimeout, Summarize, Summary,
 )
+
+
+from forebay.routing.receipts import AnyContent
 
 
 class Invoice(BaseModel):
@@ -43,12 +48,40 @@ def sync(client: Client, stored: str) -> None:
     assert_type(handle, JobHandle[Extraction[Invoice]])
     assert_type(client.result(handle).content.data, Invoice)
     assert_type(client.result(stored), AnyAnswer)
-    assert_type(client.run(Job(request=Extract(text="t", schema=Invoice))), AnyAnswer)
+    job = Job(request=Extract(text="t", schema=Invoice), deadline=timedelta(hours=1))
+    assert_type(job, Job[Extraction[Invoice]])
+    assert_type(client.run(job).content.data, Invoice)
+    assert_type(client.run(Job(request=classify)).content, Classification)
+    jobs: list[Job] = [job, Job(request=classify)]
+    print(client.submit(jobs[0]), client.submit(client.job(classify)))
+    assert_type(JobHandle(stored, Invoice), JobHandle[Extraction[Invoice]])
+    assert_type(client.result(JobHandle(stored, Invoice)).content.data, Invoice)
+    assert_type(client.result(JobHandle(stored)), AnyAnswer)
+    options: Options = {"egress": "deny", "deadline": timedelta(hours=1)}
+    client.submit(classify, **options)
     assert_type(
         client.map(Summarize(text=text) for text in ["a"]), Iterator[Answer[Summary] | ForebayError]
     )
-    for mixed in client.map([classify, generate]):
-        print(mixed)
+    for mixed in client.map([classify, generate, Extract(text="t", schema=Invoice), job]):
+        answer: Answer[AnyContent] | ForebayError = mixed
+        if not isinstance(mixed, ForebayError) and isinstance(mixed.content, Classification):
+            print(mixed.content.label, answer)
+    requests = [classify, generate]
+    for other in client.map(requests):
+        if not isinstance(other, ForebayError) and isinstance(other.content, Generation):
+            print(other.content.text, other.cost_usd)
+    typed: list[Classify | Generate] = [classify, generate]
+    for some in client.map(typed):
+        known: Answer[AnyContent] | ForebayError = some
+        print(known)
+    try:
+        client.result(handle)
+    except ResultTimeout as timeout:
+        assert_type(timeout.job_id, str | None)
+        assert_type(timeout.job_ids, tuple[str, ...])
+    except ForebayError as error:
+        assert_type(error.job_id, str | None)
+        assert_type(error.receipt, Receipt | None)
     assert_type(client.submit_future(classify), Future[Answer[Classification] | Receipt])
     assert_type(client.future(handle), Future[Answer[Extraction[Invoice]] | Receipt])
 

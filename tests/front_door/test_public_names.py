@@ -17,15 +17,16 @@ from forebay.routing.requests import Classify
 
 NAMES = {
     # the clients
-    "AsyncClient", "Client", "JobHandle",
+    "AsyncClient", "Client", "JobHandle", "Options", "Settings",
     # requests
     "Classify", "Embed", "Extract", "Generate", "Job", "Label", "Message", "Summarize",
     # what comes back
-    "Answer", "Classification", "Embedding", "Extraction", "Generation", "JobStatus", "Receipt",
-    "Summary",
+    "Answer", "Check", "Classification", "Content", "DeadJob", "Doubt", "Embedding", "Extraction",
+    "Generation", "JobStatus", "Receipt", "Result", "Summary", "Verdict",
     # errors
-    "BadAnswer", "BudgetExceeded", "Cancelled", "EgressDenied", "EngineBusy", "EngineDied",
-    "Expired", "ForebayError", "InvalidJob", "Misconfigured", "ModelRefused", "Throttled",
+    "BadAnswer", "BudgetExceeded", "CallerError", "Cancelled", "EgressDenied", "Ended",
+    "EngineBusy", "EngineDied", "EngineUnavailable", "Expired", "ForebayError", "InvalidJob",
+    "LastingError", "Misconfigured", "ModelRefused", "PassingError", "ResultTimeout", "Throttled",
     "TooLong", "Unavailable", "UnknownJob",
     "__version__",
 }  # fmt: skip

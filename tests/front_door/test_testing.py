@@ -19,7 +19,6 @@ from forebay import (
     Embed,
     Extract,
     Generate,
-    InvalidJob,
     Message,
     Misconfigured,
     ModelRefused,
@@ -127,15 +126,6 @@ def test_a_passing_error_is_tried_again_once(fleet, client):
         client.run(Summarize(text="it works."), timeout=10)
 
 
-def test_a_pinned_job_is_answered_by_a_mock_of_bedrock(fleet, client):
-    fleet.answer(Classify, label="billing")
-    answer = client.run(REQUEST, timeout=10, lane="bedrock", egress="allow")
-    assert (answer.lane, answer.stand_in, answer.content.label) == ("bedrock", True, "billing")
-    fleet.fail(Classify, ModelRefused)
-    with pytest.raises(ModelRefused):
-        client.run(REQUEST, timeout=10, lane="bedrock", egress="allow")
-
-
 def test_a_job_that_may_leave_stays_local_unless_the_policy_says_otherwise(client):
     assert client.run(REQUEST, timeout=10, egress="allow").lane == "local"
     policy = "[defaults]\nscan_secrets = false\nthresholds = { classify = 1.0 }\n"
@@ -195,51 +185,6 @@ def test_status_says_that_every_queue_is_served(client):
         assert client.status(client.submit(request)).served
 
 
-@pytest.mark.parametrize(
-    ("script", "error"),
-    [
-        (lambda fleet: fleet.answer(dict, text="x"), TypeError),
-        (lambda fleet: fleet.fail(Classification, ModelRefused), TypeError),
-        (lambda fleet: fleet.answer(Classify, text="x"), InvalidJob),
-        (lambda fleet: fleet.answer(Classify, Classification(label="a"), label="b"), TypeError),
-    ],
-)
-def test_a_wrong_script_is_refused_where_it_stands(fleet, script, error):
-    with pytest.raises(error):
-        script(fleet)
-
-
-def test_what_a_function_of_the_script_raises_is_raised_when_the_fleet_ends():
-    def reply(request):
-        assert request.text == "y"
-        return Classification(label="a")
-
-    fleets = testing.fleet()
-    fleet = fleets.__enter__()
-    fleet.answer(Classify, reply)
-    with pytest.raises(BadAnswer):
-        fleet.client().run(REQUEST, timeout=10)
-    with pytest.raises(AssertionError):
-        fleets.__exit__(None, None, None)
-
-
-@pytest.mark.parametrize(
-    ("reply", "words"),
-    [
-        ("billing", "must answer classify with a Classification"),
-        ({"text": "x"}, "the script's answer to classify: label"),
-    ],
-)
-def test_a_wrong_reply_is_raised_when_the_fleet_ends(reply, words):
-    fleets = testing.fleet()
-    fleet = fleets.__enter__()
-    fleet.answer(Classify, lambda _: reply)
-    with pytest.raises(BadAnswer):
-        fleet.client().run(REQUEST, timeout=10)
-    with pytest.raises(TypeError, match=words):
-        fleets.__exit__(None, None, None)
-
-
 def test_nothing_is_left_of_a_fleet():
     threads = set(threading.enumerate())
     environment = dict(os.environ)
@@ -260,6 +205,22 @@ def test_a_wrong_policy_is_refused_and_leaves_nothing():
     with pytest.raises(Misconfigured, match="nonsense"), testing.fleet(policy="[nonsense]"):
         pass
     assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("policy", ["", " \n", "# all defaults\n", "[defaults]\n"])
+def test_a_policy_without_a_key_is_the_default_of_a_live_fleet(policy):
+    secret = Classify(text="key AKIAIOSFODNN7EXAMPLE", labels=["a", "b"])
+    with testing.fleet(policy=policy) as fleet:
+        answer = fleet.client().run(secret, timeout=10, egress="allow")
+    assert answer.lane == "local"
+    assert any(reason.startswith("secret_found") for reason in answer.reasons)
+
+
+def test_an_empty_policy_file_is_refused_as_live(tmp_path):
+    file = tmp_path / "policy.toml"
+    file.touch()
+    with pytest.raises(Misconfigured, match="is empty"), testing.fleet(policy=file):
+        pass
 
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch):

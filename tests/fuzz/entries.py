@@ -33,7 +33,7 @@ from forebay.routing.store.encryption import PLAIN
 from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.settings import EngineSettings
-from forebay.workers.frontier.converse_request import bounds, converse_request
+from forebay.workers.frontier.bedrock.converse_request import bounds, converse_request
 from forebay.workers.local import Local
 from forebay.workers.prompts import prompts
 from forebay.workers.router import Router
@@ -268,7 +268,7 @@ class Entries:
             lambda: ledger.status(job_id),
             lambda: ledger.results([job_id]),
             lambda: ledger.record(job_id),
-            lambda: ledger.watch(job_id, "fb:wake:fuzz"),
+            lambda: ledger.watch(job_id, f"fb:wake:{job_id.partition('.')[0]}:fuzz"),
             lambda: self._work("route"),
             lambda: self._work("bedrock"),
             self._sweep,

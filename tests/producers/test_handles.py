@@ -81,7 +81,8 @@ def test_futures_and_map_give_the_model_too(client, settle):
     assert first == again
     settle({"number": "A-17", "total": 2})
     assert future.result(5).content.data == Invoice(number="A-17", total=2)
-    answers = client.map([request], timeout=5, idempotency_key="k")
+    job = client.job(request, idempotency_key="k")
+    answers = client.map([job], timeout=5)
     assert [answer.content.data.total for answer in answers] == [2]
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.routing import backoff as backoff_module
-from forebay.routing.backoff import backoff, jittered, patiently
 from forebay.routing.errors import Unavailable
+from forebay.routing.store import backoff as backoff_module
+from forebay.routing.store.backoff import backoff, jittered, patiently
 
 
 def test_a_jittered_wait_is_between_half_and_all_of_it():

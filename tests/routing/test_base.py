@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from forebay.routing.base import KINDS, FieldError, FrozenModel, explain, first_error
-from forebay.routing.errors import InvalidJob, TooLong
-from forebay.routing.jobs import parse_job
+from forebay.routing.errors import ForebayError, InvalidJob, TooLong
+from forebay.routing.jobs import Extract, parse_job, parse_request
+from forebay.routing.json_schemas import MAX_SCHEMA_DEPTH, MAX_SCHEMA_LIST, MAX_SCHEMA_NODES
 
 SECRET = "canary-secret"
 
@@ -42,7 +48,7 @@ def failed(model: type[BaseModel], data: dict) -> ValidationError:
     ("model", "data", "field", "message"),
     [
         (Outer, {"inner": [{"count": 0}]}, "inner.0.count", "must be greater than or equal to 1"),
-        (Outer, {"by_name": {"a": SECRET}}, "by_name.a", "must be a valid integer"),
+        (Outer, {"by_name": {"a": SECRET}}, "by_name.a", "must be a whole number"),
         (Outer, {"typo": 1}, "typo", "is not a known field"),
         (Outer, {"needed": 10}, None, "needed must be small"),
         (Required, {}, "needed", "is missing, add it"),
@@ -67,7 +73,7 @@ def test_a_long_name_is_cut_in_the_message():
 
 
 def test_an_unknown_field_of_a_job_says_where_the_known_ones_are():
-    with pytest.raises(InvalidJob, match=r"is not a known field, .* \(`forebay schema`") as caught:
+    with pytest.raises(InvalidJob, match=r"did you mean tenant\? \(`forebay schema`") as caught:
         parse_job({"request": {"kind": "summarize", "text": "x"}, "tennant": "acme"})
     assert caught.value.field == "tennant"
 
@@ -97,5 +103,132 @@ def test_a_name_that_the_caller_chose_is_content_and_is_left_out():
     assert caught.value.field is None
 
 
+CLASSIFY = {"kind": "classify", "text": "x", "labels": ["a", "b"]}
+GENERATE = {"kind": "generate", "messages": [{"role": "user", "content": "x"}]}
+LIST, OBJECT, TEXT = "must be a list", "must be an object", "must be text"
+MISTAKES = [
+    ({**GENERATE, "messages": [{"role": SECRET, "content": "x"}]}, "messages.0.role", "must be "),
+    ({**GENERATE, "messages": [{"role": "user", "content": 3}]}, "messages.0.content", TEXT),
+    ({**GENERATE, "messages": [{"role": "user"}]}, "messages.0.content", "is missing"),
+    ({**GENERATE, "messages": [SECRET]}, "messages.0", OBJECT),
+    ({**GENERATE, "messages": SECRET}, "messages", LIST),
+    ({**GENERATE, "messages": {SECRET: 1}}, "messages", LIST),
+    ({**GENERATE, "stop": SECRET}, "stop", LIST),
+    ({**GENERATE, "stop": ["a", 3]}, "stop.1", TEXT),
+    ({**GENERATE, "seed": 1.5}, "seed", "must be a whole number"),
+    ({**CLASSIFY, "labels": SECRET}, "labels", LIST),
+    ({**CLASSIFY, "labels": 3}, "labels", LIST),
+    ({**CLASSIFY, "labels": ["a", 3]}, "labels.1", TEXT),
+    ({**CLASSIFY, "labels": ["a", {"name": "b", "description": 3}]}, "labels.1.description", TEXT),
+    ({**CLASSIFY, "labels": ["a", {"description": SECRET}]}, "labels.1.name", "is missing"),
+    ({**CLASSIFY, "labels": ["a", {"name": "b", "examples": ["c", 3]}]}, "labels.1.examples.1",
+     TEXT),
+    ({**CLASSIFY, "labels": ["a", {"nam": SECRET}]}, "labels.1.nam",
+     "is not a field of label; did you mean name?"),
+    ({"kind": "classify", "txt": SECRET, "labels": ["a", "b"]}, "txt",
+     "is not a field of classify; did you mean text?"),
+    ({"kind": "extract", "text": "x", "shema": {SECRET: 1}}, "shema",
+     "is not a field of extract; did you mean schema?"),
+    ({"kind": "extract", "text": "x", "schema": [SECRET]}, "schema", OBJECT),
+    ({"kind": "embed", "texts": [SECRET, ""]}, "texts.1", "must have at least 1 character"),
+    ({"kind": "embed", "zzz": SECRET}, "zzz", "is not a field of embed; its fields are kind"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_data", "field", "message"), MISTAKES)
+def test_a_wrong_field_keeps_its_path_from_the_request_on(request_data, field, message):
+    """The path is the same in a request, in a job, and in a job's JSON."""
+    for read in (
+        lambda: parse_request(request_data),
+        lambda: parse_job({"request": request_data}),
+        lambda: parse_job(json.dumps({"request": request_data})),
+    ):
+        with pytest.raises(InvalidJob) as caught:
+            read()
+        assert (caught.value.field, caught.value.message[: len(message)]) == (field, message)
+        assert SECRET not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+
+JOB_MISTAKES = [
+    ({"tenant": "Support"}, "tenant", "must be lower-case letters, digits, - and _, at most 63"),
+    ({"id": SECRET}, "id", "must be a tenant's name, a dot and 32 hexadecimal digits"),
+    ({"metadata": [SECRET]}, "metadata", OBJECT),
+    ({"cache": SECRET}, "cache", "must be true or false"),
+    ({"max_cost_usd": SECRET}, "max_cost_usd", "must be a number"),
+    (
+        {"idempotency": SECRET},
+        "idempotency",
+        "is not a field of job; did you mean idempotency_key?",
+    ),
+    ({"request": SECRET}, "request", OBJECT),
+    ({"request": None}, "request", OBJECT),
+]
+
+
+@pytest.mark.parametrize(("fields", "field", "message"), JOB_MISTAKES)
+def test_a_wrong_field_of_a_job_is_told_in_words(fields, field, message):
+    with pytest.raises(InvalidJob) as caught:
+        parse_job({"request": CLASSIFY, **fields})
+    assert (caught.value.field, caught.value.message[: len(message)]) == (field, message)
+    assert SECRET not in str(caught.value)
+
+
+JARGON = re.compile("instance|tuple|valid|pattern|Sequence|Input|Value error|after validation")
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.just(SECRET) | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "role", "content", "type", SECRET]), inner)
+    ),
+    max_leaves=5,
+)
+FIELDS = ["text", "labels", "messages", "texts", "schema", "stop", "regex", "max_words", "txt"]
+
+
+@given(
+    st.sampled_from(KINDS),
+    st.dictionaries(st.sampled_from(FIELDS), JUNK, max_size=4),
+    st.dictionaries(st.sampled_from(["tenant", "egress", "deadline", "metadata", "id"]), JUNK),
+)
+def test_no_junk_is_repeated_or_explained_in_jargon(kind, request_data, job):
+    words = ""
+    try:
+        parse_job({"request": {"kind": kind, **request_data}, **job})
+    except ForebayError as error:
+        words = str(error)
+    assert SECRET not in words
+    assert not JARGON.search(words), words
+
+
 def test_an_error_is_explained_as_the_callers():
     assert isinstance(explain(failed(Required, {})), InvalidJob)
+
+
+def chain_of_items(levels):
+    schema: dict = {"type": "object"}
+    for _ in range(levels):
+        schema = {"type": "object", "items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "limit"),
+    [
+        ({"properties": {"a": {"enum": list(range(MAX_SCHEMA_LIST + 1))}}}, MAX_SCHEMA_LIST),
+        ({"anyOf": [True] * (MAX_SCHEMA_LIST + 1)}, MAX_SCHEMA_LIST),
+        ({"properties": {f"p{n}": {} for n in range(MAX_SCHEMA_NODES)}}, MAX_SCHEMA_NODES),
+        (chain_of_items(MAX_SCHEMA_DEPTH), MAX_SCHEMA_DEPTH),
+    ],
+    ids=["options", "alternatives", "parts", "levels"],
+)
+def test_a_schema_that_no_lane_should_take_is_refused_with_the_limit(schema, limit):
+    with pytest.raises(InvalidJob, match=str(limit)) as caught:
+        Extract(text="t", schema={"type": "object", **schema})
+    assert caught.value.field == "schema"
+
+
+def test_a_schema_at_the_limits_is_accepted():
+    enum = {"enum": [f"{n:03x}" for n in range(MAX_SCHEMA_LIST)]}
+    Extract(text="t", schema={"type": "object", "properties": {"a": enum, "b": enum}})
+    Extract(text="t", schema=chain_of_items(MAX_SCHEMA_DEPTH - 2))

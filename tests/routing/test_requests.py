@@ -90,15 +90,104 @@ class NoJson(BaseModel):
     [
         (int, "must be a JSON Schema or a pydantic model class"),
         (NoJson, "must be a model whose fields JSON can hold"),
-        ("x", "must be a valid dictionary"),
+        ("x", "must be an object"),
         ({"type": "array"}, "must describe an object"),
-        (None, "must be a valid dictionary"),
+        (None, "must be an object"),
     ],
 )
 def test_what_is_no_schema_of_an_object_is_refused(schema, words):
     with pytest.raises(InvalidJob, match=words) as caught:
         Extract(text="x", schema=schema)
     assert caught.value.field == "schema"
+
+
+@pytest.mark.parametrize("blank", [" ", "\n\t", "\u3000"])
+def test_a_chat_whose_last_message_is_blank_is_refused(blank):
+    with pytest.raises(InvalidJob, match="must not be blank") as caught:
+        Generate(messages=[Message(role="user", content=blank)])
+    assert caught.value.field == "messages"
+
+
+def with_property(part, **more):
+    return {"type": "object", "properties": {"my-secret": part}, **more}
+
+
+@pytest.mark.parametrize(
+    ("part", "translated"),
+    [
+        ({"type": "number", "minimum": 0, "exclusiveMinimum": True}, {"exclusiveMinimum": 0}),
+        ({"type": "number", "maximum": 9, "exclusiveMaximum": False}, {"maximum": 9}),
+        ({"type": "number", "exclusiveMaximum": True}, {}),
+        ({"items": [{"type": "string"}]}, {"prefixItems": [{"type": "string"}]}),
+        ({"items": [True], "additionalItems": False}, {"prefixItems": [True], "items": False}),
+        ({"type": "string", "nullable": True}, {"type": ["string", "null"]}),
+        ({"type": ["string", "null"], "nullable": True}, {"type": ["string", "null"]}),
+        ({"type": "string", "nullable": False}, {"type": "string"}),
+        (
+            {"type": "string", "enum": ["a"], "nullable": True},
+            {"type": ["string", "null"], "enum": ["a", None]},
+        ),
+        ({"$ref": "#", "nullable": True}, {"anyOf": [{"$ref": "#"}, {"type": "null"}]}),
+        (
+            {"type": "string", "const": "a", "nullable": True},
+            {"anyOf": [{"type": "string", "const": "a"}, {"type": "null"}]},
+        ),
+        (True, True),
+        (False, False),
+        ({"const": {"nullable": True, "items": []}}, {"const": {"nullable": True, "items": []}}),
+    ],
+)
+def test_older_dialects_of_json_schema_are_translated(part, translated):
+    request = Extract(text="x", schema=with_property(part))
+    wanted = translated
+    if isinstance(part, dict) and part.get("type") == "number":
+        wanted = {"type": "number", **translated}
+    assert request.schema_ == with_property(wanted)
+    assert parse_request(request.model_dump(by_alias=True)) == request
+
+
+def test_properties_that_are_named_like_keywords_are_left_alone():
+    schema = {"type": "object", "properties": {"nullable": {"type": "boolean"}, "$ref": {}}}
+    assert Extract(text="x", schema=schema).schema_ == schema
+
+
+@pytest.mark.parametrize("definitions", ["$defs", "definitions"])
+def test_a_root_that_is_a_reference_is_written_out(definitions):
+    parts = {"A": {"$ref": f"#/{definitions}/B"}, "B": {"type": "object", "title": "b"}}
+    schema = {"$ref": f"#/{definitions}/A", definitions: parts}
+    assert Extract(text="x", schema=schema).schema_ == {
+        definitions: parts, "type": "object", "title": "b",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"$ref": "#/$defs/gone"}, r"\$ref that points to nothing, at /properties/\*/\$ref$"),
+        ({"$ref": "#gone"}, r"\$ref that points to nothing"),
+        ({"items": {"$ref": "#/properties/x/0"}}, "points to nothing, at /properties/\\*/items"),
+        ({"$ref": "#/properties/my-secret"}, "leads back to itself"),
+        ({"pattern": r"^\p{L}+$"}, r"Python cannot read, at /properties/\*/pattern$"),
+        ({"pattern": "("}, r"Python cannot read, at /properties/\*/pattern$"),
+        ({"patternProperties": {"(": {}}}, r"at /properties/\*/patternProperties$"),
+        ({"type": "strin"}, r"is not a JSON Schema .*, at /properties/\*/type$"),
+    ],
+)
+def test_a_broken_schema_is_refused_with_the_place(part, words):
+    for make in (
+        lambda schema: Extract(text="x", schema=schema),
+        lambda schema: Generate(messages=[Message(role="user", content="x")], schema=schema),
+    ):
+        with pytest.raises(InvalidJob, match=words) as caught:
+            make(with_property(part))
+        assert caught.value.field == "schema"
+        assert "secret" not in str(caught.value)
+
+
+def test_references_to_anchors_and_encoded_names_are_followed():
+    parts = {"a/b c": {"$anchor": "x", "type": "string"}, "c": {"$dynamicAnchor": "y"}}
+    for reference in ("#x", "#y", "#/$defs/a~1b%20c", "#"):
+        assert Extract(text="x", schema=with_property({"$ref": reference}, **{"$defs": parts}))
 
 
 @pytest.mark.parametrize(
@@ -169,3 +258,23 @@ def test_a_request_is_frozen_and_shows_no_content():
         request.text = "other"
     assert "kanarie" not in repr(request)
     assert [option.name for option in request.options] == ["kanarie", "b"]
+
+
+@pytest.mark.parametrize("schema", [Invoice, Tree, int])
+def test_generate_says_in_one_error_why_it_takes_no_model_class(schema):
+    messages = [Message(role="user", content="x")]
+    with pytest.raises(InvalidJob, match=r"`Extract` takes a model class") as caught:
+        Generate(messages=messages, schema=schema)
+    assert caught.value.field == "schema"
+    assert Generate(messages=messages, schema=Invoice.model_json_schema()).schema_
+
+
+def test_a_model_whose_own_code_fails_is_one_error_of_ours():
+    class Broken(BaseModel):
+        @classmethod
+        def model_json_schema(cls, *_, **__):
+            raise KeyError("kanarie")
+
+    with pytest.raises(InvalidJob, match="must be a model whose fields JSON can hold") as caught:
+        Extract(text="x", schema=Broken)
+    assert "kanarie" not in str(caught.value)

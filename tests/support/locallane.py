@@ -9,7 +9,7 @@ from forebay.workers.cascade.stages import ComparedAnswer, Opinion, RawAnswer
 from forebay.workers.runtime.attempt import Attempt
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
-BILL = "The bill is 10 and not 9."
+BILL = "Bill total: 10 and not 9."
 TOTAL = {
     "type": "object",
     "properties": {"total": {"type": ["number", "null"]}},

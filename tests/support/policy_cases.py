@@ -6,13 +6,8 @@ from hypothesis import strategies as st
 
 from forebay.routing.jobs import Check, Classification, Doubt, Generation, Job, Verdict
 from forebay.routing.policy.frontier_state import FrontierState, Pace
-from forebay.routing.policy.policy_file import (
-    Fleet,
-    MinProbability,
-    Policy,
-    TenantPolicy,
-    Thresholds,
-)
+from forebay.routing.policy.policy_file import Fleet, Policy, TenantPolicy
+from forebay.routing.policy.tables import MinProbability, Thresholds
 from forebay.routing.reasons import Reason
 
 REQUESTS = {
@@ -32,6 +27,7 @@ STAYS = FrontierState(pace=Pace(go=False, threshold=0.3))
 NO_THRESHOLD_GOES = FrontierState(pace=Pace(go=True))
 NO_THRESHOLD_STAYS = FrontierState(pace=Pace(go=False))
 FAILED = [Check(name="schema", passed=False)]
+UNCHECKED = [Check(name="unchecked", passed=False, note="takes too long to check")]
 PASSED = [Check(name="schema", passed=True)]
 TEXT = Generation(text="an answer")
 UNSURE_LABEL = Classification(label="water", probability=0.2)
@@ -134,6 +130,23 @@ CHECKED = [
     (job(egress="deny"), TEXT, FAILED, "degrade", ("check_failed:schema", "egress_denied")),
     (job(egress="deny"), None, [], "fail", ("no_answer", "egress_denied")),
     (job(lane="local"), TEXT, FAILED, "degrade", ("check_failed:schema", "pinned_local")),
+    (job(), TEXT, UNCHECKED, "escalate", ("unchecked",)),
+    (job(egress="deny"), TEXT, UNCHECKED, "degrade", ("unchecked", "egress_denied")),
+]
+
+#: Job, policy, state; the next step of a job that the local engine cannot do, and its reasons.
+UNDONE = [
+    (job(), Policy(), OPEN, "escalate", ("local_cannot",)),
+    (job(), Policy(), SHUT, "escalate", ("local_cannot", "spillway_wait")),
+    (job(egress="deny"), Policy(), OPEN, "fail", ("local_cannot", "egress_denied")),
+    (job(lane="local"), Policy(), OPEN, "fail", ("local_cannot", "pinned_local")),
+    (job("embed"), Policy(), OPEN, "fail", ("local_cannot", "embed_is_local")),
+    (job(), policy(force_deny=True), OPEN, "fail", ("local_cannot", "tenant_forced_deny")),
+    (job(), policy(models=()), OPEN, "fail", ("local_cannot", "no_model_allowed")),
+    (job(max_cost_usd=0), Policy(), OPEN, "fail", ("local_cannot", "job_cost_cap")),
+    (job(), Policy(), BROKE, "fail", ("local_cannot", "budget_spent")),
+    (job(), Policy(), FrontierState(secret=True), "fail", ("local_cannot", "secret_found")),
+    (job(), policy(when_shut="degrade"), SHUT, "fail", ("local_cannot", "spillway_shut")),
 ]
 
 #: Job, content, doubt, state; the next step and its reasons.

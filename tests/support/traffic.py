@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from forebay.routing.jobs import Job
 from forebay.routing.limits.pacing import Pacer
-from forebay.routing.policy.policy_file import PacePolicy, Policy, TenantPolicy
+from forebay.routing.policy.policy_file import Policy, TenantPolicy
+from forebay.routing.policy.tables import PacePolicy
 
 REQUESTS = {
     "classify": {"kind": "classify", "text": "the pump stopped", "labels": ["water", "power"]},

@@ -25,22 +25,27 @@ def settle(ledger, claim) -> None:
 
 
 @contextmanager
-def working(ledger):
-    """Settle every job that waits for the router, on a thread, as long as the block runs."""
-    stopped = threading.Event()
+def working(ledger, unless=lambda text: False):
+    """Settle every job that waits for the router, on a thread, as long as the block runs.
+
+    Jobs whose text is one of `unless` are claimed and not settled; the block gets their claims.
+    """
+    stopped, held = threading.Event(), []
 
     def run():
         while not stopped.is_set():
             claim = ledger.claim("route")
             if claim is None:
                 time.sleep(0.005)
+            elif unless(claim.job().request.text):
+                held.append(claim)
             else:
                 settle(ledger, claim)
 
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        yield
+        yield held
     finally:
         stopped.set()
         thread.join()

@@ -257,7 +257,7 @@ class Waterfall(RuleBasedStateMachine):
 
     @rule()
     def retry_now(self):
-        self.redis.delete("fb:spillway")
+        self.redis.delete("fb:spillway", *self.redis.keys("fb:spillway:pause:*"))
         self.bring_forward("fb:later")
 
     # --- an attacker who can write into Redis -----------------------------------------------------
@@ -323,7 +323,8 @@ class Waterfall(RuleBasedStateMachine):
         for _ in range(40):
             if not self.under_way():
                 break
-            self.redis.delete("fb:spillway", *self.redis.keys("fb:spend:job:*"))
+            keys = [*self.redis.keys("fb:spillway:*"), *self.redis.keys("fb:spend:job:*")]
+            self.redis.delete("fb:spillway", *keys)
             self.bring_forward("fb:leases")
             self.bring_forward("fb:later")
             for queue in QUEUES:

@@ -10,7 +10,7 @@ from forebay.routing.jobs import Content, Embed, Embedding, Job
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import RawAnswer
 from forebay.workers.engines.engine import Completion, Ending, Engine, EngineInfo, Prompt, Vectors
-from forebay.workers.prompts import parsing, prompts, rewording
+from forebay.workers.prompts import bounded
 
 #: Wait for an answer that has been begun, and return it.
 PendingAnswer = Callable[[], RawAnswer]
@@ -44,33 +44,45 @@ class Answerer:
             return info.embed_model, info.embed_revision or ""
         return info.model, info.revision
 
-    def begin(self, job: Job, prompt_id: str) -> PendingAnswer:
-        """Begin the answer to a job; embeddings are computed only when they are waited for."""
+    def begin(self, job: Job, prompt_id: str, *, best_effort: bool = False) -> PendingAnswer:
+        """Begin the answer to a job; embeddings are computed only when they are waited for.
+
+        `Prompt` says what the best effort is.
+        """
         request = job.request
         if isinstance(request, Embed):
             return lambda: self._embedded(job, request)
         if self._by_similarity(job):
             return lambda: self._nearest(job)
         info = self.info
-        return _generate(self._engine, info, job, prompts.local(job, info, prompt_id=prompt_id))
+        prompt = bounded.local(job, info, prompt_id=prompt_id)
+        if best_effort:
+            prompt = prompt.model_copy(update={"best_effort": True})
+        return _generate(self._engine, info, job, prompt)
 
     def begin_second(self, job: Job, prompt_id: str) -> PendingAnswer:
         """Begin a second answer: from the other model, or from the same model to other words.
 
-        Another model makes mistakes of its own, so it is asked in the same words.
+        Another model makes mistakes of its own, so it is asked in the same words. Its constraint
+        is enforced as far as that engine can; the checks hold the rest.
 
         Raises:
             InvalidJob: The kind has no prompt (`embed`).
         """
         engine = self._other or self._engine
-        word = prompts.local if self._other else rewording.reworded
+        word = bounded.local if self._other else bounded.reworded
         info = engine.info()
-        return _generate(engine, info, job, word(job, info, prompt_id=prompt_id))
+        prompt = word(job, info, prompt_id=prompt_id).model_copy(update={"best_effort": True})
+        return _generate(engine, info, job, prompt)
 
     def cancel(self, prompt_id: str) -> None:
         """Cancel a generation. Unknown ids are ignored."""
         for engine in self._engines:
             engine.cancel(prompt_id)
+
+    def steps(self) -> int:
+        """Return a counter that rises while an engine makes progress."""
+        return sum(engine.steps() for engine in self._engines)
 
     def close(self) -> None:
         """Stop the engines."""
@@ -123,7 +135,7 @@ def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
         raise Expired("the deadline passed while the job was worked")
     scores, finish = completion.option_logprobs, completion.finish
     try:
-        content = parsing.parse_answer(job, completion.text, option_logprobs=scores, finish=finish)
+        content = bounded.parse_answer(job, completion.text, option_logprobs=scores, finish=finish)
     except BadAnswer:
         return None, finish
     return content, finish

@@ -30,13 +30,20 @@ class Conclusion:
         if step.step == "escalate":
             return Escalated(",".join(step.reasons), answer)
         if answer is None:
-            error = BadAnswer("the local lane has no answer that will do")
-            return Failed(error, step.reasons)
+            return Failed(_no_answer(decided), step.reasons)
         return Answered(answer, partial(self._share, decided.attempt, answer))
 
     def _share(self, attempt: Attempt, answer: Answer) -> None:
         self._cache.put(attempt.job, attempt.claim.record.egress, answer)
         self._sampler.take(attempt.job, answer)
+
+
+def _no_answer(decided: DecidedAnswer) -> BadAnswer:
+    """Return the error of a job without an answer; it names the checks that failed, and why."""
+    failed = [check for check in decided.answer.checks if not check.passed]
+    faults = ", ".join(f"{each.name} ({each.note})" if each.note else each.name for each in failed)
+    because = f": it fails {faults}" if faults else ""
+    return BadAnswer(f"the local lane has no answer that will do{because}")
 
 
 def _answer(decided: DecidedAnswer) -> Answer | None:

@@ -38,6 +38,11 @@ class Engines:
             give_up(Misconfigured(hint, field="FOREBAY_SECOND_ENGINE"))
         return cls(first, None)
 
+    @property
+    def all(self) -> tuple[EngineSettings, ...]:
+        """The settings of each engine."""
+        return (self.first,) if self.second is None else (self.first, self.second)
+
     def open(self) -> Answerer:
         """Open the engines one after the other: on one card each takes what the other has left.
 

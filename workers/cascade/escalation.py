@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Doubt, Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.limits.pacing import Pacer
 from forebay.routing.policy.egress import may_go
-from forebay.routing.policy.escalation import NextStep, should_escalate
+from forebay.routing.policy.escalation import NextStep, should_escalate, without_answer
 from forebay.routing.policy.frontier_state import FrontierState, Pace
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.workers.cascade.stages import DecidedAnswer, DoubtedAnswer
 from forebay.workers.runtime.attempt import Attempt
+from forebay.workers.runtime.outcomes import Escalated, Failed
 
 
 class Escalator:
@@ -41,6 +43,15 @@ class Escalator:
         if step.step == "escalate" and attempt.degraded:
             step = _stay(step, has_content=answer.content is not None)
         return DecidedAnswer(attempt, answer.raw, answer, compared.opinion, step)
+
+    def without_answer(self, attempt: Attempt, error: InvalidJob) -> Escalated | Failed:
+        """Return the outcome of a job that the engine cannot do: it goes up, or fails."""
+        policy = self._policy.current()
+        state = self._state(attempt, policy, None)
+        step = without_answer(attempt.job, policy, state)
+        if step.step == "escalate" and not attempt.degraded:
+            return Escalated(",".join(step.reasons), None)
+        return Failed(error, step.reasons)
 
     def _state(self, attempt: Attempt, policy: Policy, doubt: Doubt | None) -> FrontierState:
         """Return the state of the frontier, with the pace if the job may go up."""

@@ -22,7 +22,7 @@ from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.backlog import Backlog
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.stages import CheckedAnswer, ComparedAnswer, DecidedAnswer, Opinion
-from forebay.workers.checks import agreement, final_answer
+from forebay.workers.checks import bounded, final_answer
 from forebay.workers.runtime.attempt import Attempt
 
 
@@ -140,7 +140,7 @@ class SecondOpinion:
     def _agreement(self, first: Content | None, second: Content | None) -> float | None:
         if first is None or second is None:
             return None
-        return agreement.contents(first, second, self._answerer.encoder)
+        return bounded.contents(first, second, self._answerer.encoder)
 
 
 def _possible_forms(job: Job) -> tuple[bool, ...]:

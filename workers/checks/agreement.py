@@ -27,7 +27,7 @@ from forebay.workers.checks.final_answer import (
     is_literal,
     numbers,
 )
-from forebay.workers.checks.grounding import words
+from forebay.workers.checks.reading.words import words
 from forebay.workers.engines.engine import Vectors
 
 Embed = Callable[[list[str]], Vectors]

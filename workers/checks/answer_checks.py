@@ -1,9 +1,9 @@
 """Deterministic checks of an answer: what can be known to be wrong without asking another model.
 
-A failed check escalates a job, or marks its answer as degraded. The checks are strict if an error
-would go unnoticed (a number that the text does not hold) and ignore formatting. Two kinds of right
-answers fail them: an extraction whose values are computed rather than copied, and a summary in
-another language than its text. Either costs an escalation, not a wrong answer.
+A failed check escalates a job, or marks its answer as degraded. A check fails only if the text, the
+request or the answer itself is evidence of a fault, and ignores formatting. One kind of right
+answers fails them: an extraction whose values are computed rather than copied. That costs an
+escalation, not a wrong answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from forebay.routing.jobs import (
@@ -29,10 +29,11 @@ from forebay.routing.jobs import (
     Summarize,
     Summary,
 )
-from forebay.routing.json_tree import leaves, nodes
-from forebay.workers.checks.grounding import Source, ends_sentence, named_options, words
+from forebay.workers.checks import extraction_checks
+from forebay.workers.checks.grounding import Source
+from forebay.workers.checks.reading.words import count_words, ends_sentence, is_visible, words
 from forebay.workers.checks.repetition import repeats_itself
-from forebay.workers.checks.safe_validation import mismatch, violation
+from forebay.workers.checks.safe_validation import mismatch
 from forebay.workers.engines.engine import Ending
 
 #: An answer that fails one of these checks is no answer of its kind, not even a degraded one.
@@ -40,24 +41,44 @@ INDISPENSABLE = frozenset({"kind", "label", "schema", "regex", "present", "vecto
 
 EXTRA_LENGTH = 0.1  # share by which a summary may be longer than asked, and always by two words
 MIN_SHARED_WORDS = 0.4  # share of a summary's longer words in its text; other topics reach 0.3
-MIN_LOOP_OBJECTS = 4  # a list of so many objects, half of them or more equal, is a loop
+MIN_TEXT_WORDS = 20  # the summary of a shorter text may well have other words
 MAX_LENGTH_ERROR = 1e-3  # by how much a vector's length may differ from 1
 
-_REFUSAL = re.compile(
-    r"""\W*
+_ENGLISH_REFUSAL = r"""
     (?: (?: (?:i['\u2019]m|i\ am|we['\u2019]re|we\ are)\s )?
         (?: (?:very|so|really|truly)\s )? (?:sorry|afraid) \b .{0,60}? \b )?
+    (?: (?:unfortunately|regrettably) ,? \s )?
     (?: (?:i|we)
         (?: \scan\s?not | \scan['\u2019]t | \swon['\u2019]t | \swill\snot
           | (?:['\u2019]m|\sam|['\u2019]re|\sare) \s (?:unable|not\sable) \s to )
         \s (?:\w+\s)?
-        (?: help|assist|provide|comply|fulfil|create|generate|answer|write|do|discuss|continue
-          | produce|share|support|offer|engage|process|complete|summari[sz]e )
+        (?: help | assist|provide|comply|fulfil|create|generate|answer|write|do|discuss
+          | continue|produce|share|support|offer|engage|process|complete|summari[sz]e )
+        (?! \s(?:but|wondering|thinking|feeling|noticing|admiring|smiling) \b )
       | (?:\w+\s){0,9}? as\san?\s (?:ai|artificial|chatbot|large\slanguage|language\smodel) \b )
-    """,
-    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+"""
+_OTHER_REFUSALS = r"""
+    (?: (?:es\stut\smir\s(?:sehr\s)?leid|tut\smir\sleid|leider|entschuldigung) \b .{0,40}?
+        \b (?:kann|darf|m\u00f6chte)\s ich .{0,80}? \b nicht \b
+      | (?:es\stut\smir\s(?:sehr\s)?leid|tut\smir\sleid) ,? .{0,20}? \b ich\s (?:kann|darf) \b
+        .{0,80}? \b (?:nicht|keine?n?) \b
+      | ich\s (?:kann|darf) \s .{0,60}? \b (?:nicht|keine?n?)\s .{0,60}?
+        (?:helfen|beantworten|erstellen|zusammenfassen|weiterhelfen)
+      | (?:je\ssuis\s(?:vraiment\s)?d\u00e9sol\u00e9e?|d\u00e9sol\u00e9e?) ,? .{0,20}? \b
+        je\s ne\s (?:peux|suis)\s pas
+      | je\s ne\s (?:peux|suis)\s pas\s (?:en\smesure\s)? (?:de\s|d['\u2019])?
+        (?:vous\s)? (?:aider|fournir|r\u00e9pondre|cr\u00e9er|r\u00e9sumer)
+      | (?:lo\ssiento|disculpa|perd\u00f3n) ,? .{0,20}? \b no\s (?:puedo|me\ses\sposible)
+      | no\s puedo\s (?:ayudar|proporcionar|responder|crear|resumir|cumplir)
+      | (?:desculpe?|sinto\smuito|lamento) ,? .{0,20}? \b n\u00e3o\s posso
+      | n\u00e3o\s posso\s (?:ajudar|fornecer|responder|criar|resumir)
+      | (?:mi\sdispiace|spiacente) ,? .{0,20}? \b non\s posso
+      | non\s posso\s (?:aiutar|fornire|rispondere|creare|riassumere) )
+"""
+_REFUSAL = re.compile(
+    rf"\W*(?:{_ENGLISH_REFUSAL}|{_OTHER_REFUSALS})", re.IGNORECASE | re.DOTALL | re.VERBOSE
 )
-_SENTENCES = re.compile(r"(?<=[.!?])\s+")
+_SENTENCES = re.compile(r"(?<=[.!?\u0964])\s+|(?<=[\u3002\uff01\uff1f])")
 
 
 def check(job: Job, content: Content, *, finish: Ending = "stop") -> tuple[Check, ...]:
@@ -107,78 +128,23 @@ def _vectors(request: Embed, content: Embedding) -> Check:
     return _check("vectors", good, "not one vector of unit length for each text")
 
 
-# --- extract -------------------------------------------------------------------------------------
+# --- extract, summarize and generate -------------------------------------------------------------
 
 
 def _extraction(request: Extract, content: Extraction, finish: Ending) -> Iterator[Check]:
-    values = list(leaves(content.data))
-    error = violation(request.schema_, content.data)
     yield _check("whole", finish == "stop", "cut off")
-    yield _check("schema", error is None, error or "")
-    has_value = any(value not in (None, "") for value in values)
-    yield _check("filled", has_value, "no field has a value")
-    yield _grounded(request, values)
-    distinct = not _has_equal_fields(request, content)
-    yield _check("distinct", distinct, "two fields have the same text")
-    looped = any(repeats_itself(value) for value in values if isinstance(value, str))
-    looped = looped or any(map(_mostly_equal, _lists(content.data)))
-    yield _check("repetition", not looped, "repeats itself")
-
-
-def _grounded(request: Extract, values: Iterable[Any]) -> Check:
-    source, allowed = Source(request.text), list(_values_in_schema(request.schema_))
-    absent = sum(not _is_grounded(source, allowed, value) for value in values)
-    return _check("grounded", not absent, f"{absent} values are not in the text")
-
-
-def _is_grounded(source: Source, allowed: Sequence[Sequence[Any]], value: Any) -> bool:
-    """Return whether the text has the value.
-
-    A value that the schema lists is grounded too, unless the text names another one of the list.
-    """
-    if value is None or value == "" or isinstance(value, bool):
-        return True
-    options = next((options for options in allowed if value in options), None)
-    if options is not None:
-        named = named_options(options, source)
-        return not named or value in named
-    return source.has_text(value) if isinstance(value, str) else source.has_number(value)
-
-
-def _has_equal_fields(request: Extract, content: Extraction) -> bool:
-    """Return whether one text fills two fields, as a model does that has found nothing else."""
-    allowed = [value for values in _values_in_schema(request.schema_) for value in values]
-    filled = [value for value in content.data.values() if isinstance(value, str) and value]
-    free = [value for value in filled if value not in allowed]
-    return len(set(free)) < len(free)
-
-
-def _values_in_schema(schema: Any) -> Iterator[Sequence[Any]]:
-    """Yield the lists of values that a schema allows: each `enum`, and each `const` as a list."""
-    for node in nodes(schema):
-        if isinstance(node, dict):
-            enum = node.get("enum")
-            yield from [enum] if isinstance(enum, list) else []
-            yield from [[node["const"]]] if "const" in node else []
-
-
-def _lists(document: Any) -> Iterator[list[Any]]:
-    return (node for node in nodes(document) if isinstance(node, list))
-
-
-def _mostly_equal(items: list[Any]) -> bool:
-    objects = [json.dumps(item, sort_keys=True) for item in items if isinstance(item, dict)]
-    return len(objects) >= MIN_LOOP_OBJECTS and len(set(objects)) <= len(objects) // 2
-
-
-# --- summarize and generate ----------------------------------------------------------------------
+    for name, fault in extraction_checks.faults(request, content.data):
+        yield _check(name, fault is None, fault or "")
 
 
 def _summary(request: Summarize, content: Summary, finish: Ending) -> Iterator[Check]:
-    source, text, count = Source(request.text), content.text, len(content.text.split())
+    source, text, count = Source(request.text), content.text, count_words(content.text)
     limit = request.max_words + max(2, math.floor(request.max_words * EXTRA_LENGTH))
     share = source.share_of(text)
-    on_topic = share is None or share >= MIN_SHARED_WORDS
+    is_short = count_words(request.text) < MIN_TEXT_WORDS
+    on_topic = is_short or share is None or share >= MIN_SHARED_WORDS
+    has_words = is_visible(text) and bool(words(text))
+    yield _check("present", has_words, "no words")
     yield from _prose(text)
     yield _check("once", not _repeats_a_sentence(text), "says a sentence twice")
     yield _check("whole", finish == "stop" or ends_sentence(text), "cut off")
@@ -196,25 +162,25 @@ def _repeats_a_sentence(text: str) -> bool:
 
 
 def _generation(request: Generate, content: Generation, finish: Ending) -> Iterator[Check]:
+    yield _check("present", is_visible(content.text), "shows nothing")
     yield from _prose(content.text)
     yield _check("whole", "length" not in (finish, content.finish), "cut off")
     if request.regex is not None:
         error = mismatch(request.regex, content.text)
         yield _check("regex", error is None, error or "")
     if request.schema_ is not None:
-        error = _json_violation(request.schema_, content.text)
+        error = _json_fault(request.schema_, content.text)
         yield _check("schema", error is None, error or "")
 
 
-def _json_violation(schema: dict[str, Any], text: str) -> str | None:
+def _json_fault(schema: dict[str, Any], text: str) -> str | None:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return "is not JSON"
-    return violation(schema, data)
+    return extraction_checks.schema_fault(schema, data)
 
 
 def _prose(text: str) -> Iterator[Check]:
-    yield _check("present", bool(words(text)), "no words")
     yield _check("answers", _REFUSAL.match(text) is None, "declines")
     yield _check("repetition", not repeats_itself(text), "repeats itself")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 MIN_ROUNDS = 4  # so often in a row, the same words are no emphasis any more
 MAX_ROUND_WORDS = 24  # words of one round
 MIN_WORDS = 8  # words in all rounds; people do write "no, no, no, no"
+MIN_NUMBERS = 80  # numbers in all rounds; a table may well hold fewer equal ones
 LONG_WORD_CHARS = 60  # people write no such word, but it may be a link: look inside
 MIN_NEW_GROUPS = 0.4  # share of different groups of four words, in texts of MIN_GROUPS or more
 MIN_GROUPS = 40
 
+_LIST_MARK = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[-*\u2022])[ \t]+", re.MULTILINE)
+
 
 def repeats_itself(text: str) -> bool:
     """Return whether the text repeats itself as no writer would: in a row, or most of the time."""
-    words = [word for word in text.casefold().split() if any(char.isalnum() for char in word)]
+    text = _LIST_MARK.sub("", text.casefold())
+    words = [word for word in text.split() if any(char.isalnum() for char in word)]
     return (
         _has_rounds(words, MIN_WORDS)
         or _is_mostly_repeated(words)
@@ -23,13 +28,16 @@ def repeats_itself(text: str) -> bool:
 
 
 def _has_rounds(items: Sequence[str], min_items: int) -> bool:
-    """Return whether a sequence stands `MIN_ROUNDS` times in a row, over at least `min_items`."""
+    """Return whether a sequence stands `MIN_ROUNDS` times in a row, over at least `min_items`.
+
+    Numbers alone must stand there for longer.
+    """
     for size in range(1, MAX_ROUND_WORDS + 1):
         needed = max(size * (MIN_ROUNDS - 1), min_items - size)
-        run = 0
+        run = letters = 0  # items of the run, and those of them that are no number
         for item, later in zip(items, items[size:], strict=False):
-            run = run + 1 if item == later else 0
-            if run >= needed:
+            run, letters = (run + 1, letters + (not item.isdecimal())) if item == later else (0, 0)
+            if run >= needed and (letters or run >= MIN_NUMBERS):
                 return True
     return False
 

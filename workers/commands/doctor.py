@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import partial, update_wrapper
 from importlib.util import find_spec
+from pathlib import Path
 
 from forebay.routing.diagnostics import Finding, Probe
 from forebay.routing.errors import ForebayError
-from forebay.routing.settings import Settings, read
+from forebay.routing.settings import EnvironmentSettings, Settings, read
 from forebay.workers.engines.gpu import probe
 from forebay.workers.engines.llamacpp.gguf import gguf_file
 from forebay.workers.engines.registry import ENGINES
@@ -24,12 +25,12 @@ from forebay.workers.engines.settings import (
     SecondEngineSettings,
 )
 from forebay.workers.engines.weights.model_shape import read_shape
-from forebay.workers.frontier.credentials import aws
+from forebay.workers.frontier.bedrock.checkup import aws, frontier, models
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.settings import ActorSettings
 
 LIBRARIES = [entry.library for entry in ENGINES.values() if entry.library]
-SETTINGS = (
+SETTINGS: tuple[type[EnvironmentSettings], ...] = (
     Settings, ActorSettings, LocalSettings, EngineSettings, SecondEngineSettings, RouterSettings,
     BedrockSettings,
 )  # fmt: skip
@@ -43,12 +44,14 @@ PULL = "forebay models pull qwen2.5-1.5b"
 def checks(*, online: bool) -> list[Probe]:
     """Return the checks of this side. `online` allows questions to AWS and the metadata service."""
     local = [model, engine, embedder, gpu] if expects_local_worker() else [no_worker]
-    return [settings, *local, update_wrapper(partial(aws, online=online), aws)]
+    lane = [update_wrapper(partial(check, online=online), check) for check in (frontier, aws)]
+    return [settings, values, heartbeat, *local, models, *lane]
 
 
 def expects_local_worker() -> bool:
     """Return whether a local worker is meant to run here: an engine is installed or configured."""
-    named = any(name in os.environ for name in ("FOREBAY_ENGINE", "FOREBAY_MODEL_FILE"))
+    variables = ("FOREBAY_ENGINE", "FOREBAY_MODEL_FILE", "FOREBAY_SECOND_ENGINE")
+    named = any(name in os.environ for name in variables)
     return named or any(find_spec(module) for module in (*LIBRARIES, EMBEDDER))
 
 
@@ -80,6 +83,36 @@ def settings() -> Iterator[Finding]:
         yield Finding("settings", "warn", f"nothing reads {name}", mend)
 
 
+def values() -> Iterator[Finding]:
+    """Check that every variable that Forebay reads has a value that its setting may have."""
+    faults = dict.fromkeys(fault for fault in map(_fault, SETTINGS) if fault)
+    for fault in faults:
+        yield Finding("settings", "fail", fault, "deploy/env.example explains each setting")
+
+
+def _fault(cls: type[EnvironmentSettings]) -> str | None:
+    """Return what is wrong with the settings of a class; `None` if nothing is."""
+    try:
+        read(cls)
+    except ForebayError as error:
+        return str(error)
+    return None
+
+
+def heartbeat() -> Iterator[Finding]:
+    """Check that a worker of this machine can write its heartbeat file, if there is to be one."""
+    file = read(ActorSettings).heartbeat_file
+    if file is None:
+        return
+    folder = file.parent
+    writable = os.access(folder, os.W_OK | os.X_OK) and folder.is_dir() and not file.is_dir()
+    if writable:
+        yield Finding("heartbeat", "ok", str(file))
+    else:
+        mend = "set FOREBAY_HEARTBEAT_FILE to a file in a folder that exists and can be written"
+        yield Finding("heartbeat", "fail", f"a worker cannot write {file}", mend)
+
+
 def engines() -> Iterator[tuple[str, EngineSettings]]:
     """Yield for each engine the prefix of its findings' names, and its settings."""
     yield "", read(EngineSettings)
@@ -92,12 +125,35 @@ def model() -> Iterator[Finding]:
     for prefix, settings in engines():
         finding = _model_finding(settings)
         yield _for_second_engine(finding) if prefix else finding
+    yield from _second_engine_findings(read(EngineSettings), read(SecondEngineSettings))
 
 
 def _for_second_engine(finding: Finding) -> Finding:
     """Return the finding with the names of the second engine's settings in its text."""
     seen, mend = (SecondEngineSettings.worded(text) for text in (finding.seen, finding.mend))
     return Finding(f"second {finding.name}", finding.state, seen, mend)
+
+
+def _second_engine_findings(
+    first: EngineSettings, second: SecondEngineSettings
+) -> Iterator[Finding]:
+    """Report a second engine that a worker would not start with."""
+    if not read(LocalSettings).second_engine:
+        for name in sorted(second.model_fields_set):
+            seen = f"FOREBAY_SECOND_{name.upper()} is set, and FOREBAY_SECOND_ENGINE is not"
+            yield Finding("second engine", "fail", seen, "set FOREBAY_SECOND_ENGINE, or unset it")
+    elif ENGINES[second.engine].model and _weights(first) == _weights(second):
+        variable = "MODEL_FILE" if ENGINES[second.engine].model == "file" else "MODEL_DIR"
+        seen = "the second engine has the first one's model, which always agrees with itself"
+        mend = f"set FOREBAY_SECOND_{variable} to another model, or unset FOREBAY_SECOND_ENGINE"
+        yield Finding("second engine", "fail", seen, mend)
+
+
+def _weights(settings: EngineSettings) -> tuple[str | None, Path | None]:
+    """Return the kind of an engine's model, and where it is."""
+    kind = ENGINES[settings.engine].model
+    path = settings.model_dir if kind == "folder" else settings.model_file
+    return kind, path and path.expanduser().resolve()
 
 
 def _model_finding(settings: EngineSettings) -> Finding:
@@ -127,7 +183,10 @@ def folder_finding(settings: EngineSettings) -> Finding:
         folder = model_folder(settings)
         shape = read_shape(folder, "exl3" if settings.engine == "exl3" else "exl2")
     except ForebayError as error:
-        return Finding("model", "fail", str(error), "forebay plan MODEL_DIR says more")
+        mend = "forebay plan MODEL_DIR says more"
+        if settings.model_dir is None:
+            mend = "set FOREBAY_MODEL_DIR to the model's folder, which forebay models pull makes"
+        return Finding("model", "fail", str(error), mend)
     size = f"{shape.weights_bytes / 1e9:.1f} GB"
     return Finding("model", "ok", f"{folder}, {shape.architecture}, {shape.format}, {size}")
 

@@ -23,7 +23,8 @@ from forebay.routing.limits.pacing_report import (
     PacingReport,
     Word,
 )
-from forebay.routing.policy.policy_file import PacePolicy, Policy
+from forebay.routing.policy.policy_file import Policy
+from forebay.routing.policy.tables import PacePolicy
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from forebay.routing.errors import TooLong
+
 
 class Frame(BaseModel):
     """The base of all values that pass between a worker and an engine.
@@ -66,6 +68,8 @@ class Prompt(Frame):
         priority: the lowest number is admitted first: 0 interactive, 1 bulk.
         constraint: what the text must look like. An engine that cannot enforce the constraint
             refuses the request with `InvalidJob`; it never ignores the constraint.
+        best_effort: the engine enforces as much of the constraint as it can, and refuses the
+            request only if nothing of the constraint can be enforced. The caller checks the text.
         score_options: with a `Choice`, also return the log-probability of every option.
     """
 
@@ -79,7 +83,18 @@ class Prompt(Frame):
     deadline: float | None = None
     priority: int = 0
     constraint: Constraint | None = None
+    best_effort: bool = False
     score_options: bool = False
+
+
+def too_long(turns: Sequence[Turn], tokens: int, context: int) -> TooLong:
+    """Return the error of a prompt that is longer than the context, with both sizes in it."""
+    chars = sum(len(turn.content) for turn in turns)
+    return TooLong(
+        f"is longer than the context of {context} tokens: the prompt has {tokens} tokens "
+        f"({chars} characters)",
+        field="messages",
+    )
 
 
 Ending = Literal["stop", "length"]  # how a text ends that can be read as an answer

@@ -11,17 +11,20 @@ from forebay.routing.learning.job_types import digest
 from forebay.routing.learning.verdicts import Verdicts, features
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.limits.prices import Usage
 from forebay.routing.policy.escalation import MIN_AGREEMENT
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.routing.scoring.router_model import RouterModel
-from forebay.workers.checks import agreement, answer_checks
+from forebay.workers.checks import bounded as bounded_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier import judge_prompt
-from forebay.workers.frontier.calls import Call, Calls, NoAnswer, SubBudget, allowed, paid
+from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid
+from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
-from forebay.workers.prompts import parsing, prompts
+from forebay.workers.frontier.secret_check import SecretCheck
+from forebay.workers.prompts import bounded, prompts
 from forebay.workers.runtime.outcomes import Audited, Failed, Outcome
 
 
@@ -36,11 +39,12 @@ class Auditor:
     3. Records what the audit showed, and ends the audit's job without an answer.
     """
 
-    def __init__(self, ledger: Ledger, calls: Calls, secret: bytes) -> None:
+    def __init__(self, ledger: Ledger, calls: Calls, secret: bytes, secrets: SecretCheck) -> None:
         self._ledger = ledger
         self._calls = calls
         self._audits = Audits(ledger)
         self._secret = secret
+        self._secrets = secrets
 
     @cached_property
     def _verdicts(self) -> Verdicts:
@@ -53,8 +57,9 @@ class Auditor:
             local = self._local_answer(claim, job)
             model, *_ = allowed(claim, job, rules)
             second = paid(claim) or self._ask(claim, job, rules, local, model)
+            _require_sound(job, local.content, second.content)
         except NoAnswer as why:
-            return Failed(why.error, (Reason.AUDIT_DROPPED, why.reason))
+            return Failed(why.error, (Reason.AUDIT_DROPPED, *why.codes))
         audit, excess = self._compare(job, local, second)
         self._audits.learn(claim.id, audit, excess)
         return Audited(_receipt(claim, second, audit))
@@ -78,8 +83,9 @@ class Auditor:
         return result
 
     def _ask(self, claim: Claim, job: Job, rules: Policy, local: Answer, model: str) -> Answer:
+        self._secrets.check(job, rules, local.content)
         sub_budget = SubBudget(PURPOSE, rules.tenant(job.tenant).audit.usd_per_day_nusd)
-        call = self._calls.plan(job, model, lambda name: _prompt(job, local.content, name))
+        call = self._calls.plan(job, model, rules, lambda name: _prompt(job, local.content, name))
         reply = self._calls.make(call, claim, job, rules, sub_budget)
         return self._read(claim, job, local, call, reply)
 
@@ -90,14 +96,18 @@ class Auditor:
             NoAnswer: The reply holds nothing to compare; it is booked all the same.
         """
         cost, draft = self._calls.cost(call, reply), b""
+        usage = reply.usage or Usage()
         try:
             second = Answer(
                 id=claim.id, kind=job.kind, egress="allow", status="done", lane="bedrock",
-                model=reply.model, revision=reply.model, stand_in=reply.stand_in, cost_nusd=cost,
-                tokens_in=reply.usage.prompt, tokens_out=reply.usage.output,
+                model=reply.model, revision=reply.model, stand_in=reply.stand_in,
+                cost_nusd=cost.nusd,                tokens_in=usage.prompt, tokens_out=usage.output,
                 content=_content(job, local.content, reply),
             )  # fmt: skip
             draft = self._ledger.seal.close(second.model_dump_json().encode())
+        except NoAnswer as why:
+            why.estimated = cost.estimated
+            raise
         finally:
             self._calls.book(call, cost, draft)
         return second
@@ -143,20 +153,29 @@ def _content(job: Job, local: Content, reply: Reply) -> Content:
     try:
         if not judge_prompt.can_be_compared(job, local):
             return judge_prompt.yes_or_no(reply.text)
-        content = parsing.parse_answer(job, reply.text, finish=reply.finish)
+        return bounded.parse_answer(job, reply.text, finish=reply.finish)
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
-    checks = answer_checks.check(job, content, finish=reply.finish)
+
+
+def _require_sound(job: Job, local: Content, second: Content) -> None:
+    """Check the frontier model's answer, once its call is booked.
+
+    Raises:
+        NoAnswer: The answer does not pass an indispensable check.
+    """
+    if not judge_prompt.can_be_compared(job, local):
+        return  # a yes or no
+    checks = bounded_checks.check(job, second)
     if {check.name for check in checks if not check.passed} & INDISPENSABLE:
         bad = BadAnswer("the frontier model's answer does not pass its checks")
         raise NoAnswer(bad, Reason.BEDROCK_FAILED)
-    return content
 
 
 def _quality(local: Content, second: Content, *, compared: bool) -> float:
     """Return how good the local answer is, from 0 to 1."""
     if compared:
-        return agreement.contents(local, second)
+        return bounded_checks.contents(local, second)
     return float(getattr(second, "text", "") == "yes")
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from forebay.routing.backoff import patiently
 from forebay.routing.base import NANO
 from forebay.routing.errors import (
     BadAnswer,
     BudgetExceeded,
     EgressDenied,
     ForebayError,
+    Misconfigured,
+    NoModel,
+    NoPrice,
     PassingError,
     Throttled,
     Unavailable,
@@ -22,23 +25,29 @@ from forebay.routing.errors import (
 from forebay.routing.jobs import Answer, Job
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.budget import Budget
-from forebay.routing.limits.prices import Prices
-from forebay.routing.limits.spillway import Spillway
+from forebay.routing.limits.budget import MAX_NUSD, Budget
+from forebay.routing.limits.prices import Prices, Tier, Usage
+from forebay.routing.limits.spillway import ACCOUNT, PROBE_EVERY_S, Spillway
 from forebay.routing.policy.egress import egress
+from forebay.routing.policy.lane import NO_MODEL
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
+from forebay.routing.store.backoff import patiently
 from forebay.workers.engines.engine import Prompt
+from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import (
     BilledFailure,
     OutcomeUnknown,
     Provider,
     Reply,
     billed,
+    fault_of,
 )
 
 MAX_RESERVING_S = 30.0  # if reserving took longer, the reservation's term may run out in the call
 MAX_BOOKING_S = 60.0  # how long booking a cost waits for Redis
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +63,32 @@ class SubBudget:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A planned call: its prompt, its model, and the most it can cost."""
+    """A planned call: its prompt, its model, and the most it can cost.
+
+    Attributes:
+        model: the id that is called.
+        base: the id that the price list spells; differs for an opaque inference profile.
+        probe: the call finds out whether a fault of Bedrock is over.
+    """
 
     id: str
     prompt: Prompt
     model: str
+    base: str
     worst_nusd: int
+    probe: bool = False
 
 
-class NoAnswer(Exception):  # a signal, caught by the lane
-    """Why there is no answer from the frontier; `another` model might give one."""
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a call cost, in billionths of a dollar.
 
-    def __init__(self, error: ForebayError, reason: Reason, *, another: bool = False) -> None:
-        super().__init__(error.code)
-        self.error = error
-        self.reason = reason
-        self.another = another
+    Attributes:
+        estimated: the usage could not be priced, so this is the worst case that was reserved.
+    """
+
+    nusd: int
+    estimated: bool = False
 
 
 class Calls:
@@ -86,27 +105,51 @@ class Calls:
         self._budget = Budget(ledger.redis)
         self._spillway = Spillway(ledger.redis)
 
-    def plan(self, job: Job, model: str, prompt_for: Callable[[str], Prompt]) -> Call:
+    def plan(
+        self,
+        job: Job,
+        model: str,
+        rules: Policy,
+        prompt_for: Callable[[str], Prompt],
+        *,
+        spent_nusd: int = 0,
+    ) -> Call:
         """Plan a call; `prompt_for` makes its prompt from the call's id.
+
+        `spent_nusd` is what earlier calls for the job cost.
 
         Raises:
             NoAnswer: The spillway is shut, the model has no price, or the call might cost more
                 than the job allows.
         """
-        if shut_s := self._spillway.shut_for_s():
-            shut = Unavailable("the spillway is shut", retry_after=shut_s)
-            raise NoAnswer(shut, Reason.SPILLWAY_SHUT)
-        call_id = secrets.token_hex(16)
+        call_id, base = secrets.token_hex(16), rules.base_model(model)
         try:
             prompt = prompt_for(call_id)
-            tokens_in, tokens_out = self._provider.bounds(prompt, model)
-            worst_nusd = self._prices.worst_case(model, tokens_in, tokens_out)
+            worst_nusd = self._prices.worst_case(base, *self._provider.bounds(prompt, base))
+        except NoPrice as error:
+            raise NoAnswer(error, Reason.NO_PRICE, detail=model, another=True) from None
         except ForebayError as error:
             raise NoAnswer(error, Reason.BEDROCK_FAILED, another=True) from None
-        if job.max_cost_usd is not None and worst_nusd > job.max_cost_usd * NANO:
+        allowed_nusd = MAX_NUSD if job.max_cost_usd is None else job.max_cost_usd * NANO
+        if spent_nusd + worst_nusd > allowed_nusd:
             too_dear = BudgetExceeded("a call might cost more than this", field="max_cost_usd")
             raise NoAnswer(too_dear, Reason.JOB_COST_CAP, another=True)
-        return Call(call_id, prompt, model, worst_nusd)
+        return Call(call_id, prompt, model, base, worst_nusd, probe=self._admitted(model))
+
+    def _admitted(self, model: str) -> bool:
+        """Return whether the call of this model probes a fault.
+
+        Raises:
+            NoAnswer: The spillway is shut for this model.
+        """
+        admission = self._spillway.admit(model)
+        fault = admission.fault
+        if not admission.wait_s:
+            return fault is not None
+        why = fault.reason if fault else "the spillway is shut"
+        shut = Unavailable(why, retry_after=admission.wait_s)
+        another = fault is not None and fault.scope != ACCOUNT
+        raise NoAnswer(shut, Reason.SPILLWAY_SHUT, another=another)
 
     def make(
         self, call: Call, claim: Claim, job: Job, rules: Policy, sub_budget: SubBudget
@@ -123,28 +166,30 @@ class Calls:
             self._budget.release(call.id)
             raise NoAnswer(Unavailable("too late to call"), Reason.SPILLWAY_SHUT)
         try:
-            return self._provider.call(call.prompt, call.model, call_id=call.id)
+            reply = self._provider.call(call.prompt, call.model, call_id=call.id, base=call.base)
         except ForebayError as error:
-            raise self._failed(call, error) from None
+            raise self._failed(call, error, rules) from None
+        self._recovered(call)
+        return reply
 
-    def cost(self, call: Call, reply: Reply) -> int:
-        """Return what a reply costs, in billionths of a dollar."""
-        return self._prices.cost(call.model, reply.usage, tier=reply.tier)
+    def cost(self, call: Call, reply: Reply) -> Cost:
+        """Return what a reply costs: its worst case if its usage cannot be priced exactly."""
+        return self._cost(call, reply.usage, reply.tier)
 
-    def book(self, call: Call, cost_nusd: int, draft: bytes = b"") -> None:
+    def book(self, call: Call, cost: Cost, draft: bytes = b"") -> None:
         """Settle a call at its cost, waiting up to `MAX_BOOKING_S` for Redis.
 
         Until then the call's worst case stays reserved.
 
         Args:
             call: the call that was made.
-            cost_nusd: its cost in billionths of a dollar.
+            cost: what it cost.
             draft: the sealed answer, kept so that the next worker need not pay for it again.
 
         Raises:
             Unavailable: Redis did not come back in time.
         """
-        settle = partial(self._budget.settle, call.id, cost_nusd, draft=draft)
+        settle = partial(self._budget.settle, call.id, cost.nusd, draft=draft)
         patiently(settle, patience_s=MAX_BOOKING_S)
 
     def _reserve(
@@ -168,17 +213,52 @@ class Calls:
         except Throttled as error:  # another call of this job may still run, or has just ended
             raise NoAnswer(error, Reason.CALL_OPEN) from None
 
-    def _failed(self, call: Call, error: ForebayError) -> NoAnswer:
+    def _cost(self, call: Call, usage: Usage | None, tier: Tier | None) -> Cost:
+        if usage is not None and tier is not None:
+            try:
+                nusd = self._prices.cost(call.base, usage, tier=tier)
+            except Misconfigured:
+                nusd = MAX_NUSD + 1
+            if nusd <= MAX_NUSD:
+                return Cost(nusd)
+        log.error(
+            "the usage of call %s of %s cannot be priced; its worst case of $%.6f is booked",
+            call.id, call.model, call.worst_nusd / NANO,
+        )  # fmt: skip
+        return Cost(call.worst_nusd, estimated=True)
+
+    def _failed(self, call: Call, error: ForebayError, rules: Policy) -> NoAnswer:
         """Book what the failed call cost, as far as it is known; return the `NoAnswer` to raise."""
         if isinstance(error, OutcomeUnknown):
             return NoAnswer(error, Reason.CALL_OPEN)
         if isinstance(error, BilledFailure):
-            self.book(call, self._prices.cost(call.model, error.usage))
-        elif billed(error) == "no":
+            cost = self._cost(call, error.usage, error.tier)
+            self.book(call, cost)
+            self._recovered(call)
+            return NoAnswer(error, Reason.BEDROCK_FAILED, another=True, estimated=cost.estimated)
+        if billed(error) == "no":
             self._budget.release(call.id)
+        if scope := fault_of(error, call.model):
+            return self._shut(scope, error, rules)
         passes = isinstance(error, PassingError)
         reason = Reason.SPILLWAY_SHUT if passes else Reason.BEDROCK_FAILED
-        return NoAnswer(error, reason, another=True)
+        return NoAnswer(error, reason, another=True, shuts=passes)
+
+    def _shut(self, scope: str, error: ForebayError, rules: Policy) -> NoAnswer:
+        """Shut the spillway for the scope of a fault that is no job's own.
+
+        If it is the last model of the policy that was open, the whole spillway is shut for a while.
+        """
+        self._spillway.fail(scope, error.code, str(error))
+        faulty = {fault.scope for fault in self._spillway.faults()}
+        if scope != ACCOUNT and faulty >= rules.all_models():
+            self._spillway.shut(error.code, PROBE_EVERY_S)
+        another = scope != ACCOUNT
+        return NoAnswer(error, Reason.SPILLWAY_SHUT, another=another, waits=True)
+
+    def _recovered(self, call: Call) -> None:
+        if call.probe:
+            self._spillway.recover(call.model)
 
 
 def allowed(claim: Claim, job: Job, rules: Policy) -> tuple[str, ...]:
@@ -194,8 +274,7 @@ def allowed(claim: Claim, job: Job, rules: Policy) -> tuple[str, ...]:
         raise NoAnswer(denied, Reason.EGRESS_DENIED)
     models = rules.models(job.tenant)
     if not models:
-        no_model = EgressDenied("the policy allows no model on Bedrock", field="lane")
-        raise NoAnswer(no_model, Reason.NO_MODEL_ALLOWED)
+        raise NoAnswer(NoModel(NO_MODEL, field="lane"), Reason.NO_MODEL_ALLOWED)
     return models
 
 

@@ -17,6 +17,7 @@ from forebay.routing.errors import (
     LastingError,
     Misconfigured,
     ModelRefused,
+    Throttled,
     Unavailable,
 )
 from forebay.routing.limits.prices import Tier, Usage
@@ -26,7 +27,7 @@ from forebay.workers.frontier.settings import BedrockSettings
 #: Where each provider's class is. It is imported when the provider is opened, since its client
 #: library may be missing or slow to import.
 PROVIDERS = {
-    "bedrock": "forebay.workers.frontier.converse:Converse",
+    "bedrock": "forebay.workers.frontier.bedrock.converse:Converse",
 }
 
 Billed = Literal["no", "yes", "unknown"]
@@ -37,19 +38,22 @@ class Reply:
     """A model's whole answer. It is billed.
 
     Attributes:
+        usage: the tokens that are billed; `None` if the provider's counts cannot be used.
         model: id of the model that was called.
-        tier: the service tier that the provider reports.
+        tier: the service tier that the provider reports; `None` if it is no tier that we know.
         stand_in: whether the mock of Bedrock made the answer, not a model.
         latency_s: seconds from the request to the whole answer.
+        enforced: whether the provider enforced the prompt's constraint.
     """
 
     text: str = field(repr=False)
-    usage: Usage
+    usage: Usage | None
     finish: Ending
     model: str
-    tier: Tier
+    tier: Tier | None
     stand_in: bool
     latency_s: float
+    enforced: bool = False
 
 
 class Provider(Protocol):
@@ -65,22 +69,28 @@ class Provider(Protocol):
         ...
 
     def bounds(self, prompt: Prompt, model: str) -> tuple[int, int]:
-        """Return the most tokens a call can be billed for: of its prompt, and of its answer."""
+        """Return the most tokens a call can be billed for: of its prompt, and of its answer.
+
+        `model` is the id that the price list spells, not that of an opaque inference profile.
+        """
         ...
 
-    def call(self, prompt: Prompt, model: str, *, call_id: str) -> Reply:
+    def call(self, prompt: Prompt, model: str, *, call_id: str, base: str = "") -> Reply:
         """Ask a model once and block until it has answered.
 
         Args:
             prompt: the messages and limits. A constraint that the provider cannot enforce is left
                 to the prompt's words and to the checks of the answer.
-            model: id of the model, as the price list spells it.
+            model: id of the model, or of an inference profile.
             call_id: unique id of this call, which goes along as metadata.
+            base: id of the model behind an opaque inference profile, as the price list spells it;
+                empty if `model` says it.
 
         Raises:
             OutcomeUnknown: The call may have been billed.
             BilledFailure: `Refused` or `Malformed`: billed, but without a usable answer.
             PassingError: `Throttled` or `Unavailable`: not billed.
+            AccountFault, ModelFault, ModelNotReady: No job can be answered: not billed.
             CallerError: `Misconfigured`, `TooLong` or `InvalidJob`: not billed.
             LastingError: The provider rejects the call for another reason: not billed.
         """
@@ -94,13 +104,17 @@ class OutcomeUnknown(Unavailable):
 
 
 class BilledFailure(LastingError):
-    """The provider answered and bills `usage`, but the answer cannot be used."""
+    """The provider answered and bills `usage`, but the answer cannot be used.
+
+    `usage` and `tier` are `None` if they cannot be used, as in a `Reply`.
+    """
 
     billed: Billed = "yes"
 
-    def __init__(self, message: str, usage: Usage) -> None:
+    def __init__(self, message: str, usage: Usage | None, tier: Tier | None = "default") -> None:
         super().__init__(message)
         self.usage = usage
+        self.tier = tier
 
 
 class Refused(BilledFailure, ModelRefused):
@@ -109,6 +123,25 @@ class Refused(BilledFailure, ModelRefused):
 
 class Malformed(BilledFailure, BadAnswer):
     """The model stopped for a reason that leaves no readable text."""
+
+
+class AccountFault(Misconfigured):
+    """The provider rejects every call of this fleet, such as for its credentials: not billed."""
+
+
+class ModelFault(Misconfigured):
+    """The provider does not serve this model to this account: not billed."""
+
+
+class ModelNotReady(Throttled):
+    """The provider does not serve this model yet: not billed."""
+
+
+def fault_of(error: Exception, model: str) -> str | None:
+    """Return the scope of a fault that is no job's own: `*`, the model, or `None` if it is none."""
+    if isinstance(error, AccountFault):
+        return "*"
+    return model if isinstance(error, ModelFault | ModelNotReady) else None
 
 
 def billed(error: Exception) -> Billed:

@@ -88,5 +88,9 @@ def _text_and_fields(text: str, fields: str) -> str:
 def _fields(schema: dict[str, Any]) -> str:
     """Return the names of the fields, each with its description if the schema has one."""
     properties = schema.get("properties", {})
-    notes = {name: part.get("description") for name, part in properties.items() if part is not True}
+    notes = {
+        name: part.get("description") if isinstance(part, dict) else None
+        for name, part in properties.items()
+        if part is not False  # the schema forbids the field
+    }
     return ", ".join(f"{name} ({note})" if note else name for name, note in notes.items())

@@ -6,12 +6,12 @@ would need a guess raises `BadAnswer`.
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic_core import PydanticSerializationError
 
@@ -28,11 +28,26 @@ from forebay.routing.jobs import (
     Summarize,
     Summary,
 )
-from forebay.workers.checks.grounding import ends_sentence
+from forebay.workers.checks.reading.words import counted_words, ends_sentence
 from forebay.workers.engines.engine import Ending
+from forebay.workers.prompts.json_answers import document, without_fence, without_thoughts
 
-_FENCE = re.compile(r"\A\s*```[a-zA-Z]*[ \t]*\n(.*)```\s*\Z", re.DOTALL)
 _LABEL_OPENING = re.compile(
+    r"\A(?:(?:i(?:['\u2019]d| would| will)? (?:say|choose|pick|classify (?:this|it)(?: as)?)"
+    r"|(?:this|it|the text) (?:is|would be|belongs to|falls under))\s+)?"
+    r"(?:the\s+)?(?:(?:best|correct|right|final|most fitting|predicted)\s+)?"
+    r"(?:(?:label|category|class|answer|classification)\b"
+    r"(?:\s+(?:is|would be)\b)?\s*[*\"'`]*\s*[:=]?\s*)?",
+    re.IGNORECASE,
+)
+_LABEL_NUMBER = re.compile(r"\A\(?(?:\d{1,3}|[a-zA-Z])(?:[.)]|:)\s+")
+_EXPLANATION = re.compile(
+    r"(?:[.:;!]?\s*\n|[.:;!]\s+|\s*\(|\s+[-\u2013\u2014]\s+"
+    r"|,?\s+(?=(?:because|since|as|due to|given|weil|da|denn|parce|car|porque|perch\u00e9)\b))"
+    r"(?!\s*(?:or|and|but|no|not|nor|maybe|possibly|oder|und|nicht|ou|o|y|et)\b)",
+    re.IGNORECASE,
+)
+_OPENING = re.compile(
     r"\A(?:the\s+)?(?:label|category|class|answer)(?:\s+is)?\s*:?\s+", re.IGNORECASE
 )
 _OPENING = re.compile(
@@ -40,11 +55,12 @@ _OPENING = re.compile(
     r"(?:here(?:['\u2019]s| is)\b[^\n:]{0,80}|(?:the |a )?summary[^\n:]{0,40}):\s*",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"\S+")
 _SENTENCE = re.compile(
     r"\S.*?(?:[.!?\u2026][\"'\u201d\u2019)]*(?=\s)|$|[\u3002\uff01\uff1f])", re.DOTALL
 )
-_EDGES = " \t\r\n\"'`*.:_\u201c\u201d\u2018\u2019"
+_EDGES = (
+    " \t\r\n\"'`*.:_,;!#>\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb\u3002\u300c\u300d\ufeff\u200b"
+)
 
 
 def parse_answer(
@@ -65,17 +81,23 @@ def parse_answer(
     Raises:
         BadAnswer: The text cannot be read as an answer of this kind.
     """
+    text = _with_whole_characters(text)
     match job.request:
         case Classify() as request:
             return _classification(request, text, option_logprobs)
         case Extract():
             return _extraction(text)
         case Summarize() as request:
-            return Summary(text=_summary(text, request.max_words, finish))
+            return Summary(text=_summary(without_thoughts(text), request.max_words, finish))
         case Generate() as request:
             return Generation(text=_generated(request, text), finish=finish)
         case _:
             raise BadAnswer("no text answers a job of this kind")
+
+
+def _with_whole_characters(text: str) -> str:
+    """Return the text with U+FFFD for each half of a surrogate pair: no half can be stored."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _classification(
@@ -101,65 +123,100 @@ def _softmax(logprobs: Mapping[str, float]) -> dict[str, float]:
 
 
 def _label(names: list[str], text: str) -> str:
-    if text in names:
-        return text
-    answer = _folded(text)
-    forms = (answer, _folded(_LABEL_OPENING.sub("", answer)))
-    matches = [name for name in names if _folded(name) in forms]
-    if len(matches) != 1:
-        raise BadAnswer("the answer is none of the labels")
-    return matches[0]
+    """Return the label that the text names: alone, in JSON, or before an explanation."""
+    text = without_thoughts(text)
+    for form in (text, *_label_forms(text)):
+        if form.strip() in names:
+            return form.strip()
+        if (match := _only_match(names, _folded(form))) is not None:
+            return match
+    for form in _label_forms(text):
+        if (match := _before_explanation(names, form)) is not None:
+            return match
+    raise BadAnswer("the answer is none of the labels")
+
+
+def _label_forms(text: str) -> Iterator[str]:
+    """Yield the parts of a text that may be the label, likely ones first."""
+    yield text
+    yield without_fence(text)
+    yield from _texts_in_object(text)
+    for line in (text, *text.strip().splitlines()[-1:]):
+        unmarked = _LABEL_OPENING.sub("", line.strip(_EDGES))
+        if line is text or unmarked != line.strip(_EDGES):
+            yield unmarked
+            yield _LABEL_NUMBER.sub("", unmarked.strip())
+
+
+def _texts_in_object(text: str) -> Iterator[str]:
+    """Yield the text in an answer such as `{"label": "Refund"}`."""
+    if "{" not in text:
+        return
+    try:
+        data = document(text, kind=dict).data
+    except BadAnswer:
+        return
+    texts = [value for value in data.values() if isinstance(value, str)] if data else []
+    named = data.get("label") if isinstance(data, dict) else None
+    yield from [named] if isinstance(named, str) else texts if len(texts) == 1 else []
+
+
+def _only_match(names: list[str], folded: str) -> str | None:
+    matches = [name for name in names if _folded(name) == folded]
+    return matches[0] if len(matches) == 1 else None
+
+
+def _before_explanation(names: list[str], text: str) -> str | None:
+    """Return the label that a text begins with, if an explanation follows and no other label."""
+    answer = unicodedata.normalize("NFKC", text).strip(_EDGES).casefold()
+    heads = sorted((name for name in names if _folded(name)), key=len, reverse=True)
+    for name in heads:
+        match = re.match(rf"{re.escape(_folded(name))}[\"'`*\u201d\u2019]*(?!\w)", answer)
+        if match is None:
+            continue
+        rest = answer[match.end() :]
+        if not _EXPLANATION.match(rest) or _names_another(names, name, rest):
+            return None
+        return _only_match(names, _folded(name))
+    return None
+
+
+def _names_another(names: list[str], name: str, rest: str) -> bool:
+    """Return whether the first thing after a label is another label: that leaves a choice."""
+    first = _folded(
+        re.split(r"[\n.;,:]\s|\n|\s[-\u2013\u2014]\s", rest.strip(_EDGES), maxsplit=1)[0]
+    )
+    others = {_folded(other) for other in names if other != name}
+    return first in others or any(first.startswith(f"{other} ") for other in others)
 
 
 def _folded(text: str) -> str:
-    return " ".join(text.strip(_EDGES).casefold().split())
+    text = unicodedata.normalize("NFKC", text)
+    return " ".join((text.strip(_EDGES) or text).casefold().split())
 
 
 def _extraction(text: str) -> Extraction:
-    content = Extraction(data=_object(text))
+    data = document(text, kind=dict).data
+    if not isinstance(data, dict):
+        raise BadAnswer("the answer is not a JSON object")
+    content = Extraction(data=data)
     try:
         content.model_dump_json()
-    except PydanticSerializationError:  # half of a surrogate pair, or too many levels
+    except PydanticSerializationError:  # too many levels
         raise BadAnswer("the answer cannot be written as JSON again") from None
     return content
 
 
-def _object(text: str) -> dict[str, Any]:
-    data = _json(text)
-    if not isinstance(data, dict):
-        raise BadAnswer("the answer is not a JSON object")
-    return data
-
-
-def _json(text: str) -> Any:
-    fenced = _FENCE.match(text)
-    try:
-        return json.loads(
-            fenced[1] if fenced else text,
-            parse_constant=_reject_constant,
-            parse_float=_finite,
-        )
-    except (ValueError, RecursionError):
-        # The parser's own message would repeat the answer.
-        raise BadAnswer("the answer is not JSON") from None
-
-
-def _reject_constant(_: str) -> NoReturn:
-    raise ValueError  # NaN and Infinity: Python reads them, JSON does not have them
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError  # 1e999: no JSON number stands for infinity
-    return number
-
-
 def _generated(request: Generate, text: str) -> str:
     if request.schema_ is not None:
-        _json(text)
-    fenced = _FENCE.match(text) if request.schema_ or request.regex else None
-    return (fenced[1] if fenced else text).strip()
+        return document(text, kind=_json_kind(request.schema_.get("type"))).text
+    return without_fence(without_thoughts(text)) if request.regex else text.strip()
+
+
+def _json_kind(name: Any) -> type[Any] | None:
+    """Return the Python type of a schema's type; `None` if the schema has no single one."""
+    kinds: dict[str, type[Any]] = {"object": dict, "array": list}
+    return kinds.get(name, str) if isinstance(name, str) else None
 
 
 def _summary(text: str, max_words: int, finish: Ending) -> str:
@@ -168,7 +225,7 @@ def _summary(text: str, max_words: int, finish: Ending) -> str:
     A sentence that was cut off is dropped too. If no whole sentence fits, all of the text stays.
     """
     body = _unquoted(_OPENING.sub("", text.strip()).strip())
-    excess = next(islice(_WORD.finditer(body), max_words, None), None)
+    excess = next(islice(counted_words(body), max_words, None), None)
     end, limit = 0, excess.start() if excess else len(body)
     for sentence in _SENTENCE.finditer(body):
         cut_off = finish == "length" and sentence.end() == len(body) and not ends_sentence(body)

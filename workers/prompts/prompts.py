@@ -75,6 +75,36 @@ def frontier(job: Job, *, prompt_id: str) -> Prompt:
     )
 
 
+def in_words(job: Job, *, prompt_id: str) -> Prompt:
+    """Return the prompt for a frontier service that cannot enforce the job's constraint.
+
+    The constraint stands in the words of the prompt, and the checks of the answer hold it.
+
+    Raises:
+        InvalidJob: The kind has no prompt (`embed`).
+    """
+    return frontier(job, prompt_id=prompt_id).model_copy(update={"constraint": None})
+
+
+def repair(prompt: Prompt, text: str, fault: str, *, prompt_id: str) -> Prompt:
+    """Return the prompt for a second try, after an answer whose form was wrong.
+
+    Args:
+        prompt: the prompt of the first try.
+        text: the answer to it.
+        fault: what is wrong with the answer.
+        prompt_id: the id of the new prompt.
+    """
+    again = (
+        f"This answer is not valid: {fault}. Answer once more, with JSON that validates against "
+        "the JSON Schema and nothing else."
+    )
+    turns = (Turn(role="assistant", content=text), Turn(role="user", content=again))
+    return prompt.model_copy(
+        update={"id": prompt_id, "constraint": None, "messages": (*prompt.messages, *turns)}
+    )
+
+
 def _prompts_of(job: Job) -> KindPrompts:
     if job.kind not in _BY_KIND:
         raise InvalidJob("has no prompt: it is answered by vectors", field="kind")

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from forebay.routing.json_tree import nodes
-from forebay.workers.checks.grounding import Source, dates, named_options
+from forebay.workers.checks.grounding import Source, named_options
+from forebay.workers.checks.reading.dates import dates
 
 # For strings and lists that the schema does not bound: a small model would go on for ever.
 MAX_STRING_CHARS = 60

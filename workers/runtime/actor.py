@@ -27,7 +27,8 @@ from celery.signals import (
 from forebay.routing import logs
 from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
-from forebay.routing.errors import CallerError, ForebayError, Unavailable
+from forebay.routing.broker.remote_control import remove_changing_commands
+from forebay.routing.errors import CallerError, ForebayError, Misconfigured, Unavailable
 from forebay.routing.lanes import task_name
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
@@ -90,6 +91,8 @@ class Actor:
         pool: Celery's pool, `solo` or `threads`.
         concurrency: jobs at once.
         hooks: observe every job; see `JobHook`.
+        steps: returns a counter of a worker that rises while its jobs make progress.
+        quiet_s: how long a job may take without a step, by the limits of its work.
     """
 
     def __init__(
@@ -100,6 +103,8 @@ class Actor:
         pool: str,
         concurrency: int,
         hooks: Sequence[JobHook] = (),
+        steps: Callable[[Any], int] = lambda _worker: 0,
+        quiet_s: float = 0.0,
     ) -> None:
         self.settings = settings_of(Settings)
         self.queues = queues
@@ -116,13 +121,21 @@ class Actor:
         self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
         self._make = make
         self._worker: Worker | None = None
+        self._steps, self._quiet_s = steps, quiet_s
         self._watch(settings_of(ActorSettings), concurrency)
         self._register()
 
     def _watch(self, settings: ActorSettings, concurrency: int) -> None:
         """Make what watches over this process, ready to be started."""
         self._in_flight = InFlight(concurrency)
-        liveness = Liveness(settings, self._in_flight, self._doorbells, self._wedged)
+        liveness = Liveness(
+            settings,
+            self._in_flight,
+            self._doorbells,
+            self._wedged,
+            lambda: self._steps(self._worker),
+            self._quiet_s,
+        )
         self._liveness = liveness
         self._heartbeat = Heartbeat(self._impatient_ledger, self._consumed, lambda: liveness.well)
         self._drain = Drain(
@@ -131,6 +144,7 @@ class Actor:
 
     def _register(self) -> None:
         """Register the tasks and the signal handlers with Celery."""
+        remove_changing_commands()
         for queue in self.queues:
             self.app.task(
                 self._task(queue), name=task_name(queue), typing=False,
@@ -161,6 +175,7 @@ class Actor:
         self._drain.start()
         while self._worker is None:
             _wait_for_redis(self._impatient_ledger)
+            _load_scripts(self._impatient_ledger)
             self._worker = self._made_worker()
 
     def _made_worker(self) -> Worker | None:
@@ -191,7 +206,7 @@ class Actor:
             self._worker.close()
 
     def _consumed(self) -> list[str]:
-        """Return the queues that Celery consumes; `-Q` and remote control choose among ours."""
+        """Return the queues that Celery consumes; `-Q` chooses among ours."""
         return [queue for queue in self.queues if queue in self.app.amqp.queues.consume_from]
 
     def _doorbells(self) -> int:
@@ -225,10 +240,19 @@ def _wait_for_redis(ledger: Ledger) -> None:
         time.sleep(REDIS_RETRY_S)
 
 
+def _load_scripts(ledger: Ledger) -> None:
+    try:
+        ledger.load_scripts()
+    except ForebayError as error:  # the heartbeat tries again
+        log.warning("cannot load the scripts: %s", error)
+
+
 def _reachable(ledger: Ledger) -> bool:
     try:
         with reaching_redis():
             ledger.redis.ping()
+    except Misconfigured as error:  # such as a wrong password: waiting does not help
+        give_up(error)
     except Unavailable:
         return False
     return True

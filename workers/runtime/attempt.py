@@ -41,7 +41,8 @@ class Attempt:
     @property
     def degraded(self) -> bool:
         """True if the policy wanted the other lane for this job and could not have it."""
-        return bool(DEGRADING.intersection(self.claim.record.reasons))
+        reasons = self.claim.record.reasons
+        return any(reason.partition(":")[0] in DEGRADING for reason in reasons)
 
     @property
     def suspect(self) -> bool:

@@ -27,7 +27,8 @@ class Drain:
 
     1. Takes no more jobs, and withdraws the worker from the fleet.
     2. Gives running jobs `grace_s` to finish.
-    3. Gives the rest back, not counted as an attempt: another worker has them within a second.
+    3. Gives the rest back: another worker has them within a second. That is no attempt of theirs,
+       unless this worker is wedged, which may be their doing.
     4. Ends the process, whatever hangs. A job that could not be given back is found by its lease.
 
     Args:
@@ -63,13 +64,13 @@ class Drain:
         finished = self._in_flight.emptied(max(0.0, end - time.monotonic()))
         if finished and exit_code == DRAINED:
             time.sleep(CLOSE_S)  # Celery ends the process meanwhile
-        self._give_back()
+        self._give_back(counted=exit_code == WEDGED)
         os._exit(exit_code)
 
-    def _give_back(self) -> None:
+    def _give_back(self, *, counted: bool) -> None:
         for claim in self._in_flight.claims():
             try:
-                self._ledger.retry(claim, "unavailable", counted=False)
+                self._ledger.retry(claim, "unavailable", counted=counted)
                 log.warning("gave %s back", claim.id)
             except Lost:
                 continue

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from forebay.routing.backoff import patiently
 from forebay.routing.errors import EgressDenied, Expired, ForebayError, Lost, Unavailable
 from forebay.routing.jobs import Answer, Receipt
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import place
+from forebay.routing.store.backoff import patiently
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
 from forebay.workers.runtime.in_flight import InFlight
 from forebay.workers.runtime.outcomes import (
@@ -35,6 +35,7 @@ from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outco
 log = logging.getLogger(__name__)
 
 MAX_JOBS_PER_DOORBELL = 50
+MAX_NOTE_CHARS = 400  # of an error's message in a receipt
 QUICK_S = 0.05  # after working for longer, a worker waits for the next doorbell
 PATIENCE_S = 600.0  # for Redis to take an outcome; without Redis there is nothing else to do
 
@@ -173,6 +174,8 @@ def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResult:
 
 def _settle(ledger: Ledger, claim: Claim, outcome: Answered | Audited | Failed) -> TaskResult:
     """End the job; then do what its answer asked for."""
+    if isinstance(outcome, Failed):
+        log.warning("%s failed: %s: %s", claim.id, outcome.error.code, outcome.error)
     receipt = _receipt(claim, outcome)
     ledger.settle(claim, receipt)
     if isinstance(outcome, Answered) and outcome.then is not None:
@@ -207,6 +210,7 @@ def failure_receipt(claim: Claim, error: ForebayError, reasons: tuple[str, ...])
         reasons=(*claim.record.reasons, *reasons, error.code),
         error=error.code,
         error_field=error.field,
+        error_note=error.message[:MAX_NOTE_CHARS] or None,
     )
 
 

@@ -16,12 +16,14 @@ class InFlight:
         slots: how many claims it holds at most.
         closed: the process is draining; no doorbell is answered any more.
         doorbells: how many have come so far, including those for which no job waited.
+        ended: how many claims have ended so far.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.closed = False
         self.doorbells = 0
+        self.ended = 0
         self._claims: dict[str, Claim] = {}
         self._changed = threading.Condition()
 
@@ -45,6 +47,7 @@ class InFlight:
         finally:
             with self._changed:
                 del self._claims[claim.token]
+                self.ended += 1
                 self._changed.notify_all()
 
     def claims(self) -> list[Claim]:

@@ -30,8 +30,9 @@ class Liveness:
 
     1. The consumer's loop must come round: it calls `beat`.
     2. If doorbells wait and a slot is free, one of them must be taken.
-    3. While both hold, or Redis is out of reach, the heartbeat file is written.
-    4. If they have not held for `wedged_s`, `wedged` is called with the reason. It is expected to
+    3. If no slot is free, a job must end, or a step be made, within `quiet_s`.
+    4. While all hold, or Redis is out of reach, the heartbeat file is written.
+    5. If they have not held for `wedged_s`, `wedged` is called with the reason. It is expected to
        close `in_flight`, which ends the checks.
 
     Args:
@@ -39,6 +40,8 @@ class Liveness:
         in_flight: the jobs that run.
         doorbells: returns how many doorbells wait in the queues of this worker.
         wedged: called when the worker is wedged.
+        steps: returns a counter that rises while jobs make progress.
+        quiet_s: how long jobs may take without a step, by the limits of the work itself.
     """
 
     def __init__(
@@ -47,14 +50,20 @@ class Liveness:
         in_flight: InFlight,
         doorbells: Callable[[], int],
         wedged: Callable[[str], None],
+        steps: Callable[[], int] = lambda: 0,
+        quiet_s: float = 0.0,
     ) -> None:
         self._wedged_s = settings.wedged_s
         self._file = settings.heartbeat_file
         self._in_flight = in_flight
         self._doorbells = doorbells
         self._wedged = wedged
+        self._steps = steps
+        self._quiet_s = quiet_s
         self._taken = 0
-        self._beat_at = self._well_at = time.monotonic()
+        self._unwritten = False
+        self._progress = 0
+        self._beat_at = self._well_at = self._moved_at = time.monotonic()
 
     @property
     def well(self) -> bool:
@@ -68,7 +77,7 @@ class Liveness:
     def start(self) -> None:
         """Start the thread that checks; it ends when `in_flight` is closed."""
         # The time before does not count: loading a model may take longer than `wedged_s`.
-        self._beat_at = self._well_at = time.monotonic()
+        self._beat_at = self._well_at = self._moved_at = time.monotonic()
         threading.Thread(target=self._run, daemon=True, name="liveness").start()
 
     def _run(self) -> None:
@@ -90,13 +99,23 @@ class Liveness:
         try:
             waiting = self._doorbells()
         except ForebayError:
+            self._moved_at = time.monotonic()
             return None  # Redis' fault: Celery tries to reach it again, and so do we
         taken_before, self._taken = self._taken, self._in_flight.doorbells
         if time.monotonic() - self._beat_at > min(LATE_S, self._wedged_s):
             return "the consumer's loop stands still"
         if waiting and self._in_flight.free and taken_before == self._taken:
             return "doorbells wait and none is taken"
+        if self._stuck():
+            return "no slot is free, and no job makes progress"
         return None
+
+    def _stuck(self) -> bool:
+        """Return whether all slots have been busy without progress for longer than `quiet_s`."""
+        progress_before, self._progress = self._progress, self._in_flight.ended + self._steps()
+        if self._in_flight.free or self._progress != progress_before:
+            self._moved_at = time.monotonic()
+        return time.monotonic() - self._moved_at > self._quiet_s
 
     def _write(self) -> None:
         """Write the time by the machine's monotonic clock: a wall clock may jump."""
@@ -107,7 +126,12 @@ class Liveness:
             fresh.write_text(f"{time.monotonic():.3f}\n")
             fresh.replace(self._file)
         except OSError as error:
-            log.warning("cannot write the heartbeat file: %s", type(error).__name__)
+            if not self._unwritten:  # once, not every second
+                reason = error.strerror or type(error).__name__
+                log.warning("cannot write FOREBAY_HEARTBEAT_FILE %s: %s", self._file, reason)
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
 
 def age_s(file: Path) -> float | None:

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import logging
 
-from forebay.routing.backoff import backoff
 from forebay.routing.errors import EgressDenied, EngineBusy, EngineDied, ForebayError, PassingError
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.logs import place
+from forebay.routing.store.backoff import backoff
 from forebay.workers.runtime.outcomes import Failed, Retry
 
 log = logging.getLogger(__name__)

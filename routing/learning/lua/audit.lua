@@ -4,9 +4,10 @@
 -- -> {'created', id} | {'known', id} the audit exists already
 --    {'unkept'} the answer is gone, or may not leave | {'full', depth} | {'memory', percent}
 local audited, id, queue, bell, content, max_waiting = unpack(ARGV, 1, 6)
-local fields = { unpack(ARGV, 7) }
+local given = given_fields({ unpack(ARGV, 7) })
+check_new(id, queue)
 local job = read(audited)
-if not job or job.state ~= 'done' or job.egress ~= 'allow' or job.audit_of ~= '' then
+if not job or not same_tenant(id, audited) or job.state ~= 'done' or job.egress ~= 'allow' or job.audit_of ~= '' then
   return { 'unkept' }
 end
 if read(id) then
@@ -16,6 +17,6 @@ local refused = refusal(queue, max_waiting)
 if refused then
   return refused
 end
-put_on(id, queue, bell, content, fields, 'audit_of', audited)
+put_on(id, queue, bell, content, given, 'audit_of', audited)
 redis.call('HSET', job_key(audited), 'audited_as', id)
 return { 'created', id }

@@ -3,11 +3,16 @@
 -- -> {'created', id} | {'known', id} (submitted before) | {'conflict', id} (the idempotency key was
 --    used for another job) | {'full', depth} | {'memory', percent}
 local id, queue, bell, content, idempotency, digest, watcher, max_waiting = unpack(ARGV, 1, 8)
-local fields = { unpack(ARGV, 9) }
+local given = given_fields({ unpack(ARGV, 9) })
+check_new(id, queue)
+check_stream(watcher, id)
+if idempotency ~= '' and not owned(idempotency, 'fb:idempotency', id) then
+  error('idempotency: must begin with fb:idempotency:<tenant of the job>:')
+end
 
 if idempotency ~= '' then
   local first, first_digest = string.match(redis.call('GET', idempotency) or '', '^(%S+) (%S+)$')
-  local job = first and read(first)
+  local job = first and same_tenant(id, first) and read(first)
   if first and first_digest ~= digest then
     return { 'conflict', first }
   elseif job then
@@ -24,7 +29,7 @@ local refused = refusal(queue, max_waiting)
 if refused then
   return refused
 end
-put_on(id, queue, bell, content, fields, 'idempotency', idempotency)
+put_on(id, queue, bell, content, given, 'idempotency', idempotency)
 if idempotency ~= '' then
   redis.call('SET', idempotency, id .. ' ' .. digest)
 end

@@ -10,7 +10,7 @@ end
 if job.egress ~= 'allow' then
   return 'egress_denied'
 end
-queue_up(id, job, 'bedrock', 'bedrock', bell, 'reasons', job.reasons .. ',' .. reason,
+queue_up(id, job, 'bedrock', bell, 'reasons', job.reasons .. ',' .. reason,
   'doubt', doubt, 'attempts', 0)
 if draft ~= '' then
   redis.call('SET', 'fb:draft:' .. id, draft)

@@ -21,8 +21,8 @@ local function forget(id, job)
   if repeat_key then
     redis.call('DEL', repeat_key)
   end
-  -- A forged pointer may name any key; delete keys of the cache alone.
-  if type(cached) == 'string' and string.sub(cached, 1, 9) == 'fb:cache:' then
+  -- A forged pointer may name any key; delete keys of the tenant's cache alone.
+  if type(cached) == 'string' and owned(cached, 'fb:cache', id) then
     redis.call('DEL', cached)
   end
   redis.call('DEL', job_key(id), 'fb:content:' .. id, 'fb:answer:' .. id, 'fb:draft:' .. id,
@@ -32,7 +32,7 @@ end
 -- The audit has the same content. A forged record may name any job, so the audit must name this one
 -- in turn.
 local shadow = redis.call('HGET', job_key(id), 'audited_as')
-local audit = shadow and tenant_of(shadow) == tenant_of(id) and read(shadow)
+local audit = shadow and same_tenant(id, shadow) and read(shadow)
 forget(id, job)
 if audit and audit.audit_of == id then
   forget(shadow, audit)

@@ -16,12 +16,25 @@ if not rank then
   return { -1, depth, workers }
 end
 local tenant = tenant_of(id)
-local turn = 'fb:turn:' .. queue .. ':' .. class
-local mine = number(redis.call('ZSCORE', turn, tenant)) + rank
+
+-- Return the virtual time of each tenant with a turn; newcomers get theirs at the clock's time.
+local function times()
+  local place, found = queue .. ':' .. class, {}
+  local now = number(redis.call('HGET', 'fb:clock', place))
+  for _, name in ipairs(redis.call('SRANDMEMBER', 'fb:newcomers:' .. place, MAX_NEWCOMERS)) do
+    found[name] = now
+  end
+  local turns = redis.call('ZRANGE', 'fb:turn:' .. place, 0, -1, 'WITHSCORES')
+  for i = 1, #turns, 2 do
+    found[turns[i]] = math.max(now - 1, math.min(now + 1, tonumber(turns[i + 1])))
+  end
+  return found
+end
+
+local found = times()
+local mine = (found[tenant] or 0) + rank
 local before = rank
-local turns = redis.call('ZRANGE', turn, 0, -1, 'WITHSCORES')
-for i = 1, #turns, 2 do
-  local other, score = turns[i], tonumber(turns[i + 1])
+for other, score in pairs(found) do
   if other ~= tenant then
     local ahead = math.max(0, math.ceil(mine - score))
     if score + ahead == mine and other < tenant then
@@ -32,8 +45,8 @@ for i = 1, #turns, 2 do
   end
 end
 if class == 'bulk' then
-  local first = redis.call('ZRANGE', 'fb:turn:' .. queue .. ':interactive', 0, -1)
-  for _, other in ipairs(first) do
+  class = 'interactive'
+  for other in pairs(times()) do
     before = before + redis.call('ZCARD', 'fb:waiting:' .. queue .. ':interactive:' .. other)
   end
 end

@@ -4,8 +4,11 @@
 --    {'alive', state} (the job is not dead) | {'egress_denied'} | {'past'} (the deadline) |
 --    {'full', depth} | {'memory', percent}
 local old, id, queue, bell, content, max_waiting = unpack(ARGV, 1, 6)
-local fields = { unpack(ARGV, 7) }
-local given = to_table(fields)
+local given = given_fields({ unpack(ARGV, 7) })
+check_new(id, queue)
+if not same_tenant(id, old) then
+  return { 'unknown' }
+end
 local job = read(old)
 if not job then
   return { 'unknown' }
@@ -13,7 +16,7 @@ elseif job.state ~= 'failed' then
   return { 'alive', job.state }
 end
 -- An earlier replay that was cancelled, has expired or is forgotten does not count.
-local last = job.replayed_as ~= '' and read(job.replayed_as)
+local last = same_tenant(old, job.replayed_as) and read(job.replayed_as)
 if last and last.state ~= 'cancelled' and last.state ~= 'expired' then
   return { 'replayed', job.replayed_as, last.state }
 end
@@ -26,7 +29,7 @@ local refused = refusal(queue, max_waiting)
 if refused then
   return refused
 end
-put_on(id, queue, bell, content, fields, 'replay_of', old)
+put_on(id, queue, bell, content, given, 'replay_of', old)
 redis.call('HSET', job_key(old), 'replayed_as', id)
 redis.pcall('ZREM', 'fb:dead:' .. tenant_of(old), old)
 return { 'created', id }

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Move a job to a lane: from the router, or from Bedrock back to the local lane. Whatever the worker
 -- decided, a job that may not leave is not moved to Bedrock. -> 'moved' | 'lost' | 'egress_denied'
-local id, token, queue, hop, bell, egress, reason, verdict = unpack(ARGV)
+local id, token, queue, bell, egress, reason, verdict = unpack(ARGV)
 local job = held(id, token)
 if not job then
   return 'lost'
@@ -9,9 +9,9 @@ end
 if job.egress ~= 'allow' then
   egress = 'deny' -- a policy can force deny; nothing can force allow
 end
-if egress ~= 'allow' and (hop == 'bedrock' or queue == 'bedrock') then
+if egress ~= 'allow' and queue == 'bedrock' then
   return 'egress_denied'
 end
-queue_up(id, job, queue, hop, bell, 'egress', egress, 'reasons', reason, 'verdict', verdict,
+queue_up(id, job, queue, bell, 'egress', egress, 'reasons', reason, 'verdict', verdict,
   'attempts', 0)
 return 'moved'

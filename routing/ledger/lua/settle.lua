@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
 -- End a job with its answer or its failure. -> 1 | 0 (the claim no longer holds the job)
-local id, token, state, receipt, answer, error, retention_ms = unpack(ARGV)
+local id, token, state, receipt, answer, code, retention_ms = unpack(ARGV)
 local job = held(id, token)
 if not job then
   return 0
 end
-finish(id, job, state, retention_ms, 'receipt', receipt, 'error', error)
+finish(id, job, state, retention_ms, 'receipt', receipt, 'error', code)
 if answer ~= '' then
   redis.call('SET', 'fb:answer:' .. id, answer, 'PX', retention_ms)
 end

@@ -20,7 +20,9 @@ local function each(set, move)
 end
 
 each('fb:deadlines', function(id, job)
-  if job and not ended(job.state) then
+  if job and not ended(job.state) and job.deadline > now then -- the entry was forged
+    redis.call('ZADD', 'fb:deadlines', job.deadline, id)
+  elseif job and not ended(job.state) and job.deadline > 0 then
     finish(id, job, 'expired', retention_ms, 'error', 'expired')
     expired = expired + 1
   else
@@ -38,20 +40,20 @@ local function let_go(set, id, job)
 end
 
 each('fb:leases', function(id, job)
-  if not job or job.state ~= 'running' or not is_queue(job.queue) then
+  if not job or job.state ~= 'running' then
     let_go('fb:leases', id, job)
   elseif job.attempts >= tonumber(max_attempts) then
     finish(id, job, 'failed', retention_ms, 'error', 'engine_died')
     dead = dead + 1
   else
-    queue_up(id, job, job.queue, job.hop, bell)
+    queue_up(id, job, job.queue, bell)
     back = back + 1
   end
 end)
 
 each('fb:later', function(id, job)
-  if job and job.state == 'waiting' and is_queue(job.queue) then
-    queue_up(id, job, job.queue, job.hop, bell)
+  if job and job.state == 'waiting' then
+    queue_up(id, job, job.queue, bell)
     due = due + 1
   else
     let_go('fb:later', id, job)
@@ -78,9 +80,27 @@ local function ring_again(queue, depth)
   end
 end
 
-local depths = redis.call('HGETALL', 'fb:depth')
-for i = 1, #depths, 2 do
-  pcall(ring_again, depths[i], number(depths[i + 1]))
+-- Count the jobs that wait in a queue. Producers move the stored count as well, so it may be wrong.
+local function recount(queue)
+  local depth = 0
+  for _, class in ipairs({ 'interactive', 'bulk' }) do
+    admit(queue, class)
+    local place = queue .. ':' .. class
+    for _, tenant in ipairs(redis.call('ZRANGE', 'fb:turn:' .. place, 0, -1)) do
+      local waiting = redis.pcall('ZCARD', 'fb:waiting:' .. place .. ':' .. tenant)
+      depth = depth + (type(waiting) == 'number' and waiting or 0)
+    end
+  end
+  redis.call('HSET', 'fb:depth', queue, depth)
+  return depth
+end
+
+for _, queue in ipairs(redis.call('HKEYS', 'fb:depth')) do
+  if is_queue(queue) then
+    pcall(function() ring_again(queue, recount(queue)) end)
+  else
+    redis.call('HDEL', 'fb:depth', queue) -- no script counts there
+  end
 end
 
 -- Refuse new jobs while memory is short, so that the jobs already here can end, and return the

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 
-from forebay.routing.errors import ForebayError
+from forebay.routing.errors import ForebayError, InvalidJob
+from forebay.routing.jobs import Job
 from forebay.routing.receipts import (
     Classification,
     Embedding,
@@ -18,21 +19,31 @@ from forebay.routing.receipts import (
     Summary,
 )
 from forebay.routing.requests import AnyRequest
-from forebay.testing.script import Reply, Script
+from forebay.testing.script import NotScripted, Reply, Script
+from forebay.workers.engines.batching.schema_instances import minimal_instance
 from forebay.workers.engines.engine import (
     Choice,
     Completion,
+    Constraint,
     Engine,
     EngineInfo,
+    JsonSchema,
+    Pattern,
     Prompt,
     Vectors,
 )
+from forebay.workers.engines.tokens import grammars
+from forebay.workers.prompts import prompts
 
 SURE = 0.99  # the probability of a scripted label for which the script names none
+LOCAL = "local"
 
 
 class ScriptedEngine:
-    """Answers prompts with the scripted reply to the request that the thread works on."""
+    """Answers prompts with the scripted reply to the request that the thread works on.
+
+    A constraint that the grammars of the real engines cannot hold is refused as they refuse it.
+    """
 
     def __init__(self, script: Script, echo: Engine) -> None:
         self._script = script
@@ -43,13 +54,19 @@ class ScriptedEngine:
     def working(self, request: AnyRequest) -> Iterator[None]:
         """Have this thread's prompts answered with the reply to this request.
 
-        The script is asked once for each attempt, however many prompts the attempt takes.
+        The script is asked with the first prompt, and once for each attempt, however many prompts
+        the attempt takes.
         """
-        self._current.reply = self._script.reply(request)
+        self._current.request, self._current.asked = request, False
         try:
             yield
         finally:
-            self._current.reply = None
+            self._current.request = self._current.reply = None
+
+    @property
+    def failed(self) -> bool:
+        """True if the script failed the request that this thread works on."""
+        return self._current.asked and isinstance(self._current.reply, ForebayError)
 
     def info(self) -> EngineInfo:
         """See `Engine.info`."""
@@ -57,15 +74,27 @@ class ScriptedEngine:
 
     def submit(self, prompt: Prompt) -> Future[Completion]:
         """See `Engine.submit`."""
-        reply = self._reply()
-        if reply is None:
-            return self._echo.submit(prompt)
         future: Future[Completion] = Future()
-        if isinstance(reply, ForebayError):
-            future.set_exception(reply)
-        else:
+        try:
+            _refuse_what_no_grammar_holds(prompt)
+            reply = self._reply()
+            if reply is None:
+                return self._echoed(self._current.request, prompt)
+            if isinstance(reply, ForebayError):
+                raise reply
             future.set_result(_completion(prompt, reply))
+        except ForebayError as error:
+            future.set_exception(error)
         return future
+
+    def echo(self, job: Job, prompt_id: str) -> str:
+        """Return the text that answers a job for which there is no rule.
+
+        Raises:
+            BadAnswer: The echo engine has no answer; the mistake is recorded in the script.
+        """
+        prompt = prompts.local(job, self.info(), prompt_id=prompt_id)
+        return self._echoed(job.request, prompt).result().text
 
     def embed(self, texts: list[str]) -> Vectors:
         """See `Engine.embed`."""
@@ -90,13 +119,56 @@ class ScriptedEngine:
         self._echo.close()
 
     def _reply(self) -> Reply | None:
-        reply: Reply | None = getattr(self._current, "reply", None)
+        """Return the reply of this attempt; ask the script if this is the first prompt."""
+        if not self._current.asked:
+            self._current.reply = self._script.reply(self._current.request, LOCAL)
+            self._current.asked = True
+        reply: Reply | None = self._current.reply
         return reply
+
+    def _echoed(self, request: AnyRequest, prompt: Prompt) -> Future[Completion]:
+        """Have the echo engine answer.
+
+        Raises:
+            BadAnswer: It has no answer; the mistake is recorded in the script.
+        """
+        if not _can_be_echoed(prompt.constraint):
+            raise self._script.mistake(NotScripted(request))
+        return self._echo.submit(prompt)
+
+
+def _can_be_echoed(constraint: Constraint | None) -> bool:
+    """Return whether the echo engine finds an answer that holds the constraint."""
+    if not isinstance(constraint, JsonSchema):
+        return not isinstance(constraint, Pattern)
+    try:
+        minimal_instance(constraint.schema_)
+    except InvalidJob:
+        return False
+    return True
+
+
+def _refuse_what_no_grammar_holds(prompt: Prompt) -> None:
+    """Raise the `InvalidJob` of the real engines for a constraint that they cannot enforce.
+
+    llguidance knows what it can compile. Without it, only what Forebay itself refuses is refused.
+    """
+    constraint = prompt.constraint
+    if constraint is None:
+        return
+    body = grammars.body_of(constraint, prompt.max_tokens)
+    try:
+        from llguidance import LLMatcher  # noqa: PLC0415 - an extra
+    except ImportError:
+        return
+    if LLMatcher.validate_grammar(grammars.grammar(body)):
+        field = grammars.field_of(constraint)
+        raise InvalidJob("asks for something that this engine cannot enforce", field=field)
 
 
 def _completion(prompt: Prompt, reply: Reply) -> Completion:
     """Return the text that a model would have said, so that the worker reads the reply from it."""
-    text, finish = _text(reply), reply.finish if isinstance(reply, Generation) else "stop"
+    text, finish = text_of(reply), reply.finish if isinstance(reply, Generation) else "stop"
     return Completion(
         id=prompt.id,
         text=text,
@@ -107,7 +179,8 @@ def _completion(prompt: Prompt, reply: Reply) -> Completion:
     )
 
 
-def _text(reply: Reply) -> str:
+def text_of(reply: Reply) -> str:
+    """Return the text from which a worker reads this content."""
     match reply:
         case Classification(label=label):
             return label

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,11 @@ from forebay.producers.async_client import AsyncClient
 from forebay.producers.client import Client
 from forebay.routing.base import FrozenModel
 from forebay.routing.errors import ForebayError
+from forebay.routing.lanes import Lane
 from forebay.routing.settings import Settings
+from forebay.testing.failures import failure, lane_of
 from forebay.testing.hermetic import empty_environment, hermetic
-from forebay.testing.script import Rule, Script, content
+from forebay.testing.script import Rule, Script, check_kind, check_lane, constant, content
 from forebay.testing.server import RedisServer
 
 RequestT = TypeVar("RequestT", bound=FrozenModel)
@@ -40,8 +42,9 @@ class Fleet:
     2. Answers requests as the test says: `answer`, `fail`. The newest rule that fits goes first.
     3. Tells what was asked: `requests`.
 
-    A job that is pinned to Bedrock, or that a policy of the test's own sends there, is answered by
-    the same rules; its answer says `lane="bedrock"` and `stand_in=True`.
+    A job that is pinned to Bedrock, or that a policy of the test's own sends there, is worked by
+    the real bedrock lane, which asks the script in the model's place. Its answer says
+    `lane="bedrock"` and `stand_in=True`. A rule with `lane=` answers in that lane only.
     """
 
     def __init__(self, settings: Settings, script: Script, stack: ExitStack) -> None:
@@ -67,11 +70,12 @@ class Fleet:
     def answer(
         self,
         kind: type[RequestT],
-        reply: Callable[[RequestT], Any] | FrozenModel | None = None,
+        reply: Callable[[RequestT], Any] | FrozenModel | Mapping[str, Any] | None = None,
         /,
         *,
         when: Callable[[RequestT], bool] | None = None,
         times: int | None = None,
+        lane: Lane | None = None,
         **fields: Any,
     ) -> None:
         """Have the model answer requests of this kind.
@@ -81,23 +85,32 @@ class Fleet:
             fleet.answer(Summarize, lambda request: {"text": request.text[:20]})
 
         The checks of answers are real. A label that the request does not offer ends in `BadAnswer`;
-        an object whose values do not occur in the text comes back marked `degraded`.
+        an object whose values do not occur in the text comes back marked `degraded`. A label has a
+        probability only in the local lane, as live.
 
         Args:
             kind: the class of the requests: `Classify`, `Extract`, ...
-            reply: a content (`Classification(...)`), or a function of the request that returns a
-                content, a dictionary of its fields, or an error. What the function raises is raised
-                again when the fleet ends.
+            reply: a content (`Classification(...)`) or a dictionary of its fields; or a function of
+                the request that returns one of them, or an error. What the function raises, other
+                than an error of Forebay, is a mistake of the test: it is raised again from the
+                `with` statement of the fleet, whatever else its block raised.
             when: answer only requests for which this function returns true.
             times: answer only so many requests; by default all of them.
+            lane: answer only in this lane; by default in both.
             fields: the fields of the content, in place of `reply`.
+
+        Raises:
+            TypeError: The reply does not answer requests of this kind.
+            InvalidJob: A field of the content is wrong.
         """
-        if reply is None:
-            reply = content(kind, fields)
-        elif fields:
+        if reply is not None and fields:
             raise TypeError("give a reply or the fields of its content, not both")
-        make = reply if callable(reply) else partial(_constant, reply)
-        self._script.add(Rule(kind, make, when, times))
+        if callable(reply) and not isinstance(reply, type):
+            make: Callable[[Any], Any] = reply
+        else:
+            fixed = content(kind, fields) if reply is None else constant(kind, reply)
+            make = partial(_constant, fixed)
+        self._script.add(Rule(kind, make, when, times, lane))
 
     def fail(
         self,
@@ -106,22 +119,59 @@ class Fleet:
         *,
         when: Callable[[RequestT], bool] | None = None,
         times: int | None = None,
+        lane: Lane | None = None,
     ) -> None:
         """Have requests of this kind end in an error, such as `ModelRefused`.
 
-        A passing error (`Throttled`, `Unavailable`) and `EngineDied` are tried again once, after
-        about a second: with `times=1` the second attempt is answered.
+        A passing error (`Throttled`, `Unavailable`, `EngineBusy`) and `EngineDied` are tried again
+        once: with `times=1` the second attempt is answered, without it the job ends in the error.
+        The second attempt comes after the error's `retry_after`, or else after about a second in
+        the local lane and a fifth of a second in the bedrock lane. Live, a job waits as long as
+        its deadline allows for an engine that is busy, and for Bedrock.
+
+        Args:
+            kind: the class of the requests: `Classify`, `Extract`, ...
+            error: an error of Forebay, or its class. `EngineBusy` and `EngineDied` happen in the
+                local lane only.
+            when: fail only requests for which this function returns true.
+            times: fail only so many requests; by default all of them.
+            lane: fail only in this lane; by default in both.
+
+        Raises:
+            TypeError: No job ends in this error by the work of a model; the message lists those
+                that may be given.
         """
-        failure = error("scripted") if isinstance(error, type) else error
-        self._script.add(Rule(kind, partial(_constant, failure), when, times))
+        scripted = failure(error)
+        make = partial(_constant, scripted)
+        self._script.add(Rule(kind, make, when, times, lane_of(scripted, lane)))
 
     def reset(self) -> None:
-        """Forget the script and the requests, for tests that share a fleet; stored jobs stay."""
-        self._script.clear()
+        """Forget the script and the requests, for tests that share a fleet; stored jobs stay.
 
-    def requests(self, kind: type[RequestT]) -> list[RequestT]:
-        """Return the requests of this kind that were worked so far, once for each attempt."""
-        return [request for request in self._script.requests if isinstance(request, kind)]
+        A mistake of the script since the last reset is raised; the end of the fleet would not show
+        in which test it was made.
+        """
+        try:
+            self._script.raise_mistake()
+        finally:
+            self._script.clear()
+
+    def requests(self, kind: type[RequestT], *, lane: Lane | None = None) -> list[RequestT]:
+        """Return the requests of this kind for which a model was asked so far.
+
+        Args:
+            kind: the class of the requests.
+            lane: leave out the requests of the other lane.
+
+        Returns:
+            Each request once for each attempt; in the bedrock lane once for each call.
+        """
+        check_kind(kind)
+        check_lane(lane)
+        asked = list(self._script.requests)
+        return [
+            request for request, at in asked if isinstance(request, kind) and lane in (None, at)
+        ]
 
 
 @contextmanager
@@ -132,18 +182,35 @@ def fleet(*, policy: Path | str | None = None) -> Iterator[Fleet]:
     is read, and every thread ends with the `with` statement.
 
     Args:
-        policy: the path of a `policy.toml`, or its text. By default every job that is not pinned
-            to Bedrock is answered locally, and no secrets are looked for.
+        policy: the path of a `policy.toml`, or its text, in which every key is optional; what it
+            leaves out is as live, the scan for secrets (extra `secrets`) included. By default every
+            job that is not pinned to Bedrock is answered locally, and no secrets are looked for.
 
     Raises:
         Misconfigured: The extra `testing` is not installed, or the policy is wrong.
+        NotScripted: No rule of the script answers a request, and nothing simple does.
+        Exception: A function of the script raised it, or a `TypeError` for what it returned.
     """
     script = Script()
+    try:
+        with _running(policy, script) as fleet:
+            yield fleet
+    except (GeneratorExit, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # pytest.fail raises no Exception
+        script.raise_mistake(after=error)
+        raise
+    script.raise_mistake()
+
+
+@contextmanager
+def _running(policy: Path | str | None, script: Script) -> Iterator[Fleet]:
+    """Run a fleet; its threads have ended when the `with` statement is left."""
     with ExitStack() as stack:
         server = stack.enter_context(RedisServer())
         path = policy if isinstance(policy, Path) else server.folder / "policy.toml"
         if not isinstance(policy, Path):
-            path.write_text(STAY_LOCAL if policy is None else policy)
+            path.write_text(_policy_text(policy))
         settings = hermetic(
             Settings, redis_url=server.url, policy_file=path, sweep_s=SWEEP_S,
             max_attempts=MAX_ATTEMPTS,
@@ -154,8 +221,13 @@ def fleet(*, policy: Path | str | None = None) -> Iterator[Fleet]:
             start_workers(settings, script, stack)
         clients = stack.enter_context(ExitStack())
         yield Fleet(settings, script, clients)
-    if script.errors:
-        raise script.errors[0]
+
+
+def _policy_text(policy: str | None) -> str:
+    """Return the text of the policy file. An empty file is refused, so a comment stands there."""
+    if policy is None:
+        return STAY_LOCAL
+    return policy if policy.strip() else "# all defaults\n"
 
 
 def _constant(reply: object, _: object) -> object:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from forebay.producers.submission import doorbell
 from forebay.routing.lanes import BEDROCK, EMBED, ROUTE, SWEEP, local_queue
@@ -14,24 +14,25 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
-from forebay.testing.bedrock import MockBedrockLane
 from forebay.testing.engine import ScriptedEngine
 from forebay.testing.hermetic import hermetic
 from forebay.testing.lanes import THREADS, Lanes
+from forebay.testing.provider import ScriptedProvider
 from forebay.testing.script import Script
+from forebay.workers.bedrock import Bedrock
 from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.engines.batching.echo import EchoEngine
 from forebay.workers.engines.settings import EngineSettings
+from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import execute
+from forebay.workers.runtime.execute import Work, attempt, execute
 from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime.outcomes import Outcome, Retry
 from forebay.workers.sweeper import Sweeper
 
 CONTEXT_TOKENS = 100_000
 SERVED_S = 86_400.0
-
-Work = Callable[[Claim], Any]  # returns an outcome, which `execute` records
 
 
 def start_workers(settings: Settings, script: Script, stack: ExitStack) -> None:
@@ -39,17 +40,34 @@ def start_workers(settings: Settings, script: Script, stack: ExitStack) -> None:
     client = connect(settings)
     stack.callback(client.close)
     ledger = Ledger(client, settings, doorbell(settings))
-    engine = _scripted_engine(script)
-    stack.callback(engine.close)
-    works = _works(ledger, engine, stack)
+    works = _works(ledger, script, stack)
     stack.callback(Sweeper(ledger).close)
     in_flight = InFlight(THREADS)
     answers: dict[str, Callable[[], object]] = {
         queue: partial(execute, ledger, queue, work, in_flight) for queue, work in works.items()
     }
-    answers[BEDROCK] = MockBedrockLane(ledger, engine).answer_doorbell
     ledger.serve("testing", [*answers, SWEEP], SERVED_S)
     stack.callback(Lanes(client, answers).close)
+
+
+def _works(ledger: Ledger, script: Script, stack: ExitStack) -> dict[str, Work]:
+    """Return what works a job of each queue: the router, the bedrock lane, or the local lane."""
+    engine = _scripted_engine(script)
+    stack.callback(engine.close)
+    bedrock_settings = hermetic(BedrockSettings)
+    provider = ScriptedProvider(script, engine, bedrock_settings.bedrock_term_s)
+    router = Router(ledger)
+    stack.callback(router.close)
+    local = Local(ledger, lambda: Answerer(engine))
+    stack.callback(local.close)
+    bedrock = Bedrock(ledger, bedrock_settings, provider)
+    stack.callback(bedrock.close)
+    local_work = partial(_work_locally, engine, local.work)
+    return {
+        ROUTE: router.work,
+        BEDROCK: partial(_work_on_bedrock, provider, bedrock.work),
+        **dict.fromkeys((EMBED, *_pool_queues(ledger.settings)), local_work),
+    }
 
 
 def _scripted_engine(script: Script) -> ScriptedEngine:
@@ -57,19 +75,23 @@ def _scripted_engine(script: Script) -> ScriptedEngine:
     return ScriptedEngine(script, EchoEngine(settings))
 
 
-def _works(ledger: Ledger, engine: ScriptedEngine, stack: ExitStack) -> dict[str, Work]:
-    """Return what works a job of each queue: the router, and the local worker for the others."""
-    router, local = Router(ledger), Local(ledger, lambda: Answerer(engine))
-    stack.callback(router.close)
-    stack.callback(local.close)
-    work = partial(_work_scripted, engine, local.work)
-    return {ROUTE: router.work, **dict.fromkeys((EMBED, *_pool_queues(ledger.settings)), work)}
-
-
-def _work_scripted(engine: ScriptedEngine, work: Work, claim: Claim) -> Any:
+def _work_locally(engine: ScriptedEngine, work: Work, claim: Claim) -> Outcome:
     """Work a job while the engine knows the request that its prompts stand for."""
     with engine.working(claim.job().request):
-        return work(claim)
+        outcome = attempt(work, claim)
+        return _counted(outcome) if engine.failed else outcome
+
+
+def _work_on_bedrock(provider: ScriptedProvider, work: Work, claim: Claim) -> Outcome:
+    """Work a job while the provider knows the job that its calls are made for."""
+    with provider.working(claim.job()):
+        outcome = attempt(work, claim)
+        return _counted(outcome) if provider.failed else outcome
+
+
+def _counted(outcome: Outcome) -> Outcome:
+    """Count a retry as an attempt: a scripted error must not be retried for ever."""
+    return replace(outcome, counted=True) if isinstance(outcome, Retry) else outcome
 
 
 def _pool_queues(settings: Settings) -> set[str]:

@@ -9,6 +9,7 @@ from forebay.producers.cli import main as cli
 from forebay.routing.diagnostics import Finding, examine
 from forebay.routing.errors import Misconfigured
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.limits.spillway import Spillway
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import without_password
 
@@ -128,11 +129,53 @@ def test_a_queue_with_jobs_and_no_worker_fails(redis):
     redis.hset("fb:depth", "local.big", 3)
     found = findings()["queue local.big"]
     assert (found.state, found.seen) == ("fail", "3 waiting, no worker serves it")
-    assert found.mend == "start a worker: celery -A forebay.workers.local worker"
+    assert found.mend == "start a worker: FOREBAY_POOL=big celery -A forebay.workers.local worker"
     ledger.serve("local@box", ["local.big"], 10)
     assert findings()["queue local.big"].seen == "3 waiting, served by local@box"
     ledger.serve("local@box", ["local.big"], -1)
     assert states()["queue local.big"] == "fail", "its worker was seen, but is gone"
+
+
+def test_a_pool_that_the_policy_names_and_no_worker_serves_is_found_before_a_job_waits(
+    redis, monkeypatch, tmp_path
+):
+    file = tmp_path / "policy.toml"
+    file.write_text('[defaults.pools]\nextract = "big"\n[tenants.a.pools]\nclassify = "tiny"\n')
+    monkeypatch.setenv("FOREBAY_POLICY_FILE", str(file))
+    for pool in ("big", "tiny"):
+        found = findings()[f"queue local.{pool}"]
+        assert (found.state, found.seen) == ("warn", "0 waiting, no worker serves it")
+        assert f"FOREBAY_POOL={pool} celery" in found.mend
+    assert "FOREBAY_POOL" not in findings()["queue local.default"].mend
+
+
+def test_a_fault_of_the_account_is_one_loud_finding(redis):
+    assert "bedrock" not in states()
+    Spillway(redis).fail("*", "misconfigured", "AWS credentials: have expired")
+    found = findings()["bedrock"]
+    assert found.state == "fail"
+    assert found.seen.endswith("AWS credentials: have expired")
+    assert found.mend
+    Spillway(redis).recover("any")
+    redis.delete("fb:spillway")
+    assert "bedrock" not in states()
+    Spillway(redis).shut("throttled", 30)
+    assert states()["bedrock"] == "warn"
+
+
+def test_a_fault_of_a_model_names_it(redis):
+    Spillway(redis).fail("eu.m", "misconfigured", "AWS credentials: have no permission")
+    found = findings()["bedrock"]
+    assert (found.state, "eu.m" in found.seen) == ("fail", True)
+
+
+def test_a_wrong_password_is_not_told_to_start_redis(monkeypatch, redis, redis_url):
+    monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url.replace("://", "://nobody:hunter2@"))
+    [found] = examine([doctor.ledger])
+    assert (found.state, "WRONGPASS" in found.seen) == ("fail", True)
+    assert "start Redis" not in found.mend
+    assert "FOREBAY_REDIS_URL" in found.mend
+    assert "hunter2" not in found.seen + found.mend
 
 
 # --- policy, packages, and the command ------------------------------------------------------------

@@ -86,7 +86,9 @@ def test_a_chat_answer_that_comes_down_to_a_number_is_compared(lanes, mock):
 @pytest.fixture
 def trusted_mock(monkeypatch):
     """Treat answers of the mock as those of a real model."""
-    monkeypatch.setattr("forebay.workers.frontier.converse.STAND_IN_MARK", "unheard-of")
+    monkeypatch.setattr(
+        "forebay.workers.frontier.bedrock.converse_reply.STAND_IN_MARK", "unheard-of"
+    )
 
 
 @pytest.mark.usefixtures("trusted_mock")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 
 import pytest
 import redis as redis_py
+from hypothesis import given
+from hypothesis import strategies as st
 
 from forebay.routing.errors import Unavailable
-from forebay.routing.jobs import Answer, Job, Summarize, Summary
+from forebay.routing.jobs import Answer, Job, Summarize, Summary, parse_job
+from forebay.routing.ledger.admission import idempotency
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 
@@ -96,3 +100,76 @@ def test_without_maxmemory_no_job_is_refused(fleet):
         ledger = Ledger(client, Settings(memory_limit=0.01), BELL)
         assert ledger.sweep().full == 0
         assert isinstance(ledger.create([big()])[0], str)
+
+
+# --- repeats -------------------------------------------------------------------------------------
+
+JSON_TEXT = st.text(st.characters(codec="utf-8"), max_size=5)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | JSON_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(JSON_TEXT, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def reversed_keys(value):
+    """Return the same JSON with the keys of every object in the opposite order."""
+    if isinstance(value, dict):
+        return {key: reversed_keys(value[key]) for key in reversed(value)}
+    return [reversed_keys(one) for one in value] if isinstance(value, list) else value
+
+
+def test_the_order_of_metadata_does_not_make_another_job(redis):
+    ledger = Ledger(redis, Settings(), BELL)
+    request = {"kind": "embed", "texts": ["x"]}
+    orders = ({"a": "1", "b": "2"}, {"b": "2", "a": "1"})
+    jobs = [
+        parse_job({"idempotency_key": "k1", "metadata": metadata, "request": request})
+        for metadata in orders
+    ]
+    assert ledger.create(jobs) == [jobs[0].id, jobs[0].id]
+
+
+@given(JSON, st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=1), JSON_TEXT))
+def test_the_order_of_keys_never_changes_the_digest(default, metadata):
+    schema = {"type": "object", "properties": {"a": {"default": default}, "b": {}}}
+    data = {
+        "idempotency_key": "k",
+        "metadata": metadata,
+        "request": {"kind": "extract", "text": "x", "schema": schema},
+    }
+    first, second = parse_job(data), parse_job(reversed_keys(data))
+    assert idempotency(first) == idempotency(second)
+    data["request"]["schema"]["properties"]["b"]["type"] = "string"
+    assert idempotency(first)[0] == idempotency(parse_job(data))[0]
+    assert idempotency(first)[1] != idempotency(parse_job(data))[1]
+
+
+def test_with_a_secret_nobody_can_guess_the_name_of_a_key(redis):
+    job = Job(tenant="acme", request=Summarize(text="x"), idempotency_key="order-17")
+    Ledger(redis, Settings(cache_key="s" * 32), BELL).create([job])
+    (name,) = redis.keys("fb:idempotency:*")
+    guesses = {idempotency(job)[0], idempotency(job, b"another secret")[0]}
+    assert name.decode() not in guesses
+    assert hashlib.sha256(b"order-17").hexdigest()[:32] not in name.decode()
+    assert redis.get(name).split()[1].decode() != idempotency(job)[1]
+    again = Job(tenant="acme", request=Summarize(text="x"), idempotency_key="order-17")
+    assert Ledger(redis, Settings(cache_key="s" * 32), BELL).create([again]) == [job.id]
+
+
+def test_two_tenants_with_one_key_have_names_that_cannot_be_compared():
+    names = [
+        idempotency(Job(tenant=tenant, request=Summarize(text="x"), idempotency_key="k"))[0]
+        for tenant in ("acme", "globex")
+    ]
+    hashes = [name.rpartition(":")[2] for name in names]
+    assert hashes[0] != hashes[1]
+
+
+def test_a_conflict_names_the_first_job(redis):
+    ledger = Ledger(redis, Settings(), BELL)
+    jobs = [
+        Job(tenant="acme", request=Summarize(text=text), idempotency_key="k") for text in ("a", "b")
+    ]
+    first, conflict = ledger.create(jobs)
+    assert (conflict.job_id, first in str(conflict)) == (first, True)

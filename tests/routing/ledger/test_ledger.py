@@ -376,6 +376,7 @@ class LedgerMachine(RuleBasedStateMachine):
         record = self.ledger.record(job_id)
         if record.deadline is None or record.state in ENDED:
             return
+        self.redis.hset(f"fb:job:{job_id}", "deadline", 1)
         self.redis.zadd("fb:deadlines", {job_id: 1})
         self.ledger.sweep()
         assert self.ledger.record(job_id).state == "expired"

@@ -84,18 +84,22 @@ def test_depths_count_the_waiting_jobs_of_each_queue(ledger):
 
 def test_a_watcher_gets_the_end_of_a_job_once_even_if_it_has_ended(ledger, redis):
     (job_id,) = put(ledger, job())
-    assert ledger.watch(job_id, "fb:wake:1") == "waiting"
+    assert ledger.watch(job_id, "fb:wake:acme:1") == "waiting"
     ledger.cancel(job_id)
-    assert ledger.watch(job_id, "fb:wake:2") == "cancelled"
+    assert ledger.watch(job_id, "fb:wake:acme:2") == "cancelled"
     ended = {b"id": job_id.encode(), b"state": b"cancelled"}
-    assert [fields for _, fields in redis.xrange("fb:wake:1")] == [ended]
-    assert not redis.exists("fb:wake:2", f"fb:watchers:{job_id}")
+    assert [fields for _, fields in redis.xrange("fb:wake:acme:1")] == [ended]
+    assert not redis.exists("fb:wake:acme:2", f"fb:watchers:{job_id}")
 
 
 def test_an_unknown_job_has_neither_record_nor_status_nor_end(ledger):
     unknown = new_id("acme")
-    for look in (ledger.record, ledger.status, lambda job_id: ledger.watch(job_id, "fb:wake:1")):
+    for look in (
+        ledger.record,
+        ledger.status,
+        lambda job_id: ledger.watch(job_id, "fb:wake:acme:1"),
+    ):
         with pytest.raises(UnknownJob):
             look(unknown)
     (known,) = put(ledger, job())
-    assert ledger.watch_all([unknown, known], "fb:wake:1") == [None, "waiting"]
+    assert ledger.watch_all([unknown, known], "fb:wake:acme:1") == [None, "waiting"]

@@ -17,7 +17,7 @@ def ledger(redis):
     return Ledger(redis, Settings(lease_s=0.2, max_attempts=3), BELL)
 
 
-GLOBAL = ("fb:leases", "fb:later", "fb:deadlines", "fb:depth", "fb:clock")
+GLOBAL = ("fb:leases", "fb:later", "fb:deadlines", "fb:depth", "fb:clock", "fb:since")
 MOVES = {
     "create": lambda ledger, claim: ledger.create([job()]),
     "claim": lambda ledger, claim: ledger.claim("route"),
@@ -167,20 +167,20 @@ def test_a_job_forgotten_while_it_runs_cannot_come_back(ledger, redis):
 
 def test_the_watchers_of_a_job_that_never_ends_expire(ledger, redis):
     one = job()
-    ledger.create([one], "fb:wake:1")
+    ledger.create([one], "fb:wake:acme:1")
     assert redis.pttl(f"fb:watchers:{one.id}") > 0
-    ledger.watch(one.id, "fb:wake:2")
+    ledger.watch(one.id, "fb:wake:acme:2")
     assert redis.scard(f"fb:watchers:{one.id}") == 2
 
 
 def test_a_stream_of_the_wrong_type_does_not_keep_a_job_from_ending(ledger, redis):
     one = job()
-    ledger.create([one], "fb:wake:1")
-    redis.set("fb:wake:1", "no stream")
+    ledger.create([one], "fb:wake:acme:1")
+    redis.set("fb:wake:acme:1", "no stream")
     redis.sadd(f"fb:watchers:{one.id}", "precious")
     redis.set("precious", "1")
     assert ledger.cancel(one.id)
-    assert redis.ttl("precious") == redis.ttl("fb:wake:1") == -1
+    assert redis.ttl("precious") == redis.ttl("fb:wake:acme:1") == -1
 
 
 def test_doorbells_of_jobs_that_ended_unworked_do_not_pile_up(ledger, redis):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.routing.errors import Misconfigured
+from forebay.routing.errors import Misconfigured, NoPrice
 from forebay.routing.limits.prices import Prices, Usage
 
 PRICES = Prices.load()
@@ -168,3 +168,24 @@ def test_a_file_that_cannot_be_parsed_raises_an_error_that_names_it(tmp_path, te
     with pytest.raises(Misconfigured) as error:
         Prices.load(file)
     assert str(file) in str(error.value)
+
+
+@pytest.mark.parametrize("prefix", ["us-gov.", "ca.", "sa."])
+def test_a_geography_that_is_not_listed_costs_as_much_as_a_region(prefix):
+    model = "anthropic.claude-haiku-4-5-20251001-v1:0"
+    assert PRICES.has(prefix + model)
+    assert PRICES.cost(prefix + model, Usage(10, 10)) == PRICES.cost(model, Usage(10, 10))
+
+
+@pytest.mark.parametrize("model", ["gpt-9", "us.gpt-9", "arn:aws:bedrock:x:1:y/a1b2c3", "region"])
+def test_a_model_without_a_price_is_told_apart(model):
+    assert not PRICES.has(model)
+    with pytest.raises(NoPrice):
+        PRICES.worst_case(model, 1, 1)
+
+
+def test_a_price_file_that_cannot_be_read_is_named_with_its_variable(tmp_path):
+    with pytest.raises(Misconfigured) as caught:
+        Prices.load(tmp_path / "nope.toml")
+    assert caught.value.field == "FOREBAY_PRICES_FILE"
+    assert "nope.toml cannot be read" in caught.value.message

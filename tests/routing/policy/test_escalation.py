@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 
 from forebay.routing.policy.egress import egress, may_go
-from forebay.routing.policy.escalation import should_escalate, wants_second
+from forebay.routing.policy.escalation import should_escalate, wants_second, without_answer
 from forebay.routing.policy.frontier_state import FrontierState, Pace
-from forebay.routing.policy.policy_file import MaxDoubt, Policy, SecondOpinion
+from forebay.routing.policy.policy_file import Policy
+from forebay.routing.policy.tables import MaxDoubt, SecondOpinion
 from forebay.routing.reasons import MEANINGS, Reason, meaning
 from policy_cases import (
     BROKE,
@@ -22,6 +23,7 @@ from policy_cases import (
     PASSED,
     SHUT,
     TEXT,
+    UNDONE,
     checks,
     contents,
     doubts,
@@ -122,6 +124,17 @@ def test_prose_gets_a_second_opinion_only_if_the_policy_says_so():
         assert wants_second(job(), HARD, rules, OPEN, depth=0, prose=True) is wanted
 
 
+# --- jobs that the local engine cannot do --------------------------------------------------------
+
+
+@pytest.mark.parametrize(("a_job", "rules", "state", "step", "reasons"), UNDONE)
+def test_a_job_that_the_local_engine_cannot_do_goes_up_if_the_policy_lets_it(
+    a_job, rules, state, step, reasons
+):
+    after = without_answer(a_job, rules, state)
+    assert (after.step, after.reasons) == (step, reasons)
+
+
 # --- reason codes -------------------------------------------------------------------------------
 
 
@@ -129,6 +142,7 @@ def test_every_reason_code_is_reached_and_has_a_meaning():
     reached = {case[-1].value for case in LANES}
     reached |= {code.partition(":")[0] for case in CHECKED for code in case[-1]}
     reached |= {code for case in DOUBTED for code in case[-1]}
+    reached |= {code for case in UNDONE for code in case[-1]}
     # By the cache, by the bedrock worker, by the local worker, and by audits.
     given_elsewhere = {
         Reason.AUDIT,
@@ -136,6 +150,8 @@ def test_every_reason_code_is_reached_and_has_a_meaning():
         Reason.CACHED,
         Reason.BEDROCK_FAILED,
         Reason.CALL_OPEN,
+        Reason.COST_ESTIMATED,
+        Reason.NO_PRICE,
         Reason.SECOND_KEPT,
     }
     assert reached | given_elsewhere == set(MEANINGS)

@@ -3,13 +3,14 @@
 import pytest
 from hypothesis import given
 
-from forebay.routing.errors import EgressDenied
+from forebay.routing.errors import EgressDenied, NoModel, gist
 from forebay.routing.jobs import Verdict
 from forebay.routing.lanes import BEDROCK, EMBED
 from forebay.routing.policy.egress import egress
 from forebay.routing.policy.frontier_state import FrontierState
 from forebay.routing.policy.lane import Decision, choose_lane
-from forebay.routing.policy.policy_file import Policy, Thresholds
+from forebay.routing.policy.policy_file import Policy
+from forebay.routing.policy.tables import Thresholds
 from forebay.routing.reasons import DEGRADING, Reason
 from policy_cases import (
     EASY,
@@ -31,7 +32,7 @@ from policy_cases import (
 def test_no_input_sends_a_job_to_bedrock_that_may_not_leave(each, verdict, rules, state):
     try:
         decision = choose_lane(each, verdict, rules, state)
-    except EgressDenied:
+    except (EgressDenied, NoModel):
         assert each.lane == "bedrock"
         return
     assert isinstance(decision.reason, Reason)
@@ -50,7 +51,7 @@ def test_no_input_sends_a_job_to_bedrock_that_may_not_leave(each, verdict, rules
 def test_a_decision_is_the_same_after_a_round_trip_through_json(each, verdict, rules, state):
     try:
         decision = choose_lane(each, verdict, rules, state)
-    except EgressDenied:
+    except (EgressDenied, NoModel):
         return
     assert Decision.model_validate_json(decision.model_dump_json()) == decision
 
@@ -62,10 +63,20 @@ def test_every_lane_has_its_reason(each, verdict, rules, state, lane, reason):
     assert decision.degraded == (reason in DEGRADING)
 
 
-@pytest.mark.parametrize("denied", [{"force_deny": True}, {"models": ()}])
-def test_a_pin_to_bedrock_that_the_policy_forbids_raises(denied):
+def test_a_pin_to_bedrock_that_the_policy_forbids_raises():
     with pytest.raises(EgressDenied):
-        choose_lane(job(lane="bedrock"), EASY, policy(**denied), OPEN)
+        choose_lane(job(lane="bedrock"), EASY, policy(force_deny=True), OPEN)
+
+
+@pytest.mark.parametrize(
+    "rules", [policy(models=()), Policy.model_validate({"fleet": {"model_prefixes": ["eu."]}})]
+)
+def test_a_pin_to_bedrock_without_a_model_is_told_so_and_not_that_content_may_not_leave(rules):
+    with pytest.raises(NoModel) as caught:
+        choose_lane(job(lane="bedrock"), EASY, rules, OPEN)
+    assert (caught.value.code, caught.value.field) == ("no_model_allowed", "lane")
+    assert "model_prefixes" in caught.value.message
+    assert "leave" not in caught.value.message + gist(caught.value.code)
 
 
 def test_a_decision_says_what_the_verdict_was_compared_with():

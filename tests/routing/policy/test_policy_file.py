@@ -66,6 +66,9 @@ UNKNOWN = "is not a known key, correct its spelling or remove it"
 PROBABILITY = "must be less than or equal to 1"
 SHARE = 'must be a number from 0 to 1, or "none"'
 MONEY = "must be greater than or equal to 0"
+TENANT_FORM = (
+    "must be lower-case letters, digits, - and _, at most 63, and begin with a letter or a digit"
+)
 WAIT = "must be 'wait' or 'degrade'"
 HOURS = ", ".join(["0"] * 24)
 
@@ -100,7 +103,7 @@ MISTAKES = [
     (
         '[tenants."Not A Name"]\nforce_deny = true\n',
         '[tenants] "Not A Name"',
-        "must match pattern '^[a-z0-9][a-z0-9_-]{0,62}$'",
+        TENANT_FORM,
     ),
     (
         "[defaults]\nmodels = [\n  'anthropic.a',\n  'two words',\n]\n",
@@ -219,3 +222,51 @@ def test_emptying_the_file_lifts_no_rule(tmp_path):
     assert watched.current().tenant("acme").force_deny
     with pytest.raises(Misconfigured, match="is empty"):
         Policy.load(path)
+
+
+ARN = "arn:aws:bedrock:eu-central-1:123456789012:application-inference-profile/a1b2c3d4e5f6"
+SYSTEM_ARN = (
+    "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.anthropic.claude-haiku-5-5"
+)
+
+
+def test_a_profile_is_known_by_the_model_behind_it():
+    rules = Policy.model_validate(
+        {
+            "defaults": {"models": [ARN, SYSTEM_ARN, "anthropic.claude-haiku-5-5"]},
+            "fleet": {"model_prefixes": ["eu."]},
+            "profiles": {ARN: "eu.anthropic.claude-haiku-5-5"},
+        }
+    )
+    assert rules.base_model(ARN) == "eu.anthropic.claude-haiku-5-5"
+    assert rules.base_model("us.x") == "us.x"
+    assert rules.models("anyone") == (ARN, SYSTEM_ARN)
+
+
+def test_a_profile_of_another_geography_is_not_called():
+    rules = Policy.model_validate(
+        {
+            "defaults": {"models": [ARN]},
+            "fleet": {"model_prefixes": ["eu."]},
+            "profiles": {ARN: "us.anthropic.claude-haiku-5-5"},
+        }
+    )
+    assert rules.models("anyone") == ()
+
+
+def test_all_models_are_those_that_may_answer_any_tenant():
+    rules = Policy.model_validate(
+        {
+            "defaults": {"models": ["eu.a", "us.b"]},
+            "tenants": {"t": {"models": ["eu.c"]}},
+            "fleet": {"model_prefixes": ["eu."]},
+        }
+    )
+    assert rules.all_models() == {"eu.a", "eu.c"}
+
+
+def test_a_file_that_cannot_be_read_is_named_with_its_variable(tmp_path):
+    with pytest.raises(Misconfigured) as caught:
+        Policy.load(tmp_path / "nope.toml")
+    assert caught.value.field == "FOREBAY_POLICY_FILE"
+    assert "nope.toml cannot be read" in caught.value.message

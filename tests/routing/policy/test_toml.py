@@ -25,7 +25,7 @@ def test_any_text_is_read_or_refused_with_one_error(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any.toml"
     path.write_text(text)
     try:
-        result = toml.read(path, Table)
+        result = toml.read(path, Table, variable="FOREBAY_FILE")
     except Misconfigured as error:
         result = str(error)
     assert isinstance(result, Table) or "any.toml" in result
@@ -42,7 +42,7 @@ def test_an_error_names_its_key_however_the_file_writes_it(tmp_path, form, name)
     path = tmp_path / "any.toml"
     path.write_text(form.format(name))
     with pytest.raises(Misconfigured) as caught:
-        toml.read(path, Root)
+        toml.read(path, Root, variable="FOREBAY_FILE")
     assert caught.value.field == f"[root.{NAMES[name]}] x"
 
 
@@ -50,5 +50,5 @@ def test_a_long_key_is_cut_short(tmp_path):
     path = tmp_path / "any.toml"
     path.write_text("k" * 1_000 + " = 1\n")
     with pytest.raises(Misconfigured) as caught:
-        toml.read(path, Table)
+        toml.read(path, Table, variable="FOREBAY_FILE")
     assert caught.value.field == "k" * 60

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 from kombu import Connection
+from redis import exceptions as redis_errors
 
 from forebay.routing.broker.app import celery_app
-from forebay.routing.errors import Misconfigured
+from forebay.routing.errors import Misconfigured, Unavailable
 from forebay.routing.settings import Settings
-from forebay.routing.store.connection import connect
+from forebay.routing.store.connection import connect, reaching_redis
 from forebay.routing.store.sentinel import Sentinels
 
 LOGIN = "sentinel://worker:p%40ss%2Fword@one,two:26380/fleet%201?db=3"
@@ -107,3 +108,56 @@ def test_a_brisk_client_does_not_wait_long():
         own = connect(Settings(redis_url=url), brisk=True).connection_pool.connection_kwargs
         assert own["socket_timeout"] == 2
         assert own["retry"].get_retries() == 0
+
+
+@pytest.fixture
+def address(redis):
+    """Where the server listens; a user `weak` may do nothing there but connect."""
+    redis.execute_command("ACL", "SETUSER", "weak", "on", ">pw", "+ping", "~*")
+    options = redis.connection_pool.connection_kwargs
+    yield f"{options['host']}:{options['port']}"
+    redis.execute_command("ACL", "DELUSER", "weak")
+
+
+@pytest.mark.parametrize(
+    ("login", "database", "says"),
+    [
+        ("weak:wrong@", "0", "WRONGPASS"),
+        ("nobody:hunter2@", "0", "WRONGPASS"),
+        ("", "99999", "DB index"),
+        ("weak:pw@", "0", "NOPERM"),
+    ],
+)
+def test_the_class_of_redis_own_reason_is_said_without_the_password(address, login, database, says):
+    client = connect(Settings(redis_url=f"redis://{login}{address}/{database}"))
+    with pytest.raises(Misconfigured) as caught, reaching_redis():
+        client.get("fb:job:secret")
+    assert caught.value.field == "FOREBAY_REDIS_URL"
+    assert says in caught.value.message
+    assert address in caught.value.message
+    for word in ("wrong@", "hunter2", ":pw", "fb:job", "secret"):
+        assert word not in str(caught.value)
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (redis_errors.AuthenticationError("Authentication required."), "NOAUTH"),
+        (redis_errors.AuthenticationError("invalid password"), "WRONGPASS"),
+        (redis_errors.ResponseError("DB index is out of range"), "DB index"),
+        (redis_errors.ResponseError("ACL failure in script: no right to `get` x"), "NOPERM"),
+        (redis_errors.AuthenticationError("something new: hunter2"), "refuses this user"),
+    ],
+)
+def test_a_refusal_in_any_form_is_a_wrong_setting(error, says):
+    with pytest.raises(Misconfigured, match=says) as caught, reaching_redis():
+        raise error
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_address_where_nothing_listens_is_named_without_the_password():
+    with pytest.raises(Unavailable) as caught, reaching_redis():
+        connect(Settings(redis_url="redis://me:hunter2@127.0.0.1:1/2"), brisk=True).ping()
+    assert "redis://me:***@127.0.0.1:1/2" in caught.value.message
+    assert "hunter2" not in str(caught.value)

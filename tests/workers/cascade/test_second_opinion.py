@@ -44,7 +44,7 @@ TOTAL = {
 }
 NOTHING = '{"total": null}'
 TEN, NINE = '{"total": 10}', '{"total": 9}'
-BILL = "The bill is 10 and not 9."
+BILL = "Bill total: 10 and not 9."
 
 
 class Watched(EchoEngine):

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.workers.checks.grounding import Source, dates, readings
+from forebay.workers.checks.grounding import Source
+from forebay.workers.checks.reading.dates import dates
+from forebay.workers.checks.reading.numerals import readings
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,7 @@ from forebay.workers.checks.grounding import Source, dates, readings
         ("version 10.0.4", 10),
         ("three parcels", 3),
         ("nobody was hurt", 0),
-        ("-5 degrees", 5),
+        ("-5 degrees", -5),
         ("EUR 7.00", 7),
     ],
 )

@@ -157,9 +157,66 @@ def test_the_second_model_is_checked_too(monkeypatch):
 
 def test_a_machine_that_only_submits_needs_no_engine(monkeypatch):
     monkeypatch.setattr(doctor, "find_spec", lambda _: None)
-    monkeypatch.setattr("forebay.workers.frontier.credentials.find_spec", lambda _: None)
+    monkeypatch.setattr("forebay.workers.frontier.bedrock.checkup.find_spec", lambda _: None)
     found = {finding.name: finding.state for finding in examine(doctor.checks(online=False))}
-    assert found == {"settings": "ok", "local worker": "ok", "aws": "warn"}
+    assert found == {"settings": "ok", "local worker": "ok", "prices": "ok", "aws": "warn"}
     monkeypatch.setenv("FOREBAY_ENGINE", "llamacpp")
     found = {finding.name: finding.state for finding in examine(doctor.checks(online=False))}
     assert (found["engine"], found["embedder"]) == ("fail", "fail")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FOREBAY_ROUTER_MODEL", "gpt"),
+        ("FOREBAY_POOL", "Big Pool"),
+        ("FOREBAY_LEASE_S", "soon"),
+        ("FOREBAY_BEDROCK_CONCURRENCY", "0"),
+        ("FOREBAY_SECOND_ENGINE", "magic"),
+    ],
+)
+def test_a_value_that_a_setting_may_not_have_fails_once_by_its_name(monkeypatch, name, value):
+    assert list(doctor.values()) == []
+    monkeypatch.setenv(name, value)
+    found = list(doctor.values())
+    assert {finding.state for finding in found} == {"fail"}
+    assert [finding.seen.partition(":")[0] for finding in found] == [name]
+    assert found[0].mend
+
+
+def test_a_second_engine_without_a_model_of_its_own_fails(monkeypatch):
+    monkeypatch.setenv("FOREBAY_SECOND_ENGINE", "llamacpp")
+    found = [finding for finding in examine([doctor.model]) if finding.state == "fail"]
+    assert [finding.name for finding in found] == ["second engine"]
+    assert "FOREBAY_SECOND_MODEL_FILE" in found[0].mend
+
+
+def test_a_second_engine_that_needs_a_folder_and_has_none_is_told_which_setting_to_set(monkeypatch):
+    monkeypatch.setenv("FOREBAY_SECOND_ENGINE", "exl2")
+    [found] = [finding for finding in examine([doctor.model]) if finding.state == "fail"]
+    assert found.name == "second model"
+    assert "set FOREBAY_SECOND_MODEL_DIR" in found.mend
+
+
+def test_settings_of_a_second_engine_that_is_not_named_fail(monkeypatch, tmp_path):
+    monkeypatch.setenv("FOREBAY_SECOND_MODEL_FILE", str(tmp_path / "model.gguf"))
+    found = [finding for finding in examine([doctor.model]) if finding.state == "fail"]
+    assert len(found) == 1
+    assert "FOREBAY_SECOND_MODEL_FILE" in found[0].seen
+    assert "FOREBAY_SECOND_ENGINE" in found[0].mend
+
+
+def test_a_model_file_that_is_not_there_is_named_with_its_path(monkeypatch):
+    monkeypatch.setenv("FOREBAY_MODEL_FILE", "/nope.gguf")
+    assert only(doctor.model).seen.startswith("FOREBAY_MODEL_FILE: /nope.gguf cannot be read")
+
+
+def test_a_heartbeat_file_that_cannot_be_written_fails(monkeypatch, tmp_path):
+    assert list(doctor.heartbeat()) == []
+    for file, state in (
+        (tmp_path / "beat", "ok"), (tmp_path / "nope" / "beat", "fail"), (tmp_path, "fail"),
+    ):  # fmt: skip
+        monkeypatch.setenv("FOREBAY_HEARTBEAT_FILE", str(file))
+        found = only(doctor.heartbeat)
+        assert (found.state, str(file) in found.seen) == (state, True)
+    assert "FOREBAY_HEARTBEAT_FILE" in found.mend

@@ -65,6 +65,20 @@ UNIQUE = {
 }
 
 
+UNENFORCEABLE = {
+    "uniqueItems": {
+        "type": "array",
+        "items": {"type": "integer"},
+        "uniqueItems": True,
+        "maxItems": 3,
+    },
+    "pattern": {"type": "string", "pattern": r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"},
+    "format": {"type": "string", "format": "uri", "maxLength": 30},
+    "bounds": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+    "not": {"type": "boolean", "not": {"const": 1}},
+}
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     return write_folder(tmp_path_factory.mktemp("model") / "tiny")
@@ -172,9 +186,14 @@ def test_the_same_prompt_gives_the_same_text_at_temperature_zero(engine):
 
 
 def test_a_prompt_longer_than_the_context_is_too_long(engine):
+    text = "word " * (CONTEXT + 1)
     with pytest.raises(TooLong) as caught:
-        ask(engine, prompt("word " * (CONTEXT + 1)))
+        ask(engine, prompt(text))
     assert caught.value.field == "messages"
+    sizes = re.search(r"(\d+) tokens: the prompt has (\d+) tokens \((\d+)", caught.value.message)
+    limit, tokens, chars = map(int, sizes.groups())
+    assert limit <= tokens
+    assert chars == len(text)
 
 
 def test_the_context_also_ends_an_answer(engine):
@@ -218,6 +237,21 @@ def test_a_constraint_that_cannot_be_enforced_is_refused(engine, constraint, fie
     with pytest.raises(InvalidJob) as caught:
         ask(engine, prompt("Answer.", constraint=constraint))
     assert caught.value.field == field
+    assert ": " in caught.value.message or engine.info().engine == "echo"
+
+
+@pytest.mark.parametrize("keyword", UNENFORCEABLE)
+def test_the_best_effort_enforces_the_rest_of_a_schema(engine, keyword):
+    schema = {
+        "type": "object",
+        "properties": {"all": UNENFORCEABLE[keyword]},
+        "required": ["all"],
+        "additionalProperties": False,
+    }
+    asked = prompt("Answer.", max_tokens=80, constraint=JsonSchema(schema_=schema))
+    answer = ask(engine, asked.model_copy(update={"best_effort": True}))
+    if answer.finish == "stop":
+        assert json.loads(answer.text).keys() == {"all"}
 
 
 @pytest.mark.parametrize("regex", [r"[A-Z]{3}-\d{2}", r"^(yes|no)/\d$", r"a\/b", "é\nz"])

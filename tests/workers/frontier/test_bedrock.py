@@ -2,68 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from forebay.routing.jobs import (
     Answer,
     Classify,
     Generate,
-    Job,
     Message,
     Summarize,
     Summary,
-    Verdict,
 )
-from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.spillway import Spillway
-from forebay.routing.settings import Settings
 from forebay.workers.bedrock import Bedrock
 from forebay.workers.frontier.settings import BedrockSettings
+from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import Answered, Failed, Retry, Routed
-from mock_bedrock.server import MockBedrock
 
-BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 HAIKU, SONNET = "anthropic.claude-haiku-5-5", "anthropic.claude-sonnet-5-5"
-ASK = Generate(messages=[Message(role="user", content="hello")])
-
-
-@pytest.fixture
-def mock(monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mock")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mock")
-    with MockBedrock() as mock:
-        yield mock
-
-
-@pytest.fixture
-def lane(redis, mock, tmp_path):
-    """A ledger and a bedrock worker whose policy the test can write."""
-    policy = tmp_path / "policy.toml"
-
-    class Lane:
-        def __init__(self):
-            self.ledger = Ledger(redis, Settings(policy_file=policy), BELL)
-            self.budget = Budget(redis)
-
-        def work(self, rules="", *, draft=None, reasons=("verdict_hard",), **options):
-            """Work one job, which reaches the lane as a real job would; return its outcome."""
-            policy.write_text(rules or "[fleet]\n")
-            job = Job(egress="allow", **{"request": ASK, **options})
-            self.ledger.create([job])
-            verdict = Verdict(probability=0.5, version="test")
-            claim = self.ledger.claim("route")
-            if draft is None:
-                self.ledger.route(claim, "bedrock", "allow", ",".join(reasons), verdict)
-            else:
-                self.ledger.route(claim, "local.default", "allow", "verdict_easy", verdict)
-                claim = self.ledger.claim("local.default")
-                self.ledger.escalate(claim, "check_failed:length", draft(job.id))
-            self.claim = self.ledger.claim("bedrock")
-            settings = BedrockSettings(bedrock_endpoint=mock.url, bedrock_timeout_s=1)
-            return Bedrock(self.ledger, settings).work(self.claim)
-
-    return Lane()
 
 
 def weak_answer(job_id):
@@ -137,7 +94,7 @@ def test_the_second_model_answers_if_the_first_is_throttled(lane, mock):
 
 def test_a_model_without_a_price_is_never_called(lane, mock):
     outcome = lane.work('[defaults]\nmodels = ["nobody.knows-1"]\n', draft=weak_answer, **SHORT)
-    assert outcome.answer.reason == "bedrock_failed"
+    assert outcome.answer.reason == "no_price:nobody.knows-1"
     assert outcome.answer.content == Summary(text="a weak answer")
     assert len(mock.calls) == 0
 
@@ -198,3 +155,88 @@ def test_an_answer_of_the_mock_is_not_cached(lane):
     assert isinstance(second, Answered)
     # The mock's answers are never given again.
     assert not second.answer.cached
+
+
+PROFILE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1b2c3d4e5f6"
+
+
+def test_an_opaque_profile_is_called_with_the_price_and_the_parameters_of_its_model(lane, mock):
+    rules = f'[defaults]\nmodels = ["{PROFILE}"]\n[profiles]\n"{PROFILE}" = "{HAIKU}"\n'
+    answer = lane.work(rules).answer
+    by_profile, cost = json.loads(mock.calls[-1].text), answer.cost_nusd
+    assert (answer.model, mock.calls[-1].model) == (PROFILE, PROFILE)
+    answer = lane.work().answer
+    by_model = json.loads(mock.calls[-1].text)
+    assert by_profile["inferenceConfig"] == by_model["inferenceConfig"]
+    assert cost == answer.cost_nusd > 0
+
+
+def test_a_model_without_a_price_is_named_by_the_job_that_fails(lane, mock):
+    outcome = lane.work('[defaults]\nmodels = ["gpt-9"]\n', lane="bedrock")
+    assert isinstance(outcome, Failed)
+    assert (outcome.error.code, outcome.reasons) == ("no_price", ("no_price:gpt-9",))
+    assert len(mock.calls) == 0
+
+
+def test_a_job_that_comes_down_for_want_of_a_price_stays_down(lane):
+    outcome = lane.work('[defaults]\nmodels = ["gpt-9"]\n')
+    assert (outcome.queue, outcome.reason) == ("local.default", "verdict_hard,no_price:gpt-9")
+    lane.ledger.route(lane.claim, outcome.queue, outcome.egress, outcome.reason, outcome.verdict)
+    assert Attempt.of(lane.ledger.claim("local.default")).degraded
+
+
+def test_the_model_with_a_price_answers_in_place_of_the_one_without(lane):
+    assert lane.work(f'[defaults]\nmodels = ["gpt-9", "{HAIKU}"]\n').answer.model == HAIKU
+
+
+def test_a_throttled_model_is_the_reason_and_not_the_one_without_a_price(lane, mock):
+    mock.faults.plan(["throttle"])
+    outcome = lane.work(f'[defaults]\nmodels = ["{HAIKU}", "gpt-9"]\n')
+    assert isinstance(outcome, Retry)
+
+
+def test_a_worker_complains_at_its_start_and_after_a_change_of_models_without_a_price(lane, caplog):
+    worker = lane.worker()
+    assert "no price" not in caplog.text
+    lane.work(f'[defaults]\nmodels = ["gpt-9", "{HAIKU}"]\n', worker=worker)
+    lane.work(f'[defaults]\nmodels = ["gpt-9", "{HAIKU}"]\n', worker=worker)
+    lane.worker()
+    for record in (records := [r for r in caplog.records if "no price" in r.getMessage()]):
+        assert "gpt-9" in record.getMessage()
+    assert len(records) >= 2
+
+
+def test_no_model_that_the_prefixes_allow_is_the_reason_in_words(lane, mock):
+    outcome = lane.work('[fleet]\nmodel_prefixes = ["eu."]\n', lane="bedrock")
+    assert isinstance(outcome, Failed)
+    assert outcome.error.code == "no_model_allowed"
+    assert outcome.reasons == ("no_model_allowed",)
+    assert len(mock.calls) == 0
+
+
+SECRETS = {
+    "message": {
+        "request": Generate(messages=[Message(role="user", content="AKIAABCDEFGHIJKLMNOP")])
+    },
+    "text": {"request": Summarize(text="-----BEGIN RSA PRIVATE KEY----- and more")},
+    "metadata": {"metadata": {"note": "sk-ant-abcdefghijklmnopqrstuvwx"}},
+}
+
+
+@pytest.mark.parametrize("place", SECRETS)
+@pytest.mark.parametrize("pin", ["auto", "bedrock"])
+def test_a_secret_that_came_past_the_router_does_not_leave(lane, mock, place, pin):
+    outcome = lane.work(lane=pin, **SECRETS[place])
+    assert not mock.calls
+    if pin == "bedrock":
+        assert isinstance(outcome, Failed)
+        assert outcome.reasons == ("secret_found",)
+    else:
+        assert isinstance(outcome, Routed)
+        assert (outcome.queue, outcome.egress) == ("local.default", "deny")
+        assert outcome.reason.endswith("secret_found")
+
+
+def test_a_tenant_whose_policy_asks_for_no_scans_is_not_scanned_here(lane, mock):
+    outcome = lane.work("[defaults]\nscan_secrets = false\n", **SECRETS["text"])
+    assert isinstance(outcome, Answered)

@@ -12,7 +12,8 @@ from forebay.routing.reasons import Reason
 from forebay.routing.settings import Settings
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.frontier import provider as provider_module
-from forebay.workers.frontier.calls import Calls, NoAnswer, SubBudget
+from forebay.workers.frontier.calls import Calls, SubBudget
+from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Refused, Reply
 from forebay.workers.frontier.settings import BedrockSettings
 
@@ -36,7 +37,7 @@ class Scripted(Provider):
     def bounds(self, prompt, model):
         return BOUNDS
 
-    def call(self, prompt, model, *, call_id):
+    def call(self, prompt, model, *, call_id, base=""):
         self.seen.append((prompt, model, call_id, self.reserved()))
         if isinstance(self.ending, Exception):
             raise self.ending
@@ -68,7 +69,7 @@ def world(redis, provider):
         budget = Budget(redis)
 
         def call(self):
-            call = calls.plan(job, MODEL, prompt)
+            call = calls.plan(job, MODEL, Policy(), prompt)
             return call, calls.make(call, claim, job, Policy(), SubBudget())
 
         def book(self, call, reply):

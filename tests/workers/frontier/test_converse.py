@@ -11,6 +11,7 @@ from functools import cache
 
 import botocore.session
 import pytest
+from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
 from forebay.routing.errors import (
@@ -25,9 +26,22 @@ from forebay.routing.errors import (
 )
 from forebay.routing.limits.prices import Prices, Usage
 from forebay.workers.engines.engine import Choice, JsonSchema, Pattern, Prompt, Turn
-from forebay.workers.frontier.converse import Converse
-from forebay.workers.frontier.converse_request import REASONING_TOKENS, bounds, converse_request
-from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Refused, billed
+from forebay.workers.frontier.bedrock.converse import Converse
+from forebay.workers.frontier.bedrock.converse_errors import from_response as _from_response
+from forebay.workers.frontier.bedrock.converse_request import (
+    REASONING_TOKENS,
+    bounds,
+    converse_request,
+)
+from forebay.workers.frontier.provider import (
+    AccountFault,
+    Malformed,
+    ModelFault,
+    ModelNotReady,
+    OutcomeUnknown,
+    Refused,
+    billed,
+)
 from forebay.workers.frontier.settings import BedrockSettings
 from mock_bedrock.server import MockBedrock
 
@@ -122,6 +136,55 @@ def test_a_stop_sequence_ends_the_answer(mock):
     assert (reply.text, reply.finish) == ("It is", "stop")
 
 
+def test_a_stop_sequence_of_white_space_ends_the_answer_although_bedrock_takes_none(mock):
+    reply = provider(mock).call(prompt(stop=("\n", " ", "zz")), MODEL, call_id="c")
+    assert (reply.text, reply.finish) == ("It", "stop")
+    assert request_body(mock)["inferenceConfig"]["stopSequences"] == ["zz"]
+    whole = provider(mock).call(prompt(stop=("\n",)), MODEL, call_id="c")
+    assert whole.text == "It is so."
+    assert "stopSequences" not in request_body(mock)["inferenceConfig"]
+
+
+@pytest.mark.parametrize(
+    ("turns", "roles"),
+    [
+        ([("assistant", "hi"), ("user", "hello")], ["user", "assistant", "user"]),
+        ([("user", "a"), ("assistant", "\n"), ("user", "hello")], ["user"]),
+        (
+            [("system", " "), ("user", " "), ("assistant", "b"), ("user", "c")],
+            ["user", "assistant", "user"],
+        ),
+        ([("system", "be kind"), ("user", "c")], ["user"]),
+    ],
+)
+def test_a_chat_keeps_bedrocks_rules_by_construction(mock, turns, roles):
+    messages = tuple(Turn(role=role, content=content) for role, content in turns)
+    question = prompt().model_copy(update={"messages": messages})
+    assert provider(mock).call(question, MODEL, call_id="c").text
+    body = request_body(mock)
+    assert [turn["role"] for turn in body["messages"]] == roles
+    assert all(block["text"].strip() for block in body.get("system", [{"text": "x"}]))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Schemas contains too many parameters with union types (limit: 16)",
+        "The compiled grammar is too large",
+        "Enum value 'low' does not match declared type",
+        "output_config.format.schema: no",
+    ],
+)
+def test_what_bedrock_says_of_a_schema_is_recognised(message):
+    response = {
+        "Error": {"Code": "ValidationException", "Message": message},
+        "ResponseMetadata": {"HTTPStatusCode": 400},
+    }
+    error = _from_response(ClientError(response, "Converse"), MODEL)
+    assert isinstance(error, InvalidJob)
+    assert error.field == "schema"
+
+
 def test_a_json_shape_is_sent_as_structured_output(mock):
     reply = provider(mock).call(
         prompt("new text", constraint=JsonSchema(schema_=SHAPE)), MODEL, call_id="c"
@@ -211,7 +274,7 @@ def test_the_bounds_cover_the_billed_tokens(mock, text):
 
 ENDINGS = [
     ("throttle", Throttled, "no"),
-    ("not_ready", Throttled, "no"),
+    ("not_ready", ModelNotReady, "no"),
     ("quota", Throttled, "no"),
     ("unavailable", Unavailable, "no"),
     ("internal", Unavailable, "no"),
@@ -221,9 +284,14 @@ ENDINGS = [
     ("hang:9", OutcomeUnknown, "unknown"),
     ("half", OutcomeUnknown, "unknown"),
     ("drop", OutcomeUnknown, "unknown"),
-    ("denied", Misconfigured, "no"),
-    ("not_found", Misconfigured, "no"),
-    ("profile", Misconfigured, "no"),
+    ("denied", ModelFault, "no"),
+    ("not_found", ModelFault, "no"),
+    ("unknown_model", ModelFault, "no"),
+    ("profile", ModelFault, "no"),
+    ("expired", AccountFault, "no"),
+    ("unrecognized", AccountFault, "no"),
+    ("not_allowed", AccountFault, "no"),
+    ("payment", AccountFault, "no"),
     ("invalid", InvalidJob, "no"),
     ("too_long", TooLong, "no"),
     ("refuse", ModelRefused, "yes"),
@@ -342,12 +410,19 @@ def test_a_schema_that_bedrock_rejects_is_an_invalid_job(mock):
     assert caught.value.field == "schema"
 
 
-def test_a_response_that_cannot_be_read_has_an_unknown_bill(mock, monkeypatch):
-    monkeypatch.setattr(
-        "mock_bedrock.protocol.Response.converse", lambda self, latency_ms: {"usage": {}}
-    )
+@pytest.mark.parametrize("body", [{}, [], None, "text", 7, {"message": "hello"}])
+def test_a_response_that_cannot_be_read_has_an_unknown_bill(mock, monkeypatch, body):
+    monkeypatch.setattr("mock_bedrock.protocol.Response.converse", lambda self, latency_ms: body)
     with pytest.raises(OutcomeUnknown):
         provider(mock).call(prompt(), MODEL, call_id="c")
+
+
+@pytest.mark.parametrize("body", [{"usage": {}}, {"usage": None}, {"output": {}}])
+def test_a_whole_response_without_an_answer_is_billed(mock, monkeypatch, body):
+    monkeypatch.setattr("mock_bedrock.protocol.Response.converse", lambda self, latency_ms: body)
+    with pytest.raises(Malformed) as caught:
+        provider(mock).call(prompt(), MODEL, call_id="c")
+    assert (billed(caught.value), caught.value.usage) == ("yes", None)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from forebay.routing.errors import Lost
-from forebay.routing.jobs import Classify, Generate, Job, Message, Verdict
+from forebay.routing.jobs import Check, Classify, Generate, Job, Message, Verdict
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
 from forebay.routing.settings import Settings
@@ -133,3 +133,65 @@ def test_a_paid_call_without_a_useful_answer_is_not_made_again(ledger, bedrock, 
     assert isinstance(again, Failed)
     assert again.error.code == "bad_answer"
     assert len(mock.calls) == 1
+
+
+def test_what_is_owed_is_booked_before_the_answer_is_checked(ledger, bedrock, claim, monkeypatch):
+    spent = []
+
+    def check(*_, **__):
+        spent.append(Budget(ledger.redis).spent())
+        return ()
+
+    monkeypatch.setattr("forebay.workers.bedrock.bounded_checks.check", check)
+    bedrock.work(claim)
+    ((settled, reserved),) = spent
+    assert settled > 0
+    assert reserved == 0
+
+
+class Death(BaseException):
+    """The end of the worker's process."""
+
+
+def dying(*_, **__):
+    raise Death
+
+
+def test_a_worker_that_dies_while_it_checks_leaves_its_answer_to_the_next_one(
+    ledger, bedrock, mock, claim, monkeypatch
+):
+    with monkeypatch.context() as context:
+        context.setattr("forebay.workers.bedrock.bounded_checks.check", dying)
+        with pytest.raises(Death):
+            bedrock.work(claim)
+    again = bedrock.work(next_claim(ledger, claim))
+    assert isinstance(again, Answered)
+    assert {check.name for check in again.answer.checks} >= {"present", "whole"}
+    assert "unchecked" not in again.answer.reasons
+    assert not again.answer.degraded
+    assert len(mock.calls) == 1
+
+
+def test_an_answer_that_was_never_checked_is_not_given_if_it_fails_its_checks(
+    ledger, bedrock, mock, claim, monkeypatch
+):
+    with monkeypatch.context() as context:
+        context.setattr("forebay.workers.bedrock.bounded_checks.check", dying)
+        with pytest.raises(Death):
+            bedrock.work(claim)
+    later = next_claim(ledger, claim)
+    bad = (Check(name="present", passed=False, note="no words"),)
+    monkeypatch.setattr("forebay.workers.bedrock.bounded_checks.check", lambda *_, **__: bad)
+    failed = bedrock.work(later)
+    assert isinstance(failed, Failed)
+    assert failed.error.code == "bad_answer"
+    assert len(mock.calls) == 1
+
+
+def test_an_answer_whose_check_is_stopped_is_given_as_degraded(bedrock, claim, monkeypatch):
+    stopped = (Check(name="unchecked", passed=False, note="takes too long to check"),)
+    monkeypatch.setattr("forebay.workers.bedrock.bounded_checks.check", lambda *_, **__: stopped)
+    answer = bedrock.work(claim).answer
+    assert answer.degraded
+    assert answer.reasons[-1] == "unchecked"
+    assert answer.checks == stopped

@@ -1,6 +1,7 @@
 """From a model's text to content: lenient with formatting, and never guessing."""
 
 import contextlib
+import json
 import math
 
 import pytest
@@ -37,6 +38,28 @@ PATTERN = job("generate", messages=[{"role": "user", "content": "q"}], regex="a+
         "**refund**",
         "Label: Refund",
         "The label is refund.",
+        "refund!",
+        "\u201eRefund\u201c",
+        "1. Refund",
+        "(a) refund",
+        "2) **Refund**",
+        "Refund - the customer wants the money back",
+        "Refund \u2014 late or not, the money is asked for",
+        "Refund: the customer asks for the money.",
+        "Refund (the money is asked for)",
+        "Refund\n\nThe customer asks for the money.",
+        "Refund, because the money is asked for.",
+        "Refund. The customer asks for the money.",
+        "**Label:** Refund",
+        'The best label is "Refund".',
+        "I would classify this as Refund.",
+        "The customer asks for the money.\n\nLabel: Refund",
+        '{"label": "Refund"}',
+        '```json\n{"label": "refund", "reason": "money"}\n```',
+        "```\nRefund\n```",
+        "<think>Refund or late? Refund.</think>\nRefund",
+        "\ufeffRefund",
+        "\uff32efund",
     ],
 )
 def test_a_label_may_be_formatted_differently(text):
@@ -48,7 +71,30 @@ def test_a_label_that_contains_another_is_told_apart():
     assert parse_answer(CLASSIFY, "late delivery").label == "Late delivery"
 
 
-@pytest.mark.parametrize("text", ["", "Refund or late", "not a refund", "something", "Refunds"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Refund or late",
+        "not a refund",
+        "something",
+        "Refunds",
+        "Refund, late",
+        "Refund\nlate",
+        "Refund - no, late",
+        "Refund. Late.",
+        "Refund/late",
+        "Refund? No.",
+        "Refund and late",
+        "<think>Refund",
+        '{"label": 1}',
+        '{"a": "Refund", "b": "late"}',
+        "1",
+        "Refund: late",
+        "It is not Refund",
+        "Not: Refund",
+    ],
+)
 def test_a_text_that_is_no_label_is_not_guessed(text):
     with pytest.raises(BadAnswer) as caught:
         parse_answer(CLASSIFY, text)
@@ -76,7 +122,76 @@ def test_json_may_be_in_a_code_fence(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[1]", '{"n": 3', 'Here: {"n": 3}', '{"n": NaN}', "[" * 100_000, '{"n": 1} {"n": 2}'],
+    [
+        'Here: {"n": 3}',
+        'Here it is:\n```json\n{"n": 3}\n```',
+        '```python\nprint(3)\n```\nThe JSON:\n```json\n{"n": 3}\n```\nGood?',
+        '<think>{"n": 4}?</think>\n{"n": 3}',
+        'It is {"n": 4}, no.\n</think>\n\n{"n": 3}',
+        '{"n": 3}\n\nAnything else?',
+        '\ufeff{"n": 3}',
+        'A 5" disk [1] {placeholder}: {"n": 3} :-}',
+        'As said, {"n": 3}; again: {"n":3}',
+    ],
+)
+def test_json_may_stand_among_prose_and_behind_thoughts(text):
+    assert parse_answer(EXTRACT, text) == Extraction(data={"n": 3})
+    assert json.loads(parse_answer(FORM, text).text) == {"n": 3}
+
+
+def test_thoughts_in_a_value_stay():
+    text = '{"n": 3, "s": "a</think>b"}'
+    assert parse_answer(EXTRACT, text).data == {"n": 3, "s": "a</think>b"}
+
+
+@pytest.mark.parametrize(
+    "text", ['{"n": "\\ud83d"}', '{"\\ud83d": 3}', '{"n": 1e999}', '{"n": -Infinity}']
+)
+def test_a_generation_in_json_that_could_not_be_written_again_is_a_bad_answer(text):
+    with pytest.raises(BadAnswer):
+        parse_answer(FORM, text)
+
+
+@pytest.mark.parametrize("task", ["CHAT", "PATTERN", "summary", "CLASSIFY"])
+def test_half_a_character_is_replaced(task):
+    tasks = {"CHAT": CHAT, "PATTERN": PATTERN, "summary": job("summarize", text="t")}
+    if task == "CLASSIFY":
+        assert parse_answer(CLASSIFY, "Refund. \ud83d").label == "Refund"
+    else:
+        content = parse_answer(tasks[task], "a \ud83d b \ud83d\ude00")
+        assert content.text == "a \ufffd b \U0001f600"
+        assert type(content).model_validate_json(content.model_dump_json()) == content
+
+
+def test_a_list_is_found_if_the_schema_asks_for_a_list():
+    task = job("generate", messages=[{"role": "user", "content": "q"}], schema={"type": "array"})
+    assert parse_answer(task, 'Of {"n": 3}: ["a"].').text == '["a"]'
+    assert parse_answer(task, "[]").text == "[]"
+
+
+def test_a_summary_in_chinese_is_cut_to_whole_sentences():
+    task = job("summarize", text="t", max_words=5)
+    assert parse_answer(task, "泳池今天关闭。屋顶还在漏水所以要修。").text == "泳池今天关闭。"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1]",
+        '{"n": 3',
+        '{"n": NaN}',
+        "[" * 100_000,
+        '{"n": 1} {"n": 2}',
+        "{'n': 3}",
+        'First {"n": 1}, then {"n": 2}',
+        '{"a": {"n": 3}',
+        'Here: [{"n": 3}]',
+        '<think>{"n": 3}',
+        '```json\n{"n": 1}\n```\n```json\n{"n": 2}\n```',
+        'Here: {"n": 1e999}',
+        'So {"n": Infinity}',
+    ],
 )
 def test_a_text_that_is_no_json_object_is_a_bad_answer_that_quotes_nothing(text):
     with pytest.raises(BadAnswer) as caught:
@@ -167,10 +282,12 @@ def test_any_text_is_content_of_the_jobs_kind_or_a_bad_answer(task, text):
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("unit", [" ", "\n", "\t", "\u3002", "` ", "x."])
-@pytest.mark.parametrize("start", ["", "```\n", "Here is: "])
+@pytest.mark.parametrize(
+    "unit", [" ", "\n", "\t", "\u3002", "` ", "x.", "{", '{"a":[', "</think>", "```\na\n"]
+)
+@pytest.mark.parametrize("start", ["", "```\n", "Here is: ", "{", '["', "<think>"])
 def test_a_long_text_is_parsed_in_linear_time(start, unit):
     text = start + unit * (120_000 // len(unit))  # an algorithm that takes the square takes minutes
-    for task in (EXTRACT, FORM, PATTERN, job("summarize", text="a text")):
+    for task in (CLASSIFY, EXTRACT, FORM, PATTERN, job("summarize", text="a text")):
         with contextlib.suppress(BadAnswer):
             assert check(task, parse_answer(task, text))

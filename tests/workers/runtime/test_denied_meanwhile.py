@@ -19,7 +19,7 @@ from locallane import BELL, LIKELY, TOTAL
 
 TEN, NINE = '{"total": 10}', '{"total": 9}'
 #: Two local answers to this text differ.
-UNSURE = f"The bill is 10 and not 9. [[echo: say={TEN}]] [[echo: warm={NINE}]]"
+UNSURE = f"Bill total: 10 and not 9. [[echo: say={TEN}]] [[echo: warm={NINE}]]"
 #: No local answer to this text can be read.
 NONSENSE = "The bill is 10. [[echo: say=nothing]] [[echo: warm=nothing]]"
 

@@ -141,7 +141,7 @@ def test_an_outcome_is_recorded_as_soon_as_redis_is_back(ledger, in_flight, monk
         return record(*args)
 
     monkeypatch.setattr(execute, "record", flaky)
-    monkeypatch.setattr("forebay.routing.backoff.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("forebay.routing.store.backoff.time.sleep", lambda _seconds: None)
     result = execute.record_patiently(ledger, claim, route(claim))
     assert (result["id"], result["to"]) == (job_id, "local.default")
     assert caplog.text.count(f"cannot record the outcome of {job_id} yet: no Redis") == 2

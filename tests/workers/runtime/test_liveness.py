@@ -115,8 +115,11 @@ class World:
         self.doorbells: int | None = 0  # `None` while Redis is away
         self.in_flight = InFlight(1)
         monkeypatch.setattr("forebay.workers.runtime.liveness.time.monotonic", lambda: self.now)
+        self.steps = 0
         settings = ActorSettings(wedged_s=30)
-        self.liveness = Liveness(settings, self.in_flight, self._waiting, self._wedged)
+        self.liveness = Liveness(
+            settings, self.in_flight, self._waiting, self._wedged, lambda: self.steps, quiet_s=60
+        )
         self.reasons: list[str] = []
 
     def _waiting(self) -> int:
@@ -152,7 +155,30 @@ def test_a_busy_worker_is_well_however_many_doorbells_wait(world):
     world.doorbells = 1000
     assert world.live(100, answering=True)
     world.in_flight.slots = 0
-    assert world.live(100)
+    for _ in range(5):
+        assert world.live(50)
+        world.in_flight.ended += 1
+    for _ in range(5):
+        assert world.live(50)
+        world.steps += 1
+    assert not world.reasons
+
+
+def test_a_worker_that_is_full_of_jobs_without_progress_is_wedged(world):
+    world.in_flight.slots = 0
+    assert world.live(60)
+    assert not world.live(29)
+    assert not world.reasons
+    world.live(5)
+    assert world.reasons[0] == "no slot is free, and no job makes progress"
+
+
+def test_jobs_that_wait_for_redis_are_not_stuck(world):
+    world.in_flight.slots = 0
+    world.doorbells = None
+    assert world.live(1000)
+    world.doorbells = 0
+    assert world.live(50)
     assert not world.reasons
 
 
@@ -182,3 +208,19 @@ def test_a_worker_that_took_long_to_start_is_not_taken_for_wedged():
     time.sleep(0.3)
     in_flight.closed = True
     assert not reasons
+
+
+def test_a_file_that_cannot_be_written_is_named_once_until_it_can_be(tmp_path, caplog):
+    file = tmp_path / "nope" / "beat"
+    settings = ActorSettings(heartbeat_file=file)
+    liveness = Liveness(settings, InFlight(1), lambda: 0, print)
+    for _ in range(3):
+        liveness.check()
+    file.parent.mkdir()
+    liveness.check()
+    assert file.exists()
+    file.unlink()
+    file.parent.rmdir()
+    liveness.check()
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [f"cannot write FOREBAY_HEARTBEAT_FILE {file}: No such file or directory"] * 2

@@ -15,7 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from forebay.routing.errors import ForebayError, InvalidJob, TooLong
+from forebay.routing.errors import ForebayError, InvalidJob
 from forebay.workers.engines.batching.echo_directives import Directives, without_directives
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
@@ -28,6 +28,7 @@ from forebay.workers.engines.engine import (
     JsonSchema,
     Prompt,
     Vectors,
+    too_long,
 )
 from forebay.workers.engines.settings import EngineSettings
 
@@ -126,9 +127,10 @@ class EchoGenerator:
             InvalidJob: The constraint is a regular expression, or a schema without a simple
                 instance; or a directive is wrong.
         """
-        room = self._context - _tokens_in(prompt)
+        tokens_in = _tokens_in(prompt)
+        room = self._context - tokens_in
         if room < 1:
-            raise TooLong(f"is longer than the context of {self._context} tokens", field="messages")
+            raise too_long(prompt.messages, tokens_in, self._context)
         directives = Directives.of(_last_user_message(prompt))
         delay = self._delay if directives.delay is None else directives.delay
         sequence = _Sequence(
@@ -229,7 +231,7 @@ def _answer(prompt: Prompt, directives: Directives) -> str:
             labelled = _text_to_label(text).casefold()
             return next((opt for opt in options if opt.casefold() in labelled), options[0])
         case JsonSchema(schema_=schema):
-            return json.dumps(minimal_instance(schema))
+            return json.dumps(minimal_instance(schema, best_effort=prompt.best_effort))
     raise InvalidJob("the echo engine cannot enforce a regular expression", field="regex")
 
 

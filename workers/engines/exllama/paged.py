@@ -6,11 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from forebay.routing.errors import ForebayError, InvalidJob, TooLong, Unavailable
+from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
 from forebay.workers.engines.batching.embedding import SentenceEncoder
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
-from forebay.workers.engines.engine import Choice, Completion, EngineInfo, Prompt, Vectors
+from forebay.workers.engines.engine import (
+    Choice,
+    Completion,
+    EngineInfo,
+    Prompt,
+    Vectors,
+    too_long,
+)
 from forebay.workers.engines.exllama.backend import Backend, BackendRequest
 from forebay.workers.engines.exllama.runs import Run, ScoreRun, TextRun
 from forebay.workers.engines.tokens import grammars
@@ -129,14 +136,13 @@ class PagedGenerator:
     def _make_run(self, prompt: Prompt) -> Run:
         vocabulary = self._language.vocabulary
         turns = [
-            turn.model_copy(update={"content": vocabulary.disarmed(turn.content)})
+            turn.model_copy(update={"content": vocabulary.special_tokens.disarmed(turn.content)})
             for turn in prompt.messages
         ]
         text = self._language.template.render(turns)
         tokens = vocabulary.encode(text)
         if len(tokens) >= self.context:
-            message = f"is longer than the context of {self.context} tokens"
-            raise TooLong(message, field="messages")
+            raise too_long(prompt.messages, len(tokens), self.context)
         if isinstance(prompt.constraint, Choice) and prompt.score_options:
             return self._score_run(prompt, text, tokens, prompt.constraint)
         return self._text_run(prompt, tokens)
@@ -144,7 +150,9 @@ class PagedGenerator:
     def _text_run(self, prompt: Prompt, tokens: list[int]) -> Run:
         matcher = None
         if prompt.constraint is not None:
-            matcher = self._language.masks.matcher(prompt.constraint, prompt.max_tokens)
+            matcher = self._language.masks.matcher(
+                prompt.constraint, prompt.max_tokens, best_effort=prompt.best_effort
+            )
         request = BackendRequest(
             prompt.id,
             tokens,
@@ -156,15 +164,15 @@ class PagedGenerator:
             seed=prompt.seed,
             matcher=matcher,
         )
-        return TextRun(prompt, request, self._language.vocabulary.decode)
+        vocabulary = self._language.vocabulary
+        return TextRun(prompt, request, vocabulary.decode, vocabulary.special_tokens.restored)
 
     def _score_run(self, prompt: Prompt, text: str, tokens: list[int], choice: Choice) -> Run:
         grammars.body_of(choice, prompt.max_tokens)  # raises if the options are no choice
         ways = self._ways(text, choice.options)
         longest = max(len(path) for _, path in ways)
         if len(tokens) + longest >= self.context:
-            message = f"and a label are longer than the context of {self.context} tokens"
-            raise TooLong(message, field="messages")
+            raise too_long(prompt.messages, len(tokens) + longest, self.context)
         # The limit reserves pages for the longest prefix of an option that may follow the prompt.
         request = BackendRequest(prompt.id, tokens, 1 + longest, first_token_only=True)
         tree = OptionTrie(ways, self._language.vocabulary.ends)
@@ -172,8 +180,10 @@ class PagedGenerator:
 
     def _ways(self, text: str, options: Sequence[str]) -> list[Way]:
         """Return the tokens of each option, as it is and after a space: models begin either way."""
-        spelled = [(name, lead + name) for name in options for lead in (" ", "")]
-        paths = self._language.vocabulary.continuations(text, [words for _, words in spelled])
+        vocabulary = self._language.vocabulary
+        plain = {name: vocabulary.special_tokens.disarmed(name) for name in options}
+        spelled = [(name, lead + plain[name]) for name in options for lead in (" ", "")]
+        paths = vocabulary.continuations(text, [words for _, words in spelled])
         return [(name, tuple(path)) for (name, _), path in zip(spelled, paths, strict=True)]
 
 

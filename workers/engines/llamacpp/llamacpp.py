@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
+from forebay.routing.errors import ForebayError, Unavailable
 from forebay.workers.engines.batching.embedding import SentenceEncoder
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
@@ -22,10 +22,11 @@ from forebay.workers.engines.engine import (
     Prompt,
     Vectors,
 )
-from forebay.workers.engines.llamacpp.gguf import gguf_file
+from forebay.workers.engines.llamacpp.gguf import gguf_file, special_tokens
 from forebay.workers.engines.llamacpp.server import LlamaGeneration, LlamaServer
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.tokens import grammars
+from forebay.workers.engines.tokens.special_tokens import SpecialTokens
 from forebay.workers.engines.weights.digests import revision
 
 _MAX_SHARE_OF_LONGER = 1 - 1e-6  # longer options never take everything from a shorter one
@@ -47,8 +48,9 @@ class LlamaGenerator:
     reads: `None` for a chunk of tokens, or a prompt's id with its completion or error.
     """
 
-    def __init__(self, server: LlamaServer, slots: int) -> None:
+    def __init__(self, server: LlamaServer, slots: int, special_tokens: SpecialTokens) -> None:
         self.slots = slots
+        self._special_tokens = special_tokens
         self._server = server
         self._runs: dict[str, _Run] = {}
         self._events: queue.SimpleQueue[tuple[str, Completion | Exception] | None]
@@ -61,7 +63,11 @@ class LlamaGenerator:
 
     def admit(self, prompt: Prompt) -> None:
         """Hand the prompt to a slot's thread; if the prompt is wrong, a step returns the error."""
-        run = self._runs[prompt.id] = _Run(prompt)
+        turns = tuple(
+            turn.model_copy(update={"content": self._special_tokens.disarmed(turn.content)})
+            for turn in prompt.messages
+        )
+        run = self._runs[prompt.id] = _Run(prompt.model_copy(update={"messages": turns}))
         self._threads.submit(self._run, run)
 
     def step(self) -> Step:
@@ -99,6 +105,8 @@ class LlamaGenerator:
         answer: Completion | Exception
         try:
             answer = self._answer(run)
+            text = self._special_tokens.restored(answer.text)
+            answer = answer.model_copy(update={"text": text})
         except Exception as error:  # noqa: BLE001 - the loop decides what it means
             answer = error
         self._events.put((run.prompt.id, answer))
@@ -107,16 +115,17 @@ class LlamaGenerator:
         prompt, constraint = run.prompt, run.prompt.constraint
         if constraint is None:
             return self._generate(run, _request_body(prompt)).completion(prompt.id)
-        grammar_body = grammars.body_of(constraint, prompt.max_tokens)
-        if not self._server.compiles(grammar_body):
-            name = grammars.field_of(constraint)
-            raise InvalidJob("asks for something that this engine cannot enforce", field=name)
-        if isinstance(constraint, Choice) and prompt.score_options:
-            return self._score(run, constraint.options)
-        body = _request_body(prompt, grammar_body)
-        completion = self._generate(run, body).completion(prompt.id)
-        _refuse_unconstrained(prompt, completion)
-        return completion
+        refusal = grammars.refusal(constraint)
+        bodies = grammars.bodies_of(constraint, prompt.max_tokens, best_effort=prompt.best_effort)
+        for grammar_body in filter(self._server.compiles, bodies):
+            if isinstance(constraint, Choice) and prompt.score_options:
+                return self._score(run, constraint.options)
+            body = _request_body(prompt, grammar_body)
+            completion = self._generate(run, body).completion(prompt.id)
+            if _is_constrained(prompt, completion):
+                return completion
+            refusal = grammars.too_large(constraint)
+        raise refusal
 
     def _generate(self, run: _Run, body: dict[str, Any]) -> LlamaGeneration:
         generation = LlamaGeneration(run.cut.is_set, lambda: self._events.put(None))
@@ -170,22 +179,18 @@ def _request_body(prompt: Prompt, grammar_body: str | None = None) -> dict[str, 
     return body
 
 
-def _refuse_unconstrained(prompt: Prompt, completion: Completion) -> None:
-    """Refuse an answer that breaks the constraint.
+def _is_constrained(prompt: Prompt, completion: Completion) -> bool:
+    """Return whether the answer keeps to the constraint, as far as can be told.
 
-    llama.cpp silently drops a grammar that outgrows its limits during the generation.
+    llama.cpp silently drops a grammar that outgrows its limits during the generation. A stop string
+    may cut any constrained text short; then the caller asked for it.
     """
-    if completion.finish != "stop" or prompt.constraint is None:
-        return
     constraint = prompt.constraint
+    if completion.finish != "stop" or prompt.stop:
+        return True
     if isinstance(constraint, Choice):
-        holds = completion.text in constraint.options
-    else:
-        holds = not isinstance(constraint, JsonSchema) or _is_json(completion.text)
-    # A stop string may cut any constrained text short; then the caller asked for it.
-    if not holds and not prompt.stop:
-        name = grammars.field_of(constraint)
-        raise InvalidJob("is too large for this engine to enforce", field=name)
+        return completion.text in constraint.options
+    return not isinstance(constraint, JsonSchema) or _is_json(completion.text)
 
 
 def _is_json(text: str) -> bool:
@@ -249,7 +254,8 @@ class LlamaEngine(BatchedEngine):
             # The packaged small model labels worse than the sentence encoder.
             classify="similarity" if self._encoder and settings.model_file is None else "model",
         )
-        super().__init__(LlamaGenerator(server, settings.slots))
+        special = SpecialTokens(special_tokens(model))
+        super().__init__(LlamaGenerator(server, settings.slots, special))
 
     def info(self) -> EngineInfo:
         """See `Engine.info`."""

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forebay.routing.errors import InvalidJob, Misconfigured, TooLong, Unavailable
-from forebay.workers.engines.engine import Completion, Finish, low_quantile
+from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
+from forebay.workers.engines.engine import Completion, Finish, Turn, low_quantile, too_long
 from forebay.workers.engines.settings import EngineSettings
-from forebay.workers.engines.tokens import grammars
+from forebay.workers.engines.tokens import grammars, trial
 
 _CHUNK_TOKENS = 256  # of the prompt between two chances to cancel: a second or two on one core
 _PREFIX_CACHE_MIB = 256  # for prompts that slots have read; four times as fast if they recur
@@ -131,10 +131,11 @@ class LlamaServer:
             self._server.handle_chat_completions(body | {"stream": True}, generation.take)
         except RuntimeError:  # before the first token; the error quotes the messages
             refused = True
-        kind = (generation.error or {}).get("type")
+        error = generation.error or {}
+        kind = error.get("type")
         if kind == "exceed_context_size_error":
-            limit = self.context_tokens
-            raise TooLong(f"is longer than the context of {limit} tokens", field="messages")
+            turns = [Turn.model_validate(message) for message in body["messages"]]
+            raise too_long(turns, int(error.get("n_prompt_tokens", 0)), self.context_tokens)
         if refused or kind == "invalid_request_error":
             raise InvalidJob("is refused by the model's chat template", field="messages")
         if generation.error is not None:
@@ -146,6 +147,8 @@ class LlamaServer:
 
     def _probe(self, body: str) -> bool:
         """Return whether llama.cpp obeys a grammar that starts with a Q, against a bias for #."""
+        if not trial.compiles_in_time(grammars.grammar(body)):
+            return False
         answer = self._server.handle_completions(
             {
                 "prompt": "A",

@@ -7,10 +7,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from forebay.routing.errors import InvalidJob
 from forebay.workers.engines.engine import Choice, Constraint, JsonSchema, Pattern
+from forebay.workers.engines.tokens.relaxation import (
+    relaxed,
+    relaxed_pattern,
+    shape,
+    unenforced,
+    unenforced_in_pattern,
+    without_idle_keywords,
+)
 
 #: Set notation inside brackets: Rust reads it as operations, Python as plain characters.
 _AMBIGUOUS = re.compile(r"\[\[|--|&&|~~|\|\|")
@@ -27,6 +37,7 @@ _COMBINING = frozenset({"allOf", "if", "not", "dependentSchemas", "unevaluatedPr
 _COMBINING_WITH_PROPERTIES = frozenset({"anyOf", "oneOf", "$ref", "$dynamicRef"})
 _MIN_STRING_CHARS = 32  # that every string may have
 _CHARS_PER_TOKEN = 3  # about
+_MAX_NAMED_FAULTS = 3  # in an error message
 
 
 def grammar(body: str) -> str:
@@ -50,7 +61,7 @@ def literal(text: str) -> str:
 
 
 def body_of(constraint: Constraint, max_tokens: int) -> str:
-    """Return the grammar body of a constraint.
+    """Return the grammar body that enforces the whole constraint.
 
     Raises:
         InvalidJob: There are no options, or an option is empty; Python and Rust read the regular
@@ -62,31 +73,61 @@ def body_of(constraint: Constraint, max_tokens: int) -> str:
                 raise InvalidJob("must be one or more, none of them empty", field="labels")
             return " | ".join(literal(option) for option in options)
         case JsonSchema(schema_=schema):
-            _refuse_counting(schema)
-            return f"%json {json.dumps(bounded(schema, max_tokens))}"
+            if any(fault.startswith("minProperties ") for fault in unenforced(schema)):
+                raise refusal(constraint)
+            return _json(without_idle_keywords(schema), max_tokens)
         case Pattern(regex=regex):
             return _pattern(regex)
 
 
-def _refuse_counting(node: Any) -> None:
-    """Refuse a `minProperties` that is more than the required properties.
+def bodies_of(constraint: Constraint, max_tokens: int, *, best_effort: bool) -> Iterator[str]:
+    """Yield the grammar bodies to try for a constraint, the strictest first.
 
-    A grammar counts the properties that are written, even if one is written twice.
+    The first body enforces the whole constraint. For the best effort, bodies that enforce less and
+    less follow.
+
+    Raises:
+        InvalidJob: See `body_of`.
     """
-    if isinstance(node, list):
-        for item in node:
-            _refuse_counting(item)
-    elif isinstance(node, dict):
-        minimum = node.get("minProperties", 0)
-        if isinstance(minimum, int) and minimum > len(node.get("required", ())):
-            raise InvalidJob(
-                "has a minProperties larger than the number of `required` names; lower it, or "
-                "require more: this engine cannot count properties",
-                field="schema",
-            )
-        for key, value in node.items():
-            if key not in _DATA_KEYWORDS:
-                _refuse_counting(value)
+    if not best_effort or isinstance(constraint, Choice):
+        yield body_of(constraint, max_tokens)
+        return
+    with suppress(InvalidJob):
+        yield body_of(constraint, max_tokens)
+    if isinstance(constraint, Pattern):
+        rest = relaxed_pattern(constraint.regex)
+        yield from [] if rest is None else [_pattern(rest)]
+        return
+    schema = constraint.schema_
+    yield _json(relaxed(schema), max_tokens)
+    yield _json(shape(schema), max_tokens)
+    yield _json({key: schema[key] for key in schema.keys() & {"type"}}, max_tokens)
+
+
+def refusal(constraint: Constraint) -> InvalidJob:
+    """Return the error of a constraint that no grammar can enforce: which keyword, and where."""
+    field = field_of(constraint)
+    match constraint:
+        case JsonSchema(schema_=schema):
+            faults = list(dict.fromkeys(unenforced(schema)))[:_MAX_NAMED_FAULTS]
+            size = len(json.dumps(schema))
+            what = ", ".join(faults) or f"a schema of this kind, of {size} characters"
+        case Pattern(regex=regex):
+            what = f"{unenforced_in_pattern(regex)} of a regular expression"
+        case Choice(options=options):
+            what = f"a choice of {len(options)} labels"
+    return InvalidJob(f"asks for something that this engine cannot enforce: {what}", field=field)
+
+
+def too_large(constraint: Constraint) -> InvalidJob:
+    """Return the error of a constraint that outgrew the library's limits in a generation."""
+    size = len(constraint.model_dump_json())
+    message = f"is too large for this engine to enforce: {size} characters as JSON"
+    return InvalidJob(message, field=field_of(constraint))
+
+
+def _json(schema: dict[str, Any], max_tokens: int) -> str:
+    return f"%json {json.dumps(bounded(schema, max_tokens))}"
 
 
 def _pattern(regex: str) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from forebay.routing.errors import InvalidJob, Unavailable
+from forebay.routing.errors import Unavailable
 from forebay.workers.engines.engine import Constraint
-from forebay.workers.engines.tokens import grammars
+from forebay.workers.engines.tokens import grammars, trial
 from forebay.workers.engines.tokens.tokenizer import Tokenizer
 
 Bits = npt.NDArray[np.int32]
@@ -84,26 +84,32 @@ class Masks:
         self._lock = threading.Lock()
         self._compiled: OrderedDict[str, Any] = OrderedDict()
 
-    def matcher(self, constraint: Constraint, max_tokens: int) -> Matcher:
-        """Return a matcher at the beginning of a text.
+    def matcher(
+        self, constraint: Constraint, max_tokens: int, *, best_effort: bool = False
+    ) -> Matcher:
+        """Return a matcher at the beginning of a text; `Prompt` says what the best effort is.
 
         Raises:
             InvalidJob: The constraint cannot be enforced.
         """
-        grammar = grammars.grammar(grammars.body_of(constraint, max_tokens))
-        machine = self._compile(grammar)
-        if machine.is_error():
-            name = grammars.field_of(constraint)
-            raise InvalidJob("asks for something that this engine cannot enforce", field=name)
-        return Matcher(machine.deep_copy(), self._words)
+        for body in grammars.bodies_of(constraint, max_tokens, best_effort=best_effort):
+            machine = self._compile(grammars.grammar(body))
+            if machine is not None and not machine.is_error():
+                return Matcher(machine.deep_copy(), self._words)
+        raise grammars.refusal(constraint)
 
     def _compile(self, grammar: str) -> Any:
-        """Return llguidance's matcher for a grammar, from the cache if it is there (LRU)."""
+        """Return llguidance's matcher for a grammar, from the cache if it is there (LRU).
+
+        `None` stands for a grammar that takes too long to compile.
+        """
         with self._lock:
             if grammar in self._compiled:
                 self._compiled.move_to_end(grammar)
                 return self._compiled[grammar]
-        machine = self._matcher_class(self._tokens, grammar, log_level=0)  # else it logs grammars
+        machine = None
+        if trial.compiles_in_time(grammar):
+            machine = self._matcher_class(self._tokens, grammar, log_level=0)  # else it logs them
         with self._lock:
             self._compiled[grammar] = machine
             if len(self._compiled) > _MAX_GRAMMARS_KEPT:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from forebay.routing.errors import Misconfigured, Unavailable
-from forebay.workers.engines.tokens.prompt_tails import PromptTails, any_of
+from forebay.workers.engines.tokens.prompt_tails import PromptTails
+from forebay.workers.engines.tokens.special_tokens import SpecialTokens
 
 _FIELD = "FOREBAY_MODEL_DIR"
 #: Special tokens that end a turn in the families of models. Many quantized folders name only one of
@@ -26,6 +27,7 @@ class Tokenizer:
         json: the text of `tokenizer.json`.
         size: one more than the highest id.
         ends: ids that end an answer, ascending.
+        special_tokens: all special tokens, whatever they are for.
         special: `bos_token`, `eos_token` and others, if the folder names them.
 
     Raises:
@@ -39,7 +41,7 @@ class Tokenizer:
         self._tokenizer = _loaded(self.json)
         self.size = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
         self.special = dict(_special_tokens(config))
-        self._special_texts = any_of(self._special_ids())
+        self.special_tokens = SpecialTokens(self._special_ids())
         self._tails = PromptTails(self._tokenizer)
         bos_id: int | None = self._tokenizer.token_to_id(self.special.get("bos_token", ""))
         self._added_bos = bos_id if config.get("add_bos_token") is True else None
@@ -53,14 +55,6 @@ class Tokenizer:
         bos_id = self._added_bos
         # Most templates write the first token themselves; a second one would confuse the model.
         return ids if bos_id is None or ids[:1] == [bos_id] else [bos_id, *ids]
-
-    def disarmed(self, text: str) -> str:
-        """Return a user's text with its special tokens broken up.
-
-        So the text can neither begin nor end a turn of the prompt. A character without width goes
-        into each special token; the model can still read it.
-        """
-        return self._special_texts.sub(lambda token: f"{token[0][:1]}\u200b{token[0][1:]}", text)
 
     def continuations(self, prompt: str, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text as it follows the prompt."""

@@ -215,7 +215,9 @@ def test_what_is_prepared_for_one_request_is_never_used_for_another(opened):
 def test_a_grammar_that_takes_long_to_compile_holds_up_nobody(opened):
     engine, _ = opened()
     compiled, goes_on = engine.language.masks.matcher, threading.Event()
-    engine.language.masks.matcher = lambda *given: goes_on.wait(10) and compiled(*given)
+    engine.language.masks.matcher = lambda *given, **more: (
+        goes_on.wait(10) and compiled(*given, **more)
+    )
     held = [engine.submit(prompt(name, constraint=Choice(options=("red",)))) for name in "ab"]
     engine.cancel("a")
     assert held[0].result(1).finish == "cancelled"

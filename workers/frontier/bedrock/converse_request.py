@@ -9,12 +9,16 @@ from itertools import groupby
 from typing import Any
 
 from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
+from forebay.workers.frontier.structured_output import is_refused
 
 #: Metadata key under which Bedrock's invocation log has the id of a call.
 CALL_KEY = "forebay-call"
 
 #: Tokens for reasoning, above the prompt's own limit, for models whose reasoning cannot be off.
 REASONING_TOKENS = 2_048
+
+#: The user's turn in front of a chat that an assistant's turn begins.
+_OPENING = "(The conversation begins.)"
 
 # Upper bounds of the tokens of a turn and of a request that are not their text.
 _TOKENS_PER_TURN, _TOKENS_PER_CALL = 16, 512
@@ -32,10 +36,20 @@ _SCHEMAS_BY_NAME = {"properties", "$defs", "definitions"}
 _SCHEMA_LISTS = {"anyOf", "oneOf", "allOf", "prefixItems"}
 
 
-def converse_request(prompt: Prompt, model: str, call_id: str) -> dict[str, Any]:
-    """Return the parameters of boto3's `converse`. The only metadata sent is the call's id."""
-    turns = [turn for turn in prompt.messages if turn.role != "system"]
-    system = [turn for turn in prompt.messages if turn.role == "system"]
+def converse_request(
+    prompt: Prompt, model: str, call_id: str, base: str | None = None
+) -> dict[str, Any]:
+    """Return the parameters of boto3's `converse`. The only metadata sent is the call's id.
+
+    Args:
+        prompt: the messages and limits.
+        model: id of the model, or of an inference profile.
+        call_id: id of the call.
+        base: id of the model behind an opaque profile, which says what parameters it takes.
+    """
+    base = base or model
+    turns = _chat(prompt)
+    system = [turn for turn in prompt.messages if turn.role == "system" and turn.content.strip()]
     request: dict[str, Any] = {
         "modelId": model,
         # Roles must alternate, so turns of one role in a row are blocks of one message.
@@ -43,12 +57,12 @@ def converse_request(prompt: Prompt, model: str, call_id: str) -> dict[str, Any]
             {"role": role, "content": _blocks(row)}
             for role, row in groupby(turns, key=lambda turn: turn.role)
         ],
-        "inferenceConfig": _inference_config(prompt, model),
+        "inferenceConfig": _inference_config(prompt, base),
         "requestMetadata": {CALL_KEY: call_id},
     }
     if system:
         request["system"] = _blocks(system)
-    schema = _output_schema(prompt, model)
+    schema = _output_schema(prompt, base)
     if schema is not None:
         structure = {"jsonSchema": {"name": "answer", "schema": json.dumps(schema)}}
         request["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": structure}}
@@ -67,6 +81,22 @@ def bounds(prompt: Prompt, model: str) -> tuple[int, int]:
     return size + _TOKENS_PER_CALL, _max_tokens(prompt, model)
 
 
+def _chat(prompt: Prompt) -> list[Turn]:
+    """Return the turns of user and assistant as Bedrock takes them: none blank, a user's first."""
+    turns = [turn for turn in prompt.messages if turn.role != "system" and turn.content.strip()]
+    if turns and turns[0].role == "user":
+        return turns
+    return [Turn(role="user", content=_OPENING), *turns]
+
+
+def cut_at_blank_stop(text: str, prompt: Prompt) -> str:
+    """Return the text up to the first stop string of white space, which Bedrock does not take."""
+    for stop in prompt.stop:
+        if not stop.strip():
+            text = text.partition(stop)[0]
+    return text
+
+
 def _blocks(turns: Iterable[Turn]) -> list[dict[str, str]]:
     return [{"text": turn.content} for turn in turns]
 
@@ -74,8 +104,8 @@ def _blocks(turns: Iterable[Turn]) -> list[dict[str, str]]:
 def _inference_config(prompt: Prompt, model: str) -> dict[str, Any]:
     # Without maxTokens, Bedrock counts the model's longest answer against the account's quota.
     config: dict[str, Any] = {"maxTokens": _max_tokens(prompt, model)}
-    if prompt.stop:
-        config["stopSequences"] = list(prompt.stop)
+    if stops := [stop for stop in prompt.stop if stop.strip()]:
+        config["stopSequences"] = stops
     if not _always_reasons(model):
         config["temperature"] = min(prompt.temperature, 1.0)
         # Claude accepts either a temperature or topP.
@@ -104,7 +134,7 @@ def _output_schema(prompt: Prompt, model: str) -> dict[str, Any] | None:
         supported: dict[str, Any] = _supported(prompt.constraint.schema_)
     except _FreeFormError:
         return None
-    return supported
+    return None if is_refused(supported) else supported
 
 
 class _FreeFormError(Exception):

@@ -1,0 +1,216 @@
+"""JSON Schemas and regular expressions of callers: checked, and translated to one dialect."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Container, Iterable, Iterator
+from typing import Annotated, Any, cast
+from urllib.parse import unquote
+
+from pydantic import AfterValidator, BeforeValidator
+
+from forebay.routing import json_tree
+from forebay.routing.base import Short
+from forebay.routing.errors import InvalidJob, TooLong
+
+MAX_SCHEMA_BYTES = 65_536  # as JSON
+MAX_SCHEMA_DEPTH = 48  # levels; far below what a JSON parser or a validator can take
+#: Keywords that may stand beside a `$ref` at the root without saying anything of the data.
+_BESIDE_ROOT_REF = frozenset(
+    {"$ref", "$defs", "definitions", "$schema", "$id", "title", "description", "$comment"}
+)
+MAX_SCHEMA_NODES = 5_000  # objects, lists and values
+MAX_SCHEMA_LIST = 1_000  # entries of one list, such as the options of an `enum`
+
+
+def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema as plain JSON, with older dialects translated to draft 2020-12.
+
+    Raises:
+        ValueError: It is not a JSON Schema, or a validator would have to fetch a part of it, or a
+            reference or a regular expression in it is broken.
+        TooLong: It is larger than `MAX_SCHEMA_BYTES`, `MAX_SCHEMA_NODES` or `MAX_SCHEMA_LIST`.
+    """
+    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - takes 30 ms
+
+    plain = _in_draft_2020(_plain_json(schema))
+    if any(not ref.startswith("#") for ref in _references(plain)):
+        raise ValueError("every $ref must point into the schema itself (#/...)")
+    for path, node in json_tree.subschemas(plain):
+        _check_references(path, node, plain)
+        _check_patterns(path, node)
+    try:
+        Draft202012Validator.check_schema(plain)
+    except SchemaError as error:
+        path = _schema_path(error.absolute_path, Draft202012Validator.VALIDATORS)
+        raise ValueError(f"is not a JSON Schema (draft 2020-12), at /{path}") from None
+    except (ArithmeticError, RecursionError):  # raised by a pattern that `re` cannot compile
+        raise ValueError("has a pattern that cannot be used") from None
+    return plain
+
+
+def _in_draft_2020(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema in draft 2020-12: keywords of OpenAPI 3.0 and of draft 7 are translated.
+
+    A root that is only a `$ref`, as that of a recursive pydantic model, is written out.
+    """
+    translated: dict[str, Any] = json_tree.map_schema(schema, _translated)
+    root = translated
+    for _ in range(MAX_SCHEMA_DEPTH):
+        if not isinstance(root.get("$ref"), str) or root.keys() - _BESIDE_ROOT_REF:
+            break
+        target = _target(root["$ref"], translated)
+        if not isinstance(target, dict) or target is translated:
+            break
+        root = {**{key: root[key] for key in root if key != "$ref"}, **target}
+    return root
+
+
+def _translated(node: dict[str, Any]) -> dict[str, Any]:
+    """Return a subschema without `nullable`, boolean exclusive bounds and a list as `items`."""
+    new = dict(node)
+    for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(node.get(exclusive), bool):
+            del new[exclusive]
+            if node[exclusive] and bound in new:
+                new[exclusive] = new.pop(bound)
+    if isinstance(node.get("items"), list) and "prefixItems" not in node:
+        new["prefixItems"] = new.pop("items")
+        if "additionalItems" in new:
+            new["items"] = new.pop("additionalItems")
+    if isinstance(node.get("nullable"), bool):
+        del new["nullable"]
+        return _or_null(new) if node["nullable"] else new
+    return new
+
+
+def _or_null(node: dict[str, Any]) -> dict[str, Any]:
+    """Return a subschema that accepts null as well."""
+    kinds, options = node.get("type"), node.get("enum")
+    if not isinstance(kinds, str | list) or "const" in node:
+        return {"anyOf": [node, {"type": "null"}]}
+    listed = [kinds] if isinstance(kinds, str) else kinds
+    new = {**node, "type": [*listed, *(["null"] if "null" not in listed else [])]}
+    if isinstance(options, list) and None not in options:
+        new["enum"] = [*options, None]
+    return new
+
+
+def _check_references(path: str, node: dict[str, Any], root: dict[str, Any]) -> None:
+    """Raise `ValueError` if a reference of this subschema points to nothing, or to itself."""
+    if "$id" in node:  # its references start from another root
+        return
+    for keyword in ("$ref", "$dynamicRef"):
+        part: Any = node
+        for _ in range(MAX_SCHEMA_DEPTH):
+            if not isinstance(part, dict) or not isinstance(part.get(keyword), str):
+                break
+            part = _target(part[keyword], root)
+            if part is None:
+                raise ValueError(f"has a {keyword} that points to nothing, at {path}/{keyword}")
+        else:
+            raise ValueError(f"has a {keyword} that leads back to itself, at {path}/{keyword}")
+
+
+def _target(reference: str, root: dict[str, Any]) -> Any:
+    """Return the part of a schema that a reference points to, or `None` if there is none."""
+    fragment = unquote(reference.removeprefix("#"))
+    if fragment and not fragment.startswith("/"):
+        anchors = ("$anchor", "$dynamicAnchor")
+        return next(
+            (part for _, part in json_tree.subschemas(root)
+             if fragment in [part.get(anchor) for anchor in anchors]), None,
+        )  # fmt: skip
+    node: Any = root
+    for step in fragment.split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, list):
+            node = node[int(name)] if name.isdecimal() and int(name) < len(node) else None
+        else:
+            node = node.get(name) if isinstance(node, dict) else None
+    return node if isinstance(node, dict | bool) else None
+
+
+def _check_patterns(path: str, node: dict[str, Any]) -> None:
+    """Raise `ValueError` if Python cannot read a regular expression of this subschema."""
+    named = node.get("patternProperties")
+    patterns = [("patternProperties", name) for name in named] if isinstance(named, dict) else []
+    for keyword, pattern in [*patterns, ("pattern", node.get("pattern"))]:
+        if isinstance(pattern, str) and not _compiles(pattern):
+            place = f"{path}/{keyword}"
+            raise ValueError(f"has a regular expression that Python cannot read, at {place}")
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except (ArithmeticError, re.error, RecursionError):
+        return False
+    return True
+
+
+def _plain_json(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema as its receiver will read it.
+
+    A lone surrogate cannot be encoded, NaN is not JSON, and a document that is nested too deep
+    could be written but not be read again.
+    """
+    try:
+        text = json.dumps(schema, allow_nan=False, ensure_ascii=False)
+        size, plain = len(text.encode()), json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError("is not JSON") from None
+    if size > MAX_SCHEMA_BYTES:
+        raise TooLong(f"must be at most {MAX_SCHEMA_BYTES} bytes of JSON", field="schema")
+    if json_tree.is_deeper_than(plain, MAX_SCHEMA_DEPTH):
+        raise ValueError(f"must be nested at most {MAX_SCHEMA_DEPTH} levels deep")
+    _require_few_parts(plain)
+    return cast("dict[str, Any]", plain)
+
+
+def _require_few_parts(schema: dict[str, Any]) -> None:
+    """Raise `TooLong` if a lane would take too long for the parts of the schema."""
+    for number, node in enumerate(json_tree.nodes(schema), start=1):
+        if number > MAX_SCHEMA_NODES:
+            raise TooLong(f"must have at most {MAX_SCHEMA_NODES} parts", field="schema")
+        if isinstance(node, list) and len(node) > MAX_SCHEMA_LIST:
+            limit = f"each list in it, such as an enum, must have at most {MAX_SCHEMA_LIST} entries"
+            raise TooLong(limit, field="schema")
+
+
+def _references(schema: dict[str, Any]) -> Iterator[str]:
+    for node in json_tree.nodes(schema):
+        if isinstance(node, dict):
+            targets = (node.get("$ref"), node.get("$dynamicRef"))
+            yield from (target for target in targets if isinstance(target, str))
+
+
+def _schema_path(path: Iterable[str | int], keywords: Container[str]) -> str:
+    """Return the path with `*` for each name that is not a keyword: such a name is content."""
+    return "/".join(
+        str(part) if isinstance(part, int) or part in keywords else "*" for part in path
+    )
+
+
+def _checked_regex(pattern: str) -> str:
+    if not _compiles(pattern):
+        raise ValueError("is not a regular expression")
+    return pattern
+
+
+def _not_a_class(schema: Any) -> Any:
+    if isinstance(schema, type):
+        hint = "`Extract` takes a model class and gives an instance back"
+        raise InvalidJob(
+            f"must be a JSON Schema, not a class, because the answer is text; {hint}. Or give "
+            "Model.model_json_schema()",
+            field="schema",
+        )
+    return schema
+
+
+JsonSchema = Annotated[
+    dict[str, Any], BeforeValidator(_not_a_class), AfterValidator(_checked_schema)
+]
+RegexPattern = Annotated[Short, AfterValidator(_checked_regex)]

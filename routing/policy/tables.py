@@ -1,0 +1,159 @@
+"""The small tables of `policy.toml`, and the types of its values."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    Strict,
+    StringConstraints,
+)
+
+from forebay.routing.base import NANO
+from forebay.routing.lanes import DEFAULT_POOL
+
+
+def _share(value: object) -> float | Literal["none"]:
+    """Return a share, or `none`. With a union type, errors would name its types in the key."""
+    if value == "none":
+        return "none"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError('must be a number from 0 to 1, or "none"')
+    return float(value)
+
+
+def _some_weight(shape: tuple[float, ...]) -> tuple[float, ...]:
+    if not sum(shape):
+        raise ValueError("must have a weight above 0 for at least one hour")
+    return shape
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Dollars = Annotated[float, Field(ge=0)]
+Share = Annotated[float | Literal["none"], PlainValidator(_share)]
+Pool = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")]
+ModelId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:/_-]{0,199}$")]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+DayShape = Annotated[
+    tuple[Weight, ...],
+    Strict(strict=False),
+    Field(min_length=24, max_length=24),
+    AfterValidator(_some_weight),
+]
+Names = Annotated[tuple[ModelId, ...], Strict(strict=False)]  # TOML has arrays, not tuples
+
+
+class Table(BaseModel):
+    """Base of every table of the file: frozen, strict, without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    def over(self, base: Self) -> Self:
+        """Return this table, with the keys that it does not set taken from `base`."""
+        update: dict[str, Any] = {}
+        for name in self.model_fields_set:
+            below, value = getattr(base, name), getattr(self, name)
+            update[name] = value.over(below) if isinstance(value, Table) else value
+        return base.model_copy(update=update)
+
+
+class Thresholds(Table):
+    """By kind: below this probability that the local answer will do, a job skips the local lane."""
+
+    classify: Probability = 0.5
+    extract: Probability = 0.5
+    summarize: Probability = 0.5
+    generate: Probability = 0.5
+
+
+class MinProbability(Table):
+    """By kind: the probability below which a local label is not good enough."""
+
+    classify: Probability = 0.6
+
+
+class SecondOpinion(Table):
+    """By kind: up to this probability that the local answer will do, a job is answered twice.
+
+    Attributes:
+        prose: the same limit for free text of `generate` jobs, which only an embedding model can
+            compare. Answers that come down to a number, a choice, yes or no fall under `generate`.
+        deny_too: also for jobs that may not leave. If the two answers differ, the answer says so.
+        stop_at_depth: give no second opinion while more jobs than this wait, per slot.
+    """
+
+    classify: Probability = 0.0
+    extract: Probability = 0.9
+    summarize: Probability = 0.0
+    generate: Probability = 0.9
+    prose: Probability = 0.0
+    deny_too: bool = False
+    stop_at_depth: Annotated[float, Field(ge=0)] = 4.0
+
+
+class MaxDoubt(Table):
+    """By kind: the doubt above which an answer that had a second opinion is not kept."""
+
+    classify: Probability = 0.5
+    extract: Probability = 0.5
+    summarize: Probability = 0.5
+    generate: Probability = 0.5
+
+
+class Pools(Table):
+    """By kind: the pool of local workers that answers it."""
+
+    classify: Pool = DEFAULT_POOL
+    extract: Pool = DEFAULT_POOL
+    summarize: Pool = DEFAULT_POOL
+    generate: Pool = DEFAULT_POOL
+
+
+class PacePolicy(Table):
+    """How many of the jobs that may leave go to Bedrock. If both targets are set, both hold.
+
+    Attributes:
+        share: target share of the jobs that may leave; `none` sets no target.
+        usd_per_day: target in dollars a day (UTC) for all calls; `inf` sets no target.
+        before: the largest part of these jobs that goes to Bedrock without a local answer.
+        day_shape: how the dollars are spread over the day: a weight for each hour, from midnight.
+    """
+
+    share: Share = "none"
+    usd_per_day: Dollars = math.inf
+    before: Probability = 0.3
+    day_shape: DayShape = (1.0,) * 24
+
+    @property
+    def usd_per_day_nusd(self) -> int | None:
+        """The target a day in billionths of a dollar; None if there is none."""
+        return dollars_to_nusd(self.usd_per_day)
+
+
+class AuditPolicy(Table):
+    """Audits: kept local answers are compared with Bedrock's, to learn from them.
+
+    Attributes:
+        share: share of the kept answers that is audited, of jobs that may leave.
+        usd_per_day: dollars a day (UTC) for audits; with `inf`, only the tenant's budget limits.
+    """
+
+    share: Probability = 0.0
+    usd_per_day: Dollars = 1.0
+
+    @property
+    def usd_per_day_nusd(self) -> int | None:
+        """The audit budget a day in billionths of a dollar; None if there is no limit."""
+        return dollars_to_nusd(self.usd_per_day)
+
+
+def dollars_to_nusd(dollars: float) -> int | None:
+    """Return dollars in billionths; None if there is no limit."""
+    nano = dollars * NANO
+    return None if math.isinf(nano) else int(nano)

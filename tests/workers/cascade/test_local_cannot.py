@@ -1,0 +1,117 @@
+"""What the local engine cannot do goes up if it may leave; if not, the failure says why."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from forebay.producers.explain import explanation, explanation_lines
+from forebay.producers.results import failure
+from forebay.routing.errors import BadAnswer, InvalidJob, TooLong
+from forebay.routing.jobs import Job
+from forebay.routing.limits.spillway import Spillway
+
+pytest_plugins = ["waterfall"]
+
+TEXT = "Invoice 17. Total due: 12.50 EUR."
+LONG = {"kind": "summarize", "text": "the water rose " * 3_000, "max_words": 20}
+REGEX = {"kind": "generate", "messages": [{"role": "user", "content": "a"}], "regex": "(yes)|no"}
+#: The smallest value of the relaxed schema does not fit this one.
+SECRETIVE = {
+    "type": "object",
+    "properties": {"my-secret-name": {"type": "array", "contains": {"type": "string"}}},
+    "required": ["my-secret-name"],
+}
+
+
+def extract(schema):
+    return {"kind": "extract", "text": TEXT, "schema": schema}
+
+
+def ended(lanes, request, **options):
+    """Return the receipt or answer of a job that was worked to its end."""
+    job = Job(request=request, **{"egress": "allow", **options})
+    assert lanes.ledger.create([job]) == [job.id]
+    lanes.work()
+    [result] = lanes.ledger.results([job.id])
+    return result
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [(LONG, "The water rose."), (REGEX, "yes"), (extract(SECRETIVE), '{"my-secret-name": ["17"]}')],
+)
+def test_a_job_that_may_leave_goes_up_and_is_answered_there(lanes, request_, text):
+    lanes.mock.answer = text
+    answer = ended(lanes, request_)
+    assert (answer.status, answer.lane, answer.attempts) == ("done", "bedrock", 1)
+    assert "local_cannot" in answer.reasons
+
+
+@pytest.mark.parametrize("options", [{"egress": "deny"}, {"lane": "local"}])
+def test_a_prompt_that_is_too_long_fails_with_both_numbers(lanes, options):
+    receipt = ended(lanes, LONG, **options)
+    error = failure(receipt)
+    assert type(error) is TooLong
+    assert (receipt.error, receipt.error_field) == ("too_long", "text")
+    assert "local_cannot" in receipt.reasons
+    assert "context of 4096 tokens" in str(error)
+    assert re.search(r"the prompt has 9\d\d\d tokens \(45\d\d\d characters\)", str(error))
+    assert not lanes.mock.calls
+
+
+def test_the_reason_is_in_the_receipt_the_error_the_explanation_and_the_log(lanes, caplog):
+    receipt = ended(lanes, REGEX, egress="deny")
+    record = lanes.ledger.record(receipt.id)
+    note = receipt.error_note
+    assert "cannot enforce a regular expression" in note
+    assert note in str(failure(receipt))
+    assert type(failure(receipt)) is InvalidJob
+    assert note in next(explanation_lines(explanation(record, None)))
+    assert note in caplog.text
+
+
+def test_a_job_that_stays_is_answered_under_as_much_of_its_schema_as_can_be_enforced(lanes):
+    schema = {
+        "type": "object",
+        "properties": {
+            "total": {"type": "array", "items": {"type": "number"}, "not": {"minItems": 3}}
+        },
+        "required": ["total"],
+    }
+    job = {"kind": "generate", "messages": [{"role": "user", "content": "a"}], "schema": schema}
+    answer = ended(lanes, job, egress="deny")
+    assert (answer.status, answer.lane) == ("done", "local")
+    assert json.loads(answer.content.text) == {"total": []}
+
+
+def test_a_job_that_stays_fails_on_the_keyword_without_a_word_of_content(lanes):
+    receipt = ended(lanes, extract(SECRETIVE), egress="deny")
+    error = failure(receipt)
+    assert type(error) is BadAnswer
+    assert "schema (contains)" in str(error)
+    assert "secret" not in receipt.model_dump_json().replace(receipt.id, "")
+    assert not lanes.mock.calls
+
+
+def test_a_job_fails_if_bedrock_is_unavailable_and_the_policy_does_not_wait_for_it(lanes):
+    lanes.rules('[tenants.default]\nwhen_shut = "degrade"\n')
+    Spillway(lanes.redis).shut("throttled", 60)
+    receipt = ended(lanes, REGEX)
+    assert receipt.status == "failed"
+    assert receipt.reasons[-3:] == ("local_cannot", "spillway_shut", "invalid_job")
+    assert not lanes.mock.calls
+
+
+@pytest.mark.parametrize("forbidden", [True, False])
+def test_a_property_that_is_true_or_false_is_worked(lanes, forbidden):
+    schema = {
+        "type": "object",
+        "properties": {"customer": {"type": "string"}, "legacy": forbidden},
+        "required": ["customer"],
+    }
+    lanes.mock.answer = '{"customer": "Ada Byron"}'
+    request = {"kind": "extract", "text": "Customer: Ada Byron.", "schema": schema}
+    assert ended(lanes, request).content.data == {"customer": "Ada Byron"}

@@ -1,0 +1,42 @@
+"""Each check is right on answers that are known to be right or wrong, in many languages."""
+
+import pytest
+
+from labelled_answers import SEED, labelled_answers, scores
+
+MIN_PRECISION, MIN_RECALL = 0.97, 0.6
+
+ANSWERS = labelled_answers()
+SCORES = scores(ANSWERS)
+CHECKS = [
+    "answers", "distinct", "filled", "grounded", "kind", "label", "length", "names", "numbers",
+    "on_topic", "once", "own_words", "present", "regex", "repetition", "schema", "vectors", "whole",
+]  # fmt: skip
+
+
+def test_there_are_right_and_wrong_answers_in_many_languages():
+    right = [answer for answer in ANSWERS if not answer.fault]
+    assert len(right) >= 300
+    assert len(ANSWERS) - len(right) >= 300
+    assert {"de", "en", "es", "fr", "it", "ja", "pt", "zh"} <= {each.language for each in right}
+
+
+def test_every_check_of_the_answers_is_scored():
+    names = {each.name for answer in ANSWERS for each in answer.checks()}
+    assert names == set(CHECKS) == set(SCORES)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_check_finds_faults_and_leaves_right_answers_alone(name):
+    assert SCORES[name].precision >= MIN_PRECISION
+    assert SCORES[name].recall >= MIN_RECALL
+
+
+@pytest.mark.parametrize("seed", range(SEED + 1, SEED + 4))
+def test_another_seed_gives_the_same_verdicts(seed):
+    low = {
+        name: (score.precision, score.recall)
+        for name, score in scores(labelled_answers(seed)).items()
+        if score.precision < MIN_PRECISION or score.recall < MIN_RECALL
+    }
+    assert low == {}

@@ -1,0 +1,27 @@
+"""A grammar that would be compiled for ever is found out in time."""
+
+import time
+
+from forebay.workers.engines.engine import JsonSchema
+from forebay.workers.engines.tokens import grammars
+from forebay.workers.engines.tokens.trial import compiles_in_time
+
+MANY = {"allOf": [{"type": "string", "pattern": f"(.*a.{{{n}}}b)"} for n in range(10, 30)]}
+
+
+def grammar(schema):
+    return grammars.grammar(grammars.body_of(JsonSchema(schema_=schema), 64))
+
+
+def test_patterns_that_must_all_match_take_too_long():
+    began = time.monotonic()
+    assert not compiles_in_time(grammar({"type": "object", "properties": {"a": MANY}}))
+    assert time.monotonic() - began < 15
+
+
+def test_an_ordinary_grammar_compiles_in_time():
+    assert compiles_in_time(grammar({"type": "object", "properties": {"a": {"type": "string"}}}))
+
+
+def test_a_grammar_that_is_refused_is_refused_in_time():
+    assert compiles_in_time(grammar({"type": "object", "unevaluatedProperties": False}))

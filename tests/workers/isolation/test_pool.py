@@ -1,0 +1,150 @@
+"""Work on other people's content is stopped past its budget, and takes nothing else along."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from forebay.routing.errors import BadAnswer, Lost
+from forebay.routing.jobs import Extract, Job
+from forebay.workers.isolation import pool
+from forebay.workers.isolation.limits import OverBudget
+from forebay.workers.prompts import parsing
+from patience import until
+
+HANGS = re.fullmatch, "(a+)+$", "a" * 60 + "b"
+
+
+def test_a_call_returns_what_the_function_returns():
+    assert pool.call(sorted, [3, 1, 2], reverse=True) == [3, 2, 1]
+
+
+def test_a_warm_process_is_used_again():
+    assert pool.call(os.getpid) == pool.call(os.getpid) != os.getpid()
+
+
+def test_an_error_of_the_product_is_raised_here():
+    job = Job(request=Extract(text="t", schema={"type": "object"}))
+    with pytest.raises(BadAnswer, match="not JSON"):
+        pool.call(parsing.parse_answer, job, "no JSON")
+
+
+def test_another_error_is_named_without_its_message():
+    with pytest.raises(RuntimeError) as caught:
+        pool.call(int, "a secret")
+    assert "ValueError" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_call_that_computes_too_long_is_stopped():
+    began = time.monotonic()
+    with pytest.raises(OverBudget, match="too long"):
+        pool.call(*HANGS)
+    assert time.monotonic() - began < 15
+
+
+def test_a_call_that_waits_too_long_is_stopped():
+    with pytest.raises(OverBudget, match="too long"):
+        pool.call_within(0.3, time.sleep, 60)
+
+
+def test_a_call_that_needs_too_much_memory_is_stopped():
+    with pytest.raises(OverBudget, match="memory"):
+        pool.call(bytearray, 4 << 30)
+
+
+def test_a_call_whose_process_dies_is_stopped():
+    with pytest.raises(OverBudget):
+        pool.call(os._exit, 1)
+    assert pool.call(abs, -1) == 1
+
+
+def test_a_process_that_died_while_it_was_idle_is_replaced():
+    victim = pool.call(os.getpid)
+    os.kill(victim, signal.SIGKILL)
+    time.sleep(0.1)
+    assert pool.call(os.getpid) != victim
+
+
+def test_a_slow_call_does_not_hold_the_others():
+    slow = [threading.Thread(target=stopped, args=(f"slow{n}",)) for n in range(3)]
+    for thread in slow:
+        thread.start()
+    began = time.monotonic()
+    assert pool.call(abs, -1) == 1
+    assert time.monotonic() - began < 2
+    for n in range(3):
+        pool.cancel(f"slow{n}")
+    for thread in slow:
+        thread.join(10)
+
+
+def stopped(key, ends=None):
+    """Make a call that hangs, within a scope."""
+    with pool.cancellable(key):
+        try:
+            pool.call_within(30, time.sleep, 60)
+        except (Lost, OverBudget) as error:
+            if ends is not None:
+                ends.append(type(error))
+
+
+def test_a_cancelled_job_frees_its_thread_at_once():
+    ends = []
+    thread = threading.Thread(target=stopped, args=("job", ends))
+    thread.start()
+    time.sleep(0.5)
+    began = time.monotonic()
+    pool.cancel("job")
+    thread.join(10)
+    assert ends == [Lost]
+    assert time.monotonic() - began < 2
+
+
+def test_a_job_that_is_cancelled_begins_no_call():
+    with pool.cancellable("gone"):
+        pool.cancel("gone")
+        with pytest.raises(Lost):
+            pool.call(abs, -1)
+
+
+def test_a_process_does_not_know_the_secrets_of_its_worker(monkeypatch):
+    monkeypatch.setenv("FOREBAY_ENCRYPTION_KEY", "hidden")
+    killed = pool.call(os.getpid)
+    os.kill(killed, signal.SIGKILL)
+    time.sleep(0.1)
+    assert pool.call(os.getenv, "FOREBAY_ENCRYPTION_KEY") is None
+    assert pool.call(os.getenv, "PATH") == os.environ["PATH"]
+
+
+def test_content_is_not_in_the_arguments_of_a_process():
+    arguments = Path(f"/proc/{pool.call(os.getpid)}/cmdline").read_bytes()
+    assert arguments.split(b"\0")[1:4] == [b"-P", b"-m", b"forebay.workers.isolation.child"]
+    assert len(arguments.split(b"\0")) == 6
+
+
+def test_a_process_ends_with_its_worker():
+    program = (
+        "import os, time\n"
+        "from forebay.workers.isolation import pool\n"
+        "print(pool.call(os.getpid), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    with worker:
+        pid = int(worker.stdout.readline())
+        worker.kill()
+    until(lambda: ended(pid), 15)
+
+
+def ended(pid: int) -> bool:
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True

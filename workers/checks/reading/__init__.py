@@ -1,0 +1,1 @@
+"""Read numbers, dates, times and words from texts in several languages."""

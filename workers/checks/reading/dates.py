@@ -1,0 +1,106 @@
+"""Dates and times of day in a text, in the spellings of several languages.
+
+Month names are English, German, French, Spanish, Italian, Portuguese and Dutch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+Date = tuple[int | None, int, int]  # year if it is given, month, day
+Time = tuple[int, int, int]  # hour, minute, second
+
+_MONTH_NAMES = (
+    "jan january januar jänner janvier janv enero ene gennaio gen januari janeiro",
+    "feb february februar février févr fév febrero febbraio februari fevereiro fev",
+    "mar march märz mrz mär mars marzo maart mrt março",
+    "apr april avril avr abril abr aprile",
+    "may mai mayo maggio mag mei maio",
+    "jun june juni juin junio giugno giu junho",
+    "jul july juli juillet juil julio luglio lug julho",
+    "aug august août aout agosto ago augustus",
+    "sep sept september septembre septiembre settembre set setembro",
+    "oct october oktober okt octobre octubre ottobre ott outubro out",
+    "nov november novembre noviembre novembro",
+    "dec december dezember dez décembre déc diciembre dic dicembre dezembro",
+)
+#: The number of each month by its name, in small letters.
+MONTHS = {name: number for number, names in enumerate(_MONTH_NAMES, 1) for name in names.split()}
+WEEKDAYS = frozenset({"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"})
+_MONTH = rf"({'|'.join(sorted(MONTHS, key=len, reverse=True))})\b\.?"
+_YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")
+_YEAR_LAST = re.compile(r"\b(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})\b")
+_CJK = re.compile(r"(?:(\d{4})\s?[\u5e74\ub144]\s?)?(\d{1,2})\s?[\u6708\uc6d4]\s?(\d{1,2})(?!\d)")
+_DAY_MONTH = re.compile(
+    rf"\b(\d{{1,2}})(?:st|nd|rd|th|er|[.\u00ba])?(?:\s+|-)(?:(?:of|de)\s+)?{_MONTH}"
+    r"(?:,?(?:\s+|-)(?:del?\s+)?(\d{4})\b)?",
+    re.IGNORECASE,
+)
+_MONTH_DAY = re.compile(
+    rf"\b{_MONTH}\s+(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b", re.IGNORECASE
+)
+_UNKNOWN_MONTH = re.compile(r"\b(\d{1,2})\.?\s+([^\W\d_]{3,})\.?\s+(\d{4})\b")
+_HALF_DAY = r"(?:([ap])\.?m\b\.?|uhr\b)"
+_CLOCK = re.compile(
+    r"(?<![\d:.,])(\d{1,2})(?:"
+    r"[:h](\d{2})(?::(\d{2})(?:\.\d+)?)?(?![\d:])|\.(\d{2})(?=\s?(?:[ap]\.?m\b|uhr\b))"
+    rf"|(?=\s?(?:[ap]\.?m\b|uhr\b)))(?:\s?{_HALF_DAY})?",
+    re.IGNORECASE,
+)
+_ZONE = re.compile(r"(?<=[\d\s])(?:Z|UTC|GMT|(?<=\d)[+\u2212-]\d\d:?\d\d)\b", re.IGNORECASE)
+_NAMED_TIMES = {"noon": (12, 0, 0), "midday": (12, 0, 0), "midnight": (0, 0, 0)}
+_LAST_HOUR, _LAST_MINUTE, _NOON = 24, 59, 12
+
+
+def dates(text: str) -> Iterator[tuple[tuple[int, int], frozenset[Date]]]:
+    """Yield the place of each date, and the dates it may mean (3/4 is in March or in April)."""
+    for pattern in (_YEAR_FIRST, _CJK):
+        for match in pattern.finditer(text):
+            year_digits, month, day = match.groups()
+            year = int(year_digits) if year_digits else None
+            yield match.span(), frozenset({(year, int(month), int(day))})
+    for match in _YEAR_LAST.finditer(text):
+        first, second, last = map(int, match.groups())
+        last += 2000 if last < 100 else 0  # noqa: PLR2004 - two digits
+        yield match.span(), frozenset({(last, first, second), (last, second, first)})
+    for match in _DAY_MONTH.finditer(text):
+        yield match.span(), frozenset({_date(*match.group(3, 2, 1))})
+    for match in _MONTH_DAY.finditer(text):
+        yield match.span(), frozenset({_date(*match.group(3, 1, 2))})
+
+
+def _date(year: str | None, month: str, day: str) -> Date:
+    return int(year) if year else None, MONTHS[month.lower()], int(day)
+
+
+def days_of_unknown_months(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the year and day of what may be a date with a month in another language."""
+    for match in _UNKNOWN_MONTH.finditer(text):
+        if match[2].casefold() not in MONTHS:
+            yield int(match[3]), int(match[1])
+
+
+def times(text: str) -> Iterator[tuple[tuple[int, int], frozenset[Time]]]:
+    """Yield the place of each time of day, and the times it may mean (2:30 may be 14:30)."""
+    for match in _CLOCK.finditer(text):
+        minute, second = int(match[2] or match[4] or 0), int(match[3] or 0)
+        if int(match[1]) <= _LAST_HOUR and minute <= _LAST_MINUTE:
+            hours = _hours(match[1], (match[5] or "").lower())
+            yield match.span(), frozenset((hour % _LAST_HOUR, minute, second) for hour in hours)
+    for match in re.finditer(r"\b(?:noon|midday|midnight)\b", text, re.IGNORECASE):
+        yield match.span(), frozenset({_NAMED_TIMES[match[0].lower()]})
+
+
+def _hours(digits: str, half: str) -> set[int]:
+    """Return the hours of 24 that an hour means before or after noon; both if it is not said."""
+    hour = int(digits)
+    if half:
+        return {hour % _NOON + (_NOON if half == "p" else 0)}
+    is_exact = hour >= _NOON or digits.startswith("0")
+    return {hour} if is_exact else {hour, hour + _NOON}
+
+
+def without_zones(text: str) -> str:
+    """Return the text without offsets from UTC."""
+    return _ZONE.sub(" ", text)

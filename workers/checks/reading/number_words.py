@@ -1,0 +1,135 @@
+"""Numbers in words: English, German, French, Spanish, Italian, Portuguese, Dutch and Chinese."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+
+_EN_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+_EN_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_DE_UNITS = "ein zwei drei vier fünf sechs sieben acht neun"
+_DE_TENS = "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig"
+#: Words in the order of their numbers, by the first number and the step between two of them.
+_SERIES = (
+    (0, 1, "zero one two three four five six seven eight nine"),
+    (10, 1, _EN_TEENS),
+    (20, 10, "twenty thirty forty fifty sixty seventy eighty ninety"),
+    (1, 1, _EN_ORDINALS),
+    (0, 1, "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn"),
+    (15, 1, "fünfzehn sechzehn siebzehn achtzehn neunzehn"),
+    (20, 10, _DE_TENS),
+    (1, 1, "erste zweite dritte vierte fünfte sechste siebte achte neunte zehnte"),
+    (0, 1, "zéro un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze"),
+    (15, 1, "quinze seize"),
+    (20, 10, "vingt trente quarante cinquante soixante"),
+    (0, 1, "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce"),
+    (15, 1, "quince dieciséis diecisiete dieciocho diecinueve veinte veintiuno veintidós"),
+    (23, 1, "veintitrés veinticuatro veinticinco veintiséis veintisiete veintiocho veintinueve"),
+    (30, 10, "treinta cuarenta cincuenta sesenta setenta ochenta noventa"),
+    (0, 1, "zero uno due tre quattro cinque sei sette otto nove dieci undici dodici tredici"),
+    (14, 1, "quattordici quindici sedici diciassette diciotto diciannove"),
+    (20, 10, "venti trenta quaranta cinquanta sessanta settanta ottanta novanta"),
+    (1, 1, "um dois três quatro cinco seis sete oito nove dez onze doze treze catorze quinze"),
+    (16, 1, "dezesseis dezessete dezoito dezenove"),
+    (20, 10, "vinte trinta quarenta cinquenta sessenta setenta oitenta noventa"),
+    (0, 1, "nul een twee drie vier vijf zes zeven acht negen tien elf twaalf dertien veertien"),
+    (15, 1, "vijftien zestien zeventien achttien negentien"),
+    (20, 10, "twintig dertig veertig vijftig zestig zeventig tachtig negentig"),
+)
+_OTHERS: dict[str, int | str] = {
+    "no": 0, "none": 0, "nobody": 0, "nothing": 0, "kein": 0, "keine": 0, "a": 1, "an": 1, "ein": 1,
+    "eine": 1, "une": 1, "una": 1, "uma": 1, "duas": 2, "once": 1, "twice": 2, "both": 2,
+    "dozen": 12, "dutzend": 12, "dreissig": 30, "half": "0.5", "quarter": "0.25",
+}  # fmt: skip
+_HUNDREDS = frozenset(
+    ["hundred", "hundert", "cent", "cents", "cien", "ciento", "cento", "cem", "honderd"]
+)
+_SCALE_WORDS = {
+    "1e3": "thousand thousands tausend mille mil mila duizend тысяч",
+    "1e5": "lakh lakhs lac lacs",
+    "1e6": "million millions millionen millón millones milione milioni milhão milhões miljoen",
+    "1e7": "crore crores",
+    "1e9": "billion billions milliard milliards milliarde milliarden miliardo miliardi miljard",
+    "1e12": "trillion trillions billionen",
+}
+#: The factor of each scale that is written out, in small letters.
+SCALES = {word: Decimal(factor) for factor, names in _SCALE_WORDS.items() for word in names.split()}
+_JOINTS = frozenset({"and", "und", "et", "y", "e"})
+_CJK_DIGITS = {char: number for number, char in enumerate("〇一二三四五六七八九")} | {
+    "零": 0,
+    "两": 2,
+}
+_CJK_UNITS = {"十": 10, "百": 100, "千": 1000}
+_CJK_SCALES = {"万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
+_CJK = re.compile(rf"[{''.join([*_CJK_DIGITS, *_CJK_UNITS, *_CJK_SCALES])}]{{1,20}}")
+
+
+def _small_numbers() -> dict[str, Decimal]:
+    numbers = {
+        word: Decimal(start + step * index)
+        for start, step, names in _SERIES
+        for index, word in enumerate(names.split())
+    }
+    for ten, tens_word in enumerate(_DE_TENS.split(), 2):
+        for unit, word in enumerate(_DE_UNITS.split(), 1):
+            numbers[f"{word}und{tens_word}"] = Decimal(10 * ten + unit)
+    for unit, word in enumerate(_DE_UNITS.split(), 1):
+        numbers |= {f"{word}hundert": Decimal(100 * unit), f"{word}tausend": Decimal(1000 * unit)}
+    return numbers | {word: Decimal(value) for word, value in _OTHERS.items()}
+
+
+_NUMBERS = {word.replace("ß", "ss"): number for word, number in _small_numbers().items()}
+
+
+def spelled_numbers(words: Iterable[str], text: str) -> Iterator[Decimal]:
+    """Yield the numbers that are written in words.
+
+    Each word of `twenty five` stands for a number of its own too, as in a list.
+
+    Args:
+        words: the words of the text, in small letters.
+        text: the text, for numbers in Chinese characters.
+    """
+    group, total, is_open = Decimal(0), Decimal(0), False
+    for word in words:
+        if word in _NUMBERS:
+            value = _NUMBERS[word]
+            yield value
+            starts = not is_open or bool(group % 100 and not (value < 10 <= group % 100))  # noqa: PLR2004
+            if starts and is_open:
+                yield total + group
+            group, total = (value, Decimal(0)) if starts else (group + value, total)
+            is_open = True
+        elif word in _HUNDREDS:
+            group = (group or Decimal(1)) * 100 if is_open else Decimal(100)
+            is_open = True
+        elif word in SCALES and is_open:
+            total, group = total + (group or 1) * SCALES[word], Decimal(0)
+        elif is_open and word not in _JOINTS:
+            yield total + group
+            group, total, is_open = Decimal(0), Decimal(0), False
+    if is_open:
+        yield total + group
+    yield from (_cjk_number(match[0]) for match in _CJK.finditer(text))
+
+
+def _cjk_number(digits: str) -> Decimal:
+    """Return the number of a run such as 三万五千; without units, as digits: 二〇二六 is 2026."""
+    if not any(char in _CJK_UNITS or char in _CJK_SCALES for char in digits):
+        return Decimal("".join(str(_CJK_DIGITS[char]) for char in digits))
+    total = section = digit = 0
+    for char in digits:
+        if char in _CJK_DIGITS:
+            digit = _CJK_DIGITS[char]
+        elif char in _CJK_UNITS:
+            section, digit = section + (digit or 1) * _CJK_UNITS[char], 0
+        else:
+            total, section, digit = total + (section + digit or 1) * _CJK_SCALES[char], 0, 0
+    return Decimal(total + section + digit)
+
+
+def speaks_of_a_scale(text: str) -> bool:
+    """Return whether a text, such as a schema's, asks for numbers in thousands or millions."""
+    names = SCALES.keys() | {"mio", "mrd", "mn", "bn", "tsd", "k"}
+    return not names.isdisjoint(re.findall(r"[^\W_]+", text.casefold()))

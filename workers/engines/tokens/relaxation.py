@@ -1,0 +1,163 @@
+"""What a grammar cannot enforce of a JSON Schema or a regular expression, and what is left of it.
+
+Whatever the original admits, a relaxed constraint admits as well; checks of the answer hold the
+original afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from forebay.routing.json_tree import map_schema, subschemas
+
+#: Keywords that llguidance does not implement.
+_UNKNOWN_KEYWORDS = frozenset(
+    {
+        "uniqueItems", "if", "then", "else", "not", "contains", "minContains", "maxContains",
+        "propertyNames", "dependentRequired", "dependentSchemas", "unevaluatedProperties",
+        "unevaluatedItems", "$dynamicRef",
+    }
+)  # fmt: skip
+#: Formats that every build of llguidance enforces.
+_FORMATS = frozenset(
+    {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
+)
+#: Values with which a keyword demands nothing.
+_IDLE_VALUES = {"uniqueItems": False, "unevaluatedItems": True, "unevaluatedProperties": True}
+_NO_VALUE = object()
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_MAX_BOUND = 2**53  # ranges of larger numbers make grammars that do not compile
+#: Keywords that say which values there are, without saying anything about the values.
+_SHAPE = frozenset(
+    {
+        "type", "properties", "required", "items", "prefixItems", "anyOf", "enum", "const",
+        "additionalProperties", "$ref", "$defs", "definitions", "$anchor",
+    }
+)  # fmt: skip
+#: What Rust's regular expressions lack: references back, borders of words, conditions.
+_UNREADABLE = re.compile(r"\\[1-9bBAZ]|\(\?P=|\(\?\(|\[\[|--|&&|~~|\|\|")
+_LOOKAROUND = re.compile(r"\(\?<?[=!]")
+
+
+def without_idle_keywords(schema: Any) -> Any:
+    """Return the schema without keywords that a grammar does not know and that demand nothing."""
+    return map_schema(
+        schema,
+        lambda node: {k: v for k, v in node.items() if _IDLE_VALUES.get(k, _NO_VALUE) is not v},
+    )
+
+
+def relaxed(schema: Any) -> Any:
+    """Return the schema without the keywords that a grammar cannot enforce."""
+    return map_schema(schema, _relaxed_node)
+
+
+def shape(schema: Any) -> Any:
+    """Return the schema with types, names and options alone, without any limit on the values."""
+    return map_schema(relaxed(schema), lambda node: {k: node[k] for k in node if k in _SHAPE})
+
+
+def relaxed_pattern(regex: str) -> str | None:
+    """Return the regular expression without its lookarounds.
+
+    Return `None` if a grammar cannot enforce the rest either.
+    """
+    rest = _without_lookarounds(regex)
+    return None if rest is None or _UNREADABLE.search(rest) else rest
+
+
+def unenforced(schema: Any) -> Iterator[str]:
+    """Yield each keyword that a grammar cannot enforce, with its JSON path; never content."""
+    for path, node in subschemas(schema):
+        rest = _relaxed_node(node)
+        names = (key for key in node if key not in rest or rest[key] != node[key])
+        yield from (f"{name} at {path or '/'}" for name in names)
+
+
+def unenforced_in_pattern(regex: str) -> str:
+    """Return which part of a regular expression a grammar cannot enforce."""
+    if _LOOKAROUND.search(regex):
+        return "a lookahead or lookbehind"
+    if re.search(r"\\[1-9]|\(\?P=", regex):
+        return "a backreference"
+    return "a word border or a condition" if _UNREADABLE.search(regex) else "a part"
+
+
+def _relaxed_node(node: dict[str, Any]) -> dict[str, Any]:
+    """Return one subschema without what a grammar cannot enforce; subschemas of its own stay."""
+    rest = {key: value for key, value in node.items() if key not in _UNKNOWN_KEYWORDS}
+    if _is_large_count(node):
+        del rest["minProperties"]
+    if "pattern" in rest:
+        rest.pop("format", None)  # few grammars hold both
+        pattern = relaxed_pattern(str(rest["pattern"]))
+        rest = {**rest, "pattern": pattern} if pattern else _without(rest, "pattern")
+    if rest.get("format", "date") not in _FORMATS and _may_be_string(node):
+        del rest["format"]
+    for keyword in _BOUNDS:
+        if _is_large(rest.get(keyword)):
+            del rest[keyword]
+    if "oneOf" in rest:
+        either = rest.pop("oneOf")
+        rest.setdefault("anyOf", either)
+    return _relaxed_names(rest)
+
+
+def _relaxed_names(node: dict[str, Any]) -> dict[str, Any]:
+    """Return the node without patterns of names that a grammar cannot read, and open for them."""
+    patterns = node.get("patternProperties")
+    if not isinstance(patterns, dict) or all(relaxed_pattern(name) == name for name in patterns):
+        return node
+    return _without(_without(node, "patternProperties"), "additionalProperties")
+
+
+def _without(node: dict[str, Any], keyword: str) -> dict[str, Any]:
+    return {key: value for key, value in node.items() if key != keyword}
+
+
+def _is_large_count(node: dict[str, Any]) -> bool:
+    """Return whether `minProperties` asks for more properties than are required.
+
+    A grammar counts the properties that are written, even if one is written twice.
+    """
+    minimum = node.get("minProperties", 0)
+    return isinstance(minimum, int | float) and minimum > len(node.get("required", ()))
+
+
+def _is_large(bound: Any) -> bool:
+    return isinstance(bound, int | float) and abs(bound) > _MAX_BOUND
+
+
+def _may_be_string(node: dict[str, Any]) -> bool:
+    kinds = node.get("type", "string")
+    return "string" in (kinds if isinstance(kinds, list) else [kinds])
+
+
+def _without_lookarounds(regex: str) -> str | None:
+    """Return the regular expression without lookarounds; `None` if one of them has no end."""
+    while found := _first_lookaround(regex):
+        start, end = found
+        if end is None:
+            return None
+        regex = regex[:start] + regex[end:]
+    return regex
+
+
+def _first_lookaround(regex: str) -> tuple[int, int | None] | None:
+    """Return where the first lookaround begins and ends, outside brackets and escapes."""
+    start, depth, in_class = None, 0, False
+    for part in re.finditer(r"\\.|\(\?<?[=!]|.", regex, re.DOTALL):
+        text = part[0]
+        if in_class:
+            in_class = text != "]"
+        elif text == "[":
+            in_class = True
+        elif start is None and len(text) > 2 and text.startswith("("):  # noqa: PLR2004 - "(?=" and its like
+            start, depth = part.start(), 1
+        elif start is not None:
+            depth += text.startswith("(") - (text == ")")
+            if depth == 0:
+                return start, part.end()
+    return None if start is None else (start, None)

@@ -1,0 +1,30 @@
+"""A trial of a grammar in an isolated process: compiling some takes for ever.
+
+llguidance builds automata for patterns. If a text must match several of them at once, their number
+is exponential in the size of the patterns.
+"""
+
+from __future__ import annotations
+
+from forebay.workers.isolation.limits import OverBudget
+from forebay.workers.isolation.pool import call
+
+
+def compiles_in_time(grammar: str) -> bool:
+    """Return whether the grammar compiles, or is refused, within the budget of a check.
+
+    Without llguidance that is not known, and the answer is True.
+    """
+    try:
+        call(_compile, grammar)
+    except OverBudget:
+        return False
+    return True
+
+
+def _compile(grammar: str) -> None:
+    try:
+        from llguidance import LLMatcher  # noqa: PLC0415 - only where it is installed
+    except ImportError:
+        return
+    LLMatcher.validate_grammar(grammar)

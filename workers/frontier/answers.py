@@ -1,0 +1,97 @@
+"""From a reply of the frontier to an answer that is kept: read, stored, then checked."""
+
+from __future__ import annotations
+
+from forebay.routing.errors import BadAnswer
+from forebay.routing.jobs import Answer, Check
+from forebay.routing.limits.prices import Usage
+from forebay.routing.reasons import Reason, fault
+from forebay.workers.checks import bounded as bounded_checks
+from forebay.workers.checks.answer_checks import INDISPENSABLE
+from forebay.workers.engines.engine import Ending
+from forebay.workers.frontier.calls import Cost
+from forebay.workers.frontier.no_answer import NoAnswer
+from forebay.workers.frontier.provider import Reply
+from forebay.workers.prompts import bounded
+from forebay.workers.runtime.attempt import Attempt
+
+
+def stored(answer: Answer) -> bytes:
+    """Return the answer as it is stored.
+
+    Raises:
+        NoAnswer: It holds what JSON cannot, such as half a surrogate pair.
+    """
+    try:
+        return answer.model_dump_json().encode()
+    except ValueError:
+        bad = BadAnswer("the frontier model's answer cannot be stored")
+        raise NoAnswer(bad, Reason.BEDROCK_FAILED) from None
+
+
+def read_answer(attempt: Attempt, reply: Reply, cost: Cost) -> Answer:
+    """Return the answer in a reply, marked as `unchecked`.
+
+    Raises:
+        NoAnswer: The reply cannot be read.
+    """
+    record = attempt.claim.record
+    try:
+        content = bounded.parse_answer(attempt.job, reply.text, finish=reply.finish)
+    except BadAnswer as error:
+        raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
+    usage = reply.usage or Usage()
+    estimated = (Reason.COST_ESTIMATED.value,) if cost.estimated else ()
+    return Answer(
+        **record.heading(),
+        status="done",
+        lane="bedrock",
+        # The last reason says why this lane answered.
+        reasons=(*estimated, *record.reasons, Reason.UNCHECKED.value),
+        degraded=True,
+        stand_in=reply.stand_in,
+        model=reply.model,
+        revision=reply.model,  # Bedrock's ids name the version; nobody outside sees the weights
+        tokens_in=usage.prompt,
+        tokens_out=usage.output,
+        cost_nusd=cost.nusd,
+        checks=(Check(name=Reason.UNCHECKED, passed=False, note="not checked yet"),),
+        content=content,
+    )
+
+
+def checked(attempt: Attempt, answer: Answer, *, finish: Ending = "stop") -> Answer:
+    """Return the answer with its checks, unless it has them already.
+
+    Raises:
+        NoAnswer: The answer fails an indispensable check.
+    """
+    if all(check.name != Reason.UNCHECKED for check in answer.checks):
+        return answer
+    checks = bounded_checks.check(attempt.job, answer.content, finish=finish)
+    failed = [check.name for check in checks if not check.passed]
+    if INDISPENSABLE.intersection(failed):
+        faults = ", ".join(
+            f"{check.name} ({check.note})"
+            for check in checks
+            if not check.passed and check.name in INDISPENSABLE
+        )
+        bad = BadAnswer(f"the frontier model's answer does not pass its checks: {faults}")
+        raise NoAnswer(bad, Reason.BEDROCK_FAILED)
+    reasons = tuple(reason for reason in answer.reasons if reason != Reason.UNCHECKED)
+    return answer.model_copy(
+        update={
+            "checks": checks,
+            "reasons": (*reasons, *map(fault, failed)),
+            "degraded": bool(failed),
+        }
+    )
+
+
+def usable_draft(attempt: Attempt) -> Answer | None:
+    """Return the answer that is kept with the job; `None` if there is none that will do."""
+    draft = attempt.claim.drafted()
+    try:
+        return draft and checked(attempt, draft)
+    except NoAnswer:
+        return None

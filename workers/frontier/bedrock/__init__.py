@@ -1,0 +1,1 @@
+"""Bedrock: the provider that calls models by Converse through boto3."""

@@ -1,0 +1,118 @@
+"""Bedrock as a provider, through boto3's Converse. Nothing else in this folder imports boto3.
+
+A call is made once: botocore's retries are off, because a repeated call is a second bill. Every
+ending is either a `Reply`, which is billed, or an error for which `billed` tells the bill.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import boto3
+from botocore import exceptions as boto
+from botocore.config import Config
+
+from forebay.routing.errors import ForebayError
+from forebay.workers.engines.engine import Prompt
+from forebay.workers.frontier.bedrock.converse_errors import (
+    from_response,
+    from_setup,
+    without_response,
+)
+from forebay.workers.frontier.bedrock.converse_reply import keep_body, read_reply
+from forebay.workers.frontier.bedrock.converse_request import (
+    bounds,
+    converse_request,
+    cut_at_blank_stop,
+)
+from forebay.workers.frontier.provider import AccountFault, Provider, Reply
+from forebay.workers.frontier.settings import BedrockSettings
+
+CONNECT_TIMEOUT_S = 5
+
+
+class Converse(Provider):
+    """Calls models on Bedrock. Safe to share between threads; connects on the first call."""
+
+    def __init__(self, settings: BedrockSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._connection: Any = None
+
+    @property
+    def term_s(self) -> float:
+        """Seconds after which a call of unknown outcome has ended on Bedrock's side too."""
+        return self._settings.bedrock_term_s
+
+    def bounds(self, prompt: Prompt, model: str) -> tuple[int, int]:
+        """Return the most tokens a call can be billed for: of its prompt, and of its answer."""
+        return bounds(prompt, model)
+
+    def call(self, prompt: Prompt, model: str, *, call_id: str, base: str = "") -> Reply:
+        """Ask a model once and block until it has answered. `Provider.call` lists the errors.
+
+        Bedrock enforces a `JsonSchema` if the model has structured output. A `Choice` or `Pattern`
+        is left to the prompt's words and to the checks of the answer.
+        """
+        request = converse_request(prompt, model, call_id, base or model)
+        ending = self._ask(request)
+        if isinstance(ending, AccountFault):
+            self._forget_client()
+        if isinstance(ending, ForebayError):
+            # Raised here and not where it was caught, so that no error report can walk from it
+            # to the foreign error, which may quote the request.
+            raise ending
+        text = cut_at_blank_stop(ending.text, prompt)
+        finish = ending.finish if text == ending.text else "stop"
+        return replace(ending, text=text, finish=finish, enforced="outputConfig" in request)
+
+    def _ask(self, request: dict[str, Any]) -> Reply | ForebayError:
+        model, began = request["modelId"], time.monotonic()
+        try:
+            client = self._client()
+        except Exception as error:  # noqa: BLE001 - of boto3, or of a plug-in of it
+            return from_setup(error, model)
+        try:
+            response = client.converse(**request)
+            return read_reply(response, model, time.monotonic() - began)
+        except boto.ClientError as error:
+            return from_response(error, model)
+        except ForebayError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever broke, the call may have been billed
+            return without_response(error, model)
+
+    def _forget_client(self) -> None:
+        """Have the next call read the credentials again; a client of boto3 keeps its own."""
+        with self._lock:
+            self._connection = None
+
+    def _client(self) -> Any:
+        with self._lock:
+            if self._connection is None:
+                self._connection = _connect(self._settings)
+            return self._connection
+
+
+def _connect(settings: BedrockSettings) -> Any:
+    # At DEBUG botocore logs whole requests, which hold content.
+    logging.getLogger("botocore").setLevel(logging.INFO)
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=settings.bedrock_timeout_s,
+        max_pool_connections=settings.bedrock_concurrency,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        tcp_keepalive=True,
+    )
+    client = boto3.session.Session().client(
+        "bedrock-runtime",
+        region_name=settings.bedrock_region,
+        endpoint_url=settings.bedrock_endpoint,
+        config=config,
+    )
+    client.meta.events.register("before-parse.bedrock-runtime.Converse", keep_body)
+    return client

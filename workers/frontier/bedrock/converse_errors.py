@@ -1,0 +1,187 @@
+"""From boto3's errors to ours. All messages are our own: boto3's may quote the request.
+
+A fault of the whole account or of one model is told apart here, since each shuts a part of the
+spillway.
+"""
+
+from __future__ import annotations
+
+import re
+
+from botocore import exceptions as boto
+
+from forebay.routing.errors import (
+    ForebayError,
+    InvalidJob,
+    LastingError,
+    Misconfigured,
+    Throttled,
+    TooLong,
+    Unavailable,
+)
+from forebay.workers.frontier.bedrock.converse_reply import code_word, headers
+from forebay.workers.frontier.provider import (
+    AccountFault,
+    ModelFault,
+    ModelNotReady,
+    OutcomeUnknown,
+)
+
+#: An error class, its message, and the field that the error names.
+_Mapped = tuple[type[ForebayError], str, str | None]
+
+_LOG_IN = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use a role"
+_REJECTED = "rejected ({code}): check them, FOREBAY_BEDROCK_REGION and this machine's clock"
+_NEEDS_PROFILE = "{model} needs an inference profile: put global., us., eu. and so on before the id"
+
+_BUSY = (Throttled, "Bedrock asks to slow down ({code})", None)
+_DOWN = (Unavailable, "Bedrock is unavailable ({code})", None)
+_UNKNOWN = (OutcomeUnknown, "Bedrock failed, perhaps after the model had answered ({code})", None)
+_BAD_KEY = (AccountFault, _REJECTED, "AWS credentials")
+_EXPIRED = (AccountFault, "have expired", "AWS credentials")
+_NO_ACCOUNT = (AccountFault, "is not allowed to use Bedrock here ({code})", "AWS account")
+_NO_RIGHT = (ModelFault, "have no permission to call {model}", "AWS credentials")
+_NO_MODEL = (ModelFault, "Bedrock has no {model} in this region", "model")
+_NOT_READY = (ModelNotReady, "{model} is not ready on Bedrock ({code})", None)
+_OTHER: _Mapped = (LastingError, "Bedrock rejects the call of {model} ({code})", None)
+
+_BY_CODE: dict[str, _Mapped] = {
+    "ThrottlingException": _BUSY,
+    "ModelNotReadyException": _NOT_READY,
+    "ServiceQuotaExceededException": _BUSY,
+    "TooManyRequestsException": _BUSY,
+    "ServiceUnavailableException": _DOWN,
+    "InternalServerException": _DOWN,
+    "ModelTimeoutException": _UNKNOWN,
+    "ModelErrorException": _UNKNOWN,
+    "AccessDeniedException": _NO_RIGHT,
+    "ResourceNotFoundException": _NO_MODEL,
+    "UnrecognizedClientException": _BAD_KEY,
+    "InvalidClientTokenId": _BAD_KEY,
+    "InvalidSignatureException": _BAD_KEY,
+    "IncompleteSignatureException": _BAD_KEY,
+    "SignatureDoesNotMatch": _BAD_KEY,
+    "MissingAuthenticationTokenException": _BAD_KEY,
+    "ExpiredTokenException": _EXPIRED,
+    "ExpiredToken": _EXPIRED,
+    "RequestExpired": _EXPIRED,
+    "OptInRequired": _NO_ACCOUNT,
+    "SubscriptionRequiredException": _NO_ACCOUNT,
+}
+_BY_STATUS: dict[int, _Mapped] = {429: _BUSY, 500: _DOWN, 503: _DOWN, 408: _UNKNOWN}
+_FORBIDDEN = {401, 403}
+_REJECTION, _SERVER_ERROR = 400, 501
+
+#: Codes without a finer one: the message is searched, in this order. A `ValidationException` may
+#: quote names of a job's schema, so only the beginning of its message can tell a fault of the
+#: account or of a model: else a job could shut the spillway.
+_BY_MESSAGE: dict[str, tuple[tuple[str, _Mapped], ...]] = {
+    "ValidationException": (
+        (r"^operation not allowed", _NO_ACCOUNT),
+        (r"^invocation\b.*\bon-demand throughput", (ModelFault, _NEEDS_PROFILE, "model")),
+        (r"^the provided model identifier is invalid", _NO_MODEL),
+        (
+            r"schema|output_?config|grammar|enum value|union type|declared type",
+            (InvalidJob, "is not supported by structured output", "schema"),
+        ),
+        (r"stop_?sequence", (InvalidJob, "is not supported by {model}", "stop")),
+        (
+            r"too long|tokens|context",
+            (TooLong, "the prompt or its answer does not fit {model}", None),
+        ),
+        (r"", (InvalidJob, "Bedrock rejects this request for {model}", None)),
+    ),
+    "AccessDeniedException": (
+        (r"api key|authenticat|bearer|security token", _BAD_KEY),
+        (r"account|payment|countr", _NO_ACCOUNT),
+        (r"", _NO_RIGHT),
+    ),
+}
+
+_BY_TYPE: tuple[tuple[tuple[type[Exception], ...], _Mapped], ...] = (
+    (
+        (boto.NoCredentialsError, boto.PartialCredentialsError, boto.NoAuthTokenError),
+        (AccountFault, f"missing or incomplete: {_LOG_IN}", "AWS credentials"),
+    ),
+    (
+        (boto.SSOError, boto.UnauthorizedSSOTokenError, boto.TokenRetrievalError),
+        (AccountFault, "the login has expired: run aws sso login", "AWS credentials"),
+    ),
+    (
+        (boto.CredentialRetrievalError, boto.MetadataRetrievalError),
+        (AccountFault, "cannot be fetched ({code})", "AWS credentials"),
+    ),
+    ((boto.ProfileNotFound,), (AccountFault, "names no configured profile", "AWS_PROFILE")),
+    (
+        (boto.NoRegionError, boto.InvalidRegionError),
+        (AccountFault, "is not an AWS region", "FOREBAY_BEDROCK_REGION"),
+    ),
+    (
+        (boto.InvalidEndpointConfigurationError,),
+        (AccountFault, "cannot be used with these credentials", "FOREBAY_BEDROCK_ENDPOINT"),
+    ),
+    ((boto.ParamValidationError,), (Misconfigured, "boto3 cannot make a call of {model}", "model")),
+    (
+        (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError),
+        (Unavailable, "no connection to Bedrock in this region, or at this endpoint", None),
+    ),
+)
+
+
+def from_response(error: boto.ClientError, model: str) -> ForebayError:
+    """Return our error for an error response of Bedrock, or of the service that lends the keys."""
+    details = error.response.get("Error", {})
+    code, text = str(details.get("Code", "")), str(details.get("Message", "")).casefold()
+    if error.operation_name != "Converse":  # such as AssumeRole of STS: nothing was sent to Bedrock
+        return _error((AccountFault, "cannot be fetched ({code})", "AWS credentials"), model, code)
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    ours = _error(_mapped(code, text, status), model, code)
+    if isinstance(ours, Throttled | Unavailable):
+        ours.retry_after = _retry_after(headers(error.response))
+    return ours
+
+
+def _mapped(code: str, text: str, status: int) -> _Mapped:
+    by_message = (entry for words, entry in _BY_MESSAGE.get(code, ()) if re.search(words, text))
+    known = next(by_message, None) or _BY_CODE.get(code) or _BY_STATUS.get(status)
+    if known is not None:
+        return known
+    if status in _FORBIDDEN and code[:1].isalpha():  # AWS names a code, a proxy's block page none
+        return _BAD_KEY
+    return _OTHER if _REJECTION <= status < _SERVER_ERROR else _UNKNOWN
+
+
+def from_setup(error: Exception, model: str) -> ForebayError:
+    """Return our error for a client that boto3 could not make: nothing was sent."""
+    known = _by_type(error, model)
+    if known is not None:
+        return known
+    if isinstance(error, ValueError) and not isinstance(error, boto.BotoCoreError):
+        return AccountFault("is not a URL", field="FOREBAY_BEDROCK_ENDPOINT")
+    return AccountFault(f"boto3 cannot use its settings ({type(error).__name__})", field="AWS")
+
+
+def without_response(error: Exception, model: str) -> ForebayError:
+    """Return our error for a call without a readable response; only an unsent call is free."""
+    unknown = OutcomeUnknown(f"Bedrock's response cannot be read ({type(error).__name__})")
+    return _by_type(error, model) or unknown
+
+
+def _by_type(error: Exception, model: str) -> ForebayError | None:
+    for types, mapped in _BY_TYPE:
+        if isinstance(error, types):
+            return _error(mapped, model, type(error).__name__)
+    return None
+
+
+def _error(mapped: _Mapped, model: str, code: str) -> ForebayError:
+    error_class, text, at = mapped
+    return error_class(text.format(model=model, code=code_word(code)), field=at)
+
+
+def _retry_after(headers: dict[str, str]) -> float | None:
+    """Return the seconds that Bedrock asks to wait, if it does."""
+    seconds, millis = headers.get("retry-after", ""), headers.get("x-amz-retry-after", "")
+    if millis.isdecimal():
+        return int(millis) / 1_000
+    return float(seconds) if re.fullmatch(r"\d{1,6}(\.\d+)?", seconds) else None

@@ -1,0 +1,144 @@
+"""From a response of Converse to a reply. Whatever its fields hold, a whole response is billed.
+
+boto3 drops or rejects fields of an unexpected type, so the body is read before boto3 parses it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, cast, get_args
+
+from forebay.routing.limits.prices import Tier, Usage
+from forebay.workers.engines.engine import Ending
+from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Refused, Reply
+
+STAND_IN_MARK = "x-forebay-stand-in"  # header of every answer that the mock of Bedrock makes
+BODY = "forebay-body"  # key of the body, as it came, in boto3's response
+MAX_TOKENS = 10_000_000  # of each count; no model's context comes near
+MAX_TEXT_CHARS = 4_000_000
+
+_FINISHES: dict[str, Ending] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+}
+_REFUSALS = {"guardrail_intervened", "content_filtered", "refusal"}
+_TIERS = {*get_args(Tier)} - {"batch"}  # no answer of Converse comes from a batch
+
+
+def keep_body(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
+) -> None:
+    """Keep the body of a successful response from boto3's parser (handler of `before-parse`)."""
+    if response_dict["status_code"] == 200:  # noqa: PLR2004 - the only status of an answer
+        customized_response_dict[BODY] = response_dict["body"]
+        response_dict["body"] = b"{}"
+
+
+def read_reply(response: dict[str, Any], model: str, latency_s: float) -> Reply:
+    """Read a response of status 200.
+
+    Raises:
+        OutcomeUnknown: The body is cut short, or is no answer of Converse.
+        Refused, Malformed: There is no usable answer; the call is billed.
+    """
+    body = _body(response[BODY])
+    usage, tier = _usage(body.get("usage")), _tier(body.get("serviceTier"))
+    reason = body.get("stopReason")
+    if isinstance(reason, str) and reason in _REFUSALS:
+        raise Refused(f"{model} declined to answer ({reason})", usage, tier)
+    # Without a stop reason nothing says that the text is whole.
+    finish = _FINISHES.get(reason) if isinstance(reason, str) else "length"
+    if finish is None:
+        raise Malformed(f"{model} broke off ({code_word(str(reason))})", usage, tier)
+    text = _text(body.get("output"))
+    if text is None:
+        raise Malformed(f"{model} gave an answer without a readable text", usage, tier)
+    mark = headers(response).get(STAND_IN_MARK)
+    return Reply(text, usage, finish, model, tier, mark == "1", latency_s)
+
+
+def headers(response: dict[str, Any]) -> dict[str, str]:
+    """Return the HTTP headers of a response of boto3."""
+    return cast("dict[str, str]", response.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
+
+
+def code_word(text: str) -> str:
+    """Return the text if it is one word, as Bedrock's codes are: no other text gets into errors."""
+    return text if re.fullmatch(r"\w{1,60}", text, re.ASCII) else "no code"
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    """Return the JSON object of a whole response.
+
+    Raises:
+        OutcomeUnknown: The data is no JSON object with an answer or a usage.
+    """
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict) or not {"output", "usage"} & body.keys():
+        raise OutcomeUnknown("Bedrock's response is cut short, or is no answer of Converse")
+    return body
+
+
+def _text(output: Any) -> str | None:
+    """Return the text of an answer; `None` if it has none of the expected shape, or too much."""
+    try:
+        blocks = output["message"]["content"]
+        texts = [block["text"] for block in blocks if "text" in block]  # reasoning has no text
+        text = "".join(texts)
+    except (TypeError, KeyError):
+        return None
+    if not isinstance(blocks, list) or len(text) > MAX_TEXT_CHARS:
+        return None
+    return text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
+
+
+def _tier(reported: Any) -> Tier | None:
+    """Return the service tier; `None` if it is no tier that we know."""
+    if reported is None:
+        return "default"
+    tier = reported.get("type", "default") if isinstance(reported, dict) else None
+    return tier if isinstance(tier, str) and tier in _TIERS else None  # type: ignore[return-value]  # mypy does not narrow by a set
+
+
+def _usage(counts: Any) -> Usage | None:
+    """Return the tokens; `None` if a count is missing, impossible, or contradicts another."""
+    if not isinstance(counts, dict):
+        return None
+    try:
+        written = _count(counts, "cacheWriteInputTokens", 0)
+        written_1h = sum(
+            _count(part, "inputTokens")
+            for part in counts.get("cacheDetails") or ()
+            if part["ttl"] == "1h"
+        )
+        if written_1h > written:
+            return None
+        return Usage(
+            input=_count(counts, "inputTokens"),
+            output=_count(counts, "outputTokens"),
+            cache_read=_count(counts, "cacheReadInputTokens", 0),
+            cache_write_5m=written - written_1h,
+            cache_write_1h=written_1h,
+        )
+    except (TypeError, KeyError, AttributeError, ValueError):
+        return None
+
+
+def _count(counts: dict[str, Any], name: str, default: int | None = None) -> int:
+    """Return a count of tokens; `default` stands for a missing one.
+
+    Raises:
+        ValueError: It is not a whole number from 0 to `MAX_TOKENS`.
+    """
+    count = counts.get(name)
+    if count is None:
+        count = default
+    if type(count) is not int or not 0 <= count <= MAX_TOKENS:
+        raise ValueError(name)
+    return count

@@ -1,0 +1,59 @@
+"""A second try after an answer whose form was wrong, if the provider did not enforce the schema."""
+
+from __future__ import annotations
+
+from forebay.routing.errors import InvalidJob
+from forebay.routing.jobs import Answer, Extract, Generate, Job
+from forebay.routing.limits.prices import Usage
+from forebay.routing.policy.policy_file import Policy
+from forebay.routing.reasons import Reason
+from forebay.workers.frontier.calls import Call, Calls, Cost, SubBudget
+from forebay.workers.frontier.no_answer import NoAnswer
+from forebay.workers.frontier.provider import Reply
+from forebay.workers.prompts import prompts
+from forebay.workers.runtime.attempt import Attempt
+
+
+def refuses_schema(refusal: NoAnswer) -> bool:
+    """Return whether the provider refused the schema of structured output, which costs nothing."""
+    return isinstance(refusal.error, InvalidJob) and refusal.error.field == "schema"
+
+
+def is_worth_a_repair(job: Job, reply: Reply) -> bool:
+    """Return whether a whole answer to a schema was asked for in words alone."""
+    has_schema = isinstance(job.request, Extract | Generate) and job.request.schema_ is not None
+    return has_schema and not reply.enforced and reply.finish == "stop"
+
+
+def ask_again(
+    calls: Calls, attempt: Attempt, policy: Policy, first: Call, reply: Reply, refusal: NoAnswer
+) -> tuple[Call, Reply]:
+    """Show the model its answer and what is wrong with it, in one more call under the budget.
+
+    Raises:
+        NoAnswer: There is no second reply, perhaps because there is no money for it.
+    """
+    job, fault = attempt.job, refusal.error.message
+    try:
+        call = calls.plan(
+            job,
+            first.model,
+            policy,
+            lambda name: prompts.repair(first.prompt, reply.text, fault, prompt_id=name),
+            spent_nusd=calls.cost(first, reply).nusd,
+        )
+        return call, calls.make(call, attempt.claim, job, policy, SubBudget())
+    except NoAnswer as later:
+        raise (later if later.reason is Reason.CALL_OPEN else refusal) from None
+
+
+def with_first(answer: Answer, first: Reply, cost: Cost) -> Answer:
+    """Return the answer with the tokens and the cost of an earlier call for it added."""
+    usage = first.usage or Usage()
+    return answer.model_copy(
+        update={
+            "tokens_in": answer.tokens_in + usage.prompt,
+            "tokens_out": answer.tokens_out + usage.output,
+            "cost_nusd": answer.cost_nusd + cost.nusd,
+        }
+    )

@@ -1,0 +1,1 @@
+"""Work on content of others, in processes that can be killed."""

@@ -1,0 +1,15 @@
+"""The one budget of time and memory for work on content of a caller or of a model."""
+
+from __future__ import annotations
+
+CPU_S = 2  # of one call; a good check takes milliseconds
+WALL_S = 5.0  # of one call, on a busy machine
+START_S = 60.0  # until a fresh process is ready; its imports take half a second
+MEMORY_BYTES = 1 << 30  # address space of a process
+NICENESS = 5  # so that many slow calls do not slow down the workers themselves
+MAX_PROCESSES = 8  # side by side; further calls wait for one of them
+MAX_IDLE = 2  # processes that are kept warm
+
+
+class OverBudget(Exception):
+    """A call took too much time or memory, and was stopped. The message never holds content."""

@@ -1,0 +1,196 @@
+"""Calls that can be stopped: `call` runs a function in a process that is killed past its budget.
+
+Python cannot interrupt a regular expression or a validator, and such a call may hold the
+interpreter lock for ever. So work on content of a caller or of a model whose cost is not known to
+be small is done by warm processes beside the worker. Content reaches them by a pipe; it is never in
+their arguments or their environment.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+
+from forebay.routing.errors import Lost
+from forebay.workers.isolation.frames import frame
+from forebay.workers.isolation.limits import MAX_IDLE, MAX_PROCESSES, WALL_S, OverBudget
+from forebay.workers.isolation.process import IsolatedProcess
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_WAIT_S = 0.1  # how late a call that waits for a process notices that it was cancelled
+
+
+@dataclass
+class Scope:
+    """The calls of one job, which are cancelled together."""
+
+    cancelled: bool = False
+    process: IsolatedProcess | None = None
+
+
+class Pool:
+    """Warm processes, and the scopes of the jobs that use them. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._idle: list[IsolatedProcess] = []
+        self._count = 0
+        self._scopes: dict[str, Scope] = {}
+        self._current = threading.local()
+
+    def run(self, function: Callable[..., R], call: bytes, wall_s: float) -> R:
+        """Make a call in a free process; see `call`."""
+        scope: Scope = getattr(self._current, "scope", None) or Scope()
+        process = self._take(function.__module__, scope)
+        try:
+            ending, value = self._in_scope(scope, process, call, wall_s)
+        finally:
+            self._give_back(process)
+        if ending == "returned":
+            result: R = value
+            return result
+        raise value if ending == "raised" else RuntimeError(value)
+
+    @contextmanager
+    def cancellable(self, key: str) -> Iterator[None]:
+        """Let `cancel` of this key stop the calls of this thread in this block."""
+        scope = self._scopes[key] = self._current.scope = Scope()
+        try:
+            yield
+        finally:
+            self._current.scope = None
+            if self._scopes.get(key) is scope:
+                del self._scopes[key]
+
+    def cancel(self, key: str) -> None:
+        """Stop the call of a scope, and let it begin no other; unknown keys are ignored."""
+        with self._changed:
+            scope = self._scopes.get(key)
+            if scope is not None:
+                scope.cancelled = True
+                if scope.process is not None:
+                    scope.process.kill()
+
+    def close(self) -> None:
+        """End the idle processes."""
+        with self._changed:
+            idle, self._idle = self._idle, []
+            self._count -= len(idle)
+        for process in idle:
+            process.end()
+
+    def _in_scope(
+        self, scope: Scope, process: IsolatedProcess, call: bytes, wall_s: float
+    ) -> tuple[str, Any]:
+        with self._changed:
+            if scope.cancelled:
+                raise Lost
+            scope.process = process
+        try:
+            return process.call(call, wall_s)
+        except OverBudget:
+            if scope.cancelled:
+                raise Lost from None
+            raise
+        finally:
+            with self._changed:
+                scope.process = None
+
+    def _take(self, module: str, scope: Scope) -> IsolatedProcess:
+        """Return an idle process, or a new one; wait if there are too many already."""
+        with self._changed:
+            while not self._idle and self._count >= MAX_PROCESSES:
+                self._changed.wait(_WAIT_S)
+                if scope.cancelled:
+                    raise Lost
+            if self._idle:
+                process = self._idle.pop()
+                if process.alive:
+                    return process
+                process.end()
+            else:
+                self._count += 1
+        try:
+            return IsolatedProcess(module)
+        except BaseException:
+            self._forget()
+            raise
+
+    def _give_back(self, process: IsolatedProcess) -> None:
+        with self._changed:
+            if process.alive and len(self._idle) < MAX_IDLE:
+                self._idle.append(process)
+                self._changed.notify()
+                return
+        process.end()
+        self._forget()
+
+    def _forget(self) -> None:
+        with self._changed:
+            self._count -= 1
+            self._changed.notify()
+
+
+_pool = Pool()
+_direct = False  # this process is an isolated one itself
+
+
+def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a function of a module in a process that is killed past the budget.
+
+    Raises:
+        OverBudget: The call took too much time or memory.
+        Lost: `cancel` stopped the call.
+        ForebayError: What the function raises.
+        RuntimeError: The function raised something else; the message names its type and place.
+    """
+    return call_within(WALL_S, function, *args, **kwargs)
+
+
+def call_within(wall_s: float, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a function as `call` does, with another limit in seconds of wall time."""
+    if _direct:
+        return function(*args, **kwargs)
+    try:
+        request = frame((function, args, kwargs))
+    except (RecursionError, MemoryError):
+        raise OverBudget("cannot be checked") from None
+    return _pool.run(function, request, wall_s)
+
+
+def cancellable(key: str) -> AbstractContextManager[None]:
+    """Let `cancel` of this key stop the calls that this thread makes in the block."""
+    return _pool.cancellable(key)
+
+
+def cancel(key: str) -> None:
+    """Stop the calls of a block that is `cancellable`; they raise `Lost`."""
+    _pool.cancel(key)
+
+
+def call_directly() -> None:
+    """Make every further call in this process, because this process is an isolated one."""
+    global _direct  # noqa: PLW0603 - a property of the process
+    _direct = True
+
+
+def _forget_pool() -> None:
+    """Begin anew in a forked process: the processes are its parent's."""
+    global _pool  # noqa: PLW0603 - a property of the process
+    _pool = Pool()
+
+
+@atexit.register
+def _close_pool() -> None:
+    """End the idle processes, which would notice the end of this one a moment later."""
+    _pool.close()
+
+
+os.register_at_fork(after_in_child=_forget_pool)
