@@ -61,7 +61,7 @@ def checked_patience(patience: Any) -> float:
     """
     if not _is_number(patience) or not 0 <= patience < math.inf:
         raise Misconfigured("must be a number of seconds, 0 or more", field="patience")
-    return float(patience)
+    return float(min(patience, _MAX_WAIT_S))
 
 
 def checked_timeout(timeout: Any) -> float | None:
@@ -75,7 +75,7 @@ def checked_timeout(timeout: Any) -> float | None:
     if not _is_number(timeout):
         hint = "must be a number of seconds, or None to wait as long as it takes"
         raise InvalidJob(hint, field="timeout")
-    return float(min(max(timeout, 0), _MAX_TIMEOUT_S))
+    return float(min(max(timeout, 0), _MAX_WAIT_S))
 
 
 def checked_limit(limit: Any) -> int:
@@ -102,7 +102,7 @@ def checked_requests(requests: Any) -> Iterable[Any]:
 
 
 _MAX_LIMIT = 1_000_000
-_MAX_TIMEOUT_S = 10 * 365 * 86_400  # locks and event loops take no longer wait than some years
+_MAX_WAIT_S = 10 * 365 * 86_400  # locks and event loops take no longer wait than some years
 
 
 def _is_number(value: Any) -> bool:

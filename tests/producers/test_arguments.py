@@ -74,6 +74,11 @@ def test_a_wrong_argument_fails_when_the_client_is_made(make, arguments, field, 
     assert caught.value.field == field
 
 
+def test_a_patience_may_be_long(settings):
+    with Client(tenant="acme", settings=settings, patience=10**400) as client:
+        assert client.submit(ask())
+
+
 def by_id(client):
     """Return every method that takes the id of a job."""
     return [
@@ -107,7 +112,7 @@ def test_a_timeout_that_is_no_number_is_refused_before_anything_is_submitted(cli
     assert set(redis.keys()) == keys
 
 
-@pytest.mark.parametrize("timeout", [None, math.inf, 10, 1e300])
+@pytest.mark.parametrize("timeout", [None, math.inf, 10, 1e300, 10**400])
 def test_a_timeout_may_be_long(client, timeout):
     with working(client._ledger):
         assert client.run(ask(), timeout=timeout).content.text == "HELLO"
