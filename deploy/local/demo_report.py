@@ -17,7 +17,7 @@ from forebay.routing.base import NANO
 LOG_WIDTH = 165  # characters, if there is no terminal and no COLUMNS: the log of a CI
 #: The least width of the terminal at which each column is shown.
 COLUMNS = {
-    "job": 0, "kind": 110, "egress": 0, "lane": 0, "why": 0, "model": 150, "tokens": 120,
+    "job": 0, "kind": 110, "egress": 0, "lane": 0, "why": 0, "model": 150, "tokens": 130,
     "cost $": 95, "s": 90,
 }  # fmt: skip
 COLUMN_STYLES: dict[str, dict[str, Any]] = {

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import urllib.request
 from socket import create_server
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 import redis as redis_py
 
 from local.background import FleetFolder
-from local.fleet import ROOT
+from local.fleet import ROOT, free_port
 from patience import until
 
 pytestmark = pytest.mark.slow
@@ -106,16 +107,21 @@ def test_up_says_why_the_fleet_did_not_start(tmp_path):
 
 def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
     (tmp_path / "fleet.json").write_text("left by a fleet that was killed")
-    done = run_background("up", tmp_path, FOREBAY_ENGINE="echo", AWS_ACCESS_KEY_ID="real")
+    with create_server(("127.0.0.1", 0)) as taken:
+        ports = {"redis": free_port(), "flower": taken.getsockname()[1]}
+        FleetFolder(tmp_path).keep_ports(ports)
+        done = run_background("up", tmp_path, FOREBAY_ENGINE="echo", AWS_ACCESS_KEY_ID="real")
     assert done.returncode == 0, done.stdout
     assert re.search(r"Bedrock +the local mock", done.stdout)
     url = re.search(r"Redis +(\S+)", done.stdout)[1]
+    assert urlsplit(url).port == ports["redis"], "exports in open shells stay good"
     exports = re.search(r"export .*", done.stdout)[0]
     version = subprocess.run(
         ["sh", "-c", f"{exports}; forebay version"], capture_output=True, text=True, check=True
     )
     assert version.stdout
     flower = re.search(r"Flower +(\S+)", done.stdout)[1]
+    assert urlsplit(flower).port != ports["flower"]
     until(lambda: queues(flower) >= {"route", "local.default", "embed", "bedrock", "sweep"})
     holder = FleetFolder(tmp_path).holder()
     parts = psutil.Process(holder).children()
@@ -134,14 +140,4 @@ def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
     assert list((tmp_path / "redis").rglob("*.aof"))
     assert not (tmp_path / "fleet.json").exists()
-    ports = FleetFolder(tmp_path).ports()
-    assert {
-        "redis": int(url.split(":")[2].split("/")[0]),
-        "flower": int(flower.split(":")[2]),
-    } == ports
-    with create_server(("127.0.0.1", ports["flower"])):
-        done = run_background("up", tmp_path, FOREBAY_ENGINE="echo")
-    assert done.returncode == 0, done.stdout
-    assert re.search(r"Redis +(\S+)", done.stdout)[1] == url, "exports in open shells stay good"
-    assert re.search(r"Flower +(\S+)", done.stdout)[1] != flower
-    run_background("down", tmp_path)
+    assert FleetFolder(tmp_path).ports() == ports | {"flower": urlsplit(flower).port}

@@ -171,8 +171,8 @@ def test_a_worker_survives_any_message_on_its_list(fleet):
 @pytest.mark.parametrize("name", ["\ud800", "a\x00b"])
 def test_a_name_that_no_file_can_have_is_refused(name):
     with pytest.raises(InvalidJob) as caught:
-        read_text(name, field="file")
-    assert caught.value.field == "file"
+        read_text(name, option="--file")
+    assert caught.value.field == f"--file {name.translate({0: '?', 0xD800: '?'})}"
 
 
 @pytest.mark.parametrize("stdin", [b"\xff\x00", b"[" * 100_000, b'{"kind": "summarize"}'])

@@ -40,7 +40,7 @@ def write_config(folder, dimensions, **more):
         "architectures": ["LlamaForCausalLM"], "num_hidden_layers": layers,
         "hidden_size": hidden, "intermediate_size": intermediate, "num_attention_heads": heads,
         "num_key_value_heads": kv_heads, "head_dim": head_dim, "vocab_size": vocab,
-        "max_position_embeddings": 131_072, "tie_word_embeddings": False,
+        "max_position_embeddings": 131_072,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config | more))

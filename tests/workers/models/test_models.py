@@ -434,6 +434,8 @@ def test_the_list_says_what_is_here():
     file = catalogue.find("qwen2.5-0.5b").path
     file.parent.mkdir(parents=True)
     file.write_bytes(b"GGUF")
-    lines = CliRunner().invoke(models.app, ["list"]).stdout.splitlines()
+    done = CliRunner().invoke(models.app, ["list"])
+    _, *lines = done.stdout.splitlines()
+    assert "forebay models pull NAME" in done.stderr
     assert len(lines) == len(catalogue.catalogue())
     assert [line.split()[0] for line in lines if " here " in line] == ["qwen2.5-0.5b"]

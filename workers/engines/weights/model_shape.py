@@ -21,6 +21,7 @@ from forebay.workers.engines.weights.computation import (
     attended_context,
     check_computation,
     check_layer_kinds,
+    named_parts,
 )
 from forebay.workers.engines.weights.dimensions import numbers
 from forebay.workers.engines.weights.headers import Tensor, read_object, read_tensors
@@ -154,6 +155,8 @@ def read_shape(folder: Path, engine: GpuEngineName | None = None) -> Shape:
     _check_layers(tensors, shape.layers, folder)
     on_card = {key: tensor for key, tensor in tensors.items() if not kind.embeds(key)}
     tied = not any(kind.heads(key) for key in tensors)
+    if tied:
+        _check_tied(folder / "config.json")
     head = 2 * shape.hidden * shape.padded_vocab if tied else 0  # the embedding, on the card too
     layers = {key: tensor for key, tensor in on_card.items() if _LAYER.search(key)}
     return replace(
@@ -209,11 +212,34 @@ def _format(config: Mapping[str, Any], place: str) -> Format:
         return "fp16"
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
     if (stored := _QUANTIZED.get(str(method))) is not None:
+        if stored == "gptq":
+            _check_gptq(quantization, place)
         return stored
     raise Misconfigured(
         f"quant_method must be exl2, exl3 or gptq, or absent, and is {str(method)[:32]!r}, "
         "which no engine here loads: take an EXL2 or EXL3 conversion of the model", field=place
     )  # fmt: skip
+
+
+def _check_gptq(quantization: Mapping[str, Any], place: str) -> None:
+    """Refuse the kinds of GPTQ that exllamav2 does not load."""
+    readable = {"bits": (None, 4), "checkpoint_format": (None, "", "gptq", "gptq_v2")}
+    for name, values in readable.items():
+        value = quantization.get(name)
+        if value not in values:
+            message = f"quantization_config.{name} must be {values[-1]}, not {str(value)[:32]}"
+            raise Misconfigured(message, field=place)
+
+
+def _check_tied(config_file: Path) -> None:
+    """Refuse a model without an output head if config.json says that it has its own."""
+    for part, prefix in named_parts(read_object(config_file)):
+        if part.get("tie_word_embeddings") is False:
+            message = (
+                f"{prefix}tie_word_embeddings is false, and the weights hold no output head; "
+                "is a file missing?"
+            )
+            raise Misconfigured(message, field=str(config_file))
 
 
 def _engine(stored: Format, wanted: GpuEngineName | None, place: str) -> GpuEngineName:

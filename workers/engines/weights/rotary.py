@@ -137,9 +137,10 @@ def _check_scaling(scaling: dict[str, Any], engine: GpuEngineName, name: str, pl
         return
     known = _SCALINGS[engine]
     if kind not in known:
-        message = (
-            f"{name}: {str(kind)[:32]!r} is no kind that {engine} computes: {', '.join(known)}"
-        )
+        kinds = ", ".join(known)
+        message = f"{name}: {str(kind)[:32]!r} is no kind that {engine} computes: {kinds}"
+        if kind == "dynamic":  # it scales positions beyond the context that is planned here
+            message += "; up to max_position_embeddings it changes nothing: set it to null"
         raise Misconfigured(message, field=place)
     rule = known[kind]
     missing = [key for key in rule.needs if scaling.get(key) is None]
