@@ -71,7 +71,7 @@ def calls(mine: str) -> dict[str, list[str]]:
 
 PLACES = [(name, i) for name, words in calls("acme.1").items() for i in range(len(words))]
 #: What a producer may change that is not its tenant's: see SECURITY.md.
-SHARED = {b"route", b"fb:rings", b"fb:depth", b"fb:since", b"fb:deadlines",
+SHARED = {b"route", b"fb:rings", b"fb:depth", b"fb:since", b"fb:deadlines", b"fb:promised",
           b"fb:newcomers:route:interactive", b"fb:newcomers:route:bulk"}  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import redis as redis_py
 from forebay.producers.cli.doctor import memory
 from forebay.producers.client import Client
 from forebay.routing.errors import Unavailable
-from forebay.routing.jobs import Summarize
+from forebay.routing.jobs import Embed, Summarize
 from forebay.routing.settings import Settings
 from patience import until
 
@@ -88,3 +88,18 @@ def test_workers_start_while_redis_is_full(running, client, redis):
         process.restart()
     until(lambda: states(client, ids) == {"done"}, 90)
     assert all(process.alive for process in running.procs)
+
+
+def test_large_answers_are_counted_before_they_come(running, client):
+    asks = [Embed(texts=[f"{job} {text}" for text in range(256)]) for job in range(80)]
+    accepted, refused = [], 0
+    for ask in asks:
+        try:
+            accepted.append(client.submit(ask))
+        except Unavailable:
+            refused += 1
+    assert accepted
+    assert refused
+    until(lambda: states(client, accepted) == {"done"}, 120)
+    assert all(process.alive for process in running.procs)
+    until(lambda: submitted(client), 20)
