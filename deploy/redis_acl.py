@@ -53,7 +53,8 @@ SHARED = (
     "(+scard +srandmember ~fb:newcomers:*)",
     "(+zcard ~fb:waiting:*)",
     "(+zcount ~fb:serving:*)",
-    "(+get +exists ~fb:full)",
+    "(+get +exists ~fb:full ~fb:free)",
+    "(+get +incrby ~fb:promised)",
 )
 
 #: Every command except those of administrators and scripts that are not ours.
@@ -71,7 +72,7 @@ WATCH = f"+@all -@admin -@dangerous -@scripting -publish {RUN} {LOAD}"
 UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
-    "watchers:*", "wake:*",
+    "watchers:*", "wake:*", "free", "promised",
 )  # fmt: skip
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 

@@ -32,6 +32,7 @@ class Sweeper:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._cursor = 0  # of the walk over all records that `repair` makes in steps
+        self._promised = 0  # bytes of answers to come, as counted in that walk so far
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="sweeper")
         self._thread.start()
@@ -50,12 +51,19 @@ class Sweeper:
         while not self._closed.wait(pause_s):
             pause_s = self._sweep()
 
+    def _repair(self) -> int:
+        """Take one step of the walk over all records; return how many jobs were repaired."""
+        self._cursor, repaired, self._promised = self._ledger.repair(
+            self._cursor, MAX_RECORDS_PER_SWEEP, self._promised if self._cursor else 0
+        )
+        return repaired
+
     def _sweep(self) -> float:
         """Sweep once; return the seconds until the next sweep."""
         settings = self._ledger.settings
         try:
             swept = self._ledger.sweep(MAX_JOBS_PER_SWEEP)
-            self._cursor, repaired = self._ledger.repair(self._cursor, MAX_RECORDS_PER_SWEEP)
+            repaired = self._repair()
         except ForebayError as error:
             log.warning("cannot sweep: %s", error)
             # Redis was away for the workers too: let them renew their leases before any is ended.

@@ -7,19 +7,30 @@ import hmac
 import json
 
 from forebay.routing.errors import Unavailable
-from forebay.routing.jobs import Job
+from forebay.routing.jobs import Embed, Job
 
 RETRY_AFTER_S = 30
+VECTOR_BYTES = 4 * 1024  # of a vector with 1024 numbers
+ANSWER_BYTES = 1024  # of an answer in words, compressed
 
 
 def envelope(job: Job) -> dict[str, str]:
     """Return the fields of a new job that scripts and workers need apart from its content."""
     return {
+        "answer_bytes": str(answer_bytes(job)),
         "kind": job.kind,
         "egress": job.egress,
         "priority": job.priority,
         "deadline": str(max(1, int(job.deadline.timestamp() * 1000))) if job.deadline else "",
     }
+
+
+def answer_bytes(job: Job) -> int:
+    """Return about how many bytes the answer of a job takes in Redis."""
+    request = job.request
+    if isinstance(request, Embed):
+        return len(request.texts) * VECTOR_BYTES
+    return ANSWER_BYTES
 
 
 def idempotency(job: Job, secret: bytes = b"") -> tuple[str, str]:
@@ -57,4 +68,8 @@ def refusal(verb: str, detail: str) -> Unavailable | None:
         return Unavailable(f"{detail} jobs are waiting already", retry_after=RETRY_AFTER_S)
     if verb == "memory":
         return Unavailable(f"{detail} % of Redis' memory is in use", retry_after=RETRY_AFTER_S)
+    if verb == "promised":
+        return Unavailable(
+            "the answers to the waiting jobs would fill Redis' memory", retry_after=RETRY_AFTER_S
+        )
     return None

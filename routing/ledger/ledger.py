@@ -27,6 +27,7 @@ from forebay.routing.jobs import Answer, Job, Receipt, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.ledger.admission import envelope, idempotency, refusal
 from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.reader import LedgerReader, check_stream
 from forebay.routing.ledger.record import Record, pairs
 from forebay.routing.settings import Settings
@@ -169,14 +170,7 @@ class Ledger(LedgerReader):
     def serve(self, worker: str, queues: Iterable[str], for_s: float) -> None:
         """Record that a worker serves these queues for the next `for_s` seconds."""
         self.load_scripts()
-        with reaching_redis(), self.redis.pipeline(transaction=False) as pipe:
-            seconds, _ = self.redis.time()
-            for queue in queues:
-                key = f"fb:serving:{queue}"
-                pipe.zadd(key, {worker: (seconds + for_s) * 1000})
-                pipe.zremrangebyscore(key, "-inf", (seconds - _SERVED_KEPT_S) * 1000)
-                pipe.expire(key, int(for_s) + _SERVED_KEPT_S)
-            pipe.execute()
+        self._transitions.run("serve", worker, int(for_s * 1000), _SERVED_KEPT_S * 1000, *queues)
 
     # --- moving jobs --------------------------------------------------------------------------
 
@@ -238,7 +232,7 @@ class Ledger(LedgerReader):
         receipt, sealed = result, b""
         if isinstance(result, Answer):
             receipt = result.receipt
-            sealed = self.seal.close(result.content.model_dump_json().encode())
+            sealed = self.seal.close(pack(result.content))
         settled = self._transitions.run(
             "settle", claim.id, claim.token, receipt.status, receipt.model_dump_json(), sealed,
             receipt.error or "", self._retention_ms,
@@ -271,16 +265,17 @@ class Ledger(LedgerReader):
         )  # fmt: skip
         return Swept(*counts)
 
-    def repair(self, cursor: int = 0, limit: int = 500) -> tuple[int, int]:
+    def repair(self, cursor: int = 0, limit: int = 500, promised: int = 0) -> tuple[int, int, int]:
         """Repair what leads to the jobs, one bounded step; see `lua/repair.lua`.
 
         Returns:
-            The cursor of the next step, 0 after the last, and how many jobs were repaired.
+            The cursor of the next step, 0 after the last; how many jobs were repaired; and the
+            bytes of answers to come that were counted so far, to be passed to the next step.
         """
-        following, repaired = self._transitions.run(
-            "repair", cursor, limit, self.bell, self._lease_ms
+        following, repaired, counted = self._transitions.run(
+            "repair", cursor, limit, self.bell, self._lease_ms, promised
         )
-        return int(following), repaired
+        return int(following), repaired, int(counted)
 
 
 def _check_moved(reply: bytes) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from forebay.routing.errors import CallerError, InvalidJob, Misconfigured
 from forebay.routing.jobs import Answer, Receipt
+from forebay.routing.ledger.packing import unpack
 from forebay.routing.ledger.record import ENDED, Record
 from forebay.routing.store.encryption import Seal
 
@@ -46,10 +47,14 @@ def _read(
     receipt = record.to_receipt()
     if receipt.status != "done" or sealed is None:
         return receipt
-    stored = json.loads(seal.open(sealed))
+    stored = _stored(seal.open(sealed), promoted=record.promoted)
     if record.promoted:  # a draft is stored as a whole answer, not as its content alone
         return Answer.model_validate({**stored, **_promotion(record, stored), **record.known()})
     return Answer.model_validate({**receipt.model_dump(), "content": stored})
+
+
+def _stored(content: bytes, *, promoted: bool) -> Any:
+    return json.loads(content) if promoted else unpack(content)
 
 
 def _promotion(record: Record, draft: dict[str, Any]) -> dict[str, Any]:

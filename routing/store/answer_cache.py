@@ -23,6 +23,7 @@ from forebay.routing.reasons import Reason
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.encryption import PLAIN, Seal
+from forebay.routing.store.scripts import digest, with_scripts
 
 MAX_VALUE_BYTES = 1_048_576  # sealed; larger answers are not kept
 SECRET_KEY = "fb:cache-secret"  # noqa: S105 - the name of a key, not a secret
@@ -131,8 +132,8 @@ def secret(client: redis.Redis, settings: Settings) -> bytes:
         return own
     with reaching_redis():
         fresh = secrets.token_bytes(_SECRET_BYTES)
-        client.set(SECRET_KEY, fresh, nx=True)
-        stored = client.get(SECRET_KEY)  # another process may have stored its own first
+        # Another process may have stored its own first. A worker starts while Redis is full, too.
+        stored = with_scripts(client, lambda: client.evalsha(digest("keep"), 0, SECRET_KEY, fresh))
     return stored if isinstance(stored, bytes) else fresh
 
 

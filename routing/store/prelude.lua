@@ -20,6 +20,8 @@
 --        fb:deadlines     zset    job id -> ms at which it expires
 --        fb:dead:<tenant> zset    failed job that was not replayed -> ms at which it ended
 --        fb:full          string  percentage of memory in use, set by the sweeper while it is short
+--        fb:free          string  bytes until then, measured by the sweeper
+--        fb:promised      string  bytes of the answers to come, as estimated for each job
 --        fb:idempotency:<tenant>:<name>  string  '<id> <digest>' of the first job under the key
 --        fb:cached:<id>   string  the key of the answer cache that holds the job's answer
 --        fb:watchers:<id> set     the streams to which the job's end is written
@@ -31,11 +33,12 @@
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour
 local WATCH_MS = 3600000 -- a client that still waits watches again long before
 local STREAM_MS = 600000 -- a stream expires if nothing is written to it for so long
+local MAX_ANSWER_BYTES = 64 * 1024 * 1024
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
 local MAX_NEWCOMERS = 1000 -- tenants that are given a turn at once
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
   'error', 'replayed_as', 'audit_of', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
-  'worked_ms', 'fence', 'deadline' }
+  'worked_ms', 'fence', 'deadline', 'answer_bytes' }
 local TEXT_FIELDS = 11 -- the first fields are text, the others numbers
 
 local function now_us()
@@ -250,6 +253,12 @@ local function idempotency_key(id, job)
   end
 end
 
+-- Add to the bytes of the answers to come. A forged number that cannot be added to stops no
+-- transition: the sweeper's walk over all records counts again.
+local function promise(bytes)
+  redis.pcall('INCRBY', 'fb:promised', string.format('%.0f', bytes))
+end
+
 -- Add a job to its tenant's index of dead jobs. The index expires with its last job. An error must
 -- not keep the job from ending.
 local function index_dead(id, now, retention_ms)
@@ -292,6 +301,7 @@ local function finish(id, job, state, retention_ms, ...)
   if repeat_key then
     redis.call('PEXPIRE', repeat_key, retention_ms)
   end
+  promise(-math.max(0, math.min(job.answer_bytes, MAX_ANSWER_BYTES)))
   wake(id, state)
 end
 
@@ -317,14 +327,20 @@ local function held(id, token)
   return job and job.state == 'running' and job.token == token and job
 end
 
--- Return why no new job is accepted: {'full', depth} | {'memory', percent}; false if it is.
-local function refusal(queue, max_waiting)
+-- Return why no new job is accepted: {'full', depth} | {'memory', percent} | {'promised', bytes};
+-- false if it is. `answer_bytes`: what its answer will take.
+local function refusal(queue, max_waiting, answer_bytes)
   local depth = number(redis.call('HGET', 'fb:depth', queue))
   if depth >= number(max_waiting) then
     return { 'full', tostring(depth) }
   end
   local used = redis.call('GET', 'fb:full')
-  return used and { 'memory', used }
+  if used then
+    return { 'memory', used }
+  end
+  local free = redis.call('GET', 'fb:free')
+  local promised = math.max(0, number(redis.call('GET', 'fb:promised'))) + answer_bytes
+  return free and promised > number(free) and { 'promised', string.format('%.0f', promised) }
 end
 
 -- Raise an error, before anything is written, unless a producer may name these for a new job.
@@ -349,6 +365,7 @@ local function given_fields(list)
     egress = values.egress == 'allow' and 'allow' or 'deny',
     priority = values.priority == 'bulk' and 'bulk' or 'interactive',
     deadline = deadline > 0 and string.format('%.0f', deadline) or '',
+    answer_bytes = math.max(0, math.min(number(values.answer_bytes), MAX_ANSWER_BYTES)),
   }
 end
 
@@ -359,7 +376,7 @@ local function put_on(id, queue, bell, content, given, ...)
   local now = math.floor(created_us / 1000)
   check_types(id, queue, given.priority)
   redis.call('HSET', job_key(id), 'kind', given.kind, 'egress', given.egress,
-    'priority', given.priority, 'deadline', given.deadline,
+    'priority', given.priority, 'deadline', given.deadline, 'answer_bytes', given.answer_bytes,
     'state', 'waiting', 'hop', 'route', 'queue', queue, 'token', '',
     'created', now, 'created_us', string.format('%.0f', created_us), 'queued', now, 'queued_ms', 0,
     'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', ...)
@@ -367,6 +384,7 @@ local function put_on(id, queue, bell, content, given, ...)
   if deadline > 0 then
     redis.call('ZADD', 'fb:deadlines', deadline, id)
   end
+  promise(given.answer_bytes)
   enqueue(id, queue, given.priority, deadline, created_us)
   ring(queue, bell)
 end

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from celery import Celery
@@ -27,6 +28,7 @@ from celery.signals import (
 from forebay.routing import logs
 from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
+from forebay.routing.broker.full_redis import FullRedis, is_full
 from forebay.routing.broker.remote_control import remove_changing_commands
 from forebay.routing.errors import CallerError, ForebayError, Misconfigured, Unavailable
 from forebay.routing.lanes import task_name
@@ -138,6 +140,8 @@ class Actor:
         )
         self._liveness = liveness
         self._heartbeat = Heartbeat(self._impatient_ledger, self._consumed, lambda: liveness.well)
+        takes = [partial(self._answer, queue, unrung=True) for queue in self.queues]
+        self._full_redis = FullRedis(self._impatient_ledger.redis, self._in_flight, takes)
         self._drain = Drain(
             self._impatient_ledger, self._in_flight, settings.grace_s, self._heartbeat.stop
         )
@@ -161,14 +165,18 @@ class Actor:
         """Return the function that Celery calls for each doorbell of a queue."""
 
         def doorbell() -> TaskResult | list[TaskResult] | None:
-            assert self._worker is not None, "Celery starts the worker before its tasks"
-            if not self._in_flight.admit():  # the sweeper rings again, for another worker
-                return None
-            return answer_doorbell(
-                self.ledger, queue, self._worker.work, self._in_flight, self.hooks
-            )
+            return self._answer(queue)
 
         return doorbell
+
+    def _answer(self, queue: str, *, unrung: bool = False) -> TaskResult | list[TaskResult] | None:
+        """Work the best job of a queue; `unrung` if no doorbell called."""
+        assert self._worker is not None, "Celery starts the worker before its tasks"
+        if not self._in_flight.admit():  # the sweeper rings again, for another worker
+            return None
+        return answer_doorbell(
+            self.ledger, queue, self._worker.work, self._in_flight, self.hooks, unrung=unrung
+        )
 
     def _start(self, **_: Any) -> None:
         _log_to_stderr(logging.INFO)  # Celery calls it later, with the level that it was given
@@ -177,6 +185,7 @@ class Actor:
             _wait_for_redis(self._impatient_ledger)
             _load_scripts(self._impatient_ledger)
             self._worker = self._made_worker()
+        self._full_redis.start()
 
     def _made_worker(self) -> Worker | None:
         """Make the worker; return `None` if Redis went away meanwhile."""
@@ -202,6 +211,7 @@ class Actor:
 
     def _stop(self, **_: Any) -> None:
         self._heartbeat.stop()
+        self._full_redis.stop()
         if self._worker is not None:
             self._worker.close()
 
@@ -210,7 +220,9 @@ class Actor:
         return [queue for queue in self.queues if queue in self.app.amqp.queues.consume_from]
 
     def _doorbells(self) -> int:
-        """Return how many doorbells wait in those queues."""
+        """Return how many doorbells wait in those queues; 0 if Celery can take none of them."""
+        if is_full(self._impatient_ledger.redis):
+            return 0
         with reaching_redis(), self._impatient_ledger.redis.pipeline(transaction=False) as pipe:
             for queue in self._consumed():
                 pipe.llen(queue)

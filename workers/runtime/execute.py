@@ -44,7 +44,13 @@ Work = Callable[[Claim], Outcome]
 
 
 def answer_doorbell(
-    ledger: Ledger, queue: str, work: Work, in_flight: InFlight, hooks: tuple[JobHook, ...] = ()
+    ledger: Ledger,
+    queue: str,
+    work: Work,
+    in_flight: InFlight,
+    hooks: tuple[JobHook, ...] = (),
+    *,
+    unrung: bool = False,
 ) -> TaskResult | list[TaskResult] | None:
     """Work the best job that waits, and further ones as long as that takes moments.
 
@@ -57,7 +63,7 @@ def answer_doorbell(
     results: list[TaskResult] = []
     end = time.monotonic() + QUICK_S
     take = partial(execute, ledger, queue, work, in_flight, hooks)
-    while (result := take(unrung=bool(results))) is not None:
+    while (result := take(unrung=unrung or bool(results))) is not None:
         results.append(result)
         if in_flight.closed or len(results) == MAX_JOBS_PER_DOORBELL or time.monotonic() > end:
             break

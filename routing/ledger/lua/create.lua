@@ -1,7 +1,7 @@
 #!lua
 -- Create a job and its doorbell, together or not at all.
 -- -> {'created', id} | {'known', id} (submitted before) | {'conflict', id} (the idempotency key was
---    used for another job) | {'full', depth} | {'memory', percent}
+--    used for another job) | {'full', depth} | {'memory', percent} | {'promised', bytes}
 local id, queue, bell, content, idempotency, digest, watcher, max_waiting = unpack(ARGV, 1, 8)
 local given = given_fields({ unpack(ARGV, 9) })
 check_new(id, queue)
@@ -25,7 +25,7 @@ if existing then
   watch(id, watcher, existing.state)
   return { 'known', id }
 end
-local refused = refusal(queue, max_waiting)
+local refused = refusal(queue, max_waiting, given.answer_bytes)
 if refused then
   return refused
 end

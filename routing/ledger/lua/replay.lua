@@ -2,7 +2,7 @@
 -- Repeat a dead job as a new job that is linked to it. A second call finds the first call's job.
 -- -> {'created', id} | {'replayed', id, state} (by an earlier call) | {'unknown'} |
 --    {'alive', state} (the job is not dead) | {'egress_denied'} | {'past'} (the deadline) |
---    {'full', depth} | {'memory', percent}
+--    {'full', depth} | {'memory', percent} | {'promised', bytes}
 local old, id, queue, bell, content, max_waiting = unpack(ARGV, 1, 6)
 local given = given_fields({ unpack(ARGV, 7) })
 check_new(id, queue)
@@ -25,7 +25,7 @@ if given.egress ~= 'deny' and job.egress ~= 'allow' then
 elseif given.deadline ~= '' and number(given.deadline) <= now_ms() then
   return { 'past' }
 end
-local refused = refusal(queue, max_waiting)
+local refused = refusal(queue, max_waiting, given.answer_bytes)
 if refused then
   return refused
 end

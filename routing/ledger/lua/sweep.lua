@@ -115,6 +115,10 @@ local function measure_memory()
   end
   local limit_bytes = field('maxmemory')
   local used_bytes = field('used_memory') - field('mem_not_counted_for_evict')
+  if limit_bytes > 0 then
+    local free = math.max(0, math.floor(memory_limit * limit_bytes - used_bytes))
+    redis.call('SET', 'fb:free', string.format('%.0f', free), 'PX', full_ms)
+  end
   local share = limit_bytes > 0 and used_bytes / limit_bytes or 0
   if share >= memory_limit - (redis.call('EXISTS', 'fb:full') == 1 and SLACK or 0) then
     redis.call('SET', 'fb:full', math.floor(share * 100), 'PX', full_ms)

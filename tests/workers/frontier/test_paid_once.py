@@ -181,7 +181,9 @@ def test_an_answer_that_was_never_checked_is_not_given_if_it_fails_its_checks(
             bedrock.work(claim)
     later = next_claim(ledger, claim)
     bad = (Check(name="present", passed=False, note="no words"),)
-    monkeypatch.setattr("forebay.workers.frontier.answers.bounded_checks.check", lambda *_, **__: bad)
+    monkeypatch.setattr(
+        "forebay.workers.frontier.answers.bounded_checks.check", lambda *_, **__: bad
+    )
     failed = bedrock.work(later)
     assert isinstance(failed, Failed)
     assert failed.error.code == "bad_answer"
@@ -190,7 +192,9 @@ def test_an_answer_that_was_never_checked_is_not_given_if_it_fails_its_checks(
 
 def test_an_answer_whose_check_is_stopped_is_given_as_degraded(bedrock, claim, monkeypatch):
     stopped = (Check(name="unchecked", passed=False, note="takes too long to check"),)
-    monkeypatch.setattr("forebay.workers.frontier.answers.bounded_checks.check", lambda *_, **__: stopped)
+    monkeypatch.setattr(
+        "forebay.workers.frontier.answers.bounded_checks.check", lambda *_, **__: stopped
+    )
     answer = bedrock.work(claim).answer
     assert answer.degraded
     assert answer.reasons[-1] == "unchecked"

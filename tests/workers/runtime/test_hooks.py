@@ -200,7 +200,7 @@ def test_every_quick_job_of_a_doorbell_is_observed(ledger, monkeypatch):
 
 def test_an_actor_passes_its_hooks_to_every_job(ledger, redis_url, monkeypatch):
     monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
-    hook, queue = RecordingHook(ledger), "local.hooks"
+    hook, queue = RecordingHook(ledger), "local.hooks-test"
     actor = Actor([queue], lambda _ledger: Retrying(), pool="solo", concurrency=1, hooks=[hook])
     actor._worker = actor._make(actor.ledger)
     (job_id,) = ledger.create([Job(request=Summarize(text=SECRET))])

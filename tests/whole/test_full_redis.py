@@ -1,0 +1,105 @@
+"""A Redis that is full: jobs that were taken in end, workers start and stay, and no job is lost."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+import redis as redis_py
+
+from forebay.producers.cli.doctor import memory
+from forebay.producers.client import Client
+from forebay.routing.errors import Unavailable
+from forebay.routing.jobs import Embed, Summarize
+from forebay.routing.settings import Settings
+from patience import until
+
+pytestmark = pytest.mark.slow
+
+JOBS = 40
+
+
+@pytest.fixture
+def running(fleet):
+    fleet.start_redis(maxmemory="64mb")
+    for part in ("router", "sweeper"):
+        fleet.start(part)
+    fleet.start("local", FOREBAY_ENGINE="echo", FOREBAY_WEDGED_S="5")
+    fleet.wait_ready()
+    return fleet
+
+
+@pytest.fixture
+def redis(running):
+    with redis_py.Redis.from_url(running.url) as redis:
+        yield redis
+
+
+@pytest.fixture
+def client(running):
+    with Client(settings=Settings(redis_url=running.url)) as client:
+        yield client
+
+
+def fill(redis) -> None:
+    """Leave Redis no memory for anything but scripts that may run then."""
+    info = redis.info("memory")
+    redis.config_set("maxmemory", int(info["used_memory"] - info["mem_not_counted_for_evict"]) - 1)
+
+
+def submitted(client) -> str | None:
+    try:
+        return client.submit(Summarize(text="We met at noon."))
+    except Unavailable:  # the sweeper has not looked yet
+        return None
+
+
+def states(client, ids) -> set[str]:
+    return {client.status(job_id).state for job_id in ids}
+
+
+def test_jobs_that_wait_in_a_full_redis_end_and_no_worker_leaves(running, client, redis):
+    [local] = running._parts["local"]
+    running.kill(local, signal.SIGSTOP)
+    text = "[[echo: say=We met at noon.]] We met at noon. " + "filler " * 200
+    ids = [client.submit(Summarize(text=text)) for _ in range(JOBS)]
+    until(lambda: client.status(ids[-1]).queue == "local.default", 30)
+    fill(redis)
+    running.kill(local, signal.SIGCONT)
+    with pytest.raises(Unavailable):
+        client.submit(Summarize(text=text))
+    until(lambda: states(client, ids) == {"done"}, 60)
+    assert all(process.alive for process in running.procs)
+    assert memory(redis.info(), 0.85).state == "warn"
+    redis.config_set("maxmemory", "512mb")
+    until(lambda: submitted(client), 20)
+    assert client.run(Summarize(text=text), timeout=20).status == "done"
+
+
+def test_workers_start_while_redis_is_full(running, client, redis):
+    ids = [client.submit(Summarize(text="[[echo: delay=1]] We met at noon.")) for _ in range(8)]
+    for part in ("router", "local", "sweeper"):
+        [process] = running._parts[part]
+        running.kill(process)
+    redis.delete("fb:cache-secret")
+    fill(redis)
+    for part in ("router", "local", "sweeper"):
+        [process] = running._parts[part]
+        process.restart()
+    until(lambda: states(client, ids) == {"done"}, 90)
+    assert all(process.alive for process in running.procs)
+
+
+def test_large_answers_are_counted_before_they_come(running, client):
+    asks = [Embed(texts=[f"{job} {text}" for text in range(256)]) for job in range(80)]
+    accepted, refused = [], 0
+    for ask in asks:
+        try:
+            accepted.append(client.submit(ask))
+        except Unavailable:
+            refused += 1
+    assert accepted
+    assert refused
+    until(lambda: states(client, accepted) == {"done"}, 120)
+    assert all(process.alive for process in running.procs)
+    until(lambda: submitted(client), 20)
