@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Annotated, Any, Literal, NamedTuple, Self, cast, get_args
 
 from pydantic import (
@@ -153,6 +153,9 @@ def _plain_json(schema: dict[str, Any]) -> dict[str, Any]:
     A lone surrogate cannot be encoded, NaN is not JSON, and a document that is nested too deep
     could be written but not be read again.
     """
+    if sum(1 for _ in islice(json_tree.nodes(schema), MAX_SCHEMA_BYTES + 1)) > MAX_SCHEMA_BYTES:
+        # Counted first: a part that is used in several places is written out in each of them.
+        raise TooLong(f"must be at most {MAX_SCHEMA_BYTES} bytes of JSON", field="schema")
     try:
         text = json.dumps(schema, allow_nan=False, ensure_ascii=False)
         size, plain = len(text.encode()), json.loads(text)
