@@ -190,6 +190,3 @@ def _without_tags(path: Sequence[str | int]) -> list[str | int]:
     if len(parts) > 2 and parts[0] == "labels":  # noqa: PLR2004 - labels, an index, the form
         del parts[2]
     return parts
-
-
-# --- JSON Schemas and regular expressions -------------------------------------------------------

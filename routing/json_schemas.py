@@ -156,6 +156,9 @@ def _plain_json(schema: dict[str, Any]) -> dict[str, Any]:
     A lone surrogate cannot be encoded, NaN is not JSON, and a document that is nested too deep
     could be written but not be read again.
     """
+    if sum(1 for _ in islice(json_tree.nodes(schema), MAX_SCHEMA_BYTES + 1)) > MAX_SCHEMA_BYTES:
+        # Counted first: a part that is used in several places is written out in each of them.
+        raise TooLong(f"must be at most {MAX_SCHEMA_BYTES} bytes of JSON", field="schema")
     try:
         text = json.dumps(schema, allow_nan=False, ensure_ascii=False)
         size, plain = len(text.encode()), json.loads(text)

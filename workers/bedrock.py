@@ -92,6 +92,7 @@ class Bedrock:
         self._current_policy()
         self._leases = Leases(ledger)
         self._cache = AnswerCache(ledger.redis, key, ledger.settings.cache_s, ledger.seal)
+        self._ledger = ledger
         self._seal = ledger.seal
         self._secrets = SecretCheck(self._policy.current())
         self._auditor = Auditor(ledger, self._calls, key, self._secrets)
@@ -128,7 +129,7 @@ class Bedrock:
         claim = attempt.claim
         models = allowed(claim, attempt.job, policy)
         if draft := paid(claim):
-            return Answered(checked(attempt, draft))
+            return self._recall_paid(attempt, draft)
         self._secrets.check(attempt.job, policy)
         counts: NoAnswer | None = None
         with self._leases.holding(claim, _let_finish):
@@ -141,6 +142,14 @@ class Bedrock:
                         break
         assert counts is not None, "`allowed` returns at least one model"
         raise counts
+
+    def _recall_paid(self, attempt: Attempt, draft: Answer) -> Answered:
+        """Give the answer that a dead worker paid for, if it passes its checks."""
+        try:
+            return Answered(checked(attempt, draft))
+        except NoAnswer:
+            self._ledger.keep_draft(attempt.claim, b"")
+            raise
 
     def _ask(self, attempt: Attempt, policy: Policy, model: str) -> Outcome:
         """Recall this model's earlier answer, or reserve the money, call, book and check."""
@@ -200,6 +209,7 @@ class Bedrock:
             return checked(attempt, answer, finish=reply.finish)
         except NoAnswer as refusal:
             refusal.estimated = cost.estimated
+            self._ledger.keep_draft(attempt.claim, attempt.claim.draft)  # the local one, if any
             raise
 
     def _protect(self, refusal: NoAnswer) -> None:

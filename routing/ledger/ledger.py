@@ -221,6 +221,10 @@ class Ledger(LedgerReader):
         _check_moved(reply)
         return bool(reply == b"waiting")
 
+    def keep_draft(self, claim: Claim, draft: bytes) -> None:
+        """Keep this sealed answer with the job until it ends; none if it is empty."""
+        self._transitions.run("keep_draft", claim.id, claim.token, draft)
+
     # --- ending jobs --------------------------------------------------------------------------
 
     def settle(self, claim: Claim, result: Answer | Receipt) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import signal
 import sys
@@ -19,10 +20,11 @@ from typing import Any
 
 import redis as redis_py
 from tests.fuzz.inputs import CANARY, TENANT, WORDS, Inputs
+from tests.fuzz.schemas import Schemas
 
 from forebay.producers.cli import main as cli
 from forebay.producers.client import Client
-from forebay.routing.errors import CallerError, ForebayError, Lost
+from forebay.routing.errors import BadAnswer, CallerError, ForebayError, Lost
 from forebay.routing.jobs import Job, Summarize, parse_job, parse_request
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
@@ -31,11 +33,12 @@ from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import Settings
 from forebay.routing.store.encryption import PLAIN
 from forebay.workers.cascade.answerer import Answerer
+from forebay.workers.checks import bounded as bounded_checks
 from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.frontier.bedrock.converse_request import bounds, converse_request
 from forebay.workers.local import Local
-from forebay.workers.prompts import prompts
+from forebay.workers.prompts import bounded, prompts
 from forebay.workers.router import Router
 from forebay.workers.runtime.execute import attempt, record
 from forebay.workers.runtime.outcomes import Retry
@@ -69,6 +72,7 @@ class Entries:
     def __init__(self, redis: redis_py.Redis, url: str, folder: Path, seed: int) -> None:
         self.inputs = Inputs(seed)
         self.dice = self.inputs.dice
+        self.schemas = Schemas(self.dice)
         self.redis, self.folder = redis, folder
         settings = Settings(redis_url=url, max_attempts=2)
         self.ledger = Ledger(redis, settings, BELL)
@@ -81,7 +85,8 @@ class Entries:
         self.results: Counter[str] = Counter()
         self.entries: dict[str, Callable[[], str]] = {
             "parse": self.parse, "submit": self.submit, "ask": self.ask, "worked": self.worked,
-            "record": self.record, "content": self.content, "files": self.files, "cli": self.cli,
+            "formed": self.formed, "record": self.record, "content": self.content,
+            "files": self.files, "cli": self.cli,
         }  # fmt: skip
 
     def close(self) -> None:
@@ -163,6 +168,25 @@ class Entries:
             record(self.ledger, claim, outcome)
         return "ok"
 
+    def formed(self) -> str:
+        """Answer a job with a random schema by a random document: in the local lane, and read."""
+        schema, document = self.schemas.pair()
+        text = f"{CANARY} {self.dice.choice(('', 'a ' * 9_000))}"
+        job = Job(tenant=TENANT, request=parse_request(self._with_schema(text, schema)))
+        claim = self._claimed(job)
+        if claim is None:
+            return "not claimable"
+        outcome = attempt(self.local.work, claim)
+        if isinstance(outcome, Retry):
+            raise Broken(f"formed: a {job.kind} is tried again: {outcome.code}")
+        try:
+            content = bounded.parse_answer(job, json.dumps(document))
+        except BadAnswer:
+            return "no answer"
+        checks = bounded_checks.check(job, content)
+        bounded_checks.contents(content, content)
+        return "ok" if all(check.name != "unchecked" for check in checks) else "unchecked"
+
     def record(self) -> str:
         """Forge fields of a record, and let everything that reads records read it."""
         self.redis.flushdb()
@@ -233,6 +257,13 @@ class Entries:
             raise
         except ForebayError as error:
             raise Broken(f"{type(error).__name__} is no CallerError") from error
+
+    def _with_schema(self, text: str, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return a request whose answer has a schema."""
+        if self.dice.random() < 0.7:
+            return {"kind": "extract", "text": text, "schema": schema}
+        messages = [{"role": "user", "content": text}]
+        return {"kind": "generate", "messages": messages, "schema": schema}
 
     def _create(self, job: Job) -> str:
         (created,) = self.ledger.create([job])

@@ -44,6 +44,7 @@ def entries(redis, redis_url, tmp_path, monkeypatch):
         ("submit", 300),
         ("ask", 300),
         ("worked", 300),
+        ("formed", 60),
         ("record", 150),
         ("content", 100),
         ("files", 60),

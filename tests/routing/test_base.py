@@ -232,3 +232,11 @@ def test_a_schema_at_the_limits_is_accepted():
     enum = {"enum": [f"{n:03x}" for n in range(MAX_SCHEMA_LIST)]}
     Extract(text="t", schema={"type": "object", "properties": {"a": enum, "b": enum}})
     Extract(text="t", schema=chain_of_items(MAX_SCHEMA_DEPTH - 2))
+
+
+def test_a_schema_whose_parts_are_shared_is_refused_before_it_is_written_out():
+    schema: dict = {"type": "object"}
+    for _ in range(40):
+        schema = {"type": "object", "allOf": [schema, schema]}
+    with pytest.raises(TooLong, match="bytes of JSON"):
+        Extract(text="t", schema=schema)

@@ -13,7 +13,8 @@ class ActorSettings(EnvironmentSettings):
     Attributes:
         grace_s: after a SIGTERM, running jobs have so many seconds to finish; then they go back to
             their queue.
-        wedged_s: a worker that could take jobs and takes none for so many seconds ends itself.
+        wedged_s: a worker that could take jobs and takes none for so many seconds ends itself, and
+            so does one whose jobs all stand still for so long beyond the limits of their work.
         heartbeat_file: written every second while the worker is well; see
             `forebay.workers.runtime.liveness`.
     """

@@ -15,6 +15,9 @@ from mock_bedrock.server import MockBedrock
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 
 
+CHECK = "forebay.workers.frontier.answers.bounded_checks.check"
+
+
 @pytest.fixture
 def mock():
     with MockBedrock() as mock:
@@ -142,7 +145,7 @@ def test_what_is_owed_is_booked_before_the_answer_is_checked(ledger, bedrock, cl
         spent.append(Budget(ledger.redis).spent())
         return ()
 
-    monkeypatch.setattr("forebay.workers.frontier.answers.bounded_checks.check", check)
+    monkeypatch.setattr(CHECK, check)
     bedrock.work(claim)
     ((settled, reserved),) = spent
     assert settled > 0
@@ -161,7 +164,7 @@ def test_a_worker_that_dies_while_it_checks_leaves_its_answer_to_the_next_one(
     ledger, bedrock, mock, claim, monkeypatch
 ):
     with monkeypatch.context() as context:
-        context.setattr("forebay.workers.frontier.answers.bounded_checks.check", dying)
+        context.setattr(CHECK, dying)
         with pytest.raises(Death):
             bedrock.work(claim)
     again = bedrock.work(next_claim(ledger, claim))
@@ -176,14 +179,12 @@ def test_an_answer_that_was_never_checked_is_not_given_if_it_fails_its_checks(
     ledger, bedrock, mock, claim, monkeypatch
 ):
     with monkeypatch.context() as context:
-        context.setattr("forebay.workers.frontier.answers.bounded_checks.check", dying)
+        context.setattr(CHECK, dying)
         with pytest.raises(Death):
             bedrock.work(claim)
     later = next_claim(ledger, claim)
     bad = (Check(name="present", passed=False, note="no words"),)
-    monkeypatch.setattr(
-        "forebay.workers.frontier.answers.bounded_checks.check", lambda *_, **__: bad
-    )
+    monkeypatch.setattr(CHECK, lambda *_, **__: bad)
     failed = bedrock.work(later)
     assert isinstance(failed, Failed)
     assert failed.error.code == "bad_answer"
@@ -192,9 +193,7 @@ def test_an_answer_that_was_never_checked_is_not_given_if_it_fails_its_checks(
 
 def test_an_answer_whose_check_is_stopped_is_given_as_degraded(bedrock, claim, monkeypatch):
     stopped = (Check(name="unchecked", passed=False, note="takes too long to check"),)
-    monkeypatch.setattr(
-        "forebay.workers.frontier.answers.bounded_checks.check", lambda *_, **__: stopped
-    )
+    monkeypatch.setattr(CHECK, lambda *_, **__: stopped)
     answer = bedrock.work(claim).answer
     assert answer.degraded
     assert answer.reasons[-1] == "unchecked"
