@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Iterable, Iterator
+from itertools import islice
 from typing import Annotated, Any, cast
 from urllib.parse import unquote
 
