@@ -27,6 +27,8 @@ ACCOUNT = "*"
 PROBE_EVERY_S = 10.0
 #: How long other calls wait for a probe that tells nothing, such as one that was never made.
 PROBE_S = 30.0
+#: The longest wait while a fault is paused or probed: a probe that succeeds ends both early.
+MAX_WAIT_S = 5.0
 #: How long a fault is remembered without a call that confirms it.
 KEEP_FAULTS_S = 7 * 86_400
 
@@ -112,7 +114,7 @@ class Spillway:
             return Admission(left_ms / 1000, faults[0])
         for fault, pause_ms in zip(faults, pauses_ms, strict=True):
             if fault and pause_ms > 0:
-                return Admission(pause_ms / 1000, fault)
+                return Admission(min(pause_ms / 1000, MAX_WAIT_S), fault)
         remembered = [fault for fault in faults if fault]
         return self._probe(remembered) if remembered else Admission()
 
@@ -178,7 +180,7 @@ class Spillway:
             with reaching_redis():
                 first = self._redis.set(key, "probe", px=int(PROBE_S * 1000), nx=True)
             if not first:
-                return Admission(PROBE_EVERY_S, fault)
+                return Admission(MAX_WAIT_S, fault)
         return Admission(fault=faults[0])
 
     def _read_gate(self) -> Gate:

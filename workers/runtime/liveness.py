@@ -115,6 +115,7 @@ class Liveness:
         progress_before, self._progress = self._progress, self._in_flight.ended + self._steps()
         if self._in_flight.free or self._progress != progress_before:
             self._moved_at = time.monotonic()
+            return False
         return time.monotonic() - self._moved_at > self._quiet_s
 
     def _write(self) -> None:
