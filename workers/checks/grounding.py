@@ -37,6 +37,7 @@ MIN_WORDS_TO_COMPARE = 6  # fewer words say nothing about copying
 MIN_COPIED_WORDS = 0.8  # share of words, in order, from which a text is a copy
 
 STEM_CHARS = 5  # the beginning of a word that stands for its stem
+MIN_IDENTIFIER_CHARS, MAX_IDENTIFIER_CHARS = 4, 40
 MIN_IDENTIFIER_DIGITS = 6  # shorter runs of digits occur in a text by chance
 NEW_WORDS = 5  # of so many words of a value, one may be new
 MIN_LONG_WORDS = 4  # longer words from which a share of them means something
@@ -102,6 +103,10 @@ class Source:
         return frozenset().union(*(meanings for _, meanings in dates(self._text)))
 
     @cached_property
+    def _unknown_dates(self) -> frozenset[tuple[int | None, int]]:
+        return frozenset(days_of_unknown_months(self._text))
+
+    @cached_property
     def _times(self) -> frozenset[Time]:
         return frozenset().union(*(meanings for _, meanings in times(self._text)))
 
@@ -145,7 +150,7 @@ class Source:
                 return text, False
             text = text[:start] + " " * (end - start) + text[end:]
         for (start, end), moments in list(times(text)):
-            if moments & self._times or text[start:end] in self._text:
+            if moments & self._times:
                 text = text[:start] + " " * (end - start) + text[end:]
             else:
                 return text, False
@@ -153,10 +158,13 @@ class Source:
 
     def _has_date(self, date: Date) -> bool:
         year, month, day = date
-        return any(
-            (month, day) == other[1:] and (year is None or other[0] in (year, None))
-            for other in self._dates
-        ) or (year, day) in set(days_of_unknown_months(self._text))
+        return (
+            any(
+                (month, day) == other[1:] and (year is None or other[0] in (year, None))
+                for other in self._dates
+            )
+            or (year, day) in self._unknown_dates
+        )
 
     # --- values ----------------------------------------------------------------------------------
 
@@ -177,7 +185,19 @@ class Source:
             return True
         if value.strip(" +()-/.").isdecimal() or not any(char.isalpha() for char in value):
             return self._has_digits(value)
+        if self._has_identifier(value):
+            return True
         return self.has_numbers_of(value) and self._has_most(value_words)
+
+    def _has_identifier(self, value: str) -> bool:
+        """Return whether a value with digits occurs but for spaces and marks: `LH 1234`."""
+        chars = [char for char in value if char.isalnum()]
+        if not MIN_IDENTIFIER_CHARS <= len(chars) <= MAX_IDENTIFIER_CHARS:
+            return False
+        pattern = r"[\W_]?".join(map(re.escape, chars))
+        is_code = any(char.isdecimal() for char in chars)
+        found = re.search(rf"(?<!\w){pattern}(?!\w)", self._text, re.IGNORECASE)
+        return is_code and found is not None
 
     def has_code(self, code: str) -> bool:
         """Return whether a code such as `EUR` occurs, in its case; a currency in any spelling."""
