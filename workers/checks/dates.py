@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 
 Date = tuple[int | None, int, int]  # year if it is given, month, day
 Time = tuple[int, int, int]  # hour, minute, second
@@ -41,6 +42,8 @@ _DAY_MONTH = re.compile(
 _MONTH_DAY = re.compile(
     rf"\b{_MONTH}\s+(?:the\s+)?(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b", re.IGNORECASE
 )
+_MONTH_YEAR = re.compile(rf"\b{_MONTH},?\s+(?:del?\s+)?(\d{{4}})\b", re.IGNORECASE)
+_DURATION = re.compile(r"P(?=[\dT])(?:\d+[YMWD])*(?:T(?:\d+(?:\.\d+)?[HMS])+)?")
 _UNKNOWN_MONTH = re.compile(r"\b(\d{1,2})\.?\s+([^\W\d_]{3,})\.?\s+(\d{4})\b")
 _HALF_DAY = r"(?:([ap])\.?m\b\.?|uhr\b)"
 _CLOCK = re.compile(
@@ -80,6 +83,19 @@ def days_of_unknown_months(text: str) -> Iterator[tuple[int, int]]:
     for match in _UNKNOWN_MONTH.finditer(text):
         if match[2].casefold() not in MONTHS:
             yield int(match[3]), int(match[1])
+
+
+def months(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the year and month of each month that is given with its year: `April 2026`."""
+    for match in _MONTH_YEAR.finditer(text):
+        yield int(match[2]), MONTHS[match[1].lower()]
+
+
+def duration_numbers(value: str) -> set[Decimal] | None:
+    """Return the numbers in an ISO 8601 duration, such as 3 in `PT3H`; `None` if it is none."""
+    if not _DURATION.fullmatch(value):
+        return None
+    return set(map(Decimal, re.findall(r"\d+(?:\.\d+)?", value)))
 
 
 def times(text: str) -> Iterator[tuple[tuple[int, int], frozenset[Time]]]:
