@@ -153,7 +153,7 @@ class Source:
         return any(
             (month, day) == other[1:] and (year is None or other[0] in (year, None))
             for other in self._dates
-        ) or (year, day) in days_of_unknown_months(self._text)
+        ) or any((year, day) == other for other in days_of_unknown_months(self._text))
 
     # --- values ----------------------------------------------------------------------------------
 
