@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from decimal import Decimal
-from difflib import SequenceMatcher
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +18,8 @@ from forebay.workers.checks.reading.dates import (
     Time,
     dates,
     days_of_unknown_months,
+    duration_numbers,
+    months,
     times,
     without_zones,
 )
@@ -31,11 +32,10 @@ from forebay.workers.checks.reading.numerals import (
     normalized,
 )
 from forebay.workers.checks.reading.words import DEMONYMS, language, may_compare, words
+from forebay.workers.checks.repetition import copies_beginning
 
-MIN_WORDS_TO_COMPARE = 6  # fewer words say nothing about copying
-MAX_WORDS_TO_COMPARE = 200  # of each text; the comparison takes more than the square of them
-MIN_COPIED_WORDS = 0.8  # share of words, in order, from which a text is a copy
 STEM_CHARS = 5  # the beginning of a word that stands for its stem
+MIN_IDENTIFIER_CHARS, MAX_IDENTIFIER_CHARS = 4, 40
 MIN_IDENTIFIER_DIGITS = 6  # shorter runs of digits occur in a text by chance
 NEW_WORDS = 5  # of so many words of a value, one may be new
 MIN_LONG_WORDS = 4  # longer words from which a share of them means something
@@ -43,9 +43,7 @@ NOUNS_HAVE_CAPITALS = frozenset({"de"})  # languages in which a capitalised word
 
 _NAME = re.compile(r"(?<=[\w,;)] )[A-Z][a-z]{2,}")  # a capitalised word inside a sentence
 _LIST_MARK = re.compile(r"^[^\S\n]*\d{1,2}[.)]\s", re.MULTILINE)
-_DURATION = re.compile(r"P(?=[\dT])(?:\d+[YMWD])*(?:T(?:\d+(?:\.\d+)?[HMS])+)?")
 _YEAR_MONTH = re.compile(r"(\d{4})-(\d{2})")
-_MONTH_YEAR = re.compile(rf"\b({'|'.join(MONTHS)})\b\.?,?\s+(?:del?\s+)?(\d{{4}})\b", re.IGNORECASE)
 _LINK_PREFIX = re.compile(r"\A(?:[a-z][a-z0-9+.-]*:(?://)?)?(?:www\.)?|/\Z", re.IGNORECASE)
 
 
@@ -144,10 +142,9 @@ class Source:
                 return text, False
             text = text[:start] + " " * (end - start) + text[end:]
         for (start, end), moments in list(times(text)):
-            if moments & self._times or text[start:end] in self._text:
-                text = text[:start] + " " * (end - start) + text[end:]
-            else:
+            if not moments & self._times:
                 return text, False
+            text = text[:start] + " " * (end - start) + text[end:]
         return text, True
 
     def _has_date(self, date: Date) -> bool:
@@ -155,7 +152,7 @@ class Source:
         return any(
             (month, day) == other[1:] and (year is None or other[0] in (year, None))
             for other in self._dates
-        ) or (year, day) in set(days_of_unknown_months(self._text))
+        ) or any((year, day) == other for other in days_of_unknown_months(self._text))
 
     # --- values ----------------------------------------------------------------------------------
 
@@ -176,7 +173,19 @@ class Source:
             return True
         if value.strip(" +()-/.").isdecimal() or not any(char.isalpha() for char in value):
             return self._has_digits(value)
+        if self._has_identifier(value):
+            return True
         return self.has_numbers_of(value) and self._has_most(value_words)
+
+    def _has_identifier(self, value: str) -> bool:
+        """Return whether a value with digits occurs but for spaces and marks: `LH 1234`."""
+        chars = [char for char in value if char.isalnum()]
+        if not MIN_IDENTIFIER_CHARS <= len(chars) <= MAX_IDENTIFIER_CHARS:
+            return False
+        pattern = r"[\W_]?".join(map(re.escape, chars))
+        is_code = any(char.isdecimal() for char in chars)
+        found = re.search(rf"(?<!\w){pattern}(?!\w)", self._text, re.IGNORECASE)
+        return is_code and found is not None
 
     def has_code(self, code: str) -> bool:
         """Return whether a code such as `EUR` occurs, in its case; a currency in any spelling."""
@@ -194,8 +203,8 @@ class Source:
 
     def _has_moment(self, value: str) -> bool | None:
         """Return whether a date, time or duration occurs; `None` if the value is none of them."""
-        if _DURATION.fullmatch(value):
-            return self._has_duration(value)
+        if (numbers := duration_numbers(value)) is not None:
+            return self._has_phrase(words(value)) or self._sizes.issuperset(numbers)
         if month := _YEAR_MONTH.fullmatch(value.strip()):
             year_month = int(month[1]), int(month[2])
             return year_month in self._months or self._has_phrase(words(value))
@@ -210,12 +219,9 @@ class Source:
 
     @cached_property
     def _months(self) -> frozenset[tuple[int, int]]:
-        spelled = ((int(m[2]), MONTHS[m[1].lower()]) for m in _MONTH_YEAR.finditer(self._text))
-        return frozenset({(year, month) for year, month, _ in self._dates if year} | {*spelled})
-
-    def _has_duration(self, value: str) -> bool:
-        numbers = map(Decimal, re.findall(r"\d+(?:\.\d+)?", value))
-        return self._has_phrase(words(value)) or all(number in self._sizes for number in numbers)
+        return frozenset({(year, month) for year, month, _ in self._dates if year}).union(
+            months(self._text)
+        )
 
     def _has_amount(self, value: str) -> bool | None:
         """Return whether an amount occurs, with its sign; `None` if the value is no amount."""
@@ -223,26 +229,23 @@ class Source:
         if len(found) != 1 or not found[0].is_number:
             return None
         start, end = found[0].span
-        currency = set(words(value)) & CURRENCY_NAMES
+        currency = {*words(value), *value} & CURRENCY_NAMES
         others = re.sub(r"[\s.,+()-]", "", value[:start] + value[end:]).casefold()
         if others and others not in CURRENCY_NAMES:
             return None
-        if currency - self._vocabulary or not self._has_sign_of_currency(value):
+        if currency - self._vocabulary:
             return False
         if not found[0].values.isdisjoint(self._numbers):
             return True
-        digits = "".join(char for char in value if char.isdecimal())
         is_identifier = not found[0].is_marked or value.strip().startswith("+")
-        return is_identifier and len(digits) >= MIN_IDENTIFIER_DIGITS and digits in self._digits
-
-    def _has_sign_of_currency(self, value: str) -> bool:
-        signs = {char for char in value if char in CURRENCY_NAMES}
-        return all(sign in self._vocabulary or sign in self._text for sign in signs)
+        return is_identifier and self._has_run_of_digits(value)
 
     def _has_digits(self, value: str) -> bool:
+        return self.has_numbers_of(value) or self._has_run_of_digits(value)
+
+    def _has_run_of_digits(self, value: str) -> bool:
         digits = "".join(char for char in value if char.isdecimal())
-        is_identifier = len(digits) >= MIN_IDENTIFIER_DIGITS and digits in self._digits
-        return self.has_numbers_of(value) or is_identifier
+        return len(digits) >= MIN_IDENTIFIER_DIGITS and digits in self._digits
 
     def _has_most(self, value_words: list[str]) -> bool:
         plain = [word for word in value_words if not word.isdecimal() and word not in MONTHS]
@@ -276,13 +279,7 @@ class Source:
 
     def begins_with(self, text: str) -> bool:
         """Return whether this text begins with the other one, but for a few words, and goes on."""
-        other = words(text)
-        if min(len(other), len(self._words) - len(other)) < MIN_WORDS_TO_COMPARE:
-            return False
-        other = other[:MAX_WORDS_TO_COMPARE]
-        beginning = self._words[: len(other)]
-        alike = SequenceMatcher(None, other, beginning, autojunk=False).ratio()
-        return alike >= MIN_COPIED_WORDS
+        return copies_beginning(self._words, words(text))
 
 
 _CODE = re.compile(r"(?=.*[A-Z].*[A-Z0-9]|.*\d)[A-Z0-9][A-Z0-9_./-]*")

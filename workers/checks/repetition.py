@@ -1,9 +1,10 @@
-"""Finds loops: a small model that has nothing more to say repeats itself."""
+"""Finds loops and copies: a small model that has nothing to say repeats itself, or its text."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 
 MIN_ROUNDS = 4  # so often in a row, the same words are no emphasis any more
 MAX_ROUND_WORDS = 24  # words of one round
@@ -12,6 +13,9 @@ MIN_NUMBERS = 80  # numbers in all rounds; a table may well hold fewer equal one
 LONG_WORD_CHARS = 60  # people write no such word, but it may be a link: look inside
 MIN_NEW_GROUPS = 0.4  # share of different groups of four words, in texts of MIN_GROUPS or more
 MIN_GROUPS = 40
+MIN_WORDS_TO_COMPARE = 6  # fewer words say nothing about copying
+MAX_WORDS_TO_COMPARE = 200  # of each text; the comparison takes more than the square of them
+MIN_COPIED_WORDS = 0.8  # share of words, in order, from which a text is a copy
 
 _LIST_MARK = re.compile(r"^[ \t]*(?:\d{1,3}[.)]|[-*\u2022])[ \t]+", re.MULTILINE)
 
@@ -45,3 +49,13 @@ def _has_rounds(items: Sequence[str], min_items: int) -> bool:
 def _is_mostly_repeated(words: Sequence[str]) -> bool:
     groups = list(zip(words, words[1:], words[2:], words[3:], strict=False))
     return len(groups) >= MIN_GROUPS and len(set(groups)) < MIN_NEW_GROUPS * len(groups)
+
+
+def copies_beginning(text_words: Sequence[str], answer_words: Sequence[str]) -> bool:
+    """Return whether an answer is the beginning of a longer text, but for a few words."""
+    size = len(answer_words)
+    if min(size, len(text_words) - size) < MIN_WORDS_TO_COMPARE:
+        return False
+    size = min(size, MAX_WORDS_TO_COMPARE)
+    alike = SequenceMatcher(None, answer_words[:size], text_words[:size], autojunk=False).ratio()
+    return alike >= MIN_COPIED_WORDS

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
@@ -31,25 +30,8 @@ from forebay.routing.jobs import (
 from forebay.workers.checks.reading.words import counted_words, ends_sentence
 from forebay.workers.engines.engine import Ending
 from forebay.workers.prompts.json_answers import document, without_fence, without_thoughts
+from forebay.workers.prompts.label_answers import label
 
-_LABEL_OPENING = re.compile(
-    r"\A(?:(?:i(?:['\u2019]d| would| will)? (?:say|choose|pick|classify (?:this|it)(?: as)?)"
-    r"|(?:this|it|the text) (?:is|would be|belongs to|falls under))\s+)?"
-    r"(?:the\s+)?(?:(?:best|correct|right|final|most fitting|predicted)\s+)?"
-    r"(?:(?:label|category|class|answer|classification)\b"
-    r"(?:\s+(?:is|would be)\b)?\s*[*\"'`]*\s*[:=]?\s*)?",
-    re.IGNORECASE,
-)
-_LABEL_NUMBER = re.compile(r"\A\(?(?:\d{1,3}|[a-zA-Z])(?:[.)]|:)\s+")
-_EXPLANATION = re.compile(
-    r"(?:[.:;!]?\s*\n|[.:;!]\s+|\s*\(|\s+[-\u2013\u2014]\s+"
-    r"|,?\s+(?=(?:because|since|as|due to|given|weil|da|denn|parce|car|porque|perch\u00e9)\b))"
-    r"(?!\s*(?:or|and|but|no|not|nor|maybe|possibly|oder|und|nicht|ou|o|y|et)\b)",
-    re.IGNORECASE,
-)
-_OPENING = re.compile(
-    r"\A(?:the\s+)?(?:label|category|class|answer)(?:\s+is)?\s*:?\s+", re.IGNORECASE
-)
 _OPENING = re.compile(
     r"\A(?:sure[,!.]?\s+)?"
     r"(?:here(?:['\u2019]s| is)\b[^\n:]{0,80}|(?:the |a )?summary[^\n:]{0,40}):\s*",
@@ -57,9 +39,6 @@ _OPENING = re.compile(
 )
 _SENTENCE = re.compile(
     r"\S.*?(?:[.!?\u2026][\"'\u201d\u2019)]*(?=\s)|$|[\u3002\uff01\uff1f])", re.DOTALL
-)
-_EDGES = (
-    " \t\r\n\"'`*.:_,;!#>\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb\u3002\u300c\u300d\ufeff\u200b"
 )
 
 
@@ -104,12 +83,12 @@ def _classification(
     request: Classify, text: str, logprobs: Mapping[str, float] | None
 ) -> Classification:
     names = [option.name for option in request.options]
-    label = _label(names, text)
+    name = label(names, text)
     if not logprobs or not set(names) <= logprobs.keys():
         # A frontier model gives no probability with its label.
-        return Classification(label=label)
+        return Classification(label=name)
     scores = _softmax({name: logprobs[name] for name in names})
-    return Classification(label=label, probability=scores[label], scores=scores)
+    return Classification(label=name, probability=scores[name], scores=scores)
 
 
 def _softmax(logprobs: Mapping[str, float]) -> dict[str, float]:
@@ -120,79 +99,6 @@ def _softmax(logprobs: Mapping[str, float]) -> dict[str, float]:
     weights = {name: math.exp(logprob - top) for name, logprob in logprobs.items()}
     total = sum(weights.values())
     return {name: weight / total for name, weight in weights.items()}
-
-
-def _label(names: list[str], text: str) -> str:
-    """Return the label that the text names: alone, in JSON, or before an explanation."""
-    text = without_thoughts(text)
-    for form in (text, *_label_forms(text)):
-        if form.strip() in names:
-            return form.strip()
-        if (match := _only_match(names, _folded(form))) is not None:
-            return match
-    for form in _label_forms(text):
-        if (match := _before_explanation(names, form)) is not None:
-            return match
-    raise BadAnswer("the answer is none of the labels")
-
-
-def _label_forms(text: str) -> Iterator[str]:
-    """Yield the parts of a text that may be the label, likely ones first."""
-    yield text
-    yield without_fence(text)
-    yield from _texts_in_object(text)
-    for line in (text, *text.strip().splitlines()[-1:]):
-        unmarked = _LABEL_OPENING.sub("", line.strip(_EDGES))
-        if line is text or unmarked != line.strip(_EDGES):
-            yield unmarked
-            yield _LABEL_NUMBER.sub("", unmarked.strip())
-
-
-def _texts_in_object(text: str) -> Iterator[str]:
-    """Yield the text in an answer such as `{"label": "Refund"}`."""
-    if "{" not in text:
-        return
-    try:
-        data = document(text, kind=dict).data
-    except BadAnswer:
-        return
-    texts = [value for value in data.values() if isinstance(value, str)] if data else []
-    named = data.get("label") if isinstance(data, dict) else None
-    yield from [named] if isinstance(named, str) else texts if len(texts) == 1 else []
-
-
-def _only_match(names: list[str], folded: str) -> str | None:
-    matches = [name for name in names if _folded(name) == folded]
-    return matches[0] if len(matches) == 1 else None
-
-
-def _before_explanation(names: list[str], text: str) -> str | None:
-    """Return the label that a text begins with, if an explanation follows and no other label."""
-    answer = unicodedata.normalize("NFKC", text).strip(_EDGES).casefold()
-    heads = sorted((name for name in names if _folded(name)), key=len, reverse=True)
-    for name in heads:
-        match = re.match(rf"{re.escape(_folded(name))}[\"'`*\u201d\u2019]*(?!\w)", answer)
-        if match is None:
-            continue
-        rest = answer[match.end() :]
-        if not _EXPLANATION.match(rest) or _names_another(names, name, rest):
-            return None
-        return _only_match(names, _folded(name))
-    return None
-
-
-def _names_another(names: list[str], name: str, rest: str) -> bool:
-    """Return whether the first thing after a label is another label: that leaves a choice."""
-    first = _folded(
-        re.split(r"[\n.;,:]\s|\n|\s[-\u2013\u2014]\s", rest.strip(_EDGES), maxsplit=1)[0]
-    )
-    others = {_folded(other) for other in names if other != name}
-    return first in others or any(first.startswith(f"{other} ") for other in others)
-
-
-def _folded(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text)
-    return " ".join((text.strip(_EDGES) or text).casefold().split())
 
 
 def _extraction(text: str) -> Extraction:

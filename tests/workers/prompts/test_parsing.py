@@ -59,11 +59,43 @@ PATTERN = job("generate", messages=[{"role": "user", "content": "q"}], regex="a+
         "```\nRefund\n```",
         "<think>Refund or late? Refund.</think>\nRefund",
         "\ufeffRefund",
+        "- Refund",
+        "[Refund]",
+        "<label>Refund</label>",
+        '["Refund"]',
+        "Sure, the label is Refund.",
+        "I think it is Refund",
+        "The answer is Refund, not late.",
+        "Refund (not late)",
         "\uff32efund",
     ],
 )
 def test_a_label_may_be_formatted_differently(text):
     assert parse_answer(CLASSIFY, text) == Classification(label="Refund")
+
+
+@pytest.mark.parametrize(
+    ("labels", "text", "label"),
+    [
+        ("+ -", "+", "+"),
+        ("C C++ C#", "c#", "C#"),
+        ("C C++ C#", "C++ since it says so", "C++"),
+        ("A B", "(B)", "B"),
+        ("A B", "b) because it fits", "B"),
+        ("1 2", "2.", "2"),
+        ("yes no", "Yes, because it rains", "yes"),
+        ("正面 负面", "正面\uff0c因为很好", "正面"),
+        ("\U0001f44d \U0001f44e", "\U0001f44d", "\U0001f44d"),
+    ],
+)
+def test_a_label_may_be_made_of_marks(labels, text, label):
+    task = job("classify", text="t", labels=labels.split())
+    assert parse_answer(task, text).label == label
+
+
+def test_a_number_that_may_be_the_label_is_not_taken_for_a_number_of_a_list():
+    with pytest.raises(BadAnswer):
+        parse_answer(job("classify", text="t", labels=["1", "2"]), "1. 2")
 
 
 def test_a_label_that_contains_another_is_told_apart():
@@ -85,6 +117,9 @@ def test_a_label_that_contains_another_is_told_apart():
         "Refund. Late.",
         "Refund/late",
         "Refund? No.",
+        "Refund - late",
+        "Refund: no",
+        "The label is not Refund",
         "Refund and late",
         "<think>Refund",
         '{"label": 1}',

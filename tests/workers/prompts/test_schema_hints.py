@@ -3,6 +3,8 @@
 import pytest
 from jsonschema import Draft202012Validator
 
+from forebay.routing.jobs import parse_job
+from forebay.workers.prompts import extract
 from forebay.workers.prompts.schema_hints import field_count, narrowed, with_json_values
 
 DATED = {"properties": {"when": {"type": "string", "format": "date"}}}
@@ -91,3 +93,15 @@ def test_a_field_in_a_list_counts_several_times():
     assert field_count(line) == 2
     assert field_count({"type": "object", "properties": {"x": line, "y": listed}}) == 2 + 2 * 4
     assert field_count({"type": "object"}) == 1
+
+
+def test_a_field_may_be_forbidden_by_a_boolean_schema():
+    schema = {
+        "type": "object",
+        "properties": {"customer": {"type": "string"}, "legacy": False, "free": True},
+    }
+    task = parse_job(
+        {"request": {"kind": "extract", "text": "Customer: Ada Byron.", "schema": schema}}
+    )
+    turns = extract.local_turns(task.request)
+    assert turns[-1].content.endswith("Fields: customer, legacy, free")

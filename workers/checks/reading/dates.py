@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 
 Date = tuple[int | None, int, int]  # year if it is given, month, day
 Time = tuple[int, int, int]  # hour, minute, second
@@ -30,6 +31,7 @@ MONTHS = {name: number for number, names in enumerate(_MONTH_NAMES, 1) for name 
 WEEKDAYS = frozenset({"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"})
 _MONTH = rf"({'|'.join(sorted(MONTHS, key=len, reverse=True))})\b\.?"
 _YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")
+_COMPACT = re.compile(r"\b((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\b")
 _YEAR_LAST = re.compile(r"\b(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})\b")
 _CJK = re.compile(r"(?:(\d{4})\s?[\u5e74\ub144]\s?)?(\d{1,2})\s?[\u6708\uc6d4]\s?(\d{1,2})(?!\d)")
 _DAY_MONTH = re.compile(
@@ -38,8 +40,10 @@ _DAY_MONTH = re.compile(
     re.IGNORECASE,
 )
 _MONTH_DAY = re.compile(
-    rf"\b{_MONTH}\s+(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b", re.IGNORECASE
+    rf"\b{_MONTH}\s+(?:the\s+)?(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b", re.IGNORECASE
 )
+_MONTH_YEAR = re.compile(rf"\b{_MONTH},?\s+(?:del?\s+)?(\d{{4}})\b", re.IGNORECASE)
+_DURATION = re.compile(r"P(?=[\dT])(?:\d+[YMWD])*(?:T(?:\d+(?:\.\d+)?[HMS])+)?")
 _UNKNOWN_MONTH = re.compile(r"\b(\d{1,2})\.?\s+([^\W\d_]{3,})\.?\s+(\d{4})\b")
 _HALF_DAY = r"(?:([ap])\.?m\b\.?|uhr\b)"
 _CLOCK = re.compile(
@@ -55,7 +59,7 @@ _LAST_HOUR, _LAST_MINUTE, _NOON = 24, 59, 12
 
 def dates(text: str) -> Iterator[tuple[tuple[int, int], frozenset[Date]]]:
     """Yield the place of each date, and the dates it may mean (3/4 is in March or in April)."""
-    for pattern in (_YEAR_FIRST, _CJK):
+    for pattern in (_YEAR_FIRST, _COMPACT, _CJK):
         for match in pattern.finditer(text):
             year_digits, month, day = match.groups()
             year = int(year_digits) if year_digits else None
@@ -79,6 +83,19 @@ def days_of_unknown_months(text: str) -> Iterator[tuple[int, int]]:
     for match in _UNKNOWN_MONTH.finditer(text):
         if match[2].casefold() not in MONTHS:
             yield int(match[3]), int(match[1])
+
+
+def months(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the year and month of each month that is given with its year: `April 2026`."""
+    for match in _MONTH_YEAR.finditer(text):
+        yield int(match[2]), MONTHS[match[1].lower()]
+
+
+def duration_numbers(value: str) -> set[Decimal] | None:
+    """Return the numbers in an ISO 8601 duration, such as 3 in `PT3H`; `None` if it is none."""
+    if not _DURATION.fullmatch(value):
+        return None
+    return set(map(Decimal, re.findall(r"\d+(?:\.\d+)?", value)))
 
 
 def times(text: str) -> Iterator[tuple[tuple[int, int], frozenset[Time]]]:

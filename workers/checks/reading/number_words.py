@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
+MAX_WORD_CHARS = 50  # of a German number in one word
 _EN_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
 _EN_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
 _DE_UNITS = "ein zwei drei vier fünf sechs sieben acht neun"
@@ -30,6 +31,14 @@ _SERIES = (
     (0, 1, "zero uno due tre quattro cinque sei sette otto nove dieci undici dodici tredici"),
     (14, 1, "quattordici quindici sedici diciassette diciotto diciannove"),
     (20, 10, "venti trenta quaranta cinquanta sessanta settanta ottanta novanta"),
+    (200, 100, "doscientos trescientos cuatrocientos quinientos seiscientos setecientos"),
+    (800, 100, "ochocientos novecientos"),
+    (
+        200,
+        100,
+        "duecento trecento quattrocento cinquecento seicento settecento ottocento novecento",
+    ),
+    (200, 100, "duzentos trezentos quatrocentos quinhentos seiscentos setecentos oitocentos"),
     (1, 1, "um dois três quatro cinco seis sete oito nove dez onze doze treze catorze quinze"),
     (16, 1, "dezesseis dezessete dezoito dezenove"),
     (20, 10, "vinte trinta quarenta cinquenta sessenta setenta oitenta noventa"),
@@ -40,7 +49,7 @@ _SERIES = (
 _OTHERS: dict[str, int | str] = {
     "no": 0, "none": 0, "nobody": 0, "nothing": 0, "kein": 0, "keine": 0, "a": 1, "an": 1, "ein": 1,
     "eine": 1, "une": 1, "una": 1, "uma": 1, "duas": 2, "once": 1, "twice": 2, "both": 2,
-    "dozen": 12, "dutzend": 12, "dreissig": 30, "half": "0.5", "quarter": "0.25",
+    "dreissig": 30, "half": "0.5", "quarter": "0.25",
 }  # fmt: skip
 _HUNDREDS = frozenset(
     ["hundred", "hundert", "cent", "cents", "cien", "ciento", "cento", "cem", "honderd"]
@@ -55,7 +64,13 @@ _SCALE_WORDS = {
 }
 #: The factor of each scale that is written out, in small letters.
 SCALES = {word: Decimal(factor) for factor, names in _SCALE_WORDS.items() for word in names.split()}
+_THOUSANDS = frozenset({"thousand", "tausend", "mille", "mil", "duizend"})
+_DOZENS = frozenset({"dozen", "dutzend", "douzaine", "docena", "dozzina"})
 _JOINTS = frozenset({"and", "und", "et", "y", "e"})
+_MINUSES = frozenset({"minus", "negative", "moins", "menos", "meno"})
+_ARTICLES = frozenset({"a", "an"})
+_PARTS = frozenset({Decimal("0.5"), Decimal("0.25")})
+_SIXTY, _EIGHTY = 60, 80  # after which French goes on to count to 19
 _CJK_DIGITS = {char: number for number, char in enumerate("〇一二三四五六七八九")} | {
     "零": 0,
     "两": 2,
@@ -91,27 +106,85 @@ def spelled_numbers(words: Iterable[str], text: str) -> Iterator[Decimal]:
         words: the words of the text, in small letters.
         text: the text, for numbers in Chinese characters.
     """
-    group, total, is_open = Decimal(0), Decimal(0), False
+    run, last = _Run(), ""
     for word in words:
-        if word in _NUMBERS:
-            value = _NUMBERS[word]
-            yield value
-            starts = not is_open or bool(group % 100 and not (value < 10 <= group % 100))  # noqa: PLR2004
-            if starts and is_open:
-                yield total + group
-            group, total = (value, Decimal(0)) if starts else (group + value, total)
-            is_open = True
-        elif word in _HUNDREDS:
-            group = (group or Decimal(1)) * 100 if is_open else Decimal(100)
-            is_open = True
-        elif word in SCALES and is_open:
-            total, group = total + (group or 1) * SCALES[word], Decimal(0)
-        elif is_open and word not in _JOINTS:
-            yield total + group
-            group, total, is_open = Decimal(0), Decimal(0), False
-    if is_open:
-        yield total + group
+        value = _value(word)
+        if value is not None:
+            if run.is_empty or not run.continues_with(word, value):
+                yield from run.total()
+                run = _Run(-1 if last in _MINUSES else 1)
+                run.continues_with(word, value)
+            yield run.sign * value
+        elif not run.scaled_by(word, after_digits=last.isdecimal()) and word not in _JOINTS:
+            yield from run.total()
+            run = _Run()
+        last = word
+    yield from run.total()
     yield from (_cjk_number(match[0]) for match in _CJK.finditer(text))
+
+
+class _Run:
+    """Adds up the words of one number."""
+
+    def __init__(self, sign: int = 1) -> None:
+        self.sign = sign
+        self._group: Decimal | None = None
+        self._total = Decimal(0)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no word has been added."""
+        return self._group is None
+
+    def total(self) -> Iterator[Decimal]:
+        """Yield the number, if there is one."""
+        if self._group is not None:
+            yield self.sign * (self._total + self._group)
+
+    def continues_with(self, word: str, value: Decimal) -> bool:
+        """Add a small number; return False if it begins a number of its own."""
+        group = self._group or Decimal(0)
+        if word in _ARTICLES and self._group is not None:
+            return True  # `half a million`, `two and a half`
+        if value in _PARTS and self._group is not None:
+            self._group = group + value
+            return True
+        tens = group % 100
+        if word in ("vingt", "vingts") and tens == 4:  # noqa: PLR2004 - quatre-vingts
+            self._group = group - 4 + _EIGHTY
+            return True
+        is_unit = value < 10 <= tens and tens % 10 == 0  # noqa: PLR2004
+        is_french = tens in (_SIXTY, _EIGHTY) and value < 20  # noqa: PLR2004
+        if self._group is not None and tens and not is_unit and not is_french:
+            return False
+        self._group = group + value
+        return True
+
+    def scaled_by(self, word: str, *, after_digits: bool) -> bool:
+        """Multiply by a word such as `hundred`; return False if the word is none."""
+        if word in _HUNDREDS or word in _DOZENS:
+            self._group = (self._group or Decimal(1)) * (100 if word in _HUNDREDS else 12)
+        elif (
+            word in SCALES and (self._group is not None or word in _THOUSANDS) and not after_digits
+        ):
+            self._total += (self._group or Decimal(1)) * SCALES[word]
+            self._group = Decimal(0)
+        else:
+            return False
+        return True
+
+
+def _value(word: str) -> Decimal | None:
+    """Return the small number that a word is; German writes larger ones in one word as well."""
+    if word in _NUMBERS or len(word) > MAX_WORD_CHARS:
+        return _NUMBERS.get(word)
+    for name, factor in (("tausend", 1000), ("hundert", 100)):
+        head, found, tail = word.partition(name)
+        if found and (head or tail):
+            many = _NUMBERS.get(head, Decimal(1)) if name == "hundert" or not head else _value(head)
+            rest = _value(tail.removeprefix("und")) if tail else Decimal(0)
+            return None if many is None or rest is None else many * factor + rest
+    return None
 
 
 def _cjk_number(digits: str) -> Decimal:

@@ -37,7 +37,7 @@ _MENTION = re.compile(
     rf"(?P<open>\()?\s?(?P<minus>(?<![\w)%])[-\u2212\u2012\u2013\u2011]\s?"
     r"|\b(?:minus|negative|moins|menos|meno|min)\s)?"
     rf"(?:(?P<currency>{_CURRENCY}\s?)(?P<inner>[-\u2212\u2013]\s?)?)?\+?"
-    rf"(?P<digits>{_DIGITS})"
+    rf"(?P<digits>{_DIGITS})(?:[eE](?P<power>[-+\u2212]?\d{{1,3}})(?!\w))?"
     r"(?:\s{0,2}(?<=\s)(?P<part>\d+)\s?(?P<slash>[/\u2044])\s?(?P<whole>\d+)"
     r"|\s?(?P<line>[/\u2044])\s?(?P<divisor>\d+))?"
     rf"(?P<trail>[-\u2212](?![\w(.,]))?(?P<tail>\s?{_CURRENCY})?(?P<close>\))?"
@@ -60,11 +60,17 @@ _UNSURE_SCALES = {
 }  # fmt: skip
 _NAMES = "|".join(sorted({*_SURE_SCALES, *_UNSURE_SCALES}, key=len, reverse=True))
 _SCALE = re.compile(rf"[\s-]?(?:(?P<name>{_NAMES})(?![^\W\d_\u3000-\u9fff])\.?)", re.IGNORECASE)
+_PER = re.compile(r"\s?(?:/|per\b|pro\b|je\b|par\b|por\b|al\b)", re.IGNORECASE)
 _RANGE = re.compile(rf"\s?(?:-|\u2013|to|bis|\u00e0|and|und|et|a)\s?{_CURRENCY}?{_DIGITS}")
 _LEDGER = re.compile(rf"(?:^|[:|=\t;]|  |{_CURRENCY})\s?$", re.MULTILINE)
 _CREDIT = re.compile(r"\s?(?:DR|CR|Dr|Cr)\b")
+_CJK_SCALES = "\u4e07\u842c\u4ebf\u5104\u5343\u767e"
 _VULGAR = re.compile("[\u00bc-\u00be\u2150-\u215f\u2189]")
 _NOTE_MARK = re.compile("(?<=\\d)[\u00b9\u00b2\u00b3\u2070\u2074-\u2079]+")
+_POWER = re.compile(
+    "(\\d)\\s?[x\u00d7\u00b7*]\\s?10(?:(?:\\^|\\*\\*)(-?\\d{1,3})"
+    "|(\u207b?[\u00b9\u00b2\u00b3\u2070\u2074-\u2079]{1,3}))"
+)
 _FIXED_SPACE = re.compile("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3})")
 _ARABIC_MARKS = {0x066B: ".", 0x066C: ","}
 _SPACES = re.compile("[ '\u2019]")
@@ -90,9 +96,16 @@ class Mention(NamedTuple):
     is_number: bool
     is_marked: bool
 
+    def plus(self, other: Mention) -> Mention:
+        """Return the number that two parts make together: `12\u4e07` and `3\u5343`."""
+        sums = frozenset(one + rest for one in self.values for rest in other.values)
+        span = self.span[0], other.span[1]
+        return self._replace(span=span, values=sums, unscaled=sums)
+
 
 def normalized(text: str) -> str:
     """Return the text in NFKC, except that `1½` stays one and a half, and `5¹` stays five."""
+    text = _POWER.sub(lambda match: f"{match[1]}e{match[2] or match[3]}", text)
     text = _NOTE_MARK.sub(" ", _FIXED_SPACE.sub("'", text))
     text = _VULGAR.sub(lambda match: f" {unicodedata.normalize('NFKC', match[0])} ", text)
     return unicodedata.normalize("NFKC", text).translate(_ARABIC_MARKS)
@@ -107,7 +120,15 @@ def mentions(text: str) -> list[Mention]:
     """Return the numbers in digits of a normalized text, in order."""
     matches = list(_MENTION.finditer(text))
     point = _decimal_mark(matches)
-    return [_mention(text, match, point) for match in matches]
+    found: list[Mention] = []
+    for match in matches:
+        mention = _mention(text, match, point)
+        last = found[-1] if found else None
+        if last and last.span[1] == mention.span[0] and text[mention.span[0] - 1] in _CJK_SCALES:
+            found[-1] = last.plus(mention)
+        else:
+            found.append(mention)
+    return found
 
 
 def _decimal_mark(matches: list[re.Match[str]]) -> str | None:
@@ -125,7 +146,9 @@ def _decimal_mark(matches: list[re.Match[str]]) -> str | None:
 def _mention(text: str, match: re.Match[str], point: str | None) -> Mention:
     digits = match["digits"]
     has_currency = bool(match["currency"] or match["tail"])
-    values = _fractions(match, _values(digits, point, is_amount=has_currency))
+    is_price = has_currency and not _PER.match(text, match.end())
+    values = _fractions(match, _values(digits, point, is_amount=has_currency, is_price=is_price))
+    values = _raised(match["power"], values)
     signs, end = _signs(text, match), match.end()
     scaled, end = _scaled(text, end, values, is_money=bool(match["currency"]))
     marks = set(re.findall("[.,]", digits))
@@ -141,10 +164,12 @@ def _mention(text: str, match: re.Match[str], point: str | None) -> Mention:
 # --- digits --------------------------------------------------------------------------------------
 
 
-def _values(digits: str, point: str | None, *, is_amount: bool) -> set[Decimal]:
+def _values(digits: str, point: str | None, *, is_amount: bool, is_price: bool) -> set[Decimal]:
     groups = _SPACES.split(digits)
     number = "".join(groups)
     values = _marked_values(number, point)
+    if is_price and len(values) > 1 and _is_grouped(number):
+        values = {max(values)}  # nobody pays thousandths
     may_be_list = " " in digits and len(groups) == 2 and not is_amount  # noqa: PLR2004
     if may_be_list and groups[-1].isdecimal() and groups[-1][0] != "0":
         values |= {Decimal(group) for group in groups}  # `room 1 234 beds`
@@ -163,6 +188,13 @@ def _marked_values(number: str, point: str | None) -> set[Decimal]:
         whole = Decimal(_without_marks(number))  # 1,234 is 1234 or 1.234, by country
         return {whole, with_point} if point is None else {with_point if point in number else whole}
     return {with_point}
+
+
+def _raised(power: str | None, values: set[Decimal]) -> set[Decimal]:
+    if not power:
+        return values
+    exponent = int(power.replace("\u2212", "-"))
+    return {value.scaleb(exponent) for value in values}
 
 
 def _is_grouped(number: str) -> bool:
@@ -198,7 +230,15 @@ def _fractions(match: re.Match[str], values: set[Decimal]) -> set[Decimal]:
     else:
         whole = {value / Decimal(divisor) for value in values}
         others = {*values, Decimal(divisor)}
+    whole |= {rounded for value in whole for rounded in _roundings(value)}
     return whole if sign == "\u2044" else whole | others
+
+
+def _roundings(value: Decimal) -> tuple[Decimal, ...]:
+    """Return what a third may be written as: in full, or with two or three decimals."""
+    if value == round(value, 6):
+        return ()
+    return (Decimal(repr(float(value))), round(value, 2), round(value, 3))
 
 
 # --- signs and scales ----------------------------------------------------------------------------

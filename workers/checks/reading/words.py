@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import islice
 
 HAN_CHARS_PER_WORD = 2  # of Chinese characters and Japanese kana
 THAI_CHARS_PER_WORD = 5  # of Thai, Lao, Khmer and Burmese, vowel signs included
+SCRIPT_CHARS = 1_000  # letters that show the script of a text
 MIN_COMMON_WORDS = 2  # fewer common words of a language do not show the language
 
 _HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -91,5 +93,6 @@ def language(text: str) -> str | None:
 
 def _script(text: str) -> str:
     """Return the Unicode name of the script of most letters, such as `LATIN`."""
-    scripts = [unicodedata.name(char, "").split(" ")[0] for char in text if char.isalpha()]
+    letters = (char for char in text if char.isalpha())
+    scripts = [unicodedata.name(char, "").split(" ")[0] for char in islice(letters, SCRIPT_CHARS)]
     return max(set(scripts), key=lambda script: (scripts.count(script), script), default="")
