@@ -62,16 +62,12 @@ def _has_odd_enum(node: dict[str, Any]) -> bool:
 def _is_recursive(schema: dict[str, Any]) -> bool:
     """Return whether a reference leads to a part that holds the reference."""
     edges = {name: set(_names(part)) for name, part in _definitions(schema).items()}
-    edges[""] = set()
-    if "" in {name for names in edges.values() for name in names} or "" in _names(schema):
+    if "" in _names(schema):  # the root itself
         return True
-    reached = edges
-    for _ in edges:
-        reached = {
-            name: names.union(*(reached.get(other, set()) for other in names))
-            for name, names in reached.items()
-        }
-    return any(name in names for name, names in reached.items())
+    # Definitions that refer to none that is left are taken away; those of a circle stay.
+    while free := {name for name, names in edges.items() if not names & edges.keys()}:
+        edges = {name: names - free for name, names in edges.items() if name not in free}
+    return bool(edges)
 
 
 def _definitions(schema: dict[str, Any]) -> dict[str, Any]:
