@@ -7,7 +7,6 @@ import re
 from collections.abc import Container, Iterable, Iterator
 from itertools import islice
 from typing import Annotated, Any, cast
-from urllib.parse import unquote
 
 from pydantic import AfterValidator, BeforeValidator
 
@@ -31,15 +30,16 @@ def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: It is not a JSON Schema, or a validator would have to fetch a part of it, or a
             reference or a regular expression in it is broken.
-        TooLong: It is larger than `MAX_SCHEMA_BYTES`, `MAX_SCHEMA_NODES` or `MAX_SCHEMA_LIST`.
+        TooLong: It is larger than `MAX_SCHEMA_BYTES`.
     """
     from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - takes 30 ms
 
-    plain = _in_draft_2020(_plain_json(schema))
+    plain = _plain_json(_in_draft_2020(_plain_json(schema)))
     if any(not ref.startswith("#") for ref in _references(plain)):
         raise ValueError("every $ref must point into the schema itself (#/...)")
+    anchors = json_tree.anchors(plain)
     for path, node in json_tree.subschemas(plain):
-        _check_references(path, node, plain)
+        _check_references(path, node, plain, anchors)
         _check_patterns(path, node)
     try:
         Draft202012Validator.check_schema(plain)
@@ -57,11 +57,11 @@ def _in_draft_2020(schema: dict[str, Any]) -> dict[str, Any]:
     A root that is only a `$ref`, as that of a recursive pydantic model, is written out.
     """
     translated: dict[str, Any] = json_tree.map_schema(schema, _translated)
-    root = translated
+    root, anchors = translated, json_tree.anchors(translated)
     for _ in range(MAX_SCHEMA_DEPTH):
         if not isinstance(root.get("$ref"), str) or root.keys() - _BESIDE_ROOT_REF:
             break
-        target = _target(root["$ref"], translated)
+        target = json_tree.target(root["$ref"], translated, anchors)
         if not isinstance(target, dict) or target is translated:
             break
         root = {**{key: root[key] for key in root if key != "$ref"}, **target}
@@ -98,7 +98,9 @@ def _or_null(node: dict[str, Any]) -> dict[str, Any]:
     return new
 
 
-def _check_references(path: str, node: dict[str, Any], root: dict[str, Any]) -> None:
+def _check_references(
+    path: str, node: dict[str, Any], root: dict[str, Any], anchors: dict[str, Any]
+) -> None:
     """Raise `ValueError` if a reference of this subschema points to nothing, or to itself."""
     if "$id" in node:  # its references start from another root
         return
@@ -107,38 +109,18 @@ def _check_references(path: str, node: dict[str, Any], root: dict[str, Any]) -> 
         for _ in range(MAX_SCHEMA_DEPTH):
             if not isinstance(part, dict) or not isinstance(part.get(keyword), str):
                 break
-            part = _target(part[keyword], root)
+            part = json_tree.target(part[keyword], root, anchors)
             if part is None:
                 raise ValueError(f"has a {keyword} that points to nothing, at {path}/{keyword}")
         else:
             raise ValueError(f"has a {keyword} that leads back to itself, at {path}/{keyword}")
 
 
-def _target(reference: str, root: dict[str, Any]) -> Any:
-    """Return the part of a schema that a reference points to, or `None` if there is none."""
-    fragment = unquote(reference.removeprefix("#"))
-    if fragment and not fragment.startswith("/"):
-        anchors = ("$anchor", "$dynamicAnchor")
-        return next(
-            (part for _, part in json_tree.subschemas(root)
-             if fragment in [part.get(anchor) for anchor in anchors]), None,
-        )  # fmt: skip
-    node: Any = root
-    for step in fragment.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, list):
-            node = node[int(name)] if name.isdecimal() and int(name) < len(node) else None
-        else:
-            node = node.get(name) if isinstance(node, dict) else None
-    return node if isinstance(node, dict | bool) else None
-
-
 def _check_patterns(path: str, node: dict[str, Any]) -> None:
     """Raise `ValueError` if Python cannot read a regular expression of this subschema."""
     named = node.get("patternProperties")
-    patterns = [("patternProperties", name) for name in named] if isinstance(named, dict) else []
-    for keyword, pattern in [*patterns, ("pattern", node.get("pattern"))]:
-        if isinstance(pattern, str) and not _compiles(pattern):
+    for keyword, patterns in (("patternProperties", named), ("pattern", [node.get("pattern")])):
+        if not all(_compiles(each) for each in patterns or () if isinstance(each, str)):
             place = f"{path}/{keyword}"
             raise ValueError(f"has a regular expression that Python cannot read, at {place}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 Path = tuple[Hashable, ...]
 
@@ -109,6 +110,27 @@ def map_schema(schema: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
     if not isinstance(schema, dict):
         return schema
     return change({keyword: _mapped(keyword, part, change) for keyword, part in schema.items()})
+
+
+def anchors(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the subschemas that have a name of their own, by that name."""
+    parts, names = list(subschemas(schema)), ("$anchor", "$dynamicAnchor")
+    return {str(part[name]): part for _, part in parts for name in names if name in part}
+
+
+def target(reference: str, root: dict[str, Any], named: dict[str, Any]) -> Any:
+    """Return the part of a schema that a reference points to, or `None` if there is none."""
+    fragment = unquote(reference.removeprefix("#"))
+    if fragment and not fragment.startswith("/"):
+        return named.get(fragment)
+    node: Any = root
+    for step in fragment.split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, list):
+            node = node[int(name)] if name.isdecimal() and int(name) < len(node) else None
+        else:
+            node = node.get(name) if isinstance(node, dict) else None
+    return node if isinstance(node, dict | bool) else None
 
 
 def _mapped(keyword: str, value: Any, change: Callable[[dict[str, Any]], Any]) -> Any:

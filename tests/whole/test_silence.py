@@ -70,7 +70,8 @@ class Monitor(threading.Thread):
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
         self.seen: list[str] = []
-        self._client = redis_py.Redis.from_url(url)
+        # Without a time limit: on a busy machine nothing happens for seconds while workers stop.
+        self._client = redis_py.Redis.from_url(url, socket_timeout=None)
 
     def run(self) -> None:
         # It ends when the server ends.

@@ -6,6 +6,7 @@ schema that is refused for a reason that is not listed here costs one free call 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ MAX_OPTIONAL = 24  # properties that are not required
 _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
 )
+#: Lookarounds, references back and borders of words, which structured output does not know.
+_HARD_PATTERN = re.compile(r"\(\?<?[=!]|\(\?P=|\\[1-9bB]")
 _CLASSES: dict[str, tuple[type, ...]] = {
     "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,),
     "null": (type(None),), "object": (dict,), "array": (list,),
@@ -30,7 +33,7 @@ def is_refused(schema: dict[str, Any]) -> bool:
     return (
         unions > MAX_UNIONS
         or optional > MAX_OPTIONAL
-        or any(_has_unknown_format(node) or _has_odd_enum(node) for node in nodes)
+        or any(map(_is_odd, nodes))
         or _is_recursive(schema)
     )
 
@@ -45,8 +48,11 @@ def _optional_properties(node: dict[str, Any]) -> int:
     return len(properties.keys() - set(required)) if isinstance(properties, dict) else 0
 
 
-def _has_unknown_format(node: dict[str, Any]) -> bool:
-    return node.get("format", "date") not in _FORMATS
+def _is_odd(node: dict[str, Any]) -> bool:
+    """Return whether one subschema alone has an unknown format, a hard pattern or an odd enum."""
+    pattern = node.get("pattern")
+    hard = isinstance(pattern, str) and _HARD_PATTERN.search(pattern) is not None
+    return hard or node.get("format", "date") not in _FORMATS or _has_odd_enum(node)
 
 
 def _has_odd_enum(node: dict[str, Any]) -> bool:
@@ -62,16 +68,12 @@ def _has_odd_enum(node: dict[str, Any]) -> bool:
 def _is_recursive(schema: dict[str, Any]) -> bool:
     """Return whether a reference leads to a part that holds the reference."""
     edges = {name: set(_names(part)) for name, part in _definitions(schema).items()}
-    edges[""] = set()
-    if "" in {name for names in edges.values() for name in names} or "" in _names(schema):
+    if "" in _names(schema):  # the root itself
         return True
-    reached = edges
-    for _ in edges:
-        reached = {
-            name: names.union(*(reached.get(other, set()) for other in names))
-            for name, names in reached.items()
-        }
-    return any(name in names for name, names in reached.items())
+    # Definitions that refer to none that is left are taken away; those of a circle stay.
+    while free := {name for name, names in edges.items() if not names & edges.keys()}:
+        edges = {name: names - free for name, names in edges.items() if name not in free}
+    return bool(edges)
 
 
 def _definitions(schema: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,9 @@ SHARED = {"A": of({"$ref": "#/$defs/B"}), "B": of({"type": "string"})}
         of(*[{"type": "string"}] * (MAX_OPTIONAL + 1), required=False),
         of({"type": "string", "format": "binary"}),
         of({"type": "array", "items": {"type": "string", "format": "idn-email"}}),
+        of({"type": "string", "pattern": "^(?!^[-+.]*$)[+-]?[0-9]*$"}),
+        of({"type": "string", "pattern": r"(a)\1"}),
+        of({"type": "string", "pattern": r"\bword\b"}),
         of({"$ref": "#"}),
         of({"$ref": "#/$defs/N"}, **{"$defs": RECURSIVE}),
         of({"$ref": "#/$defs/A"}, **{"$defs": MUTUAL}),
@@ -54,6 +57,7 @@ def test_a_schema_that_bedrock_refuses_is_known(schema):
         of({"type": "string", "format": "date"}, {"type": "number", "enum": [1, 2.5]}),
         of({"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}, **{"$defs": SHARED}),
         of({"const": {"format": "binary"}}),
+        of({"type": "string", "pattern": r"^[A-Z]{2}-\d+$"}),
     ],
 )
 def test_a_schema_that_bedrock_takes_is_sent(schema):

@@ -115,7 +115,7 @@ class LlamaGenerator:
         prompt, constraint = run.prompt, run.prompt.constraint
         if constraint is None:
             return self._generate(run, _request_body(prompt)).completion(prompt.id)
-        refusal = grammars.refusal(constraint)
+        refusal = None
         bodies = grammars.bodies_of(constraint, prompt.max_tokens, best_effort=prompt.best_effort)
         for grammar_body in filter(self._server.compiles, bodies):
             if isinstance(constraint, Choice) and prompt.score_options:
@@ -125,7 +125,7 @@ class LlamaGenerator:
             if _is_constrained(prompt, completion):
                 return completion
             refusal = grammars.too_large(constraint)
-        raise refusal
+        raise refusal or grammars.refusal(constraint)
 
     def _generate(self, run: _Run, body: dict[str, Any]) -> LlamaGeneration:
         generation = LlamaGeneration(run.cut.is_set, lambda: self._events.put(None))

@@ -39,6 +39,7 @@ _SHAPE = frozenset(
 #: What Rust's regular expressions lack: references back, borders of words, conditions.
 _UNREADABLE = re.compile(r"\\[1-9bBAZ]|\(\?P=|\(\?\(|\[\[|--|&&|~~|\|\|")
 _LOOKAROUND = re.compile(r"\(\?<?[=!]")
+_LOOKAROUNDS = frozenset({"(?=", "(?!", "(?<=", "(?<!"})
 
 
 def without_idle_keywords(schema: Any) -> Any:
@@ -136,28 +137,18 @@ def _may_be_string(node: dict[str, Any]) -> bool:
 
 
 def _without_lookarounds(regex: str) -> str | None:
-    """Return the regular expression without lookarounds; `None` if one of them has no end."""
-    while found := _first_lookaround(regex):
-        start, end = found
-        if end is None:
-            return None
-        regex = regex[:start] + regex[end:]
-    return regex
+    """Return the regular expression without lookarounds; `None` if one of them has no end.
 
-
-def _first_lookaround(regex: str) -> tuple[int, int | None] | None:
-    """Return where the first lookaround begins and ends, outside brackets and escapes."""
-    start, depth, in_class = None, 0, False
+    Brackets and escapes are read over. A lookaround is dropped with all that it holds.
+    """
+    rest: list[str] = []
+    depth, in_class = 0, False  # of the lookaround that is dropped, 0 outside of any
     for part in re.finditer(r"\\.|\(\?<?[=!]|.", regex, re.DOTALL):
         text = part[0]
-        if in_class:
-            in_class = text != "]"
-        elif text == "[":
-            in_class = True
-        elif start is None and len(text) > 2 and text.startswith("("):  # noqa: PLR2004 - "(?=" and its like
-            start, depth = part.start(), 1
-        elif start is not None:
+        if not in_class and (depth or text in _LOOKAROUNDS):
             depth += text.startswith("(") - (text == ")")
-            if depth == 0:
-                return start, part.end()
-    return None if start is None else (start, None)
+            in_class = text == "["
+            continue
+        in_class = text != "]" if in_class else text == "["
+        rest += [] if depth else [text]
+    return None if depth else "".join(rest)
