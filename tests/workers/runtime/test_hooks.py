@@ -206,7 +206,7 @@ def test_an_actor_passes_its_hooks_to_every_job(ledger, redis_url, monkeypatch):
     (job_id,) = ledger.create([Job(request=Summarize(text=SECRET))])
     verdict = Verdict(probability=0.5, version="none")
     ledger.route(ledger.claim("route"), queue, "deny", "verdict_easy", verdict)
-    assert actor.app.tasks["forebay.hooks"]()["id"] == job_id
+    assert actor.app.tasks["forebay.local"]()["id"] == job_id
     assert [(one, type(outcome)) for one, outcome in hook.outcomes] == [(job_id, Retry)]
 
 
