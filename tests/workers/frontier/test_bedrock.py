@@ -201,7 +201,9 @@ def test_an_answer_of_the_mock_is_not_cached(lane):
 
 
 SECRETS = {
-    "message": {"request": Generate(messages=[Message(role="user", content="AKIAABCDEFGHIJKLMNOP")])},
+    "message": {
+        "request": Generate(messages=[Message(role="user", content="AKIAABCDEFGHIJKLMNOP")])
+    },
     "text": {"request": Summarize(text="-----BEGIN RSA PRIVATE KEY----- and more")},
     "metadata": {"metadata": {"note": "sk-ant-abcdefghijklmnopqrstuvwx"}},
 }
