@@ -103,7 +103,10 @@ def memory(info: Info, limit_share: float = 0.85) -> Finding:
         mend = "CONFIG SET maxmemory, to about 70 % of what the host can spare"
         return Finding("memory", "warn", f"{_mib(used)} used, no limit", mend)
     seen = f"{_mib(used)} of {_mib(limit)} used"
-    mend = "raise maxmemory, or shorten FOREBAY_RETENTION_S"
+    mend = (
+        "raise it (CONFIG SET maxmemory, and redis.conf); workers and submits then go on by "
+        "themselves. A shorter FOREBAY_RETENTION_S helps for later jobs"
+    )
     if used > limit_share * limit:
         return Finding("memory", "warn", f"{seen}: new jobs are refused", mend)
     if used > (limit_share - 0.05) * limit:
