@@ -30,7 +30,7 @@ def _checked_schema(schema: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: It is not a JSON Schema, or a validator would have to fetch a part of it, or a
             reference or a regular expression in it is broken.
-        TooLong: It is larger than `MAX_SCHEMA_BYTES`.
+        TooLong: It is larger than `MAX_SCHEMA_BYTES`, `MAX_SCHEMA_NODES` or `MAX_SCHEMA_LIST`.
     """
     from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - takes 30 ms
 
