@@ -23,6 +23,7 @@ from forebay import (
     Message,
     Misconfigured,
     ModelRefused,
+    NoModel,
     Summarize,
     Throttled,
     Unavailable,
@@ -122,8 +123,8 @@ def test_what_may_not_leave_or_cannot_be_paid_is_not_asked(fleet, client):
         ("[fleet]\ndaily_budget_usd = 0", BudgetExceeded),
         ("[tenants.default]\ndaily_budget_usd = 0", BudgetExceeded),
         ("force_deny = true", EgressDenied),
-        ("models = []", EgressDenied),
-        ('[fleet]\nmodel_prefixes = ["eu."]', EgressDenied),
+        ("models = []", NoModel),
+        ('[fleet]\nmodel_prefixes = ["eu."]', NoModel),
         ('models = ["some.model-without-a-price"]', Misconfigured),
     ],
 )

@@ -164,7 +164,7 @@ def test_a_condition_that_raises_is_a_mistake_too():
         ("billing", "must answer classify with a Classification, not 'billing'"),
         (None, "must answer classify with a Classification, not None"),
         (Summary(text="x"), "must answer classify with a Classification"),
-        ({"text": "x"}, "the script's answer to classify: label"),
+        ({"text": "x"}, "the script's answer to classify: text: is not a field"),
     ],
 )
 def test_a_wrong_reply_is_raised_from_the_block(reply, words, options):
