@@ -26,7 +26,8 @@ NAMES = {
     # errors
     "BadAnswer", "BudgetExceeded", "CallerError", "Cancelled", "EgressDenied", "Ended",
     "EngineBusy", "EngineDied", "EngineUnavailable", "Expired", "ForebayError", "InvalidJob",
-    "LastingError", "Misconfigured", "ModelRefused", "NoModel", "NoPrice", "PassingError", "ResultTimeout", "Throttled",
+    "LastingError", "Misconfigured", "ModelRefused", "NoModel",
+    "NoPrice", "PassingError", "ResultTimeout", "Throttled",
     "TooLong", "Unavailable", "UnknownJob",
     "__version__",
 }  # fmt: skip
