@@ -34,13 +34,21 @@ up: $(INSTALLED) ## Start a fleet on this machine that keeps running (FOREBAY_BE
 down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 	@$(DEPLOY) local.background down
 
+# What starts no whole fleet and no language model of its own; it can run side by side.
+FAST := not slow and not browser and not gpu
+
 .PHONY: test
 test: $(READY) ## Run all tests and print the coverage (ARGS: for pytest, without coverage)
-	@$(PY) -m pytest $(or $(ARGS),--cov)
+ifdef ARGS
+	@$(PY) -m pytest $(ARGS)
+else
+	@$(PY) -m pytest -n auto -m "$(FAST)" --cov --cov-report= --cov-fail-under=0
+	@$(PY) -m pytest -m "slow and not browser and not gpu" --cov --cov-append
+endif
 
 .PHONY: test-fast
 test-fast: $(READY) ## Run the tests that start no whole fleet: under 90 seconds (ARGS: for pytest)
-	@$(PY) -m pytest -n auto -m "not slow and not browser and not gpu" $(ARGS)
+	@$(PY) -m pytest -n auto -m "$(FAST)" $(ARGS)
 
 .PHONY: test-browser
 test-browser: $(READY) ## Test Flower's pages in a real browser (needs Chromium)
