@@ -34,7 +34,7 @@ up: $(INSTALLED) ## Start a fleet on this machine that keeps running (FOREBAY_BE
 down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 	@$(DEPLOY) local.background down
 
-# What starts no whole fleet and no language model of its own; it can run side by side.
+# Tests that start no whole fleet and do not wait long. They can run side by side.
 FAST := not slow and not browser and not gpu
 
 .PHONY: test
@@ -47,7 +47,7 @@ else
 endif
 
 .PHONY: test-fast
-test-fast: $(READY) ## Run the tests that start no whole fleet: under 90 seconds (ARGS: for pytest)
+test-fast: $(READY) ## Run the fast tests, side by side: no whole fleets (ARGS: for pytest)
 	@$(PY) -m pytest -n auto -m "$(FAST)" $(ARGS)
 
 .PHONY: test-browser

@@ -25,6 +25,8 @@ from mock_bedrock.canned_answers import ECHO, UNKNOWN, References
 from mock_bedrock.protocol import FAILURES
 from mock_bedrock.server import MockBedrock
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 MODEL = "anthropic.claude-haiku-4-5-20251001-v1:0"
 TEXT = "The parcel never came."

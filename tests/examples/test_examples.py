@@ -14,6 +14,8 @@ from forebay import BadAnswer, Classify, Extract, ModelRefused, Summarize, testi
 from forebay.routing.receipts import Doubt
 from typecheck import EXAMPLES, ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def fleet(monkeypatch):

@@ -8,6 +8,8 @@ import pytest
 
 from typecheck import EXAMPLES, mypy, pyright, readme_blocks
 
+pytestmark = pytest.mark.slow
+
 TYPES = """
 from collections.abc import Iterator
 from concurrent.futures import Future

@@ -29,6 +29,8 @@ from forebay import (
     testing,
 )
 
+pytestmark = pytest.mark.slow
+
 REQUEST = Classify(text="where is login", labels=["billing", "login"])
 
 

@@ -30,6 +30,8 @@ from forebay import (
     testing,
 )
 
+pytestmark = pytest.mark.slow
+
 REQUEST = Classify(text="where is login", labels=["billing", "login"])
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
 TO_BEDROCK = {"timeout": 10, "lane": "bedrock", "egress": "allow"}

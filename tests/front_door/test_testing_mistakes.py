@@ -24,6 +24,8 @@ from forebay import (
 )
 from forebay.routing.errors import LastingError, PassingError
 
+pytestmark = pytest.mark.slow
+
 REQUEST = Classify(text="where is login", labels=["billing", "login"])
 LANES = [{"lane": "auto"}, {"lane": "bedrock", "egress": "allow"}]
 

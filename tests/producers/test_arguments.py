@@ -32,6 +32,8 @@ from forebay.routing.jobs import Embed, Job, new_id
 from forebay.routing.settings import Settings
 from working import ask, working
 
+pytestmark = pytest.mark.slow
+
 ODD = [None, 3, 2.5, b"x", "", "text", ["x"], {"a": 1}, object(), Embed, timedelta(1), math.nan]
 
 

@@ -17,6 +17,8 @@ from forebay.routing.jobs import Summary
 from forebay.routing.settings import Settings
 from working import ask, settle, working
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(redis, redis_url):

@@ -26,7 +26,10 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from patience import until
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of `re`, about an odd pattern
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::FutureWarning"),  # of `re`, about an odd pattern
+]
 
 
 @pytest.fixture

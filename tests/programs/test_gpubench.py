@@ -16,6 +16,8 @@ from local.fleet import ROOT
 from scripted import exl2_backend, exl3_backend
 from tinymodel import write_folder
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = ROOT / "tests" / "benchmarks"
 PROGRAM = BENCHMARKS / "gpu.py"
 

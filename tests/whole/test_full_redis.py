@@ -90,7 +90,8 @@ def test_workers_start_while_redis_is_full(running, client, redis):
     assert all(process.alive for process in running.procs)
 
 
-def test_large_answers_are_counted_before_they_come(running, client):
+def test_large_answers_are_counted_before_they_come(running, redis, client):
+    until(lambda: redis.exists("fb:free"), 20)  # the sweeper has measured the memory
     asks = [Embed(texts=[f"{job} {text}" for text in range(256)]) for job in range(80)]
     replies = client._ledger.create([client.job(ask) for ask in asks])  # before one is answered
     accepted = [reply for reply in replies if isinstance(reply, str)]

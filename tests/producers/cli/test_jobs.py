@@ -12,6 +12,8 @@ import pytest
 
 from forebay.routing.jobs import Answer, new_id
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -13,6 +13,8 @@ from forebay.producers.cli import worker_commands
 from forebay.producers.cli.worker_commands import COMMANDS, Entry
 from local.fleet import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def without(*modules):
     """Return the start of a command line in a Python that lacks these modules."""

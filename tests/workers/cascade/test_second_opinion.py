@@ -33,6 +33,8 @@ from forebay.workers.prompts import rewording
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed
 
+pytestmark = pytest.mark.slow
+
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 SURE = Verdict(probability=0.95, version="test")
 LIKELY = Verdict(probability=0.7, version="test")

@@ -20,6 +20,8 @@ from forebay.routing.jobs import (
 from forebay.workers.checks import answer_checks, bounded
 from forebay.workers.isolation.limits import WALL_S
 
+pytestmark = pytest.mark.slow
+
 MAX_S = 2 * WALL_S  # on a busy machine
 
 

@@ -13,6 +13,8 @@ from forebay.routing.errors import Misconfigured
 from forebay.workers.commands.router import app
 from forebay.workers.training.data.ranking_metrics import NAMES
 
+pytestmark = pytest.mark.slow
+
 EASY, HARD = "name the colour of", "prove the theorem about"
 
 

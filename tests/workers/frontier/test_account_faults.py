@@ -11,6 +11,8 @@ from forebay.workers.bedrock import Bedrock
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.outcomes import Answered, Retry, Routed
 
+pytestmark = pytest.mark.slow
+
 HAIKU, SONNET = "anthropic.claude-haiku-5-5", "anthropic.claude-sonnet-5-5"
 TWO = f'[defaults]\nmodels = ["{HAIKU}", "{SONNET}"]\n'
 DEGRADE = '[defaults]\nwhen_shut = "degrade"\n'

@@ -29,6 +29,8 @@ from forebay.workers.frontier.provider import (
 from forebay.workers.frontier.settings import BedrockSettings
 from mock_bedrock.server import MockBedrock
 
+pytestmark = pytest.mark.slow
+
 CANARY = "canary-4711"
 FAILURES = ("throttled", "unavailable", "refused", "cut off", "no response", "silent")
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}

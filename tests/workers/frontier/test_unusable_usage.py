@@ -14,6 +14,8 @@ from forebay.workers.runtime.outcomes import Answered, Failed
 from mock_bedrock.faults import FAULTS
 from mock_bedrock.spoiled import SPOILED
 
+pytestmark = pytest.mark.slow
+
 MODEL = "anthropic.claude-haiku-5-5"
 SECRET = "orchid"
 ASK = Summarize(text=f"The {SECRET} was sold at noon.", max_words=20)

@@ -18,6 +18,8 @@ from forebay.workers.isolation.limits import OverBudget
 from forebay.workers.prompts import parsing
 from patience import until
 
+pytestmark = pytest.mark.slow
+
 HANGS = re.fullmatch, "(a+)+$", "a" * 60 + "b"
 
 

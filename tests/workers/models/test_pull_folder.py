@@ -21,6 +21,8 @@ from forebay.workers.commands import models
 from forebay.workers.models import catalogue, pull
 from modelhub import CHUNK_BYTES, COMMIT, ModelHub, sha256
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 REPO = "owner/small-exl2"
 LARGE = {"output-00001.safetensors", "output-00002.safetensors"}

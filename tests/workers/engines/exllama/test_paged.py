@@ -21,6 +21,8 @@ from patience import until
 from scripted import exl2_engine, exl3_engine
 from tinymodel import ANSWER, STORY, Rule, write_folder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
