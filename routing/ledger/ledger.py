@@ -222,7 +222,7 @@ class Ledger(LedgerReader):
         return bool(reply == b"waiting")
 
     def keep_draft(self, claim: Claim, draft: bytes) -> None:
-        """Keep this sealed answer with the job until it ends; remove the kept one if it is empty."""
+        """Keep this sealed answer with the job until it ends; an empty one removes what is kept."""
         self._transitions.run("keep_draft", claim.id, claim.token, draft)
 
     # --- ending jobs --------------------------------------------------------------------------
