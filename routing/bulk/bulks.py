@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import owner
@@ -81,7 +81,7 @@ class Bulks:
         """Set fields of a bulk that is known."""
         with reaching_redis():
             if self._redis.exists(f"fb:bulk:{bulk_id}"):
-                self._redis.hset(f"fb:bulk:{bulk_id}", mapping=fields)
+                self._redis.hset(f"fb:bulk:{bulk_id}", mapping=cast("Any", fields))
 
     def set_state(self, bulk_id: str, state: BulkState) -> BulkRecord:
         """Change the state of a bulk, and return its record.
