@@ -29,7 +29,10 @@ class BulkRecord:
         created: when it was begun, in seconds since 1970.
         about: what its producer says of it: source, output, kind, options.
         total: the number of its rows; `None` as long as the source has not been read to its end.
-        sent: rows put on the ledger so far.
+        share: how much of the source was read, 0 to 1.
+        sent: rows that were read so far, and put on the ledger if they could be.
+        written: rows that are in the output.
+        bad: rows that could not be read as requests.
         counters: rows by what became of them (`rows_done`, `rows_failed`, `rows_expired`,
             `rows_cancelled`, `rows_up`, `rows_local`, `rows_bedrock`, `rows_degraded`), tokens,
             failed checks (`check:<name>`) and errors (`error:<code>`).
@@ -41,7 +44,10 @@ class BulkRecord:
     created: float
     about: Mapping[str, Any] = field(default_factory=dict)
     total: int | None = None
+    share: float = 0.0
     sent: int = 0
+    written: int = 0
+    bad: int = 0
     counters: Mapping[str, int] = field(default_factory=dict)
     max_nusd: int | None = None
     settled_nusd: int = 0
@@ -49,9 +55,9 @@ class BulkRecord:
 
     @property
     def over(self) -> int:
-        """Rows that have ended, one way or another."""
+        """Rows that have ended, one way or another; bad rows have ended when they were read."""
         ends = ("rows_done", "rows_failed", "rows_expired", "rows_cancelled")
-        return sum(self.counters.get(name, 0) for name in ends)
+        return self.bad + sum(self.counters.get(name, 0) for name in ends)
 
 
 class Bulks:
@@ -131,8 +137,10 @@ class Bulks:
         return records
 
 
-_TEXT = frozenset({"state", "created", "about"})
-_NUMBERS = frozenset({"total", "sent", "max_nusd", "settled_nusd", "reserved_nusd"})
+_NOT_COUNTERS = frozenset({"state", "created", "about", "share"})
+_NUMBERS = frozenset(
+    {"total", "sent", "written", "bad", "max_nusd", "settled_nusd", "reserved_nusd"}
+)
 
 
 def _record(bulk_id: str, fields: Mapping[str, str]) -> BulkRecord:
@@ -142,10 +150,11 @@ def _record(bulk_id: str, fields: Mapping[str, str]) -> BulkRecord:
         state=fields["state"],  # type: ignore[arg-type]  # shown as it is
         created=float(fields["created"]),
         about=json.loads(fields.get("about", "{}")),
+        share=float(fields.get("share", 0)),
         counters={
             name: int(value)
             for name, value in fields.items()
-            if name not in _TEXT and name not in _NUMBERS
+            if name not in _NOT_COUNTERS and name not in _NUMBERS
         },
         **known,
     )

@@ -246,6 +246,10 @@ class Ledger(LedgerReader):
         """Remove all that is stored of a job, ended or not. Return false if there was nothing."""
         return bool(self._transitions.run("forget", job_id, "") == b"forgotten")
 
+    def forget_all(self, job_ids: Sequence[str]) -> None:
+        """Remove all that is stored of these jobs, in one round trip; see `forget`."""
+        self._transitions.run_all("forget", [[job_id, ""] for job_id in job_ids])
+
     def sweep(self, limit: int = 500) -> Swept:
         """Run one bounded batch of upkeep; see `lua/sweep.lua`."""
         self.load_scripts()
