@@ -3,20 +3,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from forebay.routing.errors import UnknownJob
 from forebay.routing.jobs import owner
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from forebay.producers.access import Access
     from forebay.producers.bulk.handle import BulkHandle
-    from forebay.producers.bulk.running.begin import Deadline, SourceLike
-    from forebay.producers.bulk.running.manifest import Order
+    from forebay.producers.bulk.options import RowOptions, RowsLike
     from forebay.producers.bulk.running.progress import Progress
-    from forebay.routing.base import Egress, Kind
     from forebay.routing.bulk.bulks import BulkState
     from forebay.routing.ledger.ledger import Ledger
 
@@ -28,58 +24,30 @@ class BulkMethods:
     _ledger: Ledger
     _access: Access
 
-    def bulk(
-        self,
-        rows: SourceLike,
-        *,
-        kind: Kind | None = None,
-        out: str | PathLike[str] | None = None,
-        source_format: str | None = None,
-        out_format: str | None = None,
-        order: Order = "input",
-        egress: Egress = "deny",
-        deadline: Deadline = None,
-        max_usd: float | None = None,
-        max_cost_usd: float | None = None,
-        overwrite: bool = False,
-        **template: Any,
-    ) -> BulkHandle:
+    def bulk(self, rows: RowsLike, **options: Unpack[RowOptions]) -> BulkHandle:
         """Answer many rows: a file, a folder of texts, standard input (`-`), or any iterable.
 
-            with client.bulk("tickets.csv", kind="classify", labels=["billing", "login"],
+            with client.bulk("mails.csv", kind="classify", labels=["billing", "login"],
                              text_field="body", out="labels.csv") as bulk:
                 bulk.wait()
 
         Args:
             rows: where the rows are.
-            kind: the kind of all requests; `None` if each row is a request or a job already.
-            out: the file of the results: `.jsonl`, `.csv`, `.parquet`, or `.npy` for embeddings.
-                Without it, iterate over the handle; nothing is left when it is closed.
-            source_format: the format of the rows, if the file's name does not tell.
-            out_format: the format of the output, if its name does not tell.
-            order: `input`: results have the order of the rows; `any`: as they come.
-            egress: `allow` if the rows may leave the building.
-            deadline: rows that are not answered by then end as expired.
-            max_usd: what the bulk may cost on Bedrock; then rows keep their local answers.
-            max_cost_usd: what one row may cost on Bedrock.
-            overwrite: replace an output that exists.
-            template: how a row becomes a request: `text_field`, `text`, `system`, `user`, `key`,
-                `egress_column`, and the fields that all requests share, such as `labels`.
+            options: see `RowOptions`.
 
         Raises:
             InvalidJob: An argument is wrong, or the output exists.
             Unavailable: Redis cannot be reached.
         """
         from forebay.producers.bulk.handle import BulkHandle
+        from forebay.producers.bulk.options import BULK_OPTIONS
         from forebay.producers.bulk.running.begin import begin
 
         self._access.check_open()
-        run = begin(
-            self._ledger, self.tenant, rows, out=out, source_format=source_format,
-            out_format=out_format, order=order, deadline=deadline, max_usd=max_usd,
-            max_cost_usd=max_cost_usd, overwrite=overwrite, kind=kind, egress=egress, **template,
-        )  # fmt: skip
-        return BulkHandle(run, self._ledger, temporary=out is None)
+        given: dict[str, Any] = {**options}
+        of_bulk: Any = {name: given.pop(name) for name in BULK_OPTIONS & given.keys()}
+        run = begin(self._ledger, self.tenant, rows, of_bulk, given)
+        return BulkHandle(run, self._ledger, temporary=of_bulk.get("out") is None)
 
     def resume_bulk(self, which: str) -> BulkHandle:
         """Go on with a bulk, with exactly the rows that have no result in its output.

@@ -16,7 +16,8 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from forebay.producers.cli import bulk, dead_letters, display, jobs, worker_commands
+from forebay.producers.cli import dead_letters, display, jobs, worker_commands
+from forebay.producers.cli.bulk import commands as bulk
 from forebay.producers.cli.options import Json, Online
 
 HELP = """Submit LLM jobs to a Forebay fleet and fetch their answers.

@@ -5,14 +5,15 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from forebay.producers.bulk.names import shown
-from forebay.producers.bulk.running.manifest import Manifest, Order, folder_of
+from forebay.producers.bulk.options import BulkOptions, Order, RowsLike
+from forebay.producers.bulk.running.manifest import SPOOL, Manifest, folder_of
 from forebay.producers.bulk.running.run import BulkRun
 from forebay.producers.bulk.sources.open_source import STDIN, open_source
 from forebay.producers.bulk.sources.source import Source
@@ -22,74 +23,66 @@ from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import owner
 from forebay.routing.ledger.ledger import Ledger
 
-SourceLike = str | PathLike[str] | Iterable[Any]
-Deadline = datetime | timedelta | None
-
 
 def begin(
-    ledger: Ledger,
-    tenant: str,
-    source: SourceLike,
-    *,
-    out: str | PathLike[str] | None = None,
-    source_format: str | None = None,
-    out_format: str | None = None,
-    order: Order = "input",
-    deadline: Deadline = None,
-    max_usd: float | None = None,
-    max_cost_usd: float | None = None,
-    overwrite: bool = False,
-    **template: Any,
+    ledger: Ledger, tenant: str, source: RowsLike, options: BulkOptions, template: Mapping[str, Any]
 ) -> BulkRun:
     """Begin a bulk.
 
     Args:
         ledger: where its shards wait.
         tenant: whose bulk it is.
-        source: a file, a folder, `-` for standard input, or an iterable of rows.
-        out: the file of the results; without it they go to a temporary file.
-        source_format: the format of the source; by default by the end of its name.
-        out_format: the format of the output; by default by the end of its name.
-        order: `input`: results have the order of the rows; `any`: they are written as they come.
-        deadline: rows that are not answered by then end as expired.
-        max_usd: what the bulk may cost on Bedrock.
-        max_cost_usd: what one row may cost on Bedrock.
-        overwrite: replace an output that exists, and forget the bulk that wrote it.
+        source: where the rows are.
+        options: see `BulkOptions`.
         template: the arguments of `Template.of`.
 
     Raises:
         InvalidJob: An argument is wrong, or the output exists.
         Unavailable: Redis cannot be reached.
     """
-    made = Template.of(tenant=tenant, **template)
-    path = _out_path(out)
+    made = Template.of(**{**template, "tenant": tenant})
+    path, overwrite = _out_path(options.get("out")), options.get("overwrite", False)
     folder = folder_of(path)
+    _check_order(options.get("order", "input"))
     _check_new(path, folder, overwrite=overwrite)
-    is_file = isinstance(source, str | PathLike) and str(source) != STDIN
     folder.mkdir(parents=True, exist_ok=True)
-    opened = open_source(source, format=source_format, spool=folder / "rows.spool")  # type: ignore[arg-type]  # checked there
-    manifest = Manifest(
-        id=f"{tenant}.{secrets.token_hex(16)}",
-        tenant=tenant,
-        source=str(Path(str(source)).resolve()) if is_file else "",
-        source_format=source_format if is_file else _spool_format(source, source_format),
-        fingerprint=opened.fingerprint() if is_file else None,
-        template=made.spec,
-        out=str(path),
-        out_format=out_format,
-        order=order,
-        deadline=_timestamp(deadline),
-        max_usd=max_usd,
-        max_cost_usd=max_cost_usd,
-    )
+    opened: Source | None = None
     try:
+        opened = _opened(source, options.get("source_format"), folder)
         made.check(opened)
+        manifest = _manifest(tenant, source, opened, made, path, options)
         manifest.save()
         return BulkRun(ledger, manifest, opened, made, overwrite=overwrite)
     except BaseException:
-        opened.close()
+        if opened is not None:
+            opened.close()
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _manifest(
+    tenant: str,
+    source: RowsLike,
+    opened: Source,
+    template: Template,
+    out: Path,
+    options: BulkOptions,
+) -> Manifest:
+    spooled, given = _is_spooled(source), options.get("source_format")
+    return Manifest(
+        id=f"{tenant}.{secrets.token_hex(16)}",
+        tenant=tenant,
+        source="" if spooled else str(Path(str(source)).resolve()),
+        source_format=_spool_format(source, given) if spooled else given,
+        fingerprint=None if spooled else opened.fingerprint(),
+        template=template.spec,
+        out=str(out),
+        out_format=options.get("out_format"),
+        order=options.get("order", "input"),
+        deadline=_timestamp(options.get("deadline")),
+        max_usd=options.get("max_usd"),
+        max_cost_usd=options.get("max_cost_usd"),
+    )
 
 
 def resume(ledger: Ledger, tenant: str, which: str) -> BulkRun:
@@ -136,6 +129,19 @@ def _folder(ledger: Ledger, which: str) -> Path:
     return path if path.is_dir() else folder_of(path)
 
 
+def _opened(source: RowsLike, form: str | None, folder: Path) -> Source:
+    return open_source(source, format=form, spool=folder / SPOOL)  # type: ignore[arg-type]  # checked there
+
+
+def _is_spooled(source: RowsLike) -> bool:
+    return str(source) == STDIN if isinstance(source, str | PathLike) else True
+
+
+def _check_order(order: str) -> None:
+    if order not in get_args(Order):
+        raise InvalidJob("must be input or any", field="order")
+
+
 def _out_path(out: str | PathLike[str] | None) -> Path:
     if out is None:
         return Path(tempfile.mkdtemp(prefix="forebay-bulk-")) / "results.jsonl"
@@ -153,11 +159,11 @@ def _check_new(path: Path, folder: Path, *, overwrite: bool) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _spool_format(source: SourceLike, given: str | None) -> str:
+def _spool_format(source: RowsLike, given: str | None) -> str:
     return (given or "jsonl") if isinstance(source, str) else "items"
 
 
-def _timestamp(deadline: Deadline) -> float | None:
+def _timestamp(deadline: datetime | timedelta | None) -> float | None:
     if isinstance(deadline, timedelta):
         return (datetime.now(UTC) + deadline).timestamp()
     if deadline is not None and deadline.tzinfo is None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from forebay.producers.bulk.options import Order
 from forebay.producers.bulk.running import results
 from forebay.producers.bulk.running.arrivals import Arrivals
 from forebay.producers.bulk.running.blocks import Block, Part
-from forebay.producers.bulk.running.manifest import Order
 from forebay.routing.bulk.shards import ShardResult, Shards
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Receipt

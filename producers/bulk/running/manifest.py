@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from forebay.producers.bulk.names import shown
+from forebay.producers.bulk.options import Order
 from forebay.producers.bulk.sources.fingerprint import Fingerprint
 from forebay.routing.errors import InvalidJob
 
-Order = Literal["input", "any"]
-
 FOLDER_SUFFIX = ".bulk"
+SPOOL = "rows.spool"
 _NAME = "manifest.json"
 VERSION = 1
 
@@ -59,7 +59,7 @@ class Manifest:
     @property
     def spool(self) -> Path:
         """The file that keeps rows which came from standard input or an iterable."""
-        return self.folder / "rows.spool"
+        return self.folder / SPOOL
 
     @property
     def bad_rows(self) -> Path:

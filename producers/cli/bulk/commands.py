@@ -5,11 +5,33 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from forebay.producers.cli import display
+from forebay.producers.cli.bulk.options import (
+    Bulk,
+    BulkId,
+    By,
+    EgressColumn,
+    KeyColumn,
+    Kind,
+    LabelsFile,
+    MaxRowUsd,
+    MaxUsd,
+    Order,
+    Out,
+    Overwrite,
+    Resume,
+    Rows,
+    RowsFormat,
+    SchemaFile,
+    SystemForm,
+    TextField,
+    TextForm,
+    UserForm,
+)
 from forebay.producers.cli.clients import current_tenant, open_client
 from forebay.producers.cli.options import Egress, Focus, Json, MaxTokens, MaxWords, TenantName
 
@@ -27,7 +49,7 @@ RUN_HELP = """Answer every row of a file, and write the results to another file.
   cat jobs.jsonl | forebay bulk run - --out results.jsonl
 
 Rows are read from JSONL, CSV, TSV, Parquet, a folder of text files, or - for standard input.
-Without --kind, each row is a request or a job as JSON. Bad rows go to NAME.bad.jsonl and stop nothing.
+Without --kind, each row is a request or a job as JSON. Bad rows go to NAME.bad.jsonl.
 
 Ctrl-C detaches: rows that the fleet has go on, and `forebay bulk resume` goes on with the rest.
 """
@@ -37,96 +59,53 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None,
 )  # fmt: skip
 
-BulkId = Annotated[
-    str, typer.Argument(metavar="BULK", help="The id of a bulk, or the path of its output.")
-]
-
 
 @app.command(help=RUN_HELP)
 def run(  # noqa: D103 - its help says it
-    source: Annotated[
-        str, typer.Argument(metavar="FILE", help="The rows: a file, a folder, or - for stdin.")
-    ],
+    source: Rows,
     *,
-    out: Annotated[str, typer.Option("--out", metavar="FILE", help="Write the results here.")],
-    kind: Annotated[
-        str | None, typer.Option("--kind", metavar="KIND", help="The kind of all requests.")
-    ] = None,
-    text_field: Annotated[
-        str | None, typer.Option("--text-field", metavar="COLUMN", help="The column with the text.")
-    ] = None,
-    text: Annotated[
-        str | None, typer.Option("--text", metavar="FORM", help="A form such as '{title}: {body}'.")
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option("--system", metavar="FORM", help="generate: the system message.")
-    ] = None,
-    user: Annotated[
-        str | None, typer.Option("--user", metavar="FORM", help="generate: the user's message.")
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option("--labels", metavar="FILE", help="classify: one label a line, or as JSON."),
-    ] = None,
-    schema: Annotated[
-        str | None, typer.Option("--schema", metavar="FILE", help="extract: the JSON Schema.")
-    ] = None,
+    out: Out,
+    kind: Kind = None,
+    text_field: TextField = None,
+    text: TextForm = None,
+    system: SystemForm = None,
+    user: UserForm = None,
+    labels: LabelsFile = None,
+    schema: SchemaFile = None,
     max_words: MaxWords = None,
     focus: Focus = None,
     max_tokens: MaxTokens = None,
-    key: Annotated[
-        str | None, typer.Option("--key", metavar="COLUMN", help="The column that names a row.")
-    ] = None,
+    key: KeyColumn = None,
     egress: Egress = None,
-    egress_column: Annotated[
-        str | None,
-        typer.Option("--egress-column", metavar="COLUMN", help="A column with deny or allow."),
-    ] = None,
-    by: Annotated[
-        str | None,
-        typer.Option("--by", metavar="WHEN", help="End by then: 06:00, 8h, or an ISO time."),
-    ] = None,
-    max_usd: Annotated[
-        float | None,
-        typer.Option("--max-usd", min=0, metavar="USD", help="Spend at most this on Bedrock."),
-    ] = None,
-    max_cost: Annotated[
-        float | None,
-        typer.Option("--max-cost", min=0, metavar="USD", help="Spend at most this on one row."),
-    ] = None,
-    order: Annotated[
-        str, typer.Option("--order", metavar="input|any", help="Order of the results.")
-    ] = "input",
-    source_format: Annotated[
-        str | None, typer.Option("--format", help="Format of the rows, if the name does not tell.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an output that exists.")
-    ] = False,
-    resume_it: Annotated[
-        bool, typer.Option("--resume", help="Go on with the bulk that wrote the output.")
-    ] = False,
+    egress_column: EgressColumn = None,
+    by: By = None,
+    max_usd: MaxUsd = None,
+    max_cost: MaxRowUsd = None,
+    order: Order = "input",
+    rows_format: RowsFormat = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
     tenant: TenantName = None,
     as_json: Json = False,
 ) -> None:
-    if resume_it:
+    if resume:
         _follow_resumed(out, tenant, as_json=as_json)
         return
     given = {
         "kind": kind, "text_field": text_field, "text": text, "system": system, "user": user,
-        "labels": labels and Path(labels), "schema": schema and Path(schema), "max_words": max_words, "focus": focus,
-        "max_tokens": max_tokens, "key": key, "egress": egress, "egress_column": egress_column,
-        "max_usd": max_usd, "max_cost_usd": max_cost, "source_format": source_format,
-        "deadline": None if by is None else _read_by(by),
+        "labels": labels and Path(labels), "schema": schema and Path(schema), "key": key,
+        "max_words": max_words, "focus": focus, "max_tokens": max_tokens, "egress": egress,
+        "egress_column": egress_column, "max_usd": max_usd, "max_cost_usd": max_cost,
+        "source_format": rows_format, "deadline": by and _read_by(by),
     }  # fmt: skip
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options |= {"out": out, "order": order, "overwrite": overwrite}
     with open_client(current_tenant(tenant)) as client:
-        bulk = client.bulk(source, out=out, order=order, overwrite=overwrite, **options)  # type: ignore[arg-type]  # checked there
-        _follow(bulk, as_json=as_json)
+        _follow(client.bulk(source, **options), as_json=as_json)
 
 
-@app.command()
-def resume(bulk: BulkId, *, tenant: TenantName = None, as_json: Json = False) -> None:
+@app.command("resume")
+def go_on(bulk: Bulk, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """Go on with a bulk that was detached from, paused or killed."""
     _follow_resumed(bulk, tenant, as_json=as_json)
 
@@ -141,7 +120,7 @@ def status(bulk: BulkId, *, tenant: TenantName = None, as_json: Json = False) ->
 @app.command("list")
 def print_list(*, tenant: TenantName = None, as_json: Json = False) -> None:
     """List the bulks of the last 30 days, the newest first."""
-    from forebay.producers.cli.bulk_progress import HEADER, cells
+    from forebay.producers.cli.bulk.progress import HEADER, cells
 
     with open_client(current_tenant(tenant)) as client:
         found = client.bulks()
@@ -177,7 +156,7 @@ def _follow_resumed(which: str, tenant: str | None, *, as_json: bool) -> None:
 
 def _follow(bulk: BulkHandle, *, as_json: bool) -> None:
     """Feed and collect a bulk until it ends; Ctrl-C detaches."""
-    from forebay.producers.cli.bulk_progress import live
+    from forebay.producers.cli.bulk.progress import live
 
     with bulk:
         display.note(f"bulk {bulk.id}")
@@ -198,7 +177,7 @@ def _follow(bulk: BulkHandle, *, as_json: bool) -> None:
 
 
 def _print(progress: Progress, *, as_json: bool) -> None:
-    from forebay.producers.cli.bulk_progress import report_lines
+    from forebay.producers.cli.bulk.progress import report_lines
 
     if as_json:
         display.document(asdict(progress))
@@ -215,7 +194,7 @@ def _tenant_of(option: str | None, which: str) -> str:
 
 def _read_by(text: str) -> Any:
     """Return the time that `--by` names: a time of day, a span from now, or an ISO time."""
-    from forebay.producers.cli.bulk_progress import next_time_of_day
+    from forebay.producers.cli.bulk.progress import next_time_of_day
     from forebay.producers.cli.job_input import read_deadline
 
     return next_time_of_day(text) or read_deadline(text)
