@@ -21,6 +21,8 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
+from forebay.workers.bulk.row_steps import RowSteps
+from forebay.workers.bulk.shard_work import ShardWork
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import Conclusion
@@ -28,9 +30,7 @@ from forebay.workers.cascade.doubt import Doubter
 from forebay.workers.cascade.engines import Engines
 from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.recall import Recall
-from forebay.workers.cascade.rows import RowSteps
 from forebay.workers.cascade.second_opinion import SecondOpinions
-from forebay.workers.cascade.shards import ShardWork
 from forebay.workers.cascade.stages import RawAnswer
 from forebay.workers.engines.settings import LocalSettings
 from forebay.workers.isolation import pool

@@ -18,8 +18,8 @@ from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, Invalid
 from forebay.routing.jobs import Receipt
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
+from forebay.workers.bulk.row_steps import RowOutcome, RowSteps, failed
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
-from forebay.workers.cascade.rows import RowOutcome, RowSteps, failed
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import Outcome, Retry, ShardAnswered
 
