@@ -98,7 +98,8 @@ class Budget:
 
         Raises:
             Lost: The claim no longer holds the job; another claim may have paid for it.
-            BudgetExceeded: Says which budget is too small, and what is left of it.
+            BudgetExceeded: Says which budget is too small, and what is left of it. The job of a
+                bulk's row is paid from the budget of its bulk too, which knows no days.
             Throttled: An earlier call of the job may still be running; `retry_after` is its end.
                 Or another claim has just paid for the job: claim it again to find the answer.
             ValueError: An amount is not valid, or the call id was used before.
@@ -213,8 +214,8 @@ def _refusal(status: str, details: list[Any], nusd: int) -> Exception:
     if status == "over":
         scope, left = details[0].decode(), max(int(details[1]), 0)
         return BudgetExceeded(
-            f"the call may cost ${nusd / NANO:.6f}, the {scope}'s budget of the day "
-            f"has ${left / NANO:.6f} left"
+            f"the call may cost ${nusd / NANO:.6f}, the {scope}'s budget"
+            f"{'' if scope == 'bulk' else ' of the day'} has ${left / NANO:.6f} left"
         )
     if status == "busy":
         wait = max(details[0], 0) / 1_000
