@@ -92,10 +92,10 @@ local function recount(queue, field, classes)
       depth = depth + (type(waiting) == 'number' and waiting or 0)
     end
   end
-  if depth == 0 and field ~= queue then
-    redis.call('HDEL', 'fb:depth', field)
-  else
+  if depth > 0 or redis.call('HEXISTS', 'fb:depth', field) == 1 and field == queue then
     redis.call('HSET', 'fb:depth', field, depth)
+  else
+    redis.call('HDEL', 'fb:depth', field)
   end
   return depth
 end
@@ -122,14 +122,14 @@ local function look_after(queue)
   end
 end
 
+local seen = {}
 for _, field in ipairs(redis.call('HKEYS', 'fb:depth')) do
   local queue = string.gsub(field, ':rows$', '')
-  if is_queue(field) then
-    pcall(look_after, field)
-  elseif not is_queue(queue) then
+  if not is_queue(queue) then
     redis.call('HDEL', 'fb:depth', field) -- no script counts there
-  elseif redis.call('HEXISTS', 'fb:depth', queue) == 0 then
-    redis.call('HSET', 'fb:depth', queue, 0) -- for the next sweep
+  elseif not seen[queue] then
+    seen[queue] = true
+    pcall(look_after, queue)
   end
 end
 
