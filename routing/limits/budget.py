@@ -2,7 +2,8 @@
 
 Amounts are whole billionths of a dollar. A reservation takes the worst-case cost from the day's
 budgets first, so no race overruns a budget, and a crash leaves too much reserved, never too little.
-The day is UTC by Redis' clock.
+The day is UTC by Redis' clock. The job of a bulk's row is paid from its bulk's budget too, which
+knows no days.
 """
 
 from __future__ import annotations
@@ -98,8 +99,7 @@ class Budget:
 
         Raises:
             Lost: The claim no longer holds the job; another claim may have paid for it.
-            BudgetExceeded: Says which budget is too small, and what is left of it. The job of a
-                bulk's row is paid from the budget of its bulk too, which knows no days.
+            BudgetExceeded: Says which budget is too small, and what is left of it.
             Throttled: An earlier call of the job may still be running; `retry_after` is its end.
                 Or another claim has just paid for the job: claim it again to find the answer.
             ValueError: An amount is not valid, or the call id was used before.

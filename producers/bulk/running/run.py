@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,16 +60,17 @@ class BulkRun:
         source: Source,
         template: Template,
         *,
+        resumed: bool = False,
         overwrite: bool = False,
     ) -> None:
         self.manifest, self._ledger, self._bulks = manifest, ledger, Bulks(ledger)
         self._source = source
         self._journal = journal = Journal.open(manifest.folder / "journal.jsonl")
-        resumed = bool(journal.next_block)
+        begun = resumed and (journal.out_size > 0 or Path(manifest.out).exists())
         self._out = open_output(
             manifest.out,
             format=manifest.out_format,  # type: ignore[arg-type]  # checked when it is opened
-            resume_at=journal.out_size if resumed else None,
+            resume_at=journal.out_size if begun else None,
             overwrite=overwrite,
         )
         self._bad = open_output(
