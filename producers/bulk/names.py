@@ -36,16 +36,16 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def check_header(names: Sequence[str], *, file: str) -> None:
-    """Check the names of all columns of a file.
+    """Check the names of all columns of a file. A column without a name is left alone.
 
     Raises:
-        InvalidJob: A column has no name, or two columns have the same name.
+        InvalidJob: No column has a name, or two columns have the same name.
     """
+    if not any(names):
+        raise InvalidJob("has no names of columns: give them in the header", field=file)
     seen: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
-        if not name.strip():
-            raise InvalidJob(f"column {number} has no name: give it one in the header", field=file)
-        if name in seen:
+        if name and name in seen:
             where = f"columns {seen[name]} and {number} are both named {shown(name)!r}"
             raise InvalidJob(f"{where}: rename one of them", field=file)
         seen[name] = number

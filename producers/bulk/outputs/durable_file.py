@@ -42,6 +42,11 @@ class DurableFile:
             os.close(self._fd)
             raise
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._fd < 0
+
     def append(self, data: bytes) -> int:
         """Append bytes, and return the file's size once they are on the disk.
 

@@ -9,19 +9,22 @@ from typing import Literal, get_args
 
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.outputs.columns import RESULT_COLUMNS
+from forebay.producers.bulk.outputs.delimited import DelimitedOutput
 from forebay.producers.bulk.outputs.durable_file import DurableFile
 from forebay.producers.bulk.outputs.jsonl import JsonlOutput
+from forebay.producers.bulk.outputs.npy import NpyOutput
 from forebay.producers.bulk.outputs.output import Output
-from forebay.routing.errors import InvalidJob
+from forebay.producers.bulk.outputs.spooled import SpooledOutput
+from forebay.routing.errors import InvalidJob, Misconfigured
 
-Format = Literal["jsonl"]
+Format = Literal["jsonl", "csv", "tsv", "parquet", "npy"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 #: The format of a file by the end of its name.
 BY_SUFFIX: dict[str, Format] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".tab": "tsv",
+    ".parquet": "parquet", ".pq": "parquet", ".npy": "npy",
+}  # fmt: skip
 
 
 def open_output(
@@ -37,8 +40,10 @@ def open_output(
     Args:
         path: the file.
         format: by default by the end of the file's name.
-        columns: the columns, in their order; a row without one of them has null there.
-        resume_at: the size that the last `append` that counts returned, to go on after it.
+        columns: the columns, in their order; a row without one of them has null there. CSV, TSV and
+            Parquet add `probability` after `answer`.
+        resume_at: go on after the rows that were there when `append` returned this size; 0 if it
+            never returned.
         overwrite: replace a file that exists.
 
     Raises:
@@ -47,5 +52,23 @@ def open_output(
     path = Path(path)
     form = format or BY_SUFFIX.get(path.suffix.lower())
     if form not in FORMATS:
-        raise InvalidJob(f"must end with one of {', '.join(BY_SUFFIX)}", field=shown(path))
-    return JsonlOutput(DurableFile(path, resume_at=resume_at, overwrite=overwrite), columns)
+        raise InvalidJob(
+            f"has no known format: end it with one of {', '.join(BY_SUFFIX)}, or give the format",
+            field=shown(path),
+        )
+    if form == "parquet":
+        return _parquet()(path, columns, resume_at=resume_at, overwrite=overwrite)
+    if form == "npy":
+        return NpyOutput(path, columns, resume_at=resume_at, overwrite=overwrite)
+    file = DurableFile(path, resume_at=resume_at, overwrite=overwrite)
+    if form == "jsonl":
+        return JsonlOutput(file, columns)
+    return DelimitedOutput(file, columns, "\t" if form == "tsv" else ",")
+
+
+def _parquet() -> type[SpooledOutput]:
+    try:
+        from forebay.producers.bulk.outputs.parquet import ParquetOutput  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise Misconfigured("Parquet needs the extra `parquet`", field="format") from None
+    return ParquetOutput

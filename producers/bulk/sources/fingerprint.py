@@ -21,12 +21,14 @@ class Fingerprint:
         digest: SHA-256 of the content as hexadecimal digits; of a folder, of names and contents.
         modified_ns: the latest change, in nanoseconds since 1970, as the file system tells it.
         files: how many files there are; 1 unless the input is a folder.
+        listing: of a folder, SHA-256 of the names, sizes and times of its files.
     """
 
     size: int
     digest: str
     modified_ns: int
     files: int = 1
+    listing: str = ""
 
     def same_on_disk(self, stat: os.stat_result) -> bool:
         """Return whether size and time are as they were, so that nothing need be digested."""

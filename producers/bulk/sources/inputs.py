@@ -52,12 +52,9 @@ class FileInput:
 
     def open(self, offset: int = 0) -> BinaryIO:
         """Return a stream that begins at the offset. Raises `InvalidJob`."""
-        try:
-            with readable(self.name):
-                file = self.path.open("rb", buffering=BUFFER_BYTES)
-        except ValueError:  # a null byte, or a character that no file system can encode
-            raise InvalidJob("is not a valid file name", field=self.name) from None
-        file.seek(offset)
+        with readable(self.name):
+            file = self.path.open("rb", buffering=BUFFER_BYTES)
+            file.seek(offset)
         return file
 
     def size(self) -> int:

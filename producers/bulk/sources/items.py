@@ -106,4 +106,4 @@ def _of_job(job: Job) -> dict[str, Any]:
     tenant = owner(job.id)
     rest = {"tenant": tenant} if tenant != "default" else {}
     request = job.request.model_dump(mode="json", by_alias=True)
-    return {**{name: given[name] for name in given.keys() - {"id"}}, **rest, "request": request}
+    return {**{name: given[name] for name in given if name != "id"}, **rest, "request": request}

@@ -86,8 +86,8 @@ def read_object(data: bytes) -> dict[str, Any] | Mistake:
     """Return the JSON object that a line holds, or what is wrong with the line."""
     try:
         value = from_json(data, allow_inf_nan=False)
-    except ValueError as error:
-        return _mistake(data, str(error))
+    except ValueError:
+        return _mistake(data.rstrip())
     if type(value) is not dict:
         return Mistake(None, f"is a JSON {_json_type(value)}; a row must be a JSON object")
     colons = data.count(b":")
@@ -96,16 +96,20 @@ def read_object(data: bytes) -> dict[str, Any] | Mistake:
     return value
 
 
-def _mistake(data: bytes, message: str) -> Mistake:
+def _mistake(data: bytes) -> Mistake:
+    """Return what is wrong with a line that is no JSON; its column counts bytes."""
     try:
         data.decode()
+        from_json(data, allow_inf_nan=False)
     except UnicodeDecodeError as error:
         return Mistake(error.start + 1, "is not UTF-8 text")
+    except ValueError as error:
+        message = str(error)
+    if b"\0" in data:
+        return Mistake(data.index(b"\0") + 1, "has a NUL character")
     found = _PLACE.search(message)
     place = int(found[1]) if found else None
-    wrong = _PLACE.sub("", message)
-    if data.find(b"\0") != -1:
-        return Mistake(data.find(b"\0") + 1, "has a NUL character")
+    wrong = _PLACE.sub("", message).replace("EOF while parsing", "the line ends inside")
     if place and data[place - 1 :].startswith((b"NaN", b"Infinity")):
         wrong = "NaN and Infinity are no JSON numbers"
     if wrong == "recursion limit exceeded":

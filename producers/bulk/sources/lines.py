@@ -22,6 +22,9 @@ _NOT_TEXT = {
     b"\xfe\xff": "is UTF-16: save it as UTF-8",
 }
 
+#: How much of a line that is too long is read at a time.
+SKIP_BYTES = 1 << 16
+
 
 class Line(NamedTuple):
     """A physical line.
@@ -61,7 +64,7 @@ def _skip_line(stream: BinaryIO, data: bytes) -> int:
     """Read to the end of the line that begins with `data`; return how many bytes that are."""
     skipped = 0
     while data and not data.endswith(b"\n"):
-        data = stream.readline(MAX_ROW_BYTES)
+        data = stream.readline(SKIP_BYTES)
         skipped += len(data)
     return skipped
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
-from typing import ClassVar
+from types import TracebackType
+from typing import ClassVar, Self
 
 from forebay.producers.bulk.rows import START, BadRow, Position, RawRow
 from forebay.producers.bulk.sources.fingerprint import Fingerprint
@@ -86,3 +87,14 @@ class Source(ABC):
     def close(self) -> None:
         """Close files that the source keeps open."""
         return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -31,24 +31,35 @@ class SpooledInput:
         read: return the next bytes of the input, at most as many as it is given; none at the end.
         path: the file to keep; without it, a temporary file that `close` removes.
         name: how errors name the input.
+        on_close: closes the input.
 
     Raises:
         InvalidJob: The file cannot be made, or the input does not begin with what the part holds.
     """
 
     def __init__(
-        self, read: Callable[[int], bytes], *, path: Path | None = None, name: str
+        self,
+        read: Callable[[int], bytes],
+        *,
+        path: Path | None = None,
+        name: str,
+        on_close: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self._read = read
         self._path = path
+        self._on_close = on_close
         self._ended = False
+        self._unkept = b""  # what was read while the disk was full
         self._lock = RLock()
         with readable(name if path is None else shown(path)):
             self._file = _opened(path)
         self._size: int = self._file.seek(0, os.SEEK_END)
-        if self._size:
+        try:
             self._check_begins_alike()
+        except BaseException:
+            self._file.close()
+            raise
 
     @property
     def complete(self) -> bool:
@@ -73,12 +84,12 @@ class SpooledInput:
 
     def _take(self, size: int) -> None:
         """Move bytes from the live input to the end of the file."""
-        data = self._read(size)
+        data, self._unkept = self._unkept or self._read(size), b""
         if data:
             try:
-                self._file.seek(self._size)
-                self._file.write(data)
+                _write_at(self._file.fileno(), data, self._size)
             except OSError as error:
+                self._unkept = data
                 raise _cannot_keep(error, self.name) from None
             self._size += len(data)
         else:
@@ -87,7 +98,7 @@ class SpooledInput:
     def _end(self) -> None:
         self.sync()
         if self._path is not None:
-            Path(self._file.name).rename(self._path)
+            _part(self._path).rename(self._path)
         self._ended = True
 
     def _check_begins_alike(self) -> None:
@@ -116,8 +127,11 @@ class SpooledInput:
             return Fingerprint(self._size, digest, os.fstat(self._file.fileno()).st_mtime_ns)
 
     def changed_since(self, then: Fingerprint) -> str | None:
-        """Return what changed, or `None`."""
-        return fingerprint.change_of_file(Path(self._file.name), then)
+        """Return what changed, or `None`. This waits for the input to come to its end."""
+        now = self.fingerprint()
+        if now.digest == then.digest:
+            return None
+        return f"has other content than when the bulk began: {now.size:,} bytes, not {then.size:,}"
 
     def sync(self) -> None:
         """Make durable what has come. Raises `Unavailable` if the disk is full."""
@@ -127,8 +141,10 @@ class SpooledInput:
             raise _cannot_keep(error, self.name) from None
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and the input."""
         self._file.close()
+        if self._on_close is not None:
+            self._on_close()
 
 
 def _opened(path: Path | None) -> Any:
@@ -136,8 +152,20 @@ def _opened(path: Path | None) -> Any:
         return tempfile.NamedTemporaryFile(prefix="forebay-", buffering=0)
     if path.exists():
         raise InvalidJob("is complete: open it as a file", field=shown(path))
-    part = path.with_name(path.name + PART)
-    return os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+    part = _part(path)
+    part.touch(mode=0o600)
+    return part.open("r+b", buffering=0)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + PART)
+
+
+def _write_at(fd: int, data: bytes, offset: int) -> None:
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(fd, rest, offset)
+        rest, offset = rest[written:], offset + written
 
 
 def _cannot_keep(error: OSError, name: str) -> Unavailable:

@@ -12,7 +12,7 @@ from forebay.producers.bulk.sources.inputs import Input, readable
 from forebay.producers.bulk.sources.source import Source
 from forebay.routing.errors import InvalidJob
 
-#: How many bytes are enough to see that an input is in another format.
+#: How many bytes of the first line are enough to see that an input is in another format.
 HEAD_BYTES = 64
 
 
@@ -38,7 +38,7 @@ class TextSource(Source):
         """Return the input's bytes from an offset on, after a look at its first bytes."""
         with readable(self.name):
             with self._content.open() as stream:
-                head = stream.read(HEAD_BYTES)
+                head = stream.readline(HEAD_BYTES)  # a terminal or a pipe may have no more yet
             if head or not self._may_be_empty:
                 self.check_head(head)
             with self._content.open(offset) as stream:

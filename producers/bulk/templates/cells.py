@@ -55,6 +55,8 @@ def text_of(fields: dict[str, Any], column: str) -> str:
     value = cell(fields, column)
     if isinstance(value, str):
         return value
+    if isinstance(value, bytes):
+        return _decoded(value, column)
     if isinstance(value, float | Decimal) and not math.isfinite(value):
         raise BadCell(column, "is not a finite number: give it a number or a text")
     try:
@@ -62,6 +64,13 @@ def text_of(fields: dict[str, Any], column: str) -> str:
     except (PydanticSerializationError, ValueError, RecursionError):
         raise BadCell(column, f"is {type(value).__name__}, which has no form as text") from None
     return text[1:-1] if text.startswith('"') else text
+
+
+def _decoded(value: bytes, column: str) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise BadCell(column, "is not UTF-8 text") from None
 
 
 def key_of(fields: dict[str, Any], column: str) -> str:
@@ -83,8 +92,8 @@ def egress_of(fields: dict[str, Any], column: str) -> Egress:
         BadCell: The cell holds anything but `deny` or `allow`.
     """
     value = fields.get(column)
-    if value is None or value in {"", "deny"}:
-        return "deny"
     if value == "allow":
         return "allow"
+    if value is None or value in ("", "deny"):
+        return "deny"
     raise BadCell(column, "must be deny or allow")

@@ -56,7 +56,9 @@ def _alone(kind: Kind, name: str) -> Callable[[Any], Any]:
         try:
             checked = validate(value)
         except ValidationError as error:
-            raise explain(error) from None
+            mistake = explain(error)
+            mistake.field = f"{name}.{mistake.field}" if mistake.field else name
+            raise mistake from None
         return checked if type(checked) is str else list(checked)
 
     return check
