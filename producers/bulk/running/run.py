@@ -149,7 +149,9 @@ class BulkRun:
             self._look()
             yield self.record
             if self._feeder.idle and not len(self._collector):
-                self._end(self._final_state())
+                self._look(now=True)
+                if self.record.state != "cancelled":
+                    self._end(self._final_state())
                 return
         self._cancel_rest()
 
