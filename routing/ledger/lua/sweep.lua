@@ -6,6 +6,7 @@ local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
 local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit
 local MIN_SWEEP_GAP_MS = 500 -- sweeps of several sweepers within this time count as one
 local POSTPONED_MS = 60000
+local MAX_FORGED_SHARE = 0.5 -- of free memory: as much as a tenant can pretend its answers will take
 local now = now_ms()
 local back, dead, due, expired, rung = 0, 0, 0, 0, 0
 
@@ -46,14 +47,14 @@ each('fb:leases', function(id, job)
     finish(id, job, 'failed', retention_ms, 'error', 'engine_died')
     dead = dead + 1
   else
-    queue_up(id, job, job.queue, bell)
+    queue_up(id, job, home(job), bell)
     back = back + 1
   end
 end)
 
 each('fb:later', function(id, job)
   if job and job.state == 'waiting' then
-    queue_up(id, job, job.queue, bell)
+    queue_up(id, job, home(job), bell)
     due = due + 1
   else
     let_go('fb:later', id, job)
@@ -80,27 +81,62 @@ local function ring_again(queue, depth)
   end
 end
 
--- Count the jobs that wait in a queue. Producers move the stored count as well, so it may be wrong.
-local function recount(queue)
-  local depth = 0
-  for _, class in ipairs({ 'interactive', 'bulk' }) do
-    admit(queue, class)
-    local place = queue .. ':' .. class
-    for _, tenant in ipairs(redis.call('ZRANGE', 'fb:turn:' .. place, 0, -1)) do
-      local waiting = redis.pcall('ZCARD', 'fb:waiting:' .. place .. ':' .. tenant)
-      depth = depth + (type(waiting) == 'number' and waiting or 0)
-    end
-  end
-  redis.call('HSET', 'fb:depth', queue, depth)
-  return depth
+-- Give each known tenant its turn at the router. Producers may have hidden it in a flood of forged
+-- newcomers; in other queues only workers and sweepers add newcomers.
+local function admit_known()
+  local tenants = redis.call('HKEYS', 'fb:tenants')
+  give_turns(tenants, 'route:interactive')
+  give_turns(tenants, 'route:bulk')
 end
 
-for _, queue in ipairs(redis.call('HKEYS', 'fb:depth')) do
-  if is_queue(queue) then
-    pcall(function() ring_again(queue, recount(queue)) end)
-  else
-    redis.call('HDEL', 'fb:depth', queue) -- no script counts there
+-- Count the jobs that wait in a queue, and note since when bulk jobs do.
+local function recount(queue)
+  admit(queue, 'interactive')
+  admit(queue, 'bulk')
+  local bulk = waiting_in(queue .. ':bulk')
+  if bulk > 0 then
+    redis.call('HSETNX', 'fb:since', queue .. ':bulk', now)
   end
+  return waiting_in(queue .. ':interactive') + bulk
+end
+
+-- Forget a queue that is empty and that no worker has served for long.
+local function forget_if_unused(queue, depth)
+  if depth + redis.call('LLEN', queue) + redis.call('EXISTS', 'fb:serving:' .. queue) == 0 then
+    redis.call('SREM', 'fb:queues', queue)
+    redis.call('HDEL', 'fb:quiet', queue, queue .. ' at')
+  end
+end
+
+-- Replace all depths by what is counted: producers move the stored numbers, and may add any queue.
+pcall(admit_known)
+redis.call('SADD', 'fb:queues', 'route')
+local depths = {}
+for _, queue in ipairs(redis.call('SMEMBERS', 'fb:queues')) do
+  pcall(function()
+    depths[queue] = recount(queue)
+    ring_again(queue, depths[queue])
+    forget_if_unused(queue, depths[queue])
+  end)
+end
+redis.call('UNLINK', 'fb:depth')
+for queue, depth in pairs(depths) do
+  redis.call('HSET', 'fb:depth', queue, depth)
+end
+
+-- Count the bytes of the answers to come, of each tenant and of all. A tenant's own number may be
+-- forged; beyond what the last walk verified, it counts up to a share of the memory that is free.
+local function count_promises(free)
+  local known, total = redis.call('HGETALL', 'fb:tenants'), 0
+  redis.call('UNLINK', 'fb:counted')
+  for i = 1, #known, 2 do
+    local most = math.max(number(known[i + 1]), math.floor(MAX_FORGED_SHARE * free))
+    local bytes = math.min(promised_to(known[i]), most)
+    redis.call('HSET', 'fb:counted', known[i], string.format('%.0f', bytes))
+    total = total + bytes
+  end
+  redis.call('HSET', 'fb:counted', '*', string.format('%.0f', total))
+  redis.call('PEXPIRE', 'fb:counted', full_ms)
 end
 
 -- Refuse new jobs while memory is short, so that the jobs already here can end, and return the
@@ -118,6 +154,7 @@ local function measure_memory()
   if limit_bytes > 0 then
     local free = math.max(0, math.floor(memory_limit * limit_bytes - used_bytes))
     redis.call('SET', 'fb:free', string.format('%.0f', free), 'PX', full_ms)
+    count_promises(free)
   end
   local share = limit_bytes > 0 and used_bytes / limit_bytes or 0
   if share >= memory_limit - (redis.call('EXISTS', 'fb:full') == 1 and SLACK or 0) then

@@ -27,6 +27,7 @@ def test_bulk_that_has_waited_too_long_gets_its_share_of_claims(redis):
     ledger = Ledger(redis, Settings(ageing_s=0.001, bulk_share=4), BELL)
     put(ledger, *(job(priority="bulk") for _ in range(10)))
     put(ledger, *(job() for _ in range(20)))
+    ledger.sweep()
     time.sleep(0.01)
     kinds = [ledger.claim("route").job().priority for _ in range(16)]
     assert kinds.count("bulk") == 4
@@ -74,6 +75,7 @@ def test_bulk_ages_as_a_class_even_behind_a_stream_of_urgent_bulk(redis):
     ledger = Ledger(redis, Settings(ageing_s=0.05, bulk_share=2), BELL)
     soon = datetime.now(UTC) + timedelta(minutes=5)
     put(ledger, job(priority="bulk"), *(job() for _ in range(20)))
+    ledger.sweep()
     time.sleep(0.06)
     kinds = []
     for _ in range(8):
