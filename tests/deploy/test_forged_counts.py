@@ -14,7 +14,9 @@ import redis as redis_py
 from forebay.routing.jobs import Embed, Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
-from ledger_jobs import BELL, job, put
+from ledger_jobs import BELL, job, put, walk
+
+pytestmark = pytest.mark.slow
 
 MAX_WAITING = 1_000
 
@@ -48,15 +50,6 @@ def victim(users, fleet_side):
 
 def embedding(tenant: str, texts: int) -> Job:
     return Job(tenant=tenant, request=Embed(texts=[f"text {i}" for i in range(texts)]))
-
-
-def walk(ledger: Ledger) -> int:
-    """Let a sweeper walk once over all records; return how many jobs it repaired."""
-    cursor, repaired, counted = ledger.repair(limit=100)
-    while cursor:
-        cursor, more, counted = ledger.repair(cursor, 100, counted)
-        repaired += more
-    return repaired
 
 
 # --- the number of waiting jobs ------------------------------------------------------------------
