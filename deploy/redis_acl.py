@@ -70,7 +70,7 @@ KOMBU = "~_kombu.binding* ~unacked* ~celeryev.* ~*.celery.pidbox &*"
 #: no remote control command.
 EVENTS = "~_kombu.binding* ~celeryev.* ~*.celery.pidbox"
 EVENT_CHANNELS = " ".join(f"&/{database}.celeryev/*" for database in range(16))
-WATCH = f"+@all -@admin -@dangerous -@scripting -publish {RUN} {LOAD}"
+WATCH = f"+@all -@admin -@dangerous -@scripting -publish -scan -randomkey -dbsize {RUN}"
 
 #: The sweeper ends jobs. It reads no request and no answer, but may turn a draft into the answer.
 UPKEEP = (
