@@ -32,7 +32,7 @@ class Sweeper:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._cursor = 0  # of the walk over all records that `repair` makes in steps
-        self._promised = 0  # bytes of answers to come, as counted in that walk so far
+        self._counted = b"{}"  # bytes of answers to come, as counted in that walk so far
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="sweeper")
         self._thread.start()
@@ -53,8 +53,8 @@ class Sweeper:
 
     def _repair(self) -> int:
         """Take one step of the walk over all records; return how many jobs were repaired."""
-        self._cursor, repaired, self._promised = self._ledger.repair(
-            self._cursor, MAX_RECORDS_PER_SWEEP, self._promised if self._cursor else 0
+        self._cursor, repaired, self._counted = self._ledger.repair(
+            self._cursor, MAX_RECORDS_PER_SWEEP, self._counted if self._cursor else b"{}"
         )
         return repaired
 

@@ -260,17 +260,19 @@ class Ledger(LedgerReader):
         )  # fmt: skip
         return Swept(*counts)
 
-    def repair(self, cursor: int = 0, limit: int = 500, promised: int = 0) -> tuple[int, int, int]:
+    def repair(
+        self, cursor: int = 0, limit: int = 500, counted: bytes = b"{}"
+    ) -> tuple[int, int, bytes]:
         """Repair what leads to the jobs, one bounded step; see `lua/repair.lua`.
 
         Returns:
-            The cursor of the next step, 0 after the last; how many jobs were repaired; and the
-            bytes of answers to come that were counted so far, to be passed to the next step.
+            The cursor of the next step, 0 after the last; how many jobs were repaired; and what
+            was counted so far, to be passed to the next step.
         """
         following, repaired, counted = self._transitions.run(
-            "repair", cursor, limit, self.bell, self._lease_ms, promised
+            "repair", cursor, limit, self.bell, self._lease_ms, counted
         )
-        return int(following), repaired, int(counted)
+        return int(following), repaired, counted
 
 
 def _check_moved(reply: bytes) -> None:

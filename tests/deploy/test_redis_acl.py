@@ -38,7 +38,8 @@ def guarded(tmp_path_factory):
             fleet.start(part, FOREBAY_REDIS_URL=urls["worker"])
         fleet.start("local", FOREBAY_REDIS_URL=urls["worker"], FOREBAY_ENGINE="echo")
         fleet.start("sweeper", FOREBAY_REDIS_URL=urls["sweeper"])
-        fleet.start("flower", FOREBAY_REDIS_URL=urls["flower"])
+        fleet.wait_ready()
+        fleet.start("flower", FOREBAY_REDIS_URL=urls["flower"])  # runs scripts of the workers
         fleet.wait_ready()
         yield fleet, urls
 
@@ -205,6 +206,14 @@ FORBIDDEN = {
     "shutdown": lambda redis, _: redis.execute_command("SHUTDOWN"),
     "acl": lambda redis, _: redis.acl_list(),
     "monitor": lambda redis, _: redis.execute_command("MONITOR"),
+    "compare": lambda redis, _: redis.execute_command("LCS", "fb:dead:acme", "fb:dead:acme"),
+    "sort": lambda redis, _: redis.execute_command("SORT", "fb:dead:acme", "GET", "fb:answer:*"),
+    "dump": lambda redis, job: redis.dump(f"fb:job:{job}"),
+    "their exists": lambda redis, job: redis.exists(f"fb:job:{job}"),
+    "rename theirs": lambda redis, job: redis.rename(f"fb:answer:{job}", "fb:answer:acme.x"),
+    "rename onto a queue": lambda redis, _: redis.rename("fb:watchers:acme.x", "route"),
+    "move": lambda redis, _: redis.move("fb:watchers:acme.x", 1),
+    "subscribe": lambda redis, _: redis.execute_command("SUBSCRIBE", "x"),
     "script load": lambda redis, _: redis.script_load("while true do end"),
     "eval": lambda redis, _: redis.eval("while true do end", 0),
     "eval_ro": lambda redis, _: redis.eval_ro("while true do end", 0),

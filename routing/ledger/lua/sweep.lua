@@ -6,6 +6,7 @@ local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
 local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit
 local MIN_SWEEP_GAP_MS = 500 -- sweeps of several sweepers within this time count as one
 local POSTPONED_MS = 60000
+local MAX_FORGED_SHARE = 0.5 -- of free memory: as much as a tenant can pretend its answers will take
 local now = now_ms()
 local back, dead, due, expired, rung = 0, 0, 0, 0, 0
 
@@ -46,14 +47,14 @@ each('fb:leases', function(id, job)
     finish(id, job, 'failed', retention_ms, 'error', 'engine_died')
     dead = dead + 1
   else
-    queue_up(id, job, job.queue, bell)
+    queue_up(id, job, home(job), bell)
     back = back + 1
   end
 end)
 
 each('fb:later', function(id, job)
   if job and job.state == 'waiting' then
-    queue_up(id, job, job.queue, bell)
+    queue_up(id, job, home(job), bell)
     due = due + 1
   else
     let_go('fb:later', id, job)
@@ -80,24 +81,25 @@ local function ring_again(queue, depth)
   end
 end
 
--- Count the jobs of these classes that wait in a queue, and store the number in this field. Producers
--- move the stored number as well, so it may be wrong.
-local function recount(queue, field, classes)
-  local depth = 0
-  for _, class in ipairs(classes) do
+-- Give each known tenant its turn at the router. Producers may have hidden it in a flood of forged
+-- newcomers; in other queues only workers and sweepers add newcomers.
+local function admit_known()
+  local tenants = redis.call('HKEYS', 'fb:tenants')
+  for _, class in ipairs({ 'interactive', 'bulk', 'rows' }) do
+    give_turns(tenants, 'route:' .. class)
+  end
+end
+
+-- Count what waits in a queue, jobs and shards, and note since when bulk jobs do.
+local function recount(queue)
+  for _, class in ipairs({ 'interactive', 'bulk', 'rows' }) do
     admit(queue, class)
-    local place = queue .. ':' .. class
-    for _, tenant in ipairs(redis.call('ZRANGE', 'fb:turn:' .. place, 0, -1)) do
-      local waiting = redis.pcall('ZCARD', 'fb:waiting:' .. place .. ':' .. tenant)
-      depth = depth + (type(waiting) == 'number' and waiting or 0)
-    end
   end
-  if depth > 0 or redis.call('HEXISTS', 'fb:depth', field) == 1 and field == queue then
-    redis.call('HSET', 'fb:depth', field, depth)
-  else
-    redis.call('HDEL', 'fb:depth', field)
+  local bulk = waiting_in(queue .. ':bulk')
+  if bulk > 0 then
+    redis.call('HSETNX', 'fb:since', queue .. ':bulk', now)
   end
-  return depth
+  return waiting_in(queue .. ':interactive') + bulk, waiting_in(queue .. ':rows')
 end
 
 -- Ring for the shards of a local queue, once for each worker: one with a thread to spare answers.
@@ -111,26 +113,61 @@ local function ring_for_shards(queue, shards)
   end
 end
 
-local function look_after(queue)
-  local jobs = recount(queue, queue, { 'interactive', 'bulk' })
-  local shards = recount(queue, queue .. ':rows', { 'rows' })
-  if hop_of(queue) == 'local' then
-    ring_again(queue, jobs)
-    ring_for_shards(queue, shards)
-  else
-    ring_again(queue, jobs + shards)
+-- Forget a queue that is empty and that no worker has served for long.
+local function forget_if_unused(queue, depth)
+  if depth + redis.call('LLEN', queue) + redis.call('EXISTS', 'fb:serving:' .. queue) == 0 then
+    redis.call('SREM', 'fb:queues', queue)
+    redis.call('HDEL', 'fb:quiet', queue, queue .. ' at')
+  end
+  return waiting_in(queue .. ':interactive') + bulk
+end
+
+-- Forget a queue that is empty and that no worker has served for long.
+local function forget_if_unused(queue, depth)
+  if depth + redis.call('LLEN', queue) + redis.call('EXISTS', 'fb:serving:' .. queue) == 0 then
+    redis.call('SREM', 'fb:queues', queue)
+    redis.call('HDEL', 'fb:quiet', queue, queue .. ' at')
   end
 end
 
-local seen = {}
-for _, field in ipairs(redis.call('HKEYS', 'fb:depth')) do
-  local queue = string.gsub(field, ':rows$', '')
-  if not is_queue(queue) then
-    redis.call('HDEL', 'fb:depth', field) -- no script counts there
-  elseif not seen[queue] then
-    seen[queue] = true
-    pcall(look_after, queue)
+-- Replace all depths by what is counted: producers move the stored numbers, and may add any queue.
+pcall(admit_known)
+redis.call('SADD', 'fb:queues', 'route')
+local depths = {}
+for _, queue in ipairs(redis.call('SMEMBERS', 'fb:queues')) do
+  pcall(function()
+    local jobs, shards = recount(queue)
+    depths[queue] = jobs
+    if shards > 0 then
+      depths[queue .. ':rows'] = shards
+    end
+    if hop_of(queue) == 'local' then
+      ring_again(queue, jobs)
+      ring_for_shards(queue, shards)
+    else
+      ring_again(queue, jobs + shards)
+    end
+    forget_if_unused(queue, jobs + shards)
+  end)
+end
+redis.call('UNLINK', 'fb:depth')
+for queue, depth in pairs(depths) do
+  redis.call('HSET', 'fb:depth', queue, depth)
+end
+
+-- Count the bytes of the answers to come, of each tenant and of all. A tenant's own number may be
+-- forged; beyond what the last walk verified, it counts up to a share of the memory that is free.
+local function count_promises(free)
+  local known, total = redis.call('HGETALL', 'fb:tenants'), 0
+  redis.call('UNLINK', 'fb:counted')
+  for i = 1, #known, 2 do
+    local most = math.max(number(known[i + 1]), math.floor(MAX_FORGED_SHARE * free))
+    local bytes = math.min(promised_to(known[i]), most)
+    redis.call('HSET', 'fb:counted', known[i], string.format('%.0f', bytes))
+    total = total + bytes
   end
+  redis.call('HSET', 'fb:counted', '*', string.format('%.0f', total))
+  redis.call('PEXPIRE', 'fb:counted', full_ms)
 end
 
 -- Refuse new jobs while memory is short, so that the jobs already here can end, and return the
@@ -148,6 +185,7 @@ local function measure_memory()
   if limit_bytes > 0 then
     local free = math.max(0, math.floor(memory_limit * limit_bytes - used_bytes))
     redis.call('SET', 'fb:free', string.format('%.0f', free), 'PX', full_ms)
+    count_promises(free)
   end
   local share = limit_bytes > 0 and used_bytes / limit_bytes or 0
   if share >= memory_limit - (redis.call('EXISTS', 'fb:full') == 1 and SLACK or 0) then
