@@ -24,6 +24,7 @@ from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
 from forebay.workers.frontier.secret_check import SecretCheck
+from forebay.workers.isolation import pool
 from forebay.workers.prompts import bounded, prompts
 from forebay.workers.runtime.outcomes import Audited, Failed, Outcome
 
@@ -153,7 +154,8 @@ def _content(job: Job, local: Content, reply: Reply) -> Content:
     try:
         if not judge_prompt.can_be_compared(job, local):
             return judge_prompt.yes_or_no(reply.text)
-        return bounded.parse_answer(job, reply.text, finish=reply.finish)
+        with pool.shielded():
+            return bounded.parse_answer(job, reply.text, finish=reply.finish)
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
 
