@@ -35,7 +35,7 @@ from pydantic import (
 
 from forebay.routing.base import MAX_TEXT, FrozenModel, Short, Text, explain
 from forebay.routing.errors import InvalidJob, TooLong
-from forebay.routing.json_schemas import JsonSchema, RegexPattern
+from forebay.routing.json_schemas import JsonSchema, ObjectSchema, RegexPattern
 from forebay.routing.receipts import (
     Answerable,
     Classification,
@@ -134,7 +134,7 @@ class Extract(Answerable[Extraction[DataT_co]], Generic[DataT_co]):
 
     kind: Literal["extract"] = "extract"
     text: Annotated[Text, Field(repr=False)]
-    schema_: JsonSchema = Field(alias="schema", repr=False)
+    schema_: ObjectSchema = Field(alias="schema", repr=False)
 
     _answer_model: type[BaseModel] | None = PrivateAttr(default=None)
 
@@ -173,12 +173,6 @@ class Extract(Answerable[Extraction[DataT_co]], Generic[DataT_co]):
         request = cast("Self", handler({**rest, "schema": _schema_of(given)}))
         request._answer_model = given  # noqa: SLF001 - an attribute of this class
         return request
-
-    @model_validator(mode="after")
-    def _describes_an_object(self) -> Self:
-        if self.schema_.get("type") != "object":
-            raise InvalidJob('must describe an object ("type": "object")', field="schema")
-        return self
 
 
 def _schema_of(model: type) -> dict[str, Any]:

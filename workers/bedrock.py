@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 from celery import Celery
 
@@ -38,6 +38,7 @@ from forebay.workers.frontier.repair import (
 )
 from forebay.workers.frontier.secret_check import SecretCheck
 from forebay.workers.frontier.settings import BedrockSettings
+from forebay.workers.isolation import pool
 from forebay.workers.prompts import prompts
 from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
@@ -100,14 +101,17 @@ class Bedrock:
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or decide what becomes of it without an answer from Bedrock."""
         attempt, policy = Attempt.of(claim), self._current_policy()
-        if claim.record.audit_of:
-            with self._leases.holding(claim, _let_finish):
+        # A call under way is billed anyway, so it goes on if the claim is lost, and its answer is
+        # booked and kept. The checks that follow are stopped.
+        cancel_checks = partial(pool.cancel, attempt.prompt_id)
+        with pool.cancellable(attempt.prompt_id), self._leases.holding(claim, cancel_checks):
+            if claim.record.audit_of:
                 return self._auditor.work(claim, attempt.job, policy)
-        try:
-            return self._answer(attempt, policy)
-        except NoAnswer as refusal:
-            self._protect(refusal)
-            return _way_down(attempt, policy, refusal)
+            try:
+                return self._answer(attempt, policy)
+            except NoAnswer as refusal:
+                self._protect(refusal)
+                return _way_down(attempt, policy, refusal)
 
     def close(self) -> None:
         """End the thread that renews leases."""
@@ -132,14 +136,13 @@ class Bedrock:
             return self._recall_paid(attempt, draft)
         self._secrets.check(attempt.job, policy)
         counts: NoAnswer | None = None
-        with self._leases.holding(claim, _let_finish):
-            for model in models:
-                try:
-                    return self._ask(attempt, policy, model)
-                except NoAnswer as refusal:
-                    counts = refusal.after(counts)
-                    if not refusal.another:
-                        break
+        for model in models:
+            try:
+                return self._ask(attempt, policy, model)
+            except NoAnswer as refusal:
+                counts = refusal.after(counts)
+                if not refusal.another:
+                    break
         assert counts is not None, "`allowed` returns at least one model"
         raise counts
 
@@ -218,10 +221,6 @@ class Bedrock:
             self._spillway.shut(refusal.error.code, _wait_s(refusal.error))
 
 
-def _let_finish() -> None:
-    """Do nothing if the claim is lost: a call under way is billed anyway, so its answer is kept."""
-
-
 def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
     """Return what becomes of a job without an answer from Bedrock.
 
@@ -232,9 +231,9 @@ def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
     claim, error = attempt.claim, refusal.error
     if refusal.reason is Reason.CALL_OPEN:
         counted = isinstance(error, OutcomeUnknown)
-        return Retry(error.code, delay_s=_wait_s(error), counted=counted)
+        return Retry.after(error, delay_s=_wait_s(error), counted=counted)
     passes = refusal.waits
-    wait = Retry(error.code, delay_s=_wait_s(error), counted=False)
+    wait = Retry.after(error, delay_s=_wait_s(error), counted=False)
     if passes and policy.tenant(attempt.job.tenant).when_shut == "wait":
         return wait
     reasons = (*claim.record.reasons, *refusal.codes)

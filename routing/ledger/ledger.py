@@ -186,12 +186,15 @@ class Ledger(LedgerReader):
         args = claim.id, claim.token, self.bell, reason, sealed, doubt
         _check_moved(self._transitions.run("escalate", *args))
 
-    def retry(self, claim: Claim, error: str, *, delay_s: float = 0, counted: bool = True) -> bool:
+    def retry(
+        self, claim: Claim, error: str, *, note: str = "", delay_s: float = 0, counted: bool = True
+    ) -> bool:
         """Give a job back to its queue.
 
         Args:
             claim: the hold on the job.
             error: code of the error that makes another attempt necessary.
+            note: what the error says, for the receipt if this was the last attempt; never content.
             delay_s: seconds until the job can be claimed again.
             counted: false if the attempt never began, so that it does not count.
 
@@ -203,7 +206,7 @@ class Ledger(LedgerReader):
         """
         reply = self._transitions.run(
             "retry", claim.id, claim.token, self.bell, int(delay_s * 1000), error, int(counted),
-            self.settings.max_attempts, self._retention_ms,
+            self.settings.max_attempts, self._retention_ms, note,
         )  # fmt: skip
         _check_moved(reply)
         return bool(reply == b"waiting")

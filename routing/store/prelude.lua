@@ -417,6 +417,28 @@ local function finish(id, job, state, retention_ms, ...)
   wake(id, state)
 end
 
+-- End a job to which nothing leads any more, as its record was damaged.
+local function fail_damaged(id, job, retention_ms)
+  finish(id, job, 'failed', retention_ms, 'error', 'invalid_job',
+    'error_note', 'its record is damaged and leads to no queue')
+end
+
+-- End a job whose deadline has passed.
+local function expire(id, job, retention_ms)
+  finish(id, job, 'expired', retention_ms, 'error', 'expired',
+    'error_note', 'its deadline passed before there was an answer')
+end
+
+-- End a job that has no attempts left. `code`: the error of the last attempt, whose note is in the
+-- record; empty if the worker did not live to report it.
+local function fail_used_up(id, job, retention_ms, code)
+  if code ~= '' then
+    return finish(id, job, 'failed', retention_ms, 'error', code)
+  end
+  finish(id, job, 'failed', retention_ms, 'error', 'engine_died',
+    'error_note', 'the worker of its last attempt died, hung or lost touch with Redis')
+end
+
 -- Put a job back among those that wait, and ring for it.
 local function queue_up(id, job, queue, bell, ...)
   local now = now_ms()

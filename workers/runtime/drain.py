@@ -68,9 +68,10 @@ class Drain:
         os._exit(exit_code)
 
     def _give_back(self, *, counted: bool) -> None:
+        note = "its worker stood still and was restarted" if counted else "its worker was stopped"
         for claim in self._in_flight.claims():
             try:
-                self._ledger.retry(claim, "unavailable", counted=counted)
+                self._ledger.retry(claim, "unavailable", note=note, counted=counted)
                 log.warning("gave %s back", claim.id)
             except Lost:
                 continue

@@ -34,13 +34,13 @@ from forebay.workers.runtime.outcomes import (
     Retry,
     Routed,
     ShardAnswered,
+    note_of,
 )
 from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outcome_of_denial
 
 log = logging.getLogger(__name__)
 
 MAX_JOBS_PER_DOORBELL = 50
-MAX_NOTE_CHARS = 400  # of an error's message in a receipt
 QUICK_S = 0.05  # after working for longer, a worker waits for the next doorbell
 PATIENCE_S = 600.0  # for Redis to take an outcome; without Redis there is nothing else to do
 
@@ -206,8 +206,8 @@ def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResult:
         case Escalated(reason, draft):
             ledger.escalate(claim, reason, draft)
             return {"id": claim.id, "to": "bedrock", "reason": reason}
-        case Retry(code, delay_s, counted):
-            waits = ledger.retry(claim, code, delay_s=delay_s, counted=counted)
+        case Retry(code, note, delay_s, counted):
+            waits = ledger.retry(claim, code, note=note, delay_s=delay_s, counted=counted)
             return {"id": claim.id, "error": code, "again": waits}
         case Answered() | Audited() | Failed():
             return _settle(ledger, claim, outcome)
@@ -256,7 +256,7 @@ def failure_receipt(claim: Claim, error: ForebayError, reasons: tuple[str, ...])
         reasons=(*claim.record.reasons, *reasons, error.code),
         error=error.code,
         error_field=error.field,
-        error_note=error.message[:MAX_NOTE_CHARS] or None,
+        error_note=note_of(error) or None,
     )
 
 

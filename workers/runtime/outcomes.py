@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.bulk.shards import RisingRow
@@ -14,6 +15,13 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Receipt, Verdict
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.reasons import Reason
+
+MAX_NOTE_CHARS = 400  # of an error's message in a receipt
+
+
+def note_of(error: ForebayError) -> str:
+    """Return what an error says, as a receipt has room for it."""
+    return error.message[:MAX_NOTE_CHARS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +80,20 @@ class Retry:
 
     Attributes:
         code: the error's.
+        note: what the error says, for the receipt if no attempts are left; never content.
         delay_s: seconds until the job can be claimed again.
         counted: whether this was one of the job's attempts; False if the work never began.
     """
 
     code: str
+    note: str = ""
     delay_s: float = 0.0
     counted: bool = True
+
+    @classmethod
+    def after(cls, error: ForebayError, *, delay_s: float = 0.0, counted: bool = True) -> Self:
+        """Return the retry after an error."""
+        return cls(error.code, note_of(error), delay_s=delay_s, counted=counted)
 
 
 @dataclass(frozen=True, slots=True)

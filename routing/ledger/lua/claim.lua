@@ -109,12 +109,12 @@ for _ = 1, MAX_SKIPPED do
   if not job or job.state ~= 'waiting' or job.queue ~= queue then
     -- The entry stayed behind when the job moved. If nothing else leads to the job, end it.
     if job and stranded(id, job) then
-      finish(id, job, 'failed', retention_ms, 'error', 'invalid_job')
+      fail_damaged(id, job, retention_ms)
     end
   elseif job.deadline > 0 and job.deadline <= now then
-    finish(id, job, 'expired', retention_ms, 'error', 'expired')
+    expire(id, job, retention_ms)
   elseif job.attempts >= tonumber(max_attempts) then
-    finish(id, job, 'failed', retention_ms, 'error', job.error ~= '' and job.error or 'engine_died')
+    fail_used_up(id, job, retention_ms, job.error)
   elseif bulk_state(id, job) == 'cancelled' then
     finish(id, job, 'cancelled', retention_ms, 'error', 'cancelled')
   elseif bulk_state(id, job) == 'paused' then

@@ -2,24 +2,24 @@
 -- Give a job back to its queue, now or later.
 -- `counted`: 0 if the attempt never began, so that it does not count.
 -- -> 'waiting' | 'failed' (no attempts are left) | 'lost'
-local id, token, bell, delay_ms, code, counted, max_attempts, retention_ms = unpack(ARGV)
+local id, token, bell, delay_ms, code, counted, max_attempts, retention_ms, note = unpack(ARGV)
 local job = held(id, token)
 if not job then
   return 'lost'
 end
 if counted == '1' and job.attempts >= tonumber(max_attempts) then
-  finish(id, job, 'failed', retention_ms, 'error', code)
+  finish(id, job, 'failed', retention_ms, 'error', code, 'error_note', note)
   return 'failed'
 end
 local attempts = counted == '1' and job.attempts or math.max(0, job.attempts - 1)
 if tonumber(delay_ms) <= 0 then
-  queue_up(id, job, job.queue, bell, 'error', code, 'attempts', attempts)
+  queue_up(id, job, job.queue, bell, 'error', code, 'error_note', note, 'attempts', attempts)
   return 'waiting'
 end
 local now = now_ms()
 check_types(id, job.queue, job.priority)
 redis.call('ZREM', 'fb:leases', id)
 redis.call('HSET', job_key(id), 'state', 'waiting', 'queued', now, 'token', '', 'error', code,
-  'attempts', attempts, 'worked_ms', job.worked_ms + now - job.started)
+  'error_note', note, 'attempts', attempts, 'worked_ms', job.worked_ms + now - job.started)
 redis.call('ZADD', 'fb:later', now + delay_ms, id)
 return 'waiting'

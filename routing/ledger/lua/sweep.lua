@@ -24,7 +24,7 @@ each('fb:deadlines', function(id, job)
   if job and not ended(job.state) and job.deadline > now then -- the entry was forged
     redis.call('ZADD', 'fb:deadlines', job.deadline, id)
   elseif job and not ended(job.state) and job.deadline > 0 then
-    finish(id, job, 'expired', retention_ms, 'error', 'expired')
+    expire(id, job, retention_ms)
     expired = expired + 1
   else
     redis.call('ZREM', 'fb:deadlines', id)
@@ -35,7 +35,7 @@ end)
 local function let_go(set, id, job)
   redis.call('ZREM', set, id)
   if job and stranded(id, job) then
-    finish(id, job, 'failed', retention_ms, 'error', 'invalid_job')
+    fail_damaged(id, job, retention_ms)
     dead = dead + 1
   end
 end
@@ -44,7 +44,7 @@ each('fb:leases', function(id, job)
   if not job or job.state ~= 'running' then
     let_go('fb:leases', id, job)
   elseif job.attempts >= tonumber(max_attempts) then
-    finish(id, job, 'failed', retention_ms, 'error', 'engine_died')
+    fail_used_up(id, job, retention_ms, '')
     dead = dead + 1
   else
     queue_up(id, job, home(job), bell)
