@@ -255,6 +255,10 @@ class Ledger(LedgerReader):
             raise UnknownJob("no such job", field="id")
         return bool(reply)
 
+    def cancel_all(self, job_ids: Sequence[str]) -> None:
+        """End these jobs in one round trip; one that has ended or is unknown is no error."""
+        self._transitions.run_all("cancel", [[job_id, self._retention_ms] for job_id in job_ids])
+
     def forget(self, job_id: str) -> bool:
         """Remove all that is stored of a job, ended or not. Return false if there was nothing."""
         return bool(self._transitions.run("forget", job_id, "") == b"forgotten")
