@@ -66,8 +66,12 @@ class BulkHandle:
         Raises:
             ForebayError: The bulk cannot go on now, such as with a full disk. It can be resumed.
         """
-        for _ in self._steps:
-            yield from self._run.rows
+        while (rows := self.next_rows()) is not None:
+            yield from rows
+
+    def next_rows(self) -> list[ResultRow] | None:
+        """Work a little, and return the rows that were written; `None` at the end."""
+        return None if next(self._steps, None) is None else self._run.rows
 
     def wait(
         self,

@@ -179,6 +179,10 @@ class BulkMethods:
         Bulks(self._ledger).set_state(bulk_id, state)
         return self.bulk_progress(bulk_id)
 
+    def close(self) -> None:
+        """Close the client."""
+        raise NotImplementedError
+
     def _check_own(self, bulk_id: str) -> None:
         self._access.check_open()
         if owner(bulk_id) != self.tenant:

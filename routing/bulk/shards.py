@@ -20,9 +20,9 @@ from forebay.routing.errors import (
 )
 from forebay.routing.jobs import Answer, Job, Receipt
 from forebay.routing.lanes import ROUTE
-from forebay.routing.ledger.admission import ANSWER_BYTES, VECTOR_BYTES
+from forebay.routing.ledger.admission import ANSWER_BYTES, VECTOR_BYTES, created
 from forebay.routing.ledger.claim import Claim
-from forebay.routing.ledger.ledger import Ledger, created
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.reader import check_stream
 from forebay.routing.ledger.record import ENDED, Record
 from forebay.routing.ledger.transitions import Transitions

@@ -25,7 +25,7 @@ import redis
 from forebay.routing.errors import EgressDenied, ForebayError, InvalidJob, Lost, UnknownJob
 from forebay.routing.jobs import Answer, Job, Receipt, Verdict
 from forebay.routing.lanes import ROUTE
-from forebay.routing.ledger.admission import envelope, idempotency, refusal
+from forebay.routing.ledger.admission import created, envelope, idempotency
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.reader import LedgerReader, check_stream
@@ -245,6 +245,10 @@ class Ledger(LedgerReader):
             raise UnknownJob("no such job", field="id")
         return bool(reply)
 
+    def cancel_all(self, job_ids: Sequence[str]) -> None:
+        """End these jobs in one round trip; one that has ended or is unknown is no error."""
+        self._transitions.run_all("cancel", [[job_id, self._retention_ms] for job_id in job_ids])
+
     def forget(self, job_id: str) -> bool:
         """Remove all that is stored of a job, ended or not. Return false if there was nothing."""
         return bool(self._transitions.run("forget", job_id, "") == b"forgotten")
@@ -283,19 +287,3 @@ def _check_moved(reply: bytes) -> None:
         raise Lost
     if reply == b"egress_denied":
         raise EgressDenied("the content of this job may not leave", field="egress")
-
-
-def created(reply: Any) -> str | ForebayError:
-    """Return the id in a reply of `create.lua`, or why the job was refused."""
-    if isinstance(reply, Exception):
-        try:
-            with reaching_redis():
-                raise reply
-        except ForebayError as error:
-            return error
-    verb, detail = (str(part.decode()) for part in reply)
-    if verb == "conflict":
-        conflict = InvalidJob(f"was used for another job, {detail}", field="idempotency_key")
-        conflict.job_id = detail
-        return conflict
-    return refusal(verb, detail) or detail

@@ -149,9 +149,7 @@ class BulkRun:
             self._look()
             yield self.record
             if self._feeder.idle and not len(self._collector):
-                self._look(now=True)
-                if self.record.state != "cancelled":
-                    self._end(self._final_state())
+                self._end()
                 return
         self._cancel_rest()
 
@@ -223,13 +221,16 @@ class BulkRun:
         unanswered = totals["rows"] - totals["rows_done"] + totals["bad"]
         return "incomplete" if unanswered or totals["rows_over_budget"] else "done"
 
-    def _end(self, state: BulkState) -> None:
+    def _end(self) -> None:
         """Give the outputs their final form, and the bulk its final state."""
+        self._look(now=True)
+        if self.record.state == "cancelled":
+            return
         self._out.finish()
         self._bad.finish()
         if not self._journal.totals["bad"]:
             self.manifest.bad_rows.unlink(missing_ok=True)
-        self._look(now=True)
+        state = self._final_state()
         patiently(partial(self._bulks.update, self.manifest.id, state=state), patience_s=PATIENCE_S)
         self.record = replace(self.record, state=state)
 

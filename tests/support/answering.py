@@ -1,4 +1,7 @@
-"""A client whose shards are answered by a fleet in this process."""
+"""A client whose shards are answered by a fleet in this process.
+
+A test module that names this plugin and `waterfall` in `pytest_plugins` has the fixtures.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ import pytest
 
 from forebay.producers.client import Client
 from shards import work_shards
-
-pytest_plugins = ["waterfall"]
 
 
 class Answering:
