@@ -9,11 +9,12 @@ from books.content import DENY, OPEN
 from forebay.producers.client import Client
 from forebay.routing.jobs import Request
 from forebay.routing.ledger.record import ENDED
+from forebay.routing.store.connection import connect
 from storms.hostile_requests import hostile
 from storms.storm import ATTACKER, Scene, Storm
 
 LOCAL, BEDROCK = 48, 24  # jobs in flight at once: more than both lanes have threads
-LOOK_S = 0.1
+LOOK_S = 0.2
 
 
 def rage(scene: Scene) -> None:
@@ -32,6 +33,7 @@ class Attack:
     def __init__(self, scene: Scene, client: Client, lane: str, most: int) -> None:
         self._scene = scene
         self._client = client
+        self._redis = connect(scene.settings)
         self._up = lane == "bedrock"
         self._most = most
         self._flight: set[str] = set()
@@ -41,8 +43,14 @@ class Attack:
 
     def fill(self) -> None:
         """Submit as many jobs as have ended."""
-        ended = [job for job in self._flight if self._client.status(job).state in ENDED]
-        self._flight.difference_update(ended)
+        flight = sorted(self._flight)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job in flight:
+                pipe.hget(f"fb:job:{job}", "state")
+            states = [(state or b"").decode() for state in pipe.execute()]
+        self._flight = {
+            job for job, state in zip(flight, states, strict=True) if state not in ENDED
+        }
         for _ in range(self._most - len(self._flight)):
             made = self._submit(next(self._requests), f"hostile{next(self._numbers)}")
             if made is not None:
