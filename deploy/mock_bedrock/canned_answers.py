@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,13 @@ def _echo(prompt: str) -> str:
 
 
 def _instance(schema: dict[str, Any]) -> str:
+    return _instance_of(json.dumps(schema))
+
+
+@lru_cache(maxsize=256)
+def _instance_of(schema: str) -> str:
     try:
-        return json.dumps(minimal_instance(schema))
+        return json.dumps(minimal_instance(json.loads(schema)))
     except InvalidJob:  # it takes a model to fill this schema
         return UNKNOWN
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from books.content import DENY, OPEN
 from forebay.routing.jobs import (
     Classify,
     Embed,
@@ -18,6 +19,7 @@ from forebay.routing.jobs import (
     Request,
     Summarize,
 )
+from storms.hostile_requests import hostile
 
 #: `echo` and `casual` use the echo engine, `model` uses llama.cpp. Nothing of `secretive` may
 #: leave, whatever its jobs say.
@@ -34,15 +36,18 @@ pools = { classify = "echo", extract = "echo", summarize = "echo", generate = "e
 [tenants.secretive]
 force_deny = true
 pools = { classify = "echo", extract = "echo", summarize = "echo", generate = "echo" }
+[tenants.hostile]
+force_deny = true
+pools = { classify = "echo", extract = "echo", summarize = "echo", generate = "echo" }
 """
-TENANTS = {"echo": 50, "casual": 20, "secretive": 12, "model": 18}
+TENANTS = {"echo": 50, "casual": 20, "secretive": 12, "model": 18, "hostile": 1}
 NUMBER = {
     "type": "object", "properties": {"customer": {"type": "string", "maxLength": 12}},
     "required": ["customer"], "additionalProperties": False,
 }  # fmt: skip
 RAMBLE = "We met at noon and talked for hours about this and that and nothing much else."
 SHARES = 2  # producers in a run
-DENY, OPEN = "DENYMARK", "OPENMARK"
+HOME = {"secretive", "hostile"}  # tenants whose jobs may not leave, whatever these say
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Order:
         again: submit the job a second time under the same idempotency key.
         cancel_s: cancel the job this many seconds later.
         stubborn: submit the job until it is accepted; otherwise a refusal ends it.
+        fails: the codes of the errors with which this job may fail by its own fault.
     """
 
     number: int
@@ -65,6 +71,7 @@ class Order:
     again: bool
     cancel_s: float | None
     stubborn: bool
+    fails: frozenset[str]
 
 
 def orders(seed: int, jobs: int, span_s: float) -> Iterator[Order]:
@@ -77,8 +84,8 @@ def orders(seed: int, jobs: int, span_s: float) -> Iterator[Order]:
 
 def _order(dice: random.Random, number: int, at: float, tenant: str) -> Order:
     leaves = dice.random() < (0.1 if tenant == "model" else 0.55)
-    mark = f"{OPEN if leaves and tenant != 'secretive' else DENY}{dice.randbytes(6).hex()}"
-    make = dice.choices(*(_MODEL if tenant == "model" else _ECHO))[0]
+    mark = f"{OPEN if leaves and tenant not in HOME else DENY}{dice.randbytes(6).hex()}"
+    make = dice.choices(*MAKERS.get(tenant, _ECHO))[0]
     request = make(dice, mark)
     options: dict[str, Any] = {
         "egress": "allow" if leaves else "deny",
@@ -86,14 +93,15 @@ def _order(dice: random.Random, number: int, at: float, tenant: str) -> Order:
         "metadata": {"mark": mark},
         "cache": dice.random() < 0.05,
     }
-    if leaves and tenant != "secretive" and request.kind != "embed" and dice.random() < 0.35:
+    if leaves and tenant not in HOME and request.kind != "embed" and dice.random() < 0.35:
         options["lane"] = "bedrock"
     if dice.random() < 0.04:
         options["deadline"] = timedelta(seconds=dice.uniform(0.5, 6))
     if again := dice.random() < 0.04:
         options["idempotency_key"] = f"order {number}"
     cancel_s = dice.uniform(0, 3) if dice.random() < 0.04 else None
-    return Order(number, at, tenant, request, options, again, cancel_s, dice.random() < 0.8)
+    fails = FAILS.get(make, frozenset())
+    return Order(number, at, tenant, request, options, again, cancel_s, dice.random() < 0.8, fails)
 
 
 def _chat(text: str, **options: Any) -> Generate:
@@ -138,9 +146,22 @@ def _short(_: random.Random, mark: str) -> Request:
     return _chat(f"Say hello. {mark}", max_tokens=3)
 
 
+def _hostile(dice: random.Random, mark: str) -> Request:
+    """Return a request whose checks need a budget; a quick one if it is refused at once."""
+    return hostile(dice, mark) or _quick(dice, mark)
+
+
+#: With which codes the jobs of a maker may fail; those of the others fail by somebody's fault only.
+FAILS = {
+    _fatal: frozenset({"engine_died"}),
+    _hostile: frozenset({"bad_answer", "invalid_job", "too_long"}),
+}
 _Makers = tuple[list[Callable[[random.Random, str], Request]], list[float]]
 _ECHO: _Makers = (
     [_classify, _extract, _summarize, _rambling, _quick, _slow, _embed, _fatal],
     [15, 15, 12, 10, 20, 22, 6, 0.25],
 )
-_MODEL: _Makers = ([_classify, _short], [3, 1])
+MAKERS: dict[str, _Makers] = {
+    "model": ([_classify, _short], [3, 1]),
+    "hostile": ([_hostile], [1]),
+}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import hiredis
 
-from doomed import SHIFT
+from doom.doomed import SHIFT
 from forebay.routing.ledger.record import ENDED
 
 BLOCK = 1 << 20
@@ -38,11 +38,14 @@ class Journal:
         leaks: the number of writes with a job's mark outside of the contents.
     """
 
-    def __init__(self, folder: Path | None = None, marks: tuple[bytes, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path | None = None, marks: tuple[bytes, ...] = (), forger: str = ""
+    ) -> None:
         self.lives: defaultdict[str, list[Change]] = defaultdict(list)
         self.reserved: dict[str, tuple[str, float]] = {}
         self.leaks = 0
         self._shift = 0.0
+        self._forged = f"fb:job:{forger}.".encode() if forger else b"\n"  # in no key
         for words in _commands(folder) if folder else ():
             if any(mark in word for word in words for mark in marks):
                 self.leaks += 1
@@ -54,6 +57,8 @@ class Journal:
                 self._book(words)
 
     def _learn(self, words: list[bytes]) -> None:
+        if words[1].startswith(self._forged):
+            return
         fields = dict(zip(words[2::2], words[3::2], strict=True))
         state = fields.get(b"state", b"").decode()
         if not state:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from diary import Diary
+from books.diary import Diary
+from doom.points import Armed
 from forebay.routing.store import scripts
-from points import Armed
 
 #: The fence in `prelude.lua`: the token of a late worker is no longer the job's.
 FENCE = "job.state == 'running' and job.token == token", "true"

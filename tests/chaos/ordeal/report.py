@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.table import Table
 
-import books
-from books import Finding
-from options import Options
-from ordeal import LEASE_S, Evidence
-from points import POINTS
-from recovery import deaths, percentile, recoveries
+from books.evidence import Evidence
+from books.finding import Finding, finding
+from books.recovery import deaths, percentile, recoveries
+from doom.points import POINTS
+from ordeal.course import LEASE_S
+from ordeal.options import Options
 
 SLACK_S = 5.0  # seconds after the lease in which a job has to be given back
 LLAMA_SHARE = 0.1  # share of all jobs that run on a real model
@@ -35,17 +35,17 @@ class Report:
     @property
     def well(self) -> bool:
         """True if every book balances."""
-        return not any(finding.wrong for finding in self.findings)
+        return not any(found.wrong for found in self.findings)
 
     def _own(self) -> Iterator[Finding]:
         wanted = self._options.points
         short = (f"{point}: {self._met[point]}" for point in POINTS if self._met[point] < wanted)
-        yield books.finding("named points met too rarely", short)
+        yield finding("named points met too rarely", short)
         slow = percentile(_known(one.seconds for one in self._free), 0.95)
         late = [f"{slow:.1f} s"] if slow > LEASE_S + SLACK_S else []
-        yield books.finding("95 % of recoveries too slow", late)
+        yield finding("95 % of recoveries too slow", late)
         few = self._llama < LLAMA_SHARE * len(self._evidence.ends)
-        yield books.finding("too few jobs on llama.cpp", [str(self._llama)] if few else [])
+        yield finding("too few jobs on llama.cpp", [str(self._llama)] if few else [])
 
     @property
     def _llama(self) -> int:
@@ -58,8 +58,8 @@ class Report:
             figures.add_row(name, value)
         console.print(figures)
         table = Table("book", "wrong", "for example")
-        for finding in self.findings:
-            table.add_row(finding.name, str(finding.wrong), "\n".join(finding.some))
+        for found in self.findings:
+            table.add_row(found.name, str(found.wrong), "\n".join(found.some))
         console.print(table)
 
     def _figures(self) -> Iterator[tuple[str, str]]:
@@ -77,6 +77,7 @@ class Report:
         yield "done to the fleet", _counts(evidence.done.elements())
         yield "deaths with jobs in flight", _counts(self._met.elements())
         yield "calls to the mock", _counts(call["fault"] or "good" for call in evidence.calls)
+        yield "calls of unknown cost, still reserved", str(evidence.unknown)
         for name, found in ("nothing", self._free), ("money", self._paid):
             yield f"given back, {name} reserved", _times(one.seconds for one in found)
             yield f"in other hands, {name} reserved", _times(one.again for one in found)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from diary import Entry
-from journal import Change, Journal
+from books.diary import Entry
+from books.journal import Change, Journal
 
 
 @dataclass(frozen=True, slots=True)

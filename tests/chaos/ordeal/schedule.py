@@ -7,12 +7,16 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from points import FREEZES, POINTS
+from doom.points import FREEZES, POINTS
+from mock_bedrock.spoiled import SPOILED
 
+#: Every malformed field of an answer that is billed, as often as any other.
+SPOILS = dict.fromkeys(SPOILED, 1 / (len(SPOILED) + 1))
 #: How often the workers of each role are hit, in proportion.
 ROLES = {"router": 2, "local": 4, "bedrock": 3, "sweeper": 1}
-STORMS = (
-    {"throttle": 0.9}, {"unavailable": 0.9}, {"hang:5": 0.3}, {"half": 0.4}, {"slow:2": 0.8},
+STORMS: tuple[dict[str, float], ...] = (
+    {"throttle": 0.9}, {"expired": 1.0}, SPOILS, {"hang:5": 0.3}, {"denied": 1.0}, {"half": 0.4},
+    {"slow:2": 0.8}, SPOILS, {"not_allowed": 1.0}, {"unavailable": 0.9},
     {"throttle": 0.2, "internal": 0.2, "drop": 0.2, "refuse": 0.1, "malformed": 0.1},
 )  # fmt: skip
 STORM_S = 4.0
@@ -52,7 +56,7 @@ class Amounts:
         few, some = max(1, kills // 12), max(1, kills // 5)
         return cls(
             kills, each_point, redis=few, pauses=some, freezes=some, producers=few, jumps=few,
-            terms=some, cuts=some, engines=some, storms=max(1, kills // 6),
+            terms=some, cuts=some, engines=some, storms=max(1, kills // 4),
         )  # fmt: skip
 
 

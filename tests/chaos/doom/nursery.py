@@ -18,8 +18,8 @@ import celery.apps.worker
 import celery.worker.consumer  # noqa: F401 - likewise
 import kombu.transport.redis  # noqa: F401 - likewise
 
-from diary import Diary
-from doomed import prepare
+from books.diary import Diary
+from doom.doomed import prepare
 
 PR_SET_PDEATHSIG = 1
 PAUSE_S = 0.2  # before the next worker

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import heapq
-import json
 import os
 import signal
 import time
-import urllib.request
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,12 +15,13 @@ import psutil
 import redis
 from redis.exceptions import RedisError
 
-from diary import Diary
-from doomed import SHIFT
-from doomedfleet import DoomedFleet, engine_of, signalled, worker_of
+from books.diary import Diary
+from books.evidence import plan_faults
+from doom.doomed import SHIFT
+from doom.doomedfleet import DoomedFleet, engine_of, signalled, worker_of
+from doom.points import Armed
 from local.process import Process
-from points import Armed
-from schedule import JUMP_S, JUMPS_S, STORM_S, STORMS, Event
+from ordeal.schedule import JUMP_S, JUMPS_S, STORM_S, STORMS, Event
 
 TICK_S = 0.05
 DOWN_S = 1.0  # seconds without Redis
@@ -215,10 +214,3 @@ class Conductor:
         plan_faults(self._fleet.mock_url, rates, event.number)
         self.done["storm"] += 1
         self._after(STORM_S, lambda: plan_faults(self._fleet.mock_url, {}, 0))
-
-
-def plan_faults(url: str, rates: dict[str, float], seed: int) -> None:
-    """Tell the mock of Bedrock which faults to make from now on."""
-    body = json.dumps({"rates": rates, "seed": seed}).encode()
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    opener.open(f"{url}/_mock/faults", data=body, timeout=10).close()

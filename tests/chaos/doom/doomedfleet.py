@@ -12,7 +12,7 @@ import psutil
 from local.fleet import PYTHON, Fleet
 from local.process import ROOT, Process
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 WORDS = ("--loglevel", "INFO", "--without-mingle", "--without-gossip")
 
 
@@ -26,7 +26,7 @@ class DoomedFleet(Fleet):
 
     def start_producer(self, share: int, seed: int, jobs: int, span_s: float) -> Process:
         """Start a producer; the times of its orders count from now."""
-        command: list[str | Path] = [PYTHON, HERE / "producer.py", "--share", str(share)]
+        command: list[str | Path] = [PYTHON, HERE / "ordeal" / "producer.py", "--share", str(share)]
         command += ["--seed", str(seed), "--jobs", str(jobs), "--span", str(span_s)]
         command += ["--began", f"{time.time():.3f}"]
         says = lambda proc: proc.logged("submitting") is not None  # noqa: E731 - as in `Fleet`
@@ -38,7 +38,7 @@ class DoomedFleet(Fleet):
 
     def _start_actor(self, part: str, env: Mapping[str, str]) -> Process:
         node = f"{part}{len(self._parts[part]) + 1}"
-        command = [PYTHON, HERE / "nursery.py", part, "--hostname", f"{node}@%h", *WORDS]
+        command = [PYTHON, HERE / "doom" / "nursery.py", part, "--hostname", f"{node}@%h", *WORDS]
         base = self._bedrock_env() if part == "bedrock" else {}
         return self._run(
             part, command, {**base, **env}, lambda proc: bool(proc.logged(f"{node}@.* ready")), node

@@ -13,19 +13,19 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parents[1] / "src")]
 
-import doomed  # noqa: E402 - found by the path set above
+from doom import doomed  # noqa: E402 - found by the path set above
 
 doomed.rewrite(*doomed.CLOCK)  # before the ledger loads its scripts
 
-from diary import Diary  # noqa: E402 - likewise
+from books.diary import Diary  # noqa: E402 - likewise
 from forebay.producers.client import Client  # noqa: E402 - likewise
 from forebay.routing.errors import ForebayError, UnknownJob  # noqa: E402 - likewise
 from forebay.routing.jobs import Job  # noqa: E402 - likewise
 from forebay.routing.settings import Settings  # noqa: E402 - likewise
-from workload import SHARES, TENANTS, Order, orders  # noqa: E402 - likewise
+from ordeal.workload import SHARES, TENANTS, Order, orders  # noqa: E402 - likewise
 
 PATIENCE_S = 30.0
 

@@ -22,7 +22,7 @@ class Diary:
     """Appends each line in one write, so that a kill leaves whole lines only."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def note(self, what: str, about: str = "-", more: str = "-", pid: int = 0) -> None:
@@ -32,5 +32,5 @@ class Diary:
 
     def entries(self) -> list[Entry]:
         """Return the lines of all processes, sorted by time."""
-        lines = (line.split() for line in self._path.read_text().splitlines())
+        lines = (line.split() for line in self.path.read_text().splitlines())
         return sorted(Entry(float(at), int(pid), *words) for at, pid, *words in lines)
