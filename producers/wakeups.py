@@ -23,6 +23,7 @@ from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import ENDED
+from forebay.routing.logs import Event, event
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,9 @@ class Wakeups:
                     looked_at = time.monotonic()
                     self._look_again()
             except Exception as error:  # noqa: BLE001 - without this thread every caller hangs
-                log.warning("waiting for Redis (%s)", _type_and_place(error))
+                log.warning(
+                    "waiting for Redis (%s)", _type_and_place(error), extra=event(Event.REDIS_AWAY)
+                )
                 looked_at = float("-inf")
                 self._closed.wait(0.5)
 
@@ -241,7 +244,12 @@ class Wakeups:
         with contextlib.suppress(UnknownJob):  # the job ended and was forgotten just now
             status = self._ledger.status(first)
             if not status.served:
-                log.warning("job %s waits in %s, which no worker serves", first, status.queue)
+                log.warning(
+                    "job %s waits in %s, which no worker serves",
+                    first,
+                    status.queue,
+                    extra=event(Event.JOB_UNSERVED, job=first),
+                )
 
 
 def _type_and_place(error: Exception) -> str:

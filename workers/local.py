@@ -36,6 +36,7 @@ from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
 from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
+from forebay.workers.telemetry.observers import observers
 
 #: Fields of a job from which a constraint on the text comes.
 CONSTRAINT_FIELDS = frozenset({"schema", "regex"})
@@ -145,6 +146,7 @@ def _actor() -> Actor:
         pool="threads",
         concurrency=JOBS_PER_SLOT * engines.first.slots,
         steps=Local.steps,
+        hooks=observers(),
         quiet_s=max(engine.hang_s for engine in engines.all),
     )
 

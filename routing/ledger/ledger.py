@@ -30,6 +30,7 @@ from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.reader import LedgerReader, check_stream
 from forebay.routing.ledger.record import Record, pairs
+from forebay.routing.receipts import JobState
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import load_all
@@ -47,6 +48,7 @@ class Swept(NamedTuple):
         expired: jobs ended because their deadline had passed.
         rung: doorbells rung.
         full: percentage of memory in use, if new jobs are refused because of it; otherwise 0.
+        moved: the ids of the jobs that were given back, are dead or have expired.
     """
 
     back: int
@@ -55,6 +57,7 @@ class Swept(NamedTuple):
     expired: int
     rung: int
     full: int
+    moved: tuple[str, ...] = ()
 
 
 class Ledger(LedgerReader):
@@ -199,7 +202,9 @@ class Ledger(LedgerReader):
         args = claim.id, claim.token, self.bell, reason, sealed, doubt
         _check_moved(self._transitions.run("escalate", *args))
 
-    def retry(self, claim: Claim, error: str, *, delay_s: float = 0, counted: bool = True) -> bool:
+    def retry(
+        self, claim: Claim, error: str, *, delay_s: float = 0, counted: bool = True
+    ) -> JobState:
         """Give a job back to its queue.
 
         Args:
@@ -209,7 +214,8 @@ class Ledger(LedgerReader):
             counted: false if the attempt never began, so that it does not count.
 
         Returns:
-            True if the job waits again, false if it has failed because no attempts are left.
+            `waiting` if the job waits again. If no attempts are left, `failed`, or `done` if a kept
+            draft became the answer.
 
         Raises:
             Lost: The claim no longer holds the job.
@@ -219,7 +225,8 @@ class Ledger(LedgerReader):
             self.settings.max_attempts, self._retention_ms,
         )  # fmt: skip
         _check_moved(reply)
-        return bool(reply == b"waiting")
+        state: JobState = reply.decode()
+        return state
 
     def keep_draft(self, claim: Claim, draft: bytes) -> None:
         """Keep this sealed answer with the job until it ends; an empty one removes what is kept."""
@@ -227,8 +234,11 @@ class Ledger(LedgerReader):
 
     # --- ending jobs --------------------------------------------------------------------------
 
-    def settle(self, claim: Claim, result: Answer | Receipt) -> None:
+    def settle(self, claim: Claim, result: Answer | Receipt) -> JobState:
         """End a job with its answer, or with the receipt of its failure.
+
+        Returns:
+            How the job ended: as the receipt says, or `done` if a kept draft replaces a failure.
 
         Raises:
             Lost: The claim no longer holds the job; the result is dropped.
@@ -237,12 +247,14 @@ class Ledger(LedgerReader):
         if isinstance(result, Answer):
             receipt = result.receipt
             sealed = self.seal.close(pack(result.content))
-        settled = self._transitions.run(
+        reached = self._transitions.run(
             "settle", claim.id, claim.token, receipt.status, receipt.model_dump_json(), sealed,
             receipt.error or "", self._retention_ms,
         )  # fmt: skip
-        if not settled:
+        if reached is None:
             raise Lost
+        state: JobState = reached.decode()
+        return state
 
     def cancel(self, job_id: str) -> bool:
         """End a job wherever it is. Return false if it had ended already.
@@ -263,11 +275,11 @@ class Ledger(LedgerReader):
         """Run one bounded batch of upkeep; see `lua/sweep.lua`."""
         self.load_scripts()
         settings = self.settings
-        counts = self._transitions.run(
+        *counts, moved = self._transitions.run(
             "sweep", limit, settings.max_attempts, self._retention_ms, self.bell,
             settings.memory_limit, int(max(5.0, 10 * settings.sweep_s) * 1000),
         )  # fmt: skip
-        return Swept(*counts)
+        return Swept(*counts, moved=tuple(job_id.decode() for job_id in moved))
 
     def repair(self, cursor: int = 0, limit: int = 500, promised: int = 0) -> tuple[int, int, int]:
         """Repair what leads to the jobs, one bounded step; see `lua/repair.lua`.

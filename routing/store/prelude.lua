@@ -268,9 +268,9 @@ local function index_dead(id, now, retention_ms)
   redis.call('PEXPIRE', dead, retention_ms)
 end
 
--- End a job; every job ends here. All that it leaves behind expires after `retention_ms`. A failed
--- job that has a draft becomes `done`, with the draft as its answer. An audit leaves no content,
--- because it is neither read nor replayed.
+-- End a job, and return its state; every job ends here. All that it leaves behind expires after
+-- `retention_ms`. A failed job that has a draft becomes `done`, with the draft as its answer. An audit
+-- leaves no content, because it is neither read nor replayed.
 local function finish(id, job, state, retention_ms, ...)
   local key = job_key(id)
   local now = now_ms()
@@ -303,6 +303,7 @@ local function finish(id, job, state, retention_ms, ...)
   end
   promise(-math.max(0, math.min(job.answer_bytes, MAX_ANSWER_BYTES)))
   wake(id, state)
+  return state
 end
 
 -- Put a job back among those that wait, and ring for it.

@@ -1,17 +1,19 @@
 """What becomes of a claimed job. A worker returns one of these values; `execute.record` writes it.
 
-An outcome may hold content. What leaves the process of it is a receipt (`execute.TaskResult`).
+An outcome may hold content. What leaves the process of it is a receipt (`Recorded.receipt`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Receipt, Verdict
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.reasons import Reason
+from forebay.routing.receipts import JobState
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,24 @@ class Dropped:
 
 
 Outcome = Routed | Answered | Escalated | Failed | Retry | Audited | Dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """How a job stands on the ledger after its outcome was recorded.
+
+    Attributes:
+        id: the job's id.
+        outcome: what was recorded.
+        state: `waiting` if the job goes on, or how it ended; `lost` if nothing was recorded and the
+            job was not cancelled.
+        receipt: the receipt of a job that ended, without its content.
+    """
+
+    id: str
+    outcome: Outcome
+    state: JobState | Literal["lost"]
+    receipt: Receipt | None = None
 
 
 def recalled(claim: Claim, cached: Answer, *, degraded: bool = False) -> Answered:

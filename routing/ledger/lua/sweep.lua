@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
 -- Do one bounded batch of upkeep; any number of sweepers may run.
--- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory used if it is short}
+-- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory used if it is short,
+--     the ids of the jobs that were given back, are dead or have expired}
 local limit, max_attempts, retention_ms, bell, memory_limit, full_ms = unpack(ARGV)
 local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
 local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit
 local MIN_SWEEP_GAP_MS = 500 -- sweeps of several sweepers within this time count as one
 local POSTPONED_MS = 60000
 local now = now_ms()
-local back, dead, due, expired, rung = 0, 0, 0, 0, 0
+local back, dead, due, expired, rung, moved = 0, 0, 0, 0, 0, {}
 
 -- Call `move` for each job whose time in this set has come. A job that cannot be moved, because a
 -- key of the wrong type is in the way, does not stop the others; it is tried again in a minute.
@@ -25,6 +26,7 @@ each('fb:deadlines', function(id, job)
   elseif job and not ended(job.state) and job.deadline > 0 then
     finish(id, job, 'expired', retention_ms, 'error', 'expired')
     expired = expired + 1
+    moved[#moved + 1] = id
   else
     redis.call('ZREM', 'fb:deadlines', id)
   end
@@ -36,6 +38,7 @@ local function let_go(set, id, job)
   if job and stranded(id, job) then
     finish(id, job, 'failed', retention_ms, 'error', 'invalid_job')
     dead = dead + 1
+    moved[#moved + 1] = id
   end
 end
 
@@ -45,9 +48,11 @@ each('fb:leases', function(id, job)
   elseif job.attempts >= tonumber(max_attempts) then
     finish(id, job, 'failed', retention_ms, 'error', 'engine_died')
     dead = dead + 1
+    moved[#moved + 1] = id
   else
     queue_up(id, job, job.queue, bell)
     back = back + 1
+    moved[#moved + 1] = id
   end
 end)
 
@@ -128,4 +133,4 @@ local function measure_memory()
   return 0
 end
 
-return { back, dead, due, expired, rung, measure_memory() }
+return { back, dead, due, expired, rung, measure_memory(), moved }

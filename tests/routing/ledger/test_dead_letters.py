@@ -51,7 +51,7 @@ def die(ledger: Ledger, error: str = "engine_died", **options) -> str:
 def fail(ledger: Ledger, job_id: str, error: str = "engine_died") -> str:
     claim = ledger.claim("route")
     assert claim.id == job_id
-    assert not ledger.retry(claim, error)
+    assert ledger.retry(claim, error) == "failed"
     return job_id
 
 
@@ -111,7 +111,7 @@ def test_replaying_again_gives_the_same_new_job_whatever_its_state(ledger, dead)
     assert dead.replay(old) == new
     claim = ledger.claim("route")
     assert dead.replay(old) == new
-    assert ledger.retry(claim, "unavailable", counted=False)
+    assert ledger.retry(claim, "unavailable", counted=False) == "waiting"
     finish(ledger, new)
     assert dead.replay(old) == new
     assert ledger.claim("route") is None
