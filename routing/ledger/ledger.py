@@ -18,7 +18,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 
@@ -30,34 +30,13 @@ from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.reader import LedgerReader, check_stream
 from forebay.routing.ledger.record import Record, pairs
+from forebay.routing.ledger.swept import Swept
 from forebay.routing.receipts import JobState
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import load_all
 
 _SERVED_KEPT_S = 3600  # for so long Redis remembers that a queue was served
-
-
-class Swept(NamedTuple):
-    """What one sweep did.
-
-    Attributes:
-        back: jobs given back because their lease had run out.
-        dead: jobs ended because no attempts were left, or because their record is damaged.
-        due: jobs queued again because their retry time had come.
-        expired: jobs ended because their deadline had passed.
-        rung: doorbells rung.
-        full: percentage of memory in use, if new jobs are refused because of it; otherwise 0.
-        moved: the ids of the jobs that were given back, are dead or have expired.
-    """
-
-    back: int
-    dead: int
-    due: int
-    expired: int
-    rung: int
-    full: int
-    moved: tuple[str, ...] = ()
 
 
 class Ledger(LedgerReader):
@@ -279,7 +258,7 @@ class Ledger(LedgerReader):
             "sweep", limit, settings.max_attempts, self._retention_ms, self.bell,
             settings.memory_limit, int(max(5.0, 10 * settings.sweep_s) * 1000),
         )  # fmt: skip
-        return Swept(*counts, moved=tuple(job_id.decode() for job_id in moved))
+        return Swept._make([*counts, tuple(job_id.decode() for job_id in moved)])
 
     def repair(self, cursor: int = 0, limit: int = 500, promised: int = 0) -> tuple[int, int, int]:
         """Repair what leads to the jobs, one bounded step; see `lua/repair.lua`.
