@@ -72,7 +72,7 @@ WATCH = f"+@all -@admin -@dangerous -@scripting -publish {RUN} {LOAD}"
 UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
-    "watchers:*", "wake:*", "free", "promised",
+    "watchers:*", "wake:*", "free", "promised", "recovered",
 )  # fmt: skip
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 

@@ -28,6 +28,7 @@
 --        fb:rings         string  doorbells rung so far; numbers them
 --        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
 --                                 '<queue> at' -> ms of that sweep
+--        fb:recovered     hash    minute -> leases that ran out in it, whose jobs were given back
 --        fb:serving:<queue>  zset  worker -> ms until which it serves the queue
 --        <queue>          list    doorbells: Celery messages
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour

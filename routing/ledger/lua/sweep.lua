@@ -7,6 +7,7 @@ local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
 local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit
 local MIN_SWEEP_GAP_MS = 500 -- sweeps of several sweepers within this time count as one
 local POSTPONED_MS = 60000
+local RECOVERED_MS = 2 * 3600000 -- for so long the number of recovered leases is known
 local now = now_ms()
 local back, dead, due, expired, rung, moved = 0, 0, 0, 0, 0, {}
 
@@ -131,6 +132,22 @@ local function measure_memory()
   end
   redis.call('DEL', 'fb:full')
   return 0
+end
+
+-- Count the jobs that were given back, by minute; counts of more than two hours ago are removed.
+local function count_recovered()
+  local minute = math.floor(now / 60000)
+  redis.call('HINCRBY', 'fb:recovered', minute, back)
+  redis.call('PEXPIRE', 'fb:recovered', RECOVERED_MS)
+  for _, field in ipairs(redis.call('HKEYS', 'fb:recovered')) do
+    if number(field) < minute - RECOVERED_MS / 60000 then
+      redis.call('HDEL', 'fb:recovered', field)
+    end
+  end
+end
+
+if back > 0 then
+  pcall(count_recovered)
 end
 
 return { back, dead, due, expired, rung, measure_memory(), moved }
