@@ -77,6 +77,7 @@ UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised:*", "queues", "tenants", "counted", "bulk:*",
+    "recovered",
 )  # fmt: skip
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 

@@ -13,7 +13,14 @@ from typing_extensions import TypeAliasType
 
 from forebay.producers.handles import JobHandle
 from forebay.routing.base import first_error
-from forebay.routing.errors import BadAnswer, ForebayError, ResultTimeout, from_code, gist
+from forebay.routing.errors import (
+    BadAnswer,
+    ForebayError,
+    ResultTimeout,
+    UnknownJob,
+    from_code,
+    gist,
+)
 from forebay.routing.jobs import Answer, Extraction, Receipt
 from forebay.routing.receipts import ContentT_co
 from forebay.routing.store.event_loop import outcome
@@ -121,3 +128,10 @@ def _refused(answer: Answer, model: type[BaseModel], error: Exception) -> BadAns
     )
     refused.job_id, refused.receipt = answer.id, answer.receipt
     return refused
+
+
+def unknown_job(job_id: str) -> UnknownJob:
+    """Return the error of a job that does not exist."""
+    error = UnknownJob("no such job", field="id")
+    error.job_id = str(job_id)
+    return error

@@ -20,6 +20,7 @@ from forebay.producers.wakeups import Wakeups
 from forebay.routing.errors import ForebayError, ResultTimeout, Unavailable
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.logs import Event, event
 from forebay.routing.store.event_loop import pause
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,10 @@ class Submitter:
                 self._ledger.cancel_all(batch)
             except ForebayError as error:
                 left = len(job_ids) - start
-                log.warning("%d jobs go on, beginning with %s: %s", left, batch[0], error)
+                log.warning(
+                    "%d jobs go on, beginning with %s: %s", left, batch[0], error,
+                    extra=event(Event.REDIS_AWAY, job=batch[0]),
+                )  # fmt: skip
                 return
 
     def create(self, jobs: Sequence[Job], watcher: str = "") -> list[str | ForebayError]:

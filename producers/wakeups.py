@@ -18,11 +18,12 @@ import redis
 from pydantic import BaseModel
 
 from forebay.producers.handles import answer_model_of
-from forebay.producers.results import Result, with_model
+from forebay.producers.results import Result, unknown_job, with_model
 from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import ENDED
+from forebay.routing.logs import Event, event
 from forebay.routing.store.event_loop import Background, on_event_loop, pause
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class Wakeups:
             self._closed.set()
 
     def begin_in_child(self) -> None:
-        """Begin anew in a child process that was just forked."""
+        """Begin anew in a child process that was forked."""
         self._begin(closed=self._closed.is_set())
 
     def expect(self, job_id: str, answer_model: type[BaseModel] | None = None) -> Future[Result]:
@@ -201,8 +202,7 @@ class Wakeups:
             except ForebayError as error:
                 future.set_exception(error)
 
-    # --- the listener -----------------------------------------------------------------------------
-
+    # --- the listener ---
     def _listen(self) -> None:
         looked_at = time.monotonic()
         while not self._closed.is_set():
@@ -212,7 +212,8 @@ class Wakeups:
                     looked_at = time.monotonic()
                     self._look_again()
             except Exception as error:  # noqa: BLE001 - without this thread every caller hangs
-                log.warning("waiting for Redis (%s)", _type_and_place(error))
+                where = _type_and_place(error)
+                log.warning("waiting for Redis (%s)", where, extra=event(Event.REDIS_AWAY))
                 looked_at = float("-inf")
                 pause(PAUSE_S, unless=self._closed)
 
@@ -250,22 +251,17 @@ class Wakeups:
 
     def _warn_if_unserved(self) -> None:
         with self._lock:
-            first = next(
-                (job_id for job_id in self._expected if job_id not in self._creating), None
-            )
+            known = (job_id for job_id in self._expected if job_id not in self._creating)
+            first = next(known, None)
         if first is None:
             return
         with contextlib.suppress(UnknownJob):  # the job ended and was forgotten just now
             status = self._ledger.status(first)
             if not status.served:
-                log.warning("job %s waits in %s, which no worker serves", first, status.queue)
-
-
-def unknown_job(job_id: str) -> UnknownJob:
-    """Return the error of a job that does not exist."""
-    error = UnknownJob("no such job", field="id")
-    error.job_id = str(job_id)
-    return error
+                about = event(Event.JOB_UNSERVED, job=first)
+                log.warning(
+                    "%s waits in %s, which no worker serves", first, status.queue, extra=about
+                )
 
 
 def _type_and_place(error: Exception) -> str:

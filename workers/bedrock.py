@@ -20,6 +20,7 @@ from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
+from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.reasons import Reason
 from forebay.routing.store.answer_cache import AnswerCache, secret
@@ -51,6 +52,7 @@ from forebay.workers.runtime.outcomes import (
     Routed,
     recalled,
 )
+from forebay.workers.telemetry.observers import observers
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +127,7 @@ class Bedrock:
             self._spillway.keep_only(policy.all_models())
             for model in sorted(policy.all_models()):
                 if not self._prices.has(policy.base_model(model)):
-                    log.error(NO_PRICE, model)
+                    log.error(NO_PRICE, model, extra=event(Event.BEDROCK_NO_PRICE, model=model))
         return policy
 
     def _answer(self, attempt: Attempt, policy: Policy) -> Outcome:
@@ -274,6 +276,7 @@ def _actor() -> Actor:
         lambda ledger: Bedrock(ledger, settings),
         pool="threads",
         concurrency=settings.bedrock_concurrency,
+        hooks=observers(),
         quiet_s=settings.bedrock_term_s,
     )
 

@@ -38,6 +38,7 @@ from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
 from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
+from forebay.workers.telemetry.observers import observers
 
 #: Fields of a job from which a constraint on the text comes.
 CONSTRAINT_FIELDS = frozenset({"schema", "regex"})
@@ -158,6 +159,7 @@ def _actor() -> Actor:
         concurrency=JOBS_PER_SLOT * engines.first.slots + SHARDS_AT_ONCE,
         shards_at_once=SHARDS_AT_ONCE,
         steps=Local.steps,
+        hooks=observers(),
         quiet_s=max(engine.hang_s for engine in engines.all),
     )
 

@@ -65,6 +65,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         text("  ".join(cells).rstrip())
 
 
+def duration(seconds: float) -> str:
+    """Return a time span for people: `0.4s`, `12s`, `5m`, `3h` or `2d`."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.0f}s" if seconds >= 1 else f"{seconds:.1f}s"
+
+
 def note(line: str) -> None:
     """Print a line for people on stderr."""
     typer.echo(f"forebay: {line}", err=True)

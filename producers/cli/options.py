@@ -120,10 +120,7 @@ Patience = Annotated[
 MaybeId = Annotated[
     str | None, typer.Argument(metavar="ID", help="The id of a dead job. Or give --all.")
 ]
-All = Annotated[bool, typer.Option("--all", help="Replay all dead jobs not yet replayed.")]
-Code = Annotated[
-    str | None, typer.Option("--code", metavar="CODE", help="Only jobs that failed with this code.")
-]
+All = Annotated[bool, typer.Option("--all", help="All dead jobs not yet replayed.")]
 Limit = Annotated[
     int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="List at most N jobs.")
 ]
@@ -131,3 +128,7 @@ ShowContent = Annotated[
     bool, typer.Option("--content", help="Also print the job's content: what was submitted.")
 ]
 DropDeadline = Annotated[bool, typer.Option("--drop-deadline", help="Replay without a deadline.")]
+Counts = Annotated[
+    bool, typer.Option("--counts", help="Only count them, by code, tenant and kind.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it: what is buried cannot be replayed.")]

@@ -18,7 +18,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 
@@ -30,31 +30,13 @@ from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.reader import LedgerReader, check_stream
 from forebay.routing.ledger.record import Record, pairs
+from forebay.routing.ledger.swept import Swept
+from forebay.routing.receipts import JobState
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import load_all
 
 _SERVED_KEPT_S = 3600  # for so long Redis remembers that a queue was served
-
-
-class Swept(NamedTuple):
-    """What one sweep did.
-
-    Attributes:
-        back: jobs given back because their lease had run out.
-        dead: jobs ended because no attempts were left, or because their record is damaged.
-        due: jobs queued again because their retry time had come.
-        expired: jobs ended because their deadline had passed.
-        rung: doorbells rung.
-        full: percentage of memory in use, if new jobs are refused because of it; otherwise 0.
-    """
-
-    back: int
-    dead: int
-    due: int
-    expired: int
-    rung: int
-    full: int
 
 
 class Ledger(LedgerReader):
@@ -188,7 +170,7 @@ class Ledger(LedgerReader):
 
     def retry(
         self, claim: Claim, error: str, *, note: str = "", delay_s: float = 0, counted: bool = True
-    ) -> bool:
+    ) -> JobState:
         """Give a job back to its queue.
 
         Args:
@@ -199,7 +181,8 @@ class Ledger(LedgerReader):
             counted: false if the attempt never began, so that it does not count.
 
         Returns:
-            True if the job waits again, false if it has failed because no attempts are left.
+            `waiting` if the job waits again. If no attempts are left, `failed`, or `done` if a kept
+            draft became the answer.
 
         Raises:
             Lost: The claim no longer holds the job.
@@ -209,7 +192,8 @@ class Ledger(LedgerReader):
             self.settings.max_attempts, self._retention_ms, note,
         )  # fmt: skip
         _check_moved(reply)
-        return bool(reply == b"waiting")
+        state: JobState = reply.decode()
+        return state
 
     def keep_draft(self, claim: Claim, draft: bytes) -> None:
         """Keep this sealed answer with the job until it ends; an empty one removes what is kept."""
@@ -217,8 +201,11 @@ class Ledger(LedgerReader):
 
     # --- ending jobs --------------------------------------------------------------------------
 
-    def settle(self, claim: Claim, result: Answer | Receipt) -> None:
+    def settle(self, claim: Claim, result: Answer | Receipt) -> JobState:
         """End a job with its answer, or with the receipt of its failure.
+
+        Returns:
+            How the job ended: as the receipt says, or `done` if a kept draft replaces a failure.
 
         Raises:
             Lost: The claim no longer holds the job; the result is dropped.
@@ -227,12 +214,14 @@ class Ledger(LedgerReader):
         if isinstance(result, Answer):
             receipt = result.receipt
             sealed = self.seal.close(pack(result.content))
-        settled = self._transitions.run(
+        reached = self._transitions.run(
             "settle", claim.id, claim.token, receipt.status, receipt.model_dump_json(), sealed,
             receipt.error or "", self._retention_ms,
         )  # fmt: skip
-        if not settled:
+        if reached is None:
             raise Lost
+        state: JobState = reached.decode()
+        return state
 
     def cancel(self, job_id: str) -> bool:
         """End a job wherever it is. Return false if it had ended already.
@@ -261,11 +250,11 @@ class Ledger(LedgerReader):
         """Run one bounded batch of upkeep; see `lua/sweep.lua`."""
         self.load_scripts()
         settings = self.settings
-        counts = self._transitions.run(
+        *counts, moved = self._transitions.run(
             "sweep", limit, settings.max_attempts, self._retention_ms, self.bell,
             settings.memory_limit, int(max(5.0, 10 * settings.sweep_s) * 1000),
         )  # fmt: skip
-        return Swept(*counts)
+        return Swept._make([*counts, tuple(job_id.decode() for job_id in moved)])
 
     def repair(
         self, cursor: int = 0, limit: int = 500, counted: bytes = b"{}"

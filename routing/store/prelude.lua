@@ -33,6 +33,7 @@
 --        fb:rings         string  doorbells rung so far; numbers them
 --        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
 --                                 '<queue> at' -> ms of that sweep
+--        fb:recovered     hash    minute -> leases that ran out in it, whose jobs were given back
 --        fb:serving:<queue>  zset  worker -> ms until which it serves the queue
 --        fb:bulk:<bulk>   hash    a bulk: what its producer says of it, `state`, counters of its rows, and
 --                                 `max_nusd`, `settled_nusd`, `reserved_nusd` (billionths of a dollar)
@@ -377,9 +378,9 @@ local function index_dead(id, now, retention_ms)
   redis.call('PEXPIRE', dead, retention_ms)
 end
 
--- End a job; every job ends here. All that it leaves behind expires after `retention_ms`. A failed
--- job that has a draft becomes `done`, with the draft as its answer. An audit leaves no content,
--- because it is neither read nor replayed.
+-- End a job, and return its state; every job ends here. All that it leaves behind expires after
+-- `retention_ms`. A failed job that has a draft becomes `done`, with the draft as its answer. An audit
+-- leaves no content, because it is neither read nor replayed.
 local function finish(id, job, state, retention_ms, ...)
   local key = job_key(id)
   local now = now_ms()
@@ -415,6 +416,7 @@ local function finish(id, job, state, retention_ms, ...)
     count_in_bulk(id, job, state, promoted and '' or redis.call('HGET', key, 'receipt') or '')
   end
   wake(id, state)
+  return state
 end
 
 -- End a job to which nothing leads any more, as its record was damaged.

@@ -309,7 +309,7 @@ def test_every_key_of_the_ledger_is_known_to_the_rules():
     ruled = set(
         re.findall(r"fb:([a-z]+)", " ".join([*acl.users({"sweeper": "", "producer-x": ""})]))
     )
-    assert used - ruled <= {"picks", "spend", "quiet", "pace", "audits", "types"}
+    assert used - ruled <= {"picks", "spend", "quiet", "pace", "audits", "types", "recovered"}
     assert {"job", "content", "waiting", "leases"} <= used
 
 

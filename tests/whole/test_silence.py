@@ -24,6 +24,7 @@ from forebay.routing.jobs import Classify, Embed, Extract, Generate, Label, Mess
 from forebay.routing.settings import Settings
 from forebay.routing.store.encryption import PLAIN
 from local.fleet import Fleet
+from patience import until
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +99,7 @@ def searched(tmp_path_factory):
         with Client(settings=Settings(redis_url=fleet.url)) as client:
             outcomes = list(work(client))
             await_audits(client)
+            await_flower(client, fleet.flower_url)
         flower = {page: body(fleet.flower_url + page) for page in pages(fleet)}
         keys = stored(fleet.url)
         fleet.stop()
@@ -129,6 +131,18 @@ def await_audits(client: Client) -> None:
         time.sleep(0.1)
 
 
+def await_flower(client: Client, flower: str) -> None:
+    """Wait until Flower shows every job that a worker has ended, audits included."""
+    redis = client._ledger.redis
+    ended = {
+        key.decode().removeprefix("fb:job:")
+        for key in redis.keys("fb:job:*")
+        if redis.hget(key, "state") in ENDED
+    }
+    assert len(ended) > 25
+    until(lambda: ended <= json.loads(body(flower + "/api/tasks?limit=1000")).keys(), 20)
+
+
 def outcome(future) -> str:
     try:
         return str(future.result(90))
@@ -139,7 +153,6 @@ def outcome(future) -> str:
 def pages(fleet: Fleet) -> list[str]:
     tasks = json.loads(body(fleet.flower_url + "/api/tasks?limit=1000"))
     workers = json.loads(body(fleet.flower_url + "/api/workers"))
-    assert len(tasks) > 40
     found = ["/", "/workers", "/tasks", "/broker", "/api/tasks?limit=1000", "/api/workers"]
     found += ["/api/task/types", "/api/queues/length", "/metrics", DATATABLE]
     found += [f"/task/{task}" for task in tasks] + [f"/api/task/info/{task}" for task in tasks]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from forebay.routing.diagnostics import Finding, Probe
 from forebay.routing.errors import ForebayError
+from forebay.routing.logs import LogSettings
 from forebay.routing.settings import EnvironmentSettings, Settings, read
 from forebay.workers.engines.gpu import probe
 from forebay.workers.engines.llamacpp.gguf import gguf_file
@@ -31,8 +32,8 @@ from forebay.workers.runtime.settings import ActorSettings
 
 LIBRARIES = [entry.library for entry in ENGINES.values() if entry.library]
 SETTINGS: tuple[type[EnvironmentSettings], ...] = (
-    Settings, ActorSettings, LocalSettings, EngineSettings, SecondEngineSettings, RouterSettings,
-    BedrockSettings,
+    Settings, LogSettings, ActorSettings, LocalSettings, EngineSettings, SecondEngineSettings,
+    RouterSettings, BedrockSettings,
 )  # fmt: skip
 #: Variables that no settings class reads, but the command line and `make up` do.
 OTHER_VARIABLES = ("TENANT", "DEBUG", "MODELS", "GPU", "BEDROCK")

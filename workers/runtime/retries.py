@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from forebay.routing.errors import EgressDenied, EngineBusy, EngineDied, ForebayError, PassingError
 from forebay.routing.ledger.claim import Claim
-from forebay.routing.logs import place
+from forebay.routing.logs import Event, event, place
 from forebay.routing.store.backoff import backoff
 from forebay.workers.runtime.outcomes import Failed, Retry
 
@@ -52,7 +52,13 @@ def outcome_of_defect(error: Exception, claim: Claim) -> Retry:
 
     The exception's message is not logged: it may hold content.
     """
-    log.error("%s broke on %s at %s", type(error).__name__, claim.id, place(error))
+    log.error(
+        "%s broke on %s at %s",
+        type(error).__name__,
+        claim.id,
+        place(error),
+        extra=event(Event.JOB_BROKE, job=claim.id),
+    )
     note = f"an error inside the worker ({type(error).__name__}), whose log says where"
     return Retry("internal", note, delay_s=delay_s(claim))
 
@@ -63,7 +69,11 @@ def outcome_of_denial(error: EgressDenied, claim: Claim) -> Retry:
     The job's record was set to `deny` after it was claimed. The next attempt reads the record anew:
     under the policy the job then stays in the local lane, or fails if it is pinned to Bedrock.
     """
-    log.warning("%s may not leave any more; it is decided on again", claim.id)
+    log.warning(
+        "%s may not leave any more; it is decided on again",
+        claim.id,
+        extra=event(Event.JOB_DENIED, job=claim.id),
+    )
     return Retry.after(error)
 
 

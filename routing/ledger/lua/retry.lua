@@ -1,15 +1,14 @@
 #!lua flags=allow-oom
 -- Give a job back to its queue, now or later.
 -- `counted`: 0 if the attempt never began, so that it does not count.
--- -> 'waiting' | 'failed' (no attempts are left) | 'lost'
+-- -> 'waiting' | 'failed' (no attempts are left) | 'done' (likewise, and its draft is the answer) | 'lost'
 local id, token, bell, delay_ms, code, counted, max_attempts, retention_ms, note = unpack(ARGV)
 local job = held(id, token)
 if not job then
   return 'lost'
 end
 if counted == '1' and job.attempts >= tonumber(max_attempts) then
-  finish(id, job, 'failed', retention_ms, 'error', code, 'error_note', note)
-  return 'failed'
+  return finish(id, job, 'failed', retention_ms, 'error', code, 'error_note', note)
 end
 local attempts = counted == '1' and job.attempts or math.max(0, job.attempts - 1)
 if tonumber(delay_ms) <= 0 then

@@ -1,14 +1,16 @@
 #!lua flags=allow-oom
 -- Do one bounded batch of upkeep; any number of sweepers may run.
--- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory used if it is short}
+-- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory used if it is short,
+--     the ids of the jobs that were given back, are dead or have expired}
 local limit, max_attempts, retention_ms, bell, memory_limit, full_ms = unpack(ARGV)
 local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
 local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit
 local MIN_SWEEP_GAP_MS = 500 -- sweeps of several sweepers within this time count as one
 local POSTPONED_MS = 60000
 local MAX_FORGED_SHARE = 0.5 -- of free memory: as much as a tenant can pretend its answers will take
+local RECOVERED_MS = 2 * 3600000 -- for so long the number of recovered leases is known
 local now = now_ms()
-local back, dead, due, expired, rung = 0, 0, 0, 0, 0
+local back, dead, due, expired, rung, moved = 0, 0, 0, 0, 0, {}
 
 -- Call `move` for each job whose time in this set has come. A job that cannot be moved, because a
 -- key of the wrong type is in the way, does not stop the others; it is tried again in a minute.
@@ -26,6 +28,7 @@ each('fb:deadlines', function(id, job)
   elseif job and not ended(job.state) and job.deadline > 0 then
     expire(id, job, retention_ms)
     expired = expired + 1
+    moved[#moved + 1] = id
   else
     redis.call('ZREM', 'fb:deadlines', id)
   end
@@ -37,6 +40,7 @@ local function let_go(set, id, job)
   if job and stranded(id, job) then
     fail_damaged(id, job, retention_ms)
     dead = dead + 1
+    moved[#moved + 1] = id
   end
 end
 
@@ -46,9 +50,11 @@ each('fb:leases', function(id, job)
   elseif job.attempts >= tonumber(max_attempts) then
     fail_used_up(id, job, retention_ms, '')
     dead = dead + 1
+    moved[#moved + 1] = id
   else
     queue_up(id, job, home(job), bell)
     back = back + 1
+    moved[#moved + 1] = id
   end
 end)
 
@@ -196,4 +202,20 @@ local function measure_memory()
   return 0
 end
 
-return { back, dead, due, expired, rung, measure_memory() }
+-- Count the jobs that were given back, by minute; counts of more than two hours ago are removed.
+local function count_recovered()
+  local minute = math.floor(now / 60000)
+  redis.call('HINCRBY', 'fb:recovered', minute, back)
+  redis.call('PEXPIRE', 'fb:recovered', RECOVERED_MS)
+  for _, field in ipairs(redis.call('HKEYS', 'fb:recovered')) do
+    if number(field) < minute - RECOVERED_MS / 60000 then
+      redis.call('HDEL', 'fb:recovered', field)
+    end
+  end
+end
+
+if back > 0 then
+  pcall(count_recovered)
+end
+
+return { back, dead, due, expired, rung, measure_memory(), moved }

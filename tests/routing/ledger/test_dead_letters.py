@@ -51,7 +51,7 @@ def die(ledger: Ledger, error: str = "engine_died", **options) -> str:
 def fail(ledger: Ledger, job_id: str, error: str = "engine_died") -> str:
     claim = ledger.claim("route")
     assert claim.id == job_id
-    assert not ledger.retry(claim, error)
+    assert ledger.retry(claim, error) == "failed"
     return job_id
 
 
@@ -169,7 +169,7 @@ def test_replaying_again_gives_the_same_new_job_whatever_its_state(ledger, dead)
     assert dead.replay(old) == new
     claim = ledger.claim("route")
     assert dead.replay(old) == new
-    assert ledger.retry(claim, "unavailable", counted=False)
+    assert ledger.retry(claim, "unavailable", counted=False) == "waiting"
     finish(ledger, new)
     assert dead.replay(old) == new
     assert ledger.claim("route") is None
@@ -355,7 +355,8 @@ def test_list_and_show_print_no_content_unless_asked(forebay, ledger):
     old = die(ledger)
     for args in (["list"], ["list", "--json"], ["show", old], ["show", old, "--json"]):
         code, out, err = forebay(*args)
-        assert (code, err, CANARY in out) == (0, "", False)
+        summary = "forebay: 1 dead jobs of tenant acme: engine_died 1\n" if args == ["list"] else ""
+        assert (code, err, CANARY in out) == (0, summary, False)
         assert old in out
         assert "engine_died" in out
     assert json.loads(forebay("show", old, "--json")[1])["receipt"]["status"] == "failed"

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob
+from forebay.routing.logs import Event, event
 from forebay.workers.engines.batching.generator import Generator, Preparer, Step
 from forebay.workers.engines.batching.request import QueuedRequest
 from forebay.workers.engines.engine import Completion, Engine, Prompt
@@ -165,7 +166,9 @@ class BatchedEngine(Engine):
             self._generator.close()
         except Exception as error:  # noqa: BLE001 - whatever broke, nobody may wait for ever
             # Neither message nor traceback: both can hold what the batch was working on.
-            log.error("the engine broke: %s", error_location(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400 - as said above
+                "the engine broke: %s", error_location(error), extra=event(Event.ENGINE_BROKE)
+            )
             self._end(f"the engine broke ({type(error).__name__})")
         self._fail_all()
 

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import Any, cast
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError
+from forebay.routing.logs import Event, event
 from forebay.workers.engines.engine import Completion, Engine, EngineInfo, Prompt, Vectors
 from forebay.workers.engines.host import protocol
 from forebay.workers.engines.host.process import EngineProcess
@@ -120,7 +121,11 @@ class SupervisedEngine(Engine):
                 self._run_process()
             except ForebayError as error:
                 if self._first_info.done():
-                    log.error("the engine could not be restarted: %s", error)  # noqa: TRY400
+                    log.error(  # noqa: TRY400 - its message says what to mend
+                        "the engine could not be restarted: %s",
+                        error,
+                        extra=event(Event.ENGINE_DOWN),
+                    )
                 else:  # the thread that opens the engine raises it
                     self._first_info.set_exception(error)
                     self._closing.set()
@@ -146,13 +151,22 @@ class SupervisedEngine(Engine):
             self._first_info.set_result(info)
         while not (self._closing.is_set() or process.gone.wait(process.beat_s)):
             if process.hangs():
-                log.error("the engine made no step for %g s: killed", self._settings.hang_s)
+                log.error(
+                    "the engine made no step for %g s: killed",
+                    self._settings.hang_s,
+                    extra=event(Event.ENGINE_KILLED),
+                )
                 process.kill()
 
     def _pause(self, ran_s: float) -> None:
         """Wait before a restart, the longer the more processes in a row died early."""
         if ran_s > _STABLE_S:
             self._pause_s = 0.0
-        log.warning("the engine ended after %.1f s; restart in %g s", ran_s, self._pause_s)
+        log.warning(
+            "the engine ended after %.1f s; restart in %g s",
+            ran_s,
+            self._pause_s,
+            extra=event(Event.ENGINE_ENDED),
+        )
         self._closing.wait(self._pause_s)
         self._pause_s = min(max(_MIN_PAUSE_S, 2 * self._pause_s), _MAX_PAUSE_S)
