@@ -61,7 +61,7 @@ def jobs(
     own = own or NOTHING
     options = _options(chat, target, own, headers)
     request = _request(target.kind or "generate", chat, own)
-    with _named(chat.fields or {}):
+    with named(chat.fields or {}):
         return [
             Job.model_validate(
                 {"tenant": tenant, "request": _nth_request(request, i), **_nth_options(options, i)}
@@ -143,7 +143,7 @@ def _nth_options(options: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _named(fields: Mapping[str, str]) -> Iterator[None]:
+def named(fields: Mapping[str, str]) -> Iterator[None]:
     """Name the field of an error as the wire format names it."""
     try:
         yield

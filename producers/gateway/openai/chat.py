@@ -21,7 +21,7 @@ from forebay.producers.gateway.openai.chat_request import ChatRequest
 from forebay.producers.gateway.wire import read, respond
 from forebay.routing.jobs import Answer
 
-router = APIRouter()
+router = APIRouter(tags=["OpenAI"])
 
 
 class PromptTokens(TypedDict):
