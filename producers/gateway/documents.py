@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from forebay.producers.gateway.errors import STATUSES
 
+EVENTS = ("text/event-stream",)
 _REF = "#/components/schemas/{model}"
 _models: list[tuple[Any, JsonSchemaMode]] = []
 _PHRASES = {

@@ -31,6 +31,17 @@ def estimate(job: Job) -> int:
     return len(request.text) // CHARS_PER_TOKEN + USUAL_TOKENS_OUT
 
 
+async def submit(caller: Caller, job: Job) -> str:
+    """Submit a job that nobody waits for; return its id, or that of the first under its key.
+
+    Raises:
+        RateLimited: The key has used up its minute.
+        ForebayError: The job was refused.
+    """
+    await caller.spend(estimate(job))
+    return await caller.gateway.client(caller.tenant).submit(job)
+
+
 async def ask(request: Request, caller: Caller, jobs: Sequence[Job]) -> list[Answer]:
     """Submit jobs and return their answers, in the order of the jobs.
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from forebay.producers.gateway.access import Caller
 from forebay.producers.gateway.asking.asking import estimate
@@ -52,6 +52,11 @@ class Telling:
     _future: asyncio.Future[Result[Any]] | None = None
     _open: ExitStack = field(default_factory=ExitStack)
     _pieces: Pieces = field(default_factory=asyncio.Queue)
+
+    @classmethod
+    def of(cls, caller: Caller, job: Job) -> Self:
+        """Return the telling of a job, whose worker then writes the text while it is generated."""
+        return cls(caller, job.model_copy(update={"stream": True}))
 
     async def begin(self) -> None:
         """Submit the job.
@@ -121,3 +126,11 @@ class Telling:
             if self.job.idempotency_key is None:
                 gateway.later(gateway.client(self.caller.tenant).cancel(self.job_id))
         gateway.later(self.caller.give_back(estimate(self.job) - used))
+
+
+def stream_headers(telling: Telling) -> dict[str, str]:
+    """Return the headers of a stream, which no cache may keep and no proxy may hold back."""
+    return {
+        **telling.caller.headers, "forebay-job-id": telling.job_id, "cache-control": "no-store",
+        "x-accel-buffering": "no",
+    }  # fmt: skip

@@ -12,7 +12,7 @@ from forebay.producers.gateway.asking.asking import ask
 from forebay.producers.gateway.asking.chats import jobs
 from forebay.producers.gateway.asking.model_names import Target, target
 from forebay.producers.gateway.asking.streaming import Telling
-from forebay.producers.gateway.documents import documented
+from forebay.producers.gateway.documents import EVENTS, documented
 from forebay.producers.gateway.errors import NotSupported
 from forebay.producers.gateway.openai.chat_request import ChatRequest
 from forebay.producers.gateway.openai.chat_stream import streamed
@@ -20,8 +20,6 @@ from forebay.producers.gateway.openai.replies import ChatCompletion, completion
 from forebay.producers.gateway.wire import read, respond
 
 router = APIRouter(tags=["OpenAI"])
-
-EVENTS = ["text/event-stream"]
 
 
 @router.post("/v1/chat/completions", **documented(ChatRequest, ChatCompletion, media=EVENTS))
@@ -38,7 +36,7 @@ async def create_chat_completion(request: Request) -> Response:
     if body.stream:
         if count > 1:
             raise NotSupported("must be 1 in a stream", field="n")
-        telling = Telling(by, asked[0].model_copy(update={"stream": True}))
+        telling = Telling.of(by, asked[0])
         with_usage = bool(body.stream_options and body.stream_options.include_usage)
         return await streamed(request, telling, body.model, with_usage=with_usage)
     answers = await ask(request, by, asked)

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.chats import was_cut
-from forebay.producers.gateway.asking.streaming import Telling, Told
+from forebay.producers.gateway.asking.streaming import Telling, Told, stream_headers
 from forebay.producers.gateway.errors import fault_of
 from forebay.producers.gateway.openai.replies import Usage, completion_id, usage
 from forebay.producers.gateway.shapes import openai_error, request_id
@@ -55,10 +55,7 @@ async def streamed(
     """Submit the job and return its stream. A job that is refused is an error, not a stream."""
     await telling.begin()
     chunks = _chunks(request, telling, model, with_usage=with_usage)
-    headers = {
-        **telling.caller.headers, "forebay-job-id": telling.job_id, "cache-control": "no-store",
-        "x-accel-buffering": "no",
-    }  # fmt: skip
+    headers = stream_headers(telling)
     return StreamingResponse(chunks, headers=headers, media_type="text/event-stream")
 
 

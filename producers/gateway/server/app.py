@@ -17,7 +17,7 @@ from forebay.producers.gateway.access import Doors
 from forebay.producers.gateway.errors import Refusal, fault_of
 from forebay.producers.gateway.gateway import Gateway
 from forebay.producers.gateway.native import health
-from forebay.producers.gateway.openai import chat, embeddings, models
+from forebay.producers.gateway.openai import chat, embeddings, models, responses
 from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
 from forebay.producers.gateway.settings import GatewaySettings
@@ -27,7 +27,7 @@ from forebay.routing.settings import Settings, read, read_settings
 
 TITLE = "Forebay"
 SUMMARY = "LLM jobs on a local fleet, and on a frontier model where that is allowed."
-ROUTERS = (chat.router, embeddings.router, models.router, health.router)
+ROUTERS = (chat.router, responses.router, embeddings.router, models.router, health.router)
 
 
 def application() -> FastAPI:
