@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from forebay.producers.gateway.access import Caller
 from forebay.producers.gateway.errors import UnknownModel
 from forebay.routing.base import KINDS, Kind
 from forebay.routing.jobs import Pin
@@ -46,6 +47,16 @@ def target(name: str, tenant: str, policy: Policy, aliases: Mapping[str, str]) -
         raise UnknownModel(words, field="model")
     known = ", ".join(names(tenant, policy, aliases))
     raise UnknownModel(f"there is no such model; there are {known}", field="model")
+
+
+def asked_of(caller: Caller, name: str) -> Target:
+    """Return what the name of a model asks for, for the tenant of this caller.
+
+    Raises:
+        UnknownModel: The tenant has no model of this name.
+    """
+    gateway = caller.gateway
+    return target(name, caller.tenant, gateway.policy.current(), gateway.settings.gateway_models)
 
 
 def names(tenant: str, policy: Policy, aliases: Mapping[str, str]) -> Iterator[str]:

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NotRequired, Self, cast
 
 from forebay.producers.gateway.access import Caller
+from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.asking import estimate
 from forebay.producers.gateway.asking.chats import text_of
 from forebay.producers.gateway.asking.spoken import Spoken
@@ -17,6 +18,20 @@ from forebay.producers.results import Result, answer_of, late
 from forebay.routing.jobs import Answer, Job
 
 QUIET_S = 15.0  # without text, a sign of life goes out, so that no proxy cuts the connection
+
+
+class StreamEnd(origin.Origin):
+    """How the answer of a stream was made, in its last chunk.
+
+    Attributes:
+        verified: the text that was sent is the answer, and the answer passed its checks.
+        replaced: the text that was sent is not the answer.
+        text: the answer, if it is not what was sent.
+    """
+
+    verified: bool
+    replaced: bool
+    text: NotRequired[str]
 
 
 @dataclass(slots=True)
@@ -34,6 +49,14 @@ class Told:
     whole: str
     text: str
     replaced: bool
+
+    def end(self) -> StreamEnd:
+        """Return how the answer was made, and whether it is the text that was sent."""
+        verified = not self.replaced and not self.answer.degraded
+        end = {**origin.origin(self.answer), "verified": verified, "replaced": self.replaced}
+        if self.replaced:
+            end["text"] = self.whole
+        return cast("StreamEnd", end)
 
 
 @dataclass(slots=True)

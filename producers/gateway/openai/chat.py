@@ -6,11 +6,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from forebay.producers.gateway.access import Caller, caller
+from forebay.producers.gateway.access import caller
 from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.asking import ask
 from forebay.producers.gateway.asking.chats import jobs
-from forebay.producers.gateway.asking.model_names import Target, target
+from forebay.producers.gateway.asking.model_names import asked_of
 from forebay.producers.gateway.asking.streaming import Telling
 from forebay.producers.gateway.documents import EVENTS, documented
 from forebay.producers.gateway.errors import NotSupported
@@ -31,7 +31,7 @@ async def create_chat_completion(request: Request) -> Response:
     """
     by = await caller(request, "submit")
     body = read(ChatRequest, await request.body())
-    count, wanted = body.n or 1, model_target(by, body.model)
+    count, wanted = body.n or 1, asked_of(by, body.model)
     asked = jobs(body.chat(), wanted, body.forebay, request.headers, by.tenant, count)
     if body.stream:
         if count > 1:
@@ -42,13 +42,3 @@ async def create_chat_completion(request: Request) -> Response:
     answers = await ask(request, by, asked)
     tier = "flex" if asked[0].priority == "bulk" else "default"
     return respond(completion(answers, tier), {**by.headers, **origin.headers(answers)})
-
-
-def model_target(by: Caller, model: str) -> Target:
-    """Return what the model's name asks for.
-
-    Raises:
-        UnknownModel: The caller's tenant has no model of this name.
-    """
-    gateway = by.gateway
-    return target(model, by.tenant, gateway.policy.current(), gateway.settings.gateway_models)

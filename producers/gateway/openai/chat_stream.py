@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from typing import Any, NotRequired, cast
+from typing import Any, NotRequired
 
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from typing_extensions import TypedDict
 
-from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.chats import was_cut
-from forebay.producers.gateway.asking.streaming import Telling, Told, stream_headers
+from forebay.producers.gateway.asking.streaming import StreamEnd, Telling, Told, stream_headers
 from forebay.producers.gateway.errors import fault_of
 from forebay.producers.gateway.openai.replies import Usage, completion_id, usage
 from forebay.producers.gateway.shapes import openai_error, request_id
@@ -21,20 +20,6 @@ from forebay.routing.errors import ForebayError, ResultTimeout
 
 DONE = b"data: [DONE]\n\n"
 ALIVE = b": waiting\n\n"
-
-
-class StreamEnd(origin.Origin):
-    """How the answer of a stream was made, in its last chunk.
-
-    Attributes:
-        verified: the text that was sent is the answer, and the answer passed its checks.
-        replaced: the text that was sent is not the answer.
-        text: the answer, if it is not what was sent.
-    """
-
-    verified: bool
-    replaced: bool
-    text: NotRequired[str]
 
 
 class Chunk(TypedDict):
@@ -87,20 +72,11 @@ def _ending(head: Chunk, told: Told, *, with_usage: bool) -> list[Chunk]:
     head = {**head, "model": answer.model or head["model"]}
     chunks = [_delta(head, {"content": told.text})] if told.text else []
     last = _delta(head, {}, "length" if was_cut(answer.content) else "stop")
-    last["forebay"] = stream_end(told)
+    last["forebay"] = told.end()
     chunks.append(last)
     if with_usage:
         chunks.append({**head, "usage": usage([answer])})
     return chunks
-
-
-def stream_end(told: Told) -> StreamEnd:
-    """Return how the answer was made, and whether it is the text that was sent."""
-    verified = not told.replaced and not told.answer.degraded
-    end = {**origin.origin(told.answer), "verified": verified, "replaced": told.replaced}
-    if told.replaced:
-        end["text"] = told.whole
-    return cast("StreamEnd", end)
 
 
 def _delta(head: Chunk, delta: dict[str, str], finish: str | None = None) -> Chunk:

@@ -1,4 +1,4 @@
-"""`GET /v1/models`: the names that a request may have as its model."""
+"""`GET /v1/models`, for OpenAI's clients and Anthropic's: the names that a model may have."""
 
 from __future__ import annotations
 
@@ -19,26 +19,38 @@ router = APIRouter(tags=["OpenAI"])
 
 
 class Model(TypedDict):
-    """A name that a request may have as its model."""
+    """A name that a request may have as its model, with the fields of both wire formats."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
+    type: Literal["model"]
+    display_name: str
+    created_at: str
+    lifecycle: Literal["active"]
 
 
 class ModelList(TypedDict):
-    """All such names."""
+    """All such names, as one page."""
 
     object: Literal["list"]
     data: list[Model]
+    has_more: bool
+    first_id: str
+    last_id: str
 
 
 @router.get("/v1/models", **documented(None, ModelList))
 async def list_models(request: Request) -> Response:
     """List the names that a request may have as its model: lanes, kinds of jobs and aliases."""
     by = await caller(request, "read")
-    return respond({"object": "list", "data": [_model(name) for name in _names(by)]}, {})
+    found = _names(by)
+    models: ModelList = {
+        "object": "list", "data": [_model(name) for name in found], "has_more": False,
+        "first_id": found[0], "last_id": found[-1],
+    }  # fmt: skip
+    return respond(models, {})
 
 
 @router.get("/v1/models/{model:path}", **documented(None, Model))
@@ -57,4 +69,7 @@ def _names(by: Caller) -> list[str]:
 
 
 def _model(name: str) -> Model:
-    return {"id": name, "object": "model", "created": 0, "owned_by": OWNER}
+    return {
+        "id": name, "object": "model", "created": 0, "owned_by": OWNER, "type": "model",
+        "display_name": name, "created_at": "1970-01-01T00:00:00Z", "lifecycle": "active",
+    }  # fmt: skip

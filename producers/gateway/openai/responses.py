@@ -13,10 +13,10 @@ from forebay.producers.gateway.access import Caller, caller
 from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.asking import ask, submit
 from forebay.producers.gateway.asking.chats import jobs
+from forebay.producers.gateway.asking.model_names import asked_of
 from forebay.producers.gateway.asking.streaming import Telling
 from forebay.producers.gateway.documents import EVENTS, documented
 from forebay.producers.gateway.openai import responses_reply as reply
-from forebay.producers.gateway.openai.chat import model_target
 from forebay.producers.gateway.openai.responses_reply import ResponseObject
 from forebay.producers.gateway.openai.responses_request import ResponsesRequest
 from forebay.producers.gateway.openai.responses_stream import streamed
@@ -46,12 +46,12 @@ async def create_response(request: Request) -> Response:
     by = await caller(request, "submit")
     body = read(ResponsesRequest, await request.body())
     body.check()
-    wanted = model_target(by, body.model)
+    wanted = asked_of(by, body.model)
     (job,) = jobs(body.chat(), wanted, body.forebay, request.headers, by.tenant)
     if body.background:
         return await _in_background(by, body, job)
     if body.stream:
-        return await streamed(request, Telling.of(by, job), body.model)
+        return await streamed(Telling.of(by, job), body.model)
     (answer,) = await ask(request, by, [job])
     response = reply.answered(reply.empty(job.id, body.model), answer)
     response["id"] = reply.response_id(answer.id)

@@ -8,12 +8,11 @@ from itertools import count
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from forebay.producers.gateway.asking.streaming import Telling, Told, stream_headers
 from forebay.producers.gateway.errors import fault_of
-from forebay.producers.gateway.openai.chat_stream import ALIVE, stream_end
+from forebay.producers.gateway.openai.chat_stream import ALIVE
 from forebay.producers.gateway.openai.responses_reply import (
     ResponseObject,
     answered,
@@ -24,9 +23,8 @@ from forebay.producers.gateway.openai.responses_reply import (
 from forebay.routing.errors import ForebayError, ResultTimeout
 
 
-async def streamed(request: Request, telling: Telling, model: str) -> StreamingResponse:
+async def streamed(telling: Telling, model: str) -> StreamingResponse:
     """Submit the job and return its stream. A job that is refused is an error, not a stream."""
-    del request
     await telling.begin()
     events = _Events(empty(telling.job_id, model, "in_progress"))
     headers = stream_headers(telling)
@@ -77,7 +75,7 @@ class _Events:
     def end(self, told: Told) -> Iterator[bytes]:
         """Yield the last events. The text in them is the answer, whatever was sent before."""
         response = answered(self.base, told.answer)
-        response["forebay"] = stream_end(told)
+        response["forebay"] = told.end()
         item = response["output"][0]
         if told.text:
             yield self.delta(told.text)

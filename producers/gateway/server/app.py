@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from forebay.producers.gateway import documents
 from forebay.producers.gateway.access import Doors
+from forebay.producers.gateway.anthropic import messages
 from forebay.producers.gateway.errors import Refusal, fault_of
 from forebay.producers.gateway.gateway import Gateway
 from forebay.producers.gateway.native import health
@@ -27,7 +28,14 @@ from forebay.routing.settings import Settings, read, read_settings
 
 TITLE = "Forebay"
 SUMMARY = "LLM jobs on a local fleet, and on a frontier model where that is allowed."
-ROUTERS = (chat.router, responses.router, embeddings.router, models.router, health.router)
+ROUTERS = (
+    chat.router,
+    responses.router,
+    embeddings.router,
+    models.router,
+    messages.router,
+    health.router,
+)
 
 
 def application() -> FastAPI:
