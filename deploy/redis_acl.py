@@ -34,7 +34,7 @@ OWN_COMMANDS = (
 OWN_KEYS = (
     "fb:job:{}.*", "fb:content:{}.*", "fb:answer:{}.*", "fb:draft:{}.*", "fb:cached:{}.*",
     "fb:watchers:{}.*", "fb:cache:{}:*", "fb:idempotency:{}:*", "fb:wake:{}:*", "fb:dead:{}",
-    "fb:promised:{}", "fb:bulk:{}.*", "fb:bulks:{}",
+    "fb:promised:{}", "fb:bulk:{}.*", "fb:bulks:{}", "fb:stream:{}:*",
 )  # fmt: skip
 
 #: Commands of a producer on its own waiting jobs: it puts them before the router and nowhere else.
@@ -81,19 +81,27 @@ UPKEEP = (
 )  # fmt: skip
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 
-ROLES: Mapping[str, str] = {
-    "worker": f"{WORK} ~fb:* {QUEUES} {KOMBU}",
-    "sweeper": f"{WORK} +info {' '.join(f'~fb:{key}' for key in UPKEEP)} {ENDS} {QUEUES} {KOMBU}",
-    "flower": f"{WATCH} {EVENTS} {EVENT_CHANNELS} (+llen {QUEUES})",
-    "operator": "+@all -@dangerous +info +config|get +acl|log ~* &*",
-}
-
 
 def producer(tenant: str) -> str:
     """Return the rules of a tenant's producers."""
     keys = " ".join(f"~{key.format(tenant)}" for key in OWN_KEYS)
     waiting = " ".join(rule.format(tenant) for rule in OWN_WAITING)
     return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {waiting} {' '.join(SHARED)}"
+
+
+#: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent, and
+#: counts the use of each key.
+GATEWAY = (
+    f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:*) (+hmget +hset +pexpire ~fb:rate:*)"
+)
+
+ROLES: Mapping[str, str] = {
+    "worker": f"{WORK} ~fb:* {QUEUES} {KOMBU}",
+    "sweeper": f"{WORK} +info {' '.join(f'~fb:{key}' for key in UPKEEP)} {ENDS} {QUEUES} {KOMBU}",
+    "flower": f"{WATCH} {EVENTS} {EVENT_CHANNELS} (+llen {QUEUES})",
+    "gateway": GATEWAY,
+    "operator": "+@all -@dangerous +info +config|get +acl|log ~* &*",
+}
 
 
 def users(passwords: Mapping[str, str]) -> list[str]:

@@ -119,6 +119,7 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
         max_cost_usd: a call that might cost more dollars than this is not made.
         idempotency_key: a second submit under the same key returns the id of the first job.
         cache: accept an exact earlier answer to the same request.
+        stream: write the text of a `generate` job to the job's stream while it is generated.
         metadata: up to 32 entries of the caller's own; treated as content throughout.
         request: what is asked.
     """
@@ -132,6 +133,7 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
     max_cost_usd: Annotated[float | None, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = None
     idempotency_key: Annotated[Short | None, Field(repr=False)] = None
     cache: bool = False
+    stream: bool = False
     metadata: dict[Short, Annotated[str, StringConstraints(max_length=1_000)]] = Field(
         default_factory=dict, max_length=MAX_METADATA_ENTRIES, repr=False
     )
@@ -152,6 +154,7 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
             max_cost_usd: float | None = ...,
             idempotency_key: str | None = ...,
             cache: bool = ...,
+            stream: bool = ...,
             metadata: dict[str, str] = ...,
         ) -> None: ...
 

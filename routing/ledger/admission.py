@@ -48,7 +48,7 @@ def idempotency(job: Job, secret: bytes = b"") -> tuple[str, str]:
     if job.idempotency_key is None:
         return "", ""
     name = _digest(secret, "name", job.tenant, job.idempotency_key)[:32]
-    fields = job.model_dump(mode="json", by_alias=True, exclude={"id", "deadline"})
+    fields = job.model_dump(mode="json", by_alias=True, exclude={"id", "deadline", "stream"})
     # Sorted: the order in which a caller happened to write keys does not make another job.
     same = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return f"fb:idempotency:{job.tenant}:{name}", _digest(secret, "job", job.idempotency_key, same)

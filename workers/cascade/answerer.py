@@ -11,7 +11,15 @@ from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost
 from forebay.routing.jobs import Content, Embed, Embedding, Job
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import RawAnswer
-from forebay.workers.engines.engine import Completion, Ending, Engine, EngineInfo, Prompt, Vectors
+from forebay.workers.engines.engine import (
+    Completion,
+    Ending,
+    Engine,
+    EngineInfo,
+    Prompt,
+    TakeText,
+    Vectors,
+)
 from forebay.workers.prompts import bounded
 
 
@@ -67,10 +75,17 @@ class Answerer:
             return info.embed_model, info.embed_revision or ""
         return info.model, info.revision
 
-    def begin(self, job: Job, prompt_id: str, *, best_effort: bool = False) -> PendingAnswer:
+    def begin(
+        self,
+        job: Job,
+        prompt_id: str,
+        *,
+        best_effort: bool = False,
+        on_text: TakeText | None = None,
+    ) -> PendingAnswer:
         """Begin the answer to a job; embeddings are computed only when they are waited for.
 
-        `Prompt` says what the best effort is.
+        `Prompt` says what the best effort is. `on_text` gets the text while it is generated.
         """
         request = job.request
         if isinstance(request, Embed):
@@ -79,9 +94,8 @@ class Answerer:
             return PendingAnswer(lambda: self._nearest([job])[0])
         info = self.info
         prompt = bounded.local(job, info, prompt_id=prompt_id)
-        if best_effort:
-            prompt = prompt.model_copy(update={"best_effort": True})
-        return _generate(self._engine, info, job, prompt)
+        update = {"best_effort": best_effort, "stream": on_text is not None}
+        return _generate(self._engine, info, job, prompt.model_copy(update=update), on_text)
 
     def answers_by_vectors(self, kind: Kind) -> bool:
         """Return whether jobs of a kind are answered by vectors alone, without a generation."""
@@ -160,8 +174,10 @@ class Answerer:
         return (self._engine, self._other) if self._other else (self._engine,)
 
 
-def _generate(engine: Engine, info: EngineInfo, job: Job, prompt: Prompt) -> PendingAnswer:
-    future = engine.submit(prompt)
+def _generate(
+    engine: Engine, info: EngineInfo, job: Job, prompt: Prompt, on_text: TakeText | None = None
+) -> PendingAnswer:
+    future = engine.submit(prompt) if on_text is None else engine.submit(prompt, on_text)
     return PendingAnswer(lambda: _raw_answer(job, info, _completion(job, future)), future)
 
 

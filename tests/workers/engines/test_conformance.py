@@ -174,6 +174,20 @@ def test_an_answer_that_ends_by_itself_says_stop(engine):
     assert answer.text in {"yes", "no"}
 
 
+def test_a_stream_is_the_beginning_of_the_text_in_order(engine):
+    pieces = []
+    request = prompt("Tell me about the sea and the sky.", max_tokens=6, stream=True)
+    answer = engine.submit(request, pieces.append).result(30)
+    assert len(pieces) > 1
+    assert answer.text.startswith("".join(pieces))
+
+
+def test_nothing_is_streamed_that_was_not_asked_for(engine):
+    pieces = []
+    assert engine.submit(prompt("Tell me about the sea."), pieces.append).result(30).text
+    assert pieces == []
+
+
 def test_timings_and_probabilities_are_plausible(engine):
     answer = ask(engine, prompt("Tell me about the sea.", max_tokens=4))
     assert answer.low_logprob <= 0

@@ -148,12 +148,13 @@ class EchoGenerator:
         due = [sequence for sequence in sequences if sequence.due <= now and not sequence.dropped]
         for sequence in due:
             sequence.advance(now)
+        texts = {one.prompt.id: one.words[one.words_out - 1] for one in due if one.prompt.stream}
         ended: dict[str, Completion | ForebayError] = {
             key: sequence.completion() for key, sequence in self._sequences.items() if sequence.over
         }
         for key in ended:
             del self._sequences[key]
-        return Step(moved=bool(due or ended), ended=ended)
+        return Step(moved=bool(due or ended), ended=ended, texts=texts)
 
     def drop(self, prompt_id: str) -> None:
         """See `Generator.drop`: the next step ends the sequence."""

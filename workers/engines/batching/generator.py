@@ -19,10 +19,12 @@ class Step:
         ended: the sequences that ended, by prompt id: a completion, or the error that ended the
             sequence. A dropped sequence ends here too, with `finish="cancelled"` and the text so
             far.
+        texts: the new text of the prompts with `stream`, by prompt id.
     """
 
     moved: bool
     ended: Mapping[str, Completion | ForebayError] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Generator(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, Invalid
 from forebay.routing.logs import Event, event
 from forebay.workers.engines.batching.generator import Generator, Preparer, Step
 from forebay.workers.engines.batching.request import QueuedRequest
-from forebay.workers.engines.engine import Completion, Engine, Prompt
+from forebay.workers.engines.engine import Completion, Engine, Prompt, TakeText
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +63,9 @@ class BatchedEngine(Engine):
 
     # --- for callers, from any thread ---
 
-    def submit(self, prompt: Prompt) -> Future[Completion]:
+    def submit(self, prompt: Prompt, on_text: TakeText | None = None) -> Future[Completion]:
         """See `Engine.submit`. An id that is in flight already is an `InvalidJob`."""
-        request = QueuedRequest(prompt)
+        request = QueuedRequest(prompt, on_text)
         request.future.set_running_or_notify_cancel()
         with self._changed:
             refusal = self._refusal(prompt)
@@ -197,6 +198,7 @@ class BatchedEngine(Engine):
 
     def _settle(self, step: Step) -> None:
         """Count the step, and resolve the futures of the requests that ended in it."""
+        self._hand_out(step.texts)
         with self._changed:
             self._steps += step.moved
             ended = [
@@ -211,6 +213,13 @@ class BatchedEngine(Engine):
             finish = answer.finish if answer.finish != "cancelled" else request.cut or "cancelled"
             update = {"finish": finish, "queued_s": request.queued_s}
             request.future.set_result(answer.model_copy(update=update))
+
+    def _hand_out(self, texts: Mapping[str, str]) -> None:
+        """Hand out the new text of the running requests whose callers want it."""
+        for prompt_id, text in texts.items():
+            request = self._running.get(prompt_id)
+            if request is not None and request.on_text is not None and text:
+                request.on_text(text)
 
     # --- parts of admission ---
 

@@ -93,13 +93,17 @@ class PagedGenerator:
     def step(self) -> Step:
         """See `Generator.step`."""
         progresses = self._backend.iterate()
+        texts: dict[str, str] = {}
         for progress in progresses:
             self._unstarted_pages.pop(progress.id, None)
             if progress.stage == "streaming":
                 self._prefill_tokens.pop(progress.id, None)
-            self._continue(progress.id, self._runs[progress.id].advance(progress))
+            run = self._runs[progress.id]
+            if run.prompt.stream and progress.finish is None:
+                texts[progress.id] = texts.get(progress.id, "") + progress.text
+            self._continue(progress.id, run.advance(progress))
         ended, self._ended = self._ended, {}
-        return Step(bool(progresses or ended), ended)
+        return Step(bool(progresses or ended), ended, texts)
 
     def drop(self, prompt_id: str) -> None:
         """See `Generator.drop`."""

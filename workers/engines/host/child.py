@@ -92,7 +92,8 @@ class Child:
     def _carry_out(self, engine: Engine, command: protocol.Command) -> None:
         match command:
             case protocol.Submit(key=key, prompt=prompt):
-                engine.submit(prompt).add_done_callback(partial(self._reply, key))
+                on_text = partial(self._tell, key) if prompt.stream else None
+                engine.submit(prompt, on_text).add_done_callback(partial(self._reply, key))
             case protocol.Cancel(prompt_id=prompt_id):
                 engine.cancel(prompt_id)
             case protocol.Embed(key=key, texts=texts):
@@ -100,6 +101,9 @@ class Child:
                 vectors.add_done_callback(partial(self._reply, key))
             case protocol.Start():
                 raise InvalidJob("the engine was started already", field="op")
+
+    def _tell(self, key: str, text: str) -> None:
+        self._send(protocol.Text(key=key, text=text))
 
     def _reply(self, key: str, future: Future[Completion] | Future[Vectors]) -> None:
         error = future.exception()

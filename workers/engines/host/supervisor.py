@@ -15,7 +15,14 @@ from typing import Any, cast
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError
 from forebay.routing.logs import Event, event
-from forebay.workers.engines.engine import Completion, Engine, EngineInfo, Prompt, Vectors
+from forebay.workers.engines.engine import (
+    Completion,
+    Engine,
+    EngineInfo,
+    Prompt,
+    TakeText,
+    Vectors,
+)
 from forebay.workers.engines.host import protocol
 from forebay.workers.engines.host.process import EngineProcess
 from forebay.workers.engines.settings import EngineSettings
@@ -71,11 +78,11 @@ class SupervisedEngine(Engine):
         """See `Engine.info`; as the last process reported it."""
         return self._info
 
-    def submit(self, prompt: Prompt) -> Future[Completion]:
+    def submit(self, prompt: Prompt, on_text: TakeText | None = None) -> Future[Completion]:
         """See `Engine.submit`."""
         key = f"p{next(self._keys)}"
         command = protocol.Submit(key=key, prompt=prompt)
-        return cast("Future[Completion]", self._request(key, command))
+        return cast("Future[Completion]", self._request(key, command, on_text))
 
     def cancel(self, prompt_id: str) -> None:
         """See `Engine.cancel`."""
@@ -100,10 +107,15 @@ class SupervisedEngine(Engine):
             process.close()
         self._thread.join()
 
-    def _request(self, key: str, command: protocol.Submit | protocol.Embed) -> Future[Any]:
+    def _request(
+        self,
+        key: str,
+        command: protocol.Submit | protocol.Embed,
+        on_text: TakeText | None = None,
+    ) -> Future[Any]:
         process = self._process
         if not self._closing.is_set() and process is not None and process.takes_work:
-            return process.request(key, command)
+            return process.request(key, command, on_text)
         refused: Future[Any] = Future()
         if self._closing.is_set():
             refused.set_exception(EngineDied("the engine was closed"))
