@@ -258,10 +258,10 @@ class Wakeups:
         with contextlib.suppress(UnknownJob):  # the job ended and was forgotten just now
             status = self._ledger.status(first)
             if not status.served:
-                about = event(Event.JOB_UNSERVED, job=first)
                 log.warning(
-                    "%s waits in %s, which no worker serves", first, status.queue, extra=about
-                )
+                    "job %s waits in %s, which no worker serves", first, status.queue,
+                    extra=event(Event.JOB_UNSERVED, job=first),
+                )  # fmt: skip
 
 
 def _type_and_place(error: Exception) -> str:

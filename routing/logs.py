@@ -89,6 +89,7 @@ class Event(StrEnum):
     ENGINE_KILLED = "engine.killed", "an engine made no step for too long, and was killed"
     ENGINE_ENDED = "engine.ended", "an engine's process ended; it is started again"
     ENGINE_DOWN = "engine.down", "an engine could not be started again"
+    REQUEST_BROKE = "request.broke", "a defect: a request to the gateway raised an exception"
     EVENTS_LOST = "events.lost", "Celery events for Flower could not be sent, and were dropped"
     LIBRARY = "library", "a line of a library, such as Celery; `logger` says of which"
     TESTING_STOPPED = "testing.stopped", "the fleet of `forebay.testing` stopped"

@@ -12,6 +12,7 @@ from typing import Any
 
 import redis
 
+from forebay.routing.logs import Event, event
 from forebay.routing.store.encryption import Seal
 from forebay.routing.store.text_stream import Piece, read_piece, stream_key
 
@@ -70,7 +71,8 @@ class TextReader:
             try:
                 reply: Any = self._redis.xread(last, count=MAX_ENTRIES, block=BLOCK_MS)
             except redis.RedisError as error:
-                log.warning("waiting for Redis (%s)", type(error).__name__)
+                kind = type(error).__name__
+                log.warning("waiting for Redis (%s)", kind, extra=event(Event.REDIS_AWAY))
                 threading.Event().wait(PAUSE_S)
                 continue
             for key, entries in _streams(reply):

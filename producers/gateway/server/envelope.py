@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from forebay.producers.gateway.errors import INTERNAL, BodyTooLarge, Refusal, fault_of
 from forebay.producers.gateway.server.figures import Figures
 from forebay.producers.gateway.shapes import error_response
-from forebay.routing.logs import place
+from forebay.routing.logs import Event, event, place
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,10 @@ class Envelope:
 
 
 def _log(error: Exception, request_id: str) -> None:
-    log.error("request %s broke: %s at %s", request_id, type(error).__name__, place(error))
+    log.error(
+        "request %s broke: %s at %s", request_id, type(error).__name__, place(error),
+        extra=event(Event.REQUEST_BROKE, request=request_id),
+    )  # fmt: skip
 
 
 def _request_id(headers: Headers) -> str:
