@@ -98,9 +98,9 @@ class DurableFile:
 
 
 def _flags(resume_at: int | None, *, overwrite: bool) -> int:
-    if resume_at is not None:
+    if resume_at:
         return os.O_RDWR
-    return os.O_RDWR | os.O_CREAT | (0 if overwrite else os.O_EXCL)
+    return os.O_RDWR | os.O_CREAT | (0 if overwrite or resume_at == 0 else os.O_EXCL)
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -7,10 +7,10 @@ from typing import BinaryIO, NamedTuple
 
 from forebay.producers.bulk.names import check_header
 from forebay.producers.bulk.rows import START, BadRow, Position, RawRow
-from forebay.producers.bulk.sources.inputs import Input
-from forebay.producers.bulk.sources.lines import check_is_text, lines
 from forebay.producers.bulk.sources.records import Record, Records
 from forebay.producers.bulk.sources.text import TextSource
+from forebay.producers.bulk.streams.inputs import Input
+from forebay.producers.bulk.streams.lines import check_is_text, lines
 from forebay.routing.errors import InvalidJob
 
 _BOM = "\ufeff"

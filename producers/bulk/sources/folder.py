@@ -9,10 +9,11 @@ from pathlib import Path
 
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.rows import START, BadRow, Position, RawRow
-from forebay.producers.bulk.sources import fingerprint
-from forebay.producers.bulk.sources.fingerprint import Fingerprint
-from forebay.producers.bulk.sources.inputs import readable
-from forebay.producers.bulk.sources.source import MAX_ROW_BYTES, Source
+from forebay.producers.bulk.sources.source import Source
+from forebay.producers.bulk.streams import fingerprint
+from forebay.producers.bulk.streams.fingerprint import Fingerprint
+from forebay.producers.bulk.streams.inputs import readable
+from forebay.producers.bulk.streams.lines import MAX_ROW_BYTES
 from forebay.routing.errors import InvalidJob
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from forebay.producers.bulk.sources.inputs import Input
 from forebay.producers.bulk.sources.jsonl import TOO_LONG, JsonlSource, Mistake, read_object
-from forebay.producers.bulk.sources.lines import Line
+from forebay.producers.bulk.streams.inputs import Input
+from forebay.producers.bulk.streams.lines import Line
 from forebay.routing.base import FrozenModel
 from forebay.routing.jobs import Job, owner
 

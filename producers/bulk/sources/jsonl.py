@@ -12,9 +12,8 @@ from pydantic_core import from_json
 
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.rows import START, BadRow, Position, RawRow
-from forebay.producers.bulk.sources.lines import Line, check_is_text, lines
-from forebay.producers.bulk.sources.source import MAX_ROW_BYTES
 from forebay.producers.bulk.sources.text import TextSource
+from forebay.producers.bulk.streams.lines import MAX_ROW_BYTES, Line, check_is_text, lines
 from forebay.routing.errors import InvalidJob
 
 #: How many rows are read to learn the names of the columns.

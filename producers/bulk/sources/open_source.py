@@ -12,11 +12,11 @@ from typing import Any, Literal, get_args
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.sources.delimited import DelimitedSource
 from forebay.producers.bulk.sources.folder import FolderSource
-from forebay.producers.bulk.sources.inputs import FileInput, Input, readable
 from forebay.producers.bulk.sources.items import ItemsSource, ItemStream
 from forebay.producers.bulk.sources.jsonl import JsonlSource
 from forebay.producers.bulk.sources.source import Source
-from forebay.producers.bulk.sources.spooled import SpooledInput
+from forebay.producers.bulk.streams.inputs import FileInput, Input, readable
+from forebay.producers.bulk.streams.spooled import SpooledInput
 from forebay.routing.errors import InvalidJob, Misconfigured
 
 Format = Literal["jsonl", "csv", "tsv", "parquet", "text", "items"]

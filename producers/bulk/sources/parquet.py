@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from forebay.producers.bulk.names import check_header, shown
 from forebay.producers.bulk.rows import START, BadRow, Position, RawRow
-from forebay.producers.bulk.sources import fingerprint
-from forebay.producers.bulk.sources.fingerprint import Fingerprint
-from forebay.producers.bulk.sources.inputs import readable
 from forebay.producers.bulk.sources.source import Source
+from forebay.producers.bulk.streams import fingerprint
+from forebay.producers.bulk.streams.fingerprint import Fingerprint
+from forebay.producers.bulk.streams.inputs import readable
 from forebay.routing.errors import InvalidJob
 
 #: How much of the decoded file is in memory at once, as far as its footer tells, and how many rows.

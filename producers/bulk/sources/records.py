@@ -7,8 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from forebay.producers.bulk.sources.lines import Line
-from forebay.producers.bulk.sources.source import MAX_ROW_BYTES
+from forebay.producers.bulk.streams.lines import MAX_ROW_BYTES, Line
 
 _QUOTES = {
     "unexpected end of data": "opens a quote that is never closed",

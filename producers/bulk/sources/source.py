@@ -8,11 +8,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 
 from forebay.producers.bulk.rows import START, BadRow, Position, RawRow
-from forebay.producers.bulk.sources.fingerprint import Fingerprint
-
-#: A larger row is bad. The longest text that a request may have, with each character escaped in
-#: JSON, is smaller.
-MAX_ROW_BYTES = 8 * 1024 * 1024
+from forebay.producers.bulk.streams.fingerprint import Fingerprint
 
 
 class Source(ABC):

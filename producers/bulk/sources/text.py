@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from forebay.producers.bulk.sources.fingerprint import Fingerprint
-from forebay.producers.bulk.sources.inputs import Input, readable
 from forebay.producers.bulk.sources.source import Source
+from forebay.producers.bulk.streams.fingerprint import Fingerprint
+from forebay.producers.bulk.streams.inputs import Input, readable
 from forebay.routing.errors import InvalidJob
 
 #: How many bytes of the first line are enough to see that an input is in another format.

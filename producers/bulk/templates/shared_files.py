@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.producers.bulk.names import shown
-from forebay.producers.bulk.sources.inputs import readable
+from forebay.producers.bulk.streams.inputs import readable
 from forebay.routing.errors import InvalidJob, TooLong
 
 #: A larger file holds nothing that the contract would accept.

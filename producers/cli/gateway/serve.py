@@ -38,7 +38,7 @@ def serve(
     without_keys: WithoutKeys = False,
     tenant: TenantName = None,
 ) -> None:
-    """Serve the fleet over HTTP, also in OpenAI's and Anthropic's format.
+    """Serve the fleet over HTTP, in OpenAI's format among others.
 
     Callers need an API key: `forebay keys create` makes one. Other settings are FOREBAY_GATEWAY_*.
     """

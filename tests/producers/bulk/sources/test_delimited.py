@@ -8,7 +8,7 @@ import pytest
 from forebay.producers.bulk.rows import BadRow, RawRow
 from forebay.producers.bulk.sources import records
 from forebay.producers.bulk.sources.open_source import open_source
-from forebay.producers.bulk.sources.source import MAX_ROW_BYTES
+from forebay.producers.bulk.streams.lines import MAX_ROW_BYTES
 from forebay.routing.errors import InvalidJob
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from forebay.producers.bulk.rows import BadRow, Position, RawRow
 from forebay.producers.bulk.sources.delimited import DelimitedSource
-from forebay.producers.bulk.sources.inputs import FileInput
 from forebay.producers.bulk.sources.jsonl import JsonlSource
-from forebay.producers.bulk.sources.spooled import SpooledInput
+from forebay.producers.bulk.streams.inputs import FileInput
+from forebay.producers.bulk.streams.spooled import SpooledInput
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 TABLES = st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=6)

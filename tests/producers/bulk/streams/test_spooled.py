@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from forebay.producers.bulk.sources.inputs import FileInput
 from forebay.producers.bulk.sources.open_source import open_source
-from forebay.producers.bulk.sources.spooled import SpooledInput
+from forebay.producers.bulk.streams.inputs import FileInput
+from forebay.producers.bulk.streams.spooled import SpooledInput
 from forebay.routing.errors import InvalidJob
 
 DATA = b'{"n": 1}\n{"n": 2}\n{"n": 3}\n'
@@ -107,7 +107,7 @@ def test_a_full_disk_is_one_error():
     script = """
 import resource, io
 from pathlib import Path
-from forebay.producers.bulk.sources.spooled import SpooledInput
+from forebay.producers.bulk.streams.spooled import SpooledInput
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 spooled = SpooledInput(io.BytesIO(b"x" * 100).read, name="standard input")
 spooled.read_at(0, 100)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from forebay.producers.bulk.names import shown
-from forebay.producers.bulk.sources import fingerprint
-from forebay.producers.bulk.sources.fingerprint import Fingerprint
+from forebay.producers.bulk.streams import fingerprint
+from forebay.producers.bulk.streams.fingerprint import Fingerprint
 from forebay.routing.errors import InvalidJob
 
 #: How much is read from a file at a time.

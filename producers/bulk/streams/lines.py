@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from forebay.producers.bulk.sources.source import MAX_ROW_BYTES
 from forebay.routing.errors import InvalidJob
+
+#: A larger row is bad. The longest text that a request may have, with each character escaped in
+#: JSON, is smaller.
+MAX_ROW_BYTES = 8 * 1024 * 1024
 
 BOM = b"\xef\xbb\xbf"
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from forebay.producers.bulk.sources.fingerprint import Fingerprint
 from forebay.producers.bulk.sources.open_source import open_source
+from forebay.producers.bulk.streams.fingerprint import Fingerprint
 
 DATA = b'{"n": 1}\n{"n": 2}\n'
 

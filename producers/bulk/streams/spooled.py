@@ -11,9 +11,9 @@ from threading import RLock
 from typing import Any, BinaryIO
 
 from forebay.producers.bulk.names import shown
-from forebay.producers.bulk.sources import fingerprint
-from forebay.producers.bulk.sources.fingerprint import CHUNK_BYTES, Fingerprint
-from forebay.producers.bulk.sources.inputs import BUFFER_BYTES, readable
+from forebay.producers.bulk.streams import fingerprint
+from forebay.producers.bulk.streams.fingerprint import CHUNK_BYTES, Fingerprint
+from forebay.producers.bulk.streams.inputs import BUFFER_BYTES, readable
 from forebay.routing.errors import InvalidJob, Unavailable
 
 #: The end of a spool's name until the input has come to its end.
