@@ -28,7 +28,7 @@ _MAX_NAME_CHARS = 60  # of a field's name in an error message
 NANO = 1_000_000_000  # money is counted in whole billionths of a dollar
 
 Egress = Literal["deny", "allow"]
-Kind = Literal["classify", "extract", "summarize", "generate", "embed"]
+Kind = Literal["classify", "extract", "summarize", "generate", "embed", "decide"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
@@ -157,6 +157,9 @@ def explain(error: ValidationError) -> InvalidJob:
 
 def _as_error(first: FieldError) -> InvalidJob:
     if first.type in {"union_tag_invalid", "union_tag_not_found"}:
+        if "questions" in first.path:
+            field = ".".join(str(part) for part in (*_without_tags(first.path), "type"))
+            return InvalidJob("must be one of predicate, choice, score", field=field)
         return InvalidJob(f"must be one of {', '.join(KINDS)}", field="kind")
     too_long = first.type in {"string_too_long", "too_long", "bytes_too_long"}
     unknown = first.type == _UNKNOWN
@@ -178,7 +181,8 @@ def _public_field(path: Sequence[str | int]) -> str | None:
 def _without_tags(path: Sequence[str | int]) -> list[str | int]:
     """Return the path as the caller wrote it, from the request on.
 
-    Pydantic names which alternative of a union it took: the kind, or the form of a label.
+    Pydantic names which alternative of a union it took: the kind, the type of a question, or the
+    form of a label.
     """
     parts = list(path)
     if len(parts) > 1 and parts[0] in {"request", "content"} and parts[1] in KINDS:
@@ -187,6 +191,8 @@ def _without_tags(path: Sequence[str | int]) -> list[str | int]:
         del parts[0]
     if len(parts) > 1 and parts[0] == "request":
         del parts[0]
-    if len(parts) > 2 and parts[0] == "labels":  # noqa: PLR2004 - labels, an index, the form
-        del parts[2]
+    for name in ("questions", "labels", "choices", "levels"):
+        place = parts.index(name) + 2 if name in parts else len(parts)  # after the name, an index
+        if len(parts) > place:
+            del parts[place]
     return parts

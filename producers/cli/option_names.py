@@ -23,7 +23,9 @@ OPTIONS = {
     "max_words": "--max-words",
     "metadata": "--meta",
     "priority": "--priority",
+    "questions": "--question",
     "schema": "--schema",
+    "state": "--state",
     "system": "--system",
     "tenant": "--tenant",
     "text": "--text",
@@ -33,6 +35,8 @@ OPTIONS = {
 #: The kinds that have a field, for each field that not every kind has.
 KINDS_WITH_FIELD = {
     "labels": ("classify",),
+    "questions": ("decide",),
+    "state": ("decide",),
     "focus": ("summarize",),
     "max_words": ("summarize",),
     "max_tokens": ("generate",),
@@ -43,6 +47,7 @@ KINDS_WITH_FIELD = {
 MISSING_TEXT = "is needed: give the text after the kind, in --text, or in a file with --file"
 _MISSING = {
     "labels": "is needed: name at least two",
+    "questions": "is needed: such as 'spam: Is this spam?' or 'team [sales|support]: Which team?'",
     "schema": "is needed: a file with a JSON Schema, or the schema itself as '{...}'",
     "text": MISSING_TEXT,
 }
@@ -104,6 +109,6 @@ def _message(error: CallerError, field: str, path: list[str]) -> str:
     message = error.message
     for pattern, words in _PLAIN_WORDS:
         message = re.sub(pattern, words, message)
-    if field in {"labels", "texts"} and path and path[0].isdigit():
+    if field in {"labels", "questions", "texts"} and path and path[0].isdigit():
         return f"number {int(path[0]) + 1} {message}"
     return message

@@ -9,31 +9,38 @@ from datetime import timedelta
 from typing import Any
 
 from forebay.routing.jobs import (
+    Choice,
     Classify,
+    Decide,
     Embed,
     Extract,
     Generate,
     Label,
     Message,
+    Predicate,
     Request,
+    Score,
     Summarize,
 )
 
+POOLS = "\n".join(
+    f'pools.{kind} = "echo"' for kind in ("classify", "extract", "summarize", "generate", "decide")
+)
 #: `echo` and `casual` use the echo engine, `model` uses llama.cpp. Nothing of `secretive` may
 #: leave, whatever its jobs say.
-POLICY = """
+POLICY = f"""
 [defaults]
 daily_budget_usd = inf
 [fleet]
 daily_budget_usd = inf
 [tenants.echo]
-pools = { classify = "echo", extract = "echo", summarize = "echo", generate = "echo" }
+{POOLS}
 [tenants.casual]
 when_shut = "degrade"
-pools = { classify = "echo", extract = "echo", summarize = "echo", generate = "echo" }
+{POOLS}
 [tenants.secretive]
 force_deny = true
-pools = { classify = "echo", extract = "echo", summarize = "echo", generate = "echo" }
+{POOLS}
 """
 TENANTS = {"echo": 50, "casual": 20, "secretive": 12, "model": 18}
 NUMBER = {
@@ -130,6 +137,17 @@ def _embed(_: random.Random, mark: str) -> Request:
     return Embed(texts=[f"The parcel is late. {mark}", mark])
 
 
+def _decide(dice: random.Random, mark: str) -> Request:
+    """Return a request of three questions; some answers are too unsure to stay."""
+    sure = dice.choice(("", "", "[[echo: confidence=0.3]] "))
+    questions = [
+        Predicate(name="late", instructions=f"Is it late? {mark}", unsure=True),
+        Choice(name=mark, instructions="Which part?", choices=["parcel", "invoice", mark]),
+        Score(name="anger", instructions="How angry?", minimum=0, maximum=3),
+    ]
+    return Decide(state=f"{sure}The parcel is late. {mark}", questions=questions)
+
+
 def _fatal(dice: random.Random, mark: str) -> Request:
     return _chat(f"[[echo: {dice.choice(('crash', 'crash', 'fail', 'hang'))}]] {mark}")
 
@@ -140,7 +158,7 @@ def _short(_: random.Random, mark: str) -> Request:
 
 _Makers = tuple[list[Callable[[random.Random, str], Request]], list[float]]
 _ECHO: _Makers = (
-    [_classify, _extract, _summarize, _rambling, _quick, _slow, _embed, _fatal],
-    [15, 15, 12, 10, 20, 22, 6, 0.25],
+    [_classify, _extract, _summarize, _rambling, _quick, _slow, _embed, _decide, _fatal],
+    [15, 15, 12, 10, 20, 22, 6, 8, 0.25],
 )
 _MODEL: _Makers = ([_classify, _short], [3, 1])

@@ -12,6 +12,9 @@ from forebay.workers.cascade.stages import RawAnswer
 from forebay.workers.engines.engine import Completion, Ending, Engine, EngineInfo, Prompt, Vectors
 from forebay.workers.prompts import bounded
 
+#: The fields of a `Decide` request, by the part of its prompt that an error names.
+_DECIDE_FIELDS = {"messages": "state", "labels": "questions"}
+
 #: Wait for an answer that has been begun, and return it.
 PendingAnswer = Callable[[], RawAnswer]
 
@@ -90,7 +93,7 @@ class Answerer:
             engine.close()
 
     def _by_similarity(self, job: Job) -> bool:
-        return job.kind == "classify" and self.info.classify == "similarity"
+        return job.kind in {"classify", "decide"} and self.info.classify == "similarity"
 
     def _embedded(self, job: Job, request: Embed) -> RawAnswer:
         vectors = self._engine.embed(list(request.texts))
@@ -98,7 +101,8 @@ class Answerer:
         return RawAnswer(*self.signature(job), vectors.tokens_in, 0, content)
 
     def _nearest(self, job: Job) -> RawAnswer:
-        content, tokens_in = similarity.classify(job, self._engine.embed)
+        answer = similarity.decide if job.kind == "decide" else similarity.classify
+        content, tokens_in = answer(job, self._engine.embed)
         return RawAnswer(*self.signature(job), tokens_in, 0, content)
 
     @property
@@ -116,8 +120,9 @@ def _completion(job: Job, future: Future[Completion]) -> Completion:
     try:
         return future.result()
     except InvalidJob as error:
-        if error.field == "messages" and job.kind != "generate":
-            error.field = "text"
+        fields = _DECIDE_FIELDS if job.kind == "decide" else {"messages": "text"}
+        if job.kind != "generate" and error.field:
+            error.field = fields.get(error.field, error.field)
         raise
 
 
@@ -133,9 +138,15 @@ def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
         raise Lost
     if completion.finish == "deadline":
         raise Expired("the deadline passed while the job was worked")
-    scores, finish = completion.option_logprobs, completion.finish
+    finish = completion.finish
     try:
-        content = bounded.parse_answer(job, completion.text, option_logprobs=scores, finish=finish)
+        content = bounded.parse_answer(
+            job,
+            completion.text,
+            option_logprobs=completion.option_logprobs,
+            branch_logprobs=completion.branch_logprobs,
+            finish=finish,
+        )
     except BadAnswer:
         return None, finish
     return content, finish

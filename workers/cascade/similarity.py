@@ -13,7 +13,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from operator import mul
 
-from forebay.routing.jobs import Classification, Classify, Job, Label
+from forebay.routing.jobs import (
+    Choice,
+    Classification,
+    Classify,
+    Decide,
+    Decisions,
+    Job,
+    Label,
+    Predicate,
+    Score,
+)
+from forebay.routing.questions.decisions import answer_to
+from forebay.routing.questions.questions import UNSURE
 from forebay.workers.engines.engine import Vectors
 
 Embed = Callable[[list[str]], Vectors]
@@ -62,24 +74,63 @@ def classify(
 ) -> tuple[Classification, int]:
     """Return the nearest label, and the tokens that were read, including those of new labels.
 
-    A label's vector is the mean of those of its name, its description and its examples: measured
-    against each alone, and against the nearest of them, the mean is at least as often right and
-    its probabilities are the best calibrated.
-
     Raises:
         Whatever `embed` raises.
     """
     assert isinstance(job.request, Classify)
     options = job.request.options
+    cosines, tokens_in = _cosines(job.request.text, options, embed, labels)
+    shares = _shares({label.name: cosines[label] for label in options})
+    best = max(shares, key=shares.__getitem__)
+    return Classification(label=best, probability=shares[best], scores=shares), tokens_in
+
+
+def decide(
+    job: Job, embed: Embed, *, labels: LabelVectors = _label_vectors
+) -> tuple[Decisions, int]:
+    """Return for each question the options by their similarity, and the tokens that were read.
+
+    Raises:
+        Whatever `embed` raises.
+    """
+    request = job.request
+    assert isinstance(request, Decide)
+    asked = {question.name: question.labels for question in request.questions}
+    every = [label for options in asked.values() for label in options]
+    cosines, tokens_in = _cosines(request.state_text, every, embed, labels)
+    answers = tuple(
+        answer_to(question, _option_shares(question, cosines)) for question in request.questions
+    )
+    return Decisions(answers=answers, basis="similarity"), tokens_in
+
+
+def _option_shares(
+    question: Predicate | Choice | Score, cosines: dict[Label, float]
+) -> dict[str, float]:
+    """Return the share of each option; `unsure` is as near as the others are on average."""
+    nearness = {label.name: cosines[label] for label in question.labels}
+    if question.unsure:
+        nearness[UNSURE] = math.fsum(nearness.values()) / len(nearness)
+    return _shares(nearness)
+
+
+def _cosines(
+    text: str, options: Sequence[Label], embed: Embed, labels: LabelVectors
+) -> tuple[dict[Label, float], int]:
+    """Return the cosine of the text and each label, and the tokens that were read.
+
+    A label's vector is the mean of those of its name, its description and its examples: measured
+    against each alone, and against the nearest of them, the mean is at least as often right and
+    its probabilities are the best calibrated.
+    """
     known = labels.get(embed, options)
-    new = [label for label in options if label not in known]
-    vectors = embed([job.request.text, *(part for label in new for part in _parts(label))])
+    new = list(dict.fromkeys(label for label in options if label not in known))
+    vectors = embed([text, *(part for label in new for part in _parts(label))])
     rows = iter(vectors.vectors)
-    text = next(rows)
+    vector = next(rows)
     added = {label: _mean([next(rows) for _ in _parts(label)]) for label in new}
     labels.add(embed, added)
-    cosines = {label.name: _dot(text, (known | added)[label]) for label in options}
-    return _classification(cosines), vectors.tokens_in
+    return {label: _dot(vector, (known | added)[label]) for label in options}, vectors.tokens_in
 
 
 def _parts(label: Label) -> list[str]:
@@ -97,12 +148,9 @@ def _dot(left: Sequence[float], right: Sequence[float]) -> float:
     return math.fsum(map(mul, left, right))
 
 
-def _classification(cosines: dict[str, float]) -> Classification:
-    """Return the label of the largest cosine, and the softmax of all."""
-    best = max(cosines, key=cosines.__getitem__)
-    weights = {
-        name: math.exp((cosine - cosines[best]) / TEMPERATURE) for name, cosine in cosines.items()
-    }
+def _shares(cosines: dict[str, float]) -> dict[str, float]:
+    """Return the softmax of the cosines."""
+    best = max(cosines.values())
+    weights = {name: math.exp((cosine - best) / TEMPERATURE) for name, cosine in cosines.items()}
     total = sum(weights.values())
-    scores = {name: weight / total for name, weight in weights.items()}
-    return Classification(label=best, probability=scores[best], scores=scores)
+    return {name: weight / total for name, weight in weights.items()}
