@@ -106,7 +106,7 @@ def submit(  # noqa: D103 - its help says it
         "text": [*(words or []), *(text or []), *from_file], "labels": label, "system": system,
         "max_words": max_words, "focus": focus, "max_tokens": max_tokens,
         "schema": None if schema is None else job_input.read_schema(schema),
-        "questions": [job_input.read_question(each) for each in question] if question else None,
+        "questions": list(map(job_input.read_question, question)) if question else None,
         "state": None if state is None else job_input.read_state(state),
     })  # fmt: skip
     options = _without_unset({
@@ -115,11 +115,16 @@ def submit(  # noqa: D103 - its help says it
         "idempotency_key": key, "cache": cache, "tenant": tenant,
         "metadata": job_input.read_metadata(meta) if meta else None,
     })  # fmt: skip
-    if source == "-" and sys.stdin.isatty():
-        display.note("reading a job as JSON from standard input (Ctrl-D ends it)")
+    _note_standard_input(source)
     with in_option_names(source, {*request, *options}):
         job = job_input.make_job(source, request, options)
         _submit(job, patience, wait=wait, timeout=timeout, as_json=as_json)
+
+
+def _note_standard_input(source: str) -> None:
+    """Say what is awaited if the job is to be typed in."""
+    if source == "-" and sys.stdin.isatty():
+        display.note("reading a job as JSON from standard input (Ctrl-D ends it)")
 
 
 @app.command()

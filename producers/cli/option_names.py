@@ -104,11 +104,14 @@ def check_options_fit(kind: str, given: Collection[str]) -> None:
 
 def _message(error: CallerError, field: str, path: list[str]) -> str:
     """Return the message in the words of the command line."""
+    if field == "questions" and path:
+        place = ", ".join([f"number {int(path[0]) + 1}", *path[1:2]])
+        return f"{place}: {error.message}"
     if error.message == "is missing, add it":
         return _MISSING.get(field, "is needed")
     message = error.message
     for pattern, words in _PLAIN_WORDS:
         message = re.sub(pattern, words, message)
-    if field in {"labels", "questions", "texts"} and path and path[0].isdigit():
+    if field in {"labels", "texts"} and path and path[0].isdigit():
         return f"number {int(path[0]) + 1} {message}"
     return message
