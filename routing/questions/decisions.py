@@ -50,16 +50,13 @@ class QuestionAnswer(FrozenModel):
 
     @property
     def certainty(self) -> float:
-        """The probability that the answer is right, by the lane's own account.
+        """How likely the answer is right: the probability of the best option but `unsure`.
 
-        It is the probability of the best option other than `unsure`; for a score, of the best
-        level and its neighbours.
+        A score may also be certain because its probabilities lie close together.
         """
-        shares = [p for name, p in self.probabilities.items() if name != UNSURE]
-        best = max(range(len(shares)), key=shares.__getitem__)
-        if self.type == "score":
-            return min(1.0, sum(shares[max(0, best - 1) : best + 2]))
-        return shares[best]
+        best = max(p for name, p in self.probabilities.items() if name != UNSURE)
+        unsure = self.probabilities.get(UNSURE, 0.0)
+        return max(best, self.confidence * (1 - unsure)) if self.type == "score" else best
 
 
 class Decisions(FrozenModel):

@@ -1,4 +1,4 @@
-"""Classification without a language model: the label whose embedding is nearest to the text's.
+"""Labels and decisions without a language model: the option whose embedding is nearest.
 
 On small machines this beats the packaged language model, at a millisecond a text. Millions of jobs
 share a few labels, so the labels' vectors are kept in memory.
@@ -10,7 +10,7 @@ import math
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import mul
 
 from forebay.routing.jobs import (
@@ -29,23 +29,29 @@ from forebay.routing.questions.questions import UNSURE
 from forebay.workers.engines.engine import Vectors
 
 Embed = Callable[[list[str]], Vectors]
+Parts = tuple[str, ...]  # the texts of one label
 
 #: Cosines are divided by this before the softmax. Fitted on 57 short texts with five sets of labels
 #: for the packaged encoder (log-loss 0.45); mean probability and accuracy are both 0.82.
 TEMPERATURE = 0.03
 
+#: The same for questions, by their type (`tests/benchmarks/decisions.py`, 216 answers). The encoder
+#: answers choices. It hardly tells a yes from a no, or a level from the next, so the probabilities
+#: of these stay close to even.
+TEMPERATURES = {"predicate": 0.4, "choice": 0.035, "score": 0.4}
+
 MAX_LABELS_KEPT = 4_096  # labels; 2 KB each at 512 dimensions
 
 
 class LabelVectors:
-    """The vectors of the labels used last, by encoder and label; safe to share between threads."""
+    """The vectors of the labels used last, by encoder and texts; safe to share between threads."""
 
     def __init__(self, max_labels: int = MAX_LABELS_KEPT) -> None:
         self._max_labels = max_labels
-        self._vectors: OrderedDict[tuple[Embed, Label], array[float]] = OrderedDict()
+        self._vectors: OrderedDict[tuple[Embed, Parts], array[float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, embed: Embed, labels: Sequence[Label]) -> dict[Label, array[float]]:
+    def get(self, embed: Embed, labels: Iterable[Parts]) -> dict[Parts, array[float]]:
         """Return the vectors of those labels that are here; each counts as used."""
         with self._lock:
             kept = {label: self._vectors.get((embed, label)) for label in labels}
@@ -54,7 +60,7 @@ class LabelVectors:
                 self._vectors.move_to_end((embed, label))
             return known
 
-    def add(self, embed: Embed, vectors: dict[Label, array[float]]) -> None:
+    def add(self, embed: Embed, vectors: dict[Parts, array[float]]) -> None:
         """Keep these vectors; those used longest ago make room."""
         with self._lock:
             for label, vector in vectors.items():
@@ -74,13 +80,19 @@ def classify(
 ) -> tuple[Classification, int]:
     """Return the nearest label, and the tokens that were read, including those of new labels.
 
+    A label's vector is the mean of those of its name, its description and its examples: measured
+    against each alone, and against the nearest of them, the mean is at least as often right and
+    its probabilities are the best calibrated.
+
     Raises:
         Whatever `embed` raises.
     """
-    assert isinstance(job.request, Classify)
-    options = job.request.options
-    cosines, tokens_in = _cosines(job.request.text, options, embed, labels)
-    shares = _shares({label.name: cosines[label] for label in options})
+    request = job.request
+    assert isinstance(request, Classify)
+    parts = {label.name: _parts(label) for label in request.options}
+    cosines, tokens_in = _cosines(request.text, parts.values(), embed, labels)
+    nearness = {name: cosines[texts] for name, texts in parts.items()}
+    shares = _shares(nearness, TEMPERATURE)
     best = max(shares, key=shares.__getitem__)
     return Classification(label=best, probability=shares[best], scores=shares), tokens_in
 
@@ -88,53 +100,61 @@ def classify(
 def decide(
     job: Job, embed: Embed, *, labels: LabelVectors = _label_vectors
 ) -> tuple[Decisions, int]:
-    """Return for each question the options by their similarity, and the tokens that were read.
+    """Return for each question how near its options are, and the tokens that were read.
 
     Raises:
         Whatever `embed` raises.
     """
     request = job.request
     assert isinstance(request, Decide)
-    asked = {question.name: question.labels for question in request.questions}
-    every = [label for options in asked.values() for label in options]
+    asked = [(question, _asked(question)) for question in request.questions]
+    every = [texts for _, parts in asked for texts in parts.values()]
     cosines, tokens_in = _cosines(request.state_text, every, embed, labels)
     answers = tuple(
-        answer_to(question, _option_shares(question, cosines)) for question in request.questions
+        answer_to(question, _option_shares(question, parts, cosines)) for question, parts in asked
     )
     return Decisions(answers=answers, basis="similarity"), tokens_in
 
 
+def _asked(question: Predicate | Choice | Score) -> dict[str, Parts]:
+    """Return the texts of each option: the instructions with what it means, and its examples.
+
+    Measured against names, descriptions and means of them, this is as often right for choices and
+    the best calibrated.
+    """
+    return {
+        label.name: (f"{question.instructions} {label.description or label.name}", *label.examples)
+        for label in question.labels
+    }
+
+
 def _option_shares(
-    question: Predicate | Choice | Score, cosines: dict[Label, float]
+    question: Predicate | Choice | Score, parts: dict[str, Parts], cosines: dict[Parts, float]
 ) -> dict[str, float]:
     """Return the share of each option; `unsure` is as near as the others are on average."""
-    nearness = {label.name: cosines[label] for label in question.labels}
+    nearness = {name: cosines[texts] for name, texts in parts.items()}
     if question.unsure:
         nearness[UNSURE] = math.fsum(nearness.values()) / len(nearness)
-    return _shares(nearness)
+    return _shares(nearness, TEMPERATURES[question.type])
 
 
 def _cosines(
-    text: str, options: Sequence[Label], embed: Embed, labels: LabelVectors
-) -> tuple[dict[Label, float], int]:
-    """Return the cosine of the text and each label, and the tokens that were read.
-
-    A label's vector is the mean of those of its name, its description and its examples: measured
-    against each alone, and against the nearest of them, the mean is at least as often right and
-    its probabilities are the best calibrated.
-    """
-    known = labels.get(embed, options)
-    new = list(dict.fromkeys(label for label in options if label not in known))
-    vectors = embed([text, *(part for label in new for part in _parts(label))])
-    rows = iter(vectors.vectors)
+    text: str, labels: Iterable[Parts], embed: Embed, vectors: LabelVectors
+) -> tuple[dict[Parts, float], int]:
+    """Return the cosine of the text and each label, and the tokens that were read."""
+    wanted = list(dict.fromkeys(labels))
+    known = vectors.get(embed, wanted)
+    new = [label for label in wanted if label not in known]
+    embedded = embed([text, *(part for label in new for part in label)])
+    rows = iter(embedded.vectors)
     vector = next(rows)
-    added = {label: _mean([next(rows) for _ in _parts(label)]) for label in new}
-    labels.add(embed, added)
-    return {label: _dot(vector, (known | added)[label]) for label in options}, vectors.tokens_in
+    added = {label: _mean([next(rows) for _ in label]) for label in new}
+    vectors.add(embed, added)
+    return {label: _dot(vector, (known | added)[label]) for label in wanted}, embedded.tokens_in
 
 
-def _parts(label: Label) -> list[str]:
-    return [label.name, *([label.description] if label.description else []), *label.examples]
+def _parts(label: Label) -> Parts:
+    return (label.name, *([label.description] if label.description else []), *label.examples)
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> array[float]:
@@ -148,9 +168,9 @@ def _dot(left: Sequence[float], right: Sequence[float]) -> float:
     return math.fsum(map(mul, left, right))
 
 
-def _shares(cosines: dict[str, float]) -> dict[str, float]:
+def _shares(cosines: dict[str, float], temperature: float) -> dict[str, float]:
     """Return the softmax of the cosines."""
     best = max(cosines.values())
-    weights = {name: math.exp((cosine - best) / TEMPERATURE) for name, cosine in cosines.items()}
+    weights = {name: math.exp((cosine - best) / temperature) for name, cosine in cosines.items()}
     total = sum(weights.values())
     return {name: weight / total for name, weight in weights.items()}

@@ -42,10 +42,12 @@ def test_confidence_is_0_for_a_guess_and_1_for_certainty():
     assert answer_to(HURRY, {**ends, "1": 0}).confidence == 1
 
 
-def test_unsure_is_not_certain_and_neighbouring_levels_count_together():
+def test_unsure_is_not_certain_and_a_narrow_score_is():
     assert answer_to(LATE, {"yes": 1, "no": 0, "unsure": 9}).certainty == pytest.approx(0.1)
-    spread = {"1": 0, "2": 2, "3": 3, "4": 4, "5": 1, "unsure": 0}
-    assert answer_to(HURRY, spread).certainty == pytest.approx(0.8)
+    narrow = {"1": 0, "2": 1, "3": 1, "4": 0, "5": 0, "unsure": 0}
+    assert answer_to(HURRY, narrow).certainty == pytest.approx(0.75)
+    assert answer_to(HURRY, {**narrow, "unsure": 2}).certainty == pytest.approx(0.375)
+    assert answer_to(HURRY, dict.fromkeys(HURRY.options, 1)).certainty < 0.3
 
 
 def test_the_least_certain_answer_counts_unless_it_was_only_stated():
