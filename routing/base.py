@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, cas
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     StringConstraints,
     ValidationError,
@@ -70,9 +71,21 @@ class FrozenModel(BaseModel):
 _validating: ContextVar[bool] = ContextVar("validating", default=False)
 
 
+def tagged_by(name: str) -> BeforeValidator:
+    """Return a check that the tag of a union is no document: pydantic would recurse into it."""
+
+    def check(data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get(name), dict | list):
+            raise PydanticCustomError(_UNKNOWN_TAG, "is not a name")
+        return data
+
+    return BeforeValidator(check)
+
+
 # --- validation errors --------------------------------------------------------------------------
 
 _UNKNOWN = "extra_forbidden"
+_UNKNOWN_TAG = "union_tag_invalid"
 _NESTED = "nested"  # the error of a value inside another value
 _LIST, _TEXT, _OBJECT = "must be a list", "must be text", "must be an object"
 _NUMBER, _WHOLE, _BOOL = "must be a number", "must be a whole number", "must be true or false"
@@ -156,7 +169,7 @@ def explain(error: ValidationError) -> InvalidJob:
 
 
 def _as_error(first: FieldError) -> InvalidJob:
-    if first.type in {"union_tag_invalid", "union_tag_not_found"}:
+    if first.type in {_UNKNOWN_TAG, "union_tag_not_found"}:
         if "questions" in first.path:
             field = ".".join(str(part) for part in (*_without_tags(first.path), "type"))
             return InvalidJob("must be one of predicate, choice, score", field=field)

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )  # fmt: skip
 
-from forebay.routing.base import MAX_TEXT, FrozenModel, Short, Text, explain
+from forebay.routing.base import MAX_TEXT, FrozenModel, Short, Text, explain, tagged_by
 from forebay.routing.errors import InvalidJob, TooLong
 from forebay.routing.json_schemas import JsonSchema, RegexPattern
 from forebay.routing.questions.decisions import Decisions
@@ -249,7 +249,7 @@ else:
     AnyExtract = Extract
 
 AnyRequest = Classify | AnyExtract | Summarize | Generate | Embed | Decide
-Request = Annotated[AnyRequest, Field(discriminator="kind")]
+Request = Annotated[AnyRequest, Field(discriminator="kind"), tagged_by("kind")]
 
 _REQUEST: TypeAdapter[AnyRequest] = TypeAdapter(Request)
 

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from forebay.routing.base import FrozenModel, Short
+from forebay.routing.base import FrozenModel, Short, tagged_by
 from forebay.routing.errors import InvalidJob, TooLong
 from forebay.routing.questions.labels import Label, LabelOrName, as_labels, distinct
 
@@ -152,7 +152,7 @@ class Score(_Question):
         return self
 
 
-Question = Annotated[Predicate | Choice | Score, Field(discriminator="type")]
+Question = Annotated[Predicate | Choice | Score, Field(discriminator="type"), tagged_by("type")]
 
 
 def checked_questions(questions: Sequence[Predicate | Choice | Score]) -> None:

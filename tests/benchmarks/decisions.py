@@ -171,9 +171,7 @@ def shared_reading(engine: Engine) -> None:
         alone += time.perf_counter() - middle
     words = len(text.split())
     print(f"\n{len(questions)} questions about a text of {words} words, {REPEATS} times:")
-    print(
-        f"in one job {together / REPEATS:.1f} s, each in a job of its own {alone / REPEATS:.1f} s"
-    )
+    print(f"in one job {together / REPEATS:.1f} s, in jobs of their own {alone / REPEATS:.1f} s")
     print(f"ratio {alone / together:.1f}")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from forebay.routing.jobs import (
     Check,
+    Choice,
     Classification,
     Classify,
     Content,
@@ -28,6 +29,9 @@ from forebay.routing.jobs import (
     Generate,
     Generation,
     Job,
+    Predicate,
+    QuestionAnswer,
+    Score,
     Summarize,
     Summary,
 )
@@ -128,16 +132,21 @@ def _questions(request: Decide, content: Decisions) -> Check:
     asked = [(q.name, q.type, frozenset(q.options)) for q in request.questions]
     answered = [(a.name, a.type, frozenset(a.probabilities)) for a in content.answers]
     if asked != answered:
-        return _check(
-            "questions", passed=False, note="not one answer for each question, from its options"
-        )
-    sound = all(
-        answer.chosen in answer.probabilities
-        and abs(math.fsum(answer.probabilities.values()) - 1) <= MAX_SUM_ERROR
-        and (answer.score is None) == (answer.type != "score")
-        for answer in content.answers
-    )
-    return _check("questions", sound, "has probabilities that do not add up to 1, or no score")
+        note = "not one answer for each question, from its options"
+        return _check("questions", passed=False, note=note)
+    sound = all(map(_is_sound, request.questions, content.answers))
+    return _check("questions", sound, "has probabilities that do not add up to 1, or a wrong score")
+
+
+def _is_sound(question: Predicate | Choice | Score, answer: QuestionAnswer) -> bool:
+    """Return whether the probabilities, the chosen option and the score fit each other."""
+    if not abs(math.fsum(answer.probabilities.values()) - 1) <= MAX_SUM_ERROR:  # NaN is not sound
+        return False
+    if not isinstance(question, Score):
+        return answer.chosen in answer.probabilities and answer.score is None
+    lowest, highest = question.values[0] - MAX_SUM_ERROR, question.values[-1] + MAX_SUM_ERROR
+    has_score = answer.score is not None and lowest <= answer.score <= highest
+    return answer.chosen in answer.probabilities and has_score
 
 
 def _vectors(request: Embed, content: Embedding) -> Check:

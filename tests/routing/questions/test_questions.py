@@ -76,6 +76,7 @@ def test_a_state_of_json_survives_the_wire(state):
         ({"questions": [LATE, {**TEAM, "name": "LATE "}]}, "questions", "have the same name"),
         ({"questions": [{**LATE, "type": "nool"}]}, "questions.0.type", "must be one of predicate"),
         ({"questions": [{"name": "x"}]}, "questions.0.type", "must be one of predicate"),
+        ({"questions": [{"type": {"a": 1}}]}, "questions.0.type", "must be one of predicate"),
         ({"questions": [3]}, "questions.0", "must be an object"),
         ({"questions": [LATE, {**TEAM, "choices": ["a"]}]}, "questions.1.choices", "at least 2"),
         ({"questions": [{**TEAM, "choices": ["a", "A"]}]}, "questions.0.choices", "same name"),
@@ -174,3 +175,16 @@ def test_a_request_is_made_of_lists_and_mappings_as_well():
     request = Decide(state=("a", "b"), questions=[LATE, TEAM])
     assert request.state == ["a", "b"]
     assert isinstance(request.questions, tuple)
+
+
+@pytest.mark.parametrize(
+    "request_fields",
+    [
+        {"kind": nested(5_000)},
+        {"kind": "decide", "state": "x", "questions": [{"type": nested(5_000)}]},
+    ],
+)
+def test_a_tag_that_is_a_deep_document_is_refused_in_silence(request_fields, capfd):
+    with pytest.raises(InvalidJob, match="must be one of"):
+        parse_job({"request": request_fields})
+    assert capfd.readouterr() == ("", "")
