@@ -232,6 +232,9 @@ class Decide(Answerable[Decisions]):
         Sequence[Question], AS_TUPLE, Field(min_length=1, max_length=MAX_QUESTIONS, repr=False)
     ]
 
+    def __hash__(self) -> int:
+        return hash((self.kind, self.state_text))
+
     @property
     def state_text(self) -> str:
         """The state as a model reads it: a text as it is, anything else as JSON."""

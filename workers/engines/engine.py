@@ -173,8 +173,8 @@ class EngineInfo(Frame):
         slots: the requests that run in the batch at once.
         embed_model: the name of the embedding model, if there is one.
         embed_revision: the revision of the embedding model, if there is one.
-        classify: how this engine labels texts best: `model`, by the option scores of its language
-            model, or `similarity`, by the similarity of embeddings.
+        classify: how this engine labels texts and answers questions best: `model`, by the option
+            scores of its language model, or `similarity`, by the similarity of embeddings.
     """
 
     engine: str
