@@ -25,6 +25,9 @@ from typing_extensions import TypeVar
 
 from forebay.routing.base import JOB_ID, Egress, JobId, Kind, Short, Tenant, explain
 from forebay.routing.errors import EgressDenied, InvalidJob
+from forebay.routing.questions.decisions import Decisions, QuestionAnswer
+from forebay.routing.questions.labels import Label
+from forebay.routing.questions.questions import Choice, Predicate, Score
 from forebay.routing.receipts import (
     Answer,
     Answerable,
@@ -43,10 +46,10 @@ from forebay.routing.receipts import (
 )
 from forebay.routing.requests import (
     Classify,
+    Decide,
     Embed,
     Extract,
     Generate,
-    Label,
     Message,
     Request,
     Summarize,
@@ -205,8 +208,9 @@ def json_schema() -> dict[str, Any]:
 
 
 __all__ = [
-    "Answer", "Answerable", "Check", "Classification", "Classify", "Content", "Doubt", "Embed",
-    "Embedding", "Extract", "Extraction", "Generate", "Generation", "Job", "JobStatus", "Label",
-    "Message", "Receipt", "Request", "Summarize", "Summary", "Verdict", "json_schema", "new_id",
-    "parse_job", "parse_request",
+    "Answer", "Answerable", "Check", "Choice", "Classification", "Classify", "Content", "Decide",
+    "Decisions", "Doubt", "Embed", "Embedding", "Extract", "Extraction", "Generate", "Generation",
+    "Job", "JobStatus", "Label", "Message", "Predicate", "QuestionAnswer", "Receipt", "Request",
+    "Score", "Summarize", "Summary", "Verdict", "json_schema", "new_id", "parse_job",
+    "parse_request",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from forebay.routing.errors import CallerError, ForebayError, Unavailable, Unkno
 
 if TYPE_CHECKING:
     from forebay.routing.diagnostics import Finding
-    from forebay.routing.jobs import Answer, Receipt
+    from forebay.routing.jobs import Answer, QuestionAnswer, Receipt
 
 DEBUG = "FOREBAY_DEBUG"
 MISTAKE = 2  # exit codes
@@ -105,7 +105,15 @@ def content(given: Answer) -> str:
         return json.dumps(inner.data, indent=2, ensure_ascii=False)
     if inner.kind == "embed":
         return "\n".join(json.dumps(vector) for vector in inner.vectors)
+    if inner.kind == "decide":
+        return "\n".join(map(_decision, inner.answers))
     return inner.text
+
+
+def _decision(answer: QuestionAnswer) -> str:
+    """Return a question's name, what was chosen, its probability, and the score if there is one."""
+    score = "" if answer.score is None else f"\t{answer.score:.2f}"
+    return f"{answer.name}\t{answer.chosen}\t{answer.probability:.3f}{score}"
 
 
 def origin(receipt: Receipt) -> str:

@@ -42,6 +42,22 @@ Labels = Annotated[
     list[str] | None,
     typer.Option("--label", metavar="NAME", help="classify: a label to choose from. Repeat it."),
 ]
+Questions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--question",
+        metavar="QUESTION",
+        help="decide: 'NAME: a question' for yes or no, 'NAME [a|b|c]: ...' for a choice, "
+        "'NAME [1..5]: ...' or 'NAME [low<mid<high]: ...' for a score. `unsure` may be the last "
+        "option: 'NAME [unsure]: ...'. Or the question as JSON. Repeat it.",
+    ),
+]
+State = Annotated[
+    str | None,
+    typer.Option(
+        "--state", metavar="FILE|JSON", help="decide: a JSON object or list in place of the text."
+    ),
+]
 Schema = Annotated[
     str | None,
     typer.Option(

@@ -20,7 +20,19 @@ import redis as redis_py
 
 from forebay.producers.client import Client
 from forebay.routing.errors import ForebayError
-from forebay.routing.jobs import Classify, Embed, Extract, Generate, Label, Message, Summarize
+from forebay.routing.jobs import (
+    Choice,
+    Classify,
+    Decide,
+    Embed,
+    Extract,
+    Generate,
+    Label,
+    Message,
+    Predicate,
+    Score,
+    Summarize,
+)
 from forebay.routing.settings import Settings
 from forebay.routing.store.encryption import PLAIN
 from local.fleet import Fleet
@@ -51,6 +63,9 @@ def requests():
         for i in range(3)
     ]
     yield Classify(text=text(), labels=labels)
+    yield Decide(state={f"{CANARY}-key": text()}, questions=questions())
+    yield Decide(state=text("[[echo: confidence=0.2]]"), questions=questions())
+    yield Decide(state=text("[[echo: delay=nonsense]]"), questions=questions())
     yield Extract(text=text(), schema=schema)
     yield Summarize(text=text("[[echo: say=the total is 99,123]]"), focus=f"{CANARY}-focus")
     yield ask(text(), stop=(f"{CANARY}-stop",))
@@ -63,6 +78,15 @@ def requests():
     yield ask(text("[[echo: say=]]"))
     yield ask(text("word " * 5000))  # longer than the context
     yield Extract(text=text("[[echo: say={not json]]"), schema=schema)
+
+
+def questions():
+    said = {"instructions": f"{CANARY}-asked", "unsure": True}
+    return [
+        Predicate(name=f"{CANARY}-a", yes=f"{CANARY}-yes", no=f"{CANARY}-no", **said),
+        Choice(name=f"{CANARY}-b", choices=[f"{CANARY}-0", Label(name=f"{CANARY}-1")], **said),
+        Score(name=f"{CANARY}-c", levels=[f"{CANARY}-low", f"{CANARY}-high"], **said),
+    ]
 
 
 class Monitor(threading.Thread):

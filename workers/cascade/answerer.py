@@ -22,6 +22,12 @@ from forebay.workers.engines.engine import (
 )
 from forebay.workers.prompts import bounded
 
+#: The kinds that can be answered by the nearest option.
+NEAREST = frozenset({"classify", "decide"})
+
+#: The fields of a `Decide` request, by the part of its prompt that an error names.
+_DECIDE_FIELDS = {"messages": "state", "labels": "questions"}
+
 
 @dataclass(frozen=True, slots=True)
 class PendingAnswer:
@@ -99,7 +105,7 @@ class Answerer:
 
     def answers_by_vectors(self, kind: Kind) -> bool:
         """Return whether jobs of a kind are answered by vectors alone, without a generation."""
-        return kind == "embed" or (kind == "classify" and self.info.classify == "similarity")
+        return kind == "embed" or (kind in NEAREST and self.info.classify == "similarity")
 
     def at_once(self, jobs: Sequence[Job]) -> list[RawAnswer]:
         """Answer jobs of one kind by vectors, all in one call.
@@ -139,7 +145,7 @@ class Answerer:
             engine.close()
 
     def _by_similarity(self, job: Job) -> bool:
-        return job.kind == "classify" and self.info.classify == "similarity"
+        return job.kind in NEAREST and self.info.classify == "similarity"
 
     def _embedded(self, job: Job, request: Embed) -> RawAnswer:
         vectors = self._engine.embed(list(request.texts))
@@ -162,7 +168,8 @@ class Answerer:
         ]
 
     def _nearest(self, jobs: Sequence[Job]) -> list[RawAnswer]:
-        contents, tokens_in = similarity.classify_all(jobs, self._engine.embed)
+        """Answer jobs by the nearest options. The tokens are shared out evenly."""
+        contents, tokens_in = similarity.answer_all(jobs, self._engine.embed)
         share = tokens_in // len(jobs)
         return [
             RawAnswer(*self.signature(job), share, 0, content)
@@ -186,8 +193,9 @@ def _completion(job: Job, future: Future[Completion]) -> Completion:
     try:
         return future.result()
     except InvalidJob as error:
-        if error.field == "messages" and job.kind != "generate":
-            error.field = "text"
+        fields = _DECIDE_FIELDS if job.kind == "decide" else {"messages": "text"}
+        if job.kind != "generate" and error.field:
+            error.field = fields.get(error.field, error.field)
         raise
 
 
@@ -203,9 +211,15 @@ def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
         raise Lost
     if completion.finish == "deadline":
         raise Expired("the deadline passed while the job was worked")
-    scores, finish = completion.option_logprobs, completion.finish
+    finish = completion.finish
     try:
-        content = bounded.parse_answer(job, completion.text, option_logprobs=scores, finish=finish)
+        content = bounded.parse_answer(
+            job,
+            completion.text,
+            option_logprobs=completion.option_logprobs,
+            branch_logprobs=completion.branch_logprobs,
+            finish=finish,
+        )
     except BadAnswer:
         return None, finish
     return content, finish

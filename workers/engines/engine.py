@@ -57,6 +57,18 @@ class Turn(Frame):
     content: str = Field(repr=False)
 
 
+class Branch(Frame):
+    """One of several ends of a prompt, whose options are scored.
+
+    Attributes:
+        text: what follows the prompt's last message.
+        options: one of them is the answer.
+    """
+
+    text: str = Field(repr=False)
+    options: tuple[str, ...] = Field(min_length=2, repr=False)
+
+
 class Prompt(Frame):
     """One request to an engine.
 
@@ -72,6 +84,9 @@ class Prompt(Frame):
             request only if nothing of the constraint can be enforced. The caller checks the text.
         score_options: with a `Choice`, also return the log-probability of every option.
         stream: hand out the text while it is generated, as far as the engine can.
+        branches: the prompt goes on in each of these ways, and the options of each are scored. All
+            branches share the messages, which the engine reads once if it can. There is no text
+            then, and no constraint.
     """
 
     id: str
@@ -87,6 +102,7 @@ class Prompt(Frame):
     best_effort: bool = False
     score_options: bool = False
     stream: bool = False
+    branches: tuple[Branch, ...] = Field((), repr=False)
 
 
 def too_long(turns: Sequence[Turn], tokens: int, context: int) -> TooLong:
@@ -112,6 +128,7 @@ class Completion(Frame):
         low_logprob: the 10 % quantile of the generated tokens' natural-log probabilities, if the
             engine knows them. Unlike a mean, the quantile does not rise with the answer's length.
         option_logprobs: the natural-log probability of each option, if `score_options` was set.
+        branch_logprobs: the same for each branch of a prompt that has branches, in their order.
         queued_s: seconds that the request waited for a slot.
         prefill_s: seconds that the model read the prompt.
         decode_s: seconds that the model generated the answer.
@@ -124,6 +141,7 @@ class Completion(Frame):
     finish: Finish
     low_logprob: float | None = None
     option_logprobs: dict[str, float] | None = Field(None, repr=False)
+    branch_logprobs: tuple[dict[str, float], ...] | None = Field(None, repr=False)
     queued_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
@@ -157,8 +175,8 @@ class EngineInfo(Frame):
         slots: the requests that run in the batch at once.
         embed_model: the name of the embedding model, if there is one.
         embed_revision: the revision of the embedding model, if there is one.
-        classify: how this engine labels texts best: `model`, by the option scores of its language
-            model, or `similarity`, by the similarity of embeddings.
+        classify: how this engine labels texts and answers questions best: `model`, by the option
+            scores of its language model, or `similarity`, by the similarity of embeddings.
     """
 
     engine: str

@@ -14,7 +14,7 @@ from forebay.producers.gateway.access import Caller
 from forebay.producers.gateway.errors import GONE
 from forebay.producers.results import Result, answer_of, late
 from forebay.routing.errors import ForebayError
-from forebay.routing.jobs import Answer, Embed, Generate, Job
+from forebay.routing.jobs import Answer, Decide, Embed, Generate, Job
 
 CHARS_PER_TOKEN = 4  # about, in English; the estimate that a limit counts until there is an answer
 USUAL_TOKENS_OUT = 256  # of an answer whose length the caller does not limit
@@ -28,7 +28,8 @@ def estimate(job: Job) -> int:
     if isinstance(request, Generate):
         chars = sum(len(message.content) for message in request.messages)
         return chars // CHARS_PER_TOKEN + request.max_tokens
-    return len(request.text) // CHARS_PER_TOKEN + USUAL_TOKENS_OUT
+    text = request.state_text if isinstance(request, Decide) else request.text
+    return len(text) // CHARS_PER_TOKEN + USUAL_TOKENS_OUT
 
 
 async def submit(caller: Caller, job: Job) -> str:

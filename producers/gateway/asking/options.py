@@ -14,7 +14,7 @@ from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body
 from forebay.routing.base import Egress
 from forebay.routing.jobs import Pin, Priority
-from forebay.routing.requests import LabelOrName
+from forebay.routing.questions.labels import LabelOrName
 
 #: The headers, and the field of `Own` that each sets.
 HEADERS = {

@@ -422,7 +422,8 @@ def test_there_is_one_vector_a_text_all_of_one_size_and_of_unit_length():
 
 
 def test_these_checks_are_indispensable():
-    assert {"label", "schema", "regex", "vectors", "kind", "present"} == INDISPENSABLE
+    names = {"label", "questions", "schema", "regex", "vectors", "kind", "present"}
+    assert names == INDISPENSABLE
 
 
 values = st.recursive(

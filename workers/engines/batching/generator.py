@@ -37,6 +37,10 @@ class Generator(Protocol):
     def slots(self) -> int:
         """The sequences that the generator works on at once."""
 
+    @property
+    def branches_at_once(self) -> int:
+        """The branches of one prompt that may run at once and still share what was read."""
+
     def fits(self, prompt: Prompt) -> bool:
         """Return whether the prompt fits beside the running sequences.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob
 from forebay.routing.logs import Event, event
+from forebay.workers.engines.batching.branches import BranchedRequest
 from forebay.workers.engines.batching.generator import Generator, Preparer, Step
 from forebay.workers.engines.batching.request import QueuedRequest
 from forebay.workers.engines.engine import Completion, Engine, Prompt, TakeText
@@ -56,6 +57,7 @@ class BatchedEngine(Engine):
         self._changed = threading.Condition()
         self._waiting: dict[str, QueuedRequest] = {}
         self._running: dict[str, QueuedRequest] = {}
+        self._branched: dict[str, BranchedRequest] = {}
         self._steps = 0
         self._end_reason: str | None = None
         self._thread = threading.Thread(target=self._run, name="engine-batch", daemon=True)
@@ -65,19 +67,14 @@ class BatchedEngine(Engine):
 
     def submit(self, prompt: Prompt, on_text: TakeText | None = None) -> Future[Completion]:
         """See `Engine.submit`. An id that is in flight already is an `InvalidJob`."""
-        request = QueuedRequest(prompt, on_text)
-        request.future.set_running_or_notify_cancel()
-        with self._changed:
-            refusal = self._refusal(prompt)
-            if refusal is None:
-                self._waiting[prompt.id] = request
-                self._start_preparing(request)
-        if refusal is not None:
-            request.future.set_exception(refusal)
-        return request.future
+        if prompt.branches:
+            return self._submit_branches(prompt)
+        return self._queue(prompt, on_text, bounded=True)
 
     def cancel(self, prompt_id: str) -> None:
         """See `Engine.cancel`."""
+        if branched := self._branched.get(prompt_id):
+            branched.cancel()
         with self._changed:
             request = self._waiting.pop(prompt_id, None)
             if request is None and (running := self._running.get(prompt_id)):
@@ -96,12 +93,41 @@ class BatchedEngine(Engine):
         self._thread.join(_CLOSE_S)
         self._fail_all()
 
-    def _refusal(self, prompt: Prompt) -> ForebayError | None:
+    def _queue(
+        self, prompt: Prompt, on_text: TakeText | None = None, *, bounded: bool
+    ) -> Future[Completion]:
+        """Put a prompt into the queue; `bounded` refuses it if the queue is full."""
+        request = QueuedRequest(prompt, on_text)
+        request.future.set_running_or_notify_cancel()
+        with self._changed:
+            refusal = self._refusal(prompt, bounded=bounded)
+            if refusal is None:
+                self._waiting[prompt.id] = request
+                self._start_preparing(request)
+        if refusal is not None:
+            request.future.set_exception(refusal)
+        return request.future
+
+    def _submit_branches(self, prompt: Prompt) -> Future[Completion]:
+        width = self._generator.branches_at_once
+        branched = BranchedRequest(prompt, width, self._queue, self.cancel)
+        with self._changed:
+            refusal = self._refusal(prompt, bounded=True)
+            if refusal is None:
+                self._branched[prompt.id] = branched
+        if refusal is not None:
+            branched.future.set_exception(refusal)
+        else:
+            branched.future.add_done_callback(lambda _: self._branched.pop(prompt.id))
+            branched.start()
+        return branched.future
+
+    def _refusal(self, prompt: Prompt, *, bounded: bool) -> ForebayError | None:
         if self._end_reason is not None:
             return EngineDied(self._end_reason)
-        if prompt.id in self._waiting or prompt.id in self._running:
+        if any(prompt.id in known for known in (self._waiting, self._running, self._branched)):
             return InvalidJob("a request of this id is in flight", field="id")
-        if len(self._waiting) >= self._max_waiting:
+        if bounded and len(self._waiting) >= self._max_waiting:
             return EngineBusy(f"{self._max_waiting} requests wait already")
         return None
 

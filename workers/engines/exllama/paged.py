@@ -51,7 +51,7 @@ class PagedGenerator:
     """
 
     def __init__(self, backend: Backend, language: Language, context: int) -> None:
-        self.slots = backend.slots
+        self.slots = self.branches_at_once = backend.slots  # requests share pages they have read
         self.context = min(context, backend.pages * PAGE - backend.spare)
         self._backend = backend
         self._language = language

@@ -50,6 +50,7 @@ class LlamaGenerator:
 
     def __init__(self, server: LlamaServer, slots: int, special_tokens: SpecialTokens) -> None:
         self.slots = slots
+        self.branches_at_once = 1  # one after the other, in the slot that has read the prompt
         self._special_tokens = special_tokens
         self._server = server
         self._runs: dict[str, _Run] = {}
