@@ -12,11 +12,11 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob
 from forebay.routing.logs import Event, event
 from forebay.workers.engines.batching.branches import BranchedRequest
+from forebay.workers.engines.batching.error_location import error_location
 from forebay.workers.engines.batching.generator import Generator, Preparer, Step
 from forebay.workers.engines.batching.request import QueuedRequest
 from forebay.workers.engines.engine import Completion, Engine, Prompt, TakeText
@@ -192,10 +192,8 @@ class BatchedEngine(Engine):
                 self._settle(self._step())
             self._generator.close()
         except Exception as error:  # noqa: BLE001 - whatever broke, nobody may wait for ever
-            # Neither message nor traceback: both can hold what the batch was working on.
-            log.error(  # noqa: TRY400 - as said above
-                "the engine broke: %s", error_location(error), extra=event(Event.ENGINE_BROKE)
-            )
+            where = error_location(error)  # no message, no traceback: they may hold content
+            log.error("the engine broke: %s", where, extra=event(Event.ENGINE_BROKE))  # noqa: TRY400
             self._end(f"the engine broke ({type(error).__name__})")
         self._fail_all()
 
@@ -300,14 +298,3 @@ class BatchedEngine(Engine):
             self._running.clear()
         for request in requests:
             request.future.set_exception(EngineDied(self._end_reason or "the engine ended"))
-
-
-def error_location(error: BaseException) -> str:
-    """Return the type and place of an error without its message, which may quote a job."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return type(error).__name__
-    code = trace.tb_frame.f_code
-    return f"{type(error).__name__} at {Path(code.co_filename).name}:{trace.tb_lineno}"

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NoReturn, cast
 
 from forebay.routing import logs
 from forebay.routing.errors import EngineDied, ForebayError, InvalidJob, Unavailable
-from forebay.workers.engines.batching.loop import error_location
+from forebay.workers.engines.batching.error_location import error_location
 from forebay.workers.engines.engine import Completion, Engine, Frame, Vectors
 from forebay.workers.engines.host import protocol
 from forebay.workers.engines.registry import ENGINES

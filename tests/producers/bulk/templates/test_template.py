@@ -18,6 +18,7 @@ TEMPLATES = {
     "extract": {"schema": SCHEMA},
     "summarize": {"max_words": 30, "focus": "money"},
     "embed": {},
+    "decide": {"questions": [{"type": "predicate", "name": "angry", "instructions": "Angry?"}]},
     "generate": {"user": "{text}", "system": "Be brief.", "max_tokens": 9, "stop": ["."]},
 }
 

@@ -14,6 +14,7 @@ SHARED = {
     "extract": {"schema": {"type": "object"}},
     "summarize": {"max_words": 9},
     "embed": {},
+    "decide": {"questions": [{"type": "predicate", "name": "angry", "instructions": "Angry?"}]},
     "generate": {"schema": {"type": "object"}, "max_tokens": 5},
 }
 TEXTS = (
