@@ -69,6 +69,11 @@ test-gpu: ## Build, test and measure on a GPU machine with torch and nvcc (STAGE
 bench: $(READY) ## Measure what the ledger costs, beside bare Celery (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/overhead.py $(ARGS)
 
+# A million rows take minutes: ARGS="--rows 1000000".
+.PHONY: bench-bulk
+bench-bulk: $(READY) ## Measure a bulk beside the same rows as jobs and as bare Celery tasks (ARGS: --rows, --singles)
+	@$(PY) tests/benchmarks/bulk.py $(ARGS)
+
 .PHONY: bench-cascade
 bench-cascade: $(READY) ## Plot quality against the share that goes up (ARGS: --jobs, --prompts, --curve FILE; half an hour)
 	@$(PY) tests/benchmarks/cascade.py $(ARGS)
