@@ -34,7 +34,7 @@ def validated_rows(
         row = raw if isinstance(raw, BadRow) else template.row(raw, file=source.name)
         if row.key is not None and isinstance(row, TemplatedRow):
             first = keys.first_row(row.key, row.number)
-            if first is not None:
+            if first is not None and first != row.number:  # not the row itself, read again
                 yield _repeated(row, first, template.key_column, source.name)
                 continue
         yield row

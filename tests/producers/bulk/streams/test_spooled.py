@@ -50,6 +50,8 @@ def test_the_same_input_goes_on_where_it_was_cut(tmp_path):
     first = SpooledInput(io.BytesIO(DATA).read, path=spool, name="standard input")
     first.read_at(0, 12)
     first.close()
+    with pytest.raises(InvalidJob, match="spool: was not read to its end: give the same"):
+        open_source(spool, format="jsonl")
     again = SpooledInput(io.BytesIO(DATA).read, path=spool, name="standard input")
     assert (again.size(), again.complete) == (12, False)
     assert again.open(9).read() == DATA[9:]
