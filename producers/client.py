@@ -26,6 +26,7 @@ from forebay.producers.arguments import (
     checked_tenant,
     checked_timeout,
 )
+from forebay.producers.bulk.methods import BulkMethods
 from forebay.producers.explain import explanation
 from forebay.producers.handles import JobHandle, answer_model_of
 from forebay.producers.mapping import ContentT, Window, answers
@@ -45,7 +46,7 @@ from forebay.routing.store.connection import connect
 KnownT = TypeVar("KnownT", bound=AnyContent)
 
 
-class Client:
+class Client(BulkMethods):
     """A tenant's access to Forebay. Safe to share between threads.
 
     Close it, or use it in a `with` statement. It connects to Redis at its first call. Methods raise

@@ -41,6 +41,8 @@ class Reason(StrEnum):
     PACE_STAYS = "pace_stays", "at the present pace, jobs with more to gain go to Bedrock"
     PACE_GOES = "pace_goes", "at the present pace, the job is among those with most to gain"
 
+    BULK = "bulk", "a row of a bulk: the local lane answers first"
+
     # Why a job cannot go to Bedrock, or has to wait for it.
     NO_MODEL_ALLOWED = "no_model_allowed", "the policy allows no model on Bedrock"
     NO_PRICE = "no_price", "no price is listed for the named model on Bedrock"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from types import GenericAlias
 from typing import (
     TYPE_CHECKING,
@@ -92,6 +93,11 @@ LabelOrName = Annotated[
 ]
 
 
+@lru_cache(maxsize=256)  # millions of jobs share a few sets of labels
+def _options(labels: tuple[str | Label, ...]) -> tuple[Label, ...]:
+    return tuple(Label(name=label) if isinstance(label, str) else label for label in labels)
+
+
 class Classify(Answerable[Classification]):
     """Which of these labels does the text bear? Answered by a `Classification`.
 
@@ -111,9 +117,7 @@ class Classify(Answerable[Classification]):
     @property
     def options(self) -> tuple[Label, ...]:
         """The labels, with each bare name made a `Label`."""
-        return tuple(
-            Label(name=label) if isinstance(label, str) else label for label in self.labels
-        )
+        return _options(tuple(self.labels))
 
 
 class Extract(Answerable[Extraction[DataT_co]], Generic[DataT_co]):

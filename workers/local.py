@@ -21,6 +21,8 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
+from forebay.workers.bulk.row_steps import RowSteps
+from forebay.workers.bulk.shard_work import ShardWork
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import Conclusion
@@ -40,6 +42,7 @@ from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
 #: Fields of a job from which a constraint on the text comes.
 CONSTRAINT_FIELDS = frozenset({"schema", "regex"})
 JOBS_PER_SLOT = 2  # one that runs, and one that is ready when the slot is free
+SHARDS_AT_ONCE = 2  # while one ends, the other fills the batch; each has a thread of its own
 
 
 class Local:
@@ -67,9 +70,13 @@ class Local:
         self._answerer = open_engines()
         self._recall = Recall(cache, self._answerer)
         self._second_opinions = SecondOpinions(ledger, policy, frontier, self._answerer)
+        steps = RowSteps(self._answerer, self._doubter, self._escalator)
+        self._shard_work = ShardWork(ledger, self._answerer, steps)
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or have it escalated; see the class for the steps."""
+        if claim.record.rows:
+            return self._work_shard(claim)
         attempt = Attempt.of(claim)
         cancel = partial(self._cancel, attempt)
         with (
@@ -78,6 +85,11 @@ class Local:
             self._alone_if_suspect(attempt),
         ):
             return self._recall.recall(attempt) or self._answer(attempt)
+
+    def _work_shard(self, claim: Claim) -> Outcome:
+        lost = threading.Event()
+        with self._leases.holding(claim, lost.set):
+            return self._shard_work.work(claim, lost)
 
     def steps(self) -> int:
         """Return a counter that rises while the engines make progress."""
@@ -143,7 +155,8 @@ def _actor() -> Actor:
         [local_queue(settings.pool), EMBED],
         lambda ledger: Local(ledger, engines.open),
         pool="threads",
-        concurrency=JOBS_PER_SLOT * engines.first.slots,
+        concurrency=JOBS_PER_SLOT * engines.first.slots + SHARDS_AT_ONCE,
+        shards_at_once=SHARDS_AT_ONCE,
         steps=Local.steps,
         quiet_s=max(engine.hang_s for engine in engines.all),
     )

@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from forebay.producers.cli import dead_letters, display, jobs, worker_commands
+from forebay.producers.cli.bulk import commands as bulk
 from forebay.producers.cli.options import Json, Online
 
 HELP = """Submit LLM jobs to a Forebay fleet and fetch their answers.
@@ -99,6 +100,7 @@ def _root(
 
 app.add_typer(jobs.app)
 app.add_typer(about)
+app.add_typer(bulk.app, name="bulk")
 app.add_typer(dead_letters.app, name="dead")
 
 

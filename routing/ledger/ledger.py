@@ -97,7 +97,7 @@ class Ledger(LedgerReader):
         replies = self._transitions.run_all(
             "create", [self._create_args(job, watcher) for job in jobs]
         )
-        return [self._created(reply) for reply in replies]
+        return [created(reply) for reply in replies]
 
     def _create_args(self, job: Job, watcher: str) -> list[Any]:
         secret = self.settings.cache_key
@@ -111,34 +111,21 @@ class Ledger(LedgerReader):
         content = self.seal.close(job.model_dump_json(by_alias=True).encode())
         return content, [item for pair in envelope(job).items() for item in pair]
 
-    @staticmethod
-    def _created(reply: Any) -> str | ForebayError:
-        if isinstance(reply, Exception):
-            try:
-                with reaching_redis():
-                    raise reply
-            except ForebayError as error:
-                return error
-        verb, detail = (str(part.decode()) for part in reply)
-        if verb == "conflict":
-            conflict = InvalidJob(f"was used for another job, {detail}", field="idempotency_key")
-            conflict.job_id = detail
-            return conflict
-        return refusal(verb, detail) or detail
-
     # --- holding jobs -------------------------------------------------------------------------
 
-    def claim(self, queue: str, *, unrung: bool = False) -> Claim | None:
+    def claim(self, queue: str, *, unrung: bool = False, shards: bool = False) -> Claim | None:
         """Claim the best job waiting in a queue, or return `None` if no job waits.
 
         Args:
             queue: the queue.
             unrung: no doorbell called the worker, so one is taken from the queue with the job.
+            shards: claim a shard of a bulk, and no other job.
         """
         settings = self.settings
         while reply := self._transitions.run(
             "claim", queue, secrets.token_hex(8), self._lease_ms, settings.max_attempts,
             self._retention_ms, int(settings.ageing_s * 1000), settings.bulk_share, int(unrung),
+            int(shards),
         ):  # fmt: skip
             claim = self._claimed(*reply)
             if claim is not None:
@@ -259,6 +246,10 @@ class Ledger(LedgerReader):
         """Remove all that is stored of a job, ended or not. Return false if there was nothing."""
         return bool(self._transitions.run("forget", job_id, "") == b"forgotten")
 
+    def forget_all(self, job_ids: Sequence[str]) -> None:
+        """Remove all that is stored of these jobs, in one round trip; see `forget`."""
+        self._transitions.run_all("forget", [[job_id, ""] for job_id in job_ids])
+
     def sweep(self, limit: int = 500) -> Swept:
         """Run one bounded batch of upkeep; see `lua/sweep.lua`."""
         self.load_scripts()
@@ -287,3 +278,19 @@ def _check_moved(reply: bytes) -> None:
         raise Lost
     if reply == b"egress_denied":
         raise EgressDenied("the content of this job may not leave", field="egress")
+
+
+def created(reply: Any) -> str | ForebayError:
+    """Return the id in a reply of `create.lua`, or why the job was refused."""
+    if isinstance(reply, Exception):
+        try:
+            with reaching_redis():
+                raise reply
+        except ForebayError as error:
+            return error
+    verb, detail = (str(part.decode()) for part in reply)
+    if verb == "conflict":
+        conflict = InvalidJob(f"was used for another job, {detail}", field="idempotency_key")
+        conflict.job_id = detail
+        return conflict
+    return refusal(verb, detail) or detail

@@ -28,6 +28,8 @@ class Record:
         promoted: the job would have failed, and its draft became its answer instead.
         replay_of, replayed_as: the dead job that this job repeats, and the job that repeats it.
         audit_of, audited_as: the job that this job audits, and the job that audits it.
+        rows: the rows of a shard; 0 for any other job.
+        bulk: the bulk that a shard, or the job of one of its rows, belongs to.
     """
 
     id: str
@@ -53,6 +55,8 @@ class Record:
     replayed_as: str | None
     audit_of: str | None
     audited_as: str | None
+    rows: int = 0
+    bulk: str | None = None
 
     @classmethod
     def read(cls, job_id: str, fields: Mapping[bytes, bytes]) -> Record:
@@ -106,6 +110,7 @@ class Record:
             replayed_as=fields.get("replayed_as") or None,
             audit_of=fields.get("audit_of") or None,
             audited_as=fields.get("audited_as") or None,
+            bulk=fields.get("bulk") or None,
             **numbers,
         )
 
@@ -155,7 +160,7 @@ class Record:
 
 
 _MAX_LUA_INTEGER = 2**53  # Lua counts in doubles, which are exact up to here
-_NUMBERS = ("attempts", "created", "ended", "queued_ms", "worked_ms", "cost_nusd")
+_NUMBERS = ("attempts", "created", "ended", "queued_ms", "worked_ms", "cost_nusd", "rows")
 _STATES, _HOPS = frozenset(get_args(JobState)), frozenset(get_args(Hop))
 
 

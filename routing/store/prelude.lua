@@ -8,12 +8,13 @@
 --
 -- Keys:  fb:job:<id>      hash    the record of a job
 --        fb:content:<id>, fb:answer:<id>, fb:draft:<id>  string  request, answer and draft, sealed
---        fb:waiting:<queue>:<class>:<tenant>  zset  job id -> when it is due (us)
+--        fb:waiting:<queue>:<class>:<tenant>  zset  job id -> when it is due (us). The class is
+--                                 `interactive`, `bulk` or `rows` (shards of bulks)
 --        fb:turn:<queue>:<class>   zset   tenant with waiting jobs -> virtual time served so far
 --        fb:newcomers:<queue>:<class>  set  tenants that may have jobs waiting and are in no turn
 --        fb:clock         hash    <queue>:<class> -> virtual time of the last claim
 --        fb:since         hash    <queue>:<class> -> ms since when jobs wait there
---        fb:depth         hash    <queue> -> jobs waiting
+--        fb:depth         hash    <queue> -> jobs waiting, <queue>:rows -> shards waiting
 --        fb:picks         hash    <queue> -> claims that could choose between the classes
 --        fb:leases        zset    job id -> ms at which its lease runs out
 --        fb:later         zset    job id -> ms at which its retry is due
@@ -29,6 +30,9 @@
 --        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
 --                                 '<queue> at' -> ms of that sweep
 --        fb:serving:<queue>  zset  worker -> ms until which it serves the queue
+--        fb:bulk:<bulk>   hash    a bulk: what its producer says of it, `state`, counters of its rows, and
+--                                 `max_nusd`, `settled_nusd`, `reserved_nusd` (billionths of a dollar)
+--        fb:bulks:<tenant>  zset  bulk -> ms at which it was created
 --        <queue>          list    doorbells: Celery messages
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour
 local WATCH_MS = 3600000 -- a client that still waits watches again long before
@@ -36,10 +40,11 @@ local STREAM_MS = 600000 -- a stream expires if nothing is written to it for so 
 local MAX_ANSWER_BYTES = 64 * 1024 * 1024
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
 local MAX_NEWCOMERS = 1000 -- tenants that are given a turn at once
+local MAX_ROWS = 1000 -- rows of one shard
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
-  'error', 'replayed_as', 'audit_of', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
-  'worked_ms', 'fence', 'deadline', 'answer_bytes' }
-local TEXT_FIELDS = 11 -- the first fields are text, the others numbers
+  'error', 'replayed_as', 'audit_of', 'bulk', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
+  'worked_ms', 'fence', 'deadline', 'answer_bytes', 'rows' }
+local TEXT_FIELDS = 12 -- the first fields are text, the others numbers
 
 local function now_us()
   local time = redis.call('TIME')
@@ -123,7 +128,9 @@ local function read(id)
     job.queue = 'route'
   end
   job.hop = hop_of(job.queue)
-  if job.priority ~= 'bulk' then
+  if job.rows > 0 then
+    job.priority = 'rows'
+  elseif job.priority ~= 'bulk' then
     job.priority = 'interactive'
   end
   return job
@@ -164,8 +171,19 @@ end
 
 -- Add to the number of jobs that wait in a queue. A forged number that cannot be added to stops no
 -- transition: the sweeper counts again.
-local function count(queue, change)
-  redis.pcall('HINCRBY', 'fb:depth', queue, change)
+local function count(queue, class, change)
+  redis.pcall('HINCRBY', 'fb:depth', class == 'rows' and queue .. ':rows' or queue, change)
+end
+
+-- Ring for a job that was put into a queue. Few of a local worker's threads work shards, each one shard
+-- after the other, so a doorbell for each shard would be answered in vain: the first shard rings, and
+-- the sweeper rings for idle workers.
+local function ring_for(queue, class, bell)
+  if class == 'rows' and hop_of(queue) == 'local'
+    and number(redis.call('HGET', 'fb:depth', queue .. ':rows')) > 1 then
+    return
+  end
+  ring(queue, bell)
 end
 
 -- Put a job among those that wait. It is ordered by when it was created, not by when it was queued,
@@ -178,7 +196,7 @@ local function enqueue(id, queue, class, deadline, created_us)
   redis.call('HSETNX', 'fb:since', queue .. ':' .. class, now_ms())
   redis.call('ZADD', waiting_key(queue, class, id), string.format('%.0f', due), id)
   redis.call('SADD', 'fb:newcomers:' .. queue .. ':' .. class, tenant_of(id))
-  count(queue, 1)
+  count(queue, class, 1)
 end
 
 -- Give a turn to the tenants that came to a class of a queue since the last claim. They begin at the
@@ -199,7 +217,7 @@ end
 -- next claim.
 local function dequeue(id, queue, class)
   if redis.call('ZREM', waiting_key(queue, class, id), id) == 1 then
-    count(queue, -1)
+    count(queue, class, -1)
   end
 end
 
@@ -242,6 +260,49 @@ local function wake(id, state)
     notify(stream, id, state)
   end
   redis.call('DEL', watchers)
+end
+
+-- Return the key of the bulk that a job belongs to, if it belongs to one that is known.
+local function bulk_key(id, job)
+  if job.bulk == '' or not same_tenant(id, job.bulk) then
+    return nil
+  end
+  local key = 'fb:bulk:' .. job.bulk
+  return type(redis.pcall('HGET', key, 'created')) == 'string' and key or nil
+end
+
+-- Return the state of the bulk that a job belongs to; empty if it belongs to none.
+local function bulk_state(id, job)
+  local key = bulk_key(id, job)
+  local state = key and redis.pcall('HGET', key, 'state')
+  return type(state) == 'string' and state or ''
+end
+
+-- Count the end of a shard or of a row's own job in its bulk. What the rows of an answered shard
+-- became is counted by the script that settles it. A forged counter stops no transition.
+local function count_in_bulk(id, job, state, receipt)
+  local key = bulk_key(id, job)
+  if not key then
+    return
+  end
+  if job.rows > 0 then
+    if state ~= 'done' then
+      redis.pcall('HINCRBY', key, 'rows_' .. state, math.min(job.rows, MAX_ROWS))
+    end
+    return
+  end
+  redis.pcall('HINCRBY', key, 'rows_up', -1)
+  redis.pcall('HINCRBY', key, 'rows_' .. state, 1)
+  local decoded, fields = pcall(cjson.decode, receipt)
+  fields = decoded and type(fields) == 'table' and fields or {}
+  if state == 'done' then
+    redis.pcall('HINCRBY', key, fields.lane == 'bedrock' and 'rows_bedrock' or 'rows_local', 1)
+    if fields.degraded ~= false then
+      redis.pcall('HINCRBY', key, 'rows_degraded', 1)
+    end
+  elseif type(fields.error) == 'string' then
+    redis.pcall('HINCRBY', key, 'error:' .. string.sub(fields.error, 1, 60), 1)
+  end
 end
 
 -- Return the idempotency key of a job if it leads to this job: a forged record may name any key.
@@ -302,6 +363,9 @@ local function finish(id, job, state, retention_ms, ...)
     redis.call('PEXPIRE', repeat_key, retention_ms)
   end
   promise(-math.max(0, math.min(job.answer_bytes, MAX_ANSWER_BYTES)))
+  if job.bulk ~= '' then
+    count_in_bulk(id, job, state, promoted and '' or redis.call('HGET', key, 'receipt') or '')
+  end
   wake(id, state)
 end
 
@@ -318,7 +382,7 @@ local function queue_up(id, job, queue, bell, ...)
   redis.call('HSET', job_key(id), 'state', 'waiting', 'hop', hop_of(queue), 'queue', queue, 'queued', now,
     'worked_ms', worked, 'token', '', ...)
   enqueue(id, queue, job.priority, job.deadline, job.created_us)
-  ring(queue, bell)
+  ring_for(queue, job.priority, bell)
 end
 
 -- The fence: return the record if the token still holds the job, otherwise nil or false.
@@ -331,6 +395,7 @@ end
 -- false if it is. `answer_bytes`: what its answer will take.
 local function refusal(queue, max_waiting, answer_bytes)
   local depth = number(redis.call('HGET', 'fb:depth', queue))
+    + number(redis.call('HGET', 'fb:depth', queue .. ':rows'))
   if depth >= number(max_waiting) then
     return { 'full', tostring(depth) }
   end
@@ -360,10 +425,13 @@ local function given_fields(list)
     values[list[i]] = list[i + 1]
   end
   local deadline = number(values.deadline)
+  local rows = math.max(0, math.min(number(values.rows), MAX_ROWS))
   return {
+    rows = rows, -- of a shard; a shard without a bulk is an ordinary job, which no worker can open
+    bulk = rows > 0 and is_id(values.bulk) and values.bulk or '',
     kind = values.kind or '',
     egress = values.egress == 'allow' and 'allow' or 'deny',
-    priority = values.priority == 'bulk' and 'bulk' or 'interactive',
+    priority = (rows > 0 or values.priority == 'bulk') and 'bulk' or 'interactive',
     deadline = deadline > 0 and string.format('%.0f', deadline) or '',
     answer_bytes = math.max(0, math.min(number(values.answer_bytes), MAX_ANSWER_BYTES)),
   }
@@ -374,17 +442,21 @@ end
 local function put_on(id, queue, bell, content, given, ...)
   local created_us, deadline = now_us(), number(given.deadline)
   local now = math.floor(created_us / 1000)
-  check_types(id, queue, given.priority)
+  local class = given.bulk ~= '' and 'rows' or given.priority
+  check_types(id, queue, class)
   redis.call('HSET', job_key(id), 'kind', given.kind, 'egress', given.egress,
     'priority', given.priority, 'deadline', given.deadline, 'answer_bytes', given.answer_bytes,
-    'state', 'waiting', 'hop', 'route', 'queue', queue, 'token', '',
+    'state', 'waiting', 'hop', hop_of(queue), 'queue', queue, 'token', '',
     'created', now, 'created_us', string.format('%.0f', created_us), 'queued', now, 'queued_ms', 0,
     'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', ...)
+  if given.bulk ~= '' then
+    redis.call('HSET', job_key(id), 'bulk', given.bulk, 'rows', given.rows)
+  end
   redis.call('SET', 'fb:content:' .. id, content)
   if deadline > 0 then
     redis.call('ZADD', 'fb:deadlines', deadline, id)
   end
   promise(given.answer_bytes)
-  enqueue(id, queue, given.priority, deadline, created_us)
-  ring(queue, bell)
+  enqueue(id, queue, class, deadline, created_us)
+  ring_for(queue, class, bell)
 end

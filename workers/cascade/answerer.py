@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 
+from forebay.routing.base import Kind
 from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost
 from forebay.routing.jobs import Content, Embed, Embedding, Job
 from forebay.workers.cascade import similarity
@@ -12,8 +14,29 @@ from forebay.workers.cascade.stages import RawAnswer
 from forebay.workers.engines.engine import Completion, Ending, Engine, EngineInfo, Prompt, Vectors
 from forebay.workers.prompts import bounded
 
-#: Wait for an answer that has been begun, and return it.
-PendingAnswer = Callable[[], RawAnswer]
+
+@dataclass(frozen=True, slots=True)
+class PendingAnswer:
+    """An answer that has been begun. Calling it waits for the answer and returns it.
+
+    Attributes:
+        generation: what the engine is doing; `None` if the answer is computed when it is waited
+            for.
+    """
+
+    _finish: Callable[[], RawAnswer]
+    generation: Future[Completion] | None = None
+
+    def __call__(self) -> RawAnswer:
+        """Wait for the answer and return it."""
+        return self._finish()
+
+    def when_ready(self, call: Callable[[], object]) -> None:
+        """Call this once waiting takes no time any more, from any thread."""
+        if self.generation is None:
+            call()
+        else:
+            self.generation.add_done_callback(lambda _: call())
 
 
 class Answerer:
@@ -51,14 +74,26 @@ class Answerer:
         """
         request = job.request
         if isinstance(request, Embed):
-            return lambda: self._embedded(job, request)
+            return PendingAnswer(lambda: self._embedded(job, request))
         if self._by_similarity(job):
-            return lambda: self._nearest(job)
+            return PendingAnswer(lambda: self._nearest([job])[0])
         info = self.info
         prompt = bounded.local(job, info, prompt_id=prompt_id)
         if best_effort:
             prompt = prompt.model_copy(update={"best_effort": True})
         return _generate(self._engine, info, job, prompt)
+
+    def answers_by_vectors(self, kind: Kind) -> bool:
+        """Return whether jobs of a kind are answered by vectors alone, without a generation."""
+        return kind == "embed" or (kind == "classify" and self.info.classify == "similarity")
+
+    def at_once(self, jobs: Sequence[Job]) -> list[RawAnswer]:
+        """Answer jobs of one kind by vectors, all in one call.
+
+        Raises:
+            Unavailable: The engine has no embedding model.
+        """
+        return self._embedded_all(jobs) if jobs[0].kind == "embed" else self._nearest(jobs)
 
     def begin_second(self, job: Job, prompt_id: str) -> PendingAnswer:
         """Begin a second answer: from the other model, or from the same model to other words.
@@ -97,9 +132,28 @@ class Answerer:
         content = Embedding(vectors=vectors.vectors)
         return RawAnswer(*self.signature(job), vectors.tokens_in, 0, content)
 
-    def _nearest(self, job: Job) -> RawAnswer:
-        content, tokens_in = similarity.classify(job, self._engine.embed)
-        return RawAnswer(*self.signature(job), tokens_in, 0, content)
+    def _embedded_all(self, jobs: Sequence[Job]) -> list[RawAnswer]:
+        """Return the vectors of many jobs. The tokens are shared out by the number of texts."""
+        texts = [list(job.request.texts) for job in jobs if isinstance(job.request, Embed)]
+        vectors = self._engine.embed([text for each in texts for text in each])
+        rows, count = iter(vectors.vectors), len(vectors.vectors)
+        return [
+            RawAnswer(
+                *self.signature(job),
+                vectors.tokens_in * len(own) // count,
+                0,
+                Embedding(vectors=tuple(next(rows) for _ in own)),
+            )
+            for job, own in zip(jobs, texts, strict=True)
+        ]
+
+    def _nearest(self, jobs: Sequence[Job]) -> list[RawAnswer]:
+        contents, tokens_in = similarity.classify_all(jobs, self._engine.embed)
+        share = tokens_in // len(jobs)
+        return [
+            RawAnswer(*self.signature(job), share, 0, content)
+            for job, content in zip(jobs, contents, strict=True)
+        ]
 
     @property
     def _engines(self) -> tuple[Engine, ...]:
@@ -108,7 +162,7 @@ class Answerer:
 
 def _generate(engine: Engine, info: EngineInfo, job: Job, prompt: Prompt) -> PendingAnswer:
     future = engine.submit(prompt)
-    return lambda: _raw_answer(job, info, _completion(job, future))
+    return PendingAnswer(lambda: _raw_answer(job, info, _completion(job, future)), future)
 
 
 def _completion(job: Job, future: Future[Completion]) -> Completion:

@@ -69,17 +69,36 @@ def classify(
     Raises:
         Whatever `embed` raises.
     """
-    assert isinstance(job.request, Classify)
-    options = job.request.options
+    (content,), tokens_in = classify_all([job], embed, labels=labels)
+    return content, tokens_in
+
+
+def classify_all(
+    jobs: Sequence[Job], embed: Embed, *, labels: LabelVectors = _label_vectors
+) -> tuple[list[Classification], int]:
+    """Return the nearest label of each job, and the tokens that were read in all.
+
+    All texts are embedded in one call, with the labels whose vectors are not kept.
+
+    Raises:
+        Whatever `embed` raises.
+    """
+    requests = [job.request for job in jobs if isinstance(job.request, Classify)]
+    options = list(dict.fromkeys(label for request in requests for label in request.options))
     known = labels.get(embed, options)
     new = [label for label in options if label not in known]
-    vectors = embed([job.request.text, *(part for label in new for part in _parts(label))])
+    texts = [request.text for request in requests]
+    vectors = embed([*texts, *(part for label in new for part in _parts(label))])
     rows = iter(vectors.vectors)
-    text = next(rows)
+    text_rows = [next(rows) for _ in requests]
     added = {label: _mean([next(rows) for _ in _parts(label)]) for label in new}
     labels.add(embed, added)
-    cosines = {label.name: _dot(text, (known | added)[label]) for label in options}
-    return _classification(cosines), vectors.tokens_in
+    all_known = known | added
+    contents = [
+        _classification({label.name: _dot(row, all_known[label]) for label in request.options})
+        for request, row in zip(requests, text_rows, strict=True)
+    ]
+    return contents, vectors.tokens_in
 
 
 def _parts(label: Label) -> list[str]:

@@ -92,6 +92,7 @@ class Actor:
         make: makes the worker.
         pool: Celery's pool, `solo` or `threads`.
         concurrency: jobs at once.
+        shards_at_once: of these, the most shards of bulks.
         hooks: observe every job; see `JobHook`.
         steps: returns a counter of a worker that rises while its jobs make progress.
         quiet_s: how long a job may take without a step, by the limits of its work.
@@ -104,6 +105,7 @@ class Actor:
         *,
         pool: str,
         concurrency: int,
+        shards_at_once: int = 1,
         hooks: Sequence[JobHook] = (),
         steps: Callable[[Any], int] = lambda _worker: 0,
         quiet_s: float = 0.0,
@@ -124,12 +126,12 @@ class Actor:
         self._make = make
         self._worker: Worker | None = None
         self._steps, self._quiet_s = steps, quiet_s
-        self._watch(settings_of(ActorSettings), concurrency)
+        self._in_flight = InFlight(concurrency, shards_at_once)
+        self._watch(settings_of(ActorSettings))
         self._register()
 
-    def _watch(self, settings: ActorSettings, concurrency: int) -> None:
+    def _watch(self, settings: ActorSettings) -> None:
         """Make what watches over this process, ready to be started."""
-        self._in_flight = InFlight(concurrency)
         liveness = Liveness(
             settings,
             self._in_flight,

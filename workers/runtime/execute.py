@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from forebay.routing.bulk.row_result import counts
+from forebay.routing.bulk.shards import Shards
 from forebay.routing.errors import EgressDenied, Expired, ForebayError, Lost, Unavailable
 from forebay.routing.jobs import Answer, Receipt
+from forebay.routing.lanes import ROUTE, hop_of
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import place
@@ -29,6 +33,7 @@ from forebay.workers.runtime.outcomes import (
     Outcome,
     Retry,
     Routed,
+    ShardAnswered,
 )
 from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outcome_of_denial
 
@@ -41,6 +46,7 @@ PATIENCE_S = 600.0  # for Redis to take an outcome; without Redis there is nothi
 
 TaskResult = dict[str, Any]  # what Celery and Flower see of a job
 Work = Callable[[Claim], Outcome]
+Take = Callable[..., TaskResult | None]  # `execute` with all but its options
 
 
 def answer_doorbell(
@@ -55,19 +61,47 @@ def answer_doorbell(
     """Work the best job that waits, and further ones as long as that takes moments.
 
     A Celery task costs more than a job that is routed or recalled, so such jobs share a task. A
-    job that a model works on has a task to itself.
+    job that a model works on has a task to itself. If no job waits, work shards of bulks.
 
     Returns:
         The result of the job, a list if there were several, or `None` if no job waited.
     """
+    take = partial(execute, ledger, queue, work, in_flight, hooks)
+    results = _work_jobs(take, in_flight, unrung=unrung)
+    if not results:
+        results = _work_shards(take, queue, in_flight, unrung=unrung)
+    return results if len(results) > 1 else next(iter(results), None)
+
+
+def _work_jobs(take: Take, in_flight: InFlight, *, unrung: bool) -> list[TaskResult]:
+    """Work jobs as long as that takes moments."""
     results: list[TaskResult] = []
     end = time.monotonic() + QUICK_S
-    take = partial(execute, ledger, queue, work, in_flight, hooks)
     while (result := take(unrung=unrung or bool(results))) is not None:
         results.append(result)
         if in_flight.closed or len(results) == MAX_JOBS_PER_DOORBELL or time.monotonic() > end:
             break
-    return results if len(results) > 1 else next(iter(results), None)
+    return results
+
+
+def _work_shards(take: Take, queue: str, in_flight: InFlight, *, unrung: bool) -> list[TaskResult]:
+    """Work shards until none waits, if this process has a thread to spare for them.
+
+    In a local queue only the first shard rings a doorbell, so the thread goes on. In the router's
+    queue each shard has its own, and jobs go before shards, so the thread returns soon.
+    """
+    if not in_flight.shard_places.acquire(blocking=False):
+        return []
+    results: deque[TaskResult] = deque(maxlen=MAX_JOBS_PER_DOORBELL)
+    end = time.monotonic() + QUICK_S
+    try:
+        while (result := take(unrung=unrung or bool(results), shards=True)) is not None:
+            results.append(result)
+            if in_flight.closed or (queue == ROUTE and time.monotonic() > end):
+                break
+    finally:
+        in_flight.shard_places.release()
+    return list(results)
 
 
 def execute(
@@ -78,16 +112,19 @@ def execute(
     hooks: tuple[JobHook, ...] = (),
     *,
     unrung: bool = False,
+    shards: bool = False,
 ) -> TaskResult | None:
     """Claim the best job of the queue, work it and record its outcome.
 
-    `unrung` says that no doorbell called for this job; see `Ledger.claim`.
+    `unrung` says that no doorbell called for this job, and `shards` claims a shard in place of a
+    job; see `Ledger.claim`.
 
     Returns:
         The result of the job, or `None` if no job waited.
     """
     try:
-        claim = ledger.claim(queue, unrung=unrung)
+        bell_less = shards and hop_of(queue) == "local"  # such a shard has no doorbell of its own
+        claim = ledger.claim(queue, unrung=unrung and not bell_less, shards=shards)
     except ForebayError as error:  # the sweeper rings again
         log.warning("cannot claim: %s", error)
         return None
@@ -174,6 +211,9 @@ def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> TaskResult:
             return {"id": claim.id, "error": code, "again": waits}
         case Answered() | Audited() | Failed():
             return _settle(ledger, claim, outcome)
+        case ShardAnswered(receipt, results, rising):
+            Shards(ledger).settle(claim, receipt, results, counts(results), rising)
+            return task_result(receipt) | {"rows": len(results), "up": len(rising)}
         case Dropped():
             return {"id": claim.id, "lost": True}
 

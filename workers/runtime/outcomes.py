@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from forebay.routing.bulk.row_result import RowResult
+from forebay.routing.bulk.shards import RisingRow
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Receipt, Verdict
 from forebay.routing.ledger.claim import Claim
@@ -87,6 +89,21 @@ class Audited:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardAnswered:
+    """All rows of a shard have a result, or go up.
+
+    Attributes:
+        receipt: the shard's.
+        results: what became of each row, in order.
+        rising: the rows that go up, each as a job of its own.
+    """
+
+    receipt: Receipt
+    results: tuple[RowResult, ...] = field(repr=False)
+    rising: tuple[RisingRow, ...] = field(repr=False, default=())
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """Nothing is recorded: the claim was lost, or the ledger could not be told.
 
@@ -95,7 +112,7 @@ class Dropped:
     """
 
 
-Outcome = Routed | Answered | Escalated | Failed | Retry | Audited | Dropped
+Outcome = Routed | Answered | Escalated | Failed | Retry | Audited | ShardAnswered | Dropped
 
 
 def recalled(claim: Claim, cached: Answer, *, degraded: bool = False) -> Answered:

@@ -80,10 +80,11 @@ local function ring_again(queue, depth)
   end
 end
 
--- Count the jobs that wait in a queue. Producers move the stored count as well, so it may be wrong.
-local function recount(queue)
+-- Count the jobs of these classes that wait in a queue, and store the number in this field. Producers
+-- move the stored number as well, so it may be wrong.
+local function recount(queue, field, classes)
   local depth = 0
-  for _, class in ipairs({ 'interactive', 'bulk' }) do
+  for _, class in ipairs(classes) do
     admit(queue, class)
     local place = queue .. ':' .. class
     for _, tenant in ipairs(redis.call('ZRANGE', 'fb:turn:' .. place, 0, -1)) do
@@ -91,15 +92,44 @@ local function recount(queue)
       depth = depth + (type(waiting) == 'number' and waiting or 0)
     end
   end
-  redis.call('HSET', 'fb:depth', queue, depth)
+  if depth == 0 and field ~= queue then
+    redis.call('HDEL', 'fb:depth', field)
+  else
+    redis.call('HSET', 'fb:depth', field, depth)
+  end
   return depth
 end
 
-for _, queue in ipairs(redis.call('HKEYS', 'fb:depth')) do
-  if is_queue(queue) then
-    pcall(function() ring_again(queue, recount(queue)) end)
+-- Ring for the shards of a local queue, once for each worker: one with a thread to spare answers.
+local function ring_for_shards(queue, shards)
+  if shards > 0 and redis.call('LLEN', queue) == 0 then
+    local workers = redis.call('ZCOUNT', 'fb:serving:' .. queue, now, '+inf')
+    for _ = 1, math.min(workers, tonumber(limit)) do
+      ring(queue, bell)
+      rung = rung + 1
+    end
+  end
+end
+
+local function look_after(queue)
+  local jobs = recount(queue, queue, { 'interactive', 'bulk' })
+  local shards = recount(queue, queue .. ':rows', { 'rows' })
+  if hop_of(queue) == 'local' then
+    ring_again(queue, jobs)
+    ring_for_shards(queue, shards)
   else
-    redis.call('HDEL', 'fb:depth', queue) -- no script counts there
+    ring_again(queue, jobs + shards)
+  end
+end
+
+for _, field in ipairs(redis.call('HKEYS', 'fb:depth')) do
+  local queue = string.gsub(field, ':rows$', '')
+  if is_queue(field) then
+    pcall(look_after, field)
+  elseif not is_queue(queue) then
+    redis.call('HDEL', 'fb:depth', field) -- no script counts there
+  elseif redis.call('HEXISTS', 'fb:depth', queue) == 0 then
+    redis.call('HSET', 'fb:depth', queue, 0) -- for the next sweep
   end
 end
 

@@ -1,0 +1,111 @@
+# ruff: noqa: PLC0415 - a client that has no bulks pays nothing for them
+"""The methods of a client that are about bulks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Unpack
+
+from forebay.routing.errors import UnknownJob
+from forebay.routing.jobs import owner
+
+if TYPE_CHECKING:
+    from forebay.producers.access import Access
+    from forebay.producers.bulk.handle import BulkHandle
+    from forebay.producers.bulk.options import RowOptions, RowsLike
+    from forebay.producers.bulk.running.progress import Progress
+    from forebay.routing.bulk.bulks import BulkState
+    from forebay.routing.ledger.ledger import Ledger
+
+
+class BulkMethods:
+    """Bulks of one tenant. A `Client` has these methods."""
+
+    tenant: str
+    _ledger: Ledger
+    _access: Access
+
+    def bulk(self, rows: RowsLike, **options: Unpack[RowOptions]) -> BulkHandle:
+        """Answer many rows: a file, a folder of texts, standard input (`-`), or any iterable.
+
+            with client.bulk("mails.csv", kind="classify", labels=["billing", "login"],
+                             text_field="body", out="labels.csv") as bulk:
+                bulk.wait()
+
+        Args:
+            rows: where the rows are.
+            options: see `RowOptions`.
+
+        Raises:
+            InvalidJob: An argument is wrong, or the output exists.
+            Unavailable: Redis cannot be reached.
+        """
+        from forebay.producers.bulk.handle import BulkHandle
+        from forebay.producers.bulk.options import BULK_OPTIONS
+        from forebay.producers.bulk.running.begin import begin
+
+        self._access.check_open()
+        given: dict[str, Any] = {**options}
+        of_bulk: Any = {name: given.pop(name) for name in BULK_OPTIONS & given.keys()}
+        run = begin(self._ledger, self.tenant, rows, of_bulk, given)
+        return BulkHandle(run, self._ledger, temporary=of_bulk.get("out") is None)
+
+    def resume_bulk(self, which: str) -> BulkHandle:
+        """Go on with a bulk, with exactly the rows that have no result in its output.
+
+        Args:
+            which: the id of the bulk, its output or its folder.
+
+        Raises:
+            UnknownJob: There is no such bulk of this tenant.
+            InvalidJob: It has ended, its input has changed, or its folder is gone.
+            Unavailable: Redis cannot be reached.
+        """
+        from forebay.producers.bulk.handle import BulkHandle
+        from forebay.producers.bulk.running.begin import resume
+
+        self._access.check_open()
+        if owner(which) is not None:
+            self._check_own(which)
+        return BulkHandle(resume(self._ledger, self.tenant, which), self._ledger)
+
+    def bulks(self) -> list[Progress]:
+        """Return how far the bulks of this tenant are, the newest first. They are kept 30 days."""
+        from forebay.producers.bulk.handle import progress_of
+        from forebay.producers.bulk.running.progress import Rate
+        from forebay.routing.bulk.bulks import Bulks
+
+        self._access.check_open()
+        return [progress_of(record, Rate()) for record in Bulks(self._ledger).list(self.tenant)]
+
+    def bulk_progress(self, bulk_id: str) -> Progress:
+        """Return how far a bulk is, whichever process feeds it.
+
+        Raises:
+            UnknownJob: There is no such bulk of this tenant.
+        """
+        from forebay.producers.bulk.handle import progress_of
+        from forebay.producers.bulk.running.progress import Rate
+        from forebay.routing.bulk.bulks import Bulks
+
+        self._check_own(bulk_id)
+        return progress_of(Bulks(self._ledger).get(bulk_id), Rate())
+
+    def set_bulk_state(self, bulk_id: str, state: BulkState) -> Progress:
+        """Pause a bulk (`paused`), let it go on (`running`) or end it (`cancelled`).
+
+        The process that feeds it, and the workers, notice within seconds.
+
+        Raises:
+            UnknownJob: There is no such bulk of this tenant.
+            InvalidJob: The bulk has ended.
+        """
+        from forebay.routing.bulk.bulks import Bulks
+
+        self._check_own(bulk_id)
+        Bulks(self._ledger).set_state(bulk_id, state)
+        return self.bulk_progress(bulk_id)
+
+    def _check_own(self, bulk_id: str) -> None:
+        self._access.check_open()
+        if owner(bulk_id) != self.tenant:
+            raise UnknownJob("no such bulk of this tenant", field="id")
