@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.options import Order
-from forebay.producers.bulk.sources.fingerprint import Fingerprint
+from forebay.producers.bulk.streams.fingerprint import Fingerprint
 from forebay.routing.errors import InvalidJob
 
 FOLDER_SUFFIX = ".bulk"
