@@ -83,8 +83,8 @@ class TemplatedRow(NamedTuple):
         kind: the kind of the request.
         egress: whether the content of the row may leave the building.
         key: the row's key, or `None`; the template names its column.
-        common: the fields that the row shares with others. Rows with equal `common` have the same
-            object, so `is` compares it.
+        common: the fields that the row shares with others. Rows of one template, and most rows with
+            equal `common`, have the same object.
         varying: the fields of this row alone.
         end: the position after the row.
     """

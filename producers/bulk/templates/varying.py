@@ -11,7 +11,7 @@ from forebay.routing.base import FrozenModel, Kind, explain
 from forebay.routing.requests import AnyRequest, parse_request
 
 #: The field that holds a row's content, for the kinds that do not call it `text`.
-_OTHER_NAMES: dict[str, str] = {"generate": "messages", "embed": "texts"}
+_OTHER_NAMES: dict[str, str] = {"generate": "messages", "embed": "texts", "decide": "state"}
 
 #: Kinds whose content has nothing to do with the other fields, so that it is checked alone. The
 #: tests hold this against `parse_request`.
