@@ -16,9 +16,7 @@ from policy_cases import REQUESTS
 
 SCHEMA = {"type": "object", "properties": {"total": {"type": "number"}}}
 TEMPLATES = {
-    kind: {
-        name: value for name, value in fields.items() if name not in {"kind", varying_field(kind)}
-    }
+    kind: {name: fields[name] for name in fields.keys() - {"kind", varying_field(kind)}}
     for kind, fields in REQUESTS.items()
     if kind != "generate" and varying_field(kind)
 }
