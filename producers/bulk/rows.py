@@ -59,6 +59,7 @@ class BadRow(NamedTuple):
         end: the position after the row.
         key: the row's key, if it has one that could be read.
         file: the file that the row is in.
+        fields: what could be read of the row, from which its key may be known.
     """
 
     number: int
@@ -68,6 +69,7 @@ class BadRow(NamedTuple):
     end: Position
     key: str | None = None
     file: str = ""
+    fields: dict[str, Any] | None = None
 
     def __str__(self) -> str:
         column = "" if self.column is None else f", column {self.column}"

@@ -117,6 +117,7 @@ def _mistake(data: bytes) -> Mistake:
     found = _PLACE.search(message)
     place = int(found[1]) if found else None
     wrong = _PLACE.sub("", message).replace("EOF while parsing", "the line ends inside")
+    wrong = wrong.replace("expected ident", "expected value")
     if place and data[place - 1 :].startswith((b"NaN", b"Infinity")):
         wrong = "NaN and Infinity are no JSON numbers"
     if wrong == "recursion limit exceeded":
