@@ -81,16 +81,19 @@ def test_results_are_written_and_resumed_at_the_size_that_counts(mails, tmp_path
 
 def test_a_bad_row_has_its_key_if_the_key_could_be_read(tmp_path):
     path = tmp_path / "mails.csv"
-    path.write_bytes(b'body,id\n\xff,m1\nbody,m2,more\nx,\xff\nbody,id\n"x"y,m5\nx\0,m6\nx\n')
+    path.write_bytes(
+        b'body,id\n\xff,m1\nbody,m2,more\nx,\xff\nbody,id\n"x"y,m5\nx\0,m6\nx\n\xff,\xff\n'
+    )
     rows = list(validated_rows(open_source(path), LABELS))
     assert [(row.number, row.column, row.key) for row in rows] == [
         (1, "body", "m1"),
         (2, None, "m2"),
         (3, "id", None),
-        (4, None, "id"),
+        (4, None, None),
         (5, None, None),
         (6, "body", "m6"),
         (7, None, None),
+        (8, "body", None),
     ]
     assert {type(row) for row in rows} == {BadRow}
     with open_output(tmp_path / "bad.jsonl", columns=BAD_ROW_COLUMNS) as output:
