@@ -54,7 +54,10 @@ class Reason(StrEnum):
     # After the answer: what is wrong with it, or where it came from.
     CHECK_FAILED = "check_failed", "the answer failed the named check"
     UNCHECKED = "unchecked", "checking the answer took too much time or memory, and was stopped"
-    LOW_PROBABILITY = "low_probability", "the local model is not sure enough of its label"
+    LOW_PROBABILITY = (
+        "low_probability",
+        "the local model is not sure enough of its label or decision",
+    )
     LOCAL_CANNOT = (
         "local_cannot",
         "the local engine cannot do the job: it is too long, or asks for what no grammar enforces",

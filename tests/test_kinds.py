@@ -24,7 +24,6 @@ from typer.testing import CliRunner
 
 import forebay
 import policy_cases
-import workload
 from forebay.producers.cli import display, job_input, main
 from forebay.routing.base import KINDS, FrozenModel
 from forebay.routing.errors import InvalidJob
@@ -41,6 +40,7 @@ from forebay.workers.engines.engine import EngineInfo
 from forebay.workers.prompts import parsing, prompts, rewording
 from local.fleet import ROOT
 from mock_bedrock.canned_answers import References
+from ordeal import workload
 
 #: `embed` jobs never go to Bedrock and have no prompt, no text for an answer and no second opinion.
 WITHOUT_PROMPT = {"embed"}

@@ -21,6 +21,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
+from forebay.routing.store.text_stream import TextWriter
 from forebay.workers.bulk.row_steps import RowSteps
 from forebay.workers.bulk.shard_work import ShardWork
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
@@ -38,6 +39,7 @@ from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
 from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
+from forebay.workers.telemetry.observers import observers
 
 #: Fields of a job from which a constraint on the text comes.
 CONSTRAINT_FIELDS = frozenset({"schema", "regex"})
@@ -69,6 +71,7 @@ class Local:
         # The engines are opened last: that takes long, and what is wrong above is reported first.
         self._answerer = open_engines()
         self._recall = Recall(cache, self._answerer)
+        self._texts = TextWriter(ledger.redis, ledger.seal)
         self._second_opinions = SecondOpinions(ledger, policy, frontier, self._answerer)
         steps = RowSteps(self._answerer, self._doubter, self._escalator)
         self._shard_work = ShardWork(ledger, self._answerer, steps)
@@ -98,12 +101,13 @@ class Local:
     def close(self) -> None:
         """Stop the engines, and the thread that renews leases."""
         self._answerer.close()
+        self._texts.close()
         self._leases.close()
 
     def _answer(self, attempt: Attempt) -> Outcome:
         """Send one job through the steps from the answer to the outcome."""
         second = self._second_opinions.open(attempt)
-        pending = self._answerer.begin(attempt.job, attempt.prompt_id)
+        pending = self._begin(attempt)
         with second:  # begins here, if at all: the first answer's slot comes first
             raw = self._first_answer(attempt, pending)
             if not isinstance(raw, RawAnswer):
@@ -129,9 +133,16 @@ class Local:
             if isinstance(outcome, Escalated) or error.field not in CONSTRAINT_FIELDS:
                 return outcome
         try:
-            return self._answerer.begin(attempt.job, attempt.prompt_id, best_effort=True)()
+            return self._begin(attempt, best_effort=True)()
         except InvalidJob:
             return outcome
+
+    def _begin(self, attempt: Attempt, *, best_effort: bool = False) -> PendingAnswer:
+        """Begin the answer; a job that asks for it gets its text while it is generated."""
+        job = attempt.job
+        on_text = self._texts.open(job.id) if job.stream and job.kind == "generate" else None
+        answerer, prompt_id = self._answerer, attempt.prompt_id
+        return answerer.begin(job, prompt_id, best_effort=best_effort, on_text=on_text)
 
     def _cancel(self, attempt: Attempt) -> None:
         """Cancel what runs for a job whose claim was lost."""
@@ -158,6 +169,7 @@ def _actor() -> Actor:
         concurrency=JOBS_PER_SLOT * engines.first.slots + SHARDS_AT_ONCE,
         shards_at_once=SHARDS_AT_ONCE,
         steps=Local.steps,
+        hooks=observers(),
         quiet_s=max(engine.hang_s for engine in engines.all),
     )
 

@@ -36,6 +36,7 @@ from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings, RouterSettings
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.outcomes import Failed, Outcome, Routed
+from forebay.workers.telemetry.observers import observers
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +172,7 @@ def _open_engine() -> Engine | None:
 
 @cache
 def _actor() -> Actor:
-    return Actor([ROUTE], Router, pool="solo", concurrency=1)
+    return Actor([ROUTE], Router, pool="solo", concurrency=1, hooks=observers())
 
 
 def __getattr__(name: str) -> Celery:

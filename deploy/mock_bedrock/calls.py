@@ -18,6 +18,8 @@ class Call:
         text: its whole body.
         status: HTTP status of the answer; `None` until there is one.
         fault: the fault that was played, if any.
+        tokens_in, tokens_out: what the answer bills, whatever its usage says; 0 without an answer.
+        whole: the answer was sent to its end.
     """
 
     at: float
@@ -27,6 +29,9 @@ class Call:
     text: str
     status: int | None = None
     fault: str | None = None
+    tokens_in: int = 0
+    tokens_out: int = 0
+    whole: bool = False
 
     @classmethod
     def arrived(cls, operation: str, model: str, body: bytes) -> Self:

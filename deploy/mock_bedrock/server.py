@@ -172,7 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
             text = self.server.mock.references.answer(request.prompt, request.schema)
             response = Response.answering(request, text, ENDINGS.get(name))
             latency_ms = int((time.monotonic() - began) * 1_000)
+            call.tokens_in, call.tokens_out = response.tokens_in, response.tokens_out
             self._answer(operation, response, latency_ms, fault=name)
+            call.whole = name != "half"
         finally:
             logger.info("%s %s -> %s %s", operation, model, call.status, call.fault or "")
 

@@ -51,6 +51,11 @@ SPOILED: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def hides_cost(fault: str) -> bool:
+    """Return whether an answer with this fault does not tell what it costs."""
+    return any(path.startswith(("usage", "serviceTier")) for path in SPOILED.get(fault, {}))
+
+
 def spoil(body: dict[str, Any], fault: str) -> dict[str, Any]:
     """Return the body with the malformed fields of this fault; unchanged if it has none."""
     for path, value in SPOILED.get(fault, {}).items():

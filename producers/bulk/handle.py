@@ -33,13 +33,21 @@ class BulkHandle:
         bad_rows: the file of the rows that could not be read; made only if there are some.
     """
 
-    def __init__(self, run: BulkRun, ledger: Ledger, *, temporary: bool = False) -> None:
+    def __init__(
+        self,
+        run: BulkRun,
+        ledger: Ledger,
+        *,
+        temporary: bool = False,
+        at_end: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`temporary` removes the output on `close`; `at_end` is called once all is written."""
         self.id = run.manifest.id
         self.out = Path(run.manifest.out)
         self.bad_rows = run.manifest.bad_rows
         self._run, self._ledger = run, ledger
         self._temporary = temporary
-        self._steps = run.steps()
+        self._steps = self._work(at_end)
 
     def __enter__(self) -> Self:
         return self
@@ -58,8 +66,12 @@ class BulkHandle:
         Raises:
             ForebayError: The bulk cannot go on now, such as with a full disk. It can be resumed.
         """
-        for _ in self._steps:
-            yield from self._run.rows
+        while (rows := self.next_rows()) is not None:
+            yield from rows
+
+    def next_rows(self) -> list[ResultRow] | None:
+        """Work a little, and return the rows that were written; `None` at the end."""
+        return None if next(self._steps, None) is None else self._run.rows
 
     def wait(
         self,
@@ -83,6 +95,11 @@ class BulkHandle:
             if end is not None and time.monotonic() > end:
                 raise ResultTimeout(f"the bulk has not ended within {timeout:g} s")
         return self.progress()
+
+    def _work(self, at_end: Callable[[], object]) -> Iterator[BulkRecord]:
+        yield from self._run.steps()
+        if self._run.record.state != "cancelled":
+            at_end()
 
     def progress(self) -> Progress:
         """Return how far the bulk is, without asking anybody."""

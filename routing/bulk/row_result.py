@@ -50,6 +50,7 @@ _FIELDS = tuple(each.name for each in fields(RowResult))
 #: What the rows of a shard mostly have in common: stored once for each combination.
 _SHARED = ("status", "model", "revision", "degraded", "reasons", "checks")
 _OWN = tuple(name for name in _FIELDS if name not in _SHARED)
+_DEFAULTS = tuple(each.default for each in fields(RowResult) if each.name in _OWN)
 
 
 def pack_rows(results: Sequence[RowResult | None]) -> bytes:
@@ -63,7 +64,7 @@ def pack_rows(results: Sequence[RowResult | None]) -> bytes:
         key = tuple(getattr(result, name) for name in _SHARED)
         number = shared.setdefault(key, len(shared))
         own = [getattr(result, name) for name in _OWN]
-        while own and own[-1] in (None, 0, ()):  # trailing defaults are left out
+        while own and own[-1] == _DEFAULTS[len(own) - 1]:  # trailing defaults are left out
             own.pop()
         rows.append([number, *own])
     packed = {"shared": list(shared), "rows": rows}

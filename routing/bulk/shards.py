@@ -16,12 +16,13 @@ from forebay.routing.errors import (
     Lost,
     Misconfigured,
     Unavailable,
+    UnknownJob,
 )
 from forebay.routing.jobs import Answer, Job, Receipt
 from forebay.routing.lanes import ROUTE
-from forebay.routing.ledger.admission import ANSWER_BYTES, VECTOR_BYTES
+from forebay.routing.ledger.admission import ANSWER_BYTES, VECTOR_BYTES, created
 from forebay.routing.ledger.claim import Claim
-from forebay.routing.ledger.ledger import Ledger, created
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.reader import check_stream
 from forebay.routing.ledger.record import ENDED, Record
 from forebay.routing.ledger.transitions import Transitions
@@ -131,7 +132,8 @@ class Shards:
     def results(self, shard_ids: Sequence[str]) -> list[ShardResult | ForebayError | None]:
         """Return what became of each shard, in one round trip; `None` if it has not ended.
 
-        The result of a shard that is unknown, or whose results cannot be read, is an error.
+        It is `UnknownJob` for a shard that Redis does not have, and another error for a shard whose
+        results cannot be read.
         """
         ledger = self._ledger
         with reaching_redis(), ledger.redis.pipeline(transaction=False) as pipe:
@@ -206,7 +208,7 @@ def _read_result(
     shard_id: str, fields: dict[bytes, bytes], sealed: bytes | None, seal: Seal
 ) -> ShardResult | ForebayError | None:
     if not fields:
-        return InvalidJob("no such shard", field="id")
+        return UnknownJob("no such shard", field="id")
     try:
         record = Record.read(shard_id, fields)
         if record.state not in ENDED:

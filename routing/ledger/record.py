@@ -24,6 +24,7 @@ class Record:
     Attributes:
         queued_ms, worked_ms: time waited and time worked so far, over all hops and attempts.
         cost_nusd: cost of all calls made for the job, in billionths of a dollar.
+        error, error_note: code of the last error, and what it said; never content.
         receipt: JSON from the worker that settled the job; see `to_receipt`.
         promoted: the job would have failed, and its draft became its answer instead.
         replay_of, replayed_as: the dead job that this job repeats, and the job that repeats it.
@@ -49,6 +50,7 @@ class Record:
     verdict: Verdict | None
     doubt: Doubt | None
     error: str | None
+    error_note: str | None
     receipt: str
     promoted: bool
     replay_of: str | None
@@ -104,6 +106,7 @@ class Record:
             verdict=Verdict.model_validate_json(verdict) if verdict else None,
             doubt=Doubt.model_validate_json(doubt) if doubt else None,
             error=fields.get("error") or None,
+            error_note=fields.get("error_note") or None,
             receipt=fields.get("receipt", ""),
             promoted=bool(fields.get("promoted")),
             replay_of=fields.get("replay_of") or None,
@@ -156,6 +159,7 @@ class Record:
             "status": cast("Status", self.state),
             "reasons": (*self.reasons, self.error or self.state),
             "error": self.error,
+            "error_note": self.error_note,
         }
 
 

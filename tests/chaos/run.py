@@ -21,9 +21,9 @@ for name in [name for name in os.environ if name.startswith(("FOREBAY_", "CELERY
 
 from rich.console import Console  # noqa: E402 - after the path is set
 
-from options import asked  # noqa: E402
-from ordeal import undergo  # noqa: E402
-from report import Report  # noqa: E402
+from ordeal.course import undergo  # noqa: E402
+from ordeal.options import asked  # noqa: E402
+from ordeal.report import Report  # noqa: E402
 
 
 def main() -> int:

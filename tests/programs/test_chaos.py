@@ -2,20 +2,20 @@
 
 import pytest
 
-import books
-from books import Told
-from diary import Diary, Entry
-from doomed import SHIFT
+from books import content, jobs, money
+from books.diary import Diary, Entry
+from books.finding import Told
+from books.journal import Change, Journal
+from books.recovery import percentile, recoveries
+from doom.doomed import SHIFT
+from doom.points import Armed
 from forebay.routing.jobs import Generate, Job, Message
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
-from journal import Change, Journal
 from local.fleet import Fleet
-from points import Armed
-from recovery import percentile, recoveries
-from schedule import Amounts, plan
+from ordeal.schedule import Amounts, plan
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 TERM_S = 66.0
@@ -31,7 +31,17 @@ def job(text="hello") -> Job:
 
 
 def call(call_id, at, **fields):
-    return {"call_id": call_id, "at": at, "status": 200, "fault": None, "text": "", **fields}
+    return {
+        "call_id": call_id,
+        "at": at,
+        "status": 200,
+        "fault": None,
+        "text": "",
+        "whole": True,
+        "tokens_in": 10,
+        "tokens_out": 2,
+        **fields,
+    }
 
 
 @pytest.fixture
@@ -43,9 +53,9 @@ def test_an_accepted_job_that_is_gone_is_found(redis, ledger):
     accepted = job()
     ledger.create([accepted])
     ledger.cancel(accepted.id)
-    assert not wrong(books.of_jobs(redis, ledger, Told({accepted.id}, set())))
+    assert not wrong(jobs.of_jobs(redis, ledger, Told({accepted.id}, set())))
     ledger.forget(accepted.id)
-    assert wrong(books.of_jobs(redis, ledger, Told({accepted.id}, set()))) == {
+    assert wrong(jobs.of_jobs(redis, ledger, Told({accepted.id}, set()))) == {
         "accepted, and not there": 1
     }
 
@@ -57,7 +67,7 @@ def test_a_job_that_did_not_end_or_left_something_behind_is_found(redis, ledger)
     redis.persist(f"fb:job:{ended.id}")
     redis.zadd("fb:leases", {ended.id: 1})
     redis.set(f"fb:answer:{ended.id}", "", ex=60)
-    assert wrong(books.of_jobs(redis, ledger, Told({open_.id, ended.id}, set()))) == {
+    assert wrong(jobs.of_jobs(redis, ledger, Told({open_.id, ended.id}, set()))) == {
         "not ended": 1,
         "done without an answer, or not done with one": 1,
         "keys of ended jobs without an end": 1,
@@ -83,7 +93,7 @@ def test_redis_own_file_shows_every_state_of_a_job_and_a_second_end(tmp_path):
         "running",
         "cancelled",
     ]
-    assert wrong(books.of_ends([], journal)) == {
+    assert wrong(jobs.of_ends([], journal)) == {
         "ended twice, by Redis' file": 1,
         "went on after its end": 1,
     }
@@ -97,10 +107,10 @@ def test_a_call_without_an_entry_in_the_budget_is_found(redis):
         tenant_budget_nusd=None, fleet_budget_nusd=None, term_s=TERM_S,
     )  # fmt: skip
     calls = [call("one", 0.0), call("two", 1.0)]
-    assert wrong(books.of_money(spend, calls)) == {"calls without an entry": 1}
-    assert not wrong(books.of_money(spend, calls, {"two"}))
+    assert wrong(money.of_money(spend, calls)) == {"calls without an entry": 1}
+    assert not wrong(money.of_money(spend, calls, {"two"}))
     spend.release("one")
-    assert wrong(books.of_money(spend, calls[:1])) == {
+    assert wrong(money.of_money(spend, calls[:1])) == {
         "calls that may be paid, and are booked as free": 1
     }
 
@@ -109,14 +119,14 @@ def test_a_second_call_within_the_term_of_the_first_is_found():
     journal = Journal()
     journal.reserved |= {"one": ("acme.1", 0.0), "two": ("acme.1", 60.0)}
     late = [call("one", 0.3), call("two", TERM_S + 0.1)]
-    assert not wrong(books.of_terms(late, journal, TERM_S))
+    assert not wrong(money.of_terms(late, journal, TERM_S))
     refused = [call("one", 0.0, status=429), call("two", 1.0)]
-    assert not wrong(books.of_terms(refused, journal, TERM_S))
+    assert not wrong(money.of_terms(refused, journal, TERM_S))
     early = [call("one", 0.3), call("two", TERM_S - 0.1)]
-    assert wrong(books.of_terms(early, journal, TERM_S)) == {
+    assert wrong(money.of_terms(early, journal, TERM_S)) == {
         "paid twice: called again within the term": 1
     }
-    assert not wrong(books.of_terms(early, journal, TERM_S, {"acme.1"}))
+    assert not wrong(money.of_terms(early, journal, TERM_S, {"acme.1"}))
 
 
 def test_a_job_written_just_before_the_host_died_is_at_risk():
@@ -149,7 +159,7 @@ def test_content_in_a_call_or_a_log_is_found(tmp_path):
     log = tmp_path / "a.log"
     log.write_text("OPENMARK12")
     calls = [call("one", 0.0, text="DENYMARK34"), call("two", 0.0, text="OPENMARK56")]
-    assert wrong(books.of_content(calls, [log], Journal())) == {
+    assert wrong(content.of_content(calls, [log], Journal())) == {
         "calls with what may not leave": 1,
         "logs with content": 1,
     }
@@ -157,8 +167,8 @@ def test_content_in_a_call_or_a_log_is_found(tmp_path):
 
 def test_a_worker_that_ended_by_itself_is_found():
     entries = [Entry(1, 7, "killed", "-", "-"), Entry(2, 7, "ended", "-9", "-")]
-    assert not books.of_workers(entries).wrong
-    assert books.of_workers([*entries, Entry(3, 8, "ended", "1", "-")]).wrong == 1
+    assert not content.of_workers(entries).wrong
+    assert content.of_workers([*entries, Entry(3, 8, "ended", "1", "-")]).wrong == 1
 
 
 def test_the_job_of_a_dead_worker_is_recovered_once_it_can_be_claimed_again():

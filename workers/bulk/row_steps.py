@@ -13,7 +13,7 @@ from typing import Literal
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.bulk.shards import RisingRow
 from forebay.routing.errors import Expired, ForebayError, InvalidJob
-from forebay.routing.jobs import Check, Classification, Content
+from forebay.routing.jobs import Answer, Check, Classification, Content
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import answer_of, no_answer
@@ -101,6 +101,24 @@ def failed(
         error=error.code,
         error_field=getattr(error, "field", None),
         error_note=str(error),
+    )
+
+
+def of_answer(answer: Answer, reasons: tuple[str, ...]) -> RowResult:
+    """Return a local answer as the degraded result of a row."""
+    passed, not_passed = _split(answer.checks)
+    return RowResult(
+        status="done",
+        content=_plain(answer.content),
+        model=answer.model or "",
+        revision=answer.revision or "",
+        degraded=True,
+        reasons=reasons,
+        tokens_in=answer.tokens_in,
+        tokens_out=answer.tokens_out,
+        checks=passed,
+        failed=not_passed,
+        doubt=round(answer.doubt.probability, SCORE_DIGITS) if answer.doubt else None,
     )
 
 

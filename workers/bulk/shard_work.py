@@ -14,10 +14,18 @@ from forebay.routing.bulk.bulks import Bulks
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.bulk.shard import Shard
 from forebay.routing.bulk.shards import RisingRow, Shards, kept_results, open_shard
-from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob, Lost
+from forebay.routing.errors import (
+    EngineBusy,
+    EngineDied,
+    ForebayError,
+    InvalidJob,
+    Lost,
+    UnknownJob,
+)
 from forebay.routing.jobs import Receipt
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
+from forebay.workers.bulk.budget_share import affordable_rows, hardest, kept_for_budget
 from forebay.workers.bulk.row_steps import RowOutcome, RowSteps, failed
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.runtime.attempt import Attempt
@@ -66,7 +74,23 @@ class ShardWork:
         finally:
             for prompt_id in run.under_way:
                 self._answerer.cancel(prompt_id)
+        self._keep_to_budget(run)
         return run.outcome()
+
+    def _keep_to_budget(self, run: _Run) -> None:
+        """Let the hardest rows go up, as many as the shard's part of the bulk's budget covers."""
+        rising = run.rising()
+        if not rising:
+            return
+        with suppress(UnknownJob):
+            bulk = self._bulks.get(run.shard.bulk)
+            count = affordable_rows(bulk, len(run.shard.rows))
+            if count >= len(rising):
+                return
+            going = hardest(rising, int(count) + (run.luck < count % 1))
+            for index, row in rising:
+                if index not in going:
+                    run.add(index, kept_for_budget(row))
 
     def _answer(self, run: _Run) -> None:
         if run.claim.record.error == EngineDied.code:
@@ -228,9 +252,19 @@ class _Run:
         """Return the rows that are over. A row that goes up is decided on again if need be."""
         return [each if isinstance(each, RowResult) else None for each in self._outcomes]
 
+    def rising(self) -> list[tuple[int, RisingRow]]:
+        """Return the rows that go up, with their places in the shard."""
+        outcomes = enumerate(self._outcomes)
+        return [(index, each) for index, each in outcomes if isinstance(each, RisingRow)]
+
+    @property
+    def luck(self) -> float:
+        """A number from 0 to 1 that is always the same for this shard."""
+        return int(self.shard.id[-12:], 16) / 16**12
+
     def outcome(self) -> ShardAnswered:
         """Return the outcome of a shard whose rows are all over."""
-        rising = [each for each in self._outcomes if isinstance(each, RisingRow)]
+        rising = [row for _, row in self.rising()]
         results = tuple(_result(each) for each in self._outcomes)
         return ShardAnswered(self._receipt(results), results, tuple(rising))
 

@@ -11,8 +11,22 @@ from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost
 from forebay.routing.jobs import Content, Embed, Embedding, Job
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import RawAnswer
-from forebay.workers.engines.engine import Completion, Ending, Engine, EngineInfo, Prompt, Vectors
+from forebay.workers.engines.engine import (
+    Completion,
+    Ending,
+    Engine,
+    EngineInfo,
+    Prompt,
+    TakeText,
+    Vectors,
+)
 from forebay.workers.prompts import bounded
+
+#: The kinds that can be answered by the nearest option.
+NEAREST = frozenset({"classify", "decide"})
+
+#: The fields of a `Decide` request, by the part of its prompt that an error names.
+_DECIDE_FIELDS = {"messages": "state", "labels": "questions"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +81,17 @@ class Answerer:
             return info.embed_model, info.embed_revision or ""
         return info.model, info.revision
 
-    def begin(self, job: Job, prompt_id: str, *, best_effort: bool = False) -> PendingAnswer:
+    def begin(
+        self,
+        job: Job,
+        prompt_id: str,
+        *,
+        best_effort: bool = False,
+        on_text: TakeText | None = None,
+    ) -> PendingAnswer:
         """Begin the answer to a job; embeddings are computed only when they are waited for.
 
-        `Prompt` says what the best effort is.
+        `Prompt` says what the best effort is. `on_text` gets the text while it is generated.
         """
         request = job.request
         if isinstance(request, Embed):
@@ -79,13 +100,12 @@ class Answerer:
             return PendingAnswer(lambda: self._nearest([job])[0])
         info = self.info
         prompt = bounded.local(job, info, prompt_id=prompt_id)
-        if best_effort:
-            prompt = prompt.model_copy(update={"best_effort": True})
-        return _generate(self._engine, info, job, prompt)
+        update = {"best_effort": best_effort, "stream": on_text is not None}
+        return _generate(self._engine, info, job, prompt.model_copy(update=update), on_text)
 
     def answers_by_vectors(self, kind: Kind) -> bool:
         """Return whether jobs of a kind are answered by vectors alone, without a generation."""
-        return kind == "embed" or (kind == "classify" and self.info.classify == "similarity")
+        return kind == "embed" or (kind in NEAREST and self.info.classify == "similarity")
 
     def at_once(self, jobs: Sequence[Job]) -> list[RawAnswer]:
         """Answer jobs of one kind by vectors, all in one call.
@@ -125,7 +145,7 @@ class Answerer:
             engine.close()
 
     def _by_similarity(self, job: Job) -> bool:
-        return job.kind == "classify" and self.info.classify == "similarity"
+        return job.kind in NEAREST and self.info.classify == "similarity"
 
     def _embedded(self, job: Job, request: Embed) -> RawAnswer:
         vectors = self._engine.embed(list(request.texts))
@@ -148,7 +168,8 @@ class Answerer:
         ]
 
     def _nearest(self, jobs: Sequence[Job]) -> list[RawAnswer]:
-        contents, tokens_in = similarity.classify_all(jobs, self._engine.embed)
+        """Answer jobs by the nearest options. The tokens are shared out evenly."""
+        contents, tokens_in = similarity.answer_all(jobs, self._engine.embed)
         share = tokens_in // len(jobs)
         return [
             RawAnswer(*self.signature(job), share, 0, content)
@@ -160,8 +181,10 @@ class Answerer:
         return (self._engine, self._other) if self._other else (self._engine,)
 
 
-def _generate(engine: Engine, info: EngineInfo, job: Job, prompt: Prompt) -> PendingAnswer:
-    future = engine.submit(prompt)
+def _generate(
+    engine: Engine, info: EngineInfo, job: Job, prompt: Prompt, on_text: TakeText | None = None
+) -> PendingAnswer:
+    future = engine.submit(prompt) if on_text is None else engine.submit(prompt, on_text)
     return PendingAnswer(lambda: _raw_answer(job, info, _completion(job, future)), future)
 
 
@@ -170,8 +193,9 @@ def _completion(job: Job, future: Future[Completion]) -> Completion:
     try:
         return future.result()
     except InvalidJob as error:
-        if error.field == "messages" and job.kind != "generate":
-            error.field = "text"
+        fields = _DECIDE_FIELDS if job.kind == "decide" else {"messages": "text"}
+        if job.kind != "generate" and error.field:
+            error.field = fields.get(error.field, error.field)
         raise
 
 
@@ -187,9 +211,15 @@ def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
         raise Lost
     if completion.finish == "deadline":
         raise Expired("the deadline passed while the job was worked")
-    scores, finish = completion.option_logprobs, completion.finish
+    finish = completion.finish
     try:
-        content = bounded.parse_answer(job, completion.text, option_logprobs=scores, finish=finish)
+        content = bounded.parse_answer(
+            job,
+            completion.text,
+            option_logprobs=completion.option_logprobs,
+            branch_logprobs=completion.branch_logprobs,
+            finish=finish,
+        )
     except BadAnswer:
         return None, finish
     return content, finish

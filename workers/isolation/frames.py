@@ -36,6 +36,13 @@ def write(descriptor: int, data: bytes, deadline: float) -> None:
         view = view[os.write(descriptor, view[:_CHUNK_BYTES]) :]
 
 
+def is_ready(descriptor: int, within_s: float) -> bool:
+    """Wait up to `within_s` seconds for something to read, or for the end of the other process."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0.0, within_s) * 1_000))
+
+
 def read(descriptor: int, deadline: float) -> Any:
     """Return the value in the next frame from a non-blocking descriptor.
 

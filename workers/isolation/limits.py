@@ -6,7 +6,10 @@ CPU_S = 2  # of one call; a good check takes milliseconds
 WALL_S = 5.0  # of one call, on a busy machine
 START_S = 60.0  # until a fresh process is ready; its imports take half a second
 MEMORY_BYTES = 1 << 30  # address space of a process
-NICENESS = 5  # so that many slow calls do not slow down the workers themselves
+NICENESS = 5  # so that many calls do not slow down the workers themselves
+LONG_CPU_S = 0.2  # of one call; a call that computes for longer gets the lowest priority
+LONG_NICENESS = 19
+LOOK_EVERY_S = 0.1  # how often a call that takes its time is looked at
 MAX_PROCESSES = 8  # side by side; further calls wait for one of them
 MAX_IDLE = 2  # processes that are kept warm
 

@@ -7,13 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from forebay.workers.isolation import frames
-from forebay.workers.isolation.limits import START_S, OverBudget
+from forebay.workers.isolation.limits import (
+    LONG_CPU_S,
+    LONG_NICENESS,
+    LOOK_EVERY_S,
+    START_S,
+    OverBudget,
+)
 
 #: The environment of an isolated process. The worker's own holds secrets.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LANG")
+
+_TICKS_A_S = os.sysconf("SC_CLK_TCK")
 
 
 class IsolatedProcess:
@@ -38,6 +47,7 @@ class IsolatedProcess:
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self._in, self._out = self._popen.stdin.fileno(), self._popen.stdout.fileno()
+        self._is_demoted = False
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
         try:
@@ -65,6 +75,7 @@ class IsolatedProcess:
         deadline = time.monotonic() + wall_s
         try:
             frames.write(self._in, call, deadline)
+            self._await_reply(deadline)
             ending, value = frames.read(self._out, deadline)
         except frames.Late:
             self.end()
@@ -74,7 +85,22 @@ class IsolatedProcess:
             killed_for_time = self._popen.returncode == -signal.SIGXCPU
             reason = "takes too long" if killed_for_time else "takes too much memory"
             raise OverBudget(f"{reason} to check") from None
+        except BaseException:  # such as an interrupt: the reply would be taken for the next call's
+            self.end()
+            raise
+        if self._is_demoted:  # without privileges, a priority is never raised again
+            self.end()
         return ending, value
+
+    def _await_reply(self, deadline: float) -> None:
+        """Wait for a reply; give a call that computes for long the lowest priority."""
+        used_s = _cpu_s(self.pid)
+        while not frames.is_ready(self._out, min(LOOK_EVERY_S, deadline - time.monotonic())):
+            if time.monotonic() >= deadline:
+                raise frames.Late
+            if not self._is_demoted and _cpu_s(self.pid) - used_s > LONG_CPU_S:
+                os.setpriority(os.PRIO_PROCESS, self.pid, LONG_NICENESS)
+                self._is_demoted = True
 
     def kill(self) -> None:
         """Kill the process from another thread; its call raises `OverBudget`."""
@@ -90,3 +116,11 @@ class IsolatedProcess:
                     pipe.close()
                 except OSError:
                     continue
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the seconds that a process has computed so far, as the kernel counts them."""
+    stat = Path(f"/proc/{pid}/stat").read_bytes()
+    # The second field, the name in brackets, may hold spaces; times are the 14th and 15th.
+    user, system = stat.rpartition(b")")[2].split()[11:13]
+    return (int(user) + int(system)) / _TICKS_A_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from os import PathLike
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, get_args
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.options import BulkOptions, Order, RowsLike
 from forebay.producers.bulk.running.manifest import SPOOL, Manifest, folder_of
+from forebay.producers.bulk.running.retry import failed_rows, put_in_place, rows_without_answer
 from forebay.producers.bulk.running.run import BulkRun
 from forebay.producers.bulk.sources.open_source import STDIN, open_source
 from forebay.producers.bulk.sources.source import Source
@@ -98,20 +99,64 @@ def resume(ledger: Ledger, tenant: str, which: str) -> BulkRun:
         InvalidJob: The bulk has ended, its input has changed, or its folder is gone.
         Unavailable: Redis cannot be reached.
     """
-    manifest = Manifest.load(_folder(ledger, which))
-    if manifest.tenant != tenant:
-        raise InvalidJob(f"is a bulk of tenant {manifest.tenant}", field="tenant")
-    bulks = Bulks(ledger)
+    manifest, bulks = find(ledger, tenant, which), Bulks(ledger)
     if (state := bulks.state(manifest.id)) in ENDED:
         raise InvalidJob(f"the bulk is {state}; begin again with overwrite", field="bulk")
-    source = _source_again(manifest)
     template = Template.of(**manifest.template)
-    run = BulkRun(ledger, manifest, source, template)
+    run = BulkRun(ledger, manifest, source_again(manifest), template, resumed=True)
     run.record = bulks.set_state(manifest.id, "running")
     return run
 
 
-def _source_again(manifest: Manifest) -> Source:
+def retry(ledger: Ledger, tenant: str, which: str) -> tuple[BulkRun, Callable[[], None]]:
+    """Begin a bulk of the rows of another that have no answer.
+
+    Args:
+        ledger: where the shards wait.
+        tenant: whose bulk it is.
+        which: the id of the other bulk, its output or its folder.
+
+    Returns:
+        The bulk, and a function that puts its results into the other's output.
+
+    Raises:
+        InvalidJob: No row failed, the bulk has not ended, or its input has changed.
+    """
+    manifest, bulks = find(ledger, tenant, which), Bulks(ledger)
+    if bulks.state(manifest.id) == "running":
+        raise InvalidJob("has not ended; `resume` goes on with it", field="bulk")
+    numbers = rows_without_answer(manifest)
+    if not numbers:
+        raise InvalidJob("has no row without an answer", field="bulk")
+    template = Template.of(**manifest.template)
+    rows = failed_rows(source_again(manifest), template, numbers)
+    again = manifest.folder / "retry.jsonl"
+    limits: BulkOptions = {
+        "out": again, "overwrite": True, "max_usd": manifest.max_usd,
+        "max_cost_usd": manifest.max_cost_usd,
+    }  # fmt: skip
+
+    def at_end() -> None:
+        unanswered = put_in_place(manifest, numbers, again)
+        bulks.update(manifest.id, state="incomplete" if unanswered else "done")
+
+    return begin(ledger, tenant, rows, limits, {}), at_end
+
+
+def find(ledger: Ledger, tenant: str, which: str) -> Manifest:
+    """Return the manifest of a bulk; see `resume` for the arguments and the errors."""
+    manifest = Manifest.load(_folder(ledger, which))
+    if manifest.tenant != tenant:
+        raise InvalidJob(f"is a bulk of tenant {manifest.tenant}", field="tenant")
+    return manifest
+
+
+def source_again(manifest: Manifest) -> Source:
+    """Open the source of a bulk again.
+
+    Raises:
+        InvalidJob: It has changed; the error says how.
+    """
     path = manifest.source or str(manifest.spool)
     source = open_source(path, format=manifest.source_format)  # type: ignore[arg-type]  # as it was
     change = manifest.fingerprint and source.changed_since(manifest.fingerprint)

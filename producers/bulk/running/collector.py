@@ -9,7 +9,7 @@ from forebay.producers.bulk.running import results
 from forebay.producers.bulk.running.arrivals import Arrivals
 from forebay.producers.bulk.running.blocks import Block, Part
 from forebay.routing.bulk.shards import ShardResult, Shards
-from forebay.routing.errors import ForebayError
+from forebay.routing.errors import ForebayError, UnknownJob
 from forebay.routing.jobs import Answer, Receipt
 from forebay.routing.ledger.ledger import Ledger
 
@@ -23,6 +23,7 @@ class Collector:
     1. `add` takes blocks that were fed.
     2. `collect` notes which shards and jobs have ended, and fetches results.
     3. `take_complete` gives out the blocks that are to be written now, in the order that is wanted.
+    4. `take_lost` gives out the blocks of which Redis has lost a shard: they are to be fed again.
     """
 
     def __init__(self, ledger: Ledger, arrivals: Arrivals, order: Order) -> None:
@@ -31,6 +32,7 @@ class Collector:
         self._blocks: dict[int, Block] = {}
         self._parts: dict[str, tuple[Block, Part]] = {}
         self._jobs: dict[str, Block] = {}
+        self._lost: set[int] = set()
 
     def __len__(self) -> int:
         """Return how many blocks are not in the output yet."""
@@ -74,6 +76,17 @@ class Collector:
                 break
         return taken
 
+    def take_lost(self) -> list[Block]:
+        """Return the blocks of which Redis has lost a shard, and forget them."""
+        lost = [self._blocks.pop(number) for number in sorted(self._lost)]
+        self._lost.clear()
+        for block in lost:
+            for part in block.parts:
+                self._parts.pop(part.id, None)
+            for job_id in block.rising:
+                self._jobs.pop(job_id, None)
+        return lost
+
     def _fetch_shards(self) -> None:
         """Fetch the results of shards that have ended, for the blocks that come next."""
         wanted: list[tuple[Block, Part]] = []
@@ -93,6 +106,9 @@ class Collector:
                     self._take_in(block, part, result)
 
     def _take_in(self, block: Block, part: Part, result: ShardResult | ForebayError) -> None:
+        if isinstance(result, UnknownJob):
+            self._lost.add(block.fed.number)
+            return
         rows, status, error = [], "failed", ""
         if isinstance(result, ForebayError):
             error = result.code

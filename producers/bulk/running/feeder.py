@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable
 
 from forebay.producers.bulk.running.blocks import Block, BlockReader, Part
 from forebay.producers.bulk.running.journal import Journal
@@ -35,13 +36,20 @@ class Feeder:
     def __init__(self, reader: BlockReader, journal: Journal, shards: Shards, stream: str) -> None:
         self._reader, self._journal, self._shards = reader, journal, shards
         self._stream = stream
-        self._again: Iterator[Block] = map(
-            reader.read_again, sorted(journal.open_blocks.values(), key=lambda fed: fed.number)
-        )
+        self._again = deque(sorted(journal.open_blocks.values(), key=lambda fed: fed.number))
         self._unsent: list[Part] = []
         self._not_before = 0.0
         self.exhausted = False
         self.rows_sent = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether all rows were read and put on the ledger."""
+        return self.exhausted and not self._again and not self._unsent
+
+    def feed_again(self, blocks: Iterable[Block]) -> None:
+        """Have blocks read and put on the ledger again, because Redis has lost them."""
+        self._again.extend(block.fed for block in blocks)
 
     def feed(self, under_way: int, unwritten: int, rows_per_s: float | None) -> list[Block]:
         """Put blocks on the ledger, and return them.
@@ -69,14 +77,15 @@ class Feeder:
         blocks: list[Block] = []
         number, start = journal.next_block, journal.next_start
         while len(blocks) < count:
-            block = next(self._again, None)
+            if self._again:
+                blocks.append(self._reader.read_again(self._again.popleft()))
+                continue
+            block = self._reader.next(number, start, max_rows)
             if block is None:
-                block = self._reader.next(number, start, max_rows)
-                if block is None:
-                    self.exhausted = True
-                    break
-                number, start = number + 1, block.fed.end
-                new.append(block.fed)
+                self.exhausted = True
+                break
+            number, start = number + 1, block.fed.end
+            new.append(block.fed)
             blocks.append(block)
         journal.fed(new)
         return blocks

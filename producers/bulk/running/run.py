@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,13 +27,15 @@ from forebay.producers.bulk.templates.template import Template
 from forebay.routing.base import NANO
 from forebay.routing.bulk.bulks import BulkRecord, Bulks, BulkState
 from forebay.routing.bulk.shards import Shards
-from forebay.routing.errors import ForebayError, Unavailable
+from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.store.backoff import patiently
 
 LOOK_EVERY_S = (
     1.0  # at the record of the bulk: it may be paused, resumed or cancelled from anywhere
 )
 WAIT_S = 0.2  # for the next end, if there is nothing to do
+PATIENCE_S = 60.0  # for Redis to take the final state
 
 
 class BulkRun:
@@ -55,16 +60,17 @@ class BulkRun:
         source: Source,
         template: Template,
         *,
+        resumed: bool = False,
         overwrite: bool = False,
     ) -> None:
         self.manifest, self._ledger, self._bulks = manifest, ledger, Bulks(ledger)
         self._source = source
         self._journal = journal = Journal.open(manifest.folder / "journal.jsonl")
-        resumed = bool(journal.next_block)
+        begun = resumed and (journal.out_size > 0 or Path(manifest.out).exists())
         self._out = open_output(
             manifest.out,
             format=manifest.out_format,  # type: ignore[arg-type]  # checked when it is opened
-            resume_at=journal.out_size if resumed else None,
+            resume_at=journal.out_size if begun else None,
             overwrite=overwrite,
         )
         self._bad = open_output(
@@ -142,8 +148,8 @@ class BulkRun:
             self._write()
             self._look()
             yield self.record
-            if self._feeder.exhausted and not len(self._collector):
-                self._end(self._final_state())
+            if self._feeder.idle and not len(self._collector):
+                self._end()
                 return
         self._cancel_rest()
 
@@ -166,6 +172,7 @@ class BulkRun:
         try:
             ended = self._arrivals.wait(self._collector.awaited(), WAIT_S)
             self._collector.collect(ended)
+            self._feeder.feed_again(self._collector.take_lost())
         except Unavailable:  # Redis is away: the rows wait for it, and so does this process
             time.sleep(WAIT_S)
 
@@ -189,12 +196,12 @@ class BulkRun:
         with suppress(ForebayError):  # they expire
             self._ledger.forget_all(ids)
 
-    def _look(self) -> None:
-        """Read the record of the bulk, and write how far it is."""
-        now = time.monotonic()
-        if now - self._looked_at < LOOK_EVERY_S:
+    def _look(self, *, now: bool = False) -> None:
+        """Read the record of the bulk, and write how far it is: each second, or `now`."""
+        at = time.monotonic()
+        if not now and at - self._looked_at < LOOK_EVERY_S:
             return
-        self._looked_at = now
+        self._looked_at = at
         with suppress(Unavailable):
             fields: dict[str, Any] = {
                 "sent": self._journal.next_start.row, "bad": self._journal.totals["bad"],
@@ -202,8 +209,11 @@ class BulkRun:
             }  # fmt: skip
             if self.total is not None:
                 fields["total"] = self.total
-            self._bulks.update(self.manifest.id, **fields)
-            self.record = self._bulks.get(self.manifest.id)
+            try:
+                self._bulks.update(self.manifest.id, **fields)
+                self.record = self._bulks.get(self.manifest.id)
+            except UnknownJob:  # Redis has lost it
+                self.record = self._begin()
             self.rate.add(self.record.over)
 
     def _final_state(self) -> BulkState:
@@ -211,15 +221,18 @@ class BulkRun:
         unanswered = totals["rows"] - totals["rows_done"] + totals["bad"]
         return "incomplete" if unanswered or totals["rows_over_budget"] else "done"
 
-    def _end(self, state: BulkState) -> None:
+    def _end(self) -> None:
         """Give the outputs their final form, and the bulk its final state."""
+        self._look(now=True)
+        if self.record.state == "cancelled":
+            return
         self._out.finish()
         self._bad.finish()
         if not self._journal.totals["bad"]:
             self.manifest.bad_rows.unlink(missing_ok=True)
-        self._looked_at = 0.0
-        self._bulks.update(self.manifest.id, state=state)
-        self._look()
+        state = self._final_state()
+        patiently(partial(self._bulks.update, self.manifest.id, state=state), patience_s=PATIENCE_S)
+        self.record = replace(self.record, state=state)
 
     def _cancel_rest(self) -> None:
         """Cancel what is on the ledger. What was written stays."""

@@ -14,6 +14,7 @@ from forebay.producers.cli.bulk.options import (
     Bulk,
     BulkId,
     By,
+    DryRun,
     EgressColumn,
     KeyColumn,
     Kind,
@@ -26,6 +27,7 @@ from forebay.producers.cli.bulk.options import (
     Resume,
     Rows,
     RowsFormat,
+    Sample,
     SchemaFile,
     SystemForm,
     TextField,
@@ -34,10 +36,12 @@ from forebay.producers.cli.bulk.options import (
 )
 from forebay.producers.cli.clients import current_tenant, open_client
 from forebay.producers.cli.options import Egress, Focus, Json, MaxTokens, MaxWords, TenantName
+from forebay.routing.errors import InvalidJob
 
 if TYPE_CHECKING:
     from forebay.producers.bulk.handle import BulkHandle
     from forebay.producers.bulk.running.progress import Progress
+    from forebay.producers.client import Client
 
 RUN_HELP = """Answer every row of a file, and write the results to another file.
 
@@ -50,6 +54,9 @@ RUN_HELP = """Answer every row of a file, and write the results to another file.
 
 Rows are read from JSONL, CSV, TSV, Parquet, a folder of text files, or - for standard input.
 Without --kind, each row is a request or a job as JSON. Bad rows go to NAME.bad.jsonl.
+
+--dry-run validates all rows and answers none. --sample 200 answers 200 rows chosen at random, and
+says what the whole will take.
 
 Ctrl-C detaches: rows that the fleet has go on, and `forebay bulk resume` goes on with the rest.
 """
@@ -64,7 +71,7 @@ app = typer.Typer(
 def run(  # noqa: D103 - its help says it
     source: Rows,
     *,
-    out: Out,
+    out: Out = None,
     kind: Kind = None,
     text_field: TextField = None,
     text: TextForm = None,
@@ -85,10 +92,14 @@ def run(  # noqa: D103 - its help says it
     rows_format: RowsFormat = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
+    sample: Sample = 0,
+    dry_run: DryRun = False,
     tenant: TenantName = None,
     as_json: Json = False,
 ) -> None:
-    if resume:
+    if out is None and not (sample or dry_run):
+        raise InvalidJob("is missing: name the file of the results", field="--out")
+    if resume and out:
         _follow_resumed(out, tenant, as_json=as_json)
         return
     given = {
@@ -99,15 +110,27 @@ def run(  # noqa: D103 - its help says it
         "source_format": rows_format, "deadline": by and _read_by(by),
     }  # fmt: skip
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    options |= {"out": out, "order": order, "overwrite": overwrite}
     with open_client(current_tenant(tenant)) as client:
-        _follow(client.bulk(source, **options), as_json=as_json)
+        if dry_run:
+            _validate(client, source, options, as_json=as_json)
+        elif sample:
+            _estimate(client, source, sample, options, as_json=as_json)
+        else:
+            options |= {"out": out, "order": order, "overwrite": overwrite}
+            _follow(client.bulk(source, **options), as_json=as_json)
 
 
 @app.command("resume")
 def go_on(bulk: Bulk, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """Go on with a bulk that was detached from, paused or killed."""
     _follow_resumed(bulk, tenant, as_json=as_json)
+
+
+@app.command()
+def retry(bulk: Bulk, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """Answer the failed rows again. The new results take their places."""
+    with open_client(_tenant_of(tenant, bulk)) as client:
+        _follow(client.retry_bulk(bulk), as_json=as_json)
 
 
 @app.command()
@@ -142,6 +165,34 @@ def pause(bulk: BulkId, *, tenant: TenantName = None, as_json: Json = False) -> 
 def cancel(bulk: BulkId, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """End a bulk. Results that are in its output stay there."""
     _set_state(bulk, "cancelled", tenant, as_json=as_json)
+
+
+def _validate(client: Client, source: str, options: dict[str, Any], *, as_json: bool) -> None:
+    """Read all rows, and answer none."""
+    found = client.validate_bulk(source, **options)
+    if as_json:
+        bad = [row._asdict() for row in found.first_bad]
+        display.document({"rows": found.rows, "bad": found.bad, "first_bad": bad})
+    else:
+        for row in found.first_bad:
+            display.text(str(row))
+        display.text(f"{found.rows:,} valid rows, {found.bad:,} bad rows")
+    if found.bad:
+        raise typer.Exit(display.FAILURE)
+
+
+def _estimate(
+    client: Client, source: str, sample: int, options: dict[str, Any], *, as_json: bool
+) -> None:
+    """Answer some rows, and print what the whole would take."""
+    from forebay.producers.cli.bulk.progress import estimate_lines
+
+    found = client.sample_bulk(source, sample, **options)
+    if as_json:
+        display.document(asdict(found))
+        return
+    for line in estimate_lines(found):
+        display.text(line)
 
 
 def _set_state(bulk: str, state: Any, tenant: str | None, *, as_json: bool) -> None:

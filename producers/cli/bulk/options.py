@@ -10,7 +10,7 @@ Rows = Annotated[
     str, typer.Argument(metavar="FILE", help="The rows: a file, a folder, or - for stdin.")
 ]
 Out = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--out", metavar="FILE", help="Write the results here: .jsonl, .csv, .parquet or .npy."
     ),
@@ -68,6 +68,13 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output 
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the bulk that wrote the output.")
 ]
+Sample = Annotated[
+    int,
+    typer.Option(
+        "--sample", min=0, metavar="N", help="Answer N rows, and say what the whole will take."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Validate all rows, and answer none.")]
 Bulk = Annotated[
     str, typer.Argument(metavar="BULK", help="The id of a bulk, or the path of its output.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,8 +10,10 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from forebay.producers.bulk.running.progress import Progress
+from forebay.producers.bulk.sample import Estimate
 
 LINE_EVERY_S = 5.0  # in a pipe
+MAX_EXAMPLE_CHARS = 120  # of an answer that fails a check
 HEADER = ("BULK", "STATE", "ROWS", "LOCAL", "BEDROCK", "DEGRADED", "FAILED", "BAD", "SPENT")
 
 _TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
@@ -51,6 +54,24 @@ def report_lines(progress: Progress) -> Iterator[str]:
         yield f"failed rows: {_counted(progress.errors)}"
 
 
+def estimate_lines(found: Estimate) -> Iterator[str]:
+    """Yield the lines of an estimate for people."""
+    yield f"{found.rows:,} valid rows, {found.bad:,} bad rows; {found.sampled:,} answered"
+    yield (
+        f"the whole: {span(found.whole_s)} at {found.rows_per_s:,.1f} rows/s, "
+        f"${found.whole_usd:.4f} on Bedrock"
+    )
+    shares = {
+        "local": found.local, "Bedrock": found.bedrock, "degraded": found.degraded,
+        "failed": found.failed,
+    }  # fmt: skip
+    yield "shares: " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    for name, number in found.checks.items():
+        yield f"fails the check {name}: {number:,}"
+        for row in found.examples[name]:
+            yield f"  row {row['row']}: {_shortened(row['answer'])}"
+
+
 def cells(progress: Progress) -> list[str]:
     """Return the cells of a table's row."""
     total = "?" if progress.total is None else f"{progress.total:,}"
@@ -79,6 +100,11 @@ def next_time_of_day(text: str) -> datetime | None:
     now = datetime.now().astimezone()
     then = now.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
     return then if then > now else then + timedelta(days=1)
+
+
+def _shortened(answer: object) -> str:
+    text = json.dumps(answer, ensure_ascii=False)
+    return text if len(text) <= MAX_EXAMPLE_CHARS else f"{text[: MAX_EXAMPLE_CHARS - 1]}…"
 
 
 def _ends(progress: Progress) -> str:

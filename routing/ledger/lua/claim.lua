@@ -20,7 +20,7 @@ local function correct(turn, entry, now, most)
 end
 
 -- Return the most urgent job of the tenant whose turn it is in a class, and the tenant. What is not
--- the tenant's job is dropped.
+-- the tenant's job is dropped, and costs the tenant as much of its virtual time as a job.
 local function head(class)
   local place = queue .. ':' .. class
   local turn = 'fb:turn:' .. place
@@ -43,6 +43,7 @@ local function head(class)
         return first[1], tenant
       else
         redis.call('ZREM', waiting, first[1])
+        redis.call('ZINCRBY', turn, 1, tenant)
       end
     end
   end
@@ -57,14 +58,16 @@ local function choose()
   end
   local interactive, interactive_tenant = head('interactive')
   local bulk, bulk_tenant = head('bulk')
-  if not bulk then
-    redis.call('HDEL', 'fb:since', queue .. ':bulk')
+  if bulk then
+    redis.pcall('HSETNX', 'fb:since', queue .. ':bulk', now_ms())
+  else
+    redis.pcall('HDEL', 'fb:since', queue .. ':bulk')
   end
   if not interactive then
     return bulk, 'bulk', bulk_tenant
   end
   if bulk and number(redis.call('HINCRBY', 'fb:picks', queue, 1)) % tonumber(bulk_share) == 0 then
-    local since = number(redis.call('HGET', 'fb:since', queue .. ':bulk'))
+    local since = number(redis.pcall('HGET', 'fb:since', queue .. ':bulk'))
     if now_ms() - since > tonumber(ageing_ms) then
       return bulk, 'bulk', bulk_tenant
     end
@@ -106,12 +109,12 @@ for _ = 1, MAX_SKIPPED do
   if not job or job.state ~= 'waiting' or job.queue ~= queue then
     -- The entry stayed behind when the job moved. If nothing else leads to the job, end it.
     if job and stranded(id, job) then
-      finish(id, job, 'failed', retention_ms, 'error', 'invalid_job')
+      fail_damaged(id, job, retention_ms)
     end
   elseif job.deadline > 0 and job.deadline <= now then
-    finish(id, job, 'expired', retention_ms, 'error', 'expired')
+    expire(id, job, retention_ms)
   elseif job.attempts >= tonumber(max_attempts) then
-    finish(id, job, 'failed', retention_ms, 'error', job.error ~= '' and job.error or 'engine_died')
+    fail_used_up(id, job, retention_ms, job.error)
   elseif bulk_state(id, job) == 'cancelled' then
     finish(id, job, 'cancelled', retention_ms, 'error', 'cancelled')
   elseif bulk_state(id, job) == 'paused' then

@@ -7,14 +7,15 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from forebay.routing.errors import BadAnswer, Lost
 from forebay.routing.jobs import Extract, Job
-from forebay.workers.isolation import pool
-from forebay.workers.isolation.limits import OverBudget
+from forebay.workers.isolation import frames, pool
+from forebay.workers.isolation.limits import LONG_NICENESS, NICENESS, OverBudget
 from forebay.workers.prompts import parsing
 from patience import until
 
@@ -49,6 +50,19 @@ def test_a_call_that_computes_too_long_is_stopped():
     with pytest.raises(OverBudget, match="too long"):
         pool.call(*HANGS)
     assert time.monotonic() - began < 15
+
+
+def test_a_call_that_computes_long_gives_way_and_its_process_is_not_used_again():
+    first = min(os.nice(0) + NICENESS, LONG_NICENESS)
+    quick = pool.call(os.getpid)
+    assert os.getpriority(os.PRIO_PROCESS, quick) == first
+    with ThreadPoolExecutor(1) as threads:
+        long = threads.submit(pool.call, sum, range(60_000_000))
+        until(lambda: os.getpriority(os.PRIO_PROCESS, quick) == LONG_NICENESS, 10)
+        assert long.result() == sum(range(60_000_000))
+    again = pool.call(os.getpid)
+    assert again != quick
+    assert os.getpriority(os.PRIO_PROCESS, again) == first
 
 
 def test_a_call_that_waits_too_long_is_stopped():
@@ -114,6 +128,24 @@ def test_a_job_that_is_cancelled_begins_no_call():
         pool.cancel("gone")
         with pytest.raises(Lost):
             pool.call(abs, -1)
+
+
+class Interrupted(BaseException):
+    """Raised within a call, as a signal does."""
+
+
+def test_a_call_that_is_interrupted_leaves_no_reply_to_the_next_call(monkeypatch):
+    """Else a job would get what was computed of another job's content."""
+    pool.call(abs, -1)  # the process is warm
+
+    def interrupt(*_):
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(frames, "read", interrupt)
+        with pytest.raises(Interrupted):
+            pool.call(abs, -1)
+    assert pool.call(abs, -2) == 2
 
 
 def test_a_process_does_not_know_the_secrets_of_its_worker(monkeypatch):

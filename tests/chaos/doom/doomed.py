@@ -1,0 +1,132 @@
+"""Wrap the real workers: they write a diary, and die where they are told to.
+
+The product has no hooks for this. A process imports this module before a worker's module, and the
+methods are replaced by wrappers that call the originals.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from books.diary import Diary
+from doom.points import Armed
+from forebay.routing.store import scripts
+
+#: The fence in `prelude.lua`: the token of a late worker is no longer the job's.
+FENCE = "job.state == 'running' and job.token == token", "true"
+#: Redis' clock, and a clock that jumps by `chaos:shift` microseconds.
+SHIFT = "chaos:shift"
+CLOCK = (
+    "return time[1] * 1000000 + time[2]",
+    f"return time[1] * 1000000 + time[2] + (redis.call('GET', '{SHIFT}') or 0)",
+)
+
+
+class Doom:
+    """Wraps the methods that a worker of one role calls."""
+
+    def __init__(self, role: str, folder: Path) -> None:
+        self._role = role
+        self._armed = Armed(folder / "armed")
+        self.diary = Diary(folder / "diary")
+
+    def point(self, name: str) -> None:
+        """Write to the diary and die at once, if this point is armed."""
+        if self._armed.take(self._role, name):
+            self.diary.note("died", name)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def freeze(self, name: str) -> None:
+        """Stop all threads for longer than a lease, if this point is armed."""
+        if self._armed.take(self._role, name):
+            self.diary.note("froze", name)
+            self._armed.mark_frozen(os.getpid())
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def wrap(
+        self,
+        owner: type,
+        method: str,
+        *,
+        before: str = "",
+        frozen: str = "",
+        after: str = "",
+        note: Callable[..., tuple[str, str, str]] | None = None,
+    ) -> None:
+        """Add points before and after a method, and write its calls to the diary."""
+        inner = getattr(owner, method)
+
+        @functools.wraps(inner)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if before:
+                self.point(before)
+            if frozen:
+                self.freeze(frozen)
+            value = inner(*args, **kwargs)
+            if value is None and method == "claim":
+                return value  # no job waited
+            if note:
+                self.diary.note(*note(value, *args[1:]))
+            if after:
+                self.point(after)
+            return value
+
+        setattr(owner, method, wrapped)
+
+
+def rewrite(old: str, new: str) -> None:
+    """Replace a text in all Lua scripts, in this process, before it loads them."""
+    original = scripts.transition
+
+    def rewritten(name: str) -> str:
+        text = original(name)
+        assert old in text, f"the scripts say nothing of {old!r} any more"
+        return text.replace(old, new)
+
+    scripts.transition = rewritten  # type: ignore[assignment]
+
+
+def prepare(role: str) -> Doom:
+    """Wrap the methods of a role before its module is imported."""
+    rewrite(*CLOCK)
+    if os.environ.get("CHAOS_WITHOUT") == "fences":
+        rewrite(*FENCE)  # accept every token for every job
+    doom = Doom(role, Path(os.environ["CHAOS_FOLDER"]))
+    _wrap_ledger(doom)
+    if role == "bedrock":
+        _wrap_money(doom)
+    return doom
+
+
+def _wrap_ledger(doom: Doom) -> None:
+    from forebay.routing.ledger.ledger import Ledger  # noqa: PLC0415 - after `rewrite`
+
+    doom.wrap(
+        Ledger, "claim", before="pop", after="claim",
+        note=lambda claim, _queue: ("claim", claim.id, claim.token),
+    )  # fmt: skip
+    for verb in ("route", "escalate", "retry"):
+        doom.wrap(Ledger, verb, note=lambda _, claim, *__: ("moved", claim.id, claim.token))
+    doom.wrap(
+        Ledger, "settle", frozen="late", after="settle",
+        note=lambda _, claim, *__: ("settle", claim.id, claim.token),
+    )  # fmt: skip
+
+
+def _wrap_money(doom: Doom) -> None:
+    from urllib3.connection import HTTPConnection  # noqa: PLC0415 - only a bedrock worker has it
+
+    from forebay.routing.limits.budget import Budget  # noqa: PLC0415 - after `rewrite`
+    from forebay.workers.frontier.bedrock.converse import Converse  # noqa: PLC0415 - only a bedrock worker has it
+
+    doom.wrap(
+        Budget, "reserve", after="reserve", note=lambda _, call, job, *__: ("reserve", job, call)
+    )
+    doom.wrap(HTTPConnection, "getresponse", before="send")
+    doom.wrap(Converse, "call", after="response")
+    doom.wrap(Budget, "settle", after="book", note=lambda _, call, __: ("book", "-", call))
