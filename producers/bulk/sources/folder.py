@@ -29,6 +29,7 @@ class FolderSource(Source):
     def __init__(self, folder: Path) -> None:
         super().__init__(shown(folder))
         self._folder = folder
+        self._count: int | None = None
 
     def columns(self) -> tuple[str, ...]:
         """Return the two columns."""
@@ -50,7 +51,9 @@ class FolderSource(Source):
 
     def size(self) -> int:
         """Return how many files there are."""
-        return sum(1 for _ in self._files())
+        if self._count is None:
+            self._count = sum(1 for _ in self._files())
+        return self._count
 
     def fingerprint(self) -> Fingerprint:
         """Return what the names, sizes and contents of all files were like."""

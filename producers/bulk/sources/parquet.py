@@ -34,6 +34,7 @@ class ParquetSource(Source):
     def __init__(self, path: Path) -> None:
         super().__init__(shown(path))
         self._path = path
+        self._size: int | None = None
 
     def columns(self) -> tuple[str, ...]:
         """Return the names of the columns."""
@@ -59,8 +60,10 @@ class ParquetSource(Source):
 
     def size(self) -> int:
         """Return how many rows the file has."""
-        with self._opened() as file:
-            return int(file.metadata.num_rows)
+        if self._size is None:
+            with self._opened() as file:
+                self._size = int(file.metadata.num_rows)
+        return self._size
 
     def fingerprint(self) -> Fingerprint:
         """Return size, digest and time of the file."""
