@@ -7,11 +7,12 @@ import hmac
 import json
 
 from forebay.routing.errors import Unavailable
-from forebay.routing.jobs import Embed, Job
+from forebay.routing.jobs import Decide, Embed, Job
 
 RETRY_AFTER_S = 30
 VECTOR_BYTES = 4 * 1024  # of a vector with 1024 numbers
 ANSWER_BYTES = 1024  # of an answer in words, compressed
+PROBABILITY_BYTES = 16  # of the probability of an option, besides the option's name
 
 
 def envelope(job: Job) -> dict[str, str]:
@@ -30,6 +31,9 @@ def answer_bytes(job: Job) -> int:
     request = job.request
     if isinstance(request, Embed):
         return len(request.texts) * VECTOR_BYTES
+    if isinstance(request, Decide):
+        names = [name for question in request.questions for name in question.options]
+        return ANSWER_BYTES + sum(len(name.encode()) + PROBABILITY_BYTES for name in names)
     return ANSWER_BYTES
 
 
