@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Answer, Embed, Job, Summarize, Summary, parse_job
-from forebay.routing.ledger.admission import idempotency
+from forebay.routing.ledger.admission import answer_bytes, idempotency
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.receipts import Embedding
 from forebay.routing.settings import Settings
@@ -222,3 +222,13 @@ def test_vectors_are_stored_as_32_bit_numbers(redis):
     for vector, original in zip(read.content.vectors, vectors, strict=True):
         assert vector == pytest.approx(original, rel=1e-6)
     assert isinstance(read, Answer)
+
+
+def test_decisions_take_more_memory_the_more_options_they_have():
+    def size(options):
+        choices = [f"choice {number}" for number in range(options)]
+        question = {"type": "choice", "name": "x", "instructions": "y", "choices": choices}
+        request = {"kind": "decide", "state": "z", "questions": [question]}
+        return answer_bytes(Job(request=request))
+
+    assert size(255) > 3 * size(2)
