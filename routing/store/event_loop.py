@@ -41,16 +41,32 @@ async def run_blocking(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     """
     running = _Call(partial(call, *args, **kwargs))
     running.gr_context = getcurrent().gr_context
+    cancels = _cancels()
     awaited = running.switch()
     while not running.dead:
         resume: Callable[[], Any]
         try:
-            resume = partial(running.switch, await awaited)
+            resume = partial(running.switch, await _or_cancelled(awaited, cancels))
         except BaseException as error:  # noqa: BLE001 - raised again in the blocking code
+            cancels = _cancels()
             resume = partial(running.throw, error)
         running.parent = getcurrent()  # an eager task continues in another greenlet than it began
         awaited = resume()
     return cast("T", awaited)
+
+
+def _cancels() -> int:
+    """Return how often the cancellation of the running task was asked for."""
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
+
+
+async def _or_cancelled(awaitable: Awaitable[T], cancels: int) -> T:
+    """Await; raise a new cancellation that was swallowed, as `asyncio.wait_for` of 3.11 does."""
+    value = await awaitable
+    if _cancels() > cancels:
+        raise asyncio.CancelledError
+    return value
 
 
 def on_event_loop() -> bool:
@@ -73,11 +89,16 @@ def outcome(future: Future[T], timeout: float | None = None) -> T:
         return future.result()
     try:
         if on_event_loop():
-            return wait_for(asyncio.wait_for(asyncio.wrap_future(future), timeout))
+            return wait_for(_within(timeout, asyncio.wrap_future(future)))
         return future.result(timeout)
     except BaseException:
         future.cancel()
         raise
+
+
+async def _within(limit_s: float | None, future: asyncio.Future[T]) -> T:
+    async with asyncio.timeout(limit_s):
+        return await future
 
 
 def pause(seconds: float, unless: threading.Event | None = None) -> None:
