@@ -39,7 +39,8 @@ def test_blocking_code_waits_on_the_loop_and_other_tasks_go_on():
         def blocking(name):
             assert on_event_loop()
             for _ in range(3):
-                seen[:] = [*seen, wait_for(later(name))]
+                found = wait_for(later(name))
+                seen.append(found)
             return name
 
         return await asyncio.gather(*(run_blocking(blocking, name) for name in "ab"))
