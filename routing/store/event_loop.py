@@ -28,6 +28,8 @@ from greenlet import getcurrent, greenlet
 P = ParamSpec("P")
 T = TypeVar("T")
 
+MAX_ITEMS_PER_TURN = 20  # items that `each` yields before other tasks get their turn
+
 
 class _Call(greenlet):  # type: ignore[misc]  # greenlet has no types
     """A call of blocking code. Its parent is the greenlet of the task that awaits the call."""
@@ -146,6 +148,21 @@ class Background:
             self._thread.join(timeout)
 
 
+def beside(call: Callable[[], T], name: str) -> Future[T]:
+    """Run a call beside its caller, and return the future of what it returns."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - whoever asks the future gets it
+            future.set_exception(error)
+
+    background = Background(run, name)
+    future.add_done_callback(lambda _: background)  # a task that nobody refers to may vanish
+    return future
+
+
 class Mailbox(Generic[T]):
     """Things that any thread puts in and one caller takes out, the first first."""
 
@@ -176,7 +193,7 @@ class Mailbox(Generic[T]):
         return self.get(timeout)
 
 
-class BlockingIterator(Iterator[T]):
+class _BlockingIterator(Iterator[T]):
     """The items of an async iterable, for blocking code on the event loop."""
 
     def __init__(self, items: AsyncIterable[T]) -> None:
@@ -189,11 +206,13 @@ class BlockingIterator(Iterator[T]):
             raise StopIteration from None
 
 
-async def each(items: Iterator[T], per_turn: int) -> AsyncGenerator[T]:
-    """Yield the items of blocking code; a generator is closed at the end.
+def blocking_items(items: Any) -> Any:
+    """Return items that blocking code on the event loop can iterate, of any iterable."""
+    return _BlockingIterator(items) if isinstance(items, AsyncIterable) else items
 
-    After `per_turn` items other tasks get their turn, also if no item had to be waited for.
-    """
+
+async def each(items: Iterator[T]) -> AsyncGenerator[T]:
+    """Yield the items of blocking code; a generator is closed at the end."""
     end = object()
     try:
         for number in count(1):
@@ -201,7 +220,7 @@ async def each(items: Iterator[T], per_turn: int) -> AsyncGenerator[T]:
             if item is end:
                 return
             yield cast("T", item)
-            if number % per_turn == 0:
+            if number % MAX_ITEMS_PER_TURN == 0:
                 await asyncio.sleep(0)
     finally:
         if isinstance(items, Generator):

@@ -15,8 +15,8 @@ from redis.exceptions import NoScriptError
 
 from forebay.routing.store.event_loop import (
     Background,
-    BlockingIterator,
     Mailbox,
+    blocking_items,
     each,
     on_event_loop,
     outcome,
@@ -198,8 +198,8 @@ def test_items_pass_from_async_iterables_and_to_them():
             closed.append(wait_for(later("closed")))
 
     async def main():
-        whole = [item async for item in each(doubled(BlockingIterator(numbers())), 10)]
-        part = each(doubled(BlockingIterator(numbers())), 10)
+        whole = [item async for item in each(doubled(blocking_items(numbers())))]
+        part = each(doubled(blocking_items(numbers())))
         first = await anext(part)
         await part.aclose()
         return whole, first
