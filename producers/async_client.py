@@ -12,10 +12,10 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
+    Mapping,
 )
 from contextlib import aclosing
 from functools import wraps
-from types import TracebackType
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar, Unpack, overload
 from weakref import WeakKeyDictionary
 
@@ -24,7 +24,7 @@ import redis.asyncio
 from forebay.producers.arguments import checked_async_redis
 from forebay.producers.client import Client
 from forebay.producers.handles import JobHandle
-from forebay.producers.options import Options
+from forebay.producers.options import Item, Options
 from forebay.producers.results import Completed, Result
 from forebay.producers.single_jobs import ContentT, KnownT
 from forebay.routing.errors import ForebayError
@@ -126,7 +126,10 @@ class AsyncClient:
 
     async def submit_all(
         self,
-        requests: Iterable[Answerable[ContentT]] | AsyncIterable[Answerable[ContentT]],
+        requests: (
+            Iterable[Answerable[ContentT] | Mapping[str, Any]]
+            | AsyncIterable[Answerable[ContentT] | Mapping[str, Any]]
+        ),
         **options: Unpack[Options],
     ) -> AsyncIterator[JobHandle[ContentT] | ForebayError]:
         """See `Client.submit_all`."""
@@ -148,7 +151,7 @@ class AsyncClient:
     @overload
     def map(
         self,
-        requests: Iterable[Answerable[Any]] | AsyncIterable[Answerable[Any]],
+        requests: Iterable[Item] | AsyncIterable[Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -156,7 +159,7 @@ class AsyncClient:
     ) -> AsyncIterator[Answer[AnyContent] | ForebayError]: ...
     async def map(
         self,
-        requests: Iterable[Answerable[Any]] | AsyncIterable[Answerable[Any]],
+        requests: Iterable[Item] | AsyncIterable[Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -186,7 +189,7 @@ class AsyncClient:
     @overload
     def as_completed(
         self,
-        items: Iterable[str | Answerable[Any]] | AsyncIterable[str | Answerable[Any]],
+        items: Iterable[str | Item] | AsyncIterable[str | Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -269,12 +272,7 @@ class AsyncClient:
         await self._here()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     async def _here(self) -> Client:

@@ -9,7 +9,7 @@ print(answer.content.text, answer.lane, answer.cost_usd)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
@@ -25,7 +25,7 @@ from forebay.producers.arguments import (
 )
 from forebay.producers.handles import JobHandle
 from forebay.producers.mapping import Items, Window, as_they_end, in_order, submitted
-from forebay.producers.options import Options, make_job
+from forebay.producers.options import Item, Options, make_job
 from forebay.producers.results import Completed
 from forebay.producers.single_jobs import ContentT, KnownT, SingleJobs
 from forebay.routing.broker.doorbell import packaged_template
@@ -75,7 +75,9 @@ class Client(SingleJobs):
         self._owns_redis = lent is None
 
     def submit_all(
-        self, requests: Iterable[Answerable[ContentT]], **options: Unpack[Options]
+        self,
+        requests: Iterable[Answerable[ContentT] | Mapping[str, Any]],
+        **options: Unpack[Options],
     ) -> Iterator[JobHandle[ContentT] | ForebayError]:
         """Submit any number of jobs; yield each one's handle, or the error in its place.
 
@@ -106,7 +108,7 @@ class Client(SingleJobs):
     @overload
     def map(
         self,
-        requests: Iterable[Answerable[Any]],
+        requests: Iterable[Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -114,7 +116,7 @@ class Client(SingleJobs):
     ) -> Iterator[Answer[AnyContent] | ForebayError]: ...
     def map(
         self,
-        requests: Iterable[Answerable[Any]],
+        requests: Iterable[Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -131,7 +133,7 @@ class Client(SingleJobs):
         cancelled, because nobody has their ids; each `Job` goes on. After a timeout all go on.
 
         Args:
-            requests: requests or jobs; a generator will do.
+            requests: requests or jobs, or requests as dictionaries; a generator will do.
             timeout: seconds to wait for the next answer.
             cancel_on_exit: cancel all jobs under way if the iteration ends early.
             options: the same for all requests; no idempotency key, since a key is for one job.
@@ -160,7 +162,7 @@ class Client(SingleJobs):
     @overload
     def as_completed(
         self,
-        items: Iterable[str | Answerable[Any]],
+        items: Iterable[str | Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,

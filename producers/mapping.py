@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from forebay.producers.handles import JobHandle
 from forebay.producers.results import Completed, Submitted, answer_or_error, late, wait
@@ -19,9 +19,8 @@ from forebay.routing.store.event_loop import Mailbox, beside, on_event_loop, out
 
 MAX_JOBS_UNDER_WAY = 2_000  # jobs that were submitted and whose answers were not yet yielded
 JOBS_PER_ROUND_TRIP = 250  # jobs that are submitted at once
-JOBS_PER_ROUND_TRIP_ON_LOOP = 50  # making more jobs at once would hold up the event loop
+JOBS_PER_ROUND_TRIP_ON_LOOP = 20  # making more jobs at once would hold up the event loop
 
-ContentT = TypeVar("ContentT")
 #: A job to submit, the handle of a job to wait for, or why the item is neither.
 Made = Job | JobHandle[Any] | ForebayError
 

@@ -21,8 +21,8 @@ NAMES = {
     # requests
     "Classify", "Embed", "Extract", "Generate", "Job", "Label", "Message", "Summarize",
     # what comes back
-    "Answer", "Check", "Classification", "Content", "DeadJob", "Doubt", "Embedding", "Extraction",
-    "Generation", "JobStatus", "Receipt", "Result", "Summary", "Verdict",
+    "Answer", "Check", "Classification", "Completed", "Content", "DeadJob", "Doubt",
+    "Embedding", "Extraction", "Generation", "JobStatus", "Receipt", "Result", "Summary", "Verdict",
     # errors
     "BadAnswer", "BudgetExceeded", "CallerError", "Cancelled", "EgressDenied", "Ended",
     "EngineBusy", "EngineDied", "EngineUnavailable", "Expired", "ForebayError", "InvalidJob",
