@@ -12,10 +12,10 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
+    Mapping,
 )
 from contextlib import aclosing
 from functools import wraps
-from types import TracebackType
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar, Unpack, overload
 from weakref import WeakKeyDictionary
 
@@ -25,22 +25,19 @@ from forebay.producers.arguments import checked_async_redis
 from forebay.producers.bulk.async_methods import AsyncBulkMethods
 from forebay.producers.client import Client
 from forebay.producers.handles import JobHandle
-from forebay.producers.mapping import Completed
-from forebay.producers.options import Options
-from forebay.producers.results import Result
+from forebay.producers.options import Item, Options
+from forebay.producers.results import Completed, Result
 from forebay.producers.single_jobs import ContentT, KnownT
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Answerable, Job
 from forebay.routing.receipts import AnyContent
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect_on_loop
-from forebay.routing.store.event_loop import BlockingIterator, each, run_blocking
+from forebay.routing.store.event_loop import blocking_items, each, run_blocking
 from forebay.routing.store.loop_redis import LoopRedis
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-MAX_ANSWERS_PER_TURN = 20  # answers that `map` yields at once before other tasks get their turn
 
 
 class _Home(NamedTuple):
@@ -51,18 +48,16 @@ class _Home(NamedTuple):
     pid: int
 
 
-async def _connections(settings: Settings) -> AsyncGenerator[redis.asyncio.Redis]:
-    """Yield a Redis client and close it: asyncio ends the generators of a loop with the loop."""
-    client = connect_on_loop(settings)
+async def _connections(
+    settings: Settings, lent: redis.asyncio.Redis | None
+) -> AsyncGenerator[redis.asyncio.Redis]:
+    """Yield a Redis client. One of ours is closed; asyncio ends generators with their loop."""
+    client = connect_on_loop(settings) if lent is None else lent
     try:
         yield client
     finally:
-        await client.aclose()
-
-
-async def _lent(client: redis.asyncio.Redis) -> AsyncGenerator[redis.asyncio.Redis]:
-    """Yield a Redis client of the caller's, who closes it."""
-    yield client
+        if lent is None:
+            await client.aclose()
 
 
 def _awaited(
@@ -130,6 +125,21 @@ class AsyncClient(AsyncBulkMethods):
             lambda: client.result(job_id, timeout, cancel_on_exit=cancel_on_exit)
         )
 
+    async def submit_all(
+        self,
+        requests: (
+            Iterable[Answerable[ContentT] | Mapping[str, Any]]
+            | AsyncIterable[Answerable[ContentT] | Mapping[str, Any]]
+        ),
+        **options: Unpack[Options],
+    ) -> AsyncIterator[JobHandle[ContentT] | ForebayError]:
+        """See `Client.submit_all`."""
+        client = await self._here()
+        handles = client.submit_all(blocking_items(requests), **options)
+        async with aclosing(each(handles)) as yielded:
+            async for handle in yielded:
+                yield handle
+
     @overload
     def map(
         self,
@@ -142,7 +152,7 @@ class AsyncClient(AsyncBulkMethods):
     @overload
     def map(
         self,
-        requests: Iterable[Answerable[Any]] | AsyncIterable[Answerable[Any]],
+        requests: Iterable[Item] | AsyncIterable[Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -150,7 +160,7 @@ class AsyncClient(AsyncBulkMethods):
     ) -> AsyncIterator[Answer[AnyContent] | ForebayError]: ...
     async def map(
         self,
-        requests: Iterable[Answerable[Any]] | AsyncIterable[Answerable[Any]],
+        requests: Iterable[Item] | AsyncIterable[Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -158,8 +168,10 @@ class AsyncClient(AsyncBulkMethods):
     ) -> AsyncIterator[Answer[Any] | ForebayError]:
         """See `Client.map`. An async iterable of requests may wait; others are iterated at once."""
         client = await self._here()
-        answers = client.map(_blocking(requests), timeout, cancel_on_exit=cancel_on_exit, **options)
-        async with aclosing(each(answers, MAX_ANSWERS_PER_TURN)) as yielded:
+        answers = client.map(
+            blocking_items(requests), timeout, cancel_on_exit=cancel_on_exit, **options
+        )
+        async with aclosing(each(answers)) as yielded:
             async for answer in yielded:
                 yield answer
 
@@ -178,7 +190,7 @@ class AsyncClient(AsyncBulkMethods):
     @overload
     def as_completed(
         self,
-        items: Iterable[str | Answerable[Any]] | AsyncIterable[str | Answerable[Any]],
+        items: Iterable[str | Item] | AsyncIterable[str | Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -195,9 +207,9 @@ class AsyncClient(AsyncBulkMethods):
         """See `Client.as_completed`."""
         client = await self._here()
         ended = client.as_completed(
-            _blocking(items), timeout, cancel_on_exit=cancel_on_exit, **options
+            blocking_items(items), timeout, cancel_on_exit=cancel_on_exit, **options
         )
-        async with aclosing(each(ended, MAX_ANSWERS_PER_TURN)) as yielded:
+        async with aclosing(each(ended)) as yielded:
             async for completed in yielded:
                 yield completed
 
@@ -261,12 +273,7 @@ class AsyncClient(AsyncBulkMethods):
         await self._here()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     def _blocking_client(self) -> Client:
@@ -287,14 +294,9 @@ class AsyncClient(AsyncBulkMethods):
         return home.client
 
     async def _new_home(self) -> _Home:
-        connections = _lent(self._redis) if self._redis else _connections(self._settings)
+        connections = _connections(self._settings, self._redis)
         client = Client(
             tenant=self.tenant, settings=self._settings, patience=self._patience,
             redis=LoopRedis(await anext(connections)),
         )  # fmt: skip
         return _Home(client, connections, os.getpid())
-
-
-def _blocking(items: Any) -> Any:
-    """Return the items for blocking code; an async iterable is awaited where it is iterated."""
-    return BlockingIterator(items) if isinstance(items, AsyncIterable) else items

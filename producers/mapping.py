@@ -6,37 +6,23 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Self
 
 from forebay.producers.handles import JobHandle
-from forebay.producers.results import Submitted, answer_or_error, late, wait
+from forebay.producers.results import Completed, Submitted, answer_or_error, late, wait
 from forebay.producers.submission import Submitter
 from forebay.routing.errors import CallerError, ForebayError, InvalidJob, ResultTimeout
-from forebay.routing.jobs import Answer, Answerable, Job
-from forebay.routing.store.event_loop import Mailbox, on_event_loop
+from forebay.routing.jobs import Answer, Job
+from forebay.routing.store.event_loop import Mailbox, beside, on_event_loop, outcome
 
 MAX_JOBS_UNDER_WAY = 2_000  # jobs that were submitted and whose answers were not yet yielded
 JOBS_PER_ROUND_TRIP = 250  # jobs that are submitted at once
-JOBS_PER_ROUND_TRIP_ON_LOOP = 50  # making more jobs at once would hold up the event loop
+JOBS_PER_ROUND_TRIP_ON_LOOP = 20  # making more jobs at once would hold up the event loop
 
-ContentT = TypeVar("ContentT")
 #: A job to submit, the handle of a job to wait for, or why the item is neither.
 Made = Job | JobHandle[Any] | ForebayError
-
-
-class Completed(NamedTuple, Generic[ContentT]):
-    """A job that has ended, as `as_completed` yields it.
-
-    Attributes:
-        handle: the id of the job; `None` for an item that is no valid request.
-        answer: the answer, or the error with which the job ended or was refused.
-        item: the request, job or handle as it was given.
-    """
-
-    handle: JobHandle[ContentT] | None
-    answer: Answer[ContentT] | ForebayError
-    item: Answerable[ContentT] | str | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +90,11 @@ class Items:
         """Take no more items."""
         self.exhausted, self.error = True, self.error or error
 
+    def finish(self) -> None:
+        """Raise what ended the items too early, if anything did."""
+        if self.error is not None:
+            raise self.error
+
     def _next(self) -> list[tuple[Any, Made]]:
         raised, self._raised = self._raised, None
         before: list[tuple[Any, Made]] = [(None, raised)] if raised else []
@@ -151,7 +142,7 @@ class Window:
     def fill(self) -> list[Entry]:
         """Take and submit items until the window is full or no items are left; return the new."""
         new: list[Entry] = []
-        count = JOBS_PER_ROUND_TRIP_ON_LOOP if on_event_loop() else JOBS_PER_ROUND_TRIP
+        count = _jobs_per_round_trip()
         while len(self.entries) <= MAX_JOBS_UNDER_WAY - count and not self._items.exhausted:
             self._submitter.check_open()
             batch = self._begun(self._items.take(count))
@@ -194,9 +185,9 @@ class Window:
 
     def finish(self) -> None:
         """Raise what kept the map from taking all items, if anything did."""
-        if self._items.error is not None:
-            self._beginning = self._beginning if self.tied else []  # the error names them
-            raise self._items.error
+        if self._items.error is not None and not self.tied:
+            self._beginning = []  # the error names them
+        self._items.finish()
 
     def __enter__(self) -> Self:
         return self
@@ -230,6 +221,10 @@ class Window:
             and (self.tied or not entry.known)
         ]
         return under_way + self._beginning
+
+
+def _jobs_per_round_trip() -> int:
+    return JOBS_PER_ROUND_TRIP_ON_LOOP if on_event_loop() else JOBS_PER_ROUND_TRIP
 
 
 def _is_known(item: Any) -> bool:
@@ -273,3 +268,27 @@ def _first(ended: Mailbox[Entry], window: Window, timeout: float | None) -> Entr
         return ended.get(timeout)
     except TimeoutError:
         raise late(str(window.entries[0].handle), tied=window.tied) from None
+
+
+def submitted(items: Items, submitter: Submitter) -> Iterator[JobHandle[Any] | ForebayError]:
+    """Submit the items and yield the handle of each job, or the error in its place.
+
+    A batch is made and yielded while Redis takes in the batch before.
+    """
+    ahead: Future[tuple[list[JobHandle[Any] | ForebayError], ForebayError | None]] | None = None
+    try:
+        while ahead is not None or not items.exhausted:
+            submitter.check_open()
+            made = [made for _, made in items.take(_jobs_per_round_trip())]
+            before, ahead = ahead, None
+            if made:
+                ahead = beside(partial(submitter.submit_all, made), "submit")
+            if before is not None:
+                handles, error = outcome(before)
+                if error is not None:
+                    items.end(error)
+                yield from handles
+        items.finish()
+    finally:
+        if ahead is not None:
+            outcome(ahead)  # the jobs that were submitted ahead go on

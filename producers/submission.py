@@ -79,6 +79,26 @@ class Submitter:
             for job in jobs
         ]
 
+    def submit_all(
+        self, made: Sequence[Job | JobHandle[Any] | ForebayError]
+    ) -> tuple[list[JobHandle[Any] | ForebayError], ForebayError | None]:
+        """Submit jobs that nobody waits for yet; handles and errors among them stay as they are.
+
+        Returns:
+            The handle of each job, or the error in its place; and the error that kept all of them
+            from being submitted, if there is one.
+        """
+        checked = [(isinstance(one, Job) and passed_deadline(one)) or one for one in made]
+        jobs = [one for one in checked if isinstance(one, Job)]
+        away: ForebayError | None = None
+        try:
+            replies = iter(self.create(jobs) if jobs else ())
+        except ForebayError as error:
+            away = error
+            replies = iter([type(error)(error.message, field=error.field) for _ in jobs])
+        handles = [_handle(one, next(replies)) if isinstance(one, Job) else one for one in checked]
+        return handles, away
+
     def cancel_all(self, job_ids: Sequence[str]) -> None:
         """Cancel these jobs; log those that Redis cannot cancel now, which go on."""
         for start in range(0, len(job_ids), MAX_CANCELS_PER_ROUND_TRIP):
@@ -132,15 +152,21 @@ class Submitter:
     def _submitted(
         self, job: Job, reply: str | ForebayError, future: Future[Result]
     ) -> Submitted[Any] | ForebayError:
-        if isinstance(reply, ForebayError):
+        handle = _handle(job, reply)
+        if isinstance(handle, ForebayError):
             future.cancel()
-            reply.job_id = reply.job_id or job.id
-            return reply
-        handle: JobHandle[Any] = JobHandle(reply, answer_model_of(job))
-        if reply != job.id:  # the first job under the idempotency key
+            return handle
+        if handle != job.id:  # the first job under the idempotency key
             future.cancel()
             return _watched(handle, self._wakeups.watch_all([handle])[0])
         return handle, future
+
+
+def _handle(job: Job, reply: str | ForebayError) -> JobHandle[Any] | ForebayError:
+    if not isinstance(reply, ForebayError):
+        return JobHandle(reply, answer_model_of(job))
+    reply.job_id = reply.job_id or job.id
+    return reply
 
 
 def _watched(

@@ -33,7 +33,7 @@ LOOK_AGAIN_S = 20.0  # if Redis loses a wake-up with its memory, the records sti
 STREAM_TTL_MS = 600_000
 PAUSE_S = 0.5  # after an error, before Redis is tried again
 MAX_RESULTS_PER_ROUND_TRIP = 500
-MAX_RESULTS_PER_ROUND_TRIP_ON_LOOP = 50  # reading more at once would hold up the event loop
+MAX_RESULTS_PER_ROUND_TRIP_ON_LOOP = 20  # reading more at once would hold up the event loop
 MAX_ENTRIES_PER_READ = 1_000
 
 

@@ -228,6 +228,7 @@ def calls(client):
         "submit": lambda: client.submit(ask()),
         "run": lambda: client.run(ask()),
         "map": lambda: client.map([ask()]),
+        "submit_all": lambda: client.submit_all([ask()]),
         "as_completed": lambda: client.as_completed([ask()]),
         "submit_future": lambda: client.submit_future(ask()),
         "submit_with_future": lambda: client.submit_with_future(ask()),
