@@ -1,4 +1,4 @@
-"""How every worker process logs: one format, to stderr, and never content."""
+"""The logs of every worker process: one format, to stderr, and never content."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class EnvironmentSettings(BaseSettings):
 
 
 class Settings(EnvironmentSettings):
-    """How to reach Redis, and how the ledger behaves.
+    """The address of Redis, and the terms of the ledger.
 
     Attributes:
         redis_url: `redis://`, `rediss://` or `unix://` URL of the fleet's one Redis. Or

@@ -1,4 +1,4 @@
-"""What the command line prints: answers and documents on stdout, everything else on stderr.
+"""Print for the command line: answers and documents on stdout, everything else on stderr.
 
 Answers are text of a model. On a terminal their control characters are removed, so that an answer
 cannot move the cursor, rename the window or type.

@@ -38,7 +38,7 @@ _SERVED_KEPT_S = 3600  # for so long Redis remembers that a queue was served
 
 
 class Swept(NamedTuple):
-    """What one sweep did.
+    """The counts of one sweep.
 
     Attributes:
         back: jobs given back because their lease had run out.

@@ -42,7 +42,7 @@ def finding(name: str, wrong: Iterable[str]) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the producers were told.
+    """The replies that the producers got.
 
     Attributes:
         accepted: jobs that must end.

@@ -45,7 +45,7 @@ ECHO = {"FOREBAY_ENGINE": "echo", "FOREBAY_POOL": "echo", "FOREBAY_SLOTS": "16"}
 
 @dataclass(slots=True)
 class Evidence:
-    """What a run leaves behind.
+    """The traces that a run leaves behind.
 
     Attributes:
         told: what the producers were told.

@@ -1,4 +1,4 @@
-"""How the cost of a function grows with its input, in CPU time: a busy machine is no matter."""
+"""Measure how the cost of a function grows with its input, in CPU time."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from forebay.workers.prompts import classify, extract, generate, summarize
 
 
 class KindPrompts(Protocol):
-    """What the file of each kind defines."""
+    """The functions that the file of each kind defines."""
 
     def local_turns(self, request: Any) -> list[Turn]:
         """Return the turns for a local model."""

@@ -1,4 +1,4 @@
-"""What a grammar cannot enforce of a JSON Schema or a regular expression, and what is left of it.
+"""Relax a JSON Schema or a regular expression to the part that a grammar can enforce.
 
 Whatever the original admits, a relaxed constraint admits as well; checks of the answer hold the
 original afterwards.

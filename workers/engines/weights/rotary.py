@@ -20,7 +20,7 @@ _LENGTH = "original_max_position_embeddings"
 
 
 class Scaling(NamedTuple):
-    """What a kind of scaling needs, and which further fields the library computes with.
+    """The fields that a kind of scaling needs, and those that the library takes to be fixed.
 
     Attributes:
         needs: fields that must be there.
