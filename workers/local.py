@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import cache, partial
 
 from celery import Celery
@@ -118,8 +119,8 @@ class Local:
                 return outcome
         try:
             return self._answerer.begin(attempt.job, attempt.prompt_id, best_effort=True)()
-        except InvalidJob:
-            return outcome
+        except InvalidJob as error:
+            return replace(outcome, error=error)
 
     def _cancel(self, attempt: Attempt) -> None:
         """Cancel what runs for a job whose claim was lost."""

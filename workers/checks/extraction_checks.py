@@ -12,7 +12,8 @@ from typing import Any
 from forebay.routing.jobs import Extract
 from forebay.routing.json_tree import leaves, nodes
 from forebay.workers.checks.formats import misformatted
-from forebay.workers.checks.grounding import Source, named_options
+from forebay.workers.checks.grounding import Source
+from forebay.workers.checks.options import Options
 from forebay.workers.checks.reading.dates import dates
 from forebay.workers.checks.reading.number_words import speaks_of_a_scale
 from forebay.workers.checks.reading.words import is_visible, words
@@ -118,15 +119,14 @@ def _has_value_after(text: str, start: int) -> bool:
 
 
 def _ungrounded(request: Extract, values: Iterable[Any]) -> str | None:
-    source, allowed = Source(request.text), list(_values_in_schema(request.schema_))
+    source = Source(request.text)
+    allowed = [Options(values, source) for values in _values_in_schema(request.schema_)]
     unscaled = speaks_of_a_scale(json.dumps(request.schema_, ensure_ascii=False))
     absent = sum(not _is_grounded(source, allowed, value, unscaled=unscaled) for value in values)
     return f"{absent} values are not in the text" if absent else None
 
 
-def _is_grounded(
-    source: Source, allowed: Sequence[Sequence[Any]], value: Any, *, unscaled: bool
-) -> bool:
+def _is_grounded(source: Source, allowed: Sequence[Options], value: Any, *, unscaled: bool) -> bool:
     """Return whether the text has the value.
 
     A value that the schema lists is grounded too, unless the text names another one of the list.
@@ -135,14 +135,13 @@ def _is_grounded(
         return True
     options = next((options for options in allowed if value in options), None)
     if options is not None:
-        named = named_options(options, source)
-        return not named or value in named
+        return not options.named or value in options.named
     if isinstance(value, str):
         return source.has_text(value)
     return source.has_number(value, unscaled=unscaled)
 
 
-def _values_in_schema(schema: Any) -> Iterator[Sequence[Any]]:
+def _values_in_schema(schema: Any) -> Iterator[list[Any]]:
     """Yield the lists of values that a schema allows: each `enum`, and each `const` as a list."""
     for node in nodes(schema):
         if isinstance(node, dict):
@@ -162,14 +161,15 @@ def _has_equal_fields(request: Extract, data: dict[str, Any]) -> bool:
     allowed = [value for values in _values_in_schema(request.schema_) for value in values]
     filled = [value for value in data.values() if isinstance(value, str) and is_visible(value)]
     uses = Counter(value for value in filled if value not in allowed)
+    source = Source(request.text)
     return any(
-        number > 1 and _is_used_too_often(value, number, request.text)
+        number > 1 and _is_used_too_often(value, number, request.text, source)
         for value, number in uses.items()
     )
 
 
-def _is_used_too_often(value: str, number: int, text: str) -> bool:
-    occurrences = Source(text).count_text(value)
+def _is_used_too_often(value: str, number: int, text: str, source: Source) -> bool:
+    occurrences = source.count_text(value)
     if not 0 < occurrences < number or not any(char.isalpha() for char in value):
         return False
     lines = [line for line in re.split(r"\n|[.!?;]\s", text) if Source(line).count_text(value)]

@@ -13,12 +13,11 @@ from typing import Any
 
 from forebay.routing.errors import InvalidJob
 from forebay.workers.engines.engine import Choice, Constraint, JsonSchema, Pattern
+from forebay.workers.engines.tokens.patterns import relaxed_pattern, unenforced_in_pattern
 from forebay.workers.engines.tokens.relaxation import (
     relaxed,
-    relaxed_pattern,
     shape,
     unenforced,
-    unenforced_in_pattern,
     without_idle_keywords,
 )
 
@@ -104,8 +103,11 @@ def bodies_of(constraint: Constraint, max_tokens: int, *, best_effort: bool) -> 
     yield _json({key: schema[key] for key in schema.keys() & {"type"}}, max_tokens)
 
 
-def refusal(constraint: Constraint) -> InvalidJob:
-    """Return the error of a constraint that no grammar can enforce: which keyword, and where."""
+def refusal(constraint: Constraint, *, best_effort: bool = False) -> InvalidJob:
+    """Return the error of a constraint that no grammar can enforce: which keyword, and where.
+
+    After the best effort, the error says that no part of the constraint can be enforced either.
+    """
     field = field_of(constraint)
     match constraint:
         case JsonSchema(schema_=schema):
@@ -116,7 +118,9 @@ def refusal(constraint: Constraint) -> InvalidJob:
             what = f"{unenforced_in_pattern(regex)} of a regular expression"
         case Choice(options=options):
             what = f"a choice of {len(options)} labels"
-    return InvalidJob(f"asks for something that this engine cannot enforce: {what}", field=field)
+    rest = "; nor can any other part of it be enforced: write it without" if best_effort else ""
+    message = f"asks for something that this engine cannot enforce: {what}{rest}"
+    return InvalidJob(message, field=field)
 
 
 def too_large(constraint: Constraint) -> InvalidJob:

@@ -176,9 +176,9 @@ def _differently(rule: Scaling, kind: str, name: str, place: str) -> Misconfigur
 
 def _check_ratio(scaling: dict[str, Any], part: Mapping[str, Any], name: str, place: str) -> None:
     """Check the factor of YaRN against the lengths, from which exllamav3 computes it."""
-    length, original = part.get("max_position_embeddings"), scaling.get(_LENGTH)
-    factor = scaling["factor"]
-    if not all(isinstance(each, int | float) and each > 0 for each in (length, original, factor)):
+    given = (part.get("max_position_embeddings"), scaling.get(_LENGTH), scaling["factor"])
+    length, original, factor = (each if isinstance(each, int | float) else 0 for each in given)
+    if not min(length, original, factor) > 0:  # not a number, or not given
         return
     if not math.isclose(length / original, factor, rel_tol=0.01):
         message = (
