@@ -28,6 +28,8 @@ _SEPARATORS = {"whitespace_flexible": False, "item_separator": ", ", "key_separa
 _DATA_KEYWORDS = frozenset({"const", "enum", "default", "examples"})
 #: Keywords that bound a string already.
 _STRING_BOUNDS = frozenset({"maxLength", "pattern", "format", "enum", "const"})
+#: Characters of a text of a format that has no end of its own: a number in it may go on for ever.
+_FORMAT_CHARS = {"date-time": 40, "time": 30, "duration": 30, "email": 100, "hostname": 100}
 #: Keywords of an object that may hold properties without a name in the schema.
 _OPEN_OBJECT = frozenset({"additionalProperties", "patternProperties", "minProperties"})
 #: Keywords that describe one object in several places.
@@ -177,9 +179,18 @@ def _bound(node: Any, max_chars: int, *, closed: bool) -> Any:
     is_string = kinds == "string" or (isinstance(kinds, list) and "string" in kinds)
     if is_string and not _STRING_BOUNDS & node.keys():
         bound["maxLength"] = max(max_chars, node.get("minLength", 0))
+    elif is_string and (limit := _format_chars(node)):
+        bound["maxLength"] = max(limit, node.get("minLength", 0))
     if closed and kinds == "object" and "properties" in node and not _OPEN_OBJECT & node.keys():
         bound["additionalProperties"] = False
     return bound
+
+
+def _format_chars(node: dict[str, Any]) -> int | None:
+    """Return how long a text of the node's format may become; `None` if another keyword says so."""
+    if _STRING_BOUNDS & node.keys() != {"format"} or not isinstance(node["format"], str):
+        return None
+    return _FORMAT_CHARS.get(node["format"])
 
 
 def _combines(node: Any) -> bool:
