@@ -26,7 +26,7 @@ from forebay.routing.jobs import (
 )
 from forebay.routing.policy.secret_scanner import Scanner
 from forebay.routing.scoring.router_model import RouterModel
-from forebay.workers.checks import agreement, answer_checks
+from forebay.workers.checks import agreement, answer_checks, formats
 from forebay.workers.checks.bounded import MAX_CHARS
 from forebay.workers.checks.reading.normal_form import nfkc
 from forebay.workers.engines.engine import EngineInfo
@@ -155,6 +155,8 @@ def checks_of_a_text(text: str) -> None:
     answer_checks.check(generate, Generation(text=text, finish="stop"))
     answer_checks.check(extract, Extraction(data={"name": "Paul", "day": "2024-05-01"}))
     answer_checks.check(extract, Extraction(data={"name": text, "mail": text}))
+    answer_checks.check(extract, Extraction(data={"name": None, "mail": None}))
+    answer_checks.check(extract, Extraction(data={"a": [{"b": text[:9]}] * 9}))
     short = Job(request=Extract(text=FACT, schema=SCHEMA))
     answer_checks.check(short, Extraction(data={"name": text, "total": 12.5}))
 
@@ -171,6 +173,26 @@ def comparisons(text: str) -> None:
 @pytest.mark.parametrize("work", [checks_of_a_text, comparisons])
 def test_answers_are_checked_and_compared_in_linear_time(unit, work):
     assert growth(work, *contents(unit, MAX_CHARS)) < LINEAR
+
+
+@pytest.mark.parametrize("name", sorted(formats._FORMATS))
+def test_formats_are_checked_in_linear_time(name):
+    for unit in (
+        *UNITS.values(),
+        "a.",
+        "a@",
+        "%41",
+        "~0/",
+        "{a}",
+        "{a",
+        "a/",
+        "&",
+        "1.",
+        ":",
+        "P1",
+    ):
+        texts = contents(unit, MAX_CHARS)
+        assert growth(lambda text: formats._conforms(name, text), *texts) < LINEAR, unit
 
 
 def test_it_is_decided_in_linear_time_if_an_audit_needs_a_judge(unit):

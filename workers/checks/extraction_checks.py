@@ -16,6 +16,7 @@ from forebay.workers.checks.grounding import Source
 from forebay.workers.checks.options import Options
 from forebay.workers.checks.reading.dates import dates
 from forebay.workers.checks.reading.number_words import speaks_of_a_scale
+from forebay.workers.checks.reading.numerals import normalized
 from forebay.workers.checks.reading.words import is_visible, words
 from forebay.workers.checks.repetition import repeats_itself
 from forebay.workers.checks.safe_validation import violation
@@ -36,20 +37,20 @@ _NOTHING_VALUES = re.compile(
 )
 #: A word with a digit, or a capitalised word that begins no sentence.
 _OTHER_VALUE = re.compile(r"\d|(?<![.!?\s])\s+[^\W\d_a-z\u00df-\u00ff]\w*|[^\x00-\u024f]")
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.\w+")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++\.\w")
 _LINK = re.compile(r"https?://\S")
 
 
 def faults(request: Extract, data: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
     """Yield the name of each check, and what is wrong; `None` if nothing is."""
-    values = list(leaves(data))
+    source, values = Source(request.text), list(leaves(data))
     yield "schema", schema_fault(request.schema_, data)
     yield "filled", "no field has a value" if _is_unfilled(request, data) else None
-    yield "grounded", _ungrounded(request, values)
-    shared = _has_equal_fields(request, data)
+    yield "grounded", _ungrounded(request, source, values)
+    shared = _has_equal_fields(request, source, data)
     yield "distinct", "two fields have the same text" if shared else None
     looped = any(repeats_itself(value) for value in values if isinstance(value, str))
-    looped = looped or any(_mostly_equal(items, request.text) for items in _lists(data))
+    looped = looped or any(_mostly_equal(items, source) for items in _lists(data))
     yield "repetition", "repeats itself" if looped else None
 
 
@@ -118,8 +119,7 @@ def _has_value_after(text: str, start: int) -> bool:
 # --- grounded ------------------------------------------------------------------------------------
 
 
-def _ungrounded(request: Extract, values: Iterable[Any]) -> str | None:
-    source = Source(request.text)
+def _ungrounded(request: Extract, source: Source, values: Iterable[Any]) -> str | None:
     allowed = [Options(values, source) for values in _values_in_schema(request.schema_)]
     unscaled = speaks_of_a_scale(json.dumps(request.schema_, ensure_ascii=False))
     absent = sum(not _is_grounded(source, allowed, value, unscaled=unscaled) for value in values)
@@ -153,7 +153,7 @@ def _values_in_schema(schema: Any) -> Iterator[list[Any]]:
 # --- distinct ------------------------------------------------------------------------------------
 
 
-def _has_equal_fields(request: Extract, data: dict[str, Any]) -> bool:
+def _has_equal_fields(request: Extract, source: Source, data: dict[str, Any]) -> bool:
     """Return whether one text fills two fields, as a model does that has found nothing else.
 
     Two fields are rightly equal if the text has the value as often, or says that they share it.
@@ -161,7 +161,6 @@ def _has_equal_fields(request: Extract, data: dict[str, Any]) -> bool:
     allowed = [value for values in _values_in_schema(request.schema_) for value in values]
     filled = [value for value in data.values() if isinstance(value, str) and is_visible(value)]
     uses = Counter(value for value in filled if value not in allowed)
-    source = Source(request.text)
     return any(
         number > 1 and _is_used_too_often(value, number, request.text, source)
         for value, number in uses.items()
@@ -172,9 +171,14 @@ def _is_used_too_often(value: str, number: int, text: str, source: Source) -> bo
     occurrences = source.count_text(value)
     if not 0 < occurrences < number or not any(char.isalpha() for char in value):
         return False
-    lines = [line for line in re.split(r"\n|[.!?;]\s", text) if Source(line).count_text(value)]
+    phrase = _spaced(value)
+    lines = [line for line in re.split(r"\n|[.!?;]\s", text) if phrase in _spaced(normalized(line))]
     is_shared = any(_SHARING.search(line.replace(value, " ")) for line in lines)
     return not is_shared and _OTHER_VALUE.search(text.replace(value, " ")) is not None
+
+
+def _spaced(text: str) -> str:
+    return f" {' '.join(words(text))} "
 
 
 # --- repetition ----------------------------------------------------------------------------------
@@ -184,11 +188,11 @@ def _lists(document: Any) -> Iterator[list[Any]]:
     return (node for node in nodes(document) if isinstance(node, list))
 
 
-def _mostly_equal(items: list[Any], text: str) -> bool:
+def _mostly_equal(items: list[Any], source: Source) -> bool:
     """Return whether half of the objects of a list are equal, more often than the text says."""
     objects = [json.dumps(item, sort_keys=True) for item in items if isinstance(item, dict)]
     if len(objects) < MIN_LOOP_OBJECTS or len(set(objects)) > len(objects) // 2:
         return False
-    (most, number), source = Counter(objects).most_common(1)[0], Source(text)
+    most, number = Counter(objects).most_common(1)[0]
     texts = [value for value in leaves(json.loads(most)) if isinstance(value, str)]
     return not texts or any(source.count_text(value) < number for value in texts)
