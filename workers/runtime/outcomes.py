@@ -90,8 +90,9 @@ class Retry:
 
     @classmethod
     def after(cls, error: ForebayError, *, delay_s: float = 0.0, counted: bool = True) -> Self:
-        """Return the retry after an error."""
-        return cls(error.code, note_of(error), delay_s=delay_s, counted=counted)
+        """Return the retry after an error, whose field is part of the note."""
+        note = str(error)[:MAX_NOTE_CHARS]
+        return cls(error.code, note, delay_s=delay_s, counted=counted)
 
 
 @dataclass(frozen=True, slots=True)
