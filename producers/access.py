@@ -1,4 +1,4 @@
-"""What a client may ask for: jobs of its own tenant, as long as it is open."""
+"""The limits of a client: jobs of its own tenant, as long as it is open."""
 
 from __future__ import annotations
 

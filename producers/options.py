@@ -1,4 +1,4 @@
-"""What a caller may say about a job besides its request."""
+"""The options of a job besides its request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job ended with, as its caller gets it: an answer of the right type, or an error."""
+"""The end of a job, as its caller gets it: an answer of the right type, or an error."""
 
 from __future__ import annotations
 

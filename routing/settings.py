@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from forebay.routing.base import first_error
@@ -16,15 +16,27 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class EnvironmentSettings(BaseSettings):
-    """Base of all settings classes: immutable, each field read from `FOREBAY_<FIELD>`."""
+    """Base of all settings classes: immutable, each field read from `FOREBAY_<FIELD>`.
+
+    A path that is empty is not set. No other empty value means that: an empty key would silently
+    store contents in the clear.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_paths(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Leave out the paths that are empty: as a path, an empty text is the current folder."""
+        fields = cls.model_fields
+        paths = {name for name in fields if Path in get_args(fields[name].annotation)}
+        return {name: value for name, value in values.items() if value != "" or name not in paths}
+
 
 class Settings(EnvironmentSettings):
-    """How to reach Redis, and how the ledger behaves.
+    """The address of Redis, and the terms of the ledger.
 
     Attributes:
         redis_url: `redis://`, `rediss://` or `unix://` URL of the fleet's one Redis. Or

@@ -1,4 +1,4 @@
-"""How a job enters the ledger: what its record begins with, how a repeat is known, refusals."""
+"""The entry of a job into the ledger: the fields of a new record, repeats and refusals."""
 
 from __future__ import annotations
 

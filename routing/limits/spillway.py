@@ -57,7 +57,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether a call may be made now.
+    """The permission to make a call now, or the reason against it.
 
     Attributes:
         wait_s: seconds to wait; 0 if the call may be made.

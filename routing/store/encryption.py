@@ -1,4 +1,4 @@
-"""How contents are stored in Redis: compressed, and encrypted if there are keys (Fernet).
+"""Seal contents for Redis: compressed, and encrypted if there are keys (Fernet).
 
 The first byte of a sealed content names its form: `z` is compressed, `f` compressed and then
 encrypted. A process can read `z`, and `f` if it has the key; it writes `f` if it has a key. So keys

@@ -1,4 +1,4 @@
-"""What a caller hands over is checked at the door: one clear error of ours, whatever it is."""
+"""Arguments of a caller are checked at the door: one clear error of ours, whatever they are."""
 
 from __future__ import annotations
 

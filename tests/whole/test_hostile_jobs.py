@@ -33,7 +33,7 @@ HOSTILE = Extract(text='[[echo: say={"a":"x"}]] a x', schema=hostile())
 
 
 class Answers:
-    """What the mock answers."""
+    """The answers of the mock."""
 
     @staticmethod
     def answer(prompt: str, _schema: object) -> str:

@@ -1,4 +1,4 @@
-"""What all workers share: a Celery worker that answers doorbells from the ledger.
+"""The base of all workers: a Celery worker that answers doorbells from the ledger.
 
 Celery stays at the rim: a task takes no arguments and returns nothing; it works the best job of its
 queue. Settings are read here, once, when the worker's module is loaded.

@@ -1,4 +1,4 @@
-"""What a fleet's worker processes would run, on threads of this process."""
+"""The workers of a fleet, on threads of this process instead of processes of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the local engine cannot do goes up if it may leave; if not, the failure says why."""
+"""A job that the local engine cannot do goes up if it may leave; if not, the failure says why."""
 
 from __future__ import annotations
 
