@@ -76,18 +76,33 @@ def test_jobs_that_wait_in_a_full_redis_end_and_no_worker_leaves(running, client
     assert client.run(Summarize(text=text), timeout=20).status == "done"
 
 
+WORKERS = ("router", "local", "bedrock", "sweeper")
+
+
 def test_workers_start_while_redis_is_full(running, client, redis):
-    ids = [client.submit(Summarize(text="[[echo: delay=1]] We met at noon.")) for _ in range(8)]
-    for part in ("router", "local", "sweeper"):
+    running.start("mock_bedrock")
+    running.start("bedrock")
+    running.wait_ready()
+    text = "[[echo: say=We met at noon.]] We met at noon."
+    ids = [client.submit(Summarize(text=text)) for _ in range(8)]
+    for part in WORKERS:
         [process] = running._parts[part]
         running.kill(process)
-    redis.delete("fb:cache-secret")
+    ids += client._ledger.create([
+        client.job(Summarize(text=text), lane="bedrock", egress="allow") for _ in range(3)
+    ])  # fmt: skip
+    redis.delete("fb:cache-secret", "fb:spillway:endpoint")
     fill(redis)
-    for part in ("router", "local", "sweeper"):
+    for part in WORKERS:
         [process] = running._parts[part]
         process.restart()
     until(lambda: states(client, ids) == {"done"}, 90)
     assert all(process.alive for process in running.procs)
+    served = {"route", "local.default", "embed", "bedrock", "sweep"}
+    until(lambda: {queue for queue in served if redis.zcard(f"fb:serving:{queue}")} == served, 20)
+    answers = [client.result(job_id, timeout=5) for job_id in ids]
+    assert {answer.lane for answer in answers} == {"local", "bedrock"}
+    assert redis.get("fb:spillway:endpoint") == running.mock_url.encode()
 
 
 def test_large_answers_are_counted_before_they_come(running, redis, client):

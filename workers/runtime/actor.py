@@ -139,9 +139,13 @@ class Actor:
             self._quiet_s,
         )
         self._liveness = liveness
-        self._heartbeat = Heartbeat(self._impatient_ledger, self._consumed, lambda: liveness.well)
+        self._heartbeat = Heartbeat(
+            self._impatient_ledger, self._consumed, lambda: liveness.well or self._full_redis.taking
+        )
         takes = [partial(self._answer, queue, unrung=True) for queue in self.queues]
-        self._full_redis = FullRedis(self._impatient_ledger.redis, self._in_flight, takes)
+        self._full_redis = FullRedis(
+            self._impatient_ledger.redis, self._in_flight, takes, self._heartbeat.start
+        )
         self._drain = Drain(
             self._impatient_ledger, self._in_flight, settings.grace_s, self._heartbeat.stop
         )

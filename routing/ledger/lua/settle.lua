@@ -8,5 +8,6 @@ end
 finish(id, job, state, retention_ms, 'receipt', receipt, 'error', code)
 if answer ~= '' then
   redis.call('SET', 'fb:answer:' .. id, answer, 'PX', retention_ms)
+  hold(id, job, job.bytes + #answer)
 end
 return 1
