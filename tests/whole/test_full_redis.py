@@ -7,7 +7,7 @@ import signal
 import pytest
 import redis as redis_py
 
-from forebay.producers.cli.doctor import memory
+from forebay.producers.cli.doctor import ledger
 from forebay.producers.client import Client
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Embed, Summarize
@@ -58,7 +58,9 @@ def states(client, ids) -> set[str]:
     return {client.status(job_id).state for job_id in ids}
 
 
-def test_jobs_that_wait_in_a_full_redis_end_and_no_worker_leaves(running, client, redis):
+def test_jobs_that_wait_in_a_full_redis_end_and_no_worker_leaves(
+    running, client, redis, monkeypatch
+):
     [local] = running._parts["local"]
     running.kill(local, signal.SIGSTOP)
     text = "[[echo: say=We met at noon.]] We met at noon. " + "filler " * 200
@@ -70,7 +72,12 @@ def test_jobs_that_wait_in_a_full_redis_end_and_no_worker_leaves(running, client
         client.submit(Summarize(text=text))
     until(lambda: states(client, ids) == {"done"}, 60)
     assert all(process.alive for process in running.procs)
-    assert memory(redis.info(), 0.85).state == "warn"
+    monkeypatch.setenv("FOREBAY_REDIS_URL", running.url)
+    (found,) = (finding for finding in ledger() if finding.name == "memory")
+    assert found.state == "warn"
+    assert "new jobs are refused" in found.seen
+    assert "default" in found.seen, "the tenant that holds most is not named"
+    assert "CONFIG SET maxmemory" in found.mend  # which is what the test does now
     redis.config_set("maxmemory", "512mb")
     until(lambda: submitted(client), 20)
     assert client.run(Summarize(text=text), timeout=20).status == "done"
