@@ -34,7 +34,7 @@ OWN_COMMANDS = (
 OWN_KEYS = (
     "fb:job:{}.*", "fb:content:{}.*", "fb:answer:{}.*", "fb:draft:{}.*", "fb:cached:{}.*",
     "fb:watchers:{}.*", "fb:cache:{}:*", "fb:idempotency:{}:*", "fb:wake:{}:*", "fb:dead:{}",
-    "fb:promised:{}", "fb:bulk:{}.*", "fb:bulks:{}", "fb:stream:{}:*",
+    "fb:promised:{}", "fb:held:{}", "fb:bulk:{}.*", "fb:bulks:{}", "fb:stream:{}:*",
 )  # fmt: skip
 
 #: Commands of a producer on its own waiting jobs: it puts them before the router and nowhere else.
@@ -57,7 +57,7 @@ SHARED = (
     "(+scard +srandmember ~fb:newcomers:*)",
     "(+zcard ~fb:waiting:*)",
     "(+zcount ~fb:serving:*)",
-    "(+get +exists ~fb:full ~fb:free)",
+    "(+get +exists ~fb:full ~fb:free ~fb:quota)",
     "(+hmget ~fb:counted)",
 )
 
@@ -76,8 +76,8 @@ WATCH = f"+@all -@admin -@dangerous -@scripting -publish -scan -randomkey -dbsiz
 UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
-    "watchers:*", "wake:*", "free", "promised:*", "queues", "tenants", "counted", "bulk:*",
-    "recovered",
+    "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
+    "tenants", "counted", "recovered", "bulk:*",
 )  # fmt: skip
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 

@@ -57,6 +57,8 @@ class Settings(EnvironmentSettings):
         max_waiting: a submit is refused while this many jobs wait in its queue.
         memory_limit: a submit is refused once this share of Redis' `maxmemory` is in use, so that
             the jobs already there can end. The sweepers measure it.
+        tenant_share: share of that memory that the jobs and answers of one tenant may take while
+            other tenants have jobs.
     """
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)  # may hold a password
@@ -73,6 +75,7 @@ class Settings(EnvironmentSettings):
     content_keys: SecretStr | None = None
     max_waiting: int = Field(2_000_000, ge=1)
     memory_limit: float = Field(0.85, gt=0, le=1)
+    tenant_share: float = Field(0.7, gt=0, le=1)
 
 
 def read_settings() -> Settings:

@@ -78,6 +78,12 @@ def refusal(verb: str, detail: str) -> Unavailable | None:
         return Unavailable(
             "the answers to the waiting jobs would fill Redis' memory", retry_after=RETRY_AFTER_S
         )
+    if verb == "quota":
+        return Unavailable(
+            f"the jobs of this tenant take {int(detail) / 2**20:.0f} MiB of Redis' memory, the "
+            "share of one tenant (FOREBAY_TENANT_SHARE): wait until some end, or forget some",
+            retry_after=RETRY_AFTER_S,
+        )
     return None
 
 

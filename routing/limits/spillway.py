@@ -14,6 +14,7 @@ import redis
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.logs import Event, event
 from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.scripts import digest, with_scripts
 from forebay.routing.store.ttl_cache import TtlCache
 
 KEY = "fb:spillway"
@@ -88,8 +89,7 @@ class Spillway:
 
     def shut(self, code: str, for_s: float) -> None:
         """Shut the spillway for some seconds; `code` is the code of the error that was seen."""
-        with reaching_redis():
-            self._redis.set(KEY, code, px=max(1, int(for_s * 1000)))
+        self._put(KEY, code, for_s)
 
     def shut_for_s(self) -> float:
         """Return the seconds until calls may be tried again; 0 while the spillway is open."""
@@ -125,25 +125,15 @@ class Spillway:
         A fault of the account shuts the whole spillway.
         """
         fault = Fault(scope, code, reason, time.time())
-        with reaching_redis(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.hget(FAULTS_KEY, scope)
-            pipe.hset(FAULTS_KEY, scope, _text(fault))
-            pipe.expire(FAULTS_KEY, KEEP_FAULTS_S)
-            pipe.set(_pause_key(scope), code, px=int(PROBE_EVERY_S * 1000))
-            if scope == ACCOUNT:
-                pipe.set(KEY, code, px=int(PROBE_EVERY_S * 1000))
-            before, *_ = pipe.execute()
-        known = _fault(scope, before)
-        if known and known.reason == reason:
-            with reaching_redis():  # the time at which it began stays
-                self._redis.hset(FAULTS_KEY, scope, before)
-        else:
+        is_new = self._run(
+            "fault", FAULTS_KEY, scope, _text(fault), _pause_key(scope),
+            KEY if scope == ACCOUNT else "", code, int(PROBE_EVERY_S * 1000), KEEP_FAULTS_S,
+        )  # fmt: skip
+        if is_new:
             _log.error(
-                "Bedrock is shut for %s: %s",
-                _named(scope),
-                reason,
+                "Bedrock is shut for %s: %s", _named(scope), reason,
                 extra=event(Event.BEDROCK_SHUT, code=code),
-            )
+            )  # fmt: skip
 
     def recover(self, model: str) -> None:
         """Forget the faults of the account and of this model, since a call has succeeded."""
@@ -172,8 +162,7 @@ class Spillway:
 
     def announce(self, endpoint: str) -> None:
         """Tell others where this fleet calls Bedrock; empty for AWS itself."""
-        with reaching_redis():
-            self._redis.set(ENDPOINT_KEY, endpoint)
+        self._put(ENDPOINT_KEY, endpoint)
 
     def endpoint(self) -> str:
         """Return what a bedrock worker has announced; empty for AWS itself, or if none has."""
@@ -184,12 +173,18 @@ class Spillway:
     def _probe(self, faults: list[Fault]) -> Admission:
         """Admit one caller as the probe of these faults; the others wait."""
         for fault in faults:
-            key = _pause_key(fault.scope)
-            with reaching_redis():
-                first = self._redis.set(key, "probe", px=int(PROBE_S * 1000), nx=True)
-            if not first:
+            if not self._put(_pause_key(fault.scope), "probe", PROBE_S, only_new=True):
                 return Admission(MAX_WAIT_S, fault)
         return Admission(fault=faults[0])
+
+    def _put(self, key: str, value: str, for_s: float = 0, *, only_new: bool = False) -> bool:
+        """Store a value, also while Redis is full; return false if there was one (`only_new`)."""
+        for_ms = max(1, int(for_s * 1000)) if for_s else 0
+        return bool(self._run("put", key, value, for_ms, int(only_new)))
+
+    def _run(self, script: str, *args: Any) -> Any:
+        with reaching_redis():
+            return with_scripts(self._redis, lambda: self._redis.evalsha(digest(script), 0, *args))
 
     def _read_gate(self) -> Gate:
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:

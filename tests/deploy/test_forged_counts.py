@@ -137,14 +137,14 @@ def test_forged_bytes_of_answers_to_come_leave_others_half_of_the_memory(
     assert int(operator.get("fb:promised:acme")) == 1024
     sweeper.sweep()
     assert int(operator.hget("fb:counted", "acme")) == 1024
-    put(victim, *(embedding("globex", MIB_ANSWERS) for _ in range(free_mib // 2 - 2)))
+    put(victim, *(embedding("globex", MIB_ANSWERS) for _ in range(free_mib // 8)))
 
 
 def test_the_answers_to_come_of_all_tenants_are_counted(attacker, victim, fleet_side, sweeper):
     mine = Ledger(attacker, Settings(), BELL)
     sweeper.sweep()
     free_mib = int(attacker.get("fb:free")) // 2**20
-    put(mine, *(embedding("acme", MIB_ANSWERS) for _ in range(free_mib - 8)))
+    put(mine, *(embedding("acme", MIB_ANSWERS) for _ in range(free_mib - 8)))  # alone: no quota
     walk(sweeper)
     sweeper.sweep()
     put(victim, *(embedding("globex", MIB_ANSWERS) for _ in range(4)))

@@ -78,6 +78,9 @@ def requests():
     yield ask(text("[[echo: say=]]"))
     yield ask(text("word " * 5000))  # longer than the context
     yield Extract(text=text("[[echo: say={not json]]"), schema=schema)
+    for half in (f'{{"a": "{CANARY} \\ud83d end"}}', f'{{"{CANARY}\\ud83d": "x"}}'):  # of an emoji
+        yield Extract(text=text(f"[[echo: say={half}]]"), schema={"type": "object"})
+        yield ask(text(f"[[echo: say={half}]]"), schema={"type": "object"})
 
 
 def questions():

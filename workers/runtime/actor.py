@@ -127,6 +127,7 @@ class Actor:
         self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
         self._make = make
         self._worker: Worker | None = None
+        self._name = ""  # Celery's
         self._steps, self._quiet_s = steps, quiet_s
         self._in_flight = InFlight(concurrency, shards_at_once)
         self._watch(settings_of(ActorSettings))
@@ -143,9 +144,16 @@ class Actor:
             self._quiet_s,
         )
         self._liveness = liveness
-        self._heartbeat = Heartbeat(self._impatient_ledger, self._consumed, lambda: liveness.well)
+        self._heartbeat = Heartbeat(
+            self._impatient_ledger, self._consumed, lambda: liveness.well or self._full_redis.taking
+        )
         takes = [partial(self._answer, queue, unrung=True) for queue in self.queues]
-        self._full_redis = FullRedis(self._impatient_ledger.redis, self._in_flight, takes)
+        self._full_redis = FullRedis(
+            self._impatient_ledger.redis,
+            self._in_flight,
+            takes,
+            lambda: self._heartbeat.start(self._name),
+        )
         self._drain = Drain(
             self._impatient_ledger, self._in_flight, settings.grace_s, self._heartbeat.stop
         )
@@ -180,7 +188,8 @@ class Actor:
                 self.ledger, queue, self._worker.work, self._in_flight, self.hooks, unrung=unrung
             )
 
-    def _start(self, **_: Any) -> None:
+    def _start(self, sender: Any, **_: Any) -> None:
+        self._name = sender.hostname
         self._drain.start()
         while self._worker is None:
             _wait_for_redis(self._impatient_ledger)

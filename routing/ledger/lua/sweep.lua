@@ -2,7 +2,7 @@
 -- Do one bounded batch of upkeep; any number of sweepers may run.
 -- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory used if it is short,
 --     the ids of the jobs that were given back, are dead or have expired}
-local limit, max_attempts, retention_ms, bell, memory_limit, full_ms = unpack(ARGV)
+local limit, max_attempts, retention_ms, bell, memory_limit, full_ms, tenant_share = unpack(ARGV)
 local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
 local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit
 local MIN_SWEEP_GAP_MS = 500 -- sweeps of several sweepers within this time count as one
@@ -168,12 +168,22 @@ local function count_promises(free)
   redis.call('UNLINK', 'fb:counted')
   for i = 1, #known, 2 do
     local most = math.max(number(known[i + 1]), math.floor(MAX_FORGED_SHARE * free))
-    local bytes = math.min(promised_to(known[i]), most)
-    redis.call('HSET', 'fb:counted', known[i], string.format('%.0f', bytes))
+    local bytes = math.min(counted_by('promised', known[i]), most)
+    redis.call('HSET', 'fb:counted', known[i], string.format('%.0f', bytes), known[i] .. ' held',
+      string.format('%.0f', counted_by('held', known[i])))
     total = total + bytes
   end
   redis.call('HSET', 'fb:counted', '*', string.format('%.0f', total))
   redis.call('PEXPIRE', 'fb:counted', full_ms)
+end
+
+-- Limit what one tenant may hold, so that it leaves room for others if there are any.
+local function set_quota(usable)
+  if redis.call('HLEN', 'fb:tenants') > 1 then
+    redis.call('SET', 'fb:quota', string.format('%.0f', tenant_share * usable), 'PX', full_ms)
+  else
+    redis.call('DEL', 'fb:quota')
+  end
 end
 
 -- Refuse new jobs while memory is short, so that the jobs already here can end, and return the
@@ -192,6 +202,7 @@ local function measure_memory()
     local free = math.max(0, math.floor(memory_limit * limit_bytes - used_bytes))
     redis.call('SET', 'fb:free', string.format('%.0f', free), 'PX', full_ms)
     count_promises(free)
+    set_quota(memory_limit * limit_bytes)
   end
   local share = limit_bytes > 0 and used_bytes / limit_bytes or 0
   if share >= memory_limit - (redis.call('EXISTS', 'fb:full') == 1 and SLACK or 0) then
