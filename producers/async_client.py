@@ -52,11 +52,11 @@ async def _connections(
     settings: Settings, lent: redis.asyncio.Redis | None
 ) -> AsyncGenerator[redis.asyncio.Redis]:
     """Yield a Redis client. One of ours is closed; asyncio ends generators with their loop."""
-    client = connect_on_loop(settings) if lent is None else lent
+    client = lent or connect_on_loop(settings)
     try:
         yield client
     finally:
-        if lent is None:
+        if client is not lent:
             await client.aclose()
 
 
@@ -288,8 +288,7 @@ class AsyncClient(AsyncBulkMethods):
         """
         self._template.__enter__()  # open, or an error
         loop = asyncio.get_running_loop()
-        home = self._homes.get(loop)
-        if home is None or home.pid != os.getpid():
+        if (home := self._homes.get(loop)) is None or home.pid != os.getpid():
             home = self._homes[loop] = await self._new_home()
         return home.client
 

@@ -202,7 +202,6 @@ class Wakeups:
             except ForebayError as error:
                 future.set_exception(error)
 
-    # --- the listener ---
     def _listen(self) -> None:
         looked_at = time.monotonic()
         while not self._closed.is_set():

@@ -108,21 +108,19 @@ def submit(  # noqa: D103 - its help says it
     request = _without_unset({
         "text": [*(words or []), *(text or []), *from_file], "labels": label, "system": system,
         "max_words": max_words, "focus": focus, "max_tokens": max_tokens,
-        "schema": None if schema is None else job_input.read_schema(schema),
-        "questions": list(map(job_input.read_question, question)) if question else None,
+        "schema": schema and job_input.read_schema(schema), "questions": _questions(question),
         "state": None if state is None else job_input.read_state(state),
     })  # fmt: skip
     options = _without_unset({
         "egress": egress, "lane": lane, "priority": priority, "max_cost_usd": max_cost,
         "deadline": None if deadline is None else job_input.read_deadline(deadline),
         "idempotency_key": key, "cache": cache, "tenant": tenant,
-        "metadata": job_input.read_metadata(meta) if meta else None,
+        "metadata": meta and job_input.read_metadata(meta),
     })  # fmt: skip
     _note_standard_input(source)
     with in_option_names(source, {*request, *options}):
         job = job_input.make_job(source, request, options)
-        waits = _Waits(asked=wait, timeout=timeout, cancels=cancel_on_exit)
-        _submit(job, patience, waits, as_json=as_json)
+        _submit(job, patience, _Waits(wait, timeout, cancels=cancel_on_exit), as_json=as_json)
 
 
 def _note_standard_input(source: str) -> None:
@@ -199,12 +197,18 @@ def forget(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
 class _Waits:
     """Whether and how long a command waits for the answer, and what becomes of the job then."""
 
-    def __init__(self, *, asked: bool, timeout: float | None, cancels: bool) -> None:
+    def __init__(self, asked: bool, timeout: float | None, *, cancels: bool) -> None:  # noqa: FBT001 - the option
         self.waits = asked or timeout is not None
         self.limit_s = timeout if self.waits else 0.0
         self.cancels = cancels
         if cancels and not self.waits:
             raise InvalidJob("is about a wait: add --wait or --timeout", field="--cancel-on-exit")
+
+
+def _questions(texts: list[str] | None) -> list[Any] | None:
+    from forebay.producers.cli.job_input import read_question
+
+    return [read_question(text) for text in texts] if texts else None
 
 
 def _submit(job: Job, patience: float | None, waits: _Waits, *, as_json: bool) -> None:
