@@ -77,9 +77,14 @@ def job_options(headers: Mapping[str, str], own: Own | None = None) -> dict[str,
     return options | own.options() if own else options
 
 
+def span(text: str) -> timedelta | None:
+    """Return a span like `30s`, `5m`, `2h` or `1d`; `None` if the text is none."""
+    match = _SPAN.fullmatch(text)
+    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]]) if match else None
+
+
 def _deadline(text: str) -> str | timedelta:
-    span = _SPAN.fullmatch(text)
-    return timedelta(seconds=int(span[1]) * _SECONDS[span[2]]) if span else text
+    return span(text) or text
 
 
 def _cost(text: str) -> float:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,7 +18,7 @@ from forebay.producers.gateway.access import Doors
 from forebay.producers.gateway.anthropic import messages
 from forebay.producers.gateway.errors import Refusal, fault_of
 from forebay.producers.gateway.gateway import Gateway
-from forebay.producers.gateway.native import health
+from forebay.producers.gateway.native import health, jobs, tenants
 from forebay.producers.gateway.openai import chat, embeddings, models, responses
 from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
@@ -34,6 +35,8 @@ ROUTERS = (
     embeddings.router,
     models.router,
     messages.router,
+    jobs.router,
+    tenants.router,
     health.router,
 )
 
@@ -52,7 +55,7 @@ def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
     app = FastAPI(title=TITLE, summary=SUMMARY, version="1", lifespan=_lifespan(settings, fleet))
     figures = Figures(settings.gateway_metrics_dir)
     app.add_middleware(Envelope, max_body=settings.gateway_max_body, figures=figures)
-    for kind in (Refusal, ForebayError, ResultTimeout, HTTPException):
+    for kind in (Refusal, ForebayError, ResultTimeout, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _explain)
     for router in ROUTERS:
         app.include_router(router)

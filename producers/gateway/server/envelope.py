@@ -47,11 +47,12 @@ class Envelope:
 
         async def reply(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            starts = message["type"] == "http.response.start"
+            if starts:
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = headers["request-id"] = request_id
             await send(message)
+            status = message["status"] if starts else status
 
         with self._figures.in_flight():
             try:

@@ -21,13 +21,17 @@ PARTS = ("router", "local", "sweeper", "gateway")
 @pytest.fixture(scope="session")
 def served(tmp_path_factory) -> Iterator[Fleet]:
     """Start a fleet with the echo engine and a gateway that takes keys, once for all tests."""
+    folder = tmp_path_factory.mktemp("served")
+    policy = folder / "policy.toml"
+    policy.write_text("[tenants.fuzz]\nforce_deny = true\n")
     env = {
         "FOREBAY_ENGINE": "echo",
+        "FOREBAY_POLICY_FILE": str(policy),
         "FOREBAY_GATEWAY_MODELS": '{"gpt-5-mini": "auto"}',
         "FOREBAY_GATEWAY_MAX_BODY": "100000",
     }
     os.environ["NO_PROXY"] = "127.0.0.1"
-    with Fleet(tmp_path_factory.mktemp("served"), env) as fleet:
+    with Fleet(folder / "fleet", env) as fleet:
         fleet.start_redis()
         for part in PARTS:
             fleet.start(part)

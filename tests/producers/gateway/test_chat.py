@@ -157,3 +157,9 @@ def test_a_job_that_fails_is_an_error_with_its_id_and_is_not_repeated(served, ke
         error = refused(client, 504, messages=slow, extra_body=deadline)
     assert error.code == "expired"
     assert owner(error.body["job_id"]) == "acme"
+
+
+@pytest.mark.parametrize("part", [{"type": []}, {}, [], "text", {"type": "text"}, {"type": "file"}])
+def test_a_part_that_is_no_text_is_refused(openai_client, part):
+    messages = [{"role": "user", "content": [part]}]
+    assert refused(openai_client, 400, messages=messages).param == "messages.0.content"
