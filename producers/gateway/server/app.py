@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.shapes import ERRORS, error_response, request_id
+from forebay.routing import logs
 from forebay.routing.errors import ForebayError, ResultTimeout
 from forebay.routing.settings import Settings, read, read_settings
 
@@ -47,6 +49,7 @@ def application() -> FastAPI:
     Raises:
         Misconfigured: Names the variable that is wrong.
     """
+    logs.to_stderr(logging.INFO)
     return create_app(read(GatewaySettings), read_settings())
 
 
