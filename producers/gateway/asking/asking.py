@@ -28,7 +28,7 @@ def estimate(job: Job) -> int:
     if isinstance(request, Generate):
         chars = sum(len(message.content) for message in request.messages)
         return chars // CHARS_PER_TOKEN + request.max_tokens
-    return len(request.text) // CHARS_PER_TOKEN + USUAL_TOKENS_OUT
+    return len(request.model_dump_json()) // CHARS_PER_TOKEN + USUAL_TOKENS_OUT
 
 
 async def submit(caller: Caller, job: Job) -> str:

@@ -14,7 +14,6 @@ from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body
 from forebay.routing.base import Egress
 from forebay.routing.jobs import Pin, Priority
-from forebay.routing.requests import LabelOrName
 
 #: The headers, and the field of `Own` that each sets.
 HEADERS = {
@@ -49,7 +48,7 @@ class Own(Body):
     idempotency_key: str | None = Field(default=None, min_length=1, max_length=200)
     cache: bool | None = None
     metadata: dict[str, str] | None = None
-    labels: list[LabelOrName] | None = Field(default=None, max_length=100)
+    labels: list[Any] | None = Field(default=None, max_length=100)
     max_words: int | None = None
     focus: str | None = None
 
