@@ -15,7 +15,14 @@ from forebay.producers.gateway.api_keys import KeyStore
 from local.fleet import Fleet
 
 TENANT = "acme"
-PARTS = ("router", "local", "sweeper", "gateway")
+PARTS = ("mock_bedrock", "router", "local", "bedrock", "sweeper", "gateway")
+#: Jobs of acme that may leave try the local lane first; those of fuzz never leave.
+POLICY = """
+[tenants.acme.thresholds]
+generate = 0.0
+[tenants.fuzz]
+force_deny = true
+"""
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +30,7 @@ def served(tmp_path_factory) -> Iterator[Fleet]:
     """Start a fleet with the echo engine and a gateway that takes keys, once for all tests."""
     folder = tmp_path_factory.mktemp("served")
     policy = folder / "policy.toml"
-    policy.write_text("[tenants.fuzz]\nforce_deny = true\n")
+    policy.write_text(POLICY)
     env = {
         "FOREBAY_ENGINE": "echo",
         "FOREBAY_POLICY_FILE": str(policy),
