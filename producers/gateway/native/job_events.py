@@ -21,7 +21,8 @@ ALIVE = b": waiting\n\n"
 async def events(by: Caller, status: JobStatus) -> AsyncIterator[bytes]:
     """Yield the job's status now, its text while it is generated, and its result.
 
-    The text is a preview: of a job that is tried again, it begins anew under another `attempt`.
+    The text is a preview: of a job that is tried again, it begins anew under another `attempt`, and
+    the result may overtake its last piece.
     A watcher that goes away changes nothing of the job.
     """
     client = by.gateway.client(by.tenant)

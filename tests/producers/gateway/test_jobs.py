@@ -98,7 +98,9 @@ def test_the_events_of_a_job_are_its_status_its_text_and_its_result(http):
     assert (names[0], names[-1]) == ("status", "result")
     assert names.count("text") >= 3
     text = "".join(data["text"] for name, data in seen if name == "text")
-    assert text == seen[-1][1]["answer"]["content"]["text"] == "one two three four"
+    answer = seen[-1][1]["answer"]["content"]["text"]
+    assert answer == "one two three four"
+    assert answer.startswith(text.strip())  # the result may overtake the last piece
 
 
 def test_the_events_of_an_ended_job_are_its_status_and_result(http):

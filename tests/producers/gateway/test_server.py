@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -9,10 +10,12 @@ import threading
 
 import httpx2
 import openai
+import psutil
 import pytest
 import redis as redis_py
 
 from forebay.producers.gateway.api_keys import KeyStore
+from patience import until
 
 pytestmark = pytest.mark.slow
 
@@ -78,3 +81,29 @@ def test_on_sigterm_a_request_in_flight_is_answered_and_no_job_is_lost(fleet, tm
         thread.join(timeout=20)
         assert gateway.wait(15)
     assert answers[0].choices[0].message.content.strip() == "one two three"
+
+
+def test_several_processes_count_together_and_a_dead_one_is_replaced(fleet):
+    fleet.start_redis()
+    gateway = fleet.start("gateway", PROCESSES="2", FOREBAY_GATEWAY_TENANT="acme")
+    fleet.wait_ready()
+
+    def counted():
+        text = httpx2.get(f"{fleet.gateway_url}/metrics").text
+        found = re.search(r'route="/tenants/me",status="200"} (\d+)', text)
+        return int(found[1]) if found else 0
+
+    def ask():
+        with contextlib.suppress(httpx2.TransportError):  # of the process that was killed
+            return httpx2.get(f"{fleet.gateway_url}/tenants/me").status_code
+
+    assert [ask() for _ in range(20)] == [200] * 20
+    assert {counted() for _ in range(10)} == {20}
+    children = [
+        child
+        for child in psutil.Process(gateway.pid).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
+    assert len(children) == 2
+    children[0].kill()
+    until(lambda: [ask() for _ in range(10)] == [200] * 10)
