@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -55,7 +56,11 @@ def application() -> FastAPI:
 
 def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
     """Return the application over the fleet of these settings."""
-    app = FastAPI(title=TITLE, summary=SUMMARY, version="1", lifespan=_lifespan(settings, fleet))
+    # Its page needs nothing from the network: no browser here asks others for scripts.
+    app = FastAPIOffline(
+        redoc_url=None, title=TITLE, summary=SUMMARY, version="1",
+        lifespan=_lifespan(settings, fleet),
+    )  # fmt: skip
     figures = Figures(settings.gateway_metrics_dir)
     app.add_middleware(Envelope, max_body=settings.gateway_max_body, figures=figures)
     for kind in (Refusal, ForebayError, ResultTimeout, HTTPException, RequestValidationError):
