@@ -77,8 +77,7 @@ class AsyncClient(AsyncBulkMethods):
 
     It has every method of `Client` with the same arguments and errors. Every method is awaited but
     `job`, which only makes a value, and `map` and `as_completed`, which are iterated with
-    `async for`. It may be used on several event loops, one after the other or at once; a future
-    belongs to the loop on which it was made.
+    `async for`. It may be used on several event loops; a future belongs to its loop.
 
     Args:
         tenant, settings, patience: See `Client`.
