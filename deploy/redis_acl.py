@@ -74,11 +74,15 @@ UPKEEP = (
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised", "recovered",
 )  # fmt: skip
+#: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics.
+FIGURES = "%R~fb:spend:day:* %R~fb:spillway* %R~fb:pace:*"
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 
 ROLES: Mapping[str, str] = {
     "worker": f"{WORK} ~fb:* {QUEUES} {KOMBU}",
-    "sweeper": f"{WORK} +info {' '.join(f'~fb:{key}' for key in UPKEEP)} {ENDS} {QUEUES} {KOMBU}",
+    "sweeper": (
+        f"{WORK} +info {' '.join(f'~fb:{key}' for key in UPKEEP)} {ENDS} {FIGURES} {QUEUES} {KOMBU}"
+    ),
     "flower": f"{WATCH} {EVENTS} {EVENT_CHANNELS} (+llen {QUEUES})",
     "operator": "+@all -@dangerous +info +config|get +acl|log ~* &*",
 }

@@ -90,6 +90,8 @@ class Event(StrEnum):
     ENGINE_ENDED = "engine.ended", "an engine's process ended; it is started again"
     ENGINE_DOWN = "engine.down", "an engine could not be started again"
     EVENTS_LOST = "events.lost", "Celery events for Flower could not be sent, and were dropped"
+    METRICS_READY = "metrics.ready", "a worker serves its metrics at this address"
+    METRICS_AWAY = "metrics.away", "figures of the ledger could not be read for a scrape"
     LIBRARY = "library", "a line of a library, such as Celery; `logger` says of which"
     TESTING_STOPPED = "testing.stopped", "the fleet of `forebay.testing` stopped"
 
