@@ -176,6 +176,7 @@ def test_a_small_log_is_left_alone(tmp_path):
     proc = Process("small", ["echo", "ready"], env={}, log=log, ready=has_logged_ready)
     proc.wait_ready(5)
     proc.rotate_log()
+    proc.kill_group()
     assert [path.name for path in tmp_path.iterdir()] == ["small.log"]
 
 

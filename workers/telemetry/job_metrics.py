@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -75,69 +76,77 @@ class JobMetrics:
         record, outcome = claim.record, recorded.outcome
         took_s = time.monotonic() - self._begun.pop(claim.token, time.monotonic())
         self._in_flight.dec()
-        self._service.labels(record.kind, record.hop).observe(took_s)
+        self._service(record.kind, record.hop).observe(took_s)
         name = type(outcome).__name__.lower()
-        self._attempts.labels(record.kind, record.hop, name).inc()
+        self._attempts(record.kind, record.hop, name).inc()
         match outcome:
             case Routed(queue, reason=reason, verdict=verdict):
                 lane = hop_of(queue)
-                self._decisions.labels(record.kind, lane, reason_label(reason)).inc()
-                self._verdict.labels(record.kind).observe(verdict.probability)
+                self._decisions(record.kind, lane, reason_label(reason)).inc()
+                self._verdict(record.kind).observe(verdict.probability)
             case Escalated(reason, draft):
-                self._escalations.labels(record.kind, reason_label(reason)).inc()
+                self._escalations(record.kind, reason_label(reason)).inc()
                 if draft is not None:
                     self._judge(record.kind, record.hop, draft)
             case Answered(answer):
                 self._judge(record.kind, record.hop, answer)
             case Retry(code) if recorded.state == "waiting":
-                self._retries.labels(record.kind, record.hop, code_label(code)).inc()
+                self._retries(record.kind, record.hop, code_label(code)).inc()
         if recorded.receipt is not None:
             self._end(record, recorded.receipt, record.hop)
 
     def swept(self, record: Record, /) -> None:
         """Count a job that a sweep gave back or ended."""
-        self._swept.labels(_SWEPT.get(record.state, "cancelled")).inc()
+        self._swept(_SWEPT.get(record.state, "cancelled")).inc()
         if record.state != "waiting":
             self._end(record, record.to_receipt(), record.hop)
 
     def _end(self, record: Record, receipt: Receipt, lane: str) -> None:
         """Count a job that ended."""
         kind, tenant = record.kind, self._tenant(record.id.partition(".")[0])
-        self._ended.labels(kind, lane, receipt.status, code_label(receipt.error)).inc()
-        self._tenant_ended.labels(tenant, receipt.status).inc()
-        self._wait.labels(kind, lane).observe(record.queued_ms / 1000)
-        self._duration.labels(kind, lane).observe(max(0.0, time.time() - record.created / 1000))
+        self._ended(kind, lane, receipt.status, code_label(receipt.error)).inc()
+        self._tenant_ended(tenant, receipt.status).inc()
+        self._wait(kind, lane).observe(record.queued_ms / 1000)
+        self._duration(kind, lane).observe(max(0.0, time.time() - record.created / 1000))
         if receipt.model is not None:
             self._answer(kind, lane, receipt, tenant)
 
     def _answer(self, kind: str, lane: str, receipt: Receipt, tenant: str) -> None:
         """Count how the answer of a job was made."""
         model = self._model(receipt.model or "")
-        self._tokens.labels(lane, model, "in").inc(receipt.tokens_in)
-        self._tokens.labels(lane, model, "out").inc(receipt.tokens_out)
-        self._cost.labels(model).inc(receipt.cost_usd)
-        self._tenant_cost.labels(tenant).inc(receipt.cost_usd)
+        self._tokens(lane, model, "in").inc(receipt.tokens_in)
+        self._tokens(lane, model, "out").inc(receipt.tokens_out)
+        self._cost(model).inc(receipt.cost_usd)
+        self._tenant_cost(tenant).inc(receipt.cost_usd)
         if receipt.degraded:
-            self._degraded.labels(kind, lane).inc()
+            self._degraded(kind, lane).inc()
         if receipt.cached:
-            self._cached.labels(kind, lane).inc()
+            self._cached(kind, lane).inc()
 
     def _judge(self, kind: str, lane: str, answer: Answer) -> None:
         """Count what was found of an answer, kept or not, where it was made."""
         if answer.doubt is not None and lane == "local":
-            self._doubt.labels(kind).observe(answer.doubt.probability)
+            self._doubt(kind).observe(answer.doubt.probability)
         for check in answer.checks:
             if check.name == "second_opinion":
-                self._seconds.labels(kind, str(check.passed).lower()).inc()
+                self._seconds(kind, str(check.passed).lower()).inc()
             elif not check.passed:
-                self._failed_checks.labels(kind, lane, check.name).inc()
+                self._failed_checks(kind, lane, check.name).inc()
 
 
-def _counter(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Counter:
-    return Counter(f"forebay_{name}", text, labels, registry=registry)
+# A child of a metric is looked up by its labels for every job, so it is remembered.
+
+
+def _counter(
+    registry: CollectorRegistry, name: str, text: str, *labels: str
+) -> Callable[..., Counter]:
+    """Register a counter; return what gives its child for some labels."""
+    return cache(Counter(f"forebay_{name}", text, labels, registry=registry).labels)
 
 
 def _histogram(
     registry: CollectorRegistry, buckets: tuple[float, ...], name: str, text: str, *labels: str
-) -> Histogram:
-    return Histogram(f"forebay_{name}", text, labels, registry=registry, buckets=buckets)
+) -> Callable[..., Histogram]:
+    """Register a histogram; return what gives its child for some labels."""
+    name = f"forebay_{name}"
+    return cache(Histogram(name, text, labels, registry=registry, buckets=buckets).labels)
