@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from forebay.producers.cli import dead_letters, display, jobs, worker_commands
 from forebay.producers.cli.operator import jobs as operator_jobs
+from forebay.producers.cli.operator.jobs import Interval, Rounds
 from forebay.producers.cli.options import Json, Online
 
 HELP = """Submit LLM jobs to a Forebay fleet and fetch their answers.
@@ -60,6 +61,14 @@ def doctor(*, online: Online = False, as_json: Json = False) -> None:
         display.document({"ok": healthy, "checks": [asdict(finding) for finding in findings]})
     if not healthy:
         raise typer.Exit(1)
+
+
+@about.command()
+def top(*, interval: Interval = 2.0, rounds: Rounds = None, as_json: Json = False) -> None:
+    """Show queues, workers, money and failures of the fleet, live."""
+    from forebay.producers.cli.operator import top as screen
+
+    screen.run(interval, rounds, as_json=as_json)
 
 
 @about.command("version")
