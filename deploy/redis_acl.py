@@ -72,7 +72,7 @@ WATCH = f"+@all -@admin -@dangerous -@scripting -publish {RUN} {LOAD}"
 UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
-    "watchers:*", "wake:*", "free", "promised", "recovered",
+    "watchers:*", "wake:*", "free", "promised", "recovered", "paused",
 )  # fmt: skip
 #: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics.
 FIGURES = "%R~fb:spend:day:* %R~fb:spillway* %R~fb:pace:*"

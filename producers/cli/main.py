@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from forebay.producers.cli import dead_letters, display, jobs, worker_commands
 from forebay.producers.cli.operator import jobs as operator_jobs
+from forebay.producers.cli.operator import pauses
 from forebay.producers.cli.operator.jobs import Interval, Rounds
 from forebay.producers.cli.options import Json, Online
 
@@ -112,6 +113,7 @@ app.add_typer(jobs.app)
 app.add_typer(about)
 app.add_typer(dead_letters.app, name="dead")
 app.add_typer(operator_jobs.app, name="jobs")
+app.add_typer(pauses.app)
 
 
 def commands() -> TyperGroup:

@@ -11,6 +11,7 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.ledger.record import Record
 from forebay.routing.limits.budget import Budget
+from forebay.routing.limits.pauses import Pauses
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.overview.all_jobs import AllJobs
 from forebay.routing.overview.job_filter import JobFilter
@@ -48,6 +49,7 @@ class Snapshot:
         spent: billionths of a dollar settled and reserved today, by tenant; `*` is all together.
         budget_nusd: the fleet's budget of the day; `None` if there is no limit.
         shut: why Bedrock is shut; empty if it is open.
+        paused: the scopes that an operator has paused.
         dead: how many dead jobs there are, by tenant, kind and code.
         failures: the newest of them.
     """
@@ -60,6 +62,7 @@ class Snapshot:
     spent: dict[str, tuple[int, int]]
     budget_nusd: int | None
     shut: str
+    paused: tuple[str, ...]
     dead: Counter[tuple[str, str, str]]
     failures: tuple[Record, ...]
 
@@ -82,6 +85,7 @@ class Snapshots:
             at_ms=self._jobs.now_ms(), queues=self._queues(), delayed=delayed,
             recovered=leases_recovered(self._redis), memory=self._memory(),
             spent=Budget(self._redis).owners(), budget_nusd=self._budget(), shut=self._shut(),
+            paused=tuple(pause.scope for pause in Pauses(self._redis).all()),
             dead=self._dead, failures=tuple(self._failures),
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from forebay.routing.reasons import meaning
 OTHER = "other"
 MAX_MODELS = 50
 #: Codes of failures that are no error class of their own.
-_MORE_CODES = frozenset({"internal", "failed"})
+_MORE_CODES = frozenset({"internal", "failed", "paused"})
 
 
 class Capped:

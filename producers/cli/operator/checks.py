@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import groupby
 
 from forebay.producers.cli import display
@@ -12,6 +13,7 @@ from forebay.producers.cli.operator.jobs import open_reader
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import Misconfigured
 from forebay.routing.ledger.reader import LedgerReader
+from forebay.routing.limits.pauses import Pauses
 from forebay.routing.overview.all_jobs import AllJobs
 from forebay.routing.overview.job_filter import JobFilter
 from forebay.routing.overview.recovered import leases_recovered
@@ -23,7 +25,7 @@ MAX_LISTED = 10  # codes, and tenants of a code
 
 def probes() -> list[Probe]:
     """Return the checks about jobs."""
-    return [dead_jobs, oldest_waiting, leases]
+    return [dead_jobs, oldest_waiting, leases, pauses]
 
 
 def dead_jobs() -> Iterator[Finding]:
@@ -63,6 +65,17 @@ def leases() -> Iterator[Finding]:
         return
     mend = "the workers' logs say why: lease.recovered, engine.ended, worker.wedged"
     yield Finding("leases", "warn", f"{count:,} ran out in the last hour", mend)
+
+
+def pauses() -> Iterator[Finding]:
+    """Report what an operator has paused."""
+    with _reader() as reader:
+        paused = Pauses(reader.redis).all()
+    for pause in paused:
+        since = datetime.fromtimestamp(pause.since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        why = f": {pause.reason}" if pause.reason else ""
+        mend = f"forebay resume {pause.scope}"
+        yield Finding("paused", "warn", f"{pause.scope} since {since}{why}", mend)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def document(now: Snapshot) -> dict[str, Any]:
         "spent_usd": {name: sums[0] / NANO for name, sums in now.spent.items()},
         "reserved_usd": {name: sums[1] / NANO for name, sums in now.spent.items()},
         "budget_usd": None if now.budget_nusd is None else now.budget_nusd / NANO,
-        "bedrock_shut": now.shut,
+        "bedrock_shut": now.shut, "paused": now.paused,
         "dead": [
             {"tenant": tenant, "kind": kind, "code": code, "jobs": count}
             for (tenant, kind, code), count in now.dead.most_common()
@@ -86,6 +86,7 @@ def _head(now: Snapshot) -> Text:
         (f"retries {now.delayed}", ""),
         (f"leases recovered {now.recovered}/h", "yellow" if now.recovered else ""),
     ]  # fmt: skip
+    parts += [(f"paused {scope}", "bold yellow") for scope in now.paused]
     return Text("  ").join(Text(words, style) for words, style in parts)
 
 

@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 -- Claim the best job waiting in a queue: interactive before bulk (with ageing), tenants in turn,
 -- and each tenant's earliest deadline first.
--- -> {id, token, record, content, draft} | nil (no job waits)
+-- -> {id, token, record, content, draft} | nil (no job waits, or all that wait are paused)
 -- `unrung` is 1 if no doorbell called the worker; then one is taken from the list with the job.
 local queue, nonce, lease_ms, max_attempts, retention_ms = unpack(ARGV, 1, 5)
 local ageing_ms, bulk_share, unrung = unpack(ARGV, 6)
+local paused = paused_scopes()
 local MAX_SKIPPED = 50 -- jobs that cannot be worked are ended here, at most so many in one claim
 
 -- Put a tenant whose virtual time no claim can have led to behind the others. An honest time differs
@@ -25,13 +26,16 @@ local function head(class)
   admit(queue, class)
   local now = number(redis.call('HGET', 'fb:clock', place))
   correct(turn, redis.call('ZRANGE', turn, -1, -1, 'WITHSCORES'), now)
+  local held = 0 -- tenants at the front that are paused
   for i = 1, 2 * MAX_SKIPPED do
-    local entry = redis.call('ZRANGE', turn, 0, 0, 'WITHSCORES')
+    local entry = redis.call('ZRANGE', turn, held, held, 'WITHSCORES')
     local tenant = entry[1]
     if not tenant then
       return nil
     end
-    if i > MAX_SKIPPED or not correct(turn, entry, now) then
+    if is_paused(paused, queue, tenant) then
+      held = held + 1
+    elseif i > MAX_SKIPPED or not correct(turn, entry, now) then
       local waiting = 'fb:waiting:' .. place .. ':' .. tenant
       local first = redis.pcall('ZRANGE', waiting, 0, 0)
       if not first[1] then
@@ -88,6 +92,9 @@ local function text(key)
   return type(value) == 'string' and value or ''
 end
 
+if paused['lane:' .. hop_of(queue)] then
+  return nil
+end
 for _ = 1, MAX_SKIPPED do
   local id, class, tenant = choose()
   if not id then

@@ -87,18 +87,22 @@ local function ring_again(queue, depth)
 end
 
 -- Count the jobs that wait in a queue. Producers move the stored count as well, so it may be wrong.
+-- Return how many of them workers may take: doorbells of paused jobs would find nothing.
+local paused = paused_scopes()
 local function recount(queue)
-  local depth = 0
+  local depth, held = 0, 0
   for _, class in ipairs({ 'interactive', 'bulk' }) do
     admit(queue, class)
     local place = queue .. ':' .. class
     for _, tenant in ipairs(redis.call('ZRANGE', 'fb:turn:' .. place, 0, -1)) do
       local waiting = redis.pcall('ZCARD', 'fb:waiting:' .. place .. ':' .. tenant)
-      depth = depth + (type(waiting) == 'number' and waiting or 0)
+      waiting = type(waiting) == 'number' and waiting or 0
+      depth = depth + waiting
+      held = held + (is_paused(paused, queue, tenant) and waiting or 0)
     end
   end
   redis.call('HSET', 'fb:depth', queue, depth)
-  return depth
+  return paused['lane:' .. hop_of(queue)] and 0 or depth - held
 end
 
 for _, queue in ipairs(redis.call('HKEYS', 'fb:depth')) do
