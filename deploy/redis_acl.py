@@ -55,6 +55,7 @@ SHARED = (
     "(+zcount ~fb:serving:*)",
     "(+get +exists ~fb:full ~fb:free)",
     "(+get +incrby ~fb:promised)",
+    "(+llen +lpush ~fb:cancelled)",
 )
 
 #: Every command except those of administrators and scripts that are not ours.
@@ -72,7 +73,7 @@ WATCH = f"+@all -@admin -@dangerous -@scripting -publish {RUN} {LOAD}"
 UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
-    "watchers:*", "wake:*", "free", "promised", "recovered", "paused",
+    "watchers:*", "wake:*", "free", "promised", "recovered", "paused", "cancelled",
 )  # fmt: skip
 #: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics.
 FIGURES = "%R~fb:spend:day:* %R~fb:spillway* %R~fb:pace:*"

@@ -50,7 +50,7 @@ class Event(StrEnum):
     JOB_RETRIED = "job.retried", "an attempt failed or could not begin; the job waits again"
     JOB_DEAD = "job.dead", "a job failed; `forebay dead` lists it and can replay it"
     JOB_EXPIRED = "job.expired", "a job's deadline passed before it had an answer"
-    JOB_CANCELLED = "job.cancelled", "a job was cancelled while a worker worked it"
+    JOB_CANCELLED = "job.cancelled", "a job was cancelled"
     JOB_AUDITED = "job.audited", "the audit of a kept local answer is over"
     JOB_LOST = "job.lost", "a worker lost its claim: the job ended, or another worker has it"
     JOB_BROKE = "job.broke", "a defect: work on a job raised an unexpected exception"

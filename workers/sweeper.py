@@ -89,8 +89,8 @@ class Sweeper:
                 repaired,
                 extra=event(Event.SWEEP_REPAIRED),
             )
-        if any(swept):
-            counts = {name: count for name, count in swept._asdict().items() if name != "moved"}
+        counts = {name: count for name, count in swept._asdict().items() if name != "moved"}
+        if any(counts.values()):
             log.info("swept", extra=event(Event.SWEEP_DONE, **counts))
         self._tell(swept.moved)
         # A full batch leaves jobs for the next sweep, which follows at once.

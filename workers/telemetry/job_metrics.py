@@ -94,6 +94,8 @@ class JobMetrics:
                 self._retries(record.kind, record.hop, code_label(code)).inc()
         if recorded.receipt is not None:
             self._end(record, recorded.receipt, record.hop)
+        elif recorded.state == "cancelled":
+            self._ended(record.kind, record.hop, "cancelled", "").inc()
 
     def swept(self, record: Record, /) -> None:
         """Count a job that a sweep gave back or ended."""

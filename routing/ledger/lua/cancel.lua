@@ -9,5 +9,11 @@ end
 if ended(job.state) then
   return 0
 end
+local MAX_UNTOLD = 1000
 finish(id, job, 'cancelled', retention_ms, 'error', 'cancelled')
+-- No worker sees the end of a job that waits: the next sweep tells of it.
+local untold = job.state == 'waiting' and redis.pcall('LLEN', 'fb:cancelled')
+if type(untold) == 'number' and untold < MAX_UNTOLD then
+  redis.call('LPUSH', 'fb:cancelled', id)
+end
 return 1

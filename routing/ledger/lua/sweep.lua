@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Do one bounded batch of upkeep; any number of sweepers may run.
 -- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory used if it is short,
---     the ids of the jobs that were given back, are dead or have expired}
+--     the ids of the jobs that were given back, are dead, have expired or were cancelled}
 local limit, max_attempts, retention_ms, bell, memory_limit, full_ms = unpack(ARGV)
 local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
 local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit
@@ -137,6 +137,17 @@ local function measure_memory()
   redis.call('DEL', 'fb:full')
   return 0
 end
+
+-- Take the jobs that were cancelled since the last sweep. Producers write the list, so it may lie.
+local function take_cancelled()
+  for _, id in ipairs(redis.pcall('LPOP', 'fb:cancelled', limit) or {}) do
+    local job = is_id(id) and read(id)
+    if job and job.state == 'cancelled' then
+      moved[#moved + 1] = id
+    end
+  end
+end
+pcall(take_cancelled)
 
 -- Count the jobs that were given back, by minute; counts of more than two hours ago are removed.
 local function count_recovered()
