@@ -14,7 +14,7 @@ from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import Misconfigured
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.pauses import Pauses
-from forebay.routing.overview.all_jobs import AllJobs
+from forebay.routing.overview.all_jobs import AllJobs, ranked
 from forebay.routing.overview.job_filter import JobFilter
 from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import WaitingJobs
@@ -37,7 +37,7 @@ def dead_jobs() -> Iterator[Finding]:
         codes[code] += count
     if not codes:
         yield Finding("dead jobs", "ok", "none")
-    for code, count in codes.most_common(MAX_LISTED):
+    for code, count in ranked(codes)[:MAX_LISTED]:
         tenants = _by_tenant((key[0], n) for key, n in found.counts.items() if key[2] == code)
         mend = f"forebay dead list --code {code}; once mended, forebay dead replay --all"
         yield Finding("dead jobs", "warn", f"{code}: {count:,} ({tenants})", mend)
@@ -95,5 +95,5 @@ def _by_tenant(counts: Iterable[tuple[str, int]]) -> str:
     tenants = Counter[str]()
     for tenant, count in counts:
         tenants[tenant] += count
-    listed = [f"{tenant} {count:,}" for tenant, count in tenants.most_common(MAX_LISTED)]
+    listed = [f"{tenant} {count:,}" for tenant, count in ranked(tenants)[:MAX_LISTED]]
     return ", ".join([*listed, "…"] if len(tenants) > MAX_LISTED else listed)

@@ -14,6 +14,7 @@ from rich.text import Text
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.jobs import open_reader
 from forebay.routing.base import NANO
+from forebay.routing.overview.all_jobs import ranked
 from forebay.routing.overview.snapshot import QueueLine, Snapshot, Snapshots
 
 WIDE = 140  # columns from which on the tables stand side by side
@@ -70,7 +71,7 @@ def document(now: Snapshot) -> dict[str, Any]:
         "bedrock_shut": now.shut, "paused": now.paused,
         "dead": [
             {"tenant": tenant, "kind": kind, "code": code, "jobs": count}
-            for (tenant, kind, code), count in now.dead.most_common()
+            for (tenant, kind, code), count in ranked(now.dead)
         ],
     }  # fmt: skip
 
