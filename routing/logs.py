@@ -121,14 +121,23 @@ def to_stderr(level: int, worker: str = "") -> None:
         os.environ[WORKER_VARIABLE] = worker
     root = logging.getLogger()
     if not root.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_formatter())
-        root.addHandler(handler)
+        root.addHandler(logging.StreamHandler(sys.stderr))
         root.setLevel(logging.WARNING)
+        root.handlers[0].setFormatter(_formatter())
+        _know_less()
+    for handler in root.handlers:
+        if worker and isinstance(handler.formatter, _Lines):
+            handler.formatter.worker = worker
     for name in ("forebay", "celery"):
         logging.getLogger(name).setLevel(level)
     for name in _DOORBELL_LOGGERS:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _know_less() -> None:
+    """Have records lack what no line shows: finding it out costs a third of a line."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001 - as logging's HOWTO says
 
 
 def _formatter() -> logging.Formatter:
@@ -138,12 +147,16 @@ def _formatter() -> logging.Formatter:
 class _Lines(logging.Formatter):
     """Formats a record of any logger from the same values."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.worker = os.environ.get(WORKER_VARIABLE, "")
+
     def values(self, record: logging.LogRecord) -> dict[str, Any]:
         """Return the values of a line, in the order in which they are written."""
         values = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
-            "worker": os.environ.get(WORKER_VARIABLE, ""),
+            "worker": self.worker,
             "event": getattr(record, "event", str(Event.LIBRARY)),
             "message": record.getMessage(),
             **getattr(record, "fields", {}),

@@ -50,7 +50,7 @@ def main() -> None:
         fleet.start_redis()
         for run in range(options.runs):
             for variant in VARIANTS[:: 1 if run % 2 else -1]:  # neither order favours one
-                rows[variant].append(_drain(fleet, variant, options.jobs))
+                rows[variant].append(drain(fleet, variant, options.jobs))
                 print(f"{variant:8} {rows[variant][-1][0]:9.0f} {rows[variant][-1][1]:9.3f}")
     print(f"\n{options.jobs} jobs, medians of {options.runs} runs, {os.cpu_count()} cores")
     print(f"{'':8} {'drain/s':>9} {'CPU ms/job':>11} {'ratios to none':>20}")
@@ -60,7 +60,7 @@ def main() -> None:
         print(f"{name:8} {rate:9.0f} {cpu:11.3f} {ratios}")
 
 
-def _drain(fleet: Fleet, variant: str, jobs: int) -> tuple[float, float]:
+def drain(fleet: Fleet, variant: str, jobs: int) -> tuple[float, float]:
     """Return the jobs per second of one drain, and the CPU milliseconds of all workers a job."""
     client = redis.Redis.from_url(fleet.url)
     client.flushall()
