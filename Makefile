@@ -82,6 +82,10 @@ bench-cascade: $(READY) ## Plot quality against the share that goes up (ARGS: --
 bench-pacing: $(READY) ## Measure how the pacing controller meets its target, and what it costs (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/pacing.py $(ARGS)
 
+.PHONY: bench-telemetry
+bench-telemetry: $(READY) ## Measure what log lines, events and metrics cost a job (ARGS: --jobs, --runs)
+	@$(PY) tests/benchmarks/hooks.py $(ARGS)
+
 .PHONY: chaos
 chaos: $(READY) ## Kill, stop and cut all parts while thousands of jobs run, then balance the books (ARGS=--long)
 	@$(PY) tests/chaos/run.py $(ARGS)

@@ -59,6 +59,7 @@ SHARED = (
     "(+zcount ~fb:serving:*)",
     "(+get +exists ~fb:full ~fb:free ~fb:quota)",
     "(+hmget ~fb:counted)",
+    "(+llen +lpush ~fb:cancelled)",
 )
 
 #: Every command except those of administrators and scripts that are not ours.
@@ -77,8 +78,10 @@ UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
-    "tenants", "counted", "recovered", "bulk:*",
+    "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled",
 )  # fmt: skip
+#: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics.
+FIGURES = "%R~fb:spend:day:* %R~fb:spillway* %R~fb:pace:*"
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 
 
@@ -97,7 +100,9 @@ GATEWAY = (
 
 ROLES: Mapping[str, str] = {
     "worker": f"{WORK} ~fb:* {QUEUES} {KOMBU}",
-    "sweeper": f"{WORK} +info {' '.join(f'~fb:{key}' for key in UPKEEP)} {ENDS} {QUEUES} {KOMBU}",
+    "sweeper": (
+        f"{WORK} +info {' '.join(f'~fb:{key}' for key in UPKEEP)} {ENDS} {FIGURES} {QUEUES} {KOMBU}"
+    ),
     "flower": f"{WATCH} {EVENTS} {EVENT_CHANNELS} (+llen {QUEUES})",
     "gateway": GATEWAY,
     "operator": "+@all -@dangerous +info +config|get +acl|log ~* &*",

@@ -17,7 +17,7 @@ import redis
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import ForebayError, Misconfigured
 from forebay.routing.lanes import DEFAULT_POOL, EMBED, ROUTE, SWEEP, local_queue
-from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect, reaching_redis, without_password
@@ -164,9 +164,8 @@ def clock(skew_s: float) -> Finding:
 
 def queues(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
     """Check that a worker serves each queue. A queue that holds jobs and has no worker fails."""
-    with reaching_redis():
-        served = _served(client)
-    depths = Ledger(client, settings, bell="").depths()
+    reader = LedgerReader(client, settings)
+    served, depths = reader.workers(), reader.depths()
     expected = {ROUTE, SWEEP, local_queue(DEFAULT_POOL), *_queues_of_policy(settings)}
     for queue in sorted({*expected, *served, *depths}):
         waiting, workers = depths.get(queue, 0), served.get(queue, [])
@@ -264,17 +263,6 @@ def _command(queue: str) -> str:
     lane, _, pool = queue.partition(".")
     named = lane == "local" and pool != DEFAULT_POOL
     return f"FOREBAY_POOL={pool} {command}" if named else command
-
-
-def _served(client: redis.Redis) -> dict[str, list[str]]:
-    seconds, micros = client.time()
-    now_ms = seconds * 1000 + micros // 1000
-    served: dict[str, list[str]] = {}
-    for key in client.scan_iter(match="fb:serving:*", count=1_000):
-        alive: Any = client.zrangebyscore(key, now_ms, "+inf")
-        if alive:
-            served[key.decode().removeprefix("fb:serving:")] = [one.decode() for one in alive]
-    return served
 
 
 def _mib(size: int) -> str:

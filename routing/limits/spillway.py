@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 import redis
 
+from forebay.routing.errors import Unavailable
 from forebay.routing.lanes import BEDROCK
+from forebay.routing.limits.pauses import KEY as PAUSED_KEY
 from forebay.routing.logs import Event, event
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import digest, with_scripts
@@ -33,6 +35,8 @@ PROBE_S = 30.0
 MAX_WAIT_S = 5.0
 #: How long a fault is remembered without a call that confirms it.
 KEEP_FAULTS_S = 7 * 86_400
+
+PAUSED = "an operator has paused this model"
 
 Gate = Literal["open", "shut"]
 
@@ -76,7 +80,8 @@ class Spillway:
        The key expires by itself, so nothing stays shut.
     2. A fault of the account, or of one model, is remembered until a call succeeds. It shuts the
        way for all models or for that model. After some seconds a single call probes it (half-open).
-    3. For new jobs it is also shut while no worker serves the bedrock queue.
+    3. For new jobs it is also shut while no worker serves the bedrock queue, or an operator has
+       paused it (`pauses.py`). A model that is paused is not called.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -106,10 +111,13 @@ class Spillway:
         scopes = (ACCOUNT, model)
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
             pipe.pttl(KEY)
+            pipe.hexists(PAUSED_KEY, f"model:{model}")
             pipe.hmget(FAULTS_KEY, scopes)
             for scope in scopes:
                 pipe.pttl(_pause_key(scope))
-            left_ms, stored, *pauses_ms = pipe.execute()
+            left_ms, paused, stored, *pauses_ms = pipe.execute()
+        if paused:
+            return Admission(MAX_WAIT_S, Fault(model, Unavailable.code, PAUSED, time.time()))
         faults = [_fault(scope, text) for scope, text in zip(scopes, stored, strict=True)]
         if left_ms > 0:
             return Admission(left_ms / 1000, faults[0])
@@ -190,11 +198,12 @@ class Spillway:
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
             pipe.exists(KEY)
             pipe.exists(_pause_key(ACCOUNT))
+            pipe.hexists(PAUSED_KEY, f"lane:{BEDROCK}")
             pipe.time()
             pipe.zrange(f"fb:serving:{BEDROCK}", -1, -1, withscores=True)
-            broken, paused, (seconds, _), latest = pipe.execute()
+            broken, probed, paused, (seconds, _), latest = pipe.execute()
         served = bool(latest) and latest[0][1] > seconds * 1000
-        return "open" if served and not (broken or paused) else "shut"
+        return "open" if served and not (broken or probed or paused) else "shut"
 
 
 def _pause_key(scope: str) -> str:

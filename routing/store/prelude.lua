@@ -38,6 +38,9 @@
 --        fb:rings         string  doorbells rung so far; numbers them
 --        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
 --                                 '<queue> at' -> ms of that sweep
+--        fb:cancelled     list    jobs that were cancelled while they waited, since the last sweep
+--        fb:paused        hash   scope (lane:<hop>, tenant:<name>, bedrock:<tenant>, ...) -> why; see
+--                                `pauses.py`. Only operators write it
 --        fb:recovered     hash    minute -> leases that ran out in it, whose jobs were given back
 --        fb:serving:<queue>  zset  worker -> ms until which it serves the queue
 --        fb:bulk:<bulk>   hash    a bulk: what its producer says of it, `state`, counters of its rows, and
@@ -178,6 +181,20 @@ local function ring(queue, bell)
   local id = queue .. '.' .. redis.call('INCR', 'fb:rings')
   local words = { ['@RING@'] = id, ['@QUEUE@'] = queue, ['@TASK@'] = string.match(queue, '^[^.]*') }
   redis.call('LPUSH', queue, (string.gsub(bell, '@%u+@', words)))
+end
+
+-- Return the scopes that an operator has paused, as a set.
+local function paused_scopes()
+  local paused = {}
+  for _, scope in ipairs(redis.pcall('HKEYS', 'fb:paused')) do
+    paused[scope] = true
+  end
+  return paused
+end
+
+-- Return whether the jobs of a tenant in a queue wait for an operator.
+local function is_paused(paused, queue, tenant)
+  return paused['tenant:' .. tenant] or queue == 'bedrock' and paused['bedrock:' .. tenant] or false
 end
 
 -- Add to the number of jobs that wait in a queue. A forged number that cannot be added to stops no

@@ -50,6 +50,7 @@ from forebay.workers.runtime.settings import ActorSettings
 log = logging.getLogger(__name__)
 
 REDIS_RETRY_S = 1.0
+UNNAMED = "celery"  # what Celery calls a worker that was started without `-n`
 
 T = TypeVar("T", bound=EnvironmentSettings)
 
@@ -165,12 +166,23 @@ class Actor:
             # Doorbells send no events: the hooks tell Flower of jobs (`workers/telemetry`).
             self.app.task(self._task(queue), name=task_name(queue), typing=False, send_events=False)
         self.app.steps["consumer"].add(_beat_step(self._liveness.beat))
-        celeryd_init.connect(_log_as, weak=False)
+        celeryd_init.connect(self._name, weak=False)
         setup_logging.connect(_log_to_stderr, weak=False)
         worker_init.connect(self._start, weak=False)
         worker_ready.connect(self._ready, weak=False)
         worker_shutting_down.connect(self._shutting_down, weak=False)
         worker_shutdown.connect(self._stop, weak=False)
+
+    def _name(self, instance: Any, **_: Any) -> None:
+        """Log under Celery's name of this worker; name it if it was started without `-n`.
+
+        Celery would call every worker of a machine alike, and others could not tell them apart.
+        """
+        name, _, host = instance.hostname.partition("@")
+        if name == UNNAMED:
+            queue = self.queues[0].partition(".")[0]
+            instance.hostname = f"{queue}-{os.getpid()}@{host}"
+        logs.to_stderr(logging.INFO, worker=instance.hostname)
 
     def _task(self, queue: str) -> Callable[[], None]:
         """Return the function that Celery calls for each doorbell of a queue."""
@@ -285,11 +297,6 @@ def _reachable(ledger: Ledger) -> bool:
     except Unavailable:
         return False
     return True
-
-
-def _log_as(sender: str, **_: Any) -> None:
-    """Log under Celery's name of this worker, which Celery tells before anything else."""
-    logs.to_stderr(logging.INFO, worker=sender)
 
 
 def _log_to_stderr(loglevel: int = logging.WARNING, **_: Any) -> None:

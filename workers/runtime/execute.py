@@ -257,7 +257,9 @@ def _spent(claim: Claim, code: str, note: str, state: JobState) -> Receipt | Non
 
 def _without_content(result: Answer | Receipt, state: JobState) -> Receipt:
     receipt = result.receipt if isinstance(result, Answer) else result
-    return receipt.model_copy(update={"status": state})  # a kept draft may replace a failure
+    if receipt.status == state:
+        return receipt
+    return receipt.model_copy(update={"status": state})  # a kept draft replaces a failure
 
 
 def _follow_up(claim: Claim, then: Callable[[], object]) -> None:

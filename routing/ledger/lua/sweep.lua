@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Do one bounded batch of upkeep; any number of sweepers may run.
 -- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory used if it is short,
---     the ids of the jobs that were given back, are dead or have expired}
+--     the ids of the jobs that were given back, are dead, have expired or were cancelled}
 local limit, max_attempts, retention_ms, bell, memory_limit, full_ms, tenant_share = unpack(ARGV)
 local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
 local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit
@@ -96,6 +96,22 @@ local function admit_known()
   end
 end
 
+local paused = paused_scopes()
+
+-- Return what workers may take of a class: doorbells of paused tenants and lanes would find nothing.
+local function takeable(queue, class)
+  local place, total = queue .. ':' .. class, 0
+  if paused['lane:' .. hop_of(queue)] then
+    return 0
+  end
+  for _, tenant in ipairs(redis.call('ZRANGE', 'fb:turn:' .. place, 0, -1)) do
+    if not is_paused(paused, queue, tenant) then
+      total = total + waiting_of(tenant, place)
+    end
+  end
+  return total
+end
+
 -- Count what waits in a queue, jobs and shards, and note since when bulk jobs do.
 local function recount(queue)
   for _, class in ipairs({ 'interactive', 'bulk', 'rows' }) do
@@ -147,11 +163,12 @@ for _, queue in ipairs(redis.call('SMEMBERS', 'fb:queues')) do
     if shards > 0 then
       depths[queue .. ':rows'] = shards
     end
+    local jobs_to_take = takeable(queue, 'interactive') + takeable(queue, 'bulk')
     if hop_of(queue) == 'local' then
-      ring_again(queue, jobs)
-      ring_for_shards(queue, shards)
+      ring_again(queue, jobs_to_take)
+      ring_for_shards(queue, takeable(queue, 'rows'))
     else
-      ring_again(queue, jobs + shards)
+      ring_again(queue, jobs_to_take + takeable(queue, 'rows'))
     end
     forget_if_unused(queue, jobs + shards)
   end)
@@ -228,5 +245,16 @@ end
 if back > 0 then
   pcall(count_recovered)
 end
+
+-- Take the jobs that were cancelled since the last sweep. Producers write the list, so it may lie.
+local function take_cancelled()
+  for _, id in ipairs(redis.pcall('LPOP', 'fb:cancelled', limit) or {}) do
+    local job = is_id(id) and read(id)
+    if job and job.state == 'cancelled' then
+      moved[#moved + 1] = id
+    end
+  end
+end
+pcall(take_cancelled)
 
 return { back, dead, due, expired, rung, measure_memory(), moved }

@@ -357,8 +357,7 @@ def test_list_and_show_print_no_content_unless_asked(forebay, ledger):
     old = die(ledger)
     for args in (["list"], ["list", "--json"], ["show", old], ["show", old, "--json"]):
         code, out, err = forebay(*args)
-        summary = "forebay: 1 dead jobs of tenant acme: engine_died 1\n" if args == ["list"] else ""
-        assert (code, err, CANARY in out) == (0, summary, False)
+        assert (code, CANARY in out + err) == (0, False)
         assert old in out
         assert "engine_died" in out
     assert json.loads(forebay("show", old, "--json")[1])["receipt"]["status"] == "failed"
