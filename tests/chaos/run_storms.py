@@ -1,4 +1,4 @@
-"""Run the storms: each is one thing that goes wrong beside the jobs of others, who must not feel it.
+"""Run the storms: each is one thing that goes wrong beside the jobs of others.
 
 The jobs of others are timed before, during and after each storm, in one run, and all books are
 balanced. Exit code 0 if every book balances and no lane that a storm has to spare was slower for
@@ -67,6 +67,7 @@ def show(outcome: Outcome, console: Console) -> None:
         console.print(f"  {comparison}{spared}")
     ended = ", ".join(f"{status} {count}" for status, count in sorted(outcome.statuses.items()))
     console.print(f"  others: {ended}")
+    console.print(f"  storm: {outcome.deeds}")
     console.print(
         f"  all jobs: {len(evidence.told.accepted)}; calls: {len(evidence.calls)}, of unknown cost "
         f"{evidence.unknown}; books: {books}"

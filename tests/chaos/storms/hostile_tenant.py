@@ -7,8 +7,10 @@ fill (SECURITY.md). Whatever Redis refuses is refused; the rest must harm nobody
 from __future__ import annotations
 
 import itertools
+import json
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,8 +26,10 @@ from forebay.routing.store.connection import connect
 from forebay.routing.store.scripts import digest, names
 from storms.storm import ATTACKER, Scene, Storm
 
-DEEDS_A_SECOND = 100
-BOMB_BYTES = 64 << 20  # of a content that is small while it is packed
+DEEDS_A_SECOND = 200
+#: A content of 64 MB that is small while it is packed.
+BOMB = b"z" + zlib.compress(bytes(64 << 20), 1)
+SEEN_BYTES = 20_000  # of the diary, from which it knows ids of others
 
 #: What may stand in place of a name, a number or an argument.
 WORDS: tuple[str | bytes, ...] = (
@@ -38,10 +42,10 @@ WORDS: tuple[str | bytes, ...] = (
     b"\xff\xfe", b"\x00", "vandal.1\n", "[" * 5_000, '{"id": "@RING@"}', "\u202e", "\U0001f600",
 )  # fmt: skip
 FIELDS = (
-    "state", "queue", "hop", "priority", "token", "egress", "reasons", "idempotency", "error", "kind",
-    "replayed_as", "replay_of", "audit_of", "audited_as", "attempts", "created_us", "created",
-    "queued", "started", "ended", "queued_ms", "worked_ms", "fence", "deadline", "cost_nusd",
-    "answer_bytes", "receipt", "verdict", "doubt", "promoted", "payer", "x",
+    "state", "queue", "hop", "priority", "token", "egress", "reasons", "idempotency", "error",
+    "kind", "replayed_as", "replay_of", "audit_of", "audited_as", "attempts", "created_us",
+    "created", "queued", "started", "ended", "queued_ms", "worked_ms", "fence", "deadline",
+    "cost_nusd", "answer_bytes", "receipt", "verdict", "doubt", "promoted", "payer", "x",
 )  # fmt: skip
 FAMILIES = ("job", "content", "answer", "draft", "cached", "watchers")
 
@@ -67,12 +71,16 @@ class Vandal:
 
     def rage(self) -> None:
         """Do one deed after the other, at a bounded rate."""
+        done: Counter[str] = Counter()
         while not self._scene.over:
+            deed, began = self._dice.choice(self._deeds), time.monotonic()
             try:
-                self._dice.choice(self._deeds)()
-            except (RedisError, ForebayError, UnicodeError):
-                pass  # refused
-            time.sleep(1 / DEEDS_A_SECOND)
+                deed()
+                done[f"{deed.__name__} done"] += 1
+            except (RedisError, ForebayError) as refusal:
+                done[f"{deed.__name__} {type(refusal).__name__}"] += 1
+            time.sleep(max(0.0, 1 / DEEDS_A_SECOND - (time.monotonic() - began)))
+        print(json.dumps(done), flush=True)
 
     def _word(self) -> str | bytes:
         return self._dice.choice((*WORDS, self._dice.choice(self._mine)))
@@ -103,7 +111,7 @@ class Vandal:
         bell = self._ledger.bell.replace("@QUEUE@", "route").replace("@TASK@", "route")
         forged = bell.replace("@RING@", f"route.{self._dice.randrange(10**9)}")
         self._redis.lpush("route", *self._dice.choice(([forged] * 20, [self._word(), forged])))
-        self._redis.incr("fb:rings")
+        self._redis.execute_command("INCR", "fb:rings")
 
     def stamp(self) -> None:
         """Say since when jobs wait, in places that do not exist."""
@@ -121,11 +129,12 @@ class Vandal:
             self._redis.zrem(key, self._others_job())
 
     def _others_job(self) -> str:
-        lines = self._others.read_text().splitlines()[-200:]
-        ids = [line.split()[3] for line in lines if f" {ATTACKER}." not in line]
-        return self._dice.choice(ids) if ids else "alpha.1"
+        with self._others.open("rb") as diary:
+            diary.seek(max(0, self._others.stat().st_size - SEEN_BYTES))
+            lines = diary.read().decode().splitlines()[1:]
+        return self._dice.choice([line.split()[3] for line in lines] or ["alpha.1"])
 
-    # --- its own jobs ------------------------------------------------------------------------------
+    # --- its own jobs -----------------------------------------------------------------------------
 
     def submit(self) -> None:
         """Submit a job as everybody does, whose content must stay in the building."""
@@ -140,7 +149,7 @@ class Vandal:
         self._redis.hset(f"fb:job:{self._id()}", mapping=fields)
 
     def forge_a_waiting_job(self) -> None:
-        """Write a job past the script: it says `allow` and waits for Bedrock, its content `deny`."""
+        """Write a job past the script: its record says `allow`, its content `deny`."""
         mark = f"{DENY}{next(self._numbers):012x}"
         job = Job(tenant=ATTACKER, request=_chat(f"{mark} my key is AKIAABCDEFGHIJKLMNOP"))
         content, given = self._ledger.packed(job)
@@ -170,8 +179,7 @@ class Vandal:
 
     def spoil_a_content(self) -> None:
         """Replace a content by one that is damaged, or grows when it is unpacked."""
-        bomb = b"z" + zlib.compress(bytes(BOMB_BYTES), 1)
-        forged = self._dice.choice((b"", b"z", b"z\x00", bomb, b"j[" * 9_000, b"x" * 10_000))
+        forged = self._dice.choice((b"", b"z", b"z\x00", BOMB, b"j[" * 9_000, b"x" * 10_000))
         family = self._dice.choice(("content", "draft", "answer"))
         self._redis.set(f"fb:{family}:{self._id()}", forged)
 

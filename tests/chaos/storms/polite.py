@@ -23,7 +23,7 @@ BEDROCK_SHARE = 0.25
 class Polite:
     """A job to submit `at` seconds from the start; `lane` is where it has to be answered.
 
-    `fails` and `cancel_s` say, as those of `ordeal.workload.Order`, that nothing of its own ends it.
+    `fails` and `cancel_s` are as in `ordeal.workload.Order`: nothing of its own ends it.
     """
 
     number: str

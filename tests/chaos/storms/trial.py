@@ -53,12 +53,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a trial showed: how long others waited, how their jobs ended, and the books."""
+    """What a trial showed: how long others waited, how their jobs ended, what the storm did."""
 
     storm: Storm
     comparisons: tuple[Comparison, ...]
     statuses: Counter[str]
     evidence: Evidence
+    deeds: str
 
     @property
     def findings(self) -> list[Finding]:
@@ -85,11 +86,12 @@ def try_out(storm: Storm, plan: Plan, folder: Path) -> Outcome:
     evidence.findings += _causes(plan, stage.folder, evidence)
     timed = timings(stage.folder / "timings")
     compared = tuple(Comparison.of(lane, timed, windows) for lane in LANES)
-    return Outcome(storm, compared, _statuses(timed), evidence)
+    *_, deeds = (stage.folder / "logs" / "attack.log").read_text().splitlines()
+    return Outcome(storm, compared, _statuses(timed), evidence, deeds)
 
 
 def _rage(stage: Stage, plan: Plan, client: redis.Redis) -> Windows:
-    """Let others work: undisturbed, beside the storm until its last job ended, undisturbed again."""
+    """Let others work: undisturbed, beside the storm until its last job ended, undisturbed."""
     others = stage.start_others(plan.seed, plan.rate, plan.span_s)
     time.sleep(WARM_S)
     before = _window(plan.calm_s)
