@@ -64,8 +64,11 @@ class IsolatedProcess:
 
     @property
     def alive(self) -> bool:
-        """True if the process can take a call."""
-        return self._popen.poll() is None
+        """True if the process can take a call.
+
+        A process that got the lowest priority takes no more: it needs privileges to raise it again.
+        """
+        return not self._is_demoted and self._popen.poll() is None
 
     def call(
         self, call: bytes, wall_s: float, on_long: Callable[[], None] = lambda: None
@@ -90,8 +93,6 @@ class IsolatedProcess:
             killed_for_time = self._popen.returncode == -signal.SIGXCPU
             reason = "takes too long" if killed_for_time else "takes too much memory"
             raise OverBudget(f"{reason} to check") from None
-        if self._is_demoted:  # without privileges, a priority is never raised again
-            self.end()
         return ending, value
 
     def _await_reply(self, deadline: float, on_long: Callable[[], None]) -> None:

@@ -7,8 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,16 +14,7 @@ import pytest
 from forebay.routing.errors import BadAnswer, Lost
 from forebay.routing.jobs import Extract, Job
 from forebay.workers.isolation import pool
-from forebay.workers.isolation.frames import frame
-from forebay.workers.isolation.limits import (
-    LONG_NICENESS,
-    MAX_OF_SLOW_TENANT,
-    MAX_OF_TENANT,
-    NICENESS,
-    Crowded,
-    OverBudget,
-)
-from forebay.workers.isolation.pool import Pool
+from forebay.workers.isolation.limits import OverBudget
 from forebay.workers.prompts import parsing
 from patience import until
 
@@ -60,47 +49,6 @@ def test_a_call_that_computes_too_long_is_stopped():
     with pytest.raises(OverBudget, match="too long"):
         pool.call(*HANGS)
     assert time.monotonic() - began < 15
-
-
-def test_a_call_that_computes_long_gives_way_to_the_worker():
-    quick = pool.call(os.getpid)
-    assert os.getpriority(os.PRIO_PROCESS, quick) == min(os.nice(0) + NICENESS, LONG_NICENESS)
-    with ThreadPoolExecutor(1) as threads:
-        long = threads.submit(pool.call, *HANGS)
-        until(lambda: os.getpriority(os.PRIO_PROCESS, quick) == LONG_NICENESS, 20)
-        with pytest.raises(OverBudget):
-            long.result()
-
-
-def test_a_process_that_gave_way_is_not_used_again():
-    quick = pool.call(os.getpid)
-    assert pool.call_within(60, sum, range(40_000_000)) == sum(range(40_000_000))
-    assert pool.call(os.getpid) != quick
-
-
-def test_a_tenant_whose_calls_take_long_leaves_processes_and_threads_to_others():
-    own = Pool()
-
-    def check(number: int) -> str:
-        with own.cancellable(f"hostile.{number}"):
-            try:
-                own.run(re.fullmatch, frame((re.fullmatch, HANGS[1:], {})), 5)
-            except Crowded:
-                return "crowded"
-            except OverBudget:
-                return "stopped"
-        return "checked"
-
-    with ThreadPoolExecutor(16) as threads:
-        ends = [threads.submit(check, number) for number in range(16)]
-        until(lambda: any(end.done() and end.result() == "crowded" for end in ends), 30)
-        with own.cancellable("honest.1"):
-            assert own.run(os.getpid, frame((os.getpid, (), {})), 60) > 0
-        assert own._count <= MAX_OF_TENANT + 1
-        counts = Counter(end.result() for end in ends)
-    own.close()
-    assert counts["stopped"] <= MAX_OF_TENANT + MAX_OF_SLOW_TENANT
-    assert counts["crowded"] == 16 - counts["stopped"]
 
 
 def test_a_call_that_waits_too_long_is_stopped():
