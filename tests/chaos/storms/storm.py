@@ -22,7 +22,7 @@ AGAIN_S = 0.1  # until a refused job is submitted again
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What an attacker has.
+    """The means of an attacker.
 
     Attributes:
         settings: with the URL of Redis, for the attacker's own user if the fleet has users.

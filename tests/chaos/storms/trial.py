@@ -53,7 +53,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a trial showed: how long others waited, how their jobs ended, what the storm did."""
+    """The result of a trial: how long others waited, how their jobs ended, what the storm did."""
 
     storm: Storm
     comparisons: tuple[Comparison, ...]
