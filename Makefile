@@ -78,8 +78,9 @@ bench-pacing: $(READY) ## Measure how the pacing controller meets its target, an
 	@$(PY) tests/benchmarks/pacing.py $(ARGS)
 
 .PHONY: chaos
-chaos: $(READY) ## Kill, stop and cut all parts while thousands of jobs run, then balance the books (ARGS=--long)
+chaos: $(READY) ## Kill, stop and cut all parts under load; attack the fleet beside others (ARGS=--long, STORMS)
 	@$(PY) tests/chaos/run.py $(ARGS)
+	@$(PY) tests/chaos/run_storms.py $(STORMS)
 	@$(PY) tests/chaos/failover.py
 
 .PHONY: fuzz

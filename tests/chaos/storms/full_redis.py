@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 
+from books.content import DENY
 from forebay.producers.client import Client
 from forebay.routing.jobs import Embed
 from storms.storm import AGAIN_S, ATTACKER, Scene, Storm
@@ -15,12 +17,16 @@ TEXTS = 256  # vectors of one answer
 def rage(scene: Scene) -> None:
     """Submit as many jobs as are accepted."""
     with Client(tenant=ATTACKER, settings=scene.settings) as client:
+        taken = Counter[bool]()
         for number in itertools.count():
             if scene.over:
-                return
-            request = Embed(texts=[f"OPENMARK{number:08x} {text}" for text in range(TEXTS)])
-            if scene.submit(client, request, f"full{number}") is None:
+                break
+            request = Embed(texts=[f"{DENY}{number:08x} {text}" for text in range(TEXTS)])
+            accepted = scene.submit(client, request, f"full{number}") is not None
+            taken[accepted] += 1
+            if not accepted:
                 time.sleep(AGAIN_S)
+    print(f"{taken[True]} jobs accepted, {taken[False]} refused", flush=True)
 
 
 STORM = Storm("full", "a tenant that fills Redis", rage, redis={"maxmemory": "24mb"})

@@ -97,8 +97,9 @@ class Vandal:
         self._redis.hincrby("fb:depth", queue, self._dice.choice((10**9, -(10**9), 2**60, 7)))
 
     def promise_wrong(self) -> None:
-        """Falsify the bytes of the answers to come."""
-        self._redis.incrby("fb:promised", self._dice.choice((10**12, -(10**12), 2**61)))
+        """Falsify the bytes of the answers to come, and of those that it holds."""
+        name = self._dice.choice(("promised", f"promised:{ATTACKER}", f"held:{ATTACKER}"))
+        self._redis.incrby(f"fb:{name}", self._dice.choice((10**12, -(10**12), 2**61)))
 
     def name_newcomers(self) -> None:
         """Name tenants that have no waiting jobs, and some that cannot be."""
