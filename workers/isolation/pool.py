@@ -57,7 +57,7 @@ class Pool:
 
     def run(self, function: Callable[..., R], call: bytes, wall_s: float) -> R:
         """Make a call in a free process; see `call`."""
-        scope: Scope = getattr(self._current, "scope", None) or Scope()
+        scope: Scope = getattr(self._current, "scope", None) or Scope(self._tenant())
         process = self._take(function.__module__, scope)
         try:
             ending, value = self._in_scope(scope, process, call, wall_s)
@@ -74,11 +74,13 @@ class Pool:
 
         The key begins with the tenant and a dot, as the id of a job does.
         """
-        scope = self._scopes[key] = self._current.scope = Scope(key.partition(".")[0])
+        self._current.tenant = key.partition(".")[0]
+        scope = self._scopes[key] = self._current.scope = Scope(self._tenant())
         try:
             yield
         finally:
             self._current.scope = None
+            self._current.tenant = ""
             if self._scopes.get(key) is scope:
                 del self._scopes[key]
 
@@ -98,6 +100,11 @@ class Pool:
             self._count -= len(idle)
         for process in idle:
             process.end()
+
+    def _tenant(self) -> str:
+        """Return the tenant whose job this thread works; empty if it works none."""
+        tenant: str = getattr(self._current, "tenant", "")
+        return tenant
 
     def _in_scope(
         self, scope: Scope, process: IsolatedProcess, call: bytes, wall_s: float

@@ -14,6 +14,7 @@ FAULT_S = 3.0  # shorter than the spillway stays shut, so that each fault is ove
 def rage(scene: Scene) -> None:
     """Play one fault after the other on every call, with pauses in between."""
     faults = scene.dice.sample(FAULTS, len(FAULTS))
+    played = 0
     while not scene.over:
         fault = faults.pop(0)
         faults.append(fault)
@@ -21,6 +22,8 @@ def rage(scene: Scene) -> None:
         time.sleep(FAULT_S)
         plan_faults(scene.mock_url, CALM, 0)
         time.sleep(FAULT_S / 2)
+        played += 1
+    print(f"{played} faults, among them {', '.join(faults[-played:])}", flush=True)
 
 
 STORM = Storm("account", "faults of the AWS account come and go", rage, spares=("local",))

@@ -7,13 +7,14 @@ import time
 
 from books.content import DENY, OPEN
 from forebay.producers.client import Client
-from forebay.routing.jobs import Request
+from forebay.routing.jobs import Extract, Request
 from forebay.routing.ledger.record import ENDED
 from forebay.routing.store.connection import connect
 from storms.hostile_requests import hostile
 from storms.storm import ATTACKER, Scene, Storm
 
 LOCAL, BEDROCK = 48, 24  # jobs in flight at once: more than both lanes have threads
+DRAWN = 24  # different requests for each lane
 LOOK_S = 0.2
 
 
@@ -25,10 +26,15 @@ def rage(scene: Scene) -> None:
             for attack in attacks:
                 attack.fill()
             time.sleep(LOOK_S)
+        print(f"{sum(attack.sent for attack in attacks)} hostile jobs accepted", flush=True)
 
 
 class Attack:
-    """The hostile jobs on one lane. Some requests are made before, since making them takes time."""
+    """The hostile jobs on one lane: some requests, varied, since making one takes time.
+
+    Attributes:
+        sent: how many were accepted.
+    """
 
     def __init__(self, scene: Scene, client: Client, lane: str, most: int) -> None:
         self._scene = scene
@@ -37,9 +43,10 @@ class Attack:
         self._up = lane == "bedrock"
         self._most = most
         self._flight: set[str] = set()
-        made = [hostile(scene.dice, self._mark(number)) for number in range(most)]
+        made = [hostile(scene.dice, self._mark(number)) for number in range(DRAWN)]
         self._requests = itertools.cycle([request for request in made if request is not None])
         self._numbers = itertools.count()
+        self.sent = 0
 
     def fill(self) -> None:
         """Submit as many jobs as have ended."""
@@ -52,9 +59,11 @@ class Attack:
             job for job, state in zip(flight, states, strict=True) if state not in ENDED
         }
         for _ in range(self._most - len(self._flight)):
-            made = self._submit(next(self._requests), f"hostile{next(self._numbers)}")
+            number = next(self._numbers)
+            made = self._submit(varied(next(self._requests), number), f"hostile{number}")
             if made is not None:
                 self._flight.add(made)
+                self.sent += 1
 
     def _submit(self, request: Request, number: str) -> str | None:
         if self._up:
@@ -63,6 +72,13 @@ class Attack:
 
     def _mark(self, number: int) -> str:
         return f"{OPEN if self._up else DENY}{number:012x}"
+
+
+def varied(request: Request, number: int) -> Request:
+    """Return the request with a schema that no check was stopped at before."""
+    if not isinstance(request, Extract):
+        return request
+    return request.model_copy(update={"schema_": {**request.schema_, "title": f"form {number}"}})
 
 
 STORM = Storm("schemas", "a tenant whose checks would take for ever", rage)

@@ -15,6 +15,7 @@ def rage(scene: Scene) -> None:
     plan_faults(scene.mock_url, dict.fromkeys(SPOILED, 1 / (len(SPOILED) + 1)), seed)
     time.sleep(max(0.0, scene.until - time.time()))
     plan_faults(scene.mock_url, CALM, 0)
+    print(f"{len(SPOILED)} kinds of malformed fields", flush=True)
 
 
 STORM = Storm("usage", "Bedrock's answers have malformed fields", rage, spares=("local",))
