@@ -19,7 +19,7 @@ from ordeal.workload import Order
 from storms import hostile_requests
 from storms.all_storms import STORMS
 from storms.latency import Comparison, Windows
-from storms.polite import Timing, polite
+from storms.neighbours import Timing, neighbour_jobs
 from storms.trial import Plan
 
 MODEL = "anthropic.claude-haiku-5-5"
@@ -163,11 +163,14 @@ def timed(seconds: float, due: float) -> list[Timing]:
 def test_jobs_that_wait_more_than_twice_as_long_beside_a_storm_are_found():
     windows = Windows(((0, 10), (30, 40)), (10, 20))
     quick, slow = timed(1.0, 0) + timed(1.0, 30), timed(2.1, 10)
-    assert Comparison.of("local", quick + timed(1.9, 10), windows).well
-    assert not Comparison.of("local", quick + slow, windows).well
-    assert Comparison.of("local", quick + slow, windows).ratio == pytest.approx(2.1)
-    assert not Comparison.of("local", quick, windows).well  # nothing was measured beside the storm
-    assert Comparison.of("local", quick + timed(9.9, 25), windows).rage == ()  # between the windows
+    assert Comparison.of("local", quick + timed(1.9, 10), windows).fault == ""
+    assert Comparison.of("local", quick + slow, windows).fault == "local: x 2.10"
+    assert "too few" in Comparison.of("local", quick, windows).fault
+    busy = Comparison.of("local", timed(3.0, 0) + timed(3.0, 10), windows)
+    assert "too busy" in busy.fault
+    assert (
+        Comparison.of("local", quick + timed(9.9, 25), windows).storm == ()
+    )  # between the windows
 
 
 # --- what storms send -----------------------------------------------------------------------------
@@ -190,4 +193,4 @@ def test_a_seed_determines_the_jobs_of_others():
     first, second = ([dataclasses.astuple(job)[:4] for job in plan.orders()] for _ in range(2))
     assert first == second
     assert {lane for *_, lane in first} == {"local", "bedrock"}
-    assert list(polite(4, 8.0, 5.0)) != list(polite(3, 8.0, 5.0))
+    assert list(neighbour_jobs(4, 8.0, 5.0)) != list(neighbour_jobs(3, 8.0, 5.0))

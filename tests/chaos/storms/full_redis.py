@@ -9,24 +9,24 @@ from collections import Counter
 from books.content import DENY
 from forebay.producers.client import Client
 from forebay.routing.jobs import Embed
-from storms.storm import AGAIN_S, ATTACKER, Scene, Storm
+from storms.storm import AGAIN_S, ATTACKER, Context, Storm
 
 TEXTS = 256  # vectors of one answer
 
 
-def rage(scene: Scene) -> None:
+def attack(context: Context) -> None:
     """Submit as many jobs as are accepted."""
-    with Client(tenant=ATTACKER, settings=scene.settings) as client:
+    with Client(tenant=ATTACKER, settings=context.settings) as client:
         taken = Counter[bool]()
         for number in itertools.count():
-            if scene.over:
+            if context.over:
                 break
             request = Embed(texts=[f"{DENY}{number:08x} {text}" for text in range(TEXTS)])
-            accepted = scene.submit(client, request, f"full{number}") is not None
+            accepted = context.submit(client, request, f"full{number}") is not None
             taken[accepted] += 1
             if not accepted:
                 time.sleep(AGAIN_S)
     print(f"{taken[True]} jobs accepted, {taken[False]} refused", flush=True)
 
 
-STORM = Storm("full", "a tenant that fills Redis", rage, redis={"maxmemory": "24mb"})
+STORM = Storm("full", "a tenant that fills Redis", attack, redis={"maxmemory": "24mb"})

@@ -11,18 +11,18 @@ from forebay.routing.jobs import Extract, Request
 from forebay.routing.ledger.record import ENDED
 from forebay.routing.store.connection import connect
 from storms.hostile_requests import hostile
-from storms.storm import ATTACKER, Scene, Storm
+from storms.storm import ATTACKER, Context, Storm
 
-LOCAL, BEDROCK = 48, 24  # jobs in flight at once: more than both lanes have threads
+FLIGHTS = {"local": 48, "bedrock": 24}  # jobs in flight at once: more than a lane has threads
 DRAWN = 24  # different requests for each lane
 LOOK_S = 0.2
 
 
-def rage(scene: Scene) -> None:
+def attack(context: Context) -> None:
     """Keep so many hostile jobs in flight on both lanes."""
-    with Client(tenant=ATTACKER, settings=scene.settings) as client:
-        attacks = [Attack(scene, client, "local", LOCAL), Attack(scene, client, "bedrock", BEDROCK)]
-        while not scene.over:
+    with Client(tenant=ATTACKER, settings=context.settings) as client:
+        attacks = [Attack(context, client, lane, most) for lane, most in FLIGHTS.items()]
+        while not context.over:
             for attack in attacks:
                 attack.fill()
             time.sleep(LOOK_S)
@@ -36,14 +36,14 @@ class Attack:
         sent: how many were accepted.
     """
 
-    def __init__(self, scene: Scene, client: Client, lane: str, most: int) -> None:
-        self._scene = scene
+    def __init__(self, context: Context, client: Client, lane: str, most: int) -> None:
+        self._context = context
         self._client = client
-        self._redis = connect(scene.settings)
+        self._redis = connect(context.settings)
         self._up = lane == "bedrock"
         self._most = most
         self._flight: set[str] = set()
-        made = [hostile(scene.dice, self._mark(number)) for number in range(DRAWN)]
+        made = [hostile(context.dice, self._mark(number)) for number in range(DRAWN)]
         self._requests = itertools.cycle([request for request in made if request is not None])
         self._numbers = itertools.count()
         self.sent = 0
@@ -67,8 +67,10 @@ class Attack:
 
     def _submit(self, request: Request, number: str) -> str | None:
         if self._up:
-            return self._scene.submit(self._client, request, number, lane="bedrock", egress="allow")
-        return self._scene.submit(self._client, request, number)
+            return self._context.submit(
+                self._client, request, number, lane="bedrock", egress="allow"
+            )
+        return self._context.submit(self._client, request, number)
 
     def _mark(self, number: int) -> str:
         return f"{OPEN if self._up else DENY}{number:012x}"
@@ -81,4 +83,4 @@ def varied(request: Request, number: int) -> Request:
     return request.model_copy(update={"schema_": {**request.schema_, "title": f"form {number}"}})
 
 
-STORM = Storm("schemas", "a tenant whose checks would take for ever", rage)
+STORM = Storm("schemas", "a tenant whose checks would take for ever", attack)

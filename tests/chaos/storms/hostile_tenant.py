@@ -24,9 +24,9 @@ from forebay.routing.jobs import Generate, Job, Message, new_id
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.store.connection import connect
 from forebay.routing.store.scripts import digest, names
-from storms.storm import ATTACKER, Scene, Storm
+from storms.storm import ATTACKER, Context, Storm
 
-DEEDS_A_SECOND = 200
+ACTIONS_A_SECOND = 200
 #: A content of 64 MB that is small while it is packed.
 BOMB = b"z" + zlib.compress(bytes(64 << 20), 1)
 SEEN_BYTES = 20_000  # of the diary, from which it knows ids of others
@@ -51,35 +51,35 @@ FAMILIES = ("job", "content", "answer", "draft", "cached", "watchers")
 
 
 class Vandal:
-    """Draws one deed after the other. Each is a method whose name says what it does."""
+    """Draws one action after the other. Each is a method whose name says what it does."""
 
-    def __init__(self, scene: Scene, client: Client) -> None:
-        self._scene = scene
-        self._dice = scene.dice
+    def __init__(self, context: Context, client: Client) -> None:
+        self._context = context
+        self._dice = context.dice
         self._client = client
-        self._redis = connect(scene.settings, brisk=True)
-        self._ledger = Ledger(self._redis, scene.settings, lambda: doorbell(scene.settings))
+        self._redis = connect(context.settings, brisk=True)
+        self._ledger = Ledger(self._redis, context.settings, lambda: doorbell(context.settings))
         self._mine: list[str] = [new_id(ATTACKER)]
-        self._others = Path(scene.told.path)
+        self._others = Path(context.told.path)
         self._numbers = itertools.count()
-        self._deeds: list[Callable[[], object]] = [
+        self._actions: list[Callable[[], object]] = [
             self.count_wrong, self.promise_wrong, self.name_newcomers, self.ring, self.stamp,
             self.expire_others, self.delay_others, self.forge_a_record, self.forge_a_waiting_job,
             self.call_a_script, self.write_another_type, self.watch_for_others, self.spoil_a_job,
             self.spoil_a_content, self.reach_for_others, self.forge_a_repeat, self.submit,
         ]  # fmt: skip
 
-    def rage(self) -> None:
-        """Do one deed after the other, at a bounded rate."""
+    def run(self) -> None:
+        """Do one action after the other, at a bounded rate."""
         done: Counter[str] = Counter()
-        while not self._scene.over:
-            deed, began = self._dice.choice(self._deeds), time.monotonic()
+        while not self._context.over:
+            action, began = self._dice.choice(self._actions), time.monotonic()
             try:
-                deed()
-                done[f"{deed.__name__} done"] += 1
+                action()
+                done[f"{action.__name__} done"] += 1
             except (RedisError, ForebayError) as refusal:
-                done[f"{deed.__name__} {type(refusal).__name__}"] += 1
-            time.sleep(max(0.0, 1 / DEEDS_A_SECOND - (time.monotonic() - began)))
+                done[f"{action.__name__} {type(refusal).__name__}"] += 1
+            time.sleep(max(0.0, 1 / ACTIONS_A_SECOND - (time.monotonic() - began)))
         print(json.dumps(done), flush=True)
 
     def _word(self) -> str | bytes:
@@ -235,10 +235,10 @@ def _chat(text: str) -> Generate:
     return Generate(messages=[Message(role="user", content=text)])
 
 
-def rage(scene: Scene) -> None:
-    """Be the vandal."""
-    with Client(tenant=ATTACKER, settings=scene.settings) as client:
-        Vandal(scene, client).rage()
+def attack(context: Context) -> None:
+    """Act as the vandal until the storm is over."""
+    with Client(tenant=ATTACKER, settings=context.settings) as client:
+        Vandal(context, client).run()
 
 
-STORM = Storm("tenant", "a hostile tenant with a user of Redis", rage, guarded=True)
+STORM = Storm("tenant", "a hostile tenant with a user of Redis", attack, guarded=True)
