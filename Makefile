@@ -84,7 +84,7 @@ chaos: $(READY) ## Kill, stop and cut all parts under load; attack the fleet bes
 	@$(PY) tests/chaos/failover.py
 
 .PHONY: fuzz
-fuzz: $(READY) ## Send 100,000 bad inputs through every entry (ARGS: --inputs, --seed)
+fuzz: $(READY) ## Send 100,000 bad inputs through every entry (ARGS: --inputs, --seed, --only ENTRY)
 	@$(PY) tests/fuzz/run.py $(ARGS)
 
 .PHONY: fix

@@ -23,8 +23,9 @@ max_workers = 500
 purge_offline_workers = 60
 # Workers always send events; Flower need not ask for them, and its Redis user could not.
 enable_events = False
-# No arguments and results: a doorbell has none of interest, and its page shows the receipt.
-tasks_columns = "name,uuid,state,received,started,runtime,worker"
+# A task is a job: its name is the kind, its arguments are tenant, egress and lane, its result is
+# the receipt.
+tasks_columns = "name,uuid,state,args,result,received,started,runtime,worker"
 
 _OWN_HOSTS = {address, "localhost"}
 _FORBIDDEN = 403

@@ -23,13 +23,18 @@ ENTER = "+auth +hello +ping +echo +select +time +quit +client|setinfo +client|se
 RUN = "+evalsha +script|exists +multi +exec +discard"
 LOAD = "+script|load"
 
-#: Commands of a producer, allowed on its own tenant's keys only.
+#: Commands of a producer, allowed on its own tenant's keys only: what the client and its scripts
+#: run. Whole categories would hold commands that keep Redis busy for long (LCS, SORT, ZUNIONSTORE).
 OWN_COMMANDS = (
-    "+@hash +@string +@set +@sortedset +@stream +del +unlink +rename +exists +expire +pexpire"
+    "+del +unlink +rename +exists +expire +pexpire +ttl +pttl +type "
+    "+get +set +incrby +hget +hmget +hgetall +hset +hsetnx +hdel +hlen "
+    "+sadd +srem +scard +srandmember +zadd +zrem +zcard +zrange +zrevrange +zscore "
+    "+zremrangebyscore +xadd +xread +xrange +xlen +xtrim"
 )
 OWN_KEYS = (
     "fb:job:{}.*", "fb:content:{}.*", "fb:answer:{}.*", "fb:draft:{}.*", "fb:cached:{}.*",
     "fb:watchers:{}.*", "fb:cache:{}:*", "fb:idempotency:{}:*", "fb:wake:{}:*", "fb:dead:{}",
+    "fb:promised:{}", "fb:bulk:{}.*", "fb:bulks:{}", "fb:stream:{}:*",
 )  # fmt: skip
 
 #: Commands of a producer on its own waiting jobs: it puts them before the router and nowhere else.
@@ -44,7 +49,6 @@ SHARED = (
     "(+llen ~local.* ~embed ~bedrock)",
     "(+hget +hgetall +hlen +hincrby ~fb:depth)",
     "(+hget +hlen ~fb:clock)",
-    "(+hsetnx +hlen ~fb:since)",
     "(+get +incr ~fb:rings)",
     "(+zcard +zrem ~fb:leases ~fb:later)",
     "(+zcard +zadd +zrem ~fb:deadlines)",
@@ -54,7 +58,7 @@ SHARED = (
     "(+zcard ~fb:waiting:*)",
     "(+zcount ~fb:serving:*)",
     "(+get +exists ~fb:full ~fb:free)",
-    "(+get +incrby ~fb:promised)",
+    "(+hmget ~fb:counted)",
 )
 
 #: Every command except those of administrators and scripts that are not ours.
@@ -66,22 +70,16 @@ KOMBU = "~_kombu.binding* ~unacked* ~celeryev.* ~*.celery.pidbox &*"
 #: no remote control command.
 EVENTS = "~_kombu.binding* ~celeryev.* ~*.celery.pidbox"
 EVENT_CHANNELS = " ".join(f"&/{database}.celeryev/*" for database in range(16))
-WATCH = f"+@all -@admin -@dangerous -@scripting -publish {RUN} {LOAD}"
+WATCH = f"+@all -@admin -@dangerous -@scripting -publish -scan -randomkey -dbsize {RUN}"
 
 #: The sweeper ends jobs. It reads no request and no answer, but may turn a draft into the answer.
 UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
-    "watchers:*", "wake:*", "free", "promised",
+    "watchers:*", "wake:*", "free", "promised:*", "queues", "tenants", "counted", "bulk:*",
+    "recovered",
 )  # fmt: skip
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
-
-ROLES: Mapping[str, str] = {
-    "worker": f"{WORK} ~fb:* {QUEUES} {KOMBU}",
-    "sweeper": f"{WORK} +info {' '.join(f'~fb:{key}' for key in UPKEEP)} {ENDS} {QUEUES} {KOMBU}",
-    "flower": f"{WATCH} {EVENTS} {EVENT_CHANNELS} (+llen {QUEUES})",
-    "operator": "+@all -@dangerous +info +config|get +acl|log ~* &*",
-}
 
 
 def producer(tenant: str) -> str:
@@ -89,6 +87,21 @@ def producer(tenant: str) -> str:
     keys = " ".join(f"~{key.format(tenant)}" for key in OWN_KEYS)
     waiting = " ".join(rule.format(tenant) for rule in OWN_WAITING)
     return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {waiting} {' '.join(SHARED)}"
+
+
+#: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent, and
+#: counts the use of each key.
+GATEWAY = (
+    f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:*) (+hmget +hset +pexpire ~fb:rate:*)"
+)
+
+ROLES: Mapping[str, str] = {
+    "worker": f"{WORK} ~fb:* {QUEUES} {KOMBU}",
+    "sweeper": f"{WORK} +info {' '.join(f'~fb:{key}' for key in UPKEEP)} {ENDS} {QUEUES} {KOMBU}",
+    "flower": f"{WATCH} {EVENTS} {EVENT_CHANNELS} (+llen {QUEUES})",
+    "gateway": GATEWAY,
+    "operator": "+@all -@dangerous +info +config|get +acl|log ~* &*",
+}
 
 
 def users(passwords: Mapping[str, str]) -> list[str]:

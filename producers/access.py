@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any, Unpack
 
+from forebay.producers.arguments import checked_limit
+from forebay.producers.explain import explanation
 from forebay.producers.results import about
 from forebay.routing.errors import InvalidJob, Unavailable, UnknownJob
-from forebay.routing.jobs import Job, owner
+from forebay.routing.jobs import Job, JobStatus, owner
+from forebay.routing.ledger.dead_letters import Changes, DeadJob, DeadLetters
+from forebay.routing.ledger.ledger import Ledger
 
 
 class Access:
@@ -57,3 +62,63 @@ class Access:
             if tenant != self.tenant:
                 raise UnknownJob("no such job of this tenant", field="id")
             yield
+
+
+class JobAccess:
+    """The part of a client that asks about jobs which were submitted, and ends them."""
+
+    def __init__(self, tenant: str, ledger: Ledger) -> None:
+        self.tenant = tenant
+        self._access = Access(tenant)
+        self._ledger = ledger
+        self._dead_letters = DeadLetters(ledger, tenant)
+
+    def status(self, job_id: str) -> JobStatus:
+        """Return where the job is, and how many jobs are before it. Raises `UnknownJob`."""
+        with self._access.to(job_id):
+            return self._ledger.status(job_id)
+
+    def explain(self, job_id: str) -> dict[str, Any]:
+        """Return why a job went where it went, in any state, as one JSON document."""
+        with self._access.to(job_id):
+            record = self._ledger.record(job_id)
+        audit = None
+        if record.audited_as:
+            with suppress(UnknownJob), self._access.to(record.audited_as):
+                audit = self._ledger.record(record.audited_as)
+        return explanation(record, audit)
+
+    def cancel(self, job_id: str) -> bool:
+        """End the job, wherever it is; return `False` if it had ended already."""
+        with self._access.to(job_id):
+            return self._ledger.cancel(job_id)
+
+    def forget(self, job_id: str) -> bool:
+        """Erase every trace of the job, ended or not; return `False` if there was none."""
+        with self._access.to(job_id):
+            return self._ledger.forget(job_id)
+
+    def dead(self, limit: int = 100) -> list[DeadJob]:
+        """Return the newest dead letters: jobs that failed and were not replayed yet."""
+        self._access.check_open()
+        return self._dead_letters.list(checked_limit(limit))
+
+    def dead_job(self, job_id: str) -> DeadJob:
+        """Return one dead job, replayed or not, without its content. See `DeadLetters.show`."""
+        with self._access.to(job_id):
+            return self._dead_letters.show(job_id)
+
+    def dead_content(self, job_id: str) -> Job:
+        """Return what a dead job asked, with its content. See `DeadLetters.job`."""
+        with self._access.to(job_id):
+            return self._dead_letters.job(job_id)
+
+    def replay(self, job_id: str, **changes: Unpack[Changes]) -> str:
+        """Submit a dead job again and return the new job's id. See `DeadLetters.replay`."""
+        with self._access.to(job_id):
+            return self._dead_letters.replay(job_id, **changes)
+
+    def bury(self, job_id: str) -> bool:
+        """Erase a dead job; return `False` if there was none. See `DeadLetters.bury`."""
+        with self._access.to(job_id):
+            return self._dead_letters.bury(job_id)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import redis
+import redis.asyncio
 from pydantic import TypeAdapter, ValidationError
 
 from forebay.routing.base import FrozenModel, Tenant, explain
@@ -48,9 +49,26 @@ def checked_redis(client: Any) -> redis.Redis:
     if not isinstance(client, redis.Redis):
         hint = "must be a redis.Redis; a URL belongs in Settings(redis_url=...)"
         raise Misconfigured(hint, field="redis")
+    _check_replies_are_bytes(client)
+    return client
+
+
+def checked_async_redis(client: Any) -> redis.asyncio.Redis:
+    """Return the Redis client for asyncio that a caller lends.
+
+    Raises:
+        Misconfigured: The value is no client of redis.asyncio, or decodes replies.
+    """
+    if not isinstance(client, redis.asyncio.Redis):
+        hint = "must be a redis.asyncio.Redis; a URL belongs in Settings(redis_url=...)"
+        raise Misconfigured(hint, field="redis")
+    _check_replies_are_bytes(client)
+    return client
+
+
+def _check_replies_are_bytes(client: redis.Redis | redis.asyncio.Redis) -> None:
     if client.connection_pool.connection_kwargs.get("decode_responses"):
         raise Misconfigured("must return bytes: leave out decode_responses=True", field="redis")
-    return client
 
 
 def checked_patience(patience: Any) -> float:
@@ -89,16 +107,28 @@ def checked_limit(limit: Any) -> int:
     return limit
 
 
-def checked_requests(requests: Any) -> Iterable[Any]:
-    """Return the requests of a `map`.
+def checked_many(
+    items: Any, options: Mapping[str, Any], *, field: str, single: str
+) -> Iterable[Any]:
+    """Return the requests, jobs or handles of a `map` or `as_completed`.
+
+    Args:
+        items: what the caller gave.
+        options: what the caller says about all of them.
+        field: the name of the argument that they are.
+        single: the method for a single item.
 
     Raises:
-        InvalidJob: The value is a single request, or cannot be iterated.
+        InvalidJob: The value is a single item or cannot be iterated, or the options hold an
+            idempotency key.
     """
-    if isinstance(requests, FrozenModel | str | bytes | dict) or not isinstance(requests, Iterable):
-        hint = "must be an iterable of requests or jobs; `run` takes a single request"
-        raise InvalidJob(hint, field="requests")
-    return requests
+    if options.get("idempotency_key") is not None:
+        hint = "is for one job, and these are many: give each Job its own key"
+        raise InvalidJob(hint, field="idempotency_key")
+    if isinstance(items, FrozenModel | str | bytes | dict) or not isinstance(items, Iterable):
+        hint = f"must be an iterable, like a list; `{single}` takes a single one"
+        raise InvalidJob(hint, field=field)
+    return items
 
 
 _MAX_LIMIT = 1_000_000

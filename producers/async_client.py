@@ -4,42 +4,90 @@ from __future__ import annotations
 
 import asyncio
 import os
-from asyncio import Future
-from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from functools import partial
+from asyncio import AbstractEventLoop, Future
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+)
+from contextlib import aclosing
+from functools import wraps
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, Unpack, cast, overload
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar, Unpack, overload
+from weakref import WeakKeyDictionary
 
-import redis
+import redis.asyncio
 
-from forebay.producers.arguments import checked_timeout
-from forebay.producers.client import Client, KnownT
+from forebay.producers.arguments import checked_async_redis
+from forebay.producers.bulk.async_methods import AsyncBulkMethods
+from forebay.producers.client import Client
 from forebay.producers.handles import JobHandle
-from forebay.producers.mapping import ContentT, answer_or_error
+from forebay.producers.mapping import Completed
 from forebay.producers.options import Options
-from forebay.producers.results import Result, about, answer_of, late
-from forebay.routing.errors import ForebayError, ResultTimeout
-from forebay.routing.jobs import Answer, Answerable, Job, JobStatus
-from forebay.routing.ledger.dead_letters import Changes, DeadJob
+from forebay.producers.results import Result
+from forebay.producers.single_jobs import ContentT, KnownT
+from forebay.routing.errors import ForebayError
+from forebay.routing.jobs import Answer, Answerable, Job
 from forebay.routing.receipts import AnyContent
-from forebay.routing.settings import Settings
+from forebay.routing.settings import Settings, read_settings
+from forebay.routing.store.connection import connect_on_loop
+from forebay.routing.store.event_loop import BlockingIterator, each, run_blocking
+from forebay.routing.store.loop_redis import LoopRedis
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_THREADS = 8  # calls of Redis under way at once; more wait for a thread
+MAX_ANSWERS_PER_TURN = 20  # answers that `map` yields at once before other tasks get their turn
 
 
-class AsyncClient:
-    """The same as `Client`, for asyncio. Redis is spoken to on threads, never on the event loop.
+class _Home(NamedTuple):
+    """What an `AsyncClient` has on one event loop: a client that waits there, its connections."""
 
-    The threads are the client's own, so that the application's executor stays free, and none is
-    held while an answer is awaited.
+    client: Client
+    connections: AsyncGenerator[redis.asyncio.Redis]
+    pid: int
+
+
+async def _connections(settings: Settings) -> AsyncGenerator[redis.asyncio.Redis]:
+    """Yield a Redis client and close it: asyncio ends the generators of a loop with the loop."""
+    client = connect_on_loop(settings)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def _lent(client: redis.asyncio.Redis) -> AsyncGenerator[redis.asyncio.Redis]:
+    """Yield a Redis client of the caller's, who closes it."""
+    yield client
+
+
+def _awaited(
+    method: Callable[Concatenate[Client, P], T],
+) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
+    """Return a method of `Client` as a method that is awaited."""
+
+    @wraps(method)
+    async def call(client: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await run_blocking(method, await client._here(), *args, **kwargs)  # noqa: SLF001 - its own
+
+    return call
+
+
+class AsyncClient(AsyncBulkMethods):
+    """The same as `Client`, for asyncio. All waiting is done by the event loop; no threads.
 
     It has every method of `Client` with the same arguments and errors. Every method is awaited but
-    `job`, which only makes a value, and `map`, which is iterated with `async for`.
+    `job`, which only makes a value, and `map` and `as_completed`, which are iterated with
+    `async for`. It may be used on several event loops, one after the other or at once; a future
+    belongs to the loop on which it was made.
+
+    Args:
+        tenant, settings, patience: See `Client`.
+        redis: a client of `redis.asyncio` to use instead of a new one; it is not closed.
     """
 
     def __init__(
@@ -47,97 +95,134 @@ class AsyncClient:
         *,
         tenant: str = "default",
         settings: Settings | None = None,
-        redis: redis.Redis | None = None,
+        redis: redis.asyncio.Redis | None = None,
         patience: float = 0.0,
     ) -> None:
         self.tenant = tenant
-        self._client = Client(tenant=tenant, settings=settings, redis=redis, patience=patience)
-        self._threads, self._pid = _new_threads(), os.getpid()
+        self._redis = None if redis is None else checked_async_redis(redis)
+        self._patience = patience
+        self._settings = read_settings() if settings is None else settings
+        # Checks the arguments, and makes jobs; it never connects.
+        self._template = Client(tenant=tenant, settings=self._settings, patience=patience)
+        self._homes: WeakKeyDictionary[AbstractEventLoop, _Home] = WeakKeyDictionary()
 
-    async def submit(
-        self, request: Answerable[ContentT], **options: Unpack[Options]
-    ) -> JobHandle[ContentT]:
-        """See `Client.submit`."""
-        return await self._on_thread(lambda: self._client.submit(request, **options))
+    submit = _awaited(Client.submit)
+    run = _awaited(Client.run)
 
     @overload
     async def result(
-        self, job_id: JobHandle[KnownT], timeout: float | None = None
+        self,
+        job_id: JobHandle[KnownT],
+        timeout: float | None = None,
+        *,
+        cancel_on_exit: bool = False,
     ) -> Answer[KnownT]: ...
     @overload
-    async def result(self, job_id: str, timeout: float | None = None) -> Answer: ...
-    async def result(self, job_id: str, timeout: float | None = None) -> Answer[Any]:
+    async def result(
+        self, job_id: str, timeout: float | None = None, *, cancel_on_exit: bool = False
+    ) -> Answer: ...
+    async def result(
+        self, job_id: str, timeout: float | None = None, *, cancel_on_exit: bool = False
+    ) -> Answer[Any]:
         """See `Client.result`."""
-        timeout = checked_timeout(timeout)
-        with about(job_id):
-            return answer_of(await _wait(job_id, await self.future(job_id), timeout))
-
-    async def run(
-        self,
-        request: Answerable[ContentT],
-        timeout: float | None = None,
-        **options: Unpack[Options],
-    ) -> Answer[ContentT]:
-        """See `Client.run`."""
-        timeout = checked_timeout(timeout)
-        job_id, future = await self.submit_with_future(request, **options)
-        with about(job_id):
-            return answer_of(await _wait(job_id, future, timeout))
+        client = await self._here()
+        return await run_blocking(
+            lambda: client.result(job_id, timeout, cancel_on_exit=cancel_on_exit)
+        )
 
     @overload
     def map(
         self,
-        requests: Iterable[Answerable[KnownT]],
+        requests: Iterable[Answerable[KnownT]] | AsyncIterable[Answerable[KnownT]],
         timeout: float | None = None,
+        *,
+        cancel_on_exit: bool = False,
         **options: Unpack[Options],
     ) -> AsyncIterator[Answer[KnownT] | ForebayError]: ...
     @overload
     def map(
         self,
-        requests: Iterable[Answerable[Any]],
+        requests: Iterable[Answerable[Any]] | AsyncIterable[Answerable[Any]],
         timeout: float | None = None,
+        *,
+        cancel_on_exit: bool = False,
         **options: Unpack[Options],
     ) -> AsyncIterator[Answer[AnyContent] | ForebayError]: ...
     async def map(
         self,
-        requests: Iterable[Answerable[Any]],
+        requests: Iterable[Answerable[Any]] | AsyncIterable[Answerable[Any]],
         timeout: float | None = None,
+        *,
+        cancel_on_exit: bool = False,
         **options: Unpack[Options],
     ) -> AsyncIterator[Answer[Any] | ForebayError]:
-        """See `Client.map`. The requests are iterated on a thread."""
-        timeout = checked_timeout(timeout)
-        window = self._client._window(requests, options)  # noqa: SLF001 - of the same package
-        try:
-            await self._on_thread(window.fill)
-            while (submitted := window.first) is not None:
-                if isinstance(submitted, ForebayError):
-                    answer: Answer[Any] | ForebayError = submitted
-                else:
-                    job_id, future = submitted
-                    result = await _wait(job_id, asyncio.wrap_future(future), timeout)
-                    answer = answer_or_error(result)
-                window.drop_first()
+        """See `Client.map`. An async iterable of requests may wait; others are iterated at once."""
+        client = await self._here()
+        answers = client.map(_blocking(requests), timeout, cancel_on_exit=cancel_on_exit, **options)
+        async with aclosing(each(answers, MAX_ANSWERS_PER_TURN)) as yielded:
+            async for answer in yielded:
                 yield answer
-                if window.has_room:
-                    await self._on_thread(window.fill)
-        except ResultTimeout as error:
-            window.leave(error)
-            raise
-        finally:
-            await self._on_thread(window.cancel)
+
+    @overload
+    def as_completed(
+        self,
+        items: (
+            Iterable[JobHandle[KnownT] | Answerable[KnownT]]
+            | AsyncIterable[JobHandle[KnownT] | Answerable[KnownT]]
+        ),
+        timeout: float | None = None,
+        *,
+        cancel_on_exit: bool = False,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Completed[KnownT]]: ...
+    @overload
+    def as_completed(
+        self,
+        items: Iterable[str | Answerable[Any]] | AsyncIterable[str | Answerable[Any]],
+        timeout: float | None = None,
+        *,
+        cancel_on_exit: bool = False,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Completed[AnyContent]]: ...
+    async def as_completed(
+        self,
+        items: Iterable[Any] | AsyncIterable[Any],
+        timeout: float | None = None,
+        *,
+        cancel_on_exit: bool = False,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Completed[Any]]:
+        """See `Client.as_completed`."""
+        client = await self._here()
+        ended = client.as_completed(
+            _blocking(items), timeout, cancel_on_exit=cancel_on_exit, **options
+        )
+        async with aclosing(each(ended, MAX_ANSWERS_PER_TURN)) as yielded:
+            async for completed in yielded:
+                yield completed
 
     async def submit_future(
-        self, request: Answerable[ContentT], **options: Unpack[Options]
+        self,
+        request: Answerable[ContentT],
+        *,
+        cancel_on_exit: bool = False,
+        **options: Unpack[Options],
     ) -> Future[Result[ContentT]]:
         """See `Client.submit_future`; the future is one of asyncio."""
-        return (await self.submit_with_future(request, **options))[1]
+        submitted = self.submit_with_future(request, cancel_on_exit=cancel_on_exit, **options)
+        return (await submitted)[1]
 
     async def submit_with_future(
-        self, request: Answerable[ContentT], **options: Unpack[Options]
+        self,
+        request: Answerable[ContentT],
+        *,
+        cancel_on_exit: bool = False,
+        **options: Unpack[Options],
     ) -> tuple[JobHandle[ContentT], Future[Result[ContentT]]]:
         """See `Client.submit_with_future`; the future is one of asyncio."""
-        job_id, future = await self._on_thread(
-            lambda: self._client.submit_with_future(request, **options)
+        client = await self._here()
+        job_id, future = await run_blocking(
+            lambda: client.submit_with_future(request, cancel_on_exit=cancel_on_exit, **options)
         )
         return job_id, asyncio.wrap_future(future)
 
@@ -147,54 +232,33 @@ class AsyncClient:
     async def future(self, job_id: str) -> Future[Result]: ...
     async def future(self, job_id: str) -> Future[Any]:
         """See `Client.future`; the future is one of asyncio."""
-        return asyncio.wrap_future(await self._on_thread(self._client.future, job_id))
+        client = await self._here()
+        return asyncio.wrap_future(await run_blocking(client.future, job_id))
 
     def job(self, request: Answerable[Any], **options: Unpack[Options]) -> Job:
         """See `Client.job`."""
-        return self._client.job(request, **options)
+        return self._template.job(request, **options)
 
-    async def status(self, job_id: str) -> JobStatus:
-        """See `Client.status`."""
-        return await self._on_thread(self._client.status, job_id)
-
-    async def explain(self, job_id: str) -> dict[str, Any]:
-        """See `Client.explain`."""
-        return await self._on_thread(self._client.explain, job_id)
-
-    async def cancel(self, job_id: str) -> bool:
-        """See `Client.cancel`."""
-        return await self._on_thread(self._client.cancel, job_id)
-
-    async def forget(self, job_id: str) -> bool:
-        """See `Client.forget`."""
-        return await self._on_thread(self._client.forget, job_id)
-
-    async def dead(self, limit: int = 100) -> list[DeadJob]:
-        """See `Client.dead`."""
-        return await self._on_thread(self._client.dead, limit)
-
-    async def dead_job(self, job_id: str) -> DeadJob:
-        """See `Client.dead_job`."""
-        return await self._on_thread(self._client.dead_job, job_id)
-
-    async def dead_content(self, job_id: str) -> Job:
-        """See `Client.dead_content`."""
-        return await self._on_thread(self._client.dead_content, job_id)
-
-    async def replay(self, job_id: str, **changes: Unpack[Changes]) -> str:
-        """See `Client.replay`."""
-        return await self._on_thread(self._client.replay, job_id, **changes)
-
-    async def bury(self, job_id: str) -> bool:
-        """See `Client.bury`."""
-        return await self._on_thread(self._client.bury, job_id)
+    status = _awaited(Client.status)
+    explain = _awaited(Client.explain)
+    cancel = _awaited(Client.cancel)
+    forget = _awaited(Client.forget)
+    dead = _awaited(Client.dead)
+    dead_job = _awaited(Client.dead_job)
+    dead_content = _awaited(Client.dead_content)
+    replay = _awaited(Client.replay)
+    bury = _awaited(Client.bury)
 
     async def close(self) -> None:
         """See `Client.close`."""
-        await self._on_thread(self._client.close)
+        home = self._homes.pop(asyncio.get_running_loop(), None)
+        self._template.close()
+        if home is not None and home.pid == os.getpid():
+            await run_blocking(home.client.close)
+            await home.connections.aclose()
 
     async def __aenter__(self) -> Self:
-        self._client.__enter__()
+        await self._here()
         return self
 
     async def __aexit__(
@@ -205,22 +269,32 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _on_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if self._pid != os.getpid():  # threads do not survive a fork
-            self._threads, self._pid = _new_threads(), os.getpid()
-        call = partial(copy_context().run, function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+    def _blocking_client(self) -> Client:
+        self._template.__enter__()  # open, or an error
+        return Client(tenant=self.tenant, settings=self._settings, patience=self._patience)
+
+    async def _here(self) -> Client:
+        """Return the client that waits on the running event loop.
+
+        Raises:
+            Unavailable: The client was closed.
+        """
+        self._template.__enter__()  # open, or an error
+        loop = asyncio.get_running_loop()
+        home = self._homes.get(loop)
+        if home is None or home.pid != os.getpid():
+            home = self._homes[loop] = await self._new_home()
+        return home.client
+
+    async def _new_home(self) -> _Home:
+        connections = _lent(self._redis) if self._redis else _connections(self._settings)
+        client = Client(
+            tenant=self.tenant, settings=self._settings, patience=self._patience,
+            redis=LoopRedis(await anext(connections)),
+        )  # fmt: skip
+        return _Home(client, connections, os.getpid())
 
 
-def _new_threads() -> ThreadPoolExecutor:
-    """Return an executor; its threads start when they are needed, and end with it."""
-    return ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="forebay")
-
-
-async def _wait(job_id: str, future: Future[Any], timeout: float | None) -> Result[Any]:
-    """Return the result; a future that nobody waits for any longer is cancelled."""
-    try:
-        async with asyncio.timeout(timeout):
-            return cast("Result[Any]", await future)
-    except TimeoutError:
-        raise late(job_id) from None
+def _blocking(items: Any) -> Any:
+    """Return the items for blocking code; an async iterable is awaited where it is iterated."""
+    return BlockingIterator(items) if isinstance(items, AsyncIterable) else items

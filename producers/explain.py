@@ -38,7 +38,7 @@ def explanation(record: Record, audit: Record | None) -> dict[str, Any]:
         "checks": [check.model_dump() for check in receipt.checks] if receipt else [],
         "made": _answer(receipt),
         "error": record.error, "error_field": receipt.error_field if receipt else None,
-        "error_note": receipt.error_note if receipt else None,
+        "error_note": receipt.error_note if receipt else record.error_note,
         "replay_of": record.replay_of, "replayed_as": record.replayed_as,
         "audit_of": record.audit_of, "audit": _audit(record, audit),
     }  # fmt: skip

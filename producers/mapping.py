@@ -1,158 +1,275 @@
-"""The window of `map`: the jobs that it has submitted and whose answers it has not yielded yet."""
+"""Many jobs at once: the window of those under way, their answers in order or as they end."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
-from threading import Lock
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
-from forebay.producers.arguments import checked_requests
-from forebay.producers.options import Options, make_job
-from forebay.producers.results import Result, Submitted, failure, wait
-from forebay.routing.errors import ForebayError, InvalidJob, ResultTimeout
+from forebay.producers.handles import JobHandle
+from forebay.producers.results import Submitted, answer_or_error, late, wait
+from forebay.producers.submission import Submitter
+from forebay.routing.errors import CallerError, ForebayError, InvalidJob, ResultTimeout
 from forebay.routing.jobs import Answer, Answerable, Job
+from forebay.routing.store.event_loop import Mailbox, on_event_loop
 
-JOBS_PER_ROUND_TRIP = 250  # jobs that `map` submits at once
-MAX_JOBS_UNDER_WAY = 2_000  # jobs that `map` has submitted and not yet yielded
+MAX_JOBS_UNDER_WAY = 2_000  # jobs that were submitted and whose answers were not yet yielded
+JOBS_PER_ROUND_TRIP = 250  # jobs that are submitted at once
+JOBS_PER_ROUND_TRIP_ON_LOOP = 50  # making more jobs at once would hold up the event loop
 
 ContentT = TypeVar("ContentT")
+#: A job to submit, the handle of a job to wait for, or why the item is neither.
+Made = Job | JobHandle[Any] | ForebayError
 
 
-class _Entry(NamedTuple):
-    """A job under way. `known` tells whether the caller has its id, or only the window has it."""
+class Completed(NamedTuple, Generic[ContentT]):
+    """A job that has ended, as `as_completed` yields it.
 
+    Attributes:
+        handle: the id of the job; `None` for an item that is no valid request.
+        answer: the answer, or the error with which the job ended or was refused.
+        item: the request, job or handle as it was given.
+    """
+
+    handle: JobHandle[ContentT] | None
+    answer: Answer[ContentT] | ForebayError
+    item: Answerable[ContentT] | str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """An item whose answer was not yielded yet.
+
+    Attributes:
+        item: the request, job or handle as it was given.
+        submitted: the job's handle and the future of its result, or the error in its place.
+        known: the caller has the job's id; otherwise nobody has it but the window.
+    """
+
+    item: Any
     submitted: Submitted[Any] | ForebayError
     known: bool
 
+    @property
+    def handle(self) -> JobHandle[Any] | None:
+        """The job's id; `None` if there is no job."""
+        return None if isinstance(self.submitted, ForebayError) else self.submitted[0]
 
-class Window(Generic[ContentT]):
-    """The jobs of one `map` that are under way, in the order of the requests.
+    @property
+    def future(self) -> Future[Any] | None:
+        """The future of the job's result; `None` if there is no job."""
+        return None if isinstance(self.submitted, ForebayError) else self.submitted[1]
 
-    1. `fill` takes requests and submits them; it talks to Redis.
-    2. `first` is the job whose answer comes next; `drop_first` goes on to the next job.
-    3. `leave` forgets the jobs, which go on; `cancel` ends those that nobody could ask for, also
-       while another thread fills the window: an asyncio task can be cancelled then.
-    """
-
-    def __init__(
-        self,
-        requests: Iterable[Answerable[ContentT]],
-        make_job: Callable[[Answerable[Any]], Job],
-        submit: Callable[[list[Job]], list[Submitted[Any] | ForebayError]],
-        cancel: Callable[[str], bool],
-    ) -> None:
-        """`submit` submits jobs in one round trip, `cancel` ends one job."""
-        self._requests = iter(requests)
-        self._make_job, self._submit, self._cancel = make_job, submit, cancel
-        self._entries: deque[_Entry] = deque()
-        self._exhausted = False
-        self._filling = Lock()
-
-    @classmethod
-    def of(
-        cls,
-        requests: Iterable[Answerable[ContentT]],
-        tenant: str,
-        options: Options,
-        submit: Callable[[list[Job]], list[Submitted[Any] | ForebayError]],
-        cancel: Callable[[str], bool],
-    ) -> Self:
-        """Return the window of a tenant's requests, which all have the same options.
+    def answer(self, timeout: float | None, *, tied: bool) -> Answer[Any] | ForebayError:
+        """Wait for the answer, or the error in its place.
 
         Raises:
-            InvalidJob: The requests are none, or the options hold an idempotency key.
+            ResultTimeout: There is none within `timeout` seconds.
         """
-        if options.get("idempotency_key") is not None:
-            hint = "is for one job, and `map` submits many: give each Job its own key"
-            raise InvalidJob(hint, field="idempotency_key")
-        requests = checked_requests(requests)
-        return cls(requests, lambda request: make_job(request, tenant, options), submit, cancel)
-
-    @property
-    def has_room(self) -> bool:
-        """Whether `fill` would take more requests."""
-        room = len(self._entries) <= MAX_JOBS_UNDER_WAY - JOBS_PER_ROUND_TRIP
-        return room and not self._exhausted
-
-    def fill(self) -> None:
-        """Take and submit requests until the window is full or no requests are left."""
-        with self._filling:
-            while self.has_room:
-                requests = list(islice(self._requests, JOBS_PER_ROUND_TRIP))
-                if not requests:
-                    self._exhausted = True
-                    return
-                submitted = self._submit([self._make_job(request) for request in requests])
-                known = (isinstance(request, Job) for request in requests)
-                self._entries.extend(map(_Entry, submitted, known))
-
-    @property
-    def first(self) -> Submitted[ContentT] | ForebayError | None:
-        """The next job, or the error that refused it; `None` if no job is left."""
-        return self._entries[0].submitted if self._entries else None
-
-    def drop_first(self) -> None:
-        """Remove the first job, whose answer is there."""
-        self._entries.popleft()
-
-    def leave(self, error: ResultTimeout) -> None:
-        """Forget the jobs, which go on, and write their ids into the error."""
-        error.job_ids = tuple(str(handle) for handle, _ in self._jobs())
-        self._forget()
-
-    def cancel(self) -> None:
-        """Cancel the jobs that were made from bare requests: nobody else has their ids."""
-        self._exhausted = True
-        with self._filling:
-            ids = [
-                entry.submitted[0]
-                for entry in self._entries
-                if not entry.known
-                and not isinstance(entry.submitted, ForebayError)
-                # A cancelled future means that the wait for the job was given up.
-                and (entry.submitted[1].cancelled() or not entry.submitted[1].done())
-            ]
-            self._forget()
+        if isinstance(self.submitted, ForebayError):
+            return self.submitted
         try:
-            for job_id in ids:
-                self._cancel(job_id)
-        except ForebayError:  # Redis is away, or the client is closed: the jobs go on
-            return
-
-    def _jobs(self) -> Iterator[Submitted[ContentT]]:
-        for submitted, _ in self._entries:
-            if not isinstance(submitted, ForebayError):
-                yield submitted
-
-    def _forget(self) -> None:
-        for _, future in self._jobs():
-            future.cancel()
-        self._entries.clear()
+            return answer_or_error(wait(*self.submitted, timeout, tied=tied))
+        except ForebayError as error:  # forgotten, unreadable, or refused by the caller's model
+            error.job_id = error.job_id or str(self.submitted[0])
+            return error
 
 
-def answers(
-    window: Window[ContentT], timeout: float | None
-) -> Iterator[Answer[ContentT] | ForebayError]:
-    """Yield the answers of a window in order; a job that failed yields its error."""
-    try:
+class Items:
+    """The items of a map, turned into jobs as they are taken.
+
+    An item that is no valid request becomes its error. An error that the iterable itself raises
+    stands in the place of an item if the iterable goes on after it. If it does not, nobody knows
+    which items are missing: `error` is what the map raises at its end.
+    """
+
+    def __init__(self, items: Iterable[Any], make: Callable[[Any], Made]) -> None:
+        self._items = iter(items)
+        self._make = make
+        self._raised: CallerError | None = None  # by the iterable, which may or may not go on
+        self.exhausted = False
+        self.error: Exception | None = None
+
+    def take(self, count: int) -> list[tuple[Any, Made]]:
+        """Return the next items, at most one more than `count`, with what was made of them."""
+        taken: list[tuple[Any, Made]] = []
+        while len(taken) < count and not self.exhausted:
+            taken += self._next()
+        return taken
+
+    def end(self, error: Exception | None) -> None:
+        """Take no more items."""
+        self.exhausted, self.error = True, self.error or error
+
+    def _next(self) -> list[tuple[Any, Made]]:
+        raised, self._raised = self._raised, None
+        before: list[tuple[Any, Made]] = [(None, raised)] if raised else []
+        try:
+            item = next(self._items)
+        except StopIteration:
+            self.end(raised)
+            return []
+        except CallerError as error:
+            self._raised = error
+            return before
+        except Exception as error:  # noqa: BLE001 - raised again at the end of the map
+            self.end(error)
+            return before
+        return [*before, (item, self._made(item))]
+
+    def _made(self, item: Any) -> Made:
+        try:
+            return self._make(item)
+        except ForebayError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever an object raises that is no request
+            refused = InvalidJob(f"cannot be read ({type(error).__name__})", field="request")
+            refused.__cause__ = error
+            return refused
+
+
+class Window:
+    """The jobs of one `map` that are under way, in the order of the items. Use it in a `with`.
+
+    1. `fill` takes items and submits them.
+    2. `entries` are the jobs whose answers were not yielded; whoever yields one removes it.
+    3. `finish` raises what ended the items too early, after all answers were yielded.
+    4. At the end of the `with` statement, jobs that are left are cancelled if nobody else has their
+       ids, and all of them if they are tied to the caller. After a `ResultTimeout`, which names
+       them, they go on unless they are tied.
+    """
+
+    def __init__(self, items: Items, submitter: Submitter, *, tied: bool) -> None:
+        self.entries: deque[Entry] = deque()
+        self.tied = tied
+        self._items, self._submitter = items, submitter
+        self._beginning: list[str] = []  # jobs whose submit was not answered
+
+    def fill(self) -> list[Entry]:
+        """Take and submit items until the window is full or no items are left; return the new."""
+        new: list[Entry] = []
+        count = JOBS_PER_ROUND_TRIP_ON_LOOP if on_event_loop() else JOBS_PER_ROUND_TRIP
+        while len(self.entries) <= MAX_JOBS_UNDER_WAY - count and not self._items.exhausted:
+            self._submitter.check_open()
+            batch = self._begun(self._items.take(count))
+            self.entries += batch
+            new += batch
+        return new
+
+    def _begun(self, taken: list[tuple[Any, Made]]) -> list[Entry]:
+        valid = [made for _, made in taken if not isinstance(made, ForebayError)]
+        self._beginning = [
+            made.id
+            for item, made in taken
+            if isinstance(made, Job) and (self.tied or not _is_known(item))
+        ]
+        begun: Iterator[Submitted[Any] | ForebayError] = iter(())
+        try:
+            begun = iter(self._submitter.begin_all(valid) if valid else ())
+        except ForebayError as error:  # Redis is away: the answers under way come first
+            error.job_ids = tuple(made.id for made in valid if isinstance(made, Job))
+            self._items.end(error)
+            taken = [one for one in taken if isinstance(one[1], ForebayError)]
+        else:
+            self._beginning = []
+        return [
+            Entry(item, made if isinstance(made, ForebayError) else next(begun), _is_known(item))
+            for item, made in taken
+        ]
+
+    def answer(self, entry: Entry, timeout: float | None) -> Answer[Any] | ForebayError:
+        """Wait for an entry's answer, or the error in its place. Remove the entry.
+
+        Raises:
+            ResultTimeout: There is none within `timeout` seconds.
+            Unavailable: The client was closed.
+        """
+        answer = entry.answer(timeout, tied=self.tied)
+        self._submitter.check_open()
+        self.entries.remove(entry)
+        return answer
+
+    def finish(self) -> None:
+        """Raise what kept the map from taking all items, if anything did."""
+        if self._items.error is not None:
+            self._beginning = self._beginning if self.tied else []  # the error names them
+            raise self._items.error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, ResultTimeout):
+            error.job_ids = tuple(str(entry.handle) for entry in self.entries if entry.handle)
+            error.__cause__ = self._items.error
+        left = () if isinstance(error, ResultTimeout) and not self.tied else self._lost()
+        for entry in self.entries:
+            if entry.future:
+                entry.future.cancel()
+        self._items.end(None)
+        self.entries.clear()
+        if left:
+            self._submitter.cancel_all(left)
+
+    def _lost(self) -> list[str]:
+        """Return the jobs that end with the map: nobody can ask for them, or they are tied."""
+        under_way = [
+            str(entry.handle)
+            for entry in self.entries
+            # A cancelled future means that the wait for the job was given up.
+            if entry.future
+            and (entry.future.cancelled() or not entry.future.done())
+            and (self.tied or not entry.known)
+        ]
+        return under_way + self._beginning
+
+
+def _is_known(item: Any) -> bool:
+    """Return whether the caller has the id of an item's job."""
+    return isinstance(item, Job | str)
+
+
+def in_order(window: Window, timeout: float | None) -> Iterator[Answer[Any] | ForebayError]:
+    """Yield the answers in the order of the items; a job that failed yields its error."""
+    with window:
         window.fill()
-        while (submitted := window.first) is not None:
-            if isinstance(submitted, ForebayError):
-                answer: Answer[ContentT] | ForebayError = submitted
-            else:
-                answer = answer_or_error(wait(*submitted, timeout))
-            window.drop_first()
-            yield answer
+        while window.entries:
+            yield window.answer(window.entries[0], timeout)
             window.fill()
-    except ResultTimeout as error:
-        window.leave(error)
-        raise
-    finally:
-        window.cancel()
+        window.finish()
 
 
-def answer_or_error(result: Result[ContentT]) -> Answer[ContentT] | ForebayError:
-    """Return the answer, or the error that the receipt describes."""
-    return result if isinstance(result, Answer) else failure(result)
+def as_they_end(window: Window, timeout: float | None) -> Iterator[Completed[Any]]:
+    """Yield the answers as the jobs end, each with its handle and its item."""
+    ended: Mailbox[Entry] = Mailbox()
+    with window:
+        while True:
+            for entry in window.fill():
+                _when_ended(entry, ended.put)
+            if not window.entries:
+                break
+            entry = _first(ended, window, timeout)
+            yield Completed(entry.handle, window.answer(entry, 0), entry.item)
+        window.finish()
+
+
+def _when_ended(entry: Entry, put: Callable[[Entry], None]) -> None:
+    if entry.future is None:
+        put(entry)
+    else:
+        entry.future.add_done_callback(lambda _: put(entry))
+
+
+def _first(ended: Mailbox[Entry], window: Window, timeout: float | None) -> Entry:
+    try:
+        return ended.get(timeout)
+    except TimeoutError:
+        raise late(str(window.entries[0].handle), tied=window.tied) from None

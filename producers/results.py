@@ -13,9 +13,17 @@ from typing_extensions import TypeAliasType
 
 from forebay.producers.handles import JobHandle
 from forebay.routing.base import first_error
-from forebay.routing.errors import BadAnswer, ForebayError, ResultTimeout, from_code, gist
+from forebay.routing.errors import (
+    BadAnswer,
+    ForebayError,
+    ResultTimeout,
+    UnknownJob,
+    from_code,
+    gist,
+)
 from forebay.routing.jobs import Answer, Extraction, Receipt
 from forebay.routing.receipts import ContentT_co
+from forebay.routing.store.event_loop import outcome
 
 Result = TypeAliasType("Result", Answer[ContentT_co] | Receipt, type_params=(ContentT_co,))
 #: A job's id, and the future of its result.
@@ -50,24 +58,39 @@ def about(job_id: str) -> Iterator[None]:
         raise
 
 
+def answer_or_error(result: Result[ContentT_co]) -> Answer[ContentT_co] | ForebayError:
+    """Return the answer, or the error that the receipt describes."""
+    return result if isinstance(result, Answer) else failure(result)
+
+
 def wait(
-    job_id: str, future: Future[Result[ContentT_co]], timeout: float | None
+    job_id: str,
+    future: Future[Result[ContentT_co]],
+    timeout: float | None,
+    *,
+    tied: bool = False,
 ) -> Result[ContentT_co]:
-    """Return the result of a job; cancel its future if it comes later than `timeout` seconds.
+    """Return the result of a job; cancel its future if the wait is given up.
+
+    Args:
+        job_id: the job.
+        future: its result.
+        timeout: seconds to wait; `None` waits as long as it takes.
+        tied: the job is cancelled if the wait is given up.
 
     Raises:
         ResultTimeout: The result did not come in time; the error holds the job's id.
     """
     try:
-        return future.result(timeout)
+        return outcome(future, timeout)
     except TimeoutError:
-        future.cancel()
-        raise late(job_id) from None
+        raise late(job_id, tied=tied) from None
 
 
-def late(job_id: str) -> ResultTimeout:
+def late(job_id: str, *, tied: bool = False) -> ResultTimeout:
     """Return the error of a caller that waits no longer; only the id leads back to the job."""
-    words = f"job {job_id} has not ended yet; it goes on, and `result` can ask again"
+    rest = "it is cancelled" if tied else "it goes on, and `result` can ask again"
+    words = f"job {job_id} has not ended yet; {rest}"
     return ResultTimeout(words, job_id=str(job_id), job_ids=[str(job_id)])
 
 
@@ -105,3 +128,10 @@ def _refused(answer: Answer, model: type[BaseModel], error: Exception) -> BadAns
     )
     refused.job_id, refused.receipt = answer.id, answer.receipt
     return refused
+
+
+def unknown_job(job_id: str) -> UnknownJob:
+    """Return the error of a job that does not exist."""
+    error = UnknownJob("no such job", field="id")
+    error.job_id = str(job_id)
+    return error

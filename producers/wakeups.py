@@ -18,18 +18,22 @@ import redis
 from pydantic import BaseModel
 
 from forebay.producers.handles import answer_model_of
-from forebay.producers.results import Result, with_model
+from forebay.producers.results import Result, unknown_job, with_model
 from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import ENDED
+from forebay.routing.logs import Event, event
+from forebay.routing.store.event_loop import Background, on_event_loop, pause
 
 log = logging.getLogger(__name__)
 
 BLOCK_MS = 2_000
 LOOK_AGAIN_S = 20.0  # if Redis loses a wake-up with its memory, the records still tell the result
 STREAM_TTL_MS = 600_000
+PAUSE_S = 0.5  # after an error, before Redis is tried again
 MAX_RESULTS_PER_ROUND_TRIP = 500
+MAX_RESULTS_PER_ROUND_TRIP_ON_LOOP = 50  # reading more at once would hold up the event loop
 MAX_ENTRIES_PER_READ = 1_000
 
 
@@ -39,12 +43,13 @@ class _Waiter(NamedTuple):
 
 
 class Wakeups:
-    """Futures of jobs' results, fulfilled by one thread that starts with the first future.
+    """Futures of jobs' results, fulfilled by one listener that starts with the first future.
 
     1. `expect` hands out a future and remembers it; `watch` also has the ledger write the job's end
        to the stream, and `creating` is for jobs that are about to be submitted.
-    2. The thread blocks on this client's stream; each entry names a job that ended.
-    3. Every 20 seconds, and after any error, the thread asks the ledger about every job that is
+    2. The listener, a thread or a task of the event loop, waits for this client's stream; each
+       entry names a job that ended.
+    3. Every 20 seconds, and after any error, the listener asks the ledger about every job that is
        still expected, and warns if nobody serves the queue of the first of them.
     4. A future that is cancelled is forgotten.
     5. A forked child begins anew, with a stream and a thread of its own: threads do not survive a
@@ -63,14 +68,14 @@ class Wakeups:
         self._lock = threading.Lock()
         self._expected: dict[str, list[_Waiter]] = {}
         self._creating: set[str] = set()
-        self._thread: threading.Thread | None = None
+        self._listener: Background | None = None
         self._last_entry = "0"
         self._closed = threading.Event()
         if closed:
             self._closed.set()
 
     def begin_in_child(self) -> None:
-        """Begin anew in a child process that was just forked."""
+        """Begin anew in a child process that was forked."""
         self._begin(closed=self._closed.is_set())
 
     def expect(self, job_id: str, answer_model: type[BaseModel] | None = None) -> Future[Result]:
@@ -84,9 +89,8 @@ class Wakeups:
             if self._closed.is_set():
                 raise Unavailable("the client is closed")
             self._expected.setdefault(job_id, []).append(_Waiter(future, answer_model))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._listen, daemon=True, name="wakeups")
-                self._thread.start()
+            if self._listener is None:
+                self._listener = Background(self._listen, "wakeups")
         future.add_done_callback(lambda _: self._forget(job_id, future))
         return future
 
@@ -97,14 +101,29 @@ class Wakeups:
             UnknownJob: There is no such job.
             Unavailable: The client was closed, or Redis cannot be reached.
         """
-        future = self.expect(job_id, answer_model_of(job_id))
-        try:
-            if self._ledger.watch(job_id, self.stream) in ENDED:
-                self.fulfil([job_id])
-        except BaseException:
-            future.cancel()
-            raise
+        future = self.watch_all([job_id])[0]
+        if isinstance(future, ForebayError):
+            raise future
         return future
+
+    def watch_all(self, job_ids: Sequence[str]) -> list[Future[Result] | UnknownJob]:
+        """Return futures of submitted jobs' results, or the error of a job that does not exist.
+
+        Raises:
+            Unavailable: The client was closed, or Redis cannot be reached.
+        """
+        futures = [self.expect(job_id, answer_model_of(job_id)) for job_id in job_ids]
+        try:
+            states = self._ledger.watch_all(job_ids, self.stream)
+            self.fulfil([one for one, state in zip(job_ids, states, strict=True) if state in ENDED])
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return [
+            future if state is not None or not future.cancel() else unknown_job(job_id)
+            for job_id, future, state in zip(job_ids, futures, states, strict=True)
+        ]
 
     @contextmanager
     def creating(self, jobs: Sequence[Job]) -> Iterator[dict[str, Future[Result]]]:
@@ -133,8 +152,9 @@ class Wakeups:
             job_ids: jobs that have ended, or may have ended.
             ended: the jobs have certainly ended; a job without a record was forgotten.
         """
-        for start in range(0, len(job_ids), MAX_RESULTS_PER_ROUND_TRIP):
-            batch = job_ids[start : start + MAX_RESULTS_PER_ROUND_TRIP]
+        size = MAX_RESULTS_PER_ROUND_TRIP_ON_LOOP if on_event_loop() else MAX_RESULTS_PER_ROUND_TRIP
+        for start in range(0, len(job_ids), size):
+            batch = job_ids[start : start + size]
             for job_id, result in zip(batch, self._ledger.results(batch), strict=True):
                 if result is not None:
                     self._resolve(job_id, result)
@@ -148,10 +168,8 @@ class Wakeups:
             expected = list(self._expected)
         for job_id in expected:
             self._resolve(job_id, Unavailable("the client is closed"))
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            self._wake_thread()
-            thread.join(timeout=BLOCK_MS / 1000 + 1)
+        if self._listener is not None:
+            self._listener.stop(self._wake_thread, BLOCK_MS / 1000 + 1)
 
     def _wake_thread(self) -> None:
         """Write an entry that ends the thread's wait; the stream itself expires soon after."""
@@ -184,8 +202,7 @@ class Wakeups:
             except ForebayError as error:
                 future.set_exception(error)
 
-    # --- the thread -------------------------------------------------------------------------------
-
+    # --- the listener ---
     def _listen(self) -> None:
         looked_at = time.monotonic()
         while not self._closed.is_set():
@@ -195,9 +212,10 @@ class Wakeups:
                     looked_at = time.monotonic()
                     self._look_again()
             except Exception as error:  # noqa: BLE001 - without this thread every caller hangs
-                log.warning("waiting for Redis (%s)", _type_and_place(error))
+                where = _type_and_place(error)
+                log.warning("waiting for Redis (%s)", where, extra=event(Event.REDIS_AWAY))
                 looked_at = float("-inf")
-                self._closed.wait(0.5)
+                pause(PAUSE_S, unless=self._closed)
 
     def _read(self) -> None:
         """Resolve the jobs that ended since the last entry.
@@ -227,21 +245,23 @@ class Wakeups:
             states = self._ledger.watch_all(batch, self.stream)
             for job_id, state in zip(batch, states, strict=True):
                 if state is None:
-                    self._resolve(job_id, UnknownJob("no such job", field="id"))
+                    self._resolve(job_id, unknown_job(job_id))
             self.fulfil(batch)
         self._warn_if_unserved()
 
     def _warn_if_unserved(self) -> None:
         with self._lock:
-            first = next(
-                (job_id for job_id in self._expected if job_id not in self._creating), None
-            )
+            known = (job_id for job_id in self._expected if job_id not in self._creating)
+            first = next(known, None)
         if first is None:
             return
         with contextlib.suppress(UnknownJob):  # the job ended and was forgotten just now
             status = self._ledger.status(first)
             if not status.served:
-                log.warning("job %s waits in %s, which no worker serves", first, status.queue)
+                log.warning(
+                    "job %s waits in %s, which no worker serves", first, status.queue,
+                    extra=event(Event.JOB_UNSERVED, job=first),
+                )  # fmt: skip
 
 
 def _type_and_place(error: Exception) -> str:

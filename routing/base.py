@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, cas
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     StringConstraints,
     ValidationError,
@@ -28,7 +29,7 @@ _MAX_NAME_CHARS = 60  # of a field's name in an error message
 NANO = 1_000_000_000  # money is counted in whole billionths of a dollar
 
 Egress = Literal["deny", "allow"]
-Kind = Literal["classify", "extract", "summarize", "generate", "embed"]
+Kind = Literal["classify", "extract", "summarize", "generate", "embed", "decide"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
@@ -70,9 +71,21 @@ class FrozenModel(BaseModel):
 _validating: ContextVar[bool] = ContextVar("validating", default=False)
 
 
+def tagged_by(name: str) -> BeforeValidator:
+    """Return a check that the tag of a union is no document: pydantic would recurse into it."""
+
+    def check(data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get(name), dict | list):
+            raise PydanticCustomError(_UNKNOWN_TAG, "is not a name")
+        return data
+
+    return BeforeValidator(check)
+
+
 # --- validation errors --------------------------------------------------------------------------
 
 _UNKNOWN = "extra_forbidden"
+_UNKNOWN_TAG = "union_tag_invalid"
 _NESTED = "nested"  # the error of a value inside another value
 _LIST, _TEXT, _OBJECT = "must be a list", "must be text", "must be an object"
 _NUMBER, _WHOLE, _BOOL = "must be a number", "must be a whole number", "must be true or false"
@@ -156,7 +169,10 @@ def explain(error: ValidationError) -> InvalidJob:
 
 
 def _as_error(first: FieldError) -> InvalidJob:
-    if first.type in {"union_tag_invalid", "union_tag_not_found"}:
+    if first.type in {_UNKNOWN_TAG, "union_tag_not_found"}:
+        if "questions" in first.path:
+            field = ".".join(str(part) for part in (*_without_tags(first.path), "type"))
+            return InvalidJob("must be one of predicate, choice, score", field=field)
         return InvalidJob(f"must be one of {', '.join(KINDS)}", field="kind")
     too_long = first.type in {"string_too_long", "too_long", "bytes_too_long"}
     unknown = first.type == _UNKNOWN
@@ -178,7 +194,8 @@ def _public_field(path: Sequence[str | int]) -> str | None:
 def _without_tags(path: Sequence[str | int]) -> list[str | int]:
     """Return the path as the caller wrote it, from the request on.
 
-    Pydantic names which alternative of a union it took: the kind, or the form of a label.
+    Pydantic names which alternative of a union it took: the kind, the type of a question, or the
+    form of a label.
     """
     parts = list(path)
     if len(parts) > 1 and parts[0] in {"request", "content"} and parts[1] in KINDS:
@@ -187,6 +204,8 @@ def _without_tags(path: Sequence[str | int]) -> list[str | int]:
         del parts[0]
     if len(parts) > 1 and parts[0] == "request":
         del parts[0]
-    if len(parts) > 2 and parts[0] == "labels":  # noqa: PLR2004 - labels, an index, the form
-        del parts[2]
+    for name in ("questions", "labels", "choices", "levels"):
+        place = parts.index(name) + 2 if name in parts else len(parts)  # after the name, an index
+        if len(parts) > place:
+            del parts[place]
     return parts

@@ -45,10 +45,13 @@ class ForebayError(Exception):
         job_id: the job that the error is about, or `None`. For an idempotency key that was used for
             another job, that first job.
         receipt: the receipt of the job, if the job has ended.
+        job_ids: jobs that were being submitted when a `map` could not go on. Each of them is under
+            way, or was never taken in: `client.status(job_id)` tells.
     """
 
     code: ClassVar[str] = "error"
     job_id: str | None = None
+    job_ids: tuple[str, ...] = ()
     receipt: Receipt | None = None
 
     def __init__(self, message: str, *, field: str | None = None) -> None:

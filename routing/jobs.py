@@ -25,6 +25,9 @@ from typing_extensions import TypeVar
 
 from forebay.routing.base import JOB_ID, Egress, JobId, Kind, Short, Tenant, explain
 from forebay.routing.errors import EgressDenied, InvalidJob
+from forebay.routing.questions.decisions import Decisions, QuestionAnswer
+from forebay.routing.questions.labels import Label
+from forebay.routing.questions.questions import Choice, Predicate, Score
 from forebay.routing.receipts import (
     Answer,
     Answerable,
@@ -43,10 +46,10 @@ from forebay.routing.receipts import (
 )
 from forebay.routing.requests import (
     Classify,
+    Decide,
     Embed,
     Extract,
     Generate,
-    Label,
     Message,
     Request,
     Summarize,
@@ -119,6 +122,7 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
         max_cost_usd: a call that might cost more dollars than this is not made.
         idempotency_key: a second submit under the same key returns the id of the first job.
         cache: accept an exact earlier answer to the same request.
+        stream: write the text of a `generate` job to the job's stream while it is generated.
         metadata: up to 32 entries of the caller's own; treated as content throughout.
         request: what is asked.
     """
@@ -132,6 +136,7 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
     max_cost_usd: Annotated[float | None, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = None
     idempotency_key: Annotated[Short | None, Field(repr=False)] = None
     cache: bool = False
+    stream: bool = False
     metadata: dict[Short, Annotated[str, StringConstraints(max_length=1_000)]] = Field(
         default_factory=dict, max_length=MAX_METADATA_ENTRIES, repr=False
     )
@@ -152,6 +157,7 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
             max_cost_usd: float | None = ...,
             idempotency_key: str | None = ...,
             cache: bool = ...,
+            stream: bool = ...,
             metadata: dict[str, str] = ...,
         ) -> None: ...
 
@@ -202,8 +208,9 @@ def json_schema() -> dict[str, Any]:
 
 
 __all__ = [
-    "Answer", "Answerable", "Check", "Classification", "Classify", "Content", "Doubt", "Embed",
-    "Embedding", "Extract", "Extraction", "Generate", "Generation", "Job", "JobStatus", "Label",
-    "Message", "Receipt", "Request", "Summarize", "Summary", "Verdict", "json_schema", "new_id",
-    "parse_job", "parse_request",
+    "Answer", "Answerable", "Check", "Choice", "Classification", "Classify", "Content", "Decide",
+    "Decisions", "Doubt", "Embed", "Embedding", "Extract", "Extraction", "Generate", "Generation",
+    "Job", "JobStatus", "Label", "Message", "Predicate", "QuestionAnswer", "Receipt", "Request",
+    "Score", "Summarize", "Summary", "Verdict", "json_schema", "new_id", "parse_job",
+    "parse_request",
 ]  # fmt: skip

@@ -14,11 +14,11 @@ Path = tuple[Hashable, ...]
 
 #: Keywords of JSON Schema that hold subschemas: by name, in a list, or one alone. In draft 7
 #: `items` may be a list.
-_SCHEMAS_BY_NAME = frozenset(
+SCHEMAS_BY_NAME = frozenset(
     {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"}
 )
-_SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems", "items"})
-_SINGLE_SCHEMAS = frozenset(
+SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems", "items"})
+SINGLE_SCHEMAS = frozenset(
     {
         "items", "additionalItems", "additionalProperties", "unevaluatedItems",
         "unevaluatedProperties", "propertyNames", "contains", "if", "then", "else", "not",
@@ -95,13 +95,13 @@ def subschemas(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any
         return
     yield path, schema
     for keyword, value in schema.items():
-        if keyword in _SCHEMAS_BY_NAME and isinstance(value, dict):
+        if keyword in SCHEMAS_BY_NAME and isinstance(value, dict):
             for part in value.values():
                 yield from subschemas(part, f"{path}/{keyword}/*")
-        elif keyword in _SCHEMA_LISTS and isinstance(value, list):
+        elif keyword in SCHEMA_LISTS and isinstance(value, list):
             for number, part in enumerate(value):
                 yield from subschemas(part, f"{path}/{keyword}/{number}")
-        elif keyword in _SINGLE_SCHEMAS:
+        elif keyword in SINGLE_SCHEMAS:
             yield from subschemas(value, f"{path}/{keyword}")
 
 
@@ -134,8 +134,8 @@ def target(reference: str, root: dict[str, Any], named: dict[str, Any]) -> Any:
 
 
 def _mapped(keyword: str, value: Any, change: Callable[[dict[str, Any]], Any]) -> Any:
-    if keyword in _SCHEMAS_BY_NAME and isinstance(value, dict):
+    if keyword in SCHEMAS_BY_NAME and isinstance(value, dict):
         return {name: map_schema(part, change) for name, part in value.items()}
-    if keyword in _SCHEMA_LISTS and isinstance(value, list):
+    if keyword in SCHEMA_LISTS and isinstance(value, list):
         return [map_schema(part, change) for part in value]
-    return map_schema(value, change) if keyword in _SINGLE_SCHEMAS else value
+    return map_schema(value, change) if keyword in SINGLE_SCHEMAS else value

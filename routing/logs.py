@@ -1,24 +1,187 @@
-"""How every worker process logs: one format, to stderr, and never content."""
+"""How every process of the fleet logs: one vocabulary of events, two formats, and never content.
+
+A line is text for people, or JSON if `FOREBAY_LOG=json`. docs/events.md explains every event.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sys
 import traceback
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal, Self
+
+from forebay.routing.settings import EnvironmentSettings, read
+
+#: Carries the worker's name to the processes that the worker starts, such as its engine's.
+WORKER_VARIABLE = "forebay_worker"
+#: Loggers of Celery that say for every doorbell that it came, and that it "succeeded".
+_DOORBELL_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 
 
-def to_stderr(level: int) -> None:
+class LogSettings(EnvironmentSettings):
+    """How lines are written.
+
+    Attributes:
+        log: `text` for people, or `json`: one JSON object a line.
+    """
+
+    log: Literal["text", "json"] = "text"
+
+
+class Event(StrEnum):
+    """What a line tells, and its meaning. The names are stable."""
+
+    meaning: str
+
+    def __new__(cls, name: str, meaning: str) -> Self:
+        """Make a member that equals its name and has a `meaning`."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.meaning = meaning
+        return member
+
+    JOB_ROUTED = "job.routed", "a job moved to the queue of a lane"
+    JOB_ANSWERED = "job.answered", "a job has its answer"
+    JOB_ESCALATED = "job.escalated", "a job went up from the local lane to Bedrock"
+    JOB_RETRIED = "job.retried", "an attempt failed or could not begin; the job waits again"
+    JOB_DEAD = "job.dead", "a job failed; `forebay dead` lists it and can replay it"
+    JOB_EXPIRED = "job.expired", "a job's deadline passed before it had an answer"
+    JOB_CANCELLED = "job.cancelled", "a job was cancelled while a worker worked it"
+    JOB_AUDITED = "job.audited", "the audit of a kept local answer is over"
+    JOB_LOST = "job.lost", "a worker lost its claim: the job ended, or another worker has it"
+    JOB_BROKE = "job.broke", "a defect: work on a job raised an unexpected exception"
+    JOB_DENIED = "job.denied", "a job's record forbids Bedrock since it was claimed"
+    JOB_GIVEN_BACK = "job.given_back", "a worker that leaves gave a running job back"
+    JOB_UNRECORDED = "job.unrecorded", "an outcome cannot be written yet; it is tried again"
+    JOB_UNAUDITED = "job.unaudited", "an answer was to be audited, and could not be"
+    JOB_UNREADABLE = "job.unreadable", "this process lacks the key of a job's content"
+    JOB_UNSERVED = "job.unserved", "a job waits in a queue that no worker serves"
+    CLAIM_FAILED = "claim.failed", "the ledger could not be asked for a job"
+    LEASE_RECOVERED = "lease.recovered", "a worker died or stalled; its job waits again"
+    LEASE_UNRENEWED = "lease.unrenewed", "leases could not be renewed; it is tried again"
+    SWEEP_DONE = "sweep.done", "a sweep had something to do"
+    SWEEP_FAILED = "sweep.failed", "a sweep could not be made; it is tried again"
+    SWEEP_REPAIRED = "sweep.repaired", "jobs that no index led to were found again"
+    WORKER_WAITING = "worker.waiting", "a worker waits for Redis before it starts"
+    WORKER_UNLOADED = "worker.unloaded", "the scripts could not be loaded into Redis yet"
+    WORKER_LEAVING = "worker.leaving", "a worker drains: it takes no more jobs"
+    WORKER_WEDGED = "worker.wedged", "a worker that takes no jobs ends itself, to be restarted"
+    WORKER_UNSEEN = "worker.unseen", "the heartbeat or its file could not be written"
+    WORKER_HOOK = "worker.hook", "a defect: a metric, trace or log hook raised an exception"
+    QUEUE_GARBAGE = "queue.garbage", "an entry of a queue was no Celery message, and was dropped"
+    REDIS_FULL = "redis.full", "Redis is full: workers take jobs without doorbells, to free it"
+    REDIS_AWAY = "redis.away", "a client waits for Redis"
+    POLICY_READ = "policy.read", "the policy file had changed and was read again"
+    POLICY_WRONG = "policy.wrong", "the policy file is wrong; its last good version applies"
+    PACING_AWAY = "pacing.away", "the pace is not known; the policy's thresholds apply"
+    CACHE_AWAY = "cache.away", "the answer cache cannot be read or written"
+    BEDROCK_SHUT = "bedrock.shut", "a fault of the AWS account or a model shuts the way up"
+    BEDROCK_OPEN = "bedrock.open", "Bedrock answers again after a fault"
+    BEDROCK_UNPRICED = "bedrock.unpriced", "a call's usage has no price; its worst case is booked"
+    BEDROCK_NO_PRICE = "bedrock.no_price", "the policy names a model that has no price"
+    ENGINE_READY = "engine.ready", "an engine has loaded its model"
+    ENGINE_MEMORY = "engine.memory", "what an engine planned to use of the card, and what it uses"
+    ENGINE_BROKE = "engine.broke", "a step of an engine raised; its jobs go back to their queue"
+    ENGINE_KILLED = "engine.killed", "an engine made no step for too long, and was killed"
+    ENGINE_ENDED = "engine.ended", "an engine's process ended; it is started again"
+    ENGINE_DOWN = "engine.down", "an engine could not be started again"
+    REQUEST_BROKE = "request.broke", "a defect: a request to the gateway raised an exception"
+    EVENTS_LOST = "events.lost", "Celery events for Flower could not be sent, and were dropped"
+    LIBRARY = "library", "a line of a library, such as Celery; `logger` says of which"
+    TESTING_STOPPED = "testing.stopped", "the fleet of `forebay.testing` stopped"
+
+
+def event(name: Event, *, job: str | None = None, **fields: Any) -> dict[str, Any]:
+    """Return the `extra` of a log call: what the line tells, and about what.
+
+    Args:
+        name: the event.
+        job: the id of the job, which also gives the tenant.
+        fields: ids, codes and counts, such as the lane. Never content.
+    """
+    about = {"job": job, "tenant": job.partition(".")[0]} if job else {}
+    return {"event": str(name), "fields": about | fields}
+
+
+def to_stderr(level: int, worker: str = "") -> None:
     """Log our own messages from `level` on, and other libraries' from `WARNING` on.
 
     What a library logs below a warning may be content.
+
+    Args:
+        level: the lowest level of our messages, and of Celery's.
+        worker: the name of this worker, which each line carries.
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    if worker:
+        os.environ[WORKER_VARIABLE] = worker
+    root = logging.getLogger()
+    if not root.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_formatter())
+        root.addHandler(handler)
+        root.setLevel(logging.WARNING)
     for name in ("forebay", "celery"):
         logging.getLogger(name).setLevel(level)
+    for name in _DOORBELL_LOGGERS:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _formatter() -> logging.Formatter:
+    return JsonLines() if read(LogSettings).log == "json" else TextLines()
+
+
+class _Lines(logging.Formatter):
+    """Formats a record of any logger from the same values."""
+
+    def values(self, record: logging.LogRecord) -> dict[str, Any]:
+        """Return the values of a line, in the order in which they are written."""
+        values = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "worker": os.environ.get(WORKER_VARIABLE, ""),
+            "event": getattr(record, "event", str(Event.LIBRARY)),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+            "logger": record.name,
+        }
+        if record.exc_info and record.exc_info[1]:
+            values["exception"] = exception_text(record.exc_info[1])
+        return values
+
+
+class JsonLines(_Lines):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as JSON, in ASCII."""
+        return json.dumps(self.values(record), default=str)
+
+
+class TextLines(_Lines):
+    """A line for people: time, level, worker, event, message, and fields the message lacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text; an exception follows on lines of its own."""
+        values = self.values(record)
+        message, exception = values.pop("message"), values.pop("exception", "")
+        time, level, worker, name = (
+            values.pop(key) for key in ("time", "level", "worker", "event")
+        )
+        logger = values.pop("logger")
+        more = [f"{key}={value}" for key, value in values.items() if str(value) not in message]
+        what = logger if name == Event.LIBRARY else name
+        line = " ".join(filter(None, [time, level, worker, f"{what}:", message, *more]))
+        return f"{line}\n{exception}" if exception else line
+
+
+def exception_text(error: BaseException) -> str:
+    """Return where an exception came from and its type, without its message: it may be content."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    return f"{frames}{type(error).__name__}"
 
 
 def place(error: BaseException) -> str:

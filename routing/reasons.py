@@ -41,6 +41,8 @@ class Reason(StrEnum):
     PACE_STAYS = "pace_stays", "at the present pace, jobs with more to gain go to Bedrock"
     PACE_GOES = "pace_goes", "at the present pace, the job is among those with most to gain"
 
+    BULK = "bulk", "a row of a bulk: the local lane answers first"
+
     # Why a job cannot go to Bedrock, or has to wait for it.
     NO_MODEL_ALLOWED = "no_model_allowed", "the policy allows no model on Bedrock"
     NO_PRICE = "no_price", "no price is listed for the named model on Bedrock"
@@ -52,7 +54,10 @@ class Reason(StrEnum):
     # After the answer: what is wrong with it, or where it came from.
     CHECK_FAILED = "check_failed", "the answer failed the named check"
     UNCHECKED = "unchecked", "checking the answer took too much time or memory, and was stopped"
-    LOW_PROBABILITY = "low_probability", "the local model is not sure enough of its label"
+    LOW_PROBABILITY = (
+        "low_probability",
+        "the local model is not sure enough of its label or decision",
+    )
     LOCAL_CANNOT = (
         "local_cannot",
         "the local engine cannot do the job: it is too long, or asks for what no grammar enforces",

@@ -9,6 +9,7 @@ from typing_extensions import TypeVar
 
 from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind
 from forebay.routing.lanes import Lane
+from forebay.routing.questions.decisions import Decisions
 
 Status = Literal["done", "failed", "cancelled", "expired"]
 
@@ -81,11 +82,12 @@ class Embedding(FrozenModel):
 
 
 Content = Annotated[
-    Classification | Extraction | Summary | Generation | Embedding, Field(discriminator="kind")
+    Classification | Extraction | Summary | Generation | Embedding | Decisions,
+    Field(discriminator="kind"),
 ]
 
 #: Any content, an extracted object of any type among them.
-AnyContent = Classification | Extraction[Any] | Summary | Generation | Embedding
+AnyContent = Classification | Extraction[Any] | Summary | Generation | Embedding | Decisions
 
 #: The type of an answer's content. Without a parameter, `Answer` means `Answer[Content]`.
 ContentT_co = TypeVar("ContentT_co", default=Content, covariant=True)

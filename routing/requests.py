@@ -1,9 +1,8 @@
-"""What can be asked: the five kinds of requests, each marked with the content that answers it."""
+"""What can be asked: the six kinds of requests, each marked with the content that answers it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import GenericAlias
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -13,28 +12,27 @@ from typing import (
     Self,
     TypeVar,
     cast,
-    get_args,
     overload,
 )
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    Discriminator,
     Field,
-    GetCoreSchemaHandler,
-    GetPydanticSchema,
     PrivateAttr,
     StringConstraints,
-    Tag,
     TypeAdapter,
     ValidationError,
     model_validator,
 )  # fmt: skip
 
-from forebay.routing.base import MAX_TEXT, FrozenModel, Short, Text, explain
+from forebay.routing.base import MAX_TEXT, FrozenModel, Short, Text, explain, tagged_by
 from forebay.routing.errors import InvalidJob, TooLong
-from forebay.routing.json_schemas import JsonSchema, RegexPattern
+from forebay.routing.json_schemas import JsonSchema, ObjectSchema, RegexPattern
+from forebay.routing.questions.decisions import Decisions
+from forebay.routing.questions.labels import AS_TUPLE, Label, LabelOrName, as_labels, distinct
+from forebay.routing.questions.questions import MAX_QUESTIONS, Question, checked_questions
+from forebay.routing.questions.state import State, state_text
 from forebay.routing.receipts import (
     Answerable,
     Classification,
@@ -46,50 +44,6 @@ from forebay.routing.receipts import (
 )
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-
-
-def _as_tuple(source: Any, handler: GetCoreSchemaHandler) -> Any:
-    return handler.generate_schema(GenericAlias(tuple, (get_args(source)[0], ...)))
-
-
-#: Type checkers let callers pass any sequence; the model stores a tuple, which nobody can change.
-AS_TUPLE = GetPydanticSchema(_as_tuple)
-
-
-class Label(FrozenModel):
-    """One possible answer of a `Classify` request.
-
-    Attributes:
-        name: the label itself.
-        description: what the label means. A description or examples make the answer much better.
-        examples: up to 20 texts that bear the label.
-    """
-
-    name: Annotated[Short, Field(repr=False)]
-    description: Annotated[str, StringConstraints(max_length=2_000), Field(repr=False)] = ""
-    examples: Annotated[
-        Sequence[Annotated[str, StringConstraints(min_length=1, max_length=2_000)]],
-        AS_TUPLE,
-        Field(max_length=20, repr=False),
-    ] = ()
-
-
-def _distinct(labels: Sequence[str | Label]) -> tuple[str | Label, ...]:
-    names = [label if isinstance(label, str) else label.name for label in labels]
-    if len({name.strip().casefold() for name in names}) < len(names):
-        raise ValueError("no two labels may have the same name")
-    if not all(name.strip() for name in names):
-        raise ValueError("no label may be blank")
-    return tuple(labels)
-
-
-def _label_tag(label: Any) -> str:
-    return "label" if isinstance(label, dict | Label) else "name"
-
-
-LabelOrName = Annotated[
-    Annotated[Short, Tag("name")] | Annotated[Label, Tag("label")], Discriminator(_label_tag)
-]
 
 
 class Classify(Answerable[Classification]):
@@ -105,15 +59,13 @@ class Classify(Answerable[Classification]):
     labels: Annotated[
         Sequence[LabelOrName],
         Field(min_length=2, max_length=100, repr=False),
-        AfterValidator(_distinct),
+        AfterValidator(distinct),
     ]
 
     @property
     def options(self) -> tuple[Label, ...]:
         """The labels, with each bare name made a `Label`."""
-        return tuple(
-            Label(name=label) if isinstance(label, str) else label for label in self.labels
-        )
+        return as_labels(tuple(self.labels))
 
 
 class Extract(Answerable[Extraction[DataT_co]], Generic[DataT_co]):
@@ -130,7 +82,7 @@ class Extract(Answerable[Extraction[DataT_co]], Generic[DataT_co]):
 
     kind: Literal["extract"] = "extract"
     text: Annotated[Text, Field(repr=False)]
-    schema_: JsonSchema = Field(alias="schema", repr=False)
+    schema_: ObjectSchema = Field(alias="schema", repr=False)
 
     _answer_model: type[BaseModel] | None = PrivateAttr(default=None)
 
@@ -169,12 +121,6 @@ class Extract(Answerable[Extraction[DataT_co]], Generic[DataT_co]):
         request = cast("Self", handler({**rest, "schema": _schema_of(given)}))
         request._answer_model = given  # noqa: SLF001 - an attribute of this class
         return request
-
-    @model_validator(mode="after")
-    def _describes_an_object(self) -> Self:
-        if self.schema_.get("type") != "object":
-            raise InvalidJob('must describe an object ("type": "object")', field="schema")
-        return self
 
 
 def _schema_of(model: type) -> dict[str, Any]:
@@ -266,13 +212,41 @@ class Embed(Answerable[Embedding]):
     ]
 
 
+class Decide(Answerable[Decisions]):
+    """Answer typed questions about a text or a state, with probabilities. Answered by `Decisions`.
+
+    Attributes:
+        state: a text, or an object or list of JSON, which all questions are about.
+        questions: 1 to 128 questions: `Predicate`, `Choice` or `Score`, with 1,024 options in all.
+    """
+
+    kind: Literal["decide"] = "decide"
+    state: Annotated[State, Field(repr=False)]
+    questions: Annotated[
+        Sequence[Question], AS_TUPLE, Field(min_length=1, max_length=MAX_QUESTIONS, repr=False)
+    ]
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.state_text))
+
+    @property
+    def state_text(self) -> str:
+        """The state as a model reads it: a text as it is, anything else as JSON."""
+        return state_text(self.state)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        checked_questions(self.questions)
+        return self
+
+
 if TYPE_CHECKING:
     AnyExtract = Extract[Any]
 else:
     AnyExtract = Extract
 
-AnyRequest = Classify | AnyExtract | Summarize | Generate | Embed
-Request = Annotated[AnyRequest, Field(discriminator="kind")]
+AnyRequest = Classify | AnyExtract | Summarize | Generate | Embed | Decide
+Request = Annotated[AnyRequest, Field(discriminator="kind"), tagged_by("kind")]
 
 _REQUEST: TypeAdapter[AnyRequest] = TypeAdapter(Request)
 

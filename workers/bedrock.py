@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 from celery import Celery
 
@@ -20,6 +20,7 @@ from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import Spillway
+from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.reasons import Reason
 from forebay.routing.store.answer_cache import AnswerCache, secret
@@ -38,6 +39,7 @@ from forebay.workers.frontier.repair import (
 )
 from forebay.workers.frontier.secret_check import SecretCheck
 from forebay.workers.frontier.settings import BedrockSettings
+from forebay.workers.isolation import pool
 from forebay.workers.prompts import prompts
 from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
@@ -50,6 +52,7 @@ from forebay.workers.runtime.outcomes import (
     Routed,
     recalled,
 )
+from forebay.workers.telemetry.observers import observers
 
 log = logging.getLogger(__name__)
 
@@ -100,14 +103,17 @@ class Bedrock:
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or decide what becomes of it without an answer from Bedrock."""
         attempt, policy = Attempt.of(claim), self._current_policy()
-        if claim.record.audit_of:
-            with self._leases.holding(claim, _let_finish):
+        # A call under way is billed anyway, so it goes on if the claim is lost, and its answer is
+        # booked and kept. The checks that follow are stopped.
+        cancel_checks = partial(pool.cancel, attempt.prompt_id)
+        with pool.cancellable(attempt.prompt_id), self._leases.holding(claim, cancel_checks):
+            if claim.record.audit_of:
                 return self._auditor.work(claim, attempt.job, policy)
-        try:
-            return self._answer(attempt, policy)
-        except NoAnswer as refusal:
-            self._protect(refusal)
-            return _way_down(attempt, policy, refusal)
+            try:
+                return self._answer(attempt, policy)
+            except NoAnswer as refusal:
+                self._protect(refusal)
+                return _way_down(attempt, policy, refusal)
 
     def close(self) -> None:
         """End the thread that renews leases."""
@@ -121,7 +127,7 @@ class Bedrock:
             self._spillway.keep_only(policy.all_models())
             for model in sorted(policy.all_models()):
                 if not self._prices.has(policy.base_model(model)):
-                    log.error(NO_PRICE, model)
+                    log.error(NO_PRICE, model, extra=event(Event.BEDROCK_NO_PRICE, model=model))
         return policy
 
     def _answer(self, attempt: Attempt, policy: Policy) -> Outcome:
@@ -132,14 +138,13 @@ class Bedrock:
             return self._recall_paid(attempt, draft)
         self._secrets.check(attempt.job, policy)
         counts: NoAnswer | None = None
-        with self._leases.holding(claim, _let_finish):
-            for model in models:
-                try:
-                    return self._ask(attempt, policy, model)
-                except NoAnswer as refusal:
-                    counts = refusal.after(counts)
-                    if not refusal.another:
-                        break
+        for model in models:
+            try:
+                return self._ask(attempt, policy, model)
+            except NoAnswer as refusal:
+                counts = refusal.after(counts)
+                if not refusal.another:
+                    break
         assert counts is not None, "`allowed` returns at least one model"
         raise counts
 
@@ -218,10 +223,6 @@ class Bedrock:
             self._spillway.shut(refusal.error.code, _wait_s(refusal.error))
 
 
-def _let_finish() -> None:
-    """Do nothing if the claim is lost: a call under way is billed anyway, so its answer is kept."""
-
-
 def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
     """Return what becomes of a job without an answer from Bedrock.
 
@@ -232,9 +233,9 @@ def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
     claim, error = attempt.claim, refusal.error
     if refusal.reason is Reason.CALL_OPEN:
         counted = isinstance(error, OutcomeUnknown)
-        return Retry(error.code, delay_s=_wait_s(error), counted=counted)
+        return Retry.after(error, delay_s=_wait_s(error), counted=counted)
     passes = refusal.waits
-    wait = Retry(error.code, delay_s=_wait_s(error), counted=False)
+    wait = Retry.after(error, delay_s=_wait_s(error), counted=False)
     if passes and policy.tenant(attempt.job.tenant).when_shut == "wait":
         return wait
     reasons = (*claim.record.reasons, *refusal.codes)
@@ -275,6 +276,7 @@ def _actor() -> Actor:
         lambda ledger: Bedrock(ledger, settings),
         pool="threads",
         concurrency=settings.bedrock_concurrency,
+        hooks=observers(),
         quiet_s=settings.bedrock_term_s,
     )
 

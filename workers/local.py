@@ -21,6 +21,9 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
+from forebay.routing.store.text_stream import TextWriter
+from forebay.workers.bulk.row_steps import RowSteps
+from forebay.workers.bulk.shard_work import ShardWork
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import Conclusion
@@ -36,10 +39,12 @@ from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
 from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
+from forebay.workers.telemetry.observers import observers
 
 #: Fields of a job from which a constraint on the text comes.
 CONSTRAINT_FIELDS = frozenset({"schema", "regex"})
 JOBS_PER_SLOT = 2  # one that runs, and one that is ready when the slot is free
+SHARDS_AT_ONCE = 2  # while one ends, the other fills the batch; each has a thread of its own
 
 
 class Local:
@@ -66,10 +71,15 @@ class Local:
         # The engines are opened last: that takes long, and what is wrong above is reported first.
         self._answerer = open_engines()
         self._recall = Recall(cache, self._answerer)
+        self._texts = TextWriter(ledger.redis, ledger.seal)
         self._second_opinions = SecondOpinions(ledger, policy, frontier, self._answerer)
+        steps = RowSteps(self._answerer, self._doubter, self._escalator)
+        self._shard_work = ShardWork(ledger, self._answerer, steps)
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or have it escalated; see the class for the steps."""
+        if claim.record.rows:
+            return self._work_shard(claim)
         attempt = Attempt.of(claim)
         cancel = partial(self._cancel, attempt)
         with (
@@ -79,6 +89,11 @@ class Local:
         ):
             return self._recall.recall(attempt) or self._answer(attempt)
 
+    def _work_shard(self, claim: Claim) -> Outcome:
+        lost = threading.Event()
+        with self._leases.holding(claim, lost.set):
+            return self._shard_work.work(claim, lost)
+
     def steps(self) -> int:
         """Return a counter that rises while the engines make progress."""
         return self._answerer.steps()
@@ -86,12 +101,13 @@ class Local:
     def close(self) -> None:
         """Stop the engines, and the thread that renews leases."""
         self._answerer.close()
+        self._texts.close()
         self._leases.close()
 
     def _answer(self, attempt: Attempt) -> Outcome:
         """Send one job through the steps from the answer to the outcome."""
         second = self._second_opinions.open(attempt)
-        pending = self._answerer.begin(attempt.job, attempt.prompt_id)
+        pending = self._begin(attempt)
         with second:  # begins here, if at all: the first answer's slot comes first
             raw = self._first_answer(attempt, pending)
             if not isinstance(raw, RawAnswer):
@@ -117,9 +133,16 @@ class Local:
             if isinstance(outcome, Escalated) or error.field not in CONSTRAINT_FIELDS:
                 return outcome
         try:
-            return self._answerer.begin(attempt.job, attempt.prompt_id, best_effort=True)()
+            return self._begin(attempt, best_effort=True)()
         except InvalidJob:
             return outcome
+
+    def _begin(self, attempt: Attempt, *, best_effort: bool = False) -> PendingAnswer:
+        """Begin the answer; a job that asks for it gets its text while it is generated."""
+        job = attempt.job
+        on_text = self._texts.open(job.id) if job.stream and job.kind == "generate" else None
+        answerer, prompt_id = self._answerer, attempt.prompt_id
+        return answerer.begin(job, prompt_id, best_effort=best_effort, on_text=on_text)
 
     def _cancel(self, attempt: Attempt) -> None:
         """Cancel what runs for a job whose claim was lost."""
@@ -143,8 +166,10 @@ def _actor() -> Actor:
         [local_queue(settings.pool), EMBED],
         lambda ledger: Local(ledger, engines.open),
         pool="threads",
-        concurrency=JOBS_PER_SLOT * engines.first.slots,
+        concurrency=JOBS_PER_SLOT * engines.first.slots + SHARDS_AT_ONCE,
+        shards_at_once=SHARDS_AT_ONCE,
         steps=Local.steps,
+        hooks=observers(),
         quiet_s=max(engine.hang_s for engine in engines.all),
     )
 

@@ -11,6 +11,7 @@ from functools import cache
 
 from celery import Celery
 
+from forebay.routing.bulk.shards import open_shard
 from forebay.routing.errors import EgressDenied, NoModel
 from forebay.routing.jobs import Answer, Content, Job, Verdict
 from forebay.routing.lanes import ROUTE
@@ -28,12 +29,14 @@ from forebay.routing.reasons import Reason
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import read
 from forebay.routing.store import answer_cache
+from forebay.workers.cascade.doubt import UNKNOWN_PROBABILITY
 from forebay.workers.cascade.llm_router_model import LlmRouterModel
 from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings, RouterSettings
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.outcomes import Failed, Outcome, Routed
+from forebay.workers.telemetry.observers import observers
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Router:
 
     def work(self, claim: Claim, /) -> Outcome:
         """Return the lane of one job; a failure if it is pinned to a lane closed to it."""
+        if claim.record.rows:
+            return _shard_lane(claim, self._policy.current())
         scanned = self._scan(claim, claim.job(), self._policy.current())
         verdict = self._verdicts.verdict(scanned.job)
         state = self._look(scanned, verdict)
@@ -135,6 +140,15 @@ def _choose(scanned: Scanned, verdict: Verdict, state: FrontierState) -> Routed 
     return Routed(decision.queue, leave, _reason(scanned, decision), compared)
 
 
+def _shard_lane(claim: Claim, policy: Policy) -> Routed:
+    """Send a shard to the local lane. Each of its rows may go up from there, by its answer."""
+    shard = open_shard(claim)
+    row = shard.job(0, shard.egress)
+    queue = policy.tenant(shard.tenant).queue(row)
+    verdict = Verdict(probability=UNKNOWN_PROBABILITY, version="none")
+    return Routed(queue, egress(row, policy), Reason.BULK.value, verdict)
+
+
 def _reason(scanned: Scanned, decision: Decision) -> str:
     """Return the decision's reason. A secret is named even if something else decided."""
     if scanned.claim.record.audit_of:
@@ -158,7 +172,7 @@ def _open_engine() -> Engine | None:
 
 @cache
 def _actor() -> Actor:
-    return Actor([ROUTE], Router, pool="solo", concurrency=1)
+    return Actor([ROUTE], Router, pool="solo", concurrency=1, hooks=observers())
 
 
 def __getattr__(name: str) -> Celery:

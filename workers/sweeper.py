@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, partial
 
 from celery import Celery
 
@@ -16,8 +17,11 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import SWEEP
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.logs import Event, event
 from forebay.workers.runtime.actor import Actor
+from forebay.workers.runtime.hooks import Observer, notify_swept
 from forebay.workers.runtime.outcomes import Dropped, Outcome
+from forebay.workers.telemetry.observers import observers
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +33,11 @@ CLOSE_S = 5.0
 class Sweeper:
     """Sweeps the ledger until closed; a sweep that fails is tried again."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, observers: Sequence[Observer] = ()) -> None:
         self._ledger = ledger
+        self._observers = observers
         self._cursor = 0  # of the walk over all records that `repair` makes in steps
-        self._promised = 0  # bytes of answers to come, as counted in that walk so far
+        self._counted = b"{}"  # bytes of answers to come, as counted in that walk so far
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="sweeper")
         self._thread.start()
@@ -53,10 +58,20 @@ class Sweeper:
 
     def _repair(self) -> int:
         """Take one step of the walk over all records; return how many jobs were repaired."""
-        self._cursor, repaired, self._promised = self._ledger.repair(
-            self._cursor, MAX_RECORDS_PER_SWEEP, self._promised if self._cursor else 0
+        self._cursor, repaired, self._counted = self._ledger.repair(
+            self._cursor, MAX_RECORDS_PER_SWEEP, self._counted if self._cursor else b"{}"
         )
         return repaired
+
+    def _tell(self, moved: Sequence[str]) -> None:
+        """Tell the observers which jobs a sweep gave back or ended."""
+        try:
+            records = self._ledger.records(moved) if moved and self._observers else []
+        except ForebayError as error:
+            log.warning("cannot read what was swept: %s", error, extra=event(Event.SWEEP_FAILED))
+            return
+        for record in records:
+            notify_swept(self._observers, record)
 
     def _sweep(self) -> float:
         """Sweep once; return the seconds until the next sweep."""
@@ -65,20 +80,28 @@ class Sweeper:
             swept = self._ledger.sweep(MAX_JOBS_PER_SWEEP)
             repaired = self._repair()
         except ForebayError as error:
-            log.warning("cannot sweep: %s", error)
+            log.warning("cannot sweep: %s", error, extra=event(Event.SWEEP_FAILED))
             # Redis was away for the workers too: let them renew their leases before any is ended.
             return max(settings.sweep_s, settings.lease_s / 2)
         if repaired:
-            log.warning("repaired %d jobs to which no index led", repaired)
+            log.warning(
+                "repaired %d jobs to which no index led",
+                repaired,
+                extra=event(Event.SWEEP_REPAIRED),
+            )
         if any(swept):
-            log.info("swept %s", swept._asdict())
+            counts = {name: count for name, count in swept._asdict().items() if name != "moved"}
+            log.info("swept", extra=event(Event.SWEEP_DONE, **counts))
+        self._tell(swept.moved)
         # A full batch leaves jobs for the next sweep, which follows at once.
         return 0.0 if MAX_JOBS_PER_SWEEP in swept else settings.sweep_s
 
 
 @cache
 def _actor() -> Actor:
-    return Actor([SWEEP], Sweeper, pool="solo", concurrency=1)
+    hooks = observers()
+    make = partial(Sweeper, observers=hooks)
+    return Actor([SWEEP], make, pool="solo", concurrency=1, hooks=hooks)
 
 
 def __getattr__(name: str) -> Celery:

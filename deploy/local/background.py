@@ -143,6 +143,8 @@ def run(folder: FleetFolder) -> int:
             _write(folder, fleet, aws=aws)
             while True:
                 time.sleep(REVIVE_S)
+                for proc in fleet.procs:
+                    proc.rotate_log()
                 for proc in fleet.revive():
                     print(f"{proc.name} had ended and was restarted", flush=True)
     except PartFailed as error:

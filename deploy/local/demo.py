@@ -1,4 +1,4 @@
-"""`make demo`: run real jobs of all five kinds through every lane and print what became of them.
+"""`make demo`: run real jobs of all six kinds through every lane and print what became of them.
 
 Everything is real except the frontier model: Redis (Valkey), the Celery workers, a small language
 model and an embedding model on the CPU, Flower, and boto3. boto3 calls a local mock of Bedrock over
@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from forebay.producers.cli.display import content
 from forebay.producers.client import Client
 from forebay.routing.errors import ForebayError
-from forebay.routing.jobs import Answer, Embed, Extraction, Generate, Job, Receipt
+from forebay.routing.jobs import Answer, Decide, Embed, Extraction, Generate, Job, Receipt
 from forebay.routing.settings import Settings
 from local import demo_report
 from local.fleet import Fleet
@@ -178,6 +178,8 @@ def _asked(job: Job) -> str:
     request = job.request
     if isinstance(request, Generate):
         return request.messages[-1].content
+    if isinstance(request, Decide):
+        return f"{request.state_text} {' '.join(q.instructions for q in request.questions)}"
     return " | ".join(request.texts) if isinstance(request, Embed) else request.text
 
 

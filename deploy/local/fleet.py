@@ -27,7 +27,7 @@ TAKEN = "Address already in use"  # in the log of a server whose port is taken
 PYTHON = sys.executable
 
 ACTORS = ("router", "local", "bedrock", "sweeper")
-STOP_ORDER = (ACTORS, ("flower",), ("mock_bedrock",), ("redis",))
+STOP_ORDER = (("gateway",), ACTORS, ("flower",), ("mock_bedrock",), ("redis",))
 
 #: Parts do not inherit these variables, they get only what the fleet passes to them: real
 #: credentials are for the bedrock worker alone, and Flower reads every `FLOWER_*` variable.
@@ -98,6 +98,13 @@ class Fleet:
         return visit[-1][1] if visit and visit[-1] else ""
 
     @property
+    def gateway_url(self) -> str:
+        """The URL of the gateway once it is ready, or an empty string."""
+        parts = self._parts["gateway"]
+        serving = [proc.logged(r"running on (http://\S+)") for proc in parts]
+        return serving[-1][1] if serving and serving[-1] else ""
+
+    @property
     def mock_url(self) -> str:
         """The URL of the mock of Bedrock once it is ready, or an empty string."""
         port = self._port_file.read_text().strip() if self._port_file.exists() else ""
@@ -137,8 +144,8 @@ class Fleet:
         """Start a part. Call `wait_ready` before you use it.
 
         Args:
-            part: `router`, `local`, `bedrock`, `sweeper`, `flower` or `mock_bedrock`. A bedrock
-                worker calls the mock if the mock was started before it, else AWS.
+            part: `router`, `local`, `bedrock`, `sweeper`, `gateway`, `flower` or `mock_bedrock`. A
+                bedrock worker calls the mock if the mock was started before it, else AWS.
             env: added to the environment of this part.
 
         Raises:
@@ -148,6 +155,8 @@ class Fleet:
             return self._start_flower(env)
         if part == "mock_bedrock":
             return self._start_mock(env)
+        if part == "gateway":
+            return self._start_gateway(env)
         return self._start_actor(part, env)
 
     def wait_ready(self, timeout_s: float = READY_S) -> None:
@@ -219,18 +228,17 @@ class Fleet:
 
     def _start_flower(self, env: Mapping[str, str]) -> Process:
         conf = ROOT / "deploy" / "flowerconfig.py"
-        command = [
-            PYTHON,
-            "-m",
-            "celery",
-            "-A",
-            "forebay.routing.broker.app",
-            "flower",
-            f"--conf={conf}",
-        ]
+        words = ["-A", "forebay.routing.broker.app", "flower", f"--conf={conf}"]
         # Port 0 is any free port. The API needs no password, since it listens on loopback only.
-        base = {"FLOWER_PORT": "0", "FLOWER_UNAUTHENTICATED_API": "true"}
-        return self._run("flower", command, {**base, **env}, lambda _: _answers(self.flower_url))
+        env = {"FLOWER_PORT": "0", "FLOWER_UNAUTHENTICATED_API": "true", **env}
+        command = [PYTHON, "-m", "celery", *words]
+        return self._run("flower", command, env, lambda _: _answers(self.flower_url, "healthcheck"))
+
+    def _start_gateway(self, env: Mapping[str, str]) -> Process:
+        port, processes = env.get("PORT", "0"), env.get("PROCESSES", "1")
+        command = [PYTHON, "-m", "forebay.producers.cli.main", "serve", "--port", port]
+        command += ["--processes", processes]
+        return self._run("gateway", command, env, lambda _: _answers(self.gateway_url, "readyz"))
 
     def _start_mock(self, env: Mapping[str, str]) -> Process:
         self._port_file.unlink(missing_ok=True)
@@ -270,10 +278,10 @@ def _logs(pattern: str) -> Callable[[Process], bool]:
     return lambda proc: proc.logged(pattern) is not None
 
 
-def _answers(url: str) -> bool:
+def _answers(url: str, path: str) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/healthcheck", timeout=1) as response:
+        with opener.open(f"{url}/{path}", timeout=1) as response:
             return bool(response.status == 200)  # noqa: PLR2004 - OK
     except (OSError, ValueError):  # not listening yet, or its address is not known yet
         return False

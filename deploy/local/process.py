@@ -11,11 +11,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_S = 0.02
 TAIL_LINES = 15
+MAX_LOG_BYTES = 10 * 2**20  # of a log, until it is rotated
+OLD_LOGS = 3  # that are kept beside it
 
 
 #: What the line of a log says that tells why a process ended.
@@ -98,6 +101,22 @@ class Process:
     def tail(self) -> str:
         """Return the last lines of the log since the last start, below the log's path."""
         return "\n".join([f"{self.log}:", *self._read_log().splitlines()[-TAIL_LINES:]])
+
+    def rotate_log(self, max_bytes: int = MAX_LOG_BYTES) -> None:
+        """Move a log that is too large to `NAME.log.1`, and older ones to `.2` and `.3`.
+
+        The process has the file open, so its content is copied and then cut off. Lines that are
+        written between the two are lost.
+        """
+        if self.log.stat().st_size <= max_bytes:
+            return
+        names = [self.log.with_name(f"{self.log.name}.{number + 1}") for number in range(OLD_LOGS)]
+        for newer, older in reversed([*pairwise(names)]):
+            if newer.exists():
+                newer.replace(older)
+        shutil.copyfile(self.log, names[0])
+        os.truncate(self.log, 0)
+        self._log_start = 0
 
     def send(self, sig: signal.Signals) -> None:
         """Send a signal to the process, not to its children. Do nothing if it has ended."""

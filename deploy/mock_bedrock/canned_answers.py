@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from forebay.routing.errors import InvalidJob
+from forebay.routing.questions.state import state_text
 from forebay.workers.engines.batching.schema_instances import minimal_instance
 
 UNKNOWN = "This is the mock of Bedrock: no model read this text."
 SUMMARY = "In short: {}"
 ECHO = "The mock of Bedrock, which is no model, was asked: {}"
 MAX_ECHOED_WORDS = 40
+SURE = 0.9  # the probability of the option that is chosen for a question
 
 # The instructions of the frontier prompts (`forebay.workers.prompts`), which begin a prompt.
 _SUMMARIZE = re.compile(r"\ASummarize a text .*?in at most (\d+) words\.", re.DOTALL)
@@ -27,6 +29,7 @@ _CLASSIFY = re.compile(r"\AClassify a text\. .*?:\n(.*?)\n\nThe text stands betw
 _JSON_SCHEMA = re.compile(
     r"\A(?:Extract facts from a text|Answer with JSON) .*?JSON Schema: ", re.DOTALL
 )
+_DECIDE = re.compile(r"\ADecide questions about a text\.")
 _JUDGE = re.compile(r"\AYou check the work of an assistant\.")
 _REGEX = re.compile(r"\AAnswer with a text that matches")
 _TEXT = re.compile(r"<(text(?:-\d+)?)>\n(.*)\n</\1>\s*\Z", re.DOTALL)
@@ -63,6 +66,8 @@ class References:
             return max(
                 matches, key=lambda match: (match.is_object == has_schema, len(match.text))
             ).answer
+        if schema is not None and _DECIDE.match(prompt):
+            return _decisions(_text(prompt), schema)
         return _instance(schema) if schema is not None else _answer(prompt)
 
 
@@ -100,6 +105,20 @@ def _label(text: str, menu: str) -> str:
     return next((label for label in labels if label.casefold() in text.casefold()), UNKNOWN)
 
 
+def _decisions(text: str, schema: dict[str, Any]) -> str:
+    """Return for each question the first option that the text names, or else the first option."""
+    words = text.casefold()
+    stated = {}
+    for name, question in schema["properties"].items():
+        options = question["items"]["properties"]["option"]["enum"]
+        chosen = next((option for option in options if option.casefold() in words), options[0])
+        other = next(option for option in options if option != chosen)
+        stated[name] = [
+            {"option": chosen, "probability": SURE}, {"option": other, "probability": 1 - SURE}
+        ]  # fmt: skip
+    return json.dumps(stated, ensure_ascii=False)
+
+
 def _echo(prompt: str) -> str:
     """Return the last line of the prompt, cut to some words, as what was asked."""
     lines = [line for line in prompt.splitlines() if line.strip()]
@@ -125,7 +144,9 @@ def _instance_of(schema: str) -> str:
 def _reference(sample: dict[str, Any]) -> Reference | None:
     """Return a sample's text and answer; `None` if it has no answer or no text."""
     request, answer = sample["request"], sample.get("reference")
-    text = request.get("text") or (request.get("messages") or [{"content": ""}])[-1]["content"]
+    turns = request.get("messages") or [{"content": ""}]
+    state = request.get("state", "")
+    text = request.get("text") or turns[-1]["content"] or state_text(state)
     if answer is None or not text.strip():
         return None
     answer_text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from forebay.producers.cli import display
-from forebay.producers.cli.clients import current_tenant, open_client, tenant_of_job
+from forebay.producers.cli.clients import open_client, tenant_of_job
+from forebay.producers.cli.operator.filters import (
+    Code,
+    Kind,
+    Newer,
+    Older,
+    Tenant,
+    describe,
+    job_filter,
+)
+from forebay.producers.cli.operator.jobs import open_reader, summary
 from forebay.producers.cli.options import (
     All,
-    Code,
+    Counts,
     DropDeadline,
     Id,
     Json,
@@ -21,15 +34,18 @@ from forebay.producers.cli.options import (
     Priority,
     ShowContent,
     TenantName,
+    Yes,
 )
 from forebay.routing.errors import ForebayError
 
 if TYPE_CHECKING:
     from forebay.producers.client import Client
     from forebay.routing.ledger.dead_letters import Changes, DeadJob
+    from forebay.routing.overview.all_jobs import Found
+    from forebay.routing.overview.job_filter import JobFilter
 
 _HEADER = ("ID", "KIND", "CODE", "HOP", "ATTEMPTS", "ENDED")
-MAX_JOBS_REPLAYED = 10_000  # by one command
+MAX_JOBS_REPLAYED = 10_000  # or buried, by one command
 
 app = typer.Typer(
     help="List, show, replay or bury jobs that failed.",
@@ -39,20 +55,29 @@ app = typer.Typer(
 
 @app.command("list")
 def print_list(
-    *, code: Code = None, limit: Limit = 100, tenant: TenantName = None, as_json: Json = False
+    *,
+    code: Code = None,
+    kind: Kind = None,
+    older: Older = None,
+    newer: Newer = None,
+    limit: Limit = 100,
+    counts: Counts = False,
+    tenant: Tenant = None,
+    as_json: Json = False,
 ) -> None:
     """List the jobs that failed and were not replayed, the newest first."""
-    owner = current_tenant(tenant)
-    with open_client(owner) as client:
-        dead = _with_code(client, code, limit)
+    wanted = job_filter(tenant=tenant, kind=kind, code=code, older=older, newer=newer)
+    found = _find(wanted, limit)
+    if counts:
+        _print_counts(found, as_json=as_json)
+        return
+    dead = _dead(found)
     if as_json:
         display.document([job.model_dump(mode="json") for job in dead])
         return
     if dead:
         display.table(_HEADER, [_cells(job) for job in dead])
-        return
-    with_code = f" with code {code}" if code else ""
-    display.note(f"no dead jobs of tenant {owner}{with_code}; --tenant names another")
+    display.note(summary(found, wanted, "dead jobs") + _by_code(found))
 
 
 @app.command()
@@ -81,16 +106,18 @@ def replay(
     *,
     every: All = False,
     code: Code = None,
+    kind: Kind = None,
+    older: Older = None,
+    newer: Newer = None,
     drop_deadline: DropDeadline = False,
     lane: Lane = None,
     priority: Priority = None,
     max_cost: MaxCost = None,
-    tenant: TenantName = None,
+    tenant: Tenant = None,
     as_json: Json = False,
 ) -> None:
     """Submit a dead job again as a new one and print its id. Repeating it is safe."""
-    if (job_id is None) != every or (code and not every):
-        raise typer.BadParameter("give either an ID, or --all, which --code narrows")
+    _check_choice(job_id, every, code, kind, older, newer)
     from forebay.producers.cli.option_names import in_option_names  # noqa: PLC0415 - pydantic is slow
 
     given = {"lane": lane, "priority": priority, "max_cost_usd": max_cost}
@@ -100,26 +127,86 @@ def replay(
         with in_option_names(None, changes):
             _replay_one(job_id, tenant, changes, as_json=as_json)
         return
-    with open_client(current_tenant(tenant)) as client:
-        _replay_all(client, _with_code(client, code, MAX_JOBS_REPLAYED), changes, as_json=as_json)
+    wanted = job_filter(tenant=tenant, kind=kind, code=code, older=older, newer=newer)
+    _each(
+        wanted,
+        lambda client, dead: {"replayed_as": client.replay(dead, **changes)},
+        "replayed",
+        as_json=as_json,
+    )
 
 
 @app.command()
-def bury(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
+def bury(
+    job_id: MaybeId = None,
+    *,
+    every: All = False,
+    yes: Yes = False,
+    code: Code = None,
+    kind: Kind = None,
+    older: Older = None,
+    newer: Newer = None,
+    tenant: Tenant = None,
+    as_json: Json = False,
+) -> None:
     """Delete everything stored about a dead job."""
-    with open_client(tenant_of_job(tenant, job_id)) as client:
-        buried = client.bury(job_id)
+    _check_choice(job_id, every, code, kind, older, newer)
+    if job_id is not None:
+        _bury_one(job_id, tenant, as_json=as_json)
+        return
+    wanted = job_filter(tenant=tenant, kind=kind, code=code, older=older, newer=newer)
+    if not yes:
+        count = _find(wanted, 1).counts.total()
+        message = f"would bury {count:,} dead jobs{describe(wanted)} for ever; repeat it with --yes"
+        raise typer.BadParameter(message, param_hint="'--all'")
+    _each(wanted, lambda client, dead: {"buried": client.bury(dead)}, "buried", as_json=as_json)
+
+
+def _check_choice(job_id: str | None, every: bool, *filters: str | None) -> None:  # noqa: FBT001 - an option
+    """Refuse neither and both of an id and `--all`, and filters beside an id."""
+    narrowed = any(value is not None for value in filters)
+    if (job_id is None) != every or (narrowed and not every):
+        options = "--tenant, --code, --kind, --older and --newer"
+        raise typer.BadParameter(f"give either an ID, or --all, which {options} narrow")
+
+
+def _find(wanted: JobFilter, limit: int) -> Found:
+    from forebay.routing.overview.all_jobs import AllJobs  # noqa: PLC0415 - help answers at once
+
+    return AllJobs(open_reader()).find_dead(wanted, limit=limit)
+
+
+def _dead(found: Found) -> list[DeadJob]:
+    """Return the dead jobs that were found, without those whose receipt cannot be read."""
+    from forebay.routing.ledger.dead_letters import DeadJob  # noqa: PLC0415 - help answers at once
+
+    dead = []
+    for record in found.records:
+        try:
+            dead.append(DeadJob.of(record))
+        except ForebayError as error:
+            display.note(f"{record.id}: {error.code}: {error}")
+    return dead
+
+
+def _by_code(found: Found) -> str:
+    """Return how many of the dead jobs have each code, the most frequent first."""
+    codes = Counter[str]()
+    for (_, _, code), count in found.counts.items():
+        codes[code] += count
+    listed = ", ".join(f"{code} {count:,}" for code, count in _ranked(codes))
+    return f": {listed}" if listed else ""
+
+
+def _print_counts(found: Found, *, as_json: bool) -> None:
+    """Print how many dead jobs there are by code, tenant and kind."""
+    lines = [(code, tenant, kind, n) for (tenant, kind, code), n in _ranked(found.counts)]
     if as_json:
-        display.document({"id": job_id, "buried": buried})
+        names = ("code", "tenant", "kind", "jobs")
+        display.document([dict(zip(names, line, strict=True)) for line in lines])
     else:
-        display.text("buried" if buried else "nothing was stored")
-
-
-def _with_code(client: Client, code: str | None, limit: int) -> list[DeadJob]:
-    """Return the newest dead jobs with this code, or with any code for `None`."""
-    # With a code, all are read: the newest `limit` might have other codes.
-    dead = client.dead(MAX_JOBS_REPLAYED if code else limit)
-    return [job for job in dead if code in {None, job.error}][:limit]
+        rows = [(*words, f"{count:,}") for *words, count in lines]
+        display.table(("CODE", "TENANT", "KIND", "JOBS"), rows)
 
 
 def _replay_one(job_id: str, tenant: str | None, changes: Changes, *, as_json: bool) -> None:
@@ -131,26 +218,59 @@ def _replay_one(job_id: str, tenant: str | None, changes: Changes, *, as_json: b
         display.text(new_id)
 
 
-def _replay_all(client: Client, dead: list[DeadJob], changes: Changes, *, as_json: bool) -> None:
-    replayed: list[dict[str, str]] = []
-    failed: list[dict[str, str]] = []
-    for job in dead:
-        try:
-            replayed.append({"id": job.id, "replayed_as": client.replay(job.id, **changes)})
-        except ForebayError as error:
-            failed.append({"id": job.id, "code": error.code, "message": str(error)})
+def _bury_one(job_id: str, tenant: str | None, *, as_json: bool) -> None:
+    with open_client(tenant_of_job(tenant, job_id)) as client:
+        buried = client.bury(job_id)
     if as_json:
-        display.document({"replayed": replayed, "failed": failed})
+        display.document({"id": job_id, "buried": buried})
     else:
-        for each in replayed:
-            display.text(f"{each['id']}\t{each['replayed_as']}")
-        for each in failed:
-            display.note(f"{each['id']}: {each['code']}: {each['message']}")
+        display.text("buried" if buried else "nothing was stored")
+
+
+def _each(
+    wanted: JobFilter,
+    act: Callable[[Client, str], dict[str, Any]],
+    done: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Do something with each dead job that matches, and print what became of each."""
+    results = list(_results(_find(wanted, MAX_JOBS_REPLAYED), act))
+    failed = [result for result in results if "code" in result]
+    good = [result for result in results if "code" not in result]
+    if as_json:
+        display.document({done: good, "failed": failed})
+    else:
+        for result in good:
+            display.text("\t".join(str(value) for value in result.values() if value is not True))
+        for result in failed:
+            display.note(f"{result['id']}: {result['code']}: {result['message']}")
     if failed:
         raise typer.Exit(display.FAILURE)
+
+
+def _results(
+    found: Found, act: Callable[[Client, str], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield for each job what was done, or the code and message of the error; a client a tenant."""
+    clients: dict[str, Client] = {}
+    with ExitStack() as stack:
+        for record in found.records:
+            tenant = record.id.partition(".")[0]
+            if tenant not in clients:
+                clients[tenant] = stack.enter_context(open_client(tenant))
+            try:
+                yield {"id": record.id, **act(clients[tenant], record.id)}
+            except ForebayError as error:
+                yield {"id": record.id, "code": error.code, "message": str(error)}
 
 
 def _cells(job: DeadJob) -> tuple[str, ...]:
     """Return one dead job under `_HEADER`."""
     ended = job.ended.isoformat(timespec="seconds")
     return job.id, job.receipt.kind, job.error, job.hop, str(job.attempts), ended
+
+
+def _ranked(counts: Counter[Any]) -> list[tuple[Any, int]]:
+    """Return what was counted, the most frequent first, and equals by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))

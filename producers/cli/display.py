@@ -22,7 +22,7 @@ from forebay.routing.errors import CallerError, ForebayError, Unavailable, Unkno
 
 if TYPE_CHECKING:
     from forebay.routing.diagnostics import Finding
-    from forebay.routing.jobs import Answer, Receipt
+    from forebay.routing.jobs import Answer, QuestionAnswer, Receipt
 
 DEBUG = "FOREBAY_DEBUG"
 MISTAKE = 2  # exit codes
@@ -65,6 +65,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         text("  ".join(cells).rstrip())
 
 
+def duration(seconds: float) -> str:
+    """Return a time span for people: `0.4s`, `12s`, `5m`, `3h` or `2d`."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.0f}s" if seconds >= 1 else f"{seconds:.1f}s"
+
+
 def note(line: str) -> None:
     """Print a line for people on stderr."""
     typer.echo(f"forebay: {line}", err=True)
@@ -97,7 +105,15 @@ def content(given: Answer) -> str:
         return json.dumps(inner.data, indent=2, ensure_ascii=False)
     if inner.kind == "embed":
         return "\n".join(json.dumps(vector) for vector in inner.vectors)
+    if inner.kind == "decide":
+        return "\n".join(map(_decision, inner.answers))
     return inner.text
+
+
+def _decision(answer: QuestionAnswer) -> str:
+    """Return a question's name, what was chosen, its probability, and the score if there is one."""
+    score = "" if answer.score is None else f"\t{answer.score:.2f}"
+    return f"{answer.name}\t{answer.chosen}\t{answer.probability:.3f}{score}"
 
 
 def origin(receipt: Receipt) -> str:

@@ -30,6 +30,8 @@ MAX_INPUT_BYTES = 128 * 1024 * 1024
 MAX_NAME_SHOWN = 60
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])")
+_QUESTION = re.compile(r"([^:\[\]]+)(?:\[([^\]]*)\]\s*)?:\s*(.+)", re.DOTALL)
+_RANGE = re.compile(r"(-?\d{1,9})\s*\.\.\s*(-?\d{1,9})")
 _TIME: TypeAdapter[datetime] = TypeAdapter(Deadline)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -87,10 +89,12 @@ def make_request(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     check_options_fit(kind, given)
     if not given.get("system", "-").strip():
         raise InvalidJob("is empty: remove it, or give a text", field="--system")
-    if not given.get("system", "-").strip():
-        raise InvalidJob("is empty: remove it, or give a text", field="--system")
     fields = {key: value for key, value in given.items() if key not in {"text", "system"}}
     texts: Sequence[str] = given.get("text", ())
+    if kind == "decide" and "state" in given:
+        if texts:
+            raise InvalidJob("cannot be combined with a text", field="--state")
+        return {"kind": kind, **fields}
     if not texts:
         raise InvalidJob(MISSING_TEXT, field="--text")
     if kind == "embed":
@@ -103,7 +107,7 @@ def make_request(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         turns = [*system, ("user", texts[0])]
         messages = [{"role": role, "content": text} for role, text in turns]
         return {"kind": kind, "messages": messages, **fields}
-    return {"kind": kind, "text": texts[0], **fields}
+    return {"kind": kind, "state" if kind == "decide" else "text": texts[0], **fields}
 
 
 def check_stdin_is_read_once(*sources: str | None) -> None:
@@ -113,7 +117,9 @@ def check_stdin_is_read_once(*sources: str | None) -> None:
         InvalidJob: Several are.
     """
     if sources.count("-") > 1:
-        raise InvalidJob("can only be read once, by one of SOURCE, --file and --schema", field="-")
+        raise InvalidJob(
+            "can only be read once, by one of SOURCE, --file, --schema and --state", field="-"
+        )
 
 
 def read_text(source: str, *, option: str = "") -> str:
@@ -155,6 +161,7 @@ _JOB_EXPECTED = (
 )
 _EXPECTED = {
     "--file": "it must hold the text of the job",
+    "--state": "it must hold a JSON object or list",
     "--schema": "it must hold a JSON Schema",
 }
 
@@ -179,6 +186,45 @@ def read_schema(source: str) -> dict[str, Any]:
     return read_object(source, option="--schema")
 
 
+def read_state(source: str) -> Any:
+    """Read a JSON object or list from `--state`: itself, a file, or `-`; see `read_object`."""
+    if source.lstrip().startswith(("{", "[")):
+        return _parse_json(source, field="--state")
+    field = _source_name(source, "--state")
+    return _parse_json(read_text(source, option="--state"), field=field)
+
+
+def read_question(text: str) -> dict[str, Any]:
+    """Read a question from the option `--question`, whose help describes the forms.
+
+    Raises:
+        InvalidJob: It has none of the forms.
+    """
+    if text.lstrip().startswith("{"):
+        return _parse_object(text, field="--question")
+    match = _QUESTION.fullmatch(text)
+    if not match:
+        hint = "must be 'NAME: a question' or 'NAME [options]: a question'; see --help"
+        raise InvalidJob(hint, field="--question")
+    name, listed, instructions = match.groups()
+    given = [each.strip() for each in listed.split("|")] if listed else []
+    options = [each for each in given if each != "unsure"]
+    unsure = {"unsure": True} if options != given else {}
+    return {"name": name.strip(), "instructions": instructions, **unsure, **_answers(options)}
+
+
+def _answers(options: list[str]) -> dict[str, Any]:
+    """Return the type of a question, and what may answer it, by the options in its brackets."""
+    if not options:
+        return {"type": "predicate"}
+    only = options[0] if len(options) == 1 else ""
+    if bounds := _RANGE.fullmatch(only):
+        return {"type": "score", "minimum": int(bounds[1]), "maximum": int(bounds[2])}
+    if "<" in only:
+        return {"type": "score", "levels": [level.strip() for level in only.split("<")]}
+    return {"type": "choice", "choices": options}
+
+
 def read_object(source: str, *, option: str = "") -> dict[str, Any]:
     """Read a JSON object from a file, or from standard input for `-`.
 
@@ -193,15 +239,19 @@ def read_object(source: str, *, option: str = "") -> dict[str, Any]:
 
 
 def _parse_object(text: str, *, field: str) -> dict[str, Any]:
+    data = _parse_json(text, field=field)
+    if not isinstance(data, dict):
+        raise InvalidJob("must be a JSON object", field=field)
+    return data
+
+
+def _parse_json(text: str, *, field: str) -> Any:
     try:
-        data = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise InvalidJob(_json_mistake(error), field=field) from None
     except (RecursionError, ValueError):  # nested too deep; a number of too many digits
         raise InvalidJob("is not JSON that can be read", field=field) from None
-    if not isinstance(data, dict):
-        raise InvalidJob("must be a JSON object", field=field)
-    return data
 
 
 def _json_mistake(error: json.JSONDecodeError) -> str:

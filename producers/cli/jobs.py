@@ -28,8 +28,10 @@ from forebay.producers.cli.options import (
     Meta,
     Patience,
     Priority,
+    Questions,
     Schema,
     Source,
+    State,
     System,
     TenantName,
     Texts,
@@ -51,6 +53,9 @@ SOURCE is a job kind, with the content after it or in options:
   forebay submit summarize --file article.txt --max-words 40 --wait
   forebay submit extract --file invoice.txt --schema invoice.schema.json --wait
   forebay submit generate --system "Be brief." --text "What is a forebay?" --wait
+  forebay submit decide "Where is my parcel?" --question "late: Is it late?" --wait
+  forebay submit decide --file mail.txt --question "team [sales|support]: For whom is this?" \\
+      --question "urgency [1..5]: How urgent is it?" --wait
   forebay submit embed --text first --text second --wait --json
 \b
 or a file (- for standard input) with a request or a whole job as JSON (see `forebay schema`):
@@ -71,6 +76,8 @@ def submit(  # noqa: D103 - its help says it
     text: Texts = None,
     file: File = None,
     label: Labels = None,
+    question: Questions = None,
+    state: State = None,
     schema: Schema = None,
     system: System = None,
     max_words: MaxWords = None,
@@ -93,12 +100,14 @@ def submit(  # noqa: D103 - its help says it
     from forebay.producers.cli import job_input
     from forebay.producers.cli.option_names import in_option_names
 
-    job_input.check_stdin_is_read_once(source, file, schema)
+    job_input.check_stdin_is_read_once(source, file, schema, state)
     from_file = [] if file is None else [job_input.read_text(file, option="--file")]
     request = _without_unset({
         "text": [*(words or []), *(text or []), *from_file], "labels": label, "system": system,
         "max_words": max_words, "focus": focus, "max_tokens": max_tokens,
         "schema": None if schema is None else job_input.read_schema(schema),
+        "questions": list(map(job_input.read_question, question)) if question else None,
+        "state": None if state is None else job_input.read_state(state),
     })  # fmt: skip
     options = _without_unset({
         "egress": egress, "lane": lane, "priority": priority, "max_cost_usd": max_cost,
@@ -106,11 +115,16 @@ def submit(  # noqa: D103 - its help says it
         "idempotency_key": key, "cache": cache, "tenant": tenant,
         "metadata": job_input.read_metadata(meta) if meta else None,
     })  # fmt: skip
-    if source == "-" and sys.stdin.isatty():
-        display.note("reading a job as JSON from standard input (Ctrl-D ends it)")
+    _note_standard_input(source)
     with in_option_names(source, {*request, *options}):
         job = job_input.make_job(source, request, options)
         _submit(job, patience, wait=wait, timeout=timeout, as_json=as_json)
+
+
+def _note_standard_input(source: str) -> None:
+    """Say what is awaited if the job is to be typed in."""
+    if source == "-" and sys.stdin.isatty():
+        display.note("reading a job as JSON from standard input (Ctrl-D ends it)")
 
 
 @app.command()

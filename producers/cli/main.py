@@ -17,6 +17,9 @@ import typer
 from typer.core import TyperGroup
 
 from forebay.producers.cli import dead_letters, display, jobs, worker_commands
+from forebay.producers.cli.bulk import commands as bulk
+from forebay.producers.cli.gateway import keys, serve
+from forebay.producers.cli.operator import jobs as operator_jobs
 from forebay.producers.cli.options import Json, Online
 
 HELP = """Submit LLM jobs to a Forebay fleet and fetch their answers.
@@ -46,10 +49,11 @@ def schema(*, as_json: Json = False) -> None:  # noqa: ARG001 - it is JSON eithe
 def doctor(*, online: Online = False, as_json: Json = False) -> None:
     """Check every part and say how to fix it. The exit code is 1 if a check fails."""
     from forebay.producers.cli.doctor import probes
+    from forebay.producers.cli.operator import checks
     from forebay.routing.diagnostics import examine
 
     findings = []
-    for finding in examine([*probes(), *worker_commands.probes(online=online)]):
+    for finding in examine([*probes(), *checks.probes(), *worker_commands.probes(online=online)]):
         findings.append(finding)
         if not as_json:
             display.finding(finding)
@@ -99,7 +103,11 @@ def _root(
 
 app.add_typer(jobs.app)
 app.add_typer(about)
+app.add_typer(bulk.app, name="bulk")
 app.add_typer(dead_letters.app, name="dead")
+app.add_typer(operator_jobs.app, name="jobs")
+app.add_typer(serve.app)
+app.add_typer(keys.app, name="keys")
 
 
 def commands() -> TyperGroup:

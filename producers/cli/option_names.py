@@ -23,7 +23,9 @@ OPTIONS = {
     "max_words": "--max-words",
     "metadata": "--meta",
     "priority": "--priority",
+    "questions": "--question",
     "schema": "--schema",
+    "state": "--state",
     "system": "--system",
     "tenant": "--tenant",
     "text": "--text",
@@ -33,6 +35,8 @@ OPTIONS = {
 #: The kinds that have a field, for each field that not every kind has.
 KINDS_WITH_FIELD = {
     "labels": ("classify",),
+    "questions": ("decide",),
+    "state": ("decide",),
     "focus": ("summarize",),
     "max_words": ("summarize",),
     "max_tokens": ("generate",),
@@ -43,6 +47,7 @@ KINDS_WITH_FIELD = {
 MISSING_TEXT = "is needed: give the text after the kind, in --text, or in a file with --file"
 _MISSING = {
     "labels": "is needed: name at least two",
+    "questions": "is needed: such as 'spam: Is this spam?' or 'team [sales|support]: Which team?'",
     "schema": "is needed: a file with a JSON Schema, or the schema itself as '{...}'",
     "text": MISSING_TEXT,
 }
@@ -99,6 +104,9 @@ def check_options_fit(kind: str, given: Collection[str]) -> None:
 
 def _message(error: CallerError, field: str, path: list[str]) -> str:
     """Return the message in the words of the command line."""
+    if field == "questions" and path:
+        place = ", ".join([f"number {int(path[0]) + 1}", *path[1:2]])
+        return f"{place}: {error.message}"
     if error.message == "is missing, add it":
         return _MISSING.get(field, "is needed")
     message = error.message

@@ -42,6 +42,22 @@ Labels = Annotated[
     list[str] | None,
     typer.Option("--label", metavar="NAME", help="classify: a label to choose from. Repeat it."),
 ]
+Questions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--question",
+        metavar="QUESTION",
+        help="decide: 'NAME: a question' for yes or no, 'NAME [a|b|c]: ...' for a choice, "
+        "'NAME [1..5]: ...' or 'NAME [low<mid<high]: ...' for a score. `unsure` may be the last "
+        "option: 'NAME [unsure]: ...'. Or the question as JSON. Repeat it.",
+    ),
+]
+State = Annotated[
+    str | None,
+    typer.Option(
+        "--state", metavar="FILE|JSON", help="decide: a JSON object or list in place of the text."
+    ),
+]
 Schema = Annotated[
     str | None,
     typer.Option(
@@ -120,10 +136,7 @@ Patience = Annotated[
 MaybeId = Annotated[
     str | None, typer.Argument(metavar="ID", help="The id of a dead job. Or give --all.")
 ]
-All = Annotated[bool, typer.Option("--all", help="Replay all dead jobs not yet replayed.")]
-Code = Annotated[
-    str | None, typer.Option("--code", metavar="CODE", help="Only jobs that failed with this code.")
-]
+All = Annotated[bool, typer.Option("--all", help="All dead jobs not yet replayed.")]
 Limit = Annotated[
     int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="List at most N jobs.")
 ]
@@ -131,3 +144,7 @@ ShowContent = Annotated[
     bool, typer.Option("--content", help="Also print the job's content: what was submitted.")
 ]
 DropDeadline = Annotated[bool, typer.Option("--drop-deadline", help="Replay without a deadline.")]
+Counts = Annotated[
+    bool, typer.Option("--counts", help="Only count them, by code, tenant and kind.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it: what is buried cannot be replayed.")]

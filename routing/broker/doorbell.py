@@ -1,20 +1,37 @@
 """The doorbell: the Celery message that a script of the ledger pushes onto a queue's list.
 
-Celery and kombu make the message, once, as a template. The scripts fill in three words. Every ring
-gets its own id, which is also its delivery tag: two messages with the same tag would share one
-entry among kombu's unacknowledged messages, and one of them could be lost.
+Celery and kombu make the message, as a template. The scripts fill in three words. Every ring gets
+its own id, which is also its delivery tag: two messages with the same tag would share one entry
+among kombu's unacknowledged messages, and one of them could be lost.
+
+The template is the same for all fleets and comes with the package (`doorbell.json`), because it
+takes half a second to import Celery. `python -m forebay.routing.broker.doorbell` makes it anew.
 """
 
 from __future__ import annotations
 
-from celery import Celery
-from kombu.utils.json import dumps, loads
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 RING, QUEUE, TASK = "@RING@", "@QUEUE@", "@TASK@"
+ORIGIN = "forebay"  # in place of the process and the host that made the template
+PACKAGED = Path(__file__).with_name("doorbell.json")
+
+
+@cache
+def packaged_template() -> str:
+    """Return the template that comes with the package."""
+    return PACKAGED.read_text().strip()
 
 
 def template(app: Celery) -> str:
     """Return the message that Celery would publish, with `@RING@`, `@QUEUE@` and `@TASK@` in it."""
+    from kombu.utils.json import dumps, loads  # noqa: PLC0415 - slow, and rarely needed
+
     with app.connection_for_write("memory://") as connection:
         app.send_task(
             f"forebay.{TASK}",
@@ -25,4 +42,13 @@ def template(app: Celery) -> str:
         )
         message = loads(dumps(connection.default_channel._get(QUEUE)))  # noqa: SLF001 - no public way
     message["properties"]["delivery_tag"] = RING
+    message["properties"]["reply_to"] = None
+    message["headers"]["origin"] = ORIGIN
     return str(dumps(message))
+
+
+if __name__ == "__main__":
+    from forebay.routing.broker.app import celery_app
+    from forebay.routing.settings import Settings
+
+    PACKAGED.write_text(template(celery_app(Settings())) + "\n")

@@ -9,6 +9,8 @@ from typing import Protocol
 
 import redis
 
+from forebay.routing.logs import Event, event
+
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
@@ -72,7 +74,9 @@ class FullRedis:
         while not self._stopped.wait(pause_s) and not self._in_flight.closed:
             full = is_full(self._client)
             if full and pause_s == LOOK_EVERY_S:
-                log.warning("Redis is full: taking jobs without doorbells")
+                log.warning(
+                    "Redis is full: taking jobs without doorbells", extra=event(Event.REDIS_FULL)
+                )
             pause_s = POLL_EVERY_S if full else LOOK_EVERY_S
             if full:
                 self._fill_slots()

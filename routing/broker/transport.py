@@ -9,6 +9,8 @@ from typing import Any
 from kombu.transport import redis
 from redis.exceptions import DataError
 
+from forebay.routing.logs import Event, event
+
 log = logging.getLogger(__name__)
 
 
@@ -34,7 +36,11 @@ class _DropsGarbage:
             tags = set(self.qos._delivered) - before  # noqa: SLF001 - as above
             if isinstance(error, AttributeError) and not tags:
                 raise  # the channel is closed: kombu opens a new connection
-            log.warning("an entry of a queue is not a message (%s)", type(error).__name__)
+            log.warning(
+                "an entry of a queue is not a message (%s)",
+                type(error).__name__,
+                extra=event(Event.QUEUE_GARBAGE),
+            )
             for tag in tags:
                 self.basic_ack(tag)
             return True

@@ -9,6 +9,7 @@ from forebay.routing.jobs import Answer, Job
 from forebay.routing.learning.audits import Audits, chosen
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
+from forebay.routing.logs import Event, event
 from forebay.routing.policy.egress import may_audit
 from forebay.routing.policy.policy_file import PolicyFile
 
@@ -36,7 +37,12 @@ class AuditSampler:
             if self._is_wanted(job, answer):
                 self._audits.begin(job)
         except ForebayError as error:
-            _log.warning("the answer of %s is not audited: %s", job.id, error)
+            _log.warning(
+                "the answer of %s is not audited: %s",
+                job.id,
+                error,
+                extra=event(Event.JOB_UNAUDITED, job=job.id),
+            )
 
     def _is_wanted(self, job: Job, answer: Answer) -> bool:
         if answer.degraded or answer.cached or answer.egress != "allow":

@@ -1,7 +1,7 @@
 """Job types: jobs of a tenant that differ only in their text, and what audits showed of them.
 
-Jobs of one type share kind, labels, schema, instructions and limits. A type is known by a digest
-under the fleet's secret, which reveals none of these.
+Jobs of one type share kind, labels, questions, schema, instructions and limits. A type is known by
+a digest under the fleet's secret, which reveals none of these.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import redis
 
 from forebay.routing.errors import Unavailable
-from forebay.routing.jobs import Classify, Extract, Generate, Job, Summarize
+from forebay.routing.jobs import Classify, Decide, Extract, Generate, Job, Summarize
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.ttl_cache import TtlCache
 
@@ -41,6 +41,8 @@ def _fixed(job: Job) -> Any:
             return schema
         case Summarize(max_words=words, focus=focus):
             return [words, focus]
+        case Decide(questions=questions):
+            return [question.model_dump() for question in questions]
         case Generate(messages=messages, schema_=schema, regex=regex):
             system = [message.content for message in messages if message.role == "system"]
             return [system, schema, regex]

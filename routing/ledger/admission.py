@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from typing import Any
 
-from forebay.routing.errors import Unavailable
+from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
 from forebay.routing.jobs import Embed, Job
+from forebay.routing.store.connection import reaching_redis
 
 RETRY_AFTER_S = 30
 VECTOR_BYTES = 4 * 1024  # of a vector with 1024 numbers
@@ -46,7 +48,7 @@ def idempotency(job: Job, secret: bytes = b"") -> tuple[str, str]:
     if job.idempotency_key is None:
         return "", ""
     name = _digest(secret, "name", job.tenant, job.idempotency_key)[:32]
-    fields = job.model_dump(mode="json", by_alias=True, exclude={"id", "deadline"})
+    fields = job.model_dump(mode="json", by_alias=True, exclude={"id", "deadline", "stream"})
     # Sorted: the order in which a caller happened to write keys does not make another job.
     same = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return f"fb:idempotency:{job.tenant}:{name}", _digest(secret, "job", job.idempotency_key, same)
@@ -73,3 +75,19 @@ def refusal(verb: str, detail: str) -> Unavailable | None:
             "the answers to the waiting jobs would fill Redis' memory", retry_after=RETRY_AFTER_S
         )
     return None
+
+
+def created(reply: Any) -> str | ForebayError:
+    """Return the id in a reply of `create.lua`, or why the job was refused."""
+    if isinstance(reply, Exception):
+        try:
+            with reaching_redis():
+                raise reply
+        except ForebayError as error:
+            return error
+    verb, detail = (str(part.decode()) for part in reply)
+    if verb == "conflict":
+        conflict = InvalidJob(f"was used for another job, {detail}", field="idempotency_key")
+        conflict.job_id = detail
+        return conflict
+    return refusal(verb, detail) or detail

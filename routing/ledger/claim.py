@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from forebay.routing.errors import CallerError, InvalidJob, Misconfigured, Unavailable
 from forebay.routing.jobs import Answer, Job, parse_job
 from forebay.routing.ledger.record import Record
+from forebay.routing.logs import Event, event
 from forebay.routing.store.encryption import PLAIN, Seal
 
 _log = logging.getLogger(__name__)
@@ -84,5 +85,5 @@ def _unsealed(sealed: bytes, seal: Seal) -> bytes:
     try:
         return seal.open(sealed)
     except Misconfigured as error:
-        _log.error("a stored content cannot be read: %s", error)
+        _log.error("a stored content cannot be read: %s", error, extra=event(Event.JOB_UNREADABLE))
         raise Unavailable("this process cannot open the stored content") from None

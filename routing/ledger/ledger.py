@@ -18,43 +18,25 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis
 
 from forebay.routing.errors import EgressDenied, ForebayError, InvalidJob, Lost, UnknownJob
 from forebay.routing.jobs import Answer, Job, Receipt, Verdict
 from forebay.routing.lanes import ROUTE
-from forebay.routing.ledger.admission import envelope, idempotency, refusal
+from forebay.routing.ledger.admission import created, envelope, idempotency
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.reader import LedgerReader, check_stream
 from forebay.routing.ledger.record import Record, pairs
+from forebay.routing.ledger.swept import Swept
+from forebay.routing.receipts import JobState
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import load_all
 
 _SERVED_KEPT_S = 3600  # for so long Redis remembers that a queue was served
-
-
-class Swept(NamedTuple):
-    """What one sweep did.
-
-    Attributes:
-        back: jobs given back because their lease had run out.
-        dead: jobs ended because no attempts were left, or because their record is damaged.
-        due: jobs queued again because their retry time had come.
-        expired: jobs ended because their deadline had passed.
-        rung: doorbells rung.
-        full: percentage of memory in use, if new jobs are refused because of it; otherwise 0.
-    """
-
-    back: int
-    dead: int
-    due: int
-    expired: int
-    rung: int
-    full: int
 
 
 class Ledger(LedgerReader):
@@ -97,7 +79,7 @@ class Ledger(LedgerReader):
         replies = self._transitions.run_all(
             "create", [self._create_args(job, watcher) for job in jobs]
         )
-        return [self._created(reply) for reply in replies]
+        return [created(reply) for reply in replies]
 
     def _create_args(self, job: Job, watcher: str) -> list[Any]:
         secret = self.settings.cache_key
@@ -111,34 +93,21 @@ class Ledger(LedgerReader):
         content = self.seal.close(job.model_dump_json(by_alias=True).encode())
         return content, [item for pair in envelope(job).items() for item in pair]
 
-    @staticmethod
-    def _created(reply: Any) -> str | ForebayError:
-        if isinstance(reply, Exception):
-            try:
-                with reaching_redis():
-                    raise reply
-            except ForebayError as error:
-                return error
-        verb, detail = (str(part.decode()) for part in reply)
-        if verb == "conflict":
-            conflict = InvalidJob(f"was used for another job, {detail}", field="idempotency_key")
-            conflict.job_id = detail
-            return conflict
-        return refusal(verb, detail) or detail
-
     # --- holding jobs -------------------------------------------------------------------------
 
-    def claim(self, queue: str, *, unrung: bool = False) -> Claim | None:
+    def claim(self, queue: str, *, unrung: bool = False, shards: bool = False) -> Claim | None:
         """Claim the best job waiting in a queue, or return `None` if no job waits.
 
         Args:
             queue: the queue.
             unrung: no doorbell called the worker, so one is taken from the queue with the job.
+            shards: claim a shard of a bulk, and no other job.
         """
         settings = self.settings
         while reply := self._transitions.run(
             "claim", queue, secrets.token_hex(8), self._lease_ms, settings.max_attempts,
             self._retention_ms, int(settings.ageing_s * 1000), settings.bulk_share, int(unrung),
+            int(shards),
         ):  # fmt: skip
             claim = self._claimed(*reply)
             if claim is not None:
@@ -199,27 +168,32 @@ class Ledger(LedgerReader):
         args = claim.id, claim.token, self.bell, reason, sealed, doubt
         _check_moved(self._transitions.run("escalate", *args))
 
-    def retry(self, claim: Claim, error: str, *, delay_s: float = 0, counted: bool = True) -> bool:
+    def retry(
+        self, claim: Claim, error: str, *, note: str = "", delay_s: float = 0, counted: bool = True
+    ) -> JobState:
         """Give a job back to its queue.
 
         Args:
             claim: the hold on the job.
             error: code of the error that makes another attempt necessary.
+            note: what the error says, for the receipt if this was the last attempt; never content.
             delay_s: seconds until the job can be claimed again.
             counted: false if the attempt never began, so that it does not count.
 
         Returns:
-            True if the job waits again, false if it has failed because no attempts are left.
+            `waiting` if the job waits again. If no attempts are left, `failed`, or `done` if a kept
+            draft became the answer.
 
         Raises:
             Lost: The claim no longer holds the job.
         """
         reply = self._transitions.run(
             "retry", claim.id, claim.token, self.bell, int(delay_s * 1000), error, int(counted),
-            self.settings.max_attempts, self._retention_ms,
+            self.settings.max_attempts, self._retention_ms, note,
         )  # fmt: skip
         _check_moved(reply)
-        return bool(reply == b"waiting")
+        state: JobState = reply.decode()
+        return state
 
     def keep_draft(self, claim: Claim, draft: bytes) -> None:
         """Keep this sealed answer with the job until it ends; an empty one removes what is kept."""
@@ -227,8 +201,11 @@ class Ledger(LedgerReader):
 
     # --- ending jobs --------------------------------------------------------------------------
 
-    def settle(self, claim: Claim, result: Answer | Receipt) -> None:
+    def settle(self, claim: Claim, result: Answer | Receipt) -> JobState:
         """End a job with its answer, or with the receipt of its failure.
+
+        Returns:
+            How the job ended: as the receipt says, or `done` if a kept draft replaces a failure.
 
         Raises:
             Lost: The claim no longer holds the job; the result is dropped.
@@ -237,12 +214,14 @@ class Ledger(LedgerReader):
         if isinstance(result, Answer):
             receipt = result.receipt
             sealed = self.seal.close(pack(result.content))
-        settled = self._transitions.run(
+        reached = self._transitions.run(
             "settle", claim.id, claim.token, receipt.status, receipt.model_dump_json(), sealed,
             receipt.error or "", self._retention_ms,
         )  # fmt: skip
-        if not settled:
+        if reached is None:
             raise Lost
+        state: JobState = reached.decode()
+        return state
 
     def cancel(self, job_id: str) -> bool:
         """End a job wherever it is. Return false if it had ended already.
@@ -255,31 +234,41 @@ class Ledger(LedgerReader):
             raise UnknownJob("no such job", field="id")
         return bool(reply)
 
+    def cancel_all(self, job_ids: Sequence[str]) -> None:
+        """End these jobs in one round trip; one that has ended or is unknown is no error."""
+        self._transitions.run_all("cancel", [[job_id, self._retention_ms] for job_id in job_ids])
+
     def forget(self, job_id: str) -> bool:
         """Remove all that is stored of a job, ended or not. Return false if there was nothing."""
         return bool(self._transitions.run("forget", job_id, "") == b"forgotten")
+
+    def forget_all(self, job_ids: Sequence[str]) -> None:
+        """Remove all that is stored of these jobs, in one round trip; see `forget`."""
+        self._transitions.run_all("forget", [[job_id, ""] for job_id in job_ids])
 
     def sweep(self, limit: int = 500) -> Swept:
         """Run one bounded batch of upkeep; see `lua/sweep.lua`."""
         self.load_scripts()
         settings = self.settings
-        counts = self._transitions.run(
+        *counts, moved = self._transitions.run(
             "sweep", limit, settings.max_attempts, self._retention_ms, self.bell,
             settings.memory_limit, int(max(5.0, 10 * settings.sweep_s) * 1000),
         )  # fmt: skip
-        return Swept(*counts)
+        return Swept._make([*counts, tuple(job_id.decode() for job_id in moved)])
 
-    def repair(self, cursor: int = 0, limit: int = 500, promised: int = 0) -> tuple[int, int, int]:
+    def repair(
+        self, cursor: int = 0, limit: int = 500, counted: bytes = b"{}"
+    ) -> tuple[int, int, bytes]:
         """Repair what leads to the jobs, one bounded step; see `lua/repair.lua`.
 
         Returns:
-            The cursor of the next step, 0 after the last; how many jobs were repaired; and the
-            bytes of answers to come that were counted so far, to be passed to the next step.
+            The cursor of the next step, 0 after the last; how many jobs were repaired; and what
+            was counted so far, to be passed to the next step.
         """
         following, repaired, counted = self._transitions.run(
-            "repair", cursor, limit, self.bell, self._lease_ms, promised
+            "repair", cursor, limit, self.bell, self._lease_ms, counted
         )
-        return int(following), repaired, int(counted)
+        return int(following), repaired, counted
 
 
 def _check_moved(reply: bytes) -> None:

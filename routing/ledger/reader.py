@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import redis
 
-from forebay.routing.errors import UnknownJob
+from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import JobStatus
 from forebay.routing.ledger.record import ENDED, Record
 from forebay.routing.ledger.result import Result, read_result
@@ -38,6 +39,18 @@ class LedgerReader:
         if not fields:
             raise UnknownJob("no such job", field="id")
         return Record.read(job_id, fields)
+
+    def records(self, job_ids: Sequence[str]) -> list[Record]:
+        """Return the records of these jobs, in one round trip; unreadable ones are left out."""
+        with reaching_redis(), self.redis.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hgetall(f"fb:job:{job_id}")
+            replies = pipe.execute()
+        found = []
+        for job_id, fields in zip(job_ids, replies, strict=True):
+            with suppress(InvalidJob):
+                found.append(Record.read(job_id, fields))
+        return found
 
     def results(self, job_ids: Sequence[str]) -> list[Result | None]:
         """Return for each job its answer, or the receipt of its failure, in one round trip.

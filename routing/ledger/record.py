@@ -24,10 +24,13 @@ class Record:
     Attributes:
         queued_ms, worked_ms: time waited and time worked so far, over all hops and attempts.
         cost_nusd: cost of all calls made for the job, in billionths of a dollar.
+        error, error_note: code of the last error, and what it said; never content.
         receipt: JSON from the worker that settled the job; see `to_receipt`.
         promoted: the job would have failed, and its draft became its answer instead.
         replay_of, replayed_as: the dead job that this job repeats, and the job that repeats it.
         audit_of, audited_as: the job that this job audits, and the job that audits it.
+        rows: the rows of a shard; 0 for any other job.
+        bulk: the bulk that a shard, or the job of one of its rows, belongs to.
     """
 
     id: str
@@ -47,12 +50,15 @@ class Record:
     verdict: Verdict | None
     doubt: Doubt | None
     error: str | None
+    error_note: str | None
     receipt: str
     promoted: bool
     replay_of: str | None
     replayed_as: str | None
     audit_of: str | None
     audited_as: str | None
+    rows: int = 0
+    bulk: str | None = None
 
     @classmethod
     def read(cls, job_id: str, fields: Mapping[bytes, bytes]) -> Record:
@@ -100,12 +106,14 @@ class Record:
             verdict=Verdict.model_validate_json(verdict) if verdict else None,
             doubt=Doubt.model_validate_json(doubt) if doubt else None,
             error=fields.get("error") or None,
+            error_note=fields.get("error_note") or None,
             receipt=fields.get("receipt", ""),
             promoted=bool(fields.get("promoted")),
             replay_of=fields.get("replay_of") or None,
             replayed_as=fields.get("replayed_as") or None,
             audit_of=fields.get("audit_of") or None,
             audited_as=fields.get("audited_as") or None,
+            bulk=fields.get("bulk") or None,
             **numbers,
         )
 
@@ -151,11 +159,12 @@ class Record:
             "status": cast("Status", self.state),
             "reasons": (*self.reasons, self.error or self.state),
             "error": self.error,
+            "error_note": self.error_note,
         }
 
 
 _MAX_LUA_INTEGER = 2**53  # Lua counts in doubles, which are exact up to here
-_NUMBERS = ("attempts", "created", "ended", "queued_ms", "worked_ms", "cost_nusd")
+_NUMBERS = ("attempts", "created", "ended", "queued_ms", "worked_ms", "cost_nusd", "rows")
 _STATES, _HOPS = frozenset(get_args(JobState)), frozenset(get_args(Hop))
 
 

@@ -2,7 +2,8 @@
 
 Amounts are whole billionths of a dollar. A reservation takes the worst-case cost from the day's
 budgets first, so no race overruns a budget, and a crash leaves too much reserved, never too little.
-The day is UTC by Redis' clock.
+The day is UTC by Redis' clock. The job of a bulk's row is paid from its bulk's budget too, which
+knows no days.
 """
 
 from __future__ import annotations
@@ -213,8 +214,8 @@ def _refusal(status: str, details: list[Any], nusd: int) -> Exception:
     if status == "over":
         scope, left = details[0].decode(), max(int(details[1]), 0)
         return BudgetExceeded(
-            f"the call may cost ${nusd / NANO:.6f}, the {scope}'s budget of the day "
-            f"has ${left / NANO:.6f} left"
+            f"the call may cost ${nusd / NANO:.6f}, the {scope}'s budget"
+            f"{'' if scope == 'bulk' else ' of the day'} has ${left / NANO:.6f} left"
         )
     if status == "busy":
         wait = max(details[0], 0) / 1_000

@@ -18,6 +18,7 @@ import redis
 
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Job
+from forebay.routing.logs import Event, event
 from forebay.routing.policy.frontier_state import Pace
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.policy.tables import PacePolicy
@@ -87,7 +88,11 @@ class Pacer:
                 args = [job.tenant, job.kind, stage, score, _tie_breaker(job.id, stage), *target]
                 reply: list[Any] | None = self._script(args=args)
         except ForebayError as error:
-            _log.warning("pacing is not available, the policy's thresholds apply: %s", error)
+            _log.warning(
+                "pacing is not available, the policy's thresholds apply: %s",
+                error,
+                extra=event(Event.PACING_AWAY),
+            )
             return None
         return reply
 

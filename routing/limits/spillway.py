@@ -12,6 +12,7 @@ from typing import Any, Literal
 import redis
 
 from forebay.routing.lanes import BEDROCK
+from forebay.routing.logs import Event, event
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.ttl_cache import TtlCache
 
@@ -137,7 +138,12 @@ class Spillway:
             with reaching_redis():  # the time at which it began stays
                 self._redis.hset(FAULTS_KEY, scope, before)
         else:
-            _log.error("Bedrock is shut for %s: %s", _named(scope), reason)
+            _log.error(
+                "Bedrock is shut for %s: %s",
+                _named(scope),
+                reason,
+                extra=event(Event.BEDROCK_SHUT, code=code),
+            )
 
     def recover(self, model: str) -> None:
         """Forget the faults of the account and of this model, since a call has succeeded."""
@@ -146,7 +152,9 @@ class Spillway:
             pipe.delete(_pause_key(ACCOUNT), _pause_key(model))
             forgotten, _ = pipe.execute()
         if forgotten:
-            _log.info("Bedrock answers again (%s)", model)
+            _log.info(
+                "Bedrock answers again (%s)", model, extra=event(Event.BEDROCK_OPEN, model=model)
+            )
 
     def keep_only(self, models: Collection[str]) -> None:
         """Forget the faults of other models: nobody calls them any more, so none can recover."""

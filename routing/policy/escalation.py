@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from forebay.routing.base import FrozenModel
-from forebay.routing.jobs import Check, Classification, Content, Doubt, Job, Verdict
+from forebay.routing.jobs import Check, Classification, Content, Decisions, Doubt, Job, Verdict
 from forebay.routing.policy.egress import cannot_go, may_go, must_stay
 from forebay.routing.policy.frontier_state import FrontierState, Pace
 from forebay.routing.policy.policy_file import Policy, TenantPolicy
@@ -148,10 +148,9 @@ def _faults(content: Content | None, checks: Sequence[Check]) -> tuple[str, ...]
 
 
 def _unsure(content: Content | None, rules: TenantPolicy, pace: Pace | None) -> tuple[str, ...]:
-    """Return a reason if the label is too improbable. With a pace target, the doubt covers that."""
-    improbable = (
-        isinstance(content, Classification)
-        and content.probability is not None
-        and content.probability < rules.min_probability.classify
-    )
-    return (Reason.LOW_PROBABILITY,) if improbable and pace is None else ()
+    """Return a reason if the answer is too improbable. With a pace, the doubt covers that."""
+    if pace is not None or not isinstance(content, Classification | Decisions):
+        return ()
+    limit: float = getattr(rules.min_probability, content.kind)
+    improbable = content.probability is not None and content.probability < limit
+    return (Reason.LOW_PROBABILITY,) if improbable else ()

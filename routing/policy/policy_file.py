@@ -16,6 +16,7 @@ from forebay.routing.base import Tenant
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Job
 from forebay.routing.lanes import EMBED, local_queue
+from forebay.routing.logs import Event, event
 from forebay.routing.policy import toml
 from forebay.routing.policy.tables import (
     AuditPolicy,
@@ -168,9 +169,13 @@ class PolicyFile:
         try:
             self._policy = Policy.load(self._path)
         except Misconfigured as error:
-            _log.warning("the policy file is wrong, its last good version still applies: %s", error)
+            _log.error(
+                "the policy file is wrong, its last good version still applies: %s",
+                error,
+                extra=event(Event.POLICY_WRONG),
+            )
         else:
-            _log.info("read the policy again from %s", self._path)
+            _log.info("read the policy again from %s", self._path, extra=event(Event.POLICY_READ))
 
 
 def _stamp(path: Path | None) -> tuple[int, ...]:

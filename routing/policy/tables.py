@@ -70,12 +70,17 @@ class Thresholds(Table):
     extract: Probability = 0.5
     summarize: Probability = 0.5
     generate: Probability = 0.5
+    decide: Probability = 0.5
 
 
 class MinProbability(Table):
-    """By kind: the probability below which a local label is not good enough."""
+    """By kind: the probability below which a local label or decision is not good enough.
+
+    Of several decisions, the least certain counts.
+    """
 
     classify: Probability = 0.6
+    decide: Probability = 0.6
 
 
 class SecondOpinion(Table):
@@ -92,6 +97,7 @@ class SecondOpinion(Table):
     extract: Probability = 0.9
     summarize: Probability = 0.0
     generate: Probability = 0.9
+    decide: Probability = 0.0
     prose: Probability = 0.0
     deny_too: bool = False
     stop_at_depth: Annotated[float, Field(ge=0)] = 4.0
@@ -104,6 +110,7 @@ class MaxDoubt(Table):
     extract: Probability = 0.5
     summarize: Probability = 0.5
     generate: Probability = 0.5
+    decide: Probability = 0.5
 
 
 class Pools(Table):
@@ -113,6 +120,7 @@ class Pools(Table):
     extract: Pool = DEFAULT_POOL
     summarize: Pool = DEFAULT_POOL
     generate: Pool = DEFAULT_POOL
+    decide: Pool = DEFAULT_POOL
 
 
 class PacePolicy(Table):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from forebay.routing.jobs import Classify, Embed, Extract, Generate, Job, Summarize
+from forebay.routing.jobs import Classify, Decide, Embed, Extract, Generate, Job, Summarize
 
 LONG_TEXT_CHARS = 4_000  # small models read well up to this length
 MAX_NODES = 500  # nodes of a JSON Schema that are read
@@ -40,6 +40,13 @@ def _by_kind(job: Job) -> tuple[str, dict[str, float]]:
                 "turns": math.log2(len(messages)),
             }
             return messages[-1].content, features
+        case Decide(questions=questions) as request:
+            labels = [label for question in questions for label in question.labels]
+            bare = sum(not (label.description or label.examples) for label in labels)
+            return request.state_text, {
+                "labels": _doublings(max(len(question.labels) for question in questions), 2),
+                "bare_labels": bare / len(labels),
+            }
         case Embed():
             return "", {}
 

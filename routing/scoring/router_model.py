@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -67,6 +67,16 @@ class Weights(WeightsFile):
     text_share: dict[Kind, float]
     shape: dict[str, float]
     text: TextModel
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_decide(cls, data: Any) -> Any:
+        """Give weights that were fitted before there was `decide` the prior of `classify`."""
+        if isinstance(data, dict):
+            for table in (data.get("kinds"), data.get("text_share")):
+                if isinstance(table, dict) and "classify" in table:
+                    table.setdefault("decide", table["classify"])
+        return data
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

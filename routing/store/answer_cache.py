@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from forebay.routing.base import Egress, Tenant, explain
 from forebay.routing.errors import ForebayError, Misconfigured
 from forebay.routing.jobs import Answer, Generate, Job
+from forebay.routing.logs import Event, event
 from forebay.routing.reasons import Reason
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
@@ -64,7 +65,11 @@ class AnswerCache:
         try:
             sealed = self._redis.get(self.key(job, egress, model, revision))
         except redis.RedisError as error:
-            _log.warning("the answer cache cannot be read (%s)", type(error).__name__)
+            _log.warning(
+                "the answer cache cannot be read (%s)",
+                type(error).__name__,
+                extra=event(Event.CACHE_AWAY),
+            )
             return None
         answer = self._opened(sealed) if isinstance(sealed, bytes) else None
         # The HMAC ensures this already, except for a value that was copied to another key.
@@ -84,7 +89,11 @@ class AnswerCache:
             self._redis.set(key, sealed, px=self._ttl_ms)
             self._redis.set(f"fb:cached:{job.id}", key, px=self._ttl_ms)  # for `Ledger.forget`
         except redis.RedisError as error:  # most likely Redis is out of memory
-            _log.warning("the answer cache cannot be written (%s)", type(error).__name__)
+            _log.warning(
+                "the answer cache cannot be written (%s)",
+                type(error).__name__,
+                extra=event(Event.CACHE_AWAY),
+            )
             return False
         return True
 

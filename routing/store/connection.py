@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import redis
+import redis.asyncio
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
@@ -17,6 +19,7 @@ from forebay.routing.store.sentinel import Sentinels
 
 #: After a failover the old primary is a replica: a new connection finds the new primary.
 _RETRIED_ERRORS = [redis.ReadOnlyError]
+MAX_RETRIES = 3  # of a command whose connection is lost
 
 
 _BAD_LOGIN = "the user name or the password is wrong (WRONGPASS)"
@@ -46,25 +49,48 @@ def connect(settings: Settings, *, brisk: bool = False) -> redis.Redis:
     Raises:
         Misconfigured: The URL cannot be read.
     """
-    options: dict[str, Any] = {
-        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), retries=0 if brisk else 3),
+    backoff = ExponentialWithJitterBackoff(base=0.05, cap=1)
+    retry = Retry(backoff, retries=0 if brisk else MAX_RETRIES)
+    return cast("redis.Redis", _client(redis, settings, _options(brisk=brisk), retry))
+
+
+def connect_on_loop(settings: Settings) -> redis.asyncio.Redis:
+    """Return a client of the fleet's Redis for asyncio. It connects when it is first used.
+
+    Raises:
+        Misconfigured: The URL cannot be read.
+    """
+    backoff = ExponentialWithJitterBackoff(base=0.05, cap=1)
+    retry = redis.asyncio.retry.Retry(backoff, retries=MAX_RETRIES)
+    client = _client(redis.asyncio, settings, _options(), retry)
+    return cast("redis.asyncio.Redis", client)
+
+
+def _options(*, brisk: bool = False) -> dict[str, Any]:
+    return {
         "retry_on_error": _RETRIED_ERRORS,
         "socket_timeout": 2 if brisk else 30,
         "socket_connect_timeout": 2 if brisk else 5,
         "health_check_interval": 25,
     }
+
+
+def _client(library: ModuleType, settings: Settings, options: dict[str, Any], retry: Any) -> Any:
+    """Return a client of redis-py's blocking or of its asyncio half."""
+    options |= {"retry": retry}
     if not settings.redis_url.startswith("unix://"):  # a Unix socket has no TCP keepalive
         options["socket_keepalive"] = True
     sentinels = Sentinels.of(settings)
     if sentinels:
-        return sentinels.client(**options)
+        return sentinels.client(library, **options)
     try:
-        client = redis.Redis.from_url(settings.redis_url, **options)
+        client = library.Redis.from_url(settings.redis_url, **options)
     except ValueError:
         hint = "must begin with redis://, rediss://, unix:// or sentinel://"
         raise Misconfigured(hint, field="FOREBAY_REDIS_URL") from None
     pool, address = client.connection_pool, without_password(settings.redis_url)
-    pool.connection_class = _with_address(pool.connection_class, address)
+    wrap = _with_address if library is redis else _with_address_on_loop
+    pool.connection_class = wrap(pool.connection_class, address)
     return client
 
 
@@ -73,21 +99,40 @@ def _with_address(base: Any, address: str) -> Any:
 
     class Addressed(base):  # type: ignore[misc]  # the class depends on the URL
         def connect(self) -> None:
-            try:
+            with _noting(redis.RedisError, address):
                 super().connect()
-            except redis.RedisError as error:
-                error.add_note(address)
-                raise
 
         def read_response(self, *args: Any, **options: Any) -> Any:
-            try:
+            with _noting(redis.ResponseError, address):
                 return super().read_response(*args, **options)
-            except redis.ResponseError as error:
-                error.add_note(address)
-                raise
 
     Addressed.__name__ = base.__name__
     return Addressed
+
+
+def _with_address_on_loop(base: Any, address: str) -> Any:
+    """Return the same for a class of connections of asyncio."""
+
+    class Addressed(base):  # type: ignore[misc]  # the class depends on the URL
+        async def connect(self) -> None:
+            with _noting(redis.RedisError, address):
+                await super().connect()
+
+        async def read_response(self, *args: Any, **options: Any) -> Any:
+            with _noting(redis.ResponseError, address):
+                return await super().read_response(*args, **options)
+
+    Addressed.__name__ = base.__name__
+    return Addressed
+
+
+@contextmanager
+def _noting(errors: type[redis.RedisError], address: str) -> Iterator[None]:
+    try:
+        yield
+    except errors as error:
+        error.add_note(address)
+        raise
 
 
 def _at(error: redis.RedisError) -> str:

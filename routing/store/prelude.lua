@@ -8,12 +8,16 @@
 --
 -- Keys:  fb:job:<id>      hash    the record of a job
 --        fb:content:<id>, fb:answer:<id>, fb:draft:<id>  string  request, answer and draft, sealed
---        fb:waiting:<queue>:<class>:<tenant>  zset  job id -> when it is due (us)
+--        fb:waiting:<queue>:<class>:<tenant>  zset  job id -> when it is due (us). The class is
+--                                 `interactive`, `bulk` or `rows` (shards of bulks)
 --        fb:turn:<queue>:<class>   zset   tenant with waiting jobs -> virtual time served so far
 --        fb:newcomers:<queue>:<class>  set  tenants that may have jobs waiting and are in no turn
+--        fb:tenants       hash    tenant with jobs -> bytes of its answers to come, as last verified
 --        fb:clock         hash    <queue>:<class> -> virtual time of the last claim
---        fb:since         hash    <queue>:<class> -> ms since when jobs wait there
---        fb:depth         hash    <queue> -> jobs waiting
+--        fb:since         hash    <queue>:bulk -> ms since when bulk jobs wait there
+--        fb:queues        set     queues that workers serve or put jobs into
+--        fb:depth         hash    <queue> -> jobs waiting, <queue>:rows -> shards waiting; replaced by
+--                                 each sweep
 --        fb:picks         hash    <queue> -> claims that could choose between the classes
 --        fb:leases        zset    job id -> ms at which its lease runs out
 --        fb:later         zset    job id -> ms at which its retry is due
@@ -21,14 +25,20 @@
 --        fb:dead:<tenant> zset    failed job that was not replayed -> ms at which it ended
 --        fb:full          string  percentage of memory in use, set by the sweeper while it is short
 --        fb:free          string  bytes until then, measured by the sweeper
---        fb:promised      string  bytes of the answers to come, as estimated for each job
+--        fb:promised:<tenant>  string  bytes of the answers to come, as estimated for each job
+--        fb:counted       hash    tenant -> the same, as the last sweep counted it; '*' -> of all
 --        fb:idempotency:<tenant>:<name>  string  '<id> <digest>' of the first job under the key
 --        fb:cached:<id>   string  the key of the answer cache that holds the job's answer
 --        fb:watchers:<id> set     the streams to which the job's end is written
+--        fb:stream:<tenant>:<id>  stream  the text of the answer while it is generated, sealed
 --        fb:rings         string  doorbells rung so far; numbers them
 --        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
 --                                 '<queue> at' -> ms of that sweep
+--        fb:recovered     hash    minute -> leases that ran out in it, whose jobs were given back
 --        fb:serving:<queue>  zset  worker -> ms until which it serves the queue
+--        fb:bulk:<bulk>   hash    a bulk: what its producer says of it, `state`, counters of its rows, and
+--                                 `max_nusd`, `settled_nusd`, `reserved_nusd` (billionths of a dollar)
+--        fb:bulks:<tenant>  zset  bulk -> ms at which it was created
 --        <queue>          list    doorbells: Celery messages
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour
 local WATCH_MS = 3600000 -- a client that still waits watches again long before
@@ -36,10 +46,12 @@ local STREAM_MS = 600000 -- a stream expires if nothing is written to it for so 
 local MAX_ANSWER_BYTES = 64 * 1024 * 1024
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
 local MAX_NEWCOMERS = 1000 -- tenants that are given a turn at once
+local MAX_ROWS = 1000 -- rows of one shard
+local MAX_KEPT_NEWCOMERS = 10000 -- tenants that wait for that; more are a flood of forged names
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
-  'error', 'replayed_as', 'audit_of', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
-  'worked_ms', 'fence', 'deadline', 'answer_bytes' }
-local TEXT_FIELDS = 11 -- the first fields are text, the others numbers
+  'error', 'replayed_as', 'audit_of', 'bulk', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
+  'worked_ms', 'fence', 'deadline', 'answer_bytes', 'rows' }
+local TEXT_FIELDS = 12 -- the first fields are text, the others numbers
 
 local function now_us()
   local time = redis.call('TIME')
@@ -123,7 +135,9 @@ local function read(id)
     job.queue = 'route'
   end
   job.hop = hop_of(job.queue)
-  if job.priority ~= 'bulk' then
+  if job.rows > 0 then
+    job.priority = 'rows'
+  elseif job.priority ~= 'bulk' then
     job.priority = 'interactive'
   end
   return job
@@ -147,7 +161,6 @@ local function check_types(id, queue, class)
   redis.call('ZCARD', 'fb:turn:' .. queue .. ':' .. class)
   redis.call('SCARD', 'fb:newcomers:' .. queue .. ':' .. class)
   redis.call('HLEN', 'fb:clock')
-  redis.call('HLEN', 'fb:since')
   redis.call('HLEN', 'fb:depth')
   redis.call('GET', 'fb:rings')
   redis.call('ZCARD', 'fb:leases')
@@ -164,8 +177,19 @@ end
 
 -- Add to the number of jobs that wait in a queue. A forged number that cannot be added to stops no
 -- transition: the sweeper counts again.
-local function count(queue, change)
-  redis.pcall('HINCRBY', 'fb:depth', queue, change)
+local function count(queue, class, change)
+  redis.pcall('HINCRBY', 'fb:depth', class == 'rows' and queue .. ':rows' or queue, change)
+end
+
+-- Ring for a job that was put into a queue. Few of a local worker's threads work shards, each one shard
+-- after the other, so a doorbell for each shard would be answered in vain: the first shard rings, and
+-- the sweeper rings for idle workers.
+local function ring_for(queue, class, bell)
+  if class == 'rows' and hop_of(queue) == 'local'
+    and number(redis.call('HGET', 'fb:depth', queue .. ':rows')) > 1 then
+    return
+  end
+  ring(queue, bell)
 end
 
 -- Put a job among those that wait. It is ordered by when it was created, not by when it was queued,
@@ -175,23 +199,53 @@ local function enqueue(id, queue, class, deadline, created_us)
   if deadline > 0 then
     due = math.min(due, deadline * 1000)
   end
-  redis.call('HSETNX', 'fb:since', queue .. ':' .. class, now_ms())
   redis.call('ZADD', waiting_key(queue, class, id), string.format('%.0f', due), id)
   redis.call('SADD', 'fb:newcomers:' .. queue .. ':' .. class, tenant_of(id))
-  count(queue, 1)
+  count(queue, class, 1)
 end
 
--- Give a turn to the tenants that came to a class of a queue since the last claim. They begin at the
--- clock's time. Only workers and sweepers write turns and the clock, because a producer that could
--- write them would be served first for ever.
+-- Return how many jobs of a tenant wait in a place, a class of a queue.
+local function waiting_of(tenant, place)
+  local waiting = redis.pcall('ZCARD', 'fb:waiting:' .. place .. ':' .. tenant)
+  return type(waiting) == 'number' and waiting or 0
+end
+
+-- Count the jobs that wait in a place, of all tenants that have a turn there or are about to get one.
+local function waiting_in(place)
+  local tenants, total = {}, 0
+  for _, tenant in ipairs(redis.call('ZRANGE', 'fb:turn:' .. place, 0, -1)) do
+    tenants[tenant] = true
+  end
+  for _, tenant in ipairs(redis.call('SRANDMEMBER', 'fb:newcomers:' .. place, MAX_NEWCOMERS)) do
+    tenants[tenant] = true
+  end
+  for tenant in pairs(tenants) do
+    total = total + waiting_of(tenant, place)
+  end
+  return total
+end
+
+-- Give these tenants a turn in a place if they have jobs waiting there. They begin at the clock's
+-- time. Only workers and sweepers write turns and the clock, because a producer that could write
+-- them would be served first for ever.
+local function give_turns(tenants, place)
+  local now = number(redis.call('HGET', 'fb:clock', place))
+  for _, tenant in ipairs(tenants) do
+    if waiting_of(tenant, place) > 0 then
+      redis.call('ZADD', 'fb:turn:' .. place, 'NX', now, tenant)
+      redis.pcall('HSETNX', 'fb:tenants', tenant, 0)
+    end
+  end
+end
+
+-- Give a turn to the tenants that came to a class of a queue since the last claim. A producer may
+-- have added any number of names: the sweeper gives a turn to the tenants that are known.
 local function admit(queue, class)
   local place = queue .. ':' .. class
-  local now = number(redis.call('HGET', 'fb:clock', place))
-  for _, tenant in ipairs(redis.call('SPOP', 'fb:newcomers:' .. place, MAX_NEWCOMERS)) do
-    local waiting = redis.pcall('ZCARD', 'fb:waiting:' .. place .. ':' .. tenant)
-    if type(waiting) == 'number' and waiting > 0 then
-      redis.call('ZADD', 'fb:turn:' .. place, 'NX', now, tenant)
-    end
+  local newcomers = 'fb:newcomers:' .. place
+  give_turns(redis.call('SPOP', newcomers, MAX_NEWCOMERS), place)
+  if redis.call('SCARD', newcomers) > MAX_KEPT_NEWCOMERS then
+    redis.call('UNLINK', newcomers)
   end
 end
 
@@ -199,7 +253,7 @@ end
 -- next claim.
 local function dequeue(id, queue, class)
   if redis.call('ZREM', waiting_key(queue, class, id), id) == 1 then
-    count(queue, -1)
+    count(queue, class, -1)
   end
 end
 
@@ -244,6 +298,49 @@ local function wake(id, state)
   redis.call('DEL', watchers)
 end
 
+-- Return the key of the bulk that a job belongs to, if it belongs to one that is known.
+local function bulk_key(id, job)
+  if job.bulk == '' or not same_tenant(id, job.bulk) then
+    return nil
+  end
+  local key = 'fb:bulk:' .. job.bulk
+  return type(redis.pcall('HGET', key, 'created')) == 'string' and key or nil
+end
+
+-- Return the state of the bulk that a job belongs to; empty if it belongs to none.
+local function bulk_state(id, job)
+  local key = bulk_key(id, job)
+  local state = key and redis.pcall('HGET', key, 'state')
+  return type(state) == 'string' and state or ''
+end
+
+-- Count the end of a shard or of a row's own job in its bulk. What the rows of an answered shard
+-- became is counted by the script that settles it. A forged counter stops no transition.
+local function count_in_bulk(id, job, state, receipt)
+  local key = bulk_key(id, job)
+  if not key then
+    return
+  end
+  if job.rows > 0 then
+    if state ~= 'done' then
+      redis.pcall('HINCRBY', key, 'rows_' .. state, math.min(job.rows, MAX_ROWS))
+    end
+    return
+  end
+  redis.pcall('HINCRBY', key, 'rows_up', -1)
+  redis.pcall('HINCRBY', key, 'rows_' .. state, 1)
+  local decoded, fields = pcall(cjson.decode, receipt)
+  fields = decoded and type(fields) == 'table' and fields or {}
+  if state == 'done' then
+    redis.pcall('HINCRBY', key, fields.lane == 'bedrock' and 'rows_bedrock' or 'rows_local', 1)
+    if fields.degraded ~= false then
+      redis.pcall('HINCRBY', key, 'rows_degraded', 1)
+    end
+  elseif type(fields.error) == 'string' then
+    redis.pcall('HINCRBY', key, 'error:' .. string.sub(fields.error, 1, 60), 1)
+  end
+end
+
 -- Return the idempotency key of a job if it leads to this job: a forged record may name any key.
 local function idempotency_key(id, job)
   local own = owned(job.idempotency, 'fb:idempotency', id)
@@ -253,10 +350,24 @@ local function idempotency_key(id, job)
   end
 end
 
--- Add to the bytes of the answers to come. A forged number that cannot be added to stops no
+-- Add to the bytes of the tenant's answers to come. A forged number that cannot be added to stops no
 -- transition: the sweeper's walk over all records counts again.
-local function promise(bytes)
-  redis.pcall('INCRBY', 'fb:promised', string.format('%.0f', bytes))
+local function promise(id, bytes)
+  local key = 'fb:promised:' .. tenant_of(id)
+  local promised = redis.pcall('INCRBY', key, string.format('%.0f', bytes))
+  if type(promised) == 'number' and promised <= 0 then
+    redis.call('DEL', key)
+  end
+end
+
+-- Return the bytes of a tenant's answers to come, as its own producers count them.
+local function promised_to(tenant)
+  return math.max(0, number(redis.pcall('GET', 'fb:promised:' .. tenant)))
+end
+
+-- Return the bytes that the answer of a job is estimated to take.
+local function answer_bytes_of(job)
+  return math.max(0, math.min(job.answer_bytes, MAX_ANSWER_BYTES))
 end
 
 -- Add a job to its tenant's index of dead jobs. The index expires with its last job. An error must
@@ -268,9 +379,9 @@ local function index_dead(id, now, retention_ms)
   redis.call('PEXPIRE', dead, retention_ms)
 end
 
--- End a job; every job ends here. All that it leaves behind expires after `retention_ms`. A failed
--- job that has a draft becomes `done`, with the draft as its answer. An audit leaves no content,
--- because it is neither read nor replayed.
+-- End a job, and return its state; every job ends here. All that it leaves behind expires after
+-- `retention_ms`. A failed job that has a draft becomes `done`, with the draft as its answer. An audit
+-- leaves no content, because it is neither read nor replayed.
 local function finish(id, job, state, retention_ms, ...)
   local key = job_key(id)
   local now = now_ms()
@@ -301,8 +412,34 @@ local function finish(id, job, state, retention_ms, ...)
   if repeat_key then
     redis.call('PEXPIRE', repeat_key, retention_ms)
   end
-  promise(-math.max(0, math.min(job.answer_bytes, MAX_ANSWER_BYTES)))
+  promise(id, -answer_bytes_of(job))
+  if job.bulk ~= '' then
+    count_in_bulk(id, job, state, promoted and '' or redis.call('HGET', key, 'receipt') or '')
+  end
   wake(id, state)
+  return state
+end
+
+-- End a job to which nothing leads any more, as its record was damaged.
+local function fail_damaged(id, job, retention_ms)
+  finish(id, job, 'failed', retention_ms, 'error', 'invalid_job',
+    'error_note', 'its record is damaged and leads to no queue')
+end
+
+-- End a job whose deadline has passed.
+local function expire(id, job, retention_ms)
+  finish(id, job, 'expired', retention_ms, 'error', 'expired',
+    'error_note', 'its deadline passed before there was an answer')
+end
+
+-- End a job that has no attempts left. `code`: the error of the last attempt, whose note is in the
+-- record; empty if the worker did not live to report it.
+local function fail_used_up(id, job, retention_ms, code)
+  if code ~= '' then
+    return finish(id, job, 'failed', retention_ms, 'error', code)
+  end
+  finish(id, job, 'failed', retention_ms, 'error', 'engine_died',
+    'error_note', 'the worker of its last attempt died, hung or lost touch with Redis')
 end
 
 -- Put a job back among those that wait, and ring for it.
@@ -317,8 +454,18 @@ local function queue_up(id, job, queue, bell, ...)
   local worked = job.worked_ms + (job.state == 'running' and now - job.started or 0)
   redis.call('HSET', job_key(id), 'state', 'waiting', 'hop', hop_of(queue), 'queue', queue, 'queued', now,
     'worked_ms', worked, 'token', '', ...)
+  redis.pcall('SADD', 'fb:queues', queue)
   enqueue(id, queue, job.priority, job.deadline, job.created_us)
-  ring(queue, bell)
+  ring_for(queue, job.priority, bell)
+end
+
+-- Return the queue into which a job is put back: its own, or the router's if its record names a pool
+-- that the fleet does not know. The record may be forged.
+local function home(job)
+  if string.sub(job.queue, 1, 6) ~= 'local.' or redis.call('SISMEMBER', 'fb:queues', job.queue) == 1 then
+    return job.queue
+  end
+  return 'route'
 end
 
 -- The fence: return the record if the token still holds the job, otherwise nil or false.
@@ -328,18 +475,29 @@ local function held(id, token)
 end
 
 -- Return why no new job is accepted: {'full', depth} | {'memory', percent} | {'promised', bytes};
--- false if it is. `answer_bytes`: what its answer will take.
-local function refusal(queue, max_waiting, answer_bytes)
-  local depth = number(redis.call('HGET', 'fb:depth', queue))
-  if depth >= number(max_waiting) then
-    return { 'full', tostring(depth) }
+-- false if it is. `answer_bytes`: what its answer will take. Other producers may have falsified the
+-- stored depth, so the jobs are counted before one is refused. The bytes of other tenants are those
+-- that the last sweep counted, which bounds what a tenant can pretend.
+local function refusal(id, queue, max_waiting, answer_bytes)
+  local jobs = number(redis.call('HGET', 'fb:depth', queue))
+  local shards = number(redis.call('HGET', 'fb:depth', queue .. ':rows'))
+  if jobs + shards >= number(max_waiting) then
+    local counted = waiting_in(queue .. ':interactive') + waiting_in(queue .. ':bulk')
+    local counted_shards = waiting_in(queue .. ':rows')
+    count(queue, 'bulk', counted - jobs)
+    count(queue, 'rows', counted_shards - shards)
+    if counted + counted_shards >= number(max_waiting) then
+      return { 'full', tostring(counted + counted_shards) }
+    end
   end
   local used = redis.call('GET', 'fb:full')
   if used then
     return { 'memory', used }
   end
-  local free = redis.call('GET', 'fb:free')
-  local promised = math.max(0, number(redis.call('GET', 'fb:promised'))) + answer_bytes
+  local free, tenant = redis.call('GET', 'fb:free'), tenant_of(id)
+  local counted = redis.call('HMGET', 'fb:counted', '*', tenant)
+  local others = math.max(0, number(counted[1]) - number(counted[2]))
+  local promised = promised_to(tenant) + others + answer_bytes
   return free and promised > number(free) and { 'promised', string.format('%.0f', promised) }
 end
 
@@ -360,10 +518,13 @@ local function given_fields(list)
     values[list[i]] = list[i + 1]
   end
   local deadline = number(values.deadline)
+  local rows = math.max(0, math.min(number(values.rows), MAX_ROWS))
   return {
+    rows = rows, -- of a shard; a shard without a bulk is an ordinary job, which no worker can open
+    bulk = rows > 0 and is_id(values.bulk) and values.bulk or '',
     kind = values.kind or '',
     egress = values.egress == 'allow' and 'allow' or 'deny',
-    priority = values.priority == 'bulk' and 'bulk' or 'interactive',
+    priority = (rows > 0 or values.priority == 'bulk') and 'bulk' or 'interactive',
     deadline = deadline > 0 and string.format('%.0f', deadline) or '',
     answer_bytes = math.max(0, math.min(number(values.answer_bytes), MAX_ANSWER_BYTES)),
   }
@@ -374,17 +535,21 @@ end
 local function put_on(id, queue, bell, content, given, ...)
   local created_us, deadline = now_us(), number(given.deadline)
   local now = math.floor(created_us / 1000)
-  check_types(id, queue, given.priority)
+  local class = given.bulk ~= '' and 'rows' or given.priority
+  check_types(id, queue, class)
   redis.call('HSET', job_key(id), 'kind', given.kind, 'egress', given.egress,
     'priority', given.priority, 'deadline', given.deadline, 'answer_bytes', given.answer_bytes,
-    'state', 'waiting', 'hop', 'route', 'queue', queue, 'token', '',
+    'state', 'waiting', 'hop', hop_of(queue), 'queue', queue, 'token', '',
     'created', now, 'created_us', string.format('%.0f', created_us), 'queued', now, 'queued_ms', 0,
     'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', ...)
+  if given.bulk ~= '' then
+    redis.call('HSET', job_key(id), 'bulk', given.bulk, 'rows', given.rows)
+  end
   redis.call('SET', 'fb:content:' .. id, content)
   if deadline > 0 then
     redis.call('ZADD', 'fb:deadlines', deadline, id)
   end
-  promise(given.answer_bytes)
-  enqueue(id, queue, given.priority, deadline, created_us)
-  ring(queue, bell)
+  promise(id, given.answer_bytes)
+  enqueue(id, queue, class, deadline, created_us)
+  ring_for(queue, class, bell)
 end

@@ -18,6 +18,7 @@ import redis
 from redis.exceptions import NoPermissionError, NoScriptError
 
 from forebay.routing.errors import Unavailable
+from forebay.routing.store.event_loop import pause
 
 #: How long a producer waits for the fleet to load its scripts, and how often it looks.
 LOADING_S, LOOK_EVERY_S = 5.0, 0.1
@@ -81,4 +82,4 @@ def _load_or_wait(client: redis.Redis, end: float) -> None:
                 "sweeper of the same version, which load them",
                 retry_after=LOADING_S,
             ) from None
-        time.sleep(LOOK_EVERY_S)
+        pause(LOOK_EVERY_S)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
-
-import redis
-from redis.sentinel import Sentinel
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.settings import Settings
@@ -63,14 +61,18 @@ class Sentinels:
         """Options of the connections to the Sentinels: time-outs and password."""
         return _TIMEOUTS | ({"password": self.sentinel_password} if self.sentinel_password else {})
 
-    def client(self, **options: Any) -> redis.Redis:
-        """Return a client that asks for the primary whenever it opens a connection."""
+    def client(self, library: ModuleType, **options: Any) -> Any:
+        """Return a client that asks for the primary whenever it opens a connection.
+
+        Args:
+            library: `redis`, or `redis.asyncio` for a client of asyncio.
+            options: of the connections to the primary.
+        """
         options |= {"db": self.db, "username": self.username, "password": self.password}
-        sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        sentinel = library.Sentinel(
             list(self.hosts), sentinel_kwargs=self.sentinel_options, **options
         )
-        primary: redis.Redis = sentinel.master_for(self.service)  # type: ignore[no-untyped-call]
-        return primary
+        return sentinel.master_for(self.service)
 
     def broker(self) -> tuple[str, dict[str, Any]]:
         """Return the same for kombu: its URL and its transport options."""

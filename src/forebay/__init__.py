@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     )
     from forebay.routing.jobs import Job
     from forebay.routing.ledger.dead_letters import DeadJob
+    from forebay.routing.questions.decisions import Decisions, QuestionAnswer
+    from forebay.routing.questions.labels import Label
+    from forebay.routing.questions.questions import Choice, Predicate, Score
     from forebay.routing.receipts import (
         Answer,
         Check,
@@ -63,10 +66,10 @@ if TYPE_CHECKING:
     )
     from forebay.routing.requests import (
         Classify,
+        Decide,
         Embed,
         Extract,
         Generate,
-        Label,
         Message,
         Summarize,
     )
@@ -82,11 +85,14 @@ __all__ = [
     "CallerError",
     "Cancelled",
     "Check",
+    "Choice",
     "Classification",
     "Classify",
     "Client",
     "Content",
     "DeadJob",
+    "Decide",
+    "Decisions",
     "Doubt",
     "EgressDenied",
     "Embed",
@@ -114,9 +120,12 @@ __all__ = [
     "NoPrice",
     "Options",
     "PassingError",
+    "Predicate",
+    "QuestionAnswer",
     "Receipt",
     "Result",
     "ResultTimeout",
+    "Score",
     "Settings",
     "Summarize",
     "Summary",
@@ -137,9 +146,12 @@ _MODULES = {
     "Result": "forebay.producers.results",
     "Job": "forebay.routing.jobs",
     "DeadJob": "forebay.routing.ledger.dead_letters",
+    "Label": "forebay.routing.questions.labels",
+    **dict.fromkeys(("Decisions", "QuestionAnswer"), "forebay.routing.questions.decisions"),
+    **dict.fromkeys(("Choice", "Predicate", "Score"), "forebay.routing.questions.questions"),
     "Settings": "forebay.routing.settings",
     **dict.fromkeys(
-        ("Classify", "Embed", "Extract", "Generate", "Label", "Message", "Summarize"),
+        ("Classify", "Decide", "Embed", "Extract", "Generate", "Message", "Summarize"),
         "forebay.routing.requests",
     ),
     **dict.fromkeys(

@@ -7,11 +7,13 @@ import re
 import urllib.error
 import urllib.request
 
+import openai
 import pytest
 import redis as redis_py
 
 import redis_acl as acl
 from forebay.producers.client import Client
+from forebay.producers.gateway.api_keys import KeyStore
 from forebay.routing.broker.app import celery_app
 from forebay.routing.errors import ForebayError, Misconfigured, UnknownJob
 from forebay.routing.jobs import Job, Summarize
@@ -22,6 +24,7 @@ from patience import until
 
 pytestmark = pytest.mark.slow
 
+TENANTS = ("acme", "globex")
 BELL = '{"id": "@RING@"}'
 
 
@@ -29,7 +32,7 @@ BELL = '{"id": "@RING@"}'
 def guarded(tmp_path_factory):
     """Start a fleet whose parts have users of their own; yield it with the URL of each user."""
     folder = tmp_path_factory.mktemp("acl")
-    passwords = acl.write(folder / "users", ["acme", "globex"])
+    passwords = acl.write(folder / "users", TENANTS)
     with Fleet(folder / "fleet") as fleet:
         fleet.start_redis(aclfile=str(folder / "users" / "users.acl"))
         place = fleet.url.removeprefix("redis://")
@@ -38,7 +41,8 @@ def guarded(tmp_path_factory):
             fleet.start(part, FOREBAY_REDIS_URL=urls["worker"])
         fleet.start("local", FOREBAY_REDIS_URL=urls["worker"], FOREBAY_ENGINE="echo")
         fleet.start("sweeper", FOREBAY_REDIS_URL=urls["sweeper"])
-        fleet.start("flower", FOREBAY_REDIS_URL=urls["flower"])
+        fleet.wait_ready()
+        fleet.start("flower", FOREBAY_REDIS_URL=urls["flower"])  # runs scripts of the workers
         fleet.wait_ready()
         yield fleet, urls
 
@@ -205,6 +209,14 @@ FORBIDDEN = {
     "shutdown": lambda redis, _: redis.execute_command("SHUTDOWN"),
     "acl": lambda redis, _: redis.acl_list(),
     "monitor": lambda redis, _: redis.execute_command("MONITOR"),
+    "compare": lambda redis, _: redis.execute_command("LCS", "fb:dead:acme", "fb:dead:acme"),
+    "sort": lambda redis, _: redis.execute_command("SORT", "fb:dead:acme", "GET", "fb:answer:*"),
+    "dump": lambda redis, job: redis.dump(f"fb:job:{job}"),
+    "their exists": lambda redis, job: redis.exists(f"fb:job:{job}"),
+    "rename theirs": lambda redis, job: redis.rename(f"fb:answer:{job}", "fb:answer:acme.x"),
+    "rename onto a queue": lambda redis, _: redis.rename("fb:watchers:acme.x", "route"),
+    "move": lambda redis, _: redis.move("fb:watchers:acme.x", 1),
+    "subscribe": lambda redis, _: redis.execute_command("SUBSCRIBE", "x"),
     "script load": lambda redis, _: redis.script_load("while true do end"),
     "eval": lambda redis, _: redis.eval("while true do end", 0),
     "eval_ro": lambda redis, _: redis.eval_ro("while true do end", 0),
@@ -290,6 +302,39 @@ def test_a_wrong_password_gives_a_clear_error_that_does_not_repeat_it(urls):
     assert "canary" not in str(refused.value)
 
 
+def test_a_gateway_is_a_producer_for_all_tenants_and_reads_their_keys(guarded):
+    fleet, urls = guarded
+    with user(urls, "operator") as redis:
+        tokens = [KeyStore(redis).create(name, tokens_per_minute=9000)[1] for name in TENANTS]
+    fleet.start("gateway", FOREBAY_REDIS_URL=urls["gateway"])
+    fleet.wait_ready()
+    for tenant, token in zip(TENANTS, tokens, strict=True):
+        with openai.OpenAI(base_url=f"{fleet.gateway_url}/v1", api_key=token) as client:
+            chat = [{"role": "user", "content": "[[echo: delay=0.2]] We met at noon."}]
+            made = client.chat.completions.create(model="auto", messages=chat)
+            assert made.forebay["job_id"].startswith(f"{tenant}.")
+            stream = client.chat.completions.create(model="auto", messages=chat, stream=True)
+            texts = [chunk.choices[0].delta.content for chunk in stream]
+            assert len([text for text in texts if text]) > 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["HSET", "fb:keys", "0123456789ab", "{}"],
+        ["HGETALL", "fb:keys"],
+        ["ZADD", "fb:turn:route:interactive", "0", "acme"],
+        ["LPUSH", "bedrock", "x"],
+        ["HSET", "fb:spend:day:1", "acme:settled", "0"],
+        ["SCRIPT", "LOAD", "return 1"],
+        ["CONFIG", "GET", "*"],
+    ],
+)
+def test_a_gateway_may_do_nothing_else(urls, command):
+    with user(urls, "gateway") as redis, pytest.raises(redis_py.exceptions.NoPermissionError):
+        redis.execute_command(*command)
+
+
 # --- the files -----------------------------------------------------------------------------------
 
 
@@ -298,9 +343,11 @@ def test_every_key_of_the_ledger_is_known_to_the_rules():
     sources = [*(ROOT / "routing").rglob("*.lua"), *(ROOT / "routing").rglob("*.py")]
     used = {name for path in sources for name in re.findall(r"'fb:([a-z]+)", path.read_text())}
     ruled = set(
-        re.findall(r"fb:([a-z]+)", " ".join([*acl.users({"sweeper": "", "producer-x": ""})]))
+        re.findall(
+            r"fb:([a-z]+)", " ".join([*acl.users({"sweeper": "", "producer-x": "", "gateway": ""})])
+        )
     )
-    assert used - ruled <= {"picks", "spend", "quiet", "pace", "audits", "types"}
+    assert used - ruled <= {"picks", "spend", "quiet", "pace", "audits", "types", "recovered"}
     assert {"job", "content", "waiting", "leases"} <= used
 
 

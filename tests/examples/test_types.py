@@ -19,9 +19,9 @@ from typing import Any, assert_type
 from pydantic import BaseModel
 
 from forebay import (
-    Answer, AsyncClient, Classification, Classify, Client, Embed, Embedding, Extract, Extraction,
-    ForebayError, Generate, Generation, Job, JobHandle, Label, Message, Options, Receipt,
-    ResultTimeout, Summarize, Summary,
+    Answer, AsyncClient, Choice, Classification, Classify, Client, Decide, Decisions, Embed,
+    Embedding, Extract, Extraction, ForebayError, Generate, Generation, Job, JobHandle, Label,
+    Message, Options, Predicate, QuestionAnswer, Receipt, ResultTimeout, Score, Summarize, Summary,
 )
 
 
@@ -33,9 +33,17 @@ class Invoice(BaseModel):
 
 
 AnyAnswer = Answer[
-    Classification | Extraction[dict[str, Any]] | Summary | Generation | Embedding
+    Classification | Extraction[dict[str, Any]] | Summary | Generation | Embedding | Decisions
 ]
 classify = Classify(text="t", labels=["a", Label(name="b", description="c", examples=["d"])])
+decide = Decide(
+    state={"days": 3},
+    questions=[
+        Predicate(name="late", instructions="Is it late?"),
+        Choice(name="team", instructions="Which?", choices=["a", Label(name="b")], unsure=True),
+        Score(name="hurry", instructions="How?", minimum=1, maximum=5),
+    ],
+)
 generate = Generate(messages=[Message(role="user", content="hi")], stop=["."], temperature=0.5)
 
 
@@ -43,6 +51,8 @@ def sync(client: Client, stored: str) -> None:
     assert_type(client.run(classify).content.label, str)
     assert_type(client.run(classify, timeout=3, egress="allow").content.probability, float | None)
     assert_type(client.run(generate).content, Generation)
+    assert_type(client.run(decide).content, Decisions)
+    assert_type(client.run(decide).content["late"], QuestionAnswer)
     assert_type(client.run(Embed(texts=["a"])).content.vectors, tuple[tuple[float, ...], ...])
     assert_type(client.run(Extract(text="t", schema=Invoice)).content.data, Invoice)
     assert_type(client.run(Extract(text="t", schema={})).content.data, dict[str, Any])

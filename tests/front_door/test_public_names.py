@@ -19,10 +19,12 @@ NAMES = {
     # the clients
     "AsyncClient", "Client", "JobHandle", "Options", "Settings",
     # requests
-    "Classify", "Embed", "Extract", "Generate", "Job", "Label", "Message", "Summarize",
+    "Choice", "Classify", "Decide", "Embed", "Extract", "Generate", "Job", "Label", "Message",
+    "Predicate", "Score", "Summarize",
     # what comes back
-    "Answer", "Check", "Classification", "Content", "DeadJob", "Doubt", "Embedding", "Extraction",
-    "Generation", "JobStatus", "Receipt", "Result", "Summary", "Verdict",
+    "Answer", "Check", "Classification", "Content", "DeadJob", "Decisions", "Doubt", "Embedding",
+    "Extraction", "Generation", "JobStatus", "QuestionAnswer", "Receipt", "Result", "Summary",
+    "Verdict",
     # errors
     "BadAnswer", "BudgetExceeded", "CallerError", "Cancelled", "EgressDenied", "Ended",
     "EngineBusy", "EngineDied", "EngineUnavailable", "Expired", "ForebayError", "InvalidJob",

@@ -37,6 +37,7 @@ from forebay.workers.checks import bounded as bounded_checks
 from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.frontier.bedrock.converse_request import bounds, converse_request
+from forebay.workers.isolation.limits import WALL_S
 from forebay.workers.local import Local
 from forebay.workers.prompts import bounded, prompts
 from forebay.workers.router import Router
@@ -44,6 +45,7 @@ from forebay.workers.runtime.execute import attempt, record
 from forebay.workers.runtime.outcomes import Retry
 
 MAX_INPUT_S = 10.0  # on a busy machine
+MAX_CALLS = 6  # for one answer: prompts, readings, checks and comparisons, each within its budget
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 FIELDS = (
     "state", "hop", "queue", "egress", "priority", "deadline", "attempts", "created", "queued",
@@ -101,7 +103,7 @@ class Entries:
         """
         with capture_output() as output:
             try:
-                with within(MAX_INPUT_S):
+                with within(MAX_INPUT_S + (MAX_CALLS * WALL_S if entry == "formed" else 0)):
                     code = self.entries[entry]()
             except ForebayError as error:
                 code = error.code

@@ -28,7 +28,8 @@ WORDS = (
     "priority", "deadline", "max_cost_usd", "idempotency_key", "cache", "metadata", "request",
     "regex", "stop", "seed", "type", "properties", "items", "$ref", "$dynamicRef", "$id", "$schema",
     "enum", "const", "pattern", "format", "anyOf", "not", "required", "minimum", "maxItems",
-    "additionalProperties", "patternProperties", "role", "content", "name", "max_words",
+    "additionalProperties", "patternProperties", "role", "content", "name", "max_words", "state",
+    "questions", "choices", "levels", "unsure", "instructions", "maximum",
 )  # fmt: skip
 
 
@@ -90,7 +91,7 @@ class Inputs:
     def request(self) -> dict[str, Any]:
         """Return a valid request with the canary in all its content."""
         turn = {"role": "user", "content": CANARY}
-        match self.dice.choice(("classify", "extract", "summarize", "generate", "embed")):
+        match self.dice.choice(("classify", "extract", "summarize", "generate", "embed", "decide")):
             case "classify":
                 return {"kind": "classify", "text": CANARY, "labels": [CANARY, {"name": "b"}]}
             case "extract":
@@ -100,7 +101,23 @@ class Inputs:
             case "generate":
                 extra = self.dice.choice(({}, {"schema": self.schema()}, {"regex": f"{CANARY}.*"}))
                 return {"kind": "generate", "messages": [turn], "stop": [CANARY], **extra}
+            case "decide":
+                return {
+                    "kind": "decide",
+                    "state": self.dice.choice((CANARY, {CANARY: [CANARY, 1]}, [CANARY])),
+                    "questions": self.questions(),
+                }
         return {"kind": "embed", "texts": [CANARY, "b"]}
+
+    def questions(self) -> list[dict[str, Any]]:
+        """Return a question of each type, with the canary in all its content."""
+        said = {"instructions": CANARY, "unsure": self.dice.random() < 0.5}
+        levels = self.dice.choice(({"levels": [CANARY, "b"]}, {"minimum": 0, "maximum": 3}))
+        return [
+            {"type": "predicate", "name": f"{CANARY} a", "yes": CANARY, **said},
+            {"type": "choice", "name": f"{CANARY} b", "choices": [CANARY, {"name": "b"}], **said},
+            {"type": "score", "name": f"{CANARY} c", **levels, **said},
+        ]
 
     def job(self) -> dict[str, Any]:
         """Return a valid job as JSON data."""

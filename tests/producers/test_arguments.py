@@ -64,8 +64,6 @@ def client(settings):
         ({"patience": True}, "patience", "must be a number of seconds"),
         ({"patience": None}, "patience", "must be a number of seconds"),
         ({"redis": "redis://127.0.0.1:6379/0"}, "redis", r"Settings\(redis_url="),
-        ({"redis": redis_py.asyncio.Redis()}, "redis", "must be a redis.Redis"),
-        ({"redis": redis_py.Redis(decode_responses=True)}, "redis", "decode_responses"),
         ({"settings": "redis://127.0.0.1:6379/0"}, "settings", "must be a forebay.Settings"),
         ({"settings": {}}, "settings", "must be a forebay.Settings"),
     ],
@@ -74,6 +72,21 @@ def test_a_wrong_argument_fails_when_the_client_is_made(make, arguments, field, 
     with pytest.raises(Misconfigured, match=words) as caught:
         make(**arguments)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("make", "lent", "words"),
+    [
+        (Client, redis_py.asyncio.Redis(), r"must be a redis\.Redis"),
+        (Client, redis_py.Redis(decode_responses=True), "decode_responses"),
+        (AsyncClient, redis_py.Redis(), r"must be a redis\.asyncio\.Redis"),
+        (AsyncClient, redis_py.asyncio.Redis(decode_responses=True), "decode_responses"),
+    ],
+)
+def test_a_lent_redis_client_must_be_of_the_right_half_of_redis_py(make, lent, words):
+    with pytest.raises(Misconfigured, match=words) as caught:
+        make(redis=lent)
+    assert caught.value.field == "redis"
 
 
 def test_a_patience_may_be_long(settings):
@@ -85,8 +98,8 @@ def by_id(client):
     """Return every method that takes the id of a job."""
     return [
         getattr(client, name)
-        for name, method in vars(Client).items()
-        if inspect.isfunction(method) and "job_id" in inspect.signature(method).parameters
+        for name, method in inspect.getmembers(Client, inspect.isfunction)
+        if not name.startswith("_") and "job_id" in inspect.signature(method).parameters
     ]
 
 
@@ -107,6 +120,7 @@ def test_a_timeout_that_is_no_number_is_refused_before_anything_is_submitted(cli
         lambda: client.run(ask(), timeout=odd),
         lambda: client.result(job_id, timeout=odd),
         lambda: client.map([ask()], timeout=odd),
+        lambda: client.as_completed([ask()], timeout=odd),
     ):
         with pytest.raises(InvalidJob, match="must be a number of seconds") as caught:
             call()
@@ -214,6 +228,7 @@ def calls(client):
         "submit": lambda: client.submit(ask()),
         "run": lambda: client.run(ask()),
         "map": lambda: client.map([ask()]),
+        "as_completed": lambda: client.as_completed([ask()]),
         "submit_future": lambda: client.submit_future(ask()),
         "submit_with_future": lambda: client.submit_with_future(ask()),
         "dead": client.dead,
@@ -221,9 +236,7 @@ def calls(client):
 
 
 PUBLIC = {
-    name
-    for name, member in vars(Client).items()
-    if not name.startswith("_") and inspect.isfunction(member)
+    name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_")
 }
 
 

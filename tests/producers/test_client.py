@@ -144,7 +144,6 @@ def test_status_says_if_nobody_serves_the_queue(client):
         (lambda c: c.submit(ask(), metadata={"k": "v" * 2000}), TooLong, "metadata"),
         (lambda c: c.submit(ask(), nonsense=1), InvalidJob, "nonsense"),
         (lambda c: c.submit(c.job(ask()), egress="allow"), InvalidJob, "egress"),
-        (lambda c: next(c.map([c.job(ask())], lane="local", cache=True)), InvalidJob, "cache"),
         (lambda c: c.submit(ask("x" * 600_000)), TooLong, "text"),
         (lambda c: c.submit(Classify(text="x", labels=["a", "a"])), InvalidJob, "labels"),
     ],

@@ -135,7 +135,7 @@ def test_an_entry_that_nobody_can_read_does_not_end_the_thread(client, redis, en
     time.sleep(0.1)
     settle(client._ledger, client._ledger.claim("route"))
     assert future.result(5).content == Summary(text="HELLO")
-    assert client._wakeups._thread.is_alive()
+    assert client._wakeups._listener.is_alive()
 
 
 def test_a_surprise_is_logged_by_type_and_place_and_the_thread_goes_on(client, monkeypatch, caplog):
@@ -163,8 +163,8 @@ def test_a_client_can_be_closed_by_a_callback_of_its_own_future(client, settings
     future.add_done_callback(lambda _: closing.close())
     settle(client._ledger, client._ledger.claim("route"))
     assert future.result(5).content == Summary(text="HELLO")
-    closing._wakeups._thread.join(5)
-    assert not closing._wakeups._thread.is_alive()
+    closing._wakeups._listener._thread.join(5)
+    assert not closing._wakeups._listener.is_alive()
 
 
 def test_a_wait_for_an_unknown_job_leaves_nothing_behind(client, monkeypatch):
@@ -173,7 +173,7 @@ def test_a_wait_for_an_unknown_job_leaves_nothing_behind(client, monkeypatch):
     def away(*_):
         raise Unavailable("Redis cannot be reached")
 
-    monkeypatch.setattr(client._ledger, "watch", away)
+    monkeypatch.setattr(client._ledger, "watch_all", away)
     with pytest.raises(Unavailable) as caught:
         client.result(job_id, timeout=1)
     assert caught.value.job_id == job_id

@@ -63,6 +63,13 @@ def test_bad_input_gives_an_error_code_and_nothing_else(entries, entry, inputs):
     )
 
 
+def test_the_long_run_starts_from_its_own_file_and_counts_its_inputs():
+    run = [sys.executable, str(ROOT / "tests/fuzz/run.py"), "--inputs", "20", "--only", "parse"]
+    done = subprocess.run(run, capture_output=True, text=True, cwd="/", check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "20 inputs, seed 1" in done.stdout
+
+
 def nested(levels: int) -> dict:
     schema = {"type": "string"}
     for _ in range(levels):

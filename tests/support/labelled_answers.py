@@ -99,8 +99,8 @@ def labelled_answers(seed: int = SEED) -> list[Labelled]:
     draw = random.Random(seed)
     return [
         *_amounts(draw), *_scales(draw), *_words(), *_dates(draw), *_fields(draw), *_codes(draw),
-        *_empty(), *_equal(draw), *_loops(draw), *_formats(draw), *_summaries(draw),
-        *_generations(), *_others(), *_hard(),
+        *_denied_options(), *_empty(), *_equal(draw), *_loops(draw), *_formats(draw),
+        *_summaries(draw), *_generations(), *_others(), *_hard(),
     ]  # fmt: skip
 
 
@@ -294,7 +294,46 @@ def _codes(draw: random.Random) -> Iterator[Labelled]:
         ("de", "Die Kritik war negativ, ich fand es toll.", "positive"),
         ("fr", "Un avis positif? Non, jamais.", "negative"),
     ):
-        yield from _extract(language, text, moods, {"mood": mood})
+        other = "negative" if mood == "positive" else "positive"
+        wrong = [("grounded", {"mood": other})] if other in text else []
+        yield from _extract(language, text, moods, {"mood": mood}, *wrong)
+
+
+def _denied_options() -> Iterator[Labelled]:
+    """Yield answers whose options are ordinary words that the text denies, or seems to deny."""
+    states = {"state": {"enum": ["open", "closed", "late", "urgent", "damaged", "normal"]}}
+    for language, text, right, wrong in (
+        ("en", "Not urgent, any day will do.", "normal", "urgent"),
+        ("en", "The ticket is not closed yet.", "open", "closed"),
+        ("en", "I thought the parcel was damaged, but it is fine.", "normal", "damaged"),
+        ("en", "We feared it would be late. However, it came on Monday.", "normal", "late"),
+        ("en", "The box wasn\u2019t damaged at all.", "normal", "damaged"),
+        ("en", "It never was late.", "normal", "late"),
+        ("en", "Neither late nor damaged: thanks!", "normal", "damaged"),
+        ("de", "Ist nicht urgent, eher normal.", "normal", "urgent"),
+        ("fr", "Ce n'est pas urgent.", "normal", "urgent"),
+        ("es", "No es urgent, gracias.", "normal", "urgent"),
+        ("it", "Temevo che fosse urgent, ma non lo era.", "normal", "urgent"),
+    ):
+        yield from _extract(
+            language, text, states, {"state": right}, ("grounded", {"state": wrong})
+        )
+    for language, text, right in (
+        ("en", "No, it is urgent!", "urgent"),
+        ("en", "No doubt urgent.", "urgent"),
+        ("en", "It could not be more urgent.", "urgent"),
+        ("en", "Not only late but damaged.", "late"),
+        ("en", "I did not expect it to be late, but it is.", "late"),
+        ("en", "I expected it to be late, but it was even later.", "late"),
+        ("en", "Why is it not closed? Please say.", "closed"),
+        ("en", "Not late. Well, a bit late.", "late"),
+        ("en", "Not sure if urgent.", "urgent"),
+        ("en", "We never had a late delivery until today.", "late"),
+        ("de", "Nicht nur urgent, sondern sehr urgent.", "urgent"),
+        ("fr", "Pas de doute, c'est urgent.", "urgent"),
+        ("es", "No, est\u00e1 damaged.", "damaged"),
+    ):
+        yield from _extract(language, text, states, {"state": right})
 
 
 def _empty() -> Iterator[Labelled]:

@@ -34,3 +34,12 @@ def put(ledger: Ledger, *jobs: Job) -> list[str]:
     ids = ledger.create(list(jobs))
     assert all(isinstance(job_id, str) for job_id in ids), ids
     return ids
+
+
+def walk(ledger: Ledger) -> int:
+    """Let a sweeper walk once over all records; return how many jobs it repaired."""
+    cursor, repaired, counted = ledger.repair(limit=100)
+    while cursor:
+        cursor, more, counted = ledger.repair(cursor, 100, counted)
+        repaired += more
+    return repaired

@@ -15,6 +15,11 @@ REQUESTS = {
     "extract": {"kind": "extract", "text": "a bill over 7", "schema": {"type": "object"}},
     "summarize": {"kind": "summarize", "text": "a long story"},
     "generate": {"kind": "generate", "messages": [{"role": "user", "content": "hello"}]},
+    "decide": {
+        "kind": "decide",
+        "state": {"pump": "stopped"},
+        "questions": [{"type": "predicate", "name": "broken", "instructions": "Is it broken?"}],
+    },
     "embed": {"kind": "embed", "texts": ["one", "two"]},
 }
 HARD = Verdict(probability=0.1, version="test")

@@ -158,6 +158,7 @@ def waterfall(redis_url, tmp_path_factory):
         built = Waterfall(client, tmp_path_factory.mktemp("waterfall"), mock)
         yield built
         built.local.close()
+        built.workers["bedrock"].close()
 
 
 @pytest.fixture

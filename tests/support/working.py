@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from contextlib import contextmanager
+
+import pytest
 
 from forebay.routing.jobs import Answer, Receipt, Summarize, Summary
 
@@ -49,3 +52,12 @@ def working(ledger, unless=lambda text: False):
     finally:
         stopped.set()
         thread.join()
+
+
+async def until_waiting(ledger, jobs):
+    """Wait until so many jobs wait for the router."""
+    for _ in range(3000):
+        if ledger.depths().get("route", 0) >= jobs:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("the jobs never came")

@@ -23,6 +23,7 @@ from forebay.routing.errors import CallerError, Lost, UnknownJob
 from forebay.routing.jobs import (
     Answer,
     Classify,
+    Decide,
     Embed,
     Extract,
     Generate,
@@ -30,6 +31,7 @@ from forebay.routing.jobs import (
     Job,
     Label,
     Message,
+    Predicate,
     Summarize,
 )
 from forebay.routing.ledger.claim import Claim
@@ -60,6 +62,7 @@ WRONG = {  # directives that make the echo engine give an answer that escalates
     "extract": "[[echo: say={no json]]",
     "summarize": "[[echo: say=the total is 99,123]]",
     "generate": "[[echo: say=]]",
+    "decide": "[[echo: confidence=0.2]]",
     "embed": "",
 }
 FAULTS = (None, "throttle", "internal", "half", "drop", "denied", "refuse")
@@ -77,6 +80,9 @@ def request(kind: str, text: str):
             return Extract(text=text, schema=schema)
         case "summarize":
             return Summarize(text=text, focus=text)
+        case "decide":
+            question = Predicate(name=text, instructions=text, yes=text, no=text)
+            return Decide(state={text: [text]}, questions=[question])
         case "generate":
             return Generate(messages=[Message(role="user", content=text)])
     return Embed(texts=[text])

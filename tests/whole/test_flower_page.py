@@ -1,4 +1,4 @@
-"""Flower in a real browser: its pages show receipts and no content.
+"""Flower in a real browser: its pages show jobs, and no content.
 
 `make test-browser`; needs Chromium (on Debian and Ubuntu: apt-get install chromium).
 """
@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
-import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from forebay.producers.client import Client
 from forebay.routing.jobs import Generate, Message
 from forebay.routing.settings import Settings
+from patience import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CANARY = "kanarie"
@@ -28,11 +30,11 @@ def flower(fleet):
         fleet.start(part)
     fleet.start("local", FOREBAY_ENGINE="echo")
     fleet.wait_ready()
-    with Client(settings=Settings(redis_url=fleet.url)) as client:
+    with Client(settings=Settings(redis_url=fleet.url), tenant="acme") as client:
         texts = [f"{CANARY} {i}" for i in range(4)] + [f"[[echo: say=]] {CANARY}"]
         asks = [Generate(messages=[Message(role="user", content=text)]) for text in texts]
-        assert len(list(client.map(asks, timeout=30))) == 5
-    time.sleep(2)  # Flower learns of tasks by events, a second late
+        assert len(list(client.map(asks, timeout=60))) == 5
+    until(lambda: [task["state"] for task in tasks(fleet.flower_url)].count("SUCCESS") == 4, 20)
     return fleet.flower_url
 
 
@@ -47,18 +49,47 @@ def rendered(url: str, profile) -> str:
     return done.stdout
 
 
-def tasks(flower: str) -> list[str]:
+def ask(url: str, data: bytes | None = None) -> str:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{flower}/api/tasks", timeout=10) as response:
-        return list(json.loads(response.read()))
+    with opener.open(url, data=data, timeout=10) as response:
+        return response.read().decode()
 
 
-def test_pages_show_receipts_and_no_content(flower, tmp_path):
-    local = next(task for task in tasks(flower) if task.startswith("local."))
+def tasks(flower: str) -> list[dict]:
+    return list(json.loads(ask(f"{flower}/api/tasks")).values())
+
+
+def row(dom: str, job_id: str) -> str:
+    """Return the words of a job's row in the list of tasks."""
+    rows = [row for row in re.findall(r"<tr.*?</tr>", dom, re.DOTALL) if job_id in row]
+    return re.sub(r"<[^>]+>", " ", rows[0]) if rows else ""
+
+
+def test_pages_show_jobs_and_no_content(flower, tmp_path):
+    known = {task["uuid"]: task for task in tasks(flower)}
+    (failed,) = [job_id for job_id, task in known.items() if task["state"] == "FAILURE"]
     pages = {
         page: rendered(flower + page, tmp_path / "profile")
-        for page in ("/", "/workers", "/tasks", "/broker", f"/task/{local}")
+        for page in ("/", "/workers", "/tasks", "/broker", f"/task/{failed}")
     }
-    assert "forebay.local" in pages["/tasks"]
-    assert "cost_usd" in pages[f"/task/{local}"]
+    assert {task["name"] for task in known.values()} == {"generate"}
+    words = row(pages["/tasks"], failed)
+    assert re.search(r"generate\s+acme\.\w+\s.*FAILURE\s+\('acme', 'deny', 'local'\)", words)
+    assert sum("SUCCESS" in row(pages["/tasks"], job_id) for job_id in known) == 4
+    assert "forebay." not in re.sub(r"<[^>]+>", " ", pages["/tasks"])  # no doorbell
+    assert known[failed]["exception"].startswith("bad_answer: ")
+    assert "bad_answer: " in pages[f"/task/{failed}"]
+    assert "reasons" in pages[f"/task/{failed}"]
+    assert "local1@" in pages["/workers"]
     assert [page for page, dom in pages.items() if CANARY in dom] == []
+
+
+def test_nothing_on_a_page_acts_on_a_job(flower, tmp_path):
+    job_id = next(task["uuid"] for task in tasks(flower))
+    page = rendered(f"{flower}/task/{job_id}", tmp_path / "profile")
+    assert not re.search(r"<button[^>]*(revoke|terminate)", page, re.IGNORECASE)
+    for verb in ("revoke", "abort"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(f"{flower}/api/task/{verb}/{job_id}", data=b"")
+        refused.value.close()
+        assert refused.value.code in {401, 403, 404, 405}

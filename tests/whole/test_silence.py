@@ -20,10 +20,23 @@ import redis as redis_py
 
 from forebay.producers.client import Client
 from forebay.routing.errors import ForebayError
-from forebay.routing.jobs import Classify, Embed, Extract, Generate, Label, Message, Summarize
+from forebay.routing.jobs import (
+    Choice,
+    Classify,
+    Decide,
+    Embed,
+    Extract,
+    Generate,
+    Label,
+    Message,
+    Predicate,
+    Score,
+    Summarize,
+)
 from forebay.routing.settings import Settings
 from forebay.routing.store.encryption import PLAIN
 from local.fleet import Fleet
+from patience import until
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +63,9 @@ def requests():
         for i in range(3)
     ]
     yield Classify(text=text(), labels=labels)
+    yield Decide(state={f"{CANARY}-key": text()}, questions=questions())
+    yield Decide(state=text("[[echo: confidence=0.2]]"), questions=questions())
+    yield Decide(state=text("[[echo: delay=nonsense]]"), questions=questions())
     yield Extract(text=text(), schema=schema)
     yield Summarize(text=text("[[echo: say=the total is 99,123]]"), focus=f"{CANARY}-focus")
     yield ask(text(), stop=(f"{CANARY}-stop",))
@@ -62,6 +78,15 @@ def requests():
     yield ask(text("[[echo: say=]]"))
     yield ask(text("word " * 5000))  # longer than the context
     yield Extract(text=text("[[echo: say={not json]]"), schema=schema)
+
+
+def questions():
+    said = {"instructions": f"{CANARY}-asked", "unsure": True}
+    return [
+        Predicate(name=f"{CANARY}-a", yes=f"{CANARY}-yes", no=f"{CANARY}-no", **said),
+        Choice(name=f"{CANARY}-b", choices=[f"{CANARY}-0", Label(name=f"{CANARY}-1")], **said),
+        Score(name=f"{CANARY}-c", levels=[f"{CANARY}-low", f"{CANARY}-high"], **said),
+    ]
 
 
 class Monitor(threading.Thread):
@@ -98,6 +123,7 @@ def searched(tmp_path_factory):
         with Client(settings=Settings(redis_url=fleet.url)) as client:
             outcomes = list(work(client))
             await_audits(client)
+            await_flower(client, fleet.flower_url)
         flower = {page: body(fleet.flower_url + page) for page in pages(fleet)}
         keys = stored(fleet.url)
         fleet.stop()
@@ -129,6 +155,18 @@ def await_audits(client: Client) -> None:
         time.sleep(0.1)
 
 
+def await_flower(client: Client, flower: str) -> None:
+    """Wait until Flower shows every job that a worker has ended, audits included."""
+    redis = client._ledger.redis
+    ended = {
+        key.decode().removeprefix("fb:job:")
+        for key in redis.keys("fb:job:*")
+        if redis.hget(key, "state") in ENDED
+    }
+    assert len(ended) > 25
+    until(lambda: ended <= json.loads(body(flower + "/api/tasks?limit=1000")).keys(), 20)
+
+
 def outcome(future) -> str:
     try:
         return str(future.result(90))
@@ -139,7 +177,6 @@ def outcome(future) -> str:
 def pages(fleet: Fleet) -> list[str]:
     tasks = json.loads(body(fleet.flower_url + "/api/tasks?limit=1000"))
     workers = json.loads(body(fleet.flower_url + "/api/workers"))
-    assert len(tasks) > 40
     found = ["/", "/workers", "/tasks", "/broker", "/api/tasks?limit=1000", "/api/workers"]
     found += ["/api/task/types", "/api/queues/length", "/metrics", DATATABLE]
     found += [f"/task/{task}" for task in tasks] + [f"/api/task/info/{task}" for task in tasks]

@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 
+from forebay.routing.base import Kind
 from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost
 from forebay.routing.jobs import Content, Embed, Embedding, Job
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import RawAnswer
-from forebay.workers.engines.engine import Completion, Ending, Engine, EngineInfo, Prompt, Vectors
+from forebay.workers.engines.engine import (
+    Completion,
+    Ending,
+    Engine,
+    EngineInfo,
+    Prompt,
+    TakeText,
+    Vectors,
+)
 from forebay.workers.prompts import bounded
 
-#: Wait for an answer that has been begun, and return it.
-PendingAnswer = Callable[[], RawAnswer]
+#: The kinds that can be answered by the nearest option.
+NEAREST = frozenset({"classify", "decide"})
+
+#: The fields of a `Decide` request, by the part of its prompt that an error names.
+_DECIDE_FIELDS = {"messages": "state", "labels": "questions"}
+
+
+@dataclass(frozen=True, slots=True)
+class PendingAnswer:
+    """An answer that has been begun. Calling it waits for the answer and returns it.
+
+    Attributes:
+        generation: what the engine is doing; `None` if the answer is computed when it is waited
+            for.
+    """
+
+    _finish: Callable[[], RawAnswer]
+    generation: Future[Completion] | None = None
+
+    def __call__(self) -> RawAnswer:
+        """Wait for the answer and return it."""
+        return self._finish()
+
+    def when_ready(self, call: Callable[[], object]) -> None:
+        """Call this once waiting takes no time any more, from any thread."""
+        if self.generation is None:
+            call()
+        else:
+            self.generation.add_done_callback(lambda _: call())
 
 
 class Answerer:
@@ -44,21 +81,39 @@ class Answerer:
             return info.embed_model, info.embed_revision or ""
         return info.model, info.revision
 
-    def begin(self, job: Job, prompt_id: str, *, best_effort: bool = False) -> PendingAnswer:
+    def begin(
+        self,
+        job: Job,
+        prompt_id: str,
+        *,
+        best_effort: bool = False,
+        on_text: TakeText | None = None,
+    ) -> PendingAnswer:
         """Begin the answer to a job; embeddings are computed only when they are waited for.
 
-        `Prompt` says what the best effort is.
+        `Prompt` says what the best effort is. `on_text` gets the text while it is generated.
         """
         request = job.request
         if isinstance(request, Embed):
-            return lambda: self._embedded(job, request)
+            return PendingAnswer(lambda: self._embedded(job, request))
         if self._by_similarity(job):
-            return lambda: self._nearest(job)
+            return PendingAnswer(lambda: self._nearest([job])[0])
         info = self.info
         prompt = bounded.local(job, info, prompt_id=prompt_id)
-        if best_effort:
-            prompt = prompt.model_copy(update={"best_effort": True})
-        return _generate(self._engine, info, job, prompt)
+        update = {"best_effort": best_effort, "stream": on_text is not None}
+        return _generate(self._engine, info, job, prompt.model_copy(update=update), on_text)
+
+    def answers_by_vectors(self, kind: Kind) -> bool:
+        """Return whether jobs of a kind are answered by vectors alone, without a generation."""
+        return kind == "embed" or (kind in NEAREST and self.info.classify == "similarity")
+
+    def at_once(self, jobs: Sequence[Job]) -> list[RawAnswer]:
+        """Answer jobs of one kind by vectors, all in one call.
+
+        Raises:
+            Unavailable: The engine has no embedding model.
+        """
+        return self._embedded_all(jobs) if jobs[0].kind == "embed" else self._nearest(jobs)
 
     def begin_second(self, job: Job, prompt_id: str) -> PendingAnswer:
         """Begin a second answer: from the other model, or from the same model to other words.
@@ -90,25 +145,47 @@ class Answerer:
             engine.close()
 
     def _by_similarity(self, job: Job) -> bool:
-        return job.kind == "classify" and self.info.classify == "similarity"
+        return job.kind in NEAREST and self.info.classify == "similarity"
 
     def _embedded(self, job: Job, request: Embed) -> RawAnswer:
         vectors = self._engine.embed(list(request.texts))
         content = Embedding(vectors=vectors.vectors)
         return RawAnswer(*self.signature(job), vectors.tokens_in, 0, content)
 
-    def _nearest(self, job: Job) -> RawAnswer:
-        content, tokens_in = similarity.classify(job, self._engine.embed)
-        return RawAnswer(*self.signature(job), tokens_in, 0, content)
+    def _embedded_all(self, jobs: Sequence[Job]) -> list[RawAnswer]:
+        """Return the vectors of many jobs. The tokens are shared out by the number of texts."""
+        texts = [list(job.request.texts) for job in jobs if isinstance(job.request, Embed)]
+        vectors = self._engine.embed([text for each in texts for text in each])
+        rows, count = iter(vectors.vectors), len(vectors.vectors)
+        return [
+            RawAnswer(
+                *self.signature(job),
+                vectors.tokens_in * len(own) // count,
+                0,
+                Embedding(vectors=tuple(next(rows) for _ in own)),
+            )
+            for job, own in zip(jobs, texts, strict=True)
+        ]
+
+    def _nearest(self, jobs: Sequence[Job]) -> list[RawAnswer]:
+        """Answer jobs by the nearest options. The tokens are shared out evenly."""
+        contents, tokens_in = similarity.answer_all(jobs, self._engine.embed)
+        share = tokens_in // len(jobs)
+        return [
+            RawAnswer(*self.signature(job), share, 0, content)
+            for job, content in zip(jobs, contents, strict=True)
+        ]
 
     @property
     def _engines(self) -> tuple[Engine, ...]:
         return (self._engine, self._other) if self._other else (self._engine,)
 
 
-def _generate(engine: Engine, info: EngineInfo, job: Job, prompt: Prompt) -> PendingAnswer:
-    future = engine.submit(prompt)
-    return lambda: _raw_answer(job, info, _completion(job, future))
+def _generate(
+    engine: Engine, info: EngineInfo, job: Job, prompt: Prompt, on_text: TakeText | None = None
+) -> PendingAnswer:
+    future = engine.submit(prompt) if on_text is None else engine.submit(prompt, on_text)
+    return PendingAnswer(lambda: _raw_answer(job, info, _completion(job, future)), future)
 
 
 def _completion(job: Job, future: Future[Completion]) -> Completion:
@@ -116,8 +193,9 @@ def _completion(job: Job, future: Future[Completion]) -> Completion:
     try:
         return future.result()
     except InvalidJob as error:
-        if error.field == "messages" and job.kind != "generate":
-            error.field = "text"
+        fields = _DECIDE_FIELDS if job.kind == "decide" else {"messages": "text"}
+        if job.kind != "generate" and error.field:
+            error.field = fields.get(error.field, error.field)
         raise
 
 
@@ -133,9 +211,15 @@ def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
         raise Lost
     if completion.finish == "deadline":
         raise Expired("the deadline passed while the job was worked")
-    scores, finish = completion.option_logprobs, completion.finish
+    finish = completion.finish
     try:
-        content = bounded.parse_answer(job, completion.text, option_logprobs=scores, finish=finish)
+        content = bounded.parse_answer(
+            job,
+            completion.text,
+            option_logprobs=completion.option_logprobs,
+            branch_logprobs=completion.branch_logprobs,
+            finish=finish,
+        )
     except BadAnswer:
         return None, finish
     return content, finish

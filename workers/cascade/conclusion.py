@@ -26,11 +26,11 @@ class Conclusion:
 
     def conclude(self, decided: DecidedAnswer) -> Answered | Escalated | Failed:
         """Return the outcome of a job whose answer is decided on."""
-        step, answer = decided.next_step, _answer(decided)
+        step, answer = decided.next_step, answer_of(decided)
         if step.step == "escalate":
             return Escalated(",".join(step.reasons), answer)
         if answer is None:
-            return Failed(_no_answer(decided), step.reasons)
+            return Failed(no_answer(decided), step.reasons)
         return Answered(answer, partial(self._share, decided.attempt, answer))
 
     def _share(self, attempt: Attempt, answer: Answer) -> None:
@@ -38,7 +38,7 @@ class Conclusion:
         self._sampler.take(attempt.job, answer)
 
 
-def _no_answer(decided: DecidedAnswer) -> BadAnswer:
+def no_answer(decided: DecidedAnswer) -> BadAnswer:
     """Return the error of a job without an answer; it names the checks that failed, and why."""
     failed = [check for check in decided.answer.checks if not check.passed]
     faults = ", ".join(f"{each.name} ({each.note})" if each.note else each.name for each in failed)
@@ -46,7 +46,7 @@ def _no_answer(decided: DecidedAnswer) -> BadAnswer:
     return BadAnswer(f"the local lane has no answer that will do{because}")
 
 
-def _answer(decided: DecidedAnswer) -> Answer | None:
+def answer_of(decided: DecidedAnswer) -> Answer | None:
     """Return the answer, with the tokens of all generations; `None` if there is no content."""
     best, opinion, step = decided.answer, decided.opinion, decided.next_step
     if best.content is None:

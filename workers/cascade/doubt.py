@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forebay.routing.jobs import Classification, Doubt
+from forebay.routing.jobs import Classification, Decisions, Doubt
 from forebay.routing.scoring.doubt_model import DoubtModel, Evidence
 from forebay.workers.cascade.stages import ComparedAnswer, DoubtedAnswer
 
@@ -40,5 +40,7 @@ def evidence(compared: ComparedAnswer) -> Evidence:
         verdict_score=verdict.score if verdict else 0.0,
         agreements=() if agreement is None else (agreement,),
         low_logprob=answer.raw.low_logprob,
-        label_probability=content.probability if isinstance(content, Classification) else None,
+        label_probability=(
+            content.probability if isinstance(content, Classification | Decisions) else None
+        ),
     )

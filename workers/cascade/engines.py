@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from forebay.routing.errors import ForebayError, Misconfigured
+from forebay.routing.logs import Event, event
 from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.host.supervisor import open_engine
@@ -80,4 +81,5 @@ def _log_opened(purpose: str, engine: Engine) -> None:
     log.info(
         "%s by %s: %s %s, %d slots of %d tokens",
         purpose, info.engine, info.model, info.revision, info.slots, info.context_tokens,
+        extra=event(Event.ENGINE_READY),
     )  # fmt: skip

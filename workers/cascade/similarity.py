@@ -1,4 +1,4 @@
-"""Classification without a language model: the label whose embedding is nearest to the text's.
+"""Labels and decisions without a language model: the option whose embedding is nearest.
 
 On small machines this beats the packaged language model, at a millisecond a text. Millions of jobs
 share a few labels, so the labels' vectors are kept in memory.
@@ -10,30 +10,50 @@ import math
 import threading
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from operator import mul
 
-from forebay.routing.jobs import Classification, Classify, Job, Label
+from forebay.routing.jobs import (
+    Choice,
+    Classification,
+    Classify,
+    Decide,
+    Decisions,
+    Job,
+    Label,
+    Predicate,
+    Score,
+)
+from forebay.routing.questions.decisions import answer_to
+from forebay.routing.questions.questions import UNSURE
 from forebay.workers.engines.engine import Vectors
 
 Embed = Callable[[list[str]], Vectors]
+Parts = tuple[str, ...]  # the texts of one label
 
 #: Cosines are divided by this before the softmax. Fitted on 57 short texts with five sets of labels
 #: for the packaged encoder (log-loss 0.45); mean probability and accuracy are both 0.82.
 TEMPERATURE = 0.03
 
+#: The same for questions, by their type (`tests/benchmarks/decisions.py`, 216 answers). The encoder
+#: answers choices. It hardly tells a yes from a no, or a level from the next, so the probabilities
+#: of these stay close to even.
+TEMPERATURES = {"predicate": 0.4, "choice": 0.035, "score": 0.4}
+
 MAX_LABELS_KEPT = 4_096  # labels; 2 KB each at 512 dimensions
 
 
 class LabelVectors:
-    """The vectors of the labels used last, by encoder and label; safe to share between threads."""
+    """The vectors of the labels used last, by encoder and texts; safe to share between threads."""
 
     def __init__(self, max_labels: int = MAX_LABELS_KEPT) -> None:
         self._max_labels = max_labels
-        self._vectors: OrderedDict[tuple[Embed, Label], array[float]] = OrderedDict()
+        self._vectors: OrderedDict[tuple[Embed, Parts], array[float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, embed: Embed, labels: Sequence[Label]) -> dict[Label, array[float]]:
+    def get(self, embed: Embed, labels: Iterable[Parts]) -> dict[Parts, array[float]]:
         """Return the vectors of those labels that are here; each counts as used."""
         with self._lock:
             kept = {label: self._vectors.get((embed, label)) for label in labels}
@@ -42,7 +62,7 @@ class LabelVectors:
                 self._vectors.move_to_end((embed, label))
             return known
 
-    def add(self, embed: Embed, vectors: dict[Label, array[float]]) -> None:
+    def add(self, embed: Embed, vectors: dict[Parts, array[float]]) -> None:
         """Keep these vectors; those used longest ago make room."""
         with self._lock:
             for label, vector in vectors.items():
@@ -69,21 +89,119 @@ def classify(
     Raises:
         Whatever `embed` raises.
     """
-    assert isinstance(job.request, Classify)
-    options = job.request.options
-    known = labels.get(embed, options)
-    new = [label for label in options if label not in known]
-    vectors = embed([job.request.text, *(part for label in new for part in _parts(label))])
-    rows = iter(vectors.vectors)
-    text = next(rows)
-    added = {label: _mean([next(rows) for _ in _parts(label)]) for label in new}
-    labels.add(embed, added)
-    cosines = {label.name: _dot(text, (known | added)[label]) for label in options}
-    return _classification(cosines), vectors.tokens_in
+    (content,), tokens_in = answer_all([job], embed, labels=labels)
+    assert isinstance(content, Classification)
+    return content, tokens_in
 
 
-def _parts(label: Label) -> list[str]:
-    return [label.name, *([label.description] if label.description else []), *label.examples]
+def decide(
+    job: Job, embed: Embed, *, labels: LabelVectors = _label_vectors
+) -> tuple[Decisions, int]:
+    """Return for each question how near its options are, and the tokens that were read.
+
+    Raises:
+        Whatever `embed` raises.
+    """
+    (content,), tokens_in = answer_all([job], embed, labels=labels)
+    assert isinstance(content, Decisions)
+    return content, tokens_in
+
+
+def answer_all(
+    jobs: Sequence[Job], embed: Embed, *, labels: LabelVectors = _label_vectors
+) -> tuple[list[Classification | Decisions], int]:
+    """Return the answers of many jobs, and the tokens that were read in all.
+
+    All texts are embedded in one call, with the options whose vectors are not kept.
+
+    Raises:
+        Whatever `embed` raises.
+    """
+    comparisons = [_comparison(job) for job in jobs]
+    wanted = [parts for each in comparisons for parts in each.options]
+    texts = [each.text for each in comparisons]
+    cosines, tokens_in = _cosines(texts, wanted, embed, labels)
+    contents = [each.read(near) for each, near in zip(comparisons, cosines, strict=True)]
+    return contents, tokens_in
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """A job's text, the options that it is compared with, and how the cosines are read."""
+
+    text: str
+    options: list[Parts]
+    read: Callable[[dict[Parts, float]], Classification | Decisions]
+
+
+def _comparison(job: Job) -> _Comparison:
+    request = job.request
+    if isinstance(request, Decide):
+        asked = [(question, _asked(question)) for question in request.questions]
+        options = [texts for _, parts in asked for texts in parts.values()]
+        return _Comparison(request.state_text, options, partial(_decisions, asked))
+    assert isinstance(request, Classify)
+    parts = {label.name: _parts(label) for label in request.options}
+    return _Comparison(request.text, list(parts.values()), partial(_classification, parts))
+
+
+def _classification(parts: dict[str, Parts], cosines: dict[Parts, float]) -> Classification:
+    nearness = {name: cosines[texts] for name, texts in parts.items()}
+    shares = _shares(nearness, TEMPERATURE)
+    best = max(shares, key=shares.__getitem__)
+    return Classification(label=best, probability=shares[best], scores=shares)
+
+
+def _decisions(
+    asked: list[tuple[Predicate | Choice | Score, dict[str, Parts]]], cosines: dict[Parts, float]
+) -> Decisions:
+    answers = tuple(
+        answer_to(question, _option_shares(question, parts, cosines)) for question, parts in asked
+    )
+    return Decisions(answers=answers, basis="similarity")
+
+
+def _asked(question: Predicate | Choice | Score) -> dict[str, Parts]:
+    """Return the texts of each option: the instructions with what it means, and its examples.
+
+    Measured against names, descriptions and means of them, this is as often right for choices and
+    the best calibrated.
+    """
+    return {
+        label.name: (f"{question.instructions} {label.description or label.name}", *label.examples)
+        for label in question.labels
+    }
+
+
+def _option_shares(
+    question: Predicate | Choice | Score, parts: dict[str, Parts], cosines: dict[Parts, float]
+) -> dict[str, float]:
+    """Return the share of each option; `unsure` is as near as the others are on average."""
+    nearness = {name: cosines[texts] for name, texts in parts.items()}
+    if question.unsure:
+        nearness[UNSURE] = math.fsum(nearness.values()) / len(nearness)
+    return _shares(nearness, TEMPERATURES[question.type])
+
+
+def _cosines(
+    texts: Sequence[str], labels: Iterable[Parts], embed: Embed, vectors: LabelVectors
+) -> tuple[list[dict[Parts, float]], int]:
+    """Return for each text its cosine with each label, and the tokens that were read."""
+    wanted = list(dict.fromkeys(labels))
+    known = vectors.get(embed, wanted)
+    new = [label for label in wanted if label not in known]
+    embedded = embed([*texts, *(part for label in new for part in label)])
+    rows = iter(embedded.vectors)
+    text_rows = [next(rows) for _ in texts]
+    added = {label: _mean([next(rows) for _ in label]) for label in new}
+    vectors.add(embed, added)
+    every = known | added
+    cosines = [{label: _dot(row, every[label]) for label in wanted} for row in text_rows]
+    return cosines, embedded.tokens_in
+
+
+def _parts(label: Label) -> Parts:
+    return (label.name, *([label.description] if label.description else []), *label.examples)
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> array[float]:
@@ -97,12 +215,9 @@ def _dot(left: Sequence[float], right: Sequence[float]) -> float:
     return math.fsum(map(mul, left, right))
 
 
-def _classification(cosines: dict[str, float]) -> Classification:
-    """Return the label of the largest cosine, and the softmax of all."""
-    best = max(cosines, key=cosines.__getitem__)
-    weights = {
-        name: math.exp((cosine - cosines[best]) / TEMPERATURE) for name, cosine in cosines.items()
-    }
+def _shares(cosines: dict[str, float], temperature: float) -> dict[str, float]:
+    """Return the softmax of the cosines."""
+    best = max(cosines.values())
+    weights = {name: math.exp((cosine - best) / temperature) for name, cosine in cosines.items()}
     total = sum(weights.values())
-    scores = {name: weight / total for name, weight in weights.items()}
-    return Classification(label=best, probability=scores[best], scores=scores)
+    return {name: weight / total for name, weight in weights.items()}

@@ -17,8 +17,17 @@ from decimal import Decimal
 from operator import mul
 from typing import Any
 
-from forebay.routing.jobs import Classification, Content, Extraction, Generation, Summary
+from forebay.routing.jobs import (
+    Classification,
+    Content,
+    Decisions,
+    Extraction,
+    Generation,
+    QuestionAnswer,
+    Summary,
+)
 from forebay.routing.json_tree import leaves_by_path
+from forebay.routing.questions.questions import UNSURE
 from forebay.workers.checks.final_answer import (
     equal,
     final_answer,
@@ -51,6 +60,8 @@ def contents(first: Content, second: Content, embed: Embed | None = None) -> flo
     match first, second:
         case Classification(), Classification():
             return float(first.label == second.label)
+        case Decisions(), Decisions():
+            return decisions(first, second)
         case Extraction(), Extraction():
             return fields(first.data, second.data)
         case Summary(), Summary():
@@ -64,6 +75,24 @@ def contents(first: Content, second: Content, embed: Embed | None = None) -> flo
 def texts(one: str, other: str) -> float:
     """Return how far two texts agree: in their final answers, or else in their words."""
     return _texts(one, other, _word_overlap)
+
+
+def decisions(first: Decisions, second: Decisions) -> float:
+    """Return the mean agreement over the questions: of what was chosen, or of two scores."""
+    answers = {answer.name: answer for answer in second.answers}
+    agreed = [
+        _answers(answer, answers[answer.name]) if answer.name in answers else 0.0
+        for answer in first.answers
+    ]
+    return sum(agreed) / len(agreed)
+
+
+def _answers(one: QuestionAnswer, other: QuestionAnswer) -> float:
+    """Return 1 for the same choice; of two levels, 1 less how far apart their scores are."""
+    levels = sum(name != UNSURE for name in one.probabilities)
+    if UNSURE in (one.chosen, other.chosen) or one.score is None or other.score is None:
+        return float(one.chosen == other.chosen)
+    return max(0.0, 1 - abs(one.score - other.score) / max(1, levels - 1))
 
 
 def fields(one: Any, other: Any) -> float:

@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from forebay.routing.jobs import (
     Check,
+    Choice,
     Classification,
     Classify,
     Content,
+    Decide,
+    Decisions,
     Embed,
     Embedding,
     Extract,
@@ -26,6 +29,9 @@ from forebay.routing.jobs import (
     Generate,
     Generation,
     Job,
+    Predicate,
+    QuestionAnswer,
+    Score,
     Summarize,
     Summary,
 )
@@ -37,11 +43,12 @@ from forebay.workers.checks.safe_validation import mismatch
 from forebay.workers.engines.engine import Ending
 
 #: An answer that fails one of these checks is no answer of its kind, not even a degraded one.
-INDISPENSABLE = frozenset({"kind", "label", "schema", "regex", "present", "vectors"})
+INDISPENSABLE = frozenset({"kind", "label", "questions", "schema", "regex", "present", "vectors"})
 
 EXTRA_LENGTH = 0.1  # share by which a summary may be longer than asked, and always by two words
 MIN_SHARED_WORDS = 0.4  # share of a summary's longer words in its text; other topics reach 0.3
 MIN_TEXT_WORDS = 20  # the summary of a shorter text may well have other words
+MAX_SUM_ERROR = 0.01  # by how much the probabilities of a question may miss a sum of 1
 MAX_LENGTH_ERROR = 1e-3  # by how much a vector's length may differ from 1
 
 _ENGLISH_REFUSAL = r"""
@@ -89,19 +96,23 @@ def check(job: Job, content: Content, *, finish: Ending = "stop") -> tuple[Check
         content: the content, as `parsing.parse_answer` returns it.
         finish: `length` if the model was cut off.
     """
+    checks: Iterable[Check]
     match job.request, content:
         case Classify() as request, Classification():
-            return (_label(request, content),)
+            checks = [_label(request, content)]
+        case Decide() as request, Decisions():
+            checks = [_questions(request, content)]
         case Extract() as request, Extraction():
-            return tuple(_extraction(request, content, finish))
+            checks = _extraction(request, content, finish)
         case Summarize() as request, Summary():
-            return tuple(_summary(request, content, finish))
+            checks = _summary(request, content, finish)
         case Generate() as request, Generation():
-            return tuple(_generation(request, content, finish))
+            checks = _generation(request, content, finish)
         case Embed() as request, Embedding():
-            return (_vectors(request, content),)
+            checks = [_vectors(request, content)]
         case _:
-            return (Check(name="kind", passed=False, note="answers another kind"),)
+            checks = [Check(name="kind", passed=False, note="answers another kind")]
+    return tuple(checks)
 
 
 def _check(name: str, passed: bool, note: str) -> Check:  # noqa: FBT001 - reads as a sentence
@@ -109,12 +120,33 @@ def _check(name: str, passed: bool, note: str) -> Check:  # noqa: FBT001 - reads
     return Check(name=name, passed=passed, note="" if passed else note)
 
 
-# --- classify and embed --------------------------------------------------------------------------
+# --- classify, decide and embed -------------------------------------------------------------------
 
 
 def _label(request: Classify, content: Classification) -> Check:
     known = any(content.label == option.name for option in request.options)
     return _check("label", known, "is none of the labels")
+
+
+def _questions(request: Decide, content: Decisions) -> Check:
+    asked = [(q.name, q.type, frozenset(q.options)) for q in request.questions]
+    answered = [(a.name, a.type, frozenset(a.probabilities)) for a in content.answers]
+    if asked != answered:
+        note = "not one answer for each question, from its options"
+        return _check("questions", passed=False, note=note)
+    sound = all(map(_is_sound, request.questions, content.answers))
+    return _check("questions", sound, "has probabilities that do not add up to 1, or a wrong score")
+
+
+def _is_sound(question: Predicate | Choice | Score, answer: QuestionAnswer) -> bool:
+    """Return whether the probabilities, the chosen option and the score fit each other."""
+    if not abs(math.fsum(answer.probabilities.values()) - 1) <= MAX_SUM_ERROR:  # NaN is not sound
+        return False
+    if not isinstance(question, Score):
+        return answer.chosen in answer.probabilities and answer.score is None
+    lowest, highest = question.values[0] - MAX_SUM_ERROR, question.values[-1] + MAX_SUM_ERROR
+    has_score = answer.score is not None and lowest <= answer.score <= highest
+    return answer.chosen in answer.probabilities and has_score
 
 
 def _vectors(request: Embed, content: Embedding) -> Check:

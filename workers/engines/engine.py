@@ -8,7 +8,7 @@ process (`host/`). One conformance suite runs over every engine
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Annotated, Any, Literal, Protocol
 
@@ -57,6 +57,18 @@ class Turn(Frame):
     content: str = Field(repr=False)
 
 
+class Branch(Frame):
+    """One of several ends of a prompt, whose options are scored.
+
+    Attributes:
+        text: what follows the prompt's last message.
+        options: one of them is the answer.
+    """
+
+    text: str = Field(repr=False)
+    options: tuple[str, ...] = Field(min_length=2, repr=False)
+
+
 class Prompt(Frame):
     """One request to an engine.
 
@@ -71,6 +83,10 @@ class Prompt(Frame):
         best_effort: the engine enforces as much of the constraint as it can, and refuses the
             request only if nothing of the constraint can be enforced. The caller checks the text.
         score_options: with a `Choice`, also return the log-probability of every option.
+        stream: hand out the text while it is generated, as far as the engine can.
+        branches: the prompt goes on in each of these ways, and the options of each are scored. All
+            branches share the messages, which the engine reads once if it can. There is no text
+            then, and no constraint.
     """
 
     id: str
@@ -85,6 +101,8 @@ class Prompt(Frame):
     constraint: Constraint | None = None
     best_effort: bool = False
     score_options: bool = False
+    stream: bool = False
+    branches: tuple[Branch, ...] = Field((), repr=False)
 
 
 def too_long(turns: Sequence[Turn], tokens: int, context: int) -> TooLong:
@@ -110,6 +128,7 @@ class Completion(Frame):
         low_logprob: the 10 % quantile of the generated tokens' natural-log probabilities, if the
             engine knows them. Unlike a mean, the quantile does not rise with the answer's length.
         option_logprobs: the natural-log probability of each option, if `score_options` was set.
+        branch_logprobs: the same for each branch of a prompt that has branches, in their order.
         queued_s: seconds that the request waited for a slot.
         prefill_s: seconds that the model read the prompt.
         decode_s: seconds that the model generated the answer.
@@ -122,6 +141,7 @@ class Completion(Frame):
     finish: Finish
     low_logprob: float | None = None
     option_logprobs: dict[str, float] | None = Field(None, repr=False)
+    branch_logprobs: tuple[dict[str, float], ...] | None = Field(None, repr=False)
     queued_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
@@ -155,8 +175,8 @@ class EngineInfo(Frame):
         slots: the requests that run in the batch at once.
         embed_model: the name of the embedding model, if there is one.
         embed_revision: the revision of the embedding model, if there is one.
-        classify: how this engine labels texts best: `model`, by the option scores of its language
-            model, or `similarity`, by the similarity of embeddings.
+        classify: how this engine labels texts and answers questions best: `model`, by the option
+            scores of its language model, or `similarity`, by the similarity of embeddings.
     """
 
     engine: str
@@ -169,14 +189,21 @@ class EngineInfo(Frame):
     classify: Literal["model", "similarity"] = "model"
 
 
+#: Takes the text of an answer piece by piece, while it is generated. It must return at once.
+TakeText = Callable[[str], None]
+
+
 class Engine(Protocol):
     """What every engine does. All methods may be called from any thread."""
 
     def info(self) -> EngineInfo:
         """Return what the engine runs. It does not change while the engine runs."""
 
-    def submit(self, prompt: Prompt) -> Future[Completion]:
+    def submit(self, prompt: Prompt, on_text: TakeText | None = None) -> Future[Completion]:
         """Queue a prompt for the running batch.
+
+        `on_text` gets the text of a prompt with `stream`, in order, before the future ends. It may
+        get less than the whole text, and nothing from an engine that cannot stream.
 
         The future ends with a `Completion`, or with one of these errors: `TooLong` (the prompt and
         one token are longer than the context), `InvalidJob` (a constraint that the engine cannot

@@ -12,6 +12,7 @@ from forebay.workers.engines.engine import Ending
 from forebay.workers.frontier.calls import Cost
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
+from forebay.workers.isolation import pool
 from forebay.workers.prompts import bounded
 from forebay.workers.runtime.attempt import Attempt
 
@@ -37,7 +38,8 @@ def read_answer(attempt: Attempt, reply: Reply, cost: Cost) -> Answer:
     """
     record = attempt.claim.record
     try:
-        content = bounded.parse_answer(attempt.job, reply.text, finish=reply.finish)
+        with pool.shielded():
+            content = bounded.parse_answer(attempt.job, reply.text, finish=reply.finish)
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
     usage = reply.usage or Usage()

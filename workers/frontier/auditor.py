@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 
 from forebay.routing.errors import BadAnswer, ForebayError, UnknownJob
 from forebay.routing.jobs import Answer, Check, Content, Job, Receipt, Verdict
@@ -23,7 +24,9 @@ from forebay.workers.frontier import judge_prompt
 from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
+from forebay.workers.frontier.repair import refuses_schema
 from forebay.workers.frontier.secret_check import SecretCheck
+from forebay.workers.isolation import pool
 from forebay.workers.prompts import bounded, prompts
 from forebay.workers.runtime.outcomes import Audited, Failed, Outcome
 
@@ -33,7 +36,7 @@ class Auditor:
 
     1. Finds the local answer to audit. If the answer is gone, or may no longer leave, nothing is
        asked.
-    2. Asks the preferred model once, within the budget for audits: for an answer of its own to
+    2. Asks the preferred model, within the budget for audits: for an answer of its own to
        compare, or, as a judge, for yes or no about the local one. An obstacle ends the audit,
        since nobody waits for its result.
     3. Records what the audit showed, and ends the audit's job without an answer.
@@ -83,11 +86,27 @@ class Auditor:
         return result
 
     def _ask(self, claim: Claim, job: Job, rules: Policy, local: Answer, model: str) -> Answer:
+        """Ask the model; a schema that it refuses is asked for in words, as in the lane itself.
+
+        Else only answers to simple schemas would be audited.
+        """
         self._secrets.check(job, rules, local.content)
-        sub_budget = SubBudget(PURPOSE, rules.tenant(job.tenant).audit.usd_per_day_nusd)
-        call = self._calls.plan(job, model, rules, lambda name: _prompt(job, local.content, name))
-        reply = self._calls.make(call, claim, job, rules, sub_budget)
+        prompt_of = partial(_prompt, job, local.content)
+        try:
+            call, reply = self._call(claim, job, rules, model, prompt_of)
+        except NoAnswer as refusal:
+            if not refuses_schema(refusal):
+                raise
+            in_words = partial(prompts.in_words, job)
+            call, reply = self._call(claim, job, rules, model, in_words)
         return self._read(claim, job, local, call, reply)
+
+    def _call(
+        self, claim: Claim, job: Job, rules: Policy, model: str, prompt_of: Callable[..., Prompt]
+    ) -> tuple[Call, Reply]:
+        sub_budget = SubBudget(PURPOSE, rules.tenant(job.tenant).audit.usd_per_day_nusd)
+        call = self._calls.plan(job, model, rules, lambda name: prompt_of(prompt_id=name))
+        return call, self._calls.make(call, claim, job, rules, sub_budget)
 
     def _read(self, claim: Claim, job: Job, local: Answer, call: Call, reply: Reply) -> Answer:
         """Book the call and keep its answer in one step, so that no death leads to a second call.
@@ -138,7 +157,7 @@ def _can_be_audited(result: object, job: Job) -> bool:
     )
 
 
-def _prompt(job: Job, local: Content, prompt_id: str) -> Prompt:
+def _prompt(job: Job, local: Content, *, prompt_id: str) -> Prompt:
     if judge_prompt.can_be_compared(job, local):
         return prompts.frontier(job, prompt_id=prompt_id)
     return judge_prompt.prompt_to_judge(job, local, prompt_id=prompt_id)
@@ -153,7 +172,8 @@ def _content(job: Job, local: Content, reply: Reply) -> Content:
     try:
         if not judge_prompt.can_be_compared(job, local):
             return judge_prompt.yes_or_no(reply.text)
-        return bounded.parse_answer(job, reply.text, finish=reply.finish)
+        with pool.shielded():
+            return bounded.parse_answer(job, reply.text, finish=reply.finish)
     except BadAnswer as error:
         raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
 

@@ -28,6 +28,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import MAX_NUSD, Budget
 from forebay.routing.limits.prices import Prices, Tier, Usage
 from forebay.routing.limits.spillway import ACCOUNT, PROBE_EVERY_S, Spillway
+from forebay.routing.logs import Event, event
 from forebay.routing.policy.egress import egress
 from forebay.routing.policy.lane import NO_MODEL
 from forebay.routing.policy.policy_file import Policy
@@ -224,6 +225,7 @@ class Calls:
         log.error(
             "the usage of call %s of %s cannot be priced; its worst case of $%.6f is booked",
             call.id, call.model, call.worst_nusd / NANO,
+            extra=event(Event.BEDROCK_UNPRICED, model=call.model),
         )  # fmt: skip
         return Cost(call.worst_nusd, estimated=True)
 

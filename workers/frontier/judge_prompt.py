@@ -11,6 +11,7 @@ from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import (
     Classification,
     Content,
+    Decisions,
     Extraction,
     Generate,
     Generation,
@@ -36,11 +37,11 @@ _YES_OR_NO = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 def can_be_compared(job: Job, content: Content) -> bool:
     """Return whether two answers to this job can be compared without a judge.
 
-    Labels and fields can; so can text that has to have a form, or has a final answer such as a
-    number or a choice.
+    Labels, decisions and fields can; so can text that has to have a form, or has a final answer
+    such as a number or a choice.
     """
     match content:
-        case Classification() | Extraction():
+        case Classification() | Decisions() | Extraction():
             return True
         case Generation(text=text):
             request = job.request

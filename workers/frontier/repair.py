@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forebay.routing.errors import InvalidJob
-from forebay.routing.jobs import Answer, Extract, Generate, Job
+from forebay.routing.jobs import Answer, Decide, Extract, Generate, Job
 from forebay.routing.limits.prices import Usage
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
@@ -21,7 +21,10 @@ def refuses_schema(refusal: NoAnswer) -> bool:
 
 def is_worth_a_repair(job: Job, reply: Reply) -> bool:
     """Return whether a whole answer to a schema was asked for in words alone."""
-    has_schema = isinstance(job.request, Extract | Generate) and job.request.schema_ is not None
+    request = job.request
+    has_schema = isinstance(request, Decide) or (
+        isinstance(request, Extract | Generate) and request.schema_ is not None
+    )
     return has_schema and not reply.enforced and reply.finish == "stop"
 
 

@@ -84,6 +84,16 @@ class Pool:
             if self._scopes.get(key) is scope:
                 del self._scopes[key]
 
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Let no `cancel` stop the calls of this thread in this block."""
+        scope = getattr(self._current, "scope", None)
+        self._current.scope = None
+        try:
+            yield
+        finally:
+            self._current.scope = scope
+
     def cancel(self, key: str) -> None:
         """Stop the call of a scope, and let it begin no other; unknown keys are ignored."""
         with self._changed:
@@ -211,6 +221,14 @@ def call_within(wall_s: float, function: Callable[P, R], /, *args: P.args, **kwa
 def cancellable(key: str) -> AbstractContextManager[None]:
     """Let `cancel` of this key stop the calls that this thread makes in the block."""
     return _pool.cancellable(key)
+
+
+def shielded() -> AbstractContextManager[None]:
+    """Let no `cancel` stop the calls that this thread makes in the block.
+
+    An answer that is paid for is read even if its job is lost, so that it can be kept.
+    """
+    return _pool.shielded()
 
 
 def cancel(key: str) -> None:

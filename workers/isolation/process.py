@@ -93,6 +93,9 @@ class IsolatedProcess:
             killed_for_time = self._popen.returncode == -signal.SIGXCPU
             reason = "takes too long" if killed_for_time else "takes too much memory"
             raise OverBudget(f"{reason} to check") from None
+        except BaseException:  # such as an interrupt: the reply would be taken for the next call's
+            self.end()
+            raise
         return ending, value
 
     def _await_reply(self, deadline: float, on_long: Callable[[], None]) -> None:

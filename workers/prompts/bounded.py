@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from forebay.routing.errors import BadAnswer, EngineBusy, InvalidJob
@@ -53,6 +53,7 @@ def parse_answer(
     text: str,
     *,
     option_logprobs: Mapping[str, float] | None = None,
+    branch_logprobs: Sequence[Mapping[str, float]] | None = None,
     finish: Ending = "stop",
 ) -> Content:
     """Return the content that a model's text stands for, as `parsing.parse_answer` does.
@@ -62,7 +63,13 @@ def parse_answer(
         Lost: The job was cancelled meanwhile.
     """
     if len(text) <= MAX_ANSWER_CHARS:
-        return parsing.parse_answer(job, text, option_logprobs=option_logprobs, finish=finish)
+        return parsing.parse_answer(
+            job,
+            text,
+            option_logprobs=option_logprobs,
+            branch_logprobs=branch_logprobs,
+            finish=finish,
+        )
     scores = None if option_logprobs is None else dict(option_logprobs)
     try:
         return call(parsing.parse_answer, job, text, option_logprobs=scores, finish=finish)

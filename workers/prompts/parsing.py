@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -19,6 +19,8 @@ from forebay.routing.jobs import (
     Classification,
     Classify,
     Content,
+    Decide,
+    Decisions,
     Extract,
     Extraction,
     Generate,
@@ -27,10 +29,12 @@ from forebay.routing.jobs import (
     Summarize,
     Summary,
 )
+from forebay.routing.questions.decisions import answer_to
 from forebay.workers.checks.reading.words import counted_words, ends_sentence
 from forebay.workers.engines.engine import Ending
 from forebay.workers.prompts.json_answers import document, without_fence, without_thoughts
 from forebay.workers.prompts.label_answers import label
+from forebay.workers.prompts.questions.stated_probabilities import stated_decisions
 
 _OPENING = re.compile(
     r"\A(?:sure[,!.]?\s+)?"
@@ -47,6 +51,7 @@ def parse_answer(
     text: str,
     *,
     option_logprobs: Mapping[str, float] | None = None,
+    branch_logprobs: Sequence[Mapping[str, float]] | None = None,
     finish: Ending = "stop",
 ) -> Content:
     """Return the content that a model's text stands for.
@@ -55,6 +60,7 @@ def parse_answer(
         job: the job that the text answers.
         text: the model's text.
         option_logprobs: natural-log probability of each label, if the engine scored them.
+        branch_logprobs: the same for the options of each question.
         finish: `length` if the model was cut off.
 
     Raises:
@@ -64,6 +70,8 @@ def parse_answer(
     match job.request:
         case Classify() as request:
             return _classification(request, text, option_logprobs)
+        case Decide() as request:
+            return _decisions(request, text, branch_logprobs)
         case Extract():
             return _extraction(text)
         case Summarize() as request:
@@ -89,6 +97,18 @@ def _classification(
         return Classification(label=name)
     scores = _softmax({name: logprobs[name] for name in names})
     return Classification(label=name, probability=scores[name], scores=scores)
+
+
+def _decisions(
+    request: Decide, text: str, logprobs: Sequence[Mapping[str, float]] | None
+) -> Decisions:
+    if logprobs is None:  # a frontier model states its probabilities in the text
+        return stated_decisions(request, text)
+    answers = tuple(
+        answer_to(question, _softmax({name: scores[name] for name in question.options}))
+        for question, scores in zip(request.questions, logprobs, strict=True)
+    )
+    return Decisions(answers=answers, basis="scored")
 
 
 def _softmax(logprobs: Mapping[str, float]) -> dict[str, float]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from forebay.routing.errors import InvalidJob
-from forebay.routing.jobs import Generate, Job
+from forebay.routing.jobs import Decide, Generate, Job
 from forebay.workers.engines.engine import Choice, Constraint, EngineInfo, Prompt, Turn
 from forebay.workers.prompts import classify, extract, generate, summarize
+from forebay.workers.prompts.questions import decide
 
 
 class KindPrompts(Protocol):
@@ -46,6 +47,7 @@ _BY_KIND: dict[str, KindPrompts] = {
     "extract": extract,
     "summarize": summarize,
     "generate": generate,
+    "decide": decide,
 }
 
 
@@ -59,7 +61,10 @@ def local(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
     room = max(1, info.context_tokens - 1)
     max_tokens = min(kind.max_tokens(request), room)
     constraint = kind.local_constraint(request)
-    return _prompt(job, prompt_id, kind.local_turns(request), max_tokens, constraint)
+    prompt = _prompt(job, prompt_id, kind.local_turns(request), max_tokens, constraint)
+    if isinstance(request, Decide):
+        return prompt.model_copy(update={"branches": decide.branches(request)})
+    return prompt
 
 
 def frontier(job: Job, *, prompt_id: str) -> Prompt:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 
-from forebay.routing.jobs import Classify, Extract, Generate, Job, Summarize
-from forebay.workers.engines.engine import Choice, Constraint, EngineInfo, Prompt, Turn
+from forebay.routing.jobs import Classify, Decide, Extract, Generate, Job, Summarize
+from forebay.workers.engines.engine import Branch, Choice, Constraint, EngineInfo, Prompt, Turn
 from forebay.workers.prompts import prompts
 from forebay.workers.prompts.classify import menu
+from forebay.workers.prompts.questions import decide
 from forebay.workers.prompts.turns import system_and_user
 
 # Of the second answer, unless the job asks for a higher temperature or a lower top_p.
@@ -38,6 +39,7 @@ def reworded(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
             "top_p": min(first.top_p, TOP_P),
             "seed": _seed(job.id),
             "constraint": _reversed(first.constraint),
+            "branches": _reworded_branches(job),
         }
     )
 
@@ -54,10 +56,16 @@ def _reworded_turns(job: Job, turns: list[Turn]) -> list[Turn]:
             focus = f" What matters most is: {request.focus}." if request.focus else ""
             user = f"{request.text}\n\nIn no more than {request.max_words} words, please.{focus}"
             return system_and_user(_SUMMARIZE, user)
+        case Decide() as request:
+            return decide.reworded_turns(request)
         case Generate():
             return _with_advice(turns)
         case _:
             return turns
+
+
+def _reworded_branches(job: Job) -> tuple[Branch, ...]:
+    return decide.reworded_branches(job.request) if isinstance(job.request, Decide) else ()
 
 
 def _with_advice(turns: list[Turn]) -> list[Turn]:

@@ -1,7 +1,7 @@
 """What all workers share: a Celery worker that answers doorbells from the ledger.
 
-Celery stays at the rim: a task takes no arguments, claims the best job of its queue, and returns
-the few fields of a receipt. Settings are read here, once, when the worker's module is loaded.
+Celery stays at the rim: a task takes no arguments and returns nothing; it works the best job of its
+queue. Settings are read here, once, when the worker's module is loaded.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 from celery import Celery
 from celery.bootsteps import StartStopStep
 from celery.signals import (
+    celeryd_init,
     setup_logging,
     worker_init,
     worker_ready,
@@ -34,10 +35,11 @@ from forebay.routing.errors import CallerError, ForebayError, Misconfigured, Una
 from forebay.routing.lanes import task_name
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.logs import Event, event
 from forebay.routing.settings import EnvironmentSettings, Settings, read
 from forebay.routing.store.connection import connect, reaching_redis, without_password
 from forebay.workers.runtime.drain import WEDGED, Drain, end_at_next_signal, end_at_once
-from forebay.workers.runtime.execute import TaskResult, answer_doorbell
+from forebay.workers.runtime.execute import answer_doorbell
 from forebay.workers.runtime.heartbeat import Heartbeat
 from forebay.workers.runtime.hooks import JobHook
 from forebay.workers.runtime.in_flight import InFlight
@@ -47,7 +49,6 @@ from forebay.workers.runtime.settings import ActorSettings
 
 log = logging.getLogger(__name__)
 
-MAX_RESULT_CHARS = 20_000  # of a task's result in logs and Flower: the receipts of all its jobs
 REDIS_RETRY_S = 1.0
 
 T = TypeVar("T", bound=EnvironmentSettings)
@@ -92,6 +93,7 @@ class Actor:
         make: makes the worker.
         pool: Celery's pool, `solo` or `threads`.
         concurrency: jobs at once.
+        shards_at_once: of these, the most shards of bulks.
         hooks: observe every job; see `JobHook`.
         steps: returns a counter of a worker that rises while its jobs make progress.
         quiet_s: how long a job may take without a step, by the limits of its work.
@@ -104,11 +106,13 @@ class Actor:
         *,
         pool: str,
         concurrency: int,
+        shards_at_once: int = 1,
         hooks: Sequence[JobHook] = (),
         steps: Callable[[Any], int] = lambda _worker: 0,
         quiet_s: float = 0.0,
     ) -> None:
         self.settings = settings_of(Settings)
+        settings_of(logs.LogSettings)  # a wrong one ends the worker here, with one line
         self.queues = queues
         self.hooks = tuple(hooks)
         try:
@@ -124,12 +128,12 @@ class Actor:
         self._make = make
         self._worker: Worker | None = None
         self._steps, self._quiet_s = steps, quiet_s
-        self._watch(settings_of(ActorSettings), concurrency)
+        self._in_flight = InFlight(concurrency, shards_at_once)
+        self._watch(settings_of(ActorSettings))
         self._register()
 
-    def _watch(self, settings: ActorSettings, concurrency: int) -> None:
+    def _watch(self, settings: ActorSettings) -> None:
         """Make what watches over this process, ready to be started."""
-        self._in_flight = InFlight(concurrency)
         liveness = Liveness(
             settings,
             self._in_flight,
@@ -150,36 +154,33 @@ class Actor:
         """Register the tasks and the signal handlers with Celery."""
         remove_changing_commands()
         for queue in self.queues:
-            self.app.task(
-                self._task(queue), name=task_name(queue), typing=False,
-                resultrepr_maxsize=MAX_RESULT_CHARS,
-            )  # fmt: skip
+            # Doorbells send no events: the hooks tell Flower of jobs (`workers/telemetry`).
+            self.app.task(self._task(queue), name=task_name(queue), typing=False, send_events=False)
         self.app.steps["consumer"].add(_beat_step(self._liveness.beat))
+        celeryd_init.connect(_log_as, weak=False)
         setup_logging.connect(_log_to_stderr, weak=False)
         worker_init.connect(self._start, weak=False)
         worker_ready.connect(self._ready, weak=False)
         worker_shutting_down.connect(self._shutting_down, weak=False)
         worker_shutdown.connect(self._stop, weak=False)
 
-    def _task(self, queue: str) -> Callable[[], TaskResult | list[TaskResult] | None]:
+    def _task(self, queue: str) -> Callable[[], None]:
         """Return the function that Celery calls for each doorbell of a queue."""
 
-        def doorbell() -> TaskResult | list[TaskResult] | None:
-            return self._answer(queue)
+        def doorbell() -> None:
+            self._answer(queue)
 
         return doorbell
 
-    def _answer(self, queue: str, *, unrung: bool = False) -> TaskResult | list[TaskResult] | None:
+    def _answer(self, queue: str, *, unrung: bool = False) -> None:
         """Work the best job of a queue; `unrung` if no doorbell called."""
         assert self._worker is not None, "Celery starts the worker before its tasks"
-        if not self._in_flight.admit():  # the sweeper rings again, for another worker
-            return None
-        return answer_doorbell(
-            self.ledger, queue, self._worker.work, self._in_flight, self.hooks, unrung=unrung
-        )
+        if self._in_flight.admit():  # if not, the sweeper rings again, for another worker
+            answer_doorbell(
+                self.ledger, queue, self._worker.work, self._in_flight, self.hooks, unrung=unrung
+            )
 
     def _start(self, **_: Any) -> None:
-        _log_to_stderr(logging.INFO)  # Celery calls it later, with the level that it was given
         self._drain.start()
         while self._worker is None:
             _wait_for_redis(self._impatient_ledger)
@@ -202,7 +203,7 @@ class Actor:
         signal.signal(signal.SIGQUIT, end_at_once)  # Celery's would wait for what hangs
         self._in_flight.slots = sender.controller.concurrency
         self._liveness.start()
-        self._heartbeat.start()
+        self._heartbeat.start(sender.hostname)
 
     def _shutting_down(self, **_: Any) -> None:
         """Drain; called in Celery's signal handler."""
@@ -229,7 +230,12 @@ class Actor:
             return sum(pipe.execute())
 
     def _wedged(self, reason: str) -> None:
-        log.error("wedged: %s; leaving with exit code %d", reason, WEDGED)
+        log.error(
+            "wedged: %s; leaving with exit code %d",
+            reason,
+            WEDGED,
+            extra=event(Event.WORKER_WEDGED),
+        )
         self._drain.begin(WEDGED)
 
 
@@ -247,7 +253,9 @@ def _wait_for_redis(ledger: Ledger) -> None:
     """Return once Redis can be reached; a worker may be started before it."""
     if not _reachable(ledger):
         where = without_password(ledger.settings.redis_url)
-        log.warning("waiting: Redis cannot be reached at %s", where)
+        log.warning(
+            "waiting: Redis cannot be reached at %s", where, extra=event(Event.WORKER_WAITING)
+        )
     while not _reachable(ledger):
         time.sleep(REDIS_RETRY_S)
 
@@ -256,7 +264,7 @@ def _load_scripts(ledger: Ledger) -> None:
     try:
         ledger.load_scripts()
     except ForebayError as error:  # the heartbeat tries again
-        log.warning("cannot load the scripts: %s", error)
+        log.warning("cannot load the scripts: %s", error, extra=event(Event.WORKER_UNLOADED))
 
 
 def _reachable(ledger: Ledger) -> bool:
@@ -268,6 +276,11 @@ def _reachable(ledger: Ledger) -> bool:
     except Unavailable:
         return False
     return True
+
+
+def _log_as(sender: str, **_: Any) -> None:
+    """Log under Celery's name of this worker, which Celery tells before anything else."""
+    logs.to_stderr(logging.INFO, worker=sender)
 
 
 def _log_to_stderr(loglevel: int = logging.WARNING, **_: Any) -> None:

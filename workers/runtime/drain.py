@@ -13,6 +13,7 @@ from types import FrameType
 
 from forebay.routing.errors import ForebayError, Lost
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.logs import Event, event
 from forebay.workers.runtime.in_flight import InFlight
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,11 @@ class Drain:
     def _run(self) -> None:
         exit_code = self._exit_codes.get()
         end = time.monotonic() + self._grace_s
-        log.info("leaving: %d jobs in flight", len(self._in_flight.claims()))
+        log.info(
+            "leaving: %d jobs in flight",
+            len(self._in_flight.claims()),
+            extra=event(Event.WORKER_LEAVING),
+        )
         self._withdraw()
         finished = self._in_flight.emptied(max(0.0, end - time.monotonic()))
         if finished and exit_code == DRAINED:
@@ -68,14 +73,17 @@ class Drain:
         os._exit(exit_code)
 
     def _give_back(self, *, counted: bool) -> None:
+        note = "its worker stood still and was restarted" if counted else "its worker was stopped"
         for claim in self._in_flight.claims():
             try:
-                self._ledger.retry(claim, "unavailable", counted=counted)
-                log.warning("gave %s back", claim.id)
+                self._ledger.retry(claim, "unavailable", note=note, counted=counted)
+                log.warning(
+                    "gave %s back", claim.id, extra=event(Event.JOB_GIVEN_BACK, job=claim.id)
+                )
             except Lost:
                 continue
             except ForebayError as error:
-                log.warning("cannot give back: %s", error)
+                log.warning("cannot give back: %s", error, extra=event(Event.JOB_UNRECORDED))
                 return
 
 

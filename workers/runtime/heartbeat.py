@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable, Sequence
 
 from forebay.routing.errors import ForebayError
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.logs import Event, event
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +17,7 @@ ALIVE_S = 10.0  # a worker without a heartbeat for so long counts as gone
 
 
 class Heartbeat:
-    """Writes this worker's name to `fb:serving:<queue>` every other second until stopped.
+    """Writes this worker's name, Celery's, to `fb:serving:<queue>` every other second.
 
     Args:
         ledger: where the heartbeat is written.
@@ -39,9 +38,9 @@ class Heartbeat:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
 
-    def start(self) -> None:
-        """Begin, under the name of this machine and process."""
-        self._worker = f"{socket.gethostname()}.{os.getpid()}"
+    def start(self, worker: str) -> None:
+        """Begin, under Celery's name of this worker."""
+        self._worker = worker
         self._thread.start()
 
     def stop(self) -> None:
@@ -62,4 +61,4 @@ class Heartbeat:
         try:
             self._ledger.serve(self._worker, self._queues(), for_s)
         except ForebayError as error:
-            log.warning("cannot write the heartbeat: %s", error)
+            log.warning("cannot write the heartbeat: %s", error, extra=event(Event.WORKER_UNSEEN))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from forebay.routing.ledger.claim import Claim
-from forebay.routing.logs import place
-from forebay.workers.runtime.outcomes import Outcome
+from forebay.routing.ledger.record import Record
+from forebay.routing.logs import Event, event, place
+from forebay.workers.runtime.outcomes import Recorded
 
 log = logging.getLogger(__name__)
 
@@ -21,15 +22,21 @@ class JobHook(Protocol):
        thread that works the job. Several threads call them at the same time.
     2. A hook that raises is logged by type and place; the job goes on as if it had not.
     3. The job waits for the hook, so a hook returns at once.
-    4. Claims and outcomes may hold content, which a hook must not pass on. A receipt
-       (`Answer.receipt`) holds none.
+    4. Claims and outcomes may hold content, which a hook must not pass on. A receipt holds none.
     """
 
     def started(self, claim: Claim, /) -> None:
         """Observe a job that was claimed; its work begins now."""
 
-    def finished(self, claim: Claim, outcome: Outcome, /) -> None:
-        """Observe an outcome after it was recorded, or `Dropped` if nothing was."""
+    def finished(self, claim: Claim, recorded: Recorded, /) -> None:
+        """Observe how the job stands after its outcome was recorded; `lost` if nothing was."""
+
+
+class Observer(JobHook, Protocol):
+    """A job hook that also observes jobs which no worker holds, because a sweep moved them."""
+
+    def swept(self, record: Record, /) -> None:
+        """Observe a job after a sweep: it waits again, as its lease had run out, or it ended."""
 
 
 def notify_started(hooks: tuple[JobHook, ...], claim: Claim) -> None:
@@ -39,11 +46,18 @@ def notify_started(hooks: tuple[JobHook, ...], claim: Claim) -> None:
             hook.started(claim)
 
 
-def notify_finished(hooks: tuple[JobHook, ...], claim: Claim, outcome: Outcome) -> None:
+def notify_finished(hooks: tuple[JobHook, ...], claim: Claim, recorded: Recorded) -> None:
     """Tell every hook what became of a job."""
     for hook in hooks:
         with _contained(hook):
-            hook.finished(claim, outcome)
+            hook.finished(claim, recorded)
+
+
+def notify_swept(hooks: Sequence[Observer], record: Record) -> None:
+    """Tell every hook what a sweep did to a job."""
+    for hook in hooks:
+        with _contained(hook):
+            hook.swept(record)
 
 
 @contextmanager
@@ -54,4 +68,10 @@ def _contained(hook: JobHook) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 - an observer must not break the job
         name = type(hook).__qualname__
         # The message may hold content, so there is no traceback.
-        log.error("hook %s raised %s at %s", name, type(error).__name__, place(error))  # noqa: TRY400
+        log.error(  # noqa: TRY400 - as said above
+            "hook %s raised %s at %s",
+            name,
+            type(error).__name__,
+            place(error),
+            extra=event(Event.WORKER_HOOK),
+        )

@@ -17,10 +17,13 @@ class InFlight:
         closed: the process is draining; no doorbell is answered any more.
         doorbells: how many have come so far, including those for which no job waited.
         ended: how many claims have ended so far.
+        shard_places: bounds the threads that work shards of bulks, so that most are free for jobs
+            that somebody waits for.
     """
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, shards_at_once: int = 1) -> None:
         self.slots = slots
+        self.shard_places = threading.BoundedSemaphore(shards_at_once)
         self.closed = False
         self.doorbells = 0
         self.ended = 0

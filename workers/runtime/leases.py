@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from forebay.routing.errors import ForebayError
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.logs import Event, event
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +58,13 @@ class Leases:
             try:
                 self._renew()
             except ForebayError as error:
-                log.warning("cannot renew: %s", error)
+                log.warning("cannot renew: %s", error, extra=event(Event.LEASE_UNRENEWED))
             except Exception as error:  # noqa: BLE001 - the other leases must still be renewed
-                log.error("renewing broke with %s", type(error).__name__)  # noqa: TRY400
+                log.error(  # noqa: TRY400 - the message may hold content
+                    "renewing broke with %s",
+                    type(error).__name__,
+                    extra=event(Event.LEASE_UNRENEWED),
+                )
 
     def _renew(self) -> None:
         with self._lock:
@@ -68,5 +73,5 @@ class Leases:
             with self._lock:
                 _, on_lost = self._held.pop(claim.token, (claim, None))
             if on_lost is not None:
-                log.info("lost %s", claim.id)
+                log.info("lost %s", claim.id, extra=event(Event.JOB_LOST, job=claim.id))
                 on_lost()

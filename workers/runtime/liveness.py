@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from forebay.routing.errors import ForebayError
+from forebay.routing.logs import Event, event
 from forebay.routing.settings import read
 from forebay.workers.runtime.in_flight import InFlight
 from forebay.workers.runtime.settings import ActorSettings
@@ -129,7 +130,12 @@ class Liveness:
         except OSError as error:
             if not self._unwritten:  # once, not every second
                 reason = error.strerror or type(error).__name__
-                log.warning("cannot write FOREBAY_HEARTBEAT_FILE %s: %s", self._file, reason)
+                log.warning(
+                    "cannot write FOREBAY_HEARTBEAT_FILE %s: %s",
+                    self._file,
+                    reason,
+                    extra=event(Event.WORKER_UNSEEN),
+                )
             self._unwritten = True
         else:
             self._unwritten = False

@@ -1,17 +1,28 @@
 """What becomes of a claimed job. A worker returns one of these values; `execute.record` writes it.
 
-An outcome may hold content. What leaves the process of it is a receipt (`execute.TaskResult`).
+An outcome may hold content. What leaves the process of it is a receipt (`Recorded.receipt`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal, Self
 
+from forebay.routing.bulk.row_result import RowResult
+from forebay.routing.bulk.shards import RisingRow
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Receipt, Verdict
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.reasons import Reason
+from forebay.routing.receipts import JobState
+
+MAX_NOTE_CHARS = 400  # of an error's message in a receipt
+
+
+def note_of(error: ForebayError) -> str:
+    """Return what an error says, as a receipt has room for it."""
+    return error.message[:MAX_NOTE_CHARS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +81,20 @@ class Retry:
 
     Attributes:
         code: the error's.
+        note: what the error says, for the receipt if no attempts are left; never content.
         delay_s: seconds until the job can be claimed again.
         counted: whether this was one of the job's attempts; False if the work never began.
     """
 
     code: str
+    note: str = ""
     delay_s: float = 0.0
     counted: bool = True
+
+    @classmethod
+    def after(cls, error: ForebayError, *, delay_s: float = 0.0, counted: bool = True) -> Self:
+        """Return the retry after an error."""
+        return cls(error.code, note_of(error), delay_s=delay_s, counted=counted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +102,21 @@ class Audited:
     """The job was an audit, which is over; the receipt says what it cost."""
 
     receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class ShardAnswered:
+    """All rows of a shard have a result, or go up.
+
+    Attributes:
+        receipt: the shard's.
+        results: what became of each row, in order.
+        rising: the rows that go up, each as a job of its own.
+    """
+
+    receipt: Receipt
+    results: tuple[RowResult, ...] = field(repr=False)
+    rising: tuple[RisingRow, ...] = field(repr=False, default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +128,25 @@ class Dropped:
     """
 
 
-Outcome = Routed | Answered | Escalated | Failed | Retry | Audited | Dropped
+Outcome = Routed | Answered | Escalated | Failed | Retry | Audited | ShardAnswered | Dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """How a job stands on the ledger after its outcome was recorded.
+
+    Attributes:
+        id: the job's id.
+        outcome: what was recorded.
+        state: `waiting` if the job goes on, or how it ended; `lost` if nothing was recorded and the
+            job was not cancelled.
+        receipt: the receipt of a job that ended, without its content.
+    """
+
+    id: str
+    outcome: Outcome
+    state: JobState | Literal["lost"]
+    receipt: Receipt | None = None
 
 
 def recalled(claim: Claim, cached: Answer, *, degraded: bool = False) -> Answered:

@@ -16,10 +16,11 @@ delays if it has no answer (`_wait_s` in `workers/bedrock.py`).
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from forebay.routing.errors import EgressDenied, EngineBusy, EngineDied, ForebayError, PassingError
 from forebay.routing.ledger.claim import Claim
-from forebay.routing.logs import place
+from forebay.routing.logs import Event, event, place
 from forebay.routing.store.backoff import backoff
 from forebay.workers.runtime.outcomes import Failed, Retry
 
@@ -34,14 +35,15 @@ def outcome_of(error: ForebayError, claim: Claim) -> Retry | Failed:
     """Return the outcome of a job whose work raised this error."""
     if isinstance(error, EngineBusy):
         # The attempt never began, so the record keeps the error of the last one that did.
-        code = claim.record.error or error.code
-        return Retry(code, delay_s=error.retry_after or ENGINE_BUSY_DELAY_S, counted=False)
+        last = Retry.after(error, delay_s=error.retry_after or ENGINE_BUSY_DELAY_S, counted=False)
+        code, note = claim.record.error, claim.record.error_note or ""
+        return replace(last, code=code, note=note) if code else last
     if isinstance(error, PassingError):
-        return Retry(error.code, delay_s=error.retry_after or delay_s(claim))
+        return Retry.after(error, delay_s=error.retry_after or delay_s(claim))
     if isinstance(error, EngineDied):
         # The jitter separates the jobs that the engine died with: one of them may kill engines,
         # and must not take the same others along again.
-        return Retry(error.code, delay_s=delay_s(claim))
+        return Retry.after(error, delay_s=delay_s(claim))
     return Failed(error)
 
 
@@ -50,8 +52,15 @@ def outcome_of_defect(error: Exception, claim: Claim) -> Retry:
 
     The exception's message is not logged: it may hold content.
     """
-    log.error("%s broke on %s at %s", type(error).__name__, claim.id, place(error))
-    return Retry("internal", delay_s=delay_s(claim))
+    log.error(
+        "%s broke on %s at %s",
+        type(error).__name__,
+        claim.id,
+        place(error),
+        extra=event(Event.JOB_BROKE, job=claim.id),
+    )
+    note = f"an error inside the worker ({type(error).__name__}), whose log says where"
+    return Retry("internal", note, delay_s=delay_s(claim))
 
 
 def outcome_of_denial(error: EgressDenied, claim: Claim) -> Retry:
@@ -60,8 +69,12 @@ def outcome_of_denial(error: EgressDenied, claim: Claim) -> Retry:
     The job's record was set to `deny` after it was claimed. The next attempt reads the record anew:
     under the policy the job then stays in the local lane, or fails if it is pinned to Bedrock.
     """
-    log.warning("%s may not leave any more; it is decided on again", claim.id)
-    return Retry(error.code)
+    log.warning(
+        "%s may not leave any more; it is decided on again",
+        claim.id,
+        extra=event(Event.JOB_DENIED, job=claim.id),
+    )
+    return Retry.after(error)
 
 
 def delay_s(claim: Claim) -> float:

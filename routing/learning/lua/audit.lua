@@ -13,7 +13,7 @@ end
 if read(id) then
   return { 'known', id }
 end
-local refused = refusal(queue, max_waiting, given.answer_bytes)
+local refused = refusal(id, queue, max_waiting, given.answer_bytes)
 if refused then
   return refused
 end

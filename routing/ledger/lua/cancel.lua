@@ -9,5 +9,6 @@ end
 if ended(job.state) then
   return 0
 end
-finish(id, job, 'cancelled', retention_ms, 'error', 'cancelled')
+finish(id, job, 'cancelled', retention_ms, 'error', 'cancelled',
+  'error_note', 'somebody cancelled it')
 return 1

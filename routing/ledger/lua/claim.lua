@@ -3,35 +3,38 @@
 -- and each tenant's earliest deadline first.
 -- -> {id, token, record, content, draft} | nil (no job waits)
 -- `unrung` is 1 if no doorbell called the worker; then one is taken from the list with the job.
+-- `shards` is 1 if a shard of a bulk is to be claimed, and no other job.
 local queue, nonce, lease_ms, max_attempts, retention_ms = unpack(ARGV, 1, 5)
-local ageing_ms, bulk_share, unrung = unpack(ARGV, 6)
+local ageing_ms, bulk_share, unrung, shards = unpack(ARGV, 6)
+local PARKED_MS = 10000 -- how long a shard of a paused bulk is put aside
 local MAX_SKIPPED = 50 -- jobs that cannot be worked are ended here, at most so many in one claim
 
 -- Put a tenant whose virtual time no claim can have led to behind the others. An honest time differs
--- from the clock's by 1 at most; others were forged, or a forged clock was repaired.
-local function correct(turn, entry, now)
+-- from the clock's by one job at most; others were forged, or a forged clock was repaired.
+local function correct(turn, entry, now, most)
   local tenant, served = entry[1], tonumber(entry[2])
-  if tenant and not (served >= now - 1 and served <= now + 1) then
+  if tenant and not (served >= now - most and served <= now + most) then
     redis.call('ZADD', turn, 'XX', now + 1, tenant)
     return true
   end
 end
 
 -- Return the most urgent job of the tenant whose turn it is in a class, and the tenant. What is not
--- the tenant's job is dropped.
+-- the tenant's job is dropped, and costs the tenant as much of its virtual time as a job.
 local function head(class)
   local place = queue .. ':' .. class
   local turn = 'fb:turn:' .. place
   admit(queue, class)
   local now = number(redis.call('HGET', 'fb:clock', place))
-  correct(turn, redis.call('ZRANGE', turn, -1, -1, 'WITHSCORES'), now)
+  local most = class == 'rows' and MAX_ROWS or 1 -- a shard costs as many units as it has rows
+  correct(turn, redis.call('ZRANGE', turn, -1, -1, 'WITHSCORES'), now, most)
   for i = 1, 2 * MAX_SKIPPED do
     local entry = redis.call('ZRANGE', turn, 0, 0, 'WITHSCORES')
     local tenant = entry[1]
     if not tenant then
       return nil
     end
-    if i > MAX_SKIPPED or not correct(turn, entry, now) then
+    if i > MAX_SKIPPED or not correct(turn, entry, now, most) then
       local waiting = 'fb:waiting:' .. place .. ':' .. tenant
       local first = redis.pcall('ZRANGE', waiting, 0, 0)
       if not first[1] then
@@ -40,6 +43,7 @@ local function head(class)
         return first[1], tenant
       else
         redis.call('ZREM', waiting, first[1])
+        redis.call('ZINCRBY', turn, 1, tenant)
       end
     end
   end
@@ -48,16 +52,22 @@ end
 -- Return the job to claim, its class and its tenant. Once bulk jobs have waited for `ageing_ms`,
 -- they get one claim in `bulk_share`, however many interactive jobs wait, until no bulk job waits.
 local function choose()
+  if shards == '1' then
+    local shard, owner = head('rows')
+    return shard, 'rows', owner
+  end
   local interactive, interactive_tenant = head('interactive')
   local bulk, bulk_tenant = head('bulk')
-  if not bulk then
-    redis.call('HDEL', 'fb:since', queue .. ':bulk')
+  if bulk then
+    redis.pcall('HSETNX', 'fb:since', queue .. ':bulk', now_ms())
+  else
+    redis.pcall('HDEL', 'fb:since', queue .. ':bulk')
   end
   if not interactive then
     return bulk, 'bulk', bulk_tenant
   end
   if bulk and number(redis.call('HINCRBY', 'fb:picks', queue, 1)) % tonumber(bulk_share) == 0 then
-    local since = number(redis.call('HGET', 'fb:since', queue .. ':bulk'))
+    local since = number(redis.pcall('HGET', 'fb:since', queue .. ':bulk'))
     if now_ms() - since > tonumber(ageing_ms) then
       return bulk, 'bulk', bulk_tenant
     end
@@ -65,16 +75,16 @@ local function choose()
   return interactive, 'interactive', interactive_tenant
 end
 
--- Take a job out of its queue, for one unit of its tenant's virtual time. A tenant without waiting
+-- Take a job out of its queue, for `cost` units of its tenant's virtual time. A tenant without waiting
 -- jobs leaves, and comes back at the clock's time. The clock moves to the time that the tenant was
 -- served for, so leaving and coming back gains it nothing.
-local function take(id, class, tenant)
+local function take(id, class, tenant, cost)
   local turn, clock = 'fb:turn:' .. queue .. ':' .. class, queue .. ':' .. class
   check_types(id, queue, class)
-  local served = number(redis.call('ZINCRBY', turn, 1, tenant))
+  local served = number(redis.call('ZINCRBY', turn, cost, tenant))
   dequeue(id, queue, class)
   if redis.call('EXISTS', waiting_key(queue, class, id)) == 1 then
-    served = served - 1
+    served = served - cost
   else
     redis.call('ZREM', turn, tenant)
   end
@@ -95,16 +105,20 @@ for _ = 1, MAX_SKIPPED do
   end
   local job = read(id)
   local now = now_ms()
-  take(id, class, tenant)
+  take(id, class, tenant, class == 'rows' and job and math.max(1, math.min(job.rows, MAX_ROWS)) or 1)
   if not job or job.state ~= 'waiting' or job.queue ~= queue then
     -- The entry stayed behind when the job moved. If nothing else leads to the job, end it.
     if job and stranded(id, job) then
-      finish(id, job, 'failed', retention_ms, 'error', 'invalid_job')
+      fail_damaged(id, job, retention_ms)
     end
   elseif job.deadline > 0 and job.deadline <= now then
-    finish(id, job, 'expired', retention_ms, 'error', 'expired')
+    expire(id, job, retention_ms)
   elseif job.attempts >= tonumber(max_attempts) then
-    finish(id, job, 'failed', retention_ms, 'error', job.error ~= '' and job.error or 'engine_died')
+    fail_used_up(id, job, retention_ms, job.error)
+  elseif bulk_state(id, job) == 'cancelled' then
+    finish(id, job, 'cancelled', retention_ms, 'error', 'cancelled')
+  elseif bulk_state(id, job) == 'paused' then
+    redis.call('ZADD', 'fb:later', now + PARKED_MS, id)
   else
     local key, fence = job_key(id), job.fence + 1
     local token = string.format('%.0f', fence) .. '-' .. nonce

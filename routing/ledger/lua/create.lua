@@ -25,7 +25,7 @@ if existing then
   watch(id, watcher, existing.state)
   return { 'known', id }
 end
-local refused = refusal(queue, max_waiting, given.answer_bytes)
+local refused = refusal(id, queue, max_waiting, given.answer_bytes)
 if refused then
   return refused
 end

@@ -9,7 +9,7 @@ if not job then
   return nil
 end
 local queue, class = job.queue, job.priority
-local depth = number(redis.call('HGET', 'fb:depth', queue))
+local depth = number(redis.call('HGET', 'fb:depth', class == 'rows' and queue .. ':rows' or queue))
 local workers = redis.call('ZCOUNT', 'fb:serving:' .. queue, now_ms(), '+inf')
 local rank = job.state == 'waiting' and redis.call('ZRANK', waiting_key(queue, class, id), id)
 if not rank then
@@ -20,13 +20,14 @@ local tenant = tenant_of(id)
 -- Return the virtual time of each tenant with a turn; newcomers get theirs at the clock's time.
 local function times()
   local place, found = queue .. ':' .. class, {}
+  local most = class == 'rows' and MAX_ROWS or 1
   local now = number(redis.call('HGET', 'fb:clock', place))
   for _, name in ipairs(redis.call('SRANDMEMBER', 'fb:newcomers:' .. place, MAX_NEWCOMERS)) do
     found[name] = now
   end
   local turns = redis.call('ZRANGE', 'fb:turn:' .. place, 0, -1, 'WITHSCORES')
   for i = 1, #turns, 2 do
-    found[turns[i]] = math.max(now - 1, math.min(now + 1, tonumber(turns[i + 1])))
+    found[turns[i]] = math.max(now - most, math.min(now + most, tonumber(turns[i + 1])))
   end
   return found
 end

@@ -25,7 +25,7 @@ if given.egress ~= 'deny' and job.egress ~= 'allow' then
 elseif given.deadline ~= '' and number(given.deadline) <= now_ms() then
   return { 'past' }
 end
-local refused = refusal(queue, max_waiting, given.answer_bytes)
+local refused = refusal(id, queue, max_waiting, given.answer_bytes)
 if refused then
   return refused
 end

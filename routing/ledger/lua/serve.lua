@@ -8,5 +8,6 @@ for i = 4, #ARGV do
   redis.call('ZADD', key, now + for_ms, worker)
   redis.call('ZREMRANGEBYSCORE', key, '-inf', now - kept_ms)
   redis.call('PEXPIRE', key, for_ms + kept_ms)
+  redis.pcall('SADD', 'fb:queues', ARGV[i])
 end
 return #ARGV - 3

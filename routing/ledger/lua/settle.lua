@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
--- End a job with its answer or its failure. -> 1 | 0 (the claim no longer holds the job)
+-- End a job with its answer or its failure. -> the job's state | nil (the claim no longer holds
+-- the job)
 local id, token, state, receipt, answer, code, retention_ms = unpack(ARGV)
 local job = held(id, token)
 if not job then
-  return 0
+  return nil
 end
-finish(id, job, state, retention_ms, 'receipt', receipt, 'error', code)
+local reached = finish(id, job, state, retention_ms, 'receipt', receipt, 'error', code)
 if answer ~= '' then
   redis.call('SET', 'fb:answer:' .. id, answer, 'PX', retention_ms)
 end
-return 1
+return reached

@@ -1,13 +1,16 @@
 #!lua flags=allow-oom
 -- Do one bounded batch of upkeep; any number of sweepers may run.
--- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory used if it is short}
+-- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory used if it is short,
+--     the ids of the jobs that were given back, are dead or have expired}
 local limit, max_attempts, retention_ms, bell, memory_limit, full_ms = unpack(ARGV)
 local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
 local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit
 local MIN_SWEEP_GAP_MS = 500 -- sweeps of several sweepers within this time count as one
 local POSTPONED_MS = 60000
+local MAX_FORGED_SHARE = 0.5 -- of free memory: as much as a tenant can pretend its answers will take
+local RECOVERED_MS = 2 * 3600000 -- for so long the number of recovered leases is known
 local now = now_ms()
-local back, dead, due, expired, rung = 0, 0, 0, 0, 0
+local back, dead, due, expired, rung, moved = 0, 0, 0, 0, 0, {}
 
 -- Call `move` for each job whose time in this set has come. A job that cannot be moved, because a
 -- key of the wrong type is in the way, does not stop the others; it is tried again in a minute.
@@ -23,8 +26,9 @@ each('fb:deadlines', function(id, job)
   if job and not ended(job.state) and job.deadline > now then -- the entry was forged
     redis.call('ZADD', 'fb:deadlines', job.deadline, id)
   elseif job and not ended(job.state) and job.deadline > 0 then
-    finish(id, job, 'expired', retention_ms, 'error', 'expired')
+    expire(id, job, retention_ms)
     expired = expired + 1
+    moved[#moved + 1] = id
   else
     redis.call('ZREM', 'fb:deadlines', id)
   end
@@ -34,8 +38,9 @@ end)
 local function let_go(set, id, job)
   redis.call('ZREM', set, id)
   if job and stranded(id, job) then
-    finish(id, job, 'failed', retention_ms, 'error', 'invalid_job')
+    fail_damaged(id, job, retention_ms)
     dead = dead + 1
+    moved[#moved + 1] = id
   end
 end
 
@@ -43,17 +48,19 @@ each('fb:leases', function(id, job)
   if not job or job.state ~= 'running' then
     let_go('fb:leases', id, job)
   elseif job.attempts >= tonumber(max_attempts) then
-    finish(id, job, 'failed', retention_ms, 'error', 'engine_died')
+    fail_used_up(id, job, retention_ms, '')
     dead = dead + 1
+    moved[#moved + 1] = id
   else
-    queue_up(id, job, job.queue, bell)
+    queue_up(id, job, home(job), bell)
     back = back + 1
+    moved[#moved + 1] = id
   end
 end)
 
 each('fb:later', function(id, job)
   if job and job.state == 'waiting' then
-    queue_up(id, job, job.queue, bell)
+    queue_up(id, job, home(job), bell)
     due = due + 1
   else
     let_go('fb:later', id, job)
@@ -80,27 +87,93 @@ local function ring_again(queue, depth)
   end
 end
 
--- Count the jobs that wait in a queue. Producers move the stored count as well, so it may be wrong.
-local function recount(queue)
-  local depth = 0
-  for _, class in ipairs({ 'interactive', 'bulk' }) do
-    admit(queue, class)
-    local place = queue .. ':' .. class
-    for _, tenant in ipairs(redis.call('ZRANGE', 'fb:turn:' .. place, 0, -1)) do
-      local waiting = redis.pcall('ZCARD', 'fb:waiting:' .. place .. ':' .. tenant)
-      depth = depth + (type(waiting) == 'number' and waiting or 0)
-    end
+-- Give each known tenant its turn at the router. Producers may have hidden it in a flood of forged
+-- newcomers; in other queues only workers and sweepers add newcomers.
+local function admit_known()
+  local tenants = redis.call('HKEYS', 'fb:tenants')
+  for _, class in ipairs({ 'interactive', 'bulk', 'rows' }) do
+    give_turns(tenants, 'route:' .. class)
   end
-  redis.call('HSET', 'fb:depth', queue, depth)
-  return depth
 end
 
-for _, queue in ipairs(redis.call('HKEYS', 'fb:depth')) do
-  if is_queue(queue) then
-    pcall(function() ring_again(queue, recount(queue)) end)
-  else
-    redis.call('HDEL', 'fb:depth', queue) -- no script counts there
+-- Count what waits in a queue, jobs and shards, and note since when bulk jobs do.
+local function recount(queue)
+  for _, class in ipairs({ 'interactive', 'bulk', 'rows' }) do
+    admit(queue, class)
   end
+  local bulk = waiting_in(queue .. ':bulk')
+  if bulk > 0 then
+    redis.call('HSETNX', 'fb:since', queue .. ':bulk', now)
+  end
+  return waiting_in(queue .. ':interactive') + bulk, waiting_in(queue .. ':rows')
+end
+
+-- Ring for the shards of a local queue, once for each worker: one with a thread to spare answers.
+local function ring_for_shards(queue, shards)
+  if shards > 0 and redis.call('LLEN', queue) == 0 then
+    local workers = redis.call('ZCOUNT', 'fb:serving:' .. queue, now, '+inf')
+    for _ = 1, math.min(workers, tonumber(limit)) do
+      ring(queue, bell)
+      rung = rung + 1
+    end
+  end
+end
+
+-- Forget a queue that is empty and that no worker has served for long.
+local function forget_if_unused(queue, depth)
+  if depth + redis.call('LLEN', queue) + redis.call('EXISTS', 'fb:serving:' .. queue) == 0 then
+    redis.call('SREM', 'fb:queues', queue)
+    redis.call('HDEL', 'fb:quiet', queue, queue .. ' at')
+  end
+  return waiting_in(queue .. ':interactive') + bulk
+end
+
+-- Forget a queue that is empty and that no worker has served for long.
+local function forget_if_unused(queue, depth)
+  if depth + redis.call('LLEN', queue) + redis.call('EXISTS', 'fb:serving:' .. queue) == 0 then
+    redis.call('SREM', 'fb:queues', queue)
+    redis.call('HDEL', 'fb:quiet', queue, queue .. ' at')
+  end
+end
+
+-- Replace all depths by what is counted: producers move the stored numbers, and may add any queue.
+pcall(admit_known)
+redis.call('SADD', 'fb:queues', 'route')
+local depths = {}
+for _, queue in ipairs(redis.call('SMEMBERS', 'fb:queues')) do
+  pcall(function()
+    local jobs, shards = recount(queue)
+    depths[queue] = jobs
+    if shards > 0 then
+      depths[queue .. ':rows'] = shards
+    end
+    if hop_of(queue) == 'local' then
+      ring_again(queue, jobs)
+      ring_for_shards(queue, shards)
+    else
+      ring_again(queue, jobs + shards)
+    end
+    forget_if_unused(queue, jobs + shards)
+  end)
+end
+redis.call('UNLINK', 'fb:depth')
+for queue, depth in pairs(depths) do
+  redis.call('HSET', 'fb:depth', queue, depth)
+end
+
+-- Count the bytes of the answers to come, of each tenant and of all. A tenant's own number may be
+-- forged; beyond what the last walk verified, it counts up to a share of the memory that is free.
+local function count_promises(free)
+  local known, total = redis.call('HGETALL', 'fb:tenants'), 0
+  redis.call('UNLINK', 'fb:counted')
+  for i = 1, #known, 2 do
+    local most = math.max(number(known[i + 1]), math.floor(MAX_FORGED_SHARE * free))
+    local bytes = math.min(promised_to(known[i]), most)
+    redis.call('HSET', 'fb:counted', known[i], string.format('%.0f', bytes))
+    total = total + bytes
+  end
+  redis.call('HSET', 'fb:counted', '*', string.format('%.0f', total))
+  redis.call('PEXPIRE', 'fb:counted', full_ms)
 end
 
 -- Refuse new jobs while memory is short, so that the jobs already here can end, and return the
@@ -118,6 +191,7 @@ local function measure_memory()
   if limit_bytes > 0 then
     local free = math.max(0, math.floor(memory_limit * limit_bytes - used_bytes))
     redis.call('SET', 'fb:free', string.format('%.0f', free), 'PX', full_ms)
+    count_promises(free)
   end
   local share = limit_bytes > 0 and used_bytes / limit_bytes or 0
   if share >= memory_limit - (redis.call('EXISTS', 'fb:full') == 1 and SLACK or 0) then
@@ -128,4 +202,20 @@ local function measure_memory()
   return 0
 end
 
-return { back, dead, due, expired, rung, measure_memory() }
+-- Count the jobs that were given back, by minute; counts of more than two hours ago are removed.
+local function count_recovered()
+  local minute = math.floor(now / 60000)
+  redis.call('HINCRBY', 'fb:recovered', minute, back)
+  redis.call('PEXPIRE', 'fb:recovered', RECOVERED_MS)
+  for _, field in ipairs(redis.call('HKEYS', 'fb:recovered')) do
+    if number(field) < minute - RECOVERED_MS / 60000 then
+      redis.call('HDEL', 'fb:recovered', field)
+    end
+  end
+end
+
+if back > 0 then
+  pcall(count_recovered)
+end
+
+return { back, dead, due, expired, rung, measure_memory(), moved }

@@ -11,7 +11,7 @@
 local call_id, new_state, amount, keep_days, keep_closed_s, draft = unpack(ARGV)
 local call = 'fb:spend:call:' .. call_id
 local known = redis.call('HMGET', call,
-  'state', 'job', 'tenant', 'day', 'reserved', 'purpose', 'token')
+  'state', 'job', 'tenant', 'day', 'reserved', 'purpose', 'token', 'bulk')
 local state = known[1] or 'unknown'
 if state == 'settled' or (new_state == 'released' and state ~= 'open') then
   return 'again'
@@ -36,6 +36,13 @@ for _, owner in ipairs(owners) do
   end
   if state == 'open' and known[5] ~= '0' then -- Redis refuses '-0'
     redis.call('HINCRBY', books, owner .. ':reserved', '-' .. known[5])
+  end
+end
+local bulk = known[8] and known[8] ~= '' and bulk_key(known[8], { bulk = known[8] })
+if bulk then
+  redis.pcall('HINCRBY', bulk, 'settled_nusd', amount)
+  if state == 'open' and known[5] ~= '0' then
+    redis.pcall('HINCRBY', bulk, 'reserved_nusd', '-' .. known[5])
   end
 end
 redis.call('EXPIREAT', books, (day + keep_days) * 86400)

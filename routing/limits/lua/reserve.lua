@@ -8,6 +8,8 @@
 --    {'lost'}               the claim with this token no longer holds the job
 --    {'paid'}               another claim has paid for the job
 --
+-- The row of a bulk is paid from the bulk's own budget as well, which knows no days (`fb:bulk:<bulk>`).
+--
 -- Keys:  fb:spend:call:<call id>  hash    state (open, settled, released), job, tenant, day,
 --                                         at (ms), reserved and settled (billionths of a dollar),
 --                                         purpose, token (of the claim that makes the call)
@@ -67,14 +69,27 @@ if of_purpose and tonumber(amount) > of_purpose then
   return {'over', purpose, string.format('%.0f', of_purpose)}
 end
 
+local row = read(job_id)
+local bulk = row and bulk_key(job_id, row)
+local sums = bulk and redis.call('HMGET', bulk, 'max_nusd', 'settled_nusd', 'reserved_nusd')
+if sums and sums[1] then
+  local of_bulk = left(number(sums[1]), number(sums[2]), number(sums[3]))
+  if tonumber(amount) > of_bulk then
+    return {'over', 'bulk', string.format('%.0f', of_bulk)}
+  end
+end
+
 local ends = (day + keep_days) * 86400
 redis.call('HSET', call, 'state', 'open', 'job', job_id, 'tenant', tenant, 'day', day, 'at', now,
-  'reserved', amount, 'settled', '0', 'purpose', purpose, 'token', token)
+  'reserved', amount, 'settled', '0', 'purpose', purpose, 'token', token, 'bulk', bulk and row.bulk or '')
 redis.call('SET', job, call_id, 'PX', term_ms)
 redis.call('HINCRBY', books, tenant .. ':reserved', amount)
 redis.call('HINCRBY', books, '*:reserved', amount)
 if purpose ~= '' then
   redis.call('HINCRBY', books, account .. ':reserved', amount)
+end
+if bulk then
+  redis.pcall('HINCRBY', bulk, 'reserved_nusd', amount)
 end
 redis.call('ZADD', open, now, call_id)
 for _, key in ipairs({call, books, open}) do

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from forebay.routing.errors import ForebayError, InvalidJob
 from forebay.routing.jobs import Job
+from forebay.routing.questions.decisions import Decisions
 from forebay.routing.receipts import (
     Classification,
     Embedding,
@@ -30,10 +31,13 @@ from forebay.workers.engines.engine import (
     JsonSchema,
     Pattern,
     Prompt,
+    TakeText,
     Vectors,
 )
 from forebay.workers.engines.tokens import grammars
 from forebay.workers.prompts import prompts
+from forebay.workers.prompts.parsing import parse_answer
+from forebay.workers.prompts.questions.stated_probabilities import as_stated
 
 SURE = 0.99  # the probability of a scripted label for which the script names none
 LOCAL = "local"
@@ -72,8 +76,8 @@ class ScriptedEngine:
         """See `Engine.info`."""
         return self._echo.info()
 
-    def submit(self, prompt: Prompt) -> Future[Completion]:
-        """See `Engine.submit`."""
+    def submit(self, prompt: Prompt, on_text: TakeText | None = None) -> Future[Completion]:
+        """See `Engine.submit`. A scripted text streams in one piece, an echo not at all."""
         future: Future[Completion] = Future()
         try:
             _refuse_what_no_grammar_holds(prompt)
@@ -82,7 +86,10 @@ class ScriptedEngine:
                 return self._echoed(self._current.request, prompt)
             if isinstance(reply, ForebayError):
                 raise reply
-            future.set_result(_completion(prompt, reply))
+            completion = _completion(prompt, reply)
+            if on_text is not None:
+                on_text(completion.text)
+            future.set_result(completion)
         except ForebayError as error:
             future.set_exception(error)
         return future
@@ -94,7 +101,10 @@ class ScriptedEngine:
             BadAnswer: The echo engine has no answer; the mistake is recorded in the script.
         """
         prompt = prompts.local(job, self.info(), prompt_id=prompt_id)
-        return self._echoed(job.request, prompt).result().text
+        completion = self._echoed(job.request, prompt).result()
+        if completion.branch_logprobs is None:
+            return completion.text
+        return text_of(parse_answer(job, "", branch_logprobs=completion.branch_logprobs))
 
     def embed(self, texts: list[str]) -> Vectors:
         """See `Engine.embed`."""
@@ -176,6 +186,7 @@ def _completion(prompt: Prompt, reply: Reply) -> Completion:
         tokens_out=len(text.split()),
         finish=finish,
         option_logprobs=_option_logprobs(prompt, reply),
+        branch_logprobs=_branch_logprobs(prompt, reply),
     )
 
 
@@ -188,6 +199,8 @@ def text_of(reply: Reply) -> str:
             return json.dumps(reply.model_dump(mode="json")["data"])
         case Summary(text=text) | Generation(text=text):
             return text
+        case Decisions():
+            return as_stated(reply)
     raise TypeError(f"no text stands for {reply!r}")
 
 
@@ -202,3 +215,22 @@ def _option_logprobs(prompt: Prompt, reply: Reply) -> dict[str, float] | None:
     share = max(0.0, 1 - sum(known.values())) / max(1, len(others))
     scores = {option: known.get(option, share) for option in constraint.options}
     return {option: math.log(max(score, 1e-9)) for option, score in scores.items()}
+
+
+def _branch_logprobs(prompt: Prompt, reply: Reply) -> tuple[dict[str, float], ...] | None:
+    """Return the log-probability of each option of each question.
+
+    `None` if the reply does not fit the questions: then the worker finds its text to be wrong.
+    """
+    if not isinstance(reply, Decisions) or len(reply.answers) != len(prompt.branches):
+        return None
+    pairs = list(zip(prompt.branches, reply.answers, strict=True))
+    if any(not answer.probabilities.keys() <= set(branch.options) for branch, answer in pairs):
+        return None
+    return tuple(
+        {
+            option: math.log(max(answer.probabilities.get(option, 0.0), 1e-9))
+            for option in branch.options
+        }
+        for branch, answer in pairs
+    )

@@ -28,7 +28,7 @@ MAX_ATTEMPTS = 2  # a second attempt comes after half a second to one second
 STAY_LOCAL = """
 [defaults]
 scan_secrets = false
-thresholds = { classify = 0.0, extract = 0.0, summarize = 0.0, generate = 0.0 }
+thresholds = { classify = 0.0, extract = 0.0, summarize = 0.0, generate = 0.0, decide = 0.0 }
 [defaults.second_opinion]
 extract = 0.0
 generate = 0.0

@@ -11,6 +11,7 @@ from typing import Any
 import redis
 
 from forebay.routing.errors import ForebayError
+from forebay.routing.logs import Event, event
 from forebay.routing.store.connection import reaching_redis
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Lanes:
                 with reaching_redis():
                     doorbell: Any = self._redis.blpop([STOP, *self._answers], timeout=LISTEN_S)
             except ForebayError as error:
-                log.warning("the fleet stops: %s", error)
+                log.warning("the fleet stops: %s", error, extra=event(Event.TESTING_STOPPED))
                 return
             queue = doorbell[0].decode() if doorbell else ""
 
@@ -61,4 +62,6 @@ class Lanes:
         try:
             self._answers[queue]()
         except ForebayError as error:
-            log.warning("a job of %s was not concluded: %s", queue, error)
+            log.warning(
+                "a job of %s was not concluded: %s", queue, error, extra=event(Event.JOB_UNRECORDED)
+            )

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from forebay.routing.base import FrozenModel
 from forebay.routing.errors import BadAnswer, ForebayError, InvalidJob
+from forebay.routing.questions.decisions import Decisions
 from forebay.routing.receipts import (
     Classification,
     Embedding,
@@ -19,7 +20,15 @@ from forebay.routing.receipts import (
     Generation,
     Summary,
 )
-from forebay.routing.requests import AnyRequest, Classify, Embed, Extract, Generate, Summarize
+from forebay.routing.requests import (
+    AnyRequest,
+    Classify,
+    Decide,
+    Embed,
+    Extract,
+    Generate,
+    Summarize,
+)
 
 #: What answers a request: a content, or an error in its place.
 Reply = FrozenModel | ForebayError
@@ -32,9 +41,11 @@ _CONTENT_OF: dict[type[FrozenModel], type[FrozenModel]] = {
     Summarize: Summary,
     Generate: Generation,
     Embed: Embedding,
+    Decide: Decisions,
 }
 _FIELDS_OF_CONTENT = {
     "classify": "label=...", "extract": "data=...", "summarize": "text=...", "generate": "text=...",
+    "decide": "answers=[...]",
 }  # fmt: skip
 
 

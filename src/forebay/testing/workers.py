@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
-from forebay.producers.submission import doorbell
+from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.lanes import BEDROCK, EMBED, ROUTE, SWEEP, local_queue
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
@@ -39,7 +39,7 @@ def start_workers(settings: Settings, script: Script, stack: ExitStack) -> None:
     """Start the workers of a fleet; the stack stops them and ends their threads."""
     client = connect(settings)
     stack.callback(client.close)
-    ledger = Ledger(client, settings, doorbell(settings))
+    ledger = Ledger(client, settings, packaged_template)
     works = _works(ledger, script, stack)
     stack.callback(Sweeper(ledger).close)
     in_flight = InFlight(THREADS)

@@ -10,35 +10,42 @@ from typing import Any
 
 from books.content import DENY, OPEN
 from forebay.routing.jobs import (
+    Choice,
     Classify,
+    Decide,
     Embed,
     Extract,
     Generate,
     Label,
     Message,
+    Predicate,
     Request,
+    Score,
     Summarize,
 )
 from storms.hostile_requests import hostile
 
+POOLS = "\n".join(
+    f'pools.{kind} = "echo"' for kind in ("classify", "extract", "summarize", "generate", "decide")
+)
 #: `echo` and `casual` use the echo engine, `model` uses llama.cpp. Nothing of `secretive` may
 #: leave, whatever its jobs say.
-POLICY = """
+POLICY = f"""
 [defaults]
 daily_budget_usd = inf
 [fleet]
 daily_budget_usd = inf
 [tenants.echo]
-pools = { classify = "echo", extract = "echo", summarize = "echo", generate = "echo" }
+{POOLS}
 [tenants.casual]
 when_shut = "degrade"
-pools = { classify = "echo", extract = "echo", summarize = "echo", generate = "echo" }
+{POOLS}
 [tenants.secretive]
 force_deny = true
-pools = { classify = "echo", extract = "echo", summarize = "echo", generate = "echo" }
+{POOLS}
 [tenants.hostile]
 force_deny = true
-pools = { classify = "echo", extract = "echo", summarize = "echo", generate = "echo" }
+{POOLS}
 """
 TENANTS = {"echo": 50, "casual": 20, "secretive": 12, "model": 18, "hostile": 1}
 NUMBER = {
@@ -138,6 +145,17 @@ def _embed(_: random.Random, mark: str) -> Request:
     return Embed(texts=[f"The parcel is late. {mark}", mark])
 
 
+def _decide(dice: random.Random, mark: str) -> Request:
+    """Return a request of three questions; some answers are too unsure to stay."""
+    sure = dice.choice(("", "", "[[echo: confidence=0.3]] "))
+    questions = [
+        Predicate(name="late", instructions=f"Is it late? {mark}", unsure=True),
+        Choice(name=mark, instructions="Which part?", choices=["parcel", "invoice", mark]),
+        Score(name="anger", instructions="How angry?", minimum=0, maximum=3),
+    ]
+    return Decide(state=f"{sure}The parcel is late. {mark}", questions=questions)
+
+
 def _fatal(dice: random.Random, mark: str) -> Request:
     return _chat(f"[[echo: {dice.choice(('crash', 'crash', 'fail', 'hang'))}]] {mark}")
 
@@ -158,8 +176,8 @@ FAILS = {
 }
 _Makers = tuple[list[Callable[[random.Random, str], Request]], list[float]]
 _ECHO: _Makers = (
-    [_classify, _extract, _summarize, _rambling, _quick, _slow, _embed, _fatal],
-    [15, 15, 12, 10, 20, 22, 6, 0.25],
+    [_classify, _extract, _summarize, _rambling, _quick, _slow, _embed, _decide, _fatal],
+    [15, 15, 12, 10, 20, 22, 6, 8, 0.25],
 )
 MAKERS: dict[str, _Makers] = {
     "model": ([_classify, _short], [3, 1]),

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from books.content import DENY
 from forebay.producers.client import Client
-from forebay.producers.submission import doorbell
+from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Generate, Job, Message, new_id
 from forebay.routing.ledger.ledger import Ledger
@@ -58,7 +58,7 @@ class Vandal:
         self._dice = context.dice
         self._client = client
         self._redis = connect(context.settings, brisk=True)
-        self._ledger = Ledger(self._redis, context.settings, lambda: doorbell(context.settings))
+        self._ledger = Ledger(self._redis, context.settings, packaged_template)
         self._mine: list[str] = [new_id(ATTACKER)]
         self._others = Path(context.told.path)
         self._numbers = itertools.count()

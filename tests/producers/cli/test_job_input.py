@@ -7,7 +7,7 @@ import time
 import pytest
 
 from forebay.producers.cli.option_names import KINDS_WITH_FIELD, OPTIONS
-from forebay.routing.jobs import Classify, Embed, Extract, Generate, Job, Summarize
+from forebay.routing.jobs import Classify, Decide, Embed, Extract, Generate, Job, Summarize
 
 SECRET = "the-canary-in-the-job"
 HOW_TO_SUBMIT = (
@@ -109,7 +109,7 @@ def test_a_mistake_is_told_in_the_words_of_the_command_line(forebay, args, stdin
 
 def test_every_option_names_a_field_and_the_kinds_that_have_it():
     kinds = {}
-    for request in (Classify, Embed, Extract, Generate, Summarize):
+    for request in (Classify, Decide, Embed, Extract, Generate, Summarize):
         for name, info in request.model_fields.items():
             kinds.setdefault(info.alias or name, set()).add(request.model_fields["kind"].default)
     for field in set(OPTIONS) - {"system"}:  # a message of generate

@@ -154,7 +154,7 @@ def test_every_command_takes_json_and_has_help_that_fits_its_line(forebay):
             r"^  ([a-z-]+)  +(\S.*)", text.partition("Commands:")[2], re.MULTILINE
         )
         assert [text for _, text in children if text.endswith("...")] == [], "cut short"
-        assert children or "--json" in text, command
+        assert children or "--json" in text or command == ("serve",), command
         commands += [(*command, name) for name, _ in children]
         seen |= {" ".join((*command, name)) for name, _ in children}
     assert {"submit", "result", "dead replay", "models pull", "router eval", "gpu build"} <= seen

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from forebay.routing.broker.app import celery_app
-from forebay.routing.broker.doorbell import template
+from forebay.routing.broker.doorbell import packaged_template, template
 from forebay.routing.jobs import Job, Summarize
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
@@ -59,6 +59,10 @@ def test_a_ring_is_what_apply_async_publishes(redis, settings):
     assert without_ids(rung) == without_ids(published)
     assert rung["headers"].keys() == published["headers"].keys()
     assert rung["properties"].keys() == published["properties"].keys()
+
+
+def test_the_packaged_template_is_what_this_celery_makes(settings):
+    assert packaged_template() == template(celery_app(settings))
 
 
 def test_every_ring_has_its_own_id_and_delivery_tag(redis, settings):

@@ -49,6 +49,18 @@ def test_comparable_answers_are_compared(lanes, mock, local, outcome):
     assert audit.stand_in
 
 
+def test_a_schema_that_only_bedrock_refuses_is_asked_for_in_words(lanes, mock):
+    """Else only answers to simple schemas would be audited."""
+    total = {"type": "number", "not": {"type": "object"}}
+    schema = {"type": "object", "properties": {"total": total}, "required": ["total"]}
+    mock.answer = '{"total": 10}'
+    text = 'The bill is 10. [[echo: say={"total": 10}]]'
+    lanes.audited(Extract(text=text, schema=schema))
+    (audit,) = lanes.audits.read()
+    assert (audit.outcome, audit.how) == (1.0, "compared")
+    assert ["outputConfig" in json.loads(call.text) for call in mock.calls] == [True, False]
+
+
 def test_an_audit_stores_the_agreement_and_the_doubt(lanes, mock):
     lanes.rules("[tenants.acme.second_opinion]\nextract = 1.0\n")
     mock.answer = '{"total": 10}'

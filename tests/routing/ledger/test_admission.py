@@ -41,7 +41,7 @@ def share(client: redis_py.Redis) -> float:
 
 def planned(client: redis_py.Redis) -> float:
     """Return the share of the memory that is in use or promised to the answers to come."""
-    return share(client) + int(client.get("fb:promised")) / client.info("memory")["maxmemory"]
+    return share(client) + int(client.get("fb:promised:acme")) / client.info("memory")["maxmemory"]
 
 
 def fill(ledger: Ledger) -> tuple[int, Unavailable]:
@@ -203,10 +203,10 @@ def test_a_job_whose_answer_would_fill_redis_is_refused(redis):
 def test_forged_bytes_of_answers_to_come_are_counted_again(redis, forged):
     ledger = Ledger(redis, Settings(), BELL)
     ledger.create([embedding(2)])
-    redis.set("fb:promised", forged)
+    redis.set("fb:promised:acme", forged)
     ledger.create([embedding(1)])
     ledger.repair()
-    assert int(redis.get("fb:promised")) == 3 * 4096
+    assert int(redis.get("fb:promised:acme")) == 3 * 4096
 
 
 def test_vectors_are_stored_as_32_bit_numbers(redis):

@@ -27,6 +27,7 @@ def test_bulk_that_has_waited_too_long_gets_its_share_of_claims(redis):
     ledger = Ledger(redis, Settings(ageing_s=0.001, bulk_share=4), BELL)
     put(ledger, *(job(priority="bulk") for _ in range(10)))
     put(ledger, *(job() for _ in range(20)))
+    ledger.sweep()
     time.sleep(0.01)
     kinds = [ledger.claim("route").job().priority for _ in range(16)]
     assert kinds.count("bulk") == 4
@@ -74,9 +75,60 @@ def test_bulk_ages_as_a_class_even_behind_a_stream_of_urgent_bulk(redis):
     ledger = Ledger(redis, Settings(ageing_s=0.05, bulk_share=2), BELL)
     soon = datetime.now(UTC) + timedelta(minutes=5)
     put(ledger, job(priority="bulk"), *(job() for _ in range(20)))
+    ledger.sweep()
     time.sleep(0.06)
     kinds = []
     for _ in range(8):
         put(ledger, job(priority="bulk", deadline=soon))  # always a fresh one at the head
         kinds.append(ledger.claim("route").job().priority)
     assert kinds.count("bulk") == 4
+
+
+def served(ledger, claims: int) -> list[str]:
+    """Return the tenants of the next claims."""
+    found = [ledger.claim("route") for _ in range(claims)]
+    return [claim.id.partition(".")[0] for claim in found if claim]
+
+
+FORGED = [-1e15, 1e15, "-inf", "inf", -1e300, 1e300, -2, 2]
+
+
+@pytest.mark.parametrize("turn", FORGED)
+@pytest.mark.parametrize("forger", ["a", "b"])
+def test_a_forged_turn_is_corrected_and_gains_or_costs_two_claims_at_most(
+    ledger, redis, turn, forger
+):
+    put(ledger, *(job(tenant) for tenant in "ab" for _ in range(20)))
+    assert sorted(served(ledger, 4)) == ["a", "a", "b", "b"]
+    redis.zadd("fb:turn:route:interactive", {forger: turn})
+    shares = served(ledger, 20)
+    assert 9 <= shares.count("a") <= 11
+    clock = float(redis.hget("fb:clock", "route:interactive"))
+    turns = redis.zrange("fb:turn:route:interactive", 0, -1, withscores=True)
+    assert all(abs(time - clock) <= 1 for _, time in turns)
+
+
+@pytest.mark.parametrize("clock", ["x", "", "nan", "inf", "1e15", "-7", 2**60])
+def test_a_forged_clock_costs_nobody_the_turn(ledger, redis, clock):
+    put(ledger, *(job(tenant) for tenant in "ab" for _ in range(20)))
+    served(ledger, 4)
+    redis.hset("fb:clock", "route:interactive", clock)
+    assert 9 <= served(ledger, 20).count("a") <= 11
+
+
+@pytest.mark.parametrize("forgers", [49, 120])
+def test_forged_turns_of_many_tenants_stop_no_claim(ledger, redis, forgers):
+    names = [f"f{i}" for i in range(forgers)]
+    put(ledger, *(job(tenant) for tenant in (*names, "z")), job("z"))
+    served(ledger, 1)
+    redis.zadd("fb:turn:route:interactive", dict.fromkeys(names, -1e15), xx=True)
+    assert len(served(ledger, forgers + 1)) == forgers + 1
+
+
+@pytest.mark.parametrize("junk", ["x", "acme", "globex.1", "acme.{}", "acme.none"])
+def test_what_is_no_job_of_the_tenant_costs_its_own_turn(ledger, redis, junk):
+    waiting = put(ledger, *(job("globex") for _ in range(5)))
+    put(ledger, job("acme"))
+    redis.zadd("fb:waiting:route:interactive:acme", {f"{junk}{i}": -i for i in range(1000)})
+    found = [ledger.claim("route") for _ in range(5)]
+    assert [claim.id for claim in found if claim] == waiting

@@ -51,7 +51,7 @@ def die(ledger: Ledger, error: str = "engine_died", **options) -> str:
 def fail(ledger: Ledger, job_id: str, error: str = "engine_died") -> str:
     claim = ledger.claim("route")
     assert claim.id == job_id
-    assert not ledger.retry(claim, error)
+    assert ledger.retry(claim, error) == "failed"
     return job_id
 
 
@@ -79,6 +79,64 @@ def test_failed_jobs_are_listed_newest_first_and_jobs_that_ended_otherwise_are_n
     assert [one.id for one in dead.list(limit=1)] == [lasting]
     assert DeadLetters(ledger, "globex").list() == []
     assert CANARY not in repr(found)
+
+
+def used_up(ledger, claim):
+    ledger.retry(claim, "unavailable", note="the engine is away")
+
+
+def given_back_and_lost(ledger, claim):
+    ledger.redis.zadd("fb:leases", {claim.id: 1})
+    ledger.sweep()
+
+
+def overdue(ledger, claim):
+    ledger.redis.hset(f"fb:job:{claim.id}", "deadline", 1)
+    ledger.redis.zadd("fb:deadlines", {claim.id: 1})
+    ledger.sweep()
+
+
+def overdue_at_claim(ledger, claim):
+    ledger.retry(claim, "unavailable", note="the engine is away", counted=False)
+    ledger.redis.hset(f"fb:job:{claim.id}", "deadline", 1)
+    ledger.claim("route")
+
+
+def used_up_at_claim(ledger, claim):
+    ledger.retry(claim, "throttled", note="slow down", counted=False)
+    ledger.redis.hset(f"fb:job:{claim.id}", "attempts", 99)
+    ledger.claim("route")
+
+
+def cancelled(ledger, claim):
+    ledger.retry(claim, "unavailable", note="the engine is away", counted=False)
+    ledger.cancel(claim.id)
+
+
+def stranded(ledger, claim):
+    ledger.redis.hset(f"fb:job:{claim.id}", "state", "waiting")
+    ledger.redis.zadd("fb:leases", {claim.id: 1})
+    ledger.sweep()
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "words"),
+    [
+        (used_up, "unavailable", "the engine is away"),
+        (used_up_at_claim, "throttled", "slow down"),
+        (given_back_and_lost, "engine_died", "the worker of its last attempt died"),
+        (overdue, "expired", "its deadline passed"),
+        (overdue_at_claim, "expired", "its deadline passed"),
+        (cancelled, "cancelled", "somebody cancelled it"),
+        (stranded, "invalid_job", "its record is damaged"),
+    ],
+)
+def test_the_receipt_says_why_in_every_way_of_ending_without_a_worker(ledger, end, error, words):
+    made = ledger.create([job()])[0]
+    end(ledger, ledger.claim("route"))
+    (receipt,) = ledger.results([made])
+    assert receipt.error == error
+    assert words in receipt.error_note
 
 
 def test_a_replay_is_a_new_job_with_the_old_ones_terms_and_a_link_both_ways(ledger, dead):
@@ -111,7 +169,7 @@ def test_replaying_again_gives_the_same_new_job_whatever_its_state(ledger, dead)
     assert dead.replay(old) == new
     claim = ledger.claim("route")
     assert dead.replay(old) == new
-    assert ledger.retry(claim, "unavailable", counted=False)
+    assert ledger.retry(claim, "unavailable", counted=False) == "waiting"
     finish(ledger, new)
     assert dead.replay(old) == new
     assert ledger.claim("route") is None
@@ -297,7 +355,8 @@ def test_list_and_show_print_no_content_unless_asked(forebay, ledger):
     old = die(ledger)
     for args in (["list"], ["list", "--json"], ["show", old], ["show", old, "--json"]):
         code, out, err = forebay(*args)
-        assert (code, err, CANARY in out) == (0, "", False)
+        summary = "forebay: 1 dead jobs of tenant acme: engine_died 1\n" if args == ["list"] else ""
+        assert (code, err, CANARY in out) == (0, summary, False)
         assert old in out
         assert "engine_died" in out
     assert json.loads(forebay("show", old, "--json")[1])["receipt"]["status"] == "failed"

@@ -92,7 +92,7 @@ def test_a_job_that_would_fail_is_answered_by_its_draft_instead(ledger):
     ledger.route(ledger.claim("route"), "local.default", "allow", "verdict_easy", SURE)
     claim = ledger.claim("local.default")
     ledger.escalate(claim, "check_failed:length", answer(claim, "a weak one"))
-    while ledger.retry(ledger.claim("bedrock"), "throttled"):
+    while ledger.retry(ledger.claim("bedrock"), "throttled") == "waiting":
         pass
     (outcome,) = ledger.results([job_id])
     assert outcome.content == Summary(text="a weak one")
@@ -150,14 +150,14 @@ def test_the_second_of_two_holders_settles_and_the_first_is_fenced_off(ledger):
 
 def test_retries_wait_and_are_counted_unless_the_attempt_never_began(ledger):
     (job_id,) = put(ledger, job())
-    assert ledger.retry(ledger.claim("route"), "engine_busy", counted=False)
+    assert ledger.retry(ledger.claim("route"), "engine_busy", counted=False) == "waiting"
     for attempt in (1, 2):
         assert ledger.status(job_id).attempts == attempt - 1
-        assert ledger.retry(ledger.claim("route"), "unavailable", delay_s=0.05)
+        assert ledger.retry(ledger.claim("route"), "unavailable", delay_s=0.05) == "waiting"
         assert ledger.claim("route") is None
         time.sleep(0.06)
         assert ledger.sweep().due == 1
-    assert not ledger.retry(ledger.claim("route"), "unavailable")
+    assert ledger.retry(ledger.claim("route"), "unavailable") == "failed"
     assert ledger.status(job_id).receipt.error == "unavailable"
 
 

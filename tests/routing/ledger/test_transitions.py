@@ -17,7 +17,7 @@ def ledger(redis):
     return Ledger(redis, Settings(lease_s=0.2, max_attempts=3), BELL)
 
 
-GLOBAL = ("fb:leases", "fb:later", "fb:deadlines", "fb:depth", "fb:clock", "fb:since")
+GLOBAL = ("fb:leases", "fb:later", "fb:deadlines", "fb:depth", "fb:clock")
 MOVES = {
     "create": lambda ledger, claim: ledger.create([job()]),
     "claim": lambda ledger, claim: ledger.claim("route"),

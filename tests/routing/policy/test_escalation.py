@@ -143,10 +143,11 @@ def test_every_reason_code_is_reached_and_has_a_meaning():
     reached |= {code.partition(":")[0] for case in CHECKED for code in case[-1]}
     reached |= {code for case in DOUBTED for code in case[-1]}
     reached |= {code for case in UNDONE for code in case[-1]}
-    # By the cache, by the bedrock worker, by the local worker, and by audits.
+    # By the router, the cache, the bedrock worker, the local worker, and by audits.
     given_elsewhere = {
         Reason.AUDIT,
         Reason.AUDIT_DROPPED,
+        Reason.BULK,
         Reason.CACHED,
         Reason.BEDROCK_FAILED,
         Reason.CALL_OPEN,

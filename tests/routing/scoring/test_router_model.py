@@ -19,9 +19,18 @@ from forebay.routing.scoring.text_model import TREES, WORDS
 
 WEIGHTS = Path(router_model.__file__).with_suffix(".json")
 SHAPE = json.loads(WEIGHTS.read_text())["shape"]
-KINDS = ("classify", "extract", "summarize", "generate", "embed")
+KINDS = ("classify", "extract", "summarize", "generate", "embed", "decide")
 NAMES = {*TEXT_FEATURES, *SHAPE, *(f"kind_{kind}" for kind in KINDS), WORDS, TREES}
 MODEL = RouterModel.load()
+
+
+def test_weights_fitted_before_there_was_decide_take_the_prior_of_classify(tmp_path):
+    weights = json.loads(WEIGHTS.read_text())
+    for table in ("kinds", "text_share"):
+        del weights[table]["decide"]
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(weights))
+    assert RouterModel.load(old).prior_gap("decide") == MODEL.prior_gap("classify")
 
 
 def schema(fields, depth=1):

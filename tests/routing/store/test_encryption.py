@@ -187,12 +187,12 @@ def test_a_worker_without_the_key_gives_the_job_back_and_another_worker_answers_
         claim = ledger.claim("route")
         return record(ledger, claim, attempt(work, claim))
 
-    assert worked(without)["error"] == "unavailable"
+    assert worked(without).outcome.code == "unavailable"
     assert "FOREBAY_CONTENT_KEYS" in caplog.text
     assert CANARY not in caplog.text
     redis.zadd("fb:later", {redis.zrange("fb:later", 0, 0)[0]: 0})
     with_key.sweep()
-    assert worked(with_key)["status"] == "done"
+    assert worked(with_key).state == "done"
 
 
 def test_a_job_that_no_worker_can_read_is_dead_with_its_content_kept(redis):
@@ -201,7 +201,7 @@ def test_a_job_that_no_worker_can_read_is_dead_with_its_content_kept(redis):
     claim = without.claim("route")
     with pytest.raises(Unavailable):
         claim.job()
-    assert without.retry(claim, "unavailable") is False
+    assert without.retry(claim, "unavailable") == "failed"
     assert without.status(one.id).state == "failed"
     assert sealing(NEW).open(redis.get(f"fb:content:{one.id}"))
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from forebay.routing.jobs import parse_job
-from forebay.workers.cascade.similarity import LabelVectors, classify
+from forebay.workers.cascade.similarity import LabelVectors, classify, decide
 from forebay.workers.engines.batching.embedding import SentenceEncoder
 from forebay.workers.engines.engine import Vectors
 from local.fleet import ROOT
@@ -98,3 +98,55 @@ def test_the_packaged_encoder_is_right_and_calibrated_on_the_demos_texts():
         sure += content.probability
     assert right >= 0.7 * len(samples)
     assert abs(sure - right) <= 0.2 * len(samples)
+
+
+def questions(*asked):
+    return parse_job({"request": {"kind": "decide", "state": "a dog", "questions": asked}})
+
+
+PET = {"type": "choice", "name": "pet", "instructions": "Which?", "choices": ["cat", "dog"]}
+WILD = {
+    "type": "predicate", "name": "wild", "instructions": "It is so.", "yes": "a sun", "no": "a dog",
+}  # fmt: skip
+
+
+def test_each_question_is_answered_by_its_nearest_option():
+    content, tokens = decide(questions(PET, WILD), Encoder().embed, labels=LabelVectors())
+    assert content.basis == "similarity"
+    assert (content["pet"].chosen, content["wild"].chosen) == ("dog", "no")
+    assert tokens == 5
+    for answer in content.answers:
+        assert sum(answer.probabilities.values()) == pytest.approx(1)
+
+
+def test_unsure_wins_if_no_option_stands_out():
+    unsure = {**PET, "unsure": True}
+    assert decide(questions(unsure), Encoder().embed, labels=LabelVectors())[0]["pet"].chosen == (
+        "dog"
+    )
+    even = {**unsure, "choices": ["sun one", "sun two", "cat"]}
+    answer = decide(questions(even), Encoder().embed, labels=LabelVectors())[0]["pet"]
+    assert answer.probabilities["unsure"] == pytest.approx(0.25, abs=0.05)
+
+
+def test_the_options_of_questions_are_embedded_once():
+    encoder, vectors = Encoder(), LabelVectors()
+    for _ in range(2):
+        decide(questions(PET, {**PET, "name": "again"}), encoder.embed, labels=vectors)
+    assert encoder.batches == [["a dog", "Which? cat", "Which? dog"], ["a dog"]]
+
+
+def test_the_packaged_encoder_chooses_the_team():
+    encoder = SentenceEncoder()
+    asked = {
+        "type": "choice", "name": "team", "instructions": "Which team should answer?",
+        "choices": [
+            {"name": "billing", "description": "invoices, charges, payments and refunds"},
+            {"name": "delivery", "description": "parcels and couriers that are late or lost"},
+        ],
+    }  # fmt: skip
+    job = parse_job({"request": {
+        "kind": "decide", "state": {"mail": "The courier lost my parcel."}, "questions": [asked],
+    }})  # fmt: skip
+    content, _ = decide(job, lambda texts: encoder.encode(texts, lambda: None))
+    assert content["team"].chosen == "delivery"

@@ -196,11 +196,33 @@ FEELING = {"type": "object", "properties": {"s": {"enum": ["positive", "negative
 
 
 @pytest.mark.parametrize("answer", ["positive", "negative"])
-def test_an_ordinary_word_in_the_text_chooses_no_option(answer):
-    text = "I expected a negative experience, but it was wonderful."
-    assert (
-        failed(job("extract", text=text, schema=FEELING), Extraction(data={"s": answer})) == set()
-    )
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The negative of the photo is lost. It was wonderful.",
+        "Was it negative? It was wonderful.",
+        "I did not expect a negative experience, or a positive one.",
+    ],
+)
+def test_an_ordinary_word_in_the_text_chooses_no_option(text, answer):
+    task = job("extract", text=text, schema=FEELING)
+    assert failed(task, Extraction(data={"s": answer})) == set()
+
+
+EXPECTED = "I expected a negative experience, but it was wonderful."
+
+
+def test_an_option_that_the_text_denies_is_wrong():
+    schema = {**FEELING, "properties": {**FEELING["properties"], "x": {"type": "string"}}}
+    task = job("extract", text=EXPECTED, schema=schema)
+    assert failed(task, Extraction(data={"s": "positive", "x": "wonderful"})) == set()
+    assert failed(task, Extraction(data={"s": "negative", "x": "wonderful"})) == {"grounded"}
+
+
+def test_a_schema_may_ask_for_what_the_text_denies():
+    schema = {"type": "object", "properties": {"expected": FEELING["properties"]["s"]}}
+    task = job("extract", text=EXPECTED, schema=schema)
+    assert failed(task, Extraction(data={"expected": "negative"})) == set()
 
 
 @pytest.mark.parametrize(
@@ -400,7 +422,8 @@ def test_there_is_one_vector_a_text_all_of_one_size_and_of_unit_length():
 
 
 def test_these_checks_are_indispensable():
-    assert {"label", "schema", "regex", "vectors", "kind", "present"} == INDISPENSABLE
+    names = {"label", "questions", "schema", "regex", "vectors", "kind", "present"}
+    assert names == INDISPENSABLE
 
 
 values = st.recursive(

@@ -5,6 +5,8 @@ import re
 import pytest
 from pydantic_settings import BaseSettings
 
+import forebay.producers.gateway.settings
+import forebay.routing.logs
 import forebay.routing.settings
 import forebay.workers.engines.settings
 import forebay.workers.frontier.settings
@@ -19,6 +21,8 @@ EXAMPLE = dict(
 CLASSES = [
     value
     for module in (
+        forebay.producers.gateway.settings,
+        forebay.routing.logs,
         forebay.routing.settings,
         forebay.workers.runtime.settings,
         forebay.workers.engines.settings,

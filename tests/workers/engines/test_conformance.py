@@ -18,7 +18,15 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from forebay.routing.errors import CallerError, EngineDied, ForebayError, InvalidJob, TooLong
-from forebay.workers.engines.engine import Choice, Completion, JsonSchema, Pattern, Prompt, Turn
+from forebay.workers.engines.engine import (
+    Branch,
+    Choice,
+    Completion,
+    JsonSchema,
+    Pattern,
+    Prompt,
+    Turn,
+)
 from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.registry import ENGINES
@@ -174,6 +182,20 @@ def test_an_answer_that_ends_by_itself_says_stop(engine):
     assert answer.text in {"yes", "no"}
 
 
+def test_a_stream_is_the_beginning_of_the_text_in_order(engine):
+    pieces = []
+    request = prompt("Tell me about the sea and the sky.", max_tokens=6, stream=True)
+    answer = engine.submit(request, pieces.append).result(30)
+    assert len(pieces) > 1
+    assert answer.text.startswith("".join(pieces))
+
+
+def test_nothing_is_streamed_that_was_not_asked_for(engine):
+    pieces = []
+    assert engine.submit(prompt("Tell me about the sea."), pieces.append).result(30).text
+    assert pieces == []
+
+
 def test_timings_and_probabilities_are_plausible(engine):
     answer = ask(engine, prompt("Tell me about the sea.", max_tokens=4))
     assert answer.low_logprob <= 0
@@ -216,6 +238,48 @@ def test_scores_of_options_are_probabilities_and_the_text_is_the_best(engine):
     assert scores.keys() == set(choice.options)
     assert sum(map(math.exp, scores.values())) == pytest.approx(1)
     assert answer.text == max(scores, key=scores.get)
+
+
+BRANCHES = (
+    Branch(text=" Question: is it warm?\nAnswer:", options=("yes", "no")),
+    Branch(text=" Question: which one?\nAnswer:", options=("red", "green", "blue")),
+    Branch(text=" Question: how much?\nAnswer:", options=("1", "2", "3", "10")),
+)
+
+
+def test_branches_are_scored_as_if_each_was_asked_alone(engine):
+    text = "The sea is green and warm today."
+    together = ask(engine, prompt(text, branches=BRANCHES))
+    assert (together.finish, together.text) == ("stop", "")
+    assert together.tokens_in > 0
+    for branch, scores in zip(BRANCHES, together.branch_logprobs, strict=True):
+        choice = Choice(options=branch.options)
+        alone = ask(engine, prompt(text + branch.text, constraint=choice, score_options=True))
+        assert scores == pytest.approx(alone.option_logprobs, abs=0.1)
+        assert sum(map(math.exp, scores.values())) == pytest.approx(1, abs=1e-3)
+
+
+def test_prompts_with_more_branches_than_slots_are_all_answered(engine):
+    many = prompt("It is late.", branches=BRANCHES * 3)
+    futures = [engine.submit(many.model_copy(update={"id": uuid.uuid4().hex})) for _ in range(3)]
+    for future in futures:
+        assert len(future.result(60).branch_logprobs) == 3 * len(BRANCHES)
+
+
+def test_a_branch_that_is_too_long_or_no_choice_ends_the_whole(engine):
+    long = Branch(text=" word" * CONTEXT, options=("yes", "no"))
+    with pytest.raises(TooLong):
+        ask(engine, prompt("Hello", branches=(*BRANCHES, long)))
+    assert ask(engine, prompt("Hello", branches=BRANCHES)).branch_logprobs
+
+
+def test_branches_can_be_cancelled_and_have_a_deadline(engine):
+    late = ask(engine, prompt("Hello", branches=BRANCHES, deadline=time.time() - 1))
+    assert (late.finish, late.branch_logprobs) == ("deadline", None)
+    request = prompt("Hello", branches=BRANCHES * 20)
+    future = engine.submit(request)
+    engine.cancel(request.id)
+    assert future.result(60).finish == "cancelled"
 
 
 def test_a_json_answer_validates(engine):

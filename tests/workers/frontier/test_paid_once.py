@@ -1,5 +1,8 @@
 """A worker that dies after it paid for an answer is not followed by one that pays again."""
 
+import threading
+import time
+
 import pytest
 
 from forebay.routing.errors import Lost
@@ -11,6 +14,7 @@ from forebay.workers.bedrock import Bedrock
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.outcomes import Answered, Failed, Retry
 from mock_bedrock.server import MockBedrock
+from patience import until
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 
@@ -198,3 +202,88 @@ def test_an_answer_whose_check_is_stopped_is_given_as_degraded(bedrock, claim, m
     assert answer.degraded
     assert answer.reasons[-1] == "unchecked"
     assert answer.checks == stopped
+
+
+#: The mock's answer to it takes the whole budget to check; see `hangs`.
+HANGING = Generate(messages=[Message(role="user", content="hello")], regex="(.|.)*\\d{9}")
+
+
+@pytest.fixture
+def hanging_claim(ledger, bedrock, monkeypatch):
+    """The claim of a job whose answer takes the whole budget of a check."""
+    ledger.create([Job(egress="allow", lane="bedrock", request=HANGING)])
+    verdict = Verdict(probability=0.5, version="test")
+    ledger.route(ledger.claim("route"), "bedrock", "allow", "pinned", verdict)
+    return ledger.claim("bedrock")
+
+
+def outcome_if_cancelled(ledger, bedrock, claim, *, when):
+    """Work the claim in a thread, cancel its job when that is due; return what `work` raised."""
+    raised = []
+
+    def work():
+        try:
+            bedrock.work(claim)
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    until(when, 10)
+    ledger.cancel(claim.id)
+    thread.join(20)
+    assert not thread.is_alive()
+    return raised
+
+
+@pytest.mark.slow
+def test_a_job_that_is_cancelled_while_its_answer_is_checked_frees_its_thread(
+    ledger, bedrock, mock, hanging_claim
+):
+    def is_booked():
+        return Budget(ledger.redis).spent()[0] > 0
+
+    raised = outcome_if_cancelled(ledger, bedrock, hanging_claim, when=is_booked)
+    assert [type(error) for error in raised] == [Lost]
+    assert len(mock.calls) == 1
+    assert Budget(ledger.redis).spent()[1] == 0
+
+
+@pytest.mark.slow
+def test_a_job_that_is_cancelled_during_the_call_is_booked_and_not_checked(
+    ledger, bedrock, mock, hanging_claim, monkeypatch
+):
+    during_the_call(bedrock, monkeypatch, lambda: cancel_and_wait(ledger, hanging_claim))
+    with pytest.raises(Lost):
+        bedrock.work(hanging_claim)
+    settled, reserved = Budget(ledger.redis).spent()
+    assert settled > 0
+    assert reserved == 0
+
+
+def cancel_and_wait(ledger, claim):
+    ledger.cancel(claim.id)
+    time.sleep(10 * ledger.settings.lease_s)
+
+
+@pytest.mark.slow
+def test_a_long_answer_is_read_and_kept_though_the_claim_is_lost_meanwhile(
+    ledger, bedrock, mock, claim, monkeypatch
+):
+    """Only checks are cancelled: what was paid for is kept for the next worker."""
+    monkeypatch.setattr(mock.references, "answer", lambda *_: " ".join(map(str, range(30_000))))
+    later = []
+    during_the_call(bedrock, monkeypatch, lambda: later.append(lost(ledger, claim)))
+    with pytest.raises(Lost):
+        bedrock.work(claim)
+    newest = next_claim(ledger, later[0])
+    assert newest.drafted().content.text.startswith("0 1 2 ")
+    assert isinstance(bedrock.work(newest), Answered)
+    assert len(mock.calls) == 1
+
+
+def lost(ledger, claim):
+    """Give the job to the next worker, and wait until the worker of this claim knows."""
+    later = next_claim(ledger, claim)
+    time.sleep(10 * ledger.settings.lease_s)
+    return later

@@ -13,7 +13,7 @@ import pytest
 
 from forebay.routing.errors import BadAnswer, Lost
 from forebay.routing.jobs import Extract, Job
-from forebay.workers.isolation import pool
+from forebay.workers.isolation import frames, pool
 from forebay.workers.isolation.limits import OverBudget
 from forebay.workers.prompts import parsing
 from patience import until
@@ -114,6 +114,24 @@ def test_a_job_that_is_cancelled_begins_no_call():
         pool.cancel("gone")
         with pytest.raises(Lost):
             pool.call(abs, -1)
+
+
+class Interrupted(BaseException):
+    """Raised within a call, as a signal does."""
+
+
+def test_a_call_that_is_interrupted_leaves_no_reply_to_the_next_call(monkeypatch):
+    """Else a job would get what was computed of another job's content."""
+    pool.call(abs, -1)  # the process is warm
+
+    def interrupt(*_):
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(frames, "read", interrupt)
+        with pytest.raises(Interrupted):
+            pool.call(abs, -1)
+    assert pool.call(abs, -2) == 2
 
 
 def test_a_process_does_not_know_the_secrets_of_its_worker(monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 
 from forebay.routing.base import KINDS
 from forebay.routing.jobs import Job, parse_job
+from forebay.routing.questions.state import state_text
 from forebay.workers.checks.answer_checks import check
 from forebay.workers.engines.engine import EngineInfo
 from forebay.workers.prompts.parsing import parse_answer
@@ -25,6 +26,8 @@ def job(sample) -> Job:
 
 def text_of(sample) -> str:
     request = sample["request"]
+    if "state" in request:
+        return state_text(request["state"])
     return request["text"] if "text" in request else request["messages"][-1]["content"]
 
 

@@ -82,17 +82,17 @@ def test_a_job_on_its_way_to_bedrock_goes_to_the_local_lane(house, caplog):
     outcome, result = house.run_forbidden("route", house.router)
     assert isinstance(outcome, Routed)
     assert outcome.queue == "bedrock"
-    assert result == {"id": job_id, "error": "egress_denied", "again": True}
+    assert (result.id, result.outcome.code, result.state) == (job_id, "egress_denied", "waiting")
     assert f"{job_id} may not leave any more" in caplog.text
     again = house.run("route", house.router.work)  # at once: nobody waits for the lease to end
-    assert again == {"id": job_id, "to": "local.default", "reason": "egress_denied"}
+    assert (again.outcome.queue, again.outcome.reason) == ("local.default", "egress_denied")
     assert house.ledger.record(job_id).egress == "deny"
 
 
 def test_a_job_that_is_pinned_to_bedrock_fails(house):
     job_id = house.submit(lane="bedrock")
-    assert house.run_forbidden("route", house.router)[1]["again"]
-    assert house.run("route", house.router.work)["status"] == "failed"
+    assert house.run_forbidden("route", house.router)[1].state == "waiting"
+    assert house.run("route", house.router.work).state == "failed"
     assert (house.result(job_id).error, house.result(job_id).reason) == (
         "egress_denied",
         "egress_denied",
@@ -104,8 +104,8 @@ def test_a_doubtful_local_answer_is_given_after_all(house):
     house.to_local(job_id)
     outcome, result = house.run_forbidden("local.default", house.local)
     assert isinstance(outcome, Escalated)
-    assert result == {"id": job_id, "error": "egress_denied", "again": True}
-    assert house.run("local.default", house.local.work)["status"] == "done"
+    assert (result.id, result.outcome.code, result.state) == (job_id, "egress_denied", "waiting")
+    assert house.run("local.default", house.local.work).state == "done"
     answer = house.result(job_id)
     assert isinstance(answer, Answer)
     assert (answer.lane, answer.egress) == ("local", "deny")
@@ -118,7 +118,7 @@ def test_a_job_without_a_local_answer_fails_with_the_reason_why_it_stays(house):
     house.to_local(job_id)
     outcome, _ = house.run_forbidden("local.default", house.local)
     assert isinstance(outcome, Escalated)
-    assert house.run("local.default", house.local.work)["status"] == "failed"
+    assert house.run("local.default", house.local.work).state == "failed"
     receipt = house.result(job_id)
     assert receipt.error == "bad_answer"
     assert receipt.reasons[-2:] == ("egress_denied", "bad_answer")
@@ -131,8 +131,8 @@ def test_a_worker_that_sends_a_forbidden_job_up_each_time_is_stopped(house):
     def defective(_claim):
         return Routed("bedrock", "allow", "verdict_hard", LIKELY)
 
-    ends = [house.run("route", defective)["again"] for _ in range(2)]
-    assert ends == [True, False]
+    ends = [house.run("route", defective).state for _ in range(2)]
+    assert ends == ["waiting", "failed"]
     assert house.ledger.record(job_id).state == "failed"
     assert house.ledger.record(job_id).error == "egress_denied"
     assert house.ledger.claim("route") is None
@@ -151,5 +151,5 @@ def test_a_job_that_was_cancelled_too_is_dropped(house, worker):
         house.ledger.cancel(job_id)
         return outcome
 
-    assert house.run(queue, work) == {"id": job_id, "lost": True}
+    assert house.run(queue, work).state == "cancelled"
     assert house.ledger.record(job_id).state == "cancelled"

@@ -52,10 +52,10 @@ def test_quick_jobs_share_one_doorbell_and_take_their_own_along(ledger, redis, i
     ids = create(ledger, 5)
     redis.rpop("route")  # the doorbell that Celery took
     results = execute.answer_doorbell(ledger, "route", route, in_flight)
-    assert sorted(result["id"] for result in results) == sorted(ids)
+    assert sorted(recorded.id for recorded in results) == sorted(ids)
     assert redis.llen("route") == 0
     assert redis.llen("local.default") == 5
-    assert execute.answer_doorbell(ledger, "route", route, in_flight) is None
+    assert execute.answer_doorbell(ledger, "route", route, in_flight) == []
 
 
 def test_a_job_that_takes_longer_has_a_task_to_itself(ledger, redis, in_flight):
@@ -66,8 +66,8 @@ def test_a_job_that_takes_longer_has_a_task_to_itself(ledger, redis, in_flight):
         time.sleep(execute.QUICK_S)
         return route(claim)
 
-    result = execute.answer_doorbell(ledger, "route", route_slowly, in_flight)
-    assert result["to"] == "local.default"
+    (recorded,) = execute.answer_doorbell(ledger, "route", route_slowly, in_flight)
+    assert recorded.outcome.queue == "local.default"
     assert redis.llen("route") == 1
     assert ledger.depths()["route"] == 1
 
@@ -80,8 +80,8 @@ def test_a_draining_worker_takes_no_second_job(ledger, redis, in_flight, patient
         in_flight.closed = True
         return route(claim)
 
-    result = execute.answer_doorbell(ledger, "route", route_and_drain, in_flight)
-    assert result["to"] == "local.default"
+    (recorded,) = execute.answer_doorbell(ledger, "route", route_and_drain, in_flight)
+    assert recorded.outcome.queue == "local.default"
     assert ledger.depths()["route"] == 1
 
 
@@ -106,9 +106,10 @@ def test_one_failure_among_quick_jobs_does_not_touch_the_others(ledger, in_fligh
         return route(claim)
 
     results = execute.answer_doorbell(ledger, "route", fail_once, in_flight)
-    by_id = {result["id"]: result for result in results}
-    assert by_id[ids[1]] == {"id": ids[1], "error": "internal", "again": True}
-    assert by_id[ids[0]]["to"] == by_id[ids[2]]["to"] == "local.default"
+    by_id = {recorded.id: recorded for recorded in results}
+    failed = by_id[ids[1]]
+    assert (failed.outcome.code, failed.state, failed.receipt) == ("internal", "waiting", None)
+    assert by_id[ids[0]].outcome.queue == by_id[ids[2]].outcome.queue == "local.default"
     assert "ValueError broke on" in caplog.text
     assert "a secret text" not in caplog.text
 
@@ -123,9 +124,9 @@ def test_a_lost_job_is_dropped_while_it_is_worked_or_when_it_is_recorded(ledger,
         ledger.cancel(claim.id)
         return route(claim)
 
-    for work in (lose, cancel):
-        result = execute.execute(ledger, "route", work, in_flight)
-        assert result == {"id": result["id"], "lost": True}
+    for work, state in ((lose, "lost"), (cancel, "cancelled")):
+        recorded = execute.execute(ledger, "route", work, in_flight)
+        assert (recorded.outcome, recorded.state) == (Dropped(), state)
     assert [ledger.record(one).queue for one in ids] == ["route", "route"]
     assert in_flight.claims() == []
 
@@ -142,8 +143,8 @@ def test_an_outcome_is_recorded_as_soon_as_redis_is_back(ledger, in_flight, monk
 
     monkeypatch.setattr(execute, "record", flaky)
     monkeypatch.setattr("forebay.routing.store.backoff.time.sleep", lambda _seconds: None)
-    result = execute.record_patiently(ledger, claim, route(claim))
-    assert (result["id"], result["to"]) == (job_id, "local.default")
+    recorded = execute.record_patiently(ledger, claim, route(claim))
+    assert (recorded.id, recorded.outcome.queue) == (job_id, "local.default")
     assert caplog.text.count(f"cannot record the outcome of {job_id} yet: no Redis") == 2
 
 
@@ -168,10 +169,10 @@ def answer(claim, content) -> Answer:
 def test_an_outcome_that_cannot_be_written_costs_an_attempt(ledger, in_flight, caplog, move):
     half_a_character = Extraction(data={"a secret name": "\ud83d"})
     (job_id,) = create(ledger, 1)
-    result = execute.execute(
+    recorded = execute.execute(
         ledger, "route", lambda claim: move(answer(claim, half_a_character)), in_flight
     )
-    assert result == {"id": job_id, "error": "internal", "again": True}
+    assert (recorded.outcome.code, recorded.state) == ("internal", "waiting")
     assert (ledger.record(job_id).state, ledger.record(job_id).error) == ("waiting", "internal")
     assert f"PydanticSerializationError broke on {job_id}" in caplog.text
     assert "a secret name" not in caplog.text
@@ -186,8 +187,8 @@ def test_what_follows_an_answer_cannot_take_it_back(ledger, in_flight, caplog, e
         def started(self, _claim, /):
             pass
 
-        def finished(self, _claim, outcome, /):
-            self.outcomes.append(type(outcome))
+        def finished(self, _claim, recorded, /):
+            self.outcomes.append(type(recorded.outcome))
 
     def share():
         raise error
@@ -197,8 +198,9 @@ def test_what_follows_an_answer_cannot_take_it_back(ledger, in_flight, caplog, e
 
     (job_id,) = create(ledger, 1)
     hook = Hook()
-    result = execute.execute(ledger, "route", work, in_flight, (hook,))
-    assert (result["id"], result["status"]) == (job_id, "done")
+    recorded = execute.execute(ledger, "route", work, in_flight, (hook,))
+    assert (recorded.id, recorded.state) == (job_id, "done")
+    assert not hasattr(recorded.receipt, "content")
     assert ledger.record(job_id).state == "done"
     assert hook.outcomes == [Answered]
     assert f"{type(error).__name__} after the end of {job_id}" in caplog.text
@@ -213,8 +215,8 @@ def test_a_job_that_the_engine_stops_at_its_deadline_is_expired_and_no_dead_lett
     def stop(_claim):
         raise Expired("the deadline passed while the job was worked")
 
-    result = execute.answer_doorbell(ledger, "route", stop, in_flight)
-    assert result["status"] == "expired"
+    (recorded,) = execute.answer_doorbell(ledger, "route", stop, in_flight)
+    assert recorded.state == recorded.receipt.status == "expired"
     record = ledger.record(job_id)
     assert (record.state, record.error) == ("expired", "expired")
     assert not redis.keys("fb:dead:*")

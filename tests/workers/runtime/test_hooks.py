@@ -39,8 +39,8 @@ class RecordingHook:
         self.started_jobs.append(claim.id)
         self.states.append(self._ledger.record(claim.id).state)
 
-    def finished(self, claim, outcome, /) -> None:
-        self.outcomes.append((claim.id, outcome))
+    def finished(self, claim, recorded, /) -> None:
+        self.outcomes.append((claim.id, recorded.outcome))
         self.states.append(self._ledger.record(claim.id).state)
 
 
@@ -130,11 +130,11 @@ def test_a_hook_sees_the_start_and_the_recorded_outcome(ledger, work, queue, kin
 
 @pytest.mark.parametrize(("work", "queue", "kind", "state"), ENDS)
 def test_a_hook_that_raises_changes_nothing(ledger, caplog, work, queue, kind, state):
-    job_id, plain = work_one(ledger, queue, work)
-    ledger.forget(job_id)
+    _, (plain,) = work_one(ledger, queue, work)
+    ledger.forget(plain.id)
     hook = RecordingHook(ledger)
-    other_id, result = work_one(ledger, queue, work, RaisingHook(), hook)
-    assert {**result, "id": ""} == {**plain, "id": ""}
+    other_id, (recorded,) = work_one(ledger, queue, work, RaisingHook(), hook)
+    assert (recorded.state, type(recorded.outcome)) == (plain.state, type(plain.outcome))
     assert ledger.record(other_id).state == state
     assert [type(outcome) for _, outcome in hook.outcomes] == [kind]  # hooks after it are called
     lines = [record.getMessage() for record in caplog.records]
@@ -152,8 +152,8 @@ def test_a_hook_that_lacks_a_method_changes_nothing(ledger, caplog):
             pass
 
     hook = RecordingHook(ledger)
-    _, result = work_one(ledger, "route", routed, Unfinished(), hook)
-    assert result["to"] == "local.default"
+    _, (recorded,) = work_one(ledger, "route", routed, Unfinished(), hook)
+    assert recorded.outcome.queue == "local.default"
     assert [type(outcome) for _, outcome in hook.outcomes] == [Routed]
     assert "Unfinished raised AttributeError at" in caplog.text
 
@@ -165,8 +165,8 @@ def test_a_job_that_was_lost_meanwhile_is_dropped(ledger):
         ledger.cancel(claim.id)
         return answered(claim)
 
-    _, result = work_one(ledger, "route", cancelled, hook)
-    assert result["lost"]
+    _, (recorded,) = work_one(ledger, "route", cancelled, hook)
+    assert recorded.state == "cancelled"
     assert [outcome for _, outcome in hook.outcomes] == [Dropped()]
 
 
@@ -185,7 +185,7 @@ def test_an_outcome_that_cannot_be_recorded_is_dropped_and_raised(ledger, monkey
 
 def test_a_doorbell_without_a_job_calls_no_hook(ledger):
     hook = RecordingHook(ledger)
-    assert execute.answer_doorbell(ledger, "route", routed, InFlight(1), (hook,)) is None
+    assert execute.answer_doorbell(ledger, "route", routed, InFlight(1), (hook,)) == []
     assert (hook.started_jobs, hook.outcomes) == ([], [])
 
 
@@ -206,7 +206,7 @@ def test_an_actor_passes_its_hooks_to_every_job(ledger, redis_url, monkeypatch):
     (job_id,) = ledger.create([Job(request=Summarize(text=SECRET))])
     verdict = Verdict(probability=0.5, version="none")
     ledger.route(ledger.claim("route"), queue, "deny", "verdict_easy", verdict)
-    assert actor.app.tasks["forebay.local"]()["id"] == job_id
+    assert actor.app.tasks["forebay.local"]() is None
     assert [(one, type(outcome)) for one, outcome in hook.outcomes] == [(job_id, Retry)]
 
 

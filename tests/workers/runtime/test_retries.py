@@ -27,7 +27,7 @@ def claim_after(redis):
     def claim(*codes: str):
         ledger.create([Job(request=Summarize(text="We met at noon."))])
         for code in codes:
-            ledger.retry(ledger.claim("route"), code)
+            ledger.retry(ledger.claim("route"), code, note=f"it was {code}")
         return ledger.claim("route")
 
     return claim
@@ -36,9 +36,11 @@ def claim_after(redis):
 def test_a_busy_engine_costs_no_attempt_and_keeps_the_last_error(claim_after):
     busy = EngineBusy("full")
     fresh = retries.outcome_of(busy, claim_after())
-    assert fresh == Retry("engine_busy", delay_s=retries.ENGINE_BUSY_DELAY_S, counted=False)
+    delay_s = retries.ENGINE_BUSY_DELAY_S
+    assert fresh == Retry("engine_busy", "full", delay_s=delay_s, counted=False)
     later = retries.outcome_of(busy, claim_after("engine_died"))
     assert (later.code, later.counted) == ("engine_died", False)
+    assert later.note == "it was engine_died"
 
 
 @pytest.mark.parametrize("error", [EngineBusy, Throttled, Unavailable])
@@ -49,7 +51,7 @@ def test_an_error_that_names_a_time_is_retried_after_it(claim_after, error):
 @pytest.mark.parametrize("error", [Throttled("slow down"), Unavailable("away"), EngineDied("gone")])
 def test_an_error_that_passes_costs_an_attempt(claim_after, error):
     outcome = retries.outcome_of(error, claim_after())
-    assert (outcome.code, outcome.counted) == (error.code, True)
+    assert (outcome.code, outcome.note, outcome.counted) == (error.code, error.message, True)
     assert 0.5 <= outcome.delay_s <= 1.0
 
 
@@ -66,6 +68,7 @@ def test_an_unexpected_exception_is_retried_and_logged_without_its_message(claim
     assert "ValueError broke on" in caplog.text
     assert "test_retries.py" in caplog.text
     assert "a secret text" not in caplog.text
+    assert outcome.note == "an error inside the worker (ValueError), whose log says where"
 
 
 def int_of(text):

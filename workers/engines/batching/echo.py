@@ -34,7 +34,7 @@ from forebay.workers.engines.settings import EngineSettings
 
 _VECTOR_DIMENSIONS = 64
 _REVISION = hashlib.sha256(b"forebay echo 1").hexdigest()[:12]
-_BEFORE_TEXT, _AFTER_TEXT = "Text:", "\n\nLabels:"
+_BEFORE_TEXT, _AFTER_TEXT = "Text:", ("\n\nLabels:", "\n\nQuestion:")
 _MAX_PAUSE_S = 0.02  # of one step, so that a cancellation is noticed soon
 
 
@@ -103,14 +103,14 @@ class EchoGenerator:
     The answer is, in this order:
     1. the text of the directive `warm` if the temperature is above 0, or else that of `say`;
     2. for a `Choice`, the first option that occurs (in upper or lower case) in the last user
-       message between "Text:" and "Labels:", or in the whole message if they are missing, or else
-       the first option;
+       message between "Text:" and "Labels:" or "Question:", or in the whole message if they are
+       missing, or else the first option;
     3. for a `JsonSchema`, its smallest instance;
     4. otherwise the words of the last user message, without its directives.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
-        self.slots = settings.slots
+        self.slots = self.branches_at_once = settings.slots
         self._context = settings.context_tokens
         self._delay = settings.echo_delay_s
         self._sequences: dict[str, _Sequence] = {}
@@ -148,12 +148,13 @@ class EchoGenerator:
         due = [sequence for sequence in sequences if sequence.due <= now and not sequence.dropped]
         for sequence in due:
             sequence.advance(now)
+        texts = {one.prompt.id: one.words[one.words_out - 1] for one in due if one.prompt.stream}
         ended: dict[str, Completion | ForebayError] = {
             key: sequence.completion() for key, sequence in self._sequences.items() if sequence.over
         }
         for key in ended:
             del self._sequences[key]
-        return Step(moved=bool(due or ended), ended=ended)
+        return Step(moved=bool(due or ended), ended=ended, texts=texts)
 
     def drop(self, prompt_id: str) -> None:
         """See `Generator.drop`: the next step ends the sequence."""
@@ -237,7 +238,8 @@ def _answer(prompt: Prompt, directives: Directives) -> str:
 
 def _text_to_label(message: str) -> str:
     """Return the message without its list of labels, which names every label."""
-    message = message.rpartition(_AFTER_TEXT)[0] or message
+    end = max(message.rfind(mark) for mark in _AFTER_TEXT)
+    message = message[:end] if end > 0 else message
     return message.partition(_BEFORE_TEXT)[2] or message
 
 

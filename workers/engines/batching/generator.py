@@ -19,10 +19,12 @@ class Step:
         ended: the sequences that ended, by prompt id: a completion, or the error that ended the
             sequence. A dropped sequence ends here too, with `finish="cancelled"` and the text so
             far.
+        texts: the new text of the prompts with `stream`, by prompt id.
     """
 
     moved: bool
     ended: Mapping[str, Completion | ForebayError] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Generator(Protocol):
@@ -34,6 +36,10 @@ class Generator(Protocol):
     @property
     def slots(self) -> int:
         """The sequences that the generator works on at once."""
+
+    @property
+    def branches_at_once(self) -> int:
+        """The branches of one prompt that may run at once and still share what was read."""
 
     def fits(self, prompt: Prompt) -> bool:
         """Return whether the prompt fits beside the running sequences.

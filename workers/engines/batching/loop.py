@@ -10,13 +10,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob
+from forebay.routing.logs import Event, event
+from forebay.workers.engines.batching.branches import BranchedRequest
+from forebay.workers.engines.batching.error_location import error_location
 from forebay.workers.engines.batching.generator import Generator, Preparer, Step
 from forebay.workers.engines.batching.request import QueuedRequest
-from forebay.workers.engines.engine import Completion, Engine, Prompt
+from forebay.workers.engines.engine import Completion, Engine, Prompt, TakeText
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class BatchedEngine(Engine):
         self._changed = threading.Condition()
         self._waiting: dict[str, QueuedRequest] = {}
         self._running: dict[str, QueuedRequest] = {}
+        self._branched: dict[str, BranchedRequest] = {}
         self._steps = 0
         self._end_reason: str | None = None
         self._thread = threading.Thread(target=self._run, name="engine-batch", daemon=True)
@@ -61,21 +65,16 @@ class BatchedEngine(Engine):
 
     # --- for callers, from any thread ---
 
-    def submit(self, prompt: Prompt) -> Future[Completion]:
+    def submit(self, prompt: Prompt, on_text: TakeText | None = None) -> Future[Completion]:
         """See `Engine.submit`. An id that is in flight already is an `InvalidJob`."""
-        request = QueuedRequest(prompt)
-        request.future.set_running_or_notify_cancel()
-        with self._changed:
-            refusal = self._refusal(prompt)
-            if refusal is None:
-                self._waiting[prompt.id] = request
-                self._start_preparing(request)
-        if refusal is not None:
-            request.future.set_exception(refusal)
-        return request.future
+        if prompt.branches:
+            return self._submit_branches(prompt)
+        return self._queue(prompt, on_text, bounded=True)
 
     def cancel(self, prompt_id: str) -> None:
         """See `Engine.cancel`."""
+        if branched := self._branched.get(prompt_id):
+            branched.cancel()
         with self._changed:
             request = self._waiting.pop(prompt_id, None)
             if request is None and (running := self._running.get(prompt_id)):
@@ -94,12 +93,41 @@ class BatchedEngine(Engine):
         self._thread.join(_CLOSE_S)
         self._fail_all()
 
-    def _refusal(self, prompt: Prompt) -> ForebayError | None:
+    def _queue(
+        self, prompt: Prompt, on_text: TakeText | None = None, *, bounded: bool
+    ) -> Future[Completion]:
+        """Put a prompt into the queue; `bounded` refuses it if the queue is full."""
+        request = QueuedRequest(prompt, on_text)
+        request.future.set_running_or_notify_cancel()
+        with self._changed:
+            refusal = self._refusal(prompt, bounded=bounded)
+            if refusal is None:
+                self._waiting[prompt.id] = request
+                self._start_preparing(request)
+        if refusal is not None:
+            request.future.set_exception(refusal)
+        return request.future
+
+    def _submit_branches(self, prompt: Prompt) -> Future[Completion]:
+        width = self._generator.branches_at_once
+        branched = BranchedRequest(prompt, width, self._queue, self.cancel)
+        with self._changed:
+            refusal = self._refusal(prompt, bounded=True)
+            if refusal is None:
+                self._branched[prompt.id] = branched
+        if refusal is not None:
+            branched.future.set_exception(refusal)
+        else:
+            branched.future.add_done_callback(lambda _: self._branched.pop(prompt.id))
+            branched.start()
+        return branched.future
+
+    def _refusal(self, prompt: Prompt, *, bounded: bool) -> ForebayError | None:
         if self._end_reason is not None:
             return EngineDied(self._end_reason)
-        if prompt.id in self._waiting or prompt.id in self._running:
+        if any(prompt.id in known for known in (self._waiting, self._running, self._branched)):
             return InvalidJob("a request of this id is in flight", field="id")
-        if len(self._waiting) >= self._max_waiting:
+        if bounded and len(self._waiting) >= self._max_waiting:
             return EngineBusy(f"{self._max_waiting} requests wait already")
         return None
 
@@ -164,8 +192,8 @@ class BatchedEngine(Engine):
                 self._settle(self._step())
             self._generator.close()
         except Exception as error:  # noqa: BLE001 - whatever broke, nobody may wait for ever
-            # Neither message nor traceback: both can hold what the batch was working on.
-            log.error("the engine broke: %s", error_location(error))  # noqa: TRY400
+            where = error_location(error)  # no message, no traceback: they may hold content
+            log.error("the engine broke: %s", where, extra=event(Event.ENGINE_BROKE))  # noqa: TRY400
             self._end(f"the engine broke ({type(error).__name__})")
         self._fail_all()
 
@@ -194,6 +222,7 @@ class BatchedEngine(Engine):
 
     def _settle(self, step: Step) -> None:
         """Count the step, and resolve the futures of the requests that ended in it."""
+        self._hand_out(step.texts)
         with self._changed:
             self._steps += step.moved
             ended = [
@@ -208,6 +237,13 @@ class BatchedEngine(Engine):
             finish = answer.finish if answer.finish != "cancelled" else request.cut or "cancelled"
             update = {"finish": finish, "queued_s": request.queued_s}
             request.future.set_result(answer.model_copy(update=update))
+
+    def _hand_out(self, texts: Mapping[str, str]) -> None:
+        """Hand out the new text of the running requests whose callers want it."""
+        for prompt_id, text in texts.items():
+            request = self._running.get(prompt_id)
+            if request is not None and request.on_text is not None and text:
+                request.on_text(text)
 
     # --- parts of admission ---
 
@@ -262,14 +298,3 @@ class BatchedEngine(Engine):
             self._running.clear()
         for request in requests:
             request.future.set_exception(EngineDied(self._end_reason or "the engine ended"))
-
-
-def error_location(error: BaseException) -> str:
-    """Return the type and place of an error without its message, which may quote a job."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return type(error).__name__
-    code = trace.tb_frame.f_code
-    return f"{type(error).__name__} at {Path(code.co_filename).name}:{trace.tb_lineno}"

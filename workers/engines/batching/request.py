@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
-from forebay.workers.engines.engine import Completion, Prompt
+from forebay.workers.engines.engine import Completion, Prompt, TakeText
 
 
 @dataclass
@@ -20,9 +20,11 @@ class QueuedRequest:
         since: when the request was submitted, on the monotonic clock.
         queued_s: seconds that the request waited, set when it is admitted.
         cut: why the request ends early, if it does.
+        on_text: takes the text while it is generated, if anybody wants it.
     """
 
     prompt: Prompt
+    on_text: TakeText | None = None
     future: Future[Completion] = field(default_factory=Future)
     stage: Literal["fresh", "preparing", "ready"] = "fresh"
     since: float = field(default_factory=time.monotonic)

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from forebay.routing.errors import Misconfigured, Unavailable
+from forebay.routing.logs import Event, event
 from forebay.workers.engines.batching.embedding import SentenceEncoder
 from forebay.workers.engines.engine import EngineInfo
 from forebay.workers.engines.exllama.exl2_backend import Exl2Backend, Exl2Parts
@@ -50,7 +51,12 @@ class Exl2Engine(PagedEngine):
     def __init__(self, settings: EngineSettings) -> None:
         folder = model_folder(settings)
         attention = probe.require(fallback=settings.attention == "torch")
-        log.info("paged attention by %s %s", attention.by, attention.version)
+        log.info(
+            "paged attention by %s %s",
+            attention.by,
+            attention.version,
+            extra=event(Event.ENGINE_READY),
+        )
         share = Share.of(settings)
         plan = share.plan(settings, folder, "exl2")
         super().__init__(

@@ -51,7 +51,7 @@ class PagedGenerator:
     """
 
     def __init__(self, backend: Backend, language: Language, context: int) -> None:
-        self.slots = backend.slots
+        self.slots = self.branches_at_once = backend.slots  # requests share pages they have read
         self.context = min(context, backend.pages * PAGE - backend.spare)
         self._backend = backend
         self._language = language
@@ -93,13 +93,17 @@ class PagedGenerator:
     def step(self) -> Step:
         """See `Generator.step`."""
         progresses = self._backend.iterate()
+        texts: dict[str, str] = {}
         for progress in progresses:
             self._unstarted_pages.pop(progress.id, None)
             if progress.stage == "streaming":
                 self._prefill_tokens.pop(progress.id, None)
-            self._continue(progress.id, self._runs[progress.id].advance(progress))
+            run = self._runs[progress.id]
+            if run.prompt.stream and progress.finish is None:
+                texts[progress.id] = texts.get(progress.id, "") + progress.text
+            self._continue(progress.id, run.advance(progress))
         ended, self._ended = self._ended, {}
-        return Step(bool(progresses or ended), ended)
+        return Step(bool(progresses or ended), ended, texts)
 
     def drop(self, prompt_id: str) -> None:
         """See `Generator.drop`."""

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, NoReturn, cast
 
 from forebay.routing import logs
 from forebay.routing.errors import EngineDied, ForebayError, InvalidJob, Unavailable
-from forebay.workers.engines.batching.loop import error_location
+from forebay.workers.engines.batching.error_location import error_location
 from forebay.workers.engines.engine import Completion, Engine, Frame, Vectors
 from forebay.workers.engines.host import protocol
 from forebay.workers.engines.registry import ENGINES
@@ -92,7 +92,8 @@ class Child:
     def _carry_out(self, engine: Engine, command: protocol.Command) -> None:
         match command:
             case protocol.Submit(key=key, prompt=prompt):
-                engine.submit(prompt).add_done_callback(partial(self._reply, key))
+                on_text = partial(self._tell, key) if prompt.stream else None
+                engine.submit(prompt, on_text).add_done_callback(partial(self._reply, key))
             case protocol.Cancel(prompt_id=prompt_id):
                 engine.cancel(prompt_id)
             case protocol.Embed(key=key, texts=texts):
@@ -100,6 +101,9 @@ class Child:
                 vectors.add_done_callback(partial(self._reply, key))
             case protocol.Start():
                 raise InvalidJob("the engine was started already", field="op")
+
+    def _tell(self, key: str, text: str) -> None:
+        self._send(protocol.Text(key=key, text=text))
 
     def _reply(self, key: str, future: Future[Completion] | Future[Vectors]) -> None:
         error = future.exception()

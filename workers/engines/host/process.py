@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 import forebay
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, Unavailable
-from forebay.workers.engines.engine import Completion, EngineInfo, Frame, Vectors
+from forebay.workers.engines.engine import Completion, EngineInfo, Frame, TakeText, Vectors
 from forebay.workers.engines.host import protocol
 from forebay.workers.engines.settings import EngineSettings
 
@@ -46,6 +46,7 @@ class EngineProcess:
         self._write_lock = threading.Lock()
         self._requests_lock = threading.Lock()
         self._requests: dict[str, Future[Answer]] = {}
+        self._takers: dict[str, TakeText] = {}
         self._ended = False
         self._ready: Future[EngineInfo] = Future()
         self._process = _spawn()
@@ -78,7 +79,7 @@ class EngineProcess:
             self.kill()
             raise Unavailable(f"the engine was not ready after {timeout_s:g} s") from None
 
-    def request(self, key: str, command: Frame) -> Future[Answer]:
+    def request(self, key: str, command: Frame, on_text: TakeText | None = None) -> Future[Answer]:
         """Send a command that has a reply. The future fails with `EngineBusy` if none is taken."""
         future: Future[Answer] = Future()
         future.set_running_or_notify_cancel()
@@ -88,6 +89,8 @@ class EngineProcess:
                 if not self._requests:
                     self._moved_at = time.monotonic()
                 self._requests[key] = future
+                if on_text is not None:
+                    self._takers[key] = on_text
         if ended:
             future.set_exception(EngineBusy("the engine is being restarted", retry_after=1.0))
         else:
@@ -143,8 +146,7 @@ class EngineProcess:
     def _receive(self, reply: protocol.Reply) -> None:
         match reply:
             case protocol.Beat(steps=steps):
-                if steps != self.steps:
-                    self.steps, self._moved_at = steps, time.monotonic()
+                self._count(steps)
             case protocol.Ready(info=info):
                 self._ready.set_result(info)
             case protocol.Failed(key=""):
@@ -154,15 +156,22 @@ class EngineProcess:
                 if isinstance(error, EngineDied):  # the process is about to end
                     self._ended = True
                 self._resolve(key, error)
+            case protocol.Text(key=key, text=text):
+                self._takers.get(key, _nobody)(text)
             case protocol.Completed(key=key, completion=completion):
                 self._resolve(key, completion)
             case protocol.Embedded(key=key, vectors=vectors):
                 self._resolve(key, vectors)
 
+    def _count(self, steps: int) -> None:
+        if steps != self.steps:
+            self.steps, self._moved_at = steps, time.monotonic()
+
     def _resolve(self, key: str, answer: Answer | ForebayError) -> None:
         with self._requests_lock:
             self._moved_at = time.monotonic()
             future = self._requests.pop(key, None)
+            self._takers.pop(key, None)
         if future is None:
             return
         if isinstance(answer, ForebayError):
@@ -175,10 +184,15 @@ class EngineProcess:
             self._ended = True
             futures = list(self._requests.values())
             self._requests.clear()
+            self._takers.clear()
         if not self._ready.done():
             self._ready.set_exception(Unavailable(reason))
         for future in futures:
             future.set_exception(EngineDied(reason))
+
+
+def _nobody(text: str) -> None:
+    """Drop text of a request that has ended."""
 
 
 def _spawn() -> subprocess.Popen[bytes]:

@@ -1,8 +1,8 @@
 """The messages between a worker and its engine's process: one JSON object a line, no pickle.
 
 The worker sends `Command` messages (`Start`, `Submit`, `Cancel`, `Embed`). The engine's process
-sends `Reply` messages (`Ready`, `Completed`, `Embedded`, `Failed`, `Beat`). A `key` names a request
-across the pipe: the worker makes it, and the reply to the request carries it.
+sends `Reply` messages (`Ready`, `Text`, `Completed`, `Embedded`, `Failed`, `Beat`). A `key` names a
+request across the pipe: the worker makes it, and the reply to the request carries it.
 """
 
 from __future__ import annotations
@@ -64,6 +64,14 @@ class Ready(Frame):
     info: EngineInfo
 
 
+class Text(Frame):
+    """Message to the worker: new text of a `Submit` whose prompt has `stream`."""
+
+    op: Literal["text"] = "text"
+    key: str
+    text: str = Field(repr=False)
+
+
 class Completed(Frame):
     """Message to the worker: the completion that a `Submit` asked for."""
 
@@ -121,7 +129,7 @@ class Beat(Frame):
 
 
 Command = Start | Submit | Cancel | Embed
-Reply = Ready | Completed | Embedded | Failed | Beat
+Reply = Ready | Text | Completed | Embedded | Failed | Beat
 
 _commands: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="op")])
 _replies: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="op")])

@@ -14,7 +14,15 @@ from concurrent.futures import Future
 from typing import Any, cast
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError
-from forebay.workers.engines.engine import Completion, Engine, EngineInfo, Prompt, Vectors
+from forebay.routing.logs import Event, event
+from forebay.workers.engines.engine import (
+    Completion,
+    Engine,
+    EngineInfo,
+    Prompt,
+    TakeText,
+    Vectors,
+)
 from forebay.workers.engines.host import protocol
 from forebay.workers.engines.host.process import EngineProcess
 from forebay.workers.engines.settings import EngineSettings
@@ -70,11 +78,11 @@ class SupervisedEngine(Engine):
         """See `Engine.info`; as the last process reported it."""
         return self._info
 
-    def submit(self, prompt: Prompt) -> Future[Completion]:
+    def submit(self, prompt: Prompt, on_text: TakeText | None = None) -> Future[Completion]:
         """See `Engine.submit`."""
         key = f"p{next(self._keys)}"
         command = protocol.Submit(key=key, prompt=prompt)
-        return cast("Future[Completion]", self._request(key, command))
+        return cast("Future[Completion]", self._request(key, command, on_text))
 
     def cancel(self, prompt_id: str) -> None:
         """See `Engine.cancel`."""
@@ -99,10 +107,15 @@ class SupervisedEngine(Engine):
             process.close()
         self._thread.join()
 
-    def _request(self, key: str, command: protocol.Submit | protocol.Embed) -> Future[Any]:
+    def _request(
+        self,
+        key: str,
+        command: protocol.Submit | protocol.Embed,
+        on_text: TakeText | None = None,
+    ) -> Future[Any]:
         process = self._process
         if not self._closing.is_set() and process is not None and process.takes_work:
-            return process.request(key, command)
+            return process.request(key, command, on_text)
         refused: Future[Any] = Future()
         if self._closing.is_set():
             refused.set_exception(EngineDied("the engine was closed"))
@@ -120,7 +133,11 @@ class SupervisedEngine(Engine):
                 self._run_process()
             except ForebayError as error:
                 if self._first_info.done():
-                    log.error("the engine could not be restarted: %s", error)  # noqa: TRY400
+                    log.error(  # noqa: TRY400 - its message says what to mend
+                        "the engine could not be restarted: %s",
+                        error,
+                        extra=event(Event.ENGINE_DOWN),
+                    )
                 else:  # the thread that opens the engine raises it
                     self._first_info.set_exception(error)
                     self._closing.set()
@@ -146,13 +163,22 @@ class SupervisedEngine(Engine):
             self._first_info.set_result(info)
         while not (self._closing.is_set() or process.gone.wait(process.beat_s)):
             if process.hangs():
-                log.error("the engine made no step for %g s: killed", self._settings.hang_s)
+                log.error(
+                    "the engine made no step for %g s: killed",
+                    self._settings.hang_s,
+                    extra=event(Event.ENGINE_KILLED),
+                )
                 process.kill()
 
     def _pause(self, ran_s: float) -> None:
         """Wait before a restart, the longer the more processes in a row died early."""
         if ran_s > _STABLE_S:
             self._pause_s = 0.0
-        log.warning("the engine ended after %.1f s; restart in %g s", ran_s, self._pause_s)
+        log.warning(
+            "the engine ended after %.1f s; restart in %g s",
+            ran_s,
+            self._pause_s,
+            extra=event(Event.ENGINE_ENDED),
+        )
         self._closing.wait(self._pause_s)
         self._pause_s = min(max(_MIN_PAUSE_S, 2 * self._pause_s), _MAX_PAUSE_S)

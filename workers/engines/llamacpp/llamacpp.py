@@ -45,15 +45,16 @@ class LlamaGenerator:
     """A `Generator` over llama.cpp, which batches requests by itself.
 
     One thread for each slot feeds llama.cpp. The threads put events into a queue, from which a step
-    reads: `None` for a chunk of tokens, or a prompt's id with its completion or error.
+    reads: a prompt's id with the text of a chunk, or with its completion or error.
     """
 
     def __init__(self, server: LlamaServer, slots: int, special_tokens: SpecialTokens) -> None:
         self.slots = slots
+        self.branches_at_once = 1  # one after the other, in the slot that has read the prompt
         self._special_tokens = special_tokens
         self._server = server
         self._runs: dict[str, _Run] = {}
-        self._events: queue.SimpleQueue[tuple[str, Completion | Exception] | None]
+        self._events: queue.SimpleQueue[tuple[str, str | Completion | Exception]]
         self._events = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(slots, "llama-slot")
 
@@ -74,19 +75,21 @@ class LlamaGenerator:
         """Wait a moment for an event, and take all events that there are."""
         moved = False
         ended: dict[str, Completion | ForebayError] = {}
+        texts: dict[str, str] = {}
         try:
-            event = self._events.get(timeout=_TICK_S)
+            prompt_id, event = self._events.get(timeout=_TICK_S)
             while True:
                 moved = True
-                if event is not None:
-                    prompt_id, answer = event
+                if isinstance(event, str):
+                    texts[prompt_id] = texts.get(prompt_id, "") + event
+                else:
                     del self._runs[prompt_id]
-                    if not isinstance(answer, (Completion, ForebayError)):
-                        raise answer
-                    ended[prompt_id] = answer
-                event = self._events.get_nowait()
+                    if not isinstance(event, (Completion, ForebayError)):
+                        raise event
+                    ended[prompt_id] = event
+                prompt_id, event = self._events.get_nowait()
         except queue.Empty:
-            return Step(moved, ended)
+            return Step(moved, ended, texts)
 
     def drop(self, prompt_id: str) -> None:
         """See `Generator.drop`: the slot's thread ends the generation at the next chunk."""
@@ -128,7 +131,12 @@ class LlamaGenerator:
         raise refusal or grammars.refusal(constraint)
 
     def _generate(self, run: _Run, body: dict[str, Any]) -> LlamaGeneration:
-        generation = LlamaGeneration(run.cut.is_set, lambda: self._events.put(None))
+        # Only a free text streams: a constrained one may be generated anew with a looser grammar.
+        streams = run.prompt.stream and run.prompt.constraint is None
+        prompt_id, put = run.prompt.id, self._events.put
+        generation = LlamaGeneration(
+            run.cut.is_set, lambda text: put((prompt_id, text if streams else ""))
+        )
         self._server.chat(body, generation)
         return generation
 

@@ -33,7 +33,7 @@ class LlamaGeneration:
 
     Attributes:
         stopped: returns whether the generation is to end early.
-        moved: called for every chunk, as a sign of life.
+        moved: called for every chunk with its text, as a sign of life.
         text: the pieces of text so far.
         logprobs: the natural-log probabilities of the tokens so far.
         reason: why llama.cpp ended the text, if it did.
@@ -43,7 +43,7 @@ class LlamaGeneration:
     """
 
     stopped: Callable[[], bool]
-    moved: Callable[[], None]
+    moved: Callable[[str], None]
     text: list[str] = field(default_factory=list, repr=False)
     logprobs: list[float] = field(default_factory=list)
     reason: str | None = None
@@ -54,7 +54,7 @@ class LlamaGeneration:
 
     def take(self, chunk: dict[str, Any]) -> bool:
         """Take a chunk from llama.cpp; return True to end the generation."""
-        self.moved()
+        before = len(self.text)
         self.error = chunk.get("error", self.error)
         self.timings = chunk.get("timings", self.timings)
         self.progress = chunk.get("prompt_progress", self.progress)
@@ -63,6 +63,7 @@ class LlamaGeneration:
             self.reason = piece["finish_reason"] or self.reason
             scored = (piece.get("logprobs") or {}).get("content") or ()
             self.logprobs += (token["logprob"] for token in scored)
+        self.moved("".join(self.text[before:]))
         return self.stopped()
 
     def completion(self, prompt_id: str) -> Completion:

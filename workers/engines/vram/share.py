@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.routing.errors import EngineUnavailable, Misconfigured
+from forebay.routing.logs import Event, event
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.vram import planner
 from forebay.workers.engines.vram.footprint import CHUNK, CUDA_CONTEXT, MIB
@@ -68,7 +69,9 @@ class Share:
             raise Misconfigured(plan.refusal(), field="FOREBAY_MODEL_DIR")
         self._check_free(plan)
         parts = ", ".join(f"{name} {size // MIB}" for name, size in plan.parts.items())
-        log.info("planned %d MiB: %s", plan.total_bytes // MIB, parts)
+        log.info(
+            "planned %d MiB: %s", plan.total_bytes // MIB, parts, extra=event(Event.ENGINE_MEMORY)
+        )
         return plan
 
     @contextmanager
@@ -103,10 +106,11 @@ class Share:
             "after warm-up this process holds %d MiB of the card, %d of them by torch's count; "
             "with all others %d MiB are in use",
             used // MIB, reserved // MIB, (total - free) // MIB,
+            extra=event(Event.ENGINE_MEMORY),
         )  # fmt: skip
         warning = planner.check(plan, used)
         if warning:
-            log.warning("%s", warning)
+            log.warning("%s", warning, extra=event(Event.ENGINE_MEMORY))
 
     def _check_free(self, plan: planner.Plan) -> None:
         """Check that the free memory holds the plan, without its slack.

@@ -1,0 +1,171 @@
+"""The handle of a bulk: iterate over its results, wait for its end, see how far it is."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from forebay.producers.bulk.running.progress import Progress, Rate, usd
+from forebay.producers.bulk.running.run import BulkRun
+from forebay.routing.bulk.bulks import BulkRecord, Bulks
+from forebay.routing.errors import ForebayError, ResultTimeout
+from forebay.routing.ledger.ledger import Ledger
+
+ResultRow = dict[str, Any]
+NAMED = ("done", "failed", "expired", "cancelled", "local", "bedrock", "up", "degraded")
+
+
+class BulkHandle:
+    """A bulk that this process feeds and collects. Iterate over it, or `wait` for its end.
+
+    Rows go to the fleet, and results to the output, as long as somebody iterates or waits.
+    `close`, or the end of a `with` block, detaches: rows that the fleet has are still answered,
+    and `client.resume_bulk` goes on with the rest.
+
+    Attributes:
+        id: the id of the bulk.
+        out: the file of the results.
+        bad_rows: the file of the rows that could not be read; made only if there are some.
+    """
+
+    def __init__(
+        self,
+        run: BulkRun,
+        ledger: Ledger,
+        *,
+        temporary: bool = False,
+        at_end: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`temporary` removes the output on `close`; `at_end` is called once all is written."""
+        self.id = run.manifest.id
+        self.out = Path(run.manifest.out)
+        self.bad_rows = run.manifest.bad_rows
+        self._run, self._ledger = run, ledger
+        self._temporary = temporary
+        self._steps = self._work(at_end)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[ResultRow]:
+        """Yield the rows of the output as they are written; see `RESULT_COLUMNS`.
+
+        Raises:
+            ForebayError: The bulk cannot go on now, such as with a full disk. It can be resumed.
+        """
+        while (rows := self.next_rows()) is not None:
+            yield from rows
+
+    def next_rows(self) -> list[ResultRow] | None:
+        """Work a little, and return the rows that were written; `None` at the end."""
+        return None if next(self._steps, None) is None else self._run.rows
+
+    def wait(
+        self,
+        timeout: float | None = None,
+        on_progress: Callable[[Progress], object] | None = None,
+    ) -> Progress:
+        """Wait until all rows are written or the bulk is cancelled.
+
+        Args:
+            timeout: seconds to wait; `None` waits for ever.
+            on_progress: called several times a second.
+
+        Raises:
+            ResultTimeout: It takes longer; the bulk goes on when it is waited for again.
+            ForebayError: The bulk cannot go on now, such as with a full disk. It can be resumed.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        for _ in self._steps:
+            if on_progress is not None:
+                on_progress(self.progress())
+            if end is not None and time.monotonic() > end:
+                raise ResultTimeout(f"the bulk has not ended within {timeout:g} s")
+        return self.progress()
+
+    def _work(self, at_end: Callable[[], object]) -> Iterator[BulkRecord]:
+        yield from self._run.steps()
+        if self._run.record.state != "cancelled":
+            at_end()
+
+    def progress(self) -> Progress:
+        """Return how far the bulk is, without asking anybody."""
+        run = self._run
+        return progress_of(run.record, run.rate, run.written)
+
+    def pause(self) -> None:
+        """Feed no more rows. Shards that wait are put aside; those that are worked stop soon."""
+        Bulks(self._ledger).set_state(self.id, "paused")
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        Bulks(self._ledger).set_state(self.id, "running")
+
+    def cancel(self) -> None:
+        """End the bulk. What is in the output stays there."""
+        Bulks(self._ledger).set_state(self.id, "cancelled")
+
+    def close(self) -> None:
+        """Detach from the bulk; one without an output of its own is cancelled."""
+        if self._temporary:
+            with suppress(ForebayError):
+                self.cancel()
+            self._run.close()
+            shutil.rmtree(self.out.parent, ignore_errors=True)
+        else:
+            self._run.close()
+
+
+def progress_of(record: BulkRecord, rate: Rate, written: int | None = None) -> Progress:
+    """Return how far a bulk is, from its record and the rate that was seen."""
+    counters, per_s = record.counters, rate()
+    written = record.written if written is None else written
+    over = max(record.over, written)
+    left = None if record.total is None else max(0, record.total - over)
+    spent, seen = record.settled_nusd, max(1, over)
+    return Progress(
+        id=record.id,
+        state=record.state,
+        total=record.total,
+        share=over / record.total if record.total else _share(record, over),
+        sent=record.sent,
+        over=over,
+        written=written,
+        bad=record.bad,
+        rows_per_s=per_s,
+        left_s=left / per_s if left is not None and per_s else None,
+        spent_usd=usd(spent),
+        reserved_usd=usd(record.reserved_nusd),
+        projected_usd=usd(spent) * record.total / seen if record.total else None,
+        max_usd=None if record.max_nusd is None else usd(record.max_nusd),
+        checks=_named(counters, "check:"),
+        errors=_named(counters, "error:"),
+        **{name: counters.get(f"rows_{name}", 0) for name in NAMED},
+    )
+
+
+def _share(record: BulkRecord, over: int) -> float | None:
+    """Return the share of the rows that are over, from how much of the source was read."""
+    return record.share * over / record.sent if record.sent else None
+
+
+def _named(counters: Any, prefix: str) -> dict[str, int]:
+    found = {
+        name.removeprefix(prefix): number
+        for name, number in counters.items()
+        if name.startswith(prefix)
+    }
+    return dict(sorted(found.items(), key=lambda item: -item[1]))

@@ -1,0 +1,189 @@
+# ruff: noqa: PLC0415 - a client that has no bulks pays nothing for them
+"""The methods of a client that are about bulks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Unpack
+
+from forebay.routing.errors import UnknownJob
+from forebay.routing.jobs import owner
+
+if TYPE_CHECKING:
+    from forebay.producers.access import Access
+    from forebay.producers.bulk.handle import BulkHandle
+    from forebay.producers.bulk.options import RowOptions, RowsLike
+    from forebay.producers.bulk.running.progress import Progress
+    from forebay.producers.bulk.sample import Estimate, Validation
+    from forebay.producers.bulk.sources.source import Source
+    from forebay.producers.bulk.templates.template import Template
+    from forebay.routing.bulk.bulks import BulkState
+    from forebay.routing.ledger.ledger import Ledger
+
+LIMITS = frozenset({"deadline", "max_usd", "max_cost_usd"})
+
+
+class BulkMethods:
+    """Bulks of one tenant. A `Client` has these methods."""
+
+    tenant: str
+    _ledger: Ledger
+    _access: Access
+
+    def bulk(self, rows: RowsLike, **options: Unpack[RowOptions]) -> BulkHandle:
+        """Answer many rows: a file, a folder of texts, standard input (`-`), or any iterable.
+
+            with client.bulk("mails.csv", kind="classify", labels=["billing", "login"],
+                             text_field="body", out="labels.csv") as bulk:
+                bulk.wait()
+
+        Args:
+            rows: where the rows are.
+            options: see `RowOptions`.
+
+        Raises:
+            InvalidJob: An argument is wrong, or the output exists.
+            Unavailable: Redis cannot be reached.
+        """
+        from forebay.producers.bulk.handle import BulkHandle
+        from forebay.producers.bulk.options import BULK_OPTIONS
+        from forebay.producers.bulk.running.begin import begin
+
+        self._access.check_open()
+        given: dict[str, Any] = {**options}
+        of_bulk: Any = {name: given.pop(name) for name in BULK_OPTIONS & given.keys()}
+        run = begin(self._ledger, self.tenant, rows, of_bulk, given)
+        return BulkHandle(run, self._ledger, temporary=of_bulk.get("out") is None)
+
+    def resume_bulk(self, which: str) -> BulkHandle:
+        """Go on with a bulk, with exactly the rows that have no result in its output.
+
+        Args:
+            which: the id of the bulk, its output or its folder.
+
+        Raises:
+            UnknownJob: There is no such bulk of this tenant.
+            InvalidJob: It has ended, its input has changed, or its folder is gone.
+            Unavailable: Redis cannot be reached.
+        """
+        from forebay.producers.bulk.handle import BulkHandle
+        from forebay.producers.bulk.running.begin import resume
+
+        self._access.check_open()
+        if owner(which) is not None:
+            self._check_own(which)
+        return BulkHandle(resume(self._ledger, self.tenant, which), self._ledger)
+
+    def validate_bulk(self, rows: RowsLike, **options: Unpack[RowOptions]) -> Validation:
+        """Read all rows as `bulk` would, and answer none; options of the output count for nothing.
+
+        Raises:
+            InvalidJob: An argument is wrong.
+        """
+        from forebay.producers.bulk.sample import validate
+
+        with self._opened(rows, options) as (source, template):
+            return validate(source, template)
+
+    def sample_bulk(self, rows: RowsLike, count: int, **options: Unpack[RowOptions]) -> Estimate:
+        """Answer `count` rows, chosen at random, and say what the whole will take.
+
+        Raises:
+            InvalidJob: An argument is wrong.
+            Unavailable: Redis cannot be reached.
+        """
+        from forebay.producers.bulk.sample import estimate, jobs_of, validate
+
+        with self._opened(rows, options) as (source, template):
+            found = validate(source, template, sample=count)
+        limits: Any = {name: options[name] for name in LIMITS & options.keys()}  # type: ignore[literal-required]
+        with self.bulk(iter(jobs_of(found.sample)), **limits) as bulk:
+            return estimate(found, iter(bulk))
+
+    @contextmanager
+    def _opened(self, rows: RowsLike, options: RowOptions) -> Iterator[tuple[Source, Template]]:
+        """Open the rows, and make the template of a bulk that writes nothing."""
+        from forebay.producers.bulk.options import BULK_OPTIONS
+        from forebay.producers.bulk.sources.open_source import open_source
+        from forebay.producers.bulk.templates.template import Template
+
+        self._access.check_open()
+        given: dict[str, Any] = {**options}
+        form = given.get("source_format")
+        of_rows = {name: value for name, value in given.items() if name not in BULK_OPTIONS}
+        template = Template.of(**{**of_rows, "tenant": self.tenant})
+        source = open_source(rows, format=form)
+        try:
+            template.check(source)
+            yield source, template
+        finally:
+            source.close()
+
+    def retry_bulk(self, which: str) -> BulkHandle:
+        """Answer the rows of a bulk again that have no answer, and put the results in its output.
+
+        The output changes at the end, all at once. It must be JSON Lines.
+
+        Args:
+            which: the id of the bulk, its output or its folder.
+
+        Raises:
+            UnknownJob: There is no such bulk of this tenant.
+            InvalidJob: No row failed, the input has changed, or the output is not JSON Lines.
+            Unavailable: Redis cannot be reached.
+        """
+        from forebay.producers.bulk.handle import BulkHandle
+        from forebay.producers.bulk.running.begin import retry
+
+        self._access.check_open()
+        if owner(which) is not None:
+            self._check_own(which)
+        run, at_end = retry(self._ledger, self.tenant, which)
+        return BulkHandle(run, self._ledger, at_end=at_end)
+
+    def bulks(self) -> list[Progress]:
+        """Return how far the bulks of this tenant are, the newest first. They are kept 30 days."""
+        from forebay.producers.bulk.handle import progress_of
+        from forebay.producers.bulk.running.progress import Rate
+        from forebay.routing.bulk.bulks import Bulks
+
+        self._access.check_open()
+        return [progress_of(record, Rate()) for record in Bulks(self._ledger).list(self.tenant)]
+
+    def bulk_progress(self, bulk_id: str) -> Progress:
+        """Return how far a bulk is, whichever process feeds it.
+
+        Raises:
+            UnknownJob: There is no such bulk of this tenant.
+        """
+        from forebay.producers.bulk.handle import progress_of
+        from forebay.producers.bulk.running.progress import Rate
+        from forebay.routing.bulk.bulks import Bulks
+
+        self._check_own(bulk_id)
+        return progress_of(Bulks(self._ledger).get(bulk_id), Rate())
+
+    def set_bulk_state(self, bulk_id: str, state: BulkState) -> Progress:
+        """Pause a bulk (`paused`), let it go on (`running`) or end it (`cancelled`).
+
+        The process that feeds it, and the workers, notice within seconds.
+
+        Raises:
+            UnknownJob: There is no such bulk of this tenant.
+            InvalidJob: The bulk has ended.
+        """
+        from forebay.routing.bulk.bulks import Bulks
+
+        self._check_own(bulk_id)
+        Bulks(self._ledger).set_state(bulk_id, state)
+        return self.bulk_progress(bulk_id)
+
+    def close(self) -> None:
+        """Close the client."""
+        raise NotImplementedError
+
+    def _check_own(self, bulk_id: str) -> None:
+        self._access.check_open()
+        if owner(bulk_id) != self.tenant:
+            raise UnknownJob("no such bulk of this tenant", field="id")

@@ -1,0 +1,1 @@
+"""Where the results of a bulk go, one file a format."""

@@ -1,0 +1,60 @@
+"""The contract of an output: rows are appended, and a known part survives any crash."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+ResultRow = Mapping[str, Any]
+
+
+class Output(ABC):
+    """A file of rows that a bulk writes.
+
+    1. `append` returns once the rows are on the disk. Opened again with `resume_at` at the size
+       that it returned, the output holds exactly these rows.
+    2. `finish` gives the file its final form. Until then the rows of some formats are in a file of
+       their own beside it.
+    3. `close` leaves the output as it is, to be resumed.
+
+    Attributes:
+        path: the file that `finish` leaves.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @abstractmethod
+    def append(self, rows: Iterable[ResultRow]) -> int:
+        """Append rows, and return the size in bytes that is on the disk.
+
+        Raises:
+            Unavailable: The disk is full or fails. The output is as it was before the call.
+            InvalidJob: The format cannot hold a row.
+        """
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Give the file its final form and close it. A second call does nothing.
+
+        Raises:
+            Unavailable: The disk is full or fails. `finish` may be called again after a resume.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the output as it is. A second call does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

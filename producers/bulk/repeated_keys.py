@@ -1,0 +1,61 @@
+"""Finds keys that repeat, in bounded memory."""
+
+from __future__ import annotations
+
+from array import array
+
+#: How many keys are remembered: 48 MB at most. Later keys are only compared with these.
+MAX_KEYS_REMEMBERED = 2_000_000
+
+_FIRST_SLOTS = 1024
+
+
+class RepeatedKeys:
+    """Remembers keys by a 64-bit hash, with the row that had each first.
+
+    Two different keys may have the same hash: with all 2,000,000 keys remembered, the probability
+    that any two of them do is 1 in 9 million.
+
+    Attributes:
+        looks_at_all: every key so far was remembered, so that no repetition can have been missed.
+    """
+
+    def __init__(self, max_keys: int = MAX_KEYS_REMEMBERED) -> None:
+        self.looks_at_all = True
+        self._max_keys = max_keys
+        self._count = 0
+        self._hashes = array("Q", bytes(8 * _FIRST_SLOTS))
+        self._rows = array("Q", bytes(8 * _FIRST_SLOTS))
+
+    def first_row(self, key: str, row: int) -> int | None:
+        """Return the number of the earlier row with this key; remember the key if there is none."""
+        mark = hash(key) & 0xFFFF_FFFF_FFFF_FFFF or 1  # 0 marks a free slot
+        slot = _slot(self._hashes, mark)
+        if self._hashes[slot]:
+            return self._rows[slot]
+        if self._count >= self._max_keys:
+            self.looks_at_all = False
+            return None
+        self._hashes[slot], self._rows[slot] = mark, row
+        self._count += 1
+        if 2 * self._count > len(self._hashes):
+            self._grow()
+        return None
+
+    def _grow(self) -> None:
+        hashes, rows = self._hashes, self._rows
+        self._hashes = array("Q", bytes(16 * len(hashes)))
+        self._rows = array("Q", bytes(16 * len(hashes)))
+        for mark, row in zip(hashes, rows, strict=True):
+            if mark:
+                slot = _slot(self._hashes, mark)
+                self._hashes[slot], self._rows[slot] = mark, row
+
+
+def _slot(hashes: array[int], mark: int) -> int:
+    """Return the slot that holds the hash, or the free one where it belongs."""
+    mask = len(hashes) - 1
+    slot = mark & mask
+    while hashes[slot] not in (0, mark):
+        slot = (slot + 1) & mask
+    return slot

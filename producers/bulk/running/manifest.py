@@ -1,0 +1,104 @@
+"""What a bulk is: enough, on disk, for any process to go on with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from forebay.producers.bulk.names import shown
+from forebay.producers.bulk.options import Order
+from forebay.producers.bulk.streams.fingerprint import Fingerprint
+from forebay.routing.errors import InvalidJob
+
+FOLDER_SUFFIX = ".bulk"
+SPOOL = "rows.spool"
+_NAME = "manifest.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The arguments of a bulk. It is stored in the bulk's folder, beside the output.
+
+    Attributes:
+        id: the id of the bulk.
+        tenant: the tenant that it belongs to.
+        source: the absolute path of the input; empty if the rows are in the bulk's spool.
+        source_format: the format of the input; `None` means by its name.
+        fingerprint: what the input was like when the bulk began; `None` for a spool.
+        template: `Template.spec`.
+        out: the absolute path of the output.
+        out_format: the format of the output; `None` means by its name.
+        order: `input`: results have the order of the rows. `any`: results are written as they come.
+        deadline: seconds since 1970 by which rows must be answered, or `None`.
+        max_usd: what the bulk may cost on Bedrock, or `None`.
+        max_cost_usd: what one row may cost on Bedrock, or `None`.
+    """
+
+    id: str
+    tenant: str
+    source: str
+    source_format: str | None
+    fingerprint: Fingerprint | None
+    template: dict[str, Any] = field(repr=False)
+    out: str
+    out_format: str | None = None
+    order: Order = "input"
+    deadline: float | None = None
+    max_usd: float | None = None
+    max_cost_usd: float | None = None
+    version: int = VERSION
+
+    @property
+    def folder(self) -> Path:
+        """The folder that holds the manifest, the journal and the spool."""
+        return folder_of(self.out)
+
+    @property
+    def spool(self) -> Path:
+        """The file that keeps rows which came from standard input or an iterable."""
+        return self.folder / SPOOL
+
+    @property
+    def bad_rows(self) -> Path:
+        """The file of the rows that could not be read."""
+        out = Path(self.out)
+        return out.with_name(f"{out.stem}.bad.jsonl")
+
+    def save(self) -> None:
+        """Write the manifest, all of it or nothing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / _NAME
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(asdict(self), indent=1))
+        new.replace(path)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the manifest of a bulk.
+
+        Raises:
+            InvalidJob: There is none, or another version of Forebay wrote it.
+        """
+        path = folder / _NAME
+        try:
+            values = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise InvalidJob("holds no bulk that could be resumed", field=shown(folder)) from None
+        except (OSError, ValueError):
+            raise InvalidJob("cannot be read", field=shown(path)) from None
+        if not isinstance(values, dict) or values.get("version") != VERSION:
+            raise InvalidJob("was written by another version of Forebay", field=shown(path))
+        try:
+            mark = values.pop("fingerprint")
+            return cls(**values, fingerprint=Fingerprint(**mark) if mark else None)
+        except (TypeError, KeyError):
+            raise InvalidJob("cannot be read", field=shown(path)) from None
+
+
+def folder_of(out: str | Path) -> Path:
+    """Return the folder of the bulk that writes this output."""
+    path = Path(out)
+    return path.with_name(path.name + FOLDER_SUFFIX)

@@ -1,0 +1,246 @@
+"""Runs a bulk: feeds rows, collects results, and writes them down, until all are written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from forebay.producers.bulk.outputs.columns import BAD_ROW_COLUMNS, of_bad_row
+from forebay.producers.bulk.outputs.open_output import open_output
+from forebay.producers.bulk.rows import Position
+from forebay.producers.bulk.running import results
+from forebay.producers.bulk.running.arrivals import Arrivals
+from forebay.producers.bulk.running.blocks import Block, BlockReader
+from forebay.producers.bulk.running.collector import Collector
+from forebay.producers.bulk.running.feeder import Feeder
+from forebay.producers.bulk.running.journal import Journal
+from forebay.producers.bulk.running.manifest import Manifest
+from forebay.producers.bulk.running.progress import Rate
+from forebay.producers.bulk.sources.source import Source
+from forebay.producers.bulk.templates.template import Template
+from forebay.routing.base import NANO
+from forebay.routing.bulk.bulks import BulkRecord, Bulks, BulkState
+from forebay.routing.bulk.shards import Shards
+from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.store.backoff import patiently
+
+LOOK_EVERY_S = (
+    1.0  # at the record of the bulk: it may be paused, resumed or cancelled from anywhere
+)
+WAIT_S = 0.2  # for the next end, if there is nothing to do
+PATIENCE_S = 60.0  # for Redis to take the final state
+
+
+class BulkRun:
+    """One process's work on a bulk; another process may have begun it.
+
+    1. Opens the outputs and the journal where they were left.
+    2. `steps` feeds, collects and writes, a little at each step, and yields after each.
+    3. Results count once they are on the disk and the journal says so; what was written after the
+       last line of the journal is cut off when the bulk is resumed.
+    4. At the end the outputs get their final form, and the record of the bulk its final state.
+
+    Attributes:
+        record: the record of the bulk, at most a second old.
+        rate: how fast rows end.
+        rows: while the caller iterates over results, those of the last step; else empty.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        manifest: Manifest,
+        source: Source,
+        template: Template,
+        *,
+        resumed: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        self.manifest, self._ledger, self._bulks = manifest, ledger, Bulks(ledger)
+        self._source = source
+        self._journal = journal = Journal.open(manifest.folder / "journal.jsonl")
+        begun = resumed and (journal.out_size > 0 or Path(manifest.out).exists())
+        self._out = open_output(
+            manifest.out,
+            format=manifest.out_format,  # type: ignore[arg-type]  # checked when it is opened
+            resume_at=journal.out_size if begun else None,
+            overwrite=overwrite,
+        )
+        self._bad = open_output(
+            manifest.bad_rows,
+            columns=BAD_ROW_COLUMNS,
+            resume_at=journal.bad_size if resumed and manifest.bad_rows.exists() else None,
+            overwrite=True,
+        )
+        self._arrivals = Arrivals(ledger, manifest.tenant)
+        reader = BlockReader(manifest, source, template)
+        reader.remember_keys(journal.next_start)
+        self._feeder = Feeder(reader, journal, Shards(ledger), self._arrivals.stream)
+        self._collector = Collector(ledger, self._arrivals, manifest.order)
+        self._looked_at = 0.0
+        self.rate = Rate()
+        self.rows: list[dict[str, Any]] = []
+        self.record = self._begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bulk as it is: its shards go on, and `resume` goes on with the rest."""
+        for output in (self._out, self._bad):
+            output.close()
+        self._journal.close()
+        self._source.close()
+        with suppress(ForebayError):
+            self._arrivals.close()
+
+    @property
+    def written(self) -> int:
+        """Rows whose results are in the outputs, bad rows included."""
+        return self._journal.totals["rows"] + self._journal.totals["bad"]
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """What became of the rows that are in the outputs."""
+        return dict(self._journal.totals)
+
+    @property
+    def total(self) -> int | None:
+        """All rows of the source; `None` until it was read to its end."""
+        return self._journal.next_start.row if self._feeder.exhausted else None
+
+    @property
+    def read_share(self) -> float:
+        """How much of the source was read, 0 to 1."""
+        size = self._source.size()
+        return min(1.0, self._journal.next_start.offset / size) if size else 1.0
+
+    @property
+    def position(self) -> Position:
+        """The position after the last row that was read."""
+        return self._journal.next_start
+
+    def steps(self) -> Iterator[BulkRecord]:
+        """Work until all is written or the bulk is cancelled; yield its record after each step.
+
+        Raises:
+            ForebayError: The bulk cannot go on now, such as with a full disk. It can be resumed.
+        """
+        while self.record.state != "cancelled":
+            if self.record.state != "paused":
+                self._feed()
+            self._gather()
+            self._write()
+            self._look()
+            yield self.record
+            if self._feeder.idle and not len(self._collector):
+                self._end()
+                return
+        self._cancel_rest()
+
+    def _begin(self) -> BulkRecord:
+        manifest = self.manifest
+        limit = None if manifest.max_usd is None else int(manifest.max_usd * NANO)
+        about = {
+            "source": self._source.name, "out": manifest.out, "folder": str(manifest.folder),
+            "kind": manifest.template.get("kind"), "deadline": manifest.deadline,
+        }  # fmt: skip
+        self._bulks.create(manifest.id, about, limit)
+        return self._bulks.get(manifest.id)
+
+    def _feed(self) -> None:
+        waiting = self._collector
+        waiting.add(self._feeder.feed(waiting.shards_under_way, len(waiting), self.rate()))
+
+    def _gather(self) -> None:
+        """Wait a moment for rows to end, and collect them."""
+        try:
+            ended = self._arrivals.wait(self._collector.awaited(), WAIT_S)
+            self._collector.collect(ended)
+            self._feeder.feed_again(self._collector.take_lost())
+        except Unavailable:  # Redis is away: the rows wait for it, and so does this process
+            time.sleep(WAIT_S)
+
+    def _write(self) -> None:
+        """Write the results of complete blocks to the disk, then to the journal."""
+        blocks = self._collector.take_complete()
+        self.rows = [row for block in blocks for row in block.results if row is not None]
+        if not blocks:
+            return
+        out_size = self._out.append(self.rows) if self.rows else self._journal.out_size
+        bad = [of_bad_row(row) for block in blocks for row in block.bad]
+        bad_size = self._bad.append(bad) if bad else self._journal.bad_size
+        self._journal.done(
+            [(block.fed.number, _totals(block)) for block in blocks], out_size, bad_size
+        )
+        self._forget(blocks)
+
+    def _forget(self, blocks: list[Block]) -> None:
+        """Remove shards whose results are on the disk."""
+        ids = [part.id for block in blocks for part in block.parts]
+        with suppress(ForebayError):  # they expire
+            self._ledger.forget_all(ids)
+
+    def _look(self, *, now: bool = False) -> None:
+        """Read the record of the bulk, and write how far it is: each second, or `now`."""
+        at = time.monotonic()
+        if not now and at - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = at
+        with suppress(Unavailable):
+            fields: dict[str, Any] = {
+                "sent": self._journal.next_start.row, "bad": self._journal.totals["bad"],
+                "written": self.written, "share": f"{self.read_share:.6f}",
+            }  # fmt: skip
+            if self.total is not None:
+                fields["total"] = self.total
+            try:
+                self._bulks.update(self.manifest.id, **fields)
+                self.record = self._bulks.get(self.manifest.id)
+            except UnknownJob:  # Redis has lost it
+                self.record = self._begin()
+            self.rate.add(self.record.over)
+
+    def _final_state(self) -> BulkState:
+        totals = self._journal.totals
+        unanswered = totals["rows"] - totals["rows_done"] + totals["bad"]
+        return "incomplete" if unanswered or totals["rows_over_budget"] else "done"
+
+    def _end(self) -> None:
+        """Give the outputs their final form, and the bulk its final state."""
+        self._look(now=True)
+        if self.record.state == "cancelled":
+            return
+        self._out.finish()
+        self._bad.finish()
+        if not self._journal.totals["bad"]:
+            self.manifest.bad_rows.unlink(missing_ok=True)
+        state = self._final_state()
+        patiently(partial(self._bulks.update, self.manifest.id, state=state), patience_s=PATIENCE_S)
+        self.record = replace(self.record, state=state)
+
+    def _cancel_rest(self) -> None:
+        """Cancel what is on the ledger. What was written stays."""
+        for job_id in self._collector.awaited():
+            with suppress(ForebayError):
+                self._ledger.cancel(job_id)
+
+
+def _totals(block: Block) -> dict[str, int]:
+    rows = [row for row in block.results if row is not None]
+    return results.totals(rows, len(block.bad))

@@ -1,0 +1,1 @@
+"""Where the rows of a bulk come from, one file a format."""

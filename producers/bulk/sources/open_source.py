@@ -1,0 +1,111 @@
+"""Opens whatever a caller names as the input of a bulk."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from forebay.producers.bulk.names import shown
+from forebay.producers.bulk.sources.delimited import DelimitedSource
+from forebay.producers.bulk.sources.folder import FolderSource
+from forebay.producers.bulk.sources.items import ItemsSource, ItemStream
+from forebay.producers.bulk.sources.jsonl import JsonlSource
+from forebay.producers.bulk.sources.source import Source
+from forebay.producers.bulk.streams.inputs import FileInput, Input, readable
+from forebay.producers.bulk.streams.spooled import SpooledInput
+from forebay.routing.errors import InvalidJob, Misconfigured
+
+Format = Literal["jsonl", "csv", "tsv", "parquet", "text", "items"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+STDIN = "-"
+
+#: Some countries' spreadsheets separate the cells of CSV by semicolons.
+CSV_DELIMITERS = ",;\t"
+
+#: The format of a file by the end of its name.
+BY_SUFFIX: dict[str, Format] = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv",
+    ".tab": "tsv", ".parquet": "parquet", ".pq": "parquet",
+}  # fmt: skip
+
+
+def open_source(
+    source: str | PathLike[str] | Iterable[Any],
+    *,
+    format: Format | None = None,  # noqa: A002 - the word of the command line
+    spool: Path | None = None,
+) -> Source:
+    """Open the input of a bulk.
+
+    Args:
+        source: the name of a file or a folder, `-` for standard input, or an iterable of mappings,
+            strings, requests or jobs.
+        format: the format; by default by the end of the file's name, `text` for a folder, and
+            `jsonl` for standard input. `items` is the format of a spool that an iterable filled.
+        spool: a file that keeps what comes from standard input or an iterable, so that another
+            process can read it again; without it, a temporary file.
+
+    Raises:
+        InvalidJob: The input does not exist, or has no format that is known.
+    """
+    if format is not None and format not in FORMATS:
+        raise InvalidJob(f"must be one of {', '.join(FORMATS)}", field="format")
+    if isinstance(source, str) and source == STDIN:
+        if format in {"parquet", "text"}:
+            raise InvalidJob("must be jsonl, csv or tsv for standard input", field="format")
+        read: Any = sys.stdin.buffer
+        stdin = SpooledInput(read.read1, path=spool, name="standard input")
+        return _text_source(stdin, format or "jsonl")
+    if isinstance(source, str | PathLike):
+        return _open_path(Path(source), format, spool)
+    if isinstance(source, Iterable) and not isinstance(source, bytes | bytearray):
+        items = ItemStream(source)
+        return ItemsSource(SpooledInput(items.read, path=spool, name="rows"))
+    wrong = type(source).__name__
+    raise InvalidJob(f"must be a file, a folder, - or an iterable, not {wrong}", field="source")
+
+
+def _open_path(path: Path, form: Format | None, spool: Path | None) -> Source:
+    try:
+        with readable(shown(path)):
+            mode = path.stat().st_mode
+    except ValueError:  # a null byte, or a character that no file system can encode
+        raise InvalidJob("is not a valid file name", field=shown(path)) from None
+    if stat.S_ISDIR(mode):
+        if form not in {None, "text"}:
+            raise InvalidJob("must be text for a folder: one row a file", field="format")
+        return FolderSource(path)
+    form = form or BY_SUFFIX.get(path.suffix.lower())
+    if form is None or form == "text":
+        known = ", ".join(each for each in FORMATS if each != "text")
+        raise InvalidJob(f"has no known format: give one of {known}", field=shown(path))
+    if stat.S_ISREG(mode):
+        return _parquet(path) if form == "parquet" else _text_source(FileInput(path), form)
+    if form == "parquet":
+        raise InvalidJob("must be a file to be read as Parquet, not a pipe", field=shown(path))
+    live = path.open("rb", buffering=0)  # a named pipe, or what a shell makes of <(command)
+    name = shown(path)
+    return _text_source(SpooledInput(live.read, path=spool, name=name, on_close=live.close), form)
+
+
+def _parquet(path: Path) -> Source:
+    try:
+        from forebay.producers.bulk.sources.parquet import ParquetSource  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise Misconfigured("needs the extra `parquet`", field=shown(path)) from None
+    return ParquetSource(path)
+
+
+def _text_source(content: Input, form: Format) -> Source:
+    if form == "items":
+        return ItemsSource(content)
+    if form == "csv":
+        return DelimitedSource(content, CSV_DELIMITERS)
+    if form == "tsv":
+        return DelimitedSource(content, "\t")
+    return JsonlSource(content)

@@ -1,0 +1,251 @@
+# ruff: noqa: PLC0415 - what is slow is imported where it is used
+"""The commands `forebay bulk …`: answer the rows of a file, and see how far that is."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from forebay.producers.cli import display
+from forebay.producers.cli.bulk.options import (
+    Bulk,
+    BulkId,
+    By,
+    DryRun,
+    EgressColumn,
+    KeyColumn,
+    Kind,
+    LabelsFile,
+    MaxRowUsd,
+    MaxUsd,
+    Order,
+    Out,
+    Overwrite,
+    Resume,
+    Rows,
+    RowsFormat,
+    Sample,
+    SchemaFile,
+    SystemForm,
+    TextField,
+    TextForm,
+    UserForm,
+)
+from forebay.producers.cli.clients import current_tenant, open_client
+from forebay.producers.cli.options import Egress, Focus, Json, MaxTokens, MaxWords, TenantName
+from forebay.routing.errors import InvalidJob
+
+if TYPE_CHECKING:
+    from forebay.producers.bulk.handle import BulkHandle
+    from forebay.producers.bulk.running.progress import Progress
+    from forebay.producers.client import Client
+
+RUN_HELP = """Answer every row of a file, and write the results to another file.
+
+\b
+  forebay bulk run mails.csv --kind classify --labels labels.txt --text-field body --out l.csv
+  forebay bulk run invoices/ --kind extract --schema invoice.json --out invoices.jsonl
+  forebay bulk run mails.jsonl --kind generate --user "Answer this: {body}" --out answers.jsonl
+  forebay bulk run texts.parquet --kind embed --text-field text --out vectors.npy
+  cat jobs.jsonl | forebay bulk run - --out results.jsonl
+
+Rows are read from JSONL, CSV, TSV, Parquet, a folder of text files, or - for standard input.
+Without --kind, each row is a request or a job as JSON. Bad rows go to NAME.bad.jsonl.
+
+--dry-run validates all rows and answers none. --sample 200 answers 200 rows chosen at random, and
+says what the whole will take.
+
+Ctrl-C detaches: rows that the fleet has go on, and `forebay bulk resume` goes on with the rest.
+"""
+
+app = typer.Typer(
+    help="Answer the rows of a file.",
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+)  # fmt: skip
+
+
+@app.command(help=RUN_HELP)
+def run(  # noqa: D103 - its help says it
+    source: Rows,
+    *,
+    out: Out = None,
+    kind: Kind = None,
+    text_field: TextField = None,
+    text: TextForm = None,
+    system: SystemForm = None,
+    user: UserForm = None,
+    labels: LabelsFile = None,
+    schema: SchemaFile = None,
+    max_words: MaxWords = None,
+    focus: Focus = None,
+    max_tokens: MaxTokens = None,
+    key: KeyColumn = None,
+    egress: Egress = None,
+    egress_column: EgressColumn = None,
+    by: By = None,
+    max_usd: MaxUsd = None,
+    max_cost: MaxRowUsd = None,
+    order: Order = "input",
+    rows_format: RowsFormat = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    sample: Sample = 0,
+    dry_run: DryRun = False,
+    tenant: TenantName = None,
+    as_json: Json = False,
+) -> None:
+    if out is None and not (sample or dry_run):
+        raise InvalidJob("is missing: name the file of the results", field="--out")
+    if resume and out:
+        _follow_resumed(out, tenant, as_json=as_json)
+        return
+    given = {
+        "kind": kind, "text_field": text_field, "text": text, "system": system, "user": user,
+        "labels": labels and Path(labels), "schema": schema and Path(schema), "key": key,
+        "max_words": max_words, "focus": focus, "max_tokens": max_tokens, "egress": egress,
+        "egress_column": egress_column, "max_usd": max_usd, "max_cost_usd": max_cost,
+        "source_format": rows_format, "deadline": by and _read_by(by),
+    }  # fmt: skip
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    with open_client(current_tenant(tenant)) as client:
+        if dry_run:
+            _validate(client, source, options, as_json=as_json)
+        elif sample:
+            _estimate(client, source, sample, options, as_json=as_json)
+        else:
+            options |= {"out": out, "order": order, "overwrite": overwrite}
+            _follow(client.bulk(source, **options), as_json=as_json)
+
+
+@app.command("resume")
+def go_on(bulk: Bulk, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """Go on with a bulk that was detached from, paused or killed."""
+    _follow_resumed(bulk, tenant, as_json=as_json)
+
+
+@app.command()
+def retry(bulk: Bulk, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """Answer the failed rows again. The new results take their places."""
+    with open_client(_tenant_of(tenant, bulk)) as client:
+        _follow(client.retry_bulk(bulk), as_json=as_json)
+
+
+@app.command()
+def status(bulk: BulkId, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """Print how far a bulk is."""
+    with open_client(_tenant_of(tenant, bulk)) as client:
+        _print(client.bulk_progress(bulk), as_json=as_json)
+
+
+@app.command("list")
+def print_list(*, tenant: TenantName = None, as_json: Json = False) -> None:
+    """List the bulks of the last 30 days, the newest first."""
+    from forebay.producers.cli.bulk.progress import HEADER, cells
+
+    with open_client(current_tenant(tenant)) as client:
+        found = client.bulks()
+    if as_json:
+        display.document([asdict(each) for each in found])
+    elif found:
+        display.table(HEADER, [cells(each) for each in found])
+    else:
+        display.note("no bulks")
+
+
+@app.command()
+def pause(bulk: BulkId, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """Put a bulk aside. `forebay bulk resume` goes on with it."""
+    _set_state(bulk, "paused", tenant, as_json=as_json)
+
+
+@app.command()
+def cancel(bulk: BulkId, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """End a bulk. Results that are in its output stay there."""
+    _set_state(bulk, "cancelled", tenant, as_json=as_json)
+
+
+def _validate(client: Client, source: str, options: dict[str, Any], *, as_json: bool) -> None:
+    """Read all rows, and answer none."""
+    found = client.validate_bulk(source, **options)
+    if as_json:
+        bad = [row._asdict() for row in found.first_bad]
+        display.document({"rows": found.rows, "bad": found.bad, "first_bad": bad})
+    else:
+        for row in found.first_bad:
+            display.text(str(row))
+        display.text(f"{found.rows:,} valid rows, {found.bad:,} bad rows")
+    if found.bad:
+        raise typer.Exit(display.FAILURE)
+
+
+def _estimate(
+    client: Client, source: str, sample: int, options: dict[str, Any], *, as_json: bool
+) -> None:
+    """Answer some rows, and print what the whole would take."""
+    from forebay.producers.cli.bulk.progress import estimate_lines
+
+    found = client.sample_bulk(source, sample, **options)
+    if as_json:
+        display.document(asdict(found))
+        return
+    for line in estimate_lines(found):
+        display.text(line)
+
+
+def _set_state(bulk: str, state: Any, tenant: str | None, *, as_json: bool) -> None:
+    with open_client(_tenant_of(tenant, bulk)) as client:
+        _print(client.set_bulk_state(bulk, state), as_json=as_json)
+
+
+def _follow_resumed(which: str, tenant: str | None, *, as_json: bool) -> None:
+    with open_client(_tenant_of(tenant, which)) as client:
+        _follow(client.resume_bulk(which), as_json=as_json)
+
+
+def _follow(bulk: BulkHandle, *, as_json: bool) -> None:
+    """Feed and collect a bulk until it ends; Ctrl-C detaches."""
+    from forebay.producers.cli.bulk.progress import live
+
+    with bulk:
+        display.note(f"bulk {bulk.id}")
+        try:
+            with live(display.note) as report:
+                end = bulk.wait(on_progress=report)
+        except KeyboardInterrupt:
+            display.note(
+                f"detached: the rows that the fleet has go on; `forebay bulk resume {bulk.id}` "
+                "goes on with the rest"
+            )
+            raise
+    _print(end, as_json=as_json)
+    if end.bad:
+        display.note(f"{end.bad} bad rows: see {bulk.bad_rows}")
+    if end.state != "done":
+        raise typer.Exit(display.FAILURE)
+
+
+def _print(progress: Progress, *, as_json: bool) -> None:
+    from forebay.producers.cli.bulk.progress import report_lines
+
+    if as_json:
+        display.document(asdict(progress))
+        return
+    for line in report_lines(progress):
+        display.text(line)
+
+
+def _tenant_of(option: str | None, which: str) -> str:
+    from forebay.routing.jobs import owner
+
+    return current_tenant(option, owner(which) or "default")
+
+
+def _read_by(text: str) -> Any:
+    """Return the time that `--by` names: a time of day, a span from now, or an ISO time."""
+    from forebay.producers.cli.bulk.progress import next_time_of_day
+    from forebay.producers.cli.job_input import read_deadline
+
+    return next_time_of_day(text) or read_deadline(text)

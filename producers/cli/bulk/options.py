@@ -1,0 +1,81 @@
+"""The options of `forebay bulk run`, one type each."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Rows = Annotated[
+    str, typer.Argument(metavar="FILE", help="The rows: a file, a folder, or - for stdin.")
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out", metavar="FILE", help="Write the results here: .jsonl, .csv, .parquet or .npy."
+    ),
+]
+Kind = Annotated[
+    str | None, typer.Option("--kind", metavar="KIND", help="The kind of all requests.")
+]
+TextField = Annotated[
+    str | None, typer.Option("--text-field", metavar="COLUMN", help="The column with the text.")
+]
+TextForm = Annotated[
+    str | None, typer.Option("--text", metavar="FORM", help="The text, as '{title}: {body}'.")
+]
+SystemForm = Annotated[
+    str | None, typer.Option("--system", metavar="FORM", help="generate: the system message.")
+]
+UserForm = Annotated[
+    str | None, typer.Option("--user", metavar="FORM", help="generate: the user's message.")
+]
+LabelsFile = Annotated[
+    str | None,
+    typer.Option("--labels", metavar="FILE", help="classify: one label a line, or a JSON array."),
+]
+SchemaFile = Annotated[
+    str | None, typer.Option("--schema", metavar="FILE", help="extract: the JSON Schema.")
+]
+KeyColumn = Annotated[
+    str | None, typer.Option("--key", metavar="COLUMN", help="The column that names a row.")
+]
+EgressColumn = Annotated[
+    str | None,
+    typer.Option("--egress-column", metavar="COLUMN", help="A column with deny or allow."),
+]
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="WHEN", help="End by then: 06:00, 8h, or an ISO time."),
+]
+MaxUsd = Annotated[
+    float | None,
+    typer.Option("--max-usd", min=0, metavar="USD", help="Spend at most this on Bedrock."),
+]
+MaxRowUsd = Annotated[
+    float | None,
+    typer.Option("--max-cost", min=0, metavar="USD", help="Spend at most this on one row."),
+]
+Order = Annotated[
+    str,
+    typer.Option("--order", metavar="input|any", help="Order of the results. Default: input"),
+]
+RowsFormat = Annotated[
+    str | None,
+    typer.Option("--format", metavar="FORMAT", help="Format of the rows, if the name tells none."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the bulk that wrote the output.")
+]
+Sample = Annotated[
+    int,
+    typer.Option(
+        "--sample", min=0, metavar="N", help="Answer N rows, and say what the whole will take."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Validate all rows, and answer none.")]
+Bulk = Annotated[
+    str, typer.Argument(metavar="BULK", help="The id of a bulk, or the path of its output.")
+]
+BulkId = Annotated[str, typer.Argument(metavar="ID", help="The id of a bulk.")]

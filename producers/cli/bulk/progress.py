@@ -1,0 +1,140 @@
+"""How the progress of a bulk is shown: a live line on a terminal, a line now and then in a pipe."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from forebay.producers.bulk.running.progress import Progress
+from forebay.producers.bulk.sample import Estimate
+
+LINE_EVERY_S = 5.0  # in a pipe
+MAX_EXAMPLE_CHARS = 120  # of an answer that fails a check
+HEADER = ("BULK", "STATE", "ROWS", "LOCAL", "BEDROCK", "DEGRADED", "FAILED", "BAD", "SPENT")
+
+_TIME_OF_DAY = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+
+
+@contextmanager
+def live(note: Callable[[str], None]) -> Iterator[Callable[[Progress], None]]:
+    """Yield a function that shows progress: a live line on a terminal, else a line every 5 s."""
+    from rich.console import Console  # noqa: PLC0415 - 80 ms, and few commands wait
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _now_and_then(note)
+        return
+    with console.status("reading") as status:
+        yield lambda progress: status.update(line(progress))
+
+
+def line(progress: Progress) -> str:
+    """Return progress in one line of about 100 characters."""
+    total = "" if progress.total is None else f" of {progress.total:,}"
+    share = "" if progress.share is None else f" ({progress.share:.0%})"
+    rate = "" if progress.rows_per_s is None else f" · {progress.rows_per_s:,.0f} rows/s"
+    left = "" if progress.left_s is None else f" · {span(progress.left_s)} left"
+    state = "" if progress.state == "running" else f"{progress.state}: "
+    rows = f"{state}{progress.over:,}{total} rows{share}"
+    return f"{rows}{rate}{left}{_ends(progress)}{_money(progress)}"
+
+
+def report_lines(progress: Progress) -> Iterator[str]:
+    """Yield the lines of a report for people."""
+    yield f"bulk {progress.id}: {progress.state}"
+    yield line(progress)
+    yield f"answered locally {progress.local:,}, on Bedrock {progress.bedrock:,}"
+    if progress.checks:
+        yield f"failed checks: {_counted(progress.checks)}"
+    if progress.errors:
+        yield f"failed rows: {_counted(progress.errors)}"
+
+
+def estimate_lines(found: Estimate) -> Iterator[str]:
+    """Yield the lines of an estimate for people."""
+    yield f"{found.rows:,} valid rows, {found.bad:,} bad rows; {found.sampled:,} answered"
+    yield (
+        f"the whole: {span(found.whole_s)} at {found.rows_per_s:,.1f} rows/s, "
+        f"${found.whole_usd:.4f} on Bedrock"
+    )
+    shares = {
+        "local": found.local, "Bedrock": found.bedrock, "degraded": found.degraded,
+        "failed": found.failed,
+    }  # fmt: skip
+    yield "shares: " + ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    for name, number in found.checks.items():
+        yield f"fails the check {name}: {number:,}"
+        for row in found.examples[name]:
+            yield f"  row {row['row']}: {_shortened(row['answer'])}"
+
+
+def cells(progress: Progress) -> list[str]:
+    """Return the cells of a table's row."""
+    total = "?" if progress.total is None else f"{progress.total:,}"
+    return [
+        progress.id, progress.state, f"{progress.over:,}/{total}", f"{progress.local:,}",
+        f"{progress.bedrock:,}", f"{progress.degraded:,}", f"{progress.failed:,}",
+        f"{progress.bad:,}", f"${progress.spent_usd:.4f}",
+    ]  # fmt: skip
+
+
+def span(seconds: float) -> str:
+    """Return a span of time in its two largest units: `45 s`, `3 min 20 s`, `5 h 12 min`."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, rest = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def next_time_of_day(text: str) -> datetime | None:
+    """Return the next time that a clock here shows `HH:MM`; `None` if the text is none."""
+    match = _TIME_OF_DAY.fullmatch(text.strip())
+    if match is None:
+        return None
+    now = datetime.now().astimezone()
+    then = now.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
+    return then if then > now else then + timedelta(days=1)
+
+
+def _shortened(answer: object) -> str:
+    text = json.dumps(answer, ensure_ascii=False)
+    return text if len(text) <= MAX_EXAMPLE_CHARS else f"{text[: MAX_EXAMPLE_CHARS - 1]}…"
+
+
+def _ends(progress: Progress) -> str:
+    named = {
+        "on Bedrock": progress.bedrock, "going up": progress.up, "degraded": progress.degraded,
+        "failed": progress.failed + progress.expired + progress.cancelled, "bad": progress.bad,
+    }  # fmt: skip
+    return "".join(f" · {number:,} {name}" for name, number in named.items() if number)
+
+
+def _money(progress: Progress) -> str:
+    if not (progress.spent_usd or progress.reserved_usd):
+        return ""
+    limit = "" if progress.max_usd is None else f" of ${progress.max_usd:.2f}"
+    whole = "" if progress.projected_usd is None else f", ${progress.projected_usd:.4f} projected"
+    return f" · ${progress.spent_usd:.4f}{limit} spent{whole}"
+
+
+def _counted(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in numbers.items())
+
+
+def _now_and_then(note: Callable[[str], None]) -> Callable[[Progress], None]:
+    last = 0.0
+
+    def report(progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= LINE_EVERY_S:
+            last = now
+            note(line(progress))
+
+    return report

@@ -1,0 +1,1 @@
+"""The commands of the gateway: run it, and make the API keys that let callers in."""

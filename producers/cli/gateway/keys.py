@@ -1,0 +1,147 @@
+"""The commands `forebay keys …`: create, list, rotate and revoke the API keys of the gateway."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forebay.producers.cli import display
+from forebay.producers.cli.clients import current_tenant
+from forebay.producers.cli.options import Json, TenantName
+from forebay.routing.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from forebay.producers.gateway.api_keys import ApiKey, KeyStore
+
+_HEADER = ("ID", "TENANT", "NAME", "SCOPES", "REQUESTS/MIN", "TOKENS/MIN", "CREATED", "EXPIRES")
+_SPAN = re.compile(r"(\d{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+app = typer.Typer(
+    help="Create, list, rotate or revoke API keys of the gateway.",
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+)  # fmt: skip
+
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="The id of the key, as `list` shows it.")]
+Name = Annotated[str, typer.Option("--name", help="What you call the key.")]
+Scopes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scope",
+        metavar="submit|read|admin",
+        help="What the key may do. May be repeated. Default: submit and read",
+    ),
+]
+Expires = Annotated[
+    str | None,
+    typer.Option("--expires", metavar="SPAN", help="The key ends then: 12h or 90d from now."),
+]
+Requests = Annotated[
+    int | None, typer.Option("--requests-per-minute", min=1, metavar="N", help="Default: no limit")
+]
+Tokens = Annotated[
+    int | None, typer.Option("--tokens-per-minute", min=1, metavar="N", help="Default: no limit")
+]
+Overlap = Annotated[
+    str | None,
+    typer.Option("--overlap", metavar="SPAN", help="So long the old key works too. Default: 0s"),
+]
+
+
+@app.command()
+def create(
+    *,
+    tenant: TenantName = None,
+    name: Name = "",
+    scope: Scopes = None,
+    expires: Expires = None,
+    requests_per_minute: Requests = None,
+    tokens_per_minute: Tokens = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and print it. It is stored as a digest only, so nobody can print it again."""
+    with _store() as store:
+        key, token = store.create(
+            current_tenant(tenant), name=name, scopes=scope or ("submit", "read"),
+            expires_in=_span(expires, "--expires"), requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
+        )  # fmt: skip
+    _print(key, token, as_json=as_json)
+
+
+@app.command("list")
+def print_list(*, tenant: TenantName = None, as_json: Json = False) -> None:
+    """List the keys of all tenants, or of one. Shows no key itself."""
+    with _store() as store:
+        keys = store.list(tenant)
+    if as_json:
+        display.document([key.public() for key in keys])
+    elif keys:
+        display.table(_HEADER, [_cells(key) for key in keys])
+    else:
+        display.note("no keys; `forebay keys create` makes one")
+
+
+@app.command()
+def rotate(key_id: KeyId, *, overlap: Overlap = None, as_json: Json = False) -> None:
+    """Give a key a new secret and print the new key."""
+    with _store() as store:
+        key, token = store.rotate(key_id, _span(overlap, "--overlap") or timedelta())
+    _print(key, token, as_json=as_json)
+
+
+@app.command()
+def revoke(key_id: KeyId, *, as_json: Json = False) -> None:
+    """Delete a key. Within two seconds no gateway lets it in any more."""
+    with _store() as store:
+        revoked = store.revoke(key_id)
+    if as_json:
+        display.document({"id": key_id, "revoked": revoked})
+    else:
+        display.text("revoked" if revoked else "there was no such key")
+
+
+@contextmanager
+def _store() -> Iterator[KeyStore]:
+    from forebay.producers.gateway.api_keys import KeyStore  # noqa: PLC0415 - pydantic is slow
+    from forebay.routing.settings import read_settings  # noqa: PLC0415 - likewise
+    from forebay.routing.store.connection import connect  # noqa: PLC0415 - likewise
+
+    client = connect(read_settings())
+    try:
+        yield KeyStore(client)
+    finally:
+        client.close()
+
+
+def _span(text: str | None, option: str) -> timedelta | None:
+    if text is None:
+        return None
+    match = _SPAN.fullmatch(text)
+    if not match:
+        raise Misconfigured("must be a span like 30s, 5m, 12h or 90d", field=option)
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _print(key: ApiKey, token: str, *, as_json: bool) -> None:
+    if as_json:
+        display.document({**key.public(), "key": token})
+        return
+    display.text(token)
+    display.note(f"key {key.id} of tenant {key.tenant}: {', '.join(key.scopes)}")
+
+
+def _cells(key: ApiKey) -> tuple[str, ...]:
+    """Return one key under `_HEADER`."""
+    limits = (key.requests_per_minute, key.tokens_per_minute)
+    ends = key.expires.isoformat(timespec="seconds") if key.expires else "never"
+    return (
+        key.id, key.tenant, key.name or "-", ",".join(key.scopes),
+        *(str(limit) if limit else "-" for limit in limits),
+        key.created.isoformat(timespec="seconds"), ends,
+    )  # fmt: skip

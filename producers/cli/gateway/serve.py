@@ -1,0 +1,54 @@
+"""The command `forebay serve`: the HTTP gateway."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from forebay.producers.cli.clients import current_tenant
+from forebay.producers.cli.options import TenantName
+from forebay.routing.errors import Misconfigured
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+Host = Annotated[str, typer.Option("--host", help="The address to listen on.")]
+Port = Annotated[
+    int, typer.Option("--port", min=0, max=65_535, help="The port; 0 takes any free port.")
+]
+Processes = Annotated[
+    int, typer.Option("--processes", min=1, max=64, help="How many processes answer requests.")
+]
+WithoutKeys = Annotated[
+    bool,
+    typer.Option(
+        "--without-keys",
+        help="Take no API keys: every request is the tenant's (--tenant). On loopback only.",
+    ),
+]
+
+
+@app.command()
+def serve(
+    *,
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    processes: Processes = 1,
+    without_keys: WithoutKeys = False,
+    tenant: TenantName = None,
+) -> None:
+    """Serve the fleet over HTTP, in OpenAI's format among others.
+
+    Callers need an API key: `forebay keys create` makes one. Other settings are FOREBAY_GATEWAY_*.
+    """
+    try:
+        from forebay.producers.gateway.server.serve import serve  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        hint = f"needs the module {error.name}, which is missing: install the extra `gateway`"
+        raise Misconfigured(hint, field="serve") from None
+    if without_keys:
+        os.environ["FOREBAY_GATEWAY_TENANT"] = current_tenant(tenant)
+    elif tenant is not None:
+        raise typer.BadParameter("--tenant belongs to --without-keys: a key has its own tenant")
+    serve(host, port, processes)

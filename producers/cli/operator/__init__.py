@@ -1,0 +1,1 @@
+"""The commands of an operator, about the jobs of all tenants."""

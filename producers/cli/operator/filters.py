@@ -1,0 +1,113 @@
+"""The options by which an operator chooses jobs."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+if TYPE_CHECKING:
+    from forebay.routing.overview.job_filter import JobFilter
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+States = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--state", metavar="STATE",
+        help="Only jobs that are waiting, running, done, failed, cancelled or expired. Repeat it.",
+    ),
+]  # fmt: skip
+Queue = Annotated[str | None, typer.Option("--queue", metavar="NAME", help="Only this queue.")]
+Tenant = Annotated[
+    str | None,
+    typer.Option(
+        "--tenant", metavar="NAME",
+        help="Only this tenant. Default: FOREBAY_TENANT, else all, for the operator's Redis user.",
+    ),
+]  # fmt: skip
+Kind = Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Only this kind.")]
+Code = Annotated[
+    str | None, typer.Option("--code", metavar="CODE", help="Only jobs whose last error is this.")
+]
+Older = Annotated[
+    str | None,
+    typer.Option(
+        "--older",
+        metavar="AGE",
+        help="Only jobs that ended (or came) at least 30s, 5m, 2h or 1d ago.",
+    ),
+]
+Newer = Annotated[
+    str | None,
+    typer.Option(
+        "--newer", metavar="AGE", help="Only jobs that ended (or came) at most so long ago."
+    ),
+]
+LookAt = Annotated[
+    int,
+    typer.Option(
+        "--look-at",
+        min=1,
+        max=10_000_000,
+        metavar="N",
+        help="Read at most N records of jobs.",
+    ),
+]
+
+
+def job_filter(
+    *,
+    states: list[str] | None = None,
+    queue: str | None = None,
+    tenant: str | None = None,
+    kind: str | None = None,
+    code: str | None = None,
+    older: str | None = None,
+    newer: str | None = None,
+) -> JobFilter:
+    """Return the filter that the options name.
+
+    Raises:
+        BadParameter: Names the option that is wrong.
+    """
+    from forebay.routing.base import KINDS  # noqa: PLC0415 - `forebay --help` answers at once
+    from forebay.routing.overview.job_filter import JobFilter  # noqa: PLC0415 - as above
+    from forebay.routing.receipts import JobState  # noqa: PLC0415 - as above
+
+    for state in states or ():
+        _check("--state", state, get_args(JobState))
+    if kind is not None:
+        _check("--kind", kind, KINDS)
+    return JobFilter(
+        states=frozenset(states or ()), queue=queue, kind=kind, code=code,
+        tenant=tenant or os.environ.get("FOREBAY_TENANT"),
+        older_s=_seconds("--older", older), newer_s=_seconds("--newer", newer),
+    )  # fmt: skip
+
+
+def describe(wanted: JobFilter) -> str:
+    """Return the filter in words that follow "jobs"; empty if it chooses all."""
+    words = [
+        ("of tenant", wanted.tenant), ("of kind", wanted.kind), ("with code", wanted.code),
+        ("in queue", wanted.queue),
+    ]  # fmt: skip
+    return "".join(f" {word} {value}" for word, value in words if value is not None)
+
+
+def _check(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise typer.BadParameter(f"must be one of {', '.join(allowed)}", param_hint=f"'{option}'")
+
+
+def _seconds(option: str, text: str | None) -> float | None:
+    """Return the seconds of an age such as `90s`, `5m`, `2h` or `1d`."""
+    if text is None:
+        return None
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter("must be 30s, 5m, 2h or 1d", param_hint=f"'{option}'")
+    return float(match[1]) * _SECONDS[match[2]]

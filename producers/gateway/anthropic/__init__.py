@@ -1,0 +1,1 @@
+"""The endpoints in Anthropic's wire format."""

@@ -1,0 +1,39 @@
+"""`POST /v1/messages`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from forebay.producers.gateway.access import caller
+from forebay.producers.gateway.anthropic.messages_reply import MessageObject, message
+from forebay.producers.gateway.anthropic.messages_request import MessagesRequest
+from forebay.producers.gateway.anthropic.messages_stream import streamed
+from forebay.producers.gateway.asking import origin
+from forebay.producers.gateway.asking.asking import ask
+from forebay.producers.gateway.asking.chats import jobs
+from forebay.producers.gateway.asking.model_names import asked_of
+from forebay.producers.gateway.asking.streaming import Telling
+from forebay.producers.gateway.documents import EVENTS, documented
+from forebay.producers.gateway.wire import read, respond
+
+router = APIRouter(tags=["Anthropic"])
+FORMAT = documented(MessagesRequest, MessageObject, error="AnthropicError", media=EVENTS)
+
+
+@router.post("/v1/messages", **FORMAT)
+async def create_message(request: Request) -> Response:
+    """Answer a chat. The model names a lane or a kind: `auto`, `local`, `forebay/classify`.
+
+    With `stream`, text comes while it is generated. The answer is checked at its end like every
+    answer; the event `message_delta` says in `forebay` if what was sent is the answer.
+    """
+    by = await caller(request, "submit")
+    body = read(MessagesRequest, await request.body())
+    wanted = asked_of(by, body.model)
+    (job,) = jobs(body.chat(), wanted, body.forebay, request.headers, by.tenant)
+    if body.stream:
+        return await streamed(request, Telling.of(by, job), body.model)
+    (answer,) = await ask(request, by, [job])
+    return respond(message(answer), {**by.headers, **origin.headers([answer])})

@@ -1,0 +1,62 @@
+"""A message as a stream of events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from forebay.producers.gateway.anthropic.messages_reply import empty, stop_reason, usage
+from forebay.producers.gateway.asking.streaming import Telling, Told, stream_headers
+from forebay.producers.gateway.errors import fault_of
+from forebay.producers.gateway.shapes import anthropic_error, request_id
+from forebay.routing.errors import ForebayError, ResultTimeout
+
+
+async def streamed(request: Request, telling: Telling, model: str) -> StreamingResponse:
+    """Submit the job and return its stream. A job that is refused is an error, not a stream."""
+    await telling.begin()
+    events = _events(request, telling, model)
+    headers = stream_headers(telling)
+    return StreamingResponse(events, headers=headers, media_type="text/event-stream")
+
+
+async def _events(request: Request, telling: Telling, model: str) -> AsyncIterator[bytes]:
+    yield _event("message_start", message=empty(telling.job_id, model))
+    yield _event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+    try:
+        async for part in telling.parts():
+            if isinstance(part, Told):
+                for event in _ending(part):
+                    yield event
+            else:
+                yield _delta(part) if part else _event("ping")
+    except (ForebayError, ResultTimeout) as error:
+        body = anthropic_error(fault_of(error), request_id(request))
+        yield b"event: error\ndata: " + to_json(body) + b"\n\n"
+
+
+def _ending(told: Told) -> Iterator[bytes]:
+    """Yield the events after the last text: how it ended, and how the answer was made."""
+    if told.text:
+        yield _delta(told.text)
+    answer = told.answer
+    yield _event("content_block_stop", index=0)
+    yield _event(
+        "message_delta",
+        delta={"stop_reason": stop_reason(answer.content), "stop_sequence": None},
+        usage=usage(answer),
+        forebay=told.end(),
+    )
+    yield _event("message_stop")
+
+
+def _delta(text: str) -> bytes:
+    return _event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
+
+
+def _event(name: str, **fields: Any) -> bytes:
+    return f"event: {name}\ndata: ".encode() + to_json({"type": name, **fields}) + b"\n\n"

@@ -1,0 +1,171 @@
+"""A chat in any wire format, as the jobs that it stands for; and an answer's content as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from forebay.producers.gateway.asking.model_names import Target
+from forebay.producers.gateway.asking.options import NOTHING, Own, job_options
+from forebay.producers.gateway.errors import InvalidRequest
+from forebay.routing.errors import InvalidJob
+from forebay.routing.jobs import (
+    Classification,
+    Content,
+    Extraction,
+    Generation,
+    Job,
+    Summary,
+)
+
+_SEEDS = 2**31  # a job's seed is below
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What all wire formats say about a chat. `None` means that the caller did not say it.
+
+    Attributes:
+        messages: pairs of a role (`system`, `user` or `assistant`) and a text.
+        schema: the JSON Schema of the answer.
+        bulk: the caller does not hurry.
+        metadata: the caller's own entries.
+        fields: how the wire format names the fields of a job, if it names them otherwise.
+    """
+
+    messages: Sequence[tuple[str, str]]
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: Sequence[str] = ()
+    seed: int | None = None
+    schema: dict[str, Any] | None = None
+    bulk: bool = False
+    metadata: dict[str, str] | None = None
+    fields: Mapping[str, str] | None = None
+
+
+def jobs(
+    chat: Chat, target: Target, own: Own | None, headers: Mapping[str, str], tenant: str, n: int = 1
+) -> list[Job]:
+    """Return the jobs that a chat stands for: one for each choice.
+
+    Raises:
+        InvalidRequest: The kind of job cannot be asked in this way.
+        InvalidJob: Names the wrong field as the wire format names it.
+        EgressDenied: The job is pinned to Bedrock and may not leave the building.
+    """
+    own = own or NOTHING
+    options = _options(chat, target, own, headers)
+    request = _request(target.kind or "generate", chat, own)
+    with named(chat.fields or {}):
+        return [
+            Job.model_validate(
+                {"tenant": tenant, "request": _nth_request(request, i), **_nth_options(options, i)}
+            )
+            for i in range(n)
+        ]
+
+
+def _options(chat: Chat, target: Target, own: Own, headers: Mapping[str, str]) -> dict[str, Any]:
+    options = job_options(headers, own)
+    if target.lane is not None and options.setdefault("lane", target.lane) != target.lane:
+        words = f"is {options['lane']}, and the model's name asks for {target.lane}"
+        raise InvalidRequest(words, field="forebay.lane")
+    if chat.bulk:
+        options.setdefault("priority", "bulk")
+    if chat.metadata:
+        options["metadata"] = {**chat.metadata, **options.get("metadata", {})}
+    return options
+
+
+def _request(kind: str, chat: Chat, own: Own) -> dict[str, Any]:
+    """Return the request of one kind. Only `generate` takes a whole chat."""
+    if kind == "generate":
+        return _generate(chat, own)
+    if kind not in _OF_ONE_TEXT:
+        words = f"a job of the kind {kind} is no chat: POST /jobs takes it"
+        raise InvalidRequest(words, field="model")
+    if len(chat.messages) != 1 or chat.messages[0][0] != "user":
+        words = f"forebay/{kind} takes one message of the user: the text"
+        raise InvalidRequest(words, field="messages")
+    given = {
+        "labels": own.labels, "schema": chat.schema, "max_words": own.max_words, "focus": own.focus,
+    }  # fmt: skip
+    _check_own(kind, own)
+    fields = {name: given[name] for name in _OF_ONE_TEXT[kind] if given[name] is not None}
+    return {"kind": kind, "text": chat.messages[0][1], **fields}
+
+
+def _generate(chat: Chat, own: Own) -> dict[str, Any]:
+    _check_own("generate", own)
+    given = {
+        "max_tokens": chat.max_tokens, "temperature": chat.temperature, "top_p": chat.top_p,
+        "stop": tuple(chat.stop) or None, "schema": chat.schema,
+        "seed": None if chat.seed is None else chat.seed % _SEEDS,
+    }  # fmt: skip
+    messages = [{"role": role, "content": content} for role, content in chat.messages]
+    fields = {name: value for name, value in given.items() if value is not None}
+    return {"kind": "generate", "messages": messages, **fields}
+
+
+#: The fields of the kinds whose content is one text.
+_OF_ONE_TEXT: dict[str, tuple[str, ...]] = {
+    "classify": ("labels",),
+    "extract": ("schema",),
+    "summarize": ("max_words", "focus"),
+}
+_KIND_OF_FIELD = {"labels": "classify", "max_words": "summarize", "focus": "summarize"}
+
+
+def _check_own(kind: str, own: Own) -> None:
+    """Refuse a field of another kind of job: it would say nothing."""
+    for name, owner in _KIND_OF_FIELD.items():
+        if getattr(own, name) is not None and owner != kind:
+            raise InvalidRequest(f"is for the model forebay/{owner}", field=f"forebay.{name}")
+
+
+def _nth_request(request: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return the request of the choice of this number: each choice has a seed of its own."""
+    if not number or "seed" not in request:
+        return request
+    return {**request, "seed": (request["seed"] + number) % _SEEDS}
+
+
+def _nth_options(options: dict[str, Any], number: int) -> dict[str, Any]:
+    """Return the options of the choice of this number: no two jobs share an idempotency key."""
+    if not number or "idempotency_key" not in options:
+        return options
+    return {**options, "idempotency_key": f"{options['idempotency_key']}#{number}"}
+
+
+@contextmanager
+def named(fields: Mapping[str, str]) -> Iterator[None]:
+    """Name the field of an error as the wire format names it."""
+    try:
+        yield
+    except InvalidJob as error:
+        if error.field:
+            head, dot, rest = error.field.partition(".")
+            error.field = fields.get(head, head) + dot + rest
+        raise
+
+
+def text_of(content: Content) -> str:
+    """Return an answer's content as the text of a message."""
+    match content:
+        case Generation() | Summary():
+            return content.text
+        case Classification():
+            return content.label
+        case Extraction():
+            return json.dumps(content.data, ensure_ascii=False)
+    return content.model_dump_json(exclude={"kind"})
+
+
+def was_cut(content: Content) -> bool:
+    """Return whether the answer ends where its tokens were used up."""
+    return isinstance(content, Generation) and content.finish == "length"

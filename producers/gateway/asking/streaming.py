@@ -1,0 +1,159 @@
+"""Ask the fleet and pass on the text of the answer while it is generated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, NotRequired, Self, cast
+
+from forebay.producers.gateway.access import Caller
+from forebay.producers.gateway.asking import origin
+from forebay.producers.gateway.asking.asking import estimate
+from forebay.producers.gateway.asking.chats import text_of
+from forebay.producers.gateway.asking.spoken import Spoken
+from forebay.producers.gateway.text_reader import Pieces
+from forebay.producers.results import Result, answer_of, late
+from forebay.routing.jobs import Answer, Job
+
+QUIET_S = 15.0  # without text, a sign of life goes out, so that no proxy cuts the connection
+
+
+class StreamEnd(origin.Origin):
+    """How the answer of a stream was made, in its last chunk.
+
+    Attributes:
+        verified: the text that was sent is the answer, and the answer passed its checks.
+        replaced: the text that was sent is not the answer.
+        text: the answer, if it is not what was sent.
+    """
+
+    verified: bool
+    replaced: bool
+    text: NotRequired[str]
+
+
+@dataclass(slots=True)
+class Told:
+    """The end of a stream.
+
+    Attributes:
+        answer: the final answer, checked like every answer.
+        whole: its text.
+        text: what is left to send of it.
+        replaced: the text that was sent is not the answer: checks or a second opinion refused it.
+    """
+
+    answer: Answer
+    whole: str
+    text: str
+    replaced: bool
+
+    def end(self) -> StreamEnd:
+        """Return how the answer was made, and whether it is the text that was sent."""
+        verified = not self.replaced and not self.answer.degraded
+        end = {**origin.origin(self.answer), "verified": verified, "replaced": self.replaced}
+        if self.replaced:
+            end["text"] = self.whole
+        return cast("StreamEnd", end)
+
+
+@dataclass(slots=True)
+class Telling:
+    """A job whose text is passed on. Begin it with `begin`, then iterate over `parts`.
+
+    Attributes:
+        caller: who asks.
+        job: what is asked; its `stream` is set.
+        job_id: of the job that was submitted, or of the first under the idempotency key.
+    """
+
+    caller: Caller
+    job: Job
+    job_id: str = ""
+    _future: asyncio.Future[Result[Any]] | None = None
+    _open: ExitStack = field(default_factory=ExitStack)
+    _pieces: Pieces = field(default_factory=asyncio.Queue)
+
+    @classmethod
+    def of(cls, caller: Caller, job: Job) -> Self:
+        """Return the telling of a job, whose worker then writes the text while it is generated."""
+        return cls(caller, job.model_copy(update={"stream": True}))
+
+    async def begin(self) -> None:
+        """Submit the job.
+
+        Raises:
+            RateLimited: The key has used up its minute.
+            ForebayError: The job was refused.
+        """
+        gateway = self.caller.gateway
+        await self.caller.spend(estimate(self.job))
+        client = gateway.client(self.caller.tenant)
+        self.job_id, self._future = await client.submit_with_future(self.job)
+        self._pieces = self._open.enter_context(gateway.texts.reading(self.job_id))
+
+    async def parts(self) -> AsyncIterator[str | Told]:
+        """Yield text as it comes, an empty text as a sign of life, and at last how it ended.
+
+        If the client goes away, the job is cancelled, except under an idempotency key.
+
+        Raises:
+            ForebayError: The job ended without an answer.
+            ResultTimeout: The answer did not come in time; the job goes on.
+        """
+        assert self._future is not None
+        spoken, used = Spoken(), 0
+        try:
+            with self._open:
+                async with asyncio.timeout(self.caller.gateway.settings.gateway_wait_s):
+                    async for text in self._texts(self._future, spoken):
+                        yield text
+            result = self._future.result()
+            used = result.tokens_in + result.tokens_out
+            answer = answer_of(result)
+            whole = text_of(answer.content)
+            rest = spoken.end(whole)
+            yield Told(answer, whole, rest or "", replaced=rest is None)
+        except TimeoutError:
+            raise late(self.job_id) from None
+        finally:
+            self._finish(used)
+
+    async def _texts(
+        self, future: asyncio.Future[Result[Any]], spoken: Spoken
+    ) -> AsyncIterator[str]:
+        """Yield text until the job has ended."""
+        while not future.done():
+            piece = asyncio.ensure_future(self._pieces.get())
+            either: list[asyncio.Future[Any]] = [piece, future]
+            await asyncio.wait(either, timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED)
+            if piece.done():
+                if text := spoken.hear(piece.result()):
+                    yield text
+            else:
+                piece.cancel()
+                if not future.done():
+                    yield ""
+
+    def _finish(self, used: int) -> None:
+        """Cancel the job of a client that went away, and settle the tokens that were taken.
+
+        This task may be cancelled already, so it waits for nothing itself.
+        """
+        assert self._future is not None
+        gateway = self.caller.gateway
+        if not self._future.done():
+            self._future.cancel()
+            if self.job.idempotency_key is None:
+                gateway.later(gateway.client(self.caller.tenant).cancel(self.job_id))
+        gateway.later(self.caller.give_back(estimate(self.job) - used))
+
+
+def stream_headers(telling: Telling) -> dict[str, str]:
+    """Return the headers of a stream, which no cache may keep and no proxy may hold back."""
+    return {
+        **telling.caller.headers, "forebay-job-id": telling.job_id, "cache-control": "no-store",
+        "x-accel-buffering": "no",
+    }  # fmt: skip

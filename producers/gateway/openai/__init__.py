@@ -1,0 +1,1 @@
+"""The endpoints in OpenAI's wire format."""

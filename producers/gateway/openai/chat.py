@@ -1,0 +1,44 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from forebay.producers.gateway.access import caller
+from forebay.producers.gateway.asking import origin
+from forebay.producers.gateway.asking.asking import ask
+from forebay.producers.gateway.asking.chats import jobs
+from forebay.producers.gateway.asking.model_names import asked_of
+from forebay.producers.gateway.asking.streaming import Telling
+from forebay.producers.gateway.documents import EVENTS, documented
+from forebay.producers.gateway.errors import NotSupported
+from forebay.producers.gateway.openai.chat_request import ChatRequest
+from forebay.producers.gateway.openai.chat_stream import streamed
+from forebay.producers.gateway.openai.replies import ChatCompletion, completion
+from forebay.producers.gateway.wire import read, respond
+
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.post("/v1/chat/completions", **documented(ChatRequest, ChatCompletion, media=EVENTS))
+async def create_chat_completion(request: Request) -> Response:
+    """Answer a chat. The model names a lane or a kind: `auto`, `local`, `forebay/classify`.
+
+    With `stream`, text comes while it is generated. The answer is checked at its end like every
+    answer; the last chunk says in `forebay` if what was sent is the answer.
+    """
+    by = await caller(request, "submit")
+    body = read(ChatRequest, await request.body())
+    count, wanted = body.n or 1, asked_of(by, body.model)
+    asked = jobs(body.chat(), wanted, body.forebay, request.headers, by.tenant, count)
+    if body.stream:
+        if count > 1:
+            raise NotSupported("must be 1 in a stream", field="n")
+        telling = Telling.of(by, asked[0])
+        with_usage = bool(body.stream_options and body.stream_options.include_usage)
+        return await streamed(request, telling, body.model, with_usage=with_usage)
+    answers = await ask(request, by, asked)
+    tier = "flex" if asked[0].priority == "bulk" else "default"
+    return respond(completion(answers, tier), {**by.headers, **origin.headers(answers)})

@@ -1,0 +1,160 @@
+"""The body of a chat completion as OpenAI's clients send it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from forebay.producers.gateway.asking.chats import Chat
+from forebay.producers.gateway.asking.options import Own
+from forebay.producers.gateway.errors import InvalidRequest
+from forebay.producers.gateway.wire import Body, Ignored, PartsText, only
+
+MAX_CHOICES = 8  # each is a job of its own
+_NO_TOOLS = "the models here call no tools; leave it out"
+_NO_LOGPROBS = "engines do not return the probabilities of tokens; leave it out"
+_NO_PENALTY = "engines do not penalize tokens; leave it out"
+_NO_EFFORT = "a model reasons as it was made to; leave it out"
+_TEXT_ONLY = "an answer is text; leave it out"
+
+
+class Message(Body):
+    """One message of the chat."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: PartsText
+    name: Ignored = None
+    refusal: Annotated[Any, only(why="a refusal cannot be sent back; leave it out")] = None
+    annotations: Ignored = None
+    audio: Annotated[Any, only(why=_TEXT_ONLY)] = None
+    tool_calls: Annotated[Any, only([], why=_NO_TOOLS)] = None
+    function_call: Annotated[Any, only(why=_NO_TOOLS)] = None
+
+    @property
+    def turn(self) -> tuple[str, str]:
+        """The role as a job names it, and the text."""
+        return "system" if self.role == "developer" else self.role, self.content
+
+
+class SchemaFormat(Body):
+    """The schema of an answer."""
+
+    name: str = ""
+    description: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(Body):
+    """What the answer must look like."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: SchemaFormat | None = None
+
+    def schema_of_answer(self) -> dict[str, Any] | None:
+        """Return the JSON Schema of the answer, if it must be JSON.
+
+        Raises:
+            InvalidRequest: The schema is missing.
+        """
+        if self.type == "json_object":
+            return {"type": "object"}
+        if self.type == "text":
+            return None
+        if self.json_schema is None:
+            raise InvalidRequest("is missing, add it", field="response_format.json_schema")
+        return self.json_schema.schema_
+
+
+class StreamOptions(Body):
+    """What a stream says besides the text."""
+
+    include_usage: bool | None = None
+    include_obfuscation: Ignored = None
+
+
+def _stops(value: Any) -> tuple[str, ...]:
+    stops = (value,) if isinstance(value, str) else tuple(value or ())
+    if not all(stops):
+        raise PydanticCustomError("empty_stop", "must not hold an empty text")
+    return stops
+
+
+ServiceTier = Literal["auto", "default", "flex", "priority", "scale", "fast"]
+
+
+class ChatRequest(Body):
+    """The body of `POST /v1/chat/completions`."""
+
+    messages: list[Message] = Field(min_length=1, max_length=200)
+    model: str = Field(min_length=1, max_length=200)
+    forebay: Own | None = None
+    max_completion_tokens: int | None = None
+    max_tokens: int | None = None
+    n: int | None = Field(default=None, ge=1, le=MAX_CHOICES)
+    seed: int | None = None
+    stop: Annotated[str | list[str] | None, AfterValidator(_stops)] = None
+    temperature: float | None = None
+    top_p: float | None = None
+    response_format: ResponseFormat | None = None
+    metadata: dict[str, str] | None = None
+    service_tier: ServiceTier | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    tools: Annotated[Any, only([], why=_NO_TOOLS)] = None
+    tool_choice: Annotated[Any, only("none", "auto", why=_NO_TOOLS)] = None
+    functions: Annotated[Any, only([], why=_NO_TOOLS)] = None
+    function_call: Annotated[Any, only("none", "auto", why=_NO_TOOLS)] = None
+    parallel_tool_calls: Ignored = None
+    logprobs: Annotated[Any, only(False, why=_NO_LOGPROBS)] = None
+    top_logprobs: Annotated[Any, only(0, why=_NO_LOGPROBS)] = None
+    logit_bias: Annotated[
+        Any, only({}, why="engines do not change single tokens; leave it out")
+    ] = None
+    frequency_penalty: Annotated[Any, only(0, why=_NO_PENALTY)] = None
+    presence_penalty: Annotated[Any, only(0, why=_NO_PENALTY)] = None
+    modalities: Annotated[Any, only(["text"], why=_TEXT_ONLY)] = None
+    audio: Annotated[Any, only(why=_TEXT_ONLY)] = None
+    prediction: Ignored = None  # a hint that changes no answer
+    moderation: Annotated[Any, only(why="nothing is moderated here; leave it out")] = None
+    web_search_options: Annotated[Any, only(why="nothing is searched here; leave it out")] = None
+    store: Annotated[Any, only(False, why="completions cannot be listed; leave it out")] = None
+    reasoning_effort: Annotated[
+        Any, only("none", why="models reason here as they are; leave it out")
+    ] = None
+    verbosity: Annotated[Any, only("medium", why="say it in the messages; leave it out")] = None
+    prompt_cache_key: Ignored = None
+    prompt_cache_options: Ignored = None
+    prompt_cache_retention: Ignored = None
+    safety_identifier: Ignored = None
+    user: Ignored = None
+
+    def chat(self) -> Chat:
+        """Return what the body says about the chat.
+
+        Raises:
+            InvalidRequest: The schema of the answer is missing.
+        """
+        newer = self.max_completion_tokens is not None
+        return Chat(
+            messages=[message.turn for message in self.messages],
+            max_tokens=self.max_completion_tokens if newer else self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            stop=tuple(self.stop or ()),
+            seed=self.seed,
+            schema=self.response_format.schema_of_answer() if self.response_format else None,
+            bulk=self.service_tier == "flex",
+            metadata=self.metadata,
+            fields={
+                "max_tokens": "max_completion_tokens" if newer else "max_tokens",
+                "schema": "response_format.json_schema.schema",
+                "text": "messages",
+                "labels": "forebay.labels",
+                "max_words": "forebay.max_words",
+                "focus": "forebay.focus",
+            },
+        )

@@ -1,0 +1,88 @@
+"""A chat completion as a stream of chunks (server-sent events)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any, NotRequired
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from typing_extensions import TypedDict
+
+from forebay.producers.gateway.asking.chats import was_cut
+from forebay.producers.gateway.asking.streaming import StreamEnd, Telling, Told, stream_headers
+from forebay.producers.gateway.errors import fault_of
+from forebay.producers.gateway.openai.replies import Usage, completion_id, usage
+from forebay.producers.gateway.shapes import openai_error, request_id
+from forebay.routing.errors import ForebayError, ResultTimeout
+
+DONE = b"data: [DONE]\n\n"
+ALIVE = b": waiting\n\n"
+
+
+class Chunk(TypedDict):
+    """One event of the stream."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[dict[str, Any]]
+    usage: NotRequired[Usage | None]
+    forebay: NotRequired[StreamEnd]
+
+
+async def streamed(
+    request: Request, telling: Telling, model: str, *, with_usage: bool
+) -> StreamingResponse:
+    """Submit the job and return its stream. A job that is refused is an error, not a stream."""
+    await telling.begin()
+    chunks = _chunks(request, telling, model, with_usage=with_usage)
+    headers = stream_headers(telling)
+    return StreamingResponse(chunks, headers=headers, media_type="text/event-stream")
+
+
+async def _chunks(
+    request: Request, telling: Telling, model: str, *, with_usage: bool
+) -> AsyncIterator[bytes]:
+    head: Chunk = {
+        "id": completion_id(telling.job_id), "object": "chat.completion.chunk",
+        "created": int(time.time()), "model": model, "choices": [],
+    }  # fmt: skip
+    yield _event(_delta(head, {"role": "assistant", "content": ""}))
+    try:
+        async for part in telling.parts():
+            if isinstance(part, Told):
+                for chunk in _ending(head, part, with_usage=with_usage):
+                    yield _event(chunk)
+            elif part:
+                yield _event(_delta(head, {"content": part}))
+            else:
+                yield ALIVE
+    except (ForebayError, ResultTimeout) as error:
+        yield _event(openai_error(fault_of(error), request_id(request)))
+    yield DONE
+
+
+def _ending(head: Chunk, told: Told, *, with_usage: bool) -> list[Chunk]:
+    """Return the chunks after the last text: how it ended, and the usage if it was asked for."""
+    answer = told.answer
+    head = {**head, "model": answer.model or head["model"]}
+    chunks = [_delta(head, {"content": told.text})] if told.text else []
+    last = _delta(head, {}, "length" if was_cut(answer.content) else "stop")
+    last["forebay"] = told.end()
+    chunks.append(last)
+    if with_usage:
+        chunks.append({**head, "usage": usage([answer])})
+    return chunks
+
+
+def _delta(head: Chunk, delta: dict[str, str], finish: str | None = None) -> Chunk:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    return {**head, "choices": [choice]}
+
+
+def _event(data: object) -> bytes:
+    return b"data: " + to_json(data) + b"\n\n"

@@ -1,0 +1,125 @@
+"""`POST /v1/embeddings`."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from array import array
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+from starlette.requests import Request
+from starlette.responses import Response
+from typing_extensions import TypedDict
+
+from forebay.producers.gateway.access import caller
+from forebay.producers.gateway.asking import origin
+from forebay.producers.gateway.asking.asking import ask
+from forebay.producers.gateway.asking.chats import named
+from forebay.producers.gateway.asking.model_names import asked_of
+from forebay.producers.gateway.asking.options import Own, job_options
+from forebay.producers.gateway.documents import documented
+from forebay.producers.gateway.errors import InvalidRequest
+from forebay.producers.gateway.wire import Body, Ignored, only, read, respond
+from forebay.routing.jobs import Answer, Embed, Embedding, Job
+
+router = APIRouter(tags=["OpenAI"])
+
+
+def _texts(value: Any) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts):
+        return texts
+    words = {"why": "must be a text or a list of texts; tokens are not supported"}
+    raise PydanticCustomError("not_supported", "{why}", words)
+
+
+_TEXTS_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+    ]
+}
+Texts = Annotated[list[str], BeforeValidator(_texts), WithJsonSchema(_TEXTS_SCHEMA)]
+
+
+class EmbeddingRequest(Body):
+    """The body of `POST /v1/embeddings`."""
+
+    input: Texts
+    model: str = Field(min_length=1, max_length=200)
+    encoding_format: Literal["float", "base64"] = "float"
+    forebay: Own | None = None
+    dimensions: Annotated[Any, only(why="vectors have the model's length; leave it out")] = None
+    user: Ignored = None
+
+
+class EmbeddedText(TypedDict):
+    """The vector of one text: a list of numbers, or base64 of 32-bit numbers, little-endian."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingUsage(TypedDict):
+    """The tokens that were read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingResponse(TypedDict):
+    """The response of `POST /v1/embeddings`."""
+
+    object: Literal["list"]
+    data: list[EmbeddedText]
+    model: str
+    usage: EmbeddingUsage
+    forebay: origin.Origin
+
+
+@router.post("/v1/embeddings", **documented(EmbeddingRequest, EmbeddingResponse))
+async def create_embeddings(request: Request) -> Response:
+    """Turn texts into vectors. `auto`, `local` and `forebay/embed` name the fleet's one model."""
+    by = await caller(request, "submit")
+    body = read(EmbeddingRequest, await request.body())
+    wanted = asked_of(by, body.model)
+    if wanted.kind not in {None, "embed"}:
+        raise InvalidRequest(f"a job of the kind {wanted.kind} gives no vectors", field="model")
+    options = job_options(request.headers, body.forebay)
+    if wanted.lane:
+        options.setdefault("lane", wanted.lane)
+    with named({"texts": "input"}):
+        embed = Embed(texts=body.input)
+        job = Job.model_validate({"tenant": by.tenant, "request": embed, **options})
+    (answer,) = await ask(request, by, [job])
+    headers = {**by.headers, **origin.headers([answer])}
+    return respond(_response(answer, body.encoding_format), headers)
+
+
+def _response(answer: Answer, form: str) -> EmbeddingResponse:
+    assert isinstance(answer.content, Embedding)
+    vectors = enumerate(answer.content.vectors)
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": i, "embedding": _encoded(vector, form)}
+            for i, vector in vectors
+        ],
+        "model": answer.model or "",
+        "usage": {"prompt_tokens": answer.tokens_in, "total_tokens": answer.tokens_in},
+        "forebay": origin.origin(answer),
+    }
+
+
+def _encoded(vector: Sequence[float], form: str) -> list[float] | str:
+    if form == "float":
+        return list(vector)
+    numbers = array("f", vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return base64.b64encode(numbers.tobytes()).decode()

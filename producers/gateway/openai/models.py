@@ -1,0 +1,75 @@
+"""`GET /v1/models`, for OpenAI's clients and Anthropic's: the names that a model may have."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+from typing_extensions import TypedDict
+
+from forebay.producers.gateway.access import Caller, caller
+from forebay.producers.gateway.asking.model_names import OWNER, names
+from forebay.producers.gateway.documents import documented
+from forebay.producers.gateway.errors import UnknownModel
+from forebay.producers.gateway.wire import respond
+
+router = APIRouter(tags=["OpenAI"])
+
+
+class Model(TypedDict):
+    """A name that a request may have as its model, with the fields of both wire formats."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    type: Literal["model"]
+    display_name: str
+    created_at: str
+    lifecycle: Literal["active"]
+
+
+class ModelList(TypedDict):
+    """All such names, as one page."""
+
+    object: Literal["list"]
+    data: list[Model]
+    has_more: bool
+    first_id: str
+    last_id: str
+
+
+@router.get("/v1/models", **documented(None, ModelList))
+async def list_models(request: Request) -> Response:
+    """List the names that a request may have as its model: lanes, kinds of jobs and aliases."""
+    by = await caller(request, "read")
+    found = _names(by)
+    models: ModelList = {
+        "object": "list", "data": [_model(name) for name in found], "has_more": False,
+        "first_id": found[0], "last_id": found[-1],
+    }  # fmt: skip
+    return respond(models, {})
+
+
+@router.get("/v1/models/{model:path}", **documented(None, Model))
+async def get_model(request: Request, model: str) -> Response:
+    """Return one of these names."""
+    by = await caller(request, "read")
+    if model not in _names(by):
+        raise UnknownModel("there is no such model; GET /v1/models lists all", field="model")
+    return respond(_model(model), {})
+
+
+def _names(by: Caller) -> list[str]:
+    gateway = by.gateway
+    policy, aliases = gateway.policy.current(), gateway.settings.gateway_models
+    return list(dict.fromkeys(names(by.tenant, policy, aliases)))
+
+
+def _model(name: str) -> Model:
+    return {
+        "id": name, "object": "model", "created": 0, "owned_by": OWNER, "type": "model",
+        "display_name": name, "created_at": "1970-01-01T00:00:00Z", "lifecycle": "active",
+    }  # fmt: skip

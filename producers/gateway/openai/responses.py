@@ -1,0 +1,120 @@
+"""`/v1/responses`: create, retrieve, cancel and delete responses."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+from typing_extensions import TypedDict
+
+from forebay.producers.gateway.access import Caller, caller
+from forebay.producers.gateway.asking import origin
+from forebay.producers.gateway.asking.asking import ask, submit
+from forebay.producers.gateway.asking.chats import jobs
+from forebay.producers.gateway.asking.model_names import asked_of
+from forebay.producers.gateway.asking.streaming import Telling
+from forebay.producers.gateway.documents import EVENTS, documented
+from forebay.producers.gateway.openai import responses_reply as reply
+from forebay.producers.gateway.openai.responses_reply import ResponseObject
+from forebay.producers.gateway.openai.responses_request import ResponsesRequest
+from forebay.producers.gateway.openai.responses_stream import streamed
+from forebay.producers.gateway.wire import read, respond
+from forebay.routing.errors import ForebayError, UnknownJob
+from forebay.routing.jobs import Job
+
+RESULT_S = 30.0  # how long reading the answer of an ended job may take
+
+router = APIRouter(tags=["OpenAI"])
+
+
+class DeletedResponse(TypedDict):
+    """That a response is no more."""
+
+    id: str
+    object: Literal["response"]
+    deleted: bool
+
+
+@router.post("/v1/responses", **documented(ResponsesRequest, ResponseObject, media=EVENTS))
+async def create_response(request: Request) -> Response:
+    """Answer an input. With `background`, return at once; `GET` the response for its answer.
+
+    A `completion_window` of hours makes a background response a bulk job with that deadline.
+    """
+    by = await caller(request, "submit")
+    body = read(ResponsesRequest, await request.body())
+    body.check()
+    wanted = asked_of(by, body.model)
+    (job,) = jobs(body.chat(), wanted, body.forebay, request.headers, by.tenant)
+    if body.background:
+        return await _in_background(by, body, job)
+    if body.stream:
+        return await streamed(Telling.of(by, job), body.model)
+    (answer,) = await ask(request, by, [job])
+    response = reply.answered(reply.empty(job.id, body.model), answer)
+    response["id"] = reply.response_id(answer.id)
+    return respond(_with_input(response, body), {**by.headers, **origin.headers([answer])})
+
+
+@router.get("/v1/responses/{response_id}", **documented(None, ResponseObject))
+async def get_response(request: Request, response_id: str) -> Response:
+    """Return a response: its state, and its answer once it has one."""
+    by = await caller(request, "read")
+    return respond(await _current(by, reply.job_id_of(response_id, by.tenant)), {})
+
+
+@router.post("/v1/responses/{response_id}/cancel", **documented(None, ResponseObject))
+async def cancel_response(request: Request, response_id: str) -> Response:
+    """Cancel a response that has not ended yet."""
+    by = await caller(request, "submit")
+    job_id = reply.job_id_of(response_id, by.tenant)
+    await by.gateway.client(by.tenant).cancel(job_id)
+    return respond(await _current(by, job_id), {})
+
+
+@router.delete("/v1/responses/{response_id}", **documented(None, DeletedResponse))
+async def delete_response(request: Request, response_id: str) -> Response:
+    """Erase a response, its job, and all that is stored of both."""
+    by = await caller(request, "admin")
+    job_id = reply.job_id_of(response_id, by.tenant)
+    if not await by.gateway.client(by.tenant).forget(job_id):
+        raise UnknownJob("there is no such response", field="response_id")
+    return respond({"id": response_id, "object": "response", "deleted": True}, {})
+
+
+async def _in_background(by: Caller, body: ResponsesRequest, job: Job) -> Response:
+    job_id = await submit(by, _within(job, body))
+    response = _with_input(reply.empty(job_id, body.model), body)
+    return respond(response, {**by.headers, "forebay-job-id": job_id})
+
+
+def _within(job: Job, body: ResponsesRequest) -> Job:
+    """Return the job with the deadline of its completion window, if it has no other."""
+    if body.window is None or job.deadline is not None:
+        return job
+    return Job.model_validate({**dict(job), "deadline": body.window})
+
+
+def _with_input(response: ResponseObject, body: ResponsesRequest) -> ResponseObject:
+    """Return the response with what the caller said of it."""
+    return {
+        **response, "background": bool(body.background), "instructions": body.instructions,
+        "metadata": body.metadata or {},
+    }  # fmt: skip
+
+
+async def _current(by: Caller, job_id: str) -> ResponseObject:
+    """Return the response of a job as it is now."""
+    client = by.gateway.client(by.tenant)
+    status = await client.status(job_id)
+    response = reply.waiting(status, status.receipt.model or "auto" if status.receipt else "auto")
+    if status.receipt is None:
+        return response
+    try:
+        return reply.answered(response, await client.result(job_id, timeout=RESULT_S))
+    except ForebayError as error:
+        if error.receipt is None:
+            raise
+        return reply.failed(response, error)

@@ -1,0 +1,154 @@
+"""A response object, as OpenAI's clients read it, and the job that it stands for."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from forebay.producers.gateway.asking import origin
+from forebay.producers.gateway.asking.chats import text_of, was_cut
+from forebay.producers.gateway.errors import fault_of
+from forebay.routing.errors import ForebayError, UnknownJob
+from forebay.routing.jobs import Answer, JobStatus
+
+_ID = re.compile(r"resp_([0-9a-f]{32})")
+ResponseState = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
+_STATES: dict[str, ResponseState] = {
+    "waiting": "queued", "running": "in_progress", "done": "completed", "failed": "failed",
+    "cancelled": "cancelled", "expired": "failed",
+}  # fmt: skip
+
+
+class OutputText(TypedDict):
+    """The text of an output message."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: list[Any]
+    logprobs: list[Any]
+
+
+class OutputMessage(TypedDict):
+    """The answer as a message."""
+
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    status: Literal["in_progress", "completed", "incomplete"]
+    content: list[OutputText]
+
+
+class ResponseUsage(TypedDict):
+    """The tokens of a response."""
+
+    input_tokens: int
+    input_tokens_details: dict[str, int]
+    output_tokens: int
+    output_tokens_details: dict[str, int]
+    total_tokens: int
+
+
+class ResponseError(TypedDict):
+    """Why there is no answer."""
+
+    code: str
+    message: str
+
+
+class ResponseObject(TypedDict):
+    """A response: the state of a job, and its answer once it has one."""
+
+    id: str
+    object: Literal["response"]
+    created_at: float
+    status: ResponseState
+    background: bool | None
+    error: ResponseError | None
+    incomplete_details: dict[str, str] | None
+    instructions: str | None
+    metadata: dict[str, str]
+    model: str
+    output: list[OutputMessage]
+    parallel_tool_calls: bool
+    tool_choice: str
+    tools: list[Any]
+    usage: ResponseUsage | None
+    forebay: NotRequired[origin.Origin]
+
+
+def response_id(job_id: str) -> str:
+    """Return the id of a response: the job's, without the tenant."""
+    return f"resp_{job_id.partition('.')[2]}"
+
+
+def job_id_of(given: str, tenant: str) -> str:
+    """Return the id of the job that a response stands for.
+
+    Raises:
+        UnknownJob: The text is no id of a response.
+    """
+    match = _ID.fullmatch(given)
+    if not match:
+        raise UnknownJob("is not the id of a response", field="response_id")
+    return f"{tenant}.{match[1]}"
+
+
+def empty(job_id: str, model: str, state: ResponseState = "queued") -> ResponseObject:
+    """Return a response without an answer."""
+    return {
+        "id": response_id(job_id), "object": "response", "created_at": int(time.time()),
+        "status": state, "background": None, "error": None, "incomplete_details": None,
+        "instructions": None, "metadata": {}, "model": model, "output": [],
+        "parallel_tool_calls": False, "tool_choice": "none", "tools": [], "usage": None,
+    }  # fmt: skip
+
+
+def answered(base: ResponseObject, answer: Answer) -> ResponseObject:
+    """Return the response with its answer."""
+    cut = was_cut(answer.content)
+    state: ResponseState = "incomplete" if cut else "completed"
+    message = output(base["id"], text_of(answer.content), "incomplete" if cut else "completed")
+    return {
+        **base, "status": state, "model": answer.model or base["model"], "output": [message],
+        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+        "usage": _usage(answer), "forebay": origin.origin(answer),
+    }  # fmt: skip
+
+
+def failed(base: ResponseObject, error: ForebayError) -> ResponseObject:
+    """Return the response of a job that ended without an answer."""
+    fault = fault_of(error)
+    why: ResponseError = {"code": fault.code, "message": fault.message}
+    state: ResponseState = "cancelled" if fault.code == "cancelled" else "failed"
+    return {**base, "status": state, "error": None if state == "cancelled" else why}
+
+
+def waiting(status: JobStatus, model: str) -> ResponseObject:
+    """Return the response of a job in this state."""
+    created = int(time.time() - status.age_s)
+    return {**empty(status.id, model, _STATES[status.state]), "created_at": created}
+
+
+def output(
+    given: str, text: str, status: Literal["in_progress", "completed", "incomplete"]
+) -> OutputMessage:
+    """Return the answer of a response as a message."""
+    part: OutputText = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    item_id = f"msg_{given.removeprefix('resp_')}"
+    return {
+        "id": item_id, "type": "message", "role": "assistant", "status": status, "content": [part],
+    }  # fmt: skip
+
+
+def _usage(answer: Answer) -> ResponseUsage:
+    cached = answer.tokens_in if answer.cached else 0
+    return {
+        "input_tokens": answer.tokens_in,
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
+        "output_tokens": answer.tokens_out,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": answer.tokens_in + answer.tokens_out,
+    }

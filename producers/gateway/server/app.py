@@ -1,0 +1,101 @@
+"""The application: the endpoints of all formats over one fleet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from forebay.producers.gateway import documents
+from forebay.producers.gateway.access import Doors
+from forebay.producers.gateway.anthropic import messages
+from forebay.producers.gateway.errors import Refusal, fault_of
+from forebay.producers.gateway.gateway import Gateway
+from forebay.producers.gateway.native import health
+from forebay.producers.gateway.openai import chat, embeddings, models, responses
+from forebay.producers.gateway.server.envelope import Envelope
+from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
+from forebay.producers.gateway.settings import GatewaySettings
+from forebay.producers.gateway.shapes import ERRORS, error_response, request_id
+from forebay.routing.errors import ForebayError, ResultTimeout
+from forebay.routing.settings import Settings, read, read_settings
+
+TITLE = "Forebay"
+SUMMARY = "LLM jobs on a local fleet, and on a frontier model where that is allowed."
+ROUTERS = (
+    chat.router,
+    responses.router,
+    embeddings.router,
+    models.router,
+    messages.router,
+    health.router,
+)
+
+
+def application() -> FastAPI:
+    """Return the application with the settings of the environment; uvicorn calls this.
+
+    Raises:
+        Misconfigured: Names the variable that is wrong.
+    """
+    return create_app(read(GatewaySettings), read_settings())
+
+
+def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
+    """Return the application over the fleet of these settings."""
+    app = FastAPI(title=TITLE, summary=SUMMARY, version="1", lifespan=_lifespan(settings, fleet))
+    figures = Figures(settings.gateway_metrics_dir)
+    app.add_middleware(Envelope, max_body=settings.gateway_max_body, figures=figures)
+    for kind in (Refusal, ForebayError, ResultTimeout, HTTPException):
+        app.add_exception_handler(kind, _explain)
+    for router in ROUTERS:
+        app.include_router(router)
+    _add_metrics(app, figures)
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # as FastAPI's docs say
+    return app
+
+
+def _lifespan(settings: GatewaySettings, fleet: Settings) -> Any:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        gateway = Gateway(settings, fleet)
+        app.state.gateway, app.state.doors = gateway, Doors(gateway)
+        try:
+            yield
+        finally:
+            await gateway.close()
+
+    return lifespan
+
+
+async def _explain(request: Request, error: Exception) -> Response:
+    return error_response(request.url.path, fault_of(error), request_id(request))
+
+
+def _add_metrics(app: FastAPI, figures: Figures) -> None:
+    text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+
+    @app.get("/metrics", response_class=Response, responses={200: text}, tags=["health"])
+    async def metrics() -> Response:
+        """Return the gateway's figures in Prometheus' text format."""
+        return Response(figures.exposition(), media_type=CONTENT_TYPE)
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document, with the models of the endpoints that read their bodies."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes
+        )
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {}).update(documents.schemas(*ERRORS))
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,111 @@
+"""What surrounds every request: its id, the limit of its body, its figures, and no traceback."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from forebay.producers.gateway.errors import INTERNAL, BodyTooLarge, Refusal, fault_of
+from forebay.producers.gateway.server.figures import Figures
+from forebay.producers.gateway.shapes import error_response
+from forebay.routing.logs import Event, event, place
+
+log = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class Envelope:
+    """The outermost layer of the application.
+
+    1. Gives each request an id, or keeps the caller's (`x-request-id`), and names it in the
+       response, under the name that each client reads.
+    2. Refuses a body that is larger than the limit, before it is in memory.
+    3. Counts requests and their time, by route and status.
+    4. Answers an unexpected error with its request's id, and logs its type and place, never its
+       message, which may hold content.
+    """
+
+    def __init__(self, app: ASGIApp, max_body: int, figures: Figures) -> None:
+        self._app = app
+        self._max_body = max_body
+        self._figures = figures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Carry out one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, status = time.perf_counter(), 0
+        request_id = _request_id(Headers(scope=scope))
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def reply(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = headers["request-id"] = request_id
+            await send(message)
+
+        with self._figures.in_flight():
+            try:
+                await self._app(scope, self._limited(scope, receive), reply)
+            except Exception as error:  # noqa: BLE001 - no caller ever sees a traceback
+                if status:  # the response has begun; the connection ends with it
+                    _log(error, request_id)
+                    raise ConnectionAbortedError(request_id) from None
+                await self._explain(error, request_id, scope, receive, reply)
+            finally:
+                self._figures.count(_route(scope), status, time.perf_counter() - begun)
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        """Return `receive`, which raises `BodyTooLarge` once the body is larger than the limit."""
+        declared, taken = Headers(scope=scope).get("content-length", "0"), 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            if declared.isdecimal() and int(declared) > self._max_body:
+                raise self._too_large()
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._max_body:
+                raise self._too_large()
+            return message
+
+        return limited
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"must have at most {self._max_body} bytes", field="body")
+
+    async def _explain(
+        self, error: Exception, request_id: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        fault = fault_of(error) if isinstance(error, Refusal) else INTERNAL
+        if fault is INTERNAL:
+            _log(error, request_id)
+        response = error_response(scope["path"], fault, request_id)
+        await response(scope, receive, send)
+
+
+def _log(error: Exception, request_id: str) -> None:
+    log.error(
+        "request %s broke: %s at %s", request_id, type(error).__name__, place(error),
+        extra=event(Event.REQUEST_BROKE, request=request_id),
+    )  # fmt: skip
+
+
+def _request_id(headers: Headers) -> str:
+    """Return the caller's id of the request if it is one, or a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+
+
+def _route(scope: Scope) -> str:
+    """Return the template of the path, so that ids in paths do not multiply the figures."""
+    return getattr(scope.get("route"), "path", "other")

@@ -1,0 +1,62 @@
+"""Run the gateway: one process or several behind one address, until a signal ends it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tempfile
+from contextlib import ExitStack
+
+import uvicorn
+
+from forebay.producers.gateway.settings import GatewaySettings
+from forebay.routing.errors import Misconfigured
+from forebay.routing.settings import read, read_settings
+
+APPLICATION = "forebay.producers.gateway.server.app:application"
+
+
+def serve(host: str, port: int, processes: int) -> None:
+    """Serve until a signal ends the gateway.
+
+    On SIGTERM and Ctrl-C it takes no more requests, and gives those in flight
+    `FOREBAY_GATEWAY_GRACE_S` to finish. Their jobs go on in any case.
+
+    Raises:
+        Misconfigured: A setting is wrong, or the gateway would be open to the network without keys.
+    """
+    settings = read(GatewaySettings)
+    read_settings()  # a mistake is one error here, and not a traceback of every process
+    check_open(settings, host)
+    with ExitStack() as stack:
+        if processes > 1:
+            _share_figures(stack)
+        uvicorn.run(
+            APPLICATION, factory=True, host=host, port=port, workers=processes,
+            timeout_graceful_shutdown=int(settings.gateway_grace_s), access_log=False,
+            log_level="info", server_header=False, date_header=False,
+        )  # fmt: skip
+
+
+def check_open(settings: GatewaySettings, host: str) -> None:
+    """Refuse to serve without keys on an address that others can reach.
+
+    Raises:
+        Misconfigured: The address is not loopback.
+    """
+    if settings.gateway_tenant is not None and not _is_loopback(host):
+        words = "lets everybody in who reaches the gateway: remove it, or serve on 127.0.0.1"
+        raise Misconfigured(words, field="FOREBAY_GATEWAY_TENANT")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _share_figures(stack: ExitStack) -> None:
+    """Have the processes count into files of one folder, so that each can show all figures."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="forebay-gateway-"))
+    os.environ["FOREBAY_GATEWAY_METRICS_DIR"] = os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder

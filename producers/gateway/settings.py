@@ -1,0 +1,35 @@
+"""The settings of the gateway, which every process of it reads from `FOREBAY_GATEWAY_*`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from forebay.routing.base import Short, Tenant
+from forebay.routing.settings import EnvironmentSettings, Seconds
+
+ModelName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class GatewaySettings(EnvironmentSettings):
+    """What the gateway accepts, and how long it waits.
+
+    Attributes:
+        gateway_tenant: serve this tenant to callers without a key, and take no keys. `forebay
+            serve` allows that on loopback only.
+        gateway_max_body: bytes of the largest request body.
+        gateway_wait_s: how long a request may wait for its answer; the job itself goes on.
+        gateway_grace_s: how long requests may take to finish after a SIGTERM.
+        gateway_models: names of models that clients send, and what Forebay takes each for, such as
+            `{"gpt-5-mini": "auto"}`.
+        gateway_metrics_dir: where the processes of one gateway count together; made by `forebay
+            serve` if there are several.
+    """
+
+    gateway_tenant: Tenant | None = None
+    gateway_max_body: int = Field(8 * 1024 * 1024, ge=1024)
+    gateway_wait_s: Seconds = 600.0
+    gateway_grace_s: Seconds = 30.0
+    gateway_models: dict[ModelName, Short] = Field(default_factory=dict)
+    gateway_metrics_dir: str | None = None

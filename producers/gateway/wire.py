@@ -1,0 +1,115 @@
+"""The base of all request bodies, and types of fields that the wire formats share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError, to_json
+from starlette.responses import Response
+
+from forebay.producers.gateway.errors import InvalidRequest, NotSupported
+from forebay.routing.base import FieldError, Text, first_error
+
+MAX_DEPTH_SHOWN = 6  # parts of a field's path in an error
+_UNSUPPORTED = "not_supported"
+
+
+class Body(BaseModel):
+    """The body of a request: immutable, without unknown fields, and no content in its errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+BodyT = TypeVar("BodyT", bound=Body)
+
+
+def read(model: type[BodyT], raw: bytes) -> BodyT:
+    """Read a body from JSON.
+
+    Raises:
+        InvalidRequest: Names the wrong field.
+        NotSupported: Names the field that asks for what Forebay cannot do.
+    """
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        raise _refusal(first_error(error), model) from None
+
+
+def _refusal(error: FieldError, model: type[Body]) -> InvalidRequest | NotSupported:
+    field = ".".join(str(part)[:60] for part in error.path[:MAX_DEPTH_SHOWN]) or None
+    if error.type == _UNSUPPORTED:
+        return NotSupported(error.message, field=field)
+    if error.type == "json_invalid":
+        return InvalidRequest("must be JSON in UTF-8", field="body")
+    if error.type == "extra_forbidden":
+        return InvalidRequest(_unknown(error, model), field=field)
+    return InvalidRequest(error.message, field=field or "body")
+
+
+def _unknown(error: FieldError, model: type[Body]) -> str:
+    names = [info.alias or name for name, info in model.model_fields.items()]
+    close = get_close_matches(str(error.path[-1])[:60], names, n=1)
+    return f"is not a field that Forebay knows{f'; did you mean {close[0]}?' if close else ''}"
+
+
+def only(*neutral: Any, why: str) -> AfterValidator:
+    """Return the check of a field of which Forebay takes only values that ask for nothing."""
+
+    def check(value: Any) -> Any:
+        if value is None or any(value == one for one in neutral):
+            return value
+        raise PydanticCustomError(_UNSUPPORTED, "{why}", {"why": f"is not supported: {why}"})
+
+    return AfterValidator(check)
+
+
+def _joined(value: Any) -> Any:
+    """Return the text of a message whose content is a list of parts."""
+    if not isinstance(value, list):
+        return value
+    texts = []
+    for number, part in enumerate(value):
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in _TEXT_PARTS:
+            words = {"why": f"part {number} is not supported: every part must be text"}
+            raise PydanticCustomError(_UNSUPPORTED, "{why}", words)
+        texts.append(part.get("text"))
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("every part must have a text")
+    return "".join(texts)
+
+
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+_PART_SCHEMA = {
+    "type": "object",
+    "properties": {"type": {"enum": sorted(_TEXT_PARTS)}, "text": {"type": "string"}},
+    "required": ["type", "text"],
+}
+#: Text, or a list of parts that are all text.
+PartsText = Annotated[
+    Text,
+    BeforeValidator(_joined),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "array", "items": _PART_SCHEMA, "minItems": 1}]}
+    ),
+]
+
+Ignored = Any  # a field that says nothing to a fleet: who the end user is, and the like
+
+
+def respond(
+    body: Any, headers: dict[str, str], status: int = 200, dump: Callable[[Any], bytes] = to_json
+) -> Response:
+    """Return a response of JSON."""
+    return Response(dump(body), status, headers, "application/json")

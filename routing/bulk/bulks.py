@@ -1,0 +1,160 @@
+"""The records of bulks: what their producers say of them, and the counters of their rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from forebay.routing.errors import InvalidJob, UnknownJob
+from forebay.routing.jobs import owner
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.store.connection import decoded, reaching_redis
+
+KEEP_S = 30 * 86_400  # how long a bulk is remembered
+
+BulkState = Literal["running", "paused", "cancelled", "done", "incomplete"]
+ENDED = frozenset({"cancelled", "done", "incomplete"})
+
+
+@dataclass(frozen=True, slots=True)
+class BulkRecord:
+    """A bulk as Redis knows it.
+
+    Attributes:
+        id: `<tenant>.<128 random bits>`.
+        state: `running`, `paused` or `cancelled`; `done`, or `incomplete` if rows have no answer or
+            kept a local answer because the budget was spent.
+        created: when it was begun, in seconds since 1970.
+        about: what its producer says of it: source, output, kind, options.
+        total: the number of its rows; `None` as long as the source has not been read to its end.
+        share: how much of the source was read, 0 to 1.
+        sent: rows that were read so far, and put on the ledger if they could be.
+        written: rows that are in the output.
+        bad: rows that could not be read as requests.
+        counters: rows by what became of them (`rows_done`, `rows_failed`, `rows_expired`,
+            `rows_cancelled`, `rows_up`, `rows_local`, `rows_bedrock`, `rows_degraded`), tokens,
+            failed checks (`check:<name>`) and errors (`error:<code>`).
+        max_nusd, settled_nusd, reserved_nusd: its budget and its costs, in billionths of a dollar.
+    """
+
+    id: str
+    state: BulkState
+    created: float
+    about: Mapping[str, Any] = field(default_factory=dict)
+    total: int | None = None
+    share: float = 0.0
+    sent: int = 0
+    written: int = 0
+    bad: int = 0
+    counters: Mapping[str, int] = field(default_factory=dict)
+    max_nusd: int | None = None
+    settled_nusd: int = 0
+    reserved_nusd: int = 0
+
+    @property
+    def over(self) -> int:
+        """Rows that have ended, one way or another; bad rows have ended when they were read."""
+        ends = ("rows_done", "rows_failed", "rows_expired", "rows_cancelled")
+        return self.bad + sum(self.counters.get(name, 0) for name in ends)
+
+
+class Bulks:
+    """The bulks on one ledger. Safe to share between threads."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._redis = ledger.redis
+
+    def create(self, bulk_id: str, about: Mapping[str, Any], max_nusd: int | None) -> None:
+        """Record a bulk that begins. A bulk that is known already goes on as it is."""
+        key, tenant = f"fb:bulk:{bulk_id}", owner(bulk_id)
+        with reaching_redis():
+            seconds, micros = self._redis.time()
+            with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hsetnx(key, "created", str(seconds + micros / 1e6))
+                pipe.hsetnx(key, "state", "running")
+                pipe.hset(key, "about", json.dumps(dict(about)))
+                if max_nusd is not None:
+                    pipe.hset(key, "max_nusd", str(max_nusd))
+                pipe.expire(key, KEEP_S)
+                pipe.zadd(f"fb:bulks:{tenant}", {bulk_id: seconds})
+                pipe.zremrangebyscore(f"fb:bulks:{tenant}", "-inf", seconds - KEEP_S)
+                pipe.expire(f"fb:bulks:{tenant}", KEEP_S)
+                pipe.execute()
+
+    def update(self, bulk_id: str, **fields: Any) -> None:
+        """Set fields of a bulk that is known."""
+        with reaching_redis():
+            if self._redis.exists(f"fb:bulk:{bulk_id}"):
+                self._redis.hset(f"fb:bulk:{bulk_id}", mapping=cast("Any", fields))
+
+    def set_state(self, bulk_id: str, state: BulkState) -> BulkRecord:
+        """Change the state of a bulk, and return its record.
+
+        Raises:
+            UnknownJob: There is no such bulk.
+            InvalidJob: The bulk has ended.
+        """
+        record = self.get(bulk_id)
+        if record.state in ENDED and state != record.state:
+            raise InvalidJob(f"the bulk is {record.state}", field="state")
+        self.update(bulk_id, state=state)
+        return self.get(bulk_id)
+
+    def state(self, bulk_id: str) -> str:
+        """Return the state of a bulk; empty if it is not known."""
+        with reaching_redis():
+            state: Any = self._redis.hget(f"fb:bulk:{bulk_id}", "state")
+        return state.decode("utf-8", "replace") if state else ""
+
+    def get(self, bulk_id: str) -> BulkRecord:
+        """Return the record of a bulk.
+
+        Raises:
+            UnknownJob: There is no such bulk.
+            InvalidJob: Its record is damaged.
+        """
+        with reaching_redis():
+            fields: Any = self._redis.hgetall(f"fb:bulk:{bulk_id}")
+        if not fields:
+            raise UnknownJob("no such bulk", field="id")
+        try:
+            return _record(bulk_id, decoded(fields))
+        except (ValueError, KeyError, TypeError):
+            raise InvalidJob("the stored record of the bulk cannot be read") from None
+
+    def list(self, tenant: str) -> list[BulkRecord]:
+        """Return the bulks of a tenant, the newest first."""
+        with reaching_redis():
+            ids: Any = self._redis.zrevrange(f"fb:bulks:{tenant}", 0, -1)
+        records = []
+        for bulk_id in ids:
+            try:
+                records.append(self.get(bulk_id.decode()))
+            except (UnknownJob, InvalidJob):
+                continue
+        return records
+
+
+_NOT_COUNTERS = frozenset({"state", "created", "about", "share"})
+_NUMBERS = frozenset(
+    {"total", "sent", "written", "bad", "max_nusd", "settled_nusd", "reserved_nusd"}
+)
+
+
+def _record(bulk_id: str, fields: Mapping[str, str]) -> BulkRecord:
+    known = {name: int(fields[name]) for name in _NUMBERS & fields.keys()}
+    return BulkRecord(
+        id=bulk_id,
+        state=fields["state"],  # type: ignore[arg-type]  # shown as it is
+        created=float(fields["created"]),
+        about=json.loads(fields.get("about", "{}")),
+        share=float(fields.get("share", 0)),
+        counters={
+            name: int(value)
+            for name, value in fields.items()
+            if name not in _NOT_COUNTERS and name not in _NUMBERS
+        },
+        **known,
+    )

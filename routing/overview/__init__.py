@@ -1,0 +1,1 @@
+"""What an operator sees: the jobs and queues of all tenants."""

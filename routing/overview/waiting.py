@@ -1,0 +1,84 @@
+"""How many jobs wait in each queue and class, and for how long the oldest of them has waited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+import redis
+
+from forebay.routing.store.connection import reaching_redis
+
+CLASSES = ("interactive", "bulk")
+#: A job without a deadline is ordered as if due so long after it was submitted (`prelude.lua`).
+HORIZON_MS = 3_600_000
+MAX_TENANTS = 1_000  # of a queue that are looked at
+MAX_JOBS = 500  # of a tenant that are looked at for the oldest
+JOBS_PER_READ = 50
+
+
+class WaitingLine(NamedTuple):
+    """The jobs of one class that wait in a queue.
+
+    Attributes:
+        oldest_s: seconds since the oldest of them was submitted; 0 if none waits.
+    """
+
+    queue: str
+    priority: str
+    depth: int
+    oldest_s: float
+
+
+class WaitingJobs:
+    """Reads the waiting jobs of one Redis. All methods raise `Unavailable` without it."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+
+    def lines(self) -> list[WaitingLine]:
+        """Return a line for each queue that was ever used and each class."""
+        with reaching_redis():
+            seconds, micros = self._redis.time()
+            now_ms = int(seconds) * 1000 + int(micros) // 1000
+            queues: Any = self._redis.hkeys("fb:depth")
+            names = sorted(queue.decode() for queue in queues)
+            return [self._line(*place, now_ms) for place in product(names, CLASSES)]
+
+    def _line(self, queue: str, priority: str, now_ms: int) -> WaitingLine:
+        keys = [f"fb:waiting:{queue}:{priority}:{name}" for name in self._tenants(queue, priority)]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.zcard(key)
+            depth = sum(pipe.execute())
+        oldest = min((created for key in keys for created in self._oldest(key)), default=now_ms)
+        return WaitingLine(queue, priority, depth, max(0, now_ms - oldest) / 1000)
+
+    def _tenants(self, queue: str, priority: str) -> list[str]:
+        """Return the tenants with jobs in a class of a queue: those in turn, and newcomers."""
+        place = f"{queue}:{priority}"
+        turn: Any = self._redis.zrange(f"fb:turn:{place}", 0, MAX_TENANTS - 1)
+        newcomers: Any = self._redis.sscan(f"fb:newcomers:{place}", count=MAX_TENANTS)[1]
+        return sorted({name.decode() for name in [*turn, *newcomers]})
+
+    def _oldest(self, key: str) -> Iterator[int]:
+        """Yield when the oldest job of a tenant was submitted, unless none waits.
+
+        Jobs are ordered by when they are due, which is at most `HORIZON_MS` after they were
+        submitted. So once a job is found that is older than the next one's due time less that, no
+        later one can be older.
+        """
+        oldest: int | None = None
+        for start in range(0, MAX_JOBS, JOBS_PER_READ):
+            end = start + JOBS_PER_READ - 1
+            page: Any = self._redis.zrange(key, start, end, withscores=True)
+            if not page or (oldest is not None and oldest <= page[0][1] / 1000 - HORIZON_MS):
+                break
+            with self._redis.pipeline(transaction=False) as pipe:
+                for job_id, _ in page:
+                    pipe.hget(f"fb:job:{job_id.decode()}", "created")
+                created = [int(value) for value in pipe.execute() if value and value.isdigit()]
+            oldest = min([*created, *([] if oldest is None else [oldest])], default=None)
+        if oldest is not None:
+            yield oldest

@@ -1,0 +1,187 @@
+"""Blocking code on an event loop: while it waits there, other tasks run.
+
+The ledger and the client are written once, as blocking code. `run_blocking` runs them for asyncio
+in a greenlet, which hands each wait over to the loop (`wait_for`). No thread is involved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+)
+from concurrent.futures import Future
+from functools import partial
+from itertools import count
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+from greenlet import getcurrent, greenlet
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Call(greenlet):  # type: ignore[misc]  # greenlet has no types
+    """A call of blocking code. Its parent is the greenlet of the task that awaits the call."""
+
+
+async def run_blocking(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what blocking code returns; await for it what it passes to `wait_for`.
+
+    What an awaited value raises, a cancellation included, is raised in the blocking code where it
+    waits, so that its `except` and `finally` clauses run.
+    """
+    running = _Call(partial(call, *args, **kwargs))
+    running.gr_context = getcurrent().gr_context
+    awaited = running.switch()
+    while not running.dead:
+        resume: Callable[[], Any]
+        try:
+            resume = partial(running.switch, await awaited)
+        except BaseException as error:  # noqa: BLE001 - raised again in the blocking code
+            resume = partial(running.throw, error)
+        running.parent = getcurrent()  # an eager task continues in another greenlet than it began
+        awaited = resume()
+    return cast("T", awaited)
+
+
+def on_event_loop() -> bool:
+    """Return whether this code was called through `run_blocking`."""
+    return isinstance(getcurrent(), _Call)
+
+
+def wait_for(awaitable: Awaitable[T]) -> T:
+    """Return the result of an awaitable. Only for code that was called through `run_blocking`."""
+    return cast("T", getcurrent().parent.switch(awaitable))
+
+
+def outcome(future: Future[T], timeout: float | None = None) -> T:
+    """Return the result of a future. If the wait is given up, the future is cancelled.
+
+    Raises:
+        TimeoutError: The result did not come within `timeout` seconds.
+    """
+    if future.done():
+        return future.result()
+    try:
+        if on_event_loop():
+            return wait_for(asyncio.wait_for(asyncio.wrap_future(future), timeout))
+        return future.result(timeout)
+    except BaseException:
+        future.cancel()
+        raise
+
+
+def pause(seconds: float, unless: threading.Event | None = None) -> None:
+    """Sleep; on a thread, not longer than until the event is set. A task is cancelled instead."""
+    if on_event_loop():
+        wait_for(asyncio.sleep(seconds))
+    elif unless is not None:
+        unless.wait(seconds)
+    else:
+        time.sleep(seconds)
+
+
+class Background:
+    """A function that runs beside its caller: on the caller's event loop, or else on a thread."""
+
+    def __init__(self, function: Callable[[], None], name: str) -> None:
+        self._task: asyncio.Task[None] | None = None
+        self._thread: threading.Thread | None = None
+        if on_event_loop():
+            loop = asyncio.get_running_loop()
+            self._task = loop.create_task(run_blocking(function), name=name)
+        else:
+            self._thread = threading.Thread(target=function, daemon=True, name=name)
+            self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Return whether the function has not ended yet."""
+        return (
+            not self._task.done() if self._task else bool(self._thread and self._thread.is_alive())
+        )
+
+    def stop(self, ask: Callable[[], None], timeout: float) -> None:
+        """End the function; called by the function itself, do nothing.
+
+        Args:
+            ask: makes a function on a thread return; a task is cancelled instead.
+            timeout: seconds to wait for the thread.
+        """
+        if self._task:
+            if self._task is not asyncio.current_task() and not self._task.done():
+                self._task.cancel()
+                wait_for(asyncio.wait([self._task]))
+        elif self._thread and self._thread is not threading.current_thread():
+            ask()
+            self._thread.join(timeout)
+
+
+class Mailbox(Generic[T]):
+    """Things that any thread puts in and one caller takes out, the first first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._things: deque[T] = deque()
+        self._arrival: Future[None] | None = None
+
+    def put(self, thing: T) -> None:
+        """Add a thing, and wake the caller that waits."""
+        with self._lock:
+            self._things.append(thing)
+            arrival, self._arrival = self._arrival, None
+        if arrival is not None and arrival.set_running_or_notify_cancel():
+            arrival.set_result(None)
+
+    def get(self, timeout: float | None = None) -> T:
+        """Remove and return the first thing; wait for it if there is none.
+
+        Raises:
+            TimeoutError: Nothing came within `timeout` seconds.
+        """
+        with self._lock:
+            if self._things:
+                return self._things.popleft()
+            self._arrival = arrival = Future[None]()
+        outcome(arrival, timeout)
+        return self.get(timeout)
+
+
+class BlockingIterator(Iterator[T]):
+    """The items of an async iterable, for blocking code on the event loop."""
+
+    def __init__(self, items: AsyncIterable[T]) -> None:
+        self._items = aiter(items)
+
+    def __next__(self) -> T:
+        try:
+            return wait_for(anext(self._items))
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+
+async def each(items: Iterator[T], per_turn: int) -> AsyncGenerator[T]:
+    """Yield the items of blocking code; a generator is closed at the end.
+
+    After `per_turn` items other tasks get their turn, also if no item had to be waited for.
+    """
+    end = object()
+    try:
+        for number in count(1):
+            item = await run_blocking(next, items, end)
+            if item is end:
+                return
+            yield cast("T", item)
+            if number % per_turn == 0:
+                await asyncio.sleep(0)
+    finally:
+        if isinstance(items, Generator):
+            await run_blocking(items.close)

@@ -1,0 +1,346 @@
+"""A bulk from its rows to its output, in this process."""
+
+import asyncio
+import json
+from datetime import timedelta
+
+import pytest
+
+from forebay.producers.async_client import AsyncClient
+from forebay.producers.bulk.running.manifest import folder_of
+from forebay.producers.bulk.running.run import BulkRun
+from forebay.routing.bulk.bulks import Bulks
+from forebay.routing.errors import InvalidJob, ResultTimeout, Unavailable, UnknownJob
+from forebay.routing.jobs import Classify, Job, Summarize, new_id
+
+pytest_plugins = ["waterfall", "answering"]
+
+LABELS = ["billing", "login", "other"]
+CLASSIFY = {"kind": "classify", "labels": LABELS, "text_field": "body"}
+WRONG = "what is it [[echo: say=nonsense]]"
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in bodies(120)))
+    return path
+
+
+def bodies(count):
+    return [{"id": f"k{n}", "body": f"{LABELS[n % 3]} {n}"} for n in range(count)]
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def labels(path):
+    return [row["answer"]["label"] for row in lines(path)]
+
+
+def test_a_file_becomes_a_file_in_the_order_of_its_rows(client, rows, tmp_path):
+    out = tmp_path / "out.jsonl"
+    with client.bulk(rows, out=out, key="id", **CLASSIFY) as bulk:
+        end = bulk.wait(60)
+    assert (end.state, end.total, end.written, end.local) == ("done", 120, 120, 120)
+    assert labels(out) == [LABELS[n % 3] for n in range(120)]
+    assert [(row["row"], row["key"]) for row in lines(out)][:2] == [(1, "k0"), (2, "k1")]
+    row = lines(out)[0]
+    assert (row["status"], row["lane"], row["model"], row["degraded"]) == (
+        "done", "local", "echo", False,
+    )  # fmt: skip
+    assert row["checks"] == [{"name": "label", "passed": True, "note": ""}]
+    assert client.bulk_progress(bulk.id).state == "done"
+
+
+def test_without_an_output_results_are_iterated_over_and_leave_nothing(client, lanes):
+    with client.bulk(bodies(70), **CLASSIFY) as bulk:
+        assert [row["answer"]["label"] for row in bulk] == [LABELS[n % 3] for n in range(70)]
+    assert not bulk.out.parent.exists()
+
+
+def test_an_iterable_holds_rows_requests_and_jobs_of_any_kind(client):
+    mixed = [
+        Summarize(text="one two three"), Classify(text="login", labels=LABELS),
+        Job(tenant="acme", request=Classify(text="other", labels=LABELS)),
+        {"kind": "embed", "texts": ["a"]}, {"kind": "dance"},
+    ]  # fmt: skip
+    with client.bulk(mixed) as bulk:
+        found = list(bulk)
+        progress = bulk.progress()
+    assert [sorted(row["answer"]) for row in found] == [
+        ["text"], ["label", "probability", "scores"], ["label", "probability", "scores"],
+        ["vectors"],
+    ]  # fmt: skip
+    assert (progress.bad, progress.state) == (1, "incomplete")
+
+
+def test_a_bad_row_is_written_down_with_line_and_column_and_stops_nothing(client, tmp_path):
+    path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    path.write_text('{"body": "login"}\n{"body": 3}\n{not json\n{"body": "other"}\n')
+    with client.bulk(path, out=out, **CLASSIFY) as bulk:
+        assert bulk.wait(60).bad == 2
+    assert labels(out) == ["login", "other"]
+    assert [row["row"] for row in lines(out)] == [1, 4]
+    first, second = lines(bulk.bad_rows)
+    assert (first["line"], first["column"]) == (2, "body")
+    assert second["line"] == 3
+
+
+def test_a_repeated_key_is_a_bad_row_also_after_a_resume(client, tmp_path, answering):
+    path, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    again = [*bodies(100), {"id": "k3", "body": "login"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in again))
+    bulk = client.bulk(path, out=out, key="id", **CLASSIFY)
+    iterator = iter(bulk)
+    next(iterator)
+    bulk.close()
+    with client.resume_bulk(str(out)) as resumed:
+        assert resumed.wait(60).bad == 1
+    assert len(lines(out)) == 100
+    (bad,) = lines(resumed.bad_rows)
+    assert "repeats the key of row 4" in bad["reason"]
+
+
+def test_a_detached_bulk_goes_on_where_it_was(client, rows, tmp_path, answering):
+    out = tmp_path / "out.jsonl"
+    bulk = client.bulk(rows, out=out, **CLASSIFY)
+    next(iter(bulk))
+    bulk.close()
+    assert 0 < len(lines(out)) < 120
+    with out.open("a") as file:
+        file.write('{"row": 99, "half')  # a crash after the last line of the journal
+    with client.resume_bulk(bulk.id) as resumed:
+        assert resumed.wait(60).state == "done"
+    assert [row["row"] for row in lines(out)] == list(range(1, 121))
+
+
+def test_an_input_that_changed_is_refused_with_what_changed(client, rows, tmp_path, answering):
+    bulk = client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY)
+    next(iter(bulk))
+    bulk.close()
+    with rows.open("a") as file:
+        file.write('{"body": "more"}\n')
+    with pytest.raises(InvalidJob, match="bytes more than") as refused:
+        client.resume_bulk(bulk.id)
+    assert str(rows) in str(refused.value)
+
+
+def test_an_output_that_exists_is_refused_and_replaced_only_if_asked(client, rows, tmp_path):
+    out = tmp_path / "out.jsonl"
+    out.write_text("precious\n")
+    with pytest.raises(InvalidJob, match="--overwrite"):
+        client.bulk(rows, out=out, **CLASSIFY)
+    assert out.read_text() == "precious\n"
+    with client.bulk(rows, out=out, overwrite=True, **CLASSIFY) as bulk:
+        bulk.wait(60)
+    assert len(lines(out)) == 120
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"kind": "dance"}, "kind"),
+        ({"kind": "classify", "labels": LABELS, "text_field": "nobody"}, "text_field"),
+        ({**CLASSIFY, "order": "random"}, "order"),
+        ({**CLASSIFY, "egress": "perhaps"}, "egress"),
+        ({**CLASSIFY, "source_format": "xml"}, "format"),
+        ({**CLASSIFY, "labels": ["one"]}, "labels"),
+    ],
+)
+def test_a_wrong_option_is_named_and_leaves_nothing(client, rows, tmp_path, options, field):
+    with pytest.raises(InvalidJob) as wrong:
+        client.bulk(rows, out=tmp_path / "new" / "out.jsonl", **options)
+    assert wrong.value.field == field
+    assert not (tmp_path / "new" / "out.jsonl.bulk").exists()
+    assert client.bulks() == []
+
+
+def test_a_paused_bulk_rests_until_it_is_resumed(client, rows, tmp_path, answering):
+    answering.rest()
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        with pytest.raises(ResultTimeout):
+            bulk.wait(0.3)
+        client.set_bulk_state(bulk.id, "paused")
+        answering.go()
+        with pytest.raises(ResultTimeout):
+            bulk.wait(1.5)
+        assert bulk.progress().state == "paused"
+        assert bulk.progress().written == 0
+        client.set_bulk_state(bulk.id, "running")
+        assert bulk.wait(60).state == "done"
+
+
+def test_a_cancelled_bulk_keeps_what_is_written_and_leaves_no_shard(client, lanes, tmp_path, rows):
+    out = tmp_path / "out.jsonl"
+    bulk = client.bulk(rows, out=out, **CLASSIFY)
+    next(iter(bulk))
+    bulk.cancel()
+    assert bulk.wait(60).state == "cancelled"
+    bulk.close()
+    assert lines(out)
+    states = {lanes.redis.hget(key, "state") for key in lanes.redis.keys("fb:job:acme.*")}
+    assert states <= {b"cancelled", b"done"}
+    with pytest.raises(InvalidJob, match="cancelled"):
+        client.resume_bulk(bulk.id)
+
+
+def test_rows_that_may_leave_are_answered_by_bedrock_within_the_budget(client, lanes, tmp_path):
+    lanes.mock.answer = "other"
+    many = [{"body": f"{WRONG} {n}"} for n in range(20)]
+    options = {"egress": "allow", "max_usd": 0.01}
+    with client.bulk(many, out=tmp_path / "out.jsonl", **options, **CLASSIFY) as bulk:
+        end = bulk.wait(60)
+    assert end.state == "incomplete"
+    assert 0 < end.bedrock < 20
+    assert 0 < end.spent_usd <= 0.01
+    assert end.reserved_usd == 0
+    found = lines(tmp_path / "out.jsonl")
+    up = [row for row in found if row["lane"] == "bedrock"]
+    assert len(up) == end.bedrock
+    assert sum(row["cost_usd"] for row in up) == pytest.approx(end.spent_usd)
+    stayed = [row for row in found if row["lane"] != "bedrock"]
+    assert all("budget_spent" in row["reasons"] for row in stayed)
+
+
+def test_rows_by_egress_of_their_own_travel_apart(client, lanes, tmp_path):
+    lanes.mock.answer = "other"
+    many = [{"body": WRONG, "may": "allow" if n % 2 else "deny"} for n in range(6)]
+    with client.bulk(many, egress_column="may", **CLASSIFY) as bulk:
+        found = list(bulk)
+    assert [row["lane"] for row in found] == [None, "bedrock"] * 3
+    assert len(lanes.mock.calls) == 3
+
+
+def test_failed_rows_are_answered_again_in_place(client, lanes, rows, tmp_path, monkeypatch):
+    out = tmp_path / "out.jsonl"
+    broken = [*bodies(5), {"id": "k5", "body": WRONG}, *bodies(3)]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in broken))
+    with client.bulk(rows, out=out, **CLASSIFY) as bulk:
+        assert bulk.wait(60).failed == 1
+    before = lines(out)
+    monkeypatch.setattr("forebay.workers.engines.batching.echo.Directives.answer", lambda *_: None)
+    with client.retry_bulk(bulk.id) as again:
+        assert again.wait(60).total == 1
+    after = lines(out)
+    assert after[5]["status"] == "done"
+    assert [*after[:5], *after[6:]] == [*before[:5], *before[6:]]
+    assert client.bulk_progress(bulk.id).state == "done"
+    with pytest.raises(InvalidJob, match="no row without"):
+        client.retry_bulk(bulk.id)
+
+
+def test_a_dry_run_answers_nothing_and_finds_every_bad_row(client, rows):
+    with rows.open("a") as file:
+        file.write('{"nobody": 1}\n')
+    found = client.validate_bulk(rows, **CLASSIFY)
+    assert (found.rows, found.bad) == (120, 1)
+    assert found.first_bad[0].line == 121
+    assert client.bulks() == []
+
+
+def test_a_sample_says_what_the_whole_will_take_and_what_fails(client, tmp_path):
+    many = [{"body": WRONG if n % 2 else "login"} for n in range(200)]
+    found = client.sample_bulk(many, 40, **CLASSIFY)
+    assert (found.rows, found.sampled) == (200, 40)
+    assert found.whole_s == pytest.approx(200 / found.rows_per_s)
+    assert 0.2 < found.failed < 0.8
+    assert found.local == pytest.approx(1 - found.failed)
+
+
+def test_rows_that_are_late_end_as_expired(client, answering):
+    answering.rest()
+    with client.bulk(bodies(3), deadline=timedelta(seconds=0.5), **CLASSIFY) as bulk:
+        with pytest.raises(ResultTimeout):
+            bulk.wait(0.8)
+        answering.go()
+        found = list(bulk)
+    assert {(row["status"], row["error"]) for row in found} == {("expired", "expired")}
+
+
+def test_what_redis_lost_is_fed_again(client, lanes, rows, tmp_path, answering, monkeypatch):
+    monkeypatch.setattr("forebay.producers.bulk.running.arrivals.LOOK_AGAIN_S", 0.2)
+    answering.rest()
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        with pytest.raises(ResultTimeout):
+            bulk.wait(0.5)
+        lanes.redis.flushall()
+        answering.go()
+        assert bulk.wait(60).state == "done"
+    assert labels(tmp_path / "out.jsonl") == [LABELS[n % 3] for n in range(120)]
+
+
+def test_a_full_disk_stops_the_bulk_and_it_goes_on_later(client, rows, tmp_path, monkeypatch):
+    out = tmp_path / "out.jsonl"
+    bulk = client.bulk(rows, out=out, **CLASSIFY)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("forebay.producers.bulk.outputs.durable_file.os.write", full)
+        with pytest.raises(Unavailable, match="full"):
+            bulk.wait(60)
+    bulk.close()
+    with client.resume_bulk(bulk.id) as resumed:
+        assert resumed.wait(60).state == "done"
+    assert len(lines(out)) == 120
+
+
+def test_another_tenant_sees_nothing_of_a_bulk(client, lanes, rows, tmp_path):
+    from forebay.producers.client import Client  # noqa: PLC0415 - as a stranger
+
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        bulk.wait(60)
+    with Client(tenant="globex", redis=lanes.redis, settings=lanes.ledger.settings) as other:
+        assert other.bulks() == []
+        for ask in (other.bulk_progress, other.resume_bulk, other.retry_bulk):
+            with pytest.raises(UnknownJob):
+                ask(bulk.id)
+        with pytest.raises(UnknownJob):
+            other.set_bulk_state(bulk.id, "cancelled")
+    with pytest.raises(UnknownJob):
+        client.bulk_progress(new_id("acme"))
+
+
+def test_results_are_forgotten_once_they_are_on_the_disk(client, lanes, rows, tmp_path):
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        bulk.wait(60)
+    assert not lanes.redis.keys("fb:answer:*")
+    assert not lanes.redis.keys("fb:job:*")
+    assert folder_of(bulk.out).exists()
+    assert Bulks(lanes.ledger).get(bulk.id).over == 120
+
+
+def test_two_processes_cannot_feed_one_bulk(client, lanes, rows, tmp_path, answering):
+    answering.rest()
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        with pytest.raises(InvalidJob, match="another process"):
+            client.resume_bulk(bulk.id)
+        assert isinstance(bulk._run, BulkRun)
+        answering.go()
+        bulk.wait(60)
+
+
+def test_asyncio_has_the_same_bulks(client, lanes, rows, tmp_path):
+    async def main():
+        settings = lanes.ledger.settings.model_copy(update={"redis_url": url})
+        async with AsyncClient(tenant="acme", settings=settings) as other:
+            out = tmp_path / "out.jsonl"
+            async with await other.bulk(rows, out=out, **CLASSIFY) as bulk:
+                end = await bulk.wait(60)
+            async with await other.bulk(bodies(30), **CLASSIFY) as iterated:
+                found = [row["answer"]["label"] async for row in iterated]
+            known = {each.id: each.state for each in await other.bulks()}
+            assert known == {bulk.id: "done", iterated.id: "done"}
+            with pytest.raises(InvalidJob):
+                await other.bulk(rows, out=out, **CLASSIFY)
+            return end, found, (await other.validate_bulk(rows, **CLASSIFY)).rows
+
+    arguments = lanes.redis.connection_pool.connection_kwargs
+    url = f"redis://{arguments['host']}:{arguments['port']}/0"
+    end, found, valid = asyncio.run(main())
+    assert (end.state, end.written, valid) == ("done", 120, 120)
+    assert labels(tmp_path / "out.jsonl") == [LABELS[n % 3] for n in range(120)]
+    assert found == [LABELS[n % 3] for n in range(30)]

@@ -1,0 +1,35 @@
+"""Keys that repeat are found, in bounded memory."""
+
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.producers.bulk.repeated_keys import RepeatedKeys
+
+
+@given(st.lists(st.text(max_size=2), max_size=200))
+def test_the_first_row_of_each_repeated_key_is_named(keys):
+    found = RepeatedKeys()
+    first = {}
+    for row, key in enumerate(keys, start=1):
+        assert found.first_row(key, row) == first.get(key)
+        first.setdefault(key, row)
+    assert found.looks_at_all
+
+
+def test_a_hundred_thousand_keys_take_less_than_40_bytes_each():
+    keys = RepeatedKeys()
+    for row in range(100_000):
+        assert keys.first_row(f"key {row}", row) is None
+    size = sys.getsizeof(keys._hashes) + sys.getsizeof(keys._rows)
+    assert size / 100_000 < 48
+    assert all(keys.first_row(f"key {row}", 0) == row for row in range(0, 100_000, 997))
+
+
+def test_past_the_limit_keys_are_compared_with_the_first_ones_and_it_says_so():
+    keys = RepeatedKeys(max_keys=2)
+    assert [keys.first_row(key, row) for row, key in enumerate("abcab", start=1)] == [
+        None, None, None, 1, 2,
+    ]  # fmt: skip
+    assert not keys.looks_at_all

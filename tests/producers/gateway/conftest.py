@@ -1,0 +1,68 @@
+"""A real fleet with a real gateway process, and the clients of OpenAI and Anthropic."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import anthropic
+import httpx2
+import openai
+import pytest
+import redis as redis_py
+
+from forebay.producers.gateway.api_keys import KeyStore
+from local.fleet import Fleet
+
+TENANT = "acme"
+PARTS = ("router", "local", "sweeper", "gateway")
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory) -> Iterator[Fleet]:
+    """Start a fleet with the echo engine and a gateway that takes keys, once for all tests."""
+    env = {
+        "FOREBAY_ENGINE": "echo",
+        "FOREBAY_GATEWAY_MODELS": '{"gpt-5-mini": "auto"}',
+        "FOREBAY_GATEWAY_MAX_BODY": "100000",
+    }
+    os.environ["NO_PROXY"] = "127.0.0.1"
+    with Fleet(tmp_path_factory.mktemp("served"), env) as fleet:
+        fleet.start_redis()
+        for part in PARTS:
+            fleet.start(part)
+        fleet.wait_ready()
+        yield fleet
+
+
+@pytest.fixture(scope="session")
+def keys(served) -> Iterator[KeyStore]:
+    with redis_py.Redis.from_url(served.url) as client:
+        yield KeyStore(client)
+
+
+@pytest.fixture(scope="session")
+def key(keys) -> str:
+    """Return a key of the tenant that may do everything."""
+    return keys.create(TENANT, scopes=("submit", "read", "admin"))[1]
+
+
+@pytest.fixture
+def openai_client(served, key) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{served.gateway_url}/v1", api_key=key, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def anthropic_client(served, key) -> Iterator[anthropic.Anthropic]:
+    client = anthropic.Anthropic(base_url=served.gateway_url, api_key=key, max_retries=0)
+    with client:
+        yield client
+
+
+@pytest.fixture
+def http(served, key) -> Iterator[httpx2.Client]:
+    """Return a plain HTTP client with the tenant's key."""
+    headers = {"authorization": f"Bearer {key}"}
+    with httpx2.Client(base_url=served.gateway_url, headers=headers, timeout=30) as client:
+        yield client

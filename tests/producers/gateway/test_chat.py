@@ -1,0 +1,159 @@
+"""Chat completions, asked by OpenAI's own client."""
+
+from __future__ import annotations
+
+import json
+
+import openai
+import pytest
+
+from forebay.routing.jobs import owner
+
+pytestmark = pytest.mark.slow
+
+HELLO = [{"role": "user", "content": "Hello there, forebay."}]
+LABELS = {"forebay": {"labels": ["billing", "login"]}}
+
+
+def complete(client, messages=HELLO, model="auto", **options):
+    return client.chat.completions.create(model=model, messages=messages, **options)
+
+
+def refused(client, status, **options):
+    with pytest.raises(openai.APIStatusError) as caught:
+        complete(client, **options)
+    assert caught.value.status_code == status, caught.value
+    return caught.value
+
+
+def test_a_chat_is_answered_with_usage_and_origin(openai_client):
+    completion = complete(openai_client)
+    (choice,) = completion.choices
+    assert choice.message.content == "Hello there, forebay."
+    assert (choice.message.role, choice.finish_reason) == ("assistant", "stop")
+    usage = completion.usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (3, 3)
+    assert usage.total_tokens == 6
+    origin = completion.forebay
+    assert (origin["lane"], origin["model"], origin["egress"]) == ("local", "echo", "deny")
+    assert owner(origin["job_id"]) == "acme"
+    assert completion.id == f"chatcmpl-{origin['job_id'].partition('.')[2]}"
+
+
+def test_the_response_says_in_its_headers_where_the_answer_comes_from(openai_client):
+    response = openai_client.chat.completions.with_raw_response.create(model="auto", messages=HELLO)
+    headers = response.headers
+    assert headers["forebay-lane"] == "local"
+    assert headers["forebay-degraded"] == "false"
+    assert float(headers["forebay-cost-usd"]) == 0
+    assert headers["forebay-reason"]
+    assert headers["x-request-id"].startswith("req_")
+    assert owner(headers["forebay-job-id"]) == "acme"
+
+
+@pytest.mark.parametrize("model", ["auto", "local", "gpt-5-mini", "forebay/generate"])
+def test_a_model_may_be_a_lane_a_kind_or_an_alias(openai_client, model):
+    assert complete(openai_client, model=model).choices[0].message.content == HELLO[0]["content"]
+
+
+def test_a_label_is_the_answer_of_forebay_classify(openai_client):
+    messages = [{"role": "user", "content": "I cannot find the login page."}]
+    completion = complete(openai_client, messages, "forebay/classify", extra_body=LABELS)
+    assert completion.choices[0].message.content == "login"
+    assert completion.forebay["kind"] == "classify"
+
+
+def test_an_object_is_the_answer_of_forebay_extract(openai_client):
+    schema = {
+        "type": "object",
+        "properties": {"total": {"type": "integer"}},
+        "required": ["total"],
+        "additionalProperties": False,
+    }
+    wanted = {"type": "json_schema", "json_schema": {"name": "bill", "schema": schema}}
+    for model in ("forebay/extract", "auto"):
+        completion = complete(openai_client, model=model, response_format=wanted)
+        assert isinstance(json.loads(completion.choices[0].message.content)["total"], int)
+
+
+def test_parts_of_text_are_one_text_and_developers_are_the_system(openai_client):
+    parts = [{"type": "text", "text": "Hello "}, {"type": "text", "text": "there."}]
+    messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]
+    assert complete(openai_client, messages).choices[0].message.content == "Hello there."
+
+
+def test_n_choices_are_n_jobs_with_one_usage(openai_client):
+    completion = complete(openai_client, n=3, seed=2**40)
+    assert [choice.index for choice in completion.choices] == [0, 1, 2]
+    ids = {choice.forebay["job_id"] for choice in completion.choices}
+    assert len(ids) == 3
+    assert completion.usage.completion_tokens == 9
+
+
+def test_stop_and_max_tokens_end_the_text(openai_client):
+    assert complete(openai_client, stop="there").choices[0].message.content.strip() == "Hello"
+    cut = complete(openai_client, max_completion_tokens=1).choices[0]
+    assert (cut.message.content.strip(), cut.finish_reason) == ("Hello", "length")
+
+
+def test_our_own_fields_come_by_headers_or_in_the_body(openai_client, http):
+    headers = {"forebay-priority": "bulk", "forebay-metadata": '{"ticket": "7"}'}
+    completion = complete(openai_client, extra_headers=headers)
+    assert completion.service_tier == "flex"
+    own = {"forebay": {"priority": "bulk", "deadline": "5m", "metadata": {"ticket": "7"}}}
+    assert complete(openai_client, extra_body=own).service_tier == "flex"
+    assert complete(openai_client, service_tier="flex").service_tier == "flex"
+
+
+def test_an_idempotency_key_leads_to_the_first_job(openai_client):
+    headers = {"idempotency-key": "once"}
+    first, second = (complete(openai_client, extra_headers=headers) for _ in range(2))
+    assert first.id == second.id
+    other = [{"role": "user", "content": "Something else."}]
+    error = refused(openai_client, 400, messages=other, extra_headers=headers)
+    assert error.body["job_id"] == first.forebay["job_id"]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "param", "code"),
+    [
+        ({"tools": [{"type": "function"}]}, 400, "tools", "not_supported"),
+        ({"logprobs": True}, 400, "logprobs", "not_supported"),
+        ({"n": 9}, 400, "n", "invalid_request"),
+        ({"temperature": 3}, 400, "temperature", "invalid_job"),
+        ({"max_completion_tokens": 0}, 400, "max_completion_tokens", "invalid_job"),
+        ({"model": "gpt-9"}, 404, "model", "unknown_model"),
+        ({"model": "bedrock"}, 403, "egress", "egress_denied"),
+        ({"model": "forebay/embed"}, 400, "model", "invalid_request"),
+        ({"model": "forebay/classify"}, 400, "forebay.labels", "invalid_job"),
+        ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "messages", "invalid_job"),
+        ({"messages": [{"role": "tool"}]}, 400, "messages.0.role", "invalid_request"),
+        ({"extra_body": {"egres": "allow"}}, 400, "egres", "invalid_request"),
+        ({"extra_body": {"forebay": {"egres": 1}}}, 400, "forebay.egres", "invalid_request"),
+        ({"extra_body": {"forebay": {"focus": "x"}}}, 400, "forebay.focus", "invalid_request"),
+        ({"extra_headers": {"forebay-cache": "maybe"}}, 400, "forebay-cache", "invalid_request"),
+        ({"extra_headers": {"forebay-deadline": "soon"}}, 400, "deadline", "invalid_job"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_error_that_names_the_field(openai_client, options, status, param, code):
+    error = refused(openai_client, status, **options)
+    assert (error.param, error.code) == (param, code)
+    assert param in error.body["message"]
+    assert error.response.headers["x-should-retry"] == "false"
+
+
+def test_an_image_is_refused_by_its_place(openai_client):
+    image = {"type": "image_url", "image_url": {"url": "data:,"}}
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}]
+    error = refused(openai_client, 400, messages=messages)
+    assert (error.param, error.code) == ("messages.0.content", "not_supported")
+    assert "part 1" in error.body["message"]
+
+
+def test_a_job_that_fails_is_an_error_with_its_id_and_is_not_repeated(served, key):
+    with openai.OpenAI(base_url=f"{served.gateway_url}/v1", api_key=key, max_retries=2) as client:
+        deadline = {"forebay": {"deadline": "1s"}}
+        slow = [{"role": "user", "content": "[[echo: delay=30]] never"}]
+        error = refused(client, 504, messages=slow, extra_body=deadline)
+    assert error.code == "expired"
+    assert owner(error.body["job_id"]) == "acme"

@@ -1,0 +1,121 @@
+"""Streams of chat completions, read by OpenAI's own client."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import httpx2
+import openai
+import pytest
+import redis as redis_py
+
+from forebay.routing.store.text_stream import stream_key
+from patience import until
+
+pytestmark = pytest.mark.slow
+
+SLOW = [{"role": "user", "content": "[[echo: delay=0.25]] one two three four five"}]
+
+
+def stream(client, messages=SLOW, **options):
+    return client.chat.completions.create(model="auto", messages=messages, stream=True, **options)
+
+
+def texts(chunks):
+    return [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
+
+
+def test_text_comes_while_it_is_generated_and_is_verified_at_its_end(openai_client):
+    begun, arrived, chunks = time.monotonic(), [], []
+    for chunk in stream(openai_client, stream_options={"include_usage": True}):
+        chunks.append(chunk)
+        if chunk.choices and chunk.choices[0].delta.content:
+            arrived.append(time.monotonic() - begun)
+    pieces = [text for text in texts(chunks) if text]
+    assert "".join(pieces) == "one two three four five"
+    assert len(pieces) >= 4
+    assert arrived[-1] - arrived[0] > 0.5  # not all at once at the end
+    assert chunks[0].choices[0].delta.role == "assistant"
+    last, usage = chunks[-2], chunks[-1].usage
+    assert last.choices[0].finish_reason == "stop"
+    assert (last.forebay["verified"], last.forebay["replaced"]) == (True, False)
+    assert last.forebay["lane"] == "local"
+    assert usage.completion_tokens == 5
+    assert len({chunk.id for chunk in chunks}) == 1
+
+
+def test_the_first_text_comes_as_soon_as_the_engine_has_it(openai_client):
+    slow = [{"role": "user", "content": "[[echo: delay=1]] first second third"}]
+    begun = time.monotonic()
+    chunks = iter(stream(openai_client, slow))
+    assert next(chunks).choices[0].delta.role == "assistant"
+    assert next(chunks).choices[0].delta.content == "first"
+    assert 0.9 < time.monotonic() - begun < 1.9
+
+
+def test_an_answer_that_no_engine_streams_comes_whole(openai_client):
+    messages = [{"role": "user", "content": "I cannot find the login page."}]
+    chunks = openai_client.chat.completions.create(
+        model="forebay/classify", messages=messages, stream=True,
+        extra_body={"forebay": {"labels": ["billing", "login"]}},
+    )  # fmt: skip
+    assert [text for text in texts(chunks) if text] == ["login"]
+
+
+def test_a_client_that_goes_away_ends_its_job(served, openai_client):
+    slow = [{"role": "user", "content": "[[echo: delay=0.5]] " + "word " * 200}]
+    response = stream(openai_client, slow)
+    job_id = response.response.headers["forebay-job-id"]
+    for chunk in response:
+        if chunk.choices[0].delta.content:
+            break
+    response.close()
+    with redis_py.Redis.from_url(served.url) as client:
+        until(lambda: client.hget(f"fb:job:{job_id}", "state") == b"cancelled", within_s=5)
+
+
+def test_a_client_that_can_ask_again_does_not_end_its_job(served, openai_client):
+    slow = [{"role": "user", "content": "[[echo: delay=0.3]] one two three"}]
+    headers = {"idempotency-key": "stream-once"}
+    stream(openai_client, slow, extra_headers=headers).close()
+    again = openai_client.chat.completions.create(
+        model="auto", messages=slow, extra_headers=headers
+    )
+    assert again.choices[0].message.content == "one two three"
+
+
+def test_a_refused_job_is_an_error_and_no_stream(openai_client):
+    with pytest.raises(openai.BadRequestError) as caught:
+        stream(openai_client, n=2)
+    assert caught.value.param == "n"
+    with pytest.raises(openai.PermissionDeniedError):
+        stream(openai_client, extra_body={"forebay": {"lane": "bedrock"}})
+
+
+def test_a_job_that_fails_midway_is_an_error_in_the_stream(openai_client):
+    deadline = {"forebay": {"deadline": "1s"}}
+    slow = [{"role": "user", "content": "[[echo: delay=0.4]] " + "word " * 20}]
+    with pytest.raises(openai.APIError) as caught:
+        list(stream(openai_client, slow, extra_body=deadline))
+    assert caught.value.code == "expired"
+
+
+def test_an_abandoned_stream_of_plain_http_ends_with_done(http):
+    body = {"model": "auto", "stream": True, "messages": [{"role": "user", "content": "Hello."}]}
+    response = http.post("/v1/chat/completions", json=body)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    events = response.text.split("\n\n")
+    assert events[-2:] == ["data: [DONE]", ""]
+    assert all(json.loads(event.removeprefix("data: ")) for event in events[:-2])
+
+
+def test_the_text_in_redis_is_sealed_and_expires(served, openai_client):
+    canary = [{"role": "user", "content": "[[echo: delay=0.2]] zebrafinch zebrafinch zebrafinch"}]
+    chunks = list(stream(openai_client, canary))
+    job_id = chunks[-1].forebay["job_id"]
+    with redis_py.Redis.from_url(served.url) as client:
+        key = stream_key(job_id)
+        assert client.xlen(key) >= 1
+        assert 0 < client.pttl(key) <= 120_000
+    assert httpx2.get(f"{served.gateway_url}/metrics").text.count("zebrafinch") == 0

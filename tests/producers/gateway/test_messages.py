@@ -1,0 +1,143 @@
+"""Messages, asked by Anthropic's own client."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import anthropic
+import pytest
+import redis as redis_py
+
+from forebay.routing.jobs import owner
+from patience import until
+
+pytestmark = pytest.mark.slow
+
+HELLO = [{"role": "user", "content": "Hello there, forebay."}]
+SLOW = [{"role": "user", "content": "[[echo: delay=0.25]] one two three four"}]
+
+
+def create(client, messages=HELLO, model="auto", **options):
+    return client.messages.create(
+        **({"model": model, "max_tokens": 99, "messages": messages} | options)
+    )
+
+
+def test_a_chat_is_answered(anthropic_client):
+    message = create(anthropic_client, system="Be brief.")
+    assert [block.text for block in message.content] == ["Hello there, forebay."]
+    assert (message.role, message.stop_reason) == ("assistant", "end_turn")
+    assert (message.usage.input_tokens, message.usage.output_tokens) == (5, 3)
+    assert message.forebay["lane"] == "local"
+    assert owner(message.forebay["job_id"]) == "acme"
+    assert message._request_id.startswith("req_")
+
+
+def test_blocks_of_text_are_one_text(anthropic_client):
+    block = {"type": "text", "text": "Hello.", "cache_control": {"type": "ephemeral"}}
+    messages = [
+        {"role": "user", "content": "First."},
+        {"role": "assistant", "content": "Second."},
+        {"role": "user", "content": [block]},
+    ]
+    assert create(anthropic_client, messages, system=[block]).content[0].text == "Hello."
+
+
+def test_stop_sequences_and_max_tokens_end_the_text(anthropic_client):
+    assert create(anthropic_client, stop_sequences=["there"]).content[0].text == "Hello"
+    cut = create(anthropic_client, max_tokens=1)
+    assert (cut.content[0].text, cut.stop_reason) == ("Hello", "max_tokens")
+
+
+def test_a_schema_makes_the_answer_json(anthropic_client):
+    schema = {
+        "type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    config = {"format": {"type": "json_schema", "schema": schema}}
+    message = create(anthropic_client, output_config=config)
+    assert isinstance(json.loads(message.content[0].text)["n"], int)
+
+
+def test_our_own_fields_are_in_the_body_or_in_headers(anthropic_client):
+    messages = [{"role": "user", "content": "I cannot find the login page."}]
+    labels = {"forebay": {"labels": ["billing", "login"], "egress": "allow"}}
+    message = create(anthropic_client, messages, "forebay/classify", extra_body=labels)
+    assert message.content[0].text == "login"
+    assert (message.forebay["kind"], message.forebay["egress"]) == ("classify", "allow")
+
+
+def test_a_stream_has_the_documented_events_and_comes_as_it_is_generated(anthropic_client):
+    arrived, events = [], []
+    with anthropic_client.messages.stream(model="auto", max_tokens=99, messages=SLOW) as stream:
+        for event in stream:
+            events.append(event.type)
+            if event.type == "content_block_delta":
+                arrived.append(time.monotonic())
+        final = stream.get_final_message()
+    assert final.content[0].text == "one two three four"
+    assert (final.stop_reason, final.usage.output_tokens) == ("end_turn", 4)
+    assert arrived[-1] - arrived[0] > 0.4
+    raw = [kind for kind in events if kind != "text"]
+    assert raw[:2] == ["message_start", "content_block_start"]
+    assert raw[-3:] == ["content_block_stop", "message_delta", "message_stop"]
+
+
+def test_the_end_of_a_stream_says_where_the_answer_comes_from(anthropic_client):
+    events = list(create(anthropic_client, stream=True))
+    (end,) = [event for event in events if event.type == "message_delta"]
+    assert end.forebay["verified"] is True
+    assert end.forebay["lane"] == "local"
+
+
+def test_a_client_that_goes_away_ends_its_job(served, anthropic_client):
+    slow = [{"role": "user", "content": "[[echo: delay=0.5]] " + "word " * 200}]
+    response = create(anthropic_client, slow, stream=True, max_tokens=300)
+    job_id = response.response.headers["forebay-job-id"]
+    next(iter(response))
+    response.close()
+    with redis_py.Redis.from_url(served.url) as client:
+        until(lambda: client.hget(f"fb:job:{job_id}", "state") == b"cancelled", within_s=5)
+
+
+def test_a_stream_of_a_job_that_fails_ends_with_its_error(anthropic_client):
+    options = {"extra_body": {"forebay": {"deadline": "1s"}}}
+    slow = [{"role": "user", "content": "[[echo: delay=0.4]] " + "word " * 20}]
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        list(create(anthropic_client, slow, stream=True, **options))
+    assert caught.value.body["error"]["code"] == "expired"
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "field"),
+    [
+        ({"model": "claude-nine"}, "not_found_error", "model"),
+        ({"model": "bedrock"}, "permission_error", "egress"),
+        ({"tools": [{"name": "f", "input_schema": {}}]}, "invalid_request_error", "tools"),
+        ({"extra_body": {"top_k": 5}}, "invalid_request_error", "top_k"),
+        ({"thinking": {"type": "enabled"}}, "invalid_request_error", "thinking"),
+        ({"extra_body": {"max_tokens": 99_999}}, "invalid_request_error", "max_tokens"),
+        ({"extra_body": {"temperature": 9}}, "invalid_request_error", "temperature"),
+        ({"stop_sequences": [""]}, "invalid_request_error", "stop_sequences.0"),
+        ({"system": [{"type": "image"}]}, "invalid_request_error", "system"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_error_that_names_the_field(anthropic_client, options, kind, field):
+    with pytest.raises(anthropic.APIStatusError) as caught:
+        create(anthropic_client, **options)
+    error = caught.value.body["error"]
+    assert (error["type"], error["field"]) == (kind, field)
+
+
+def test_without_a_key_the_client_raises_its_own_error(served):
+    client = anthropic.Anthropic(base_url=served.gateway_url, api_key="none", max_retries=0)
+    with client, pytest.raises(anthropic.AuthenticationError):
+        create(client)
+
+
+def test_the_models_are_listed(anthropic_client):
+    models = {model.id: model for model in anthropic_client.models.list()}
+    assert {"auto", "forebay/classify"} <= set(models)
+    assert models["auto"].display_name == "auto"
+    assert anthropic_client.models.retrieve("local").id == "local"

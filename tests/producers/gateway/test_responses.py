@@ -1,0 +1,147 @@
+"""Responses, asked by OpenAI's own client."""
+
+from __future__ import annotations
+
+import json
+
+import openai
+import pytest
+import redis as redis_py
+
+from patience import until
+
+pytestmark = pytest.mark.slow
+
+SLOW = "[[echo: delay=0.25]] one two three four"
+FOREVER = "[[echo: delay=0.5]] " + "word " * 200
+
+
+def create(client, given="Hello there.", **options):
+    return client.responses.create(model="auto", **({"input": given} | options))
+
+
+def test_an_input_is_answered(openai_client):
+    response = create(openai_client, instructions="Be brief.", metadata={"ticket": "7"})
+    assert response.output_text == "Hello there."
+    assert (response.status, response.background) == ("completed", False)
+    assert (response.instructions, response.metadata) == ("Be brief.", {"ticket": "7"})
+    assert response.usage.output_tokens == 2
+    assert response.forebay["lane"] == "local"
+    assert openai_client.responses.retrieve(response.id).output_text == "Hello there."
+
+
+def test_messages_and_earlier_outputs_are_the_input(openai_client):
+    first = create(openai_client)
+    items = [
+        {"role": "user", "content": "Hello there."},
+        *(item.model_dump(exclude_none=True) for item in first.output),
+        {"role": "user", "content": [{"type": "input_text", "text": "And again."}]},
+    ]
+    assert create(openai_client, items).output_text == "And again."
+
+
+def test_a_schema_makes_the_answer_json(openai_client):
+    schema = {
+        "type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    form = {"format": {"type": "json_schema", "name": "n", "schema": schema, "strict": True}}
+    assert isinstance(json.loads(create(openai_client, text=form).output_text)["n"], int)
+
+
+def test_an_answer_that_was_cut_off_is_incomplete(openai_client):
+    response = create(openai_client, max_output_tokens=1)
+    assert (response.status, response.incomplete_details.reason) == (
+        "incomplete", "max_output_tokens",
+    )  # fmt: skip
+
+
+def test_a_background_response_is_fetched_later(openai_client):
+    response = create(
+        openai_client, background=True, background_options={"completion_window": "2h"}
+    )
+    assert (response.status, response.background) == ("queued", True)
+
+    def done():
+        current = openai_client.responses.retrieve(response.id)
+        return current if current.status == "completed" else None
+
+    assert until(done).output_text == "Hello there."
+
+
+def test_a_completion_window_is_a_bulk_job_with_a_deadline(openai_client, served):
+    made = create(openai_client, background=True, background_options={"completion_window": "8h"})
+    other = create(openai_client, background=True)
+    with redis_py.Redis.from_url(served.url) as client:
+        for response, priority in ((made, b"bulk"), (other, b"interactive")):
+            record = client.hgetall(f"fb:job:acme.{response.id.removeprefix('resp_')}")
+            assert record[b"priority"] == priority
+            assert bool(record[b"deadline"]) == (priority == b"bulk")
+
+
+def test_a_response_is_cancelled_and_deleted(openai_client):
+    response = create(openai_client, FOREVER, background=True)
+    assert openai_client.responses.cancel(response.id).status == "cancelled"
+    assert openai_client.responses.retrieve(response.id).status == "cancelled"
+    openai_client.responses.delete(response.id)
+    with pytest.raises(openai.NotFoundError):
+        openai_client.responses.retrieve(response.id)
+
+
+def test_a_job_without_an_answer_is_a_failed_response(openai_client):
+    response = create(
+        openai_client, FOREVER, background=True, extra_body={"forebay": {"deadline": "1s"}}
+    )
+    failed = until(lambda: (now := openai_client.responses.retrieve(response.id)).error and now)
+    assert (failed.status, failed.error.code) == ("failed", "expired")
+
+
+def test_a_stream_has_the_documented_events_in_order(openai_client):
+    with openai_client.responses.stream(model="auto", input=SLOW) as stream:
+        events = list(stream)
+        final = stream.get_final_response()
+    kinds = [event.type for event in events]
+    assert kinds[:4] == [
+        "response.created", "response.in_progress", "response.output_item.added",
+        "response.content_part.added",
+    ]  # fmt: skip
+    assert kinds[-4:] == [
+        "response.output_text.done", "response.content_part.done", "response.output_item.done",
+        "response.completed",
+    ]  # fmt: skip
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert len(deltas) >= 3
+    assert "".join(deltas) == final.output_text == "one two three four"
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert final.forebay["verified"] is True
+
+
+def test_a_stream_of_a_job_that_fails_says_so(openai_client):
+    options = {"extra_body": {"forebay": {"deadline": "1s"}}}
+    events = list(create(openai_client, FOREVER, stream=True, **options))
+    assert events[-1].type == "response.failed"
+    assert events[-1].response.error.code == "expired"
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"background": True, "stream": True}, "stream"),
+        ({"background_options": {"completion_window": "2h"}}, "background_options"),
+        ({"input": [{"type": "reasoning", "summary": []}]}, "input"),
+        ({"reasoning": {"effort": "high"}}, "reasoning"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+    ],
+)
+def test_a_mistake_is_one_error_that_names_the_field(openai_client, options, param):
+    with pytest.raises(openai.BadRequestError) as caught:
+        create(openai_client, **options)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize("given", ["resp_" + "0" * 32, "resp_x", "other.00", "resp_../x"])
+def test_an_unknown_response_is_not_found(openai_client, given):
+    with pytest.raises(openai.NotFoundError):
+        openai_client.responses.retrieve(given)

@@ -1,0 +1,80 @@
+"""The server itself: health, figures, documentation, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import threading
+
+import httpx2
+import openai
+import pytest
+import redis as redis_py
+
+from forebay.producers.gateway.api_keys import KeyStore
+
+pytestmark = pytest.mark.slow
+
+CHAT = [{"role": "user", "content": "[[echo: delay=0.4]] one two three"}]
+
+
+def test_health_needs_no_key(served):
+    for path in ("/healthz", "/readyz"):
+        response = httpx2.get(f"{served.gateway_url}{path}")
+        assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_figures_count_requests_by_route_and_status_and_name_no_id(served, openai_client, http):
+    job = openai_client.chat.completions.create(
+        model="auto", messages=[{"role": "user", "content": "canary"}]
+    )
+    http.get("/v1/models/none/of/these")
+    text = httpx2.get(f"{served.gateway_url}/metrics").text
+    counted = 'forebay_gateway_requests_total{route="/v1/chat/completions",status="200"}'
+    assert re.search(rf"{re.escape(counted)} [1-9]", text)
+    assert 'route="/v1/models/{model:path}",status="404"' in text
+    assert "forebay_gateway_requests_in_flight" in text
+    assert job.forebay["job_id"].partition(".")[2] not in text
+    assert "canary" not in text
+
+
+def test_the_documentation_names_every_model_and_every_reference_resolves(served):
+    document = httpx2.get(f"{served.gateway_url}/openapi.json").json()
+    text = json.dumps(document)
+    refs = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert {"ChatRequest", "ChatCompletion", "OpenAIError"} <= refs
+    assert refs <= set(document["components"]["schemas"])
+    assert "html" in httpx2.get(f"{served.gateway_url}/docs").headers["content-type"]
+
+
+def test_an_unknown_path_is_an_error_in_the_format_of_its_neighbours(served):
+    for path, read in (("/v1/nothing", "message"), ("/nothing", "code")):
+        response = httpx2.get(f"{served.gateway_url}{path}")
+        assert response.status_code == 404
+        assert response.json()["error"][read]
+
+
+def test_on_sigterm_a_request_in_flight_is_answered_and_no_job_is_lost(fleet, tmp_path):
+    fleet.start_redis()
+    for part in ("router", "local"):
+        fleet.start(part, FOREBAY_ENGINE="echo")
+    gateway = fleet.start("gateway", PROCESSES="2")
+    fleet.wait_ready()
+    with redis_py.Redis.from_url(fleet.url) as client:
+        key = KeyStore(client).create("acme")[1]
+        base_url = f"{fleet.gateway_url}/v1"
+        answers = []
+
+        def ask():
+            with openai.OpenAI(base_url=base_url, api_key=key, max_retries=0) as asking:
+                answers.append(asking.chat.completions.create(model="auto", messages=CHAT))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        while not client.keys("fb:job:acme.*"):
+            pass
+        gateway.send(signal.SIGTERM)
+        thread.join(timeout=20)
+        assert gateway.wait(15)
+    assert answers[0].choices[0].message.content.strip() == "one two three"

@@ -1,0 +1,33 @@
+"""How the cost of a function grows with its input, in CPU time: a busy machine is no matter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+TIMES = 8  # how much larger the large input of a test is
+#: Linear work grows 8 times and its constant part less, work that takes the square 64 times.
+LINEAR = 24
+_ROUNDS = 3  # of which the fastest counts
+_MIN_S = 0.002  # of one measurement; shorter work is repeated
+
+
+def growth(work: Callable[[T], object], small: T, large: T) -> float:
+    """Return how many times longer the work takes on the large input than on the small one."""
+    return _cost_s(work, large) / _cost_s(work, small)
+
+
+def _cost_s(work: Callable[[T], object], value: T) -> float:
+    work(value)  # fills caches
+    return min(_once_s(work, value) for _ in range(_ROUNDS))
+
+
+def _once_s(work: Callable[[T], object], value: T) -> float:
+    began, times = time.thread_time(), 0
+    while (took := time.thread_time() - began) < _MIN_S:
+        work(value)
+        times += 1
+    return took / times

@@ -1,0 +1,229 @@
+"""A shard in the local lane: what becomes of its rows, and what it survives."""
+
+import threading
+
+import pytest
+
+from forebay.routing.bulk.bulks import Bulks
+from forebay.routing.bulk.row_result import RowResult
+from forebay.routing.bulk.shards import Shards
+from forebay.routing.errors import EngineDied
+from forebay.routing.jobs import Answer, new_id
+from forebay.workers.bulk.row_steps import RowSteps
+from forebay.workers.bulk.shard_work import ShardWork
+from forebay.workers.cascade.answerer import Answerer
+from forebay.workers.engines.host.supervisor import open_engine
+from forebay.workers.engines.settings import EngineSettings
+from forebay.workers.runtime.execute import attempt, record
+from shards import counters, put, rows_of, shard, work_shards
+
+pytest_plugins = ["waterfall"]
+
+WRONG = "what is it [[echo: say=nonsense]]"
+
+
+def test_each_row_gets_its_own_answer_in_its_place(lanes):
+    made = shard("a billing question", "no login here", "else")
+    put(lanes.ledger, made)
+    work_shards(lanes)
+    rows = rows_of(lanes.ledger, made)
+    assert [row.content["label"] for row in rows] == ["billing", "login", "billing"]
+    assert {(row.status, row.model, row.checks) for row in rows} == {("done", "echo", ("label",))}
+    assert counters(lanes.ledger, made) == {
+        "rows_done": 3, "rows_local": 3, "tokens_in": sum(row.tokens_in for row in rows),
+        "tokens_out": 3,
+    }  # fmt: skip
+    receipt = lanes.ledger.record(made.id).to_receipt()
+    assert (receipt.status, receipt.lane, receipt.reasons) == ("done", "local", ("bulk",))
+
+
+@pytest.mark.parametrize("kind", ["embed", "summarize", "generate", "extract"])
+def test_a_shard_of_any_kind_is_answered(lanes, kind):
+    chat = {"messages": [{"role": "user", "content": "say hello"}]}
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    varying = {"embed": {"texts": ["a", "b"]}, "generate": chat}.get(kind, {"text": "a text"})
+    common = {"schema": schema} if kind == "extract" else {}
+    made = shard(kind=kind, common=common, rows=[varying, varying])
+    put(lanes.ledger, made)
+    work_shards(lanes)
+    rows = rows_of(lanes.ledger, made)
+    assert [row.status for row in rows] == ["done", "done"]
+    assert rows[0].content == rows[1].content
+    assert rows[0].content
+
+
+def test_a_wrong_row_fails_alone_and_names_its_field(lanes):
+    made = shard("a billing question", "", "no login here")
+    put(lanes.ledger, made)
+    work_shards(lanes)
+    good, bad, other = rows_of(lanes.ledger, made)
+    assert (good.status, other.status) == ("done", "done")
+    assert (bad.status, bad.error, bad.error_field) == ("failed", "invalid_job", "text")
+    assert counters(lanes.ledger, made)["rows_failed"] == 1
+
+
+def test_a_row_that_may_not_leave_never_goes_up(lanes):
+    made = shard(WRONG, "a billing question")
+    put(lanes.ledger, made)
+    work_shards(lanes)
+    bad, good = rows_of(lanes.ledger, made)
+    assert (bad.status, bad.error, good.status) == ("failed", "bad_answer", "done")
+    assert "egress_denied" in bad.reasons
+    assert lanes.ledger.claim("bedrock") is None
+
+
+def test_a_row_that_may_leave_goes_up_as_a_job_and_counts_once(lanes):
+    made = shard(WRONG, "a billing question", egress="allow")
+    put(lanes.ledger, made)
+    work_shards(lanes)
+    up, good = rows_of(lanes.ledger, made)
+    assert (up.status, good.status) == ("up", "done")
+    assert counters(lanes.ledger, made)["rows_up"] == 1
+    lanes.mock.answer = "other"
+    lanes.work("bedrock")
+    (answer,) = lanes.ledger.results([up.job])
+    assert isinstance(answer, Answer)
+    assert (answer.content.label, answer.lane) == ("other", "bedrock")
+    counted = counters(lanes.ledger, made)
+    assert (counted["rows_done"], counted["rows_up"]) == (2, 0)
+    assert (counted["rows_local"], counted["rows_bedrock"]) == (1, 1)
+    record = Bulks(lanes.ledger).get(made.bulk)
+    assert record.settled_nusd == answer.cost_nusd > 0
+    assert record.reserved_nusd == 0
+
+
+def test_a_shard_whose_record_forbids_egress_stays_although_its_content_allows_it(lanes):
+    made = shard(WRONG, egress="allow")
+    put(lanes.ledger, made)
+    lanes.redis.hset(f"fb:job:{made.id}", "egress", "deny")
+    work_shards(lanes)
+    (row,) = rows_of(lanes.ledger, made)
+    assert row.status == "failed"
+    assert lanes.ledger.claim("bedrock") is None
+
+
+def test_a_tenant_that_is_forced_to_deny_keeps_its_rows(lanes):
+    lanes.rules("\n[tenants.acme]\nforce_deny = true\n")
+    made = shard(WRONG, egress="allow")
+    put(lanes.ledger, made)
+    work_shards(lanes)
+    (row,) = rows_of(lanes.ledger, made)
+    assert row.status == "failed"
+    assert "tenant_forced_deny" in row.reasons or "egress_denied" in row.reasons
+
+
+def test_a_bulk_never_costs_more_than_its_budget(lanes):
+    made = shard(*[WRONG] * 6, egress="allow")
+    put(lanes.ledger, made, max_nusd=9_000_000)
+    Bulks(lanes.ledger).update(made.bulk, total=6, sent=6)
+    work_shards(lanes)
+    rows = rows_of(lanes.ledger, made)
+    going = [row for row in rows if row.status == "up"]
+    assert 0 < len(going) < len(rows)
+    kept = [row for row in rows if row.status == "failed"]
+    assert all(row.reasons[-2:] == ("budget_spent", "budget_exceeded") for row in kept)
+    lanes.mock.answer = "other"
+    lanes.work("bedrock")
+    record = Bulks(lanes.ledger).get(made.bulk)
+    assert record.settled_nusd <= 9_000_000
+
+
+def test_a_call_that_the_budget_of_the_bulk_does_not_cover_is_not_made(lanes):
+    made = shard(WRONG, egress="allow")
+    put(lanes.ledger, made, max_nusd=10**12)
+    work_shards(lanes)
+    (row,) = rows_of(lanes.ledger, made)
+    Bulks(lanes.ledger).update(made.bulk, max_nusd=1)
+    lanes.work("bedrock")
+    (ended,) = lanes.ledger.results([row.job])
+    assert "budget_spent" in ended.reasons
+    assert not lanes.mock.calls
+
+
+def test_the_rows_of_a_paused_bulk_wait_and_those_of_a_cancelled_one_end(lanes):
+    paused, cancelled = shard("a billing question"), shard("a billing question", "another")
+    put(lanes.ledger, paused, cancelled)
+    bulks = Bulks(lanes.ledger)
+    bulks.set_state(paused.bulk, "paused")
+    bulks.set_state(cancelled.bulk, "cancelled")
+    work_shards(lanes)
+    assert lanes.ledger.record(paused.id).state == "waiting"
+    assert lanes.redis.zscore("fb:later", paused.id) is not None
+    assert lanes.ledger.record(cancelled.id).state == "cancelled"
+    assert counters(lanes.ledger, cancelled) == {"rows_cancelled": 2}
+    bulks.set_state(paused.bulk, "running")
+    lanes.redis.zadd("fb:later", {paused.id: 0})
+    lanes.ledger.sweep()
+    work_shards(lanes)
+    assert rows_of(lanes.ledger, paused)[0].status == "done"
+
+
+def test_a_bulk_that_is_cancelled_while_a_shard_is_worked_ends_it(lanes, monkeypatch):
+    monkeypatch.setattr("forebay.workers.bulk.shard_work.LOOK_EVERY_S", 0)
+    made = shard("a billing question", "no login here")
+    put(lanes.ledger, made)
+    work_shards(lanes, "route")
+    claim = lanes.ledger.claim("local.default", shards=True)
+    Bulks(lanes.ledger).set_state(made.bulk, "cancelled")
+    record(lanes.ledger, claim, attempt(lanes.local.work, claim))
+    assert lanes.ledger.record(made.id).state == "waiting"
+    work_shards(lanes)
+    assert lanes.ledger.record(made.id).state == "cancelled"
+
+
+def test_a_worker_goes_on_with_the_results_of_one_that_died(lanes):
+    made = shard("a billing question", "no login here")
+    put(lanes.ledger, made)
+    work_shards(lanes, "route")
+    claim = lanes.ledger.claim("local.default", shards=True)
+    known = RowResult(status="done", content={"label": "other"}, model="an earlier worker's")
+    Shards(lanes.ledger).keep(claim, [None, known])
+    lanes.ledger.retry(claim, "engine_busy", counted=False)
+    work_shards(lanes)
+    first, second = rows_of(lanes.ledger, made)
+    assert (first.model, second.model) == ("echo", "an earlier worker's")
+    assert second.content == {"label": "other"}
+
+
+def test_a_deadline_that_passes_ends_the_rows_as_expired(lanes):
+    made = shard("a billing question", "another")
+    put(lanes.ledger, made)
+    lanes.redis.hset(f"fb:job:{made.id}", "deadline", 1)
+    work_shards(lanes)
+    assert lanes.ledger.record(made.id).state == "expired"
+    assert counters(lanes.ledger, made) == {"rows_expired": 2}
+
+
+def test_a_forged_shard_is_no_shard(lanes):
+    lie = shard("a billing question", "another")
+    put(lanes.ledger, lie)
+    lanes.redis.hset(f"fb:job:{lie.id}", "rows", 1)  # it would count as one row, and take two
+    foreign = shard("a billing question")
+    put(lanes.ledger, foreign)
+    lanes.redis.hset(f"fb:job:{foreign.id}", "bulk", new_id("globex"))
+    work_shards(lanes)
+    for made in (lie, foreign):
+        assert lanes.ledger.record(made.id).to_receipt().error == "invalid_job"
+
+
+@pytest.mark.slow
+def test_a_row_that_kills_engines_fails_alone(lanes):
+    made = shard("a billing question", "bad [[echo: crash]]", "no login here")
+    put(lanes.ledger, made)
+    work_shards(lanes, "route")
+    engine = open_engine(EngineSettings(engine="echo", slots=4))
+    local = lanes.local
+    steps = RowSteps(Answerer(engine), local._doubter, local._escalator)
+    work = ShardWork(lanes.ledger, Answerer(engine), steps)
+    try:
+        claim = lanes.ledger.claim("local.default", shards=True)
+        with pytest.raises(EngineDied):
+            work.work(claim, threading.Event())
+        lanes.ledger.retry(claim, EngineDied.code)
+        again = lanes.ledger.claim("local.default", shards=True)
+        record(lanes.ledger, again, work.work(again, threading.Event()))
+    finally:
+        engine.close()
+    good, killer, other = rows_of(lanes.ledger, made)
+    assert (good.status, other.status) == ("done", "done")
+    assert (killer.status, killer.error) == ("failed", "engine_died")

@@ -1,0 +1,1 @@
+"""Shards of bulks in the local lane."""

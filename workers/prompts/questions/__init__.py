@@ -1,0 +1,1 @@
+"""The prompts of `decide`, and the way back from a frontier model's text to probabilities."""
