@@ -87,8 +87,9 @@ bench-telemetry: $(READY) ## Measure what log lines, events and metrics cost a j
 	@$(PY) tests/benchmarks/hooks.py $(ARGS)
 
 .PHONY: chaos
-chaos: $(READY) ## Kill, stop and cut all parts while thousands of jobs run, then balance the books (ARGS=--long)
+chaos: $(READY) ## Kill, stop and cut all parts under load; attack the fleet beside others (ARGS=--long, STORMS)
 	@$(PY) tests/chaos/run.py $(ARGS)
+	@$(PY) tests/chaos/run_storms.py $(STORMS)
 	@$(PY) tests/chaos/failover.py
 
 .PHONY: fuzz

@@ -1,4 +1,4 @@
-"""Run the storms: each is one thing that goes wrong beside the jobs of others, who must not feel it.
+"""Run the storms: each is one thing that goes wrong beside the jobs of others.
 
 The jobs of others are timed before, during and after each storm, in one run, and all books are
 balanced. Exit code 0 if every book balances and no lane that a storm has to spare was slower for
@@ -33,10 +33,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of jobs and attacks; drawn where left out")
     parser.add_argument("--rate", type=float, default=8.0, help="jobs of others a second (8)")
     parser.add_argument("--calm", type=float, default=12.0, help="seconds without the storm (12)")
-    parser.add_argument("--rage", type=float, default=15.0, help="seconds of each storm (15)")
+    parser.add_argument("--seconds", type=float, default=15.0, help="seconds of each storm (15)")
     given = parser.parse_args()
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
-    plan = Plan(seed, given.rate, given.calm, given.rage)
+    plan = Plan(seed, given.rate, given.calm, given.seconds)
     console = Console(soft_wrap=True)
     wrong = [name for name in given.storm or STORMS if not _try(name, plan, console)]
     console.print(f"NOT WELL: {', '.join(wrong)}; seed {seed}" if wrong else f"well; seed {seed}")
@@ -67,6 +67,7 @@ def show(outcome: Outcome, console: Console) -> None:
         console.print(f"  {comparison}{spared}")
     ended = ", ".join(f"{status} {count}" for status, count in sorted(outcome.statuses.items()))
     console.print(f"  others: {ended}")
+    console.print(f"  storm: {outcome.summary}")
     console.print(
         f"  all jobs: {len(evidence.told.accepted)}; calls: {len(evidence.calls)}, of unknown cost "
         f"{evidence.unknown}; books: {books}"

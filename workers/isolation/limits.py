@@ -11,8 +11,16 @@ LONG_CPU_S = 0.2  # of one call; a call that computes for longer gets the lowest
 LONG_NICENESS = 19
 LOOK_EVERY_S = 0.1  # how often a call that takes its time is looked at
 MAX_PROCESSES = 8  # side by side; further calls wait for one of them
+MAX_OF_TENANT = 4  # of these, for one tenant
+MAX_OF_SLOW_TENANT = 2  # for a tenant one of whose calls computed for long
+SLOW_TENANT_S = 60.0  # for how long this is held against it
+SLOW_PATIENCE_S = 0.5  # for which its further calls wait for a process
 MAX_IDLE = 2  # processes that are kept warm
 
 
 class OverBudget(Exception):
     """A call took too much time or memory, and was stopped. The message never holds content."""
+
+
+class Crowded(OverBudget):
+    """A call was not made: other calls of its tenant take too long."""

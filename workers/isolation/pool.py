@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,15 @@ from typing import Any, ParamSpec, TypeVar
 
 from forebay.routing.errors import Lost
 from forebay.workers.isolation.frames import frame
-from forebay.workers.isolation.limits import MAX_IDLE, MAX_PROCESSES, WALL_S, OverBudget
+from forebay.workers.isolation.limits import (
+    MAX_IDLE,
+    MAX_PROCESSES,
+    WALL_S,
+    Crowded,
+    OverBudget,
+)
 from forebay.workers.isolation.process import IsolatedProcess
+from forebay.workers.isolation.shares import Shares
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,8 +37,9 @@ _WAIT_S = 0.1  # how late a call that waits for a process notices that it was ca
 
 @dataclass
 class Scope:
-    """The calls of one job, which are cancelled together."""
+    """The calls of one job, which are cancelled together; its tenant, if it is known."""
 
+    tenant: str = ""
     cancelled: bool = False
     process: IsolatedProcess | None = None
 
@@ -42,17 +51,18 @@ class Pool:
         self._changed = threading.Condition()
         self._idle: list[IsolatedProcess] = []
         self._count = 0
+        self._shares = Shares()
         self._scopes: dict[str, Scope] = {}
         self._current = threading.local()
 
     def run(self, function: Callable[..., R], call: bytes, wall_s: float) -> R:
         """Make a call in a free process; see `call`."""
-        scope: Scope = getattr(self._current, "scope", None) or Scope()
+        scope: Scope = getattr(self._current, "scope", None) or Scope(self._tenant())
         process = self._take(function.__module__, scope)
         try:
             ending, value = self._in_scope(scope, process, call, wall_s)
         finally:
-            self._give_back(process)
+            self._give_back(process, scope)
         if ending == "returned":
             result: R = value
             return result
@@ -60,12 +70,17 @@ class Pool:
 
     @contextmanager
     def cancellable(self, key: str) -> Iterator[None]:
-        """Let `cancel` of this key stop the calls of this thread in this block."""
-        scope = self._scopes[key] = self._current.scope = Scope()
+        """Let `cancel` of this key stop the calls of this thread in this block.
+
+        The key begins with the tenant and a dot, as the id of a job does.
+        """
+        self._current.tenant = key.partition(".")[0]
+        scope = self._scopes[key] = self._current.scope = Scope(self._tenant())
         try:
             yield
         finally:
             self._current.scope = None
+            self._current.tenant = ""
             if self._scopes.get(key) is scope:
                 del self._scopes[key]
 
@@ -96,6 +111,11 @@ class Pool:
         for process in idle:
             process.end()
 
+    def _tenant(self) -> str:
+        """Return the tenant whose job this thread works; empty if it works none."""
+        tenant: str = getattr(self._current, "tenant", "")
+        return tenant
+
     def _in_scope(
         self, scope: Scope, process: IsolatedProcess, call: bytes, wall_s: float
     ) -> tuple[str, Any]:
@@ -104,7 +124,7 @@ class Pool:
                 raise Lost
             scope.process = process
         try:
-            return process.call(call, wall_s)
+            return process.call(call, wall_s, lambda: self._slow_down(scope))
         except OverBudget:
             if scope.cancelled:
                 raise Lost from None
@@ -114,12 +134,10 @@ class Pool:
                 scope.process = None
 
     def _take(self, module: str, scope: Scope) -> IsolatedProcess:
-        """Return an idle process, or a new one; wait if there are too many already."""
+        """Return an idle process, or a new one; wait while there are too many already."""
         with self._changed:
-            while not self._idle and self._count >= MAX_PROCESSES:
-                self._changed.wait(_WAIT_S)
-                if scope.cancelled:
-                    raise Lost
+            self._await_share(scope)
+            self._shares.use(scope.tenant)
             if self._idle:
                 process = self._idle.pop()
                 if process.alive:
@@ -130,22 +148,47 @@ class Pool:
         try:
             return IsolatedProcess(module)
         except BaseException:
-            self._forget()
+            self._forget(scope)
             raise
 
-    def _give_back(self, process: IsolatedProcess) -> None:
+    def _await_share(self, scope: Scope) -> None:
+        """Wait until the scope's tenant may use a process, and there is one.
+
+        Raises:
+            Crowded: Calls of the tenant take too long, and this one waited long enough.
+            Lost: The scope was cancelled.
+        """
+        began = time.monotonic()
+        while not (self._is_any_free() and self._shares.is_free(scope.tenant)):
+            if time.monotonic() - began > self._shares.patience_s(scope.tenant):
+                raise Crowded("other checks of this tenant take too long")
+            self._changed.wait(_WAIT_S)
+            if scope.cancelled:
+                raise Lost
+
+    def _is_any_free(self) -> bool:
+        return bool(self._idle) or self._count < MAX_PROCESSES
+
+    def _slow_down(self, scope: Scope) -> None:
+        """Give the scope's tenant fewer processes for a while: one of its calls computes long."""
+        with self._changed:
+            self._shares.slow_down(scope.tenant)
+
+    def _give_back(self, process: IsolatedProcess, scope: Scope) -> None:
         with self._changed:
             if process.alive and len(self._idle) < MAX_IDLE:
                 self._idle.append(process)
-                self._changed.notify()
+                self._shares.give_back(scope.tenant)
+                self._changed.notify_all()
                 return
         process.end()
-        self._forget()
+        self._forget(scope)
 
-    def _forget(self) -> None:
+    def _forget(self, scope: Scope) -> None:
         with self._changed:
             self._count -= 1
-            self._changed.notify()
+            self._shares.give_back(scope.tenant)
+            self._changed.notify_all()
 
 
 _pool = Pool()
@@ -156,7 +199,7 @@ def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Call a function of a module in a process that is killed past the budget.
 
     Raises:
-        OverBudget: The call took too much time or memory.
+        OverBudget: The call took too much time or memory. `Crowded` if it was not even begun.
         Lost: `cancel` stopped the call.
         ForebayError: What the function raises.
         RuntimeError: The function raised something else; the message names its type and place.

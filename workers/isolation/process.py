@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,18 @@ class IsolatedProcess:
 
     @property
     def alive(self) -> bool:
-        """True if the process can take a call."""
-        return self._popen.poll() is None
+        """True if the process can take a call.
 
-    def call(self, call: bytes, wall_s: float) -> tuple[str, Any]:
+        A process that got the lowest priority takes no more: it needs privileges to raise it again.
+        """
+        return not self._is_demoted and self._popen.poll() is None
+
+    def call(
+        self, call: bytes, wall_s: float, on_long: Callable[[], None] = lambda: None
+    ) -> tuple[str, Any]:
         """Make a call; return how it ended and with what.
+
+        A call that computes for long gets the lowest priority, and `on_long` is called.
 
         Raises:
             OverBudget: The call took too long, or cost the process its life. The process is gone.
@@ -78,7 +86,7 @@ class IsolatedProcess:
         deadline = time.monotonic() + wall_s
         try:
             frames.write(self._in, call, deadline)
-            self._await_reply(deadline)
+            self._await_reply(deadline, on_long)
             ending, value = frames.read(self._out, deadline)
         except frames.Late:
             self.end()
@@ -91,12 +99,9 @@ class IsolatedProcess:
         except BaseException:  # such as an interrupt: the reply would be taken for the next call's
             self.end()
             raise
-        if self._is_demoted:  # without privileges, a priority is never raised again
-            self.end()
         return ending, value
 
-    def _await_reply(self, deadline: float) -> None:
-        """Wait for a reply; give a call that computes for long the lowest priority."""
+    def _await_reply(self, deadline: float, on_long: Callable[[], None]) -> None:
         used_s = _cpu_s(self.pid)
         while not frames.is_ready(self._out, min(LOOK_EVERY_S, deadline - time.monotonic())):
             if time.monotonic() >= deadline:
@@ -104,6 +109,7 @@ class IsolatedProcess:
             if not self._is_demoted and _cpu_s(self.pid) - used_s > LONG_CPU_S:
                 os.setpriority(os.PRIO_PROCESS, self.pid, LONG_NICENESS)
                 self._is_demoted = True
+                on_long()
 
     def kill(self) -> None:
         """Kill the process from another thread; its call raises `OverBudget`."""

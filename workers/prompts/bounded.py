@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from forebay.routing.errors import BadAnswer, InvalidJob
+from forebay.routing.errors import BadAnswer, EngineBusy, InvalidJob
 from forebay.routing.jobs import Content, Extract, Job
 from forebay.workers.engines.engine import Ending, EngineInfo, Prompt
-from forebay.workers.isolation.limits import OverBudget
+from forebay.workers.isolation.limits import Crowded, OverBudget
 from forebay.workers.isolation.pool import call
 from forebay.workers.isolation.schemas import weight
 from forebay.workers.prompts import parsing, prompts, rewording
 
 MAX_TEXT_CHARS = 8_000  # of a text from which a schema is narrowed in this process
+CROWDED_RETRY_S = 2.0  # after which a job is tried again while its tenant's others take too long
 MAX_OPTIONS = 64  # weight of such a schema
 MAX_ANSWER_CHARS = 64_000  # of an answer that is read in this process
 
@@ -30,6 +31,7 @@ def local(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
 
     Raises:
         InvalidJob: The kind has no prompt (`embed`), or building the prompt takes too long.
+        EngineBusy: Other jobs of the tenant take too long; this one is tried again.
         Lost: The job was cancelled meanwhile.
     """
     return _built(prompts.local, job, info, prompt_id)
@@ -40,6 +42,7 @@ def reworded(job: Job, info: EngineInfo, *, prompt_id: str) -> Prompt:
 
     Raises:
         InvalidJob: The kind has no prompt (`embed`), or building the prompt takes too long.
+        EngineBusy: Other jobs of the tenant take too long; this one is tried again.
         Lost: The job was cancelled meanwhile.
     """
     return _built(rewording.reworded, job, info, prompt_id)
@@ -84,6 +87,8 @@ def _built(build: BuildPrompt, job: Job, info: EngineInfo, prompt_id: str) -> Pr
     in_process: Callable[..., Prompt] = build
     try:
         return call(in_process, job, info, prompt_id=prompt_id)
+    except Crowded as crowded:
+        raise EngineBusy(str(crowded), retry_after=CROWDED_RETRY_S) from None
     except OverBudget:
         problem = "takes too long to prepare for a model; give it fewer parts, or a shorter text"
         raise InvalidJob(problem, field="schema") from None

@@ -128,7 +128,7 @@ class Actor:
         self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
         self._make = make
         self._worker: Worker | None = None
-        self._name = ""  # Celery's
+        self._hostname = ""  # Celery's name of this worker
         self._steps, self._quiet_s = steps, quiet_s
         self._in_flight = InFlight(concurrency, shards_at_once)
         self._watch(settings_of(ActorSettings))
@@ -153,7 +153,7 @@ class Actor:
             self._impatient_ledger.redis,
             self._in_flight,
             takes,
-            lambda: self._heartbeat.start(self._name),
+            lambda: self._heartbeat.start(self._hostname),
         )
         self._drain = Drain(
             self._impatient_ledger, self._in_flight, settings.grace_s, self._heartbeat.stop
@@ -201,7 +201,7 @@ class Actor:
             )
 
     def _start(self, sender: Any, **_: Any) -> None:
-        self._name = sender.hostname
+        self._hostname = sender.hostname
         self._drain.start()
         while self._worker is None:
             _wait_for_redis(self._impatient_ledger)

@@ -26,7 +26,7 @@ from forebay.routing.settings import Settings
 
 @dataclass(slots=True)
 class Evidence:
-    """What a run leaves behind.
+    """The traces that a run leaves behind.
 
     Attributes:
         told: what the producers were told.

@@ -1,4 +1,4 @@
-"""What a book found, and what the producers were told."""
+"""Findings of the books, and the replies that the producers got."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def finding(name: str, wrong: Iterable[str]) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the producers were told.
+    """The replies that the producers got.
 
     Attributes:
         accepted: jobs that must end.

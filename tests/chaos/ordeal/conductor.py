@@ -26,6 +26,7 @@ from ordeal.schedule import JUMP_S, JUMPS_S, STORM_S, STORMS, Event
 TICK_S = 0.05
 DOWN_S = 1.0  # seconds without Redis
 GRACE_S = 10.0
+POINTS_S = 60.0  # after the schedule, for the points that a busy machine has left
 UNSYNCED_S = 1.0  # seconds of writes that are lost when Redis' host dies under `everysec`
 
 
@@ -70,12 +71,25 @@ class Conductor:
         self._number = 0
 
     def run(self, events: list[Event]) -> None:
-        """Carry out all events and what follows from them; return when everything is repaired."""
+        """Carry out all events and what follows from them; return when everything is repaired.
+
+        Armed points that are left are met meanwhile, as long as there are jobs.
+        """
         for event in events:
             self._until(self._began + event.at)
             getattr(self, f"_{event.verb}")(event)
         while self._later:
             self._until(self._later[0][0] + TICK_S)
+        end = time.monotonic() + POINTS_S
+        while (self._waiting or self._armed.any()) and time.monotonic() < end and self._busy():
+            self._until(time.monotonic() + 1)
+
+    def _busy(self) -> bool:
+        """Return True while a job runs or waits, so that a worker can still meet a point."""
+        with redis.Redis.from_url(self._fleet.url) as client, suppress(RedisError):
+            waiting = sum(int(depth) for depth in client.hvals("fb:depth"))
+            return waiting + int(client.zcard("fb:leases")) > 0
+        return True  # Redis is down: nothing has ended
 
     def quiet(self) -> None:
         """Disarm all points."""

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 
+from books.content import DENY
 from forebay.producers.client import Client
 from forebay.routing.jobs import Embed
-from storms.storm import AGAIN_S, ATTACKER, Scene, Storm
+from storms.storm import AGAIN_S, ATTACKER, Context, Storm
 
 TEXTS = 256  # vectors of one answer
 
 
-def rage(scene: Scene) -> None:
+def attack(context: Context) -> None:
     """Submit as many jobs as are accepted."""
-    with Client(tenant=ATTACKER, settings=scene.settings) as client:
+    with Client(tenant=ATTACKER, settings=context.settings) as client:
+        taken = Counter[bool]()
         for number in itertools.count():
-            if scene.over:
-                return
-            request = Embed(texts=[f"OPENMARK{number:08x} {text}" for text in range(TEXTS)])
-            if scene.submit(client, request, f"full{number}") is None:
+            if context.over:
+                break
+            request = Embed(texts=[f"{DENY}{number:08x} {text}" for text in range(TEXTS)])
+            accepted = context.submit(client, request, f"full{number}") is not None
+            taken[accepted] += 1
+            if not accepted:
                 time.sleep(AGAIN_S)
+    print(f"{taken[True]} jobs accepted, {taken[False]} refused", flush=True)
 
 
-STORM = Storm("full", "a tenant that fills Redis", rage, redis={"maxmemory": "24mb"})
+STORM = Storm("full", "a tenant that fills Redis", attack, redis={"maxmemory": "24mb"})

@@ -7,8 +7,10 @@ fill (SECURITY.md). Whatever Redis refuses is refused; the rest must harm nobody
 from __future__ import annotations
 
 import itertools
+import json
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,16 +18,18 @@ from redis.exceptions import RedisError
 
 from books.content import DENY
 from forebay.producers.client import Client
-from forebay.producers.submission import doorbell
+from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Generate, Job, Message, new_id
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.store.connection import connect
 from forebay.routing.store.scripts import digest, names
-from storms.storm import ATTACKER, Scene, Storm
+from storms.storm import ATTACKER, Context, Storm
 
-DEEDS_A_SECOND = 100
-BOMB_BYTES = 64 << 20  # of a content that is small while it is packed
+ACTIONS_A_SECOND = 200
+#: A content of 64 MB that is small while it is packed.
+BOMB = b"z" + zlib.compress(bytes(64 << 20), 1)
+SEEN_BYTES = 20_000  # of the diary, from which it knows ids of others
 
 #: What may stand in place of a name, a number or an argument.
 WORDS: tuple[str | bytes, ...] = (
@@ -38,41 +42,45 @@ WORDS: tuple[str | bytes, ...] = (
     b"\xff\xfe", b"\x00", "vandal.1\n", "[" * 5_000, '{"id": "@RING@"}', "\u202e", "\U0001f600",
 )  # fmt: skip
 FIELDS = (
-    "state", "queue", "hop", "priority", "token", "egress", "reasons", "idempotency", "error", "kind",
-    "replayed_as", "replay_of", "audit_of", "audited_as", "attempts", "created_us", "created",
-    "queued", "started", "ended", "queued_ms", "worked_ms", "fence", "deadline", "cost_nusd",
-    "answer_bytes", "receipt", "verdict", "doubt", "promoted", "payer", "x",
+    "state", "queue", "hop", "priority", "token", "egress", "reasons", "idempotency", "error",
+    "kind", "replayed_as", "replay_of", "audit_of", "audited_as", "attempts", "created_us",
+    "created", "queued", "started", "ended", "queued_ms", "worked_ms", "fence", "deadline",
+    "cost_nusd", "answer_bytes", "receipt", "verdict", "doubt", "promoted", "payer", "x",
 )  # fmt: skip
 FAMILIES = ("job", "content", "answer", "draft", "cached", "watchers")
 
 
 class Vandal:
-    """Draws one deed after the other. Each is a method whose name says what it does."""
+    """Draws one action after the other. Each is a method whose name says what it does."""
 
-    def __init__(self, scene: Scene, client: Client) -> None:
-        self._scene = scene
-        self._dice = scene.dice
+    def __init__(self, context: Context, client: Client) -> None:
+        self._context = context
+        self._dice = context.dice
         self._client = client
-        self._redis = connect(scene.settings, brisk=True)
-        self._ledger = Ledger(self._redis, scene.settings, lambda: doorbell(scene.settings))
+        self._redis = connect(context.settings, brisk=True)
+        self._ledger = Ledger(self._redis, context.settings, packaged_template)
         self._mine: list[str] = [new_id(ATTACKER)]
-        self._others = Path(scene.told.path)
+        self._others = Path(context.told.path)
         self._numbers = itertools.count()
-        self._deeds: list[Callable[[], object]] = [
+        self._actions: list[Callable[[], object]] = [
             self.count_wrong, self.promise_wrong, self.name_newcomers, self.ring, self.stamp,
             self.expire_others, self.delay_others, self.forge_a_record, self.forge_a_waiting_job,
             self.call_a_script, self.write_another_type, self.watch_for_others, self.spoil_a_job,
             self.spoil_a_content, self.reach_for_others, self.forge_a_repeat, self.submit,
         ]  # fmt: skip
 
-    def rage(self) -> None:
-        """Do one deed after the other, at a bounded rate."""
-        while not self._scene.over:
+    def run(self) -> None:
+        """Do one action after the other, at a bounded rate."""
+        done: Counter[str] = Counter()
+        while not self._context.over:
+            action, began = self._dice.choice(self._actions), time.monotonic()
             try:
-                self._dice.choice(self._deeds)()
-            except (RedisError, ForebayError, UnicodeError):
-                pass  # refused
-            time.sleep(1 / DEEDS_A_SECOND)
+                action()
+                done[f"{action.__name__} done"] += 1
+            except (RedisError, ForebayError) as refusal:
+                done[f"{action.__name__} {type(refusal).__name__}"] += 1
+            time.sleep(max(0.0, 1 / ACTIONS_A_SECOND - (time.monotonic() - began)))
+        print(json.dumps(done), flush=True)
 
     def _word(self) -> str | bytes:
         return self._dice.choice((*WORDS, self._dice.choice(self._mine)))
@@ -89,8 +97,9 @@ class Vandal:
         self._redis.hincrby("fb:depth", queue, self._dice.choice((10**9, -(10**9), 2**60, 7)))
 
     def promise_wrong(self) -> None:
-        """Falsify the bytes of the answers to come."""
-        self._redis.incrby("fb:promised", self._dice.choice((10**12, -(10**12), 2**61)))
+        """Falsify the bytes of the answers to come, and of those that it holds."""
+        name = self._dice.choice(("promised", f"promised:{ATTACKER}", f"held:{ATTACKER}"))
+        self._redis.incrby(f"fb:{name}", self._dice.choice((10**12, -(10**12), 2**61)))
 
     def name_newcomers(self) -> None:
         """Name tenants that have no waiting jobs, and some that cannot be."""
@@ -103,7 +112,7 @@ class Vandal:
         bell = self._ledger.bell.replace("@QUEUE@", "route").replace("@TASK@", "route")
         forged = bell.replace("@RING@", f"route.{self._dice.randrange(10**9)}")
         self._redis.lpush("route", *self._dice.choice(([forged] * 20, [self._word(), forged])))
-        self._redis.incr("fb:rings")
+        self._redis.execute_command("INCR", "fb:rings")
 
     def stamp(self) -> None:
         """Say since when jobs wait, in places that do not exist."""
@@ -121,11 +130,12 @@ class Vandal:
             self._redis.zrem(key, self._others_job())
 
     def _others_job(self) -> str:
-        lines = self._others.read_text().splitlines()[-200:]
-        ids = [line.split()[3] for line in lines if f" {ATTACKER}." not in line]
-        return self._dice.choice(ids) if ids else "alpha.1"
+        with self._others.open("rb") as diary:
+            diary.seek(max(0, self._others.stat().st_size - SEEN_BYTES))
+            lines = diary.read().decode().splitlines()[1:]
+        return self._dice.choice([line.split()[3] for line in lines] or ["alpha.1"])
 
-    # --- its own jobs ------------------------------------------------------------------------------
+    # --- its own jobs -----------------------------------------------------------------------------
 
     def submit(self) -> None:
         """Submit a job as everybody does, whose content must stay in the building."""
@@ -140,7 +150,7 @@ class Vandal:
         self._redis.hset(f"fb:job:{self._id()}", mapping=fields)
 
     def forge_a_waiting_job(self) -> None:
-        """Write a job past the script: it says `allow` and waits for Bedrock, its content `deny`."""
+        """Write a job past the script: its record says `allow`, its content `deny`."""
         mark = f"{DENY}{next(self._numbers):012x}"
         job = Job(tenant=ATTACKER, request=_chat(f"{mark} my key is AKIAABCDEFGHIJKLMNOP"))
         content, given = self._ledger.packed(job)
@@ -170,8 +180,7 @@ class Vandal:
 
     def spoil_a_content(self) -> None:
         """Replace a content by one that is damaged, or grows when it is unpacked."""
-        bomb = b"z" + zlib.compress(bytes(BOMB_BYTES), 1)
-        forged = self._dice.choice((b"", b"z", b"z\x00", bomb, b"j[" * 9_000, b"x" * 10_000))
+        forged = self._dice.choice((b"", b"z", b"z\x00", BOMB, b"j[" * 9_000, b"x" * 10_000))
         family = self._dice.choice(("content", "draft", "answer"))
         self._redis.set(f"fb:{family}:{self._id()}", forged)
 
@@ -226,10 +235,10 @@ def _chat(text: str) -> Generate:
     return Generate(messages=[Message(role="user", content=text)])
 
 
-def rage(scene: Scene) -> None:
-    """Be the vandal."""
-    with Client(tenant=ATTACKER, settings=scene.settings) as client:
-        Vandal(scene, client).rage()
+def attack(context: Context) -> None:
+    """Act as the vandal until the storm is over."""
+    with Client(tenant=ATTACKER, settings=context.settings) as client:
+        Vandal(context, client).run()
 
 
-STORM = Storm("tenant", "a hostile tenant with a user of Redis", rage, guarded=True)
+STORM = Storm("tenant", "a hostile tenant with a user of Redis", attack, guarded=True)

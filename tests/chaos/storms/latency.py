@@ -6,18 +6,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from books.recovery import percentile
-from storms.polite import Timing
+from storms.neighbours import Timing
 
 BAR = 2.0  # times the undisturbed p95
 MIN_JOBS = 20  # in a window, so that its p95 is one of several slow jobs
+QUIET_S = 2.5  # an undisturbed p95 above this tells that the machine is too busy to measure
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """The times of a trial, in Unix seconds: when nothing was wrong, and when the storm raged."""
+    """The times of a trial, in Unix seconds: when nothing was wrong, and during the storm."""
 
     calm: tuple[tuple[float, float], ...]
-    rage: tuple[float, float]
+    storm: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +27,31 @@ class Comparison:
 
     lane: str
     calm: tuple[float, ...]
-    rage: tuple[float, ...]
+    storm: tuple[float, ...]
 
     @classmethod
     def of(cls, lane: str, timings: Iterable[Timing], windows: Windows) -> Comparison:
         """Sort the jobs of a lane by when they were due."""
         mine = [timing for timing in timings if timing.lane == lane]
         calm = (t.seconds for t in mine if any(_in(t, window) for window in windows.calm))
-        return cls(lane, tuple(calm), tuple(t.seconds for t in mine if _in(t, windows.rage)))
+        return cls(lane, tuple(calm), tuple(t.seconds for t in mine if _in(t, windows.storm)))
 
     @property
     def ratio(self) -> float:
         """How many times longer the slowest twentieth takes beside the storm."""
-        return percentile(self.rage, 0.95) / max(percentile(self.calm, 0.95), 1e-9)
+        return percentile(self.storm, 0.95) / max(percentile(self.calm, 0.95), 1e-9)
 
     @property
-    def well(self) -> bool:
-        """True if the storm does not slow others down beyond the bar, as far as was measured."""
-        return min(len(self.calm), len(self.rage)) >= MIN_JOBS and self.ratio <= BAR
+    def fault(self) -> str:
+        """The reason why the bar is not known to be met; empty if it is met."""
+        if min(len(self.calm), len(self.storm)) < MIN_JOBS:
+            return f"{self.lane}: too few jobs to compare"
+        if percentile(self.calm, 0.95) > QUIET_S:
+            return f"{self.lane}: the machine is too busy to measure this"
+        return f"{self.lane}: x {self.ratio:.2f}" if self.ratio > BAR else ""
 
     def __str__(self) -> str:
-        parts = (_spread(self.calm), _spread(self.rage))
+        parts = (_spread(self.calm), _spread(self.storm))
         return f"{self.lane}: {parts[0]} undisturbed, {parts[1]} beside it: x {self.ratio:.2f}"
 
 

@@ -21,8 +21,8 @@ AGAIN_S = 0.1  # until a refused job is submitted again
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """What an attacker has.
+class Context:
+    """The means of an attacker.
 
     Attributes:
         settings: with the URL of Redis, for the attacker's own user if the fleet has users.
@@ -64,7 +64,7 @@ class Storm:
     Attributes:
         name: how the command line names it.
         about: what goes wrong, in one line.
-        rage: makes it go wrong until `Scene.until`, in a process of its own.
+        attack: makes it go wrong until `Context.until`, in a process of its own.
         spares: the lanes that it must not slow down.
         redis: options of Redis that differ.
         env: variables of all parts that differ.
@@ -73,7 +73,7 @@ class Storm:
 
     name: str
     about: str
-    rage: Callable[[Scene], None]
+    attack: Callable[[Context], None]
     spares: tuple[str, ...] = ("local", "bedrock")
     redis: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)

@@ -17,9 +17,9 @@ from books.evidence import Evidence, close, gather, plan_faults
 from books.finding import Finding, Told, finding
 from forebay.workers.frontier.settings import BedrockSettings
 from local.process import PartFailed, Process
+from storms.fleet import BEDROCK_TIMEOUT_S, StormFleet
 from storms.latency import BAR, Comparison, Windows
-from storms.polite import Attacker, Polite, Timing, polite, timings
-from storms.stage import BEDROCK_TIMEOUT_S, Stage
+from storms.neighbours import Attacker, NeighbourJob, Timing, neighbour_jobs, timings
 from storms.storm import ATTACKER, CALM, Storm
 
 LANES = ("local", "bedrock")
@@ -39,75 +39,75 @@ class Plan:
     seed: int
     rate: float
     calm_s: float
-    rage_s: float
+    storm_s: float
 
     @property
     def span_s(self) -> float:
         """Seconds for which others submit jobs, at most."""
-        return WARM_S + 2 * self.calm_s + self.rage_s + RECOVERY_S + 120
+        return WARM_S + 2 * self.calm_s + self.storm_s + RECOVERY_S + 120
 
-    def orders(self) -> Iterator[Polite]:
+    def orders(self) -> Iterator[NeighbourJob]:
         """Return the jobs of others."""
-        return polite(self.seed, self.rate, self.span_s)
+        return neighbour_jobs(self.seed, self.rate, self.span_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a trial showed: how long others waited, how their jobs ended, and the books."""
+    """The result of a trial: how long others waited, how their jobs ended, what the storm did."""
 
     storm: Storm
     comparisons: tuple[Comparison, ...]
     statuses: Counter[str]
     evidence: Evidence
+    summary: str
 
     @property
     def findings(self) -> list[Finding]:
         """All books, those of the latency last."""
-        slow = [
-            f"{one.lane}: x {one.ratio:.2f}" for one in self.comparisons
-            if one.lane in self.storm.spares and not one.well
-        ]  # fmt: skip
+        spared = (one for one in self.comparisons if one.lane in self.storm.spares)
+        slow = [one.fault for one in spared if one.fault]
         return [*self.evidence.findings, finding(f"lanes slower than x {BAR:g} for others", slow)]
 
 
 def try_out(storm: Storm, plan: Plan, folder: Path) -> Outcome:
     """Run one trial."""
-    with Stage(storm, folder) as stage:
-        stage.start_all()
-        plan_faults(stage.mock_url, CALM, 0)
-        client = redis.Redis.from_url(stage.url_for("operator"))
-        windows = _rage(stage, plan, client)
-        told = _told(storm, stage.folder)
+    with StormFleet(storm, folder) as fleet:
+        fleet.start_all()
+        plan_faults(fleet.mock_url, CALM, 0)
+        client = redis.Redis.from_url(fleet.url_for("operator"))
+        windows = _run(fleet, plan, client)
+        told = _told(storm, fleet.folder)
         await_ends(client, told, IDLE_S)
-        evidence = gather(stage.folder, client, stage.mock_url, told, Counter())
-        evidence.findings.append(finding("parts that ended by themselves", stage.gone()))
-    close(evidence, stage.folder, TERM_S)
-    evidence.findings += _causes(plan, stage.folder, evidence)
-    timed = timings(stage.folder / "timings")
+        evidence = gather(fleet.folder, client, fleet.mock_url, told, Counter())
+        evidence.findings.append(finding("parts that ended by themselves", fleet.gone()))
+    close(evidence, fleet.folder, TERM_S)
+    evidence.findings += _causes(plan, fleet.folder, evidence)
+    timed = timings(fleet.folder / "timings")
     compared = tuple(Comparison.of(lane, timed, windows) for lane in LANES)
-    return Outcome(storm, compared, _statuses(timed), evidence)
+    *_, summary = (fleet.folder / "logs" / "attack.log").read_text().splitlines()
+    return Outcome(storm, compared, _statuses(timed), evidence, summary)
 
 
-def _rage(stage: Stage, plan: Plan, client: redis.Redis) -> Windows:
-    """Let others work: undisturbed, beside the storm until its last job ended, undisturbed again."""
-    others = stage.start_others(plan.seed, plan.rate, plan.span_s)
+def _run(fleet: StormFleet, plan: Plan, client: redis.Redis) -> Windows:
+    """Let others work: undisturbed, beside the storm until its last job ended, undisturbed."""
+    others = fleet.start_neighbours(plan.seed, plan.rate, plan.span_s)
     time.sleep(WARM_S)
     before = _window(plan.calm_s)
-    attack = stage.start_attack(plan.seed, plan.rage_s)
+    attack = fleet.start_attack(plan.seed, plan.storm_s)
     began = time.time()
-    _await(attack, plan.rage_s + START_S)
-    await_ends(client, _attackers(stage), DRAIN_S)
-    rage = began, time.time()
+    _await(attack, plan.storm_s + START_S)
+    await_ends(client, _attackers(fleet), DRAIN_S)
+    storm = began, time.time()
     time.sleep(RECOVERY_S)
     after = _window(plan.calm_s)
-    (stage.folder / "enough").touch()
+    (fleet.folder / "enough").touch()
     _await(others, WAIT_S)
-    return Windows((before, after), rage)
+    return Windows((before, after), storm)
 
 
-def _attackers(stage: Stage) -> Told:
+def _attackers(fleet: StormFleet) -> Told:
     """Return what an honest attacker was told."""
-    entries = Diary(stage.folder / "told").entries()
+    entries = Diary(fleet.folder / "told").entries()
     return Told.read([one for one in entries if one.about.startswith(f"{ATTACKER}.")], [])
 
 
@@ -130,9 +130,9 @@ def _told(storm: Storm, folder: Path) -> Told:
 
 def _causes(plan: Plan, folder: Path, evidence: Evidence) -> Iterator[Finding]:
     """Check that each job ended for a reason of its own."""
-    polite_ones = {order.number: order for order in plan.orders()}
+    wanted = {order.number: order for order in plan.orders()}
     made = {
-        entry.about: polite_ones.get(entry.more, Attacker())
+        entry.about: wanted.get(entry.more, Attacker())
         for entry in Diary(folder / "told").entries()
     }
     yield from of_causes(made, evidence.ends, evidence.entries, evidence.calls, evidence.journal)

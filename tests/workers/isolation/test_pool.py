@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from forebay.routing.errors import BadAnswer, Lost
 from forebay.routing.jobs import Extract, Job
 from forebay.workers.isolation import frames, pool, process
-from forebay.workers.isolation.limits import LONG_NICENESS, NICENESS, OverBudget
+from forebay.workers.isolation.limits import OverBudget
 from forebay.workers.prompts import parsing
 from patience import until
 
@@ -50,19 +49,6 @@ def test_a_call_that_computes_too_long_is_stopped():
     with pytest.raises(OverBudget, match="too long"):
         pool.call(*HANGS)
     assert time.monotonic() - began < 15
-
-
-def test_a_call_that_computes_long_gives_way_and_its_process_is_not_used_again():
-    first = min(os.nice(0) + NICENESS, LONG_NICENESS)
-    quick = pool.call(os.getpid)
-    assert os.getpriority(os.PRIO_PROCESS, quick) == first
-    with ThreadPoolExecutor(1) as threads:
-        long = threads.submit(pool.call, sum, range(60_000_000))
-        until(lambda: os.getpriority(os.PRIO_PROCESS, quick) == LONG_NICENESS, 10)
-        assert long.result() == sum(range(60_000_000))
-    again = pool.call(os.getpid)
-    assert again != quick
-    assert os.getpriority(os.PRIO_PROCESS, again) == first
 
 
 def test_a_call_that_waits_too_long_is_stopped():

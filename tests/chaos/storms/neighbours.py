@@ -20,10 +20,10 @@ BEDROCK_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Polite:
+class NeighbourJob:
     """A job to submit `at` seconds from the start; `lane` is where it has to be answered.
 
-    `fails` and `cancel_s` say, as those of `ordeal.workload.Order`, that nothing of its own ends it.
+    `fails` and `cancel_s` are as in `ordeal.workload.Order`: nothing of its own ends it.
     """
 
     number: str
@@ -45,15 +45,17 @@ class Timing(NamedTuple):
     seconds: float
 
 
-def polite(seed: int, rate: float, span_s: float) -> Iterator[Polite]:
+def neighbour_jobs(seed: int, rate: float, span_s: float) -> Iterator[NeighbourJob]:
     """Return the jobs of others, evenly spread."""
-    dice = random.Random(f"polite {seed}")
+    dice = random.Random(f"neighbours {seed}")
     for number in range(int(rate * span_s)):
         lane = "bedrock" if dice.random() < BEDROCK_SHARE else "local"
         mark = f"{OPEN if lane == 'bedrock' else DENY}{dice.randbytes(6).hex()}"
         options = {"lane": "bedrock", "egress": "allow"} if lane == "bedrock" else {}
         request = dice.choice(_MAKERS)(mark)
-        yield Polite(f"polite{number}", number / rate, dice.choice(TENANTS), lane, request, options)
+        yield NeighbourJob(
+            f"neighbour{number}", number / rate, dice.choice(TENANTS), lane, request, options
+        )
 
 
 def timings(path: Path) -> list[Timing]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import redis_acl as acl
 from local.fleet import PYTHON, Fleet
 from local.process import ROOT, Process
-from storms.polite import TENANTS
+from storms.neighbours import TENANTS
 from storms.storm import ATTACKER, Storm
 
 HERE = Path(__file__).resolve().parents[1]
@@ -23,7 +23,7 @@ daily_budget_usd = inf
 """
 
 
-class Stage(Fleet):
+class StormFleet(Fleet):
     """A `Fleet` for one storm; each part has its own user of Redis if the storm asks for it."""
 
     def __init__(self, storm: Storm, folder: Path) -> None:
@@ -62,25 +62,25 @@ class Stage(Fleet):
         self.start("sweeper", FOREBAY_REDIS_URL=self.url_for("sweeper"))
         self.wait_ready()
 
-    def start_others(self, seed: int, rate: float, span_s: float) -> Process:
+    def start_neighbours(self, seed: int, rate: float, span_s: float) -> Process:
         """Start the clients of the tenants that do nothing wrong."""
         words = ["--seed", str(seed), "--rate", str(rate), "--span", str(span_s)]
         urls = {tenant: self.url_for(f"producer-{tenant}") for tenant in TENANTS}
-        return self._client("others", words, {"CHAOS_URLS": json.dumps(urls)}, "submitting")
+        return self._client("neighbours", words, {"CHAOS_URLS": json.dumps(urls)}, "submitting")
 
     def start_attack(self, seed: int, seconds: float) -> Process:
         """Start the storm."""
         words = [self._storm.name, "--seed", str(seed), "--seconds", str(seconds)]
         env = {"FOREBAY_REDIS_URL": self.url_for(f"producer-{ATTACKER}")}
-        return self._client("attack", [*words, "--mock", self.mock_url], env, "raging")
+        return self._client("attack", [*words, "--mock", self.mock_url], env, "attacking")
 
     def gone(self) -> list[str]:
         """Return the names of the parts that have ended, though nobody stopped them."""
-        clients = {"others", "attack"}
+        clients = {"neighbours", "attack"}
         return [part.name for part in self.procs if part.name not in clients and not part.alive]
 
     def _client(self, name: str, words: list[str], env: Mapping[str, str], says: str) -> Process:
-        command = [PYTHON, HERE / "storms" / f"{name}.py", *words]
+        command = [PYTHON, HERE / "storms" / f"run_{name}.py", *words]
         process = self._run(name, command, env, lambda proc: proc.logged(says) is not None)
         process.wait_ready(60)
         return process

@@ -21,14 +21,14 @@ from books.diary import Diary  # noqa: E402 - found by the path set above
 from forebay.producers.client import Client  # noqa: E402 - likewise
 from forebay.routing.errors import ForebayError  # noqa: E402 - likewise
 from forebay.routing.settings import Settings  # noqa: E402 - likewise
-from storms.polite import TENANTS, Polite, polite  # noqa: E402 - likewise
+from storms.neighbours import TENANTS, NeighbourJob, neighbour_jobs  # noqa: E402 - likewise
 from storms.storm import patiently  # noqa: E402 - likewise
 
 THREADS = 64
 PATIENCE_S = 120.0
 
 
-class Others:
+class Neighbours:
     """The clients of some tenants that do nothing wrong."""
 
     def __init__(self, urls: dict[str, str], folder: Path) -> None:
@@ -40,7 +40,7 @@ class Others:
         self._enough = folder / "enough"
         self._lock = threading.Lock()
 
-    def run(self, orders: list[Polite], began: float) -> None:
+    def run(self, orders: list[NeighbourJob], began: float) -> None:
         """Run all jobs, each at its time; return when all have ended."""
         with ThreadPoolExecutor(THREADS) as pool:
             for order in orders:
@@ -49,7 +49,7 @@ class Others:
                     break
                 pool.submit(self._one, order, began + order.at)
 
-    def _one(self, order: Polite, due: float) -> None:
+    def _one(self, order: NeighbourJob, due: float) -> None:
         client, until = self._clients[order.tenant], due + PATIENCE_S
         job = client.job(order.request, **order.options)
         self._told.note("tried", job.id, order.number)
@@ -66,7 +66,7 @@ class Others:
             status = "late"
         self._write(order, due, status)
 
-    def _write(self, order: Polite, due: float, status: str) -> None:
+    def _write(self, order: NeighbourJob, due: float, status: str) -> None:
         line = json.dumps([due, order.lane, status, time.time() - due])
         with self._lock:
             self._times.write(line + "\n")
@@ -80,8 +80,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--span", type=float)
     given = parser.parse_args()
-    others = Others(json.loads(os.environ["CHAOS_URLS"]), Path(os.environ["CHAOS_FOLDER"]))
-    orders = list(polite(given.seed, given.rate, given.span))
+    others = Neighbours(json.loads(os.environ["CHAOS_URLS"]), Path(os.environ["CHAOS_FOLDER"]))
+    orders = list(neighbour_jobs(given.seed, given.rate, given.span))
     print("submitting", flush=True)
     others.run(orders, time.time())
 
