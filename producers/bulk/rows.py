@@ -17,7 +17,8 @@ class Position(NamedTuple):
     JSON writes it as a list of three numbers; `Position(*numbers)` reads it back.
 
     Attributes:
-        offset: bytes of the file that were read; for Parquet and folders the rows that were read.
+        offset: bytes that were read; of Parquet before compression, as if the rows of a row group
+            had the same size.
         row: the number of the last row before this place; 0 at the start.
         line: the number of the last physical line before this place.
     """

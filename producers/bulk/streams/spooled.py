@@ -135,6 +135,8 @@ class SpooledInput:
 
     def sync(self) -> None:
         """Make durable what has come. Raises `Unavailable` if the disk is full."""
+        if self._ended:
+            return
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
