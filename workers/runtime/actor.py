@@ -149,12 +149,8 @@ class Actor:
             self._impatient_ledger, self._consumed, lambda: liveness.well or self._full_redis.taking
         )
         takes = [partial(self._answer, queue, unrung=True) for queue in self.queues]
-        self._full_redis = FullRedis(
-            self._impatient_ledger.redis,
-            self._in_flight,
-            takes,
-            lambda: self._heartbeat.start(self._hostname),
-        )
+        begin, client = lambda: self._heartbeat.start(self._hostname), self._impatient_ledger.redis
+        self._full_redis = FullRedis(client, self._in_flight, takes, begin)
         self._drain = Drain(
             self._impatient_ledger, self._in_flight, settings.grace_s, self._heartbeat.stop
         )
