@@ -69,6 +69,10 @@ test-gpu: ## Build, test and measure on a GPU machine with torch and nvcc (STAGE
 bench: $(READY) ## Measure what the ledger costs, beside bare Celery (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/overhead.py $(ARGS)
 
+.PHONY: bench-clients
+bench-clients: $(READY) ## Measure how fast clients submit, and what waiting costs an event loop (ARGS: --jobs, --runs)
+	@$(PY) tests/benchmarks/clients.py $(ARGS)
+
 .PHONY: bench-cascade
 bench-cascade: $(READY) ## Plot quality against the share that goes up (ARGS: --jobs, --prompts, --curve FILE; half an hour)
 	@$(PY) tests/benchmarks/cascade.py $(ARGS)
