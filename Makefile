@@ -74,6 +74,10 @@ bench: $(READY) ## Measure what the ledger costs, beside bare Celery (ARGS: --jo
 bench-bulk: $(READY) ## Measure a bulk beside the same rows as jobs and as bare Celery tasks (ARGS: --rows, --singles)
 	@$(PY) tests/benchmarks/bulk.py $(ARGS)
 
+.PHONY: bench-clients
+bench-clients: $(READY) ## Measure how fast clients submit, and what waiting costs an event loop (ARGS: --jobs, --runs)
+	@$(PY) tests/benchmarks/clients.py $(ARGS)
+
 .PHONY: bench-cascade
 bench-cascade: $(READY) ## Plot quality against the share that goes up (ARGS: --jobs, --prompts, --curve FILE; half an hour)
 	@$(PY) tests/benchmarks/cascade.py $(ARGS)

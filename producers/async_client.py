@@ -32,7 +32,7 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Answerable, Job
 from forebay.routing.receipts import AnyContent
 from forebay.routing.settings import Settings, read_settings
-from forebay.routing.store.connection import connect_on_loop
+from forebay.routing.store.connection import close_on_loop, connect_on_loop
 from forebay.routing.store.event_loop import blocking_items, each, run_blocking
 from forebay.routing.store.loop_redis import LoopRedis
 
@@ -57,7 +57,7 @@ async def _connections(
         yield client
     finally:
         if client is not lent:
-            await client.aclose()
+            await close_on_loop(client)
 
 
 def _awaited(

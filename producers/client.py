@@ -219,12 +219,14 @@ class Client(SingleJobs, BulkMethods):
     def close(self) -> None:
         """Stop waiting for answers, and close the connections of this client.
 
-        Jobs that were submitted with `cancel_on_exit` and have not ended are cancelled.
+        Jobs that were submitted with `cancel_on_exit` and have not ended are cancelled, and so are
+        the jobs of a `map` that was not iterated to its end, as described there.
         """
         if self._access.closed:
             return
-        self._access.closed = True
         self._ties.cancel_all()
+        self._submitter.end()
+        self._access.closed = True
         self._wakeups.close()
         if self._owns_redis:
             self._ledger.redis.close()

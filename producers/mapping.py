@@ -128,9 +128,9 @@ class Window:
     1. `fill` takes items and submits them.
     2. `entries` are the jobs whose answers were not yielded; whoever yields one removes it.
     3. `finish` raises what ended the items too early, after all answers were yielded.
-    4. At the end of the `with` statement, jobs that are left are cancelled if nobody else has their
-       ids, and all of them if they are tied to the caller. After a `ResultTimeout`, which names
-       them, they go on unless they are tied.
+    4. At the end of the `with` statement, or of the client, jobs that are left are cancelled if
+       nobody else has their ids, and all of them if they are tied to the caller (`lost`). After a
+       `ResultTimeout`, which names them, they go on unless they are tied.
     """
 
     def __init__(self, items: Items, submitter: Submitter, *, tied: bool) -> None:
@@ -147,6 +147,8 @@ class Window:
             self._submitter.check_open()
             batch = self._begun(self._items.take(count))
             self.entries += batch
+            if self._items.error is None:
+                self._beginning = []
             new += batch
         return new
 
@@ -164,8 +166,6 @@ class Window:
             error.job_ids = tuple(made.id for made in valid if isinstance(made, Job))
             self._items.end(error)
             taken = [one for one in taken if isinstance(one[1], ForebayError)]
-        else:
-            self._beginning = []
         return [
             Entry(item, made if isinstance(made, ForebayError) else next(begun), _is_known(item))
             for item, made in taken
@@ -190,6 +190,7 @@ class Window:
         self._items.finish()
 
     def __enter__(self) -> Self:
+        self._submitter.windows.add(self)
         return self
 
     def __exit__(
@@ -201,16 +202,17 @@ class Window:
         if isinstance(error, ResultTimeout):
             error.job_ids = tuple(str(entry.handle) for entry in self.entries if entry.handle)
             error.__cause__ = self._items.error
-        left = () if isinstance(error, ResultTimeout) and not self.tied else self._lost()
+        left = () if isinstance(error, ResultTimeout) and not self.tied else self.lost()
         for entry in self.entries:
             if entry.future:
                 entry.future.cancel()
         self._items.end(None)
         self.entries.clear()
+        self._submitter.windows.discard(self)
         if left:
             self._submitter.cancel_all(left)
 
-    def _lost(self) -> list[str]:
+    def lost(self) -> list[str]:
         """Return the jobs that end with the map: nobody can ask for them, or they are tied."""
         under_way = [
             str(entry.handle)

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakSet
 
 from redis.backoff import EqualJitterBackoff
 
@@ -29,6 +30,13 @@ MIN_PAUSE_S, MAX_PAUSE_S = 0.1, 2.0  # pauses between tries double, with jitter
 MAX_CANCELS_PER_ROUND_TRIP = 500
 
 
+class Unfinished(Protocol):
+    """The window of a `map` that was not iterated to its end."""
+
+    def lost(self) -> list[str]:
+        """Return the jobs that end with the map."""
+
+
 class Submitter:
     """Puts the jobs of a client on the ledger, and tries again for at most `patience` seconds.
 
@@ -39,6 +47,7 @@ class Submitter:
     def __init__(self, access: Access, ledger: Ledger, wakeups: Wakeups, patience: float) -> None:
         self._access, self._ledger, self._wakeups = access, ledger, wakeups
         self._patience = patience
+        self.windows: WeakSet[Unfinished] = WeakSet()
         self._pauses = EqualJitterBackoff(cap=MAX_PAUSE_S, base=MIN_PAUSE_S)
 
     def check_open(self) -> None:
@@ -100,7 +109,12 @@ class Submitter:
         return handles, away
 
     def cancel_all(self, job_ids: Sequence[str]) -> None:
-        """Cancel these jobs; log those that Redis cannot cancel now, which go on."""
+        """Cancel these jobs; log those that Redis cannot cancel now, which go on.
+
+        Of a client that is closed all are cancelled already (`end`).
+        """
+        if self._access.closed:
+            return
         for start in range(0, len(job_ids), MAX_CANCELS_PER_ROUND_TRIP):
             batch = job_ids[start : start + MAX_CANCELS_PER_ROUND_TRIP]
             try:
@@ -112,6 +126,10 @@ class Submitter:
                     extra=event(Event.REDIS_AWAY, job=batch[0]),
                 )  # fmt: skip
                 return
+
+    def end(self) -> None:
+        """Cancel the jobs of maps that were not iterated to their end, as the client is closed."""
+        self.cancel_all([job_id for window in list(self.windows) for job_id in window.lost()])
 
     def create(self, jobs: Sequence[Job], watcher: str = "") -> list[str | ForebayError]:
         """Return the id of each job, or the error that refused it; see `Ledger.create`.

@@ -66,6 +66,14 @@ def connect_on_loop(settings: Settings) -> redis.asyncio.Redis:
     return cast("redis.asyncio.Redis", client)
 
 
+async def close_on_loop(client: redis.asyncio.Redis) -> None:
+    """Close the connections of a client for asyncio, those to Sentinels included."""
+    await client.aclose()
+    watched = getattr(client.connection_pool, "sentinel_manager", None)
+    for sentinel in watched.sentinels if watched else ():
+        await sentinel.aclose()
+
+
 def _options(*, brisk: bool = False) -> dict[str, Any]:
     return {
         "retry_on_error": _RETRIED_ERRORS,

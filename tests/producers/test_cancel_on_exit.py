@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -156,6 +157,27 @@ def test_a_map_that_is_interrupted_while_it_submits_cancels_what_it_submitted(
     assert states() == ["cancelled"] * 5 + ["waiting"]
 
 
+def interrupted_loop(client, requests, **options):
+    """Leave a map by an error of the caller's own, which keeps the generator alive."""
+    with client:
+        for _ in client.map(requests, timeout=20, **options):
+            raise KeyError("the caller's own")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_error_in_the_body_of_a_loop_cancels_the_jobs_though_the_client_closes_first(
+    caller, client, states, tied
+):
+    requests = [ask("a"), ask("b"), caller.job(ask("c"))]
+    with ThreadPoolExecutor(1) as pool:
+        loop = pool.submit(interrupted_loop, caller, requests, cancel_on_exit=tied)
+        asyncio.run(until_waiting(client._ledger, 3))
+        settle(client._ledger, client._ledger.claim("route"))
+        error = loop.exception(20)
+    assert isinstance(error, KeyError)
+    assert states() == ["cancelled", "cancelled" if tied else "done", "done" if tied else "waiting"]
+
+
 PROGRAM = """
 import sys
 from forebay.producers.client import Client
@@ -232,6 +254,23 @@ def test_no_job_survives_a_task_that_is_cancelled_at_any_moment(client, settings
     on_loop(settings, main)
     assert states().count("waiting") == 1
     assert set(states()) <= {"cancelled", "waiting"}
+
+
+def test_an_error_in_the_body_of_an_asyncio_loop_cancels_the_jobs(client, settings, states):
+    async def interrupted_loop():
+        async with AsyncClient(tenant="acme", settings=settings) as caller:
+            async for _ in caller.as_completed([ask()] * 3, cancel_on_exit=True):
+                raise KeyError("the caller's own")
+
+    async def main():
+        loop = asyncio.create_task(interrupted_loop())
+        await until_waiting(client._ledger, 3)
+        settle(client._ledger, client._ledger.claim("route"))
+        with pytest.raises(KeyError):
+            await loop
+
+    asyncio.run(main())
+    assert states() == ["cancelled", "cancelled", "done"]
 
 
 def test_an_asyncio_client_that_is_closed_cancels_the_jobs(settings, states):
