@@ -25,8 +25,8 @@
 --        fb:free          string  bytes until then, measured by the sweeper
 --        fb:promised:<tenant>  string  bytes of the answers to come, as estimated for each job
 --        fb:held:<tenant> string  bytes that the records, requests and answers of the tenant take
---        fb:quota         string  bytes that one tenant may hold, answers to come included, while
---                                 others have jobs; written by the sweeper
+--        fb:quota         string  bytes that one tenant may hold, answers to come included;
+--                                 written by the sweeper
 --        fb:counted       hash    what the last sweep counted: tenant -> bytes of its answers to come,
 --                                 '*' -> of all tenants, '<tenant> held' -> bytes that it held
 --        fb:idempotency:<tenant>:<name>  string  '<id> <digest>' of the first job under the key

@@ -144,11 +144,11 @@ def test_the_answers_to_come_of_all_tenants_are_counted(attacker, victim, fleet_
     mine = Ledger(attacker, Settings(), BELL)
     sweeper.sweep()
     free_mib = int(attacker.get("fb:free")) // 2**20
-    put(mine, *(embedding("acme", MIB_ANSWERS) for _ in range(free_mib - 8)))  # alone: no quota
+    put(mine, *(embedding("acme", MIB_ANSWERS) for _ in range(free_mib * 6 // 10)))
     walk(sweeper)
     sweeper.sweep()
-    put(victim, *(embedding("globex", MIB_ANSWERS) for _ in range(4)))
-    refused = victim.create([embedding("globex", MIB_ANSWERS) for _ in range(8)])
+    put(victim, *(embedding("globex", MIB_ANSWERS) for _ in range(free_mib * 3 // 10)))
+    refused = victim.create([embedding("globex", MIB_ANSWERS) for _ in range(free_mib * 2 // 10)])
     assert "the answers to the waiting jobs" in str(refused[-1])
 
 
