@@ -162,9 +162,9 @@ def test_a_flood_of_forged_newcomers_does_not_hide_a_tenant_that_is_known(
     assert fleet_side.claim("route")  # globex is known from now on, and has no turn any more
     attacker.sadd("fb:newcomers:route:interactive", *(f"x{i}" for i in range(200_000)))
     (waiting,) = put(victim, job("globex"))
+    assert fleet_side.claim("route").id == waiting
     sweeper.sweep()
     assert users["operator"].scard("fb:newcomers:route:interactive") == 0
-    assert fleet_side.claim("route").id == waiting
 
 
 def test_a_flood_of_forged_newcomers_hides_a_new_tenant_until_the_walk(
