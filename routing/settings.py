@@ -58,7 +58,8 @@ class Settings(EnvironmentSettings):
         memory_limit: a submit is refused once this share of Redis' `maxmemory` is in use, so that
             the jobs already there can end. The sweepers measure it.
         tenant_share: share of that memory that the jobs and answers of one tenant may take while
-            other tenants have jobs.
+            other tenants have jobs; otherwise it may take nine tenths, or this share if it is more.
+            1 sets no limit.
     """
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)  # may hold a password

@@ -27,8 +27,8 @@
 --        fb:free          string  bytes until then, measured by the sweeper
 --        fb:promised:<tenant>  string  bytes of the answers to come, as estimated for each job
 --        fb:held:<tenant> string  bytes that the records, requests and answers of the tenant take
---        fb:quota         string  bytes that one tenant may hold, answers to come included, while
---                                 others have jobs; written by the sweeper
+--        fb:quota         string  bytes that one tenant may hold, answers to come included;
+--                                 written by the sweeper
 --        fb:counted       hash    what the last sweep counted: tenant -> bytes of its answers to come,
 --                                 '*' -> of all tenants, '<tenant> held' -> bytes that it held
 --        fb:idempotency:<tenant>:<name>  string  '<id> <digest>' of the first job under the key
@@ -53,7 +53,7 @@ local STREAM_MS = 600000 -- a stream expires if nothing is written to it for so 
 local MAX_ANSWER_BYTES = 64 * 1024 * 1024
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
 local RECORD_BYTES = 1024 -- that a job takes beside its request or its answer, about
-local MAX_NEWCOMERS = 1000 -- tenants that are given a turn at once
+local MAX_NEWCOMERS = 200 -- tenants that are given a turn at once
 local MAX_ROWS = 1000 -- rows of one shard
 local MAX_KEPT_NEWCOMERS = 10000 -- tenants that wait for that; more are a flood of forged names
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
@@ -260,13 +260,18 @@ local function give_turns(tenants, place)
   end
 end
 
--- Give a turn to the tenants that came to a class of a queue since the last claim. A producer may
--- have added any number of names: the sweeper gives a turn to the tenants that are known.
+-- Give a turn to the tenants that came to a class of a queue since the last claim. If there are too
+-- many names to look at, a producer may have forged them to hide others: then every tenant that is
+-- known gets its turn too.
 local function admit(queue, class)
   local place = queue .. ':' .. class
   local newcomers = 'fb:newcomers:' .. place
   give_turns(redis.call('SPOP', newcomers, MAX_NEWCOMERS), place)
-  if redis.call('SCARD', newcomers) > MAX_KEPT_NEWCOMERS then
+  local left = redis.call('SCARD', newcomers)
+  if left > 0 then
+    give_turns(redis.call('HKEYS', 'fb:tenants'), place)
+  end
+  if left > MAX_KEPT_NEWCOMERS then
     redis.call('UNLINK', newcomers)
   end
 end

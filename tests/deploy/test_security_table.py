@@ -222,6 +222,10 @@ TRIALS = {
         lambda scene: scene.redis.zrange("fb:turn:route:interactive", 0, -1),
         lambda scene: scene.redis.zcard("fb:waiting:route:interactive:globex"),
     ],
+    "read how many doorbells wait": [
+        lambda scene: scene.redis.llen("route"),
+        lambda scene: scene.redis.llen("local.default"),
+    ],
     "ring the router's doorbell": [lambda scene: scene.redis.lpush("route", "{}")],
     "ring the doorbell of a lane": [
         lambda scene: scene.redis.lpush("bedrock", "{}"),

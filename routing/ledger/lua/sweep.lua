@@ -7,6 +7,7 @@ local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
 local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit
 local MIN_SWEEP_GAP_MS = 500 -- sweeps of several sweepers within this time count as one
 local POSTPONED_MS = 60000
+local ALONE_SHARE = 0.9 -- of the memory that is used: as much as a tenant may hold without others
 local MAX_FORGED_SHARE = 0.5 -- of free memory: as much as a tenant can pretend its answers will take
 local RECOVERED_MS = 2 * 3600000 -- for so long the number of recovered leases is known
 local now = now_ms()
@@ -178,29 +179,37 @@ for queue, depth in pairs(depths) do
   redis.call('HSET', 'fb:depth', queue, depth)
 end
 
--- Count the bytes of the answers to come, of each tenant and of all. A tenant's own number may be
+-- Count the bytes of the answers to come, of each tenant and of all, and return the bytes that all
+-- tenants hold. A tenant's own number may be
 -- forged; beyond what the last walk verified, it counts up to a share of the memory that is free.
 local function count_promises(free)
-  local known, total = redis.call('HGETALL', 'fb:tenants'), 0
+  local known, total, all_held = redis.call('HGETALL', 'fb:tenants'), 0, 0
   redis.call('UNLINK', 'fb:counted')
   for i = 1, #known, 2 do
     local most = math.max(number(known[i + 1]), math.floor(MAX_FORGED_SHARE * free))
     local bytes = math.min(counted_by('promised', known[i]), most)
+    local held = counted_by('held', known[i])
     redis.call('HSET', 'fb:counted', known[i], string.format('%.0f', bytes), known[i] .. ' held',
-      string.format('%.0f', counted_by('held', known[i])))
-    total = total + bytes
+      string.format('%.0f', held))
+    total, all_held = total + bytes, all_held + held
   end
   redis.call('HSET', 'fb:counted', '*', string.format('%.0f', total))
   redis.call('PEXPIRE', 'fb:counted', full_ms)
+  return all_held
 end
 
--- Limit what one tenant may hold, so that it leaves room for others if there are any.
+-- Limit what one tenant may hold, so that it leaves room for others, or for the first jobs of others.
+-- `usable`: bytes that are not taken by anything but jobs.
 local function set_quota(usable)
-  if redis.call('HLEN', 'fb:tenants') > 1 then
-    redis.call('SET', 'fb:quota', string.format('%.0f', tenant_share * usable), 'PX', full_ms)
-  else
+  local share = tonumber(tenant_share)
+  if share >= 1 then
     redis.call('DEL', 'fb:quota')
+    return
   end
+  if redis.call('HLEN', 'fb:tenants') < 2 then
+    share = math.max(share, ALONE_SHARE)
+  end
+  redis.call('SET', 'fb:quota', string.format('%.0f', share * usable), 'PX', full_ms)
 end
 
 -- Refuse new jobs while memory is short, so that the jobs already here can end, and return the
@@ -218,8 +227,8 @@ local function measure_memory()
   if limit_bytes > 0 then
     local free = math.max(0, math.floor(memory_limit * limit_bytes - used_bytes))
     redis.call('SET', 'fb:free', string.format('%.0f', free), 'PX', full_ms)
-    count_promises(free)
-    set_quota(memory_limit * limit_bytes)
+    local rest = math.max(0, used_bytes - count_promises(free))
+    set_quota(math.max(0, memory_limit * limit_bytes - rest))
   end
   local share = limit_bytes > 0 and used_bytes / limit_bytes or 0
   if share >= memory_limit - (redis.call('EXISTS', 'fb:full') == 1 and SLACK or 0) then

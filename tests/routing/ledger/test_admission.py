@@ -67,7 +67,7 @@ def settle_one(ledger: Ledger) -> bool:
 
 
 def test_submits_are_refused_before_memory_is_full_and_accepted_again_once_it_is_free(small):
-    ledger = Ledger(small, Settings(), BELL)
+    ledger = Ledger(small, Settings(tenant_share=1), BELL)
     taken, refusal = fill(ledger)
     assert 0.80 < planned(small) < 0.92
     assert "memory" in str(refusal)
@@ -244,7 +244,7 @@ def test_a_tenant_that_fills_its_share_leaves_room_for_others(small):
     assert "the share of one tenant (FOREBAY_TENANT_SHARE)" in str(refusal)
     assert refusal.retry_after
     held = int(small.get("fb:held:acme")) + int(small.get("fb:promised:acme"))
-    assert held == pytest.approx(0.5 * 0.85 * small.info("memory")["maxmemory"], rel=0.05)
+    assert held == pytest.approx(0.5 * 0.85 * small.info("memory")["maxmemory"], rel=0.2)
     assert share(small) < 0.7
     for _ in range(20):
         ledger.sweep()
@@ -255,9 +255,17 @@ def test_a_tenant_that_fills_its_share_leaves_room_for_others(small):
     assert ledger.sweep().full == 0
 
 
-def test_a_tenant_alone_may_use_all_the_memory(small):
+def test_a_tenant_alone_leaves_room_for_the_first_jobs_of_others(small):
     ledger = Ledger(small, Settings(tenant_share=0.1), BELL)
     _, refusal = fill(ledger)
+    assert "share of one tenant" in str(refusal)
+    assert planned(small) > 0.75
+    others = [Job(tenant="globex", request=Summarize(text=f"text {i}")) for i in range(50)]
+    assert ledger.create(others) == [one.id for one in others]
+
+
+def test_with_a_share_of_one_a_tenant_may_use_all_the_memory(small):
+    _, refusal = fill(Ledger(small, Settings(tenant_share=1), BELL))
     assert "share of one tenant" not in str(refusal)
 
 
