@@ -37,4 +37,4 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _is_absorbed(char: str) -> bool:
-    return char in _ABSORBED or unicodedata.combining(char) != 0
+    return char in _ABSORBED or unicodedata.category(char).startswith("M")
