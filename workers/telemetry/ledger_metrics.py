@@ -16,6 +16,7 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pacing_report import PacingReport
+from forebay.routing.limits.pauses import Pauses
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.overview.recovered import leases_recovered
@@ -30,6 +31,7 @@ KEEP_S = 2.0  # figures are read at most so often, however many scrape
 KEEP_DEAD_S = 60.0  # counting dead jobs walks all keys
 MAX_RUNNING = 5_000  # jobs whose queues are counted
 KEYS_PER_SCAN = 5_000
+MAX_PAUSES = 100  # that are shown
 FLEET = "*"
 
 
@@ -130,13 +132,17 @@ class LedgerMetrics(Collector):
         yield _by_tenant("budget_left_usd", "Left of the budget of the day", shown)
 
     def _breaker(self) -> Iterator[Metric]:
-        """Yield whether the way to Bedrock is shut, for all models or for some."""
+        """Yield whether the way to Bedrock is shut, for all models or for some, and all pauses."""
         spillway = Spillway(self._redis)
         shut = _family("breaker_open", "1 while calls are held back", "model")
         faults = {fault.scope: 1 for fault in spillway.faults()}
         for scope, value in ({ACCOUNT: int(spillway.shut_for_s() > 0)} | faults).items():
             shut.add_metric([scope], value)
         yield shut
+        paused = _family("paused", "1 while an operator holds this back", "scope")
+        for pause in Pauses(self._redis).all()[:MAX_PAUSES]:
+            paused.add_metric([pause.scope], 1)
+        yield paused
 
     def _pace(self) -> Iterator[Metric]:
         """Yield the share of jobs that goes to Bedrock, and the share that is aimed at."""

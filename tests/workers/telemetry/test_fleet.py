@@ -13,6 +13,7 @@ import redis as redis_py
 from forebay.producers.client import Client
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Classify, Extract, Generate, Label, Message, Summarize
+from forebay.routing.limits.pauses import Pauses
 from forebay.routing.settings import Settings
 from local.fleet import ROOT, Fleet
 from patience import until
@@ -78,6 +79,7 @@ def shown(tmp_path_factory):
                     for request in [*requests(), ask("hello")]
                 ]:
                     wait(future)
+            Pauses(client._ledger.redis).pause("tenant:nobody")
             client.submit(ask("[[echo: delay=0.2]] one two three four five six seven eight"))
             scrapes = {part: scrape(fleet, part) for part in ACTORS}
         served = names(fleet.url)
