@@ -233,6 +233,8 @@ def test_decisions_take_more_memory_the_more_options_they_have():
         return answer_bytes(Job(request=request))
 
     assert size(255) > 3 * size(2)
+
+
 # --- one tenant's share ---------------------------------------------------------------------------
 
 
