@@ -126,6 +126,7 @@ def to_stderr(level: int, worker: str = "") -> None:
         root.setLevel(logging.WARNING)
         root.handlers[0].setFormatter(_formatter())
         _know_less()
+        logging.captureWarnings(True)  # else they would stand between the lines, unformatted
     for handler in root.handlers:
         if worker and isinstance(handler.formatter, _Lines):
             handler.formatter.worker = worker
