@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
@@ -58,7 +59,7 @@ def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
     """Return the application over the fleet of these settings."""
     # Its page needs nothing from the network: no browser here asks others for scripts.
     app = FastAPIOffline(
-        redoc_url=None, title=TITLE, summary=SUMMARY, version="1",
+        redoc_url=None, title=TITLE, summary=SUMMARY, version=_version(),
         lifespan=_lifespan(settings, fleet),
     )  # fmt: skip
     figures = Figures(settings.gateway_metrics_dir)
@@ -70,6 +71,13 @@ def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
     _add_metrics(app, figures)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # as FastAPI's docs say
     return app
+
+
+def _version() -> str:
+    try:
+        return version("forebay")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def _lifespan(settings: GatewaySettings, fleet: Settings) -> Any:
@@ -92,7 +100,7 @@ async def _explain(request: Request, error: Exception) -> Response:
 def _add_metrics(app: FastAPI, figures: Figures) -> None:
     text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
-    @app.get("/metrics", response_class=Response, responses={200: text}, tags=["health"])
+    @app.get("/metrics", response_class=Response, responses={200: text}, tags=["Health"])
     async def metrics() -> Response:
         """Return the gateway's figures in Prometheus' text format."""
         return Response(figures.exposition(), media_type=CONTENT_TYPE)
