@@ -108,7 +108,7 @@ def submit(  # noqa: D103 - its help says it
     request = _without_unset({
         "text": [*(words or []), *(text or []), *from_file], "labels": label, "system": system,
         "max_words": max_words, "focus": focus, "max_tokens": max_tokens,
-        "schema": schema and job_input.read_schema(schema), "questions": _questions(question),
+        "questions": _questions(question), "schema": _schema(schema),
         "state": None if state is None else job_input.read_state(state),
     })  # fmt: skip
     options = _without_unset({
@@ -209,6 +209,12 @@ def _questions(texts: list[str] | None) -> list[Any] | None:
     from forebay.producers.cli.job_input import read_question
 
     return [read_question(text) for text in texts] if texts else None
+
+
+def _schema(text: str | None) -> Any:
+    from forebay.producers.cli.job_input import read_schema
+
+    return None if text is None else read_schema(text)
 
 
 def _submit(job: Job, patience: float | None, waits: _Waits, *, as_json: bool) -> None:
