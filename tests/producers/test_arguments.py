@@ -233,6 +233,14 @@ def calls(client):
         "submit_future": lambda: client.submit_future(ask()),
         "submit_with_future": lambda: client.submit_with_future(ask()),
         "dead": client.dead,
+        "bulk": lambda: client.bulk([{"text": "x"}], kind="summarize"),
+        "bulks": client.bulks,
+        "bulk_progress": lambda: client.bulk_progress(new_id("acme")),
+        "resume_bulk": lambda: client.resume_bulk(new_id("acme")),
+        "retry_bulk": lambda: client.retry_bulk(new_id("acme")),
+        "sample_bulk": lambda: client.sample_bulk([{"text": "x"}], 1, kind="summarize"),
+        "set_bulk_state": lambda: client.set_bulk_state(new_id("acme"), "paused"),
+        "validate_bulk": lambda: client.validate_bulk([{"text": "x"}], kind="summarize"),
     }
 
 

@@ -276,7 +276,7 @@ def test_a_branch_that_is_too_long_or_no_choice_ends_the_whole(engine):
 def test_branches_can_be_cancelled_and_have_a_deadline(engine):
     late = ask(engine, prompt("Hello", branches=BRANCHES, deadline=time.time() - 1))
     assert (late.finish, late.branch_logprobs) == ("deadline", None)
-    request = prompt("Hello", branches=BRANCHES * 20)
+    request = prompt("Hello [[echo: delay=0.2]]", branches=BRANCHES * 20)
     future = engine.submit(request)
     engine.cancel(request.id)
     assert future.result(60).finish == "cancelled"
