@@ -37,13 +37,18 @@ down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 # Tests that start no whole fleet and do not wait long. They can run side by side.
 FAST := not slow and not browser and not gpu
 
+# Where the slow tests start whole fleets, or look at the clock: they run one after the other.
+FLEETS := tests/deploy tests/examples tests/front_door tests/producers/gateway tests/whole \
+	tests/workers/runtime tests/workers/telemetry
+
 .PHONY: test
 test: $(READY) ## Run all tests and print the coverage (ARGS: for pytest, without coverage)
 ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
-	@$(PY) -m pytest -n auto -m "$(FAST)" --cov --cov-report= --cov-fail-under=0
-	@$(PY) -m pytest -m "slow and not browser and not gpu" --cov --cov-append
+	@$(PY) -m pytest -n auto -m "not browser and not gpu" $(FLEETS:%=--ignore=%) --cov --cov-report= --cov-fail-under=0
+	@$(PY) -m pytest -n auto -m "$(FAST)" $(FLEETS) --cov --cov-append --cov-report= --cov-fail-under=0
+	@$(PY) -m pytest -m "slow and not browser and not gpu" $(FLEETS) --cov --cov-append
 endif
 
 .PHONY: test-fast
