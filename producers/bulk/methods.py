@@ -64,7 +64,8 @@ class BulkMethods:
 
         Raises:
             UnknownJob: There is no such bulk of this tenant.
-            InvalidJob: It has ended, its input has changed, or its folder is gone.
+            InvalidJob: It has ended, its input has changed, or its folder is gone. Or another
+                process feeds it: then it goes on there if it was paused, and the error has its id.
             Unavailable: Redis cannot be reached.
         """
         from forebay.producers.bulk.handle import BulkHandle
@@ -130,7 +131,8 @@ class BulkMethods:
 
         Raises:
             UnknownJob: There is no such bulk of this tenant.
-            InvalidJob: No row failed, the input has changed, or the output is not JSON Lines.
+            InvalidJob: No row failed, the bulk has not ended, the input has changed, or the output
+                is not JSON Lines.
             Unavailable: Redis cannot be reached.
         """
         from forebay.producers.bulk.handle import BulkHandle
@@ -139,8 +141,7 @@ class BulkMethods:
         self._access.check_open()
         if owner(which) is not None:
             self._check_own(which)
-        run, at_end = retry(self._ledger, self.tenant, which)
-        return BulkHandle(run, self._ledger, at_end=at_end)
+        return BulkHandle(retry(self._ledger, self.tenant, which), self._ledger)
 
     def bulks(self) -> list[Progress]:
         """Return how far the bulks of this tenant are, the newest first. They are kept 30 days."""

@@ -202,7 +202,15 @@ def _set_state(bulk: str, state: Any, tenant: str | None, *, as_json: bool) -> N
 
 def _follow_resumed(which: str, tenant: str | None, *, as_json: bool) -> None:
     with open_client(_tenant_of(tenant, which)) as client:
-        _follow(client.resume_bulk(which), as_json=as_json)
+        try:
+            bulk = client.resume_bulk(which)
+        except InvalidJob as error:
+            if error.job_id is None:
+                raise
+            display.note(str(error))
+            _print(client.bulk_progress(error.job_id), as_json=as_json)
+        else:
+            _follow(bulk, as_json=as_json)
 
 
 def _follow(bulk: BulkHandle, *, as_json: bool) -> None:
