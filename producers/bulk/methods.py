@@ -56,11 +56,13 @@ class BulkMethods:
         run = begin(self._ledger, self.tenant, rows, of_bulk, given)
         return BulkHandle(run, self._ledger, temporary=of_bulk.get("out") is None)
 
-    def resume_bulk(self, which: str) -> BulkHandle:
+    def resume_bulk(self, which: str, rows: RowsLike | None = None) -> BulkHandle:
         """Go on with a bulk, with exactly the rows that have no result in its output.
 
         Args:
             which: the id of the bulk, its output or its folder.
+            rows: the same input again, from its beginning, if it came from standard input or an
+                iterable and was not read to its end; else it is not looked at.
 
         Raises:
             UnknownJob: There is no such bulk of this tenant.
@@ -74,7 +76,7 @@ class BulkMethods:
         self._access.check_open()
         if owner(which) is not None:
             self._check_own(which)
-        return BulkHandle(resume(self._ledger, self.tenant, which), self._ledger)
+        return BulkHandle(resume(self._ledger, self.tenant, which, rows), self._ledger)
 
     def validate_bulk(self, rows: RowsLike, **options: Unpack[RowOptions]) -> Validation:
         """Read all rows as `bulk` would, and answer none; options of the output count for nothing.

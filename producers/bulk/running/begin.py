@@ -102,13 +102,15 @@ def _manifest(
     )
 
 
-def resume(ledger: Ledger, tenant: str, which: str) -> BulkRun:
+def resume(ledger: Ledger, tenant: str, which: str, rows: RowsLike | None = None) -> BulkRun:
     """Go on with a bulk, with exactly the rows that have no result in the output.
 
     Args:
         ledger: where its shards wait.
         tenant: whose bulk it is.
         which: the id of the bulk, its output or its folder.
+        rows: the same input again, from its beginning, if it came from standard input or an
+            iterable and was not read to its end; else it is not looked at.
 
     Raises:
         UnknownJob: There is no such bulk.
@@ -122,7 +124,7 @@ def resume(ledger: Ledger, tenant: str, which: str) -> BulkRun:
         raise _let_go_on(bulks, manifest)
     template = Template.of(**manifest.template)
     run = BulkRun(
-        ledger, manifest, source_again(manifest), template, resumed=True,
+        ledger, manifest, source_again(manifest, rows), template, resumed=True,
         at_end=partial(complete, ledger, manifest),
     )  # fmt: skip
     run.record = bulks.set_state(manifest.id, "running")
@@ -197,12 +199,20 @@ def find(ledger: Ledger, tenant: str, which: str) -> Manifest:
     return manifest
 
 
-def source_again(manifest: Manifest) -> Source:
-    """Open the source of a bulk again.
+def source_again(manifest: Manifest, rows: RowsLike | None = None) -> Source:
+    """Open the source of a bulk again; see `resume` for `rows`.
 
     Raises:
-        InvalidJob: It has changed; the error says how.
+        InvalidJob: It has changed, and the error says how; or `rows` are missing.
     """
+    if not manifest.source and not manifest.spool.exists():
+        if rows is None or not _is_spooled(rows):
+            raise InvalidJob(
+                "the input was not read to its end: give it again from its beginning, to "
+                f"`forebay bulk run - --out {shown(manifest.out)} --resume` or as `rows`",
+                field="rows",
+            )
+        return _opened(rows, manifest.source_format, manifest.folder)
     path = manifest.source or str(manifest.spool)
     source = open_source(path, format=manifest.source_format)  # type: ignore[arg-type]  # as it was
     change = manifest.fingerprint and source.changed_since(manifest.fingerprint)

@@ -119,7 +119,8 @@ def _shortened(answer: object) -> str:
 def _ends(progress: Progress) -> str:
     named = {
         "on Bedrock": progress.bedrock, "going up": progress.up, "degraded": progress.degraded,
-        "failed": progress.failed + progress.expired + progress.cancelled, "bad": progress.bad,
+        "failed": progress.failed, "expired": progress.expired, "cancelled": progress.cancelled,
+        "bad": progress.bad,
     }  # fmt: skip
     return "".join(f" · {number:,} {name}" for name, number in named.items() if number)
 

@@ -329,6 +329,22 @@ def test_a_bulk_that_another_process_feeds_is_neither_replaced_nor_harmed(
     assert len(lines(out)) == 120
 
 
+def test_an_iterable_that_was_not_read_to_its_end_is_given_again(client, tmp_path):
+    out = tmp_path / "out.jsonl"
+
+    def broken():
+        yield from bodies(90)
+        raise RuntimeError("the source broke")
+
+    with client.bulk(broken(), out=out, **CLASSIFY) as bulk, pytest.raises(RuntimeError, match="broke"):
+        bulk.wait(60)
+    with pytest.raises(InvalidJob, match="give it again"):
+        client.resume_bulk(bulk.id)
+    with client.resume_bulk(bulk.id, bodies(120)) as resumed:
+        assert resumed.wait(60).state == "done"
+    assert [row["row"] for row in lines(out)] == list(range(1, 121))
+
+
 def test_resuming_a_paused_bulk_lets_the_process_that_feeds_it_go_on(
     client, rows, tmp_path, answering
 ):
