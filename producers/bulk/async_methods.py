@@ -32,9 +32,9 @@ class AsyncBulkMethods:
         """See `Client.bulk`. An iterable is iterated over on the thread of the bulk."""
         return await self._begun(lambda client: client.bulk(rows, **options))
 
-    async def resume_bulk(self, which: str) -> AsyncBulkHandle:
+    async def resume_bulk(self, which: str, rows: RowsLike | None = None) -> AsyncBulkHandle:
         """See `Client.resume_bulk`."""
-        return await self._begun(lambda client: client.resume_bulk(which))
+        return await self._begun(lambda client: client.resume_bulk(which, rows))
 
     async def retry_bulk(self, which: str) -> AsyncBulkHandle:
         """See `Client.retry_bulk`."""

@@ -39,15 +39,14 @@ class BulkHandle:
         ledger: Ledger,
         *,
         temporary: bool = False,
-        at_end: Callable[[], object] = lambda: None,
     ) -> None:
-        """`temporary` removes the output on `close`; `at_end` is called once all is written."""
+        """`temporary` removes the output on `close`, and after its last row was iterated over."""
         self.id = run.manifest.id
         self.out = Path(run.manifest.out)
         self.bad_rows = run.manifest.bad_rows
         self._run, self._ledger = run, ledger
         self._temporary = temporary
-        self._steps = self._work(at_end)
+        self._steps = run.steps()
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +70,11 @@ class BulkHandle:
 
     def next_rows(self) -> list[ResultRow] | None:
         """Work a little, and return the rows that were written; `None` at the end."""
-        return None if next(self._steps, None) is None else self._run.rows
+        if next(self._steps, None) is not None:
+            return self._run.rows
+        if self._temporary:
+            self.close()
+        return None
 
     def wait(
         self,
@@ -95,11 +98,6 @@ class BulkHandle:
             if end is not None and time.monotonic() > end:
                 raise ResultTimeout(f"the bulk has not ended within {timeout:g} s")
         return self.progress()
-
-    def _work(self, at_end: Callable[[], object]) -> Iterator[BulkRecord]:
-        yield from self._run.steps()
-        if self._run.record.state != "cancelled":
-            at_end()
 
     def progress(self) -> Progress:
         """Return how far the bulk is, without asking anybody."""
@@ -170,6 +168,6 @@ def _named(counters: Any, prefix: str) -> dict[str, int]:
     found = {
         name.removeprefix(prefix): number
         for name, number in counters.items()
-        if name.startswith(prefix)
+        if name.startswith(prefix) and number
     }
     return dict(sorted(found.items(), key=lambda item: -item[1]))

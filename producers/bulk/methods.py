@@ -56,15 +56,18 @@ class BulkMethods:
         run = begin(self._ledger, self.tenant, rows, of_bulk, given)
         return BulkHandle(run, self._ledger, temporary=of_bulk.get("out") is None)
 
-    def resume_bulk(self, which: str) -> BulkHandle:
+    def resume_bulk(self, which: str, rows: RowsLike | None = None) -> BulkHandle:
         """Go on with a bulk, with exactly the rows that have no result in its output.
 
         Args:
             which: the id of the bulk, its output or its folder.
+            rows: the same input again, from its beginning, if it came from standard input or an
+                iterable and was not read to its end; else it is not looked at.
 
         Raises:
             UnknownJob: There is no such bulk of this tenant.
-            InvalidJob: It has ended, its input has changed, or its folder is gone.
+            InvalidJob: It has ended, its input has changed, or its folder is gone. Or another
+                process feeds it: then it goes on there if it was paused, and the error has its id.
             Unavailable: Redis cannot be reached.
         """
         from forebay.producers.bulk.handle import BulkHandle
@@ -73,7 +76,7 @@ class BulkMethods:
         self._access.check_open()
         if owner(which) is not None:
             self._check_own(which)
-        return BulkHandle(resume(self._ledger, self.tenant, which), self._ledger)
+        return BulkHandle(resume(self._ledger, self.tenant, which, rows), self._ledger)
 
     def validate_bulk(self, rows: RowsLike, **options: Unpack[RowOptions]) -> Validation:
         """Read all rows as `bulk` would, and answer none; options of the output count for nothing.
@@ -130,7 +133,8 @@ class BulkMethods:
 
         Raises:
             UnknownJob: There is no such bulk of this tenant.
-            InvalidJob: No row failed, the input has changed, or the output is not JSON Lines.
+            InvalidJob: No row failed, the bulk has not ended, the input has changed, or the output
+                is not JSON Lines.
             Unavailable: Redis cannot be reached.
         """
         from forebay.producers.bulk.handle import BulkHandle
@@ -139,8 +143,7 @@ class BulkMethods:
         self._access.check_open()
         if owner(which) is not None:
             self._check_own(which)
-        run, at_end = retry(self._ledger, self.tenant, which)
-        return BulkHandle(run, self._ledger, at_end=at_end)
+        return BulkHandle(retry(self._ledger, self.tenant, which), self._ledger)
 
     def bulks(self) -> list[Progress]:
         """Return how far the bulks of this tenant are, the newest first. They are kept 30 days."""

@@ -7,13 +7,22 @@ answered once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.bulk.shards import RisingRow
-from forebay.routing.errors import Expired, ForebayError, InvalidJob
+from forebay.routing.errors import (
+    EngineDied,
+    Expired,
+    ForebayError,
+    InvalidJob,
+    Lost,
+    PassingError,
+)
 from forebay.routing.jobs import Answer, Check, Classification, Content
+from forebay.routing.logs import Event, event, place
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import answer_of, no_answer
@@ -29,13 +38,20 @@ from forebay.workers.cascade.stages import (
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import Escalated
 
+log = logging.getLogger(__name__)
+
+INTERNAL = "internal"  # the error of a row that broke the worker's code, as of such a job
 SCORE_DIGITS = 4  # of the labels' probabilities, of which there may be many
 
 RowOutcome = RowResult | RisingRow
 
 
 class RowSteps:
-    """The steps of one local worker for the rows of shards."""
+    """The steps of one local worker for the rows of shards.
+
+    An error that is about one row is the result of that row. Only what concerns the whole shard is
+    raised: a lost claim, an engine that died, a part that cannot be reached now.
+    """
 
     def __init__(self, answerer: Answerer, doubter: Doubter, escalator: Escalator) -> None:
         self._answerer = answerer
@@ -49,15 +65,22 @@ class RowSteps:
             Lost: The shard is not this claim's any more.
             PassingError, EngineDied: The engine gave no answer now.
         """
-        try:
-            return self.conclude(attempt, self._answer(attempt, pending, prompt_id))
-        except InvalidJob as error:
-            return self.without_answer(attempt, error)
-        except Expired as error:
-            return failed(error, status="expired")
+
+        def steps() -> RowOutcome:
+            try:
+                return self._concluded(attempt, self._answer(attempt, pending, prompt_id))
+            except InvalidJob as error:
+                return self.without_answer(attempt, error)
+            except Expired as error:
+                return failed(error, status="expired")
+
+        return isolated(attempt, steps)
 
     def conclude(self, attempt: Attempt, raw: RawAnswer) -> RowOutcome:
-        """Check an answer and decide what becomes of its row."""
+        """Check an answer and decide what becomes of its row; raise what `finish` raises."""
+        return isolated(attempt, lambda: self._concluded(attempt, raw))
+
+    def _concluded(self, attempt: Attempt, raw: RawAnswer) -> RowOutcome:
         checked = check(attempt.job, raw)
         decided = self._escalator.decide(self._doubted(attempt, checked))
         return _outcome(decided)
@@ -86,6 +109,31 @@ class RowSteps:
         if attempt.job.egress == "deny":
             return DoubtedAnswer(compared, None)
         return self._doubter.doubt(compared)
+
+
+def isolated(attempt: Attempt, steps: Callable[[], RowOutcome]) -> RowOutcome:
+    """Return what the steps of a row return, or the failure of the row if they break."""
+    try:
+        return steps()
+    except (Lost, PassingError, EngineDied):
+        raise
+    except ForebayError as error:
+        return failed(error)
+    except Exception as error:  # noqa: BLE001 - one row must not take hundreds of others along
+        return _broken(attempt, error)
+
+
+def _broken(attempt: Attempt, error: Exception) -> RowResult:
+    """Log an exception that is not ours by type and place: its message may hold content."""
+    log.error(
+        "%s broke on a row of %s at %s",
+        type(error).__name__,
+        attempt.claim.id,
+        place(error),
+        extra=event(Event.JOB_BROKE, job=attempt.claim.id),
+    )
+    note = f"an error inside the worker ({type(error).__name__}), whose log says where"
+    return RowResult(status="failed", reasons=(INTERNAL,), error=INTERNAL, error_note=note)
 
 
 def failed(

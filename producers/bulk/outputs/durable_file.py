@@ -75,10 +75,7 @@ class DurableFile:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InvalidJob(
-                "is being written by another process: choose another name, or end that process",
-                field=shown(self.path),
-            ) from None
+            raise being_written(self.path) from None
         except OSError:  # a file system without locks
             return
 
@@ -95,6 +92,23 @@ class DurableFile:
             os.lseek(self._fd, self.size, os.SEEK_SET)
             os.fsync(self._fd)
             sync_folder(self.path)
+
+
+def is_being_written(path: Path) -> bool:
+    """Return whether a process of this machine appends to a file."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(fd)
+    return False
 
 
 def _flags(resume_at: int | None, *, overwrite: bool) -> int:
@@ -136,6 +150,14 @@ def _writable(path: Path) -> Iterator[None]:
 def exists(path: Path) -> InvalidJob:
     """Return the error about an output that is there already."""
     return InvalidJob("exists already: resume its bulk, or overwrite it", field=shown(path))
+
+
+def being_written(path: Path) -> InvalidJob:
+    """Return the error about an output that another process writes."""
+    return InvalidJob(
+        "is being written by another process: choose another name, or end that process",
+        field=shown(path),
+    )
 
 
 def not_written(error: OSError, path: Path) -> ForebayError:

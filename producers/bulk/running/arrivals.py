@@ -14,7 +14,6 @@ from forebay.routing.store.connection import reaching_redis
 
 LOOK_AGAIN_S = 10.0  # a wake-up can get lost with Redis' memory, so the records are read as well
 MAX_ENTRIES = 1_000
-TTL_MS = 600_000
 
 
 class Arrivals:

@@ -5,28 +5,39 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.options import BulkOptions, Order, RowsLike
+from forebay.producers.bulk.outputs.durable_file import being_written, is_being_written
 from forebay.producers.bulk.running.manifest import SPOOL, Manifest, folder_of
-from forebay.producers.bulk.running.retry import failed_rows, put_in_place, rows_without_answer
+from forebay.producers.bulk.running.retry import complete, failed_rows, rows_without_answer, settled
 from forebay.producers.bulk.running.run import BulkRun
 from forebay.producers.bulk.sources.open_source import STDIN, open_source
 from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.templates.template import Template
+from forebay.routing.base import NANO
 from forebay.routing.bulk.bulks import ENDED, Bulks
-from forebay.routing.errors import InvalidJob
+from forebay.routing.errors import ForebayError, InvalidJob
 from forebay.routing.jobs import owner
 from forebay.routing.ledger.ledger import Ledger
 
 
 def begin(
-    ledger: Ledger, tenant: str, source: RowsLike, options: BulkOptions, template: Mapping[str, Any]
+    ledger: Ledger,
+    tenant: str,
+    source: RowsLike,
+    options: BulkOptions,
+    template: Mapping[str, Any],
+    *,
+    completes: tuple[Manifest, tuple[int, ...]] | None = None,
 ) -> BulkRun:
     """Begin a bulk.
 
@@ -36,6 +47,7 @@ def begin(
         source: where the rows are.
         options: see `BulkOptions`.
         template: the arguments of `Template.of`.
+        completes: the bulk whose rows are answered again, and the numbers of these rows.
 
     Raises:
         InvalidJob: An argument is wrong, or the output exists.
@@ -52,8 +64,12 @@ def begin(
         opened = _opened(source, options.get("source_format"), folder)
         made.check(opened)
         manifest = _manifest(tenant, source, opened, made, path, options)
+        if completes is not None:
+            first, numbers = completes
+            manifest = replace(manifest, completes=str(first.folder), numbers=numbers)
         manifest.save()
-        return BulkRun(ledger, manifest, opened, made, overwrite=overwrite)
+        at_end = partial(complete, ledger, manifest)
+        return BulkRun(ledger, manifest, opened, made, overwrite=overwrite, at_end=at_end)
     except BaseException:
         if opened is not None:
             opened.close()
@@ -86,13 +102,15 @@ def _manifest(
     )
 
 
-def resume(ledger: Ledger, tenant: str, which: str) -> BulkRun:
+def resume(ledger: Ledger, tenant: str, which: str, rows: RowsLike | None = None) -> BulkRun:
     """Go on with a bulk, with exactly the rows that have no result in the output.
 
     Args:
         ledger: where its shards wait.
         tenant: whose bulk it is.
         which: the id of the bulk, its output or its folder.
+        rows: the same input again, from its beginning, if it came from standard input or an
+            iterable and was not read to its end; else it is not looked at.
 
     Raises:
         UnknownJob: There is no such bulk.
@@ -102,45 +120,75 @@ def resume(ledger: Ledger, tenant: str, which: str) -> BulkRun:
     manifest, bulks = find(ledger, tenant, which), Bulks(ledger)
     if (state := bulks.state(manifest.id)) in ENDED:
         raise InvalidJob(f"the bulk is {state}; begin again with overwrite", field="bulk")
+    if is_being_written(manifest.journal):
+        raise _let_go_on(bulks, manifest)
     template = Template.of(**manifest.template)
-    run = BulkRun(ledger, manifest, source_again(manifest), template, resumed=True)
+    run = BulkRun(
+        ledger, manifest, source_again(manifest, rows), template, resumed=True,
+        at_end=partial(complete, ledger, manifest),
+    )  # fmt: skip
     run.record = bulks.set_state(manifest.id, "running")
     return run
 
 
-def retry(ledger: Ledger, tenant: str, which: str) -> tuple[BulkRun, Callable[[], None]]:
-    """Begin a bulk of the rows of another that have no answer.
+def _let_go_on(bulks: Bulks, manifest: Manifest) -> InvalidJob:
+    """Let a bulk that another process feeds go on there; return the error that says so."""
+    bulks.set_state(manifest.id, "running")
+    error = InvalidJob("another process feeds it: it goes on there", field="bulk")
+    error.job_id = manifest.id
+    return error
+
+
+def retry(ledger: Ledger, tenant: str, which: str) -> BulkRun:
+    """Begin a bulk of the rows of another that have no answer; at its end they are put in place.
 
     Args:
         ledger: where the shards wait.
         tenant: whose bulk it is.
         which: the id of the other bulk, its output or its folder.
 
-    Returns:
-        The bulk, and a function that puts its results into the other's output.
-
     Raises:
-        InvalidJob: No row failed, the bulk has not ended, or its input has changed.
+        InvalidJob: No row failed, the input has changed, or the bulk or a retry of it has not
+            ended.
     """
     manifest, bulks = find(ledger, tenant, which), Bulks(ledger)
-    if bulks.state(manifest.id) == "running":
-        raise InvalidJob("has not ended; `resume` goes on with it", field="bulk")
+    if (state := bulks.state(manifest.id)) and state not in ENDED:
+        raise InvalidJob(f"is {state}: it has not ended; `resume` goes on with it", field="bulk")
+    again = manifest.folder / "retry.jsonl"
+    spent = settled(bulks, manifest) + _spent_by_last(bulks, folder_of(again))
     numbers = rows_without_answer(manifest)
     if not numbers:
         raise InvalidJob("has no row without an answer", field="bulk")
     template = Template.of(**manifest.template)
     rows = failed_rows(source_again(manifest), template, numbers)
-    again = manifest.folder / "retry.jsonl"
+    limit = manifest.max_usd
     limits: BulkOptions = {
-        "out": again, "overwrite": True, "max_usd": manifest.max_usd,
-        "max_cost_usd": manifest.max_cost_usd,
+        "out": again, "overwrite": True, "max_cost_usd": manifest.max_cost_usd,
+        "max_usd": None if limit is None else max(0.0, limit - spent / NANO),
     }  # fmt: skip
+    run = begin(ledger, tenant, rows, limits, {}, completes=(manifest, tuple(numbers)))
+    with suppress(ForebayError):
+        bulks.update(manifest.id, settled_nusd=spent)
+    return run
 
-    def at_end() -> None:
-        unanswered = put_in_place(manifest, numbers, again)
-        bulks.update(manifest.id, state="incomplete" if unanswered else "done")
 
-    return begin(ledger, tenant, rows, limits, {}), at_end
+def _spent_by_last(bulks: Bulks, folder: Path) -> int:
+    """Return what a retry cost that was cancelled: billionths of a dollar.
+
+    Raises:
+        InvalidJob: The last retry has not ended.
+    """
+    try:
+        last = Manifest.load(folder)
+    except InvalidJob:
+        return 0
+    state = bulks.state(last.id)
+    if state and state not in ENDED:
+        raise InvalidJob(
+            f"its failed rows are answered again by the bulk {last.id}: resume or cancel that",
+            field="bulk",
+        )
+    return settled(bulks, last) if state == "cancelled" else 0
 
 
 def find(ledger: Ledger, tenant: str, which: str) -> Manifest:
@@ -151,12 +199,20 @@ def find(ledger: Ledger, tenant: str, which: str) -> Manifest:
     return manifest
 
 
-def source_again(manifest: Manifest) -> Source:
-    """Open the source of a bulk again.
+def source_again(manifest: Manifest, rows: RowsLike | None = None) -> Source:
+    """Open the source of a bulk again; see `resume` for `rows`.
 
     Raises:
-        InvalidJob: It has changed; the error says how.
+        InvalidJob: It has changed, and the error says how; or `rows` are missing.
     """
+    if not manifest.source and not manifest.spool.exists():
+        if rows is None or not _is_spooled(rows):
+            raise InvalidJob(
+                "the input was not read to its end: give it again from its beginning, to "
+                f"`forebay bulk run - --out {shown(manifest.out)} --resume` or as `rows`",
+                field="rows",
+            )
+        return _opened(rows, manifest.source_format, manifest.folder)
     path = manifest.source or str(manifest.spool)
     source = open_source(path, format=manifest.source_format)  # type: ignore[arg-type]  # as it was
     change = manifest.fingerprint and source.changed_since(manifest.fingerprint)
@@ -200,6 +256,8 @@ def _check_new(path: Path, folder: Path, *, overwrite: bool) -> None:
         raise InvalidJob(
             "exists: go on with --resume, or replace it with --overwrite", field=shown(what)
         )
+    if overwrite and is_being_written(folder / "journal.jsonl"):
+        raise being_written(path)
     if overwrite:
         shutil.rmtree(folder, ignore_errors=True)
 

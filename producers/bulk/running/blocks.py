@@ -51,6 +51,7 @@ class Block:
         parts: the shards of its rows.
         results: the row of the output for each valid row, once it is known.
         rising: the jobs of rows that went up, and the rows' places in the block.
+        answered: those jobs that have an answer. The others are kept as dead letters.
     """
 
     fed: FedBlock
@@ -59,6 +60,7 @@ class Block:
     parts: list[Part] = field(default_factory=list)
     results: list[dict[str, Any] | None] = field(default_factory=list)
     rising: dict[str, int] = field(default_factory=dict)
+    answered: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:

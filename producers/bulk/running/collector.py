@@ -144,6 +144,8 @@ class Collector:
             block = self._jobs.pop(job_id)
             place = block.rising.pop(job_id)
             number, key = block.rows[place]
+            if isinstance(ended, Answer):
+                block.answered.append(job_id)
             if isinstance(ended, Answer | Receipt):
                 block.results[place] = results.of_job(number, key, ended)
             else:  # forgotten, or it cannot be read

@@ -35,6 +35,8 @@ class Manifest:
         deadline: seconds since 1970 by which rows must be answered, or `None`.
         max_usd: what the bulk may cost on Bedrock, or `None`.
         max_cost_usd: what one row may cost on Bedrock, or `None`.
+        completes: the folder of the bulk whose rows are answered again; empty if this is no retry.
+        numbers: the numbers of these rows there, in order.
     """
 
     id: str
@@ -49,12 +51,19 @@ class Manifest:
     deadline: float | None = None
     max_usd: float | None = None
     max_cost_usd: float | None = None
+    completes: str = ""
+    numbers: tuple[int, ...] = field(default=(), repr=False)
     version: int = VERSION
 
     @property
     def folder(self) -> Path:
         """The folder that holds the manifest, the journal and the spool."""
         return folder_of(self.out)
+
+    @property
+    def journal(self) -> Path:
+        """The file that says which rows were fed and which results are in the output."""
+        return self.folder / "journal.jsonl"
 
     @property
     def spool(self) -> Path:

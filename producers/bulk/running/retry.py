@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,23 @@ from typing import Any
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.outputs.open_output import open_output
 from forebay.producers.bulk.rows import BadRow
+from forebay.producers.bulk.running import results
 from forebay.producers.bulk.running.manifest import Manifest
 from forebay.producers.bulk.sample import jobs_of
 from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.templates.template import Template
 from forebay.producers.bulk.validated import validated_rows
-from forebay.routing.errors import InvalidJob
+from forebay.routing.bulk.bulks import Bulks, BulkState
+from forebay.routing.errors import InvalidJob, UnknownJob
+from forebay.routing.ledger.ledger import Ledger
 
 ROWS_PER_WRITE = 500
+
+#: Counters of a bulk's record that a retry counts again, beside the errors.
+COUNTERS = (
+    "rows_done", "rows_failed", "rows_expired", "rows_cancelled", "rows_local", "rows_bedrock",
+    "rows_degraded",
+)  # fmt: skip
 
 
 def rows_without_answer(manifest: Manifest) -> list[int]:
@@ -51,7 +62,39 @@ def failed_rows(source: Source, template: Template, numbers: list[int]) -> Itera
             number = next(wanted, None)
 
 
-def put_in_place(manifest: Manifest, numbers: list[int], again: Path) -> int:
+def complete(ledger: Ledger, manifest: Manifest) -> None:
+    """Put the results of a retry into the output of the bulk that it completes, and count again.
+
+    It may be done twice. A bulk that is no retry completes nothing.
+    """
+    if not manifest.completes:
+        return
+    first, bulks = Manifest.load(Path(manifest.completes)), Bulks(ledger)
+    counted = put_in_place(first, manifest.numbers, Path(manifest.out))
+    with suppress(UnknownJob):  # it is too old
+        record = bulks.get(first.id)
+        names = {*COUNTERS, *(name for name in record.counters if name.startswith("error:"))}
+        counters = {name: counted[name] for name in names}
+        state = record.state if record.state == "cancelled" else _state(first, counted)
+        spent = record.settled_nusd + settled(bulks, manifest)
+        bulks.update(first.id, **counters, state=state, settled_nusd=spent)
+
+
+def settled(bulks: Bulks, manifest: Manifest) -> int:
+    """Return what a bulk has cost, in billionths of a dollar; 0 if it is not known any more."""
+    try:
+        return bulks.get(manifest.id).settled_nusd
+    except UnknownJob:
+        return 0
+
+
+def _state(manifest: Manifest, counted: Counter[str]) -> BulkState:
+    unanswered = counted["rows"] - counted["rows_done"]
+    wanting = unanswered or counted["rows_over_budget"] or manifest.bad_rows.exists()
+    return "incomplete" if wanting else "done"
+
+
+def put_in_place(manifest: Manifest, numbers: Sequence[int], again: Path) -> Counter[str]:
     """Replace rows of the output by new results, all of them or none.
 
     Args:
@@ -60,20 +103,21 @@ def put_in_place(manifest: Manifest, numbers: list[int], again: Path) -> int:
         again: their new results, in the same order. They are held in memory.
 
     Returns:
-        How many rows still have no answer.
+        What became of the rows of the output, as counters.
     """
     out = Path(manifest.out)
     new = out.with_name(out.name + ".new")
     replaced = dict(zip(numbers, _lines(again), strict=True))
-    unanswered = 0
+    counted: Counter[str] = Counter()
     with open_output(new, format="jsonl", overwrite=True) as output:
         for batch in _batched(_lines(out), ROWS_PER_WRITE):
             rows = [_better(row, replaced.get(row["row"])) for row in batch]
-            unanswered += sum(row["status"] != "done" for row in rows)
+            counted.update(results.totals(rows, 0))
+            counted.update(f"error:{row['error']}" for row in rows if row["error"])
             output.append(rows)
         output.finish()
     new.replace(out)
-    return unanswered
+    return counted
 
 
 def _better(row: dict[str, Any], again: dict[str, Any] | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -63,10 +63,13 @@ class BulkRun:
         *,
         resumed: bool = False,
         overwrite: bool = False,
+        at_end: Callable[[], object] = lambda: None,
     ) -> None:
+        """`at_end` is called once all is written, and again if this process dies meanwhile."""
+        self._at_end = at_end
         self.manifest, self._ledger, self._bulks = manifest, ledger, Bulks(ledger)
         self._source = source
-        self._journal = journal = Journal.open(manifest.folder / "journal.jsonl")
+        self._journal = journal = Journal.open(manifest.journal)
         begun = resumed and (journal.out_size > 0 or Path(manifest.out).exists())
         self._out = open_output(
             manifest.out,
@@ -192,8 +195,9 @@ class BulkRun:
         self._forget(blocks)
 
     def _forget(self, blocks: list[Block]) -> None:
-        """Remove shards whose results are on the disk."""
+        """Remove shards whose results are on the disk, and rows that Bedrock answered."""
         ids = [part.id for block in blocks for part in block.parts]
+        ids += [job_id for block in blocks for job_id in block.answered]
         with suppress(ForebayError):  # they expire
             self._ledger.forget_all(ids)
 
@@ -226,18 +230,23 @@ class BulkRun:
     def _end(self) -> None:
         """Give the outputs their final form, and the bulk its final state."""
         self._look(now=True)
+        self._finish_outputs()
         if self.record.state == "cancelled":
             return
-        self._out.finish()
-        self._bad.finish()
-        if not self._journal.totals["bad"]:
-            self.manifest.bad_rows.unlink(missing_ok=True)
+        self._at_end()
         state = self._final_state()
         patiently(partial(self._bulks.update, self.manifest.id, state=state), patience_s=PATIENCE_S)
         self.record = replace(self.record, state=state)
 
+    def _finish_outputs(self) -> None:
+        self._out.finish()
+        self._bad.finish()
+        if not self._journal.totals["bad"]:
+            self.manifest.bad_rows.unlink(missing_ok=True)
+
     def _cancel_rest(self) -> None:
-        """Cancel what is on the ledger. What was written stays."""
+        """Cancel what is on the ledger. What was written stays, in its final form."""
+        self._finish_outputs()
         for job_id in self._collector.awaited():
             with suppress(ForebayError):
                 self._ledger.cancel(job_id)

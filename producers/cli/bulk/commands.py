@@ -100,7 +100,7 @@ def run(  # noqa: D103 - its help says it
     if out is None and not (sample or dry_run):
         raise InvalidJob("is missing: name the file of the results", field="--out")
     if resume and out:
-        _follow_resumed(out, tenant, as_json=as_json)
+        _follow_resumed(out, tenant, source, as_json=as_json)
         return
     given = {
         "kind": kind, "text_field": text_field, "text": text, "system": system, "user": user,
@@ -123,7 +123,7 @@ def run(  # noqa: D103 - its help says it
 @app.command("resume")
 def go_on(bulk: Bulk, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """Go on with a bulk that was detached from, paused or killed."""
-    _follow_resumed(bulk, tenant, as_json=as_json)
+    _follow_resumed(bulk, tenant, None, as_json=as_json)
 
 
 @app.command()
@@ -200,9 +200,17 @@ def _set_state(bulk: str, state: Any, tenant: str | None, *, as_json: bool) -> N
         _print(client.set_bulk_state(bulk, state), as_json=as_json)
 
 
-def _follow_resumed(which: str, tenant: str | None, *, as_json: bool) -> None:
+def _follow_resumed(which: str, tenant: str | None, source: str | None, *, as_json: bool) -> None:
     with open_client(_tenant_of(tenant, which)) as client:
-        _follow(client.resume_bulk(which), as_json=as_json)
+        try:
+            bulk = client.resume_bulk(which, source)
+        except InvalidJob as error:
+            if error.job_id is None:
+                raise
+            display.note(str(error))
+            _print(client.bulk_progress(error.job_id), as_json=as_json)
+        else:
+            _follow(bulk, as_json=as_json)
 
 
 def _follow(bulk: BulkHandle, *, as_json: bool) -> None:

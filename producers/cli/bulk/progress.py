@@ -36,8 +36,8 @@ def line(progress: Progress) -> str:
     """Return progress in one line of about 100 characters."""
     total = "" if progress.total is None else f" of {progress.total:,}"
     share = "" if progress.share is None else f" ({progress.share:.0%})"
-    rate = "" if progress.rows_per_s is None else f" · {progress.rows_per_s:,.0f} rows/s"
-    left = "" if progress.left_s is None else f" · {span(progress.left_s)} left"
+    rate = f" · {progress.rows_per_s:,.0f} rows/s" if progress.rows_per_s else ""
+    left = f" · {span(progress.left_s)} left" if progress.left_s else ""
     state = "" if progress.state == "running" else f"{progress.state}: "
     rows = f"{state}{progress.over:,}{total} rows{share}"
     return f"{rows}{rate}{left}{_ahead(progress)}{_ends(progress)}{_money(progress)}"
@@ -119,7 +119,8 @@ def _shortened(answer: object) -> str:
 def _ends(progress: Progress) -> str:
     named = {
         "on Bedrock": progress.bedrock, "going up": progress.up, "degraded": progress.degraded,
-        "failed": progress.failed + progress.expired + progress.cancelled, "bad": progress.bad,
+        "failed": progress.failed, "expired": progress.expired, "cancelled": progress.cancelled,
+        "bad": progress.bad,
     }  # fmt: skip
     return "".join(f" · {number:,} {name}" for name, number in named.items() if number)
 

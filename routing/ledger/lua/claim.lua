@@ -9,6 +9,7 @@ local ageing_ms, bulk_share, unrung, shards = unpack(ARGV, 6)
 local paused = paused_scopes()
 local PARKED_MS = 10000 -- how long a shard of a paused bulk is put aside
 local MAX_SKIPPED = 50 -- jobs that cannot be worked are ended here, at most so many in one claim
+local MAX_SKIPPED_SHARDS = 500 -- likewise shards: more than one bulk that is fed has waiting
 
 -- Put a tenant whose virtual time no claim can have led to behind the others. An honest time differs
 -- from the clock's by one job at most; others were forged, or a forged clock was repaired.
@@ -105,14 +106,16 @@ end
 if paused['lane:' .. hop_of(queue)] then
   return nil
 end
-for _ = 1, MAX_SKIPPED do
+for _ = 1, shards == '1' and MAX_SKIPPED_SHARDS or MAX_SKIPPED do
   local id, class, tenant = choose()
   if not id then
     return nil
   end
   local job = read(id)
   local now = now_ms()
-  take(id, class, tenant, class == 'rows' and job and math.max(1, math.min(job.rows, MAX_ROWS)) or 1)
+  local bulk = job and bulk_state(id, job)
+  local rows = class == 'rows' and job and bulk ~= 'paused' and bulk ~= 'cancelled' and job.rows or 1
+  take(id, class, tenant, math.max(1, math.min(rows, MAX_ROWS))) -- rows that wait on cost no turns
   if not job or job.state ~= 'waiting' or job.queue ~= queue then
     -- The entry stayed behind when the job moved. If nothing else leads to the job, end it.
     if job and stranded(id, job) then
@@ -122,9 +125,9 @@ for _ = 1, MAX_SKIPPED do
     expire(id, job, retention_ms)
   elseif job.attempts >= tonumber(max_attempts) then
     fail_used_up(id, job, retention_ms, job.error)
-  elseif bulk_state(id, job) == 'cancelled' then
+  elseif bulk == 'cancelled' then
     finish(id, job, 'cancelled', retention_ms, 'error', 'cancelled')
-  elseif bulk_state(id, job) == 'paused' then
+  elseif bulk == 'paused' then
     redis.call('ZADD', 'fb:later', now + PARKED_MS, id)
   else
     local key, fence = job_key(id), job.fence + 1

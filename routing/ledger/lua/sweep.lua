@@ -142,15 +142,6 @@ local function forget_if_unused(queue, depth)
     redis.call('SREM', 'fb:queues', queue)
     redis.call('HDEL', 'fb:quiet', queue, queue .. ' at')
   end
-  return waiting_in(queue .. ':interactive') + bulk
-end
-
--- Forget a queue that is empty and that no worker has served for long.
-local function forget_if_unused(queue, depth)
-  if depth + redis.call('LLEN', queue) + redis.call('EXISTS', 'fb:serving:' .. queue) == 0 then
-    redis.call('SREM', 'fb:queues', queue)
-    redis.call('HDEL', 'fb:quiet', queue, queue .. ' at')
-  end
 end
 
 -- Replace all depths by what is counted: producers move the stored numbers, and may add any queue.

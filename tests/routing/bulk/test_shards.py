@@ -62,6 +62,27 @@ def test_two_tenants_share_by_rows_and_not_by_shards(ledger):
         assert abs(rows["acme"] - rows["globex"]) <= 100
 
 
+def test_shards_of_a_paused_bulk_cost_their_tenant_no_turns_of_its_rows(ledger):
+    paused = [shard(*["x"] * 100) for _ in range(20)]
+    mine = [shard("x") for _ in range(4)]
+    others = [shard("x", tenant="globex") for _ in range(40)]
+    routed(ledger, *paused, *mine, *others)
+    for each in paused:
+        Bulks(ledger).set_state(each.bulk, "paused")
+    claimed = [ledger.claim("local.default", shards=True).id for _ in range(40)]
+    assert {each.id for each in mine} < set(claimed)
+
+
+def test_many_shards_of_a_paused_bulk_do_not_hide_another_bulk(ledger):
+    bulk = new_id("acme")
+    paused = [shard("x", bulk=bulk) for _ in range(200)]
+    other = shard("x")
+    routed(ledger, *paused, other)
+    Bulks(ledger).set_state(bulk, "paused")
+    claim = ledger.claim("local.default", shards=True)
+    assert claim.id == other.id
+
+
 def test_only_the_first_shard_of_a_local_queue_rings_and_the_sweeper_rings_for_idle_workers(
     ledger, redis
 ):

@@ -6,16 +6,17 @@ import pytest
 
 from forebay.routing.bulk.bulks import Bulks
 from forebay.routing.bulk.row_result import RowResult
-from forebay.routing.bulk.shards import Shards
-from forebay.routing.errors import EngineDied
+from forebay.routing.bulk.shards import Shards, kept_results
+from forebay.routing.errors import EngineDied, InvalidJob, Misconfigured, Unavailable
 from forebay.routing.jobs import Answer, new_id
 from forebay.workers.bulk.row_steps import RowSteps
 from forebay.workers.bulk.shard_work import ShardWork
 from forebay.workers.cascade.answerer import Answerer
+from forebay.workers.cascade.check import check
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.runtime.execute import attempt, record
-from shards import counters, put, rows_of, shard, work_shards
+from shards import LABELS, counters, put, rows_of, shard, work_shards
 
 pytest_plugins = ["waterfall"]
 
@@ -204,6 +205,109 @@ def test_a_forged_shard_is_no_shard(lanes):
     work_shards(lanes)
     for made in (lie, foreign):
         assert lanes.ledger.record(made.id).to_receipt().error == "invalid_job"
+
+
+def claimed(lanes, made):
+    """Put a shard on the ledger, and return a claim of it in the local lane."""
+    put(lanes.ledger, made)
+    work_shards(lanes, "route")
+    queue = "embed" if made.kind == "embed" else "local.default"
+    return lanes.ledger.claim(queue, shards=True)
+
+
+def failing_first(monkeypatch, method, error):
+    """Make a method of `Bulks` raise `error` at its first call; return the calls."""
+    real, calls = getattr(Bulks, method), []
+
+    def call(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise error
+        return real(*args)
+
+    monkeypatch.setattr(Bulks, method, call)
+    return calls
+
+
+def test_a_look_at_the_bulk_that_fails_costs_no_row_and_no_attempt(lanes, monkeypatch):
+    monkeypatch.setattr("forebay.workers.bulk.shard_work.LOOK_EVERY_S", 0)
+    made = shard("a billing question", "no login here")
+    claim = claimed(lanes, made)
+    calls = failing_first(monkeypatch, "state", Unavailable("Redis is away"))
+    record(lanes.ledger, claim, attempt(lanes.local.work, claim))
+    assert calls
+    assert [row.status for row in rows_of(lanes.ledger, made)] == ["done", "done"]
+
+
+@pytest.mark.parametrize("budget", [None, 10**12])
+def test_answers_outlast_redis_that_is_away_when_the_budget_is_read(lanes, monkeypatch, budget):
+    made = shard(WRONG, "a billing question", egress="allow")
+    claim = claimed(lanes, made)
+    Bulks(lanes.ledger).create(made.bulk, {}, budget)
+    calls = failing_first(monkeypatch, "get", Unavailable("Redis is away"))
+    record(lanes.ledger, claim, attempt(lanes.local.work, claim))
+    assert len(calls) > 1
+    assert [row.status for row in rows_of(lanes.ledger, made)] == ["up", "done"]
+
+
+@pytest.mark.parametrize("error", [ValueError("content"), Misconfigured("wrong", field="a file")])
+@pytest.mark.parametrize("kind", ["classify", "embed"])
+def test_a_row_that_breaks_the_worker_fails_alone(lanes, monkeypatch, caplog, kind, error):
+    texts = ("a billing question", "poison", "no login here")
+    rows = [{"texts": [text]} if kind == "embed" else {"text": text} for text in texts]
+    made = shard(kind=kind, rows=rows, common={} if kind == "embed" else {"labels": LABELS})
+
+    def broken(job, raw):
+        if "poison" in str(job.request.model_dump()):
+            raise error
+        return check(job, raw)
+
+    monkeypatch.setattr("forebay.workers.bulk.row_steps.check", broken)
+    claim = claimed(lanes, made)
+    record(lanes.ledger, claim, attempt(lanes.local.work, claim))
+    good, bad, other = rows_of(lanes.ledger, made)
+    assert (good.status, other.status) == ("done", "done")
+    assert bad.status == "failed"
+    assert bad.error == ("internal" if isinstance(error, ValueError) else "misconfigured")
+    assert "content" not in caplog.text
+
+
+def test_what_was_answered_is_kept_whatever_ends_the_work(lanes, monkeypatch):
+    made = shard("a billing question", "no login here")
+    claim = claimed(lanes, made)
+    real = RowSteps.finish
+    done = []
+
+    def finish(self, *args):
+        if done:
+            raise Unavailable("the checks cannot be reached")
+        done.append(1)
+        return real(self, *args)
+
+    monkeypatch.setattr(RowSteps, "finish", finish)
+    record(lanes.ledger, claim, attempt(lanes.local.work, claim))
+    lanes.redis.zadd("fb:later", {made.id: 0})
+    lanes.ledger.sweep()
+    kept = kept_results(lanes.ledger.claim("local.default", shards=True), 2)
+    assert sorted(row is None for row in kept) == [False, True]
+
+
+def test_a_row_that_breaks_a_call_for_many_fails_alone(lanes, monkeypatch):
+    rows = [{"texts": [text]} for text in ("a", "poison", "c")]
+    made = shard(kind="embed", rows=rows, common={})
+    claim = claimed(lanes, made)
+    real = Answerer.at_once
+
+    def at_once(self, jobs):
+        if any("poison" in job.request.texts for job in jobs):
+            raise InvalidJob("is longer than the model reads", field="texts")
+        return real(self, jobs)
+
+    monkeypatch.setattr(Answerer, "at_once", at_once)
+    record(lanes.ledger, claim, attempt(lanes.local.work, claim))
+    good, bad, other = rows_of(lanes.ledger, made)
+    assert (good.status, other.status) == ("done", "done")
+    assert (bad.status, bad.error, bad.error_field) == ("failed", "invalid_job", "texts")
 
 
 @pytest.mark.slow

@@ -231,6 +231,166 @@ def test_failed_rows_are_answered_again_in_place(client, lanes, rows, tmp_path, 
         client.retry_bulk(bulk.id)
 
 
+def broken_bulk(client, rows, out, count=3, **options):
+    """Run a bulk whose last rows fail; return its id."""
+    broken = [*bodies(5), *({"id": f"w{n}", "body": WRONG} for n in range(count))]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in broken))
+    with client.bulk(rows, out=out, **options, **CLASSIFY) as bulk:
+        bulk.wait(60)
+    return bulk.id
+
+
+def mended(monkeypatch):
+    monkeypatch.setattr("forebay.workers.engines.batching.echo.Directives.answer", lambda *_: None)
+
+
+def test_a_retry_that_was_detached_is_put_in_place_when_it_is_resumed(
+    client, rows, tmp_path, monkeypatch, answering
+):
+    out = tmp_path / "out.jsonl"
+    first = broken_bulk(client, rows, out)
+    mended(monkeypatch)
+    answering.rest()
+    again = client.retry_bulk(first)
+    with pytest.raises(ResultTimeout):
+        again.wait(0.3)
+    again.close()
+    answering.go()
+    with pytest.raises(InvalidJob, match=again.id):
+        client.retry_bulk(first)
+    with client.resume_bulk(again.id) as resumed:
+        assert resumed.wait(60).state == "done"
+    assert [row["status"] for row in lines(out)] == ["done"] * 8
+    assert client.bulk_progress(first).state == "done"
+
+
+def test_a_retry_that_was_cancelled_leaves_the_output_and_may_be_tried_again(
+    client, rows, tmp_path, monkeypatch, answering
+):
+    out = tmp_path / "out.jsonl"
+    first = broken_bulk(client, rows, out)
+    before = out.read_bytes()
+    mended(monkeypatch)
+    answering.rest()
+    with client.retry_bulk(first) as again:
+        again.cancel()
+        assert again.wait(60).state == "cancelled"
+    assert out.read_bytes() == before
+    answering.go()
+    with client.retry_bulk(first) as last:
+        last.wait(60)
+    assert [row["status"] for row in lines(out)] == ["done"] * 8
+
+
+def test_a_bulk_that_has_not_ended_is_not_retried(client, rows, tmp_path, answering):
+    answering.rest()
+    bulk = client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY)
+    client.set_bulk_state(bulk.id, "paused")
+    bulk.close()
+    with pytest.raises(InvalidJob, match="paused"):
+        client.retry_bulk(bulk.id)
+
+
+def test_a_retry_spends_what_is_left_of_the_budget(client, rows, tmp_path, lanes):
+    out = tmp_path / "out.jsonl"
+    lanes.mock.answer = "other"
+    first = broken_bulk(client, rows, out, count=20, egress="allow", max_usd=0.01)
+    spent = client.bulk_progress(first).spent_usd
+    with client.retry_bulk(first) as again:
+        end = again.wait(60)
+    assert end.max_usd == pytest.approx(0.01 - spent)
+    assert spent + end.spent_usd <= 0.01
+
+
+def test_what_a_retry_does_not_mend_leaves_a_bulk_incomplete(client, rows, tmp_path, monkeypatch):
+    out = tmp_path / "out.jsonl"
+    rows.write_text(f'{{"body": "login"}}\n{{"body": 3}}\n{json.dumps({"body": WRONG})}\n')
+    with client.bulk(rows, out=out, **CLASSIFY) as bulk:
+        assert bulk.wait(60).state == "incomplete"
+    mended(monkeypatch)
+    with client.retry_bulk(bulk.id) as again:
+        again.wait(60)
+    end = client.bulk_progress(bulk.id)
+    assert (end.state, end.bad, end.failed, end.done) == ("incomplete", 1, 0, 2)
+
+
+def test_a_bulk_that_another_process_feeds_is_neither_replaced_nor_harmed(
+    client, rows, tmp_path, answering
+):
+    out = tmp_path / "out.jsonl"
+    answering.rest()
+    with client.bulk(rows, out=out, **CLASSIFY) as bulk:
+        with pytest.raises(InvalidJob, match="another process"):
+            client.bulk(rows, out=out, overwrite=True, **CLASSIFY)
+        bulk.close()
+        answering.go()
+        with client.resume_bulk(str(out)) as resumed:
+            assert resumed.wait(60).state == "done"
+    assert len(lines(out)) == 120
+
+
+def test_an_iterable_that_was_not_read_to_its_end_is_given_again(client, tmp_path):
+    out = tmp_path / "out.jsonl"
+
+    def broken():
+        yield from bodies(90)
+        raise RuntimeError("the source broke")
+
+    with client.bulk(broken(), out=out, **CLASSIFY) as bulk, pytest.raises(RuntimeError, match="broke"):
+        bulk.wait(60)
+    with pytest.raises(InvalidJob, match="give it again"):
+        client.resume_bulk(bulk.id)
+    with client.resume_bulk(bulk.id, bodies(120)) as resumed:
+        assert resumed.wait(60).state == "done"
+    assert [row["row"] for row in lines(out)] == list(range(1, 121))
+
+
+def test_resuming_a_paused_bulk_lets_the_process_that_feeds_it_go_on(
+    client, rows, tmp_path, answering
+):
+    answering.rest()
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        client.set_bulk_state(bulk.id, "paused")
+        with pytest.raises(InvalidJob, match="goes on there"):
+            client.resume_bulk(bulk.id)
+        assert client.bulk_progress(bulk.id).state == "running"
+        answering.go()
+        assert bulk.wait(60).state == "done"
+
+
+def test_results_that_are_iterated_over_without_a_block_leave_nothing(client):
+    bulk = client.bulk(bodies(70), **CLASSIFY)
+    assert len(list(bulk)) == 70
+    assert not bulk.out.parent.exists()
+    bulk = client.bulk(bodies(70), **CLASSIFY)
+    for _ in bulk:
+        break
+    bulk.close()
+    assert not bulk.out.parent.exists()
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.npy"])
+def test_a_cancelled_bulk_leaves_an_output_that_can_be_read(client, tmp_path, answering, name):
+    out = tmp_path / name
+    texts = [{"text": f"{n}"} for n in range(120)]
+    kind = "embed" if name.endswith("npy") else "summarize"
+    bulk = client.bulk(texts, out=out, kind=kind)
+    next(iter(bulk))
+    bulk.cancel()
+    assert bulk.wait(60).state == "cancelled"
+    bulk.close()
+    assert out.stat().st_size
+
+
+def test_rows_that_went_up_are_forgotten_once_they_are_on_the_disk(client, lanes, tmp_path):
+    lanes.mock.answer = "other"
+    many = [{"body": f"{WRONG} {n}"} for n in range(4)]
+    with client.bulk(many, out=tmp_path / "out.jsonl", egress="allow", **CLASSIFY) as bulk:
+        assert bulk.wait(60).bedrock == 4
+    assert not lanes.redis.keys("fb:job:*")
+    assert not lanes.redis.keys("fb:answer:*")
+
+
 def test_a_dry_run_answers_nothing_and_finds_every_bad_row(client, rows):
     with rows.open("a") as file:
         file.write('{"nobody": 1}\n')

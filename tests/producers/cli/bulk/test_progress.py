@@ -25,7 +25,7 @@ def test_the_line_says_how_far_how_fast_and_what_became_of_the_rows():
     )  # fmt: skip
     assert told == (
         "250,000 of 1,000,000 rows (25%) · 1,234 rows/s · 10 min 7 s left · 12 jobs go first "
-        "· 20 on Bedrock · 3 going up · 7 degraded · 2 failed · 2 bad "
+        "· 20 on Bedrock · 3 going up · 7 degraded · 1 failed · 1 expired · 2 bad "
         "· $0.5000 of $5.00 spent, $2.0000 projected"
     )
 

@@ -1,0 +1,90 @@
+"""One shard while it is worked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from forebay.routing.bulk.row_result import RowResult
+from forebay.routing.bulk.shard import Shard
+from forebay.routing.bulk.shards import RisingRow, kept_results
+from forebay.routing.errors import Lost
+from forebay.routing.jobs import Receipt
+from forebay.routing.ledger.claim import Claim
+from forebay.workers.bulk.row_steps import RowOutcome
+from forebay.workers.runtime.attempt import Attempt
+from forebay.workers.runtime.outcomes import ShardAnswered
+
+
+class ShardRun:
+    """One shard while it is worked: its rows that are left, and what became of the others."""
+
+    def __init__(self, claim: Claim, shard: Shard, lost: threading.Event) -> None:
+        self.shard = shard
+        self.claim = claim
+        self._lost = lost
+        self._outcomes: list[RowOutcome | None] = [*kept_results(claim, len(shard.rows))]
+        self.todo = deque(i for i, outcome in enumerate(self._outcomes) if outcome is None)
+        self.under_way: set[str] = set()
+        self.kept_at = self.looked_at = time.monotonic()
+
+    def check(self) -> None:
+        """Raise `Lost` if the claim was lost."""
+        if self._lost.is_set():
+            raise Lost
+
+    def row(self, index: int) -> Attempt:
+        """Return an attempt at a row.
+
+        Raises:
+            InvalidJob: A field of the row is wrong.
+        """
+        return Attempt(self.claim, self.shard.job(index, self.shard.egress))
+
+    def add(self, index: int, outcome: RowOutcome) -> None:
+        """Record what became of a row."""
+        self._outcomes[index] = outcome
+
+    def results(self) -> list[RowResult | None]:
+        """Return the rows that are over. A row that goes up is decided on again if need be."""
+        return [each if isinstance(each, RowResult) else None for each in self._outcomes]
+
+    def rising(self) -> list[tuple[int, RisingRow]]:
+        """Return the rows that go up, with their places in the shard."""
+        outcomes = enumerate(self._outcomes)
+        return [(index, each) for index, each in outcomes if isinstance(each, RisingRow)]
+
+    @property
+    def luck(self) -> float:
+        """A number from 0 to 1 that is always the same for this shard."""
+        return int(self.shard.id[-12:], 16) / 16**12
+
+    def outcome(self) -> ShardAnswered:
+        """Return the outcome of a shard whose rows are all over."""
+        rising = [row for _, row in self.rising()]
+        results = tuple(_result(each) for each in self._outcomes)
+        return ShardAnswered(self._receipt(results), results, tuple(rising))
+
+    def _receipt(self, results: Sequence[RowResult]) -> Receipt:
+        record = self.claim.record
+        answered = next((each for each in results if each.model), None)
+        return Receipt(
+            **record.heading(),
+            status="done",
+            lane="local",
+            reasons=record.reasons,
+            degraded=any(each.degraded for each in results),
+            model=answered.model if answered else None,
+            revision=answered.revision if answered else None,
+            tokens_in=sum(each.tokens_in for each in results),
+            tokens_out=sum(each.tokens_out for each in results),
+        )
+
+
+def _result(outcome: RowOutcome | None) -> RowResult:
+    if isinstance(outcome, RisingRow):
+        return RowResult(status="up", reasons=outcome.reasons, job=outcome.job.id)
+    assert outcome is not None, "a shard ends when all its rows are over"
+    return outcome
