@@ -69,6 +69,15 @@ test-gpu: ## Build, test and measure on a GPU machine with torch and nvcc (STAGE
 bench: $(READY) ## Measure what the ledger costs, beside bare Celery (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/overhead.py $(ARGS)
 
+# A million rows take minutes: ARGS="--rows 1000000".
+.PHONY: bench-bulk
+bench-bulk: $(READY) ## Measure a bulk beside the same rows as jobs and as bare Celery tasks (ARGS: --rows, --singles)
+	@$(PY) tests/benchmarks/bulk.py $(ARGS)
+
+.PHONY: bench-clients
+bench-clients: $(READY) ## Measure how fast clients submit, and what waiting costs an event loop (ARGS: --jobs, --runs)
+	@$(PY) tests/benchmarks/clients.py $(ARGS)
+
 .PHONY: bench-cascade
 bench-cascade: $(READY) ## Plot quality against the share that goes up (ARGS: --jobs, --prompts, --curve FILE; half an hour)
 	@$(PY) tests/benchmarks/cascade.py $(ARGS)
@@ -76,6 +85,10 @@ bench-cascade: $(READY) ## Plot quality against the share that goes up (ARGS: --
 .PHONY: bench-pacing
 bench-pacing: $(READY) ## Measure how the pacing controller meets its target, and what it costs (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/pacing.py $(ARGS)
+
+.PHONY: bench-telemetry
+bench-telemetry: $(READY) ## Measure what log lines, events and metrics cost a job (ARGS: --jobs, --runs)
+	@$(PY) tests/benchmarks/hooks.py $(ARGS)
 
 .PHONY: chaos
 chaos: $(READY) ## Kill, stop and cut all parts under load; attack the fleet beside others (ARGS=--long, STORMS)

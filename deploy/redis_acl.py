@@ -34,7 +34,7 @@ OWN_COMMANDS = (
 OWN_KEYS = (
     "fb:job:{}.*", "fb:content:{}.*", "fb:answer:{}.*", "fb:draft:{}.*", "fb:cached:{}.*",
     "fb:watchers:{}.*", "fb:cache:{}:*", "fb:idempotency:{}:*", "fb:wake:{}:*", "fb:dead:{}",
-    "fb:promised:{}", "fb:bulk:{}.*", "fb:bulks:{}", "fb:stream:{}:*",
+    "fb:promised:{}", "fb:held:{}", "fb:bulk:{}.*", "fb:bulks:{}", "fb:stream:{}:*",
 )  # fmt: skip
 
 #: Commands of a producer on its own waiting jobs: it puts them before the router and nowhere else.
@@ -57,8 +57,9 @@ SHARED = (
     "(+scard +srandmember ~fb:newcomers:*)",
     "(+zcard ~fb:waiting:*)",
     "(+zcount ~fb:serving:*)",
-    "(+get +exists ~fb:full ~fb:free)",
+    "(+get +exists ~fb:full ~fb:free ~fb:quota)",
     "(+hmget ~fb:counted)",
+    "(+llen +lpush ~fb:cancelled)",
 )
 
 #: Every command except those of administrators and scripts that are not ours.
@@ -76,9 +77,11 @@ WATCH = f"+@all -@admin -@dangerous -@scripting -publish -scan -randomkey -dbsiz
 UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
-    "watchers:*", "wake:*", "free", "promised:*", "queues", "tenants", "counted", "bulk:*",
-    "recovered",
+    "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
+    "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled",
 )  # fmt: skip
+#: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics.
+FIGURES = "%R~fb:spend:day:* %R~fb:spillway* %R~fb:pace:*"
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 
 
@@ -97,7 +100,9 @@ GATEWAY = (
 
 ROLES: Mapping[str, str] = {
     "worker": f"{WORK} ~fb:* {QUEUES} {KOMBU}",
-    "sweeper": f"{WORK} +info {' '.join(f'~fb:{key}' for key in UPKEEP)} {ENDS} {QUEUES} {KOMBU}",
+    "sweeper": (
+        f"{WORK} +info {' '.join(f'~fb:{key}' for key in UPKEEP)} {ENDS} {FIGURES} {QUEUES} {KOMBU}"
+    ),
     "flower": f"{WATCH} {EVENTS} {EVENT_CHANNELS} (+llen {QUEUES})",
     "gateway": GATEWAY,
     "operator": "+@all -@dangerous +info +config|get +acl|log ~* &*",

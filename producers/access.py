@@ -1,4 +1,4 @@
-"""What a client may ask for: jobs of its own tenant, as long as it is open."""
+"""The limits of a client: jobs of its own tenant, as long as it is open."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, Unpack
 
 from forebay.producers.arguments import checked_limit
-from forebay.producers.explain import explanation
 from forebay.producers.results import about
 from forebay.routing.errors import InvalidJob, Unavailable, UnknownJob
 from forebay.routing.jobs import Job, JobStatus, owner
@@ -80,6 +79,8 @@ class JobAccess:
 
     def explain(self, job_id: str) -> dict[str, Any]:
         """Return why a job went where it went, in any state, as one JSON document."""
+        from forebay.producers.explain import explanation  # noqa: PLC0415 - rarely needed
+
         with self._access.to(job_id):
             record = self._ledger.record(job_id)
         audit = None

@@ -12,10 +12,10 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
+    Mapping,
 )
 from contextlib import aclosing
 from functools import wraps
-from types import TracebackType
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar, Unpack, overload
 from weakref import WeakKeyDictionary
 
@@ -25,22 +25,19 @@ from forebay.producers.arguments import checked_async_redis
 from forebay.producers.bulk.async_methods import AsyncBulkMethods
 from forebay.producers.client import Client
 from forebay.producers.handles import JobHandle
-from forebay.producers.mapping import Completed
-from forebay.producers.options import Options
-from forebay.producers.results import Result
+from forebay.producers.options import Item, Options
+from forebay.producers.results import Completed, Result
 from forebay.producers.single_jobs import ContentT, KnownT
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Answerable, Job
 from forebay.routing.receipts import AnyContent
 from forebay.routing.settings import Settings, read_settings
-from forebay.routing.store.connection import connect_on_loop
-from forebay.routing.store.event_loop import BlockingIterator, each, run_blocking
+from forebay.routing.store.connection import close_on_loop, connect_on_loop
+from forebay.routing.store.event_loop import blocking_items, each, run_blocking
 from forebay.routing.store.loop_redis import LoopRedis
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-MAX_ANSWERS_PER_TURN = 20  # answers that `map` yields at once before other tasks get their turn
 
 
 class _Home(NamedTuple):
@@ -51,18 +48,16 @@ class _Home(NamedTuple):
     pid: int
 
 
-async def _connections(settings: Settings) -> AsyncGenerator[redis.asyncio.Redis]:
-    """Yield a Redis client and close it: asyncio ends the generators of a loop with the loop."""
-    client = connect_on_loop(settings)
+async def _connections(
+    settings: Settings, lent: redis.asyncio.Redis | None
+) -> AsyncGenerator[redis.asyncio.Redis]:
+    """Yield a Redis client. One of ours is closed; asyncio ends generators with their loop."""
+    client = lent or connect_on_loop(settings)
     try:
         yield client
     finally:
-        await client.aclose()
-
-
-async def _lent(client: redis.asyncio.Redis) -> AsyncGenerator[redis.asyncio.Redis]:
-    """Yield a Redis client of the caller's, who closes it."""
-    yield client
+        if client is not lent:
+            await close_on_loop(client)
 
 
 def _awaited(
@@ -82,8 +77,7 @@ class AsyncClient(AsyncBulkMethods):
 
     It has every method of `Client` with the same arguments and errors. Every method is awaited but
     `job`, which only makes a value, and `map` and `as_completed`, which are iterated with
-    `async for`. It may be used on several event loops, one after the other or at once; a future
-    belongs to the loop on which it was made.
+    `async for`. It may be used on several event loops; a future belongs to its loop.
 
     Args:
         tenant, settings, patience: See `Client`.
@@ -130,6 +124,21 @@ class AsyncClient(AsyncBulkMethods):
             lambda: client.result(job_id, timeout, cancel_on_exit=cancel_on_exit)
         )
 
+    async def submit_all(
+        self,
+        requests: (
+            Iterable[Answerable[ContentT] | Mapping[str, Any]]
+            | AsyncIterable[Answerable[ContentT] | Mapping[str, Any]]
+        ),
+        **options: Unpack[Options],
+    ) -> AsyncIterator[JobHandle[ContentT] | ForebayError]:
+        """See `Client.submit_all`."""
+        client = await self._here()
+        handles = client.submit_all(blocking_items(requests), **options)
+        async with aclosing(each(handles)) as yielded:
+            async for handle in yielded:
+                yield handle
+
     @overload
     def map(
         self,
@@ -142,7 +151,7 @@ class AsyncClient(AsyncBulkMethods):
     @overload
     def map(
         self,
-        requests: Iterable[Answerable[Any]] | AsyncIterable[Answerable[Any]],
+        requests: Iterable[Item] | AsyncIterable[Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -150,7 +159,7 @@ class AsyncClient(AsyncBulkMethods):
     ) -> AsyncIterator[Answer[AnyContent] | ForebayError]: ...
     async def map(
         self,
-        requests: Iterable[Answerable[Any]] | AsyncIterable[Answerable[Any]],
+        requests: Iterable[Item] | AsyncIterable[Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -158,8 +167,10 @@ class AsyncClient(AsyncBulkMethods):
     ) -> AsyncIterator[Answer[Any] | ForebayError]:
         """See `Client.map`. An async iterable of requests may wait; others are iterated at once."""
         client = await self._here()
-        answers = client.map(_blocking(requests), timeout, cancel_on_exit=cancel_on_exit, **options)
-        async with aclosing(each(answers, MAX_ANSWERS_PER_TURN)) as yielded:
+        answers = client.map(
+            blocking_items(requests), timeout, cancel_on_exit=cancel_on_exit, **options
+        )
+        async with aclosing(each(answers)) as yielded:
             async for answer in yielded:
                 yield answer
 
@@ -178,7 +189,7 @@ class AsyncClient(AsyncBulkMethods):
     @overload
     def as_completed(
         self,
-        items: Iterable[str | Answerable[Any]] | AsyncIterable[str | Answerable[Any]],
+        items: Iterable[str | Item] | AsyncIterable[str | Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -195,9 +206,9 @@ class AsyncClient(AsyncBulkMethods):
         """See `Client.as_completed`."""
         client = await self._here()
         ended = client.as_completed(
-            _blocking(items), timeout, cancel_on_exit=cancel_on_exit, **options
+            blocking_items(items), timeout, cancel_on_exit=cancel_on_exit, **options
         )
-        async with aclosing(each(ended, MAX_ANSWERS_PER_TURN)) as yielded:
+        async with aclosing(each(ended)) as yielded:
             async for completed in yielded:
                 yield completed
 
@@ -261,12 +272,7 @@ class AsyncClient(AsyncBulkMethods):
         await self._here()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     def _blocking_client(self) -> Client:
@@ -281,20 +287,14 @@ class AsyncClient(AsyncBulkMethods):
         """
         self._template.__enter__()  # open, or an error
         loop = asyncio.get_running_loop()
-        home = self._homes.get(loop)
-        if home is None or home.pid != os.getpid():
+        if (home := self._homes.get(loop)) is None or home.pid != os.getpid():
             home = self._homes[loop] = await self._new_home()
         return home.client
 
     async def _new_home(self) -> _Home:
-        connections = _lent(self._redis) if self._redis else _connections(self._settings)
+        connections = _connections(self._settings, self._redis)
         client = Client(
             tenant=self.tenant, settings=self._settings, patience=self._patience,
             redis=LoopRedis(await anext(connections)),
         )  # fmt: skip
         return _Home(client, connections, os.getpid())
-
-
-def _blocking(items: Any) -> Any:
-    """Return the items for blocking code; an async iterable is awaited where it is iterated."""
-    return BlockingIterator(items) if isinstance(items, AsyncIterable) else items

@@ -9,7 +9,7 @@ print(answer.content.text, answer.lane, answer.cost_usd)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
@@ -25,9 +25,10 @@ from forebay.producers.arguments import (
 )
 from forebay.producers.bulk.methods import BulkMethods
 from forebay.producers.handles import JobHandle
-from forebay.producers.mapping import Completed, Items, Window, as_they_end, in_order
-from forebay.producers.options import Options, make_job
-from forebay.producers.single_jobs import KnownT, SingleJobs
+from forebay.producers.mapping import Items, Window, as_they_end, in_order, submitted
+from forebay.producers.options import Item, Options, make_job
+from forebay.producers.results import Completed
+from forebay.producers.single_jobs import ContentT, KnownT, SingleJobs
 from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Answerable, Job
@@ -74,6 +75,28 @@ class Client(SingleJobs, BulkMethods):
         super().__init__(checked_tenant(tenant), ledger, checked_patience(patience))
         self._owns_redis = lent is None
 
+    def submit_all(
+        self,
+        requests: Iterable[Answerable[ContentT] | Mapping[str, Any]],
+        **options: Unpack[Options],
+    ) -> Iterator[JobHandle[ContentT] | ForebayError]:
+        """Submit any number of jobs; yield each one's handle, or the error in its place.
+
+        It is the fastest way to submit, and waits for no answers (`as_completed` does). Jobs are
+        submitted some hundreds at a time, ahead of the handles, so iterate to the end.
+
+        Args:
+            requests: requests or jobs; a generator will do. See `map` for wrong ones.
+            options: the same for all requests; no idempotency key, since a key is for one job.
+
+        Raises:
+            Unavailable: No more jobs can be submitted. The jobs of which it is not known whether
+                they were have yielded an error with their `job_id`.
+        """
+        self._access.check_open()
+        requests = checked_many(requests, options, field="requests", single="submit")
+        return submitted(Items(requests, self._maker(options)), self._submitter)
+
     @overload
     def map(
         self,
@@ -86,7 +109,7 @@ class Client(SingleJobs, BulkMethods):
     @overload
     def map(
         self,
-        requests: Iterable[Answerable[Any]],
+        requests: Iterable[Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -94,7 +117,7 @@ class Client(SingleJobs, BulkMethods):
     ) -> Iterator[Answer[AnyContent] | ForebayError]: ...
     def map(
         self,
-        requests: Iterable[Answerable[Any]],
+        requests: Iterable[Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -111,7 +134,7 @@ class Client(SingleJobs, BulkMethods):
         cancelled, because nobody has their ids; each `Job` goes on. After a timeout all go on.
 
         Args:
-            requests: requests or jobs; a generator will do.
+            requests: requests or jobs, or requests as dictionaries; a generator will do.
             timeout: seconds to wait for the next answer.
             cancel_on_exit: cancel all jobs under way if the iteration ends early.
             options: the same for all requests; no idempotency key, since a key is for one job.
@@ -123,7 +146,7 @@ class Client(SingleJobs, BulkMethods):
         """
         self._access.check_open()
         requests = checked_many(requests, options, field="requests", single="run")
-        items = Items(requests, lambda request: self._made(request, options))
+        items = Items(requests, self._maker(options))
         return in_order(
             Window(items, self._submitter, tied=cancel_on_exit), checked_timeout(timeout)
         )
@@ -140,7 +163,7 @@ class Client(SingleJobs, BulkMethods):
     @overload
     def as_completed(
         self,
-        items: Iterable[str | Answerable[Any]],
+        items: Iterable[str | Item],
         timeout: float | None = None,
         *,
         cancel_on_exit: bool = False,
@@ -170,15 +193,21 @@ class Client(SingleJobs, BulkMethods):
         """
         self._access.check_open()
         items = checked_many(items, options, field="items", single="result")
-        taken = Items(items, lambda item: self._found(item) or self._made(item, options))
+        make = self._maker(options)
+        taken = Items(items, lambda item: self._found(item) or make(item))
         return as_they_end(
             Window(taken, self._submitter, tied=cancel_on_exit), checked_timeout(timeout)
         )
 
-    def _made(self, request: Any, options: Options) -> Job:
-        job = make_job(request, self.tenant, options)
-        self._access.check(job)
-        return job
+    def _maker(self, options: Options) -> Callable[[Any], Job]:
+        """Return what makes the job of an item, or raises why it cannot be one."""
+
+        def make(item: Any) -> Job:
+            job = make_job(item, self.tenant, options)
+            self._access.check(job)
+            return job
+
+        return make
 
     def _found(self, item: Any) -> JobHandle[Any] | None:
         """Return the handle of a job that was submitted before; `None` for a request."""
@@ -190,12 +219,14 @@ class Client(SingleJobs, BulkMethods):
     def close(self) -> None:
         """Stop waiting for answers, and close the connections of this client.
 
-        Jobs that were submitted with `cancel_on_exit` and have not ended are cancelled.
+        Jobs that were submitted with `cancel_on_exit` and have not ended are cancelled, and so are
+        the jobs of a `map` that was not iterated to its end, as described there.
         """
         if self._access.closed:
             return
-        self._access.closed = True
         self._ties.cancel_all()
+        self._submitter.end()
+        self._access.closed = True
         self._wakeups.close()
         if self._owns_redis:
             self._ledger.redis.close()

@@ -1,4 +1,4 @@
-"""Why a job went where it went, from its record alone: never a word of its content."""
+"""Explain why a job went where it went, from its record alone: never a word of its content."""
 
 from __future__ import annotations
 

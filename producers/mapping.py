@@ -6,37 +6,23 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Self
 
 from forebay.producers.handles import JobHandle
-from forebay.producers.results import Submitted, answer_or_error, late, wait
+from forebay.producers.results import Completed, Submitted, answer_or_error, late, wait
 from forebay.producers.submission import Submitter
 from forebay.routing.errors import CallerError, ForebayError, InvalidJob, ResultTimeout
-from forebay.routing.jobs import Answer, Answerable, Job
-from forebay.routing.store.event_loop import Mailbox, on_event_loop
+from forebay.routing.jobs import Answer, Job
+from forebay.routing.store.event_loop import Mailbox, beside, on_event_loop, outcome
 
 MAX_JOBS_UNDER_WAY = 2_000  # jobs that were submitted and whose answers were not yet yielded
 JOBS_PER_ROUND_TRIP = 250  # jobs that are submitted at once
-JOBS_PER_ROUND_TRIP_ON_LOOP = 50  # making more jobs at once would hold up the event loop
+JOBS_PER_ROUND_TRIP_ON_LOOP = 20  # making more jobs at once would hold up the event loop
 
-ContentT = TypeVar("ContentT")
 #: A job to submit, the handle of a job to wait for, or why the item is neither.
 Made = Job | JobHandle[Any] | ForebayError
-
-
-class Completed(NamedTuple, Generic[ContentT]):
-    """A job that has ended, as `as_completed` yields it.
-
-    Attributes:
-        handle: the id of the job; `None` for an item that is no valid request.
-        answer: the answer, or the error with which the job ended or was refused.
-        item: the request, job or handle as it was given.
-    """
-
-    handle: JobHandle[ContentT] | None
-    answer: Answer[ContentT] | ForebayError
-    item: Answerable[ContentT] | str | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +90,11 @@ class Items:
         """Take no more items."""
         self.exhausted, self.error = True, self.error or error
 
+    def finish(self) -> None:
+        """Raise what ended the items too early, if anything did."""
+        if self.error is not None:
+            raise self.error
+
     def _next(self) -> list[tuple[Any, Made]]:
         raised, self._raised = self._raised, None
         before: list[tuple[Any, Made]] = [(None, raised)] if raised else []
@@ -137,9 +128,9 @@ class Window:
     1. `fill` takes items and submits them.
     2. `entries` are the jobs whose answers were not yielded; whoever yields one removes it.
     3. `finish` raises what ended the items too early, after all answers were yielded.
-    4. At the end of the `with` statement, jobs that are left are cancelled if nobody else has their
-       ids, and all of them if they are tied to the caller. After a `ResultTimeout`, which names
-       them, they go on unless they are tied.
+    4. At the end of the `with` statement, or of the client, jobs that are left are cancelled if
+       nobody else has their ids, and all of them if they are tied to the caller (`lost`). After a
+       `ResultTimeout`, which names them, they go on unless they are tied.
     """
 
     def __init__(self, items: Items, submitter: Submitter, *, tied: bool) -> None:
@@ -151,11 +142,13 @@ class Window:
     def fill(self) -> list[Entry]:
         """Take and submit items until the window is full or no items are left; return the new."""
         new: list[Entry] = []
-        count = JOBS_PER_ROUND_TRIP_ON_LOOP if on_event_loop() else JOBS_PER_ROUND_TRIP
+        count = _jobs_per_round_trip()
         while len(self.entries) <= MAX_JOBS_UNDER_WAY - count and not self._items.exhausted:
             self._submitter.check_open()
             batch = self._begun(self._items.take(count))
             self.entries += batch
+            if self._items.error is None:
+                self._beginning = []
             new += batch
         return new
 
@@ -173,8 +166,6 @@ class Window:
             error.job_ids = tuple(made.id for made in valid if isinstance(made, Job))
             self._items.end(error)
             taken = [one for one in taken if isinstance(one[1], ForebayError)]
-        else:
-            self._beginning = []
         return [
             Entry(item, made if isinstance(made, ForebayError) else next(begun), _is_known(item))
             for item, made in taken
@@ -194,11 +185,12 @@ class Window:
 
     def finish(self) -> None:
         """Raise what kept the map from taking all items, if anything did."""
-        if self._items.error is not None:
-            self._beginning = self._beginning if self.tied else []  # the error names them
-            raise self._items.error
+        if self._items.error is not None and not self.tied:
+            self._beginning = []  # the error names them
+        self._items.finish()
 
     def __enter__(self) -> Self:
+        self._submitter.windows.add(self)
         return self
 
     def __exit__(
@@ -210,16 +202,17 @@ class Window:
         if isinstance(error, ResultTimeout):
             error.job_ids = tuple(str(entry.handle) for entry in self.entries if entry.handle)
             error.__cause__ = self._items.error
-        left = () if isinstance(error, ResultTimeout) and not self.tied else self._lost()
+        left = () if isinstance(error, ResultTimeout) and not self.tied else self.lost()
         for entry in self.entries:
             if entry.future:
                 entry.future.cancel()
         self._items.end(None)
         self.entries.clear()
+        self._submitter.windows.discard(self)
         if left:
             self._submitter.cancel_all(left)
 
-    def _lost(self) -> list[str]:
+    def lost(self) -> list[str]:
         """Return the jobs that end with the map: nobody can ask for them, or they are tied."""
         under_way = [
             str(entry.handle)
@@ -230,6 +223,10 @@ class Window:
             and (self.tied or not entry.known)
         ]
         return under_way + self._beginning
+
+
+def _jobs_per_round_trip() -> int:
+    return JOBS_PER_ROUND_TRIP_ON_LOOP if on_event_loop() else JOBS_PER_ROUND_TRIP
 
 
 def _is_known(item: Any) -> bool:
@@ -273,3 +270,27 @@ def _first(ended: Mailbox[Entry], window: Window, timeout: float | None) -> Entr
         return ended.get(timeout)
     except TimeoutError:
         raise late(str(window.entries[0].handle), tied=window.tied) from None
+
+
+def submitted(items: Items, submitter: Submitter) -> Iterator[JobHandle[Any] | ForebayError]:
+    """Submit the items and yield the handle of each job, or the error in its place.
+
+    A batch is made and yielded while Redis takes in the batch before.
+    """
+    ahead: Future[tuple[list[JobHandle[Any] | ForebayError], ForebayError | None]] | None = None
+    try:
+        while ahead is not None or not items.exhausted:
+            submitter.check_open()
+            made = [made for _, made in items.take(_jobs_per_round_trip())]
+            before, ahead = ahead, None
+            if made:
+                ahead = beside(partial(submitter.submit_all, made), "submit")
+            if before is not None:
+                handles, error = outcome(before)
+                if error is not None:
+                    items.end(error)
+                yield from handles
+        items.finish()
+    finally:
+        if ahead is not None:
+            outcome(ahead)  # the jobs that were submitted ahead go on

@@ -1,7 +1,8 @@
-"""What a caller may say about a job besides its request."""
+"""The options of a job besides its request."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
@@ -24,6 +25,10 @@ class Options(TypedDict, total=False):
     idempotency_key: str | None
     cache: bool
     metadata: dict[str, str]
+
+
+#: A request or a whole job, or a request as data, which is checked when its job is made.
+Item = Answerable[Any] | Mapping[str, Any]
 
 
 def make_job(request: Answerable[Any], tenant: str, options: Options) -> Job:

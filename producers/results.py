@@ -1,4 +1,4 @@
-"""What a job ended with, as its caller gets it: an answer of the right type, or an error."""
+"""The end of a job, as its caller gets it: an answer of the right type, or an error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import cast
+from typing import Generic, NamedTuple, cast
 
 from pydantic import BaseModel, ValidationError
 from typing_extensions import TypeAliasType
@@ -21,13 +21,27 @@ from forebay.routing.errors import (
     from_code,
     gist,
 )
-from forebay.routing.jobs import Answer, Extraction, Receipt
+from forebay.routing.jobs import Answer, Answerable, Extraction, Receipt
 from forebay.routing.receipts import ContentT_co
 from forebay.routing.store.event_loop import outcome
 
 Result = TypeAliasType("Result", Answer[ContentT_co] | Receipt, type_params=(ContentT_co,))
 #: A job's id, and the future of its result.
 Submitted = tuple[JobHandle[ContentT_co], Future[Result[ContentT_co]]]
+
+
+class Completed(NamedTuple, Generic[ContentT_co]):
+    """A job that has ended, as `as_completed` yields it.
+
+    Attributes:
+        handle: the id of the job; `None` for an item that is no valid request.
+        answer: the answer, or the error with which the job ended or was refused.
+        item: the request, job or handle as it was given.
+    """
+
+    handle: JobHandle[ContentT_co] | None
+    answer: Answer[ContentT_co] | ForebayError
+    item: Answerable[ContentT_co] | str | None
 
 
 def answer_of(result: Result[ContentT_co]) -> Answer[ContentT_co]:

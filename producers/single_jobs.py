@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Unpack, overload
+
+from typing_extensions import TypeVar
 
 from forebay.producers.access import JobAccess
 from forebay.producers.arguments import checked_timeout
@@ -18,7 +20,7 @@ from forebay.routing.receipts import AnyContent
 
 #: A content that is known to be one of ours, so that the overloads of `result` agree.
 KnownT = TypeVar("KnownT", bound=AnyContent)
-ContentT = TypeVar("ContentT")
+ContentT = TypeVar("ContentT", default=AnyContent)
 
 
 class SingleJobs(JobAccess):

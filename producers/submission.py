@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakSet
 
 from redis.backoff import EqualJitterBackoff
 
@@ -29,6 +30,13 @@ MIN_PAUSE_S, MAX_PAUSE_S = 0.1, 2.0  # pauses between tries double, with jitter
 MAX_CANCELS_PER_ROUND_TRIP = 500
 
 
+class Unfinished(Protocol):
+    """The window of a `map` that was not iterated to its end."""
+
+    def lost(self) -> list[str]:
+        """Return the jobs that end with the map."""
+
+
 class Submitter:
     """Puts the jobs of a client on the ledger, and tries again for at most `patience` seconds.
 
@@ -39,6 +47,7 @@ class Submitter:
     def __init__(self, access: Access, ledger: Ledger, wakeups: Wakeups, patience: float) -> None:
         self._access, self._ledger, self._wakeups = access, ledger, wakeups
         self._patience = patience
+        self.windows: WeakSet[Unfinished] = WeakSet()
         self._pauses = EqualJitterBackoff(cap=MAX_PAUSE_S, base=MIN_PAUSE_S)
 
     def check_open(self) -> None:
@@ -79,8 +88,33 @@ class Submitter:
             for job in jobs
         ]
 
+    def submit_all(
+        self, made: Sequence[Job | JobHandle[Any] | ForebayError]
+    ) -> tuple[list[JobHandle[Any] | ForebayError], ForebayError | None]:
+        """Submit jobs that nobody waits for yet; handles and errors among them stay as they are.
+
+        Returns:
+            The handle of each job, or the error in its place; and the error that kept all of them
+            from being submitted, if there is one.
+        """
+        checked = [(isinstance(one, Job) and passed_deadline(one)) or one for one in made]
+        jobs = [one for one in checked if isinstance(one, Job)]
+        away: ForebayError | None = None
+        try:
+            replies = iter(self.create(jobs) if jobs else ())
+        except ForebayError as error:
+            away = error
+            replies = iter([type(error)(error.message, field=error.field) for _ in jobs])
+        handles = [_handle(one, next(replies)) if isinstance(one, Job) else one for one in checked]
+        return handles, away
+
     def cancel_all(self, job_ids: Sequence[str]) -> None:
-        """Cancel these jobs; log those that Redis cannot cancel now, which go on."""
+        """Cancel these jobs; log those that Redis cannot cancel now, which go on.
+
+        Of a client that is closed all are cancelled already (`end`).
+        """
+        if self._access.closed:
+            return
         for start in range(0, len(job_ids), MAX_CANCELS_PER_ROUND_TRIP):
             batch = job_ids[start : start + MAX_CANCELS_PER_ROUND_TRIP]
             try:
@@ -92,6 +126,10 @@ class Submitter:
                     extra=event(Event.REDIS_AWAY, job=batch[0]),
                 )  # fmt: skip
                 return
+
+    def end(self) -> None:
+        """Cancel the jobs of maps that were not iterated to their end, as the client is closed."""
+        self.cancel_all([job_id for window in list(self.windows) for job_id in window.lost()])
 
     def create(self, jobs: Sequence[Job], watcher: str = "") -> list[str | ForebayError]:
         """Return the id of each job, or the error that refused it; see `Ledger.create`.
@@ -132,15 +170,21 @@ class Submitter:
     def _submitted(
         self, job: Job, reply: str | ForebayError, future: Future[Result]
     ) -> Submitted[Any] | ForebayError:
-        if isinstance(reply, ForebayError):
+        handle = _handle(job, reply)
+        if isinstance(handle, ForebayError):
             future.cancel()
-            reply.job_id = reply.job_id or job.id
-            return reply
-        handle: JobHandle[Any] = JobHandle(reply, answer_model_of(job))
-        if reply != job.id:  # the first job under the idempotency key
+            return handle
+        if handle != job.id:  # the first job under the idempotency key
             future.cancel()
             return _watched(handle, self._wakeups.watch_all([handle])[0])
         return handle, future
+
+
+def _handle(job: Job, reply: str | ForebayError) -> JobHandle[Any] | ForebayError:
+    if not isinstance(reply, ForebayError):
+        return JobHandle(reply, answer_model_of(job))
+    reply.job_id = reply.job_id or job.id
+    return reply
 
 
 def _watched(

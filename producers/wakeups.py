@@ -28,12 +28,12 @@ from forebay.routing.store.event_loop import Background, on_event_loop, pause
 
 log = logging.getLogger(__name__)
 
-BLOCK_MS = 2_000
+BLOCK_MS = 2_000  # of one read; less if the client's socket times out earlier
 LOOK_AGAIN_S = 20.0  # if Redis loses a wake-up with its memory, the records still tell the result
 STREAM_TTL_MS = 600_000
 PAUSE_S = 0.5  # after an error, before Redis is tried again
 MAX_RESULTS_PER_ROUND_TRIP = 500
-MAX_RESULTS_PER_ROUND_TRIP_ON_LOOP = 50  # reading more at once would hold up the event loop
+MAX_RESULTS_PER_ROUND_TRIP_ON_LOOP = 20  # reading more at once would hold up the event loop
 MAX_ENTRIES_PER_READ = 1_000
 
 
@@ -202,7 +202,6 @@ class Wakeups:
             except ForebayError as error:
                 future.set_exception(error)
 
-    # --- the listener ---
     def _listen(self) -> None:
         looked_at = time.monotonic()
         while not self._closed.is_set():
@@ -224,7 +223,7 @@ class Wakeups:
         """
         client = self._ledger.redis
         reply: Any = client.xread(
-            {self.stream: self._last_entry}, count=MAX_ENTRIES_PER_READ, block=BLOCK_MS
+            {self.stream: self._last_entry}, count=MAX_ENTRIES_PER_READ, block=_block_ms(client)
         )
         entries = [entry for _, entries in _streams(reply) for entry in entries]
         if not entries or self._closed.is_set():
@@ -262,6 +261,12 @@ class Wakeups:
                     "job %s waits in %s, which no worker serves", first, status.queue,
                     extra=event(Event.JOB_UNSERVED, job=first),
                 )  # fmt: skip
+
+
+def _block_ms(client: redis.Redis) -> int:
+    """Return how long a read may wait for an entry: a lent client may give up before we do."""
+    socket_timeout_s = client.get_connection_kwargs().get("socket_timeout")
+    return BLOCK_MS if not socket_timeout_s else max(1, min(BLOCK_MS, int(socket_timeout_s * 500)))
 
 
 def _type_and_place(error: Exception) -> str:

@@ -110,7 +110,7 @@ _FORMS = {
 
 
 class FieldError(NamedTuple):
-    """What is wrong with one field.
+    """The error of one field.
 
     Attributes:
         path: names and indexes that lead from the root to the field; empty for the root itself.

@@ -1,4 +1,4 @@
-"""Where a job can be: lanes, hops, queues, and the Celery task of each queue."""
+"""The places of a job: lanes, hops, queues, and the Celery task of each queue."""
 
 from __future__ import annotations
 

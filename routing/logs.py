@@ -50,7 +50,7 @@ class Event(StrEnum):
     JOB_RETRIED = "job.retried", "an attempt failed or could not begin; the job waits again"
     JOB_DEAD = "job.dead", "a job failed; `forebay dead` lists it and can replay it"
     JOB_EXPIRED = "job.expired", "a job's deadline passed before it had an answer"
-    JOB_CANCELLED = "job.cancelled", "a job was cancelled while a worker worked it"
+    JOB_CANCELLED = "job.cancelled", "a job was cancelled"
     JOB_AUDITED = "job.audited", "the audit of a kept local answer is over"
     JOB_LOST = "job.lost", "a worker lost its claim: the job ended, or another worker has it"
     JOB_BROKE = "job.broke", "a defect: work on a job raised an unexpected exception"
@@ -91,6 +91,8 @@ class Event(StrEnum):
     ENGINE_DOWN = "engine.down", "an engine could not be started again"
     REQUEST_BROKE = "request.broke", "a defect: a request to the gateway raised an exception"
     EVENTS_LOST = "events.lost", "Celery events for Flower could not be sent, and were dropped"
+    METRICS_READY = "metrics.ready", "a worker serves its metrics at this address"
+    METRICS_AWAY = "metrics.away", "figures of the ledger could not be read for a scrape"
     LIBRARY = "library", "a line of a library, such as Celery; `logger` says of which"
     TESTING_STOPPED = "testing.stopped", "the fleet of `forebay.testing` stopped"
 
@@ -120,14 +122,24 @@ def to_stderr(level: int, worker: str = "") -> None:
         os.environ[WORKER_VARIABLE] = worker
     root = logging.getLogger()
     if not root.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_formatter())
-        root.addHandler(handler)
+        root.addHandler(logging.StreamHandler(sys.stderr))
         root.setLevel(logging.WARNING)
+        root.handlers[0].setFormatter(_formatter())
+        _know_less()
+        logging.captureWarnings(True)  # else they would stand between the lines, unformatted
+    for handler in root.handlers:
+        if worker and isinstance(handler.formatter, _Lines):
+            handler.formatter.worker = worker
     for name in ("forebay", "celery"):
         logging.getLogger(name).setLevel(level)
     for name in _DOORBELL_LOGGERS:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _know_less() -> None:
+    """Have records lack what no line shows: finding it out costs a third of a line."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001 - as logging's HOWTO says
 
 
 def _formatter() -> logging.Formatter:
@@ -137,12 +149,16 @@ def _formatter() -> logging.Formatter:
 class _Lines(logging.Formatter):
     """Formats a record of any logger from the same values."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.worker = os.environ.get(WORKER_VARIABLE, "")
+
     def values(self, record: logging.LogRecord) -> dict[str, Any]:
         """Return the values of a line, in the order in which they are written."""
         values = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
-            "worker": os.environ.get(WORKER_VARIABLE, ""),
+            "worker": self.worker,
             "event": getattr(record, "event", str(Event.LIBRARY)),
             "message": record.getMessage(),
             **getattr(record, "fields", {}),

@@ -1,4 +1,4 @@
-"""What comes back: a content for each kind, the receipt of how it was made, and a job's status."""
+"""A content for each kind of job, the receipt of how it was made, and a job's status."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Answerable(FrozenModel, Generic[ContentT_co]):
 
 
 class Verdict(FrozenModel):
-    """What the router model predicts about a job before anybody has answered it.
+    """The prediction of the router model about a job, before anybody has answered it.
 
     Attributes:
         probability: the calibrated probability, 0 to 1, that the local answer is good enough.
@@ -118,7 +118,7 @@ class Verdict(FrozenModel):
 
 
 class Doubt(FrozenModel):
-    """How likely a local answer is wrong although it passed its checks.
+    """The probability that a local answer is wrong although it passed its checks.
 
     Attributes:
         probability: the calibrated probability, 0 to 1, that the answer is wrong.
@@ -212,7 +212,7 @@ class Receipt(FrozenModel):
 
     @property
     def reason(self) -> str:
-        """Why this lane answered, or why nobody did."""
+        """The reason why this lane answered, or why nobody did."""
         return self.reasons[-1] if self.reasons else ""
 
 
@@ -237,7 +237,7 @@ JobState = Literal["waiting", "running", "done", "failed", "cancelled", "expired
 
 
 class JobStatus(FrozenModel):
-    """Where a job is now.
+    """The state of a job, and its place in the queue.
 
     Attributes:
         state: what the job does now, or how it ended.

@@ -1,4 +1,4 @@
-"""What can be asked: the six kinds of requests, each marked with the content that answers it."""
+"""The six kinds of requests, each marked with the content that answers it."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from forebay.routing.base import first_error
@@ -16,15 +16,27 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class EnvironmentSettings(BaseSettings):
-    """Base of all settings classes: immutable, each field read from `FOREBAY_<FIELD>`."""
+    """Base of all settings classes: immutable, each field read from `FOREBAY_<FIELD>`.
+
+    A path that is empty is not set. No other empty value means that: an empty key would silently
+    store contents in the clear.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="FOREBAY_", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_paths(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Leave out the paths that are empty: as a path, an empty text is the current folder."""
+        fields = cls.model_fields
+        paths = {name for name in fields if Path in get_args(fields[name].annotation)}
+        return {name: value for name, value in values.items() if value != "" or name not in paths}
+
 
 class Settings(EnvironmentSettings):
-    """How to reach Redis, and how the ledger behaves.
+    """The address of Redis, and the terms of the ledger.
 
     Attributes:
         redis_url: `redis://`, `rediss://` or `unix://` URL of the fleet's one Redis. Or
@@ -45,6 +57,9 @@ class Settings(EnvironmentSettings):
         max_waiting: a submit is refused while this many jobs wait in its queue.
         memory_limit: a submit is refused once this share of Redis' `maxmemory` is in use, so that
             the jobs already there can end. The sweepers measure it.
+        tenant_share: share of that memory that the jobs and answers of one tenant may take while
+            other tenants have jobs; otherwise it may take nine tenths, or this share if it is more.
+            1 sets no limit.
     """
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)  # may hold a password
@@ -61,6 +76,7 @@ class Settings(EnvironmentSettings):
     content_keys: SecretStr | None = None
     max_waiting: int = Field(2_000_000, ge=1)
     memory_limit: float = Field(0.85, gt=0, le=1)
+    tenant_share: float = Field(0.7, gt=0, le=1)
 
 
 def read_settings() -> Settings:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import cache, partial
 
 from celery import Celery
@@ -134,8 +135,8 @@ class Local:
                 return outcome
         try:
             return self._begin(attempt, best_effort=True)()
-        except InvalidJob:
-            return outcome
+        except InvalidJob as error:
+            return replace(outcome, error=error)
 
     def _begin(self, attempt: Attempt, *, best_effort: bool = False) -> PendingAnswer:
         """Begin the answer; a job that asks for it gets its text while it is generated."""

@@ -20,6 +20,7 @@ from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.limits.pacing import Pacer
+from forebay.routing.limits.pauses import Pauses
 from forebay.routing.policy.egress import egress, may_go
 from forebay.routing.policy.frontier_state import FrontierState, Pace
 from forebay.routing.policy.lane import Decision, choose_lane
@@ -29,14 +30,18 @@ from forebay.routing.reasons import Reason
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import read
 from forebay.routing.store import answer_cache
+from forebay.routing.store.backoff import jittered
 from forebay.workers.cascade.doubt import UNKNOWN_PROBABILITY
 from forebay.workers.cascade.llm_router_model import LlmRouterModel
 from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings, RouterSettings
 from forebay.workers.runtime.actor import Actor
-from forebay.workers.runtime.outcomes import Failed, Outcome, Routed
+from forebay.workers.runtime.outcomes import Failed, Outcome, Retry, Routed
 from forebay.workers.telemetry.observers import observers
+
+PAUSE_S = 20.0  # about so long a job of a paused kind waits before it is looked at again
+PAUSED = "paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +80,16 @@ class Router:
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._frontier = FrontierStatus(ledger.redis)
         self._pacer = Pacer(ledger.redis)
+        self._pauses = Pauses(ledger.redis)
         self._scanner = Scanner() if self._policy.current().scans else None
 
     def work(self, claim: Claim, /) -> Outcome:
-        """Return the lane of one job; a failure if it is pinned to a lane closed to it."""
+        """Return the lane of one job; a failure if it is pinned to a lane closed to it.
+
+        A job whose kind an operator has paused goes back to its queue for a while.
+        """
+        if self._pauses.hold(f"kind:{claim.record.kind}"):
+            return Retry(PAUSED, delay_s=jittered(PAUSE_S), counted=False)
         if claim.record.rows:
             return _shard_lane(claim, self._policy.current())
         scanned = self._scan(claim, claim.job(), self._policy.current())

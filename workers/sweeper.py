@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import cache
 
 from celery import Celery
 
@@ -21,7 +21,7 @@ from forebay.routing.logs import Event, event
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.hooks import Observer, notify_swept
 from forebay.workers.runtime.outcomes import Dropped, Outcome
-from forebay.workers.telemetry.observers import observers
+from forebay.workers.telemetry.observers import telemetry
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +89,8 @@ class Sweeper:
                 repaired,
                 extra=event(Event.SWEEP_REPAIRED),
             )
-        if any(swept):
-            counts = {name: count for name, count in swept._asdict().items() if name != "moved"}
+        counts = {name: count for name, count in swept._asdict().items() if name != "moved"}
+        if any(counts.values()):
             log.info("swept", extra=event(Event.SWEEP_DONE, **counts))
         self._tell(swept.moved)
         # A full batch leaves jobs for the next sweep, which follows at once.
@@ -99,9 +99,13 @@ class Sweeper:
 
 @cache
 def _actor() -> Actor:
-    hooks = observers()
-    make = partial(Sweeper, observers=hooks)
-    return Actor([SWEEP], make, pool="solo", concurrency=1, hooks=hooks)
+    shown = telemetry()
+
+    def make(ledger: Ledger) -> Sweeper:
+        shown.add_ledger(ledger)
+        return Sweeper(ledger, shown.observers)
+
+    return Actor([SWEEP], make, pool="solo", concurrency=1, hooks=shown.observers)
 
 
 def __getattr__(name: str) -> Celery:

@@ -26,7 +26,7 @@ from local.process import POLL_S, ROOT, TAIL_LINES, PartFailed
 
 REVIVE_S = 2.0
 FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: kind, whence, start, length, pid
-DEFAULT_PORTS = {"redis": 6379, "flower": 5555}  # of their clients
+DEFAULT_PORTS = {"redis": 6379, "flower": 5555, "gateway": 8080}  # of their clients
 MAX_PORT = 65_535
 PARTS = ("mock_bedrock", "router", "local", "sweeper", "bedrock")
 
@@ -162,12 +162,17 @@ def _start(fleet: Fleet, ports: dict[str, int], *, aws: bool) -> None:
     fleet.wait_ready(READY_S)
     # Flower starts last: it lists only queues that are served when it starts.
     fleet.start("flower", FLOWER_PORT=str(ports["flower"]))
+    # Without keys: it listens on loopback only.
+    tenant = os.environ.get("FOREBAY_TENANT", "default")
+    fleet.start("gateway", PORT=str(ports["gateway"]), FOREBAY_GATEWAY_TENANT=tenant)
     fleet.wait_ready(READY_S)
 
 
 def _write(folder: FleetFolder, fleet: Fleet, *, aws: bool) -> None:
     """Write the addresses atomically, so that no reader sees half a file."""
-    addresses = {"redis": fleet.url, "flower": fleet.flower_url, "aws": aws}
+    addresses = {
+        "redis": fleet.url, "flower": fleet.flower_url, "gateway": fleet.gateway_url, "aws": aws,
+    }  # fmt: skip
     draft = folder.address_file.with_suffix(".draft")
     draft.write_text(json.dumps(addresses))
     draft.rename(folder.address_file)
@@ -185,6 +190,7 @@ def _introduce(folder: FleetFolder) -> int:
     print(f"""
   Redis    {addresses["redis"]}
   Flower   {addresses["flower"]}
+  Gateway  {addresses["gateway"]}  (OpenAI's clients: {addresses["gateway"]}/v1, any key)
   Bedrock  {bedrock}{hint}
   Logs     {_short(folder.logs)}
 

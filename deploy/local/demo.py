@@ -32,7 +32,7 @@ from local import demo_report
 from local.fleet import Fleet
 from local.process import ROOT, PartFailed
 
-PARTS = ("mock_bedrock", "router", "local", "bedrock", "sweeper", "flower")
+PARTS = ("mock_bedrock", "router", "local", "bedrock", "sweeper", "flower", "gateway")
 TIMEOUT_S = 300.0
 SAMPLES = ROOT / "deploy" / "local" / "samples.jsonl"
 
@@ -82,15 +82,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(jobs: list[Sample], console: Console) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="forebay-demo-") as folder, ExitStack() as stack:
         with console.status(
-            "Starting Redis, the workers, a language model, Flower and a mock of Bedrock"
+            "Starting Redis, the workers, a model, Flower, the gateway and a mock of Bedrock"
         ):
-            policy = {"FOREBAY_POLICY_FILE": str(ROOT / "deploy" / "local" / "demo.toml")}
-            fleet = stack.enter_context(Fleet(Path(folder), policy))
+            env = {
+                "FOREBAY_POLICY_FILE": str(ROOT / "deploy" / "local" / "demo.toml"),
+                "FOREBAY_GATEWAY_TENANT": "default",
+            }
+            fleet = stack.enter_context(Fleet(Path(folder), env))
             fleet.start_redis()
             for part in PARTS:
                 fleet.start(part)
             fleet.wait_ready()
-        console.print(f"The fleet is running. Until the demo ends, Flower is at {fleet.flower_url}")
+        console.print(
+            f"The fleet is running. Until the demo ends, Flower is at {fleet.flower_url} and the "
+            f"gateway at {fleet.gateway_url}/docs"
+        )
         clients = _clients(fleet, jobs, stack)
         futures = {
             sample.job.id: clients[sample.job.tenant].submit_future(sample.job) for sample in jobs

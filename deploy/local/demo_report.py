@@ -1,4 +1,4 @@
-"""What `make demo` prints: where each job went and why, what was asked, answered and caught."""
+"""The report of `make demo`: where each job went and why, what was asked, answered and caught."""
 
 from __future__ import annotations
 

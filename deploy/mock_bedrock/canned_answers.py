@@ -1,4 +1,4 @@
-"""What the mock answers: the reference answers of known texts, or else something made of the text.
+"""Answers of the mock: the reference answers of known texts, or else something made of the text.
 
 No model reads the text, so an answer is simple: the first sentence as a summary, a label that the
 text names, a minimal instance of a schema, or the question in other words.

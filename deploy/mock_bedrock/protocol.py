@@ -73,7 +73,7 @@ class ErrorResponse(Exception):  # a signal, caught by the server
 
 @dataclass(frozen=True)
 class Request:
-    """What a request asks the model for, whatever the operation."""
+    """The question of a request to the model, whatever the operation."""
 
     prompt: str
     max_tokens: int

@@ -104,7 +104,7 @@ class BulkHandle:
     def progress(self) -> Progress:
         """Return how far the bulk is, without asking anybody."""
         run = self._run
-        return progress_of(run.record, run.rate, run.written)
+        return progress_of(run.record, run.rate, run.jobs_ahead, run.written)
 
     def pause(self) -> None:
         """Feed no more rows. Shards that wait are put aside; those that are worked stop soon."""
@@ -129,8 +129,10 @@ class BulkHandle:
             self._run.close()
 
 
-def progress_of(record: BulkRecord, rate: Rate, written: int | None = None) -> Progress:
-    """Return how far a bulk is, from its record and the rate that was seen."""
+def progress_of(
+    record: BulkRecord, rate: Rate, jobs_ahead: int, written: int | None = None
+) -> Progress:
+    """Return how far a bulk is, from its record and what was seen of it."""
     counters, per_s = record.counters, rate()
     written = record.written if written is None else written
     over = max(record.over, written)
@@ -151,6 +153,8 @@ def progress_of(record: BulkRecord, rate: Rate, written: int | None = None) -> P
         reserved_usd=usd(record.reserved_nusd),
         projected_usd=usd(spent) * record.total / seen if record.total else None,
         max_usd=None if record.max_nusd is None else usd(record.max_nusd),
+        jobs_ahead=jobs_ahead,
+        deadline=record.about.get("deadline"),
         checks=_named(counters, "check:"),
         errors=_named(counters, "error:"),
         **{name: counters.get(f"rows_{name}", 0) for name in NAMED},

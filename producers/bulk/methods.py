@@ -146,10 +146,12 @@ class BulkMethods:
         """Return how far the bulks of this tenant are, the newest first. They are kept 30 days."""
         from forebay.producers.bulk.handle import progress_of
         from forebay.producers.bulk.running.progress import Rate
-        from forebay.routing.bulk.bulks import Bulks
+        from forebay.routing.bulk.bulks import Bulks, jobs_ahead
 
         self._access.check_open()
-        return [progress_of(record, Rate()) for record in Bulks(self._ledger).list(self.tenant)]
+        ahead = jobs_ahead(self._ledger)
+        records = Bulks(self._ledger).list(self.tenant)
+        return [progress_of(record, Rate(), ahead) for record in records]
 
     def bulk_progress(self, bulk_id: str) -> Progress:
         """Return how far a bulk is, whichever process feeds it.
@@ -159,10 +161,10 @@ class BulkMethods:
         """
         from forebay.producers.bulk.handle import progress_of
         from forebay.producers.bulk.running.progress import Rate
-        from forebay.routing.bulk.bulks import Bulks
+        from forebay.routing.bulk.bulks import Bulks, jobs_ahead
 
         self._check_own(bulk_id)
-        return progress_of(Bulks(self._ledger).get(bulk_id), Rate())
+        return progress_of(Bulks(self._ledger).get(bulk_id), Rate(), jobs_ahead(self._ledger))
 
     def set_bulk_state(self, bulk_id: str, state: BulkState) -> Progress:
         """Pause a bulk (`paused`), let it go on (`running`) or end it (`cancelled`).

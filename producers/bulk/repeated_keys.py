@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from array import array
 
-#: How many keys are remembered: 48 MB at most. Later keys are only compared with these.
-MAX_KEYS_REMEMBERED = 2_000_000
+#: How many keys are remembered, in 50 MB. Later keys are only compared with these.
+MAX_KEYS_REMEMBERED = 2_700_000
+
+#: A larger number of a row is remembered as this.
+MAX_ROW = 2**32 - 1
 
 _FIRST_SLOTS = 1024
 
@@ -13,8 +16,8 @@ _FIRST_SLOTS = 1024
 class RepeatedKeys:
     """Remembers keys by a 64-bit hash, with the row that had each first.
 
-    Two different keys may have the same hash: with all 2,000,000 keys remembered, the probability
-    that any two of them do is 1 in 9 million.
+    Two different keys may have the same hash: with all 2,700,000 keys remembered, the probability
+    that any two of them do is 1 in 5 million.
 
     Attributes:
         looks_at_all: every key so far was remembered, so that no repetition can have been missed.
@@ -25,7 +28,7 @@ class RepeatedKeys:
         self._max_keys = max_keys
         self._count = 0
         self._hashes = array("Q", bytes(8 * _FIRST_SLOTS))
-        self._rows = array("Q", bytes(8 * _FIRST_SLOTS))
+        self._rows = array("I", bytes(4 * _FIRST_SLOTS))
 
     def first_row(self, key: str, row: int) -> int | None:
         """Return the number of the earlier row with this key; remember the key if there is none."""
@@ -36,16 +39,16 @@ class RepeatedKeys:
         if self._count >= self._max_keys:
             self.looks_at_all = False
             return None
-        self._hashes[slot], self._rows[slot] = mark, row
+        self._hashes[slot], self._rows[slot] = mark, min(row, MAX_ROW)
         self._count += 1
-        if 2 * self._count > len(self._hashes):
+        if 3 * self._count > 2 * len(self._hashes):
             self._grow()
         return None
 
     def _grow(self) -> None:
         hashes, rows = self._hashes, self._rows
         self._hashes = array("Q", bytes(16 * len(hashes)))
-        self._rows = array("Q", bytes(16 * len(hashes)))
+        self._rows = array("I", bytes(8 * len(hashes)))
         for mark, row in zip(hashes, rows, strict=True):
             if mark:
                 slot = _slot(self._hashes, mark)

@@ -17,7 +17,8 @@ class Position(NamedTuple):
     JSON writes it as a list of three numbers; `Position(*numbers)` reads it back.
 
     Attributes:
-        offset: bytes of the file that were read; for Parquet and folders the rows that were read.
+        offset: bytes that were read; of Parquet before compression, as if the rows of a row group
+            had the same size.
         row: the number of the last row before this place; 0 at the start.
         line: the number of the last physical line before this place.
     """
@@ -59,6 +60,7 @@ class BadRow(NamedTuple):
         end: the position after the row.
         key: the row's key, if it has one that could be read.
         file: the file that the row is in.
+        fields: what could be read of the row, from which its key may be known.
     """
 
     number: int
@@ -68,6 +70,7 @@ class BadRow(NamedTuple):
     end: Position
     key: str | None = None
     file: str = ""
+    fields: dict[str, Any] | None = None
 
     def __str__(self) -> str:
         column = "" if self.column is None else f", column {self.column}"
@@ -83,8 +86,8 @@ class TemplatedRow(NamedTuple):
         kind: the kind of the request.
         egress: whether the content of the row may leave the building.
         key: the row's key, or `None`; the template names its column.
-        common: the fields that the row shares with others. Rows with equal `common` have the same
-            object, so `is` compares it.
+        common: the fields that the row shares with others. Rows of one template, and most rows with
+            equal `common`, have the same object.
         varying: the fields of this row alone.
         end: the position after the row.
     """

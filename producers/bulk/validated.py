@@ -31,7 +31,10 @@ def validated_rows(
     template.check(source)
     keys = RepeatedKeys() if keys is None else keys
     for raw in source.rows(start, columns=template.columns):
-        row = raw if isinstance(raw, BadRow) else template.row(raw, file=source.name)
+        if isinstance(raw, BadRow):
+            yield template.keyed(raw)
+            continue
+        row = template.row(raw, file=source.name)
         if row.key is not None and isinstance(row, TemplatedRow):
             first = keys.first_row(row.key, row.number)
             if first is not None and first != row.number:  # not the row itself, read again

@@ -191,16 +191,20 @@ def _dead(found: Found) -> list[DeadJob]:
 
 def _by_code(found: Found) -> str:
     """Return how many of the dead jobs have each code, the most frequent first."""
+    from forebay.routing.overview.all_jobs import ranked  # noqa: PLC0415 - help answers at once
+
     codes = Counter[str]()
     for (_, _, code), count in found.counts.items():
         codes[code] += count
-    listed = ", ".join(f"{code} {count:,}" for code, count in _ranked(codes))
+    listed = ", ".join(f"{code} {count:,}" for code, count in ranked(codes))
     return f": {listed}" if listed else ""
 
 
 def _print_counts(found: Found, *, as_json: bool) -> None:
     """Print how many dead jobs there are by code, tenant and kind."""
-    lines = [(code, tenant, kind, n) for (tenant, kind, code), n in _ranked(found.counts)]
+    from forebay.routing.overview.all_jobs import ranked  # noqa: PLC0415 - help answers at once
+
+    lines = [(code, tenant, kind, n) for (tenant, kind, code), n in ranked(found.counts)]
     if as_json:
         names = ("code", "tenant", "kind", "jobs")
         display.document([dict(zip(names, line, strict=True)) for line in lines])
@@ -269,8 +273,3 @@ def _cells(job: DeadJob) -> tuple[str, ...]:
     """Return one dead job under `_HEADER`."""
     ended = job.ended.isoformat(timespec="seconds")
     return job.id, job.receipt.kind, job.error, job.hop, str(job.attempts), ended
-
-
-def _ranked(counts: Counter[Any]) -> list[tuple[Any, int]]:
-    """Return what was counted, the most frequent first, and equals by name."""
-    return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))

@@ -1,4 +1,4 @@
-"""What the command line prints: answers and documents on stdout, everything else on stderr.
+"""Print for the command line: answers and documents on stdout, everything else on stderr.
 
 Answers are text of a model. On a terminal their control characters are removed, so that an answer
 cannot move the cursor, rename the window or type.
@@ -166,6 +166,14 @@ def _hint(error: ForebayError) -> str:
     return ""
 
 
+def _job_id(error: BaseException) -> str | None:
+    """Return the id of the job that an error is about; `None` for what cannot be an id."""
+    from forebay.routing.base import JOB_ID  # noqa: PLC0415 - imports pydantic, which --help does not
+
+    job_id = getattr(error, "job_id", None)
+    return job_id if isinstance(job_id, str) and re.fullmatch(JOB_ID, job_id) else None
+
+
 def _plain_words(match: re.Match[str]) -> str:
     """Return the words for people of a message that typer took from pydantic."""
     wanted = match[1].replace("greater than or equal to", "at least")
@@ -179,7 +187,8 @@ def complain(error: BaseException, *, as_json: bool) -> int:
     if os.environ.get(DEBUG) == "1":
         traceback.print_exception(error)
     if as_json:
-        document({"error": {"code": shown.code, "field": shown.field, "message": shown.message}})
+        shown_fields = {"code": shown.code, "field": shown.field, "message": shown.message}
+        document({"error": {**shown_fields, "job_id": _job_id(error)}})
     elif isinstance(error, TyperException) and hasattr(error, "show"):
         error.show()  # with the usage line
     else:

@@ -17,7 +17,7 @@ import redis
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import ForebayError, Misconfigured
 from forebay.routing.lanes import DEFAULT_POOL, EMBED, ROUTE, SWEEP, local_queue
-from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect, reaching_redis, without_password
@@ -58,6 +58,7 @@ def ledger() -> Iterator[Finding]:
             info: Info = client.info("everything")
             sync = _appendfsync(client)
             skew = _skew(client)
+            held = _held(client)
     except ForebayError as error:
         mend = "start Redis, or set FOREBAY_REDIS_URL to its address"
         if isinstance(error, Misconfigured):
@@ -67,7 +68,7 @@ def ledger() -> Iterator[Finding]:
         return
     yield server(info, where)
     yield eviction(info)
-    yield memory(info, settings.memory_limit)
+    yield memory(info, settings.memory_limit, held)
     yield durability(info, sync)
     yield replication(info)
     yield clock(skew)
@@ -96,16 +97,21 @@ def eviction(info: Info) -> Finding:
     return Finding("eviction", "fail", name, mend)
 
 
-def memory(info: Info, limit_share: float = 0.85) -> Finding:
-    """Check that memory is limited, so that a full Redis refuses jobs before the host kills it."""
+def memory(info: Info, limit_share: float = 0.85, held: str = "") -> Finding:
+    """Check that memory is limited, so that a full Redis refuses jobs before the host kills it.
+
+    `held` says which tenants' jobs take most of it.
+    """
     used, limit = int(info["used_memory"]), int(info.get("maxmemory", 0))
     if limit == 0:
         mend = "CONFIG SET maxmemory, to about 70 % of what the host can spare"
         return Finding("memory", "warn", f"{_mib(used)} used, no limit", mend)
     seen = f"{_mib(used)} of {_mib(limit)} used"
+    seen += f" ({held})" if held else ""
     mend = (
-        "raise it (CONFIG SET maxmemory, and redis.conf); workers and submits then go on by "
-        "themselves. A shorter FOREBAY_RETENTION_S helps for later jobs"
+        "raise it (CONFIG SET maxmemory, by a user that may, and redis.conf); workers and submits "
+        "then go on by themselves. Or let tenants cancel or forget jobs. A shorter "
+        "FOREBAY_RETENTION_S helps for later jobs"
     )
     if used > limit_share * limit:
         return Finding("memory", "warn", f"{seen}: new jobs are refused", mend)
@@ -158,9 +164,8 @@ def clock(skew_s: float) -> Finding:
 
 def queues(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
     """Check that a worker serves each queue. A queue that holds jobs and has no worker fails."""
-    with reaching_redis():
-        served = _served(client)
-    depths = Ledger(client, settings, bell="").depths()
+    reader = LedgerReader(client, settings)
+    served, depths = reader.workers(), reader.depths()
     expected = {ROUTE, SWEEP, local_queue(DEFAULT_POOL), *_queues_of_policy(settings)}
     for queue in sorted({*expected, *served, *depths}):
         waiting, workers = depths.get(queue, 0), served.get(queue, [])
@@ -220,6 +225,19 @@ def _appendfsync(client: redis.Redis) -> str | None:
         return None
 
 
+def _held(client: redis.Redis) -> str:
+    """Return the tenants whose jobs take most of the memory, as the scripts count it."""
+    names: Any = client.hkeys("fb:tenants")
+    held: Any = client.mget([b"fb:held:" + name for name in names]) if names else []
+    sizes = [
+        (int(size), name.decode())
+        for name, size in zip(names, held, strict=True)
+        if size and size.isdigit()  # a producer may have written it
+    ]
+    largest = (f"{name} {_mib(size)}" for size, name in sorted(sizes, reverse=True)[:3])
+    return ", ".join(largest)
+
+
 def _skew(client: redis.Redis) -> float:
     before = time.time()
     seconds, micros = client.time()
@@ -245,17 +263,6 @@ def _command(queue: str) -> str:
     lane, _, pool = queue.partition(".")
     named = lane == "local" and pool != DEFAULT_POOL
     return f"FOREBAY_POOL={pool} {command}" if named else command
-
-
-def _served(client: redis.Redis) -> dict[str, list[str]]:
-    seconds, micros = client.time()
-    now_ms = seconds * 1000 + micros // 1000
-    served: dict[str, list[str]] = {}
-    for key in client.scan_iter(match="fb:serving:*", count=1_000):
-        alive: Any = client.zrangebyscore(key, now_ms, "+inf")
-        if alive:
-            served[key.decode().removeprefix("fb:serving:")] = [one.decode() for one in alive]
-    return served
 
 
 def _mib(size: int) -> str:

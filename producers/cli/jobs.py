@@ -13,6 +13,7 @@ from forebay.producers.cli import display
 from forebay.producers.cli.clients import open_client, tenant_of_job
 from forebay.producers.cli.options import (
     Cache,
+    CancelOnExit,
     Deadline,
     Egress,
     File,
@@ -39,6 +40,7 @@ from forebay.producers.cli.options import (
     Wait,
     Words,
 )
+from forebay.routing.errors import InvalidJob
 
 if TYPE_CHECKING:
     from forebay.producers.client import Client
@@ -94,6 +96,7 @@ def submit(  # noqa: D103 - its help says it
     tenant: TenantName = None,
     wait: Wait = False,
     timeout: Timeout = None,
+    cancel_on_exit: CancelOnExit = False,
     patience: Patience = None,
     as_json: Json = False,
 ) -> None:
@@ -105,20 +108,19 @@ def submit(  # noqa: D103 - its help says it
     request = _without_unset({
         "text": [*(words or []), *(text or []), *from_file], "labels": label, "system": system,
         "max_words": max_words, "focus": focus, "max_tokens": max_tokens,
-        "schema": None if schema is None else job_input.read_schema(schema),
-        "questions": list(map(job_input.read_question, question)) if question else None,
+        "schema": schema and job_input.read_schema(schema), "questions": _questions(question),
         "state": None if state is None else job_input.read_state(state),
     })  # fmt: skip
     options = _without_unset({
         "egress": egress, "lane": lane, "priority": priority, "max_cost_usd": max_cost,
         "deadline": None if deadline is None else job_input.read_deadline(deadline),
         "idempotency_key": key, "cache": cache, "tenant": tenant,
-        "metadata": job_input.read_metadata(meta) if meta else None,
+        "metadata": meta and job_input.read_metadata(meta),
     })  # fmt: skip
     _note_standard_input(source)
     with in_option_names(source, {*request, *options}):
         job = job_input.make_job(source, request, options)
-        _submit(job, patience, wait=wait, timeout=timeout, as_json=as_json)
+        _submit(job, patience, _Waits(wait, timeout, cancels=cancel_on_exit), as_json=as_json)
 
 
 def _note_standard_input(source: str) -> None:
@@ -134,12 +136,13 @@ def result(
     tenant: TenantName = None,
     wait: Wait = False,
     timeout: Timeout = None,
+    cancel_on_exit: CancelOnExit = False,
     as_json: Json = False,
 ) -> None:
     """Print the answer of a job. Without --wait or --timeout, fail if there is none yet."""
-    limit_s = timeout if wait or timeout is not None else 0.0
+    waits = _Waits(asked=wait, timeout=timeout, cancels=cancel_on_exit)
     with open_client(tenant_of_job(tenant, job_id)) as client:
-        _print_answer(client, job_id, limit_s, as_json=as_json)
+        _print_answer(client, job_id, waits, as_json=as_json)
 
 
 @app.command()
@@ -191,14 +194,29 @@ def forget(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> N
         display.text("forgotten" if forgotten else "nothing was stored")
 
 
-def _submit(
-    job: Job, patience: float | None, *, wait: bool, timeout: float | None, as_json: bool
-) -> None:
+class _Waits:
+    """Whether and how long a command waits for the answer, and what becomes of the job then."""
+
+    def __init__(self, asked: bool, timeout: float | None, *, cancels: bool) -> None:  # noqa: FBT001 - the option
+        self.waits = asked or timeout is not None
+        self.limit_s = timeout if self.waits else 0.0
+        self.cancels = cancels
+        if cancels and not self.waits:
+            raise InvalidJob("is about a wait: add --wait or --timeout", field="--cancel-on-exit")
+
+
+def _questions(texts: list[str] | None) -> list[Any] | None:
+    from forebay.producers.cli.job_input import read_question
+
+    return [read_question(text) for text in texts] if texts else None
+
+
+def _submit(job: Job, patience: float | None, waits: _Waits, *, as_json: bool) -> None:
     with open_client(job.tenant, patience) as client:
-        job_id = client.submit(job)
-        if wait or timeout is not None:
+        job_id = client.submit(job, cancel_on_exit=waits.cancels)
+        if waits.waits:
             display.note(f"job {job_id}")
-            _print_answer(client, job_id, timeout, as_json=as_json)
+            _print_answer(client, job_id, waits, as_json=as_json)
         else:
             _print_id(job_id, as_json=as_json)
 
@@ -215,9 +233,12 @@ def _print_id(job_id: str, *, as_json: bool) -> None:
         display.text(job_id)
 
 
-def _print_answer(client: Client, job_id: str, timeout: float | None, *, as_json: bool) -> None:
-    from forebay.producers.cli.progress import await_answer, progress
+def _print_answer(client: Client, job_id: str, waits: _Waits, *, as_json: bool) -> None:
+    from forebay.producers.cli.progress import await_answer, leaving, progress
 
-    with progress(display.note) as report:
-        answer = await_answer(client, job_id, timeout=timeout, report=report)
+    with (
+        leaving(client, job_id, display.note, cancels=waits.cancels),
+        progress(display.note) as report,
+    ):
+        answer = await_answer(client, job_id, timeout=waits.limit_s, report=report)
     display.answer(answer, as_json=as_json)

@@ -20,6 +20,8 @@ from forebay.producers.cli import dead_letters, display, jobs, worker_commands
 from forebay.producers.cli.bulk import commands as bulk
 from forebay.producers.cli.gateway import keys, serve
 from forebay.producers.cli.operator import jobs as operator_jobs
+from forebay.producers.cli.operator import pauses
+from forebay.producers.cli.operator.jobs import Interval, Rounds
 from forebay.producers.cli.options import Json, Online
 
 HELP = """Submit LLM jobs to a Forebay fleet and fetch their answers.
@@ -62,6 +64,14 @@ def doctor(*, online: Online = False, as_json: Json = False) -> None:
         display.document({"ok": healthy, "checks": [asdict(finding) for finding in findings]})
     if not healthy:
         raise typer.Exit(1)
+
+
+@about.command()
+def top(*, interval: Interval = 2.0, rounds: Rounds = None, as_json: Json = False) -> None:
+    """Show queues, workers, money and failures of the fleet, live."""
+    from forebay.producers.cli.operator import top as screen
+
+    screen.run(interval, rounds, as_json=as_json)
 
 
 @about.command("version")
@@ -108,6 +118,7 @@ app.add_typer(dead_letters.app, name="dead")
 app.add_typer(operator_jobs.app, name="jobs")
 app.add_typer(serve.app)
 app.add_typer(keys.app, name="keys")
+app.add_typer(pauses.app)
 
 
 def commands() -> TyperGroup:

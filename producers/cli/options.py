@@ -23,6 +23,13 @@ Timeout = Annotated[
         "--timeout", min=0, metavar="SECONDS", help="Wait for the answer, at most this long."
     ),
 ]
+CancelOnExit = Annotated[
+    bool,
+    typer.Option(
+        "--cancel-on-exit",
+        help="Cancel the job if the wait ends without an answer: Ctrl-C, a signal, or --timeout.",
+    ),
+]
 Source = Annotated[
     str, typer.Argument(metavar="SOURCE", help="A job kind, a JSON file, or - for standard input.")
 ]

@@ -1,13 +1,17 @@
-"""Waiting for an answer on the command line, with progress on stderr."""
+"""Waiting for an answer on the command line, with progress on stderr; and giving the wait up."""
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Protocol
+
+import typer
 
 from forebay.routing.jobs import Answer, JobStatus
 
@@ -28,6 +32,9 @@ class WaitingClient(Protocol):
 
     def status(self, job_id: str) -> JobStatus:
         """See `Client.status`."""
+
+    def cancel(self, job_id: str) -> bool:
+        """See `Client.cancel`."""
 
 
 def await_answer(
@@ -55,6 +62,52 @@ def await_answer(
         if left_s <= STATUS_EVERY_S:
             raise TimeoutError(f"not ended yet: {describe(status)}")
         report(status)
+
+
+@contextmanager
+def leaving(
+    client: WaitingClient, job_id: str, note: Callable[[str], None], *, cancels: bool
+) -> Iterator[None]:
+    """Decide what becomes of the job if the user, or a signal, ends the wait in this block.
+
+    Args:
+        client: cancels the job.
+        job_id: the job that is waited for.
+        note: prints a line for people.
+        cancels: cancel the job, also if the wait takes too long. Otherwise Ctrl-C asks on a
+            terminal, and elsewhere the job goes on.
+    """
+    try:
+        with _signals_interrupt(*((signal.SIGTERM, signal.SIGHUP) if cancels else ())):
+            yield
+    except (KeyboardInterrupt, TimeoutError) as error:
+        asks = isinstance(error, KeyboardInterrupt) and not cancels
+        if cancels or (asks and _wants_to_cancel(job_id)):
+            note(f"job {job_id} {'is cancelled' if client.cancel(job_id) else 'had ended'}")
+        elif asks:
+            note(f"job {job_id} goes on; `forebay result {job_id} --wait` waits for it again")
+        raise
+
+
+@contextmanager
+def _signals_interrupt(*signals: signal.Signals) -> Iterator[None]:
+    """Have these signals interrupt the block as Ctrl-C does."""
+    before = {each: signal.signal(each, signal.default_int_handler) for each in signals}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _wants_to_cancel(job_id: str) -> bool:
+    """Ask on a terminal; no answer, or Ctrl-C once more, means no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    try:
+        return typer.confirm(f"\nCancel job {job_id}? Otherwise it goes on.", err=True)
+    except typer.Abort:
+        return False
 
 
 def describe(status: JobStatus) -> str:

@@ -17,7 +17,7 @@ from forebay.routing.errors import Misconfigured
 
 
 class Entry(NamedTuple):
-    """Where a command is, and what `forebay --help` says about it.
+    """The module of a command, and the sentence about it in `forebay --help`.
 
     Attributes:
         target: `module:name` of a `typer.Typer`.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -82,9 +84,11 @@ class Doors:
 
         Raises:
             Unauthorized: There is no key, or the key does not work.
+            Forbidden: The gateway takes no keys, and a page of another site sends the request.
         """
         tenant = self._gateway.settings.gateway_tenant
         if tenant is not None:
+            _check_own_page(headers)
             return Caller(self._gateway, tenant, SCOPES)
         token = _token(headers)
         if not token:
@@ -119,6 +123,26 @@ async def caller(request: Request, scope: Scope) -> Caller:
     found = await doors.caller(request.headers)
     found.must(scope)
     return found
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _check_own_page(headers: Mapping[str, str]) -> None:
+    """Refuse requests that a browser sends for a page of another site.
+
+    Without keys, such a page could submit jobs, and under a name of its own that it has resolve to
+    this machine (DNS rebinding) also read answers.
+    """
+    host = headers.get("host", "")
+    own = is_loopback(urlsplit(f"//{host}").hostname or "")
+    if not own or headers.get("origin", f"http://{host}") != f"http://{host}":
+        raise Forbidden("a gateway without keys answers its own address and its own pages only")
 
 
 def _token(headers: Mapping[str, str]) -> str:

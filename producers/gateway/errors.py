@@ -8,10 +8,12 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import ClassVar, NamedTuple
 
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from forebay.routing import errors as forebay
 from forebay.routing.errors import ForebayError, PassingError, ResultTimeout
+from forebay.routing.jobs import owner
 
 
 class Refusal(Exception):
@@ -138,10 +140,20 @@ def fault_of(error: BaseException) -> Fault:
             return _of_forebay(error)
         case ResultTimeout():
             return Fault(504, TIMEOUT, str(error), job_id=error.job_id)
+        case RequestValidationError():
+            return _of_parameter(error)
         case HTTPException(status_code=status):
             code = HTTPStatus(status).phrase.lower().replace(" ", "_")
             return Fault(status, code, str(error.detail))
     return INTERNAL
+
+
+def _of_parameter(error: RequestValidationError) -> Fault:
+    """Return the fault of a parameter in the path or the query."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:])
+    message = str(first["msg"]).replace("Input should", "must")
+    return Fault(400, InvalidRequest.code, f"{field}: {message}", field)
 
 
 def _of_forebay(error: ForebayError) -> Fault:
@@ -151,4 +163,5 @@ def _of_forebay(error: ForebayError) -> Fault:
         status = 429  # the queue or Redis is full: come back later
     field = None if isinstance(error, forebay.Misconfigured) else error.field
     passing = isinstance(error, PassingError)
-    return Fault(status, error.code, str(error), field, error.job_id, late, passing)
+    job_id = error.job_id if owner(error.job_id) else None  # a caller may have sent anything as id
+    return Fault(status, error.code, str(error), field, job_id, late, passing)

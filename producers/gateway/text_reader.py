@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
@@ -25,28 +26,48 @@ MAX_ENTRIES = 500  # of each stream in one reading
 Pieces = asyncio.Queue[Piece]
 
 
+@dataclass
+class _Text:
+    """The text of one job.
+
+    Attributes:
+        listeners: the queues of those who read it, and their event loops.
+        heard: all pieces so far, for a listener that comes later.
+        last: the last entry that was read.
+    """
+
+    listeners: list[tuple[Pieces, asyncio.AbstractEventLoop]] = field(default_factory=list)
+    heard: list[Piece] = field(default_factory=list, repr=False)
+    last: bytes = b"0"
+
+
 class TextReader:
     """Hands out the pieces of jobs' texts, in order, to queues of the event loop.
 
-    One thread asks Redis for the streams of all jobs at once, and only while there are any.
+    One thread asks Redis for the streams of all jobs at once, and only while anybody listens.
     """
 
     def __init__(self, client: redis.Redis, seal: Seal) -> None:
         self._redis = client
         self._seal = seal
         self._changed = threading.Condition()
-        self._queues: dict[bytes, tuple[Pieces, asyncio.AbstractEventLoop]] = {}
-        self._last: dict[bytes, bytes] = {}
+        self._texts: dict[bytes, _Text] = {}
         self._closed = False
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def reading(self, job_id: str) -> Iterator[Pieces]:
-        """Read the text of a job as long as this block runs; the block gets the queue."""
+        """Read the text of a job from its beginning, as long as this block runs.
+
+        The block gets the queue of the pieces.
+        """
         key, pieces = stream_key(job_id).encode(), Pieces()
+        listener = pieces, asyncio.get_running_loop()
         with self._changed:
-            self._queues[key] = pieces, asyncio.get_running_loop()
-            self._last[key] = b"0"
+            text = self._texts.setdefault(key, _Text())
+            text.listeners.append(listener)
+            for piece in text.heard:
+                pieces.put_nowait(piece)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True, name="text-reader")
                 self._thread.start()
@@ -55,8 +76,9 @@ class TextReader:
             yield pieces
         finally:
             with self._changed:
-                self._queues.pop(key, None)
-                self._last.pop(key, None)
+                text.listeners.remove(listener)
+                if not text.listeners:
+                    del self._texts[key]
 
     def close(self) -> None:
         """End the thread soon."""
@@ -67,7 +89,7 @@ class TextReader:
     # --- the thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while (last := self._await_jobs()) is not None:
+        while (last := self._await_listeners()) is not None:
             try:
                 reply: Any = self._redis.xread(last, count=MAX_ENTRIES, block=BLOCK_MS)
             except redis.RedisError as error:
@@ -76,26 +98,29 @@ class TextReader:
                 threading.Event().wait(PAUSE_S)
                 continue
             for key, entries in _streams(reply):
-                self._hand_out(key, entries)
+                self._hand_out(key, last[key], entries)
 
-    def _await_jobs(self) -> dict[Any, Any] | None:
+    def _await_listeners(self) -> dict[Any, Any] | None:
         """Return the last entry that was read of each stream; `None` to end."""
         with self._changed:
-            while not self._queues and not self._closed:
+            while not self._texts and not self._closed:
                 self._changed.wait()
-            return None if self._closed else dict(self._last)
+            return None if self._closed else {key: text.last for key, text in self._texts.items()}
 
-    def _hand_out(self, key: bytes, entries: list[tuple[bytes, dict[bytes, bytes]]]) -> None:
+    def _hand_out(
+        self, key: bytes, after: bytes, entries: list[tuple[bytes, dict[bytes, bytes]]]
+    ) -> None:
+        read = [read_piece(fields, self._seal) for _, fields in entries]
         with self._changed:
-            if key not in self._queues:
+            text = self._texts.get(key)
+            if text is None or text.last != after:  # the last listener left, or another came
                 return
-            self._last[key] = entries[-1][0]
-            pieces, loop = self._queues[key]
-        for _, fields in entries:
-            piece = read_piece(fields, self._seal)
-            if piece is not None:
-                with contextlib.suppress(RuntimeError):  # the loop was closed
-                    loop.call_soon_threadsafe(pieces.put_nowait, piece)
+            text.last = entries[-1][0]
+            for piece in filter(None, read):
+                text.heard.append(piece)
+                for pieces, loop in text.listeners:
+                    with contextlib.suppress(RuntimeError):  # the loop was closed
+                        loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
 
 def _streams(reply: Any) -> list[tuple[bytes, list[Any]]]:

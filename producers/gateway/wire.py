@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar
 
@@ -14,7 +13,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError, to_json
+from pydantic_core import PydanticCustomError, from_json, to_json
 from starlette.responses import Response
 
 from forebay.producers.gateway.errors import InvalidRequest, NotSupported
@@ -22,6 +21,7 @@ from forebay.routing.base import FieldError, Text, first_error
 
 MAX_DEPTH_SHOWN = 6  # parts of a field's path in an error
 _UNSUPPORTED = "not_supported"
+_NO_JSON = "must be JSON in UTF-8"
 
 
 class Body(BaseModel):
@@ -46,12 +46,24 @@ def read(model: type[BodyT], raw: bytes) -> BodyT:
         raise _refusal(first_error(error), model) from None
 
 
+def fields_of(raw: bytes) -> Any:
+    """Return the JSON of a body whose fields are read later.
+
+    Raises:
+        InvalidRequest: The body is no JSON.
+    """
+    try:
+        return from_json(raw, allow_inf_nan=False)
+    except ValueError:
+        raise InvalidRequest(_NO_JSON, field="body") from None
+
+
 def _refusal(error: FieldError, model: type[Body]) -> InvalidRequest | NotSupported:
     field = ".".join(str(part)[:60] for part in error.path[:MAX_DEPTH_SHOWN]) or None
     if error.type == _UNSUPPORTED:
         return NotSupported(error.message, field=field)
     if error.type == "json_invalid":
-        return InvalidRequest("must be JSON in UTF-8", field="body")
+        return InvalidRequest(_NO_JSON, field="body")
     if error.type == "extra_forbidden":
         return InvalidRequest(_unknown(error, model), field=field)
     return InvalidRequest(error.message, field=field or "body")
@@ -81,7 +93,7 @@ def _joined(value: Any) -> Any:
     texts = []
     for number, part in enumerate(value):
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind not in _TEXT_PARTS:
+        if not isinstance(kind, str) or kind not in _TEXT_PARTS:
             words = {"why": f"part {number} is not supported: every part must be text"}
             raise PydanticCustomError(_UNSUPPORTED, "{why}", words)
         texts.append(part.get("text"))
@@ -108,8 +120,6 @@ PartsText = Annotated[
 Ignored = Any  # a field that says nothing to a fleet: who the end user is, and the like
 
 
-def respond(
-    body: Any, headers: dict[str, str], status: int = 200, dump: Callable[[Any], bytes] = to_json
-) -> Response:
+def respond(body: Any, headers: dict[str, str], status: int = 200) -> Response:
     """Return a response of JSON."""
-    return Response(dump(body), status, headers, "application/json")
+    return Response(to_json(body), status, headers, "application/json")

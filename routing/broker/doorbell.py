@@ -44,7 +44,7 @@ def template(app: Celery) -> str:
     message["properties"]["delivery_tag"] = RING
     message["properties"]["reply_to"] = None
     message["headers"]["origin"] = ORIGIN
-    return str(dumps(message))
+    return str(dumps(message, separators=(",", ":")))
 
 
 if __name__ == "__main__":

@@ -50,11 +50,22 @@ class FullRedis:
         client: looks whether Redis is full.
         in_flight: the jobs that run; the thread ends once it is closed.
         takes: for each queue, takes its best job without a doorbell, and works it.
+        begin: called before jobs are taken; a worker that starts while Redis is full is not ready
+            in Celery's eyes, and serves its queues all the same.
+
+    Attributes:
+        taking: whether it takes jobs at the moment.
     """
 
     def __init__(
-        self, client: redis.Redis, in_flight: Slots, takes: Sequence[Callable[[], object]]
+        self,
+        client: redis.Redis,
+        in_flight: Slots,
+        takes: Sequence[Callable[[], object]],
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
+        self.taking = False
+        self._begin = begin
         self._client = client
         self._in_flight = in_flight
         self._takes = takes
@@ -73,13 +84,16 @@ class FullRedis:
         pause_s = LOOK_EVERY_S
         while not self._stopped.wait(pause_s) and not self._in_flight.closed:
             full = is_full(self._client)
-            if full and pause_s == LOOK_EVERY_S:
+            if full and not self.taking:
                 log.warning(
                     "Redis is full: taking jobs without doorbells", extra=event(Event.REDIS_FULL)
                 )
+                self._begin()
+            self.taking = full
             pause_s = POLL_EVERY_S if full else LOOK_EVERY_S
             if full:
                 self._fill_slots()
+        self.taking = False
 
     def _fill_slots(self) -> None:
         """Start a thread for each free slot, which takes from every queue in turn."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import owner
+from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.store.connection import decoded, reaching_redis
 
@@ -135,6 +136,12 @@ class Bulks:
             except (UnknownJob, InvalidJob):
                 continue
         return records
+
+
+def jobs_ahead(ledger: Ledger) -> int:
+    """Return how many jobs wait in the queues that rows of bulks pass, and go before them."""
+    depths = ledger.depths().items()
+    return sum(depth for queue, depth in depths if queue != BEDROCK and not queue.endswith(":rows"))
 
 
 _NOT_COUNTERS = frozenset({"state", "created", "about", "share"})

@@ -1,4 +1,4 @@
-"""How a job enters the ledger: what its record begins with, how a repeat is known, refusals."""
+"""The entry of a job into the ledger: the fields of a new record, repeats and refusals."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import json
 from typing import Any
 
 from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
-from forebay.routing.jobs import Embed, Job
+from forebay.routing.jobs import Decide, Embed, Job
 from forebay.routing.store.connection import reaching_redis
 
 RETRY_AFTER_S = 30
 VECTOR_BYTES = 4 * 1024  # of a vector with 1024 numbers
 ANSWER_BYTES = 1024  # of an answer in words, compressed
+PROBABILITY_BYTES = 16  # of the probability of an option, besides the option's name
 
 
 def envelope(job: Job) -> dict[str, str]:
@@ -32,6 +33,9 @@ def answer_bytes(job: Job) -> int:
     request = job.request
     if isinstance(request, Embed):
         return len(request.texts) * VECTOR_BYTES
+    if isinstance(request, Decide):
+        names = [name for question in request.questions for name in question.options]
+        return ANSWER_BYTES + sum(len(name.encode()) + PROBABILITY_BYTES for name in names)
     return ANSWER_BYTES
 
 
@@ -73,6 +77,12 @@ def refusal(verb: str, detail: str) -> Unavailable | None:
     if verb == "promised":
         return Unavailable(
             "the answers to the waiting jobs would fill Redis' memory", retry_after=RETRY_AFTER_S
+        )
+    if verb == "quota":
+        return Unavailable(
+            f"the jobs of this tenant take {int(detail) / 2**20:.0f} MiB of Redis' memory, the "
+            "share of one tenant (FOREBAY_TENANT_SHARE): wait until some end, or forget some",
+            retry_after=RETRY_AFTER_S,
         )
     return None
 

@@ -113,10 +113,13 @@ class DeadLetters:
 
         Raises:
             UnknownJob: The tenant has no such job.
-            InvalidJob: The job is not dead, or its content is damaged.
+            InvalidJob: The job is not dead, is a shard of a bulk, or its content is damaged.
             Unavailable: This process lacks the key of the content.
         """
         self.show(job_id)
+        if self._ledger.record(job_id).rows:
+            hint = "is a shard of a bulk; `forebay bulk retry` answers its rows again"
+            raise InvalidJob(hint, field="id")
         with reaching_redis():
             sealed = cast("bytes | None", self._ledger.redis.get(f"fb:content:{job_id}"))
         return open_job(job_id, sealed or b"", self._ledger.seal)

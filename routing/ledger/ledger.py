@@ -253,6 +253,7 @@ class Ledger(LedgerReader):
         *counts, moved = self._transitions.run(
             "sweep", limit, settings.max_attempts, self._retention_ms, self.bell,
             settings.memory_limit, int(max(5.0, 10 * settings.sweep_s) * 1000),
+            settings.tenant_share,
         )  # fmt: skip
         return Swept._make([*counts, tuple(job_id.decode() for job_id in moved)])
 

@@ -1,4 +1,4 @@
-"""How an answer's content is stored: vectors as binary (float32), all else as JSON.
+"""Pack an answer's content for storage: vectors as binary (float32), all else as JSON.
 
 As JSON a number of a vector takes five times the memory, and a full Redis takes no new jobs.
 """

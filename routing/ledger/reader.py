@@ -94,6 +94,18 @@ class LedgerReader:
             depths: Any = self.redis.hgetall("fb:depth")
         return {queue.decode(): int(depth) for queue, depth in depths.items()}
 
+    def workers(self) -> dict[str, list[str]]:
+        """Return the names of the live workers of each queue that any serves."""
+        served: dict[str, list[str]] = {}
+        with reaching_redis():
+            seconds, micros = self.redis.time()
+            now_ms = int(seconds) * 1000 + int(micros) // 1000
+            for key in self.redis.scan_iter(match="fb:serving:*", count=1_000):
+                alive: Any = self.redis.zrangebyscore(key, now_ms, "+inf")
+                if alive:
+                    served[key.decode().removeprefix("fb:serving:")] = list(map(_text, alive))
+        return served
+
     def watch(self, job_id: str, stream: str) -> str:
         """Have a job's end written to `stream`, and return the job's present state.
 

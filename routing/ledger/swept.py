@@ -15,7 +15,8 @@ class Swept(NamedTuple):
         expired: jobs ended because their deadline had passed.
         rung: doorbells rung.
         full: percentage of memory in use, if new jobs are refused because of it; otherwise 0.
-        moved: the ids of the jobs that were given back, are dead or have expired.
+        moved: the ids of the jobs that were given back, are dead, have expired or were cancelled
+            while they waited.
     """
 
     back: int

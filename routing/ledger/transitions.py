@@ -38,11 +38,12 @@ class Transitions:
             Unavailable: Redis cannot be reached, or lacks the script.
             Misconfigured: Redis refuses this user.
         """
+        sha = digest(name)
 
         def run_rows() -> list[Any]:
             with self._redis.pipeline(transaction=False) as pipe:
                 for args in rows:
-                    pipe.evalsha(digest(name), 0, *args)
+                    pipe.execute_command("EVALSHA", sha, 0, *args)  # type: ignore[no-untyped-call]  # redis-py's
                 replies = pipe.execute(raise_on_error=False)
             for reply in replies:
                 if isinstance(reply, NoScriptError):

@@ -173,6 +173,17 @@ class Budget:
             settled, reserved = self._redis.hmget(f"fb:spend:day:{number}", fields)
         return int(settled or 0), int(reserved or 0)
 
+    def owners(self) -> dict[str, tuple[int, int]]:
+        """Return what was settled and what is reserved today, by owner; `*` is all together."""
+        with reaching_redis():
+            books: Any = self._redis.hgetall(f"fb:spend:day:{self._today()}")
+        amounts = decoded(books)
+        names = {field.rpartition(":")[0] for field in amounts}
+        return {
+            name: (int(amounts.get(f"{name}:settled", 0)), int(amounts.get(f"{name}:reserved", 0)))
+            for name in names
+        }
+
     def today(self) -> date:
         """Return the day that is charged now, by Redis' clock."""
         return _EPOCH + timedelta(days=self._today())

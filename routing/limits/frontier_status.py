@@ -6,6 +6,7 @@ import redis
 
 from forebay.routing.jobs import Job
 from forebay.routing.limits.budget import Budget
+from forebay.routing.limits.pauses import Pauses
 from forebay.routing.limits.spillway import LOOK_EVERY_S, Spillway
 from forebay.routing.policy.egress import egress
 from forebay.routing.policy.frontier_state import FrontierState
@@ -21,7 +22,7 @@ class FrontierStatus:
     """
 
     def __init__(self, client: redis.Redis) -> None:
-        self._spillway = Spillway(client)
+        self._spillway, self._pauses = Spillway(client), Pauses(client)
         self._budget = Budget(client)
         self._spent_today = TtlCache(self._read_spent, LOOK_EVERY_S)
 
@@ -34,7 +35,9 @@ class FrontierStatus:
             (None, rules.fleet.daily_budget_nusd),
         )
         left = [limit - self._spent_today(tenant) for tenant, limit in budgets if limit is not None]
-        return FrontierState(self._spillway.gate(), min(left, default=None))
+        paused = self._pauses.hold(f"bedrock:{job.tenant}")
+        gate = "shut" if paused else self._spillway.gate()
+        return FrontierState(gate, min(left, default=None))
 
     def _read_spent(self, tenant: str | None) -> int:
         """Return the billionths of a dollar settled or reserved today, by a tenant or by all."""

@@ -11,9 +11,12 @@ from typing import Any, Literal
 
 import redis
 
+from forebay.routing.errors import Unavailable
 from forebay.routing.lanes import BEDROCK
+from forebay.routing.limits.pauses import KEY as PAUSED_KEY
 from forebay.routing.logs import Event, event
 from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.scripts import digest, with_scripts
 from forebay.routing.store.ttl_cache import TtlCache
 
 KEY = "fb:spillway"
@@ -32,6 +35,8 @@ PROBE_S = 30.0
 MAX_WAIT_S = 5.0
 #: How long a fault is remembered without a call that confirms it.
 KEEP_FAULTS_S = 7 * 86_400
+
+PAUSED = "an operator has paused this model"
 
 Gate = Literal["open", "shut"]
 
@@ -57,7 +62,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Whether a call may be made now.
+    """The permission to make a call now, or the reason against it.
 
     Attributes:
         wait_s: seconds to wait; 0 if the call may be made.
@@ -75,7 +80,8 @@ class Spillway:
        The key expires by itself, so nothing stays shut.
     2. A fault of the account, or of one model, is remembered until a call succeeds. It shuts the
        way for all models or for that model. After some seconds a single call probes it (half-open).
-    3. For new jobs it is also shut while no worker serves the bedrock queue.
+    3. For new jobs it is also shut while no worker serves the bedrock queue, or an operator has
+       paused it (`pauses.py`). A model that is paused is not called.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -88,8 +94,7 @@ class Spillway:
 
     def shut(self, code: str, for_s: float) -> None:
         """Shut the spillway for some seconds; `code` is the code of the error that was seen."""
-        with reaching_redis():
-            self._redis.set(KEY, code, px=max(1, int(for_s * 1000)))
+        self._put(KEY, code, for_s)
 
     def shut_for_s(self) -> float:
         """Return the seconds until calls may be tried again; 0 while the spillway is open."""
@@ -106,10 +111,13 @@ class Spillway:
         scopes = (ACCOUNT, model)
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
             pipe.pttl(KEY)
+            pipe.hexists(PAUSED_KEY, f"model:{model}")
             pipe.hmget(FAULTS_KEY, scopes)
             for scope in scopes:
                 pipe.pttl(_pause_key(scope))
-            left_ms, stored, *pauses_ms = pipe.execute()
+            left_ms, paused, stored, *pauses_ms = pipe.execute()
+        if paused:
+            return Admission(MAX_WAIT_S, Fault(model, Unavailable.code, PAUSED, time.time()))
         faults = [_fault(scope, text) for scope, text in zip(scopes, stored, strict=True)]
         if left_ms > 0:
             return Admission(left_ms / 1000, faults[0])
@@ -125,25 +133,15 @@ class Spillway:
         A fault of the account shuts the whole spillway.
         """
         fault = Fault(scope, code, reason, time.time())
-        with reaching_redis(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.hget(FAULTS_KEY, scope)
-            pipe.hset(FAULTS_KEY, scope, _text(fault))
-            pipe.expire(FAULTS_KEY, KEEP_FAULTS_S)
-            pipe.set(_pause_key(scope), code, px=int(PROBE_EVERY_S * 1000))
-            if scope == ACCOUNT:
-                pipe.set(KEY, code, px=int(PROBE_EVERY_S * 1000))
-            before, *_ = pipe.execute()
-        known = _fault(scope, before)
-        if known and known.reason == reason:
-            with reaching_redis():  # the time at which it began stays
-                self._redis.hset(FAULTS_KEY, scope, before)
-        else:
+        is_new = self._run(
+            "fault", FAULTS_KEY, scope, _text(fault), _pause_key(scope),
+            KEY if scope == ACCOUNT else "", code, int(PROBE_EVERY_S * 1000), KEEP_FAULTS_S,
+        )  # fmt: skip
+        if is_new:
             _log.error(
-                "Bedrock is shut for %s: %s",
-                _named(scope),
-                reason,
+                "Bedrock is shut for %s: %s", _named(scope), reason,
                 extra=event(Event.BEDROCK_SHUT, code=code),
-            )
+            )  # fmt: skip
 
     def recover(self, model: str) -> None:
         """Forget the faults of the account and of this model, since a call has succeeded."""
@@ -172,8 +170,7 @@ class Spillway:
 
     def announce(self, endpoint: str) -> None:
         """Tell others where this fleet calls Bedrock; empty for AWS itself."""
-        with reaching_redis():
-            self._redis.set(ENDPOINT_KEY, endpoint)
+        self._put(ENDPOINT_KEY, endpoint)
 
     def endpoint(self) -> str:
         """Return what a bedrock worker has announced; empty for AWS itself, or if none has."""
@@ -184,22 +181,29 @@ class Spillway:
     def _probe(self, faults: list[Fault]) -> Admission:
         """Admit one caller as the probe of these faults; the others wait."""
         for fault in faults:
-            key = _pause_key(fault.scope)
-            with reaching_redis():
-                first = self._redis.set(key, "probe", px=int(PROBE_S * 1000), nx=True)
-            if not first:
+            if not self._put(_pause_key(fault.scope), "probe", PROBE_S, only_new=True):
                 return Admission(MAX_WAIT_S, fault)
         return Admission(fault=faults[0])
+
+    def _put(self, key: str, value: str, for_s: float = 0, *, only_new: bool = False) -> bool:
+        """Store a value, also while Redis is full; return false if there was one (`only_new`)."""
+        for_ms = max(1, int(for_s * 1000)) if for_s else 0
+        return bool(self._run("put", key, value, for_ms, int(only_new)))
+
+    def _run(self, script: str, *args: Any) -> Any:
+        with reaching_redis():
+            return with_scripts(self._redis, lambda: self._redis.evalsha(digest(script), 0, *args))
 
     def _read_gate(self) -> Gate:
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
             pipe.exists(KEY)
             pipe.exists(_pause_key(ACCOUNT))
+            pipe.hexists(PAUSED_KEY, f"lane:{BEDROCK}")
             pipe.time()
             pipe.zrange(f"fb:serving:{BEDROCK}", -1, -1, withscores=True)
-            broken, paused, (seconds, _), latest = pipe.execute()
+            broken, probed, paused, (seconds, _), latest = pipe.execute()
         served = bool(latest) and latest[0][1] > seconds * 1000
-        return "open" if served and not (broken or paused) else "shut"
+        return "open" if served and not (broken or probed or paused) else "shut"
 
 
 def _pause_key(scope: str) -> str:

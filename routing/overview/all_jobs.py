@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.ledger.record import Record
 from forebay.routing.overview.job_filter import JobFilter
 from forebay.routing.store.connection import reaching_redis
+
+KeyT = TypeVar("KeyT")
 
 MAX_LOOKED_AT = 200_000  # records that one search reads
 KEYS_PER_SCAN = 5_000  # that Redis walks in one step, a few milliseconds of its time
@@ -35,6 +37,11 @@ class Found(NamedTuple):
     counts: Counter[tuple[str, str, str]]
     looked_at: int
     complete: bool
+
+
+def ranked(counts: Mapping[KeyT, int]) -> list[tuple[KeyT, int]]:
+    """Return what was counted, the most frequent first, and in alphabetical order among equals."""
+    return sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))
 
 
 class AllJobs:

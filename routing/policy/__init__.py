@@ -1,1 +1,1 @@
-"""What the operator allows: which lane a job takes, and whether a local answer will do."""
+"""Rules of the operator: which lane a job takes, and whether a local answer will do."""

@@ -20,7 +20,7 @@ MIN_AGREEMENT = 0.5  # at or above it, two answers count as saying the same
 
 
 class NextStep(FrozenModel):
-    """What becomes of a local answer.
+    """The step after a local answer: keep, escalate, degrade or fail.
 
     Attributes:
         step: `keep` it; `escalate` the job to Bedrock; settle the answer as `degrade`d, because

@@ -1,4 +1,4 @@
-"""What a decision knows of the frontier: circuit breaker, budget, secret, pace."""
+"""The state of the frontier, as a decision knows it: circuit breaker, budget, secret, pace."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class SecretPattern(NamedTuple):
-    """What a secret of one kind looks like.
+    """The pattern of one kind of secret.
 
     Attributes:
         kind: the kind of the secret, as a reason of a job names it.

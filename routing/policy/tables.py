@@ -124,7 +124,7 @@ class Pools(Table):
 
 
 class PacePolicy(Table):
-    """How many of the jobs that may leave go to Bedrock. If both targets are set, both hold.
+    """The target for the jobs that may leave. If both a share and dollars are set, both hold.
 
     Attributes:
         share: target share of the jobs that may leave; `none` sets no target.

@@ -11,6 +11,8 @@ from pydantic import Field
 from forebay.routing.base import FrozenModel
 from forebay.routing.questions.questions import UNSURE, Choice, Predicate, Score
 
+DIGITS = 6  # of probabilities and scores; more would say nothing and fill Redis
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -107,11 +109,12 @@ def answer_to(question: Predicate | Choice | Score, weights: Mapping[str, float]
         option: min(1.0, weights[option] / total) if total > 0 else even
         for option in question.options
     }
+    chosen = max(shares, key=shares.__getitem__)
     return QuestionAnswer(
         name=question.name,
         type=question.type,
-        chosen=max(shares, key=shares.__getitem__),
-        probabilities=shares,
+        chosen=chosen,
+        probabilities={option: round(share, DIGITS) for option, share in shares.items()},
         score=_mean_score(question, shares) if isinstance(question, Score) else None,
     )
 
@@ -121,7 +124,8 @@ def _mean_score(question: Score, shares: Mapping[str, float]) -> float:
     total = math.fsum(levels)
     if total <= 0:
         levels, total = [1.0] * len(levels), float(len(levels))
-    return math.fsum(v * p for v, p in zip(question.values, levels, strict=True)) / total
+    mean = math.fsum(v * p for v, p in zip(question.values, levels, strict=True)) / total
+    return round(mean, DIGITS)
 
 
 def _narrowness(levels: list[float]) -> float:

@@ -31,13 +31,11 @@ def _checked_state(state: Any) -> str | dict[str, Any] | list[Any]:
         raise ValueError("must be text, or an object or a list of JSON")  # noqa: TRY004 - pydantic's
     if not (state.strip() if isinstance(state, str) else state):
         raise ValueError("must not be empty")
-    if isinstance(state, str):
-        plain: Any = _encodable(state)
-    else:
-        plain = _plain_json(state)
+    plain: str | dict[str, Any] | list[Any]
+    plain = _encodable(state) if isinstance(state, str) else _plain_json(state)
     if len(state_text(plain)) > MAX_TEXT:
         raise TooLong(f"must have at most {MAX_TEXT} characters", field="state")
-    return plain  # type: ignore[no-any-return]  # plain JSON of what came in
+    return plain
 
 
 def _encodable(text: str) -> str:

@@ -27,7 +27,7 @@ PLAIN = "plain"  # the version of that rule
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of a local answer: numbers only.
+    """The evidence about a local answer, in numbers only.
 
     Attributes:
         kind: the kind of the job.

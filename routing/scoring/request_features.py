@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from forebay.routing.jobs import Classify, Decide, Embed, Extract, Generate, Job, Summarize
+from forebay.routing.jobs import (
+    Choice,
+    Classify,
+    Decide,
+    Embed,
+    Extract,
+    Generate,
+    Job,
+    Predicate,
+    Score,
+    Summarize,
+)
 
 LONG_TEXT_CHARS = 4_000  # small models read well up to this length
 MAX_NODES = 500  # nodes of a JSON Schema that are read
@@ -41,14 +53,19 @@ def _by_kind(job: Job) -> tuple[str, dict[str, float]]:
             }
             return messages[-1].content, features
         case Decide(questions=questions) as request:
-            labels = [label for question in questions for label in question.labels]
-            bare = sum(not (label.description or label.examples) for label in labels)
-            return request.state_text, {
-                "labels": _doublings(max(len(question.labels) for question in questions), 2),
-                "bare_labels": bare / len(labels),
-            }
+            return request.state_text, _question_features(questions)
         case Embed():
             return "", {}
+
+
+def _question_features(questions: Sequence[Predicate | Choice | Score]) -> dict[str, float]:
+    """Return the features of questions; a yes, a no or a number needs no description."""
+    labels = [label for q in questions if isinstance(q, Choice) for label in q.labels]
+    bare = sum(not (label.description or label.examples) for label in labels)
+    return {
+        "labels": _doublings(max(len(question.labels) for question in questions), 2),
+        "bare_labels": bare / max(1, len(labels)),
+    }
 
 
 def _doublings(value: float, start: float) -> float:

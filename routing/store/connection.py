@@ -66,6 +66,14 @@ def connect_on_loop(settings: Settings) -> redis.asyncio.Redis:
     return cast("redis.asyncio.Redis", client)
 
 
+async def close_on_loop(client: redis.asyncio.Redis) -> None:
+    """Close the connections of a client for asyncio, those to Sentinels included."""
+    await client.aclose()
+    watched = getattr(client.connection_pool, "sentinel_manager", None)
+    for sentinel in watched.sentinels if watched else ():
+        await sentinel.aclose()
+
+
 def _options(*, brisk: bool = False) -> dict[str, Any]:
     return {
         "retry_on_error": _RETRIED_ERRORS,
@@ -99,12 +107,18 @@ def _with_address(base: Any, address: str) -> Any:
 
     class Addressed(base):  # type: ignore[misc]  # the class depends on the URL
         def connect(self) -> None:
-            with _noting(redis.RedisError, address):
+            try:
                 super().connect()
+            except redis.RedisError as error:
+                error.add_note(address)
+                raise
 
         def read_response(self, *args: Any, **options: Any) -> Any:
-            with _noting(redis.ResponseError, address):
+            try:
                 return super().read_response(*args, **options)
+            except redis.ResponseError as error:
+                error.add_note(address)
+                raise
 
     Addressed.__name__ = base.__name__
     return Addressed
@@ -115,24 +129,21 @@ def _with_address_on_loop(base: Any, address: str) -> Any:
 
     class Addressed(base):  # type: ignore[misc]  # the class depends on the URL
         async def connect(self) -> None:
-            with _noting(redis.RedisError, address):
+            try:
                 await super().connect()
+            except redis.RedisError as error:
+                error.add_note(address)
+                raise
 
         async def read_response(self, *args: Any, **options: Any) -> Any:
-            with _noting(redis.ResponseError, address):
+            try:
                 return await super().read_response(*args, **options)
+            except redis.ResponseError as error:
+                error.add_note(address)
+                raise
 
     Addressed.__name__ = base.__name__
     return Addressed
-
-
-@contextmanager
-def _noting(errors: type[redis.RedisError], address: str) -> Iterator[None]:
-    try:
-        yield
-    except errors as error:
-        error.add_note(address)
-        raise
 
 
 def _at(error: redis.RedisError) -> str:

@@ -1,4 +1,4 @@
-"""How contents are stored in Redis: compressed, and encrypted if there are keys (Fernet).
+"""Seal contents for Redis: compressed, and encrypted if there are keys (Fernet).
 
 The first byte of a sealed content names its form: `z` is compressed, `f` compressed and then
 encrypted. A process can read `z`, and `f` if it has the key; it writes `f` if it has a key. So keys
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
 
 MAX_BYTES = 64 * 1024 * 1024  # of one content, unpacked; a forged content cannot fill the memory
+SMALL_BYTES = 4 * 1024  # of a content for which zlib needs little memory, and half the time
+_SMALL_MEMORY = 4  # zlib's memLevel: 40 KiB instead of 256
 _ZLIB, _FERNET = b"z", b"f"
 _KEYS = "FOREBAY_CONTENT_KEYS"
 
@@ -42,7 +44,7 @@ class Seal:
 
     def close(self, data: bytes) -> bytes:
         """Return the content as it is stored."""
-        packed = zlib.compress(data, level=1)
+        packed = _packed(data)
         if self._keys is None:
             return _ZLIB + packed
         # Fernet returns base64, which would take a third more of Redis' memory.
@@ -93,6 +95,13 @@ def _strict_base64(key: str) -> str:
     """Return the key, or raise ValueError: Fernet itself ignores characters that are not base64."""
     b64decode(key, altchars=b"-_", validate=True)
     return key
+
+
+def _packed(data: bytes) -> bytes:
+    if len(data) > SMALL_BYTES:
+        return zlib.compress(data, level=1)
+    compressor = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, _SMALL_MEMORY)
+    return compressor.compress(data) + compressor.flush()
 
 
 def _unpacked(packed: bytes) -> bytes:

@@ -28,6 +28,8 @@ from greenlet import getcurrent, greenlet
 P = ParamSpec("P")
 T = TypeVar("T")
 
+MAX_ITEMS_PER_TURN = 20  # items that `each` yields before other tasks get their turn
+
 
 class _Call(greenlet):  # type: ignore[misc]  # greenlet has no types
     """A call of blocking code. Its parent is the greenlet of the task that awaits the call."""
@@ -41,16 +43,32 @@ async def run_blocking(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     """
     running = _Call(partial(call, *args, **kwargs))
     running.gr_context = getcurrent().gr_context
+    cancels = _cancels()
     awaited = running.switch()
     while not running.dead:
         resume: Callable[[], Any]
         try:
-            resume = partial(running.switch, await awaited)
+            resume = partial(running.switch, await _or_cancelled(awaited, cancels))
         except BaseException as error:  # noqa: BLE001 - raised again in the blocking code
+            cancels = _cancels()
             resume = partial(running.throw, error)
         running.parent = getcurrent()  # an eager task continues in another greenlet than it began
         awaited = resume()
     return cast("T", awaited)
+
+
+def _cancels() -> int:
+    """Return how often the cancellation of the running task was asked for."""
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
+
+
+async def _or_cancelled(awaitable: Awaitable[T], cancels: int) -> T:
+    """Await; raise a new cancellation that was swallowed, as `asyncio.wait_for` of 3.11 does."""
+    value = await awaitable
+    if _cancels() > cancels:
+        raise asyncio.CancelledError
+    return value
 
 
 def on_event_loop() -> bool:
@@ -73,11 +91,16 @@ def outcome(future: Future[T], timeout: float | None = None) -> T:
         return future.result()
     try:
         if on_event_loop():
-            return wait_for(asyncio.wait_for(asyncio.wrap_future(future), timeout))
+            return wait_for(_within(timeout, asyncio.wrap_future(future)))
         return future.result(timeout)
     except BaseException:
         future.cancel()
         raise
+
+
+async def _within(limit_s: float | None, future: asyncio.Future[T]) -> T:
+    async with asyncio.timeout(limit_s):
+        return await future
 
 
 def pause(seconds: float, unless: threading.Event | None = None) -> None:
@@ -125,6 +148,21 @@ class Background:
             self._thread.join(timeout)
 
 
+def beside(call: Callable[[], T], name: str) -> Future[T]:
+    """Run a call beside its caller, and return the future of what it returns."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - whoever asks the future gets it
+            future.set_exception(error)
+
+    background = Background(run, name)
+    future.add_done_callback(lambda _: background)  # a task that nobody refers to may vanish
+    return future
+
+
 class Mailbox(Generic[T]):
     """Things that any thread puts in and one caller takes out, the first first."""
 
@@ -155,7 +193,7 @@ class Mailbox(Generic[T]):
         return self.get(timeout)
 
 
-class BlockingIterator(Iterator[T]):
+class _BlockingIterator(Iterator[T]):
     """The items of an async iterable, for blocking code on the event loop."""
 
     def __init__(self, items: AsyncIterable[T]) -> None:
@@ -168,11 +206,13 @@ class BlockingIterator(Iterator[T]):
             raise StopIteration from None
 
 
-async def each(items: Iterator[T], per_turn: int) -> AsyncGenerator[T]:
-    """Yield the items of blocking code; a generator is closed at the end.
+def blocking_items(items: Any) -> Any:
+    """Return items that blocking code on the event loop can iterate, of any iterable."""
+    return _BlockingIterator(items) if isinstance(items, AsyncIterable) else items
 
-    After `per_turn` items other tasks get their turn, also if no item had to be waited for.
-    """
+
+async def each(items: Iterator[T]) -> AsyncGenerator[T]:
+    """Yield the items of blocking code; a generator is closed at the end."""
     end = object()
     try:
         for number in count(1):
@@ -180,7 +220,7 @@ async def each(items: Iterator[T], per_turn: int) -> AsyncGenerator[T]:
             if item is end:
                 return
             yield cast("T", item)
-            if number % per_turn == 0:
+            if number % MAX_ITEMS_PER_TURN == 0:
                 await asyncio.sleep(0)
     finally:
         if isinstance(items, Generator):

@@ -26,7 +26,11 @@
 --        fb:full          string  percentage of memory in use, set by the sweeper while it is short
 --        fb:free          string  bytes until then, measured by the sweeper
 --        fb:promised:<tenant>  string  bytes of the answers to come, as estimated for each job
---        fb:counted       hash    tenant -> the same, as the last sweep counted it; '*' -> of all
+--        fb:held:<tenant> string  bytes that the records, requests and answers of the tenant take
+--        fb:quota         string  bytes that one tenant may hold, answers to come included;
+--                                 written by the sweeper
+--        fb:counted       hash    what the last sweep counted: tenant -> bytes of its answers to come,
+--                                 '*' -> of all tenants, '<tenant> held' -> bytes that it held
 --        fb:idempotency:<tenant>:<name>  string  '<id> <digest>' of the first job under the key
 --        fb:cached:<id>   string  the key of the answer cache that holds the job's answer
 --        fb:watchers:<id> set     the streams to which the job's end is written
@@ -34,6 +38,9 @@
 --        fb:rings         string  doorbells rung so far; numbers them
 --        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
 --                                 '<queue> at' -> ms of that sweep
+--        fb:cancelled     list    jobs that were cancelled while they waited, since the last sweep
+--        fb:paused        hash   scope (lane:<hop>, tenant:<name>, bedrock:<tenant>, ...) -> why; see
+--                                `pauses.py`. Only operators write it
 --        fb:recovered     hash    minute -> leases that ran out in it, whose jobs were given back
 --        fb:serving:<queue>  zset  worker -> ms until which it serves the queue
 --        fb:bulk:<bulk>   hash    a bulk: what its producer says of it, `state`, counters of its rows, and
@@ -45,12 +52,13 @@ local WATCH_MS = 3600000 -- a client that still waits watches again long before
 local STREAM_MS = 600000 -- a stream expires if nothing is written to it for so long
 local MAX_ANSWER_BYTES = 64 * 1024 * 1024
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
-local MAX_NEWCOMERS = 1000 -- tenants that are given a turn at once
+local RECORD_BYTES = 1024 -- that a job takes beside its request or its answer, about
+local MAX_NEWCOMERS = 200 -- tenants that are given a turn at once
 local MAX_ROWS = 1000 -- rows of one shard
 local MAX_KEPT_NEWCOMERS = 10000 -- tenants that wait for that; more are a flood of forged names
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
   'error', 'replayed_as', 'audit_of', 'bulk', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
-  'worked_ms', 'fence', 'deadline', 'answer_bytes', 'rows' }
+  'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows' }
 local TEXT_FIELDS = 12 -- the first fields are text, the others numbers
 
 local function now_us()
@@ -175,6 +183,20 @@ local function ring(queue, bell)
   redis.call('LPUSH', queue, (string.gsub(bell, '@%u+@', words)))
 end
 
+-- Return the scopes that an operator has paused, as a set.
+local function paused_scopes()
+  local paused = {}
+  for _, scope in ipairs(redis.pcall('HKEYS', 'fb:paused')) do
+    paused[scope] = true
+  end
+  return paused
+end
+
+-- Return whether the jobs of a tenant in a queue wait for an operator.
+local function is_paused(paused, queue, tenant)
+  return paused['tenant:' .. tenant] or queue == 'bedrock' and paused['bedrock:' .. tenant] or false
+end
+
 -- Add to the number of jobs that wait in a queue. A forged number that cannot be added to stops no
 -- transition: the sweeper counts again.
 local function count(queue, class, change)
@@ -238,13 +260,18 @@ local function give_turns(tenants, place)
   end
 end
 
--- Give a turn to the tenants that came to a class of a queue since the last claim. A producer may
--- have added any number of names: the sweeper gives a turn to the tenants that are known.
+-- Give a turn to the tenants that came to a class of a queue since the last claim. If there are too
+-- many names to look at, a producer may have forged them to hide others: then every tenant that is
+-- known gets its turn too.
 local function admit(queue, class)
   local place = queue .. ':' .. class
   local newcomers = 'fb:newcomers:' .. place
   give_turns(redis.call('SPOP', newcomers, MAX_NEWCOMERS), place)
-  if redis.call('SCARD', newcomers) > MAX_KEPT_NEWCOMERS then
+  local left = redis.call('SCARD', newcomers)
+  if left > 0 then
+    give_turns(redis.call('HKEYS', 'fb:tenants'), place)
+  end
+  if left > MAX_KEPT_NEWCOMERS then
     redis.call('UNLINK', newcomers)
   end
 end
@@ -350,24 +377,32 @@ local function idempotency_key(id, job)
   end
 end
 
--- Add to the bytes of the tenant's answers to come. A forged number that cannot be added to stops no
--- transition: the sweeper's walk over all records counts again.
-local function promise(id, bytes)
-  local key = 'fb:promised:' .. tenant_of(id)
-  local promised = redis.pcall('INCRBY', key, string.format('%.0f', bytes))
-  if type(promised) == 'number' and promised <= 0 then
+-- Add to a count of the job's tenant: `promised`, the bytes of its answers to come, or `held`, the
+-- bytes that its jobs take. A forged number that cannot be added to stops no transition: the
+-- sweeper's walk over all records counts again.
+local function account(name, id, bytes)
+  local key = 'fb:' .. name .. ':' .. tenant_of(id)
+  local total = redis.pcall('INCRBY', key, string.format('%.0f', bytes))
+  if type(total) == 'number' and total <= 0 then
     redis.call('DEL', key)
   end
 end
 
--- Return the bytes of a tenant's answers to come, as its own producers count them.
-local function promised_to(tenant)
-  return math.max(0, number(redis.pcall('GET', 'fb:promised:' .. tenant)))
+-- Return a count of a tenant, as its own producers count it.
+local function counted_by(name, tenant)
+  return math.max(0, number(redis.pcall('GET', 'fb:' .. name .. ':' .. tenant)))
 end
 
 -- Return the bytes that the answer of a job is estimated to take.
 local function answer_bytes_of(job)
   return math.max(0, math.min(job.answer_bytes, MAX_ANSWER_BYTES))
+end
+
+-- Note how many bytes a job takes now.
+local function hold(id, job, bytes)
+  account('held', id, bytes - math.max(0, job.bytes))
+  job.bytes = bytes
+  redis.call('HSET', job_key(id), 'bytes', bytes)
 end
 
 -- Add a job to its tenant's index of dead jobs. The index expires with its last job. An error must
@@ -408,11 +443,12 @@ local function finish(id, job, state, retention_ms, ...)
     index_dead(id, now, retention_ms)
   else
     redis.call('DEL', 'fb:content:' .. id)
+    hold(id, job, RECORD_BYTES + (promoted and redis.call('STRLEN', 'fb:answer:' .. id) or 0))
   end
   if repeat_key then
     redis.call('PEXPIRE', repeat_key, retention_ms)
   end
-  promise(id, -answer_bytes_of(job))
+  account('promised', id, -answer_bytes_of(job))
   if job.bulk ~= '' then
     count_in_bulk(id, job, state, promoted and '' or redis.call('HGET', key, 'receipt') or '')
   end
@@ -474,8 +510,8 @@ local function held(id, token)
   return job and job.state == 'running' and job.token == token and job
 end
 
--- Return why no new job is accepted: {'full', depth} | {'memory', percent} | {'promised', bytes};
--- false if it is. `answer_bytes`: what its answer will take. Other producers may have falsified the
+-- Return why no new job is accepted: {'full', depth} | {'memory', percent} | {'promised', bytes} |
+-- {'quota', bytes}; false if it is. `answer_bytes`: what its answer will take. Other producers may have falsified the
 -- stored depth, so the jobs are counted before one is refused. The bytes of other tenants are those
 -- that the last sweep counted, which bounds what a tenant can pretend.
 local function refusal(id, queue, max_waiting, answer_bytes)
@@ -494,10 +530,15 @@ local function refusal(id, queue, max_waiting, answer_bytes)
   if used then
     return { 'memory', used }
   end
-  local free, tenant = redis.call('GET', 'fb:free'), tenant_of(id)
-  local counted = redis.call('HMGET', 'fb:counted', '*', tenant)
+  local free, tenant, quota = redis.call('GET', 'fb:free'), tenant_of(id), redis.call('GET', 'fb:quota')
+  local counted = redis.call('HMGET', 'fb:counted', '*', tenant, tenant .. ' held')
   local others = math.max(0, number(counted[1]) - number(counted[2]))
-  local promised = promised_to(tenant) + others + answer_bytes
+  local own, held = counted_by('promised', tenant) + answer_bytes, counted_by('held', tenant)
+  if quota and held + own > number(quota) then
+    return { 'quota', string.format('%.0f', held + own) }
+  end
+  local since = counted[3] and math.max(0, held - number(counted[3])) or 0 -- not yet in `free`
+  local promised = own + others + since
   return free and promised > number(free) and { 'promised', string.format('%.0f', promised) }
 end
 
@@ -546,10 +587,11 @@ local function put_on(id, queue, bell, content, given, ...)
     redis.call('HSET', job_key(id), 'bulk', given.bulk, 'rows', given.rows)
   end
   redis.call('SET', 'fb:content:' .. id, content)
+  hold(id, { bytes = 0 }, RECORD_BYTES + #content)
   if deadline > 0 then
     redis.call('ZADD', 'fb:deadlines', deadline, id)
   end
-  promise(id, given.answer_bytes)
+  account('promised', id, given.answer_bytes)
   enqueue(id, queue, class, deadline, created_us)
   ring_for(queue, class, bell)
 end

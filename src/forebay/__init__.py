@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from forebay.producers.client import Client
     from forebay.producers.handles import JobHandle
     from forebay.producers.options import Options
-    from forebay.producers.results import Result
+    from forebay.producers.results import Completed, Result
     from forebay.routing.errors import (
         BadAnswer,
         BudgetExceeded,
@@ -89,6 +89,7 @@ __all__ = [
     "Classification",
     "Classify",
     "Client",
+    "Completed",
     "Content",
     "DeadJob",
     "Decide",
@@ -143,6 +144,7 @@ _MODULES = {
     "Client": "forebay.producers.client",
     "JobHandle": "forebay.producers.handles",
     "Options": "forebay.producers.options",
+    "Completed": "forebay.producers.results",
     "Result": "forebay.producers.results",
     "Job": "forebay.routing.jobs",
     "DeadJob": "forebay.routing.ledger.dead_letters",

@@ -76,15 +76,16 @@ def test_down_without_a_fleet_says_so(tmp_path):
 
 
 def test_the_ports_of_the_last_fleet_are_kept(tmp_path):
-    assert FleetFolder(tmp_path).ports() == {"redis": 6379, "flower": 5555}
-    FleetFolder(tmp_path).keep_ports({"redis": 40_001, "flower": 40_002})
-    assert FleetFolder(tmp_path).ports() == {"redis": 40_001, "flower": 40_002}
+    assert FleetFolder(tmp_path).ports() == {"redis": 6379, "flower": 5555, "gateway": 8080}
+    kept = {"redis": 40_001, "flower": 40_002, "gateway": 40_003}
+    FleetFolder(tmp_path).keep_ports(kept)
+    assert FleetFolder(tmp_path).ports() == kept
 
 
 @pytest.mark.parametrize("kept", ["", "[]", "{", '{"redis": "x", "flower": -1}', '{"redis": true}'])
 def test_ports_that_cannot_be_read_are_those_of_the_clients(tmp_path, kept):
     (tmp_path / "ports.json").write_text(kept)
-    assert FleetFolder(tmp_path).ports() == {"redis": 6379, "flower": 5555}
+    assert FleetFolder(tmp_path).ports() == {"redis": 6379, "flower": 5555, "gateway": 8080}
 
 
 def test_up_shows_the_cause_first_and_no_line_of_an_earlier_start(tmp_path):
@@ -108,7 +109,7 @@ def test_up_says_why_the_fleet_did_not_start(tmp_path):
 def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
     (tmp_path / "fleet.json").write_text("left by a fleet that was killed")
     with create_server(("127.0.0.1", 0)) as taken:
-        ports = {"redis": free_port(), "flower": taken.getsockname()[1]}
+        ports = {"redis": free_port(), "flower": taken.getsockname()[1], "gateway": free_port()}
         FleetFolder(tmp_path).keep_ports(ports)
         done = run_background("up", tmp_path, FOREBAY_ENGINE="echo", AWS_ACCESS_KEY_ID="real")
     assert done.returncode == 0, done.stdout
@@ -120,6 +121,10 @@ def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
         ["sh", "-c", f"{exports}; forebay version"], capture_output=True, text=True, check=True
     )
     assert version.stdout
+    gateway = re.search(r"Gateway +(\S+)", done.stdout)[1]
+    assert urlsplit(gateway).port == ports["gateway"]
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{gateway}/readyz"):
+        pass
     flower = re.search(r"Flower +(\S+)", done.stdout)[1]
     assert urlsplit(flower).port != ports["flower"]
     until(lambda: queues(flower) >= {"route", "local.default", "embed", "bedrock", "sweep"})

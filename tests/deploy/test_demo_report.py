@@ -1,4 +1,4 @@
-"""What the demo prints: its tables fit the width, and hold questions, answers and catches."""
+"""The tables of the demo fit the width, and hold questions, answers and catches."""
 
 import io
 

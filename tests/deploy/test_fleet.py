@@ -17,7 +17,7 @@ import pytest
 import redis as redis_py
 
 from local.fleet import ROOT, Fleet, free_port
-from local.process import PartFailed, Process, stop
+from local.process import OLD_LOGS, PartFailed, Process, stop
 from patience import until
 
 pytestmark = pytest.mark.slow
@@ -149,6 +149,35 @@ def test_stop_kills_a_part_that_ignores_sigterm_and_the_children_that_it_left(tm
     stop([proc], grace_s=0.1)
     assert gone(proc.pid, within_s=0)
     assert gone(child)
+
+
+def test_a_log_that_is_too_large_is_rotated_while_its_process_writes_on(tmp_path):
+    script = "echo ready; i=0; while :; do i=$((i+1)); echo line $i; sleep 0.01; done"
+    log = tmp_path / "writer.log"
+    proc = Process("writer", ["sh", "-c", script], env={}, log=log, ready=has_logged_ready)
+    try:
+        proc.wait_ready(5)
+        for _ in range(OLD_LOGS + 2):
+            until(lambda: log.stat().st_size > 200, 5)
+            proc.rotate_log(max_bytes=200)
+            assert log.stat().st_size < 200
+        until(lambda: proc.logged(r"line \d+"), 5)
+    finally:
+        proc.kill_group()
+    kept = sorted(path.name for path in tmp_path.glob("writer.log*"))
+    assert kept == ["writer.log", *(f"writer.log.{number + 1}" for number in range(OLD_LOGS))]
+    newest, older = ((tmp_path / f"writer.log.{number}").read_text() for number in (1, 2))
+    last = [int(text.split()[-1]) for text in (older, newest, log.read_text())]
+    assert last == sorted(last)
+
+
+def test_a_small_log_is_left_alone(tmp_path):
+    log = tmp_path / "small.log"
+    proc = Process("small", ["echo", "ready"], env={}, log=log, ready=has_logged_ready)
+    proc.wait_ready(5)
+    proc.rotate_log()
+    proc.kill_group()
+    assert [path.name for path in tmp_path.iterdir()] == ["small.log"]
 
 
 def has_logged_ready(proc):

@@ -137,18 +137,18 @@ def test_forged_bytes_of_answers_to_come_leave_others_half_of_the_memory(
     assert int(operator.get("fb:promised:acme")) == 1024
     sweeper.sweep()
     assert int(operator.hget("fb:counted", "acme")) == 1024
-    put(victim, *(embedding("globex", MIB_ANSWERS) for _ in range(free_mib // 2 - 2)))
+    put(victim, *(embedding("globex", MIB_ANSWERS) for _ in range(free_mib // 8)))
 
 
 def test_the_answers_to_come_of_all_tenants_are_counted(attacker, victim, fleet_side, sweeper):
     mine = Ledger(attacker, Settings(), BELL)
     sweeper.sweep()
     free_mib = int(attacker.get("fb:free")) // 2**20
-    put(mine, *(embedding("acme", MIB_ANSWERS) for _ in range(free_mib - 8)))
+    put(mine, *(embedding("acme", MIB_ANSWERS) for _ in range(free_mib * 6 // 10)))
     walk(sweeper)
     sweeper.sweep()
-    put(victim, *(embedding("globex", MIB_ANSWERS) for _ in range(4)))
-    refused = victim.create([embedding("globex", MIB_ANSWERS) for _ in range(8)])
+    put(victim, *(embedding("globex", MIB_ANSWERS) for _ in range(free_mib * 3 // 10)))
+    refused = victim.create([embedding("globex", MIB_ANSWERS) for _ in range(free_mib * 2 // 10)])
     assert "the answers to the waiting jobs" in str(refused[-1])
 
 
@@ -162,9 +162,9 @@ def test_a_flood_of_forged_newcomers_does_not_hide_a_tenant_that_is_known(
     assert fleet_side.claim("route")  # globex is known from now on, and has no turn any more
     attacker.sadd("fb:newcomers:route:interactive", *(f"x{i}" for i in range(200_000)))
     (waiting,) = put(victim, job("globex"))
+    assert fleet_side.claim("route").id == waiting
     sweeper.sweep()
     assert users["operator"].scard("fb:newcomers:route:interactive") == 0
-    assert fleet_side.claim("route").id == waiting
 
 
 def test_a_flood_of_forged_newcomers_hides_a_new_tenant_until_the_walk(

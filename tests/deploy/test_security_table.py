@@ -131,7 +131,7 @@ def work(scene):
 
 
 def sweep(scene):
-    scene.ledger.redis.evalsha(*_script("sweep"), 500, 4, 1000, BELL, 0.85, 1000)
+    scene.ledger.redis.evalsha(*_script("sweep"), 500, 4, 1000, BELL, 0.85, 1000, 0.7)
 
 
 def _script(name: str):
@@ -201,6 +201,8 @@ TRIALS = {
         lambda scene: scene.redis.sadd("fb:queues", "local.x"),
         lambda scene: scene.redis.set("fb:full", 99),
         lambda scene: scene.redis.set("fb:free", 0),
+        lambda scene: scene.redis.set("fb:quota", 0),
+        lambda scene: scene.redis.incrby("fb:held:globex", 9),
         lambda scene: scene.redis.hset("fb:depth", "route", 9),
         lambda scene: scene.redis.incrby("fb:promised:globex", 9),
     ],
@@ -208,6 +210,7 @@ TRIALS = {
         lambda scene: scene.redis.hincrby("fb:depth", "route", 1),
         lambda scene: scene.redis.sadd("fb:newcomers:route:interactive", "x"),
         lambda scene: scene.redis.incrby("fb:promised:acme", 9),
+        lambda scene: scene.redis.incrby("fb:held:acme", -9),
     ],
     "remove the lease, retry or deadline of another tenant's job": [
         zset_entry("fb:leases", "running"),
@@ -218,6 +221,10 @@ TRIALS = {
         lambda scene: scene.redis.hgetall("fb:depth")[b"route"],
         lambda scene: scene.redis.zrange("fb:turn:route:interactive", 0, -1),
         lambda scene: scene.redis.zcard("fb:waiting:route:interactive:globex"),
+    ],
+    "read how many doorbells wait": [
+        lambda scene: scene.redis.llen("route"),
+        lambda scene: scene.redis.llen("local.default"),
     ],
     "ring the router's doorbell": [lambda scene: scene.redis.lpush("route", "{}")],
     "ring the doorbell of a lane": [

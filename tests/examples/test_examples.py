@@ -82,19 +82,26 @@ def test_million_rows_writes_a_line_for_each_row_and_goes_on_where_it_stopped(
 ):
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     rows = [{"id": str(number), "text": f"row {number}"} for number in range(600)]
+    del rows[11]["text"]
+    rows[12]["text"] = ""
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     target.write_text(
         "".join(json.dumps({"id": str(n), "summary": "old"}) + "\n" for n in range(9))
     )
     fleet.answer(Summarize, lambda request: {"text": request.text})
     fleet.fail(Summarize, ModelRefused, when=lambda request: request.text == "row 10")
-    assert example("million_rows").main(source, target) == 1
+    assert example("million_rows").main(source, target) == 3
     lines = [json.loads(line) for line in target.read_text().splitlines()]
     assert [line["id"] for line in lines] == [row["id"] for row in rows]
     assert lines[8]["summary"] == "old"
     assert lines[9] == {"id": "9", "summary": "row 9"}
-    assert lines[10] == {"id": "10", "error": "model_refused"}
-    assert len(fleet.requests(Summarize)) == 591
+    errors = [line["error"] for line in lines[10:13]]
+    assert errors[0].startswith("model_refused: job support.")
+    assert errors[1:] == [
+        "invalid_job: text: must be text",
+        "invalid_job: text: must have at least 1 character",
+    ]
+    assert len(fleet.requests(Summarize)) == 589
 
 
 SECOND_OPINIONS = """

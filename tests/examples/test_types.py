@@ -106,6 +106,25 @@ async def in_asyncio(client: AsyncClient, stored: str) -> None:
     assert_type(await client.result(stored), AnyAnswer)
     async for answer in client.map([Summarize(text="t")]):
         assert_type(answer, Answer[Summary] | ForebayError)
+    async for completed in client.as_completed([handle]):
+        assert_type(completed.answer, Answer[Generation] | ForebayError)
+        assert_type(completed.handle, JobHandle[Generation] | None)
+    async for submitted in client.submit_all([Summarize(text="t")], egress="allow"):
+        assert_type(submitted, JobHandle[Summary] | ForebayError)
+    assert_type((await client.status(handle)).depth, int)
+    assert_type(await client.replay(stored, egress="deny"), str)
+
+
+def many(client: Client, stored: str) -> None:
+    for completed in client.as_completed([stored, classify], timeout=1, cancel_on_exit=True):
+        found: Answer | ForebayError = completed.answer
+        print(found)
+    for answer in client.map({"kind": "summarize", "text": text} for text in "ab"):
+        found = answer
+    for handle in client.submit_all([{"kind": "summarize", "text": "t"}]):
+        print(handle)
+    for submitted in client.submit_all([classify]):
+        assert_type(submitted, JobHandle[Classification] | ForebayError)
 """
 
 #: Each line is a mistake that both must find.
@@ -117,6 +136,8 @@ MISTAKES = [
     'Summarize(text="t", max_words="many")',
     'Extract(text="t", schema=int)',
     'client.run(classify, egress="maybe")',
+    'AsyncClient().submit(classify, egres="deny")',
+    "client.map([classify], cancel_on_exit=1.5)",
     'client.submit("text")',
 ]
 

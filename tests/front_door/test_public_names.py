@@ -22,9 +22,9 @@ NAMES = {
     "Choice", "Classify", "Decide", "Embed", "Extract", "Generate", "Job", "Label", "Message",
     "Predicate", "Score", "Summarize",
     # what comes back
-    "Answer", "Check", "Classification", "Content", "DeadJob", "Decisions", "Doubt", "Embedding",
-    "Extraction", "Generation", "JobStatus", "QuestionAnswer", "Receipt", "Result", "Summary",
-    "Verdict",
+    "Answer", "Check", "Classification", "Completed", "Content", "DeadJob", "Decisions", "Doubt",
+    "Embedding", "Extraction", "Generation", "JobStatus", "QuestionAnswer", "Receipt", "Result",
+    "Summary", "Verdict",
     # errors
     "BadAnswer", "BudgetExceeded", "CallerError", "Cancelled", "EgressDenied", "Ended",
     "EngineBusy", "EngineDied", "EngineUnavailable", "Expired", "ForebayError", "InvalidJob",

@@ -156,6 +156,14 @@ def test_a_policy_may_be_a_file(tmp_path):
         assert answer.lane == "local"
 
 
+def test_the_rows_of_a_bulk_are_answered_by_the_script(fleet, tmp_path):
+    fleet.answer(Classify, label="login", when=lambda request: "login" in request.text)
+    fleet.answer(Classify, label="billing", when=lambda request: "bill" in request.text)
+    rows = [{"text": "my login"}, {"text": "my bill"}] * 30
+    with fleet.client().bulk(rows, kind="classify", labels=["billing", "login"]) as bulk:
+        assert [row["answer"]["label"] for row in bulk] == ["login", "billing"] * 30
+
+
 def test_map_dead_letters_and_explain_work(fleet):
     client = fleet.client("of-its-own")
     fleet.fail(Classify, ModelRefused, when=lambda request: request.text == "7")

@@ -2,7 +2,16 @@
 
 import pytest
 
-from forebay import BadAnswer, Choice, Decide, Decisions, Predicate, Score, testing
+from forebay import (
+    BadAnswer,
+    Choice,
+    Decide,
+    Decisions,
+    InvalidJob,
+    Predicate,
+    Score,
+    testing,
+)
 from forebay.routing.questions.decisions import answer_to
 
 pytestmark = pytest.mark.slow
@@ -62,3 +71,18 @@ def test_decisions_that_do_not_fit_the_questions_are_a_bad_answer(fleet, client)
         fleet.answer(Decide, answers=answers)
         with pytest.raises(BadAnswer):
             client.run(REQUEST.model_copy(update={"questions": (TEAM, LATE)}))
+
+
+def test_an_exact_earlier_answer_is_returned_from_the_cache(client):
+    first = client.run(REQUEST, cache=True)
+    again = client.run(REQUEST, cache=True)
+    assert again.cached
+    assert again.content == first.content
+
+
+def test_a_repeated_key_with_other_questions_is_refused(client):
+    client.run(REQUEST, idempotency_key="one")
+    assert client.run(REQUEST, idempotency_key="one").content
+    other = REQUEST.model_copy(update={"questions": (LATE,)})
+    with pytest.raises(InvalidJob, match="idempotency_key"):
+        client.run(other, idempotency_key="one")

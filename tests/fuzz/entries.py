@@ -88,7 +88,7 @@ class Entries:
         self.entries: dict[str, Callable[[], str]] = {
             "parse": self.parse, "submit": self.submit, "ask": self.ask, "worked": self.worked,
             "formed": self.formed, "record": self.record, "content": self.content,
-            "files": self.files, "cli": self.cli,
+            "files": self.files, "cli": self.cli, "answered": self.answered,
         }  # fmt: skip
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class Entries:
         """
         with capture_output() as output:
             try:
-                with within(MAX_INPUT_S + (MAX_CALLS * WALL_S if entry == "formed" else 0)):
+                with within(MAX_INPUT_S + MAX_CALLS * WALL_S):
                     code = self.entries[entry]()
             except ForebayError as error:
                 code = error.code
@@ -187,6 +187,22 @@ class Entries:
             return "no answer"
         checks = bounded_checks.check(job, content)
         bounded_checks.contents(content, content)
+        return "ok" if all(check.name != "unchecked" for check in checks) else "unchecked"
+
+    def answered(self) -> str:
+        """Read a model's odd text as the answer of a job, check it, and compare it with another."""
+        job = parse_job(self.inputs.job())
+        if job.kind == "embed":
+            return "has no text"
+        try:
+            content = bounded.parse_answer(job, self.inputs.answer(), finish="length")
+        except BadAnswer:
+            return "no answer"
+        checks = bounded_checks.check(job, content)
+        with contextlib.suppress(BadAnswer):
+            other = bounded.parse_answer(job, self.inputs.answer())
+            if not 0 <= bounded_checks.contents(content, other) <= 1:
+                raise Broken(f"answered: two answers to a {job.kind} agree impossibly")
         return "ok" if all(check.name != "unchecked" for check in checks) else "unchecked"
 
     def record(self) -> str:

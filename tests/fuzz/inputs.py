@@ -19,6 +19,14 @@ ODD_TEXTS = (
     "[[echo: nonsense]]", "(a+)+b", "a{99999999999999999999}", "[[a]", "(" * 80 + ")" * 80,
     "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "NaN", "-1", "1e999",
 )  # fmt: skip
+#: Parts of which a model's text is made.
+PIECES = (
+    "<think>", "</think>", "```json\n", "```", "{", "}", "[", "]", '"', "\\", '{"a": 1}', "null",
+    "b", "answer: ", "\u2022 ", "1. ", "12.50 EUR ", "(1,234.5)", "1/2/2024 ", "12 May 2024 ",
+    "10:30 pm ", "\u00bd", "1e999", "-", "\u2212", "one hundred ", "\u4e00\u4e07", "yes", "\u0301",
+    "I'm sorry, I can't help ", "\ud83d", "\u200b", "\n", " ", "Paul ", "http://a.b/c ", "a@b.de ",
+    "P1Y", "A. ", ", ",
+)  # fmt: skip
 ODD_NUMBERS = (
     0, -1, 1, 5, 2**31, 2**53, 2**63, -(2**63) - 1, 10**400, 0.5, -0.0, 1e-300, 1e308,
     float("nan"), float("inf"), float("-inf"),
@@ -51,6 +59,12 @@ class Inputs:
             case 3:
                 return CANARY + "".join(chr(self.dice.randrange(0x11000)) for _ in range(8))
         return f"{self.dice.choice(WORDS)} {CANARY}"
+
+    def answer(self) -> str:
+        """Return a text as a model may write it, with the canary in it."""
+        few = [self.dice.choice(PIECES) for _ in range(self.dice.choice((1, 3, 9, 30)))]
+        times = self.dice.choice((1, 1, 1, 2, 50, 3_000))
+        return "".join([CANARY, *few * times])[: self.dice.choice((200, 9_000, 100_000))]
 
     def value(self, depth: int = 0) -> Any:
         """Return any value that JSON or Python can express."""

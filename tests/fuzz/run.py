@@ -26,7 +26,7 @@ from local.fleet import Fleet  # noqa: E402
 # Of a hundred inputs, how many each entry point gets. The cheap ones get more.
 SHARES = {
     "parse": 46, "submit": 12, "ask": 10, "worked": 8, "record": 12, "content": 4, "files": 4,
-    "cli": 4, "formed": 1,
+    "cli": 4, "formed": 1, "answered": 4,
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What a caller hands over is checked at the door: one clear error of ours, whatever it is."""
+"""Arguments of a caller are checked at the door: one clear error of ours, whatever they are."""
 
 from __future__ import annotations
 
@@ -228,6 +228,7 @@ def calls(client):
         "submit": lambda: client.submit(ask()),
         "run": lambda: client.run(ask()),
         "map": lambda: client.map([ask()]),
+        "submit_all": lambda: client.submit_all([ask()]),
         "as_completed": lambda: client.as_completed([ask()]),
         "submit_future": lambda: client.submit_future(ask()),
         "submit_with_future": lambda: client.submit_with_future(ask()),

@@ -83,7 +83,7 @@ def test_every_method_that_may_wait_is_awaited(name):
     method = getattr(AsyncClient, name)
     if name == "job":
         assert not inspect.iscoroutinefunction(method)
-    elif name in {"map", "as_completed"}:
+    elif name in {"map", "as_completed", "submit_all"}:
         assert inspect.isasyncgenfunction(method)
     else:
         assert inspect.iscoroutinefunction(method)

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import redis as redis_py
 
 from forebay.producers.client import Client
 from forebay.routing.errors import Unavailable
@@ -29,6 +30,18 @@ def settings(redis, redis_url):
 def client(settings):
     with Client(tenant="acme", settings=settings) as client:
         yield client
+
+
+def test_a_lent_client_with_a_short_socket_timeout_waits_without_an_error(
+    redis_url, settings, caplog
+):
+    lent = redis_py.Redis.from_url(redis_url, socket_timeout=0.4)
+    with Client(tenant="acme", settings=settings, redis=lent) as client:
+        future = client.submit_future(ask())
+        time.sleep(1.5)  # long enough for the socket to time out several times
+        with working(client._ledger):
+            assert future.result(timeout=20).status == "done"
+    assert "waiting for Redis" not in caplog.text
 
 
 PROGRAM = """

@@ -48,6 +48,7 @@ def entries(redis, redis_url, tmp_path, monkeypatch):
         ("ask", 300),
         ("worked", 300),
         ("formed", 60),
+        ("answered", 200),
         ("record", 150),
         ("content", 100),
         ("files", 60),

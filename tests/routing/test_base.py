@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in words that name the field and repeat nothing of its content."""
+"""Errors of pydantic become words that name the field and repeat nothing of its content."""
 
 from __future__ import annotations
 

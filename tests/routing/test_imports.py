@@ -1,4 +1,4 @@
-"""What an import brings along: a service that only makes and reads jobs needs neither queue."""
+"""An import brings little along: a service that only makes and reads jobs needs neither queue."""
 
 from __future__ import annotations
 

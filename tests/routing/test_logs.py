@@ -69,6 +69,20 @@ def test_each_line_is_one_json_object_if_json_is_asked_for():
     }  # fmt: skip
 
 
+def test_a_warning_of_python_is_a_line_like_others():
+    code = (
+        "import logging, warnings\nfrom forebay.routing.logs import to_stderr\n"
+        "to_stderr(logging.INFO)\nwarnings.warn('said', stacklevel=1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        env={"FOREBAY_LOG": "json"},
+    )  # fmt: skip
+    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (line["level"], line["logger"]) == ("WARNING", "py.warnings")
+    assert "said" in line["message"]
+
+
 def test_another_format_is_refused(monkeypatch):
     monkeypatch.setenv("FOREBAY_LOG", "yaml")
     with pytest.raises(Misconfigured, match="FOREBAY_LOG: must be 'text' or 'json'"):

@@ -1,4 +1,4 @@
-"""How the cost of a function grows with its input, in CPU time: a busy machine is no matter."""
+"""Measure how the cost of a function grows with its input, in CPU time."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ T = TypeVar("T")
 TIMES = 8  # how much larger the large input of a test is
 #: Linear work grows 8 times and its constant part less, work that takes the square 64 times.
 LINEAR = 24
-_ROUNDS = 3  # of which the fastest counts
+_ROUNDS = 2  # of which the fastest counts
 _MIN_S = 0.002  # of one measurement; shorter work is repeated
 
 
 def growth(work: Callable[[T], object], small: T, large: T) -> float:
     """Return how many times longer the work takes on the large input than on the small one."""
+    work(small)  # fills caches
     return _cost_s(work, large) / _cost_s(work, small)
 
 
 def _cost_s(work: Callable[[T], object], value: T) -> float:
-    work(value)  # fills caches
     return min(_once_s(work, value) for _ in range(_ROUNDS))
 
 

@@ -29,7 +29,7 @@ from mock_bedrock.server import MockBedrock
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 KEEP_ALL = """
 [defaults]
-thresholds = { classify = 0.0, extract = 0.0, summarize = 0.0, generate = 0.0 }
+thresholds = { classify = 0.0, extract = 0.0, summarize = 0.0, generate = 0.0, decide = 0.0 }
 [defaults.second_opinion]
 extract = 0.0
 generate = 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forebay import Choice, Client, Decide, Label, Predicate, Score
+from forebay import Choice, Client, Decide, Label, Predicate, Score, TooLong
 from forebay.routing.settings import Settings
 from local.fleet import Fleet
 
@@ -80,6 +80,12 @@ def test_a_second_opinion_is_compared_question_by_question(client):
     answer = client.run(request, egress="allow")
     assert answer.doubt.agreement == 0.0
     assert (answer.lane, answer.reasons[-1]) == ("bedrock", "second_opinion_differs")
+
+
+def test_a_state_that_is_too_long_for_the_local_model_names_the_state(client):
+    with pytest.raises(TooLong) as caught:
+        client.run(Decide(state="word " * 9_000, questions=QUESTIONS))
+    assert caught.value.field == "state"
 
 
 def test_the_packaged_model_answers_too(fleet):

@@ -10,21 +10,29 @@ import re
 import subprocess
 import urllib.error
 import urllib.request
+from urllib.parse import urlencode
 
 import pytest
 
 from forebay.producers.client import Client
 from forebay.routing.jobs import Generate, Message
 from forebay.routing.settings import Settings
+from local.fleet import Fleet
 from patience import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CANARY = "kanarie"
 
 
-@pytest.fixture
-def flower(fleet):
-    """Return Flower's address after five jobs, of which one failed."""
+@pytest.fixture(scope="module")
+def flower(tmp_path_factory):
+    """Yield Flower's address after five jobs, of which one failed."""
+    with Fleet(tmp_path_factory.mktemp("flower")) as fleet:
+        run_jobs(fleet)
+        yield fleet.flower_url
+
+
+def run_jobs(fleet):
     fleet.start_redis()
     for part in ("router", "sweeper", "flower"):
         fleet.start(part)
@@ -35,7 +43,7 @@ def flower(fleet):
         asks = [Generate(messages=[Message(role="user", content=text)]) for text in texts]
         assert len(list(client.map(asks, timeout=60))) == 5
     until(lambda: [task["state"] for task in tasks(fleet.flower_url)].count("SUCCESS") == 4, 20)
-    return fleet.flower_url
+    until(lambda: [task["state"] for task in tasks(fleet.flower_url)].count("FAILURE") == 1, 20)
 
 
 def rendered(url: str, profile) -> str:
@@ -82,6 +90,25 @@ def test_pages_show_jobs_and_no_content(flower, tmp_path):
     assert "reasons" in pages[f"/task/{failed}"]
     assert "local1@" in pages["/workers"]
     assert [page for page, dom in pages.items() if CANARY in dom] == []
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        ("state:FAILURE name:generate", 1),
+        ("args:acme", 5),
+        ("args:beta", 0),
+        ("result:bad_answer", 1),
+        ("state:SUCCESS worker:local1", 4),
+    ],
+)
+def test_the_searches_of_the_documentation_find_jobs(flower, search, found):
+    query = {
+        "draw": 1, "start": 0, "length": 100, "order[0][column]": 0, "order[0][dir]": "asc",
+        "columns[0][data]": "name", "search[value]": search,
+    }  # fmt: skip
+    reply = json.loads(ask(f"{flower}/tasks/datatable?{urlencode(query)}"))
+    assert reply["recordsFiltered"] == found
 
 
 def test_nothing_on_a_page_acts_on_a_job(flower, tmp_path):

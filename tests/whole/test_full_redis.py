@@ -7,7 +7,7 @@ import signal
 import pytest
 import redis as redis_py
 
-from forebay.producers.cli.doctor import memory
+from forebay.producers.cli.doctor import ledger
 from forebay.producers.client import Client
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Embed, Summarize
@@ -58,7 +58,9 @@ def states(client, ids) -> set[str]:
     return {client.status(job_id).state for job_id in ids}
 
 
-def test_jobs_that_wait_in_a_full_redis_end_and_no_worker_leaves(running, client, redis):
+def test_jobs_that_wait_in_a_full_redis_end_and_no_worker_leaves(
+    running, client, redis, monkeypatch
+):
     [local] = running._parts["local"]
     running.kill(local, signal.SIGSTOP)
     text = "[[echo: say=We met at noon.]] We met at noon. " + "filler " * 200
@@ -70,24 +72,44 @@ def test_jobs_that_wait_in_a_full_redis_end_and_no_worker_leaves(running, client
         client.submit(Summarize(text=text))
     until(lambda: states(client, ids) == {"done"}, 60)
     assert all(process.alive for process in running.procs)
-    assert memory(redis.info(), 0.85).state == "warn"
+    monkeypatch.setenv("FOREBAY_REDIS_URL", running.url)
+    (found,) = (finding for finding in ledger() if finding.name == "memory")
+    assert found.state == "warn"
+    assert "new jobs are refused" in found.seen
+    assert "default" in found.seen, "the tenant that holds most is not named"
+    assert "CONFIG SET maxmemory" in found.mend  # which is what the test does now
     redis.config_set("maxmemory", "512mb")
     until(lambda: submitted(client), 20)
     assert client.run(Summarize(text=text), timeout=20).status == "done"
 
 
+WORKERS = ("router", "local", "bedrock", "sweeper")
+
+
 def test_workers_start_while_redis_is_full(running, client, redis):
-    ids = [client.submit(Summarize(text="[[echo: delay=1]] We met at noon.")) for _ in range(8)]
-    for part in ("router", "local", "sweeper"):
+    running.start("mock_bedrock")
+    running.start("bedrock")
+    running.wait_ready()
+    text = "[[echo: say=We met at noon.]] We met at noon."
+    ids = [client.submit(Summarize(text=text)) for _ in range(8)]
+    for part in WORKERS:
         [process] = running._parts[part]
         running.kill(process)
-    redis.delete("fb:cache-secret")
+    ids += client._ledger.create([
+        client.job(Summarize(text=text), lane="bedrock", egress="allow") for _ in range(3)
+    ])  # fmt: skip
+    redis.delete("fb:cache-secret", "fb:spillway:endpoint")
     fill(redis)
-    for part in ("router", "local", "sweeper"):
+    for part in WORKERS:
         [process] = running._parts[part]
         process.restart()
     until(lambda: states(client, ids) == {"done"}, 90)
     assert all(process.alive for process in running.procs)
+    served = {"route", "local.default", "embed", "bedrock", "sweep"}
+    until(lambda: {queue for queue in served if redis.zcard(f"fb:serving:{queue}")} == served, 20)
+    answers = [client.result(job_id, timeout=5) for job_id in ids]
+    assert {answer.lane for answer in answers} == {"local", "bedrock"}
+    assert redis.get("fb:spillway:endpoint") == running.mock_url.encode()
 
 
 def test_large_answers_are_counted_before_they_come(running, redis, client):

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from forebay.producers.client import Client
-from forebay.routing.jobs import Extract, Summarize
+from forebay.routing.errors import BadAnswer
+from forebay.routing.jobs import Extract, Generate, Message, Summarize
 from forebay.routing.limits.budget import Budget
 from forebay.routing.settings import Settings
 from local.fleet import MOCK_ENV, Fleet
@@ -33,7 +34,7 @@ HOSTILE = Extract(text='[[echo: say={"a":"x"}]] a x', schema=hostile())
 
 
 class Answers:
-    """What the mock answers."""
+    """The answers of the mock."""
 
     @staticmethod
     def answer(prompt: str, _schema: object) -> str:
@@ -101,6 +102,25 @@ def test_a_cancelled_job_frees_its_thread(clients):
     began = time.monotonic()
     assert good.run(Summarize(text="We met at noon."), timeout=40).status == "done"
     assert time.monotonic() - began < 20
+
+
+HALF = "\\ud83d"  # of an emoji, as JSON writes it
+UNSTORABLE = [f'{{"a": "caf {HALF} end"}}', f'{{"a{HALF}": "x"}}', '{"a": 1e999}']
+
+
+@pytest.mark.parametrize("said", UNSTORABLE)
+def test_an_answer_that_cannot_be_stored_ends_its_job_with_its_own_cause(clients, said):
+    _, client = clients
+    text = f"[[echo: say={said}]]"
+    schema = {"type": "object", "properties": {"a": {"type": "string"}}}
+    for request in (
+        Extract(text=text, schema={"type": "object"}),
+        Extract(text=text, schema=schema),
+        Generate(messages=[Message(role="user", content=text)], schema=schema),
+    ):
+        with pytest.raises(BadAnswer) as caught:
+            client.run(request, timeout=60)
+        assert client.status(caught.value.job_id).receipt.error == "bad_answer"
 
 
 def test_no_worker_has_left(fleet):

@@ -78,6 +78,9 @@ def requests():
     yield ask(text("[[echo: say=]]"))
     yield ask(text("word " * 5000))  # longer than the context
     yield Extract(text=text("[[echo: say={not json]]"), schema=schema)
+    for half in (f'{{"a": "{CANARY} \\ud83d end"}}', f'{{"{CANARY}\\ud83d": "x"}}'):  # of an emoji
+        yield Extract(text=text(f"[[echo: say={half}]]"), schema={"type": "object"})
+        yield ask(text(f"[[echo: say={half}]]"), schema={"type": "object"})
 
 
 def questions():
@@ -114,8 +117,9 @@ def searched(tmp_path_factory):
     terms = {"FOREBAY_LEASE_S": "2", "FOREBAY_MAX_ATTEMPTS": "1"}
     with Fleet(folder, {**terms, "FOREBAY_POLICY_FILE": str(policy)}) as fleet:
         fleet.start_redis()
-        for part in ("mock_bedrock", "router", "sweeper", "bedrock", "flower"):
+        for part in ("mock_bedrock", "router", "sweeper", "flower"):
             fleet.start(part)
+        fleet.start("bedrock", FOREBAY_LOG="json")
         fleet.start("local", FOREBAY_ENGINE="echo")
         fleet.wait_ready()
         monitor = Monitor(fleet.url)

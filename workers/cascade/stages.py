@@ -16,7 +16,7 @@ from forebay.workers.runtime.attempt import Attempt
 
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
-    """What an engine generated for a job.
+    """The answer that an engine generated for a job, before it is checked.
 
     Attributes:
         content: `None` if the text cannot be read as an answer.

@@ -1,1 +1,1 @@
-"""Whether an answer is right, as far as that can be known without asking another model."""
+"""Checks of an answer, as far as that is possible without asking another model."""

@@ -1,4 +1,4 @@
-"""How far two answers to one question agree, from 0 to 1. Pure functions; no model is asked.
+"""Compare two answers to one question: how far they agree, from 0 to 1. No model is asked.
 
 Formatting is ignored, content is not: `18`, `$18.00` and `#### 18` are one answer, `18` and `19`
 are two. If an answer comes down to a number, a choice or a yes, that alone is compared, and the

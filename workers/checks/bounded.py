@@ -33,6 +33,8 @@ from forebay.workers.isolation.schemas import is_cheap, weight
 MAX_CHARS = 8_000  # of a text and its answer, which are checked in this process
 SHORT_WALL_S = 0.5  # of a check whose form was stopped lately
 MAX_OPTIONS = 64  # weight of a schema whose values are looked up in the text in this process
+MAX_NUMERALS = 800  # digits and the like in a text; each number costs as much as 100 letters
+MAX_LOOKUPS = 250_000  # characters of a text times weight of the values looked up in it
 
 _slow_forms = SlowForms()
 
@@ -81,18 +83,27 @@ def _is_quick(job: Job, content: Content) -> bool:
             return True  # a look at each label, option or number
         case Extract(text=text, schema_=schema), Extraction(data=data):
             return (
-                len(text) <= MAX_CHARS
+                _is_short(text)
                 and weight(schema, MAX_OPTIONS) <= MAX_OPTIONS
+                and len(text) * weight(data, MAX_LOOKUPS // len(text)) <= MAX_LOOKUPS
                 and is_cheap(schema, data)
             )
         case Summarize(text=text), Summary(text=answer):
-            return len(text) + len(answer) <= MAX_CHARS
+            return _is_short(text, answer)
         case Generate(regex=None, schema_=None), Generation(text=answer):
             return len(answer) <= MAX_CHARS
         case (Generate(), Generation()):
             return False
         case _:
             return True  # an answer of another kind
+
+
+def _is_short(*texts: str) -> bool:
+    """Return whether texts are short together, and hold few numbers."""
+    return (
+        sum(map(len, texts)) <= MAX_CHARS
+        and sum(char.isnumeric() for text in texts for char in text) <= MAX_NUMERALS
+    )
 
 
 def _size(content: Content) -> int:

@@ -12,10 +12,12 @@ from typing import Any
 from forebay.routing.jobs import Extract
 from forebay.routing.json_tree import leaves, nodes
 from forebay.workers.checks.formats import misformatted
-from forebay.workers.checks.grounding import Source, named_options
+from forebay.workers.checks.grounding import Source
+from forebay.workers.checks.options import Options
 from forebay.workers.checks.reading.dates import dates
 from forebay.workers.checks.reading.denials import denies
 from forebay.workers.checks.reading.number_words import speaks_of_a_scale
+from forebay.workers.checks.reading.numerals import normalized
 from forebay.workers.checks.reading.words import is_visible, words
 from forebay.workers.checks.repetition import repeats_itself
 from forebay.workers.checks.safe_validation import violation
@@ -43,20 +45,20 @@ _ASKS_FOR_DENIALS = re.compile(
     r"|(?:\b|_)(?:not?|none)(?:\b|_)",
     re.IGNORECASE,
 )
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.\w+")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]++@[\w-]++\.\w")
 _LINK = re.compile(r"https?://\S")
 
 
 def faults(request: Extract, data: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
     """Yield the name of each check, and what is wrong; `None` if nothing is."""
-    values = list(leaves(data))
+    source, values = Source(request.text), list(leaves(data))
     yield "schema", schema_fault(request.schema_, data)
     yield "filled", "no field has a value" if _is_unfilled(request, data) else None
-    yield "grounded", _ungrounded(request, values)
-    shared = _has_equal_fields(request, data)
+    yield "grounded", _ungrounded(request, source, values)
+    shared = _has_equal_fields(request, source, data)
     yield "distinct", "two fields have the same text" if shared else None
     looped = any(repeats_itself(value) for value in values if isinstance(value, str))
-    looped = looped or any(_mostly_equal(items, request.text) for items in _lists(data))
+    looped = looped or any(_mostly_equal(items, source) for items in _lists(data))
     yield "repetition", "repeats itself" if looped else None
 
 
@@ -125,8 +127,9 @@ def _has_value_after(text: str, start: int) -> bool:
 # --- grounded ------------------------------------------------------------------------------------
 
 
-def _ungrounded(request: Extract, values: Sequence[Any]) -> str | None:
-    source, allowed = Source(request.text), list(_values_in_schema(request.schema_))
+def _ungrounded(request: Extract, source: Source, values: Sequence[Any]) -> str | None:
+    listed = list(_values_in_schema(request.schema_))
+    allowed = [Options(options, source) for options in listed]
     schema_text = json.dumps(request.schema_, ensure_ascii=False)
     unscaled = speaks_of_a_scale(schema_text)
     absent = sum(not _is_grounded(source, allowed, value, unscaled=unscaled) for value in values)
@@ -134,19 +137,17 @@ def _ungrounded(request: Extract, values: Sequence[Any]) -> str | None:
         return f"{absent} values are not in the text"
     if _ASKS_FOR_DENIALS.search(schema_text):
         return None
-    chosen = {value for value in values if isinstance(value, str) and _is_option(value, allowed)}
+    chosen = {value for value in values if isinstance(value, str) and _is_option(value, listed)}
     denied = sum(denies(request.text, value) for value in sorted(chosen)[:MAX_DENIED])
     return f"the text denies {denied} values" if denied else None
 
 
-def _is_option(value: str, allowed: Iterable[Sequence[Any]]) -> bool:
+def _is_option(value: str, listed: Iterable[Sequence[Any]]) -> bool:
     """Return whether the schema lists the value beside others."""
-    return any(len(options) > 1 and value in options for options in allowed)
+    return any(len(options) > 1 and value in options for options in listed)
 
 
-def _is_grounded(
-    source: Source, allowed: Sequence[Sequence[Any]], value: Any, *, unscaled: bool
-) -> bool:
+def _is_grounded(source: Source, allowed: Sequence[Options], value: Any, *, unscaled: bool) -> bool:
     """Return whether the text has the value.
 
     A value that the schema lists is grounded too, unless the text names another one of the list.
@@ -155,14 +156,13 @@ def _is_grounded(
         return True
     options = next((options for options in allowed if value in options), None)
     if options is not None:
-        named = named_options(options, source)
-        return not named or value in named
+        return not options.named or value in options.named
     if isinstance(value, str):
         return source.has_text(value)
     return source.has_number(value, unscaled=unscaled)
 
 
-def _values_in_schema(schema: Any) -> Iterator[Sequence[Any]]:
+def _values_in_schema(schema: Any) -> Iterator[list[Any]]:
     """Yield the lists of values that a schema allows: each `enum`, and each `const` as a list."""
     for node in nodes(schema):
         if isinstance(node, dict):
@@ -174,7 +174,7 @@ def _values_in_schema(schema: Any) -> Iterator[Sequence[Any]]:
 # --- distinct ------------------------------------------------------------------------------------
 
 
-def _has_equal_fields(request: Extract, data: dict[str, Any]) -> bool:
+def _has_equal_fields(request: Extract, source: Source, data: dict[str, Any]) -> bool:
     """Return whether one text fills two fields, as a model does that has found nothing else.
 
     Two fields are rightly equal if the text has the value as often, or says that they share it.
@@ -183,18 +183,23 @@ def _has_equal_fields(request: Extract, data: dict[str, Any]) -> bool:
     filled = [value for value in data.values() if isinstance(value, str) and is_visible(value)]
     uses = Counter(value for value in filled if value not in allowed)
     return any(
-        number > 1 and _is_used_too_often(value, number, request.text)
+        number > 1 and _is_used_too_often(value, number, request.text, source)
         for value, number in uses.items()
     )
 
 
-def _is_used_too_often(value: str, number: int, text: str) -> bool:
-    occurrences = Source(text).count_text(value)
+def _is_used_too_often(value: str, number: int, text: str, source: Source) -> bool:
+    occurrences = source.count_text(value)
     if not 0 < occurrences < number or not any(char.isalpha() for char in value):
         return False
-    lines = [line for line in re.split(r"\n|[.!?;]\s", text) if Source(line).count_text(value)]
+    phrase = _spaced(value)
+    lines = [line for line in re.split(r"\n|[.!?;]\s", text) if phrase in _spaced(normalized(line))]
     is_shared = any(_SHARING.search(line.replace(value, " ")) for line in lines)
     return not is_shared and _OTHER_VALUE.search(text.replace(value, " ")) is not None
+
+
+def _spaced(text: str) -> str:
+    return f" {' '.join(words(text))} "
 
 
 # --- repetition ----------------------------------------------------------------------------------
@@ -204,11 +209,11 @@ def _lists(document: Any) -> Iterator[list[Any]]:
     return (node for node in nodes(document) if isinstance(node, list))
 
 
-def _mostly_equal(items: list[Any], text: str) -> bool:
+def _mostly_equal(items: list[Any], source: Source) -> bool:
     """Return whether half of the objects of a list are equal, more often than the text says."""
     objects = [json.dumps(item, sort_keys=True) for item in items if isinstance(item, dict)]
     if len(objects) < MIN_LOOP_OBJECTS or len(set(objects)) > len(objects) // 2:
         return False
-    (most, number), source = Counter(objects).most_common(1)[0], Source(text)
+    most, number = Counter(objects).most_common(1)[0]
     texts = [value for value in leaves(json.loads(most)) if isinstance(value, str)]
     return not texts or any(source.count_text(value) < number for value in texts)

@@ -1,4 +1,4 @@
-"""What a text comes down to, if anything: a number, a choice, a yes or no.
+"""The final answer of a text, if it has one: a number, a choice, a yes or no.
 
 Formatting is ignored: `18`, `$18.00`, `#### 18` and `so 9 * 2 = 18` come down to the same number.
 """

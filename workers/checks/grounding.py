@@ -9,13 +9,13 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import cached_property
-from typing import Any
 
 from forebay.workers.checks.reading.dates import (
     MONTHS,
     WEEKDAYS,
     Date,
     Time,
+    blanked,
     dates,
     days_of_unknown_months,
     duration_numbers,
@@ -137,22 +137,32 @@ class Source:
 
     def _without_moments(self, text: str) -> tuple[str, bool]:
         """Return the text without dates and times, and whether this text has all of them."""
-        for (start, end), meanings in list(dates(text)):
-            if not any(self._has_date(date) for date in meanings):
-                return text, False
-            text = text[:start] + " " * (end - start) + text[end:]
-        for (start, end), moments in list(times(text)):
-            if not moments & self._times:
-                return text, False
-            text = text[:start] + " " * (end - start) + text[end:]
+        for moments, knows in ((dates, self._has_date), (times, self._times.__contains__)):
+            spans = []
+            for span, meanings in moments(text):
+                if not any(knows(meaning) for meaning in meanings):
+                    return text, False
+                spans.append(span)
+            text = blanked(text, spans)
         return text, True
 
     def _has_date(self, date: Date) -> bool:
         year, month, day = date
-        return any(
-            (month, day) == other[1:] and (year is None or other[0] in (year, None))
-            for other in self._dates
-        ) or any((year, day) == other for other in days_of_unknown_months(self._text))
+        years = self._years_of_days.get((month, day), set())
+        is_given = bool(years) and (year is None or year in years or None in years)
+        return is_given or (year, day) in self._days_of_unknown_months
+
+    @cached_property
+    def _years_of_days(self) -> dict[tuple[int, int], set[int | None]]:
+        """The years in which the text has a day, by month and day; `None` for no year."""
+        by_day: dict[tuple[int, int], set[int | None]] = {}
+        for year, month, day in self._dates:
+            by_day.setdefault((month, day), set()).add(year)
+        return by_day
+
+    @cached_property
+    def _days_of_unknown_months(self) -> frozenset[tuple[int | None, int]]:
+        return frozenset(days_of_unknown_months(self._text))
 
     # --- values ----------------------------------------------------------------------------------
 
@@ -210,10 +220,7 @@ class Source:
             return year_month in self._months or self._has_phrase(words(value))
         bare = without_zones(re.sub(r"(?<=\d)[Tt](?=\d)", " ", value))
         spans = [span for span, _ in (*dates(bare), *times(bare))]
-        rest = bare
-        for start, end in spans:
-            rest = rest[:start] + " " * (end - start) + rest[end:]
-        if not spans or set(words(rest)) - WEEKDAYS:
+        if not spans or set(words(blanked(bare, spans))) - WEEKDAYS:
             return None
         return self._without_moments(bare)[1]
 
@@ -280,18 +287,3 @@ class Source:
     def begins_with(self, text: str) -> bool:
         """Return whether this text begins with the other one, but for a few words, and goes on."""
         return copies_beginning(self._words, words(text))
-
-
-_CODE = re.compile(r"(?=.*[A-Z].*[A-Z0-9]|.*\d)[A-Z0-9][A-Z0-9_./-]*")
-
-
-def named_options(options: Any, source: Source) -> list[str]:
-    """Return the options that the text names; nothing if some option is no code, such as `EUR`.
-
-    An ordinary word in a text does not choose an option: `a negative experience, but wonderful`.
-    """
-    if not isinstance(options, list) or not options:
-        return []
-    if not all(isinstance(option, str) and _CODE.fullmatch(option) for option in options):
-        return []
-    return [option for option in options if source.has_code(option)]

@@ -29,11 +29,12 @@ from forebay.workers.engines.weights.model_shape import read_shape
 from forebay.workers.frontier.bedrock.checkup import aws, frontier, models
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.settings import ActorSettings
+from forebay.workers.telemetry.settings import MetricsSettings
 
 LIBRARIES = [entry.library for entry in ENGINES.values() if entry.library]
 SETTINGS: tuple[type[EnvironmentSettings], ...] = (
     Settings, LogSettings, ActorSettings, LocalSettings, EngineSettings, SecondEngineSettings,
-    RouterSettings, BedrockSettings,
+    RouterSettings, BedrockSettings, MetricsSettings,
 )  # fmt: skip
 #: Variables that no settings class reads, but the command line and `make up` do.
 OTHER_VARIABLES = (

@@ -165,7 +165,7 @@ class Vectors(Frame):
 
 
 class EngineInfo(Frame):
-    """What an engine runs, and how much work it takes.
+    """The model that an engine runs, and how much work the engine takes.
 
     Attributes:
         engine: the engine's name in `registry.ENGINES`.
@@ -194,7 +194,7 @@ TakeText = Callable[[str], None]
 
 
 class Engine(Protocol):
-    """What every engine does. All methods may be called from any thread."""
+    """The contract of every engine. All methods may be called from any thread."""
 
     def info(self) -> EngineInfo:
         """Return what the engine runs. It does not change while the engine runs."""

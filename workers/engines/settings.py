@@ -1,4 +1,4 @@
-"""Which engines a worker runs, read once at the entry from `FOREBAY_*`."""
+"""Settings of the engines of a worker, read once at the entry from `FOREBAY_*`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from forebay.workers.engines.registry import EngineName
 
 
 class LocalSettings(EnvironmentSettings):
-    """Which pool a local worker serves, and whether it runs a second model.
+    """The pool that a local worker serves, and its second model if it runs one.
 
     Attributes:
         pool: the pool that this worker serves; its queue is `local.<pool>`.
@@ -27,7 +27,7 @@ class LocalSettings(EnvironmentSettings):
 
 
 class EngineSettings(EnvironmentSettings):
-    """Which engine a worker runs, and how large it may be.
+    """The engine that a worker runs, and how large it may be.
 
     Attributes:
         engine: `llamacpp` (CPU, the default), `exl2` or `exl3` (GPU), or `echo` (no model, for
@@ -73,7 +73,7 @@ class SecondEngineSettings(EngineSettings):
 
 
 class RouterSettings(EnvironmentSettings):
-    """Which model gives the router's verdicts.
+    """The model that gives the router's verdicts.
 
     Attributes:
         router_model: `packaged`, the small model that ships with Forebay; or `engine`, a language

@@ -82,7 +82,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a call cost, in billionths of a dollar.
+    """The cost of a call, in billionths of a dollar.
 
     Attributes:
         estimated: the usage could not be priced, so this is the worst case that was reserved.

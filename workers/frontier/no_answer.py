@@ -1,4 +1,4 @@
-"""Why a job has no answer from the frontier: a signal from the calls to the lane."""
+"""The signal from the calls to the lane that a job has no answer from the frontier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from forebay.routing.reasons import Reason
 
 
 class NoAnswer(Exception):  # a signal, caught by the lane
-    """Why there is no answer from the frontier.
+    """The reason why there is no answer from the frontier.
 
     Attributes:
         error: what a job that fails is told.

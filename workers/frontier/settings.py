@@ -10,7 +10,7 @@ from forebay.routing.settings import EnvironmentSettings, Seconds
 
 
 class BedrockSettings(EnvironmentSettings):
-    """How the frontier lane calls models. AWS credentials come from boto3's own chain.
+    """The settings of calls to models. AWS credentials come from boto3's own chain.
 
     Attributes:
         frontier_provider: name of the provider in `forebay.workers.frontier.provider.PROVIDERS`.

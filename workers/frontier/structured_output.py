@@ -1,4 +1,4 @@
-"""Which JSON Schemas Bedrock refuses for structured output, as far as that is known beforehand.
+"""JSON Schemas that Bedrock refuses for structured output, as far as that is known beforehand.
 
 Such a schema is asked for in the prompt's words instead, and the checks of the answer hold it. A
 schema that is refused for a reason that is not listed here costs one free call more.

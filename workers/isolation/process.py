@@ -56,6 +56,9 @@ class IsolatedProcess:
         except (frames.Late, EOFError, OSError):
             self.end()
             raise OverBudget("cannot be checked: no process could be started") from None
+        except BaseException:  # such as an interrupt: nobody else knows this process
+            self.end()
+            raise
 
     @property
     def pid(self) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
 from forebay.routing.errors import BadAnswer
+from forebay.workers.checks.reading.normal_form import nfkc
 from forebay.workers.prompts.json_answers import document, without_fence, without_thoughts
 
 _OPENING = re.compile(
@@ -93,7 +93,8 @@ def _match(names: list[str], form: str) -> str | None:
     if form.strip() in names:
         return form.strip()
     for fold in (_cased, _folded):
-        matches = [name for name in names if fold(name) == fold(form)]
+        wanted = fold(form)
+        matches = [name for name in names if fold(name) == wanted]
         if matches:
             return matches[0] if len(matches) == 1 else None
     return None
@@ -101,7 +102,7 @@ def _match(names: list[str], form: str) -> str | None:
 
 def _before_explanation(names: list[str], text: str) -> str | None:
     """Return the label that a text begins with, if an explanation follows and no other label."""
-    answer = _normal(text).lstrip(_EDGES).casefold()
+    answer = nfkc(text).lstrip(_EDGES).casefold()
     for name in sorted(names, key=len, reverse=True):
         start = _cased(name).lstrip(_EDGES) or _cased(name)
         match = re.match(rf"{re.escape(start)}[\"'`*)\]\u201d\u2019]*(?![\w+#])", answer)
@@ -121,14 +122,10 @@ def _names_another(names: list[str], name: str, rest: str) -> bool:
     return first in others or any(first.startswith(f"{other} ") for other in others)
 
 
-def _normal(text: str) -> str:
-    return unicodedata.normalize("NFKC", text)
-
-
 def _cased(text: str) -> str:
-    return " ".join(_normal(text).casefold().split())
+    return " ".join(nfkc(text).casefold().split())
 
 
 def _folded(text: str) -> str:
-    text = _normal(text)
+    text = nfkc(text)
     return " ".join((text.strip(_EDGES) or text).casefold().split())

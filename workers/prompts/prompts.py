@@ -19,7 +19,7 @@ from forebay.workers.prompts.questions import decide
 
 
 class KindPrompts(Protocol):
-    """What the file of each kind defines."""
+    """The functions that the file of each kind defines."""
 
     def local_turns(self, request: Any) -> list[Turn]:
         """Return the turns for a local model."""

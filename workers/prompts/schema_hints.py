@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from forebay.routing.json_tree import nodes
-from forebay.workers.checks.grounding import Source, named_options
+from forebay.workers.checks.grounding import Source
+from forebay.workers.checks.options import named_options
 from forebay.workers.checks.reading.dates import dates
 
 # For strings and lists that the schema does not bound: a small model would go on for ever.
@@ -81,11 +82,13 @@ def with_json_values(text: str, schema: dict[str, Any]) -> str:
 
 def _with_iso_dates(text: str) -> str:
     """Return the text with ISO dates. Dates that are ambiguous or have no year stay."""
-    for (start, end), meanings in sorted(dates(text), key=lambda date: date[0], reverse=True):
+    parts, read = [], 0
+    for (start, end), meanings in sorted(dates(text), key=lambda date: date[0]):
         year, month, day = next(iter(meanings))
-        if len(meanings) == 1 and year is not None:
-            text = f"{text[:start]}{year:04}-{month:02}-{day:02}{text[end:]}"
-    return text
+        if len(meanings) == 1 and year is not None and start >= read:
+            parts += [text[read:start], f"{year:04}-{month:02}-{day:02}"]
+            read = end
+    return "".join([*parts, text[read:]])
 
 
 def field_count(schema: Any) -> int:

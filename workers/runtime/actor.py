@@ -1,4 +1,4 @@
-"""What all workers share: a Celery worker that answers doorbells from the ledger.
+"""The base of all workers: a Celery worker that answers doorbells from the ledger.
 
 Celery stays at the rim: a task takes no arguments and returns nothing; it works the best job of its
 queue. Settings are read here, once, when the worker's module is loaded.
@@ -50,6 +50,7 @@ from forebay.workers.runtime.settings import ActorSettings
 log = logging.getLogger(__name__)
 
 REDIS_RETRY_S = 1.0
+UNNAMED = "celery"  # what Celery calls a worker that was started without `-n`
 
 T = TypeVar("T", bound=EnvironmentSettings)
 
@@ -127,6 +128,7 @@ class Actor:
         self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
         self._make = make
         self._worker: Worker | None = None
+        self._hostname = ""  # Celery's name of this worker
         self._steps, self._quiet_s = steps, quiet_s
         self._in_flight = InFlight(concurrency, shards_at_once)
         self._watch(settings_of(ActorSettings))
@@ -143,9 +145,12 @@ class Actor:
             self._quiet_s,
         )
         self._liveness = liveness
-        self._heartbeat = Heartbeat(self._impatient_ledger, self._consumed, lambda: liveness.well)
+        self._heartbeat = Heartbeat(
+            self._impatient_ledger, self._consumed, lambda: liveness.well or self._full_redis.taking
+        )
         takes = [partial(self._answer, queue, unrung=True) for queue in self.queues]
-        self._full_redis = FullRedis(self._impatient_ledger.redis, self._in_flight, takes)
+        begin, client = lambda: self._heartbeat.start(self._hostname), self._impatient_ledger.redis
+        self._full_redis = FullRedis(client, self._in_flight, takes, begin)
         self._drain = Drain(
             self._impatient_ledger, self._in_flight, settings.grace_s, self._heartbeat.stop
         )
@@ -157,12 +162,23 @@ class Actor:
             # Doorbells send no events: the hooks tell Flower of jobs (`workers/telemetry`).
             self.app.task(self._task(queue), name=task_name(queue), typing=False, send_events=False)
         self.app.steps["consumer"].add(_beat_step(self._liveness.beat))
-        celeryd_init.connect(_log_as, weak=False)
+        celeryd_init.connect(self._name, weak=False)
         setup_logging.connect(_log_to_stderr, weak=False)
         worker_init.connect(self._start, weak=False)
         worker_ready.connect(self._ready, weak=False)
         worker_shutting_down.connect(self._shutting_down, weak=False)
         worker_shutdown.connect(self._stop, weak=False)
+
+    def _name(self, instance: Any, **_: Any) -> None:
+        """Log under Celery's name of this worker; name it if it was started without `-n`.
+
+        Celery would call every worker of a machine alike, and others could not tell them apart.
+        """
+        name, _, host = instance.hostname.partition("@")
+        if name == UNNAMED:
+            queue = self.queues[0].partition(".")[0]
+            instance.hostname = f"{queue}-{os.getpid()}@{host}"
+        logs.to_stderr(logging.INFO, worker=instance.hostname)
 
     def _task(self, queue: str) -> Callable[[], None]:
         """Return the function that Celery calls for each doorbell of a queue."""
@@ -180,7 +196,8 @@ class Actor:
                 self.ledger, queue, self._worker.work, self._in_flight, self.hooks, unrung=unrung
             )
 
-    def _start(self, **_: Any) -> None:
+    def _start(self, sender: Any, **_: Any) -> None:
+        self._hostname = sender.hostname
         self._drain.start()
         while self._worker is None:
             _wait_for_redis(self._impatient_ledger)
@@ -276,11 +293,6 @@ def _reachable(ledger: Ledger) -> bool:
     except Unavailable:
         return False
     return True
-
-
-def _log_as(sender: str, **_: Any) -> None:
-    """Log under Celery's name of this worker, which Celery tells before anything else."""
-    logs.to_stderr(logging.INFO, worker=sender)
 
 
 def _log_to_stderr(loglevel: int = logging.WARNING, **_: Any) -> None:

@@ -43,6 +43,7 @@ from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outco
 log = logging.getLogger(__name__)
 
 MAX_JOBS_PER_DOORBELL = 50
+SHARDS_NAMED = 2  # in the result of a doorbell: each still holds the results of its rows
 QUICK_S = 0.05  # after working for longer, a worker waits for the next doorbell
 PATIENCE_S = 600.0  # for Redis to take an outcome; without Redis there is nothing else to do
 
@@ -91,7 +92,7 @@ def _work_shards(take: Take, queue: str, in_flight: InFlight, *, unrung: bool) -
     """
     if not in_flight.shard_places.acquire(blocking=False):
         return []
-    done: deque[Recorded] = deque(maxlen=MAX_JOBS_PER_DOORBELL)
+    done: deque[Recorded] = deque(maxlen=SHARDS_NAMED)
     end = time.monotonic() + QUICK_S
     try:
         while (recorded := take(unrung=unrung or bool(done), shards=True)) is not None:
@@ -256,7 +257,9 @@ def _spent(claim: Claim, code: str, note: str, state: JobState) -> Receipt | Non
 
 def _without_content(result: Answer | Receipt, state: JobState) -> Receipt:
     receipt = result.receipt if isinstance(result, Answer) else result
-    return receipt.model_copy(update={"status": state})  # a kept draft may replace a failure
+    if receipt.status == state:
+        return receipt
+    return receipt.model_copy(update={"status": state})  # a kept draft replaces a failure
 
 
 def _follow_up(claim: Claim, then: Callable[[], object]) -> None:

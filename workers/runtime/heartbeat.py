@@ -36,12 +36,15 @@ class Heartbeat:
         self._queues = queues
         self._well = well
         self._stopped = threading.Event()
+        self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
 
     def start(self, worker: str) -> None:
-        """Begin, under Celery's name of this worker."""
-        self._worker = worker
-        self._thread.start()
+        """Begin, under Celery's name of this worker, unless it has begun."""
+        with self._starting:
+            if not self._worker:
+                self._worker = worker
+                self._thread.start()
 
     def stop(self) -> None:
         """Stop, and withdraw the worker's name if Redis can be reached."""

@@ -36,7 +36,10 @@ class Observer(JobHook, Protocol):
     """A job hook that also observes jobs which no worker holds, because a sweep moved them."""
 
     def swept(self, record: Record, /) -> None:
-        """Observe a job after a sweep: it waits again, as its lease had run out, or it ended."""
+        """Observe a job after a sweep: it waits again, as its lease had run out, or it ended.
+
+        A job that was cancelled while it waited is observed here too.
+        """
 
 
 def notify_started(hooks: tuple[JobHook, ...], claim: Claim) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a claimed job. A worker returns one of these values; `execute.record` writes it.
+"""Outcomes of a claimed job. A worker returns one of these values; `execute.record` writes it.
 
 An outcome may hold content. What leaves the process of it is a receipt (`Recorded.receipt`).
 """
@@ -93,8 +93,9 @@ class Retry:
 
     @classmethod
     def after(cls, error: ForebayError, *, delay_s: float = 0.0, counted: bool = True) -> Self:
-        """Return the retry after an error."""
-        return cls(error.code, note_of(error), delay_s=delay_s, counted=counted)
+        """Return the retry after an error, whose field is part of the note."""
+        note = str(error)[:MAX_NOTE_CHARS]
+        return cls(error.code, note, delay_s=delay_s, counted=counted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What is retried after an error, whether the attempt counts, and after how long.
+"""Rules for retries: which errors are retried, whether the attempt counts, and after how long.
 
 | error                     | outcome   | counted | delay                                      |
 |---------------------------|-----------|---------|--------------------------------------------|

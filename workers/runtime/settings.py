@@ -8,7 +8,7 @@ from forebay.routing.settings import EnvironmentSettings, Seconds
 
 
 class ActorSettings(EnvironmentSettings):
-    """How a worker drains, and how others know that it is well.
+    """The settings of draining, and of the signs that a worker is well.
 
     Attributes:
         grace_s: after a SIGTERM, running jobs have so many seconds to finish; then they go back to

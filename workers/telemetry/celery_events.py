@@ -49,9 +49,8 @@ class CeleryEvents:
         if claim.record.hop == "route":
             return
         self._begun[claim.token] = time.monotonic()
-        task = task_of(claim.record)
-        self._outbox.put("task-received", task)
-        self._outbox.put("task-started", task)
+        self._outbox.put("task-received", task_of(claim.record))
+        self._outbox.put("task-started", {"uuid": claim.id})
 
     def finished(self, claim: Claim, recorded: Recorded, /) -> None:
         """Tell what became of the job."""
@@ -61,7 +60,7 @@ class CeleryEvents:
         elif recorded.receipt is not None:
             self._ended(claim.record, recorded.receipt, runtime=runtime)
         elif recorded.state == "cancelled":
-            self._outbox.put("task-revoked", task_of(claim.record), **_revoked(expired=False))
+            self._outbox.put("task-revoked", brief(claim.record), **_revoked(expired=False))
 
     def swept(self, record: Record, /) -> None:
         """Tell what a sweep did to a job: its lease had run out, or its deadline had passed."""
@@ -85,11 +84,11 @@ class CeleryEvents:
 
     def _retried(self, record: Record, why: str) -> None:
         # A monitor that hears of it after the next attempt has ended would show a retry for ever.
-        self._outbox.put_first("task-retried", task_of(record), exception=why)
+        self._outbox.put_first("task-retried", brief(record), exception=why)
 
     def _ended(self, record: Record, receipt: Receipt, *, runtime: float) -> None:
         """Tell how a job ended."""
-        task, shown = task_of(record), receipt_text(receipt)
+        task, shown = brief(record), receipt_text(receipt)
         if receipt.status == "done":  # and no longer what an earlier attempt had met
             self._outbox.put("task-succeeded", task, result=shown, runtime=runtime, exception=None)
         elif receipt.status == "failed":
@@ -116,12 +115,16 @@ def _why(code: str, note: str | None = None) -> str:
     return ": ".join(filter(None, [code, note or gist(code)]))
 
 
+def brief(record: Record, queue: str = "") -> dict[str, Any]:
+    """Return the fields by which a monitor knows a job, as a task in a queue or in its own."""
+    tenant, lane = record.id.partition(".")[0], hop_of(queue or record.queue)
+    args = repr((tenant, record.egress, lane))
+    return {"uuid": record.id, "name": record.kind, "args": args}
+
+
 def task_of(record: Record, queue: str = "") -> dict[str, Any]:
-    """Return the fields by which a monitor knows a job, as a task in a queue or its own."""
-    lane = hop_of(queue or record.queue)
-    tenant = record.id.partition(".")[0]
-    return {
-        "uuid": record.id, "name": record.kind, "args": repr((tenant, record.egress, lane)),
+    """Return all fields by which a monitor knows a job."""
+    return brief(record, queue) | {
         "kwargs": "{}", "retries": max(0, record.attempts - 1), "eta": None, "expires": None,
         "root_id": record.id, "parent_id": record.replay_of,
     }  # fmt: skip
@@ -129,6 +132,5 @@ def task_of(record: Record, queue: str = "") -> dict[str, Any]:
 
 def receipt_text(receipt: Receipt) -> str:
     """Return what a monitor shows of a receipt, as JSON without what is empty."""
-    fields = receipt.model_dump(include=set(SHOWN))
-    shown = {name: fields[name] for name in SHOWN if fields[name] not in (None, False, 0)}
-    return json.dumps({"reasons": list(receipt.reasons), **shown})
+    shown = {name: value for name in SHOWN if (value := getattr(receipt, name))}
+    return json.dumps({"reasons": receipt.reasons, **shown})

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import deque
 from typing import Any
 
 from celery import Celery
+from celery.events.event import get_exchange
+from celery.utils.time import utcoffset
+from kombu import Producer
 
 from forebay.routing.logs import Event, event
 
@@ -86,20 +90,20 @@ class Outbox:
 
 
 class Sender:
-    """Publishes batches of events; drops a batch that Redis does not take."""
+    """Publishes batches of events, as Celery's own dispatcher does; drops what Redis does not take.
+
+    The dispatcher itself would keep what it cannot send, without a bound.
+    """
 
     def __init__(self, app: Celery, hostname: str) -> None:
-        self._app, self._hostname = app, hostname
-        self._dispatcher: Any = None
+        self._app, self._hostname, self._pid = app, hostname, os.getpid()
+        self._producer: Any = None
         self._silent = False
 
     def send(self, batch: list[dict[str, Any]]) -> None:
         """Publish a batch as one message."""
         try:
-            dispatcher = self._connected()
-            for fields in batch:
-                dispatcher.send(fields.pop("type"), **fields)
-            dispatcher.flush()
+            self._publish(batch)
         except Exception as error:  # noqa: BLE001 - a monitor must never break a worker
             self.close()
             if not self._silent:  # once for each time that Redis is away
@@ -111,20 +115,26 @@ class Sender:
         else:
             self._silent = False
 
+    def _publish(self, batch: list[dict[str, Any]]) -> None:
+        if self._producer is None:
+            self._producer = Producer(self._app.connection_for_write(), auto_declare=False)
+        exchange = get_exchange(self._producer.connection, name=self._app.conf.event_exchange)
+        common = {"hostname": self._hostname, "pid": self._pid, "utcoffset": utcoffset()}
+        for fields in batch:
+            fields.update(common, clock=self._app.clock.forward())
+        self._producer.publish(
+            batch,
+            routing_key="task.multi",
+            exchange=exchange.name,
+            declare=[exchange],
+            serializer=self._app.conf.event_serializer,
+            headers={"hostname": self._hostname},
+            delivery_mode=1,  # not kept: who does not listen misses it
+            retry=False,
+        )
+
     def close(self) -> None:
         """Close the connection; the next batch opens a new one."""
-        dispatcher, self._dispatcher = self._dispatcher, None
-        if dispatcher is not None:
-            dispatcher.close()
-            dispatcher.connection.release()
-
-    def _connected(self) -> Any:
-        if self._dispatcher is None:
-            self._dispatcher = self._app.events.Dispatcher(
-                self._app.connection_for_write(),
-                hostname=self._hostname,
-                buffer_while_offline=False,
-                buffer_group=frozenset({"task"}),
-                buffer_limit=2 * MAX_PER_MESSAGE,
-            )
-        return self._dispatcher
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.connection.release()

@@ -20,8 +20,8 @@ from forebay.producers.bulk.outputs.spooled import (
 )
 
 #: A row group holds as many rows as there are in so many bytes of the spool, and no more rows.
-GROUP_BYTES = 16 * 1024 * 1024
-MAX_GROUP_ROWS = 50_000
+GROUP_BYTES = 4 * 1024 * 1024
+MAX_GROUP_ROWS = 10_000
 
 _CHECK = pa.struct([("name", pa.string()), ("passed", pa.bool_()), ("note", pa.string())])
 

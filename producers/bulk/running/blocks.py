@@ -122,6 +122,10 @@ class BlockReader:
             if row.end.row >= until.row:
                 return
 
+    def sync(self) -> None:
+        """Make durable what was read of a source that comes only once."""
+        self._source.sync()
+
     def _templated(self, start: Position) -> Iterator[TemplatedRow | BadRow]:
         return validated_rows(self._source, self._template, start=start, keys=self._keys)
 

@@ -87,6 +87,7 @@ class Feeder:
             number, start = number + 1, block.fed.end
             new.append(block.fed)
             blocks.append(block)
+        self._reader.sync()
         journal.fed(new)
         return blocks
 

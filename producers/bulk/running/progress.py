@@ -36,7 +36,8 @@ class Progress:
         max_usd: the budget of the bulk, or `None`.
         checks: how many answers failed each check, the most frequent first.
         errors: how many rows failed for each reason.
-        waiting: jobs of others that wait in the same queues and go first.
+        jobs_ahead: jobs that wait in the fleet's queues and go before rows of bulks.
+        deadline: seconds since 1970 by which rows must be answered, or `None`.
     """
 
     id: str
@@ -63,7 +64,15 @@ class Progress:
     max_usd: float | None = None
     checks: Mapping[str, int] = field(default_factory=dict)
     errors: Mapping[str, int] = field(default_factory=dict)
-    waiting: int = 0
+    jobs_ahead: int = 0
+    deadline: float | None = None
+
+    @property
+    def in_time(self) -> bool | None:
+        """Whether the bulk will be done by its deadline, at this rate; `None` if not known."""
+        if self.deadline is None or self.left_s is None:
+            return None
+        return time.time() + self.left_s <= self.deadline
 
 
 class Rate:

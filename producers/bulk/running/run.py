@@ -25,7 +25,7 @@ from forebay.producers.bulk.running.progress import Rate
 from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.templates.template import Template
 from forebay.routing.base import NANO
-from forebay.routing.bulk.bulks import BulkRecord, Bulks, BulkState
+from forebay.routing.bulk.bulks import BulkRecord, Bulks, BulkState, jobs_ahead
 from forebay.routing.bulk.shards import Shards
 from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
 from forebay.routing.ledger.ledger import Ledger
@@ -50,6 +50,7 @@ class BulkRun:
     Attributes:
         record: the record of the bulk, at most a second old.
         rate: how fast rows end.
+        jobs_ahead: jobs that wait and go before the rows.
         rows: while the caller iterates over results, those of the last step; else empty.
     """
 
@@ -85,7 +86,7 @@ class BulkRun:
         self._feeder = Feeder(reader, journal, Shards(ledger), self._arrivals.stream)
         self._collector = Collector(ledger, self._arrivals, manifest.order)
         self._looked_at = 0.0
-        self.rate = Rate()
+        self.rate, self.jobs_ahead = Rate(), 0
         self.rows: list[dict[str, Any]] = []
         self.record = self._begin()
 
@@ -212,6 +213,7 @@ class BulkRun:
             try:
                 self._bulks.update(self.manifest.id, **fields)
                 self.record = self._bulks.get(self.manifest.id)
+                self.jobs_ahead = jobs_ahead(self._ledger)
             except UnknownJob:  # Redis has lost it
                 self.record = self._begin()
             self.rate.add(self.record.over)

@@ -14,6 +14,7 @@ from forebay.producers.bulk.streams.lines import check_is_text, lines
 from forebay.routing.errors import InvalidJob
 
 _BOM = "\ufeff"
+_REPEATED = "repeats the header: remove the line"
 
 
 class Header(NamedTuple):
@@ -77,7 +78,8 @@ class DelimitedSource(TextSource):
         if cells is not None and wrong is None:
             return RawRow(number, record.first, _fields(names, cells), end)
         column, reason = wrong or (None, "")
-        return BadRow(number, record.first, column, reason, end, file=self.name)
+        fields = None if reason == _REPEATED else dict(zip(names, cells or (), strict=False))
+        return BadRow(number, record.first, column, reason, end, file=self.name, fields=fields)
 
     def _read_header(self) -> Header:
         if self._header is None:
@@ -122,7 +124,7 @@ def _wrong(record: Record, names: tuple[str, ...]) -> tuple[str | None, str] | N
     if len(cells) != len(names):
         return None, _ragged(record, len(cells), len(names))
     if cells[-1].strip() == names[-1] and _like_names(cells) == names:
-        return None, "repeats the header: remove the line"
+        return None, _REPEATED
     return None
 
 

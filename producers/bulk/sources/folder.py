@@ -29,6 +29,7 @@ class FolderSource(Source):
     def __init__(self, folder: Path) -> None:
         super().__init__(shown(folder))
         self._folder = folder
+        self._size: int | None = None
 
     def columns(self) -> tuple[str, ...]:
         """Return the two columns."""
@@ -40,17 +41,21 @@ class FolderSource(Source):
         *,
         columns: Collection[str] | None = None,  # noqa: ARG002 - there are only two
     ) -> Iterator[RawRow | BadRow]:
-        """Yield the rows after a position, which counts files."""
-        number = 0
+        """Yield the rows after a position."""
+        number, offset = 0, start.offset
         for number, path in enumerate(self._files(), start=1):
             if number > start.row:
-                yield self._row(path, number)
+                row = self._row(path, number, offset)
+                offset = row.end.offset
+                yield row
         if not number:
             raise InvalidJob("has no files: it must have at least one", field=self.name)
 
     def size(self) -> int:
-        """Return how many files there are."""
-        return sum(1 for _ in self._files())
+        """Return how many bytes all files have."""
+        if self._size is None:
+            self._size = sum(path.stat().st_size for path in self._files())
+        return self._size
 
     def fingerprint(self) -> Fingerprint:
         """Return what the names, sizes and contents of all files were like."""
@@ -83,9 +88,9 @@ class FolderSource(Source):
             return None
         return f"a file in {self.name} has another name or content"
 
-    def _row(self, path: Path, number: int) -> RawRow | BadRow:
-        end, name = Position(number, number, number), self._name(path)
-        text = _text(path)
+    def _row(self, path: Path, number: int, offset: int) -> RawRow | BadRow:
+        text, size = _text(path)
+        end, name = Position(offset + size, number, number), self._name(path)
         if not isinstance(text, _Unreadable):
             return RawRow(number, 1, {"file": name, "text": text}, end)
         return BadRow(number, 1, "text", str(text), end, key=name, file=shown(path))
@@ -118,14 +123,17 @@ class _Unreadable(str):
     __slots__ = ()
 
 
-def _text(path: Path) -> str:
-    """Return the text of a file, or as `_Unreadable` why it has none."""
+def _text(path: Path) -> tuple[str, int]:
+    """Return the text of a file, or as `_Unreadable` why it has none; and the size of the file."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_ROW_BYTES + 1)
+            return _decoded(file.read(MAX_ROW_BYTES + 1)), os.fstat(file.fileno()).st_size
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "failed"
-        return _Unreadable(f"the file cannot be read: {reason}")
+        return _Unreadable(f"the file cannot be read: {reason}"), 0
+
+
+def _decoded(data: bytes) -> str:
     if len(data) > MAX_ROW_BYTES:
         return _Unreadable(f"the file is longer than {MAX_ROW_BYTES:,} bytes")
     if b"\0" in data:

@@ -13,7 +13,13 @@ from pydantic_core import from_json
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.rows import START, BadRow, Position, RawRow
 from forebay.producers.bulk.sources.text import TextSource
-from forebay.producers.bulk.streams.lines import MAX_ROW_BYTES, Line, check_is_text, lines
+from forebay.producers.bulk.streams.lines import (
+    MAX_ROW_BYTES,
+    NOT_UTF_8,
+    Line,
+    check_is_text,
+    lines,
+)
 from forebay.routing.errors import InvalidJob
 
 #: How many rows are read to learn the names of the columns.
@@ -29,7 +35,9 @@ class JsonlSource(TextSource):
     fixed_columns = False
 
     def columns(self) -> tuple[str, ...] | None:
-        """Return the names that the first rows have; `None` if no row could be read."""
+        """Return the names that the first rows have; `None` if none is known yet."""
+        if self.still_comes:
+            return None
         names: dict[str, None] = {}
         for row in islice(self.rows(), ROWS_LOOKED_AT):
             if isinstance(row, RawRow):
@@ -101,7 +109,7 @@ def _mistake(data: bytes) -> Mistake:
         data.decode()
         from_json(data, allow_inf_nan=False)
     except UnicodeDecodeError as error:
-        return Mistake(error.start + 1, "is not UTF-8 text")
+        return Mistake(error.start + 1, NOT_UTF_8)
     except ValueError as error:
         message = str(error)
     if b"\0" in data:
@@ -109,6 +117,7 @@ def _mistake(data: bytes) -> Mistake:
     found = _PLACE.search(message)
     place = int(found[1]) if found else None
     wrong = _PLACE.sub("", message).replace("EOF while parsing", "the line ends inside")
+    wrong = wrong.replace("expected ident", "expected value")
     if place and data[place - 1 :].startswith((b"NaN", b"Infinity")):
         wrong = "NaN and Infinity are no JSON numbers"
     if wrong == "recursion limit exceeded":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,7 +17,7 @@ from forebay.producers.bulk.sources.items import ItemsSource, ItemStream
 from forebay.producers.bulk.sources.jsonl import JsonlSource
 from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.streams.inputs import FileInput, Input, readable
-from forebay.producers.bulk.streams.spooled import SpooledInput
+from forebay.producers.bulk.streams.spooled import SpooledInput, part_of
 from forebay.routing.errors import InvalidJob, Misconfigured
 
 Format = Literal["jsonl", "csv", "tsv", "parquet", "text", "items"]
@@ -71,11 +72,7 @@ def open_source(
 
 
 def _open_path(path: Path, form: Format | None, spool: Path | None) -> Source:
-    try:
-        with readable(shown(path)):
-            mode = path.stat().st_mode
-    except ValueError:  # a null byte, or a character that no file system can encode
-        raise InvalidJob("is not a valid file name", field=shown(path)) from None
+    mode = _mode(path)
     if stat.S_ISDIR(mode):
         if form not in {None, "text"}:
             raise InvalidJob("must be text for a folder: one row a file", field="format")
@@ -91,6 +88,20 @@ def _open_path(path: Path, form: Format | None, spool: Path | None) -> Source:
     live = path.open("rb", buffering=0)  # a named pipe, or what a shell makes of <(command)
     name = shown(path)
     return _text_source(SpooledInput(live.read, path=spool, name=name, on_close=live.close), form)
+
+
+def _mode(path: Path) -> int:
+    """Return what kind of file this is. Raises `InvalidJob` if there is no such file."""
+    try:
+        with readable(shown(path)):
+            return path.stat().st_mode
+    except ValueError:  # a null byte, or a character that no file system can encode
+        raise InvalidJob("is not a valid file name", field=shown(path)) from None
+    except InvalidJob as error:
+        with suppress(OSError, ValueError):
+            if part_of(path).exists():
+                error.message = "was not read to its end: give the same input again to go on"
+        raise
 
 
 def _parquet(path: Path) -> Source:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from forebay.producers.bulk.streams.lines import MAX_ROW_BYTES, Line
+from forebay.producers.bulk.streams.lines import MAX_ROW_BYTES, NOT_UTF_8, Line
 
 _QUOTES = {
     "unexpected end of data": "opens a quote that is never closed",
@@ -81,7 +81,7 @@ class Records:
             try:
                 text = data.decode()
             except UnicodeDecodeError:
-                self._mistake = "is not UTF-8 text"
+                self._mistake = NOT_UTF_8
                 text = data.decode(errors="surrogateescape")
             if "\0" in text:
                 self._mistake = "has a NUL character"

@@ -29,6 +29,11 @@ class TextSource(Source):
         self._content = content
         self._may_be_empty = may_be_empty
 
+    @property
+    def still_comes(self) -> bool:
+        """Whether the input is read once and has not come to its end."""
+        return not self._content.complete
+
     @abstractmethod
     def check_head(self, head: bytes) -> None:
         """Check the first bytes of the input. Raises `InvalidJob`."""

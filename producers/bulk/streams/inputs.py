@@ -24,6 +24,10 @@ class Input(Protocol):
     def name(self) -> str:
         """How errors name the input."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of the input is there to be read."""
+
     def open(self, offset: int = 0) -> BinaryIO:
         """Return a stream that begins at the offset. Raises `InvalidJob`."""
 
@@ -49,6 +53,7 @@ class FileInput:
     def __init__(self, path: Path, name: str | None = None) -> None:
         self.path = path
         self.name = name or shown(path)
+        self.complete = True
 
     def open(self, offset: int = 0) -> BinaryIO:
         """Return a stream that begins at the offset. Raises `InvalidJob`."""

@@ -11,6 +11,9 @@ from forebay.routing.errors import InvalidJob
 #: JSON, is smaller.
 MAX_ROW_BYTES = 8 * 1024 * 1024
 
+#: What is wrong with a line of another encoding.
+NOT_UTF_8 = "is not UTF-8 text: save the file as UTF-8"
+
 BOM = b"\xef\xbb\xbf"
 
 #: The first bytes of files that hold no lines of UTF-8, and what to do about it.

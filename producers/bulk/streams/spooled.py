@@ -98,7 +98,7 @@ class SpooledInput:
     def _end(self) -> None:
         self.sync()
         if self._path is not None:
-            _part(self._path).rename(self._path)
+            part_of(self._path).rename(self._path)
         self._ended = True
 
     def _check_begins_alike(self) -> None:
@@ -135,6 +135,8 @@ class SpooledInput:
 
     def sync(self) -> None:
         """Make durable what has come. Raises `Unavailable` if the disk is full."""
+        if self._ended:
+            return
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -152,12 +154,13 @@ def _opened(path: Path | None) -> Any:
         return tempfile.NamedTemporaryFile(prefix="forebay-", buffering=0)
     if path.exists():
         raise InvalidJob("is complete: open it as a file", field=shown(path))
-    part = _part(path)
+    part = part_of(path)
     part.touch(mode=0o600)
     return part.open("r+b", buffering=0)
 
 
-def _part(path: Path) -> Path:
+def part_of(path: Path) -> Path:
+    """Return the name that a spool has until its input has come to its end."""
     return path.with_name(path.name + PART)
 
 

@@ -45,6 +45,7 @@ class JobRequests:
     def __init__(self, *, tenant: str, key: str | None) -> None:
         self._tenant = tenant
         self._key = key
+        self._kinds: dict[Kind, dict[str, Any]] = {}
         self._known: deque[_Known] = deque(maxlen=MAX_SETS_REMEMBERED)
 
     def fill(self, fields: dict[str, Any]) -> Filled:
@@ -81,7 +82,8 @@ class JobRequests:
         name = varying_field(kind)
         if name is None:
             parse_request(request)
-            return Filled(kind, {"kind": kind}, request)
+            common = self._kinds.setdefault(kind, {"kind": kind})
+            return Filled(kind, common, {name: request[name] for name in request if name != "kind"})
         given = {field: request[field] for field in request if field != name}
         for known in self._known:
             if known.given == given and name in request:

@@ -157,6 +157,17 @@ class Template:
             return BadRow(number, line, error.column, error.reason, end, key, file)
         return TemplatedRow(number, line, kind, egress, key, common, varying, end)
 
+    def keyed(self, bad: BadRow) -> BadRow:
+        """Return a bad row with its key, if enough of the row could be read."""
+        if self.key_column is None or not bad.fields or bad.column == self.key_column:
+            return bad
+        try:
+            key = key_of(bad.fields, self.key_column)
+            key.encode()
+        except (BadCell, UnicodeEncodeError):  # no key, or bytes that are not UTF-8
+            return bad
+        return bad._replace(key=key)
+
 
 def _check_egress(kind: Kind | None, egress: str, column: str | None) -> None:
     if egress not in {"deny", "allow"}:

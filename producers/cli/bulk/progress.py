@@ -40,7 +40,7 @@ def line(progress: Progress) -> str:
     left = "" if progress.left_s is None else f" · {span(progress.left_s)} left"
     state = "" if progress.state == "running" else f"{progress.state}: "
     rows = f"{state}{progress.over:,}{total} rows{share}"
-    return f"{rows}{rate}{left}{_ends(progress)}{_money(progress)}"
+    return f"{rows}{rate}{left}{_ahead(progress)}{_ends(progress)}{_money(progress)}"
 
 
 def report_lines(progress: Progress) -> Iterator[str]:
@@ -100,6 +100,15 @@ def next_time_of_day(text: str) -> datetime | None:
     now = datetime.now().astimezone()
     then = now.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
     return then if then > now else then + timedelta(days=1)
+
+
+def _ahead(progress: Progress) -> str:
+    """Say what goes before the bulk, and whether it will be done by its deadline."""
+    jobs = f" · {progress.jobs_ahead:,} jobs go first" if progress.jobs_ahead else ""
+    if progress.deadline is None or progress.in_time is None:
+        return jobs
+    by = datetime.fromtimestamp(progress.deadline).astimezone().strftime("%H:%M")
+    return f"{jobs} · {'in time for' if progress.in_time else 'too late for'} {by}"
 
 
 def _shortened(answer: object) -> str:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from forebay.producers.cli import display
 from forebay.producers.cli.clients import current_tenant
-from forebay.producers.cli.options import TenantName
+from forebay.producers.cli.options import Json, TenantName
 from forebay.routing.errors import Misconfigured
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -37,10 +38,12 @@ def serve(
     processes: Processes = 1,
     without_keys: WithoutKeys = False,
     tenant: TenantName = None,
+    as_json: Json = False,
 ) -> None:
-    """Serve the fleet over HTTP, in OpenAI's format among others.
+    """Serve the fleet over HTTP.
 
-    Callers need an API key: `forebay keys create` makes one. Other settings are FOREBAY_GATEWAY_*.
+    The wire formats are OpenAI's, Anthropic's and our own. Callers need an API key: `forebay keys
+    create` makes one. Other settings are FOREBAY_GATEWAY_*.
     """
     try:
         from forebay.producers.gateway.server.serve import serve  # noqa: PLC0415 - an extra
@@ -51,4 +54,6 @@ def serve(
         os.environ["FOREBAY_GATEWAY_TENANT"] = current_tenant(tenant)
     elif tenant is not None:
         raise typer.BadParameter("--tenant belongs to --without-keys: a key has its own tenant")
+    if as_json:
+        display.document({"host": host, "port": port, "processes": processes})
     serve(host, port, processes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import groupby
 
 from forebay.producers.cli import display
@@ -12,7 +13,8 @@ from forebay.producers.cli.operator.jobs import open_reader
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import Misconfigured
 from forebay.routing.ledger.reader import LedgerReader
-from forebay.routing.overview.all_jobs import AllJobs
+from forebay.routing.limits.pauses import Pauses
+from forebay.routing.overview.all_jobs import AllJobs, ranked
 from forebay.routing.overview.job_filter import JobFilter
 from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import WaitingJobs
@@ -23,7 +25,7 @@ MAX_LISTED = 10  # codes, and tenants of a code
 
 def probes() -> list[Probe]:
     """Return the checks about jobs."""
-    return [dead_jobs, oldest_waiting, leases]
+    return [dead_jobs, oldest_waiting, leases, pauses]
 
 
 def dead_jobs() -> Iterator[Finding]:
@@ -35,7 +37,7 @@ def dead_jobs() -> Iterator[Finding]:
         codes[code] += count
     if not codes:
         yield Finding("dead jobs", "ok", "none")
-    for code, count in codes.most_common(MAX_LISTED):
+    for code, count in ranked(codes)[:MAX_LISTED]:
         tenants = _by_tenant((key[0], n) for key, n in found.counts.items() if key[2] == code)
         mend = f"forebay dead list --code {code}; once mended, forebay dead replay --all"
         yield Finding("dead jobs", "warn", f"{code}: {count:,} ({tenants})", mend)
@@ -65,6 +67,17 @@ def leases() -> Iterator[Finding]:
     yield Finding("leases", "warn", f"{count:,} ran out in the last hour", mend)
 
 
+def pauses() -> Iterator[Finding]:
+    """Report what an operator has paused."""
+    with _reader() as reader:
+        paused = Pauses(reader.redis).all()
+    for pause in paused:
+        since = datetime.fromtimestamp(pause.since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        why = f": {pause.reason}" if pause.reason else ""
+        mend = f"forebay resume {pause.scope}"
+        yield Finding("paused", "warn", f"{pause.scope} since {since}{why}", mend)
+
+
 @contextmanager
 def _reader() -> Iterator[LedgerReader]:
     """Yield a reader for all tenants; a missing right is told as such."""
@@ -82,5 +95,5 @@ def _by_tenant(counts: Iterable[tuple[str, int]]) -> str:
     tenants = Counter[str]()
     for tenant, count in counts:
         tenants[tenant] += count
-    listed = [f"{tenant} {count:,}" for tenant, count in tenants.most_common(MAX_LISTED)]
+    listed = [f"{tenant} {count:,}" for tenant, count in ranked(tenants)[:MAX_LISTED]]
     return ", ".join([*listed, "…"] if len(tenants) > MAX_LISTED else listed)

@@ -7,21 +7,18 @@ from typing import Any
 
 from pydantic_core import to_json
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
 
 from forebay.producers.gateway.anthropic.messages_reply import empty, stop_reason, usage
-from forebay.producers.gateway.asking.streaming import Telling, Told, stream_headers
+from forebay.producers.gateway.asking.streaming import EventStream, Telling, Told
 from forebay.producers.gateway.errors import fault_of
 from forebay.producers.gateway.shapes import anthropic_error, request_id
 from forebay.routing.errors import ForebayError, ResultTimeout
 
 
-async def streamed(request: Request, telling: Telling, model: str) -> StreamingResponse:
+async def streamed(request: Request, telling: Telling, model: str) -> EventStream:
     """Submit the job and return its stream. A job that is refused is an error, not a stream."""
     await telling.begin()
-    events = _events(request, telling, model)
-    headers = stream_headers(telling)
-    return StreamingResponse(events, headers=headers, media_type="text/event-stream")
+    return EventStream(telling, _events(request, telling, model))
 
 
 async def _events(request: Request, telling: Telling, model: str) -> AsyncIterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,8 +13,8 @@ from starlette.requests import Request
 from forebay.producers.gateway.access import Caller
 from forebay.producers.gateway.errors import GONE
 from forebay.producers.results import Result, answer_of, late
-from forebay.routing.errors import ForebayError
-from forebay.routing.jobs import Answer, Decide, Embed, Generate, Job
+from forebay.routing.errors import ForebayError, ResultTimeout
+from forebay.routing.jobs import Answer, Embed, Generate, Job
 
 CHARS_PER_TOKEN = 4  # about, in English; the estimate that a limit counts until there is an answer
 USUAL_TOKENS_OUT = 256  # of an answer whose length the caller does not limit
@@ -28,8 +28,7 @@ def estimate(job: Job) -> int:
     if isinstance(request, Generate):
         chars = sum(len(message.content) for message in request.messages)
         return chars // CHARS_PER_TOKEN + request.max_tokens
-    text = request.state_text if isinstance(request, Decide) else request.text
-    return len(text) // CHARS_PER_TOKEN + USUAL_TOKENS_OUT
+    return len(request.model_dump_json()) // CHARS_PER_TOKEN + USUAL_TOKENS_OUT
 
 
 async def submit(caller: Caller, job: Job) -> str:
@@ -56,16 +55,37 @@ async def ask(request: Request, caller: Caller, jobs: Sequence[Job]) -> list[Ans
     """
     estimated = sum(map(estimate, jobs))
     await caller.spend(estimated)
-    client = caller.gateway.client(caller.tenant)
     used = 0
     try:
-        watched = [await client.submit_with_future(job) for job in jobs]
-        ids = [handle for handle, _ in watched]
-        results = await _results(request, caller, jobs, ids, [future for _, future in watched])
+        ids, futures = await _submitted(caller, jobs)
+        results = await _results(request, caller, jobs, ids, futures)
         used = sum(result.tokens_in + result.tokens_out for result in results)
+    except ResultTimeout:
+        used = estimated  # the jobs go on
+        raise
     finally:
         await caller.give_back(estimated - used)
     return [answer_of(result) for result in results]
+
+
+async def _submitted(
+    caller: Caller, jobs: Sequence[Job]
+) -> tuple[list[str], list[asyncio.Future[Result[Any]]]]:
+    """Submit all jobs, or leave none: return their ids and the futures of their results."""
+    client = caller.gateway.client(caller.tenant)
+    ids: list[str] = []
+    futures: list[asyncio.Future[Result[Any]]] = []
+    try:
+        for job in jobs:
+            job_id, future = await client.submit_with_future(job)
+            ids.append(job_id)
+            futures.append(future)
+    except ForebayError:
+        for future in futures:
+            future.cancel()
+        await _leave(caller, jobs[: len(ids)], ids)
+        raise
+    return ids, futures
 
 
 async def _results(
@@ -85,7 +105,8 @@ async def _results(
         if together.done():
             return together.result()
         if gone.done():
-            await leave(caller, jobs, ids)
+            await _leave(caller, jobs, ids)
+            raise HTTPException(GONE, "the client went away")
         raise late(ids[0])
     finally:
         gone.cancel()
@@ -94,14 +115,13 @@ async def _results(
             await together
 
 
-async def leave(caller: Caller, jobs: Sequence[Job], ids: Sequence[str]) -> NoReturn:
-    """Cancel the jobs of a client that went away, and end its request."""
+async def _leave(caller: Caller, jobs: Sequence[Job], ids: Sequence[str]) -> None:
+    """Cancel jobs that nobody can ask for again: those without an idempotency key."""
     client = caller.gateway.client(caller.tenant)
     for job, job_id in zip(jobs, ids, strict=True):
         if job.idempotency_key is None:
             with contextlib.suppress(ForebayError):
                 await client.cancel(job_id)
-    raise HTTPException(GONE, "the client went away")
 
 
 async def disconnected(request: Request) -> None:

@@ -14,7 +14,6 @@ from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body
 from forebay.routing.base import Egress
 from forebay.routing.jobs import Pin, Priority
-from forebay.routing.questions.labels import LabelOrName
 
 #: The headers, and the field of `Own` that each sets.
 HEADERS = {
@@ -49,7 +48,7 @@ class Own(Body):
     idempotency_key: str | None = Field(default=None, min_length=1, max_length=200)
     cache: bool | None = None
     metadata: dict[str, str] | None = None
-    labels: list[LabelOrName] | None = Field(default=None, max_length=100)
+    labels: list[Any] | None = Field(default=None, max_length=100)
     max_words: int | None = None
     focus: str | None = None
 
@@ -77,9 +76,14 @@ def job_options(headers: Mapping[str, str], own: Own | None = None) -> dict[str,
     return options | own.options() if own else options
 
 
+def span(text: str) -> timedelta | None:
+    """Return a span like `30s`, `5m`, `2h` or `1d`; `None` if the text is none."""
+    match = _SPAN.fullmatch(text)
+    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]]) if match else None
+
+
 def _deadline(text: str) -> str | timedelta:
-    span = _SPAN.fullmatch(text)
-    return timedelta(seconds=int(span[1]) * _SECONDS[span[2]]) if span else text
+    return span(text) or text
 
 
 def _cost(text: str) -> float:

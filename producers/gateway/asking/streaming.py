@@ -8,6 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, Self, cast
 
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
 from forebay.producers.gateway.access import Caller
 from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.asking import estimate
@@ -72,6 +75,7 @@ class Telling:
     caller: Caller
     job: Job
     job_id: str = ""
+    _used: int = 0
     _future: asyncio.Future[Result[Any]] | None = None
     _open: ExitStack = field(default_factory=ExitStack)
     _pieces: Pieces = field(default_factory=asyncio.Queue)
@@ -97,29 +101,26 @@ class Telling:
     async def parts(self) -> AsyncIterator[str | Told]:
         """Yield text as it comes, an empty text as a sign of life, and at last how it ended.
 
-        If the client goes away, the job is cancelled, except under an idempotency key.
-
         Raises:
             ForebayError: The job ended without an answer.
             ResultTimeout: The answer did not come in time; the job goes on.
         """
         assert self._future is not None
-        spoken, used = Spoken(), 0
+        spoken = Spoken()
         try:
-            with self._open:
-                async with asyncio.timeout(self.caller.gateway.settings.gateway_wait_s):
-                    async for text in self._texts(self._future, spoken):
-                        yield text
-            result = self._future.result()
-            used = result.tokens_in + result.tokens_out
-            answer = answer_of(result)
-            whole = text_of(answer.content)
-            rest = spoken.end(whole)
-            yield Told(answer, whole, rest or "", replaced=rest is None)
+            async with asyncio.timeout(self.caller.gateway.settings.gateway_wait_s):
+                async for text in self._texts(self._future, spoken):
+                    yield text
         except TimeoutError:
+            self._future.cancel()
+            self._used = estimate(self.job)
             raise late(self.job_id) from None
-        finally:
-            self._finish(used)
+        result = self._future.result()
+        self._used = result.tokens_in + result.tokens_out
+        answer = answer_of(result)
+        whole = text_of(answer.content)
+        rest = spoken.end(whole)
+        yield Told(answer, whole, rest or "", replaced=rest is None)
 
     async def _texts(
         self, future: asyncio.Future[Result[Any]], spoken: Spoken
@@ -137,23 +138,38 @@ class Telling:
                 if not future.done():
                     yield ""
 
-    def _finish(self, used: int) -> None:
-        """Cancel the job of a client that went away, and settle the tokens that were taken.
+    def close(self) -> None:
+        """End the stream: settle its tokens, and cancel the job of a client that went away.
 
-        This task may be cancelled already, so it waits for nothing itself.
+        A job under an idempotency key goes on: its client can ask for it again. This waits for
+        nothing, since the request's task may be cancelled already.
         """
-        assert self._future is not None
+        self._open.close()
         gateway = self.caller.gateway
-        if not self._future.done():
+        if self._future is not None and not self._future.done():
             self._future.cancel()
             if self.job.idempotency_key is None:
                 gateway.later(gateway.client(self.caller.tenant).cancel(self.job_id))
-        gateway.later(self.caller.give_back(estimate(self.job) - used))
+        gateway.later(self.caller.give_back(estimate(self.job) - self._used))
 
 
-def stream_headers(telling: Telling) -> dict[str, str]:
-    """Return the headers of a stream, which no cache may keep and no proxy may hold back."""
-    return {
-        **telling.caller.headers, "forebay-job-id": telling.job_id, "cache-control": "no-store",
-        "x-accel-buffering": "no",
-    }  # fmt: skip
+class EventStream(StreamingResponse):
+    """The response of a telling: server-sent events, which no cache keeps and no proxy holds back.
+
+    However it ends, also before its first event, the telling is closed.
+    """
+
+    def __init__(self, telling: Telling, events: AsyncIterator[bytes]) -> None:
+        headers = {
+            **telling.caller.headers, "forebay-job-id": telling.job_id,
+            "cache-control": "no-store", "x-accel-buffering": "no",
+        }  # fmt: skip
+        super().__init__(events, headers=headers, media_type="text/event-stream")
+        self._telling = telling
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._telling.close()

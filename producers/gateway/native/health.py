@@ -13,7 +13,7 @@ from forebay.producers.gateway.documents import documented
 from forebay.producers.gateway.gateway import Gateway
 from forebay.producers.gateway.wire import respond
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["Health"])
 
 
 class Health(TypedDict):

@@ -8,11 +8,10 @@ from typing import Any, NotRequired
 
 from pydantic_core import to_json
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.asking.chats import was_cut
-from forebay.producers.gateway.asking.streaming import StreamEnd, Telling, Told, stream_headers
+from forebay.producers.gateway.asking.streaming import EventStream, StreamEnd, Telling, Told
 from forebay.producers.gateway.errors import fault_of
 from forebay.producers.gateway.openai.replies import Usage, completion_id, usage
 from forebay.producers.gateway.shapes import openai_error, request_id
@@ -36,12 +35,11 @@ class Chunk(TypedDict):
 
 async def streamed(
     request: Request, telling: Telling, model: str, *, with_usage: bool
-) -> StreamingResponse:
+) -> EventStream:
     """Submit the job and return its stream. A job that is refused is an error, not a stream."""
     await telling.begin()
     chunks = _chunks(request, telling, model, with_usage=with_usage)
-    headers = stream_headers(telling)
-    return StreamingResponse(chunks, headers=headers, media_type="text/event-stream")
+    return EventStream(telling, chunks)
 
 
 async def _chunks(

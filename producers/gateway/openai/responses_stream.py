@@ -8,9 +8,8 @@ from itertools import count
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.responses import StreamingResponse
 
-from forebay.producers.gateway.asking.streaming import Telling, Told, stream_headers
+from forebay.producers.gateway.asking.streaming import EventStream, Telling, Told
 from forebay.producers.gateway.errors import fault_of
 from forebay.producers.gateway.openai.chat_stream import ALIVE
 from forebay.producers.gateway.openai.responses_reply import (
@@ -23,14 +22,11 @@ from forebay.producers.gateway.openai.responses_reply import (
 from forebay.routing.errors import ForebayError, ResultTimeout
 
 
-async def streamed(telling: Telling, model: str) -> StreamingResponse:
+async def streamed(telling: Telling, model: str) -> EventStream:
     """Submit the job and return its stream. A job that is refused is an error, not a stream."""
     await telling.begin()
     events = _Events(empty(telling.job_id, model, "in_progress"))
-    headers = stream_headers(telling)
-    return StreamingResponse(
-        _sent(events, telling), headers=headers, media_type="text/event-stream"
-    )
+    return EventStream(telling, _sent(events, telling))
 
 
 async def _sent(events: _Events, telling: Telling) -> AsyncIterator[bytes]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,12 +21,13 @@ from forebay.producers.gateway.access import Doors
 from forebay.producers.gateway.anthropic import messages
 from forebay.producers.gateway.errors import Refusal, fault_of
 from forebay.producers.gateway.gateway import Gateway
-from forebay.producers.gateway.native import health
+from forebay.producers.gateway.native import health, jobs, tenants
 from forebay.producers.gateway.openai import chat, embeddings, models, responses
 from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.shapes import ERRORS, error_response, request_id
+from forebay.routing import logs
 from forebay.routing.errors import ForebayError, ResultTimeout
 from forebay.routing.settings import Settings, read, read_settings
 
@@ -34,6 +39,8 @@ ROUTERS = (
     embeddings.router,
     models.router,
     messages.router,
+    jobs.router,
+    tenants.router,
     health.router,
 )
 
@@ -44,21 +51,33 @@ def application() -> FastAPI:
     Raises:
         Misconfigured: Names the variable that is wrong.
     """
+    logs.to_stderr(logging.INFO)
     return create_app(read(GatewaySettings), read_settings())
 
 
 def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
     """Return the application over the fleet of these settings."""
-    app = FastAPI(title=TITLE, summary=SUMMARY, version="1", lifespan=_lifespan(settings, fleet))
+    # Its page needs nothing from the network: no browser here asks others for scripts.
+    app = FastAPIOffline(
+        redoc_url=None, title=TITLE, summary=SUMMARY, version=_version(),
+        lifespan=_lifespan(settings, fleet),
+    )  # fmt: skip
     figures = Figures(settings.gateway_metrics_dir)
     app.add_middleware(Envelope, max_body=settings.gateway_max_body, figures=figures)
-    for kind in (Refusal, ForebayError, ResultTimeout, HTTPException):
+    for kind in (Refusal, ForebayError, ResultTimeout, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _explain)
     for router in ROUTERS:
         app.include_router(router)
     _add_metrics(app, figures)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # as FastAPI's docs say
     return app
+
+
+def _version() -> str:
+    try:
+        return version("forebay")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def _lifespan(settings: GatewaySettings, fleet: Settings) -> Any:
@@ -81,7 +100,7 @@ async def _explain(request: Request, error: Exception) -> Response:
 def _add_metrics(app: FastAPI, figures: Figures) -> None:
     text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
-    @app.get("/metrics", response_class=Response, responses={200: text}, tags=["health"])
+    @app.get("/metrics", response_class=Response, responses={200: text}, tags=["Health"])
     async def metrics() -> Response:
         """Return the gateway's figures in Prometheus' text format."""
         return Response(figures.exposition(), media_type=CONTENT_TYPE)

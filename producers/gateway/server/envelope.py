@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
-import secrets
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -47,11 +47,12 @@ class Envelope:
 
         async def reply(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            starts = message["type"] == "http.response.start"
+            if starts:
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = headers["request-id"] = request_id
             await send(message)
+            status = message["status"] if starts else status
 
         with self._figures.in_flight():
             try:
@@ -103,7 +104,7 @@ def _log(error: Exception, request_id: str) -> None:
 def _request_id(headers: Headers) -> str:
     """Return the caller's id of the request if it is one, or a new one."""
     given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+    return given if _REQUEST_ID.fullmatch(given) else f"req_{random.getrandbits(96):024x}"
 
 
 def _route(scope: Scope) -> str:

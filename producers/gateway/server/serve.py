@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tempfile
 from contextlib import ExitStack
 
 import uvicorn
 
+from forebay.producers.gateway.access import is_loopback
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.routing.errors import Misconfigured
 from forebay.routing.settings import read, read_settings
@@ -44,16 +44,9 @@ def check_open(settings: GatewaySettings, host: str) -> None:
     Raises:
         Misconfigured: The address is not loopback.
     """
-    if settings.gateway_tenant is not None and not _is_loopback(host):
+    if settings.gateway_tenant is not None and not is_loopback(host):
         words = "lets everybody in who reaches the gateway: remove it, or serve on 127.0.0.1"
         raise Misconfigured(words, field="FOREBAY_GATEWAY_TENANT")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _share_figures(stack: ExitStack) -> None:

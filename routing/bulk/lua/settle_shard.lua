@@ -28,6 +28,7 @@ end
 finish(id, job, 'done', retention_ms, 'receipt', receipt, 'error', '')
 if answer ~= '' then
   redis.call('SET', 'fb:answer:' .. id, answer, 'PX', retention_ms)
+  hold(id, job, job.bytes + #answer)
 end
 local kind = redis.call('HGET', job_key(id), 'kind')
 for at = first_row, #ARGV, PER_ROW do

@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
 -- Claim the best job waiting in a queue: interactive before bulk (with ageing), tenants in turn,
 -- and each tenant's earliest deadline first.
--- -> {id, token, record, content, draft} | nil (no job waits)
+-- -> {id, token, record, content, draft} | nil (no job waits, or all that wait are paused)
 -- `unrung` is 1 if no doorbell called the worker; then one is taken from the list with the job.
 -- `shards` is 1 if a shard of a bulk is to be claimed, and no other job.
 local queue, nonce, lease_ms, max_attempts, retention_ms = unpack(ARGV, 1, 5)
 local ageing_ms, bulk_share, unrung, shards = unpack(ARGV, 6)
+local paused = paused_scopes()
 local PARKED_MS = 10000 -- how long a shard of a paused bulk is put aside
 local MAX_SKIPPED = 50 -- jobs that cannot be worked are ended here, at most so many in one claim
 
@@ -28,13 +29,16 @@ local function head(class)
   local now = number(redis.call('HGET', 'fb:clock', place))
   local most = class == 'rows' and MAX_ROWS or 1 -- a shard costs as many units as it has rows
   correct(turn, redis.call('ZRANGE', turn, -1, -1, 'WITHSCORES'), now, most)
+  local held = 0 -- tenants at the front that are paused
   for i = 1, 2 * MAX_SKIPPED do
-    local entry = redis.call('ZRANGE', turn, 0, 0, 'WITHSCORES')
+    local entry = redis.call('ZRANGE', turn, held, held, 'WITHSCORES')
     local tenant = entry[1]
     if not tenant then
       return nil
     end
-    if i > MAX_SKIPPED or not correct(turn, entry, now, most) then
+    if is_paused(paused, queue, tenant) then
+      held = held + 1
+    elseif i > MAX_SKIPPED or not correct(turn, entry, now, most) then
       local waiting = 'fb:waiting:' .. place .. ':' .. tenant
       local first = redis.pcall('ZRANGE', waiting, 0, 0)
       if not first[1] then
@@ -98,6 +102,9 @@ local function text(key)
   return type(value) == 'string' and value or ''
 end
 
+if paused['lane:' .. hop_of(queue)] then
+  return nil
+end
 for _ = 1, MAX_SKIPPED do
   local id, class, tenant = choose()
   if not id then

@@ -1,7 +1,8 @@
 #!lua
 -- Create a job and its doorbell, together or not at all.
 -- -> {'created', id} | {'known', id} (submitted before) | {'conflict', id} (the idempotency key was
---    used for another job) | {'full', depth} | {'memory', percent} | {'promised', bytes}
+--    used for another job) | {'full', depth} | {'memory', percent} | {'promised', bytes} |
+--    {'quota', bytes}
 local id, queue, bell, content, idempotency, digest, watcher, max_waiting = unpack(ARGV, 1, 8)
 local given = given_fields({ unpack(ARGV, 9) })
 check_new(id, queue)

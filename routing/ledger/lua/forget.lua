@@ -27,6 +27,7 @@ local function forget(id, job)
   end
   redis.call('DEL', job_key(id), 'fb:content:' .. id, 'fb:answer:' .. id, 'fb:draft:' .. id,
     'fb:cached:' .. id, 'fb:watchers:' .. id, 'fb:stream:' .. tenant_of(id) .. ':' .. id)
+  account('held', id, -math.max(0, job.bytes))
 end
 
 -- The audit has the same content. A forged record may name any job, so the audit must name this one

@@ -2,7 +2,8 @@
 -- Repair what leads to some of the jobs: whoever may write an index that all tenants share can remove
 -- or move the entry of another's job. Any number of sweepers may run it; it walks all records in
 -- small steps.
--- `counted`: a JSON object, tenant -> bytes of its answers to come, as counted in the steps so far.
+-- `counted`: a JSON object, tenant -> [bytes of its answers to come, bytes that its jobs take], as
+-- counted in the steps so far.
 -- -> {the cursor of the next step, 0 after the last; jobs repaired; `counted` for the next step}
 local cursor, per_step, bell, lease_ms, counted = unpack(ARGV)
 counted = cjson.decode(counted)
@@ -34,16 +35,27 @@ local function repair(id, job)
   return true
 end
 
--- Store the bytes of each tenant's answers to come, now that all records were seen.
+-- Store a count of a tenant; 0 is no key.
+local function set_count(name, tenant, bytes)
+  local key = 'fb:' .. name .. ':' .. tenant
+  if bytes > 0 then
+    redis.call('SET', key, string.format('%.0f', bytes))
+  else
+    redis.call('DEL', key)
+  end
+end
+
+-- Store the counts of each tenant, now that all records were seen.
 local function verify()
   for tenant, bytes in pairs(counted) do
-    redis.call('HSET', 'fb:tenants', tenant, string.format('%.0f', bytes))
-    redis.call('SET', 'fb:promised:' .. tenant, string.format('%.0f', bytes))
+    redis.call('HSET', 'fb:tenants', tenant, string.format('%.0f', bytes[1]))
   end
   for _, tenant in ipairs(redis.call('HKEYS', 'fb:tenants')) do
+    local bytes = counted[tenant] or { 0, 0 }
+    set_count('promised', tenant, bytes[1])
+    set_count('held', tenant, bytes[2])
     if not counted[tenant] then
       redis.call('HDEL', 'fb:tenants', tenant)
-      redis.call('DEL', 'fb:promised:' .. tenant)
     end
   end
 end
@@ -52,9 +64,12 @@ local step = redis.call('SCAN', cursor, 'MATCH', 'fb:job:*', 'COUNT', per_step)
 for _, key in ipairs(step[2]) do
   local id = string.sub(key, #'fb:job:' + 1)
   local job = is_id(id) and read(id)
+  local bytes = job and (counted[tenant_of(id)] or { 0, 0 })
+  if job then
+    counted[tenant_of(id)] = { bytes[1], bytes[2] + math.max(0, job.bytes) }
+  end
   if job and (job.state == 'waiting' or job.state == 'running') then
-    local tenant = tenant_of(id)
-    counted[tenant] = (counted[tenant] or 0) + answer_bytes_of(job)
+    counted[tenant_of(id)][1] = bytes[1] + answer_bytes_of(job)
     local done, changed = pcall(repair, id, job) -- a key of the wrong type stops this job only
     repaired = repaired + (done and changed and 1 or 0)
   end

@@ -9,5 +9,6 @@ end
 local reached = finish(id, job, state, retention_ms, 'receipt', receipt, 'error', code)
 if answer ~= '' then
   redis.call('SET', 'fb:answer:' .. id, answer, 'PX', retention_ms)
+  hold(id, job, job.bytes + #answer)
 end
 return reached

@@ -1,12 +1,13 @@
 #!lua flags=allow-oom
 -- Do one bounded batch of upkeep; any number of sweepers may run.
 -- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory used if it is short,
---     the ids of the jobs that were given back, are dead or have expired}
-local limit, max_attempts, retention_ms, bell, memory_limit, full_ms = unpack(ARGV)
+--     the ids of the jobs that were given back, are dead, have expired or were cancelled}
+local limit, max_attempts, retention_ms, bell, memory_limit, full_ms, tenant_share = unpack(ARGV)
 local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
 local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit
 local MIN_SWEEP_GAP_MS = 500 -- sweeps of several sweepers within this time count as one
 local POSTPONED_MS = 60000
+local ALONE_SHARE = 0.9 -- of the memory that is used: as much as a tenant may hold without others
 local MAX_FORGED_SHARE = 0.5 -- of free memory: as much as a tenant can pretend its answers will take
 local RECOVERED_MS = 2 * 3600000 -- for so long the number of recovered leases is known
 local now = now_ms()
@@ -96,6 +97,22 @@ local function admit_known()
   end
 end
 
+local paused = paused_scopes()
+
+-- Return what workers may take of a class: doorbells of paused tenants and lanes would find nothing.
+local function takeable(queue, class)
+  local place, total = queue .. ':' .. class, 0
+  if paused['lane:' .. hop_of(queue)] then
+    return 0
+  end
+  for _, tenant in ipairs(redis.call('ZRANGE', 'fb:turn:' .. place, 0, -1)) do
+    if not is_paused(paused, queue, tenant) then
+      total = total + waiting_of(tenant, place)
+    end
+  end
+  return total
+end
+
 -- Count what waits in a queue, jobs and shards, and note since when bulk jobs do.
 local function recount(queue)
   for _, class in ipairs({ 'interactive', 'bulk', 'rows' }) do
@@ -147,11 +164,12 @@ for _, queue in ipairs(redis.call('SMEMBERS', 'fb:queues')) do
     if shards > 0 then
       depths[queue .. ':rows'] = shards
     end
+    local jobs_to_take = takeable(queue, 'interactive') + takeable(queue, 'bulk')
     if hop_of(queue) == 'local' then
-      ring_again(queue, jobs)
-      ring_for_shards(queue, shards)
+      ring_again(queue, jobs_to_take)
+      ring_for_shards(queue, takeable(queue, 'rows'))
     else
-      ring_again(queue, jobs + shards)
+      ring_again(queue, jobs_to_take + takeable(queue, 'rows'))
     end
     forget_if_unused(queue, jobs + shards)
   end)
@@ -161,19 +179,37 @@ for queue, depth in pairs(depths) do
   redis.call('HSET', 'fb:depth', queue, depth)
 end
 
--- Count the bytes of the answers to come, of each tenant and of all. A tenant's own number may be
+-- Count the bytes of the answers to come, of each tenant and of all, and return the bytes that all
+-- tenants hold. A tenant's own number may be
 -- forged; beyond what the last walk verified, it counts up to a share of the memory that is free.
 local function count_promises(free)
-  local known, total = redis.call('HGETALL', 'fb:tenants'), 0
+  local known, total, all_held = redis.call('HGETALL', 'fb:tenants'), 0, 0
   redis.call('UNLINK', 'fb:counted')
   for i = 1, #known, 2 do
     local most = math.max(number(known[i + 1]), math.floor(MAX_FORGED_SHARE * free))
-    local bytes = math.min(promised_to(known[i]), most)
-    redis.call('HSET', 'fb:counted', known[i], string.format('%.0f', bytes))
-    total = total + bytes
+    local bytes = math.min(counted_by('promised', known[i]), most)
+    local held = counted_by('held', known[i])
+    redis.call('HSET', 'fb:counted', known[i], string.format('%.0f', bytes), known[i] .. ' held',
+      string.format('%.0f', held))
+    total, all_held = total + bytes, all_held + held
   end
   redis.call('HSET', 'fb:counted', '*', string.format('%.0f', total))
   redis.call('PEXPIRE', 'fb:counted', full_ms)
+  return all_held
+end
+
+-- Limit what one tenant may hold, so that it leaves room for others, or for the first jobs of others.
+-- `usable`: bytes that are not taken by anything but jobs.
+local function set_quota(usable)
+  local share = tonumber(tenant_share)
+  if share >= 1 then
+    redis.call('DEL', 'fb:quota')
+    return
+  end
+  if redis.call('HLEN', 'fb:tenants') < 2 then
+    share = math.max(share, ALONE_SHARE)
+  end
+  redis.call('SET', 'fb:quota', string.format('%.0f', share * usable), 'PX', full_ms)
 end
 
 -- Refuse new jobs while memory is short, so that the jobs already here can end, and return the
@@ -191,7 +227,8 @@ local function measure_memory()
   if limit_bytes > 0 then
     local free = math.max(0, math.floor(memory_limit * limit_bytes - used_bytes))
     redis.call('SET', 'fb:free', string.format('%.0f', free), 'PX', full_ms)
-    count_promises(free)
+    local rest = math.max(0, used_bytes - count_promises(free))
+    set_quota(math.max(0, memory_limit * limit_bytes - rest))
   end
   local share = limit_bytes > 0 and used_bytes / limit_bytes or 0
   if share >= memory_limit - (redis.call('EXISTS', 'fb:full') == 1 and SLACK or 0) then
@@ -217,5 +254,16 @@ end
 if back > 0 then
   pcall(count_recovered)
 end
+
+-- Take the jobs that were cancelled since the last sweep. Producers write the list, so it may lie.
+local function take_cancelled()
+  for _, id in ipairs(redis.pcall('LPOP', 'fb:cancelled', limit) or {}) do
+    local job = is_id(id) and read(id)
+    if job and job.state == 'cancelled' then
+      moved[#moved + 1] = id
+    end
+  end
+end
+pcall(take_cancelled)
 
 return { back, dead, due, expired, rung, measure_memory(), moved }

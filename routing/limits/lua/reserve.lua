@@ -1,5 +1,6 @@
-#!lua
+#!lua flags=allow-oom
 -- Reserve money for one call, if the budgets cover it and no other call of the job may be running.
+-- Also while memory is full: the job's end frees more than the reservation takes.
 -- -> {'ok'}, also if it was reserved before
 --    {'over', scope, left}  a budget is too small; `left` is what remains of it
 --    {'busy', ms}           another call of the job may be running, for so long

@@ -68,6 +68,11 @@ class ScriptedEngine:
             self._current.request = self._current.reply = None
 
     @property
+    def is_working(self) -> bool:
+        """Whether this thread works on a request."""
+        return getattr(self._current, "request", None) is not None
+
+    @property
     def failed(self) -> bool:
         """True if the script failed the request that this thread works on."""
         return self._current.asked and isinstance(self._current.reply, ForebayError)

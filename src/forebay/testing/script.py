@@ -1,4 +1,4 @@
-"""What a test wants the model to answer: rules by kind of request, the newest first."""
+"""The answers that a test wants of the model: rules by kind of request, the newest first."""
 
 from __future__ import annotations
 

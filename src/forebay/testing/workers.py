@@ -1,4 +1,4 @@
-"""What a fleet's worker processes would run, on threads of this process."""
+"""The workers of a fleet, on threads of this process instead of processes of their own."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
+from forebay.testing.answerer import ScriptedAnswerer
 from forebay.testing.engine import ScriptedEngine
 from forebay.testing.hermetic import hermetic
 from forebay.testing.lanes import THREADS, Lanes
 from forebay.testing.provider import ScriptedProvider
 from forebay.testing.script import Script
 from forebay.workers.bedrock import Bedrock
-from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.engines.batching.echo import EchoEngine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import Work, attempt, execute
+from forebay.workers.runtime.execute import Work, answer_doorbell, attempt
 from forebay.workers.runtime.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Outcome, Retry
 from forebay.workers.sweeper import Sweeper
@@ -44,7 +44,8 @@ def start_workers(settings: Settings, script: Script, stack: ExitStack) -> None:
     stack.callback(Sweeper(ledger).close)
     in_flight = InFlight(THREADS)
     answers: dict[str, Callable[[], object]] = {
-        queue: partial(execute, ledger, queue, work, in_flight) for queue, work in works.items()
+        queue: partial(answer_doorbell, ledger, queue, work, in_flight)
+        for queue, work in works.items()
     }
     ledger.serve("testing", [*answers, SWEEP], SERVED_S)
     stack.callback(Lanes(client, answers).close)
@@ -58,7 +59,7 @@ def _works(ledger: Ledger, script: Script, stack: ExitStack) -> dict[str, Work]:
     provider = ScriptedProvider(script, engine, bedrock_settings.bedrock_term_s)
     router = Router(ledger)
     stack.callback(router.close)
-    local = Local(ledger, lambda: Answerer(engine))
+    local = Local(ledger, lambda: ScriptedAnswerer(engine))
     stack.callback(local.close)
     bedrock = Bedrock(ledger, bedrock_settings, provider)
     stack.callback(bedrock.close)
@@ -77,6 +78,8 @@ def _scripted_engine(script: Script) -> ScriptedEngine:
 
 def _work_locally(engine: ScriptedEngine, work: Work, claim: Claim) -> Outcome:
     """Work a job while the engine knows the request that its prompts stand for."""
+    if claim.record.rows:
+        return attempt(work, claim)
     with engine.working(claim.job().request):
         outcome = attempt(work, claim)
         return _counted(outcome) if engine.failed else outcome

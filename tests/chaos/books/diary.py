@@ -1,4 +1,4 @@
-"""What the workers did, by their own account, in a file that only grows and needs no Redis."""
+"""The work of the workers, by their own account, in a file that only grows and needs no Redis."""
 
 from __future__ import annotations
 

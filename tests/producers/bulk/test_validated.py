@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from forebay.producers.bulk.outputs.columns import BAD_ROW_COLUMNS, of_bad_row
 from forebay.producers.bulk.outputs.open_output import open_output
 from forebay.producers.bulk.repeated_keys import RepeatedKeys
 from forebay.producers.bulk.rows import START, BadRow, Position, TemplatedRow
@@ -76,3 +77,24 @@ def test_results_are_written_and_resumed_at_the_size_that_counts(mails, tmp_path
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(row["row"], row["status"]) for row in rows] == [(1, "done"), (2, "failed")]
     assert START == (0, 0, 0)
+
+
+def test_a_bad_row_has_its_key_if_the_key_could_be_read(tmp_path):
+    path = tmp_path / "mails.csv"
+    path.write_bytes(
+        b'body,id\n\xff,m1\nbody,m2,more\nx,\xff\nbody,id\n"x"y,m5\nx\0,m6\nx\n\xff,\xff\n'
+    )
+    rows = list(validated_rows(open_source(path), LABELS))
+    assert [(row.number, row.column, row.key) for row in rows] == [
+        (1, "body", "m1"),
+        (2, None, "m2"),
+        (3, "id", None),
+        (4, None, None),
+        (5, None, None),
+        (6, "body", "m6"),
+        (7, None, None),
+        (8, "body", None),
+    ]
+    assert {type(row) for row in rows} == {BadRow}
+    with open_output(tmp_path / "bad.jsonl", columns=BAD_ROW_COLUMNS) as output:
+        output.append(map(of_bad_row, rows))

@@ -71,6 +71,13 @@ def test_a_nearly_full_server_is_a_warning(config, redis):
     assert states()["memory"] == "warn"
 
 
+def test_the_tenants_that_hold_most_of_the_memory_are_named(config, redis):
+    config("maxmemory", "512mb")
+    redis.hset("fb:tenants", mapping=dict.fromkeys(("acme", "globex", "odd", "none"), 0))
+    redis.mset({"fb:held:acme": 5 << 20, "fb:held:globex": 41 << 20, "fb:held:odd": "x"})
+    assert findings()["memory"].seen.endswith("(globex 41 MiB, acme 5 MiB)")
+
+
 @pytest.mark.parametrize(
     ("finding", "state"),
     [

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -139,3 +140,66 @@ def test_ctrl_c_while_waiting_exits_with_130_and_the_job_continues(ledger, argv)
     assert "no worker serves route" in warning
     assert "Traceback" not in err
     assert ledger.claim("route").id == first.split()[-1]
+
+
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_cancels_the_job_with_cancel_on_exit(ledger, argv, ends):
+    command = argv("submit", "summarize", "--text", "t", "--wait", "--cancel-on-exit")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as waiting:
+        job_id = waiting.stderr.readline().split()[-1]
+        waiting.stderr.readline()  # nobody serves the queue: the wait has begun
+        waiting.send_signal(ends)
+        _, err = waiting.communicate(timeout=30)
+    assert waiting.returncode == 130
+    assert f"job {job_id} is cancelled" in err
+    assert ledger.record(job_id).state == "cancelled"
+
+
+def test_a_wait_that_takes_too_long_cancels_the_job_with_cancel_on_exit(forebay, ledger):
+    options = ("--timeout", "0.1", "--cancel-on-exit")
+    code, _, err = forebay("submit", "summarize", "--text", "t", *options)
+    job_id = err.split()[2]
+    assert (code, ledger.record(job_id).state) == (1, "cancelled")
+    _, job_id, _ = forebay("submit", "summarize", "--text", "t")
+    assert forebay("result", job_id.strip(), *options)[0] == 1
+    assert ledger.record(job_id.strip()).state == "cancelled"
+
+
+def test_cancel_on_exit_is_refused_without_a_wait(forebay, redis):
+    code, out, err = forebay("submit", "summarize", "--text", "t", "--cancel-on-exit")
+    assert (code, out) == (2, "")
+    assert "--cancel-on-exit: is about a wait: add --wait or --timeout" in err
+    assert not redis.keys("fb:job:*")
+
+
+@pytest.mark.parametrize(
+    ("reply", "state", "says"),
+    [("y\n", "cancelled", "is cancelled"), ("n\n", "waiting", "goes on"),
+     ("\n", "waiting", "goes on"), ("\x03", "waiting", "goes on")],
+)  # fmt: skip
+def test_ctrl_c_on_a_terminal_asks_what_becomes_of_the_job(ledger, argv, reply, state, says):
+    terminal, theirs = pty.openpty()
+    command = ["setsid", "--ctty", *argv("submit", "summarize", "--text", "t", "--wait")]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, cwd=ROOT,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "200"},
+    ) as waiting:  # fmt: skip
+        os.close(theirs)
+        seen = read_until(terminal, b"no worker serves route")
+        os.write(terminal, b"\x03")
+        read_until(terminal, b"[y/N]")
+        os.write(terminal, reply.encode())
+        seen += read_until(terminal, says.encode())
+        waiting.wait(timeout=30)
+    os.close(terminal)
+    job_id = re.search(rb"job (default\.\w+)", seen)[1].decode()
+    assert waiting.returncode == 130
+    assert ledger.record(job_id).state == state
+
+
+def read_until(terminal, words):
+    """Return what comes on a terminal until these words have come."""
+    seen = b""
+    while words not in seen:
+        seen += os.read(terminal, 4096)
+    return seen

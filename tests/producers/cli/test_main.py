@@ -12,7 +12,7 @@ import pytest
 from forebay.producers.cli import display
 from forebay.producers.cli import main as cli
 from forebay.routing.base import KINDS
-from forebay.routing.jobs import new_id
+from forebay.routing.jobs import Job, Summarize, new_id
 
 SECRET = "the-canary-in-the-job"
 DEAD = "redis://127.0.0.1:1/0"
@@ -84,6 +84,25 @@ def test_an_unreachable_redis_or_a_wrong_address_is_one_clear_error(
     done = forebay("submit", *CLASSIFY, "--json")
     assert (done[0], json.loads(done[1])["error"]["code"]) == (exit_code, code)
     assert "hunter2" not in done[1] + done[2]
+
+
+@pytest.mark.parametrize(
+    ("job_id", "shown"),
+    [("default." + "0" * 32, True), ("my secret text", False)],
+)
+def test_an_error_as_json_names_its_job(forebay, job_id, shown):
+    code, out, _ = forebay("status", job_id, "--json")
+    error = json.loads(out)["error"]
+    assert code == 2
+    assert error["job_id"] == (job_id if shown else None)
+    assert "secret" not in out
+
+
+def test_the_error_of_a_failed_job_as_json_names_the_job(forebay, ledger):
+    (job_id,) = ledger.create([Job(request=Summarize(text="We met at noon."))])
+    ledger.cancel(job_id)
+    code, out, _ = forebay("result", job_id, "--json")
+    assert (code, json.loads(out)["error"]["job_id"]) == (1, job_id)
 
 
 def test_an_unreachable_redis_is_one_line_in_a_shell(shell):

@@ -15,19 +15,30 @@ from forebay.producers.gateway.api_keys import KeyStore
 from local.fleet import Fleet
 
 TENANT = "acme"
-PARTS = ("router", "local", "sweeper", "gateway")
+PARTS = ("mock_bedrock", "router", "local", "bedrock", "sweeper", "gateway")
+#: Jobs of acme that may leave try the local lane first; those of fuzz never leave.
+POLICY = """
+[tenants.acme.thresholds]
+generate = 0.0
+[tenants.fuzz]
+force_deny = true
+"""
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory) -> Iterator[Fleet]:
     """Start a fleet with the echo engine and a gateway that takes keys, once for all tests."""
+    folder = tmp_path_factory.mktemp("served")
+    policy = folder / "policy.toml"
+    policy.write_text(POLICY)
     env = {
         "FOREBAY_ENGINE": "echo",
+        "FOREBAY_POLICY_FILE": str(policy),
         "FOREBAY_GATEWAY_MODELS": '{"gpt-5-mini": "auto"}',
         "FOREBAY_GATEWAY_MAX_BODY": "100000",
     }
     os.environ["NO_PROXY"] = "127.0.0.1"
-    with Fleet(tmp_path_factory.mktemp("served"), env) as fleet:
+    with Fleet(folder / "fleet", env) as fleet:
         fleet.start_redis()
         for part in PARTS:
             fleet.start(part)

@@ -9,6 +9,7 @@ import httpx2
 import openai
 import pytest
 
+from local.fleet import Fleet
 from patience import until
 
 pytestmark = pytest.mark.slow
@@ -120,3 +121,41 @@ def test_no_other_site_may_use_a_browser_for_requests(served):
     response = httpx2.options(f"{served.gateway_url}/v1/chat/completions", headers=preflight)
     assert response.status_code == 405
     assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+@pytest.fixture(scope="module")
+def keyless(tmp_path_factory):
+    """Return the URL of a gateway that takes no keys."""
+    with Fleet(tmp_path_factory.mktemp("keyless")) as fleet:
+        fleet.start_redis()
+        fleet.start("gateway", FOREBAY_GATEWAY_TENANT="acme")
+        fleet.wait_ready()
+        yield fleet.gateway_url
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": "evil.example"},
+        {"host": "evil.example", "origin": "http://evil.example"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"host": ""},
+    ],
+)
+def test_without_keys_a_page_of_another_site_is_refused(keyless, headers):
+    headers = {"content-type": "text/plain", **headers}
+    for method, path in (("POST", "/jobs"), ("GET", "/tenants/me"), ("GET", "/v1/models")):
+        response = httpx2.request(method, f"{keyless}{path}", headers=headers, content=b"{}")
+        assert response.status_code == 403, response.text
+
+
+def test_without_keys_this_machine_and_the_gateways_own_pages_are_answered(keyless):
+    port = keyless.rpartition(":")[2]
+    for headers in (
+        {},
+        {"host": f"localhost:{port}"},
+        {"host": f"[::1]:{port}"},
+        {"origin": keyless},
+    ):
+        assert httpx2.get(f"{keyless}/tenants/me", headers=headers).json()["tenant"] == "acme"

@@ -8,7 +8,9 @@ import pytest
 
 from forebay.producers.gateway.api_keys import HASH, KeyStore, split
 
-NOW = datetime.now(UTC)
+
+def now():
+    return datetime.now(UTC)
 
 
 @pytest.fixture
@@ -20,29 +22,29 @@ def test_a_key_lets_in_its_own_secret_and_no_other(store):
     key, token = store.create("acme")
     key_id, secret = split(token)
     assert store.find(key_id) == key
-    assert key.lets_in(secret, NOW)
-    assert not key.lets_in(secret + "x", NOW)
-    assert not key.lets_in("", NOW)
-    assert not key.lets_in(key.digest, NOW)
+    assert key.lets_in(secret, now())
+    assert not key.lets_in(secret + "x", now())
+    assert not key.lets_in("", now())
+    assert not key.lets_in(key.digest, now())
 
 
 def test_a_key_ends_when_it_expires(store):
     key, token = store.create("acme", expires_in=timedelta(hours=1))
     secret = split(token)[1]
-    assert key.lets_in(secret, NOW + timedelta(minutes=59))
-    assert not key.lets_in(secret, NOW + timedelta(minutes=61))
+    assert key.lets_in(secret, now() + timedelta(minutes=59))
+    assert not key.lets_in(secret, now() + timedelta(minutes=61))
 
 
 def test_a_rotated_key_lets_the_old_secret_in_for_the_overlap(store):
     key, token = store.create("acme")
     old = split(token)[1]
     rotated, new_token = store.rotate(key.id, timedelta(hours=1))
-    assert rotated.lets_in(split(new_token)[1], NOW)
-    assert rotated.lets_in(old, NOW + timedelta(minutes=59))
-    assert not rotated.lets_in(old, NOW + timedelta(minutes=61))
+    assert rotated.lets_in(split(new_token)[1], now())
+    assert rotated.lets_in(old, now() + timedelta(minutes=59))
+    assert not rotated.lets_in(old, now() + timedelta(minutes=61))
     rotated, newest = store.rotate(key.id)
-    assert not rotated.lets_in(split(new_token)[1], NOW)
-    assert store.find(key.id).lets_in(split(newest)[1], NOW)
+    assert not rotated.lets_in(split(new_token)[1], now())
+    assert store.find(key.id).lets_in(split(newest)[1], now())
 
 
 @pytest.mark.parametrize("text", ["", "fb", "fb_a", "fb_a_", "sk-123_4", "fb_../x_y", "fb__y"])

@@ -90,6 +90,18 @@ def test_n_choices_are_n_jobs_with_one_usage(openai_client):
     assert completion.usage.completion_tokens == 9
 
 
+def test_an_answer_of_the_frontier_says_what_it_cost(openai_client):
+    allowed = {"forebay": {"egress": "allow", "max_cost_usd": 1}}
+    completion = complete(openai_client, model="bedrock", extra_body=allowed)
+    origin = completion.forebay
+    assert (origin["lane"], origin["egress"], origin["stand_in"]) == ("bedrock", "allow", True)
+    assert origin["cost_usd"] > 0
+    assert completion.model == origin["model"] != "echo"
+    cheap = {"forebay": {"egress": "allow", "max_cost_usd": 0}}
+    error = refused(openai_client, 402, model="bedrock", extra_body=cheap)
+    assert (error.code, error.param) == ("budget_exceeded", "max_cost_usd")
+
+
 def test_stop_and_max_tokens_end_the_text(openai_client):
     assert complete(openai_client, stop="there").choices[0].message.content.strip() == "Hello"
     cut = complete(openai_client, max_completion_tokens=1).choices[0]
@@ -157,3 +169,9 @@ def test_a_job_that_fails_is_an_error_with_its_id_and_is_not_repeated(served, ke
         error = refused(client, 504, messages=slow, extra_body=deadline)
     assert error.code == "expired"
     assert owner(error.body["job_id"]) == "acme"
+
+
+@pytest.mark.parametrize("part", [{"type": []}, {}, [], "text", {"type": "text"}, {"type": "file"}])
+def test_a_part_that_is_no_text_is_refused(openai_client, part):
+    messages = [{"role": "user", "content": [part]}]
+    assert refused(openai_client, 400, messages=messages).param == "messages.0.content"

@@ -15,7 +15,7 @@ from patience import until
 
 pytestmark = pytest.mark.slow
 
-SLOW = [{"role": "user", "content": "[[echo: delay=0.25]] one two three four five"}]
+SLOW = [{"role": "user", "content": "[[echo: delay=0.4]] one two three four five"}]
 
 
 def stream(client, messages=SLOW, **options):
@@ -35,7 +35,7 @@ def test_text_comes_while_it_is_generated_and_is_verified_at_its_end(openai_clie
     pieces = [text for text in texts(chunks) if text]
     assert "".join(pieces) == "one two three four five"
     assert len(pieces) >= 4
-    assert arrived[-1] - arrived[0] > 0.5  # not all at once at the end
+    assert arrived[-1] - arrived[0] > 0.4  # not all at once at the end
     assert chunks[0].choices[0].delta.role == "assistant"
     last, usage = chunks[-2], chunks[-1].usage
     assert last.choices[0].finish_reason == "stop"
@@ -61,6 +61,23 @@ def test_an_answer_that_no_engine_streams_comes_whole(openai_client):
         extra_body={"forebay": {"labels": ["billing", "login"]}},
     )  # fmt: skip
     assert [text for text in texts(chunks) if text] == ["login"]
+
+
+def test_an_answer_that_takes_the_place_of_what_was_sent_is_told_at_the_end(openai_client):
+    said = "[[echo: say=no json at all]] [[echo: delay=0.2]] How many?"
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    chunks = list(
+        stream(
+            openai_client, [{"role": "user", "content": said}],
+            response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}},
+            extra_body={"forebay": {"egress": "allow"}},
+        )
+    )  # fmt: skip
+    assert "".join(text for text in texts(chunks) if text).startswith("no json")
+    end = chunks[-1].forebay
+    assert (end["lane"], end["verified"], end["replaced"]) == ("bedrock", False, True)
+    assert isinstance(json.loads(end["text"])["n"], int)
+    assert end["cost_usd"] > 0
 
 
 def test_a_client_that_goes_away_ends_its_job(served, openai_client):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
+import subprocess
 import threading
 
 import httpx2
 import openai
+import psutil
 import pytest
 import redis as redis_py
 
 from forebay.producers.gateway.api_keys import KeyStore
+from patience import until
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +49,26 @@ def test_the_documentation_names_every_model_and_every_reference_resolves(served
     refs = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
     assert {"ChatRequest", "ChatCompletion", "OpenAIError"} <= refs
     assert refs <= set(document["components"]["schemas"])
-    assert "html" in httpx2.get(f"{served.gateway_url}/docs").headers["content-type"]
+
+
+def test_the_page_of_the_documentation_takes_everything_from_the_gateway(served):
+    page = httpx2.get(f"{served.gateway_url}/docs").text
+    parts = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(parts) >= 2
+    for part in parts:
+        assert part.startswith("/")
+        assert httpx2.get(f"{served.gateway_url}{part}").status_code == 200
+
+
+@pytest.mark.browser
+def test_the_page_of_the_documentation_shows_the_endpoints(served, tmp_path):
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    flags += ["--no-first-run", f"--user-data-dir={tmp_path}", "--virtual-time-budget=8000"]
+    command = ["chromium", *flags, "--dump-dom", f"{served.gateway_url}/docs"]
+    page = subprocess.run(command, capture_output=True, text=True, check=True, timeout=90).stdout
+    for path in ("/v1/chat/completions", "/v1/messages", "/jobs/{job_id}", "/tenants/me"):
+        assert f'data-path="{path}"' in page
+    assert "Answer a chat." in page or "create_chat_completion" in page
 
 
 def test_an_unknown_path_is_an_error_in_the_format_of_its_neighbours(served):
@@ -78,3 +101,29 @@ def test_on_sigterm_a_request_in_flight_is_answered_and_no_job_is_lost(fleet, tm
         thread.join(timeout=20)
         assert gateway.wait(15)
     assert answers[0].choices[0].message.content.strip() == "one two three"
+
+
+def test_several_processes_count_together_and_a_dead_one_is_replaced(fleet):
+    fleet.start_redis()
+    gateway = fleet.start("gateway", PROCESSES="2", FOREBAY_GATEWAY_TENANT="acme")
+    fleet.wait_ready()
+
+    def counted():
+        text = httpx2.get(f"{fleet.gateway_url}/metrics").text
+        found = re.search(r'route="/tenants/me",status="200"} (\d+)', text)
+        return int(found[1]) if found else 0
+
+    def ask():
+        with contextlib.suppress(httpx2.TransportError):  # of the process that was killed
+            return httpx2.get(f"{fleet.gateway_url}/tenants/me").status_code
+
+    assert [ask() for _ in range(20)] == [200] * 20
+    assert {counted() for _ in range(10)} == {20}
+    children = [
+        child
+        for child in psutil.Process(gateway.pid).children(recursive=True)
+        if "spawn_main" in " ".join(child.cmdline())
+    ]
+    assert len(children) == 2
+    children[0].kill()
+    until(lambda: [ask() for _ in range(10)] == [200] * 10)

@@ -7,6 +7,7 @@ from forebay.routing.bulk.row_result import RowResult, counts
 from forebay.routing.bulk.shards import RisingRow, Shards, kept_results, open_shard
 from forebay.routing.errors import EgressDenied, InvalidJob, Lost, Unavailable, UnknownJob
 from forebay.routing.jobs import Receipt, Verdict, new_id
+from forebay.routing.ledger.dead_letters import DeadLetters
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from ledger_jobs import BELL, job
@@ -136,6 +137,18 @@ def test_a_shard_that_is_dead_gives_the_rows_that_were_answered(ledger):
         ledger.retry(claim, "engine_died")
     (result,) = Shards(ledger).results([made.id])
     assert result.rows == [DONE, None]
+
+
+def test_a_dead_shard_is_listed_and_not_replayed(ledger):
+    made = shard("a")
+    routed(ledger, made)
+    for _ in range(3):
+        ledger.retry(ledger.claim("local.default", shards=True), "engine_died")
+    letters = DeadLetters(ledger, "acme")
+    assert [dead.id for dead in letters.list()] == [made.id]
+    with pytest.raises(InvalidJob, match="bulk retry"):
+        letters.replay(made.id)
+    assert letters.bury(made.id)
 
 
 def test_an_unknown_shard_is_said_to_be_unknown(ledger):

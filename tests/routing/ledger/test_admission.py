@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Answer, Embed, Job, Summarize, Summary, parse_job
-from forebay.routing.ledger.admission import idempotency
+from forebay.routing.ledger.admission import answer_bytes, idempotency
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.receipts import Embedding
 from forebay.routing.settings import Settings
+from ledger_jobs import answer, failure, walk
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 MAX_JOBS = 4_000  # many more than fit
@@ -66,7 +67,7 @@ def settle_one(ledger: Ledger) -> bool:
 
 
 def test_submits_are_refused_before_memory_is_full_and_accepted_again_once_it_is_free(small):
-    ledger = Ledger(small, Settings(), BELL)
+    ledger = Ledger(small, Settings(tenant_share=1), BELL)
     taken, refusal = fill(ledger)
     assert 0.80 < planned(small) < 0.92
     assert "memory" in str(refusal)
@@ -222,3 +223,90 @@ def test_vectors_are_stored_as_32_bit_numbers(redis):
     for vector, original in zip(read.content.vectors, vectors, strict=True):
         assert vector == pytest.approx(original, rel=1e-6)
     assert isinstance(read, Answer)
+
+
+def test_decisions_take_more_memory_the_more_options_they_have():
+    def size(options):
+        choices = [f"choice {number}" for number in range(options)]
+        question = {"type": "choice", "name": "x", "instructions": "y", "choices": choices}
+        request = {"kind": "decide", "state": "z", "questions": [question]}
+        return answer_bytes(Job(request=request))
+
+    assert size(255) > 3 * size(2)
+
+
+# --- one tenant's share ---------------------------------------------------------------------------
+
+
+def test_a_tenant_that_fills_its_share_leaves_room_for_others(small):
+    ledger = Ledger(small, Settings(tenant_share=0.5), BELL)
+    ledger.create([Job(tenant="globex", request=Summarize(text="x"))])
+    assert settle_one(ledger)  # both tenants are known from here on
+    _, refusal = fill(ledger)
+    assert "the share of one tenant (FOREBAY_TENANT_SHARE)" in str(refusal)
+    assert refusal.retry_after
+    held = int(small.get("fb:held:acme")) + int(small.get("fb:promised:acme"))
+    assert held == pytest.approx(0.5 * 0.85 * small.info("memory")["maxmemory"], rel=0.2)
+    assert share(small) < 0.7
+    for _ in range(20):
+        ledger.sweep()
+        others = Job(tenant="globex", request=Summarize(text=secrets.token_hex(8_000)))
+        assert ledger.create([others]) == [others.id]
+    while isinstance(ledger.create([big()])[0], Unavailable):
+        assert settle_one(ledger)
+    assert ledger.sweep().full == 0
+
+
+def test_a_tenant_alone_leaves_room_for_the_first_jobs_of_others(small):
+    ledger = Ledger(small, Settings(tenant_share=0.1), BELL)
+    _, refusal = fill(ledger)
+    assert "share of one tenant" in str(refusal)
+    assert planned(small) > 0.75
+    others = [Job(tenant="globex", request=Summarize(text=f"text {i}")) for i in range(50)]
+    assert ledger.create(others) == [one.id for one in others]
+
+
+def test_with_a_share_of_one_a_tenant_may_use_all_the_memory(small):
+    _, refusal = fill(Ledger(small, Settings(tenant_share=1), BELL))
+    assert "share of one tenant" not in str(refusal)
+
+
+@pytest.mark.parametrize("end", ["settle", "fail", "cancel", "forget", "degrade"])
+def test_what_a_tenant_holds_follows_its_jobs(redis, end):
+    ledger = Ledger(redis, Settings(), BELL)
+    one = Job(tenant="acme", request=Summarize(text=secrets.token_hex(500)), egress="allow")
+    ledger.create([one])
+    record = 1024
+    waiting = record + len(redis.get(f"fb:content:{one.id}"))
+    assert int(redis.get("fb:held:acme")) == waiting
+    end_by(end, ledger, one.id)
+    left = [redis.strlen(f"fb:{name}:{one.id}") for name in ("content", "answer")]
+    held = int(redis.get("fb:held:acme") or 0)
+    assert held == (0 if end == "forget" else record + sum(left))
+    walk(ledger)
+    assert int(redis.get("fb:held:acme") or 0) == held
+
+
+@pytest.mark.parametrize("forged", ["99999999", "-5", "x", None])
+def test_a_forged_count_of_what_a_tenant_holds_is_put_right_by_the_walk(redis, forged):
+    ledger = Ledger(redis, Settings(), BELL)
+    ledger.create([big(), big()])
+    held = redis.get("fb:held:acme")
+    redis.set("fb:held:acme", forged) if forged else redis.delete("fb:held:acme")
+    walk(ledger)
+    assert redis.get("fb:held:acme") == held
+
+
+def end_by(end: str, ledger: Ledger, job_id: str) -> None:
+    if end in {"cancel", "forget"}:
+        getattr(ledger, end)(job_id)
+        return
+    claim = ledger.claim("route")
+    if end == "settle":
+        ledger.settle(claim, answer(claim))
+    elif end == "fail":
+        ledger.settle(claim, failure(claim))
+    else:
+        ledger.escalate(claim, "r", answer(claim, "a weak one"))
+        claim = ledger.claim("bedrock")
+        ledger.settle(claim, failure(claim))  # its draft becomes the answer

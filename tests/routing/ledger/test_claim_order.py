@@ -1,4 +1,4 @@
-"""Which job a claim takes: by class, by tenant, by deadline, and by age."""
+"""A claim takes the best job by class, by tenant, by deadline, and by age."""
 
 from __future__ import annotations
 

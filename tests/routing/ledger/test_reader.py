@@ -1,4 +1,4 @@
-"""What the ledger tells about a job: its position, its state, its result, its end."""
+"""The ledger tells the position, the state, the result and the end of a job."""
 
 from __future__ import annotations
 

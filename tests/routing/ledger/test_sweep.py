@@ -1,4 +1,4 @@
-"""What a sweep gives back, ends and rings for."""
+"""A sweep gives lost jobs back, ends overdue ones, and rings for those without a doorbell."""
 
 from __future__ import annotations
 

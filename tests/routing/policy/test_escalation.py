@@ -1,4 +1,4 @@
-"""What becomes of a checked local answer: no input escalates what may not leave."""
+"""A checked local answer is kept, escalated or degraded; no input escalates what may not leave."""
 
 import pytest
 from hypothesis import given

@@ -260,3 +260,14 @@ def test_a_missing_file_or_one_that_is_not_json_raises_one_clear_error(tmp_path)
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(Misconfigured, match="Invalid JSON"):
         RouterModel.load(tmp_path / "broken.json")
+
+
+def test_more_choices_without_a_description_make_decisions_harder():
+    def verdict(*choices):
+        asked = [{"type": "choice", "name": "x", "instructions": "Which?", "choices": choices}]
+        request = {"kind": "decide", "state": "the pump stopped", "questions": asked}
+        return MODEL.verdict(Job(request=request))
+
+    described = verdict(*({"name": name, "description": "what it means"} for name in "ab"))
+    assert described.probability > verdict("a", "b").probability
+    assert verdict("a", "b").probability > verdict(*"abcdefgh").probability

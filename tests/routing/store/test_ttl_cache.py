@@ -1,4 +1,4 @@
-"""How long a value is kept, for which key, and what is returned if a read fails."""
+"""A value is kept for its time and its key; a read that fails returns the last value."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""What the local engine cannot do goes up if it may leave; if not, the failure says why."""
+"""A job that the local engine cannot do goes up if it may leave; if not, the failure says why."""
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 import re
 
 import pytest
@@ -12,6 +14,10 @@ from forebay.producers.results import failure
 from forebay.routing.errors import BadAnswer, InvalidJob, TooLong
 from forebay.routing.jobs import Job
 from forebay.routing.limits.spillway import Spillway
+from forebay.workers.cascade.answerer import Answerer
+from forebay.workers.engines.host.child import make_engine
+from forebay.workers.engines.settings import EngineSettings
+from forebay.workers.local import Local
 
 pytest_plugins = ["waterfall"]
 
@@ -114,3 +120,58 @@ def test_a_property_that_is_true_or_false_is_worked(lanes, forbidden):
     lanes.mock.answer = '{"customer": "Ada Byron"}'
     request = {"kind": "extract", "text": "Customer: Ada Byron.", "schema": schema}
     assert ended(lanes, request).content.data == {"customer": "Ada Byron"}
+
+
+#: `Decimal` fields of pydantic: the pattern has a lookahead, which no grammar enforces.
+DECIMAL = {
+    "type": "object",
+    "properties": {
+        "total": {
+            "anyOf": [
+                {"type": "number"},
+                {"type": "string", "pattern": r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"},
+            ]
+        }
+    },
+    "required": ["total"],
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"egress": "deny"}])
+def test_a_decimal_of_pydantic_is_answered_wherever_the_job_may_go(lanes, options):
+    lanes.mock.answer = '{"total": 12.5}'
+    answer = ended(lanes, extract(DECIMAL), **options)
+    assert answer.status == "done"
+    assert "schema" not in {check.name for check in answer.checks if not check.passed}
+    if not options:
+        assert answer.content.data == {"total": 12.5}
+
+
+@pytest.fixture
+def embedded(lanes):
+    """Return the lanes, of which the local one runs the packaged model."""
+    model = Local(lanes.ledger, lambda: Answerer(make_engine(EngineSettings(engine="llamacpp"))))
+    lanes.workers |= {"local.default": model, "embed": model}
+    yield lanes
+    model.close()
+
+
+#: Texts of few characters and many tokens.
+DENSE = {
+    "no spaces": "水門が正午に開き、水位が上昇した。" * 100,
+    "base64": base64.b64encode(random.Random(7).randbytes(6_000)).decode(),
+    "emoji": "\U0001f30a\U0001f6a2\U0001f9a5" * 700,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", DENSE.values(), ids=DENSE)
+def test_a_short_text_of_many_tokens_goes_up_or_says_why_it_cannot(embedded, text):
+    embedded.mock.answer = "The gate was opened at noon."
+    request = {"kind": "summarize", "text": text, "max_words": 20}
+    answer = ended(embedded, request)
+    assert (answer.status, answer.lane) == ("done", "bedrock")
+    assert "local_cannot" in answer.reasons
+    receipt = ended(embedded, request, egress="deny")
+    assert (receipt.error, receipt.error_field) == ("too_long", "text")
+    assert re.search(r"\d+ tokens", receipt.error_note)

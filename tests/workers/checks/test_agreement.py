@@ -1,4 +1,4 @@
-"""How far two answers agree: formatting is ignored, content is not."""
+"""Two answers are compared by their content; formatting is ignored."""
 
 from __future__ import annotations
 

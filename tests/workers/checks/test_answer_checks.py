@@ -1,4 +1,4 @@
-"""What the checks find, what they accept, and that they never raise and never quote content."""
+"""The checks find faults, accept right answers, never raise and never quote content."""
 
 import json
 

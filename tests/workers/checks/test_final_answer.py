@@ -1,4 +1,4 @@
-"""What a text comes down to: a number, a choice, a yes or no, or nothing."""
+"""The final answer of a text is a number, a choice, a yes or no, or nothing."""
 
 from decimal import Decimal
 

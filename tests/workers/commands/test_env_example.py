@@ -11,6 +11,7 @@ import forebay.routing.settings
 import forebay.workers.engines.settings
 import forebay.workers.frontier.settings
 import forebay.workers.runtime.settings
+import forebay.workers.telemetry.settings
 from forebay.workers.commands import doctor
 from local.fleet import ROOT
 
@@ -27,6 +28,7 @@ CLASSES = [
         forebay.workers.runtime.settings,
         forebay.workers.engines.settings,
         forebay.workers.frontier.settings,
+        forebay.workers.telemetry.settings,
     )
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, BaseSettings) and value is not BaseSettings

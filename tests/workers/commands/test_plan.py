@@ -194,3 +194,20 @@ def test_a_model_that_cannot_be_planned_ends_with_one_error_and_its_fix(tmp_path
     error = call(tmp_path, "--vram-mib", 16380).exception
     assert isinstance(error, Misconfigured)
     assert "FOREBAY_ENGINE=llamacpp" in str(error)
+
+
+def test_rotary_positions_that_the_engine_would_not_compute_are_refused_by_name(model, exl3):
+    for folder in (model, exl3):
+        config = json.loads((folder / "config.json").read_text())
+        config.pop("rope_theta", None)
+        config["rope_parameters"] = {
+            "rope_theta": 1_000_000.0, "rope_type": "yarn", "factor": 4.0,
+            "original_max_position_embeddings": 32_768,
+        }  # fmt: skip
+        (folder / "config.json").write_text(json.dumps(config))
+    result = call(model, "--vram-mib", 16380)
+    assert result.exit_code != 0
+    said = str(result.exception) if isinstance(result.exception, Misconfigured) else result.output
+    assert "rope_parameters: exllamav2 does not" in said
+    assert "rope_scaling" in said
+    assert call(exl3, "--vram-mib", 16380).exit_code == 0

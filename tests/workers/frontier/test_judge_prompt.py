@@ -1,4 +1,4 @@
-"""When a judge is asked about a local answer, what it is asked, and how its word is read."""
+"""A judge is asked about a local answer only if the answers cannot be compared."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which schemas Bedrock is known to refuse: they are asked for in words."""
+"""Schemas that Bedrock is known to refuse are asked for in words."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import pytest
 
 from forebay.routing.errors import BadAnswer, Lost
 from forebay.routing.jobs import Extract, Job
-from forebay.workers.isolation import frames, pool
+from forebay.workers.isolation import frames, pool, process
 from forebay.workers.isolation.limits import OverBudget
 from forebay.workers.prompts import parsing
 from patience import until
@@ -132,6 +132,24 @@ def test_a_call_that_is_interrupted_leaves_no_reply_to_the_next_call(monkeypatch
         with pytest.raises(Interrupted):
             pool.call(abs, -1)
     assert pool.call(abs, -2) == 2
+
+
+def test_a_process_whose_start_is_interrupted_is_ended(monkeypatch):
+    started = []
+
+    def interrupt(*_):
+        raise Interrupted
+
+    class Watched(subprocess.Popen):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            started.append(self)
+
+    monkeypatch.setattr(process.subprocess, "Popen", Watched)
+    monkeypatch.setattr(frames, "read", interrupt)
+    with pytest.raises(Interrupted):
+        process.IsolatedProcess("forebay.routing.jobs")
+    assert [one.poll() is None for one in started] == [False]
 
 
 def test_a_process_does_not_know_the_secrets_of_its_worker(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -40,6 +41,22 @@ def test_a_lost_doorbell_is_rung_again_by_the_sweeper(fleet, client):
     fleet.start("sweeper")
     fleet.wait_ready()
     until(lambda: client.status(job_id).hop == "local", within_s=5.0)
+
+
+def test_a_worker_has_celerys_name_and_without_one_a_name_of_its_own(fleet, client):
+    named = fleet.start("router")
+    command = [sys.executable, "-m", "celery", "-A", "forebay.workers.sweeper", "worker"]
+    ready = lambda proc: bool(proc.logged(" ready"))  # noqa: E731 - as in `Fleet`
+    unnamed = fleet._run("sweeper", [*command, "--loglevel", "INFO"], {}, ready)
+    fleet.wait_ready()
+    host = socket.gethostname()
+    for proc, queue, name in (
+        (named, "route", f"router1@{host}"),
+        (unnamed, "sweep", f"sweep-{unnamed.pid}@{host}"),
+    ):
+        until(lambda queue=queue: client._ledger.workers().get(queue), 10)
+        assert client._ledger.workers()[queue] == [name]
+        assert proc.logged(f"INFO {name} celery.apps.worker: {name} ready")
 
 
 def test_a_worker_writes_a_heartbeat_and_withdraws_when_it_ends(fleet, client):

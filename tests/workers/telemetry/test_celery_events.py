@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 
@@ -19,6 +20,7 @@ from forebay.workers.runtime.outcomes import Answered, Audited, Escalated, Faile
 from forebay.workers.sweeper import Sweeper
 from forebay.workers.telemetry import outbox
 from forebay.workers.telemetry.celery_events import CeleryEvents
+from forebay.workers.telemetry.job_log import JobLog
 from patience import until
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
@@ -161,6 +163,24 @@ def test_a_job_that_was_cancelled_while_it_was_worked_is_revoked(ledger, monitor
     work(ledger, "route", worker("router1@here"), to_local)
     work(ledger, "local.default", worker("local1@here"), cancelled)
     until(lambda: job_id in monitor.tasks and monitor.tasks[job_id].state == "REVOKED")
+
+
+def test_a_job_that_was_cancelled_while_it_waited_is_revoked_after_the_next_sweep(
+    ledger, monitor, worker, caplog
+):
+    caplog.set_level(logging.INFO)
+    waiting, done = submit(ledger), submit(ledger)
+    work(ledger, "route", worker("router1@here"), to_local)
+    ledger.cancel(waiting)
+    ledger.redis.lpush("fb:cancelled", done, "no id", "acme.forged")  # producers write this list
+    sweeper = Sweeper(ledger, [worker("sweeper1@here"), JobLog()])
+    try:
+        until(lambda: waiting in monitor.tasks and monitor.tasks[waiting].state == "REVOKED", 20)
+    finally:
+        sweeper.close()
+    told = [record.fields["job"] for record in caplog.records if record.event == "job.cancelled"]
+    assert told == [waiting]
+    assert not ledger.redis.exists("fb:cancelled")
 
 
 def test_no_job_stays_a_retry_after_another_worker_has_answered_it(ledger, monitor, worker):

@@ -6,7 +6,7 @@ Month names are English, German, French, Spanish, Italian, Portuguese and Dutch.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 Date = tuple[int | None, int, int]  # year if it is given, month, day
@@ -72,6 +72,14 @@ def dates(text: str) -> Iterator[tuple[tuple[int, int], frozenset[Date]]]:
         yield match.span(), frozenset({_date(*match.group(3, 2, 1))})
     for match in _MONTH_DAY.finditer(text):
         yield match.span(), frozenset({_date(*match.group(3, 1, 2))})
+
+
+def blanked(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Return the text with spaces in these places."""
+    chars = list(text)
+    for start, end in spans:
+        chars[start:end] = " " * (end - start)
+    return "".join(chars)
 
 
 def _date(year: str | None, month: str, day: str) -> Date:

@@ -7,11 +7,11 @@ a ledger. If the text does not tell which is meant, all readings count.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import NamedTuple
 
+from forebay.workers.checks.reading.normal_form import nfkc
 from forebay.workers.checks.reading.number_words import SCALES
 
 _CODES = (
@@ -107,8 +107,8 @@ def normalized(text: str) -> str:
     """Return the text in NFKC, except that `1½` stays one and a half, and `5¹` stays five."""
     text = _POWER.sub(lambda match: f"{match[1]}e{match[2] or match[3]}", text)
     text = _NOTE_MARK.sub(" ", _FIXED_SPACE.sub("'", text))
-    text = _VULGAR.sub(lambda match: f" {unicodedata.normalize('NFKC', match[0])} ", text)
-    return unicodedata.normalize("NFKC", text).translate(_ARABIC_MARKS)
+    text = _VULGAR.sub(lambda match: f" {nfkc(match[0])} ", text)
+    return nfkc(text).translate(_ARABIC_MARKS)
 
 
 def readings(text: str) -> Iterator[frozenset[Decimal]]:

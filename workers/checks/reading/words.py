@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Iterator
 from itertools import islice
 
+from forebay.workers.checks.reading.normal_form import nfkc
+
 HAN_CHARS_PER_WORD = 2  # of Chinese characters and Japanese kana
 THAI_CHARS_PER_WORD = 5  # of Thai, Lao, Khmer and Burmese, vowel signs included
 SCRIPT_CHARS = 1_000  # letters that show the script of a text
@@ -50,7 +52,7 @@ _LANGUAGES = {name: frozenset(common.split()) for name, common in _COMMON_WORDS.
 
 def words(text: str) -> list[str]:
     """Return the words of a text, folded so that case, width and punctuation do not matter."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return _WORD.findall(nfkc(text).casefold())
 
 
 def count_words(text: str) -> int:

@@ -1,4 +1,4 @@
-"""What a prompt may ask of the echo engine: to be slow, wrong or broken."""
+"""Directives in a prompt for the echo engine: to be slow, wrong or broken."""
 
 from __future__ import annotations
 

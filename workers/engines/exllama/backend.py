@@ -62,7 +62,7 @@ class BackendRequest:
 
 @dataclass(frozen=True)
 class BackendProgress:
-    """What one step of the library did for one request.
+    """The result of one step of the library for one request.
 
     Attributes:
         id: of the request.

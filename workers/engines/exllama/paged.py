@@ -32,7 +32,7 @@ _MAX_PREFILL_TOKENS = 2 * CHUNK  # of prompts, in one step: running requests wai
 
 @dataclass(frozen=True)
 class Language:
-    """How texts become tokens, as a model's folder defines it."""
+    """The way from texts to tokens, as a model's folder defines it."""
 
     vocabulary: Tokenizer
     template: ChatTemplate

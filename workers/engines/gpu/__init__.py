@@ -1,1 +1,1 @@
-"""What a machine with a GPU needs: checks, and kernels that are compiled once, ahead of time."""
+"""Checks of a machine with a GPU, and kernels that are compiled once, ahead of time."""

@@ -36,7 +36,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class BuildSpec:
-    """What to build.
+    """The order for a build.
 
     Attributes:
         architectures: compute capabilities, such as `8.9`.

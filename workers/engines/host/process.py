@@ -57,6 +57,11 @@ class EngineProcess:
         self.send(start)
 
     @property
+    def requests(self) -> int:
+        """How many requests wait for a reply."""
+        return len(self._requests)
+
+    @property
     def takes_work(self) -> bool:
         """False once the process has ended or has reported that its engine broke."""
         return not self._ended

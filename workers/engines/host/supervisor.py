@@ -12,6 +12,7 @@ import threading
 import time
 from concurrent.futures import Future
 from typing import Any, cast
+from weakref import WeakSet
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError
 from forebay.routing.logs import Event, event
@@ -44,6 +45,10 @@ def open_engine(settings: EngineSettings) -> SupervisedEngine:
     return SupervisedEngine(settings)
 
 
+#: The engines that are open in this process.
+_open_engines: WeakSet[SupervisedEngine] = WeakSet()
+
+
 class SupervisedEngine(Engine):
     """An `Engine` in a process that may die.
 
@@ -53,10 +58,14 @@ class SupervisedEngine(Engine):
     3. If the process ends, fail the requests in flight with `EngineDied` and restart the process:
        at once the first time, after growing pauses (1 s to 5 s) if it dies early repeatedly.
     4. While there is no process, refuse work at once with `EngineBusy` and the time to wait.
+
+    Attributes:
+        restarts: how often the process ended, and was started again.
     """
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
+        self.restarts = 0
         self._keys = itertools.count()
         self._closing = threading.Event()
         self._process: EngineProcess | None = None
@@ -71,6 +80,7 @@ class SupervisedEngine(Engine):
         except ForebayError:
             self._thread.join()
             raise
+        _open_engines.add(self)
 
     # --- the contract ---
 
@@ -102,10 +112,17 @@ class SupervisedEngine(Engine):
 
     def close(self) -> None:
         """See `Engine.close`."""
+        _open_engines.discard(self)
         self._closing.set()
         if process := self._process:
             process.close()
         self._thread.join()
+
+    @property
+    def requests(self) -> int:
+        """How many requests are in the engine: in its batch, or waiting for a place there."""
+        process = self._process
+        return process.requests if process else 0
 
     def _request(
         self,
@@ -174,6 +191,7 @@ class SupervisedEngine(Engine):
         """Wait before a restart, the longer the more processes in a row died early."""
         if ran_s > _STABLE_S:
             self._pause_s = 0.0
+        self.restarts += 1
         log.warning(
             "the engine ended after %.1f s; restart in %g s",
             ran_s,
@@ -182,3 +200,8 @@ class SupervisedEngine(Engine):
         )
         self._closing.wait(self._pause_s)
         self._pause_s = min(max(_MIN_PAUSE_S, 2 * self._pause_s), _MAX_PAUSE_S)
+
+
+def open_engines() -> list[SupervisedEngine]:
+    """Return the engines that are open in this process."""
+    return list(_open_engines)

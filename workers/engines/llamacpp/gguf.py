@@ -1,4 +1,4 @@
-"""Which GGUF file the llama.cpp engine loads, and which special tokens the file has."""
+"""The GGUF file that the llama.cpp engine loads, and the special tokens of the file."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ class LlamaGenerator:
             if _is_constrained(prompt, completion):
                 return completion
             refusal = grammars.too_large(constraint)
-        raise refusal or grammars.refusal(constraint)
+        raise refusal or grammars.refusal(constraint, best_effort=prompt.best_effort)
 
     def _generate(self, run: _Run, body: dict[str, Any]) -> LlamaGeneration:
         # Only a free text streams: a constrained one may be generated anew with a looser grammar.

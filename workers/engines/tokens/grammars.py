@@ -13,12 +13,11 @@ from typing import Any
 
 from forebay.routing.errors import InvalidJob
 from forebay.workers.engines.engine import Choice, Constraint, JsonSchema, Pattern
+from forebay.workers.engines.tokens.patterns import relaxed_pattern, unenforced_in_pattern
 from forebay.workers.engines.tokens.relaxation import (
     relaxed,
-    relaxed_pattern,
     shape,
     unenforced,
-    unenforced_in_pattern,
     without_idle_keywords,
 )
 
@@ -29,6 +28,8 @@ _SEPARATORS = {"whitespace_flexible": False, "item_separator": ", ", "key_separa
 _DATA_KEYWORDS = frozenset({"const", "enum", "default", "examples"})
 #: Keywords that bound a string already.
 _STRING_BOUNDS = frozenset({"maxLength", "pattern", "format", "enum", "const"})
+#: Characters of a text of a format that has no end of its own: a number in it may go on for ever.
+_FORMAT_CHARS = {"date-time": 40, "time": 30, "duration": 30, "email": 100, "hostname": 100}
 #: Keywords of an object that may hold properties without a name in the schema.
 _OPEN_OBJECT = frozenset({"additionalProperties", "patternProperties", "minProperties"})
 #: Keywords that describe one object in several places.
@@ -104,8 +105,11 @@ def bodies_of(constraint: Constraint, max_tokens: int, *, best_effort: bool) -> 
     yield _json({key: schema[key] for key in schema.keys() & {"type"}}, max_tokens)
 
 
-def refusal(constraint: Constraint) -> InvalidJob:
-    """Return the error of a constraint that no grammar can enforce: which keyword, and where."""
+def refusal(constraint: Constraint, *, best_effort: bool = False) -> InvalidJob:
+    """Return the error of a constraint that no grammar can enforce: which keyword, and where.
+
+    After the best effort, the error says that no part of the constraint can be enforced either.
+    """
     field = field_of(constraint)
     match constraint:
         case JsonSchema(schema_=schema):
@@ -116,7 +120,9 @@ def refusal(constraint: Constraint) -> InvalidJob:
             what = f"{unenforced_in_pattern(regex)} of a regular expression"
         case Choice(options=options):
             what = f"a choice of {len(options)} labels"
-    return InvalidJob(f"asks for something that this engine cannot enforce: {what}", field=field)
+    rest = "; nor can any other part of it be enforced: write it without" if best_effort else ""
+    message = f"asks for something that this engine cannot enforce: {what}{rest}"
+    return InvalidJob(message, field=field)
 
 
 def too_large(constraint: Constraint) -> InvalidJob:
@@ -173,9 +179,18 @@ def _bound(node: Any, max_chars: int, *, closed: bool) -> Any:
     is_string = kinds == "string" or (isinstance(kinds, list) and "string" in kinds)
     if is_string and not _STRING_BOUNDS & node.keys():
         bound["maxLength"] = max(max_chars, node.get("minLength", 0))
+    elif is_string and (limit := _format_chars(node)):
+        bound["maxLength"] = max(limit, node.get("minLength", 0))
     if closed and kinds == "object" and "properties" in node and not _OPEN_OBJECT & node.keys():
         bound["additionalProperties"] = False
     return bound
+
+
+def _format_chars(node: dict[str, Any]) -> int | None:
+    """Return how long a text of the node's format may become; `None` if another keyword says so."""
+    if _STRING_BOUNDS & node.keys() != {"format"} or not isinstance(node["format"], str):
+        return None
+    return _FORMAT_CHARS.get(node["format"])
 
 
 def _combines(node: Any) -> bool:

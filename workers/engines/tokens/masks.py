@@ -96,7 +96,7 @@ class Masks:
             machine = self._compile(grammars.grammar(body))
             if machine is not None and not machine.is_error():
                 return Matcher(machine.deep_copy(), self._words)
-        raise grammars.refusal(constraint)
+        raise grammars.refusal(constraint, best_effort=best_effort)
 
     def _compile(self, grammar: str) -> Any:
         """Return llguidance's matcher for a grammar, from the cache if it is there (LRU).

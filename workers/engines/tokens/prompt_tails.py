@@ -1,4 +1,4 @@
-"""Which end of a prompt must be tokenized again together with a text that follows it.
+"""Find the end of a prompt that must be tokenized again together with a text that follows it.
 
 A tokenizer may join characters across the border between a prompt and a label, so both must be
 tokenized together. But a tokenizer first takes special tokens out of a text, and text after a

@@ -1,4 +1,4 @@
-"""What a grammar cannot enforce of a JSON Schema or a regular expression, and what is left of it.
+"""Relax a JSON Schema to the part that a grammar can enforce.
 
 Whatever the original admits, a relaxed constraint admits as well; checks of the answer hold the
 original afterwards.
@@ -6,11 +6,11 @@ original afterwards.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from forebay.routing.json_tree import map_schema, subschemas
+from forebay.workers.engines.tokens.patterns import relaxed_pattern
 
 #: Keywords that llguidance does not implement.
 _UNKNOWN_KEYWORDS = frozenset(
@@ -36,10 +36,6 @@ _SHAPE = frozenset(
         "additionalProperties", "$ref", "$defs", "definitions", "$anchor",
     }
 )  # fmt: skip
-#: What Rust's regular expressions lack: references back, borders of words, conditions.
-_UNREADABLE = re.compile(r"\\[1-9bBAZ]|\(\?P=|\(\?\(|\[\[|--|&&|~~|\|\|")
-_LOOKAROUND = re.compile(r"\(\?<?[=!]")
-_LOOKAROUNDS = frozenset({"(?=", "(?!", "(?<=", "(?<!"})
 
 
 def without_idle_keywords(schema: Any) -> Any:
@@ -60,30 +56,12 @@ def shape(schema: Any) -> Any:
     return map_schema(relaxed(schema), lambda node: {k: node[k] for k in node if k in _SHAPE})
 
 
-def relaxed_pattern(regex: str) -> str | None:
-    """Return the regular expression without its lookarounds.
-
-    Return `None` if a grammar cannot enforce the rest either.
-    """
-    rest = _without_lookarounds(regex)
-    return None if rest is None or _UNREADABLE.search(rest) else rest
-
-
 def unenforced(schema: Any) -> Iterator[str]:
     """Yield each keyword that a grammar cannot enforce, with its JSON path; never content."""
     for path, node in subschemas(schema):
         rest = _relaxed_node(node)
         names = (key for key in node if key not in rest or rest[key] != node[key])
         yield from (f"{name} at {path or '/'}" for name in names)
-
-
-def unenforced_in_pattern(regex: str) -> str:
-    """Return which part of a regular expression a grammar cannot enforce."""
-    if _LOOKAROUND.search(regex):
-        return "a lookahead or lookbehind"
-    if re.search(r"\\[1-9]|\(\?P=", regex):
-        return "a backreference"
-    return "a word border or a condition" if _UNREADABLE.search(regex) else "a part"
 
 
 def _relaxed_node(node: dict[str, Any]) -> dict[str, Any]:
@@ -134,21 +112,3 @@ def _is_large(bound: Any) -> bool:
 def _may_be_string(node: dict[str, Any]) -> bool:
     kinds = node.get("type", "string")
     return "string" in (kinds if isinstance(kinds, list) else [kinds])
-
-
-def _without_lookarounds(regex: str) -> str | None:
-    """Return the regular expression without lookarounds; `None` if one of them has no end.
-
-    Brackets and escapes are read over. A lookaround is dropped with all that it holds.
-    """
-    rest: list[str] = []
-    depth, in_class = 0, False  # of the lookaround that is dropped, 0 outside of any
-    for part in re.finditer(r"\\.|\(\?<?[=!]|.", regex, re.DOTALL):
-        text = part[0]
-        if not in_class and (depth or text in _LOOKAROUNDS):
-            depth += text.startswith("(") - (text == ")")
-            in_class = text == "["
-            continue
-        in_class = text != "]" if in_class else text == "["
-        rest += [] if depth else [text]
-    return None if depth else "".join(rest)

@@ -1,4 +1,4 @@
-"""What to change if a plan does not fit: one thing at a time, and as little as helps."""
+"""Changes that make a plan fit: one thing at a time, and as little as helps."""
 
 from __future__ import annotations
 

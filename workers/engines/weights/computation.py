@@ -20,7 +20,7 @@ _NONE: frozenset[str] = frozenset()
 
 
 class Rule(NamedTuple):
-    """How the engines treat a field of config.json.
+    """The treatment of a field of config.json by the engines.
 
     Attributes:
         neutral: values that change nothing; `None` and an absent field change nothing either.

@@ -7,6 +7,7 @@ reads the earlier fields only, and takes a default base if they are missing.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -19,31 +20,38 @@ _LENGTH = "original_max_position_embeddings"
 
 
 class Scaling(NamedTuple):
-    """What a kind of scaling needs, and which further fields the library computes with.
+    """The fields that a kind of scaling needs, and those that the library takes to be fixed.
 
     Attributes:
         needs: fields that must be there.
         fixed: fields that the library takes to have this value.
+        differs: what the library computes otherwise than the model was made for, so that no value
+            is right but a factor of 1; empty if it computes the kind as it is defined.
     """
 
     needs: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = {}
+    differs: str = ""
 
 
 _LLAMA3 = Scaling(("factor", "low_freq_factor", "high_freq_factor", _LENGTH))
 _LONGROPE = Scaling(("long_factor", "short_factor"))
+_EXL2_LONGROPE = _LONGROPE._replace(
+    differs="scales attention by the worker's context instead of max_position_embeddings"
+)
+_EXL2_YARN = Scaling(
+    ("factor", _LENGTH),
+    differs=f"scales only if the worker's context is longer than {_LENGTH}, and then by that "
+    "context",
+)
 _SCALINGS: Mapping[GpuEngineName, Mapping[str, Scaling]] = {
     "exl2": {
         "linear": Scaling(("factor",)),
         "llama3": _LLAMA3,
-        "longrope": _LONGROPE,
-        "su": _LONGROPE,
+        "longrope": _EXL2_LONGROPE,
+        "su": _EXL2_LONGROPE,
         "mrope": Scaling(("mrope_section",)),
-        "yarn": Scaling(
-            ("factor", _LENGTH),
-            {"beta_fast": 32, "beta_slow": 1, "truncate": True, "attention_factor": None,
-             "mscale": None, "mscale_all_dim": None},
-        ),
+        "yarn": _EXL2_YARN,
     },
     "exl3": {
         "linear": Scaling(("factor",)),
@@ -72,7 +80,7 @@ def check_rotary(config: Mapping[str, Any], engine: GpuEngineName, place: str) -
         if parameters:
             _check_parameters(parameters, scaling, part, engine, f"{prefix}rope_parameters", place)
         if scaling:
-            _check_scaling(scaling, engine, f"{prefix}rope_scaling", place)
+            _check_scaling(scaling, part, engine, f"{prefix}rope_scaling", place)
         _check_local_base(part, engine, prefix, place)
 
 
@@ -95,7 +103,7 @@ def _check_parameters(
     if any(isinstance(value, dict) for value in parameters.values()):
         message = f"{name} differs by kind of layer, which no engine here reads: take another model"
         raise Misconfigured(message, field=place)
-    _check_scaling(parameters, engine, name, place)
+    _check_scaling(parameters, part, engine, name, place)
     earlier = {
         key: part.get(key)
         for key in ("rope_theta", "partial_rotary_factor")
@@ -128,7 +136,9 @@ def _kind(scaling: dict[str, Any]) -> Any:
     return scaling.get("rope_type") or scaling.get("type")
 
 
-def _check_scaling(scaling: dict[str, Any], engine: GpuEngineName, name: str, place: str) -> None:
+def _check_scaling(
+    scaling: dict[str, Any], part: Mapping[str, Any], engine: GpuEngineName, name: str, place: str
+) -> None:
     """Check the kind of a scaling and the values that the library does not read."""
     kind = _kind(scaling)
     if "type" in scaling and "rope_type" in scaling and engine == "exl2":
@@ -146,8 +156,36 @@ def _check_scaling(scaling: dict[str, Any], engine: GpuEngineName, name: str, pl
     missing = [key for key in rule.needs if scaling.get(key) is None]
     if missing:
         raise Misconfigured(f"{name} of kind {kind} does not say {missing[0]}", field=place)
+    if rule.differs and scaling.get("factor") != 1:
+        raise _differently(rule, kind, name, place)
     if engine == "exl2":
         _check_fixed(scaling, rule, name, place)
+    elif kind == "yarn":
+        _check_ratio(scaling, part, name, place)
+
+
+def _differently(rule: Scaling, kind: str, name: str, place: str) -> Misconfigured:
+    """Return the error of a scaling that exllamav2 knows and computes otherwise."""
+    message = (
+        f"{name} of kind {kind}: exllamav2 {rule.differs}, so the answers would be wrong; take an "
+        "EXL3 conversion. If the model was trained without it, set it to null, and "
+        "max_position_embeddings to the length that the model was trained with"
+    )
+    return Misconfigured(message, field=place)
+
+
+def _check_ratio(scaling: dict[str, Any], part: Mapping[str, Any], name: str, place: str) -> None:
+    """Check the factor of YaRN against the lengths, from which exllamav3 computes it."""
+    given = (part.get("max_position_embeddings"), scaling.get(_LENGTH), scaling["factor"])
+    length, original, factor = (each if isinstance(each, int | float) else 0 for each in given)
+    if not min(length, original, factor) > 0:  # not a number, or not given
+        return
+    if not math.isclose(length / original, factor, rel_tol=0.01):
+        message = (
+            f"{name}.factor is {factor:g}, but exllamav3 takes max_position_embeddings / {_LENGTH} "
+            f"= {length / original:g}: set max_position_embeddings to {original * factor:g}"
+        )
+        raise Misconfigured(message, field=place)
 
 
 def _check_fixed(scaling: dict[str, Any], rule: Scaling, name: str, place: str) -> None:

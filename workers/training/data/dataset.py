@@ -47,7 +47,7 @@ class Dataset:
 
     @property
     def gap(self) -> Floats:
-        """What asking the frontier gains: the strong score less the weak score."""
+        """The gain of asking the frontier: the strong score less the weak score."""
         return self.strong - self.weak
 
     def take(self, rows: Ints) -> Dataset:

@@ -2,6 +2,10 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +14,17 @@ from hypothesis import strategies as st
 
 from forebay.producers.bulk.outputs.open_output import open_output
 from forebay.routing.errors import InvalidJob
+
+WRITE = """
+import sys
+from forebay.producers.bulk.outputs.open_output import open_output
+output = open_output(sys.argv[1], resume_at=int(sys.argv[2]))
+row = int(sys.argv[3])
+while True:
+    size = output.append({"row": row + index, "error_note": "x" * 500} for index in range(20))
+    row += 20
+    print(size, row, flush=True)
+"""
 
 FORMATS = ["out.jsonl", "out.csv", "out.tsv", "out.parquet", "out.npy"]
 
@@ -135,3 +150,22 @@ def test_a_row_of_json_lines_has_all_columns_in_their_order(tmp_path, result):
     assert first == result(1, answer)
     assert list(second) == list(result(2))
     assert second["status"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_row_is_there_once_after_many_kills(tmp_path, name):
+    path, size, row = tmp_path / name, 0, 1
+    for pause in (0.0, 0.03, 0.01, 0.07):
+        command = [sys.executable, "-c", WRITE, str(path), str(size), str(row)]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        first = writer.stdout.readline()
+        time.sleep(pause)
+        writer.send_signal(signal.SIGKILL)
+        rest = writer.communicate()[0].splitlines()
+        whole = [line for line in (first, *rest) if len(line.split()) == 2]
+        size, row = map(int, whole[-1].split())
+    with open_output(path, resume_at=size) as output:
+        output.append([{"row": row}])
+        output.finish()
+    assert numbers(path) == list(range(1, row + 1))

@@ -25,13 +25,14 @@ def folder(tmp_path):
 
 def test_each_file_is_a_row_in_the_order_of_names(folder):
     source = open_source(folder)
-    assert (source.columns(), source.key_column, source.size()) == (("file", "text"), "file", 3)
+    assert (source.columns(), source.key_column, source.size()) == (("file", "text"), "file", 21)
     rows = list(source.rows())
     assert [(row.number, row.fields) for row in rows] == [
         (1, {"file": "a.txt", "text": "first"}),
         (2, {"file": "b.txt", "text": "second\r\n"}),
         (3, {"file": "2026/c.eml", "text": "third"}),
     ]
+    assert [row.end for row in rows] == [(5, 1, 1), (16, 2, 2), (21, 3, 3)]
     for index, row in enumerate(rows):
         assert list(open_source(folder).rows(row.end)) == rows[index + 1 :]
 
@@ -62,7 +63,7 @@ def test_a_folder_without_files_is_refused(tmp_path):
 
 def test_a_link_in_circles_is_not_followed(folder):
     (folder / "loop").symlink_to(folder)
-    assert open_source(folder).size() == 3
+    assert open_source(folder).size() == 21
 
 
 def test_what_changed_in_a_folder_is_said(folder):

@@ -39,7 +39,7 @@ def test_a_row_has_its_number_line_and_fields(read):
         (b'{"a": "never closed', 19, "is not a JSON object: the line ends inside a string"),
         (b'{"a": NaN}', 7, "is not a JSON object: NaN and Infinity are no JSON numbers"),
         (b'{"a": -Infinity}', 8, "is not a JSON object: NaN and Infinity are no JSON numbers"),
-        (b'{"a": "\xff"}', 8, "is not UTF-8 text"),
+        (b'{"a": "\xff"}', 8, "is not UTF-8 text: save the file as UTF-8"),
         (b'{"a": "\0"}', 8, "has a NUL character"),
         (b'"a string"', None, "is a JSON string; a row must be a JSON object"),
         (b"17", None, "is a JSON number; a row must be a JSON object"),

@@ -19,27 +19,31 @@ import sys
 from pathlib import Path
 from forebay.producers.bulk.sources.open_source import open_source
 with open_source("-", spool=Path(sys.argv[1]), format=sys.argv[2]) as source:
+    source.columns()
     for row in source.rows():
         print(row.fields["n"], flush=True)
 """
 
 
-def test_rows_of_standard_input_come_as_they_are_written(tmp_path):
+@pytest.mark.parametrize(
+    ("form", "lines"), [("csv", ["n\n1\n", "2\n"]), ("jsonl", ['{"n": "1"}\n', '{"n": "2"}\n'])]
+)
+def test_rows_of_standard_input_come_as_they_are_written(tmp_path, form, lines):
     spool = tmp_path / "spool"
     reader = subprocess.Popen(
-        [sys.executable, "-c", READ_STDIN, str(spool), "csv"],
+        [sys.executable, "-c", READ_STDIN, str(spool), form],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    reader.stdin.write("n\n1\n")
+    reader.stdin.write(lines[0])
     reader.stdin.flush()
     assert reader.stdout.readline() == "1\n"
     assert [path.name for path in tmp_path.iterdir()] == ["spool.part"]
-    assert reader.communicate("2\n") == ("2\n", None)
+    assert reader.communicate(lines[1]) == ("2\n", None)
     assert reader.returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["spool"]
-    assert [row.fields for row in open_source(spool, format="csv").rows()] == [
+    assert [row.fields for row in open_source(spool, format=form).rows()] == [
         {"n": "1"},
         {"n": "2"},
     ]
@@ -50,6 +54,8 @@ def test_the_same_input_goes_on_where_it_was_cut(tmp_path):
     first = SpooledInput(io.BytesIO(DATA).read, path=spool, name="standard input")
     first.read_at(0, 12)
     first.close()
+    with pytest.raises(InvalidJob, match="spool: was not read to its end: give the same"):
+        open_source(spool, format="jsonl")
     again = SpooledInput(io.BytesIO(DATA).read, path=spool, name="standard input")
     assert (again.size(), again.complete) == (12, False)
     assert again.open(9).read() == DATA[9:]

@@ -1,4 +1,4 @@
-"""What the GPU engines say if they cannot start; what they do is in `test_engines.py`."""
+"""The GPU engines say why they cannot start; their work is tested in `test_engines.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which GGUF file the llama.cpp engine loads."""
+"""The llama.cpp engine loads the GGUF file that is named, or the packaged one."""
 
 from __future__ import annotations
 

@@ -109,6 +109,23 @@ def _ending(tokenizer, tokens, pick):
     return closing[0] if closing and pick((True, False)) else pick(tokens)
 
 
+@pytest.mark.parametrize("name", ["duration", "date-time", "time", "email", "hostname"])
+@pytest.mark.parametrize("kind", ["string", ["string", "null"]])
+def test_a_format_comes_to_an_end_even_if_the_model_wants_none(tokenizer, masks, name, kind):
+    """A small model may write digit after digit, until its tokens are used up."""
+    schema = {"type": kind, "format": name}
+
+    def never_end(tokens):
+        going_on = [token for token in tokens if token not in tokenizer.ends]
+        texts = {token: tokenizer.decode([token]) for token in going_on}
+        endless = [token for token, text in texts.items() if text.isalnum()]
+        quotes = [token for token, text in texts.items() if text.startswith('"')]
+        return (endless or quotes or going_on or tokens)[0]
+
+    text = walk(tokenizer, masks.matcher(JsonSchema(schema_=schema), 2_000), never_end)
+    assert len(text) <= 102
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_any_walk_matches_a_pattern_as_a_whole(tokenizer, masks, seed):
     regex = r"(ab|é)+-\d{2}/x?"

@@ -13,12 +13,11 @@ from llguidance import LLMatcher
 from forebay.routing.errors import InvalidJob
 from forebay.workers.engines.engine import Choice, JsonSchema, Pattern
 from forebay.workers.engines.tokens import grammars
+from forebay.workers.engines.tokens.patterns import relaxed_pattern, unenforced_in_pattern
 from forebay.workers.engines.tokens.relaxation import (
     relaxed,
-    relaxed_pattern,
     shape,
     unenforced,
-    unenforced_in_pattern,
 )
 
 DECIMAL = r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"
@@ -99,15 +98,42 @@ def test_a_keyword_that_demands_nothing_does_not_make_a_schema_unenforceable(idl
         (DECIMAL, r"^[+-]?0*\d*\.?\d*$", "a lookahead or lookbehind"),
         (r"(?<=a(b))c[(?=]x\(?=", r"c[(?=]x\(?=", "a lookahead or lookbehind"),
         (r"a(?:b)(?!c(d|e))f", r"a(?:b)f", "a lookahead or lookbehind"),
-        (r"(a)\1", None, "a backreference"),
-        (r"(?P<x>a)(?P=x)", None, "a backreference"),
-        (r"\bfoo\b", None, "a word border or a condition"),
+        (r"(a|b)\1", r"(a|b)(?:a|b)", "a backreference"),
+        (r"(?P<x>a+)-(?P=x)", r"(?P<x>a+)-(?:a+)", "a backreference"),
+        (r"(?=(a))(b)\2", r"(b)(?:b)", "a lookahead or lookbehind"),
+        (r"(?=(a))(b)\1", None, "a lookahead or lookbehind"),
+        ("(a)" + "".join(rf"(\{n}\{n})" for n in range(1, 20)), None, "a backreference"),
+        (r"\bfoo\b", r"foo", "a word border or a condition"),
+        (r"\Afoo\Z", r"foo", "a word border or a condition"),
+        (r"a\b+c", None, "a word border or a condition"),
+        (r"(?>a+)b", r"(?:a+)b", "a word border or a condition"),
+        (r"(a)?(?(1)b|c)", None, "a word border or a condition"),
+        (r"[\b(?=]a", None, "a lookahead or lookbehind"),
         (r"(?<x>a)", r"(?<x>a)", "a part"),
     ],
 )
 def test_lookarounds_are_taken_out_of_a_pattern(regex, rest, named):
     assert relaxed_pattern(regex) == rest
     assert unenforced_in_pattern(regex) == named
+
+
+WITH_ASSERTIONS = (
+    r"\b(\w+)\b \1", r"(?P<x>[ab]+)-(?P=x)", r"\A(a|b)(?!c)(.)\2\1\Z", r"(?>a+)b?", r"((a)b)\1\2",
+    r"(?i)(a)(?<=a)\1", r"[]a(]+(b|[)])\1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("regex", WITH_ASSERTIONS)
+@given(st.text("ab- ()]c", max_size=8))
+def test_whatever_an_expression_matches_its_relaxation_matches(regex, text):
+    rest = relaxed_pattern(regex)
+    if re.fullmatch(regex, text):
+        assert re.fullmatch(rest, text)
+
+
+@pytest.mark.parametrize("regex", WITH_ASSERTIONS)
+def test_a_grammar_compiles_for_a_relaxed_expression(regex):
+    assert compiles(grammars._pattern(relaxed_pattern(regex)))
 
 
 @given(st.text("+-.0123", max_size=6))
@@ -122,6 +148,7 @@ def test_the_best_effort_for_a_pattern_or_a_choice():
     back = Pattern(regex=r"(a)\1[[]")
     assert list(grammars.bodies_of(back, 9, best_effort=True)) == []
     assert "a backreference" in grammars.refusal(back).message
+    assert "nor can any other part" in grammars.refusal(back, best_effort=True).message
     with pytest.raises(InvalidJob):
         list(grammars.bodies_of(Choice(options=()), 9, best_effort=True))
     assert "2 labels" in grammars.refusal(Choice(options=("a", "b"))).message

@@ -15,6 +15,8 @@ LLAMA = {
     "vocab_size": 1_000, "max_position_embeddings": 131_072,
 }  # fmt: skip
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32_768}
+LENGTH = "original_max_position_embeddings"
+LONGROPE = {"rope_type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}
 LLAMA3 = {
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 8_192,
@@ -36,11 +38,11 @@ def shape(tmp_path):
 
 
 def test_rope_parameters_are_refused_for_exllamav2_with_the_fields_to_write(shape):
-    parameters = {"rope_theta": 1_000_000.0, **YARN}
+    parameters = {"rope_theta": 1_000_000.0, **LLAMA3}
     with pytest.raises(Misconfigured, match="rope_parameters: exllamav2 does not") as caught:
         shape(rope_parameters=parameters)
     fields = json.loads("{" + caught.value.message.partition("fields: ")[2] + "}")
-    assert fields == {"rope_theta": 1_000_000.0, "rope_scaling": YARN}
+    assert fields == {"rope_theta": 1_000_000.0, "rope_scaling": LLAMA3}
     assert shape(rope_parameters=parameters, **fields).max_context == 131_072
     assert shape("exl3", rope_parameters=parameters).max_context == 131_072
 
@@ -86,11 +88,27 @@ def test_rope_parameters_by_kind_of_layer_are_refused(shape, engine):
 @pytest.mark.parametrize("engine", ["exl2", "exl3"])
 @pytest.mark.parametrize(
     "scaling",
-    [None, {}, YARN, LLAMA3, {"type": "linear", "factor": 2.0}, {"rope_type": "default"},
-     {"type": "mrope", "mrope_section": [16, 24, 24]},
-     {"type": "longrope", "long_factor": [1.0], "short_factor": [1.0]}],
+    [None, {}, LLAMA3, {"type": "linear", "factor": 2.0}, {"rope_type": "default"},
+     {"type": "mrope", "mrope_section": [16, 24, 24]}],
 )  # fmt: skip
 def test_a_scaling_that_the_library_computes_is_accepted(shape, engine, scaling):
+    assert shape(engine, rope_theta=1e6, rope_scaling=scaling).max_context == 131_072
+
+
+def test_exllamav2_computes_two_kinds_by_the_context_that_the_worker_sets():
+    """If a later version does not, these kinds can be accepted again."""
+    text = source("exllamav2", "rope.py")
+    assert "yarn_max_position_embeddings = cfg.max_seq_len\n" in text
+    assert "if cfg.max_seq_len > cfg.yarn_rope_original_max_position_embeddings:" in text
+    assert "a = cfg.max_seq_len\n" in text
+
+
+@pytest.mark.parametrize(
+    ("engine", "scaling"),
+    [("exl2", {**YARN, "factor": 1.0}), ("exl3", YARN), ("exl3", LONGROPE),
+     ("exl3", {"rope_type": "yarn", "factor": 4.0})],
+)  # fmt: skip
+def test_a_scaling_that_one_library_computes_is_accepted_for_it(shape, engine, scaling):
     assert shape(engine, rope_theta=1e6, rope_scaling=scaling).max_context == 131_072
 
 
@@ -102,10 +120,13 @@ def test_a_scaling_that_the_library_computes_is_accepted(shape, engine, scaling)
         ("exl2", {"rope_type": "proportional", "factor": 2.0}, "'proportional'"),
         ("exl2", {"rope_type": "yarn", "factor": 2.0}, "original_max_position_embeddings"),
         ("exl3", {"rope_type": "linear"}, "factor"),
-        ("exl2", {**YARN, "beta_fast": 16}, "rope_scaling.beta_fast"),
-        ("exl2", {**YARN, "attention_factor": 1.2}, "rope_scaling.attention_factor"),
-        ("exl2", {**YARN, "mscale": 0.7}, "rope_scaling.mscale"),
-        ("exl2", {**YARN, "truncate": False}, "rope_scaling.truncate"),
+        ("exl2", YARN, "kind yarn: exllamav2 scales only if .* EXL3 .* set it to null"),
+        ("exl2", {"type": "yarn", "factor": 4.0, LENGTH: 32_768}, "kind yarn: exllamav2"),
+        ("exl2", {**YARN, "factor": 1, "beta_fast": 16}, "rope_scaling.beta_fast"),
+        ("exl2", {**YARN, "factor": 1, "attention_factor": 1.2}, "rope_scaling.attention_factor"),
+        ("exl2", LONGROPE, "kind longrope: exllamav2 scales attention by the worker's context"),
+        ("exl2", {**LONGROPE, "rope_type": "su"}, "kind su: exllamav2"),
+        ("exl3", {**YARN, "factor": 2.0}, "factor is 2, but exllamav3 .* = 4: set .* to 65536"),
         ("exl2", {**YARN, "type": "yarn"}, "both type and rope_type"),
         ("exl2", {**LLAMA3, "some_new_factor": 2.0}, "rope_scaling.some_new_factor"),
         ("exl2", "yarn", "rope_scaling must be an object"),

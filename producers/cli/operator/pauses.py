@@ -1,0 +1,107 @@
+"""The commands `forebay pause` and `forebay resume`: hold back a lane, kind, tenant or model."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from forebay.producers.cli import display
+from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.options import Json
+
+PAUSE_HELP = """Hold back a lane, kind, tenant or model. Without a name, list them.
+
+\b
+  forebay pause bedrock                  no call to Bedrock; policy says if its jobs wait or stay
+  forebay pause bedrock --tenant acme    the same for one tenant
+  forebay pause local                    local workers take no more jobs (route: the router)
+  forebay pause acme                     no job of this tenant is begun
+  forebay pause summarize                jobs of this kind wait before the router
+  forebay pause anthropic.claude-x       this model is not called
+  forebay pause                          list all pauses
+\b
+Jobs that run go on. Pauses are kept in Redis until `forebay resume`. A tenant or model whose name
+is also that of a lane or kind is written tenant:NAME or model:NAME.
+"""
+_TENANT = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+What = Annotated[
+    str | None,
+    typer.Argument(metavar="NAME", help="A lane, kind, tenant or model. Without it, list them."),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="What was paused.")]
+ForTenant = Annotated[
+    str | None, typer.Option("--tenant", metavar="NAME", help="With bedrock: for this tenant only.")
+]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for others to read.")]
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(help=PAUSE_HELP)
+def pause(  # noqa: D103 - its help says it
+    name: What = None, *, tenant: ForTenant = None, reason: Reason = "", as_json: Json = False
+) -> None:
+    from forebay.routing.limits.pauses import Pauses  # noqa: PLC0415 - help answers at once
+
+    pauses = Pauses(open_reader().redis)
+    if name is not None:
+        scope = scope_of(name, tenant)
+        pauses.pause(scope, reason)
+        _print("paused", scope, as_json=as_json)
+        return
+    listed = pauses.all()
+    if as_json:
+        display.document([
+            {"scope": one.scope, "reason": one.reason, "since": _time(one.since)} for one in listed
+        ])  # fmt: skip
+    elif listed:
+        rows = [(one.scope, _time(one.since), one.reason) for one in listed]
+        display.table(("PAUSED", "SINCE", "REASON"), rows)
+    else:
+        display.note("nothing is paused")
+
+
+@app.command()
+def resume(name: Name, *, tenant: ForTenant = None, as_json: Json = False) -> None:
+    """Let go what `forebay pause` holds back."""
+    from forebay.routing.limits.pauses import Pauses  # noqa: PLC0415 - help answers at once
+
+    scope = scope_of(name, tenant)
+    if Pauses(open_reader().redis).resume(scope):
+        _print("resumed", scope, as_json=as_json)
+    else:
+        _print("was not paused", scope, as_json=as_json)
+
+
+def scope_of(name: str, tenant: str | None) -> str:
+    """Return the scope that a name on the command line stands for.
+
+    Raises:
+        BadParameter: `--tenant` stands beside something other than bedrock.
+    """
+    from forebay.routing.base import KINDS  # noqa: PLC0415 - help answers at once
+    from forebay.routing.limits.pauses import HOPS, SORTS  # noqa: PLC0415 - as above
+
+    if tenant is not None:
+        if name != "bedrock":
+            raise typer.BadParameter("goes with bedrock only", param_hint="'--tenant'")
+        return f"bedrock:{tenant}"
+    if name.partition(":")[0] in SORTS and ":" in name:
+        return name
+    sorts = (("lane", name in HOPS), ("kind", name in KINDS), ("tenant", _TENANT.fullmatch(name)))
+    return f"{next((sort for sort, fits in sorts if fits), 'model')}:{name}"
+
+
+def _print(verb: str, scope: str, *, as_json: bool) -> None:
+    if as_json:
+        display.document({"scope": scope, "state": verb})
+    else:
+        display.text(f"{scope} {verb}" if verb.startswith("was") else f"{verb} {scope}")
+
+
+def _time(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,170 @@
+"""The command `forebay top`: queues, workers, money and failures of the fleet, live."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from forebay.producers.cli import display
+from forebay.producers.cli.operator.jobs import open_reader
+from forebay.routing.base import NANO
+from forebay.routing.overview.all_jobs import ranked
+from forebay.routing.overview.snapshot import QueueLine, Snapshot, Snapshots
+
+WIDE = 140  # columns from which on the tables stand side by side
+MAX_TENANTS = 6
+LATE_S = 600.0
+
+
+def run(interval: float, rounds: int | None, *, as_json: bool) -> None:
+    """Show the fleet live on a terminal; anywhere else print it once."""
+    snapshots = Snapshots(open_reader())
+    if as_json:
+        display.document(document(snapshots.take()))
+        return
+    console = Console()
+    now = snapshots.take()
+    if not console.is_terminal:
+        console.print(screen(now, None, console.width))
+        return
+    with Live(screen(now, None, console.width), console=console, screen=rounds is None) as live:
+        while rounds is None or (rounds := rounds - 1) > 0:
+            time.sleep(interval)
+            before, now = now, snapshots.take()
+            live.update(screen(now, before, console.width))
+
+
+def screen(now: Snapshot, before: Snapshot | None, width: int) -> RenderableType:
+    """Return the screen: one column of tables, or two if there is room."""
+    left = [_queues(now, before), _workers(now)]
+    right = [_money(now), _failures(now, width)]
+    if width < WIDE:
+        return Group(_head(now), *left, *right)
+    grid = Table.grid(expand=True, padding=(0, 2))
+    grid.add_column(ratio=1)
+    grid.add_column(ratio=1)
+    grid.add_row(Group(*left), Group(*right))
+    return Group(_head(now), grid)
+
+
+def document(now: Snapshot) -> dict[str, Any]:
+    """Return a snapshot as JSON."""
+    return {
+        "at": datetime.fromtimestamp(now.at_ms / 1000, UTC).isoformat(),
+        "queues": [
+            {
+                "queue": line.queue, "waiting": line.waiting, "oldest_s": line.oldest_s,
+                "running": line.running, "workers": line.workers,
+            }
+            for line in now.queues
+        ],
+        "delayed": now.delayed, "leases_recovered_hour": now.recovered, "memory": now.memory,
+        "spent_usd": {name: sums[0] / NANO for name, sums in now.spent.items()},
+        "reserved_usd": {name: sums[1] / NANO for name, sums in now.spent.items()},
+        "budget_usd": None if now.budget_nusd is None else now.budget_nusd / NANO,
+        "bedrock_shut": now.shut, "paused": now.paused,
+        "dead": [
+            {"tenant": tenant, "kind": kind, "code": code, "jobs": count}
+            for (tenant, kind, code), count in ranked(now.dead)
+        ],
+    }  # fmt: skip
+
+
+def _head(now: Snapshot) -> Text:
+    """Return the line that says how the fleet is as a whole."""
+    clock = datetime.fromtimestamp(now.at_ms / 1000, UTC).strftime("%H:%M:%SZ")
+    memory = "no limit" if now.memory is None else f"{now.memory:.0%}"
+    sweepers = sum(len(line.workers) for line in now.queues if line.queue == "sweep")
+    parts = [
+        ("forebay", "bold"), (clock, ""), (f"memory {memory}", ""),
+        (f"sweepers {sweepers}", "" if sweepers else "bold red"),
+        (f"retries {now.delayed}", ""),
+        (f"leases recovered {now.recovered}/h", "yellow" if now.recovered else ""),
+    ]  # fmt: skip
+    parts += [(f"paused {scope}", "bold yellow") for scope in now.paused]
+    return Text("  ").join(Text(words, style) for words, style in parts)
+
+
+def _queues(now: Snapshot, before: Snapshot | None) -> Table:
+    """Return the table of queues; a queue with jobs and no worker is red."""
+    table = _table("QUEUE", "INTERACTIVE", "BULK", "CHANGE/s", "OLDEST", "RUNNING", "WORKERS")
+    earlier = {line.queue: line for line in before.queues} if before else {}
+    for line in now.queues:
+        if line.queue == "sweep":
+            continue
+        waiting = sum(line.waiting.values())
+        unserved, late = waiting and not line.workers, line.oldest_s > LATE_S
+        table.add_row(
+            line.queue, f"{line.waiting['interactive']:,}", f"{line.waiting['bulk']:,}",
+            _change(line, earlier.get(line.queue), now, before),
+            display.duration(line.oldest_s) if waiting else "",
+            f"{line.running:,}", f"{len(line.workers)}",
+            style="red" if unserved else "yellow" if late else "",
+        )  # fmt: skip
+    return table
+
+
+def _change(
+    line: QueueLine, earlier: QueueLine | None, now: Snapshot, before: Snapshot | None
+) -> str:
+    """Return by how many jobs a second a queue grew since the last look."""
+    if earlier is None or before is None or now.at_ms <= before.at_ms:
+        return ""
+    grown = sum(line.waiting.values()) - sum(earlier.waiting.values())
+    return f"{1000 * grown / (now.at_ms - before.at_ms):+.1f}" if grown else "0"
+
+
+def _workers(now: Snapshot) -> Table:
+    """Return the table of workers, and the queues that each serves."""
+    table = _table("WORKER", "SERVES")
+    served: dict[str, list[str]] = {}
+    for line in now.queues:
+        for worker in line.workers:
+            served.setdefault(worker, []).append(line.queue)
+    for worker, queues in sorted(served.items()):
+        table.add_row(worker, ", ".join(queues))
+    return table
+
+
+def _money(now: Snapshot) -> Table:
+    """Return the table of today's money, the fleet first, and whether Bedrock is open."""
+    table = _table("BEDROCK TODAY", "SPENT", "RESERVED", "BUDGET")
+    settled, reserved = now.spent.get("*", (0, 0))
+    budget = "no limit" if now.budget_nusd is None else f"${now.budget_nusd / NANO:,.2f}"
+    state = Text("shut: " + now.shut if now.shut else "open", "red" if now.shut else "green")
+    table.add_row(state, _dollars(settled), _dollars(reserved), budget)
+    tenants = [(name, sums) for name, sums in now.spent.items() if name != "*" and ":" not in name]
+    for name, sums in sorted(tenants, key=lambda item: -sum(item[1]))[:MAX_TENANTS]:
+        table.add_row(f"  {name}", _dollars(sums[0]), _dollars(sums[1]), "")
+    return table
+
+
+def _failures(now: Snapshot, width: int) -> Table:
+    """Return the table of the newest dead jobs."""
+    table = _table(f"DEAD ({now.dead.total():,})", "AGE", "KIND", "CODE", "LANE")
+    room = 24 if width < WIDE else 46  # of a job's id; `forebay dead list` has all of it
+    for record in now.failures:
+        age = display.duration((now.at_ms - record.ended) / 1000)
+        name = record.id if len(record.id) <= room else record.id[: room - 1] + "…"
+        table.add_row(name, age, record.kind, record.error or "", record.hop)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    """Return an empty table whose numbers are aligned to the right."""
+    table = Table(box=None, pad_edge=False, expand=True, header_style="bold cyan", title=" ")
+    numbers = {"INTERACTIVE", "BULK", "CHANGE/s", "OLDEST", "RUNNING", "WORKERS", "SPENT",
+               "RESERVED", "BUDGET", "AGE"}  # fmt: skip
+    for name in columns:
+        table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
+    return table
+
+
+def _dollars(nusd: int) -> str:
+    return f"${nusd / NANO:,.4f}"

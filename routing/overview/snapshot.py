@@ -1,0 +1,134 @@
+"""A fleet at one moment, as an operator's screen shows it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from forebay.routing.errors import ForebayError
+from forebay.routing.ledger.reader import LedgerReader
+from forebay.routing.ledger.record import Record
+from forebay.routing.limits.budget import Budget
+from forebay.routing.limits.pauses import Pauses
+from forebay.routing.limits.spillway import Spillway
+from forebay.routing.overview.all_jobs import AllJobs
+from forebay.routing.overview.job_filter import JobFilter
+from forebay.routing.overview.recovered import leases_recovered
+from forebay.routing.overview.waiting import CLASSES, WaitingJobs
+from forebay.routing.policy.policy_file import Policy
+from forebay.routing.store.connection import reaching_redis
+
+MAX_RUNNING = 5_000  # jobs whose queues are counted
+FAILURES = 8
+#: Looking for dead jobs walks all keys, so it is done less often than everything else.
+LOOK_FOR_DEAD_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLine:
+    """One queue: jobs that wait by class, the age of the oldest, jobs that run, live workers."""
+
+    queue: str
+    waiting: dict[str, int]
+    oldest_s: float
+    running: int
+    workers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is known of a fleet now.
+
+    Attributes:
+        at_ms: the time by Redis' clock.
+        delayed: jobs that wait for their retry.
+        recovered: leases that ran out in the last hour.
+        memory: share of Redis' `maxmemory` in use; `None` if there is no limit.
+        spent: billionths of a dollar settled and reserved today, by tenant; `*` is all together.
+        budget_nusd: the fleet's budget of the day; `None` if there is no limit.
+        shut: why Bedrock is shut; empty if it is open.
+        paused: the scopes that an operator has paused.
+        dead: how many dead jobs there are, by tenant, kind and code.
+        failures: the newest of them.
+    """
+
+    at_ms: int
+    queues: tuple[QueueLine, ...]
+    delayed: int
+    recovered: int
+    memory: float | None
+    spent: dict[str, tuple[int, int]]
+    budget_nusd: int | None
+    shut: str
+    paused: tuple[str, ...]
+    dead: Counter[tuple[str, str, str]]
+    failures: tuple[Record, ...]
+
+
+class Snapshots:
+    """Takes snapshots of one fleet. Raises `Unavailable` or `Misconfigured` as the parts do."""
+
+    def __init__(self, reader: LedgerReader) -> None:
+        self._reader, self._redis = reader, reader.redis
+        self._jobs, self._waiting = AllJobs(reader), WaitingJobs(reader.redis)
+        self._dead_at = float("-inf")
+        self._dead, self._failures = Counter[tuple[str, str, str]](), list[Record]()
+
+    def take(self) -> Snapshot:
+        """Return the fleet as it is now."""
+        self._look_for_dead()
+        with reaching_redis():
+            delayed: Any = self._redis.zcard("fb:later")
+        return Snapshot(
+            at_ms=self._jobs.now_ms(), queues=self._queues(), delayed=delayed,
+            recovered=leases_recovered(self._redis), memory=self._memory(),
+            spent=Budget(self._redis).owners(), budget_nusd=self._budget(), shut=self._shut(),
+            paused=tuple(pause.scope for pause in Pauses(self._redis).all()),
+            dead=self._dead, failures=tuple(self._failures),
+        )  # fmt: skip
+
+    def _queues(self) -> tuple[QueueLine, ...]:
+        with reaching_redis():
+            held: Any = self._redis.zrange("fb:leases", 0, MAX_RUNNING - 1)
+        records = self._reader.records([job_id.decode() for job_id in held])
+        running = Counter(record.queue for record in records)
+        workers, lines = self._reader.workers(), self._waiting.lines()
+        names = {line.queue for line in lines} | workers.keys() | running.keys()
+        return tuple(
+            QueueLine(
+                name,
+                {line.priority: line.depth for line in lines if line.queue == name}
+                or dict.fromkeys(CLASSES, 0),
+                max((line.oldest_s for line in lines if line.queue == name), default=0.0),
+                running[name],
+                tuple(workers.get(name, ())),
+            )
+            for name in sorted(names)
+        )
+
+    def _memory(self) -> float | None:
+        with reaching_redis():
+            info: Any = self._redis.info("memory")
+        limit = int(info.get("maxmemory", 0))
+        return int(info["used_memory"]) / limit if limit else None
+
+    def _budget(self) -> int | None:
+        """Return the fleet's budget; `None` too if the policy file cannot be read here."""
+        try:
+            return Policy.load(self._reader.settings.policy_file).fleet.daily_budget_nusd
+        except ForebayError:
+            return None
+
+    def _shut(self) -> str:
+        spillway = Spillway(self._redis)
+        reasons = [fault.reason for fault in spillway.faults()]
+        left_s = spillway.shut_for_s()
+        return reasons[0] if reasons else f"for {left_s:.0f} s more" if left_s else ""
+
+    def _look_for_dead(self) -> None:
+        if time.monotonic() - self._dead_at > LOOK_FOR_DEAD_S:
+            found = self._jobs.find_dead(JobFilter(), limit=FAILURES)
+            self._dead, self._failures = found.counts, found.records
+            self._dead_at = time.monotonic()

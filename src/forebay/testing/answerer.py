@@ -1,0 +1,34 @@
+"""Answers rows of bulks by the script, as jobs of their own are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from forebay.routing.jobs import Job
+from forebay.testing.engine import ScriptedEngine
+from forebay.workers.cascade.answerer import Answerer, PendingAnswer
+from forebay.workers.cascade.stages import RawAnswer
+
+
+class ScriptedAnswerer(Answerer):
+    """Tells the engine which row its prompts stand for. A job has told it before."""
+
+    def __init__(self, engine: ScriptedEngine) -> None:
+        super().__init__(engine)
+        self._scripted = engine
+
+    def begin(self, job: Job, prompt_id: str, **options: Any) -> PendingAnswer:
+        """See `Answerer.begin`."""
+        if self._scripted.is_working:
+            return super().begin(job, prompt_id, **options)
+        with self._scripted.working(job.request):
+            return super().begin(job, prompt_id, **options)
+
+    def at_once(self, jobs: Sequence[Job]) -> list[RawAnswer]:
+        """See `Answerer.at_once`; each row has an answer of its own."""
+        answers = []
+        for job in jobs:
+            with self._scripted.working(job.request):
+                answers += super().at_once([job])
+        return answers

@@ -1,0 +1,128 @@
+"""Measure what each hook costs a job of two hops, in CPU time of one process.
+
+Steadier than the rates of `telemetry.py`, which shows what becomes of it in a whole fleet. Prints
+microseconds a job, and their share of the CPU time that all workers take for a job without any
+hook, as measured in the same run.
+
+`python tests/benchmarks/hooks.py --jobs 20000`
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
+
+from prometheus_client import CollectorRegistry  # noqa: E402 - found by the line above
+from telemetry import drain  # noqa: E402 - the program beside this one
+
+from forebay.routing.broker.app import celery_app  # noqa: E402
+from forebay.routing.jobs import Answer, Generation, Verdict, new_id  # noqa: E402
+from forebay.routing.ledger.claim import Claim  # noqa: E402
+from forebay.routing.ledger.record import Record  # noqa: E402
+from forebay.routing.logs import to_stderr  # noqa: E402
+from forebay.routing.settings import Settings  # noqa: E402
+from forebay.workers.runtime.outcomes import Answered, Recorded, Routed  # noqa: E402
+from forebay.workers.telemetry.celery_events import CeleryEvents  # noqa: E402
+from forebay.workers.telemetry.job_log import JobLog  # noqa: E402
+from forebay.workers.telemetry.job_metrics import JobMetrics  # noqa: E402
+from forebay.workers.telemetry.outbox import MAX_PER_MESSAGE, Sender  # noqa: E402
+from local.fleet import Fleet  # noqa: E402
+
+
+def main() -> None:
+    """Print a row for each hook, and one for all of them."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--jobs", type=int, default=20_000)
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    os.environ["FOREBAY_LOG"] = "text"
+    sys.stderr = Path(os.devnull).open("w", buffering=1)  # noqa: SIM115 - as long as the process
+    to_stderr(logging.INFO, worker="local1@here")
+    with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
+        fleet.start_redis()
+        _, worker_ms = drain(fleet, "none", 3_000)
+        ways = {
+            "log": _both_hops(JobLog()),
+            "events": _sent(fleet.url),
+            "metrics": _both_hops(JobMetrics(CollectorRegistry(), 50)),
+        }
+        costs = {name: _cost_us(way, options.jobs, options.runs) for name, way in ways.items()}
+    costs["all"] = sum(costs.values())
+    print(f"CPU time of each hook a job of two hops, medians of {options.runs} runs")
+    for name, cost in costs.items():
+        print(f"{name:8} {cost:6.1f} us {cost / worker_ms / 10:6.2f} % of {worker_ms:.2f} ms")
+
+
+def _cost_us(way: Callable[[], object], jobs: int, runs: int) -> float:
+    """Return the median of some runs, in microseconds of CPU time a job."""
+    costs = []
+    for _ in range(runs):
+        began = time.process_time()
+        for _ in range(jobs):
+            way()
+        costs.append((time.process_time() - began) / jobs * 1e6)
+    return statistics.median(costs)
+
+
+def _both_hops(hook: JobLog | CeleryEvents | JobMetrics) -> Callable[[], None]:
+    """Return what has a hook observe a job that is routed, and then answered."""
+    (routing, routed), (answering, answered) = _hop("route", _routed), _hop("local", _answered)
+
+    def observe() -> None:
+        hook.started(routing)
+        hook.finished(routing, routed)
+        hook.started(answering)
+        hook.finished(answering, answered)
+
+    return observe
+
+
+def _sent(url: str) -> Callable[[], None]:
+    """Return what has the events of a job made, and sent with those of others."""
+    events = CeleryEvents()
+    observe = _both_hops(events)
+    sender, outbox = Sender(celery_app(Settings(redis_url=url)), "local1@here"), events._outbox
+
+    def observe_and_send() -> None:
+        observe()
+        if len(outbox._unsent) >= MAX_PER_MESSAGE:
+            sender.send([fields for _, fields in outbox._unsent])
+            outbox._unsent.clear()
+
+    return observe_and_send
+
+
+def _hop(hop: str, outcome: Callable[[Claim], Recorded]) -> tuple[Claim, Recorded]:
+    queue = "local.default" if hop == "local" else hop
+    fields = {
+        "kind": "generate", "state": "running", "hop": hop, "queue": queue, "egress": "deny",
+        "attempts": "1", "created": str(int(time.time() * 1000)), "reasons": "verdict_easy",
+    }  # fmt: skip
+    record = Record.from_hash(new_id("acme"), fields)
+    claim = Claim(record.id, "1-token", record, b"", b"")
+    return claim, outcome(claim)
+
+
+def _routed(claim: Claim) -> Recorded:
+    verdict = Verdict(probability=0.7, version="bench")
+    return Recorded(claim.id, Routed("local.default", "deny", "verdict_easy", verdict), "waiting")
+
+
+def _answered(claim: Claim) -> Recorded:
+    made = {"status": "done", "lane": "local", "model": "echo", "tokens_in": 30, "tokens_out": 9}
+    answer = Answer(**claim.record.heading(), **made, content=Generation(text="ok"))
+    return Recorded(claim.id, Answered(answer), "done", answer.receipt)
+
+
+if __name__ == "__main__":
+    main()

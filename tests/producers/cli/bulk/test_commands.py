@@ -1,0 +1,125 @@
+"""The commands `forebay bulk …`, over a fleet in this process."""
+
+import json
+
+import pytest
+
+from forebay.producers.cli import main
+
+pytest_plugins = ["waterfall", "answering"]
+
+ROWS = "".join(f'{{"body": "my login {n}"}}\n' for n in range(60))
+CLASSIFY = ("--kind", "classify", "--text-field", "body")
+
+
+@pytest.fixture
+def forebay(capsys, lanes, answering, monkeypatch):
+    """Return a function that runs a command and returns its exit code, stdout and stderr."""
+    settings = lanes.ledger.settings
+    monkeypatch.setenv("FOREBAY_CACHE_KEY", settings.cache_key.get_secret_value())
+    monkeypatch.setenv("FOREBAY_TENANT", "acme")
+
+    def run(*args):
+        code = main.run([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(ROWS)
+    (tmp_path / "labels.txt").write_text("billing\nlogin\n")
+    return tmp_path
+
+
+def arguments(folder, *more):
+    return (
+        "bulk", "run", folder / "rows.jsonl", *CLASSIFY, "--labels", folder / "labels.txt", *more,
+    )  # fmt: skip
+
+
+def test_a_file_is_answered_and_the_bulk_is_listed(forebay, folder):
+    code, out, err = forebay(*arguments(folder, "--out", folder / "out.csv"))
+    assert code == 0, err
+    assert "60 of 60 rows (100%)" in out
+    assert (folder / "out.csv").read_text().count("\n") == 61
+    code, out, _ = forebay("bulk", "list", "--json")
+    (listed,) = json.loads(out)
+    assert (listed["state"], listed["total"], listed["local"]) == ("done", 60, 60)
+    assert listed["id"] in forebay("bulk", "list")[1]
+    assert json.loads(forebay("bulk", "status", listed["id"], "--json")[1])["written"] == 60
+
+
+def test_bad_rows_make_the_exit_code_1_and_are_named(forebay, folder):
+    with (folder / "rows.jsonl").open("a") as file:
+        file.write('{"body": 7}\n')
+    code, _, err = forebay(*arguments(folder, "--out", folder / "out.jsonl"))
+    assert code == 1
+    assert f"1 bad rows: see {folder / 'out.bad.jsonl'}" in err
+
+
+def test_ctrl_c_detaches_and_says_how_to_go_on(forebay, folder, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("forebay.producers.bulk.handle.BulkHandle.progress", interrupt)
+        code, _, err = forebay(*arguments(folder, "--out", folder / "out.jsonl"))
+    assert code == 130
+    bulk_id = err.partition("forebay bulk resume ")[2].partition("`")[0]
+    code, out, _ = forebay("bulk", "resume", bulk_id)
+    assert (code, "60 of 60 rows" in out) == (0, True)
+    assert (folder / "out.jsonl").read_text().count("\n") == 60
+
+
+def test_a_run_may_be_resumed_by_its_output(forebay, folder):
+    assert forebay(*arguments(folder, "--out", folder / "out.jsonl"))[0] == 0
+    code, _, err = forebay(*arguments(folder, "--out", folder / "out.jsonl", "--resume"))
+    assert (code, "the bulk is done" in err) == (2, True)
+    code, _, err = forebay(*arguments(folder, "--out", folder / "out.jsonl"))
+    assert (code, "--overwrite" in err) == (2, True)
+
+
+def test_a_bulk_is_paused_and_cancelled_from_anywhere(forebay, folder, lanes):
+    from forebay.routing.bulk.bulks import Bulks  # noqa: PLC0415 - as another process
+    from forebay.routing.jobs import new_id  # noqa: PLC0415
+
+    bulk_id = new_id("acme")
+    Bulks(lanes.ledger).create(bulk_id, {}, None)
+    assert json.loads(forebay("bulk", "pause", bulk_id, "--json")[1])["state"] == "paused"
+    assert json.loads(forebay("bulk", "cancel", bulk_id, "--json")[1])["state"] == "cancelled"
+    code, _, err = forebay("bulk", "pause", bulk_id)
+    assert (code, "the bulk is cancelled" in err) == (2, True)
+
+
+def test_a_dry_run_names_bad_rows_and_a_sample_says_what_the_whole_takes(forebay, folder):
+    code, out, _ = forebay(*arguments(folder, "--dry-run"))
+    assert (code, out) == (0, "60 valid rows, 0 bad rows\n")
+    code, out, _ = forebay(*arguments(folder, "--sample", "10"))
+    assert code == 0
+    assert "60 valid rows, 0 bad rows; 10 answered" in out
+    assert "the whole: " in out
+    with (folder / "rows.jsonl").open("a") as file:
+        file.write('{"wrong": 1}\n')
+    code, out, _ = forebay(*arguments(folder, "--dry-run"))
+    assert (code, "line 61" in out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ((), "--out"),
+        (("--out", "x.xml"), "x.xml"),
+        (("--out", "o.jsonl", "--kind", "dance"), "kind"),
+        (("--out", "o.jsonl", "--by", "sometime"), "deadline"),
+        (("--out", "o.jsonl", "--text-field", "bodi"), "body"),
+    ],
+)
+def test_a_wrong_option_is_one_line_that_names_it(forebay, folder, monkeypatch, options, named):
+    monkeypatch.chdir(folder)
+    code, out, err = forebay(*arguments(folder, *options))
+    assert (code, out) == (2, "")
+    assert named in err
+    assert err.count("\n") == 1

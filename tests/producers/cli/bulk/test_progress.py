@@ -1,0 +1,87 @@
+"""What people see of a bulk."""
+
+import time
+from datetime import datetime, timedelta
+
+import pytest
+
+from forebay.producers.bulk.running.progress import Progress, Rate
+from forebay.producers.cli.bulk.progress import line, live, next_time_of_day, report_lines, span
+
+BULK = "acme." + "0" * 32
+
+
+def progress(**fields):
+    return Progress(**{"id": BULK, "state": "running", **fields})
+
+
+def test_the_line_says_how_far_how_fast_and_what_became_of_the_rows():
+    told = line(
+        progress(
+            total=1_000_000, share=0.25, over=250_000, rows_per_s=1234.5, left_s=607.0, bedrock=20,
+            up=3, degraded=7, failed=1, expired=1, bad=2, spent_usd=0.5, projected_usd=2.0,
+            max_usd=5.0, jobs_ahead=12,
+        )
+    )  # fmt: skip
+    assert told == (
+        "250,000 of 1,000,000 rows (25%) · 1,234 rows/s · 10 min 7 s left · 12 jobs go first "
+        "· 20 on Bedrock · 3 going up · 7 degraded · 2 failed · 2 bad "
+        "· $0.5000 of $5.00 spent, $2.0000 projected"
+    )
+
+
+def test_what_is_not_known_is_not_said():
+    assert line(progress(over=5)) == "5 rows"
+    assert line(progress(over=5, state="paused")) == "paused: 5 rows"
+
+
+@pytest.mark.parametrize(("left_s", "told"), [(60, "in time for"), (7200, "too late for")])
+def test_a_deadline_is_held_against_the_rate(left_s, told):
+    assert told in line(progress(left_s=left_s, deadline=time.time() + 3600))
+
+
+def test_the_report_names_failed_checks_and_rows():
+    lines = list(report_lines(progress(checks={"label": 3}, errors={"too_long": 2}, local=9)))
+    assert lines[2:] == [
+        "answered locally 9, on Bedrock 0", "failed checks: label 3", "failed rows: too_long 2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.6, "1 min 0 s"), (61, "1 min 1 s"), (18_720, "5 h 12 min")],
+)
+def test_a_span_is_told_in_its_two_largest_units(seconds, text):
+    assert span(seconds) == text
+
+
+def test_a_time_of_day_is_the_next_one():
+    now = datetime.now().astimezone()
+    soon = now + timedelta(minutes=2)
+    assert next_time_of_day(f"{soon:%H:%M}") == soon.replace(second=0, microsecond=0)
+    past = next_time_of_day(f"{now - timedelta(minutes=2):%H:%M}")
+    assert timedelta(hours=23) < past - now < timedelta(hours=24)
+    for text in ("25:00", "6", "06:60", "8h", ""):
+        assert next_time_of_day(text) is None
+
+
+def test_in_a_pipe_a_line_is_printed_now_and_then(monkeypatch):
+    lines = []
+    with live(lines.append) as report:
+        report(progress(over=1))
+        report(progress(over=2))
+        monkeypatch.setattr("forebay.producers.cli.bulk.progress.LINE_EVERY_S", 0)
+        report(progress(over=3))
+    assert lines == ["1 rows", "3 rows"]
+
+
+def test_the_rate_is_a_mean_over_the_last_minute():
+    rate = Rate()
+    assert rate() is None
+    rate.add(0, 0.0)
+    assert rate() is None
+    rate.add(100, 10.0)
+    assert rate() == 10
+    for second in range(20, 200, 10):
+        rate.add(100 + 50 * (second - 10), float(second))
+    assert rate() == pytest.approx(50)

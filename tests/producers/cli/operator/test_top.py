@@ -1,0 +1,113 @@
+"""`forebay top` shows queues, workers, money and failures, at any width, and no content."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from forebay.producers.cli.operator.top import screen
+from forebay.routing.jobs import Job, Receipt, Summarize
+from forebay.routing.ledger.reader import LedgerReader
+from forebay.routing.limits.budget import Budget
+from forebay.routing.limits.spillway import Spillway
+from forebay.routing.overview.snapshot import Snapshots
+from forebay.routing.settings import Settings
+from forebay.routing.store.connection import connect
+
+CANARY = "kanarie"
+
+
+@pytest.fixture
+def busy(ledger, redis):
+    """Make a dead, a running and two waiting jobs, a worker, and a call that was paid for."""
+    for tenant in ("acme", "beta", "gamma", "gamma"):
+        ledger.create([Job(tenant=tenant, request=Summarize(text=f"{CANARY} text"))])
+    claims = [ledger.claim("route") for _ in range(2)]
+    failed = {"status": "failed", "error": "too_long"}
+    ledger.settle(claims[0], Receipt(**claims[0].record.heading(), **failed))
+    ledger.serve("router1@here", ["route"], 60)
+    limits = {"tenant_budget_nusd": None, "fleet_budget_nusd": None, "term_s": 60}
+    Budget(redis).reserve("1", "acme.1", "acme", 10**9, **limits)
+    Budget(redis).settle("1", 5 * 10**8)
+    return claims[0].id
+
+
+@pytest.fixture
+def snapshots(redis_url):
+    settings = Settings(redis_url=redis_url)
+    return Snapshots(LedgerReader(connect(settings), settings))
+
+
+def drawn(now, before=None, width=80) -> str:
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as capture:
+        console.print(screen(now, before, width))
+    return capture.get()
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_every_figure_is_on_the_screen_and_no_line_is_too_long(busy, snapshots, width):
+    text = drawn(snapshots.take(), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    for words in ("route", "router1@here", "too_long", "summarize", "DEAD (1)", busy[:20]):
+        assert words in text
+    assert "$0.5000" in text or width < 80
+    assert CANARY not in text
+
+
+def test_a_wide_screen_has_two_columns(busy, snapshots):
+    now = snapshots.take()
+    assert len(drawn(now, width=160).splitlines()) < len(drawn(now, width=80).splitlines())
+
+
+def test_a_queue_shows_by_how_much_it_grows(busy, snapshots, ledger):
+    before = snapshots.take()
+    ledger.create([Job(tenant="acme", request=Summarize(text="t")) for _ in range(3)])
+    now = replace(snapshots.take(), at_ms=before.at_ms + 2_000)
+    (row,) = [line for line in drawn(now, before).splitlines() if line.startswith("route ")]
+    assert row.split()[:4] == ["route", "5", "0", "+1.5"]
+
+
+def test_a_shut_way_to_bedrock_says_why(busy, snapshots, redis):
+    Spillway(redis).fail("*", "access_denied", "the credentials have expired")
+    assert "shut: the credentials have expired" in drawn(snapshots.take(), width=160)
+
+
+def test_the_document_has_the_same_figures(busy, forebay):
+    code, out, _ = forebay("top", "--json")
+    shown = json.loads(out)
+    assert code == 0
+    (route,) = [line for line in shown["queues"] if line["queue"] == "route"]
+    assert (route["waiting"], route["running"]) == ({"interactive": 2, "bulk": 0}, 1)
+    assert route["workers"] == ["router1@here"]
+    assert shown["spent_usd"] == {"acme": 0.5, "*": 0.5}
+    assert shown["dead"] == [
+        {"tenant": busy.partition(".")[0], "kind": "summarize", "code": "too_long", "jobs": 1}
+    ]
+
+
+def test_without_a_terminal_it_is_printed_once(busy, shell):
+    code, out, _ = shell("top", COLUMNS="80")
+    assert code == 0
+    assert "too_long" in out
+
+
+def test_on_a_terminal_it_goes_on_until_its_rounds_are_over(busy, argv, redis_url):
+    reads, writes = pty.openpty()
+    os.set_blocking(reads, False)
+    env = {"FOREBAY_REDIS_URL": redis_url, "TERM": "xterm", "COLUMNS": "80", "PATH": ""}
+    done = subprocess.run(
+        argv("top", "--rounds", "2", "--interval", "0.3"), stdout=writes, stdin=writes,
+        stderr=subprocess.PIPE, env=env, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(writes)
+    shown = os.read(reads, 100_000).decode()
+    os.close(reads)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "too_long" in shown

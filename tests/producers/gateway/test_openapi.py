@@ -1,0 +1,68 @@
+"""Random requests, made from the OpenAPI document: no 500, and no answer that is not documented."""
+
+from __future__ import annotations
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis import checks
+
+from forebay.producers.gateway.asking.options import HEADERS
+from forebay.producers.gateway.errors import _STATUS, Refusal
+from forebay.producers.gateway.server.app import create_app
+from forebay.producers.gateway.settings import GatewaySettings
+from forebay.routing.settings import Settings
+from local.fleet import ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore"),  # of schemathesis itself
+]
+
+CHECKS = [
+    checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+]
+#: What says that a part of the fleet is away. A whole fleet answers each request otherwise.
+AWAY = {500, 502, 503}
+
+
+@pytest.fixture(scope="session")
+def fuzz_key(keys):
+    """Return a key of a tenant whose jobs stay local: there is no bedrock worker here."""
+    return keys.create("fuzz", scopes=("submit", "read", "admin"))[1]
+
+
+schema = schemathesis.openapi.from_dict(create_app(GatewaySettings(), Settings()).openapi())
+
+
+@schema.parametrize()
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_documented(case, served, fuzz_key):
+    headers = {"authorization": f"Bearer {fuzz_key}"}
+    response = case.call(base_url=served.gateway_url, headers=headers, timeout=60)
+    case.validate_response(response, checks=CHECKS)
+    assert response.status_code not in AWAY, response.text
+
+
+def test_the_page_about_the_gateway_names_every_endpoint():
+    page = (ROOT / "docs" / "gateway.md").read_text()
+    table = page.partition("## Endpoints")[2].partition("##")[0]
+    named = table.replace("ID", "{job_id}").replace("NAME", "{model}")
+    for path in schema.raw_schema["paths"]:
+        short = path.replace("/v1/responses/{response_id}", "/v1/responses/{job_id}")
+        tail = f"…/{short.rpartition('/')[2]}"
+        assert f"{short}`" in named or f"{short}?" in named or tail in named, path
+
+
+def test_the_page_about_the_gateway_names_every_field_and_code():
+    page = (ROOT / "docs" / "gateway.md").read_text()
+    for field, header in ((field, name) for name, field in HEADERS.items()):
+        assert f"`{field}`" in page
+        assert f"`{header.title()}`" in page
+    codes = {cls.code for cls in Refusal.__subclasses__()} | set(_STATUS) - {"throttled"}
+    codes -= {"engine_unavailable"}
+    assert not [code for code in codes if f"`{code}`" not in page]

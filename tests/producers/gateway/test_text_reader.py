@@ -1,0 +1,83 @@
+"""One thread reads the texts of many jobs, for any number of listeners."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from forebay.producers.gateway.text_reader import TextReader
+from forebay.routing.store.encryption import PLAIN
+from forebay.routing.store.text_stream import TextWriter
+
+JOBS = [f"acme.{number:032x}" for number in range(50)]
+
+
+@pytest.fixture
+def reader(redis):
+    made = TextReader(redis, PLAIN)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def writer(redis):
+    made = TextWriter(redis, PLAIN)
+    yield made
+    made.close()
+
+
+async def heard(pieces, text):
+    """Return what arrives until it is as long as the text."""
+    got = ""
+    while len(got) < len(text):
+        got += (await asyncio.wait_for(pieces.get(), 10)).text
+    return got
+
+
+def test_fifty_texts_are_read_by_one_thread(reader, writer):
+    async def listen(job):
+        with reader.reading(job) as pieces:
+            take = writer.open(job)
+            for word in ("one ", "two ", "three"):
+                take(word)
+                await asyncio.sleep(0.01)
+            return await heard(pieces, "one two three")
+
+    async def main():
+        before = threading.active_count()
+        listening = asyncio.gather(*map(listen, JOBS))
+        await asyncio.sleep(0.02)
+        assert threading.active_count() - before <= 2  # the reader's and the writer's
+        return await listening
+
+    assert asyncio.run(main()) == ["one two three"] * len(JOBS)
+
+
+def test_every_listener_hears_a_text_from_its_beginning(reader, writer):
+    async def main():
+        take = writer.open(JOBS[0])
+        with reader.reading(JOBS[0]) as early:
+            take("one ")
+            assert await heard(early, "one ") == "one "
+            with reader.reading(JOBS[0]) as late:
+                take("two")
+                assert await heard(late, "one two") == "one two"
+            assert await heard(early, "two") == "two"
+            take("!")
+            assert await heard(early, "!") == "!"
+
+    asyncio.run(main())
+
+
+def test_a_listener_that_comes_back_hears_it_all_again(reader, writer):
+    async def main():
+        take = writer.open(JOBS[1])
+        for number in range(1, 15):
+            take(f"{number} ")
+            with reader.reading(JOBS[1]) as pieces:
+                wanted = "".join(f"{n} " for n in range(1, number + 1))
+                assert await heard(pieces, wanted) == wanted
+
+    asyncio.run(main())
