@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutE
 
 from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import Extract, Generate, Job, Message, Summarize
+from forebay.routing.questions.state import state_text
 from forebay.routing.requests import Classify, Label
 from forebay.workers.checks import answer_checks
 from forebay.workers.frontier.judge_prompt import prompt_to_judge
@@ -262,7 +263,8 @@ def test_the_mock_answers_every_text_of_the_demo_with_its_reference():
         request, reference = sample["request"], sample.get("reference")
         if reference is None or request["kind"] == "embed":
             continue
-        text = request.get("text") or request["messages"][-1]["content"]
+        turns = request.get("messages") or [{"content": ""}]
+        text = request.get("text") or turns[-1]["content"] or state_text(request["state"])
         answer = references.answer(f"Do it.\n\n{text}\n", request.get("schema"))
         assert answer == reference or json.loads(answer) == reference
 

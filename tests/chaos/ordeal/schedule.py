@@ -77,7 +77,7 @@ def _signals(dice: random.Random, amounts: Amounts, span_s: float) -> Iterator[E
 def _points(dice: random.Random, amounts: Amounts, span_s: float) -> Iterator[Event]:
     for point, roles in POINTS.items():
         # Some more than needed: a worker may meet a point while no job runs.
-        for at in _spread(dice, amounts.each_point + amounts.each_point // 5, 0.9 * span_s):
+        for at in _spread(dice, amounts.each_point + max(1, amounts.each_point // 5), 0.9 * span_s):
             yield Event(at, "arm", f"{dice.choice(roles)}.{point}")
     for point, roles in FREEZES.items():
         for at in _spread(dice, amounts.freezes, 0.9 * span_s):

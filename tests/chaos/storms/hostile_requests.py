@@ -1,5 +1,7 @@
 """Small requests whose checks would take for ever, or would fill memory, without a budget.
 
+Their answers are a few words to the echo engine, so that it is the checks that take the time.
+
 Each maker takes a mark for the text. The echo engine answers what the text tells it to say.
 """
 
@@ -27,7 +29,7 @@ def hostile(dice: random.Random, mark: str) -> Request | None:
 
 
 def _extract(schema: dict[str, Any], answer: Any, mark: str, text: str = "") -> Extract:
-    say = json.dumps(answer)
+    say = json.dumps(answer, separators=(",", ":"))
     return Extract(text=f"[[echo: say={say}]] {mark} {text}", schema=schema)
 
 
@@ -113,8 +115,8 @@ def many_labels(_: random.Random, mark: str) -> Request:
 
 
 def repeated_text(_: random.Random, mark: str) -> Request:
-    """Answer a text of one repeated word with that text."""
-    words = "word and " * 8_000
+    """Answer a text that repeats itself with that text."""
+    words = "word,and," * 8_000
     return Summarize(text=f"[[echo: say={words}]] {mark} {words}", max_words=2_000)
 
 

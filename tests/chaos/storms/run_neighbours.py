@@ -24,7 +24,7 @@ from forebay.routing.settings import Settings  # noqa: E402 - likewise
 from storms.neighbours import TENANTS, NeighbourJob, neighbour_jobs  # noqa: E402 - likewise
 from storms.storm import patiently  # noqa: E402 - likewise
 
-THREADS = 64
+THREADS = 512  # more than jobs can be waiting, or jobs would wait for a thread of this client
 PATIENCE_S = 120.0
 
 
