@@ -336,7 +336,10 @@ def test_an_iterable_that_was_not_read_to_its_end_is_given_again(client, tmp_pat
         yield from bodies(90)
         raise RuntimeError("the source broke")
 
-    with client.bulk(broken(), out=out, **CLASSIFY) as bulk, pytest.raises(RuntimeError, match="broke"):
+    with (
+        client.bulk(broken(), out=out, **CLASSIFY) as bulk,
+        pytest.raises(RuntimeError, match="broke"),
+    ):
         bulk.wait(60)
     with pytest.raises(InvalidJob, match="give it again"):
         client.resume_bulk(bulk.id)
