@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -174,9 +175,19 @@ def _row(sample: Sample, future: Future[Answer | Receipt]) -> dict[str, Any]:
         "status": result.status,
         "asked": _asked(sample.job),
         "answered": _answered(result),
-        "reference": sample.reference,
+        "reference": _right(sample),
         "refused": None,
     }
+
+
+def _right(sample: Sample) -> Any:
+    """Return the right answer; of questions, the most probable option of each."""
+    request, stated = sample.job.request, sample.reference
+    if not (isinstance(request, Decide) and isinstance(stated, dict)):
+        return stated
+    best = [max(options, key=itemgetter("probability"))["option"] for options in stated.values()]
+    named = zip(request.questions, best, strict=True)
+    return " ".join(f"{question.name} {option}" for question, option in named)
 
 
 def _asked(job: Job) -> str:
