@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -336,13 +337,33 @@ def test_an_iterable_that_was_not_read_to_its_end_is_given_again(client, tmp_pat
         yield from bodies(90)
         raise RuntimeError("the source broke")
 
-    with client.bulk(broken(), out=out, **CLASSIFY) as bulk, pytest.raises(RuntimeError, match="broke"):
+    with (
+        client.bulk(broken(), out=out, **CLASSIFY) as bulk,
+        pytest.raises(RuntimeError, match="broke"),
+    ):
         bulk.wait(60)
     with pytest.raises(InvalidJob, match="give it again"):
         client.resume_bulk(bulk.id)
     with client.resume_bulk(bulk.id, bodies(120)) as resumed:
         assert resumed.wait(60).state == "done"
     assert [row["row"] for row in lines(out)] == list(range(1, 121))
+
+
+def test_rows_that_come_slowly_are_answered_meanwhile(client, monkeypatch):
+    monkeypatch.setattr("forebay.producers.bulk.running.blocks.MAX_READ_S", 0.1)
+    produced = []
+
+    def slowly():
+        for row in bodies(30):
+            time.sleep(0.1)
+            produced.append(row)
+            yield row
+
+    with client.bulk(slowly(), **CLASSIFY) as bulk:
+        iterator = iter(bulk)
+        next(iterator)
+        assert len(produced) < 30
+        assert sum(1 for _ in iterator) == 29
 
 
 def test_resuming_a_paused_bulk_lets_the_process_that_feeds_it_go_on(
