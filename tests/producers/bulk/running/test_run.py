@@ -452,6 +452,24 @@ def test_what_redis_lost_is_fed_again(client, lanes, rows, tmp_path, answering, 
     assert labels(tmp_path / "out.jsonl") == [LABELS[n % 3] for n in range(120)]
 
 
+def test_an_end_that_redis_lost_again_is_waited_for(client, lanes, tmp_path, monkeypatch):
+    lanes.mock.answer = "other"
+    with (
+        client.bulk([{"body": WRONG}], egress="allow", **CLASSIFY) as bulk,
+        monkeypatch.context() as patch,
+    ):
+        patch.setattr(lanes, "work", lambda _: None)
+        with pytest.raises(ResultTimeout):
+            bulk.wait(1.5)
+        (job_id,) = bulk._run._collector._jobs
+        lanes.redis.xadd(bulk._run._arrivals.stream, {"id": job_id, "state": "done"})
+        with pytest.raises(ResultTimeout):
+            bulk.wait(0.5)
+        patch.undo()
+        (row,) = bulk
+    assert (row["status"], row["lane"]) == ("done", "bedrock")
+
+
 def test_a_full_disk_stops_the_bulk_and_it_goes_on_later(client, rows, tmp_path, monkeypatch):
     out = tmp_path / "out.jsonl"
     bulk = client.bulk(rows, out=out, **CLASSIFY)
