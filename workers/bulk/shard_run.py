@@ -6,16 +6,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.bulk.shard import Shard
 from forebay.routing.bulk.shards import RisingRow, kept_results
-from forebay.routing.errors import Lost
+from forebay.routing.errors import EngineDied, Lost
 from forebay.routing.jobs import Receipt
 from forebay.routing.ledger.claim import Claim
-from forebay.workers.bulk.row_steps import RowOutcome
+from forebay.workers.bulk.row_steps import RowOutcome, failed
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import ShardAnswered
+
+SUSPECTED = "the worker may have died while it worked this row"
+CONFIRMED = "the worker died while it worked this row"
 
 
 class ShardRun:
@@ -25,7 +29,8 @@ class ShardRun:
         self.shard = shard
         self.claim = claim
         self._lost = lost
-        self._outcomes: list[RowOutcome | None] = [*kept_results(claim, len(shard.rows))]
+        kept = kept_results(claim, len(shard.rows))
+        self._outcomes: list[RowOutcome | None] = [self._judged(each) for each in kept]
         self.todo = deque(i for i, outcome in enumerate(self._outcomes) if outcome is None)
         self.under_way: set[str] = set()
         self.kept_at = self.looked_at = time.monotonic()
@@ -50,6 +55,19 @@ class ShardRun:
     def results(self) -> list[RowResult | None]:
         """Return the rows that are over. A row that goes up is decided on again if need be."""
         return [each if isinstance(each, RowResult) else None for each in self._outcomes]
+
+    def blaming(self, index: int) -> list[RowResult | None]:
+        """Return the rows that are over, and a row that is to blame if this process dies now."""
+        blamed = self.results()
+        blamed[index] = failed(EngineDied(SUSPECTED))
+        return blamed
+
+    def _judged(self, kept: RowResult | None) -> RowResult | None:
+        """Return a kept result; a blamed row is answered again if its worker only gave it back."""
+        if kept is None or kept.error_note != SUSPECTED:
+            return kept
+        died = self.claim.record.error == EngineDied.code
+        return replace(kept, error_note=CONFIRMED) if died else None
 
     def rising(self) -> list[tuple[int, RisingRow]]:
         """Return the rows that go up, with their places in the shard."""

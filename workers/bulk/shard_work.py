@@ -184,9 +184,7 @@ class ShardWork:
         """Answer rows one after the other. A row during which an engine dies has failed."""
         while run.todo:
             index = run.todo[0]
-            blamed = run.results()
-            blamed[index] = failed(EngineDied("the engine died while it worked this row"))
-            self._shards.keep(run.claim, blamed)  # in case this process dies with it
+            self._shards.keep(run.claim, run.blaming(index))  # in case this process dies with it
             try:
                 begun = self._begun(run, index)
                 run.under_way.discard(begun.prompt_id)

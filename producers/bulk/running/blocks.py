@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from forebay.routing.bulk.shard import Shard
 
 #: A block ends when its rows take so much of the source; so a shard stays small in Redis.
 MAX_BLOCK_BYTES = 1 << 20
+#: A block ends when its rows took so long to come, so that rows of a slow source are not held back.
+MAX_READ_S = 1.0
 
 
 @dataclass(slots=True)
@@ -102,12 +105,13 @@ class BlockReader:
             self._rows = self._templated(start)
         rows: list[TemplatedRow] = []
         block = Block(FedBlock(number, start, start))
-        end = start
+        end, until = start, time.monotonic() + MAX_READ_S
         for row in self._rows:
             end = row.end
             _sort_in(row, rows, block)
             count = len(rows) + len(block.bad)
-            if count >= max_rows or end.offset - start.offset >= MAX_BLOCK_BYTES:
+            size = end.offset - start.offset
+            if count >= max_rows or size >= MAX_BLOCK_BYTES or time.monotonic() > until:
                 break
         self._at = end
         if end == start:

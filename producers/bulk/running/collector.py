@@ -136,11 +136,26 @@ class Collector:
         self._jobs |= dict.fromkeys(rising, block)
         self._fetch_jobs(list(self._arrivals.watch(list(rising))))
 
+    def _ends(self, job_ids: list[str]) -> dict[str, Answer | Receipt | ForebayError | None]:
+        """Return how jobs ended, `None` if Redis does not have them, without those that go on.
+
+        A job whose end was told goes on if Redis was restarted and lost that end.
+        """
+        ends: dict[str, Answer | Receipt | ForebayError | None]
+        ends = dict(zip(job_ids, self._ledger.results(job_ids), strict=True))
+        unknown = [job_id for job_id, ended in ends.items() if ended is None]
+        if not unknown:
+            return ends
+        over = self._arrivals.watch(unknown)
+        later = [job_id for job_id in unknown if job_id in over]  # it ended just now, or is gone
+        ends |= dict(zip(later, self._ledger.results(later), strict=True))
+        return {job_id: end for job_id, end in ends.items() if end or job_id in over}
+
     def _fetch_jobs(self, job_ids: list[str]) -> None:
         """Take in the ends of rows that went up."""
         if not job_ids:
             return
-        for job_id, ended in zip(job_ids, self._ledger.results(job_ids), strict=True):
+        for job_id, ended in self._ends(job_ids).items():
             block = self._jobs.pop(job_id)
             place = block.rising.pop(job_id)
             number, key = block.rows[place]

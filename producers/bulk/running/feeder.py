@@ -18,6 +18,7 @@ SECONDS_OF_A_SHARD = 4.0  # that many seconds of the fleet's present rate are in
 MAX_UNDER_WAY = 400  # shards on the ledger that have not ended
 MAX_UNWRITTEN = 4_000  # blocks that were fed and are not in the output, such as behind a slow one
 SHARDS_PER_ROUND_TRIP = 16
+MAX_TAKE_S = 1.0  # reading blocks, before those that were read are put on the ledger
 PAUSE_S = 1.0  # after the ledger refused a shard: Redis is nearly full, or too many jobs wait
 
 
@@ -76,7 +77,8 @@ class Feeder:
         journal, new = self._journal, []
         blocks: list[Block] = []
         number, start = journal.next_block, journal.next_start
-        while len(blocks) < count:
+        until = time.monotonic() + MAX_TAKE_S
+        while len(blocks) < count and (not blocks or time.monotonic() < until):
             if self._again:
                 blocks.append(self._reader.read_again(self._again.popleft()))
                 continue

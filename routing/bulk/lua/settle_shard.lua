@@ -40,6 +40,8 @@ for at = first_row, #ARGV, PER_ROW do
     if draft ~= '' then
       redis.call('SET', 'fb:draft:' .. row, draft)
     end
+  elseif key then
+    redis.pcall('HINCRBY', key, 'rows_up', -1) -- it went up before Redis lost the shard
   end
 end
 return 'settled'

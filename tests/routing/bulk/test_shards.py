@@ -115,6 +115,17 @@ def test_the_results_and_the_rows_that_go_up_are_stored_in_one_step(ledger):
     assert Bulks(ledger).get(made.bulk).counters["rows_done"] == 1
 
 
+def test_a_row_that_went_up_before_redis_lost_its_shard_counts_once(ledger, redis):
+    made = shard("a", egress="allow")
+    for _ in range(2):
+        routed(ledger, made)
+        claim = ledger.claim("local.default", shards=True)
+        up = RowResult(status="up", job=made.row_id(0))
+        settle(ledger, claim, [up], [RisingRow(made.job(0, "allow"), (), None)])
+        redis.delete(f"fb:job:{made.id}")
+    assert Bulks(ledger).get(made.bulk).counters["rows_up"] == 1
+
+
 def test_a_shard_that_may_not_leave_sends_no_row_up(ledger, redis):
     made = shard("a", egress="allow")
     routed(ledger, made)

@@ -1,6 +1,7 @@
 """A shard in the local lane: what becomes of its rows, and what it survives."""
 
 import threading
+from unittest.mock import Mock
 
 import pytest
 
@@ -308,6 +309,27 @@ def test_a_row_that_breaks_a_call_for_many_fails_alone(lanes, monkeypatch):
     good, bad, other = rows_of(lanes.ledger, made)
     assert (good.status, other.status) == ("done", "done")
     assert (bad.status, bad.error, bad.error_field) == ("failed", "invalid_job", "texts")
+
+
+@pytest.mark.parametrize(("drained", "status"), [(True, "done"), (False, "failed")])
+def test_a_row_is_blamed_for_the_death_of_its_worker_and_not_for_its_end(
+    lanes, monkeypatch, drained, status
+):
+    made = shard("a billing question", "no login here")
+    lanes.ledger.retry(claimed(lanes, made), EngineDied.code)
+    claim = lanes.ledger.claim("local.default", shards=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(RowSteps, "finish", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            lanes.local.work(claim)
+    if drained:
+        lanes.ledger.retry(claim, "unavailable", counted=False)
+    else:
+        lanes.redis.zadd("fb:leases", {made.id: 0})
+        lanes.ledger.sweep()
+    work_shards(lanes)
+    first, second = rows_of(lanes.ledger, made)
+    assert (first.status, second.status) == (status, "done")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from datetime import timedelta
 
 import pytest
@@ -348,6 +349,23 @@ def test_an_iterable_that_was_not_read_to_its_end_is_given_again(client, tmp_pat
     assert [row["row"] for row in lines(out)] == list(range(1, 121))
 
 
+def test_rows_that_come_slowly_are_answered_meanwhile(client, monkeypatch):
+    monkeypatch.setattr("forebay.producers.bulk.running.blocks.MAX_READ_S", 0.1)
+    produced = []
+
+    def slowly():
+        for row in bodies(30):
+            time.sleep(0.1)
+            produced.append(row)
+            yield row
+
+    with client.bulk(slowly(), **CLASSIFY) as bulk:
+        iterator = iter(bulk)
+        next(iterator)
+        assert len(produced) < 30
+        assert sum(1 for _ in iterator) == 29
+
+
 def test_resuming_a_paused_bulk_lets_the_process_that_feeds_it_go_on(
     client, rows, tmp_path, answering
 ):
@@ -432,6 +450,24 @@ def test_what_redis_lost_is_fed_again(client, lanes, rows, tmp_path, answering, 
         answering.go()
         assert bulk.wait(60).state == "done"
     assert labels(tmp_path / "out.jsonl") == [LABELS[n % 3] for n in range(120)]
+
+
+def test_an_end_that_redis_lost_again_is_waited_for(client, lanes, tmp_path, monkeypatch):
+    lanes.mock.answer = "other"
+    with (
+        client.bulk([{"body": WRONG}], egress="allow", **CLASSIFY) as bulk,
+        monkeypatch.context() as patch,
+    ):
+        patch.setattr(lanes, "work", lambda _: None)
+        with pytest.raises(ResultTimeout):
+            bulk.wait(1.5)
+        (job_id,) = bulk._run._collector._jobs
+        lanes.redis.xadd(bulk._run._arrivals.stream, {"id": job_id, "state": "done"})
+        with pytest.raises(ResultTimeout):
+            bulk.wait(0.5)
+        patch.undo()
+        (row,) = bulk
+    assert (row["status"], row["lane"]) == ("done", "bedrock")
 
 
 def test_a_full_disk_stops_the_bulk_and_it_goes_on_later(client, rows, tmp_path, monkeypatch):
