@@ -78,7 +78,7 @@ UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
-    "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled",
+    "tenants", "counted", "recovered", "history:*", "bulk:*", "paused", "cancelled",
 )  # fmt: skip
 #: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics.
 FIGURES = "%R~fb:spend:day:* %R~fb:spillway* %R~fb:pace:*"

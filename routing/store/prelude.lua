@@ -42,6 +42,7 @@
 --        fb:paused        hash   scope (lane:<hop>, tenant:<name>, bedrock:<tenant>, ...) -> why; see
 --                                `pauses.py`. Only operators write it
 --        fb:recovered     hash    minute -> leases that ran out in it, whose jobs were given back
+--        fb:history:<minute>  hash  what ended in that minute, and what waited; see `history.py`. Kept a day
 --        fb:serving:<queue>  zset  worker -> ms until which it serves the queue
 --        fb:bulk:<bulk>   hash    a bulk: what its producer says of it, `state`, counters of its rows, and
 --                                 `max_nusd`, `settled_nusd`, `reserved_nusd` (billionths of a dollar)

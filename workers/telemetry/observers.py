@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.ledger.reader import LedgerReader
+from forebay.workers.history.tally import Tally
 from forebay.workers.runtime.actor import give_up, settings_of
 from forebay.workers.runtime.hooks import Observer
 from forebay.workers.telemetry.celery_events import CeleryEvents
@@ -40,7 +41,7 @@ class Telemetry:
 
 def telemetry() -> Telemetry:
     """Return what this process shows. Call it once, before the Celery worker starts."""
-    observers: list[Observer] = [JobLog(), CeleryEvents()]
+    observers: list[Observer] = [JobLog(), CeleryEvents(), Tally()]
     settings = settings_of(MetricsSettings)
     registry = None
     if settings.metrics_port is not None:

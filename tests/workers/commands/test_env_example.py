@@ -6,6 +6,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 import forebay.producers.gateway.settings
+import forebay.producers.gateway.status.settings
 import forebay.routing.logs
 import forebay.routing.settings
 import forebay.workers.engines.settings
@@ -23,6 +24,7 @@ CLASSES = [
     value
     for module in (
         forebay.producers.gateway.settings,
+        forebay.producers.gateway.status.settings,
         forebay.routing.logs,
         forebay.routing.settings,
         forebay.workers.runtime.settings,

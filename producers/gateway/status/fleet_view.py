@@ -1,0 +1,154 @@
+"""What the page shows of a fleet at one moment."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from forebay.routing.bulk.bulks import BulkRecord
+from forebay.routing.ledger.record import Record
+from forebay.routing.limits.pauses import Pause
+from forebay.routing.overview.history import Minute
+from forebay.routing.overview.snapshot import QueueLine, Snapshot
+
+HOUR = 60  # minutes whose counts are added up
+UP = "up:"
+ENDS = ("local", "bedrock", "failed", "expired", "cancelled")
+
+
+class BudgetLine(NamedTuple):
+    """Today's money of a tenant, or of the fleet (`*`), in billionths of a dollar."""
+
+    owner: str
+    spent: int
+    reserved: int
+    budget: int | None
+
+    @property
+    def left(self) -> int | None:
+        """What is left of the budget; `None` if there is no limit."""
+        if self.budget is None:
+            return None
+        return max(0, self.budget - self.spent - self.reserved)
+
+
+class WorkerLine(NamedTuple):
+    """A live worker.
+
+    Attributes:
+        seen_s: seconds since its last heartbeat.
+        paused: why it takes no jobs at present; empty if it takes some.
+    """
+
+    name: str
+    queues: tuple[str, ...]
+    seen_s: float
+    paused: str
+
+
+class LastHour(NamedTuple):
+    """The counts of the last hour, added up."""
+
+    counts: Counter[str]
+
+    @classmethod
+    def of(cls, minutes: list[Minute]) -> LastHour:
+        """Add up the last minutes."""
+        counts: Counter[str] = Counter()
+        for minute in minutes[-HOUR:]:
+            counts.update(minute.counts)
+        return cls(counts)
+
+    @property
+    def answered(self) -> int:
+        """Jobs that got an answer, on either lane."""
+        return self.counts["local"] + self.counts["bedrock"]
+
+    @property
+    def share_up(self) -> float | None:
+        """Share of the answers that came from Bedrock; `None` if there were none."""
+        return self.counts["bedrock"] / self.answered if self.answered else None
+
+    @property
+    def reasons(self) -> list[tuple[str, int]]:
+        """Why jobs went up, the most frequent reason first."""
+        ups = Counter(
+            {
+                name.removeprefix(UP): number
+                for name, number in self.counts.items()
+                if name.startswith(UP)
+            }
+        )
+        return ups.most_common()
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetters:
+    """Dead jobs that were not replayed.
+
+    Attributes:
+        newest: the newest of them.
+        counts: all of them, by tenant, kind and code.
+    """
+
+    newest: tuple[Record, ...]
+    counts: Counter[tuple[str, str, str]]
+
+    @property
+    def by_code(self) -> list[tuple[str, int]]:
+        """How many there are of each code, the most frequent first."""
+        codes: Counter[str] = Counter()
+        for (_, _, code), number in self.counts.items():
+            codes[code] += number
+        return codes.most_common()
+
+
+@dataclass(frozen=True, slots=True)
+class FleetView:
+    """All that the page shows.
+
+    Attributes:
+        at_ms: the time by Redis' clock.
+        tenant: whose part of the fleet it is; `None` for all of it.
+        fleet: the whole fleet; `None` for one tenant.
+        workers: the live workers.
+        hour: what ended in the last hour.
+        has_history: false before the sweeper has kept a first sample.
+        budgets: today's money, the fleet's first.
+        dead: the dead letters.
+        bulks: the newest bulks, those that run first.
+        pauses: what an operator holds back.
+    """
+
+    at_ms: int
+    tenant: str | None
+    fleet: Snapshot | None
+    workers: tuple[WorkerLine, ...]
+    hour: LastHour
+    has_history: bool
+    budgets: tuple[BudgetLine, ...]
+    dead: DeadLetters
+    bulks: tuple[BulkRecord, ...]
+    pauses: tuple[Pause, ...]
+
+    @property
+    def queues(self) -> tuple[QueueLine, ...]:
+        """The queues that hold jobs."""
+        lines = self.fleet.queues if self.fleet else ()
+        return tuple(line for line in lines if line.queue != "sweep")
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait, in all queues."""
+        return sum(sum(line.waiting.values()) for line in self.queues)
+
+    @property
+    def oldest_s(self) -> float:
+        """Seconds that the oldest waiting job has waited."""
+        return max((line.oldest_s for line in self.queues), default=0.0)
+
+    @property
+    def running(self) -> int:
+        """Jobs that workers hold."""
+        return sum(line.running for line in self.queues)

@@ -1,0 +1,173 @@
+"""Reads what the page shows, from one Redis: all of the fleet, or one tenant's part of it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any, cast
+
+import redis
+
+from forebay.producers.gateway.status.fleet_view import (
+    BudgetLine,
+    DeadLetters,
+    FleetView,
+    LastHour,
+    WorkerLine,
+)
+from forebay.routing.bulk.bulks import ENDED, BulkRecord, Bulks
+from forebay.routing.lanes import SWEEP, hop_of
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.limits.budget import Budget
+from forebay.routing.limits.pauses import Pause, Pauses
+from forebay.routing.overview.all_jobs import KEYS_PER_SCAN, AllJobs, for_operators
+from forebay.routing.overview.history import History, Minute
+from forebay.routing.overview.job_filter import JobFilter
+from forebay.routing.overview.snapshot import Snapshots
+from forebay.routing.policy.policy_file import PolicyFile
+from forebay.routing.store.connection import reaching_redis
+
+MAX_DEAD = 50  # dead jobs that are listed
+MAX_BULKS = 20
+MAX_TENANTS = 50  # whose bulks and budgets are listed
+ALIVE_S = 10.0  # a heartbeat counts so long
+#: Looking for the tenants that have bulks walks all keys, so it is done less often.
+LOOK_FOR_BULKS_S = 30.0
+FLEET = "*"
+
+
+class FleetSource:
+    """Reads the whole fleet. Needs a user of Redis that may walk all keys."""
+
+    def __init__(self, ledger: Ledger, policy: PolicyFile) -> None:
+        self._ledger, self._redis, self._policy = ledger, ledger.redis, policy
+        self._snapshots = Snapshots(ledger, failures=MAX_DEAD)
+        self._bulks = Bulks(ledger)
+        self._with_bulks, self._looked_at = list[str](), float("-inf")
+
+    def take(self) -> FleetView:
+        """Return the fleet as it is now.
+
+        Raises:
+            Misconfigured: This user of Redis may not look at all tenants.
+            Unavailable: Redis cannot be reached.
+        """
+        with for_operators():
+            now = self._snapshots.take()
+            minutes = History(self._redis).last(60)
+            pauses = Pauses(self._redis).all()
+            return FleetView(
+                at_ms=now.at_ms, tenant=None, fleet=now, workers=self._workers(now.at_ms, pauses),
+                hour=LastHour.of(minutes), has_history=_known(minutes), budgets=self._budgets(),
+                dead=_still_dead(self._ledger, DeadLetters(now.failures, now.dead)),
+                bulks=self._all_bulks(), pauses=tuple(pauses),
+            )  # fmt: skip
+
+    def _workers(self, now_ms: int, pauses: list[Pause]) -> tuple[WorkerLine, ...]:
+        """Return the live workers, by name."""
+        with reaching_redis():
+            queues = sorted(
+                cast("set[bytes]", self._redis.smembers("fb:queues")) | {SWEEP.encode()}
+            )
+            with self._redis.pipeline(transaction=False) as pipe:
+                for queue in queues:
+                    key = f"fb:serving:{queue.decode()}"
+                    pipe.zrangebyscore(key, now_ms, "+inf", withscores=True)
+                replies = pipe.execute()
+        served: dict[str, list[str]] = {}
+        until: dict[str, float] = {}
+        for queue, reply in zip(queues, replies, strict=True):
+            for name, end_ms in reply:
+                served.setdefault(name.decode("utf-8", "replace"), []).append(queue.decode())
+                until[name.decode("utf-8", "replace")] = end_ms
+        held = {pause.scope: pause.reason or "by an operator" for pause in pauses}
+        return tuple(
+            WorkerLine(
+                name, tuple(queues), max(0.0, ALIVE_S - (until[name] - now_ms) / 1000),
+                _held(held, queues),
+            )
+            for name, queues in sorted(served.items())
+        )  # fmt: skip
+
+    def _budgets(self) -> tuple[BudgetLine, ...]:
+        """Return today's money: the fleet's, and that of tenants who spend or have a policy."""
+        policy, owners = self._policy.current(), Budget(self._redis).owners()
+        names = {name for name in owners if name != FLEET and ":" not in name} | {*policy.tenants}
+        lines = [
+            BudgetLine(name, *owners.get(name, (0, 0)), policy.tenant(name).daily_budget_nusd)
+            for name in sorted(names)
+        ]
+        lines.sort(key=lambda line: -(line.spent + line.reserved))
+        fleet = BudgetLine(FLEET, *owners.get(FLEET, (0, 0)), policy.fleet.daily_budget_nusd)
+        return (fleet, *lines[:MAX_TENANTS])
+
+    def _all_bulks(self) -> tuple[BulkRecord, ...]:
+        if time.monotonic() - self._looked_at > LOOK_FOR_BULKS_S:
+            keys = self._redis.scan_iter(match="fb:bulks:*", count=KEYS_PER_SCAN)
+            self._with_bulks = sorted(key.decode().removeprefix("fb:bulks:") for key in keys)
+            self._looked_at = time.monotonic()
+        tenants = self._with_bulks[:MAX_TENANTS]
+        return newest(bulk for tenant in tenants for bulk in self._bulks.list(tenant))
+
+
+class TenantSource:
+    """Reads what is known of one tenant, as its own producers may."""
+
+    def __init__(self, ledger: Ledger, policy: PolicyFile, tenant: str) -> None:
+        self._ledger, self._policy, self._tenant = ledger, policy, tenant
+        self._jobs = AllJobs(ledger)
+
+    def take(self) -> FleetView:
+        """Return the tenant's part of the fleet as it is now.
+
+        Raises:
+            Unavailable: Redis cannot be reached.
+        """
+        settled, reserved = Budget(self._ledger.redis).spent(self._tenant)
+        budget = self._policy.current().tenant(self._tenant).daily_budget_nusd
+        found = self._jobs.find_dead(JobFilter(tenant=self._tenant), limit=MAX_DEAD)
+        return FleetView(
+            at_ms=self._jobs.now_ms(), tenant=self._tenant, fleet=None, workers=(),
+            hour=LastHour(Counter()), has_history=False,
+            budgets=(BudgetLine(self._tenant, settled, reserved, budget),),
+            dead=DeadLetters(tuple(found.records), found.counts),
+            bulks=newest(Bulks(self._ledger).list(self._tenant)), pauses=(),
+        )  # fmt: skip
+
+
+def newest(bulks: Any) -> tuple[BulkRecord, ...]:
+    """Return the newest bulks, those that run before those that have ended."""
+    ordered = sorted(bulks, key=lambda bulk: (bulk.state in ENDED, -bulk.created))
+    return tuple(ordered[:MAX_BULKS])
+
+
+def now_ms(client: redis.Redis) -> int:
+    """Return the time by Redis' clock, in Unix milliseconds."""
+    with reaching_redis():
+        seconds, micros = client.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _still_dead(ledger: Ledger, found: DeadLetters) -> DeadLetters:
+    """Leave out what was replayed or buried since the last search for dead jobs."""
+    records = {record.id: record for record in ledger.records([job.id for job in found.newest])}
+    left, counts = [], found.counts.copy()
+    for job in found.newest:
+        record = records.get(job.id)
+        if record is not None and record.state == "failed" and not record.replayed_as:
+            left.append(record)
+        else:
+            counts[job.id.partition(".")[0], job.kind, job.error or ""] -= 1
+    return DeadLetters(tuple(left), +counts)
+
+
+def _known(minutes: list[Minute]) -> bool:
+    return any(minute.waiting is not None or minute.counts for minute in minutes)
+
+
+def _held(held: dict[str, str], queues: list[str]) -> str:
+    """Return why a worker takes no jobs, if all its lanes are paused; else an empty text."""
+    lanes = {f"lane:{hop_of(queue)}" for queue in queues if queue != SWEEP}
+    if not lanes or not lanes <= held.keys():
+        return ""
+    return held[min(lanes)]
