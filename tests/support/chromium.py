@@ -31,16 +31,11 @@ class Chromium:
     def __init__(self, profile: Path) -> None:
         to_browser, self._out = os.pipe()
         self._in, from_browser = os.pipe()
-
-        def place_pipes() -> None:
-            """Give the browser its pipe as descriptors 3 and 4, wherever they are now."""
-            ours = os.dup(to_browser), os.dup(from_browser)
-            os.dup2(ours[0], 3)
-            os.dup2(ours[1], 4)
-
+        # The browser reads from descriptor 3 and writes to descriptor 4, wherever the pipes are.
+        start = f'exec chromium "$@" 3<&{to_browser} 4>&{from_browser}'
         self._process = subprocess.Popen(
-            ["chromium", *FLAGS, f"--user-data-dir={profile}", "about:blank"],
-            preexec_fn=place_pipes, close_fds=False, stderr=subprocess.DEVNULL,
+            ["bash", "-c", start, "chromium", *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            pass_fds=(to_browser, from_browser), stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(to_browser)
         os.close(from_browser)

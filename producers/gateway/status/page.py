@@ -12,13 +12,13 @@ from forebay.producers.explain import explanation
 from forebay.producers.gateway.access import Doors
 from forebay.producers.gateway.gateway import Gateway
 from forebay.producers.gateway.status import rendering
-from forebay.producers.gateway.status.attention import problems
 from forebay.producers.gateway.status.closing import Closing
-from forebay.producers.gateway.status.fleet_view import FleetView
-from forebay.producers.gateway.status.job_page import JobPage
 from forebay.producers.gateway.status.settings import StatusSettings
-from forebay.producers.gateway.status.sources import FleetSource, TenantSource, now_ms
 from forebay.producers.gateway.status.viewer import Sessions, Viewer
+from forebay.producers.gateway.status.views.attention import problems
+from forebay.producers.gateway.status.views.fleet_view import FleetView
+from forebay.producers.gateway.status.views.job_page import JobPage
+from forebay.producers.gateway.status.views.sources import FleetSource, TenantSource, now_ms
 from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import UnknownJob
 from forebay.routing.jobs import owner
@@ -31,8 +31,18 @@ from forebay.routing.store.connection import connect
 EVERY_S = 2.0  # so often the fleet is read while somebody looks
 MAX_KEPT = 100  # tenants whose last view is kept
 #: The parts of the page that are updated, in their order: of the fleet, and of one tenant.
-OF_FLEET = ("attention", "figures", "queues", "workers", "budgets", "reasons", "dead", "bulks")
-OF_TENANT = ("attention", "figures", "budgets", "dead", "bulks")
+OF_FLEET = (
+    "clock",
+    "attention",
+    "figures",
+    "queues",
+    "workers",
+    "budgets",
+    "reasons",
+    "dead",
+    "bulks",
+)
+OF_TENANT = ("clock", "attention", "figures", "budgets", "dead", "bulks")
 
 
 class Latest:

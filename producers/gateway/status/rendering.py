@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
-from forebay.producers.gateway.status import wording
+from forebay.producers.gateway.status.views import wording
 from forebay.routing.errors import gist
 from forebay.routing.reasons import meaning
 

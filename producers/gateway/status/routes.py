@@ -16,7 +16,6 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from forebay.producers.gateway.errors import Forbidden, Refusal, Unauthorized, fault_of
 from forebay.producers.gateway.status.content import content_of
-from forebay.producers.gateway.status.job_page import JobPage
 from forebay.producers.gateway.status.page import StatusPage
 from forebay.producers.gateway.status.rendering import (
     HEADERS,
@@ -25,9 +24,10 @@ from forebay.producers.gateway.status.rendering import (
     partial,
     static_response,
 )
-from forebay.producers.gateway.status.series import DEFAULT_RANGE, RANGES, series
 from forebay.producers.gateway.status.streams import Stream
 from forebay.producers.gateway.status.viewer import COOKIE, SESSION_S, Viewer, check_origin
+from forebay.producers.gateway.status.views.job_page import JobPage
+from forebay.producers.gateway.status.views.series import DEFAULT_RANGE, RANGES, series
 from forebay.routing.errors import ForebayError
 
 HOME, SIGN_IN = "/status", "/status/sign-in"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from forebay.producers.gateway.status.fleet_view import BudgetLine, FleetView
-from forebay.producers.gateway.status.wording import counted, dollars, percent, span
+from forebay.producers.gateway.status.views.fleet_view import BudgetLine, FleetView
+from forebay.producers.gateway.status.views.wording import counted, dollars, percent, span
 from forebay.routing.overview.snapshot import Snapshot
 
 LATE_S = 600.0  # a job that has waited so long is late
@@ -90,7 +90,7 @@ def _used(line: BudgetLine) -> float:
 
 
 def _of_dead(view: FleetView) -> Iterator[Problem]:
-    total = view.dead.counts.total()
+    total = view.dead.total
     if total:
         verb = "has" if total == 1 else "have"
         yield Problem("warn", f"{counted(total, 'job')} {verb} failed", "see why below", "dead")

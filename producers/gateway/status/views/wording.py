@@ -19,11 +19,18 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def dollars(nusd: float | None) -> str:
-    """Return an amount of billionths of a dollar as dollars; `no limit` for `None`."""
+def dollars(nusd: float | None, places: int | None = None) -> str:
+    """Return an amount of billionths of a dollar as dollars; `no limit` for `None`.
+
+    Args:
+        nusd: the amount.
+        places: as many decimal places, so that a column is aligned; by default as many as tell.
+    """
     if nusd is None:
         return "no limit"
     usd = nusd / NANO
+    if places is not None:
+        return f"${usd:,.{places}f}"
     return f"${usd:,.2f}" if usd == 0 or usd >= MIN_CENTS else f"${usd:,.4f}"
 
 
@@ -45,7 +52,7 @@ def span(seconds: float) -> str:
 def age(now_ms: int, then_ms: int) -> str:
     """Return how long ago something was, such as `5 min ago`."""
     seconds = max(0, now_ms - then_ms) / 1000
-    return "just now" if seconds < 1 else f"{span(seconds).replace('.0', '')} ago"
+    return "just now" if seconds < 1 else f"{span(int(seconds)).replace('.0', '')} ago"
 
 
 def clock(unix_ms: int) -> str:

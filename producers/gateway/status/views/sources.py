@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import redis
 
-from forebay.producers.gateway.status.fleet_view import (
+from forebay.producers.gateway.status.views.dead_letters import MAX_LISTED, read_dead_letters
+from forebay.producers.gateway.status.views.fleet_view import (
     BudgetLine,
-    DeadLetters,
     FleetView,
     LastHour,
     WorkerLine,
@@ -27,12 +27,12 @@ from forebay.routing.overview.snapshot import Snapshots
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.connection import reaching_redis
 
-MAX_DEAD = 50  # dead jobs that are listed
 MAX_BULKS = 20
-MAX_TENANTS = 50  # whose bulks and budgets are listed
+MAX_SHOWN = 50  # tenants whose budgets are listed
+MAX_TENANTS = 500  # whose dead letters and bulks are looked for
 ALIVE_S = 10.0  # a heartbeat counts so long
-#: Looking for the tenants that have bulks walks all keys, so it is done less often.
-LOOK_FOR_BULKS_S = 30.0
+#: Looking for tenants walks all keys, so it is done less often than everything else.
+LOOK_FOR_TENANTS_S = 30.0
 FLEET = "*"
 
 
@@ -41,9 +41,10 @@ class FleetSource:
 
     def __init__(self, ledger: Ledger, policy: PolicyFile) -> None:
         self._ledger, self._redis, self._policy = ledger, ledger.redis, policy
-        self._snapshots = Snapshots(ledger, failures=MAX_DEAD)
+        self._snapshots = Snapshots(ledger, failures=MAX_LISTED)
         self._bulks = Bulks(ledger)
-        self._with_bulks, self._looked_at = list[str](), float("-inf")
+        self._tenants = {"dead": set[str](), "bulks": set[str]()}
+        self._looked_at = float("-inf")
 
     def take(self) -> FleetView:
         """Return the fleet as it is now.
@@ -59,7 +60,7 @@ class FleetSource:
             return FleetView(
                 at_ms=now.at_ms, tenant=None, fleet=now, workers=self._workers(now.at_ms, pauses),
                 hour=LastHour.of(minutes), has_history=_known(minutes), budgets=self._budgets(),
-                dead=_still_dead(self._ledger, DeadLetters(now.failures, now.dead)),
+                dead=read_dead_letters(self._ledger, self._having("dead"), now.failures, now.dead),
                 bulks=self._all_bulks(), pauses=tuple(pauses),
             )  # fmt: skip
 
@@ -99,15 +100,25 @@ class FleetSource:
         ]
         lines.sort(key=lambda line: -(line.spent + line.reserved))
         fleet = BudgetLine(FLEET, *owners.get(FLEET, (0, 0)), policy.fleet.daily_budget_nusd)
-        return (fleet, *lines[:MAX_TENANTS])
+        return (fleet, *lines[:MAX_SHOWN])
 
     def _all_bulks(self) -> tuple[BulkRecord, ...]:
-        if time.monotonic() - self._looked_at > LOOK_FOR_BULKS_S:
-            keys = self._redis.scan_iter(match="fb:bulks:*", count=KEYS_PER_SCAN)
-            self._with_bulks = sorted(key.decode().removeprefix("fb:bulks:") for key in keys)
-            self._looked_at = time.monotonic()
-        tenants = self._with_bulks[:MAX_TENANTS]
+        tenants = self._having("bulks")
         return newest(bulk for tenant in tenants for bulk in self._bulks.list(tenant))
+
+    def _having(self, family: str) -> list[str]:
+        """Return the tenants that have dead letters or bulks; new ones are found in half a minute.
+
+        Tenants that have jobs now are found at once.
+        """
+        if time.monotonic() - self._looked_at > LOOK_FOR_TENANTS_S:
+            for name, found in self._tenants.items():
+                keys = self._redis.scan_iter(match=f"fb:{name}:*", count=KEYS_PER_SCAN)
+                found |= {key.decode().removeprefix(f"fb:{name}:") for key in keys}
+            self._looked_at = time.monotonic()
+        busy = cast("list[bytes]", self._redis.hkeys("fb:tenants"))
+        names = self._tenants[family] | {name.decode("utf-8", "replace") for name in busy}
+        return sorted(names)[:MAX_TENANTS]
 
 
 class TenantSource:
@@ -125,12 +136,12 @@ class TenantSource:
         """
         settled, reserved = Budget(self._ledger.redis).spent(self._tenant)
         budget = self._policy.current().tenant(self._tenant).daily_budget_nusd
-        found = self._jobs.find_dead(JobFilter(tenant=self._tenant), limit=MAX_DEAD)
+        found = self._jobs.find_dead(JobFilter(tenant=self._tenant), limit=MAX_LISTED)
         return FleetView(
             at_ms=self._jobs.now_ms(), tenant=self._tenant, fleet=None, workers=(),
             hour=LastHour(Counter()), has_history=False,
             budgets=(BudgetLine(self._tenant, settled, reserved, budget),),
-            dead=DeadLetters(tuple(found.records), found.counts),
+            dead=read_dead_letters(self._ledger, [self._tenant], found.records, found.counts),
             bulks=newest(Bulks(self._ledger).list(self._tenant)), pauses=(),
         )  # fmt: skip
 
@@ -146,19 +157,6 @@ def now_ms(client: redis.Redis) -> int:
     with reaching_redis():
         seconds, micros = client.time()
     return int(seconds) * 1000 + int(micros) // 1000
-
-
-def _still_dead(ledger: Ledger, found: DeadLetters) -> DeadLetters:
-    """Leave out what was replayed or buried since the last search for dead jobs."""
-    records = {record.id: record for record in ledger.records([job.id for job in found.newest])}
-    left, counts = [], found.counts.copy()
-    for job in found.newest:
-        record = records.get(job.id)
-        if record is not None and record.state == "failed" and not record.replayed_as:
-            left.append(record)
-        else:
-            counts[job.id.partition(".")[0], job.kind, job.error or ""] -= 1
-    return DeadLetters(tuple(left), +counts)
 
 
 def _known(minutes: list[Minute]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from forebay.producers.gateway.status.wording import counted, moment, percent, span
+from forebay.producers.gateway.status.views.wording import counted, moment, percent, span
 from forebay.routing.errors import gist
 from forebay.routing.ledger.record import ENDED, Record
 
@@ -61,6 +61,11 @@ class JobPage:
         return self.record.id.partition(".")[0]
 
     @property
+    def between_s(self) -> float:
+        """Seconds between attempts: for a retry, or until a lost worker was noticed."""
+        return max(0.0, self.total_s - self.queued_s - self.worked_s)
+
+    @property
     def ended(self) -> bool:
         """True if nothing changes any more."""
         return self.record.state in ENDED
@@ -109,7 +114,8 @@ def _decision(decision: dict[str, str]) -> Step:
     detail = f" ({decision['detail']})" if decision["detail"] else ""
     words = decision["meaning"] or gist(decision["code"]) or ""
     tone: Tone = "warn" if decision["code"] in {"check_failed", "unchecked"} else "plain"
-    return Step(words or "Decided", "", f"{decision['code']}{detail}", tone)
+    title = words[:1].upper() + words[1:]
+    return Step(title or "Decided", "", f"{decision['code']}{detail}", tone)
 
 
 def _doubt(doubt: dict[str, Any]) -> Step:

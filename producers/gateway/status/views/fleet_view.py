@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from forebay.producers.gateway.status.views.dead_letters import DeadLetters
 from forebay.routing.bulk.bulks import BulkRecord
-from forebay.routing.ledger.record import Record
 from forebay.routing.limits.pauses import Pause
 from forebay.routing.overview.history import Minute
 from forebay.routing.overview.snapshot import QueueLine, Snapshot
@@ -81,27 +81,6 @@ class LastHour(NamedTuple):
             }
         )
         return ups.most_common()
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetters:
-    """Dead jobs that were not replayed.
-
-    Attributes:
-        newest: the newest of them.
-        counts: all of them, by tenant, kind and code.
-    """
-
-    newest: tuple[Record, ...]
-    counts: Counter[tuple[str, str, str]]
-
-    @property
-    def by_code(self) -> list[tuple[str, int]]:
-        """How many there are of each code, the most frequent first."""
-        codes: Counter[str] = Counter()
-        for (_, _, code), number in self.counts.items():
-            codes[code] += number
-        return codes.most_common()
 
 
 @dataclass(frozen=True, slots=True)
