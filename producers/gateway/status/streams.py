@@ -12,7 +12,7 @@ from forebay.producers.gateway.status.viewer import Viewer
 from forebay.routing.errors import ForebayError
 
 QUIET_S = 15.0  # after so long a sign of life is sent, so that a client that went away is noticed
-CHECK_S = 10.0  # so often a stream asks whether its viewer is still signed in
+CHECK_S = 5.0  # so often a stream asks whether its viewer is still signed in
 ALIVE = b": nothing has changed\n\n"
 GONE = b"event: signed-out\ndata: sign in again\n\n"
 ENDED = b"event: ended\ndata: nothing changes any more\n\n"
