@@ -32,7 +32,7 @@ MAX_SHOWN = 50  # tenants whose budgets are listed
 MAX_TENANTS = 500  # whose dead letters and bulks are looked for
 ALIVE_S = 10.0  # a heartbeat counts so long
 #: Looking for tenants walks all keys, so it is done less often than everything else.
-LOOK_FOR_TENANTS_S = 30.0
+LOOK_FOR_TENANTS_S = 15.0
 FLEET = "*"
 
 
@@ -107,7 +107,7 @@ class FleetSource:
         return newest(bulk for tenant in tenants for bulk in self._bulks.list(tenant))
 
     def _having(self, family: str) -> list[str]:
-        """Return the tenants that have dead letters or bulks; new ones are found in half a minute.
+        """Return the tenants that have dead letters or bulks; new ones are found in 15 s.
 
         Tenants that have jobs now are found at once.
         """
