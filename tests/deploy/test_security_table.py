@@ -202,8 +202,10 @@ TRIALS = {
         lambda scene: scene.redis.set("fb:full", 99),
         lambda scene: scene.redis.set("fb:free", 0),
         lambda scene: scene.redis.set("fb:quota", 0),
-        lambda scene: scene.redis.incrby("fb:held:globex", 9),
         lambda scene: scene.redis.hset("fb:depth", "route", 9),
+    ],
+    "add to the memory counted for another tenant": [
+        lambda scene: scene.redis.incrby("fb:held:globex", 9),
         lambda scene: scene.redis.incrby("fb:promised:globex", 9),
     ],
     "add to the numbers of waiting jobs, and to the tenants that come": [
@@ -234,6 +236,16 @@ TRIALS = {
     "take doorbells": [lambda scene: scene.redis.rpop("route")],
     "read money and budgets": [lambda scene: scene.redis.hgetall("fb:spend:day:1")],
     "write money and budgets": [lambda scene: scene.redis.hset("fb:spend:day:1", "acme", 0)],
+    "read what a tenant spent in a day": [command("HMGET", "fb:spend:day:1", "acme")],
+    "look up an API key of the gateway": [lambda scene: scene.redis.hget("fb:keys", "k")],
+    "make or list API keys of the gateway": [
+        lambda scene: scene.redis.hset("fb:keys", "k", "{}"),
+        lambda scene: scene.redis.hgetall("fb:keys"),
+    ],
+    "count the use of an API key": [
+        lambda scene: scene.redis.hset("fb:rate:k", "requests", 1),
+        lambda scene: scene.redis.pexpire("fb:rate:k", 60_000),
+    ],
     "read the secret of the cache": [lambda scene: scene.redis.get("fb:cache-secret")],
     "run a script of its own": [read_own_script],
     "send Celery's control commands": [command("PUBLISH", "/0.celery.pidbox", "{}")],
