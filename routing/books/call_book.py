@@ -118,7 +118,7 @@ def _record(entry: str, values: Mapping[str, str]) -> CallRecord:
         state: Any = values["state"]
         return CallRecord(
             entry=entry, id=values["id"], state=state, job=values.get("job", ""),
-            tenant=values["tenant"], purpose=values.get("purpose") or terms.get("purpose", "answer"),
+            tenant=values["tenant"], purpose=terms.get("purpose") or "answer",
             at_ms=int(values.get("at") or entry.partition("-")[0] or 0),
             model=terms.get("model", ""), base=terms.get("base", ""),
             region=terms.get("region", ""), tier=bill.get("tier") or terms.get("tier", ""),

@@ -75,8 +75,8 @@ class EgressLog:
     def head(self) -> Head:
         """Return the end of the log; number 0 if nothing was ever written."""
         with reaching_redis():
-            seq, last = self._redis.hmget(_HEAD, ["seq", "hash"])
-        return Head(int(seq or 0), (last or b"").decode())
+            head: Any = self._redis.hgetall(_HEAD)
+        return Head(int(head.get(b"seq", 0)), head.get(b"hash", b"").decode())
 
     def heads(self) -> dict[str, Head]:
         """Return the end of each day (UTC) on which something was written, in order."""

@@ -48,8 +48,6 @@ def limits(policy: Policy, tenant: str, model: str | None, at_s: float) -> tuple
     return tuple(found)
 
 
-def _limits(
-    rules: Allowance, owner: str, scope: str, zone: str, at_s: float
-) -> Iterator[Limit]:
+def _limits(rules: Allowance, owner: str, scope: str, zone: str, at_s: float) -> Iterator[Limit]:
     for span in SPANS:
         yield Limit(owner, scope, window(span, at_s, zone), rules.hard(span), rules.soft(span))

@@ -75,7 +75,7 @@ class Budget:
     taken effect: repeat it, release it, or leave the money reserved.
     """
 
-    def __init__(self, client: redis.Redis, bounds: BookBounds = BookBounds()) -> None:  # noqa: B008 - frozen
+    def __init__(self, client: redis.Redis, bounds: BookBounds = BookBounds()) -> None:
         self._redis = client
         self._bounds = bounds
         self._ahead_s = 0.0  # of this host's clock, as far as a window of time was missed
@@ -238,7 +238,8 @@ class Budget:
         draft: bytes = b"",
         bill: Mapping[str, Any] | None = None,
     ) -> Settled:
-        args = [call_id, state, nusd, KEEP_DAYS, KEEP_CLOSED_S, draft, json.dumps(dict(bill or {}))]
+        args: list[Any] = [call_id, state, nusd, KEEP_DAYS, KEEP_CLOSED_S, draft]
+        args += [json.dumps(dict(bill or {}))]
         args += [self._bounds.calls, self._bounds.days * 86_400_000]
         with reaching_redis():
             status = self._close(args=args)

@@ -179,4 +179,3 @@ class PolicyFile:
             )
         else:
             _log.info("read the policy again from %s", self._path, extra=event(Event.POLICY_READ))
-

@@ -167,9 +167,7 @@ class Calls:
         Raises:
             Unavailable: Redis did not come back in time.
         """
-        settle = partial(
-            self._budget.settle, call.id, cost.nusd, draft=draft, bill=cost.bill()
-        )
+        settle = partial(self._budget.settle, call.id, cost.nusd, draft=draft, bill=cost.bill())
         patiently(settle, patience_s=MAX_BOOKING_S)
 
     def _reserve(
@@ -209,9 +207,7 @@ class Calls:
                 self._budget.release(leaving.call)
             raise NoAnswer(error, Reason.EGRESS_UNWRITTEN, waits=True) from None
 
-    def _cost(
-        self, call: Call, usage: Usage | None, tier: Tier | None, *, stand_in: bool
-    ) -> Cost:
+    def _cost(self, call: Call, usage: Usage | None, tier: Tier | None, *, stand_in: bool) -> Cost:
         """Return the cost by the prices that were in force when the call was planned."""
         if usage is not None and tier is not None:
             try:

@@ -160,7 +160,8 @@ def test_a_settle_on_the_next_day_charges_the_day_of_the_reservation(budget, red
     today = budget.today()
     yesterday = today - timedelta(days=1)
     number = int(redis.hget("fb:spend:call:a", "day"))
-    accounts = redis.hget("fb:spend:call:a", "accounts").decode().replace(str(number), f"{number - 1}")
+    accounts = redis.hget("fb:spend:call:a", "accounts").decode()
+    accounts = accounts.replace(str(number), str(number - 1))
     redis.hset("fb:spend:call:a", mapping={"day": number - 1, "accounts": accounts})
     for name in ("day", "open"):
         redis.rename(f"fb:spend:{name}:{number}", f"fb:spend:{name}:{number - 1}")

@@ -174,9 +174,10 @@ def test_a_file_that_cannot_be_parsed_raises_an_error_that_names_it(tmp_path, te
 def test_a_geography_that_is_not_listed_has_no_price_and_the_error_says_where_to_list_it(prefix):
     model = f"{prefix}.anthropic.claude-haiku-4-5-20251001-v1:0"
     assert not PRICES.has(model)
-    for price in (lambda: PRICES.cost(model, Usage(10, 10)), lambda: PRICES.worst_case(model, 1, 1)):
-        with pytest.raises(NoPrice, match=rf"add `{prefix}` to \[geography\]"):
-            price()
+    with pytest.raises(NoPrice, match=rf"add `{prefix}` to \[geography\]"):
+        PRICES.cost(model, Usage(10, 10))
+    with pytest.raises(NoPrice, match=rf"add `{prefix}` to \[geography\]"):
+        PRICES.worst_case(model, 1, 1)
 
 
 def test_the_version_changes_with_a_price_and_not_with_a_comment(tmp_path):
