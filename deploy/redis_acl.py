@@ -78,10 +78,10 @@ UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
-    "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled",
+    "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled", "books:jobs:*",
 )  # fmt: skip
 #: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics.
-FIGURES = "%R~fb:spend:day:* %R~fb:spillway* %R~fb:pace:*"
+FIGURES = "%R~fb:spend:day:* %R~fb:spend:from:* %R~fb:spillway* %R~fb:pace:*"
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 
 
@@ -95,7 +95,7 @@ def producer(tenant: str) -> str:
 #: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent, and
 #: counts the use of each key.
 GATEWAY = (
-    f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:*) (+hmget +hset +pexpire ~fb:rate:*)"
+    f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:* ~fb:spend:from:*) (+hmget +hset +pexpire ~fb:rate:*)"
 )
 
 ROLES: Mapping[str, str] = {

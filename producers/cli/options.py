@@ -145,7 +145,7 @@ MaybeId = Annotated[
 ]
 All = Annotated[bool, typer.Option("--all", help="All dead jobs not yet replayed.")]
 Limit = Annotated[
-    int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="List at most N jobs.")
+    int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="List at most N.")
 ]
 ShowContent = Annotated[
     bool, typer.Option("--content", help="Also print the job's content: what was submitted.")

@@ -11,6 +11,7 @@ from forebay.workers.runtime.actor import give_up, settings_of
 from forebay.workers.runtime.hooks import Observer
 from forebay.workers.telemetry.celery_events import CeleryEvents
 from forebay.workers.telemetry.job_log import JobLog
+from forebay.workers.telemetry.job_tally import JobTally
 from forebay.workers.telemetry.settings import MetricsSettings
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Telemetry:
 
 def telemetry() -> Telemetry:
     """Return what this process shows. Call it once, before the Celery worker starts."""
-    observers: list[Observer] = [JobLog(), CeleryEvents()]
+    observers: list[Observer] = [JobLog(), CeleryEvents(), JobTally()]
     settings = settings_of(MetricsSettings)
     registry = None
     if settings.metrics_port is not None:

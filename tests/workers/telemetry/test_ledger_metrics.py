@@ -66,10 +66,10 @@ def test_jobs_that_run_wait_for_a_retry_or_are_dead(ledger, read):
 
 
 def test_money_is_what_the_books_say(ledger, read):
-    budget, limits = Budget(ledger.redis), {"fleet_budget_nusd": None, "term_s": 60}
+    budget, limits = Budget(ledger.redis), {"term_s": 60}
     for call, tenant, nusd in (("1", "acme", 10**9), ("2", "beta", 2 * 10**9)):
         job = f"{tenant}.{call}"
-        budget.reserve(call, job, tenant, nusd, tenant_budget_nusd=None, **limits)
+        budget.reserve(call, job, tenant, nusd, **limits)
     budget.settle("1", 5 * 10**8)
     assert (read("spent_usd", tenant="acme"), read("reserved_usd", tenant="acme")) == (0.5, 0)
     assert read("reserved_usd", tenant="beta") == 2

@@ -32,7 +32,7 @@ def busy(ledger, redis):
     failed = {"status": "failed", "error": "too_long"}
     ledger.settle(claims[0], Receipt(**claims[0].record.heading(), **failed))
     ledger.serve("router1@here", ["route"], 60)
-    limits = {"tenant_budget_nusd": None, "fleet_budget_nusd": None, "term_s": 60}
+    limits = {"term_s": 60}
     Budget(redis).reserve("1", "acme.1", "acme", 10**9, **limits)
     Budget(redis).settle("1", 5 * 10**8)
     return claims[0].id
