@@ -32,6 +32,8 @@ KEEP_DEAD_S = 60.0  # counting dead jobs walks all keys
 MAX_RUNNING = 5_000  # jobs whose queues are counted
 KEYS_PER_SCAN = 5_000
 MAX_PAUSES = 100  # that are shown
+DUE_WITHIN_S = (60, 300)  # deadlines that count as near
+SHARDS = ":rows"  # ends the names of the depths that count shards
 FLEET = "*"
 
 
@@ -61,7 +63,8 @@ class LedgerMetrics(Collector):
         """Yield all that can be read. A part that this Redis user may not read is left out."""
         failed = set[str]()
         for part in (
-            self._queues, self._jobs, self._money, self._breaker, self._pace, self._memory,
+            self._queues, self._jobs, self._due, self._money, self._breaker, self._pace,
+            self._memory,
         ):  # fmt: skip
             try:
                 yield from list(part())
@@ -103,6 +106,22 @@ class LedgerMetrics(Collector):
         yield _by_tenant("dead_jobs", "Dead jobs that were not replayed", self._dead_jobs())
         recovered = leases_recovered(self._redis)
         yield _gauge("leases_recovered_hour", "Leases that ran out in the last hour", recovered)
+
+    def _due(self) -> Iterator[Metric]:
+        """Yield the shards that wait, and the jobs whose deadline is near, for autoscaling."""
+        shards = _family("queue_shards", "Shards of bulks that wait", "queue")
+        for queue, depth in sorted(self._ledger.depths().items()):
+            if queue.endswith(SHARDS):
+                shards.add_metric([queue.removesuffix(SHARDS)], depth)
+        yield shards
+        due = _family("jobs_due", "Jobs whose deadline is near", "within")
+        with reaching_redis():
+            now_s, _ = self._redis.time()
+            for within_s in DUE_WITHIN_S:
+                last_ms = (int(now_s) + within_s) * 1000
+                count: Any = self._redis.zcount("fb:deadlines", "-inf", last_ms)
+                due.add_metric([str(within_s)], count)
+        yield due
 
     def _dead_jobs(self) -> dict[str, float]:
         """Return the number of dead jobs by tenant, at most a minute old."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 import redis as redis_py
 from prometheus_client import CollectorRegistry
@@ -63,6 +65,18 @@ def test_jobs_that_run_wait_for_a_retry_or_are_dead(ledger, read):
     dead = {tenant: read("dead_jobs", tenant=tenant) for tenant in ("a", "b", "c", "other")}
     assert (dead["a"], dead["other"]) == (2, 1)  # two tenants have labels of their own
     assert read("leases_recovered_hour") == 0
+
+
+def test_shards_that_wait_and_jobs_that_are_due_soon_are_counted(ledger, read):
+    for seconds in (30, 200, 3_000):
+        submit(ledger, deadline=timedelta(seconds=seconds))
+    ledger.redis.hset("fb:depth", "local.default:rows", 3)
+    assert read("jobs_due", within="60") == 1
+    assert read("jobs_due", within="300") == 2
+    assert read("queue_shards", queue="local.default") == 3
+    claim = ledger.claim("route")  # the job that is due first
+    ledger.settle(claim, Receipt(**claim.record.heading(), status="failed", error="x"))
+    assert read("jobs_due", within="60") == 0
 
 
 def test_money_is_what_the_books_say(ledger, read):
