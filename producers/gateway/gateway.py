@@ -11,15 +11,20 @@ from typing import Any, ParamSpec, TypeVar
 
 from forebay.producers.async_client import AsyncClient
 from forebay.producers.gateway.api_keys import KeyStore
+from forebay.producers.gateway.batches.batch_store import BatchStore
+from forebay.producers.gateway.files.file_store import FileStore
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.text_reader import TextReader
+from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import ForebayError
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.rates import Rates
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect, reaching_redis
 from forebay.routing.store.encryption import Seal
+from forebay.routing.store.lease import Lease
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +43,9 @@ class Gateway:
         rates: the limits of API keys.
         budget: what the tenants have spent.
         texts: the texts of the jobs that stream through this process.
+        files: the files that callers upload and batches write.
+        batches: the records of batches and bulks.
+        ledger: the ledger, for what blocks on it: bulks and their rows.
     """
 
     def __init__(self, settings: GatewaySettings, fleet: Settings) -> None:
@@ -52,6 +60,12 @@ class Gateway:
         self.rates = Rates(self._redis)
         self.budget = Budget(self._redis)
         self.texts = TextReader(self._redis, Seal.of(fleet))
+        self.batches = BatchStore(self._redis)
+        self.ledger = Ledger(self._redis, fleet, packaged_template)
+        self.files = FileStore(
+            settings.gateway_files.expanduser(), max_bytes=settings.gateway_max_files,
+            keep_s=settings.gateway_keep_files_s,
+        )  # fmt: skip
 
     def client(self, tenant: str) -> AsyncClient:
         """Return the client of a tenant, which all requests of the tenant share."""
@@ -74,6 +88,10 @@ class Gateway:
         """Call what blocks on Redis, on a thread."""
         call = partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def lease(self, name: str) -> Lease:
+        """Return the lease of this name."""
+        return Lease(self._redis, name)
 
     async def ping(self) -> None:
         """Raise `Unavailable` unless Redis answers."""

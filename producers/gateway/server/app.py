@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi_offline import FastAPIOffline
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,10 +20,12 @@ from starlette.responses import Response
 from forebay.producers.gateway import documents
 from forebay.producers.gateway.access import Doors
 from forebay.producers.gateway.anthropic import messages
+from forebay.producers.gateway.batch_endpoints import files, openai_batches
 from forebay.producers.gateway.errors import Refusal, fault_of
 from forebay.producers.gateway.gateway import Gateway
 from forebay.producers.gateway.native import health, jobs, tenants
 from forebay.producers.gateway.openai import chat, embeddings, models, responses
+from forebay.producers.gateway.server.background import keeper_of
 from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
 from forebay.producers.gateway.settings import GatewaySettings
@@ -33,7 +36,10 @@ from forebay.routing.settings import Settings, read, read_settings
 
 TITLE = "Forebay"
 SUMMARY = "LLM jobs on a local fleet, and on a frontier model where that is allowed."
+FORM_BYTES = 64 * 1024  # of an upload around its file
 ROUTERS = (
+    files.router,
+    openai_batches.router,
     chat.router,
     responses.router,
     embeddings.router,
@@ -63,7 +69,9 @@ def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
         lifespan=_lifespan(settings, fleet),
     )  # fmt: skip
     figures = Figures(settings.gateway_metrics_dir)
-    app.add_middleware(Envelope, max_body=settings.gateway_max_body, figures=figures)
+    app.add_middleware(
+        Envelope, max_body=settings.gateway_max_body, figures=figures, larger=_larger(settings)
+    )
     for kind in (Refusal, ForebayError, ResultTimeout, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _explain)
     for router in ROUTERS:
@@ -71,6 +79,11 @@ def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
     _add_metrics(app, figures)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # as FastAPI's docs say
     return app
+
+
+def _larger(settings: GatewaySettings) -> dict[str, int]:
+    """Return the paths whose bodies may be larger than others."""
+    return {files.router.prefix: settings.gateway_max_file + FORM_BYTES}
 
 
 def _version() -> str:
@@ -85,9 +98,12 @@ def _lifespan(settings: GatewaySettings, fleet: Settings) -> Any:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway = Gateway(settings, fleet)
         app.state.gateway, app.state.doors = gateway, Doors(gateway)
+        keeper = keeper_of(gateway)
+        keeper.start()
         try:
             yield
         finally:
+            await run_in_threadpool(keeper.stop)
             await gateway.close()
 
     return lifespan

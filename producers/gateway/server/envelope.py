@@ -6,6 +6,7 @@ import logging
 import random
 import re
 import time
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,9 +32,12 @@ class Envelope:
        message, which may hold content.
     """
 
-    def __init__(self, app: ASGIApp, max_body: int, figures: Figures) -> None:
+    def __init__(
+        self, app: ASGIApp, max_body: int, figures: Figures, larger: Mapping[str, int] | None = None
+    ) -> None:
+        """`larger` holds the paths whose bodies have another limit than `max_body`."""
         self._app = app
-        self._max_body = max_body
+        self._max_body, self._larger = max_body, larger or {}
         self._figures = figures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,21 +72,19 @@ class Envelope:
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         """Return `receive`, which raises `BodyTooLarge` once the body is larger than the limit."""
         declared, taken = Headers(scope=scope).get("content-length", "0"), 0
+        most = self._larger.get(scope["path"], self._max_body)
 
         async def limited() -> Message:
             nonlocal taken
-            if declared.isdecimal() and int(declared) > self._max_body:
-                raise self._too_large()
+            if declared.isdecimal() and int(declared) > most:
+                raise _too_large(most)
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._max_body:
-                raise self._too_large()
+            if taken > most:
+                raise _too_large(most)
             return message
 
         return limited
-
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"must have at most {self._max_body} bytes", field="body")
 
     async def _explain(
         self, error: Exception, request_id: str, scope: Scope, receive: Receive, send: Send
@@ -92,6 +94,10 @@ class Envelope:
             _log(error, request_id)
         response = error_response(scope["path"], fault, request_id)
         await response(scope, receive, send)
+
+
+def _too_large(most: int) -> BodyTooLarge:
+    return BodyTooLarge(f"must have at most {most} bytes", field="body")
 
 
 def _log(error: Exception, request_id: str) -> None:

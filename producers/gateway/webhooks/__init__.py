@@ -1,0 +1,1 @@
+"""Webhooks: events of jobs, bulks and batches, delivered to their tenants over HTTP."""
