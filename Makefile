@@ -152,6 +152,10 @@ check: $(READY) ## Check format, lint, types, the contracts between rooms, and t
 	@$(PIP) --dry-run --no-index --no-build-isolation --editable '.[dev]' \
 		|| { echo "The lock files are behind pyproject.toml: make lock" >&2; exit 1; }
 
+.PHONY: check-deploy
+check-deploy: $(READY) ## Check what operators copy with its own tools
+	@$(PY) deploy/checks/promtool.py
+
 .PHONY: lock
 lock: ## Choose all versions anew and write them with hashes into deploy/requirements
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \

@@ -24,6 +24,7 @@ from forebay.producers.cli.operator import jobs as operator_jobs
 from forebay.producers.cli.operator import pauses
 from forebay.producers.cli.operator.jobs import Interval, Rounds
 from forebay.producers.cli.options import Json, Online
+from forebay.routing.tracing import exporting
 
 HELP = """Submit LLM jobs to a Forebay fleet and fetch their answers.
 
@@ -138,6 +139,8 @@ def run(args: Sequence[str]) -> int:
     # Looked up before parsing: a mistake in the options is printed as JSON as well.
     as_json = "--json" in args
     try:
+        if "serve" not in args[:1]:  # the gateway sets up its own export, in each of its processes
+            exporting.start("forebay-cli")
         code = commands().main(args=args, prog_name="forebay", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:

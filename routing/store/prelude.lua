@@ -52,6 +52,7 @@ local WATCH_MS = 3600000 -- a client that still waits watches again long before
 local STREAM_MS = 600000 -- a stream expires if nothing is written to it for so long
 local MAX_ANSWER_BYTES = 64 * 1024 * 1024
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
+local TRACEPARENT_BYTES = 55
 local RECORD_BYTES = 1024 -- that a job takes beside its request or its answer, about
 local MAX_NEWCOMERS = 200 -- tenants that are given a turn at once
 local MAX_ROWS = 1000 -- rows of one shard
@@ -568,6 +569,7 @@ local function given_fields(list)
     priority = (rows > 0 or values.priority == 'bulk') and 'bulk' or 'interactive',
     deadline = deadline > 0 and string.format('%.0f', deadline) or '',
     answer_bytes = math.max(0, math.min(number(values.answer_bytes), MAX_ANSWER_BYTES)),
+    traceparent = string.match(values.traceparent or '', '^00%-%x+%-%x+%-%x%x$') or '',
   }
 end
 
@@ -585,6 +587,9 @@ local function put_on(id, queue, bell, content, given, ...)
     'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', ...)
   if given.bulk ~= '' then
     redis.call('HSET', job_key(id), 'bulk', given.bulk, 'rows', given.rows)
+  end
+  if #given.traceparent == TRACEPARENT_BYTES then
+    redis.call('HSET', job_key(id), 'traceparent', given.traceparent)
   end
   redis.call('SET', 'fb:content:' .. id, content)
   hold(id, { bytes = 0 }, RECORD_BYTES + #content)

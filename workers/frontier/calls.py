@@ -47,6 +47,7 @@ from forebay.workers.frontier.provider import (
     billed,
     fault_of,
 )
+from forebay.workers.frontier.traced_call import traced
 
 MAX_RESERVING_S = 30.0  # if reserving took longer, the reservation's term may run out in the call
 MAX_BOOKING_S = 60.0  # how long booking a cost waits for Redis
@@ -144,7 +145,7 @@ class Calls:
             self._budget.release(call.id)
             raise NoAnswer(Unavailable("too late to call"), Reason.SPILLWAY_SHUT)
         try:
-            reply = self._provider.call(call.prompt, call.model, call_id=call.id, base=call.base)
+            reply = traced(self._provider, call.prompt, call.model, call.id, call.base)
         except ForebayError as error:
             raise self._failed(call, error, rules) from None
         self._recovered(call)

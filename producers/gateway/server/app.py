@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -33,8 +34,13 @@ from forebay.producers.gateway.shapes import ERRORS, error_response, request_id
 from forebay.routing import logs
 from forebay.routing.errors import ForebayError, ResultTimeout
 from forebay.routing.settings import Settings, read, read_settings
+from forebay.routing.tracing import exporting
 
 TITLE = "Forebay"
+#: FastAPI's own spans and logs hold queries and the messages of exceptions, which may be content.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False, "metrics": False, "logs": False, "auto_configure": False,
+}  # fmt: skip
 SUMMARY = "LLM jobs on a local fleet, and on a frontier model where that is allowed."
 FORM_BYTES = 64 * 1024  # of an upload around its file
 ROUTERS = (
@@ -58,6 +64,7 @@ def application() -> FastAPI:
         Misconfigured: Names the variable that is wrong.
     """
     logs.to_stderr(logging.INFO)
+    exporting.start("forebay-gateway")
     return create_app(read(GatewaySettings), read_settings())
 
 
@@ -66,7 +73,7 @@ def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
     # Its page needs nothing from the network: no browser here asks others for scripts.
     app = FastAPIOffline(
         redoc_url=None, title=TITLE, summary=SUMMARY, version=_version(),
-        lifespan=_lifespan(settings, fleet),
+        lifespan=_lifespan(settings, fleet), telemetry=NO_TELEMETRY,
     )  # fmt: skip
     figures = Figures(settings.gateway_metrics_dir)
     app.add_middleware(

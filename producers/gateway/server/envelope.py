@@ -15,9 +15,12 @@ from forebay.producers.gateway.errors import INTERNAL, BodyTooLarge, Refusal, fa
 from forebay.producers.gateway.server.figures import Figures
 from forebay.producers.gateway.shapes import error_response
 from forebay.routing.logs import Event, event, place
+from forebay.routing.tracing import spans
+from forebay.routing.tracing.traceparent import checked
 
 log = logging.getLogger(__name__)
 
+GONE = 499  # the status of a request whose client went away
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -28,7 +31,8 @@ class Envelope:
        response, under the name that each client reads.
     2. Refuses a body that is larger than the limit, before it is in memory.
     3. Counts requests and their time, by route and status.
-    4. Answers an unexpected error with its request's id, and logs its type and place, never its
+    4. Records a span, which continues the caller's trace (`traceparent`).
+    5. Answers an unexpected error with its request's id, and logs its type and place, never its
        message, which may hold content.
     """
 
@@ -58,7 +62,11 @@ class Envelope:
             await send(message)
             status = message["status"] if starts else status
 
-        with self._figures.in_flight():
+        given = checked(Headers(scope=scope).get("traceparent")) or ""
+        with (
+            self._figures.in_flight(),
+            spans.span(scope["method"], kind="server", parent=given, request=request_id) as span,
+        ):
             try:
                 await self._app(scope, self._limited(scope, receive), reply)
             except Exception as error:  # noqa: BLE001 - no caller ever sees a traceback
@@ -67,7 +75,10 @@ class Envelope:
                     raise ConnectionAbortedError(request_id) from None
                 await self._explain(error, request_id, scope, receive, reply)
             finally:
-                self._figures.count(_route(scope), status, time.perf_counter() - begun)
+                route = _route(scope)
+                span.rename(f"{scope['method']} {route}")
+                span.set(http__route=route, http__response__status_code=status or GONE)
+                self._figures.count(route, status, time.perf_counter() - begun)
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         """Return `receive`, which raises `BodyTooLarge` once the body is larger than the limit."""
