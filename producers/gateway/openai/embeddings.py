@@ -20,9 +20,9 @@ from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.asking import ask
 from forebay.producers.gateway.asking.chats import named
 from forebay.producers.gateway.asking.model_names import asked_of
-from forebay.producers.gateway.asking.options import Own, job_options
+from forebay.producers.gateway.asking.options import NOTHING, Own
+from forebay.producers.gateway.asking.terms import terms
 from forebay.producers.gateway.documents import documented
-from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body, Ignored, only, read, respond
 from forebay.routing.jobs import Answer, Embed, Embedding, Job
 
@@ -87,12 +87,7 @@ async def create_embeddings(request: Request) -> Response:
     """Turn texts into vectors. `auto`, `local` and `forebay/embed` name the fleet's one model."""
     by = await caller(request, "submit")
     body = read(EmbeddingRequest, await request.body())
-    wanted = asked_of(by, body.model)
-    if wanted.kind not in {None, "embed"}:
-        raise InvalidRequest(f"a job of the kind {wanted.kind} gives no vectors", field="model")
-    options = job_options(request.headers, body.forebay)
-    if wanted.lane:
-        options.setdefault("lane", wanted.lane)
+    options = terms("embed", asked_of(by, body.model), body.forebay or NOTHING, request.headers)
     with named({"texts": "input"}):
         embed = Embed(texts=body.input)
         job = Job.model_validate({"tenant": by.tenant, "request": embed, **options})
