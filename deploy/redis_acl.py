@@ -94,10 +94,12 @@ def producer(tenant: str) -> str:
     return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {waiting} {' '.join(SHARED)}"
 
 
-#: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent, and
-#: counts the use of each key.
+#: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent,
+#: counts the use of each key, and reads what it needs to find cached answers.
 GATEWAY = (
-    f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:* ~fb:spend:from:*) (+hmget +hset +pexpire ~fb:rate:*)"
+    f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:* ~fb:spend:from:*) "
+    "(+hmget +hset +pexpire ~fb:rate:*) (+get ~fb:cache-secret) (+zrangebyscore ~fb:models:*) "
+    "(+mget ~fb:cache:*)"
 )
 
 ROLES: Mapping[str, str] = {

@@ -35,6 +35,7 @@
 --        fb:cached:<id>   string  the key of the answer cache that holds the job's answer
 --        fb:watchers:<id> set     the streams to which the job's end is written
 --        fb:stream:<tenant>:<id>  stream  the text of the answer while it is generated, sealed
+--        fb:models:<queue>  zset  the models that answer there, as JSON -> s until when this holds
 --        fb:rings         string  doorbells rung so far; numbers them
 --        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
 --                                 '<queue> at' -> ms of that sweep

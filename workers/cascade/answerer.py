@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from forebay.routing.base import Kind
+from forebay.routing.base import KINDS, Kind
 from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost
 from forebay.routing.jobs import Content, Embed, Embedding, Job
 from forebay.routing.tracing import spans
@@ -78,8 +78,16 @@ class Answerer:
 
     def signature(self, job: Job) -> tuple[str, str]:
         """Return the model, and its revision, that answers this job here."""
+        return self._signature(self.info, job.kind)
+
+    def signatures(self) -> dict[Kind, tuple[str, str]]:
+        """Return for each kind the model, and its revision, that answers it here."""
         info = self.info
-        if info.embed_model and (job.kind == "embed" or self._by_similarity(job)):
+        return {kind: self._signature(info, kind) for kind in KINDS}
+
+    @staticmethod
+    def _signature(info: EngineInfo, kind: Kind) -> tuple[str, str]:
+        if info.embed_model and (kind == "embed" or _by_similarity(info, kind)):
             return info.embed_model, info.embed_revision or ""
         return info.model, info.revision
 
@@ -98,7 +106,7 @@ class Answerer:
         request = job.request
         if isinstance(request, Embed):
             return PendingAnswer(lambda: self._embedded(job, request))
-        if self._by_similarity(job):
+        if _by_similarity(self.info, job.kind):
             return PendingAnswer(lambda: self._nearest([job])[0])
         info = self.info
         prompt = bounded.local(job, info, prompt_id=prompt_id)
@@ -107,7 +115,7 @@ class Answerer:
 
     def answers_by_vectors(self, kind: Kind) -> bool:
         """Return whether jobs of a kind are answered by vectors alone, without a generation."""
-        return kind == "embed" or (kind in NEAREST and self.info.classify == "similarity")
+        return kind == "embed" or _by_similarity(self.info, kind)
 
     def at_once(self, jobs: Sequence[Job]) -> list[RawAnswer]:
         """Answer jobs of one kind by vectors, all in one call.
@@ -146,9 +154,6 @@ class Answerer:
         for engine in self._engines:
             engine.close()
 
-    def _by_similarity(self, job: Job) -> bool:
-        return job.kind in NEAREST and self.info.classify == "similarity"
-
     def _embedded(self, job: Job, request: Embed) -> RawAnswer:
         vectors = self._engine.embed(list(request.texts))
         content = Embedding(vectors=vectors.vectors)
@@ -181,6 +186,10 @@ class Answerer:
     @property
     def _engines(self) -> tuple[Engine, ...]:
         return (self._engine, self._other) if self._other else (self._engine,)
+
+
+def _by_similarity(info: EngineInfo, kind: Kind) -> bool:
+    return kind in NEAREST and info.classify == "similarity"
 
 
 def _generate(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from forebay.producers.gateway.asking.model_names import Target
-from forebay.producers.gateway.asking.options import NOTHING, Own, job_options
+from forebay.producers.gateway.asking.options import NOTHING, Own
+from forebay.producers.gateway.asking.terms import terms
 from forebay.producers.gateway.errors import InvalidRequest
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import (
@@ -59,8 +60,9 @@ def jobs(
         EgressDenied: The job is pinned to Bedrock and may not leave the building.
     """
     own = own or NOTHING
-    options = _options(chat, target, own, headers)
-    request = _request(target.kind or "generate", chat, own)
+    kind = target.kind or "generate"
+    options = _with_chat(terms(kind, target, own, headers), chat)
+    request = _request(kind, chat, own)
     with named(chat.fields or {}):
         return [
             Job.model_validate(
@@ -70,11 +72,8 @@ def jobs(
         ]
 
 
-def _options(chat: Chat, target: Target, own: Own, headers: Mapping[str, str]) -> dict[str, Any]:
-    options = job_options(headers, own)
-    if target.lane is not None and options.setdefault("lane", target.lane) != target.lane:
-        words = f"is {options['lane']}, and the model's name asks for {target.lane}"
-        raise InvalidRequest(words, field="forebay.lane")
+def _with_chat(options: dict[str, Any], chat: Chat) -> dict[str, Any]:
+    """Return the options of a job with what the chat says about them."""
     if chat.bulk:
         options.setdefault("priority", "bulk")
     if chat.metadata:
@@ -85,7 +84,7 @@ def _options(chat: Chat, target: Target, own: Own, headers: Mapping[str, str]) -
 def _request(kind: str, chat: Chat, own: Own) -> dict[str, Any]:
     """Return the request of one kind. Only `generate` takes a whole chat."""
     if kind == "generate":
-        return _generate(chat, own)
+        return _generate(chat)
     if kind not in _OF_ONE_TEXT:
         words = f"a job of the kind {kind} is no chat: POST /jobs takes it"
         raise InvalidRequest(words, field="model")
@@ -95,13 +94,11 @@ def _request(kind: str, chat: Chat, own: Own) -> dict[str, Any]:
     given = {
         "labels": own.labels, "schema": chat.schema, "max_words": own.max_words, "focus": own.focus,
     }  # fmt: skip
-    _check_own(kind, own)
     fields = {name: given[name] for name in _OF_ONE_TEXT[kind] if given[name] is not None}
     return {"kind": kind, "text": chat.messages[0][1], **fields}
 
 
-def _generate(chat: Chat, own: Own) -> dict[str, Any]:
-    _check_own("generate", own)
+def _generate(chat: Chat) -> dict[str, Any]:
     given = {
         "max_tokens": chat.max_tokens, "temperature": chat.temperature, "top_p": chat.top_p,
         "stop": tuple(chat.stop) or None, "schema": chat.schema,
@@ -118,14 +115,6 @@ _OF_ONE_TEXT: dict[str, tuple[str, ...]] = {
     "extract": ("schema",),
     "summarize": ("max_words", "focus"),
 }
-_KIND_OF_FIELD = {"labels": "classify", "max_words": "summarize", "focus": "summarize"}
-
-
-def _check_own(kind: str, own: Own) -> None:
-    """Refuse a field of another kind of job: it would say nothing."""
-    for name, owner in _KIND_OF_FIELD.items():
-        if getattr(own, name) is not None and owner != kind:
-            raise InvalidRequest(f"is for the model forebay/{owner}", field=f"forebay.{name}")
 
 
 def _nth_request(request: dict[str, Any], number: int) -> dict[str, Any]:

@@ -94,8 +94,7 @@ class Telling:
         """
         gateway = self.caller.gateway
         await self.caller.spend(estimate(self.job))
-        client = gateway.client(self.caller.tenant)
-        self.job_id, self._future = await client.submit_with_future(self.job)
+        self.job_id, self._future = await gateway.begin(self.job)
         self._pieces = self._open.enter_context(gateway.texts.reading(self.job_id))
 
     async def parts(self) -> AsyncIterator[str | Told]:

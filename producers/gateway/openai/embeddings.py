@@ -20,9 +20,9 @@ from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.asking import ask
 from forebay.producers.gateway.asking.chats import named
 from forebay.producers.gateway.asking.model_names import Target, asked_of
-from forebay.producers.gateway.asking.options import Own, job_options
+from forebay.producers.gateway.asking.options import NOTHING, Own
+from forebay.producers.gateway.asking.terms import terms
 from forebay.producers.gateway.documents import documented
-from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body, Ignored, only, read, respond
 from forebay.routing.jobs import Answer, Embed, Embedding, Job
 
@@ -99,14 +99,10 @@ def embedding_job(
     """Return the job that a body stands for.
 
     Raises:
-        InvalidRequest: The model gives no vectors.
+        InvalidRequest: The model gives no vectors, or a header is wrong.
         InvalidJob: Names the wrong field.
     """
-    if wanted.kind not in {None, "embed"}:
-        raise InvalidRequest(f"a job of the kind {wanted.kind} gives no vectors", field="model")
-    options = job_options(headers, body.forebay)
-    if wanted.lane:
-        options.setdefault("lane", wanted.lane)
+    options = terms("embed", wanted, body.forebay or NOTHING, headers)
     with named({"texts": "input"}):
         embed = Embed(texts=body.input)
         return Job.model_validate({"tenant": tenant, "request": embed, **options})

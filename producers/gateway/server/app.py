@@ -22,6 +22,7 @@ from forebay.producers.gateway import documents
 from forebay.producers.gateway.access import Doors
 from forebay.producers.gateway.anthropic import messages
 from forebay.producers.gateway.batch_endpoints import files, openai_batches
+from forebay.producers.gateway.decisions import endpoints as decisions
 from forebay.producers.gateway.errors import Refusal, fault_of
 from forebay.producers.gateway.gateway import Gateway
 from forebay.producers.gateway.native import health, jobs, tenants
@@ -49,6 +50,7 @@ ROUTERS = (
     chat.router,
     responses.router,
     embeddings.router,
+    decisions.router,
     models.router,
     messages.router,
     jobs.router,
