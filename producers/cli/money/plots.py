@@ -78,7 +78,7 @@ def stacked(
         bottom = [below + value for below, value in zip(bottom, values, strict=True)]
     _times(axes, labels)
     axes.set_ylabel(unit)
-    axes.legend(frameon=False, ncols=len(series), loc="lower left", bbox_to_anchor=(0, 1))
+    legend(axes, len(series))
     return svg(drawn, title)
 
 
@@ -93,7 +93,7 @@ def lines(
     _times(axes, labels)
     axes.set_ylim(bottom=0)
     axes.set_ylabel(unit)
-    axes.legend(frameon=False, ncols=len(series), loc="lower left", bbox_to_anchor=(0, 1))
+    legend(axes, len(series))
     return svg(drawn, title)
 
 
@@ -101,4 +101,17 @@ def _times(axes: Axes, labels: Sequence[str]) -> None:
     """Label about eight places of the time axis."""
     step = max(1, -(-len(labels) // 8))
     axes.set_xticks(range(0, len(labels), step), list(labels[::step]))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axes.yaxis.set_major_formatter(short)
+
+
+def legend(axes: Axes, columns: int) -> None:
+    """Add a legend above the plot."""
+    axes.legend(frameon=False, ncols=columns, loc="lower left", bbox_to_anchor=(0, 1))
+
+
+def short(value: float, _: object = None) -> str:
+    """Return a number on an axis: `15,000`, `2.5M`, `1.6B`."""
+    for size, unit in ((1e9, "B"), (1e6, "M")):
+        if abs(value) >= size:
+            return f"{value / size:,.4g}{unit}"
+    return f"{value:,.6g}"

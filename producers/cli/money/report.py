@@ -68,7 +68,7 @@ def report(
     if rows:
         display.table((by.upper(), *HEADER), [*rows, ("total", *cells(found.total))])
     for name, value in (*headlines(found).items(), *_rankings(found)):
-        display.text(f"{name:28}  {value}")
+        display.text(f"{name:32}  {value}")
     for assumption in found.assumptions():
         display.note(assumption)
 
@@ -115,14 +115,13 @@ def headlines(found: UsageReport) -> dict[str, str]:
         "saved": f"${found.saved_nusd / 1e9:,.4f}",
     }
     if audits[0]:
-        shown["of it for audits"] = f"${audits[1] / 1e9:,.4f} in {audits[0]:,} calls"
+        shown[f"of it for audits ({audits[0]:,} calls)"] = f"${audits[1] / 1e9:,.4f}"
     if found.open_nusd:
         shown["reserved, outcome not known"] = f"${found.open_nusd / 1e9:,.4f}"
     if found.mock_nusd:
         shown["billed by the mock, no money"] = f"${found.mock_nusd / 1e9:,.4f}"
     if found.agreement is not None:
-        text = f"{found.agreement:.1%} of {found.audits.total():,}"
-        shown["audits that agreed"] = text
+        shown[f"of {found.audits.total():,} audits agreed"] = f"{found.agreement:.1%}"
     return shown
 
 
