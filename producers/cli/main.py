@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from forebay.producers.cli import dead_letters, display, jobs, worker_commands
 from forebay.producers.cli.bulk import commands as bulk
 from forebay.producers.cli.gateway import keys, serve
-from forebay.producers.cli.money import egress, spend
+from forebay.producers.cli.money import egress, report, spend, tco
 from forebay.producers.cli.operator import jobs as operator_jobs
 from forebay.producers.cli.operator import pauses
 from forebay.producers.cli.operator.jobs import Interval, Rounds
@@ -122,7 +122,9 @@ app.add_typer(serve.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(pauses.app)
 app.add_typer(egress.app, name="egress")
+app.add_typer(report.app)
 app.add_typer(spend.app, name="spend")
+app.add_typer(tco.app)
 
 
 def commands() -> TyperGroup:

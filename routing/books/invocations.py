@@ -52,14 +52,16 @@ def read_invocations(path: Path) -> list[Invocation]:
         InvalidJob: Names the file and what is wrong with it.
     """
     try:
-        records = list(_records(_text(path)))
-        return [_invocation(record) for record in records]
+        found = [_invocation(record) for record in _records(_text(path))]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidJob(
             f"{path} is no invocation log of Bedrock: give JSON, one record a line, as Bedrock "
             "writes it to S3 or CloudWatch",
             field="FILE",
         ) from None
+    if not found:
+        raise InvalidJob(f"{path} is empty", field="FILE")
+    return found
 
 
 def is_cost_report(path: Path) -> bool:

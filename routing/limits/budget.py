@@ -122,19 +122,11 @@ class Budget:
         term_ms = math.ceil(term_s * 1_000)
         args: list[str | int] = [call_id, job_id, tenant, checked(nusd), term_ms, KEEP_DAYS]
         args += [purpose, token, json.dumps(dict(terms or {}))]
-        for _ in range(MAX_TRIES):
-            limits = limits_at(time.time() + self._ahead_s)
-            with reaching_redis():
-                status, *details = self._reserve(args=[*args, *packed(limits)])
-            if status != b"stale":
-                break
-            self._ahead_s = details[0] / 1_000 - time.time()
-        if status == b"stale":
-            raise Unavailable("the clocks of this host and of Redis run apart")
-        if status == b"over":
+        limits, status, details = self._try(args, limits_at)
+        if status == "over":
             raise over(limits, tenant, nusd, *details)
-        if status != b"ok":
-            raise refusal(status.decode(), details)
+        if status != "ok":
+            raise refusal(status, details)
         for number in details:
             alert(limits[number - 1])
 
@@ -229,6 +221,19 @@ class Budget:
     def today(self) -> date:
         """Return the day that is charged now, by Redis' clock."""
         return _EPOCH + timedelta(days=self._today())
+
+    def _try(
+        self, args: list[str | int], limits_at: Callable[[float], Sequence[Limit]]
+    ) -> tuple[Sequence[Limit], str, list[Any]]:
+        """Run `reserve.lua`, again if an hour, day or month ended meanwhile."""
+        for _ in range(MAX_TRIES):
+            limits = limits_at(time.time() + self._ahead_s)
+            with reaching_redis():
+                status, *details = self._reserve(args=[*args, *packed(limits)])
+            if status != b"stale":
+                return limits, status.decode(), details
+            self._ahead_s = details[0] / 1_000 - time.time()
+        raise Unavailable("the clocks of this host and of Redis run apart")
 
     def _closed(
         self,

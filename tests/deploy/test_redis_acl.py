@@ -347,7 +347,16 @@ def test_every_key_of_the_ledger_is_known_to_the_rules():
             r"fb:([a-z]+)", " ".join([*acl.users({"sweeper": "", "producer-x": "", "gateway": ""})])
         )
     )
-    assert used - ruled <= {"picks", "spend", "quiet", "pace", "audits", "types", "recovered"}
+    assert used - ruled <= {
+        "picks",
+        "spend",
+        "quiet",
+        "pace",
+        "audits",
+        "types",
+        "recovered",
+        "egress",
+    }
     assert {"job", "content", "waiting", "leases"} <= used
 
 

@@ -47,12 +47,21 @@ def write(rows: Sequence[Row], columns: Sequence[str], form: Format, out: Path |
             raise typer.BadParameter("names a file: Parquet is not text", param_hint="--out")
         sys.stdout.write(data.decode())
         return
+    replace_file(out, data, "--out")
+
+
+def replace_file(out: Path, data: bytes, option: str) -> None:
+    """Write a file in one step, so that nobody reads half of it.
+
+    Raises:
+        Misconfigured: The file cannot be written; names the option.
+    """
     draft = out.with_name(f".{out.name}.new")
     try:
         draft.write_bytes(data)
         os.replace(draft, out)  # noqa: PTH105 - one step, and it replaces the file
     except OSError as error:
-        raise Misconfigured(f"{out} cannot be written: {error.strerror}", field="--out") from None
+        raise Misconfigured(f"{out} cannot be written: {error.strerror}", field=option) from None
 
 
 def _packed(rows: Sequence[Row], columns: Sequence[str], form: Format) -> bytes:
