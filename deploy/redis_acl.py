@@ -79,6 +79,7 @@ UPKEEP = (
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
     "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled",
+    "workers", "worker:*", "hands",
 )  # fmt: skip
 #: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics.
 FIGURES = "%R~fb:spend:day:* %R~fb:spillway* %R~fb:pace:*"

@@ -20,7 +20,7 @@ from forebay.producers.cli import dead_letters, display, jobs, worker_commands
 from forebay.producers.cli.bulk import commands as bulk
 from forebay.producers.cli.gateway import keys, serve
 from forebay.producers.cli.operator import jobs as operator_jobs
-from forebay.producers.cli.operator import pauses
+from forebay.producers.cli.operator import pauses, workers
 from forebay.producers.cli.operator.jobs import Interval, Rounds
 from forebay.producers.cli.options import Json, Online
 from forebay.routing.tracing import exporting
@@ -120,6 +120,7 @@ app.add_typer(operator_jobs.app, name="jobs")
 app.add_typer(serve.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(pauses.app)
+app.add_typer(workers.app, name="workers")
 
 
 def commands() -> TyperGroup:
