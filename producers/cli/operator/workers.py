@@ -43,7 +43,7 @@ app = typer.Typer(
 
 @app.command("list")
 def print_list(*, as_json: Json = False) -> None:
-    """List the workers: what each serves, how busy and how fast it is, and if it is well."""
+    """List the workers: how busy, how fast and how well each is."""
     from forebay.routing.overview.workers import Workers  # noqa: PLC0415 - help answers at once
 
     workers = Workers(open_reader().redis).all()
@@ -57,7 +57,10 @@ def print_list(*, as_json: Json = False) -> None:
 
 @app.command()
 def drain(name: Name, *, reason: Reason = "", as_json: Json = False) -> None:
-    """Have a worker finish what it holds and take no more jobs, until it is resumed."""
+    """Have a worker take no more jobs until it is resumed.
+
+    It finishes those that it holds. Redis holds the order, for the worker's name.
+    """
     worker, orders = _find(name)
     orders.drain(name, reason)
     busy = worker.status.busy
@@ -76,7 +79,10 @@ def resume(name: Name, *, as_json: Json = False) -> None:
 
 @app.command()
 def scale(name: Name, hands: Hands, *, as_json: Json = False) -> None:
-    """Set how many jobs a worker holds at most, up to the threads that it was started with."""
+    """Set how many jobs a worker holds at most.
+
+    No more than the threads that it was started with; the error says how to have more.
+    """
     worker, orders = _find(name)
     threads = worker.status.threads
     if hands > threads:
