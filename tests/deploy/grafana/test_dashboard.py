@@ -76,3 +76,8 @@ def test_each_alert_says_what_is_wrong_and_what_to_do():
     for name, rule in alerts().items():
         assert rule["labels"]["severity"] in {"critical", "warning"}, name
         assert rule["annotations"].keys() == {"summary", "action"}, name
+
+
+def test_the_operators_page_names_each_alert():
+    page = (ROOT / "docs/operate.md").read_text()
+    assert set(re.findall(r"`(Forebay[A-Z]\w+)`", page)) == set(alerts())

@@ -137,6 +137,7 @@ def refused_at_bedrock(claim):
         ([TO_LOCAL, Retry("egress_denied")], "local"),
         ([replace(TO_LOCAL, queue="bedrock"), refused_at_bedrock], "bedrock"),
         ([replace(TO_LOCAL, reason="egress_denied"), answered], None),
+        ([TO_LOCAL, Failed(BadAnswer("no"), ("no_answer", "egress_denied"))], None),
     ],
 )
 def test_a_refusal_because_of_egress_is_counted_and_staying_local_is_none(
