@@ -81,6 +81,7 @@ UPKEEP = (
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
     "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled", "books:jobs:*",
+    "workers", "worker:*", "hands",
 )  # fmt: skip
 #: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics.
 FIGURES = "%R~fb:spend:day:* %R~fb:spend:from:* %R~fb:spillway* %R~fb:pace:*"

@@ -1,4 +1,4 @@
-"""Check and test the Prometheus rules with the real promtool.
+"""Check and test the Prometheus rules, and the dashboard's queries, with the real promtool.
 
 promtool comes with Prometheus. If it is not installed, it is unpacked from Debian's package
 `prometheus` into `.cache/promtool`, without installing anything.
@@ -6,6 +6,7 @@ promtool comes with Prometheus. If it is not installed, it is unpacked from Debi
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "prometheus"
+DASHBOARD = ROOT / "deploy" / "grafana" / "forebay.json"
 UNPACKED = ROOT / ".cache" / "promtool"
 MISSING = (
     "promtool is missing: install Prometheus (apt-get install prometheus), or put promtool on PATH"
@@ -51,16 +53,31 @@ def _unpack(program: Path) -> None:
         shutil.move(Path(folder) / "usr" / "bin" / "promtool", program)
 
 
+def dashboard_rules() -> str:
+    """Return the queries of the dashboard as recording rules, which promtool can check."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    queries = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    rules = [
+        {"record": f"query:{number}", "expr": query.replace("$__rate_interval", "5m")}
+        for number, query in enumerate(queries)
+    ]
+    return json.dumps({"groups": [{"name": "dashboard", "rules": rules}]})  # JSON is YAML
+
+
 def main() -> int:
-    """Check the configuration and the rules, and run the tests of the rules."""
+    """Check configuration, rules and dashboard, and run the tests of the rules."""
     program = find()
-    for words in (
-        ["check", "config", "prometheus.yaml"],
-        ["test", "rules", "alerts_test.yaml"],
-    ):
-        command = [program, *words]
-        if code := subprocess.run(command, cwd=RULES, check=False).returncode:  # noqa: S603 - ours
-            return code
+    with tempfile.TemporaryDirectory() as folder:
+        queries = Path(folder) / "dashboard.yaml"
+        queries.write_text(dashboard_rules())
+        for words in (
+            ["check", "config", "prometheus.yaml"],
+            ["test", "rules", "alerts_test.yaml"],
+            ["check", "rules", str(queries)],
+        ):
+            command = [program, *words]
+            if code := subprocess.run(command, cwd=RULES, check=False).returncode:  # noqa: S603 - ours
+                return code
     return 0
 
 

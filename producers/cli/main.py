@@ -21,7 +21,7 @@ from forebay.producers.cli.bulk import commands as bulk
 from forebay.producers.cli.gateway import keys, serve
 from forebay.producers.cli.money import egress, report, spend, tco
 from forebay.producers.cli.operator import jobs as operator_jobs
-from forebay.producers.cli.operator import pauses
+from forebay.producers.cli.operator import pauses, workers
 from forebay.producers.cli.operator.jobs import Interval, Rounds
 from forebay.producers.cli.options import Json, Online
 from forebay.routing.tracing import exporting
@@ -125,6 +125,7 @@ app.add_typer(egress.app, name="egress")
 app.add_typer(report.app)
 app.add_typer(spend.app, name="spend")
 app.add_typer(tco.app)
+app.add_typer(workers.app, name="workers")
 
 
 def commands() -> TyperGroup:

@@ -140,6 +140,9 @@ Patience = Annotated[
         help="If Redis is down or full, retry for this long. Default: 0",
     ),
 ]  # fmt: skip
+IdOrFleet = Annotated[
+    str | None, typer.Argument(metavar="ID", help="The id of a job. Without it: the whole fleet.")
+]
 MaybeId = Annotated[
     str | None, typer.Argument(metavar="ID", help="The id of a dead job. Or give --all.")
 ]

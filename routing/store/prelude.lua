@@ -44,6 +44,9 @@
 --                                `pauses.py`. Only operators write it
 --        fb:recovered     hash    minute -> leases that ran out in it, whose jobs were given back
 --        fb:serving:<queue>  zset  worker -> ms until which it serves the queue
+--        fb:workers       zset   worker -> ms at which it was last seen
+--        fb:worker:<name> string what that worker says of itself (JSON)
+--        fb:hands         hash   worker -> the jobs that it holds at most, by an operator's order
 --        fb:bulk:<bulk>   hash    a bulk: what its producer says of it, `state`, counters of its rows, and
 --                                 `max_nusd`, `settled_nusd`, `reserved_nusd` (billionths of a dollar)
 --        fb:bulks:<tenant>  zset  bulk -> ms at which it was created

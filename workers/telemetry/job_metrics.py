@@ -154,13 +154,14 @@ class JobMetrics:
 def refuses_egress(outcome: Outcome, hop: str) -> bool:
     """Return whether an outcome means that something was to leave that may not.
 
-    The router keeps a job of egress `deny` in the local lane as a matter of course; that is no
-    refusal. A pin to Bedrock is one, and so is everything of that kind that comes later.
+    Router and local lane keep a job of egress `deny` in the building as a matter of course, and
+    say so in its reasons; that is no refusal. A pin to Bedrock is one, and so is a move that the
+    ledger refuses, and everything of that kind that a bedrock worker finds.
     """
     code = EgressDenied.code
     match outcome:
         case Failed(error, reasons):
-            return error.code == code or code in reasons
+            return error.code == code or (hop == BEDROCK and code in reasons)
         case Retry(said):
             return said == code
         case Routed(reason=reason):

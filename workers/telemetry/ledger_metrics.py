@@ -21,6 +21,7 @@ from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import WaitingJobs
+from forebay.routing.overview.workers import Workers
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.store.connection import reaching_redis
 from forebay.workers.telemetry.labels import largest
@@ -90,7 +91,10 @@ class LedgerMetrics(Collector):
         workers = _family("queue_workers", "Live workers that serve the queue", "queue")
         for queue, count in sorted(self._ledger.workers().items()):
             workers.add_metric([queue], len(count))
-        yield from (jobs, oldest, workers)
+        slots = _family("queue_slots", "Jobs that its live workers work at once", "queue")
+        for queue, places in sorted(Workers(self._redis).slots().items()):
+            slots.add_metric([queue], places)
+        yield from (jobs, oldest, workers, slots)
 
     def _jobs(self) -> Iterator[Metric]:
         """Yield the jobs that run, wait for a retry, or are dead."""

@@ -43,7 +43,8 @@ def bill(call):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_the_bill_of_the_mock_is_what_the_books_say(lane, mock, redis, seed):
-    dice, worker = random.Random(seed), lane.worker()
+    dice = random.Random(seed)
+    lane.worker()
     for _ in range(12):
         mock.faults.plan([dice.choice(FAULTS)])
         words = "word " * dice.randint(1, 400)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 
-import openai
 import pytest
 
 from patience import until
