@@ -92,10 +92,14 @@ def producer(tenant: str) -> str:
     return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {waiting} {' '.join(SHARED)}"
 
 
-#: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent, and
-#: counts the use of each key.
+#: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent,
+#: counts the use of each key, keeps batches, and delivers events to webhooks.
 GATEWAY = (
-    f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:*) (+hmget +hset +pexpire ~fb:rate:*)"
+    f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:*) (+hmget +hset +pexpire ~fb:rate:*) "
+    "(+get +set +del ~fb:lease:*) (+hset +hgetall +exists +expire +del ~fb:batch:*) "
+    "(+zadd +zrem +zrange +zrevrange +zremrangebyscore +expire ~fb:batches:*) "
+    "(+hset +hget +hgetall +hdel +smembers +sadd +srem ~fb:webhooks*) "
+    "(+zadd +zrem +zrangebyscore ~fb:webhooks:due) (+hset +hgetall +expire +del ~fb:webhook:*)"
 )
 
 ROLES: Mapping[str, str] = {

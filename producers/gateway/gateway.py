@@ -15,6 +15,10 @@ from forebay.producers.gateway.batches.batch_store import BatchStore
 from forebay.producers.gateway.files.file_store import FileStore
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.text_reader import TextReader
+from forebay.producers.gateway.webhooks.courier import Courier
+from forebay.producers.gateway.webhooks.deliveries import Deliveries
+from forebay.producers.gateway.webhooks.events import Events
+from forebay.producers.gateway.webhooks.webhook_store import WebhookStore
 from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import ForebayError
 from forebay.routing.ledger.ledger import Ledger
@@ -45,6 +49,8 @@ class Gateway:
         texts: the texts of the jobs that stream through this process.
         files: the files that callers upload and batches write.
         batches: the records of batches and bulks.
+        webhooks: where tenants are told of what has ended.
+        courier: tells them.
         ledger: the ledger, for what blocks on it: bulks and their rows.
     """
 
@@ -65,6 +71,11 @@ class Gateway:
         self.files = FileStore(
             settings.gateway_files.expanduser(), max_bytes=settings.gateway_max_files,
             keep_s=settings.gateway_keep_files_s,
+        )  # fmt: skip
+        self.webhooks = WebhookStore(self._redis, Seal.of(fleet))
+        self.courier = Courier(
+            self.webhooks, Deliveries(self._redis), Events(self.ledger, self.batches),
+            settings.gateway_webhook_networks, self.on_thread,
         )  # fmt: skip
 
     def client(self, tenant: str) -> AsyncClient:
