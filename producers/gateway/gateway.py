@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from forebay.producers.async_client import AsyncClient
 from forebay.producers.gateway.api_keys import KeyStore
+from forebay.producers.gateway.batches.batch import Batch
 from forebay.producers.gateway.batches.batch_store import BatchStore
 from forebay.producers.gateway.files.file_store import FileStore
 from forebay.producers.gateway.settings import GatewaySettings
@@ -28,6 +29,7 @@ from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect, reaching_redis
 from forebay.routing.store.encryption import Seal
+from forebay.routing.store.ends import tell_end
 from forebay.routing.store.lease import Lease
 
 P = ParamSpec("P")
@@ -103,6 +105,13 @@ class Gateway:
     def lease(self, name: str) -> Lease:
         """Return the lease of this name."""
         return Lease(self._redis, name)
+
+    def tell_end(self, batch: Batch) -> None:
+        """Tell the tenant's webhooks of the end of a batch, or of a bulk that could not begin."""
+        if batch.terms.family != "bulk":
+            tell_end(self._redis, batch.id, batch.state, what="batch")
+        elif batch.failed_at:
+            tell_end(self._redis, batch.id, "failed", what="bulk")
 
     async def ping(self) -> None:
         """Raise `Unavailable` unless Redis answers."""

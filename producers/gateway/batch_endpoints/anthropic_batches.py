@@ -128,7 +128,7 @@ async def get_message_batch(request: Request, batch_id: str) -> Response:
     return respond(_shown(await _found(by, batch_id), request), {})
 
 
-@router.get("/{batch_id}/results", **_documented(None, dict[str, object], media=[JSONL]))
+@router.get("/{batch_id}/results", **_documented(None, None, media=[JSONL]))
 async def get_message_batch_results(request: Request, batch_id: str) -> Response:
     """Return the results of a batch that has ended, one JSON object a line."""
     by = await caller(request, "read")

@@ -175,7 +175,7 @@ async def retry_bulk(request: Request, bulk_id: str) -> Response:
     return respond({"id": batch.id}, {"location": f"/bulks/{batch.id}"}, 202)
 
 
-@router.get("/{bulk_id}/results", **_documented(None, dict[str, object], media=[JSONL]))
+@router.get("/{bulk_id}/results", **_documented(None, None, media=[JSONL]))
 async def get_bulk_results(request: Request, bulk_id: str, *, follow: bool = False) -> Response:
     """Stream the results that are there; with `follow`, all, as they come, until the bulk ends."""
     by = await caller(request, "read")
@@ -184,7 +184,7 @@ async def get_bulk_results(request: Request, bulk_id: str, *, follow: bool = Fal
     return StreamingResponse(_lines(by, batch.id, path, follow=follow), media_type=JSONL)
 
 
-@router.get("/{bulk_id}/bad_rows", **_documented(None, dict[str, object], media=[JSONL]))
+@router.get("/{bulk_id}/bad_rows", **_documented(None, None, media=[JSONL]))
 async def get_bulk_bad_rows(request: Request, bulk_id: str) -> Response:
     """Stream the rows that could not be read as requests, each with its reason."""
     by = await caller(request, "read")

@@ -78,8 +78,8 @@ def test_a_bulk_is_paused_resumed_and_cancelled(http):
 
 
 def test_failed_rows_are_answered_again_in_their_places(http):
-    rows = [{"text": "Good."}, {"text": SLOW}]
-    bulk_id = started(http, rows, kind="generate", user="{text}", window="3s")
+    rows = [{"text": "Good."}, {"text": "[[echo: delay=0.3]] " + "word " * 20}]
+    bulk_id = started(http, rows, kind="generate", user="{text}", window="2s")
     assert ended(http, bulk_id)["state"] == "incomplete"
     until(lambda: http.post(f"/bulks/{bulk_id}/retry").status_code == 202, within_s=10)
     again = http.get("/bulks").json()["bulks"][0]

@@ -185,7 +185,7 @@ def test_a_batch_that_is_cancelled_keeps_the_answers_so_far(openai_client):
 def test_a_batch_whose_window_ends_has_the_answers_so_far(openai_client):
     quick = [chat(f"Quick {number}.") for number in range(20)]
     slow = [chat("[[echo: delay=0.4]] " + "word " * 200) for _ in range(20)]
-    batch = created(openai_client, lines([*quick, *slow]), completion_window="6s")
+    batch = created(openai_client, lines([*quick, *slow]), completion_window="3s")
     done = ended(openai_client, batch)
     assert done.status == "expired"
     assert done.request_counts.failed >= 20
