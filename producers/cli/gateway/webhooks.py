@@ -71,7 +71,7 @@ def add(
 
 @app.command("list")
 def print_list(*, tenant: TenantName = None, as_json: Json = False) -> None:
-    """List the webhooks of a tenant, and how the last delivery to each went."""
+    """List the webhooks of a tenant, with the last outcome of each."""
     with _gateway() as gateway:
         store = gateway.webhooks
         found = [(each, store.last(each)) for each in store.list(current_tenant(tenant))]
@@ -103,7 +103,7 @@ def remove(webhook_id: WebhookId, *, tenant: TenantName = None, as_json: Json = 
 
 @app.command("test")
 def send_test(webhook_id: WebhookId, *, tenant: TenantName = None, as_json: Json = False) -> None:
-    """Post an event of the type webhook.test from this machine, and print how that went."""
+    """Post a test event from this machine and print the outcome."""
     with _gateway() as gateway:
         webhook = gateway.webhooks.get(current_tenant(tenant), webhook_id)
         outcome = asyncio.run(gateway.courier.test(webhook))

@@ -20,5 +20,5 @@ def keeper_of(gateway: Gateway) -> Keeper:
         aliases = gateway.settings.gateway_models
         return Desk(batch.tenant, gateway.policy.current(), aliases, batch.terms.egress)
 
-    bench = Workbench(gateway.ledger, gateway.batches, gateway.files, forms, desk, lambda _: None)
+    bench = Workbench(gateway.ledger, gateway.batches, gateway.files, forms, desk, gateway.tell_end)
     return Keeper(bench, gateway.lease, gateway.settings.gateway_batches_at_once)

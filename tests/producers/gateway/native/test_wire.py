@@ -36,7 +36,7 @@ def test_the_jobs_on_the_page_are_jobs():
     ("text", "code", "shown"),
     [
         ("The invoice is wrong.", 0, r"(billing|login), in the local lane\n"),
-        ("", 1, r"invalid_job: request.text: must have at least 1 character\n"),
+        ("", 1, r"invalid_job: text: must have at least 1 character\n"),
     ],
 )
 def test_the_example_for_node_submits_a_job_and_waits_for_its_answer(
