@@ -95,6 +95,7 @@ class Event(StrEnum):
     ENGINE_ENDED = "engine.ended", "an engine's process ended; it is started again"
     ENGINE_DOWN = "engine.down", "an engine could not be started again"
     BATCH_BROKE = "batch.broke", "a defect: a batch of the gateway raised an exception, and failed"
+    WEBHOOK_BROKE = "webhook.broke", "a defect: delivering events raised an exception"
     WEBHOOK_GIVEN_UP = "webhook.given_up", "a webhook took none of the tries to deliver an event"
     REQUEST_BROKE = "request.broke", "a defect: a request to the gateway raised an exception"
     EVENTS_LOST = "events.lost", "Celery events for Flower could not be sent, and were dropped"

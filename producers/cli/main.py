@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from forebay.producers.cli import dead_letters, display, jobs, worker_commands
 from forebay.producers.cli.bulk import commands as bulk
-from forebay.producers.cli.gateway import keys, serve
+from forebay.producers.cli.gateway import keys, serve, webhooks
 from forebay.producers.cli.money import egress, report, spend, tco
 from forebay.producers.cli.operator import jobs as operator_jobs
 from forebay.producers.cli.operator import pauses, workers
@@ -120,6 +120,7 @@ app.add_typer(dead_letters.app, name="dead")
 app.add_typer(operator_jobs.app, name="jobs")
 app.add_typer(serve.app)
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(pauses.app)
 app.add_typer(egress.app, name="egress")
 app.add_typer(report.app)

@@ -47,14 +47,15 @@ def documented(
 
     Args:
         body: the model of the request's body, if it has one.
-        response: the type of the response's JSON.
+        response: the type of the response's JSON; `None` if the response is no JSON.
         status: of the response.
         error: the schema of all errors.
         media: types of content that the response may have besides JSON.
         sent_as: the type of the request's body.
     """
-    good: dict[str, Any] = {"application/json": {"schema": _named(response, "serialization")}}
-    good |= {kind: {"schema": {"type": "string"}} for kind in media}
+    good: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in media}
+    if response is not None:
+        good["application/json"] = {"schema": _named(response, "serialization")}
     responses: dict[int, Any] = {status: {"description": "The answer.", "content": good}}
     for code in STATUSES:
         schema = {"schema": {"$ref": _REF.format(model=error)}}

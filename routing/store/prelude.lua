@@ -34,6 +34,8 @@
 --        fb:idempotency:<tenant>:<name>  string  '<id> <digest>' of the first job under the key
 --        fb:cached:<id>   string  the key of the answer cache that holds the job's answer
 --        fb:watchers:<id> set     the streams to which the job's end is written
+--        fb:watchers:<tenant>.:webhooks  string  the tenant has webhooks: the ends of its jobs are
+--                                 written to fb:wake:<tenant>:webhooks
 --        fb:stream:<tenant>:<id>  stream  the text of the answer while it is generated, sealed
 --        fb:models:<queue>  zset  the models that answer there, as JSON -> s until when this holds
 --        fb:rings         string  doorbells rung so far; numbers them
@@ -55,6 +57,7 @@ local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if d
 local WATCH_MS = 3600000 -- a client that still waits watches again long before
 local STREAM_MS = 600000 -- a stream expires if nothing is written to it for so long
 local MAX_ANSWER_BYTES = 64 * 1024 * 1024
+local MAX_ENDS_UNTOLD = 200000 -- ends of a tenant's jobs that wait to be told to its webhooks
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
 local TRACEPARENT_BYTES = 55
 local RECORD_BYTES = 1024 -- that a job takes beside its request or its answer, about
@@ -330,6 +333,19 @@ local function wake(id, state)
   redis.call('DEL', watchers)
 end
 
+-- Write the end of a job to the stream of its tenant's webhooks, if it has any. Rows of bulks and
+-- audits are no jobs of a caller's.
+local function tell_webhooks(id, job, state)
+  if job.bulk ~= '' or job.audit_of ~= '' or job.rows > 0 then
+    return
+  end
+  local tenant = tenant_of(id)
+  if redis.pcall('EXISTS', 'fb:watchers:' .. tenant .. '.:webhooks') == 1 then
+    redis.pcall('XADD', 'fb:wake:' .. tenant .. ':webhooks', 'MAXLEN', '~', MAX_ENDS_UNTOLD, '*',
+      'id', id, 'state', state)
+  end
+end
+
 -- Return the key of the bulk that a job belongs to, if it belongs to one that is known.
 local function bulk_key(id, job)
   if job.bulk == '' or not same_tenant(id, job.bulk) then
@@ -458,6 +474,7 @@ local function finish(id, job, state, retention_ms, ...)
     count_in_bulk(id, job, state, promoted and '' or redis.call('HGET', key, 'receipt') or '')
   end
   wake(id, state)
+  tell_webhooks(id, job, state)
   return state
 end
 

@@ -107,7 +107,7 @@ async def get_file(request: Request, file_id: str) -> Response:
     return respond(file_object(file), {})
 
 
-@router.get("/{file_id}/content", **documented(None, dict[str, object], media=[JSONL]))
+@router.get("/{file_id}/content", **documented(None, None, media=[JSONL]))
 async def get_file_content(request: Request, file_id: str) -> Response:
     """Return the content of a file."""
     by = await caller(request, "read")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.producers.bulk.running.begin import begin, resume, retry
-from forebay.producers.bulk.running.manifest import folder_of
+from forebay.producers.bulk.running.manifest import Manifest, folder_of
 from forebay.producers.bulk.running.run import BulkRun
 from forebay.producers.gateway.batch_work.line_format import Desk, LineFormat
 from forebay.producers.gateway.batch_work.outputs import (
@@ -27,7 +27,7 @@ from forebay.producers.gateway.batches.batch import Batch
 from forebay.producers.gateway.batches.batch_store import BatchStore
 from forebay.producers.gateway.files.file_store import FileStore
 from forebay.routing.bulk.bulks import ENDED, Bulks
-from forebay.routing.errors import CallerError
+from forebay.routing.errors import CallerError, InvalidJob
 from forebay.routing.ledger.ledger import Ledger
 
 Still = Callable[[], object]
@@ -163,9 +163,11 @@ class Workbench:
 
     def _run(self, batch: Batch, out: Path, rows: Path, options: Mapping[str, Any]) -> BulkRun:
         """Begin to answer the rows, or go on where another process was."""
-        if (folder_of(out) / "manifest.json").exists():
-            return resume(self.ledger, batch.tenant, str(out))
         terms = batch.terms
+        if terms.retries:
+            out = folder_of(self.files.batch_folder(terms.retries) / RESULTS) / "retry.jsonl"
+        if _has_begun(out, batch.id):
+            return resume(self.ledger, batch.tenant, str(out))
         if terms.retries:
             return retry(self.ledger, batch.tenant, terms.retries, bulk_id=batch.id)
         limits: Any = {
@@ -180,6 +182,14 @@ class Workbench:
     def _set(self, batch: Batch, **values: Any) -> Batch:
         self.store.update(batch.id, **values)
         return self.store.find(batch.id) or batch
+
+
+def _has_begun(out: Path, bulk_id: str) -> bool:
+    """Return whether some process has begun to answer the rows."""
+    try:
+        return Manifest.load(folder_of(out)).id == bulk_id
+    except InvalidJob:
+        return False
 
 
 def _ending(batch: Batch, made: Outputs) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,11 +22,16 @@ from starlette.responses import Response
 from forebay.producers.gateway import documents
 from forebay.producers.gateway.access import Doors
 from forebay.producers.gateway.anthropic import messages
-from forebay.producers.gateway.batch_endpoints import files, openai_batches
+from forebay.producers.gateway.batch_endpoints import (
+    anthropic_batches,
+    bulks,
+    files,
+    openai_batches,
+)
 from forebay.producers.gateway.decisions import endpoints as decisions
 from forebay.producers.gateway.errors import Refusal, fault_of
 from forebay.producers.gateway.gateway import Gateway
-from forebay.producers.gateway.native import health, jobs, tenants
+from forebay.producers.gateway.native import health, jobs, tenants, webhooks
 from forebay.producers.gateway.openai import chat, embeddings, models, responses
 from forebay.producers.gateway.server.background import keeper_of
 from forebay.producers.gateway.server.envelope import Envelope
@@ -47,6 +53,8 @@ FORM_BYTES = 64 * 1024  # of an upload around its file
 ROUTERS = (
     files.router,
     openai_batches.router,
+    anthropic_batches.router,
+    bulks.router,
     chat.router,
     responses.router,
     embeddings.router,
@@ -55,6 +63,7 @@ ROUTERS = (
     messages.router,
     jobs.router,
     tenants.router,
+    webhooks.router,
     health.router,
 )
 
@@ -92,7 +101,10 @@ def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
 
 def _larger(settings: GatewaySettings) -> dict[str, int]:
     """Return the paths whose bodies may be larger than others."""
-    return {files.router.prefix: settings.gateway_max_file + FORM_BYTES}
+    return {
+        files.router.prefix: settings.gateway_max_file + FORM_BYTES,
+        anthropic_batches.router.prefix: settings.gateway_max_batch_body,
+    }
 
 
 def _version() -> str:
@@ -109,9 +121,11 @@ def _lifespan(settings: GatewaySettings, fleet: Settings) -> Any:
         app.state.gateway, app.state.doors = gateway, Doors(gateway)
         keeper = keeper_of(gateway)
         keeper.start()
+        courier = asyncio.create_task(gateway.courier.run(gateway.lease("webhooks")))
         try:
             yield
         finally:
+            courier.cancel()
             await run_in_threadpool(keeper.stop)
             await gateway.close()
 

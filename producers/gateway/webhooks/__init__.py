@@ -1,1 +1,1 @@
-"""Webhooks: events of jobs, bulks and batches, delivered to their tenants over HTTP."""
+"""Webhooks: the ends of jobs, bulks and batches are told to their tenants over HTTP."""

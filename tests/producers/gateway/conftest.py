@@ -47,6 +47,8 @@ def served(tmp_path_factory) -> Iterator[Fleet]:
         "FOREBAY_POLICY_FILE": str(policy),
         "FOREBAY_GATEWAY_MODELS": '{"gpt-5-mini": "auto"}',
         "FOREBAY_GATEWAY_MAX_BODY": "100000",
+        "FOREBAY_GATEWAY_MAX_FILE": "4000000",
+        "FOREBAY_GATEWAY_WEBHOOK_NETWORKS": '["127.0.0.0/8"]',
     }
     os.environ["NO_PROXY"] = "127.0.0.1"
     with Fleet(folder / "fleet", env) as fleet:
