@@ -58,6 +58,10 @@ class Event(StrEnum):
     JOB_GIVEN_BACK = "job.given_back", "a worker that leaves gave a running job back"
     JOB_UNRECORDED = "job.unrecorded", "an outcome cannot be written yet; it is tried again"
     JOB_UNAUDITED = "job.unaudited", "an answer was to be audited, and could not be"
+    JOB_NEWER = (
+        "job.newer",
+        "a job of a newer version of Forebay was left to newer workers",
+    )
     JOB_UNREADABLE = "job.unreadable", "this process lacks the key of a job's content"
     JOB_UNSERVED = "job.unserved", "a job waits in a queue that no worker serves"
     CLAIM_FAILED = "claim.failed", "the ledger could not be asked for a job"

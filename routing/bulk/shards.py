@@ -18,7 +18,7 @@ from forebay.routing.errors import (
     Unavailable,
     UnknownJob,
 )
-from forebay.routing.jobs import Answer, Job, Receipt
+from forebay.routing.jobs import CONTRACT, Answer, Job, Receipt
 from forebay.routing.lanes import ROUTE
 from forebay.routing.ledger.admission import ANSWER_BYTES, VECTOR_BYTES, created
 from forebay.routing.ledger.claim import Claim
@@ -182,6 +182,7 @@ def _envelope(shard: Shard) -> dict[str, str]:
     deadline = shard.deadline
     return {
         "answer_bytes": str(_answer_bytes(shard)),
+        "contract": str(CONTRACT),
         "kind": shard.kind,
         "egress": shard.egress,
         "priority": "bulk",

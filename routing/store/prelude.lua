@@ -66,7 +66,7 @@ local MAX_ROWS = 1000 -- rows of one shard
 local MAX_KEPT_NEWCOMERS = 10000 -- tenants that wait for that; more are a flood of forged names
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
   'error', 'replayed_as', 'audit_of', 'bulk', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
-  'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows' }
+  'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows', 'contract' }
 local TEXT_FIELDS = 12 -- the first fields are text, the others numbers
 
 local function now_us()
@@ -591,6 +591,7 @@ local function given_fields(list)
     deadline = deadline > 0 and string.format('%.0f', deadline) or '',
     answer_bytes = math.max(0, math.min(number(values.answer_bytes), MAX_ANSWER_BYTES)),
     traceparent = string.match(values.traceparent or '', '^00%-%x+%-%x+%-%x%x$') or '',
+    contract = math.max(1, number(values.contract)), -- producers of the first version name none
   }
 end
 
@@ -603,6 +604,7 @@ local function put_on(id, queue, bell, content, given, ...)
   check_types(id, queue, class)
   redis.call('HSET', job_key(id), 'kind', given.kind, 'egress', given.egress,
     'priority', given.priority, 'deadline', given.deadline, 'answer_bytes', given.answer_bytes,
+    'contract', given.contract,
     'state', 'waiting', 'hop', hop_of(queue), 'queue', queue, 'token', '',
     'created', now, 'created_us', string.format('%.0f', created_us), 'queued', now, 'queued_ms', 0,
     'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', ...)

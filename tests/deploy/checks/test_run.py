@@ -53,8 +53,15 @@ MISTAKES = {
 }  # fmt: skip
 
 
-def check(folder):
-    command = [PYTHON, ROOT / "deploy" / "checks" / "run.py", "--folder", folder]
+#: The check that runs a tool.
+CHECK_OF = {
+    "hadolint": "images", "compose": "compose", "kustomize": "manifests", "Kubernetes": "manifests",
+    "KEDA": "manifests", "systemd": "units",
+}  # fmt: skip
+
+
+def check(folder, *words):
+    command = [PYTHON, ROOT / "deploy" / "checks" / "run.py", "--folder", folder, *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
 
 
@@ -73,7 +80,6 @@ def test_a_planted_mistake_is_caught(name, tmp_path):
     text = (deploy / file).read_text()
     assert right in text
     (deploy / file).write_text(text.replace(right, wrong))
-    done = check(deploy)
+    done = check(deploy, "--only", CHECK_OF[name.partition(":")[0]])
     assert done.returncode == 1, done.stdout
     assert word in done.stdout
-    assert done.stdout.count("FAIL") == 1, "the other tools have nothing to complain about"
