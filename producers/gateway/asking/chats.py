@@ -11,6 +11,7 @@ from typing import Any
 from forebay.producers.gateway.asking.model_names import Target
 from forebay.producers.gateway.asking.options import NOTHING, Own
 from forebay.producers.gateway.asking.terms import terms
+from forebay.producers.gateway.asking.tools import Reply, Tools
 from forebay.producers.gateway.errors import InvalidRequest
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import (
@@ -30,8 +31,9 @@ class Chat:
     """What all wire formats say about a chat. `None` means that the caller did not say it.
 
     Attributes:
-        messages: pairs of a role (`system`, `user` or `assistant`) and a text.
+        messages: pairs of a role (`system`, `user`, `assistant` or `tool`) and a text.
         schema: the JSON Schema of the answer.
+        tools: what the model may call.
         bulk: the caller does not hurry.
         metadata: the caller's own entries.
         fields: how the wire format names the fields of a job, if it names them otherwise.
@@ -44,6 +46,7 @@ class Chat:
     stop: Sequence[str] = ()
     seed: int | None = None
     schema: dict[str, Any] | None = None
+    tools: Tools | None = None
     bulk: bool = False
     metadata: dict[str, str] | None = None
     fields: Mapping[str, str] | None = None
@@ -63,7 +66,7 @@ def jobs(
     kind = target.kind or "generate"
     options = _with_chat(terms(kind, target, own, headers), chat)
     request = _request(kind, chat, own)
-    with named(chat.fields or {}):
+    with named({**(chat.fields or {}), **({"schema": "tools"} if chat.tools else {})}):
         return [
             Job.model_validate(
                 {"tenant": tenant, "request": _nth_request(request, i), **_nth_options(options, i)}
@@ -88,6 +91,8 @@ def _request(kind: str, chat: Chat, own: Own) -> dict[str, Any]:
     if kind not in _OF_ONE_TEXT:
         words = f"a job of the kind {kind} is no chat: POST /jobs takes it"
         raise InvalidRequest(words, field="model")
+    if chat.tools:
+        raise InvalidRequest(f"a job of the kind {kind} calls no tools", field="tools")
     if len(chat.messages) != 1 or chat.messages[0][0] != "user":
         words = f"forebay/{kind} takes one message of the user: the text"
         raise InvalidRequest(words, field="messages")
@@ -99,14 +104,32 @@ def _request(kind: str, chat: Chat, own: Own) -> dict[str, Any]:
 
 
 def _generate(chat: Chat) -> dict[str, Any]:
+    schema = chat.tools.schema(chat.schema) if chat.tools else chat.schema
     given = {
         "max_tokens": chat.max_tokens, "temperature": chat.temperature, "top_p": chat.top_p,
-        "stop": tuple(chat.stop) or None, "schema": chat.schema,
+        "stop": tuple(chat.stop) or None, "schema": schema,
         "seed": None if chat.seed is None else chat.seed % _SEEDS,
     }  # fmt: skip
-    messages = [{"role": role, "content": content} for role, content in chat.messages]
+    messages = [{"role": role, "content": content} for role, content in _turns(chat)]
     fields = {name: value for name, value in given.items() if value is not None}
     return {"kind": "generate", "messages": messages, **fields}
+
+
+def _turns(chat: Chat) -> list[tuple[str, str]]:
+    """Return the turns of a chat with its tools: results of tools in a row are one user's turn."""
+    turns: list[tuple[str, str]] = []
+    for role, text in chat.messages:
+        if role == "tool" and turns and turns[-1][0] == "tool":
+            turns[-1] = ("tool", f"{turns[-1][1]}\n\n{text}")
+        else:
+            turns.append((role, text))
+    turns = [("user" if role == "tool" else role, text) for role, text in turns]
+    if chat.tools is None:
+        return turns
+    about = chat.tools.instructions()
+    if turns and turns[0][0] == "system":
+        return [("system", f"{turns[0][1]}\n\n{about}"), *turns[1:]]
+    return [("system", about), *turns]
 
 
 #: The fields of the kinds whose content is one text.
@@ -153,6 +176,12 @@ def text_of(content: Content) -> str:
         case Extraction():
             return json.dumps(content.data, ensure_ascii=False)
     return content.model_dump_json(exclude={"kind"})
+
+
+def reply_of(content: Content, tools: Tools | None) -> Reply:
+    """Return what an answer says: its text, or the calls of tools that it makes."""
+    text = text_of(content)
+    return tools.reply(text) if tools else Reply(text)
 
 
 def was_cut(content: Content) -> bool:
