@@ -125,7 +125,8 @@ class Ledger(LedgerReader):
         try:
             named = pairs(fields)
             if contract_of(named) > CONTRACT:
-                return self._leave_to_newer(job_id, token)
+                self._leave_to_newer(job_id, token)
+                return None
             record = Record.from_hash(job_id.decode(), named)
         except (ValueError, InvalidJob):  # the record is forged or damaged: no worker can work it
             failure = ("failed", "", "", InvalidJob.code, self._retention_ms)
