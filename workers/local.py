@@ -7,7 +7,7 @@ as many again that look ahead, so that no slot waits for bookkeeping.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache, partial
@@ -22,6 +22,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
+from forebay.routing.store.served_models import ServedModels
 from forebay.routing.store.text_stream import TextWriter
 from forebay.workers.bulk.row_steps import RowSteps
 from forebay.workers.bulk.shard_work import ShardWork
@@ -40,6 +41,7 @@ from forebay.workers.runtime.actor import Actor, settings_of
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
 from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
+from forebay.workers.telemetry.announcement import Announcement
 from forebay.workers.telemetry.observers import observers
 
 #: Fields of a job from which a constraint on the text comes.
@@ -59,7 +61,10 @@ class Local:
     5. Concludes: the outcome is recorded, and a kept answer is then cached and may be audited.
     """
 
-    def __init__(self, ledger: Ledger, open_engines: Callable[[], Answerer]) -> None:
+    def __init__(
+        self, ledger: Ledger, open_engines: Callable[[], Answerer], queues: Sequence[str] = ()
+    ) -> None:
+        """`queues` are those whose jobs this worker answers: it announces its models there."""
         settings = ledger.settings
         policy, frontier = PolicyFile(settings.policy_file), FrontierStatus(ledger.redis)
         key = secret(ledger.redis, settings)
@@ -71,6 +76,8 @@ class Local:
         self._conclusion = Conclusion(cache, AuditSampler(ledger, key))
         # The engines are opened last: that takes long, and what is wrong above is reported first.
         self._answerer = open_engines()
+        served = ServedModels(ledger.redis)
+        self._announcement = Announcement(served, queues, self._answerer.signatures)
         self._recall = Recall(cache, self._answerer)
         self._texts = TextWriter(ledger.redis, ledger.seal)
         self._second_opinions = SecondOpinions(ledger, policy, frontier, self._answerer)
@@ -100,7 +107,8 @@ class Local:
         return self._answerer.steps()
 
     def close(self) -> None:
-        """Stop the engines, and the thread that renews leases."""
+        """Stop the engines and the threads."""
+        self._announcement.close()
         self._answerer.close()
         self._texts.close()
         self._leases.close()
@@ -163,9 +171,10 @@ class Local:
 def _actor() -> Actor:
     settings = settings_of(LocalSettings)
     engines = Engines.configured(settings)
+    queues = [local_queue(settings.pool), EMBED]
     return Actor(
-        [local_queue(settings.pool), EMBED],
-        lambda ledger: Local(ledger, engines.open),
+        queues,
+        lambda ledger: Local(ledger, engines.open, queues),
         pool="threads",
         concurrency=JOBS_PER_SLOT * engines.first.slots + SHARDS_AT_ONCE,
         shards_at_once=SHARDS_AT_ONCE,
