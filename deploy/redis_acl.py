@@ -80,8 +80,8 @@ UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
-    "tenants", "counted", "recovered", "history:*", "bulk:*", "paused", "cancelled",
-    "books:jobs:*", "workers", "worker:*", "hands",
+    "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled", "books:jobs:*",
+    "workers", "worker:*", "hands",
 )  # fmt: skip
 #: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics.
 FIGURES = "%R~fb:spend:day:* %R~fb:spend:from:* %R~fb:spillway* %R~fb:pace:*"

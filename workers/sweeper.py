@@ -14,12 +14,12 @@ from functools import cache
 
 from celery import Celery
 
+from forebay.routing.books.job_history import History
 from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import SWEEP
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event
-from forebay.routing.overview.history import History
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.hooks import Observer, notify_swept
 from forebay.workers.runtime.outcomes import Dropped, Outcome

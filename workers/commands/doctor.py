@@ -29,7 +29,7 @@ from forebay.workers.engines.weights.model_shape import read_shape
 from forebay.workers.frontier.bedrock.checkup import aws, frontier, models
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.settings import ActorSettings
-from forebay.workers.telemetry.settings import MetricsSettings
+from forebay.workers.telemetry.metrics.settings import MetricsSettings
 
 LIBRARIES = [entry.library for entry in ENGINES.values() if entry.library]
 SETTINGS: tuple[type[EnvironmentSettings], ...] = (

@@ -19,12 +19,12 @@ from forebay.producers.gateway.status.views.attention import problems
 from forebay.producers.gateway.status.views.fleet_view import FleetView
 from forebay.producers.gateway.status.views.job_page import JobPage
 from forebay.producers.gateway.status.views.sources import FleetSource, TenantSource, now_ms
+from forebay.routing.books.job_history import History, Minute
 from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import UnknownJob
 from forebay.routing.jobs import owner
 from forebay.routing.ledger.dead_letters import DeadLetters
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.overview.history import History, Minute
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
 

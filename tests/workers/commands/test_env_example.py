@@ -12,7 +12,7 @@ import forebay.routing.settings
 import forebay.workers.engines.settings
 import forebay.workers.frontier.settings
 import forebay.workers.runtime.settings
-import forebay.workers.telemetry.settings
+import forebay.workers.telemetry.metrics.settings
 from forebay.workers.commands import doctor
 from local.fleet import ROOT
 
@@ -30,7 +30,7 @@ CLASSES = [
         forebay.workers.runtime.settings,
         forebay.workers.engines.settings,
         forebay.workers.frontier.settings,
-        forebay.workers.telemetry.settings,
+        forebay.workers.telemetry.metrics.settings,
     )
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, BaseSettings) and value is not BaseSettings

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from forebay.producers.gateway.status.views.dead_letters import DeadLetters
+from forebay.routing.books.job_history import Minute
 from forebay.routing.bulk.bulks import BulkRecord
 from forebay.routing.limits.pauses import Pause
-from forebay.routing.overview.history import Minute
 from forebay.routing.overview.snapshot import QueueLine, Snapshot
 
 HOUR = 60  # minutes whose counts are added up

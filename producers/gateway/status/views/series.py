@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from forebay.routing.base import NANO
-from forebay.routing.overview.history import Minute
+from forebay.routing.books.job_history import Minute
 
 #: Minutes that a chart shows, and that one of its points adds up, by the name of the range.
 RANGES = {"1h": (60, 1), "6h": (360, 3), "24h": (1440, 10)}

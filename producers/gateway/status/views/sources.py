@@ -15,13 +15,13 @@ from forebay.producers.gateway.status.views.fleet_view import (
     LastHour,
     WorkerLine,
 )
+from forebay.routing.books.job_history import History, Minute
 from forebay.routing.bulk.bulks import ENDED, BulkRecord, Bulks
 from forebay.routing.lanes import SWEEP, hop_of
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pauses import Pause, Pauses
 from forebay.routing.overview.all_jobs import KEYS_PER_SCAN, AllJobs, for_operators
-from forebay.routing.overview.history import History, Minute
 from forebay.routing.overview.job_filter import JobFilter
 from forebay.routing.overview.snapshot import Snapshots
 from forebay.routing.policy.policy_file import PolicyFile

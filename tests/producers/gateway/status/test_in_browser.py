@@ -8,7 +8,7 @@ import time
 import pytest
 
 from chromium import PHONE, Chromium
-from forebay.routing.overview.history import History
+from forebay.routing.books.job_history import History
 from ledger_jobs import job as made
 from ledger_jobs import put
 from patience import until
@@ -117,7 +117,7 @@ def test_hostile_names_are_text(site, sign_in):
 
 
 def test_charts_are_drawn_from_the_history_and_say_so_before(site, sign_in):
-    site.redis.delete(*site.redis.keys("fb:history:*") or ["none"])
+    site.redis.delete(*site.redis.keys("fb:books:jobs:minute:*") or ["none"])
     tab = sign_in()
     tab.until("document.querySelectorAll('.chart .none').length === 3")
     history = History(site.redis)

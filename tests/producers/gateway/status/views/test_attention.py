@@ -19,6 +19,7 @@ LOCAL = QueueLine("local.default", {"interactive": 3, "bulk": 0}, 4.0, 1, ("loca
 FLEET = Snapshot(
     at_ms=1_000, queues=(LOCAL, SWEEP), delayed=0, recovered=0, memory=0.2, spent={},
     budget_nusd=None, shut="", paused=(), dead=Counter(), failures=(),
+    workers=(), budgets={},
 )  # fmt: skip
 NO_DEAD = DeadLetters((), 0, Counter())
 VIEW = FleetView(

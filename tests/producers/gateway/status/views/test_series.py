@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from forebay.producers.gateway.status.views.series import RANGES, series
 from forebay.routing.base import NANO
-from forebay.routing.overview.history import Minute
+from forebay.routing.books.job_history import Minute
 
 
 def minute(number, waiting=None, spent=0, **counts):

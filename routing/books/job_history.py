@@ -1,7 +1,7 @@
-"""What the fleet did in each minute of the last day: counts by workers, figures by the sweeper.
+"""The history: what the fleet did in each minute of the last day.
 
-One small hash for each minute, `fb:history:<minute>`, which expires after a day. Counts are ends of
-jobs and reasons for going up; figures begin with `now:` and are the last of their minute.
+Each minute is one small hash, `fb:books:jobs:minute:<minute>`. The book of jobs adds ends of jobs
+and reasons for going up; the sweeper adds figures, whose names begin with `now:`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import redis
+from redis.client import Pipeline
 
 from forebay.routing.limits.budget import Budget
 from forebay.routing.store.connection import decoded, reaching_redis
@@ -41,20 +42,19 @@ class Minute(NamedTuple):
     spent_nusd: int
 
 
+def add(pipe: Pipeline, counts: Mapping[str, int], at_s: int) -> None:
+    """Add counts to the minute of a moment, with what else a pipeline sends."""
+    minute = at_s // MINUTE_S
+    for name, count in counts.items():
+        pipe.hincrby(_key(minute), name, count)
+    pipe.expireat(_key(minute), minute * MINUTE_S + KEEP_S)
+
+
 class History:
     """The minutes in one Redis. All methods raise `Unavailable` without it."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-
-    def add(self, counts: Mapping[str, int]) -> None:
-        """Add counts to the present minute."""
-        key = self._key(self._minute())
-        with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
-            for name, count in counts.items():
-                pipe.hincrby(key, name, count)
-            pipe.expire(key, KEEP_S)
-            pipe.execute()
 
     def sample(self) -> None:
         """Keep the figures of the present minute: what waits, what runs, what was spent."""
@@ -69,10 +69,10 @@ class History:
             f"{_WAITING}{queue}": n for queue, n in waiting.most_common(MAX_QUEUES)
         }
         figures |= {f"{_FIGURE}running": running, f"{_FIGURE}spent": settled}
-        key = self._key(self._minute())
+        number = self._minute()
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.hset(key, mapping=figures)
-            pipe.expire(key, KEEP_S)
+            pipe.hset(_key(number), mapping=figures)
+            pipe.expireat(_key(number), number * MINUTE_S + KEEP_S)
             pipe.execute()
 
     def last(self, minutes: int) -> list[Minute]:
@@ -81,7 +81,7 @@ class History:
         numbers = range(now - minutes + 1, now + 1)
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
             for number in numbers:
-                pipe.hgetall(self._key(number))
+                pipe.hgetall(_key(number))
             replies = pipe.execute()
         return [_minute(n, decoded(fields)) for n, fields in zip(numbers, replies, strict=True)]
 
@@ -90,9 +90,9 @@ class History:
             seconds, _ = self._redis.time()
         return int(seconds) // MINUTE_S
 
-    @staticmethod
-    def _key(minute: int) -> str:
-        return f"fb:history:{minute}"
+
+def _key(minute: int) -> str:
+    return f"fb:books:jobs:minute:{minute}"
 
 
 def _minute(number: int, fields: Mapping[str, str]) -> Minute:
