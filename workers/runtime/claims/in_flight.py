@@ -13,7 +13,7 @@ class InFlight:
     """The claims that this process holds, and whether it takes more.
 
     Attributes:
-        slots: how many claims it holds at most.
+        slots: how many claims the threads of Celery hold at most. Those of the reserve come on top.
         closed: the process is draining; no doorbell is answered any more.
         doorbells: how many have come so far, including those for which no job waited.
         ended: how many claims have ended so far.
@@ -28,12 +28,13 @@ class InFlight:
         self.doorbells = 0
         self.ended = 0
         self._claims: dict[str, Claim] = {}
+        self._reserved: set[str] = set()  # tokens of the claims that the reserve holds
         self._changed = threading.Condition()
 
     @property
     def free(self) -> bool:
         """True if there is a slot for another claim."""
-        return len(self._claims) < self.slots
+        return len(self._claims) - len(self._reserved) < self.slots
 
     def admit(self) -> bool:
         """Count a doorbell; return False while draining."""
@@ -41,15 +42,19 @@ class InFlight:
         return not self.closed
 
     @contextmanager
-    def holding(self, claim: Claim) -> Iterator[None]:
-        """Count the claim as in flight as long as this block runs."""
+    def holding(self, claim: Claim, *, reserved: bool = False) -> Iterator[None]:
+        """Count the claim as in flight as long as this block runs; `reserved` needs no slot."""
         with self._changed:
             self._claims[claim.token] = claim
+            if reserved:
+                self._reserved.add(claim.token)
+            self._changed.notify_all()
         try:
             yield
         finally:
             with self._changed:
                 del self._claims[claim.token]
+                self._reserved.discard(claim.token)
                 self.ended += 1
                 self._changed.notify_all()
 
@@ -62,3 +67,8 @@ class InFlight:
         """Wait until no claim is in flight; return False if that takes longer than `within_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._claims, within_s)
+
+    def filled(self, within_s: float) -> bool:
+        """Wait until no slot is free; return False if that takes longer than `within_s`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self.free, within_s)
