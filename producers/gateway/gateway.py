@@ -13,7 +13,7 @@ from forebay.producers.async_client import AsyncClient
 from forebay.producers.gateway.api_keys import KeyStore
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.text_reader import TextReader
-from forebay.routing.errors import ForebayError
+from forebay.routing.errors import ForebayError, Unavailable
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.rates import Rates
 from forebay.routing.policy.policy_file import PolicyFile
@@ -24,6 +24,7 @@ from forebay.routing.store.encryption import Seal
 P = ParamSpec("P")
 T = TypeVar("T")
 
+READY_S = 3.0  # for Redis to answer before the gateway says that it is not ready
 MAX_THREADS = 8  # calls of Redis for keys and limits under way at once; jobs need none
 MAX_TENANTS = 1_000  # whose clients are kept open; the least recently used is closed
 
@@ -43,7 +44,7 @@ class Gateway:
     def __init__(self, settings: GatewaySettings, fleet: Settings) -> None:
         self.settings = settings
         self._fleet = fleet
-        self._redis = connect(fleet)
+        self._redis, self._probe = connect(fleet), connect(fleet, "look")
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="gateway")
         self._clients: dict[str, AsyncClient] = {}
         self._later: set[asyncio.Task[None]] = set()
@@ -76,13 +77,17 @@ class Gateway:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def ping(self) -> None:
-        """Raise `Unavailable` unless Redis answers."""
+        """Raise `Unavailable` unless Redis answers within `READY_S`."""
 
         def ping() -> None:
             with reaching_redis():
-                self._redis.ping()
+                self._probe.ping()
 
-        await self.on_thread(ping)
+        try:
+            async with asyncio.timeout(READY_S):
+                await self.on_thread(ping)
+        except TimeoutError:  # also while all threads wait for Redis
+            raise Unavailable(f"Redis has not answered for {READY_S:g} s") from None
 
     async def close(self) -> None:
         """Close the clients and the connections."""
@@ -93,6 +98,7 @@ class Gateway:
         self.texts.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._redis.close()
+        self._probe.close()
 
 
 async def _quietly(work: Coroutine[Any, Any, object]) -> None:

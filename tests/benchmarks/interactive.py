@@ -70,10 +70,8 @@ def main() -> None:
                         "classify": _times(client, _classify, options.jobs),
                         "32 tokens": _times(client, _generate, options.jobs),
                     }
-    load_average = os.getloadavg()[0]
-    print(
-        f"{options.engine}, {options.jobs} jobs of each kind, load of the machine {load_average:.1f}"
-    )
+    load = os.getloadavg()[0]
+    print(f"{options.engine}, {options.jobs} jobs of each kind, load of the machine {load:.1f}")
     for kind in ("classify", "32 tokens"):
         _print(kind, {label: times[kind] for label, times in took.items()})
 

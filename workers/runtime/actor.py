@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -55,6 +56,9 @@ from forebay.workers.runtime.start_up import (
 
 log = logging.getLogger(__name__)
 
+#: How long a thread that computes keeps others waiting. Python's own 5 ms add up: a job has to wait
+#: for the interpreter after each reply of Redis and of the engine.
+SWITCH_S = 0.0005
 UNNAMED = "celery"  # what Celery calls a worker that was started without `-n`
 
 
@@ -107,7 +111,7 @@ class Actor:
         self.queues = queues
         self.hooks = tuple(hooks)
         try:
-            client, impatient = connect(self.settings), connect(self.settings, brisk=True)
+            client, impatient = connect(self.settings, "work"), connect(self.settings, "look")
             self.app: Celery = celery_app(self.settings, queues)
             bell = template(self.app)
             self.ledger = Ledger(client, self.settings, bell)
@@ -187,6 +191,7 @@ class Actor:
             )
 
     def _start(self, sender: Any, **_: Any) -> None:
+        sys.setswitchinterval(SWITCH_S)
         self._hostname = sender.hostname
         self._drain.start()
         while self._worker is None:
