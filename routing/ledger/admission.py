@@ -10,6 +10,7 @@ from typing import Any
 from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
 from forebay.routing.jobs import CONTRACT, Decide, Embed, Job
 from forebay.routing.store.connection import reaching_redis
+from forebay.routing.tracing import traceparent
 
 RETRY_AFTER_S = 30
 VECTOR_BYTES = 4 * 1024  # of a vector with 1024 numbers
@@ -26,6 +27,7 @@ def envelope(job: Job) -> dict[str, str]:
         "egress": job.egress,
         "priority": job.priority,
         "deadline": str(max(1, int(job.deadline.timestamp() * 1000))) if job.deadline else "",
+        "traceparent": traceparent.current(),
     }
 
 

@@ -27,7 +27,7 @@ from forebay.routing.errors import EgressDenied, ForebayError, InvalidJob, Lost,
 from forebay.routing.jobs import CONTRACT, Answer, Job, Receipt, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.ledger.admission import created, envelope, idempotency
-from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.claim import Claim, Selection
 from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.reader import LedgerReader, check_stream
 from forebay.routing.ledger.record import Record, contract_of, pairs
@@ -41,6 +41,7 @@ from forebay.routing.store.scripts import load_all
 log = logging.getLogger(__name__)
 
 NEWER_DELAY_MS = 2_000  # until a worker may claim a job again that was too new for another
+ANY_JOB = Selection()
 _SERVED_KEPT_S = 3600  # for so long Redis remembers that a queue was served
 
 
@@ -100,19 +101,27 @@ class Ledger(LedgerReader):
 
     # --- holding jobs -------------------------------------------------------------------------
 
-    def claim(self, queue: str, *, unrung: bool = False, shards: bool = False) -> Claim | None:
+    def claim(
+        self,
+        queue: str,
+        *,
+        unrung: bool = False,
+        shards: bool = False,
+        selection: Selection = ANY_JOB,
+    ) -> Claim | None:
         """Claim the best job waiting in a queue, or return `None` if no job waits.
 
         Args:
             queue: the queue.
             unrung: no doorbell called the worker, so one is taken from the queue with the job.
             shards: claim a shard of a bulk, and no other job.
+            selection: the jobs that may be claimed.
         """
         settings = self.settings
         while reply := self._transitions.run(
             "claim", queue, secrets.token_hex(8), self._lease_ms, settings.max_attempts,
             self._retention_ms, int(settings.ageing_s * 1000), settings.bulk_share, int(unrung),
-            int(shards),
+            int(shards), selection.packed(),
         ):  # fmt: skip
             claim = self._claimed(*reply)
             if claim is not None:
@@ -125,7 +134,8 @@ class Ledger(LedgerReader):
         try:
             named = pairs(fields)
             if contract_of(named) > CONTRACT:
-                return self._leave_to_newer(job_id, token)
+                self._leave_to_newer(job_id, token)
+                return None
             record = Record.from_hash(job_id.decode(), named)
         except (ValueError, InvalidJob):  # the record is forged or damaged: no worker can work it
             failure = ("failed", "", "", InvalidJob.code, self._retention_ms)
@@ -153,10 +163,14 @@ class Ledger(LedgerReader):
         with reaching_redis():
             load_all(self.redis)
 
-    def serve(self, worker: str, queues: Iterable[str], for_s: float) -> None:
-        """Record that a worker serves these queues for the next `for_s` seconds."""
+    def serve(self, worker: str, queues: Iterable[str], for_s: float, about: str = "") -> None:
+        """Record that a worker serves these queues for the next `for_s` seconds.
+
+        `about` is what it says of itself, as JSON (`WorkerStatus`).
+        """
         self.load_scripts()
-        self._transitions.run("serve", worker, int(for_s * 1000), _SERVED_KEPT_S * 1000, *queues)
+        args = int(for_s * 1000), _SERVED_KEPT_S * 1000, about
+        self._transitions.run("serve", worker, *args, *queues)
 
     # --- moving jobs --------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from forebay.routing.jobs import Doubt, Receipt, Verdict
 from forebay.routing.lanes import Hop
 from forebay.routing.receipts import JobState, Status
 from forebay.routing.store.connection import decoded
+from forebay.routing.tracing.traceparent import checked
 
 ENDED = frozenset({"done", "failed", "cancelled", "expired"})
 
@@ -30,6 +31,7 @@ class Record:
         replay_of, replayed_as: the dead job that this job repeats, and the job that repeats it.
         audit_of, audited_as: the job that this job audits, and the job that audits it.
         rows: the rows of a shard; 0 for any other job.
+        traceparent: joins the spans of the job's trace; its producer gave it.
         bulk: the bulk that a shard, or the job of one of its rows, belongs to.
         contract: the version of what is stored for the job (`forebay.routing.jobs.CONTRACT`).
     """
@@ -60,6 +62,7 @@ class Record:
     audited_as: str | None
     rows: int = 0
     bulk: str | None = None
+    traceparent: str | None = None
     contract: int = 1
 
     @classmethod
@@ -116,6 +119,7 @@ class Record:
             audit_of=fields.get("audit_of") or None,
             audited_as=fields.get("audited_as") or None,
             bulk=fields.get("bulk") or None,
+            traceparent=checked(fields.get("traceparent")),
             contract=contract_of(fields),
             **numbers,
         )

@@ -21,6 +21,7 @@ from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import WaitingJobs
+from forebay.routing.overview.workers import Workers
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.store.connection import reaching_redis
 from forebay.workers.telemetry.labels import largest
@@ -90,7 +91,10 @@ class LedgerMetrics(Collector):
         workers = _family("queue_workers", "Live workers that serve the queue", "queue")
         for queue, count in sorted(self._ledger.workers().items()):
             workers.add_metric([queue], len(count))
-        yield from (jobs, oldest, workers)
+        slots = _family("queue_slots", "Jobs that its live workers work at once", "queue")
+        for queue, places in sorted(Workers(self._redis).slots().items()):
+            slots.add_metric([queue], places)
+        yield from (jobs, oldest, workers, slots)
 
     def _jobs(self) -> Iterator[Metric]:
         """Yield the jobs that run, wait for a retry, or are dead."""
@@ -148,6 +152,8 @@ class LedgerMetrics(Collector):
         shown = dict(sorted(left.items(), key=lambda item: item[1])[: self._tenants])
         fleet = _left(policy, FLEET, owners)
         shown |= {} if fleet is None else {FLEET: fleet}
+        budgets = {name: (_budget_nusd(policy, name) or 0) / NANO for name in shown}
+        yield _by_tenant("budget_usd", "The budget of the day", budgets)
         yield _by_tenant("budget_left_usd", "Left of the budget of the day", shown)
 
     def _breaker(self) -> Iterator[Metric]:
@@ -191,10 +197,13 @@ class LedgerMetrics(Collector):
 
 def _left(policy: Policy, owner: str, owners: dict[str, tuple[int, int]]) -> float | None:
     """Return the dollars left of a budget of the day; `None` if there is no limit."""
+    budget = _budget_nusd(policy, owner)
+    return None if budget is None else max(0, budget - sum(owners.get(owner, (0, 0)))) / NANO
+
+
+def _budget_nusd(policy: Policy, owner: str) -> int | None:
     rules = policy.fleet if owner == FLEET else policy.tenant(owner)
-    if rules.daily_budget_nusd is None:
-        return None
-    return max(0, rules.daily_budget_nusd - sum(owners.get(owner, (0, 0)))) / NANO
+    return rules.daily_budget_nusd
 
 
 def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
