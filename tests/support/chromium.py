@@ -49,7 +49,7 @@ class Chromium:
         context = self.ask("Target.createBrowserContext")["browserContextId"]
         made = self.ask("Target.createTarget", url="about:blank", browserContextId=context)
         attached = self.ask("Target.attachToTarget", targetId=made["targetId"], flatten=True)
-        tab = Tab(self, attached["sessionId"])
+        tab = Tab(self, attached["sessionId"], context)
         self._tabs[attached["sessionId"]] = tab
         tab.prepare(width, height, dark=dark)
         return tab
@@ -94,8 +94,8 @@ class Tab:
             and requests that failed or went to another place.
     """
 
-    def __init__(self, browser: Chromium, session: str) -> None:
-        self._browser, self._session = browser, session
+    def __init__(self, browser: Chromium, session: str, context: str) -> None:
+        self._browser, self._session, self._context = browser, session, context
         self.complaints: list[str] = []
         self.requests: list[str] = []
 
@@ -142,11 +142,11 @@ class Tab:
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
-    def until(self, script: str, within_s: float = 15.0) -> Any:
+    def until(self, script: str, within_s: float = 15.0) -> None:
         """Wait until an expression is true; a page that is loading meanwhile has none."""
-        return until(
-            lambda: self.run(f"(() => {{ try {{ return {script} }} catch {{}} }})()"), within_s
-        )
+        # An element would come back as an empty object, which is true only in the page.
+        expression = f"(() => {{ try {{ return !!({script}) }} catch {{ return false }} }})()"
+        until(lambda: self.run(expression), within_s)
 
     def text(self, selector: str = "body") -> str:
         """Return what a person reads in an element; empty if there is none."""
@@ -178,6 +178,10 @@ class Tab:
         named = {"key": key, "code": key, "windowsVirtualKeyCode": code}
         self.ask("Input.dispatchKeyEvent", type="keyDown", **named, **text)
         self.ask("Input.dispatchKeyEvent", type="keyUp", **named)
+
+    def close(self) -> None:
+        """Close the tab, and forget its cookies."""
+        self._browser.ask("Target.disposeBrowserContext", browserContextId=self._context)
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
         """Take a picture of the page, or of what is in view."""

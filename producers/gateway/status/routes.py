@@ -140,7 +140,9 @@ async def replay_job(request: Request, job_id: str) -> Response:
 
 @router.get("/sign-in")
 async def show_form(request: Request) -> Response:
-    """Show the form that takes an API key."""
+    """Show the form that takes an API key; a gateway without keys has none."""
+    if request.app.state.status.sessions.keyless:
+        return _to(HOME)
     return page("sign_in.html", error="", next=_next(request.query_params.get("next", "")))
 
 
@@ -148,6 +150,8 @@ async def show_form(request: Request) -> Response:
 async def sign_in(request: Request) -> Response:
     """Take an API key, and keep a session in a cookie that no script can read."""
     status: StatusPage = request.app.state.status
+    if status.sessions.keyless:
+        return _to(HOME)
     fields = await _fields(request)
     target = _next(fields.get("next", ""))
     check_origin(request.headers)

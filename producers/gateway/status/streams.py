@@ -11,9 +11,9 @@ from forebay.producers.gateway.status.rendering import html, partial
 from forebay.producers.gateway.status.viewer import Viewer
 from forebay.routing.errors import ForebayError
 
-QUIET_S = 15.0  # after so long a sign of life is sent, so that a client that went away is noticed
+QUIET_S = 15.0  # after so long a sign of life is sent: each end notices if the other went away
 CHECK_S = 5.0  # so often a stream asks whether its viewer is still signed in
-ALIVE = b": nothing has changed\n\n"
+ALIVE = b"event: alive\ndata: nothing has changed\n\n"
 GONE = b"event: signed-out\ndata: sign in again\n\n"
 ENDED = b"event: ended\ndata: nothing changes any more\n\n"
 
@@ -60,8 +60,9 @@ class Stream:
                 yield f"event: minute\ndata: {minute}\n\n".encode()
             elif not changed and time.monotonic() - spoke_at > QUIET_S:
                 yield ALIVE
-            else:
-                spoke_at = time.monotonic() if changed else spoke_at
+                spoke_at = time.monotonic()
+            elif changed:
+                spoke_at = time.monotonic()
             await self._page.closing.wait(EVERY_S)
 
     async def _is_in(self) -> bool:

@@ -12,8 +12,22 @@
   }
 
   if (!streams) say("ended", "Final");
-  document.addEventListener("htmx:sse:after:connection", () => say("live", "Live"));
-  document.addEventListener("htmx:sse:error", () => say("lost", "Connection lost"));
+  // A gateway that hangs closes no connection, but then no sign of life comes every 15 s.
+  const SILENT_MS = 40_000;
+  let heard = Date.now();
+  function hear() {
+    heard = Date.now();
+    say("live", "Live");
+  }
+  document.addEventListener("htmx:sse:after:connection", hear);
+  document.addEventListener("htmx:sse:after:message", hear);
+  setInterval(() => {
+    if (live.dataset.state === "live" && Date.now() - heard > SILENT_MS) say("lost", "Connection lost");
+  }, 1000);
+  document.addEventListener("htmx:sse:error", (event) => {
+    if (event.detail.status === 401) location.assign("/status/sign-in");
+    say("lost", "Connection lost");
+  });
   document.addEventListener("htmx:sse:close", (event) => {
     if (event.detail.reason === "message") say("ended", "Final");
     else if (event.detail.reason !== "removed") say("lost", "Connection lost");
@@ -63,7 +77,7 @@
     spent: {
       rows: (p) => [p.spent],
       lines: () => [{ stroke: color("up"), width: 1.5, fill: color("up-fill") }],
-      axis: dollars,
+      axis: (value) => (value >= 0.1 ? `$${value.toFixed(2)}` : dollars(value)),
       read: (p, i) => [["up", `${dollars(p.spent[i])} spent`]],
     },
   };

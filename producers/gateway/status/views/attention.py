@@ -47,6 +47,7 @@ def _of_fleet(view: FleetView) -> Iterator[Problem]:
         hint = "jobs wait or are answered locally, as the policy says"
         yield Problem("bad", f"Bedrock is shut: {fleet.shut}", hint, "budgets")
     yield from _of_queues(view)
+    yield from _of_workers(view)
     yield from _of_redis(fleet)
     for pause in view.pauses:
         because = f": {pause.reason}" if pause.reason else ""
@@ -63,6 +64,17 @@ def _of_queues(view: FleetView) -> Iterator[Problem]:
         elif waiting and line.oldest_s > LATE_S:
             words = f"The oldest job in {line.queue} has waited {span(line.oldest_s)}"
             yield Problem("warn", words, "", "queues")
+
+
+def _of_workers(view: FleetView) -> Iterator[Problem]:
+    for worker in view.workers:
+        name, seen = worker.seen.status.name, span(worker.seen.seen_s)
+        if worker.seen.state == "gone":
+            words = f"The worker {name} is gone: it was last seen {seen} ago"
+            yield Problem("warn", words, "its jobs are given back", "workers")
+        elif worker.seen.state == "stuck":
+            words = f"The worker {name} takes no jobs, though it runs"
+            yield Problem("bad", words, "see its log, and restart it", "workers")
 
 
 def _of_redis(fleet: Snapshot) -> Iterator[Problem]:

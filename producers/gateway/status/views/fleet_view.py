@@ -9,8 +9,10 @@ from typing import NamedTuple
 from forebay.producers.gateway.status.views.dead_letters import DeadLetters
 from forebay.routing.books.job_history import Minute
 from forebay.routing.bulk.bulks import BulkRecord
+from forebay.routing.lanes import SWEEP
 from forebay.routing.limits.pauses import Pause
 from forebay.routing.overview.snapshot import QueueLine, Snapshot
+from forebay.routing.overview.workers import SeenWorker
 
 HOUR = 60  # minutes whose counts are added up
 UP = "up:"
@@ -34,17 +36,20 @@ class BudgetLine(NamedTuple):
 
 
 class WorkerLine(NamedTuple):
-    """A live worker.
+    """A worker that was seen in the last hour and did not end in order.
 
     Attributes:
-        seen_s: seconds since its last heartbeat.
+        seen: what it says of itself, and when it was last seen.
         paused: why it takes no jobs at present; empty if it takes some.
     """
 
-    name: str
-    queues: tuple[str, ...]
-    seen_s: float
+    seen: SeenWorker
     paused: str
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether it works on jobs: a sweeper does not."""
+        return self.seen.status.queues != (SWEEP,)
 
 
 class LastHour(NamedTuple):
@@ -91,7 +96,7 @@ class FleetView:
         at_ms: the time by Redis' clock.
         tenant: whose part of the fleet it is; `None` for all of it.
         fleet: the whole fleet; `None` for one tenant.
-        workers: the live workers.
+        workers: the workers, by name.
         hour: what ended in the last hour.
         has_history: false before the sweeper has kept a first sample.
         budgets: today's money, the fleet's first.
@@ -115,7 +120,7 @@ class FleetView:
     def queues(self) -> tuple[QueueLine, ...]:
         """The queues that hold jobs."""
         lines = self.fleet.queues if self.fleet else ()
-        return tuple(line for line in lines if line.queue != "sweep")
+        return tuple(line for line in lines if line.queue != SWEEP)
 
     @property
     def waiting(self) -> int:
@@ -131,3 +136,17 @@ class FleetView:
     def running(self) -> int:
         """Jobs that workers hold."""
         return sum(line.running for line in self.queues)
+
+    @property
+    def live_workers(self) -> tuple[SeenWorker, ...]:
+        """The workers that take jobs now."""
+        return tuple(
+            line.seen
+            for line in self.workers
+            if line.takes_jobs and line.seen.state in {"working", "idle"}
+        )
+
+    @property
+    def slots(self) -> int:
+        """Jobs that the live workers can really work at once."""
+        return sum(worker.status.slots for worker in self.live_workers)

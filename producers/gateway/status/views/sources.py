@@ -23,14 +23,13 @@ from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pauses import Pause, Pauses
 from forebay.routing.overview.all_jobs import KEYS_PER_SCAN, AllJobs, for_operators
 from forebay.routing.overview.job_filter import JobFilter
-from forebay.routing.overview.snapshot import Snapshots
+from forebay.routing.overview.snapshot import Snapshot, Snapshots
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.connection import reaching_redis
 
 MAX_BULKS = 20
 MAX_SHOWN = 50  # tenants whose budgets are listed
 MAX_TENANTS = 500  # whose dead letters and bulks are looked for
-ALIVE_S = 10.0  # a heartbeat counts so long
 #: Looking for tenants walks all keys, so it is done less often than everything else.
 LOOK_FOR_TENANTS_S = 15.0
 FLEET = "*"
@@ -58,37 +57,11 @@ class FleetSource:
             minutes = History(self._redis).last(60)
             pauses = Pauses(self._redis).all()
             return FleetView(
-                at_ms=now.at_ms, tenant=None, fleet=now, workers=self._workers(now.at_ms, pauses),
+                at_ms=now.at_ms, tenant=None, fleet=now, workers=_workers(now, pauses),
                 hour=LastHour.of(minutes), has_history=_known(minutes), budgets=self._budgets(),
                 dead=read_dead_letters(self._ledger, self._having("dead"), now.failures, now.dead),
                 bulks=self._all_bulks(), pauses=tuple(pauses),
             )  # fmt: skip
-
-    def _workers(self, now_ms: int, pauses: list[Pause]) -> tuple[WorkerLine, ...]:
-        """Return the live workers, by name."""
-        with reaching_redis():
-            queues = sorted(
-                cast("set[bytes]", self._redis.smembers("fb:queues")) | {SWEEP.encode()}
-            )
-            with self._redis.pipeline(transaction=False) as pipe:
-                for queue in queues:
-                    key = f"fb:serving:{queue.decode()}"
-                    pipe.zrangebyscore(key, now_ms, "+inf", withscores=True)
-                replies = pipe.execute()
-        served: dict[str, list[str]] = {}
-        until: dict[str, float] = {}
-        for queue, reply in zip(queues, replies, strict=True):
-            for name, end_ms in reply:
-                served.setdefault(name.decode("utf-8", "replace"), []).append(queue.decode())
-                until[name.decode("utf-8", "replace")] = end_ms
-        held = {pause.scope: pause.reason or "by an operator" for pause in pauses}
-        return tuple(
-            WorkerLine(
-                name, tuple(queues), max(0.0, ALIVE_S - (until[name] - now_ms) / 1000),
-                _held(held, queues),
-            )
-            for name, queues in sorted(served.items())
-        )  # fmt: skip
 
     def _budgets(self) -> tuple[BudgetLine, ...]:
         """Return today's money: the fleet's, and that of tenants who spend or have a policy."""
@@ -163,7 +136,13 @@ def _known(minutes: list[Minute]) -> bool:
     return any(minute.waiting is not None or minute.counts for minute in minutes)
 
 
-def _held(held: dict[str, str], queues: list[str]) -> str:
+def _workers(now: Snapshot, pauses: list[Pause]) -> tuple[WorkerLine, ...]:
+    """Return the workers, by name, with what holds them back."""
+    held = {pause.scope: pause.reason or "by an operator" for pause in pauses}
+    return tuple(WorkerLine(seen, _held(held, seen.status.queues)) for seen in now.workers)
+
+
+def _held(held: dict[str, str], queues: tuple[str, ...]) -> str:
     """Return why a worker takes no jobs, if all its lanes are paused; else an empty text."""
     lanes = {f"lane:{hop_of(queue)}" for queue in queues if queue != SWEEP}
     if not lanes or not lanes <= held.keys():

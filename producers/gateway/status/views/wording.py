@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from forebay.routing.base import NANO
 
 MIN_CENTS = 10  # dollars from which on two places are enough
+LEAST = 0.0001  # dollars that four places can say
 
 
 def count(number: float) -> str:
@@ -31,7 +32,11 @@ def dollars(nusd: float | None, places: int | None = None) -> str:
     usd = nusd / NANO
     if places is not None:
         return f"${usd:,.{places}f}"
-    return f"${usd:,.2f}" if usd == 0 or usd >= MIN_CENTS else f"${usd:,.4f}"
+    if 0 < usd < LEAST:
+        return f"under ${LEAST}"
+    if usd == 0 or usd >= MIN_CENTS:
+        return f"${usd:,.2f}"
+    return f"${usd:,.2f}" if f"{usd:.4f}".endswith("00") else f"${usd:,.4f}"
 
 
 def percent(share: float | None) -> str:
@@ -42,7 +47,9 @@ def percent(share: float | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a time span, such as `0.4 s`, `12 s`, `5 min`, `3 h` or `2 d`."""
+    """Return a time span, such as `3 ms`, `0.4 s`, `12 s`, `5 min`, `3 h` or `2 d`."""
+    if 0 < seconds < 0.1:  # noqa: PLR2004 - below a tenth, seconds with one place say nothing
+        return f"{max(1, seconds * 1000):.0f} ms"
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

@@ -12,15 +12,17 @@ from forebay.producers.gateway.api_keys import KeyStore
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from ledger_jobs import BELL
-from local.fleet import Fleet
+from local.fleet import Fleet, free_port
 from status_site import Site
+
+SETTINGS = {"FOREBAY_STATUS_REPLAY": "true", "FOREBAY_STATUS_SECRET": "of the tests " * 2}
 
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory) -> Iterator[Site]:
-    with Fleet(tmp_path_factory.mktemp("site"), {"FOREBAY_STATUS_REPLAY": "true"}) as fleet:
+    with Fleet(tmp_path_factory.mktemp("site"), SETTINGS) as fleet:
         fleet.start_redis()
-        fleet.start("gateway")
+        fleet.start("gateway", PORT=str(free_port()))
         fleet.wait_ready()
         with redis_py.Redis.from_url(fleet.url) as client:
             ledger = Ledger(client, Settings(redis_url=fleet.url), BELL)

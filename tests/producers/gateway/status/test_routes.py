@@ -6,10 +6,14 @@ import re
 import time
 
 import pytest
+from starlette.testclient import TestClient
 
+from forebay.producers.gateway.server.app import create_app
+from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.status.rendering import POLICY
 from forebay.producers.gateway.status.viewer import COOKIE
 from forebay.routing.jobs import Classify, Generate, Label, Message
+from forebay.routing.settings import Settings
 from ledger_jobs import answer, put
 from ledger_jobs import job as made
 from patience import until
@@ -252,3 +256,16 @@ def test_files_of_the_page_are_served_and_nothing_else(site):
         assert "immutable" in reply.headers["cache-control"]
     for path in ("THIRD_PARTY.md", "..%2Froutes.py", "nothing.js"):
         assert site.get(f"/status/static/{path}").status_code == 404
+
+
+def test_a_gateway_without_keys_asks_nobody_to_sign_in(site):
+    app = create_app(GatewaySettings(gateway_tenant="acme"), Settings(redis_url=site.fleet.url))
+    with TestClient(app, follow_redirects=False, base_url="http://127.0.0.1") as client:
+        page = client.get("/status", headers={"accept": "text/html"})
+        assert page.status_code == 200
+        assert "Sign out" not in page.text
+        for reply in (
+            client.get("/status/sign-in"),
+            client.post("/status/sign-in", data={"key": "anything"}),
+        ):
+            assert (reply.status_code, reply.headers["location"]) == (303, "/status")

@@ -9,10 +9,17 @@ import pytest
 
 from forebay.producers.gateway.status.views.attention import problems
 from forebay.producers.gateway.status.views.dead_letters import DeadLetters
-from forebay.producers.gateway.status.views.fleet_view import BudgetLine, FleetView, LastHour
+from forebay.producers.gateway.status.views.fleet_view import (
+    BudgetLine,
+    FleetView,
+    LastHour,
+    WorkerLine,
+)
 from forebay.routing.base import NANO
+from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.limits.pauses import Pause
 from forebay.routing.overview.snapshot import QueueLine, Snapshot
+from forebay.routing.overview.workers import SeenWorker
 
 SWEEP = QueueLine("sweep", {"interactive": 0, "bulk": 0}, 0.0, 0, ("sweeper1@vm",))
 LOCAL = QueueLine("local.default", {"interactive": 3, "bulk": 0}, 4.0, 1, ("local1@vm",))
@@ -21,6 +28,7 @@ FLEET = Snapshot(
     budget_nusd=None, shut="", paused=(), dead=Counter(), failures=(),
     workers=(), budgets={},
 )  # fmt: skip
+LOCAL_STATUS = {"name": "local1@vm", "queues": ("local.default",), "slots": 4}
 NO_DEAD = DeadLetters((), 0, Counter())
 VIEW = FleetView(
     at_ms=1_000, tenant=None, fleet=FLEET, workers=(), hour=LastHour(Counter()), has_history=True,
@@ -59,6 +67,30 @@ def test_each_fault_of_the_fleet_is_named():
     ]
     (recovered,) = fleet(recovered=1)
     assert recovered == ("warn", "1 lease ran out in the last hour: workers died or stalled")
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen_s", "expected"),
+    [
+        ({}, 1.0, []),
+        ({"drained": True}, 1.0, []),
+        ({"well": False}, 1.0, [("bad", "The worker local1@vm takes no jobs, though it runs")]),
+        ({}, 40.0, [("warn", "The worker local1@vm is gone: it was last seen 40 s ago")]),
+    ],
+)
+def test_a_worker_that_is_stuck_or_gone_is_named(changes, seen_s, expected):
+    status = WorkerStatus(**LOCAL_STATUS, **changes)
+    assert words(workers=(WorkerLine(SeenWorker(status, seen_s, 60.0), ""),)) == expected
+
+
+def test_slots_are_those_of_the_workers_that_take_jobs():
+    kinds = ({}, {"drained": True}, {"well": False}, {"queues": ("sweep",)})
+    lines = [
+        WorkerLine(SeenWorker(WorkerStatus(**{**LOCAL_STATUS, **kind}), 1.0, 60.0), "")
+        for kind in kinds
+    ]
+    view = replace(VIEW, workers=tuple(lines))
+    assert (view.slots, len(view.live_workers)) == (4, 1)
 
 
 def test_a_pause_says_how_to_resume():

@@ -11,7 +11,8 @@ from forebay.routing.base import NANO
 @pytest.mark.parametrize(
     ("usd", "places", "text"),
     [
-        (0, None, "$0.00"), (0.0123, None, "$0.0123"), (12.5, None, "$12.50"),
+        (0, None, "$0.00"), (0.0123, None, "$0.0123"), (0.05, None, "$0.05"),
+        (0.00001, None, "under $0.0001"), (12.5, None, "$12.50"),
         (1_234_567.891, None, "$1,234,567.89"), (0, 4, "$0.0000"), (2, 2, "$2.00"),
     ],
 )  # fmt: skip
@@ -26,8 +27,8 @@ def test_no_budget_is_no_limit():
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (0, "0.0 s"), (0.44, "0.4 s"), (9.96, "10.0 s"), (12.4, "12 s"), (119, "119 s"),
-        (300, "5 min"), (7_300, "2 h"), (200_000, "2 d"),
+        (0, "0.0 s"), (0.0021, "2 ms"), (0.44, "0.4 s"), (9.96, "10.0 s"), (12.4, "12 s"),
+        (119, "119 s"), (300, "5 min"), (7_300, "2 h"), (200_000, "2 d"),
     ],
 )  # fmt: skip
 def test_a_span_has_its_unit(seconds, text):
