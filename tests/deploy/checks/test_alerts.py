@@ -1,4 +1,4 @@
-"""The alerts, in the real promtool: planted mistakes are caught, and a real healthy fleet raises none."""
+"""The alerts in the real promtool: it catches planted mistakes, and a healthy fleet raises none."""
 
 from __future__ import annotations
 
