@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from forebay.producers.cli import display
-from forebay.producers.cli.money.options import PricesFile, Since, Tenant, Until, between
+from forebay.producers.cli.money.options import PricesFile, Tenant
 from forebay.producers.cli.money.report_figures import HEADER, TOP, cells, document, headlines
 from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.spans import Since, Until, between
 from forebay.producers.cli.options import Json
 
 if TYPE_CHECKING:

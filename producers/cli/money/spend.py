@@ -16,12 +16,10 @@ from forebay.producers.cli.money.options import (
     Model,
     Out,
     PricesFile,
-    Since,
     Tenant,
-    Until,
-    between,
 )
 from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.spans import Since, Until, between
 from forebay.producers.cli.options import Json, Limit
 
 if TYPE_CHECKING:
