@@ -177,6 +177,8 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
             raise EgressDenied('a job pinned to bedrock needs egress="allow"', field="egress")
         if self.lane == "bedrock" and self.kind == "embed":
             raise InvalidJob("embed is always local: vectors of two models differ", field="lane")
+        if self.lane == "bedrock" and getattr(self.request, "logprobs", None) is not None:
+            raise InvalidJob("must not be bedrock: it tells no logprobs", field="lane")
         return self
 
     @property

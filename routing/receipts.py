@@ -60,6 +60,20 @@ class Summary(FrozenModel):
     text: Annotated[str, Field(repr=False)]
 
 
+class TokenLogprob(FrozenModel):
+    """One token of an answer, and how probable it was.
+
+    Attributes:
+        token: the token's text.
+        logprob: the natural logarithm of its probability.
+        top: the most probable tokens at this place with theirs, the most probable first.
+    """
+
+    token: Annotated[str, Field(repr=False)]
+    logprob: float
+    top: Annotated[tuple[tuple[str, float], ...], Field(repr=False)] = ()
+
+
 class Generation(FrozenModel):
     """The generated text.
 
@@ -67,11 +81,14 @@ class Generation(FrozenModel):
         text: what the model wrote.
         finish: `stop` if the model ended the text, `length` if it was cut off at `max_tokens` or
             at the end of the context.
+        logprobs: the tokens that the model made, if the request asked for them. Their text may
+            have white space at its ends that the answer's text has not.
     """
 
     kind: Literal["generate"] = "generate"
     text: Annotated[str, Field(repr=False)]
     finish: Literal["stop", "length"] = "stop"
+    logprobs: Annotated[tuple[TokenLogprob, ...] | None, Field(repr=False)] = None
 
 
 class Embedding(FrozenModel):

@@ -8,12 +8,13 @@ import json
 from typing import Any
 
 from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
-from forebay.routing.jobs import Decide, Embed, Job
+from forebay.routing.jobs import Decide, Embed, Generate, Job
 from forebay.routing.store.connection import reaching_redis
 
 RETRY_AFTER_S = 30
 VECTOR_BYTES = 4 * 1024  # of a vector with 1024 numbers
 ANSWER_BYTES = 1024  # of an answer in words, compressed
+LOGPROB_BYTES = 24  # of a token and its probability
 PROBABILITY_BYTES = 16  # of the probability of an option, besides the option's name
 
 
@@ -36,6 +37,8 @@ def answer_bytes(job: Job) -> int:
     if isinstance(request, Decide):
         names = [name for question in request.questions for name in question.options]
         return ANSWER_BYTES + sum(len(name.encode()) + PROBABILITY_BYTES for name in names)
+    if isinstance(request, Generate) and request.logprobs is not None:
+        return ANSWER_BYTES + request.max_tokens * (1 + request.logprobs) * LOGPROB_BYTES
     return ANSWER_BYTES
 
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from forebay.routing.base import NANO, Egress
-from forebay.routing.jobs import Job
+from forebay.routing.jobs import Generate, Job
 from forebay.routing.policy.frontier_state import FrontierState
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
@@ -29,6 +29,8 @@ def must_stay(job: Job, policy: Policy, state: FrontierState) -> Reason | None:
         return Reason.TENANT_FORCED_DENY
     if state.secret:
         return Reason.SECRET_FOUND
+    if isinstance(job.request, Generate) and job.request.logprobs is not None:
+        return Reason.LOGPROBS_ARE_LOCAL
     return Reason.PINNED_LOCAL if job.lane == "local" else None
 
 

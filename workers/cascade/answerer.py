@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from forebay.routing.base import KINDS, Kind
 from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost
-from forebay.routing.jobs import Content, Embed, Embedding, Job
+from forebay.routing.jobs import Content, Embed, Embedding, Generate, Generation, Job
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import RawAnswer
 from forebay.workers.engines.engine import (
@@ -107,6 +107,7 @@ class Answerer:
         if _by_similarity(self.info, job.kind):
             return PendingAnswer(lambda: self._nearest([job])[0])
         info = self.info
+        _check_logprobs(job, info)
         prompt = bounded.local(job, info, prompt_id=prompt_id)
         update = {"best_effort": best_effort, "stream": on_text is not None}
         return _generate(self._engine, info, job, prompt.model_copy(update=update), on_text)
@@ -190,6 +191,14 @@ def _by_similarity(info: EngineInfo, kind: Kind) -> bool:
     return kind in NEAREST and info.classify == "similarity"
 
 
+def _check_logprobs(job: Job, info: EngineInfo) -> None:
+    """Raise `InvalidJob` if a job asks for probabilities of tokens that the engine cannot tell."""
+    request = job.request
+    if isinstance(request, Generate) and request.logprobs is not None and not info.logprobs:
+        message = f"are not told by the engine {info.engine} of this fleet; leave them out"
+        raise InvalidJob(message, field="logprobs")
+
+
 def _generate(
     engine: Engine, info: EngineInfo, job: Job, prompt: Prompt, on_text: TakeText | None = None
 ) -> PendingAnswer:
@@ -231,4 +240,6 @@ def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
         )
     except BadAnswer:
         return None, finish
+    if isinstance(content, Generation) and completion.token_logprobs is not None:
+        content = content.model_copy(update={"logprobs": completion.token_logprobs})
     return content, finish

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from forebay.routing.errors import TooLong
+from forebay.routing.receipts import TokenLogprob
 
 
 class Frame(BaseModel):
@@ -87,6 +88,8 @@ class Prompt(Frame):
         branches: the prompt goes on in each of these ways, and the options of each are scored. All
             branches share the messages, which the engine reads once if it can. There is no text
             then, and no constraint.
+        logprobs: also return the probability of each token, and of so many of the most probable
+            tokens at its place. Only for an engine whose `EngineInfo.logprobs` is true.
     """
 
     id: str
@@ -103,6 +106,7 @@ class Prompt(Frame):
     score_options: bool = False
     stream: bool = False
     branches: tuple[Branch, ...] = Field((), repr=False)
+    logprobs: int | None = None
 
 
 def too_long(turns: Sequence[Turn], tokens: int, context: int) -> TooLong:
@@ -129,6 +133,7 @@ class Completion(Frame):
             engine knows them. Unlike a mean, the quantile does not rise with the answer's length.
         option_logprobs: the natural-log probability of each option, if `score_options` was set.
         branch_logprobs: the same for each branch of a prompt that has branches, in their order.
+        token_logprobs: the tokens of the text with their probabilities, if `logprobs` was set.
         queued_s: seconds that the request waited for a slot.
         prefill_s: seconds that the model read the prompt.
         decode_s: seconds that the model generated the answer.
@@ -142,6 +147,7 @@ class Completion(Frame):
     low_logprob: float | None = None
     option_logprobs: dict[str, float] | None = Field(None, repr=False)
     branch_logprobs: tuple[dict[str, float], ...] | None = Field(None, repr=False)
+    token_logprobs: tuple[TokenLogprob, ...] | None = Field(None, repr=False)
     queued_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
@@ -177,6 +183,7 @@ class EngineInfo(Frame):
         embed_revision: the revision of the embedding model, if there is one.
         classify: how this engine labels texts and answers questions best: `model`, by the option
             scores of its language model, or `similarity`, by the similarity of embeddings.
+        logprobs: this engine can return the probabilities of single tokens.
     """
 
     engine: str
@@ -187,6 +194,7 @@ class EngineInfo(Frame):
     embed_model: str | None = None
     embed_revision: str | None = None
     classify: Literal["model", "similarity"] = "model"
+    logprobs: bool = False
 
 
 #: Takes the text of an answer piece by piece, while it is generated. It must return at once.

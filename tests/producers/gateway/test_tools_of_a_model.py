@@ -47,3 +47,14 @@ def test_the_model_answers_in_the_form_of_its_tools(answerer, required):
         assert call.name in {"get_weather", "get_time"}
         if call.name == "get_weather":
             assert jsonschema_rs.is_valid(SCHEMA, call.arguments)
+
+
+def test_the_model_tells_the_probabilities_of_its_tokens(answerer):
+    chat = Chat([("user", "Name a colour.")], max_tokens=12, logprobs=2)
+    (job,) = jobs(chat, Target(), None, {}, "acme")
+    content = answerer.begin(job, "logprobs")().content
+    assert "".join(token.token for token in content.logprobs).strip() == content.text
+    for token in content.logprobs:
+        assert token.logprob <= 0
+        assert len(token.top) == 2
+        assert token.top[0][1] >= token.top[1][1]
