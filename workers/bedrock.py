@@ -18,7 +18,7 @@ from forebay.routing.jobs import Answer, Verdict
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.prices import Prices
+from forebay.routing.limits.price_file import PriceFile
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy, PolicyFile
@@ -28,7 +28,8 @@ from forebay.routing.store.backoff import jittered
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier.answers import checked, read_answer, stored, usable_draft
 from forebay.workers.frontier.auditor import Auditor
-from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid
+from forebay.workers.frontier.call import Call, SubBudget
+from forebay.workers.frontier.calls import Calls, allowed, paid
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Reply, open_provider
 from forebay.workers.frontier.repair import (
@@ -85,11 +86,11 @@ class Bedrock:
     ) -> None:
         """Call models through `provider`; by default, through the one that the settings name."""
         key = secret(ledger.redis, ledger.settings)
-        prices = Prices.load(settings.prices_file)
-        self._calls = Calls(ledger, provider or open_provider(settings), prices)
+        self._prices = PriceFile(settings.prices_file)
+        provider = provider or open_provider(settings)
+        self._calls = Calls(ledger, provider, self._prices.current, key)
         self._spillway = Spillway(ledger.redis)
         self._spillway.announce(settings.bedrock_endpoint or "")
-        self._prices = prices
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._checked: Policy | None = None
         self._current_policy()
@@ -126,7 +127,7 @@ class Bedrock:
             self._checked = policy
             self._spillway.keep_only(policy.all_models())
             for model in sorted(policy.all_models()):
-                if not self._prices.has(policy.base_model(model)):
+                if not self._prices.current().has(policy.base_model(model)):
                     log.error(NO_PRICE, model, extra=event(Event.BEDROCK_NO_PRICE, model=model))
         return policy
 

@@ -11,13 +11,22 @@ from typing import Any, ParamSpec, TypeVar
 
 from forebay.producers.async_client import AsyncClient
 from forebay.producers.gateway.api_keys import KeyStore
+from forebay.producers.gateway.batches.batch import Batch
+from forebay.producers.gateway.batches.batch_store import BatchStore
 from forebay.producers.gateway.cached_answers import CachedAnswers
+from forebay.producers.gateway.files.file_store import FileStore
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.text_reader import TextReader
 from forebay.producers.gateway.together import Together
+from forebay.producers.gateway.webhooks.courier import Courier
+from forebay.producers.gateway.webhooks.deliveries import Deliveries
+from forebay.producers.gateway.webhooks.events import Events
+from forebay.producers.gateway.webhooks.webhook_store import WebhookStore
 from forebay.producers.results import Result
+from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Job
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.rates import Rates
 from forebay.routing.policy.policy_file import PolicyFile
@@ -29,6 +38,8 @@ from forebay.routing.store.connection import (
     reaching_redis,
 )
 from forebay.routing.store.encryption import Seal
+from forebay.routing.store.ends import tell_end
+from forebay.routing.store.lease import Lease
 
 #: The id of a job that was submitted, and the future of its result.
 Begun = tuple[str, asyncio.Future[Result[Any]]]
@@ -51,6 +62,11 @@ class Gateway:
         rates: the limits of API keys.
         budget: what the tenants have spent.
         texts: the texts of the jobs that stream through this process.
+        files: the files that callers upload and batches write.
+        batches: the records of batches and bulks.
+        webhooks: where tenants are told of what has ended.
+        courier: tells them.
+        ledger: the ledger, for what blocks on it: bulks and their rows.
         cached: the answers that are in the cache already.
     """
 
@@ -66,9 +82,20 @@ class Gateway:
         self.rates = Rates(self._redis)
         self.budget = Budget(self._redis)
         self.texts = TextReader(self._redis, Seal.of(fleet))
+        self.batches = BatchStore(self._redis)
+        self.ledger = Ledger(self._redis, fleet, packaged_template)
+        self.files = FileStore(
+            settings.gateway_files.expanduser(), max_bytes=settings.gateway_max_files,
+            keep_s=settings.gateway_keep_files_s,
+        )  # fmt: skip
         self._submissions: dict[str, Together[Job, Begun]] = {}
         self._loop_redis = connect_on_loop(fleet)
         self.cached = CachedAnswers(self._loop_redis, fleet, self.policy)
+        self.webhooks = WebhookStore(self._redis, Seal.of(fleet))
+        self.courier = Courier(
+            self.webhooks, Deliveries(self._redis), Events(self.ledger, self.batches),
+            settings.gateway_webhook_networks, self.on_thread,
+        )  # fmt: skip
 
     def client(self, tenant: str) -> AsyncClient:
         """Return the client of a tenant, which all requests of the tenant share."""
@@ -119,6 +146,17 @@ class Gateway:
         """Call what blocks on Redis, on a thread."""
         call = partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def lease(self, name: str) -> Lease:
+        """Return the lease of this name."""
+        return Lease(self._redis, name)
+
+    def tell_end(self, batch: Batch) -> None:
+        """Tell the tenant's webhooks of the end of a batch, or of a bulk that could not begin."""
+        if batch.terms.family != "bulk":
+            tell_end(self._redis, batch.id, batch.state, what="batch")
+        elif batch.failed_at:
+            tell_end(self._redis, batch.id, "failed", what="bulk")
 
     async def ping(self) -> None:
         """Raise `Unavailable` unless Redis answers."""

@@ -8,8 +8,9 @@ import json
 from typing import Any
 
 from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
-from forebay.routing.jobs import Decide, Embed, Generate, Job
+from forebay.routing.jobs import CONTRACT, Decide, Embed, Generate, Job
 from forebay.routing.store.connection import reaching_redis
+from forebay.routing.tracing import traceparent
 
 RETRY_AFTER_S = 30
 VECTOR_BYTES = 4 * 1024  # of a vector with 1024 numbers
@@ -22,10 +23,12 @@ def envelope(job: Job) -> dict[str, str]:
     """Return the fields of a new job that scripts and workers need apart from its content."""
     return {
         "answer_bytes": str(answer_bytes(job)),
+        "contract": str(CONTRACT),
         "kind": job.kind,
         "egress": job.egress,
         "priority": job.priority,
         "deadline": str(max(1, int(job.deadline.timestamp() * 1000))) if job.deadline else "",
+        "traceparent": traceparent.current(),
     }
 
 

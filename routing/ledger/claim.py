@@ -57,7 +57,7 @@ class Claim:
         if not self.draft:
             return None
         try:
-            draft = Answer.model_validate_json(_unsealed(self.draft, self.seal))
+            draft = Answer.model_validate_json(_unsealed(self.draft, self.seal), extra="ignore")
         except (ValueError, CallerError):
             raise InvalidJob("the stored draft cannot be read") from None
         if draft.id != self.id:

@@ -15,6 +15,7 @@ token.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -23,19 +24,23 @@ from typing import Any
 import redis
 
 from forebay.routing.errors import EgressDenied, ForebayError, InvalidJob, Lost, UnknownJob
-from forebay.routing.jobs import Answer, Job, Receipt, Verdict
+from forebay.routing.jobs import CONTRACT, Answer, Job, Receipt, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.ledger.admission import created, envelope, idempotency
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.reader import LedgerReader, check_stream
-from forebay.routing.ledger.record import Record, pairs
+from forebay.routing.ledger.record import Record, contract_of, pairs
 from forebay.routing.ledger.swept import Swept
+from forebay.routing.logs import Event, event
 from forebay.routing.receipts import JobState
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import load_all
 
+log = logging.getLogger(__name__)
+
+NEWER_DELAY_MS = 2_000  # until a worker may claim a job again that was too new for another
 _SERVED_KEPT_S = 3600  # for so long Redis remembers that a queue was served
 
 
@@ -118,12 +123,25 @@ class Ledger(LedgerReader):
         self, job_id: bytes, token: bytes, fields: list[bytes], sealed: bytes, draft: bytes
     ) -> Claim | None:
         try:
-            record = Record.from_hash(job_id.decode(), pairs(fields))
+            named = pairs(fields)
+            if contract_of(named) > CONTRACT:
+                self._leave_to_newer(job_id, token)
+                return None
+            record = Record.from_hash(job_id.decode(), named)
         except (ValueError, InvalidJob):  # the record is forged or damaged: no worker can work it
             failure = ("failed", "", "", InvalidJob.code, self._retention_ms)
             self._transitions.run("settle", job_id, token, *failure)
             return None
         return Claim(record.id, token.decode(), record, sealed, draft, self.seal)
+
+    def _leave_to_newer(self, job_id: bytes, token: bytes) -> None:
+        """Give back a job that a newer version has stored. That is no attempt of the job."""
+        log.warning("%s is of a newer version", job_id.decode(), extra=event(Event.JOB_NEWER))
+        note = "it was submitted by a newer version of Forebay, which no worker has yet"
+        self._transitions.run(
+            "retry", job_id, token, self.bell, NEWER_DELAY_MS, "unavailable", 0,
+            self.settings.max_attempts, self._retention_ms, note,
+        )  # fmt: skip
 
     def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Renew the leases of these claims, in one round trip, and return the lost claims."""
@@ -136,10 +154,14 @@ class Ledger(LedgerReader):
         with reaching_redis():
             load_all(self.redis)
 
-    def serve(self, worker: str, queues: Iterable[str], for_s: float) -> None:
-        """Record that a worker serves these queues for the next `for_s` seconds."""
+    def serve(self, worker: str, queues: Iterable[str], for_s: float, about: str = "") -> None:
+        """Record that a worker serves these queues for the next `for_s` seconds.
+
+        `about` is what it says of itself, as JSON (`WorkerStatus`).
+        """
         self.load_scripts()
-        self._transitions.run("serve", worker, int(for_s * 1000), _SERVED_KEPT_S * 1000, *queues)
+        args = int(for_s * 1000), _SERVED_KEPT_S * 1000, about
+        self._transitions.run("serve", worker, *args, *queues)
 
     # --- moving jobs --------------------------------------------------------------------------
 

@@ -115,7 +115,7 @@ class AnswerCache:
     def _opened(self, sealed: bytes) -> Answer | None:
         """Return the answer in a value; `None` if it is damaged, or sealed with another key."""
         try:
-            return Answer.model_validate_json(self._seal.open(sealed))
+            return Answer.model_validate_json(self._seal.open(sealed), extra="ignore")
         except (ValueError, ForebayError):
             return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from forebay.routing.base import KINDS, Kind
 from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost
 from forebay.routing.jobs import Content, Embed, Embedding, Generate, Generation, Job
+from forebay.routing.tracing import spans
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import RawAnswer
 from forebay.workers.engines.engine import (
@@ -202,8 +204,28 @@ def _check_logprobs(job: Job, info: EngineInfo) -> None:
 def _generate(
     engine: Engine, info: EngineInfo, job: Job, prompt: Prompt, on_text: TakeText | None = None
 ) -> PendingAnswer:
+    began_ns = time.time_ns()
     future = engine.submit(prompt) if on_text is None else engine.submit(prompt, on_text)
-    return PendingAnswer(lambda: _raw_answer(job, info, _completion(job, future)), future)
+
+    def finish() -> RawAnswer:
+        completion = _completion(job, future)
+        _trace(info, completion, began_ns)
+        return _raw_answer(job, info, completion)
+
+    return PendingAnswer(finish, future)
+
+
+def _trace(info: EngineInfo, completion: Completion, began_ns: int) -> None:
+    """Record the time in the engine as a span of the job's trace, with the engine's own times."""
+    if spans.tracing():
+        spans.record(
+            "forebay.engine", began_ns, gen_ai__request__model=info.model,
+            forebay__engine=info.engine, gen_ai__usage__input_tokens=completion.tokens_in,
+            gen_ai__usage__output_tokens=completion.tokens_out,
+            gen_ai__response__finish_reason=completion.finish,
+            forebay__queued_s=completion.queued_s, forebay__prefill_s=completion.prefill_s,
+            forebay__decode_s=completion.decode_s,
+        )  # fmt: skip
 
 
 def _completion(job: Job, future: Future[Completion]) -> Completion:

@@ -170,6 +170,18 @@ class Vectors(Frame):
     tokens_in: int
 
 
+class CardMemory(Frame):
+    """The memory of a GPU that an engine planned to take, and what it holds after its warm-up.
+
+    Attributes:
+        off: the engine holds another amount than the plan's tolerance allows.
+    """
+
+    planned_bytes: int
+    used_bytes: int
+    off: bool
+
+
 class EngineInfo(Frame):
     """The model that an engine runs, and how much work the engine takes.
 
@@ -184,6 +196,7 @@ class EngineInfo(Frame):
         classify: how this engine labels texts and answers questions best: `model`, by the option
             scores of its language model, or `similarity`, by the similarity of embeddings.
         logprobs: this engine can return the probabilities of single tokens.
+        memory: what the engine takes of its GPU; `None` if it has none.
     """
 
     engine: str
@@ -195,6 +208,7 @@ class EngineInfo(Frame):
     embed_revision: str | None = None
     classify: Literal["model", "similarity"] = "model"
     logprobs: bool = False
+    memory: CardMemory | None = None
 
 
 #: Takes the text of an answer piece by piece, while it is generated. It must return at once.

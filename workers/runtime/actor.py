@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from celery import Celery
-from celery.bootsteps import StartStopStep
 from celery.signals import (
     celeryd_init,
     setup_logging,
@@ -40,10 +39,10 @@ from forebay.routing.settings import EnvironmentSettings, Settings, read
 from forebay.routing.store.connection import connect, reaching_redis, without_password
 from forebay.workers.runtime.drain import WEDGED, Drain, end_at_next_signal, end_at_once
 from forebay.workers.runtime.execute import answer_doorbell
-from forebay.workers.runtime.heartbeat import Heartbeat
+from forebay.workers.runtime.heartbeat import Heartbeat, step_calling
 from forebay.workers.runtime.hooks import JobHook
 from forebay.workers.runtime.in_flight import InFlight
-from forebay.workers.runtime.liveness import INTERVAL_S, Liveness
+from forebay.workers.runtime.liveness import Liveness
 from forebay.workers.runtime.outcomes import Outcome
 from forebay.workers.runtime.settings import ActorSettings
 
@@ -146,8 +145,9 @@ class Actor:
         )
         self._liveness = liveness
         self._heartbeat = Heartbeat(
-            self._impatient_ledger, self._consumed, lambda: liveness.well or self._full_redis.taking
-        )
+            self._impatient_ledger, self._consumed, self._in_flight,
+            lambda: liveness.well or self._full_redis.taking,
+        )  # fmt: skip
         takes = [partial(self._answer, queue, unrung=True) for queue in self.queues]
         begin, client = lambda: self._heartbeat.start(self._hostname), self._impatient_ledger.redis
         self._full_redis = FullRedis(client, self._in_flight, takes, begin)
@@ -161,7 +161,7 @@ class Actor:
         for queue in self.queues:
             # Doorbells send no events: the hooks tell Flower of jobs (`workers/telemetry`).
             self.app.task(self._task(queue), name=task_name(queue), typing=False, send_events=False)
-        self.app.steps["consumer"].add(_beat_step(self._liveness.beat))
+        self.app.steps["consumer"].add(step_calling(self._come_round))
         celeryd_init.connect(self._name, weak=False)
         setup_logging.connect(_log_to_stderr, weak=False)
         worker_init.connect(self._start, weak=False)
@@ -233,13 +233,18 @@ class Actor:
         if self._worker is not None:
             self._worker.close()
 
+    def _come_round(self, consumer: Any) -> None:
+        """Note that the consumer's loop came round, and have it do as an operator ordered."""
+        self._liveness.beat()
+        self._heartbeat.obey(consumer)
+
     def _consumed(self) -> list[str]:
         """Return the queues that Celery consumes; `-Q` chooses among ours."""
         return [queue for queue in self.queues if queue in self.app.amqp.queues.consume_from]
 
     def _doorbells(self) -> int:
         """Return how many doorbells wait in those queues; 0 if Celery can take none of them."""
-        if is_full(self._impatient_ledger.redis):
+        if self._in_flight.drained or is_full(self._impatient_ledger.redis):
             return 0
         with reaching_redis(), self._impatient_ledger.redis.pipeline(transaction=False) as pipe:
             for queue in self._consumed():
@@ -254,16 +259,6 @@ class Actor:
             extra=event(Event.WORKER_WEDGED),
         )
         self._drain.begin(WEDGED)
-
-
-def _beat_step(beat: Callable[[], None]) -> type[StartStopStep]:
-    """Return a step of Celery's consumer that calls `beat` from each connection's event loop."""
-
-    class BeatStep(StartStopStep):  # type: ignore[misc] # Celery has no types
-        def register_with_event_loop(self, _consumer: Any, hub: Any) -> None:
-            hub.call_repeatedly(INTERVAL_S, beat)
-
-    return BeatStep
 
 
 def _wait_for_redis(ledger: Ledger) -> None:

@@ -211,7 +211,7 @@ def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
         case Escalated(reason, draft):
             ledger.escalate(claim, reason, draft)
             return Recorded(claim.id, outcome, "waiting")
-        case Retry(code, note, delay_s, counted):
+        case Retry(code, note=note, delay_s=delay_s, counted=counted):
             state = ledger.retry(claim, code, note=note, delay_s=delay_s, counted=counted)
             return Recorded(claim.id, outcome, state, _spent(claim, code, note, state))
         case Answered() | Audited() | Failed():

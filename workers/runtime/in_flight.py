@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from forebay.routing.ledger.claim import Claim
+
+
+class LastMinute:
+    """Counts the jobs of the last minute, and their time, by the second."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[tuple[int, int, float]] = deque(maxlen=60)
+
+    def note(self, took_s: float) -> None:
+        """Count a job that has just ended."""
+        now = int(time.monotonic())
+        at, jobs, total_s = self._seconds[-1] if self._seconds else (0, 0, 0.0)
+        if at == now:
+            self._seconds[-1] = now, jobs + 1, total_s + took_s
+        else:
+            self._seconds.append((now, 1, took_s))
+
+    def rate(self) -> tuple[int, float]:
+        """Return how many jobs ended in the last minute, and the mean of their seconds."""
+        since = time.monotonic() - 60
+        kept = [(jobs, total_s) for at, jobs, total_s in list(self._seconds) if at >= since]
+        count = sum(jobs for jobs, _ in kept)
+        return count, sum(total_s for _, total_s in kept) / count if count else 0.0
 
 
 class InFlight:
@@ -15,8 +40,10 @@ class InFlight:
     Attributes:
         slots: how many claims it holds at most.
         closed: the process is draining; no doorbell is answered any more.
+        drained: an operator has drained the worker; no doorbell is answered until it is resumed.
         doorbells: how many have come so far, including those for which no job waited.
         ended: how many claims have ended so far.
+        last_minute: counts those of the last minute.
         shard_places: bounds the threads that work shards of bulks, so that most are free for jobs
             that somebody waits for.
     """
@@ -24,25 +51,27 @@ class InFlight:
     def __init__(self, slots: int, shards_at_once: int = 1) -> None:
         self.slots = slots
         self.shard_places = threading.BoundedSemaphore(shards_at_once)
-        self.closed = False
+        self.closed = self.drained = False
         self.doorbells = 0
         self.ended = 0
+        self.last_minute = LastMinute()
         self._claims: dict[str, Claim] = {}
         self._changed = threading.Condition()
 
     @property
     def free(self) -> bool:
         """True if there is a slot for another claim."""
-        return len(self._claims) < self.slots
+        return not self.drained and len(self._claims) < self.slots
 
     def admit(self) -> bool:
-        """Count a doorbell; return False while draining."""
+        """Count a doorbell; return False if this process takes no jobs."""
         self.doorbells += 1
-        return not self.closed
+        return not (self.closed or self.drained)
 
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[None]:
         """Count the claim as in flight as long as this block runs."""
+        began = time.monotonic()
         with self._changed:
             self._claims[claim.token] = claim
         try:
@@ -51,6 +80,7 @@ class InFlight:
             with self._changed:
                 del self._claims[claim.token]
                 self.ended += 1
+                self.last_minute.note(time.monotonic() - began)
                 self._changed.notify_all()
 
     def claims(self) -> list[Claim]:

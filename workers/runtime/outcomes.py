@@ -6,7 +6,7 @@ An outcome may hold content. What leaves the process of it is a receipt (`Record
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal, Self
 
 from forebay.routing.bulk.row_result import RowResult
@@ -87,6 +87,7 @@ class Retry:
     """
 
     code: str
+    _: KW_ONLY
     note: str = ""
     delay_s: float = 0.0
     counted: bool = True
@@ -95,7 +96,7 @@ class Retry:
     def after(cls, error: ForebayError, *, delay_s: float = 0.0, counted: bool = True) -> Self:
         """Return the retry after an error, whose field is part of the note."""
         note = str(error)[:MAX_NOTE_CHARS]
-        return cls(error.code, note, delay_s=delay_s, counted=counted)
+        return cls(error.code, note=note, delay_s=delay_s, counted=counted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,6 @@ def test_an_idempotency_key_leads_to_the_first_job(openai_client):
     ("options", "status", "param", "code"),
     [
         ({"tools": [{"type": "function"}]}, 400, "tools.0.function", "invalid_request"),
-        ({"logprobs": True}, 400, "logprobs", "not_supported"),
         ({"n": 9}, 400, "n", "invalid_request"),
         ({"temperature": 3}, 400, "temperature", "invalid_job"),
         ({"max_completion_tokens": 0}, 400, "max_completion_tokens", "invalid_job"),

@@ -65,6 +65,7 @@ class Exl2Engine(PagedEngine):
             encoder_if_installed(),
             partial(_load, share, plan, folder),
         )
+        self.describe(memory=share.memory(plan))
 
 
 def model_folder(settings: EngineSettings) -> Path:

@@ -54,6 +54,7 @@ class Exl3Engine(PagedEngine):
             encoder_if_installed(),
             partial(_load, share, plan, folder),
         )
+        self.describe(memory=share.memory(plan))
 
 
 def _require() -> None:

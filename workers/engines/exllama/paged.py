@@ -228,6 +228,10 @@ class PagedEngine(BatchedEngine):
         self._info = info.model_copy(update=update)
         super().__init__(self._paged, preparer=self._paged)
 
+    def describe(self, **fields: Any) -> None:
+        """Add to `info` what is known only once the model is loaded."""
+        self._info = self._info.model_copy(update=fields)
+
     def info(self) -> EngineInfo:
         """See `Engine.info`."""
         return self._info
