@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal
 from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
 from typing_extensions import TypeVar
 
-from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind
+from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind, is_none
 from forebay.routing.lanes import Lane
 from forebay.routing.questions.decisions import Decisions
 
@@ -88,7 +88,9 @@ class Generation(FrozenModel):
     kind: Literal["generate"] = "generate"
     text: Annotated[str, Field(repr=False)]
     finish: Literal["stop", "length"] = "stop"
-    logprobs: Annotated[tuple[TokenLogprob, ...] | None, Field(repr=False)] = None
+    logprobs: Annotated[tuple[TokenLogprob, ...] | None, Field(repr=False, exclude_if=is_none)] = (
+        None
+    )
 
 
 class Embedding(FrozenModel):

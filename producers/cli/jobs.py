@@ -28,6 +28,7 @@ from forebay.producers.cli.options import (
     MaxTokens,
     MaxWords,
     Meta,
+    Model,
     Patience,
     Priority,
     Questions,
@@ -88,6 +89,7 @@ def submit(  # noqa: D103 - its help says it
     max_tokens: MaxTokens = None,
     egress: Egress = None,
     lane: Lane = None,
+    model: Model = None,
     priority: Priority = None,
     deadline: Deadline = None,
     max_cost: MaxCost = None,
@@ -113,9 +115,9 @@ def submit(  # noqa: D103 - its help says it
         "state": None if state is None else job_input.read_state(state),
     })  # fmt: skip
     options = _without_unset({
-        "egress": egress, "lane": lane, "priority": priority, "max_cost_usd": max_cost,
+        "egress": egress, "lane": lane, "model": model, "priority": priority,
         "deadline": None if deadline is None else job_input.read_deadline(deadline),
-        "idempotency_key": key, "cache": cache, "tenant": tenant,
+        "max_cost_usd": max_cost, "idempotency_key": key, "cache": cache, "tenant": tenant,
         "metadata": meta and job_input.read_metadata(meta),
     })  # fmt: skip
     _note_standard_input(source)

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
-from forebay.routing.jobs import CONTRACT, Decide, Embed, Generate, Job
+from forebay.routing.jobs import Decide, Embed, Generate, Job
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.tracing import traceparent
 
@@ -23,7 +23,7 @@ def envelope(job: Job) -> dict[str, str]:
     """Return the fields of a new job that scripts and workers need apart from its content."""
     return {
         "answer_bytes": str(answer_bytes(job)),
-        "contract": str(CONTRACT),
+        "contract": str(job.contract),
         "kind": job.kind,
         "egress": job.egress,
         "priority": job.priority,

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from forebay.routing.base import NANO, Egress
-from forebay.routing.jobs import Generate, Job
+from forebay.routing.jobs import Job
 from forebay.routing.policy.frontier_state import FrontierState
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
@@ -29,14 +29,14 @@ def must_stay(job: Job, policy: Policy, state: FrontierState) -> Reason | None:
         return Reason.TENANT_FORCED_DENY
     if state.secret:
         return Reason.SECRET_FOUND
-    if isinstance(job.request, Generate) and job.request.logprobs is not None:
+    if job.wants_logprobs:
         return Reason.LOGPROBS_ARE_LOCAL
     return Reason.PINNED_LOCAL if job.lane == "local" else None
 
 
 def cannot_go(job: Job, policy: Policy, state: FrontierState) -> Reason | None:
     """Return why a job that may leave cannot go to Bedrock now, or None if it can."""
-    if not policy.models(job.tenant):
+    if not policy.models_for(job):
         return Reason.NO_MODEL_ALLOWED
     # The bedrock worker compares the cap with the cost of a call; here only zero is refused.
     if job.max_cost_usd is not None and job.max_cost_usd * NANO < 1:

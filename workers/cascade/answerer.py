@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from forebay.routing.base import KINDS, Kind
-from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost
-from forebay.routing.jobs import Content, Embed, Embedding, Generate, Generation, Job
+from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost, Unavailable
+from forebay.routing.jobs import Content, Embed, Embedding, Generation, Job
 from forebay.routing.tracing import spans
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import RawAnswer
@@ -90,6 +90,11 @@ class Answerer:
         if info.embed_model and (kind == "embed" or _by_similarity(info, kind)):
             return info.embed_model, info.embed_revision or ""
         return info.model, info.revision
+
+    def require_model(self, job: Job) -> None:
+        """Raise `Unavailable` if a job names another model than that which would answer it here."""
+        if job.model not in {None, self.signature(job)[0]}:
+            raise Unavailable("is not served by this pool any more", field="model")
 
     def begin(
         self,
@@ -195,8 +200,7 @@ def _by_similarity(info: EngineInfo, kind: Kind) -> bool:
 
 def _check_logprobs(job: Job, info: EngineInfo) -> None:
     """Raise `InvalidJob` if a job asks for probabilities of tokens that the engine cannot tell."""
-    request = job.request
-    if isinstance(request, Generate) and request.logprobs is not None and not info.logprobs:
+    if job.wants_logprobs and not info.logprobs:
         message = f"are not told by the engine {info.engine} of this fleet; leave them out"
         raise InvalidJob(message, field="logprobs")
 

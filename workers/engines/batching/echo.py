@@ -202,7 +202,7 @@ class EchoEngine(BatchedEngine):
     def __init__(self, settings: EngineSettings) -> None:
         self._info = EngineInfo(
             engine="echo",
-            model="echo",
+            model=settings.echo_model,
             revision=_REVISION,
             context_tokens=settings.context_tokens,
             slots=settings.slots,
