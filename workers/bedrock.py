@@ -42,9 +42,9 @@ from forebay.workers.frontier.secret_check import SecretCheck
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.isolation import pool
 from forebay.workers.prompts import prompts
-from forebay.workers.runtime.actor import Actor, settings_of
+from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.attempt import Attempt
-from forebay.workers.runtime.leases import Leases
+from forebay.workers.runtime.claims.leases import Leases
 from forebay.workers.runtime.outcomes import (
     Answered,
     Failed,
@@ -53,6 +53,7 @@ from forebay.workers.runtime.outcomes import (
     Routed,
     recalled,
 )
+from forebay.workers.runtime.start_up import settings_of
 from forebay.workers.telemetry.observers import observers
 
 log = logging.getLogger(__name__)

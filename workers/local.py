@@ -35,17 +35,22 @@ from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.recall import Recall
 from forebay.workers.cascade.second_opinion import SecondOpinions
 from forebay.workers.cascade.stages import RawAnswer
+from forebay.workers.engines.batching.slot_shares import reserved_places
 from forebay.workers.engines.settings import LocalSettings
 from forebay.workers.isolation import pool
-from forebay.workers.runtime.actor import Actor, settings_of
+from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.attempt import Attempt
-from forebay.workers.runtime.leases import Leases
+from forebay.workers.runtime.claims.leases import Leases
+from forebay.workers.runtime.claims.reserve import ReserveTerms
 from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
+from forebay.workers.runtime.start_up import settings_of
 from forebay.workers.telemetry.announcement import Announcement
 from forebay.workers.telemetry.observers import observers
 
 #: Fields of a job from which a constraint on the text comes.
 CONSTRAINT_FIELDS = frozenset({"schema", "regex"})
+#: Threads for jobs that need no slot of the batch.
+LIGHT_THREADS = 2
 JOBS_PER_SLOT = 2  # one that runs, and one that is ready when the slot is free
 SHARDS_AT_ONCE = 2  # while one ends, the other fills the batch; each has a thread of its own
 
@@ -62,10 +67,22 @@ class Local:
     """
 
     def __init__(
-        self, ledger: Ledger, open_engines: Callable[[], Answerer], queues: Sequence[str] = ()
+        self,
+        ledger: Ledger,
+        open_engines: Callable[[], Answerer],
+        queues: Sequence[str] = (),
+        reserved: float = 0.0,
     ) -> None:
-        """`queues` are those whose jobs this worker answers: it announces its models there."""
+        """Make a worker.
+
+        Args:
+            ledger: the ledger.
+            open_engines: starts the engines.
+            queues: those whose jobs this worker answers: it announces its models there.
+            reserved: the share of its threads that only interactive jobs get.
+        """
         settings = ledger.settings
+        self._reserved = reserved
         policy, frontier = PolicyFile(settings.policy_file), FrontierStatus(ledger.redis)
         key = secret(ledger.redis, settings)
         cache = AnswerCache(ledger.redis, key, settings.cache_s, ledger.seal)
@@ -102,6 +119,20 @@ class Local:
         lost = threading.Event()
         with self._leases.holding(claim, lost.set):
             return self._shard_work.work(claim, lost)
+
+    def reserves(self) -> list[ReserveTerms]:
+        """Return the threads for jobs that must not wait until the batch has room.
+
+        Interactive jobs have some threads for themselves, unless nothing is reserved for them. Jobs
+        that need no slot of the batch have some too.
+        """
+        places = JOBS_PER_SLOT * self._answerer.info.slots
+        interactive = max(2, 2 * reserved_places(places, self._reserved)) if self._reserved else 0
+        light = self._answerer.light_kinds
+        return [
+            ReserveTerms(interactive, interactive=True),
+            ReserveTerms(LIGHT_THREADS if light else 0, kinds=light),
+        ]
 
     def steps(self) -> int:
         """Return a counter that rises while the engines make progress."""
@@ -175,10 +206,11 @@ def _actor() -> Actor:
     queues = [local_queue(settings.pool), EMBED]
     return Actor(
         queues,
-        lambda ledger: Local(ledger, engines.open, queues),
+        lambda ledger: Local(ledger, engines.open, queues, engines.first.reserved),
         pool="threads",
         concurrency=JOBS_PER_SLOT * engines.first.slots + SHARDS_AT_ONCE,
         shards_at_once=SHARDS_AT_ONCE,
+        reserves=Local.reserves,
         steps=Local.steps,
         hooks=observers(),
         quiet_s=max(engine.hang_s for engine in engines.all),

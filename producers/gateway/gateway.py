@@ -15,6 +15,7 @@ from forebay.producers.gateway.batches.batch import Batch
 from forebay.producers.gateway.batches.batch_store import BatchStore
 from forebay.producers.gateway.cached_answers import CachedAnswers
 from forebay.producers.gateway.files.file_store import FileStore
+from forebay.producers.gateway.rates import Rates
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.text_reader import TextReader
 from forebay.producers.gateway.together import Together
@@ -24,11 +25,11 @@ from forebay.producers.gateway.webhooks.events import Events
 from forebay.producers.gateway.webhooks.webhook_store import WebhookStore
 from forebay.producers.results import Result
 from forebay.routing.broker.doorbell import packaged_template
-from forebay.routing.errors import ForebayError
+from forebay.routing.errors import ForebayError, Unavailable
 from forebay.routing.jobs import Job
+from forebay.routing.ledger.ends import tell_end
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
-from forebay.routing.limits.rates import Rates
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import (
@@ -38,7 +39,6 @@ from forebay.routing.store.connection import (
     reaching_redis,
 )
 from forebay.routing.store.encryption import Seal
-from forebay.routing.store.ends import tell_end
 from forebay.routing.store.lease import Lease
 
 #: The id of a job that was submitted, and the future of its result.
@@ -47,6 +47,7 @@ Begun = tuple[str, asyncio.Future[Result[Any]]]
 P = ParamSpec("P")
 T = TypeVar("T")
 
+READY_S = 3.0  # for Redis to answer before the gateway says that it is not ready
 MAX_THREADS = 8  # calls of Redis for keys and limits under way at once; jobs need none
 MAX_JOBS_AT_ONCE = 100  # jobs of one round trip; more would hold up the event loop
 MAX_TENANTS = 1_000  # whose clients are kept open; the least recently used is closed
@@ -73,7 +74,7 @@ class Gateway:
     def __init__(self, settings: GatewaySettings, fleet: Settings) -> None:
         self.settings = settings
         self._fleet = fleet
-        self._redis = connect(fleet)
+        self._redis, self._probe = connect(fleet), connect(fleet, "look")
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="gateway")
         self._clients: dict[str, AsyncClient] = {}
         self._later: set[asyncio.Task[None]] = set()
@@ -159,13 +160,17 @@ class Gateway:
             tell_end(self._redis, batch.id, "failed", what="bulk")
 
     async def ping(self) -> None:
-        """Raise `Unavailable` unless Redis answers."""
+        """Raise `Unavailable` unless Redis answers within `READY_S`."""
 
         def ping() -> None:
             with reaching_redis():
-                self._redis.ping()
+                self._probe.ping()
 
-        await self.on_thread(ping)
+        try:
+            async with asyncio.timeout(READY_S):
+                await self.on_thread(ping)
+        except TimeoutError:  # also while all threads wait for Redis
+            raise Unavailable(f"Redis has not answered for {READY_S:g} s") from None
 
     async def close(self) -> None:
         """Close the clients and the connections."""
@@ -177,6 +182,7 @@ class Gateway:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._redis.close()
         await close_on_loop(self._loop_redis)
+        self._probe.close()
 
 
 async def _quietly(work: Coroutine[Any, Any, object]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, field
 
+from forebay.routing.base import Kind
 from forebay.routing.errors import CallerError, InvalidJob, Misconfigured, Unavailable
 from forebay.routing.jobs import Answer, Job, parse_job
 from forebay.routing.ledger.record import Record
@@ -12,6 +14,29 @@ from forebay.routing.logs import Event, event
 from forebay.routing.store.encryption import PLAIN, Seal
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which of the waiting jobs a claim may take: all of them, unless an attribute says otherwise.
+
+    Attributes:
+        interactive: only interactive jobs.
+        kinds: only jobs of these kinds, if any are named. A claim looks at the first hundred jobs.
+        passed_over: no jobs of these tenants.
+    """
+
+    interactive: bool = False
+    kinds: frozenset[Kind] = frozenset()
+    passed_over: frozenset[str] = frozenset()
+
+    def packed(self) -> str:
+        """Return the selection as `lua/claim.lua` takes it; empty if it allows all jobs."""
+        names = {"kinds": sorted(self.kinds), "passed_over": sorted(self.passed_over)}
+        limits: dict[str, object] = {name: value for name, value in names.items() if value}
+        if self.interactive:
+            limits["interactive"] = True
+        return json.dumps(limits) if limits else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +58,11 @@ class Claim:
     sealed: bytes = field(repr=False)
     draft: bytes = field(repr=False)
     seal: Seal = field(default=PLAIN, repr=False)
+
+    @property
+    def tenant(self) -> str:
+        """The job's tenant, with which its id begins."""
+        return self.id.partition(".")[0]
 
     def job(self) -> Job:
         """Return the job. Its egress is `deny` if the record has come to say so.

@@ -27,7 +27,7 @@ from forebay.routing.errors import EgressDenied, ForebayError, InvalidJob, Lost,
 from forebay.routing.jobs import CONTRACT, Answer, Job, Receipt, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.ledger.admission import created, envelope, idempotency
-from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.claim import Claim, Selection
 from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.reader import LedgerReader, check_stream
 from forebay.routing.ledger.record import Record, contract_of, pairs
@@ -41,7 +41,8 @@ from forebay.routing.store.scripts import load_all
 log = logging.getLogger(__name__)
 
 NEWER_DELAY_MS = 2_000  # until a worker may claim a job again that was too new for another
-_SERVED_KEPT_S = 3600  # for so long Redis remembers that a queue was served
+ANY_JOB = Selection()
+_SERVED_KEPT_MS = 3_600_000  # for so long Redis remembers that a queue was served
 
 
 class Ledger(LedgerReader):
@@ -100,19 +101,27 @@ class Ledger(LedgerReader):
 
     # --- holding jobs -------------------------------------------------------------------------
 
-    def claim(self, queue: str, *, unrung: bool = False, shards: bool = False) -> Claim | None:
+    def claim(
+        self,
+        queue: str,
+        *,
+        unrung: bool = False,
+        shards: bool = False,
+        selection: Selection = ANY_JOB,
+    ) -> Claim | None:
         """Claim the best job waiting in a queue, or return `None` if no job waits.
 
         Args:
             queue: the queue.
             unrung: no doorbell called the worker, so one is taken from the queue with the job.
             shards: claim a shard of a bulk, and no other job.
+            selection: the jobs that may be claimed.
         """
         settings = self.settings
         while reply := self._transitions.run(
             "claim", queue, secrets.token_hex(8), self._lease_ms, settings.max_attempts,
             self._retention_ms, int(settings.ageing_s * 1000), settings.bulk_share, int(unrung),
-            int(shards),
+            int(shards), selection.packed(),
         ):  # fmt: skip
             claim = self._claimed(*reply)
             if claim is not None:
@@ -160,8 +169,7 @@ class Ledger(LedgerReader):
         `about` is what it says of itself, as JSON (`WorkerStatus`).
         """
         self.load_scripts()
-        args = int(for_s * 1000), _SERVED_KEPT_S * 1000, about
-        self._transitions.run("serve", worker, *args, *queues)
+        self._transitions.run("serve", worker, int(for_s * 1000), _SERVED_KEPT_MS, about, *queues)
 
     # --- moving jobs --------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ def job(kind="generate", **fields) -> Job:
     return Job(request=REQUESTS[kind], **{"egress": "allow", **fields})
 
 
-WITH_LOGPROBS = Job(request=REQUESTS["generate"].model_copy(update={"logprobs": 0}), egress="allow")
+WITH_LOGPROBS = Job(request={**REQUESTS["generate"], "logprobs": 0}, egress="allow")
 
 
 def policy(**tenant) -> Policy:

@@ -25,7 +25,7 @@ from forebay.workers.engines.engine import (
 from forebay.workers.prompts import bounded
 
 #: The kinds that can be answered by the nearest option.
-NEAREST = frozenset({"classify", "decide"})
+NEAREST: frozenset[Kind] = frozenset({"classify", "decide"})
 
 #: The fields of a `Decide` request, by the part of its prompt that an error names.
 _DECIDE_FIELDS = {"messages": "state", "labels": "questions"}
@@ -119,9 +119,11 @@ class Answerer:
         update = {"best_effort": best_effort, "stream": on_text is not None}
         return _generate(self._engine, info, job, prompt.model_copy(update=update), on_text)
 
-    def answers_by_vectors(self, kind: Kind) -> bool:
-        """Return whether jobs of a kind are answered by vectors alone, without a generation."""
-        return kind == "embed" or _by_similarity(self.info, kind)
+    @property
+    def light_kinds(self) -> frozenset[Kind]:
+        """The kinds that need no slot of the batch: they are answered by vectors alone."""
+        embeds: frozenset[Kind] = frozenset({"embed"})
+        return embeds | NEAREST if self.info.classify == "similarity" else embeds
 
     def at_once(self, jobs: Sequence[Job]) -> list[RawAnswer]:
         """Answer jobs of one kind by vectors, all in one call.

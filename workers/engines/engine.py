@@ -79,6 +79,7 @@ class Prompt(Frame):
         max_tokens: the most tokens that the engine may generate.
         deadline: Unix time in seconds after which nobody needs the answer.
         priority: the lowest number is admitted first: 0 interactive, 1 bulk.
+        tenant: whose request it is; tenants have equal shares of the batch.
         constraint: what the text must look like. An engine that cannot enforce the constraint
             refuses the request with `InvalidJob`; it never ignores the constraint.
         best_effort: the engine enforces as much of the constraint as it can, and refuses the
@@ -101,6 +102,7 @@ class Prompt(Frame):
     seed: int | None = None
     deadline: float | None = None
     priority: int = 0
+    tenant: str = ""
     constraint: Constraint | None = None
     best_effort: bool = False
     score_options: bool = False

@@ -10,10 +10,9 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol
 
 from celery import Celery
 from celery.signals import (
@@ -30,43 +29,36 @@ from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
 from forebay.routing.broker.full_redis import FullRedis, is_full
 from forebay.routing.broker.remote_control import remove_changing_commands
-from forebay.routing.errors import CallerError, ForebayError, Misconfigured, Unavailable
+from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import task_name
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event
-from forebay.routing.settings import EnvironmentSettings, Settings, read
-from forebay.routing.store.connection import connect, reaching_redis, without_password
+from forebay.routing.settings import Settings
+from forebay.routing.store.connection import connect, reaching_redis
+from forebay.workers.runtime.claims.in_flight import InFlight
+from forebay.workers.runtime.claims.reserve import Reserve, ReserveTerms
 from forebay.workers.runtime.drain import WEDGED, Drain, end_at_next_signal, end_at_once
-from forebay.workers.runtime.execute import answer_doorbell
+from forebay.workers.runtime.execute import answer_doorbell, work_claim
 from forebay.workers.runtime.heartbeat import Heartbeat, step_calling
 from forebay.workers.runtime.hooks import JobHook
-from forebay.workers.runtime.in_flight import InFlight
 from forebay.workers.runtime.liveness import Liveness
 from forebay.workers.runtime.outcomes import Outcome
 from forebay.workers.runtime.settings import ActorSettings
+from forebay.workers.runtime.start_up import (
+    give_up,
+    load_scripts,
+    reachable,
+    settings_of,
+    wait_for_redis,
+)
 
 log = logging.getLogger(__name__)
 
-REDIS_RETRY_S = 1.0
+#: How long a thread that computes keeps others waiting. Python's own 5 ms add up: a job has to wait
+#: for the interpreter after each reply of Redis and of the engine.
+SWITCH_S = 0.0005
 UNNAMED = "celery"  # what Celery calls a worker that was started without `-n`
-
-T = TypeVar("T", bound=EnvironmentSettings)
-
-
-def settings_of(cls: type[T]) -> T:
-    """Read settings for a worker; a wrong one ends the process with one line, not a traceback."""
-    try:
-        return read(cls)
-    except ForebayError as error:
-        give_up(error)
-
-
-def give_up(error: ForebayError) -> NoReturn:
-    """End this worker with the reason on one line: exit code 2 if the operator can mend it."""
-    sys.stderr.write(f"forebay: {error.code}: {error}\n")
-    sys.stderr.flush()
-    os._exit(2 if isinstance(error, CallerError) else 1)
 
 
 class Worker(Protocol):
@@ -94,6 +86,7 @@ class Actor:
         pool: Celery's pool, `solo` or `threads`.
         concurrency: jobs at once.
         shards_at_once: of these, the most shards of bulks.
+        reserves: returns what threads a worker needs besides, for jobs that must not wait.
         hooks: observe every job; see `JobHook`.
         steps: returns a counter of a worker that rises while its jobs make progress.
         quiet_s: how long a job may take without a step, by the limits of its work.
@@ -107,6 +100,7 @@ class Actor:
         pool: str,
         concurrency: int,
         shards_at_once: int = 1,
+        reserves: Callable[[Any], Sequence[ReserveTerms]] = lambda _worker: (),
         hooks: Sequence[JobHook] = (),
         steps: Callable[[Any], int] = lambda _worker: 0,
         quiet_s: float = 0.0,
@@ -116,7 +110,7 @@ class Actor:
         self.queues = queues
         self.hooks = tuple(hooks)
         try:
-            client, impatient = connect(self.settings), connect(self.settings, brisk=True)
+            client, impatient = connect(self.settings, "work"), connect(self.settings, "look")
             self.app: Celery = celery_app(self.settings, queues)
             bell = template(self.app)
             self.ledger = Ledger(client, self.settings, bell)
@@ -128,7 +122,7 @@ class Actor:
         self._make = make
         self._worker: Worker | None = None
         self._hostname = ""  # Celery's name of this worker
-        self._steps, self._quiet_s = steps, quiet_s
+        self._steps, self._quiet_s, self._reserves = steps, quiet_s, reserves
         self._in_flight = InFlight(concurrency, shards_at_once)
         self._watch(settings_of(ActorSettings))
         self._register()
@@ -197,20 +191,29 @@ class Actor:
             )
 
     def _start(self, sender: Any, **_: Any) -> None:
+        sys.setswitchinterval(SWITCH_S)
         self._hostname = sender.hostname
         self._drain.start()
         while self._worker is None:
-            _wait_for_redis(self._impatient_ledger)
-            _load_scripts(self._impatient_ledger)
+            wait_for_redis(self._impatient_ledger)
+            load_scripts(self._impatient_ledger)
             self._worker = self._made_worker()
         self._full_redis.start()
+        self._start_reserves(self._worker)
+
+    def _start_reserves(self, worker: Worker) -> None:
+        work = partial(
+            work_claim, self.ledger, worker.work, self._in_flight, self.hooks, reserved=True
+        )
+        for terms in self._reserves(worker):
+            Reserve(terms, self._in_flight, self.ledger, self._consumed, work).start()
 
     def _made_worker(self) -> Worker | None:
         """Make the worker; return `None` if Redis went away meanwhile."""
         try:
             return self._make(self.ledger)
         except ForebayError as error:
-            if _reachable(self._impatient_ledger):
+            if reachable(self._impatient_ledger):
                 give_up(error)
         except Exception as error:  # noqa: BLE001 - Celery would log it, and run without a worker
             give_up(ForebayError(f"{type(error).__name__} at {logs.place(error)}"))
@@ -259,35 +262,6 @@ class Actor:
             extra=event(Event.WORKER_WEDGED),
         )
         self._drain.begin(WEDGED)
-
-
-def _wait_for_redis(ledger: Ledger) -> None:
-    """Return once Redis can be reached; a worker may be started before it."""
-    if not _reachable(ledger):
-        where = without_password(ledger.settings.redis_url)
-        log.warning(
-            "waiting: Redis cannot be reached at %s", where, extra=event(Event.WORKER_WAITING)
-        )
-    while not _reachable(ledger):
-        time.sleep(REDIS_RETRY_S)
-
-
-def _load_scripts(ledger: Ledger) -> None:
-    try:
-        ledger.load_scripts()
-    except ForebayError as error:  # the heartbeat tries again
-        log.warning("cannot load the scripts: %s", error, extra=event(Event.WORKER_UNLOADED))
-
-
-def _reachable(ledger: Ledger) -> bool:
-    try:
-        with reaching_redis():
-            ledger.redis.ping()
-    except Misconfigured as error:  # such as a wrong password: waiting does not help
-        give_up(error)
-    except Unavailable:
-        return False
-    return True
 
 
 def _log_to_stderr(loglevel: int = logging.WARNING, **_: Any) -> None:

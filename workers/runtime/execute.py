@@ -11,33 +11,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import cast
 
-from forebay.routing.bulk.row_result import counts
-from forebay.routing.bulk.shards import Shards
-from forebay.routing.errors import EgressDenied, Expired, ForebayError, Lost, Unavailable
-from forebay.routing.jobs import Answer, Receipt
+from forebay.routing.errors import EgressDenied, ForebayError, Lost
 from forebay.routing.lanes import ROUTE, hop_of
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.logs import Event, event, place
-from forebay.routing.receipts import JobState, Status
-from forebay.routing.store.backoff import patiently
+from forebay.routing.logs import Event, event
+from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
-from forebay.workers.runtime.in_flight import InFlight
-from forebay.workers.runtime.outcomes import (
-    Answered,
-    Audited,
-    Dropped,
-    Escalated,
-    Failed,
-    Outcome,
-    Recorded,
-    Retry,
-    Routed,
-    ShardAnswered,
-    note_of,
-)
+from forebay.workers.runtime.outcomes import Dropped, Outcome, Recorded
+from forebay.workers.runtime.recording import record, record_patiently
 from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outcome_of_denial
 
 log = logging.getLogger(__name__)
@@ -45,7 +28,6 @@ log = logging.getLogger(__name__)
 MAX_JOBS_PER_DOORBELL = 50
 SHARDS_NAMED = 2  # in the result of a doorbell: each still holds the results of its rows
 QUICK_S = 0.05  # after working for longer, a worker waits for the next doorbell
-PATIENCE_S = 600.0  # for Redis to take an outcome; without Redis there is nothing else to do
 
 Work = Callable[[Claim], Outcome]
 Take = Callable[..., Recorded | None]  # `execute` with all but its options
@@ -128,9 +110,24 @@ def execute(
     except ForebayError as error:  # the sweeper rings again
         log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
         return None
-    if claim is None:
-        return None
-    with in_flight.holding(claim):
+    return work_claim(ledger, work, in_flight, hooks, claim) if claim else None
+
+
+def work_claim(
+    ledger: Ledger,
+    work: Work,
+    in_flight: InFlight,
+    hooks: tuple[JobHook, ...],
+    claim: Claim,
+    *,
+    reserved: bool = False,
+) -> Recorded:
+    """Work a claimed job and record its outcome; `reserved` if a thread of the reserve works it.
+
+    Returns:
+        How the job stands.
+    """
+    with in_flight.holding(claim, reserved=reserved):
         notify_started(hooks, claim)
         recorded = Recorded(claim.id, Dropped(), "lost")
         try:
@@ -172,127 +169,3 @@ def attempt(work: Work, claim: Claim) -> Outcome:
         return outcome_of(error, claim)
     except Exception as error:  # noqa: BLE001 - the worker outlives any job
         return outcome_of_defect(error, claim)
-
-
-def record_patiently(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
-    """Record an outcome, retrying while Redis is down: the work is worth the wait.
-
-    Raises:
-        EgressDenied: The job was to go to Bedrock, and its content may not leave.
-        Lost: The job is not this claim's any more. Perhaps the outcome was recorded and only the
-            reply got lost. Either way there is nothing left to do.
-        Unavailable: Redis did not answer for `PATIENCE_S`.
-    """
-
-    def warn(error: Unavailable) -> None:
-        log.warning(
-            "cannot record the outcome of %s yet: %s",
-            claim.id,
-            error,
-            extra=event(Event.JOB_UNRECORDED, job=claim.id),
-        )
-
-    return patiently(
-        partial(record, ledger, claim, outcome), patience_s=PATIENCE_S, on_failure=warn
-    )
-
-
-def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
-    """Write an outcome on the ledger, under the claim's token.
-
-    Raises:
-        EgressDenied: The job was to go to Bedrock, and its content may not leave.
-        Lost: The job is not this claim's any more; the outcome is dropped.
-    """
-    match outcome:
-        case Routed(queue, egress, reason, verdict):
-            ledger.route(claim, queue, egress, reason, verdict)
-            return Recorded(claim.id, outcome, "waiting")
-        case Escalated(reason, draft):
-            ledger.escalate(claim, reason, draft)
-            return Recorded(claim.id, outcome, "waiting")
-        case Retry(code, note=note, delay_s=delay_s, counted=counted):
-            state = ledger.retry(claim, code, note=note, delay_s=delay_s, counted=counted)
-            return Recorded(claim.id, outcome, state, _spent(claim, code, note, state))
-        case Answered() | Audited() | Failed():
-            return _settle(ledger, claim, outcome)
-        case ShardAnswered(receipt, results, rising):
-            Shards(ledger).settle(claim, receipt, results, counts(results), rising)
-            return Recorded(claim.id, outcome, "done", receipt)
-        case Dropped():
-            return Recorded(claim.id, outcome, "cancelled" if _cancelled(ledger, claim) else "lost")
-
-
-def _cancelled(ledger: Ledger, claim: Claim) -> bool:
-    """Return whether a job was lost because it was cancelled."""
-    try:
-        return ledger.record(claim.id).state == "cancelled"
-    except ForebayError:  # it is forgotten, or Redis is away
-        return False
-
-
-def _settle(ledger: Ledger, claim: Claim, outcome: Answered | Audited | Failed) -> Recorded:
-    """End the job; then do what its answer asked for."""
-    receipt = _receipt(claim, outcome)
-    state = ledger.settle(claim, receipt)
-    if isinstance(outcome, Answered) and outcome.then is not None:
-        _follow_up(claim, outcome.then)
-    return Recorded(claim.id, outcome, state, _without_content(receipt, state))
-
-
-def _spent(claim: Claim, code: str, note: str, state: JobState) -> Receipt | None:
-    """Return the receipt of a job that has no attempts left; `None` if it waits again."""
-    if state == "waiting":
-        return None
-    reasons = (*claim.record.reasons, code)
-    heading = claim.record.heading()
-    return Receipt(
-        **heading,
-        status=cast("Status", state),
-        reasons=reasons,
-        error=code,
-        error_note=note or None,
-    )
-
-
-def _without_content(result: Answer | Receipt, state: JobState) -> Receipt:
-    receipt = result.receipt if isinstance(result, Answer) else result
-    if receipt.status == state:
-        return receipt
-    return receipt.model_copy(update={"status": state})  # a kept draft replaces a failure
-
-
-def _follow_up(claim: Claim, then: Callable[[], object]) -> None:
-    """Call `then`; log what it raises, since the job has its answer already."""
-    try:
-        then()
-    except Exception as error:  # noqa: BLE001 - see above
-        log.error(  # noqa: TRY400 - the message may hold content
-            "%s after the end of %s at %s",
-            type(error).__name__,
-            claim.id,
-            place(error),
-            extra=event(Event.JOB_BROKE, job=claim.id),
-        )
-
-
-def _receipt(claim: Claim, outcome: Answered | Audited | Failed) -> Answer | Receipt:
-    match outcome:
-        case Answered(answer):
-            return answer
-        case Audited(receipt):
-            return receipt
-        case Failed(error, reasons):
-            return failure_receipt(claim, error, reasons)
-
-
-def failure_receipt(claim: Claim, error: ForebayError, reasons: tuple[str, ...]) -> Receipt:
-    """Return the receipt of a job that failed, or whose deadline passed while it was worked."""
-    return Receipt(
-        **claim.record.heading(),
-        status="expired" if isinstance(error, Expired) else "failed",
-        reasons=(*claim.record.reasons, *reasons, error.code),
-        error=error.code,
-        error_field=error.field,
-        error_note=note_of(error) or None,
-    )

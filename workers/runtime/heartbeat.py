@@ -20,7 +20,7 @@ from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.limits.orders import Order, Orders
 from forebay.routing.logs import Event, event
 from forebay.workers.engines.host.supervisor import open_engines
-from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime.claims.in_flight import InFlight
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Outcomes of a claimed job. A worker returns one of these values; `execute.record` writes it.
+"""Outcomes of a claimed job. A worker returns one of these values; `recording.record` writes it.
 
 An outcome may hold content. What leaves the process of it is a receipt (`Recorded.receipt`).
 """

@@ -18,8 +18,8 @@ from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.record import Record
 from forebay.routing.tracing import exporting, spans
 from forebay.routing.tracing.traceparent import of_job
-from forebay.workers.runtime.actor import give_up
 from forebay.workers.runtime.outcomes import Escalated, Outcome, Recorded, Retry, Routed
+from forebay.workers.runtime.start_up import give_up
 
 MS_NS = 1_000_000
 

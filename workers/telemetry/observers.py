@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from forebay.routing.errors import Misconfigured
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.tracing.exporting import endpoint_variable
-from forebay.workers.runtime.actor import give_up, settings_of
 from forebay.workers.runtime.hooks import Observer
+from forebay.workers.runtime.start_up import give_up, settings_of
 from forebay.workers.telemetry.celery_events import CeleryEvents
 from forebay.workers.telemetry.job_log import JobLog
 from forebay.workers.telemetry.job_tally import JobTally

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 _HEADER = ("ID", "URL", "EVENTS", "CONTENT", "LAST DELIVERY")
 MAX_EVENTS_SHOWN = 3
+
+T = TypeVar("T")
 
 app = typer.Typer(
     help="Be told over HTTP when jobs, bulks and batches end.",
@@ -106,7 +107,7 @@ def send_test(webhook_id: WebhookId, *, tenant: TenantName = None, as_json: Json
     """Post a test event from this machine and print the outcome."""
     with _gateway() as gateway:
         webhook = gateway.webhooks.get(current_tenant(tenant), webhook_id)
-        outcome = asyncio.run(gateway.courier.test(webhook))
+        outcome = _run(gateway.courier.test(webhook))
     delivered = outcome.startswith("HTTP 2")
     if as_json:
         display.document({"id": webhook_id, "delivered": delivered, "outcome": outcome})
@@ -130,7 +131,13 @@ def _gateway() -> Iterator[Gateway]:
     try:
         yield gateway
     finally:
-        asyncio.run(gateway.close())
+        _run(gateway.close())
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio  # noqa: PLC0415 - it is slow, and only two commands need it
+
+    return asyncio.run(work)
 
 
 def _events(names: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ from forebay.routing.jobs import Answer, Check, Doubt, Job, Summarize, Summary, 
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
-from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed, Retry, Routed
 from forebay.workers.telemetry.job_metrics import JobMetrics
 from forebay.workers.telemetry.labels import OTHER, Capped, code_label, largest, reason_label

@@ -210,7 +210,7 @@ class EchoEngine(BatchedEngine):
             embed_revision=_REVISION,
             logprobs=True,
         )
-        super().__init__(EchoGenerator(settings))
+        super().__init__(EchoGenerator(settings), reserved=settings.reserved)
 
     def info(self) -> EngineInfo:
         """See `Engine.info`."""

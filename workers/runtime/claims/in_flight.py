@@ -38,7 +38,7 @@ class InFlight:
     """The claims that this process holds, and whether it takes more.
 
     Attributes:
-        slots: how many claims it holds at most.
+        slots: how many claims the threads of Celery hold at most. Those of the reserve come on top.
         closed: the process is draining; no doorbell is answered any more.
         drained: an operator has drained the worker; no doorbell is answered until it is resumed.
         doorbells: how many have come so far, including those for which no job waited.
@@ -56,12 +56,13 @@ class InFlight:
         self.ended = 0
         self.last_minute = LastMinute()
         self._claims: dict[str, Claim] = {}
+        self._reserved: set[str] = set()  # tokens of the claims that the reserve holds
         self._changed = threading.Condition()
 
     @property
     def free(self) -> bool:
         """True if there is a slot for another claim."""
-        return not self.drained and len(self._claims) < self.slots
+        return not (self.drained or self._full())
 
     def admit(self) -> bool:
         """Count a doorbell; return False if this process takes no jobs."""
@@ -69,16 +70,20 @@ class InFlight:
         return not (self.closed or self.drained)
 
     @contextmanager
-    def holding(self, claim: Claim) -> Iterator[None]:
-        """Count the claim as in flight as long as this block runs."""
+    def holding(self, claim: Claim, *, reserved: bool = False) -> Iterator[None]:
+        """Count the claim as in flight as long as this block runs; `reserved` needs no slot."""
         began = time.monotonic()
         with self._changed:
             self._claims[claim.token] = claim
+            if reserved:
+                self._reserved.add(claim.token)
+            self._changed.notify_all()
         try:
             yield
         finally:
             with self._changed:
                 del self._claims[claim.token]
+                self._reserved.discard(claim.token)
                 self.ended += 1
                 self.last_minute.note(time.monotonic() - began)
                 self._changed.notify_all()
@@ -92,3 +97,14 @@ class InFlight:
         """Wait until no claim is in flight; return False if that takes longer than `within_s`."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._claims, within_s)
+
+    def filled(self, within_s: float) -> bool:
+        """Wait until jobs hold all slots; return False if that takes longer than `within_s`.
+
+        A drained process is never filled: it takes no job, whoever asks for it.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: self._full() and not self.drained, within_s)
+
+    def _full(self) -> bool:
+        return len(self._claims) - len(self._reserved) >= self.slots
