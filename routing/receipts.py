@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Annotated, Any, ClassVar, Generic, Literal
 
 from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
@@ -177,6 +178,7 @@ class Receipt(FrozenModel):
         model: the name of the model that answered.
         revision: the digest or version of that model.
         tokens_in, tokens_out: tokens read and made; with a second local answer, of both answers.
+        tokens_cached: those of `tokens_in` that the model had read before, for an earlier prompt.
         cost_nusd: what the settled calls of the job cost, in billionths of a dollar.
         verdict: the router model's prediction. `None` if the router was not asked.
         checks: the checks of the answer and their findings.
@@ -202,6 +204,7 @@ class Receipt(FrozenModel):
     model: str | None = None
     revision: str | None = None
     tokens_in: int = 0
+    tokens_cached: Annotated[int, Field(exclude_if=not_)] = 0
     tokens_out: int = 0
     cost_nusd: int = 0
     verdict: Verdict | None = None

@@ -247,8 +247,10 @@ def _completion(job: Job, future: Future[Completion]) -> Completion:
 
 def _raw_answer(job: Job, info: EngineInfo, completion: Completion) -> RawAnswer:
     content, finish = _content(job, completion)
-    tokens = completion.tokens_in, completion.tokens_out
-    return RawAnswer(info.model, info.revision, *tokens, content, finish, completion.low_logprob)
+    return RawAnswer(
+        info.model, info.revision, completion.tokens_in, completion.tokens_out, content, finish,
+        completion.low_logprob, completion.tokens_cached,
+    )  # fmt: skip
 
 
 def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:

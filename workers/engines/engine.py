@@ -131,6 +131,7 @@ class Completion(Frame):
     Attributes:
         finish: `stop`: the model ended the text. `length`: the text was cut at `max_tokens` or at
             the end of the context. `cancelled`, `deadline`: the text so far, which may be empty.
+        tokens_cached: those of `tokens_in` that the engine had read before, for an earlier prompt.
         low_logprob: the 10 % quantile of the generated tokens' natural-log probabilities, if the
             engine knows them. Unlike a mean, the quantile does not rise with the answer's length.
         option_logprobs: the natural-log probability of each option, if `score_options` was set.
@@ -144,6 +145,7 @@ class Completion(Frame):
     id: str
     text: str = Field(repr=False)
     tokens_in: int
+    tokens_cached: int = 0
     tokens_out: int
     finish: Finish
     low_logprob: float | None = None

@@ -126,7 +126,7 @@ def usage(answers: Sequence[Answer]) -> Usage:
     """Return the tokens of all answers together."""
     tokens_in = sum(answer.tokens_in for answer in answers)
     tokens_out = sum(answer.tokens_out for answer in answers)
-    cached = sum(answer.tokens_in for answer in answers if answer.cached)
+    cached = sum(answer.tokens_cached for answer in answers)
     return {
         "prompt_tokens": tokens_in,
         "completion_tokens": tokens_out,

@@ -88,6 +88,7 @@ class LlamaGeneration:
             id=prompt_id,
             text="".join(self.text),
             tokens_in=int(self.progress.get("total", 0)),
+            tokens_cached=int(self.timings.get("cache_n", 0)),
             tokens_out=int(self.timings.get("predicted_n", len(self.logprobs))),
             finish=_FINISHES.get(self.reason, "cancelled"),
             low_logprob=low_quantile(self.logprobs),
