@@ -33,6 +33,7 @@ class Reason(StrEnum):
         "the tenant's policy keeps all content in the building",
     )
     SECRET_FOUND = "secret_found", "the content seems to hold a secret of the named kind"
+    LOGPROBS_ARE_LOCAL = "logprobs_are_local", "Bedrock does not tell the probabilities of tokens"
     PINNED_LOCAL = "pinned_local", "the job asked for the local lane"
     PINNED_BEDROCK = "pinned_bedrock", "the job asked for the bedrock lane"
     NO_VERDICT = "no_verdict", "there is no verdict, so the local lane tries first"

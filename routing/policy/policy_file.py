@@ -14,7 +14,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from forebay.routing.base import Tenant
+from forebay.routing.base import Kind, Tenant
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Job
 from forebay.routing.lanes import EMBED, local_queue
@@ -72,6 +72,13 @@ class TenantPolicy(Allowance):
             return EMBED
         pool: str = getattr(self.pools, job.kind)
         return local_queue(pool)
+
+    def local_queues(self, kind: Kind) -> tuple[str, ...]:
+        """Return the queues of the pools that may answer a kind of job, the usual one first."""
+        if kind == "embed":
+            return (EMBED,)
+        pools: dict[str, str] = self.pools.model_dump()
+        return tuple(dict.fromkeys(local_queue(pool) for pool in (pools[kind], *pools.values())))
 
 
 class Fleet(Allowance):
@@ -135,6 +142,11 @@ class Policy(Table):
         """Return the models on Bedrock that may answer this tenant, the preferred model first."""
         named = self.tenant(tenant).models
         return tuple(model for model in named if self._has_prefix(model))
+
+    def models_for(self, job: Job) -> tuple[str, ...]:
+        """Return the models on Bedrock that may answer a job: only that which it names, if any."""
+        models = self.models(job.tenant)
+        return models if job.model is None else tuple({job.model}.intersection(models))
 
     def base_model(self, model: str) -> str:
         """Return the model behind an inference profile in `profiles`; any other id as it is."""

@@ -55,6 +55,7 @@ def read_answer(attempt: Attempt, reply: Reply, cost: Cost) -> Answer:
         model=reply.model,
         revision=reply.model,  # Bedrock's ids name the version; nobody outside sees the weights
         tokens_in=usage.prompt,
+        tokens_cached=usage.cache_read,
         tokens_out=usage.output,
         cost_nusd=cost.nusd,
         checks=(Check(name=Reason.UNCHECKED, passed=False, note="not checked yet"),),

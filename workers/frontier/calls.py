@@ -18,7 +18,6 @@ from forebay.routing.errors import (
     EgressDenied,
     ForebayError,
     Misconfigured,
-    NoModel,
     NoPrice,
     PassingError,
     Throttled,
@@ -32,7 +31,7 @@ from forebay.routing.limits.prices import Prices, Tier, Usage
 from forebay.routing.limits.spillway import ACCOUNT, PROBE_EVERY_S, Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.egress import egress
-from forebay.routing.policy.lane import NO_MODEL
+from forebay.routing.policy.lane import no_model
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.routing.store.backoff import patiently
@@ -269,9 +268,9 @@ def allowed(claim: Claim, job: Job, rules: Policy) -> tuple[str, ...]:
     if "deny" in {egress(job, rules), claim.record.egress}:
         denied = EgressDenied("the content of this job may not leave", field="egress")
         raise NoAnswer(denied, Reason.EGRESS_DENIED)
-    models = rules.models(job.tenant)
+    models = rules.models_for(job)
     if not models:
-        raise NoAnswer(NoModel(NO_MODEL, field="lane"), Reason.NO_MODEL_ALLOWED)
+        raise NoAnswer(no_model(job), Reason.NO_MODEL_ALLOWED)
     return models
 
 

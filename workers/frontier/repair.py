@@ -57,6 +57,7 @@ def with_first(answer: Answer, first: Reply, cost: Cost) -> Answer:
     return answer.model_copy(
         update={
             "tokens_in": answer.tokens_in + usage.prompt,
+            "tokens_cached": answer.tokens_cached + usage.cache_read,
             "tokens_out": answer.tokens_out + usage.output,
             "cost_nusd": answer.cost_nusd + cost.nusd,
         }
