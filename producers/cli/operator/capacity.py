@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from forebay.routing.capacity.sizing import Load, Size, Target
     from forebay.routing.ledger.reader import LedgerReader
 
-HELP = """Say how many workers of the local lane a load needs, and what one more buys.
+HELP = """Say how many local workers a load needs.
 
 \b
   forebay capacity --wait 2                             # the load of this fleet, as measured
