@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 NEWER_DELAY_MS = 2_000  # until a worker may claim a job again that was too new for another
 ANY_JOB = Selection()
-_SERVED_KEPT_S = 3600  # for so long Redis remembers that a queue was served
+_SERVED_KEPT_MS = 3_600_000  # for so long Redis remembers that a queue was served
 
 
 class Ledger(LedgerReader):
@@ -169,8 +169,7 @@ class Ledger(LedgerReader):
         `about` is what it says of itself, as JSON (`WorkerStatus`).
         """
         self.load_scripts()
-        args = int(for_s * 1000), _SERVED_KEPT_S * 1000, about
-        self._transitions.run("serve", worker, *args, *queues)
+        self._transitions.run("serve", worker, int(for_s * 1000), _SERVED_KEPT_MS, about, *queues)
 
     # --- moving jobs --------------------------------------------------------------------------
 

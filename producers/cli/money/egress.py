@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.producers.cli import display
-from forebay.producers.cli.money.options import Since, Tenant, Until, between
+from forebay.producers.cli.money.options import Tenant
 from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.spans import Since, Until, between
 from forebay.producers.cli.options import Json
 
 if TYPE_CHECKING:

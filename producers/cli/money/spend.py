@@ -16,12 +16,10 @@ from forebay.producers.cli.money.options import (
     Model,
     Out,
     PricesFile,
-    Since,
     Tenant,
-    Until,
-    between,
 )
 from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.spans import Since, Until, between
 from forebay.producers.cli.options import Json, Limit
 
 if TYPE_CHECKING:
@@ -123,10 +121,10 @@ def reprice(
 ) -> None:
     """Say what the same calls would have cost by another price list. No book is changed."""
     listed, models = read_prices(prices), defaultdict[str, list[int]](lambda: [0, 0, 0])
+    settled = [call for call in _calls(since, until, tenant, None) if call.state == "settled"]
+    real = [call for call in settled if not call.stand_in]
     unpriced = 0
-    for call in _calls(since, until, tenant, None):
-        if call.state != "settled" or call.stand_in:
-            continue
+    for call in real:
         new = _repriced(call, listed)
         if new is None:
             unpriced += 1
@@ -147,6 +145,8 @@ def reprice(
     if rows:
         display.table(("MODEL", "CALLS", "BOOKED", f"BY {listed.version}", "CHANGE"), rows)
     display.note(f"{unpriced:,} calls could not be priced: no tokens, or no price")
+    if mock := len(settled) - len(real):
+        display.note(f"{mock:,} calls of the mock are left out: what it bills is no money")
 
 
 @app.command()

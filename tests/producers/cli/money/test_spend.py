@@ -127,6 +127,7 @@ def test_calls_are_repriced_by_another_list_and_no_book_changes(forebay, calls, 
     found = json.loads(out)["models"][HAIKU]
     assert (found["calls"], found["booked_usd"]) == (2, 2 * COST / 1e9)
     assert found["repriced_usd"] == pytest.approx(2 * 0.0012)
+    assert "1 calls of the mock are left out" in forebay("spend", "reprice")[2]
     assert forebay("spend", "list", "--json") == before
 
 
