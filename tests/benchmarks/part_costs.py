@@ -1,4 +1,4 @@
-"""Measure what a job costs each part of a fleet, in CPU time: as a job of its own, and as a row of a bulk.
+"""Measure the CPU time that a job takes from each part of a fleet: alone, and as a row of a bulk.
 
 Run `python tests/benchmarks/part_costs.py --jobs 3000 --rows 30000`. A part that needs a
 millisecond a job ends at most 1,000 jobs a second a core, so the figures say which part a growing
