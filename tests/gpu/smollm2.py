@@ -23,6 +23,10 @@ from gguf import GGUFReader, quants
 from safetensors.numpy import save_file
 from words import field, tokenizer_config_of, tokenizer_of
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+from forebay.workers.engines.llamacpp.gguf import packaged_gguf
+
 _OUTER = {
     "token_embd": "model.embed_tokens",
     "output_norm": "model.norm",
@@ -44,13 +48,19 @@ _INNER = {
 def convert(gguf: Path, folder: Path) -> None:
     """Write the folder of a GGUF of the llama architecture with a byte-level vocabulary."""
     reader = GGUFReader(gguf)
-    folder.mkdir(parents=True, exist_ok=True)
     config = config_of(reader)
+    write_words(reader, folder)
     save_file(dict(tensors_of(reader, config)), folder / "model.safetensors", {"format": "pt"})
+    # The last file: a folder with it is complete.
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def write_words(reader: GGUFReader, folder: Path) -> None:
+    """Write the tokenizer with its settings."""
+    folder.mkdir(parents=True, exist_ok=True)
     tokenizer_of(reader).save(str(folder / "tokenizer.json"))
-    ends = {"bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"]}
+    ends = {key: field(reader, f"tokenizer.ggml.{key}") for key in ("bos_token_id", "eos_token_id")}
     for name, content in (
-        ("config.json", config),
         ("generation_config.json", ends),
         ("tokenizer_config.json", tokenizer_config_of(reader)),
     ):
@@ -113,13 +123,7 @@ def unpermuted(weights: np.ndarray, heads: int) -> np.ndarray:
 
 def main() -> None:
     """Convert the given file, or the packaged one."""
-    if len(sys.argv) > 2:
-        gguf = Path(sys.argv[2])
-    else:
-        sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
-        from forebay.workers.engines.llamacpp.gguf import packaged_gguf  # noqa: PLC0415 - on the path now
-
-        gguf = packaged_gguf()
+    gguf = Path(sys.argv[2]) if len(sys.argv) > 2 else packaged_gguf()
     convert(gguf, Path(sys.argv[1]))
 
 

@@ -52,7 +52,7 @@ def report(
     html: Html = None,
     as_json: Json = False,
 ) -> None:
-    """Report jobs, tokens and dollars, and what the same work had cost on the frontier alone."""
+    """Report jobs, tokens and dollars, and what the local lane saved."""
     found = _report(between(since, until), tenant, by, frontier, prices)
     if html is not None:
         from forebay.producers.cli.money.pages.report_page import page

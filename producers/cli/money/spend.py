@@ -56,7 +56,7 @@ Apply = Annotated[
 ]
 
 app = typer.Typer(
-    help="List, export, reprice or reconcile the calls to frontier models.",
+    help="List, export, reprice or reconcile calls to the frontier.",
     no_args_is_help=True, add_completion=False, rich_markup_mode=None,
 )  # fmt: skip
 
@@ -94,7 +94,7 @@ def export(
     model: Model = None,
     append: Append = False,
 ) -> None:
-    """Write calls as CSV, Parquet or JSON, the oldest first: to a file, or to standard output."""
+    """Write calls as CSV, Parquet or JSON, the oldest first."""
     chosen = tables.format_of(form, out)
     calls = _calls(since, until, tenant, model)
     if not append:
