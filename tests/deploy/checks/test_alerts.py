@@ -1,4 +1,4 @@
-"""The alerts in the real promtool: it catches planted mistakes, and a healthy fleet raises none."""
+"""The real promtool catches planted mistakes in the alerts, and finds a real fleet healthy."""
 
 from __future__ import annotations
 
