@@ -14,8 +14,14 @@ from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed, Retry, Routed
-from forebay.workers.telemetry.job_metrics import JobMetrics
-from forebay.workers.telemetry.labels import OTHER, Capped, code_label, largest, reason_label
+from forebay.workers.telemetry.metrics.job_metrics import JobMetrics
+from forebay.workers.telemetry.metrics.labels import (
+    OTHER,
+    Capped,
+    code_label,
+    largest,
+    reason_label,
+)
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 

@@ -16,8 +16,8 @@ from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.settings import Settings
-from forebay.workers.telemetry import ledger_metrics
-from forebay.workers.telemetry.ledger_metrics import LedgerMetrics
+from forebay.workers.telemetry.metrics import ledger_metrics
+from forebay.workers.telemetry.metrics.ledger_metrics import LedgerMetrics
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 

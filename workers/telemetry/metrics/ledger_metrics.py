@@ -24,7 +24,7 @@ from forebay.routing.overview.waiting import WaitingJobs
 from forebay.routing.overview.workers import Workers
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.store.connection import reaching_redis
-from forebay.workers.telemetry.labels import largest
+from forebay.workers.telemetry.metrics.labels import largest
 
 log = logging.getLogger(__name__)
 

@@ -50,6 +50,6 @@ def test_without_the_extra_the_worker_names_it(redis_url):
 def test_without_a_port_prometheus_client_is_not_even_imported():
     code = (
         "import sys\nfrom forebay.workers.telemetry.observers import observers\n"
-        "assert len(observers()) == 2\nassert 'prometheus_client' not in sys.modules"
+        "assert len(observers()) == 3\nassert 'prometheus_client' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={})

@@ -23,7 +23,7 @@ from forebay.workers.runtime.outcomes import (
     Retry,
     Routed,
 )
-from forebay.workers.telemetry.labels import MAX_MODELS, Capped, code_label, reason_label
+from forebay.workers.telemetry.metrics.labels import MAX_MODELS, Capped, code_label, reason_label
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 3_600)
 HOPS: tuple[str, ...] = get_args(Hop)
