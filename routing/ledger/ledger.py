@@ -5,7 +5,7 @@ Duties:
 2. `claim` the best job waiting in a queue, under a lease and a fencing token; `renew` the lease.
 3. Move a job: `route`, `escalate`, `retry`.
 4. End a job exactly once: `settle`, `cancel`; remove it: `forget`.
-5. `sweep`: give back jobs whose lease has run out, and ring doorbells that got lost.
+5. Keep itself true: `sweep` and `repair` (`forebay.routing.ledger.upkeep`).
 6. Tell where a job is and what became of it (`forebay.routing.ledger.reader`).
 
 Every transition is one Lua script (`lua/`) that uses Redis' own clock. A job can be worked twice,
@@ -17,11 +17,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any
-
-import redis
 
 from forebay.routing.errors import EgressDenied, ForebayError, InvalidJob, Lost, UnknownJob
 from forebay.routing.jobs import CONTRACT, Answer, Job, Receipt, Verdict
@@ -29,38 +26,20 @@ from forebay.routing.lanes import ROUTE
 from forebay.routing.ledger.admission import created, envelope, idempotency
 from forebay.routing.ledger.claim import Claim, Selection
 from forebay.routing.ledger.packing import pack
-from forebay.routing.ledger.reader import LedgerReader, check_stream
+from forebay.routing.ledger.reader import check_stream
 from forebay.routing.ledger.record import Record, contract_of, pairs
-from forebay.routing.ledger.swept import Swept
+from forebay.routing.ledger.upkeep import LedgerUpkeep
 from forebay.routing.logs import Event, event
 from forebay.routing.receipts import JobState
-from forebay.routing.settings import Settings
-from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import load_all
 
 log = logging.getLogger(__name__)
 
 NEWER_DELAY_MS = 2_000  # until a worker may claim a job again that was too new for another
 ANY_JOB = Selection()
-_SERVED_KEPT_MS = 3_600_000  # for so long Redis remembers that a queue was served
 
 
-class Ledger(LedgerReader):
+class Ledger(LedgerUpkeep):
     """The ledger in one Redis. Safe to share between threads."""
-
-    def __init__(
-        self, client: redis.Redis, settings: Settings, bell: str | Callable[[], str]
-    ) -> None:
-        """`bell` is the doorbell's template, or makes it (`forebay.routing.broker.doorbell`)."""
-        super().__init__(client, settings)
-        self._given_bell = bell
-        self._retention_ms = int(settings.retention_s * 1000)
-        self._lease_ms = int(settings.lease_s * 1000)
-
-    @cached_property
-    def bell(self) -> str:
-        """The doorbell's template, made when it is first needed."""
-        return self._given_bell if isinstance(self._given_bell, str) else self._given_bell()
 
     # --- putting jobs on ----------------------------------------------------------------------
 
@@ -157,19 +136,6 @@ class Ledger(LedgerReader):
         rows = [[claim.id, claim.token, self._lease_ms] for claim in claims]
         replies = self._transitions.run_all("renew", rows)
         return [claim for claim, renewed in zip(claims, replies, strict=True) if renewed == 0]
-
-    def load_scripts(self) -> None:
-        """Load the scripts that Redis does not have: producers may run them and not load them."""
-        with reaching_redis():
-            load_all(self.redis)
-
-    def serve(self, worker: str, queues: Iterable[str], for_s: float, about: str = "") -> None:
-        """Record that a worker serves these queues for the next `for_s` seconds.
-
-        `about` is what it says of itself, as JSON (`WorkerStatus`).
-        """
-        self.load_scripts()
-        self._transitions.run("serve", worker, int(for_s * 1000), _SERVED_KEPT_MS, about, *queues)
 
     # --- moving jobs --------------------------------------------------------------------------
 
@@ -275,31 +241,6 @@ class Ledger(LedgerReader):
     def forget_all(self, job_ids: Sequence[str]) -> None:
         """Remove all that is stored of these jobs, in one round trip; see `forget`."""
         self._transitions.run_all("forget", [[job_id, ""] for job_id in job_ids])
-
-    def sweep(self, limit: int = 500) -> Swept:
-        """Run one bounded batch of upkeep; see `lua/sweep.lua`."""
-        self.load_scripts()
-        settings = self.settings
-        *counts, moved = self._transitions.run(
-            "sweep", limit, settings.max_attempts, self._retention_ms, self.bell,
-            settings.memory_limit, int(max(5.0, 10 * settings.sweep_s) * 1000),
-            settings.tenant_share,
-        )  # fmt: skip
-        return Swept._make([*counts, tuple(job_id.decode() for job_id in moved)])
-
-    def repair(
-        self, cursor: int = 0, limit: int = 500, counted: bytes = b"{}"
-    ) -> tuple[int, int, bytes]:
-        """Repair what leads to the jobs, one bounded step; see `lua/repair.lua`.
-
-        Returns:
-            The cursor of the next step, 0 after the last; how many jobs were repaired; and what
-            was counted so far, to be passed to the next step.
-        """
-        following, repaired, counted = self._transitions.run(
-            "repair", cursor, limit, self.bell, self._lease_ms, counted
-        )
-        return int(following), repaired, counted
 
 
 def _check_moved(reply: bytes) -> None:

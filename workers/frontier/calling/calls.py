@@ -13,32 +13,30 @@ from forebay.routing.base import NANO
 from forebay.routing.books.egress_entry import Leaving
 from forebay.routing.books.egress_log import EgressLog
 from forebay.routing.errors import (
-    BadAnswer,
     BudgetExceeded,
-    EgressDenied,
     ForebayError,
-    Misconfigured,
-    NoModel,
     NoPrice,
     PassingError,
     Throttled,
     Unavailable,
 )
-from forebay.routing.jobs import Answer, Job
+from forebay.routing.jobs import Job
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import MAX_NUSD, BookBounds, Budget
-from forebay.routing.limits.prices import Prices, Tier, Usage
+from forebay.routing.limits.prices import Prices, Tier
 from forebay.routing.limits.spillway import ACCOUNT, PROBE_EVERY_S, Spillway
 from forebay.routing.logs import Event, event
-from forebay.routing.policy.egress import egress
-from forebay.routing.policy.lane import NO_MODEL
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.routing.store.backoff import patiently
-from forebay.workers.engines.engine import Prompt
-from forebay.workers.frontier.call import Call, Cost, SubBudget
-from forebay.workers.frontier.no_answer import NoAnswer
+from forebay.workers.engines.engine import Prompt, TakeText
+from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.calling.cost import Cost, cost_of
+from forebay.workers.frontier.calling.no_answer import NoAnswer
+from forebay.workers.frontier.calling.prefixes import Prefixes
+from forebay.workers.frontier.calling.slots import Slots
+from forebay.workers.frontier.calling.traced_call import traced
 from forebay.workers.frontier.provider import (
     BilledFailure,
     OutcomeUnknown,
@@ -47,10 +45,13 @@ from forebay.workers.frontier.provider import (
     billed,
     fault_of,
 )
-from forebay.workers.frontier.traced_call import traced
+from forebay.workers.frontier.terms import Terms
 
 MAX_RESERVING_S = 30.0  # if reserving took longer, the reservation's term may run out in the call
 MAX_BOOKING_S = 60.0  # how long booking a cost waits for Redis
+
+#: Names of the ids that go along with a call, for the provider's own log.
+JOB_LABEL, TENANT_LABEL = "forebay-job", "forebay-tenant"
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ class Calls:
     """Makes paid calls through a provider. Safe to share between threads.
 
     1. `plan` makes the prompt and computes the most that the call can cost.
-    2. `make` reserves that money, writes down what leaves, and calls, once.
+    2. `make` takes a slot of the model, reserves that money, writes down what leaves, and calls,
+       once.
     3. `book` settles the reservation at what the call did cost.
     """
 
@@ -74,6 +76,8 @@ class Calls:
         self._budget = Budget(ledger.redis, BookBounds(settings.books_days, settings.books_calls))
         self._egress_log = EgressLog(ledger.redis, settings.egress_entries)
         self._spillway = Spillway(ledger.redis)
+        self._slots = Slots(ledger.redis, self._spillway)
+        self._prefixes = Prefixes()
 
     def plan(
         self,
@@ -92,11 +96,14 @@ class Calls:
             NoAnswer: The spillway is shut, the model has no price, or the call might cost more
                 than the job allows.
         """
-        call_id, base, prices = secrets.token_hex(16), rules.base_model(model), self._prices()
+        call_id, prices = secrets.token_hex(16), self._prices()
         try:
             prompt = prompt_for(call_id)
-            tokens_in, tokens_out = self._provider.bounds(prompt, base)
-            worst_nusd = prices.worst_case(base, tokens_in, tokens_out)
+            terms = self._terms(job, prompt, rules.base_model(model), rules, prices)
+            tokens_in, tokens_out = self._provider.bounds(prompt, terms.base, terms)
+            worst_nusd = prices.worst_case(
+                terms.base, tokens_in, tokens_out, tier=terms.tier, caches=terms.caches
+            )
         except NoPrice as error:
             raise NoAnswer(error, Reason.NO_PRICE, detail=model, another=True) from None
         except ForebayError as error:
@@ -106,9 +113,22 @@ class Calls:
             too_dear = BudgetExceeded("a call might cost more than this", field="max_cost_usd")
             raise NoAnswer(too_dear, Reason.JOB_COST_CAP, another=True)
         return Call(
-            call_id, prompt, model, base, worst_nusd, prices, tokens_in,
+            call_id, prompt, model, worst_nusd, prices, tokens_in, tokens_out, terms,
             probe=self._admitted(model), repair=spent_nusd > 0,
         )  # fmt: skip
+
+    def _terms(self, job: Job, prompt: Prompt, base: str, rules: Policy, prices: Prices) -> Terms:
+        """Return how a call is made: what the policy wants, as far as the model offers it."""
+        wanted = rules.tenant(job.tenant)
+        tier: Tier = getattr(wanted.service_tier, job.priority)
+        return Terms(
+            base=base,
+            can=prices.capabilities(base),
+            tier=tier if prices.offers(base, tier) else "default",
+            effort="" if wanted.effort == "default" else wanted.effort,
+            caches=self._prefixes.pays(prompt, base, prices),
+            labels={JOB_LABEL: job.id, TENANT_LABEL: job.tenant},
+        )
 
     def _admitted(self, model: str) -> bool:
         """Return whether the call of this model probes a fault.
@@ -126,15 +146,43 @@ class Calls:
         raise NoAnswer(shut, Reason.SPILLWAY_SHUT, another=another)
 
     def make(
-        self, call: Call, claim: Claim, job: Job, rules: Policy, sub_budget: SubBudget
+        self,
+        call: Call,
+        claim: Claim,
+        job: Job,
+        rules: Policy,
+        sub_budget: SubBudget,
+        on_text: TakeText | None = None,
     ) -> Reply:
-        """Reserve the money, write down what leaves, and call, once.
+        """Take a slot, reserve the money, write down what leaves, and call, once.
 
-        The reply is billed: `book` it, whatever it says.
+        The reply is billed: `book` it, whatever it says. `on_text` gets its text as it comes.
 
         Raises:
             Lost: The job no longer belongs to this claim.
             NoAnswer: There is no reply. Its cost is booked already, as far as it is known.
+        """
+        slot = self._slots.take(call, claim, rules)
+        try:
+            self._prepare(call, claim, job, rules, sub_budget)
+            ending = self._call(call, on_text)
+        except BaseException as error:  # no call was made, or this thread is being ended
+            self._slots.give(slot, error)
+            raise
+        rest_s = self._slots.give(slot, ending)
+        if not isinstance(ending, Reply):
+            raise self._failed(call, ending, rules, rest_s)
+        self._recovered(call)
+        return ending
+
+    def _prepare(
+        self, call: Call, claim: Claim, job: Job, rules: Policy, sub_budget: SubBudget
+    ) -> None:
+        """Reserve the money and write down what leaves.
+
+        Raises:
+            Lost: The job no longer belongs to this claim.
+            NoAnswer: The call must not be made.
         """
         began = time.monotonic()
         self._reserve(call, claim, job, rules, sub_budget)
@@ -144,16 +192,16 @@ class Calls:
         if time.monotonic() - began > MAX_RESERVING_S:  # this process was stopped meanwhile
             self._budget.release(call.id)
             raise NoAnswer(Unavailable("too late to call"), Reason.SPILLWAY_SHUT)
+
+    def _call(self, call: Call, on_text: TakeText | None) -> Reply | ForebayError:
         try:
-            reply = traced(self._provider, call.prompt, call.model, call.id, call.base)
+            return traced(self._provider, call, on_text)
         except ForebayError as error:
-            raise self._failed(call, error, rules) from None
-        self._recovered(call)
-        return reply
+            return error
 
     def cost(self, call: Call, reply: Reply) -> Cost:
         """Return what a reply costs: its worst case if its usage cannot be priced exactly."""
-        return self._cost(call, reply.usage, reply.tier, stand_in=reply.stand_in)
+        return cost_of(call, reply.usage, reply.tier, stand_in=reply.stand_in)
 
     def book(self, call: Call, cost: Cost, draft: bytes = b"") -> None:
         """Settle a call at its cost, waiting up to `MAX_BOOKING_S` for Redis.
@@ -184,7 +232,7 @@ class Calls:
                 term_s=self._provider.term_s,
                 purpose=sub_budget.purpose,
                 token=claim.token,
-                terms=call.terms(self._provider.region, sub_budget),
+                terms=call.stated(self._provider.region, sub_budget),
             )
         except BudgetExceeded as error:
             raise NoAnswer(error, Reason.BUDGET_SPENT, another=True) from None
@@ -208,28 +256,14 @@ class Calls:
                 self._budget.release(leaving.call)
             raise NoAnswer(error, Reason.EGRESS_UNWRITTEN, waits=True) from None
 
-    def _cost(self, call: Call, usage: Usage | None, tier: Tier | None, *, stand_in: bool) -> Cost:
-        """Return the cost by the prices that were in force when the call was planned."""
-        if usage is not None and tier is not None:
-            try:
-                nusd = call.prices.cost(call.base, usage, tier=tier)
-            except Misconfigured:
-                nusd = MAX_NUSD + 1
-            if nusd <= MAX_NUSD:
-                return Cost(nusd, usage=usage, tier=tier, stand_in=stand_in)
-        log.error(
-            "the usage of call %s of %s cannot be priced; its worst case of $%.6f is booked",
-            call.id, call.model, call.worst_nusd / NANO,
-            extra=event(Event.BEDROCK_UNPRICED, model=call.model),
-        )  # fmt: skip
-        return Cost(call.worst_nusd, estimated=True, usage=usage, tier=tier, stand_in=stand_in)
-
-    def _failed(self, call: Call, error: ForebayError, rules: Policy) -> NoAnswer:
+    def _failed(self, call: Call, error: ForebayError, rules: Policy, rest_s: float) -> NoAnswer:
         """Book what the failed call cost, as far as it is known; return the `NoAnswer` to raise."""
+        if rest_s:
+            self._slots.shut_if_all_rest(rules, error.code)
         if isinstance(error, OutcomeUnknown):
             return NoAnswer(error, Reason.CALL_OPEN)
         if isinstance(error, BilledFailure):
-            cost = self._cost(call, error.usage, error.tier, stand_in=error.stand_in)
+            cost = cost_of(call, error.usage, error.tier, stand_in=error.stand_in)
             self.book(call, cost)
             self._recovered(call)
             return NoAnswer(error, Reason.BEDROCK_FAILED, another=True, estimated=cost.estimated)
@@ -238,8 +272,10 @@ class Calls:
         if scope := fault_of(error, call.model):
             return self._shut(scope, error, rules)
         passes = isinstance(error, PassingError)
+        if isinstance(error, PassingError) and error.retry_after is None:
+            error.retry_after = rest_s or None
         reason = Reason.SPILLWAY_SHUT if passes else Reason.BEDROCK_FAILED
-        return NoAnswer(error, reason, another=True, shuts=passes)
+        return NoAnswer(error, reason, another=True)
 
     def _shut(self, scope: str, error: ForebayError, rules: Policy) -> NoAnswer:
         """Shut the spillway for the scope of a fault that is no job's own.
@@ -256,35 +292,3 @@ class Calls:
     def _recovered(self, call: Call) -> None:
         if call.probe:
             self._spillway.recover(call.model)
-
-
-def allowed(claim: Claim, job: Job, rules: Policy) -> tuple[str, ...]:
-    """Return the models that may see this job's content, in order of preference.
-
-    Egress is decided anew, from the policy, the job and the record.
-
-    Raises:
-        NoAnswer: The content may not leave, or the policy allows no model.
-    """
-    if "deny" in {egress(job, rules), claim.record.egress}:
-        denied = EgressDenied("the content of this job may not leave", field="egress")
-        raise NoAnswer(denied, Reason.EGRESS_DENIED)
-    models = rules.models(job.tenant)
-    if not models:
-        raise NoAnswer(NoModel(NO_MODEL, field="lane"), Reason.NO_MODEL_ALLOWED)
-    return models
-
-
-def paid(claim: Claim) -> Answer | None:
-    """Return the answer that an earlier worker paid for, but could not settle the job with.
-
-    Raises:
-        NoAnswer: An earlier worker paid and got no usable answer. Nobody pays a second time.
-    """
-    draft = claim.drafted()
-    if draft is not None and draft.lane == "bedrock":
-        return draft
-    if claim.record.cost_nusd:
-        wasted = BadAnswer("a call was paid for and gave no usable answer")
-        raise NoAnswer(wasted, Reason.BEDROCK_FAILED)
-    return None

@@ -12,9 +12,9 @@ from forebay.routing.reasons import Reason
 from forebay.routing.settings import Settings
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.frontier import provider as provider_module
-from forebay.workers.frontier.call import SubBudget
-from forebay.workers.frontier.calls import Calls
-from forebay.workers.frontier.no_answer import NoAnswer
+from forebay.workers.frontier.calling.call import SubBudget
+from forebay.workers.frontier.calling.calls import Calls
+from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Refused, Reply
 from forebay.workers.frontier.settings import BedrockSettings
 
@@ -36,10 +36,10 @@ class Scripted(Provider):
     term_s = 77.0
     region = "nowhere"
 
-    def bounds(self, prompt, model):
+    def bounds(self, prompt, model, terms=None):
         return BOUNDS
 
-    def call(self, prompt, model, *, call_id, base=""):
+    def call(self, prompt, model, *, call_id, terms=None, on_text=None):
         self.seen.append((prompt, model, call_id, self.reserved()))
         if isinstance(self.ending, Exception):
             raise self.ending

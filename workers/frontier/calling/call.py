@@ -1,9 +1,9 @@
-"""A planned call to a frontier model, what it may and did cost, and what the books say of it."""
+"""A planned call to a frontier model, what it may cost, and what the books say of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from forebay.routing.books.egress_entry import Leaving
@@ -11,10 +11,14 @@ from forebay.routing.books.egress_log import content_digest
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.limits.allowances import Limit, limits
-from forebay.routing.limits.prices import Prices, Tier, Usage
+from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.windows import window
 from forebay.routing.policy.policy_file import Policy
 from forebay.workers.engines.engine import Prompt
+from forebay.workers.frontier.terms import Terms
+
+#: Of usual text. The bound of a prompt's tokens is its bytes.
+BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,9 @@ class Call:
 
     Attributes:
         model: the id that is called.
-        base: the id that the price list spells; differs for an opaque inference profile.
         prices: the price list that was in force when the call was planned.
-        tokens_in: the most tokens that its prompt can have.
+        tokens_in, tokens_out: the most tokens that its prompt and its answer can have.
+        terms: how it is made.
         probe: the call finds out whether a fault of Bedrock is over.
         repair: the call mends the answer of an earlier call.
     """
@@ -41,21 +45,32 @@ class Call:
     id: str
     prompt: Prompt
     model: str
-    base: str
     worst_nusd: int
     prices: Prices
     tokens_in: int
+    tokens_out: int
+    terms: Terms
     probe: bool = False
     repair: bool = False
+
+    @property
+    def base(self) -> str:
+        """The id that the price list spells; differs for an opaque inference profile."""
+        return self.terms.base
+
+    @property
+    def likely_tokens(self) -> int:
+        """About how many tokens the service counts against its quota when the call begins."""
+        return self.tokens_in // BYTES_PER_TOKEN + self.tokens_out
 
     def purpose(self, sub_budget: SubBudget) -> str:
         """Return what the call is for: `answer`, `repair`, or the purpose of a budget."""
         return sub_budget.purpose or ("repair" if self.repair else "answer")
 
-    def terms(self, region: str, sub_budget: SubBudget) -> dict[str, Any]:
+    def stated(self, region: str, sub_budget: SubBudget) -> dict[str, Any]:
         """Return what the book of calls keeps of the call."""
         return {
-            "model": self.model, "base": self.base, "region": region, "tier": "default",
+            "model": self.model, "base": self.base, "region": region, "tier": self.terms.tier,
             "prices": self.prices.version, "purpose": self.purpose(sub_budget),
         }  # fmt: skip
 
@@ -84,26 +99,3 @@ class Call:
             why=",".join(claim.record.reasons),
             purpose=self.purpose(sub),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """The cost of a call, in billionths of a dollar, and what was billed for it.
-
-    Attributes:
-        estimated: the usage could not be priced, so this is the worst case that was reserved.
-        stand_in: the mock of Bedrock billed it, so it is no money.
-    """
-
-    nusd: int
-    estimated: bool = False
-    usage: Usage | None = None
-    tier: Tier | None = None
-    stand_in: bool = False
-
-    def bill(self) -> dict[str, Any]:
-        """Return what the book of calls keeps of the bill."""
-        return {
-            "tokens": asdict(self.usage) if self.usage else None, "tier": self.tier,
-            "estimated": self.estimated, "stand_in": self.stand_in,
-        }  # fmt: skip

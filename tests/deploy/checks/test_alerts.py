@@ -1,4 +1,4 @@
-"""The real promtool passes the alerts, catches planted mistakes, and finds a real fleet healthy."""
+"""The real promtool catches planted mistakes in the alerts, and finds a real fleet healthy."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from checks import promtool
 from forebay.producers.client import Client
 from forebay.routing.jobs import Classify, Label
 from forebay.routing.settings import Settings
-from local.fleet import Fleet
+from local.fleet import ROOT, Fleet
 
 pytestmark = pytest.mark.deploy
 
+RULES = ROOT / "deploy" / "prometheus"
 MINUTES = 120
 
 
@@ -35,10 +36,6 @@ def failures(program, folder) -> str:
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
-def test_rules_configuration_and_dashboard_pass(program):
-    assert promtool.main() == 0
-
-
 @pytest.mark.parametrize(
     ("right", "wrong", "alert"),
     [
@@ -50,7 +47,7 @@ def test_rules_configuration_and_dashboard_pass(program):
     ],
 )  # fmt: skip
 def test_a_planted_mistake_is_caught(program, tmp_path, right, wrong, alert):
-    folder = shutil.copytree(promtool.RULES, tmp_path / "rules")
+    folder = shutil.copytree(RULES, tmp_path / "rules")
     rules = folder / "alerts.yaml"
     text = rules.read_text()
     assert right in text
@@ -129,7 +126,7 @@ def named(name, labels) -> str:
 
 def test_a_real_healthy_fleet_raises_no_alert(program, scrapes, tmp_path):
     assert set(scrapes[0]) == {"router1", "local1", "bedrock1", "sweeper1", "gateway1"}
-    folder = shutil.copytree(promtool.RULES, tmp_path / "rules")
+    folder = shutil.copytree(RULES, tmp_path / "rules")
     every = [
         {"eval_time": at, "alertname": line.split()[-1]}
         for at in ("10m", f"{MINUTES}m")

@@ -15,7 +15,6 @@ class NoAnswer(Exception):  # a signal, caught by the lane
         detail: what the reason names, such as a model.
         another: another model might give an answer.
         waits: the obstacle is not the job's own and may pass, so the job may wait.
-        shuts: the next call would fail as well, so the spillway is to be shut for a while.
         estimated: a call was booked at its worst case, since its usage could not be priced.
     """
 
@@ -27,7 +26,6 @@ class NoAnswer(Exception):  # a signal, caught by the lane
         detail: str = "",
         another: bool = False,
         waits: bool | None = None,
-        shuts: bool = False,
         estimated: bool = False,
     ) -> None:
         super().__init__(error.code)
@@ -36,18 +34,18 @@ class NoAnswer(Exception):  # a signal, caught by the lane
         self.detail = detail
         self.another = another
         self.waits = isinstance(error, PassingError) if waits is None else waits
-        self.shuts = shuts
         self.estimated = estimated
 
     def after(self, earlier: NoAnswer | None) -> NoAnswer:
         """Return the refusal that counts, of this one and that of the models asked before.
 
-        A model without a price is the reason only if there is no other.
+        A model without a price is the reason only if there is no other. A model whose limits are
+        used up will be free soon, which is worth waiting for.
         """
         if earlier is None:
             return self
-        counts = earlier if self.reason is Reason.NO_PRICE else self
-        counts.shuts = earlier.shuts or self.shuts
+        soon = earlier.reason is Reason.AT_LIMIT and not self.waits
+        counts = earlier if self.reason is Reason.NO_PRICE or soon else self
         counts.estimated = earlier.estimated or self.estimated
         counts.another = self.another
         return counts
