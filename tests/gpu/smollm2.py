@@ -21,11 +21,7 @@ from typing import Any
 import numpy as np
 from gguf import GGUFReader, quants
 from safetensors.numpy import save_file
-from words import field, tokenizer_config_of, tokenizer_of
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
-
-from forebay.workers.engines.llamacpp.gguf import packaged_gguf
+from words import field, write_words
 
 _OUTER = {
     "token_embd": "model.embed_tokens",
@@ -53,18 +49,6 @@ def convert(gguf: Path, folder: Path) -> None:
     save_file(dict(tensors_of(reader, config)), folder / "model.safetensors", {"format": "pt"})
     # The last file: a folder with it is complete.
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-
-
-def write_words(reader: GGUFReader, folder: Path) -> None:
-    """Write the tokenizer with its settings."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer_of(reader).save(str(folder / "tokenizer.json"))
-    ends = {key: field(reader, f"tokenizer.ggml.{key}") for key in ("bos_token_id", "eos_token_id")}
-    for name, content in (
-        ("generation_config.json", ends),
-        ("tokenizer_config.json", tokenizer_config_of(reader)),
-    ):
-        (folder / name).write_text(json.dumps(content, indent=1) + "\n")
 
 
 def config_of(reader: GGUFReader) -> dict[str, Any]:
@@ -123,7 +107,13 @@ def unpermuted(weights: np.ndarray, heads: int) -> np.ndarray:
 
 def main() -> None:
     """Convert the given file, or the packaged one."""
-    gguf = Path(sys.argv[2]) if len(sys.argv) > 2 else packaged_gguf()
+    if len(sys.argv) > 2:
+        gguf = Path(sys.argv[2])
+    else:
+        sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+        from forebay.workers.engines.llamacpp.gguf import packaged_gguf  # noqa: PLC0415 - on the path now
+
+        gguf = packaged_gguf()
     convert(gguf, Path(sys.argv[1]))
 
 

@@ -30,8 +30,10 @@ sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).parent)]
 
 import archives  # noqa: E402 - beside this file
 import kernels  # noqa: E402
+import words  # noqa: E402
 
 from forebay.workers.engines.gpu import build, flash_attn_trim  # noqa: E402
+from forebay.workers.engines.llamacpp.gguf import packaged_gguf  # noqa: E402
 
 HOME = Path(os.environ.get("GPU_WHEELS") or ROOT / ".gpu").resolve()
 #: What images with torch have, and what is large or compiled: the machine's own is used. A package
@@ -90,7 +92,7 @@ def main() -> None:
     if os.environ.get("KERNELS") != "no":
         exllamav2 = [wheel for wheel in lacks if name_of(wheel) == "exllamav2"]
         built = kernels.build(target, HOME, [*own, *exllamav2], site)
-    write_words([site, data], HOME / "words")
+    make_words(site)
     report([*pack_kernels(site, wheels, built), *pack_models(data)])
 
 
@@ -153,13 +155,12 @@ def source(wheels: Path) -> None:
     flash_attn_trim.sdist(wheels / f"flash_attn-{flash_attn_trim.VERSION}.tar.gz", wheels)
 
 
-def write_words(sites: list[Path], folder: Path) -> None:
-    """Write the packaged model's tokenizer, which the random models take; it is a small file."""
-    sys.path += map(str, sites)  # for gguf and the model, behind the packages of this Python
+def make_words(site: Path) -> None:
+    """Write the packaged model's tokenizer, which the random models take: without weights."""
+    sys.path.append(str(site))  # for gguf, behind the packages of this Python
     from gguf import GGUFReader  # noqa: PLC0415 - on the path now
-    from smollm2 import packaged_gguf, write_words  # noqa: PLC0415 - needs gguf
 
-    write_words(GGUFReader(packaged_gguf()), folder)
+    words.write_words(GGUFReader(packaged_gguf()), HOME / "words")
 
 
 def pack_kernels(site: Path, wheels: Path, built: Path | None) -> list[Path]:

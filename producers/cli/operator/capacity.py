@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: From this rate on, a rate is shown without decimals.
 WHOLE_FROM = 1_000
 
-HELP = """Say how many workers of the local lane a load needs, and what one more buys.
+HELP = """Say how many local workers a load needs.
 
 \b
   forebay capacity --wait 2                             # the load of this fleet, as measured

@@ -106,9 +106,10 @@ def watch(
     rounds: Rounds = None,
     as_json: Json = False,
 ) -> None:
-    """Print the newest jobs, then each that comes or changes, until Ctrl-C.
+    """Print the newest jobs, then each that comes or changes.
 
-    Of many at a time the newest --limit are looked at. With --json one document a line.
+    It ends with Ctrl-C. Of many jobs at a time the newest --limit are looked at. With --json one
+    document a line.
     """
     wanted = job_filter(states=state, queue=queue, tenant=tenant, kind=kind, code=code, newer=newer)
     seen: dict[str, tuple[str, ...]] = {}
