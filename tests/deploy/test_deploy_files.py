@@ -191,3 +191,20 @@ def test_the_units_are_installed_and_settings_that_are_there_are_kept(tmp_path):
     assert names == units - {"forebay.sysusers"} | {"forebay-.service.d/20-redis.conf"}
     drop_in = (installed / "forebay-.service.d" / "20-redis.conf").read_text()
     assert drop_in == "[Service]\nIPAddressAllow=10.0.0.6\n"
+
+
+def test_no_two_local_workers_of_compose_share_a_card():
+    cards = yaml.safe_load((DEPLOY / "compose.gpu.yaml").read_text())["services"]
+    assert len(cards) == 2
+    taken = []
+    for name, service in cards.items():
+        (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+        taken += device["device_ids"]
+        assert service["image"].startswith("forebay-gpu:")
+        assert service["environment"] == cards["local"]["environment"]
+        if name != "local":
+            assert service["extends"] == {"file": "compose.yaml", "service": "local"}
+            assert service["command"][:-1] == SERVICES["local"]["command"][:-1]
+            assert service["command"][-1] == f"{name}@%h"
+            assert "local" in service["networks"]["inside"]["aliases"]
+    assert len(set(taken)) == len(cards)
