@@ -112,6 +112,7 @@ class Local:
             self._leases.holding(claim, cancel),
             self._alone_if_suspect(attempt),
         ):
+            self._answerer.require_model(attempt.job)
             return self._recall.recall(attempt) or self._answer(attempt)
 
     def _work_shard(self, claim: Claim) -> Outcome:

@@ -8,13 +8,14 @@ import json
 from typing import Any
 
 from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
-from forebay.routing.jobs import CONTRACT, Decide, Embed, Job
+from forebay.routing.jobs import Decide, Embed, Generate, Job
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.tracing import traceparent
 
 RETRY_AFTER_S = 30
 VECTOR_BYTES = 4 * 1024  # of a vector with 1024 numbers
 ANSWER_BYTES = 1024  # of an answer in words, compressed
+LOGPROB_BYTES = 24  # of a token and its probability
 PROBABILITY_BYTES = 16  # of the probability of an option, besides the option's name
 
 
@@ -22,7 +23,7 @@ def envelope(job: Job) -> dict[str, str]:
     """Return the fields of a new job that scripts and workers need apart from its content."""
     return {
         "answer_bytes": str(answer_bytes(job)),
-        "contract": str(CONTRACT),
+        "contract": str(job.contract),
         "kind": job.kind,
         "egress": job.egress,
         "priority": job.priority,
@@ -39,6 +40,8 @@ def answer_bytes(job: Job) -> int:
     if isinstance(request, Decide):
         names = [name for question in request.questions for name in question.options]
         return ANSWER_BYTES + sum(len(name.encode()) + PROBABILITY_BYTES for name in names)
+    if isinstance(request, Generate) and request.logprobs is not None:
+        return ANSWER_BYTES + request.max_tokens * (1 + request.logprobs) * LOGPROB_BYTES
     return ANSWER_BYTES
 
 

@@ -45,6 +45,9 @@
 --        fb:paused        hash   scope (lane:<hop>, tenant:<name>, bedrock:<tenant>, ...) -> why; see
 --                                `pauses.py`. Only operators write it
 --        fb:recovered     hash    minute -> leases that ran out in it, whose jobs were given back
+--        fb:books:jobs:<hour>  hash  counts of jobs that ended in the hour; see `job_book.py`
+--        fb:books:jobs:minute:<minute>  hash  the same of the whole fleet, and what waited; see
+--                                 `job_history.py`. Kept a day
 --        fb:serving:<queue>  zset  worker -> ms until which it serves the queue
 --        fb:workers       zset   worker -> ms at which it was last seen
 --        fb:worker:<name> string what that worker says of itself (JSON)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from forebay.routing.capacity.sizing import Load, Size, Target
     from forebay.routing.ledger.reader import LedgerReader
 
+#: From this rate on, a rate is shown without decimals.
+WHOLE_FROM = 1_000
+
 HELP = """Say how many local workers a load needs.
 
 \b
@@ -211,7 +214,7 @@ def _document(load: Load, slots: int, target: Target, found: list[Size]) -> dict
 
 def _print(load: Load, came: str, of_jobs: str, target: Target, found: list[Size]) -> None:
     spread = load.service_cv2**0.5
-    display.text(f"jobs come      {load.rate:.3g} a second ({came})")
+    display.text(f"jobs come      {_rate(load.rate)} a second ({came})")
     display.text(f"service time   {load.service_s:.3g} s, spread (CV) {spread:.2f}{of_jobs}")
     display.text(f"wanted         {target.share:.0%} of the jobs wait at most {target.wait_s:g} s")
     header = (
@@ -221,7 +224,9 @@ def _print(load: Load, came: str, of_jobs: str, target: Target, found: list[Size
     display.table(header, [_row(size, target.share) for size in found])
     enough = next((size.workers for size in found if size.meets), None)
     if enough is None:
-        display.note("no number of workers meets that")
+        from forebay.routing.capacity.sizing import MAX_WORKERS
+
+        display.note(f"up to {MAX_WORKERS:,} workers, none meets that")
     else:
         display.note(f"{enough} are enough while all of them run")
 
@@ -231,8 +236,12 @@ def _row(size: Size, share: float) -> tuple[str, ...]:
     return (
         f"{size.workers}", f"{queue.slots}", f"{queue.busy:.0%}", f"{queue.waits:.0%}",
         _seconds(queue.wait_s(0.5)), _seconds(queue.wait_s(share)), "yes" if size.meets else "no",
-        f"{size.most_rate:.3g}",
+        _rate(size.most_rate),
     )  # fmt: skip
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= WHOLE_FROM else f"{value:.3g}"
 
 
 def _seconds(value: float) -> str:

@@ -27,6 +27,14 @@ def fleet(ledger, redis):
     JobBook(redis).add(job_counts(group, jobs=7_200, tokens_in=9), time.time() - 3_600)
 
 
+def test_a_load_beyond_all_bounds_names_the_bound(shell):
+    words = ["capacity", "--wait", "2", "--rate", "100000", "--service", "1.8", "--slots", "8"]
+    code, out, err = shell(*words, FOREBAY_REDIS_URL="redis://127.0.0.1:1/0")
+    assert code == 0
+    assert "jobs come      100,000 a second" in out
+    assert "up to 10,000 workers, none meets that" in err
+
+
 def test_a_given_load_needs_no_fleet(shell):
     code, out, err = shell(*GIVEN, "--slots", "8", FOREBAY_REDIS_URL="redis://127.0.0.1:1/0")
     assert code == 0
