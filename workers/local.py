@@ -29,7 +29,8 @@ from forebay.workers.bulk.shard_work import ShardWork
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import Conclusion
-from forebay.workers.cascade.doubt import Doubter
+from forebay.workers.cascade.doubting.doubt import Doubter
+from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilities
 from forebay.workers.cascade.engines import Engines
 from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.recall import Recall
@@ -71,7 +72,8 @@ class Local:
         cache = AnswerCache(ledger.redis, key, settings.cache_s, ledger.seal)
         self._leases = Leases(ledger)
         self._quarantine = threading.Lock()
-        self._doubter = Doubter()
+        self._doubter = Doubter(ledger.redis, key)
+        self._labels = LabelProbabilities(ledger.redis, key)
         self._escalator = Escalator(ledger, policy, frontier)
         self._conclusion = Conclusion(cache, AuditSampler(ledger, key))
         # The engines are opened last: that takes long, and what is wrong above is reported first.
@@ -81,7 +83,7 @@ class Local:
         self._recall = Recall(cache, self._answerer)
         self._texts = TextWriter(ledger.redis, ledger.seal)
         self._second_opinions = SecondOpinions(ledger, policy, frontier, self._answerer)
-        steps = RowSteps(self._answerer, self._doubter, self._escalator)
+        steps = RowSteps(self._answerer, self._labels, self._doubter, self._escalator)
         self._shard_work = ShardWork(ledger, self._answerer, steps)
 
     def work(self, claim: Claim, /) -> Outcome:
@@ -121,7 +123,7 @@ class Local:
             raw = self._first_answer(attempt, pending)
             if not isinstance(raw, RawAnswer):
                 return raw
-            checked = check(attempt.job, raw)
+            checked = check(attempt.job, self._labels.calibrated(attempt.job, raw))
             compared = second.compare(checked)
             doubted = self._doubter.doubt(compared)
             decided = self._escalator.decide(doubted)

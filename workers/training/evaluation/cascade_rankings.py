@@ -10,8 +10,10 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.isotonic import IsotonicRegression
 from sklearn.model_selection import KFold
 
-from forebay.routing.scoring.doubt_model import DoubtModel, Evidence
+from forebay.routing.learning.agreement_rates import SHRINKAGE
+from forebay.routing.scoring.doubt_model import DoubtModel, Evidence, tie_break
 from forebay.routing.scoring.router_model import Reading
+from forebay.workers.checks import final_answer
 from forebay.workers.training.data.dataset import Dataset, Floats, require_enough
 from forebay.workers.training.data.local_answers import Answers
 from forebay.workers.training.data.ranking_metrics import Ranked
@@ -29,16 +31,28 @@ def plain(data: Dataset, readings: list[Reading], answers: Answers) -> Ranked:
 
 
 def shipped(data: Dataset, readings: list[Reading], answers: Answers) -> Ranked:
-    """Rank by the packaged doubt model, which is not fitted to this file."""
-    doubt = DoubtModel.load()
-    agreements = answers.agreements().tolist()
+    """Rank by the packaged doubt model, which is not fitted to this file.
+
+    It knows how often these models agree, as a worker does that has answered these prompts.
+    """
+    doubt, agreements = DoubtModel.load(), answers.agreements()
+    sums = agreements.sum(axis=0) + SHRINKAGE * doubt.usual_rate
+    rates = tuple((sums / (len(agreements) + SHRINKAGE)).tolist())
     chances = np.array(
         [
-            doubt.probability(Evidence("generate", reading.probability, reading.gap, tuple(agreed)))
-            for reading, agreed in zip(readings, agreements, strict=True)
+            doubt.probability(
+                Evidence(
+                    "generate", reading.probability, reading.gap, tuple(agreed), rates,
+                    bounded=isinstance(final_answer.final_answer(text or ""), str | bool),
+                )
+            )
+            for reading, agreed, text in zip(
+                readings, agreements.tolist(), answers.first, strict=True
+            )
         ]
-    )
-    return Ranked(chances, data.weak, data.strong, 1 - chances)
+    )  # fmt: skip
+    ties = [tie_break(reading.gap) for reading in readings]
+    return Ranked(chances + ties, data.weak, data.strong, 1 - chances)
 
 
 def learned(
