@@ -132,6 +132,7 @@ class Doubt(FrozenModel):
             nothing, because there was neither a second answer nor a pace.
         base: the probability before the calibration. `None` if it was not calibrated.
         score: what ranks the answer among others if a pace is set; the highest go up first.
+        cascade: the version of the cascade model that gave the score. `None` if none did.
     """
 
     probability: Annotated[float, Field(ge=0, le=1)]
@@ -141,6 +142,7 @@ class Doubt(FrozenModel):
     threshold: float | None = None
     base: Annotated[float | None, Field(ge=0, le=1)] = None
     score: float | None = None
+    cascade: str | None = None
 
 
 class Check(FrozenModel):

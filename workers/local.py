@@ -14,7 +14,7 @@ from functools import cache, partial
 
 from celery import Celery
 
-from forebay.routing.errors import InvalidJob
+from forebay.routing.errors import InvalidJob, Misconfigured
 from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.ledger.claim import Claim
@@ -31,6 +31,7 @@ from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import Conclusion
 from forebay.workers.cascade.doubting.doubt import Doubter
 from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilities
+from forebay.workers.cascade.doubting.ranking import Ranking
 from forebay.workers.cascade.engines import Engines
 from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.recall import Recall
@@ -38,7 +39,7 @@ from forebay.workers.cascade.second_opinion import SecondOpinions
 from forebay.workers.cascade.stages import RawAnswer
 from forebay.workers.engines.settings import LocalSettings
 from forebay.workers.isolation import pool
-from forebay.workers.runtime.actor import Actor, settings_of
+from forebay.workers.runtime.actor import Actor, give_up, settings_of
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.leases import Leases
 from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
@@ -63,8 +64,9 @@ class Local:
     """
 
     def __init__(
-        self, ledger: Ledger, open_engines: Callable[[], Answerer], queues: Sequence[str] = ()
-    ) -> None:
+        self, ledger: Ledger, open_engines: Callable[[], Answerer], queues: Sequence[str] = (),
+        *, ranking: Ranking | None = None,
+    ) -> None:  # fmt: skip
         """`queues` are those whose jobs this worker answers: it announces its models there."""
         settings = ledger.settings
         policy, frontier = PolicyFile(settings.policy_file), FrontierStatus(ledger.redis)
@@ -72,7 +74,7 @@ class Local:
         cache = AnswerCache(ledger.redis, key, settings.cache_s, ledger.seal)
         self._leases = Leases(ledger)
         self._quarantine = threading.Lock()
-        self._doubter = Doubter(ledger.redis, key)
+        self._doubter = Doubter(ledger.redis, key, ranking)
         self._labels = LabelProbabilities(ledger.redis, key)
         self._escalator = Escalator(ledger, policy, frontier)
         self._conclusion = Conclusion(cache, AuditSampler(ledger, key))
@@ -169,14 +171,22 @@ class Local:
         return self._quarantine if attempt.suspect else nullcontext()
 
 
+def _ranking(settings: LocalSettings) -> Ranking | None:
+    try:
+        return Ranking.configured(settings)
+    except Misconfigured as error:
+        give_up(error)
+
+
 @cache
 def _actor() -> Actor:
     settings = settings_of(LocalSettings)
     engines = Engines.configured(settings)
+    ranking = _ranking(settings)
     queues = [local_queue(settings.pool), EMBED]
     return Actor(
         queues,
-        lambda ledger: Local(ledger, engines.open, queues),
+        lambda ledger: Local(ledger, engines.open, queues, ranking=ranking),
         pool="threads",
         concurrency=JOBS_PER_SLOT * engines.first.slots + SHARDS_AT_ONCE,
         shards_at_once=SHARDS_AT_ONCE,

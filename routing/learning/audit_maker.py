@@ -31,6 +31,7 @@ class AuditMaker:
     def make(
         self, job: Job, local: Answer, second: Answer, outcome: float,
         how: Literal["compared", "judged", "escalated"], *, sampled: bool = True,
+        numbers: dict[str, float] | None = None,
     ) -> tuple[Audit, float]:  # fmt: skip
         """Return the audit, and how much worse the local answer is than was predicted.
 
@@ -40,6 +41,7 @@ class AuditMaker:
             second: the answer of Bedrock.
             outcome: how good the local answer is, 0 to 1.
             how: how that was found.
+            numbers: about the local answer, by name.
             sampled: the answer is of a random sample of all answers.
         """
         plain, predicted_gap = self._verdicts.plain(job)
@@ -48,7 +50,7 @@ class AuditMaker:
             job=local.id, tenant=job.tenant, kind=job.kind, type=digest(job, self._secret),
             version=verdict.version, score=verdict.score, probability=verdict.probability,
             model=plain.version, base_score=plain.score, base_probability=plain.probability,
-            features=features(job), answered_by=local.model, **_doubt(local),
+            features=features(job), answered_by=local.model, answer=numbers or {}, **_doubt(local),
             labels=label_outcomes(local.content, second.content), outcome=outcome, how=how,
             sampled=sampled, made=time.time(), stand_in=second.stand_in,
             cost_nusd=0 if how == "escalated" else second.cost_nusd,

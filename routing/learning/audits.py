@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+import redis
 from pydantic import Field, ValidationError
 
 from forebay.routing.base import FrozenModel, JobId, Kind, Tenant
@@ -68,6 +69,7 @@ class Audit(FrozenModel):
         agreement, doubt: of the second opinion and of the doubt, if there were any.
         base_doubt, doubt_model: the doubt before calibration, and the version of what computed it.
         answered_by, second: the models that gave the local answer and the second one.
+        answer: numbers about the local answer, by name (`forebay router train-cascade`).
         labels: the probabilities of an answer that chose between labels.
         outcome: how good the local answer is, 0 to 1, if Bedrock's answer counts as right.
         how: the answer was `compared` with Bedrock's, or `judged` by Bedrock's model. An
@@ -96,6 +98,7 @@ class Audit(FrozenModel):
     doubt_model: str | None = None
     answered_by: str | None = None
     second: str | None = None
+    answer: dict[str, float] = Field(default_factory=dict)
     labels: tuple[LabelOutcome, ...] = ()
     outcome: float = Field(ge=0, le=1)
     how: Literal["compared", "judged", "escalated"]
@@ -187,6 +190,18 @@ class Audits:
         with reaching_redis():
             page: Any = self._ledger.redis.xrange(_STREAM, min=after, count=_PAGE)
         return list(page)
+
+
+def latest(client: redis.Redis, count: int) -> Iterator[Audit]:
+    """Yield the last audits of all tenants, the newest first."""
+    last = "+"
+    while count > 0:
+        with reaching_redis():
+            page: Any = client.xrevrange(_STREAM, max=last, count=min(count, _PAGE))
+        yield from filter(None, (_parsed(fields) for _, fields in page))
+        if not page:
+            return
+        count, last = count - len(page), f"({page[-1][0].decode()}"
 
 
 def chosen(job_id: str, share: float, secret: bytes) -> bool:

@@ -45,6 +45,8 @@ class Calibration(FrozenModel):
         start, weights: a constant, and a weight by feature, that are added to the score.
         doubt: the correction of the doubt; `None` for none.
         labels: the correction of label probabilities; `None` for none.
+        audits: how many audits it was fitted to.
+        parts: what it changed, against the version before.
         report: figures that it was accepted for, measured on held-back audits.
     """
 
@@ -59,6 +61,8 @@ class Calibration(FrozenModel):
     weights: dict[str, float] = Field(default_factory=dict, max_length=200)
     doubt: DoubtCalibration | None = None
     labels: LabelCalibration | None = None
+    audits: int = Field(0, ge=0)
+    parts: tuple[str, ...] = ()
     report: dict[str, float] = Field(default_factory=dict, max_length=50)
 
     def chance(self, probability: float) -> float:

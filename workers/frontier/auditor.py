@@ -18,8 +18,11 @@ from forebay.routing.logs import Event, event
 from forebay.routing.policy.escalation import MIN_AGREEMENT
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
+from forebay.routing.scoring.request_features import request_features
 from forebay.workers.checks import bounded as bounded_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
+from forebay.workers.checks.answer_features import as_text, text_features
+from forebay.workers.checks.final_answer import numbers
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier import judge_prompt
 from forebay.workers.frontier.call import Call, SubBudget
@@ -137,7 +140,7 @@ class Auditor:
         compared = judge_prompt.can_be_compared(job, local.content)
         outcome = _quality(local.content, second.content, compared=compared)
         how: Literal["compared", "judged"] = "compared" if compared else "judged"
-        return self._maker.make(job, local, second, outcome, how)
+        return self._maker.make(job, local, second, outcome, how, numbers=_numbers(job, local))
 
     def learn_from_draft(self, attempt: Attempt, answer: Answer, rules: Policy) -> None:
         """Compare the local answer of an escalated job with the answer that it got instead.
@@ -156,12 +159,25 @@ class Auditor:
             if judge_prompt.can_be_compared(job, local.content):
                 outcome = _quality(local.content, answer.content, compared=True)
                 audit, excess = self._maker.make(
-                    job, local, answer, outcome, "escalated", sampled=sampled
+                    job,
+                    local,
+                    answer,
+                    outcome,
+                    "escalated",
+                    sampled=sampled,
+                    numbers=_numbers(job, local),
                 )
                 self._audits.learn(job.id, audit, excess)
         except ForebayError as error:
             text = "nothing is learned from the local answer of %s: %s"
             _log.warning(text, job.id, error, extra=event(Event.JOB_UNAUDITED, job=job.id))
+
+
+def _numbers(job: Job, local: Answer) -> dict[str, float]:
+    """Return numbers about the local answer, too coarse to tell its content."""
+    asked = frozenset(numbers(request_features(job)[0]))
+    text = as_text(local.content)
+    return {name: round(value, 1) for name, value in text_features("first", text, asked).items()}
 
 
 def _can_be_audited(result: object, job: Job) -> bool:

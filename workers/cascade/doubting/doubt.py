@@ -12,6 +12,7 @@ from forebay.routing.learning.calibration import Calibration, Calibrations
 from forebay.routing.learning.doubt_calibration import doubt_groups
 from forebay.routing.learning.job_types import digest
 from forebay.routing.scoring.doubt_model import DoubtModel, Evidence, tie_break
+from forebay.workers.cascade.doubting.ranking import Ranking
 from forebay.workers.cascade.stages import ComparedAnswer, DoubtedAnswer
 from forebay.workers.checks import final_answer
 
@@ -24,9 +25,11 @@ class Doubter:
     1. Gathers the evidence, and how often the two models agree on such jobs.
     2. Has the doubt model weigh it.
     3. Corrects the doubt by what audits taught (`forebay calibrate`).
+    4. Gives the answer a score, by which it is ranked if a pace is set.
     """
 
-    def __init__(self, client: redis.Redis, secret: bytes) -> None:
+    def __init__(self, client: redis.Redis, secret: bytes, ranking: Ranking | None = None) -> None:
+        self._ranking = ranking
         self._model = DoubtModel.load()
         self._rates = AgreementRates(client)
         self._calibrations = Calibrations(client)
@@ -46,7 +49,10 @@ class Doubter:
         )
         doubt = self._calibrated(doubt, compared)
         score = doubt.probability + tie_break(known.verdict_score)
-        return DoubtedAnswer(compared, doubt.model_copy(update={"score": round(score, 6)}))
+        doubt = doubt.model_copy(update={"score": round(score, 6)})
+        return DoubtedAnswer(
+            compared, self._ranking.ranked(doubt, compared) if self._ranking else doubt
+        )
 
     def _with_rate(self, known: Evidence, compared: ComparedAnswer) -> Evidence:
         """Add how often the two models agree, and count this answer for later ones."""

@@ -79,9 +79,10 @@ def trial(audits: Sequence[Audit], now: Calibration, threshold: Threshold) -> Tr
     before = metrics(held_out, now, threshold) | others.before
     after = metrics(held_out, candidate, threshold) | others.after
     report = {name: round(value, 4) for name, value in after.items()}
+    accepted = (*accepted, *others.accepted)
+    made = {"report": report, "audits": len(audits), "parts": accepted} if accepted else {}
     return Trial(
-        candidate.model_copy(update={"report": report}), before, after,
-        (*accepted, *others.accepted), len(fitted), len(held_out),
+        candidate.model_copy(update=made), before, after, accepted, len(fitted), len(held_out),
     )  # fmt: skip
 
 
