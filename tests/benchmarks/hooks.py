@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 from prometheus_client import CollectorRegistry  # noqa: E402 - found by the line above
 from telemetry import drain  # noqa: E402 - the program beside this one
 
-from forebay.routing.books.job_book import JobBook  # noqa: E402
+from forebay.routing.books.job_counts import JobBook  # noqa: E402
 from forebay.routing.broker.app import celery_app  # noqa: E402
 from forebay.routing.jobs import Answer, Generation, Verdict, new_id  # noqa: E402
 from forebay.routing.ledger.claim import Claim  # noqa: E402
