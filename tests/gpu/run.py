@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import archives
+import machine
 import ten_minutes
 from machine import (
     ATTENTION,
@@ -65,9 +66,7 @@ def receive(part: str) -> None:
 
 def install() -> None:
     """Unpack the archives, and try every import."""
-    for part in (ROOT / ".gpu/parts").glob("*.part"):
-        archives.receive(part, PARTS)
-    for name, why in archives.unpack(PARTS, HOME).items():
+    for name, why in archives.unpack([PARTS, machine.CARRIED], HOME).items():
         sys.exit(
             f"{name} is not complete: {why}; run `make gpu-wheels` elsewhere, and copy .gpu/parts"
         )
