@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from forebay.routing.jobs import Check, Content, Doubt
 from forebay.routing.policy.escalation import MIN_AGREEMENT, NextStep
+from forebay.routing.reasons import Reason
 from forebay.workers.engines.engine import Ending
 from forebay.workers.runtime.attempt import Attempt
 
@@ -20,6 +21,7 @@ class RawAnswer:
 
     Attributes:
         content: `None` if the text cannot be read as an answer.
+        parts: into how many parts the job's text was cut; 1 for a text that fitted.
         low_logprob: 10 % quantile of the tokens' natural-log probabilities, if known.
     """
 
@@ -30,6 +32,12 @@ class RawAnswer:
     content: Content | None
     finish: Ending = "stop"
     low_logprob: float | None = None
+    parts: int = 1
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The reason code of an answer that was made in parts."""
+        return (f"{Reason.IN_PARTS}:{self.parts}",) if self.parts > 1 else ()
 
 
 @dataclass(frozen=True, slots=True)
