@@ -10,7 +10,7 @@ import json
 import logging
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -52,6 +52,8 @@ class TenantPolicy(Allowance):
         scan_secrets: content that looks like a secret does not leave, whatever its job says.
         models: ids of the models on Bedrock that may answer, the preferred model first.
         time_zone: whose hours, days and months the tenant's budgets count in.
+        max_parts: a text to summarize or classify that is longer than the local model's context,
+            and has to stay, is answered in at most so many parts; 0 for not at all.
         effort: how much effort to ask of a model that knows efforts.
         service_tier: the service tier to ask for.
         when_shut: while the spillway is shut, jobs `wait` for it, or `degrade` to a local answer.
@@ -63,6 +65,7 @@ class TenantPolicy(Allowance):
     daily_budget_usd: Dollars = 10.0
     time_zone: Zone = "UTC"
     when_shut: Literal["wait", "degrade"] = "wait"
+    max_parts: Annotated[int, Field(ge=0, le=1_000)] = 64
     effort: Effort = "default"
     service_tier: ServiceTiers = ServiceTiers()
     thresholds: Thresholds = Thresholds()
