@@ -145,7 +145,7 @@ class Piece(NamedTuple):
 def _over(model: str, by: str) -> Piece:
     # The files are named: other tests need packages that this machine does not have. Importing
     # exllamav3 compiles it, which takes too long here.
-    tests = ("-k", "not exl3", CONFORMANCE, "tests/gpu/test_on_gpu.py")
+    tests = ("-k", "not exl3 and not library", CONFORMANCE, "tests/gpu/test_on_gpu.py")
     return Piece("gpu", tests, over(MODELS / model, by))
 
 

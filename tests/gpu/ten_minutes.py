@@ -122,7 +122,7 @@ def unpacked() -> Outcome:
         archives.receive(part, PARTS)
     wrong = archives.unpack(PARTS, HOME) if PARTS.exists() else {}
     said = "".join(f"`{name}`: {why}\n" for name, why in wrong.items())
-    piece = Piece("unpack", "Archives", [], 60)
+    piece = Piece("unpack", "Archives", 60, [])
     return Outcome(piece, "ok", time.monotonic() - began, said)
 
 
@@ -211,7 +211,7 @@ def said(piece: Piece, text: str) -> str:
         piece.section.unlink()
         return section + "\n"
     lines = [line.rstrip() for line in text.splitlines() if line.strip()][-_SHOWN_LINES:]
-    return "\n".join([f"## {piece.title}", "", "```text", *lines, "```", ""])
+    return "\n".join([f"## {piece.title}", "", "```text", *lines, "```", ""]) if lines else ""
 
 
 def card() -> str:

@@ -152,6 +152,7 @@ def test_charts_are_drawn_from_the_history_and_say_so_before(site, sign_in):
 def test_no_size_scrolls_sideways(site, sign_in, size):
     dead = site.dead_job("a-tenant-with-a-long-name", "engine_unavailable")
     site.redis.hset(f"fb:job:{dead}", "error_note", "word" * 60)
+    site.redis.hset("fb:depth", "local.a-pool-with-quite-a-long-name", 0)
     tab = sign_in(size=size)
     tab.until(f"document.getElementById('dead-{dead}')")
     for path in ("/status", f"/status/jobs/{dead}"):
