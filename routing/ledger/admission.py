@@ -19,7 +19,9 @@ PROBABILITY_BYTES = 16  # of the probability of an option, besides the option's 
 
 def envelope(job: Job) -> dict[str, str]:
     """Return the fields of a new job that scripts and workers need apart from its content."""
+    pin = {} if job.lane == "auto" else {"pin": job.lane}
     return {
+        **pin,
         "answer_bytes": str(answer_bytes(job)),
         "kind": job.kind,
         "egress": job.egress,
@@ -95,9 +97,14 @@ def created(reply: Any) -> str | ForebayError:
                 raise reply
         except ForebayError as error:
             return error
-    verb, detail = (str(part.decode()) for part in reply)
+    verb, detail = (str(part.decode()) for part in reply[:2])
     if verb == "conflict":
         conflict = InvalidJob(f"was used for another job, {detail}", field="idempotency_key")
         conflict.job_id = detail
         return conflict
     return refusal(verb, detail) or detail
+
+
+def is_confined(reply: Any) -> bool:
+    """Return whether a reply of `create.lua` says that this user may not put a job into a lane."""
+    return not isinstance(reply, Exception) and reply[2:] == [b"confined"]

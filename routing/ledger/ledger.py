@@ -5,7 +5,7 @@ Duties:
 2. `claim` the best job waiting in a queue, under a lease and a fencing token; `renew` the lease.
 3. Move a job: `route`, `escalate`, `retry`.
 4. End a job exactly once: `settle`, `cancel`; remove it: `forget`.
-5. `sweep`: give back jobs whose lease has run out, and ring doorbells that got lost.
+5. Keep itself true: `sweep` and `repair` (`forebay.routing.ledger.upkeep`).
 6. Tell where a job is and what became of it (`forebay.routing.ledger.reader`).
 
 Every transition is one Lua script (`lua/`) that uses Redis' own clock. A job can be worked twice,
@@ -16,8 +16,7 @@ token.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -25,36 +24,25 @@ import redis
 from forebay.routing.errors import EgressDenied, ForebayError, InvalidJob, Lost, UnknownJob
 from forebay.routing.jobs import Answer, Job, Receipt, Verdict
 from forebay.routing.lanes import ROUTE
-from forebay.routing.ledger.admission import created, envelope, idempotency
-from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.admission import created, envelope, idempotency, is_confined
+from forebay.routing.ledger.claim import Claim, Move
 from forebay.routing.ledger.packing import pack
-from forebay.routing.ledger.reader import LedgerReader, check_stream
+from forebay.routing.ledger.reader import check_stream
 from forebay.routing.ledger.record import Record, pairs
-from forebay.routing.ledger.swept import Swept
+from forebay.routing.ledger.upkeep import LedgerUpkeep
 from forebay.routing.receipts import JobState
 from forebay.routing.settings import Settings
-from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import load_all
-
-_SERVED_KEPT_S = 3600  # for so long Redis remembers that a queue was served
 
 
-class Ledger(LedgerReader):
+class Ledger(LedgerUpkeep):
     """The ledger in one Redis. Safe to share between threads."""
 
     def __init__(
         self, client: redis.Redis, settings: Settings, bell: str | Callable[[], str]
     ) -> None:
         """`bell` is the doorbell's template, or makes it (`forebay.routing.broker.doorbell`)."""
-        super().__init__(client, settings)
-        self._given_bell = bell
-        self._retention_ms = int(settings.retention_s * 1000)
-        self._lease_ms = int(settings.lease_s * 1000)
-
-    @cached_property
-    def bell(self) -> str:
-        """The doorbell's template, made when it is first needed."""
-        return self._given_bell if isinstance(self._given_bell, str) else self._given_bell()
+        super().__init__(client, settings, bell)
+        self._confined = False  # this user of Redis may not put a job into a lane's queue
 
     # --- putting jobs on ----------------------------------------------------------------------
 
@@ -76,17 +64,23 @@ class Ledger(LedgerReader):
         """
         for job in jobs:
             check_stream(job.id, watcher)
+        return self.put_on([self._create_args(job, watcher) for job in jobs])
+
+    def put_on(self, rows: Sequence[Sequence[Any]]) -> list[str | ForebayError]:
+        """Run `create.lua` for each row of arguments, up to the limit on waiting jobs."""
+        may_skip = int(not self._confined)
+        fixed = [self.settings.max_waiting, may_skip]
         replies = self._transitions.run_all(
-            "create", [self._create_args(job, watcher) for job in jobs]
+            "create", [[row[0], ROUTE, self.bell, *row[1:5], *fixed, *row[5:]] for row in rows]
         )
+        self._confined = self._confined or any(is_confined(reply) for reply in replies)
         return [created(reply) for reply in replies]
 
     def _create_args(self, job: Job, watcher: str) -> list[Any]:
         secret = self.settings.cache_key
         key, digest = idempotency(job, secret.get_secret_value().encode() if secret else b"")
         content, fields = self.packed(job)
-        limit = self.settings.max_waiting
-        return [job.id, ROUTE, self.bell, content, key, digest, watcher, limit, *fields]
+        return [job.id, content, key, digest, watcher, *fields]
 
     def packed(self, job: Job) -> tuple[bytes, list[str]]:
         """Return a new job as the scripts take it: the sealed content, and names and values."""
@@ -103,16 +97,26 @@ class Ledger(LedgerReader):
             unrung: no doorbell called the worker, so one is taken from the queue with the job.
             shards: claim a shard of a bulk, and no other job.
         """
+        claims = self.claim_many(queue, 1, unrung=unrung, shards=shards)
+        return claims[0] if claims else None
+
+    def claim_many(
+        self, queue: str, most: int, *, unrung: bool = False, shards: bool = False
+    ) -> list[Claim]:
+        """Claim the best jobs waiting in a queue, at most so many, in one round trip.
+
+        If their contents are large, fewer are claimed. The list is empty if no job waits.
+        """
         settings = self.settings
-        while reply := self._transitions.run(
+        while replies := self._transitions.run(
             "claim", queue, secrets.token_hex(8), self._lease_ms, settings.max_attempts,
             self._retention_ms, int(settings.ageing_s * 1000), settings.bulk_share, int(unrung),
-            int(shards),
+            int(shards), most, self.bell,
         ):  # fmt: skip
-            claim = self._claimed(*reply)
-            if claim is not None:
-                return claim
-        return None
+            claims = [claim for reply in replies if (claim := self._claimed(*reply))]
+            if claims:
+                return claims
+        return []
 
     def _claimed(
         self, job_id: bytes, token: bytes, fields: list[bytes], sealed: bytes, draft: bytes
@@ -131,30 +135,27 @@ class Ledger(LedgerReader):
         replies = self._transitions.run_all("renew", rows)
         return [claim for claim, renewed in zip(claims, replies, strict=True) if renewed == 0]
 
-    def load_scripts(self) -> None:
-        """Load the scripts that Redis does not have: producers may run them and not load them."""
-        with reaching_redis():
-            load_all(self.redis)
-
-    def serve(self, worker: str, queues: Iterable[str], for_s: float) -> None:
-        """Record that a worker serves these queues for the next `for_s` seconds."""
-        self.load_scripts()
-        self._transitions.run("serve", worker, int(for_s * 1000), _SERVED_KEPT_S * 1000, *queues)
-
     # --- moving jobs --------------------------------------------------------------------------
 
-    def route(self, claim: Claim, queue: str, egress: str, reason: str, verdict: Verdict) -> None:
-        """Move a job to a lane: from the router, or from Bedrock back to the local lane.
+    def route(
+        self, claim: Claim, queue: str, egress: str, reason: str, verdict: Verdict | None
+    ) -> None:
+        """Move a job to a lane: from the router, from Bedrock back to the local lane, or on.
 
         Raises:
             EgressDenied: The lane is Bedrock, and the content may not leave.
             Lost: The claim no longer holds the job.
         """
-        reply = self._transitions.run(
-            "route", claim.id, claim.token, queue, self.bell, egress, reason,
-            verdict.model_dump_json(),
-        )  # fmt: skip
-        _check_moved(reply)
+        (error,) = self.route_many([Move(claim, queue, egress, reason, verdict)])
+        if error is not None:
+            raise error
+
+    def route_many(self, moves: Sequence[Move]) -> list[Lost | EgressDenied | None]:
+        """Move jobs to their lanes, in one round trip; return for each what `route` would raise."""
+        replies = self._transitions.run(
+            "route", self.bell, *(part for move in moves for part in move.as_args())
+        )
+        return [_refused(reply) for reply in replies]
 
     def escalate(self, claim: Claim, reason: str, draft: Answer | None) -> None:
         """Move a job up to Bedrock, together with its local answer.
@@ -246,34 +247,17 @@ class Ledger(LedgerReader):
         """Remove all that is stored of these jobs, in one round trip; see `forget`."""
         self._transitions.run_all("forget", [[job_id, ""] for job_id in job_ids])
 
-    def sweep(self, limit: int = 500) -> Swept:
-        """Run one bounded batch of upkeep; see `lua/sweep.lua`."""
-        self.load_scripts()
-        settings = self.settings
-        *counts, moved = self._transitions.run(
-            "sweep", limit, settings.max_attempts, self._retention_ms, self.bell,
-            settings.memory_limit, int(max(5.0, 10 * settings.sweep_s) * 1000),
-            settings.tenant_share,
-        )  # fmt: skip
-        return Swept._make([*counts, tuple(job_id.decode() for job_id in moved)])
-
-    def repair(
-        self, cursor: int = 0, limit: int = 500, counted: bytes = b"{}"
-    ) -> tuple[int, int, bytes]:
-        """Repair what leads to the jobs, one bounded step; see `lua/repair.lua`.
-
-        Returns:
-            The cursor of the next step, 0 after the last; how many jobs were repaired; and what
-            was counted so far, to be passed to the next step.
-        """
-        following, repaired, counted = self._transitions.run(
-            "repair", cursor, limit, self.bell, self._lease_ms, counted
-        )
-        return int(following), repaired, counted
-
 
 def _check_moved(reply: bytes) -> None:
+    error = _refused(reply)
+    if error is not None:
+        raise error
+
+
+def _refused(reply: bytes) -> Lost | EgressDenied | None:
+    """Return why a script did not move a job; `None` if it did."""
     if reply == b"lost":
-        raise Lost
+        return Lost()
     if reply == b"egress_denied":
-        raise EgressDenied("the content of this job may not leave", field="egress")
+        return EgressDenied("the content of this job may not leave", field="egress")
+    return None

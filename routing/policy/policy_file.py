@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from forebay.routing.base import Tenant
+from forebay.routing.base import Kind, Tenant
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Job
 from forebay.routing.lanes import EMBED, local_queue
@@ -69,9 +69,13 @@ class TenantPolicy(Table):
 
     def queue(self, job: Job) -> str:
         """Return the queue of the local lane for this job."""
-        if job.kind == "embed":
+        return self.queue_of(job.kind)
+
+    def queue_of(self, kind: Kind) -> str:
+        """Return the queue of the local lane for jobs of this kind."""
+        if kind == "embed":
             return EMBED
-        pool: str = getattr(self.pools, job.kind)
+        pool: str = getattr(self.pools, kind)
         return local_queue(pool)
 
 

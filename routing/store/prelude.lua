@@ -15,7 +15,11 @@
 --        fb:tenants       hash    tenant with jobs -> bytes of its answers to come, as last verified
 --        fb:clock         hash    <queue>:<class> -> virtual time of the last claim
 --        fb:since         hash    <queue>:bulk -> ms since when bulk jobs wait there
---        fb:queues        set     queues that workers serve or put jobs into
+--        fb:queues        set     queues that workers serve or jobs were put into
+--        fb:lanes         hash    what the routers' policy says of jobs whose lane is no question, see
+--                                 `published_lanes.py`: '<tenant>/<kind>' -> queue, '<tenant>/deny' and
+--                                 '<tenant>/bedrock' -> '1' or '0', 'epoch' -> digest of all of it. The
+--                                 tenant is empty for those that the policy does not name
 --        fb:depth         hash    <queue> -> jobs waiting, <queue>:rows -> shards waiting; replaced by
 --                                 each sweep
 --        fb:picks         hash    <queue> -> claims that could choose between the classes
@@ -57,9 +61,9 @@ local MAX_NEWCOMERS = 200 -- tenants that are given a turn at once
 local MAX_ROWS = 1000 -- rows of one shard
 local MAX_KEPT_NEWCOMERS = 10000 -- tenants that wait for that; more are a flood of forged names
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
-  'error', 'replayed_as', 'audit_of', 'bulk', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
+  'error', 'replayed_as', 'audit_of', 'bulk', 'kind', 'pin', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
   'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows' }
-local TEXT_FIELDS = 12 -- the first fields are text, the others numbers
+local TEXT_FIELDS = 14 -- the first fields are text, the others numbers
 
 local function now_us()
   local time = redis.call('TIME')
@@ -162,18 +166,30 @@ local function stranded(id, job)
     or redis.call('ZSCORE', waiting_key(job.queue, job.priority, id), id))
 end
 
--- Raise an error, before anything is written, if a key that moving a job writes has a wrong type.
+-- Raise an error, before anything is written, if a key that moving a job writes has a wrong type. A
+-- script that moves many jobs looks at each key once.
+local types_checked = {}
 local function check_types(id, queue, class)
-  redis.call('LLEN', queue)
-  redis.call('ZCARD', waiting_key(queue, class, id))
-  redis.call('ZCARD', 'fb:turn:' .. queue .. ':' .. class)
-  redis.call('SCARD', 'fb:newcomers:' .. queue .. ':' .. class)
-  redis.call('HLEN', 'fb:clock')
-  redis.call('HLEN', 'fb:depth')
-  redis.call('GET', 'fb:rings')
-  redis.call('ZCARD', 'fb:leases')
-  redis.call('ZCARD', 'fb:later')
-  redis.call('ZCARD', 'fb:deadlines')
+  local place, waiting = queue .. ':' .. class, waiting_key(queue, class, id)
+  if not types_checked[waiting] then
+    redis.call('ZCARD', waiting)
+    types_checked[waiting] = true
+  end
+  if not types_checked[place] then
+    redis.call('LLEN', queue)
+    redis.call('ZCARD', 'fb:turn:' .. place)
+    redis.call('SCARD', 'fb:newcomers:' .. place)
+    types_checked[place] = true
+  end
+  if not types_checked.shared then
+    redis.call('HLEN', 'fb:clock')
+    redis.call('HLEN', 'fb:depth')
+    redis.call('GET', 'fb:rings')
+    redis.call('ZCARD', 'fb:leases')
+    redis.call('ZCARD', 'fb:later')
+    redis.call('ZCARD', 'fb:deadlines')
+    types_checked.shared = true
+  end
 end
 
 -- Ring the doorbell: push a Celery message onto the queue's list.
@@ -564,11 +580,50 @@ local function given_fields(list)
     rows = rows, -- of a shard; a shard without a bulk is an ordinary job, which no worker can open
     bulk = rows > 0 and is_id(values.bulk) and values.bulk or '',
     kind = values.kind or '',
+    pin = (values.pin == 'local' or values.pin == 'bedrock') and values.pin or '',
     egress = values.egress == 'allow' and 'allow' or 'deny',
     priority = (rows > 0 or values.priority == 'bulk') and 'bulk' or 'interactive',
     deadline = deadline > 0 and string.format('%.0f', deadline) or '',
     answer_bytes = math.max(0, math.min(number(values.answer_bytes), MAX_ANSWER_BYTES)),
   }
+end
+
+-- Return why the lane of a job is no question, and whether that lane is Bedrock; nil if a router has
+-- to decide. `denied`: the policy keeps all content of the tenant in the building. `open`: it allows
+-- a model on Bedrock.
+local function known_lane(job, denied, open)
+  if job.rows > 0 and job.bulk ~= '' then
+    return 'bulk', false
+  elseif job.kind == 'embed' then
+    return 'embed_is_local', false
+  elseif job.egress ~= 'allow' then
+    return 'egress_denied', false
+  elseif denied then
+    return job.pin ~= 'bedrock' and 'tenant_forced_deny' or nil, false -- the router says why not
+  elseif job.pin == 'local' then
+    return 'pinned_local', false
+  elseif job.pin == 'bedrock' and open then
+    return 'pinned_bedrock', true
+  end
+end
+
+-- Return the queue of a job's lane, its egress and the reasons, if its lane is no question by what the
+-- routers have published; nil if a router has to decide. The second value of nil says that the
+-- caller may not read what they have published.
+-- `job`: with rows, bulk, kind, egress and pin.
+local function direct(id, job)
+  local tenant = tenant_of(id)
+  local lanes = redis.pcall('HMGET', 'fb:lanes', 'epoch', tenant .. '/' .. job.kind, '/' .. job.kind,
+    tenant .. '/deny', '/deny', tenant .. '/bedrock', '/bedrock')
+  if lanes.err or not lanes[1] then
+    return nil, lanes.err ~= nil
+  end
+  local queue, denied = lanes[2] or lanes[3], (lanes[4] or lanes[5]) ~= '0'
+  local reason, up = known_lane(job, denied, (lanes[6] or lanes[7]) == '1')
+  if not reason or not queue or not is_queue(queue) then
+    return nil
+  end
+  return up and 'bedrock' or queue, denied and 'deny' or job.egress, 'routed_at_submit,' .. reason
 end
 
 -- Create a job and ring for it.
@@ -585,6 +640,9 @@ local function put_on(id, queue, bell, content, given, ...)
     'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', ...)
   if given.bulk ~= '' then
     redis.call('HSET', job_key(id), 'bulk', given.bulk, 'rows', given.rows)
+  end
+  if given.pin ~= '' then
+    redis.call('HSET', job_key(id), 'pin', given.pin)
   end
   redis.call('SET', 'fb:content:' .. id, content)
   hold(id, { bytes = 0 }, RECORD_BYTES + #content)

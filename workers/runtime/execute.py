@@ -9,19 +9,17 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
-from typing import cast
 
 from forebay.routing.bulk.row_result import counts
 from forebay.routing.bulk.shards import Shards
-from forebay.routing.errors import EgressDenied, Expired, ForebayError, Lost, Unavailable
-from forebay.routing.jobs import Answer, Receipt
+from forebay.routing.errors import EgressDenied, ForebayError, Lost, Unavailable
 from forebay.routing.lanes import ROUTE, hop_of
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event, place
-from forebay.routing.receipts import JobState, Status
 from forebay.routing.store.backoff import patiently
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
 from forebay.workers.runtime.in_flight import InFlight
@@ -36,7 +34,9 @@ from forebay.workers.runtime.outcomes import (
     Retry,
     Routed,
     ShardAnswered,
-    note_of,
+    result_of,
+    spent_receipt,
+    without_content,
 )
 from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outcome_of_denial
 
@@ -48,7 +48,7 @@ QUICK_S = 0.05  # after working for longer, a worker waits for the next doorbell
 PATIENCE_S = 600.0  # for Redis to take an outcome; without Redis there is nothing else to do
 
 Work = Callable[[Claim], Outcome]
-Take = Callable[..., Recorded | None]  # `execute` with all but its options
+Take = Callable[..., list[Recorded]]  # `execute` with all but its options
 
 
 def answer_doorbell(
@@ -59,17 +59,27 @@ def answer_doorbell(
     hooks: tuple[JobHook, ...] = (),
     *,
     unrung: bool = False,
+    jobs_at_once: int = 1,
 ) -> list[Recorded]:
-    """Work the best job that waits, and further ones as long as that takes moments.
+    """Work the best jobs that wait, as long as that takes moments.
 
     A Celery task costs more than a job that is routed or recalled, so such jobs share a task. A
     job that a model works on has a task to itself. If no job waits, work shards of bulks.
+
+    Args:
+        ledger: where the jobs are.
+        queue: the queue that the doorbell names.
+        work: works one job.
+        in_flight: counts the claims of this process.
+        hooks: observe each job.
+        unrung: no doorbell called.
+        jobs_at_once: jobs that are claimed, and routed, in one round trip.
 
     Returns:
         How each job stands; empty if no job waited.
     """
     take = partial(execute, ledger, queue, work, in_flight, hooks)
-    done = _work_jobs(take, in_flight, unrung=unrung)
+    done = _work_jobs(partial(take, most=jobs_at_once), in_flight, unrung=unrung)
     return done or _work_shards(take, queue, in_flight, unrung=unrung)
 
 
@@ -77,9 +87,9 @@ def _work_jobs(take: Take, in_flight: InFlight, *, unrung: bool) -> list[Recorde
     """Work jobs as long as that takes moments."""
     done: list[Recorded] = []
     end = time.monotonic() + QUICK_S
-    while (recorded := take(unrung=unrung or bool(done))) is not None:
-        done.append(recorded)
-        if in_flight.closed or len(done) == MAX_JOBS_PER_DOORBELL or time.monotonic() > end:
+    while recorded := take(unrung=unrung or bool(done)):
+        done += recorded
+        if in_flight.closed or len(done) >= MAX_JOBS_PER_DOORBELL or time.monotonic() > end:
             break
     return done
 
@@ -95,8 +105,8 @@ def _work_shards(take: Take, queue: str, in_flight: InFlight, *, unrung: bool) -
     done: deque[Recorded] = deque(maxlen=SHARDS_NAMED)
     end = time.monotonic() + QUICK_S
     try:
-        while (recorded := take(unrung=unrung or bool(done), shards=True)) is not None:
-            done.append(recorded)
+        while recorded := take(unrung=unrung or bool(done), shards=True):
+            done += recorded
             if in_flight.closed or (queue == ROUTE and time.monotonic() > end):
                 break
     finally:
@@ -111,38 +121,75 @@ def execute(
     in_flight: InFlight,
     hooks: tuple[JobHook, ...] = (),
     *,
+    most: int = 1,
     unrung: bool = False,
     shards: bool = False,
-) -> Recorded | None:
-    """Claim the best job of the queue, work it and record its outcome.
+) -> list[Recorded]:
+    """Claim the best jobs of the queue, at most so many, work them and record their outcomes.
 
-    `unrung` says that no doorbell called for this job, and `shards` claims a shard in place of a
-    job; see `Ledger.claim`.
+    `unrung` says that no doorbell called for the first job, and `shards` claims a shard in place
+    of a job; see `Ledger.claim_many`.
 
     Returns:
-        How the job stands, or `None` if no job waited.
+        How each job stands; empty if no job waited.
     """
     try:
         bell_less = shards and hop_of(queue) == "local"  # such a shard has no doorbell of its own
-        claim = ledger.claim(queue, unrung=unrung and not bell_less, shards=shards)
+        claims = ledger.claim_many(queue, most, unrung=unrung and not bell_less, shards=shards)
     except ForebayError as error:  # the sweeper rings again
         log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
-        return None
-    if claim is None:
-        return None
-    with in_flight.holding(claim):
+        return []
+    with ExitStack() as stack:
+        for claim in claims:
+            stack.enter_context(in_flight.holding(claim))
+        return _work_all(ledger, work, hooks, claims)
+
+
+def _work_all(
+    ledger: Ledger, work: Work, hooks: tuple[JobHook, ...], claims: Sequence[Claim]
+) -> list[Recorded]:
+    """Work jobs one after the other; those that are routed are recorded together."""
+    outcomes = []
+    for claim in claims:
         notify_started(hooks, claim)
+        outcomes.append(attempt(work, claim))
+    together = _record_routed(ledger, claims, outcomes) if len(claims) > 1 else {}
+    done = []
+    for claim, outcome in zip(claims, outcomes, strict=True):
         recorded = Recorded(claim.id, Dropped(), "lost")
         try:
-            recorded = _work(ledger, work, claim)
+            recorded = together.get(claim.token) or _recorded(ledger, claim, outcome)
         finally:
             notify_finished(hooks, claim, recorded)
-    return recorded
+        done.append(recorded)
+    return done
 
 
-def _work(ledger: Ledger, work: Work, claim: Claim) -> Recorded:
-    """Work a job and record its outcome."""
-    outcome = attempt(work, claim)
+def _record_routed(
+    ledger: Ledger, claims: Sequence[Claim], outcomes: Sequence[Outcome]
+) -> dict[str, Recorded]:
+    """Route all jobs that are to be routed, in one round trip; return those that were, by token.
+
+    The others are recorded one by one: what was routed although Redis did not answer is then lost.
+    """
+    routed = {
+        claim.token: (claim.id, outcome, outcome.move(claim))
+        for claim, outcome in zip(claims, outcomes, strict=True)
+        if isinstance(outcome, Routed)
+    }
+    try:
+        refusals = ledger.route_many([move for _, _, move in routed.values()])
+    except ForebayError:
+        return {}
+    return {
+        token: Recorded(job_id, outcome, "waiting")
+        for (token, (job_id, outcome, _)), refused in zip(routed.items(), refusals, strict=True)
+        if refused is None
+    }
+
+
+def _recorded(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
+    """Record the outcome of a job."""
     try:
         return _record_or_retry(ledger, claim, outcome)
     except Lost:
@@ -186,11 +233,9 @@ def record_patiently(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded
 
     def warn(error: Unavailable) -> None:
         log.warning(
-            "cannot record the outcome of %s yet: %s",
-            claim.id,
-            error,
+            "cannot record the outcome of %s yet: %s", claim.id, error,
             extra=event(Event.JOB_UNRECORDED, job=claim.id),
-        )
+        )  # fmt: skip
 
     return patiently(
         partial(record, ledger, claim, outcome), patience_s=PATIENCE_S, on_failure=warn
@@ -213,7 +258,7 @@ def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
             return Recorded(claim.id, outcome, "waiting")
         case Retry(code, note, delay_s, counted):
             state = ledger.retry(claim, code, note=note, delay_s=delay_s, counted=counted)
-            return Recorded(claim.id, outcome, state, _spent(claim, code, note, state))
+            return Recorded(claim.id, outcome, state, spent_receipt(claim, code, note, state))
         case Answered() | Audited() | Failed():
             return _settle(ledger, claim, outcome)
         case ShardAnswered(receipt, results, rising):
@@ -233,33 +278,11 @@ def _cancelled(ledger: Ledger, claim: Claim) -> bool:
 
 def _settle(ledger: Ledger, claim: Claim, outcome: Answered | Audited | Failed) -> Recorded:
     """End the job; then do what its answer asked for."""
-    receipt = _receipt(claim, outcome)
+    receipt = result_of(claim, outcome)
     state = ledger.settle(claim, receipt)
     if isinstance(outcome, Answered) and outcome.then is not None:
         _follow_up(claim, outcome.then)
-    return Recorded(claim.id, outcome, state, _without_content(receipt, state))
-
-
-def _spent(claim: Claim, code: str, note: str, state: JobState) -> Receipt | None:
-    """Return the receipt of a job that has no attempts left; `None` if it waits again."""
-    if state == "waiting":
-        return None
-    reasons = (*claim.record.reasons, code)
-    heading = claim.record.heading()
-    return Receipt(
-        **heading,
-        status=cast("Status", state),
-        reasons=reasons,
-        error=code,
-        error_note=note or None,
-    )
-
-
-def _without_content(result: Answer | Receipt, state: JobState) -> Receipt:
-    receipt = result.receipt if isinstance(result, Answer) else result
-    if receipt.status == state:
-        return receipt
-    return receipt.model_copy(update={"status": state})  # a kept draft replaces a failure
+    return Recorded(claim.id, outcome, state, without_content(receipt, state))
 
 
 def _follow_up(claim: Claim, then: Callable[[], object]) -> None:
@@ -274,25 +297,3 @@ def _follow_up(claim: Claim, then: Callable[[], object]) -> None:
             place(error),
             extra=event(Event.JOB_BROKE, job=claim.id),
         )
-
-
-def _receipt(claim: Claim, outcome: Answered | Audited | Failed) -> Answer | Receipt:
-    match outcome:
-        case Answered(answer):
-            return answer
-        case Audited(receipt):
-            return receipt
-        case Failed(error, reasons):
-            return failure_receipt(claim, error, reasons)
-
-
-def failure_receipt(claim: Claim, error: ForebayError, reasons: tuple[str, ...]) -> Receipt:
-    """Return the receipt of a job that failed, or whose deadline passed while it was worked."""
-    return Receipt(
-        **claim.record.heading(),
-        status="expired" if isinstance(error, Expired) else "failed",
-        reasons=(*claim.record.reasons, *reasons, error.code),
-        error=error.code,
-        error_field=error.field,
-        error_note=note_of(error) or None,
-    )

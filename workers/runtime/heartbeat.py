@@ -23,6 +23,7 @@ class Heartbeat:
         ledger: where the heartbeat is written.
         queues: returns the queues that the worker consumes at the moment.
         well: returns whether the worker takes jobs; if not, it does not count as serving.
+        also: called with each heartbeat of a worker that is well.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class Heartbeat:
         ledger: Ledger,
         queues: Callable[[], Sequence[str]],
         well: Callable[[], bool],
+        also: Callable[[], object] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._worker = ""
         self._queues = queues
         self._well = well
+        self._also = also
         self._stopped = threading.Event()
         self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
@@ -63,5 +66,7 @@ class Heartbeat:
         """Count this worker as serving for so many seconds from now on."""
         try:
             self._ledger.serve(self._worker, self._queues(), for_s)
+            if for_s:
+                self._also()
         except ForebayError as error:
             log.warning("cannot write the heartbeat: %s", error, extra=event(Event.WORKER_UNSEEN))

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.bulk.shards import RisingRow
-from forebay.routing.errors import ForebayError
+from forebay.routing.errors import Expired, ForebayError
 from forebay.routing.jobs import Answer, Receipt, Verdict
-from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.claim import Claim, Move
 from forebay.routing.reasons import Reason
-from forebay.routing.receipts import JobState
+from forebay.routing.receipts import JobState, Status
 
 MAX_NOTE_CHARS = 400  # of an error's message in a receipt
 
@@ -31,12 +31,17 @@ class Routed:
 
     Attributes:
         reason: why; several reason codes are separated by commas.
+        verdict: what the router model said; `None` if it was not asked.
     """
 
     queue: str
     egress: str
     reason: str
-    verdict: Verdict
+    verdict: Verdict | None
+
+    def move(self, claim: Claim) -> Move:
+        """Return the move that the ledger makes."""
+        return Move(claim, self.queue, self.egress, self.reason, self.verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,3 +160,52 @@ def recalled(claim: Claim, cached: Answer, *, degraded: bool = False) -> Answere
     reasons = (*claim.record.reasons, Reason.CACHED.value)
     update = {"reasons": reasons, "verdict": claim.record.verdict, "degraded": degraded}
     return Answered(cached.model_copy(update=update))
+
+
+# --- receipts -------------------------------------------------------------------------------------
+
+
+def result_of(claim: Claim, outcome: Answered | Audited | Failed) -> Answer | Receipt:
+    """Return what is stored of a job that ends with this outcome."""
+    match outcome:
+        case Answered(answer):
+            return answer
+        case Audited(receipt):
+            return receipt
+        case Failed(error, reasons):
+            return failure_receipt(claim, error, reasons)
+
+
+def failure_receipt(claim: Claim, error: ForebayError, reasons: tuple[str, ...]) -> Receipt:
+    """Return the receipt of a job that failed, or whose deadline passed while it was worked."""
+    return Receipt(
+        **claim.record.heading(),
+        status="expired" if isinstance(error, Expired) else "failed",
+        reasons=(*claim.record.reasons, *reasons, error.code),
+        error=error.code,
+        error_field=error.field,
+        error_note=note_of(error) or None,
+    )
+
+
+def spent_receipt(claim: Claim, code: str, note: str, state: JobState) -> Receipt | None:
+    """Return the receipt of a job that has no attempts left; `None` if it waits again."""
+    if state == "waiting":
+        return None
+    reasons = (*claim.record.reasons, code)
+    heading = claim.record.heading()
+    return Receipt(
+        **heading,
+        status=cast("Status", state),
+        reasons=reasons,
+        error=code,
+        error_note=note or None,
+    )
+
+
+def without_content(result: Answer | Receipt, state: JobState) -> Receipt:
+    """Return the receipt of a job that ended in this state."""
+    receipt = result.receipt if isinstance(result, Answer) else result
+    if receipt.status == state:
+        return receipt
+    return receipt.model_copy(update={"status": state})  # a kept draft replaces a failure

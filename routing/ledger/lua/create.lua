@@ -1,10 +1,13 @@
 #!lua
--- Create a job and its doorbell, together or not at all.
--- -> {'created', id} | {'known', id} (submitted before) | {'conflict', id} (the idempotency key was
+-- Create a job and its doorbell, together or not at all: in the queue of its lane if that is no
+-- question, otherwise before the router. A producer whose user of Redis is confined to its own keys may
+-- not read what the routers have published; its jobs go before the router, whose claim moves them.
+-- `may_skip` is 0 once a reply has said so: Redis logs each denial.
+-- -> {'created', id} | {'created', id, 'confined'} | {'known', id} (submitted before) | {'conflict', id} (the idempotency key was
 --    used for another job) | {'full', depth} | {'memory', percent} | {'promised', bytes} |
 --    {'quota', bytes}
-local id, queue, bell, content, idempotency, digest, watcher, max_waiting = unpack(ARGV, 1, 8)
-local given = given_fields({ unpack(ARGV, 9) })
+local id, queue, bell, content, idempotency, digest, watcher, max_waiting, may_skip = unpack(ARGV, 1, 9)
+local given = given_fields({ unpack(ARGV, 10) })
 check_new(id, queue)
 check_stream(watcher, id)
 if idempotency ~= '' and not owned(idempotency, 'fb:idempotency', id) then
@@ -26,13 +29,21 @@ if existing then
   watch(id, watcher, existing.state)
   return { 'known', id }
 end
-local refused = refusal(id, queue, max_waiting, given.answer_bytes)
+local lane, egress, reasons
+if may_skip == '1' then
+  lane, egress, reasons = direct(id, given)
+end
+local refused = refusal(id, lane or queue, max_waiting, given.answer_bytes)
 if refused then
   return refused
 end
-put_on(id, queue, bell, content, given, 'idempotency', idempotency)
+if lane then
+  given.egress = egress
+  redis.call('SADD', 'fb:queues', lane)
+end
+put_on(id, lane or queue, bell, content, given, 'idempotency', idempotency, 'reasons', reasons or '')
 if idempotency ~= '' then
   redis.call('SET', idempotency, id .. ' ' .. digest)
 end
 watch(id, watcher, 'waiting')
-return { 'created', id }
+return not lane and egress and { 'created', id, 'confined' } or { 'created', id }

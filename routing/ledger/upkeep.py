@@ -1,0 +1,92 @@
+"""The upkeep of the ledger: sweeps, repairs, the scripts in Redis, and who serves which queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import NamedTuple
+
+import redis
+
+from forebay.routing.ledger.reader import LedgerReader
+from forebay.routing.settings import Settings
+from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.scripts import load_all
+
+_SERVED_KEPT_S = 3600  # for so long Redis remembers that a queue was served
+
+
+class Swept(NamedTuple):
+    """What one sweep did.
+
+    Attributes:
+        back: jobs given back because their lease had run out.
+        dead: jobs ended because no attempts were left, or because their record is damaged.
+        due: jobs queued again because their retry time had come.
+        expired: jobs ended because their deadline had passed.
+        rung: doorbells rung.
+        full: percentage of memory in use, if new jobs are refused because of it; otherwise 0.
+        moved: the ids of the jobs that were given back, are dead, have expired or were cancelled
+            while they waited.
+    """
+
+    back: int
+    dead: int
+    due: int
+    expired: int
+    rung: int
+    full: int
+    moved: tuple[str, ...] = ()
+
+
+class LedgerUpkeep(LedgerReader):
+    """The upkeep of one ledger. Safe to share between threads."""
+
+    def __init__(
+        self, client: redis.Redis, settings: Settings, bell: str | Callable[[], str]
+    ) -> None:
+        """`bell` is the doorbell's template, or makes it (`forebay.routing.broker.doorbell`)."""
+        super().__init__(client, settings)
+        self._given_bell = bell
+        self._retention_ms = int(settings.retention_s * 1000)
+        self._lease_ms = int(settings.lease_s * 1000)
+
+    @cached_property
+    def bell(self) -> str:
+        """The doorbell's template, made when it is first needed."""
+        return self._given_bell if isinstance(self._given_bell, str) else self._given_bell()
+
+    def load_scripts(self) -> None:
+        """Load the scripts that Redis does not have: producers may run them and not load them."""
+        with reaching_redis():
+            load_all(self.redis)
+
+    def serve(self, worker: str, queues: Iterable[str], for_s: float) -> None:
+        """Record that a worker serves these queues for the next `for_s` seconds."""
+        self.load_scripts()
+        self._transitions.run("serve", worker, int(for_s * 1000), _SERVED_KEPT_S * 1000, *queues)
+
+    def sweep(self, limit: int = 500) -> Swept:
+        """Run one bounded batch of upkeep; see `lua/sweep.lua`."""
+        self.load_scripts()
+        settings = self.settings
+        *counts, moved = self._transitions.run(
+            "sweep", limit, settings.max_attempts, self._retention_ms, self.bell,
+            settings.memory_limit, int(max(5.0, 10 * settings.sweep_s) * 1000),
+            settings.tenant_share,
+        )  # fmt: skip
+        return Swept._make([*counts, tuple(job_id.decode() for job_id in moved)])
+
+    def repair(
+        self, cursor: int = 0, limit: int = 500, counted: bytes = b"{}"
+    ) -> tuple[int, int, bytes]:
+        """Repair what leads to the jobs, one bounded step; see `lua/repair.lua`.
+
+        Returns:
+            The cursor of the next step, 0 after the last; how many jobs were repaired; and what
+            was counted so far, to be passed to the next step.
+        """
+        following, repaired, counted = self._transitions.run(
+            "repair", cursor, limit, self.bell, self._lease_ms, counted
+        )
+        return int(following), repaired, counted

@@ -1,0 +1,34 @@
+"""The check of jobs that came to a lane without the router: does their place still hold?"""
+
+from __future__ import annotations
+
+import redis
+
+from forebay.routing.lanes import hop_of
+from forebay.routing.ledger.record import Record
+from forebay.routing.limits.pauses import Pauses
+from forebay.routing.policy.policy_file import PolicyFile
+from forebay.routing.reasons import Reason
+
+
+class LaneCheck:
+    """Does at a lane what the router does for other jobs: follows pauses and the policy.
+
+    Whether the content may leave is not decided here: Bedrock's worker checks that for every job.
+    """
+
+    def __init__(self, client: redis.Redis, policy: PolicyFile) -> None:
+        self._pauses = Pauses(client)
+        self._policy = policy
+
+    def paused(self, record: Record) -> bool:
+        """Return whether an operator has paused jobs of this kind that skip the router."""
+        skipped = Reason.ROUTED_AT_SUBMIT in record.reasons
+        return skipped and self._pauses.hold(f"kind:{record.kind}")
+
+    def queue(self, record: Record) -> str:
+        """Return the queue in which a job belongs by the policy in force; mostly its own."""
+        if Reason.ROUTED_AT_SUBMIT not in record.reasons or hop_of(record.queue) != "local":
+            return record.queue
+        tenant = record.id.partition(".")[0]
+        return self._policy.current().tenant(tenant).queue_of(record.kind)
