@@ -203,7 +203,7 @@ def test_the_sweeper_takes_jobs_out_of_a_pool_that_is_gone(ledger, redis, tmp_pa
     ledger.serve("w", ["local.small"], 5)
     ledger.sweep()
     assert ledger.record(gone).queue == "local.small", "a worker serves it"
-    ledger.serve("w", ["local.small"], 0)
+    redis.delete("fb:serving:local.small")
     ledger.sweep()
     assert [ledger.record(one).queue for one in (gone, *stay)] == ["route", "local.default"]
     assert ledger.depths() == {"route": 1, "local.default": 1, "local.small": 0}
