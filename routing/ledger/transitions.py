@@ -26,7 +26,11 @@ class Transitions:
             Misconfigured: Redis refuses this user.
         """
         with reaching_redis():
-            return with_scripts(self._redis, lambda: self._redis.evalsha(digest(name), 0, *args))
+            sha = digest(name)
+            return with_scripts(
+                self._redis,
+                lambda: self._redis.execute_command("EVALSHA", sha, 0, *args),  # type: ignore[no-untyped-call]  # redis-py's
+            )
 
     def run_all(self, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script for each row of arguments, in one round trip, and return the replies.
