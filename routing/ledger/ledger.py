@@ -17,14 +17,21 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import redis
 
 from forebay.routing.errors import EgressDenied, ForebayError, InvalidJob, Lost, UnknownJob
 from forebay.routing.jobs import Answer, Job, Receipt, Verdict
 from forebay.routing.lanes import ROUTE
-from forebay.routing.ledger.admission import created, envelope, idempotency, is_confined
+from forebay.routing.ledger.admission import (
+    NewJob,
+    batched,
+    created,
+    envelope,
+    idempotency,
+    is_confined,
+    spread,
+)
 from forebay.routing.ledger.claim import Claim, Move
 from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.reader import check_stream
@@ -64,23 +71,29 @@ class Ledger(LedgerUpkeep):
         """
         for job in jobs:
             check_stream(job.id, watcher)
-        return self.put_on([self._create_args(job, watcher) for job in jobs])
+        return self.put_on([self._new_job(job, watcher) for job in jobs])
 
-    def put_on(self, rows: Sequence[Sequence[Any]]) -> list[str | ForebayError]:
-        """Run `create.lua` for each row of arguments, up to the limit on waiting jobs."""
-        may_skip = int(not self._confined)
-        fixed = [self.settings.max_waiting, may_skip]
+    def put_on(self, rows: Sequence[NewJob]) -> list[str | ForebayError]:
+        """Create jobs or shards, in one round trip; see `create`."""
+        head = [ROUTE, self.bell, self.settings.max_waiting, int(not self._confined)]
+        batches = batched(rows)
         replies = self._transitions.run_all(
-            "create", [[row[0], ROUTE, self.bell, *row[1:5], *fixed, *row[5:]] for row in rows]
+            "create",
+            [[*head, *(arg for row in batch for arg in row.as_args())] for batch in batches],
         )
-        self._confined = self._confined or any(is_confined(reply) for reply in replies)
-        return [created(reply) for reply in replies]
+        each = [
+            one
+            for reply, batch in zip(replies, batches, strict=True)
+            for one in spread(reply, batch)
+        ]
+        self._confined = self._confined or any(map(is_confined, each))
+        return [created(reply) for reply in each]
 
-    def _create_args(self, job: Job, watcher: str) -> list[Any]:
+    def _new_job(self, job: Job, watcher: str) -> NewJob:
         secret = self.settings.cache_key
         key, digest = idempotency(job, secret.get_secret_value().encode() if secret else b"")
         content, fields = self.packed(job)
-        return [job.id, content, key, digest, watcher, *fields]
+        return NewJob(job.id, content, fields, watcher, key, digest)
 
     def packed(self, job: Job) -> tuple[bytes, list[str]]:
         """Return a new job as the scripts take it: the sealed content, and names and values."""

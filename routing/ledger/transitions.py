@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -10,6 +10,7 @@ from redis.exceptions import NoScriptError
 
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import digest, with_scripts
+from forebay.routing.store.shared_pipeline import SharedPipeline
 
 
 class Transitions:
@@ -17,6 +18,11 @@ class Transitions:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
+        self._execute: Callable[..., Any] = client.execute_command
+
+    def share_round_trips(self) -> None:
+        """Have the threads of this process share round trips; not for an event loop."""
+        self._execute = SharedPipeline(self._redis).execute
 
     def run(self, name: str, *args: Any) -> Any:
         """Run a script once, and return its reply.
@@ -27,10 +33,7 @@ class Transitions:
         """
         with reaching_redis():
             sha = digest(name)
-            return with_scripts(
-                self._redis,
-                lambda: self._redis.execute_command("EVALSHA", sha, 0, *args),  # type: ignore[no-untyped-call]  # redis-py's
-            )
+            return with_scripts(self._redis, lambda: self._execute("EVALSHA", sha, 0, *args))
 
     def run_all(self, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script for each row of arguments, in one round trip, and return the replies.

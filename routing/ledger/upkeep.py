@@ -56,6 +56,10 @@ class LedgerUpkeep(LedgerReader):
         """The doorbell's template, made when it is first needed."""
         return self._given_bell if isinstance(self._given_bell, str) else self._given_bell()
 
+    def share_round_trips(self) -> None:
+        """Have the threads of this process share round trips; not for an event loop."""
+        self._transitions.share_round_trips()
+
     def load_scripts(self) -> None:
         """Load the scripts that Redis does not have: producers may run them and not load them."""
         with reaching_redis():

@@ -132,17 +132,9 @@ local function owned(key, family, id)
   return string.sub(key, 1, #prefix) == prefix
 end
 
--- Return the record of a job; nil if there is none, or if its key holds something else. A record that
--- names no queue, or a queue that workers cannot claim from, is the router's.
-local function read(id)
-  local values = redis.pcall('HMGET', job_key(id), unpack(FIELDS))
-  if values.err or not values[1] then
-    return nil
-  end
-  local job = {}
-  for i, name in ipairs(FIELDS) do
-    job[name] = i <= TEXT_FIELDS and (values[i] or '') or number(values[i])
-  end
+-- Put a record into its form. A record that names no queue, or a queue that workers cannot claim from,
+-- is the router's.
+local function in_form(job)
   if not is_queue(job.queue) then
     job.queue = 'route'
   end
@@ -153,6 +145,35 @@ local function read(id)
     job.priority = 'interactive'
   end
   return job
+end
+
+-- Return the record of a job; nil if there is none, or if its key holds something else.
+local function read(id)
+  local values = redis.pcall('HMGET', job_key(id), unpack(FIELDS))
+  if values.err or not values[1] then
+    return nil
+  end
+  local job = {}
+  for i, name in ipairs(FIELDS) do
+    job[name] = i <= TEXT_FIELDS and (values[i] or '') or number(values[i])
+  end
+  return in_form(job)
+end
+
+-- Return the record of a job, as `read` does, and all its fields as a list.
+local function read_all(id)
+  local list = redis.pcall('HGETALL', job_key(id))
+  local values = {}
+  for i = 1, #list, 2 do
+    values[list[i]] = list[i + 1]
+  end
+  if list.err or not values.state then
+    return nil
+  end
+  for i, name in ipairs(FIELDS) do
+    values[name] = i <= TEXT_FIELDS and (values[name] or '') or number(values[name])
+  end
+  return in_form(values), list
 end
 
 local function ended(state)
@@ -192,11 +213,31 @@ local function check_types(id, queue, class)
   end
 end
 
+-- Return a doorbell's template in parts: text, and between two texts a word to fill in.
+local parts_of = {}
+local function parts(bell)
+  if not parts_of[bell] then
+    local found, from = {}, 1
+    for first, word, after in string.gmatch(bell, '()(@%u+@)()') do
+      found[#found + 1] = string.sub(bell, from, first - 1)
+      found[#found + 1] = word
+      from = after
+    end
+    found[#found + 1] = string.sub(bell, from)
+    parts_of[bell] = found
+  end
+  return parts_of[bell]
+end
+
 -- Ring the doorbell: push a Celery message onto the queue's list.
 local function ring(queue, bell)
   local id = queue .. '.' .. redis.call('INCR', 'fb:rings')
   local words = { ['@RING@'] = id, ['@QUEUE@'] = queue, ['@TASK@'] = string.match(queue, '^[^.]*') }
-  redis.call('LPUSH', queue, (string.gsub(bell, '@%u+@', words)))
+  local message = {}
+  for i, part in ipairs(parts(bell)) do
+    message[i] = i % 2 == 0 and words[part] or part
+  end
+  redis.call('LPUSH', queue, table.concat(message))
 end
 
 -- Return the scopes that an operator has paused, as a set.
@@ -282,8 +323,12 @@ end
 local function admit(queue, class)
   local place = queue .. ':' .. class
   local newcomers = 'fb:newcomers:' .. place
-  give_turns(redis.call('SPOP', newcomers, MAX_NEWCOMERS), place)
-  local left = redis.call('SCARD', newcomers)
+  local came = redis.call('SPOP', newcomers, MAX_NEWCOMERS)
+  if #came == 0 then
+    return
+  end
+  give_turns(came, place)
+  local left = #came < MAX_NEWCOMERS and 0 or redis.call('SCARD', newcomers)
   if left > 0 then
     give_turns(redis.call('HKEYS', 'fb:tenants'), place)
   end
@@ -628,8 +673,11 @@ end
 
 -- Create a job and ring for it.
 -- `given`: the fields of its record that its producer gives. `...`: further fields.
+local jobs_put_on = 0
 local function put_on(id, queue, bell, content, given, ...)
-  local created_us, deadline = now_us(), number(given.deadline)
+  -- Redis' clock stands still while a script runs, and jobs are worked in the order of their creation.
+  local created_us, deadline = now_us() + jobs_put_on, number(given.deadline)
+  jobs_put_on = jobs_put_on + 1
   local now = math.floor(created_us / 1000)
   local class = given.bulk ~= '' and 'rows' or given.priority
   check_types(id, queue, class)
@@ -637,7 +685,7 @@ local function put_on(id, queue, bell, content, given, ...)
     'priority', given.priority, 'deadline', given.deadline, 'answer_bytes', given.answer_bytes,
     'state', 'waiting', 'hop', hop_of(queue), 'queue', queue, 'token', '',
     'created', now, 'created_us', string.format('%.0f', created_us), 'queued', now, 'queued_ms', 0,
-    'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', ...)
+    'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', 'bytes', RECORD_BYTES + #content, ...)
   if given.bulk ~= '' then
     redis.call('HSET', job_key(id), 'bulk', given.bulk, 'rows', given.rows)
   end
@@ -645,7 +693,7 @@ local function put_on(id, queue, bell, content, given, ...)
     redis.call('HSET', job_key(id), 'pin', given.pin)
   end
   redis.call('SET', 'fb:content:' .. id, content)
-  hold(id, { bytes = 0 }, RECORD_BYTES + #content)
+  account('held', id, RECORD_BYTES + #content)
   if deadline > 0 then
     redis.call('ZADD', 'fb:deadlines', deadline, id)
   end

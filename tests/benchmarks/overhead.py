@@ -1,10 +1,10 @@
 """Measure what a job costs: jobs per second and CPU through the fleet, beside bare queues.
 
-Run `make bench`, or `python tests/benchmarks/overhead.py --jobs 5000 --runs 3`. All run in one run on
-one Redis. The queues carry a task that does nothing but count itself: bare Celery, and rq, huey, arq,
-taskiq and dramatiq in an environment of their own. Forebay answers a job with the echo engine in its
-own process, with everything on: leases, policy, checks, receipts, a wake-up for each job, logs, Celery
-events and metrics. A job of two hops gets a verdict besides.
+Run `make bench`, or `python tests/benchmarks/overhead.py --jobs 5000 --runs 3`. All run in one run
+on one Redis. The queues carry a task that does nothing but count itself: bare Celery, and rq, huey,
+arq, taskiq and dramatiq in an environment of their own. Forebay answers a job with the echo engine
+in its own process, with everything on: leases, policy, checks, receipts, a wake-up for each job,
+logs, Celery events and metrics. A job of two hops gets a verdict besides.
 
 The ratio is the cost on top of Celery, which is small beside a job of 100 ms on a GPU.
 """
@@ -79,10 +79,8 @@ def main() -> None:
 
 
 def _print(rows: dict[str, list[Cost]], options: argparse.Namespace) -> None:
-    load = os.getloadavg()[0]
-    print(
-        f"{options.jobs} jobs, medians of {options.runs} runs, {os.cpu_count()} cores, load {load:.0f}"
-    )
+    box = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}"
+    print(f"{options.jobs} jobs, medians of {options.runs} runs, {box}")
     print(
         f"{'':18} {'submit/s':>9} {'drain/s':>8} {'ratio':>6} {'CPU ms/job':>11} {'ratio':>6} "
         f"{'Redis us/job':>13}"
@@ -98,7 +96,7 @@ def _print(rows: dict[str, list[Cost]], options: argparse.Namespace) -> None:
         )
 
 
-# --- the queues -------------------------------------------------------------------------------------
+# --- the queues -----------------------------------------------------------------------------------
 
 
 def bare(fleet: Fleet, jobs: int) -> Cost:
@@ -155,7 +153,7 @@ def _peer(fleet: Fleet, python: Path | None, name: str, jobs: int) -> Cost:
     env = {**os.environ, "FOREBAY_REDIS_URL": fleet.url, "PYTHONPATH": str(HERE)}
     command = [str(python), str(HERE / "peers.py"), name]
     with _timed() as submitted:
-        subprocess.run([*command, "submit", str(jobs)], env=env, check=True)  # noqa: S603 - ours
+        subprocess.run([*command, "submit", str(jobs)], env=env, check=True)
     worker = Process(
         name,
         [*command, "work"],
@@ -174,11 +172,11 @@ def _environment(folder: Path) -> Path:
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     install = ["-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
-    subprocess.run([python, *install, "-r", HERE / "peers.txt"], check=True)  # noqa: S603 - ours
+    subprocess.run([python, *install, "-r", HERE / "peers.txt"], check=True)
     return python
 
 
-# --- measuring --------------------------------------------------------------------------------------
+# --- measuring ------------------------------------------------------------------------------------
 
 
 def _emptied(fleet: Fleet) -> redis.Redis:

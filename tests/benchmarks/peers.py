@@ -24,7 +24,7 @@ def nothing() -> None:
     done.incr("done")
 
 
-# --- rq ---------------------------------------------------------------------------------------------
+# --- rq -------------------------------------------------------------------------------------------
 
 
 def rq_submit(jobs: int) -> None:
@@ -33,8 +33,8 @@ def rq_submit(jobs: int) -> None:
 
     queue = Queue(connection=done)
     for start in range(0, jobs, 500):
-        several = [Queue.prepare_data(nothing, result_ttl=0) for _ in range(start, min(jobs, start + 500))]
-        queue.enqueue_many(several)
+        several = range(start, min(jobs, start + 500))
+        queue.enqueue_many([Queue.prepare_data(nothing, result_ttl=0) for _ in several])
 
 
 def rq_work() -> None:
@@ -44,7 +44,7 @@ def rq_work() -> None:
     SimpleWorker([Queue(connection=done)], connection=done).work(logging_level="WARNING")
 
 
-# --- huey -------------------------------------------------------------------------------------------
+# --- huey -----------------------------------------------------------------------------------------
 
 
 def _huey():
@@ -67,7 +67,7 @@ def huey_work() -> None:
     huey.create_consumer(workers=AT_ONCE, worker_type="thread", periodic=False).run()
 
 
-# --- dramatiq ---------------------------------------------------------------------------------------
+# --- dramatiq -------------------------------------------------------------------------------------
 
 
 def _dramatiq():
@@ -96,7 +96,7 @@ def dramatiq_work() -> None:
         time.sleep(60)
 
 
-# --- arq --------------------------------------------------------------------------------------------
+# --- arq ------------------------------------------------------------------------------------------
 
 
 async def arq_nothing(_context: object) -> None:
@@ -130,7 +130,7 @@ def arq_work() -> None:
     Worker([arq_nothing], redis_settings=settings, max_jobs=AT_ONCE, keep_result=0).run()
 
 
-# --- taskiq -----------------------------------------------------------------------------------------
+# --- taskiq ---------------------------------------------------------------------------------------
 
 
 def _taskiq():

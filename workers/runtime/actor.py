@@ -125,14 +125,14 @@ class Actor:
             self.app: Celery = celery_app(self.settings, queues)
             bell = template(self.app)
             self.ledger = Ledger(client, self.settings, bell)
+            self.ledger.share_round_trips()
             # Over a client that does not wait long for Redis: for all but the jobs themselves.
             self._impatient_ledger = Ledger(impatient, self.settings, bell)
         except ForebayError as error:
             give_up(error)
         self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
-        self._make = make
+        self._make, self._hostname = make, ""  # Celery's name of this worker
         self._worker: Worker | None = None
-        self._hostname = ""  # Celery's name of this worker
         self._steps, self._quiet_s = steps, quiet_s
         self._jobs_at_once, self._on_beat = jobs_at_once, on_beat
         self._in_flight = InFlight(concurrency, shards_at_once)

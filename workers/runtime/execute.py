@@ -42,9 +42,9 @@ from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outco
 
 log = logging.getLogger(__name__)
 
-MAX_JOBS_PER_DOORBELL = 50
+MAX_JOBS_PER_DOORBELL = 200
 SHARDS_NAMED = 2  # in the result of a doorbell: each still holds the results of its rows
-QUICK_S = 0.05  # after working for longer, a worker waits for the next doorbell
+QUICK_S = 0.3  # after working for longer, a worker waits for the next doorbell
 PATIENCE_S = 600.0  # for Redis to take an outcome; without Redis there is nothing else to do
 
 Work = Callable[[Claim], Outcome]

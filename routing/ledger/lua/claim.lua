@@ -34,6 +34,9 @@ local function head(class)
   local most = class == 'rows' and MAX_ROWS or 1 -- a shard costs as many units as it has rows
   if not clock[class] then
     admit(queue, class)
+    if redis.call('ZCARD', turn) == 0 then
+      return nil
+    end
     clock[class] = number(redis.call('HGET', 'fb:clock', place))
     correct(turn, redis.call('ZRANGE', turn, -1, -1, 'WITHSCORES'), clock[class], most)
   end
@@ -121,14 +124,18 @@ local function take_bell()
 end
 
 -- Claim a job for this worker.
-local function claim(id, job)
+local function claim(id, job, record)
   local key, fence, now = job_key(id), job.fence + 1, now_ms()
   local token = string.format('%.0f-%s%d', fence, nonce, taken)
-  redis.call('HSET', key, 'state', 'running', 'queue', queue, 'hop', job.hop, 'token', token, 'started', now, 'fence', fence,
-    'attempts', job.attempts + 1, 'queued_ms', job.queued_ms + now - job.queued)
+  local changes = { 'state', 'running', 'queue', queue, 'hop', job.hop, 'token', token, 'started', now,
+    'fence', fence, 'attempts', job.attempts + 1, 'queued_ms', job.queued_ms + now - job.queued }
+  redis.call('HSET', key, unpack(changes))
   redis.call('ZADD', 'fb:leases', now + lease_ms, id)
   take_bell()
-  return { id, token, redis.call('HGETALL', key), text('fb:content:' .. id), text('fb:draft:' .. id) }
+  for _, part in ipairs(changes) do
+    record[#record + 1] = tostring(part) -- the later of two values of a field holds
+  end
+  return { id, token, record, text('fb:content:' .. id), text('fb:draft:' .. id) }
 end
 
 -- Move a job from the router's queue to its lane if that is no question, and return whether it was.
@@ -175,7 +182,7 @@ while #claims < tonumber(count) and bytes < MAX_BYTES and moved < MAX_MOVED and 
   if not id then
     break
   end
-  local job = read(id)
+  local job, record = read_all(id)
   local bulk = job and bulk_state(id, job)
   local rows = class == 'rows' and job and bulk ~= 'paused' and bulk ~= 'cancelled' and job.rows or 1
   take(id, class, tenant, math.max(1, math.min(rows, MAX_ROWS))) -- rows that wait on cost no turns
@@ -184,7 +191,7 @@ while #claims < tonumber(count) and bytes < MAX_BYTES and moved < MAX_MOVED and 
   elseif move(id, job) then
     moved = moved + 1
   else
-    claims[#claims + 1] = claim(id, job)
+    claims[#claims + 1] = claim(id, job, record)
     bytes = bytes + #claims[#claims][4]
   end
 end
