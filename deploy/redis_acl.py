@@ -4,7 +4,8 @@
 
 writes `FOLDER/users.acl` for `aclfile` in redis.conf, with digests of the passwords, and
 `FOLDER/passwords.txt`, one line for each user. Existing passwords are kept. To add a tenant, run it
-again with all tenants, copy the file and run `ACL LOAD`.
+again with all tenants, copy the file and run `ACL LOAD`. With `--url redis://HOST:PORT/DATABASE` it
+also writes `FOLDER/USER.env` for each user: the setting FOREBAY_REDIS_URL with the user's password.
 
 Scripts cannot bypass these rules: Redis checks the caller's rights for each command in a script.
 """
@@ -16,6 +17,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 #: Every user may connect. Producers run the transitions that the fleet has loaded, and no script of
 #: their own: it could loop for ever, and nobody could end it once it has written.
@@ -78,11 +80,12 @@ UPKEEP = (
     "job:*", "waiting:*", "turn:*", "newcomers:*", "clock", "since", "depth", "picks", "leases",
     "later", "deadlines", "dead:*", "full", "idempotency:*", "rings", "quiet", "serving:*",
     "watchers:*", "wake:*", "free", "promised:*", "held:*", "quota", "queues",
-    "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled",
+    "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled", "books:jobs:*",
+    "workers", "worker:*", "hands",
 )  # fmt: skip
 #: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics, and of the
 #: lanes that the routers have published.
-FIGURES = "%R~fb:spend:day:* %R~fb:spillway* %R~fb:pace:* %R~fb:lanes"
+FIGURES = "%R~fb:spend:day:* %R~fb:spend:from:* %R~fb:spillway* %R~fb:pace:* %R~fb:lanes"
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 
 
@@ -93,10 +96,17 @@ def producer(tenant: str) -> str:
     return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {waiting} {' '.join(SHARED)}"
 
 
-#: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent, and
-#: counts the use of each key.
+#: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent,
+#: counts the use of each key, reads what it needs to find cached answers, keeps batches, and
+#: delivers events to webhooks.
 GATEWAY = (
-    f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:*) (+hmget +hset +pexpire ~fb:rate:*)"
+    f"{producer('*')} (+hget ~fb:keys) (+hmget ~fb:spend:day:* ~fb:spend:from:*) "
+    "(+hmget +hset +pexpire ~fb:rate:*) (+get ~fb:cache-secret) (+zrangebyscore ~fb:models:*) "
+    "(+mget ~fb:cache:*) "
+    "(+get +set +del ~fb:lease:*) (+hset +hgetall +exists +expire +del ~fb:batch:*) "
+    "(+zadd +zrem +zrange +zrevrange +zremrangebyscore +expire ~fb:batches:*) "
+    "(+hset +hget +hgetall +hdel +smembers +sadd +srem ~fb:webhooks*) "
+    "(+zadd +zrem +zrangebyscore ~fb:webhooks:due) (+hset +hgetall +expire +del ~fb:webhook:*)"
 )
 
 ROLES: Mapping[str, str] = {
@@ -144,16 +154,46 @@ def write(folder: Path, tenants: Iterable[str]) -> dict[str, str]:
     return passwords
 
 
+def write_settings(folder: Path, url: str, passwords: Mapping[str, str]) -> None:
+    """Write a file of settings for each user, readable by its owner only."""
+    parts = urlsplit(url)
+    for user, password in passwords.items():
+        own = parts._replace(netloc=f"{user}:{password}@{parts.netloc}").geturl()
+        path = folder / f"{user}.env"
+        path.touch(mode=0o600)
+        path.write_text(f"FOREBAY_REDIS_URL={own}\n")
+
+
+def redis_url(text: str) -> str:
+    """Return the URL of a Redis server without a user.
+
+    Raises:
+        argparse.ArgumentTypeError: It is no such URL.
+    """
+    parts = urlsplit(text)
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or "@" in parts.netloc:
+        raise argparse.ArgumentTypeError(
+            "must be redis://HOST:PORT/DATABASE or rediss://..., without user and password"
+        )
+    return text
+
+
 def main() -> None:
     """Write the files that the command line asks for."""
     parser = argparse.ArgumentParser(description="Make users of Redis, one for each role.")
     parser.add_argument("--out", type=Path, required=True, help="folder for both files")
     parser.add_argument(
+        "--url", type=redis_url, help="address of Redis; writes a file of settings for each user"
+    )
+    parser.add_argument(
         "tenants", nargs="+", help="tenants whose producers connect to Redis themselves"
     )
     options = parser.parse_args()
-    write(options.out, options.tenants)
+    passwords = write(options.out, options.tenants)
     print(f"wrote {options.out / 'users.acl'} and {options.out / 'passwords.txt'}")
+    if options.url:
+        write_settings(options.out, options.url, passwords)
+        print(f"wrote {', '.join(f'{user}.env' for user in passwords)}")
 
 
 if __name__ == "__main__":

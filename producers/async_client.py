@@ -220,8 +220,7 @@ class AsyncClient(AsyncBulkMethods):
         **options: Unpack[Options],
     ) -> Future[Result[ContentT]]:
         """See `Client.submit_future`; the future is one of asyncio."""
-        submitted = self.submit_with_future(request, cancel_on_exit=cancel_on_exit, **options)
-        return (await submitted)[1]
+        return (await self.submit_with_future(request, cancel_on_exit=cancel_on_exit, **options))[1]
 
     async def submit_with_future(
         self,
@@ -250,6 +249,7 @@ class AsyncClient(AsyncBulkMethods):
         """See `Client.job`."""
         return self._template.job(request, **options)
 
+    submit_with_futures = _awaited(Client.submit_with_futures)  # the futures of `Client`
     status = _awaited(Client.status)
     explain = _awaited(Client.explain)
     cancel = _awaited(Client.cancel)
@@ -276,7 +276,7 @@ class AsyncClient(AsyncBulkMethods):
         await self.close()
 
     def _blocking_client(self) -> Client:
-        self._template.__enter__()  # open, or an error
+        self._template.__enter__()
         return Client(tenant=self.tenant, settings=self._settings, patience=self._patience)
 
     async def _here(self) -> Client:

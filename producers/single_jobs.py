@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, Unpack, overload
 
@@ -14,6 +15,7 @@ from forebay.producers.options import Options, make_job
 from forebay.producers.results import Result, Submitted, about, answer_of, wait
 from forebay.producers.submission import Submitter, Ties
 from forebay.producers.wakeups import Wakeups
+from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Answerable, Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.receipts import AnyContent
@@ -138,6 +140,18 @@ class SingleJobs(JobAccess):
     ) -> Submitted[ContentT]:
         """Submit a job and return its id, as `submit` does, with a future of its result."""
         return self._begin(self.job(request, **options), tied=cancel_on_exit)
+
+    def submit_with_futures(self, jobs: Sequence[Job]) -> list[Submitted[Any] | ForebayError]:
+        """Submit jobs in one round trip; return each one's id and future as `submit_with_future`.
+
+        In place of a job that is refused stands its error.
+
+        Raises:
+            Unavailable: Redis cannot be reached; it is safe to submit the same jobs again.
+        """
+        for job in jobs:
+            self._access.check(job)
+        return self._submitter.begin_all(jobs)
 
     @overload
     def future(self, job_id: JobHandle[KnownT]) -> Future[Result[KnownT]]: ...

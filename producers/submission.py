@@ -23,6 +23,7 @@ from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event
 from forebay.routing.store.event_loop import pause
+from forebay.routing.tracing import spans
 
 log = logging.getLogger(__name__)
 
@@ -138,6 +139,12 @@ class Submitter:
             Unavailable: Redis could not be reached at the last try. A try that is under way when
                 the patience ends is not cut short.
         """
+        with spans.span("forebay.submit", kind="producer", forebay__jobs=len(jobs)) as span:
+            if len(jobs) == 1:
+                span.set(forebay__job=jobs[0].id, forebay__kind=jobs[0].kind)
+            return self._create(jobs, watcher)
+
+    def _create(self, jobs: Sequence[Job], watcher: str) -> list[str | ForebayError]:
         end = time.monotonic() + self._patience
         created: dict[str, str | ForebayError] = {}
         remaining = list(jobs)

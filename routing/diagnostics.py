@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Literal
 
 from forebay.routing.errors import ForebayError
+
+WITHIN_S = 9.0  # of all checks together, so that the command ends within ten seconds
 
 Severity = Literal["ok", "warn", "fail"]
 
@@ -31,17 +36,41 @@ class Finding:
 Probe = Callable[[], Iterable[Finding]]
 
 
-def examine(probes: Iterable[Probe]) -> Iterator[Finding]:
-    """Yield the findings of all probes, in order.
+def examine(probes: Iterable[Probe], within_s: float = WITHIN_S) -> Iterator[Finding]:
+    """Yield the findings of all probes, in order, each as soon as it is there.
 
-    A probe that raises becomes a finding itself, and does not stop the others.
+    The probes run at the same time, each on a thread of its own. A probe that raises becomes a
+    finding itself, and so does a probe that takes longer than `within_s`; neither stops the others.
     """
-    for probe in probes:
-        name = getattr(probe, "__name__", "check")
+    end = time.monotonic() + within_s
+    for name, found in [_begin(probe) for probe in probes]:
         try:
-            yield from probe()
-        except ForebayError as error:
-            yield Finding(name, "fail", f"{error.code}: {error}", "mend what it names")
-        except Exception as error:  # noqa: BLE001 - one broken probe must not hide the others
-            seen = f"the check itself broke ({type(error).__name__})"
-            yield Finding(name, "fail", seen, "report it, with the output of `forebay version`")
+            while (finding := found.get(timeout=max(0.0, end - time.monotonic()))) is not None:
+                yield finding
+        except Empty:
+            mend = "see whether what it asks answers, such as Redis, AWS or the disk"
+            yield Finding(name, "fail", f"the check takes longer than {within_s:g} s", mend)
+
+
+def _begin(probe: Probe) -> tuple[str, SimpleQueue[Finding | None]]:
+    """Begin a probe on a thread; return its name, and its findings with `None` at the end."""
+    name = getattr(probe, "__name__", "check")
+    found: SimpleQueue[Finding | None] = SimpleQueue()
+
+    def run() -> None:
+        for finding in _findings(probe, name):
+            found.put(finding)
+        found.put(None)
+
+    threading.Thread(target=run, name=f"check-{name}", daemon=True).start()
+    return name, found
+
+
+def _findings(probe: Probe, name: str) -> Iterator[Finding]:
+    try:
+        yield from probe()
+    except ForebayError as error:
+        yield Finding(name, "fail", f"{error.code}: {error}", "mend what it names")
+    except Exception as error:  # noqa: BLE001 - one broken probe must not hide the others
+        seen = f"the check itself broke ({type(error).__name__})"
+        yield Finding(name, "fail", seen, "report it, with the output of `forebay version`")

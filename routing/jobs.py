@@ -56,6 +56,11 @@ from forebay.routing.requests import (
     parse_request,
 )
 
+#: The version of what is stored for a job. Raise it if workers of the release before could not read
+#: a new job, as for a new field or kind: they then leave such jobs to newer workers. Answers need
+#: no version, because whoever reads an answer ignores fields that it does not know.
+CONTRACT = 1
+
 MAX_METADATA_ENTRIES = 32
 
 Pin = Literal["auto", "local", "bedrock"]
@@ -204,10 +209,11 @@ def json_schema() -> dict[str, Any]:
     """Return the whole contract as one JSON Schema, `Job`, `Answer` and `Receipt` under `$defs`."""
     models = [(Job, "validation"), (Answer, "serialization"), (Receipt, "serialization")]
     _, schema = models_json_schema(cast("Any", models), title="Forebay")
-    return schema
+    return {**schema, "contract": CONTRACT}
 
 
 __all__ = [
+    "CONTRACT",
     "Answer", "Answerable", "Check", "Choice", "Classification", "Classify", "Content", "Decide",
     "Decisions", "Doubt", "Embed", "Embedding", "Extract", "Extraction", "Generate", "Generation",
     "Job", "JobStatus", "Label", "Message", "Predicate", "QuestionAnswer", "Receipt", "Request",

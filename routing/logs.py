@@ -58,6 +58,10 @@ class Event(StrEnum):
     JOB_GIVEN_BACK = "job.given_back", "a worker that leaves gave a running job back"
     JOB_UNRECORDED = "job.unrecorded", "an outcome cannot be written yet; it is tried again"
     JOB_UNAUDITED = "job.unaudited", "an answer was to be audited, and could not be"
+    JOB_NEWER = (
+        "job.newer",
+        "a job of a newer version of Forebay was left to newer workers",
+    )
     JOB_UNREADABLE = "job.unreadable", "this process lacks the key of a job's content"
     JOB_UNSERVED = "job.unserved", "a job waits in a queue that no worker serves"
     CLAIM_FAILED = "claim.failed", "the ledger could not be asked for a job"
@@ -82,6 +86,11 @@ class Event(StrEnum):
     BEDROCK_SHUT = "bedrock.shut", "a fault of the AWS account or a model shuts the way up"
     BEDROCK_OPEN = "bedrock.open", "Bedrock answers again after a fault"
     BEDROCK_UNPRICED = "bedrock.unpriced", "a call's usage has no price; its worst case is booked"
+    PRICES_READ = "prices.read", "the price file had changed and was read again"
+    PRICES_WRONG = "prices.wrong", "the price file is wrong; its last good version applies"
+    BUDGET_ALERT = "budget.alert", "a budget has reached the amount from which an alert is logged"
+    BUDGET_SPENT = "budget.spent", "a budget refuses a call for the first time in its window"
+    EGRESS_UNWRITTEN = "egress.unwritten", "a call was not made: its entry could not be written"
     BEDROCK_NO_PRICE = "bedrock.no_price", "the policy names a model that has no price"
     ENGINE_READY = "engine.ready", "an engine has loaded its model"
     ENGINE_MEMORY = "engine.memory", "what an engine planned to use of the card, and what it uses"
@@ -89,6 +98,9 @@ class Event(StrEnum):
     ENGINE_KILLED = "engine.killed", "an engine made no step for too long, and was killed"
     ENGINE_ENDED = "engine.ended", "an engine's process ended; it is started again"
     ENGINE_DOWN = "engine.down", "an engine could not be started again"
+    BATCH_BROKE = "batch.broke", "a defect: a batch of the gateway raised an exception, and failed"
+    WEBHOOK_BROKE = "webhook.broke", "a defect: delivering events raised an exception"
+    WEBHOOK_GIVEN_UP = "webhook.given_up", "a webhook took none of the tries to deliver an event"
     REQUEST_BROKE = "request.broke", "a defect: a request to the gateway raised an exception"
     EVENTS_LOST = "events.lost", "Celery events for Flower could not be sent, and were dropped"
     METRICS_READY = "metrics.ready", "a worker serves its metrics at this address"

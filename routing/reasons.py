@@ -79,6 +79,10 @@ class Reason(StrEnum):
         "cost_estimated",
         "Bedrock's token counts could not be priced, so the call's worst case was booked",
     )
+    EGRESS_UNWRITTEN = (
+        "egress_unwritten",
+        "the egress log could not be written, so nothing left the building",
+    )
     BEDROCK_FAILED = "bedrock_failed", "the model on Bedrock gave no usable answer"
     CACHED = "cached", "the same request was answered before"
     AUDIT = "audit", "the job audits a local answer that was kept; nobody receives its answer"

@@ -60,6 +60,10 @@ class Settings(EnvironmentSettings):
         tenant_share: share of that memory that the jobs and answers of one tenant may take while
             other tenants have jobs; otherwise it may take nine tenths, or this share if it is more.
             1 sets no limit.
+        books_days: how many days Redis keeps the book of calls to frontier models, and the counts
+            of jobs for `forebay report`.
+        books_calls: at most about so many calls are kept; older ones are removed, exported or not.
+        egress_entries: so many entries of the egress log are kept, about; likewise.
     """
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)  # may hold a password
@@ -77,6 +81,9 @@ class Settings(EnvironmentSettings):
     max_waiting: int = Field(2_000_000, ge=1)
     memory_limit: float = Field(0.85, gt=0, le=1)
     tenant_share: float = Field(0.7, gt=0, le=1)
+    books_days: int = Field(35, ge=1, le=1_000)
+    books_calls: int = Field(200_000, ge=1_000)
+    egress_entries: int = Field(200_000, ge=1_000)
 
 
 def read_settings() -> Settings:

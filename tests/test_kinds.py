@@ -192,7 +192,7 @@ def fuzz_makes(kind: str) -> bool:
 
 
 def chaos_submits(kind: str) -> bool:
-    return kind in {order.request.kind for order in workload.orders(7, 1_000, 60)}
+    return kind in {order.request.kind for order in workload.orders(7, 500, 60)}
 
 
 # --- the places, in the order in which to change them ---------------------------------------------

@@ -19,7 +19,7 @@ from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.lane_check import LaneCheck
-from forebay.routing.limits.prices import Prices
+from forebay.routing.limits.price_file import PriceFile
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy, PolicyFile
@@ -29,7 +29,8 @@ from forebay.routing.store.backoff import jittered
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier.answers import checked, read_answer, stored, usable_draft
 from forebay.workers.frontier.auditor import Auditor
-from forebay.workers.frontier.calls import Call, Calls, SubBudget, allowed, paid
+from forebay.workers.frontier.call import Call, SubBudget
+from forebay.workers.frontier.calls import Calls, allowed, paid
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Reply, open_provider
 from forebay.workers.frontier.repair import (
@@ -42,9 +43,9 @@ from forebay.workers.frontier.secret_check import SecretCheck
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.isolation import pool
 from forebay.workers.prompts import prompts
-from forebay.workers.runtime.actor import Actor, settings_of
+from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.attempt import Attempt
-from forebay.workers.runtime.leases import Leases
+from forebay.workers.runtime.claims.leases import Leases
 from forebay.workers.runtime.outcomes import (
     Answered,
     Failed,
@@ -54,6 +55,7 @@ from forebay.workers.runtime.outcomes import (
     recalled,
 )
 from forebay.workers.runtime.retries import outcome_of_place
+from forebay.workers.runtime.start_up import settings_of
 from forebay.workers.telemetry.observers import observers
 
 log = logging.getLogger(__name__)
@@ -87,11 +89,11 @@ class Bedrock:
     ) -> None:
         """Call models through `provider`; by default, through the one that the settings name."""
         key = secret(ledger.redis, ledger.settings)
-        prices = Prices.load(settings.prices_file)
-        self._calls = Calls(ledger, provider or open_provider(settings), prices)
+        self._prices = PriceFile(settings.prices_file)
+        provider = provider or open_provider(settings)
+        self._calls = Calls(ledger, provider, self._prices.current, key)
         self._spillway = Spillway(ledger.redis)
         self._spillway.announce(settings.bedrock_endpoint or "")
-        self._prices = prices
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._checked: Policy | None = None
         self._current_policy()
@@ -131,7 +133,7 @@ class Bedrock:
             self._checked = policy
             self._spillway.keep_only(policy.all_models())
             for model in sorted(policy.all_models()):
-                if not self._prices.has(policy.base_model(model)):
+                if not self._prices.current().has(policy.base_model(model)):
                     log.error(NO_PRICE, model, extra=event(Event.BEDROCK_NO_PRICE, model=model))
         return policy
 

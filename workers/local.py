@@ -7,7 +7,7 @@ as many again that look ahead, so that no slot waits for bookkeeping.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache, partial
@@ -23,6 +23,7 @@ from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.limits.lane_check import LaneCheck
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
+from forebay.routing.store.served_models import ServedModels
 from forebay.routing.store.text_stream import TextWriter
 from forebay.workers.bulk.row_steps import RowSteps
 from forebay.workers.bulk.shard_work import ShardWork
@@ -35,17 +36,23 @@ from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.recall import Recall
 from forebay.workers.cascade.second_opinion import SecondOpinions
 from forebay.workers.cascade.stages import RawAnswer
+from forebay.workers.engines.batching.slot_shares import reserved_places
 from forebay.workers.engines.settings import LocalSettings
 from forebay.workers.isolation import pool
-from forebay.workers.runtime.actor import Actor, settings_of
+from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.attempt import Attempt
-from forebay.workers.runtime.leases import Leases
+from forebay.workers.runtime.claims.leases import Leases
+from forebay.workers.runtime.claims.reserve import ReserveTerms
 from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
 from forebay.workers.runtime.retries import outcome_of_place
+from forebay.workers.runtime.start_up import settings_of
+from forebay.workers.telemetry.announcement import Announcement
 from forebay.workers.telemetry.observers import observers
 
 #: Fields of a job from which a constraint on the text comes.
 CONSTRAINT_FIELDS = frozenset({"schema", "regex"})
+#: Threads for jobs that need no slot of the batch.
+LIGHT_THREADS = 2
 JOBS_PER_SLOT = 2  # one that runs, and one that is ready when the slot is free
 SHARDS_AT_ONCE = 2  # while one ends, the other fills the batch; each has a thread of its own
 
@@ -62,8 +69,23 @@ class Local:
     5. Concludes: the outcome is recorded, and a kept answer is then cached and may be audited.
     """
 
-    def __init__(self, ledger: Ledger, open_engines: Callable[[], Answerer]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        open_engines: Callable[[], Answerer],
+        queues: Sequence[str] = (),
+        reserved: float = 0.0,
+    ) -> None:
+        """Make a worker.
+
+        Args:
+            ledger: the ledger.
+            open_engines: starts the engines.
+            queues: those whose jobs this worker answers: it announces its models there.
+            reserved: the share of its threads that only interactive jobs get.
+        """
         settings = ledger.settings
+        self._reserved = reserved
         policy, frontier = PolicyFile(settings.policy_file), FrontierStatus(ledger.redis)
         key = secret(ledger.redis, settings)
         cache = AnswerCache(ledger.redis, key, settings.cache_s, ledger.seal)
@@ -75,6 +97,8 @@ class Local:
         self._conclusion = Conclusion(cache, AuditSampler(ledger, key))
         # The engines are opened last: that takes long, and what is wrong above is reported first.
         self._answerer = open_engines()
+        served = ServedModels(ledger.redis)
+        self._announcement = Announcement(served, queues, self._answerer.signatures)
         self._recall = Recall(cache, self._answerer)
         self._texts = TextWriter(ledger.redis, ledger.seal)
         self._second_opinions = SecondOpinions(ledger, policy, frontier, self._answerer)
@@ -101,12 +125,27 @@ class Local:
         with self._leases.holding(claim, lost.set):
             return self._shard_work.work(claim, lost)
 
+    def reserves(self) -> list[ReserveTerms]:
+        """Return the threads for jobs that must not wait until the batch has room.
+
+        Interactive jobs have some threads for themselves, unless nothing is reserved for them. Jobs
+        that need no slot of the batch have some too.
+        """
+        places = JOBS_PER_SLOT * self._answerer.info.slots
+        interactive = max(2, 2 * reserved_places(places, self._reserved)) if self._reserved else 0
+        light = self._answerer.light_kinds
+        return [
+            ReserveTerms(interactive, interactive=True),
+            ReserveTerms(LIGHT_THREADS if light else 0, kinds=light),
+        ]
+
     def steps(self) -> int:
         """Return a counter that rises while the engines make progress."""
         return self._answerer.steps()
 
     def close(self) -> None:
-        """Stop the engines, and the thread that renews leases."""
+        """Stop the engines and the threads."""
+        self._announcement.close()
         self._answerer.close()
         self._texts.close()
         self._leases.close()
@@ -169,12 +208,14 @@ class Local:
 def _actor() -> Actor:
     settings = settings_of(LocalSettings)
     engines = Engines.configured(settings)
+    queues = [local_queue(settings.pool), EMBED]
     return Actor(
-        [local_queue(settings.pool), EMBED],
-        lambda ledger: Local(ledger, engines.open),
+        queues,
+        lambda ledger: Local(ledger, engines.open, queues, engines.first.reserved),
         pool="threads",
         concurrency=JOBS_PER_SLOT * engines.first.slots + SHARDS_AT_ONCE,
         shards_at_once=SHARDS_AT_ONCE,
+        reserves=Local.reserves,
         steps=Local.steps,
         hooks=observers(),
         quiet_s=max(engine.hang_s for engine in engines.all),

@@ -238,6 +238,7 @@ class Fleet:
         port, processes = env.get("PORT", "0"), env.get("PROCESSES", "1")
         command = [PYTHON, "-m", "forebay.producers.cli.main", "serve", "--port", port]
         command += ["--processes", processes]
+        env = {"FOREBAY_GATEWAY_FILES": str(self.folder / "files"), **env}
         return self._run("gateway", command, env, lambda _: _answers(self.gateway_url, "readyz"))
 
     def _start_mock(self, env: Mapping[str, str]) -> Process:

@@ -53,7 +53,7 @@ def ledger() -> Iterator[Finding]:
     settings = read_settings()
     where = without_password(settings.redis_url)
     try:
-        client = connect(settings)
+        client = connect(settings, "look")
         with reaching_redis():
             info: Info = client.info("everything")
             sync = _appendfsync(client)

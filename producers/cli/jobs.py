@@ -19,6 +19,7 @@ from forebay.producers.cli.options import (
     File,
     Focus,
     Id,
+    IdOrFleet,
     Json,
     Key,
     Labels,
@@ -146,10 +147,19 @@ def result(
 
 
 @app.command()
-def status(job_id: Id, *, tenant: TenantName = None, as_json: Json = False) -> None:
-    """Print where a job is. Says how many jobs are before it and whether a worker serves it."""
+def status(job_id: IdOrFleet = None, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """Print where a job is, or without an id how the fleet is.
+
+    Of a job it says how many jobs are before it and whether a worker serves it. How the fleet is,
+    `forebay top` shows live.
+    """
     from forebay.producers.cli.progress import describe
 
+    if job_id is None:
+        from forebay.producers.cli.operator import top
+
+        top.run(1.0, 1, as_json=as_json)
+        return
     with open_client(tenant_of_job(tenant, job_id)) as client:
         current = client.status(job_id)
     if as_json:

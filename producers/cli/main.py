@@ -18,11 +18,13 @@ from typer.core import TyperGroup
 
 from forebay.producers.cli import dead_letters, display, jobs, worker_commands
 from forebay.producers.cli.bulk import commands as bulk
-from forebay.producers.cli.gateway import keys, serve
+from forebay.producers.cli.gateway import keys, serve, webhooks
+from forebay.producers.cli.money import egress, report, spend, tco
 from forebay.producers.cli.operator import jobs as operator_jobs
-from forebay.producers.cli.operator import pauses
+from forebay.producers.cli.operator import pauses, workers
 from forebay.producers.cli.operator.jobs import Interval, Rounds
 from forebay.producers.cli.options import Json, Online
+from forebay.routing.tracing import exporting
 
 HELP = """Submit LLM jobs to a Forebay fleet and fetch their answers.
 
@@ -118,7 +120,13 @@ app.add_typer(dead_letters.app, name="dead")
 app.add_typer(operator_jobs.app, name="jobs")
 app.add_typer(serve.app)
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(pauses.app)
+app.add_typer(egress.app, name="egress")
+app.add_typer(report.app)
+app.add_typer(spend.app, name="spend")
+app.add_typer(tco.app)
+app.add_typer(workers.app, name="workers")
 
 
 def commands() -> TyperGroup:
@@ -135,6 +143,8 @@ def run(args: Sequence[str]) -> int:
     # Looked up before parsing: a mistake in the options is printed as JSON as well.
     as_json = "--json" in args
     try:
+        if "serve" not in args[:1]:  # the gateway sets up its own export, in each of its processes
+            exporting.start("forebay-cli")
         code = commands().main(args=args, prog_name="forebay", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:

@@ -140,12 +140,15 @@ Patience = Annotated[
         help="If Redis is down or full, retry for this long. Default: 0",
     ),
 ]  # fmt: skip
+IdOrFleet = Annotated[
+    str | None, typer.Argument(metavar="ID", help="The id of a job. Without it: the whole fleet.")
+]
 MaybeId = Annotated[
     str | None, typer.Argument(metavar="ID", help="The id of a dead job. Or give --all.")
 ]
 All = Annotated[bool, typer.Option("--all", help="All dead jobs not yet replayed.")]
 Limit = Annotated[
-    int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="List at most N jobs.")
+    int, typer.Option("--limit", min=1, max=10_000, metavar="N", help="List at most N.")
 ]
 ShowContent = Annotated[
     bool, typer.Option("--content", help="Also print the job's content: what was submitted.")

@@ -41,18 +41,21 @@ def documented(
     status: int = 200,
     error: str = "OpenAIError",
     media: Sequence[str] = (),
+    sent_as: str = "application/json",
 ) -> dict[str, Any]:
     """Return the arguments of a route for its documentation.
 
     Args:
         body: the model of the request's body, if it has one.
-        response: the type of the response's JSON.
+        response: the type of the response's JSON; `None` if the response is no JSON.
         status: of the response.
         error: the schema of all errors.
         media: types of content that the response may have besides JSON.
+        sent_as: the type of the request's body.
     """
-    good: dict[str, Any] = {"application/json": {"schema": _named(response, "serialization")}}
-    good |= {kind: {"schema": {"type": "string"}} for kind in media}
+    good: dict[str, Any] = {kind: {"schema": {"type": "string"}} for kind in media}
+    if response is not None:
+        good["application/json"] = {"schema": _named(response, "serialization")}
     responses: dict[int, Any] = {status: {"description": "The answer.", "content": good}}
     for code in STATUSES:
         schema = {"schema": {"$ref": _REF.format(model=error)}}
@@ -60,7 +63,7 @@ def documented(
         responses[code] = {"description": _PHRASES[code], "content": content}
     extra: dict[str, Any] = {}
     if body is not None:
-        content = {"application/json": {"schema": _named(body, "validation")}}
+        content = {sent_as: {"schema": _named(body, "validation")}}
         extra["requestBody"] = {"required": True, "content": content}
     return {
         "responses": responses, "status_code": status, "openapi_extra": extra,

@@ -4,27 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from forebay.producers.async_client import AsyncClient
 from forebay.producers.gateway.api_keys import KeyStore
+from forebay.producers.gateway.batches.batch import Batch
+from forebay.producers.gateway.batches.batch_store import BatchStore
+from forebay.producers.gateway.cached_answers import CachedAnswers
+from forebay.producers.gateway.files.file_store import FileStore
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.text_reader import TextReader
-from forebay.routing.errors import ForebayError
+from forebay.producers.gateway.together import Together
+from forebay.producers.gateway.webhooks.courier import Courier
+from forebay.producers.gateway.webhooks.deliveries import Deliveries
+from forebay.producers.gateway.webhooks.events import Events
+from forebay.producers.gateway.webhooks.webhook_store import WebhookStore
+from forebay.producers.results import Result
+from forebay.routing.broker.doorbell import packaged_template
+from forebay.routing.errors import ForebayError, Unavailable
+from forebay.routing.jobs import Job
+from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.rates import Rates
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.settings import Settings
-from forebay.routing.store.connection import connect, reaching_redis
+from forebay.routing.store.connection import (
+    close_on_loop,
+    connect,
+    connect_on_loop,
+    reaching_redis,
+)
 from forebay.routing.store.encryption import Seal
+from forebay.routing.store.ends import tell_end
+from forebay.routing.store.lease import Lease
+
+#: The id of a job that was submitted, and the future of its result.
+Begun = tuple[str, asyncio.Future[Result[Any]]]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+READY_S = 3.0  # for Redis to answer before the gateway says that it is not ready
 MAX_THREADS = 8  # calls of Redis for keys and limits under way at once; jobs need none
+MAX_JOBS_AT_ONCE = 100  # jobs of one round trip; more would hold up the event loop
 MAX_TENANTS = 1_000  # whose clients are kept open; the least recently used is closed
 
 
@@ -38,12 +63,18 @@ class Gateway:
         rates: the limits of API keys.
         budget: what the tenants have spent.
         texts: the texts of the jobs that stream through this process.
+        files: the files that callers upload and batches write.
+        batches: the records of batches and bulks.
+        webhooks: where tenants are told of what has ended.
+        courier: tells them.
+        ledger: the ledger, for what blocks on it: bulks and their rows.
+        cached: the answers that are in the cache already.
     """
 
     def __init__(self, settings: GatewaySettings, fleet: Settings) -> None:
         self.settings = settings
         self._fleet = fleet
-        self._redis = connect(fleet)
+        self._redis, self._probe = connect(fleet), connect(fleet, "look")
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="gateway")
         self._clients: dict[str, AsyncClient] = {}
         self._later: set[asyncio.Task[None]] = set()
@@ -52,6 +83,20 @@ class Gateway:
         self.rates = Rates(self._redis)
         self.budget = Budget(self._redis)
         self.texts = TextReader(self._redis, Seal.of(fleet))
+        self.batches = BatchStore(self._redis)
+        self.ledger = Ledger(self._redis, fleet, packaged_template)
+        self.files = FileStore(
+            settings.gateway_files.expanduser(), max_bytes=settings.gateway_max_files,
+            keep_s=settings.gateway_keep_files_s,
+        )  # fmt: skip
+        self._submissions: dict[str, Together[Job, Begun]] = {}
+        self._loop_redis = connect_on_loop(fleet)
+        self.cached = CachedAnswers(self._loop_redis, fleet, self.policy)
+        self.webhooks = WebhookStore(self._redis, Seal.of(fleet))
+        self.courier = Courier(
+            self.webhooks, Deliveries(self._redis), Events(self.ledger, self.batches),
+            settings.gateway_webhook_networks, self.on_thread,
+        )  # fmt: skip
 
     def client(self, tenant: str) -> AsyncClient:
         """Return the client of a tenant, which all requests of the tenant share."""
@@ -61,8 +106,36 @@ class Gateway:
 
     def _opened(self, tenant: str) -> AsyncClient:
         if len(self._clients) >= MAX_TENANTS:
-            self.later(self._clients.pop(next(iter(self._clients))).close())
+            oldest = next(iter(self._clients))
+            self._submissions.pop(oldest, None)
+            self.later(self._clients.pop(oldest).close())
         return AsyncClient(tenant=tenant, settings=self._fleet)
+
+    async def begin(self, job: Job) -> Begun:
+        """Submit a job; return its id, and the future of its result. Many share a round trip.
+
+        Raises:
+            ForebayError: The job was refused.
+        """
+        begin = self._submissions.get(job.tenant)
+        if begin is None:
+            begin = Together(partial(self._begin_all, job.tenant), MAX_JOBS_AT_ONCE, self._abandon)
+            self._submissions[job.tenant] = begin
+        return await begin(job)
+
+    async def _begin_all(self, tenant: str, jobs: Sequence[Job]) -> Sequence[Begun | ForebayError]:
+        submitted = await self.client(tenant).submit_with_futures(jobs)
+        return [
+            one if isinstance(one, ForebayError) else (one[0], asyncio.wrap_future(one[1]))
+            for one in submitted
+        ]
+
+    def _abandon(self, job: Job, begun: Begun) -> None:
+        """Cancel a job whose request ended meanwhile, unless its client can ask for it again."""
+        job_id, future = begun
+        future.cancel()
+        if job.idempotency_key is None:
+            self.later(self.client(job.tenant).cancel(job_id))
 
     def later(self, work: Coroutine[Any, Any, object]) -> None:
         """Do this work soon, whatever becomes of the request that it belongs to."""
@@ -75,14 +148,29 @@ class Gateway:
         call = partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
+    def lease(self, name: str) -> Lease:
+        """Return the lease of this name."""
+        return Lease(self._redis, name)
+
+    def tell_end(self, batch: Batch) -> None:
+        """Tell the tenant's webhooks of the end of a batch, or of a bulk that could not begin."""
+        if batch.terms.family != "bulk":
+            tell_end(self._redis, batch.id, batch.state, what="batch")
+        elif batch.failed_at:
+            tell_end(self._redis, batch.id, "failed", what="bulk")
+
     async def ping(self) -> None:
-        """Raise `Unavailable` unless Redis answers."""
+        """Raise `Unavailable` unless Redis answers within `READY_S`."""
 
         def ping() -> None:
             with reaching_redis():
-                self._redis.ping()
+                self._probe.ping()
 
-        await self.on_thread(ping)
+        try:
+            async with asyncio.timeout(READY_S):
+                await self.on_thread(ping)
+        except TimeoutError:  # also while all threads wait for Redis
+            raise Unavailable(f"Redis has not answered for {READY_S:g} s") from None
 
     async def close(self) -> None:
         """Close the clients and the connections."""
@@ -93,6 +181,8 @@ class Gateway:
         self.texts.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._redis.close()
+        await close_on_loop(self._loop_redis)
+        self._probe.close()
 
 
 async def _quietly(work: Coroutine[Any, Any, object]) -> None:

@@ -43,7 +43,25 @@ def read(model: type[BodyT], raw: bytes) -> BodyT:
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:
-        raise _refusal(first_error(error), model) from None
+        first = first_error(error)
+        raise _refusal(first._replace(path=_sent(first.path, raw)), model) from None
+
+
+def _sent(path: tuple[str | int, ...], raw: bytes) -> tuple[str | int, ...]:
+    """Return the path as it leads through the body, without the names that unions put between."""
+    try:
+        here = from_json(raw)
+    except ValueError:
+        return path
+    sent: list[str | int] = []
+    for number, part in enumerate(path, 1):
+        if isinstance(here, dict) and (part in here or number == len(path)):
+            sent.append(part)
+            here = here.get(part)
+        elif isinstance(here, list) and isinstance(part, int):
+            sent.append(part)
+            here = here[part] if part < len(here) else None
+    return tuple(sent)
 
 
 def fields_of(raw: bytes) -> Any:

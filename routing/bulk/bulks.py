@@ -12,6 +12,7 @@ from forebay.routing.jobs import owner
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.store.ends import tell_end
 
 KEEP_S = 30 * 86_400  # how long a bulk is remembered
 
@@ -89,6 +90,8 @@ class Bulks:
         with reaching_redis():
             if self._redis.exists(f"fb:bulk:{bulk_id}"):
                 self._redis.hset(f"fb:bulk:{bulk_id}", mapping=cast("Any", fields))
+        if fields.get("state") in ENDED:
+            tell_end(self._redis, bulk_id, fields["state"], what="bulk")
 
     def set_state(self, bulk_id: str, state: BulkState) -> BulkRecord:
         """Change the state of a bulk, and return its record.

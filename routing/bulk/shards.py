@@ -18,7 +18,7 @@ from forebay.routing.errors import (
     Unavailable,
     UnknownJob,
 )
-from forebay.routing.jobs import Answer, Job, Receipt
+from forebay.routing.jobs import CONTRACT, Answer, Job, Receipt
 from forebay.routing.ledger.admission import ANSWER_BYTES, VECTOR_BYTES, NewJob
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
@@ -27,6 +27,7 @@ from forebay.routing.ledger.record import ENDED, Record
 from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.encryption import Seal
+from forebay.routing.tracing import traceparent
 
 ROW_ANSWER_BYTES = 64  # of one row's answer in words, compressed with those of other rows
 
@@ -176,12 +177,14 @@ def _envelope(shard: Shard) -> dict[str, str]:
     deadline = shard.deadline
     return {
         "answer_bytes": str(_answer_bytes(shard)),
+        "contract": str(CONTRACT),
         "kind": shard.kind,
         "egress": shard.egress,
         "priority": "bulk",
         "deadline": str(max(1, int(deadline.timestamp() * 1000))) if deadline else "",
         "rows": str(len(shard.rows)),
         "bulk": shard.bulk,
+        "traceparent": traceparent.current(),
     }
 
 

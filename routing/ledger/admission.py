@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
-from forebay.routing.jobs import Decide, Embed, Job
+from forebay.routing.jobs import CONTRACT, Decide, Embed, Job
 from forebay.routing.store.connection import reaching_redis
+from forebay.routing.tracing import traceparent
 
 RETRY_AFTER_S = 30
 MAX_JOBS_PER_RUN = 25  # of a script: one or two milliseconds of Redis' time
@@ -70,10 +71,12 @@ def envelope(job: Job) -> dict[str, str]:
     return {
         **pin,
         "answer_bytes": str(answer_bytes(job)),
+        "contract": str(CONTRACT),
         "kind": job.kind,
         "egress": job.egress,
         "priority": job.priority,
         "deadline": str(max(1, int(job.deadline.timestamp() * 1000))) if job.deadline else "",
+        "traceparent": traceparent.current(),
     }
 
 

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from forebay.routing.errors import CallerError, InvalidJob, Misconfigured, Unavailable
+from forebay.routing.base import Kind
+from forebay.routing.errors import (
+    CallerError,
+    EgressDenied,
+    InvalidJob,
+    Lost,
+    Misconfigured,
+    Unavailable,
+)
 from forebay.routing.jobs import Answer, Job, Verdict, parse_job
 from forebay.routing.ledger.record import Record
 from forebay.routing.logs import Event, event
 from forebay.routing.store.encryption import PLAIN, Seal
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which of the waiting jobs a claim may take: all of them, unless an attribute says otherwise.
+
+    Attributes:
+        interactive: only interactive jobs.
+        kinds: only jobs of these kinds, if any are named. A claim looks at the first hundred jobs.
+        passed_over: no jobs of these tenants.
+    """
+
+    interactive: bool = False
+    kinds: frozenset[Kind] = frozenset()
+    passed_over: frozenset[str] = frozenset()
+
+    def packed(self) -> str:
+        """Return the selection as `lua/claim.lua` takes it; empty if it allows all jobs."""
+        names = {"kinds": sorted(self.kinds), "passed_over": sorted(self.passed_over)}
+        limits: dict[str, object] = {name: value for name, value in names.items() if value}
+        if self.interactive:
+            limits["interactive"] = True
+        return json.dumps(limits) if limits else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +66,11 @@ class Claim:
     sealed: bytes = field(repr=False)
     draft: bytes = field(repr=False)
     seal: Seal = field(default=PLAIN, repr=False)
+
+    @property
+    def tenant(self) -> str:
+        """The job's tenant, with which its id begins."""
+        return self.id.partition(".")[0]
 
     def job(self) -> Job:
         """Return the job. Its egress is `deny` if the record has come to say so.
@@ -58,7 +95,7 @@ class Claim:
         if not self.draft:
             return None
         try:
-            draft = Answer.model_validate_json(_unsealed(self.draft, self.seal))
+            draft = Answer.model_validate_json(_unsealed(self.draft, self.seal), extra="ignore")
         except (ValueError, CallerError):
             raise InvalidJob("the stored draft cannot be read") from None
         if draft.id != self.id:
@@ -85,6 +122,22 @@ class Move(NamedTuple):
         """Return the arguments by which `route.lua` moves this job."""
         verdict = self.verdict.model_dump_json() if self.verdict else ""
         return self.claim.id, self.claim.token, self.queue, self.egress, self.reason, verdict
+
+
+def refusal_of(reply: bytes) -> Lost | EgressDenied | None:
+    """Return why a script did not move a job; `None` if it did."""
+    if reply == b"lost":
+        return Lost()
+    if reply == b"egress_denied":
+        return EgressDenied("the content of this job may not leave", field="egress")
+    return None
+
+
+def check_moved(reply: bytes) -> None:
+    """Raise the error if a script did not move a job."""
+    error = refusal_of(reply)
+    if error is not None:
+        raise error
 
 
 def open_job(job_id: str, sealed: bytes, seal: Seal) -> Job:

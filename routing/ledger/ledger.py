@@ -15,13 +15,14 @@ token.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 
 import redis
 
 from forebay.routing.errors import EgressDenied, ForebayError, InvalidJob, Lost, UnknownJob
-from forebay.routing.jobs import Answer, Job, Receipt, Verdict
+from forebay.routing.jobs import CONTRACT, Answer, Job, Receipt, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.ledger.admission import (
     NewJob,
@@ -32,13 +33,19 @@ from forebay.routing.ledger.admission import (
     is_confined,
     spread,
 )
-from forebay.routing.ledger.claim import Claim, Move
+from forebay.routing.ledger.claim import Claim, Move, Selection, check_moved, refusal_of
 from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.reader import check_stream
-from forebay.routing.ledger.record import Record, pairs
+from forebay.routing.ledger.record import Record, contract_of, pairs
 from forebay.routing.ledger.upkeep import LedgerUpkeep
+from forebay.routing.logs import Event, event
 from forebay.routing.receipts import JobState
 from forebay.routing.settings import Settings
+
+log = logging.getLogger(__name__)
+
+NEWER_DELAY_MS = 2_000  # until a worker may claim a job again that was too new for another
+ANY_JOB = Selection()
 
 
 class Ledger(LedgerUpkeep):
@@ -102,19 +109,33 @@ class Ledger(LedgerUpkeep):
 
     # --- holding jobs -------------------------------------------------------------------------
 
-    def claim(self, queue: str, *, unrung: bool = False, shards: bool = False) -> Claim | None:
+    def claim(
+        self,
+        queue: str,
+        *,
+        unrung: bool = False,
+        shards: bool = False,
+        selection: Selection = ANY_JOB,
+    ) -> Claim | None:
         """Claim the best job waiting in a queue, or return `None` if no job waits.
 
         Args:
             queue: the queue.
             unrung: no doorbell called the worker, so one is taken from the queue with the job.
             shards: claim a shard of a bulk, and no other job.
+            selection: the jobs that may be claimed.
         """
-        claims = self.claim_many(queue, 1, unrung=unrung, shards=shards)
+        claims = self.claim_many(queue, 1, unrung=unrung, shards=shards, selection=selection)
         return claims[0] if claims else None
 
     def claim_many(
-        self, queue: str, most: int, *, unrung: bool = False, shards: bool = False
+        self,
+        queue: str,
+        most: int,
+        *,
+        unrung: bool = False,
+        shards: bool = False,
+        selection: Selection = ANY_JOB,
     ) -> list[Claim]:
         """Claim the best jobs waiting in a queue, at most so many, in one round trip.
 
@@ -124,7 +145,7 @@ class Ledger(LedgerUpkeep):
         while replies := self._transitions.run(
             "claim", queue, secrets.token_hex(8), self._lease_ms, settings.max_attempts,
             self._retention_ms, int(settings.ageing_s * 1000), settings.bulk_share, int(unrung),
-            int(shards), most, self.bell,
+            int(shards), most, self.bell, selection.packed(),
         ):  # fmt: skip
             claims = [claim for reply in replies if (claim := self._claimed(*reply))]
             if claims:
@@ -135,12 +156,25 @@ class Ledger(LedgerUpkeep):
         self, job_id: bytes, token: bytes, fields: list[bytes], sealed: bytes, draft: bytes
     ) -> Claim | None:
         try:
-            record = Record.from_hash(job_id.decode(), pairs(fields))
+            named = pairs(fields)
+            if contract_of(named) > CONTRACT:
+                self._leave_to_newer(job_id, token)
+                return None
+            record = Record.from_hash(job_id.decode(), named)
         except (ValueError, InvalidJob):  # the record is forged or damaged: no worker can work it
             failure = ("failed", "", "", InvalidJob.code, self._retention_ms)
             self._transitions.run("settle", job_id, token, *failure)
             return None
         return Claim(record.id, token.decode(), record, sealed, draft, self.seal)
+
+    def _leave_to_newer(self, job_id: bytes, token: bytes) -> None:
+        """Give back a job that a newer version has stored. That is no attempt of the job."""
+        log.warning("%s is of a newer version", job_id.decode(), extra=event(Event.JOB_NEWER))
+        note = "it was submitted by a newer version of Forebay, which no worker has yet"
+        self._transitions.run(
+            "retry", job_id, token, self.bell, NEWER_DELAY_MS, "unavailable", 0,
+            self.settings.max_attempts, self._retention_ms, note,
+        )  # fmt: skip
 
     def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Renew the leases of these claims, in one round trip, and return the lost claims."""
@@ -168,7 +202,7 @@ class Ledger(LedgerUpkeep):
         replies = self._transitions.run(
             "route", self.bell, *(part for move in moves for part in move.as_args())
         )
-        return [_refused(reply) for reply in replies]
+        return [refusal_of(reply) for reply in replies]
 
     def escalate(self, claim: Claim, reason: str, draft: Answer | None) -> None:
         """Move a job up to Bedrock, together with its local answer.
@@ -180,7 +214,7 @@ class Ledger(LedgerUpkeep):
         sealed = self.seal.close(draft.model_dump_json().encode()) if draft else b""
         doubt = draft.doubt.model_dump_json() if draft and draft.doubt else ""
         args = claim.id, claim.token, self.bell, reason, sealed, doubt
-        _check_moved(self._transitions.run("escalate", *args))
+        check_moved(self._transitions.run("escalate", *args))
 
     def retry(
         self, claim: Claim, error: str, *, note: str = "", delay_s: float = 0, counted: bool = True
@@ -205,7 +239,7 @@ class Ledger(LedgerUpkeep):
             "retry", claim.id, claim.token, self.bell, int(delay_s * 1000), error, int(counted),
             self.settings.max_attempts, self._retention_ms, note,
         )  # fmt: skip
-        _check_moved(reply)
+        check_moved(reply)
         state: JobState = reply.decode()
         return state
 
@@ -259,18 +293,3 @@ class Ledger(LedgerUpkeep):
     def forget_all(self, job_ids: Sequence[str]) -> None:
         """Remove all that is stored of these jobs, in one round trip; see `forget`."""
         self._transitions.run_all("forget", [[job_id, ""] for job_id in job_ids])
-
-
-def _check_moved(reply: bytes) -> None:
-    error = _refused(reply)
-    if error is not None:
-        raise error
-
-
-def _refused(reply: bytes) -> Lost | EgressDenied | None:
-    """Return why a script did not move a job; `None` if it did."""
-    if reply == b"lost":
-        return Lost()
-    if reply == b"egress_denied":
-        return EgressDenied("the content of this job may not leave", field="egress")
-    return None

@@ -94,6 +94,21 @@ class LedgerReader:
             depths: Any = self.redis.hgetall("fb:depth")
         return {queue.decode(): int(depth) for queue, depth in depths.items()}
 
+    def queues_with_jobs(self, queues: Sequence[str], *, bulk: bool) -> list[str]:
+        """Return the queues in which interactive jobs may wait, or bulk jobs too.
+
+        No such jobs wait in the others. This costs Redis less than a claim.
+        """
+        classes = ("interactive", "bulk") if bulk else ("interactive",)
+        with reaching_redis(), self.redis.pipeline(transaction=False) as pipe:
+            for queue in queues:
+                places = [f"{queue}:{name}" for name in classes]
+                pipe.exists(
+                    *(f"fb:{key}:{place}" for place in places for key in ("turn", "newcomers"))
+                )
+            counts = pipe.execute()
+        return [queue for queue, count in zip(queues, counts, strict=True) if count]
+
     def workers(self) -> dict[str, list[str]]:
         """Return the names of the live workers of each queue that any serves."""
         served: dict[str, list[str]] = {}

@@ -13,6 +13,7 @@ from forebay.routing.jobs import Doubt, Receipt, Verdict
 from forebay.routing.lanes import Hop
 from forebay.routing.receipts import JobState, Status
 from forebay.routing.store.connection import decoded
+from forebay.routing.tracing.traceparent import checked
 
 ENDED = frozenset({"done", "failed", "cancelled", "expired"})
 
@@ -30,7 +31,9 @@ class Record:
         replay_of, replayed_as: the dead job that this job repeats, and the job that repeats it.
         audit_of, audited_as: the job that this job audits, and the job that audits it.
         rows: the rows of a shard; 0 for any other job.
+        traceparent: joins the spans of the job's trace; its producer gave it.
         bulk: the bulk that a shard, or the job of one of its rows, belongs to.
+        contract: the version of what is stored for the job (`forebay.routing.jobs.CONTRACT`).
     """
 
     id: str
@@ -59,6 +62,8 @@ class Record:
     audited_as: str | None
     rows: int = 0
     bulk: str | None = None
+    traceparent: str | None = None
+    contract: int = 1
 
     @classmethod
     def read(cls, job_id: str, fields: Mapping[bytes, bytes]) -> Record:
@@ -103,8 +108,8 @@ class Record:
             egress="allow" if fields["egress"] == "allow" else "deny",
             deadline=int(fields["deadline"]) if fields.get("deadline") else None,
             reasons=tuple(filter(None, fields.get("reasons", "").split(","))),
-            verdict=Verdict.model_validate_json(verdict) if verdict else None,
-            doubt=Doubt.model_validate_json(doubt) if doubt else None,
+            verdict=Verdict.model_validate_json(verdict, extra="ignore") if verdict else None,
+            doubt=Doubt.model_validate_json(doubt, extra="ignore") if doubt else None,
             error=fields.get("error") or None,
             error_note=fields.get("error_note") or None,
             receipt=fields.get("receipt", ""),
@@ -114,6 +119,8 @@ class Record:
             audit_of=fields.get("audit_of") or None,
             audited_as=fields.get("audited_as") or None,
             bulk=fields.get("bulk") or None,
+            traceparent=checked(fields.get("traceparent")),
+            contract=contract_of(fields),
             **numbers,
         )
 
@@ -137,7 +144,7 @@ class Record:
         try:
             settled = self.receipt and not self.promoted
             written = json.loads(self.receipt) if settled else self._unsettled()
-            return Receipt.model_validate({**written, **self.known()})
+            return Receipt.model_validate({**written, **self.known()}, extra="ignore")
         except (ValueError, TypeError, RecursionError):
             raise _unreadable() from None
 
@@ -170,6 +177,15 @@ _STATES, _HOPS = frozenset(get_args(JobState)), frozenset(get_args(Hop))
 
 def _unreadable() -> InvalidJob:
     return InvalidJob("the stored record cannot be read")
+
+
+def contract_of(fields: Mapping[str, str]) -> int:
+    """Return the version of what is stored for a job; the first one wrote none.
+
+    Raises:
+        ValueError: The field is no number.
+    """
+    return int(fields.get("contract") or 1)
 
 
 def pairs(flat: Iterable[bytes]) -> dict[str, str]:

@@ -49,8 +49,10 @@ def _read(
         return receipt
     stored = _stored(seal.open(sealed), promoted=record.promoted)
     if record.promoted:  # a draft is stored as a whole answer, not as its content alone
-        return Answer.model_validate({**stored, **_promotion(record, stored), **record.known()})
-    return Answer.model_validate({**receipt.model_dump(), "content": stored})
+        return Answer.model_validate(
+            {**stored, **_promotion(record, stored), **record.known()}, extra="ignore"
+        )
+    return Answer.model_validate({**receipt.model_dump(), "content": stored}, extra="ignore")
 
 
 def _stored(content: bytes, *, promoted: bool) -> Any:

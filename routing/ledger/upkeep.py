@@ -65,10 +65,14 @@ class LedgerUpkeep(LedgerReader):
         with reaching_redis():
             load_all(self.redis)
 
-    def serve(self, worker: str, queues: Iterable[str], for_s: float) -> None:
-        """Record that a worker serves these queues for the next `for_s` seconds."""
+    def serve(self, worker: str, queues: Iterable[str], for_s: float, about: str = "") -> None:
+        """Record that a worker serves these queues for the next `for_s` seconds.
+
+        `about` is what it says of itself, as JSON (`WorkerStatus`).
+        """
         self.load_scripts()
-        self._transitions.run("serve", worker, int(for_s * 1000), _SERVED_KEPT_S * 1000, *queues)
+        args = int(for_s * 1000), _SERVED_KEPT_S * 1000, about
+        self._transitions.run("serve", worker, *args, *queues)
 
     def sweep(self, limit: int = 500) -> Swept:
         """Run one bounded batch of upkeep; see `lua/sweep.lua`."""

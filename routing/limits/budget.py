@@ -1,23 +1,26 @@
 """The budget ledger: money is reserved before a call to Bedrock and settled after it.
 
-Amounts are whole billionths of a dollar. A reservation takes the worst-case cost from the day's
-budgets first, so no race overruns a budget, and a crash leaves too much reserved, never too little.
-The day is UTC by Redis' clock. The job of a bulk's row is paid from its bulk's budget too, which
-knows no days.
+Amounts are whole billionths of a dollar. A reservation takes the worst-case cost from all budgets
+first, so no race overruns a budget, and a crash leaves too much reserved, never too little. Hours,
+days and months are those of Redis' clock. The job of a bulk's row is paid from its bulk's budget
+too, which knows no days.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
 import redis
 
-from forebay.routing.base import NANO
-from forebay.routing.errors import BudgetExceeded, Lost, Throttled
+from forebay.routing.errors import Unavailable
+from forebay.routing.limits.allowances import Limit
+from forebay.routing.limits.reserving import MAX_NUSD, alert, checked, over, packed, refusal
 from forebay.routing.store.connection import decoded, reaching_redis
 from forebay.routing.store.scripts import transition
 
@@ -27,15 +30,24 @@ KEEP_DAYS = 40
 KEEP_CLOSED_S = 3 * 86_400
 #: The longest term of a reservation; well within the life of the books.
 MAX_TERM_S = 7 * 86_400
-#: When to claim a job again that another worker has just paid for.
-CLAIM_AGAIN_S = 0.1
-#: Nine million dollars: above it, a double in Lua no longer counts every billionth.
-MAX_NUSD = 2**53 - 1
+
+#: How often a reservation is tried, if an hour, day or month ends meanwhile.
+MAX_TRIES = 4
 
 CallState = Literal["open", "settled", "released"]
 Settled = Literal["closed", "again", "unreserved"]
 
+__all__ = ["MAX_NUSD", "BookBounds", "Budget", "Reservation"]
+
 _EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class BookBounds:
+    """How much the book of calls keeps in Redis: `days`, and at most about `calls`."""
+
+    days: int = 35
+    calls: int = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +75,10 @@ class Budget:
     taken effect: repeat it, release it, or leave the money reserved.
     """
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, bounds: BookBounds = BookBounds()) -> None:
         self._redis = client
+        self._bounds = bounds
+        self._ahead_s = 0.0  # of this host's clock, as far as a window of time was missed
         self._reserve = client.register_script(transition("reserve"))
         self._close = client.register_script(transition("close"))
 
@@ -75,27 +89,26 @@ class Budget:
         tenant: str,
         nusd: int,
         *,
-        tenant_budget_nusd: int | None,
-        fleet_budget_nusd: int | None,
         term_s: float,
+        limits_at: Callable[[float], Sequence[Limit]] = lambda _: (),
         purpose: str = "",
-        purpose_budget_nusd: int | None = None,
         token: str = "",
+        terms: Mapping[str, Any] | None = None,
     ) -> None:
         """Reserve money for one call. Repeating it for the same call changes nothing.
 
         Args:
             call_id: unique to this call, not to its job.
             job_id: the job that the call answers.
-            tenant: the tenant whose budget pays.
+            tenant: the tenant whose budgets pay.
             nusd: the worst-case cost of the call.
-            tenant_budget_nusd: the tenant's budget for the day, UTC; None for no limit.
-            fleet_budget_nusd: the budget of all tenants for the day; None for no limit.
+            limits_at: returns the limits that hold at a moment (Unix seconds); see `allowances`.
+                What tenant and fleet spend on a day, UTC, is counted in any case.
             term_s: how long it blocks other calls of the job; longer than the call can last.
-            purpose: what has a budget of its own, under the owner `<tenant>:<purpose>`, if any.
-            purpose_budget_nusd: the tenant's budget for that purpose and day; None for no limit.
+            purpose: what the call is for, if it is not the answer of its job.
             token: fencing token of the claim that makes the call. Nothing is reserved if the claim
                 is no longer in force. An empty token is not checked.
+            terms: what the book of calls keeps of the call, such as its model. Never content.
 
         Raises:
             Lost: The claim no longer holds the job; another claim may have paid for it.
@@ -104,22 +117,27 @@ class Budget:
                 Or another claim has just paid for the job: claim it again to find the answer.
             ValueError: An amount is not valid, or the call id was used before.
         """
-        budgets = [
-            MAX_NUSD if budget is None else min(_checked(budget), MAX_NUSD)
-            for budget in (tenant_budget_nusd, fleet_budget_nusd, purpose_budget_nusd)
-        ]
         if not 0 < term_s <= MAX_TERM_S:
             raise ValueError(f"term_s must be above 0 and at most {MAX_TERM_S}, not {term_s}")
         term_ms = math.ceil(term_s * 1_000)
-        args: list[str | int]
-        args = [call_id, job_id, tenant, _checked(nusd), *budgets[:2], term_ms, KEEP_DAYS]
-        args += [purpose, budgets[2], token]
-        with reaching_redis():
-            status, *details = self._reserve(args=args)
-        if status != b"ok":
-            raise _refusal(status.decode(), details, nusd)
+        args: list[str | int] = [call_id, job_id, tenant, checked(nusd), term_ms, KEEP_DAYS]
+        args += [purpose, token, json.dumps(dict(terms or {}))]
+        limits, status, details = self._try(args, limits_at)
+        if status == "over":
+            raise over(limits, tenant, nusd, *details)
+        if status != "ok":
+            raise refusal(status, details)
+        for number in details:
+            alert(limits[number - 1])
 
-    def settle(self, call_id: str, nusd: int, *, draft: bytes = b"") -> Settled:
+    def settle(
+        self,
+        call_id: str,
+        nusd: int,
+        *,
+        draft: bytes = b"",
+        bill: Mapping[str, Any] | None = None,
+    ) -> Settled:
         """Record the cost of a call once, on the day of its reservation.
 
         The cost may exceed the reservation.
@@ -129,12 +147,13 @@ class Budget:
             nusd: the cost of the call.
             draft: the sealed answer that was paid for. It is stored with the job in the same step,
                 until the job ends, in case this worker dies before it has settled the job.
+            bill: what the book of calls keeps of the bill, such as its tokens.
 
         Returns:
             `closed`; `again` if the call was settled before (the first amount stands); or
             `unreserved` if no reservation is known: the cost is recorded today, under tenant `?`.
         """
-        return self._closed(call_id, "settled", _checked(nusd), draft)
+        return self._closed(call_id, "settled", checked(nusd), draft, bill)
 
     def release(self, call_id: str) -> bool:
         """Give back the money reserved for a call that certainly cost nothing.
@@ -158,6 +177,21 @@ class Budget:
                 pipe.zrange(f"fb:spend:open:{day}", 0, limit - 1)
             ids = [call_id.decode() for page in pipe.execute() for call_id in page][:limit]
         return [reservation for reservation in self._read(ids) if reservation.state == "open"]
+
+    def left(self, limits_at: Callable[[float], Sequence[Limit]]) -> int | None:
+        """Return the least that is left of any of these budgets; `None` if none has a limit."""
+        limits = [limit for limit in limits_at(self._now()) if limit.hard_nusd is not None]
+        with reaching_redis():
+            pipe = self._redis.pipeline(transaction=False)
+            for limit in limits:
+                fields = [f"{limit.owner}:settled", f"{limit.owner}:reserved"]
+                pipe.hmget(f"fb:spend:{limit.window.book}", fields)
+            sums = pipe.execute()
+        left = [
+            (limit.hard_nusd or 0) - int(settled or 0) - int(reserved or 0)
+            for limit, (settled, reserved) in zip(limits, sums, strict=True)
+        ]
+        return min(left, default=None)
 
     def spent(self, tenant: str | None = None, day: date | None = None) -> tuple[int, int]:
         """Return what was settled and what is reserved on one day.
@@ -188,9 +222,32 @@ class Budget:
         """Return the day that is charged now, by Redis' clock."""
         return _EPOCH + timedelta(days=self._today())
 
-    def _closed(self, call_id: str, state: CallState, nusd: int, draft: bytes = b"") -> Settled:
+    def _try(
+        self, args: list[str | int], limits_at: Callable[[float], Sequence[Limit]]
+    ) -> tuple[Sequence[Limit], str, list[Any]]:
+        """Run `reserve.lua`, again if an hour, day or month ended meanwhile."""
+        for _ in range(MAX_TRIES):
+            limits = limits_at(time.time() + self._ahead_s)
+            with reaching_redis():
+                status, *details = self._reserve(args=[*args, *packed(limits)])
+            if status != b"stale":
+                return limits, status.decode(), details
+            self._ahead_s = details[0] / 1_000 - time.time()
+        raise Unavailable("the clocks of this host and of Redis run apart")
+
+    def _closed(
+        self,
+        call_id: str,
+        state: CallState,
+        nusd: int,
+        draft: bytes = b"",
+        bill: Mapping[str, Any] | None = None,
+    ) -> Settled:
+        args: list[Any] = [call_id, state, nusd, KEEP_DAYS, KEEP_CLOSED_S, draft]
+        args += [json.dumps(dict(bill or {}))]
+        args += [self._bounds.calls, self._bounds.days * 86_400_000]
         with reaching_redis():
-            status = self._close(args=[call_id, state, nusd, KEEP_DAYS, KEEP_CLOSED_S, draft])
+            status = self._close(args=args)
         result: Settled = status.decode()
         return result
 
@@ -212,32 +269,6 @@ class Budget:
 
     def _today(self) -> int:
         return (datetime.fromtimestamp(self._now(), UTC).date() - _EPOCH).days
-
-
-def _checked(nusd: int) -> int:
-    if not isinstance(nusd, int) or not 0 <= nusd <= MAX_NUSD:
-        raise ValueError(f"must be 0 to {MAX_NUSD} whole billionths of a dollar, not {nusd!r}")
-    return nusd
-
-
-def _refusal(status: str, details: list[Any], nusd: int) -> Exception:
-    """Return the error for a status of `reserve.lua` other than `ok`."""
-    if status == "over":
-        scope, left = details[0].decode(), max(int(details[1]), 0)
-        return BudgetExceeded(
-            f"the call may cost ${nusd / NANO:.6f}, the {scope}'s budget"
-            f"{'' if scope == 'bulk' else ' of the day'} has ${left / NANO:.6f} left"
-        )
-    if status == "busy":
-        wait = max(details[0], 0) / 1_000
-        return Throttled("an earlier call of the job may still be running", retry_after=wait)
-    if status == "lost":
-        return Lost()
-    if status == "paid":
-        return Throttled("another worker has just paid for the job", retry_after=CLAIM_AGAIN_S)
-    if status == "ended":
-        return ValueError("this call's reservation has ended: a new call needs a new id")
-    return ValueError("this call id belongs to another reservation")
 
 
 def _reservation(call_id: str, fields: dict[str, str], now: float) -> Reservation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import redis
 
 from forebay.routing.jobs import Job
+from forebay.routing.limits.allowances import limits
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.limits.spillway import LOOK_EVERY_S, Spillway
@@ -24,21 +25,22 @@ class FrontierStatus:
     def __init__(self, client: redis.Redis) -> None:
         self._spillway, self._pauses = Spillway(client), Pauses(client)
         self._budget = Budget(client)
-        self._spent_today = TtlCache(self._read_spent, LOOK_EVERY_S)
+        self._rules: dict[str, Policy] = {}
+        self._left = TtlCache(self._read_left, LOOK_EVERY_S)
 
     def state(self, job: Job, rules: Policy) -> FrontierState:
         """Return the state for one job. Redis is not read for a job that stays local."""
         if job.lane == "local" or egress(job, rules) == "deny":
             return FrontierState()
-        budgets = (
-            (job.tenant, rules.tenant(job.tenant).daily_budget_nusd),
-            (None, rules.fleet.daily_budget_nusd),
-        )
-        left = [limit - self._spent_today(tenant) for tenant, limit in budgets if limit is not None]
         paused = self._pauses.hold(f"bedrock:{job.tenant}")
         gate = "shut" if paused else self._spillway.gate()
-        return FrontierState(gate, min(left, default=None))
+        return FrontierState(gate, self._left_now(job.tenant, rules))
 
-    def _read_spent(self, tenant: str | None) -> int:
-        """Return the billionths of a dollar settled or reserved today, by a tenant or by all."""
-        return sum(self._budget.spent(tenant))
+    def _left_now(self, tenant: str, rules: Policy) -> int | None:
+        self._rules = {rules.version: rules}
+        return self._left(tenant, rules.version)
+
+    def _read_left(self, tenant: str, version: str) -> int | None:
+        """Return the least that is left of the budgets of a tenant and of the fleet."""
+        rules = self._rules[version]
+        return self._budget.left(lambda at_s: limits(rules, tenant, None, at_s))

@@ -18,8 +18,8 @@ from forebay.routing.store.ttl_cache import TtlCache
 KEY = "fb:paused"
 LOOK_EVERY_S = 0.5
 HOPS: tuple[str, ...] = get_args(Hop)
-#: What can be paused: a hop, a kind, a tenant, a model on Bedrock; or Bedrock for one tenant.
-SORTS = ("lane", "kind", "tenant", "model", "bedrock")
+#: What can be paused: a hop, kind, tenant or model on Bedrock; Bedrock for one tenant; a worker.
+SORTS = ("lane", "kind", "tenant", "model", "bedrock", "worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Pause:
     """One pause.
 
     Attributes:
-        scope: `lane:bedrock`, `kind:embed`, `tenant:acme`, `model:<id>`, or `bedrock:acme`: Bedrock
-            for one tenant.
+        scope: `lane:bedrock`, `kind:embed`, `tenant:acme`, `model:<id>`, `bedrock:acme` (Bedrock
+            for one tenant), or `worker:<name>` (`forebay workers drain`).
         reason: what the operator wrote.
         since: Unix time at which it began.
     """

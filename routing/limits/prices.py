@@ -6,11 +6,13 @@ arithmetic is exact.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -122,7 +124,8 @@ class Prices(_Listed):
 
     Attributes:
         date: the day on which the prices were read; every cost is by this day's prices.
-        geography: factor by the prefix of an inference profile; `region` for a bare model id.
+        geography: factor by the prefix of an inference profile; `region` for a bare model id. A
+            profile whose prefix is not listed has no price.
         models: by the model id without a geography's prefix.
     """
 
@@ -140,9 +143,16 @@ class Prices(_Listed):
         # As a float, 0.1 is inexact.
         return toml.read(path or _PACKAGED, cls, parse_float=Decimal, variable=VARIABLE)
 
+    @cached_property
+    def version(self) -> str:
+        """The date of the list and a short digest of it, under which costs are booked."""
+        digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
+        return f"{self.date}-{digest}"
+
     def has(self, model: str) -> bool:
-        """Return True if a price is listed for the model."""
-        return self._split(model)[1] in self.models
+        """Return True if a price is listed for the model in its geography."""
+        geography, bare = self._split(model)
+        return geography in self.geography and bare in self.models
 
     def cost(self, model: str, usage: Usage, *, tier: Tier = "default") -> int:
         """Return the cost of a call with this usage in billionths of a dollar, rounded up.
@@ -177,6 +187,12 @@ class Prices(_Listed):
         if listed is None:
             message = f"no price is listed for {model[:200]!r}; add it to the prices file"
             raise NoPrice(message, field="model")
+        if geography not in self.geography:
+            message = (
+                f"no price is listed for the geography of {model[:200]!r}; add "
+                f"`{geography}` to [geography] in the prices file"
+            )
+            raise NoPrice(message, field="model")
         factor = listed.factor(tier)
         if factor is None:
             message = (
@@ -188,9 +204,12 @@ class Prices(_Listed):
         return listed, factor
 
     def _split(self, model: str) -> tuple[str, str]:
-        """Return geography and bare id of a model id, or of a system inference profile's ARN."""
+        """Return geography and bare id of a model id, or of a system inference profile's ARN.
+
+        The geography of a bare id is `region`.
+        """
         name = model.rpartition("/")[2]
         prefix, _, rest = name.partition(".")
         if name in self.models or rest not in self.models:
             return "region", name
-        return (prefix if prefix in self.geography else "region"), rest
+        return prefix, rest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,13 @@ from forebay.routing.overview.all_jobs import AllJobs
 from forebay.routing.overview.job_filter import JobFilter
 from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import CLASSES, WaitingJobs
+from forebay.routing.overview.workers import SeenWorker, Workers
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.store.connection import reaching_redis
 
 MAX_RUNNING = 5_000  # jobs whose queues are counted
 FAILURES = 8
+FLEET = "*"
 #: Looking for dead jobs walks all keys, so it is done less often than everything else.
 LOOK_FOR_DEAD_S = 15.0
 
@@ -52,6 +55,9 @@ class Snapshot:
         paused: the scopes that an operator has paused.
         dead: how many dead jobs there are, by tenant, kind and code.
         failures: the newest of them.
+        workers: what the workers say of themselves.
+        budgets: budgets of the day of those that have spent, in billionths of a dollar; `*` is the
+            fleet's. Empty if the policy file cannot be read here.
     """
 
     at_ms: int
@@ -65,6 +71,8 @@ class Snapshot:
     paused: tuple[str, ...]
     dead: Counter[tuple[str, str, str]]
     failures: tuple[Record, ...]
+    workers: tuple[SeenWorker, ...]
+    budgets: dict[str, int]
 
 
 class Snapshots:
@@ -81,12 +89,15 @@ class Snapshots:
         self._look_for_dead()
         with reaching_redis():
             delayed: Any = self._redis.zcard("fb:later")
+        spent = Budget(self._redis).owners()
+        budgets = self._budgets(spent)
         return Snapshot(
             at_ms=self._jobs.now_ms(), queues=self._queues(), delayed=delayed,
             recovered=leases_recovered(self._redis), memory=self._memory(),
-            spent=Budget(self._redis).owners(), budget_nusd=self._budget(), shut=self._shut(),
+            spent=spent, budget_nusd=budgets.get(FLEET), shut=self._shut(),
             paused=tuple(pause.scope for pause in Pauses(self._redis).all()),
             dead=self._dead, failures=tuple(self._failures),
+            workers=tuple(Workers(self._redis).all()), budgets=budgets,
         )  # fmt: skip
 
     def _queues(self) -> tuple[QueueLine, ...]:
@@ -114,12 +125,18 @@ class Snapshots:
         limit = int(info.get("maxmemory", 0))
         return int(info["used_memory"]) / limit if limit else None
 
-    def _budget(self) -> int | None:
-        """Return the fleet's budget; `None` too if the policy file cannot be read here."""
+    def _budgets(self, spent: Iterable[str]) -> dict[str, int]:
+        """Return the fleet's budget, and those of the tenants that have spent."""
         try:
-            return Policy.load(self._reader.settings.policy_file).fleet.daily_budget_nusd
+            policy = Policy.load(self._reader.settings.policy_file)
         except ForebayError:
-            return None
+            return {}
+        limits = {FLEET: policy.fleet.daily_budget_nusd}
+        limits |= {
+            name: policy.tenant(name).daily_budget_nusd
+            for name in spent if name != FLEET and ":" not in name
+        }  # fmt: skip
+        return {name: limit for name, limit in limits.items() if limit is not None}
 
     def _shut(self) -> str:
         spillway = Spillway(self._redis)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +21,7 @@ from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.logs import Event, event
 from forebay.routing.policy import toml
 from forebay.routing.policy.tables import (
+    Allowance,
     AuditPolicy,
     Dollars,
     MaxDoubt,
@@ -30,7 +33,7 @@ from forebay.routing.policy.tables import (
     SecondOpinion,
     Table,
     Thresholds,
-    dollars_to_nusd,
+    Zone,
 )
 
 DEFAULT_MODEL = "anthropic.claude-haiku-5-5"
@@ -38,14 +41,14 @@ DEFAULT_MODEL = "anthropic.claude-haiku-5-5"
 _log = logging.getLogger(__name__)
 
 
-class TenantPolicy(Table):
-    """The rules for one tenant.
+class TenantPolicy(Allowance):
+    """The rules for one tenant, among them what it may spend on Bedrock.
 
     Attributes:
         force_deny: no content of the tenant leaves the building, whatever its jobs say.
         scan_secrets: content that looks like a secret does not leave, whatever its job says.
         models: ids of the models on Bedrock that may answer, the preferred model first.
-        daily_budget_usd: dollars a day (UTC) on Bedrock; `inf` sets no limit.
+        time_zone: whose hours, days and months the tenant's budgets count in.
         when_shut: while the spillway is shut, jobs `wait` for it, or `degrade` to a local answer.
     """
 
@@ -53,6 +56,7 @@ class TenantPolicy(Table):
     scan_secrets: bool = True
     models: Names = (DEFAULT_MODEL,)
     daily_budget_usd: Dollars = 10.0
+    time_zone: Zone = "UTC"
     when_shut: Literal["wait", "degrade"] = "wait"
     thresholds: Thresholds = Thresholds()
     min_probability: MinProbability = MinProbability()
@@ -61,11 +65,6 @@ class TenantPolicy(Table):
     pace: PacePolicy = PacePolicy()
     audit: AuditPolicy = AuditPolicy()
     pools: Pools = Pools()
-
-    @property
-    def daily_budget_nusd(self) -> int | None:
-        """The budget a day in billionths of a dollar; None if there is no limit."""
-        return dollars_to_nusd(self.daily_budget_usd)
 
     def queue(self, job: Job) -> str:
         """Return the queue of the local lane for this job."""
@@ -79,22 +78,20 @@ class TenantPolicy(Table):
         return local_queue(pool)
 
 
-class Fleet(Table):
-    """The rules for all tenants together.
+class Fleet(Allowance):
+    """The rules for all tenants together, among them what they may spend on Bedrock.
 
     Attributes:
-        daily_budget_usd: dollars a day (UTC) on Bedrock for all tenants; `inf` sets no limit.
         model_prefixes: only models whose id begins with one of these prefixes are called, such as
             `eu.` to keep inference in one geography. An empty list allows every model.
+        time_zone: whose hours, days and months the budgets of fleet and models count in.
+        models: what all tenants together may spend on one model, by its id in `models`.
     """
 
     daily_budget_usd: Dollars = 50.0
     model_prefixes: Names = ()
-
-    @property
-    def daily_budget_nusd(self) -> int | None:
-        """The budget a day in billionths of a dollar; None if there is no limit."""
-        return dollars_to_nusd(self.daily_budget_usd)
+    time_zone: Zone = "UTC"
+    models: dict[ModelId, Allowance] = Field(default_factory=dict)
 
 
 class Policy(Table):
@@ -118,6 +115,12 @@ class Policy(Table):
             Misconfigured: Names the file and the key.
         """
         return cls() if path is None else toml.read(path, cls, variable="FOREBAY_POLICY_FILE")
+
+    @cached_property
+    def version(self) -> str:
+        """A short digest of all rules. It tells under which policy a decision was made."""
+        rules = json.dumps(self.model_dump(), sort_keys=True, default=str)
+        return hashlib.sha256(rules.encode()).hexdigest()[:12]
 
     @property
     def scans(self) -> bool:
@@ -158,12 +161,12 @@ class PolicyFile:
     def __init__(self, path: Path | None) -> None:
         """Read the file; raise `Misconfigured` if it is broken from the start."""
         self._path = path
-        self._stamp = _stamp(path)
+        self._stamp = toml.stamp(path)
         self._policy = Policy.load(path)
 
     def current(self) -> Policy:
         """Return the policy in force, after a cheap check of the file's dates."""
-        stamp = _stamp(self._path)
+        stamp = toml.stamp(self._path)
         if stamp != self._stamp:
             self._stamp = stamp
             self._reload()
@@ -180,12 +183,3 @@ class PolicyFile:
             )
         else:
             _log.info("read the policy again from %s", self._path, extra=event(Event.POLICY_READ))
-
-
-def _stamp(path: Path | None) -> tuple[int, ...]:
-    """Return what changes when the file changes; empty if there is no file."""
-    try:
-        stat = path.stat() if path else None
-    except OSError:
-        return ()
-    return (stat.st_mtime_ns, stat.st_size, stat.st_ino) if stat else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -28,12 +29,23 @@ def _share(value: object) -> float | Literal["none"]:
     return float(value)
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # unknown, or a path
+        raise ValueError("must be the name of a time zone, such as UTC or Europe/Berlin") from None
+    return name
+
+
 def _some_weight(shape: tuple[float, ...]) -> tuple[float, ...]:
     if not sum(shape):
         raise ValueError("must have a weight above 0 for at least one hour")
     return shape
 
 
+_ADVERBS = {"hour": "hourly", "day": "daily", "month": "monthly"}
+
+Zone = Annotated[str, AfterValidator(_zone)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Dollars = Annotated[float, Field(ge=0)]
 Share = Annotated[float | Literal["none"], PlainValidator(_share)]
@@ -61,6 +73,37 @@ class Table(BaseModel):
             below, value = getattr(base, name), getattr(self, name)
             update[name] = value.over(below) if isinstance(value, Table) else value
         return base.model_copy(update=update)
+
+
+class Allowance(Table):
+    """What may be spent on Bedrock in an hour, a day and a month.
+
+    Attributes:
+        hourly_budget_usd, daily_budget_usd, monthly_budget_usd: a call that might cost more than
+            what is left of one of them is not made; `inf` sets no limit.
+        hourly_alert_usd, daily_alert_usd, monthly_alert_usd: once so much is spent or reserved, an
+            alert is logged; nothing is refused.
+    """
+
+    hourly_budget_usd: Dollars = math.inf
+    daily_budget_usd: Dollars = math.inf
+    monthly_budget_usd: Dollars = math.inf
+    hourly_alert_usd: Dollars = math.inf
+    daily_alert_usd: Dollars = math.inf
+    monthly_alert_usd: Dollars = math.inf
+
+    @property
+    def daily_budget_nusd(self) -> int | None:
+        """The budget a day in billionths of a dollar; None if there is no limit."""
+        return self.hard("day")
+
+    def hard(self, span: Literal["hour", "day", "month"]) -> int | None:
+        """Return the budget in billionths of a dollar; None if there is no limit."""
+        return dollars_to_nusd(getattr(self, f"{_ADVERBS[span]}_budget_usd"))
+
+    def soft(self, span: Literal["hour", "day", "month"]) -> int | None:
+        """Return the billionths of a dollar from which an alert is logged; None for no alert."""
+        return dollars_to_nusd(getattr(self, f"{_ADVERBS[span]}_alert_usd"))
 
 
 class Thresholds(Table):

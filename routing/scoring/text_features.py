@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 
 HEAD, TAIL = 1_500, 500  # characters that are read at the start and at the end
 
@@ -60,10 +61,18 @@ _SUMS = _words("much many calculate compute total average far fast old long perc
 _WORD = re.compile(r"[^\W\d_]+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _OPTION = re.compile(r"^\s{0,4}(?:[A-Ja-j]|\d{1,2})[.):]\s", re.MULTILINE)
-_CODE_MARK = re.compile(r"```|[{}\[\];]|\bdef |\w\(|==|->|=>")
-_MATHS_MARK = re.compile(r"[=+*/^<>\\$%°√∑∫π]")
-_SENTENCE = re.compile(r"[.!?\n]+")
+#: Marks of code. They are counted one by one, because no two of them can share a character.
+_CODE_MARKS = ("```", *"{}[];")
+_CODE_PATTERNS = {  # by a text that occurs in each match
+    "def ": re.compile(r"\bdef "),
+    "(": re.compile(r"\((?<=\w\()"),  # a call: a search for the bracket is faster than for the word
+    "=": re.compile(r"==|=>"),
+    "->": re.compile("->"),
+}
+_MATHS_MARKS = "=+*/^<>\\$%°√∑∫π"
+_SENTENCE_ENDS = str.maketrans(".!?", "\n\n\n")
 _LONG_WORD = 9  # letters
+_first = itemgetter(0)
 
 
 class Glance:
@@ -74,6 +83,7 @@ class Glance:
         seen: the part that is read.
         names: its words as they are written.
         words: its words in lower case.
+        lengths: their lengths.
         counts: how often each word occurs.
         numbers: its numbers.
     """
@@ -82,7 +92,8 @@ class Glance:
         self.length = len(text)
         self.seen = text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
         self.names: list[str] = _WORD.findall(self.seen)
-        self.words = [word.lower() for word in self.names]
+        self.words = list(map(str.lower, self.names))
+        self.lengths = list(map(len, self.words))
         self.counts = Counter(self.words)
         self.numbers: list[str] = _NUMBER.findall(self.seen)
 
@@ -90,9 +101,9 @@ class Glance:
         """Return a count per 100 characters read."""
         return 100 * count / (len(self.seen) or 1)
 
-    def share(self, pattern: re.Pattern[str]) -> float:
-        """Return how often the pattern occurs, per 100 characters."""
-        return self.per_100(len(pattern.findall(self.seen)))
+    def count(self, marks: Iterable[str]) -> int:
+        """Return how often these occur."""
+        return sum(map(self.seen.count, marks))
 
     def among(self, words: frozenset[str]) -> float:
         """Return log(1 + n) for the n words that are among these."""
@@ -104,8 +115,23 @@ class Glance:
         return sum(values) / (len(self.words) or 1)
 
 
+def _code_marks(glance: Glance) -> float:
+    count = glance.count(_CODE_MARKS)
+    for part, pattern in _CODE_PATTERNS.items():
+        if part in glance.seen:
+            count += len(pattern.findall(glance.seen))
+    return glance.per_100(count)
+
+
+def _foreign(glance: Glance) -> float:
+    return (
+        0.0 if glance.seen.isascii() else glance.mean(not word.isascii() for word in glance.words)
+    )
+
+
 def _sentence_length(glance: Glance) -> float:
-    sentences = sum(bool(part.strip()) for part in _SENTENCE.split(glance.seen))
+    parts = glance.seen.translate(_SENTENCE_ENDS).split("\n")
+    sentences = sum(map(bool, map(str.strip, parts)))
     return math.log1p(len(glance.words) / (sentences or 1))
 
 
@@ -129,22 +155,22 @@ TEXT_FEATURES: dict[str, Callable[[Glance], float]] = {
     "length": lambda glance: math.log1p(glance.length),
     "lines": lambda glance: math.log1p(glance.seen.count("\n")),
     "last_line": _last_line,
-    "word_length": lambda glance: glance.mean(map(len, glance.words)),
-    "long_words": lambda glance: glance.mean(len(word) >= _LONG_WORD for word in glance.words),
+    "word_length": lambda glance: glance.mean(glance.lengths),
+    "long_words": lambda glance: glance.mean(map(_LONG_WORD.__le__, glance.lengths)),
     "sentence_length": _sentence_length,
     "variety": lambda glance: len(glance.counts) / math.sqrt(len(glance.words) or 1),
-    "capitals": lambda glance: glance.mean(name[0].isupper() for name in glance.names),
-    "acronyms": lambda glance: glance.mean(name.isupper() for name in glance.names),
-    "foreign": lambda glance: glance.mean(not word.isascii() for word in glance.words),
+    "capitals": lambda glance: glance.mean(map(str.isupper, map(_first, glance.names))),
+    "acronyms": lambda glance: glance.mean(map(str.isupper, glance.names)),
+    "foreign": _foreign,
     "questions": lambda glance: math.log1p(glance.seen.count("?")),
     "commas": lambda glance: glance.per_100(glance.seen.count(",")),
-    "quotes": lambda glance: glance.per_100(glance.seen.count('"') + glance.seen.count("'")),
+    "quotes": lambda glance: glance.per_100(glance.count("\"'")),
     "numbers": lambda glance: glance.per_100(len(glance.numbers)),
     "digits": _digits,
-    "decimals": lambda glance: math.log1p(sum("." in number for number in glance.numbers)),
+    "decimals": lambda glance: math.log1p(sum(["." in number for number in glance.numbers])),
     "options": lambda glance: math.log1p(len(_OPTION.findall(glance.seen))),
-    "code_marks": lambda glance: glance.share(_CODE_MARK),
-    "maths_marks": lambda glance: glance.share(_MATHS_MARK),
+    "code_marks": _code_marks,
+    "maths_marks": lambda glance: glance.per_100(glance.count(_MATHS_MARKS)),
     "sum": _sum,
 } | {f"{name}_words": _among(words) for name, words in LISTS.items()}
 

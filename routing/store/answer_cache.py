@@ -12,6 +12,7 @@ import hmac
 import json
 import logging
 import secrets
+from typing import Any
 
 import redis
 from pydantic import TypeAdapter, ValidationError
@@ -71,11 +72,25 @@ class AnswerCache:
                 extra=event(Event.CACHE_AWAY),
             )
             return None
+        answer = self._answer(sealed, job, model, revision)
+        return answer and _for_job(answer, job, egress)
+
+    def read(
+        self, sealed: Any, job: Job, egress: Egress, model: str, revision: str | None
+    ) -> Answer | None:
+        """Return the answer in the value of this job's key as that of the job that made it.
+
+        It is free and marked as cached. `None` if the value holds no answer to this job.
+        """
+        answer = self._answer(sealed, job, model, revision) if _repeatable(job) else None
+        return answer and _for_job(answer, job, egress).model_copy(update={"id": answer.id})
+
+    def _answer(self, sealed: Any, job: Job, model: str, revision: str | None) -> Answer | None:
         answer = self._opened(sealed) if isinstance(sealed, bytes) else None
         # The HMAC ensures this already, except for a value that was copied to another key.
         if answer is None or _made_by(answer) != (job.tenant, job.kind, model, revision):
             return None
-        return _for_job(answer, job, egress)
+        return answer
 
     def put(self, job: Job, egress: Egress, answer: Answer) -> bool:
         """Keep an answer if it may be repeated, and return whether it was kept."""
@@ -100,7 +115,7 @@ class AnswerCache:
     def _opened(self, sealed: bytes) -> Answer | None:
         """Return the answer in a value; `None` if it is damaged, or sealed with another key."""
         try:
-            return Answer.model_validate_json(self._seal.open(sealed))
+            return Answer.model_validate_json(self._seal.open(sealed), extra="ignore")
         except (ValueError, ForebayError):
             return None
 
@@ -133,17 +148,38 @@ def secret(client: redis.Redis, settings: Settings) -> bytes:
         Misconfigured: FOREBAY_CACHE_KEY is too short.
         Unavailable: Redis cannot be reached.
     """
-    if settings.cache_key is not None:
-        own = settings.cache_key.get_secret_value().encode()
-        if len(own) < _MIN_SECRET_BYTES:
-            hint = f"must have at least {_MIN_SECRET_BYTES} bytes"
-            raise Misconfigured(hint, field="FOREBAY_CACHE_KEY")
+    if (own := _own_secret(settings)) is not None:
         return own
     with reaching_redis():
         fresh = secrets.token_bytes(_SECRET_BYTES)
         # Another process may have stored its own first. A worker starts while Redis is full, too.
         stored = with_scripts(client, lambda: client.evalsha(digest("keep"), 0, SECRET_KEY, fresh))
     return stored if isinstance(stored, bytes) else fresh
+
+
+def kept_secret(client: redis.Redis, settings: Settings) -> bytes | None:
+    """Return the secret of the cache's keys as `secret` does; `None` if no worker made one yet.
+
+    Raises:
+        Misconfigured: FOREBAY_CACHE_KEY is too short, or this user may not read the secret.
+        Unavailable: Redis cannot be reached.
+    """
+    if (own := _own_secret(settings)) is not None:
+        return own
+    with reaching_redis():
+        stored = client.get(SECRET_KEY)
+    return stored if isinstance(stored, bytes) else None
+
+
+def _own_secret(settings: Settings) -> bytes | None:
+    """Return FOREBAY_CACHE_KEY, if it is set."""
+    if settings.cache_key is None:
+        return None
+    own = settings.cache_key.get_secret_value().encode()
+    if len(own) < _MIN_SECRET_BYTES:
+        hint = f"must have at least {_MIN_SECRET_BYTES} bytes"
+        raise Misconfigured(hint, field="FOREBAY_CACHE_KEY")
+    return own
 
 
 def _repeatable(job: Job) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 import redis
@@ -19,8 +20,34 @@ from forebay.routing.store.sentinel import Sentinels
 
 #: After a failover the old primary is a replica: a new connection finds the new primary.
 _RETRIED_ERRORS = [redis.ReadOnlyError]
-MAX_RETRIES = 3  # of a command whose connection is lost
+_LOST_CONNECTION = (redis.ConnectionError,)
 
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for Redis.
+
+    Attributes:
+        connect_s: seconds to wait for a connection.
+        reply_s: seconds to wait for a reply.
+        retries: of a command whose connection is lost. If no reply comes, none follows: redis-py
+            would wait for each of them, and again for each new connection.
+    """
+
+    connect_s: float
+    reply_s: float
+    retries: int
+
+
+#: What a connection is for. Jobs that a worker has begun can wait for Redis, and nothing else can
+#: be done for them. Somebody waits for a command or a request, and hears within seconds that Redis
+#: does not answer. A look is a check, which another look follows.
+Purpose = Literal["work", "ask", "look"]
+PATIENCE: Mapping[Purpose, Patience] = {
+    "work": Patience(connect_s=5, reply_s=15, retries=3),
+    "ask": Patience(connect_s=3, reply_s=5, retries=3),
+    "look": Patience(connect_s=2, reply_s=2, retries=0),
+}
 
 _BAD_LOGIN = "the user name or the password is wrong (WRONGPASS)"
 _NO_RIGHT = "this user may not run a command that is needed (NOPERM)"
@@ -39,19 +66,20 @@ _REFUSALS = (
 )
 
 
-def connect(settings: Settings, *, brisk: bool = False) -> redis.Redis:
+def connect(settings: Settings, purpose: Purpose = "ask") -> redis.Redis:
     """Return a client of the fleet's Redis. It connects when it is first used.
 
     Args:
         settings: name the Redis.
-        brisk: give up after two seconds, without a retry.
+        purpose: what the client is for, which decides how long it waits.
 
     Raises:
         Misconfigured: The URL cannot be read.
     """
+    patience = PATIENCE[purpose]
     backoff = ExponentialWithJitterBackoff(base=0.05, cap=1)
-    retry = Retry(backoff, retries=0 if brisk else MAX_RETRIES)
-    return cast("redis.Redis", _client(redis, settings, _options(brisk=brisk), retry))
+    retry = Retry(backoff, patience.retries, _LOST_CONNECTION)
+    return cast("redis.Redis", _client(redis, settings, _options(patience), retry))
 
 
 def connect_on_loop(settings: Settings) -> redis.asyncio.Redis:
@@ -60,9 +88,10 @@ def connect_on_loop(settings: Settings) -> redis.asyncio.Redis:
     Raises:
         Misconfigured: The URL cannot be read.
     """
+    patience = PATIENCE["ask"]
     backoff = ExponentialWithJitterBackoff(base=0.05, cap=1)
-    retry = redis.asyncio.retry.Retry(backoff, retries=MAX_RETRIES)
-    client = _client(redis.asyncio, settings, _options(), retry)
+    retry = redis.asyncio.retry.Retry(backoff, patience.retries, _LOST_CONNECTION)
+    client = _client(redis.asyncio, settings, _options(patience), retry)
     return cast("redis.asyncio.Redis", client)
 
 
@@ -74,11 +103,11 @@ async def close_on_loop(client: redis.asyncio.Redis) -> None:
         await sentinel.aclose()
 
 
-def _options(*, brisk: bool = False) -> dict[str, Any]:
+def _options(patience: Patience) -> dict[str, Any]:
     return {
         "retry_on_error": _RETRIED_ERRORS,
-        "socket_timeout": 2 if brisk else 30,
-        "socket_connect_timeout": 2 if brisk else 5,
+        "socket_timeout": patience.reply_s,
+        "socket_connect_timeout": patience.connect_s,
         "health_check_interval": 25,
     }
 

@@ -38,7 +38,10 @@
 --        fb:idempotency:<tenant>:<name>  string  '<id> <digest>' of the first job under the key
 --        fb:cached:<id>   string  the key of the answer cache that holds the job's answer
 --        fb:watchers:<id> set     the streams to which the job's end is written
+--        fb:watchers:<tenant>.:webhooks  string  the tenant has webhooks: the ends of its jobs are
+--                                 written to fb:wake:<tenant>:webhooks
 --        fb:stream:<tenant>:<id>  stream  the text of the answer while it is generated, sealed
+--        fb:models:<queue>  zset  the models that answer there, as JSON -> s until when this holds
 --        fb:rings         string  doorbells rung so far; numbers them
 --        fb:quiet         hash    <queue> -> doorbells missing at the last sweep
 --                                 '<queue> at' -> ms of that sweep
@@ -47,6 +50,9 @@
 --                                `pauses.py`. Only operators write it
 --        fb:recovered     hash    minute -> leases that ran out in it, whose jobs were given back
 --        fb:serving:<queue>  zset  worker -> ms until which it serves the queue
+--        fb:workers       zset   worker -> ms at which it was last seen
+--        fb:worker:<name> string what that worker says of itself (JSON)
+--        fb:hands         hash   worker -> the jobs that it holds at most, by an operator's order
 --        fb:bulk:<bulk>   hash    a bulk: what its producer says of it, `state`, counters of its rows, and
 --                                 `max_nusd`, `settled_nusd`, `reserved_nusd` (billionths of a dollar)
 --        fb:bulks:<tenant>  zset  bulk -> ms at which it was created
@@ -55,14 +61,16 @@ local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if d
 local WATCH_MS = 3600000 -- a client that still waits watches again long before
 local STREAM_MS = 600000 -- a stream expires if nothing is written to it for so long
 local MAX_ANSWER_BYTES = 64 * 1024 * 1024
+local MAX_ENDS_UNTOLD = 200000 -- ends of a tenant's jobs that wait to be told to its webhooks
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
+local TRACEPARENT_BYTES = 55
 local RECORD_BYTES = 1024 -- that a job takes beside its request or its answer, about
 local MAX_NEWCOMERS = 200 -- tenants that are given a turn at once
 local MAX_ROWS = 1000 -- rows of one shard
 local MAX_KEPT_NEWCOMERS = 10000 -- tenants that wait for that; more are a flood of forged names
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
   'error', 'replayed_as', 'audit_of', 'bulk', 'kind', 'pin', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
-  'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows' }
+  'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows', 'contract' }
 local TEXT_FIELDS = 14 -- the first fields are text, the others numbers
 
 local function now_us()
@@ -386,6 +394,19 @@ local function wake(id, state)
   redis.call('DEL', watchers)
 end
 
+-- Write the end of a job to the stream of its tenant's webhooks, if it has any. Rows of bulks and
+-- audits are no jobs of a caller's.
+local function tell_webhooks(id, job, state)
+  if job.bulk ~= '' or job.audit_of ~= '' or job.rows > 0 then
+    return
+  end
+  local tenant = tenant_of(id)
+  if redis.pcall('EXISTS', 'fb:watchers:' .. tenant .. '.:webhooks') == 1 then
+    redis.pcall('XADD', 'fb:wake:' .. tenant .. ':webhooks', 'MAXLEN', '~', MAX_ENDS_UNTOLD, '*',
+      'id', id, 'state', state)
+  end
+end
+
 -- Return the key of the bulk that a job belongs to, if it belongs to one that is known.
 local function bulk_key(id, job)
   if job.bulk == '' or not same_tenant(id, job.bulk) then
@@ -514,6 +535,7 @@ local function finish(id, job, state, retention_ms, ...)
     count_in_bulk(id, job, state, promoted and '' or redis.call('HGET', key, 'receipt') or '')
   end
   wake(id, state)
+  tell_webhooks(id, job, state)
   return state
 end
 
@@ -630,6 +652,8 @@ local function given_fields(list)
     priority = (rows > 0 or values.priority == 'bulk') and 'bulk' or 'interactive',
     deadline = deadline > 0 and string.format('%.0f', deadline) or '',
     answer_bytes = math.max(0, math.min(number(values.answer_bytes), MAX_ANSWER_BYTES)),
+    traceparent = string.match(values.traceparent or '', '^00%-%x+%-%x+%-%x%x$') or '',
+    contract = math.max(1, number(values.contract)), -- producers of the first version name none
   }
 end
 
@@ -683,6 +707,7 @@ local function put_on(id, queue, bell, content, given, ...)
   check_types(id, queue, class)
   redis.call('HSET', job_key(id), 'kind', given.kind, 'egress', given.egress,
     'priority', given.priority, 'deadline', given.deadline, 'answer_bytes', given.answer_bytes,
+    'contract', given.contract,
     'state', 'waiting', 'hop', hop_of(queue), 'queue', queue, 'token', '',
     'created', now, 'created_us', string.format('%.0f', created_us), 'queued', now, 'queued_ms', 0,
     'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', 'bytes', RECORD_BYTES + #content, ...)
@@ -691,6 +716,9 @@ local function put_on(id, queue, bell, content, given, ...)
   end
   if given.pin ~= '' then
     redis.call('HSET', job_key(id), 'pin', given.pin)
+  end
+  if #given.traceparent == TRACEPARENT_BYTES then
+    redis.call('HSET', job_key(id), 'traceparent', given.traceparent)
   end
   redis.call('SET', 'fb:content:' .. id, content)
   account('held', id, RECORD_BYTES + #content)

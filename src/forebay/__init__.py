@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forebay.producers.async_client import AsyncClient
+    from forebay.producers.bulk.async_handle import AsyncBulkHandle
+    from forebay.producers.bulk.handle import BulkHandle
+    from forebay.producers.bulk.running.progress import Progress
     from forebay.producers.client import Client
     from forebay.producers.handles import JobHandle
     from forebay.producers.options import Options
@@ -79,9 +82,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answer",
+    "AsyncBulkHandle",
     "AsyncClient",
     "BadAnswer",
     "BudgetExceeded",
+    "BulkHandle",
     "CallerError",
     "Cancelled",
     "Check",
@@ -122,6 +127,7 @@ __all__ = [
     "Options",
     "PassingError",
     "Predicate",
+    "Progress",
     "QuestionAnswer",
     "Receipt",
     "Result",
@@ -141,6 +147,9 @@ __all__ = [
 #: The module of each public name; every other name of `__all__` is an error's.
 _MODULES = {
     "AsyncClient": "forebay.producers.async_client",
+    "AsyncBulkHandle": "forebay.producers.bulk.async_handle",
+    "BulkHandle": "forebay.producers.bulk.handle",
+    "Progress": "forebay.producers.bulk.running.progress",
     "Client": "forebay.producers.client",
     "JobHandle": "forebay.producers.handles",
     "Options": "forebay.producers.options",

@@ -31,10 +31,12 @@ from forebay.routing.ledger.claim import Claim  # noqa: E402
 from forebay.routing.ledger.record import Record  # noqa: E402
 from forebay.routing.logs import to_stderr  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
+from forebay.routing.tracing import exporting  # noqa: E402
 from forebay.workers.runtime.outcomes import Answered, Recorded, Routed  # noqa: E402
 from forebay.workers.telemetry.celery_events import CeleryEvents  # noqa: E402
 from forebay.workers.telemetry.job_log import JobLog  # noqa: E402
 from forebay.workers.telemetry.job_metrics import JobMetrics  # noqa: E402
+from forebay.workers.telemetry.job_traces import JobTraces  # noqa: E402
 from forebay.workers.telemetry.outbox import MAX_PER_MESSAGE, Sender  # noqa: E402
 from local.fleet import Fleet  # noqa: E402
 
@@ -57,10 +59,20 @@ def main() -> None:
             "metrics": _both_hops(JobMetrics(CollectorRegistry(), 50)),
         }
         costs = {name: _cost_us(way, options.jobs, options.runs) for name, way in ways.items()}
-    costs["all"] = sum(costs.values())
+        costs["all"] = sum(costs.values())
+        _record_spans()
+        traced = _both_hops(JobTraces())
+        costs["traces, if recorded"] = _cost_us(traced, options.jobs, options.runs)
     print(f"CPU time of each hook a job of two hops, medians of {options.runs} runs")
     for name, cost in costs.items():
-        print(f"{name:8} {cost:6.1f} us {cost / worker_ms / 10:6.2f} % of {worker_ms:.2f} ms")
+        print(f"{name:19} {cost:6.1f} us {cost / worker_ms / 10:6.2f} % of {worker_ms:.2f} ms")
+
+
+def _record_spans() -> None:
+    """Record all spans of this process and send them to a collector that is not there."""
+    os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    exporting.start("bench")
 
 
 def _cost_us(way: Callable[[], object], jobs: int, runs: int) -> float:
@@ -74,7 +86,7 @@ def _cost_us(way: Callable[[], object], jobs: int, runs: int) -> float:
     return statistics.median(costs)
 
 
-def _both_hops(hook: JobLog | CeleryEvents | JobMetrics) -> Callable[[], None]:
+def _both_hops(hook: JobLog | CeleryEvents | JobMetrics | JobTraces) -> Callable[[], None]:
     """Return what has a hook observe a job that is routed, and then answered."""
     (routing, routed), (answering, answered) = _hop("route", _routed), _hop("local", _answered)
 

@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 
+import httpx2
 import openai
 import pytest
 import redis as redis_py
@@ -21,6 +22,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from local.fleet import ROOT, Fleet
 from patience import until
+from receiver import receiving
 
 pytestmark = pytest.mark.slow
 
@@ -305,8 +307,16 @@ def test_a_wrong_password_gives_a_clear_error_that_does_not_repeat_it(urls):
 def test_a_gateway_is_a_producer_for_all_tenants_and_reads_their_keys(guarded):
     fleet, urls = guarded
     with user(urls, "operator") as redis:
-        tokens = [KeyStore(redis).create(name, tokens_per_minute=9000)[1] for name in TENANTS]
-    fleet.start("gateway", FOREBAY_REDIS_URL=urls["gateway"])
+        tokens = [
+            KeyStore(redis).create(
+                name, tokens_per_minute=9000, scopes=("submit", "read", "admin")
+            )[1]
+            for name in TENANTS
+        ]
+    networks = '["127.0.0.0/8"]'
+    fleet.start(
+        "gateway", FOREBAY_REDIS_URL=urls["gateway"], FOREBAY_GATEWAY_WEBHOOK_NETWORKS=networks
+    )
     fleet.wait_ready()
     for tenant, token in zip(TENANTS, tokens, strict=True):
         with openai.OpenAI(base_url=f"{fleet.gateway_url}/v1", api_key=token) as client:
@@ -316,6 +326,27 @@ def test_a_gateway_is_a_producer_for_all_tenants_and_reads_their_keys(guarded):
             stream = client.chat.completions.create(model="auto", messages=chat, stream=True)
             texts = [chunk.choices[0].delta.content for chunk in stream]
             assert len([text for text in texts if text]) > 1
+            check_files_and_webhooks(fleet, client)
+
+
+def check_files_and_webhooks(fleet, client):
+    """Have the gateway's user of Redis do all that batches, bulks and webhooks need."""
+    with receiving() as receiver:
+        headers = {"authorization": f"Bearer {client.api_key}"}
+        with httpx2.Client(base_url=fleet.gateway_url, headers=headers) as http:
+            made = http.post("/webhooks", json={"url": receiver.url}).json()
+            body = {"model": "auto", "messages": [{"role": "user", "content": "We met at noon."}]}
+            line = {"custom_id": "a", "url": "/v1/chat/completions", "body": body}
+            file = client.files.create(file=("a", json.dumps(line).encode()), purpose="batch")
+            batch = client.batches.create(
+                input_file_id=file.id, endpoint=line["url"], completion_window="24h"
+            )
+            until(lambda: client.batches.retrieve(batch.id).status == "completed", within_s=40)
+            until(lambda: len(receiver.got) == 1, within_s=20)
+            assert json.loads(receiver.got[0][1])["type"] == "batch.completed"
+            assert [each.id for each in client.batches.list()] == [batch.id]
+            assert http.get("/bulks").json() == {"bulks": []}
+            assert http.delete(f"/webhooks/{made['id']}").json()["removed"]
 
 
 @pytest.mark.parametrize(
@@ -347,7 +378,16 @@ def test_every_key_of_the_ledger_is_known_to_the_rules():
             r"fb:([a-z]+)", " ".join([*acl.users({"sweeper": "", "producer-x": "", "gateway": ""})])
         )
     )
-    assert used - ruled <= {"picks", "spend", "quiet", "pace", "audits", "types", "recovered"}
+    assert used - ruled <= {
+        "picks",
+        "spend",
+        "quiet",
+        "pace",
+        "audits",
+        "types",
+        "recovered",
+        "egress",
+    }
     assert {"job", "content", "waiting", "leases"} <= used
 
 

@@ -7,11 +7,15 @@ changed. A row that is not tried here fails, and so does a trial that has no row
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 
 import pytest
 import redis as redis_py
 
+from egress import leaving
+from forebay.routing.books.egress_log import EgressLog
+from forebay.routing.books.job_book import JobBook
 from forebay.routing.errors import ForebayError, Misconfigured, UnknownJob
 from forebay.routing.jobs import new_id
 from forebay.routing.ledger.ledger import Ledger
@@ -68,6 +72,10 @@ def scene(users, request):
     workers.load_scripts()
     users["worker"].set("fb:cache-secret", "s")
     users["worker"].hset("fb:spend:day:1", "acme", 1)
+    users["worker"].hset("fb:books:jobs:0", "x", 1)
+    users["worker"].hset("fb:egress:days", "2026-01-01", "1 a")
+    users["worker"].xadd("fb:books:calls", {"id": "c"})
+    EgressLog(users["worker"]).append(leaving())
     worlds = [populate(workers, tenant) for tenant in ("acme", "globex")]
     for world in worlds:
         (world.waiting,) = put(workers, job(world.done.partition(".")[0]))
@@ -202,8 +210,10 @@ TRIALS = {
         lambda scene: scene.redis.set("fb:full", 99),
         lambda scene: scene.redis.set("fb:free", 0),
         lambda scene: scene.redis.set("fb:quota", 0),
-        lambda scene: scene.redis.incrby("fb:held:globex", 9),
         lambda scene: scene.redis.hset("fb:depth", "route", 9),
+    ],
+    "add to the memory counted for another tenant": [
+        lambda scene: scene.redis.incrby("fb:held:globex", 9),
         lambda scene: scene.redis.incrby("fb:promised:globex", 9),
     ],
     "add to the numbers of waiting jobs, and to the tenants that come": [
@@ -234,6 +244,35 @@ TRIALS = {
     "take doorbells": [lambda scene: scene.redis.rpop("route")],
     "read money and budgets": [lambda scene: scene.redis.hgetall("fb:spend:day:1")],
     "write money and budgets": [lambda scene: scene.redis.hset("fb:spend:day:1", "acme", 0)],
+    "read what a tenant spent in a day": [command("HMGET", "fb:spend:day:1", "acme")],
+    "look up an API key of the gateway": [lambda scene: scene.redis.hget("fb:keys", "k")],
+    "make or list API keys of the gateway": [
+        lambda scene: scene.redis.hset("fb:keys", "k", "{}"),
+        lambda scene: scene.redis.hgetall("fb:keys"),
+    ],
+    "count the use of an API key": [
+        lambda scene: scene.redis.hset("fb:rate:k", "requests", 1),
+        lambda scene: scene.redis.pexpire("fb:rate:k", 60_000),
+    ],
+    "read the book of calls, or the egress log": [
+        lambda scene: scene.redis.xrange("fb:books:calls")[0],
+        lambda scene: scene.redis.xrange("fb:egress:log")[0],
+        lambda scene: scene.redis.hgetall("fb:egress:head")[b"seq"],
+        lambda scene: scene.redis.hgetall("fb:egress:days")[b"2026-01-01"],
+    ],
+    "write the book of calls, or the egress log": [
+        lambda scene: scene.redis.xadd("fb:books:calls", {"id": "x"}),
+        lambda scene: scene.redis.xtrim("fb:books:calls", maxlen=0),
+        lambda scene: EgressLog(scene.redis).append(leaving()),
+        lambda scene: scene.redis.xtrim("fb:egress:log", maxlen=0),
+        lambda scene: scene.redis.hset("fb:egress:head", "seq", 9),
+        lambda scene: scene.redis.hset("fb:egress:days", "2026-01-01", "9"),
+    ],
+    "read the counts of jobs": [lambda scene: scene.redis.hgetall("fb:books:jobs:0")[b"x"]],
+    "write the counts of jobs": [
+        lambda scene: JobBook(scene.redis, days=36_500).add({"[]": 1}, time.time()),
+        lambda scene: scene.redis.hincrby("fb:books:jobs:0", "x", 9),
+    ],
     "read the secret of the cache": [lambda scene: scene.redis.get("fb:cache-secret")],
     "run a script of its own": [read_own_script],
     "send Celery's control commands": [command("PUBLISH", "/0.celery.pidbox", "{}")],

@@ -17,7 +17,8 @@ from forebay.routing.requests import Classify
 
 NAMES = {
     # the clients
-    "AsyncClient", "Client", "JobHandle", "Options", "Settings",
+    "AsyncBulkHandle", "AsyncClient", "BulkHandle", "Client", "JobHandle", "Options", "Progress",
+    "Settings",
     # requests
     "Choice", "Classify", "Decide", "Embed", "Extract", "Generate", "Job", "Label", "Message",
     "Predicate", "Score", "Summarize",

@@ -41,8 +41,9 @@ from forebay.workers.isolation.limits import WALL_S
 from forebay.workers.local import Local
 from forebay.workers.prompts import bounded, prompts
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import attempt, record
+from forebay.workers.runtime.execute import attempt
 from forebay.workers.runtime.outcomes import Retry
+from forebay.workers.runtime.recording import record
 
 MAX_INPUT_S = 10.0  # on a busy machine
 MAX_CALLS = 6  # for one answer: prompts, readings, checks and comparisons, each within its budget

@@ -104,7 +104,7 @@ def test_a_call_without_an_entry_in_the_budget_is_found(redis):
     spend = Budget(redis)
     spend.reserve(
         "one", "acme.1", "acme", 5,
-        tenant_budget_nusd=None, fleet_budget_nusd=None, term_s=TERM_S,
+        term_s=TERM_S,
     )  # fmt: skip
     calls = [call("one", 0.0), call("two", 1.0)]
     assert wrong(money.of_money(spend, calls)) == {"calls without an entry": 1}

@@ -41,7 +41,7 @@ def spend(redis):
     spend = Budget(redis)
     spend.reserve(
         "one", "acme.1", "acme", 9_000,
-        tenant_budget_nusd=None, fleet_budget_nusd=None, term_s=66.0,
+        term_s=66.0,
     )  # fmt: skip
     return spend
 

@@ -6,7 +6,8 @@ from forebay.routing.bulk.bulks import Bulks
 from forebay.routing.bulk.shard import Shard
 from forebay.routing.bulk.shards import Shards
 from forebay.routing.jobs import new_id
-from forebay.workers.runtime.execute import attempt, record
+from forebay.workers.runtime.execute import attempt
+from forebay.workers.runtime.recording import record
 
 LABELS = ["billing", "login", "other"]
 QUEUES = ("route", "local.default", "embed")

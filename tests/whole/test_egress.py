@@ -49,7 +49,8 @@ from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import attempt, record
+from forebay.workers.runtime.execute import attempt
+from forebay.workers.runtime.recording import record
 from mock_bedrock.server import MockBedrock
 
 pytestmark = pytest.mark.slow

@@ -97,7 +97,7 @@ class ShardWork:
     def _answer(self, run: ShardRun) -> None:
         if run.claim.record.error == EngineDied.code:
             self._one_at_a_time(run)
-        elif self._answerer.answers_by_vectors(run.shard.kind):
+        elif run.shard.kind in self._answerer.light_kinds:
             self._at_once(run)
         else:
             self._side_by_side(run)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from forebay.routing.base import Kind
+from forebay.routing.base import KINDS, Kind
 from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost
 from forebay.routing.jobs import Content, Embed, Embedding, Job
+from forebay.routing.tracing import spans
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import RawAnswer
 from forebay.workers.engines.engine import (
@@ -23,7 +25,7 @@ from forebay.workers.engines.engine import (
 from forebay.workers.prompts import bounded
 
 #: The kinds that can be answered by the nearest option.
-NEAREST = frozenset({"classify", "decide"})
+NEAREST: frozenset[Kind] = frozenset({"classify", "decide"})
 
 #: The fields of a `Decide` request, by the part of its prompt that an error names.
 _DECIDE_FIELDS = {"messages": "state", "labels": "questions"}
@@ -76,8 +78,16 @@ class Answerer:
 
     def signature(self, job: Job) -> tuple[str, str]:
         """Return the model, and its revision, that answers this job here."""
+        return self._signature(self.info, job.kind)
+
+    def signatures(self) -> dict[Kind, tuple[str, str]]:
+        """Return for each kind the model, and its revision, that answers it here."""
         info = self.info
-        if info.embed_model and (job.kind == "embed" or self._by_similarity(job)):
+        return {kind: self._signature(info, kind) for kind in KINDS}
+
+    @staticmethod
+    def _signature(info: EngineInfo, kind: Kind) -> tuple[str, str]:
+        if info.embed_model and (kind == "embed" or _by_similarity(info, kind)):
             return info.embed_model, info.embed_revision or ""
         return info.model, info.revision
 
@@ -96,16 +106,18 @@ class Answerer:
         request = job.request
         if isinstance(request, Embed):
             return PendingAnswer(lambda: self._embedded(job, request))
-        if self._by_similarity(job):
+        if _by_similarity(self.info, job.kind):
             return PendingAnswer(lambda: self._nearest([job])[0])
         info = self.info
         prompt = bounded.local(job, info, prompt_id=prompt_id)
         update = {"best_effort": best_effort, "stream": on_text is not None}
         return _generate(self._engine, info, job, prompt.model_copy(update=update), on_text)
 
-    def answers_by_vectors(self, kind: Kind) -> bool:
-        """Return whether jobs of a kind are answered by vectors alone, without a generation."""
-        return kind == "embed" or (kind in NEAREST and self.info.classify == "similarity")
+    @property
+    def light_kinds(self) -> frozenset[Kind]:
+        """The kinds that need no slot of the batch: they are answered by vectors alone."""
+        embeds: frozenset[Kind] = frozenset({"embed"})
+        return embeds | NEAREST if self.info.classify == "similarity" else embeds
 
     def at_once(self, jobs: Sequence[Job]) -> list[RawAnswer]:
         """Answer jobs of one kind by vectors, all in one call.
@@ -144,9 +156,6 @@ class Answerer:
         for engine in self._engines:
             engine.close()
 
-    def _by_similarity(self, job: Job) -> bool:
-        return job.kind in NEAREST and self.info.classify == "similarity"
-
     def _embedded(self, job: Job, request: Embed) -> RawAnswer:
         vectors = self._engine.embed(list(request.texts))
         content = Embedding(vectors=vectors.vectors)
@@ -181,11 +190,35 @@ class Answerer:
         return (self._engine, self._other) if self._other else (self._engine,)
 
 
+def _by_similarity(info: EngineInfo, kind: Kind) -> bool:
+    return kind in NEAREST and info.classify == "similarity"
+
+
 def _generate(
     engine: Engine, info: EngineInfo, job: Job, prompt: Prompt, on_text: TakeText | None = None
 ) -> PendingAnswer:
+    began_ns = time.time_ns()
     future = engine.submit(prompt) if on_text is None else engine.submit(prompt, on_text)
-    return PendingAnswer(lambda: _raw_answer(job, info, _completion(job, future)), future)
+
+    def finish() -> RawAnswer:
+        completion = _completion(job, future)
+        _trace(info, completion, began_ns)
+        return _raw_answer(job, info, completion)
+
+    return PendingAnswer(finish, future)
+
+
+def _trace(info: EngineInfo, completion: Completion, began_ns: int) -> None:
+    """Record the time in the engine as a span of the job's trace, with the engine's own times."""
+    if spans.tracing():
+        spans.record(
+            "forebay.engine", began_ns, gen_ai__request__model=info.model,
+            forebay__engine=info.engine, gen_ai__usage__input_tokens=completion.tokens_in,
+            gen_ai__usage__output_tokens=completion.tokens_out,
+            gen_ai__response__finish_reason=completion.finish,
+            forebay__queued_s=completion.queued_s, forebay__prefill_s=completion.prefill_s,
+            forebay__decode_s=completion.decode_s,
+        )  # fmt: skip
 
 
 def _completion(job: Job, future: Future[Completion]) -> Completion:

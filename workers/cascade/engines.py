@@ -12,7 +12,7 @@ from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings, LocalSettings, SecondEngineSettings
-from forebay.workers.runtime.actor import give_up, settings_of
+from forebay.workers.runtime.start_up import give_up, settings_of
 
 log = logging.getLogger(__name__)
 

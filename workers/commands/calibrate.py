@@ -66,7 +66,7 @@ def calibrate(
     rollback: Rollback = None, stand_in: StandIn = False, as_json: Json = False,
 ) -> None:  # fmt: skip
     settings, scope = read_settings(), tenant or EVERYBODY
-    client = connect(settings, brisk=True)
+    client = connect(settings, "look")
     calibrations = Calibrations(client)
     audits = Audits(Ledger(client, settings, lambda: template(celery_app(settings, []))))
     model = RouterModel.load().version

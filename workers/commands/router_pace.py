@@ -61,7 +61,7 @@ def status(*, as_json: Json = False) -> None:
     """Show which jobs are escalated to Bedrock. Targets, shares, thresholds, overrides, costs."""
     settings = read_settings()
     policy = Policy.load(settings.policy_file)
-    client = connect(settings, brisk=True)
+    client = connect(settings, "look")
     pacing, budget = PacingReport(client), Budget(client)
     tenants = sorted({*pacing.tenants(), *policy.tenants}) or [EVERYBODY]
     rows = [_row(pacing.account(name), policy, budget) for name in tenants]
@@ -98,7 +98,7 @@ def override(
     if tenant != EVERYBODY and not re.fullmatch(TENANT, tenant):
         raise Misconfigured("is not a valid tenant name", field="--tenant")
     word, value = _chosen_override(threshold, share, off=off, clear=clear)
-    pacing = PacingReport(connect(read_settings(), brisk=True))
+    pacing = PacingReport(connect(read_settings(), "look"))
     if word is None:
         pacing.clear(kind, tenant=tenant)
     else:

@@ -78,6 +78,7 @@ class Prompt(Frame):
         max_tokens: the most tokens that the engine may generate.
         deadline: Unix time in seconds after which nobody needs the answer.
         priority: the lowest number is admitted first: 0 interactive, 1 bulk.
+        tenant: whose request it is; tenants have equal shares of the batch.
         constraint: what the text must look like. An engine that cannot enforce the constraint
             refuses the request with `InvalidJob`; it never ignores the constraint.
         best_effort: the engine enforces as much of the constraint as it can, and refuses the
@@ -98,6 +99,7 @@ class Prompt(Frame):
     seed: int | None = None
     deadline: float | None = None
     priority: int = 0
+    tenant: str = ""
     constraint: Constraint | None = None
     best_effort: bool = False
     score_options: bool = False
@@ -164,6 +166,18 @@ class Vectors(Frame):
     tokens_in: int
 
 
+class CardMemory(Frame):
+    """The memory of a GPU that an engine planned to take, and what it holds after its warm-up.
+
+    Attributes:
+        off: the engine holds another amount than the plan's tolerance allows.
+    """
+
+    planned_bytes: int
+    used_bytes: int
+    off: bool
+
+
 class EngineInfo(Frame):
     """The model that an engine runs, and how much work the engine takes.
 
@@ -177,6 +191,7 @@ class EngineInfo(Frame):
         embed_revision: the revision of the embedding model, if there is one.
         classify: how this engine labels texts and answers questions best: `model`, by the option
             scores of its language model, or `similarity`, by the similarity of embeddings.
+        memory: what the engine takes of its GPU; `None` if it has none.
     """
 
     engine: str
@@ -187,6 +202,7 @@ class EngineInfo(Frame):
     embed_model: str | None = None
     embed_revision: str | None = None
     classify: Literal["model", "similarity"] = "model"
+    memory: CardMemory | None = None
 
 
 #: Takes the text of an answer piece by piece, while it is generated. It must return at once.

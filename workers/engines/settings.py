@@ -37,6 +37,8 @@ class EngineSettings(EnvironmentSettings):
         cache_mode: how `exl2` and `exl3` store keys and values; if unset, the best mode that fits.
         vram_mib: the card's memory that the engine may take, in MiB; if unset, all of it.
         slots: the requests that run in the batch at once.
+        reserved: share of the slots, and of the worker's threads, that is kept for interactive
+            jobs: at least one, if there are at least two. 0 reserves none.
         context_tokens: tokens of one request, prompt and answer together.
         threads: CPU threads of the engine; 1 is fastest on a machine that others use too.
         hang_s: an engine that has work and makes no step for so many seconds is killed.
@@ -53,6 +55,7 @@ class EngineSettings(EnvironmentSettings):
     cache_mode: Literal["fp16", "q8", "q6", "q4"] | None = None
     vram_mib: int | None = Field(None, ge=1_024, le=1_048_576)
     slots: int = Field(4, ge=1, le=256)
+    reserved: float = Field(0.25, ge=0, le=0.9)
     context_tokens: int = Field(2_048, ge=256, le=1_048_576)
     threads: int = Field(1, ge=1, le=256)
     hang_s: Seconds = 60.0

@@ -9,7 +9,7 @@ from forebay.routing.reasons import Reason, fault
 from forebay.workers.checks import bounded as bounded_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.engines.engine import Ending
-from forebay.workers.frontier.calls import Cost
+from forebay.workers.frontier.call import Cost
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
 from forebay.workers.isolation import pool

@@ -6,10 +6,12 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import partial
 
 from forebay.routing.base import NANO
+from forebay.routing.books.egress_entry import Leaving
+from forebay.routing.books.egress_log import EgressLog
 from forebay.routing.errors import (
     BadAnswer,
     BudgetExceeded,
@@ -25,7 +27,7 @@ from forebay.routing.errors import (
 from forebay.routing.jobs import Answer, Job
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.budget import MAX_NUSD, Budget
+from forebay.routing.limits.budget import MAX_NUSD, BookBounds, Budget
 from forebay.routing.limits.prices import Prices, Tier, Usage
 from forebay.routing.limits.spillway import ACCOUNT, PROBE_EVERY_S, Spillway
 from forebay.routing.logs import Event, event
@@ -35,6 +37,7 @@ from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.routing.store.backoff import patiently
 from forebay.workers.engines.engine import Prompt
+from forebay.workers.frontier.call import Call, Cost, SubBudget
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import (
     BilledFailure,
@@ -44,6 +47,7 @@ from forebay.workers.frontier.provider import (
     billed,
     fault_of,
 )
+from forebay.workers.frontier.traced_call import traced
 
 MAX_RESERVING_S = 30.0  # if reserving took longer, the reservation's term may run out in the call
 MAX_BOOKING_S = 60.0  # how long booking a cost waits for Redis
@@ -51,59 +55,24 @@ MAX_BOOKING_S = 60.0  # how long booking a cost waits for Redis
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SubBudget:
-    """A budget that pays for a call, in addition to the tenant's and the fleet's.
-
-    `Budget.reserve` says how the three are counted.
-    """
-
-    purpose: str = ""
-    budget_nusd: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A planned call: its prompt, its model, and the most it can cost.
-
-    Attributes:
-        model: the id that is called.
-        base: the id that the price list spells; differs for an opaque inference profile.
-        probe: the call finds out whether a fault of Bedrock is over.
-    """
-
-    id: str
-    prompt: Prompt
-    model: str
-    base: str
-    worst_nusd: int
-    probe: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """The cost of a call, in billionths of a dollar.
-
-    Attributes:
-        estimated: the usage could not be priced, so this is the worst case that was reserved.
-    """
-
-    nusd: int
-    estimated: bool = False
-
-
 class Calls:
     """Makes paid calls through a provider. Safe to share between threads.
 
     1. `plan` makes the prompt and computes the most that the call can cost.
-    2. `make` reserves that money and calls, once.
+    2. `make` reserves that money, writes down what leaves, and calls, once.
     3. `book` settles the reservation at what the call did cost.
     """
 
-    def __init__(self, ledger: Ledger, provider: Provider, prices: Prices) -> None:
+    def __init__(
+        self, ledger: Ledger, provider: Provider, prices: Callable[[], Prices], secret: bytes
+    ) -> None:
+        """Call through `provider`; `prices` returns the price list that is in force."""
+        settings = ledger.settings
         self._provider = provider
         self._prices = prices
-        self._budget = Budget(ledger.redis)
+        self._secret = secret
+        self._budget = Budget(ledger.redis, BookBounds(settings.books_days, settings.books_calls))
+        self._egress_log = EgressLog(ledger.redis, settings.egress_entries)
         self._spillway = Spillway(ledger.redis)
 
     def plan(
@@ -123,10 +92,11 @@ class Calls:
             NoAnswer: The spillway is shut, the model has no price, or the call might cost more
                 than the job allows.
         """
-        call_id, base = secrets.token_hex(16), rules.base_model(model)
+        call_id, base, prices = secrets.token_hex(16), rules.base_model(model), self._prices()
         try:
             prompt = prompt_for(call_id)
-            worst_nusd = self._prices.worst_case(base, *self._provider.bounds(prompt, base))
+            tokens_in, tokens_out = self._provider.bounds(prompt, base)
+            worst_nusd = prices.worst_case(base, tokens_in, tokens_out)
         except NoPrice as error:
             raise NoAnswer(error, Reason.NO_PRICE, detail=model, another=True) from None
         except ForebayError as error:
@@ -135,7 +105,10 @@ class Calls:
         if spent_nusd + worst_nusd > allowed_nusd:
             too_dear = BudgetExceeded("a call might cost more than this", field="max_cost_usd")
             raise NoAnswer(too_dear, Reason.JOB_COST_CAP, another=True)
-        return Call(call_id, prompt, model, base, worst_nusd, probe=self._admitted(model))
+        return Call(
+            call_id, prompt, model, base, worst_nusd, prices, tokens_in,
+            probe=self._admitted(model), repair=spent_nusd > 0,
+        )  # fmt: skip
 
     def _admitted(self, model: str) -> bool:
         """Return whether the call of this model probes a fault.
@@ -155,7 +128,9 @@ class Calls:
     def make(
         self, call: Call, claim: Claim, job: Job, rules: Policy, sub_budget: SubBudget
     ) -> Reply:
-        """Reserve the money and call, once. The reply is billed: `book` it, whatever it says.
+        """Reserve the money, write down what leaves, and call, once.
+
+        The reply is billed: `book` it, whatever it says.
 
         Raises:
             Lost: The job no longer belongs to this claim.
@@ -163,11 +138,14 @@ class Calls:
         """
         began = time.monotonic()
         self._reserve(call, claim, job, rules, sub_budget)
+        self._write_down(
+            call.leaving(claim, job, rules, self._provider.region, sub_budget, self._secret)
+        )
         if time.monotonic() - began > MAX_RESERVING_S:  # this process was stopped meanwhile
             self._budget.release(call.id)
             raise NoAnswer(Unavailable("too late to call"), Reason.SPILLWAY_SHUT)
         try:
-            reply = self._provider.call(call.prompt, call.model, call_id=call.id, base=call.base)
+            reply = traced(self._provider, call.prompt, call.model, call.id, call.base)
         except ForebayError as error:
             raise self._failed(call, error, rules) from None
         self._recovered(call)
@@ -175,7 +153,7 @@ class Calls:
 
     def cost(self, call: Call, reply: Reply) -> Cost:
         """Return what a reply costs: its worst case if its usage cannot be priced exactly."""
-        return self._cost(call, reply.usage, reply.tier)
+        return self._cost(call, reply.usage, reply.tier, stand_in=reply.stand_in)
 
     def book(self, call: Call, cost: Cost, draft: bytes = b"") -> None:
         """Settle a call at its cost, waiting up to `MAX_BOOKING_S` for Redis.
@@ -190,7 +168,7 @@ class Calls:
         Raises:
             Unavailable: Redis did not come back in time.
         """
-        settle = partial(self._budget.settle, call.id, cost.nusd, draft=draft)
+        settle = partial(self._budget.settle, call.id, cost.nusd, draft=draft, bill=cost.bill())
         patiently(settle, patience_s=MAX_BOOKING_S)
 
     def _reserve(
@@ -202,39 +180,56 @@ class Calls:
                 job.id,
                 job.tenant,
                 call.worst_nusd,
-                tenant_budget_nusd=rules.tenant(job.tenant).daily_budget_nusd,
-                fleet_budget_nusd=rules.fleet.daily_budget_nusd,
+                limits_at=lambda at_s: call.limits(rules, job.tenant, sub_budget, at_s),
                 term_s=self._provider.term_s,
                 purpose=sub_budget.purpose,
-                purpose_budget_nusd=sub_budget.budget_nusd,
                 token=claim.token,
+                terms=call.terms(self._provider.region, sub_budget),
             )
         except BudgetExceeded as error:
             raise NoAnswer(error, Reason.BUDGET_SPENT, another=True) from None
         except Throttled as error:  # another call of this job may still run, or has just ended
             raise NoAnswer(error, Reason.CALL_OPEN) from None
 
-    def _cost(self, call: Call, usage: Usage | None, tier: Tier | None) -> Cost:
+    def _write_down(self, leaving: Leaving) -> None:
+        """Enter in the egress log what is about to leave.
+
+        Raises:
+            NoAnswer: The entry could not be written, so nothing leaves.
+        """
+        try:
+            self._egress_log.append(leaving)
+        except ForebayError as error:
+            log.error(  # noqa: TRY400 - nothing is wrong with the code
+                "the egress log cannot be written, so the call is not made: %s", error,
+                extra=event(Event.EGRESS_UNWRITTEN, job=leaving.job, model=leaving.model),
+            )  # fmt: skip
+            with suppress(Unavailable):  # what cannot be released stays reserved for its term
+                self._budget.release(leaving.call)
+            raise NoAnswer(error, Reason.EGRESS_UNWRITTEN, waits=True) from None
+
+    def _cost(self, call: Call, usage: Usage | None, tier: Tier | None, *, stand_in: bool) -> Cost:
+        """Return the cost by the prices that were in force when the call was planned."""
         if usage is not None and tier is not None:
             try:
-                nusd = self._prices.cost(call.base, usage, tier=tier)
+                nusd = call.prices.cost(call.base, usage, tier=tier)
             except Misconfigured:
                 nusd = MAX_NUSD + 1
             if nusd <= MAX_NUSD:
-                return Cost(nusd)
+                return Cost(nusd, usage=usage, tier=tier, stand_in=stand_in)
         log.error(
             "the usage of call %s of %s cannot be priced; its worst case of $%.6f is booked",
             call.id, call.model, call.worst_nusd / NANO,
             extra=event(Event.BEDROCK_UNPRICED, model=call.model),
         )  # fmt: skip
-        return Cost(call.worst_nusd, estimated=True)
+        return Cost(call.worst_nusd, estimated=True, usage=usage, tier=tier, stand_in=stand_in)
 
     def _failed(self, call: Call, error: ForebayError, rules: Policy) -> NoAnswer:
         """Book what the failed call cost, as far as it is known; return the `NoAnswer` to raise."""
         if isinstance(error, OutcomeUnknown):
             return NoAnswer(error, Reason.CALL_OPEN)
         if isinstance(error, BilledFailure):
-            cost = self._cost(call, error.usage, error.tier)
+            cost = self._cost(call, error.usage, error.tier, stand_in=error.stand_in)
             self.book(call, cost)
             self._recovered(call)
             return NoAnswer(error, Reason.BEDROCK_FAILED, another=True, estimated=cost.estimated)

@@ -68,6 +68,11 @@ class Provider(Protocol):
         """Seconds after which a call of unknown outcome has ended on the provider's side too."""
         ...
 
+    @property
+    def region(self) -> str:
+        """Where calls go, as the egress log names it: a region, and the endpoint if one is set."""
+        ...
+
     def bounds(self, prompt: Prompt, model: str) -> tuple[int, int]:
         """Return the most tokens a call can be billed for: of its prompt, and of its answer.
 
@@ -106,15 +111,23 @@ class OutcomeUnknown(Unavailable):
 class BilledFailure(LastingError):
     """The provider answered and bills `usage`, but the answer cannot be used.
 
-    `usage` and `tier` are `None` if they cannot be used, as in a `Reply`.
+    `usage` and `tier` are `None` if they cannot be used, as in a `Reply`; `stand_in` is as there.
     """
 
     billed: Billed = "yes"
 
-    def __init__(self, message: str, usage: Usage | None, tier: Tier | None = "default") -> None:
+    def __init__(
+        self,
+        message: str,
+        usage: Usage | None,
+        tier: Tier | None = "default",
+        *,
+        stand_in: bool = False,
+    ) -> None:
         super().__init__(message)
         self.usage = usage
         self.tier = tier
+        self.stand_in = stand_in
 
 
 class Refused(BilledFailure, ModelRefused):

@@ -7,7 +7,8 @@ from forebay.routing.jobs import Answer, Decide, Extract, Generate, Job
 from forebay.routing.limits.prices import Usage
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
-from forebay.workers.frontier.calls import Call, Calls, Cost, SubBudget
+from forebay.workers.frontier.call import Call, Cost, SubBudget
+from forebay.workers.frontier.calls import Calls
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
 from forebay.workers.prompts import prompts

@@ -130,6 +130,7 @@ def _prompt(
         seed=chat.seed if chat else None,
         deadline=job.deadline.timestamp() if job.deadline else None,
         priority=0 if job.priority == "interactive" else 1,
+        tenant=job.tenant,
         constraint=constraint,
         score_options=isinstance(constraint, Choice),
     )

@@ -10,13 +10,11 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol
 
 from celery import Celery
-from celery.bootsteps import StartStopStep
 from celery.signals import (
     celeryd_init,
     setup_logging,
@@ -31,43 +29,36 @@ from forebay.routing.broker.app import celery_app
 from forebay.routing.broker.doorbell import template
 from forebay.routing.broker.full_redis import FullRedis, is_full
 from forebay.routing.broker.remote_control import remove_changing_commands
-from forebay.routing.errors import CallerError, ForebayError, Misconfigured, Unavailable
+from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import task_name
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event
-from forebay.routing.settings import EnvironmentSettings, Settings, read
-from forebay.routing.store.connection import connect, reaching_redis, without_password
+from forebay.routing.settings import Settings
+from forebay.routing.store.connection import connect, reaching_redis
+from forebay.workers.runtime.claims.in_flight import InFlight
+from forebay.workers.runtime.claims.reserve import Reserve, ReserveTerms
 from forebay.workers.runtime.drain import WEDGED, Drain, end_at_next_signal, end_at_once
-from forebay.workers.runtime.execute import answer_doorbell
-from forebay.workers.runtime.heartbeat import Heartbeat
+from forebay.workers.runtime.execute import answer_doorbell, work_claim
+from forebay.workers.runtime.heartbeat import Heartbeat, step_calling
 from forebay.workers.runtime.hooks import JobHook
-from forebay.workers.runtime.in_flight import InFlight
-from forebay.workers.runtime.liveness import INTERVAL_S, Liveness
+from forebay.workers.runtime.liveness import Liveness
 from forebay.workers.runtime.outcomes import Outcome
 from forebay.workers.runtime.settings import ActorSettings
+from forebay.workers.runtime.start_up import (
+    give_up,
+    load_scripts,
+    reachable,
+    settings_of,
+    wait_for_redis,
+)
 
 log = logging.getLogger(__name__)
 
-REDIS_RETRY_S = 1.0
+#: How long a thread that computes keeps others waiting. Python's own 5 ms add up: a job has to wait
+#: for the interpreter after each reply of Redis and of the engine.
+SWITCH_S = 0.0005
 UNNAMED = "celery"  # what Celery calls a worker that was started without `-n`
-
-T = TypeVar("T", bound=EnvironmentSettings)
-
-
-def settings_of(cls: type[T]) -> T:
-    """Read settings for a worker; a wrong one ends the process with one line, not a traceback."""
-    try:
-        return read(cls)
-    except ForebayError as error:
-        give_up(error)
-
-
-def give_up(error: ForebayError) -> NoReturn:
-    """End this worker with the reason on one line: exit code 2 if the operator can mend it."""
-    sys.stderr.write(f"forebay: {error.code}: {error}\n")
-    sys.stderr.flush()
-    os._exit(2 if isinstance(error, CallerError) else 1)
 
 
 class Worker(Protocol):
@@ -96,6 +87,7 @@ class Actor:
         concurrency: jobs at once.
         shards_at_once: of these, the most shards of bulks.
         jobs_at_once: jobs that one thread claims, and routes, in one round trip.
+        reserves: returns what threads a worker needs besides, for jobs that must not wait.
         hooks: observe every job; see `JobHook`.
         steps: returns a counter of a worker that rises while its jobs make progress.
         quiet_s: how long a job may take without a step, by the limits of its work.
@@ -111,6 +103,7 @@ class Actor:
         concurrency: int,
         shards_at_once: int = 1,
         jobs_at_once: int = 1,
+        reserves: Callable[[Any], Sequence[ReserveTerms]] = lambda _worker: (),
         hooks: Sequence[JobHook] = (),
         steps: Callable[[Any], int] = lambda _worker: 0,
         quiet_s: float = 0.0,
@@ -121,7 +114,7 @@ class Actor:
         self.queues = queues
         self.hooks = tuple(hooks)
         try:
-            client, impatient = connect(self.settings), connect(self.settings, brisk=True)
+            client, impatient = connect(self.settings, "work"), connect(self.settings, "look")
             self.app: Celery = celery_app(self.settings, queues)
             bell = template(self.app)
             self.ledger = Ledger(client, self.settings, bell)
@@ -133,7 +126,7 @@ class Actor:
         self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
         self._make, self._hostname = make, ""  # Celery's name of this worker
         self._worker: Worker | None = None
-        self._steps, self._quiet_s = steps, quiet_s
+        self._steps, self._quiet_s, self._reserves = steps, quiet_s, reserves
         self._jobs_at_once, self._on_beat = jobs_at_once, on_beat
         self._in_flight = InFlight(concurrency, shards_at_once)
         self._watch(settings_of(ActorSettings))
@@ -147,7 +140,7 @@ class Actor:
         )  # fmt: skip
         self._liveness = liveness
         self._heartbeat = Heartbeat(
-            self._impatient_ledger, self._consumed,
+            self._impatient_ledger, self._consumed, self._in_flight,
             lambda: liveness.well or self._full_redis.taking, lambda: self._on_beat(self._worker),
         )  # fmt: skip
         takes = [partial(self._answer, queue, unrung=True) for queue in self.queues]
@@ -163,7 +156,7 @@ class Actor:
         for queue in self.queues:
             # Doorbells send no events: the hooks tell Flower of jobs (`workers/telemetry`).
             self.app.task(self._task(queue), name=task_name(queue), typing=False, send_events=False)
-        self.app.steps["consumer"].add(_beat_step(self._liveness.beat))
+        self.app.steps["consumer"].add(step_calling(self._come_round))
         celeryd_init.connect(self._name, weak=False)
         setup_logging.connect(_log_to_stderr, weak=False)
         worker_init.connect(self._start, weak=False)
@@ -200,20 +193,27 @@ class Actor:
             )  # fmt: skip
 
     def _start(self, sender: Any, **_: Any) -> None:
+        sys.setswitchinterval(SWITCH_S)
         self._hostname = sender.hostname
         self._drain.start()
         while self._worker is None:
-            _wait_for_redis(self._impatient_ledger)
-            _load_scripts(self._impatient_ledger)
+            wait_for_redis(self._impatient_ledger)
+            load_scripts(self._impatient_ledger)
             self._worker = self._made_worker()
         self._full_redis.start()
+        self._start_reserves(self._worker)
+
+    def _start_reserves(self, worker: Worker) -> None:
+        work = partial(work_claim, self.ledger, worker.work, self._in_flight, self.hooks)
+        for terms in self._reserves(worker):
+            Reserve(terms, self._in_flight, self.ledger, self._consumed, work).start()
 
     def _made_worker(self) -> Worker | None:
         """Make the worker; return `None` if Redis went away meanwhile."""
         try:
             return self._make(self.ledger)
         except ForebayError as error:
-            if _reachable(self._impatient_ledger):
+            if reachable(self._impatient_ledger):
                 give_up(error)
         except Exception as error:  # noqa: BLE001 - Celery would log it, and run without a worker
             give_up(ForebayError(f"{type(error).__name__} at {logs.place(error)}"))
@@ -236,13 +236,18 @@ class Actor:
         if self._worker is not None:
             self._worker.close()
 
+    def _come_round(self, consumer: Any) -> None:
+        """Note that the consumer's loop came round, and have it do as an operator ordered."""
+        self._liveness.beat()
+        self._heartbeat.obey(consumer)
+
     def _consumed(self) -> list[str]:
         """Return the queues that Celery consumes; `-Q` chooses among ours."""
         return [queue for queue in self.queues if queue in self.app.amqp.queues.consume_from]
 
     def _doorbells(self) -> int:
         """Return how many doorbells wait in those queues; 0 if Celery can take none of them."""
-        if is_full(self._impatient_ledger.redis):
+        if self._in_flight.drained or is_full(self._impatient_ledger.redis):
             return 0
         with reaching_redis(), self._impatient_ledger.redis.pipeline(transaction=False) as pipe:
             for queue in self._consumed():
@@ -255,45 +260,6 @@ class Actor:
             extra=event(Event.WORKER_WEDGED),
         )  # fmt: skip
         self._drain.begin(WEDGED)
-
-
-def _beat_step(beat: Callable[[], None]) -> type[StartStopStep]:
-    """Return a step of Celery's consumer that calls `beat` from each connection's event loop."""
-
-    class BeatStep(StartStopStep):  # type: ignore[misc] # Celery has no types
-        def register_with_event_loop(self, _consumer: Any, hub: Any) -> None:
-            hub.call_repeatedly(INTERVAL_S, beat)
-
-    return BeatStep
-
-
-def _wait_for_redis(ledger: Ledger) -> None:
-    """Return once Redis can be reached; a worker may be started before it."""
-    if not _reachable(ledger):
-        where = without_password(ledger.settings.redis_url)
-        log.warning(
-            "waiting: Redis cannot be reached at %s", where, extra=event(Event.WORKER_WAITING)
-        )
-    while not _reachable(ledger):
-        time.sleep(REDIS_RETRY_S)
-
-
-def _load_scripts(ledger: Ledger) -> None:
-    try:
-        ledger.load_scripts()
-    except ForebayError as error:  # the heartbeat tries again
-        log.warning("cannot load the scripts: %s", error, extra=event(Event.WORKER_UNLOADED))
-
-
-def _reachable(ledger: Ledger) -> bool:
-    try:
-        with reaching_redis():
-            ledger.redis.ping()
-    except Misconfigured as error:  # such as a wrong password: waiting does not help
-        give_up(error)
-    except Unavailable:
-        return False
-    return True
 
 
 def _log_to_stderr(loglevel: int = logging.WARNING, **_: Any) -> None:

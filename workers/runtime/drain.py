@@ -14,7 +14,7 @@ from types import FrameType
 from forebay.routing.errors import ForebayError, Lost
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event
-from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime.claims.in_flight import InFlight
 
 log = logging.getLogger(__name__)
 

@@ -13,31 +13,15 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from forebay.routing.bulk.row_result import counts
-from forebay.routing.bulk.shards import Shards
-from forebay.routing.errors import EgressDenied, ForebayError, Lost, Unavailable
+from forebay.routing.errors import EgressDenied, ForebayError, Lost
 from forebay.routing.lanes import ROUTE, hop_of
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.logs import Event, event, place
-from forebay.routing.store.backoff import patiently
+from forebay.routing.logs import Event, event
+from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
-from forebay.workers.runtime.in_flight import InFlight
-from forebay.workers.runtime.outcomes import (
-    Answered,
-    Audited,
-    Dropped,
-    Escalated,
-    Failed,
-    Outcome,
-    Recorded,
-    Retry,
-    Routed,
-    ShardAnswered,
-    result_of,
-    spent_receipt,
-    without_content,
-)
+from forebay.workers.runtime.outcomes import Dropped, Outcome, Recorded, Routed
+from forebay.workers.runtime.recording import record, record_patiently
 from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outcome_of_denial
 
 log = logging.getLogger(__name__)
@@ -45,7 +29,6 @@ log = logging.getLogger(__name__)
 MAX_JOBS_PER_DOORBELL = 200
 SHARDS_NAMED = 2  # in the result of a doorbell: each still holds the results of its rows
 QUICK_S = 0.3  # after working for longer, a worker waits for the next doorbell
-PATIENCE_S = 600.0  # for Redis to take an outcome; without Redis there is nothing else to do
 
 Work = Callable[[Claim], Outcome]
 Take = Callable[..., list[Recorded]]  # `execute` with all but its options
@@ -145,6 +128,18 @@ def execute(
         return _work_all(ledger, work, hooks, claims)
 
 
+def work_claim(
+    ledger: Ledger, work: Work, in_flight: InFlight, hooks: tuple[JobHook, ...], claim: Claim
+) -> Recorded:
+    """Work a job that a thread of the reserve has claimed, and record its outcome.
+
+    Returns:
+        How the job stands.
+    """
+    with in_flight.holding(claim, reserved=True):
+        return _work_all(ledger, work, hooks, [claim])[0]
+
+
 def _work_all(
     ledger: Ledger, work: Work, hooks: tuple[JobHook, ...], claims: Sequence[Claim]
 ) -> list[Recorded]:
@@ -219,81 +214,3 @@ def attempt(work: Work, claim: Claim) -> Outcome:
         return outcome_of(error, claim)
     except Exception as error:  # noqa: BLE001 - the worker outlives any job
         return outcome_of_defect(error, claim)
-
-
-def record_patiently(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
-    """Record an outcome, retrying while Redis is down: the work is worth the wait.
-
-    Raises:
-        EgressDenied: The job was to go to Bedrock, and its content may not leave.
-        Lost: The job is not this claim's any more. Perhaps the outcome was recorded and only the
-            reply got lost. Either way there is nothing left to do.
-        Unavailable: Redis did not answer for `PATIENCE_S`.
-    """
-
-    def warn(error: Unavailable) -> None:
-        log.warning(
-            "cannot record the outcome of %s yet: %s", claim.id, error,
-            extra=event(Event.JOB_UNRECORDED, job=claim.id),
-        )  # fmt: skip
-
-    return patiently(
-        partial(record, ledger, claim, outcome), patience_s=PATIENCE_S, on_failure=warn
-    )
-
-
-def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
-    """Write an outcome on the ledger, under the claim's token.
-
-    Raises:
-        EgressDenied: The job was to go to Bedrock, and its content may not leave.
-        Lost: The job is not this claim's any more; the outcome is dropped.
-    """
-    match outcome:
-        case Routed(queue, egress, reason, verdict):
-            ledger.route(claim, queue, egress, reason, verdict)
-            return Recorded(claim.id, outcome, "waiting")
-        case Escalated(reason, draft):
-            ledger.escalate(claim, reason, draft)
-            return Recorded(claim.id, outcome, "waiting")
-        case Retry(code, note, delay_s, counted):
-            state = ledger.retry(claim, code, note=note, delay_s=delay_s, counted=counted)
-            return Recorded(claim.id, outcome, state, spent_receipt(claim, code, note, state))
-        case Answered() | Audited() | Failed():
-            return _settle(ledger, claim, outcome)
-        case ShardAnswered(receipt, results, rising):
-            Shards(ledger).settle(claim, receipt, results, counts(results), rising)
-            return Recorded(claim.id, outcome, "done", receipt)
-        case Dropped():
-            return Recorded(claim.id, outcome, "cancelled" if _cancelled(ledger, claim) else "lost")
-
-
-def _cancelled(ledger: Ledger, claim: Claim) -> bool:
-    """Return whether a job was lost because it was cancelled."""
-    try:
-        return ledger.record(claim.id).state == "cancelled"
-    except ForebayError:  # it is forgotten, or Redis is away
-        return False
-
-
-def _settle(ledger: Ledger, claim: Claim, outcome: Answered | Audited | Failed) -> Recorded:
-    """End the job; then do what its answer asked for."""
-    receipt = result_of(claim, outcome)
-    state = ledger.settle(claim, receipt)
-    if isinstance(outcome, Answered) and outcome.then is not None:
-        _follow_up(claim, outcome.then)
-    return Recorded(claim.id, outcome, state, without_content(receipt, state))
-
-
-def _follow_up(claim: Claim, then: Callable[[], object]) -> None:
-    """Call `then`; log what it raises, since the job has its answer already."""
-    try:
-        then()
-    except Exception as error:  # noqa: BLE001 - see above
-        log.error(  # noqa: TRY400 - the message may hold content
-            "%s after the end of %s at %s",
-            type(error).__name__,
-            claim.id,
-            place(error),
-            extra=event(Event.JOB_BROKE, job=claim.id),
-        )

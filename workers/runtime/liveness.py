@@ -16,7 +16,7 @@ from pathlib import Path
 from forebay.routing.errors import ForebayError
 from forebay.routing.logs import Event, event
 from forebay.routing.settings import read
-from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.settings import ActorSettings
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Outcomes of a claimed job. A worker returns one of these values; `execute.record` writes it.
+"""Outcomes of a claimed job. A worker returns one of these values; `recording.record` writes it.
 
 An outcome may hold content. What leaves the process of it is a receipt (`Recorded.receipt`).
 """
@@ -6,16 +6,16 @@ An outcome may hold content. What leaves the process of it is a receipt (`Record
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal, Self, cast
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Literal, Self
 
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.bulk.shards import RisingRow
-from forebay.routing.errors import Expired, ForebayError
+from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Receipt, Verdict
 from forebay.routing.ledger.claim import Claim, Move
 from forebay.routing.reasons import Reason
-from forebay.routing.receipts import JobState, Status
+from forebay.routing.receipts import JobState
 
 MAX_NOTE_CHARS = 400  # of an error's message in a receipt
 
@@ -92,6 +92,7 @@ class Retry:
     """
 
     code: str
+    _: KW_ONLY
     note: str = ""
     delay_s: float = 0.0
     counted: bool = True
@@ -100,7 +101,7 @@ class Retry:
     def after(cls, error: ForebayError, *, delay_s: float = 0.0, counted: bool = True) -> Self:
         """Return the retry after an error, whose field is part of the note."""
         note = str(error)[:MAX_NOTE_CHARS]
-        return cls(error.code, note, delay_s=delay_s, counted=counted)
+        return cls(error.code, note=note, delay_s=delay_s, counted=counted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,52 +161,3 @@ def recalled(claim: Claim, cached: Answer, *, degraded: bool = False) -> Answere
     reasons = (*claim.record.reasons, Reason.CACHED.value)
     update = {"reasons": reasons, "verdict": claim.record.verdict, "degraded": degraded}
     return Answered(cached.model_copy(update=update))
-
-
-# --- receipts -------------------------------------------------------------------------------------
-
-
-def result_of(claim: Claim, outcome: Answered | Audited | Failed) -> Answer | Receipt:
-    """Return what is stored of a job that ends with this outcome."""
-    match outcome:
-        case Answered(answer):
-            return answer
-        case Audited(receipt):
-            return receipt
-        case Failed(error, reasons):
-            return failure_receipt(claim, error, reasons)
-
-
-def failure_receipt(claim: Claim, error: ForebayError, reasons: tuple[str, ...]) -> Receipt:
-    """Return the receipt of a job that failed, or whose deadline passed while it was worked."""
-    return Receipt(
-        **claim.record.heading(),
-        status="expired" if isinstance(error, Expired) else "failed",
-        reasons=(*claim.record.reasons, *reasons, error.code),
-        error=error.code,
-        error_field=error.field,
-        error_note=note_of(error) or None,
-    )
-
-
-def spent_receipt(claim: Claim, code: str, note: str, state: JobState) -> Receipt | None:
-    """Return the receipt of a job that has no attempts left; `None` if it waits again."""
-    if state == "waiting":
-        return None
-    reasons = (*claim.record.reasons, code)
-    heading = claim.record.heading()
-    return Receipt(
-        **heading,
-        status=cast("Status", state),
-        reasons=reasons,
-        error=code,
-        error_note=note or None,
-    )
-
-
-def without_content(result: Answer | Receipt, state: JobState) -> Receipt:
-    """Return the receipt of a job that ended in this state."""
-    receipt = result.receipt if isinstance(result, Answer) else result
-    if receipt.status == state:
-        return receipt
-    return receipt.model_copy(update={"status": state})  # a kept draft replaces a failure

@@ -64,7 +64,7 @@ def outcome_of_defect(error: Exception, claim: Claim) -> Retry:
         extra=event(Event.JOB_BROKE, job=claim.id),
     )
     note = f"an error inside the worker ({type(error).__name__}), whose log says where"
-    return Retry("internal", note, delay_s=delay_s(claim))
+    return Retry("internal", note=note, delay_s=delay_s(claim))
 
 
 def outcome_of_denial(error: EgressDenied, claim: Claim) -> Retry:

@@ -36,7 +36,7 @@ class JobLog:
                 log.info("to %s: %s", queue, reason, extra=event(Event.JOB_ROUTED, **about))
             case Escalated(reason):
                 log.info("to bedrock: %s", reason, extra=event(Event.JOB_ESCALATED, **about))
-            case Retry(code, delay_s):
+            case Retry(code, delay_s=delay_s):
                 log.info(
                     "%s, again in %.1f s", code, delay_s, extra=event(Event.JOB_RETRIED, **about)
                 )

@@ -5,18 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import cache, partial
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from forebay.routing.errors import EgressDenied
 from forebay.routing.jobs import Answer, Receipt
-from forebay.routing.lanes import hop_of
+from forebay.routing.lanes import BEDROCK, Hop, hop_of
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.record import Record
 from forebay.routing.reasons import Reason
-from forebay.workers.runtime.outcomes import Answered, Escalated, Recorded, Retry, Routed
+from forebay.workers.runtime.outcomes import (
+    Answered,
+    Escalated,
+    Failed,
+    Outcome,
+    Recorded,
+    Retry,
+    Routed,
+)
 from forebay.workers.telemetry.labels import MAX_MODELS, Capped, code_label, reason_label
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 3_600)
+HOPS: tuple[str, ...] = get_args(Hop)
 WHERE = ("kind", "lane")
 PROBABILITIES = tuple(tenth / 10 for tenth in range(1, 11))
 #: What a sweep did, by the state in which it left the job.
@@ -42,6 +53,8 @@ class JobMetrics:
         self._retries = count("retries", "Attempts after which a job waits again", *WHERE, "code")
         self._decisions = count("decisions", "Lanes chosen before an answer", *WHERE, "reason")
         self._escalations = count("escalations", "Jobs that went up", "kind", "reason")
+        refusals = count("egress_refusals", "Moves or calls refused because of egress", "lane")
+        self._refusals = {lane: refusals(lane) for lane in HOPS}  # each begins at 0, for alerts
         self._swept = count("jobs_swept", "Jobs that a sweep gave back or ended", "result")
 
     def _count_ends(self, registry: CollectorRegistry) -> None:
@@ -83,6 +96,8 @@ class JobMetrics:
         self._service(record.kind, record.hop).observe(took_s)
         name = type(outcome).__name__.lower()
         self._attempts(record.kind, record.hop, name).inc()
+        if refuses_egress(outcome, record.hop):
+            self._refusals[record.hop].inc()
         match outcome:
             case Routed(queue, reason=reason, verdict=verdict):
                 lane = hop_of(queue)
@@ -139,6 +154,26 @@ class JobMetrics:
                 self._seconds(kind, str(check.passed).lower()).inc()
             elif not check.passed:
                 self._failed_checks(kind, lane, check.name).inc()
+
+
+def refuses_egress(outcome: Outcome, hop: str) -> bool:
+    """Return whether an outcome means that something was to leave that may not.
+
+    Router and local lane keep a job of egress `deny` in the building as a matter of course, and
+    say so in its reasons; that is no refusal. A pin to Bedrock is one, and so is a move that the
+    ledger refuses, and everything of that kind that a bedrock worker finds.
+    """
+    code = EgressDenied.code
+    match outcome:
+        case Failed(error, reasons):
+            return error.code == code or (hop == BEDROCK and code in reasons)
+        case Retry(said):
+            return said == code
+        case Routed(reason=reason):
+            return hop == BEDROCK and code in reason.split(",")
+        case Answered(answer):
+            return hop == BEDROCK and code in answer.reasons
+    return False
 
 
 # A child of a metric is looked up by its labels for every job, so it is remembered.

@@ -21,6 +21,7 @@ from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import WaitingJobs
+from forebay.routing.overview.workers import Workers
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.store.connection import reaching_redis
 from forebay.workers.telemetry.labels import largest
@@ -32,6 +33,8 @@ KEEP_DEAD_S = 60.0  # counting dead jobs walks all keys
 MAX_RUNNING = 5_000  # jobs whose queues are counted
 KEYS_PER_SCAN = 5_000
 MAX_PAUSES = 100  # that are shown
+DUE_WITHIN_S = (60, 300)  # deadlines that count as near
+SHARDS = ":rows"  # ends the names of the depths that count shards
 FLEET = "*"
 
 
@@ -61,7 +64,8 @@ class LedgerMetrics(Collector):
         """Yield all that can be read. A part that this Redis user may not read is left out."""
         failed = set[str]()
         for part in (
-            self._queues, self._jobs, self._money, self._breaker, self._pace, self._memory,
+            self._queues, self._jobs, self._due, self._money, self._breaker, self._pace,
+            self._memory,
         ):  # fmt: skip
             try:
                 yield from list(part())
@@ -87,7 +91,10 @@ class LedgerMetrics(Collector):
         workers = _family("queue_workers", "Live workers that serve the queue", "queue")
         for queue, count in sorted(self._ledger.workers().items()):
             workers.add_metric([queue], len(count))
-        yield from (jobs, oldest, workers)
+        slots = _family("queue_slots", "Jobs that its live workers work at once", "queue")
+        for queue, places in sorted(Workers(self._redis).slots().items()):
+            slots.add_metric([queue], places)
+        yield from (jobs, oldest, workers, slots)
 
     def _jobs(self) -> Iterator[Metric]:
         """Yield the jobs that run, wait for a retry, or are dead."""
@@ -103,6 +110,22 @@ class LedgerMetrics(Collector):
         yield _by_tenant("dead_jobs", "Dead jobs that were not replayed", self._dead_jobs())
         recovered = leases_recovered(self._redis)
         yield _gauge("leases_recovered_hour", "Leases that ran out in the last hour", recovered)
+
+    def _due(self) -> Iterator[Metric]:
+        """Yield the shards that wait, and the jobs whose deadline is near, for autoscaling."""
+        shards = _family("queue_shards", "Shards of bulks that wait", "queue")
+        for queue, depth in sorted(self._ledger.depths().items()):
+            if queue.endswith(SHARDS):
+                shards.add_metric([queue.removesuffix(SHARDS)], depth)
+        yield shards
+        due = _family("jobs_due", "Jobs whose deadline is near", "within")
+        with reaching_redis():
+            now_s, _ = self._redis.time()
+            for within_s in DUE_WITHIN_S:
+                last_ms = (int(now_s) + within_s) * 1000
+                count: Any = self._redis.zcount("fb:deadlines", "-inf", last_ms)
+                due.add_metric([str(within_s)], count)
+        yield due
 
     def _dead_jobs(self) -> dict[str, float]:
         """Return the number of dead jobs by tenant, at most a minute old."""
@@ -129,6 +152,8 @@ class LedgerMetrics(Collector):
         shown = dict(sorted(left.items(), key=lambda item: item[1])[: self._tenants])
         fleet = _left(policy, FLEET, owners)
         shown |= {} if fleet is None else {FLEET: fleet}
+        budgets = {name: (_budget_nusd(policy, name) or 0) / NANO for name in shown}
+        yield _by_tenant("budget_usd", "The budget of the day", budgets)
         yield _by_tenant("budget_left_usd", "Left of the budget of the day", shown)
 
     def _breaker(self) -> Iterator[Metric]:
@@ -172,10 +197,13 @@ class LedgerMetrics(Collector):
 
 def _left(policy: Policy, owner: str, owners: dict[str, tuple[int, int]]) -> float | None:
     """Return the dollars left of a budget of the day; `None` if there is no limit."""
+    budget = _budget_nusd(policy, owner)
+    return None if budget is None else max(0, budget - sum(owners.get(owner, (0, 0)))) / NANO
+
+
+def _budget_nusd(policy: Policy, owner: str) -> int | None:
     rules = policy.fleet if owner == FLEET else policy.tenant(owner)
-    if rules.daily_budget_nusd is None:
-        return None
-    return max(0, rules.daily_budget_nusd - sum(owners.get(owner, (0, 0)))) / NANO
+    return rules.daily_budget_nusd
 
 
 def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:

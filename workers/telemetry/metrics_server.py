@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, start_http_se
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.logs import Event, event
-from forebay.workers.runtime.actor import give_up
+from forebay.workers.runtime.start_up import give_up
 from forebay.workers.telemetry.settings import MetricsSettings
 
 log = logging.getLogger(__name__)

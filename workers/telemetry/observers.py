@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.ledger.reader import LedgerReader
-from forebay.workers.runtime.actor import give_up, settings_of
+from forebay.routing.tracing.exporting import endpoint_variable
 from forebay.workers.runtime.hooks import Observer
+from forebay.workers.runtime.start_up import give_up, settings_of
 from forebay.workers.telemetry.celery_events import CeleryEvents
 from forebay.workers.telemetry.job_log import JobLog
+from forebay.workers.telemetry.job_tally import JobTally
+from forebay.workers.telemetry.job_traces import JobTraces
 from forebay.workers.telemetry.settings import MetricsSettings
 
 if TYPE_CHECKING:
@@ -40,7 +43,9 @@ class Telemetry:
 
 def telemetry() -> Telemetry:
     """Return what this process shows. Call it once, before the Celery worker starts."""
-    observers: list[Observer] = [JobLog(), CeleryEvents()]
+    observers: list[Observer] = [JobLog(), CeleryEvents(), JobTally()]
+    if endpoint_variable():  # a worker without a collector does not even ask for each job
+        observers.append(JobTraces())
     settings = settings_of(MetricsSettings)
     registry = None
     if settings.metrics_port is not None:

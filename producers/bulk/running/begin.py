@@ -38,6 +38,7 @@ def begin(
     template: Mapping[str, Any],
     *,
     completes: tuple[Manifest, tuple[int, ...]] | None = None,
+    bulk_id: str = "",
 ) -> BulkRun:
     """Begin a bulk.
 
@@ -48,6 +49,7 @@ def begin(
         options: see `BulkOptions`.
         template: the arguments of `Template.of`.
         completes: the bulk whose rows are answered again, and the numbers of these rows.
+        bulk_id: the id of the new bulk, which nobody has used; by default a random one.
 
     Raises:
         InvalidJob: An argument is wrong, or the output exists.
@@ -64,6 +66,7 @@ def begin(
         opened = _opened(source, options.get("source_format"), folder)
         made.check(opened)
         manifest = _manifest(tenant, source, opened, made, path, options)
+        manifest = replace(manifest, id=bulk_id or manifest.id)
         if completes is not None:
             first, numbers = completes
             manifest = replace(manifest, completes=str(first.folder), numbers=numbers)
@@ -139,13 +142,14 @@ def _let_go_on(bulks: Bulks, manifest: Manifest) -> InvalidJob:
     return error
 
 
-def retry(ledger: Ledger, tenant: str, which: str) -> BulkRun:
+def retry(ledger: Ledger, tenant: str, which: str, bulk_id: str = "") -> BulkRun:
     """Begin a bulk of the rows of another that have no answer; at its end they are put in place.
 
     Args:
         ledger: where the shards wait.
         tenant: whose bulk it is.
         which: the id of the other bulk, its output or its folder.
+        bulk_id: the id of the new bulk; by default a random one.
 
     Raises:
         InvalidJob: No row failed, the input has changed, or the bulk or a retry of it has not
@@ -166,7 +170,8 @@ def retry(ledger: Ledger, tenant: str, which: str) -> BulkRun:
         "out": again, "overwrite": True, "max_cost_usd": manifest.max_cost_usd,
         "max_usd": None if limit is None else max(0.0, limit - spent / NANO),
     }  # fmt: skip
-    run = begin(ledger, tenant, rows, limits, {}, completes=(manifest, tuple(numbers)))
+    completes = (manifest, tuple(numbers))
+    run = begin(ledger, tenant, rows, limits, {}, completes=completes, bulk_id=bulk_id)
     with suppress(ForebayError):
         bulks.update(manifest.id, settled_nusd=spent)
     return run

@@ -12,14 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from forebay.producers.cli import display
+from forebay.producers.cli.operator import workers
 from forebay.producers.cli.operator.jobs import open_reader
 from forebay.routing.base import NANO
 from forebay.routing.overview.all_jobs import ranked
 from forebay.routing.overview.snapshot import QueueLine, Snapshot, Snapshots
+from forebay.routing.overview.workers import SeenWorker
 
 WIDE = 140  # columns from which on the tables stand side by side
 MAX_TENANTS = 6
 LATE_S = 600.0
+STATES = {"gone": "red", "stuck": "red", "drained": "yellow"}  # the colours of workers
 
 
 def run(interval: float, rounds: int | None, *, as_json: bool) -> None:
@@ -67,6 +70,8 @@ def document(now: Snapshot) -> dict[str, Any]:
         "delayed": now.delayed, "leases_recovered_hour": now.recovered, "memory": now.memory,
         "spent_usd": {name: sums[0] / NANO for name, sums in now.spent.items()},
         "reserved_usd": {name: sums[1] / NANO for name, sums in now.spent.items()},
+        "workers": [workers.document(worker) for worker in now.workers],
+        "budgets_usd": {name: limit / NANO for name, limit in now.budgets.items()},
         "budget_usd": None if now.budget_nusd is None else now.budget_nusd / NANO,
         "bedrock_shut": now.shut, "paused": now.paused,
         "dead": [
@@ -121,15 +126,27 @@ def _change(
 
 
 def _workers(now: Snapshot) -> Table:
-    """Return the table of workers, and the queues that each serves."""
-    table = _table("WORKER", "SERVES")
-    served: dict[str, list[str]] = {}
+    """Return the table of workers: what each serves, how busy and how fast it is."""
+    table = _table("WORKER", "SERVES", "STATE", "BUSY", "JOBS/MIN", "S/JOB")
+    told = {worker.status.name: worker for worker in now.workers}
+    served: dict[str, list[str]] = {name: list(told[name].status.queues) for name in told}
     for line in now.queues:
-        for worker in line.workers:
-            served.setdefault(worker, []).append(line.queue)
-    for worker, queues in sorted(served.items()):
-        table.add_row(worker, ", ".join(queues))
+        for name in line.workers:
+            if name not in told:
+                served.setdefault(name, []).append(line.queue)
+    for name, queues in sorted(served.items()):
+        table.add_row(name, ", ".join(queues), *_pace(told.get(name)))
     return table
+
+
+def _pace(worker: SeenWorker | None) -> tuple[RenderableType, ...]:
+    """Return the state of a worker, its jobs and their time; nothing if it has not said."""
+    if worker is None:
+        return ("", "", "", "")
+    status = worker.status
+    state = Text(worker.state, STATES.get(worker.state, ""))
+    mean = f"{status.mean_s:.3g}" if status.jobs_minute else ""
+    return (state, f"{status.busy}/{status.hands}", f"{status.jobs_minute:,}", mean)
 
 
 def _money(now: Snapshot) -> Table:
@@ -141,7 +158,9 @@ def _money(now: Snapshot) -> Table:
     table.add_row(state, _dollars(settled), _dollars(reserved), budget)
     tenants = [(name, sums) for name, sums in now.spent.items() if name != "*" and ":" not in name]
     for name, sums in sorted(tenants, key=lambda item: -sum(item[1]))[:MAX_TENANTS]:
-        table.add_row(f"  {name}", _dollars(sums[0]), _dollars(sums[1]), "")
+        limit = now.budgets.get(name)
+        budget = "" if limit is None else f"${limit / NANO:,.2f}"
+        table.add_row(f"  {name}", _dollars(sums[0]), _dollars(sums[1]), budget)
     return table
 
 
@@ -160,7 +179,7 @@ def _table(*columns: str) -> Table:
     """Return an empty table whose numbers are aligned to the right."""
     table = Table(box=None, pad_edge=False, expand=True, header_style="bold cyan", title=" ")
     numbers = {"INTERACTIVE", "BULK", "CHANGE/s", "OLDEST", "RUNNING", "WORKERS", "SPENT",
-               "RESERVED", "BUDGET", "AGE"}  # fmt: skip
+               "RESERVED", "BUDGET", "AGE", "BUSY", "JOBS/MIN", "S/JOB"}  # fmt: skip
     for name in columns:
         table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
     return table

@@ -32,8 +32,9 @@ async def create_message(request: Request) -> Response:
     by = await caller(request, "submit")
     body = read(MessagesRequest, await request.body())
     wanted = asked_of(by, body.model)
-    (job,) = jobs(body.chat(), wanted, body.forebay, request.headers, by.tenant)
+    chat = body.chat()
+    (job,) = jobs(chat, wanted, body.forebay, request.headers, by.tenant)
     if body.stream:
-        return await streamed(request, Telling.of(by, job), body.model)
+        return await streamed(request, Telling.of(by, job, chat.tools), body.model)
     (answer,) = await ask(request, by, [job])
-    return respond(message(answer), {**by.headers, **origin.headers([answer])})
+    return respond(message(answer, chat.tools), {**by.headers, **origin.headers([answer])})

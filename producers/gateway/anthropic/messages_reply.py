@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired
+from collections.abc import Sequence
+from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.asking import origin
-from forebay.producers.gateway.asking.chats import text_of, was_cut
+from forebay.producers.gateway.asking.chats import reply_of, was_cut
+from forebay.producers.gateway.asking.tools import Call, Tools
 from forebay.routing.jobs import Answer, Content
 
-StopReason = Literal["end_turn", "max_tokens"]
+StopReason = Literal["end_turn", "max_tokens", "tool_use"]
 
 
 class TextBlock(TypedDict):
@@ -18,6 +20,15 @@ class TextBlock(TypedDict):
 
     type: Literal["text"]
     text: str
+
+
+class ToolUseBlock(TypedDict):
+    """A call of a tool that the caller is to make."""
+
+    type: Literal["tool_use"]
+    id: str
+    name: str
+    input: dict[str, Any]
 
 
 class MessageUsage(TypedDict):
@@ -36,7 +47,7 @@ class MessageObject(TypedDict):
     type: Literal["message"]
     role: Literal["assistant"]
     model: str
-    content: list[TextBlock]
+    content: list[TextBlock | ToolUseBlock]
     stop_reason: StopReason | None
     stop_sequence: None
     usage: MessageUsage
@@ -56,19 +67,33 @@ def empty(job_id: str, model: str) -> MessageObject:
     }  # fmt: skip
 
 
-def message(answer: Answer) -> MessageObject:
+def message(answer: Answer, tools: Tools | None = None) -> MessageObject:
     """Return the message of a chat that was answered."""
+    text, calls = reply_of(answer.content, tools)
     return {
         **empty(answer.id, answer.model or ""),
-        "content": [{"type": "text", "text": text_of(answer.content)}],
-        "stop_reason": stop_reason(answer.content),
+        "content": [*tool_uses(answer.id, calls)] if calls else [{"type": "text", "text": text}],
+        "stop_reason": stop_reason(answer.content, calls),
         "usage": usage(answer),
         "forebay": origin.origin(answer),
     }
 
 
-def stop_reason(content: Content) -> StopReason:
+def tool_uses(job_id: str, calls: Sequence[Call]) -> list[ToolUseBlock]:
+    """Return the calls of tools that an answer makes; their ids come from that of its job."""
+    return [
+        {
+            "type": "tool_use", "id": f"toolu_{job_id.partition('.')[2]}_{number}",
+            "name": call.name, "input": call.arguments,
+        }
+        for number, call in enumerate(calls)
+    ]  # fmt: skip
+
+
+def stop_reason(content: Content, calls: Sequence[Call] = ()) -> StopReason:
     """Return why the text ended. Whether a stop sequence ended it, no engine tells."""
+    if calls:
+        return "tool_use"
     return "max_tokens" if was_cut(content) else "end_turn"
 
 

@@ -6,19 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from forebay.producers.gateway.anthropic.content import CustomTool, Message, ToolChoice, turns
 from forebay.producers.gateway.asking.chats import Chat
 from forebay.producers.gateway.asking.options import Own
+from forebay.producers.gateway.asking.tools import MAX_TOOLS, Tools, chosen
+from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body, Ignored, PartsText, only
 
-_NO_TOOLS = "the models here call no tools; leave it out"
 _NOT_HERE = "there is no such thing here; leave it out"
-
-
-class Message(Body):
-    """One message of the chat."""
-
-    role: Literal["user", "assistant", "system"]
-    content: PartsText
 
 
 class JsonFormat(Body):
@@ -61,8 +56,8 @@ class MessagesRequest(Body):
     user_profile_id: Ignored = None
     workspace_id: Ignored = None
     top_k: Annotated[Any, only(why="engines sample by top_p alone; leave it out")] = None
-    tools: Annotated[Any, only([], why=_NO_TOOLS)] = None
-    tool_choice: Annotated[Any, only({"type": "none"}, why=_NO_TOOLS)] = None
+    tools: list[CustomTool] | None = Field(default=None, max_length=MAX_TOOLS)
+    tool_choice: ToolChoice | None = None
     thinking: Annotated[
         Any, only({"type": "disabled"}, why="a model thinks as it was made to; leave it out")
     ] = None
@@ -70,17 +65,39 @@ class MessagesRequest(Body):
     diagnostics: Annotated[Any, only(why=_NOT_HERE)] = None
     speed: Annotated[Any, only("standard", why=_NOT_HERE)] = None
 
+    def usable_tools(self) -> Tools | None:
+        """Return the tools that the model may call; `None` if it may call none.
+
+        Raises:
+            InvalidRequest: The choice names no tool of the request.
+        """
+        choice = self.tool_choice or ToolChoice(type="auto")
+        if choice.type == "tool" and choice.name is None:
+            raise InvalidRequest("is missing, add it", field="tool_choice.name")
+        return chosen(
+            [one.tool() for one in self.tools or ()],
+            {"any": "required"}.get(choice.type, choice.type),
+            named=choice.name if choice.type == "tool" else None,
+            parallel=not choice.disable_parallel_tool_use,
+            field="tool_choice",
+        )
+
     def chat(self) -> Chat:
-        """Return what the body says about the chat."""
+        """Return what the body says about the chat.
+
+        Raises:
+            InvalidRequest: The choice names no tool, or a result belongs to no call.
+        """
         system = [("system", self.system)] if self.system else []
         form = self.output_config.format if self.output_config else None
         return Chat(
-            messages=[*system, *((message.role, message.content) for message in self.messages)],
+            messages=[*system, *turns(self.messages)],
             max_tokens=self.max_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
             stop=tuple(self.stop_sequences or ()),
             schema=form.schema_ if form else None,
+            tools=self.usable_tools(),
             fields={
                 "text": "messages", "stop": "stop_sequences",
                 "schema": "output_config.format.schema", "labels": "forebay.labels",

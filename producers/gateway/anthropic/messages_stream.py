@@ -8,7 +8,13 @@ from typing import Any
 from pydantic_core import to_json
 from starlette.requests import Request
 
-from forebay.producers.gateway.anthropic.messages_reply import empty, stop_reason, usage
+from forebay.producers.gateway.anthropic.messages_reply import (
+    ToolUseBlock,
+    empty,
+    stop_reason,
+    tool_uses,
+    usage,
+)
 from forebay.producers.gateway.asking.streaming import EventStream, Telling, Told
 from forebay.producers.gateway.errors import fault_of
 from forebay.producers.gateway.shapes import anthropic_error, request_id
@@ -23,35 +29,57 @@ async def streamed(request: Request, telling: Telling, model: str) -> EventStrea
 
 async def _events(request: Request, telling: Telling, model: str) -> AsyncIterator[bytes]:
     yield _event("message_start", message=empty(telling.job_id, model))
-    yield _event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+    begun = False
     try:
         async for part in telling.parts():
             if isinstance(part, Told):
-                for event in _ending(part):
+                for event in _ending(part, begun=begun):
                     yield event
+            elif part:
+                if not begun:
+                    yield _begin(0, {"type": "text", "text": ""})
+                begun = True
+                yield _text(part)
             else:
-                yield _delta(part) if part else _event("ping")
+                yield _event("ping")
     except (ForebayError, ResultTimeout) as error:
         body = anthropic_error(fault_of(error), request_id(request))
         yield b"event: error\ndata: " + to_json(body) + b"\n\n"
 
 
-def _ending(told: Told) -> Iterator[bytes]:
+def _ending(told: Told, *, begun: bool) -> Iterator[bytes]:
     """Yield the events after the last text: how it ended, and how the answer was made."""
-    if told.text:
-        yield _delta(told.text)
     answer = told.answer
-    yield _event("content_block_stop", index=0)
+    if told.calls:
+        for number, block in enumerate(tool_uses(answer.id, told.calls)):
+            yield from _tool_use(number, block)
+    else:
+        if not begun:
+            yield _begin(0, {"type": "text", "text": ""})
+        if told.text:
+            yield _text(told.text)
+        yield _event("content_block_stop", index=0)
     yield _event(
         "message_delta",
-        delta={"stop_reason": stop_reason(answer.content), "stop_sequence": None},
+        delta={"stop_reason": stop_reason(answer.content, told.calls), "stop_sequence": None},
         usage=usage(answer),
         forebay=told.end(),
     )
     yield _event("message_stop")
 
 
-def _delta(text: str) -> bytes:
+def _tool_use(number: int, block: ToolUseBlock) -> Iterator[bytes]:
+    yield _begin(number, {**block, "input": {}})
+    given = {"type": "input_json_delta", "partial_json": to_json(block["input"]).decode()}
+    yield _event("content_block_delta", index=number, delta=given)
+    yield _event("content_block_stop", index=number)
+
+
+def _begin(number: int, block: dict[str, Any]) -> bytes:
+    return _event("content_block_start", index=number, content_block=block)
+
+
+def _text(text: str) -> bytes:
     return _event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
 
 

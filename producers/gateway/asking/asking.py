@@ -55,6 +55,9 @@ async def ask(request: Request, caller: Caller, jobs: Sequence[Job]) -> list[Ans
     """
     estimated = sum(map(estimate, jobs))
     await caller.spend(estimated)
+    if cached := await _cached(caller, jobs):
+        await caller.give_back(estimated)
+        return cached
     used = 0
     try:
         ids, futures = await _submitted(caller, jobs)
@@ -68,16 +71,26 @@ async def ask(request: Request, caller: Caller, jobs: Sequence[Job]) -> list[Ans
     return [answer_of(result) for result in results]
 
 
+async def _cached(caller: Caller, jobs: Sequence[Job]) -> list[Answer] | None:
+    """Return the answers to all jobs from the cache, or `None` if one is not there."""
+    found = []
+    for job in jobs:
+        answer = await caller.gateway.cached.find(job) if job.cache else None
+        if answer is None:
+            return None
+        found.append(answer)
+    return found
+
+
 async def _submitted(
     caller: Caller, jobs: Sequence[Job]
 ) -> tuple[list[str], list[asyncio.Future[Result[Any]]]]:
     """Submit all jobs, or leave none: return their ids and the futures of their results."""
-    client = caller.gateway.client(caller.tenant)
     ids: list[str] = []
     futures: list[asyncio.Future[Result[Any]]] = []
     try:
         for job in jobs:
-            job_id, future = await client.submit_with_future(job)
+            job_id, future = await caller.gateway.begin(job)
             ids.append(job_id)
             futures.append(future)
     except ForebayError:

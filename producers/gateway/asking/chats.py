@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from forebay.producers.gateway.asking.model_names import Target
-from forebay.producers.gateway.asking.options import NOTHING, Own, job_options
+from forebay.producers.gateway.asking.options import NOTHING, Own
+from forebay.producers.gateway.asking.terms import terms
+from forebay.producers.gateway.asking.tools import Reply, Tools
 from forebay.producers.gateway.errors import InvalidRequest
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import (
@@ -29,8 +31,9 @@ class Chat:
     """What all wire formats say about a chat. `None` means that the caller did not say it.
 
     Attributes:
-        messages: pairs of a role (`system`, `user` or `assistant`) and a text.
+        messages: pairs of a role (`system`, `user`, `assistant` or `tool`) and a text.
         schema: the JSON Schema of the answer.
+        tools: what the model may call.
         bulk: the caller does not hurry.
         metadata: the caller's own entries.
         fields: how the wire format names the fields of a job, if it names them otherwise.
@@ -43,6 +46,7 @@ class Chat:
     stop: Sequence[str] = ()
     seed: int | None = None
     schema: dict[str, Any] | None = None
+    tools: Tools | None = None
     bulk: bool = False
     metadata: dict[str, str] | None = None
     fields: Mapping[str, str] | None = None
@@ -59,9 +63,10 @@ def jobs(
         EgressDenied: The job is pinned to Bedrock and may not leave the building.
     """
     own = own or NOTHING
-    options = _options(chat, target, own, headers)
-    request = _request(target.kind or "generate", chat, own)
-    with named(chat.fields or {}):
+    kind = target.kind or "generate"
+    options = _with_chat(terms(kind, target, own, headers), chat)
+    request = _request(kind, chat, own)
+    with named({**(chat.fields or {}), **({"schema": "tools"} if chat.tools else {})}):
         return [
             Job.model_validate(
                 {"tenant": tenant, "request": _nth_request(request, i), **_nth_options(options, i)}
@@ -70,11 +75,8 @@ def jobs(
         ]
 
 
-def _options(chat: Chat, target: Target, own: Own, headers: Mapping[str, str]) -> dict[str, Any]:
-    options = job_options(headers, own)
-    if target.lane is not None and options.setdefault("lane", target.lane) != target.lane:
-        words = f"is {options['lane']}, and the model's name asks for {target.lane}"
-        raise InvalidRequest(words, field="forebay.lane")
+def _with_chat(options: dict[str, Any], chat: Chat) -> dict[str, Any]:
+    """Return the options of a job with what the chat says about them."""
     if chat.bulk:
         options.setdefault("priority", "bulk")
     if chat.metadata:
@@ -85,31 +87,49 @@ def _options(chat: Chat, target: Target, own: Own, headers: Mapping[str, str]) -
 def _request(kind: str, chat: Chat, own: Own) -> dict[str, Any]:
     """Return the request of one kind. Only `generate` takes a whole chat."""
     if kind == "generate":
-        return _generate(chat, own)
+        return _generate(chat)
     if kind not in _OF_ONE_TEXT:
         words = f"a job of the kind {kind} is no chat: POST /jobs takes it"
         raise InvalidRequest(words, field="model")
+    if chat.tools:
+        raise InvalidRequest(f"a job of the kind {kind} calls no tools", field="tools")
     if len(chat.messages) != 1 or chat.messages[0][0] != "user":
         words = f"forebay/{kind} takes one message of the user: the text"
         raise InvalidRequest(words, field="messages")
     given = {
         "labels": own.labels, "schema": chat.schema, "max_words": own.max_words, "focus": own.focus,
     }  # fmt: skip
-    _check_own(kind, own)
     fields = {name: given[name] for name in _OF_ONE_TEXT[kind] if given[name] is not None}
     return {"kind": kind, "text": chat.messages[0][1], **fields}
 
 
-def _generate(chat: Chat, own: Own) -> dict[str, Any]:
-    _check_own("generate", own)
+def _generate(chat: Chat) -> dict[str, Any]:
+    schema = chat.tools.schema(chat.schema) if chat.tools else chat.schema
     given = {
         "max_tokens": chat.max_tokens, "temperature": chat.temperature, "top_p": chat.top_p,
-        "stop": tuple(chat.stop) or None, "schema": chat.schema,
+        "stop": tuple(chat.stop) or None, "schema": schema,
         "seed": None if chat.seed is None else chat.seed % _SEEDS,
     }  # fmt: skip
-    messages = [{"role": role, "content": content} for role, content in chat.messages]
+    messages = [{"role": role, "content": content} for role, content in _turns(chat)]
     fields = {name: value for name, value in given.items() if value is not None}
     return {"kind": "generate", "messages": messages, **fields}
+
+
+def _turns(chat: Chat) -> list[tuple[str, str]]:
+    """Return the turns of a chat with its tools: results of tools in a row are one user's turn."""
+    turns: list[tuple[str, str]] = []
+    for role, text in chat.messages:
+        if role == "tool" and turns and turns[-1][0] == "tool":
+            turns[-1] = ("tool", f"{turns[-1][1]}\n\n{text}")
+        else:
+            turns.append((role, text))
+    turns = [("user" if role == "tool" else role, text) for role, text in turns]
+    if chat.tools is None:
+        return turns
+    about = chat.tools.instructions()
+    if turns and turns[0][0] == "system":
+        return [("system", f"{turns[0][1]}\n\n{about}"), *turns[1:]]
+    return [("system", about), *turns]
 
 
 #: The fields of the kinds whose content is one text.
@@ -118,14 +138,6 @@ _OF_ONE_TEXT: dict[str, tuple[str, ...]] = {
     "extract": ("schema",),
     "summarize": ("max_words", "focus"),
 }
-_KIND_OF_FIELD = {"labels": "classify", "max_words": "summarize", "focus": "summarize"}
-
-
-def _check_own(kind: str, own: Own) -> None:
-    """Refuse a field of another kind of job: it would say nothing."""
-    for name, owner in _KIND_OF_FIELD.items():
-        if getattr(own, name) is not None and owner != kind:
-            raise InvalidRequest(f"is for the model forebay/{owner}", field=f"forebay.{name}")
 
 
 def _nth_request(request: dict[str, Any], number: int) -> dict[str, Any]:
@@ -164,6 +176,12 @@ def text_of(content: Content) -> str:
         case Extraction():
             return json.dumps(content.data, ensure_ascii=False)
     return content.model_dump_json(exclude={"kind"})
+
+
+def reply_of(content: Content, tools: Tools | None) -> Reply:
+    """Return what an answer says: its text, or the calls of tools that it makes."""
+    text = text_of(content)
+    return tools.reply(text) if tools else Reply(text)
 
 
 def was_cut(content: Content) -> bool:

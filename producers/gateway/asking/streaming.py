@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, Self, cast
@@ -14,8 +14,9 @@ from starlette.types import Receive, Scope, Send
 from forebay.producers.gateway.access import Caller
 from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.asking import estimate
-from forebay.producers.gateway.asking.chats import text_of
+from forebay.producers.gateway.asking.chats import reply_of
 from forebay.producers.gateway.asking.spoken import Spoken
+from forebay.producers.gateway.asking.tools import Call, Tools
 from forebay.producers.gateway.text_reader import Pieces
 from forebay.producers.results import Result, answer_of, late
 from forebay.routing.jobs import Answer, Job
@@ -46,12 +47,14 @@ class Told:
         whole: its text.
         text: what is left to send of it.
         replaced: the text that was sent is not the answer: checks or a second opinion refused it.
+        calls: the tools that the answer calls.
     """
 
     answer: Answer
     whole: str
     text: str
     replaced: bool
+    calls: Sequence[Call] = ()
 
     def end(self) -> StreamEnd:
         """Return how the answer was made, and whether it is the text that was sent."""
@@ -70,20 +73,26 @@ class Telling:
         caller: who asks.
         job: what is asked; its `stream` is set.
         job_id: of the job that was submitted, or of the first under the idempotency key.
+        tools: what the model may call.
     """
 
     caller: Caller
     job: Job
     job_id: str = ""
+    tools: Tools | None = None
     _used: int = 0
     _future: asyncio.Future[Result[Any]] | None = None
     _open: ExitStack = field(default_factory=ExitStack)
     _pieces: Pieces = field(default_factory=asyncio.Queue)
 
     @classmethod
-    def of(cls, caller: Caller, job: Job) -> Self:
-        """Return the telling of a job, whose worker then writes the text while it is generated."""
-        return cls(caller, job.model_copy(update={"stream": True}))
+    def of(cls, caller: Caller, job: Job, tools: Tools | None = None) -> Self:
+        """Return the telling of a job, whose worker then writes the text while it is generated.
+
+        With tools it is told at its end: nobody can tell before whether it is a text or a call.
+        """
+        streams = job if tools else job.model_copy(update={"stream": True})
+        return cls(caller, streams, tools=tools)
 
     async def begin(self) -> None:
         """Submit the job.
@@ -94,8 +103,7 @@ class Telling:
         """
         gateway = self.caller.gateway
         await self.caller.spend(estimate(self.job))
-        client = gateway.client(self.caller.tenant)
-        self.job_id, self._future = await client.submit_with_future(self.job)
+        self.job_id, self._future = await gateway.begin(self.job)
         self._pieces = self._open.enter_context(gateway.texts.reading(self.job_id))
 
     async def parts(self) -> AsyncIterator[str | Told]:
@@ -118,9 +126,9 @@ class Telling:
         result = self._future.result()
         self._used = result.tokens_in + result.tokens_out
         answer = answer_of(result)
-        whole = text_of(answer.content)
+        whole, calls = reply_of(answer.content, self.tools)
         rest = spoken.end(whole)
-        yield Told(answer, whole, rest or "", replaced=rest is None)
+        yield Told(answer, whole, rest or "", replaced=rest is None, calls=calls)
 
     async def _texts(
         self, future: asyncio.Future[Result[Any]], spoken: Spoken

@@ -32,13 +32,14 @@ async def create_chat_completion(request: Request) -> Response:
     by = await caller(request, "submit")
     body = read(ChatRequest, await request.body())
     count, wanted = body.n or 1, asked_of(by, body.model)
-    asked = jobs(body.chat(), wanted, body.forebay, request.headers, by.tenant, count)
+    chat = body.chat()
+    asked = jobs(chat, wanted, body.forebay, request.headers, by.tenant, count)
     if body.stream:
         if count > 1:
             raise NotSupported("must be 1 in a stream", field="n")
-        telling = Telling.of(by, asked[0])
+        telling = Telling.of(by, asked[0], chat.tools)
         with_usage = bool(body.stream_options and body.stream_options.include_usage)
         return await streamed(request, telling, body.model, with_usage=with_usage)
     answers = await ask(request, by, asked)
     tier = "flex" if asked[0].priority == "bulk" else "default"
-    return respond(completion(answers, tier), {**by.headers, **origin.headers(answers)})
+    return respond(completion(answers, tier, chat.tools), {**by.headers, **origin.headers(answers)})

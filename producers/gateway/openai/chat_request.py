@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -9,11 +10,18 @@ from pydantic_core import PydanticCustomError
 
 from forebay.producers.gateway.asking.chats import Chat
 from forebay.producers.gateway.asking.options import Own
+from forebay.producers.gateway.asking.tools import MAX_TOOLS, Tools, chosen, result, said
 from forebay.producers.gateway.errors import InvalidRequest
+from forebay.producers.gateway.openai.chat_tools import (
+    FunctionTool,
+    NamedFunction,
+    ToolCall,
+    ToolMode,
+)
 from forebay.producers.gateway.wire import Body, Ignored, PartsText, only
 
 MAX_CHOICES = 8  # each is a job of its own
-_NO_TOOLS = "the models here call no tools; leave it out"
+_NO_FUNCTIONS = "functions are called by `tools`; leave it out"
 _NO_LOGPROBS = "engines do not return the probabilities of tokens; leave it out"
 _NO_PENALTY = "engines do not penalize tokens; leave it out"
 _NO_EFFORT = "a model reasons as it was made to; leave it out"
@@ -23,19 +31,15 @@ _TEXT_ONLY = "an answer is text; leave it out"
 class Message(Body):
     """One message of the chat."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: PartsText
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: PartsText | None = None
     name: Ignored = None
     refusal: Annotated[Any, only(why="a refusal cannot be sent back; leave it out")] = None
     annotations: Ignored = None
     audio: Annotated[Any, only(why=_TEXT_ONLY)] = None
-    tool_calls: Annotated[Any, only([], why=_NO_TOOLS)] = None
-    function_call: Annotated[Any, only(why=_NO_TOOLS)] = None
-
-    @property
-    def turn(self) -> tuple[str, str]:
-        """The role as a job names it, and the text."""
-        return "system" if self.role == "developer" else self.role, self.content
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    function_call: Annotated[Any, only(why=_NO_FUNCTIONS)] = None
 
 
 class SchemaFormat(Body):
@@ -75,6 +79,39 @@ class StreamOptions(Body):
     include_obfuscation: Ignored = None
 
 
+def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
+    """Return each message as its role and its text.
+
+    Raises:
+        InvalidRequest: A message has no content, or the result of a tool no call.
+    """
+    names: dict[str, str] = {}
+    found = []
+    for number, message in enumerate(messages):
+        field = f"messages.{number}"
+        if message.role == "tool":
+            found.append(("tool", _result(message, names, field)))
+        elif message.role == "assistant" and message.tool_calls:
+            names |= {call.id: call.function.name for call in message.tool_calls}
+            calls = [
+                call.call(f"{field}.tool_calls.{i}") for i, call in enumerate(message.tool_calls)
+            ]
+            found.append(("assistant", said(message.content or "", calls)))
+        elif message.content is None:
+            raise InvalidRequest("is missing, add it", field=f"{field}.content")
+        else:
+            role = "system" if message.role == "developer" else message.role
+            found.append((role, message.content))
+    return found
+
+
+def _result(message: Message, names: Mapping[str, str], field: str) -> str:
+    name = names.get(message.tool_call_id or "")
+    if name is None:
+        raise InvalidRequest("must be the id of a call before it", field=f"{field}.tool_call_id")
+    return result(name, message.content or "")
+
+
 def _stops(value: Any) -> tuple[str, ...]:
     stops = (value,) if isinstance(value, str) else tuple(value or ())
     if not all(stops):
@@ -104,11 +141,11 @@ class ChatRequest(Body):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
-    tools: Annotated[Any, only([], why=_NO_TOOLS)] = None
-    tool_choice: Annotated[Any, only("none", "auto", why=_NO_TOOLS)] = None
-    functions: Annotated[Any, only([], why=_NO_TOOLS)] = None
-    function_call: Annotated[Any, only("none", "auto", why=_NO_TOOLS)] = None
-    parallel_tool_calls: Ignored = None
+    tools: list[FunctionTool] | None = Field(default=None, max_length=MAX_TOOLS)
+    tool_choice: ToolMode | NamedFunction | None = None
+    parallel_tool_calls: bool | None = None
+    functions: Annotated[Any, only([], why=_NO_FUNCTIONS)] = None
+    function_call: Annotated[Any, only("none", "auto", why=_NO_FUNCTIONS)] = None
     logprobs: Annotated[Any, only(False, why=_NO_LOGPROBS)] = None
     top_logprobs: Annotated[Any, only(0, why=_NO_LOGPROBS)] = None
     logit_bias: Annotated[
@@ -132,21 +169,37 @@ class ChatRequest(Body):
     safety_identifier: Ignored = None
     user: Ignored = None
 
+    def usable_tools(self) -> Tools | None:
+        """Return the tools that the model may call; `None` if it may call none.
+
+        Raises:
+            InvalidRequest: The choice names no tool of the request.
+        """
+        choice = self.tool_choice
+        return chosen(
+            [one.function.tool() for one in self.tools or ()],
+            choice if isinstance(choice, str) else None,
+            named=choice.function.name if isinstance(choice, NamedFunction) else None,
+            parallel=self.parallel_tool_calls is not False,
+            field="tool_choice",
+        )
+
     def chat(self) -> Chat:
         """Return what the body says about the chat.
 
         Raises:
-            InvalidRequest: The schema of the answer is missing.
+            InvalidRequest: A schema, a text or a tool is missing.
         """
         newer = self.max_completion_tokens is not None
         return Chat(
-            messages=[message.turn for message in self.messages],
+            messages=turns(self.messages),
             max_tokens=self.max_completion_tokens if newer else self.max_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
             stop=tuple(self.stop or ()),
             seed=self.seed,
             schema=self.response_format.schema_of_answer() if self.response_format else None,
+            tools=self.usable_tools(),
             bulk=self.service_tier == "flex",
             metadata=self.metadata,
             fields={

@@ -10,10 +10,15 @@ from pydantic_core import to_json
 from starlette.requests import Request
 from typing_extensions import TypedDict
 
-from forebay.producers.gateway.asking.chats import was_cut
 from forebay.producers.gateway.asking.streaming import EventStream, StreamEnd, Telling, Told
 from forebay.producers.gateway.errors import fault_of
-from forebay.producers.gateway.openai.replies import Usage, completion_id, usage
+from forebay.producers.gateway.openai.replies import (
+    Usage,
+    completion_id,
+    finish_reason,
+    made_calls,
+    usage,
+)
 from forebay.producers.gateway.shapes import openai_error, request_id
 from forebay.routing.errors import ForebayError, ResultTimeout
 
@@ -69,7 +74,11 @@ def _ending(head: Chunk, told: Told, *, with_usage: bool) -> list[Chunk]:
     answer = told.answer
     head = {**head, "model": answer.model or head["model"]}
     chunks = [_delta(head, {"content": told.text})] if told.text else []
-    last = _delta(head, {}, "length" if was_cut(answer.content) else "stop")
+    if told.calls:
+        made = made_calls(answer.id, told.calls)
+        calls = [{"index": number, **call} for number, call in enumerate(made)]
+        chunks.append(_delta(head, {"tool_calls": calls}))
+    last = _delta(head, {}, finish_reason(answer.content, told.calls))
     last["forebay"] = told.end()
     chunks.append(last)
     if with_usage:
@@ -77,7 +86,7 @@ def _ending(head: Chunk, told: Told, *, with_usage: bool) -> list[Chunk]:
     return chunks
 
 
-def _delta(head: Chunk, delta: dict[str, str], finish: str | None = None) -> Chunk:
+def _delta(head: Chunk, delta: dict[str, Any], finish: str | None = None) -> Chunk:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
     return {**head, "choices": [choice]}
 

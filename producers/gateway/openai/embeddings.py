@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
@@ -19,10 +19,10 @@ from forebay.producers.gateway.access import caller
 from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.asking import ask
 from forebay.producers.gateway.asking.chats import named
-from forebay.producers.gateway.asking.model_names import asked_of
-from forebay.producers.gateway.asking.options import Own, job_options
+from forebay.producers.gateway.asking.model_names import Target, asked_of
+from forebay.producers.gateway.asking.options import NOTHING, Own
+from forebay.producers.gateway.asking.terms import terms
 from forebay.producers.gateway.documents import documented
-from forebay.producers.gateway.errors import InvalidRequest
 from forebay.producers.gateway.wire import Body, Ignored, only, read, respond
 from forebay.routing.jobs import Answer, Embed, Embedding, Job
 
@@ -87,21 +87,29 @@ async def create_embeddings(request: Request) -> Response:
     """Turn texts into vectors. `auto`, `local` and `forebay/embed` name the fleet's one model."""
     by = await caller(request, "submit")
     body = read(EmbeddingRequest, await request.body())
-    wanted = asked_of(by, body.model)
-    if wanted.kind not in {None, "embed"}:
-        raise InvalidRequest(f"a job of the kind {wanted.kind} gives no vectors", field="model")
-    options = job_options(request.headers, body.forebay)
-    if wanted.lane:
-        options.setdefault("lane", wanted.lane)
-    with named({"texts": "input"}):
-        embed = Embed(texts=body.input)
-        job = Job.model_validate({"tenant": by.tenant, "request": embed, **options})
+    job = embedding_job(body, asked_of(by, body.model), request.headers, by.tenant)
     (answer,) = await ask(request, by, [job])
     headers = {**by.headers, **origin.headers([answer])}
-    return respond(_response(answer, body.encoding_format), headers)
+    return respond(embedded(answer, body.encoding_format), headers)
 
 
-def _response(answer: Answer, form: str) -> EmbeddingResponse:
+def embedding_job(
+    body: EmbeddingRequest, wanted: Target, headers: Mapping[str, str], tenant: str
+) -> Job:
+    """Return the job that a body stands for.
+
+    Raises:
+        InvalidRequest: The model gives no vectors, or a header is wrong.
+        InvalidJob: Names the wrong field.
+    """
+    options = terms("embed", wanted, body.forebay or NOTHING, headers)
+    with named({"texts": "input"}):
+        embed = Embed(texts=body.input)
+        return Job.model_validate({"tenant": tenant, "request": embed, **options})
+
+
+def embedded(answer: Answer, form: str) -> EmbeddingResponse:
+    """Return the response of texts that were turned into vectors."""
     assert isinstance(answer.content, Embedding)
     vectors = enumerate(answer.content.vectors)
     return {

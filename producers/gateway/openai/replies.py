@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.asking import origin
-from forebay.producers.gateway.asking.chats import text_of, was_cut
-from forebay.routing.jobs import Answer
+from forebay.producers.gateway.asking.chats import reply_of, was_cut
+from forebay.producers.gateway.asking.tools import Call, Tools
+from forebay.routing.jobs import Answer, Content
+
+Finish = Literal["stop", "length", "tool_calls"]
 
 
 class PromptTokens(TypedDict):
@@ -28,12 +32,28 @@ class Usage(TypedDict):
     prompt_tokens_details: PromptTokens
 
 
+class FunctionCall(TypedDict):
+    """A tool, and its arguments as JSON."""
+
+    name: str
+    arguments: str
+
+
+class MadeCall(TypedDict):
+    """A call of a tool that the caller is to make."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
 class AssistantMessage(TypedDict):
-    """The answer as a message."""
+    """The answer as a message: a text, or calls of tools."""
 
     role: Literal["assistant"]
-    content: str
+    content: str | None
     refusal: None
+    tool_calls: NotRequired[list[MadeCall]]
 
 
 class Choice(TypedDict):
@@ -41,7 +61,7 @@ class Choice(TypedDict):
 
     index: int
     message: AssistantMessage
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Finish
     logprobs: None
     forebay: origin.Origin
 
@@ -60,7 +80,7 @@ class ChatCompletion(TypedDict):
     forebay: origin.Origin
 
 
-def completion(answers: Sequence[Answer], tier: str) -> ChatCompletion:
+def completion(answers: Sequence[Answer], tier: str, tools: Tools | None = None) -> ChatCompletion:
     """Return the response of a chat that was answered."""
     first = answers[0]
     return {
@@ -70,7 +90,7 @@ def completion(answers: Sequence[Answer], tier: str) -> ChatCompletion:
         "model": first.model or "",
         "system_fingerprint": first.revision,
         "service_tier": tier,
-        "choices": [_choice(number, answer) for number, answer in enumerate(answers)],
+        "choices": [_choice(number, answer, tools) for number, answer in enumerate(answers)],
         "usage": usage(answers),
         "forebay": origin.origin(first),
     }
@@ -94,11 +114,38 @@ def usage(answers: Sequence[Answer]) -> Usage:
     }
 
 
-def _choice(number: int, answer: Answer) -> Choice:
+def made_calls(job_id: str, calls: Sequence[Call]) -> list[MadeCall]:
+    """Return the calls of tools that an answer makes; their ids come from that of its job."""
+    return [
+        {
+            "id": call_id(job_id, number), "type": "function",
+            "function": {
+                "name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False),
+            },
+        }
+        for number, call in enumerate(calls)
+    ]  # fmt: skip
+
+
+def call_id(job_id: str, number: int) -> str:
+    """Return the id of a call of a tool."""
+    return f"call_{job_id.partition('.')[2]}_{number}"
+
+
+def finish_reason(content: Content, calls: Sequence[Call]) -> Finish:
+    """Return why the answer ends."""
+    if calls:
+        return "tool_calls"
+    return "length" if was_cut(content) else "stop"
+
+
+def _choice(number: int, answer: Answer, tools: Tools | None) -> Choice:
+    text, calls = reply_of(answer.content, tools)
+    message: AssistantMessage = {"role": "assistant", "content": text, "refusal": None}
+    if calls:
+        message["content"], message["tool_calls"] = None, made_calls(answer.id, calls)
     return {
-        "index": number,
-        "message": {"role": "assistant", "content": text_of(answer.content), "refusal": None},
-        "finish_reason": "length" if was_cut(answer.content) else "stop",
-        "logprobs": None,
+        "index": number, "message": message,
+        "finish_reason": finish_reason(answer.content, calls), "logprobs": None,
         "forebay": origin.origin(answer),
-    }
+    }  # fmt: skip

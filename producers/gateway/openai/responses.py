@@ -17,6 +17,7 @@ from forebay.producers.gateway.asking.model_names import asked_of
 from forebay.producers.gateway.asking.streaming import Telling
 from forebay.producers.gateway.documents import EVENTS, documented
 from forebay.producers.gateway.openai import responses_reply as reply
+from forebay.producers.gateway.openai.responses_items import NamedFunction
 from forebay.producers.gateway.openai.responses_reply import ResponseObject
 from forebay.producers.gateway.openai.responses_request import ResponsesRequest
 from forebay.producers.gateway.openai.responses_stream import streamed
@@ -47,14 +48,14 @@ async def create_response(request: Request) -> Response:
     body = read(ResponsesRequest, await request.body())
     body.check()
     wanted = asked_of(by, body.model)
-    (job,) = jobs(body.chat(), wanted, body.forebay, request.headers, by.tenant)
+    chat = body.chat()
+    (job,) = jobs(chat, wanted, body.forebay, request.headers, by.tenant)
     if body.background:
         return await _in_background(by, body, job)
     if body.stream:
-        return await streamed(Telling.of(by, job), body.model)
+        return await streamed(Telling.of(by, job, chat.tools), body.model)
     (answer,) = await ask(request, by, [job])
-    response = reply.answered(reply.empty(job.id, body.model), answer)
-    response["id"] = reply.response_id(answer.id)
+    response = reply.answered(reply.empty(answer.id, body.model), answer, chat.tools)
     return respond(_with_input(response, body), {**by.headers, **origin.headers([answer])})
 
 
@@ -101,8 +102,17 @@ def _with_input(response: ResponseObject, body: ResponsesRequest) -> ResponseObj
     """Return the response with what the caller said of it."""
     return {
         **response, "background": bool(body.background), "instructions": body.instructions,
-        "metadata": body.metadata or {},
+        "metadata": body.metadata or {}, "tool_choice": _choice(body),
+        "tools": [tool.model_dump() for tool in body.tools or ()],
+        "parallel_tool_calls": body.parallel_tool_calls is not False and bool(body.tools),
     }  # fmt: skip
+
+
+def _choice(body: ResponsesRequest) -> str | dict[str, str]:
+    """Return which tools the model was to call."""
+    if isinstance(body.tool_choice, NamedFunction):
+        return body.tool_choice.model_dump()
+    return body.tool_choice or ("auto" if body.tools else "none")
 
 
 async def _current(by: Caller, job_id: str) -> ResponseObject:

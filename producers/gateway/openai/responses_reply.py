@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
+from collections.abc import Sequence
 from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.asking import origin
-from forebay.producers.gateway.asking.chats import text_of, was_cut
+from forebay.producers.gateway.asking.chats import reply_of, was_cut
+from forebay.producers.gateway.asking.tools import Call, Tools
 from forebay.producers.gateway.errors import fault_of
 from forebay.routing.errors import ForebayError, UnknownJob
 from forebay.routing.jobs import Answer, JobStatus
@@ -39,6 +42,17 @@ class OutputMessage(TypedDict):
     role: Literal["assistant"]
     status: Literal["in_progress", "completed", "incomplete"]
     content: list[OutputText]
+
+
+class OutputCall(TypedDict):
+    """A call of a tool that the caller is to make."""
+
+    id: str
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str
+    status: Literal["completed"]
 
 
 class ResponseUsage(TypedDict):
@@ -71,9 +85,9 @@ class ResponseObject(TypedDict):
     instructions: str | None
     metadata: dict[str, str]
     model: str
-    output: list[OutputMessage]
+    output: list[OutputMessage | OutputCall]
     parallel_tool_calls: bool
-    tool_choice: str
+    tool_choice: str | dict[str, str]
     tools: list[Any]
     usage: ResponseUsage | None
     forebay: NotRequired[origin.Origin]
@@ -106,13 +120,15 @@ def empty(job_id: str, model: str, state: ResponseState = "queued") -> ResponseO
     }  # fmt: skip
 
 
-def answered(base: ResponseObject, answer: Answer) -> ResponseObject:
+def answered(base: ResponseObject, answer: Answer, tools: Tools | None = None) -> ResponseObject:
     """Return the response with its answer."""
+    text, calls = reply_of(answer.content, tools)
     cut = was_cut(answer.content)
     state: ResponseState = "incomplete" if cut else "completed"
-    message = output(base["id"], text_of(answer.content), "incomplete" if cut else "completed")
+    message = output(base["id"], text, "incomplete" if cut else "completed")
     return {
-        **base, "status": state, "model": answer.model or base["model"], "output": [message],
+        **base, "status": state, "model": answer.model or base["model"],
+        "output": [*output_calls(base["id"], calls)] if calls else [message],
         "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
         "usage": _usage(answer), "forebay": origin.origin(answer),
     }  # fmt: skip
@@ -141,6 +157,18 @@ def output(
     return {
         "id": item_id, "type": "message", "role": "assistant", "status": status, "content": [part],
     }  # fmt: skip
+
+
+def output_calls(given: str, calls: Sequence[Call]) -> list[OutputCall]:
+    """Return the calls of tools that a response makes."""
+    return [
+        {
+            "id": f"fc_{given.removeprefix('resp_')}_{number}", "type": "function_call",
+            "call_id": f"call_{given.removeprefix('resp_')}_{number}", "name": call.name,
+            "arguments": json.dumps(call.arguments, ensure_ascii=False), "status": "completed",
+        }
+        for number, call in enumerate(calls)
+    ]  # fmt: skip
 
 
 def _usage(answer: Answer) -> ResponseUsage:

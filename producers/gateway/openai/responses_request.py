@@ -5,55 +5,27 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from forebay.producers.gateway.asking.chats import Chat
 from forebay.producers.gateway.asking.options import Own
+from forebay.producers.gateway.asking.tools import MAX_TOOLS, Tools, chosen
 from forebay.producers.gateway.errors import InvalidRequest, NotSupported
 from forebay.producers.gateway.openai.chat_request import ServiceTier
-from forebay.producers.gateway.wire import Body, Ignored, PartsText, only
+from forebay.producers.gateway.openai.chat_tools import ToolMode
+from forebay.producers.gateway.openai.responses_items import (
+    FunctionTool,
+    Input,
+    NamedFunction,
+    turns,
+)
+from forebay.producers.gateway.wire import Body, Ignored, only
 
-_NO_TOOLS = "the models here call no tools; leave it out"
+_NO_LIMIT = "an answer ends with its calls; leave it out"
 _NO_MEMORY = "send the whole conversation as `input`; leave it out"
 _NO_LOGPROBS = "engines do not return the probabilities of tokens; leave it out"
 #: How long a background response may take, by its `completion_window`.
 WINDOWS = {"soonest": None, "2h": timedelta(hours=2), "8h": timedelta(hours=8)}
-
-
-class InputMessage(Body):
-    """One message of the input: a message of the caller's, or an earlier output."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: PartsText
-    type: Literal["message"] = "message"
-    id: Ignored = None
-    status: Ignored = None
-    phase: Ignored = None
-
-    @property
-    def turn(self) -> tuple[str, str]:
-        """The role as a job names it, and the text."""
-        return "system" if self.role == "developer" else self.role, self.content
-
-
-def _items(value: Any) -> Any:
-    """Return the input as a list of messages."""
-    if isinstance(value, str):
-        return [{"role": "user", "content": value}]
-    for number, item in enumerate(value if isinstance(value, list) else ()):
-        if isinstance(item, dict) and item.get("type", "message") != "message":
-            words = {"why": f"item {number} is not supported: every item must be a message"}
-            raise PydanticCustomError("not_supported", "{why}", words)
-    return value
-
-
-_INPUT_SCHEMA = {
-    "anyOf": [
-        {"type": "string", "minLength": 1},
-        {"type": "array", "minItems": 1, "maxItems": 200, "items": {"type": "object"}},
-    ]
-}
 
 
 class TextFormat(Body):
@@ -93,12 +65,7 @@ class BackgroundOptions(Body):
 class ResponsesRequest(Body):
     """The body of `POST /v1/responses`."""
 
-    input: Annotated[
-        list[InputMessage],
-        Field(min_length=1, max_length=200),
-        BeforeValidator(_items),
-        WithJsonSchema(_INPUT_SCHEMA),
-    ]
+    input: Input
     model: str = Field(min_length=1, max_length=200)
     forebay: Own | None = None
     instructions: str | None = None
@@ -111,18 +78,18 @@ class ResponsesRequest(Body):
     metadata: dict[str, str] | None = None
     service_tier: ServiceTier | None = None
     stream: bool | None = None
+    tools: list[FunctionTool] | None = Field(default=None, max_length=MAX_TOOLS)
+    tool_choice: ToolMode | NamedFunction | None = None
+    parallel_tool_calls: bool | None = None
 
     store: Annotated[Any, only(True, why="every answer is kept for a while")] = None
     stream_options: Ignored = None
-    parallel_tool_calls: Ignored = None
     prompt_cache_key: Ignored = None
     prompt_cache_options: Ignored = None
     prompt_cache_retention: Ignored = None
     safety_identifier: Ignored = None
     user: Ignored = None
-    tools: Annotated[Any, only([], why=_NO_TOOLS)] = None
-    tool_choice: Annotated[Any, only("none", "auto", why=_NO_TOOLS)] = None
-    max_tool_calls: Annotated[Any, only(why=_NO_TOOLS)] = None
+    max_tool_calls: Annotated[Any, only(why=_NO_LIMIT)] = None
     previous_response_id: Annotated[Any, only(why=_NO_MEMORY)] = None
     conversation: Annotated[Any, only(why=_NO_MEMORY)] = None
     context_management: Annotated[Any, only([], why=_NO_MEMORY)] = None
@@ -139,6 +106,21 @@ class ResponsesRequest(Body):
         Any, only("disabled", why="an input that is too long is refused; leave it out")
     ] = None
 
+    def usable_tools(self) -> Tools | None:
+        """Return the tools that the model may call; `None` if it may call none.
+
+        Raises:
+            InvalidRequest: The choice names no tool of the request.
+        """
+        choice = self.tool_choice
+        return chosen(
+            [one.tool() for one in self.tools or ()],
+            choice if isinstance(choice, str) else None,
+            named=choice.name if isinstance(choice, NamedFunction) else None,
+            parallel=self.parallel_tool_calls is not False,
+            field="tool_choice",
+        )
+
     def chat(self) -> Chat:
         """Return what the body says about the chat.
 
@@ -148,11 +130,12 @@ class ResponsesRequest(Body):
         system = [("system", self.instructions)] if self.instructions else []
         form = self.text.format if self.text else None
         return Chat(
-            messages=[*system, *(message.turn for message in self.input)],
+            messages=[*system, *turns(self.input)],
             max_tokens=self.max_output_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
             schema=form.schema_of_answer() if form else None,
+            tools=self.usable_tools(),
             bulk=self.service_tier == "flex" or self.window is not None,
             metadata=self.metadata,
             fields={
@@ -173,5 +156,7 @@ class ResponsesRequest(Body):
         """Raise `NotSupported` if fields exclude each other."""
         if self.background and self.stream:
             raise NotSupported("cannot be combined with background", field="stream")
+        if self.background and self.tools:
+            raise NotSupported("cannot be combined with background", field="tools")
         if self.window and not self.background:
             raise InvalidRequest("needs background", field="background_options")

@@ -10,14 +10,17 @@ from typing import Any
 from pydantic_core import to_json
 
 from forebay.producers.gateway.asking.streaming import EventStream, Telling, Told
+from forebay.producers.gateway.asking.tools import Tools
 from forebay.producers.gateway.errors import fault_of
 from forebay.producers.gateway.openai.chat_stream import ALIVE
 from forebay.producers.gateway.openai.responses_reply import (
+    OutputCall,
     ResponseObject,
     answered,
     empty,
     failed,
     output,
+    output_calls,
 )
 from forebay.routing.errors import ForebayError, ResultTimeout
 
@@ -25,7 +28,7 @@ from forebay.routing.errors import ForebayError, ResultTimeout
 async def streamed(telling: Telling, model: str) -> EventStream:
     """Submit the job and return its stream. A job that is refused is an error, not a stream."""
     await telling.begin()
-    events = _Events(empty(telling.job_id, model, "in_progress"))
+    events = _Events(empty(telling.job_id, model, "in_progress"), telling.tools)
     return EventStream(telling, _sent(events, telling))
 
 
@@ -38,7 +41,8 @@ async def _sent(events: _Events, telling: Telling) -> AsyncIterator[bytes]:
                 for event in events.end(part):
                     yield event
             else:
-                yield events.delta(part) if part else ALIVE
+                for event in events.delta(part) if part else (ALIVE,):
+                    yield event
     except ForebayError as error:
         yield events.named("response.failed", response=failed(events.base, error))
     except ResultTimeout as error:
@@ -52,38 +56,60 @@ class _Events:
 
     Attributes:
         base: the response without its answer.
+        tools: what the model may call.
     """
 
     base: ResponseObject
+    tools: Tools | None
+    _opened: bool = False
     _numbers: Iterator[int] = field(default_factory=count)
 
     def begin(self) -> Iterator[bytes]:
-        item = output(self.base["id"], "", "in_progress")
-        part = item["content"][0]
         yield self.named("response.created", response=self.base)
         yield self.named("response.in_progress", response=self.base)
-        yield self.named("response.output_item.added", output_index=0, item={**item, "content": []})
-        yield self._of_part("response.content_part.added", part=part)
 
-    def delta(self, text: str) -> bytes:
-        return self._of_part("response.output_text.delta", delta=text, logprobs=[])
+    def delta(self, text: str) -> Iterator[bytes]:
+        if not self._opened:
+            self._opened = True
+            item = output(self.base["id"], "", "in_progress")
+            part, added = item["content"][0], {**item, "content": []}
+            yield self.named("response.output_item.added", output_index=0, item=added)
+            yield self._of_part("response.content_part.added", part=part)
+        yield self._of_part("response.output_text.delta", delta=text, logprobs=[])
 
     def end(self, told: Told) -> Iterator[bytes]:
         """Yield the last events. The text in them is the answer, whatever was sent before."""
-        response = answered(self.base, told.answer)
+        response = answered(self.base, told.answer, self.tools)
         response["forebay"] = told.end()
-        item = response["output"][0]
-        if told.text:
-            yield self.delta(told.text)
+        if told.calls:
+            for number, call in enumerate(output_calls(self.base["id"], told.calls)):
+                yield from self._call(number, call)
+        else:
+            yield from self._text(told, response["output"][0])
+        yield self.named(f"response.{response['status']}", response=response)
+
+    def _text(self, told: Told, item: Any) -> Iterator[bytes]:
+        if told.text or not self._opened:
+            yield from self.delta(told.text)
         yield self._of_part("response.output_text.done", text=told.whole, logprobs=[])
         yield self._of_part("response.content_part.done", part=item["content"][0])
         yield self.named("response.output_item.done", output_index=0, item=item)
-        yield self.named(f"response.{response['status']}", response=response)
 
-    def named(self, name: str, **fields: Any) -> bytes:
+    def _call(self, number: int, call: OutputCall) -> Iterator[bytes]:
+        added = {**call, "arguments": "", "status": "in_progress"}
+        of_call = {"item_id": call["id"], "output_index": number}
+        given = {"name": call["name"], "arguments": call["arguments"]}
+        yield self.named("response.output_item.added", output_index=number, item=added)
+        yield self.named(
+            "response.function_call_arguments.delta", **of_call, delta=call["arguments"]
+        )
+        yield self.named("response.function_call_arguments.done", **of_call, **given)
+        yield self.named("response.output_item.done", output_index=number, item=call)
+
+    def named(self, name: str, /, **fields: Any) -> bytes:
         data = {"type": name, "sequence_number": next(self._numbers), **fields}
         return f"event: {name}\ndata: ".encode() + to_json(data) + b"\n\n"
 
-    def _of_part(self, name: str, **fields: Any) -> bytes:
+    def _of_part(self, name: str, /, **fields: Any) -> bytes:
         item_id = f"msg_{self.base['id'].removeprefix('resp_')}"
         return self.named(name, item_id=item_id, output_index=0, content_index=0, **fields)

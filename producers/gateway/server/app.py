@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,10 +22,18 @@ from starlette.responses import Response
 from forebay.producers.gateway import documents
 from forebay.producers.gateway.access import Doors
 from forebay.producers.gateway.anthropic import messages
+from forebay.producers.gateway.batch_endpoints import (
+    anthropic_batches,
+    bulks,
+    files,
+    openai_batches,
+)
+from forebay.producers.gateway.decisions import endpoints as decisions
 from forebay.producers.gateway.errors import Refusal, fault_of
 from forebay.producers.gateway.gateway import Gateway
-from forebay.producers.gateway.native import health, jobs, tenants
+from forebay.producers.gateway.native import health, jobs, tenants, webhooks
 from forebay.producers.gateway.openai import chat, embeddings, models, responses
+from forebay.producers.gateway.server.background import keeper_of
 from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
 from forebay.producers.gateway.settings import GatewaySettings
@@ -30,17 +41,29 @@ from forebay.producers.gateway.shapes import ERRORS, error_response, request_id
 from forebay.routing import logs
 from forebay.routing.errors import ForebayError, ResultTimeout
 from forebay.routing.settings import Settings, read, read_settings
+from forebay.routing.tracing import exporting
 
 TITLE = "Forebay"
+#: FastAPI's own spans and logs hold queries and the messages of exceptions, which may be content.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False, "metrics": False, "logs": False, "auto_configure": False,
+}  # fmt: skip
 SUMMARY = "LLM jobs on a local fleet, and on a frontier model where that is allowed."
+FORM_BYTES = 64 * 1024  # of an upload around its file
 ROUTERS = (
+    files.router,
+    openai_batches.router,
+    anthropic_batches.router,
+    bulks.router,
     chat.router,
     responses.router,
     embeddings.router,
+    decisions.router,
     models.router,
     messages.router,
     jobs.router,
     tenants.router,
+    webhooks.router,
     health.router,
 )
 
@@ -52,6 +75,7 @@ def application() -> FastAPI:
         Misconfigured: Names the variable that is wrong.
     """
     logs.to_stderr(logging.INFO)
+    exporting.start("forebay-gateway")
     return create_app(read(GatewaySettings), read_settings())
 
 
@@ -60,10 +84,12 @@ def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
     # Its page needs nothing from the network: no browser here asks others for scripts.
     app = FastAPIOffline(
         redoc_url=None, title=TITLE, summary=SUMMARY, version=_version(),
-        lifespan=_lifespan(settings, fleet),
+        lifespan=_lifespan(settings, fleet), telemetry=NO_TELEMETRY,
     )  # fmt: skip
     figures = Figures(settings.gateway_metrics_dir)
-    app.add_middleware(Envelope, max_body=settings.gateway_max_body, figures=figures)
+    app.add_middleware(
+        Envelope, max_body=settings.gateway_max_body, figures=figures, larger=_larger(settings)
+    )
     for kind in (Refusal, ForebayError, ResultTimeout, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _explain)
     for router in ROUTERS:
@@ -71,6 +97,14 @@ def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
     _add_metrics(app, figures)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # as FastAPI's docs say
     return app
+
+
+def _larger(settings: GatewaySettings) -> dict[str, int]:
+    """Return the paths whose bodies may be larger than others."""
+    return {
+        files.router.prefix: settings.gateway_max_file + FORM_BYTES,
+        anthropic_batches.router.prefix: settings.gateway_max_batch_body,
+    }
 
 
 def _version() -> str:
@@ -85,9 +119,14 @@ def _lifespan(settings: GatewaySettings, fleet: Settings) -> Any:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway = Gateway(settings, fleet)
         app.state.gateway, app.state.doors = gateway, Doors(gateway)
+        keeper = keeper_of(gateway)
+        keeper.start()
+        courier = asyncio.create_task(gateway.courier.run(gateway.lease("webhooks")))
         try:
             yield
         finally:
+            courier.cancel()
+            await run_in_threadpool(keeper.stop)
             await gateway.close()
 
     return lifespan

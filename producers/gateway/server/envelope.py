@@ -6,6 +6,7 @@ import logging
 import random
 import re
 import time
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,9 +15,12 @@ from forebay.producers.gateway.errors import INTERNAL, BodyTooLarge, Refusal, fa
 from forebay.producers.gateway.server.figures import Figures
 from forebay.producers.gateway.shapes import error_response
 from forebay.routing.logs import Event, event, place
+from forebay.routing.tracing import spans
+from forebay.routing.tracing.traceparent import checked
 
 log = logging.getLogger(__name__)
 
+GONE = 499  # the status of a request whose client went away
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -27,13 +31,17 @@ class Envelope:
        response, under the name that each client reads.
     2. Refuses a body that is larger than the limit, before it is in memory.
     3. Counts requests and their time, by route and status.
-    4. Answers an unexpected error with its request's id, and logs its type and place, never its
+    4. Records a span, which continues the caller's trace (`traceparent`).
+    5. Answers an unexpected error with its request's id, and logs its type and place, never its
        message, which may hold content.
     """
 
-    def __init__(self, app: ASGIApp, max_body: int, figures: Figures) -> None:
+    def __init__(
+        self, app: ASGIApp, max_body: int, figures: Figures, larger: Mapping[str, int] | None = None
+    ) -> None:
+        """`larger` holds the paths whose bodies have another limit than `max_body`."""
         self._app = app
-        self._max_body = max_body
+        self._max_body, self._larger = max_body, larger or {}
         self._figures = figures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,7 +62,11 @@ class Envelope:
             await send(message)
             status = message["status"] if starts else status
 
-        with self._figures.in_flight():
+        given = checked(Headers(scope=scope).get("traceparent")) or ""
+        with (
+            self._figures.in_flight(),
+            spans.span(scope["method"], kind="server", parent=given, request=request_id) as span,
+        ):
             try:
                 await self._app(scope, self._limited(scope, receive), reply)
             except Exception as error:  # noqa: BLE001 - no caller ever sees a traceback
@@ -63,26 +75,27 @@ class Envelope:
                     raise ConnectionAbortedError(request_id) from None
                 await self._explain(error, request_id, scope, receive, reply)
             finally:
-                self._figures.count(_route(scope), status, time.perf_counter() - begun)
+                route = _route(scope)
+                span.rename(f"{scope['method']} {route}")
+                span.set(http__route=route, http__response__status_code=status or GONE)
+                self._figures.count(route, status, time.perf_counter() - begun)
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         """Return `receive`, which raises `BodyTooLarge` once the body is larger than the limit."""
         declared, taken = Headers(scope=scope).get("content-length", "0"), 0
+        most = self._larger.get(scope["path"], self._max_body)
 
         async def limited() -> Message:
             nonlocal taken
-            if declared.isdecimal() and int(declared) > self._max_body:
-                raise self._too_large()
+            if declared.isdecimal() and int(declared) > most:
+                raise _too_large(most)
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > self._max_body:
-                raise self._too_large()
+            if taken > most:
+                raise _too_large(most)
             return message
 
         return limited
-
-    def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"must have at most {self._max_body} bytes", field="body")
 
     async def _explain(
         self, error: Exception, request_id: str, scope: Scope, receive: Receive, send: Send
@@ -92,6 +105,10 @@ class Envelope:
             _log(error, request_id)
         response = error_response(scope["path"], fault, request_id)
         await response(scope, receive, send)
+
+
+def _too_large(most: int) -> BodyTooLarge:
+    return BodyTooLarge(f"must have at most {most} bytes", field="body")
 
 
 def _log(error: Exception, request_id: str) -> None:

@@ -30,12 +30,13 @@ if answer ~= '' then
   redis.call('SET', 'fb:answer:' .. id, answer, 'PX', retention_ms)
   hold(id, job, job.bytes + #answer)
 end
-local kind = redis.call('HGET', job_key(id), 'kind')
+local kind, traceparent = unpack(redis.call('HMGET', job_key(id), 'kind', 'traceparent'))
 for at = first_row, #ARGV, PER_ROW do
   local row, content, draft, reasons, doubt = unpack(ARGV, at, at + PER_ROW - 1)
   if not read(row) then
     local given = given_fields({ 'kind', kind, 'egress', 'allow', 'priority', 'bulk', 'deadline',
-      job.deadline, 'answer_bytes', answer_bytes })
+      job.deadline, 'answer_bytes', answer_bytes, 'traceparent', traceparent,
+      'contract', job.contract })
     put_on(row, 'bedrock', bell, content, given, 'reasons', reasons, 'doubt', doubt, 'bulk', job.bulk)
     if draft ~= '' then
       redis.call('SET', 'fb:draft:' .. row, draft)

@@ -6,8 +6,11 @@
 -- `unrung` is 1 if no doorbell called the worker; then one is taken from the list with the first job.
 -- Each further job takes its own. `shards` is 1 if shards of bulks are to be claimed, and no other
 -- jobs. At most `count` are claimed, and no more once their contents take `MAX_BYTES`.
+-- `selection` is JSON and says which jobs may be claimed: `interactive`, only interactive jobs; `kinds`,
+-- only jobs of these kinds, of which each tenant's first LOOK jobs are looked at; `passed_over`, no
+-- jobs of these tenants. Empty allows all jobs.
 local queue, nonce, lease_ms, max_attempts, retention_ms = unpack(ARGV, 1, 5)
-local ageing_ms, bulk_share, unrung, shards, count, bell = unpack(ARGV, 6)
+local ageing_ms, bulk_share, unrung, shards, count, bell, selection = unpack(ARGV, 6)
 local paused = paused_scopes()
 local PARKED_MS = 10000 -- how long a shard of a paused bulk is put aside
 local MAX_SKIPPED = 50 -- jobs that cannot be worked are ended here, at most so many in one claim
@@ -15,6 +18,35 @@ local MAX_SKIPPED_SHARDS = 500 -- likewise shards: more than one bulk that is fe
 local MAX_MOVED = 200 -- jobs that are moved to their lane in one claim
 local MAX_BYTES = 65536 -- a worker of many jobs must be done with them long before its leases end
 local clock = {} -- class -> the virtual time of its last claim
+local LOOK = 100 -- jobs that are looked at for one of a kind, of all tenants together
+local wanted = selection and selection ~= '' and cjson.decode(selection) or {}
+
+-- Return the names in a list as a set.
+local function set_of(names)
+  local set = {}
+  for _, name in ipairs(names or {}) do
+    set[name] = true
+  end
+  return set
+end
+
+local kinds, passed_over = wanted.kinds and set_of(wanted.kinds), set_of(wanted.passed_over)
+local looks = LOOK
+
+-- Return the most urgent of the jobs under a key whose kind is wanted, and whether any job waits.
+local function first_of(waiting)
+  local ids = redis.pcall('ZRANGE', waiting, 0, kinds and math.max(looks, 1) - 1 or 0)
+  if not kinds then
+    return ids[1], ids[1] ~= nil
+  end
+  for _, id in ipairs(ids) do
+    looks = looks - 1
+    if not is_id(id) or kinds[redis.pcall('HGET', job_key(id), 'kind')] then
+      return id, true
+    end
+  end
+  return nil, ids[1] ~= nil
+end
 
 -- Put a tenant whose virtual time no claim can have led to behind the others. An honest time differs
 -- from the clock's by one job at most; others were forged, or a forged clock was repaired.
@@ -41,24 +73,28 @@ local function head(class)
     correct(turn, redis.call('ZRANGE', turn, -1, -1, 'WITHSCORES'), clock[class], most)
   end
   local now = clock[class]
-  local held = 0 -- tenants at the front that are paused
+  local held = 0 -- tenants at the front that are paused, passed over, or have no job of the kinds
   for i = 1, 2 * MAX_SKIPPED do
     local entry = redis.call('ZRANGE', turn, held, held, 'WITHSCORES')
     local tenant = entry[1]
     if not tenant then
       return nil
     end
-    if is_paused(paused, queue, tenant) then
+    if looks < 1 then
+      return nil
+    elseif passed_over[tenant] or is_paused(paused, queue, tenant) then
       held = held + 1
     elseif i > MAX_SKIPPED or not correct(turn, entry, now, most) then
       local waiting = 'fb:waiting:' .. place .. ':' .. tenant
-      local first = redis.pcall('ZRANGE', waiting, 0, 0)
-      if not first[1] then
+      local first, waits = first_of(waiting)
+      if not waits then
         redis.call('ZREM', turn, tenant) -- no job of the tenant waits, or its key is no zset
-      elseif is_id(first[1]) and tenant_of(first[1]) == tenant then
-        return first[1], tenant
+      elseif not first then
+        held = held + 1
+      elseif is_id(first) and tenant_of(first) == tenant then
+        return first, tenant
       else
-        redis.call('ZREM', waiting, first[1])
+        redis.call('ZREM', waiting, first)
         redis.call('ZINCRBY', turn, 1, tenant)
       end
     end
@@ -73,7 +109,13 @@ local function choose()
     return shard, 'rows', owner
   end
   local interactive, interactive_tenant = head('interactive')
+  if wanted.interactive then
+    return interactive, 'interactive', interactive_tenant
+  end
   local bulk, bulk_tenant = head('bulk')
+  if kinds then
+    return interactive or bulk, interactive and 'interactive' or 'bulk', interactive_tenant or bulk_tenant
+  end
   if bulk then
     redis.pcall('HSETNX', 'fb:since', queue .. ':bulk', now_ms())
   else

@@ -35,6 +35,7 @@ class ScriptedProvider:
 
     def __init__(self, script: Script, engine: ScriptedEngine, term_s: float) -> None:
         self.term_s = term_s
+        self.region = "testing"
         self._script = script
         self._engine = engine
         self._current = threading.local()
@@ -101,9 +102,9 @@ class ScriptedProvider:
 def _as_provided(error: ForebayError, prompt: Prompt) -> ForebayError:
     """Return a scripted error as a provider raises it: billed, or with a time for the next try."""
     if isinstance(error, ModelRefused):
-        return Refused(error.message, _usage(prompt, ""))
+        return Refused(error.message, _usage(prompt, ""), stand_in=True)
     if isinstance(error, BadAnswer):
-        return Malformed(error.message, _usage(prompt, ""))
+        return Malformed(error.message, _usage(prompt, ""), stand_in=True)
     if isinstance(error, PassingError):
         error = copy.copy(error)
         error.retry_after = error.retry_after or RETRY_AFTER_S

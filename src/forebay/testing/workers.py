@@ -26,8 +26,8 @@ from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
+from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.execute import Work, answer_doorbell, attempt
-from forebay.workers.runtime.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Outcome, Retry
 from forebay.workers.sweeper import Sweeper
 

@@ -22,11 +22,12 @@ from doom.doomedfleet import DoomedFleet, engine_of, signalled, worker_of
 from doom.points import Armed
 from local.process import Process
 from ordeal.schedule import JUMP_S, JUMPS_S, STORM_S, STORMS, Event
+from ordeal.workload import ENOUGH
 
 TICK_S = 0.05
 DOWN_S = 1.0  # seconds without Redis
 GRACE_S = 10.0
-POINTS_S = 60.0  # after the schedule, for the points that a busy machine has left
+POINTS_S = 240.0  # after the schedule, for the points that a busy machine has left
 UNSYNCED_S = 1.0  # seconds of writes that are lost when Redis' host dies under `everysec`
 
 
@@ -73,7 +74,7 @@ class Conductor:
     def run(self, events: list[Event]) -> None:
         """Carry out all events and what follows from them; return when everything is repaired.
 
-        Armed points that are left are met meanwhile, as long as there are jobs.
+        Armed points that are left are met meanwhile, by jobs that the producers submit until then.
         """
         for event in events:
             self._until(self._began + event.at)
@@ -81,19 +82,13 @@ class Conductor:
         while self._later:
             self._until(self._later[0][0] + TICK_S)
         end = time.monotonic() + POINTS_S
-        while (self._waiting or self._armed.any()) and time.monotonic() < end and self._busy():
+        while (self._waiting or self._armed.any()) and time.monotonic() < end:
             self._until(time.monotonic() + 1)
 
-    def _busy(self) -> bool:
-        """Return True while a job runs or waits, so that a worker can still meet a point."""
-        with redis.Redis.from_url(self._fleet.url) as client, suppress(RedisError):
-            waiting = sum(int(depth) for depth in client.hvals("fb:depth"))
-            return waiting + int(client.zcard("fb:leases")) > 0
-        return True  # Redis is down: nothing has ended
-
     def quiet(self) -> None:
-        """Disarm all points."""
+        """Disarm all points, and have the producers end."""
         self._armed.disarm()
+        (self._fleet.folder / ENOUGH).touch()
 
     def _until(self, moment: float) -> None:
         self._tick()  # on a busy machine the moment may have passed

@@ -1,12 +1,14 @@
 """Submit orders at their time, through outages, and write down each reply.
 
 Several producers share the orders of a run. Each can be killed and restarted like any other part,
-and goes on where its own diary ends. A job that was tried without a reply may exist or not.
+and goes on where its own diary ends. A job that was tried without a reply may exist or not. Once
+the orders of the run are submitted, more follow until a file says that it is enough.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import time
@@ -25,7 +27,7 @@ from forebay.producers.client import Client  # noqa: E402 - likewise
 from forebay.routing.errors import ForebayError, UnknownJob  # noqa: E402 - likewise
 from forebay.routing.jobs import Job  # noqa: E402 - likewise
 from forebay.routing.settings import Settings  # noqa: E402 - likewise
-from ordeal.workload import SHARES, TENANTS, Order, orders  # noqa: E402 - likewise
+from ordeal.workload import ENOUGH, SHARES, TENANTS, Order, orders  # noqa: E402 - likewise
 
 PATIENCE_S = 30.0
 
@@ -107,10 +109,12 @@ def main() -> None:
     given = parser.parse_args()
     diary = Diary(Path(os.environ["CHAOS_FOLDER"]) / "told")
     over = {e.more for e in diary.entries() if e.what in {"accepted", "refused"}}
-    mine = (
-        order for order in orders(given.seed, given.jobs, given.span)
-        if order.number % SHARES == given.share and str(order.number) not in over
-    )  # fmt: skip
+    enough = Path(os.environ["CHAOS_FOLDER"]) / ENOUGH
+    wanted = itertools.takewhile(
+        lambda order: order.number < given.jobs or not enough.exists(),
+        orders(given.seed, given.jobs, given.span),
+    )
+    mine = (o for o in wanted if o.number % SHARES == given.share and str(o.number) not in over)
     print("submitting", flush=True)
     Producer(Settings(), diary, given.began).run(mine)
 

@@ -54,6 +54,7 @@ NUMBER = {
 }  # fmt: skip
 RAMBLE = "We met at noon and talked for hours about this and that and nothing much else."
 SHARES = 2  # producers in a run
+ENOUGH = "enough"  # the file that ends the orders after those of the run
 HOME = {"secretive", "hostile"}  # tenants whose jobs may not leave, whatever these say
 
 
@@ -82,9 +83,12 @@ class Order:
 
 
 def orders(seed: int, jobs: int, span_s: float) -> Iterator[Order]:
-    """Return the jobs of a run, spread evenly over its span."""
+    """Yield the jobs of a run, spread evenly over its span, and then as many again at that pace.
+
+    The producers submit those of the second half until every named point has been met.
+    """
     dice = random.Random(f"workload {seed}")
-    for number in range(jobs):
+    for number in range(2 * jobs):
         tenant = dice.choices(list(TENANTS), list(TENANTS.values()))[0]
         yield _order(dice, number, number * span_s / jobs, tenant)
 

@@ -57,7 +57,7 @@ class Vandal:
         self._context = context
         self._dice = context.dice
         self._client = client
-        self._redis = connect(context.settings, brisk=True)
+        self._redis = connect(context.settings, "look")
         self._ledger = Ledger(self._redis, context.settings, packaged_template)
         self._mine: list[str] = [new_id(ATTACKER)]
         self._others = Path(context.told.path)

@@ -22,7 +22,7 @@ CLASSIFY = ["classify", "--text", "My card was charged twice", "--label", "billi
 
 @pytest.mark.parametrize(
     "args",
-    [["--nonsense"], ["nonsense"], ["submit", "--timeout", "x"], ["status"], ["status", "a", "b"]],
+    [["--nonsense"], ["nonsense"], ["submit", "--timeout", "x"], ["result"], ["status", "a", "b"]],
 )
 def test_a_usage_mistake_exits_with_2_and_the_usage_line(forebay, args):
     code, out, err = forebay(*args)

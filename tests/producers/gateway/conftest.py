@@ -10,9 +10,10 @@ import httpx2
 import openai
 import pytest
 import redis as redis_py
+from coverage import Coverage
 
 from forebay.producers.gateway.api_keys import KeyStore
-from local.fleet import Fleet
+from local.fleet import ROOT, Fleet
 
 TENANT = "acme"
 PARTS = ("mock_bedrock", "router", "local", "bedrock", "sweeper", "gateway")
@@ -23,6 +24,16 @@ generate = 0.0
 [tenants.fuzz]
 force_deny = true
 """
+
+
+def measured() -> dict[str, str]:
+    """Return the variables that have a process measured too, if this one's coverage is."""
+    if Coverage.current() is None:
+        return {}
+    return {
+        "COVERAGE_PROCESS_START": str(ROOT / "pyproject.toml"),
+        "COVERAGE_FILE": str(ROOT / ".coverage"),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -36,12 +47,14 @@ def served(tmp_path_factory) -> Iterator[Fleet]:
         "FOREBAY_POLICY_FILE": str(policy),
         "FOREBAY_GATEWAY_MODELS": '{"gpt-5-mini": "auto"}',
         "FOREBAY_GATEWAY_MAX_BODY": "100000",
+        "FOREBAY_GATEWAY_MAX_FILE": "4000000",
+        "FOREBAY_GATEWAY_WEBHOOK_NETWORKS": '["127.0.0.0/8"]',
     }
     os.environ["NO_PROXY"] = "127.0.0.1"
     with Fleet(folder / "fleet", env) as fleet:
         fleet.start_redis()
         for part in PARTS:
-            fleet.start(part)
+            fleet.start(part, **(measured() if part == "gateway" else {}))
         fleet.wait_ready()
         yield fleet
 

@@ -129,7 +129,7 @@ def test_an_idempotency_key_leads_to_the_first_job(openai_client):
 @pytest.mark.parametrize(
     ("options", "status", "param", "code"),
     [
-        ({"tools": [{"type": "function"}]}, 400, "tools", "not_supported"),
+        ({"tools": [{"type": "function"}]}, 400, "tools.0.function", "invalid_request"),
         ({"logprobs": True}, 400, "logprobs", "not_supported"),
         ({"n": 9}, 400, "n", "invalid_request"),
         ({"temperature": 3}, 400, "temperature", "invalid_job"),
@@ -139,7 +139,7 @@ def test_an_idempotency_key_leads_to_the_first_job(openai_client):
         ({"model": "forebay/embed"}, 400, "model", "invalid_request"),
         ({"model": "forebay/classify"}, 400, "forebay.labels", "invalid_job"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "messages", "invalid_job"),
-        ({"messages": [{"role": "tool"}]}, 400, "messages.0.role", "invalid_request"),
+        ({"messages": [{"role": "critic"}]}, 400, "messages.0.role", "invalid_request"),
         ({"extra_body": {"egres": "allow"}}, 400, "egres", "invalid_request"),
         ({"extra_body": {"forebay": {"egres": 1}}}, 400, "forebay.egres", "invalid_request"),
         ({"extra_body": {"forebay": {"focus": "x"}}}, 400, "forebay.focus", "invalid_request"),

@@ -114,7 +114,7 @@ def test_a_stream_of_a_job_that_fails_ends_with_its_error(anthropic_client):
     [
         ({"model": "claude-nine"}, "not_found_error", "model"),
         ({"model": "bedrock"}, "permission_error", "egress"),
-        ({"tools": [{"name": "f", "input_schema": {}}]}, "invalid_request_error", "tools"),
+        ({"tools": [{"name": "f"}]}, "invalid_request_error", "tools.0.input_schema"),
         ({"extra_body": {"top_k": 5}}, "invalid_request_error", "top_k"),
         ({"thinking": {"type": "enabled"}}, "invalid_request_error", "thinking"),
         ({"extra_body": {"max_tokens": 99_999}}, "invalid_request_error", "max_tokens"),

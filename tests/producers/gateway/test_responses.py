@@ -127,7 +127,7 @@ def test_a_stream_of_a_job_that_fails_says_so(openai_client):
     ("options", "param"),
     [
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
-        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
         ({"background": True, "stream": True}, "stream"),
         ({"background_options": {"completion_window": "2h"}}, "background_options"),
         ({"input": [{"type": "reasoning", "summary": []}]}, "input"),

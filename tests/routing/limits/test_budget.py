@@ -16,7 +16,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from forebay.routing.errors import BudgetExceeded, Throttled, Unavailable
+from forebay.routing.limits.allowances import Limit
 from forebay.routing.limits.budget import KEEP_DAYS, MAX_NUSD, Budget
+from forebay.routing.limits.windows import window
 
 ids = count()
 
@@ -26,13 +28,19 @@ def budget(redis):
     return Budget(redis)
 
 
+def daily(tenant, of_tenant=None, fleet=None):
+    """Return what gives the limits of a tenant and of the fleet for a day, UTC."""
+    return lambda at_s: (
+        Limit(tenant, "tenant", window("day", at_s), of_tenant),
+        Limit("*", "fleet", window("day", at_s), fleet),
+    )
+
+
 def reserve(
     budget, call, nusd=10, *, job=None, tenant="acme", of_tenant=None, fleet=None, term=60.0
 ):
-    budget.reserve(
-        call, job or f"job-of-{call}", tenant, nusd,
-        tenant_budget_nusd=of_tenant, fleet_budget_nusd=fleet, term_s=term,
-    )  # fmt: skip
+    limits = daily(tenant, of_tenant, fleet)
+    budget.reserve(call, job or f"job-of-{call}", tenant, nusd, limits_at=limits, term_s=term)
 
 
 def test_money_is_reserved_and_then_settled(budget):
@@ -152,7 +160,9 @@ def test_a_settle_on_the_next_day_charges_the_day_of_the_reservation(budget, red
     today = budget.today()
     yesterday = today - timedelta(days=1)
     number = int(redis.hget("fb:spend:call:a", "day"))
-    redis.hset("fb:spend:call:a", "day", number - 1)
+    accounts = redis.hget("fb:spend:call:a", "accounts").decode()
+    accounts = accounts.replace(str(number), str(number - 1))
+    redis.hset("fb:spend:call:a", mapping={"day": number - 1, "accounts": accounts})
     for name in ("day", "open"):
         redis.rename(f"fb:spend:{name}:{number}", f"fb:spend:{name}:{number - 1}")
     assert [call.call_id for call in budget.open()] == ["a"]
@@ -264,7 +274,9 @@ import random, sys
 from concurrent.futures import ThreadPoolExecutor
 import redis
 from forebay.routing.errors import BudgetExceeded, Throttled
+from forebay.routing.limits.allowances import Limit
 from forebay.routing.limits.budget import Budget
+from forebay.routing.limits.windows import window
 
 url, name, tries, limit = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 budget = Budget(redis.Redis.from_url(url))
@@ -275,7 +287,10 @@ def race(thread):
         call, nusd = f"{name}.{thread}.{number}", dice.randint(1, 9)
         try:
             budget.reserve(call, f"job.{dice.randint(0, 400)}", f"t{thread % 3}", nusd,
-                tenant_budget_nusd=limit // 2, fleet_budget_nusd=limit, term_s=60)
+                limits_at=lambda at_s: (
+                    Limit(f"t{thread % 3}", "tenant", window("day", at_s), limit // 2),
+                    Limit("*", "fleet", window("day", at_s), limit),
+                ), term_s=60)
         except (BudgetExceeded, Throttled):
             continue
         fate = dice.random()

@@ -31,8 +31,7 @@ def lose_redis(redis, monkeypatch):
 
 
 def test_the_last_state_is_returned_while_redis_is_away(redis, frontier, lose_redis):
-    no_limits = {"tenant_budget_nusd": None, "fleet_budget_nusd": None}
-    Budget(redis).reserve("call", LEAVES.id, "acme", 400_000_000, **no_limits, term_s=60.0)
+    Budget(redis).reserve("call", LEAVES.id, "acme", 400_000_000, term_s=60.0)
     last = frontier.state(LEAVES, RULES)
     assert (last.spillway, last.budget_left_nusd) == ("shut", 600_000_000)
     lose_redis()

@@ -156,8 +156,7 @@ class Day:
     def _pay(self, nusd: int = CALL, purpose: str = "") -> None:
         self._calls += 1
         call = f"call{self._calls}"
-        no_limits = {"tenant_budget_nusd": None, "fleet_budget_nusd": None}
-        self.budget.reserve(call, call, "acme", nusd, **no_limits, term_s=60.0, purpose=purpose)
+        self.budget.reserve(call, call, "acme", nusd, term_s=60.0, purpose=purpose)
         self.budget.settle(call, nusd)
 
 

@@ -15,7 +15,7 @@ from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import Settings
 from forebay.workers.router import Router
 from forebay.workers.runtime import execute
-from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.retries import PAUSED
 from patience import until
 

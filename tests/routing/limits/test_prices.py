@@ -170,11 +170,24 @@ def test_a_file_that_cannot_be_parsed_raises_an_error_that_names_it(tmp_path, te
     assert str(file) in str(error.value)
 
 
-@pytest.mark.parametrize("prefix", ["us-gov.", "ca.", "sa."])
-def test_a_geography_that_is_not_listed_costs_as_much_as_a_region(prefix):
-    model = "anthropic.claude-haiku-4-5-20251001-v1:0"
-    assert PRICES.has(prefix + model)
-    assert PRICES.cost(prefix + model, Usage(10, 10)) == PRICES.cost(model, Usage(10, 10))
+@pytest.mark.parametrize("prefix", ["mars", "us-east"])
+def test_a_geography_that_is_not_listed_has_no_price_and_the_error_says_where_to_list_it(prefix):
+    model = f"{prefix}.anthropic.claude-haiku-4-5-20251001-v1:0"
+    assert not PRICES.has(model)
+    with pytest.raises(NoPrice, match=rf"add `{prefix}` to \[geography\]"):
+        PRICES.cost(model, Usage(10, 10))
+    with pytest.raises(NoPrice, match=rf"add `{prefix}` to \[geography\]"):
+        PRICES.worst_case(model, 1, 1)
+
+
+def test_the_version_changes_with_a_price_and_not_with_a_comment(tmp_path):
+    file = tmp_path / "prices.toml"
+    versions = []
+    for text in (GOOD, f"# a note\n{GOOD}", GOOD.replace("output = 2", "output = 3")):
+        file.write_text(text)
+        versions.append(Prices.load(file).version)
+    assert versions[0] == versions[1] != versions[2]
+    assert all(version.startswith("2026-01-01-") for version in versions)
 
 
 @pytest.mark.parametrize("model", ["gpt-9", "us.gpt-9", "arn:aws:bedrock:x:1:y/a1b2c3", "region"])

@@ -151,6 +151,7 @@ def test_every_reason_code_is_reached_and_has_a_meaning():
         Reason.CACHED,
         Reason.BEDROCK_FAILED,
         Reason.CALL_OPEN,
+        Reason.EGRESS_UNWRITTEN,
         Reason.COST_ESTIMATED,
         Reason.NO_PRICE,
         Reason.SECOND_KEPT,

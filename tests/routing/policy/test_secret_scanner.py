@@ -27,7 +27,8 @@ from forebay.routing.policy.policy_file import Policy
 from forebay.routing.policy.secret_scanner import Scanner, has_card, luhn
 from forebay.routing.settings import Settings
 from forebay.workers.router import Router
-from forebay.workers.runtime.execute import attempt, record
+from forebay.workers.runtime.execute import attempt
+from forebay.workers.runtime.recording import record
 
 SCANNER = Scanner()
 PLAIN, LOCKED = serialization.NoEncryption(), serialization.BestAvailableEncryption(b"word")

@@ -105,7 +105,7 @@ def test_no_password_is_shown():
 
 def test_a_brisk_client_does_not_wait_long():
     for url in ("redis://host/0", "sentinel://host/service"):
-        own = connect(Settings(redis_url=url), brisk=True).connection_pool.connection_kwargs
+        own = connect(Settings(redis_url=url), "look").connection_pool.connection_kwargs
         assert own["socket_timeout"] == 2
         assert own["retry"].get_retries() == 0
 
@@ -158,6 +158,6 @@ def test_a_refusal_in_any_form_is_a_wrong_setting(error, says):
 
 def test_an_address_where_nothing_listens_is_named_without_the_password():
     with pytest.raises(Unavailable) as caught, reaching_redis():
-        connect(Settings(redis_url="redis://me:hunter2@127.0.0.1:1/2"), brisk=True).ping()
+        connect(Settings(redis_url="redis://me:hunter2@127.0.0.1:1/2"), "look").ping()
     assert "redis://me:***@127.0.0.1:1/2" in caught.value.message
     assert "hunter2" not in str(caught.value)

@@ -19,8 +19,9 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.routing.store.answer_cache import AnswerCache
 from forebay.routing.store.encryption import MAX_BYTES, PLAIN, Seal
-from forebay.workers.runtime.execute import attempt, record
+from forebay.workers.runtime.execute import attempt
 from forebay.workers.runtime.outcomes import Answered
+from forebay.workers.runtime.recording import record
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 CANARY = "the canary sings at noon"

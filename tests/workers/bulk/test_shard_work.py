@@ -16,7 +16,8 @@ from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.cascade.check import check
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings
-from forebay.workers.runtime.execute import attempt, record
+from forebay.workers.runtime.execute import attempt
+from forebay.workers.runtime.recording import record
 from shards import LABELS, counters, put, rows_of, shard, work_shards
 
 pytest_plugins = ["waterfall"]

@@ -12,7 +12,8 @@ from forebay.routing.reasons import Reason
 from forebay.routing.settings import Settings
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.frontier import provider as provider_module
-from forebay.workers.frontier.calls import Calls, SubBudget
+from forebay.workers.frontier.call import SubBudget
+from forebay.workers.frontier.calls import Calls
 from forebay.workers.frontier.no_answer import NoAnswer
 from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Refused, Reply
 from forebay.workers.frontier.settings import BedrockSettings
@@ -33,6 +34,7 @@ class Scripted(Provider):
         self.seen = []
 
     term_s = 77.0
+    region = "nowhere"
 
     def bounds(self, prompt, model):
         return BOUNDS
@@ -63,7 +65,7 @@ def world(redis, provider):
     ledger.create([job])
     verdict = Verdict(probability=0.5, version="test")
     ledger.route(ledger.claim("route"), "bedrock", "allow", "pinned", verdict)
-    calls, claim = Calls(ledger, provider, PRICES), ledger.claim("bedrock")
+    calls, claim = Calls(ledger, provider, lambda: PRICES, b"secret"), ledger.claim("bedrock")
 
     class World:
         budget = Budget(redis)

@@ -13,7 +13,7 @@ from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.local import Local
 from forebay.workers.router import Router
 from forebay.workers.runtime import execute
-from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Escalated, Routed
 from locallane import BELL, LIKELY, TOTAL
 

@@ -16,8 +16,8 @@ from forebay.routing.jobs import (
 )
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
-from forebay.workers.runtime import execute
-from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime import execute, recording
+from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Answered, Dropped, Escalated, Routed
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
@@ -134,16 +134,16 @@ def test_a_lost_job_is_dropped_while_it_is_worked_or_when_it_is_recorded(ledger,
 def test_an_outcome_is_recorded_as_soon_as_redis_is_back(ledger, in_flight, monkeypatch, caplog):
     (job_id,) = create(ledger, 1)
     claim = ledger.claim("route")
-    record, failures = execute.record, [Unavailable("no Redis"), Unavailable("no Redis")]
+    record, failures = recording.record, [Unavailable("no Redis"), Unavailable("no Redis")]
 
     def flaky(*args):
         if failures:
             raise failures.pop()
         return record(*args)
 
-    monkeypatch.setattr(execute, "record", flaky)
+    monkeypatch.setattr(recording, "record", flaky)
     monkeypatch.setattr("forebay.routing.store.backoff.time.sleep", lambda _seconds: None)
-    recorded = execute.record_patiently(ledger, claim, route(claim))
+    recorded = recording.record_patiently(ledger, claim, route(claim))
     assert (recorded.id, recorded.outcome.queue) == (job_id, "local.default")
     assert caplog.text.count(f"cannot record the outcome of {job_id} yet: no Redis") == 2
 
@@ -155,10 +155,10 @@ def test_the_patience_with_redis_ends(ledger, monkeypatch):
     def down(*_args):
         raise Unavailable("no Redis")
 
-    monkeypatch.setattr(execute, "record", down)
-    monkeypatch.setattr(execute, "PATIENCE_S", -1)
+    monkeypatch.setattr(recording, "record", down)
+    monkeypatch.setattr(recording, "PATIENCE_S", -1)
     with pytest.raises(Unavailable):
-        execute.record_patiently(ledger, claim, Dropped())
+        recording.record_patiently(ledger, claim, Dropped())
 
 
 def answer(claim, content) -> Answer:

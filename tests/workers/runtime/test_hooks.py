@@ -8,9 +8,9 @@ from forebay.routing.errors import InvalidJob, Lost, Unavailable
 from forebay.routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdict
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
-from forebay.workers.runtime import execute
+from forebay.workers.runtime import execute, recording
 from forebay.workers.runtime.actor import Actor
-from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import (
     Answered,
     Audited,
@@ -176,8 +176,8 @@ def test_an_outcome_that_cannot_be_recorded_is_dropped_and_raised(ledger, monkey
     def down(*_args):
         raise Unavailable("no Redis")
 
-    monkeypatch.setattr(execute, "record", down)
-    monkeypatch.setattr(execute, "PATIENCE_S", -1)
+    monkeypatch.setattr(recording, "record", down)
+    monkeypatch.setattr(recording, "PATIENCE_S", -1)
     with pytest.raises(Unavailable):
         work_one(ledger, "route", routed, hook)
     assert [outcome for _, outcome in hook.outcomes] == [Dropped()]

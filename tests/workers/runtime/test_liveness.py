@@ -13,7 +13,7 @@ from forebay.producers.client import Client
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Summarize
 from forebay.routing.settings import Settings
-from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.liveness import Liveness, age_s
 from forebay.workers.runtime.settings import ActorSettings
 from local.fleet import PYTHON, ROOT, Fleet

@@ -37,7 +37,7 @@ def test_a_busy_engine_costs_no_attempt_and_keeps_the_last_error(claim_after):
     busy = EngineBusy("full")
     fresh = retries.outcome_of(busy, claim_after())
     delay_s = retries.ENGINE_BUSY_DELAY_S
-    assert fresh == Retry("engine_busy", "full", delay_s=delay_s, counted=False)
+    assert fresh == Retry("engine_busy", note="full", delay_s=delay_s, counted=False)
     later = retries.outcome_of(busy, claim_after("engine_died"))
     assert (later.code, later.counted) == ("engine_died", False)
     assert later.note == "it was engine_died"

@@ -15,7 +15,7 @@ from forebay.routing.jobs import Answer, Job, Receipt, Summarize, Summary, Verdi
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
-from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Answered, Audited, Escalated, Failed, Retry, Routed
 from forebay.workers.sweeper import Sweeper
 from forebay.workers.telemetry import outbox

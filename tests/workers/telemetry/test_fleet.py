@@ -69,6 +69,7 @@ def shown(tmp_path_factory):
         for part in ("mock_bedrock", "router", "sweeper", "bedrock"):
             fleet.start(part)
         fleet.start("local", FOREBAY_ENGINE="echo", FOREBAY_SLOTS="4")
+        fleet.start("gateway", FOREBAY_GATEWAY_TENANT="acme")
         fleet.wait_ready()
         with Client(settings=Settings(redis_url=fleet.url), tenant="acme") as client:
             lose_a_worker(fleet, client)
@@ -82,6 +83,7 @@ def shown(tmp_path_factory):
             Pauses(client._ledger.redis).pause("tenant:nobody")
             client.submit(ask("[[echo: delay=0.2]] one two three four five six seven eight"))
             scrapes = {part: scrape(fleet, part) for part in ACTORS}
+            scrapes["gateway"] = scrape_gateway(fleet)
         served = names(fleet.url)
         fleet.stop()
         logs = {part: lines(fleet, part) for part in ACTORS}
@@ -114,8 +116,21 @@ def lines(fleet, part) -> list[dict]:
 
 def scrape(fleet, part) -> str:
     address = [line for line in lines(fleet, part) if line["event"] == "metrics.ready"][-1]
+    return read(address["message"].removeprefix("metrics at "))
+
+
+def scrape_gateway(fleet) -> str:
+    """Return the gateway's figures after a request."""
+    chat = {"model": "auto", "messages": [{"role": "user", "content": CANARY}]}
+    read(f"{fleet.gateway_url}/v1/chat/completions", json.dumps(chat).encode())
+    return read(f"{fleet.gateway_url}/metrics")
+
+
+def read(url, body=None) -> str:
+    headers = {"content-type": "application/json", "authorization": "Bearer x"}
+    request = urllib.request.Request(url, body, headers)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(address["message"].removeprefix("metrics at "), timeout=10) as response:
+    with opener.open(request, timeout=30) as response:
         return response.read().decode()
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from prometheus_client import CollectorRegistry
 
-from forebay.routing.errors import BadAnswer
+from forebay.routing.errors import BadAnswer, EgressDenied
 from forebay.routing.jobs import Answer, Check, Doubt, Job, Summarize, Summary, Verdict
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute
-from forebay.workers.runtime.in_flight import InFlight
+from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed, Retry, Routed
 from forebay.workers.telemetry.job_metrics import JobMetrics
 from forebay.workers.telemetry.labels import OTHER, Capped, code_label, largest, reason_label
@@ -117,3 +119,33 @@ def test_values_are_capped_in_the_order_in_which_they_come():
     assert [capped(value) for value in "abcab"] == ["a", "b", OTHER, "a", "b"]
     assert largest({"a": 1.0, "b": 5.0, "c": 2.0}, 1) == {"b": 5.0, OTHER: 3.0}
     assert largest({"a": 1.0}, 1) == {"a": 1.0}
+
+
+def answered(claim):
+    return Answered(answer(claim))
+
+
+def refused_at_bedrock(claim):
+    reasons = (*claim.record.reasons, "egress_denied")
+    return Answered(answer(claim, reasons=reasons, degraded=True))
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "lane"),
+    [
+        ([Failed(EgressDenied("may not leave", field="egress"))], "route"),
+        ([TO_LOCAL, Retry("egress_denied")], "local"),
+        ([replace(TO_LOCAL, queue="bedrock"), refused_at_bedrock], "bedrock"),
+        ([replace(TO_LOCAL, reason="egress_denied"), answered], None),
+        ([TO_LOCAL, Failed(BadAnswer("no"), ("no_answer", "egress_denied"))], None),
+    ],
+)
+def test_a_refusal_because_of_egress_is_counted_and_staying_local_is_none(
+    worked, registry, outcomes, lane
+):
+    worked(*outcomes)
+    counts = {
+        each: sample(registry, "egress_refusals_total", lane=each)
+        for each in ("route", "local", "bedrock")
+    }
+    assert counts == {each: float(each == lane) for each in counts}

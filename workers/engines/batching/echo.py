@@ -198,7 +198,7 @@ class EchoEngine(BatchedEngine):
             embed_model="echo",
             embed_revision=_REVISION,
         )
-        super().__init__(EchoGenerator(settings))
+        super().__init__(EchoGenerator(settings), reserved=settings.reserved)
 
     def info(self) -> EngineInfo:
         """See `Engine.info`."""

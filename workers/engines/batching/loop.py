@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob
@@ -19,6 +18,7 @@ from forebay.workers.engines.batching.branches import BranchedRequest
 from forebay.workers.engines.batching.error_location import error_location
 from forebay.workers.engines.batching.generator import Generator, Preparer, Step
 from forebay.workers.engines.batching.request import QueuedRequest
+from forebay.workers.engines.batching.slot_shares import SlotShares, reserved_places
 from forebay.workers.engines.engine import Completion, Engine, Prompt, TakeText
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class BatchedEngine(Engine):
     Duties:
     1. Hold at most `max_waiting` requests that wait for a slot; refuse more with `EngineBusy`.
     2. Have waiting requests prepared on other threads, the best rank first, if there is a preparer.
-    3. Admit: end overdue requests, then fill free slots with ready requests, the best rank first.
+    3. Admit: end overdue requests, then fill free slots with ready requests (`SlotShares`).
     4. Step: let the generator advance the running batch; sleep if there is nothing to do.
     5. Settle: resolve the futures of the requests that ended.
     6. If a step fails, fail all requests with `EngineDied` and take no more.
@@ -49,11 +49,13 @@ class BatchedEngine(Engine):
         *,
         preparer: Preparer | None = None,
         max_waiting: int = _MAX_WAITING,
+        reserved: float = 0.0,
     ) -> None:
         self._generator = generator
         self._preparer = preparer
         self._prepare_threads = ThreadPoolExecutor(_PREPARE_THREADS, "engine-prepare")
         self._max_waiting = max_waiting
+        self._shares = SlotShares(generator.slots, reserved_places(generator.slots, reserved))
         self._changed = threading.Condition()
         self._waiting: dict[str, QueuedRequest] = {}
         self._running: dict[str, QueuedRequest] = {}
@@ -78,7 +80,7 @@ class BatchedEngine(Engine):
         with self._changed:
             request = self._waiting.pop(prompt_id, None)
             if request is None and (running := self._running.get(prompt_id)):
-                running.cut = running.cut or "cancelled"
+                running.end_early("cancelled")
         if request is not None:
             request.future.set_result(request.unstarted())
 
@@ -102,8 +104,8 @@ class BatchedEngine(Engine):
         with self._changed:
             refusal = self._refusal(prompt, bounded=bounded)
             if refusal is None:
-                self._waiting[prompt.id] = request
-                self._start_preparing(request)
+                self._shares.note(request)
+                self._wait(request)
         if refusal is not None:
             request.future.set_exception(refusal)
         return request.future
@@ -140,14 +142,14 @@ class BatchedEngine(Engine):
 
     # --- preparing, on threads of its own ---
 
-    def _start_preparing(self, request: QueuedRequest) -> None:
-        """Mark the request ready, or have it prepared.
+    def _wait(self, request: QueuedRequest) -> None:
+        """Put the request among those that wait, and mark it ready or have it prepared.
 
         The caller holds the lock, so that `close` cannot stop the threads in between.
         """
-        preparer = self._preparer
+        self._waiting[request.prompt.id] = request
         self._changed.notify()  # even if the request is not ready: the loop watches its deadline
-        if preparer is None:
+        if (preparer := self._preparer) is None:
             request.stage = "ready"
         else:
             request.future.add_done_callback(lambda _: preparer.forget(request.prompt))
@@ -177,11 +179,10 @@ class BatchedEngine(Engine):
         if not isinstance(error, ForebayError):  # its message may quote the job
             error = EngineDied(f"the engine broke: {error_location(error)}")
         with self._changed:
-            waits = self._waiting.get(request.prompt.id) is request
-            if waits:
-                del self._waiting[request.prompt.id]
-        if waits:
-            request.future.set_exception(error)
+            if self._waiting.get(request.prompt.id) is not request:
+                return
+            del self._waiting[request.prompt.id]
+        request.future.set_exception(error)
 
     # --- the loop ---
 
@@ -207,10 +208,9 @@ class BatchedEngine(Engine):
 
     def _admit(self) -> None:
         """Cut short what is cancelled or overdue, then fill the free slots, the best rank first."""
-        self._end_overdue()
-        self._drop_cut()
+        self._end_cut_and_overdue()
         while (request := self._take_next()) is not None:
-            request.queued_s = time.monotonic() - request.since
+            request.began = time.monotonic()
             try:
                 self._generator.admit(request.prompt)
             except ForebayError as error:
@@ -222,64 +222,63 @@ class BatchedEngine(Engine):
 
     def _settle(self, step: Step) -> None:
         """Count the step, and resolve the futures of the requests that ended in it."""
-        self._hand_out(step.texts)
+        for prompt_id, text in step.texts.items():
+            if request := self._running.get(prompt_id):
+                request.hand_out(text)
         with self._changed:
             self._steps += step.moved
             ended = [
                 (request, answer)
                 for prompt_id, answer in step.ended.items()
                 if (request := self._running.pop(prompt_id, None))
+                if not self._waits_again(request, answer)
             ]
         for request, answer in ended:
             if isinstance(answer, ForebayError):
                 request.future.set_exception(answer)
-                continue
-            finish = answer.finish if answer.finish != "cancelled" else request.cut or "cancelled"
-            update = {"finish": finish, "queued_s": request.queued_s}
-            request.future.set_result(answer.model_copy(update=update))
+            else:
+                request.future.set_result(request.ended(answer))
 
-    def _hand_out(self, texts: Mapping[str, str]) -> None:
-        """Hand out the new text of the running requests whose callers want it."""
-        for prompt_id, text in texts.items():
-            request = self._running.get(prompt_id)
-            if request is not None and request.on_text is not None and text:
-                request.on_text(text)
+    def _waits_again(self, request: QueuedRequest, answer: Completion | ForebayError) -> bool:
+        """Put a request back among those that wait if it ended because it yielded its slot."""
+        cancelled = isinstance(answer, Completion) and answer.finish == "cancelled"
+        if not cancelled or request.cut != "yields" or self._end_reason is not None:
+            return False
+        request.cut, request.stage, request.yields = None, "fresh", request.yields + 1
+        self._wait(request)
+        return True
 
     # --- parts of admission ---
 
-    def _end_overdue(self) -> None:
-        """End the waiting requests that are overdue, and mark the running requests that are."""
+    def _end_cut_and_overdue(self) -> None:
+        """End the waiting requests that are overdue; cut short what is overdue or cancelled."""
         now = time.time()
         with self._changed:
             late = [request for request in self._waiting.values() if request.overdue(now)]
             for request in late:
                 del self._waiting[request.prompt.id]
-            for request in self._running.values():
-                if request.cut is None and request.overdue(now):
-                    request.cut = "deadline"
-        for request in late:
-            request.cut = "deadline"
-            request.future.set_result(request.unstarted())
-
-    def _drop_cut(self) -> None:
-        """Tell the generator which running requests to cut short."""
-        with self._changed:
+            for request in (*late, *self._running.values()):
+                if request.overdue(now):
+                    request.end_early("deadline")
             cut = [prompt_id for prompt_id, request in self._running.items() if request.cut]
         for prompt_id in cut:
             self._generator.drop(prompt_id)
+        for request in late:
+            request.future.set_result(request.unstarted())
 
     def _take_next(self) -> QueuedRequest | None:
-        """Move the best waiting request to the running ones, if there is room for it."""
+        """Move the best waiting request to the running ones, or have another make room for it."""
         with self._changed:
-            if len(self._running) >= self._generator.slots or not (ready := self._ready()):
-                return None
-            # Of equal ranks `min` takes the first, which was submitted first.
-            request = min(ready, key=lambda request: request.rank)
+            ready, running = self._ready(), self._running.values()
+            request = self._shares.best(ready, running)
             # The best waits for room rather than let smaller requests overtake it for ever.
-            if self._running and not self._generator.fits(request.prompt):
-                return None
-            self._running[request.prompt.id] = self._waiting.pop(request.prompt.id)
-            return request
+            if request and (not running or self._generator.fits(request.prompt)):
+                self._running[request.prompt.id] = self._waiting.pop(request.prompt.id)
+                return request
+            if yielding := self._shares.yielding(ready, running):
+                yielding.cut = "yields"
+                self._generator.drop(yielding.prompt.id)
+            return None
 
     def _ready(self) -> list[QueuedRequest]:
         return [request for request in self._waiting.values() if request.stage == "ready"]

@@ -18,8 +18,9 @@ class QueuedRequest:
     Attributes:
         stage: how far a waiting request is prepared; only `ready` requests are admitted.
         since: when the request was submitted, on the monotonic clock.
-        queued_s: seconds that the request waited, set when it is admitted.
-        cut: why the request ends early, if it does.
+        began: when the request was admitted, on the monotonic clock.
+        cut: why the request is cut short, if it is. If it yields, it waits again.
+        yields: how often the request has yielded its slot.
         on_text: takes the text while it is generated, if anybody wants it.
     """
 
@@ -28,8 +29,14 @@ class QueuedRequest:
     future: Future[Completion] = field(default_factory=Future)
     stage: Literal["fresh", "preparing", "ready"] = "fresh"
     since: float = field(default_factory=time.monotonic)
-    queued_s: float = 0.0
-    cut: Literal["cancelled", "deadline"] | None = None
+    began: float = 0.0
+    cut: Literal["cancelled", "deadline", "yields"] | None = None
+    yields: int = 0
+
+    @property
+    def bulk(self) -> bool:
+        """True if nobody waits for this request."""
+        return self.prompt.priority > 0
 
     @property
     def rank(self) -> tuple[int, float]:
@@ -41,6 +48,24 @@ class QueuedRequest:
         """Return whether the deadline has passed at this Unix time."""
         return self.prompt.deadline is not None and now >= self.prompt.deadline
 
+    def hand_out(self, text: str) -> None:
+        """Hand out new text, if anybody wants it."""
+        if self.on_text is not None and text:
+            self.on_text(text)
+
+    def end_early(self, reason: Literal["cancelled", "deadline"]) -> None:
+        """Cut the request short for good; the first reason stands."""
+        if self.cut in {None, "yields"}:
+            self.cut = reason
+
+    def ended(self, completion: Completion) -> Completion:
+        """Return how the request ended, from what the generator says of its last run."""
+        finish = completion.finish
+        if finish == "cancelled" and self.cut == "deadline":
+            finish = "deadline"
+        update = {"finish": finish, "queued_s": self.began - self.since}
+        return completion.model_copy(update=update)
+
     def unstarted(self) -> Completion:
         """Return the empty completion of a request that was never admitted."""
         return Completion(
@@ -48,6 +73,6 @@ class QueuedRequest:
             text="",
             tokens_in=0,
             tokens_out=0,
-            finish=self.cut or "cancelled",
+            finish="deadline" if self.cut == "deadline" else "cancelled",
             queued_s=time.monotonic() - self.since,
         )

@@ -64,7 +64,9 @@ class Exl2Engine(PagedEngine):
             language_of(folder),
             encoder_if_installed(),
             partial(_load, share, plan, folder),
+            settings.reserved,
         )
+        self.describe(memory=share.memory(plan))
 
 
 def model_folder(settings: EngineSettings) -> Path:

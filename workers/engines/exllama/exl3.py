@@ -53,7 +53,9 @@ class Exl3Engine(PagedEngine):
             language_of(folder),
             encoder_if_installed(),
             partial(_load, share, plan, folder),
+            settings.reserved,
         )
+        self.describe(memory=share.memory(plan))
 
 
 def _require() -> None:

@@ -199,6 +199,7 @@ class PagedEngine(BatchedEngine):
         language: the model's tokens.
         encoder: for embeddings, if one is installed.
         open_backend: loads the model; called last, since it takes long.
+        reserved: share of the slots that is kept for interactive requests.
 
     Attributes:
         backend: the loaded model; the loop owns it as long as there is work.
@@ -211,6 +212,7 @@ class PagedEngine(BatchedEngine):
         language: Language,
         encoder: SentenceEncoder | None,
         open_backend: Callable[[], Backend],
+        reserved: float = 0.0,
     ) -> None:
         self._encoder = encoder
         self.language = language
@@ -226,7 +228,11 @@ class PagedEngine(BatchedEngine):
                 "embed_revision": encoder.revision,
             }
         self._info = info.model_copy(update=update)
-        super().__init__(self._paged, preparer=self._paged)
+        super().__init__(self._paged, preparer=self._paged, reserved=reserved)
+
+    def describe(self, **fields: Any) -> None:
+        """Add to `info` what is known only once the model is loaded."""
+        self._info = self._info.model_copy(update=fields)
 
     def info(self) -> EngineInfo:
         """See `Engine.info`."""

@@ -30,6 +30,7 @@ from forebay.workers.engines.settings import EngineSettings
 
 _EXIT_BROKEN = 70  # the exit code of a broken engine; EX_SOFTWARE
 _PR_SET_PDEATHSIG = 1
+_SWITCH_S = 0.0005  # Python's own 5 ms would delay each step of the batch beside an embedding
 
 
 def make_engine(settings: EngineSettings) -> Engine:
@@ -167,6 +168,7 @@ def main() -> NoReturn:
     sys.excepthook = _end_broken
     threading.excepthook = _end_broken_thread
     logs.to_stderr(logging.INFO)
+    sys.setswitchinterval(_SWITCH_S)
     die_with_parent()
     source, sink = claim_pipes()
     Child(source, sink).run()

@@ -263,7 +263,8 @@ class LlamaEngine(BatchedEngine):
             classify="similarity" if self._encoder and settings.model_file is None else "model",
         )
         special = SpecialTokens(special_tokens(model))
-        super().__init__(LlamaGenerator(server, settings.slots, special))
+        generator = LlamaGenerator(server, settings.slots, special)
+        super().__init__(generator, reserved=settings.reserved)
 
     def info(self) -> EngineInfo:
         """See `Engine.info`."""

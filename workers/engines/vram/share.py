@@ -15,6 +15,7 @@ from typing import Any
 
 from forebay.routing.errors import EngineUnavailable, Misconfigured
 from forebay.routing.logs import Event, event
+from forebay.workers.engines.engine import CardMemory
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.vram import planner
 from forebay.workers.engines.vram.footprint import CHUNK, CUDA_CONTEXT, MIB
@@ -99,18 +100,26 @@ class Share:
         changes with other programs, so it cannot be compared with the plan. Memory outside torch
         (the CUDA context, kernels) counts as planned: the driver does not report it by process.
         """
-        reserved = self.cuda.memory_reserved()
-        used = reserved + plan.parts["CUDA context"]
+        used = self._used_bytes(plan)
         free, total = self.cuda.mem_get_info()
         log.info(
             "after warm-up this process holds %d MiB of the card, %d of them by torch's count; "
             "with all others %d MiB are in use",
-            used // MIB, reserved // MIB, (total - free) // MIB,
+            used // MIB, (used - plan.parts["CUDA context"]) // MIB, (total - free) // MIB,
             extra=event(Event.ENGINE_MEMORY),
         )  # fmt: skip
         warning = planner.check(plan, used)
         if warning:
             log.warning("%s", warning, extra=event(Event.ENGINE_MEMORY))
+
+    def memory(self, plan: planner.Plan) -> CardMemory:
+        """Return the memory of the running model beside its plan."""
+        used = self._used_bytes(plan)
+        off = planner.check(plan, used) is not None
+        return CardMemory(planned_bytes=plan.expected_bytes, used_bytes=used, off=off)
+
+    def _used_bytes(self, plan: planner.Plan) -> int:
+        return int(self.cuda.memory_reserved()) + plan.parts["CUDA context"]
 
     def _check_free(self, plan: planner.Plan) -> None:
         """Check that the free memory holds the plan, without its slack.

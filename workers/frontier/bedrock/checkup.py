@@ -177,7 +177,7 @@ def _mock(settings: BedrockSettings) -> str | None:
 def _announced() -> str:
     """Return the endpoint that the fleet's bedrock workers call; empty if it is unknown."""
     try:
-        client = connect(read_settings(), brisk=True)
+        client = connect(read_settings(), "look")
         try:
             return Spillway(client).endpoint()
         finally:

@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore import exceptions as boto
@@ -47,6 +48,13 @@ class Converse(Provider):
     def term_s(self) -> float:
         """Seconds after which a call of unknown outcome has ended on Bedrock's side too."""
         return self._settings.bedrock_term_s
+
+    @property
+    def region(self) -> str:
+        """The AWS region, and the host of the endpoint if one is set."""
+        settings, endpoint = self._settings, urlsplit(self._settings.bedrock_endpoint or "")
+        host = ":".join(str(part) for part in (endpoint.hostname, endpoint.port) if part)
+        return f"{settings.bedrock_region} at {host}" if host else settings.bedrock_region
 
     def bounds(self, prompt: Prompt, model: str) -> tuple[int, int]:
         """Return the most tokens a call can be billed for: of its prompt, and of its answer."""

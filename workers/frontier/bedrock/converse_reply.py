@@ -46,18 +46,19 @@ def read_reply(response: dict[str, Any], model: str, latency_s: float) -> Reply:
     """
     body = _body(response[BODY])
     usage, tier = _usage(body.get("usage")), _tier(body.get("serviceTier"))
-    reason = body.get("stopReason")
+    reason, stand_in = body.get("stopReason"), headers(response).get(STAND_IN_MARK) == "1"
     if isinstance(reason, str) and reason in _REFUSALS:
-        raise Refused(f"{model} declined to answer ({reason})", usage, tier)
+        raise Refused(f"{model} declined to answer ({reason})", usage, tier, stand_in=stand_in)
     # Without a stop reason nothing says that the text is whole.
     finish = _FINISHES.get(reason) if isinstance(reason, str) else "length"
     if finish is None:
-        raise Malformed(f"{model} broke off ({code_word(str(reason))})", usage, tier)
+        note = f"{model} broke off ({code_word(str(reason))})"
+        raise Malformed(note, usage, tier, stand_in=stand_in)
     text = _text(body.get("output"))
     if text is None:
-        raise Malformed(f"{model} gave an answer without a readable text", usage, tier)
-    mark = headers(response).get(STAND_IN_MARK)
-    return Reply(text, usage, finish, model, tier, mark == "1", latency_s)
+        note = f"{model} gave an answer without a readable text"
+        raise Malformed(note, usage, tier, stand_in=stand_in)
+    return Reply(text, usage, finish, model, tier, stand_in, latency_s)
 
 
 def headers(response: dict[str, Any]) -> dict[str, str]:

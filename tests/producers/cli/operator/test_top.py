@@ -11,9 +11,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from forebay.producers.cli.main import run
 from forebay.producers.cli.operator.top import screen
 from forebay.routing.jobs import Job, Receipt, Summarize
 from forebay.routing.ledger.reader import LedgerReader
+from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.overview.snapshot import Snapshots
@@ -32,7 +34,7 @@ def busy(ledger, redis):
     failed = {"status": "failed", "error": "too_long"}
     ledger.settle(claims[0], Receipt(**claims[0].record.heading(), **failed))
     ledger.serve("router1@here", ["route"], 60)
-    limits = {"tenant_budget_nusd": None, "fleet_budget_nusd": None, "term_s": 60}
+    limits = {"term_s": 60}
     Budget(redis).reserve("1", "acme.1", "acme", 10**9, **limits)
     Budget(redis).settle("1", 5 * 10**8)
     return claims[0].id
@@ -111,3 +113,33 @@ def test_on_a_terminal_it_goes_on_until_its_rounds_are_over(busy, argv, redis_ur
     os.close(reads)
     assert (done.returncode, done.stderr) == (0, b"")
     assert "too_long" in shown
+
+
+def test_a_worker_says_how_busy_and_how_fast_it_is(busy, snapshots, ledger):
+    about = WorkerStatus(
+        name="local1@here", queues=("local.default",), hands=18, busy=7, jobs_minute=240,
+        mean_s=1.25, drained=True,
+    )  # fmt: skip
+    ledger.serve("local1@here", ["local.default"], 0, about.model_dump_json())
+    now = snapshots.take()
+    (line,) = [line for line in drawn(now).splitlines() if line.startswith("local1@here")]
+    assert line.split() == ["local1@here", "local.default", "drained", "7/18", "240", "1.25"]
+
+
+def test_status_without_an_id_is_the_whole_fleet_as_one_document(
+    busy, ledger, redis_url, monkeypatch, capsys
+):
+    monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
+    about = WorkerStatus(name="local1@here", queues=("local.default",))
+    ledger.serve("local1@here", ["local.default"], 10, about.model_dump_json())
+    assert run(["status", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["dead"] == [
+        {"tenant": "acme", "kind": "summarize", "code": "too_long", "jobs": 1}
+    ]
+    assert [worker["name"] for worker in document["workers"]] == ["local1@here"]
+    assert document["spent_usd"]["acme"] == 0.5
+    assert document["budgets_usd"]["*"] == document["budget_usd"]
+    assert {line["queue"] for line in document["queues"]} >= {"route", "local.default"}
+    assert run(["status"]) == 0
+    assert "local1@here" in capsys.readouterr().out

@@ -40,6 +40,7 @@ class ScriptedGenerator:
         if prompt.id.startswith("bad"):
             raise InvalidJob("is refused by the script", field="messages")
         self.admitted.append(prompt.id)
+        self._dropped.discard(prompt.id)
         self._steps_left[prompt.id] = self.steps
         self.largest_batch = max(self.largest_batch, len(self._steps_left))
 
@@ -351,3 +352,24 @@ def test_close_ends_requests_that_are_being_prepared(prepared):
     preparer.open_gates("0", "1")
     until(lambda: not preparer.prepared)
     assert len(preparer.begun) == 2
+
+
+def test_a_bulk_request_yields_its_slot_and_is_answered_later(batch):
+    generator, engine = batch(slots=1)
+    bulk = engine.submit(prompt("bulk", priority=1))
+    until(lambda: generator.admitted == ["bulk"])
+    wanted = engine.submit(prompt("wanted"))
+    until(lambda: generator.admitted == ["bulk", "wanted"])
+    generator.gate.set()
+    assert (wanted.result(5).finish, bulk.result(5).finish) == ("stop", "stop")
+    assert generator.admitted == ["bulk", "wanted", "bulk"]
+    assert generator.largest_batch == 1
+
+
+def test_a_request_that_yields_can_still_be_cancelled(batch):
+    generator, engine = batch(slots=1)
+    bulk = engine.submit(prompt("bulk", priority=1))
+    until(lambda: generator.admitted == ["bulk"])
+    engine.submit(prompt("wanted"))
+    engine.cancel("bulk")
+    assert bulk.result(5).finish == "cancelled"

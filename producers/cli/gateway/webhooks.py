@@ -1,0 +1,145 @@
+"""The commands `forebay webhooks …`: where tenants are told that their jobs have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from forebay.producers.cli import display
+from forebay.producers.cli.clients import current_tenant
+from forebay.producers.cli.options import Json, TenantName
+from forebay.routing.errors import InvalidJob, Misconfigured
+
+if TYPE_CHECKING:
+    from forebay.producers.gateway.gateway import Gateway
+
+_HEADER = ("ID", "URL", "EVENTS", "CONTENT", "LAST DELIVERY")
+MAX_EVENTS_SHOWN = 3
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    help="Be told over HTTP when jobs, bulks and batches end.",
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+)  # fmt: skip
+
+Url = Annotated[str, typer.Argument(metavar="URL", help="Where events are posted: https://…")]
+WebhookId = Annotated[
+    str, typer.Argument(metavar="ID", help="The id of the webhook, as `list` shows it.")
+]
+EventName = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--event",
+        metavar="NAME",
+        help="A type of event, such as job.failed or batch.completed. May be repeated. "
+        "Default: all of jobs, bulks and batches",
+    ),
+]
+WithContent = Annotated[
+    bool,
+    typer.Option("--content", help="Send the answers of jobs whose egress is allow, too."),
+]
+
+
+@app.command()
+def add(
+    url: Url,
+    *,
+    tenant: TenantName = None,
+    event: EventName = None,
+    content: WithContent = False,
+    as_json: Json = False,
+) -> None:
+    """Add a webhook and print the secret that signs its events. It is printed only once."""
+    with _gateway() as gateway:
+        try:
+            webhook, secret = gateway.webhooks.add(
+                current_tenant(tenant), url, events=event or (), content=content
+            )
+        except InvalidJob as error:
+            field = (error.field or "url").partition(".")[0]
+            raise Misconfigured(error.message, field=field) from None
+    if as_json:
+        display.document({**webhook.public(), "secret": secret})
+        return
+    display.text(secret)
+    display.note(f"webhook {webhook.id} of tenant {webhook.tenant}")
+
+
+@app.command("list")
+def print_list(*, tenant: TenantName = None, as_json: Json = False) -> None:
+    """List the webhooks of a tenant, with the last outcome of each."""
+    with _gateway() as gateway:
+        store = gateway.webhooks
+        found = [(each, store.last(each)) for each in store.list(current_tenant(tenant))]
+    if as_json:
+        display.document([{**webhook.public(), "last": last} for webhook, last in found])
+    elif found:
+        display.table(_HEADER, [
+            (
+                webhook.id, webhook.url, _events(webhook.events),
+                "yes" if webhook.content else "no",
+                "disabled" if webhook.disabled else last["outcome"] if last else "-",
+            )
+            for webhook, last in found
+        ])  # fmt: skip
+    else:
+        display.note("no webhooks; `forebay webhooks add URL` makes one")
+
+
+@app.command()
+def remove(webhook_id: WebhookId, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """Remove a webhook. What was not delivered to it yet is dropped."""
+    with _gateway() as gateway:
+        gateway.webhooks.remove(current_tenant(tenant), webhook_id)
+    if as_json:
+        display.document({"id": webhook_id, "removed": True})
+    else:
+        display.text("removed")
+
+
+@app.command("test")
+def send_test(webhook_id: WebhookId, *, tenant: TenantName = None, as_json: Json = False) -> None:
+    """Post a test event from this machine and print the outcome."""
+    with _gateway() as gateway:
+        webhook = gateway.webhooks.get(current_tenant(tenant), webhook_id)
+        outcome = _run(gateway.courier.test(webhook))
+    delivered = outcome.startswith("HTTP 2")
+    if as_json:
+        display.document({"id": webhook_id, "delivered": delivered, "outcome": outcome})
+    else:
+        display.text(outcome)
+    if not delivered:
+        raise typer.Exit(display.FAILURE)
+
+
+@contextmanager
+def _gateway() -> Iterator[Gateway]:
+    from forebay.routing.settings import read, read_settings  # noqa: PLC0415 - pydantic is slow
+
+    try:
+        from forebay.producers.gateway.gateway import Gateway  # noqa: PLC0415 - an extra
+        from forebay.producers.gateway.settings import GatewaySettings  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        hint = f"needs the module {error.name}, which is missing: install the extra `gateway`"
+        raise Misconfigured(hint, field="webhooks") from None
+    gateway = Gateway(read(GatewaySettings), read_settings())
+    try:
+        yield gateway
+    finally:
+        _run(gateway.close())
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio  # noqa: PLC0415 - it is slow, and only two commands need it
+
+    return asyncio.run(work)
+
+
+def _events(names: tuple[str, ...]) -> str:
+    more = len(names) - MAX_EVENTS_SHOWN
+    return ", ".join(names[:MAX_EVENTS_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,1 @@
+"""The commands about money and about what left the building, for an operator or an auditor."""

@@ -1,0 +1,91 @@
+"""The report as a page with plots: the split over time, and what was paid and saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import accumulate
+
+from forebay.producers.cli.money import page as html
+from forebay.producers.cli.money import plots
+from forebay.producers.cli.money.report import HEADER, TOP, cells, headlines
+from forebay.routing.books.usage_report import MOCK, NO_ANSWER, Sums, UsageReport
+
+LANES = ("local", "bedrock", NO_ANSWER, MOCK)
+
+
+def page(found: UsageReport, tenant: str | None) -> str:
+    """Return the page.
+
+    Raises:
+        Misconfigured: matplotlib is not installed.
+    """
+    jobs, local = (
+        found.total.jobs,
+        sum(lanes["local"].jobs for lanes in found.over_time.values() if "local" in lanes),
+    )
+    figures = {"jobs": f"{jobs:,}"}
+    if jobs:
+        figures["answered in the building"] = f"{local / jobs:.1%}"
+    rows = [(name, *cells(sums)) for name, sums in sorted(found.groups.items())]
+    header = tuple(name.capitalize() for name in (found.by, *HEADER))
+    return html.document(
+        "Forebay report",
+        f"{_minute(found.since_s)} to {_minute(found.until_s)}, UTC"
+        + (f", tenant {tenant}" if tenant else ", all tenants"),
+        [
+            html.cards(figures | headlines(found)),
+            *_plots(found),
+            html.table(f"By {found.by}", header, [*rows, ("total", *cells(found.total))]),
+            html.table("Why jobs went up", ("Reason", "Jobs"), _ranked(found.reasons)),
+            html.table("Checks that answers failed", ("Check", "Answers"), _ranked(found.checks)),
+            html.notes("What the savings rest on", found.assumptions()),
+        ],
+    )
+
+
+def _plots(found: UsageReport) -> list[str]:
+    """Return the split by jobs and by tokens over time, and the dollars, added up over time."""
+    starts = _starts(found)
+    if not starts:
+        return []
+    form = "%d %b %H:%M" if found.step_s < 86_400 else "%d %b"  # noqa: PLR2004 - a day's seconds
+    labels = [datetime.fromtimestamp(start, UTC).strftime(form) for start in starts]
+    lanes = [name for name in LANES if any(name in found.over_time[start] for start in starts)]
+
+    def series(name: str) -> list[Sums]:
+        return [found.over_time[start].get(name, Sums()) for start in starts]
+
+    split = {name: [float(sums.jobs) for sums in series(name)] for name in lanes}
+    tokens = {
+        name: [float(sums.tokens_in + sums.tokens_out) for sums in series(name)] for name in lanes
+    }
+    paid = [sum(s.nusd for s in found.over_time[start].values()) / 1e9 for start in starts]
+    saved = [sum(s.saved_nusd for s in found.over_time[start].values()) / 1e9 for start in starts]
+    money = {
+        "all on the frontier": list(accumulate(a + b for a, b in zip(paid, saved, strict=True))),
+        "paid for answers": list(accumulate(paid)),
+    }
+    return [
+        html.plot("Jobs by lane", plots.stacked(labels, split, "jobs", "Jobs by lane over time")),
+        html.plot(
+            "Tokens by lane", plots.stacked(labels, tokens, "tokens", "Tokens by lane over time")
+        ),
+        html.plot("Dollars, added up", plots.lines(labels, money, "dollars", "Dollars over time")),
+    ]
+
+
+def _starts(found: UsageReport) -> Sequence[int]:
+    """Return every hour or day from the first that has jobs to the last, without gaps."""
+    if not found.over_time:
+        return []
+    return range(min(found.over_time), max(found.over_time) + 1, found.step_s)
+
+
+def _ranked(counts: dict[str, int]) -> list[tuple[str, str]]:
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [(code, f"{number:,}") for code, number in ranked[:TOP]]
+
+
+def _minute(second: float) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M")

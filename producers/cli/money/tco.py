@@ -1,0 +1,160 @@
+# ruff: noqa: PLC0415 - what is slow is imported where it is used
+"""The command `forebay tco`: the cost of a machine of one's own beside the frontier's price."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from forebay.producers.cli import display
+from forebay.producers.cli.money.break_even import BreakEven, FrontierPrice, Machine
+from forebay.producers.cli.money.options import PricesFile
+from forebay.producers.cli.options import Json
+
+HELP = """Say what tokens cost on a machine of your own, and when it pays for itself.
+
+\b
+  forebay tco --hardware 2200 --watts 350 --tokens-per-s 1900
+  forebay tco --hardware 215000 --life 3 --watts 10200 --kwh 0.115 \\\\
+      --tokens-per-s 20000 --utilisation 0.9 --output-share 0.1
+
+Tokens are those of prompts and answers together. `forebay report` says how many you have a day, and
+`make bench` or the workers' metrics how many a second your machine makes.
+"""
+
+Hardware = Annotated[
+    float, typer.Option("--hardware", metavar="USD", help="Price of the machine."),
+]  # fmt: skip
+Life = Annotated[float, typer.Option("--life", metavar="YEARS", help="How long it is used.")]
+Watts = Annotated[float, typer.Option("--watts", help="What it draws, day and night.")]
+Kwh = Annotated[float, typer.Option("--kwh", metavar="USD", help="Price of a kilowatt-hour.")]
+Upkeep = Annotated[
+    float, typer.Option("--upkeep", metavar="USD", help="Space, repair and people, in a year.")
+]
+Rate = Annotated[
+    float,
+    typer.Option("--tokens-per-s", metavar="N", help="Measured with full batches, in and out."),
+]
+Utilisation = Annotated[
+    float, typer.Option("--utilisation", metavar="SHARE", help="Share of the day it is so busy.")
+]
+OutputShare = Annotated[
+    float,
+    typer.Option("--output-share", metavar="SHARE", help="Share of the tokens that are answers."),
+]
+Model = Annotated[str, typer.Option("--model", metavar="ID", help="The frontier's model.")]
+FrontierUsd = Annotated[
+    float | None,
+    typer.Option(
+        "--frontier-usd", metavar="USD", help="Price of a million tokens, instead of --model."
+    ),
+]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Also write a page with a plot.")
+]
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(help=HELP)
+def tco(  # noqa: D103 - its help says it
+    *,
+    hardware: Hardware,
+    watts: Watts,
+    tokens_per_s: Rate,
+    life: Life = 3.0,
+    kwh: Kwh = 0.15,
+    upkeep: Upkeep = 0.0,
+    utilisation: Utilisation = 0.5,
+    output_share: OutputShare = 0.2,
+    model: Model = "anthropic.claude-haiku-5-5",
+    frontier_usd: FrontierUsd = None,
+    prices: PricesFile = None,
+    html: Html = None,
+    as_json: Json = False,
+) -> None:
+    _check(hardware=hardware, watts=watts, kwh=kwh, upkeep=upkeep, frontier_usd=frontier_usd or 0)
+    _check(above_zero=True, life=life, tokens_per_s=tokens_per_s, utilisation=utilisation)
+    _check(shares=True, utilisation=utilisation, output_share=output_share)
+    machine = Machine(hardware, life, watts, kwh, tokens_per_s, utilisation, upkeep)
+    against = f"${frontier_usd:g} a million tokens" if frontier_usd is not None else model
+    if frontier_usd is None:
+        frontier_usd = frontier_price(model, prices).blended(output_share)
+    found = BreakEven(machine, frontier_usd)
+    if html is not None:
+        from forebay.producers.cli.money.tables import replace_file
+        from forebay.producers.cli.money.tco_page import page
+
+        replace_file(html, page(found, against).encode(), "--html")
+    if as_json:
+        display.document(document(found))
+        return
+    for name, value in rows(found, against).items():
+        display.text(f"{name:32}  {value}")
+
+
+def frontier_price(model: str, prices: Path | None) -> FrontierPrice:
+    """Return the list price of a model, for short prompts and in the default tier.
+
+    Raises:
+        NoPrice: The model has none.
+    """
+    from forebay.producers.cli.money.spend import read_prices
+    from forebay.routing.limits.prices import Usage
+
+    listed, thousand = read_prices(prices), 1_000
+    of_input, of_output = Usage(input=thousand), Usage(output=thousand)
+    return FrontierPrice(*(listed.cost(model, used) / 1e6 for used in (of_input, of_output)))
+
+
+def document(found: BreakEven) -> dict[str, Any]:
+    """Return the figures as JSON data."""
+    return {
+        "local_usd_per_million": found.local_usd, "frontier_usd_per_million": found.frontier_usd,
+        "machine_usd_per_day": found.machine.usd_per_day,
+        "machine_tokens_per_day": found.machine.tokens_per_day,
+        "break_even_tokens_per_day": (
+            None if math.isinf(found.tokens_per_day) else found.tokens_per_day
+        ),
+        "break_even_reachable": found.reachable, "saved_usd_per_day": found.saved_per_day,
+        "pay_back_days": found.pay_back_days,
+    }  # fmt: skip
+
+
+def rows(found: BreakEven, against: str) -> dict[str, str]:
+    """Return the figures in words."""
+    machine, days = found.machine, found.pay_back_days
+    reach = "" if found.reachable else (
+        f" (more than the {amount(machine.most_per_day)} that one machine makes)"
+    )  # fmt: skip
+    life_days = machine.life_years * 365
+    late = " (longer than its life)" if days is not None and days > life_days else ""
+    return {
+        "a million tokens here": f"${found.local_usd:,.4f}",
+        "a million tokens there": f"${found.frontier_usd:,.4f}  ({against})",
+        "the machine costs a day": f"${machine.usd_per_day:,.2f}",
+        "and makes a day": f"{amount(machine.tokens_per_day)} tokens",
+        "break-even": f"{amount(found.tokens_per_day)} tokens a day{reach}",
+        "pay-back": "never" if days is None else f"{days:,.0f} days{late}",
+    }
+
+
+def amount(tokens: float) -> str:
+    """Return a number of tokens for people: `1.6 billion`, `15.3 million`."""
+    for size, name in ((1e9, " billion"), (1e6, " million")):
+        if tokens >= size:
+            return f"{tokens / size:,.3g}{name}" if tokens < 1e12 else "more than a trillion"  # noqa: PLR2004 - readable
+    return f"{tokens:,.0f}"
+
+
+def _check(*, above_zero: bool = False, shares: bool = False, **values: float) -> None:
+    """Raise an error that names the option whose value is out of range."""
+    for name, value in values.items():
+        fits = math.isfinite(value) and (value > 0 if above_zero else value >= 0)
+        if not fits or (shares and value > 1):
+            low = "above 0" if above_zero else "0 or more"
+            hint = "must be from 0 to 1" if shares else f"must be {low}"
+            raise typer.BadParameter(hint, param_hint=f"--{name.replace('_', '-')}")

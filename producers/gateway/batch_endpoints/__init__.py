@@ -1,0 +1,1 @@
+"""The endpoints of files, batches and bulks, in each wire format."""

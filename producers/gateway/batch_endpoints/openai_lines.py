@@ -1,0 +1,138 @@
+"""The lines of OpenAI's batches: chats, responses and embeddings."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pydantic_core import to_json
+
+from forebay.producers.gateway.asking.chats import jobs
+from forebay.producers.gateway.batch_work.line_format import (
+    Desk,
+    Translated,
+    Unanswered,
+    check_no_stream,
+)
+from forebay.producers.gateway.errors import Fault, NotSupported
+from forebay.producers.gateway.openai import responses_reply
+from forebay.producers.gateway.openai.chat_request import ChatRequest
+from forebay.producers.gateway.openai.embeddings import EmbeddingRequest, embedded, embedding_job
+from forebay.producers.gateway.openai.replies import completion
+from forebay.producers.gateway.openai.responses_request import ResponsesRequest
+from forebay.producers.gateway.shapes import openai_error
+from forebay.producers.gateway.wire import read
+from forebay.routing.jobs import Answer
+
+_WHY = {
+    "expired": "this request had no answer before the completion window ended",
+    "cancelled": "this request had no answer before the batch was cancelled",
+}
+
+
+class OpenAILines(ABC):
+    """What all of OpenAI's lines have in common."""
+
+    endpoint: ClassVar[str]
+    errors_apart: ClassVar[bool] = True
+
+    @abstractmethod
+    def translate(self, body: Any, desk: Desk) -> Translated:
+        """Return the jobs of a line."""
+
+    @abstractmethod
+    def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the live endpoint would respond."""
+
+    def answered(self, line_id: str, custom_id: str, body: Mapping[str, Any]) -> Any:
+        """Return the line of the output for a request with an answer."""
+        return _line(line_id, custom_id, _response(line_id, 200, body), None)
+
+    def failed(self, line_id: str, custom_id: str, fault: Fault) -> Any:
+        """Return the line of the error file for a request that was refused, or failed."""
+        body = openai_error(fault, f"req_{line_id}")
+        return _line(line_id, custom_id, _response(line_id, fault.status, body), None)
+
+    def unanswered(self, line_id: str, custom_id: str, why: Unanswered) -> Any:
+        """Return the line of the error file for a request that nobody answered in time."""
+        return _line(line_id, custom_id, None, {"code": f"batch_{why}", "message": _WHY[why]})
+
+
+class ChatLines(OpenAILines):
+    """The lines for `/v1/chat/completions`."""
+
+    endpoint = "/v1/chat/completions"
+
+    def translate(self, body: Any, desk: Desk) -> Translated:
+        """Return the jobs of a line: one for each choice."""
+        request = read(ChatRequest, to_json(body))
+        check_no_stream(request.stream)
+        made = jobs(
+            request.chat(), desk.target(request.model), request.forebay, desk.headers,
+            desk.tenant, request.n or 1,
+        )  # fmt: skip
+        return Translated(made)
+
+    def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002 - of the contract
+        """Return a chat completion."""
+        return completion(answers, "flex")
+
+
+class ResponseLines(OpenAILines):
+    """The lines for `/v1/responses`."""
+
+    endpoint = "/v1/responses"
+
+    def translate(self, body: Any, desk: Desk) -> Translated:
+        """Return the job of a line."""
+        request = read(ResponsesRequest, to_json(body))
+        check_no_stream(request.stream)
+        if request.background:
+            raise NotSupported("must be false in a batch", field="background")
+        made = jobs(
+            request.chat(), desk.target(request.model), request.forebay, desk.headers, desk.tenant
+        )
+        told = {
+            "model": request.model, "instructions": request.instructions,
+            "metadata": request.metadata or {},
+        }  # fmt: skip
+        return Translated(made, told)
+
+    def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a response object."""
+        (answer,) = answers
+        whole = responses_reply.answered(responses_reply.empty(answer.id, told["model"]), answer)
+        return {
+            **whole, "background": False, "instructions": told["instructions"],
+            "metadata": told["metadata"],
+        }  # fmt: skip
+
+
+class EmbeddingLines(OpenAILines):
+    """The lines for `/v1/embeddings`."""
+
+    endpoint = "/v1/embeddings"
+
+    def translate(self, body: Any, desk: Desk) -> Translated:
+        """Return the job of a line."""
+        request = read(EmbeddingRequest, to_json(body))
+        job = embedding_job(request, desk.target(request.model), desk.headers, desk.tenant)
+        return Translated([job], {"encoding_format": request.encoding_format})
+
+    def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a list of vectors."""
+        return embedded(answers[0], told["encoding_format"])
+
+
+FORMATS: tuple[OpenAILines, ...] = (ChatLines(), ResponseLines(), EmbeddingLines())
+
+
+def _line(line_id: str, custom_id: str, response: Any, error: Any) -> Any:
+    return {
+        "id": f"batch_req_{line_id}", "custom_id": custom_id, "response": response, "error": error,
+    }  # fmt: skip
+
+
+def _response(line_id: str, status: int, body: Any) -> Any:
+    return {"status_code": status, "request_id": f"req_{line_id}", "body": body}

@@ -1,0 +1,53 @@
+"""What a process that works a batch looks at now and then: its lease, and whether it is to stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from forebay.routing.errors import Unavailable
+from forebay.routing.store.lease import LEASE_S, Lease
+
+LOOK_EVERY_S = 1.0
+
+
+class LetGo(Exception):
+    """This process must stop working the batch: it stops, or another process has the batch."""
+
+
+class Holding:
+    """The hold of this process on a batch.
+
+    Args:
+        lease: of the batch, which this process has.
+        stopping: set when this process is to stop.
+    """
+
+    def __init__(self, lease: Lease, stopping: threading.Event) -> None:
+        self._lease, self._stopping = lease, stopping
+        self._held_at = self._looked_at = time.monotonic()
+
+    def still(self) -> None:
+        """Go on with the batch; call it often.
+
+        Raises:
+            LetGo: This process must stop working the batch.
+        """
+        if self._stopping.is_set():
+            raise LetGo
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        self._renew(now)
+
+    def _renew(self, now: float) -> None:
+        """Renew the lease; without Redis, go on as long as nobody else can have taken it."""
+        try:
+            held = self._lease.hold()
+        except Unavailable:
+            held = now - self._held_at < LEASE_S / 2
+        else:
+            self._held_at = now
+        if not held:
+            raise LetGo

@@ -1,0 +1,77 @@
+"""Answers from the cache, given when a request comes, without a job.
+
+Only for jobs that may not leave the building: these are answered by the local model, so its cached
+answer is what a job would end with. It belongs to the job that made it and is forgotten with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import redis.asyncio
+
+from forebay.producers.gateway.together import Together
+from forebay.routing.base import Kind
+from forebay.routing.errors import ForebayError
+from forebay.routing.jobs import Answer, Job
+from forebay.routing.policy.egress import egress
+from forebay.routing.policy.policy_file import PolicyFile
+from forebay.routing.settings import Settings
+from forebay.routing.store.answer_cache import AnswerCache, kept_secret
+from forebay.routing.store.encryption import Seal
+from forebay.routing.store.event_loop import run_blocking
+from forebay.routing.store.loop_redis import LoopRedis
+from forebay.routing.store.served_models import ServedModels, Signature
+
+KEPT_S = 2.0  # so long the models of a queue are not asked for again
+MAX_KEYS_PER_READ = 100
+
+
+class CachedAnswers:
+    """Looks jobs up in the answer cache. Whatever is not known is no answer, and never an error."""
+
+    def __init__(self, client: redis.asyncio.Redis, settings: Settings, policy: PolicyFile) -> None:
+        self._redis = LoopRedis(client)
+        self._settings, self._policy = settings, policy
+        self._served = ServedModels(self._redis)
+        self._cache: AnswerCache | None = None
+        self._models: dict[str, tuple[dict[Kind, Signature], float]] = {}
+        self._read = Together[str, Any](self._values, MAX_KEYS_PER_READ)
+
+    async def find(self, job: Job) -> Answer | None:
+        """Return the earlier answer to the same request by the model that would answer it now."""
+        policy = self._policy.current()
+        if not job.cache or job.lane == "bedrock" or job.idempotency_key is not None:
+            return None
+        if egress(job, policy) != "deny":
+            return None
+        try:
+            model = (await self._models_of(policy.tenant(job.tenant).queue(job))).get(job.kind)
+            cache = await self._opened() if model else None
+            if cache is None or model is None:
+                return None
+            sealed = await self._read(cache.key(job, "deny", *model))
+        except (ForebayError, redis.RedisError):
+            return None
+        return cache.read(sealed, job, "deny", *model)
+
+    async def _models_of(self, queue: str) -> dict[Kind, Signature]:
+        models, until = self._models.get(queue, ({}, 0.0))
+        if time.monotonic() >= until:
+            models = await run_blocking(self._served.of, queue)
+            self._models[queue] = models, time.monotonic() + KEPT_S
+        return models
+
+    async def _opened(self) -> AnswerCache | None:
+        """Return the cache once its secret is known: the first worker makes it."""
+        if self._cache is None:
+            secret = await run_blocking(kept_secret, self._redis, self._settings)
+            if secret is not None:
+                seal, ttl_s = Seal.of(self._settings), self._settings.cache_s
+                self._cache = AnswerCache(self._redis, secret, ttl_s, seal)
+        return self._cache
+
+    async def _values(self, keys: Sequence[str]) -> Sequence[Any]:
+        return await run_blocking(self._redis.mget, list(keys))

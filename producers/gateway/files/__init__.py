@@ -1,0 +1,1 @@
+"""Files that callers upload and batches write, each tenant's in a folder of its own."""

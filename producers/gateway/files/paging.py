@@ -1,0 +1,65 @@
+"""Pages of a list, from a cursor: the id of the last item of the page before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from forebay.producers.gateway.errors import InvalidRequest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Consecutive items of a list.
+
+    Attributes:
+        items: the items.
+        more: there are items after them.
+        first_id, last_id: the ids of the outer items; `None` for an empty page.
+    """
+
+    items: Sequence[T]
+    more: bool
+    first_id: str | None
+    last_id: str | None
+
+    def listed(self, data: list[Any]) -> dict[str, Any]:
+        """Return the page in the form in which OpenAI's clients read lists."""
+        return {"object": "list", **self.bare(data)}
+
+    def bare(self, data: list[Any]) -> dict[str, Any]:
+        """Return the page in the form in which Anthropic's clients read lists."""
+        return {
+            "data": data, "has_more": self.more, "first_id": self.first_id, "last_id": self.last_id,
+        }  # fmt: skip
+
+
+def page_of(
+    items: Sequence[T], ids: Sequence[str], after: str, limit: int, *, before: str = ""
+) -> Page[T]:
+    """Return the items after (or before) the one of this id; from the start if it is empty.
+
+    Raises:
+        InvalidRequest: There is no item of this id.
+    """
+    begin = _place(ids, after, "after") + 1 if after else 0
+    end = min(begin + limit, len(items))
+    more = end < len(items)
+    if before:
+        end = _place(ids, before, "before_id")
+        begin = max(0, end - limit)
+        more = begin > 0
+    return Page(
+        items[begin:end], more, ids[begin] if end > begin else None,
+        ids[end - 1] if end > begin else None,
+    )  # fmt: skip
+
+
+def _place(ids: Sequence[str], wanted: str, field: str) -> int:
+    try:
+        return ids.index(wanted)
+    except ValueError:
+        raise InvalidRequest("is not in the list", field=field) from None

@@ -1,0 +1,71 @@
+"""The tools of a chat completion, and their calls, as OpenAI's clients send them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from forebay.producers.gateway.asking.tools import Call, Tool, ToolName, arguments_of
+from forebay.producers.gateway.wire import Body, Ignored
+
+ToolMode = Literal["none", "auto", "required"]
+
+
+class Function(Body):
+    """What a tool does, and the schema of its arguments."""
+
+    name: ToolName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: Ignored = None  # arguments are held to their schema in any case
+
+    def tool(self) -> Tool:
+        """Return the tool."""
+        given = {} if self.parameters is None else {"parameters": self.parameters}
+        return Tool(self.name, self.description or "", **given)
+
+
+class FunctionTool(Body):
+    """A tool of the caller's."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(Body):
+    """The name of a tool."""
+
+    name: str
+
+
+class NamedFunction(Body):
+    """The only tool that the model may call, and must."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
+class CalledFunction(Body):
+    """A tool that was called, and its arguments as JSON."""
+
+    name: ToolName
+    arguments: str = Field(default="{}")
+
+
+class ToolCall(Body):
+    """An earlier call of a tool."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: Ignored = None
+
+    def call(self, field: str) -> Call:
+        """Return the call.
+
+        Raises:
+            InvalidRequest: The arguments are no JSON object.
+        """
+        arguments = arguments_of(self.function.arguments, f"{field}.function.arguments")
+        return Call(self.function.name, arguments)

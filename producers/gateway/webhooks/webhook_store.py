@@ -1,0 +1,134 @@
+"""The webhooks of all tenants in Redis.
+
+Keys:  fb:webhooks            set   tenants that have webhooks
+       fb:webhooks:<tenant>   hash  id -> record as JSON; `<id> last` -> how the last delivery went
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+
+from forebay.producers.gateway.webhooks.webhook import USUAL_EVENTS, Webhook, new_secret
+from forebay.routing.errors import InvalidJob, Misconfigured, UnknownJob
+from forebay.routing.store.connection import decoded, reaching_redis
+from forebay.routing.store.encryption import Seal
+from forebay.routing.store.ends import listening_key
+
+TENANTS = "fb:webhooks"
+MAX_WEBHOOKS = 50  # of one tenant
+
+
+class WebhookStore:
+    """The webhooks on one Redis. Safe to share between threads."""
+
+    def __init__(self, client: redis.Redis, seal: Seal) -> None:
+        self._redis, self._seal = client, seal
+
+    def add(
+        self, tenant: str, url: str, *, events: Iterable[str] = (), content: bool = False
+    ) -> tuple[Webhook, str]:
+        """Make a webhook; return its record and its secret.
+
+        Raises:
+            InvalidJob: An argument is wrong, or the tenant has too many webhooks.
+        """
+        secret = new_secret()
+        sealed = base64.b64encode(self._seal.close(secret.encode())).decode()
+        webhook = Webhook.model_validate(
+            {
+                "id": f"wh_{secrets.token_hex(8)}", "tenant": tenant, "url": url,
+                "events": tuple(dict.fromkeys(events)) or USUAL_EVENTS, "content": content,
+                "secret": sealed, "created": datetime.now(UTC),
+            }
+        )  # fmt: skip
+        if len(self.list(tenant)) >= MAX_WEBHOOKS:
+            raise InvalidJob(f"has {MAX_WEBHOOKS} webhooks already: remove one", field="tenant")
+        with reaching_redis(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(f"fb:webhooks:{tenant}", webhook.id, webhook.model_dump_json())
+            pipe.sadd(TENANTS, tenant)
+            pipe.set(listening_key(tenant), "1")
+            pipe.execute()
+        return webhook, secret
+
+    def list(self, tenant: str) -> Sequence[Webhook]:
+        """Return the webhooks of a tenant, the oldest first."""
+        with reaching_redis():
+            stored: Any = self._redis.hgetall(f"fb:webhooks:{tenant}")
+        found = [_read(text) for name, text in decoded(stored).items() if " " not in name]
+        return sorted((each for each in found if each), key=lambda each: each.created)
+
+    def get(self, tenant: str, webhook_id: str) -> Webhook:
+        """Return a webhook of a tenant.
+
+        Raises:
+            UnknownJob: There is none.
+        """
+        with reaching_redis():
+            stored: Any = self._redis.hget(f"fb:webhooks:{tenant}", webhook_id)
+        webhook = _read(stored.decode("utf-8", "replace")) if stored else None
+        if webhook is None:
+            raise UnknownJob("there is no such webhook of this tenant", field="id")
+        return webhook
+
+    def remove(self, tenant: str, webhook_id: str) -> None:
+        """Remove a webhook of a tenant. Raises `UnknownJob`."""
+        self.get(tenant, webhook_id)
+        with reaching_redis():
+            self._redis.hdel(f"fb:webhooks:{tenant}", webhook_id, f"{webhook_id} last")
+        if not self.list(tenant):
+            with reaching_redis(), self._redis.pipeline(transaction=True) as pipe:
+                pipe.srem(TENANTS, tenant)
+                pipe.delete(listening_key(tenant))
+                pipe.execute()
+
+    def secret(self, webhook: Webhook) -> str:
+        """Return the secret of a webhook.
+
+        Raises:
+            Misconfigured: This process lacks the key that opens it.
+        """
+        try:
+            return self._seal.open(base64.b64decode(webhook.secret)).decode()
+        except ValueError:
+            raise Misconfigured("the stored secret of a webhook is damaged", field="id") from None
+
+    def disable(self, webhook: Webhook) -> None:
+        """Tell a webhook of nothing any more."""
+        gone = webhook.model_copy(update={"disabled": datetime.now(UTC)})
+        with reaching_redis():
+            self._redis.hset(f"fb:webhooks:{webhook.tenant}", webhook.id, gone.model_dump_json())
+
+    def note(self, webhook: Webhook, outcome: str) -> None:
+        """Remember how the last delivery went."""
+        last = json.dumps({"at": time.time(), "outcome": outcome})
+        with reaching_redis():
+            self._redis.hset(f"fb:webhooks:{webhook.tenant}", f"{webhook.id} last", last)
+
+    def last(self, webhook: Webhook) -> dict[str, Any] | None:
+        """Return how the last delivery went: `at` and `outcome`; `None` if there was none."""
+        with reaching_redis():
+            stored: Any = self._redis.hget(f"fb:webhooks:{webhook.tenant}", f"{webhook.id} last")
+        found: dict[str, Any] | None = json.loads(stored) if stored else None
+        return found
+
+    def tenants(self) -> Sequence[str]:
+        """Return the tenants that have webhooks."""
+        with reaching_redis():
+            found: Any = self._redis.smembers(TENANTS)
+        return sorted(tenant.decode() for tenant in found)
+
+
+def _read(stored: str) -> Webhook | None:
+    """Return a stored webhook; a damaged record is told of nothing."""
+    try:
+        return Webhook.model_validate(json.loads(stored))
+    except (ValueError, InvalidJob):
+        return None

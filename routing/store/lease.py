@@ -1,0 +1,41 @@
+"""A lease: one process at a time does a piece of work, and another takes over if it dies."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import redis
+
+from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.scripts import digest, with_scripts
+
+LEASE_S = 15.0  # after which the work of a process that died is taken over
+
+
+class Lease:
+    """The hold of this process on a piece of work. It must be renewed well within `LEASE_S`."""
+
+    def __init__(self, client: redis.Redis, name: str) -> None:
+        self._redis = client
+        self._name, self._token = name, secrets.token_hex(8)
+
+    def hold(self) -> bool:
+        """Take or renew the lease; return `False` if another process has it.
+
+        Raises:
+            Unavailable: Redis cannot be reached.
+        """
+        return self._run(int(LEASE_S * 1000))
+
+    def release(self) -> None:
+        """Let another process take the work at once."""
+        self._run(0)
+
+    def _run(self, ms: int) -> bool:
+        with reaching_redis():
+            reply: Any = with_scripts(
+                self._redis,
+                lambda: self._redis.evalsha(digest("lease"), 0, self._name, self._token, ms),
+            )
+        return bool(reply)

@@ -1,0 +1,58 @@
+"""The models that answer in each queue, as the workers of the queue announce them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import redis
+
+from forebay.routing.base import Kind
+from forebay.routing.store.connection import reaching_redis
+
+#: The model that answers a kind of job, and its revision.
+Signature = tuple[str, str]
+
+
+class ServedModels:
+    """Which model answers which kind, by queue: `fb:models:<queue>`, a sorted set.
+
+    Each member is what one or more workers serve, as JSON; its score is the time in seconds up to
+    which they said so.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+
+    def announce(
+        self, queues: Sequence[str], signatures: Mapping[Kind, Signature], for_s: float
+    ) -> None:
+        """Say for the next `for_s` seconds which model answers each kind in these queues.
+
+        Raises:
+            Unavailable: Redis cannot be reached.
+        """
+        member, now = json.dumps(signatures, sort_keys=True), time.time()
+        with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
+            for queue in queues:
+                key = f"fb:models:{queue}"
+                pipe.zadd(key, {member: now + for_s})
+                pipe.zremrangebyscore(key, "-inf", now)
+                pipe.pexpire(key, int(for_s * 1000))
+            pipe.execute()
+
+    def of(self, queue: str) -> dict[Kind, Signature]:
+        """Return the model that answers each kind in a queue; nothing if its workers disagree.
+
+        Raises:
+            Unavailable: Redis cannot be reached, or this user may not read the models.
+        """
+        with reaching_redis():
+            members: Any = self._redis.zrangebyscore(f"fb:models:{queue}", time.time(), "+inf")
+        if len(members) != 1:
+            return {}
+        return {
+            kind: (model, revision) for kind, (model, revision) in json.loads(members[0]).items()
+        }

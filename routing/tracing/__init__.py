@@ -1,0 +1,1 @@
+"""Traces of jobs for OpenTelemetry: spans, how they are joined across processes, where they go."""

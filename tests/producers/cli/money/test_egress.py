@@ -1,0 +1,104 @@
+"""`forebay egress`: what an auditor asks, checked against all books."""
+
+import json
+
+import pytest
+
+from egress import leaving
+from forebay.routing.books.egress_log import EgressLog
+
+
+def test_the_report_says_who_had_to_stay_and_what_left_by_whose_leave(forebay, calls, jobs):
+    jobs(7, egress="deny")
+    jobs(5)
+    calls("a", "b")
+    code, out, _ = forebay("egress", "report")
+    assert code == 0
+    assert "7 jobs had to stay (egress deny): none of them left." in out
+    assert "5 jobs might leave (egress allow): 2 did, in 2 calls with at most 200 tokens." in out
+    assert "the caller said allow, policy p1 did not forbid it" in out
+    _, out, _ = forebay("egress", "report", "--tenant", "beta", "--json")
+    assert json.loads(out)["jobs_that_left"] == 0
+
+
+def test_a_report_of_content_that_nobody_allowed_to_leave_fails(forebay, redis):
+    EgressLog(redis).append(leaving(said="deny"))
+    code, out, _ = forebay("egress", "report")
+    assert code == 1
+    assert "1 OF THEM LEFT" in out
+
+
+def test_books_that_agree_are_verified(forebay, calls):
+    calls("a", "b")
+    code, out, err = forebay("egress", "verify")
+    assert (code, out) == (0, "")
+    assert "2 entries, no fault; the last is 2:" in err
+
+
+def test_a_removed_entry_is_found_in_the_chain_and_in_the_book_of_calls(forebay, calls, redis):
+    calls("a", "b", "c")
+    redis.xdel("fb:egress:log", redis.xrange("fb:egress:log")[1][0])
+    code, out, _ = forebay("egress", "verify", "--json")
+    assert code == 1
+    faults = json.loads(out)["faults"]
+    assert [(one["code"], one["about"]) for one in faults] == [
+        ("entries_missing", "3"), ("entry_missing", "b"),
+    ]  # fmt: skip
+
+
+def test_exports_go_on_where_they_ended_and_are_verified_with_what_redis_has(
+    forebay, calls, redis, tmp_path
+):
+    path = tmp_path / "egress.jsonl"
+    for names in (("a", "b"), ("c",), ()):
+        calls(*names)
+        assert forebay("egress", "export", "--out", str(path))[0] == 0
+    assert len(path.read_text().splitlines()) == 3
+    redis.xtrim("fb:egress:log", maxlen=1, approximate=False)
+    _, _, err = forebay("egress", "verify")
+    assert "entries 1 to 2 are not here: give exports with --file" in err
+    code, _, err = forebay("egress", "verify", "--file", str(path))
+    assert code == 0
+    assert "3 entries, no fault" in err
+
+
+def test_an_export_that_lacks_entries_says_so_and_writes_nothing(forebay, calls, redis, tmp_path):
+    path = tmp_path / "egress.jsonl"
+    calls("a")
+    forebay("egress", "export", "--out", str(path))
+    calls("b", "c")
+    redis.xtrim("fb:egress:log", maxlen=1, approximate=False)
+    before = path.read_text()
+    code, _, err = forebay("egress", "export", "--out", str(path))
+    assert (code, path.read_text()) == (2, before)
+    assert "entry 3 does not follow the last entry" in err
+
+
+def test_a_changed_export_shows(forebay, calls, tmp_path):
+    path = tmp_path / "egress.jsonl"
+    calls("a", "b")
+    forebay("egress", "export", "--out", str(path))
+    path.write_text(path.read_text().replace("acme.a", "acme.x"))
+    code, out, _ = forebay("egress", "verify", "--file", str(path))
+    assert code == 1
+    assert "entry_changed" in out
+
+
+def test_a_kept_head_shows_that_the_log_was_replaced(forebay, calls, redis):
+    calls("a")
+    _, out, _ = forebay("egress", "heads")
+    kept = out.split()[1]
+    assert forebay("egress", "verify", "--head", kept)[0] == 0
+    redis.delete("fb:egress:log", "fb:egress:head", "fb:egress:days")
+    EgressLog(redis).append(leaving("a", "acme.a", tokens=1))
+    assert forebay("egress", "verify")[0] == 0
+    code, out, _ = forebay("egress", "verify", "--head", kept)
+    assert code == 1
+    assert "head_differs" in out
+
+
+@pytest.mark.parametrize("head", ["1", "1:abc", "x:" + "0" * 64])
+def test_a_head_of_another_form_is_one_error(forebay, head):
+    code, _, err = forebay("egress", "verify", "--head", head)
+    assert code == 2
+    assert "must be NUMBER:HASH" in err

@@ -1,0 +1,148 @@
+"""`forebay report`: jobs, tokens and dollars, what was saved, and one page without a network."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from egress import HAIKU
+from forebay.routing.limits.prices import Prices, Usage
+
+PRICES = Prices.load()
+COST = PRICES.cost(HAIKU, Usage(1_000, 100))
+LOCAL = PRICES.cost(HAIKU, Usage(900, 100))  # of one local answer, had the frontier given it
+
+
+@pytest.fixture
+def books(calls, jobs):
+    calls("a", "b")
+    calls("audit", purpose="audit")
+    calls("mock", stand_in=True)
+    calls("open", state="open")
+    jobs(10)
+    jobs(5, tenant="beta", kind="extract")
+    jobs(2, lane="bedrock", model=HAIKU, nusd=2 * COST)
+    jobs(4, lane="bedrock", model=HAIKU, stand_in=True, nusd=99)
+    jobs(3, state="failed", lane="", model="")
+    jobs(6, kind="embed")
+    jobs.other()
+
+
+def report(forebay, *args):
+    code, out, _ = forebay("report", "--json", *args)
+    assert code == 0
+    return json.loads(out)
+
+
+def test_the_sums_are_right_and_the_mocks_money_is_apart(forebay, books):
+    found = report(forebay)
+    lanes = {name: (sums["jobs"], sums["usd"]) for name, sums in found["groups"].items()}
+    paid = 2 * COST / 1e9
+    assert lanes == {"local": (21, 0), "bedrock": (2, paid), "mock": (4, 0), "no answer": (3, 0)}
+    assert found["paid_usd"] == 3 * COST / 1e9
+    assert found["mock_usd"] == COST / 1e9
+    assert found["open_usd"] == 1.0
+    assert found["calls"]["audit"] == {"calls": 1, "usd": COST / 1e9}
+
+
+def test_what_was_saved_is_the_frontiers_price_of_local_answers_less_audits(forebay, books):
+    found = report(forebay)
+    assert found["frontier"] == HAIKU
+    assert found["all_frontier_usd"] == pytest.approx((2 * COST + 15 * LOCAL) / 1e9, abs=1e-12)
+    assert found["saved_usd"] == pytest.approx((15 * LOCAL - COST) / 1e9, abs=1e-12)
+    dearer = report(forebay, "--frontier", "anthropic.claude-opus-5-5")
+    assert dearer["saved_usd"] > 10 * found["saved_usd"]
+    assert any("anthropic.claude-opus-5-5" in line for line in dearer["assumptions"])
+
+
+@pytest.mark.parametrize(
+    ("by", "names"),
+    [
+        ("kind", {"classify", "extract", "embed"}),
+        ("tenant", {"acme", "beta"}),
+        ("model", {"tiny", HAIKU, "no answer"}),
+    ],
+)
+def test_the_rows_are_what_was_asked_for(forebay, books, by, names):
+    found = report(forebay, "--by", by)
+    assert found["groups"].keys() == names
+    assert sum(sums["jobs"] for sums in found["groups"].values()) == found["total"]["jobs"] == 30
+
+
+def test_a_report_of_a_tenant_holds_nothing_of_others(forebay, books):
+    found = report(forebay, "--tenant", "beta", "--by", "tenant")
+    assert found["groups"].keys() == {"beta"}
+    assert found["escalation_reasons"] == {"doubtful": 1}
+    assert (found["paid_usd"], found["audit_agreement"]) == (0, None)
+
+
+def test_reasons_checks_and_audits_are_counted_without_the_mocks(forebay, books):
+    found = report(forebay)
+    assert found["escalation_reasons"] == {"verdict_hard": 3, "doubtful": 1}
+    assert found["failed_checks"] == {"grounding": 4}
+    assert (found["audits"], found["audit_agreement"]) == ({"agreed": 3, "differed": 1}, 0.75)
+
+
+def test_a_report_for_people_says_what_it_assumes(forebay, books):
+    code, out, err = forebay("report")
+    assert code == 0
+    assert "went up because" in out
+    assert "verdict_hard 3, doubtful 1" in out
+    assert "forebay tco" in err
+
+
+def test_an_empty_fleet_has_a_report(forebay, tmp_path):
+    page = tmp_path / "report.html"
+    assert forebay("report", "--html", str(page))[0] == 0
+    assert "Forebay report" in page.read_text()
+
+
+def test_the_page_is_small_and_loads_nothing(forebay, books, tmp_path):
+    page = tmp_path / "report.html"
+    assert forebay("report", "--html", str(page))[0] == 0
+    text = page.read_text()
+    assert len(text) < 300_000
+    assert text.count("<svg") == 3
+    assert not re.search(r"<script|<link|<img|@import|url\((?!#)|(?:src|href)=\"(?!#)http", text)
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+    assert not re.search(r"#0[1-6]0[1-6]0[1-6]", text)  # every colour is the page's
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--by", "hour"], "must be lane, kind, tenant, model, day"),
+        (["--frontier", "gpt-9"], "no price is listed for 'gpt-9'"),
+        (["--html", "/nowhere/x.html"], "--html: /nowhere/x.html cannot be written"),
+        (["--prices", "/nowhere/prices.toml"], "cannot be read"),
+    ],
+)
+def test_a_mistake_is_one_error(forebay, books, args, message):
+    code, out, err = forebay("report", *args)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+
+
+def test_a_page_without_matplotlib_names_the_extra(forebay, jobs, monkeypatch, tmp_path):
+    jobs(1)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, _, err = forebay("report", "--html", str(tmp_path / "x.html"))
+    assert code == 2
+    assert "install the extra `report`" in err
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_browser_draws_the_page(forebay, books, tmp_path):
+    page = tmp_path / "report.html"
+    forebay("report", "--html", str(page))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+    flags += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    done = subprocess.run(
+        ["chromium", *flags, page.as_uri()], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.count("<svg") == 3
+    assert "answered in the building" in done.stdout

@@ -1,0 +1,164 @@
+"""`forebay spend`: every call with its tokens and its price, in each format, and against a bill."""
+
+import csv
+import io
+import json
+import sys
+
+import pytest
+
+from egress import HAIKU
+from forebay.routing.limits.prices import Prices, Usage
+
+COST = Prices.load().cost(HAIKU, Usage(1_000, 100))
+
+
+def test_a_list_shows_the_newest_calls_and_keeps_the_mock_apart(forebay, calls):
+    calls("a", "b")
+    calls("c", state="open")
+    calls("d", stand_in=True)
+    code, out, err = forebay("spend", "list", "--limit", "3")
+    rows = out.splitlines()
+    assert (code, len(rows)) == (0, 4)
+    assert rows[1].split()[:1] == ["d"]
+    assert rows[1].endswith("mock")
+    assert f"4 calls, ${2 * COST / 1e9:.6f} settled, $1.000000 reserved" in err
+    assert "which is no money" in err
+
+
+def test_a_list_can_be_narrowed(forebay, calls):
+    calls("a")
+    calls("b", tenant="beta")
+    calls("c", model="amazon.nova-micro-v1:0")
+    for option, value, ids in (
+        ("--tenant", "beta", ["b"]),
+        ("--model", HAIKU, ["b", "a"]),
+        ("--until", "1h", []),
+        ("--since", "2020-01-01", ["c", "b", "a"]),
+    ):
+        since = () if option == "--since" else ("--since", "2h")
+        _, out, _ = forebay("spend", "list", *since, option, value, "--json")
+        assert [call["id"] for call in json.loads(out)["calls"]] == ids
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "parquet"])
+def test_an_export_holds_every_call_in_each_format(forebay, calls, tmp_path, form):
+    calls("a", "b")
+    calls("c", state="open")
+    path = tmp_path / f"calls.{form}"
+    assert forebay("spend", "export", "--out", str(path))[0] == 0
+    rows = read(path, form)
+    assert [row["id"] for row in rows] == ["a", "b", "c"]
+    assert [int(row["settled_nusd"]) for row in rows] == [COST, COST, 0]
+    first = rows[0]
+    assert (first["job"], first["tenant"], first["model"]) == ("acme.a", "acme", HAIKU)
+    assert (int(first["tokens_in"]), int(first["tokens_out"])) == (1_000, 100)
+    assert first["prices"] == Prices.load().version
+
+
+def read(path, form):
+    if form == "parquet":
+        from pyarrow import parquet  # noqa: PLC0415 - of this format only
+
+        return parquet.read_table(path).to_pylist()
+    text = path.read_text()
+    if form == "csv":
+        return list(csv.DictReader(io.StringIO(text)))
+    return json.loads(text) if form == "json" else [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_an_appended_export_holds_each_closed_call_once(forebay, calls, tmp_path, form):
+    path = tmp_path / f"calls.{form}"
+    for names in (("a",), ("b", "c"), ()):
+        calls(*names)
+        assert forebay("spend", "export", "--append", "--out", str(path))[0] == 0
+    assert [row["id"] for row in read(path, form)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("args", "name", "message"),
+    [
+        (["--format", "xml"], "--format", "must be csv, parquet, json or jsonl"),
+        (["--out", "calls.xml"], "--out", "must end in csv, parquet, json or jsonl"),
+        (["--format", "parquet"], "--out", "Parquet is not text"),
+        (["--append"], "--out", "is needed with --append"),
+        (["--append", "--out", "x.json"], "--append", "takes .csv or .jsonl files"),
+        (["--since", "soon"], "--since", "must be a span like 2h"),
+        (["--since", "1h", "--until", "2h"], "--since", "must be earlier than --until"),
+        (["--out", "/nowhere/calls.csv"], "--out", "cannot be written"),
+    ],
+)
+def test_a_mistake_is_one_error_that_names_the_option(forebay, calls, args, name, message):
+    calls("a")
+    code, out, err = forebay("spend", "export", *args)
+    assert (code, out) == (2, "")
+    assert name in err
+    assert message in " ".join(err.split())
+
+
+def test_parquet_without_pyarrow_names_the_extra(forebay, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    code, _, err = forebay("spend", "export", "--out", str(tmp_path / "calls.parquet"))
+    assert code == 2
+    assert "install the extra `parquet`" in err
+
+
+def test_a_file_that_is_no_export_is_not_appended_to(forebay, calls, tmp_path):
+    calls("a")
+    path = tmp_path / "calls.csv"
+    for text, message in (("hello\n", "does not end with a row"), ("entry,x", "is cut off")):
+        path.write_text(text)
+        code, _, err = forebay("spend", "export", "--append", "--out", str(path))
+        assert (code, path.read_text()) == (2, text)
+        assert message in err
+
+
+def test_calls_are_repriced_by_another_list_and_no_book_changes(forebay, calls, tmp_path):
+    calls("a", "b")
+    calls("m", stand_in=True)
+    prices = tmp_path / "prices.toml"
+    prices.write_text(
+        "date = 2027-01-01\ngeography = { region = 1 }\n"
+        f'models."{HAIKU}".bands = [{{ above = 0, input = 1, output = 2 }}]\n'
+    )
+    before = forebay("spend", "list", "--json")
+    _, out, _ = forebay("spend", "reprice", "--prices", str(prices), "--json")
+    found = json.loads(out)["models"][HAIKU]
+    assert (found["calls"], found["booked_usd"]) == (2, 2 * COST / 1e9)
+    assert found["repriced_usd"] == pytest.approx(2 * 0.0012)
+    assert forebay("spend", "list", "--json") == before
+
+
+def invocation(call):
+    return {
+        "timestamp": "2099-01-01T00:00:00Z", "modelId": HAIKU, "requestId": f"r-{call}",
+        "requestMetadata": {"forebay-call": call},
+        "input": {"inputTokenCount": 1_000}, "output": {"outputTokenCount": 100},
+    }  # fmt: skip
+
+
+def test_the_book_is_reconciled_with_bedrocks_log_and_unknown_outcomes_are_settled(
+    forebay, calls, tmp_path
+):
+    calls("a")
+    calls("b", state="open")
+    log = tmp_path / "log.json"
+    log.write_text(json.dumps([invocation("a"), invocation("b")]))
+    code, out, _ = forebay("spend", "reconcile", str(log))
+    assert code == 1
+    assert "unknown_outcome  b" in out
+    code, out, err = forebay("spend", "reconcile", str(log), "--apply")
+    assert (code, out) == (0, "")
+    assert "1 calls of unknown outcome settled" in err
+    assert "the book and the bill agree" in err
+    _, out, _ = forebay("spend", "list", "--json")
+    assert {call["state"] for call in json.loads(out)["calls"]} == {"settled"}
+
+
+def test_a_cost_report_cannot_be_applied(forebay, tmp_path):
+    report = tmp_path / "cur.csv"
+    report.write_text("lineItem/UnblendedCost\n")
+    code, _, err = forebay("spend", "reconcile", str(report), "--apply")
+    assert code == 2
+    assert "needs an invocation log" in err

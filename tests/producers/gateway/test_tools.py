@@ -1,0 +1,97 @@
+"""Tools in one JSON form: the schema of what a model writes, and what its text says."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema_rs
+import pytest
+
+from forebay.producers.gateway.asking.tools import Call, Tool, chosen
+from forebay.producers.gateway.errors import InvalidRequest
+
+POINT = {
+    "type": "object",
+    "properties": {"at": {"$ref": "#/$defs/point"}},
+    "required": ["at"],
+    "$defs": {"point": {"type": "array", "items": {"type": "number"}}},
+}
+WEATHER, CLOCK = Tool("weather", "Tells the weather.", POINT), Tool("clock")
+
+
+def tools(choice="auto", named=None, *, parallel=True):
+    return chosen([WEATHER, CLOCK], choice, named=named, parallel=parallel, field="tool_choice")
+
+
+def holds(schema, data):
+    return jsonschema_rs.is_valid(schema, data)
+
+
+def calls(*made):
+    return {"tool_calls": [{"name": name, "arguments": given} for name, given in made]}
+
+
+def test_the_schema_holds_the_arguments_of_each_tool():
+    schema = tools().schema(None)
+    assert holds(schema, calls(("weather", {"at": [1, 2]}), ("clock", {})))
+    assert holds(schema, {"answer": "It rains."})
+    for wrong in (
+        calls(("weather", {})),
+        calls(("weather", {"at": ["x"]})),
+        calls(("clock", {"at": [1]})),
+        calls(("other", {})),
+        {"answer": 3},
+        {"tool_calls": []},
+    ):
+        assert not holds(schema, wrong), wrong
+
+
+def test_an_answer_without_a_call_has_the_schema_of_the_request():
+    schema = tools().schema(
+        {"type": "array", "items": {"$ref": "#/$defs/n"}, "$defs": {"n": {"type": "integer"}}}
+    )
+    assert holds(schema, {"answer": [1, 2]})
+    assert not holds(schema, {"answer": ["x"]})
+    assert not holds(schema, {"answer": "text"})
+
+
+@pytest.mark.parametrize(
+    ("choice", "named", "parallel", "good", "bad"),
+    [
+        ("required", None, True, calls(("clock", {})), {"answer": "no"}),
+        (None, "clock", True, calls(("clock", {})), calls(("weather", {"at": []}))),
+        ("auto", None, False, calls(("clock", {})), calls(("clock", {}), ("clock", {}))),
+    ],
+)
+def test_the_choice_bounds_what_a_model_may_write(choice, named, parallel, good, bad):
+    schema = tools(choice, named, parallel=parallel).schema(None)
+    assert holds(schema, good)
+    assert not holds(schema, bad)
+
+
+def test_no_tools_are_chosen_where_none_may_be_called():
+    assert tools("none") is None
+    assert chosen([], "auto", named=None, parallel=True, field="tool_choice") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "choice", "named", "field"),
+    [
+        ([CLOCK, CLOCK], "auto", None, "tools"),
+        ([CLOCK], None, "other", "tool_choice"),
+        ([], "required", None, "tool_choice"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused(given, choice, named, field):
+    with pytest.raises(InvalidRequest) as caught:
+        chosen(given, choice, named=named, parallel=True, field=field)
+    assert caught.value.field == field
+
+
+def test_a_text_in_the_form_says_calls_or_an_answer():
+    reply = tools().reply
+    assert reply(json.dumps(calls(("clock", {})))) == ("", [Call("clock", {})])
+    assert reply('{"answer": "It rains."}') == ("It rains.", ())
+    assert reply('{"answer": {"a": 1}}') == ('{"a": 1}', ())
+    for text in ("no JSON", "[1]", '{"tool_calls": [{"name": 1}]}'):
+        assert reply(text).calls == ()

@@ -1,0 +1,97 @@
+"""A Redis that accepts connections and never answers is noticed within seconds, by every part."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from forebay.producers.client import Client
+from forebay.routing.errors import Unavailable
+from forebay.routing.jobs import Summarize
+from forebay.routing.settings import Settings
+from local.fleet import Fleet
+from patience import until
+
+pytestmark = pytest.mark.slow
+
+SECONDS = 10.0  # that a command or a request may take
+
+
+@pytest.fixture(scope="module")
+def silent_url():
+    """The address of a server that accepts connections and reads, and never answers."""
+    server, held = socket.create_server(("127.0.0.1", 0)), []
+
+    def accept():
+        while True:
+            try:
+                held.append(server.accept()[0])
+            except OSError:
+                return
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+    server.close()
+    for connection in held:
+        connection.close()
+
+
+@pytest.fixture
+def client(silent_url):
+    with Client(settings=Settings(redis_url=silent_url)) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.submit(Summarize(text="hello")),
+        lambda client: client.status(client.job(Summarize(text="x")).id),
+        lambda client: client.cancel(client.job(Summarize(text="x")).id),
+    ],
+)
+def test_a_client_hears_of_it_within_seconds(client, ask):
+    begun = time.monotonic()
+    with pytest.raises(Unavailable, match="Redis cannot be reached"):
+        ask(client)
+    assert time.monotonic() - begun < SECONDS
+
+
+def test_doctor_prints_what_it_has_and_ends_within_ten_seconds(silent_url):
+    env = {**os.environ, "FOREBAY_REDIS_URL": silent_url}
+    begin = "import sys, time; from forebay.producers.cli.main import run; begun = time.monotonic()"
+    end = "sys.exit(print(time.monotonic() - begun))"
+    command = [sys.executable, "-c", f"{begin}; run(['doctor', '--json']); {end}"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=True)
+    document, _, took = done.stdout.strip().rpartition("\n")
+    found = {each["name"]: each for each in json.loads(document)["checks"]}
+    assert found["redis"]["state"] == "fail"
+    assert "TimeoutError" in found["redis"]["seen"]
+    assert "Python" in found["packages"]["seen"], "what does not need Redis is checked all the same"
+    assert float(took) < SECONDS + 2  # to import what it checks on a busy machine
+
+
+def test_a_worker_says_that_it_waits_and_the_gateway_is_not_ready(silent_url, tmp_path):
+    env = {"FOREBAY_REDIS_URL": silent_url}
+    with Fleet(tmp_path / "fleet") as fleet:
+        worker, gateway = fleet.start("router", **env), fleet.start("gateway", **env)
+        until(lambda: worker.logged(r"waiting: Redis cannot be reached"), 60)
+        until(lambda: fleet.gateway_url, 60)
+        begun = time.monotonic()
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{fleet.gateway_url}/readyz", timeout=SECONDS)
+        assert refused.value.code == 503
+        assert re.search("Redis", refused.value.read().decode())
+        assert time.monotonic() - begun < SECONDS
+        assert worker.alive
+        assert gateway.alive

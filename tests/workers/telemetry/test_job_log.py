@@ -1,0 +1,49 @@
+"""Each outcome of a job gives one line that can be formatted, without content."""
+
+from __future__ import annotations
+
+import pytest
+
+from forebay.routing.errors import BadAnswer
+from forebay.routing.jobs import Answer, Job, Summarize, Summary, Verdict
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.settings import Settings
+from forebay.workers.runtime import execute
+from forebay.workers.runtime.claims.in_flight import InFlight
+from forebay.workers.runtime.outcomes import Answered, Escalated, Failed, Retry, Routed
+from forebay.workers.telemetry.job_log import JobLog
+
+BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
+CANARY = "canary-4711"
+SURE = Verdict(probability=0.7, version="t")
+
+
+def answered(claim):
+    made = {"status": "done", "lane": claim.record.hop, "model": "tiny", "tokens_in": 9}
+    return Answered(Answer(**claim.record.heading() | made, content=Summary(text=CANARY)))
+
+
+OUTCOMES = {
+    "to local.default: easy": Routed("local.default", "allow", "easy", SURE),
+    "to bedrock: low_score": Escalated("low_score", None),
+    "throttled, again in 60.0 s": Retry("throttled", note="Slow down.", delay_s=60),
+    "engine_died, again in 0.0 s": Retry("engine_died", note="exit code 70"),
+    "bad_answer: no label fits": Failed(BadAnswer("no label fits")),
+    "done": answered,
+}
+
+
+@pytest.mark.parametrize(("said", "outcome"), OUTCOMES.items(), ids=list(OUTCOMES))
+def test_each_outcome_has_a_line(redis, caplog, said, outcome):
+    caplog.set_level("INFO")
+    ledger = Ledger(redis, Settings(), BELL)
+    ledger.create([Job(tenant="acme", egress="allow", request=Summarize(text=CANARY))])
+    queue = "route"
+    if not isinstance(outcome, Routed):
+        queue = "local.default"
+        ledger.route(ledger.claim("route"), queue, "allow", "r", SURE)
+    made = outcome if callable(outcome) else lambda _claim: outcome
+    execute.execute(ledger, queue, made, InFlight(1), (JobLog(),))
+    lines = [r.getMessage() for r in caplog.records if r.name.endswith("job_log")]
+    assert lines == [said]
+    assert CANARY not in caplog.text

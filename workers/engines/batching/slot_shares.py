@@ -1,0 +1,129 @@
+"""Which request takes a free slot of the batch, and which running request yields its slot."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+
+from forebay.workers.engines.batching.request import QueuedRequest
+
+RECENT_S = 10.0  # after an interactive request, its share stays reserved for so long
+MAX_YIELDS = 1  # of a request that holds no reserved slot: its work is lost each time
+
+
+def reserved_places(places: int, share: float) -> int:
+    """Return how many of some places are reserved: at least one, if there are at least two."""
+    return min(places - 1, max(1, int(places * share))) if share > 0 else 0
+
+
+class SlotShares:
+    """Shares out the slots between interactive requests, bulk requests and tenants.
+
+    1. Interactive requests go before bulk requests. Of equals, a tenant that holds less than its
+       fair share of the slots goes first, then the earliest deadline, then the first submitted.
+    2. The last `reserved` slots are for interactive requests of tenants below their fair share.
+       Bulk requests take them if no interactive request has come for `RECENT_S`, so that no slot
+       is empty in vain.
+    3. If an interactive request finds no slot, a bulk request yields its slot, or else a request of
+       a tenant above its fair share. The request that began last yields: it loses least. A request
+       whose text is read while it is generated never yields.
+
+    Only one thread at a time calls this.
+    """
+
+    def __init__(
+        self, slots: int, reserved: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._slots, self._reserved, self._clock = slots, reserved, clock
+        self._seen: dict[str, float] = {}  # tenant -> when its last interactive request came
+
+    def note(self, request: QueuedRequest) -> None:
+        """Note a request that was submitted."""
+        if not request.bulk:
+            self._seen[request.prompt.tenant] = self._clock()
+
+    def best(
+        self, ready: Collection[QueuedRequest], running: Collection[QueuedRequest]
+    ) -> QueuedRequest | None:
+        """Return the waiting request that takes the next slot; `None` if none may take one."""
+        free = self._slots - len(running)
+        if free <= 0 or not ready:
+            return None
+        view = self._view(ready, running)
+        if free > self._reserved:
+            return min(ready, key=view.rank)
+        allowed = filter(view.may_take_reserved, ready)
+        return min(allowed, key=view.rank, default=None)
+
+    def yielding(
+        self, ready: Iterable[QueuedRequest], running: Collection[QueuedRequest]
+    ) -> QueuedRequest | None:
+        """Return the running request that yields its slot to the best waiting one, if any."""
+        waiting = [request for request in ready if not request.bulk]
+        if not waiting or any(request.cut for request in running):
+            return None  # nobody needs a slot, or a slot is about to be free
+        bulk = [request for request in running if request.bulk]
+        borrowing = len(bulk) > self._slots - self._reserved
+        if latest := _latest_that_may_yield(bulk, borrowing=borrowing):
+            return latest
+        view = self._view(waiting, running)
+        best = min(waiting, key=view.rank)
+        over = [each for each in running if not each.bulk and view.holds_more(each, best)]
+        return _latest_that_may_yield(over, borrowing=False)
+
+    def _view(
+        self, waiting: Collection[QueuedRequest], running: Collection[QueuedRequest]
+    ) -> _View:
+        now = self._clock()
+        self._seen = {tenant: at for tenant, at in self._seen.items() if now - at <= RECENT_S}
+        return _View(self._slots, waiting, running, self._seen.keys())
+
+
+class _View:
+    """The tenants at one moment: how many slots each holds, and how many are its fair share."""
+
+    def __init__(
+        self,
+        slots: int,
+        waiting: Iterable[QueuedRequest],
+        running: Collection[QueuedRequest],
+        seen: Collection[str],
+    ) -> None:
+        self._held = Counter((each.bulk, each.prompt.tenant) for each in running)
+        present = self._held.keys() | {(each.bulk, each.prompt.tenant) for each in waiting}
+        present |= {(False, tenant) for tenant in seen}
+        tenants = Counter(bulk for bulk, _ in present)
+        self._share = {bulk: max(1, slots // count) for bulk, count in tenants.items()}
+        self._interactive = tenants[False] > 0
+
+    def rank(self, request: QueuedRequest) -> tuple[int, bool, float, float]:
+        """Return the order of admission; the lowest rank goes first."""
+        priority, deadline = request.rank
+        return priority, self._has_share(request), deadline, request.since
+
+    def may_take_reserved(self, request: QueuedRequest) -> bool:
+        """Return whether a waiting request may take a reserved slot."""
+        return not (self._interactive if request.bulk else self._has_share(request))
+
+    def holds_more(self, request: QueuedRequest, other: QueuedRequest) -> bool:
+        """Return whether its tenant holds more slots than the other's, even without this one."""
+        return self._held_by(request) > self._held_by(other) + 1
+
+    def _has_share(self, request: QueuedRequest) -> bool:
+        return self._held_by(request) >= self._share[request.bulk]
+
+    def _held_by(self, request: QueuedRequest) -> int:
+        return self._held[request.bulk, request.prompt.tenant]
+
+
+def _latest_that_may_yield(
+    running: Iterable[QueuedRequest], *, borrowing: bool
+) -> QueuedRequest | None:
+    """Return the request that began last of those that may yield; see `MAX_YIELDS`."""
+    may = (
+        request
+        for request in running
+        if request.on_text is None and (borrowing or request.yields < MAX_YIELDS)
+    )
+    return max(may, key=lambda request: request.began, default=None)

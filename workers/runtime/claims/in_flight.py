@@ -1,0 +1,110 @@
+"""The jobs in flight in this process: claims from the doorbell until their outcome is recorded."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from forebay.routing.ledger.claim import Claim
+
+
+class LastMinute:
+    """Counts the jobs of the last minute, and their time, by the second."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[tuple[int, int, float]] = deque(maxlen=60)
+
+    def note(self, took_s: float) -> None:
+        """Count a job that has just ended."""
+        now = int(time.monotonic())
+        at, jobs, total_s = self._seconds[-1] if self._seconds else (0, 0, 0.0)
+        if at == now:
+            self._seconds[-1] = now, jobs + 1, total_s + took_s
+        else:
+            self._seconds.append((now, 1, took_s))
+
+    def rate(self) -> tuple[int, float]:
+        """Return how many jobs ended in the last minute, and the mean of their seconds."""
+        since = time.monotonic() - 60
+        kept = [(jobs, total_s) for at, jobs, total_s in list(self._seconds) if at >= since]
+        count = sum(jobs for jobs, _ in kept)
+        return count, sum(total_s for _, total_s in kept) / count if count else 0.0
+
+
+class InFlight:
+    """The claims that this process holds, and whether it takes more.
+
+    Attributes:
+        slots: how many claims the threads of Celery hold at most. Those of the reserve come on top.
+        closed: the process is draining; no doorbell is answered any more.
+        drained: an operator has drained the worker; no doorbell is answered until it is resumed.
+        doorbells: how many have come so far, including those for which no job waited.
+        ended: how many claims have ended so far.
+        last_minute: counts those of the last minute.
+        shard_places: bounds the threads that work shards of bulks, so that most are free for jobs
+            that somebody waits for.
+    """
+
+    def __init__(self, slots: int, shards_at_once: int = 1) -> None:
+        self.slots = slots
+        self.shard_places = threading.BoundedSemaphore(shards_at_once)
+        self.closed = self.drained = False
+        self.doorbells = 0
+        self.ended = 0
+        self.last_minute = LastMinute()
+        self._claims: dict[str, Claim] = {}
+        self._reserved: set[str] = set()  # tokens of the claims that the reserve holds
+        self._changed = threading.Condition()
+
+    @property
+    def free(self) -> bool:
+        """True if there is a slot for another claim."""
+        return not (self.drained or self._full())
+
+    def admit(self) -> bool:
+        """Count a doorbell; return False if this process takes no jobs."""
+        self.doorbells += 1
+        return not (self.closed or self.drained)
+
+    @contextmanager
+    def holding(self, claim: Claim, *, reserved: bool = False) -> Iterator[None]:
+        """Count the claim as in flight as long as this block runs; `reserved` needs no slot."""
+        began = time.monotonic()
+        with self._changed:
+            self._claims[claim.token] = claim
+            if reserved:
+                self._reserved.add(claim.token)
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._claims[claim.token]
+                self._reserved.discard(claim.token)
+                self.ended += 1
+                self.last_minute.note(time.monotonic() - began)
+                self._changed.notify_all()
+
+    def claims(self) -> list[Claim]:
+        """Return the claims in flight now."""
+        with self._changed:
+            return list(self._claims.values())
+
+    def emptied(self, within_s: float) -> bool:
+        """Wait until no claim is in flight; return False if that takes longer than `within_s`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._claims, within_s)
+
+    def filled(self, within_s: float) -> bool:
+        """Wait until jobs hold all slots; return False if that takes longer than `within_s`.
+
+        A drained process is never filled: it takes no job, whoever asks for it.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: self._full() and not self.drained, within_s)
+
+    def _full(self) -> bool:
+        return len(self._claims) - len(self._reserved) >= self.slots

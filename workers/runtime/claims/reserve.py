@@ -1,0 +1,121 @@
+"""The reserve: threads that take jobs without doorbells while all threads of Celery are busy."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from forebay.routing.base import Kind
+from forebay.routing.errors import ForebayError
+from forebay.routing.ledger.claim import Claim, Selection
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.logs import Event, event
+from forebay.workers.runtime.claims.in_flight import InFlight
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.01  # how long a job waits at most until a thread of the reserve sees it
+AFTER_NOTHING_S = 0.02  # likewise while jobs wait that the reserve does not take
+CLOSED_S = 1.0  # how late a thread notices that the worker drains
+REDIS_RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveTerms:
+    """How large a reserve is, and what it is for.
+
+    Attributes:
+        threads: jobs at once.
+        interactive: for interactive jobs only. No tenant takes more than half of the threads, so
+            that another tenant does not wait for long answers.
+        kinds: for jobs of these kinds only, if any are named.
+    """
+
+    threads: int
+    interactive: bool = False
+    kinds: frozenset[Kind] = frozenset()
+
+    def selection(self, held: Counter[str]) -> Selection:
+        """Return which jobs may be claimed, if each tenant holds so many threads."""
+        most = max(1, self.threads // 2)
+        full = frozenset(tenant for tenant, count in held.items() if count >= most)
+        return Selection(self.interactive, self.kinds, full if self.interactive else frozenset())
+
+
+class Reserve:
+    """Some threads of a worker, for jobs that must not wait for the others.
+
+    Bulk jobs, and interactive jobs with long answers, may hold all threads of Celery; then no
+    doorbell is answered. Meanwhile one thread of the reserve at a time looks for jobs. It works the
+    job that it finds, and another thread looks.
+
+    Args:
+        terms: which jobs, and how many at once.
+        in_flight: tells whether Celery has a free thread; the threads end once it is closed.
+        ledger: where jobs are claimed.
+        queues: returns the queues that the worker serves.
+        work: works a claimed job and records its outcome.
+    """
+
+    def __init__(
+        self,
+        terms: ReserveTerms,
+        in_flight: InFlight,
+        ledger: Ledger,
+        queues: Callable[[], Sequence[str]],
+        work: Callable[[Claim], object],
+    ) -> None:
+        self._terms, self._in_flight, self._ledger = terms, in_flight, ledger
+        self._queues, self._work = queues, work
+        self._looking, self._counting = threading.Lock(), threading.Lock()
+        self._held: Counter[str] = Counter()  # tenant -> threads that work its jobs
+
+    def start(self) -> None:
+        """Start the threads."""
+        for number in range(self._terms.threads):
+            name = f"reserve-{number}"
+            threading.Thread(target=self._run, daemon=True, name=name).start()
+
+    def _run(self) -> None:
+        while not self._in_flight.closed:
+            with self._looking:
+                claim = self._look()
+            if claim is None:
+                continue
+            try:
+                self._work(claim)
+            finally:
+                self._count(claim, -1)
+
+    def _look(self) -> Claim | None:
+        """Look until a job is found; return `None` if a thread of Celery is free, or on a drain."""
+        while self._in_flight.filled(CLOSED_S) and not self._in_flight.closed:
+            try:
+                claim = self._found()
+            except ForebayError as error:
+                log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED))
+                time.sleep(REDIS_RETRY_S)
+                continue
+            if claim is not None:
+                self._count(claim, 1)
+                return claim
+        return None
+
+    def _count(self, claim: Claim, change: int) -> None:
+        with self._counting:
+            self._held[claim.tenant] += change
+            self._held = +self._held  # without the tenants that hold no thread
+
+    def _found(self) -> Claim | None:
+        """Claim a job, or return `None` after a moment."""
+        waiting = self._ledger.queues_with_jobs(self._queues(), bulk=not self._terms.interactive)
+        selection = self._terms.selection(self._held)
+        for queue in waiting:
+            if claim := self._ledger.claim(queue, unrung=True, selection=selection):
+                return claim
+        time.sleep(AFTER_NOTHING_S if waiting else LOOK_EVERY_S)
+        return None

@@ -1,0 +1,159 @@
+"""Recording: write an outcome on the ledger, under the claim's token."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+from forebay.routing.bulk.row_result import counts
+from forebay.routing.bulk.shards import Shards
+from forebay.routing.errors import Expired, ForebayError, Unavailable
+from forebay.routing.jobs import Answer, Receipt
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.logs import Event, event, place
+from forebay.routing.receipts import JobState, Status
+from forebay.routing.store.backoff import patiently
+from forebay.workers.runtime.outcomes import (
+    Answered,
+    Audited,
+    Dropped,
+    Escalated,
+    Failed,
+    Outcome,
+    Recorded,
+    Retry,
+    Routed,
+    ShardAnswered,
+    note_of,
+)
+
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 600.0  # for Redis to take an outcome; without Redis there is nothing else to do
+
+
+def record_patiently(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
+    """Record an outcome, retrying while Redis is down: the work is worth the wait.
+
+    Raises:
+        EgressDenied: The job was to go to Bedrock, and its content may not leave.
+        Lost: The job is not this claim's any more. Perhaps the outcome was recorded and only the
+            reply got lost. Either way there is nothing left to do.
+        Unavailable: Redis did not answer for `PATIENCE_S`.
+    """
+
+    def warn(error: Unavailable) -> None:
+        log.warning(
+            "cannot record the outcome of %s yet: %s",
+            claim.id,
+            error,
+            extra=event(Event.JOB_UNRECORDED, job=claim.id),
+        )
+
+    return patiently(
+        partial(record, ledger, claim, outcome), patience_s=PATIENCE_S, on_failure=warn
+    )
+
+
+def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
+    """Write an outcome on the ledger, under the claim's token.
+
+    Raises:
+        EgressDenied: The job was to go to Bedrock, and its content may not leave.
+        Lost: The job is not this claim's any more; the outcome is dropped.
+    """
+    match outcome:
+        case Routed(queue, egress, reason, verdict):
+            ledger.route(claim, queue, egress, reason, verdict)
+            return Recorded(claim.id, outcome, "waiting")
+        case Escalated(reason, draft):
+            ledger.escalate(claim, reason, draft)
+            return Recorded(claim.id, outcome, "waiting")
+        case Retry(code, note=note, delay_s=delay_s, counted=counted):
+            state = ledger.retry(claim, code, note=note, delay_s=delay_s, counted=counted)
+            return Recorded(claim.id, outcome, state, _spent(claim, code, note, state))
+        case Answered() | Audited() | Failed():
+            return _settle(ledger, claim, outcome)
+        case ShardAnswered(receipt, results, rising):
+            Shards(ledger).settle(claim, receipt, results, counts(results), rising)
+            return Recorded(claim.id, outcome, "done", receipt)
+        case Dropped():
+            return Recorded(claim.id, outcome, "cancelled" if _cancelled(ledger, claim) else "lost")
+
+
+def _cancelled(ledger: Ledger, claim: Claim) -> bool:
+    """Return whether a job was lost because it was cancelled."""
+    try:
+        return ledger.record(claim.id).state == "cancelled"
+    except ForebayError:  # it is forgotten, or Redis is away
+        return False
+
+
+def _settle(ledger: Ledger, claim: Claim, outcome: Answered | Audited | Failed) -> Recorded:
+    """End the job; then do what its answer asked for."""
+    receipt = _receipt(claim, outcome)
+    state = ledger.settle(claim, receipt)
+    if isinstance(outcome, Answered) and outcome.then is not None:
+        _follow_up(claim, outcome.then)
+    return Recorded(claim.id, outcome, state, _without_content(receipt, state))
+
+
+def _spent(claim: Claim, code: str, note: str, state: JobState) -> Receipt | None:
+    """Return the receipt of a job that has no attempts left; `None` if it waits again."""
+    if state == "waiting":
+        return None
+    reasons = (*claim.record.reasons, code)
+    heading = claim.record.heading()
+    return Receipt(
+        **heading,
+        status=cast("Status", state),
+        reasons=reasons,
+        error=code,
+        error_note=note or None,
+    )
+
+
+def _without_content(result: Answer | Receipt, state: JobState) -> Receipt:
+    receipt = result.receipt if isinstance(result, Answer) else result
+    if receipt.status == state:
+        return receipt
+    return receipt.model_copy(update={"status": state})  # a kept draft replaces a failure
+
+
+def _follow_up(claim: Claim, then: Callable[[], object]) -> None:
+    """Call `then`; log what it raises, since the job has its answer already."""
+    try:
+        then()
+    except Exception as error:  # noqa: BLE001 - see above
+        log.error(  # noqa: TRY400 - the message may hold content
+            "%s after the end of %s at %s",
+            type(error).__name__,
+            claim.id,
+            place(error),
+            extra=event(Event.JOB_BROKE, job=claim.id),
+        )
+
+
+def _receipt(claim: Claim, outcome: Answered | Audited | Failed) -> Answer | Receipt:
+    match outcome:
+        case Answered(answer):
+            return answer
+        case Audited(receipt):
+            return receipt
+        case Failed(error, reasons):
+            return failure_receipt(claim, error, reasons)
+
+
+def failure_receipt(claim: Claim, error: ForebayError, reasons: tuple[str, ...]) -> Receipt:
+    """Return the receipt of a job that failed, or whose deadline passed while it was worked."""
+    return Receipt(
+        **claim.record.heading(),
+        status="expired" if isinstance(error, Expired) else "failed",
+        reasons=(*claim.record.reasons, *reasons, error.code),
+        error=error.code,
+        error_field=error.field,
+        error_note=note_of(error) or None,
+    )

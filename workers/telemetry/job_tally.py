@@ -1,0 +1,175 @@
+"""Counts the jobs of this worker for `forebay report`, in a book that outlives their records."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from forebay.routing.books.job_book import (
+    JobBook,
+    JobGroup,
+    audit_count,
+    check_count,
+    job_counts,
+    up_count,
+)
+from forebay.routing.bulk.row_result import RowResult
+from forebay.routing.errors import ForebayError
+from forebay.routing.jobs import Answer, Receipt
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.record import Record
+from forebay.routing.logs import Event, event
+from forebay.routing.settings import read_settings
+from forebay.routing.store.connection import connect
+from forebay.workers.runtime.outcomes import (
+    Answered,
+    Audited,
+    Escalated,
+    Recorded,
+    Routed,
+    ShardAnswered,
+)
+
+log = logging.getLogger(__name__)
+
+#: How often counts are written. A worker that is killed loses those of this time.
+FLUSH_S = 2.0
+#: Counts that wait while Redis is away; past it, new ones are dropped.
+MAX_WAITING = 50_000
+
+
+class JobTally:
+    """Adds up counts, and writes them from a thread of its own.
+
+    Args:
+        open_book: opens the book that the counts are written into, on the thread.
+    """
+
+    def __init__(self, open_book: Callable[[], JobBook] | None = None) -> None:
+        self._open_book = open_book or _open_book
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._book: JobBook | None = None
+        self._failing = False
+
+    def started(self, _claim: Claim, /) -> None:
+        """Count nothing yet."""
+
+    def finished(self, claim: Claim, recorded: Recorded, /) -> None:
+        """Count what became of a job."""
+        record, outcome = claim.record, recorded.outcome
+        tenant, counts = record.id.partition(".")[0], Counter[str]()
+        match outcome:
+            case Routed(queue, reason=reason) if queue == "bedrock":
+                counts[up_count(tenant, record.kind, _deciding(reason))] += 1
+            case Escalated(reason, draft):
+                counts[up_count(tenant, record.kind, _deciding(reason))] += 1
+                counts.update(_failed_checks(tenant, record.kind, draft))
+            case Answered(answer):
+                counts.update(_failed_checks(tenant, record.kind, answer))
+        if isinstance(outcome, ShardAnswered):
+            for result in outcome.results:
+                counts.update(_of_row(record, result))
+        elif recorded.receipt is not None:
+            counts.update(_of_end(record, recorded.receipt, audited=isinstance(outcome, Audited)))
+        elif recorded.state == "cancelled":
+            counts.update(job_counts(_group(record, "cancelled"), jobs=record.rows or 1))
+        self._add(counts)
+
+    def swept(self, record: Record, /) -> None:
+        """Count a job that a sweep ended."""
+        if record.state != "waiting" and not record.audit_of:
+            counts = job_counts(_group(record, record.state), jobs=record.rows or 1)
+            self._add(Counter(counts))
+
+    def flush(self) -> None:
+        """Write what was counted; what Redis does not take is kept for the next time."""
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+        if not counts:
+            return
+        try:
+            self._book = self._book or self._open_book()
+            self._book.add(counts, time.time())
+            self._failing = False
+        except ForebayError as error:
+            if not self._failing:
+                text = "the counts of jobs cannot be written: %s"
+                log.warning(text, error, extra=event(Event.METRICS_AWAY))
+            self._failing = True
+            with self._lock:
+                self._counts.update(counts)
+
+    def _add(self, counts: Counter[str]) -> None:
+        if not counts:
+            return
+        with self._lock:
+            if len(self._counts) < MAX_WAITING:
+                self._counts.update(counts)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True, name="job tally")
+                self._thread.start()
+                atexit.register(self.flush)
+
+    def _run(self) -> None:
+        while True:
+            time.sleep(FLUSH_S)
+            self.flush()
+
+
+def _open_book() -> JobBook:
+    settings = read_settings()
+    return JobBook(connect(settings), settings.books_days)
+
+
+def _group(record: Record, state: str) -> JobGroup:
+    return JobGroup(record.id.partition(".")[0], record.kind, record.egress, state)
+
+
+def _of_end(record: Record, receipt: Receipt, *, audited: bool) -> dict[str, int]:
+    """Return the counts of a job that ended; of an audit, its result."""
+    tenant = record.id.partition(".")[0]
+    if audited:
+        agreed = all(check.passed for check in receipt.checks)
+        name = audit_count(tenant, record.kind, agreed=agreed, stand_in=receipt.stand_in)
+        return {name: 1}
+    if record.audit_of:
+        return {}
+    group = JobGroup(
+        tenant, record.kind, record.egress, receipt.status,
+        receipt.lane or "", receipt.model or "", receipt.stand_in,
+    )  # fmt: skip
+    return job_counts(
+        group, jobs=1, tokens_in=receipt.tokens_in, tokens_out=receipt.tokens_out,
+        nusd=receipt.cost_nusd, degraded=receipt.degraded, cached=receipt.cached,
+    )  # fmt: skip
+
+
+def _of_row(record: Record, result: RowResult) -> dict[str, int]:
+    """Return the counts of a row of a shard; a row that goes up is counted as its own job."""
+    tenant = record.id.partition(".")[0]
+    if result.status == "up":
+        return {up_count(tenant, record.kind, _deciding(",".join(result.reasons[-1:]))): 1}
+    lane = "local" if result.status == "done" else ""
+    group = JobGroup(tenant, record.kind, record.egress, result.status, lane, result.model)
+    counts = job_counts(
+        group, jobs=1, tokens_in=result.tokens_in, tokens_out=result.tokens_out,
+        degraded=result.degraded,
+    )  # fmt: skip
+    return counts | {check_count(tenant, record.kind, name): 1 for name, _ in result.failed}
+
+
+def _failed_checks(tenant: str, kind: str, answer: Answer | None) -> Iterator[str]:
+    for check in answer.checks if answer is not None else ():
+        if not check.passed:
+            yield check_count(tenant, kind, check.name)
+
+
+def _deciding(reasons: str) -> str:
+    """Return the last of several reason codes: the one that decided."""
+    return reasons.rpartition(",")[2] or "unknown"
