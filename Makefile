@@ -75,8 +75,9 @@ test-deploy: $(READY) $(CHECKED) ## Run what deploy/ starts, in network namespac
 	@$(PY) -m pytest -m deploy tests/deploy $(ARGS)
 
 .PHONY: check-deploy
-check-deploy: $(CHECKED) ## Check Dockerfiles, compose files, manifests and units, each with its own tool
+check-deploy: $(CHECKED) ## Check images, compose files, manifests, units and alerts, each with its own tool
 	@.check/bin/python deploy/checks/run.py
+	@.check/bin/python deploy/checks/promtool.py
 
 # The tools of check-deploy have an environment of their own: their needs are not ours.
 $(CHECKED): deploy/requirements/check.txt | .venv/bin/pip
@@ -160,10 +161,6 @@ check: $(READY) ## Check format, lint, types, the contracts between rooms, and t
 	@$(PY) .venv/bin/lint-imports
 	@$(PIP) --dry-run --no-index --no-build-isolation --editable '.[dev]' \
 		|| { echo "The lock files are behind pyproject.toml: make lock" >&2; exit 1; }
-
-.PHONY: check-deploy
-check-deploy: $(READY) ## Check what operators copy with its own tools
-	@$(PY) deploy/checks/promtool.py
 
 .PHONY: lock
 lock: ## Choose all versions anew and write them with hashes into deploy/requirements

@@ -18,8 +18,8 @@ from forebay.routing.jobs import Answer, Verdict
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.lane_check import LaneCheck
 from forebay.routing.limits.price_file import PriceFile
+from forebay.routing.limits.published_lanes import LaneCheck
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy, PolicyFile

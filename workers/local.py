@@ -20,7 +20,7 @@ from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
-from forebay.routing.limits.lane_check import LaneCheck
+from forebay.routing.limits.published_lanes import LaneCheck
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.routing.store.served_models import ServedModels

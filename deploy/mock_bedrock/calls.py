@@ -19,6 +19,8 @@ class Call:
         status: HTTP status of the answer; `None` until there is one.
         fault: the fault that was played, if any.
         tokens_in, tokens_out: what the answer bills, whatever its usage says; 0 without an answer.
+        cache_read, cache_written: the part of `tokens_in` that was read from the prompt cache, or
+            written to it.
         whole: the answer was sent to its end.
     """
 
@@ -31,6 +33,8 @@ class Call:
     fault: str | None = None
     tokens_in: int = 0
     tokens_out: int = 0
+    cache_read: int = 0
+    cache_written: int = 0
     whole: bool = False
 
     @classmethod

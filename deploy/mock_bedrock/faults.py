@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 
+from mock_bedrock.modelled_errors import statuses, stream_errors
 from mock_bedrock.protocol import ENDINGS, FAILURES
 from mock_bedrock.spoiled import SPOILED
 
@@ -20,9 +21,15 @@ CONNECTION_FAULTS = {
 }
 FAULTS = {*FAILURES, *ENDINGS, *SPOILED, *CONNECTION_FAULTS}
 
+MODELLED_MESSAGE = "The mock of Bedrock was told to raise this error."
+
 
 class Faults:
-    """A plan of faults, by name. `name:2` also gives the seconds of the fault or of retry-after."""
+    """A plan of faults, by name or by the code of a modelled error.
+
+    `name:2` also gives the seconds of the fault or of retry-after; of an error inside a stream, the
+    number of events before it.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -72,6 +79,19 @@ def parsed(fault: str | None) -> tuple[str, float | None]:
         ValueError: There is no such fault.
     """
     name, _, seconds = (fault or "").partition(":")
-    if name and name not in FAULTS:
+    if name and name not in FAULTS and not is_modelled(name):
         raise ValueError(f"no fault is called {name[:40]!r}; there are {', '.join(sorted(FAULTS))}")
     return name, float(seconds) if seconds else None
+
+
+def is_modelled(name: str) -> bool:
+    """Return whether botocore's service models list an error of this code."""
+    return name in statuses() or name in stream_errors()
+
+
+def failure(name: str) -> tuple[int, str, str] | None:
+    """Return status, type and message of an error response; `None` if the fault is none."""
+    if name in FAILURES:
+        return FAILURES[name]
+    status = statuses().get(name)
+    return None if status is None else (status, name, MODELLED_MESSAGE)

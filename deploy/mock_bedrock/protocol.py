@@ -5,8 +5,6 @@ from __future__ import annotations
 import hmac
 import json
 import re
-import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,9 +16,12 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from forebay.routing.json_tree import nodes
+from mock_bedrock.event_stream import frame
+from mock_bedrock.parameters import ErrorResponse, invalid, validate_parameters
+from mock_bedrock.prompt_cache import CHARS_PER_TOKEN, NOTHING_CACHED, Cached, tokens
+from mock_bedrock.spoiled import spoil
 
 MAX_SKEW_S = 300
-CHARS_PER_TOKEN = 4  # roughly, of English text; the mock has no tokenizer
 
 #: Error responses by the name of their fault: status, type, and a message like Bedrock's own.
 FAILURES = {
@@ -58,19 +59,6 @@ ENDINGS = {
 _FIXED_SAMPLING = re.compile(r"claude-(sonnet-5|haiku-5-5|fable|opus-(5|4-[7-9]))")
 
 
-class ErrorResponse(Exception):  # a signal, caught by the server
-    """The request is answered with an error: status, type, message, and seconds to wait."""
-
-    def __init__(
-        self, status: int, kind: str, message: str, retry_after: float | None = None
-    ) -> None:
-        super().__init__(kind)
-        self.retry_after = retry_after
-        self.status = status
-        self.kind = kind
-        self.message = message
-
-
 @dataclass(frozen=True)
 class Request:
     """The question of a request to the model, whatever the operation."""
@@ -95,6 +83,7 @@ class Request:
         output = body.get("outputConfig", {}).get("textFormat", {}).get("structure", {})
         schema = json.loads(output["jsonSchema"]["schema"]) if output else None
         _validate_schema(schema)
+        validate_parameters(model, body)
         return cls(
             prompt="\n".join(_texts([body.get("system"), body["messages"]])),
             max_tokens=limits.get("maxTokens") or limits.get("max_tokens") or 4_096,
@@ -113,9 +102,12 @@ class Response:
     tokens_in: int
     tokens_out: int
     tier: str = "default"
+    cached: Cached = NOTHING_CACHED
 
     @classmethod
-    def answering(cls, request: Request, text: str, ending: str | None = None) -> Response:
+    def answering(
+        cls, request: Request, text: str, ending: str | None = None, cached: Cached = NOTHING_CACHED
+    ) -> Response:
         """Make the response to a request; `ending` replaces the stop reason.
 
         The text is cut at the first stop string, and at `max_tokens`.
@@ -126,16 +118,17 @@ class Response:
             text, reason = text[: min(cuts)], "stop_sequence"
         if tokens(text) > request.max_tokens:
             text, reason = text[: request.max_tokens * CHARS_PER_TOKEN], "max_tokens"
-        return cls(text, ending or reason, tokens(request.prompt), tokens(text), request.tier)
+        counts = tokens(request.prompt), tokens(text)
+        return cls(text, ending or reason, *counts, request.tier, cached)
 
     def usage(self) -> dict[str, int]:
         """Return the token counts as Converse gives them."""
         return {
-            "inputTokens": self.tokens_in,
+            "inputTokens": self.tokens_in - self.cached.read - self.cached.written,
             "outputTokens": self.tokens_out,
             "totalTokens": self.tokens_in + self.tokens_out,
-            "cacheReadInputTokens": 0,
-            "cacheWriteInputTokens": 0,
+            "cacheReadInputTokens": self.cached.read,
+            "cacheWriteInputTokens": self.cached.written,
         }
 
     def converse(self, latency_ms: int) -> dict[str, Any]:
@@ -158,20 +151,16 @@ class Response:
             "usage": {"input_tokens": self.tokens_in, "output_tokens": self.tokens_out},
         }
 
-    def stream(self, latency_ms: int) -> Iterator[bytes]:
-        """Yield the frames of a response of ConverseStream."""
-        yield _frame("messageStart", {"role": "assistant"})
+    def stream(self, latency_ms: int, fault: str = "") -> Iterator[bytes]:
+        """Yield the frames of a response of ConverseStream; a fault may spoil the last one."""
+        whole = self.converse(latency_ms)
+        metadata = {name: whole[name] for name in ("usage", "metrics", "serviceTier")}
+        yield frame("messageStart", {"role": "assistant"})
         for piece in re.findall(r"\s*\S+\s*", self.text):
-            yield _frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": piece}})
-        yield _frame("contentBlockStop", {"contentBlockIndex": 0})
-        yield _frame("messageStop", {"stopReason": self.stop_reason})
-        metrics = {"latencyMs": latency_ms}
-        yield _frame("metadata", {"usage": self.usage(), "metrics": metrics})
-
-
-def tokens(text: str) -> int:
-    """Return roughly how many tokens a text has."""
-    return -(-len(text) // CHARS_PER_TOKEN)
+            yield frame("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"text": piece}})
+        yield frame("contentBlockStop", {"contentBlockIndex": 0})
+        yield frame("messageStop", {"stopReason": self.stop_reason})
+        yield frame("metadata", spoil(metadata, fault))
 
 
 def check_signature(
@@ -218,23 +207,19 @@ def _skew_s(stamp: str) -> float:
     return abs((datetime.now(UTC) - signed_at).total_seconds())
 
 
-def _invalid(message: str) -> ErrorResponse:
-    return ErrorResponse(400, "ValidationException", message)
-
-
 def _validate(model: str, messages: Any, limits: dict[str, Any]) -> None:
     """Raise `ErrorResponse` if Bedrock rejects such messages or limits for this model."""
     if not messages or messages[0]["role"] != "user":
-        raise _invalid("A conversation must start with a user message.")
+        raise invalid("A conversation must start with a user message.")
     if any(turn["role"] == following["role"] for turn, following in pairwise(messages)):
-        raise _invalid("A conversation must alternate between user and assistant roles.")
+        raise invalid("A conversation must alternate between user and assistant roles.")
     if not all(text.strip() for text in _texts(messages)):
-        raise _invalid("The text field in the ContentBlock object is blank.")
+        raise invalid("The text field in the ContentBlock object is blank.")
     stops = limits.get("stopSequences") or limits.get("stop_sequences") or []
     if not all(stop.strip() for stop in stops):
-        raise _invalid("stop_sequences: each stop sequence must contain non-whitespace")
+        raise invalid("stop_sequences: each stop sequence must contain non-whitespace")
     if _FIXED_SAMPLING.search(model) and {"temperature", "topP", "top_p"} & set(limits):
-        raise _invalid("`temperature` and `top_p` are not supported by this model.")
+        raise invalid("`temperature` and `top_p` are not supported by this model.")
 
 
 def _validate_schema(schema: Any) -> None:
@@ -243,7 +228,7 @@ def _validate_schema(schema: Any) -> None:
         if not isinstance(node, dict) or node.get("type") != "object":
             continue
         if node.get("additionalProperties") is not False:
-            raise _invalid(
+            raise invalid(
                 "output_config.format.schema: For 'object' type, 'additionalProperties' must be "
                 "explicitly set to false"
             )
@@ -258,21 +243,3 @@ def _texts(node: Any) -> Iterator[str]:
             yield from _texts(part)
     elif isinstance(node, dict):
         yield from _texts(node.get("content", node.get("text")))
-
-
-def _frame(event: str, payload: dict[str, Any]) -> bytes:
-    """Return one message of `application/vnd.amazon.eventstream`."""
-    headers = {
-        ":event-type": event,
-        ":content-type": "application/json",
-        ":message-type": "event",
-    }
-    packed = b"".join(
-        struct.pack(f"!B{len(name)}sBH{len(value)}s", len(name), name.encode(), 7, len(value),
-                    value.encode())
-        for name, value in headers.items()
-    )  # fmt: skip
-    body = json.dumps(payload).encode()
-    prelude = struct.pack("!II", len(packed) + len(body) + 16, len(packed))
-    message = prelude + struct.pack("!I", zlib.crc32(prelude)) + packed + body
-    return message + struct.pack("!I", zlib.crc32(message))

@@ -15,6 +15,7 @@ from forebay.producers.gateway.batches.batch import Batch
 from forebay.producers.gateway.batches.batch_store import BatchStore
 from forebay.producers.gateway.cached_answers import CachedAnswers
 from forebay.producers.gateway.files.file_store import FileStore
+from forebay.producers.gateway.rates import Rates
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.text_reader import TextReader
 from forebay.producers.gateway.together import Together
@@ -26,9 +27,9 @@ from forebay.producers.results import Result
 from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import ForebayError, Unavailable
 from forebay.routing.jobs import Job
+from forebay.routing.ledger.ends import tell_end
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
-from forebay.routing.limits.rates import Rates
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import (
@@ -38,7 +39,6 @@ from forebay.routing.store.connection import (
     reaching_redis,
 )
 from forebay.routing.store.encryption import Seal
-from forebay.routing.store.ends import tell_end
 from forebay.routing.store.lease import Lease
 
 #: The id of a job that was submitted, and the future of its result.

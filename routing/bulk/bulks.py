@@ -10,9 +10,9 @@ from typing import Any, Literal, cast
 from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import owner
 from forebay.routing.lanes import BEDROCK
+from forebay.routing.ledger.ends import tell_end
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.store.connection import decoded, reaching_redis
-from forebay.routing.store.ends import tell_end
 
 KEEP_S = 30 * 86_400  # how long a bulk is remembered
 

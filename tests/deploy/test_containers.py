@@ -25,8 +25,8 @@ BEDROCK_PORT = 8443
 #: The mock listens on loopback only; here it stands for AWS.
 MOCK = """
 from mock_bedrock import server
-loopback = server._Server
-server._Server = lambda address, handler: loopback(("0.0.0.0", address[1]), handler)
+loopback = server.Server
+server.Server = lambda address, handler: loopback(("0.0.0.0", address[1]), handler)
 server.main()
 """
 PING = """#!/bin/sh

@@ -86,7 +86,9 @@ def admin(mock, path, body=None):
 
 
 def test_converse_answers_as_bedrock_does(client):
-    answer = converse(client, f"Sum up: {TEXT} Twice.", serviceTier={"type": "flex"})
+    tier = {"type": "flex"}
+    model = "openai.gpt-oss-20b-1:0"
+    answer = converse(client, f"Sum up: {TEXT} Twice.", modelId=model, serviceTier=tier)
     assert text_of(answer) == "No parcel."
     assert answer["stopReason"] == "end_turn"
     assert answer["usage"]["inputTokens"] == 10

@@ -244,16 +244,6 @@ TRIALS = {
     "take doorbells": [lambda scene: scene.redis.rpop("route")],
     "read money and budgets": [lambda scene: scene.redis.hgetall("fb:spend:day:1")],
     "write money and budgets": [lambda scene: scene.redis.hset("fb:spend:day:1", "acme", 0)],
-    "read what a tenant spent in a day": [command("HMGET", "fb:spend:day:1", "acme")],
-    "look up an API key of the gateway": [lambda scene: scene.redis.hget("fb:keys", "k")],
-    "make or list API keys of the gateway": [
-        lambda scene: scene.redis.hset("fb:keys", "k", "{}"),
-        lambda scene: scene.redis.hgetall("fb:keys"),
-    ],
-    "count the use of an API key": [
-        lambda scene: scene.redis.hset("fb:rate:k", "requests", 1),
-        lambda scene: scene.redis.pexpire("fb:rate:k", 60_000),
-    ],
     "read the book of calls, or the egress log": [
         lambda scene: scene.redis.xrange("fb:books:calls")[0],
         lambda scene: scene.redis.xrange("fb:egress:log")[0],
@@ -272,6 +262,16 @@ TRIALS = {
     "write the counts of jobs": [
         lambda scene: JobBook(scene.redis, days=36_500).add({"[]": 1}, time.time()),
         lambda scene: scene.redis.hincrby("fb:books:jobs:0", "x", 9),
+    ],
+    "read what a tenant spent in a day": [command("HMGET", "fb:spend:day:1", "acme")],
+    "look up an API key of the gateway": [lambda scene: scene.redis.hget("fb:keys", "k")],
+    "make or list API keys of the gateway": [
+        lambda scene: scene.redis.hset("fb:keys", "k", "{}"),
+        lambda scene: scene.redis.hgetall("fb:keys"),
+    ],
+    "count the use of an API key": [
+        lambda scene: scene.redis.hset("fb:rate:k", "requests", 1),
+        lambda scene: scene.redis.pexpire("fb:rate:k", 60_000),
     ],
     "read the secret of the cache": [lambda scene: scene.redis.get("fb:cache-secret")],
     "run a script of its own": [read_own_script],

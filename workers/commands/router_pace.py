@@ -15,7 +15,7 @@ from forebay.routing.errors import Misconfigured
 from forebay.routing.learning.calibration import Calibrations
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pacing import Stage
-from forebay.routing.limits.pacing_report import (
+from forebay.routing.overview.pacing_report import (
     EVERYBODY,
     PACED,
     STAGES,

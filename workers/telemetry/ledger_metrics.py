@@ -15,10 +15,10 @@ from forebay.routing.base import NANO
 from forebay.routing.errors import ForebayError
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.budget import Budget
-from forebay.routing.limits.pacing_report import PacingReport
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.logs import Event, event
+from forebay.routing.overview.pacing_report import PacingReport
 from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import WaitingJobs
 from forebay.routing.overview.workers import Workers

@@ -4,22 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.money.options import PricesFile, Since, Tenant, Until, between
+from forebay.producers.cli.money.report_figures import HEADER, TOP, cells, document, headlines
 from forebay.producers.cli.operator.jobs import open_reader
 from forebay.producers.cli.options import Json
 
 if TYPE_CHECKING:
-    from forebay.routing.books.usage_report import Sums, UsageReport
-
-HEADER = ("JOBS", "TOKENS IN", "TOKENS OUT", "DOLLARS", "SAVED", "DEGRADED", "CACHED")
-TOP = 12  # reasons and checks that are shown
+    from forebay.routing.books.usage_report import UsageReport
 
 Grouping = Annotated[
     str,
@@ -57,7 +54,7 @@ def report(
     """Report jobs, tokens and dollars, and what the same work had cost on the frontier alone."""
     found = _report(between(since, until), tenant, by, frontier, prices)
     if html is not None:
-        from forebay.producers.cli.money.report_page import page
+        from forebay.producers.cli.money.pages.report_page import page
         from forebay.producers.cli.money.tables import replace_file
 
         replace_file(html, page(found, tenant).encode(), "--html")
@@ -71,58 +68,6 @@ def report(
         display.text(f"{name:32}  {value}")
     for assumption in found.assumptions():
         display.note(assumption)
-
-
-def document(found: UsageReport) -> dict[str, Any]:
-    """Return the report as JSON data."""
-    return {
-        "since": _iso(found.since_s), "until": _iso(found.until_s), "by": found.by,
-        "groups": {name: sums.row() for name, sums in sorted(found.groups.items())},
-        "total": found.total.row(),
-        "over_time": {
-            _iso(start): {lane: sums.row() for lane, sums in sorted(lanes.items())}
-            for start, lanes in sorted(found.over_time.items())
-        },
-        "calls": {
-            purpose: {"calls": number, "usd": nusd / 1e9}
-            for purpose, (number, nusd) in sorted(found.calls.items())
-        },
-        "paid_usd": found.paid_nusd / 1e9, "open_usd": found.open_nusd / 1e9,
-        "mock_usd": found.mock_nusd / 1e9, "all_frontier_usd": found.all_frontier_nusd / 1e9,
-        "saved_usd": found.saved_nusd / 1e9, "frontier": found.frontier, "prices": found.prices,
-        "escalation_reasons": dict(found.reasons.most_common()),
-        "failed_checks": dict(found.checks.most_common()),
-        "audits": {"agreed": found.audits[True], "differed": found.audits[False]},
-        "audit_agreement": found.agreement, "assumptions": found.assumptions(),
-    }  # fmt: skip
-
-
-def cells(sums: Sums) -> tuple[str, ...]:
-    """Return some jobs' sums under `HEADER`."""
-    return (
-        f"{sums.jobs:,}", f"{sums.tokens_in:,}", f"{sums.tokens_out:,}",
-        f"{sums.nusd / 1e9:,.4f}", f"{sums.saved_nusd / 1e9:,.4f}",
-        f"{sums.degraded:,}", f"{sums.cached:,}",
-    )  # fmt: skip
-
-
-def headlines(found: UsageReport) -> dict[str, str]:
-    """Return the figures that matter most, in words."""
-    audits = found.calls.get("audit", [0, 0])
-    shown = {
-        "paid for the frontier": f"${found.paid_nusd / 1e9:,.4f}",
-        "all on the frontier": f"${found.all_frontier_nusd / 1e9:,.4f}",
-        "saved": f"${found.saved_nusd / 1e9:,.4f}",
-    }
-    if audits[0]:
-        shown[f"of it for audits ({audits[0]:,} calls)"] = f"${audits[1] / 1e9:,.4f}"
-    if found.open_nusd:
-        shown["reserved, outcome not known"] = f"${found.open_nusd / 1e9:,.4f}"
-    if found.mock_nusd:
-        shown["billed by the mock, no money"] = f"${found.mock_nusd / 1e9:,.4f}"
-    if found.agreement is not None:
-        shown[f"of {found.audits.total():,} audits agreed"] = f"{found.agreement:.1%}"
-    return shown
 
 
 def _rankings(found: UsageReport) -> Iterator[tuple[str, str]]:
@@ -162,7 +107,3 @@ def _report(
         return usage_report(
             counts, calls, read_prices(prices), model, span, by=grouping, tenant=tenant
         )
-
-
-def _iso(second: float) -> str:
-    return datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.money.break_even import BreakEven, FrontierPrice, Machine
 from forebay.producers.cli.money.options import PricesFile
+from forebay.producers.cli.money.tco_figures import document, rows
 from forebay.producers.cli.options import Json
 
 HELP = """Say what tokens cost on a machine of your own, and when it pays for itself.
@@ -85,8 +86,8 @@ def tco(  # noqa: D103 - its help says it
         frontier_usd = frontier_price(model, prices).blended(output_share)
     found = BreakEven(machine, frontier_usd)
     if html is not None:
+        from forebay.producers.cli.money.pages.tco_page import page
         from forebay.producers.cli.money.tables import replace_file
-        from forebay.producers.cli.money.tco_page import page
 
         replace_file(html, page(found, against).encode(), "--html")
     if as_json:
@@ -108,46 +109,6 @@ def frontier_price(model: str, prices: Path | None) -> FrontierPrice:
     listed, thousand = read_prices(prices), 1_000
     of_input, of_output = Usage(input=thousand), Usage(output=thousand)
     return FrontierPrice(*(listed.cost(model, used) / 1e6 for used in (of_input, of_output)))
-
-
-def document(found: BreakEven) -> dict[str, Any]:
-    """Return the figures as JSON data."""
-    return {
-        "local_usd_per_million": found.local_usd, "frontier_usd_per_million": found.frontier_usd,
-        "machine_usd_per_day": found.machine.usd_per_day,
-        "machine_tokens_per_day": found.machine.tokens_per_day,
-        "break_even_tokens_per_day": (
-            None if math.isinf(found.tokens_per_day) else found.tokens_per_day
-        ),
-        "break_even_reachable": found.reachable, "saved_usd_per_day": found.saved_per_day,
-        "pay_back_days": found.pay_back_days,
-    }  # fmt: skip
-
-
-def rows(found: BreakEven, against: str) -> dict[str, str]:
-    """Return the figures in words."""
-    machine, days = found.machine, found.pay_back_days
-    reach = "" if found.reachable else (
-        f" (more than the {amount(machine.most_per_day)} that one machine makes)"
-    )  # fmt: skip
-    life_days = machine.life_years * 365
-    late = " (longer than its life)" if days is not None and days > life_days else ""
-    return {
-        "a million tokens here": f"${found.local_usd:,.4f}",
-        "a million tokens there": f"${found.frontier_usd:,.4f}  ({against})",
-        "the machine costs a day": f"${machine.usd_per_day:,.2f}",
-        "and makes a day": f"{amount(machine.tokens_per_day)} tokens",
-        "break-even": f"{amount(found.tokens_per_day)} tokens a day{reach}",
-        "pay-back": "never" if days is None else f"{days:,.0f} days{late}",
-    }
-
-
-def amount(tokens: float) -> str:
-    """Return a number of tokens for people: `1.6 billion`, `15.3 million`."""
-    for size, name in ((1e9, " billion"), (1e6, " million")):
-        if tokens >= size:
-            return f"{tokens / size:,.3g}{name}" if tokens < 1e12 else "more than a trillion"  # noqa: PLR2004 - readable
-    return f"{tokens:,.0f}"
 
 
 def _check(*, above_zero: bool = False, shares: bool = False, **values: float) -> None:

@@ -15,8 +15,8 @@ from typing import Any, cast
 import redis
 
 from forebay.producers.gateway.webhooks.webhook import EventType, Webhook
+from forebay.routing.ledger.ends import ends_key
 from forebay.routing.store.connection import decoded, reaching_redis
-from forebay.routing.store.ends import ends_key
 
 DUE = "fb:webhooks:due"
 #: Seconds until the next try, after each failed one: 9 tries over about 23 hours.

@@ -18,9 +18,9 @@ import redis
 
 from forebay.producers.gateway.webhooks.webhook import USUAL_EVENTS, Webhook, new_secret
 from forebay.routing.errors import InvalidJob, Misconfigured, UnknownJob
+from forebay.routing.ledger.ends import listening_key
 from forebay.routing.store.connection import decoded, reaching_redis
 from forebay.routing.store.encryption import Seal
-from forebay.routing.store.ends import listening_key
 
 TENANTS = "fb:webhooks"
 MAX_WEBHOOKS = 50  # of one tenant

@@ -8,9 +8,8 @@ from forebay.routing.bulk.shards import Shards
 from forebay.routing.jobs import Classify, Embed, Job, Summarize
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits import pauses as pauses_module
-from forebay.routing.limits.lane_check import LaneCheck
 from forebay.routing.limits.pauses import Pauses
-from forebay.routing.limits.published_lanes import KEPT_S, KEY, PublishedLanes
+from forebay.routing.limits.published_lanes import KEPT_S, KEY, LaneCheck, PublishedLanes
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.settings import Settings
 from forebay.workers.runtime.outcomes import Retry, Routed

@@ -10,6 +10,7 @@ from forebay.routing.limits.spillway import Spillway
 from forebay.workers.bedrock import Bedrock
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.outcomes import Answered, Retry, Routed
+from mock_bedrock.protocol import FAILURES
 
 pytestmark = pytest.mark.slow
 
@@ -185,7 +186,7 @@ def test_a_fault_of_a_job_is_no_fault_of_the_account(lane, mock, redis):
 @pytest.mark.parametrize("name", ["account", "inference profile", "operation not allowed"])
 def test_a_rejection_that_quotes_a_jobs_schema_shuts_nothing(lane, mock, redis, monkeypatch, name):
     answer = (400, "ValidationException", f"output_config.format.schema: '{name}' is not supported")
-    monkeypatch.setitem(__import__("mock_bedrock.server").server.FAILURES, "invalid", answer)
+    monkeypatch.setitem(FAILURES, "invalid", answer)
     mock.faults.plan(["invalid"])
     lane.work()
     assert Spillway(redis).faults() == []

@@ -139,7 +139,7 @@ def test_on_a_fleet_that_uses_the_mock_no_credentials_are_wanted(
 
 
 def test_an_endpoint_that_is_no_mock_needs_credentials(monkeypatch, mock):
-    monkeypatch.setattr("mock_bedrock.server.MARK", ("x-other", "1"))
+    monkeypatch.setattr("mock_bedrock.handler.MARK", ("x-other", "1"))
     monkeypatch.setenv("FOREBAY_BEDROCK_ENDPOINT", mock.url)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
 
-from forebay.producers.cli.money import page as html
-from forebay.producers.cli.money import plots
-from forebay.producers.cli.money.report import HEADER, TOP, cells, headlines
+from forebay.producers.cli.money.pages import page as html
+from forebay.producers.cli.money.pages import plots
+from forebay.producers.cli.money.report_figures import HEADER, TOP, cells, headlines
 from forebay.routing.books.usage_report import MOCK, NO_ANSWER, Sums, UsageReport
 
 LANES = ("local", "bedrock", NO_ANSWER, MOCK)

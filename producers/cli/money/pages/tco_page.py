@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from forebay.producers.cli.money import page as html
-from forebay.producers.cli.money import plots
 from forebay.producers.cli.money.break_even import MILLION, BreakEven
-from forebay.producers.cli.money.tco import rows
+from forebay.producers.cli.money.pages import page as html
+from forebay.producers.cli.money.pages import plots
+from forebay.producers.cli.money.tco_figures import rows
 
 POINTS = 200
 #: The plot ends at so many times the break-even, or at what the machine makes in a day.

@@ -10,7 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from forebay.routing.limits.pacing import Pacer
-from forebay.routing.limits.pacing_report import PacingReport
+from forebay.routing.overview.pacing_report import PacingReport
 from forebay.routing.policy.policy_file import Policy
 from traffic import SCORES, Traffic, job, rules
 

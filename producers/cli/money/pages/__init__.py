@@ -1,0 +1,1 @@
+"""The reports of money as self-contained HTML pages with plots."""
