@@ -75,9 +75,8 @@ test-deploy: $(READY) $(CHECKED) ## Run what deploy/ starts, in network namespac
 	@$(PY) -m pytest -m deploy tests/deploy $(ARGS)
 
 .PHONY: check-deploy
-check-deploy: $(CHECKED) ## Check images, compose files, manifests, units and alerts, each with its own tool
+check-deploy: $(CHECKED) ## Check Dockerfiles, compose files, manifests, units and alerts, each with its own tool
 	@.check/bin/python deploy/checks/run.py
-	@.check/bin/python deploy/checks/promtool.py
 
 # The tools of check-deploy have an environment of their own: their needs are not ours.
 $(CHECKED): deploy/requirements/check.txt | .venv/bin/pip

@@ -19,6 +19,7 @@ class Options(TypedDict, total=False):
 
     egress: Egress
     lane: Pin
+    model: str | None
     priority: Priority
     deadline: datetime | timedelta | None
     max_cost_usd: float | None

@@ -35,6 +35,16 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 Short = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
+
+def is_none(value: object) -> bool:
+    """Return whether a value is `None`.
+
+    A field with `exclude_if=is_none` is stored only if it is set. So parts of an earlier release,
+    which do not know the field, can still read a value without it.
+    """
+    return value is None
+
+
 TENANT = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Tenant = Annotated[str, StringConstraints(pattern=TENANT)]
 JOB_ID = r"^[a-z0-9][a-z0-9_-]{0,62}\.[0-9a-f]{32}$"

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic.json_schema import models_json_schema
 from typing_extensions import TypeVar
 
-from forebay.routing.base import JOB_ID, Egress, JobId, Kind, Short, Tenant, explain
+from forebay.routing.base import JOB_ID, Egress, JobId, Kind, Short, Tenant, explain, is_none
 from forebay.routing.errors import EgressDenied, InvalidJob
 from forebay.routing.questions.decisions import Decisions, QuestionAnswer
 from forebay.routing.questions.labels import Label
@@ -57,9 +57,10 @@ from forebay.routing.requests import (
 )
 
 #: The version of what is stored for a job. Raise it if workers of the release before could not read
-#: a new job, as for a new field or kind: they then leave such jobs to newer workers. Answers need
-#: no version, because whoever reads an answer ignores fields that it does not know.
-CONTRACT = 1
+#: a new job, as for a new field or kind: they then leave such jobs to newer workers. A job carries
+#: the lowest version that can read it (`Job.contract`). Answers need no version, because whoever
+#: reads an answer ignores fields that it does not know.
+CONTRACT = 2
 
 MAX_METADATA_ENTRIES = 32
 
@@ -121,6 +122,8 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
         id: `<tenant>.<128 random bits>`; made if left out.
         egress: `allow` if the content may leave the building. A tenant's policy can force `deny`.
         lane: `auto` lets the router decide; a pin to `bedrock` needs `egress="allow"`.
+        model: the only model that may answer, in the lane that the job is pinned to: one of the
+            tenant's `models` on Bedrock, or one that a pool of the tenant serves.
         priority: `interactive` goes before `bulk`.
         deadline: a job that is not answered by then ends as expired; earlier deadlines go first. A
             time with a time zone, or a `timedelta` from now.
@@ -136,6 +139,7 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
     id: JobId = ""
     egress: Egress = "deny"
     lane: Pin = "auto"
+    model: Annotated[Short | None, Field(exclude_if=is_none)] = None
     priority: Priority = "interactive"
     deadline: Deadline | None = None
     max_cost_usd: Annotated[float | None, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = None
@@ -157,6 +161,7 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
             id: str = ...,  # noqa: A002 - the name on the wire
             egress: Egress = ...,
             lane: Pin = ...,
+            model: str | None = ...,
             priority: Priority = ...,
             deadline: datetime | timedelta | None = ...,
             max_cost_usd: float | None = ...,
@@ -180,14 +185,28 @@ class Job(Answerable[JobContentT_co], Generic[JobContentT_co]):
             raise InvalidJob("must begin with the tenant's name and a dot", field="id")
         if self.lane == "bedrock" and self.egress == "deny":
             raise EgressDenied('a job pinned to bedrock needs egress="allow"', field="egress")
+        if self.lane == "auto" and self.model is not None:
+            raise InvalidJob('needs lane="local" or lane="bedrock": where it is', field="model")
         if self.lane == "bedrock" and self.kind == "embed":
             raise InvalidJob("embed is always local: vectors of two models differ", field="lane")
+        if self.lane == "bedrock" and self.wants_logprobs:
+            raise InvalidJob("must not be bedrock: it tells no logprobs", field="lane")
         return self
 
     @property
     def kind(self) -> Kind:
         """The kind of the request."""
         return self.request.kind
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """True if the answer is to tell the probabilities of its tokens."""
+        return isinstance(self.request, Generate) and self.request.logprobs is not None
+
+    @property
+    def contract(self) -> int:
+        """The lowest version of the contract that can read this job."""
+        return 2 if self.wants_logprobs or self.model is not None else 1
 
 
 def parse_job(data: str | bytes | dict[str, Any]) -> Job:

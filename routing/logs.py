@@ -105,6 +105,7 @@ class Event(StrEnum):
     EVENTS_LOST = "events.lost", "Celery events for Flower could not be sent, and were dropped"
     METRICS_READY = "metrics.ready", "a worker serves its metrics at this address"
     METRICS_AWAY = "metrics.away", "figures of the ledger could not be read for a scrape"
+    HISTORY_AWAY = "history.away", "jobs of a minute or hour could not be counted yet"
     LIBRARY = "library", "a line of a library, such as Celery; `logger` says of which"
     TESTING_STOPPED = "testing.stopped", "the fleet of `forebay.testing` stopped"
 

@@ -37,6 +37,7 @@ class Reason(StrEnum):
         "the tenant's policy keeps all content in the building",
     )
     SECRET_FOUND = "secret_found", "the content seems to hold a secret of the named kind"
+    LOGPROBS_ARE_LOCAL = "logprobs_are_local", "Bedrock does not tell the probabilities of tokens"
     PINNED_LOCAL = "pinned_local", "the job asked for the local lane"
     PINNED_BEDROCK = "pinned_bedrock", "the job asked for the bedrock lane"
     NO_VERDICT = "no_verdict", "there is no verdict, so the local lane tries first"
@@ -53,6 +54,7 @@ class Reason(StrEnum):
     JOB_COST_CAP = "job_cost_cap", "a call might cost more than the job's max_cost_usd"
     BUDGET_SPENT = "budget_spent", "the remaining budget does not cover a call"
     SPILLWAY_SHUT = "spillway_shut", "Bedrock is unavailable; the policy takes the local answer"
+    AT_LIMIT = "at_limit", "the model's calls, requests or tokens are used up for the moment"
     SPILLWAY_WAIT = "spillway_wait", "Bedrock is unavailable; the policy waits for it"
 
     # After the answer: what is wrong with it, or where it came from.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Annotated, Any, Generic, Literal
 
 from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
 from typing_extensions import TypeVar
 
-from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind
+from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind, is_none
 from forebay.routing.lanes import Lane
 from forebay.routing.questions.decisions import Decisions
 
@@ -60,6 +61,20 @@ class Summary(FrozenModel):
     text: Annotated[str, Field(repr=False)]
 
 
+class TokenLogprob(FrozenModel):
+    """One token of an answer, and how probable it was.
+
+    Attributes:
+        token: the token's text.
+        logprob: the natural logarithm of its probability.
+        top: the most probable tokens at this place with theirs, the most probable first.
+    """
+
+    token: Annotated[str, Field(repr=False)]
+    logprob: float
+    top: Annotated[tuple[tuple[str, float], ...], Field(repr=False)] = ()
+
+
 class Generation(FrozenModel):
     """The generated text.
 
@@ -67,11 +82,16 @@ class Generation(FrozenModel):
         text: what the model wrote.
         finish: `stop` if the model ended the text, `length` if it was cut off at `max_tokens` or
             at the end of the context.
+        logprobs: the tokens that the model made, if the request asked for them. Their text may
+            have white space at its ends that the answer's text has not.
     """
 
     kind: Literal["generate"] = "generate"
     text: Annotated[str, Field(repr=False)]
     finish: Literal["stop", "length"] = "stop"
+    logprobs: Annotated[tuple[TokenLogprob, ...] | None, Field(repr=False, exclude_if=is_none)] = (
+        None
+    )
 
 
 class Embedding(FrozenModel):
@@ -158,6 +178,7 @@ class Receipt(FrozenModel):
         model: the name of the model that answered.
         revision: the digest or version of that model.
         tokens_in, tokens_out: tokens read and made; with a second local answer, of both answers.
+        tokens_cached: those of `tokens_in` that the model had read before, for an earlier prompt.
         cost_nusd: what the settled calls of the job cost, in billionths of a dollar.
         verdict: the router model's prediction. `None` if the router was not asked.
         checks: the checks of the answer and their findings.
@@ -183,6 +204,7 @@ class Receipt(FrozenModel):
     model: str | None = None
     revision: str | None = None
     tokens_in: int = 0
+    tokens_cached: Annotated[int, Field(exclude_if=not_)] = 0
     tokens_out: int = 0
     cost_nusd: int = 0
     verdict: Verdict | None = None

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )  # fmt: skip
 
-from forebay.routing.base import MAX_TEXT, FrozenModel, Short, Text, explain, tagged_by
+from forebay.routing.base import MAX_TEXT, FrozenModel, Short, Text, explain, is_none, tagged_by
 from forebay.routing.errors import InvalidJob, TooLong
 from forebay.routing.json_schemas import JsonSchema, ObjectSchema, RegexPattern
 from forebay.routing.questions.decisions import Decisions
@@ -170,6 +170,8 @@ class Generate(Answerable[Generation]):
         schema_: a JSON Schema that the text must validate against; given as `schema`. Not a
             pydantic model class, because the answer is text; `Extract` takes a class.
         regex: a regular expression that the whole text must match; not together with a schema.
+        logprobs: return the probability of each token, and of so many of the most probable tokens
+            at its place. Such a job stays local; an engine that knows no probabilities refuses it.
     """
 
     kind: Literal["generate"] = "generate"
@@ -183,6 +185,7 @@ class Generate(Answerable[Generation]):
     seed: Annotated[int | None, Field(ge=0, lt=2**31)] = None
     schema_: JsonSchema | None = Field(default=None, alias="schema", repr=False)
     regex: Annotated[RegexPattern | None, Field(repr=False)] = None
+    logprobs: Annotated[int | None, Field(ge=0, le=20, exclude_if=is_none)] = None
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

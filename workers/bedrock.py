@@ -14,24 +14,26 @@ from functools import cache, partial
 from celery import Celery
 
 from forebay.routing.errors import ForebayError, PassingError
-from forebay.routing.jobs import Answer, Verdict
+from forebay.routing.jobs import Answer, Job, Verdict
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.limits.lanes.lane_check import LaneCheck
 from forebay.routing.limits.price_file import PriceFile
-from forebay.routing.limits.published_lanes import LaneCheck
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.reasons import Reason
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.routing.store.backoff import jittered
-from forebay.workers.engines.engine import Prompt
+from forebay.routing.store.text_stream import TextWriter
+from forebay.workers.engines.engine import Prompt, TakeText
 from forebay.workers.frontier.answers import checked, read_answer, stored, usable_draft
 from forebay.workers.frontier.auditor import Auditor
-from forebay.workers.frontier.call import Call, SubBudget
-from forebay.workers.frontier.calls import Calls, allowed, paid
-from forebay.workers.frontier.no_answer import NoAnswer
+from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.calling.calls import Calls
+from forebay.workers.frontier.calling.no_answer import NoAnswer
+from forebay.workers.frontier.calling.permission import allowed, paid
 from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Reply, open_provider
 from forebay.workers.frontier.repair import (
     ask_again,
@@ -66,7 +68,7 @@ NO_PRICE = (
 )
 PromptOf = Callable[..., Prompt]  # from a job and a prompt's id
 
-SHUT_S = 5.0  # how long a failed call shuts the spillway, if Bedrock names no time
+WAIT_S = 5.0  # how long a job waits after a call that failed, if Bedrock names no time
 
 
 class Bedrock:
@@ -102,6 +104,7 @@ class Bedrock:
         self._cache = AnswerCache(ledger.redis, key, ledger.settings.cache_s, ledger.seal)
         self._ledger = ledger
         self._seal = ledger.seal
+        self._texts = TextWriter(ledger.redis, ledger.seal)
         self._secrets = SecretCheck(self._policy.current())
         self._auditor = Auditor(ledger, self._calls, key, self._secrets)
 
@@ -119,11 +122,11 @@ class Bedrock:
             try:
                 return self._answer(attempt, policy)
             except NoAnswer as refusal:
-                self._protect(refusal)
                 return _way_down(attempt, policy, refusal)
 
     def close(self) -> None:
-        """End the thread that renews leases."""
+        """End the threads that renew leases and write texts."""
+        self._texts.close()
         self._leases.close()
 
     def _current_policy(self) -> Policy:
@@ -187,7 +190,7 @@ class Bedrock:
         """
         claim, job = attempt.claim, attempt.job
         call = self._calls.plan(job, model, policy, lambda name: prompt_of(job, prompt_id=name))
-        reply = self._calls.make(call, claim, job, policy, SubBudget())
+        reply = self._calls.make(call, claim, job, policy, SubBudget(), self._on_text(job))
         try:
             return self._book(attempt, call, reply)
         except NoAnswer as refusal:
@@ -195,6 +198,10 @@ class Bedrock:
                 raise
             again, second = ask_again(self._calls, attempt, policy, call, reply, refusal)
         return self._book(attempt, again, second, first=(call, reply))
+
+    def _on_text(self, job: Job) -> TakeText | None:
+        """Return what takes the text of an answer as it comes, if the job asks for it."""
+        return self._texts.open(job.id) if job.stream and job.kind == "generate" else None
 
     def _book(
         self, attempt: Attempt, call: Call, reply: Reply, *, first: tuple[Call, Reply] | None = None
@@ -224,18 +231,14 @@ class Bedrock:
             self._ledger.keep_draft(attempt.claim, attempt.claim.draft)  # the local one, if any
             raise
 
-    def _protect(self, refusal: NoAnswer) -> None:
-        """Shut the spillway if the next call would fail as well."""
-        if refusal.shuts and not self._spillway.shut_for_s():
-            self._spillway.shut(refusal.error.code, _wait_s(refusal.error))
-
 
 def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
     """Return what becomes of a job without an answer from Bedrock.
 
-    The job waits if an earlier call is open, or if the error passes and the tenant's policy waits
-    for Bedrock. Else it is answered with its local draft, or goes down to the local lane. If
-    neither is possible, it waits if the error passes, and fails if it does not.
+    The job waits if an earlier call is open, if the model's limits are used up for the moment, or
+    if the error passes and the tenant's policy waits for Bedrock. Else it is answered with its
+    local draft, or goes down to the local lane. If neither is possible, it waits if the error
+    passes, and fails if it does not.
     """
     claim, error = attempt.claim, refusal.error
     if refusal.reason is Reason.CALL_OPEN:
@@ -243,6 +246,8 @@ def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
         return Retry.after(error, delay_s=_wait_s(error), counted=counted)
     passes = refusal.waits
     wait = Retry.after(error, delay_s=_wait_s(error), counted=False)
+    if refusal.reason is Reason.AT_LIMIT:
+        return wait
     if passes and policy.tenant(attempt.job.tenant).when_shut == "wait":
         return wait
     reasons = (*claim.record.reasons, *refusal.codes)
@@ -272,7 +277,7 @@ def _down(attempt: Attempt, policy: Policy, reasons: tuple[str, ...]) -> Routed:
 def _wait_s(error: ForebayError) -> float:
     """Return the seconds to wait: as long as Bedrock asks, or some seconds with jitter."""
     retry_after = error.retry_after if isinstance(error, PassingError) else None
-    return retry_after or jittered(SHUT_S)
+    return retry_after or jittered(WAIT_S)
 
 
 @cache

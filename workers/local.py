@@ -20,7 +20,7 @@ from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
-from forebay.routing.limits.published_lanes import LaneCheck
+from forebay.routing.limits.lanes.lane_check import LaneCheck
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.routing.store.served_models import ServedModels
@@ -118,6 +118,7 @@ class Local:
             self._leases.holding(claim, cancel),
             self._alone_if_suspect(attempt),
         ):
+            self._answerer.require_model(attempt.job)
             return self._recall.recall(attempt) or self._answer(attempt)
 
     def _work_shard(self, claim: Claim) -> Outcome:

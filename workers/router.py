@@ -12,16 +12,16 @@ from functools import cache
 from celery import Celery
 
 from forebay.routing.bulk.shards import open_shard
-from forebay.routing.errors import EgressDenied, NoModel
+from forebay.routing.errors import EgressDenied, NoModel, Unavailable
 from forebay.routing.jobs import Answer, Content, Job, Verdict
 from forebay.routing.lanes import ROUTE
 from forebay.routing.learning.verdicts import Verdicts
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
+from forebay.routing.limits.lanes.published_lanes import PublishedLanes
 from forebay.routing.limits.pacing import Pacer
 from forebay.routing.limits.pauses import Pauses
-from forebay.routing.limits.published_lanes import PublishedLanes
 from forebay.routing.policy.egress import egress, may_go
 from forebay.routing.policy.frontier_state import FrontierState, Pace
 from forebay.routing.policy.lane import Decision, choose_lane
@@ -31,6 +31,7 @@ from forebay.routing.reasons import Reason
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import read
 from forebay.routing.store import answer_cache
+from forebay.routing.store.served_models import ServedModels
 from forebay.workers.cascade.doubt import UNKNOWN_PROBABILITY
 from forebay.workers.cascade.llm_router_model import LlmRouterModel
 from forebay.workers.engines.engine import Engine
@@ -67,7 +68,8 @@ class Router:
     3. Gets the verdict of the router model, moved by what audits have taught.
     4. Asks how it looks on Bedrock, and what the pace makes of the job.
     5. Has the policy choose the lane.
-    6. Publishes what the policy says of jobs whose lane is no question.
+    6. Sends a job that names a local model to a pool that serves it.
+    7. Publishes what the policy says of jobs whose lane is no question.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -83,6 +85,7 @@ class Router:
         self._frontier = FrontierStatus(ledger.redis)
         self._pacer = Pacer(ledger.redis)
         self._pauses = Pauses(ledger.redis)
+        self._served = ServedModels(ledger.redis)
         self._scanner = Scanner() if self._policy.current().scans else None
 
     def work(self, claim: Claim, /) -> Outcome:
@@ -97,7 +100,7 @@ class Router:
         scanned = self._scan(claim, claim.job(), self._policy.current())
         verdict = self._verdicts.verdict(scanned.job)
         state = self._look(scanned, verdict)
-        return _choose(scanned, verdict, state)
+        return self._to_its_model(scanned, _choose(scanned, verdict, state))
 
     def publish(self) -> None:
         """Publish the lanes of jobs that need no router."""
@@ -141,6 +144,21 @@ class Router:
         if job.lane != "auto" or not may_go(job, policy, state):
             return None
         return self._pacer.offer(job, policy, "before", verdict.score)
+
+    def _to_its_model(self, scanned: Scanned, outcome: Routed | Failed) -> Routed | Failed:
+        """Send a job that names a local model to a pool of its tenant that serves the model.
+
+        Raises:
+            Unavailable: No worker of these pools serves it now.
+        """
+        job = scanned.job
+        if job.model is None or job.lane != "local" or isinstance(outcome, Failed):
+            return outcome
+        queues = scanned.policy.tenant(job.tenant).local_queues(job.kind)
+        queue = self._served.queue_of(job.model, job.kind, queues)
+        if queue is None:
+            raise Unavailable("is served by no worker of the tenant's pools", field="model")
+        return replace(outcome, queue=queue)
 
 
 def _choose(scanned: Scanned, verdict: Verdict, state: FrontierState) -> Routed | Failed:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from functools import cache
 
 from celery import Celery
 
+from forebay.routing.books.job_history import History
 from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import SWEEP
 from forebay.routing.ledger.claim import Claim
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 
 MAX_JOBS_PER_SWEEP = 500  # of each sort; a few milliseconds of Redis' time
 MAX_RECORDS_PER_SWEEP = 500  # that are looked at for entries that are missing in an index
+SAMPLE_S = 20.0  # after so long the figures of the present minute are kept again
 CLOSE_S = 5.0
 
 
@@ -36,6 +39,7 @@ class Sweeper:
     def __init__(self, ledger: Ledger, observers: Sequence[Observer] = ()) -> None:
         self._ledger = ledger
         self._observers = observers
+        self._history, self._sampled_at = History(ledger.redis), float("-inf")
         self._cursor = 0  # of the walk over all records that `repair` makes in steps
         self._counted = b"{}"  # bytes of answers to come, as counted in that walk so far
         self._closed = threading.Event()
@@ -62,6 +66,15 @@ class Sweeper:
             self._cursor, MAX_RECORDS_PER_SWEEP, self._counted if self._cursor else b"{}"
         )
         return repaired
+
+    def _remember(self) -> None:
+        """Keep the figures of this minute for the history of the last day."""
+        if time.monotonic() - self._sampled_at > SAMPLE_S:
+            self._sampled_at = time.monotonic()
+            try:
+                self._history.sample()
+            except ForebayError as error:
+                log.warning("cannot write: %s", error, extra=event(Event.HISTORY_AWAY))
 
     def _tell(self, moved: Sequence[str]) -> None:
         """Tell the observers which jobs a sweep gave back or ended."""
@@ -93,6 +106,7 @@ class Sweeper:
         if any(counts.values()):
             log.info("swept", extra=event(Event.SWEEP_DONE, **counts))
         self._tell(swept.moved)
+        self._remember()
         # A full batch leaves jobs for the next sweep, which follows at once.
         return 0.0 if MAX_JOBS_PER_SWEEP in swept else settings.sweep_s
 

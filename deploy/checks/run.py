@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this environment knows nothing of Forebay
 
-from checks import compose, images, manifests, units
+from checks import compose, images, manifests, metrics, units
 from checks.tools import Problem
 
 Check = Callable[[Path], Iterator[Problem]]
@@ -25,6 +25,7 @@ CHECKS: dict[str, Check] = {
     "compose": compose.check,
     "manifests": manifests.check,
     "units": units.check,
+    "metrics": metrics.check,
 }
 
 

@@ -191,6 +191,7 @@ def _introduce(folder: FleetFolder) -> int:
   Redis    {addresses["redis"]}
   Flower   {addresses["flower"]}
   Gateway  {addresses["gateway"]}  (OpenAI's clients: {addresses["gateway"]}/v1, any key)
+  Status   {addresses["gateway"]}/status
   Bedrock  {bedrock}{hint}
   Logs     {_short(folder.logs)}
 

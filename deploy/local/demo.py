@@ -95,8 +95,9 @@ def _run(jobs: list[Sample], console: Console) -> list[dict[str, Any]]:
                 fleet.start(part)
             fleet.wait_ready()
         console.print(
-            f"The fleet is running. Until the demo ends, Flower is at {fleet.flower_url} and the "
-            f"gateway at {fleet.gateway_url}/docs"
+            f"The fleet is running. Until the demo ends, its status page is at "
+            f"{fleet.gateway_url}/status, the gateway's API at {fleet.gateway_url}/docs, and "
+            f"Flower at {fleet.flower_url}"
         )
         clients = _clients(fleet, jobs, stack)
         futures = {

@@ -70,6 +70,8 @@ def print_list(
     found = _find(wanted, limit)
     if counts:
         _print_counts(found, as_json=as_json)
+        if not found.counts:
+            display.note(summary(found, wanted, "dead jobs"))
         return
     dead = _dead(found)
     if as_json:
@@ -249,6 +251,7 @@ def _each(
             display.text("\t".join(str(value) for value in result.values() if value is not True))
         for result in failed:
             display.note(f"{result['id']}: {result['code']}: {result['message']}")
+        display.note(f"{len(good):,} dead jobs{describe(wanted)} {done}")
     if failed:
         raise typer.Exit(display.FAILURE)
 

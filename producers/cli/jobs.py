@@ -28,6 +28,7 @@ from forebay.producers.cli.options import (
     MaxTokens,
     MaxWords,
     Meta,
+    Model,
     Patience,
     Priority,
     Questions,
@@ -88,6 +89,7 @@ def submit(  # noqa: D103 - its help says it
     max_tokens: MaxTokens = None,
     egress: Egress = None,
     lane: Lane = None,
+    model: Model = None,
     priority: Priority = None,
     deadline: Deadline = None,
     max_cost: MaxCost = None,
@@ -108,15 +110,14 @@ def submit(  # noqa: D103 - its help says it
     from_file = [] if file is None else [job_input.read_text(file, option="--file")]
     request = _without_unset({
         "text": [*(words or []), *(text or []), *from_file], "labels": label, "system": system,
-        "max_words": max_words, "focus": focus, "max_tokens": max_tokens,
-        "questions": _questions(question), "schema": _schema(schema),
+        "max_words": max_words, "focus": focus, "max_tokens": max_tokens, "schema": _schema(schema),
+        "questions": _questions(question),
         "state": None if state is None else job_input.read_state(state),
     })  # fmt: skip
     options = _without_unset({
-        "egress": egress, "lane": lane, "priority": priority, "max_cost_usd": max_cost,
-        "deadline": None if deadline is None else job_input.read_deadline(deadline),
-        "idempotency_key": key, "cache": cache, "tenant": tenant,
-        "metadata": meta and job_input.read_metadata(meta),
+        "egress": egress, "lane": lane, "model": model, "priority": priority, "tenant": tenant,
+        "deadline": deadline and job_input.read_deadline(deadline), "max_cost_usd": max_cost,
+        "idempotency_key": key, "cache": cache, "metadata": meta and job_input.read_metadata(meta),
     })  # fmt: skip
     _note_standard_input(source)
     with in_option_names(source, {*request, *options}):

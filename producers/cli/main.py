@@ -20,8 +20,8 @@ from forebay.producers.cli import dead_letters, display, jobs, worker_commands
 from forebay.producers.cli.bulk import commands as bulk
 from forebay.producers.cli.gateway import keys, serve, webhooks
 from forebay.producers.cli.money import egress, report, spend, tco
+from forebay.producers.cli.operator import capacity, pauses, workers
 from forebay.producers.cli.operator import jobs as operator_jobs
-from forebay.producers.cli.operator import pauses, workers
 from forebay.producers.cli.operator.jobs import Interval, Rounds
 from forebay.producers.cli.options import Json, Online
 from forebay.routing.tracing import exporting
@@ -126,6 +126,7 @@ app.add_typer(egress.app, name="egress")
 app.add_typer(report.app)
 app.add_typer(spend.app, name="spend")
 app.add_typer(tco.app)
+app.add_typer(capacity.app)
 app.add_typer(workers.app, name="workers")
 
 

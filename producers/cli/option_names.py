@@ -21,6 +21,7 @@ OPTIONS = {
     "max_cost_usd": "--max-cost",
     "max_tokens": "--max-tokens",
     "max_words": "--max-words",
+    "model": "--model",
     "metadata": "--meta",
     "priority": "--priority",
     "questions": "--question",

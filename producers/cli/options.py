@@ -97,6 +97,10 @@ Lane = Annotated[
         "--lane", metavar="auto|local|bedrock", help="Pin the job to a lane. Default: auto"
     ),
 ]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="The only model that may answer, in the lane of --lane."),
+]
 Priority = Annotated[
     str | None,
     typer.Option(

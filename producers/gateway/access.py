@@ -79,6 +79,11 @@ class Doors:
         self._gateway = gateway
         self._kept: dict[str, tuple[ApiKey | None, float]] = {}
 
+    @property
+    def keyless(self) -> bool:
+        """True if the gateway takes no keys: every request of this machine is one tenant's."""
+        return self._gateway.settings.gateway_tenant is not None
+
     async def caller(self, headers: Mapping[str, str]) -> Caller:
         """Return who sends a request with these headers.
 
@@ -94,14 +99,15 @@ class Doors:
         if not token:
             raise Unauthorized(_NO_KEY)
         parts = split(token)
-        key = await self._find(parts[0]) if parts else None
+        key = await self.find(parts[0]) if parts else None
         if key is None:
             refuse_slowly(token)
         elif parts and key.lets_in(parts[1], datetime.now(UTC)):
             return Caller(self._gateway, key.tenant, key.scopes, key)
         raise Unauthorized("this API key is not valid: `forebay keys create` makes one")
 
-    async def _find(self, key_id: str) -> ApiKey | None:
+    async def find(self, key_id: str) -> ApiKey | None:
+        """Return the record of a key, as of two seconds ago at most; `None` if there is none."""
         kept = self._kept.get(key_id)
         if kept and time.monotonic() < kept[1]:
             return kept[0]

@@ -22,8 +22,8 @@ from forebay.routing.errors import InvalidJob, Misconfigured, UnknownJob
 from forebay.routing.store.connection import reaching_redis
 
 #: `submit` puts jobs on and waits for their answers, `read` reads jobs and the tenant, `admin`
-#: erases jobs.
-Scope = Literal["submit", "read", "admin"]
+#: erases jobs and replays dead ones, `operator` sees the fleet and all tenants on the status page.
+Scope = Literal["submit", "read", "admin", "operator"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 HASH = "fb:keys"  # of Redis: id -> record as JSON
 _PREFIX = "fb"

@@ -7,17 +7,17 @@ answer is what a job would end with. It belongs to the job that made it and is f
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import redis.asyncio
 
 from forebay.producers.gateway.together import Together
-from forebay.routing.base import Kind
+from forebay.routing.base import KINDS, Kind
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Job
 from forebay.routing.policy.egress import egress
-from forebay.routing.policy.policy_file import PolicyFile
+from forebay.routing.policy.policy_file import PolicyFile, TenantPolicy
 from forebay.routing.settings import Settings
 from forebay.routing.store.answer_cache import AnswerCache, kept_secret
 from forebay.routing.store.encryption import Seal
@@ -48,7 +48,7 @@ class CachedAnswers:
         if egress(job, policy) != "deny":
             return None
         try:
-            model = (await self._models_of(policy.tenant(job.tenant).queue(job))).get(job.kind)
+            model = await self._model_of(job, policy.tenant(job.tenant))
             cache = await self._opened() if model else None
             if cache is None or model is None:
                 return None
@@ -56,6 +56,28 @@ class CachedAnswers:
         except (ForebayError, redis.RedisError):
             return None
         return cache.read(sealed, job, "deny", *model)
+
+    async def models(self, tenant: str, kinds: Collection[Kind] = KINDS) -> list[str]:
+        """Return the models that answer jobs of these kinds in a tenant's pools now, by name."""
+        rules, found = self._policy.current().tenant(tenant), set()
+        try:
+            for kind in kinds:
+                for queue in rules.local_queues(kind):
+                    if kind in (signatures := await self._models_of(queue)):
+                        found.add(signatures[kind][0])
+        except (ForebayError, redis.RedisError):
+            return []
+        return sorted(found)
+
+    async def _model_of(self, job: Job, rules: TenantPolicy) -> Signature | None:
+        """Return the model that would answer a job now, if it is known."""
+        if job.model is None:
+            return (await self._models_of(rules.queue(job))).get(job.kind)
+        for queue in rules.local_queues(job.kind):
+            found = (await self._models_of(queue)).get(job.kind)
+            if found is not None and found[0] == job.model:
+                return found
+        return None
 
     async def _models_of(self, queue: str) -> dict[Kind, Signature]:
         models, until = self._models.get(queue, ({}, 0.0))

@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import redis
 
+from forebay.routing.books import job_history
+from forebay.routing.books.job_counts import of_all_tenants, without_tenant
 from forebay.routing.store.connection import decoded, reaching_redis
 
 HOUR_S = 3_600
 #: Counts of one hour. Past it, tenants that are new in this hour are counted together.
 MAX_FIELDS = 20_000
-OTHERS = "(others)"
 _READ_AT_ONCE = 200
-
-
-@dataclass(frozen=True, slots=True)
-class JobGroup:
-    """What the jobs that are counted together have in common.
-
-    Attributes:
-        egress: `deny` if the content had to stay in the building when the job ended.
-        state: how they ended.
-        lane: where they were answered; empty without an answer.
-        stand_in: the mock of Bedrock answered, so their cost is no money.
-    """
-
-    tenant: str
-    kind: str
-    egress: str
-    state: str
-    lane: str = ""
-    model: str = ""
-    stand_in: bool = False
 
 
 class Count(NamedTuple):
@@ -55,26 +35,32 @@ class Count(NamedTuple):
 
 
 class JobBook:
-    """Counts the jobs of one Redis, by hour."""
+    """Counts the jobs of one Redis: in detail by hour, and the fleet as a whole by minute."""
 
     def __init__(self, client: redis.Redis, days: int = 35) -> None:
         self._redis = client
         self._keep_s = days * 86_400
 
-    def add(self, counts: Mapping[str, int], at_s: float) -> None:
-        """Add counts, by the names that the functions below give, to the hour of a moment.
+    def add(self, counts: Mapping[str, int], at_s: float | None = None) -> None:
+        """Add counts to an hour of the book and to a minute of the history (`History`).
+
+        Args:
+            counts: by the names that `job_counts.py` gives.
+            at_s: a moment of that hour and minute; now, by Redis' clock, if it is `None`.
 
         Raises:
             Unavailable: Redis cannot be reached. Some may have been added.
         """
-        hour = int(at_s) // HOUR_S * HOUR_S
-        key = f"fb:books:jobs:{hour}"
         with reaching_redis():
+            seconds = int(self._redis.time()[0]) if at_s is None else int(at_s)
+            hour = seconds // HOUR_S * HOUR_S
+            key = f"fb:books:jobs:{hour}"
             full = int(self._redis.hlen(key)) > MAX_FIELDS
             pipe = self._redis.pipeline(transaction=False)
             for name, number in counts.items():
-                pipe.hincrby(key, _without_tenant(name) if full else name, number)
+                pipe.hincrby(key, without_tenant(name) if full else name, number)
             pipe.expireat(key, hour + self._keep_s)
+            job_history.add(pipe, of_all_tenants(counts), seconds)
             pipe.execute()
 
     def read(self, since_s: float, until_s: float) -> Iterator[Count]:
@@ -96,33 +82,3 @@ class JobBook:
                 for name, number in sorted(decoded(book).items()):
                     what, *of = json.loads(name)
                     yield Count(hour, what, tuple(of), int(number))
-
-
-def job_counts(group: JobGroup, **numbers: int) -> dict[str, int]:
-    """Return the counts of jobs of a group: `jobs`, `tokens_in`, `tokens_out`, `nusd` and so on."""
-    of = list(asdict(group).values())
-    return {_name("job", *of, what): number for what, number in numbers.items() if number}
-
-
-def up_count(tenant: str, kind: str, reason: str) -> str:
-    """Return the name of the count of jobs that went up for a reason."""
-    return _name("up", tenant, kind, reason)
-
-
-def check_count(tenant: str, kind: str, check: str) -> str:
-    """Return the name of the count of answers that failed a check."""
-    return _name("check", tenant, kind, check)
-
-
-def audit_count(tenant: str, kind: str, *, agreed: bool, stand_in: bool) -> str:
-    """Return the name of the count of audits with one result."""
-    return _name("audit", tenant, kind, agreed, stand_in)
-
-
-def _name(what: str, *of: object) -> str:
-    return json.dumps([what, *of], separators=(",", ":"))
-
-
-def _without_tenant(name: str) -> str:
-    what, _, *of = json.loads(name)
-    return _name(what, OTHERS, *of)

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from forebay.routing.base import NANO
 from forebay.routing.books.call_book import CallRecord
-from forebay.routing.books.job_book import Count, JobGroup
+from forebay.routing.books.job_book import Count
+from forebay.routing.books.job_counts import JobGroup
 from forebay.routing.limits.prices import Prices, Usage
 
 By = Literal["lane", "kind", "tenant", "model", "day"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
-from forebay.routing.jobs import CONTRACT, Decide, Embed, Job
+from forebay.routing.jobs import Decide, Embed, Generate, Job
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.tracing import traceparent
 
@@ -18,6 +18,7 @@ MAX_JOBS_PER_RUN = 25  # of a script: one or two milliseconds of Redis' time
 MAX_BYTES_PER_RUN = 256 * 1024  # of contents, unless one alone is larger
 VECTOR_BYTES = 4 * 1024  # of a vector with 1024 numbers
 ANSWER_BYTES = 1024  # of an answer in words, compressed
+LOGPROB_BYTES = 24  # of a token and its probability
 PROBABILITY_BYTES = 16  # of the probability of an option, besides the option's name
 
 
@@ -67,11 +68,12 @@ def spread(reply: Any, batch: Sequence[NewJob]) -> Sequence[Any]:
 
 def envelope(job: Job) -> dict[str, str]:
     """Return the fields of a new job that scripts and workers need apart from its content."""
-    pin = {} if job.lane == "auto" else {"pin": job.lane}
+    # A router has to find out who serves the model that a job names.
+    pin = {} if job.lane == "auto" else {"pin": "model" if job.model else job.lane}
     return {
         **pin,
         "answer_bytes": str(answer_bytes(job)),
-        "contract": str(CONTRACT),
+        "contract": str(job.contract),
         "kind": job.kind,
         "egress": job.egress,
         "priority": job.priority,
@@ -88,6 +90,8 @@ def answer_bytes(job: Job) -> int:
     if isinstance(request, Decide):
         names = [name for question in request.questions for name in question.options]
         return ANSWER_BYTES + sum(len(name.encode()) + PROBABILITY_BYTES for name in names)
+    if isinstance(request, Generate) and request.logprobs is not None:
+        return ANSWER_BYTES + request.max_tokens * (1 + request.logprobs) * LOGPROB_BYTES
     return ANSWER_BYTES
 
 

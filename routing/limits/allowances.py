@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from forebay.routing.limits.windows import Span, Window, window
 from forebay.routing.policy.policy_file import Policy
-from forebay.routing.policy.tables import Allowance
+from forebay.routing.policy.tables import Allowance, ModelRules
 
 FLEET = "*"
 SPANS: tuple[Span, ...] = ("hour", "day", "month")
@@ -43,7 +43,7 @@ def limits(policy: Policy, tenant: str, model: str | None, at_s: float) -> tuple
         *_limits(fleet, FLEET, "fleet", fleet.time_zone, at_s),
     ]
     if model is not None:
-        rules = fleet.models.get(model, Allowance())
+        rules = fleet.models.get(model, ModelRules())
         found += _limits(rules, f"{FLEET}:{model}", "model", fleet.time_zone, at_s)
     return tuple(found)
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from forebay.routing.errors import NoPrice
+from forebay.routing.limits.capabilities import Capabilities, Listed, assumed
 from forebay.routing.policy import toml
 
 Tier = Literal["default", "flex", "priority", "reserved", "batch"]
@@ -50,11 +51,7 @@ class Usage:
         return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h
 
 
-class _Listed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class Band(_Listed):
+class Band(Listed):
     """Dollars per million tokens, for calls whose prompt has more than `above` tokens.
 
     Cache prices default to the input price.
@@ -72,6 +69,11 @@ class Band(_Listed):
         if self.cache_read is not None and self.cache_read > self.input:
             raise ValueError("must list a cache_read of at most input")
         return self
+
+    @property
+    def caching_pays(self) -> bool:
+        """True if a token that is read from the cache costs less than one that is not."""
+        return self.cache_read is not None and self.cache_read < self.input
 
     def price(self, usage: Usage) -> Fraction:
         """Return the price of these tokens in billionths of a dollar, before any factor."""
@@ -94,12 +96,13 @@ def _ascending(bands: tuple[Band, ...]) -> tuple[Band, ...]:
     return bands
 
 
-class Model(_Listed):
-    """The prices of one model; `prices.toml` explains each key."""
+class Model(Listed):
+    """The prices of one model, and what it can; `prices.toml` explains each key."""
 
     bands: Annotated[tuple[Band, ...], AfterValidator(_ascending)]
     tiers: dict[Tier, Factor] = Field(default_factory=dict)
     by_geography: bool = False
+    can: Capabilities | None = None
 
     def bands_up_to(self, prompt: int) -> tuple[Band, ...]:
         """Return the bands that a prompt of up to `prompt` tokens can fall into, its own last."""
@@ -119,7 +122,7 @@ def _has_region(factors: dict[str, Decimal]) -> dict[str, Decimal]:
     return factors
 
 
-class Prices(_Listed):
+class Prices(Listed):
     """A price list.
 
     Attributes:
@@ -143,6 +146,12 @@ class Prices(_Listed):
         # As a float, 0.1 is inexact.
         return toml.read(path or _PACKAGED, cls, parse_float=Decimal, variable=VARIABLE)
 
+    @classmethod
+    @cache
+    def packaged(cls) -> Self:
+        """Return the packaged price list."""
+        return cls.load()
+
     @cached_property
     def version(self) -> str:
         """The date of the list and a short digest of it, under which costs are booked."""
@@ -163,21 +172,51 @@ class Prices(_Listed):
         listed, factor = self._find(model, tier)
         return math.ceil(listed.bands_up_to(usage.prompt)[-1].price(usage) * factor)
 
+    def capabilities(self, model: str) -> Capabilities:
+        """Return what a model can, as the list says; else the packaged list, else its family."""
+        bare = self._split(model)[1]
+        listed = self.models.get(bare)
+        if listed is not None and listed.can is not None:
+            return listed.can
+        packaged = self.packaged().models.get(bare)
+        return (packaged and packaged.can) or assumed(model)
+
+    def offers(self, model: str, tier: Tier) -> bool:
+        """Return True if a price is listed for the model in this tier."""
+        listed = self.models.get(self._split(model)[1])
+        return listed is not None and listed.factor(tier) is not None
+
+    def caching_pays(self, model: str) -> bool:
+        """Return True if what is read from the model's prompt cache costs less than input."""
+        listed = self.models.get(self._split(model)[1])
+        return listed is not None and all(band.caching_pays for band in listed.bands)
+
     def worst_case(
-        self, model: str, tokens_in: int, max_tokens: int, *, tier: Tier = "default"
+        self,
+        model: str,
+        tokens_in: int,
+        max_tokens: int,
+        *,
+        tier: Tier = "default",
+        caches: bool = False,
     ) -> int:
         """Return the highest cost of a call with at most these tokens, as `cost` does.
 
-        It holds for a call that does not write to the prompt cache. Cache reads never cost more
-        than input.
+        A call in another tier may be served, and billed, in the default one. `caches` says that
+        the call may write its prompt to the prompt cache; cache reads never cost more than input.
 
         Raises:
             NoPrice: The list has no price for the model, or not in this tier.
         """
         listed, factor = self._find(model, tier)
-        usage = Usage(input=tokens_in, output=max_tokens)
+        factor = max(factor, self._find(model, "default")[1])
+        usages = [Usage(input=tokens_in, output=max_tokens)]
+        if caches:
+            usages.append(Usage(cache_write_5m=tokens_in, output=max_tokens))
         # A shorter prompt may fall into a lower band, which need not be the cheaper band.
-        highest = max(band.price(usage) for band in listed.bands_up_to(tokens_in))
+        highest = max(
+            band.price(usage) for band in listed.bands_up_to(tokens_in) for usage in usages
+        )
         return math.ceil(highest * factor)
 
     def _find(self, model: str, tier: Tier) -> tuple[Model, Fraction]:

@@ -78,8 +78,9 @@ class Snapshot:
 class Snapshots:
     """Takes snapshots of one fleet. Raises `Unavailable` or `Misconfigured` as the parts do."""
 
-    def __init__(self, reader: LedgerReader) -> None:
-        self._reader, self._redis = reader, reader.redis
+    def __init__(self, reader: LedgerReader, failures: int = FAILURES) -> None:
+        """`failures` is how many of the newest dead jobs a snapshot names."""
+        self._reader, self._redis, self._max_failures = reader, reader.redis, failures
         self._jobs, self._waiting = AllJobs(reader), WaitingJobs(reader.redis)
         self._dead_at = float("-inf")
         self._dead, self._failures = Counter[tuple[str, str, str]](), list[Record]()
@@ -146,6 +147,6 @@ class Snapshots:
 
     def _look_for_dead(self) -> None:
         if time.monotonic() - self._dead_at > LOOK_FOR_DEAD_S:
-            found = self._jobs.find_dead(JobFilter(), limit=FAILURES)
+            found = self._jobs.find_dead(JobFilter(), limit=self._max_failures)
             self._dead, self._failures = found.counts, found.records
             self._dead_at = time.monotonic()

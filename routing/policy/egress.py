@@ -1,7 +1,7 @@
 """Decide whether a job's content may leave the building, and whether Bedrock can take the job now.
 
 `route.lua` and `escalate.lua` check egress again, from the stored record; before a call, so does
-`allowed` (`workers/frontier/calls.py`), from record, job and policy.
+`allowed` (`workers/frontier/calling/calls.py`), from record, job and policy.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ def must_stay(job: Job, policy: Policy, state: FrontierState) -> Reason | None:
         return Reason.TENANT_FORCED_DENY
     if state.secret:
         return Reason.SECRET_FOUND
+    if job.wants_logprobs:
+        return Reason.LOGPROBS_ARE_LOCAL
     return Reason.PINNED_LOCAL if job.lane == "local" else None
 
 
 def cannot_go(job: Job, policy: Policy, state: FrontierState) -> Reason | None:
     """Return why a job that may leave cannot go to Bedrock now, or None if it can."""
-    if not policy.models(job.tenant):
+    if not policy.models_for(job):
         return Reason.NO_MODEL_ALLOWED
     # The bedrock worker compares the cap with the cost of a call; here only zero is refused.
     if job.max_cost_usd is not None and job.max_cost_usd * NANO < 1:

@@ -18,6 +18,8 @@ NO_MODEL = (
     "`model_prefixes`"
 )
 
+NOT_ALLOWED = "is none of the models on Bedrock that the policy allows this tenant (`models`)"
+
 
 class Decision(FrozenModel):
     """The lane of a job, and why.
@@ -81,10 +83,17 @@ def _pinned(job: Job, policy: Policy, state: FrontierState) -> Decision:
         )
     if state.secret:
         raise EgressDenied("the content seems to contain a secret; remove it", field="egress")
-    models = policy.models(job.tenant)
+    models = policy.models_for(job)
     if not models:
-        raise NoModel(NO_MODEL, field="lane")
+        raise no_model(job)
     return Decision(lane="bedrock", queue=BEDROCK, reason=Reason.PINNED_BEDROCK, model=models[0])
+
+
+def no_model(job: Job) -> NoModel:
+    """Return the error of a job on Bedrock that no model may answer."""
+    if job.model is None:
+        return NoModel(NO_MODEL, field="lane")
+    return NoModel(NOT_ALLOWED, field="model")
 
 
 def _easy_enough(

@@ -24,13 +24,16 @@ from forebay.routing.policy.tables import (
     Allowance,
     AuditPolicy,
     Dollars,
+    Effort,
     MaxDoubt,
     MinProbability,
     ModelId,
+    ModelRules,
     Names,
     PacePolicy,
     Pools,
     SecondOpinion,
+    ServiceTiers,
     Table,
     Thresholds,
     Zone,
@@ -49,6 +52,8 @@ class TenantPolicy(Allowance):
         scan_secrets: content that looks like a secret does not leave, whatever its job says.
         models: ids of the models on Bedrock that may answer, the preferred model first.
         time_zone: whose hours, days and months the tenant's budgets count in.
+        effort: how much effort to ask of a model that knows efforts.
+        service_tier: the service tier to ask for.
         when_shut: while the spillway is shut, jobs `wait` for it, or `degrade` to a local answer.
     """
 
@@ -58,6 +63,8 @@ class TenantPolicy(Allowance):
     daily_budget_usd: Dollars = 10.0
     time_zone: Zone = "UTC"
     when_shut: Literal["wait", "degrade"] = "wait"
+    effort: Effort = "default"
+    service_tier: ServiceTiers = ServiceTiers()
     thresholds: Thresholds = Thresholds()
     min_probability: MinProbability = MinProbability()
     second_opinion: SecondOpinion = SecondOpinion()
@@ -77,6 +84,13 @@ class TenantPolicy(Allowance):
         pool: str = getattr(self.pools, kind)
         return local_queue(pool)
 
+    def local_queues(self, kind: Kind) -> tuple[str, ...]:
+        """Return the queues of the pools that may answer a kind of job, the usual one first."""
+        if kind == "embed":
+            return (EMBED,)
+        pools: dict[str, str] = self.pools.model_dump()
+        return tuple(dict.fromkeys(local_queue(pool) for pool in (pools[kind], *pools.values())))
+
 
 class Fleet(Allowance):
     """The rules for all tenants together, among them what they may spend on Bedrock.
@@ -85,13 +99,14 @@ class Fleet(Allowance):
         model_prefixes: only models whose id begins with one of these prefixes are called, such as
             `eu.` to keep inference in one geography. An empty list allows every model.
         time_zone: whose hours, days and months the budgets of fleet and models count in.
-        models: what all tenants together may spend on one model, by its id in `models`.
+        models: what all tenants together may spend on one model, and use of it, by its id in
+            `models`.
     """
 
     daily_budget_usd: Dollars = 50.0
     model_prefixes: Names = ()
     time_zone: Zone = "UTC"
-    models: dict[ModelId, Allowance] = Field(default_factory=dict)
+    models: dict[ModelId, ModelRules] = Field(default_factory=dict)
 
 
 class Policy(Table):
@@ -139,6 +154,11 @@ class Policy(Table):
         """Return the models on Bedrock that may answer this tenant, the preferred model first."""
         named = self.tenant(tenant).models
         return tuple(model for model in named if self._has_prefix(model))
+
+    def models_for(self, job: Job) -> tuple[str, ...]:
+        """Return the models on Bedrock that may answer a job: only that which it names, if any."""
+        models = self.models(job.tenant)
+        return models if job.model is None else tuple({job.model}.intersection(models))
 
     def base_model(self, model: str) -> str:
         """Return the model behind an inference profile in `profiles`; any other id as it is."""

@@ -58,6 +58,8 @@ DayShape = Annotated[
     Field(min_length=24, max_length=24),
     AfterValidator(_some_weight),
 ]
+ServiceTier = Literal["default", "flex", "priority"]
+Effort = Literal["default", "low", "medium", "high", "max"]
 Names = Annotated[tuple[ModelId, ...], Strict(strict=False)]  # TOML has arrays, not tuples
 
 
@@ -106,6 +108,20 @@ class Allowance(Table):
         return dollars_to_nusd(getattr(self, f"{_ADVERBS[span]}_alert_usd"))
 
 
+class ModelRules(Allowance):
+    """What all tenants together may use of one model on Bedrock, beside what they may spend.
+
+    Attributes:
+        max_calls: calls that run at once; fewer while the service asks to slow down.
+        requests_per_minute, tokens_per_minute: the account's quotas; without them the service
+            alone says when it is too much.
+    """
+
+    max_calls: Annotated[int | None, Field(ge=1, le=100_000)] = None
+    requests_per_minute: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = None
+    tokens_per_minute: Annotated[int | None, Field(ge=1, le=1_000_000_000_000)] = None
+
+
 class Thresholds(Table):
     """By kind: below this probability that the local answer will do, a job skips the local lane."""
 
@@ -114,6 +130,13 @@ class Thresholds(Table):
     summarize: Probability = 0.5
     generate: Probability = 0.5
     decide: Probability = 0.5
+
+
+class ServiceTiers(Table):
+    """By a job's priority: the service tier to ask for, where the model is offered in it."""
+
+    interactive: ServiceTier = "default"
+    bulk: ServiceTier = "default"
 
 
 class MinProbability(Table):

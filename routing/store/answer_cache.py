@@ -206,6 +206,7 @@ def _for_job(answer: Answer, job: Job, egress: Egress) -> Answer:
             "cached": True,
             "reasons": (*answer.reasons, Reason.CACHED.value),
             "tokens_in": 0,
+            "tokens_cached": 0,
             "tokens_out": 0,
             "cost_nusd": 0,
             "attempts": 0,

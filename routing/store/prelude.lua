@@ -49,6 +49,9 @@
 --        fb:paused        hash   scope (lane:<hop>, tenant:<name>, bedrock:<tenant>, ...) -> why; see
 --                                `pauses.py`. Only operators write it
 --        fb:recovered     hash    minute -> leases that ran out in it, whose jobs were given back
+--        fb:books:jobs:<hour>  hash  counts of jobs that ended in the hour; see `job_book.py`
+--        fb:books:jobs:minute:<minute>  hash  the same of the whole fleet, and what waited; see
+--                                 `job_history.py`. Kept a day
 --        fb:serving:<queue>  zset  worker -> ms until which it serves the queue
 --        fb:workers       zset   worker -> ms at which it was last seen
 --        fb:worker:<name> string what that worker says of itself (JSON)
@@ -647,7 +650,7 @@ local function given_fields(list)
     rows = rows, -- of a shard; a shard without a bulk is an ordinary job, which no worker can open
     bulk = rows > 0 and is_id(values.bulk) and values.bulk or '',
     kind = values.kind or '',
-    pin = (values.pin == 'local' or values.pin == 'bedrock') and values.pin or '',
+    pin = (values.pin == 'local' or values.pin == 'bedrock' or values.pin == 'model') and values.pin or '',
     egress = values.egress == 'allow' and 'allow' or 'deny',
     priority = (rows > 0 or values.priority == 'bulk') and 'bulk' or 'interactive',
     deadline = deadline > 0 and string.format('%.0f', deadline) or '',
@@ -663,6 +666,8 @@ end
 local function known_lane(job, denied, open)
   if job.rows > 0 and job.bulk ~= '' then
     return 'bulk', false
+  elseif job.pin == 'model' then
+    return nil, false -- a router knows who serves the model that the job names
   elseif job.kind == 'embed' then
     return 'embed_is_local', false
   elseif job.egress ~= 'allow' then

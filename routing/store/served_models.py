@@ -43,16 +43,25 @@ class ServedModels:
                 pipe.pexpire(key, int(for_s * 1000))
             pipe.execute()
 
+    def queue_of(self, model: str, kind: Kind, queues: Sequence[str]) -> str | None:
+        """Return the first of these queues in which the model answers this kind of job.
+
+        Raises:
+            Unavailable: Redis cannot be reached, or this user may not read the models.
+        """
+        return next((name for name in queues if self.of(name).get(kind, ("",))[0] == model), None)
+
     def of(self, queue: str) -> dict[Kind, Signature]:
-        """Return the model that answers each kind in a queue; nothing if its workers disagree.
+        """Return the model that answers each kind in a queue, if its workers agree on that.
 
         Raises:
             Unavailable: Redis cannot be reached, or this user may not read the models.
         """
         with reaching_redis():
             members: Any = self._redis.zrangebyscore(f"fb:models:{queue}", time.time(), "+inf")
-        if len(members) != 1:
-            return {}
+        first, *others = [json.loads(member) for member in members] or [{}]
         return {
-            kind: (model, revision) for kind, (model, revision) in json.loads(members[0]).items()
+            kind: (model, revision)
+            for kind, (model, revision) in first.items()
+            if all(other.get(kind) == [model, revision] for other in others)
         }

@@ -35,8 +35,8 @@ from forebay.routing.tracing import exporting  # noqa: E402
 from forebay.workers.runtime.outcomes import Answered, Recorded, Routed  # noqa: E402
 from forebay.workers.telemetry.celery_events import CeleryEvents  # noqa: E402
 from forebay.workers.telemetry.job_log import JobLog  # noqa: E402
-from forebay.workers.telemetry.job_metrics import JobMetrics  # noqa: E402
 from forebay.workers.telemetry.job_traces import JobTraces  # noqa: E402
+from forebay.workers.telemetry.metrics.job_metrics import JobMetrics  # noqa: E402
 from forebay.workers.telemetry.outbox import MAX_PER_MESSAGE, Sender  # noqa: E402
 from local.fleet import Fleet  # noqa: E402
 

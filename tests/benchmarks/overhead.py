@@ -35,7 +35,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 from forebay.producers.client import Client  # noqa: E402
 from forebay.routing.base import Egress  # noqa: E402
 from forebay.routing.jobs import Generate, Message  # noqa: E402
-from forebay.routing.limits.published_lanes import PublishedLanes  # noqa: E402
+from forebay.routing.limits.lanes.published_lanes import PublishedLanes  # noqa: E402
 from forebay.routing.policy.policy_file import PolicyFile  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
 from local.fleet import Fleet  # noqa: E402 - found by the line above

@@ -1,5 +1,7 @@
 """Write EXL2 models of any shape with random weights, for benchmarks: speed ignores the values.
 
+The numbers come from the GPU, if torch has one, in seconds; NumPy takes minutes.
+
 `python tests/gpu/randomexl2.py SHAPE BITS FOLDER TOKENIZER_DIR`. exllamav2 packs an EXL2 matrix of
 r rows (inputs) and c columns (outputs), in groups of 128 rows of b bits, into these tensors:
 
@@ -19,8 +21,11 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -50,24 +55,77 @@ SHAPES = {
 }
 
 
+class Numbers(Protocol):
+    """A source of random numbers."""
+
+    def words(self, rows: int, columns: int) -> np.ndarray:
+        """Return 32-bit integers, all of them equally likely."""
+
+    def normal(self, rows: int, columns: int) -> np.ndarray:
+        """Return normally distributed FP16 numbers."""
+
+
+class CpuNumbers:
+    """Numbers by NumPy."""
+
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(0)
+
+    def words(self, rows: int, columns: int) -> np.ndarray:
+        """See `Numbers.words`."""
+        return self._rng.integers(0, 1 << 32, (rows, columns), np.uint32).view(np.int32)
+
+    def normal(self, rows: int, columns: int) -> np.ndarray:
+        """See `Numbers.normal`."""
+        return self._rng.standard_normal((rows, columns), np.float32).astype(np.float16)
+
+
+class TorchNumbers:
+    """Numbers by torch on a device."""
+
+    def __init__(self, device: str) -> None:
+        self._torch = import_module("torch")
+        self._rng = self._torch.Generator(device).manual_seed(0)
+
+    def words(self, rows: int, columns: int) -> np.ndarray:
+        """See `Numbers.words`."""
+        torch = self._torch
+        made = torch.empty((rows, columns), dtype=torch.int32, device=self._rng.device)
+        return made.random_(-(1 << 31), (1 << 31) - 1, generator=self._rng).cpu().numpy()
+
+    def normal(self, rows: int, columns: int) -> np.ndarray:
+        """See `Numbers.normal`."""
+        torch = self._torch
+        made = torch.empty((rows, columns), dtype=torch.float16, device=self._rng.device)
+        return made.normal_(generator=self._rng).cpu().numpy()
+
+
+def numbers() -> Numbers:
+    """Return numbers of the GPU, or of the CPU without one."""
+    if find_spec("torch") is None or not import_module("torch").cuda.is_available():
+        return CpuNumbers()
+    return TorchNumbers("cuda")
+
+
 def write(shape: Shape, bits: int, folder: Path, tokenizer: Path) -> None:
     """Write the model into the folder, in files of 2 GiB."""
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = count(1)
+    files = count(1)
     part: dict[str, np.ndarray] = {}
-    for name, array in tensors(shape, bits):
+    for name, array in tensors(shape, bits, numbers()):
         part[name] = array
         if sum(each.nbytes for each in part.values()) > _MAX_FILE_BYTES:
-            save_file(part, folder / f"output-{next(numbers):05}.safetensors")
+            save_file(part, folder / f"output-{next(files):05}.safetensors")
             part = {}
-    save_file(part, folder / f"output-{next(numbers):05}.safetensors")
-    (folder / "config.json").write_text(json.dumps(config(shape, bits), indent=1) + "\n")
+    save_file(part, folder / f"output-{next(files):05}.safetensors")
     for name in ("tokenizer_config.json", "generation_config.json"):
         shutil.copyfile(tokenizer / name, folder / name)
     words = json.loads((tokenizer / "tokenizer.json").read_text())
     vocabulary = words["model"]["vocab"]
     vocabulary |= {f"r{number}": number for number in range(len(vocabulary), shape.vocab_size)}
     (folder / "tokenizer.json").write_text(json.dumps(words))
+    # The last file: a folder with it is complete.
+    (folder / "config.json").write_text(json.dumps(config(shape, bits), indent=1) + "\n")
 
 
 def config(shape: Shape, bits: int) -> dict[str, object]:
@@ -89,14 +147,14 @@ def config(shape: Shape, bits: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def tensors(shape: Shape, bits: int) -> Iterator[tuple[str, np.ndarray]]:
+def tensors(shape: Shape, bits: int, rng: Numbers) -> Iterator[tuple[str, np.ndarray]]:
     """Yield every tensor of the model with its name."""
-    rng = np.random.default_rng(0)
     hidden, inner = shape.hidden_size, shape.intermediate_size
     queries = shape.num_attention_heads * shape.head_dim
     keys = shape.num_key_value_heads * shape.head_dim
-    embedding = rng.standard_normal((shape.vocab_size, hidden), np.float32) * 0.02
-    yield "model.embed_tokens.weight", embedding.astype(np.float16)
+    embedding = rng.normal(shape.vocab_size, hidden)
+    embedding *= np.float16(0.02)
+    yield "model.embed_tokens.weight", embedding
     matrices = {
         "self_attn.q_proj": (hidden, queries), "self_attn.k_proj": (hidden, keys),
         "self_attn.v_proj": (hidden, keys), "self_attn.o_proj": (queries, hidden),
@@ -115,17 +173,15 @@ def tensors(shape: Shape, bits: int) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def matrix(
-    key: str, rows: int, columns: int, bits: int, rng: np.random.Generator
+    key: str, rows: int, columns: int, bits: int, rng: Numbers
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the tensors of one matrix; its scales keep products near 1."""
     groups = rows // GROUP
     if rows % GROUP or columns % 32:
         raise ValueError(f"{key}: {rows} by {columns} is not whole groups and columns of 32")
     words = GROUP * bits // 32
-    weights = rng.integers(0, 1 << 32, (groups * words, columns), np.uint32)
-    yield f"{key}.q_weight", weights.view(np.int32)
-    scales = rng.integers(0, 1 << 32, (groups, columns // 8), np.uint32)
-    yield f"{key}.q_scale", scales.view(np.int32)
+    yield f"{key}.q_weight", rng.words(groups * words, columns)
+    yield f"{key}.q_scale", rng.words(groups, columns // 8)
     # A weight is (scale + 1)^2 / 256 of this, times its number minus 2^(bits - 1).
     largest = 3.0 / (2 ** (bits - 1) * rows**0.5)
     yield f"{key}.q_scale_max", np.full(groups, largest, np.float16)

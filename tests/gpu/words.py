@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, Protocol
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -14,6 +16,18 @@ class Head(Protocol):
 
     def get_field(self, key: str) -> Any:
         """Return an object with `contents()`, or `None`."""
+
+
+def write_words(reader: Head, folder: Path) -> None:
+    """Write the tokenizer with its settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer_of(reader).save(str(folder / "tokenizer.json"))
+    ends = {key: field(reader, f"tokenizer.ggml.{key}") for key in ("bos_token_id", "eos_token_id")}
+    for name, content in (
+        ("generation_config.json", ends),
+        ("tokenizer_config.json", tokenizer_config_of(reader)),
+    ):
+        (folder / name).write_text(json.dumps(content, indent=1) + "\n")
 
 
 def tokenizer_of(reader: Head) -> Tokenizer:

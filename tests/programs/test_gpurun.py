@@ -1,12 +1,11 @@
 """The program that tests a rented GPU machine: what it runs, and how it goes on after a failure."""
 
-import importlib.metadata
 import importlib.util
+import random
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tomllib
 from pathlib import Path
 
@@ -19,25 +18,29 @@ from local.fleet import ROOT
 FIVE = ["fp16", "exl2", "torch", "build", "footprint"]
 
 
-def program(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"tests/gpu/{name}.py")
-    return importlib.util.module_from_spec(spec), spec.loader
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    """Return the folder of a GPU machine, whose programs can be imported while the test runs."""
+    monkeypatch.setenv("FOREBAY_GPU_HOME", str(tmp_path))
+    monkeypatch.syspath_prepend(str(ROOT / "tests/gpu"))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if (ROOT / f"tests/gpu/{name}.py").exists():
+            del sys.modules[name]
 
 
 @pytest.fixture
-def machine(monkeypatch, tmp_path):
+def machine(monkeypatch, home):
     """Return the program on a machine that records commands instead of running them.
 
     A command whose line has a word of `broken` fails. The stage `install` does nothing.
     """
-    monkeypatch.setenv("FOREBAY_GPU_HOME", str(tmp_path))
-    run_module, loader = program("run")
-    monkeypatch.setitem(sys.modules, "run", run_module)
-    loader.exec_module(run_module)
+    run_module = importlib.import_module("run")
     run_module.broken, run_module.ran = set(), []
     run_module.STAGES["install"] = lambda: None
-    run_module.WHEELS.mkdir()
-    (run_module.WHEELS / "flash_attn-2.8.3.tar.gz").touch()
+    run_module.SOURCES.mkdir()
+    (run_module.SOURCES / "flash_attn-2.8.3.tar.gz").touch()
     (run_module.BUILDS / "torch2.11-cu13.0-cp312/flash_attn").mkdir(parents=True)
 
     def run(argv, *, env, **_):
@@ -53,7 +56,7 @@ def machine(monkeypatch, tmp_path):
             argv, int(any(word in line for word in run_module.broken))
         )
 
-    monkeypatch.setattr(run_module.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return run_module
 
 
@@ -67,34 +70,48 @@ def ended(run_module, monkeypatch, *words):
     return None
 
 
-def test_install_keeps_the_machines_packages_and_tries_every_import(machine, monkeypatch):
-    names = ["celery-5.7.0-py3", "numpy-2.5.5-cp312", "pillow-13.0.0-cp312", "rich-15.0.0-py3"]
-    (machine.WHEELS / "flash_attn-2.8.3.tar.gz").unlink()
-    archive = machine.HOME / "all.tar"
-    with tarfile.open(archive, "w") as tar:
-        for name in names:
-            tar.addfile(tarfile.TarInfo(f"{name}-none-any.whl"))
-    for at, half in enumerate((archive.read_bytes()[:700], archive.read_bytes()[700:])):
-        part = machine.HOME / f"0{at}.part"
-        part.write_bytes(half)
-        machine.receive(str(part))
-    has = {"numpy": "2.4", "rich": "13.0"}
+def test_install_unpacks_the_parts_and_tries_every_import(machine, tmp_path, monkeypatch):
+    import archives  # noqa: PLC0415 - on the path now
 
-    def version(name):
-        if name not in has:
-            raise importlib.metadata.PackageNotFoundError
-        return has[name]
-
-    monkeypatch.setattr(machine.importlib.metadata, "version", version)
+    monkeypatch.setattr(archives, "MAX_PART_BYTES", 700)
+    (tmp_path / "made").mkdir()
+    noise = random.Random(7).randbytes(1500)
+    (tmp_path / "file").write_bytes(noise)
+    for name in archives.NAMES:
+        files = [(tmp_path / "file", f"site/{name}.py")]
+        parts = archives.pack(name, files, tmp_path / "made", compress=name == "kernels")
+        assert len(parts) > 1
+        assert all(part.stat().st_size <= 700 for part in parts)
+        for part in parts:
+            machine.receive(str(part))
     machine.install()
-    pip, tried = machine.ran
-    assert [name for name in names if name in pip] == [names[0], names[2], names[3]]
+    for name in archives.NAMES:
+        assert (machine.HOME / f"site/{name}.py").read_bytes() == noise
+    (tried,) = machine.ran
     assert {*probe.NEEDS, *conversion._READERS} <= set(re.findall(r"\w+", tried))
 
 
-def test_the_archive_has_every_package_that_a_fleet_with_a_gpu_needs():
-    wheels, loader = program("wheels")
-    loader.exec_module(wheels)
+def test_a_missing_part_is_named_and_the_other_archive_is_unpacked(home, monkeypatch):
+    import archives  # noqa: PLC0415 - on the path now
+
+    parts = home / "parts"
+    parts.mkdir()
+    (home / "file").write_text("x = 1\n")
+    archives.pack("kernels", [(home / "file", "site/a.py")], parts, compress=True)
+    (parts / "models-2of3.part").write_bytes(b"")
+    wrong = archives.unpack(parts, home)
+    assert wrong == {"models": "missing: models-1of3.part, models-3of3.part"}
+    assert (home / "site/a.py").exists()
+    older = home / "models-1of2.part"
+    older.write_bytes(b"")
+    archives.receive(older, parts)
+    assert not (parts / "models-2of3.part").exists()
+    with pytest.raises(SystemExit, match=r"a part is called NAME-1of2\.part"):
+        archives.receive(home / "file", parts)
+
+
+def test_the_archives_have_every_package_that_a_fleet_with_a_gpu_needs(home):
+    wheels = importlib.import_module("wheels")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     needs = set(map(name_of, project["dependencies"]))
@@ -136,6 +153,15 @@ def test_the_other_stages_run_after_a_failure_which_is_reported_at_the_end(machi
     assert message == "failed: suite fp16, bench smollm2, bench 8b, bench 14b"
     assert len([line for line in machine.ran if "-m pytest" in line]) == 5
     assert len([line for line in machine.ran if "benchmarks/gpu.py" in line]) == 3
+
+
+def test_kernels_that_were_brought_are_only_checked(machine):
+    shutil.rmtree(machine.SOURCES)
+    with pytest.raises(SystemExit, match="no compiled kernels were brought"):
+        machine.build()
+    (machine.BUILDS / "torch2.11-cu13.0-cp312/built.json").touch()
+    machine.build()
+    assert [line.split()[-2] for line in machine.ran] == ["check"]
 
 
 def test_nothing_more_is_tried_if_nothing_can_be_built(machine, monkeypatch):

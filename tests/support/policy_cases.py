@@ -42,6 +42,9 @@ def job(kind="generate", **fields) -> Job:
     return Job(request=REQUESTS[kind], **{"egress": "allow", **fields})
 
 
+WITH_LOGPROBS = Job(request={**REQUESTS["generate"], "logprobs": 0}, egress="allow")
+
+
 def policy(**tenant) -> Policy:
     return Policy(tenants={"default": TenantPolicy(**tenant)})
 
@@ -111,6 +114,7 @@ LANES = [
     (job(), HARD, policy(force_deny=True), OPEN, "local", Reason.TENANT_FORCED_DENY),
     (job(), HARD, Policy(), FrontierState(secret=True), "local", Reason.SECRET_FOUND),
     (job(lane="local"), HARD, Policy(), OPEN, "local", Reason.PINNED_LOCAL),
+    (WITH_LOGPROBS, HARD, Policy(), OPEN, "local", Reason.LOGPROBS_ARE_LOCAL),
     (job(lane="bedrock"), EASY, Policy(), OPEN, "bedrock", Reason.PINNED_BEDROCK),
     (job(), None, Policy(), OPEN, "local", Reason.NO_VERDICT),
     (job(), EASY, Policy(), OPEN, "local", Reason.VERDICT_EASY),

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from forebay.routing.base import KINDS, Kind
-from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost
-from forebay.routing.jobs import Content, Embed, Embedding, Job
+from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost, Unavailable
+from forebay.routing.jobs import Content, Embed, Embedding, Generation, Job
 from forebay.routing.tracing import spans
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import RawAnswer
@@ -91,6 +91,11 @@ class Answerer:
             return info.embed_model, info.embed_revision or ""
         return info.model, info.revision
 
+    def require_model(self, job: Job) -> None:
+        """Raise `Unavailable` if a job names another model than that which would answer it here."""
+        if job.model not in {None, self.signature(job)[0]}:
+            raise Unavailable("is not served by this pool any more", field="model")
+
     def begin(
         self,
         job: Job,
@@ -109,6 +114,7 @@ class Answerer:
         if _by_similarity(self.info, job.kind):
             return PendingAnswer(lambda: self._nearest([job])[0])
         info = self.info
+        _check_logprobs(job, info)
         prompt = bounded.local(job, info, prompt_id=prompt_id)
         update = {"best_effort": best_effort, "stream": on_text is not None}
         return _generate(self._engine, info, job, prompt.model_copy(update=update), on_text)
@@ -194,6 +200,13 @@ def _by_similarity(info: EngineInfo, kind: Kind) -> bool:
     return kind in NEAREST and info.classify == "similarity"
 
 
+def _check_logprobs(job: Job, info: EngineInfo) -> None:
+    """Raise `InvalidJob` if a job asks for probabilities of tokens that the engine cannot tell."""
+    if job.wants_logprobs and not info.logprobs:
+        message = f"are not told by the engine {info.engine} of this fleet; leave them out"
+        raise InvalidJob(message, field="logprobs")
+
+
 def _generate(
     engine: Engine, info: EngineInfo, job: Job, prompt: Prompt, on_text: TakeText | None = None
 ) -> PendingAnswer:
@@ -234,8 +247,10 @@ def _completion(job: Job, future: Future[Completion]) -> Completion:
 
 def _raw_answer(job: Job, info: EngineInfo, completion: Completion) -> RawAnswer:
     content, finish = _content(job, completion)
-    tokens = completion.tokens_in, completion.tokens_out
-    return RawAnswer(info.model, info.revision, *tokens, content, finish, completion.low_logprob)
+    return RawAnswer(
+        info.model, info.revision, completion.tokens_in, completion.tokens_out, content, finish,
+        completion.low_logprob, completion.tokens_cached,
+    )  # fmt: skip
 
 
 def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
@@ -255,4 +270,6 @@ def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
         )
     except BadAnswer:
         return None, finish
+    if isinstance(content, Generation) and completion.token_logprobs is not None:
+        content = content.model_copy(update={"logprobs": completion.token_logprobs})
     return content, finish

@@ -62,6 +62,7 @@ def answer_of(decided: DecidedAnswer) -> Answer | None:
         model=best.raw.model,
         revision=best.raw.revision,
         tokens_in=sum(raw.tokens_in for raw in generations),
+        tokens_cached=sum(raw.tokens_cached for raw in generations),
         tokens_out=sum(raw.tokens_out for raw in generations),
         checks=(*best.checks, *(opinion.checks if opinion else ())),
         content=best.content,

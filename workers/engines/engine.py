@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from forebay.routing.errors import TooLong
+from forebay.routing.receipts import TokenLogprob
 
 
 class Frame(BaseModel):
@@ -88,6 +89,8 @@ class Prompt(Frame):
         branches: the prompt goes on in each of these ways, and the options of each are scored. All
             branches share the messages, which the engine reads once if it can. There is no text
             then, and no constraint.
+        logprobs: also return the probability of each token, and of so many of the most probable
+            tokens at its place. Only for an engine whose `EngineInfo.logprobs` is true.
     """
 
     id: str
@@ -105,6 +108,7 @@ class Prompt(Frame):
     score_options: bool = False
     stream: bool = False
     branches: tuple[Branch, ...] = Field((), repr=False)
+    logprobs: int | None = None
 
 
 def too_long(turns: Sequence[Turn], tokens: int, context: int) -> TooLong:
@@ -127,10 +131,12 @@ class Completion(Frame):
     Attributes:
         finish: `stop`: the model ended the text. `length`: the text was cut at `max_tokens` or at
             the end of the context. `cancelled`, `deadline`: the text so far, which may be empty.
+        tokens_cached: those of `tokens_in` that the engine had read before, for an earlier prompt.
         low_logprob: the 10 % quantile of the generated tokens' natural-log probabilities, if the
             engine knows them. Unlike a mean, the quantile does not rise with the answer's length.
         option_logprobs: the natural-log probability of each option, if `score_options` was set.
         branch_logprobs: the same for each branch of a prompt that has branches, in their order.
+        token_logprobs: the tokens of the text with their probabilities, if `logprobs` was set.
         queued_s: seconds that the request waited for a slot.
         prefill_s: seconds that the model read the prompt.
         decode_s: seconds that the model generated the answer.
@@ -139,11 +145,13 @@ class Completion(Frame):
     id: str
     text: str = Field(repr=False)
     tokens_in: int
+    tokens_cached: int = 0
     tokens_out: int
     finish: Finish
     low_logprob: float | None = None
     option_logprobs: dict[str, float] | None = Field(None, repr=False)
     branch_logprobs: tuple[dict[str, float], ...] | None = Field(None, repr=False)
+    token_logprobs: tuple[TokenLogprob, ...] | None = Field(None, repr=False)
     queued_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
@@ -191,6 +199,7 @@ class EngineInfo(Frame):
         embed_revision: the revision of the embedding model, if there is one.
         classify: how this engine labels texts and answers questions best: `model`, by the option
             scores of its language model, or `similarity`, by the similarity of embeddings.
+        logprobs: this engine can return the probabilities of single tokens.
         memory: what the engine takes of its GPU; `None` if it has none.
     """
 
@@ -202,6 +211,7 @@ class EngineInfo(Frame):
     embed_model: str | None = None
     embed_revision: str | None = None
     classify: Literal["model", "similarity"] = "model"
+    logprobs: bool = False
     memory: CardMemory | None = None
 
 

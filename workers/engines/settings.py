@@ -45,6 +45,7 @@ class EngineSettings(EnvironmentSettings):
         start_s: an engine that is not ready after so many seconds is killed.
         attention: for `exl2`: `flash-attn`, or `torch`, slower, without compiled attention.
         echo_delay_s: seconds that the `echo` engine takes for a token.
+        echo_model: the name of the `echo` engine's model.
     """
 
     model_config = SettingsConfigDict(protected_namespaces=())
@@ -62,6 +63,7 @@ class EngineSettings(EnvironmentSettings):
     start_s: Seconds = 120.0
     attention: Literal["flash-attn", "torch"] = "flash-attn"
     echo_delay_s: float = Field(0.0, ge=0)
+    echo_model: str = Field("echo", min_length=1, max_length=200)
 
 
 class SecondEngineSettings(EngineSettings):

@@ -9,8 +9,8 @@ from forebay.routing.reasons import Reason, fault
 from forebay.workers.checks import bounded as bounded_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.engines.engine import Ending
-from forebay.workers.frontier.call import Cost
-from forebay.workers.frontier.no_answer import NoAnswer
+from forebay.workers.frontier.calling.cost import Cost
+from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
 from forebay.workers.isolation import pool
 from forebay.workers.prompts import bounded
@@ -55,6 +55,7 @@ def read_answer(attempt: Attempt, reply: Reply, cost: Cost) -> Answer:
         model=reply.model,
         revision=reply.model,  # Bedrock's ids name the version; nobody outside sees the weights
         tokens_in=usage.prompt,
+        tokens_cached=usage.cache_read,
         tokens_out=usage.output,
         cost_nusd=cost.nusd,
         checks=(Check(name=Reason.UNCHECKED, passed=False, note="not checked yet"),),

@@ -21,9 +21,10 @@ from forebay.workers.checks import bounded as bounded_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier import judge_prompt
-from forebay.workers.frontier.call import Call, SubBudget
-from forebay.workers.frontier.calls import Calls, allowed, paid
-from forebay.workers.frontier.no_answer import NoAnswer
+from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.calling.calls import Calls
+from forebay.workers.frontier.calling.no_answer import NoAnswer
+from forebay.workers.frontier.calling.permission import allowed, paid
 from forebay.workers.frontier.provider import Reply
 from forebay.workers.frontier.repair import refuses_schema
 from forebay.workers.frontier.secret_check import SecretCheck

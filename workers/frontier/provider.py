@@ -21,8 +21,9 @@ from forebay.routing.errors import (
     Unavailable,
 )
 from forebay.routing.limits.prices import Tier, Usage
-from forebay.workers.engines.engine import Ending, Prompt
+from forebay.workers.engines.engine import Ending, Prompt, TakeText
 from forebay.workers.frontier.settings import BedrockSettings
+from forebay.workers.frontier.terms import PLAIN, Terms
 
 #: Where each provider's class is. It is imported when the provider is opened, since its client
 #: library may be missing or slow to import.
@@ -73,14 +74,22 @@ class Provider(Protocol):
         """Where calls go, as the egress log names it: a region, and the endpoint if one is set."""
         ...
 
-    def bounds(self, prompt: Prompt, model: str) -> tuple[int, int]:
+    def bounds(self, prompt: Prompt, model: str, terms: Terms = PLAIN) -> tuple[int, int]:
         """Return the most tokens a call can be billed for: of its prompt, and of its answer.
 
         `model` is the id that the price list spells, not that of an opaque inference profile.
         """
         ...
 
-    def call(self, prompt: Prompt, model: str, *, call_id: str, base: str = "") -> Reply:
+    def call(
+        self,
+        prompt: Prompt,
+        model: str,
+        *,
+        call_id: str,
+        terms: Terms = PLAIN,
+        on_text: TakeText | None = None,
+    ) -> Reply:
         """Ask a model once and block until it has answered.
 
         Args:
@@ -88,8 +97,9 @@ class Provider(Protocol):
                 to the prompt's words and to the checks of the answer.
             model: id of the model, or of an inference profile.
             call_id: unique id of this call, which goes along as metadata.
-            base: id of the model behind an opaque inference profile, as the price list spells it;
-                empty if `model` says it.
+            terms: how the call is made.
+            on_text: gets the text of the answer in order, as it comes. It may get less than the
+                whole text, and gets text of an answer that is cut off too.
 
         Raises:
             OutcomeUnknown: The call may have been billed.

@@ -7,9 +7,10 @@ from forebay.routing.jobs import Answer, Decide, Extract, Generate, Job
 from forebay.routing.limits.prices import Usage
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
-from forebay.workers.frontier.call import Call, Cost, SubBudget
-from forebay.workers.frontier.calls import Calls
-from forebay.workers.frontier.no_answer import NoAnswer
+from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.calling.calls import Calls
+from forebay.workers.frontier.calling.cost import Cost
+from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
 from forebay.workers.prompts import prompts
 from forebay.workers.runtime.attempt import Attempt
@@ -57,6 +58,7 @@ def with_first(answer: Answer, first: Reply, cost: Cost) -> Answer:
     return answer.model_copy(
         update={
             "tokens_in": answer.tokens_in + usage.prompt,
+            "tokens_cached": answer.tokens_cached + usage.cache_read,
             "tokens_out": answer.tokens_out + usage.output,
             "cost_nusd": answer.cost_nusd + cost.nusd,
         }

@@ -7,7 +7,7 @@ from forebay.routing.jobs import Content, Job
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.policy.secret_scanner import Scanner
 from forebay.routing.reasons import Reason
-from forebay.workers.frontier.no_answer import NoAnswer
+from forebay.workers.frontier.calling.no_answer import NoAnswer
 
 
 class SecretCheck:

@@ -128,6 +128,7 @@ def _prompt(
         top_p=chat.top_p if chat else 1.0,
         stop=chat.stop if chat else (),
         seed=chat.seed if chat else None,
+        logprobs=chat.logprobs if chat else None,
         deadline=job.deadline.timestamp() if job.deadline else None,
         priority=0 if job.priority == "interactive" else 1,
         tenant=job.tenant,

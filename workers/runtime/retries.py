@@ -21,7 +21,7 @@ from dataclasses import replace
 
 from forebay.routing.errors import EgressDenied, EngineBusy, EngineDied, ForebayError, PassingError
 from forebay.routing.ledger.claim import Claim
-from forebay.routing.limits.published_lanes import LaneCheck
+from forebay.routing.limits.lanes.lane_check import LaneCheck
 from forebay.routing.logs import Event, event, place
 from forebay.routing.store.backoff import backoff, jittered
 from forebay.workers.runtime.outcomes import Failed, Retry, Routed

@@ -1,4 +1,7 @@
-"""Counts the jobs of this worker for `forebay report`, in a book that outlives their records."""
+"""Counts the jobs of this worker, in a book that outlives their records.
+
+`forebay report` reads the book's hours, and the status page its minutes.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from forebay.routing.books.job_book import (
-    JobBook,
+from forebay.routing.books.job_book import JobBook
+from forebay.routing.books.job_counts import (
     JobGroup,
     audit_count,
     check_count,
@@ -61,7 +64,9 @@ class JobTally:
         """Count nothing yet."""
 
     def finished(self, claim: Claim, recorded: Recorded, /) -> None:
-        """Count what became of a job."""
+        """Count what became of a job; whoever holds it counts a job that was lost."""
+        if recorded.state == "lost":
+            return
         record, outcome = claim.record, recorded.outcome
         tenant, counts = record.id.partition(".")[0], Counter[str]()
         match outcome:
@@ -95,12 +100,12 @@ class JobTally:
             return
         try:
             self._book = self._book or self._open_book()
-            self._book.add(counts, time.time())
+            self._book.add(counts)
             self._failing = False
         except ForebayError as error:
             if not self._failing:
                 text = "the counts of jobs cannot be written: %s"
-                log.warning(text, error, extra=event(Event.METRICS_AWAY))
+                log.warning(text, error, extra=event(Event.HISTORY_AWAY))
             self._failing = True
             with self._lock:
                 self._counts.update(counts)

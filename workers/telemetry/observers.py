@@ -14,7 +14,7 @@ from forebay.workers.telemetry.celery_events import CeleryEvents
 from forebay.workers.telemetry.job_log import JobLog
 from forebay.workers.telemetry.job_tally import JobTally
 from forebay.workers.telemetry.job_traces import JobTraces
-from forebay.workers.telemetry.settings import MetricsSettings
+from forebay.workers.telemetry.metrics.settings import MetricsSettings
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -36,7 +36,7 @@ class Telemetry:
     def add_ledger(self, ledger: LedgerReader) -> None:
         """Also serve the figures of the fleet as a whole, if metrics are served."""
         if self.registry is not None:
-            from forebay.workers.telemetry.ledger_metrics import LedgerMetrics  # noqa: PLC0415 - needs the extra `metrics`
+            from forebay.workers.telemetry.metrics.ledger_metrics import LedgerMetrics  # noqa: PLC0415 - needs the extra `metrics`
 
             self.registry.register(LedgerMetrics(ledger, self.tenants))
 
@@ -61,9 +61,9 @@ def observers() -> tuple[Observer, ...]:
 def _served(settings: MetricsSettings, observers: list[Observer]) -> CollectorRegistry:
     """Have metrics served, and add the observer that counts jobs; return their registry."""
     try:  # these need the extra `metrics`
-        from forebay.workers.telemetry.engine_metrics import EngineMetrics  # noqa: PLC0415
-        from forebay.workers.telemetry.job_metrics import JobMetrics  # noqa: PLC0415
-        from forebay.workers.telemetry.metrics_server import MetricsServer  # noqa: PLC0415
+        from forebay.workers.telemetry.metrics.engine_metrics import EngineMetrics  # noqa: PLC0415
+        from forebay.workers.telemetry.metrics.job_metrics import JobMetrics  # noqa: PLC0415
+        from forebay.workers.telemetry.metrics.metrics_server import MetricsServer  # noqa: PLC0415
     except ImportError:
         hint = "needs prometheus_client: install the extra `metrics`"
         give_up(Misconfigured(hint, field="FOREBAY_METRICS_PORT"))

@@ -33,7 +33,7 @@ Scopes = Annotated[
     list[str] | None,
     typer.Option(
         "--scope",
-        metavar="submit|read|admin",
+        metavar="submit|read|admin|operator",
         help="What the key may do. May be repeated. Default: submit and read",
     ),
 ]

@@ -29,6 +29,10 @@ WithoutKeys = Annotated[
     ),
 ]
 
+StatusOnly = Annotated[
+    bool, typer.Option("--status-only", help="Serve the status page, and take no jobs.")
+]
+
 
 @app.command()
 def serve(
@@ -37,13 +41,15 @@ def serve(
     port: Port = 8080,
     processes: Processes = 1,
     without_keys: WithoutKeys = False,
+    status_only: StatusOnly = False,
     tenant: TenantName = None,
     as_json: Json = False,
 ) -> None:
     """Serve the fleet over HTTP.
 
     The wire formats are OpenAI's, Anthropic's and our own. Callers need an API key: `forebay keys
-    create` makes one. Other settings are FOREBAY_GATEWAY_*.
+    create` makes one. The status page is at /status. Other settings are FOREBAY_GATEWAY_* and
+    FOREBAY_STATUS_*.
     """
     try:
         from forebay.producers.gateway.server.serve import serve  # noqa: PLC0415 - an extra
@@ -54,6 +60,8 @@ def serve(
         os.environ["FOREBAY_GATEWAY_TENANT"] = current_tenant(tenant)
     elif tenant is not None:
         raise typer.BadParameter("--tenant belongs to --without-keys: a key has its own tenant")
+    if status_only:
+        os.environ["FOREBAY_STATUS_ONLY"] = "true"
     if as_json:
         display.document({"host": host, "port": port, "processes": processes})
     serve(host, port, processes)

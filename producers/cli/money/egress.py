@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.producers.cli import display
-from forebay.producers.cli.money.options import Since, Tenant, Until, between
+from forebay.producers.cli.money.options import Tenant
 from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.spans import Since, Until, between
 from forebay.producers.cli.options import Json
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ app = typer.Typer(
 def report(
     *, since: Since = "30d", until: Until = None, tenant: Tenant = None, as_json: Json = False
 ) -> None:
-    """Say how many jobs had to stay, that none of them left, and what left by whose leave."""
+    """Say that no job left that had to stay, and what left and why."""
     from forebay.routing.books.egress_report import egress_report
     from forebay.routing.books.job_book import JobBook
     from forebay.routing.overview.all_jobs import for_operators
@@ -82,7 +83,7 @@ def verify(
     invocations: Invocations = None,
     as_json: Json = False,
 ) -> None:
-    """Check the chain, the book of calls and Bedrock's own log against each other.
+    """Check the log against its chain, its heads, and the calls.
 
     The exit code is 1 if something differs.
     """
@@ -102,7 +103,10 @@ def verify(
 
 @app.command()
 def export(*, out: Out, as_json: Json = False) -> None:
-    """Add the entries that a file lacks to it, so that none is lost when Redis removes old ones."""
+    """Add the entries that a file lacks to it, for cron.
+
+    Redis removes the oldest; the file keeps all.
+    """
     from forebay.producers.cli.money.appending import append_text, last_line
     from forebay.routing.books.egress_entry import Entry
     from forebay.routing.errors import Misconfigured

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from forebay.producers.cli import display
-from forebay.producers.cli.money.options import PricesFile, Since, Tenant, Until, between
+from forebay.producers.cli.money.options import PricesFile, Tenant
 from forebay.producers.cli.money.report_figures import HEADER, TOP, cells, document, headlines
 from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.spans import Since, Until, between
 from forebay.producers.cli.options import Json
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def report(
     html: Html = None,
     as_json: Json = False,
 ) -> None:
-    """Report jobs, tokens and dollars, and what the same work had cost on the frontier alone."""
+    """Report jobs, tokens and dollars, and what the local lane saved."""
     found = _report(between(since, until), tenant, by, frontier, prices)
     if html is not None:
         from forebay.producers.cli.money.pages.report_page import page

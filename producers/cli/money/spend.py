@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,29 +11,21 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.money import tables
+from forebay.producers.cli.money.call_rows import COLUMNS, HEADER, cells, row, summary, sums
 from forebay.producers.cli.money.options import (
     Model,
     Out,
     PricesFile,
-    Since,
     Tenant,
-    Until,
-    between,
 )
 from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.spans import Since, Until, between
 from forebay.producers.cli.options import Json, Limit
 
 if TYPE_CHECKING:
     from forebay.routing.books.call_book import CallRecord
     from forebay.routing.books.reconcile import Difference
     from forebay.routing.limits.prices import Prices
-
-HEADER = ("CALL", "AT", "JOB", "MODEL", "STATE", "IN", "OUT", "DOLLARS")
-COLUMNS = (
-    "entry", "id", "state", "job", "tenant", "purpose", "at", "model", "region", "tier",
-    "tokens_in", "tokens_out", "cache_read", "cache_write_5m", "cache_write_1h", "prices",
-    "reserved_nusd", "settled_nusd", "estimated", "mock",
-)  # fmt: skip
 
 File = Annotated[
     Path,
@@ -58,7 +49,7 @@ Apply = Annotated[
 ]
 
 app = typer.Typer(
-    help="List, export, reprice or reconcile the calls to frontier models.",
+    help="List, export, reprice or reconcile calls to the frontier.",
     no_args_is_help=True, add_completion=False, rich_markup_mode=None,
 )  # fmt: skip
 
@@ -78,11 +69,11 @@ def print_list(
     newest = calls[::-1][:limit]
     if as_json:
         rows = [row(call) for call in newest]
-        display.document({"calls": rows, "matched": len(calls), **_sums(calls)})
+        display.document({"calls": rows, "matched": len(calls), **sums(calls)})
         return
     if newest:
-        display.table(HEADER, [_cells(call) for call in newest])
-    display.note(_summary(calls, len(newest)))
+        display.table(HEADER, [cells(call) for call in newest])
+    display.note(summary(calls, len(newest)))
 
 
 @app.command()
@@ -95,21 +86,25 @@ def export(
     tenant: Tenant = None,
     model: Model = None,
     append: Append = False,
+    as_json: Json = False,
 ) -> None:
-    """Write calls as CSV, Parquet or JSON, the oldest first: to a file, or to standard output."""
-    chosen = tables.format_of(form, out)
-    calls = _calls(since, until, tenant, model)
-    if not append:
-        tables.write([row(call) for call in calls], COLUMNS, chosen, out)
-        display.note(f"{len(calls):,} calls written")
-        return
-    from forebay.producers.cli.money import appending
-
-    if out is None:
+    """Write calls as CSV, Parquet or JSON, the oldest first."""
+    if append and out is None:
         raise typer.BadParameter("is needed with --append", param_hint="--out")
-    rows = [row(call) for call in calls if call.entry]
-    added = appending.add(sorted(rows, key=_place), COLUMNS, chosen, out)
-    display.note(f"{added:,} calls added")
+    chosen = tables.format_of(form or ("json" if as_json and out is None else None), out)
+    calls = _calls(since, until, tenant, model)
+    if append and out is not None:
+        from forebay.producers.cli.money import appending
+
+        rows = sorted((row(call) for call in calls if call.entry), key=_place)
+        done = {"added": appending.add(rows, COLUMNS, chosen, out)}
+    else:
+        tables.write([row(call) for call in calls], COLUMNS, chosen, out)
+        done = {"written": len(calls)}
+    if as_json and out is not None:
+        display.document(done)
+    for verb, count in done.items():
+        display.note(f"{count:,} calls {verb}")
 
 
 @app.command()
@@ -123,10 +118,10 @@ def reprice(
 ) -> None:
     """Say what the same calls would have cost by another price list. No book is changed."""
     listed, models = read_prices(prices), defaultdict[str, list[int]](lambda: [0, 0, 0])
+    settled = [call for call in _calls(since, until, tenant, None) if call.state == "settled"]
+    real = [call for call in settled if not call.stand_in]
     unpriced = 0
-    for call in _calls(since, until, tenant, None):
-        if call.state != "settled" or call.stand_in:
-            continue
+    for call in real:
         new = _repriced(call, listed)
         if new is None:
             unpriced += 1
@@ -147,6 +142,8 @@ def reprice(
     if rows:
         display.table(("MODEL", "CALLS", "BOOKED", f"BY {listed.version}", "CHANGE"), rows)
     display.note(f"{unpriced:,} calls could not be priced: no tokens, or no price")
+    if mock := len(settled) - len(real):
+        display.note(f"{mock:,} calls of the mock are left out: what it bills is no money")
 
 
 @app.command()
@@ -179,28 +176,6 @@ def reconcile(
     _print_differences(found, [call.id for call in settled], as_json=as_json)
     if found:
         raise typer.Exit(1)
-
-
-def row(call: CallRecord) -> dict[str, Any]:
-    """Return a call under `COLUMNS`."""
-    tokens = call.tokens
-    return {
-        "entry": call.entry, "id": call.id, "state": call.state, "job": call.job,
-        "tenant": call.tenant, "purpose": call.purpose, "at": iso(call.at_ms), "model": call.model,
-        "region": call.region, "tier": call.tier,
-        "tokens_in": tokens.input if tokens else None,
-        "tokens_out": tokens.output if tokens else None,
-        "cache_read": tokens.cache_read if tokens else None,
-        "cache_write_5m": tokens.cache_write_5m if tokens else None,
-        "cache_write_1h": tokens.cache_write_1h if tokens else None,
-        "prices": call.prices, "reserved_nusd": call.reserved_nusd,
-        "settled_nusd": call.settled_nusd, "estimated": call.estimated, "mock": call.stand_in,
-    }  # fmt: skip
-
-
-def iso(at_ms: int) -> str:
-    """Return a time of the books as ISO 8601, UTC."""
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds")
 
 
 def read_prices(path: Path | None) -> Prices:
@@ -238,34 +213,6 @@ def _repriced(call: CallRecord, prices: Prices) -> int | None:
         return prices.cost(call.base or call.model, call.tokens, tier=tier)
     except NoPrice:
         return None
-
-
-def _cells(call: CallRecord) -> tuple[str, ...]:
-    tokens = call.tokens
-    made = ("", "") if tokens is None else (f"{tokens.prompt:,}", f"{tokens.output:,}")
-    cost = "" if call.state != "settled" else f"{call.settled_nusd / 1e9:.9f}"
-    marks = " mock" if call.stand_in else " estimated" if call.estimated else ""
-    return (call.id, iso(call.at_ms)[:19], call.job, call.model, call.state, *made, cost + marks)
-
-
-def _sums(calls: list[CallRecord]) -> dict[str, Any]:
-    """Return the dollars of these calls; those of the mock are no money and stand apart."""
-    real = [call for call in calls if not call.stand_in]
-    return {
-        "settled_usd": sum(call.settled_nusd for call in real) / 1e9,
-        "open_usd": sum(call.reserved_nusd for call in real if call.state == "open") / 1e9,
-        "mock_usd": sum(call.settled_nusd for call in calls if call.stand_in) / 1e9,
-    }
-
-
-def _summary(calls: list[CallRecord], shown: int) -> str:
-    sums = _sums(calls)
-    line = f"{len(calls):,} calls, ${sums['settled_usd']:.6f} settled"
-    if sums["open_usd"]:
-        line += f", ${sums['open_usd']:.6f} reserved for calls without a known outcome"
-    if sums["mock_usd"]:
-        line += f"; the mock billed ${sums['mock_usd']:.6f}, which is no money"
-    return line + (f"; the newest {shown:,} shown" if shown < len(calls) else "")
 
 
 def _place(one: tables.Row) -> tuple[int, int]:

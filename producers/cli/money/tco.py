@@ -15,7 +15,7 @@ from forebay.producers.cli.money.options import PricesFile
 from forebay.producers.cli.money.tco_figures import document, rows
 from forebay.producers.cli.options import Json
 
-HELP = """Say what tokens cost on a machine of your own, and when it pays for itself.
+HELP = """Say what tokens cost on your own machine, and when it pays.
 
 \b
   forebay tco --hardware 2200 --watts 350 --tokens-per-s 1900

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from forebay.producers.cli import display
+
 if TYPE_CHECKING:
     from forebay.routing.overview.job_filter import JobFilter
 
@@ -93,7 +95,9 @@ def describe(wanted: JobFilter) -> str:
     """Return the filter in words that follow "jobs"; empty if it chooses all."""
     words = [
         ("of tenant", wanted.tenant), ("of kind", wanted.kind), ("with code", wanted.code),
-        ("in queue", wanted.queue),
+        ("in queue", wanted.queue), ("in state", " or ".join(sorted(wanted.states)) or None),
+        ("older than", wanted.older_s and display.duration(wanted.older_s)),
+        ("newer than", wanted.newer_s and display.duration(wanted.newer_s)),
     ]  # fmt: skip
     return "".join(f" {word} {value}" for word, value in words if value is not None)
 

@@ -89,7 +89,7 @@ def show(job_id: Id, *, as_json: Json = False) -> None:
     receipt = document.pop("receipt") or {}
     for name, value in {**document, **receipt}.items():
         if value not in (None, "", [], False):
-            display.text(f"{name:12}  {value}")
+            display.text(f"{name:12}  {_words(value)}")
 
 
 @app.command()
@@ -106,7 +106,11 @@ def watch(
     rounds: Rounds = None,
     as_json: Json = False,
 ) -> None:
-    """Print each job that comes or changes, until Ctrl-C. With --json one document a line."""
+    """Print the newest jobs, then each that comes or changes.
+
+    It ends with Ctrl-C. Of many jobs at a time the newest --limit are looked at. With --json one
+    document a line.
+    """
     wanted = job_filter(states=state, queue=queue, tenant=tenant, kind=kind, code=code, newer=newer)
     seen: dict[str, tuple[str, ...]] = {}
     while True:
@@ -182,6 +186,15 @@ def _job(record: Record, now_ms: int) -> dict[str, Any]:
         "cost_usd": record.cost_nusd / 1e9, "created": _iso(record.created),
         "ended": _iso(record.ended), "age_s": (now_ms - record.created) / 1000,
     }  # fmt: skip
+
+
+def _words(value: Any) -> str:
+    """Return a value of a document for people."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(each)}" for name, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _iso(unix_ms: int) -> str | None:

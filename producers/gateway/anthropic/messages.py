@@ -31,7 +31,7 @@ async def create_message(request: Request) -> Response:
     """
     by = await caller(request, "submit")
     body = read(MessagesRequest, await request.body())
-    wanted = asked_of(by, body.model)
+    wanted = await asked_of(by, body.model)
     chat = body.chat()
     (job,) = jobs(chat, wanted, body.forebay, request.headers, by.tenant)
     if body.stream:

@@ -99,10 +99,9 @@ def stop_reason(content: Content, calls: Sequence[Call] = ()) -> StopReason:
 
 def usage(answer: Answer) -> MessageUsage:
     """Return the tokens of an answer."""
-    read = answer.tokens_in if answer.cached else 0
     return {
-        "input_tokens": answer.tokens_in - read,
+        "input_tokens": answer.tokens_in - answer.tokens_cached,
         "output_tokens": answer.tokens_out,
         "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": read,
+        "cache_read_input_tokens": answer.tokens_cached,
     }

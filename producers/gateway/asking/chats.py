@@ -34,6 +34,7 @@ class Chat:
         messages: pairs of a role (`system`, `user`, `assistant` or `tool`) and a text.
         schema: the JSON Schema of the answer.
         tools: what the model may call.
+        logprobs: tell the probability of each token, and of so many of the most probable ones.
         bulk: the caller does not hurry.
         metadata: the caller's own entries.
         fields: how the wire format names the fields of a job, if it names them otherwise.
@@ -47,6 +48,7 @@ class Chat:
     seed: int | None = None
     schema: dict[str, Any] | None = None
     tools: Tools | None = None
+    logprobs: int | None = None
     bulk: bool = False
     metadata: dict[str, str] | None = None
     fields: Mapping[str, str] | None = None
@@ -108,6 +110,7 @@ def _generate(chat: Chat) -> dict[str, Any]:
     given = {
         "max_tokens": chat.max_tokens, "temperature": chat.temperature, "top_p": chat.top_p,
         "stop": tuple(chat.stop) or None, "schema": schema,
+        "logprobs": chat.logprobs,
         "seed": None if chat.seed is None else chat.seed % _SEEDS,
     }  # fmt: skip
     messages = [{"role": role, "content": content} for role, content in _turns(chat)]

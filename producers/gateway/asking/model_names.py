@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from forebay.producers.gateway.access import Caller
@@ -21,14 +21,22 @@ class Target(NamedTuple):
     Attributes:
         lane: the lane to pin the job to; `None` leaves it to the caller's own fields.
         kind: the kind of the job; `None` leaves it to the endpoint.
+        model: the only model that may answer, in that lane.
     """
 
     lane: Pin | None = None
     kind: Kind | None = None
+    model: str | None = None
 
 
-def target(name: str, tenant: str, policy: Policy, aliases: Mapping[str, str]) -> Target:
-    """Return what the name of a model asks for.
+def target(
+    name: str,
+    tenant: str,
+    policy: Policy,
+    aliases: Mapping[str, str],
+    served: Collection[str] = (),
+) -> Target:
+    """Return what the name of a model asks for; `served` are the models of local workers.
 
     Raises:
         UnknownModel: There is no model of this name; the message lists those there are.
@@ -39,27 +47,39 @@ def target(name: str, tenant: str, policy: Policy, aliases: Mapping[str, str]) -
     owner, _, kind = name.partition("/")
     if owner == OWNER and kind in KINDS:
         return Target(kind=kind)
-    models = policy.models(tenant)
-    if models[:1] == (name,):
-        return Target(lane="bedrock")
-    if name in models:
-        words = f"the policy prefers {models[0]}, and a job cannot choose among the models"
-        raise UnknownModel(words, field="model")
-    known = ", ".join(names(tenant, policy, aliases))
+    if name in policy.models(tenant):
+        return Target(lane="bedrock", model=name)
+    if name in served:
+        return Target(lane="local", model=name)
+    known = ", ".join(names(tenant, policy, aliases, served))
     raise UnknownModel(f"there is no such model; there are {known}", field="model")
 
 
-def asked_of(caller: Caller, name: str) -> Target:
-    """Return what the name of a model asks for, for the tenant of this caller.
+async def asked_of(caller: Caller, name: str, kind: Kind = "generate") -> Target:
+    """Return what the name of a model asks for, of this caller's tenant and a kind of job.
 
     Raises:
         UnknownModel: The tenant has no model of this name.
     """
-    gateway = caller.gateway
-    return target(name, caller.tenant, gateway.policy.current(), gateway.settings.gateway_models)
+    gateway, tenant = caller.gateway, caller.tenant
+    policy, aliases = gateway.policy.current(), gateway.settings.gateway_models
+    try:
+        return target(name, tenant, policy, aliases)
+    except UnknownModel:
+        return target(name, tenant, policy, aliases, await gateway.cached.models(tenant, [kind]))
 
 
-def names(tenant: str, policy: Policy, aliases: Mapping[str, str]) -> Iterator[str]:
+async def names_of(caller: Caller) -> list[str]:
+    """Return the names that the tenant of this caller may use."""
+    gateway, tenant = caller.gateway, caller.tenant
+    policy, aliases = gateway.policy.current(), gateway.settings.gateway_models
+    served = await gateway.cached.models(tenant)
+    return list(dict.fromkeys(names(tenant, policy, aliases, served)))
+
+
+def names(
+    tenant: str, policy: Policy, aliases: Mapping[str, str], served: Collection[str] = ()
+) -> Iterator[str]:
     """Yield the names that a tenant may use."""
     models = policy.models(tenant)
     yield "auto"
@@ -67,5 +87,6 @@ def names(tenant: str, policy: Policy, aliases: Mapping[str, str]) -> Iterator[s
     if models:
         yield "bedrock"
     yield from (f"{OWNER}/{kind}" for kind in KINDS)
-    yield from models[:1]
+    yield from models
+    yield from served
     yield from aliases

@@ -28,4 +28,6 @@ def terms(kind: Kind, target: Target, own: Own, headers: Mapping[str, str]) -> d
     if target.lane is not None and options.setdefault("lane", target.lane) != target.lane:
         words = f"is {options['lane']}, and the model's name asks for {target.lane}"
         raise InvalidRequest(words, field="forebay.lane")
+    if target.model is not None:
+        options["model"] = target.model
     return options

@@ -45,7 +45,8 @@ async def create_systemone(request: Request) -> Response:
 
 
 async def _answer(request: Request, by: Caller, body: DecisionRequest | SystemOneRequest) -> Answer:
-    options = terms("decide", asked_of(by, body.model), body.forebay or NOTHING, request.headers)
+    wanted = await asked_of(by, body.model, "decide")
+    options = terms("decide", wanted, body.forebay or NOTHING, request.headers)
     try:
         decide = Decide.model_validate(body.decide())
     except InvalidJob as error:

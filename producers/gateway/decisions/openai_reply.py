@@ -112,7 +112,7 @@ def _choice(question: ChoiceQuestion, answer: QuestionAnswer) -> ChoiceAnswer:
 def _usage(answer: Answer) -> DecisionUsage:
     return {
         "input_tokens": answer.tokens_in,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "input_tokens_details": {"cached_tokens": answer.tokens_cached, "cache_write_tokens": 0},
         "output_tokens": answer.tokens_out,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": answer.tokens_in + answer.tokens_out,

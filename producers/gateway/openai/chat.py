@@ -31,7 +31,7 @@ async def create_chat_completion(request: Request) -> Response:
     """
     by = await caller(request, "submit")
     body = read(ChatRequest, await request.body())
-    count, wanted = body.n or 1, asked_of(by, body.model)
+    count, wanted = body.n or 1, await asked_of(by, body.model)
     chat = body.chat()
     asked = jobs(chat, wanted, body.forebay, request.headers, by.tenant, count)
     if body.stream:

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from forebay.producers.gateway.asking.chats import Chat
 from forebay.producers.gateway.asking.options import Own
 from forebay.producers.gateway.asking.tools import MAX_TOOLS, Tools, chosen, result, said
-from forebay.producers.gateway.errors import InvalidRequest
+from forebay.producers.gateway.errors import InvalidRequest, NotSupported
 from forebay.producers.gateway.openai.chat_tools import (
     FunctionTool,
     NamedFunction,
@@ -22,7 +22,6 @@ from forebay.producers.gateway.wire import Body, Ignored, PartsText, only
 
 MAX_CHOICES = 8  # each is a job of its own
 _NO_FUNCTIONS = "functions are called by `tools`; leave it out"
-_NO_LOGPROBS = "engines do not return the probabilities of tokens; leave it out"
 _NO_PENALTY = "engines do not penalize tokens; leave it out"
 _NO_EFFORT = "a model reasons as it was made to; leave it out"
 _TEXT_ONLY = "an answer is text; leave it out"
@@ -146,8 +145,8 @@ class ChatRequest(Body):
     parallel_tool_calls: bool | None = None
     functions: Annotated[Any, only([], why=_NO_FUNCTIONS)] = None
     function_call: Annotated[Any, only("none", "auto", why=_NO_FUNCTIONS)] = None
-    logprobs: Annotated[Any, only(False, why=_NO_LOGPROBS)] = None
-    top_logprobs: Annotated[Any, only(0, why=_NO_LOGPROBS)] = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
     logit_bias: Annotated[
         Any, only({}, why="engines do not change single tokens; leave it out")
     ] = None
@@ -184,6 +183,22 @@ class ChatRequest(Body):
             field="tool_choice",
         )
 
+    def wanted_logprobs(self) -> int | None:
+        """Return how many tokens to name at each place; `None` if no probabilities are wanted.
+
+        Raises:
+            InvalidRequest: There are alternatives without logprobs.
+            NotSupported: The fields exclude each other.
+        """
+        if not self.logprobs:
+            if self.top_logprobs:
+                raise InvalidRequest("needs logprobs", field="top_logprobs")
+            return None
+        for field in ("stream", "tools"):
+            if getattr(self, field):
+                raise NotSupported(f"cannot be combined with {field}", field="logprobs")
+        return self.top_logprobs or 0
+
     def chat(self) -> Chat:
         """Return what the body says about the chat.
 
@@ -200,6 +215,7 @@ class ChatRequest(Body):
             seed=self.seed,
             schema=self.response_format.schema_of_answer() if self.response_format else None,
             tools=self.usable_tools(),
+            logprobs=self.wanted_logprobs(),
             bulk=self.service_tier == "flex",
             metadata=self.metadata,
             fields={

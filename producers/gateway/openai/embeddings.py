@@ -87,7 +87,7 @@ async def create_embeddings(request: Request) -> Response:
     """Turn texts into vectors. `auto`, `local` and `forebay/embed` name the fleet's one model."""
     by = await caller(request, "submit")
     body = read(EmbeddingRequest, await request.body())
-    job = embedding_job(body, asked_of(by, body.model), request.headers, by.tenant)
+    job = embedding_job(body, await asked_of(by, body.model, "embed"), request.headers, by.tenant)
     (answer,) = await ask(request, by, [job])
     headers = {**by.headers, **origin.headers([answer])}
     return respond(embedded(answer, body.encoding_format), headers)

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from forebay.producers.gateway.access import Caller, caller
-from forebay.producers.gateway.asking.model_names import OWNER, names
+from forebay.producers.gateway.access import caller
+from forebay.producers.gateway.asking.model_names import OWNER, names_of
 from forebay.producers.gateway.documents import documented
 from forebay.producers.gateway.errors import UnknownModel
 from forebay.producers.gateway.wire import respond
@@ -45,7 +45,7 @@ class ModelList(TypedDict):
 async def list_models(request: Request) -> Response:
     """List the names that a request may have as its model: lanes, kinds of jobs and aliases."""
     by = await caller(request, "read")
-    found = _names(by)
+    found = await names_of(by)
     models: ModelList = {
         "object": "list", "data": [_model(name) for name in found], "has_more": False,
         "first_id": found[0], "last_id": found[-1],
@@ -57,15 +57,9 @@ async def list_models(request: Request) -> Response:
 async def get_model(request: Request, model: str) -> Response:
     """Return one of these names."""
     by = await caller(request, "read")
-    if model not in _names(by):
+    if model not in await names_of(by):
         raise UnknownModel("there is no such model; GET /v1/models lists all", field="model")
     return respond(_model(model), {})
-
-
-def _names(by: Caller) -> list[str]:
-    gateway = by.gateway
-    policy, aliases = gateway.policy.current(), gateway.settings.gateway_models
-    return list(dict.fromkeys(names(by.tenant, policy, aliases)))
 
 
 def _model(name: str) -> Model:

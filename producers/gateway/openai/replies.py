@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.chats import reply_of, was_cut
 from forebay.producers.gateway.asking.tools import Call, Tools
-from forebay.routing.jobs import Answer, Content
+from forebay.routing.jobs import Answer, Content, Generation
 
 Finish = Literal["stop", "length", "tool_calls"]
 
@@ -56,13 +56,34 @@ class AssistantMessage(TypedDict):
     tool_calls: NotRequired[list[MadeCall]]
 
 
+class TopLogprob(TypedDict):
+    """A token that was among the most probable at its place."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class ChosenLogprob(TopLogprob):
+    """A token of the answer."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class Logprobs(TypedDict):
+    """The probabilities of the tokens of an answer."""
+
+    content: list[ChosenLogprob]
+    refusal: None
+
+
 class Choice(TypedDict):
     """One of the answers."""
 
     index: int
     message: AssistantMessage
     finish_reason: Finish
-    logprobs: None
+    logprobs: Logprobs | None
     forebay: origin.Origin
 
 
@@ -105,7 +126,7 @@ def usage(answers: Sequence[Answer]) -> Usage:
     """Return the tokens of all answers together."""
     tokens_in = sum(answer.tokens_in for answer in answers)
     tokens_out = sum(answer.tokens_out for answer in answers)
-    cached = sum(answer.tokens_in for answer in answers if answer.cached)
+    cached = sum(answer.tokens_cached for answer in answers)
     return {
         "prompt_tokens": tokens_in,
         "completion_tokens": tokens_out,
@@ -146,6 +167,22 @@ def _choice(number: int, answer: Answer, tools: Tools | None) -> Choice:
         message["content"], message["tool_calls"] = None, made_calls(answer.id, calls)
     return {
         "index": number, "message": message,
-        "finish_reason": finish_reason(answer.content, calls), "logprobs": None,
+        "finish_reason": finish_reason(answer.content, calls),
+        "logprobs": _logprobs(answer.content),
         "forebay": origin.origin(answer),
     }  # fmt: skip
+
+
+def _logprobs(content: Content) -> Logprobs | None:
+    """Return the probabilities of the answer's tokens, if they were asked for."""
+    if not isinstance(content, Generation) or content.logprobs is None:
+        return None
+    tokens: list[ChosenLogprob] = [
+        {**_top(one.token, one.logprob), "top_logprobs": [_top(*other) for other in one.top]}
+        for one in content.logprobs
+    ]
+    return {"content": tokens, "refusal": None}
+
+
+def _top(token: str, logprob: float) -> TopLogprob:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}

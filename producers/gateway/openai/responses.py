@@ -47,7 +47,7 @@ async def create_response(request: Request) -> Response:
     by = await caller(request, "submit")
     body = read(ResponsesRequest, await request.body())
     body.check()
-    wanted = asked_of(by, body.model)
+    wanted = await asked_of(by, body.model)
     chat = body.chat()
     (job,) = jobs(chat, wanted, body.forebay, request.headers, by.tenant)
     if body.background:

@@ -172,10 +172,9 @@ def output_calls(given: str, calls: Sequence[Call]) -> list[OutputCall]:
 
 
 def _usage(answer: Answer) -> ResponseUsage:
-    cached = answer.tokens_in if answer.cached else 0
     return {
         "input_tokens": answer.tokens_in,
-        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
+        "input_tokens_details": {"cached_tokens": answer.tokens_cached, "cache_write_tokens": 0},
         "output_tokens": answer.tokens_out,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": answer.tokens_in + answer.tokens_out,

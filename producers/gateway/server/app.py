@@ -38,6 +38,9 @@ from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.shapes import ERRORS, error_response, request_id
+from forebay.producers.gateway.status import routes as status
+from forebay.producers.gateway.status.page import StatusPage
+from forebay.producers.gateway.status.settings import StatusSettings
 from forebay.routing import logs
 from forebay.routing.errors import ForebayError, ResultTimeout
 from forebay.routing.settings import Settings, read, read_settings
@@ -76,15 +79,18 @@ def application() -> FastAPI:
     """
     logs.to_stderr(logging.INFO)
     exporting.start("forebay-gateway")
-    return create_app(read(GatewaySettings), read_settings())
+    return create_app(read(GatewaySettings), read_settings(), read(StatusSettings))
 
 
-def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
+def create_app(
+    settings: GatewaySettings, fleet: Settings, shown: StatusSettings | None = None
+) -> FastAPI:
     """Return the application over the fleet of these settings."""
+    shown = shown or StatusSettings()
     # Its page needs nothing from the network: no browser here asks others for scripts.
     app = FastAPIOffline(
         redoc_url=None, title=TITLE, summary=SUMMARY, version=_version(),
-        lifespan=_lifespan(settings, fleet), telemetry=NO_TELEMETRY,
+        lifespan=_lifespan(settings, fleet, shown), telemetry=NO_TELEMETRY,
     )  # fmt: skip
     figures = Figures(settings.gateway_metrics_dir)
     app.add_middleware(
@@ -92,8 +98,9 @@ def create_app(settings: GatewaySettings, fleet: Settings) -> FastAPI:
     )
     for kind in (Refusal, ForebayError, ResultTimeout, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _explain)
-    for router in ROUTERS:
+    for router in (health.router,) if shown.status_only else ROUTERS:
         app.include_router(router)
+    app.include_router(status.router)
     _add_metrics(app, figures)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # as FastAPI's docs say
     return app
@@ -114,11 +121,12 @@ def _version() -> str:
         return "unknown"
 
 
-def _lifespan(settings: GatewaySettings, fleet: Settings) -> Any:
+def _lifespan(settings: GatewaySettings, fleet: Settings, shown: StatusSettings) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         gateway = Gateway(settings, fleet)
         app.state.gateway, app.state.doors = gateway, Doors(gateway)
+        app.state.status = StatusPage(gateway, app.state.doors, fleet, shown)
         keeper = keeper_of(gateway)
         keeper.start()
         courier = asyncio.create_task(gateway.courier.run(gateway.lease("webhooks")))
@@ -127,6 +135,7 @@ def _lifespan(settings: GatewaySettings, fleet: Settings) -> Any:
         finally:
             courier.cancel()
             await run_in_threadpool(keeper.stop)
+            await app.state.status.close()
             await gateway.close()
 
     return lifespan

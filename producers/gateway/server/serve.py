@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from contextlib import ExitStack
 
@@ -10,6 +11,7 @@ import uvicorn
 
 from forebay.producers.gateway.access import is_loopback
 from forebay.producers.gateway.settings import GatewaySettings
+from forebay.producers.gateway.status.settings import StatusSettings
 from forebay.routing.errors import Misconfigured
 from forebay.routing.settings import read, read_settings
 
@@ -25,12 +27,14 @@ def serve(host: str, port: int, processes: int) -> None:
     Raises:
         Misconfigured: A setting is wrong, or the gateway would be open to the network without keys.
     """
-    settings = read(GatewaySettings)
+    settings, shown = read(GatewaySettings), read(StatusSettings)
     read_settings()  # a mistake is one error here, and not a traceback of every process
     check_open(settings, host)
     with ExitStack() as stack:
         if processes > 1:
             _share_figures(stack)
+            if shown.status_secret is None:  # the processes take each other's cookies
+                os.environ["FOREBAY_STATUS_SECRET"] = secrets.token_hex(32)
         uvicorn.run(
             APPLICATION, factory=True, host=host, port=port, workers=processes,
             timeout_graceful_shutdown=int(settings.gateway_grace_s), access_log=False,

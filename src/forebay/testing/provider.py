@@ -14,10 +14,11 @@ from forebay.routing.limits.prices import Usage
 from forebay.routing.receipts import Generation
 from forebay.testing.engine import ScriptedEngine, text_of
 from forebay.testing.script import Reply, Script
-from forebay.workers.engines.engine import Ending, Prompt
+from forebay.workers.engines.engine import Ending, Prompt, TakeText
 from forebay.workers.frontier import provider
 from forebay.workers.frontier.bedrock.converse_request import bounds
 from forebay.workers.frontier.provider import Malformed, Refused
+from forebay.workers.frontier.terms import PLAIN, Terms
 from forebay.workers.prompts import prompts
 
 RETRY_AFTER_S = 0.2  # of a scripted passing error that names no time; live it is about 5 s
@@ -54,9 +55,9 @@ class ScriptedProvider:
         """True if the script failed a call of the job that this thread works on."""
         return bool(self._current.failed)
 
-    def bounds(self, prompt: Prompt, model: str) -> tuple[int, int]:
+    def bounds(self, prompt: Prompt, model: str, terms: Terms = PLAIN) -> tuple[int, int]:
         """Return the bounds that apply on Bedrock; see `Provider.bounds`."""
-        return bounds(prompt, model)
+        return bounds(prompt, model, terms)
 
     def call(  # the contract's arguments
         self,
@@ -64,10 +65,13 @@ class ScriptedProvider:
         model: str,
         *,
         call_id: str,  # noqa: ARG002
-        base: str = "",  # noqa: ARG002
+        terms: Terms = PLAIN,  # noqa: ARG002
+        on_text: TakeText | None = None,
     ) -> provider.Reply:
         """See `Provider.call`. A token is a word."""
         text, finish = self._answer(prompt)
+        if on_text is not None:
+            on_text(text)
         return provider.Reply(
             text=text,
             usage=_usage(prompt, text),

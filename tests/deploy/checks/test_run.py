@@ -50,13 +50,23 @@ MISTAKES = {
         "systemd/forebay-.service.d/10-part.conf",
         "SystemCallFilter=@system-service\nSystemCallErrorNumber=EPERM\n", "", "exposure",
     ),
+    "promtool: a key that is misspelt": (
+        "prometheus/compose.yaml", "dns_sd_configs", "dns_configs", "dns_configs",
+    ),
+    "promtool: an alert that never fires": (
+        "prometheus/alerts.yaml", "max(forebay_submits_refused) == 1",
+        "max(forebay_submits_refused) == 7", "ForebaySubmitsRefused",
+    ),
+    "promtool: a query that is no PromQL": (
+        "grafana/forebay.json", "sum by", "sum sum by", "parse",
+    ),
 }  # fmt: skip
 
 
 #: The check that runs a tool.
 CHECK_OF = {
     "hadolint": "images", "compose": "compose", "kustomize": "manifests", "Kubernetes": "manifests",
-    "KEDA": "manifests", "systemd": "units",
+    "KEDA": "manifests", "systemd": "units", "promtool": "metrics",
 }  # fmt: skip
 
 
@@ -68,7 +78,7 @@ def check(folder, *words):
 def test_the_files_have_no_mistake():
     done = check(ROOT / "deploy")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("ok  ") == 4
+    assert done.stdout.count("ok  ") == 5
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -21,6 +21,10 @@ PARTS = ("mock_bedrock", "router", "local", "bedrock", "sweeper", "gateway")
 POLICY = """
 [tenants.acme.thresholds]
 generate = 0.0
+[tenants.pins]
+models = ["anthropic.claude-haiku-5-5", "anthropic.claude-sonnet-5-5"]
+[tenants.pins.pools]
+classify = "small"
 [tenants.fuzz]
 force_deny = true
 """

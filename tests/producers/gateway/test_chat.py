@@ -130,7 +130,6 @@ def test_an_idempotency_key_leads_to_the_first_job(openai_client):
     ("options", "status", "param", "code"),
     [
         ({"tools": [{"type": "function"}]}, 400, "tools.0.function", "invalid_request"),
-        ({"logprobs": True}, 400, "logprobs", "not_supported"),
         ({"n": 9}, 400, "n", "invalid_request"),
         ({"temperature": 3}, 400, "temperature", "invalid_job"),
         ({"max_completion_tokens": 0}, 400, "max_completion_tokens", "invalid_job"),
@@ -175,3 +174,35 @@ def test_a_job_that_fails_is_an_error_with_its_id_and_is_not_repeated(served, ke
 def test_a_part_that_is_no_text_is_refused(openai_client, part):
     messages = [{"role": "user", "content": [part]}]
     assert refused(openai_client, 400, messages=messages).param == "messages.0.content"
+
+
+def test_the_probabilities_of_tokens_are_told_if_asked_for(openai_client):
+    completion = complete(openai_client, logprobs=True, top_logprobs=3)
+    tokens = completion.choices[0].logprobs.content
+    assert "".join(token.token for token in tokens) == HELLO[0]["content"]
+    assert all(token.logprob == pytest.approx(-0.105, abs=0.001) for token in tokens)
+    assert tokens[0].top_logprobs[0].token == tokens[0].token
+    assert bytes(tokens[0].bytes).decode() == tokens[0].token
+    assert complete(openai_client).choices[0].logprobs is None
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"logprobs": True, "stream": True}, "logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"logprobs": True, "model": "bedrock", "extra_headers": {"forebay-egress": "allow"}},
+         "lane"),
+    ],
+)  # fmt: skip
+def test_probabilities_that_cannot_be_told_are_refused(openai_client, options, param):
+    assert refused(openai_client, 400, **options).param == param
+
+
+def test_a_job_that_asks_for_probabilities_stays_local(openai_client):
+    unsure = [{"role": "user", "content": "Is it? [[echo: confidence=0.1]]"}]
+    headers = {"forebay-egress": "allow"}
+    completion = complete(openai_client, unsure, logprobs=True, extra_headers=headers)
+    assert completion.forebay["lane"] == "local"
+    assert "logprobs_are_local" in completion.forebay["reasons"]

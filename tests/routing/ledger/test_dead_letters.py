@@ -389,7 +389,7 @@ def test_replay_all_takes_the_jobs_of_one_code_and_names_those_it_could_not_repl
     assert [(one["id"], one["code"]) for one in told["failed"]] == [(past, "invalid_job")]
     assert ledger.status(refused).state == "failed"
     code, out, err = forebay("replay", "--all", "--drop-deadline")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "forebay: 2 dead jobs of tenant acme replayed\n")
     assert {line.split("\t")[0] for line in out.splitlines()} == {refused, past}
     assert ledger.depths()["route"] == 5
 

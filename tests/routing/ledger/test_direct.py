@@ -8,8 +8,9 @@ from forebay.routing.bulk.shards import Shards
 from forebay.routing.jobs import Classify, Embed, Job, Summarize
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits import pauses as pauses_module
+from forebay.routing.limits.lanes.lane_check import LaneCheck
+from forebay.routing.limits.lanes.published_lanes import KEPT_S, KEY, PublishedLanes
 from forebay.routing.limits.pauses import Pauses
-from forebay.routing.limits.published_lanes import KEPT_S, KEY, LaneCheck, PublishedLanes
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.settings import Settings
 from forebay.workers.runtime.outcomes import Retry, Routed
@@ -95,6 +96,8 @@ def test_a_job_whose_lane_is_no_question_goes_there_at_once(ledger, redis, made,
         job(egress="allow"),
         job("homely", egress="allow", lane="bedrock"),
         job("bare", egress="allow", lane="bedrock"),
+        job(lane="local", model="a-model"),
+        job(egress="allow", lane="bedrock", model="a-model"),
     ],
 )
 def test_a_job_whose_lane_is_a_question_goes_before_the_router(ledger, made):

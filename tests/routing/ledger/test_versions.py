@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from forebay.routing.jobs import CONTRACT, json_schema
-from forebay.routing.ledger import admission
+from forebay.routing.jobs import CONTRACT, Generate, Generation, Job, json_schema
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from ledger_jobs import BELL, answer, job, put
@@ -22,16 +21,38 @@ def ledger(redis):
 def newer(ledger, monkeypatch) -> str:
     """Submit a job as the next version would: of a kind that this one does not know."""
     with monkeypatch.context() as patch:
-        patch.setattr(admission, "CONTRACT", CONTRACT + 1)
+        patch.setattr(Job, "contract", CONTRACT + 1)
         (job_id,) = put(ledger, job())
     ledger.redis.hset(f"fb:job:{job_id}", "kind", "translate")
     return job_id
 
 
+CHAT = {"messages": [{"role": "user", "content": "hello"}]}
+
+
 def test_the_record_and_the_schema_carry_the_version(ledger):
-    (job_id,) = put(ledger, job())
-    assert ledger.record(job_id).contract == CONTRACT
+    asked = Job(request=Generate(**CHAT, logprobs=2))
+    (job_id,) = ledger.create([asked])
+    assert ledger.record(job_id).contract == asked.contract == CONTRACT
     assert json_schema()["contract"] == CONTRACT
+
+
+@pytest.mark.parametrize(
+    ("asked", "version"),
+    [
+        (Job(request=Generate(**CHAT)), 1),
+        (Job(request=Generate(**CHAT, logprobs=0)), 2),
+        (Job(request=Generate(**CHAT), lane="local", model="echo"), 2),
+    ],
+)
+def test_a_job_without_new_fields_is_stored_as_earlier_versions_stored_it(asked, version):
+    stored = asked.model_dump(mode="json")
+    assert asked.contract == version
+    assert ("model" in stored or "logprobs" in stored["request"]) == (version > 1)
+
+
+def test_a_text_without_probabilities_is_stored_as_earlier_versions_stored_it():
+    assert set(Generation(text="hello").model_dump()) == {"kind", "text", "finish"}
 
 
 def test_a_job_without_a_version_is_of_the_first(ledger):

@@ -79,6 +79,15 @@ def test_a_pin_to_bedrock_without_a_model_is_told_so_and_not_that_content_may_no
     assert "leave" not in caught.value.message + gist(caught.value.code)
 
 
+def test_a_job_goes_to_the_model_that_it_names_if_the_policy_allows_the_model():
+    rules = policy(models=("first", "second"))
+    named = job(lane="bedrock", model="second")
+    assert choose_lane(named, EASY, rules, OPEN).model == "second"
+    with pytest.raises(NoModel, match="models on Bedrock that the policy allows") as caught:
+        choose_lane(job(lane="bedrock", model="third"), EASY, rules, OPEN)
+    assert caught.value.field == "model"
+
+
 def test_a_decision_says_what_the_verdict_was_compared_with():
     decision = choose_lane(job(), EASY, policy(thresholds=Thresholds(generate=0.95)), OPEN)
     assert (decision.lane, decision.model) == ("bedrock", "anthropic.claude-haiku-5-5")

@@ -11,6 +11,12 @@ from forebay.workers.commands import doctor
 from local.fleet import ROOT
 
 
+@pytest.fixture(autouse=True)
+def _no_fleet(monkeypatch):
+    """Keep the checks from asking a fleet that happens to run on this machine."""
+    monkeypatch.setenv("FOREBAY_REDIS_URL", "redis://127.0.0.1:1/0")
+
+
 def only(probe):
     """Return the single finding of a probe."""
     (finding,) = examine([probe])

@@ -6,12 +6,13 @@ import pytest
 from pydantic_settings import BaseSettings
 
 import forebay.producers.gateway.settings
+import forebay.producers.gateway.status.settings
 import forebay.routing.logs
 import forebay.routing.settings
 import forebay.workers.engines.settings
 import forebay.workers.frontier.settings
 import forebay.workers.runtime.settings
-import forebay.workers.telemetry.settings
+import forebay.workers.telemetry.metrics.settings
 from forebay.workers.commands import doctor
 from local.fleet import ROOT
 
@@ -23,12 +24,13 @@ CLASSES = [
     value
     for module in (
         forebay.producers.gateway.settings,
+        forebay.producers.gateway.status.settings,
         forebay.routing.logs,
         forebay.routing.settings,
         forebay.workers.runtime.settings,
         forebay.workers.engines.settings,
         forebay.workers.frontier.settings,
-        forebay.workers.telemetry.settings,
+        forebay.workers.telemetry.metrics.settings,
     )
     for value in vars(module).values()
     if isinstance(value, type) and issubclass(value, BaseSettings) and value is not BaseSettings

@@ -92,6 +92,15 @@ def test_the_second_model_answers_if_the_first_is_throttled(lane, mock):
     assert [call.model for call in mock.calls] == [HAIKU, SONNET]
 
 
+def test_no_other_model_answers_in_place_of_the_one_that_the_job_names(lane, mock):
+    rules = f'[defaults]\nmodels = ["{HAIKU}", "{SONNET}"]\n'
+    pinned = {"lane": "bedrock", "model": SONNET}
+    assert lane.work(rules, **pinned).answer.model == SONNET
+    mock.faults.plan(["throttle"])
+    assert isinstance(lane.work(rules, **pinned), Retry)
+    assert {call.model for call in mock.calls} == {SONNET}
+
+
 def test_a_model_without_a_price_is_never_called(lane, mock):
     outcome = lane.work('[defaults]\nmodels = ["nobody.knows-1"]\n', draft=weak_answer, **SHORT)
     assert outcome.answer.reason == "no_price:nobody.knows-1"

@@ -13,6 +13,7 @@ from forebay.workers.frontier.bedrock.converse_reply import (
     MAX_TOKENS,
     keep_body,
     read_reply,
+    whole_body,
 )
 from forebay.workers.frontier.provider import BilledFailure, Malformed, OutcomeUnknown, Refused
 
@@ -42,7 +43,8 @@ JSON = st.recursive(
 
 
 def read(body):
-    return read_reply({BODY: json.dumps(body).encode()}, MODEL, 0.1)
+    response = {BODY: json.dumps(body).encode()}
+    return read_reply(response, whole_body(response), (MODEL, "default"), 0.1)
 
 
 def spoiled(path, value):

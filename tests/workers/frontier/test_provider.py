@@ -240,7 +240,7 @@ def test_a_provider_without_its_client_library_names_the_extra(monkeypatch):
 
 def test_client_libraries_are_imported_only_with_the_provider_that_needs_them():
     program = (
-        "import sys, forebay.workers.frontier.calls, forebay.workers.frontier.auditor\n"
+        "import sys, forebay.workers.frontier.calling.calls, forebay.workers.frontier.auditor\n"
         "print([name for name in ('boto3', 'botocore') if name in sys.modules])"
     )
     command = [sys.executable, "-c", program]

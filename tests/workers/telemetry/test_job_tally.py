@@ -6,7 +6,9 @@ from collections import Counter
 import pytest
 
 from forebay.routing.books import job_book
-from forebay.routing.books.job_book import JobBook, JobGroup, job_counts
+from forebay.routing.books.job_book import JobBook
+from forebay.routing.books.job_counts import OTHERS, JobGroup, job_counts
+from forebay.routing.books.job_history import History
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.errors import Unavailable
 from forebay.routing.jobs import Answer, Check, Receipt, Summary, Verdict
@@ -21,8 +23,10 @@ from forebay.workers.runtime.outcomes import (
     Routed,
     ShardAnswered,
 )
+from forebay.workers.sweeper import Sweeper
 from forebay.workers.telemetry.job_tally import JobTally
 from ledger_jobs import BELL, job, put
+from patience import until
 
 VERDICT = Verdict(probability=0.5, version="test")
 
@@ -119,15 +123,61 @@ def test_jobs_that_a_sweep_or_a_cancel_ended_are_counted(tally, book, claim, red
     assert counted(tally, book) == {group: 2}
 
 
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Escalated("doubtful", None),
+        Routed("bedrock", "allow", "verdict_hard", VERDICT),
+        ShardAnswered(
+            Receipt(id="acme." + "0" * 32, kind="embed", egress="deny", status="done"),
+            (RowResult("done"),),
+        ),
+    ],
+)
+def test_a_job_that_was_lost_is_counted_by_whoever_holds_it(tally, book, claim, outcome):
+    tally.finished(claim, Recorded(claim.id, outcome, "lost"))
+    assert counted(tally, book) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, {"local": 1}),
+        ({"lane": "bedrock", "degraded": True}, {"bedrock": 1, "degraded": 1}),
+        ({"cached": True}, {"local": 1, "cached": 1}),
+        ({"status": "expired", "lane": None}, {"expired": 1}),
+    ],
+)
+def test_the_status_page_reads_what_the_report_reads(tally, redis, claim, changes, expected):
+    done = receipt(claim, **changes)
+    tally.finished(claim, Recorded(claim.id, Dropped(), done.status, done))
+    tally.flush()
+    assert sum((Counter(minute.counts) for minute in History(redis).last(2)), Counter()) == expected
+
+
+def test_a_sweeper_has_ended_jobs_counted_and_keeps_the_figures(tally, redis):
+    sweeper = Sweeper(Ledger(redis, Settings(sweep_s=0.05), BELL), [tally])
+    ledger = Ledger(redis, Settings(), BELL)
+    try:
+        until(lambda: any(minute.waiting is not None for minute in History(redis).last(2)))
+        (cancelled,) = put(ledger, job("beta"))
+        ledger.cancel(cancelled)
+        until(lambda: tally._counts)
+        tally.flush()
+    finally:
+        sweeper.close()
+    assert sum(minute.counts.get("cancelled", 0) for minute in History(redis).last(2)) == 1
+
+
 def test_counts_wait_while_redis_is_away(book, claim, caplog):
     class Away:
         def __init__(self):
             self.away = True
 
-        def add(self, counts, at_s):
+        def add(self, counts):
             if self.away:
                 raise Unavailable("away")
-            book.add(counts, at_s)
+            book.add(counts)
 
     away = Away()
     tally = JobTally(lambda: away)
@@ -135,7 +185,7 @@ def test_counts_wait_while_redis_is_away(book, claim, caplog):
     for _ in range(3):
         tally.finished(claim, Recorded(claim.id, Dropped(), "done", done))
         tally.flush()
-    assert [one.event for one in caplog.records] == ["metrics.away"]  # once, not each time
+    assert [one.event for one in caplog.records] == ["history.away"]  # once, not each time
     away.away = False
     assert list(counted(tally, book).values()) == [3]
 
@@ -155,8 +205,8 @@ def test_a_book_with_too_many_tenants_counts_the_rest_together(book, redis, monk
     for number in range(10):
         book.add(job_counts(JobGroup(f"t{number}", "embed", "deny", "done"), jobs=1), now)
     tenants = Counter(count.of[0] for count in book.read(now, now))
-    assert tenants[job_book.OTHERS] == 1
+    assert tenants[OTHERS] == 1
     assert sum(count.number for count in book.read(now, now)) == 10
     assert len(tenants) < 10
-    (key,) = redis.keys("fb:books:jobs:*")
+    (key,) = redis.keys("fb:books:jobs:[0-9]*")
     assert 0 < redis.ttl(key) <= 35 * 86_400

@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, field
 
 from forebay.routing.errors import ForebayError, InvalidJob
+from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.batching.echo_directives import Directives, without_directives
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
@@ -74,6 +75,7 @@ class _Sequence:
             finish=self._finish(),
             low_logprob=math.log(self.directives.confidence) if self.words_out else None,
             option_logprobs=self._option_logprobs(),
+            token_logprobs=self._token_logprobs(),
             decode_s=time.monotonic() - self.begun,
         )
 
@@ -81,6 +83,15 @@ class _Sequence:
         if self.words_out >= len(self.words):
             return "stop"
         return "length" if self.words_out >= self.limit else "cancelled"
+
+    def _token_logprobs(self) -> tuple[TokenLogprob, ...] | None:
+        if (others := self.prompt.logprobs) is None:
+            return None
+        logprob = math.log(self.directives.confidence)
+        return tuple(
+            TokenLogprob(token=word, logprob=logprob, top=((word, logprob),) if others else ())
+            for word in self.words[: self.words_out]
+        )
 
     def _option_logprobs(self) -> dict[str, float] | None:
         constraint = self.prompt.constraint
@@ -191,12 +202,13 @@ class EchoEngine(BatchedEngine):
     def __init__(self, settings: EngineSettings) -> None:
         self._info = EngineInfo(
             engine="echo",
-            model="echo",
+            model=settings.echo_model,
             revision=_REVISION,
             context_tokens=settings.context_tokens,
             slots=settings.slots,
             embed_model="echo",
             embed_revision=_REVISION,
+            logprobs=True,
         )
         super().__init__(EchoGenerator(settings), reserved=settings.reserved)
 

@@ -72,6 +72,7 @@ class BackendProgress:
         tokens: the ids of the new text.
         logprobs: log-probability of each of these tokens, before the candidates were narrowed.
         finish: why the request ended; `None` while it runs.
+        tokens_cached: tokens of the prompt that were in the cache; set with `finish`.
         tokens_out: all tokens that were generated; set with `finish`.
         distribution: log-probabilities of all first tokens, for a request that wants them.
         prefill_s: seconds spent on the prompt; set with `finish`.
@@ -84,6 +85,7 @@ class BackendProgress:
     tokens: tuple[int, ...] = field(default=(), repr=False)
     logprobs: tuple[float, ...] = field(default=(), repr=False)
     finish: Ending | None = None
+    tokens_cached: int = 0
     tokens_out: int = 0
     distribution: Logprobs | None = field(default=None, repr=False)
     prefill_s: float = 0.0
@@ -203,6 +205,7 @@ def progress_of(
         tokens,
         logprobs,
         finish="length" if result["eos_reason"] == "max_new_tokens" else "stop",
+        tokens_cached=result["cached_tokens"],
         tokens_out=result["new_tokens"],
         distribution=distribution,
         prefill_s=result["time_prefill"],

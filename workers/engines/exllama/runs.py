@@ -107,6 +107,7 @@ class TextRun:
             id=self.prompt.id,
             text=self.restored("".join(self.text)),
             tokens_in=len(self.request.tokens),
+            tokens_cached=min(progress.tokens_cached, len(self.request.tokens)),
             tokens_out=progress.tokens_out,
             finish="stop" if complete or progress.finish is None else progress.finish,
             prefill_s=progress.prefill_s,

@@ -127,7 +127,7 @@ def extension_spec(source: Path, standard: str) -> Spec:
         sources=tuple(str(folder / name) for name in names),
         include=(str(folder),),
         cxx=("-Ofast", standard),
-        nvcc=("-lineinfo", "-O3", standard),
+        nvcc=("-O3", standard),  # not exllamav2's -lineinfo: profilers read it, and it is large
         cpu_minutes=_EXTENSION_MINUTES,
     )
 

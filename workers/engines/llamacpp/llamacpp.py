@@ -135,7 +135,9 @@ class LlamaGenerator:
         streams = run.prompt.stream and run.prompt.constraint is None
         prompt_id, put = run.prompt.id, self._events.put
         generation = LlamaGeneration(
-            run.cut.is_set, lambda text: put((prompt_id, text if streams else ""))
+            run.cut.is_set,
+            lambda text: put((prompt_id, text if streams else "")),
+            others=run.prompt.logprobs,
         )
         self._server.chat(body, generation)
         return generation
@@ -177,7 +179,7 @@ def _request_body(prompt: Prompt, grammar_body: str | None = None) -> dict[str, 
         "min_p": 0.0,
         "stop": list(prompt.stop),
         "logprobs": True,
-        "top_logprobs": 1,
+        "top_logprobs": max(1, prompt.logprobs or 0),
         "return_progress": True,  # a chunk for every batch of the prompt, so that it can be stopped
     }
     if prompt.seed is not None:
@@ -259,6 +261,7 @@ class LlamaEngine(BatchedEngine):
             slots=settings.slots,
             embed_model=self._encoder and self._encoder.model,
             embed_revision=self._encoder and self._encoder.revision,
+            logprobs=True,
             # The packaged small model labels worse than the sentence encoder.
             classify="similarity" if self._encoder and settings.model_file is None else "model",
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
+from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import Completion, Finish, Turn, low_quantile, too_long
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.tokens import grammars, trial
@@ -24,7 +25,16 @@ from forebay.workers.engines.tokens import grammars, trial
 _CHUNK_TOKENS = 256  # of the prompt between two chances to cancel: a second or two on one core
 _PREFIX_CACHE_MIB = 256  # for prompts that slots have read; four times as fast if they recur
 _SILENT = -1
+_MIN_LOGPROB = -9_999.0  # of a token that only a grammar allowed; JSON knows no infinity
 _FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
+
+
+def _scored(token: dict[str, Any], others: int) -> TokenLogprob:
+    """Return a token as llama.cpp scores it, with so many of the most probable tokens."""
+    top = token.get("top_logprobs", ())[:others]
+    pairs = tuple((one["token"], max(_MIN_LOGPROB, one["logprob"])) for one in top)
+    logprob = max(_MIN_LOGPROB, token["logprob"])
+    return TokenLogprob(token=token["token"], logprob=logprob, top=pairs)
 
 
 @dataclass
@@ -36,6 +46,8 @@ class LlamaGeneration:
         moved: called for every chunk with its text, as a sign of life.
         text: the pieces of text so far.
         logprobs: the natural-log probabilities of the tokens so far.
+        others: the most probable tokens to name at each place; `None` if no token is wanted.
+        tokens: the tokens so far, as llama.cpp scores them; empty unless they are wanted.
         reason: why llama.cpp ended the text, if it did.
         timings: llama.cpp's times and counts, which come with the last chunk.
         progress: how much of the prompt llama.cpp has read.
@@ -46,6 +58,8 @@ class LlamaGeneration:
     moved: Callable[[str], None]
     text: list[str] = field(default_factory=list, repr=False)
     logprobs: list[float] = field(default_factory=list)
+    others: int | None = None
+    tokens: list[TokenLogprob] = field(default_factory=list, repr=False)
     reason: str | None = None
     timings: dict[str, float] = field(default_factory=dict)
     progress: dict[str, float] = field(default_factory=dict)
@@ -63,6 +77,8 @@ class LlamaGeneration:
             self.reason = piece["finish_reason"] or self.reason
             scored = (piece.get("logprobs") or {}).get("content") or ()
             self.logprobs += (token["logprob"] for token in scored)
+            if self.others is not None:
+                self.tokens += (_scored(token, self.others) for token in scored)
         self.moved("".join(self.text[before:]))
         return self.stopped()
 
@@ -72,9 +88,11 @@ class LlamaGeneration:
             id=prompt_id,
             text="".join(self.text),
             tokens_in=int(self.progress.get("total", 0)),
+            tokens_cached=int(self.timings.get("cache_n", 0)),
             tokens_out=int(self.timings.get("predicted_n", len(self.logprobs))),
             finish=_FINISHES.get(self.reason, "cancelled"),
             low_logprob=low_quantile(self.logprobs),
+            token_logprobs=None if self.others is None else tuple(self.tokens),
             prefill_s=self.timings.get("prompt_ms", self._read_ms()) / 1_000,
             decode_s=self._decode_s(),
         )

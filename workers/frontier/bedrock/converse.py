@@ -18,20 +18,23 @@ from botocore import exceptions as boto
 from botocore.config import Config
 
 from forebay.routing.errors import ForebayError
-from forebay.workers.engines.engine import Prompt
+from forebay.workers.engines.engine import Prompt, TakeText
 from forebay.workers.frontier.bedrock.converse_errors import (
     from_response,
     from_setup,
     without_response,
 )
-from forebay.workers.frontier.bedrock.converse_reply import keep_body, read_reply
+from forebay.workers.frontier.bedrock.converse_reply import keep_body, read_reply, whole_body
 from forebay.workers.frontier.bedrock.converse_request import (
     bounds,
     converse_request,
     cut_at_blank_stop,
+    enforces,
 )
+from forebay.workers.frontier.bedrock.converse_stream import keep_stream, streamed_body
 from forebay.workers.frontier.provider import AccountFault, Provider, Reply
 from forebay.workers.frontier.settings import BedrockSettings
+from forebay.workers.frontier.terms import PLAIN, Terms
 
 CONNECT_TIMEOUT_S = 5
 
@@ -56,18 +59,28 @@ class Converse(Provider):
         host = ":".join(str(part) for part in (endpoint.hostname, endpoint.port) if part)
         return f"{settings.bedrock_region} at {host}" if host else settings.bedrock_region
 
-    def bounds(self, prompt: Prompt, model: str) -> tuple[int, int]:
+    def bounds(self, prompt: Prompt, model: str, terms: Terms = PLAIN) -> tuple[int, int]:
         """Return the most tokens a call can be billed for: of its prompt, and of its answer."""
-        return bounds(prompt, model)
+        return bounds(prompt, model, terms)
 
-    def call(self, prompt: Prompt, model: str, *, call_id: str, base: str = "") -> Reply:
+    def call(
+        self,
+        prompt: Prompt,
+        model: str,
+        *,
+        call_id: str,
+        terms: Terms = PLAIN,
+        on_text: TakeText | None = None,
+    ) -> Reply:
         """Ask a model once and block until it has answered. `Provider.call` lists the errors.
 
         Bedrock enforces a `JsonSchema` if the model has structured output. A `Choice` or `Pattern`
         is left to the prompt's words and to the checks of the answer.
         """
-        request = converse_request(prompt, model, call_id, base or model)
-        ending = self._ask(request)
+        request = converse_request(prompt, model, call_id, terms)
+        if any(not stop.strip() for stop in prompt.stop):
+            on_text = None  # the text is cut afterwards
+        ending = self._ask(request, terms, on_text)
         if isinstance(ending, AccountFault):
             self._forget_client()
         if isinstance(ending, ForebayError):
@@ -76,17 +89,24 @@ class Converse(Provider):
             raise ending
         text = cut_at_blank_stop(ending.text, prompt)
         finish = ending.finish if text == ending.text else "stop"
-        return replace(ending, text=text, finish=finish, enforced="outputConfig" in request)
+        return replace(ending, text=text, finish=finish, enforced=enforces(request))
 
-    def _ask(self, request: dict[str, Any]) -> Reply | ForebayError:
+    def _ask(
+        self, request: dict[str, Any], terms: Terms, on_text: TakeText | None
+    ) -> Reply | ForebayError:
         model, began = request["modelId"], time.monotonic()
         try:
             client = self._client()
         except Exception as error:  # noqa: BLE001 - of boto3, or of a plug-in of it
             return from_setup(error, model)
         try:
-            response = client.converse(**request)
-            return read_reply(response, model, time.monotonic() - began)
+            if on_text is None:
+                response = client.converse(**request)
+                body = whole_body(response)
+            else:
+                response = client.converse_stream(**request)
+                body = streamed_body(response, model, on_text)
+            return read_reply(response, body, (model, terms.tier), time.monotonic() - began)
         except boto.ClientError as error:
             return from_response(error, model)
         except ForebayError as error:
@@ -123,4 +143,5 @@ def _connect(settings: BedrockSettings) -> Any:
         config=config,
     )
     client.meta.events.register("before-parse.bedrock-runtime.Converse", keep_body)
+    client.meta.events.register("before-parse.bedrock-runtime.ConverseStream", keep_stream)
     return client

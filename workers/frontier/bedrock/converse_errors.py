@@ -42,6 +42,7 @@ _EXPIRED = (AccountFault, "have expired", "AWS credentials")
 _NO_ACCOUNT = (AccountFault, "is not allowed to use Bedrock here ({code})", "AWS account")
 _NO_RIGHT = (ModelFault, "have no permission to call {model}", "AWS credentials")
 _NO_MODEL = (ModelFault, "Bedrock has no {model} in this region", "model")
+_CONFLICT = (Unavailable, "Bedrock is still changing what the call is about ({code})", None)
 _NOT_READY = (ModelNotReady, "{model} is not ready on Bedrock ({code})", None)
 _OTHER: _Mapped = (LastingError, "Bedrock rejects the call of {model} ({code})", None)
 
@@ -54,6 +55,8 @@ _BY_CODE: dict[str, _Mapped] = {
     "InternalServerException": _DOWN,
     "ModelTimeoutException": _UNKNOWN,
     "ModelErrorException": _UNKNOWN,
+    "ModelStreamErrorException": _UNKNOWN,
+    "ConflictException": _CONFLICT,
     "AccessDeniedException": _NO_RIGHT,
     "ResourceNotFoundException": _NO_MODEL,
     "UnrecognizedClientException": _BAD_KEY,
@@ -69,6 +72,13 @@ _BY_CODE: dict[str, _Mapped] = {
     "SubscriptionRequiredException": _NO_ACCOUNT,
 }
 _BY_STATUS: dict[int, _Mapped] = {429: _BUSY, 500: _DOWN, 503: _DOWN, 408: _UNKNOWN}
+#: The operations of Bedrock that are called.
+_OPERATIONS = frozenset(
+    {
+        "Converse", "ConverseStream", "CountTokens", "CreateModelInvocationJob",
+        "GetModelInvocationJob", "ListModelInvocationJobs", "StopModelInvocationJob",
+    }
+)  # fmt: skip
 _FORBIDDEN = {401, 403}
 _REJECTION, _SERVER_ERROR = 400, 501
 
@@ -132,7 +142,7 @@ def from_response(error: boto.ClientError, model: str) -> ForebayError:
     """Return our error for an error response of Bedrock, or of the service that lends the keys."""
     details = error.response.get("Error", {})
     code, text = str(details.get("Code", "")), str(details.get("Message", "")).casefold()
-    if error.operation_name != "Converse":  # such as AssumeRole of STS: nothing was sent to Bedrock
+    if error.operation_name not in _OPERATIONS:  # such as AssumeRole of STS
         return _error((AccountFault, "cannot be fetched ({code})", "AWS credentials"), model, code)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     ours = _error(_mapped(code, text, status), model, code)
@@ -149,6 +159,12 @@ def _mapped(code: str, text: str, status: int) -> _Mapped:
     if status in _FORBIDDEN and code[:1].isalpha():  # AWS names a code, a proxy's block page none
         return _BAD_KEY
     return _OTHER if _REJECTION <= status < _SERVER_ERROR else _UNKNOWN
+
+
+def from_stream(code: str, text: str, model: str) -> ForebayError:
+    """Return our error for an error inside a stream, whose code begins with a small letter."""
+    code = code[:1].upper() + code[1:]
+    return _error(_mapped(code, text.casefold(), 0), model, code)
 
 
 def from_setup(error: Exception, model: str) -> ForebayError:

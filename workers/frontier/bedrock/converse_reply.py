@@ -18,13 +18,15 @@ BODY = "forebay-body"  # key of the body, as it came, in boto3's response
 MAX_TOKENS = 10_000_000  # of each count; no model's context comes near
 MAX_TEXT_CHARS = 4_000_000
 
-_FINISHES: dict[str, Ending] = {
+#: How a text ends that can be read as an answer, by stop reason; and the reasons of refusals. Any
+#: other reason leaves no whole answer.
+FINISHES: dict[str, Ending] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
 }
-_REFUSALS = {"guardrail_intervened", "content_filtered", "refusal"}
+REFUSALS = {"guardrail_intervened", "content_filtered", "refusal"}
 _TIERS = {*get_args(Tier)} - {"batch"}  # no answer of Converse comes from a batch
 
 
@@ -37,20 +39,30 @@ def keep_body(
         response_dict["body"] = b"{}"
 
 
-def read_reply(response: dict[str, Any], model: str, latency_s: float) -> Reply:
-    """Read a response of status 200.
+def whole_body(response: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON object of a whole response of Converse.
 
     Raises:
         OutcomeUnknown: The body is cut short, or is no answer of Converse.
+    """
+    return _body(response[BODY])
+
+
+def read_reply(
+    response: dict[str, Any], body: dict[str, Any], asked: tuple[str, Tier], latency_s: float
+) -> Reply:
+    """Read the body of a response of status 200; `asked` are the model and the tier of the call.
+
+    Raises:
         Refused, Malformed: There is no usable answer; the call is billed.
     """
-    body = _body(response[BODY])
-    usage, tier = _usage(body.get("usage")), _tier(body.get("serviceTier"))
+    model, asked_tier = asked
+    usage, tier = _usage(body.get("usage")), _tier(body.get("serviceTier"), asked_tier)
     reason, stand_in = body.get("stopReason"), headers(response).get(STAND_IN_MARK) == "1"
-    if isinstance(reason, str) and reason in _REFUSALS:
+    if isinstance(reason, str) and reason in REFUSALS:
         raise Refused(f"{model} declined to answer ({reason})", usage, tier, stand_in=stand_in)
     # Without a stop reason nothing says that the text is whole.
-    finish = _FINISHES.get(reason) if isinstance(reason, str) else "length"
+    finish = FINISHES.get(reason) if isinstance(reason, str) else "length"
     if finish is None:
         note = f"{model} broke off ({code_word(str(reason))})"
         raise Malformed(note, usage, tier, stand_in=stand_in)
@@ -99,11 +111,14 @@ def _text(output: Any) -> str | None:
     return text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
 
 
-def _tier(reported: Any) -> Tier | None:
-    """Return the service tier; `None` if it is no tier that we know."""
+def _tier(reported: Any, asked: Tier) -> Tier | None:
+    """Return the service tier; `None` if it is no tier that we know.
+
+    A response that does not name a tier is billed in the one that was asked for.
+    """
     if reported is None:
-        return "default"
-    tier = reported.get("type", "default") if isinstance(reported, dict) else None
+        return asked
+    tier = reported.get("type", asked) if isinstance(reported, dict) else None
     return tier if isinstance(tier, str) and tier in _TIERS else None  # type: ignore[return-value]  # mypy does not narrow by a set
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
+from forebay.routing.limits.capabilities import Capabilities
+from forebay.routing.limits.prices import Prices
 from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
 from forebay.workers.frontier.structured_output import is_refused
+from forebay.workers.frontier.terms import PLAIN, Terms
 
 #: Metadata key under which Bedrock's invocation log has the id of a call.
 CALL_KEY = "forebay-call"
+
+#: Ends the part of a prompt that Bedrock keeps in its cache for five minutes.
+CACHE_POINT = {"cachePoint": {"type": "default"}}
 
 #: Tokens for reasoning, above the prompt's own limit, for models whose reasoning cannot be off.
 REASONING_TOKENS = 2_048
@@ -22,10 +27,6 @@ _OPENING = "(The conversation begins.)"
 
 # Upper bounds of the tokens of a turn and of a request that are not their text.
 _TOKENS_PER_TURN, _TOKENS_PER_CALL = 16, 512
-
-# From these versions on, Claude always reasons and rejects a temperature.
-_CLAUDE = re.compile(r"claude-(opus|sonnet|haiku|fable)-(\d+)(?:-(\d{1,2})(?!\d))?")
-_REASONS_FROM = {"opus": (4, 7), "sonnet": (5, 0), "haiku": (5, 5), "fable": (5, 0)}
 
 # Keywords that structured output does not support; the checks of the answer enforce them.
 _UNSUPPORTED = {
@@ -37,39 +38,42 @@ _SCHEMA_LISTS = {"anyOf", "oneOf", "allOf", "prefixItems"}
 
 
 def converse_request(
-    prompt: Prompt, model: str, call_id: str, base: str | None = None
+    prompt: Prompt, model: str, call_id: str, terms: Terms = PLAIN
 ) -> dict[str, Any]:
-    """Return the parameters of boto3's `converse`. The only metadata sent is the call's id.
-
-    Args:
-        prompt: the messages and limits.
-        model: id of the model, or of an inference profile.
-        call_id: id of the call.
-        base: id of the model behind an opaque profile, which says what parameters it takes.
-    """
-    base = base or model
-    turns = _chat(prompt)
+    """Return the parameters of boto3's `converse`. Metadata are ids alone: no content."""
+    base = terms.base or model
+    can = capabilities(base, terms)
     system = [turn for turn in prompt.messages if turn.role == "system" and turn.content.strip()]
     request: dict[str, Any] = {
         "modelId": model,
         # Roles must alternate, so turns of one role in a row are blocks of one message.
         "messages": [
             {"role": role, "content": _blocks(row)}
-            for role, row in groupby(turns, key=lambda turn: turn.role)
+            for role, row in groupby(_chat(prompt), key=lambda turn: turn.role)
         ],
-        "inferenceConfig": _inference_config(prompt, base),
-        "requestMetadata": {CALL_KEY: call_id},
+        "inferenceConfig": _inference_config(prompt, can),
+        "requestMetadata": {CALL_KEY: call_id, **terms.labels},
     }
     if system:
-        request["system"] = _blocks(system)
-    schema = _output_schema(prompt, base)
-    if schema is not None:
-        structure = {"jsonSchema": {"name": "answer", "schema": json.dumps(schema)}}
-        request["outputConfig"] = {"textFormat": {"type": "json_schema", "structure": structure}}
+        request["system"] = [*_blocks(system), *([CACHE_POINT] if terms.caches else [])]
+    if terms.tier != "default":
+        request["serviceTier"] = {"type": terms.tier}
+    if output := _output_config(prompt, can, terms.effort):
+        request["outputConfig"] = output
     return request
 
 
-def bounds(prompt: Prompt, model: str) -> tuple[int, int]:
+def enforces(request: dict[str, Any]) -> bool:
+    """Return whether a request asks Bedrock to enforce a JSON Schema."""
+    return "textFormat" in request.get("outputConfig", {})
+
+
+def capabilities(base: str, terms: Terms) -> Capabilities:
+    """Return what the model can: as the terms say, else as the packaged price list says."""
+    return terms.can or Prices.packaged().capabilities(base)
+
+
+def bounds(prompt: Prompt, model: str, terms: Terms = PLAIN) -> tuple[int, int]:
     """Return the most tokens a call can be billed for: of its prompt, and of its answer.
 
     No tokenizer makes more tokens of a text than the text has bytes.
@@ -78,7 +82,7 @@ def bounds(prompt: Prompt, model: str) -> tuple[int, int]:
     if isinstance(prompt.constraint, JsonSchema):
         texts.append(json.dumps(prompt.constraint.schema_))
     size = sum(len(text.encode()) + _TOKENS_PER_TURN for text in texts)
-    return size + _TOKENS_PER_CALL, _max_tokens(prompt, model)
+    return size + _TOKENS_PER_CALL, _max_tokens(prompt, capabilities(model, terms))
 
 
 def _chat(prompt: Prompt) -> list[Turn]:
@@ -101,34 +105,35 @@ def _blocks(turns: Iterable[Turn]) -> list[dict[str, str]]:
     return [{"text": turn.content} for turn in turns]
 
 
-def _inference_config(prompt: Prompt, model: str) -> dict[str, Any]:
+def _inference_config(prompt: Prompt, can: Capabilities) -> dict[str, Any]:
     # Without maxTokens, Bedrock counts the model's longest answer against the account's quota.
-    config: dict[str, Any] = {"maxTokens": _max_tokens(prompt, model)}
+    config: dict[str, Any] = {"maxTokens": _max_tokens(prompt, can)}
     if stops := [stop for stop in prompt.stop if stop.strip()]:
         config["stopSequences"] = stops
-    if not _always_reasons(model):
+    if can.temperature:
         config["temperature"] = min(prompt.temperature, 1.0)
-        # Claude accepts either a temperature or topP.
-        if prompt.top_p < 1.0 and "anthropic." not in model:
-            config["topP"] = prompt.top_p
+    if can.top_p and prompt.top_p < 1.0 and not (can.one_of_both and can.temperature):
+        config["topP"] = prompt.top_p
     return config
 
 
-def _max_tokens(prompt: Prompt, model: str) -> int:
-    return prompt.max_tokens + (REASONING_TOKENS if _always_reasons(model) else 0)
+def _max_tokens(prompt: Prompt, can: Capabilities) -> int:
+    return can.answer_tokens(prompt.max_tokens + (REASONING_TOKENS if can.reasons else 0))
 
 
-def _always_reasons(model: str) -> bool:
-    claude = _CLAUDE.search(model)
-    if claude is None:
-        return False
-    return (int(claude[2]), int(claude[3] or 0)) >= _REASONS_FROM[claude[1]]
+def _output_config(prompt: Prompt, can: Capabilities, effort: str) -> dict[str, Any]:
+    """Return what is asked of the answer: the form of its text, and the effort."""
+    config: dict[str, Any] = {"effort": effort} if effort in can.efforts else {}
+    schema = _output_schema(prompt, can)
+    if schema is not None:
+        structure = {"jsonSchema": {"name": "answer", "schema": json.dumps(schema)}}
+        config["textFormat"] = {"type": "json_schema", "structure": structure}
+    return config
 
 
-def _output_schema(prompt: Prompt, model: str) -> dict[str, Any] | None:
+def _output_schema(prompt: Prompt, can: Capabilities) -> dict[str, Any] | None:
     """Return the schema for structured output; `None` if Bedrock cannot enforce the prompt's."""
-    # Nova has no structured output.
-    if not isinstance(prompt.constraint, JsonSchema) or "amazon." in model:
+    if not isinstance(prompt.constraint, JsonSchema) or not can.structured_output:
         return None
     try:
         supported: dict[str, Any] = _supported(prompt.constraint.schema_)

@@ -7,8 +7,8 @@ import pytest
 
 from egress import HAIKU, leaving
 from forebay.routing.books.egress_log import EgressLog
-from forebay.routing.books.job_book import (
-    JobBook,
+from forebay.routing.books.job_book import JobBook
+from forebay.routing.books.job_counts import (
     JobGroup,
     audit_count,
     check_count,

@@ -67,6 +67,18 @@ def read(path, form):
     return json.loads(text) if form == "json" else [json.loads(line) for line in text.splitlines()]
 
 
+def test_with_json_an_export_prints_one_document(forebay, calls, tmp_path):
+    calls("a", "b")
+    out = ["--out", str(tmp_path / "calls.csv")]
+    assert [each["id"] for each in json.loads(forebay("spend", "export", "--json")[1])] == [
+        "a",
+        "b",
+    ]
+    assert json.loads(forebay("spend", "export", "--json", *out)[1]) == {"written": 2}
+    calls("c")
+    assert json.loads(forebay("spend", "export", "--json", "--append", *out)[1]) == {"added": 1}
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_an_appended_export_holds_each_closed_call_once(forebay, calls, tmp_path, form):
     path = tmp_path / f"calls.{form}"
@@ -127,6 +139,7 @@ def test_calls_are_repriced_by_another_list_and_no_book_changes(forebay, calls, 
     found = json.loads(out)["models"][HAIKU]
     assert (found["calls"], found["booked_usd"]) == (2, 2 * COST / 1e9)
     assert found["repriced_usd"] == pytest.approx(2 * 0.0012)
+    assert "1 calls of the mock are left out" in forebay("spend", "reprice")[2]
     assert forebay("spend", "list", "--json") == before
 
 

@@ -86,6 +86,8 @@ def test_a_list_that_ends_at_its_bound_says_so(forebay, jobs):
     assert "stopped after 2 records: narrow it, or raise --look-at" in err
     _, _, err = forebay("jobs", "list", "--kind", "classify", "--tenant", "acme")
     assert err == "forebay: no jobs of tenant acme of kind classify\n"
+    _, _, err = forebay("jobs", "list", "--state", "waiting", "--older", "1d")
+    assert err == "forebay: no jobs in state waiting older than 24h\n"
 
 
 def test_a_job_is_shown_with_all_that_is_known_and_no_content(forebay, jobs):
@@ -93,6 +95,8 @@ def test_a_job_is_shown_with_all_that_is_known_and_no_content(forebay, jobs):
     document = json.loads(out)
     assert (code, document["state"], document["error"]) == (0, "failed", "too_long")
     assert document["receipt"]["error_note"] == "is too long"
+    _, out, _ = forebay("jobs", "show", jobs["acme"])
+    assert not set("[]{}'") & set(out), "no Python, but words"
     _, out, _ = forebay("jobs", "show", jobs["gamma"])
     assert "state         waiting" in out
     assert CANARY not in out

@@ -1,0 +1,57 @@
+"""Spans of time, as the options of commands name them."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+DAY_S = 86_400
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": DAY_S, "w": 7 * DAY_S}
+
+Since = Annotated[
+    str,
+    typer.Option(
+        "--since", metavar="WHEN",
+        help="From then on: 2h, 7d or 4w ago, a day like 2026-11-01 (UTC), or an ISO time.",
+    ),
+]  # fmt: skip
+Until = Annotated[
+    str | None,
+    typer.Option("--until", metavar="WHEN", help="Up to then, likewise. Default: now"),
+]
+
+
+def moment(text: str, option: str = "--since") -> float:
+    """Return a moment as Unix seconds: so long ago, or at an ISO day or time (UTC).
+
+    Raises:
+        BadParameter: Names the option.
+    """
+    if span := _SPAN.fullmatch(text):
+        return time.time() - float(span[1]) * _SECONDS[span[2]]
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            "must be a span like 2h, 7d or 4w, a day like 2026-11-01, or an ISO time",
+            param_hint=option,
+        ) from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def between(since: str, until: str | None) -> tuple[float, float]:
+    """Return the ends of a span of time, in Unix seconds.
+
+    Raises:
+        BadParameter: Names the option that is wrong.
+    """
+    start = moment(since)
+    end = time.time() if until is None else moment(until, "--until")
+    if start >= end:
+        raise typer.BadParameter("must be earlier than --until", param_hint="--since")
+    return start, end

@@ -1,0 +1,1 @@
+"""How many slots a load of jobs needs, by queueing theory."""

@@ -1,0 +1,70 @@
+"""The load of a fleet as it was measured: jobs of its busiest hour, service times of its newest."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from forebay.routing.books.job_book import HOUR_S, JobBook
+from forebay.routing.ledger.reader import LedgerReader
+from forebay.routing.overview.all_jobs import AllJobs
+from forebay.routing.overview.job_filter import JobFilter
+
+NEWEST = 2_000  # jobs whose service times are read
+
+
+@dataclass(frozen=True, slots=True)
+class BusiestHour:
+    """The hour in which the most jobs ended.
+
+    Attributes:
+        start_s: when it began, in Unix seconds.
+        rate: jobs in a second, over the hour, or over the part of it that has passed.
+    """
+
+    start_s: int
+    rate: float
+
+
+def busiest_hour(book: JobBook, since_s: float) -> BusiestHour | None:
+    """Return the hour in which the local lane worked the most jobs; `None` if it worked none.
+
+    Those are the jobs that it answered, and those that went up to Bedrock after it.
+
+    Raises:
+        Unavailable: Redis cannot be reached.
+    """
+    now = time.time()
+    jobs: Counter[int] = Counter()
+    for count in book.read(since_s, now):
+        if count.what == "up" or _answered_locally(count.what, count.of):
+            jobs[count.hour_s] += count.number
+    if not jobs:
+        return None
+    rates = {hour: number / max(60, min(HOUR_S, now - hour)) for hour, number in jobs.items()}
+    busiest = max(rates, key=lambda hour: rates[hour])
+    return BusiestHour(busiest, rates[busiest])
+
+
+def service_times(reader: LedgerReader, queue: str) -> list[float]:
+    """Return how many seconds each of the newest answered jobs of a queue was worked.
+
+    Answers from the cache are left out.
+
+    Raises:
+        Misconfigured: This user of Redis may not walk all keys.
+        Unavailable: Redis cannot be reached.
+    """
+    wanted = JobFilter(states=frozenset({"done"}), queue=queue)
+    records = AllJobs(reader).find(wanted, limit=NEWEST).records
+    return [
+        record.worked_ms / 1000
+        for record in records
+        if record.worked_ms > 0 and "cached" not in record.reasons
+    ]
+
+
+def _answered_locally(what: str, of: tuple[object, ...]) -> bool:
+    """Return whether a count is one of jobs (`JobGroup` and `jobs`) that were answered locally."""
+    return what == "job" and of[4] == "local" and of[-1] == "jobs"

@@ -1,0 +1,69 @@
+"""What a model takes and offers, so that no call has a parameter that its model rejects.
+
+The price list says it for each model (`can`). For a model of which nothing is listed, the family
+that its name tells is assumed, and nothing that is optional.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# From these versions on, Claude always reasons and rejects a temperature.
+_CLAUDE = re.compile(r"claude-(opus|sonnet|haiku|fable)-(\d+)(?:-(\d{1,2})(?!\d))?")
+_REASONS_FROM = {"opus": (4, 7), "sonnet": (5, 0), "haiku": (5, 5), "fable": (5, 0)}
+
+
+class Listed(BaseModel):
+    """Base of the tables of the price list: frozen, without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Capabilities(Listed):
+    """What one model takes and offers.
+
+    Attributes:
+        context: tokens of prompt and answer together, at least; `None` if unknown.
+        max_output: the largest `maxTokens` that it takes; `None` if unknown.
+        temperature, top_p: whether it takes them; with `one_of_both`, only one of the two.
+        reasons: it always reasons before it answers, which takes tokens of the answer.
+        structured_output: it enforces a JSON Schema.
+        efforts: the efforts that may be asked for, such as `low`.
+        cache_from: tokens from which a prompt's beginning is cached; `None` without a cache.
+    """
+
+    context: int | None = Field(None, ge=1)
+    max_output: int | None = Field(None, ge=1)
+    temperature: bool = True
+    top_p: bool = True
+    one_of_both: bool = False
+    reasons: bool = False
+    structured_output: bool = False
+    efforts: tuple[str, ...] = ()
+    cache_from: int | None = Field(None, ge=1)
+
+    def answer_tokens(self, wanted: int) -> int:
+        """Return how many tokens an answer may be given, of those that are wanted."""
+        return wanted if self.max_output is None else min(wanted, self.max_output)
+
+
+def assumed(model: str) -> Capabilities:
+    """Return what is assumed of a model of which nothing is listed."""
+    is_claude = "anthropic." in model
+    reasons = _always_reasons(model)
+    return Capabilities(
+        temperature=not reasons,
+        top_p=not reasons,
+        one_of_both=is_claude,
+        reasons=reasons,
+        structured_output="amazon." not in model,
+    )
+
+
+def _always_reasons(model: str) -> bool:
+    claude = _CLAUDE.search(model)
+    if claude is None:
+        return False
+    return (int(claude[2]), int(claude[3] or 0)) >= _REASONS_FROM[claude[1]]

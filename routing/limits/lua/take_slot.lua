@@ -1,0 +1,80 @@
+#!lua flags=allow-oom
+-- Take a slot for a call of a model, if the model rests from no fault and has a slot, a request and
+-- tokens left. All of it or nothing is taken.
+-- A limit of 0 is none.
+-- -> {1, 1 if the call probes whether a model that failed works again, else 0}
+--    {0, ms to wait, 'resting' | 'probing' | 'calls' | 'requests' | 'tokens'}
+--
+-- Keys:  fb:spillway:load:<model>   hash  window: calls at once that the service seems to take; cuts: how
+--                                         often it was halved; fails, throttles: in a row; rest_until and
+--                                         probe_until (ms); requests, tokens: left of the minute; at:
+--                                         ms of their last change; pruned_at (ms)
+--        fb:spillway:slots:<model>  zset  '<call> <job> <token of its claim>' -> `cuts` at its start
+local MINUTE_MS, PROBE_MS, BUSY_MS, PRUNE_MS, KEEP_MS = 60000, 30000, 100, 500, 7200000
+local TRIPS = 3 -- failed calls in a row after which a model rests
+local model, call, job, token = unpack(ARGV)
+local max_calls, max_requests, max_tokens = number(ARGV[5]), number(ARGV[6]), number(ARGV[7])
+local wanted = number(ARGV[8])
+local load, slots = 'fb:spillway:load:' .. model, 'fb:spillway:slots:' .. model
+local now = now_ms()
+local state = redis.call('HMGET', load, 'window', 'fails', 'rest_until', 'probe_until', 'requests',
+  'tokens', 'at', 'pruned_at', 'cuts')
+local busy = redis.call('ZCARD', slots)
+
+-- Return what is left of a limit a minute: it fills up evenly.
+local function left(stored, limit)
+  local passed = math.max(0, now - number(state[7]))
+  return math.min(limit, (tonumber(stored or '') or limit) + limit * passed / MINUTE_MS)
+end
+
+-- Return the ms until `missing` of a limit are there.
+local function wait(missing, limit)
+  return math.max(1, math.ceil(missing * MINUTE_MS / limit))
+end
+
+-- Give back the slots of jobs whose claim is gone: their worker died. -> slots that are taken
+local function pruned()
+  redis.call('HSET', load, 'pruned_at', now)
+  for _, member in ipairs(redis.call('ZRANGE', slots, 0, -1)) do
+    local _, its_job, its_token = string.match(member, '^(%S+) (%S+) (%S*)$')
+    if not its_job or not held(its_job, its_token) then
+      redis.call('ZREM', slots, member)
+    end
+  end
+  return redis.call('ZCARD', slots)
+end
+
+local rest_ms, probe_ms = number(state[3]) - now, number(state[4]) - now
+if rest_ms > 0 then
+  return { 0, rest_ms, 'resting' }
+end
+local probes = number(state[2]) >= TRIPS
+if probes and probe_ms > 0 then
+  return { 0, probe_ms, 'probing' }
+end
+local window = math.max(1, math.floor(math.min(max_calls, tonumber(state[1] or '') or max_calls)))
+if busy >= window and now - number(state[8]) >= PRUNE_MS then
+  busy = pruned()
+end
+if busy >= window then
+  return { 0, BUSY_MS, 'calls' }
+end
+local requests, tokens = left(state[5], max_requests), left(state[6], max_tokens)
+if max_requests > 0 and requests < 1 then
+  return { 0, wait(1 - requests, max_requests), 'requests' }
+end
+local needed = math.min(wanted, max_tokens) -- more than a whole minute's passes once it is unused
+if max_tokens > 0 and tokens < needed then
+  return { 0, wait(needed - tokens, max_tokens), 'tokens' }
+end
+redis.call('ZADD', slots, number(state[9]), call .. ' ' .. job .. ' ' .. token)
+-- Without a limit nothing is counted, lest a limit that is set later begins with a debt.
+redis.call('HSET', load, 'at', now,
+  'requests', max_requests > 0 and string.format('%.6f', requests - 1) or '',
+  'tokens', max_tokens > 0 and string.format('%.6f', tokens - wanted) or '')
+if probes then
+  redis.call('HSET', load, 'probe_until', now + PROBE_MS)
+end
+redis.call('PEXPIRE', load, KEEP_MS)
+redis.call('PEXPIRE', slots, KEEP_MS)
+return { 1, probes and 1 or 0 }

@@ -1,0 +1,125 @@
+"""How much all workers together use of a model: slots, requests and tokens a minute.
+
+The number of calls that run at once follows the service (AIMD): it grows with each good answer, and
+is halved when the service asks to slow down. A model that fails several times in a row rests, and
+then one call probes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import redis
+
+from forebay.routing.policy.tables import ModelRules
+from forebay.routing.store.connection import reaching_redis
+from forebay.routing.store.scripts import digest, with_scripts
+
+#: Calls of one model at once while the policy sets no limit.
+MAX_CALLS = 256
+
+Ending = Literal["ok", "throttled", "failed", "unused"]
+Lacking = Literal["resting", "probing", "calls", "requests", "tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The permission to make one call of a model, or the reason against it.
+
+    Attributes:
+        tokens: the tokens that were taken of the model's minute.
+        wait_s: seconds until it is worth asking again; 0 if the call may be made.
+        lacking: what is used up, or why the model is not called; `None` if the call may be made.
+    """
+
+    model: str
+    call_id: str
+    job_id: str
+    token: str
+    rules: ModelRules
+    tokens: int
+    wait_s: float = 0.0
+    lacking: Lacking | None = None
+
+    @property
+    def rests(self) -> bool:
+        """True if the model itself is the obstacle, not a limit of the policy."""
+        return self.lacking in {"resting", "probing"}
+
+
+class ModelLoad:
+    """Counts the calls of all workers. Safe to share between threads.
+
+    A slot belongs to the claim of its job: if the worker dies, the slot is free once the claim is.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+
+    def take(
+        self, model: str, call_id: str, holder: tuple[str, str], rules: ModelRules, tokens: int
+    ) -> Slot:
+        """Take a slot for a call that will use about so many tokens; it does not wait.
+
+        `holder` is the id of the job and the token of its claim.
+
+        Raises:
+            Unavailable: Redis cannot be reached.
+        """
+        limits = (
+            rules.max_calls or MAX_CALLS,
+            rules.requests_per_minute or 0,
+            rules.tokens_per_minute or 0,
+        )
+        reply = self._run("take_slot", model, call_id, *holder, *limits, tokens)
+        if reply[0]:
+            return Slot(model, call_id, *holder, rules, tokens)
+        wait_s, lacking = reply[1] / 1_000, reply[2].decode()
+        return Slot(model, call_id, *holder, rules, 0, wait_s, lacking)
+
+    def give(
+        self,
+        slot: Slot,
+        ending: Ending,
+        *,
+        used: int | None = None,
+        retry_after: float | None = None,
+    ) -> float:
+        """Give a slot back once its call has ended; return the seconds for which the model rests.
+
+        Args:
+            slot: what was taken.
+            ending: how the call ended. Any answer of the service but a passing error is `ok`.
+            used: the tokens that were used; `None` if all that were taken.
+            retry_after: seconds that the service asks to wait.
+
+        Raises:
+            Unavailable: Redis cannot be reached. The slot is free once the job's claim is.
+        """
+        back = 0 if used is None else slot.tokens - used
+        rest_ms = self._run(
+            "give_slot", slot.model, slot.call_id, slot.job_id, slot.token, ending,
+            int((retry_after or 0) * 1_000), slot.rules.max_calls or MAX_CALLS, back,
+        )  # fmt: skip
+        return float(rest_ms) / 1_000
+
+    def all_rest_s(self, models: Iterable[str]) -> float:
+        """Return the seconds until one of these models may be called; 0 if one may be now."""
+        names = list(models)
+        with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            for model in names:
+                pipe.hget(_load_key(model), "rest_until")
+            (seconds, micros), *rests = pipe.execute()
+        now_ms = seconds * 1_000 + micros / 1_000
+        return max(0.0, min((float(rest or 0) - now_ms for rest in rests), default=0.0)) / 1_000
+
+    def _run(self, script: str, *args: Any) -> Any:
+        with reaching_redis():
+            return with_scripts(self._redis, lambda: self._redis.evalsha(digest(script), 0, *args))
+
+
+def _load_key(model: str) -> str:
+    return f"fb:spillway:load:{model}"

@@ -1,0 +1,91 @@
+"""The archives that `make gpu-wheels` packs and a GPU machine unpacks, in parts.
+
+A part is called `NAME-2of3.part`, so a machine that has not all parts of an archive can say which
+are missing, and can work with the other archives.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import sys
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+MAX_PART_BYTES = 56 << 20  # with this repository beside it, less than 64 MiB
+#: The archives in the order of their transfer. The first is enough for random models; the second
+#: holds the packaged model and the sentence encoder.
+NAMES = ("kernels", "models")
+_PART = re.compile(r"(\w+)-(\d+)of(\d+)\.part")
+
+
+def pack(
+    name: str, files: Iterable[tuple[Path, str]], parts: Path, *, compress: bool
+) -> list[Path]:
+    """Pack files under the given names, and return the parts of the archive."""
+    archive = parts / f"{name}.tar"
+    # Weights and compressed files do not shrink further, and take minutes.
+    with tarfile.open(
+        archive, "w:xz" if compress else "w", **({"preset": 9} if compress else {})
+    ) as tar:
+        for file, inside in files:
+            tar.add(file, inside)
+    made = split(archive, parts)
+    archive.unlink()
+    return made
+
+
+def split(archive: Path, parts: Path) -> list[Path]:
+    """Cut a file into parts, and return them in order."""
+    size = archive.stat().st_size
+    count = -(-size // MAX_PART_BYTES)
+    each = -(-size // count)
+    made = []
+    with archive.open("rb") as whole:
+        for number in range(1, count + 1):
+            part = parts / f"{archive.stem}-{number}of{count}.part"
+            part.write_bytes(whole.read(each))
+            made.append(part)
+    return made
+
+
+def receive(part: Path, parts: Path) -> None:
+    """Keep a part, and delete older parts of the same archive that do not belong to it."""
+    match = _PART.fullmatch(part.name)
+    if match is None:
+        sys.exit(f"{part}: a part is called NAME-1of2.part, as `make gpu-wheels` calls it")
+    parts.mkdir(parents=True, exist_ok=True)
+    for old in parts.glob(f"{match[1]}-*of*.part"):
+        if not old.name.endswith(f"of{match[3]}.part"):
+            old.unlink()
+    if part.resolve().parent != parts.resolve():
+        shutil.copy2(part, parts)
+
+
+def unpack(parts: Path, home: Path) -> dict[str, str]:
+    """Unpack every complete archive; return what is wrong with each of the others."""
+    found: dict[str, dict[int, Path]] = defaultdict(dict)
+    counts = {}
+    for part in parts.glob("*.part"):
+        if match := _PART.fullmatch(part.name):
+            found[match[1]][int(match[2])] = part
+            counts[match[1]] = int(match[3])
+    wrong = {}
+    for name in NAMES:
+        missing = sorted(set(range(1, counts.get(name, 1) + 1)) - found[name].keys())
+        if missing:
+            of = counts.get(name, "?")
+            wrong[name] = f"missing: {', '.join(f'{name}-{n}of{of}.part' for n in missing)}"
+        else:
+            _extract([found[name][n] for n in sorted(found[name])], home)
+    return wrong
+
+
+def _extract(parts: list[Path], home: Path) -> None:
+    whole = io.BytesIO(b"".join(part.read_bytes() for part in parts))
+    with tarfile.open(fileobj=whole) as tar:
+        # Some releases of Python 3.11 have no filters; the archive is our own.
+        tar.extractall(home, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))

@@ -1,0 +1,238 @@
+"""Learn the most from some minutes of a GPU: `python3 tests/gpu/run.py ten-minutes`.
+
+1. Unpack what `make gpu-wheels` packed.
+2. Run the pieces (`pieces.py`) in the order of their worth, each with a time limit.
+3. Write what is known into results.md after each piece, so an end at any moment loses one piece.
+
+A piece that fails is not waited for; a piece that needs it is left out. Every process that a piece
+leaves behind is killed, since an engine would keep its memory of the card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import archives
+from machine import HOME, PARTS, ROOT, environment
+from pieces import Piece, on_the_card, rehearsed
+
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
+_GRACE_S = 5.0  # for a piece to stop what it started
+_LEAST_S = 10.0  # a piece with less time than this would learn nothing
+_SHOWN_LINES = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a piece went: `ok`, `failed`, `over time`, `left out` or `not reached`."""
+
+    piece: Piece
+    went: str
+    seconds: float = 0.0
+    said: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether pieces that need this one can be tried."""
+        return self.went == "ok"
+
+
+class Results:
+    """The file of results, written anew after each piece."""
+
+    def __init__(self, folder: Path, limit_s: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.outcomes: list[Outcome] = []
+        self._began, self._limit_s = time.monotonic(), limit_s
+        self._header = f"# {card()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n\n{versions()}\n"
+
+    def left_s(self) -> float:
+        """Return the seconds that are left."""
+        return self._limit_s - (time.monotonic() - self._began)
+
+    def add(self, outcome: Outcome) -> None:
+        """Add what a piece has shown; print it and write it."""
+        self.outcomes.append(outcome)
+        print(f"== {outcome.piece.name}: {outcome.went}, {outcome.seconds:.1f} s", flush=True)
+        fresh = self.folder / "results.new"
+        fresh.write_text(self._text())
+        fresh.replace(self.folder / "results.md")
+
+    def _text(self) -> str:
+        used = self._limit_s - self.left_s()
+        lines = [
+            self._header,
+            f"`tests/gpu/run.py ten-minutes`: {used:.0f} s of {self._limit_s:.0f}.",
+        ]
+        lines += ["", "| piece | result | seconds | limit |", "|---|---|---|---|"]
+        for each in self.outcomes:
+            about = f"{each.piece.title} (`{each.piece.name}`)"
+            lines.append(f"| {about} | {each.went} | {each.seconds:.1f} | {each.piece.limit_s} |")
+        return "\n".join([*lines, "", *(each.said for each in self.outcomes if each.said)]) + "\n"
+
+
+def main(words: list[str]) -> int:
+    """Run the pieces; return 1 if one of them failed."""
+    given = arguments(words)
+    adopt_orphans()
+    results = Results(given.out, given.seconds)
+    results.add(unpacked())
+    pieces = (rehearsed if given.rehearse else on_the_card)(given.out)
+    names = [piece.name for piece in pieces]
+    if unknown := set(given.pieces) - set(names):
+        raise SystemExit(
+            f"no such piece: {', '.join(sorted(unknown))}; there are {', '.join(names)}"
+        )
+    for piece in pieces:
+        if not given.pieces or piece.name in given.pieces:
+            results.add(attempted(piece, results))
+    print(f"results: {given.out / 'results.md'}")
+    return int(any(each.went in ("failed", "over time") for each in results.outcomes))
+
+
+def arguments(words: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="run.py ten-minutes")
+    parser.add_argument("pieces", nargs="*", help="only these pieces")
+    parser.add_argument("--seconds", type=float, default=570, help="for all pieces together")
+    parser.add_argument("--out", type=Path, default=HOME / "results", help="folder of the results")
+    parser.add_argument("--rehearse", action="store_true", help="what works without a GPU")
+    given = parser.parse_args(words)
+    given.out = given.out.resolve()
+    return given
+
+
+def unpacked() -> Outcome:
+    """Unpack the archives, whose last part may lie in the repository's own folder."""
+    began = time.monotonic()
+    for part in (ROOT / ".gpu/parts").glob("*.part"):
+        archives.receive(part, PARTS)
+    wrong = archives.unpack(PARTS, HOME) if PARTS.exists() else {}
+    said = "".join(f"`{name}`: {why}\n" for name, why in wrong.items())
+    piece = Piece("unpack", "Archives", [], 60)
+    return Outcome(piece, "ok", time.monotonic() - began, said)
+
+
+def attempted(piece: Piece, results: Results) -> Outcome:
+    """Run a piece if it can be run, and return how that went."""
+    broken = [each.piece.name for each in results.outcomes if not each.holds]
+    lacks = [name for name in piece.needs if name in broken]
+    if piece.absent or lacks:
+        return Outcome(piece, f"left out: {piece.absent or 'needs ' + ', '.join(lacks)}")
+    if piece.made and (piece.made / "config.json").exists():
+        return Outcome(piece, "ok", said="")
+    limit_s = min(piece.limit_s, results.left_s() - _GRACE_S)
+    if limit_s < _LEAST_S:
+        return Outcome(piece, "not reached")
+    return ended(piece, limit_s, results.folder)
+
+
+def ended(piece: Piece, limit_s: float, folder: Path) -> Outcome:
+    """Run a piece to its end or its limit, and kill what it leaves behind."""
+    print(f"== {piece.name}: at most {limit_s:.0f} s", flush=True)
+    began = time.monotonic()
+    log = folder / "log.txt"
+    with log.open("a+b") as file:
+        file.write(f"\n===== {piece.name}\n".encode())
+        file.flush()
+        start = file.tell()
+        code = outlived(piece, limit_s, file.fileno())
+        file.seek(start)
+        text = file.read().decode(errors="replace")
+    went = {0: "ok", None: "over time"}.get(code, "failed")
+    if went == "ok" and piece.made and not (piece.made / "config.json").exists():
+        went = "failed"  # the converter exits with 0 after many of its errors
+    return Outcome(piece, went, time.monotonic() - began, said(piece, text))
+
+
+def outlived(piece: Piece, limit_s: float, output: int) -> int | None:
+    """Return the exit code of a piece's program; `None` if it took too long."""
+    words = [str(word) for word in piece.argv]
+    with subprocess.Popen(
+        words, cwd=ROOT, env=environment(piece.env), stdout=output, stderr=output,
+        stdin=subprocess.DEVNULL, start_new_session=True,
+    ) as program:  # fmt: skip
+        try:
+            return program.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            program.send_signal(signal.SIGINT)  # pytest then prints what it has
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                program.wait(_GRACE_S)
+            return None
+        finally:
+            kill_descendants()
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what pieces leave behind."""
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+
+
+def kill_descendants() -> None:
+    """Kill every process that descends from this one, and collect those that became its own."""
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def descendants(of: int) -> Iterator[int]:
+    """Yield the children of a process, and theirs."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name in parentheses may hold anything; the state and the parent follow it.
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = {of}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+        yield from more
+
+
+def said(piece: Piece, text: str) -> str:
+    """Return what a piece has found out: its own section, or the end of what it printed."""
+    if piece.section and piece.section.exists():
+        section = piece.section.read_text().strip()
+        piece.section.unlink()
+        return section + "\n"
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()][-_SHOWN_LINES:]
+    return "\n".join([f"## {piece.title}", "", "```text", *lines, "```", ""])
+
+
+def card() -> str:
+    """Return the card's name and driver."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return f"no GPU, {os.cpu_count()} cores"
+    argv = [tool, "--id=0", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    return done.stdout.strip() or "a GPU that nvidia-smi does not show"
+
+
+def versions() -> str:
+    """Return the versions of the packages that matter."""
+    names = ("torch", "triton", "numpy", "tokenizers", "safetensors", "transformers")
+    return ", ".join(f"{name} {found}" for name in names if (found := installed(name)))
+
+
+def installed(name: str) -> str:
+    """Return the version of an installed package, or an empty text."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

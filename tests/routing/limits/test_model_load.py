@@ -1,0 +1,182 @@
+"""What all workers together use of a model, and how it follows the service."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from forebay.routing.jobs import Generate, Job, Message
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.limits.model_load import ModelLoad
+from forebay.routing.policy.tables import ModelRules
+from forebay.routing.settings import Settings
+
+BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
+MODEL = "anthropic.claude-haiku-5-5"
+NO_LIMITS = ModelRules()
+
+
+@pytest.fixture
+def ledger(redis):
+    return Ledger(redis, Settings(), BELL)
+
+
+@pytest.fixture
+def load(redis):
+    return ModelLoad(redis)
+
+
+@pytest.fixture
+def take(ledger, load):
+    """Takes a slot for a new job that a worker holds."""
+
+    def take(rules=NO_LIMITS, tokens=10, model=MODEL):
+        ask = Generate(messages=[Message(role="user", content="hello")])
+        [job_id] = ledger.create([Job(request=ask)])
+        claim = ledger.claim("route")
+        take.claims[job_id] = claim
+        return load.take(model, f"call-{job_id}", (claim.id, claim.token), rules, tokens)
+
+    take.claims = {}
+    return take
+
+
+def window(redis):
+    return float(redis.hget(f"fb:spillway:load:{MODEL}", "window"))
+
+
+def pass_rest(redis):
+    redis.hset(f"fb:spillway:load:{MODEL}", "rest_until", 0)
+
+
+def test_no_more_calls_run_at_once_than_the_policy_says(take, load):
+    rules = ModelRules(max_calls=2)
+    slots = [take(rules) for _ in range(3)]
+    assert [slot.lacking for slot in slots] == [None, None, "calls"]
+    assert take(rules, model="another").lacking is None
+    load.give(slots[0], "ok")
+    assert take(rules).lacking is None
+    assert take(rules).lacking == "calls"
+
+
+def test_the_slot_of_a_worker_that_died_is_free_once_its_claim_is(take, load, ledger, redis):
+    rules = ModelRules(max_calls=1)
+    held = take(rules)
+    assert take(rules).lacking == "calls"
+    ledger.retry(take.claims[held.job_id], "engine_died")
+    redis.hset(f"fb:spillway:load:{MODEL}", "pruned_at", 0)
+    assert take(rules).lacking is None
+
+
+@pytest.mark.parametrize(
+    ("rules", "lacking"),
+    [
+        (ModelRules(requests_per_minute=2), "requests"),
+        (ModelRules(tokens_per_minute=25), "tokens"),
+    ],
+)
+def test_what_a_minute_allows_fills_up_evenly(take, load, redis, rules, lacking):
+    for _ in range(2):
+        load.give(take(rules), "ok")
+    refused = take(rules)
+    assert refused.lacking == lacking
+    assert 1 < refused.wait_s <= 30
+    later = int(time.time() * 1_000) - int(refused.wait_s * 1_000) - 1_000
+    redis.hset(f"fb:spillway:load:{MODEL}", "at", later)
+    assert take(rules).lacking is None
+
+
+def test_tokens_that_were_not_used_are_given_back_and_others_are_owed(take, load):
+    rules = ModelRules(tokens_per_minute=100)
+    load.give(take(rules, tokens=100), "ok", used=30)
+    slot = take(rules, tokens=60)
+    assert slot.lacking is None
+    load.give(slot, "ok", used=200)
+    assert take(rules, tokens=1).wait_s > 60
+
+
+def test_a_call_larger_than_the_whole_minute_passes_once_the_minute_is_unused(take, load):
+    rules = ModelRules(tokens_per_minute=100)
+    load.give(take(rules, tokens=500), "ok")
+    assert take(rules, tokens=500).lacking == "tokens"
+
+
+def test_a_limit_that_is_set_later_begins_without_a_debt(take, load):
+    for _ in range(5):
+        load.give(take(), "ok", used=10_000)
+    assert take(ModelRules(requests_per_minute=2, tokens_per_minute=20)).lacking is None
+
+
+def test_the_calls_at_once_are_halved_once_for_all_that_were_throttled_together(take, load, redis):
+    slots = [take(ModelRules(max_calls=16)) for _ in range(16)]
+    for slot in slots:
+        assert load.give(slot, "throttled") > 0
+    assert window(redis) == 8
+    pass_rest(redis)
+    slots = [take(ModelRules(max_calls=16)) for _ in range(9)]
+    assert [slot.lacking for slot in slots] == [None] * 8 + ["calls"]
+    for slot in slots[:8]:
+        load.give(slot, "ok")
+    assert 8.9 < window(redis) < 9.1
+
+
+def test_the_calls_at_once_never_fall_below_one_nor_rise_above_the_policys(take, load, redis):
+    rules = ModelRules(max_calls=2)
+    for _ in range(6):
+        load.give(take(rules), "throttled")
+        pass_rest(redis)
+    assert window(redis) == 1
+    for _ in range(9):
+        load.give(take(rules), "ok")
+    assert window(redis) == 2
+
+
+def test_a_throttled_model_rests_as_long_as_the_service_asks(take, load):
+    assert load.give(take(), "throttled", retry_after=7) == pytest.approx(7, abs=0.1)
+    refused = take()
+    assert (refused.lacking, refused.rests) == ("resting", True)
+    assert refused.wait_s == pytest.approx(7, abs=0.2)
+
+
+def test_a_model_that_is_throttled_again_rests_for_longer(take, load, redis):
+    rests = []
+    for _ in range(7):
+        rests.append(load.give(take(), "throttled"))
+        pass_rest(redis)
+        time.sleep(0.002)
+    assert rests == sorted(rests)
+    assert rests[0] == pytest.approx(0.5, abs=0.1)
+    assert rests[-1] == pytest.approx(20, abs=0.1)
+    load.give(take(), "ok")
+    assert load.give(take(), "throttled") == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_model_that_fails_three_times_in_a_row_rests_and_is_probed_by_one_call(take, load, redis):
+    assert [load.give(take(), "failed") for _ in range(2)] == [0, 0]
+    assert load.give(take(), "failed") == pytest.approx(5, abs=0.1)
+    assert take().lacking == "resting"
+    assert take(model="another").lacking is None
+    pass_rest(redis)
+    probe = take()
+    assert probe.lacking is None
+    assert take().lacking == "probing"
+    assert load.give(probe, "failed") == pytest.approx(10, abs=0.1)
+    pass_rest(redis)
+    load.give(take(), "ok")
+    assert [take().lacking for _ in range(3)] == [None] * 3
+
+
+def test_good_answers_between_failures_keep_a_model_open(take, load):
+    for _ in range(5):
+        assert load.give(take(), "failed") == 0
+        load.give(take(), "ok")
+
+
+def test_all_rest_until_the_first_may_be_called_again(take, load):
+    load.give(take(), "throttled", retry_after=7)
+    assert load.all_rest_s([MODEL]) == pytest.approx(7, abs=0.2)
+    assert load.all_rest_s([MODEL, "another"]) == 0
+    load.give(take(model="another"), "throttled", retry_after=3)
+    assert load.all_rest_s([MODEL, "another"]) == pytest.approx(3, abs=0.2)
+    assert load.all_rest_s([]) == 0

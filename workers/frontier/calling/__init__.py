@@ -1,0 +1,1 @@
+"""One paid call: planned, within its limits, reserved, made once and booked."""

@@ -1,0 +1,101 @@
+"""A planned call to a frontier model, what it may cost, and what the books say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from forebay.routing.books.egress_entry import Leaving
+from forebay.routing.books.egress_log import content_digest
+from forebay.routing.jobs import Job
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.limits.allowances import Limit, limits
+from forebay.routing.limits.prices import Prices
+from forebay.routing.limits.windows import window
+from forebay.routing.policy.policy_file import Policy
+from forebay.workers.engines.engine import Prompt
+from forebay.workers.frontier.terms import Terms
+
+#: Of usual text. The bound of a prompt's tokens is its bytes.
+BYTES_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SubBudget:
+    """A budget of a day, UTC, that pays for a call, in addition to all budgets of the policy."""
+
+    purpose: str = ""
+    budget_nusd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A planned call: its prompt, its model, and the most it can cost.
+
+    Attributes:
+        model: the id that is called.
+        prices: the price list that was in force when the call was planned.
+        tokens_in, tokens_out: the most tokens that its prompt and its answer can have.
+        terms: how it is made.
+        probe: the call finds out whether a fault of Bedrock is over.
+        repair: the call mends the answer of an earlier call.
+    """
+
+    id: str
+    prompt: Prompt
+    model: str
+    worst_nusd: int
+    prices: Prices
+    tokens_in: int
+    tokens_out: int
+    terms: Terms
+    probe: bool = False
+    repair: bool = False
+
+    @property
+    def base(self) -> str:
+        """The id that the price list spells; differs for an opaque inference profile."""
+        return self.terms.base
+
+    @property
+    def likely_tokens(self) -> int:
+        """About how many tokens the service counts against its quota when the call begins."""
+        return self.tokens_in // BYTES_PER_TOKEN + self.tokens_out
+
+    def purpose(self, sub_budget: SubBudget) -> str:
+        """Return what the call is for: `answer`, `repair`, or the purpose of a budget."""
+        return sub_budget.purpose or ("repair" if self.repair else "answer")
+
+    def stated(self, region: str, sub_budget: SubBudget) -> dict[str, Any]:
+        """Return what the book of calls keeps of the call."""
+        return {
+            "model": self.model, "base": self.base, "region": region, "tier": self.terms.tier,
+            "prices": self.prices.version, "purpose": self.purpose(sub_budget),
+        }  # fmt: skip
+
+    def limits(self, rules: Policy, tenant: str, sub: SubBudget, at_s: float) -> Sequence[Limit]:
+        """Return all limits that the call has to keep to at a moment."""
+        found = limits(rules, tenant, self.model, at_s)
+        if sub.purpose:
+            owner, today = f"{tenant}:{sub.purpose}", window("day", at_s)
+            found += (Limit(owner, sub.purpose, today, sub.budget_nusd),)
+        return found
+
+    def leaving(
+        self, claim: Claim, job: Job, rules: Policy, region: str, sub: SubBudget, secret: bytes
+    ) -> Leaving:
+        """Return what the egress log says of the call."""
+        return Leaving(
+            call=self.id,
+            job=job.id,
+            kind=job.kind,
+            model=self.model,
+            region=region,
+            tokens=self.tokens_in,
+            content=content_digest(secret, (turn.content for turn in self.prompt.messages)),
+            said=job.egress,
+            policy=rules.version,
+            why=",".join(claim.record.reasons),
+            purpose=self.purpose(sub),
+        )

@@ -1,0 +1,294 @@
+"""One call to a frontier model and its money: reserved before the call, booked after it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from forebay.routing.base import NANO
+from forebay.routing.books.egress_entry import Leaving
+from forebay.routing.books.egress_log import EgressLog
+from forebay.routing.errors import (
+    BudgetExceeded,
+    ForebayError,
+    NoPrice,
+    PassingError,
+    Throttled,
+    Unavailable,
+)
+from forebay.routing.jobs import Job
+from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.limits.budget import MAX_NUSD, BookBounds, Budget
+from forebay.routing.limits.prices import Prices, Tier
+from forebay.routing.limits.spillway import ACCOUNT, PROBE_EVERY_S, Spillway
+from forebay.routing.logs import Event, event
+from forebay.routing.policy.policy_file import Policy
+from forebay.routing.reasons import Reason
+from forebay.routing.store.backoff import patiently
+from forebay.workers.engines.engine import Prompt, TakeText
+from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.calling.cost import Cost, cost_of
+from forebay.workers.frontier.calling.no_answer import NoAnswer
+from forebay.workers.frontier.calling.prefixes import Prefixes
+from forebay.workers.frontier.calling.slots import Slots
+from forebay.workers.frontier.calling.traced_call import traced
+from forebay.workers.frontier.provider import (
+    BilledFailure,
+    OutcomeUnknown,
+    Provider,
+    Reply,
+    billed,
+    fault_of,
+)
+from forebay.workers.frontier.terms import Terms
+
+MAX_RESERVING_S = 30.0  # if reserving took longer, the reservation's term may run out in the call
+MAX_BOOKING_S = 60.0  # how long booking a cost waits for Redis
+
+#: Names of the ids that go along with a call, for the provider's own log.
+JOB_LABEL, TENANT_LABEL = "forebay-job", "forebay-tenant"
+
+log = logging.getLogger(__name__)
+
+
+class Calls:
+    """Makes paid calls through a provider. Safe to share between threads.
+
+    1. `plan` makes the prompt and computes the most that the call can cost.
+    2. `make` takes a slot of the model, reserves that money, writes down what leaves, and calls,
+       once.
+    3. `book` settles the reservation at what the call did cost.
+    """
+
+    def __init__(
+        self, ledger: Ledger, provider: Provider, prices: Callable[[], Prices], secret: bytes
+    ) -> None:
+        """Call through `provider`; `prices` returns the price list that is in force."""
+        settings = ledger.settings
+        self._provider = provider
+        self._prices = prices
+        self._secret = secret
+        self._budget = Budget(ledger.redis, BookBounds(settings.books_days, settings.books_calls))
+        self._egress_log = EgressLog(ledger.redis, settings.egress_entries)
+        self._spillway = Spillway(ledger.redis)
+        self._slots = Slots(ledger.redis, self._spillway)
+        self._prefixes = Prefixes()
+
+    def plan(
+        self,
+        job: Job,
+        model: str,
+        rules: Policy,
+        prompt_for: Callable[[str], Prompt],
+        *,
+        spent_nusd: int = 0,
+    ) -> Call:
+        """Plan a call; `prompt_for` makes its prompt from the call's id.
+
+        `spent_nusd` is what earlier calls for the job cost.
+
+        Raises:
+            NoAnswer: The spillway is shut, the model has no price, or the call might cost more
+                than the job allows.
+        """
+        call_id, prices = secrets.token_hex(16), self._prices()
+        try:
+            prompt = prompt_for(call_id)
+            terms = self._terms(job, prompt, rules.base_model(model), rules, prices)
+            tokens_in, tokens_out = self._provider.bounds(prompt, terms.base, terms)
+            worst_nusd = prices.worst_case(
+                terms.base, tokens_in, tokens_out, tier=terms.tier, caches=terms.caches
+            )
+        except NoPrice as error:
+            raise NoAnswer(error, Reason.NO_PRICE, detail=model, another=True) from None
+        except ForebayError as error:
+            raise NoAnswer(error, Reason.BEDROCK_FAILED, another=True) from None
+        allowed_nusd = MAX_NUSD if job.max_cost_usd is None else job.max_cost_usd * NANO
+        if spent_nusd + worst_nusd > allowed_nusd:
+            too_dear = BudgetExceeded("a call might cost more than this", field="max_cost_usd")
+            raise NoAnswer(too_dear, Reason.JOB_COST_CAP, another=True)
+        return Call(
+            call_id, prompt, model, worst_nusd, prices, tokens_in, tokens_out, terms,
+            probe=self._admitted(model), repair=spent_nusd > 0,
+        )  # fmt: skip
+
+    def _terms(self, job: Job, prompt: Prompt, base: str, rules: Policy, prices: Prices) -> Terms:
+        """Return how a call is made: what the policy wants, as far as the model offers it."""
+        wanted = rules.tenant(job.tenant)
+        tier: Tier = getattr(wanted.service_tier, job.priority)
+        return Terms(
+            base=base,
+            can=prices.capabilities(base),
+            tier=tier if prices.offers(base, tier) else "default",
+            effort="" if wanted.effort == "default" else wanted.effort,
+            caches=self._prefixes.pays(prompt, base, prices),
+            labels={JOB_LABEL: job.id, TENANT_LABEL: job.tenant},
+        )
+
+    def _admitted(self, model: str) -> bool:
+        """Return whether the call of this model probes a fault.
+
+        Raises:
+            NoAnswer: The spillway is shut for this model.
+        """
+        admission = self._spillway.admit(model)
+        fault = admission.fault
+        if not admission.wait_s:
+            return fault is not None
+        why = fault.reason if fault else "the spillway is shut"
+        shut = Unavailable(why, retry_after=admission.wait_s)
+        another = fault is not None and fault.scope != ACCOUNT
+        raise NoAnswer(shut, Reason.SPILLWAY_SHUT, another=another)
+
+    def make(
+        self,
+        call: Call,
+        claim: Claim,
+        job: Job,
+        rules: Policy,
+        sub_budget: SubBudget,
+        on_text: TakeText | None = None,
+    ) -> Reply:
+        """Take a slot, reserve the money, write down what leaves, and call, once.
+
+        The reply is billed: `book` it, whatever it says. `on_text` gets its text as it comes.
+
+        Raises:
+            Lost: The job no longer belongs to this claim.
+            NoAnswer: There is no reply. Its cost is booked already, as far as it is known.
+        """
+        slot = self._slots.take(call, claim, rules)
+        try:
+            self._prepare(call, claim, job, rules, sub_budget)
+            ending = self._call(call, on_text)
+        except BaseException as error:  # no call was made, or this thread is being ended
+            self._slots.give(slot, error)
+            raise
+        rest_s = self._slots.give(slot, ending)
+        if not isinstance(ending, Reply):
+            raise self._failed(call, ending, rules, rest_s)
+        self._recovered(call)
+        return ending
+
+    def _prepare(
+        self, call: Call, claim: Claim, job: Job, rules: Policy, sub_budget: SubBudget
+    ) -> None:
+        """Reserve the money and write down what leaves.
+
+        Raises:
+            Lost: The job no longer belongs to this claim.
+            NoAnswer: The call must not be made.
+        """
+        began = time.monotonic()
+        self._reserve(call, claim, job, rules, sub_budget)
+        self._write_down(
+            call.leaving(claim, job, rules, self._provider.region, sub_budget, self._secret)
+        )
+        if time.monotonic() - began > MAX_RESERVING_S:  # this process was stopped meanwhile
+            self._budget.release(call.id)
+            raise NoAnswer(Unavailable("too late to call"), Reason.SPILLWAY_SHUT)
+
+    def _call(self, call: Call, on_text: TakeText | None) -> Reply | ForebayError:
+        try:
+            return traced(self._provider, call, on_text)
+        except ForebayError as error:
+            return error
+
+    def cost(self, call: Call, reply: Reply) -> Cost:
+        """Return what a reply costs: its worst case if its usage cannot be priced exactly."""
+        return cost_of(call, reply.usage, reply.tier, stand_in=reply.stand_in)
+
+    def book(self, call: Call, cost: Cost, draft: bytes = b"") -> None:
+        """Settle a call at its cost, waiting up to `MAX_BOOKING_S` for Redis.
+
+        Until then the call's worst case stays reserved.
+
+        Args:
+            call: the call that was made.
+            cost: what it cost.
+            draft: the sealed answer, kept so that the next worker need not pay for it again.
+
+        Raises:
+            Unavailable: Redis did not come back in time.
+        """
+        settle = partial(self._budget.settle, call.id, cost.nusd, draft=draft, bill=cost.bill())
+        patiently(settle, patience_s=MAX_BOOKING_S)
+
+    def _reserve(
+        self, call: Call, claim: Claim, job: Job, rules: Policy, sub_budget: SubBudget
+    ) -> None:
+        try:
+            self._budget.reserve(
+                call.id,
+                job.id,
+                job.tenant,
+                call.worst_nusd,
+                limits_at=lambda at_s: call.limits(rules, job.tenant, sub_budget, at_s),
+                term_s=self._provider.term_s,
+                purpose=sub_budget.purpose,
+                token=claim.token,
+                terms=call.stated(self._provider.region, sub_budget),
+            )
+        except BudgetExceeded as error:
+            raise NoAnswer(error, Reason.BUDGET_SPENT, another=True) from None
+        except Throttled as error:  # another call of this job may still run, or has just ended
+            raise NoAnswer(error, Reason.CALL_OPEN) from None
+
+    def _write_down(self, leaving: Leaving) -> None:
+        """Enter in the egress log what is about to leave.
+
+        Raises:
+            NoAnswer: The entry could not be written, so nothing leaves.
+        """
+        try:
+            self._egress_log.append(leaving)
+        except ForebayError as error:
+            log.error(  # noqa: TRY400 - nothing is wrong with the code
+                "the egress log cannot be written, so the call is not made: %s", error,
+                extra=event(Event.EGRESS_UNWRITTEN, job=leaving.job, model=leaving.model),
+            )  # fmt: skip
+            with suppress(Unavailable):  # what cannot be released stays reserved for its term
+                self._budget.release(leaving.call)
+            raise NoAnswer(error, Reason.EGRESS_UNWRITTEN, waits=True) from None
+
+    def _failed(self, call: Call, error: ForebayError, rules: Policy, rest_s: float) -> NoAnswer:
+        """Book what the failed call cost, as far as it is known; return the `NoAnswer` to raise."""
+        if rest_s:
+            self._slots.shut_if_all_rest(rules, error.code)
+        if isinstance(error, OutcomeUnknown):
+            return NoAnswer(error, Reason.CALL_OPEN)
+        if isinstance(error, BilledFailure):
+            cost = cost_of(call, error.usage, error.tier, stand_in=error.stand_in)
+            self.book(call, cost)
+            self._recovered(call)
+            return NoAnswer(error, Reason.BEDROCK_FAILED, another=True, estimated=cost.estimated)
+        if billed(error) == "no":
+            self._budget.release(call.id)
+        if scope := fault_of(error, call.model):
+            return self._shut(scope, error, rules)
+        passes = isinstance(error, PassingError)
+        if isinstance(error, PassingError) and error.retry_after is None:
+            error.retry_after = rest_s or None
+        reason = Reason.SPILLWAY_SHUT if passes else Reason.BEDROCK_FAILED
+        return NoAnswer(error, reason, another=True)
+
+    def _shut(self, scope: str, error: ForebayError, rules: Policy) -> NoAnswer:
+        """Shut the spillway for the scope of a fault that is no job's own.
+
+        If it is the last model of the policy that was open, the whole spillway is shut for a while.
+        """
+        self._spillway.fail(scope, error.code, str(error))
+        faulty = {fault.scope for fault in self._spillway.faults()}
+        if scope != ACCOUNT and faulty >= rules.all_models():
+            self._spillway.shut(error.code, PROBE_EVERY_S)
+        another = scope != ACCOUNT
+        return NoAnswer(error, Reason.SPILLWAY_SHUT, another=another, waits=True)
+
+    def _recovered(self, call: Call) -> None:
+        if call.probe:
+            self._spillway.recover(call.model)

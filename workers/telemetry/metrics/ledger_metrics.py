@@ -1,0 +1,225 @@
+"""Metrics of the fleet as a whole: what the ledger, the books and Redis say. docs/metrics.md."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from forebay.routing.base import NANO
+from forebay.routing.errors import ForebayError
+from forebay.routing.ledger.reader import LedgerReader
+from forebay.routing.limits.budget import Budget
+from forebay.routing.limits.pauses import Pauses
+from forebay.routing.limits.spillway import ACCOUNT, Spillway
+from forebay.routing.logs import Event, event
+from forebay.routing.overview.pacing_report import PacingReport
+from forebay.routing.overview.recovered import leases_recovered
+from forebay.routing.overview.waiting import WaitingJobs
+from forebay.routing.overview.workers import Workers
+from forebay.routing.policy.policy_file import Policy, PolicyFile
+from forebay.routing.store.connection import reaching_redis
+from forebay.workers.telemetry.metrics.labels import largest
+
+log = logging.getLogger(__name__)
+
+KEEP_S = 2.0  # figures are read at most so often, however many scrape
+KEEP_DEAD_S = 60.0  # counting dead jobs walks all keys
+MAX_RUNNING = 5_000  # jobs whose queues are counted
+KEYS_PER_SCAN = 5_000
+MAX_PAUSES = 100  # that are shown
+DUE_WITHIN_S = (60, 300)  # deadlines that count as near
+SHARDS = ":rows"  # ends the names of the depths that count shards
+FLEET = "*"
+
+
+class LedgerMetrics(Collector):
+    """Reads the figures of one Redis when they are asked for.
+
+    Args:
+        ledger: reads; its user must be allowed to read books, breaker and pace.
+        tenants: how many tenants have labels of their own; the others' figures are added up.
+    """
+
+    def __init__(self, ledger: LedgerReader, tenants: int) -> None:
+        self._ledger, self._redis, self._tenants = ledger, ledger.redis, tenants
+        self._policy = PolicyFile(ledger.settings.policy_file)
+        self._read_at, self._figures = float("-inf"), list[Metric]()
+        self._failed = set[str]()
+        self._dead_at, self._dead = float("-inf"), dict[str, float]()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics; of Redis that cannot be reached only that it cannot."""
+        if time.monotonic() - self._read_at > KEEP_S:
+            self._figures = list(self._read())
+            self._read_at = time.monotonic()
+        yield from self._figures
+
+    def _read(self) -> Iterator[Metric]:
+        """Yield all that can be read. A part that this Redis user may not read is left out."""
+        failed = set[str]()
+        for part in (
+            self._queues, self._jobs, self._due, self._money, self._breaker, self._pace,
+            self._memory,
+        ):  # fmt: skip
+            try:
+                yield from list(part())
+            except ForebayError as error:
+                failed.add(part.__name__)
+                self._complain(part.__name__, error)
+        self._failed = failed
+        yield _gauge("ledger_read", "1 if all figures of the ledger were read", int(not failed))
+
+    def _complain(self, part: str, error: ForebayError) -> None:
+        """Log that a part cannot be read, when it fails first."""
+        if part not in self._failed:
+            name = part.strip("_")
+            log.warning("cannot read %s: %s", name, error, extra=event(Event.METRICS_AWAY))
+
+    def _queues(self) -> Iterator[Metric]:
+        """Yield what waits in each queue, since when, and how many workers serve it."""
+        jobs = _family("queue_jobs", "Jobs that wait", "queue", "class")
+        oldest = _family("queue_oldest_seconds", "Age of the oldest job", "queue", "class")
+        for line in WaitingJobs(self._redis).lines():
+            jobs.add_metric([line.queue, line.priority], line.depth)
+            oldest.add_metric([line.queue, line.priority], line.oldest_s)
+        workers = _family("queue_workers", "Live workers that serve the queue", "queue")
+        for queue, count in sorted(self._ledger.workers().items()):
+            workers.add_metric([queue], len(count))
+        slots = _family("queue_slots", "Jobs that its live workers work at once", "queue")
+        for queue, places in sorted(Workers(self._redis).slots().items()):
+            slots.add_metric([queue], places)
+        yield from (jobs, oldest, workers, slots)
+
+    def _jobs(self) -> Iterator[Metric]:
+        """Yield the jobs that run, wait for a retry, or are dead."""
+        with reaching_redis():
+            ids: Any = self._redis.zrange("fb:leases", 0, MAX_RUNNING - 1)
+            delayed: Any = self._redis.zcard("fb:later")
+        running = _family("jobs_running", "Jobs that workers hold", "queue")
+        counts = Counter(record.queue for record in self._ledger.records(_decoded(ids)))
+        for queue, count in sorted(counts.items()):
+            running.add_metric([queue], count)
+        yield running
+        yield _gauge("jobs_delayed", "Jobs that wait for their retry", delayed)
+        yield _by_tenant("dead_jobs", "Dead jobs that were not replayed", self._dead_jobs())
+        recovered = leases_recovered(self._redis)
+        yield _gauge("leases_recovered_hour", "Leases that ran out in the last hour", recovered)
+
+    def _due(self) -> Iterator[Metric]:
+        """Yield the shards that wait, and the jobs whose deadline is near, for autoscaling."""
+        shards = _family("queue_shards", "Shards of bulks that wait", "queue")
+        for queue, depth in sorted(self._ledger.depths().items()):
+            if queue.endswith(SHARDS):
+                shards.add_metric([queue.removesuffix(SHARDS)], depth)
+        yield shards
+        due = _family("jobs_due", "Jobs whose deadline is near", "within")
+        with reaching_redis():
+            now_s, _ = self._redis.time()
+            for within_s in DUE_WITHIN_S:
+                last_ms = (int(now_s) + within_s) * 1000
+                count: Any = self._redis.zcount("fb:deadlines", "-inf", last_ms)
+                due.add_metric([str(within_s)], count)
+        yield due
+
+    def _dead_jobs(self) -> dict[str, float]:
+        """Return the number of dead jobs by tenant, at most a minute old."""
+        if time.monotonic() - self._dead_at > KEEP_DEAD_S:
+            with reaching_redis():
+                keys = list(self._redis.scan_iter(match="fb:dead:*", count=KEYS_PER_SCAN))
+                with self._redis.pipeline(transaction=False) as pipe:
+                    for key in keys:
+                        pipe.zcard(key)
+                    sizes = pipe.execute()
+            names = [key.removeprefix("fb:dead:") for key in _decoded(keys)]
+            self._dead = dict(zip(names, map(float, sizes), strict=True))
+            self._dead_at = time.monotonic()
+        return largest(self._dead, self._tenants)
+
+    def _money(self) -> Iterator[Metric]:
+        """Yield what was spent and reserved today, and what is left of each budget."""
+        owners, policy = Budget(self._redis).owners(), self._policy.current()
+        tenants = {name: sums for name, sums in owners.items() if name != FLEET and ":" not in name}
+        spent, reserved = ({name: sums[i] / NANO for name, sums in tenants.items()} for i in (0, 1))
+        yield _by_tenant("spent_usd", "Spent today, UTC", largest(spent, self._tenants))
+        yield _by_tenant("reserved_usd", "Reserved for calls", largest(reserved, self._tenants))
+        left = {name: left for name in tenants if (left := _left(policy, name, owners)) is not None}
+        shown = dict(sorted(left.items(), key=lambda item: item[1])[: self._tenants])
+        fleet = _left(policy, FLEET, owners)
+        shown |= {} if fleet is None else {FLEET: fleet}
+        budgets = {name: (_budget_nusd(policy, name) or 0) / NANO for name in shown}
+        yield _by_tenant("budget_usd", "The budget of the day", budgets)
+        yield _by_tenant("budget_left_usd", "Left of the budget of the day", shown)
+
+    def _breaker(self) -> Iterator[Metric]:
+        """Yield whether the way to Bedrock is shut, for all models or for some, and all pauses."""
+        spillway = Spillway(self._redis)
+        shut = _family("breaker_open", "1 while calls are held back", "model")
+        faults = {fault.scope: 1 for fault in spillway.faults()}
+        for scope, value in ({ACCOUNT: int(spillway.shut_for_s() > 0)} | faults).items():
+            shut.add_metric([scope], value)
+        yield shut
+        paused = _family("paused", "1 while an operator holds this back", "scope")
+        for pause in Pauses(self._redis).all()[:MAX_PAUSES]:
+            paused.add_metric([pause.scope], 1)
+        yield paused
+
+    def _pace(self) -> Iterator[Metric]:
+        """Yield the share of jobs that goes to Bedrock, and the share that is aimed at."""
+        share = _family("escalation_share", "Share of jobs that went to Bedrock", "tenant")
+        target = _family("escalation_target", "Share that the policy aims at", "tenant")
+        report = PacingReport(self._redis)
+        for tenant in report.tenants()[: self._tenants]:
+            went = report.account(tenant).went
+            if went is not None:
+                share.add_metric([tenant], went)
+            aim = self._policy.current().tenant(tenant).pace.share
+            if aim != "none":
+                target.add_metric([tenant], aim)
+        yield from (share, target)
+
+    def _memory(self) -> Iterator[Metric]:
+        """Yield the memory of Redis, whether new jobs are refused, and if it is durable."""
+        with reaching_redis():
+            info: Any = self._redis.info("everything")
+            refuses: Any = self._redis.exists("fb:full")
+        durable = info.get("aof_enabled") and info.get("aof_last_write_status", "ok") == "ok"
+        yield _gauge("redis_memory_bytes", "Memory in use by Redis", info["used_memory"])
+        yield _gauge("redis_memory_limit_bytes", "maxmemory; 0 is none", info.get("maxmemory", 0))
+        yield _gauge("redis_durable", "1 if Redis writes its append-only file", int(bool(durable)))
+        yield _gauge("submits_refused", "1 while new jobs are refused for memory", refuses)
+
+
+def _left(policy: Policy, owner: str, owners: dict[str, tuple[int, int]]) -> float | None:
+    """Return the dollars left of a budget of the day; `None` if there is no limit."""
+    budget = _budget_nusd(policy, owner)
+    return None if budget is None else max(0, budget - sum(owners.get(owner, (0, 0)))) / NANO
+
+
+def _budget_nusd(policy: Policy, owner: str) -> int | None:
+    rules = policy.fleet if owner == FLEET else policy.tenant(owner)
+    return rules.daily_budget_nusd
+
+
+def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"forebay_{name}", text, labels=labels)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"forebay_{name}", text, value=value)
+
+
+def _by_tenant(name: str, text: str, values: dict[str, float]) -> GaugeMetricFamily:
+    family = _family(name, text, "tenant")
+    for tenant, value in values.items():
+        family.add_metric([tenant], value)
+    return family
+
+
+def _decoded(values: list[bytes]) -> list[str]:
+    return [value.decode() for value in values]
