@@ -95,10 +95,12 @@ install-systemd: ## Install the systemd units (REDIS=10.0.0.5: addresses that th
 	@install -m 0644 deploy/systemd/forebay.sysusers "$(DESTDIR)/usr/lib/sysusers.d/forebay.conf"
 	@test -e "$(DESTDIR)/etc/forebay/forebay.env" \
 		|| install -m 0640 deploy/env.example "$(DESTDIR)/etc/forebay/forebay.env"
+	@test -e "$(DESTDIR)/etc/forebay/policy.toml" \
+		|| install -m 0644 deploy/policy.toml "$(DESTDIR)/etc/forebay/policy.toml"
 ifdef REDIS
 	@printf '[Service]\nIPAddressAllow=%s\n' "$(REDIS)" > "$(UNITS)/forebay-.service.d/20-redis.conf"
 endif
-	@test -n "$(DESTDIR)" || { systemd-sysusers; systemctl daemon-reload; }
+	@test -n "$(DESTDIR)" || { systemd-sysusers; chgrp forebay /etc/forebay; systemctl daemon-reload; }
 	@echo "Installed. Settings: /etc/forebay/forebay.env. Then: systemctl enable --now forebay-local@0"
 
 # Not .venv: a GPU machine has its own Python, with torch.

@@ -178,7 +178,12 @@ class Bedrock:
             if not refuses_schema(refusal):
                 raise
             answer = self._bought(attempt, policy, model, prompts.in_words)
-        return Answered(answer, lambda: self._cache.put(job, "allow", answer))
+        return Answered(answer, partial(self._share, attempt, policy, answer))
+
+    def _share(self, attempt: Attempt, policy: Policy, answer: Answer) -> None:
+        """Cache an answer that the ledger has, and learn how good the local one was."""
+        self._cache.put(attempt.job, "allow", answer)
+        self._auditor.learn_from_draft(attempt, answer, policy)
 
     def _bought(self, attempt: Attempt, policy: Policy, model: str, prompt_of: PromptOf) -> Answer:
         """Reserve the money, call, book and check.

@@ -14,7 +14,7 @@ from functools import cache, partial
 
 from celery import Celery
 
-from forebay.routing.errors import InvalidJob
+from forebay.routing.errors import InvalidJob, Misconfigured
 from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.ledger.claim import Claim
@@ -30,7 +30,9 @@ from forebay.workers.bulk.shard_work import ShardWork
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import Conclusion
-from forebay.workers.cascade.doubt import Doubter
+from forebay.workers.cascade.doubting.doubt import Doubter
+from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilities
+from forebay.workers.cascade.doubting.ranking import Ranking
 from forebay.workers.cascade.engines import Engines
 from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.recall import Recall
@@ -45,7 +47,7 @@ from forebay.workers.runtime.claims.leases import Leases
 from forebay.workers.runtime.claims.reserve import ReserveTerms
 from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
 from forebay.workers.runtime.retries import outcome_of_place
-from forebay.workers.runtime.start_up import settings_of
+from forebay.workers.runtime.start_up import give_up, settings_of
 from forebay.workers.telemetry.announcement import Announcement
 from forebay.workers.telemetry.observers import observers
 
@@ -74,7 +76,9 @@ class Local:
         ledger: Ledger,
         open_engines: Callable[[], Answerer],
         queues: Sequence[str] = (),
+        *,
         reserved: float = 0.0,
+        ranking: Ranking | None = None,
     ) -> None:
         """Make a worker.
 
@@ -83,6 +87,7 @@ class Local:
             open_engines: starts the engines.
             queues: those whose jobs this worker answers: it announces its models there.
             reserved: the share of its threads that only interactive jobs get.
+            ranking: the learned cascade, if one is used.
         """
         settings = ledger.settings
         self._reserved = reserved
@@ -92,7 +97,8 @@ class Local:
         self._lane_check = LaneCheck(ledger.redis, policy)
         self._leases = Leases(ledger)
         self._quarantine = threading.Lock()
-        self._doubter = Doubter()
+        self._doubter = Doubter(ledger.redis, key, ranking)
+        self._labels = LabelProbabilities(ledger.redis, key)
         self._escalator = Escalator(ledger, policy, frontier)
         self._conclusion = Conclusion(cache, AuditSampler(ledger, key))
         # The engines are opened last: that takes long, and what is wrong above is reported first.
@@ -102,7 +108,7 @@ class Local:
         self._recall = Recall(cache, self._answerer)
         self._texts = TextWriter(ledger.redis, ledger.seal)
         self._second_opinions = SecondOpinions(ledger, policy, frontier, self._answerer)
-        steps = RowSteps(self._answerer, self._doubter, self._escalator)
+        steps = RowSteps(self._answerer, self._labels, self._doubter, self._escalator)
         self._shard_work = ShardWork(ledger, self._answerer, steps)
 
     def work(self, claim: Claim, /) -> Outcome:
@@ -159,7 +165,7 @@ class Local:
             raw = self._first_answer(attempt, pending)
             if not isinstance(raw, RawAnswer):
                 return raw
-            checked = check(attempt.job, raw)
+            checked = check(attempt.job, self._labels.calibrated(attempt.job, raw))
             compared = second.compare(checked)
             doubted = self._doubter.doubt(compared)
             decided = self._escalator.decide(doubted)
@@ -205,14 +211,24 @@ class Local:
         return self._quarantine if attempt.suspect else nullcontext()
 
 
+def _ranking(settings: LocalSettings) -> Ranking | None:
+    try:
+        return Ranking.configured(settings)
+    except Misconfigured as error:
+        give_up(error)
+
+
 @cache
 def _actor() -> Actor:
     settings = settings_of(LocalSettings)
     engines = Engines.configured(settings)
+    ranking = _ranking(settings)
     queues = [local_queue(settings.pool), EMBED]
     return Actor(
         queues,
-        lambda ledger: Local(ledger, engines.open, queues, engines.first.reserved),
+        lambda ledger: Local(
+            ledger, engines.open, queues, reserved=engines.first.reserved, ranking=ranking
+        ),
         pool="threads",
         concurrency=JOBS_PER_SLOT * engines.first.slots + SHARDS_AT_ONCE,
         shards_at_once=SHARDS_AT_ONCE,

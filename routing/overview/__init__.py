@@ -1,1 +1,1 @@
-"""What an operator sees: the jobs and queues of all tenants, the workers, and the pace."""
+"""What an operator sees, and orders: jobs and queues of all tenants, workers, the pace."""

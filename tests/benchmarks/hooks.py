@@ -1,15 +1,16 @@
 """Measure what each hook costs a job of two hops, in CPU time of one process.
 
 Steadier than the rates of `telemetry.py`, which shows what becomes of it in a whole fleet. Prints
-microseconds a job, and their share of the CPU time that all workers take for a job without any
-hook, as measured in the same run.
+microseconds a job, and the ratio of the CPU time that all workers take for a job with the hook to
+that without any, as measured in the same run.
 
-`python tests/benchmarks/hooks.py --jobs 20000`
+`python tests/benchmarks/hooks.py --jobs 20000`, or `--short` for less than a minute.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import os
 import statistics
@@ -25,16 +26,19 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 from prometheus_client import CollectorRegistry  # noqa: E402 - found by the line above
 from telemetry import drain  # noqa: E402 - the program beside this one
 
+from forebay.routing.books.job_counts import JobBook  # noqa: E402
 from forebay.routing.broker.app import celery_app  # noqa: E402
 from forebay.routing.jobs import Answer, Generation, Verdict, new_id  # noqa: E402
 from forebay.routing.ledger.claim import Claim  # noqa: E402
 from forebay.routing.ledger.record import Record  # noqa: E402
 from forebay.routing.logs import to_stderr  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
+from forebay.routing.store.connection import connect  # noqa: E402
 from forebay.routing.tracing import exporting  # noqa: E402
 from forebay.workers.runtime.outcomes import Answered, Recorded, Routed  # noqa: E402
 from forebay.workers.telemetry.celery_events import CeleryEvents  # noqa: E402
 from forebay.workers.telemetry.job_log import JobLog  # noqa: E402
+from forebay.workers.telemetry.job_tally import JobTally  # noqa: E402
 from forebay.workers.telemetry.job_traces import JobTraces  # noqa: E402
 from forebay.workers.telemetry.metrics.job_metrics import JobMetrics  # noqa: E402
 from forebay.workers.telemetry.outbox import MAX_PER_MESSAGE, Sender  # noqa: E402
@@ -46,16 +50,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--drained", type=int, default=3_000, help="jobs of the drain beside it")
+    parser.add_argument("--short", action="store_true", help="5,000 jobs, 3 runs, 1,000 drained")
     options = parser.parse_args()
+    if options.short:
+        options.jobs, options.runs, options.drained = 5_000, 3, 1_000
     os.environ["FOREBAY_LOG"] = "text"
     sys.stderr = Path(os.devnull).open("w", buffering=1)  # noqa: SIM115 - as long as the process
     to_stderr(logging.INFO, worker="local1@here")
     with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
         fleet.start_redis()
-        _, worker_ms = drain(fleet, "none", 3_000)
+        _, worker_ms = drain(fleet, options.drained, {}, seen=False)
         ways = {
             "log": _both_hops(JobLog()),
             "events": _sent(fleet.url),
+            "counts (report)": _counted(fleet.url),
             "metrics": _both_hops(JobMetrics(CollectorRegistry(), 50)),
         }
         costs = {name: _cost_us(way, options.jobs, options.runs) for name, way in ways.items()}
@@ -65,7 +74,8 @@ def main() -> None:
         costs["traces, if recorded"] = _cost_us(traced, options.jobs, options.runs)
     print(f"CPU time of each hook a job of two hops, medians of {options.runs} runs")
     for name, cost in costs.items():
-        print(f"{name:19} {cost:6.1f} us {cost / worker_ms / 10:6.2f} % of {worker_ms:.2f} ms")
+        ratio = 1 + cost / worker_ms / 1_000
+        print(f"{name:19} {cost:6.1f} us  ratio to none {ratio:.3f} ({worker_ms:.2f} ms)")
 
 
 def _record_spans() -> None:
@@ -86,7 +96,9 @@ def _cost_us(way: Callable[[], object], jobs: int, runs: int) -> float:
     return statistics.median(costs)
 
 
-def _both_hops(hook: JobLog | CeleryEvents | JobMetrics | JobTraces) -> Callable[[], None]:
+def _both_hops(
+    hook: JobLog | CeleryEvents | JobMetrics | JobTally | JobTraces,
+) -> Callable[[], None]:
     """Return what has a hook observe a job that is routed, and then answered."""
     (routing, routed), (answering, answered) = _hop("route", _routed), _hop("local", _answered)
 
@@ -112,6 +124,19 @@ def _sent(url: str) -> Callable[[], None]:
             outbox._unsent.clear()
 
     return observe_and_send
+
+
+def _counted(url: str) -> Callable[[], None]:
+    """Return what has a job counted for `forebay report`, and the counts of 100 jobs written."""
+    tally = JobTally(lambda: JobBook(connect(Settings(redis_url=url))))
+    observe, jobs = _both_hops(tally), itertools.count(1)
+
+    def observe_and_write() -> None:
+        observe()
+        if next(jobs) % 100 == 0:
+            tally.flush()
+
+    return observe_and_write
 
 
 def _hop(hop: str, outcome: Callable[[Claim], Recorded]) -> tuple[Claim, Recorded]:

@@ -1,9 +1,10 @@
-"""Measure what log lines, Celery events and metrics cost: the same drain with and without them.
+"""Measure what logs, events, metrics and traces cost: the same drain with and without them.
 
-`python tests/benchmarks/telemetry.py --jobs 4000 --runs 5`. All run in turn on one Redis, over the
-echo engine, two hops a job. `none` has no hooks at all (`unseen.py`), `events` the log and the
-events that every worker has, `all` metrics too, scraped every second while Flower's kind of
-receiver listens. On a busy machine the CPU time a job is steadier than the rate.
+`python tests/benchmarks/telemetry.py --jobs 4000 --runs 5`, or `--short` for about a minute. All
+run in turn on one Redis, over the echo engine, two hops a job. `none` has no hooks at all
+(`unseen.py`), `events` the log, the counts and the events that every worker has, `metrics` also
+metrics, scraped every second while Flower's kind of receiver listens, and `traces` also a trace of
+each job, sent to a collector. On a busy machine the CPU time a job is steadier than the rate.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,16 +27,18 @@ import psutil
 import redis
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
+sys.path[:0] = [str(ROOT / each) for each in ("src", "deploy", "tests/support")]
 
-from forebay.producers.client import Client  # noqa: E402 - found by the line above
+from collector import Collector  # noqa: E402 - found by the line above
+from forebay.producers.client import Client  # noqa: E402
 from forebay.routing.broker.app import celery_app  # noqa: E402
 from forebay.routing.jobs import Generate, Message  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
 from local.fleet import Fleet  # noqa: E402
 from local.process import Process  # noqa: E402
 
-VARIANTS = ("none", "events", "all")
+VARIANTS = ("none", "events", "metrics", "traces")
+METRICS = {"FOREBAY_METRICS_PORT": "0"}
 PARTS = {"router": {}, "sweeper": {}, "local": {"FOREBAY_ENGINE": "echo", "FOREBAY_SLOTS": "16"}}
 
 
@@ -44,13 +47,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=4_000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--short", action="store_true", help="1,000 jobs, one run")
     options = parser.parse_args()
+    if options.short:
+        options.jobs, options.runs = 1_000, 1
     rows: dict[str, list[tuple[float, float]]] = {variant: [] for variant in VARIANTS}
-    with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
+    with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet, Collector() as sink:
+        traces = METRICS | {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url}
+        settings = {"none": {}, "events": {}, "metrics": METRICS, "traces": traces}
         fleet.start_redis()
         for run in range(options.runs):
             for variant in VARIANTS[:: 1 if run % 2 else -1]:  # neither order favours one
-                rows[variant].append(drain(fleet, variant, options.jobs))
+                rows[variant].append(
+                    drain(fleet, options.jobs, settings[variant], seen=variant != "none")
+                )
                 print(f"{variant:8} {rows[variant][-1][0]:9.0f} {rows[variant][-1][1]:9.3f}")
     print(f"\n{options.jobs} jobs, medians of {options.runs} runs, {os.cpu_count()} cores")
     print(f"{'':8} {'drain/s':>9} {'CPU ms/job':>11} {'ratios to none':>20}")
@@ -60,8 +70,15 @@ def main() -> None:
         print(f"{name:8} {rate:9.0f} {cpu:11.3f} {ratios}")
 
 
-def drain(fleet: Fleet, variant: str, jobs: int) -> tuple[float, float]:
-    """Return the jobs per second of one drain, and the CPU milliseconds of all workers a job."""
+def drain(fleet: Fleet, jobs: int, env: Mapping[str, str], *, seen: bool) -> tuple[float, float]:
+    """Return the jobs per second of one drain, and the CPU milliseconds of all workers a job.
+
+    Args:
+        fleet: the fleet; its Redis is emptied.
+        jobs: how many jobs are drained.
+        env: further settings of the workers.
+        seen: whether the workers have any hooks.
+    """
     client = redis.Redis.from_url(fleet.url)
     client.flushall()
     ask = Generate(messages=[Message(role="user", content="[[echo: say=ok]] hello")], max_tokens=4)
@@ -69,8 +86,8 @@ def drain(fleet: Fleet, variant: str, jobs: int) -> tuple[float, float]:
         made = [forebay.job(ask) for _ in range(jobs)]
         for start in range(0, jobs, 500):
             forebay._ledger.create(made[start : start + 500])
-    procs = [_start(fleet, part, variant) for part in PARTS]
-    watched = _watched(fleet, procs) if variant == "all" else contextlib.nullcontext()
+    procs = [_start(fleet, part, PARTS[part] | env, seen=seen) for part in PARTS]
+    watched = _watched(fleet, procs) if env else contextlib.nullcontext()
     with watched:
         measured = _measure(client, jobs, procs)
     for proc in procs:
@@ -78,9 +95,8 @@ def drain(fleet: Fleet, variant: str, jobs: int) -> tuple[float, float]:
     return measured
 
 
-def _start(fleet: Fleet, part: str, variant: str) -> Process:
-    env = PARTS[part] | ({"FOREBAY_METRICS_PORT": "0"} if variant == "all" else {})
-    if variant != "none":
+def _start(fleet: Fleet, part: str, env: Mapping[str, str], *, seen: bool) -> Process:
+    if seen:
         return fleet.start(part, **env)
     program = str(ROOT / "tests" / "benchmarks" / "unseen.py")
     words = ["--hostname", f"{part}@%h", "--loglevel", "INFO", "--without-mingle"]

@@ -222,7 +222,7 @@ def test_whatever_the_deadline_is_the_error_is_ours(deadline):
 
 def calls(client):
     """Return calls of every public method that talks to Redis, by name."""
-    job_id = new_id("acme")
+    job_id, job = new_id("acme"), client.job(ask())
     return {
         **{method.__name__: (lambda m=method: m(job_id)) for method in by_id(client)},
         "submit": lambda: client.submit(ask()),
@@ -232,6 +232,7 @@ def calls(client):
         "as_completed": lambda: client.as_completed([ask()]),
         "submit_future": lambda: client.submit_future(ask()),
         "submit_with_future": lambda: client.submit_with_future(ask()),
+        "submit_with_futures": lambda: client.submit_with_futures([job]),
         "dead": client.dead,
         "bulk": lambda: client.bulk([{"text": "x"}], kind="summarize"),
         "bulks": client.bulks,

@@ -26,7 +26,8 @@ from forebay.routing.logs import Event, event, place
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import answer_of, no_answer
-from forebay.workers.cascade.doubt import Doubter
+from forebay.workers.cascade.doubting.doubt import Doubter
+from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilities
 from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.stages import (
     CheckedAnswer,
@@ -53,8 +54,12 @@ class RowSteps:
     raised: a lost claim, an engine that died, a part that cannot be reached now.
     """
 
-    def __init__(self, answerer: Answerer, doubter: Doubter, escalator: Escalator) -> None:
+    def __init__(
+        self, answerer: Answerer, labels: LabelProbabilities, doubter: Doubter,
+        escalator: Escalator,
+    ) -> None:  # fmt: skip
         self._answerer = answerer
+        self._labels = labels
         self._doubter = doubter
         self._escalator = escalator
 
@@ -81,7 +86,7 @@ class RowSteps:
         return isolated(attempt, lambda: self._concluded(attempt, raw))
 
     def _concluded(self, attempt: Attempt, raw: RawAnswer) -> RowOutcome:
-        checked = check(attempt.job, raw)
+        checked = check(attempt.job, self._labels.calibrated(attempt.job, raw))
         decided = self._escalator.decide(self._doubted(attempt, checked))
         return _outcome(decided)
 

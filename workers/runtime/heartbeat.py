@@ -17,8 +17,8 @@ from celery.bootsteps import StartStopStep
 from forebay.routing.errors import ForebayError
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.worker_status import WorkerStatus
-from forebay.routing.limits.orders import Order, Orders
 from forebay.routing.logs import Event, event
+from forebay.routing.overview.orders import Order, Orders
 from forebay.workers.engines.host.supervisor import open_engines
 from forebay.workers.runtime.claims.in_flight import InFlight
 

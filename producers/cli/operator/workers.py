@@ -11,7 +11,7 @@ from forebay.producers.cli.operator.jobs import open_reader
 from forebay.producers.cli.options import Json
 
 if TYPE_CHECKING:
-    from forebay.routing.limits.orders import Orders
+    from forebay.routing.overview.orders import Orders
     from forebay.routing.overview.workers import SeenWorker
 
 HEADER = (
@@ -71,7 +71,7 @@ def drain(name: Name, *, reason: Reason = "", as_json: Json = False) -> None:
 @app.command()
 def resume(name: Name, *, as_json: Json = False) -> None:
     """Have a drained worker take jobs again."""
-    from forebay.routing.limits.orders import Orders  # noqa: PLC0415 - help answers at once
+    from forebay.routing.overview.orders import Orders  # noqa: PLC0415 - help answers at once
 
     resumed = Orders(open_reader().redis).resume(name)
     _print(name, "resumed" if resumed else "was not drained", as_json=as_json)
@@ -118,7 +118,7 @@ def _find(name: str) -> tuple[SeenWorker, Orders]:
     Raises:
         BadParameter: No worker of this name was seen in the last hour.
     """
-    from forebay.routing.limits.orders import Orders  # noqa: PLC0415 - help answers at once
+    from forebay.routing.overview.orders import Orders  # noqa: PLC0415 - help answers at once
     from forebay.routing.overview.workers import Workers  # noqa: PLC0415 - as above
 
     client = open_reader().redis

@@ -8,7 +8,7 @@ import pytest
 
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.worker_status import WorkerStatus
-from forebay.routing.limits.orders import Order, Orders
+from forebay.routing.overview.orders import Order, Orders
 from forebay.routing.overview.workers import ALIVE_S, Workers
 from forebay.routing.settings import Settings
 

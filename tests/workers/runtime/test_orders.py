@@ -9,7 +9,7 @@ import pytest
 from forebay.producers.cli.main import run
 from forebay.producers.client import Client
 from forebay.routing.jobs import Generate, Message
-from forebay.routing.limits.orders import Orders
+from forebay.routing.overview.orders import Orders
 from forebay.routing.overview.workers import Workers
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect

@@ -9,7 +9,7 @@ import pytest
 from forebay.producers.cli.main import run
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.worker_status import WorkerStatus
-from forebay.routing.limits.orders import Order, Orders
+from forebay.routing.overview.orders import Order, Orders
 from forebay.routing.settings import Settings
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
