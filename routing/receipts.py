@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import not_
-from typing import Annotated, Any, ClassVar, Generic, Literal
+from typing import Annotated, Any, Generic, Literal
 
 from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
 from typing_extensions import TypeVar
@@ -256,12 +256,13 @@ class Answer(Receipt, Generic[ContentT_co]):
 
     content: ContentT_co
 
-    _content_fields: ClassVar[set[str]] = {"content"}
-
     @property
     def receipt(self) -> Receipt:
         """The same without the content."""
-        return Receipt.model_validate(self.model_dump(exclude=self._content_fields))
+        # The fields are frozen and were checked when the answer was made.
+        return Receipt.model_construct(
+            **{name: getattr(self, name) for name in Receipt.model_fields}
+        )
 
 
 JobState = Literal["waiting", "running", "done", "failed", "cancelled", "expired"]

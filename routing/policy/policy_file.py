@@ -78,9 +78,13 @@ class TenantPolicy(Allowance):
 
     def queue(self, job: Job) -> str:
         """Return the queue of the local lane for this job."""
-        if job.kind == "embed":
+        return self.queue_of(job.kind)
+
+    def queue_of(self, kind: Kind) -> str:
+        """Return the queue of the local lane for jobs of this kind."""
+        if kind == "embed":
             return EMBED
-        pool: str = getattr(self.pools, job.kind)
+        pool: str = getattr(self.pools, kind)
         return local_queue(pool)
 
     def local_queues(self, kind: Kind) -> tuple[str, ...]:
