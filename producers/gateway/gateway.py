@@ -28,7 +28,7 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
-from forebay.routing.limits.rates import Rates
+from forebay.routing.limits.quotas.rates import Rates
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import (

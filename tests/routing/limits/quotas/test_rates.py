@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import ResponseError
 
-from forebay.routing.limits.rates import Rates
+from forebay.routing.limits.quotas.rates import Rates
 from forebay.routing.store.scripts import digest, load_all
 
 KEY = "0123456789ab"
