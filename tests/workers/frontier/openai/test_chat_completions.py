@@ -199,11 +199,12 @@ def test_a_tenant_whose_policy_names_the_endpoint_is_answered_there(lane, chat, 
     answer = lane.work(rules(chat), tenant="acme", worker=worker).answer
     assert (answer.lane, answer.model, answer.stand_in) == ("bedrock", MODEL, True)
     [call] = CallBook(lane.ledger.redis).calls()
-    assert (call.settled_nusd, call.region) == (answer.cost_nusd, f"mine at {chat.host}")
+    assert (call.settled_nusd, call.region) == (answer.cost_nusd, f"endpoint mine at {chat.host}")
     assert answer.cost_nusd == (answer.tokens_in * 1 + answer.tokens_out * 4) * 1_000
     [entry] = EgressLog(lane.ledger.redis).read()
-    assert (entry.leaving.model, entry.leaving.region) == (MODEL, f"mine at {chat.host}")
+    assert (entry.leaving.model, entry.leaving.region) == (MODEL, f"endpoint mine at {chat.host}")
     assert len(mock.calls) == 0
+    assert (entry.leaving.elsewhere, call.elsewhere) == (True, True)
 
 
 def test_other_tenants_never_reach_it(lane, chat, mock, worker):
