@@ -95,21 +95,23 @@ install-systemd: ## Install the systemd units (REDIS=10.0.0.5: addresses that th
 	@install -m 0644 deploy/systemd/forebay.sysusers "$(DESTDIR)/usr/lib/sysusers.d/forebay.conf"
 	@test -e "$(DESTDIR)/etc/forebay/forebay.env" \
 		|| install -m 0640 deploy/env.example "$(DESTDIR)/etc/forebay/forebay.env"
+	@test -e "$(DESTDIR)/etc/forebay/policy.toml" \
+		|| install -m 0644 deploy/policy.toml "$(DESTDIR)/etc/forebay/policy.toml"
 ifdef REDIS
 	@printf '[Service]\nIPAddressAllow=%s\n' "$(REDIS)" > "$(UNITS)/forebay-.service.d/20-redis.conf"
 endif
-	@test -n "$(DESTDIR)" || { systemd-sysusers; systemctl daemon-reload; }
+	@test -n "$(DESTDIR)" || { systemd-sysusers; chgrp forebay /etc/forebay; systemctl daemon-reload; }
 	@echo "Installed. Settings: /etc/forebay/forebay.env. Then: systemctl enable --now forebay-local@0"
 
 # Not .venv: a GPU machine has its own Python, with torch.
 GPU_PYTHON ?= python3
 
 .PHONY: gpu-wheels
-gpu-wheels: $(READY) ## Collect what a GPU machine without a network lacks, into .gpu/parts
+gpu-wheels: $(READY) ## Collect and compile what a GPU machine without a network lacks, into .gpu/parts (ARCHS_OF_GPU)
 	@$(PY) tests/gpu/wheels.py
 
 .PHONY: test-gpu
-test-gpu: ## Build, test and measure on a GPU machine with torch and nvcc (STAGE: one of tests/gpu/run.py)
+test-gpu: ## Build, test and measure on a GPU machine with torch (STAGE: one of tests/gpu/run.py, such as ten-minutes)
 	@$(GPU_PYTHON) tests/gpu/run.py $(or $(STAGE),all)
 
 .PHONY: bench

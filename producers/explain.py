@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from forebay.routing.jobs import Doubt, Receipt, Verdict
 
 _PACED = frozenset({Reason.PACE_GOES, Reason.PACE_STAYS})
+_ABOUT_CHECKS = frozenset({Reason.CHECK_FAILED, Reason.UNCHECKED})
+#: Whose answer a check is about.
+LOCAL, SECOND, BEDROCK = "the local answer", "the second local answer", "Bedrock's answer"
 _ERROR_FIELDS = ("error", "error_field", "error_note")
 _ANSWER_FIELDS = (
     "lane", "model", "revision", "tokens_in", "tokens_out", "cost_usd", "degraded", "cached",
@@ -32,10 +35,10 @@ def explanation(record: Record, audit: Record | None) -> dict[str, Any]:
     return {
         "id": record.id, "kind": record.kind, "egress": record.egress, "state": record.state,
         "hop": record.hop, "queue": record.queue, "attempts": record.attempts,
-        "decisions": [_decision(code) for code in reasons],
+        "decisions": _decisions(reasons, record, receipt),
         "verdict": _verdict(record.verdict, reasons),
         "doubt": _doubt(receipt.doubt if receipt else record.doubt),
-        "checks": [check.model_dump() for check in receipt.checks] if receipt else [],
+        "checks": _checks(receipt),
         "made": _answer(receipt),
         "error": record.error, "error_field": receipt.error_field if receipt else None,
         "error_note": receipt.error_note if receipt else record.error_note,
@@ -66,9 +69,37 @@ def explanation_lines(document: dict[str, Any]) -> Iterator[str]:
 # --- the document --------------------------------------------------------------------------------
 
 
-def _decision(code: str) -> dict[str, str]:
-    name, _, detail = code.partition(":")
-    return {"code": name, "detail": detail, "meaning": meaning(code)}
+def _decisions(
+    reasons: tuple[str, ...], record: Record, receipt: Receipt | None
+) -> list[dict[str, Any]]:
+    """Return each reason, and whose answer it is about if it is about a check of an answer.
+
+    The ledger knows the reasons from before the last answer; that answer added the others.
+    """
+    from_bedrock = receipt is not None and receipt.lane == "bedrock"
+    earlier = list(record.reasons) if from_bedrock else list(reasons)
+    decisions = []
+    for code in reasons:
+        name, _, detail = code.partition(":")
+        whose = None
+        if name in _ABOUT_CHECKS:
+            whose = LOCAL if code in earlier else BEDROCK
+        if code in earlier:
+            earlier.remove(code)
+        decisions.append({"code": name, "detail": detail, "meaning": meaning(code), "whose": whose})
+    return decisions
+
+
+def _checks(receipt: Receipt | None) -> list[dict[str, Any]]:
+    """Return the checks of the answer that the job has, each with whose answer it is."""
+    if receipt is None:
+        return []
+    whose = BEDROCK if receipt.lane == "bedrock" else LOCAL
+    if Reason.SECOND_KEPT in receipt.reasons:
+        whose = SECOND
+    if Reason.AUDIT in receipt.reasons:
+        whose = LOCAL
+    return [{**check.model_dump(), "whose": whose} for check in receipt.checks]
 
 
 def _verdict(verdict: Verdict | None, reasons: tuple[str, ...]) -> dict[str, Any] | None:
@@ -117,9 +148,11 @@ def _whereabouts(document: dict[str, Any]) -> str:
     return f" ({error})" if document["error"] else ""
 
 
-def _reason_line(decision: dict[str, str]) -> str:
+def _reason_line(decision: dict[str, Any]) -> str:
     detail = f" ({decision['detail']})" if decision["detail"] else ""
     words = decision["meaning"] or gist(decision["code"]) or "how it ended"
+    if decision["whose"]:
+        words = words.replace("the answer", decision["whose"])
     return f"{decision['code']}{detail}: {words}"
 
 
@@ -138,14 +171,20 @@ def _verdict_lines(verdict: dict[str, Any]) -> Iterator[str]:
 def _doubt_lines(doubt: dict[str, Any]) -> Iterator[str]:
     limit = "" if doubt["threshold"] is None else f", threshold {doubt['threshold']:.3f}"
     yield f"{doubt['probability']:.3f} that the local answer is wrong{limit}"
+    if doubt["base"] is not None:
+        yield f"{doubt['base']:.3f} before it was calibrated by audits"
     if doubt["agreement"] is not None:
-        yield f"{doubt['agreement']:.2f} agreement with a second answer, by {doubt['second']}"
+        agreed = f"{doubt['agreement']:.2f} agreement of the local answer with a second one"
+        yield f"{agreed}, by {doubt['second']}"
+    if doubt["cascade"]:
+        yield f"{doubt['score']:.3f} rank of the local answer, by {doubt['cascade']}"
     yield f"by {doubt['version']}"
 
 
 def _check_line(check: dict[str, Any]) -> str:
     note = f" ({check['note']})" if check["note"] else ""
-    return f"{check['name']} {'passed' if check['passed'] else 'failed'}{note}"
+    verb = "passed" if check["passed"] else "failed"
+    return f"{check['whose']} {verb} {check['name']}{note}"
 
 
 def _answer_lines(answer: dict[str, Any], attempts: int) -> Iterator[str]:

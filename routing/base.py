@@ -64,6 +64,8 @@ class FrozenModel(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _explain(cls, data: Any, handler: Any) -> Self:
+        if isinstance(data, cls):  # it was checked when it was made
+            return cast("Self", handler(data))
         inside_another = _validating.get()
         token = _validating.set(True)
         try:

@@ -13,6 +13,7 @@ EMBED = "embed"
 BEDROCK = "bedrock"
 SWEEP = "sweep"  # holds no jobs; a sweeper serves it to show that it is alive
 DEFAULT_POOL = "default"
+SHARDS = ":rows"  # ends the names of the depths that count the shards of a queue
 
 _POOL = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
 

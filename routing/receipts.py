@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import not_
-from typing import Annotated, Any, ClassVar, Generic, Literal
+from typing import Annotated, Any, Generic, Literal
 
 from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
 from typing_extensions import TypeVar
@@ -26,12 +26,14 @@ class Classification(FrozenModel):
         probability: how sure the lane is of the label, 0 to 1. `None` on Bedrock, because a
             frontier model names a label and does not say how sure it is.
         scores: the probability of every label by its name; empty on Bedrock.
+        temperature: by which the probabilities were calibrated; 1 if they are the model's own.
     """
 
     kind: Literal["classify"] = "classify"
     label: Annotated[str, Field(repr=False)]
     probability: Annotated[float | None, Field(ge=0, le=1)] = None
     scores: dict[str, float] = Field(default_factory=dict, repr=False)
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
 
 class Extraction(FrozenModel, Generic[DataT_co]):
@@ -144,9 +146,13 @@ class Doubt(FrozenModel):
         probability: the calibrated probability, 0 to 1, that the answer is wrong.
         agreement: how far a second local answer agrees, 0 to 1. `None` without a second answer.
         second: the model that gave the second answer.
-        version: the version of the doubt model, or of the rule that took its place.
+        version: the version of the doubt model, or of the rule that took its place; then, after a
+            plus sign, that of the calibration, if there is one.
         threshold: the limit that the probability was compared with. `None` if it was compared with
             nothing, because there was neither a second answer nor a pace.
+        base: the probability before the calibration. `None` if it was not calibrated.
+        score: what ranks the answer among others if a pace is set; the highest go up first.
+        cascade: the version of the cascade model that gave the score. `None` if none did.
     """
 
     probability: Annotated[float, Field(ge=0, le=1)]
@@ -154,6 +160,9 @@ class Doubt(FrozenModel):
     second: str | None = None
     version: str
     threshold: float | None = None
+    base: Annotated[float | None, Field(ge=0, le=1)] = None
+    score: float | None = None
+    cascade: str | None = None
 
 
 class Check(FrozenModel):
@@ -247,12 +256,13 @@ class Answer(Receipt, Generic[ContentT_co]):
 
     content: ContentT_co
 
-    _content_fields: ClassVar[set[str]] = {"content"}
-
     @property
     def receipt(self) -> Receipt:
         """The same without the content."""
-        return Receipt.model_validate(self.model_dump(exclude=self._content_fields))
+        # The fields are frozen and were checked when the answer was made.
+        return Receipt.model_construct(
+            **{name: getattr(self, name) for name in Receipt.model_fields}
+        )
 
 
 JobState = Literal["waiting", "running", "done", "failed", "cancelled", "expired"]

@@ -18,6 +18,7 @@ from forebay.routing.jobs import Answer, Job, Verdict
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.limits.lanes.lane_check import LaneCheck
 from forebay.routing.limits.price_file import PriceFile
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.logs import Event, event
@@ -55,6 +56,7 @@ from forebay.workers.runtime.outcomes import (
     Routed,
     recalled,
 )
+from forebay.workers.runtime.retries import outcome_of_place
 from forebay.workers.runtime.start_up import settings_of
 from forebay.workers.telemetry.observers import observers
 
@@ -97,6 +99,7 @@ class Bedrock:
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._checked: Policy | None = None
         self._current_policy()
+        self._lane_check = LaneCheck(ledger.redis, self._policy)
         self._leases = Leases(ledger)
         self._cache = AnswerCache(ledger.redis, key, ledger.settings.cache_s, ledger.seal)
         self._ledger = ledger
@@ -107,6 +110,8 @@ class Bedrock:
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or decide what becomes of it without an answer from Bedrock."""
+        if held := outcome_of_place(self._lane_check, claim):
+            return held
         attempt, policy = Attempt.of(claim), self._current_policy()
         # A call under way is billed anyway, so it goes on if the claim is lost, and its answer is
         # booked and kept. The checks that follow are stopped.
@@ -173,7 +178,12 @@ class Bedrock:
             if not refuses_schema(refusal):
                 raise
             answer = self._bought(attempt, policy, model, prompts.in_words)
-        return Answered(answer, lambda: self._cache.put(job, "allow", answer))
+        return Answered(answer, partial(self._share, attempt, policy, answer))
+
+    def _share(self, attempt: Attempt, policy: Policy, answer: Answer) -> None:
+        """Cache an answer that the ledger has, and learn how good the local one was."""
+        self._cache.put(attempt.job, "allow", answer)
+        self._auditor.learn_from_draft(attempt, answer, policy)
 
     def _bought(self, attempt: Attempt, policy: Policy, model: str, prompt_of: PromptOf) -> Answer:
         """Reserve the money, call, book and check.

@@ -14,12 +14,13 @@ from functools import cache, partial
 
 from celery import Celery
 
-from forebay.routing.errors import InvalidJob
+from forebay.routing.errors import InvalidJob, Misconfigured, TooLong
 from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
+from forebay.routing.limits.lanes.lane_check import LaneCheck
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.routing.store.served_models import ServedModels
@@ -29,9 +30,12 @@ from forebay.workers.bulk.shard_work import ShardWork
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import Conclusion
-from forebay.workers.cascade.doubt import Doubter
+from forebay.workers.cascade.doubting.doubt import Doubter
+from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilities
+from forebay.workers.cascade.doubting.ranking import Ranking
 from forebay.workers.cascade.engines import Engines
 from forebay.workers.cascade.escalation import Escalator
+from forebay.workers.cascade.long_texts.long_texts import LongTexts
 from forebay.workers.cascade.recall import Recall
 from forebay.workers.cascade.second_opinion import SecondOpinions
 from forebay.workers.cascade.stages import RawAnswer
@@ -43,7 +47,8 @@ from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.claims.leases import Leases
 from forebay.workers.runtime.claims.reserve import ReserveTerms
 from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
-from forebay.workers.runtime.start_up import settings_of
+from forebay.workers.runtime.retries import outcome_of_place
+from forebay.workers.runtime.start_up import give_up, settings_of
 from forebay.workers.telemetry.announcement import Announcement
 from forebay.workers.telemetry.observers import observers
 
@@ -58,7 +63,8 @@ SHARDS_AT_ONCE = 2  # while one ends, the other fills the batch; each has a thre
 class Local:
     """Answers jobs on an engine.
 
-    1. Recalls an exact earlier answer, if the job allows it.
+    1. Sends on a job that skipped the router, if its lane holds no more; recalls an exact earlier
+       answer, if the job allows it.
     2. Answers the job, and has it answered again if that is worth its time. A job that the engine
        cannot do goes up if it may.
     3. Checks the answer, compares the two, and computes how much to doubt the answer.
@@ -71,7 +77,9 @@ class Local:
         ledger: Ledger,
         open_engines: Callable[[], Answerer],
         queues: Sequence[str] = (),
+        *,
         reserved: float = 0.0,
+        ranking: Ranking | None = None,
     ) -> None:
         """Make a worker.
 
@@ -80,15 +88,18 @@ class Local:
             open_engines: starts the engines.
             queues: those whose jobs this worker answers: it announces its models there.
             reserved: the share of its threads that only interactive jobs get.
+            ranking: the learned cascade, if one is used.
         """
         settings = ledger.settings
         self._reserved = reserved
         policy, frontier = PolicyFile(settings.policy_file), FrontierStatus(ledger.redis)
         key = secret(ledger.redis, settings)
         cache = AnswerCache(ledger.redis, key, settings.cache_s, ledger.seal)
+        self._lane_check = LaneCheck(ledger.redis, policy)
         self._leases = Leases(ledger)
         self._quarantine = threading.Lock()
-        self._doubter = Doubter()
+        self._doubter = Doubter(ledger.redis, key, ranking)
+        self._labels = LabelProbabilities(ledger.redis, key)
         self._escalator = Escalator(ledger, policy, frontier)
         self._conclusion = Conclusion(cache, AuditSampler(ledger, key))
         # The engines are opened last: that takes long, and what is wrong above is reported first.
@@ -98,11 +109,16 @@ class Local:
         self._recall = Recall(cache, self._answerer)
         self._texts = TextWriter(ledger.redis, ledger.seal)
         self._second_opinions = SecondOpinions(ledger, policy, frontier, self._answerer)
-        steps = RowSteps(self._answerer, self._doubter, self._escalator)
+        self._long_texts = LongTexts(self._answerer, policy)
+        steps = RowSteps(
+            self._answerer, self._labels, self._doubter, self._escalator, self._long_texts
+        )
         self._shard_work = ShardWork(ledger, self._answerer, steps)
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or have it escalated; see the class for the steps."""
+        if elsewhere := outcome_of_place(self._lane_check, claim):
+            return elsewhere
         if claim.record.rows:
             return self._work_shard(claim)
         attempt = Attempt.of(claim)
@@ -153,7 +169,7 @@ class Local:
             raw = self._first_answer(attempt, pending)
             if not isinstance(raw, RawAnswer):
                 return raw
-            checked = check(attempt.job, raw)
+            checked = check(attempt.job, self._labels.calibrated(attempt.job, raw))
             compared = second.compare(checked)
             doubted = self._doubter.doubt(compared)
             decided = self._escalator.decide(doubted)
@@ -165,18 +181,31 @@ class Local:
     ) -> RawAnswer | Escalated | Failed:
         """Wait for the first answer, or return the outcome of a job that the engine cannot do.
 
-        The job goes up if it may. If it stays, the engine enforces what it can of the constraint.
+        The job goes up if it may. If it stays, it is answered in parts if it is too long, and the
+        engine enforces what it can of the constraint.
         """
         try:
             return pending()
         except InvalidJob as error:
             outcome = self._escalator.without_answer(attempt, error)
-            if isinstance(outcome, Escalated) or error.field not in CONSTRAINT_FIELDS:
+            if isinstance(outcome, Escalated):
                 return outcome
-        try:
-            return self._begin(attempt, best_effort=True)()
-        except InvalidJob as error:
-            return replace(outcome, error=error)
+            try:
+                return self._otherwise(attempt, error)
+            except InvalidJob as again:
+                return replace(outcome, error=again)
+
+    def _otherwise(self, attempt: Attempt, error: InvalidJob) -> RawAnswer:
+        """Answer a job in parts, or under as much of its constraint as can be enforced.
+
+        Raises:
+            InvalidJob: Neither is possible.
+        """
+        if isinstance(error, TooLong):
+            return self._long_texts.answer(attempt, attempt.prompt_id, error)
+        if error.field not in CONSTRAINT_FIELDS:
+            raise error
+        return self._begin(attempt, best_effort=True)()
 
     def _begin(self, attempt: Attempt, *, best_effort: bool = False) -> PendingAnswer:
         """Begin the answer; a job that asks for it gets its text while it is generated."""
@@ -190,6 +219,7 @@ class Local:
         pool.cancel(attempt.prompt_id)
         self._answerer.cancel(attempt.prompt_id)
         self._answerer.cancel(attempt.second_prompt_id)
+        self._long_texts.cancel(attempt.prompt_id)
 
     def _alone_if_suspect(self, attempt: Attempt) -> AbstractContextManager[object]:
         """Work the jobs that an engine died with one at a time, as one of them may kill engines.
@@ -199,14 +229,24 @@ class Local:
         return self._quarantine if attempt.suspect else nullcontext()
 
 
+def _ranking(settings: LocalSettings) -> Ranking | None:
+    try:
+        return Ranking.configured(settings)
+    except Misconfigured as error:
+        give_up(error)
+
+
 @cache
 def _actor() -> Actor:
     settings = settings_of(LocalSettings)
     engines = Engines.configured(settings)
+    ranking = _ranking(settings)
     queues = [local_queue(settings.pool), EMBED]
     return Actor(
         queues,
-        lambda ledger: Local(ledger, engines.open, queues, engines.first.reserved),
+        lambda ledger: Local(
+            ledger, engines.open, queues, reserved=engines.first.reserved, ranking=ranking
+        ),
         pool="threads",
         concurrency=JOBS_PER_SLOT * engines.first.slots + SHARDS_AT_ONCE,
         shards_at_once=SHARDS_AT_ONCE,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import redis
 from redis.client import Pipeline
 
+from forebay.routing.lanes import SHARDS
 from forebay.routing.limits.budget import Budget
 from forebay.routing.store.connection import decoded, reaching_redis
 
@@ -62,9 +63,13 @@ class History:
         with reaching_redis():
             depths: Any = self._redis.hgetall("fb:depth")
             running: Any = self._redis.zcard("fb:leases")
-        waiting = Counter[str]()
-        for queue, depth in decoded(depths).items():
-            waiting[queue.removesuffix(":rows")] += max(0, int(depth))
+        waiting = Counter(
+            {
+                queue: max(0, int(depth))
+                for queue, depth in decoded(depths).items()
+                if not queue.endswith(SHARDS)
+            }
+        )
         figures: dict[Any, Any] = {
             f"{_WAITING}{queue}": n for queue, n in waiting.most_common(MAX_QUEUES)
         }

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from forebay.routing.errors import InvalidJob, UnknownJob
 from forebay.routing.jobs import owner
-from forebay.routing.lanes import BEDROCK
+from forebay.routing.lanes import BEDROCK, SHARDS
 from forebay.routing.ledger.ends import tell_end
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.store.connection import decoded, reaching_redis
@@ -144,7 +144,7 @@ class Bulks:
 def jobs_ahead(ledger: Ledger) -> int:
     """Return how many jobs wait in the queues that rows of bulks pass, and go before them."""
     depths = ledger.depths().items()
-    return sum(depth for queue, depth in depths if queue != BEDROCK and not queue.endswith(":rows"))
+    return sum(depth for queue, depth in depths if queue != BEDROCK and not queue.endswith(SHARDS))
 
 
 _NOT_COUNTERS = frozenset({"state", "created", "about", "share"})

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+import redis
 from pydantic import Field, ValidationError
 
 from forebay.routing.base import FrozenModel, JobId, Kind, Tenant
@@ -33,11 +34,25 @@ TERM_S = 3_600.0
 MAX_AUDITS_KEPT, KEEP_DAYS = 20_000, 90
 #: How many job types of a tenant are counted.
 MAX_TYPES_PER_TENANT = 500
+#: Labels of an answer whose probabilities are kept, the most probable first.
+MAX_LABELS_KEPT = 20
 #: The weight of a type's older audits, per new audit: a type remembers about the last hundred.
 DECAY = 0.99
 
 _STREAM = "fb:audits"
 _PAGE = 1_000
+
+
+class LabelOutcome(FrozenModel):
+    """The probabilities of one answer between labels, and whether the answer is right.
+
+    Attributes:
+        shares: the uncalibrated probabilities, without names: of the chosen label, then of others.
+        right: 1 if Bedrock chose the same label, else 0.
+    """
+
+    shares: tuple[float, ...] = Field(min_length=2, max_length=MAX_LABELS_KEPT)
+    right: float = Field(ge=0, le=1)
 
 
 class Audit(FrozenModel):
@@ -52,8 +67,16 @@ class Audit(FrozenModel):
             job type.
         features: of text and request, by name; the only inputs that `forebay calibrate` fits.
         agreement, doubt: of the second opinion and of the doubt, if there were any.
+        base_doubt, doubt_model: the doubt before calibration, and the version of what computed it.
+        answered_by, second: the models that gave the local answer and the second one.
+        answer: numbers about the local answer, by name (`forebay router train-cascade`).
+        labels: the probabilities of an answer that chose between labels.
         outcome: how good the local answer is, 0 to 1, if Bedrock's answer counts as right.
-        how: the answer was `compared` with Bedrock's, or `judged` by Bedrock's model.
+        how: the answer was `compared` with Bedrock's, or `judged` by Bedrock's model. An
+            `escalated` answer was compared with the one that Bedrock gave in its place.
+        sampled: it is of a random sample of all answers, kept or escalated. Only such audits
+            teach verdicts; the others have doubtful answers.
+        made: when it was made, in Unix seconds.
         cost_nusd: the cost of the call, in billionths of a dollar.
         stand_in: the mock answered instead of Bedrock, so nothing is learned from the audit.
     """
@@ -71,8 +94,16 @@ class Audit(FrozenModel):
     features: dict[str, float] = Field(default_factory=dict)
     agreement: float | None = None
     doubt: float | None = None
+    base_doubt: float | None = Field(None, ge=0, le=1)
+    doubt_model: str | None = None
+    answered_by: str | None = None
+    second: str | None = None
+    answer: dict[str, float] = Field(default_factory=dict)
+    labels: tuple[LabelOutcome, ...] = ()
     outcome: float = Field(ge=0, le=1)
-    how: Literal["compared", "judged"]
+    how: Literal["compared", "judged", "escalated"]
+    sampled: bool = True
+    made: float = 0.0
     cost_nusd: int = 0
     stand_in: bool = False
 
@@ -111,14 +142,19 @@ class Audits:
             raise refused
         return shadow.id if details else None
 
-    def learn(self, shadow_id: str, audit: Audit, excess: float) -> bool:
+    def learn(self, job_id: str, audit: Audit, excess: float) -> bool:
         """Record the result of an audit once; return False if it was recorded or forgotten before.
 
+        The id is that of the audit's job, or of the job that was escalated.
+
         `excess` is the observed gap less the predicted gap. It counts for the job's type, unless
-        the mock answered.
+        the mock answered, or the audit is not of a random sample.
         """
-        keep_ms, counted = KEEP_DAYS * 86_400_000, "" if audit.stand_in else excess
-        args: list[Any] = [shadow_id, audit.tenant, audit.type, counted, audit.model_dump_json()]
+        keep_ms, counted = (
+            KEEP_DAYS * 86_400_000,
+            excess if audit.sampled and not audit.stand_in else "",
+        )
+        args: list[Any] = [job_id, audit.tenant, audit.type, counted, audit.model_dump_json()]
         args += [MAX_AUDITS_KEPT, keep_ms, MAX_TYPES_PER_TENANT, DECAY]
         with reaching_redis():
             return bool(self._learn(args=args))
@@ -126,7 +162,7 @@ class Audits:
     def recount(self, audits: Iterable[Audit], calibrations: Calibrations) -> None:
         """Count the types of these audits again, the oldest first, by the present calibrations."""
         counts: dict[str, dict[str, tuple[float, float]]] = {}
-        for audit in audits:
+        for audit in filter(lambda audit: audit.sampled, audits):
             types = counts.setdefault(audit.tenant, {})
             number, total = types.pop(audit.type, (0.0, 0.0))
             excess = audit.gap - _predicted(audit, calibrations.of(audit.tenant))
@@ -154,6 +190,18 @@ class Audits:
         with reaching_redis():
             page: Any = self._ledger.redis.xrange(_STREAM, min=after, count=_PAGE)
         return list(page)
+
+
+def latest(client: redis.Redis, count: int) -> Iterator[Audit]:
+    """Yield the last audits of all tenants, the newest first."""
+    last = "+"
+    while count > 0:
+        with reaching_redis():
+            page: Any = client.xrevrange(_STREAM, max=last, count=min(count, _PAGE))
+        yield from filter(None, (_parsed(fields) for _, fields in page))
+        if not page:
+            return
+        count, last = count - len(page), f"({page[-1][0].decode()}"
 
 
 def chosen(job_id: str, share: float, secret: bytes) -> bool:

@@ -1,6 +1,7 @@
-"""Calibration: a few numbers learned from audits, which move verdicts. Redis keeps the versions.
+"""Calibration: numbers learned from audits, which move verdicts, doubts and label probabilities.
 
-`forebay calibrate` fits and publishes a version, and routers follow within seconds. An operator can
+Redis keeps the versions. `forebay calibrate` fits and publishes a version, and workers follow
+within seconds. An operator can
 roll back to any version that is still kept.
 """
 
@@ -15,6 +16,8 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from forebay.routing.base import FrozenModel
 from forebay.routing.errors import InvalidJob, Unavailable
+from forebay.routing.learning.doubt_calibration import DoubtCalibration
+from forebay.routing.learning.label_calibration import LabelCalibration
 from forebay.routing.receipts import Verdict
 from forebay.routing.scoring.logit import logistic, logit
 from forebay.routing.store.connection import reaching_redis
@@ -29,15 +32,21 @@ LOOK_EVERY_S = 5.0
 
 
 class Calibration(FrozenModel):
-    """A correction of verdicts: Platt scaling of the probability, a linear term for the score.
+    """A correction of everything that workers predict.
+
+    The verdict has Platt scaling of its probability, and a linear term for its score.
 
     Attributes:
         version: the number of this calibration in its scope, from 1.
         model: version of the router model that it was fitted to. Verdicts of other versions are
-            not moved.
+            not moved; doubts and label probabilities are.
         made: when it was published, in Unix seconds.
         slope, intercept: Platt scaling of the log-odds that the local answer will do.
         start, weights: a constant, and a weight by feature, that are added to the score.
+        doubt: the correction of the doubt; `None` for none.
+        labels: the correction of label probabilities; `None` for none.
+        audits: how many audits it was fitted to.
+        parts: what it changed, against the version before.
         report: figures that it was accepted for, measured on held-back audits.
     """
 
@@ -50,6 +59,10 @@ class Calibration(FrozenModel):
     intercept: float = 0.0
     start: float = 0.0
     weights: dict[str, float] = Field(default_factory=dict, max_length=200)
+    doubt: DoubtCalibration | None = None
+    labels: LabelCalibration | None = None
+    audits: int = Field(0, ge=0)
+    parts: tuple[str, ...] = ()
     report: dict[str, float] = Field(default_factory=dict, max_length=50)
 
     def chance(self, probability: float) -> float:

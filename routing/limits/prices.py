@@ -245,8 +245,10 @@ class Prices(Listed):
     def _split(self, model: str) -> tuple[str, str]:
         """Return geography and bare id of a model id, or of a system inference profile's ARN.
 
-        The geography of a bare id is `region`.
+        The geography of a bare id is `region`, and so is that of a model of an endpoint.
         """
+        if model in self.models:
+            return "region", model
         name = model.rpartition("/")[2]
         prefix, _, rest = name.partition(".")
         if name in self.models or rest not in self.models:

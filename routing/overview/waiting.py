@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import redis
 
+from forebay.routing.lanes import SHARDS
 from forebay.routing.store.connection import reaching_redis
 
 CLASSES = ("interactive", "bulk")
@@ -43,7 +44,8 @@ class WaitingJobs:
             seconds, micros = self._redis.time()
             now_ms = int(seconds) * 1000 + int(micros) // 1000
             queues: Any = self._redis.hkeys("fb:depth")
-            names = sorted(queue.decode() for queue in queues)
+            depths = sorted(queue.decode() for queue in queues)
+            names = [name for name in depths if not name.endswith(SHARDS)]
             return [self._line(*place, now_ms) for place in product(names, CLASSES)]
 
     def _line(self, queue: str, priority: str, now_ms: int) -> WaitingLine:

@@ -71,11 +71,13 @@ class Decisions(FrozenModel):
         basis: where the probabilities come from: `scored` by a language model that chooses between
             the options, computed by the `similarity` of embeddings, or `stated` in words by a
             frontier model, which are rougher.
+        temperature: by which the probabilities were calibrated; 1 if they are the model's own.
     """
 
     kind: Literal["decide"] = "decide"
     answers: Annotated[tuple[QuestionAnswer, ...], Field(min_length=1, repr=False)]
     basis: Literal["scored", "similarity", "stated"] = "scored"
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
 
     def __getitem__(self, name: str) -> QuestionAnswer:
         """Return the answer to the question of this name.

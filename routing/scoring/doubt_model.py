@@ -1,28 +1,33 @@
 """The doubt model: the probability that a local answer which passed its checks is wrong.
 
-The evidence is whether other local answers agree, how sure the model was of its tokens, and the
-verdict. Any of it may be missing. If there are other answers, and weights for the kind, a logistic
-model calibrated by isotonic regression weighs the evidence
-(`forebay.workers.training.fitting.fit_doubt`). Otherwise a rule without weights does.
+The evidence is whether other local answers agree, how often these models agree otherwise, how sure
+the model was of its tokens, and the verdict. Any of it may be missing. Audits of one's own answers
+correct the model (`forebay.routing.learning.doubt_calibration`).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
 from pydantic import Field
 
 from forebay.routing.base import Kind
-from forebay.routing.scoring.weights_file import FittedModel, WeightsFile
+from forebay.routing.scoring.logit import logistic, logit
+from forebay.routing.scoring.weights_file import FittedModel, StrictModel, WeightsFile
 
-#: The rule without weights: the doubt about an answer that others share, what is added if they
-#: differ, and what the verdict adds at most. The verdict ranks answers with equal agreement.
-DOUBT_IF_SHARED, DOUBT_IF_DIFFERENT, DOUBT_OF_VERDICT = 0.04, 0.75, 0.16
-PLAIN = "plain"  # the version of that rule
+PLAIN = "plain"  # the version of the rule for an answer without a second opinion
+
+#: The most that the verdict adds to a score. Away from the texts that it was fitted to, it says too
+#: little to change a probability.
+TIE_BREAK = 1e-4
+
+#: Models that agree nearly always, or nearly never, tell no more than at these rates.
+MIN_RATE, MAX_RATE = 0.1, 0.95
+#: No answer is certainly right, or certainly wrong, before audits say so.
+MAX_LOG_ODDS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,10 @@ class Evidence:
         verdict_probability, verdict_score: the verdict (`forebay.routing.receipts.Verdict`).
         agreements: agreement with each further local answer, 0 (differs) to 1 (the same). Empty
             if there was no second opinion.
+        rates: the mean agreement of the models of each further answer on such jobs, 0 to 1. Empty
+            if it is not known.
+        own: the same model gave the further answers, to other words.
+        bounded: the answer is one of few options, so that wrong answers are often the same.
         low_logprob: 10 % quantile of the natural-log probabilities of the answer's tokens.
         label_probability: probability of the chosen label among all labels.
     """
@@ -42,27 +51,43 @@ class Evidence:
     verdict_probability: float
     verdict_score: float = 0.0
     agreements: tuple[float, ...] = ()
+    rates: tuple[float, ...] = ()
+    own: bool = False
+    bounded: bool = False
     low_logprob: float | None = None
     label_probability: float | None = None
+
+
+class Line(StrictModel):
+    """The log-odds that an answer is wrong, as a line over the log-odds of the agreement rate."""
+
+    at_even: float
+    slope: float = Field(le=0)
+
+    def __call__(self, rate: float) -> float:
+        """Return the log-odds for models that agree at this rate."""
+        return self.at_even + self.slope * logit(max(MIN_RATE, min(MAX_RATE, rate)))
 
 
 class Weights(WeightsFile):
     """The content of a file of weights.
 
     Attributes:
-        kinds: the kinds for which the model was fitted; other kinds use the rule without weights.
-        start: the intercept.
-        foreseen: weight of the verdict's score, which ranks answers with equal agreement.
-        agreed, differed: weights of the number of answers that agree, and that differ.
-        knots: the calibration: rising log-odds, each with the rate of wrong answers there.
+        agreed, differed: the doubt about an answer that another model's answer agrees with, and
+            about one that it differs from. Models that agree often are often right.
+        unbounded: is added to `agreed` for answers that are not one of few options: two models
+            rarely invent the same wrong number.
+        usual_rate: the rate of agreement that is assumed if it is not known.
+        further: what each of several further answers counts; a single one counts 1.
+        own: what the agreement of a model with itself counts, against that of another model.
     """
 
-    kinds: tuple[Kind, ...]
-    start: float
-    foreseen: float
-    agreed: float
-    differed: float
-    knots: tuple[tuple[float, float], ...] = Field(min_length=2)
+    agreed: Line
+    differed: Line
+    unbounded: float = Field(le=0)
+    usual_rate: float = Field(gt=0, lt=1)
+    further: float = Field(gt=0, le=1)
+    own: float = Field(ge=0, le=1)
 
 
 class DoubtModel(FittedModel[Weights]):
@@ -71,57 +96,52 @@ class DoubtModel(FittedModel[Weights]):
     weights_class = Weights
     packaged = Path(__file__).with_suffix(".json")
 
+    @property
+    def usual_rate(self) -> float:
+        """The rate at which models are assumed to agree if it is not known."""
+        return self._weights.usual_rate
+
     def version_for(self, evidence: Evidence) -> str:
         """Return the version of what weighs this evidence: the weights, or the plain rule."""
-        return self.version if self._fits(evidence) else PLAIN
+        return self.version if evidence.agreements else PLAIN
 
     def probability(self, evidence: Evidence) -> float:
         """Return the probability, 0 to 1, that the answer is wrong."""
-        if not self._fits(evidence):
+        if not evidence.agreements:
             return _plain_doubt(evidence)
-        return _interpolated(self._weights.knots, self.log_odds(evidence))
+        return logistic(max(-MAX_LOG_ODDS, min(MAX_LOG_ODDS, self._log_odds(evidence))))
 
-    def log_odds(self, evidence: Evidence) -> float:
-        """Return the log-odds that the answer is wrong, before calibration."""
+    def _log_odds(self, evidence: Evidence) -> float:
+        """Return the log-odds that the answer is wrong: the mean before, and what others add."""
+        rates = evidence.rates or (self.usual_rate,) * len(evidence.agreements)
+        weight = 1.0 if len(rates) == 1 else self._weights.further
+        before, added = [], 0.0
+        for agreement, rate in zip(evidence.agreements, rates, strict=True):
+            agreed, differed = self._ends(evidence, rate)
+            mean = logit(rate * logistic(agreed) + (1 - rate) * logistic(differed))
+            before.append(mean)
+            added += weight * (agreement * agreed + (1 - agreement) * differed - mean)
+        return fmean(before) + added
+
+    def _ends(self, evidence: Evidence, rate: float) -> tuple[float, float]:
+        """Return the log-odds if another answer is the same, and if it is another one."""
         weights = self._weights
-        foreseen, agreed, differed = measures(evidence)
-        return (
-            weights.start
-            + weights.foreseen * foreseen
-            + weights.agreed * agreed
-            + weights.differed * differed
-        )
-
-    def _fits(self, evidence: Evidence) -> bool:
-        return bool(evidence.agreements) and evidence.kind in self._weights.kinds
+        agreed, differed = weights.agreed(rate), weights.differed(rate)
+        if not evidence.bounded:
+            agreed += weights.unbounded
+        if evidence.own:
+            agreed = weights.own * agreed
+        return min(agreed, differed), differed
 
 
-def measures(evidence: Evidence) -> tuple[float, float, float]:
-    """Return the verdict's score, how many other answers agree, and how many differ."""
-    agreed = sum(evidence.agreements)
-    return evidence.verdict_score, agreed, len(evidence.agreements) - agreed
-
-
-def _interpolated(knots: tuple[tuple[float, float], ...], at: float) -> float:
-    """Return the value on the line between the two knots around `at`, or at the end knot."""
-    for (left, low), (right, high) in pairwise(knots):
-        if at <= right:
-            part = max(0.0, (at - left) / (right - left)) if right > left else 1.0
-            return low + part * (high - low)
-    return knots[-1][1]
+def tie_break(verdict_score: float) -> float:
+    """Return what a verdict adds to a score, so that it ranks equal doubts and no others."""
+    return TIE_BREAK * max(-1.0, min(1.0, verdict_score))
 
 
 def _plain_doubt(evidence: Evidence) -> float:
-    """Return the doubt by the rule without weights.
-
-    With other answers, it is how much they differ, and the verdict among equals. Without, it is the
-    mean of what verdict, label and tokens each say.
-    """
-    foreseen = 1 - evidence.verdict_probability
-    if evidence.agreements:
-        differs = 1 - fmean(evidence.agreements)
-        return DOUBT_IF_SHARED + DOUBT_IF_DIFFERENT * differs + DOUBT_OF_VERDICT * foreseen
-    doubts = [foreseen]
+    """Return the doubt without a further answer: the mean of what verdict, label and tokens say."""
+    doubts = [1 - evidence.verdict_probability]
     if evidence.label_probability is not None:
         doubts.append(1 - evidence.label_probability)
     if evidence.low_logprob is not None:

@@ -180,10 +180,14 @@ def test_an_address_that_is_no_redis_is_refused(url, tmp_path):
 
 
 def test_the_units_are_installed_and_settings_that_are_there_are_kept(tmp_path):
-    for address in ("10.0.0.5", "10.0.0.6"):
-        words = ["make", "install-systemd", f"DESTDIR={tmp_path}", f"REDIS={address}"]
-        subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
-        (tmp_path / "etc" / "forebay" / "forebay.env").write_text("FOREBAY_POOL=mine\n")
+    settings = tmp_path / "etc" / "forebay"
+    install_units(tmp_path, "10.0.0.5")
+    assert (settings / "policy.toml").read_text() == (DEPLOY / "policy.toml").read_text()
+    mine = {"forebay.env": "FOREBAY_POOL=mine\n", "policy.toml": "[defaults]\n"}
+    for name, text in mine.items():
+        (settings / name).write_text(text)
+    install_units(tmp_path, "10.0.0.6")
+    assert {name: (settings / name).read_text() for name in mine} == mine
     installed = tmp_path / "etc" / "systemd" / "system"
     names = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
     ours = DEPLOY / "systemd"
@@ -191,3 +195,27 @@ def test_the_units_are_installed_and_settings_that_are_there_are_kept(tmp_path):
     assert names == units - {"forebay.sysusers"} | {"forebay-.service.d/20-redis.conf"}
     drop_in = (installed / "forebay-.service.d" / "20-redis.conf").read_text()
     assert drop_in == "[Service]\nIPAddressAllow=10.0.0.6\n"
+
+
+def install_units(folder, address):
+    words = ["make", "install-systemd", f"DESTDIR={folder}", f"REDIS={address}"]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+
+
+def test_no_two_local_workers_of_compose_share_a_card():
+    cards = yaml.safe_load((DEPLOY / "compose.gpu.yaml").read_text())["services"]
+    assert len(cards) == 2
+    taken = []
+    for service in cards.values():
+        (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+        taken += device["device_ids"]
+        assert service["image"].startswith("forebay-gpu:")
+        assert service["environment"] == cards["local"]["environment"]
+    differs = {"profiles", "command", "networks"}
+    assert {
+        key for key, value in SERVICES["local1"].items() if value != SERVICES["local"].get(key)
+    } == differs
+    assert SERVICES["local1"]["command"][:-1] == SERVICES["local"]["command"][:-1]
+    assert SERVICES["local1"]["command"][-1] == "local1@%h"
+    assert "local" in SERVICES["local1"]["networks"]["inside"]["aliases"]
+    assert len(set(taken)) == len(cards)

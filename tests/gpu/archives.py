@@ -11,7 +11,6 @@ import re
 import shutil
 import sys
 import tarfile
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,10 +26,8 @@ def pack(
 ) -> list[Path]:
     """Pack files under the given names, and return the parts of the archive."""
     archive = parts / f"{name}.tar"
-    # Weights and compressed files do not shrink further, and take minutes.
-    with tarfile.open(
-        archive, "w:xz" if compress else "w", **({"preset": 9} if compress else {})
-    ) as tar:
+    # Weights do not shrink further, and would take minutes.
+    with tarfile.open(archive, "w:xz" if compress else "w") as tar:
         for file, inside in files:
             tar.add(file, inside)
     made = split(archive, parts)
@@ -61,27 +58,38 @@ def receive(part: Path, parts: Path) -> None:
     for old in parts.glob(f"{match[1]}-*of*.part"):
         if not old.name.endswith(f"of{match[3]}.part"):
             old.unlink()
-    if part.resolve().parent != parts.resolve():
-        shutil.copy2(part, parts)
+    shutil.copy2(part, parts)
 
 
-def unpack(parts: Path, home: Path) -> dict[str, str]:
-    """Unpack every complete archive; return what is wrong with each of the others."""
-    found: dict[str, dict[int, Path]] = defaultdict(dict)
-    counts = {}
-    for part in parts.glob("*.part"):
-        if match := _PART.fullmatch(part.name):
-            found[match[1]][int(match[2])] = part
-            counts[match[1]] = int(match[3])
+def unpack(folders: Iterable[Path], home: Path) -> dict[str, str]:
+    """Unpack every complete archive; return which parts of each of the others are missing.
+
+    Args:
+        folders: where parts may lie; of two versions of an archive, the later folder counts.
+        home: the folder to unpack into.
+    """
+    found = _found(folders)
     wrong = {}
     for name in NAMES:
-        missing = sorted(set(range(1, counts.get(name, 1) + 1)) - found[name].keys())
+        count, parts = found.get(name, (1, {}))
+        missing = sorted(set(range(1, count + 1)) - parts.keys())
         if missing:
-            of = counts.get(name, "?")
-            wrong[name] = f"missing: {', '.join(f'{name}-{n}of{of}.part' for n in missing)}"
+            wrong[name] = f"missing: {', '.join(f'{name}-{n}of{count}.part' for n in missing)}"
         else:
-            _extract([found[name][n] for n in sorted(found[name])], home)
+            _extract([parts[n] for n in sorted(parts)], home)
     return wrong
+
+
+def _found(folders: Iterable[Path]) -> dict[str, tuple[int, dict[int, Path]]]:
+    """Return how many parts each archive has, and those that are here."""
+    found: dict[str, tuple[int, dict[int, Path]]] = {}
+    for part in (part for folder in folders for part in sorted(folder.glob("*.part"))):
+        if match := _PART.fullmatch(part.name):
+            name, number, count = match[1], int(match[2]), int(match[3])
+            if found.get(name, (0, {}))[0] != count:
+                found[name] = (count, {})
+            found[name][1][number] = part
+    return found
 
 
 def _extract(parts: list[Path], home: Path) -> None:

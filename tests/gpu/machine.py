@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Path(os.environ.get("FOREBAY_GPU_HOME", "/tmp/forebay-gpu"))
 PARTS, SITE, MODELS, BUILDS = (HOME / name for name in ("parts", "site", "models", "builds"))
+#: Where parts lie that came with the repository.
+CARRIED = ROOT / ".gpu/parts"
 #: The source of flash-attn, for machines that compile.
 SOURCES = HOME / "sources"
 #: The tokenizer of the packaged model, without its weights.

@@ -110,12 +110,14 @@ def rehearsed(out: Path) -> list[Piece]:
     exl2, exl3 = (f"scripted and {name} and {_SHORT}" for name in ("exl2", "exl3"))
     faults = "supervised and echo and (cancel or deadline)"
     tokens = _bench("tokens", "Echo engine at 1, 8 and 32 jobs", 150, None, out)
+    library: Argv = [*PYTEST, "gpu", "-k", f"library and {_SHORT}", CONFORMANCE]
     footprint: Argv = [*PYTEST, "gpu", "tests/gpu/test_footprint.py"]
     built = "" if any(BUILDS.glob("torch*/built.json")) else "no kernels are here"
     return [
         Piece("check", "The kernels load", 60, [sys.executable, "-c", _LOADS], absent=built),
         _packaged_model(needs=()),
         _scripted("answers", "Scripted generator of exllamav2", 90, exl2),
+        Piece("generator", "exllamav2's own generator, without weights", 150, library, PLAIN),
         _random_model("tiny", needs=()),
         _loads(tokens, (1, 8, 32), "own", 2),
         Piece("memory", "The planner beside exllamav2's own classes", 120, footprint, PLAIN),
@@ -140,7 +142,7 @@ def _random_model(shape: str, needs: tuple[str, ...]) -> Piece:
 
 def _real(name: str, title: str, limit_s: int, tests: str, by: str) -> Piece:
     """Return tests over the packaged model; `direct` and `child` say where the engine runs."""
-    tests = tests.replace("direct", "(exl2 and not supervised)")
+    tests = tests.replace("direct", "(exl2 and not supervised and not library)")
     tests = tests.replace("child", "(exl2 and supervised)")
     argv: Argv = [*PYTEST, "gpu", "-k", tests, CONFORMANCE, _ON_GPU]
     return Piece(name, title, limit_s, argv, over(_FULL, by), ("model",))

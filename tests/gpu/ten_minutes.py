@@ -25,6 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import archives
+import machine
 from machine import HOME, PARTS, ROOT, environment
 from pieces import Piece, on_the_card, rehearsed
 
@@ -116,13 +117,11 @@ def arguments(words: list[str]) -> argparse.Namespace:
 
 
 def unpacked() -> Outcome:
-    """Unpack the archives, whose last part may lie in the repository's own folder."""
+    """Unpack the archives that are complete."""
     began = time.monotonic()
-    for part in (ROOT / ".gpu/parts").glob("*.part"):
-        archives.receive(part, PARTS)
-    wrong = archives.unpack(PARTS, HOME) if PARTS.exists() else {}
+    wrong = archives.unpack([PARTS, machine.CARRIED], HOME)
     said = "".join(f"`{name}`: {why}\n" for name, why in wrong.items())
-    piece = Piece("unpack", "Archives", [], 60)
+    piece = Piece("unpack", "Archives", 60, [])
     return Outcome(piece, "ok", time.monotonic() - began, said)
 
 
@@ -211,7 +210,7 @@ def said(piece: Piece, text: str) -> str:
         piece.section.unlink()
         return section + "\n"
     lines = [line.rstrip() for line in text.splitlines() if line.strip()][-_SHOWN_LINES:]
-    return "\n".join([f"## {piece.title}", "", "```text", *lines, "```", ""])
+    return "\n".join([f"## {piece.title}", "", "```text", *lines, "```", ""]) if lines else ""
 
 
 def card() -> str:

@@ -10,7 +10,7 @@ import pytest
 from forebay.producers.async_client import AsyncClient
 from forebay.producers.cli import main as cli
 from forebay.producers.client import Client
-from forebay.routing.jobs import Classify, Extract, Generate, Job, Message, new_id
+from forebay.routing.jobs import Classify, Extract, Generate, Job, Message, Summarize, new_id
 
 pytest_plugins = ["waterfall"]
 
@@ -94,12 +94,30 @@ def test_an_escalation_names_the_check_and_the_second_opinion(lanes, explain):
     doubt = document["doubt"]
     assert doubt["probability"] > doubt["threshold"] == 0.5
     assert "that the local answer is wrong, threshold 0.500" in words
-    assert "0.00 agreement with a second answer, by echo" in words
+    assert "0.00 agreement of the local answer with a second one, by echo" in words
     failed = lanes.audited(ask("[[echo: say=]] tell"))
     _, words = explain(failed.id)
     assert "no_answer" in words
     checked = lanes.ask(Classify(text="[[echo: confidence=0.2]]", labels=["a", "b"]))
     assert "low_probability" in codes(explain(checked.id)[0])
+
+
+def test_each_check_says_whose_answer_it_is_about(lanes, explain):
+    """Both answers are too long."""
+    lanes.mock.answer = "We met at noon, and then all of us had some lunch."
+    request = Summarize(
+        text="[[echo: say=We met then, all of us, at noon, and had lunch.]] We met.", max_words=5
+    )
+    document, words = explain(lanes.audited(request).id)
+    assert document["made"]["lane"] == "bedrock"
+    failed = [one["whose"] for one in document["decisions"] if one["code"] == "check_failed"]
+    assert failed == ["the local answer", "Bedrock's answer"]
+    assert "check_failed (length): the local answer failed the named check" in words
+    assert "check_failed (length): Bedrock's answer failed the named check" in words
+    assert {check["whose"] for check in document["checks"]} == {"Bedrock's answer"}
+    assert "Bedrock's answer failed length" in words
+    kept = lanes.ask(Summarize(text="We met at noon. [[echo: say=We met at noon.]]", max_words=20))
+    assert "the local answer passed numbers" in explain(kept.id)[1]
 
 
 def test_an_audit_is_shown_with_its_outcome_and_its_cost(lanes, explain):

@@ -37,6 +37,7 @@ def machine(monkeypatch, home):
     A command whose line has a word of `broken` fails. The stage `install` does nothing.
     """
     run_module = importlib.import_module("run")
+    monkeypatch.setattr(run_module.machine, "CARRIED", home)
     run_module.broken, run_module.ran = set(), []
     run_module.STAGES["install"] = lambda: None
     run_module.SOURCES.mkdir()
@@ -99,7 +100,7 @@ def test_a_missing_part_is_named_and_the_other_archive_is_unpacked(home, monkeyp
     (home / "file").write_text("x = 1\n")
     archives.pack("kernels", [(home / "file", "site/a.py")], parts, compress=True)
     (parts / "models-2of3.part").write_bytes(b"")
-    wrong = archives.unpack(parts, home)
+    wrong = archives.unpack([parts, home / "none"], home)
     assert wrong == {"models": "missing: models-1of3.part, models-3of3.part"}
     assert (home / "site/a.py").exists()
     older = home / "models-1of2.part"

@@ -33,6 +33,14 @@ def exl2_engine(folder, *, slots=2, context=256, pages=None):
     return _engine(folder, "exl2", slots, context, backend), backend.generator
 
 
+def library_engine(folder, *, slots=2, context=256, pages=None):
+    """Return the engine over exllamav2's own generator, and the generator."""
+    from weightless import backend  # noqa: PLC0415 - needs torch
+
+    made = backend(folder, pages or slots * -(-context // PAGE), slots)
+    return _engine(folder, "exl2", slots, context, made), made.generator
+
+
 def exl2_backend(folder, pages, slots):
     """Return the backend over a fake exllamav2."""
     parts = Exl2Parts(

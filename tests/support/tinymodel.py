@@ -70,7 +70,7 @@ class Rule:
 
     def logits(self, tokens):
         """Return the row of logits, in single precision, for the next token."""
-        prompt, answer = self._split(tokens)
+        prompt, answer = self.split(tokens)
         noise = np.random.default_rng(zlib.crc32(repr(tokens).encode()))
         row = noise.uniform(0, 1, self.width).astype(np.float32)
         closing = {"}": 2.5, '"': 2.0, ",": 2.0, '",': 1.5, '"}': 1.5}
@@ -89,7 +89,7 @@ class Rule:
         """Return whether the prompt asks for a text without an end."""
         return STORY in self.tokenizer.decode(list(prompt))
 
-    def _split(self, tokens):
+    def split(self, tokens):
         """Return the prompt and the answer so far; a warm-up has no opening of an answer."""
         size = len(self._opening)
         starts = range(len(tokens) - size, -1, -1)

@@ -63,7 +63,8 @@ class Escalator:
     def _pace(self, job: Job, policy: Policy, doubt: Doubt | None) -> Pace | None:
         """Offer the job to the pacing controller; an answer that failed its checks goes anyway."""
         if doubt is not None:
-            return self._pacer.offer(job, policy, "after", doubt.probability)
+            score = doubt.probability if doubt.score is None else doubt.score
+            return self._pacer.offer(job, policy, "after", score)
         self._pacer.hard(job, policy)
         return None
 

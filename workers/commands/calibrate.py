@@ -1,4 +1,4 @@
-"""`forebay calibrate`: fit a calibration of the router's verdicts to audits."""
+"""`forebay calibrate`: fit verdicts, doubts and label probabilities to audits."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ MIN_AUDITS = 20  # with fewer, too few would be held out to compare on
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-HELP = """Fit a calibration of the router's verdicts to audits.
+HELP = """Fit verdicts, doubts and label probabilities to audits.
 
-An audit compares a kept local answer with Bedrock's; `policy.toml` says how many jobs are audited
-([defaults.audit]). The calibration is fitted to two thirds of the audits and compared with the
-current one on the rest. The parts that are better there, probability or score, become the current
-version, which routers follow within seconds. If neither is better, nothing changes. Needs the
-extra `router`.
+An audit compares a local answer with Bedrock's; `policy.toml` says how many kept answers are
+audited ([defaults.audit]). If any are, escalated answers are compared too, which costs no call.
+Each part is compared with the current one on audits that it was not fitted to: probability and
+score of the verdict, the doubt without and with a second opinion, and the probabilities of labels.
+The parts that are better there become the current version, which all workers follow within
+seconds. If none is better, nothing changes. Needs the extra `router`.
 """
 
 TenantName = Annotated[
@@ -96,7 +97,11 @@ def _usable(audits: Iterable[Audit], model: str, *, stand_in: bool) -> list[Audi
 def _current(calibrations: Calibrations, scope: str, model: str) -> Calibration:
     """Return the calibration in force for this scope, or one that changes nothing."""
     current = calibrations.current(scope) or calibrations.current(EVERYBODY)
-    return current if current and current.model == model else Calibration(model=model)
+    if current is None or current.model == model:
+        return current or Calibration(model=model)
+    # A new router model starts without correction; doubts and labels do not depend on it.
+    kept = current.model_dump(include={"version", "made"})
+    return Calibration(model=model, doubt=current.doubt, labels=current.labels, **kept)
 
 
 def _try(audits: list[Audit], current: Calibration, settings: Settings) -> Trial:
@@ -123,7 +128,7 @@ def _report(
     typer.echo(f"{'':12}{'before':>9}{'after':>9}")
     for name, value in trial.before.items():
         typer.echo(f"{name:12}{value:9.4f}{trial.after.get(name, float('nan')):9.4f}")
-    better = " and ".join(trial.accepted)
+    better = ", ".join(trial.accepted)
     if not better:
         typer.echo("no better than the current calibration; nothing changes")
     elif published is None:

@@ -16,6 +16,7 @@ from forebay.routing.diagnostics import Finding, Probe
 from forebay.routing.errors import ForebayError
 from forebay.routing.logs import LogSettings
 from forebay.routing.settings import EnvironmentSettings, Settings, read
+from forebay.workers.commands.drift.record import default_file, read_record
 from forebay.workers.engines.gpu import probe
 from forebay.workers.engines.llamacpp.gguf import gguf_file
 from forebay.workers.engines.registry import ENGINES
@@ -52,7 +53,7 @@ PULL = "forebay models pull qwen2.5-1.5b"
 
 def checks(*, online: bool) -> list[Probe]:
     """Return the checks of this side. `online` allows questions to AWS and the metadata service."""
-    local = [model, engine, embedder, gpu] if expects_local_worker() else [no_worker]
+    local = [model, drift, engine, embedder, gpu] if expects_local_worker() else [no_worker]
     lane = [update_wrapper(partial(check, online=online), check) for check in (frontier, aws)]
     return [settings, values, heartbeat, *local, models, *lane]
 
@@ -135,6 +136,22 @@ def model() -> Iterator[Finding]:
         finding = _model_finding(settings)
         yield _for_second_engine(finding) if prefix else finding
     yield from _second_engine_findings(read(EngineSettings), read(SecondEngineSettings))
+
+
+def drift() -> Iterator[Finding]:
+    """Report behaviour of the local model that moved since it was pinned (`models drift`)."""
+    record = read_record(default_file())
+    if record is None:
+        return
+    last = record.last
+    if last is None:
+        yield Finding("drift", "ok", f"pinned: {record.pinned.named}")
+    elif last.moved:
+        seen = f"{last.named} answers otherwise than was pinned: {'; '.join(last.moved)}"
+        mend = "look at `forebay models drift`; pin the new answers with --pin if they are right"
+        yield Finding("drift", "warn", seen, mend)
+    else:
+        yield Finding("drift", "ok", f"{last.named} answers as was pinned")
 
 
 def _for_second_engine(finding: Finding) -> Finding:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.routing.errors import Misconfigured
+from forebay.workers.commands.drift.command import drift
 from forebay.workers.commands.models_convert import convert
 from forebay.workers.models.catalogue import Folder, Model, catalogue, find, folder
 
@@ -159,6 +160,7 @@ def pin(names: Names = None, *, lock: LockFile = LOCK, as_json: Json = False) ->
 
 
 app.command()(convert)
+app.command()(drift)
 
 
 def _pull_file(model: Model, *, yes: bool, quiet: bool) -> dict[str, Any]:

@@ -49,6 +49,20 @@ Seed = Annotated[
 NoJobType = Annotated[
     bool, typer.Option("--no-job-type", help="Ignore job types; use the text alone.")
 ]
+Second = Annotated[
+    str | None,
+    typer.Option(
+        "--second", metavar="MODEL[,MODEL]", help="Local models that give a second opinion."
+    ),
+]
+Preds = Annotated[
+    Path | None,
+    typer.Option(
+        "--preds",
+        metavar="FILE",
+        help="Parquet: uid, model, pred. Of several answers to one prompt the first counts.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout.")]
 
 

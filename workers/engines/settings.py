@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from forebay.routing.base import Kind
 from forebay.routing.lanes import DEFAULT_POOL
 from forebay.routing.settings import EnvironmentSettings, Seconds
 from forebay.workers.engines.registry import EngineName
@@ -20,10 +21,20 @@ class LocalSettings(EnvironmentSettings):
         pool: the pool that this worker serves; its queue is `local.<pool>`.
         second_engine: the engine of a second model, which gives the second opinions
             (`SecondEngineSettings`). If unset, the first engine gives them, from a reworded prompt.
+        cascade_model: a file that `forebay router train-cascade` wrote. If unset, answers are
+            ranked by their doubt.
+        cascade_kinds: the kinds whose answers it ranks, separated by commas.
     """
 
     pool: str = Field(DEFAULT_POOL, pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
     second_engine: EngineName | None = None
+    cascade_model: Path | None = None
+    cascade_kinds: Annotated[tuple[Kind, ...], NoDecode] = ("generate",)
+
+    @field_validator("cascade_kinds", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
 class EngineSettings(EnvironmentSettings):

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import partial
+from typing import Literal
 
 from forebay.routing.errors import BadAnswer, ForebayError, UnknownJob
-from forebay.routing.jobs import Answer, Check, Content, Job, Receipt, Verdict
-from forebay.routing.learning.audits import PURPOSE, Audit, Audits
-from forebay.routing.learning.job_types import digest
-from forebay.routing.learning.verdicts import Verdicts, features
+from forebay.routing.jobs import Answer, Check, Content, Job, Receipt
+from forebay.routing.learning.audit_maker import AuditMaker
+from forebay.routing.learning.audits import PURPOSE, Audit, Audits, chosen
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.prices import Usage
+from forebay.routing.logs import Event, event
 from forebay.routing.policy.escalation import MIN_AGREEMENT
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
-from forebay.routing.scoring.router_model import RouterModel
+from forebay.routing.scoring.request_features import request_features
 from forebay.workers.checks import bounded as bounded_checks
 from forebay.workers.checks.answer_checks import INDISPENSABLE
+from forebay.workers.checks.answer_features import as_text, text_features
+from forebay.workers.checks.final_answer import numbers
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier import judge_prompt
 from forebay.workers.frontier.calling.call import Call, SubBudget
@@ -30,7 +34,10 @@ from forebay.workers.frontier.repair import refuses_schema
 from forebay.workers.frontier.secret_check import SecretCheck
 from forebay.workers.isolation import pool
 from forebay.workers.prompts import bounded, prompts
+from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import Audited, Failed, Outcome
+
+_log = logging.getLogger(__name__)
 
 
 class Auditor:
@@ -49,12 +56,8 @@ class Auditor:
         self._calls = calls
         self._audits = Audits(ledger)
         self._secret = secret
+        self._maker = AuditMaker(ledger.redis, secret)
         self._secrets = secrets
-
-    @cached_property
-    def _verdicts(self) -> Verdicts:
-        """Loaded with the first audit: most fleets make none."""
-        return Verdicts(RouterModel.load(), self._ledger.redis, self._secret)
 
     def work(self, claim: Claim, job: Job, rules: Policy) -> Outcome:
         """Audit one local answer."""
@@ -122,7 +125,7 @@ class Auditor:
             second = Answer(
                 id=claim.id, kind=job.kind, egress="allow", status="done", lane="bedrock",
                 model=reply.model, revision=reply.model, stand_in=reply.stand_in,
-                cost_nusd=cost.nusd,                tokens_in=usage.prompt, tokens_out=usage.output,
+                cost_nusd=cost.nusd, tokens_in=usage.prompt, tokens_out=usage.output,
                 content=_content(job, local.content, reply),
             )  # fmt: skip
             draft = self._ledger.seal.close(second.model_dump_json().encode())
@@ -135,20 +138,47 @@ class Auditor:
 
     def _compare(self, job: Job, local: Answer, second: Answer) -> tuple[Audit, float]:
         """Return the audit, and how much worse the local answer is than was predicted."""
-        plain, predicted_gap = self._verdicts.plain(job)
-        verdict = local.verdict or Verdict(probability=plain.probability, version="none")
-        compared, doubt = judge_prompt.can_be_compared(job, local.content), local.doubt
+        compared = judge_prompt.can_be_compared(job, local.content)
         outcome = _quality(local.content, second.content, compared=compared)
-        audit = Audit(
-            job=local.id, tenant=job.tenant, kind=job.kind, type=digest(job, self._secret),
-            version=verdict.version, score=verdict.score, probability=verdict.probability,
-            model=plain.version, base_score=plain.score, base_probability=plain.probability,
-            features=features(job), agreement=doubt and doubt.agreement,
-            doubt=doubt and doubt.probability,
-            outcome=outcome, how="compared" if compared else "judged",
-            cost_nusd=second.cost_nusd, stand_in=second.stand_in,
-        )  # fmt: skip
-        return audit, audit.gap - predicted_gap
+        how: Literal["compared", "judged"] = "compared" if compared else "judged"
+        return self._maker.make(job, local, second, outcome, how, numbers=_numbers(job, local))
+
+    def learn_from_draft(self, attempt: Attempt, answer: Answer, rules: Policy) -> None:
+        """Compare the local answer of an escalated job with the answer that it got instead.
+
+        That costs no call, and shows how often a doubted answer is wrong, which audits of kept
+        answers cannot. Only tenants with audits are learned from. Errors are only logged.
+        """
+        job, share = attempt.job, rules.tenant(attempt.job.tenant).audit.share
+        if attempt.claim.record.doubt is None or not share:
+            return
+        sampled = chosen(job.id, share, self._secret)
+        try:
+            local = attempt.claim.drafted()
+            if local is None or local.lane != "local" or answer.degraded:
+                return
+            if judge_prompt.can_be_compared(job, local.content):
+                outcome = _quality(local.content, answer.content, compared=True)
+                audit, excess = self._maker.make(
+                    job,
+                    local,
+                    answer,
+                    outcome,
+                    "escalated",
+                    sampled=sampled,
+                    numbers=_numbers(job, local),
+                )
+                self._audits.learn(job.id, audit, excess)
+        except ForebayError as error:
+            text = "nothing is learned from the local answer of %s: %s"
+            _log.warning(text, job.id, error, extra=event(Event.JOB_UNAUDITED, job=job.id))
+
+
+def _numbers(job: Job, local: Answer) -> dict[str, float]:
+    """Return numbers about the local answer, too coarse to tell its content."""
+    asked = frozenset(numbers(request_features(job)[0]))
+    text = as_text(local.content)
+    return {name: round(value, 1) for name, value in text_features("first", text, asked).items()}
 
 
 def _can_be_audited(result: object, job: Job) -> bool:

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- Record the result of an audit once, and count it for the job's type unless `excess` is empty.
+-- The job is the audit's, or one whose local answer was escalated.
 -- -> 1, or 0 if it was recorded before, or the audit was forgotten.
 --
 -- Keys:  fb:audits          stream  results of audits: features and outcomes, never content
@@ -10,7 +11,11 @@
 local id, tenant, job_type, excess, audit, max_audits, keep_ms, max_types, decay = unpack(ARGV)
 local types, now = 'fb:types:' .. tenant, now_ms()
 local job = read(id)
-if not job or job.audit_of == '' then
+if not job then
+  return 0
+end
+local escalated = job.hop == 'bedrock' and redis.call('HEXISTS', job_key(id), 'doubt') == 1
+if job.audit_of == '' and not escalated then
   return 0
 end
 

@@ -87,7 +87,7 @@ def test_a_sample_says_what_waits_what_runs_and_what_was_spent(history, redis):
     ledger = Ledger(redis, Settings(), BELL)
     put(ledger, job(), job("beta"), job("beta"))
     claim = ledger.claim("route")
-    redis.hset("fb:depth", "local.default:rows", 4)
+    redis.hset("fb:depth", mapping={"local.default": 4, "local.default:rows": 3})
     budget = Budget(redis)
     budget.reserve("call", claim.id, "acme", 700, term_s=60)
     budget.settle("call", 500)

@@ -24,7 +24,8 @@ from forebay.routing.learning.calibration import (
 from forebay.routing.learning.verdicts import features
 from forebay.routing.scoring.logit import logistic, logit
 from forebay.routing.scoring.router_model import RouterModel
-from forebay.workers.commands import calibrate, router_pace
+from forebay.workers.commands import calibrate
+from forebay.workers.commands.learning import status
 from forebay.workers.training.fitting.fit_calibration import trial
 
 pytest_plugins = ["waterfall"]
@@ -156,10 +157,11 @@ def test_a_running_router_follows_a_better_version(lanes, redis, command, capsys
     after = router.verdict(job)
     assert after.version == f"{MODEL}+1"
     assert (after.probability, after.score) != (before.probability, before.score)
-    router_pace.status(as_json=True)
+    status.status(as_json=True)
     assert json.loads(capsys.readouterr().out)["calibrations"] == {EVERYBODY: 1}
-    router_pace.status()
-    assert f"router model {MODEL}, calibration 1 for *" in capsys.readouterr().out
+    status.status()
+    words = capsys.readouterr().out
+    assert "calibration 1 for all tenants: learned from 600 audits (probability, score)" in words
     routed = lanes.ask(job.request)
     assert lanes.ledger.record(routed.id).verdict.version == f"{MODEL}+1"
     command("--rollback", "0")

@@ -31,6 +31,12 @@ def submit(ledger, *, age_s: float = 0.0, **options) -> str:
     return job_id
 
 
+def test_shards_are_no_queue_of_their_own(ledger, redis):
+    submit(ledger)
+    redis.hset("fb:depth", "route:rows", 1)
+    assert {queue for queue, _ in lines(redis)} == {"route"}
+
+
 def lines(redis) -> dict[tuple[str, str], tuple[int, int]]:
     return {
         (line.queue, line.priority): (line.depth, round(line.oldest_s))

@@ -1,18 +1,14 @@
 """The doubt model: how probable it is that a checked local answer is wrong."""
 
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.routing.errors import Misconfigured
-from forebay.routing.scoring import doubt_model
 from forebay.routing.scoring.doubt_model import DoubtModel, Evidence
 
-WEIGHTS = Path(doubt_model.__file__).with_suffix(".json")
 DOUBT = DoubtModel.load()
 KNOWN = Evidence("generate", verdict_probability=0.5, agreements=(1.0,))
 
@@ -65,18 +61,29 @@ def test_without_a_second_opinion_unsure_tokens_and_a_bad_verdict_add_doubt(chan
     assert DOUBT.probability(replace(alone, **change)) > DOUBT.probability(alone)
 
 
-def test_a_kind_without_weights_uses_the_plain_rule(tmp_path):
-    own = json.loads(WEIGHTS.read_text()) | {"kinds": [], "version": "mine-1"}
-    path = tmp_path / "doubt.json"
-    path.write_text(json.dumps(own))
-    bare = DoubtModel.load(path)
-    assert bare.version == "mine-1"
-    assert bare.probability(KNOWN) == DOUBT.probability(replace(KNOWN, kind="extract"))
-    assert bare.probability(KNOWN) != DOUBT.probability(KNOWN)
+@given(evidence, chances, chances)
+def test_models_that_agree_more_often_are_doubted_less_if_they_agree(known, one, other):
+    agreeing = replace(known, agreements=(1.0,))
+    low, high = sorted((one, other))
+    often, seldom = replace(agreeing, rates=(high,)), replace(agreeing, rates=(low,))
+    assert DOUBT.probability(often) <= DOUBT.probability(seldom)
+
+
+def test_a_models_agreement_with_itself_counts_little_and_its_disagreement_in_full():
+    other = replace(KNOWN, rates=(0.8,))
+    own = replace(other, own=True)
+    assert DOUBT.probability(own) > DOUBT.probability(other) + 0.15
+    differing = replace(own, agreements=(0.0,))
+    assert DOUBT.probability(differing) == DOUBT.probability(replace(differing, own=False)) > 0.6
+
+
+def test_wrong_answers_of_few_options_are_more_often_the_same():
+    other = replace(KNOWN, rates=(0.8,))
+    assert 0.02 < DOUBT.probability(other) < 0.05 < DOUBT.probability(replace(other, bounded=True))
 
 
 @pytest.mark.parametrize(
-    ("text", "field"), [("{", None), ("{}", "version"), ('{"version": "1", "kinds": 1}', "kinds")]
+    ("text", "field"), [("{", None), ("{}", "version"), ('{"version": "1", "agreed": 1}', "agreed")]
 )
 def test_a_file_without_weights_raises_one_clear_error(tmp_path, text, field):
     path = tmp_path / "doubt.json"

@@ -10,12 +10,10 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.settings import Settings
-from forebay.workers.cascade.doubt import Doubter
+from forebay.workers.cascade.doubting.doubt import Doubter
 from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.stages import Opinion
 from locallane import BELL, attempt_of, compared, raw
-
-DOUBTER = Doubter()
 
 
 @pytest.fixture
@@ -30,6 +28,7 @@ def lane(redis, tmp_path):
         def __init__(self) -> None:
             self.ledger.serve("test", ["bedrock"], 3600)
             frontier = FrontierStatus(redis)
+            self._doubter = Doubter(redis, b"key")
             self._escalator = Escalator(self.ledger, PolicyFile(policy), frontier)
 
         def set_policy(self, text: str) -> None:
@@ -37,7 +36,7 @@ def lane(redis, tmp_path):
             os.utime(policy, ns=(0, len(text)))  # another version, also within a tick of the clock
 
         def decide(self, attempt, first, opinion=None):
-            return self._escalator.decide(DOUBTER.doubt(compared(attempt, first, opinion)))
+            return self._escalator.decide(self._doubter.doubt(compared(attempt, first, opinion)))
 
     return Lane()
 

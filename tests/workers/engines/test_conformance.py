@@ -32,7 +32,7 @@ from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.registry import ENGINES
 from forebay.workers.engines.settings import EngineSettings
 from patience import until
-from scripted import exl2_engine, exl3_engine
+from scripted import exl2_engine, exl3_engine, library_engine
 from tinymodel import write_folder
 
 pytestmark = pytest.mark.slow
@@ -43,6 +43,8 @@ SCRIPTED = {"exl2": exl2_engine, "exl3": exl3_engine}
 
 def kinds():
     """Yield every way in which an engine of the table is tested."""
+    # exllamav2's own generator needs torch, but no GPU; only the run with a GPU has torch.
+    yield pytest.param("library exl2", marks=[pytest.mark.gpu])
     for name, entry in ENGINES.items():
         marks = [pytest.mark.gpu] if entry.needs_gpu else []
         yield pytest.param(name, marks=marks)
@@ -94,6 +96,8 @@ def folder(tmp_path_factory):
 
 def start(kind, folder):
     name = kind.split()[-1]
+    if kind.startswith("library"):
+        return library_engine(folder, slots=2, context=CONTEXT)[0]
     if kind.startswith("scripted"):
         return SCRIPTED[name](folder, slots=2, context=CONTEXT)[0]
     settings = EngineSettings(engine=name, slots=2, context_tokens=CONTEXT, hang_s=30)

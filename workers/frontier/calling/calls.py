@@ -35,6 +35,7 @@ from forebay.workers.frontier.calling.call import Call, SubBudget
 from forebay.workers.frontier.calling.cost import Cost, cost_of
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.prefixes import Prefixes
+from forebay.workers.frontier.calling.providers import Providers
 from forebay.workers.frontier.calling.slots import Slots
 from forebay.workers.frontier.calling.traced_call import traced
 from forebay.workers.frontier.provider import (
@@ -70,7 +71,7 @@ class Calls:
     ) -> None:
         """Call through `provider`; `prices` returns the price list that is in force."""
         settings = ledger.settings
-        self._provider = provider
+        self._providers = Providers(provider)
         self._prices = prices
         self._secret = secret
         self._budget = Budget(ledger.redis, BookBounds(settings.books_days, settings.books_calls))
@@ -100,7 +101,8 @@ class Calls:
         try:
             prompt = prompt_for(call_id)
             terms = self._terms(job, prompt, rules.base_model(model), rules, prices)
-            tokens_in, tokens_out = self._provider.bounds(prompt, terms.base, terms)
+            provider = self._providers.of(terms)
+            tokens_in, tokens_out = provider.bounds(prompt, terms.base, terms)
             worst_nusd = prices.worst_case(
                 terms.base, tokens_in, tokens_out, tier=terms.tier, caches=terms.caches
             )
@@ -127,6 +129,7 @@ class Calls:
             tier=tier if prices.offers(base, tier) else "default",
             effort="" if wanted.effort == "default" else wanted.effort,
             caches=self._prefixes.pays(prompt, base, prices),
+            endpoint=rules.endpoint(base),
             labels={JOB_LABEL: job.id, TENANT_LABEL: job.tenant},
         )
 
@@ -186,16 +189,15 @@ class Calls:
         """
         began = time.monotonic()
         self._reserve(call, claim, job, rules, sub_budget)
-        self._write_down(
-            call.leaving(claim, job, rules, self._provider.region, sub_budget, self._secret)
-        )
+        region = self._providers.of(call.terms).region
+        self._write_down(call.leaving(claim, job, rules, region, sub_budget, self._secret))
         if time.monotonic() - began > MAX_RESERVING_S:  # this process was stopped meanwhile
             self._budget.release(call.id)
             raise NoAnswer(Unavailable("too late to call"), Reason.SPILLWAY_SHUT)
 
     def _call(self, call: Call, on_text: TakeText | None) -> Reply | ForebayError:
         try:
-            return traced(self._provider, call, on_text)
+            return traced(self._providers.of(call.terms), call, on_text)
         except ForebayError as error:
             return error
 
@@ -222,6 +224,7 @@ class Calls:
     def _reserve(
         self, call: Call, claim: Claim, job: Job, rules: Policy, sub_budget: SubBudget
     ) -> None:
+        provider = self._providers.of(call.terms)
         try:
             self._budget.reserve(
                 call.id,
@@ -229,10 +232,10 @@ class Calls:
                 job.tenant,
                 call.worst_nusd,
                 limits_at=lambda at_s: call.limits(rules, job.tenant, sub_budget, at_s),
-                term_s=self._provider.term_s,
+                term_s=provider.term_s,
                 purpose=sub_budget.purpose,
                 token=claim.token,
-                terms=call.stated(self._provider.region, sub_budget),
+                terms=call.stated(provider.region, sub_budget),
             )
         except BudgetExceeded as error:
             raise NoAnswer(error, Reason.BUDGET_SPENT, another=True) from None

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from forebay.routing.base import NANO
 from forebay.routing.errors import ForebayError
+from forebay.routing.lanes import SHARDS
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pauses import Pauses
@@ -34,7 +35,6 @@ MAX_RUNNING = 5_000  # jobs whose queues are counted
 KEYS_PER_SCAN = 5_000
 MAX_PAUSES = 100  # that are shown
 DUE_WITHIN_S = (60, 300)  # deadlines that count as near
-SHARDS = ":rows"  # ends the names of the depths that count shards
 FLEET = "*"
 
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from forebay.routing.errors import Misconfigured
-from forebay.workers.checks import agreement, final_answer
+from forebay.workers.checks import agreement
+from forebay.workers.checks.answer_features import answer_features
 from forebay.workers.training.data.columns import columns
 from forebay.workers.training.data.dataset import Floats
 
 Texts = Sequence[str | None]
-Numbers = frozenset[Decimal]
-
-COMPARED_FEATURES = 3  # the first features of an answer; compared with those of other answers
-MAX_LOG_SIZE = 30.0  # of an answer's last number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,30 +29,15 @@ class Answers:
         """Return how far the first answer agrees with each other one, 0 to 1: rows by models."""
         return np.array([_agreements(self.first, other) for other in self.others]).T
 
-    def features(self, prompts: Sequence[str]) -> Floats:
-        """Return the features that tell wrong answers from right ones, a row for each prompt.
-
-        1. How far the first answer agrees with each other one; the mean and the minimum of that.
-        2. How far the others agree with each other, and that times how far they differ from the
-           first: if they share an answer that the first does not, the first is probably wrong.
-        3. The features of each answer's text, and how those of the others differ from the first's.
-        """
-        agreed = self.agreements()
+    def features(self, prompts: Sequence[str]) -> list[dict[str, float]]:
+        """Return the named features of each first answer (`answer_features`)."""
         pairs = [_agreements(one, other) for one, other in combinations(self.others, 2)]
         together = np.mean(pairs, axis=0) if pairs else np.ones(len(self.first))
-        against = together * (1 - agreed.mean(axis=1))
-        asked = [frozenset(final_answer.numbers(prompt)) for prompt in prompts]
-        texts = [_text_features(each, asked) for each in (self.first, *self.others)]
-        differences = [
-            other[:, :COMPARED_FEATURES] - texts[0][:, :COMPARED_FEATURES] for other in texts[1:]
-        ]
-        return np.column_stack(
-            [
-                *(agreed, agreed.mean(axis=1), agreed.min(axis=1), together, against),
-                *texts,
-                *differences,
-            ]
-        )
+        columns = zip(
+            prompts, self.first, zip(*self.others, strict=True), self.agreements().tolist(),
+            together.tolist(), strict=True,
+        )  # fmt: skip
+        return [answer_features(*row) for row in columns]
 
 
 def read(path: Path, uids: Sequence[str], first: str, others: Sequence[str]) -> Answers:
@@ -91,25 +71,3 @@ def _agreements(one: Texts, other: Texts) -> list[float]:
         agreement.texts(ours, theirs) if ours and theirs else 0.0
         for ours, theirs in zip(one, other, strict=True)
     ]
-
-
-def _text_features(texts: Texts, asked: Sequence[Numbers]) -> Floats:
-    rows = [_answer_features(text, given) for text, given in zip(texts, asked, strict=True)]
-    return np.array(rows)
-
-
-def _answer_features(text: str | None, asked: Numbers) -> tuple[float, ...]:
-    """Return the features of one answer.
-
-    These are its length, the size of its last number and the count of its numbers (the compared
-    ones), then whether it is missing, and whether its last number is whole, negative, or one of
-    those in the question.
-    """
-    found = final_answer.numbers(text or "")
-    last = float(found[-1]) if found else 0.0
-    size = math.log1p(abs(last)) if math.isfinite(last) else 0.0
-    return (
-        math.log1p(len(text or "")), min(size, MAX_LOG_SIZE), math.log1p(len(found)),
-        float(text is None), float(last.is_integer()), float(last < 0),
-        float(bool(found) and found[-1] in asked),
-    )  # fmt: skip

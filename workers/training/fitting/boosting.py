@@ -23,14 +23,19 @@ SHARE_OF_FEATURES = 0.3  # that each split chooses from
 def fit_forest(
     rows: Floats, target: Floats, weights: Floats, parameters: Hyperparameters
 ) -> Forest:
-    """Fit trees to a centred target. The same seed gives the same trees."""
-    model = GradientBoostingRegressor(
-        n_estimators=parameters.trees, max_depth=parameters.depth, learning_rate=parameters.rate,
-        subsample=SHARE_OF_TEXTS, max_features=SHARE_OF_FEATURES,
-        min_samples_leaf=MIN_TEXTS_PER_LEAF, init="zero", random_state=parameters.seed,
-    )  # fmt: skip
-    model.fit(rows, target, sample_weight=weights)
-    return Forest(_nodes(each[0].tree_, parameters.rate) for each in model.estimators_)
+    """Fit trees to a centred target. The same seeds give the same trees."""
+    models = [
+        GradientBoostingRegressor(
+            n_estimators=parameters.trees, max_depth=parameters.depth,
+            learning_rate=parameters.rate, subsample=SHARE_OF_TEXTS,
+            max_features=SHARE_OF_FEATURES, min_samples_leaf=MIN_TEXTS_PER_LEAF, init="zero",
+            random_state=parameters.seed + extra,
+        ).fit(rows, target, sample_weight=weights)
+        for extra in range(parameters.seeds)
+    ]  # fmt: skip
+    trees = [each[0].tree_ for model in models for each in model.estimators_]
+    forest = Forest(nodes(tree, parameters.rate) for tree in trees)
+    return scale_forest(forest, 1 / parameters.seeds) if parameters.seeds > 1 else forest
 
 
 def scale_forest(forest: Forest, factor: float) -> Forest:
@@ -57,7 +62,7 @@ def predict(forest: Forest, rows: Floats) -> Floats:
     return total
 
 
-def _nodes(tree: Any, rate: float) -> list[Node]:
+def nodes(tree: Any, rate: float) -> list[Node]:
     """Copy a tree's nodes. scikit-learn lists them depth first: a left child follows its parent."""
     return [
         Node(LEAF, float(tree.value[at, 0, 0]) * rate, 0)

@@ -1,6 +1,7 @@
 """Fits a calibration to audits: Platt scaling of the probability, ridge regression of the score.
 
-Each of the two parts is kept only if it is better, by more than chance, on held-out audits.
+Each of the two parts is kept only if it is better, by more than chance, on held-out audits. The
+other parts are fitted and compared by `doubt_trial`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from forebay.routing.learning.calibration import Calibration
 from forebay.routing.scoring.logit import logit
 from forebay.workers.training.data.dataset import Floats
 from forebay.workers.training.data.ranking_metrics import calibration_error
+from forebay.workers.training.fitting.doubt_trial import try_parts
 
 #: One audit in this many is held out, chosen by a hash of its job's id.
 HELD_OUT_EVERY = 3
@@ -39,7 +41,8 @@ class Trial:
     Attributes:
         candidate: the current calibration with those parts replaced that are better.
         before, after: metrics by name, of the current calibration and of the candidate.
-        accepted: the parts that are better: `probability`, `score`, both or none.
+        accepted: the parts that are better: `probability` and `score` of the verdict, `doubt`
+            without and `second` with a second opinion, `labels`.
         fitted, held_back: numbers of audits.
     """
 
@@ -59,8 +62,9 @@ def trial(audits: Sequence[Audit], now: Calibration, threshold: Threshold) -> Tr
         now: the current calibration.
         threshold: the probability from which a job stays local.
     """
-    held_out = [audit for audit in audits if _is_held_out(audit)]
-    fitted = [audit for audit in audits if not _is_held_out(audit)]
+    sampled = [audit for audit in audits if audit.sampled]
+    held_out = [audit for audit in sampled if _is_held_out(audit)]
+    fitted = [audit for audit in sampled if not _is_held_out(audit)]
     parts = {"probability": _fit_platt(fitted), "score": _fit_ridge(fitted)}
     both = now.model_copy(update=parts["probability"] | parts["score"])
     losses = {"probability": _probability_losses, "score": _score_losses}
@@ -70,11 +74,15 @@ def trial(audits: Sequence[Audit], now: Calibration, threshold: Threshold) -> Tr
     candidate = now
     for name in accepted:
         candidate = candidate.model_copy(update=parts[name])
-    after = metrics(held_out, candidate, threshold)
+    others = try_parts(audits, now)
+    candidate = candidate.model_copy(update=others.update)
+    before = metrics(held_out, now, threshold) | others.before
+    after = metrics(held_out, candidate, threshold) | others.after
     report = {name: round(value, 4) for name, value in after.items()}
+    accepted = (*accepted, *others.accepted)
+    made = {"report": report, "audits": len(audits), "parts": accepted} if accepted else {}
     return Trial(
-        candidate.model_copy(update={"report": report}), metrics(held_out, now, threshold), after,
-        accepted, len(fitted), len(held_out),
+        candidate.model_copy(update=made), before, after, accepted, len(fitted), len(held_out),
     )  # fmt: skip
 
 

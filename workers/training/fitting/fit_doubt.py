@@ -1,38 +1,46 @@
-"""Fits the doubt model: how often is an answer wrong although other local models agree with it?
+"""Fits the doubt model: how often is an answer wrong although another model's answer is the same?
 
-Each local model gives the first answer once, with one other and with all others as further
-opinions. A logistic regression on the agreements is calibrated by isotonic regression on its
-out-of-fold predictions, which is kept as knots.
+Each ordered pair of local models is counted by job type. Where two models agree often, they are
+often right: the log-odds that an agreed answer is wrong fall with the rate of agreement. A logistic
+regression fits both lines, for agreed and for differing answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
+import scipy.sparse as sp
 
-from forebay.routing.base import Kind
 from forebay.routing.errors import Misconfigured
-from forebay.routing.scoring.doubt_model import Evidence, Weights, measures
-from forebay.routing.scoring.router_model import Reading, RouterModel
+from forebay.routing.learning.agreement_rates import SHRINKAGE
+from forebay.routing.scoring.doubt_model import MAX_RATE, MIN_RATE, Line, Weights
+from forebay.routing.scoring.logit import logit
+from forebay.workers.checks import final_answer
 from forebay.workers.training.data import local_answers
+from forebay.workers.training.data.columns import columns
 from forebay.workers.training.data.dataset import Floats, read, require_enough
+from forebay.workers.training.fitting.fit_doubt_calibration import map_fit
 
-KINDS: tuple[Kind, ...] = ("generate",)  # the kinds that the model is fitted for
-KNOTS = 14
-MIN_RISE = 0.001  # from knot to knot
+#: What is stated, not fitted: no file tells it. See `Weights`.
+UNBOUNDED, USUAL_RATE, FURTHER, OWN = -0.8, 0.5, 0.75, 0.3
+#: The mean and standard deviation of the prior of a line's value at even rates, and of its slope.
+AGREED, DIFFERED, WIDTHS = (-1.0, -1.0), (1.0, -0.3), (3.0, 0.5)
+DECIMALS = 4
 
-#: The weight of the verdict's score. It is not fitted, since the verdict was fitted to the same
-#: questions. It only orders answers with the same agreement.
-VERDICT_WEIGHT = 1.0
-FOLDS = 5
-DECIMALS = 5
 
-Sample = tuple[tuple[float, float, float], float, str]  # measures, whether it is wrong, prompt
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer: its agreement with another, the usual agreement, and whether it is wrong."""
+
+    uid: str
+    agreement: float
+    rate: float
+    bounded: bool
+    wrong: float
 
 
 def fit(prompts: Path, outcomes: Path, models: Sequence[str]) -> Weights:
@@ -41,69 +49,58 @@ def fit(prompts: Path, outcomes: Path, models: Sequence[str]) -> Weights:
     Raises:
         Misconfigured: A file, a column or a model is missing, or there is too little to fit to.
     """
-    router = RouterModel.load()
-    samples = [
-        sample
-        for first in models
-        for sample in _samples(prompts, outcomes, first, [m for m in models if m != first], router)
-    ]
-    rows, wrong, uids = zip(*samples, strict=True) if samples else ((), (), ())
-    require_enough(len(set(uids)))
-    return _fitted(np.array(rows), np.round(wrong), uids)
-
-
-def _samples(
-    prompts: Path, outcomes: Path, first: str, others: list[str], router: RouterModel
-) -> Iterator[Sample]:
-    """Yield a sample for each answer of the first model, with one other and with all others."""
-    data = read(prompts, outcomes, [first], [first], job_type=False)
-    answers = local_answers.read(outcomes, data.uids, first, others)
-    agreements = answers.agreements()
-    answered = [row for row, text in enumerate(answers.first) if text]
-    readings = {row: router.read(data.prompts[row]) for row in answered}
-    for count in {1, len(others)}:
-        for row in answered:
-            measured = _measures(readings[row], agreements[row, :count])
-            yield measured, 1 - float(data.weak[row]), data.uids[row]
-
-
-def _measures(reading: Reading, agreements: Floats) -> tuple[float, float, float]:
-    agreed = tuple(agreements.tolist())
-    return measures(Evidence("generate", reading.probability, reading.gap, agreed))
-
-
-def _fitted(rows: Floats, wrong: Floats, uids: Sequence[str]) -> Weights:
-    """Fit the weights and the knots. All samples of a prompt are in the same fold."""
-    verdict, counts = VERDICT_WEIGHT * rows[:, 0], rows[:, 1:]
-    out_of_fold = np.zeros(len(rows))
-    for fitted, held_out in GroupKFold(FOLDS).split(counts, wrong, uids):
-        model = _logistic(counts[fitted], wrong[fitted])
-        out_of_fold[held_out] = verdict[held_out] + model.decision_function(counts[held_out])
-    model = _logistic(counts, wrong)
-    agreed, differed = (round(float(weight), DECIMALS) for weight in model.coef_[0])
-    return Weights(
-        version="new", kinds=KINDS, start=round(float(model.intercept_[0]), DECIMALS),
-        foreseen=VERDICT_WEIGHT, agreed=agreed, differed=differed,
-        knots=_knots(out_of_fold, wrong),
-    )  # fmt: skip
-
-
-def _logistic(counts: Floats, wrong: Floats) -> LogisticRegression:
-    if np.ptp(wrong) == 0:
+    types = _types(prompts)
+    pairs = permutations(models, 2)
+    samples = [each for pair in pairs for each in _samples(prompts, outcomes, *pair, types)]
+    require_enough(len({sample.uid for sample in samples}))
+    if len({round(sample.wrong) for sample in samples}) == 1:
         raise Misconfigured(
             "has only right answers, or only wrong ones; the fit needs both", field="--outcomes"
         )
-    return LogisticRegression().fit(counts, wrong)
+    return _fitted(samples)
 
 
-def _knots(log_odds: Floats, wrong: Floats) -> tuple[tuple[float, float], ...]:
-    """Return the means of isotonic regression over parts of equal size.
+def _types(prompts: Path) -> dict[str, str]:
+    table = columns(prompts, ["uid"], optional=["job_type"])
+    types = table.get("job_type") or [""] * len(table["uid"])
+    return {uid: name or "" for uid, name in zip(table["uid"], types, strict=True)}
 
-    Knots rise by at least `MIN_RISE`, so that calibration keeps the order of answers.
-    """
-    chances = IsotonicRegression(y_min=0, y_max=1).fit_transform(log_odds, wrong)
-    parts = np.array_split(np.argsort(log_odds, kind="stable"), KNOTS)
-    lefts = [round(float(log_odds[part].mean()), DECIMALS) for part in parts]
-    rising = np.array([chances[part].mean() for part in parts]) + MIN_RISE * np.arange(KNOTS)
-    heights = np.clip(rising - MIN_RISE * KNOTS / 2, 0, 1).round(DECIMALS).tolist()
-    return tuple(zip(lefts, heights, strict=True))
+
+def _samples(
+    prompts: Path, outcomes: Path, first: str, second: str, types: dict[str, str]
+) -> Iterator[Sample]:
+    """Yield a sample for each answer of the first model."""
+    data = read(prompts, outcomes, [first], [first], job_type=False)
+    answers = local_answers.read(outcomes, data.uids, first, [second])
+    agreements = answers.agreements()[:, 0]
+    answered = [row for row, text in enumerate(answers.first) if text]
+    rates = _rates([types[data.uids[row]] for row in answered], agreements[answered])
+    for row, rate in zip(answered, rates.tolist(), strict=True):
+        final = final_answer.final_answer(answers.first[row] or "")
+        bounded, wrong = isinstance(final, str | bool), 1 - float(data.weak[row])
+        yield Sample(data.uids[row], float(agreements[row]), rate, bounded, wrong)
+
+
+def _rates(types: Sequence[str], agreements: Floats) -> Floats:
+    """Return for each answer the mean agreement of its type, shrunk as a worker does."""
+    _, places = np.unique(np.array(types), return_inverse=True)
+    sums, counts = np.bincount(places, agreements), np.bincount(places)
+    return np.asarray(((sums + SHRINKAGE * USUAL_RATE) / (counts + SHRINKAGE))[places])
+
+
+def _fitted(samples: Sequence[Sample]) -> Weights:
+    agreement = np.array([sample.agreement for sample in samples])
+    rates = [logit(max(MIN_RATE, min(MAX_RATE, sample.rate))) for sample in samples]
+    unbounded = np.array([0.0 if sample.bounded else UNBOUNDED for sample in samples])
+    inputs = np.column_stack([agreement, agreement * rates, 1 - agreement, (1 - agreement) * rates])
+    prior = np.array([*AGREED, *DIFFERED])
+    widths = np.array([*WIDTHS, *WIDTHS])
+    offset = inputs @ prior + agreement * unbounded
+    wrong = np.array([sample.wrong for sample in samples])
+    added = widths * map_fit(sp.csr_matrix(inputs * widths), offset, wrong)
+    agreed, slope, differed, other_slope = np.round(prior + added, DECIMALS).tolist()
+    return Weights(
+        version="new", agreed=Line(at_even=agreed, slope=min(0.0, slope)),
+        differed=Line(at_even=differed, slope=min(0.0, other_slope)), unbounded=UNBOUNDED,
+        usual_rate=USUAL_RATE, further=FURTHER, own=OWN,
+    )  # fmt: skip

@@ -108,7 +108,7 @@
     if (charts[name]) charts[name].destroy();
     const axis = { stroke: color("soft"), grid: { stroke: color("grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
     charts[name] = new uPlot({
-      width: place.clientWidth, height: HEIGHT, padding: [10, 8, 0, 0],
+      width: place.clientWidth, height: HEIGHT, padding: [10, 18, 0, 0],
       legend: { show: false }, cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { y: { range: (_, low, high) => [0, Math.max(high || 0, name === "spent" ? 0.001 : 1) * 1.08] } },

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from forebay.routing.books.job_book import JobBook, JobGroup, job_counts
+from forebay.routing.books.job_book import JobBook
+from forebay.routing.books.job_counts import JobGroup, job_counts
 from forebay.routing.ledger.worker_status import WorkerStatus
 from ledger_jobs import SURE, answer, job, put
 

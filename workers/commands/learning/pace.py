@@ -1,31 +1,23 @@
-"""`forebay router status` and `forebay router override`: show the pacing, and override it."""
+"""`forebay router override`: override for a while which jobs are escalated to Bedrock."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from forebay.routing.base import NANO
 from forebay.routing.errors import Misconfigured
-from forebay.routing.learning.calibration import Calibrations
-from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pacing import Stage
 from forebay.routing.overview.pacing_report import (
     EVERYBODY,
     PACED,
     STAGES,
-    Account,
     PacingReport,
     Word,
 )
-from forebay.routing.policy.policy_file import Policy
-from forebay.routing.policy.tables import PacePolicy
-from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import read_settings
 from forebay.routing.store.connection import connect
 from forebay.workers.commands.options import Json
@@ -57,36 +49,6 @@ StageName = Annotated[
 ]
 
 
-def status(*, as_json: Json = False) -> None:
-    """Show which jobs are escalated to Bedrock. Targets, shares, thresholds, overrides, costs."""
-    settings = read_settings()
-    policy = Policy.load(settings.policy_file)
-    client = connect(settings, "look")
-    pacing, budget = PacingReport(client), Budget(client)
-    tenants = sorted({*pacing.tenants(), *policy.tenants}) or [EVERYBODY]
-    rows = [_row(pacing.account(name), policy, budget) for name in tenants]
-    version = RouterModel.load().version
-    versions = _calibration_versions(Calibrations(client), tenants)
-    if as_json:
-        document = {"version": version, "calibrations": versions, "tenants": rows}
-        typer.echo(json.dumps(document))
-        return
-    calibrated = "".join(
-        f", calibration {number} for {scope}" for scope, number in versions.items()
-    )
-    typer.echo(f"router model {version}{calibrated}")
-    for row in rows:
-        typer.echo(_text(row))
-    if not any(line["seen"] for row in rows for line in row["lines"]):
-        typer.echo("no job with egress allowed has been seen yet")
-
-
-def _calibration_versions(calibrations: Calibrations, tenants: list[str]) -> dict[str, int]:
-    """Return the version of the current calibration of each scope that has one."""
-    current = {scope: calibrations.current(scope) for scope in sorted({EVERYBODY, *tenants})}
-    return {scope: calibration.version for scope, calibration in current.items() if calibration}
-
-
 def override(
     kind: Kind, *, threshold: Threshold = None, share: Share = None, off: Off = False,
     clear: Clear = False, tenant: Tenant = EVERYBODY, stage: StageName = None,
@@ -108,7 +70,7 @@ def override(
         document = {"kind": kind, "tenant": tenant, "word": word, "value": value}
         typer.echo(json.dumps(document))
     else:
-        in_force = f"{_override_text(word, value)}, {duration}" if word else "the policy applies"
+        in_force = f"{override_text(word, value)}, {duration}" if word else "the policy applies"
         typer.echo(f"{kind}: {in_force}")
 
 
@@ -149,60 +111,8 @@ def _seconds(duration: str) -> float:
     return seconds
 
 
-def _row(account: Account, policy: Policy, budget: Budget) -> dict[str, Any]:
-    pace = policy.tenant(account.tenant).pace
-    settled, reserved = budget.spent(account.tenant)
-    return {
-        **asdict(account),
-        "target": _target(pace),
-        "spent_usd": settled / NANO,
-        "reserved_usd": reserved / NANO,
-    }
-
-
-def _target(pace: PacePolicy) -> dict[str, float | None]:
-    money = pace.usd_per_day
-    return {
-        "share": None if pace.share == "none" else pace.share,
-        "usd_per_day": None if math.isinf(money) else money,
-        "before": pace.before,
-    }
-
-
-def _text(row: dict[str, Any]) -> str:
-    """Return the lines about one tenant."""
-    target = row["target"]
-    targets = [
-        f"{target['share']:.1%} of its jobs" if target["share"] is not None else "",
-        f"${target['usd_per_day']:.2f} a day" if target["usd_per_day"] is not None else "",
-    ]
-    wanted = " and ".join(filter(None, targets)) or "none, the policy's thresholds apply"
-    head = (
-        f"{row['tenant']}: target {wanted}; escalated {_percent(row['went'])}, failed its checks "
-        f"{_percent(row['hard'])}; ${row['spent_usd']:.4f} spent today"
-    )
-    return "\n".join([head, *map(_line, row["lines"])])
-
-
-def _line(line: dict[str, Any]) -> str:
-    threshold = "-" if line["threshold"] is None else f"{line['threshold']:.3f}"
-    override = line["override"]
-    suffix = ""
-    if override:
-        text = _override_text(override["word"], override["value"])
-        suffix = f"  {text} by hand, {override['ends_in_s']:.0f} s"
-    return (
-        f"  {line['kind']:10} {line['stage']:7} seen {line['seen']:>7}  escalated "
-        f"{_percent(line['went']):>6}  aim {_percent(line['aim']):>6}  from {threshold}{suffix}"
-    )
-
-
-def _override_text(word: str, value: float | None) -> str:
+def override_text(word: str, value: float | None) -> str:
     return word if value is None else f"{word} {value:g}"
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
-
-
-__all__ = ["override", "status"]
+__all__ = ["override"]

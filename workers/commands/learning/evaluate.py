@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.routing.errors import Misconfigured
+from forebay.routing.scoring.cascade_model import CascadeModel
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.workers.commands.options import (
     Folds,
@@ -17,7 +18,9 @@ from forebay.workers.commands.options import (
     LabelCount,
     NoJobType,
     Outcomes,
+    Preds,
     Prompts,
+    Second,
     Seed,
     Strong,
     Weak,
@@ -28,6 +31,7 @@ from forebay.workers.training.fitting.weights_folder import ROUTER_MODEL
 
 if TYPE_CHECKING:
     from forebay.workers.training.data.dataset import Dataset
+    from forebay.workers.training.data.local_answers import Answers
     from forebay.workers.training.data.ranking_metrics import Ranked
     from forebay.workers.training.evaluation.evaluation import EvaluatedFile
 
@@ -39,18 +43,10 @@ Folder = Annotated[
         "--weights", metavar="DIR", help="A folder that `train` wrote. Default: packaged weights."
     ),
 ]
-Second = Annotated[
-    str | None,
-    typer.Option(
-        "--second", metavar="MODEL[,MODEL]", help="Local models that give a second opinion."
-    ),
-]
-Preds = Annotated[
+Cascade = Annotated[
     Path | None,
     typer.Option(
-        "--preds",
-        metavar="FILE",
-        help="Parquet: uid, model, pred. Of several answers to one prompt the first counts.",
+        "--cascade", metavar="FILE", help="Also evaluate this model of `train-cascade` as it is."
     ),
 ]
 Curves = Annotated[
@@ -70,6 +66,7 @@ def evaluate(
     folds: Folds = None,
     second: Second = None,
     preds: Preds = None,
+    cascade: Cascade = None,
     seed: Seed = 0,
     no_job_type: NoJobType = False,
     curves: Curves = None,
@@ -91,8 +88,7 @@ def evaluate(
     """  # noqa: D301 - \b is Click's
     if sum(given is not None for given in (weights, labels, folds)) > 1:
         raise Misconfigured("give one of --weights, --labels and --folds", field="--weights")
-    if (second is None) != (preds is None):
-        raise Misconfigured("--second and --preds go together", field="--second")
+    _require_together(second, preds, cascade)
     from forebay.workers.training.evaluation import evaluation
 
     data = read_dataset(prompts, outcomes, weak, strong, no_job_type=no_job_type)
@@ -100,13 +96,22 @@ def evaluate(
     routers = evaluation.rankings_before_answer(evaluated, seed)
     if second and preds:
         models = model_names(weak)[0], model_names(second)
-        routers |= _rankings_after_answer(evaluated, *models, preds, folds or CASCADE_FOLDS, seed)
+        answers = _answers(evaluated, *models, preds)
+        routers |= _rankings_after_answer(evaluated, answers, folds or CASCADE_FOLDS, seed)
+        if cascade:
+            routers["cascade model"] = _by_model(evaluated, answers, cascade)
     if curves:
         from forebay.workers.training.evaluation.curves import draw
 
         draw(routers, curves)
-    report = evaluation.report(evaluated.data, routers, seed)
-    typer.echo(json.dumps(report) if as_json else _table(report))
+    _report(evaluation.report(evaluated.data, routers, seed), as_json=as_json)
+
+
+def _require_together(second: str | None, preds: Path | None, cascade: Path | None) -> None:
+    if (second is None) != (preds is None):
+        raise Misconfigured("--second and --preds go together", field="--second")
+    if cascade is not None and second is None:
+        raise Misconfigured("needs --second and --preds", field="--cascade")
 
 
 def _evaluated(
@@ -124,19 +129,37 @@ def _evaluated(
     return evaluation.zero_shot(data, model)
 
 
-def _rankings_after_answer(
-    evaluated: EvaluatedFile, weak: str, second: list[str], preds: Path, folds: int, seed: int
-) -> dict[str, Ranked]:
+def _answers(evaluated: EvaluatedFile, weak: str, second: list[str], preds: Path) -> Answers:
     from forebay.workers.training.data import local_answers
+
+    return local_answers.read(preds, evaluated.data.uids, weak, second)
+
+
+def _rankings_after_answer(
+    evaluated: EvaluatedFile, answers: Answers, folds: int, seed: int
+) -> dict[str, Ranked]:
     from forebay.workers.training.evaluation import cascade_rankings
 
     data, readings = evaluated.data, evaluated.readings
-    answers = local_answers.read(preds, data.uids, weak, second)
     return {
         "second opinion": cascade_rankings.plain(data, readings, answers),
         "doubt": cascade_rankings.shipped(data, readings, answers),
         "cascade": cascade_rankings.learned(data, readings, answers, folds, seed),
     }
+
+
+def _by_model(evaluated: EvaluatedFile, answers: Answers, path: Path) -> Ranked:
+    from forebay.workers.training.evaluation import cascade_rankings
+
+    model = CascadeModel.load(path)
+    if model.others != len(answers.others):
+        found = f"was fitted to {model.others} further answers, not {len(answers.others)}"
+        raise Misconfigured(found, field="--cascade")
+    return cascade_rankings.fitted_elsewhere(evaluated.data, evaluated.readings, answers, model)
+
+
+def _report(report: dict[str, Any], *, as_json: bool) -> None:
+    typer.echo(json.dumps(report) if as_json else _table(report))
 
 
 def _table(report: dict[str, Any]) -> str:

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from forebay.routing.errors import Misconfigured
+from forebay.workers.commands.learning.train import Out
 from forebay.workers.commands.options import Json, Outcomes, Prompts, model_names
-from forebay.workers.commands.router_train import Out
 from forebay.workers.training.fitting.weights_folder import DOUBT_MODEL, versioned, write
 
 Models = Annotated[

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,11 @@ from typer.testing import CliRunner
 from forebay.producers.client import Client
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Summarize
+from forebay.routing.learning.audits import Audit
+from forebay.routing.learning.calibration import Calibration, Calibrations
+from forebay.routing.limits.spillway import Spillway
 from forebay.routing.settings import Settings
-from forebay.workers.commands import router_pace
+from forebay.workers.commands.learning import pace, status
 from traffic import SCORES, Traffic, rules
 
 pytestmark = pytest.mark.slow
@@ -21,8 +26,8 @@ pytestmark = pytest.mark.slow
 POLICY = "[tenants.acme.pace]\nshare = 0.2\nusd_per_day = 5.0\n"
 
 app = typer.Typer()
-app.command("status")(router_pace.status)
-app.command("override")(router_pace.override)
+app.command("status")(status.status)
+app.command("override")(pace.override)
 
 
 @pytest.fixture
@@ -43,7 +48,12 @@ def forebay(redis, redis_url, tmp_path: Path, monkeypatch):
 
 
 def test_the_status_works_before_anything_has_run(forebay):
-    assert "acme: target 20.0% of its jobs and $5.00 a day; escalated -" in forebay("status")
+    words = forebay("status")
+    assert (
+        "acme: target 20.0% of its jobs and $5.00 a day\n  reached: no job was paced yet" in words
+    )
+    assert "no calibration: nothing was learned from audits yet" in words
+    assert " -" not in words
     (row,) = json.loads(forebay("status", "--json"))["tenants"]
     assert row["target"] == {"share": 0.2, "usd_per_day": 5.0, "before": 0.3}
     assert row["lines"] == []
@@ -59,7 +69,41 @@ def test_the_status_shows_shares_and_thresholds(forebay, redis):
     assert 0 < row["hard"] < 0.15
     assert (before["stage"], before["seen"]) == ("before", 200)
     assert after["threshold"] == pytest.approx(0.9, abs=0.1)
-    assert "classify   after" in forebay("status")
+    words = forebay("status")
+    assert "% of its jobs went to Bedrock, $0.0000 spent today" in words
+    assert re.search(r"kind +answer +jobs +went up +aim +goes up from\n", words)
+    assert re.search(r"classify +after +\d+ +[\d.]+% +[\d.]+% +doubt 0\.\d+", words)
+
+
+def audits(redis, count, **fields):
+    """Store audits of a verdict and a doubt that are off by a quarter."""
+    for number in range(count):
+        audit = Audit(
+            job=f"acme.{number:032x}", tenant="acme", kind="classify", type="t", version="v",
+            score=0.2, probability=0.5, model="v", base_score=0.2, base_probability=0.5,
+            agreement=1.0, doubt=0.5, outcome=float(number % 4 > 0), how="compared",
+            **fields,
+        )  # fmt: skip
+        redis.xadd("fb:audits", {"audit": audit.model_dump_json()})
+
+
+def test_the_status_says_how_well_predictions_are_calibrated_and_from_what(forebay, redis):
+    audits(redis, 40)
+    audits(redis, 5, stand_in=True)
+    calibration = Calibration(model="v", audits=312, parts=("probability", "second"))
+    Calibrations(redis).publish("*", calibration)
+    Spillway(redis).announce("http://localhost:4567")
+    redis.hset(f"fb:spend:day:{int(time.time() // 86_400)}", "acme:settled", 2 * 10**9)
+    row = json.loads(forebay("status", "--json"))["tenants"][0]
+    (found,) = row["confidence"]
+    assert (found["audits"], found["stand_in"], found["outcome"]) == (40, 5, 0.75)
+    assert (found["verdict_ece"], found["doubt_ece"]) == (0.25, 0.25)
+    words = forebay("status")
+    assert "calibration 1 for all tenants: learned from 312 audits (probability, second)" in words
+    assert re.search(r"kind +audits +right +verdict ECE +doubt ECE\n", words)
+    assert re.search(r"classify +40 +75\.0% +0\.250 +0\.250\n", words)
+    assert "5 audits by the mock of Bedrock are left out" in words
+    assert "$2.0000 spent today by the mock of Bedrock, no real money" in words
 
 
 def test_an_override_is_shown_until_it_is_cleared(forebay):

@@ -1,0 +1,156 @@
+"""The learned cascade: trained from files or audits, and the same in a worker as in `eval`."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from forebay.routing.errors import Misconfigured
+from forebay.routing.jobs import Generate, Generation, Job, Message
+from forebay.routing.learning.audits import Audit
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.scoring.cascade_model import CascadeModel, rank
+from forebay.routing.scoring.router_model import RouterModel
+from forebay.routing.settings import Settings
+from forebay.workers.cascade.check import check
+from forebay.workers.cascade.doubting.doubt import Doubter
+from forebay.workers.cascade.doubting.ranking import Ranking
+from forebay.workers.cascade.stages import ComparedAnswer, Opinion, RawAnswer
+from forebay.workers.checks import agreement
+from forebay.workers.commands.router import app
+from forebay.workers.engines.settings import LocalSettings
+from forebay.workers.training.data.ranking_metrics import Ranked
+from locallane import BELL, attempt_of
+from outcomefiles import PROMPTS, paths, write_files, write_outcomes
+
+MODELS = ("--weak", "small", "--strong", "large", "--second", "other")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Write answers of which the wrong ones often differ, and are long where both are wrong."""
+    folder = tmp_path_factory.mktemp("files")
+    write_files(folder)
+    draw = random.Random(1)
+    right = pq.read_table(folder / "outcomes.parquet").to_pydict()["score"][:PROMPTS]
+    small, other = [], []
+    for number, score in enumerate(right):
+        agrees = draw.random() < (0.9 if score else 0.4)
+        padding = "" if score else " I am not sure at all of this."
+        small.append(f"The answer is {number}.{padding}")
+        other.append(f"The answer is {number if agrees else number + 1000}.")
+    uids, models = [f"q{n}" for n in range(PROMPTS)], ("small", "other", "large")
+    write_outcomes(
+        folder, uid=uids * 3, model=[name for name in models for _ in uids],
+        pred=[*small, *other, *[""] * PROMPTS], score=[*right, *right, *[1.0] * PROMPTS],
+    )  # fmt: skip
+    return folder
+
+
+def run(*args):
+    done = CliRunner().invoke(app, [*map(str, args)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.output)
+
+
+@pytest.fixture(scope="module")
+def model_file(files):
+    preds = ("--preds", files / "outcomes.parquet", "--out", files / "weights", "--json")
+    document = run("train-cascade", *paths(files), *MODELS, *preds)
+    assert document["version"].startswith("cascade-")
+    assert document["bytes"] < 100_000
+    return files / "weights" / "cascade_model.json"
+
+
+def worker_scores(files, model_file, redis):
+    """Return the score that a worker gives to each answer of the weak model."""
+    settings = LocalSettings(cascade_model=model_file)
+    doubter = Doubter(redis, b"key", Ranking.configured(settings))
+    ledger, router = Ledger(redis, Settings(), BELL), RouterModel.load()
+    prompts = pq.read_table(files / "prompts.parquet").to_pydict()["prompt"]
+    preds = pq.read_table(files / "outcomes.parquet").to_pydict()["pred"]
+    doubts = []
+    for prompt, own, other in zip(prompts, preds, preds[PROMPTS:], strict=False):
+        request = Generate(messages=[Message(role="user", content=prompt)])
+        verdict = router.verdict(Job(request=request))
+        attempt = attempt_of(ledger, request=request, verdict=verdict)
+        first, second = (
+            RawAnswer(name, name, 1, 1, Generation(text=text))
+            for name, text in (("small", own), ("other", other))
+        )
+        opinion = Opinion(second, agreement.contents(first.content, second.content))
+        compared = ComparedAnswer(attempt, check(attempt.job, first), opinion)
+        doubts.append(doubter.doubt(compared).doubt)
+    return doubts
+
+
+def test_a_worker_ranks_answers_exactly_as_eval_does(files, model_file, redis):
+    options = ("--preds", files / "outcomes.parquet", "--cascade", model_file, "--no-job-type")
+    report = run("eval", *paths(files), *MODELS, *options, "--json")
+    doubts = worker_scores(files, model_file, redis)
+    assert {doubt.cascade for doubt in doubts} == {CascadeModel.load(model_file).version}
+    weak = np.array(pq.read_table(files / "outcomes.parquet").to_pydict()["score"][:PROMPTS])
+    measured = Ranked(np.array([d.score for d in doubts]), weak, np.ones(PROMPTS)).measure()
+    evaluated = report["routers"]["cascade model"]
+    for name in ("apgr", "pgr20", "auc"):
+        assert measured[name] == pytest.approx(evaluated[name], abs=1e-4)
+    assert evaluated["apgr"] > report["routers"]["second opinion"]["apgr"]
+    assert report["routers"]["cascade"]["apgr"] > report["routers"]["second opinion"]["apgr"]
+
+
+def test_other_kinds_and_answers_without_a_second_opinion_keep_their_score(model_file, redis):
+    ranking = Ranking.configured(LocalSettings(cascade_model=model_file, cascade_kinds="extract"))
+    ledger = Ledger(redis, Settings(), BELL)
+    attempt = attempt_of(ledger, request=Generate(messages=[Message(role="user", content="hi")]))
+    first = RawAnswer("small", "small", 1, 1, Generation(text="4"))
+    opinion = Opinion(first, 1.0)
+    for given, kinds in ((opinion, ranking), (None, ranking)):
+        compared = ComparedAnswer(attempt, check(attempt.job, first), given)
+        doubt = Doubter(redis, b"key", kinds).doubt(compared).doubt
+        assert doubt.cascade is None
+        assert abs(doubt.score - doubt.probability) < 0.001
+
+
+def test_audits_teach_a_cascade(redis, redis_url, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
+    draw = random.Random(3)
+    for _ in range(200):
+        wrong, length = draw.random() < 0.4, draw.random()
+        agreed = float(draw.random() < (0.3 if wrong else 0.9))
+        audit = Audit(
+            job=f"acme.{draw.getrandbits(128):032x}", tenant="acme", kind="generate", type="t",
+            version="v", score=0.2, probability=0.6, model="v", base_score=0.2,
+            base_probability=0.6, agreement=agreed, outcome=1 - wrong, how="compared",
+            answer={"first_length": 3 + length + wrong},
+        )  # fmt: skip
+        redis.xadd("fb:audits", {"audit": audit.model_dump_json()})
+    run("train-cascade", "--audits", "--out", tmp_path, "--json")
+    model = CascadeModel.load(tmp_path / "cascade_model.json")
+    known = {"gap": 0.2, "probability": 0.6, "agreed_1": 1.0, "agreed_mean": 1.0}
+    short, long = ({**known, "first_length": length} for length in (3.2, 4.8))
+    assert model.score(short, [1.0]) < model.score(long, [1.0])
+    with pytest.raises(Misconfigured, match="--audits: finds 0 audits"):
+        run("train-cascade", "--audits", "--tenant", "globex", "--out", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--weak", "small"], "--prompts: is needed, or --audits"),
+        (["--audits", "--weak", "small"], "--weak: cannot be given with --audits"),
+    ],
+)
+def test_missing_and_contradicting_options_are_one_clear_error(args, message, tmp_path):
+    with pytest.raises(Misconfigured, match=message):
+        run("train-cascade", *args, "--out", tmp_path)
+
+
+def test_a_rank_is_the_place_among_quantiles():
+    quantiles = (0.0, 0.0, 0.0, 1.0, 2.0)
+    places = [rank(value, quantiles) for value in (-1.0, 0.0, 0.5, 1.0, 2.0, 3.0)]
+    assert places == [0.0, 0.25, 0.625, 0.75, 1.0, 1.0]

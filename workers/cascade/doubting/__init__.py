@@ -1,0 +1,1 @@
+"""How much to believe an answer: the doubt, and the probabilities of labels."""

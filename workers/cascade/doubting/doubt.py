@@ -1,0 +1,116 @@
+"""Doubt: how likely is it that an answer which passed its checks is wrong all the same?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import redis
+
+from forebay.routing.jobs import Classification, Content, Decisions, Doubt, Generation, Job
+from forebay.routing.learning.agreement_rates import AgreementRates
+from forebay.routing.learning.calibration import Calibration, Calibrations
+from forebay.routing.learning.doubt_calibration import doubt_groups
+from forebay.routing.learning.job_types import digest
+from forebay.routing.scoring.doubt_model import DoubtModel, Evidence, tie_break
+from forebay.workers.cascade.doubting.ranking import Ranking
+from forebay.workers.cascade.stages import ComparedAnswer, DoubtedAnswer
+from forebay.workers.checks import final_answer
+
+UNKNOWN_PROBABILITY = 0.5  # that a local answer will do, if there was no verdict
+
+
+class Doubter:
+    """Computes the doubt about answers.
+
+    1. Gathers the evidence, and how often the two models agree on such jobs.
+    2. Has the doubt model weigh it.
+    3. Corrects the doubt by what audits taught (`forebay calibrate`).
+    4. Gives the answer a score, by which it is ranked if a pace is set.
+    """
+
+    def __init__(self, client: redis.Redis, secret: bytes, ranking: Ranking | None = None) -> None:
+        self._ranking = ranking
+        self._model = DoubtModel.load()
+        self._rates = AgreementRates(client)
+        self._calibrations = Calibrations(client)
+        self._secret = secret
+
+    def doubt(self, compared: ComparedAnswer) -> DoubtedAnswer:
+        """Compute the doubt; none is computed for an answer that failed its checks."""
+        if not compared.answer.passed:
+            return DoubtedAnswer(compared, None)
+        known = self._with_rate(evidence(compared), compared)
+        opinion = compared.opinion
+        doubt = Doubt(
+            probability=self._model.probability(known),
+            agreement=opinion.agreement if opinion else None,
+            second=opinion.raw.model if opinion else None,
+            version=self._model.version_for(known),
+        )
+        doubt = self._calibrated(doubt, compared)
+        score = doubt.probability + tie_break(known.verdict_score)
+        doubt = doubt.model_copy(update={"score": round(score, 6)})
+        return DoubtedAnswer(
+            compared, self._ranking.ranked(doubt, compared) if self._ranking else doubt
+        )
+
+    def _with_rate(self, known: Evidence, compared: ComparedAnswer) -> Evidence:
+        """Add how often the two models agree, and count this answer for later ones."""
+        if compared.opinion is None or not known.agreements:
+            return known
+        job, models = compared.attempt.job, (compared.answer.raw.model, compared.opinion.raw.model)
+        rate = self._rates.rate(job.tenant, job.kind, *models, self._model.usual_rate)
+        self._rates.count(job.tenant, job.kind, *models, known.agreements[0])
+        return replace(known, rates=(rate,))
+
+    def _calibrated(self, doubt: Doubt, compared: ComparedAnswer) -> Doubt:
+        job = compared.attempt.job
+        calibration = self._calibrations.of(job.tenant)
+        if calibration is None or calibration.doubt is None:
+            return doubt
+        return _corrected(doubt, job, compared.answer.raw.model, calibration, self._secret)
+
+
+def _corrected(
+    doubt: Doubt, job: Job, model: str, calibration: Calibration, secret: bytes
+) -> Doubt:
+    """Return the doubt, corrected if the calibration is for this doubt model."""
+    learned = calibration.doubt
+    if learned is None or not learned.fits(doubt.version):
+        return doubt
+    second = doubt.second if doubt.agreement is not None else None
+    groups = doubt_groups(job.kind, model, second, digest(job, secret))
+    probability = learned.probability(doubt.probability, doubt.agreement, groups)
+    return doubt.model_copy(
+        update={
+            "probability": round(probability, 6),
+            "base": round(doubt.probability, 6),
+            "version": f"{doubt.version}+{calibration.version}",
+        }
+    )
+
+
+def evidence(compared: ComparedAnswer) -> Evidence:
+    """Return what is known about an answer, as numbers."""
+    record, answer, opinion = compared.attempt.claim.record, compared.answer, compared.opinion
+    verdict, content = record.verdict, answer.content
+    agreement = opinion.agreement if opinion else None
+    return Evidence(
+        kind=record.kind,
+        verdict_probability=verdict.probability if verdict else UNKNOWN_PROBABILITY,
+        verdict_score=verdict.score if verdict else 0.0,
+        agreements=() if agreement is None else (agreement,),
+        own=opinion is not None and opinion.raw.revision == answer.raw.revision,
+        bounded=agreement is not None and _is_bounded(content),
+        low_logprob=answer.raw.low_logprob,
+        label_probability=(
+            content.probability if isinstance(content, Classification | Decisions) else None
+        ),
+    )
+
+
+def _is_bounded(content: Content | None) -> bool:
+    """Return whether an answer is one of few options, such as a label, a choice or a yes."""
+    if isinstance(content, Generation):
+        return isinstance(final_answer.final_answer(content.text), str | bool)
+    return isinstance(content, Classification | Decisions)

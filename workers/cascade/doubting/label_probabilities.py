@@ -1,0 +1,32 @@
+"""Label probabilities: corrected by what audits taught, before anything is decided by them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import redis
+
+from forebay.routing.jobs import Classification, Decisions, Job
+from forebay.routing.learning.calibration import Calibrations
+from forebay.routing.learning.job_types import digest
+from forebay.routing.learning.label_calibration import at_temperature, label_groups
+from forebay.workers.cascade.stages import RawAnswer
+
+
+class LabelProbabilities:
+    """Corrects the probabilities of answers to `classify` and `decide` (`forebay calibrate`)."""
+
+    def __init__(self, client: redis.Redis, secret: bytes) -> None:
+        self._calibrations = Calibrations(client)
+        self._secret = secret
+
+    def calibrated(self, job: Job, raw: RawAnswer) -> RawAnswer:
+        """Return the answer with corrected probabilities; what was chosen stays."""
+        if not isinstance(raw.content, Classification | Decisions):
+            return raw
+        calibration = self._calibrations.of(job.tenant)
+        if calibration is None or calibration.labels is None:
+            return raw
+        groups = label_groups(job.kind, raw.model, digest(job, self._secret))
+        temperature = calibration.labels.temperature(groups)
+        return replace(raw, content=at_temperature(job, raw.content, temperature))

@@ -1,0 +1,1 @@
+"""The commands of `forebay router`, one a file."""

@@ -1,0 +1,200 @@
+"""`forebay router status`: targets, what was reached, and how well predictions are calibrated."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+
+from forebay.routing.base import NANO
+from forebay.routing.learning.calibration import Calibration, Calibrations
+from forebay.routing.learning.confidence import Confidence, confidences
+from forebay.routing.limits.budget import Budget
+from forebay.routing.limits.spillway import Spillway
+from forebay.routing.overview.pacing_report import EVERYBODY, Account, PacingReport
+from forebay.routing.policy.policy_file import Policy
+from forebay.routing.policy.tables import PacePolicy
+from forebay.routing.scoring.doubt_model import DoubtModel
+from forebay.routing.scoring.router_model import RouterModel
+from forebay.routing.settings import read_settings
+from forebay.routing.store.connection import connect
+from forebay.workers.commands.learning.pace import override_text
+from forebay.workers.commands.options import Json
+
+#: What the score of a threshold is, by stage.
+STAGES = {"before": "score", "after": "doubt"}
+PACE_COLUMNS = ("kind", "answer", "jobs", "went up", "aim", "goes up from")
+CONFIDENCE_COLUMNS = ("kind", "audits", "right", "verdict ECE", "doubt ECE")
+
+
+def status(*, as_json: Json = False) -> None:
+    """Show which jobs are escalated to Bedrock, by tenant and kind.
+
+    Targets and what was reached, thresholds, overrides and costs; how well verdict and doubt were
+    calibrated on the last 500 audits (ECE: 0 is perfect), and what calibrations were learned from.
+    """
+    document = _document()
+    typer.echo(json.dumps(document) if as_json else "\n".join(_lines(document)))
+
+
+def _document() -> dict[str, Any]:
+    settings = read_settings()
+    policy = Policy.load(settings.policy_file)
+    client = connect(settings, "look")
+    pacing, budget, audited = PacingReport(client), Budget(client), confidences(client)
+    names = {*pacing.tenants(), *policy.tenants, *(each.tenant for each in audited)}
+    tenants = sorted(names) or [EVERYBODY]
+    current = _current(Calibrations(client), tenants)
+    return {
+        "version": RouterModel.load().version,
+        "doubt_version": DoubtModel.load().version,
+        "mock": bool(Spillway(client).endpoint()),
+        "calibrations": {scope: each.version for scope, each in current.items()},
+        "learned": {scope: _learned(each) for scope, each in current.items()},
+        "tenants": [_row(pacing.account(name), policy, budget, audited) for name in tenants],
+    }
+
+
+def _current(calibrations: Calibrations, tenants: list[str]) -> dict[str, Calibration]:
+    """Return the current calibration of each scope that has one."""
+    current = {scope: calibrations.current(scope) for scope in sorted({EVERYBODY, *tenants})}
+    return {scope: calibration for scope, calibration in current.items() if calibration}
+
+
+def _learned(calibration: Calibration) -> dict[str, Any]:
+    kept = calibration.model_dump(include={"version", "made", "audits", "parts", "report"})
+    return {**kept, "parts": list(calibration.parts)}
+
+
+def _row(
+    account: Account, policy: Policy, budget: Budget, audited: list[Confidence]
+) -> dict[str, Any]:
+    settled, reserved = budget.spent(account.tenant)
+    return {
+        **asdict(account),
+        "target": _target(policy.tenant(account.tenant).pace),
+        "spent_usd": settled / NANO,
+        "reserved_usd": reserved / NANO,
+        "confidence": [asdict(each) for each in audited if each.tenant == account.tenant],
+    }
+
+
+def _target(pace: PacePolicy) -> dict[str, float | None]:
+    money = pace.usd_per_day
+    return {
+        "share": None if pace.share == "none" else pace.share,
+        "usd_per_day": None if math.isinf(money) else money,
+        "before": pace.before,
+    }
+
+
+# --- in words ------------------------------------------------------------------------------------
+
+
+def _lines(document: dict[str, Any]) -> Iterator[str]:
+    yield f"router model {document['version']}, doubt model {document['doubt_version']}"
+    for scope, learned in document["learned"].items():
+        yield _learned_line(scope, learned)
+    if not document["learned"]:
+        yield "no calibration: nothing was learned from audits yet (forebay calibrate)"
+    for row in document["tenants"]:
+        yield ""
+        yield from _tenant_lines(row, mock=document["mock"])
+    if not any(line["seen"] for row in document["tenants"] for line in row["lines"]):
+        yield "no job with egress allowed has been seen yet"
+
+
+def _learned_line(scope: str, learned: dict[str, Any]) -> str:
+    name = "all tenants" if scope == EVERYBODY else scope
+    made = datetime.fromtimestamp(learned["made"], UTC)
+    parts = f" ({', '.join(learned['parts'])})" if learned["parts"] else ""
+    source = f"{learned['audits']} audits" if learned["audits"] else "audits"
+    return (
+        f"calibration {learned['version']} for {name}: learned from {source}{parts} "
+        f"on {made:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+def _tenant_lines(row: dict[str, Any], *, mock: bool) -> Iterator[str]:
+    yield f"{row['tenant']}: target {_target_text(row['target'])}"
+    yield f"  reached: {_reached_text(row)}, {_money_text(row, mock=mock)}"
+    if row["hard"] is not None:
+        yield f"  {_percent(row['hard'])} of its local answers failed their checks"
+    if row["lines"]:
+        yield from _table(PACE_COLUMNS, [_pace_cells(line) for line in row["lines"]])
+    if row["confidence"]:
+        yield from _table(
+            CONFIDENCE_COLUMNS, [_confidence_cells(each) for each in row["confidence"]]
+        )
+    if left_out := sum(each["stand_in"] for each in row["confidence"]):
+        yield f"  {left_out} audits by the mock of Bedrock are left out"
+
+
+def _target_text(target: dict[str, float | None]) -> str:
+    share, dollars = target["share"], target["usd_per_day"]
+    texts = [
+        f"{share:.1%} of its jobs" if share is not None else "",
+        f"${dollars:.2f} a day" if dollars is not None else "",
+    ]
+    return " and ".join(filter(None, texts)) or "none, the policy's thresholds apply"
+
+
+def _reached_text(row: dict[str, Any]) -> str:
+    if row["went"] is not None:
+        return f"{_percent(row['went'])} of its jobs went to Bedrock"
+    has_target = any(row["target"][name] is not None for name in ("share", "usd_per_day"))
+    return "no job was paced yet" if has_target else "nothing is paced"
+
+
+def _money_text(row: dict[str, Any], *, mock: bool) -> str:
+    spent, reserved = row["spent_usd"], row["reserved_usd"]
+    open_calls = f" and ${reserved:.4f} reserved" if reserved else ""
+    kind = " by the mock of Bedrock, no real money" if mock and (spent or reserved) else ""
+    return f"${spent:.4f} spent today{open_calls}{kind}"
+
+
+def _pace_cells(line: dict[str, Any]) -> tuple[str, ...]:
+    threshold = line["threshold"]
+    start = "" if threshold is None else f"{STAGES[line['stage']]} {threshold:.3f}"
+    if override := line["override"]:
+        text = override_text(override["word"], override["value"])
+        start = f"{start}  {text} by hand, {override['ends_in_s']:.0f} s".strip()
+    went, aim = (_percent(line[name]) for name in ("went", "aim"))
+    return line["kind"], line["stage"], str(line["seen"]), went, aim, start
+
+
+def _confidence_cells(found: dict[str, Any]) -> tuple[str, ...]:
+    doubt = _error(found["doubt_ece"])
+    if found["doubt_ece"] is not None and found["doubts"] < found["audits"]:
+        doubt += f" of {found['doubts']}"
+    right, verdict = _percent(found["outcome"]), _error(found["verdict_ece"])
+    return found["kind"], str(found["audits"]), right, verdict, doubt
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Yield the lines of a table; columns of numbers are aligned to the right."""
+    table = [head, *rows]
+    widths = [max(len(row[at]) for row in table) for at in range(len(head))]
+    last = len(head) - 1
+    for row in table:
+        cells = [
+            cell.ljust(width) if at in {0, last} or head[at] == "answer" else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield f"    {'  '.join(cells)}".rstrip()
+
+
+def _error(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
+
+
+def _percent(share: float | None) -> str:
+    return "none" if share is None else f"{share:.1%}"
+
+
+__all__ = ["status"]

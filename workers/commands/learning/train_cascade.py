@@ -1,0 +1,108 @@
+# ruff: noqa: PLC0415 - what is slow, or of the extra `router`, is imported where it is used
+"""`forebay router train-cascade`: fit the cascade model to outcomes, or to a fleet's audits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from forebay.routing.broker.app import celery_app
+from forebay.routing.broker.doorbell import template
+from forebay.routing.errors import Misconfigured
+from forebay.routing.learning.audits import Audit, Audits
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.settings import read_settings
+from forebay.routing.store.connection import connect
+from forebay.workers.commands.learning.train import Out
+from forebay.workers.commands.options import Json, Preds, Second, Seed, model_names
+from forebay.workers.training.fitting.weights_folder import CASCADE_MODEL, versioned, write
+
+if TYPE_CHECKING:
+    from forebay.routing.scoring.cascade_model import Weights
+
+Prompts = Annotated[
+    Path | None, typer.Option("--prompts", metavar="FILE", help="Parquet: uid, prompt.")
+]
+Outcomes = Annotated[
+    Path | None, typer.Option("--outcomes", metavar="FILE", help="Parquet: uid, model, score.")
+]
+Weak = Annotated[str | None, typer.Option("--weak", metavar="MODEL", help="The local model.")]
+Strong = Annotated[
+    str | None, typer.Option("--strong", metavar="MODEL[,MODEL]", help="The frontier model.")
+]
+FromAudits = Annotated[
+    bool, typer.Option("--audits", help="Fit to the fleet's audits instead of to files.")
+]
+TenantName = Annotated[
+    str | None, typer.Option("--tenant", metavar="NAME", help="Use this tenant's audits only.")
+]
+StandIn = Annotated[
+    bool, typer.Option("--stand-in", help="Also use audits by the mock of Bedrock, for a trial.")
+]
+
+
+def train_cascade(
+    *, prompts: Prompts = None, outcomes: Outcomes = None, weak: Weak = None,
+    strong: Strong = None, second: Second = None, preds: Preds = None, out: Out,
+    audits: FromAudits = False, tenant: TenantName = None, stand_in: StandIn = False,
+    seed: Seed = 0, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Fit the cascade model, which ranks local answers that had a second opinion.
+
+    \b
+    Fit to files: --prompts, --outcomes, --weak, --strong, --second and --preds, as `eval` takes
+    them. Or fit to --audits of this fleet, which know less about the answers.
+    Set FOREBAY_CASCADE_MODEL to the file that is written, and FOREBAY_CASCADE_KINDS to the kinds
+    that it is to rank. A worker uses it if its answers have as many second opinions (one).
+    """  # noqa: D301 - \b is Click's
+    files = {
+        "--prompts": prompts, "--outcomes": outcomes, "--weak": weak, "--strong": strong,
+        "--second": second, "--preds": preds,
+    }  # fmt: skip
+    given = [name for name, value in files.items() if value is not None]
+    if audits and given:
+        raise Misconfigured("cannot be given with --audits", field=given[0])
+    fitted = _of_audits(tenant, seed, stand_in=stand_in) if audits else _of_files(files, seed)
+    weights = versioned("cascade", fitted)
+    path = write(out, CASCADE_MODEL, weights)
+    document = {"version": weights.version, "path": str(path), "bytes": path.stat().st_size}
+    typer.echo(json.dumps(document) if as_json else f"{weights.version}: {path}")
+
+
+def _of_files(files: dict[str, Path | str | None], seed: int) -> Weights:
+    from forebay.routing.scoring.router_model import RouterModel
+    from forebay.workers.training.data import dataset, local_answers
+    from forebay.workers.training.evaluation import cascade_rankings
+
+    missing = [name for name, value in files.items() if value is None]
+    if missing:
+        raise Misconfigured("is needed, or --audits", field=missing[0])
+    weak, strong, second = (model_names(str(files[f"--{n}"])) for n in ("weak", "strong", "second"))
+    texts, scores, preds = (Path(str(files[f"--{n}"])) for n in ("prompts", "outcomes", "preds"))
+    data = dataset.read(texts, scores, weak, strong, job_type=False)
+    dataset.require_enough(len(data))
+    answers = local_answers.read(preds, data.uids, weak[0], second)
+    model = RouterModel.load()
+    readings = [model.read(text) for text in data.prompts]
+    return cascade_rankings.fitted_to(data, readings, answers, seed, note=_note(len(data), files))
+
+
+def _note(count: int, files: dict[str, Path | str | None]) -> list[str]:
+    names = [f"{name[2:]} {files[name]}" for name in ("--weak", "--strong", "--second")]
+    return [f"Fitted on {count} prompts: {'; '.join(names)}."]
+
+
+def _of_audits(tenant: str | None, seed: int, *, stand_in: bool) -> Weights:
+    from forebay.workers.training.fitting.cascade_audits import fit_audits
+
+    settings = read_settings()
+    ledger = Ledger(connect(settings, "look"), settings, lambda: template(celery_app(settings, [])))
+    kept: list[Audit] = [
+        audit
+        for audit in Audits(ledger).read(tenant)
+        if audit.agreement is not None and (stand_in or not audit.stand_in)
+    ]
+    return fit_audits(kept, seed)
