@@ -143,10 +143,13 @@ def test_every_reason_code_is_reached_and_has_a_meaning():
     reached |= {code.partition(":")[0] for case in CHECKED for code in case[-1]}
     reached |= {code for case in DOUBTED for code in case[-1]}
     reached |= {code for case in UNDONE for code in case[-1]}
-    # By the router, the cache, the bedrock worker, the local worker, and by audits.
+    # By submits, the router, the cache, the bedrock worker, the local worker, and by audits.
     given_elsewhere = {
         Reason.AUDIT,
         Reason.AUDIT_DROPPED,
+        Reason.AT_LIMIT,
+        Reason.IN_PARTS,
+        Reason.ROUTED_AT_SUBMIT,
         Reason.BULK,
         Reason.CACHED,
         Reason.BEDROCK_FAILED,
