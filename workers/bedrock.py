@@ -48,14 +48,7 @@ from forebay.workers.prompts import prompts
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.claims.leases import Leases
-from forebay.workers.runtime.outcomes import (
-    Answered,
-    Failed,
-    Outcome,
-    Retry,
-    Routed,
-    recalled,
-)
+from forebay.workers.runtime.outcomes import Answered, Failed, Outcome, Retry, Routed, recalled
 from forebay.workers.runtime.retries import outcome_of_place
 from forebay.workers.runtime.start_up import settings_of
 from forebay.workers.telemetry.observers import observers
