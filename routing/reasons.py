@@ -10,7 +10,8 @@ class Reason(StrEnum):
     """A code and its meaning.
 
     In an answer, `check_failed` is followed by a colon and the name of the check, `secret_found` by
-    a colon and the kind of the secret, and `no_price` by a colon and the id of the model.
+    a colon and the kind of the secret, `no_price` by a colon and the id of the model, `in_parts` by
+    a colon and the number of parts.
     """
 
     meaning: str
@@ -86,6 +87,10 @@ class Reason(StrEnum):
         "the egress log could not be written, so nothing left the building",
     )
     BEDROCK_FAILED = "bedrock_failed", "the model on Bedrock gave no usable answer"
+    IN_PARTS = (
+        "in_parts",
+        "the text is longer than the model's context, so it was answered in so many parts",
+    )
     CACHED = "cached", "the same request was answered before"
     AUDIT = "audit", "the job audits a local answer that was kept; nobody receives its answer"
     AUDIT_DROPPED = (

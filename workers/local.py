@@ -14,7 +14,7 @@ from functools import cache, partial
 
 from celery import Celery
 
-from forebay.routing.errors import InvalidJob, Misconfigured
+from forebay.routing.errors import InvalidJob, Misconfigured, TooLong
 from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.ledger.claim import Claim
@@ -35,6 +35,7 @@ from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilit
 from forebay.workers.cascade.doubting.ranking import Ranking
 from forebay.workers.cascade.engines import Engines
 from forebay.workers.cascade.escalation import Escalator
+from forebay.workers.cascade.long_texts.long_texts import LongTexts
 from forebay.workers.cascade.recall import Recall
 from forebay.workers.cascade.second_opinion import SecondOpinions
 from forebay.workers.cascade.stages import RawAnswer
@@ -108,7 +109,10 @@ class Local:
         self._recall = Recall(cache, self._answerer)
         self._texts = TextWriter(ledger.redis, ledger.seal)
         self._second_opinions = SecondOpinions(ledger, policy, frontier, self._answerer)
-        steps = RowSteps(self._answerer, self._labels, self._doubter, self._escalator)
+        self._long_texts = LongTexts(self._answerer, policy)
+        steps = RowSteps(
+            self._answerer, self._labels, self._doubter, self._escalator, self._long_texts
+        )
         self._shard_work = ShardWork(ledger, self._answerer, steps)
 
     def work(self, claim: Claim, /) -> Outcome:
@@ -177,18 +181,31 @@ class Local:
     ) -> RawAnswer | Escalated | Failed:
         """Wait for the first answer, or return the outcome of a job that the engine cannot do.
 
-        The job goes up if it may. If it stays, the engine enforces what it can of the constraint.
+        The job goes up if it may. If it stays, it is answered in parts if it is too long, and the
+        engine enforces what it can of the constraint.
         """
         try:
             return pending()
         except InvalidJob as error:
             outcome = self._escalator.without_answer(attempt, error)
-            if isinstance(outcome, Escalated) or error.field not in CONSTRAINT_FIELDS:
+            if isinstance(outcome, Escalated):
                 return outcome
-        try:
-            return self._begin(attempt, best_effort=True)()
-        except InvalidJob as error:
-            return replace(outcome, error=error)
+            try:
+                return self._otherwise(attempt, error)
+            except InvalidJob as again:
+                return replace(outcome, error=again)
+
+    def _otherwise(self, attempt: Attempt, error: InvalidJob) -> RawAnswer:
+        """Answer a job in parts, or under as much of its constraint as can be enforced.
+
+        Raises:
+            InvalidJob: Neither is possible.
+        """
+        if isinstance(error, TooLong):
+            return self._long_texts.answer(attempt, attempt.prompt_id, error)
+        if error.field not in CONSTRAINT_FIELDS:
+            raise error
+        return self._begin(attempt, best_effort=True)()
 
     def _begin(self, attempt: Attempt, *, best_effort: bool = False) -> PendingAnswer:
         """Begin the answer; a job that asks for it gets its text while it is generated."""
@@ -202,6 +219,7 @@ class Local:
         pool.cancel(attempt.prompt_id)
         self._answerer.cancel(attempt.prompt_id)
         self._answerer.cancel(attempt.second_prompt_id)
+        self._long_texts.cancel(attempt.prompt_id)
 
     def _alone_if_suspect(self, attempt: Attempt) -> AbstractContextManager[object]:
         """Work the jobs that an engine died with one at a time, as one of them may kill engines.

@@ -10,7 +10,7 @@ import json
 import logging
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -25,12 +25,14 @@ from forebay.routing.policy.tables import (
     AuditPolicy,
     Dollars,
     Effort,
+    Endpoint,
     MaxDoubt,
     MinProbability,
     ModelId,
     ModelRules,
     Names,
     PacePolicy,
+    Pool,
     Pools,
     SecondOpinion,
     ServiceTiers,
@@ -52,6 +54,8 @@ class TenantPolicy(Allowance):
         scan_secrets: content that looks like a secret does not leave, whatever its job says.
         models: ids of the models on Bedrock that may answer, the preferred model first.
         time_zone: whose hours, days and months the tenant's budgets count in.
+        max_parts: a text to summarize or classify that is longer than the local model's context,
+            and has to stay, is answered in at most so many parts; 0 for not at all.
         effort: how much effort to ask of a model that knows efforts.
         service_tier: the service tier to ask for.
         when_shut: while the spillway is shut, jobs `wait` for it, or `degrade` to a local answer.
@@ -63,6 +67,7 @@ class TenantPolicy(Allowance):
     daily_budget_usd: Dollars = 10.0
     time_zone: Zone = "UTC"
     when_shut: Literal["wait", "degrade"] = "wait"
+    max_parts: Annotated[int, Field(ge=0, le=1_000)] = 64
     effort: Effort = "default"
     service_tier: ServiceTiers = ServiceTiers()
     thresholds: Thresholds = Thresholds()
@@ -115,12 +120,15 @@ class Policy(Table):
     Attributes:
         profiles: the model behind each inference profile whose ARN does not tell it. That id
             decides on the price, the parameters and the prefix.
+        endpoints: other services than Bedrock, each with its own key. A model of theirs is called
+            only for tenants whose `models` name it, as `<endpoint>/<model>`.
     """
 
     defaults: TenantPolicy = TenantPolicy()
     tenants: dict[Tenant, TenantPolicy] = Field(default_factory=dict)
     fleet: Fleet = Fleet()
     profiles: dict[ModelId, ModelId] = Field(default_factory=dict)
+    endpoints: dict[Pool, Endpoint] = Field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
@@ -164,6 +172,11 @@ class Policy(Table):
         """Return the model behind an inference profile in `profiles`; any other id as it is."""
         return self.profiles.get(model, model)
 
+    def endpoint(self, model: str) -> tuple[str, Endpoint] | None:
+        """Return the name and the endpoint that serves a model; `None` if Bedrock does."""
+        name, _, rest = model.partition("/")
+        return (name, self.endpoints[name]) if rest and name in self.endpoints else None
+
     def all_models(self) -> frozenset[str]:
         """Return the models on Bedrock that may answer any tenant."""
         return frozenset(model for name in ("", *self.tenants) for model in self.models(name))
@@ -171,7 +184,9 @@ class Policy(Table):
     def _has_prefix(self, model: str) -> bool:
         """Return True if the prefixes allow this id, or that of the model behind it."""
         prefixes, base = self.fleet.model_prefixes, self.base_model(model)
-        names = (model, base, base.rpartition("/")[2])
+        names = {model, base, base.rpartition("/")[2]}
+        if self.endpoint(model):  # a profile of Bedrock says where it is; such a name does not
+            names = {model}
         return not prefixes or any(name.startswith(prefixes) for name in names)
 
 

@@ -206,14 +206,16 @@ def test_no_two_local_workers_of_compose_share_a_card():
     cards = yaml.safe_load((DEPLOY / "compose.gpu.yaml").read_text())["services"]
     assert len(cards) == 2
     taken = []
-    for name, service in cards.items():
+    for service in cards.values():
         (device,) = service["deploy"]["resources"]["reservations"]["devices"]
         taken += device["device_ids"]
         assert service["image"].startswith("forebay-gpu:")
         assert service["environment"] == cards["local"]["environment"]
-        if name != "local":
-            assert service["extends"] == {"file": "compose.yaml", "service": "local"}
-            assert service["command"][:-1] == SERVICES["local"]["command"][:-1]
-            assert service["command"][-1] == f"{name}@%h"
-            assert "local" in service["networks"]["inside"]["aliases"]
+    differs = {"profiles", "command", "networks"}
+    assert {
+        key for key, value in SERVICES["local1"].items() if value != SERVICES["local"].get(key)
+    } == differs
+    assert SERVICES["local1"]["command"][:-1] == SERVICES["local"]["command"][:-1]
+    assert SERVICES["local1"]["command"][-1] == "local1@%h"
+    assert "local" in SERVICES["local1"]["networks"]["inside"]["aliases"]
     assert len(set(taken)) == len(cards)

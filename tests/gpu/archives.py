@@ -26,10 +26,8 @@ def pack(
 ) -> list[Path]:
     """Pack files under the given names, and return the parts of the archive."""
     archive = parts / f"{name}.tar"
-    # Weights and compressed files do not shrink further, and take minutes.
-    with tarfile.open(
-        archive, "w:xz" if compress else "w", **({"preset": 9} if compress else {})
-    ) as tar:
+    # Weights do not shrink further, and would take minutes.
+    with tarfile.open(archive, "w:xz" if compress else "w") as tar:
         for file, inside in files:
             tar.add(file, inside)
     made = split(archive, parts)

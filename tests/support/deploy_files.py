@@ -70,13 +70,14 @@ def interpolated(value: Any, given: Mapping[str, str]) -> Any:
 
 
 def compose(deploy: Path, given: Mapping[str, str]) -> dict[str, Container]:
-    """Return the services of compose.yaml that run a process of ours, or Redis."""
+    """Return the services of compose.yaml that run a process of ours, or Redis, on any box."""
     file = yaml.safe_load((deploy / "compose.yaml").read_text())
     services = interpolated(file["services"], given)
     return {
         name: _service(name, service, deploy)
         for name, service in services.items()
         if service["image"].startswith(("forebay", "valkey"))
+        and "two-cards" not in service.get("profiles", ())
     }
 
 

@@ -20,6 +20,7 @@ from forebay.routing.errors import (
     InvalidJob,
     Lost,
     PassingError,
+    TooLong,
 )
 from forebay.routing.jobs import Answer, Check, Classification, Content
 from forebay.routing.logs import Event, event, place
@@ -29,6 +30,7 @@ from forebay.workers.cascade.conclusion import answer_of, no_answer
 from forebay.workers.cascade.doubting.doubt import Doubter
 from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilities
 from forebay.workers.cascade.escalation import Escalator
+from forebay.workers.cascade.long_texts.long_texts import LongTexts
 from forebay.workers.cascade.stages import (
     CheckedAnswer,
     ComparedAnswer,
@@ -56,8 +58,9 @@ class RowSteps:
 
     def __init__(
         self, answerer: Answerer, labels: LabelProbabilities, doubter: Doubter,
-        escalator: Escalator,
+        escalator: Escalator, long_texts: LongTexts,
     ) -> None:  # fmt: skip
+        self._long_texts = long_texts
         self._answerer = answerer
         self._labels = labels
         self._doubter = doubter
@@ -98,12 +101,19 @@ class RowSteps:
         return failed(error, reasons=outcome.reasons)
 
     def _answer(self, attempt: Attempt, pending: PendingAnswer, prompt_id: str) -> RawAnswer:
-        """Wait for the answer. If its constraint cannot be enforced, enforce what can be."""
+        """Wait for the answer. If its constraint cannot be enforced, enforce what can be.
+
+        A text that is too long, and stays, is answered in parts.
+        """
         try:
             return pending()
         except InvalidJob as error:
             outcome = self._escalator.without_answer(attempt, error)
-            if isinstance(outcome, Escalated) or error.field not in {"schema", "regex"}:
+            if isinstance(outcome, Escalated):
+                raise
+            if isinstance(error, TooLong):
+                return self._long_texts.answer(attempt, prompt_id, error)
+            if error.field not in {"schema", "regex"}:
                 raise
         again = self._answerer.begin(attempt.job, f"{prompt_id}/relaxed", best_effort=True)
         return again()
@@ -196,7 +206,7 @@ def _kept(decided: DecidedAnswer, content: Content) -> RowResult:
         model=raw.model,
         revision=raw.revision,
         degraded=decided.attempt.degraded or step.step != "keep",
-        reasons=tuple(str(reason) for reason in step.reasons),
+        reasons=(*raw.reasons, *map(str, step.reasons)),
         tokens_in=raw.tokens_in,
         tokens_out=raw.tokens_out,
         checks=passed,

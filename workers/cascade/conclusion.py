@@ -57,7 +57,7 @@ def answer_of(decided: DecidedAnswer) -> Answer | None:
         **record.heading() | {"doubt": step.doubt},
         status="done",
         lane="local",
-        reasons=(*record.reasons, *step.reasons),
+        reasons=(*best.raw.reasons, *record.reasons, *step.reasons),
         degraded=decided.attempt.degraded or step.step != "keep",
         model=best.raw.model,
         revision=best.raw.revision,

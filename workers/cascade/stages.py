@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from forebay.routing.jobs import Check, Content, Doubt
 from forebay.routing.policy.escalation import MIN_AGREEMENT, NextStep
+from forebay.routing.reasons import Reason
 from forebay.workers.engines.engine import Ending
 from forebay.workers.runtime.attempt import Attempt
 
@@ -21,6 +22,7 @@ class RawAnswer:
     Attributes:
         content: `None` if the text cannot be read as an answer.
         tokens_cached: tokens of the prompt that the engine had read before.
+        parts: into how many parts the job's text was cut; 1 for a text that fitted.
         low_logprob: 10 % quantile of the tokens' natural-log probabilities, if known.
     """
 
@@ -32,6 +34,12 @@ class RawAnswer:
     finish: Ending = "stop"
     low_logprob: float | None = None
     tokens_cached: int = 0
+    parts: int = 1
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The reason code of an answer that was made in parts."""
+        return (f"{Reason.IN_PARTS}:{self.parts}",) if self.parts > 1 else ()
 
 
 @dataclass(frozen=True, slots=True)

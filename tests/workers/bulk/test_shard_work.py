@@ -340,7 +340,9 @@ def test_a_row_that_kills_engines_fails_alone(lanes):
     work_shards(lanes, "route")
     engine = open_engine(EngineSettings(engine="echo", slots=4))
     local = lanes.local
-    steps = RowSteps(Answerer(engine), local._labels, local._doubter, local._escalator)
+    steps = RowSteps(
+        Answerer(engine), local._labels, local._doubter, local._escalator, local._long_texts
+    )
     work = ShardWork(lanes.ledger, Answerer(engine), steps)
     try:
         claim = lanes.ledger.claim("local.default", shards=True)

@@ -24,6 +24,7 @@ pytest_plugins = ["waterfall"]
 TEXT = "Invoice 17. Total due: 12.50 EUR."
 LONG = {"kind": "summarize", "text": "the water rose " * 3_000, "max_words": 20}
 REGEX = {"kind": "generate", "messages": [{"role": "user", "content": "a"}], "regex": "(yes)|no"}
+FREE = {"type": "object", "properties": {"what": {"type": "string"}}}
 #: The smallest value of the relaxed schema does not fit this one.
 SECRETIVE = {
     "type": "object",
@@ -58,7 +59,8 @@ def test_a_job_that_may_leave_goes_up_and_is_answered_there(lanes, request_, tex
 
 @pytest.mark.parametrize("options", [{"egress": "deny"}, {"lane": "local"}])
 def test_a_prompt_that_is_too_long_fails_with_both_numbers(lanes, options):
-    receipt = ended(lanes, LONG, **options)
+    long = {"kind": "extract", "text": LONG["text"], "schema": FREE}
+    receipt = ended(lanes, long, **options)
     error = failure(receipt)
     assert type(error) is TooLong
     assert (receipt.error, receipt.error_field) == ("too_long", "text")
@@ -168,6 +170,7 @@ DENSE = {
 @pytest.mark.parametrize("text", DENSE.values(), ids=DENSE)
 def test_a_short_text_of_many_tokens_goes_up_or_says_why_it_cannot(embedded, text):
     embedded.mock.answer = "The gate was opened at noon."
+    embedded.rules("[tenants.default]\nmax_parts = 0\n")
     request = {"kind": "summarize", "text": text, "max_words": 20}
     answer = ended(embedded, request)
     assert (answer.status, answer.lane) == ("done", "bedrock")

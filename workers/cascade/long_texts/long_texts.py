@@ -1,0 +1,203 @@
+"""Answers a job whose text is longer than the model's context: map and reduce.
+
+Each part of the text is summarized by itself, the summaries are joined, and if they are still too
+long, summarized again. The question is then put to what is left. That is sound for a summary and
+for a label, which depend on a text as a whole. Facts to extract would be lost on the way.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from forebay.routing.errors import BadAnswer, Lost, TooLong
+from forebay.routing.jobs import Classify, Job, Summarize, Summary
+from forebay.routing.policy.policy_file import PolicyFile
+from forebay.workers.cascade.answerer import Answerer, PendingAnswer
+from forebay.workers.cascade.long_texts.cutting import cut
+from forebay.workers.cascade.stages import RawAnswer
+from forebay.workers.runtime.attempt import Attempt
+
+MAX_PARTS_AT_ONCE = 4  # and at most half of the engine's batch, so that other jobs keep slots
+CHARS_PER_TOKEN = 3  # few, so that a part fits the context; if it does not, parts are halved
+PROMPT_TOKENS = 200  # of a part's prompt without its text
+MIN_PART_CHARS = 400  # a model whose context is smaller cannot work in parts
+MIN_WORDS, MAX_WORDS = 30, 150  # of the summary of a part
+WORDS_PER_CHARS = 60  # one word of summary for so many characters of a part
+MAX_LEVELS = 6  # how often summaries are summarized again
+MAX_FOCUS_CHARS = 500
+
+#: Kinds that are answered in parts.
+LongRequest = Summarize | Classify
+
+
+class LongTexts:
+    """Answers long texts on the engine of one local worker."""
+
+    def __init__(self, answerer: Answerer, policy: PolicyFile) -> None:
+        self._answerer = answerer
+        self._policy = policy
+        self._lock = threading.Lock()
+        self._runs: dict[str, _Run] = {}
+
+    def answer(self, attempt: Attempt, prompt_id: str, error: TooLong) -> RawAnswer:
+        """Return the answer to a job whose prompt is too long, as `error` says.
+
+        Raises:
+            TooLong: The job's kind is not answered in parts, or the policy allows too few parts.
+            BadAnswer: The summary of a part cannot be read.
+            Lost: The job no longer belongs to this claim.
+        """
+        job = attempt.job
+        max_parts = self._policy.current().tenant(job.tenant).max_parts
+        request = job.request
+        if not isinstance(request, LongRequest) or not max_parts:
+            raise error
+        run = _Run(self._answerer, job, prompt_id, max_parts, error)
+        with self._running(prompt_id, run):
+            text = run.condensed(request.text)
+            [raw] = run.ask([request.model_copy(update={"text": text})])
+        return replace(raw, tokens_in=run.tokens_in, tokens_out=run.tokens_out, parts=run.parts)
+
+    def cancel(self, prompt_id: str) -> None:
+        """Cancel what runs for a job whose claim was lost. Unknown ids are ignored."""
+        with self._lock:
+            run = self._runs.get(prompt_id)
+        if run is not None:
+            run.cancel()
+
+    @contextmanager
+    def _running(self, prompt_id: str, run: _Run) -> Iterator[None]:
+        with self._lock:
+            self._runs[prompt_id] = run
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._runs[prompt_id]
+
+
+class _Run:
+    """One job while it is answered in parts.
+
+    Attributes:
+        parts: into how many parts the text was cut.
+        tokens_in, tokens_out: of all prompts so far.
+    """
+
+    def __init__(
+        self, answerer: Answerer, job: Job, prompt_id: str, max_parts: int, error: TooLong
+    ) -> None:
+        self.parts = self.tokens_in = self.tokens_out = 0
+        self._answerer = answerer
+        self._job = job
+        self._prompt_id = prompt_id
+        self._max_parts = max_parts
+        self._error = error
+        self._asked = 0
+        self._at_once = max(1, min(MAX_PARTS_AT_ONCE, answerer.info.slots // 2))
+        self._under_way: deque[tuple[str, PendingAnswer]] = deque()
+        self._lost = threading.Event()
+
+    def condensed(self, text: str) -> str:
+        """Return the summaries of the text's parts, short enough for one prompt."""
+        room = self._room()
+        for _ in range(MAX_LEVELS):
+            pieces, summaries, room = self._summarized(text, room)
+            self.parts = self.parts or len(pieces)
+            shorter = "\n\n".join(summaries)
+            if len(shorter) <= room:
+                return shorter
+            if len(shorter) >= len(text):  # this model does not shorten
+                break
+            text = shorter
+        raise self._error
+
+    def ask(self, requests: Sequence[LongRequest]) -> list[RawAnswer]:
+        """Put requests to the engine, a few at once, and return the answers in order."""
+        answers: list[RawAnswer] = []
+        try:
+            for request in requests:
+                if len(self._under_way) == self._at_once:
+                    answers.append(self._next())
+                self._begin(request)
+            while self._under_way:
+                answers.append(self._next())
+        finally:
+            self._cancel_all()
+        return answers
+
+    def cancel(self) -> None:
+        """End this run from another thread."""
+        self._lost.set()
+        for prompt_id, _ in list(self._under_way):
+            self._answerer.cancel(prompt_id)
+
+    def _room(self) -> int:
+        """Return how many characters of text a prompt has room for, as far as is known."""
+        tokens = self._answerer.info.context_tokens - PROMPT_TOKENS - 2 * MAX_WORDS
+        return max(MIN_PART_CHARS, tokens * CHARS_PER_TOKEN)
+
+    def _summarized(self, text: str, room: int) -> tuple[list[str], list[str], int]:
+        """Return the parts of a text, their summaries, and the room that a prompt really has.
+
+        Raises:
+            TooLong: There would be too many parts.
+        """
+        while room >= MIN_PART_CHARS:
+            pieces = cut(text, room)
+            if len(pieces) > self._max_parts:
+                raise TooLong(
+                    f"{self._error.message}; it would take {len(pieces)} parts, and the policy "
+                    f"allows {self._max_parts} (max_parts)",
+                    field=self._error.field,
+                )
+            try:
+                return pieces, self._summaries(pieces, room), room
+            except TooLong:  # more tokens than were estimated
+                room //= 2
+        raise self._error
+
+    def _summaries(self, pieces: list[str], room: int) -> list[str]:
+        words = max(MIN_WORDS, min(MAX_WORDS, room // WORDS_PER_CHARS))
+        focus = _focus(self._job)
+        requests = [Summarize(text=piece, max_words=words, focus=focus) for piece in pieces]
+        return [_summary(raw) for raw in self.ask(requests)]
+
+    def _begin(self, request: LongRequest) -> None:
+        if self._lost.is_set():
+            raise Lost
+        self._asked += 1
+        prompt_id = f"{self._prompt_id}/part-{self._asked}"
+        part = self._job.model_copy(update={"request": request})
+        self._under_way.append((prompt_id, self._answerer.begin(part, prompt_id)))
+
+    def _next(self) -> RawAnswer:
+        """Wait for the answer that was begun first."""
+        raw = self._under_way[0][1]()
+        self._under_way.popleft()
+        self.tokens_in += raw.tokens_in
+        self.tokens_out += raw.tokens_out
+        return raw
+
+    def _cancel_all(self) -> None:
+        while self._under_way:
+            self._answerer.cancel(self._under_way.popleft()[0])
+
+
+def _focus(job: Job) -> str:
+    """Return what the summaries of the parts are to dwell on."""
+    request = job.request
+    if isinstance(request, Classify):
+        names = ", ".join(label.name for label in request.options)
+        return f"what helps to choose one of: {names}"[:MAX_FOCUS_CHARS]
+    return request.focus if isinstance(request, Summarize) else ""
+
+
+def _summary(raw: RawAnswer) -> str:
+    if not isinstance(raw.content, Summary):
+        raise BadAnswer("the text is answered in parts, and the summary of one cannot be read")
+    return raw.content.text
