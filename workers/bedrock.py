@@ -85,8 +85,7 @@ class Bedrock:
         """Call models through `provider`; by default, through the one that the settings name."""
         key = secret(ledger.redis, ledger.settings)
         self._prices = PriceFile(settings.prices_file)
-        provider = provider or open_provider(settings)
-        self._calls = Calls(ledger, provider, self._prices.current, key)
+        self._calls = Calls(ledger, provider or open_provider(settings), self._prices.current, key)
         self._spillway = Spillway(ledger.redis)
         self._spillway.announce(settings.bedrock_endpoint or "")
         self._policy = PolicyFile(ledger.settings.policy_file)
@@ -95,8 +94,7 @@ class Bedrock:
         self._lane_check = LaneCheck(ledger.redis, self._policy)
         self._leases = Leases(ledger)
         self._cache = AnswerCache(ledger.redis, key, ledger.settings.cache_s, ledger.seal)
-        self._ledger = ledger
-        self._seal = ledger.seal
+        self._ledger, self._seal = ledger, ledger.seal
         self._texts = TextWriter(ledger.redis, ledger.seal)
         self._secrets = SecretCheck(self._policy.current())
         self._auditor = Auditor(ledger, self._calls, key, self._secrets)
