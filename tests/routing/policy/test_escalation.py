@@ -147,6 +147,8 @@ def test_every_reason_code_is_reached_and_has_a_meaning():
     given_elsewhere = {
         Reason.AUDIT,
         Reason.AUDIT_DROPPED,
+        Reason.AT_LIMIT,
+        Reason.IN_PARTS,
         Reason.BULK,
         Reason.CACHED,
         Reason.BEDROCK_FAILED,

@@ -116,7 +116,7 @@ class Calls:
             raise NoAnswer(too_dear, Reason.JOB_COST_CAP, another=True)
         return Call(
             call_id, prompt, model, worst_nusd, prices, tokens_in, tokens_out, terms,
-            probe=self._admitted(model), repair=spent_nusd > 0,
+            probe=self._admitted(model, elsewhere=bool(terms.endpoint)), repair=spent_nusd > 0,
         )  # fmt: skip
 
     def _terms(self, job: Job, prompt: Prompt, base: str, rules: Policy, prices: Prices) -> Terms:
@@ -133,20 +133,19 @@ class Calls:
             labels={JOB_LABEL: job.id, TENANT_LABEL: job.tenant},
         )
 
-    def _admitted(self, model: str) -> bool:
+    def _admitted(self, model: str, *, elsewhere: bool) -> bool:
         """Return whether the call of this model probes a fault.
 
         Raises:
             NoAnswer: The spillway is shut for this model.
         """
-        admission = self._spillway.admit(model)
+        admission = self._spillway.admit(model, elsewhere=elsewhere)
         fault = admission.fault
         if not admission.wait_s:
             return fault is not None
         why = fault.reason if fault else "the spillway is shut"
         shut = Unavailable(why, retry_after=admission.wait_s)
-        another = fault is not None and fault.scope != ACCOUNT
-        raise NoAnswer(shut, Reason.SPILLWAY_SHUT, another=another)
+        raise NoAnswer(shut, Reason.SPILLWAY_SHUT, another=True)
 
     def make(
         self,
@@ -289,9 +288,10 @@ class Calls:
         faulty = {fault.scope for fault in self._spillway.faults()}
         if scope != ACCOUNT and faulty >= rules.all_models():
             self._spillway.shut(error.code, PROBE_EVERY_S)
-        another = scope != ACCOUNT
-        return NoAnswer(error, Reason.SPILLWAY_SHUT, another=another, waits=True)
+        # After a fault of the account, only a model that another service serves is still open.
+        return NoAnswer(error, Reason.SPILLWAY_SHUT, another=True, waits=True)
 
     def _recovered(self, call: Call) -> None:
         if call.probe:
-            self._spillway.recover(call.model)
+            elsewhere = call.terms.endpoint is not None
+            self._spillway.recover(call.model, elsewhere=elsewhere)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+from forebay.routing.books.egress_entry import ENDPOINT
 from forebay.routing.errors import ForebayError
 from forebay.routing.policy.tables import Endpoint
 from forebay.workers.engines.engine import Prompt, TakeText
@@ -56,8 +57,8 @@ class ChatCompletions(Provider):
 
     @property
     def region(self) -> str:
-        """The endpoint's name, and its host."""
-        return f"{self._name} at {urlsplit(self._endpoint.url).netloc}"
+        """The endpoint's name and its host, marked as no region of AWS."""
+        return f"{ENDPOINT}{self._name} at {urlsplit(self._endpoint.url).netloc}"
 
     def bounds(self, prompt: Prompt, model: str, terms: Terms = PLAIN) -> tuple[int, int]:
         """Return the most tokens a call can be billed for: of its prompt, and of its answer."""

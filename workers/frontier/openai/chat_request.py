@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from forebay.routing.limits.capabilities import Capabilities
 from forebay.routing.limits.prices import Prices
+from forebay.routing.policy.capabilities import Capabilities
 from forebay.routing.policy.tables import Endpoint
 from forebay.workers.engines.engine import JsonSchema, Prompt
 from forebay.workers.frontier.terms import Terms

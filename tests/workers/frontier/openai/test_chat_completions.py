@@ -15,8 +15,8 @@ from forebay.routing.errors import (
     TooLong,
     Unavailable,
 )
-from forebay.routing.limits.capabilities import Capabilities
 from forebay.routing.limits.spillway import Spillway
+from forebay.routing.policy.capabilities import Capabilities
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.policy.tables import Endpoint
 from forebay.workers.bedrock import Bedrock
@@ -199,11 +199,12 @@ def test_a_tenant_whose_policy_names_the_endpoint_is_answered_there(lane, chat, 
     answer = lane.work(rules(chat), tenant="acme", worker=worker).answer
     assert (answer.lane, answer.model, answer.stand_in) == ("bedrock", MODEL, True)
     [call] = CallBook(lane.ledger.redis).calls()
-    assert (call.settled_nusd, call.region) == (answer.cost_nusd, f"mine at {chat.host}")
+    assert (call.settled_nusd, call.region) == (answer.cost_nusd, f"endpoint mine at {chat.host}")
     assert answer.cost_nusd == (answer.tokens_in * 1 + answer.tokens_out * 4) * 1_000
     [entry] = EgressLog(lane.ledger.redis).read()
-    assert (entry.leaving.model, entry.leaving.region) == (MODEL, f"mine at {chat.host}")
+    assert (entry.leaving.model, entry.leaving.region) == (MODEL, f"endpoint mine at {chat.host}")
     assert len(mock.calls) == 0
+    assert (entry.leaving.elsewhere, call.elsewhere) == (True, True)
 
 
 def test_other_tenants_never_reach_it(lane, chat, mock, worker):
@@ -222,6 +223,17 @@ def test_a_fault_of_it_shuts_its_model_alone(lane, chat, redis, worker):
     assert isinstance(lane.work(rules(chat), tenant="acme", worker=worker), Retry)
     assert [fault.scope for fault in Spillway(redis).faults()] == [MODEL]
     assert lane.work(rules(chat), tenant="other", worker=worker).answer.status == "done"
+
+
+def test_it_answers_while_the_account_of_bedrock_is_shut(lane, chat, mock, redis, worker):
+    mock.faults.plan(["expired"] * 9)
+    both = rules(chat).replace(
+        f'models = ["{MODEL}"]', f'models = ["anthropic.claude-haiku-5-5", "{MODEL}"]'
+    )
+    for _ in range(2):
+        assert lane.work(both, tenant="acme", worker=worker).answer.model == MODEL
+    assert len(mock.calls) == 1
+    assert [fault.scope for fault in Spillway(redis).faults()] == ["*"]
 
 
 def test_prefixes_keep_it_out_unless_they_name_it(chat):
