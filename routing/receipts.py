@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-from operator import eq, not_
+from operator import not_
 from typing import Annotated, Any, Generic, Literal
 
 from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
 from typing_extensions import TypeVar
 
-from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind, is_none
+from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind, is_none, is_one
 from forebay.routing.lanes import Lane
 from forebay.routing.questions.decisions import Decisions
 
@@ -34,9 +33,7 @@ class Classification(FrozenModel):
     label: Annotated[str, Field(repr=False)]
     probability: Annotated[float | None, Field(ge=0, le=1)] = None
     scores: dict[str, float] = Field(default_factory=dict, repr=False)
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False, exclude_if=partial(eq, 1.0))] = (
-        1.0
-    )
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False, exclude_if=is_one)] = 1.0
 
 
 class Extraction(FrozenModel, Generic[DataT_co]):
