@@ -45,6 +45,11 @@ def is_none(value: object) -> bool:
     return value is None
 
 
+def is_one(value: object) -> bool:
+    """Return whether a value is 1: see `is_none`, for a field whose default is 1."""
+    return value == 1
+
+
 TENANT = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Tenant = Annotated[str, StringConstraints(pattern=TENANT)]
 JOB_ID = r"^[a-z0-9][a-z0-9_-]{0,62}\.[0-9a-f]{32}$"
