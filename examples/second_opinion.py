@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 
 from forebay import Answer, BadAnswer, Client, Extract, Extraction
 
-#: The probability that an answer is wrong, above which a person looks at it. Until there are audits,
-#: a model that agrees with itself is still wrong in one of three cases, as far as anybody knows.
+#: The probability that an answer is wrong, above which a person looks at it. Before any audits,
+#: the agreement of a model with itself says little: such an answer has a doubt of about a third.
 MAX_DOUBT = 0.4
 
 
