@@ -33,7 +33,7 @@ CONFIDENCE_COLUMNS = ("kind", "audits", "right", "verdict ECE", "doubt ECE")
 
 
 def status(*, as_json: Json = False) -> None:
-    """Show which jobs are escalated to Bedrock, by tenant and kind.
+    """Show which jobs are escalated, by tenant and kind.
 
     Targets and what was reached, thresholds, overrides and costs; how well verdict and doubt were
     calibrated on the last 500 audits (ECE: 0 is perfect), and what calibrations were learned from.
