@@ -24,12 +24,17 @@ pytestmark = pytest.mark.slow
 #: Ways in which a router stops consuming while its process lives.
 WEDGES = {
     "loop": "consumer.hub.call_later(1, time.sleep, 3600)",
-    "deaf": "consumer.hub.call_later(1, consumer.task_consumer.cancel)",
+    "deaf": "consumer.hub.call_later(1, deafen, consumer.task_consumer)",
 }
 MODULE = """
 import time
 from celery.signals import worker_ready
 from forebay.workers.router import app
+
+def deafen(consumer):
+    # stop consuming, unknown to whoever asks
+    consumer.cancel()
+    consumer.consuming_from = lambda queue: True
 
 @worker_ready.connect(weak=False)
 def wedge(sender, **_):
