@@ -118,6 +118,11 @@ test-gpu: ## Build, test and measure on a GPU machine with torch (STAGE: one of 
 bench: $(READY) ## Measure what the ledger costs, beside bare Celery (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/overhead.py $(ARGS)
 
+# A million jobs take minutes: ARGS="--most 1000000 --backlog 200000".
+.PHONY: bench-depth
+bench-depth: $(READY) ## Measure what a long queue costs, and what it costs other tenants (ARGS: --most, --backlog)
+	@$(PY) tests/benchmarks/depth.py $(ARGS)
+
 # A million rows take minutes: ARGS="--rows 1000000".
 .PHONY: bench-bulk
 bench-bulk: $(READY) ## Measure a bulk beside the same rows as jobs and as bare Celery tasks (ARGS: --rows, --singles)

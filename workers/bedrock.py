@@ -48,14 +48,7 @@ from forebay.workers.prompts import prompts
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.claims.leases import Leases
-from forebay.workers.runtime.outcomes import (
-    Answered,
-    Failed,
-    Outcome,
-    Retry,
-    Routed,
-    recalled,
-)
+from forebay.workers.runtime.outcomes import Answered, Failed, Outcome, Retry, Routed, recalled
 from forebay.workers.runtime.retries import outcome_of_place
 from forebay.workers.runtime.start_up import settings_of
 from forebay.workers.telemetry.observers import observers
@@ -92,8 +85,7 @@ class Bedrock:
         """Call models through `provider`; by default, through the one that the settings name."""
         key = secret(ledger.redis, ledger.settings)
         self._prices = PriceFile(settings.prices_file)
-        provider = provider or open_provider(settings)
-        self._calls = Calls(ledger, provider, self._prices.current, key)
+        self._calls = Calls(ledger, provider or open_provider(settings), self._prices.current, key)
         self._spillway = Spillway(ledger.redis)
         self._spillway.announce(settings.bedrock_endpoint or "")
         self._policy = PolicyFile(ledger.settings.policy_file)
@@ -102,8 +94,7 @@ class Bedrock:
         self._lane_check = LaneCheck(ledger.redis, self._policy)
         self._leases = Leases(ledger)
         self._cache = AnswerCache(ledger.redis, key, ledger.settings.cache_s, ledger.seal)
-        self._ledger = ledger
-        self._seal = ledger.seal
+        self._ledger, self._seal = ledger, ledger.seal
         self._texts = TextWriter(ledger.redis, ledger.seal)
         self._secrets = SecretCheck(self._policy.current())
         self._auditor = Auditor(ledger, self._calls, key, self._secrets)

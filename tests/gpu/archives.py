@@ -76,8 +76,17 @@ def unpack(folders: Iterable[Path], home: Path) -> dict[str, str]:
         if missing:
             wrong[name] = f"missing: {', '.join(f'{name}-{n}of{count}.part' for n in missing)}"
         else:
-            _extract([parts[n] for n in sorted(parts)], home)
+            _unpack_once(name, [parts[n] for n in sorted(parts)], home)
     return wrong
+
+
+def _unpack_once(name: str, parts: list[Path], home: Path) -> None:
+    """Unpack an archive, unless these parts were unpacked before: a second run has little time."""
+    stamp = home / f"{name}.unpacked"
+    states = [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
+    if not stamp.exists() or stamp.read_text() != repr(states):
+        _extract(parts, home)
+        stamp.write_text(repr(states))
 
 
 def _found(folders: Iterable[Path]) -> dict[str, tuple[int, dict[int, Path]]]:

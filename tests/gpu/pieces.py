@@ -80,7 +80,7 @@ def on_the_card(out: Path) -> list[Piece]:
     """
     by = attention()
     checked = [*GPU_COMMAND, "check"]
-    build = Piece("build", "Compiled here", 240, [sys.executable, "tests/gpu/run.py", "build"])
+    build = Piece("build", "Compiled here", 330, [sys.executable, "tests/gpu/run.py", "build"])
     tokens = _bench("tokens", "8B: tokens a second at 1, 8 and 32 jobs", 150, "8b", out)
     memory = _bench("memory", "14B: memory beside the plan", 75, "14b", out)
     curve = _bench("curve", "8B: the whole curve, and shared prompts", 150, "8b", out)
@@ -120,7 +120,7 @@ def rehearsed(out: Path) -> list[Piece]:
         _packaged_model(needs=()),
         _rounded_model(),
         _scripted("answers", "Scripted generator of exllamav2", 90, exl2),
-        Piece("generator", "exllamav2's own generator, without weights", 150, library, PLAIN),
+        Piece("generator", "exllamav2's own generator, without weights", 240, library, PLAIN),
         _random_model("tiny", needs=()),
         _loads(tokens, (1, 8, 32), "own", 2),
         Piece("memory", "The planner beside exllamav2's own classes", 120, footprint, PLAIN),
