@@ -20,7 +20,6 @@ from machine import (
     SITE,
     WORDS,
     Argv,
-    attention,
     bits,
     conversion,
     over,
@@ -72,27 +71,37 @@ class Piece:
     absent: str = ""
 
 
-def on_the_card(out: Path) -> list[Piece]:
+def build() -> Piece:
+    """Return the compiling of kernels that were not brought."""
+    absent = "they were brought" if any(BUILDS.glob("torch*/built.json")) else ""
+    argv: Argv = [sys.executable, "tests/gpu/run.py", "build"]
+    return Piece("build", "Kernels compiled here", 330, argv, absent=absent)
+
+
+def check(by: str) -> Piece:
+    """Return the checks of the machine, with the attention `by`."""
+    argv, env = [*GPU_COMMAND, "check"], {"FOREBAY_ATTENTION": by}
+    return Piece(f"check-{by}", f"Imports and checks, attention by {by}", 60, argv, env)
+
+
+def on_the_card(out: Path, by: str) -> list[Piece]:
     """Return the pieces for a GPU machine.
 
     Args:
         out: the folder of the results.
+        by: the attention, whose check the pieces need.
     """
-    by = attention()
-    checked = [*GPU_COMMAND, "check"]
-    build = Piece("build", "Compiled here", 330, [sys.executable, "tests/gpu/run.py", "build"])
-    tokens = _bench("tokens", "8B: tokens a second at 1, 8 and 32 jobs", 150, "8b", out)
-    memory = _bench("memory", "14B: memory beside the plan", 75, "14b", out)
-    curve = _bench("curve", "8B: the whole curve, and shared prompts", 150, "8b", out)
+    checked = (f"check-{by}",)
+    tokens = _bench("tokens", "8B: tokens a second at 1, 8 and 32 jobs", 150, "8b", out, by)
+    memory = _bench("memory", "14B: memory beside the plan", 75, "14b", out, by)
+    curve = _bench("curve", "8B: the whole curve, and shared prompts", 150, "8b", out, by)
     return [
-        *([] if any(BUILDS.glob("torch*/built.json")) else [build]),
-        Piece("check", "Imports and checks", 60, checked, {"FOREBAY_ATTENTION": by}, ("build",)),
-        _packaged_model(needs=("check",)),
+        _packaged_model(checked),
         _rounded_model(),
         _real("answers", "The small model answers, in EXL2", 90, _ANSWERS, by),
-        _random_model("8b", needs=("check",)),
+        _random_model("8b", checked),
         _loads(tokens, (1, 8, 32), "own", 2),
-        _random_model("14b", needs=("check",)),
+        _random_model("14b", checked),
         _loads(memory, (8,), "own", 1),
         _real("faults", "Kills, cancels, deadlines", 120, _FAULTS, by),
         _exl3(),
@@ -111,17 +120,17 @@ def rehearsed(out: Path) -> list[Piece]:
     """
     exl2, exl3 = (f"scripted and {name} and {_SHORT}" for name in ("exl2", "exl3"))
     faults = "supervised and echo and (cancel or deadline)"
-    tokens = _bench("tokens", "Echo engine at 1, 8 and 32 jobs", 150, None, out)
+    tokens = _bench("tokens", "Echo engine at 1, 8 and 32 jobs", 150, None, out, "torch")
     library: Argv = [*PYTEST, "gpu", "-k", f"library and {_SHORT}", CONFORMANCE]
     footprint: Argv = [*PYTEST, "gpu", "tests/gpu/test_footprint.py"]
     built = "" if any(BUILDS.glob("torch*/built.json")) else "no kernels are here"
     return [
         Piece("check", "The kernels load", 60, [sys.executable, "-c", _LOADS], absent=built),
-        _packaged_model(needs=()),
+        _packaged_model(()),
         _rounded_model(),
         _scripted("answers", "Scripted generator of exllamav2", 90, exl2),
         Piece("generator", "exllamav2's own generator, without weights", 240, library, PLAIN),
-        _random_model("tiny", needs=()),
+        _random_model("tiny", ()),
         _loads(tokens, (1, 8, 32), "own", 2),
         Piece("memory", "The planner beside exllamav2's own classes", 120, footprint, PLAIN),
         _scripted("faults", "Cancels and deadlines of the echo engine", 90, faults),
@@ -170,11 +179,11 @@ def _scripted(name: str, title: str, limit_s: int, tests: str) -> Piece:
     return Piece(name, title, limit_s, [*PYTEST, "not gpu", "-k", tests, CONFORMANCE], PLAIN)
 
 
-def _bench(name: str, title: str, limit_s: int, shape: str | None, out: Path) -> Piece:
+def _bench(name: str, title: str, limit_s: int, shape: str | None, out: Path, by: str) -> Piece:
     """Return a benchmark over a random model, or over the echo engine without a shape."""
     section = out / f"{name}.md"
     argv: Argv = [sys.executable, _BENCH, "--out", section]
-    argv += ["--attention", attention()]
+    argv += ["--attention", by]
     argv += [random_model(shape)] if shape else ["--engine", "echo", "--echo-delay", "0.002"]
     needs = (f"random-{shape}",) if shape else ()
     return Piece(name, title, limit_s, argv, needs=needs, section=section)

@@ -27,8 +27,8 @@ from pathlib import Path
 
 import archives
 import machine
-from machine import HOME, PARTS, ROOT, environment
-from pieces import Piece, on_the_card, rehearsed
+from machine import HOME, PARTS, ROOT, attention, environment
+from pieces import Piece, build, check, on_the_card, rehearsed
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl
 _GRACE_S = 5.0  # for a piece to stop what it started
@@ -38,7 +38,7 @@ _SHOWN_LINES = 25
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a piece went: `ok`, `failed`, `over time`, `left out` or `not reached`.
+    """How a piece went: `ok`, `failed`, `over time`, `left out`, `in part` or `not reached`.
 
     The seconds of all cores tell a slow piece from a busy machine.
     """
@@ -101,7 +101,7 @@ def main(words: list[str]) -> int:
     adopt_orphans()
     results = Results(given.out, given.seconds)
     results.add(unpacked())
-    pieces = (rehearsed if given.rehearse else on_the_card)(given.out)
+    pieces = rehearsed(given.out) if given.rehearse else prepared(given, results)
     names = [piece.name for piece in pieces]
     if unknown := set(given.pieces) - set(names):
         raise SystemExit(
@@ -112,6 +112,22 @@ def main(words: list[str]) -> int:
             results.add(attempted(piece, results))
     print(f"results: {given.out / 'results.md'}")
     return int(any(each.went in ("failed", "over time") for each in results.outcomes))
+
+
+def prepared(given: argparse.Namespace, results: Results) -> list[Piece]:
+    """Compile what was not brought, and return the pieces for the attention that works here.
+
+    Pieces that are named are run without that.
+    """
+    by = attention()
+    if not given.pieces:
+        results.add(attempted(build(), results))
+        # Without flash-attn the other pieces still say much.
+        for by in dict.fromkeys((attention(), "torch")):
+            results.add(attempted(check(by), results))
+            if results.outcomes[-1].holds:
+                break
+    return on_the_card(given.out, by)
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
@@ -132,7 +148,8 @@ def unpacked() -> Outcome:
     wrong = archives.unpack([PARTS, machine.CARRIED], HOME)
     said = "".join(f"`{name}`: {why}\n" for name, why in wrong.items())
     piece = Piece("unpack", "Archives", 60, [])
-    return Outcome(piece, "ok", time.monotonic() - began, cpu_seconds() - before, said)
+    went = "in part" if wrong else "ok"
+    return Outcome(piece, went, time.monotonic() - began, cpu_seconds() - before, said)
 
 
 def attempted(piece: Piece, results: Results) -> Outcome:
