@@ -61,6 +61,7 @@ SHARED = (
     "(+zcount ~fb:serving:*)",
     "(+get +exists ~fb:full ~fb:free ~fb:quota)",
     "(+hmget ~fb:counted)",
+    "(+hgetall ~fb:rates:*)",
     "(+llen +lpush ~fb:cancelled)",
 )
 

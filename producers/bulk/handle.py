@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from forebay.producers.bulk.running.forecast import Forecast
 from forebay.producers.bulk.running.progress import Progress, Rate, usd
 from forebay.producers.bulk.running.run import BulkRun
 from forebay.routing.bulk.bulks import BulkRecord, Bulks
@@ -103,6 +104,14 @@ class BulkHandle:
         """Return how far the bulk is, without asking anybody."""
         run = self._run
         return progress_of(run.record, run.rate, run.jobs_ahead, run.written)
+
+    def forecast(self) -> Forecast | None:
+        """Return how long the bulk will take, by the rate at which such rows were answered lately.
+
+        It is `None` if no such row was answered in the last week, if rows are jobs of their own
+        kinds, or if the source can be read only once.
+        """
+        return self._run.forecast()
 
     def pause(self) -> None:
         """Feed no more rows. Shards that wait are put aside; those that are worked stop soon."""

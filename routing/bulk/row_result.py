@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, Literal
 
 RowStatus = Literal["done", "failed", "expired", "up"]
@@ -50,6 +51,7 @@ _FIELDS = tuple(each.name for each in fields(RowResult))
 #: What the rows of a shard mostly have in common: stored once for each combination.
 _SHARED = ("status", "model", "revision", "degraded", "reasons", "checks")
 _OWN = tuple(name for name in _FIELDS if name not in _SHARED)
+_shared_of, _own_of = attrgetter(*_SHARED), attrgetter(*_OWN)
 _DEFAULTS = tuple(each.default for each in fields(RowResult) if each.name in _OWN)
 
 
@@ -61,9 +63,9 @@ def pack_rows(results: Sequence[RowResult | None]) -> bytes:
         if result is None:
             rows.append(None)
             continue
-        key = tuple(getattr(result, name) for name in _SHARED)
+        key = _shared_of(result)
         number = shared.setdefault(key, len(shared))
-        own = [getattr(result, name) for name in _OWN]
+        own = list(_own_of(result))
         while own and own[-1] == _DEFAULTS[len(own) - 1]:  # trailing defaults are left out
             own.pop()
         rows.append([number, *own])

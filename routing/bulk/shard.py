@@ -82,13 +82,18 @@ class Shard(FrozenModel):
         Raises:
             InvalidJob: Names the wrong field of the row.
         """
+        own = {"id": self.row_id(index), "egress": egress, "request": self.request(index)}
+        return self._common_job.model_copy(update=own)  # each value is valid already
+
+    @cached_property
+    def _common_job(self) -> Job:
+        """What the jobs of all rows have in common."""
         fields: dict[str, Any] = {
-            "id": self.row_id(index), "tenant": self.tenant, "egress": egress, "lane": "auto",
-            "priority": "bulk", "deadline": self.deadline,
-            "max_cost_usd": self.max_cost_usd, "idempotency_key": None, "cache": False,
-            "metadata": {}, "request": self.request(index),
+            "id": self.id, "tenant": self.tenant, "egress": self.egress, "lane": "auto",
+            "priority": "bulk", "deadline": self.deadline, "max_cost_usd": self.max_cost_usd,
+            "idempotency_key": None, "cache": False, "metadata": {}, "request": None,
         }  # fmt: skip
-        return Job.model_construct(**fields)  # each value is valid already
+        return Job.model_construct(**fields)
 
 
 _TEXT_ALONE = {"text"}

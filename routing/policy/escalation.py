@@ -35,6 +35,9 @@ class NextStep(FrozenModel):
     doubt: Doubt | None = None
 
 
+_KEPT = NextStep(step="keep")
+
+
 def wants_second(
     job: Job,
     verdict: Verdict | None,
@@ -83,7 +86,7 @@ def should_escalate(
     doubt = doubt and _compared(job, doubt, rules, state.pace)
     doubts = () if faults or doubt is None else _doubts(doubt, state.pace)
     if not faults and not doubts:
-        return NextStep(step="keep", doubt=doubt)
+        return NextStep(step="keep", doubt=doubt) if doubt else _KEPT
     stays = must_stay(job, policy, state)
     if stays is not None and not faults:
         # Doubtful, but there is no better answer: keep it, marked as unsure.

@@ -71,4 +71,10 @@ def distinct(labels: Sequence[str | Label]) -> tuple[str | Label, ...]:
 @lru_cache(maxsize=256)  # millions of jobs share a few sets of labels
 def as_labels(labels: tuple[str | Label, ...]) -> tuple[Label, ...]:
     """Return the labels, with each bare name made a `Label`."""
-    return tuple(Label(name=label) if isinstance(label, str) else label for label in labels)
+    return tuple(_bare(label) if isinstance(label, str) else label for label in labels)
+
+
+@lru_cache(maxsize=1024)
+def _bare(name: str) -> Label:
+    """Return the label of a name: each job that is answered asks for it several times."""
+    return Label(name=name)

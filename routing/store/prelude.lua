@@ -58,6 +58,8 @@
 --        fb:hands         hash   worker -> the jobs that it holds at most, by an operator's order
 --        fb:bulk:<bulk>   hash    a bulk: what its producer says of it, `state`, counters of its rows, and
 --                                 `max_nusd`, `settled_nusd`, `reserved_nusd` (billionths of a dollar)
+--        fb:rates:<kind>  hash    <queue> <span of 10 s> <model> -> rows of bulks that were answered
+--                                 in it; see `row_rates.py`
 --        fb:bulks:<tenant>  zset  bulk -> ms at which it was created
 --        <queue>          list    doorbells: Celery messages
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour

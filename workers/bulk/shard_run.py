@@ -48,6 +48,10 @@ class ShardRun:
         """
         return Attempt(self.claim, self.shard.job(index, self.shard.egress))
 
+    def prompt_id(self, index: int) -> str:
+        """Return the id of a row's prompt; no other attempt at the row uses it."""
+        return f"{self.claim.id}/{self.claim.token}/{index}"
+
     def add(self, index: int, outcome: RowOutcome) -> None:
         """Record what became of a row."""
         self._outcomes[index] = outcome

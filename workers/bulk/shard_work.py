@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from forebay.routing.bulk.bulks import Bulks
@@ -24,6 +24,7 @@ from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.store.backoff import patiently
 from forebay.workers.bulk.budget_share import affordable_rows, hardest, kept_for_budget
+from forebay.workers.bulk.places import Places
 from forebay.workers.bulk.row_steps import RowOutcome, RowSteps, failed, isolated
 from forebay.workers.bulk.shard_run import ShardRun
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
@@ -53,8 +54,8 @@ class ShardWork:
     def __init__(self, ledger: Ledger, answerer: Answerer, steps: RowSteps) -> None:
         self._shards, self._bulks = Shards(ledger), Bulks(ledger)
         self._answerer, self._steps = answerer, steps
-        places = max(MIN_ROWS_UNDER_WAY, ROWS_PER_SLOT * answerer.info.slots)
-        self._places = threading.BoundedSemaphore(places)
+        self._slots = answerer.info.slots
+        self._places = Places(max(MIN_ROWS_UNDER_WAY, ROWS_PER_SLOT * self._slots))
 
     def work(self, claim: Claim, lost: threading.Event) -> Outcome:
         """Answer all rows of a shard. `lost` is set if the claim is lost meanwhile.
@@ -106,51 +107,54 @@ class ShardWork:
 
     def _side_by_side(self, run: ShardRun) -> None:
         """Keep as many rows in the engine as there are places, in whatever order they end."""
-        ready: queue.SimpleQueue[_Begun] = queue.SimpleQueue()
-        under_way = 0
+        ready: _Ready = queue.SimpleQueue()
+        begun: dict[str, _Begun] = {}
         try:
-            while run.todo or under_way:
-                while run.todo and self._places.acquire(blocking=not under_way, timeout=None):
-                    under_way += self._begin(run, ready)
-                if under_way:
-                    self._finish(run, ready.get())
-                    under_way -= 1
-                    self._places.release()
+            while run.todo or begun:
+                places = self._places.take(len(run.todo), wait=not begun)
+                begun |= self._begin(run, places, ready)
+                for prompt_id, pending in _next(ready, self._slots) if begun else ():
+                    row = begun.pop(prompt_id)
+                    self._places.give_back(1)
+                    self._finish(run, row, pending)
                 self._look_up(run)
         finally:
-            for _ in range(under_way):
-                self._places.release()
+            self._places.give_back(len(begun))
 
-    def _begin(self, run: ShardRun, ready: queue.SimpleQueue[_Begun]) -> bool:
-        """Begin the next row; return False, and give its place back, if it ended at once."""
-        index = run.todo.popleft()
+    def _begin(self, run: ShardRun, count: int, ready: _Ready) -> dict[str, _Begun]:
+        """Begin the next rows; give back the places of those that ended at once."""
+        rows: dict[str, _Begun] = {}
         try:
-            begun = self._begun(run, index)
-        except InvalidJob as error:
-            run.add(index, failed(error))
-            self._places.release()
-            return False
+            rows = {row.prompt_id: row for row in self._attempts(run, count)}
+            run.under_way.update(rows)
+            jobs = {prompt_id: row.attempt.job for prompt_id, row in rows.items()}
+            refused = self._answerer.begin_all(jobs, lambda *answer: ready.put(answer))
         except BaseException:
-            self._places.release()
+            self._places.give_back(count)
             raise
-        begun.pending.when_ready(lambda: ready.put(begun))
-        return True
+        for prompt_id, error in refused.items():
+            run.add(rows.pop(prompt_id).index, failed(error))
+        self._places.give_back(count - len(rows))
+        return rows
 
-    def _begun(self, run: ShardRun, index: int) -> _Begun:
-        attempt, prompt_id = run.row(index), f"{run.claim.id}/{run.claim.token}/{index}"
-        run.under_way.add(prompt_id)
-        return _Begun(index, attempt, prompt_id, self._answerer.begin(attempt.job, prompt_id))
+    def _attempts(self, run: ShardRun, count: int) -> Iterator[_Begun]:
+        """Yield attempts at the next rows. A row with a wrong field fails instead."""
+        for index in [run.todo.popleft() for _ in range(count)]:
+            try:
+                yield _Begun(index, run.row(index), run.prompt_id(index))
+            except InvalidJob as error:
+                run.add(index, failed(error))
 
-    def _finish(self, run: ShardRun, begun: _Begun) -> None:
+    def _finish(self, run: ShardRun, row: _Begun, pending: PendingAnswer) -> None:
         """Record what became of a row. A row that found no room in the engine is begun again."""
-        run.under_way.discard(begun.prompt_id)
+        run.under_way.discard(row.prompt_id)
         try:
-            outcome = self._steps.finish(begun.attempt, begun.pending, begun.prompt_id)
+            outcome = self._steps.finish(row.attempt, pending, row.prompt_id)
         except EngineBusy:
-            run.todo.append(begun.index)
+            run.todo.append(row.index)
             time.sleep(BUSY_S)
             return
-        run.add(begun.index, outcome)
+        run.add(row.index, outcome)
 
     def _at_once(self, run: ShardRun) -> None:
         """Answer rows by vectors, many in one call."""
@@ -186,9 +190,7 @@ class ShardWork:
             index = run.todo[0]
             self._shards.keep(run.claim, run.blaming(index))  # in case this process dies with it
             try:
-                begun = self._begun(run, index)
-                run.under_way.discard(begun.prompt_id)
-                run.add(index, self._steps.finish(begun.attempt, begun.pending, begun.prompt_id))
+                run.add(index, self._alone_in_engine(run, index))
             except EngineBusy:
                 time.sleep(BUSY_S)  # it is being restarted
                 run.check()
@@ -199,6 +201,14 @@ class ShardWork:
                 run.add(index, failed(error))
             run.todo.popleft()
             self._look_up(run)
+
+    def _alone_in_engine(self, run: ShardRun, index: int) -> RowOutcome:
+        attempt, prompt_id = run.row(index), run.prompt_id(index)
+        run.under_way.add(prompt_id)
+        pending = self._answerer.begin(attempt.job, prompt_id)
+        outcome = self._steps.finish(attempt, pending, prompt_id)
+        run.under_way.discard(prompt_id)
+        return outcome
 
     def _look_up(self, run: ShardRun) -> None:
         """Now and then, keep the results so far and look at the state of the bulk."""
@@ -223,7 +233,17 @@ class _Begun:
     index: int
     attempt: Attempt
     prompt_id: str
-    pending: PendingAnswer = field(repr=False)
+
+
+#: The answers that are ready, with the ids of their prompts.
+_Ready = queue.SimpleQueue[tuple[str, PendingAnswer]]
+
+
+def _next(ready: _Ready, most: int) -> Iterator[tuple[str, PendingAnswer]]:
+    """Wait for an answer; yield it, and others that are ready as well."""
+    yield ready.get()
+    for _ in range(min(ready.qsize(), most - 1)):
+        yield ready.get()
 
 
 class _Ended(Exception):

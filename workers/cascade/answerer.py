@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 from forebay.routing.base import KINDS, Kind
-from forebay.routing.errors import BadAnswer, Expired, InvalidJob, Lost, Unavailable
+from forebay.routing.errors import (
+    BadAnswer,
+    EngineBusy,
+    Expired,
+    ForebayError,
+    InvalidJob,
+    Lost,
+    Unavailable,
+)
 from forebay.routing.jobs import Content, Embed, Embedding, Generation, Job
 from forebay.routing.tracing import spans
 from forebay.workers.cascade import similarity
@@ -37,7 +46,7 @@ class PendingAnswer:
 
     Attributes:
         generation: what the engine is doing; `None` if the answer is computed when it is waited
-            for.
+            for, or is there already.
     """
 
     _finish: Callable[[], RawAnswer]
@@ -47,12 +56,9 @@ class PendingAnswer:
         """Wait for the answer and return it."""
         return self._finish()
 
-    def when_ready(self, call: Callable[[], object]) -> None:
-        """Call this once waiting takes no time any more, from any thread."""
-        if self.generation is None:
-            call()
-        else:
-            self.generation.add_done_callback(lambda _: call())
+
+#: Takes the id of a prompt and its answer.
+TakeAnswer = Callable[[str, PendingAnswer], object]
 
 
 class Answerer:
@@ -118,6 +124,37 @@ class Answerer:
         prompt = bounded.local(job, info, prompt_id=prompt_id)
         update = {"best_effort": best_effort, "stream": on_text is not None}
         return _generate(self._engine, info, job, prompt.model_copy(update=update), on_text)
+
+    def begin_all(self, jobs: Mapping[str, Job], take: TakeAnswer) -> dict[str, InvalidJob]:
+        """Begin the answers to many jobs that need the batch, by the ids of their prompts.
+
+        Args:
+            jobs: the jobs.
+            take: gets the id of a prompt and its answer, once waiting for the answer takes no
+                time. It is called from any thread, and must return at once.
+
+        Returns:
+            The errors of the jobs of which no prompt can be made; nobody tells their answers.
+
+        Raises:
+            Lost: The claim was cancelled meanwhile.
+        """
+        info, began_ns = self.info, time.time_ns()
+        prompts, refused = [], {}
+        for prompt_id, job in jobs.items():
+            try:
+                _check_logprobs(job, info)
+                prompts.append(bounded.local(job, info, prompt_id=prompt_id))
+            except InvalidJob as error:
+                refused[prompt_id] = error
+            except EngineBusy as error:
+                take(prompt_id, PendingAnswer(partial(_ended, job, info, began_ns, error)))
+
+        def on_end(prompt_id: str, end: Completion | ForebayError) -> None:
+            take(prompt_id, PendingAnswer(partial(_ended, jobs[prompt_id], info, began_ns, end)))
+
+        self._engine.submit_all(prompts, on_end)
+        return refused
 
     @property
     def light_kinds(self) -> frozenset[Kind]:
@@ -214,11 +251,24 @@ def _generate(
     future = engine.submit(prompt) if on_text is None else engine.submit(prompt, on_text)
 
     def finish() -> RawAnswer:
-        completion = _completion(job, future)
-        _trace(info, completion, began_ns)
-        return _raw_answer(job, info, completion)
+        error = future.exception()
+        if error is not None and not isinstance(error, ForebayError):
+            raise error
+        return _ended(job, info, began_ns, error or future.result())
 
     return PendingAnswer(finish, future)
+
+
+def _ended(job: Job, info: EngineInfo, began_ns: int, end: Completion | ForebayError) -> RawAnswer:
+    """Return the answer; an error about the prompt names the job's field instead."""
+    if isinstance(end, Completion):
+        _trace(info, end, began_ns)
+        return _raw_answer(job, info, end)
+    if isinstance(end, InvalidJob):
+        fields = _DECIDE_FIELDS if job.kind == "decide" else {"messages": "text"}
+        if job.kind != "generate" and end.field:
+            end.field = fields.get(end.field, end.field)
+    raise end
 
 
 def _trace(info: EngineInfo, completion: Completion, began_ns: int) -> None:
@@ -232,17 +282,6 @@ def _trace(info: EngineInfo, completion: Completion, began_ns: int) -> None:
             forebay__queued_s=completion.queued_s, forebay__prefill_s=completion.prefill_s,
             forebay__decode_s=completion.decode_s,
         )  # fmt: skip
-
-
-def _completion(job: Job, future: Future[Completion]) -> Completion:
-    """Wait for the completion; an error about the prompt names the job's field instead."""
-    try:
-        return future.result()
-    except InvalidJob as error:
-        fields = _DECIDE_FIELDS if job.kind == "decide" else {"messages": "text"}
-        if job.kind != "generate" and error.field:
-            error.field = fields.get(error.field, error.field)
-        raise
 
 
 def _raw_answer(job: Job, info: EngineInfo, completion: Completion) -> RawAnswer:

@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from forebay.routing.jobs import (
@@ -117,7 +118,12 @@ def check(job: Job, content: Content, *, finish: Ending = "stop") -> tuple[Check
 
 def _check(name: str, passed: bool, note: str) -> Check:  # noqa: FBT001 - reads as a sentence
     """Return a check with a note if it failed. Notes never quote content."""
-    return Check(name=name, passed=passed, note="" if passed else note)
+    return _passed(name) if passed else Check(name=name, passed=False, note=note)
+
+
+@lru_cache(maxsize=128)
+def _passed(name: str) -> Check:
+    return Check(name=name, passed=True, note="")
 
 
 # --- classify, decide and embed -------------------------------------------------------------------

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from forebay.routing.errors import TooLong
+from forebay.routing.errors import ForebayError, TooLong
 from forebay.routing.receipts import TokenLogprob
 
 
@@ -217,6 +218,9 @@ class EngineInfo(Frame):
 
 #: Takes the text of an answer piece by piece, while it is generated. It must return at once.
 TakeText = Callable[[str], None]
+#: Takes the id of a prompt, and the completion or the error that it ended with. It must return at
+#: once.
+TakeEnd = Callable[[str, Completion | ForebayError], object]
 
 
 class Engine(Protocol):
@@ -236,6 +240,11 @@ class Engine(Protocol):
         enforce), `EngineBusy` (the engine's own queue is full) or `EngineDied`.
         """
 
+    def submit_all(self, prompts: Sequence[Prompt], on_end: TakeEnd) -> None:
+        """Queue many prompts, as `submit` does; `on_end` gets the end of each, from any thread."""
+        for prompt in prompts:
+            self.submit(prompt).add_done_callback(partial(_tell_end, prompt.id, on_end))
+
     def cancel(self, prompt_id: str) -> None:
         """End a request soon; its future gets `finish="cancelled"`. Unknown ids are ignored."""
 
@@ -253,3 +262,11 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Stop. Requests in flight end with `EngineDied`. A second call does nothing."""
+
+
+def _tell_end(prompt_id: str, on_end: TakeEnd, future: Future[Completion]) -> None:
+    error = future.exception()
+    if isinstance(error, ForebayError):
+        on_end(prompt_id, error)
+    else:
+        on_end(prompt_id, future.result())

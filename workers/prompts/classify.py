@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from forebay.routing.jobs import Classify, Label
 from forebay.workers.engines.engine import Choice, Turn
@@ -30,7 +31,13 @@ def frontier_turns(request: Classify) -> list[Turn]:
 
 def local_constraint(request: Classify) -> Choice:
     """Return the constraint on a local model: one of the labels."""
-    return Choice(options=tuple(option.name for option in request.options))
+    return _choice(tuple(option.name for option in request.options))
+
+
+@lru_cache(maxsize=64)
+def _choice(labels: tuple[str, ...]) -> Choice:
+    """Return the constraint, which is the same for all jobs with these labels."""
+    return Choice(options=labels)
 
 
 def frontier_constraint(request: Classify) -> None:

@@ -47,8 +47,10 @@ def label(names: list[str], text: str) -> str:
         BadAnswer: The text names no label, or leaves a choice.
     """
     text = without_thoughts(text)
+    if (match := _match(names, text)) is not None:  # mostly, the text is a label and nothing else
+        return match
     forms = [text, *_forms(names, text)]
-    for form in forms:
+    for form in forms[1:]:
         if (match := _match(names, form)) is not None:
             return match
     for form in forms:

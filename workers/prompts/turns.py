@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import count
 
 from forebay.workers.engines.engine import Turn
@@ -22,7 +23,13 @@ SPARE_TOKENS = 64
 
 def system_and_user(system: str, user: str) -> list[Turn]:
     """Return a system turn and a user turn."""
-    return [Turn(role="system", content=system), Turn(role="user", content=user)]
+    return [_system_turn(system), Turn(role="user", content=user)]
+
+
+@lru_cache(maxsize=16)
+def _system_turn(text: str) -> Turn:
+    """Return the turn of instructions, which are the same for many jobs."""
+    return Turn(role="system", content=text)
 
 
 def instructions_and_text(instructions: str, text: str) -> list[Turn]:

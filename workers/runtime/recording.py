@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import cast
 
+from forebay.routing.bulk.row_rates import RowRates
 from forebay.routing.bulk.row_result import counts
 from forebay.routing.bulk.shards import Shards
 from forebay.routing.errors import Expired, ForebayError, Unavailable
@@ -78,10 +80,19 @@ def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
         case Answered() | Audited() | Failed():
             return _settle(ledger, claim, outcome)
         case ShardAnswered(receipt, results, rising):
-            Shards(ledger).settle(claim, receipt, results, counts(results), rising)
+            totals = counts(results)
+            Shards(ledger).settle(claim, receipt, results, totals, rising)
+            _note_rate(ledger, claim, receipt, totals.get("rows_local", 0))
             return Recorded(claim.id, outcome, "done", receipt)
         case Dropped():
             return Recorded(claim.id, outcome, "cancelled" if _cancelled(ledger, claim) else "lost")
+
+
+def _note_rate(ledger: Ledger, claim: Claim, receipt: Receipt, rows: int) -> None:
+    """Count the rows of a shard for the forecasts of later bulks."""
+    if receipt.model and rows:
+        with suppress(ForebayError):  # a forecast is worth no second try
+            RowRates(ledger.redis).note(receipt.kind, claim.record.queue, receipt.model, rows)
 
 
 def _cancelled(ledger: Ledger, claim: Claim) -> bool:

@@ -14,12 +14,15 @@ from forebay.producers.bulk.rows import START, BadRow, Position, TemplatedRow
 from forebay.producers.bulk.running.journal import FedBlock
 from forebay.producers.bulk.running.manifest import Manifest
 from forebay.producers.bulk.sources.source import Source
+from forebay.producers.bulk.streams.inputs import NotYet
 from forebay.producers.bulk.templates.template import Template
 from forebay.producers.bulk.validated import validated_rows
 from forebay.routing.bulk.shard import Shard
 
 #: A block ends when its rows take so much of the source; so a shard stays small in Redis.
 MAX_BLOCK_BYTES = 1 << 20
+#: How long a pipe may keep this process waiting: meanwhile, nothing is collected or shown.
+MAX_WAIT_S = 0.1
 #: A block ends when its rows took so long to come, so that rows of a slow source are not held back.
 MAX_READ_S = 1.0
 
@@ -84,6 +87,7 @@ class BlockReader:
         self._keys = RepeatedKeys()
         self._rows: Iterator[TemplatedRow | BadRow] | None = None
         self._at: Position | None = None
+        source.wait_at_most(MAX_WAIT_S)
 
     def read_again(self, fed: FedBlock) -> Block:
         """Return a block that was fed before."""
@@ -100,19 +104,28 @@ class BlockReader:
         return block
 
     def next(self, number: int, start: Position, max_rows: int) -> Block | None:
-        """Return the next block, of at most `max_rows` rows; `None` at the end of the source."""
+        """Return the next block, of at most `max_rows` rows; `None` at the end of the source.
+
+        Raises:
+            NotYet: The source still comes, and has no whole row yet.
+        """
         if self._rows is None or self._at != start:
             self._rows = self._templated(start)
         rows: list[TemplatedRow] = []
         block = Block(FedBlock(number, start, start))
         end, until = start, time.monotonic() + MAX_READ_S
-        for row in self._rows:
-            end = row.end
-            _sort_in(row, rows, block)
-            count = len(rows) + len(block.bad)
-            size = end.offset - start.offset
-            if count >= max_rows or size >= MAX_BLOCK_BYTES or time.monotonic() > until:
-                break
+        try:
+            for row in self._rows:
+                end = row.end
+                _sort_in(row, rows, block)
+                count = len(rows) + len(block.bad)
+                size = end.offset - start.offset
+                if count >= max_rows or size >= MAX_BLOCK_BYTES or time.monotonic() > until:
+                    break
+        except NotYet:
+            self._rows = None  # reading goes on where the last row ends
+            if end == start:
+                raise
         self._at = end
         if end == start:
             return None

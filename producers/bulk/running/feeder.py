@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from forebay.producers.bulk.running.blocks import Block, BlockReader, Part
 from forebay.producers.bulk.running.journal import Journal
+from forebay.producers.bulk.streams.inputs import NotYet
 from forebay.routing.bulk.shard import MAX_ROWS
 from forebay.routing.bulk.shards import Shards
 from forebay.routing.errors import ForebayError, Unavailable
@@ -82,7 +83,10 @@ class Feeder:
             if self._again:
                 blocks.append(self._reader.read_again(self._again.popleft()))
                 continue
-            block = self._reader.next(number, start, max_rows)
+            try:
+                block = self._reader.next(number, start, max_rows)
+            except NotYet:
+                break
             if block is None:
                 self.exhausted = True
                 break

@@ -19,6 +19,7 @@ from forebay.producers.bulk.running.arrivals import Arrivals
 from forebay.producers.bulk.running.blocks import Block, BlockReader
 from forebay.producers.bulk.running.collector import Collector
 from forebay.producers.bulk.running.feeder import Feeder
+from forebay.producers.bulk.running.forecast import Forecast, forecast
 from forebay.producers.bulk.running.journal import Journal
 from forebay.producers.bulk.running.manifest import Manifest
 from forebay.producers.bulk.running.progress import Rate
@@ -26,6 +27,7 @@ from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.templates.template import Template
 from forebay.routing.base import NANO
 from forebay.routing.bulk.bulks import BulkRecord, Bulks, BulkState, jobs_ahead
+from forebay.routing.bulk.row_rates import RowRates
 from forebay.routing.bulk.shards import Shards
 from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
 from forebay.routing.ledger.ledger import Ledger
@@ -138,6 +140,15 @@ class BulkRun:
     def position(self) -> Position:
         """The position after the last row that was read."""
         return self._journal.next_start
+
+    def forecast(self) -> Forecast | None:
+        """Return how long the bulk will take if it begins now; see `BulkHandle.forecast`."""
+        manifest = self.manifest
+        kind, deadline = manifest.template.get("kind"), manifest.deadline
+        with suppress(ForebayError):  # a bulk goes on without it
+            if kind and manifest.source and (rate := RowRates(self._ledger.redis).latest(kind)):
+                return forecast(self._source, rate, deadline)
+        return None
 
     def steps(self) -> Iterator[BulkRecord]:
         """Work until all is written or the bulk is cancelled; yield its record after each step.

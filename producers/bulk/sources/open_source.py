@@ -60,7 +60,7 @@ def open_source(
         if format in {"parquet", "text"}:
             raise InvalidJob("must be jsonl, csv or tsv for standard input", field="format")
         read: Any = sys.stdin.buffer
-        stdin = SpooledInput(read.read1, path=spool, name="standard input")
+        stdin = SpooledInput(read.read1, path=spool, name="standard input", fd=_fd_of(read))
         return _text_source(stdin, format or "jsonl")
     if isinstance(source, str | PathLike):
         return _open_path(Path(source), format, spool)
@@ -87,7 +87,15 @@ def _open_path(path: Path, form: Format | None, spool: Path | None) -> Source:
         raise InvalidJob("must be a file to be read as Parquet, not a pipe", field=shown(path))
     live = path.open("rb", buffering=0)  # a named pipe, or what a shell makes of <(command)
     name = shown(path)
-    return _text_source(SpooledInput(live.read, path=spool, name=name, on_close=live.close), form)
+    pipe = SpooledInput(live.read, path=spool, name=name, fd=live.fileno(), on_close=live.close)
+    return _text_source(pipe, form)
+
+
+def _fd_of(stream: Any) -> int | None:
+    """Return the file descriptor of a stream; `None` for one that a program put in its place."""
+    with suppress(AttributeError, OSError, ValueError):
+        return int(stream.fileno())
+    return None
 
 
 def _mode(path: Path) -> int:

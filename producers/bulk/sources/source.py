@@ -72,6 +72,9 @@ class Source(ABC):
         Nothing is read if size and time are the same.
         """
 
+    def wait_at_most(self, seconds: float) -> None:  # noqa: B027 - most sources are there already
+        """From now on, raise `NotYet` if reading would wait longer for a row of a pipe."""
+
     def sync(self) -> None:
         """Make durable what was read. Only a source that cannot be read again has to do anything.
 

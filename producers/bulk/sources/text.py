@@ -67,6 +67,10 @@ class TextSource(Source):
         change = self._content.changed_since(then)
         return change and f"{self.name} {change}"
 
+    def wait_at_most(self, seconds: float) -> None:
+        """From now on, raise `NotYet` if reading would wait longer for a row of a pipe."""
+        self._content.wait_at_most(seconds)
+
     def sync(self) -> None:
         """Make durable what was read."""
         self._content.sync()

@@ -17,6 +17,10 @@ from forebay.routing.errors import InvalidJob
 BUFFER_BYTES = 1 << 18
 
 
+class NotYet(Exception):
+    """Nothing came in time from an input that still comes."""
+
+
 class Input(Protocol):
     """Bytes that can be read again from any offset that was reached before."""
 
@@ -39,6 +43,9 @@ class Input(Protocol):
 
     def changed_since(self, then: Fingerprint) -> str | None:
         """Return what changed, or `None`."""
+
+    def wait_at_most(self, seconds: float) -> None:
+        """From now on, raise `NotYet` if reading would wait longer for bytes to come."""
 
     def sync(self) -> None:
         """Make durable what was read."""
@@ -75,6 +82,9 @@ class FileInput:
     def changed_since(self, then: Fingerprint) -> str | None:
         """Return what changed, or `None`."""
         return fingerprint.change_of_file(self.path, then)
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Do nothing: a file is there."""
 
     def sync(self) -> None:
         """Do nothing: a file can be read again."""

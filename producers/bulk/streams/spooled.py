@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import os
+import select
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, BinaryIO
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.streams import fingerprint
 from forebay.producers.bulk.streams.fingerprint import CHUNK_BYTES, Fingerprint
-from forebay.producers.bulk.streams.inputs import BUFFER_BYTES, readable
+from forebay.producers.bulk.streams.inputs import BUFFER_BYTES, NotYet, readable
 from forebay.routing.errors import InvalidJob, Unavailable
 
 #: The end of a spool's name until the input has come to its end.
@@ -31,6 +33,8 @@ class SpooledInput:
         read: return the next bytes of the input, at most as many as it is given; none at the end.
         path: the file to keep; without it, a temporary file that `close` removes.
         name: how errors name the input.
+        fd: the file descriptor behind `read`, which tells whether bytes have come; without it,
+            reading waits for them, however long that takes.
         on_close: closes the input.
 
     Raises:
@@ -43,11 +47,13 @@ class SpooledInput:
         *,
         path: Path | None = None,
         name: str,
+        fd: int | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self._read = read
         self._path = path
+        self._fd, self._patience_s = fd, math.inf
         self._on_close = on_close
         self._ended = False
         self._unkept = b""  # what was read while the disk was full
@@ -84,6 +90,7 @@ class SpooledInput:
 
     def _take(self, size: int) -> None:
         """Move bytes from the live input to the end of the file."""
+        self._await_bytes()
         data, self._unkept = self._unkept or self._read(size), b""
         if data:
             try:
@@ -94,6 +101,19 @@ class SpooledInput:
             self._size += len(data)
         else:
             self._end()
+
+    def wait_at_most(self, seconds: float) -> None:
+        """From now on, raise `NotYet` if reading would wait longer for bytes to come."""
+        self._patience_s = seconds
+
+    def _await_bytes(self) -> None:
+        """Wait until reading takes no time, if the operating system can tell."""
+        if self._fd is None or self._unkept or math.isinf(self._patience_s):
+            return
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        if not poll.poll(self._patience_s * 1000):
+            raise NotYet
 
     def _end(self) -> None:
         self.sync()

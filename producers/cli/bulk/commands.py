@@ -117,7 +117,7 @@ def run(  # noqa: D103 - its help says it
             _estimate(client, source, sample, options, as_json=as_json)
         else:
             options |= {"out": out, "order": order, "overwrite": overwrite}
-            _follow(client.bulk(source, **options), as_json=as_json)
+            _follow(client.bulk(source, **options), as_json=as_json, by=by is not None)
 
 
 @app.command("resume")
@@ -213,12 +213,14 @@ def _follow_resumed(which: str, tenant: str | None, source: str | None, *, as_js
             _follow(bulk, as_json=as_json)
 
 
-def _follow(bulk: BulkHandle, *, as_json: bool) -> None:
-    """Feed and collect a bulk until it ends; Ctrl-C detaches."""
-    from forebay.producers.cli.bulk.progress import live
+def _follow(bulk: BulkHandle, *, as_json: bool, by: bool = False) -> None:
+    """Feed and collect a bulk until it ends; Ctrl-C detaches. `by`: it has a deadline."""
+    from forebay.producers.cli.bulk.progress import forecast_line, live
 
     with bulk:
         display.note(f"bulk {bulk.id}")
+        if by:
+            display.note(forecast_line(bulk.forecast()))
         try:
             with live(display.note) as report:
                 end = bulk.wait(on_progress=report)

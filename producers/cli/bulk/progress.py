@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
+from forebay.producers.bulk.running.forecast import Forecast
 from forebay.producers.bulk.running.progress import Progress
 from forebay.producers.bulk.sample import Estimate
 
@@ -70,6 +71,17 @@ def estimate_lines(found: Estimate) -> Iterator[str]:
         yield f"fails the check {name}: {number:,}"
         for row in found.examples[name]:
             yield f"  row {row['row']}: {_shortened(row['answer'])}"
+
+
+def forecast_line(found: Forecast | None) -> str:
+    """Say whether a bulk with a deadline will make it, by the rate at which rows went lately."""
+    if found is None:
+        return "no such rows were answered lately: whether this is in time shows once it runs"
+    rows = f"about {found.rows:,} rows at {found.rows_per_s:,.1f} rows/s"
+    seen = f"the rate of {found.model} in the pool {found.pool} lately"
+    done = found.done_at.astimezone().strftime("%H:%M")
+    end = "in time" if found.in_time else "TOO LATE: rows that are not answered by then expire"
+    return f"{rows}, {seen}: {span(found.seconds)}, done at {done}, {end}"
 
 
 def cells(progress: Progress) -> list[str]:

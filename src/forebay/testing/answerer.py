@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Job
 from forebay.testing.engine import ScriptedEngine
-from forebay.workers.cascade.answerer import Answerer, PendingAnswer
+from forebay.workers.cascade.answerer import Answerer, PendingAnswer, TakeAnswer
 from forebay.workers.cascade.stages import RawAnswer
 
 
@@ -24,6 +25,14 @@ class ScriptedAnswerer(Answerer):
             return super().begin(job, prompt_id, **options)
         with self._scripted.working(job.request):
             return super().begin(job, prompt_id, **options)
+
+    def begin_all(self, jobs: Mapping[str, Job], take: TakeAnswer) -> dict[str, InvalidJob]:
+        """See `Answerer.begin_all`."""
+        refused: dict[str, InvalidJob] = {}
+        for prompt_id, job in jobs.items():
+            with self._scripted.working(job.request):
+                refused |= super().begin_all({prompt_id: job}, take)
+        return refused
 
     def at_once(self, jobs: Sequence[Job]) -> list[RawAnswer]:
         """See `Answerer.at_once`; each row has an answer of its own."""

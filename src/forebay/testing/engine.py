@@ -43,7 +43,7 @@ SURE = 0.99  # the probability of a scripted label for which the script names no
 LOCAL = "local"
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """Answers prompts with the scripted reply to the request that the thread works on.
 
     A constraint that the grammars of the real engines cannot hold is refused as they refuse it.

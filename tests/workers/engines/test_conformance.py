@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import re
+import threading
 import time
 import uuid
 
@@ -232,6 +233,22 @@ def test_the_context_also_ends_an_answer(engine):
 def test_a_choice_is_one_of_its_options_exactly(engine, options):
     answer = ask(engine, prompt("Choose.", max_tokens=30, constraint=Choice(options=options)))
     assert answer.text in options
+
+
+def test_prompts_that_are_submitted_together_end_one_by_one(engine):
+    many = [prompt(f"the number {number}", max_tokens=4) for number in range(6)]
+    ends, all_ended = {}, threading.Event()
+
+    def take(prompt_id, end):
+        ends[prompt_id] = end
+        if len(ends) == len(many):
+            all_ended.set()
+
+    engine.submit_all(many, take)
+    assert all_ended.wait(60)
+    assert {prompt_id: end.id for prompt_id, end in ends.items()} == {
+        each.id: each.id for each in many
+    }
 
 
 def test_scores_of_options_are_probabilities_and_the_text_is_the_best(engine):

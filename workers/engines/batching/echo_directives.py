@@ -43,6 +43,8 @@ class Directives:
             InvalidJob: A directive is unknown, or its value is not a number.
         """
         given = {name: value.strip() for name, value in _DIRECTIVE.findall(text)}
+        if not given:
+            return cls()
         if not given.keys() <= {directive.name for directive in fields(cls)}:
             raise InvalidJob("holds an unknown echo directive", field="messages")
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob
@@ -209,7 +210,9 @@ class BatchedEngine(Engine):
     def _admit(self) -> None:
         """Cut short what is cancelled or overdue, then fill the free slots, the best rank first."""
         self._end_cut_and_overdue()
-        while (request := self._take_next()) is not None:
+        with self._changed:
+            order = self._shares.admissions(self._ready(), self._running.values())
+        while (request := self._take_next(order)) is not None:
             request.began = time.monotonic()
             try:
                 self._generator.admit(request.prompt)
@@ -266,16 +269,17 @@ class BatchedEngine(Engine):
         for request in late:
             request.future.set_result(request.unstarted())
 
-    def _take_next(self) -> QueuedRequest | None:
+    def _take_next(self, order: Iterator[QueuedRequest]) -> QueuedRequest | None:
         """Move the best waiting request to the running ones, or have another make room for it."""
         with self._changed:
-            ready, running = self._ready(), self._running.values()
-            request = self._shares.best(ready, running)
+            waiting, running = self._waiting, self._running
+            still_waits = (each for each in order if waiting.get(each.prompt.id) is each)
+            request = next(still_waits, None)
             # The best waits for room rather than let smaller requests overtake it for ever.
             if request and (not running or self._generator.fits(request.prompt)):
-                self._running[request.prompt.id] = self._waiting.pop(request.prompt.id)
+                running[request.prompt.id] = waiting.pop(request.prompt.id)
                 return request
-            if yielding := self._shares.yielding(ready, running):
+            if yielding := self._shares.yielding(self._ready(), running.values()):
                 yielding.cut = "yields"
                 self._generator.drop(yielding.prompt.id)
             return None

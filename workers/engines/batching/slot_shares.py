@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from forebay.workers.engines.batching.request import QueuedRequest
 
@@ -43,18 +43,32 @@ class SlotShares:
         if not request.bulk:
             self._seen[request.prompt.tenant] = self._clock()
 
-    def best(
+    def admissions(
         self, ready: Collection[QueuedRequest], running: Collection[QueuedRequest]
-    ) -> QueuedRequest | None:
-        """Return the waiting request that takes the next slot; `None` if none may take one."""
+    ) -> Iterator[QueuedRequest]:
+        """Yield the waiting requests that take the free slots, the best first.
+
+        Each is held to have taken its slot when the next one is asked for.
+        """
         free = self._slots - len(running)
         if free <= 0 or not ready:
-            return None
+            return
         view = self._view(ready, running)
+        queues = _in_order(ready)
+        while free and (request := self._best(view, queues, free)) is not None:
+            queues[_queue(request)].pop()
+            view.admit(request)
+            free -= 1
+            yield request
+
+    def _best(
+        self, view: _View, queues: Mapping[_Queue, list[QueuedRequest]], free: int
+    ) -> QueuedRequest | None:
+        """Return the request that takes the next free slot; `None` if none may take one."""
+        firsts = (waiting[-1] for waiting in queues.values() if waiting)
         if free > self._reserved:
-            return min(ready, key=view.rank)
-        allowed = filter(view.may_take_reserved, ready)
-        return min(allowed, key=view.rank, default=None)
+            return min(firsts, key=view.rank, default=None)
+        return min(filter(view.may_take_reserved, firsts), key=view.rank, default=None)
 
     def yielding(
         self, ready: Iterable[QueuedRequest], running: Collection[QueuedRequest]
@@ -97,6 +111,10 @@ class _View:
         self._share = {bulk: max(1, slots // count) for bulk, count in tenants.items()}
         self._interactive = tenants[False] > 0
 
+    def admit(self, request: QueuedRequest) -> None:
+        """Count a slot that this request takes."""
+        self._held[request.bulk, request.prompt.tenant] += 1
+
     def rank(self, request: QueuedRequest) -> tuple[int, bool, float, float]:
         """Return the order of admission; the lowest rank goes first."""
         priority, deadline = request.rank
@@ -115,6 +133,24 @@ class _View:
 
     def _held_by(self, request: QueuedRequest) -> int:
         return self._held[request.bulk, request.prompt.tenant]
+
+
+#: Requests whose order never changes are in one queue: those of one priority and one tenant.
+_Queue = tuple[int, str]
+
+
+def _queue(request: QueuedRequest) -> _Queue:
+    return request.prompt.priority, request.prompt.tenant
+
+
+def _in_order(ready: Iterable[QueuedRequest]) -> dict[_Queue, list[QueuedRequest]]:
+    """Return the waiting requests by their queue, the first to go last in its list."""
+    queues: dict[_Queue, list[QueuedRequest]] = {}
+    for request in ready:
+        queues.setdefault(_queue(request), []).append(request)
+    for waiting in queues.values():
+        waiting.sort(key=lambda request: (request.rank, request.since), reverse=True)
+    return queues
 
 
 def _latest_that_may_yield(

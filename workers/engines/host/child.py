@@ -17,6 +17,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from io import BufferedReader
 from types import TracebackType
 from typing import Any, BinaryIO, NoReturn, cast
 
@@ -30,6 +31,7 @@ from forebay.workers.engines.settings import EngineSettings
 
 _EXIT_BROKEN = 70  # the exit code of a broken engine; EX_SOFTWARE
 _PR_SET_PDEATHSIG = 1
+_REPLIES_AT_ONCE = 64  # in one write
 _SWITCH_S = 0.0005  # Python's own 5 ms would delay each step of the batch beside an embedding
 
 
@@ -57,37 +59,40 @@ class Child:
     5. End the process if the engine broke: the supervisor starts a new one.
     """
 
-    def __init__(self, source: BinaryIO, sink: BinaryIO) -> None:
+    def __init__(self, source: BufferedReader, sink: BinaryIO) -> None:
         self._source = source
-        self._sink = sink
-        self._write_lock = threading.Lock()
-        self._commands: queue.SimpleQueue[protocol.Command] = queue.SimpleQueue()
+        self._replies = Replies(sink)
+        self._commands: queue.SimpleQueue[list[bytes]] = queue.SimpleQueue()
         self._embed_thread = ThreadPoolExecutor(1, "embed")
 
     def run(self) -> NoReturn:
         """Carry out commands until the pipe ends."""
         threading.Thread(target=self._read, daemon=True).start()
-        start = self._commands.get()
+        first, *others = self._commands.get()
+        start = protocol.read_command(first)
         assert isinstance(start, protocol.Start)
         engine = self._open(EngineSettings(**start.settings))
-        self._send(protocol.Ready(info=engine.info()))
+        self._replies.put(protocol.Ready(info=engine.info()))
         threading.Thread(target=self._beat, args=(engine, start.beat_s), daemon=True).start()
         while True:
-            self._carry_out(engine, self._commands.get())
+            for line in others:
+                self._carry_out(engine, protocol.read_command(line))
+            others = self._commands.get()
 
     def _read(self) -> None:
-        for line in self._source:
-            self._commands.put(protocol.read_command(line))
+        for lines in protocol.lines(self._source):
+            self._commands.put(lines)
         os._exit(0)
 
     def _open(self, settings: EngineSettings) -> Engine:
         try:
             return make_engine(settings)
         except ForebayError as error:
-            self._send(protocol.Failed.of("", error))
+            self._replies.put(protocol.Failed.of("", error))
         except Exception as error:  # noqa: BLE001 - the worker must hear of it, whatever it was
             reason = Unavailable(f"the engine could not start: {error_location(error)}")
-            self._send(protocol.Failed.of("", reason))
+            self._replies.put(protocol.Failed.of("", reason))
+        self._replies.close()
         os._exit(_EXIT_BROKEN)
 
     def _carry_out(self, engine: Engine, command: protocol.Command) -> None:
@@ -104,37 +109,63 @@ class Child:
                 raise InvalidJob("the engine was started already", field="op")
 
     def _tell(self, key: str, text: str) -> None:
-        self._send(protocol.Text(key=key, text=text))
+        self._replies.put(protocol.Text(key=key, text=text))
 
     def _reply(self, key: str, future: Future[Completion] | Future[Vectors]) -> None:
         error = future.exception()
         if error is None:
             answer = future.result()
             if isinstance(answer, Completion):
-                self._send(protocol.Completed(key=key, completion=answer))
+                self._replies.put(protocol.Completed(key=key, completion=answer))
             else:
-                self._send(protocol.Embedded(key=key, vectors=answer))
+                self._replies.put(protocol.Embedded(key=key, vectors=answer))
             return
         if not isinstance(error, ForebayError):
             error = EngineDied(f"the engine broke: {error_location(error)}")
-        self._send(protocol.Failed.of(key, error))
+        self._replies.put(protocol.Failed.of(key, error))
         if isinstance(error, EngineDied):
+            self._replies.close()
             os._exit(_EXIT_BROKEN)
 
     def _beat(self, engine: Engine, beat_s: float) -> None:
         while True:
             time.sleep(beat_s)
-            self._send(protocol.Beat(steps=engine.steps()))
+            self._replies.put(protocol.Beat(steps=engine.steps()))
 
-    def _send(self, reply: Frame) -> None:
-        with self._write_lock:
+
+class Replies:
+    """Writes replies to the worker, those that come together in one write."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._sink = sink
+        self._waiting: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="replies", daemon=True)
+        self._thread.start()
+
+    def put(self, reply: Frame) -> None:
+        """Have a reply written soon."""
+        self._waiting.put(reply)
+
+    def close(self) -> None:
+        """Write the replies that wait, and no more."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            waiting = [self._waiting.get()]
+            while len(waiting) < _REPLIES_AT_ONCE and not self._waiting.empty():
+                waiting.append(self._waiting.get())
+            replies = [reply for reply in waiting if reply is not None]
+            more = len(replies) == len(waiting)
             try:
-                protocol.write(reply, self._sink)
+                protocol.write(replies, self._sink)
             except OSError:  # the worker reads no more
                 os._exit(0)
 
 
-def claim_pipes() -> tuple[BinaryIO, BinaryIO]:
+def claim_pipes() -> tuple[BufferedReader, BinaryIO]:
     """Take standard input and output for the protocol, so that no library can print into it."""
     source, sink = os.dup(0), os.dup(1)
     devnull = os.open(os.devnull, os.O_RDONLY)

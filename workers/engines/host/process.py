@@ -8,7 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -25,6 +28,8 @@ _BEATS_BEFORE_KILL = 4  # beats in `hang_s`
 _MAX_BEAT_S = 0.5
 
 Answer = Completion | Vectors
+#: Takes the answer to a request, or the error that it ended with. It must return at once.
+TakeAnswer = Callable[[Answer | ForebayError], object]
 
 
 class EngineProcess:
@@ -45,13 +50,13 @@ class EngineProcess:
         self._moved_at = time.monotonic()
         self._write_lock = threading.Lock()
         self._requests_lock = threading.Lock()
-        self._requests: dict[str, Future[Answer]] = {}
+        self._requests: dict[str, TakeAnswer] = {}
         self._takers: dict[str, TakeText] = {}
         self._ended = False
         self._ready: Future[EngineInfo] = Future()
         self._process = _spawn()
         self._stdin = cast("BinaryIO", self._process.stdin)
-        self._stdout = cast("BinaryIO", self._process.stdout)
+        self._stdout = cast("BufferedReader", self._process.stdout)
         threading.Thread(target=self._read, name="engine-replies", daemon=True).start()
         start = protocol.Start(settings=settings.model_dump(mode="json"), beat_s=self.beat_s)
         self.send(start)
@@ -89,24 +94,36 @@ class EngineProcess:
         future: Future[Answer] = Future()
         future.set_running_or_notify_cancel()
         with self._requests_lock:
+            if on_text is not None and not self._ended:
+                self._takers[key] = on_text
+        self.request_all([command], {key: partial(_end, future)})
+        return future
+
+    def request_all(
+        self, commands: Sequence[Frame], take_answers: Mapping[str, TakeAnswer]
+    ) -> None:
+        """Send commands that have replies, in one write.
+
+        The function that stands for a command's key takes the answer or the error. All take
+        `EngineBusy` if no command is taken.
+        """
+        with self._requests_lock:
             ended = self._ended
             if not ended:
                 if not self._requests:
                     self._moved_at = time.monotonic()
-                self._requests[key] = future
-                if on_text is not None:
-                    self._takers[key] = on_text
+                self._requests.update(take_answers)
         if ended:
-            future.set_exception(EngineBusy("the engine is being restarted", retry_after=1.0))
+            for take in take_answers.values():
+                take(EngineBusy("the engine is being restarted", retry_after=1.0))
         else:
-            self.send(command)
-        return future
+            self.send(*commands)
 
-    def send(self, command: Frame) -> None:
-        """Send a command. If the process is gone, do nothing."""
+    def send(self, *commands: Frame) -> None:
+        """Send commands. If the process is gone, do nothing."""
         # When the process ends, the reader's thread fails its requests: no error is needed here.
         with self._write_lock, contextlib.suppress(OSError, ValueError):
-            protocol.write(command, self._stdin)
+            protocol.write(commands, self._stdin)
 
     def hangs(self) -> bool:
         """Return whether the process has work and has made no step for `hang_s`."""
@@ -138,8 +155,9 @@ class EngineProcess:
 
     def _read(self) -> None:
         try:
-            for line in self._stdout:
-                self._receive(protocol.read_reply(line))
+            for lines in protocol.lines(self._stdout):
+                for line in lines:
+                    self._receive(protocol.read_reply(line))
         except ValueError:  # an unreadable reply: half a line at the process's death, or worse
             self.kill()
         self._process.wait()
@@ -175,25 +193,28 @@ class EngineProcess:
     def _resolve(self, key: str, answer: Answer | ForebayError) -> None:
         with self._requests_lock:
             self._moved_at = time.monotonic()
-            future = self._requests.pop(key, None)
+            take = self._requests.pop(key, None)
             self._takers.pop(key, None)
-        if future is None:
-            return
-        if isinstance(answer, ForebayError):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
+        if take is not None:
+            take(answer)
 
     def _fail_all(self, reason: str) -> None:
         with self._requests_lock:
             self._ended = True
-            futures = list(self._requests.values())
+            waiting = list(self._requests.values())
             self._requests.clear()
             self._takers.clear()
         if not self._ready.done():
             self._ready.set_exception(Unavailable(reason))
-        for future in futures:
-            future.set_exception(EngineDied(reason))
+        for take in waiting:
+            take(EngineDied(reason))
+
+
+def _end(future: Future[Answer], answer: Answer | ForebayError) -> None:
+    if isinstance(answer, ForebayError):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
 
 
 def _nobody(text: str) -> None:

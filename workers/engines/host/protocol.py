@@ -7,13 +7,17 @@ request across the pipe: the worker makes it, and the reply to the request carri
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from io import BufferedReader
 from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import Field, TypeAdapter
 
 from forebay.routing.errors import ForebayError, PassingError, from_code
 from forebay.workers.engines.engine import Completion, EngineInfo, Frame, Prompt, Vectors
+
+#: Read at once from a pipe, which holds as much.
+READ_BYTES = 1 << 16
 
 
 class Start(Frame):
@@ -138,7 +142,22 @@ read_command: Callable[[bytes], Command] = _commands.validate_json
 read_reply: Callable[[bytes], Reply] = _replies.validate_json
 
 
-def write(message: Frame, sink: BinaryIO) -> None:
-    """Write a message as one line. Only one thread may write at a time."""
-    sink.write(message.model_dump_json().encode() + b"\n")
+def write(messages: Iterable[Frame], sink: BinaryIO) -> None:
+    """Write messages together, each as one line. Only one thread may write at a time."""
+    lines = [message.model_dump_json() for message in messages]
+    sink.write("\n".join([*lines, ""]).encode())
     sink.flush()
+
+
+def lines(source: BufferedReader) -> Iterator[list[bytes]]:
+    """Yield the whole lines that have come, as many as there are at once.
+
+    Half a line at the end of the source is dropped.
+    """
+    parts: list[bytes] = []
+    while chunk := source.read1(READ_BYTES):
+        parts.append(chunk)
+        if b"\n" in chunk:
+            *whole, rest = b"".join(parts).split(b"\n")
+            parts = [rest]
+            yield whole

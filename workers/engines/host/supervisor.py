@@ -10,7 +10,9 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, cast
 from weakref import WeakSet
 
@@ -21,11 +23,12 @@ from forebay.workers.engines.engine import (
     Engine,
     EngineInfo,
     Prompt,
+    TakeEnd,
     TakeText,
     Vectors,
 )
 from forebay.workers.engines.host import protocol
-from forebay.workers.engines.host.process import EngineProcess
+from forebay.workers.engines.host.process import EngineProcess, TakeAnswer
 from forebay.workers.engines.settings import EngineSettings
 
 log = logging.getLogger(__name__)
@@ -94,6 +97,16 @@ class SupervisedEngine(Engine):
         command = protocol.Submit(key=key, prompt=prompt)
         return cast("Future[Completion]", self._request(key, command, on_text))
 
+    def submit_all(self, prompts: Sequence[Prompt], on_end: TakeEnd) -> None:
+        """See `Engine.submit_all`: they go to the process in one write."""
+        keys = [f"p{next(self._keys)}" for _ in prompts]
+        commands = [
+            protocol.Submit(key=key, prompt=prompt)
+            for key, prompt in zip(keys, prompts, strict=True)
+        ]
+        takes = (partial(cast("Any", on_end), prompt.id) for prompt in prompts)
+        self._request_all(commands, dict(zip(keys, takes, strict=True)))
+
     def cancel(self, prompt_id: str) -> None:
         """See `Engine.cancel`."""
         if process := self._process:
@@ -130,16 +143,33 @@ class SupervisedEngine(Engine):
         command: protocol.Submit | protocol.Embed,
         on_text: TakeText | None = None,
     ) -> Future[Any]:
-        process = self._process
-        if not self._closing.is_set() and process is not None and process.takes_work:
+        if process := self._working:
             return process.request(key, command, on_text)
         refused: Future[Any] = Future()
-        if self._closing.is_set():
-            refused.set_exception(EngineDied("the engine was closed"))
-        else:
-            wait_s = max(_MIN_PAUSE_S, self._pause_s)
-            refused.set_exception(EngineBusy("the engine is being restarted", retry_after=wait_s))
+        refused.set_exception(self._refusal())
         return refused
+
+    def _request_all(
+        self, commands: Sequence[protocol.Submit], take_answers: Mapping[str, TakeAnswer]
+    ) -> None:
+        if process := self._working:
+            process.request_all(commands, take_answers)
+            return
+        for take in take_answers.values():
+            take(self._refusal())
+
+    @property
+    def _working(self) -> EngineProcess | None:
+        """The process, if it takes work."""
+        process = self._process
+        closing = self._closing.is_set()
+        return process if process and process.takes_work and not closing else None
+
+    def _refusal(self) -> ForebayError:
+        if self._closing.is_set():
+            return EngineDied("the engine was closed")
+        wait_s = max(_MIN_PAUSE_S, self._pause_s)
+        return EngineBusy("the engine is being restarted", retry_after=wait_s)
 
     # --- the supervisor's thread ---
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from datetime import timedelta
 
@@ -364,6 +365,29 @@ def test_rows_that_come_slowly_are_answered_meanwhile(client, monkeypatch):
         next(iterator)
         assert len(produced) < 30
         assert sum(1 for _ in iterator) == 29
+
+
+def test_a_pipe_that_stops_inside_a_row_holds_nothing_up(client, tmp_path, monkeypatch):
+    read_end, write_end = os.pipe()
+    stdin = os.fdopen(read_end)
+    monkeypatch.setattr("sys.stdin", stdin)
+    whole = "".join(json.dumps(row) + "\n" for row in bodies(60)).encode()
+    os.write(write_end, whole[:-20])
+    with stdin, client.bulk("-", out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        seen = []
+        with pytest.raises(ResultTimeout):
+            bulk.wait(2, on_progress=seen.append)
+        assert len(seen) > 3
+        assert seen[-1].written == 59
+        client.set_bulk_state(bulk.id, "paused")
+        with pytest.raises(ResultTimeout):
+            bulk.wait(1.5)
+        assert bulk.progress().state == "paused"
+        client.set_bulk_state(bulk.id, "running")
+        os.write(write_end, whole[-20:])
+        os.close(write_end)
+        assert bulk.wait(60).written == 60
+    assert [row["row"] for row in lines(tmp_path / "out.jsonl")] == list(range(1, 61))
 
 
 def test_resuming_a_paused_bulk_lets_the_process_that_feeds_it_go_on(

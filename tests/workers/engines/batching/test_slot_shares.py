@@ -32,7 +32,7 @@ class World:
     def fill(self):
         """Admit what may be admitted; return the requests."""
         admitted = []
-        while (request := self.shares.best(self.ready, self.running)) is not None:
+        for request in self.shares.admissions(list(self.ready), list(self.running)):
             self.now += 0.001
             request.began = self.now
             self.ready.remove(request)
