@@ -182,6 +182,11 @@ def billed(error: Exception) -> Billed:
     return "no" if isinstance(error, ForebayError) else "unknown"
 
 
+def choices() -> list[str]:
+    """Return the names that `FOREBAY_FRONTIER_PROVIDER` may have."""
+    return sorted(PROVIDERS.keys() - {OF_ENDPOINTS})
+
+
 def open_provider(
     settings: BedrockSettings, endpoint: tuple[str, Endpoint] | None = None
 ) -> Provider:
@@ -194,9 +199,8 @@ def open_provider(
             client library is not installed.
     """
     name = OF_ENDPOINTS if endpoint else settings.frontier_provider
-    choice = PROVIDERS.keys() - {OF_ENDPOINTS}
-    if endpoint is None and name not in choice:
-        known = ", ".join(sorted(choice))
+    if endpoint is None and name not in choices():
+        known = ", ".join(choices())
         raise Misconfigured(f"must be one of: {known}", field="FOREBAY_FRONTIER_PROVIDER")
     module, _, class_name = PROVIDERS[name].partition(":")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
@@ -16,7 +17,7 @@ from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import read, read_settings
 from forebay.routing.store.connection import connect
 from forebay.workers.frontier.bedrock.converse_reply import STAND_IN_MARK
-from forebay.workers.frontier.provider import PROVIDERS
+from forebay.workers.frontier.provider import choices
 from forebay.workers.frontier.settings import BedrockSettings
 
 CONNECT_TIMEOUT_S = 5.0
@@ -30,9 +31,9 @@ ASKING_PROVIDERS = ("custom-process", "container-role", "iam-role")
 def frontier(*, online: bool) -> Iterator[Finding]:
     """Check the provider, the region and the endpoint; `online` allows to connect to it."""
     settings = read(BedrockSettings)
-    if settings.frontier_provider not in PROVIDERS:
+    if settings.frontier_provider not in choices():
         seen = f"FOREBAY_FRONTIER_PROVIDER names no provider: {settings.frontier_provider[:60]}"
-        yield Finding("provider", "fail", seen, f"set it to one of: {', '.join(sorted(PROVIDERS))}")
+        yield Finding("provider", "fail", seen, f"set it to one of: {', '.join(choices())}")
     if settings.bedrock_endpoint:
         yield _endpoint(settings.bedrock_endpoint, online=online)
     elif find_spec("botocore") is not None:
@@ -55,6 +56,16 @@ def models() -> Iterator[Finding]:
         return
     yield from without_price(policy, prices)
     yield from without_prefix(policy)
+    yield from without_key(policy)
+
+
+def without_key(policy: Policy) -> Iterator[Finding]:
+    """Report each endpoint whose key is not in the environment."""
+    for name, endpoint in policy.endpoints.items():
+        variable = endpoint.key_env
+        if variable and not os.environ.get(variable, "").strip():
+            seen = f"{variable} holds no key for [endpoints.{name}]: its models cannot be called"
+            yield Finding("endpoints", "warn", seen, f"set {variable} for the bedrock workers")
 
 
 def without_price(policy: Policy, prices: Prices) -> Iterator[Finding]:
