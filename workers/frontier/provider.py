@@ -182,7 +182,7 @@ def billed(error: Exception) -> Billed:
     return "no" if isinstance(error, ForebayError) else "unknown"
 
 
-def choices() -> list[str]:
+def fleet_providers() -> list[str]:
     """Return the names that `FOREBAY_FRONTIER_PROVIDER` may have."""
     return sorted(PROVIDERS.keys() - {OF_ENDPOINTS})
 
@@ -199,8 +199,8 @@ def open_provider(
             client library is not installed.
     """
     name = OF_ENDPOINTS if endpoint else settings.frontier_provider
-    if endpoint is None and name not in choices():
-        known = ", ".join(choices())
+    if endpoint is None and name not in fleet_providers():
+        known = ", ".join(fleet_providers())
         raise Misconfigured(f"must be one of: {known}", field="FOREBAY_FRONTIER_PROVIDER")
     module, _, class_name = PROVIDERS[name].partition(":")
     try:
