@@ -84,6 +84,10 @@ class Event(StrEnum):
     PACING_AWAY = "pacing.away", "the pace is not known; the policy's thresholds apply"
     CACHE_AWAY = "cache.away", "the answer cache cannot be read or written"
     BEDROCK_SHUT = "bedrock.shut", "a fault of the AWS account or a model shuts the way up"
+    BEDROCK_RESTS = (
+        "bedrock.rests",
+        "a model that asked to slow down, or failed, rests for a while",
+    )
     BEDROCK_OPEN = "bedrock.open", "Bedrock answers again after a fault"
     BEDROCK_UNPRICED = "bedrock.unpriced", "a call's usage has no price; its worst case is booked"
     PRICES_READ = "prices.read", "the price file had changed and was read again"

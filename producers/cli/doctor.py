@@ -18,6 +18,7 @@ from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import ForebayError, Misconfigured
 from forebay.routing.lanes import DEFAULT_POOL, EMBED, ROUTE, SWEEP, local_queue
 from forebay.routing.ledger.reader import LedgerReader
+from forebay.routing.limits.quotas.model_load import ModelLoad
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.connection import connect, reaching_redis, without_password
@@ -183,6 +184,7 @@ def bedrock(client: redis.Redis) -> Iterator[Finding]:
     spillway = Spillway(client)
     try:
         faults, shut_s = spillway.faults(), spillway.shut_for_s()
+        resting = ModelLoad(client).resting()
     except ForebayError:  # a user of Redis who may not read this
         return
     for fault in faults:
@@ -190,6 +192,9 @@ def bedrock(client: redis.Redis) -> Iterator[Finding]:
         since = datetime.fromtimestamp(fault.since, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         mend = "correct it; one job tries again every few seconds, and no restart is needed"
         yield Finding("bedrock", "fail", f"{whom} since {since}: {fault.reason}", mend)
+    for model, left_s in resting.items():
+        seen = f"{model} asked to slow down or failed, and rests for {left_s:.0f} s more"
+        yield Finding("bedrock", "warn", seen, "wait; one call then tries again")
     if shut_s and not faults:
         mend = "wait; it opens by itself"
         yield Finding("bedrock", "warn", f"the spillway is shut for {shut_s:.0f} s more", mend)

@@ -1,7 +1,7 @@
 """What a model takes and offers, so that no call has a parameter that its model rejects.
 
-The price list says it for each model (`can`). For a model of which nothing is listed, the family
-that its name tells is assumed, and nothing that is optional.
+The price list says it for each model (`can`). Of a model of which nothing is listed, only what its
+family is known for is assumed: no effort, no cache.
 """
 
 from __future__ import annotations

@@ -264,7 +264,10 @@ class Waterfall(RuleBasedStateMachine):
 
     @rule()
     def retry_now(self):
-        self.redis.delete("fb:spillway", *self.redis.keys("fb:spillway:pause:*"))
+        rests = [
+            key for name in ("pause", "load") for key in self.redis.keys(f"fb:spillway:{name}:*")
+        ]
+        self.redis.delete("fb:spillway", *rests)
         self.bring_forward("fb:later")
 
     # --- an attacker who can write into Redis -----------------------------------------------------

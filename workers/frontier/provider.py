@@ -206,8 +206,9 @@ def open_provider(
     try:
         opener: Callable[..., Provider] = getattr(import_module(module), class_name)
     except ImportError as error:
+        extra = "bedrock" if name == OF_ENDPOINTS else name
         raise Misconfigured(
-            f"{name} needs {error.name}, which is not installed: install the extra `{name}`",
+            f"{name} needs {error.name}, which is not installed: install the extra `{extra}`",
             field="FOREBAY_FRONTIER_PROVIDER",
         ) from None
     return opener(settings, *endpoint) if endpoint else opener(settings)

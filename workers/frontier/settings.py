@@ -13,7 +13,7 @@ class BedrockSettings(EnvironmentSettings):
     """The settings of calls to models. AWS credentials come from boto3's own chain.
 
     Attributes:
-        frontier_provider: name of the provider in `forebay.workers.frontier.provider.PROVIDERS`.
+        frontier_provider: one of `forebay.workers.frontier.provider.fleet_providers()`.
         bedrock_endpoint: a URL in place of AWS's own: a VPC endpoint, or the mock of Bedrock.
         bedrock_region: AWS region of the calls.
         bedrock_concurrency: calls in flight at once in one worker process.

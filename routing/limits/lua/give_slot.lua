@@ -4,12 +4,14 @@
 -- began before it was halved, and the model rests. After some `failed` calls in a row it rests too,
 -- and one call then probes it (half-open). `unused` only gives the slot back.
 -- `tokens_back`: those that were taken and not used; below 0 if more were used.
--- -> ms for which the model rests
+-- -> {ms for which the model rests, 1 if it did not rest before}
 --
--- Keys: see take_slot.lua
+-- Keys:  see take_slot.lua
+--        fb:spillway:resting  zset  model -> ms until which it rests
 local TRIPS, MAX_DOUBLINGS, KEEP_MS = 3, 10, 7200000
 local FIRST_THROTTLE_MS, MAX_THROTTLE_MS = 500, 20000
 local FIRST_REST_MS, MAX_REST_MS = 5000, 60000
+local RESTING = 'fb:spillway:resting'
 local model, call, job, token, ending = unpack(ARGV)
 local retry_after_ms, max_calls, tokens_back = number(ARGV[6]), number(ARGV[7]), number(ARGV[8])
 local load, slots = 'fb:spillway:load:' .. model, 'fb:spillway:slots:' .. model
@@ -48,4 +50,9 @@ redis.call('HSET', load, 'window', string.format('%.6f', window), 'fails', fails
   'rest_until', string.format('%.0f', rest_until))
 redis.call('HDEL', load, 'probe_until')
 redis.call('PEXPIRE', load, KEEP_MS)
-return math.max(0, rest_until - now)
+if rest_until > now then
+  redis.call('ZADD', RESTING, rest_until, model)
+  redis.call('PEXPIRE', RESTING, KEEP_MS)
+end
+redis.call('ZREMRANGEBYSCORE', RESTING, '-inf', now)
+return { math.max(0, rest_until - now), number(state[5]) <= now and 1 or 0 }

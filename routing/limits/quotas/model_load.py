@@ -7,18 +7,24 @@ then one call probes it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import redis
 
+from forebay.routing.logs import Event, event
 from forebay.routing.policy.tables import ModelRules
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import digest, with_scripts
 
 #: Calls of one model at once while the policy sets no limit.
 MAX_CALLS = 256
+MAX_RESTING = 100  # models that are reported as resting
+_RESTING_KEY = "fb:spillway:resting"
+
+_log = logging.getLogger(__name__)
 
 Ending = Literal["ok", "throttled", "failed", "unused"]
 Lacking = Literal["resting", "probing", "calls", "requests", "tokens"]
@@ -99,11 +105,26 @@ class ModelLoad:
             Unavailable: Redis cannot be reached. The slot is free once the job's claim is.
         """
         back = 0 if used is None else slot.tokens - used
-        rest_ms = self._run(
+        rest_ms, is_new = self._run(
             "give_slot", slot.model, slot.call_id, slot.job_id, slot.token, ending,
             int((retry_after or 0) * 1_000), slot.rules.max_calls or MAX_CALLS, back,
         )  # fmt: skip
-        return float(rest_ms) / 1_000
+        rest_s = float(rest_ms) / 1_000
+        if rest_s and is_new:
+            _log.warning(
+                "%s rests for %.1f s (%s)", slot.model, rest_s, ending,
+                extra=event(Event.BEDROCK_RESTS, model=slot.model),
+            )  # fmt: skip
+        return rest_s
+
+    def resting(self) -> dict[str, float]:
+        """Return the models that rest, and for how many seconds more."""
+        with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.zrange(_RESTING_KEY, 0, MAX_RESTING - 1, withscores=True)
+            now, rests = pipe.execute()
+        left = {model.decode(): until_ms / 1_000 - _seconds(now) for model, until_ms in rests}
+        return {model: left_s for model, left_s in left.items() if left_s > 0}
 
     def all_rest_s(self, models: Iterable[str]) -> float:
         """Return the seconds until one of these models may be called; 0 if one may be now."""
@@ -112,13 +133,17 @@ class ModelLoad:
             pipe.time()
             for model in names:
                 pipe.hget(_load_key(model), "rest_until")
-            (seconds, micros), *rests = pipe.execute()
-        now_ms = seconds * 1_000 + micros / 1_000
+            now, *rests = pipe.execute()
+        now_ms = _seconds(now) * 1_000
         return max(0.0, min((float(rest or 0) - now_ms for rest in rests), default=0.0)) / 1_000
 
     def _run(self, script: str, *args: Any) -> Any:
         with reaching_redis():
             return with_scripts(self._redis, lambda: self._redis.evalsha(digest(script), 0, *args))
+
+
+def _seconds(time: tuple[int, int]) -> float:
+    return time[0] + time[1] / 1_000_000
 
 
 def _load_key(model: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from forebay.routing.diagnostics import examine
 from forebay.routing.limits.spillway import Spillway
+from forebay.routing.policy.policy_file import Policy
 from forebay.workers.frontier.bedrock import checkup
 
 HAIKU = "anthropic.claude-haiku-5-5"
@@ -149,3 +150,13 @@ def test_an_endpoint_that_is_no_mock_needs_credentials(monkeypatch, mock):
 def test_a_worker_announces_where_it_calls_bedrock(lane, mock, redis):
     lane.worker()
     assert Spillway(redis).endpoint() == mock.url
+
+
+@pytest.mark.parametrize(("value", "found"), [("", 1), ("sk-1", 0)])
+def test_an_endpoint_whose_key_is_missing_is_reported(monkeypatch, value, found):
+    monkeypatch.setenv("MINE_KEY", value)
+    endpoint = {"url": "https://models.example.com/v1", "key_env": "MINE_KEY"}
+    policy = Policy.model_validate({"endpoints": {"mine": endpoint}})
+    findings = list(checkup.without_key(policy))
+    assert len(findings) == found
+    assert all("MINE_KEY" in finding.seen for finding in findings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
@@ -55,6 +56,16 @@ def models() -> Iterator[Finding]:
         return
     yield from without_price(policy, prices)
     yield from without_prefix(policy)
+    yield from without_key(policy)
+
+
+def without_key(policy: Policy) -> Iterator[Finding]:
+    """Report each endpoint whose key is not in the environment."""
+    for name, endpoint in policy.endpoints.items():
+        variable = endpoint.key_env
+        if variable and not os.environ.get(variable, "").strip():
+            seen = f"{variable} holds no key for [endpoints.{name}]: its models cannot be called"
+            yield Finding("endpoints", "warn", seen, f"set {variable} for the bedrock workers")
 
 
 def without_price(policy: Policy, prices: Prices) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from forebay.routing.lanes import SHARDS
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pauses import Pauses
+from forebay.routing.limits.quotas.model_load import ModelLoad
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.overview.pacing_report import PacingReport
@@ -160,8 +161,9 @@ class LedgerMetrics(Collector):
         """Yield whether the way to Bedrock is shut, for all models or for some, and all pauses."""
         spillway = Spillway(self._redis)
         shut = _family("breaker_open", "1 while calls are held back", "model")
-        faults = {fault.scope: 1 for fault in spillway.faults()}
-        for scope, value in ({ACCOUNT: int(spillway.shut_for_s() > 0)} | faults).items():
+        held = {fault.scope: 1 for fault in spillway.faults()}
+        held |= dict.fromkeys(ModelLoad(self._redis).resting(), 1)
+        for scope, value in ({ACCOUNT: int(spillway.shut_for_s() > 0)} | held).items():
             shut.add_metric([scope], value)
         yield shut
         paused = _family("paused", "1 while an operator holds this back", "scope")

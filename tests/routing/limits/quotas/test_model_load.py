@@ -139,6 +139,16 @@ def test_a_throttled_model_rests_as_long_as_the_service_asks(take, load):
     assert refused.wait_s == pytest.approx(7, abs=0.2)
 
 
+def test_the_models_that_rest_are_told_and_logged_once(take, load, caplog):
+    slots = [take(), take()]
+    for slot in slots:
+        load.give(slot, "throttled", retry_after=7)
+    assert load.resting() == {MODEL: pytest.approx(7, abs=0.2)}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{MODEL} rests for 7.0 s (throttled)"
+    ]
+
+
 def test_a_model_that_is_throttled_again_rests_for_longer(take, load, redis):
     rests = []
     for _ in range(7):

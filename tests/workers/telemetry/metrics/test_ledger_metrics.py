@@ -14,7 +14,9 @@ from forebay.routing.jobs import Job, Receipt, Summarize
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.limits.budget import Budget
+from forebay.routing.limits.quotas.model_load import ModelLoad
 from forebay.routing.limits.spillway import ACCOUNT, Spillway
+from forebay.routing.policy.tables import ModelRules
 from forebay.routing.settings import Settings
 from forebay.workers.telemetry.metrics import ledger_metrics
 from forebay.workers.telemetry.metrics.ledger_metrics import LedgerMetrics
@@ -103,6 +105,10 @@ def test_the_breaker_is_open_while_calls_are_held_back(ledger, read):
     Spillway(ledger.redis).shut("throttled", 60)
     assert read("breaker_open", model=ACCOUNT) == 1
     assert read("breaker_open", model="anthropic.x") == 1
+    load = ModelLoad(ledger.redis)
+    slot = load.take("anthropic.y", "c1", ("acme.1", "t"), ModelRules(), 1)
+    load.give(slot, "throttled", retry_after=60)
+    assert read("breaker_open", model="anthropic.y") == 1
 
 
 def test_redis_is_durable_or_not_and_new_jobs_are_refused_or_not(ledger, read, redis):
