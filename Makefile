@@ -107,16 +107,21 @@ endif
 GPU_PYTHON ?= python3
 
 .PHONY: gpu-wheels
-gpu-wheels: $(READY) ## Collect what a GPU machine without a network lacks, into .gpu/parts
+gpu-wheels: $(READY) ## Collect and compile what a GPU machine without a network lacks, into .gpu/parts (ARCHS_OF_GPU)
 	@$(PY) tests/gpu/wheels.py
 
 .PHONY: test-gpu
-test-gpu: ## Build, test and measure on a GPU machine with torch and nvcc (STAGE: one of tests/gpu/run.py)
+test-gpu: ## Build, test and measure on a GPU machine with torch (STAGE: one of tests/gpu/run.py, such as ten-minutes)
 	@$(GPU_PYTHON) tests/gpu/run.py $(or $(STAGE),all)
 
 .PHONY: bench
 bench: $(READY) ## Measure what the ledger costs, beside bare Celery (ARGS: --jobs, --runs)
 	@$(PY) tests/benchmarks/overhead.py $(ARGS)
+
+# A million jobs take minutes: ARGS="--most 1000000 --backlog 200000".
+.PHONY: bench-depth
+bench-depth: $(READY) ## Measure what a long queue costs, and what it costs other tenants (ARGS: --most, --backlog)
+	@$(PY) tests/benchmarks/depth.py $(ARGS)
 
 # A million rows take minutes: ARGS="--rows 1000000".
 .PHONY: bench-bulk
@@ -136,7 +141,7 @@ bench-pacing: $(READY) ## Measure how the pacing controller meets its target, an
 	@$(PY) tests/benchmarks/pacing.py $(ARGS)
 
 .PHONY: bench-telemetry
-bench-telemetry: $(READY) ## Measure what log lines, events and metrics cost a job (ARGS: --jobs, --runs)
+bench-telemetry: $(READY) ## Measure what log lines, events, metrics and traces cost a job (ARGS=--short)
 	@$(PY) tests/benchmarks/hooks.py $(ARGS)
 
 .PHONY: chaos

@@ -84,8 +84,9 @@ UPKEEP = (
     "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled", "books:jobs:*",
     "workers", "worker:*", "hands",
 )  # fmt: skip
-#: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics.
-FIGURES = "%R~fb:spend:day:* %R~fb:spend:from:* %R~fb:spillway* %R~fb:pace:*"
+#: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics, and of the
+#: lanes that the routers have published.
+FIGURES = "%R~fb:spend:day:* %R~fb:spend:from:* %R~fb:spillway* %R~fb:pace:* %R~fb:lanes"
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 
 

@@ -171,12 +171,12 @@ def _verdict_lines(verdict: dict[str, Any]) -> Iterator[str]:
 def _doubt_lines(doubt: dict[str, Any]) -> Iterator[str]:
     limit = "" if doubt["threshold"] is None else f", threshold {doubt['threshold']:.3f}"
     yield f"{doubt['probability']:.3f} that the local answer is wrong{limit}"
-    if doubt["base"] is not None:
+    if "base" in doubt:
         yield f"{doubt['base']:.3f} before it was calibrated by audits"
     if doubt["agreement"] is not None:
         agreed = f"{doubt['agreement']:.2f} agreement of the local answer with a second one"
         yield f"{agreed}, by {doubt['second']}"
-    if doubt["cascade"]:
+    if "cascade" in doubt:
         yield f"{doubt['score']:.3f} rank of the local answer, by {doubt['cascade']}"
     yield f"by {doubt['version']}"
 

@@ -45,6 +45,11 @@ def is_none(value: object) -> bool:
     return value is None
 
 
+def is_one(value: object) -> bool:
+    """Return whether a value is 1: see `is_none`, for a field whose default is 1."""
+    return value == 1
+
+
 TENANT = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Tenant = Annotated[str, StringConstraints(pattern=TENANT)]
 JOB_ID = r"^[a-z0-9][a-z0-9_-]{0,62}\.[0-9a-f]{32}$"
@@ -64,6 +69,8 @@ class FrozenModel(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _explain(cls, data: Any, handler: Any) -> Self:
+        if isinstance(data, cls):  # it was checked when it was made
+            return cast("Self", handler(data))
         inside_another = _validating.get()
         token = _validating.set(True)
         try:

@@ -24,6 +24,10 @@ class Reason(StrEnum):
         return member
 
     # Before the answer: why this lane.
+    ROUTED_AT_SUBMIT = (
+        "routed_at_submit",
+        "its lane was no question, so it went there without the router, and has no verdict",
+    )
     EMBED_IS_LOCAL = (
         "embed_is_local",
         "embed is always local: vectors of two models cannot be compared",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from operator import not_
-from typing import Annotated, Any, ClassVar, Generic, Literal
+from typing import Annotated, Any, Generic, Literal
 
 from pydantic import BaseModel, Field, computed_field, field_serializer, model_validator
 from typing_extensions import TypeVar
 
-from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind, is_none
+from forebay.routing.base import NANO, Egress, FrozenModel, JobId, Kind, is_none, is_one
 from forebay.routing.lanes import Lane
 from forebay.routing.questions.decisions import Decisions
 
@@ -33,7 +33,7 @@ class Classification(FrozenModel):
     label: Annotated[str, Field(repr=False)]
     probability: Annotated[float | None, Field(ge=0, le=1)] = None
     scores: dict[str, float] = Field(default_factory=dict, repr=False)
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False, exclude_if=is_one)] = 1.0
 
 
 class Extraction(FrozenModel, Generic[DataT_co]):
@@ -151,7 +151,8 @@ class Doubt(FrozenModel):
         threshold: the limit that the probability was compared with. `None` if it was compared with
             nothing, because there was neither a second answer nor a pace.
         base: the probability before the calibration. `None` if it was not calibrated.
-        score: what ranks the answer among others if a pace is set; the highest go up first.
+        score: what ranks the answer among others if a pace is set; the highest go up first. `None`
+            without a pace.
         cascade: the version of the cascade model that gave the score. `None` if none did.
     """
 
@@ -160,9 +161,9 @@ class Doubt(FrozenModel):
     second: str | None = None
     version: str
     threshold: float | None = None
-    base: Annotated[float | None, Field(ge=0, le=1)] = None
-    score: float | None = None
-    cascade: str | None = None
+    base: Annotated[float | None, Field(ge=0, le=1, exclude_if=is_none)] = None
+    score: Annotated[float | None, Field(exclude_if=is_none)] = None
+    cascade: Annotated[str | None, Field(exclude_if=is_none)] = None
 
 
 class Check(FrozenModel):
@@ -256,12 +257,13 @@ class Answer(Receipt, Generic[ContentT_co]):
 
     content: ContentT_co
 
-    _content_fields: ClassVar[set[str]] = {"content"}
-
     @property
     def receipt(self) -> Receipt:
         """The same without the content."""
-        return Receipt.model_validate(self.model_dump(exclude=self._content_fields))
+        # The fields are frozen and were checked when the answer was made.
+        return Receipt.model_construct(
+            **{name: getattr(self, name) for name in Receipt.model_fields}
+        )
 
 
 JobState = Literal["waiting", "running", "done", "failed", "cancelled", "expired"]

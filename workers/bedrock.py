@@ -18,6 +18,7 @@ from forebay.routing.jobs import Answer, Job, Verdict
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.limits.lanes.lane_check import LaneCheck
 from forebay.routing.limits.price_file import PriceFile
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.logs import Event, event
@@ -47,14 +48,8 @@ from forebay.workers.prompts import prompts
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.claims.leases import Leases
-from forebay.workers.runtime.outcomes import (
-    Answered,
-    Failed,
-    Outcome,
-    Retry,
-    Routed,
-    recalled,
-)
+from forebay.workers.runtime.outcomes import Answered, Failed, Outcome, Retry, Routed, recalled
+from forebay.workers.runtime.retries import outcome_of_place
 from forebay.workers.runtime.start_up import settings_of
 from forebay.workers.telemetry.observers import observers
 
@@ -90,23 +85,24 @@ class Bedrock:
         """Call models through `provider`; by default, through the one that the settings name."""
         key = secret(ledger.redis, ledger.settings)
         self._prices = PriceFile(settings.prices_file)
-        provider = provider or open_provider(settings)
-        self._calls = Calls(ledger, provider, self._prices.current, key)
+        self._calls = Calls(ledger, provider or open_provider(settings), self._prices.current, key)
         self._spillway = Spillway(ledger.redis)
         self._spillway.announce(settings.bedrock_endpoint or "")
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._checked: Policy | None = None
         self._current_policy()
+        self._lane_check = LaneCheck(ledger.redis, self._policy)
         self._leases = Leases(ledger)
         self._cache = AnswerCache(ledger.redis, key, ledger.settings.cache_s, ledger.seal)
-        self._ledger = ledger
-        self._seal = ledger.seal
+        self._ledger, self._seal = ledger, ledger.seal
         self._texts = TextWriter(ledger.redis, ledger.seal)
         self._secrets = SecretCheck(self._policy.current())
         self._auditor = Auditor(ledger, self._calls, key, self._secrets)
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or decide what becomes of it without an answer from Bedrock."""
+        if held := outcome_of_place(self._lane_check, claim):
+            return held
         attempt, policy = Attempt.of(claim), self._current_policy()
         # A call under way is billed anyway, so it goes on if the claim is lost, and its answer is
         # booked and kept. The checks that follow are stopped.

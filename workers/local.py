@@ -20,6 +20,7 @@ from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
+from forebay.routing.limits.lanes.lane_check import LaneCheck
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.routing.store.served_models import ServedModels
@@ -46,6 +47,7 @@ from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.claims.leases import Leases
 from forebay.workers.runtime.claims.reserve import ReserveTerms
 from forebay.workers.runtime.outcomes import Escalated, Failed, Outcome
+from forebay.workers.runtime.retries import outcome_of_place
 from forebay.workers.runtime.start_up import give_up, settings_of
 from forebay.workers.telemetry.announcement import Announcement
 from forebay.workers.telemetry.observers import observers
@@ -61,7 +63,8 @@ SHARDS_AT_ONCE = 2  # while one ends, the other fills the batch; each has a thre
 class Local:
     """Answers jobs on an engine.
 
-    1. Recalls an exact earlier answer, if the job allows it.
+    1. Sends on a job that skipped the router, if its lane holds no more; recalls an exact earlier
+       answer, if the job allows it.
     2. Answers the job, and has it answered again if that is worth its time. A job that the engine
        cannot do goes up if it may.
     3. Checks the answer, compares the two, and computes how much to doubt the answer.
@@ -92,6 +95,7 @@ class Local:
         policy, frontier = PolicyFile(settings.policy_file), FrontierStatus(ledger.redis)
         key = secret(ledger.redis, settings)
         cache = AnswerCache(ledger.redis, key, settings.cache_s, ledger.seal)
+        self._lane_check = LaneCheck(ledger.redis, policy)
         self._leases = Leases(ledger)
         self._quarantine = threading.Lock()
         self._doubter = Doubter(ledger.redis, key, ranking)
@@ -113,6 +117,8 @@ class Local:
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or have it escalated; see the class for the steps."""
+        if elsewhere := outcome_of_place(self._lane_check, claim):
+            return elsewhere
         if claim.record.rows:
             return self._work_shard(claim)
         attempt = Attempt.of(claim)

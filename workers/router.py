@@ -19,6 +19,7 @@ from forebay.routing.learning.verdicts import Verdicts
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
+from forebay.routing.limits.lanes.published_lanes import PublishedLanes
 from forebay.routing.limits.pacing import Pacer
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.policy.egress import egress, may_go
@@ -30,7 +31,6 @@ from forebay.routing.reasons import Reason
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import read
 from forebay.routing.store import answer_cache
-from forebay.routing.store.backoff import jittered
 from forebay.routing.store.served_models import ServedModels
 from forebay.workers.cascade.doubting.doubt import UNKNOWN_PROBABILITY
 from forebay.workers.cascade.llm_router_model import LlmRouterModel
@@ -38,11 +38,11 @@ from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings, RouterSettings
 from forebay.workers.runtime.actor import Actor
-from forebay.workers.runtime.outcomes import Failed, Outcome, Retry, Routed
+from forebay.workers.runtime.outcomes import Failed, Outcome, Routed
+from forebay.workers.runtime.retries import outcome_of_pause
 from forebay.workers.telemetry.observers import observers
 
-PAUSE_S = 20.0  # about so long a job of a paused kind waits before it is looked at again
-PAUSED = "paused"
+JOBS_AT_ONCE = 32  # that are claimed in one round trip; a language model takes one at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Router:
     4. Asks how it looks on Bedrock, and what the pace makes of the job.
     5. Has the policy choose the lane.
     6. Sends a job that names a local model to a pool that serves it.
+    7. Publishes what the policy says of jobs whose lane is no question.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -80,6 +81,7 @@ class Router:
         model = LlmRouterModel(self._engine, packaged) if self._engine else packaged
         self._verdicts = Verdicts(model, ledger.redis, key)
         self._policy = PolicyFile(ledger.settings.policy_file)
+        self._lanes = PublishedLanes(ledger.redis, self._policy)
         self._frontier = FrontierStatus(ledger.redis)
         self._pacer = Pacer(ledger.redis)
         self._pauses = Pauses(ledger.redis)
@@ -92,13 +94,17 @@ class Router:
         A job whose kind an operator has paused goes back to its queue for a while.
         """
         if self._pauses.hold(f"kind:{claim.record.kind}"):
-            return Retry(PAUSED, delay_s=jittered(PAUSE_S), counted=False)
+            return outcome_of_pause()
         if claim.record.rows:
             return _shard_lane(claim, self._policy.current())
         scanned = self._scan(claim, claim.job(), self._policy.current())
         verdict = self._verdicts.verdict(scanned.job)
         state = self._look(scanned, verdict)
         return self._to_its_model(scanned, _choose(scanned, verdict, state))
+
+    def publish(self) -> None:
+        """Publish the lanes of jobs that need no router."""
+        self._lanes.publish()
 
     def close(self) -> None:
         """Stop the engine, if a language model gives the verdicts."""
@@ -201,7 +207,16 @@ def _open_engine() -> Engine | None:
 
 @cache
 def _actor() -> Actor:
-    return Actor([ROUTE], Router, pool="solo", concurrency=1, hooks=observers())
+    batch = JOBS_AT_ONCE if read(RouterSettings).router_model == "packaged" else 1
+    return Actor(
+        [ROUTE],
+        Router,
+        pool="solo",
+        concurrency=1,
+        jobs_at_once=batch,
+        on_beat=Router.publish,
+        hooks=observers(),
+    )
 
 
 def __getattr__(name: str) -> Celery:

@@ -33,7 +33,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "calibrate": Entry(
         "forebay.workers.commands.calibrate:app",
-        "Fit a calibration of the router's verdicts to audits.",
+        "Fit verdicts, doubts and label probabilities to audits.",
         "router",
     ),
     "gpu": Entry(

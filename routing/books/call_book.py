@@ -14,6 +14,7 @@ from typing import Any, Literal
 import redis
 
 from forebay.routing.base import NANO
+from forebay.routing.books.egress_entry import is_elsewhere
 from forebay.routing.errors import InvalidJob
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.prices import Usage
@@ -59,6 +60,11 @@ class CallRecord:
     settled_nusd: int
     estimated: bool
     stand_in: bool | None
+
+    @property
+    def elsewhere(self) -> bool:
+        """True if another service than Bedrock was called, which no bill of AWS lists."""
+        return is_elsewhere(self.region)
 
     @property
     def settled_usd(self) -> float:

@@ -14,6 +14,15 @@ from forebay.routing.errors import InvalidJob
 GENESIS = "0" * 64
 
 
+#: How the region of a service other than Bedrock begins.
+ENDPOINT = "endpoint "
+
+
+def is_elsewhere(region: str) -> bool:
+    """Return whether a region is that of another service than Bedrock."""
+    return region.startswith(ENDPOINT)
+
+
 @dataclass(frozen=True, slots=True)
 class Leaving:
     """What a call is about to send out of the building.
@@ -23,7 +32,7 @@ class Leaving:
         job: id of the job whose content leaves.
         kind: the kind of the job.
         model: id of the model that is called.
-        region: where the provider is called, such as `us-east-1`; `mock` for the mock of Bedrock.
+        region: where the provider is called, such as `us-east-1`, or `endpoint NAME at HOST`.
         tokens: the most tokens that the content can have.
         content: digest of the content under the fleet's secret.
         said: the caller's own word, and that of the job's record: both `allow`.
@@ -48,6 +57,11 @@ class Leaving:
     def tenant(self) -> str:
         """The tenant whose content leaves."""
         return self.job.partition(".")[0]
+
+    @property
+    def elsewhere(self) -> bool:
+        """True if another service than Bedrock is called, whose calls no log of AWS has."""
+        return is_elsewhere(self.region)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,8 @@ def with_invocations(
     times = [invocation.at_ms for invocation in invocations]
     for call in calls:
         inside = bool(times) and min(times) <= call.at_ms <= max(times)
-        if call.state == "settled" and inside and call.id not in billed and not call.stand_in:
+        is_aws = not (call.stand_in or call.elsewhere)
+        if call.state == "settled" and inside and call.id not in billed and is_aws:
             yield Difference("not_billed", call.id, call.settled_nusd, None, f"job {call.job}")
 
 
@@ -65,7 +66,7 @@ def with_cost_report(calls: Sequence[CallRecord], days: Mapping[str, int]) -> It
     """
     booked: Counter[str] = Counter()
     for call in calls:
-        if call.state == "settled" and not call.stand_in:
+        if call.state == "settled" and not (call.stand_in or call.elsewhere):
             booked[_day(call.at_ms)] += call.settled_nusd
     for day in sorted(days):
         if booked[day] != days[day]:

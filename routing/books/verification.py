@@ -112,7 +112,7 @@ def of_invocations(entries: Sequence[Entry], invocations: Sequence[Invocation]) 
         times = [invocation.at_ms for invocation in invocations]
         for entry in entries:
             inside = min(times) + SKEW_MS <= entry.at_ms <= max(times) - SKEW_MS
-            if inside and entry.leaving.call not in logged:
+            if inside and entry.leaving.call not in logged and not entry.leaving.elsewhere:
                 yield _fault("not_logged", entry, "left, and Bedrock did not log it")
 
 

@@ -1,4 +1,8 @@
-"""Kombu's Redis transport, changed in one way: garbage in a queue does not end the worker."""
+"""Kombu's Redis transport, changed in two ways.
+
+Garbage in a queue does not end the worker, and a message costs no new client of Redis, which took
+a fifth of the time of Celery's loop.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,20 @@ log = logging.getLogger(__name__)
 
 #: What kombu and Celery raise for garbage. An empty queue and a lost connection raise other errors.
 _GARBAGE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, RecursionError, DataError)
+
+
+class _OneClient:
+    """Mixed into kombu's channel: keeps its client, which kombu makes anew for each message."""
+
+    pool: Any
+    _kept: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - as in kombu
+        if asynchronous:
+            return super()._create_client(asynchronous)  # type: ignore[misc] # see `dropping_garbage`
+        if self._kept is None or self._kept.connection_pool is not self.pool:
+            self._kept = super()._create_client()  # type: ignore[misc] # as above
+        return self._kept
 
 
 class _DropsGarbage:
@@ -51,5 +69,5 @@ def dropping_garbage(transport: Any) -> Any:
     """Return the transport with channels that drop garbage; unchanged if it does not use Redis."""
     if not issubclass(transport, redis.Transport):
         return transport
-    channel = type("Channel", (_DropsGarbage, transport.Channel), {})
+    channel = type("Channel", (_DropsGarbage, _OneClient, transport.Channel), {})
     return type(transport.__name__, (transport,), {"Channel": channel})

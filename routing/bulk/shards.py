@@ -19,8 +19,7 @@ from forebay.routing.errors import (
     UnknownJob,
 )
 from forebay.routing.jobs import CONTRACT, Answer, Job, Receipt
-from forebay.routing.lanes import ROUTE
-from forebay.routing.ledger.admission import ANSWER_BYTES, VECTOR_BYTES, created
+from forebay.routing.ledger.admission import ANSWER_BYTES, VECTOR_BYTES, NewJob
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.reader import check_stream
@@ -80,17 +79,13 @@ class Shards:
         """
         for shard in shards:
             check_stream(shard.id, watcher)
-        replies = self._transitions.run_all(
-            "create", [self._create_args(shard, watcher) for shard in shards]
-        )
-        return [created(reply) for reply in replies]
+        return self._ledger.put_on([self._new_job(shard, watcher) for shard in shards])
 
-    def _create_args(self, shard: Shard, watcher: str) -> list[Any]:
+    def _new_job(self, shard: Shard, watcher: str) -> NewJob:
         ledger = self._ledger
         content = ledger.seal.close(shard.model_dump_json(exclude_defaults=True).encode())
         fields = [item for pair in _envelope(shard).items() for item in pair]
-        limit = ledger.settings.max_waiting
-        return [shard.id, ROUTE, ledger.bell, content, "", "", watcher, limit, *fields]
+        return NewJob(shard.id, content, fields, watcher)
 
     def keep(self, claim: Claim, results: Sequence[RowResult | None]) -> None:
         """Keep the results so far with a shard that is being worked, in case its worker dies."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from forebay.routing.errors import ForebayError, InvalidJob, Unavailable
 from forebay.routing.jobs import Decide, Embed, Generate, Job
@@ -13,15 +14,64 @@ from forebay.routing.store.connection import reaching_redis
 from forebay.routing.tracing import traceparent
 
 RETRY_AFTER_S = 30
+MAX_JOBS_PER_RUN = 25  # of a script: one or two milliseconds of Redis' time
+MAX_BYTES_PER_RUN = 256 * 1024  # of contents, unless one alone is larger
 VECTOR_BYTES = 4 * 1024  # of a vector with 1024 numbers
 ANSWER_BYTES = 1024  # of an answer in words, compressed
 LOGPROB_BYTES = 24  # of a token and its probability
 PROBABILITY_BYTES = 16  # of the probability of an option, besides the option's name
 
 
+class NewJob(NamedTuple):
+    """A job or a shard to be created.
+
+    Attributes:
+        content: sealed.
+        fields: names and values of the record's fields that its producer gives.
+        watcher: the stream to which its end is written; empty for none.
+        key, digest: see `idempotency`.
+    """
+
+    id: str
+    content: bytes
+    fields: Sequence[str]
+    watcher: str = ""
+    key: str = ""
+    digest: str = ""
+
+    def as_args(self) -> tuple[Any, ...]:
+        """Return the arguments by which `create.lua` creates the job."""
+        head = self.id, self.content, self.key, self.digest, self.watcher
+        return *head, len(self.fields), *self.fields
+
+
+def batched(jobs: Sequence[NewJob]) -> list[list[NewJob]]:
+    """Return the jobs in batches, each for one run of the script.
+
+    While a script runs Redis serves nobody else, and does not notice that its memory is full.
+    """
+    batches: list[list[NewJob]] = []
+    room = 0
+    for job in jobs:
+        if not batches or len(batches[-1]) == MAX_JOBS_PER_RUN or len(job.content) > room:
+            batches.append([])
+            room = MAX_BYTES_PER_RUN
+        batches[-1].append(job)
+        room -= len(job.content)
+    return batches
+
+
+def spread(reply: Any, batch: Sequence[NewJob]) -> Sequence[Any]:
+    """Return the reply for each job of a batch; the error of a run is that of all its jobs."""
+    return [reply] * len(batch) if isinstance(reply, Exception) else reply
+
+
 def envelope(job: Job) -> dict[str, str]:
     """Return the fields of a new job that scripts and workers need apart from its content."""
+    # A router has to find out who serves the model that a job names.
+    pin = {} if job.lane == "auto" else {"pin": "model" if job.model else job.lane}
     return {
+        **pin,
         "answer_bytes": str(answer_bytes(job)),
         "contract": str(job.contract),
         "kind": job.kind,
@@ -101,9 +151,14 @@ def created(reply: Any) -> str | ForebayError:
                 raise reply
         except ForebayError as error:
             return error
-    verb, detail = (str(part.decode()) for part in reply)
+    verb, detail = (str(part.decode()) for part in reply[:2])
     if verb == "conflict":
         conflict = InvalidJob(f"was used for another job, {detail}", field="idempotency_key")
         conflict.job_id = detail
         return conflict
     return refusal(verb, detail) or detail
+
+
+def is_confined(reply: Any) -> bool:
+    """Return whether a reply of `create.lua` says that this user may not put a job into a lane."""
+    return not isinstance(reply, Exception) and reply[2:] == [b"confined"]

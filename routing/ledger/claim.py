@@ -5,10 +5,18 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from forebay.routing.base import Kind
-from forebay.routing.errors import CallerError, InvalidJob, Misconfigured, Unavailable
-from forebay.routing.jobs import Answer, Job, parse_job
+from forebay.routing.errors import (
+    CallerError,
+    EgressDenied,
+    InvalidJob,
+    Lost,
+    Misconfigured,
+    Unavailable,
+)
+from forebay.routing.jobs import Answer, Job, Verdict, parse_job
 from forebay.routing.ledger.record import Record
 from forebay.routing.logs import Event, event
 from forebay.routing.store.encryption import PLAIN, Seal
@@ -93,6 +101,43 @@ class Claim:
         if draft.id != self.id:
             raise InvalidJob("the stored draft is another job's")
         return draft
+
+
+class Move(NamedTuple):
+    """A claimed job and where it goes.
+
+    Attributes:
+        egress: `deny` if the content may not leave any more; `allow` changes nothing.
+        reason: why; several reason codes are separated by commas.
+        verdict: what the router model said; `None` if it was not asked.
+    """
+
+    claim: Claim
+    queue: str
+    egress: str
+    reason: str
+    verdict: Verdict | None
+
+    def as_args(self) -> tuple[str, ...]:
+        """Return the arguments by which `route.lua` moves this job."""
+        verdict = self.verdict.model_dump_json() if self.verdict else ""
+        return self.claim.id, self.claim.token, self.queue, self.egress, self.reason, verdict
+
+
+def refusal_of(reply: bytes) -> Lost | EgressDenied | None:
+    """Return why a script did not move a job; `None` if it did."""
+    if reply == b"lost":
+        return Lost()
+    if reply == b"egress_denied":
+        return EgressDenied("the content of this job may not leave", field="egress")
+    return None
+
+
+def check_moved(reply: bytes) -> None:
+    """Raise the error if a script did not move a job."""
+    error = refusal_of(reply)
+    if error is not None:
+        raise error
 
 
 def open_job(job_id: str, sealed: bytes, seal: Seal) -> Job:

@@ -17,20 +17,30 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+
+import redis
 
 from forebay.routing.errors import EgressDenied, ForebayError, InvalidJob, Lost, UnknownJob
 from forebay.routing.jobs import CONTRACT, Answer, Job, Receipt, Verdict
 from forebay.routing.lanes import ROUTE
-from forebay.routing.ledger.admission import created, envelope, idempotency
-from forebay.routing.ledger.claim import Claim, Selection
+from forebay.routing.ledger.admission import (
+    NewJob,
+    batched,
+    created,
+    envelope,
+    idempotency,
+    is_confined,
+    spread,
+)
+from forebay.routing.ledger.claim import Claim, Move, Selection, check_moved, refusal_of
 from forebay.routing.ledger.packing import pack
 from forebay.routing.ledger.reader import check_stream
 from forebay.routing.ledger.record import Record, contract_of, pairs
 from forebay.routing.ledger.upkeep import LedgerUpkeep
 from forebay.routing.logs import Event, event
 from forebay.routing.receipts import JobState
+from forebay.routing.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +50,13 @@ ANY_JOB = Selection()
 
 class Ledger(LedgerUpkeep):
     """The ledger in one Redis. Safe to share between threads."""
+
+    def __init__(
+        self, client: redis.Redis, settings: Settings, bell: str | Callable[[], str]
+    ) -> None:
+        """`bell` is the doorbell's template, or makes it (`forebay.routing.broker.doorbell`)."""
+        super().__init__(client, settings, bell)
+        self._confined = False  # this user of Redis may not put a job into a lane's queue
 
     # --- putting jobs on ----------------------------------------------------------------------
 
@@ -61,17 +78,29 @@ class Ledger(LedgerUpkeep):
         """
         for job in jobs:
             check_stream(job.id, watcher)
-        replies = self._transitions.run_all(
-            "create", [self._create_args(job, watcher) for job in jobs]
-        )
-        return [created(reply) for reply in replies]
+        return self.put_on([self._new_job(job, watcher) for job in jobs])
 
-    def _create_args(self, job: Job, watcher: str) -> list[Any]:
+    def put_on(self, rows: Sequence[NewJob]) -> list[str | ForebayError]:
+        """Create jobs or shards, in one round trip; see `create`."""
+        head = [ROUTE, self.bell, self.settings.max_waiting, int(not self._confined)]
+        batches = batched(rows)
+        replies = self._transitions.run_all(
+            "create",
+            [[*head, *(arg for row in batch for arg in row.as_args())] for batch in batches],
+        )
+        each = [
+            one
+            for reply, batch in zip(replies, batches, strict=True)
+            for one in spread(reply, batch)
+        ]
+        self._confined = self._confined or any(map(is_confined, each))
+        return [created(reply) for reply in each]
+
+    def _new_job(self, job: Job, watcher: str) -> NewJob:
         secret = self.settings.cache_key
         key, digest = idempotency(job, secret.get_secret_value().encode() if secret else b"")
         content, fields = self.packed(job)
-        limit = self.settings.max_waiting
-        return [job.id, ROUTE, self.bell, content, key, digest, watcher, limit, *fields]
+        return NewJob(job.id, content, fields, watcher, key, digest)
 
     def packed(self, job: Job) -> tuple[bytes, list[str]]:
         """Return a new job as the scripts take it: the sealed content, and names and values."""
@@ -96,16 +125,32 @@ class Ledger(LedgerUpkeep):
             shards: claim a shard of a bulk, and no other job.
             selection: the jobs that may be claimed.
         """
+        claims = self.claim_many(queue, 1, unrung=unrung, shards=shards, selection=selection)
+        return claims[0] if claims else None
+
+    def claim_many(
+        self,
+        queue: str,
+        most: int,
+        *,
+        unrung: bool = False,
+        shards: bool = False,
+        selection: Selection = ANY_JOB,
+    ) -> list[Claim]:
+        """Claim the best jobs waiting in a queue, at most so many, in one round trip.
+
+        If their contents are large, fewer are claimed. The list is empty if no job waits.
+        """
         settings = self.settings
-        while reply := self._transitions.run(
+        while replies := self._transitions.run(
             "claim", queue, secrets.token_hex(8), self._lease_ms, settings.max_attempts,
             self._retention_ms, int(settings.ageing_s * 1000), settings.bulk_share, int(unrung),
-            int(shards), selection.packed(),
+            int(shards), most, self.bell, selection.packed(),
         ):  # fmt: skip
-            claim = self._claimed(*reply)
-            if claim is not None:
-                return claim
-        return None
+            claims = [claim for reply in replies if (claim := self._claimed(*reply))]
+            if claims:
+                return claims
+        return []
 
     def _claimed(
         self, job_id: bytes, token: bytes, fields: list[bytes], sealed: bytes, draft: bytes
@@ -139,18 +184,25 @@ class Ledger(LedgerUpkeep):
 
     # --- moving jobs --------------------------------------------------------------------------
 
-    def route(self, claim: Claim, queue: str, egress: str, reason: str, verdict: Verdict) -> None:
-        """Move a job to a lane: from the router, or from Bedrock back to the local lane.
+    def route(
+        self, claim: Claim, queue: str, egress: str, reason: str, verdict: Verdict | None
+    ) -> None:
+        """Move a job to a lane: from the router, from Bedrock back to the local lane, or on.
 
         Raises:
             EgressDenied: The lane is Bedrock, and the content may not leave.
             Lost: The claim no longer holds the job.
         """
-        reply = self._transitions.run(
-            "route", claim.id, claim.token, queue, self.bell, egress, reason,
-            verdict.model_dump_json(),
-        )  # fmt: skip
-        _check_moved(reply)
+        (error,) = self.route_many([Move(claim, queue, egress, reason, verdict)])
+        if error is not None:
+            raise error
+
+    def route_many(self, moves: Sequence[Move]) -> list[Lost | EgressDenied | None]:
+        """Move jobs to their lanes, in one round trip; return for each what `route` would raise."""
+        replies = self._transitions.run(
+            "route", self.bell, *(part for move in moves for part in move.as_args())
+        )
+        return [refusal_of(reply) for reply in replies]
 
     def escalate(self, claim: Claim, reason: str, draft: Answer | None) -> None:
         """Move a job up to Bedrock, together with its local answer.
@@ -162,7 +214,7 @@ class Ledger(LedgerUpkeep):
         sealed = self.seal.close(draft.model_dump_json().encode()) if draft else b""
         doubt = draft.doubt.model_dump_json() if draft and draft.doubt else ""
         args = claim.id, claim.token, self.bell, reason, sealed, doubt
-        _check_moved(self._transitions.run("escalate", *args))
+        check_moved(self._transitions.run("escalate", *args))
 
     def retry(
         self, claim: Claim, error: str, *, note: str = "", delay_s: float = 0, counted: bool = True
@@ -187,7 +239,7 @@ class Ledger(LedgerUpkeep):
             "retry", claim.id, claim.token, self.bell, int(delay_s * 1000), error, int(counted),
             self.settings.max_attempts, self._retention_ms, note,
         )  # fmt: skip
-        _check_moved(reply)
+        check_moved(reply)
         state: JobState = reply.decode()
         return state
 
@@ -241,10 +293,3 @@ class Ledger(LedgerUpkeep):
     def forget_all(self, job_ids: Sequence[str]) -> None:
         """Remove all that is stored of these jobs, in one round trip; see `forget`."""
         self._transitions.run_all("forget", [[job_id, ""] for job_id in job_ids])
-
-
-def _check_moved(reply: bytes) -> None:
-    if reply == b"lost":
-        raise Lost
-    if reply == b"egress_denied":
-        raise EgressDenied("the content of this job may not leave", field="egress")

@@ -1,8 +1,9 @@
-"""The Lua scripts of the ledger, run on one Redis."""
+"""The Lua scripts of the ledger, run on one Redis, in round trips that threads share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -11,12 +12,19 @@ from redis.exceptions import NoScriptError
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import digest, with_scripts
 
+MAX_COMMANDS = 64  # of one round trip
+
 
 class Transitions:
     """Runs the scripts of the ledger. Safe to share between threads."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
+        self._execute: Callable[..., Any] = client.execute_command
+
+    def share_round_trips(self) -> None:
+        """Have the threads of this process share round trips; not for an event loop."""
+        self._execute = SharedPipeline(self._redis).execute
 
     def run(self, name: str, *args: Any) -> Any:
         """Run a script once, and return its reply.
@@ -26,7 +34,8 @@ class Transitions:
             Misconfigured: Redis refuses this user.
         """
         with reaching_redis():
-            return with_scripts(self._redis, lambda: self._redis.evalsha(digest(name), 0, *args))
+            sha = digest(name)
+            return with_scripts(self._redis, lambda: self._execute("EVALSHA", sha, 0, *args))
 
     def run_all(self, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script for each row of arguments, in one round trip, and return the replies.
@@ -52,3 +61,80 @@ class Transitions:
 
         with reaching_redis():
             return with_scripts(self._redis, run_rows)
+
+
+class _Call:
+    """A command of one thread, and its reply.
+
+    Attributes:
+        latch: released when the reply is there, or when the thread has to make the round trip.
+        leads: the thread has to make the round trip.
+        reply: what Redis replied; an exception stands for an error.
+    """
+
+    __slots__ = ("command", "latch", "leads", "reply")
+
+    def __init__(self, command: Sequence[Any]) -> None:
+        self.command = command
+        self.latch = threading.Lock()
+        self.latch.acquire()
+        self.leads = False
+        self.reply: Any = None
+
+
+class SharedPipeline:
+    """Runs commands of many threads over one client, one round trip at a time.
+
+    A command by itself costs Redis an event, a write to its append-only file and an answer, and the
+    process a connection and two system calls. So threads that run commands at the same time share
+    round trips.
+
+    A command that comes while no round trip is under way makes one at once. What comes meanwhile
+    waits, and goes together in the next, which the thread that waited longest makes.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+        self._changing = threading.Lock()
+        self._waiting: list[_Call] = []
+        self._under_way = False
+
+    def execute(self, *command: Any) -> Any:
+        """Run a command and return its reply, or raise its error."""
+        call = _Call(command)
+        with self._changing:
+            self._waiting.append(call)
+            call.leads, self._under_way = not self._under_way, True
+        if not call.leads:
+            call.latch.acquire()
+        if call.leads:
+            self._make_round_trip()
+        if isinstance(call.reply, BaseException):
+            raise call.reply
+        return call.reply
+
+    def _make_round_trip(self) -> None:
+        """Run what waits, this thread's command first, and let the others go on."""
+        with self._changing:
+            batch, self._waiting = self._waiting[:MAX_COMMANDS], self._waiting[MAX_COMMANDS:]
+        try:
+            replies = self._replies(batch)
+        except BaseException as error:  # noqa: BLE001 - each thread raises it, this one too
+            replies = [error] * len(batch)
+        for call, reply in zip(batch, replies, strict=True):
+            call.reply, call.leads = reply, False
+        with self._changing:
+            following = self._waiting[0] if self._waiting else None
+            self._under_way = following is not None
+            if following is not None:
+                following.leads = True
+        for call in (*batch[1:], *([following] if following else [])):
+            call.latch.release()
+
+    def _replies(self, batch: Sequence[_Call]) -> list[Any]:
+        if len(batch) == 1:
+            return [self._redis.execute_command(*batch[0].command)]  # type: ignore[no-untyped-call]  # redis-py's
+        with self._redis.pipeline(transaction=False) as pipe:
+            for call in batch:
+                pipe.execute_command(*call.command)  # type: ignore[no-untyped-call]  # as above
+            return pipe.execute(raise_on_error=False)

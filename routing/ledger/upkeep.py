@@ -13,7 +13,7 @@ from forebay.routing.settings import Settings
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import load_all
 
-_SERVED_KEPT_S = 3600  # for so long Redis remembers that a queue was served
+_SERVED_KEPT_MS = 3_600_000  # for so long Redis remembers that a queue was served
 
 
 class Swept(NamedTuple):
@@ -56,6 +56,10 @@ class LedgerUpkeep(LedgerReader):
         """The doorbell's template, made when it is first needed."""
         return self._given_bell if isinstance(self._given_bell, str) else self._given_bell()
 
+    def share_round_trips(self) -> None:
+        """Have the threads of this process share round trips; not for an event loop."""
+        self._transitions.share_round_trips()
+
     def load_scripts(self) -> None:
         """Load the scripts that Redis does not have: producers may run them and not load them."""
         with reaching_redis():
@@ -67,8 +71,7 @@ class LedgerUpkeep(LedgerReader):
         `about` is what it says of itself, as JSON (`WorkerStatus`).
         """
         self.load_scripts()
-        args = int(for_s * 1000), _SERVED_KEPT_S * 1000, about
-        self._transitions.run("serve", worker, *args, *queues)
+        self._transitions.run("serve", worker, int(for_s * 1000), _SERVED_KEPT_MS, about, *queues)
 
     def sweep(self, limit: int = 500) -> Swept:
         """Run one bounded batch of upkeep; see `lua/sweep.lua`."""

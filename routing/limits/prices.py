@@ -19,8 +19,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from forebay.routing.errors import NoPrice
-from forebay.routing.limits.capabilities import Capabilities, Listed, assumed
 from forebay.routing.policy import toml
+from forebay.routing.policy.capabilities import Capabilities, Listed, assumed
 
 Tier = Literal["default", "flex", "priority", "reserved", "batch"]
 Dollars = Annotated[Decimal, Field(ge=0, le=100_000, allow_inf_nan=False)]
@@ -245,8 +245,10 @@ class Prices(Listed):
     def _split(self, model: str) -> tuple[str, str]:
         """Return geography and bare id of a model id, or of a system inference profile's ARN.
 
-        The geography of a bare id is `region`.
+        The geography of a bare id is `region`, and so is that of a model of an endpoint.
         """
+        if model in self.models:
+            return "region", model
         name = model.rpartition("/")[2]
         prefix, _, rest = name.partition(".")
         if name in self.models or rest not in self.models:

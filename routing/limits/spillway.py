@@ -102,13 +102,14 @@ class Spillway:
             left_ms: Any = self._redis.pttl(KEY)
         return max(0.0, float(left_ms)) / 1000
 
-    def admit(self, model: str) -> Admission:
+    def admit(self, model: str, *, elsewhere: bool = False) -> Admission:
         """Return whether a call of this model may be made now.
 
-        The first caller after the pause of a fault is admitted as its probe. It reports what it
-        found by `fail` or `recover`.
+        A model that another service than Bedrock serves (`elsewhere`) has no part in what shuts
+        Bedrock. The first caller after the pause of a fault is admitted as its probe. It reports
+        what it found by `fail` or `recover`.
         """
-        scopes = (ACCOUNT, model)
+        scopes = (model,) if elsewhere else (ACCOUNT, model)
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
             pipe.pttl(KEY)
             pipe.hexists(PAUSED_KEY, f"model:{model}")
@@ -119,7 +120,7 @@ class Spillway:
         if paused:
             return Admission(MAX_WAIT_S, Fault(model, Unavailable.code, PAUSED, time.time()))
         faults = [_fault(scope, text) for scope, text in zip(scopes, stored, strict=True)]
-        if left_ms > 0:
+        if left_ms > 0 and not elsewhere:
             return Admission(left_ms / 1000, faults[0])
         for fault, pause_ms in zip(faults, pauses_ms, strict=True):
             if fault and pause_ms > 0:
@@ -143,11 +144,12 @@ class Spillway:
                 extra=event(Event.BEDROCK_SHUT, code=code),
             )  # fmt: skip
 
-    def recover(self, model: str) -> None:
+    def recover(self, model: str, *, elsewhere: bool = False) -> None:
         """Forget the faults of the account and of this model, since a call has succeeded."""
+        scopes = (model,) if elsewhere else (ACCOUNT, model)
         with reaching_redis(), self._redis.pipeline(transaction=True) as pipe:
-            pipe.hdel(FAULTS_KEY, ACCOUNT, model)
-            pipe.delete(_pause_key(ACCOUNT), _pause_key(model))
+            pipe.hdel(FAULTS_KEY, *scopes)
+            pipe.delete(*map(_pause_key, scopes))
             forgotten, _ = pipe.execute()
         if forgotten:
             _log.info(

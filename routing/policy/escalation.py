@@ -83,9 +83,7 @@ def should_escalate(
     """
     rules = policy.tenant(job.tenant)
     faults = _faults(content, checks) or _unsure(content, rules, state.pace)
-    doubt = doubt and doubt.model_copy(
-        update={"threshold": _max_doubt(job, doubt, rules, state.pace)}
-    )
+    doubt = doubt and _compared(job, doubt, rules, state.pace)
     doubts = () if faults or doubt is None else _doubts(doubt, state.pace)
     if not faults and not doubts:
         return NextStep(step="keep", doubt=doubt) if doubt else _KEPT
@@ -116,6 +114,14 @@ def _leave(
         return NextStep(step=step, reasons=(*faults, stop), doubt=doubt)
     waits = (Reason.SPILLWAY_WAIT,) if state.spillway == "shut" else ()
     return NextStep(step="escalate", reasons=(*faults, *waits), doubt=doubt)
+
+
+def _compared(job: Job, doubt: Doubt, rules: TenantPolicy, pace: Pace | None) -> Doubt:
+    """Return the doubt with its limit; the score by which a pace ranks it, only if there is one."""
+    update: dict[str, float | str | None] = {"threshold": _max_doubt(job, doubt, rules, pace)}
+    if pace is None:
+        update |= {"score": None, "cascade": None}
+    return doubt.model_copy(update=update)
 
 
 def _max_doubt(job: Job, doubt: Doubt, rules: TenantPolicy, pace: Pace | None) -> float | None:

@@ -25,12 +25,14 @@ from forebay.routing.policy.tables import (
     AuditPolicy,
     Dollars,
     Effort,
+    Endpoint,
     MaxDoubt,
     MinProbability,
     ModelId,
     ModelRules,
     Names,
     PacePolicy,
+    Pool,
     Pools,
     SecondOpinion,
     ServiceTiers,
@@ -78,9 +80,13 @@ class TenantPolicy(Allowance):
 
     def queue(self, job: Job) -> str:
         """Return the queue of the local lane for this job."""
-        if job.kind == "embed":
+        return self.queue_of(job.kind)
+
+    def queue_of(self, kind: Kind) -> str:
+        """Return the queue of the local lane for jobs of this kind."""
+        if kind == "embed":
             return EMBED
-        pool: str = getattr(self.pools, job.kind)
+        pool: str = getattr(self.pools, kind)
         return local_queue(pool)
 
     def local_queues(self, kind: Kind) -> tuple[str, ...]:
@@ -114,12 +120,15 @@ class Policy(Table):
     Attributes:
         profiles: the model behind each inference profile whose ARN does not tell it. That id
             decides on the price, the parameters and the prefix.
+        endpoints: other services than Bedrock, each with its own key. A model of theirs is called
+            only for tenants whose `models` name it, as `<endpoint>/<model>`.
     """
 
     defaults: TenantPolicy = TenantPolicy()
     tenants: dict[Tenant, TenantPolicy] = Field(default_factory=dict)
     fleet: Fleet = Fleet()
     profiles: dict[ModelId, ModelId] = Field(default_factory=dict)
+    endpoints: dict[Pool, Endpoint] = Field(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
@@ -163,6 +172,11 @@ class Policy(Table):
         """Return the model behind an inference profile in `profiles`; any other id as it is."""
         return self.profiles.get(model, model)
 
+    def endpoint(self, model: str) -> tuple[str, Endpoint] | None:
+        """Return the name and the endpoint that serves a model; `None` if Bedrock does."""
+        name, _, rest = model.partition("/")
+        return (name, self.endpoints[name]) if rest and name in self.endpoints else None
+
     def all_models(self) -> frozenset[str]:
         """Return the models on Bedrock that may answer any tenant."""
         return frozenset(model for name in ("", *self.tenants) for model in self.models(name))
@@ -170,7 +184,9 @@ class Policy(Table):
     def _has_prefix(self, model: str) -> bool:
         """Return True if the prefixes allow this id, or that of the model behind it."""
         prefixes, base = self.fleet.model_prefixes, self.base_model(model)
-        names = (model, base, base.rpartition("/")[2])
+        names = {model, base, base.rpartition("/")[2]}
+        if self.endpoint(model):  # a profile of Bedrock says where it is; such a name does not
+            names = {model}
         return not prefixes or any(name.startswith(prefixes) for name in names)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -43,6 +44,8 @@ def _some_weight(shape: tuple[float, ...]) -> tuple[float, ...]:
     return shape
 
 
+#: Names of this machine, to which nothing needs to be encrypted.
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _ADVERBS = {"hour": "hourly", "day": "daily", "month": "monthly"}
 
 Zone = Annotated[str, AfterValidator(_zone)]
@@ -120,6 +123,32 @@ class ModelRules(Allowance):
     max_calls: Annotated[int | None, Field(ge=1, le=100_000)] = None
     requests_per_minute: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = None
     tokens_per_minute: Annotated[int | None, Field(ge=1, le=1_000_000_000_000)] = None
+
+
+def _url(url: str) -> str:
+    """Return a URL without a slash at its end. Nothing goes in the clear to another machine."""
+    parts = urlsplit(url)
+    is_plain = not (parts.query or parts.fragment or parts.username)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not is_plain:
+        raise ValueError("must be a URL such as https://models.example.com/v1, without a query")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("must begin with https://, unless it names this machine")
+    return url.rstrip("/")
+
+
+class Endpoint(Table):
+    """A service that speaks OpenAI's chat completions, whose models are `<endpoint>/<model>`.
+
+    Attributes:
+        url: what comes before `/chat/completions`.
+        key_env: the environment variable of the bedrock workers that holds the key; empty for a
+            service without keys.
+        max_tokens_field: how the service names the limit of an answer.
+    """
+
+    url: Annotated[str, AfterValidator(_url)]
+    key_env: Annotated[str, StringConstraints(pattern=r"^([A-Z][A-Z0-9_]{0,99})?$")] = ""
+    max_tokens_field: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
 
 
 class Thresholds(Table):

@@ -15,7 +15,11 @@
 --        fb:tenants       hash    tenant with jobs -> bytes of its answers to come, as last verified
 --        fb:clock         hash    <queue>:<class> -> virtual time of the last claim
 --        fb:since         hash    <queue>:bulk -> ms since when bulk jobs wait there
---        fb:queues        set     queues that workers serve or put jobs into
+--        fb:queues        set     queues that workers serve or jobs were put into
+--        fb:lanes         hash    what the routers' policy says of jobs whose lane is no question, see
+--                                 `published_lanes.py`: '<tenant>/<kind>' -> queue, '<tenant>/deny' and
+--                                 '<tenant>/bedrock' -> '1' or '0', 'epoch' -> digest of all of it. The
+--                                 tenant is empty for those that the policy does not name
 --        fb:depth         hash    <queue> -> jobs waiting, <queue>:rows -> shards waiting; replaced by
 --                                 each sweep
 --        fb:picks         hash    <queue> -> claims that could choose between the classes
@@ -70,9 +74,9 @@ local MAX_NEWCOMERS = 200 -- tenants that are given a turn at once
 local MAX_ROWS = 1000 -- rows of one shard
 local MAX_KEPT_NEWCOMERS = 10000 -- tenants that wait for that; more are a flood of forged names
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
-  'error', 'replayed_as', 'audit_of', 'bulk', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
+  'error', 'replayed_as', 'audit_of', 'bulk', 'kind', 'pin', 'attempts', 'created_us', 'queued', 'started', 'queued_ms',
   'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows', 'contract' }
-local TEXT_FIELDS = 12 -- the first fields are text, the others numbers
+local TEXT_FIELDS = 14 -- the first fields are text, the others numbers
 
 local function now_us()
   local time = redis.call('TIME')
@@ -141,17 +145,9 @@ local function owned(key, family, id)
   return string.sub(key, 1, #prefix) == prefix
 end
 
--- Return the record of a job; nil if there is none, or if its key holds something else. A record that
--- names no queue, or a queue that workers cannot claim from, is the router's.
-local function read(id)
-  local values = redis.pcall('HMGET', job_key(id), unpack(FIELDS))
-  if values.err or not values[1] then
-    return nil
-  end
-  local job = {}
-  for i, name in ipairs(FIELDS) do
-    job[name] = i <= TEXT_FIELDS and (values[i] or '') or number(values[i])
-  end
+-- Put a record into its form. A record that names no queue, or a queue that workers cannot claim from,
+-- is the router's.
+local function in_form(job)
   if not is_queue(job.queue) then
     job.queue = 'route'
   end
@@ -162,6 +158,35 @@ local function read(id)
     job.priority = 'interactive'
   end
   return job
+end
+
+-- Return the record of a job; nil if there is none, or if its key holds something else.
+local function read(id)
+  local values = redis.pcall('HMGET', job_key(id), unpack(FIELDS))
+  if values.err or not values[1] then
+    return nil
+  end
+  local job = {}
+  for i, name in ipairs(FIELDS) do
+    job[name] = i <= TEXT_FIELDS and (values[i] or '') or number(values[i])
+  end
+  return in_form(job)
+end
+
+-- Return the record of a job, as `read` does, and all its fields as a list.
+local function read_all(id)
+  local list = redis.pcall('HGETALL', job_key(id))
+  local values = {}
+  for i = 1, #list, 2 do
+    values[list[i]] = list[i + 1]
+  end
+  if list.err or not values.state then
+    return nil
+  end
+  for i, name in ipairs(FIELDS) do
+    values[name] = i <= TEXT_FIELDS and (values[name] or '') or number(values[name])
+  end
+  return in_form(values), list
 end
 
 local function ended(state)
@@ -175,25 +200,57 @@ local function stranded(id, job)
     or redis.call('ZSCORE', waiting_key(job.queue, job.priority, id), id))
 end
 
--- Raise an error, before anything is written, if a key that moving a job writes has a wrong type.
+-- Raise an error, before anything is written, if a key that moving a job writes has a wrong type. A
+-- script that moves many jobs looks at each key once.
+local types_checked = {}
 local function check_types(id, queue, class)
-  redis.call('LLEN', queue)
-  redis.call('ZCARD', waiting_key(queue, class, id))
-  redis.call('ZCARD', 'fb:turn:' .. queue .. ':' .. class)
-  redis.call('SCARD', 'fb:newcomers:' .. queue .. ':' .. class)
-  redis.call('HLEN', 'fb:clock')
-  redis.call('HLEN', 'fb:depth')
-  redis.call('GET', 'fb:rings')
-  redis.call('ZCARD', 'fb:leases')
-  redis.call('ZCARD', 'fb:later')
-  redis.call('ZCARD', 'fb:deadlines')
+  local place, waiting = queue .. ':' .. class, waiting_key(queue, class, id)
+  if not types_checked[waiting] then
+    redis.call('ZCARD', waiting)
+    types_checked[waiting] = true
+  end
+  if not types_checked[place] then
+    redis.call('LLEN', queue)
+    redis.call('ZCARD', 'fb:turn:' .. place)
+    redis.call('SCARD', 'fb:newcomers:' .. place)
+    types_checked[place] = true
+  end
+  if not types_checked.shared then
+    redis.call('HLEN', 'fb:clock')
+    redis.call('HLEN', 'fb:depth')
+    redis.call('GET', 'fb:rings')
+    redis.call('ZCARD', 'fb:leases')
+    redis.call('ZCARD', 'fb:later')
+    redis.call('ZCARD', 'fb:deadlines')
+    types_checked.shared = true
+  end
+end
+
+-- Return a doorbell's template in parts: text, and between two texts a word to fill in.
+local parts_of = {}
+local function parts(bell)
+  if not parts_of[bell] then
+    local found, from = {}, 1
+    for first, word, after in string.gmatch(bell, '()(@%u+@)()') do
+      found[#found + 1] = string.sub(bell, from, first - 1)
+      found[#found + 1] = word
+      from = after
+    end
+    found[#found + 1] = string.sub(bell, from)
+    parts_of[bell] = found
+  end
+  return parts_of[bell]
 end
 
 -- Ring the doorbell: push a Celery message onto the queue's list.
 local function ring(queue, bell)
   local id = queue .. '.' .. redis.call('INCR', 'fb:rings')
   local words = { ['@RING@'] = id, ['@QUEUE@'] = queue, ['@TASK@'] = string.match(queue, '^[^.]*') }
-  redis.call('LPUSH', queue, (string.gsub(bell, '@%u+@', words)))
+  local message = {}
+  for i, part in ipairs(parts(bell)) do
+    message[i] = i % 2 == 0 and words[part] or part
+  end
+  redis.call('LPUSH', queue, table.concat(message))
 end
 
 -- Return the scopes that an operator has paused, as a set.
@@ -279,8 +336,12 @@ end
 local function admit(queue, class)
   local place = queue .. ':' .. class
   local newcomers = 'fb:newcomers:' .. place
-  give_turns(redis.call('SPOP', newcomers, MAX_NEWCOMERS), place)
-  local left = redis.call('SCARD', newcomers)
+  local came = redis.call('SPOP', newcomers, MAX_NEWCOMERS)
+  if #came == 0 then
+    return
+  end
+  give_turns(came, place)
+  local left = #came < MAX_NEWCOMERS and 0 or redis.call('SCARD', newcomers)
   if left > 0 then
     give_turns(redis.call('HKEYS', 'fb:tenants'), place)
   end
@@ -591,6 +652,7 @@ local function given_fields(list)
     rows = rows, -- of a shard; a shard without a bulk is an ordinary job, which no worker can open
     bulk = rows > 0 and is_id(values.bulk) and values.bulk or '',
     kind = values.kind or '',
+    pin = (values.pin == 'local' or values.pin == 'bedrock' or values.pin == 'model') and values.pin or '',
     egress = values.egress == 'allow' and 'allow' or 'deny',
     priority = (rows > 0 or values.priority == 'bulk') and 'bulk' or 'interactive',
     deadline = deadline > 0 and string.format('%.0f', deadline) or '',
@@ -600,10 +662,53 @@ local function given_fields(list)
   }
 end
 
+-- Return why the lane of a job is no question, and whether that lane is Bedrock; nil if a router has
+-- to decide. `denied`: the policy keeps all content of the tenant in the building. `open`: it allows
+-- a model on Bedrock.
+local function known_lane(job, denied, open)
+  if job.rows > 0 and job.bulk ~= '' then
+    return 'bulk', false
+  elseif job.pin == 'model' then
+    return nil, false -- a router knows who serves the model that the job names
+  elseif job.kind == 'embed' then
+    return 'embed_is_local', false
+  elseif job.egress ~= 'allow' then
+    return 'egress_denied', false
+  elseif denied then
+    return job.pin ~= 'bedrock' and 'tenant_forced_deny' or nil, false -- the router says why not
+  elseif job.pin == 'local' then
+    return 'pinned_local', false
+  elseif job.pin == 'bedrock' and open then
+    return 'pinned_bedrock', true
+  end
+end
+
+-- Return the queue of a job's lane, its egress and the reasons, if its lane is no question by what the
+-- routers have published; nil if a router has to decide. The second value of nil says that the
+-- caller may not read what they have published.
+-- `job`: with rows, bulk, kind, egress and pin.
+local function direct(id, job)
+  local tenant = tenant_of(id)
+  local lanes = redis.pcall('HMGET', 'fb:lanes', 'epoch', tenant .. '/' .. job.kind, '/' .. job.kind,
+    tenant .. '/deny', '/deny', tenant .. '/bedrock', '/bedrock')
+  if lanes.err or not lanes[1] then
+    return nil, lanes.err ~= nil
+  end
+  local queue, denied = lanes[2] or lanes[3], (lanes[4] or lanes[5]) ~= '0'
+  local reason, up = known_lane(job, denied, (lanes[6] or lanes[7]) == '1')
+  if not reason or not queue or not is_queue(queue) then
+    return nil
+  end
+  return up and 'bedrock' or queue, denied and 'deny' or job.egress, 'routed_at_submit,' .. reason
+end
+
 -- Create a job and ring for it.
 -- `given`: the fields of its record that its producer gives. `...`: further fields.
+local jobs_put_on = 0
 local function put_on(id, queue, bell, content, given, ...)
-  local created_us, deadline = now_us(), number(given.deadline)
+  -- Redis' clock stands still while a script runs, and jobs are worked in the order of their creation.
+  local created_us, deadline = now_us() + jobs_put_on, number(given.deadline)
+  jobs_put_on = jobs_put_on + 1
   local now = math.floor(created_us / 1000)
   local class = given.bulk ~= '' and 'rows' or given.priority
   check_types(id, queue, class)
@@ -612,15 +717,18 @@ local function put_on(id, queue, bell, content, given, ...)
     'contract', given.contract,
     'state', 'waiting', 'hop', hop_of(queue), 'queue', queue, 'token', '',
     'created', now, 'created_us', string.format('%.0f', created_us), 'queued', now, 'queued_ms', 0,
-    'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', ...)
+    'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', 'bytes', RECORD_BYTES + #content, ...)
   if given.bulk ~= '' then
     redis.call('HSET', job_key(id), 'bulk', given.bulk, 'rows', given.rows)
+  end
+  if given.pin ~= '' then
+    redis.call('HSET', job_key(id), 'pin', given.pin)
   end
   if #given.traceparent == TRACEPARENT_BYTES then
     redis.call('HSET', job_key(id), 'traceparent', given.traceparent)
   end
   redis.call('SET', 'fb:content:' .. id, content)
-  hold(id, { bytes = 0 }, RECORD_BYTES + #content)
+  account('held', id, RECORD_BYTES + #content)
   if deadline > 0 then
     redis.call('ZADD', 'fb:deadlines', deadline, id)
   end

@@ -1,8 +1,11 @@
-"""Measure what the ledger costs: jobs per second through the fleet, beside a bare Celery task.
+"""Measure what a job costs: jobs per second and CPU through the fleet, beside bare queues.
 
-Run `make bench`, or `python tests/benchmarks/overhead.py --jobs 5000 --runs 3`. Both run in one run
-on one Redis: bare Celery with one task and one counter per job; Forebay with two hops per job, a
-verdict, the echo engine in its own process, checks, leases, receipts and a wake-up for each job.
+Run `make bench`, or `python tests/benchmarks/overhead.py --jobs 5000 --runs 3`. All run in one run
+on one Redis. The queues carry a task that does nothing but count itself: bare Celery, and rq, huey,
+arq, taskiq and dramatiq in an environment of their own. Forebay answers a job with the echo engine
+in its own process, with everything on: leases, policy, checks, receipts, a wake-up for each job,
+logs, Celery events and metrics. A job of two hops gets a verdict besides.
+
 The ratio is the cost on top of Celery, which is small beside a job of 100 ms on a GPU.
 """
 
@@ -11,55 +14,96 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import venv
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import redis
 
 ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 
 from forebay.producers.client import Client  # noqa: E402
+from forebay.routing.base import Egress  # noqa: E402
 from forebay.routing.jobs import Generate, Message  # noqa: E402
+from forebay.routing.limits.lanes.published_lanes import PublishedLanes  # noqa: E402
+from forebay.routing.policy.policy_file import PolicyFile  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
 from local.fleet import Fleet  # noqa: E402 - found by the line above
 from local.process import Process  # noqa: E402
 
 THREADS = "32"
+PEERS = ("rq", "huey", "dramatiq", "arq", "taskiq")
+WAKE = "fb:wake:default:bench"  # each job's end is written there; its length counts them
+ASK = Generate(messages=[Message(role="user", content="[[echo: say=ok]] hello")], max_tokens=4)
+STAYS = "[defaults.thresholds]\ngenerate = 0.0\n[defaults.second_opinion]\ngenerate = 0.0\n"
+
+
+class Cost(NamedTuple):
+    """What one run measured; CPU is that of all workers, from the first tenth of the jobs on."""
+
+    submit: float
+    drain: float
+    cpu_ms: float
+    redis_us: float
 
 
 def main() -> None:
-    """Print a row for each, and the ratio of the two."""
+    """Print a row for each, and the ratio to bare Celery."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--jobs", type=int, default=5_000)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--no-peers", action="store_true", help="Celery and Forebay alone")
     options = parser.parse_args()
-    rows: dict[str, list[tuple[float, float, float]]] = {"bare Celery": [], "Forebay": []}
+    rows: dict[str, list[Cost]] = {}
     with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
         fleet.start_redis()
+        others = [] if options.no_peers else PEERS
+        python = _environment(Path(folder) / "peers") if others else None
         for _ in range(options.runs):
-            rows["bare Celery"].append(bare(fleet, options.jobs))
-            rows["Forebay"].append(_forebay(fleet, options.jobs))
-    print(f"{options.jobs} jobs, medians of {options.runs} runs, {os.cpu_count()} cores")
-    print(f"{'':12} {'submit/s':>9} {'drain/s':>9} {'worker CPU ms/job':>18}")
-    medians = {name: [statistics.median(col) for col in zip(*got)] for name, got in rows.items()}  # noqa: B905
-    for name, (submit, drain, cpu) in medians.items():
-        print(f"{name:12} {submit:9.0f} {drain:9.0f} {cpu:18.2f}")
-    ratios = [ours / theirs for theirs, ours in zip(*medians.values(), strict=True)]
-    print(f"{'ratio':12} {ratios[0]:9.2f} {ratios[1]:9.2f} {ratios[2]:18.2f}")
+            rows.setdefault("bare Celery", []).append(bare(fleet, options.jobs))
+            rows.setdefault("Forebay, one hop", []).append(_forebay(fleet, options.jobs, "deny"))
+            rows.setdefault("Forebay, two hops", []).append(_forebay(fleet, options.jobs, "allow"))
+            for name in others:
+                rows.setdefault(name, []).append(_peer(fleet, python, name, options.jobs))
+    _print(rows, options)
 
 
-def bare(fleet: Fleet, jobs: int) -> tuple[float, float, float]:
-    """Return submits/s, drained tasks/s and CPU a task of bare Celery."""
-    client = redis.Redis.from_url(fleet.url)
-    client.flushall()
+def _print(rows: dict[str, list[Cost]], options: argparse.Namespace) -> None:
+    box = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}"
+    print(f"{options.jobs} jobs, medians of {options.runs} runs, {box}")
+    print(
+        f"{'':18} {'submit/s':>9} {'drain/s':>8} {'ratio':>6} {'CPU ms/job':>11} {'ratio':>6} "
+        f"{'Redis us/job':>13}"
+    )
+    medians = {
+        name: Cost(*map(statistics.median, zip(*got, strict=True))) for name, got in rows.items()
+    }
+    celery = medians["bare Celery"]
+    for name, cost in medians.items():
+        print(
+            f"{name:18} {cost.submit:9.0f} {cost.drain:8.0f} {cost.drain / celery.drain:6.2f} "
+            f"{cost.cpu_ms:11.2f} {cost.cpu_ms / celery.cpu_ms:6.2f} {cost.redis_us:13.0f}"
+        )
+
+
+# --- the queues -----------------------------------------------------------------------------------
+
+
+def bare(fleet: Fleet, jobs: int) -> Cost:
+    """Return what a task of bare Celery costs."""
+    client = _emptied(fleet)
     os.environ["FOREBAY_REDIS_URL"] = fleet.url
-    sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
+    sys.path.insert(0, str(HERE))
     from bare import app, nothing  # noqa: PLC0415 - it reads the address above
 
     pool = app.producer_pool.acquire(block=True)
@@ -68,7 +112,7 @@ def bare(fleet: Fleet, jobs: int) -> tuple[float, float, float]:
             nothing.apply_async(producer=producer)
     command = [sys.executable, "-m", "celery", "-A", "bare", "worker", "-P", "threads"]
     command += ["-c", THREADS, "-l", "WARNING", "--without-mingle", "--without-gossip"]
-    path = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests" / "benchmarks")])
+    path = os.pathsep.join([str(ROOT / "src"), str(HERE)])
     worker = Process(
         "bare",
         command,
@@ -77,44 +121,101 @@ def bare(fleet: Fleet, jobs: int) -> tuple[float, float, float]:
         ready=lambda _: bool(client.exists("done")),
     )
     worker.wait_ready(60)
-    drain = _drained(lambda: int(client.get("done") or 0), jobs)
-    cpu = _cpu_s([worker])
+    drained = _drained(client, partial(_counted, client), jobs, [worker])
     worker.kill_group()
-    return jobs / submitted[0], drain, 1000 * cpu / jobs
+    return Cost(jobs / submitted[0], *drained)
 
 
-def _forebay(fleet: Fleet, jobs: int) -> tuple[float, float, float]:
-    client = redis.Redis.from_url(fleet.url)
-    client.flushall()
-    ask = Generate(messages=[Message(role="user", content="[[echo: say=ok]] hello")], max_tokens=4)
+def _forebay(fleet: Fleet, jobs: int, egress: Egress) -> Cost:
+    """Return what an answered job costs: of one hop if it may not leave, else of two."""
+    client = _emptied(fleet)
+    policy = fleet.folder / "policy.toml"
+    policy.write_text(STAYS)
+    PublishedLanes(client, PolicyFile(policy)).publish()
     with Client(settings=Settings(redis_url=fleet.url)) as forebay:
-        forebay.submit(ask)  # loads Celery for the doorbell before the clock starts
-        client.flushall()
+        forebay._ledger.load_scripts()
         with _timed() as submitted:
-            made = [forebay.job(ask) for _ in range(jobs)]
+            made = [forebay.job(ASK, egress=egress) for _ in range(jobs)]
             for start in range(0, jobs, 500):
-                forebay._ledger.create(made[start : start + 500])  # as `map` does
-        procs = [fleet.start("router"), fleet.start("sweeper")]
-        procs.append(fleet.start("local", FOREBAY_ENGINE="echo", FOREBAY_SLOTS="16"))
-        done = "fb:answer:*"
-        drain = _drained(lambda: sum(1 for _ in client.scan_iter(done, count=10_000)), jobs)
-    cpu = _cpu_s(procs)
+                forebay._ledger.create(made[start : start + 500], WAKE)  # as `map` does
+    env = {"FOREBAY_METRICS_PORT": "0", "FOREBAY_POLICY_FILE": str(policy)}
+    procs = [fleet.start(part, **env) for part in ("router", "sweeper")]
+    procs.append(fleet.start("local", **env, FOREBAY_ENGINE="echo", FOREBAY_SLOTS="16"))
+    drained = _drained(client, lambda: client.xlen(WAKE), jobs, procs)
     for proc in procs:
         fleet.kill(proc)
-    return jobs / submitted[0], drain, 1000 * cpu / jobs
+    return Cost(jobs / submitted[0], *drained)
 
 
-def _drained(done: Callable[[], int], jobs: int) -> float:
-    """Return jobs per second after the first tenth, so that start-up does not count."""
-    began, first = 0.0, 0
-    while (count := done()) < jobs:
-        if not began and count >= jobs // 10:
-            began, first = time.monotonic(), count
+def _peer(fleet: Fleet, python: Path | None, name: str, jobs: int) -> Cost:
+    """Return what a task of another queue costs."""
+    client = _emptied(fleet)
+    env = {**os.environ, "FOREBAY_REDIS_URL": fleet.url, "PYTHONPATH": str(HERE)}
+    command = [str(python), str(HERE / "peers.py"), name]
+    with _timed() as submitted:
+        subprocess.run([*command, "submit", str(jobs)], env=env, check=True)
+    worker = Process(
+        name,
+        [*command, "work"],
+        env=env,
+        log=fleet.logs / f"{name}.log",
+        ready=lambda _: bool(client.exists("done")),
+    )
+    worker.wait_ready(60)
+    drained = _drained(client, partial(_counted, client), jobs, [worker])
+    worker.kill_group()
+    return Cost(jobs / submitted[0], *drained)
+
+
+def _environment(folder: Path) -> Path:
+    """Make the environment of the other queues, and return its Python."""
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    install = ["-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
+    subprocess.run([python, *install, "-r", HERE / "peers.txt"], check=True)
+    return python
+
+
+# --- measuring ------------------------------------------------------------------------------------
+
+
+def _emptied(fleet: Fleet) -> redis.Redis:
+    client = redis.Redis.from_url(fleet.url)
+    client.flushall()
+    return client
+
+
+def _counted(client: redis.Redis) -> int:
+    return int(client.get("done") or 0)
+
+
+def _drained(
+    client: redis.Redis, done: Callable[[], int], jobs: int, procs: Sequence[Process]
+) -> tuple[float, float, float]:
+    """Return jobs a second, CPU ms a job of the workers and CPU us a job of Redis.
+
+    The first tenth does not count, so that start-up does not.
+    """
+    while (first := done()) < jobs // 10:
+        time.sleep(0.02)
+    began, cpu, redis_cpu = time.monotonic(), _cpu_s(procs), _redis_cpu_s(client)
+    while done() < jobs:
         time.sleep(0.05)
-    return (jobs - first) / (time.monotonic() - began)
+    worked = jobs - first
+    took_s = time.monotonic() - began
+    return (
+        worked / took_s,
+        1e3 * (_cpu_s(procs) - cpu) / worked,
+        1e6 * (_redis_cpu_s(client) - redis_cpu) / worked,
+    )
 
 
-def _cpu_s(procs: list[Process]) -> float:
+def _redis_cpu_s(client: redis.Redis) -> float:
+    info = client.info("cpu")
+    return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
+
+
+def _cpu_s(procs: Sequence[Process]) -> float:
     tree = [psutil.Process(proc.pid) for proc in procs]
     tree += [child for parent in tree for child in parent.children(recursive=True)]
     return sum(sum(process.cpu_times()[:2]) for process in tree)

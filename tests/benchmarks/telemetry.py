@@ -34,12 +34,12 @@ from forebay.producers.client import Client  # noqa: E402
 from forebay.routing.broker.app import celery_app  # noqa: E402
 from forebay.routing.jobs import Generate, Message  # noqa: E402
 from forebay.routing.settings import Settings  # noqa: E402
-from local.fleet import Fleet  # noqa: E402
+from local.fleet import READY_S, Fleet  # noqa: E402
 from local.process import Process  # noqa: E402
 
 VARIANTS = ("none", "events", "metrics", "traces")
 METRICS = {"FOREBAY_METRICS_PORT": "0"}
-PARTS = {"router": {}, "sweeper": {}, "local": {"FOREBAY_ENGINE": "echo", "FOREBAY_SLOTS": "16"}}
+PARTS = {"sweeper": {}, "router": {}, "local": {"FOREBAY_ENGINE": "echo", "FOREBAY_SLOTS": "16"}}
 
 
 def main() -> None:
@@ -81,18 +81,23 @@ def drain(fleet: Fleet, jobs: int, env: Mapping[str, str], *, seen: bool) -> tup
     """
     client = redis.Redis.from_url(fleet.url)
     client.flushall()
-    ask = Generate(messages=[Message(role="user", content="[[echo: say=ok]] hello")], max_tokens=4)
-    with Client(settings=Settings(redis_url=fleet.url)) as forebay:
-        made = [forebay.job(ask) for _ in range(jobs)]
-        for start in range(0, jobs, 500):
-            forebay._ledger.create(made[start : start + 500])
-    procs = [_start(fleet, part, PARTS[part] | env, seen=seen) for part in PARTS]
-    watched = _watched(fleet, procs) if env else contextlib.nullcontext()
-    with watched:
+    procs = [_start(fleet, part, own | env, seen=seen) for part, own in PARTS.items()]
+    for proc in procs:  # no start-up is measured
+        proc.wait_ready(READY_S)
+    with _watched(fleet, procs) if env else contextlib.nullcontext():
+        _submit(fleet.url, jobs)
         measured = _measure(client, jobs, procs)
     for proc in procs:
         fleet.kill(proc)
     return measured
+
+
+def _submit(url: str, jobs: int) -> None:
+    ask = Generate(messages=[Message(role="user", content="[[echo: say=ok]] hello")], max_tokens=4)
+    with Client(settings=Settings(redis_url=url)) as forebay:
+        made = [forebay.job(ask) for _ in range(jobs)]
+        for start in range(0, jobs, 500):
+            forebay._ledger.create(made[start : start + 500])
 
 
 def _start(fleet: Fleet, part: str, env: Mapping[str, str], *, seen: bool) -> Process:

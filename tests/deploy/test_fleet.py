@@ -66,6 +66,7 @@ def test_redis_is_durable_drops_nothing_and_listens_to_this_machine_only(fleet):
     assert config["appendonly"] == "yes"
     assert config["appendfsync"] == "everysec"
     assert config["maxmemory-policy"] == "noeviction"
+    assert config["list-compress-depth"] == "1"
     assert int(config["maxmemory"]) > 0
     assert config["bind"] == "127.0.0.1"
 

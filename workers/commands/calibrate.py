@@ -21,7 +21,7 @@ from forebay.routing.store.connection import connect
 from forebay.workers.commands.options import Json
 
 if TYPE_CHECKING:
-    from forebay.workers.training.fitting.fit_calibration import Trial
+    from forebay.workers.training.calibration.fit_calibration import Trial
 
 MIN_AUDITS = 20  # with fewer, too few would be held out to compare on
 
@@ -105,7 +105,7 @@ def _current(calibrations: Calibrations, scope: str, model: str) -> Calibration:
 
 
 def _try(audits: list[Audit], current: Calibration, settings: Settings) -> Trial:
-    from forebay.workers.training.fitting.fit_calibration import trial  # noqa: PLC0415 - of the extra `router`
+    from forebay.workers.training.calibration.fit_calibration import trial  # noqa: PLC0415 - of the extra `router`
 
     policy = Policy.load(settings.policy_file)
     return trial(audits, current, lambda name, kind: getattr(policy.tenant(name).thresholds, kind))

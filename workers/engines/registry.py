@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-EngineName = Literal["llamacpp", "exl2", "exl3", "echo"]
+EngineName = Literal["llamacpp", "exl2", "exl3", "openai", "echo"]
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,15 @@ class EngineEntry:
     Attributes:
         target: `module:class` of an `Engine` that is made from `EngineSettings` alone.
         model: what the engine loads: a GGUF file (`FOREBAY_MODEL_FILE`), a model's folder
-            (`FOREBAY_MODEL_DIR`), or `None` for no model.
+            (`FOREBAY_MODEL_DIR`), what a server has loaded (`FOREBAY_OPENAI_URL`), or `None` for no
+            model.
         library: the module that must be importable, or `None` if the engine is part of Forebay.
         install: how to install the library.
         needs_gpu: the engine runs on an NVIDIA GPU only.
     """
 
     target: str
-    model: Literal["file", "folder"] | None = None
+    model: Literal["file", "folder", "server"] | None = None
     library: str | None = None
     install: str = ""
     needs_gpu: bool = False
@@ -56,5 +57,6 @@ ENGINES: Mapping[EngineName, EngineEntry] = {
         install="install the extra `gpu`, and exllamav3 as a wheel built for your torch and CUDA",
         needs_gpu=True,
     ),
+    "openai": EngineEntry("forebay.workers.engines.openai.openai:OpenAIEngine", model="server"),
     "echo": EngineEntry("forebay.workers.engines.batching.echo:EchoEngine"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_serializer, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from forebay.routing.base import Kind
@@ -41,8 +41,8 @@ class EngineSettings(EnvironmentSettings):
     """The engine that a worker runs, and how large it may be.
 
     Attributes:
-        engine: `llamacpp` (CPU, the default), `exl2` or `exl3` (GPU), or `echo` (no model, for
-            tests); `registry.ENGINES` lists them.
+        engine: `llamacpp` (CPU, the default), `exl2` or `exl3` (GPU), `openai` (a server that runs
+            already), or `echo` (no model, for tests); `registry.ENGINES` lists them.
         model_file: the GGUF file of `llamacpp`; if unset, the packaged small model.
         model_dir: the model's folder of `exl2` and `exl3`.
         cache_mode: how `exl2` and `exl3` store keys and values; if unset, the best mode that fits.
@@ -55,6 +55,13 @@ class EngineSettings(EnvironmentSettings):
         hang_s: an engine that has work and makes no step for so many seconds is killed.
         start_s: an engine that is not ready after so many seconds is killed.
         attention: for `exl2`: `flash-attn`, or `torch`, slower, without compiled attention.
+        gpu_layers: layers that `llamacpp` puts on the GPU, if it was built for one; if unset, all.
+        openai_url: the server of `openai`, such as `http://127.0.0.1:8000/v1`.
+        openai_model: the model to ask for; if unset, the only one that the server has.
+        openai_key: the server's API key.
+        openai_key_file: a file that holds the key, in place of `openai_key`.
+        openai_public: the server may be outside of private networks. Then every job of the local
+            lane leaves the building, also with egress `deny`.
         echo_delay_s: seconds that the `echo` engine takes for a token.
         echo_model: the name of the `echo` engine's model.
     """
@@ -73,8 +80,19 @@ class EngineSettings(EnvironmentSettings):
     hang_s: Seconds = 60.0
     start_s: Seconds = 120.0
     attention: Literal["flash-attn", "torch"] = "flash-attn"
+    gpu_layers: int | None = Field(None, ge=0, le=1_024)
+    openai_url: str | None = None
+    openai_model: str | None = Field(None, min_length=1, max_length=200)
+    openai_key: SecretStr | None = None
+    openai_key_file: Path | None = None
+    openai_public: bool = False
     echo_delay_s: float = Field(0.0, ge=0)
     echo_model: str = Field("echo", min_length=1, max_length=200)
+
+    @field_serializer("openai_key", when_used="json")
+    def _plain(self, key: SecretStr | None) -> str | None:
+        """Return the key itself, for the pipe to the engine's process."""
+        return None if key is None else key.get_secret_value()
 
 
 class SecondEngineSettings(EngineSettings):

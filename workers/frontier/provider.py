@@ -21,6 +21,7 @@ from forebay.routing.errors import (
     Unavailable,
 )
 from forebay.routing.limits.prices import Tier, Usage
+from forebay.routing.policy.tables import Endpoint
 from forebay.workers.engines.engine import Ending, Prompt, TakeText
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.frontier.terms import PLAIN, Terms
@@ -29,7 +30,10 @@ from forebay.workers.frontier.terms import PLAIN, Terms
 #: library may be missing or slow to import.
 PROVIDERS = {
     "bedrock": "forebay.workers.frontier.bedrock.converse:Converse",
+    "openai": "forebay.workers.frontier.openai.chat_completions:ChatCompletions",
 }
+#: The provider of the endpoints that the policy names; no setting chooses it.
+OF_ENDPOINTS = "openai"
 
 Billed = Literal["no", "yes", "unknown"]
 
@@ -178,23 +182,32 @@ def billed(error: Exception) -> Billed:
     return "no" if isinstance(error, ForebayError) else "unknown"
 
 
-def open_provider(settings: BedrockSettings) -> Provider:
-    """Open the provider that the settings name. It connects on the first call.
+def fleet_providers() -> list[str]:
+    """Return the names that `FOREBAY_FRONTIER_PROVIDER` may have."""
+    return sorted(PROVIDERS.keys() - {OF_ENDPOINTS})
+
+
+def open_provider(
+    settings: BedrockSettings, endpoint: tuple[str, Endpoint] | None = None
+) -> Provider:
+    """Open the provider that the settings name, or that of an endpoint of the policy.
+
+    It connects on the first call.
 
     Raises:
         Misconfigured: `FOREBAY_FRONTIER_PROVIDER` names no provider of the table, or one whose
             client library is not installed.
     """
-    name = settings.frontier_provider
-    if name not in PROVIDERS:
-        known = ", ".join(sorted(PROVIDERS))
+    name = OF_ENDPOINTS if endpoint else settings.frontier_provider
+    if endpoint is None and name not in fleet_providers():
+        known = ", ".join(fleet_providers())
         raise Misconfigured(f"must be one of: {known}", field="FOREBAY_FRONTIER_PROVIDER")
     module, _, class_name = PROVIDERS[name].partition(":")
     try:
-        opener: Callable[[BedrockSettings], Provider] = getattr(import_module(module), class_name)
+        opener: Callable[..., Provider] = getattr(import_module(module), class_name)
     except ImportError as error:
         raise Misconfigured(
             f"{name} needs {error.name}, which is not installed: install the extra `{name}`",
             field="FOREBAY_FRONTIER_PROVIDER",
         ) from None
-    return opener(settings)
+    return opener(settings, *endpoint) if endpoint else opener(settings)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from forebay.routing.limits.capabilities import Capabilities
 from forebay.routing.limits.prices import Tier
+from forebay.routing.policy.capabilities import Capabilities
+from forebay.routing.policy.tables import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Terms:
         tier: the service tier to ask for.
         effort: the effort to ask for; empty for the model's own.
         caches: the system prompt is to be kept in the prompt cache.
+        endpoint: the service to call in place of Bedrock, by name.
         labels: ids that go along for the provider's own log: never content.
     """
 
@@ -28,6 +30,7 @@ class Terms:
     tier: Tier = "default"
     effort: str = ""
     caches: bool = False
+    endpoint: tuple[str, Endpoint] | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
 

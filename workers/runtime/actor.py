@@ -86,10 +86,12 @@ class Actor:
         pool: Celery's pool, `solo` or `threads`.
         concurrency: jobs at once.
         shards_at_once: of these, the most shards of bulks.
+        jobs_at_once: jobs that one thread claims, and routes, in one round trip.
         reserves: returns what threads a worker needs besides, for jobs that must not wait.
         hooks: observe every job; see `JobHook`.
         steps: returns a counter of a worker that rises while its jobs make progress.
         quiet_s: how long a job may take without a step, by the limits of its work.
+        on_beat: called with the worker at each heartbeat.
     """
 
     def __init__(
@@ -100,10 +102,12 @@ class Actor:
         pool: str,
         concurrency: int,
         shards_at_once: int = 1,
+        jobs_at_once: int = 1,
         reserves: Callable[[Any], Sequence[ReserveTerms]] = lambda _worker: (),
         hooks: Sequence[JobHook] = (),
         steps: Callable[[Any], int] = lambda _worker: 0,
         quiet_s: float = 0.0,
+        on_beat: Callable[[Any], object] = lambda _worker: None,
     ) -> None:
         self.settings = settings_of(Settings)
         settings_of(logs.LogSettings)  # a wrong one ends the worker here, with one line
@@ -114,15 +118,16 @@ class Actor:
             self.app: Celery = celery_app(self.settings, queues)
             bell = template(self.app)
             self.ledger = Ledger(client, self.settings, bell)
+            self.ledger.share_round_trips()
             # Over a client that does not wait long for Redis: for all but the jobs themselves.
             self._impatient_ledger = Ledger(impatient, self.settings, bell)
         except ForebayError as error:
             give_up(error)
         self.app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
-        self._make = make
+        self._make, self._hostname = make, ""  # Celery's name of this worker
         self._worker: Worker | None = None
-        self._hostname = ""  # Celery's name of this worker
         self._steps, self._quiet_s, self._reserves = steps, quiet_s, reserves
+        self._jobs_at_once, self._on_beat = jobs_at_once, on_beat
         self._in_flight = InFlight(concurrency, shards_at_once)
         self._watch(settings_of(ActorSettings))
         self._register()
@@ -130,17 +135,13 @@ class Actor:
     def _watch(self, settings: ActorSettings) -> None:
         """Make what watches over this process, ready to be started."""
         liveness = Liveness(
-            settings,
-            self._in_flight,
-            self._doorbells,
-            self._wedged,
-            lambda: self._steps(self._worker),
-            self._quiet_s,
-        )
+            settings, self._in_flight, self._doorbells, self._wedged,
+            lambda: self._steps(self._worker), self._quiet_s,
+        )  # fmt: skip
         self._liveness = liveness
         self._heartbeat = Heartbeat(
             self._impatient_ledger, self._consumed, self._in_flight,
-            lambda: liveness.well or self._full_redis.taking,
+            lambda: liveness.well or self._full_redis.taking, lambda: self._on_beat(self._worker),
         )  # fmt: skip
         takes = [partial(self._answer, queue, unrung=True) for queue in self.queues]
         begin, client = lambda: self._heartbeat.start(self._hostname), self._impatient_ledger.redis
@@ -187,8 +188,9 @@ class Actor:
         assert self._worker is not None, "Celery starts the worker before its tasks"
         if self._in_flight.admit():  # if not, the sweeper rings again, for another worker
             answer_doorbell(
-                self.ledger, queue, self._worker.work, self._in_flight, self.hooks, unrung=unrung
-            )
+                self.ledger, queue, self._worker.work, self._in_flight, self.hooks,
+                unrung=unrung, jobs_at_once=self._jobs_at_once,
+            )  # fmt: skip
 
     def _start(self, sender: Any, **_: Any) -> None:
         sys.setswitchinterval(SWITCH_S)
@@ -202,9 +204,7 @@ class Actor:
         self._start_reserves(self._worker)
 
     def _start_reserves(self, worker: Worker) -> None:
-        work = partial(
-            work_claim, self.ledger, worker.work, self._in_flight, self.hooks, reserved=True
-        )
+        work = partial(work_claim, self.ledger, worker.work, self._in_flight, self.hooks)
         for terms in self._reserves(worker):
             Reserve(terms, self._in_flight, self.ledger, self._consumed, work).start()
 
@@ -256,11 +256,9 @@ class Actor:
 
     def _wedged(self, reason: str) -> None:
         log.error(
-            "wedged: %s; leaving with exit code %d",
-            reason,
-            WEDGED,
+            "wedged: %s; leaving with exit code %d", reason, WEDGED,
             extra=event(Event.WORKER_WEDGED),
-        )
+        )  # fmt: skip
         self._drain.begin(WEDGED)
 
 

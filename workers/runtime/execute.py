@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 from forebay.routing.errors import EgressDenied, ForebayError, Lost
@@ -19,18 +20,18 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
-from forebay.workers.runtime.outcomes import Dropped, Outcome, Recorded
+from forebay.workers.runtime.outcomes import Dropped, Outcome, Recorded, Routed
 from forebay.workers.runtime.recording import record, record_patiently
 from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outcome_of_denial
 
 log = logging.getLogger(__name__)
 
-MAX_JOBS_PER_DOORBELL = 50
+MAX_JOBS_PER_DOORBELL = 200
 SHARDS_NAMED = 2  # in the result of a doorbell: each still holds the results of its rows
-QUICK_S = 0.05  # after working for longer, a worker waits for the next doorbell
+QUICK_S = 0.3  # after working for longer, a worker waits for the next doorbell
 
 Work = Callable[[Claim], Outcome]
-Take = Callable[..., Recorded | None]  # `execute` with all but its options
+Take = Callable[..., list[Recorded]]  # `execute` with all but its options
 
 
 def answer_doorbell(
@@ -41,17 +42,27 @@ def answer_doorbell(
     hooks: tuple[JobHook, ...] = (),
     *,
     unrung: bool = False,
+    jobs_at_once: int = 1,
 ) -> list[Recorded]:
-    """Work the best job that waits, and further ones as long as that takes moments.
+    """Work the best jobs that wait, as long as that takes moments.
 
     A Celery task costs more than a job that is routed or recalled, so such jobs share a task. A
     job that a model works on has a task to itself. If no job waits, work shards of bulks.
+
+    Args:
+        ledger: where the jobs are.
+        queue: the queue that the doorbell names.
+        work: works one job.
+        in_flight: counts the claims of this process.
+        hooks: observe each job.
+        unrung: no doorbell called.
+        jobs_at_once: jobs that are claimed, and routed, in one round trip.
 
     Returns:
         How each job stands; empty if no job waited.
     """
     take = partial(execute, ledger, queue, work, in_flight, hooks)
-    done = _work_jobs(take, in_flight, unrung=unrung)
+    done = _work_jobs(partial(take, most=jobs_at_once), in_flight, unrung=unrung)
     return done or _work_shards(take, queue, in_flight, unrung=unrung)
 
 
@@ -59,9 +70,9 @@ def _work_jobs(take: Take, in_flight: InFlight, *, unrung: bool) -> list[Recorde
     """Work jobs as long as that takes moments."""
     done: list[Recorded] = []
     end = time.monotonic() + QUICK_S
-    while (recorded := take(unrung=unrung or bool(done))) is not None:
-        done.append(recorded)
-        if in_flight.closed or len(done) == MAX_JOBS_PER_DOORBELL or time.monotonic() > end:
+    while recorded := take(unrung=unrung or bool(done)):
+        done += recorded
+        if in_flight.closed or len(done) >= MAX_JOBS_PER_DOORBELL or time.monotonic() > end:
             break
     return done
 
@@ -77,8 +88,8 @@ def _work_shards(take: Take, queue: str, in_flight: InFlight, *, unrung: bool) -
     done: deque[Recorded] = deque(maxlen=SHARDS_NAMED)
     end = time.monotonic() + QUICK_S
     try:
-        while (recorded := take(unrung=unrung or bool(done), shards=True)) is not None:
-            done.append(recorded)
+        while recorded := take(unrung=unrung or bool(done), shards=True):
+            done += recorded
             if in_flight.closed or (queue == ROUTE and time.monotonic() > end):
                 break
     finally:
@@ -93,53 +104,87 @@ def execute(
     in_flight: InFlight,
     hooks: tuple[JobHook, ...] = (),
     *,
+    most: int = 1,
     unrung: bool = False,
     shards: bool = False,
-) -> Recorded | None:
-    """Claim the best job of the queue, work it and record its outcome.
+) -> list[Recorded]:
+    """Claim the best jobs of the queue, at most so many, work them and record their outcomes.
 
-    `unrung` says that no doorbell called for this job, and `shards` claims a shard in place of a
-    job; see `Ledger.claim`.
+    `unrung` says that no doorbell called for the first job, and `shards` claims a shard in place
+    of a job; see `Ledger.claim_many`.
 
     Returns:
-        How the job stands, or `None` if no job waited.
+        How each job stands; empty if no job waited.
     """
     try:
         bell_less = shards and hop_of(queue) == "local"  # such a shard has no doorbell of its own
-        claim = ledger.claim(queue, unrung=unrung and not bell_less, shards=shards)
+        claims = ledger.claim_many(queue, most, unrung=unrung and not bell_less, shards=shards)
     except ForebayError as error:  # the sweeper rings again
         log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
-        return None
-    return work_claim(ledger, work, in_flight, hooks, claim) if claim else None
+        return []
+    with ExitStack() as stack:
+        for claim in claims:
+            stack.enter_context(in_flight.holding(claim))
+        return _work_all(ledger, work, hooks, claims)
 
 
 def work_claim(
-    ledger: Ledger,
-    work: Work,
-    in_flight: InFlight,
-    hooks: tuple[JobHook, ...],
-    claim: Claim,
-    *,
-    reserved: bool = False,
+    ledger: Ledger, work: Work, in_flight: InFlight, hooks: tuple[JobHook, ...], claim: Claim
 ) -> Recorded:
-    """Work a claimed job and record its outcome; `reserved` if a thread of the reserve works it.
+    """Work a job that a thread of the reserve has claimed, and record its outcome.
 
     Returns:
         How the job stands.
     """
-    with in_flight.holding(claim, reserved=reserved):
+    with in_flight.holding(claim, reserved=True):
+        return _work_all(ledger, work, hooks, [claim])[0]
+
+
+def _work_all(
+    ledger: Ledger, work: Work, hooks: tuple[JobHook, ...], claims: Sequence[Claim]
+) -> list[Recorded]:
+    """Work jobs one after the other; those that are routed are recorded together."""
+    outcomes = []
+    for claim in claims:
         notify_started(hooks, claim)
+        outcomes.append(attempt(work, claim))
+    together = _record_routed(ledger, claims, outcomes) if len(claims) > 1 else {}
+    done = []
+    for claim, outcome in zip(claims, outcomes, strict=True):
         recorded = Recorded(claim.id, Dropped(), "lost")
         try:
-            recorded = _work(ledger, work, claim)
+            recorded = together.get(claim.token) or _recorded(ledger, claim, outcome)
         finally:
             notify_finished(hooks, claim, recorded)
-    return recorded
+        done.append(recorded)
+    return done
 
 
-def _work(ledger: Ledger, work: Work, claim: Claim) -> Recorded:
-    """Work a job and record its outcome."""
-    outcome = attempt(work, claim)
+def _record_routed(
+    ledger: Ledger, claims: Sequence[Claim], outcomes: Sequence[Outcome]
+) -> dict[str, Recorded]:
+    """Route all jobs that are to be routed, in one round trip; return those that were, by token.
+
+    The others are recorded one by one: what was routed although Redis did not answer is then lost.
+    """
+    routed = {
+        claim.token: (claim.id, outcome, outcome.move(claim))
+        for claim, outcome in zip(claims, outcomes, strict=True)
+        if isinstance(outcome, Routed)
+    }
+    try:
+        refusals = ledger.route_many([move for _, _, move in routed.values()])
+    except ForebayError:
+        return {}
+    return {
+        token: Recorded(job_id, outcome, "waiting")
+        for (token, (job_id, outcome, _)), refused in zip(routed.items(), refusals, strict=True)
+        if refused is None
+    }
+
+
+def _recorded(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
+    """Record the outcome of a job."""
     try:
         return _record_or_retry(ledger, claim, outcome)
     except Lost:

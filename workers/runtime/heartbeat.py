@@ -42,6 +42,7 @@ class Heartbeat:
         queues: returns the queues that the worker consumes when it is not drained.
         in_flight: the jobs that run.
         well: returns whether the worker takes jobs; if not, it does not count as serving.
+        also: called with each heartbeat of a worker that is well.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Heartbeat:
         queues: Callable[[], Sequence[str]],
         in_flight: InFlight,
         well: Callable[[], bool],
+        also: Callable[[], object] = lambda: None,
     ) -> None:
         self._ledger, self._orders = ledger, Orders(ledger.redis)
         self._worker, self._order = "", Order()
@@ -57,6 +59,7 @@ class Heartbeat:
         self._in_flight = in_flight
         self._threads = in_flight.slots
         self._well = well
+        self._also = also
         self._began = time.time()
         self._stopped = threading.Event()
         self._starting = threading.Lock()
@@ -117,6 +120,8 @@ class Heartbeat:
         """Count this worker as serving for so many seconds from now on."""
         try:
             self._ledger.serve(self._worker, self._queues(), for_s, about)
+            if for_s:
+                self._also()
         except ForebayError as error:
             log.warning("cannot write the heartbeat: %s", error, extra=event(Event.WORKER_UNSEEN))
 

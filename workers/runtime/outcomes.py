@@ -13,7 +13,7 @@ from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.bulk.shards import RisingRow
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Receipt, Verdict
-from forebay.routing.ledger.claim import Claim
+from forebay.routing.ledger.claim import Claim, Move
 from forebay.routing.reasons import Reason
 from forebay.routing.receipts import JobState
 
@@ -31,12 +31,17 @@ class Routed:
 
     Attributes:
         reason: why; several reason codes are separated by commas.
+        verdict: what the router model said; `None` if it was not asked.
     """
 
     queue: str
     egress: str
     reason: str
-    verdict: Verdict
+    verdict: Verdict | None
+
+    def move(self, claim: Claim) -> Move:
+        """Return the move that the ledger makes."""
+        return Move(claim, self.queue, self.egress, self.reason, self.verdict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@
 | another `ForebayError`    | failure   |         |                                            |
 | any other exception       | retry     | yes     | the backoff                                |
 | a refusal by the ledger   | retry     | yes     | none                                       |
+| none, its kind is paused  | retry     | no      | about 20 s                                 |
 
 A job whose counted attempts are used up is dead (`Ledger.retry`). The bedrock lane chooses its own
 delays if it has no answer (`_wait_s` in `workers/bedrock.py`).
@@ -20,15 +21,18 @@ from dataclasses import replace
 
 from forebay.routing.errors import EgressDenied, EngineBusy, EngineDied, ForebayError, PassingError
 from forebay.routing.ledger.claim import Claim
+from forebay.routing.limits.lanes.lane_check import LaneCheck
 from forebay.routing.logs import Event, event, place
-from forebay.routing.store.backoff import backoff
-from forebay.workers.runtime.outcomes import Failed, Retry
+from forebay.routing.store.backoff import backoff, jittered
+from forebay.workers.runtime.outcomes import Failed, Retry, Routed
 
 log = logging.getLogger(__name__)
 
 FIRST_DELAY_S = 1.0
 MAX_DELAY_S = 60.0
 ENGINE_BUSY_DELAY_S = 0.5
+PAUSED = "paused"
+PAUSE_S = 20.0  # about so long a job of a paused kind waits before it is looked at again
 
 
 def outcome_of(error: ForebayError, claim: Claim) -> Retry | Failed:
@@ -75,6 +79,26 @@ def outcome_of_denial(error: EgressDenied, claim: Claim) -> Retry:
         extra=event(Event.JOB_DENIED, job=claim.id),
     )
     return Retry.after(error)
+
+
+def outcome_of_pause() -> Retry:
+    """Return the outcome of a job whose kind an operator has paused."""
+    return Retry(PAUSED, delay_s=jittered(PAUSE_S), counted=False)
+
+
+def outcome_of_place(check: LaneCheck, claim: Claim) -> Retry | Routed | None:
+    """Return the outcome of a job that skipped the router and cannot be worked here.
+
+    It waits if its kind is paused, and goes to another pool if the policy names another by now.
+    `None` if this is its place.
+    """
+    record = claim.record
+    if check.paused(record):
+        return outcome_of_pause()
+    queue = check.queue(record)
+    if queue == record.queue:
+        return None
+    return Routed(queue, record.egress, ",".join(record.reasons), record.verdict)
 
 
 def delay_s(claim: Claim) -> float:

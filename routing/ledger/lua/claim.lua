@@ -1,18 +1,23 @@
 #!lua flags=allow-oom
--- Claim the best job waiting in a queue: interactive before bulk (with ageing), tenants in turn,
--- and each tenant's earliest deadline first.
--- -> {id, token, record, content, draft} | nil (no job waits, or all that wait are paused)
--- `unrung` is 1 if no doorbell called the worker; then one is taken from the list with the job.
--- `shards` is 1 if a shard of a bulk is to be claimed, and no other job.
+-- Claim the best jobs waiting in a queue, one after the other: interactive before bulk (with ageing),
+-- tenants in turn, and each tenant's earliest deadline first. A job before the router whose lane is no
+-- question is moved there instead: its producer may not put it into a lane itself.
+-- -> {{id, token, record, content, draft}, ...}; empty if no job waits, or all that wait are paused
+-- `unrung` is 1 if no doorbell called the worker; then one is taken from the list with the first job.
+-- Each further job takes its own. `shards` is 1 if shards of bulks are to be claimed, and no other
+-- jobs. At most `count` are claimed, and no more once their contents take `MAX_BYTES`.
 -- `selection` is JSON and says which jobs may be claimed: `interactive`, only interactive jobs; `kinds`,
 -- only jobs of these kinds, of which each tenant's first LOOK jobs are looked at; `passed_over`, no
 -- jobs of these tenants. Empty allows all jobs.
 local queue, nonce, lease_ms, max_attempts, retention_ms = unpack(ARGV, 1, 5)
-local ageing_ms, bulk_share, unrung, shards, selection = unpack(ARGV, 6)
+local ageing_ms, bulk_share, unrung, shards, count, bell, selection = unpack(ARGV, 6)
 local paused = paused_scopes()
 local PARKED_MS = 10000 -- how long a shard of a paused bulk is put aside
 local MAX_SKIPPED = 50 -- jobs that cannot be worked are ended here, at most so many in one claim
 local MAX_SKIPPED_SHARDS = 500 -- likewise shards: more than one bulk that is fed has waiting
+local MAX_MOVED = 200 -- jobs that are moved to their lane in one claim
+local MAX_BYTES = 65536 -- a worker of many jobs must be done with them long before its leases end
+local clock = {} -- class -> the virtual time of its last claim
 local LOOK = 100 -- jobs that are looked at for one of a kind, of all tenants together
 local wanted = selection and selection ~= '' and cjson.decode(selection) or {}
 
@@ -58,10 +63,16 @@ end
 local function head(class)
   local place = queue .. ':' .. class
   local turn = 'fb:turn:' .. place
-  admit(queue, class)
-  local now = number(redis.call('HGET', 'fb:clock', place))
   local most = class == 'rows' and MAX_ROWS or 1 -- a shard costs as many units as it has rows
-  correct(turn, redis.call('ZRANGE', turn, -1, -1, 'WITHSCORES'), now, most)
+  if not clock[class] then
+    admit(queue, class)
+    if redis.call('ZCARD', turn) == 0 then
+      return nil
+    end
+    clock[class] = number(redis.call('HGET', 'fb:clock', place))
+    correct(turn, redis.call('ZRANGE', turn, -1, -1, 'WITHSCORES'), clock[class], most)
+  end
+  local now = clock[class]
   local held = 0 -- tenants at the front that are paused, passed over, or have no job of the kinds
   for i = 1, 2 * MAX_SKIPPED do
     local entry = redis.call('ZRANGE', turn, held, held, 'WITHSCORES')
@@ -126,7 +137,7 @@ end
 -- jobs leaves, and comes back at the clock's time. The clock moves to the time that the tenant was
 -- served for, so leaving and coming back gains it nothing.
 local function take(id, class, tenant, cost)
-  local turn, clock = 'fb:turn:' .. queue .. ':' .. class, queue .. ':' .. class
+  local turn = 'fb:turn:' .. queue .. ':' .. class
   check_types(id, queue, class)
   local served = number(redis.call('ZINCRBY', turn, cost, tenant))
   dequeue(id, queue, class)
@@ -135,8 +146,8 @@ local function take(id, class, tenant, cost)
   else
     redis.call('ZREM', turn, tenant)
   end
-  local now = number(redis.call('HGET', 'fb:clock', clock))
-  redis.call('HSET', 'fb:clock', clock, math.max(now, served))
+  clock[class] = math.max(clock[class], served)
+  redis.call('HSET', 'fb:clock', queue .. ':' .. class, clock[class])
 end
 
 -- Return the string under a key; empty if there is none.
@@ -145,43 +156,85 @@ local function text(key)
   return type(value) == 'string' and value or ''
 end
 
-if paused['lane:' .. hop_of(queue)] then
-  return nil
-end
-for _ = 1, shards == '1' and MAX_SKIPPED_SHARDS or MAX_SKIPPED do
-  local id, class, tenant = choose()
-  if not id then
-    return nil
+-- Take the doorbell of a job from the list; the first job's was taken by the worker that it called.
+local taken = 0
+local function take_bell()
+  if unrung == '1' or taken > 0 then
+    redis.call('RPOP', queue)
   end
-  local job = read(id)
-  local now = now_ms()
-  local bulk = job and bulk_state(id, job)
-  local rows = class == 'rows' and job and bulk ~= 'paused' and bulk ~= 'cancelled' and job.rows or 1
-  take(id, class, tenant, math.max(1, math.min(rows, MAX_ROWS))) -- rows that wait on cost no turns
+  taken = taken + 1
+end
+
+-- Claim a job for this worker.
+local function claim(id, job, record)
+  local key, fence, now = job_key(id), job.fence + 1, now_ms()
+  local token = string.format('%.0f-%s%d', fence, nonce, taken)
+  local changes = { 'state', 'running', 'queue', queue, 'hop', job.hop, 'token', token, 'started', now,
+    'fence', fence, 'attempts', job.attempts + 1, 'queued_ms', job.queued_ms + now - job.queued }
+  redis.call('HSET', key, unpack(changes))
+  redis.call('ZADD', 'fb:leases', now + lease_ms, id)
+  take_bell()
+  for _, part in ipairs(changes) do
+    record[#record + 1] = tostring(part) -- the later of two values of a field holds
+  end
+  return { id, token, record, text('fb:content:' .. id), text('fb:draft:' .. id) }
+end
+
+-- Move a job from the router's queue to its lane if that is no question, and return whether it was.
+local function move(id, job)
+  if queue ~= 'route' or job.audit_of ~= '' then
+    return false
+  end
+  local lane, egress, reasons = direct(id, job)
+  if lane then
+    take_bell()
+    queue_up(id, job, lane, bell, 'egress', egress, 'reasons', reasons, 'attempts', 0)
+  end
+  return lane
+end
+
+-- End or put aside a job that cannot be claimed; return false for a job that can.
+local function set_aside(id, job, bulk)
   if not job or job.state ~= 'waiting' or job.queue ~= queue then
     -- The entry stayed behind when the job moved. If nothing else leads to the job, end it.
     if job and stranded(id, job) then
       fail_damaged(id, job, retention_ms)
     end
-  elseif job.deadline > 0 and job.deadline <= now then
+  elseif job.deadline > 0 and job.deadline <= now_ms() then
     expire(id, job, retention_ms)
   elseif job.attempts >= tonumber(max_attempts) then
     fail_used_up(id, job, retention_ms, job.error)
   elseif bulk == 'cancelled' then
     finish(id, job, 'cancelled', retention_ms, 'error', 'cancelled')
   elseif bulk == 'paused' then
-    redis.call('ZADD', 'fb:later', now + PARKED_MS, id)
+    redis.call('ZADD', 'fb:later', now_ms() + PARKED_MS, id)
   else
-    local key, fence = job_key(id), job.fence + 1
-    local token = string.format('%.0f', fence) .. '-' .. nonce
-    redis.call('HSET', key, 'state', 'running', 'queue', queue, 'hop', job.hop, 'token', token, 'started', now, 'fence', fence,
-      'attempts', job.attempts + 1, 'queued_ms', job.queued_ms + now - job.queued)
-    redis.call('ZADD', 'fb:leases', now + lease_ms, id)
-    if unrung == '1' then
-      redis.call('RPOP', queue)
-    end
-    local record = redis.call('HGETALL', key)
-    return { id, token, record, text('fb:content:' .. id), text('fb:draft:' .. id) }
+    return false
+  end
+  return true
+end
+
+if paused['lane:' .. hop_of(queue)] then
+  return {}
+end
+local claims, bytes, moved, skipped = {}, 0, 0, 0
+local max_skipped = shards == '1' and MAX_SKIPPED_SHARDS or MAX_SKIPPED
+while #claims < tonumber(count) and bytes < MAX_BYTES and moved < MAX_MOVED and skipped < max_skipped do
+  local id, class, tenant = choose()
+  if not id then
+    break
+  end
+  local job, record = read_all(id)
+  local bulk = job and bulk_state(id, job)
+  local rows = class == 'rows' and job and bulk ~= 'paused' and bulk ~= 'cancelled' and job.rows or 1
+  take(id, class, tenant, math.max(1, math.min(rows, MAX_ROWS))) -- rows that wait on cost no turns
+  if set_aside(id, job, bulk) then
+    skipped = skipped + 1
+  elseif move(id, job) then
+    moved = moved + 1
+  else
+    claims[#claims + 1] = claim(id, job, record)
+    bytes = bytes + #claims[#claims][4]
   end
 end
-return nil
+return claims

@@ -136,6 +136,33 @@ local function ring_for_shards(queue, shards)
   end
 end
 
+-- Put jobs that wait in a pool back before the router if nobody serves the pool, and the routers have
+-- published a policy that does not name it any more.
+local published = redis.pcall('HVALS', 'fb:lanes')
+local function leave_gone_pool(queue)
+  if #published == 0 or string.sub(queue, 1, 6) ~= 'local.'
+    or redis.call('ZCOUNT', 'fb:serving:' .. queue, now, '+inf') > 0 then
+    return
+  end
+  for _, named in ipairs(published) do
+    if named == queue then
+      return
+    end
+  end
+  for _, class in ipairs({ 'interactive', 'bulk', 'rows' }) do
+    for _, tenant in ipairs(redis.call('ZRANGE', 'fb:turn:' .. queue .. ':' .. class, 0, limit - 1)) do
+      local waiting = 'fb:waiting:' .. queue .. ':' .. class .. ':' .. tenant
+      for _, id in ipairs(redis.pcall('ZRANGE', waiting, 0, limit - 1)) do
+        local job = is_id(id) and tenant_of(id) == tenant and read(id)
+        if job and job.state == 'waiting' and job.queue == queue then
+          queue_up(id, job, 'route', bell)
+        end
+        redis.call('ZREM', waiting, id)
+      end
+    end
+  end
+end
+
 -- Forget a queue that is empty and that no worker has served for long.
 local function forget_if_unused(queue, depth)
   if depth + redis.call('LLEN', queue) + redis.call('EXISTS', 'fb:serving:' .. queue) == 0 then
@@ -149,6 +176,7 @@ pcall(admit_known)
 redis.call('SADD', 'fb:queues', 'route')
 local depths = {}
 for _, queue in ipairs(redis.call('SMEMBERS', 'fb:queues')) do
+  pcall(leave_gone_pool, queue)
   pcall(function()
     local jobs, shards = recount(queue)
     depths[queue] = jobs

@@ -54,7 +54,10 @@ def _billed(call: Mapping[str, Any], reserved_nusd: int) -> int | None:
         return None
     if hides_cost(call["fault"] or ""):
         return reserved_nusd
-    return int(call["tokens_in"]) * INPUT_NUSD + int(call["tokens_out"]) * OUTPUT_NUSD
+    read, written = int(call["cache_read"]), int(call["cache_written"])
+    fresh = int(call["tokens_in"]) - read - written
+    tenths = 10 * fresh * INPUT_NUSD + read * INPUT_NUSD + written * INPUT_NUSD * 25 // 2
+    return -(-tenths // 10) + int(call["tokens_out"]) * OUTPUT_NUSD
 
 
 def of_sums(spend: Budget, entries: Sequence[Reservation]) -> Iterator[Finding]:

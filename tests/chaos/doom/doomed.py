@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,13 @@ class Doom:
         before: str = "",
         frozen: str = "",
         after: str = "",
-        note: Callable[..., tuple[str, str, str]] | None = None,
+        notes: Callable[..., Iterable[tuple[str, str, str]]] | None = None,
     ) -> None:
-        """Add points before and after a method, and write its calls to the diary."""
+        """Add points before and after a method, and write to the diary what it did.
+
+        If it did nothing that is worth a note, such as a claim that found no job, there is no point
+        after it.
+        """
         inner = getattr(owner, method)
 
         @functools.wraps(inner)
@@ -68,11 +72,10 @@ class Doom:
             if frozen:
                 self.freeze(frozen)
             value = inner(*args, **kwargs)
-            if value is None and method == "claim":
-                return value  # no job waited
-            if note:
-                self.diary.note(*note(value, *args[1:]))
-            if after:
+            noted = list(notes(value, *args[1:])) if notes else []
+            for entry in noted:
+                self.diary.note(*entry)
+            if after and (noted or not notes):
                 self.point(after)
             return value
 
@@ -107,14 +110,21 @@ def _wrap_ledger(doom: Doom) -> None:
     from forebay.routing.ledger.ledger import Ledger  # noqa: PLC0415 - after `rewrite`
 
     doom.wrap(
-        Ledger, "claim", before="pop", after="claim",
-        note=lambda claim, _queue: ("claim", claim.id, claim.token),
+        Ledger, "claim_many", before="pop", after="claim",
+        notes=lambda claims, *_: [("claim", claim.id, claim.token) for claim in claims],
     )  # fmt: skip
-    for verb in ("route", "escalate", "retry"):
-        doom.wrap(Ledger, verb, note=lambda _, claim, *__: ("moved", claim.id, claim.token))
+    doom.wrap(
+        Ledger, "route_many",
+        notes=lambda refusals, moves: [
+            ("moved", move.claim.id, move.claim.token)
+            for move, refusal in zip(moves, refusals, strict=True) if refusal is None
+        ],
+    )  # fmt: skip
+    for verb in ("escalate", "retry"):
+        doom.wrap(Ledger, verb, notes=lambda _, claim, *__: [("moved", claim.id, claim.token)])
     doom.wrap(
         Ledger, "settle", frozen="late", after="settle",
-        note=lambda _, claim, *__: ("settle", claim.id, claim.token),
+        notes=lambda _, claim, *__: [("settle", claim.id, claim.token)],
     )  # fmt: skip
 
 
@@ -125,8 +135,8 @@ def _wrap_money(doom: Doom) -> None:
     from forebay.workers.frontier.bedrock.converse import Converse  # noqa: PLC0415 - only a bedrock worker has it
 
     doom.wrap(
-        Budget, "reserve", after="reserve", note=lambda _, call, job, *__: ("reserve", job, call)
+        Budget, "reserve", after="reserve", notes=lambda _, call, job, *__: [("reserve", job, call)]
     )
     doom.wrap(HTTPConnection, "getresponse", before="send")
     doom.wrap(Converse, "call", after="response")
-    doom.wrap(Budget, "settle", after="book", note=lambda _, call, __: ("book", "-", call))
+    doom.wrap(Budget, "settle", after="book", notes=lambda _, call, __: [("book", "-", call)])

@@ -55,9 +55,9 @@ def test_the_commands_and_checks_of_the_workers_are_found(forebay):
             "numpy",
         ),
         (
-            ["sklearn.linear_model"],
+            ["scipy.optimize"],
             ["router", "train-doubt", "--prompts=p", "--outcomes=o", "--models=a,b", "--out=d"],
-            "sklearn.linear_model",
+            "scipy.optimize",
         ),
         (
             ["pyarrow"],

@@ -80,6 +80,20 @@ def test_an_answer_that_takes_the_place_of_what_was_sent_is_told_at_the_end(open
     assert end["cost_usd"] > 0
 
 
+def test_an_answer_of_bedrock_is_streamed_as_bedrock_sends_it(served, openai_client):
+    asked = [{"role": "user", "content": "Where does the river go?"}]
+    pinned = {"forebay": {"egress": "allow", "lane": "bedrock"}}
+    response = stream(openai_client, asked, extra_body=pinned)
+    job_id = response.response.headers["forebay-job-id"]
+    chunks = list(response)
+    text = "".join(piece for piece in texts(chunks) if piece)
+    assert text.endswith("Where does the river go?")
+    end = chunks[-1].forebay
+    assert (end["lane"], end["verified"], end["replaced"]) == ("bedrock", True, False)
+    with redis_py.Redis.from_url(served.url) as client:
+        assert client.xlen(stream_key(job_id)) >= 1
+
+
 def test_a_client_that_goes_away_ends_its_job(served, openai_client):
     slow = [{"role": "user", "content": "[[echo: delay=0.5]] " + "word " * 200}]
     response = stream(openai_client, slow)

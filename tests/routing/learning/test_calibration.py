@@ -26,7 +26,7 @@ from forebay.routing.scoring.logit import logistic, logit
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.workers.commands import calibrate
 from forebay.workers.commands.learning import status
-from forebay.workers.training.fitting.fit_calibration import trial
+from forebay.workers.training.calibration.fit_calibration import trial
 
 pytest_plugins = ["waterfall"]
 
@@ -245,7 +245,7 @@ def test_without_redis_the_last_calibration_is_used_and_none_for_new_tenants(red
 
 def test_without_its_libraries_the_command_says_what_to_install(redis, lanes, command, monkeypatch):
     store(redis, world(120))
-    monkeypatch.delitem(sys.modules, "forebay.workers.training.fitting.fit_calibration")
+    monkeypatch.delitem(sys.modules, "forebay.workers.training.calibration.fit_calibration")
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(Misconfigured, match="extra `router`"):
         LazyCommand("calibrate", COMMANDS["calibrate"]).main(args=[], standalone_mode=False)

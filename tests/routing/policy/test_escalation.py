@@ -143,10 +143,12 @@ def test_every_reason_code_is_reached_and_has_a_meaning():
     reached |= {code.partition(":")[0] for case in CHECKED for code in case[-1]}
     reached |= {code for case in DOUBTED for code in case[-1]}
     reached |= {code for case in UNDONE for code in case[-1]}
-    # By the router, the cache, the bedrock worker, the local worker, and by audits.
+    # By the ledger's scripts, the router, the cache, the other workers, and by audits.
     given_elsewhere = {
         Reason.AUDIT,
         Reason.AUDIT_DROPPED,
+        Reason.AT_LIMIT,
+        Reason.IN_PARTS,
         Reason.BULK,
         Reason.CACHED,
         Reason.BEDROCK_FAILED,
@@ -154,6 +156,7 @@ def test_every_reason_code_is_reached_and_has_a_meaning():
         Reason.EGRESS_UNWRITTEN,
         Reason.COST_ESTIMATED,
         Reason.NO_PRICE,
+        Reason.ROUTED_AT_SUBMIT,
         Reason.SECOND_KEPT,
     }
     assert reached | given_elsewhere == set(MEANINGS)

@@ -113,7 +113,7 @@ def test_a_verdict_contains_no_content():
 
 def test_the_verdicts_of_this_version_do_not_drift():
     """If weights or features change, change the version too."""
-    assert MODEL.version == "text-19f692bc"
+    assert MODEL.version == "text-ab7e8e4b"
     drift = {
         "hello": chat("Hello, how are you?"),
         "proof": chat("Prove that the square root of 2 is irrational."),
@@ -123,11 +123,11 @@ def test_the_verdicts_of_this_version_do_not_drift():
     }
     verdicts = {name: MODEL.verdict(job) for name, job in drift.items()}
     assert {name: (round(v.probability, 3), round(v.score, 3)) for name, v in verdicts.items()} == {
-        "hello": (0.501, 0.257),
-        "proof": (0.433, 0.28),
-        "labels": (0.844, 0.102),
-        "fields": (0.666, 0.227),
-        "story": (0.817, 0.115),
+        "hello": (0.501, 0.234),
+        "proof": (0.433, 0.26),
+        "labels": (0.844, 0.096),
+        "fields": (0.666, 0.225),
+        "story": (0.817, 0.116),
     }
 
 

@@ -32,6 +32,7 @@ from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.registry import ENGINES
 from forebay.workers.engines.settings import EngineSettings
+from model_server import shared_server
 from patience import until
 from scripted import exl2_engine, exl3_engine, library_engine
 from tinymodel import write_folder
@@ -49,7 +50,8 @@ def kinds():
     for name, entry in ENGINES.items():
         marks = [pytest.mark.gpu] if entry.needs_gpu else []
         yield pytest.param(name, marks=marks)
-        yield pytest.param(f"supervised {name}", marks=marks)
+        if entry.model != "server":  # which takes long; the process around each engine is the same
+            yield pytest.param(f"supervised {name}", marks=marks)
         if entry.needs_gpu:
             yield pytest.param(f"scripted {name}")
 
@@ -101,7 +103,10 @@ def start(kind, folder):
         return library_engine(folder, slots=2, context=CONTEXT)[0]
     if kind.startswith("scripted"):
         return SCRIPTED[name](folder, slots=2, context=CONTEXT)[0]
-    settings = EngineSettings(engine=name, slots=2, context_tokens=CONTEXT, hang_s=30)
+    url = shared_server(CONTEXT, 4) if ENGINES[name].model == "server" else None
+    settings = EngineSettings(
+        engine=name, slots=2, context_tokens=CONTEXT, hang_s=30, openai_url=url
+    )
     return (open_engine if kind.startswith("supervised") else make_engine)(settings)
 
 

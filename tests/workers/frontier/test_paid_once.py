@@ -67,13 +67,13 @@ def test_the_next_worker_gives_the_answer_that_was_paid_for(ledger, bedrock, moc
 
 def during_the_call(bedrock, monkeypatch, interrupt):
     """Have something happen while Bedrock works on its answer."""
-    call = bedrock._calls._provider.call
+    call = bedrock._calls._providers._default.call
 
     def interrupted(*args, **options):
         interrupt()
         return call(*args, **options)
 
-    monkeypatch.setattr(bedrock._calls._provider, "call", interrupted)
+    monkeypatch.setattr(bedrock._calls._providers._default, "call", interrupted)
 
 
 def test_a_worker_that_lost_its_claim_makes_no_call(ledger, bedrock, mock, claim):

@@ -15,6 +15,7 @@ import pytest
 
 from forebay.routing.errors import Misconfigured, Throttled, Unavailable
 from forebay.routing.limits.prices import Prices
+from forebay.routing.policy.tables import Endpoint
 from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
 from forebay.workers.frontier import provider as provider_module
 from forebay.workers.frontier.provider import (
@@ -28,6 +29,7 @@ from forebay.workers.frontier.provider import (
 )
 from forebay.workers.frontier.settings import BedrockSettings
 from mock_bedrock.server import MockBedrock
+from mock_chat import KEY, MockChat
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +42,7 @@ class Bedrock:
     """Bedrock as the suite sees it: real boto3 over HTTP to the mock."""
 
     model = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+    prices = Prices.load()
     faults = {  # noqa: RUF012 - never changed
         "throttled": "throttle:7",
         "unavailable": "unavailable",
@@ -65,6 +68,53 @@ class Bedrock:
         return [call.call_id for call in self._mock.calls]
 
 
+class Chat:
+    """An endpoint of chat completions as the suite sees it: real HTTP to a mock of the protocol."""
+
+    model = "mine/some-model"
+    prices = Prices.model_validate(
+        {
+            "date": "2026-11-21",
+            "geography": {"region": 1},
+            "models": {
+                model: {
+                    "bands": [{"above": 0, "input": 1, "output": 4}],
+                    "can": {"structured_output": True},
+                }
+            },
+        }
+    )
+    faults = {  # noqa: RUF012 - never changed
+        "throttled": "throttled:7",
+        "unavailable": "unavailable",
+        "refused": "refused",
+        "cut off": "cut off",
+        "no response": "no response",
+        "silent": "silent:9",
+        "slow": "slow:1",
+    }
+
+    def __init__(self, mock):
+        self._mock = mock
+
+    def open(self, timeout_s=5):
+        endpoint = Endpoint(url=self._mock.url, key_env="CHAT_KEY")
+        return open_provider(BedrockSettings(bedrock_timeout_s=timeout_s), ("mine", endpoint))
+
+    def next_call_is(self, *names):
+        self._mock.plan([self.faults[name] for name in names])
+
+    def call_ids(self):
+        return [headers["x-client-request-id"] for _, headers in self._mock.calls]
+
+
+@contextmanager
+def chat(monkeypatch):
+    monkeypatch.setenv("CHAT_KEY", KEY)
+    with MockChat() as mock:
+        yield Chat(mock)
+
+
 @contextmanager
 def bedrock(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "mock")
@@ -73,7 +123,7 @@ def bedrock(monkeypatch):
         yield Bedrock(mock)
 
 
-FIXTURES = {"bedrock": bedrock}
+FIXTURES = {"bedrock": bedrock, "openai": chat}
 
 
 @pytest.fixture(params=sorted(PROVIDERS))
@@ -127,7 +177,7 @@ def test_usage_and_cost_stay_within_the_bounds(service, text):
     tokens_in, tokens_out = provider.bounds(question, service.model)
     assert 0 < usage.prompt <= tokens_in
     assert 0 < usage.output <= tokens_out
-    prices = Prices.load()
+    prices = service.prices
     worst_case = prices.worst_case(service.model, tokens_in, tokens_out)
     assert 0 < prices.cost(service.model, usage) <= worst_case
 
@@ -217,6 +267,35 @@ def test_a_call_does_not_wait_for_another_threads_call(service):
     slow.join()
 
 
+def test_a_streamed_answer_comes_in_pieces_and_ends_like_any_other(service):
+    heard, provider = [], service.open()
+    reply = provider.call(prompt(), service.model, call_id="c1", on_text=heard.append)
+    assert len(heard) > 1
+    assert "".join(heard) == reply.text
+    whole = provider.call(prompt(), service.model, call_id="c2")
+    assert (reply.usage, reply.finish, reply.tier) == (whole.usage, whole.finish, whole.tier)
+
+
+def test_a_stream_that_is_cut_has_an_unknown_outcome(service):
+    service.next_call_is("cut off")
+    provider, heard = service.open(timeout_s=0.5), []
+    with pytest.raises(OutcomeUnknown) as caught:
+        provider.call(prompt(), service.model, call_id="c1", on_text=heard.append)
+    assert billed(caught.value) == "unknown"
+    assert provider.call(prompt(), service.model, call_id="c2").text
+
+
+def test_a_stream_that_is_refused_is_billed(service):
+    service.next_call_is("refused")
+    with pytest.raises(Refused) as caught:
+        service.open().call(prompt(), service.model, call_id="c1", on_text=lambda _: None)
+    assert caught.value.usage.prompt > 0
+
+
+def test_the_egress_log_can_say_where_calls_go(service):
+    assert service.open().region
+
+
 def test_the_term_is_longer_than_the_time_out(service):
     assert service.open(timeout_s=5).term_s > 5
 
@@ -241,7 +320,7 @@ def test_a_provider_without_its_client_library_names_the_extra(monkeypatch):
 def test_client_libraries_are_imported_only_with_the_provider_that_needs_them():
     program = (
         "import sys, forebay.workers.frontier.calling.calls, forebay.workers.frontier.auditor\n"
-        "print([name for name in ('boto3', 'botocore') if name in sys.modules])"
+        "print([name for name in ('boto3', 'botocore', 'urllib3') if name in sys.modules])"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

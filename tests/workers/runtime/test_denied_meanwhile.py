@@ -51,7 +51,8 @@ class House:
         self.redis.hset(f"fb:job:{job_id}", "egress", "deny")
 
     def run(self, queue, work):
-        return execute.execute(self.ledger, queue, work, InFlight(1))
+        (recorded,) = execute.execute(self.ledger, queue, work, InFlight(1))
+        return recorded
 
     def run_forbidden(self, queue, worker):
         """Work the next job, whose record is set to `deny` before its outcome is recorded."""

@@ -125,7 +125,7 @@ def test_a_lost_job_is_dropped_while_it_is_worked_or_when_it_is_recorded(ledger,
         return route(claim)
 
     for work, state in ((lose, "lost"), (cancel, "cancelled")):
-        recorded = execute.execute(ledger, "route", work, in_flight)
+        (recorded,) = execute.execute(ledger, "route", work, in_flight)
         assert (recorded.outcome, recorded.state) == (Dropped(), state)
     assert [ledger.record(one).queue for one in ids] == ["route", "route"]
     assert in_flight.claims() == []
@@ -169,7 +169,7 @@ def answer(claim, content) -> Answer:
 def test_an_outcome_that_cannot_be_written_costs_an_attempt(ledger, in_flight, caplog, move):
     half_a_character = Extraction(data={"a secret name": "\ud83d"})
     (job_id,) = create(ledger, 1)
-    recorded = execute.execute(
+    (recorded,) = execute.execute(
         ledger, "route", lambda claim: move(answer(claim, half_a_character)), in_flight
     )
     assert (recorded.outcome.code, recorded.state) == ("internal", "waiting")
@@ -198,7 +198,7 @@ def test_what_follows_an_answer_cannot_take_it_back(ledger, in_flight, caplog, e
 
     (job_id,) = create(ledger, 1)
     hook = Hook()
-    recorded = execute.execute(ledger, "route", work, in_flight, (hook,))
+    (recorded,) = execute.execute(ledger, "route", work, in_flight, (hook,))
     assert (recorded.id, recorded.state) == (job_id, "done")
     assert not hasattr(recorded.receipt, "content")
     assert ledger.record(job_id).state == "done"

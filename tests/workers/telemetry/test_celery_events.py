@@ -78,7 +78,8 @@ def submit(ledger, **options) -> str:
 
 
 def work(ledger, queue, hook, outcome):
-    return execute.execute(ledger, queue, outcome, InFlight(1), (hook,))
+    (recorded,) = execute.execute(ledger, queue, outcome, InFlight(1), (hook,))
+    return recorded
 
 
 def to_local(_claim):

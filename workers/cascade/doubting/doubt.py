@@ -49,7 +49,7 @@ class Doubter:
         )
         doubt = self._calibrated(doubt, compared)
         score = doubt.probability + tie_break(known.verdict_score)
-        doubt = doubt.model_copy(update={"score": round(score, 6)})
+        doubt = doubt.model_copy(update={"score": round(score, 8)})
         return DoubtedAnswer(
             compared, self._ranking.ranked(doubt, compared) if self._ranking else doubt
         )

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from forebay.routing.errors import BadAnswer, Lost, TooLong
+from forebay.routing.errors import BadAnswer, Expired, Lost, TooLong
 from forebay.routing.jobs import Classify, Job, Summarize, Summary
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
@@ -50,6 +51,7 @@ class LongTexts:
             TooLong: The job's kind is not answered in parts, or the policy allows too few parts.
             BadAnswer: The summary of a part cannot be read.
             Lost: The job no longer belongs to this claim.
+            Expired: The job's deadline passed.
         """
         job = attempt.job
         max_parts = self._policy.current().tenant(job.tenant).max_parts
@@ -170,6 +172,8 @@ class _Run:
     def _begin(self, request: LongRequest) -> None:
         if self._lost.is_set():
             raise Lost
+        if self._job.deadline is not None and datetime.now(UTC) >= self._job.deadline:
+            raise Expired("the deadline passed while the job was worked")
         self._asked += 1
         prompt_id = f"{self._prompt_id}/part-{self._asked}"
         part = self._job.model_copy(update={"request": request})

@@ -33,7 +33,7 @@ CONFIDENCE_COLUMNS = ("kind", "audits", "right", "verdict ECE", "doubt ECE")
 
 
 def status(*, as_json: Json = False) -> None:
-    """Show which jobs are escalated to Bedrock, by tenant and kind.
+    """Show which jobs are escalated, by tenant and kind.
 
     Targets and what was reached, thresholds, overrides and costs; how well verdict and doubt were
     calibrated on the last 500 audits (ECE: 0 is perfect), and what calibrations were learned from.
@@ -163,7 +163,7 @@ def _pace_cells(line: dict[str, Any]) -> tuple[str, ...]:
     start = "" if threshold is None else f"{STAGES[line['stage']]} {threshold:.3f}"
     if override := line["override"]:
         text = override_text(override["word"], override["value"])
-        start = f"{start}  {text} by hand, {override['ends_in_s']:.0f} s".strip()
+        start = f"{start}  {text} by hand, {override['ends_in_s'] / 60:.0f} min left".strip()
     went, aim = (_percent(line[name]) for name in ("went", "aim"))
     return line["kind"], line["stage"], str(line["seen"]), went, aim, start
 

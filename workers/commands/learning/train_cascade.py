@@ -50,7 +50,7 @@ def train_cascade(
     audits: FromAudits = False, tenant: TenantName = None, stand_in: StandIn = False,
     seed: Seed = 0, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Fit the cascade model, which ranks local answers that had a second opinion.
+    """Fit the model that ranks answers with second opinions.
 
     \b
     Fit to files: --prompts, --outcomes, --weak, --strong, --second and --preds, as `eval` takes

@@ -26,12 +26,12 @@ class Start(Frame):
     The reply is `Ready`, or `Failed` with an empty key.
 
     Attributes:
-        settings: the fields of `EngineSettings`.
+        settings: the fields of `EngineSettings`, a key in plain text among them.
         beat_s: seconds between two `Beat` messages.
     """
 
     op: Literal["start"] = "start"
-    settings: dict[str, Any]
+    settings: dict[str, Any] = Field(repr=False)
     beat_s: float
 
 

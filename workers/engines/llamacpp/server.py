@@ -194,6 +194,8 @@ def _configure(params: Any, model: Path, settings: EngineSettings) -> None:
     params.n_ctx = settings.context_tokens * settings.slots
     params.n_batch = params.n_ubatch = _CHUNK_TOKENS
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
+    if settings.gpu_layers is not None:
+        params.n_gpu_layers = settings.gpu_layers
     params.cache_ram_mib = _PREFIX_CACHE_MIB
     params.verbosity = _SILENT
     params.fit_params = params.ui = params.endpoint_slots = False

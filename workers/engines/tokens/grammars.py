@@ -36,6 +36,7 @@ _OPEN_OBJECT = frozenset({"additionalProperties", "patternProperties", "minPrope
 _COMBINING = frozenset({"allOf", "if", "not", "dependentSchemas", "unevaluatedProperties"})
 #: Keywords that do so beside `properties`.
 _COMBINING_WITH_PROPERTIES = frozenset({"anyOf", "oneOf", "$ref", "$dynamicRef"})
+_JSON = "%json "  # begins a body that holds a JSON Schema
 _MIN_STRING_CHARS = 32  # that every string may have
 _CHARS_PER_TOKEN = 3  # about
 _MAX_NAMED_FAULTS = 3  # in an error message
@@ -132,8 +133,14 @@ def too_large(constraint: Constraint) -> InvalidJob:
     return InvalidJob(message, field=field_of(constraint))
 
 
+def schema_in(body: str) -> dict[str, Any]:
+    """Return the JSON Schema that a grammar body holds."""
+    schema: dict[str, Any] = json.loads(body.removeprefix(_JSON))
+    return schema
+
+
 def _json(schema: dict[str, Any], max_tokens: int) -> str:
-    return f"%json {json.dumps(bounded(schema, max_tokens))}"
+    return f"{_JSON}{json.dumps(bounded(schema, max_tokens))}"
 
 
 def _pattern(regex: str) -> str:

@@ -22,9 +22,17 @@ def compiles_in_time(grammar: str) -> bool:
     return True
 
 
-def _compile(grammar: str) -> None:
+def compiles(grammar: str) -> bool:
+    """Return whether the grammar compiles within the budget of a check; needs llguidance."""
+    try:
+        return call(_compile, grammar)
+    except OverBudget:
+        return False
+
+
+def _compile(grammar: str) -> bool:
     try:
         from llguidance import LLMatcher  # noqa: PLC0415 - only where it is installed
     except ImportError:
-        return
-    LLMatcher.validate_grammar(grammar)
+        return False
+    return not LLMatcher.validate_grammar(grammar)

@@ -16,7 +16,7 @@ from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import read, read_settings
 from forebay.routing.store.connection import connect
 from forebay.workers.frontier.bedrock.converse_reply import STAND_IN_MARK
-from forebay.workers.frontier.provider import PROVIDERS
+from forebay.workers.frontier.provider import fleet_providers
 from forebay.workers.frontier.settings import BedrockSettings
 
 CONNECT_TIMEOUT_S = 5.0
@@ -30,9 +30,9 @@ ASKING_PROVIDERS = ("custom-process", "container-role", "iam-role")
 def frontier(*, online: bool) -> Iterator[Finding]:
     """Check the provider, the region and the endpoint; `online` allows to connect to it."""
     settings = read(BedrockSettings)
-    if settings.frontier_provider not in PROVIDERS:
+    if settings.frontier_provider not in fleet_providers():
         seen = f"FOREBAY_FRONTIER_PROVIDER names no provider: {settings.frontier_provider[:60]}"
-        yield Finding("provider", "fail", seen, f"set it to one of: {', '.join(sorted(PROVIDERS))}")
+        yield Finding("provider", "fail", seen, f"set it to one of: {', '.join(fleet_providers())}")
     if settings.bedrock_endpoint:
         yield _endpoint(settings.bedrock_endpoint, online=online)
     elif find_spec("botocore") is not None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
-from forebay.routing.limits.capabilities import Capabilities
 from forebay.routing.limits.prices import Prices
+from forebay.routing.policy.capabilities import Capabilities
 from forebay.workers.engines.engine import JsonSchema, Prompt, Turn
 from forebay.workers.frontier.structured_output import is_refused
 from forebay.workers.frontier.terms import PLAIN, Terms

@@ -35,6 +35,7 @@ from forebay.workers.frontier.calling.call import Call, SubBudget
 from forebay.workers.frontier.calling.cost import Cost, cost_of
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.prefixes import Prefixes
+from forebay.workers.frontier.calling.providers import Providers
 from forebay.workers.frontier.calling.slots import Slots
 from forebay.workers.frontier.calling.traced_call import traced
 from forebay.workers.frontier.provider import (
@@ -70,7 +71,7 @@ class Calls:
     ) -> None:
         """Call through `provider`; `prices` returns the price list that is in force."""
         settings = ledger.settings
-        self._provider = provider
+        self._providers = Providers(provider)
         self._prices = prices
         self._secret = secret
         self._budget = Budget(ledger.redis, BookBounds(settings.books_days, settings.books_calls))
@@ -100,7 +101,8 @@ class Calls:
         try:
             prompt = prompt_for(call_id)
             terms = self._terms(job, prompt, rules.base_model(model), rules, prices)
-            tokens_in, tokens_out = self._provider.bounds(prompt, terms.base, terms)
+            provider = self._providers.of(terms)
+            tokens_in, tokens_out = provider.bounds(prompt, terms.base, terms)
             worst_nusd = prices.worst_case(
                 terms.base, tokens_in, tokens_out, tier=terms.tier, caches=terms.caches
             )
@@ -114,7 +116,7 @@ class Calls:
             raise NoAnswer(too_dear, Reason.JOB_COST_CAP, another=True)
         return Call(
             call_id, prompt, model, worst_nusd, prices, tokens_in, tokens_out, terms,
-            probe=self._admitted(model), repair=spent_nusd > 0,
+            probe=self._admitted(model, elsewhere=bool(terms.endpoint)), repair=spent_nusd > 0,
         )  # fmt: skip
 
     def _terms(self, job: Job, prompt: Prompt, base: str, rules: Policy, prices: Prices) -> Terms:
@@ -127,23 +129,23 @@ class Calls:
             tier=tier if prices.offers(base, tier) else "default",
             effort="" if wanted.effort == "default" else wanted.effort,
             caches=self._prefixes.pays(prompt, base, prices),
+            endpoint=rules.endpoint(base),
             labels={JOB_LABEL: job.id, TENANT_LABEL: job.tenant},
         )
 
-    def _admitted(self, model: str) -> bool:
+    def _admitted(self, model: str, *, elsewhere: bool) -> bool:
         """Return whether the call of this model probes a fault.
 
         Raises:
             NoAnswer: The spillway is shut for this model.
         """
-        admission = self._spillway.admit(model)
+        admission = self._spillway.admit(model, elsewhere=elsewhere)
         fault = admission.fault
         if not admission.wait_s:
             return fault is not None
         why = fault.reason if fault else "the spillway is shut"
         shut = Unavailable(why, retry_after=admission.wait_s)
-        another = fault is not None and fault.scope != ACCOUNT
-        raise NoAnswer(shut, Reason.SPILLWAY_SHUT, another=another)
+        raise NoAnswer(shut, Reason.SPILLWAY_SHUT, another=True)
 
     def make(
         self,
@@ -186,16 +188,15 @@ class Calls:
         """
         began = time.monotonic()
         self._reserve(call, claim, job, rules, sub_budget)
-        self._write_down(
-            call.leaving(claim, job, rules, self._provider.region, sub_budget, self._secret)
-        )
+        region = self._providers.of(call.terms).region
+        self._write_down(call.leaving(claim, job, rules, region, sub_budget, self._secret))
         if time.monotonic() - began > MAX_RESERVING_S:  # this process was stopped meanwhile
             self._budget.release(call.id)
             raise NoAnswer(Unavailable("too late to call"), Reason.SPILLWAY_SHUT)
 
     def _call(self, call: Call, on_text: TakeText | None) -> Reply | ForebayError:
         try:
-            return traced(self._provider, call, on_text)
+            return traced(self._providers.of(call.terms), call, on_text)
         except ForebayError as error:
             return error
 
@@ -222,6 +223,7 @@ class Calls:
     def _reserve(
         self, call: Call, claim: Claim, job: Job, rules: Policy, sub_budget: SubBudget
     ) -> None:
+        provider = self._providers.of(call.terms)
         try:
             self._budget.reserve(
                 call.id,
@@ -229,10 +231,10 @@ class Calls:
                 job.tenant,
                 call.worst_nusd,
                 limits_at=lambda at_s: call.limits(rules, job.tenant, sub_budget, at_s),
-                term_s=self._provider.term_s,
+                term_s=provider.term_s,
                 purpose=sub_budget.purpose,
                 token=claim.token,
-                terms=call.stated(self._provider.region, sub_budget),
+                terms=call.stated(provider.region, sub_budget),
             )
         except BudgetExceeded as error:
             raise NoAnswer(error, Reason.BUDGET_SPENT, another=True) from None
@@ -286,9 +288,10 @@ class Calls:
         faulty = {fault.scope for fault in self._spillway.faults()}
         if scope != ACCOUNT and faulty >= rules.all_models():
             self._spillway.shut(error.code, PROBE_EVERY_S)
-        another = scope != ACCOUNT
-        return NoAnswer(error, Reason.SPILLWAY_SHUT, another=another, waits=True)
+        # After a fault of the account, only a model that another service serves is still open.
+        return NoAnswer(error, Reason.SPILLWAY_SHUT, another=True, waits=True)
 
     def _recovered(self, call: Call) -> None:
         if call.probe:
-            self._spillway.recover(call.model)
+            elsewhere = call.terms.endpoint is not None
+            self._spillway.recover(call.model, elsewhere=elsewhere)

@@ -9,7 +9,7 @@ import redis
 
 from forebay.routing.errors import ForebayError, PassingError, Throttled, Unavailable
 from forebay.routing.ledger.claim import Claim
-from forebay.routing.limits.model_load import Ending, ModelLoad, Slot
+from forebay.routing.limits.quotas.model_load import Ending, ModelLoad, Slot
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.policy.tables import ModelRules

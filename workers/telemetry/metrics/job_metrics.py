@@ -14,6 +14,7 @@ from forebay.routing.jobs import Answer, Receipt
 from forebay.routing.lanes import BEDROCK, Hop, hop_of
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.record import Record
+from forebay.routing.reasons import Reason
 from forebay.workers.runtime.outcomes import (
     Answered,
     Escalated,
@@ -50,7 +51,7 @@ class JobMetrics:
         self._in_flight = Gauge("forebay_jobs_in_flight", in_flight, registry=registry)
         self._attempts = count("attempts", "Attempts by outcome", *WHERE, "outcome")
         self._retries = count("retries", "Attempts after which a job waits again", *WHERE, "code")
-        self._decisions = count("decisions", "Lanes chosen by the router", *WHERE, "reason")
+        self._decisions = count("decisions", "Lanes chosen before an answer", *WHERE, "reason")
         self._escalations = count("escalations", "Jobs that went up", "kind", "reason")
         refusals = count("egress_refusals", "Moves or calls refused because of egress", "lane")
         self._refusals = {lane: refusals(lane) for lane in HOPS}  # each begins at 0, for alerts
@@ -83,6 +84,9 @@ class JobMetrics:
         """Count a job that is worked now."""
         self._begun[claim.token] = time.monotonic()
         self._in_flight.inc()
+        record = claim.record
+        if record.attempts == 1 and Reason.ROUTED_AT_SUBMIT in record.reasons:
+            self._decisions(record.kind, record.hop, Reason.ROUTED_AT_SUBMIT.value).inc()
 
     def finished(self, claim: Claim, recorded: Recorded, /) -> None:
         """Count what became of the job."""
@@ -98,7 +102,8 @@ class JobMetrics:
             case Routed(queue, reason=reason, verdict=verdict):
                 lane = hop_of(queue)
                 self._decisions(record.kind, lane, reason_label(reason)).inc()
-                self._verdict(record.kind).observe(verdict.probability)
+                if verdict is not None:
+                    self._verdict(record.kind).observe(verdict.probability)
             case Escalated(reason, draft):
                 self._escalations(record.kind, reason_label(reason)).inc()
                 if draft is not None:

@@ -1,1 +1,1 @@
-"""Fits weights and calibrations to outcomes."""
+"""Fits weights to outcomes and audits."""

@@ -20,10 +20,10 @@ from forebay.routing.learning.agreement_rates import SHRINKAGE
 from forebay.routing.scoring.doubt_model import MAX_RATE, MIN_RATE, Line, Weights
 from forebay.routing.scoring.logit import logit
 from forebay.workers.checks import final_answer
+from forebay.workers.training.calibration.fit_doubt_calibration import map_fit
 from forebay.workers.training.data import local_answers
 from forebay.workers.training.data.columns import columns
 from forebay.workers.training.data.dataset import Floats, read, require_enough
-from forebay.workers.training.fitting.fit_doubt_calibration import map_fit
 
 #: What is stated, not fitted: no file tells it. See `Weights`.
 UNBOUNDED, USUAL_RATE, FURTHER, OWN = -0.8, 0.5, 0.75, 0.3

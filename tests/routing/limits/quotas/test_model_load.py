@@ -8,7 +8,7 @@ import pytest
 
 from forebay.routing.jobs import Generate, Job, Message
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.model_load import ModelLoad
+from forebay.routing.limits.quotas.model_load import ModelLoad
 from forebay.routing.policy.tables import ModelRules
 from forebay.routing.settings import Settings
 

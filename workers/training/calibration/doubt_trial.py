@@ -12,10 +12,10 @@ from forebay.routing.learning.audits import Audit
 from forebay.routing.learning.calibration import Calibration
 from forebay.routing.learning.doubt_calibration import DoubtCalibration
 from forebay.routing.scoring.doubt_model import DoubtModel
+from forebay.workers.training.calibration import fit_doubt_calibration as doubts
+from forebay.workers.training.calibration import fit_label_calibration as labels
 from forebay.workers.training.data.dataset import Floats
 from forebay.workers.training.data.ranking_metrics import calibration_error
-from forebay.workers.training.fitting import fit_doubt_calibration as doubts
-from forebay.workers.training.fitting import fit_label_calibration as labels
 
 MIN_ROWS = 20  # fewer are too few to fit to
 #: If so many audits are newer than the current calibration, the two are compared on those alone,

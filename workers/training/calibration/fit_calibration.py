@@ -19,9 +19,9 @@ from forebay.routing.base import Kind
 from forebay.routing.learning.audits import Audit
 from forebay.routing.learning.calibration import Calibration
 from forebay.routing.scoring.logit import logit
+from forebay.workers.training.calibration.doubt_trial import try_parts
 from forebay.workers.training.data.dataset import Floats
 from forebay.workers.training.data.ranking_metrics import calibration_error
-from forebay.workers.training.fitting.doubt_trial import try_parts
 
 #: One audit in this many is held out, chosen by a hash of its job's id.
 HELD_OUT_EVERY = 3

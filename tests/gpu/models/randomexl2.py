@@ -2,8 +2,9 @@
 
 The numbers come from the GPU, if torch has one, in seconds; NumPy takes minutes.
 
-`python tests/gpu/randomexl2.py SHAPE BITS FOLDER TOKENIZER_DIR`. exllamav2 packs an EXL2 matrix of
-r rows (inputs) and c columns (outputs), in groups of 128 rows of b bits, into these tensors:
+`python tests/gpu/models/randomexl2.py SHAPE BITS FOLDER TOKENIZER_DIR`. exllamav2 packs an EXL2
+matrix of r rows (inputs) and c columns (outputs), in groups of 128 rows of b bits, into these
+tensors:
 
     q_weight     int32 (r * b / 32, c)       the b-bit numbers of the rows, 32 in b words
     q_scale      int32 (groups, c / 8)       a 4-bit scale for each group and column

@@ -1,6 +1,6 @@
 """Convert the packaged GGUF file to a folder for exllamav2: FP16 weights, config, tokenizer.
 
-`python tests/gpu/smollm2.py FOLDER [GGUF]`. The packaged model is the only real model on the
+`python tests/gpu/models/smollm2.py FOLDER [GGUF]`. The packaged model is the only real model on the
 package index, and it has llama.cpp's format. This undoes what llama.cpp changed: the names, the
 quantization, and the order of the rows of Q and K, which llama.cpp pairs for the rotation of
 positions. Needs gguf, safetensors and tokenizers.
@@ -110,7 +110,7 @@ def main() -> None:
     if len(sys.argv) > 2:
         gguf = Path(sys.argv[2])
     else:
-        sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+        sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "src"))
         from forebay.workers.engines.llamacpp.gguf import packaged_gguf  # noqa: PLC0415 - on the path now
 
         gguf = packaged_gguf()

@@ -18,7 +18,7 @@ from forebay.workers.commands import calibrate
 from forebay.workers.engines.batching.echo import EchoEngine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.local import Local
-from forebay.workers.training.fitting import fit_doubt_calibration as fitting
+from forebay.workers.training.calibration import fit_doubt_calibration as fitting
 from local.fleet import ROOT
 
 pytest_plugins = ["waterfall"]

@@ -15,14 +15,14 @@ from forebay.routing.learning.label_calibration import (
     LabelCalibration,
     label_groups,
 )
-from forebay.workers.training.data.dataset import Floats
-from forebay.workers.training.fitting.fit_doubt_calibration import (
+from forebay.workers.training.calibration.fit_doubt_calibration import (
     EDGE,
     FOLDS,
     MIN_AUDITS,
     fold_numbers,
     minimized,
 )
+from forebay.workers.training.data.dataset import Floats
 
 #: Standard deviations of the prior of the logarithm of the temperature, for kinds and below.
 KIND_WIDTH, GROUP_WIDTH = 1.0, 0.4

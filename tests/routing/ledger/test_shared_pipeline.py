@@ -1,0 +1,89 @@
+"""Round trips that the threads of a process share."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis as redis_py
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import ResponseError
+from redis.retry import Retry
+
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.ledger.transitions import MAX_COMMANDS, SharedPipeline
+from forebay.routing.settings import Settings
+from ledger_jobs import BELL, answer, job, put
+
+THREADS = 100
+
+
+def together(call, threads: int = THREADS) -> list:
+    """Return what each thread's call returned or raised; all threads begin at once."""
+    start = threading.Barrier(threads)
+
+    def run(number: int):
+        start.wait()
+        try:
+            return call(number)
+        except Exception as error:  # noqa: BLE001 - the tests look at it
+            return error
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(run, range(threads)))
+
+
+def test_each_thread_gets_the_reply_to_its_own_command(redis):
+    shared = SharedPipeline(redis)
+    replies = together(lambda number: shared.execute("ECHO", str(number)))
+    assert replies == [str(number).encode() for number in range(THREADS)]
+
+
+def test_threads_that_come_during_a_round_trip_share_the_next(redis):
+    shared = SharedPipeline(redis)
+    paused = threading.Thread(target=shared.execute, args=("BLPOP", "gate", 5))
+    paused.start()
+    while not shared._under_way:
+        pass
+    before = redis.info("stats")["total_reads_processed"]
+    with ThreadPoolExecutor(THREADS) as pool:
+        replies = [pool.submit(shared.execute, "INCR", "n") for _ in range(THREADS)]
+        while len(shared._waiting) < THREADS:
+            pass
+        redis.lpush("gate", "open")
+        assert sorted(reply.result() for reply in replies) == list(range(1, THREADS + 1))
+    paused.join()
+    reads = redis.info("stats")["total_reads_processed"] - before
+    assert reads <= THREADS // MAX_COMMANDS + 1 + 5  # the test's own commands, and a large write
+
+
+def test_an_error_of_one_command_is_no_error_of_the_others(redis):
+    redis.set("text", "a")
+    shared = SharedPipeline(redis)
+    replies = together(lambda number: shared.execute("INCR", "text" if number % 2 else "number"))
+    assert all(isinstance(reply, ResponseError) for reply in replies[1::2])
+    assert sorted(replies[::2]) == list(range(1, THREADS // 2 + 1))
+
+
+def test_without_redis_each_thread_gets_the_error_and_none_waits_for_ever(redis):
+    nobody = redis_py.Redis(port=1, retry=Retry(NoBackoff(), 0))
+    shared = SharedPipeline(nobody)
+    for _ in range(2):
+        assert all(isinstance(reply, NoConnection) for reply in together(shared.execute, 20))
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_threads_of_one_ledger_claim_and_settle_each_job_once(redis, forgotten):
+    ledger = Ledger(redis, Settings(), BELL)
+    ledger.share_round_trips()
+    ids = put(ledger, *(job() for _ in range(THREADS)))
+    if forgotten:
+        redis.script_flush()
+
+    def work(_number: int):
+        claim = ledger.claim("route")
+        return claim.id, ledger.settle(claim, answer(claim))
+
+    assert sorted(together(work)) == sorted((job_id, "done") for job_id in ids)

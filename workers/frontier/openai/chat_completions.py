@@ -1,0 +1,162 @@
+"""OpenAI's chat completions as a provider. A call is made once; no redirect is followed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+
+from forebay.routing.books.egress_entry import ENDPOINT
+from forebay.routing.errors import ForebayError
+from forebay.routing.policy.tables import Endpoint
+from forebay.workers.engines.engine import Prompt, TakeText
+from forebay.workers.frontier.openai.chat_errors import Names, from_exception, from_response
+from forebay.workers.frontier.openai.chat_reply import (
+    STAND_IN_MARK,
+    read_reply,
+    streamed_body,
+    whole_body,
+)
+from forebay.workers.frontier.openai.chat_request import bounds, chat_request
+from forebay.workers.frontier.provider import ModelFault, OutcomeUnknown, Provider, Reply
+from forebay.workers.frontier.settings import BedrockSettings
+from forebay.workers.frontier.terms import PLAIN, Terms
+
+CONNECT_TIMEOUT_S = 5
+MAX_BODY_BYTES = 32_000_000  # of an answer
+_OK = 200
+
+
+class ChatCompletions(Provider):
+    """Calls the models of one endpoint. Safe to share between threads."""
+
+    def __init__(self, settings: BedrockSettings, name: str, endpoint: Endpoint) -> None:
+        """`name` is the endpoint's in the policy."""
+        self._settings = settings
+        self._name = name
+        self._endpoint = endpoint
+        # At DEBUG urllib3 logs paths, never bodies; they are of no use to anybody.
+        logging.getLogger("urllib3").setLevel(logging.INFO)
+        self._pool = urllib3.PoolManager(
+            maxsize=settings.bedrock_concurrency,
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=settings.bedrock_timeout_s),
+            retries=False,
+        )
+
+    @property
+    def term_s(self) -> float:
+        """Seconds after which a call of unknown outcome has ended on the service's side too."""
+        return self._settings.bedrock_term_s
+
+    @property
+    def region(self) -> str:
+        """The endpoint's name and its host, marked as no region of AWS."""
+        return f"{ENDPOINT}{self._name} at {urlsplit(self._endpoint.url).netloc}"
+
+    def bounds(self, prompt: Prompt, model: str, terms: Terms = PLAIN) -> tuple[int, int]:
+        """Return the most tokens a call can be billed for: of its prompt, and of its answer."""
+        return bounds(prompt, model, terms)
+
+    def call(
+        self,
+        prompt: Prompt,
+        model: str,
+        *,
+        call_id: str,
+        terms: Terms = PLAIN,
+        on_text: TakeText | None = None,
+    ) -> Reply:
+        """Ask a model once and block until it has answered. `Provider.call` lists the errors."""
+        own_name = model.removeprefix(f"{self._name}/")
+        named = replace(terms, base=terms.base or model)
+        body = chat_request(prompt, own_name, self._endpoint, named, stream=on_text is not None)
+        ending = self._ask(body, model, call_id, terms, on_text)
+        if isinstance(ending, ForebayError):
+            # Raised here and not where it was caught, so that no error report can walk from it
+            # to the foreign error.
+            raise ending
+        return replace(ending, enforced="response_format" in body)
+
+    def _ask(
+        self,
+        body: dict[str, Any],
+        model: str,
+        call_id: str,
+        terms: Terms,
+        on_text: TakeText | None,
+    ) -> Reply | ForebayError:
+        names, began = Names(self._name, model, self._endpoint.key_env), time.monotonic()
+        try:
+            response = self._post(body, call_id)
+            try:
+                found = _body(response, names, on_text)
+            except BaseException:
+                response.close()  # what is left of it is of no use to the next call
+                raise
+            response.release_conn()
+            stand_in = response.headers.get(STAND_IN_MARK) == "1"
+            latency_s = time.monotonic() - began
+            return read_reply(found, (model, terms.tier), stand_in=stand_in, latency_s=latency_s)
+        except ForebayError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever broke, the call may have been billed
+            return from_exception(error, names)
+
+    def _post(self, body: dict[str, Any], call_id: str) -> urllib3.BaseHTTPResponse:
+        """Send a request and return its response, of which the head has come.
+
+        Raises:
+            ModelFault: There is no key.
+        """
+        headers = {"content-type": "application/json", "x-client-request-id": call_id}
+        if variable := self._endpoint.key_env:
+            key = os.environ.get(variable, "").strip()
+            if not key:
+                raise ModelFault(f"holds no key for the endpoint {self._name}", field=variable)
+            headers["authorization"] = f"Bearer {key}"
+        return self._pool.request(
+            "POST",
+            f"{self._endpoint.url}/chat/completions",
+            body=json.dumps(body).encode(),
+            headers=headers,
+            redirect=False,
+            preload_content=False,
+        )
+
+
+def _body(
+    response: urllib3.BaseHTTPResponse, names: Names, on_text: TakeText | None
+) -> dict[str, Any]:
+    """Return the body of an answer; raise our error if the response is none."""
+    if response.status != _OK:
+        retry_after = response.headers.get("retry-after", "")
+        raise from_response(response.status, _read(response), retry_after, names)
+    if on_text is None or "event-stream" not in response.headers.get("content-type", ""):
+        return whole_body(_read(response))
+    return streamed_body(_lines(response), on_text)
+
+
+def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+    data = response.read(MAX_BODY_BYTES + 1)
+    if len(data) > MAX_BODY_BYTES:
+        raise OutcomeUnknown("the response is larger than any answer")
+    return data
+
+
+def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """Yield the lines of a stream as they come."""
+    rest, size = b"", 0
+    for chunk in response.stream():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise OutcomeUnknown("the stream is longer than any answer")
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+    yield rest

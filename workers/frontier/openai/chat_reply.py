@@ -1,0 +1,122 @@
+"""From an answer of chat completions to a reply. A whole response of status 200 is billed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, TypeGuard
+
+from forebay.routing.limits.prices import Tier, Usage
+from forebay.workers.engines.engine import Ending, TakeText
+from forebay.workers.frontier.provider import Malformed, OutcomeUnknown, Refused, Reply
+
+STAND_IN_MARK = "x-forebay-stand-in"  # header of every answer of a mock
+MAX_TOKENS = 10_000_000  # of each count; no model's context comes near
+
+FINISHES: dict[str, Ending] = {"stop": "stop", "length": "length"}
+_TIERS: dict[Any, Tier] = {"default": "default", "flex": "flex", "priority": "priority"}
+_CUT = "the response is cut short, or is no chat completion"
+
+
+def whole_body(data: bytes) -> dict[str, Any]:
+    """Return the JSON object of a whole response; raise `OutcomeUnknown` if it is none."""
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict) or not {"choices", "usage"} & body.keys():
+        raise OutcomeUnknown(_CUT)
+    return body
+
+
+def streamed_body(lines: Iterable[bytes], on_text: TakeText) -> dict[str, Any]:
+    """Return what the events of a stream say, in the shape of a whole response.
+
+    Raises:
+        OutcomeUnknown: The stream ended before its end was said, or with an error.
+    """
+    texts: list[str] = []
+    refusals: list[str] = []
+    last: dict[str, Any] = {}
+    finish: Any = None
+    for line in lines:
+        data = line.strip().removeprefix(b"data:").strip()
+        if data == b"[DONE]":
+            message = {"content": "".join(texts), "refusal": "".join(refusals) or None}
+            return {**last, "choices": [{"message": message, "finish_reason": finish}]}
+        if not line.startswith(b"data:"):
+            continue
+        chunk = _chunk(data)
+        last |= {key: chunk[key] for key in ("usage", "service_tier") if chunk.get(key)}
+        choice = _first(chunk.get("choices"))
+        finish = choice.get("finish_reason") or finish
+        delta = choice.get("delta")
+        if isinstance(delta, dict) and isinstance(delta.get("refusal"), str):
+            refusals.append(delta["refusal"])
+        if isinstance(delta, dict) and isinstance(delta.get("content"), str):
+            texts.append(delta["content"])
+            on_text(_storable(delta["content"]))
+    raise OutcomeUnknown("the stream was cut short")
+
+
+def read_reply(
+    body: dict[str, Any], asked: tuple[str, Tier], *, stand_in: bool, latency_s: float
+) -> Reply:
+    """Read a whole response; `asked` are the model and the tier of the call.
+
+    Raises:
+        Refused, Malformed: There is no usable answer; the call is billed.
+    """
+    model, asked_tier = asked
+    usage = _usage(body.get("usage"))
+    reported = body.get("service_tier")
+    known = isinstance(reported, str) and reported in _TIERS
+    tier = _TIERS[reported] if known else asked_tier
+    choice = _first(body.get("choices"))
+    message, reason = choice.get("message"), choice.get("finish_reason")
+    message = message if isinstance(message, dict) else {}
+    if reason == "content_filter" or message.get("refusal"):
+        raise Refused(f"{model} declined to answer", usage, tier, stand_in=stand_in)
+    finish = FINISHES.get(reason) if isinstance(reason, str) else "length"
+    text = message.get("content")
+    if finish is None or not isinstance(text, str):
+        note = f"{model} gave an answer without a readable text"
+        raise Malformed(note, usage, tier, stand_in=stand_in)
+    return Reply(_storable(text), usage, finish, model, tier, stand_in, latency_s)
+
+
+def _chunk(data: bytes) -> dict[str, Any]:
+    try:
+        chunk = json.loads(data)
+    except (ValueError, RecursionError):
+        chunk = None
+    if not isinstance(chunk, dict) or "error" in chunk:
+        raise OutcomeUnknown("the stream broke off with an error")
+    return chunk
+
+
+def _first(choices: Any) -> dict[str, Any]:
+    found = choices[0] if isinstance(choices, list) and choices else None
+    return found if isinstance(found, dict) else {}
+
+
+def _storable(text: str) -> str:
+    """Return a text that can be stored: half a surrogate pair cannot."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _usage(counts: Any) -> Usage | None:
+    """Return the tokens; `None` if a count is missing, impossible, or contradicts another."""
+    if not isinstance(counts, dict):
+        return None
+    details = counts.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    read = 0 if cached is None else cached
+    prompt, output = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    if not (_is_count(prompt) and _is_count(output) and _is_count(read)) or read > prompt:
+        return None
+    return Usage(input=prompt - read, output=output, cache_read=read)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= MAX_TOKENS
