@@ -150,6 +150,10 @@ chaos: $(READY) ## Kill, stop and cut all parts under load; attack the fleet bes
 	@$(PY) tests/chaos/run_storms.py $(STORMS)
 	@$(PY) tests/chaos/failover.py
 
+.PHONY: chaos-bulk
+chaos-bulk: $(READY) ## Kill client, workers, sweeper, Redis and router 20 times during a bulk (ARGS: --rows, --seed)
+	@$(PY) tests/chaos/run_bulk.py $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(READY) ## Send 100,000 bad inputs through every entry (ARGS: --inputs, --seed, --only ENTRY)
 	@$(PY) tests/fuzz/run.py $(ARGS)

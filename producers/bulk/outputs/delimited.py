@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from forebay.producers.bulk.outputs.cells import as_cell, flat, flat_columns
 from forebay.producers.bulk.outputs.durable_file import DurableFile
@@ -30,8 +33,13 @@ class DelimitedOutput(Output):
         writer = csv.writer(text, delimiter=self._delimiter, lineterminator="\r\n")
         if not self._file.size:
             writer.writerow(self._columns)
-        writer.writerows([as_cell(each) for each in flat(row, self._columns)] for row in rows)
+        writer.writerows(self._cells(row) for row in rows)
         return self._file.append(text.getvalue().encode())
+
+    def _cells(self, row: ResultRow) -> list[str]:
+        if isinstance(row, StoredRecord):
+            return row.cells
+        return [as_cell(each) for each in flat(row, self._columns)]
 
     def finish(self) -> None:
         """Write the header if there are no rows, and close the file."""
@@ -42,3 +50,28 @@ class DelimitedOutput(Output):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class StoredRecord(dict[str, Any]):
+    """A row of a finished table: what its cells tell, and the cells as they are in the file."""
+
+    def __init__(self, columns: Sequence[str], cells: list[str]) -> None:
+        """Raise `ValueError` or `KeyError` if the cells are not those of a result."""
+        told = dict(zip(columns, cells, strict=True))
+        super().__init__(
+            row=int(told["row"]), key=told["key"] or None, status=told["status"],
+            lane=told["lane"] or None, degraded=json.loads(told["degraded"]),
+            cost_usd=float(told["cost_usd"]), tokens_in=int(told["tokens_in"]),
+            tokens_out=int(told["tokens_out"]), reasons=json.loads(told["reasons"]),
+            error=told["error"] or None,
+        )  # fmt: skip
+        self.cells = cells
+
+
+def stored_records(path: Path, delimiter: str) -> Iterator[StoredRecord]:
+    """Yield the rows of a table of results. Raises `OSError`, `ValueError` or `KeyError`."""
+    with path.open(newline="", encoding="utf-8") as file:
+        records = csv.reader(file, delimiter=delimiter)
+        columns = next(records, [])
+        for cells in records:
+            yield StoredRecord(columns, cells)

@@ -18,6 +18,7 @@ from forebay.producers.bulk.outputs.spooled import SpooledOutput
 from forebay.routing.errors import InvalidJob, Misconfigured
 
 Format = Literal["jsonl", "csv", "tsv", "parquet", "npy"]
+DELIMITERS = {"csv": ",", "tsv": "\t"}
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 #: The format of a file by the end of its name.
@@ -50,12 +51,7 @@ def open_output(
         InvalidJob: The format is not known, or the file exists, cannot be made or is being written.
     """
     path = Path(path)
-    form = format or BY_SUFFIX.get(path.suffix.lower())
-    if form not in FORMATS:
-        raise InvalidJob(
-            f"has no known format: end it with one of {', '.join(BY_SUFFIX)}, or give the format",
-            field=shown(path),
-        )
+    form = format_of(path, format)
     if form == "parquet":
         return _parquet()(path, columns, resume_at=resume_at, overwrite=overwrite)
     if form == "npy":
@@ -63,7 +59,22 @@ def open_output(
     file = DurableFile(path, resume_at=resume_at, overwrite=overwrite)
     if form == "jsonl":
         return JsonlOutput(file, columns)
-    return DelimitedOutput(file, columns, "\t" if form == "tsv" else ",")
+    return DelimitedOutput(file, columns, DELIMITERS[form])
+
+
+def format_of(path: Path, given: str | None) -> Format:
+    """Return the format of an output; see `open_output`.
+
+    Raises:
+        InvalidJob: The format is not known.
+    """
+    form = given or BY_SUFFIX.get(path.suffix.lower())
+    if form not in FORMATS:
+        raise InvalidJob(
+            f"has no known format: end it with one of {', '.join(BY_SUFFIX)}, or give the format",
+            field=shown(path),
+        )
+    return form
 
 
 def _parquet() -> type[SpooledOutput]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from forebay.producers.bulk.names import shown
-from forebay.producers.bulk.outputs.open_output import open_output
+from forebay.producers.bulk.outputs.delimited import stored_records
+from forebay.producers.bulk.outputs.open_output import DELIMITERS, Format, format_of, open_output
 from forebay.producers.bulk.rows import BadRow
 from forebay.producers.bulk.running import results
 from forebay.producers.bulk.running.manifest import Manifest
@@ -36,16 +37,9 @@ def rows_without_answer(manifest: Manifest) -> list[int]:
     """Return the numbers of the rows in the output that have no answer.
 
     Raises:
-        InvalidJob: The output is not JSON Lines, or cannot be read.
+        InvalidJob: The output cannot be completed, or cannot be read.
     """
-    out = Path(manifest.out)
-    if out.suffix not in {".jsonl", ".ndjson"} and manifest.out_format != "jsonl":
-        raise InvalidJob(
-            "only an output in JSON Lines can be completed; make a file of the failed rows and run "
-            "it as a bulk of its own",
-            field=shown(out),
-        )
-    return [row["row"] for row in _lines(out) if row["status"] != "done"]
+    return [row["row"] for row in _stored(manifest) if row["status"] != "done"]
 
 
 def failed_rows(source: Source, template: Template, numbers: list[int]) -> Iterator[dict[str, Any]]:
@@ -109,8 +103,8 @@ def put_in_place(manifest: Manifest, numbers: Sequence[int], again: Path) -> Cou
     new = out.with_name(out.name + ".new")
     replaced = dict(zip(numbers, _lines(again), strict=True))
     counted: Counter[str] = Counter()
-    with open_output(new, format="jsonl", overwrite=True) as output:
-        for batch in _batched(_lines(out), ROWS_PER_WRITE):
+    with open_output(new, format=_format(manifest), overwrite=True) as output:
+        for batch in _batched(_stored(manifest), ROWS_PER_WRITE):
             rows = [_better(row, replaced.get(row["row"])) for row in batch]
             counted.update(results.totals(rows, 0))
             counted.update(f"error:{row['error']}" for row in rows if row["error"])
@@ -118,6 +112,30 @@ def put_in_place(manifest: Manifest, numbers: Sequence[int], again: Path) -> Cou
         output.finish()
     new.replace(out)
     return counted
+
+
+def _format(manifest: Manifest) -> Format:
+    """Return the format of an output that can be completed."""
+    form = format_of(Path(manifest.out), manifest.out_format)
+    if form not in {"jsonl", *DELIMITERS}:
+        raise InvalidJob(
+            "only JSON Lines, CSV and TSV can be completed; make a file of the failed rows and run "
+            "it as a bulk of its own",
+            field=shown(Path(manifest.out)),
+        )
+    return form
+
+
+def _stored(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an output that can be completed."""
+    out, form = Path(manifest.out), _format(manifest)
+    if form == "jsonl":
+        yield from _lines(out)
+        return
+    try:
+        yield from stored_records(out, DELIMITERS[form])
+    except (OSError, ValueError, KeyError):
+        raise InvalidJob("cannot be read", field=shown(out)) from None
 
 
 def _better(row: dict[str, Any], again: dict[str, Any] | None) -> dict[str, Any]:

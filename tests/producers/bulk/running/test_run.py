@@ -266,6 +266,26 @@ def test_a_retry_that_was_detached_is_put_in_place_when_it_is_resumed(
     assert client.bulk_progress(first).state == "done"
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_table_is_completed_and_its_other_rows_stay_as_they_are(
+    client, rows, tmp_path, monkeypatch, suffix
+):
+    out = tmp_path / f"out.{suffix}"
+    first = broken_bulk(client, rows, out)
+    before = out.read_text().splitlines()
+    failed = [number for number, line in enumerate(before) if "bad_answer" in line]
+    mended(monkeypatch)
+    with client.retry_bulk(first) as again:
+        assert again.wait(60).state == "done"
+    after = out.read_text().splitlines()
+    assert failed
+    assert len(after) == len(before) == 9
+    assert [n for n, line in enumerate(after) if line != before[n]] == failed
+    assert "bad_answer" not in out.read_text()
+    end = client.bulk_progress(first)
+    assert (end.state, end.done, end.failed) == ("done", 8, 0)
+
+
 def test_a_retry_that_was_cancelled_leaves_the_output_and_may_be_tried_again(
     client, rows, tmp_path, monkeypatch, answering
 ):
