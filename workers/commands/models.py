@@ -1,4 +1,4 @@
-"""`forebay models`: list, download, pin, verify and convert models."""
+"""`forebay models`: list, recommend, download, pin, verify and convert models."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ import typer
 from forebay.routing.errors import Misconfigured
 from forebay.workers.commands.drift.command import drift
 from forebay.workers.commands.models_convert import convert
+from forebay.workers.commands.models_recommend import recommend
+from forebay.workers.commands.models_verify import LOCK, LockFile, verify
+from forebay.workers.commands.options import print_table
 from forebay.workers.models.catalogue import Folder, Model, catalogue, find, folder
 
 if TYPE_CHECKING:
     from forebay.workers.models.hub import Snapshot
     from forebay.workers.models.local_models import LocalModel
-    from forebay.workers.models.pins import Lock
 
 app = typer.Typer(
-    help="List, download, pin, verify and convert local models.",
+    help="List, recommend, download, pin, verify and convert local models.",
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 
@@ -56,8 +58,6 @@ Vram = Annotated[
     int | None,
     typer.Option("--vram-mib", min=1, help="Memory of the card; without it, nvidia-smi is asked."),
 ]
-LockFile = Annotated[Path, typer.Option("--lock", help="The file of pins, to be committed.")]
-LOCK = Path("models.lock")
 _HEADER = ("NAME", "SIZE", "LICENCE", "HERE", "ABOUT")
 
 
@@ -73,7 +73,7 @@ def list_models(*, vram_mib: Vram = None, as_json: Json = False) -> None:
     if as_json:
         _print_json(rows + local)
         return
-    _print_table([_HEADER, *map(_catalogue_cells, rows), *map(_local_cells, local)])
+    print_table([_HEADER, *map(_catalogue_cells, rows), *map(_local_cells, local)])
     if not all(row["here"] for row in rows):
         typer.echo("\n-: not downloaded yet; `forebay models pull NAME` does it", err=True)
 
@@ -112,29 +112,6 @@ def path(name: MaybeName = None, *, as_json: Json = False) -> None:
 
 
 @app.command()
-def verify(*, lock: LockFile = LOCK, as_json: Json = False) -> None:
-    """Check every model again. Compares its SHA-256 with its pin, or its download.
-
-    Exit code 1 if a model differs, or a pinned model is not here.
-    """
-    from forebay.workers.models.pins import read_lock  # noqa: PLC0415 - 60 ms
-
-    pins = read_lock(lock)
-    if pins is None and lock != LOCK:
-        raise Misconfigured("there is no such file", field="--lock")
-    differences = _pin_differences(pins) if pins else {}
-    unpinned = [model.path for model in _downloads() if model.name not in differences]
-    checked = {str(path): _is_intact(path) for path in unpinned}
-    good = all(checked.values()) and not any(differences.values())
-    if as_json:
-        _print_json({"ok": good, "files": checked, "models": differences})
-    else:
-        _print_checks(checked, differences)
-    if not good:
-        raise typer.Exit(1)
-
-
-@app.command()
 def pin(names: Names = None, *, lock: LockFile = LOCK, as_json: Json = False) -> None:
     """Pin models as they are now. Writes every file's SHA-256, for `verify` and `pull`."""
     from forebay.workers.models.local_models import local_model, local_models  # noqa: PLC0415 - 60 ms
@@ -159,6 +136,8 @@ def pin(names: Names = None, *, lock: LockFile = LOCK, as_json: Json = False) ->
         typer.echo(f"{digest[:12]}  {name}{was}")
 
 
+app.command()(recommend)
+app.command()(verify)
 app.command()(convert)
 app.command()(drift)
 
@@ -204,23 +183,6 @@ def _ask_consent(download: str, licence: str) -> None:
         raise typer.Exit(1)
 
 
-def _downloads() -> list[LocalModel]:
-    """Return every GGUF file, and every model folder that was downloaded."""
-    from forebay.workers.models.checksums import checksum_file  # noqa: PLC0415 - only `verify` reads them
-    from forebay.workers.models.local_models import local_models  # noqa: PLC0415 - 60 ms
-
-    models = local_models(folder())
-    return [model for model in models if model.path.is_file() or checksum_file(model.path).exists()]
-
-
-def _is_intact(path: Path) -> bool:
-    """Compare a model with the catalogue if it is listed there, else with its download."""
-    from forebay.workers.models.checksums import is_intact  # noqa: PLC0415 - only `verify` needs it
-
-    listed = {model.path: model.sha256 for model in catalogue()}.get(path)
-    return is_intact(path, {path.name: listed} if listed else None)
-
-
 def _uncatalogued(known: list[Model]) -> list[LocalModel]:
     """Return the models on this machine that have no line in the catalogue."""
     from forebay.workers.models.local_models import local_models  # noqa: PLC0415 - 60 ms
@@ -264,33 +226,6 @@ def _local_cells(row: dict[str, Any]) -> tuple[str, ...]:
     facts = (row["format"], row["architecture"], bits, fits, row["trouble"])
     about = ", ".join(fact for fact in facts if fact)
     return row["name"], f"{row['size'] / 1e9:.1f} GB", row["licence"] or "unknown", "here", about
-
-
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
-
-
-def _pin_differences(pins: Lock) -> dict[str, list[str]]:
-    """Return how each pinned model differs from its pin, by name."""
-    from forebay.workers.models.local_models import local_models  # noqa: PLC0415 - 60 ms
-    from forebay.workers.models.pins import differences  # noqa: PLC0415
-
-    here = {model.name: model for model in local_models(folder())}
-    return {name: list(differences(pin, here.get(name))) for name, pin in pins.models.items()}
-
-
-def _print_checks(checked: dict[str, bool], differences: dict[str, list[str]]) -> None:
-    for file, right in checked.items():
-        typer.echo(f"{'ok  ' if right else 'BAD '}  {file}")
-    for name, lines in differences.items():
-        typer.echo(f"{'BAD ' if lines else 'ok  '}  {name}")
-        for line in lines:
-            typer.echo(f"        {line}")
-    if not checked and not differences:
-        typer.echo(f"no models in {folder()}", err=True)
 
 
 def _print_json(data: Any) -> None:

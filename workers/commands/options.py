@@ -1,4 +1,4 @@
-"""Options that several commands share, and the data set that some of them name."""
+"""Options and tables that several commands share, and the data set that some of them name."""
 
 from __future__ import annotations
 
@@ -84,3 +84,11 @@ def read_dataset(
     return dataset.read(
         prompts, outcomes, model_names(weak), model_names(strong), job_type=not no_job_type
     )
+
+
+def print_table(rows: list[tuple[str, ...]]) -> None:
+    """Print rows of cells in aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())

@@ -120,6 +120,27 @@ def local_models(root: Path) -> list[LocalModel]:
     ]
 
 
+def unread_folders(root: Path) -> dict[Path, str]:
+    """Return why a folder with weights is none of the `local_models`, by folder.
+
+    Folders inside a model are no models either, because no engine reads them.
+    """
+    models = {model.path for model in local_models(root)}
+    weights = {file.parent for file in root.rglob("*.safetensors")} - models
+    return {
+        path: _unread(path, root)
+        for path in sorted(weights)
+        if not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and not models.intersection(path.parents)
+    }
+
+
+def _unread(path: Path, root: Path) -> str:
+    if path == root:
+        return "models must be in folders of their own inside FOREBAY_MODELS, which this folder is"
+    return "it has weights and no config.json: is the download complete?"
+
+
 def local_model(root: Path, name: str) -> LocalModel:
     """Return the model of this name.
 

@@ -159,6 +159,52 @@ def test_a_pin_is_of_the_bytes_as_they_are_now(exl2):
     assert call("verify").exit_code == 0
 
 
+@pytest.mark.parametrize("write", [write_exl2, write_exl3])
+def test_a_folder_without_a_pin_is_not_verified_until_it_has_one(root, write):
+    folder = write(root / "org" / "one", WHOLE, 4)
+    (folder / "README.md").write_text(CARD)
+    result = call("verify")
+    assert result.exit_code == 1
+    assert result.stdout.startswith(f"NOT VERIFIED  {folder}\n")
+    assert "forebay models pin org/one" in result.stdout
+    found = output("verify")
+    assert (found["ok"], list(found["unverified"])) == (False, [str(folder)])
+    call("pin", "org/one")
+    assert call("verify").stdout == "ok    org/one\n"
+    for file in ("config.json", "README.md"):
+        path = folder / file
+        before = path.read_text()
+        path.write_text(before + " ")
+        assert f"{file} differs" in call("verify").stdout
+        path.write_text(before)
+    assert call("verify").exit_code == 0
+
+
+def test_weights_that_no_command_reads_are_not_verified(root, exl2):
+    call("pin")
+    (root / "half").mkdir()
+    weights = (exl2 / "output.safetensors").read_bytes()
+    (root / "half" / "output.safetensors").write_bytes(weights)
+    (root / "output.safetensors").write_bytes(weights)
+    (exl2 / "inside").mkdir()
+    (exl2 / "inside" / "other.safetensors").write_bytes(weights)
+    (root / ".one.part").mkdir()
+    (root / ".one.part" / "other.safetensors").write_bytes(weights)
+    result = call("verify")
+    assert result.exit_code == 1
+    unverified = output("verify")["unverified"]
+    assert list(unverified) == [str(root), str(root / "half")]
+    assert "config.json" in unverified[str(root / "half")]
+
+
+def test_the_model_of_a_worker_outside_of_the_folder_is_not_verified(root, tmp_path, monkeypatch):
+    elsewhere = write_exl2(tmp_path / "elsewhere", SMALL, 4.0)
+    assert output("verify")["ok"]
+    monkeypatch.setenv("FOREBAY_SECOND_MODEL_DIR", str(elsewhere))
+    assert list(output("verify")["unverified"]) == [str(elsewhere)]
+    assert call("verify").exit_code == 1
+
+
 def test_new_and_missing_files_are_named(exl2):
     call("pin")
     (exl2 / "README.md").rename(exl2 / "README.txt")
@@ -169,9 +215,9 @@ def test_new_and_missing_files_are_named(exl2):
     }  # fmt: skip
 
 
-def test_a_pinned_model_that_is_not_here_is_reported(exl2):
+def test_a_pinned_model_that_is_not_here_is_reported(exl2, tmp_path):
     call("pin")
-    exl2.rename(exl2.with_name("other"))
+    exl2.rename(tmp_path / "other")
     result = call("verify")
     assert (result.exit_code, result.stdout) == (
         1, "BAD   org/small-exl2\n        is not here\n",

@@ -81,7 +81,7 @@ async def served(client: OpenClient, model: str | None) -> Served:
     """
     entry = await chosen_model(client, model)
     name = str(entry["id"])
-    generation, alternatives = await _scored(client, name)
+    generation = await _scored(client, name)
     said = {key: value for key, value in entry.items() if key not in _PASSING}
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
     form, forced = await _form(client, name, scored=bool(generation.tokens))
@@ -90,7 +90,7 @@ async def served(client: OpenClient, model: str | None) -> Served:
         answering=generation.model,
         revision=digest[:SHORT_DIGEST_CHARS],
         context_tokens=await _context(client, entry),
-        top_logprobs=alternatives,
+        top_logprobs=max((len(token.top) for token in generation.scored()), default=0),
         logprobs=bool(generation.tokens),
         form=form,
         raw=sum(forced.logprobs) < _MAX_FORCED_LOGPROB,
@@ -121,15 +121,15 @@ async def chosen_model(client: OpenClient, model: str | None) -> dict[str, Any]:
     )
 
 
-async def _scored(client: OpenClient, model: str) -> tuple[Generation, int]:
-    """Return a short answer, and the number of alternatives that its tokens may have."""
+async def _scored(client: OpenClient, model: str) -> Generation:
+    """Return a short answer with as many alternatives for each token as the server tells."""
     for count in _TOP_LOGPROBS:
         try:
-            return await _answer(client, model, {"logprobs": True, "top_logprobs": count}), count
+            return await _answer(client, model, {"logprobs": True, "top_logprobs": count})
         except InvalidJob:
             continue
     try:
-        return await _answer(client, model, {}), 0
+        return await _answer(client, model, {})
     except InvalidJob as error:
         raise Misconfigured(f"a short request {error.message}", field=FIELD) from None
 
