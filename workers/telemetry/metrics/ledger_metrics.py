@@ -115,9 +115,9 @@ class LedgerMetrics(Collector):
     def _due(self) -> Iterator[Metric]:
         """Yield the shards that wait, and the jobs whose deadline is near, for autoscaling."""
         shards = _family("queue_shards", "Shards of bulks that wait", "queue")
-        for queue, depth in sorted(self._ledger.depths().items()):
-            if queue.endswith(SHARDS):
-                shards.add_metric([queue.removesuffix(SHARDS)], depth)
+        depths = self._ledger.depths()
+        for queue in sorted({name.removesuffix(SHARDS) for name in depths}):
+            shards.add_metric([queue], depths.get(queue + SHARDS, 0))
         yield shards
         due = _family("jobs_due", "Jobs whose deadline is near", "within")
         with reaching_redis():

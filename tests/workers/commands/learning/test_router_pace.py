@@ -159,4 +159,4 @@ def test_workers_keep_the_pace_and_give_it_as_the_reason(fleet, tmp_path):
         reason = "pace_goes" if answer.lane == "bedrock" else "pace_stays"
         assert answer.reasons[0] == reason
     assert answers[-1].verdict.threshold == answers[-1].verdict.score
-    assert denied.reasons == ("egress_denied",)
+    assert denied.reasons == ("routed_at_submit", "egress_denied")

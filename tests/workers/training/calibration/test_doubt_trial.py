@@ -11,9 +11,9 @@ from forebay.routing.learning.audits import Audit
 from forebay.routing.learning.calibration import Calibration
 from forebay.routing.learning.doubt_calibration import doubt_groups
 from forebay.routing.scoring.doubt_model import PLAIN, DoubtModel
+from forebay.workers.training.calibration import fit_doubt_calibration as fitting
+from forebay.workers.training.calibration.doubt_trial import try_parts
 from forebay.workers.training.data.ranking_metrics import calibration_error
-from forebay.workers.training.fitting import fit_doubt_calibration as fitting
-from forebay.workers.training.fitting.doubt_trial import try_parts
 
 MODEL = DoubtModel.load().version
 
