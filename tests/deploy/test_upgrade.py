@@ -19,7 +19,7 @@ from previous_release import THIS, previous
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(400)]
 
-RATE = 15.0  # jobs per second of each producer
+RATE = 8.0  # jobs per second of each producer
 TOGETHER_S = 10.0
 SHORT_S = 0.5  # a wait that a machine with other work may cause by itself
 ACTORS = ("router", "local", "bedrock", "sweeper")
