@@ -43,7 +43,7 @@ COMMANDS = {
     ),
     "models": Entry(
         "forebay.workers.commands.models:app",
-        "List, download, pin, verify and convert local models.",
+        "List, recommend, download, pin, verify and convert models.",
         "models",
     ),
     "plan": Entry(

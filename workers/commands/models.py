@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from forebay.workers.models.local_models import LocalModel
 
 app = typer.Typer(
-    help="List, recommend, download, pin, verify and convert local models.",
+    help="List, recommend, download, pin, verify and convert models.",
     no_args_is_help=True, rich_markup_mode=None, add_completion=False,
 )  # fmt: skip
 

@@ -111,7 +111,7 @@ class LlamaServer:
 
     Raises:
         Unavailable: xllamacpp is not installed, or was built without llguidance.
-        Misconfigured: llama.cpp cannot load the file.
+        Misconfigured: llama.cpp cannot load the file, or finds no GPU for its layers.
     """
 
     def __init__(self, model: Path, settings: EngineSettings) -> None:
@@ -119,6 +119,11 @@ class LlamaServer:
             import xllamacpp  # noqa: PLC0415 - 100 MB; only if this engine is used
         except ImportError:
             raise Unavailable("llama.cpp is not installed: `pip install xllamacpp`") from None
+        if settings.gpu_layers and not _has_gpu(xllamacpp.get_device_info()):
+            raise Misconfigured(
+                "is set, and llama.cpp finds no GPU here: unset it, or install xllamacpp for it",
+                field="FOREBAY_GPU_LAYERS",
+            )
         params = xllamacpp.CommonParams()
         _configure(params, model, settings)
         # The server insists on listening. It gets a socket in a directory of ours, which is removed
@@ -186,6 +191,11 @@ class LlamaServer:
         """
         refusal = self._server.handle_completions({"prompt": [1] * (tokens + 1), "max_tokens": 1})
         return int(refusal["error"]["n_ctx"])
+
+
+def _has_gpu(devices: list[dict[str, Any]]) -> bool:
+    """Return whether this build of llama.cpp runs on something else than the CPU here."""
+    return any("GPU" in str(device["type"]) for device in devices)
 
 
 def _configure(params: Any, model: Path, settings: EngineSettings) -> None:

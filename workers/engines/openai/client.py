@@ -74,7 +74,8 @@ class ServerClient:
             base_url=self.address.url,
             headers={**self.headers, "host": self.address.host},
             timeout=httpx2.Timeout(None, connect=_CONNECT_S),
-            limits=httpx2.Limits(max_connections=self.connections),
+            # A server may close a kept connection just when the next request is sent on it.
+            limits=httpx2.Limits(max_connections=self.connections, max_keepalive_connections=0),
             trust_env=False,
             follow_redirects=False,
         ) as client:

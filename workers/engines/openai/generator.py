@@ -243,6 +243,8 @@ class OpenAIGenerator:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+        if self._served.form == "grammar":  # llama-server, whose own samplers are switched off
+            body |= {"top_k": 0, "min_p": 0.0}
         if self._served.logprobs:
             most = self._served.top_logprobs
             wanted = most if prompt.score_options else max(1, prompt.logprobs or 0)

@@ -9,11 +9,13 @@ from socket import AF_UNIX
 
 import psutil
 import pytest
+import xllamacpp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.routing.errors import InvalidJob, Unavailable
+from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.workers.engines.engine import JsonSchema, Pattern, Prompt, Turn
+from forebay.workers.engines.llamacpp import server
 from forebay.workers.engines.llamacpp.gguf import packaged_gguf
 from forebay.workers.engines.llamacpp.llamacpp import LlamaEngine, option_logprobs
 from forebay.workers.engines.llamacpp.server import LlamaGeneration
@@ -139,3 +141,17 @@ def test_a_generation_collects_text_and_probabilities_from_its_chunks():
     assert (completion.finish, completion.tokens_out) == ("stop", 20)
     assert moves == [f"{number} " for number in range(1, 21)]
     assert completion.low_logprob == -19.0  # of -20 to -1, the second lowest
+
+
+def test_layers_for_a_gpu_that_is_not_there_are_refused():
+    with pytest.raises(Misconfigured) as caught:
+        LlamaEngine(EngineSettings(gpu_layers=8))
+    assert caught.value.field == "FOREBAY_GPU_LAYERS"
+
+
+@pytest.mark.parametrize("layers", [None, 0, 8])
+def test_layers_go_to_a_gpu_if_the_build_has_one(layers):
+    params = xllamacpp.CommonParams()
+    before = params.n_gpu_layers
+    server._configure(params, packaged_gguf(), EngineSettings(gpu_layers=layers))
+    assert params.n_gpu_layers == (before if layers is None else layers)
