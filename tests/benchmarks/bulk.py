@@ -2,9 +2,10 @@
 
 Run `make bench-bulk`, or `python tests/benchmarks/bulk.py --rows 1000000`. All run in one run on
 one Redis with the echo engine: a row costs a prompt, a round trip to the engine's process, its
-checks and its result in a file. It prints rows per second and their ratios; what a queued row takes
-in Redis; and the memory of client and workers over time. Then the echo engine takes 20 ms a word,
-as a card would: how long does an interactive job take beside a running bulk, and alone?
+checks and its result in a file. It prints rows per second, CPU time (that of a no-op is without its
+producer) and their ratios; what a queued row takes in Redis; and the memory of client and workers
+over time. Then the echo engine takes 20 ms a word, as a card would: how long does an interactive
+job take beside a running bulk, and alone?
 """
 
 from __future__ import annotations
@@ -50,22 +51,33 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, Fleet(Path(name) / "fleet") as fleet:
         folder = Path(name)
         fleet.start_redis(maxmemory="2gb")
-        _, celery, _ = bare(fleet, options.singles)
+        celery = bare(fleet, options.singles)
         with _working(fleet) as workers, _client(fleet) as client:
             _warm(client)
-            per_map = _mapped(client, options.singles)
+            with _cpu_s(fleet, workers) as of_map:
+                per_map = _mapped(client, options.singles)
             _write(folder / "rows.jsonl", options.rows)
-            per_bulk, memory = _bulk(fleet, folder, options.rows, workers)
+            with _cpu_s(fleet, workers) as of_bulk:
+                per_bulk, memory = _bulk(fleet, folder, options.rows, workers)
             queued = _bytes_queued(fleet, folder, workers)
         with _working(fleet, FOREBAY_ECHO_DELAY_S=str(STEP_S)), _client(fleet) as client:
             _warm(client)
             alone = _waits(client)
             beside = _beside(fleet, client, folder)
     print(f"{options.rows:,} rows in the bulk, {options.singles:,} in the others")
-    print(f"{'':28} {'rows/s':>9} {'bulk is':>9}")
-    for label, rate in (("a Celery no-op a row", celery), ("Client.map, a job a row", per_map)):
-        print(f"{label:28} {rate:9,.0f} {per_bulk / rate:7.1f} x")
-    print(f"{'forebay bulk run':28} {per_bulk:9,.0f}")
+    print(f"{'':28} {'rows/s':>9} {'bulk is':>9} {'CPU us':>9} {'bulk is':>9}")
+    no_op_us = celery.cpu_ms * 1e3 + celery.redis_us
+    row_us, job_us = (
+        cpu[0] / count * 1e6 for cpu, count in ((of_bulk, options.rows), (of_map, options.singles))
+    )
+    others = (
+        ("a Celery no-op a row", celery.drain, no_op_us),
+        ("Client.map, a job a row", per_map, job_us),
+    )
+    for label, rate, cpu_us in others:
+        faster, cheaper = per_bulk / rate, cpu_us / row_us
+        print(f"{label:28} {rate:9,.0f} {faster:7.1f} x {cpu_us:9,.0f} {cheaper:7.1f} x")
+    print(f"{'forebay bulk run':28} {per_bulk:9,.0f} {'':9} {row_us:9,.0f}")
     print(f"a queued row takes {queued:.0f} bytes of Redis")
     for label, series in memory.items():
         quarters = [series[len(series) * part // 4] / MB for part in range(4)] + [series[-1] / MB]
@@ -86,6 +98,23 @@ def _working(fleet: Fleet, **env: str) -> Iterator[dict[str, psutil.Process]]:
     for proc in started:
         fleet.kill(proc)
     redis.Redis.from_url(fleet.url).flushall()
+
+
+@contextmanager
+def _cpu_s(fleet: Fleet, workers: dict[str, psutil.Process]) -> Iterator[list[float]]:
+    """Yield a list that gets the CPU seconds of workers, engine, clients and Redis."""
+    server = psutil.Process(redis.Redis.from_url(fleet.url).info("server")["process_id"])
+    parts = [server, *workers.values(), *workers["local"].children(recursive=True)]
+
+    def spent() -> float:
+        own, ended = os.times(), [part.cpu_times() for part in parts]
+        clients = own.user + own.system + own.children_user + own.children_system
+        return clients + sum(each.user + each.system for each in ended)
+
+    cpu_s: list[float] = []
+    before = spent()
+    yield cpu_s
+    cpu_s.append(spent() - before)
 
 
 @contextmanager
@@ -187,9 +216,8 @@ def _bytes_queued(fleet: Fleet, folder: Path, workers: dict[str, psutil.Process]
         process = subprocess.Popen(_command(folder, "q.jsonl"), env=env, stderr=subprocess.DEVNULL)
         time.sleep(8)
         queued = int(client.info("memory")["used_memory"]) - before
-        shards = client.hget("fb:depth", "route:rows")
         rows = sum(int(client.hget(key, "rows") or 0) for key in client.scan_iter("fb:job:*"))
-        assert shards, "nothing is queued"
+        assert rows, "nothing is queued"
         process.kill()
         process.wait()
         return queued / max(1, rows)

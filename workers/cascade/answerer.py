@@ -19,7 +19,6 @@ from forebay.routing.errors import (
     Unavailable,
 )
 from forebay.routing.jobs import Content, Embed, Embedding, Generation, Job
-from forebay.routing.tracing import spans
 from forebay.workers.cascade import similarity
 from forebay.workers.cascade.stages import RawAnswer
 from forebay.workers.engines.engine import (
@@ -31,6 +30,7 @@ from forebay.workers.engines.engine import (
     TakeText,
     Vectors,
 )
+from forebay.workers.engines.engine_span import record_span
 from forebay.workers.prompts import bounded
 
 #: The kinds that can be answered by the nearest option.
@@ -45,8 +45,7 @@ class PendingAnswer:
     """An answer that has been begun. Calling it waits for the answer and returns it.
 
     Attributes:
-        generation: what the engine is doing; `None` if the answer is computed when it is waited
-            for, or is there already.
+        generation: what the engine is doing, if it has begun and has not ended.
     """
 
     _finish: Callable[[], RawAnswer]
@@ -262,26 +261,13 @@ def _generate(
 def _ended(job: Job, info: EngineInfo, began_ns: int, end: Completion | ForebayError) -> RawAnswer:
     """Return the answer; an error about the prompt names the job's field instead."""
     if isinstance(end, Completion):
-        _trace(info, end, began_ns)
+        record_span(info, end, began_ns)
         return _raw_answer(job, info, end)
     if isinstance(end, InvalidJob):
         fields = _DECIDE_FIELDS if job.kind == "decide" else {"messages": "text"}
         if job.kind != "generate" and end.field:
             end.field = fields.get(end.field, end.field)
     raise end
-
-
-def _trace(info: EngineInfo, completion: Completion, began_ns: int) -> None:
-    """Record the time in the engine as a span of the job's trace, with the engine's own times."""
-    if spans.tracing():
-        spans.record(
-            "forebay.engine", began_ns, gen_ai__request__model=info.model,
-            forebay__engine=info.engine, gen_ai__usage__input_tokens=completion.tokens_in,
-            gen_ai__usage__output_tokens=completion.tokens_out,
-            gen_ai__response__finish_reason=completion.finish,
-            forebay__queued_s=completion.queued_s, forebay__prefill_s=completion.prefill_s,
-            forebay__decode_s=completion.decode_s,
-        )  # fmt: skip
 
 
 def _raw_answer(job: Job, info: EngineInfo, completion: Completion) -> RawAnswer:

@@ -251,8 +251,6 @@ class BatchedEngine(Engine):
         self._wait(request)
         return True
 
-    # --- parts of admission ---
-
     def _end_cut_and_overdue(self) -> None:
         """End the waiting requests that are overdue; cut short what is overdue or cancelled."""
         now = time.time()
@@ -273,8 +271,7 @@ class BatchedEngine(Engine):
         """Move the best waiting request to the running ones, or have another make room for it."""
         with self._changed:
             waiting, running = self._waiting, self._running
-            still_waits = (each for each in order if waiting.get(each.prompt.id) is each)
-            request = next(still_waits, None)
+            request = next((it for it in order if waiting.get(it.prompt.id) is it), None)
             # The best waits for room rather than let smaller requests overtake it for ever.
             if request and (not running or self._generator.fits(request.prompt)):
                 running[request.prompt.id] = waiting.pop(request.prompt.id)
