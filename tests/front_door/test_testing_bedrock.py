@@ -29,6 +29,8 @@ from forebay import (
     Unavailable,
     testing,
 )
+from forebay.routing.store.connection import PATIENCE
+from forebay.testing import lanes
 
 pytestmark = pytest.mark.slow
 
@@ -256,17 +258,26 @@ def test_audits_are_worked():
         for request in (REQUEST, Summarize(text=text)):
             assert client.run(request, timeout=10, egress="allow").lane == "local"
         end = time.monotonic() + 10
-        audits = []
-        while len(audits) < 2 and time.monotonic() < end:
+        while audits(fleet) < 2 and time.monotonic() < end:
             time.sleep(0.05)
-            audits = [key for key in fleet_keys(fleet) if b"audit" in key]
+        assert audits(fleet) == 2
         assert fleet.requests(Classify, lane="bedrock") == [REQUEST], "compared, not judged"
         assert fleet.requests(Summarize, lane="bedrock") == [], "judged"
 
 
-def fleet_keys(fleet):
+def audits(fleet):
     with redis.Redis.from_url(fleet.url) as connection:
-        return connection.keys("*")
+        return connection.xlen("fb:audits")
+
+
+def test_an_idle_fleet_goes_on_listening():
+    assert PATIENCE["work"].reply_s / 2 > lanes.LISTEN_S
+    with testing.fleet() as fleet, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lanes, "LISTEN_S", 0.2)
+        client = fleet.client()
+        for _ in range(3):
+            assert client.run(REQUEST, timeout=10).content.label == "login"
+            time.sleep(0.5)
 
 
 def test_nothing_of_boto3_is_imported():

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 THREADS = 8
 STOP = "fb:testing:stop"  # a list whose entry ends the listener
-LISTEN_S = 5  # well below the time-out of the connection
+LISTEN_S = 5  # well below the time-out of a connection for work
 
 
 class Lanes:

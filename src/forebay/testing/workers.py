@@ -37,7 +37,7 @@ SERVED_S = 86_400.0
 
 def start_workers(settings: Settings, script: Script, stack: ExitStack) -> None:
     """Start the workers of a fleet; the stack stops them and ends their threads."""
-    client = connect(settings)
+    client = connect(settings, "work")  # its replies may take longer than `LISTEN_S`
     stack.callback(client.close)
     ledger = Ledger(client, settings, packaged_template)
     works = _works(ledger, script, stack)
