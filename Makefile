@@ -39,7 +39,7 @@ down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 # Tests that start no whole fleet and do not wait long. They can run side by side.
 FAST := not slow and not browser and not clients and not gpu and not deploy
 
-# Where the slow tests start whole fleets, or look at the clock: they run one after the other.
+# Where the slow tests start whole fleets, or look at the clock: two files at a time, on any machine.
 FLEETS := tests/deploy tests/examples tests/front_door tests/producers/gateway tests/whole \
 	tests/workers/runtime tests/workers/telemetry
 
@@ -50,7 +50,7 @@ ifdef ARGS
 else
 	@$(PY) -m pytest -n auto -m "not browser and not clients and not gpu and not deploy" $(FLEETS:%=--ignore=%) --cov --cov-report= --cov-fail-under=0
 	@$(PY) -m pytest -n auto -m "$(FAST)" $(FLEETS) --cov --cov-append --cov-report= --cov-fail-under=0
-	@$(PY) -m pytest -m "slow and not browser and not clients and not gpu and not deploy" $(FLEETS) --cov --cov-append
+	@$(PY) -m pytest -n 2 --dist loadfile -m "slow and not browser and not clients and not gpu and not deploy" $(FLEETS) --cov --cov-append
 endif
 
 .PHONY: test-fast
