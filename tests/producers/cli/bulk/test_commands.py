@@ -118,7 +118,7 @@ def test_a_dry_run_names_bad_rows_and_a_sample_says_what_the_whole_takes(forebay
         ((), "--out"),
         (("--out", "x.xml"), "x.xml"),
         (("--out", "o.jsonl", "--kind", "dance"), "kind"),
-        (("--out", "o.jsonl", "--by", "sometime"), "deadline"),
+        (("--out", "o.jsonl", "--by", "sometime"), "--by: must be a time of day like 06:00, 30s"),
         (("--out", "o.jsonl", "--text-field", "bodi"), "body"),
     ],
 )
