@@ -26,7 +26,7 @@ PAUSE_HELP = """Hold back a lane, kind, tenant or model. Without a name, list th
   forebay pause                          list all pauses
 \b
 Jobs that run go on. Pauses are kept in Redis until `forebay resume`. A tenant or model whose name
-is also that of a lane or kind is written tenant:NAME or model:NAME.
+is that of a lane or kind, or nearly so, is written tenant:NAME or model:NAME.
 """
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
