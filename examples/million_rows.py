@@ -52,4 +52,7 @@ def main(source: Path, target: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if main(Path(sys.argv[1]), Path(sys.argv[2])) else 0)
+    match sys.argv[1:]:
+        case [source, target]:
+            sys.exit(1 if main(Path(source), Path(target)) else 0)
+    sys.exit("usage: python examples/million_rows.py INPUT.jsonl OUTPUT.jsonl")

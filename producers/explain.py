@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from forebay.routing.errors import gist
 from forebay.routing.ledger.record import ENDED, Record
 from forebay.routing.reasons import Reason, meaning
+from forebay.routing.scoring.doubt_model import PLAIN
 
 if TYPE_CHECKING:
     from forebay.routing.jobs import Doubt, Receipt, Verdict
@@ -178,7 +179,8 @@ def _doubt_lines(doubt: dict[str, Any]) -> Iterator[str]:
         yield f"{agreed}, by {doubt['second']}"
     if "cascade" in doubt:
         yield f"{doubt['score']:.3f} rank of the local answer, by {doubt['cascade']}"
-    yield f"by {doubt['version']}"
+    rule = "the rule for answers without a second opinion"
+    yield f"by {rule if doubt['version'] == PLAIN else doubt['version']}"
 
 
 def _check_line(check: dict[str, Any]) -> str:

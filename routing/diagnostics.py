@@ -54,7 +54,7 @@ def examine(probes: Iterable[Probe], within_s: float = WITHIN_S) -> Iterator[Fin
 
 def _begin(probe: Probe) -> tuple[str, SimpleQueue[Finding | None]]:
     """Begin a probe on a thread; return its name, and its findings with `None` at the end."""
-    name = getattr(probe, "__name__", "check")
+    name = getattr(probe, "__name__", "check").replace("_", " ")
     found: SimpleQueue[Finding | None] = SimpleQueue()
 
     def run() -> None:

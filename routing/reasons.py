@@ -26,7 +26,7 @@ class Reason(StrEnum):
     # Before the answer: why this lane.
     ROUTED_AT_SUBMIT = (
         "routed_at_submit",
-        "its lane was no question, so it went there without the router, and has no verdict",
+        "the job can only go to one lane, so it skipped the router and has no verdict",
     )
     EMBED_IS_LOCAL = (
         "embed_is_local",

@@ -27,7 +27,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from forebay.producers.cli.display import content
 from forebay.producers.client import Client
 from forebay.routing.errors import ForebayError
-from forebay.routing.jobs import Answer, Decide, Embed, Extraction, Generate, Job, Receipt
+from forebay.routing.jobs import (
+    Answer,
+    Decide,
+    Decisions,
+    Embed,
+    Extraction,
+    Generate,
+    Job,
+    Receipt,
+)
 from forebay.routing.settings import Settings
 from local import demo_report
 from local.fleet import Fleet
@@ -95,9 +104,11 @@ def _run(jobs: list[Sample], console: Console) -> list[dict[str, Any]]:
                 fleet.start(part)
             fleet.wait_ready()
         console.print(
-            f"The fleet is running. Until the demo ends, its status page is at "
-            f"{fleet.gateway_url}/status, the gateway's API at {fleet.gateway_url}/docs, and "
-            f"Flower at {fleet.flower_url}"
+            "The fleet is running. Until the demo ends:"
+            f"\n  Status   {fleet.gateway_url}/status"
+            f"\n  API      {fleet.gateway_url}/docs"
+            f"\n  Flower   {fleet.flower_url}",
+            highlight=False,
         )
         clients = _clients(fleet, jobs, stack)
         futures = {
@@ -188,7 +199,7 @@ def _right(sample: Sample) -> Any:
         return stated
     best = [max(options, key=itemgetter("probability"))["option"] for options in stated.values()]
     named = zip(request.questions, best, strict=True)
-    return " ".join(f"{question.name} {option}" for question, option in named)
+    return "; ".join(f"{question.name} {option}" for question, option in named)
 
 
 def _asked(job: Job) -> str:
@@ -207,6 +218,8 @@ def _answered(result: Answer | Receipt) -> str:
         return f"({result.error or result.status})"
     if isinstance(result.content, Extraction):
         return json.dumps(result.content.data, ensure_ascii=False)
+    if isinstance(result.content, Decisions):
+        return content(result).replace("\n", "; ")
     return content(result)
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from forebay.routing.base import NANO
+from forebay.routing.reasons import meaning
 
 LOG_WIDTH = 165  # characters, if there is no terminal and no COLUMNS: the log of a CI
 #: The least width of the terminal at which each column is shown.
@@ -51,6 +52,7 @@ def show(console: Console, rows: list[dict[str, Any]], seconds: float) -> None:
         cells = _cells(row)
         table.add_row(*(cells[name] for name in shown), style=_style(row))
     console.print(table)
+    console.print(_meanings(rows), "")
     console.print(_texts(rows), "")
     for caught in _catches(rows):
         console.print(caught, no_wrap=True, overflow="ellipsis")
@@ -78,6 +80,15 @@ def _cells(row: dict[str, Any]) -> dict[str, str]:
         "cost $": f"{row['cost_usd']:.6f}" if row["cost_usd"] else "0",
         "s": f"{row['seconds']:.1f}",
     }
+
+
+def _meanings(rows: list[dict[str, Any]]) -> Table:
+    """Return what the reasons of the rows mean, in the order of their first use."""
+    codes = dict.fromkeys(reason.split(":")[0] for row in rows for reason in row["reasons"])
+    table = Table.grid(padding=(0, 2))
+    for code in codes:
+        table.add_row(code, meaning(code), style="dim")
+    return table
 
 
 def _style(row: dict[str, Any]) -> str:

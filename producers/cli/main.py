@@ -30,7 +30,8 @@ HELP = """Submit LLM jobs to a Forebay fleet and fetch their answers.
 
 Exit codes: 0 success, 1 the job or a part of the system failed, 2 your mistake, 130 interrupted.
 
-Settings come from the environment: FOREBAY_REDIS_URL, FOREBAY_TENANT and others (see README).
+Settings come from the environment: FOREBAY_REDIS_URL, FOREBAY_TENANT, and others that
+deploy/env.example lists.
 FOREBAY_DEBUG=1 prints tracebacks, which may hold content of jobs.
 """
 

@@ -126,6 +126,7 @@ _STATUS = {
 STATUSES = tuple(sorted({400, 401, 403, 404, 405, 413, 429, 502, 503, *_STATUS.values()}))
 GONE = 499  # the client closed the connection; nobody reads this
 TIMEOUT = "timeout"
+NO_ENDPOINT = "there is no such endpoint; /docs shows all of them, and /status the fleet"
 INTERNAL = Fault(503, "internal", "the gateway broke while it worked on this request")
 
 
@@ -144,7 +145,8 @@ def fault_of(error: BaseException) -> Fault:
             return _of_parameter(error)
         case HTTPException(status_code=status):
             code = HTTPStatus(status).phrase.lower().replace(" ", "_")
-            return Fault(status, code, str(error.detail))
+            is_unknown = (status, error.detail) == (404, HTTPStatus.NOT_FOUND.phrase)
+            return Fault(status, code, NO_ENDPOINT if is_unknown else str(error.detail))
     return INTERNAL
 
 

@@ -34,7 +34,10 @@ class JobGroup:
 
 
 def job_counts(group: JobGroup, **numbers: int) -> dict[str, int]:
-    """Return the counts of jobs of a group: `jobs`, `tokens_in`, `tokens_out`, `nusd` and so on."""
+    """Return the counts of jobs of a group: `jobs`, `tokens_in`, `tokens_out`, `nusd` and so on.
+
+    `rows` says how many of the jobs are rows of bulks.
+    """
     of = list(asdict(group).values())
     return {_name("job", *of, what): int(number) for what, number in numbers.items() if number}
 

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from forebay.routing.books.job_book import HOUR_S, JobBook
+from forebay.routing.books.job_book import HOUR_S, Count, JobBook
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.overview.all_jobs import AllJobs
 from forebay.routing.overview.job_filter import JobFilter
@@ -30,7 +30,8 @@ class BusiestHour:
 def busiest_hour(book: JobBook, since_s: float) -> BusiestHour | None:
     """Return the hour in which the local lane worked the most jobs; `None` if it worked none.
 
-    Those are the jobs that it answered, and those that went up to Bedrock after it.
+    Those are the jobs that it answered, and those that went up to Bedrock after it. Rows of bulks
+    are left out: they wait in shards, and their service times are not those of jobs.
 
     Raises:
         Unavailable: Redis cannot be reached.
@@ -38,11 +39,17 @@ def busiest_hour(book: JobBook, since_s: float) -> BusiestHour | None:
     now = time.time()
     jobs: Counter[int] = Counter()
     for count in book.read(since_s, now):
-        if count.what == "up" or _answered_locally(count.what, count.of):
+        if count.what == "up" or _answered_locally(count, "jobs"):
             jobs[count.hour_s] += count.number
-    if not jobs:
+        elif _answered_locally(count, "rows"):
+            jobs[count.hour_s] -= count.number
+    rates = {
+        hour: number / max(60, min(HOUR_S, now - hour))
+        for hour, number in jobs.items()
+        if number > 0
+    }
+    if not rates:
         return None
-    rates = {hour: number / max(60, min(HOUR_S, now - hour)) for hour, number in jobs.items()}
     busiest = max(rates, key=lambda hour: rates[hour])
     return BusiestHour(busiest, rates[busiest])
 
@@ -65,6 +72,6 @@ def service_times(reader: LedgerReader, queue: str) -> list[float]:
     ]
 
 
-def _answered_locally(what: str, of: tuple[object, ...]) -> bool:
-    """Return whether a count is one of jobs (`JobGroup` and `jobs`) that were answered locally."""
-    return what == "job" and of[4] == "local" and of[-1] == "jobs"
+def _answered_locally(count: Count, number: str) -> bool:
+    """Return whether this is the number (`jobs` or `rows`) of a group that was answered locally."""
+    return count.what == "job" and count.of[4] == "local" and count.of[-1] == number

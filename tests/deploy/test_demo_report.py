@@ -49,6 +49,16 @@ def test_each_job_shows_its_question_and_its_answer():
     assert "\x1b" not in text
 
 
+def test_each_reason_is_explained_once():
+    lines = [line.strip() for line in printed(120).splitlines()]
+    for code, words in (
+        ("egress_denied", "the content may not leave the building"),
+        ("check_failed", "the answer failed the named check"),
+    ):
+        explained = [line for line in lines if line.startswith(f"{code} ") and words in line]
+        assert len(explained) == 1
+
+
 def test_what_the_checks_caught_stands_beside_what_is_right():
     lines = printed(200).splitlines()
     at = lines.index("degraded: refused by grounded; returned as degraded, since it may not leave")

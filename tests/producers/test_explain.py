@@ -69,6 +69,7 @@ def test_a_kept_answer_says_what_its_verdict_was_compared_with(lanes, explain):
     assert "that the local answer will do, threshold 0.010" in words
     assert (document["doubt"]["version"], document["doubt"]["threshold"]) == ("plain", None)
     assert "that the local answer is wrong\n" in words
+    assert "by the rule for answers without a second opinion\n" in words
     assert "audit" not in words
 
 

@@ -163,7 +163,7 @@ def _of_row(record: Record, result: RowResult) -> dict[str, int]:
     lane = "local" if result.status == "done" else ""
     group = JobGroup(tenant, record.kind, record.egress, result.status, lane, result.model)
     counts = job_counts(
-        group, jobs=1, tokens_in=result.tokens_in, tokens_out=result.tokens_out,
+        group, jobs=1, rows=1, tokens_in=result.tokens_in, tokens_out=result.tokens_out,
         degraded=result.degraded,
     )  # fmt: skip
     return counts | {check_count(tenant, record.kind, name): 1 for name, _ in result.failed}

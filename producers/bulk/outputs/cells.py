@@ -12,8 +12,9 @@ from forebay.producers.bulk.outputs.output import ResultRow
 #: A spreadsheet runs a cell that begins with one of these as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
-#: The field of an answer's content that says the most, by kind.
-_MAIN_FIELD = {"classify": "label", "extract": "data", "summarize": "text", "generate": "text"}
+#: The field of an answer's content that says the most. Content has at most one of them, and results
+#: hold it without its kind.
+_MAIN_FIELDS = ("label", "data", "text")
 
 
 def flat_columns(columns: Sequence[str]) -> tuple[str, ...]:
@@ -26,7 +27,7 @@ def flat(row: ResultRow, columns: Sequence[str]) -> list[Any]:
     """Return the values of a row in the order of flat columns."""
     answer = row.get("answer")
     content = answer if isinstance(answer, Mapping) else {}
-    main = content.get(_MAIN_FIELD.get(content.get("kind", ""), ""), answer)
+    main = next((content[name] for name in _MAIN_FIELDS if name in content), answer)
     added = {"answer": main, "probability": content.get("probability")}
     return [added[name] if name in added else row.get(name) for name in columns]
 

@@ -25,7 +25,8 @@ class Progress:
         over: rows that have ended, bad rows included.
         written: rows whose results are in the output.
         bad: rows that could not be read as requests.
-        done, failed, expired, cancelled: rows by how they ended.
+        done, failed, expired, cancelled: rows by how they ended. These counts and those below are
+            read about once a second, so they may be behind `over` and `written`.
         local, bedrock: rows by the lane of their answer.
         up: rows that wait for an answer from Bedrock.
         degraded: rows whose answer is degraded.

@@ -258,4 +258,8 @@ def _read_by(text: str) -> Any:
     from forebay.producers.cli.bulk.progress import next_time_of_day
     from forebay.producers.cli.job_input import read_deadline
 
-    return next_time_of_day(text) or read_deadline(text)
+    try:
+        return next_time_of_day(text) or read_deadline(text)
+    except InvalidJob as error:
+        words = error.message.replace("must be ", "must be a time of day like 06:00, ")
+        raise InvalidJob(words, field="--by") from None

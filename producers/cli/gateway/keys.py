@@ -13,7 +13,7 @@ import typer
 from forebay.producers.cli import display
 from forebay.producers.cli.clients import current_tenant
 from forebay.producers.cli.options import Json, TenantName
-from forebay.routing.errors import Misconfigured
+from forebay.routing.errors import Misconfigured, UnknownJob
 
 if TYPE_CHECKING:
     from forebay.producers.gateway.api_keys import ApiKey, KeyStore
@@ -99,11 +99,12 @@ def rotate(key_id: KeyId, *, overlap: Overlap = None, as_json: Json = False) -> 
 def revoke(key_id: KeyId, *, as_json: Json = False) -> None:
     """Delete a key. Within two seconds no gateway lets it in any more."""
     with _store() as store:
-        revoked = store.revoke(key_id)
+        if not store.revoke(key_id):
+            raise UnknownJob("no such key; `forebay keys list` shows all", field="id")
     if as_json:
-        display.document({"id": key_id, "revoked": revoked})
+        display.document({"id": key_id, "revoked": True})
     else:
-        display.text("revoked" if revoked else "there was no such key")
+        display.text("revoked")
 
 
 @contextmanager

@@ -228,7 +228,8 @@ def _print(load: Load, came: str, of_jobs: str, target: Target, found: list[Size
 
         display.note(f"up to {MAX_WORKERS:,} workers, none meets that")
     else:
-        display.note(f"{enough} are enough while all of them run")
+        which = "1 is enough while it runs" if enough == 1 else f"{enough} are enough while all run"
+        display.note(which)
 
 
 def _row(size: Size, share: float) -> tuple[str, ...]:

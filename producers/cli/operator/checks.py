@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import wraps
 from itertools import groupby
 
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.jobs import open_reader
 from forebay.routing.diagnostics import Finding, Probe, Severity
-from forebay.routing.errors import Misconfigured
+from forebay.routing.errors import Misconfigured, Unavailable
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.overview.all_jobs import AllJobs, ranked
@@ -25,7 +26,23 @@ MAX_LISTED = 10  # codes, and tenants of a code
 
 def probes() -> list[Probe]:
     """Return the checks about jobs."""
-    return [dead_jobs, oldest_waiting, leases, pauses]
+    return [_if_reached(probe) for probe in (dead_jobs, oldest_waiting, leases, pauses)]
+
+
+def _if_reached(probe: Probe) -> Probe:
+    """Return the probe, silent if Redis cannot be reached: the check `redis` reports that."""
+
+    @wraps(probe)
+    def quiet() -> Iterator[Finding]:
+        try:
+            yield from probe()
+        except Unavailable:
+            return
+        except Misconfigured as error:
+            if error.field != "FOREBAY_REDIS_URL":
+                raise
+
+    return quiet
 
 
 def dead_jobs() -> Iterator[Finding]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Annotated
 
 import typer
@@ -24,7 +26,7 @@ PAUSE_HELP = """Hold back a lane, kind, tenant or model. Without a name, list th
   forebay pause                          list all pauses
 \b
 Jobs that run go on. Pauses are kept in Redis until `forebay resume`. A tenant or model whose name
-is also that of a lane or kind is written tenant:NAME or model:NAME.
+is that of a lane or kind, or nearly so, is written tenant:NAME or model:NAME.
 """
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -81,7 +83,8 @@ def scope_of(name: str, tenant: str | None) -> str:
     """Return the scope that a name on the command line stands for.
 
     Raises:
-        BadParameter: `--tenant` stands beside something other than bedrock.
+        BadParameter: `--tenant` stands beside something other than bedrock, or the name is nearly
+            that of a lane or kind.
     """
     from forebay.routing.base import KINDS  # noqa: PLC0415 - help answers at once
     from forebay.routing.limits.pauses import HOPS, SORTS  # noqa: PLC0415 - as above
@@ -92,8 +95,21 @@ def scope_of(name: str, tenant: str | None) -> str:
         return f"bedrock:{tenant}"
     if name.partition(":")[0] in SORTS and ":" in name:
         return name
+    _check_typo(name, (*HOPS, *KINDS))
     sorts = (("lane", name in HOPS), ("kind", name in KINDS), ("tenant", _TENANT.fullmatch(name)))
     return f"{next((sort for sort, fits in sorts if fits), 'model')}:{name}"
+
+
+def _check_typo(name: str, known: Sequence[str]) -> None:
+    """Refuse a name that is probably a mistyped lane or kind: it would be taken for a tenant.
+
+    Raises:
+        BadParameter: The name is nearly one of the known ones.
+    """
+    close = get_close_matches(name, known, n=1, cutoff=0.8)
+    if close and name not in known:
+        hint = f"did you mean {close[0]}? For a tenant of that name: tenant:{name}"
+        raise typer.BadParameter(hint, param_hint="'NAME'")
 
 
 def _print(verb: str, scope: str, *, as_json: bool) -> None:

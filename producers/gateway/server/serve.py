@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import tempfile
 from contextlib import ExitStack
 
@@ -25,11 +26,13 @@ def serve(host: str, port: int, processes: int) -> None:
     `FOREBAY_GATEWAY_GRACE_S` to finish. Their jobs go on in any case.
 
     Raises:
-        Misconfigured: A setting is wrong, or the gateway would be open to the network without keys.
+        Misconfigured: A setting is wrong, the gateway would be open to the network without keys, or
+            the address is taken.
     """
     settings, shown = read(GatewaySettings), read(StatusSettings)
     read_settings()  # a mistake is one error here, and not a traceback of every process
     check_open(settings, host)
+    check_free(host, port)
     with ExitStack() as stack:
         if processes > 1:
             _share_figures(stack)
@@ -51,6 +54,20 @@ def check_open(settings: GatewaySettings, host: str) -> None:
     if settings.gateway_tenant is not None and not is_loopback(host):
         words = "lets everybody in who reaches the gateway: remove it, or serve on 127.0.0.1"
         raise Misconfigured(words, field="FOREBAY_GATEWAY_TENANT")
+
+
+def check_free(host: str, port: int) -> None:
+    """Refuse an address that nothing can listen on.
+
+    Raises:
+        Misconfigured: The port is taken, or the address is not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        words = f"cannot listen on {host}:{port} ({os.strerror(error.errno or 0)})"
+        raise Misconfigured(f"{words}: choose another --port or --host", field="serve") from None
 
 
 def _share_figures(stack: ExitStack) -> None:

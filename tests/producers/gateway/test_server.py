@@ -64,6 +64,7 @@ def test_an_unknown_path_is_an_error_in_the_format_of_its_neighbours(served):
         response = httpx2.get(f"{served.gateway_url}{path}")
         assert response.status_code == 404
         assert response.json()["error"][read]
+        assert "/docs shows all of them" in response.json()["error"]["message"]
 
 
 def test_on_sigterm_a_request_in_flight_is_answered_and_no_job_is_lost(fleet, tmp_path):

@@ -108,6 +108,7 @@ def test_each_row_of_a_shard_is_counted_once(tally, book, claim):
     found, kind = counted(tally, book), claim.record.kind
     done = ("job", "acme", kind, "allow", "done", "local", "tiny", False)
     assert (found[*done, "jobs"], found[*done, "tokens_in"]) == (2, 7)
+    assert found[*done, "rows"] == 2
     assert found["job", "acme", kind, "allow", "failed", "", "", False, "jobs"] == 1
     assert found["check", "acme", kind, "schema"] == found["up", "acme", kind, "doubtful"] == 1
     assert sum(n for key, n in found.items() if key[-1] == "jobs") == 3

@@ -126,7 +126,7 @@ def _tenant_lines(row: dict[str, Any], *, mock: bool) -> Iterator[str]:
     if row["hard"] is not None:
         yield f"  {_percent(row['hard'])} of its local answers failed their checks"
     if row["lines"]:
-        yield from _table(PACE_COLUMNS, [_pace_cells(line) for line in row["lines"]])
+        yield from _table(PACE_COLUMNS, [_pace_cells(line, row) for line in row["lines"]])
     if row["confidence"]:
         yield from _table(
             CONFIDENCE_COLUMNS, [_confidence_cells(each) for each in row["confidence"]]
@@ -147,8 +147,11 @@ def _target_text(target: dict[str, float | None]) -> str:
 def _reached_text(row: dict[str, Any]) -> str:
     if row["went"] is not None:
         return f"{_percent(row['went'])} of its jobs went to Bedrock"
-    has_target = any(row["target"][name] is not None for name in ("share", "usd_per_day"))
-    return "no job was paced yet" if has_target else "nothing is paced"
+    return "no job was paced yet" if _has_target(row) else "nothing is paced"
+
+
+def _has_target(row: dict[str, Any]) -> bool:
+    return any(row["target"][name] is not None for name in ("share", "usd_per_day"))
 
 
 def _money_text(row: dict[str, Any], *, mock: bool) -> str:
@@ -158,14 +161,16 @@ def _money_text(row: dict[str, Any], *, mock: bool) -> str:
     return f"${spent:.4f} spent today{open_calls}{kind}"
 
 
-def _pace_cells(line: dict[str, Any]) -> tuple[str, ...]:
+def _pace_cells(line: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
     threshold = line["threshold"]
     start = "" if threshold is None else f"{STAGES[line['stage']]} {threshold:.3f}"
     if override := line["override"]:
         text = override_text(override["word"], override["value"])
         start = f"{start}  {text} by hand, {override['ends_in_s'] / 60:.0f} min left".strip()
-    went, aim = (_percent(line[name]) for name in ("went", "aim"))
-    return line["kind"], line["stage"], str(line["seen"]), went, aim, start
+    # Without a target and an override nothing is aimed at; the controller counts jobs all the same.
+    aim = line["aim"] if _has_target(row) or override else None
+    went = _percent(line["went"])
+    return line["kind"], line["stage"], str(line["seen"]), went, _percent(aim), start
 
 
 def _confidence_cells(found: dict[str, Any]) -> tuple[str, ...]:

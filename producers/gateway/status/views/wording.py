@@ -33,7 +33,7 @@ def dollars(nusd: float | None, places: int | None = None) -> str:
     if places is not None:
         return f"${usd:,.{places}f}"
     if 0 < usd < LEAST:
-        return f"under ${LEAST}"
+        return f"< ${LEAST}"
     if usd == 0 or usd >= MIN_CENTS:
         return f"${usd:,.2f}"
     return f"${usd:,.2f}" if f"{usd:.4f}".endswith("00") else f"${usd:,.4f}"

@@ -17,12 +17,13 @@ def read(path, delimiter=","):
 @pytest.mark.parametrize(
     ("answer", "cell", "probability"),
     [
-        ({"kind": "classify", "label": "good", "probability": 0.9, "scores": {}}, "good", "0.9"),
-        ({"kind": "classify", "label": "good", "probability": None}, "good", ""),
-        ({"kind": "summarize", "text": 'short, very\n"short"'}, 'short, very\n"short"', ""),
-        ({"kind": "generate", "text": "a\r\nb\rc", "finish": "stop"}, "a\r\nb\rc", ""),
-        ({"kind": "extract", "data": {"n": 1, "é": [None]}}, '{"n":1,"é":[null]}', ""),
-        ({"kind": "embed", "vectors": [[0.5, 1.0]]}, '{"kind":"embed","vectors":[[0.5,1.0]]}', ""),
+        ({"label": "good", "probability": 0.9, "scores": {}}, "good", "0.9"),
+        ({"label": "good", "probability": None}, "good", ""),
+        ({"text": 'short, very\n"short"'}, 'short, very\n"short"', ""),
+        ({"text": "a\r\nb\rc", "finish": "stop"}, "a\r\nb\rc", ""),
+        ({"data": {"n": 1, "é": [None]}}, '{"n":1,"é":[null]}', ""),
+        ({"vectors": [[0.5, 1.0]]}, '{"vectors":[[0.5,1.0]]}', ""),
+        ({"answers": [{"name": "late"}]}, '{"answers":[{"name":"late"}]}', ""),
         (None, "", ""),
     ],
 )
@@ -56,7 +57,7 @@ def test_the_answer_is_the_cell_that_says_the_most(
 )
 def test_a_text_that_would_run_as_a_formula_is_made_text(tmp_path, result, text, cell):
     with open_output(tmp_path / "out.csv") as output:
-        output.append([result(1, {"kind": "generate", "text": text}, key=text, cost_usd=-5)])
+        output.append([result(1, {"text": text}, key=text, cost_usd=-5)])
     (row,) = read(tmp_path / "out.csv")
     assert (row["answer"], row["key"], row["cost_usd"]) == (cell, cell, "-5")
 

@@ -16,7 +16,7 @@ def path(tmp_path):
 
 
 def embed(*vectors):
-    return {"kind": "embed", "vectors": list(vectors)}
+    return {"vectors": list(vectors)}
 
 
 def test_each_vector_is_at_the_index_of_its_row(path, result):

@@ -142,7 +142,7 @@ def test_a_name_without_a_known_format_is_refused(tmp_path, name):
 
 
 def test_a_row_of_json_lines_has_all_columns_in_their_order(tmp_path, result):
-    answer = {"kind": "extract", "data": {"ratio": float("nan"), "name": "é\u2028"}}
+    answer = {"data": {"ratio": float("nan"), "name": "é\u2028"}}
     with open_output(tmp_path / "out.jsonl") as output:
         output.append([{**result(1, answer), "extra": "left out"}, {"row": 2}])
     first, second = map(json.loads, (tmp_path / "out.jsonl").read_text().split("\n")[:2])

@@ -39,7 +39,7 @@ def written(path, rows, **options):
 
 
 def test_columns_have_their_types(tmp_path, result):
-    answer = {"kind": "classify", "label": "good", "probability": 0.5, "scores": {"good": 0.5}}
+    answer = {"label": "good", "probability": 0.5, "scores": {"good": 0.5}}
     table = written(tmp_path / "out.parquet", [result(1, answer), result(2)])
     types = {field.name: field.type for field in table.schema}
     assert types["row"] == types["tokens_in"] == pa.int64()
@@ -55,13 +55,13 @@ def test_columns_have_their_types(tmp_path, result):
 
 
 def test_an_extracted_object_is_json(tmp_path, result):
-    rows = [result(1, {"kind": "extract", "data": {"float32": "x", "é": 1}})]
+    rows = [result(1, {"data": {"float32": "x", "é": 1}})]
     table = written(tmp_path / "out.parquet", rows)
     assert table["answer"].to_pylist() == ['{"float32":"x","é":1}']
 
 
 def test_embeddings_are_lists_of_numbers(tmp_path, result):
-    rows = [result(1), result(2, {"kind": "embed", "vectors": [[0.5, -1.25]]})]
+    rows = [result(1), result(2, {"vectors": [[0.5, -1.25]]})]
     table = written(tmp_path / "out.parquet", rows)
     assert table.schema.field("embedding").type == pa.list_(pa.float32())
     assert table["embedding"].to_pylist() == [None, [0.5, -1.25]]
@@ -70,8 +70,8 @@ def test_embeddings_are_lists_of_numbers(tmp_path, result):
 
 def test_several_vectors_in_any_row_make_lists_of_lists(tmp_path, result):
     rows = [
-        result(1, {"kind": "embed", "vectors": [[0.5]]}),
-        result(2, {"kind": "embed", "vectors": [[1.5], [2.5]]}),
+        result(1, {"vectors": [[0.5]]}),
+        result(2, {"vectors": [[1.5], [2.5]]}),
     ]
     table = written(tmp_path / "out.parquet", rows)
     assert table["embedding"].to_pylist() == [[[0.5]], [[1.5], [2.5]]]
@@ -89,7 +89,7 @@ def test_no_rows_are_a_file_with_columns(tmp_path):
 
 def test_rows_are_converted_in_groups_of_bounded_size(tmp_path, result, monkeypatch):
     monkeypatch.setattr(parquet, "GROUP_BYTES", 200_000)
-    text = {"kind": "generate", "text": "x" * 10_000}
+    text = {"text": "x" * 10_000}
     with open_output(tmp_path / "out.parquet") as output:
         for start in range(1, 2_001, 100):
             output.append([result(start + index, text) for index in range(100)])
@@ -131,6 +131,6 @@ def test_a_death_before_the_spool_is_removed_does_no_harm(tmp_path, result):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_vector_may_hold_any_number(tmp_path, result, value):
-    rows = [result(1, {"kind": "embed", "vectors": [[value, 1.0]]})]
+    rows = [result(1, {"vectors": [[value, 1.0]]})]
     stored = written(tmp_path / "out.parquet", rows)["embedding"].to_pylist()[0]
     assert str(stored[0]) == str(value)

@@ -1,5 +1,6 @@
 """The commands `forebay bulk …`, over a fleet in this process."""
 
+import csv
 import json
 
 import pytest
@@ -44,7 +45,11 @@ def test_a_file_is_answered_and_the_bulk_is_listed(forebay, folder):
     code, out, err = forebay(*arguments(folder, "--out", folder / "out.csv"))
     assert code == 0, err
     assert "60 of 60 rows (100%)" in out
-    assert (folder / "out.csv").read_text().count("\n") == 61
+    with (folder / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 60
+    assert {row["answer"] for row in rows} <= {"billing", "login"}
+    assert all(float(row["probability"]) > 0 for row in rows)
     code, out, _ = forebay("bulk", "list", "--json")
     (listed,) = json.loads(out)
     assert (listed["state"], listed["total"], listed["local"]) == ("done", 60, 60)
@@ -113,7 +118,7 @@ def test_a_dry_run_names_bad_rows_and_a_sample_says_what_the_whole_takes(forebay
         ((), "--out"),
         (("--out", "x.xml"), "x.xml"),
         (("--out", "o.jsonl", "--kind", "dance"), "kind"),
-        (("--out", "o.jsonl", "--by", "sometime"), "deadline"),
+        (("--out", "o.jsonl", "--by", "sometime"), "--by: must be a time of day like 06:00, 30s"),
         (("--out", "o.jsonl", "--text-field", "bodi"), "body"),
     ],
 )

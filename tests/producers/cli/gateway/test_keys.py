@@ -58,7 +58,9 @@ def test_rotating_and_revoking(forebay):
     assert split(rotated.strip())[0] == key_id
     assert rotated.strip() != token
     assert forebay("revoke", key_id)[1] == "revoked\n"
-    assert forebay("revoke", key_id)[1] == "there was no such key\n"
+    code, out, err = forebay("revoke", key_id)
+    assert (code, out) == (2, "")
+    assert "no such key; `forebay keys list` shows all" in err
     assert "no keys" in forebay("list")[2]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 
@@ -52,3 +53,12 @@ def test_a_missing_extra_is_one_error_that_names_it():
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert "install the extra `gateway`" in done.stderr
+
+
+def test_a_port_that_is_taken_is_one_error_that_says_what_to_do(forebay):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, out, err = forebay("--without-keys", "--port", str(port))
+    assert (code, out) == (2, "")
+    assert f"cannot listen on 127.0.0.1:{port} (Address already in use)" in err
+    assert "choose another --port" in err

@@ -15,7 +15,7 @@ GIVEN = ["capacity", "--wait", "2", "--rate", "12", "--service", "1.8", "--sprea
 
 @pytest.fixture
 def fleet(ledger, redis):
-    """Three answered jobs, a worker of four slots, and 7,200 jobs in the last whole hour."""
+    """Three answered jobs, a worker of four slots, 7,200 jobs and a bulk in the last hour."""
     about = WorkerStatus(name="local1@here", queues=("local.default",), slots=4)
     ledger.serve("local1@here", ["local.default"], 10, about.model_dump_json())
     for _ in range(3):
@@ -25,7 +25,8 @@ def fleet(ledger, redis):
         redis.hset(f"fb:job:{job_id}", "worked_ms", 500)
         ledger.settle(claim, answer(claim))
     group = JobGroup("acme", "summarize", "deny", "done", "local", "m")
-    JobBook(redis).add(job_counts(group, jobs=7_200, tokens_in=9), time.time() - 3_600)
+    counts = job_counts(group, jobs=8_200, rows=1_000, tokens_in=9)
+    JobBook(redis).add(counts, time.time() - 3_600)
 
 
 def test_a_load_beyond_all_bounds_names_the_bound(shell):

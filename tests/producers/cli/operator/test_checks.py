@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from forebay.routing.jobs import Job, Receipt, Summarize
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
@@ -54,3 +56,10 @@ def test_leases_that_ran_out_are_reported(forebay, ledger, redis):
     until(lambda: short.sweep().back)
     ((state, seen, _),) = findings(forebay, "leases")
     assert (state, seen) == ("warn", "1 ran out in the last hour")
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "http://127.0.0.1"])
+def test_a_redis_that_cannot_be_reached_is_reported_once(forebay, monkeypatch, url):
+    monkeypatch.setenv("FOREBAY_REDIS_URL", url)
+    _, out, _ = forebay("doctor", "--json")
+    assert [one["name"] for one in json.loads(out)["checks"] if one["state"] == "fail"] == ["redis"]

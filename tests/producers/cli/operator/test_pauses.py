@@ -28,6 +28,13 @@ def test_a_name_becomes_the_scope_that_it_means(name, tenant, scope):
     assert scope_of(name, tenant) == scope
 
 
+def test_a_mistyped_lane_is_not_taken_for_a_tenant(forebay, redis):
+    code, _, err = forebay("pause", "bedrok")
+    assert (code, Pauses(redis).all()) == (2, [])
+    assert "did you mean bedrock? For a tenant of that name: tenant:bedrok" in err
+    assert forebay("pause", "tenant:bedrok")[1] == "paused tenant:bedrok\n"
+
+
 def test_a_pause_is_set_listed_and_resumed(forebay, redis):
     assert forebay("pause")[2] == "forebay: nothing is paused\n"
     code, out, _ = forebay("pause", "bedrock", "--tenant", "acme", "--reason", "invoice")

@@ -75,6 +75,14 @@ def test_the_status_shows_shares_and_thresholds(forebay, redis):
     assert re.search(r"classify +after +\d+ +[\d.]+% +[\d.]+% +doubt 0\.\d+", words)
 
 
+def test_without_a_target_the_status_names_no_aim(forebay, redis, monkeypatch):
+    Traffic(redis).send(rules(share=0.2), 20, SCORES["even"])
+    monkeypatch.delenv("FOREBAY_POLICY_FILE")
+    words = forebay("status")
+    assert "target none" in words
+    assert re.search(r"classify +before +20 +[\d.]+% +none", words)
+
+
 def audits(redis, count, **fields):
     """Store audits of a verdict and a doubt that are off by a quarter."""
     for number in range(count):
