@@ -32,7 +32,7 @@ def wrong(findings) -> dict[str, int]:
 def call(**fields):
     return {
         "call_id": "one", "at": 0.0, "status": 200, "fault": None, "text": "", "whole": True,
-        "tokens_in": 10, "tokens_out": 2, **fields,
+        "tokens_in": 10, "tokens_out": 2, "cache_read": 0, "cache_written": 0, **fields,
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ _STRING, _ARRAY = 8, 9
 
 
 class Metadata:
-    """The metadata, with the method of gguf's reader that `tests/gpu/words.py` calls."""
+    """The metadata, with the method of gguf's reader that `tests/gpu/models/words.py` calls."""
 
     def __init__(self, path):
         with path.open("rb") as self._file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections.abc import Iterator
@@ -42,8 +41,6 @@ class ChatCompletions(Provider):
         self._settings = settings
         self._name = name
         self._endpoint = endpoint
-        # At DEBUG urllib3 logs paths, never bodies; they are of no use to anybody.
-        logging.getLogger("urllib3").setLevel(logging.INFO)
         self._pool = urllib3.PoolManager(
             maxsize=settings.bedrock_concurrency,
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=settings.bedrock_timeout_s),

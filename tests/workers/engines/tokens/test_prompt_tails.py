@@ -32,7 +32,7 @@ WORDS = [*NASTY, *"<|>s ab\n\t\u00e9\u4e2d", "  ", "refund", " pay", "back", "12
 
 def smollm2():
     """Return the tokenizer of the packaged model."""
-    spec = importlib.util.spec_from_file_location("words", ROOT / "tests/gpu/words.py")
+    spec = importlib.util.spec_from_file_location("words", ROOT / "tests/gpu/models/words.py")
     words = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(words)
     return words.tokenizer_of(Metadata(packaged_gguf()))
