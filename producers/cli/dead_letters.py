@@ -210,7 +210,7 @@ def _print_counts(found: Found, *, as_json: bool) -> None:
     if as_json:
         names = ("code", "tenant", "kind", "jobs")
         display.document([dict(zip(names, line, strict=True)) for line in lines])
-    else:
+    elif lines:
         rows = [(*words, f"{count:,}") for *words, count in lines]
         display.table(("CODE", "TENANT", "KIND", "JOBS"), rows)
 

@@ -97,8 +97,8 @@ def test_replaying_all_replays_what_the_filters_choose_of_every_tenant_once(fore
 def test_that_nothing_was_found_is_said(forebay, dead):
     code, out, err = forebay("dead", "replay", "--all", "--code", "engine_died")
     assert (code, out, err) == (0, "", "forebay: 0 dead jobs with code engine_died replayed\n")
-    _, _, err = forebay("dead", "list", "--counts", "--code", "engine_died")
-    assert err == "forebay: no dead jobs with code engine_died\n"
+    _, out, err = forebay("dead", "list", "--counts", "--code", "engine_died")
+    assert (out, err) == ("", "forebay: no dead jobs with code engine_died\n")
 
 
 def test_burying_all_asks_for_a_yes_and_then_buries_what_the_filters_choose(forebay, dead, redis):
