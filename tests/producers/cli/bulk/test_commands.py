@@ -128,3 +128,12 @@ def test_a_wrong_option_is_one_line_that_names_it(forebay, folder, monkeypatch, 
     assert (code, out) == (2, "")
     assert named in err
     assert err.count("\n") == 1
+
+
+def test_a_deadline_is_held_against_the_rate_of_earlier_rows(forebay, folder):
+    _, _, err = forebay(*arguments(folder, "--out", folder / "first.jsonl", "--by", "8h"))
+    assert "no such rows were answered lately" in err
+    _, _, err = forebay(*arguments(folder, "--out", folder / "second.jsonl", "--by", "8h"))
+    assert "about 60 rows at " in err
+    assert "the rate of echo in the pool default lately" in err
+    assert "in time" in err
