@@ -58,6 +58,7 @@ def test_a_router_asks_the_engine_if_the_setting_says_so(fleet):
     fleet.start("router", FOREBAY_ROUTER_MODEL="engine", FOREBAY_ENGINE="echo")
     fleet.start("local", FOREBAY_ENGINE="echo")
     with Client(settings=Settings(redis_url=fleet.url)) as client:
-        done = client.result(client.submit(chat("how? [[echo: say=no]]").request), timeout=30)
+        asked = client.submit(chat("how? [[echo: say=yes]]").request, egress="allow")
+        done = client.result(asked, timeout=30)
     assert done.verdict.version.startswith("lm-echo")
-    assert done.verdict.probability == pytest.approx(0.1, abs=1e-5)
+    assert done.verdict.probability == pytest.approx(0.9, abs=1e-5)
