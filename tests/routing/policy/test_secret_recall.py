@@ -74,7 +74,7 @@ SECRETS = {
     "gitlab runner": token("glrt-", (URL, 20)),
     "gitlab deploy": token("gldt-", (URL, 20)),
     "npm": token("npm_", (ALNUM, 36)),
-    "npmrc": token("//registry.npmjs.org/:_authToken=", str(uuid.UUID(int=RNG.getrandbits(128)))),
+    "npmrc": token("//npm.example.com/:_authToken=", str(uuid.UUID(int=RNG.getrandbits(128)))),
     "pypi": token("pypi-AgEIcHlwaS5vcmc", (URL, 150)),
     "sendgrid": token("SG.", (URL, 22), ".", (URL, 43)),
     "twilio": token("SK", (HEX, 32)),
