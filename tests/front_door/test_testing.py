@@ -214,7 +214,7 @@ def test_a_wrong_policy_is_refused_and_leaves_nothing():
     threads = threading.active_count()
     with pytest.raises(Misconfigured, match="nonsense"), testing.fleet(policy="[nonsense]"):
         pass
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 @pytest.mark.parametrize("policy", ["", " \n", "# all defaults\n", "[defaults]\n"])
