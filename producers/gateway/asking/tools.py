@@ -56,6 +56,11 @@ class Tool:
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: _NO_ARGUMENTS)
 
+    @classmethod
+    def of(cls, name: str, description: str | None, parameters: Mapping[str, Any] | None) -> Tool:
+        """Return a tool as OpenAI's formats name it; without parameters it takes no arguments."""
+        return cls(name, description or "", _NO_ARGUMENTS if parameters is None else parameters)
+
 
 @dataclass(frozen=True, slots=True)
 class Tools:

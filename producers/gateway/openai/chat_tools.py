@@ -22,8 +22,7 @@ class Function(Body):
 
     def tool(self) -> Tool:
         """Return the tool."""
-        given = {} if self.parameters is None else {"parameters": self.parameters}
-        return Tool(self.name, self.description or "", **given)
+        return Tool.of(self.name, self.description, self.parameters)
 
 
 class FunctionTool(Body):

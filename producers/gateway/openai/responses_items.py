@@ -59,8 +59,7 @@ class FunctionTool(Body):
 
     def tool(self) -> Tool:
         """Return the tool."""
-        given = {} if self.parameters is None else {"parameters": self.parameters}
-        return Tool(self.name, self.description or "", **given)
+        return Tool.of(self.name, self.description, self.parameters)
 
 
 class NamedFunction(Body):
