@@ -41,7 +41,7 @@ class BatchedEngine(Engine):
     3. Admit: end overdue requests, then fill free slots with ready requests (`SlotShares`).
     4. Step: let the generator advance the running batch; sleep if there is nothing to do.
     5. Settle: resolve the futures of the requests that ended.
-    6. If a step fails, fail all requests with `EngineDied` and take no more.
+    6. If a step fails, fail all requests with `EngineDied`, take no more, and free the model.
     """
 
     def __init__(
@@ -192,12 +192,19 @@ class BatchedEngine(Engine):
             while self._await_work():
                 self._admit()
                 self._settle(self._step())
-            self._generator.close()
         except Exception as error:  # noqa: BLE001 - whatever broke, nobody may wait for ever
-            where = error_location(error)  # no message, no traceback: they may hold content
-            log.error("the engine broke: %s", where, extra=event(Event.ENGINE_BROKE))  # noqa: TRY400
-            self._end(f"the engine broke ({type(error).__name__})")
+            self._break(error)
         self._fail_all()
+        try:
+            self._generator.close()
+        except Exception as error:  # noqa: BLE001 - what is broken may not close either
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """Take no more requests; log the place of the error, whose message may hold content."""
+        where = error_location(error)
+        log.error("the engine broke: %s", where, extra=event(Event.ENGINE_BROKE))
+        self._end(f"the engine broke ({type(error).__name__})")
 
     def _await_work(self) -> bool:
         """Sleep until there is something to do; return False when the loop must end."""
