@@ -229,4 +229,9 @@ class Conductor:
         rates = STORMS[event.number]
         plan_faults(self._fleet.mock_url, rates, event.number)
         self.done["storm"] += 1
-        self._after(STORM_S, lambda: plan_faults(self._fleet.mock_url, {}, 0))
+        storms = self.done["storm"]
+        self._after(STORM_S, lambda: self._end_storm(storms))
+
+    def _end_storm(self, storms: int) -> None:
+        if storms == self.done["storm"]:  # if not, the next storm has begun
+            plan_faults(self._fleet.mock_url, {}, 0)

@@ -65,12 +65,12 @@ class Report:
         self._show_unknown(console)
 
     def _show_unknown(self, console: Console) -> None:
-        """List the calls of unknown outcome one by one, in billionths of a dollar."""
-        table = Table("call of unknown outcome", "job", "reserved", "billed by the mock", "because")
+        """List the calls of unknown outcome one by one, with amounts in billionths of a dollar."""
         for each in self._evidence.unknown:
-            amounts = str(each.reserved_nusd), str(each.billed_nusd)
-            table.add_row(each.call_id, each.job_id, *amounts, each.cause or "?")
-        console.print(table)
+            console.print(
+                f"unknown: call {each.call_id} of {each.job_id}: {each.reserved_nusd} reserved, "
+                f"{each.billed_nusd} billed by the mock; {each.cause or 'nothing explains it'}"
+            )
 
     def _figures(self) -> Iterator[tuple[str, str]]:
         evidence, ends = self._evidence, self._evidence.ends

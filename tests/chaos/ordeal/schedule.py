@@ -19,7 +19,7 @@ STORMS: tuple[dict[str, float], ...] = (
     {"slow:2": 0.8}, SPOILS, {"not_allowed": 1.0}, {"unavailable": 0.9},
     {"throttle": 0.2, "internal": 0.2, "drop": 0.2, "refuse": 0.1, "malformed": 0.1},
 )  # fmt: skip
-STORM_S = 4.0
+STORM_S = 7.0
 JUMPS_S = (4, -3)  # seconds by which the clock is wrong, for a while
 JUMP_S = 3.0
 
