@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import redis as redis_py
-from tests.fuzz.hanging import within
 from tests.fuzz.inputs import CANARY, TENANT, WORDS, Inputs
 from tests.fuzz.schemas import Schemas
+from tests.support.stopwatch import within
 
 from forebay.producers.cli import main as cli
 from forebay.producers.client import Client
