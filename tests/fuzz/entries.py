@@ -372,6 +372,7 @@ def leaks(error: BaseException) -> bool:
 #: How errors begin that repeat an option: it was typed by the person who reads them.
 ECHOES = (
     "Usage", "forebay: usage", "forebay: invalid_job: --file ", "forebay: invalid_job: --schema ",
+    "forebay: invalid_job: --state ",
 )  # fmt: skip
 
 
