@@ -18,6 +18,7 @@ local MAX_SKIPPED_SHARDS = 500 -- likewise shards: more than one bulk that is fe
 local MAX_MOVED = 200 -- jobs that are moved to their lane in one claim
 local MAX_BYTES = 65536 -- a worker of many jobs must be done with them long before its leases end
 local clock = {} -- class -> the virtual time of its last claim
+local MIN_ADMITTED = 15 -- tenants that get a turn besides one for each job: all that came get theirs soon
 local LOOK = 100 -- jobs that are looked at for one of a kind, of all tenants together
 local wanted = selection and selection ~= '' and cjson.decode(selection) or {}
 
@@ -65,7 +66,7 @@ local function head(class)
   local turn = 'fb:turn:' .. place
   local most = class == 'rows' and MAX_ROWS or 1 -- a shard costs as many units as it has rows
   if not clock[class] then
-    admit(queue, class)
+    admit(queue, class, MIN_ADMITTED + count)
     if redis.call('ZCARD', turn) == 0 then
       return nil
     end
