@@ -336,15 +336,16 @@ local function give_turns(tenants, place)
   end
 end
 
--- Give a turn to tenants that came to a class of a queue since the last claim, at most `most`. If more
--- have come, a producer may have forged their names to hide others. So the next of all tenants that
--- are known get their turns too. Both are bounded, so that a claim costs the same however many come.
+-- Give a turn to tenants that came to a class of a queue since the last claim, at most `most`, and
+-- return whether any had come. If more have come, a producer may have forged their names to hide others.
+-- So the next of all tenants that are known get their turns too. Both are bounded, so that a claim costs
+-- the same however many come.
 local function admit(queue, class, most)
   local place = queue .. ':' .. class
   local newcomers = 'fb:newcomers:' .. place
   local came = redis.call('SPOP', newcomers, most)
   if #came == 0 then
-    return
+    return false
   end
   give_turns(came, place)
   local left = #came < most and 0 or redis.call('SCARD', newcomers)
@@ -361,6 +362,7 @@ local function admit(queue, class, most)
   if left > MAX_KEPT_NEWCOMERS then
     redis.call('UNLINK', newcomers)
   end
+  return true
 end
 
 -- Remove a job from those that wait, if it does. A tenant without waiting jobs leaves its turn at the
