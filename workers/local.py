@@ -25,6 +25,7 @@ from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.routing.store.served_models import ServedModels
 from forebay.routing.store.text_stream import TextWriter
+from forebay.workers.bulk.row_opinions import RowOpinions
 from forebay.workers.bulk.row_steps import RowSteps
 from forebay.workers.bulk.shard_work import ShardWork
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
@@ -111,8 +112,9 @@ class Local:
         self._second_opinions = SecondOpinions(ledger, policy, frontier, self._answerer)
         self._long_texts = LongTexts(self._answerer, policy)
         steps = RowSteps(
-            self._answerer, self._labels, self._doubter, self._escalator, self._long_texts
-        )
+            self._answerer, self._labels, self._doubter, self._escalator, self._long_texts,
+            RowOpinions(self._second_opinions, ledger.redis, key),
+        )  # fmt: skip
         self._shard_work = ShardWork(ledger, self._answerer, steps)
 
     def work(self, claim: Claim, /) -> Outcome:
