@@ -102,7 +102,8 @@ class Local:
         self._doubter = Doubter(ledger.redis, key, ranking)
         self._labels = LabelProbabilities(ledger.redis, key)
         self._escalator = Escalator(ledger, policy, frontier)
-        self._conclusion = Conclusion(cache, AuditSampler(ledger, key))
+        sampler = AuditSampler(ledger, key)
+        self._conclusion = Conclusion(cache, sampler)
         # The engines are opened last: that takes long, and what is wrong above is reported first.
         self._answerer = open_engines()
         served = ServedModels(ledger.redis)
@@ -113,7 +114,7 @@ class Local:
         self._long_texts = LongTexts(self._answerer, policy)
         steps = RowSteps(
             self._answerer, self._labels, self._doubter, self._escalator, self._long_texts,
-            RowOpinions(self._second_opinions, ledger.redis, key),
+            RowOpinions(self._second_opinions, ledger.redis, key), sampler,
         )  # fmt: skip
         self._shard_work = ShardWork(ledger, self._answerer, steps)
 

@@ -29,11 +29,10 @@ class RowOpinions:
         """Return the second opinion on a row, which has not begun; `None` if none is wanted.
 
         Args:
-            attempt: the attempt at the row.
+            attempt: the attempt at the row, which has no verdict: the policy takes it as unsure.
             first: the first answer.
         """
-        unjudged = attempt.judged(None)
-        if not self._opinions.wants(unjudged, first):
+        if not self._opinions.wants(attempt, first):
             return None
         judged = attempt.judged(self._verdict(attempt))
         return self._opinions.open_wanted(judged) if self._opinions.wants(judged, first) else None

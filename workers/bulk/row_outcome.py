@@ -54,12 +54,23 @@ def outcome_of(decided: DecidedAnswer) -> RowOutcome:
     """Return the answer of a row, the job that it becomes, or its failure."""
     attempt, step = decided.attempt, decided.next_step
     if step.step == "escalate":
-        draft = answer_of(decided)
-        own = draft and draft.model_copy(update={"id": attempt.job.id})
-        return RisingRow(attempt.job, reasons_of(attempt, step.reasons), own)
+        return RisingRow(attempt.job, reasons_of(attempt, step.reasons), _own_answer(decided))
     if decided.answer.content is None:
         return failed(no_answer(decided), reasons=step.reasons)
     return _kept(decided, decided.answer.content)
+
+
+def kept_answer(decided: DecidedAnswer) -> Answer:
+    """Return the answer of a row that is kept."""
+    answer = _own_answer(decided)
+    assert answer is not None, "an answer that passed its checks has a content"
+    return answer
+
+
+def _own_answer(decided: DecidedAnswer) -> Answer | None:
+    """Return the answer of a row as that of a job of its own; `None` if there is no content."""
+    answer = answer_of(decided)
+    return answer and answer.model_copy(update={"id": decided.attempt.job.id})
 
 
 def _kept(decided: DecidedAnswer, content: Content) -> RowResult:

@@ -23,9 +23,16 @@ from forebay.routing.errors import (
     PassingError,
     TooLong,
 )
+from forebay.routing.learning.audit_sampling import AuditSampler
 from forebay.routing.logs import Event, event, place
 from forebay.workers.bulk.row_opinions import RowOpinions
-from forebay.workers.bulk.row_outcome import RowOutcome, failed, outcome_of, reasons_of
+from forebay.workers.bulk.row_outcome import (
+    RowOutcome,
+    failed,
+    kept_answer,
+    outcome_of,
+    reasons_of,
+)
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.doubting.doubt import Doubter
@@ -77,9 +84,10 @@ class RowSteps:
 
     def __init__(
         self, answerer: Answerer, labels: LabelProbabilities, doubter: Doubter,
-        escalator: Escalator, long_texts: LongTexts, opinions: RowOpinions,
+        escalator: Escalator, long_texts: LongTexts, opinions: RowOpinions, sampler: AuditSampler,
     ) -> None:  # fmt: skip
         self._opinions = opinions
+        self._sampler = sampler
         self._long_texts = long_texts
         self._answerer = answerer
         self._labels = labels
@@ -113,15 +121,15 @@ class RowSteps:
         if not checked.passed:
             return self._rescued(attempt, checked)
         if second := self._opinions.open(attempt, checked.content):
-            compared = partial(self._compared, second, checked)
-            return WantsSecond(attempt, second, compared)
+            return WantsSecond(attempt, second, lambda: self._decided(second.compare(checked)))
         return self._decided(ComparedAnswer(attempt, checked, None))
 
-    def _compared(self, second: SecondOpinion, checked: CheckedAnswer) -> RowOutcome:
-        return self._decided(second.compare(checked))
-
     def _decided(self, compared: ComparedAnswer) -> RowOutcome:
-        return outcome_of(self._escalator.decide(self._doubted(compared)))
+        decided = self._escalator.decide(self._doubted(compared))
+        attempt = decided.attempt
+        if decided.next_step.step == "keep" and not attempt.degraded:
+            self._sampler.take_row(attempt.claim, attempt.job, partial(kept_answer, decided))
+        return outcome_of(decided)
 
     def _rescued(self, attempt: Attempt, checked: CheckedAnswer) -> RowOutcome | WantsSecond:
         """Decide on an answer that failed its checks; a row that stays may have a better second."""

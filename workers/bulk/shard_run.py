@@ -35,6 +35,7 @@ class ShardRun:
     def __init__(self, claim: Claim, shard: Shard, lost: threading.Event) -> None:
         self.shard = shard
         self.claim = claim
+        self._of_rows = replace(claim, record=replace(claim.record, verdict=None))  # no router's
         self._lost = lost
         kept = kept_results(claim, len(shard.rows))
         self._outcomes: list[RowOutcome | None] = [self._judged(each) for each in kept]
@@ -54,7 +55,7 @@ class ShardRun:
         Raises:
             InvalidJob: A field of the row is wrong.
         """
-        return Attempt(self.claim, self.shard.job(index, self.shard.egress), index)
+        return Attempt(self._of_rows, self.shard.job(index, self.shard.egress), index)
 
     def add(self, index: int, outcome: RowOutcome | WantsSecond) -> None:
         """Record what became of a row, or that it wants a second opinion."""

@@ -145,8 +145,9 @@ def shard_work(lanes, engine):
     )
     rows = RowOpinions(opinions, lanes.redis, b"any")
     steps = RowSteps(
-        answerer, local._labels, local._doubter, local._escalator, local._long_texts, rows
-    )
+        answerer, local._labels, local._doubter, local._escalator, local._long_texts, rows,
+        local._conclusion._sampler,
+    )  # fmt: skip
     return ShardWork(lanes.ledger, answerer, steps)
 
 

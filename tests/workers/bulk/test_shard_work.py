@@ -342,7 +342,7 @@ def test_a_row_that_kills_engines_fails_alone(lanes):
     local = lanes.local
     steps = RowSteps(
         Answerer(engine), local._labels, local._doubter, local._escalator, local._long_texts,
-        local._shard_work._steps._opinions,
+        local._shard_work._steps._opinions, local._conclusion._sampler,
     )  # fmt: skip
     work = ShardWork(lanes.ledger, Answerer(engine), steps)
     try:
