@@ -46,6 +46,11 @@ def up_count(tenant: str, kind: str, reason: str) -> str:
     return _name("up", tenant, kind, reason)
 
 
+def worked_count(tenant: str, kind: str, queue: str) -> str:
+    """Return the name of the count of jobs that a local worker worked to their end there."""
+    return _name("worked", tenant, kind, queue)
+
+
 def check_count(tenant: str, kind: str, check: str) -> str:
     """Return the name of the count of answers that failed a check."""
     return _name("check", tenant, kind, check)
