@@ -1,9 +1,9 @@
 """Measure a bulk on llama.cpp beside the bare engine that is fed with a full batch.
 
 Run `python tests/benchmarks/bulk_llama.py --rows 10000`. Both have the packaged model with the same
-settings, each in a process of its own, and both answer the same rows: in turns, a slice of them each,
-so that what else the machine does falls on both. The bare engine gets all prompts of a slice at once.
-It prints tokens a second and CPU time a token of both, with their ratios over all slices.
+settings, each in a process of its own, and both answer the same rows: in turns, a slice of them,
+so that what else the machine does falls on both. The bare engine gets all prompts of a slice at
+once. It prints tokens a second and CPU time a token of both, with their ratios over all slices.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import psutil
@@ -30,6 +30,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
 from forebay.producers.client import Client  # noqa: E402
 from forebay.routing.jobs import Generate, Job, Message  # noqa: E402
 from forebay.routing.settings import Settings, read  # noqa: E402
+from forebay.workers.engines.engine import Completion, Engine, Prompt  # noqa: E402
 from forebay.workers.engines.host.child import make_engine  # noqa: E402
 from forebay.workers.engines.settings import EngineSettings  # noqa: E402
 from forebay.workers.prompts import prompts  # noqa: E402
@@ -178,21 +179,15 @@ def _serve_bare(tokens: int) -> None:
     for line in sys.stdin:
         jobs = [_job(text, tokens) for text in json.loads(line)]
         batch = [prompts.local(job, info, prompt_id=job.id) for job in jobs]
-        made: list[int] = []
-        done = threading.Event()
+        print(json.dumps(_answered(engine, batch)), file=out, flush=True)
 
-        def on_end(
-            _: str, end: object, made: list[int] = made, done: threading.Event = done
-        ) -> None:
-            made.append(end.tokens_out)
-            if len(made) == len(batch):  # noqa: B023 - it is the batch that is under way
-                done.set()
 
-        before, began = time.process_time(), time.perf_counter()
-        engine.submit_all(batch, on_end)
-        done.wait()
-        took = time.perf_counter() - began, time.process_time() - before
-        print(json.dumps([sum(made), *took]), file=out, flush=True)
+def _answered(engine: Engine, batch: list[Prompt]) -> Slice:
+    ends: SimpleQueue[Completion] = SimpleQueue()
+    before, began = time.process_time(), time.perf_counter()
+    engine.submit_all(batch, lambda _, end: ends.put(end))
+    tokens = sum(ends.get().tokens_out for _ in batch)
+    return Slice(tokens, time.perf_counter() - began, time.process_time() - before)
 
 
 def _job(text: str, tokens: int) -> Job:
