@@ -55,7 +55,7 @@ def _of_fleet(view: FleetView) -> Iterator[Problem]:
     yield from _of_redis(fleet)
     for pause in view.pauses:
         because = f": {pause.reason}" if pause.reason else ""
-        hint = f"forebay resume {pause.scope.replace(':', ' ')}"
+        hint = f"forebay resume {pause.scope}"
         yield Problem("warn", f"Paused: {pause.scope}{because}", hint, "queues")
 
 

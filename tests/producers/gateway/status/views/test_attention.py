@@ -100,7 +100,7 @@ def test_a_pause_says_how_to_resume():
     pause = Pause("tenant:acme", "audit", 0.0)
     (problem,) = problems(replace(VIEW, pauses=(pause,)))
     assert problem.words == "Paused: tenant:acme: audit"
-    assert problem.hint == "forebay resume tenant acme"
+    assert problem.hint == "forebay resume tenant:acme"
 
 
 @pytest.mark.parametrize(("spent", "told"), [(39, False), (40, True), (60, True)])
