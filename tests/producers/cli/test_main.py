@@ -172,7 +172,7 @@ def test_every_command_takes_json_and_has_help_that_fits_its_line(forebay):
         children = re.findall(
             r"^  ([a-z][a-z-]*)  +(\S.*)",
             text.partition("Commands:" if command else "Options:")[2],
-            re.M,
+            re.MULTILINE,
         )
         assert [text for _, text in children if text.endswith("...")] == [], "cut short"
         assert children or "--json" in text or command == ("serve",), command
