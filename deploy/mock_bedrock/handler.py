@@ -121,6 +121,7 @@ class Handler(BaseHTTPRequestHandler):
                 raise ErrorResponse(*error, retry_after=seconds)
             if self._hangs_up(name, seconds):
                 return
+            request.require_room(self.server.mock.context_tokens)
             text = self.server.mock.references.answer(request.prompt, request.schema)
             cached = self.server.mock.prompt_cache.look_up(model, fields)
             response = Response.answering(request, text, ENDINGS.get(name), cached)

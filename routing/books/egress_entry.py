@@ -38,7 +38,7 @@ class Leaving:
         said: the caller's own word, and that of the job's record: both `allow`.
         policy: version of the policy that did not forbid it.
         why: the reason codes of the decision that sent the job to the frontier.
-        purpose: `answer`, `repair` or `audit`.
+        purpose: `answer`, `part` of a long text, `repair` or `audit`.
     """
 
     call: str

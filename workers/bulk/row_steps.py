@@ -30,7 +30,7 @@ from forebay.workers.cascade.conclusion import answer_of, no_answer
 from forebay.workers.cascade.doubting.doubt import Doubter
 from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilities
 from forebay.workers.cascade.escalation import Escalator
-from forebay.workers.cascade.long_texts.long_texts import LongTexts
+from forebay.workers.cascade.long_texts import LongTexts
 from forebay.workers.cascade.stages import (
     CheckedAnswer,
     ComparedAnswer,
