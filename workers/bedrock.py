@@ -33,7 +33,7 @@ from forebay.workers.frontier.answers import (
     with_earlier,
 )
 from forebay.workers.frontier.auditor import Auditor
-from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.calls import Calls
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.permission import allowed, paid
@@ -192,8 +192,10 @@ class Bedrock:
             NoAnswer: There is no answer that will do.
         """
         claim, job = attempt.claim, attempt.job
-        call = self._calls.plan(job, model, policy, lambda name: prompt_of(job, prompt_id=name))
-        reply = self._calls.make(call, claim, job, policy, SubBudget(), self._on_text(job))
+        call, reply = self._calls.ask(
+            claim, job, model, policy,
+            lambda name: prompt_of(job, prompt_id=name), on_text=self._on_text(job),
+        )  # fmt: skip
         try:
             return self._book(attempt, call, reply)
         except NoAnswer as refusal:

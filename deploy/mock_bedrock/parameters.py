@@ -34,6 +34,12 @@ def invalid(message: str) -> ErrorResponse:
     return ErrorResponse(400, "ValidationException", message)
 
 
+def require_counting(model: str) -> None:
+    """Raise `ErrorResponse` if Bedrock counts no tokens for this id: it does for Claude's alone."""
+    if not _CLAUDE.match(model):
+        raise invalid("The provided model doesn't support counting tokens.")
+
+
 def validate_parameters(model: str, body: dict[str, Any]) -> None:
     """Raise `ErrorResponse` if Bedrock rejects a parameter for this model."""
     tier = body.get("serviceTier", {}).get("type", "default")

@@ -32,6 +32,7 @@ class Capabilities(Listed):
         structured_output: it enforces a JSON Schema.
         efforts: the efforts that may be asked for, such as `low`.
         cache_from: tokens from which a prompt's beginning is cached; `None` without a cache.
+        counts_tokens: the service tells how many tokens a prompt has.
     """
 
     context: int | None = Field(None, ge=1)
@@ -43,6 +44,7 @@ class Capabilities(Listed):
     structured_output: bool = False
     efforts: tuple[str, ...] = ()
     cache_from: int | None = Field(None, ge=1)
+    counts_tokens: bool = False
 
     def answer_tokens(self, wanted: int) -> int:
         """Return how many tokens an answer may be given, of those that are wanted."""
@@ -59,6 +61,7 @@ def assumed(model: str) -> Capabilities:
         one_of_both=is_claude,
         reasons=reasons,
         structured_output="amazon." not in model,
+        counts_tokens=is_claude,
     )
 
 

@@ -33,14 +33,14 @@ from forebay.workers.prompts import bounded, prompts
 from forebay.workers.runtime.attempt import Attempt
 
 MAX_WORDS = 600  # of the summary of a part
-MAX_SUMMARY_CHARS = 16 * MAX_WORDS  # of a model that writes more words than it may
+BYTES_PER_WORD = 12  # of a summary, at most; a model may write more words than it was asked for
 BYTES_PER_TOKEN = 3  # few, so that a part fits the context; if it does not, it is cut again
 #: How long a job whose parts are half done waits for a model that is busy. Putting the job back
 #: would lose the parts that are paid for.
 PATIENCE_S = 120.0
 PAUSE_S = 2.0
 
-_WIDEST = "\U0001f30a"  # a character of four bytes, the most that a character has
+TOO_DEAR = frozenset({Reason.BUDGET_SPENT, Reason.JOB_COST_CAP})
 
 
 def can_be_cut(job: Job, policy: Policy) -> bool:
@@ -64,9 +64,22 @@ class LongTexts:
             Lost: The job no longer belongs to this claim.
             Expired: The job's deadline passed.
         """
+        run = _Run(self._calls, attempt, policy, model)
+        try:
+            return self._ask(run, attempt, policy, error)
+        except NoAnswer as refusal:
+            counts = policy.tenant(attempt.job.tenant).count_tokens == "if_needed"
+            if run.made or not counts or refusal.reason not in TOO_DEAR:
+                raise
+        run.counted = True  # the tokens may keep to the budget that the bytes break
+        return self._ask(run, attempt, policy, error)
+
+    @staticmethod
+    def _ask(
+        run: _Run, attempt: Attempt, policy: Policy, error: TooLong
+    ) -> tuple[int, list[tuple[Call, Reply]]]:
         request, job = attempt.job.request, attempt.job
         assert isinstance(request, LongRequest)
-        run = _Run(self._calls, attempt, policy, model)
         max_parts = policy.tenant(job.tenant).max_parts
         condenser = Condenser(job, error, run.summaries, max_parts=max_parts, max_words=MAX_WORDS)
         try:
@@ -86,11 +99,12 @@ class _Run:
     Attributes:
         made: the calls that were made, with their replies. Only the last is not booked yet.
         is_whole: the last reply is the answer to the job itself.
+        counted: the tokens of the parts are counted before their money is reserved.
     """
 
     def __init__(self, calls: Calls, attempt: Attempt, policy: Policy, model: str) -> None:
         self.made: list[tuple[Call, Reply]] = []
-        self.is_whole = False
+        self.is_whole = self.counted = False
         self._calls = calls
         self._attempt = attempt
         self._policy = policy
@@ -111,8 +125,8 @@ class _Run:
 
     def summaries(self, requests: Sequence[Summarize], room: int) -> list[str]:
         """Return the summaries of parts, in order."""
-        later_nusd = self._later_nusd(len(requests), room)
-        costs = [self._bound(request).nusd for request in requests]
+        later_nusd = self._later_nusd(requests, room)
+        costs = [self._bound(request, counted=self.counted).nusd for request in requests]
         return [
             self._summary(request, sum(costs[number:]) + later_nusd)
             for number, request in enumerate(requests, 1)
@@ -150,10 +164,10 @@ class _Run:
         job, whole = attempt.job, not isinstance(request, Summarize) or not ahead_nusd
         part = job.model_copy(update={"request": request})
         call = self._calls.plan(
-            job, self._model, policy,
+            attempt.claim, job, self._model, policy,
             lambda name: prompts.frontier(part, prompt_id=name),
             role="answer" if whole else "part",
-            spent_nusd=self._spent_nusd, ahead_nusd=ahead_nusd,
+            spent_nusd=self._spent_nusd, ahead_nusd=ahead_nusd, counted=self.counted,
         )  # fmt: skip
         if self._booked < len(self.made):
             ended, cost = self.made[-1][0], self._calls.cost(*self.made[-1])
@@ -179,7 +193,7 @@ class _Run:
                 self._summary(each, sum(rest[number:]) + ahead_nusd)
                 for number, each in enumerate(smaller, 1)
             ]
-            return SEPARATOR.join(texts)[:MAX_SUMMARY_CHARS]
+            return _shortened(SEPARATOR.join(texts), request.max_words)
         return self._read(request, reply)
 
     def _read(self, request: Summarize, reply: Reply) -> str:
@@ -190,30 +204,33 @@ class _Run:
         except BadAnswer as error:
             raise NoAnswer(error, Reason.BEDROCK_FAILED) from None
         assert isinstance(content, Summary)
-        return content.text[:MAX_SUMMARY_CHARS]
+        return _shortened(content.text, request.max_words)
 
-    def _later_nusd(self, summaries: int, room: int) -> int:
-        """Return the most that the calls cost which come after so many summaries of parts."""
-        nusd, size = 0, summaries * (MAX_SUMMARY_CHARS + len(SEPARATOR))
+    def _later_nusd(self, requests: Sequence[Summarize], room: int) -> int:
+        """Return the most that the calls cost which come after these parts are summarized."""
+        part, nusd = requests[0], 0
+        longest = part.max_words * BYTES_PER_WORD + len(SEPARATOR)
+        size = len(requests) * longest
         for _ in range(MAX_LEVELS):
             if size <= room:
                 break
             summaries = math.ceil(2 * size / room)  # a part has at least half of the room
-            part = Summarize(text=".", max_words=MAX_WORDS)
-            nusd += summaries * self._widest(part, room).nusd
-            size = summaries * (MAX_SUMMARY_CHARS + len(SEPARATOR))
+            nusd += summaries * self._widest(part, min(size, 4 * room)).nusd
+            size = min(size, summaries * longest)
         request = self._attempt.job.request
         assert isinstance(request, LongRequest)
-        return nusd + self._widest(request, min(size, room)).nusd
+        return nusd + self._widest(request, min(size, 4 * room)).nusd
 
-    def _widest(self, request: LongRequest, chars: int) -> Bound:
-        """Return the bound of a request whose text has so many characters, whatever they are."""
-        return self._bound(request.model_copy(update={"text": _WIDEST * chars}))
+    def _widest(self, request: LongRequest, size: int) -> Bound:
+        """Return the bound of a request whose text has so many bytes, whatever they say."""
+        return self._bound(request.model_copy(update={"text": "x" * size}))
 
-    def _bound(self, request: LongRequest) -> Bound:
+    def _bound(self, request: LongRequest, *, counted: bool = False) -> Bound:
         part = self._attempt.job.model_copy(update={"request": request})
         prompt = prompts.frontier(part, prompt_id="")
-        return self._calls.bound(part, self._model, self._policy, prompt)
+        return self._calls.bound(
+            self._attempt.claim, part, self._model, self._policy, prompt, counted=counted
+        )
 
     def _waits_for(self, refusal: NoAnswer) -> bool:
         """Wait a moment if parts are paid for and the obstacle passes; return whether to go on."""
@@ -227,6 +244,12 @@ class _Run:
             return False
         time.sleep(wait_s)
         return True
+
+
+def _shortened(summary: str, max_words: int) -> str:
+    """Return a summary that is no longer than was reserved for, even if the model wrote more."""
+    most = max_words * BYTES_PER_WORD
+    return summary.encode("utf-8", "ignore")[:most].decode("utf-8", "ignore")
 
 
 def _context(bound: Bound) -> int | None:

@@ -6,7 +6,7 @@ from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Decide, Extract, Generate, Job
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
-from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.calls import Calls
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
@@ -38,7 +38,8 @@ def ask_again(
     """
     job, fault = attempt.job, refusal.error.message
     try:
-        call = calls.plan(
+        return calls.ask(
+            attempt.claim,
             job,
             first.model,
             policy,
@@ -46,6 +47,5 @@ def ask_again(
             role="repair",
             spent_nusd=calls.cost(first, reply).nusd,
         )
-        return call, calls.make(call, attempt.claim, job, policy, SubBudget())
     except NoAnswer as later:
         raise (later if later.reason is Reason.CALL_OPEN else refusal) from None

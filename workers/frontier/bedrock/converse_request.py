@@ -63,6 +63,23 @@ def converse_request(
     return request
 
 
+def count_request(prompt: Prompt, model: str, terms: Terms = PLAIN) -> dict[str, Any]:
+    """Return the parameters of boto3's `count_tokens`, which takes no id of an inference profile.
+
+    `model` is the id as the price list spells it.
+    """
+    converse = converse_request(prompt, model, "", terms)
+    parts = {name: converse[name] for name in ("messages", "system") if name in converse}
+    return {"modelId": Prices.packaged().bare(model), "input": {"converse": parts}}
+
+
+def uncounted(prompt: Prompt, model: str, terms: Terms = PLAIN) -> int:
+    """Return the most tokens of a prompt that CountTokens is not told of: those of its schema."""
+    can = capabilities(terms.base or model, terms)
+    schema = _output_schema(prompt, can)
+    return 0 if schema is None else len(json.dumps(schema).encode()) + _TOKENS_PER_CALL
+
+
 def enforces(request: dict[str, Any]) -> bool:
     """Return whether a request asks Bedrock to enforce a JSON Schema."""
     return "textFormat" in request.get("outputConfig", {})

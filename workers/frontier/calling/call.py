@@ -31,6 +31,9 @@ class SubBudget:
     budget_nusd: int | None = None
 
 
+NO_SUB_BUDGET = SubBudget()
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A planned call: its prompt, its model, and the most it can cost.

@@ -28,12 +28,13 @@ from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.routing.store.backoff import patiently
 from forebay.workers.engines.engine import Prompt, TakeText
-from forebay.workers.frontier.calling.call import Call, Role, SubBudget
+from forebay.workers.frontier.calling.call import NO_SUB_BUDGET, Call, Role, SubBudget
 from forebay.workers.frontier.calling.cost import Cost, cost_of
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.planner import Bound, Planner
 from forebay.workers.frontier.calling.providers import Providers
 from forebay.workers.frontier.calling.slots import Slots
+from forebay.workers.frontier.calling.token_counts import TokenCounts
 from forebay.workers.frontier.calling.traced_call import traced
 from forebay.workers.frontier.provider import (
     BilledFailure,
@@ -53,7 +54,7 @@ log = logging.getLogger(__name__)
 class Calls:
     """Makes paid calls through a provider. Safe to share between threads.
 
-    1. `plan` makes the prompt and computes the most that the call can cost.
+    1. `plan` makes the prompt and computes the most that the call can cost (`Planner`).
     2. `make` takes a slot of the model, reserves that money, writes down what leaves, and calls,
        once.
     3. `book` settles the reservation at what the call did cost.
@@ -70,27 +71,55 @@ class Calls:
         self._egress_log = EgressLog(ledger.redis, settings.egress_entries)
         self._spillway = Spillway(ledger.redis)
         self._slots = Slots(ledger.redis, self._spillway)
-        self._planner = Planner(self._providers, prices, self._spillway)
+        counts = TokenCounts(self._providers, self._egress_log, secret)
+        self._planner = Planner(self._providers, prices, self._spillway, counts)
+        self.plan, self.bound = self._planner.plan, self._planner.bound
 
-    def plan(
+    def ask(
         self,
+        claim: Claim,
         job: Job,
         model: str,
         rules: Policy,
         prompt_for: Callable[[str], Prompt],
         *,
+        sub_budget: SubBudget = NO_SUB_BUDGET,
+        on_text: TakeText | None = None,
         role: Role = "answer",
         spent_nusd: int = 0,
-        ahead_nusd: int = 0,
-    ) -> Call:
-        """Plan a call, as `Planner.plan` does."""
-        return self._planner.plan(
-            job, model, rules, prompt_for, role=role, spent_nusd=spent_nusd, ahead_nusd=ahead_nusd
-        )
+    ) -> tuple[Call, Reply]:
+        """Plan a call and make it.
 
-    def bound(self, job: Job, model: str, rules: Policy, prompt: Prompt) -> Bound:
-        """Return the most that a call can be billed for, as `Planner.bound` does."""
-        return self._planner.bound(job, model, rules, prompt)
+        If the bytes of its prompt break a budget that its tokens may keep to, they are counted.
+
+        Raises:
+            Lost: The job no longer belongs to this claim.
+            NoAnswer: There is no reply. Its cost is booked already, as far as it is known.
+        """
+        plan = partial(
+            self.plan, claim, job, model, rules, prompt_for, role=role, spent_nusd=spent_nusd
+        )
+        call = plan()
+        try:
+            return call, self.make(call, claim, job, rules, sub_budget, on_text)
+        except NoAnswer as refusal:
+            if not self._may_fit(call, job, rules, sub_budget, refusal):
+                raise
+            counted = plan(counted=True)
+            if counted.worst_nusd >= call.worst_nusd:
+                raise
+        return counted, self.make(counted, claim, job, rules, sub_budget, on_text)
+
+    def _may_fit(
+        self, call: Call, job: Job, rules: Policy, sub_budget: SubBudget, refusal: NoAnswer
+    ) -> bool:
+        """Return whether the tokens of a call that a budget refused may keep to the budgets."""
+        counts = rules.tenant(job.tenant).count_tokens == "if_needed"
+        if not counts or refusal.reason is not Reason.BUDGET_SPENT:
+            return False
+        left = self._budget.left(lambda at_s: call.limits(rules, job.tenant, sub_budget, at_s))
+        bound = Bound(call.terms, call.prices, call.tokens_in, call.tokens_out, call.worst_nusd)
+        return left is None or bound.may_fit(left)
 
     def make(
         self,
@@ -180,7 +209,7 @@ class Calls:
             Unavailable: Redis did not come back in time.
         """
         settling = Settlement(ended.id, cost.nusd, cost.bill())
-        reserve = partial(self._reserve, call, claim, job, rules, SubBudget(), settling)
+        reserve = partial(self._reserve, call, claim, job, rules, NO_SUB_BUDGET, settling)
         patiently(reserve, patience_s=MAX_BOOKING_S)
 
     def _release(self, call: Call) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from forebay.routing.base import NANO
 from forebay.routing.errors import BudgetExceeded, ForebayError, NoPrice, Unavailable
 from forebay.routing.jobs import Job
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.limits.budget import MAX_NUSD
 from forebay.routing.limits.prices import Prices, Tier
 from forebay.routing.limits.spillway import Spillway
@@ -19,7 +20,11 @@ from forebay.workers.frontier.calling.call import Call, Role
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.prefixes import Prefixes, may_pay
 from forebay.workers.frontier.calling.providers import Providers
+from forebay.workers.frontier.calling.token_counts import Question, TokenCounts
 from forebay.workers.frontier.terms import Terms
+
+#: Of text in few tokens. A prompt that would still be too dear is not counted.
+MOST_BYTES_PER_TOKEN = 6
 
 #: Names of the ids that go along with a call, for the provider's own log.
 JOB_LABEL, TENANT_LABEL = "forebay-job", "forebay-tenant"
@@ -35,14 +40,33 @@ class Bound:
     tokens_out: int
     nusd: int
 
+    def with_tokens_in(self, tokens_in: int) -> Bound:
+        """Return the bound of a call whose prompt has fewer tokens."""
+        terms = self.terms
+        nusd = self.prices.worst_case(
+            terms.base, tokens_in, self.tokens_out, tier=terms.tier, caches=terms.caches
+        )
+        return replace(self, tokens_in=tokens_in, nusd=nusd)
+
+    def may_fit(self, left_nusd: int | None) -> bool:
+        """Return whether this money is too little for the bound, but may do for the call."""
+        if left_nusd is None or self.nusd <= left_nusd:
+            return False
+        return self.with_tokens_in(self.tokens_in // MOST_BYTES_PER_TOKEN).nusd <= left_nusd
+
 
 class Planner:
     """Plans the calls of one worker. Safe to share between threads."""
 
     def __init__(
-        self, providers: Providers, prices: Callable[[], Prices], spillway: Spillway
+        self,
+        providers: Providers,
+        prices: Callable[[], Prices],
+        spillway: Spillway,
+        counts: TokenCounts,
     ) -> None:
         """Plan with the price list that `prices` returns."""
+        self._counts = counts
         self._providers = providers
         self._prices = prices
         self._spillway = spillway
@@ -50,6 +74,7 @@ class Planner:
 
     def plan(
         self,
+        claim: Claim,
         job: Job,
         model: str,
         rules: Policy,
@@ -58,10 +83,20 @@ class Planner:
         role: Role = "answer",
         spent_nusd: int = 0,
         ahead_nusd: int = 0,
+        counted: bool = False,
     ) -> Call:
         """Plan a call; `prompt_for` makes its prompt from the call's id.
 
-        `spent_nusd` is what earlier calls for the job cost, `ahead_nusd` what later calls may cost.
+        Args:
+            claim: the claim of the job.
+            job: the job.
+            model: the model to call.
+            rules: the policy.
+            prompt_for: makes the prompt from the call's id.
+            role: what the call is for.
+            spent_nusd: what earlier calls for the job cost.
+            ahead_nusd: what later calls for the job may cost.
+            counted: have the tokens counted, whatever the policy says.
 
         Raises:
             NoAnswer: The spillway is shut, the model has no price, or the calls might cost more
@@ -74,8 +109,12 @@ class Planner:
             raise NoAnswer(error, Reason.BEDROCK_FAILED, another=True) from None
         caches = self._prefixes.pays(prompt, rules.base_model(model), self._prices())
         bound = self._bound(job, model, rules, prompt, caches=caches)
-        allowed_nusd = MAX_NUSD if job.max_cost_usd is None else job.max_cost_usd * NANO
-        if spent_nusd + bound.nusd + ahead_nusd > allowed_nusd:
+        allowed_nusd = MAX_NUSD if job.max_cost_usd is None else int(job.max_cost_usd * NANO)
+        left_nusd = allowed_nusd - spent_nusd - ahead_nusd
+        counts = rules.tenant(job.tenant).count_tokens
+        if counted or counts == "always" or (counts == "if_needed" and bound.may_fit(left_nusd)):
+            bound = self._counted(bound, claim, job, rules, model, prompt)
+        if bound.nusd > left_nusd:
             too_dear = BudgetExceeded("a call might cost more than this", field="max_cost_usd")
             raise NoAnswer(too_dear, Reason.JOB_COST_CAP, another=True)
         return Call(
@@ -84,28 +123,40 @@ class Planner:
             role=role, ahead_nusd=ahead_nusd,
         )  # fmt: skip
 
-    def bound(self, job: Job, model: str, rules: Policy, prompt: Prompt) -> Bound:
+    def bound(
+        self, claim: Claim, job: Job, model: str, rules: Policy, prompt: Prompt, *, counted: bool
+    ) -> Bound:
         """Return the most that a call with this prompt can be billed for.
+
+        The tokens are counted if `counted` says so, or the policy always wants it.
 
         Raises:
             NoAnswer: The model has no price, or its provider cannot be called.
         """
         caches = may_pay(prompt, rules.base_model(model), self._prices())
-        return self._bound(job, model, rules, prompt, caches=caches)
+        bound = self._bound(job, model, rules, prompt, caches=caches)
+        if counted or rules.tenant(job.tenant).count_tokens == "always":
+            return self._counted(bound, claim, job, rules, model, prompt)
+        return bound
+
+    def _counted(
+        self, bound: Bound, claim: Claim, job: Job, rules: Policy, model: str, prompt: Prompt
+    ) -> Bound:
+        """Return the bound by the service's own count, if that is possible and lower."""
+        asked = Question(claim, job, rules, model, prompt, bound.terms, bound.tokens_in)
+        counted = self._counts.count(asked)
+        return bound if counted is None else bound.with_tokens_in(min(counted, bound.tokens_in))
 
     def _bound(self, job: Job, model: str, rules: Policy, prompt: Prompt, *, caches: bool) -> Bound:
         prices = self._prices()
         try:
             terms = _terms(job, rules.base_model(model), rules, prices, caches=caches)
             tokens_in, tokens_out = self._providers.of(terms).bounds(prompt, terms.base, terms)
-            nusd = prices.worst_case(
-                terms.base, tokens_in, tokens_out, tier=terms.tier, caches=terms.caches
-            )
+            return Bound(terms, prices, tokens_in, tokens_out, 0).with_tokens_in(tokens_in)
         except NoPrice as error:
             raise NoAnswer(error, Reason.NO_PRICE, detail=model, another=True) from None
         except ForebayError as error:
             raise NoAnswer(error, Reason.BEDROCK_FAILED, another=True) from None
-        return Bound(terms, prices, tokens_in, tokens_out, nusd)
 
     def _admitted(self, model: str, *, elsewhere: bool) -> bool:
         """Return whether the call of this model probes a fault.
