@@ -27,11 +27,13 @@ from forebay.workers.frontier.bedrock.converse_errors import (
 from forebay.workers.frontier.bedrock.converse_reply import keep_body, read_reply, whole_body
 from forebay.workers.frontier.bedrock.converse_request import (
     bounds,
+    capabilities,
     converse_request,
     count_request,
-    cut_at_blank_stop,
+    cut_at,
     enforces,
     uncounted,
+    unsent_stops,
 )
 from forebay.workers.frontier.bedrock.converse_stream import keep_stream, streamed_body
 from forebay.workers.frontier.provider import AccountFault, Provider, Reply
@@ -102,7 +104,8 @@ class Converse(Provider):
         is left to the prompt's words and to the checks of the answer.
         """
         request = converse_request(prompt, model, call_id, terms)
-        if any(not stop.strip() for stop in prompt.stop):
+        unsent = unsent_stops(prompt, capabilities(terms.base or model, terms))
+        if unsent:
             on_text = None  # the text is cut afterwards
         ending = self._ask(request, terms, on_text)
         if isinstance(ending, AccountFault):
@@ -111,7 +114,7 @@ class Converse(Provider):
             # Raised here and not where it was caught, so that no error report can walk from it
             # to the foreign error, which may quote the request.
             raise ending
-        text = cut_at_blank_stop(ending.text, prompt)
+        text = cut_at(ending.text, unsent)
         finish = ending.finish if text == ending.text else "stop"
         return replace(ending, text=text, finish=finish, enforced=enforces(request))
 
