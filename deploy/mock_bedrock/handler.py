@@ -124,7 +124,8 @@ class Handler(BaseHTTPRequestHandler):
             response = self._response(operation, model, request, fields, ENDINGS.get(name))
             latency_ms = int((time.monotonic() - began) * 1_000)
             cached = response.cached
-            call.tokens_in, call.tokens_out = response.tokens_in, response.tokens_out
+            if operation != "count-tokens":  # which is free
+                call.tokens_in, call.tokens_out = response.tokens_in, response.tokens_out
             call.cache_read, call.cache_written = cached.read, cached.written
             self._answer(operation, response, latency_ms, fault=call.fault or "")
             call.whole = name != "half" and name not in stream_errors()

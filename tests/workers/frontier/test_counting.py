@@ -13,6 +13,8 @@ from forebay.routing.jobs import Classify, Extract, Summarize
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.prices import Prices
 from forebay.routing.reasons import Reason
+from forebay.workers.bedrock import Bedrock
+from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.outcomes import Answered
 from mock_bedrock.prompt_cache import tokens
 
@@ -23,6 +25,12 @@ RULES = f'[defaults]\nmodels = ["{MODEL}"]\n'
 #: What the call may cost by its bytes, and by its tokens; both a little more, for instructions.
 BY_BYTES = Prices.packaged().worst_case(MODEL, len(TEXT) + 1_500, 200) / 1e9
 BY_TOKENS = Prices.packaged().worst_case(MODEL, tokens(TEXT) + 500, 200) / 1e9
+
+
+def patient(lane, mock):
+    """Return a worker whose counts have time on a busy machine."""
+    settings = BedrockSettings(bedrock_endpoint=mock.url, bedrock_timeout_s=20)
+    return Bedrock(lane.ledger, settings)
 
 
 def operations(mock):
@@ -36,7 +44,7 @@ def reserved(redis):
 
 def test_a_budget_that_the_bytes_break_is_met_by_the_tokens(lane, mock, redis):
     rules = RULES + f"daily_budget_usd = {BY_TOKENS:.6f}\n"
-    outcome = lane.work(rules, request=ASK)
+    outcome = lane.work(rules, request=ASK, worker=patient(lane, mock))
     assert isinstance(outcome, Answered)
     assert operations(mock) == ["count-tokens", "converse"]
     [money] = reserved(redis)
@@ -46,7 +54,7 @@ def test_a_budget_that_the_bytes_break_is_met_by_the_tokens(lane, mock, redis):
 
 
 def test_a_cap_of_a_job_that_the_bytes_break_is_met_by_the_tokens(lane, mock):
-    outcome = lane.work(RULES, request=ASK, max_cost_usd=BY_TOKENS)
+    outcome = lane.work(RULES, request=ASK, worker=patient(lane, mock), max_cost_usd=BY_TOKENS)
     assert isinstance(outcome, Answered)
     assert operations(mock) == ["count-tokens", "converse"]
 
@@ -138,6 +146,7 @@ def test_a_long_text_in_parts_is_counted_if_the_bytes_break_the_budget(lane, moc
     outcome = lane.work(
         RULES + "daily_budget_usd = 0.06\n",
         request=Classify(text=text, labels=["water", "fire"]),
+        worker=patient(lane, mock),
     )
     assert isinstance(outcome, Answered)
     assert "count-tokens" in operations(mock)

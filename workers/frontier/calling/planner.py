@@ -119,7 +119,7 @@ class Planner:
             raise NoAnswer(too_dear, Reason.JOB_COST_CAP, another=True)
         return Call(
             call_id, prompt, model, bound.nusd, bound.prices, bound.tokens_in, bound.tokens_out,
-            bound.terms, probe=self._admitted(model, elsewhere=bool(bound.terms.endpoint)),
+            bound.terms, probe=self._admitted(model, job, elsewhere=bool(bound.terms.endpoint)),
             role=role, ahead_nusd=ahead_nusd,
         )  # fmt: skip
 
@@ -158,13 +158,13 @@ class Planner:
         except ForebayError as error:
             raise NoAnswer(error, Reason.BEDROCK_FAILED, another=True) from None
 
-    def _admitted(self, model: str, *, elsewhere: bool) -> bool:
+    def _admitted(self, model: str, job: Job, *, elsewhere: bool) -> bool:
         """Return whether the call of this model probes a fault.
 
         Raises:
             NoAnswer: The spillway is shut for this model.
         """
-        admission = self._spillway.admit(model, elsewhere=elsewhere)
+        admission = self._spillway.admit(model, job.id, elsewhere=elsewhere)
         fault = admission.fault
         if not admission.wait_s:
             return fault is not None
