@@ -29,6 +29,7 @@ BY_TOKENS = Prices.packaged().worst_case(MODEL, tokens(TEXT) + 500, 200) / 1e9
 
 def patient(lane, mock):
     """Return a worker whose counts have time on a busy machine."""
+    lane.ledger.settings.policy_file.write_text("[fleet]\n")
     settings = BedrockSettings(bedrock_endpoint=mock.url, bedrock_timeout_s=20)
     return Bedrock(lane.ledger, settings)
 
