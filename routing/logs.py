@@ -90,6 +90,10 @@ class Event(StrEnum):
     )
     BEDROCK_OPEN = "bedrock.open", "Bedrock answers again after a fault"
     BEDROCK_UNPRICED = "bedrock.unpriced", "a call's usage has no price; its worst case is booked"
+    BEDROCK_UNCOUNTED = (
+        "bedrock.uncounted",
+        "a prompt's tokens are not counted; its bytes bound them",
+    )
     PRICES_READ = "prices.read", "the price file had changed and was read again"
     PRICES_WRONG = "prices.wrong", "the price file is wrong; its last good version applies"
     BUDGET_ALERT = "budget.alert", "a budget has reached the amount from which an alert is logged"

@@ -38,6 +38,7 @@ class MockBedrock:
         faults: the plan of what goes wrong next.
         references: what it answers.
         prompt_cache: the prefixes of prompts that it remembers.
+        context_tokens: the longest prompt that its models take; `None` for any.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class MockBedrock:
         self.region = region
         self.calls: deque[Call] = deque(maxlen=MAX_RECORDED_CALLS)
         self.prompt_cache = PromptCache()
+        self.context_tokens: int | None = None
         self.stopped = threading.Event()
         self._server = Server(("127.0.0.1", port), Handler)
         self._server.mock = self

@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 MAX_JOBS_PER_DOORBELL = 200
 SHARDS_NAMED = 2  # in the result of a doorbell: each still holds the results of its rows
+PASS_ON_S = 0.05  # after which a drained worker passes a doorbell on
 QUICK_S = 0.3  # after working for longer, a worker waits for the next doorbell
 
 Work = Callable[[Claim], Outcome]
@@ -71,6 +72,20 @@ def answer_doorbell(
     take_jobs = partial(take, most=jobs_at_once, work_all=work_all)
     done = _work_jobs(take_jobs, in_flight, unrung=unrung)
     return done or _work_shards(take, queue, in_flight, unrung=unrung)
+
+
+def pass_on(ledger: Ledger, queue: str, in_flight: InFlight) -> None:
+    """Ring again for another worker: Celery's consumer takes doorbells until it has stopped.
+
+    An operator's order reaches the consumer within a second. Until then, this worker would take
+    each doorbell again at once.
+    """
+    if not in_flight.closed:
+        time.sleep(PASS_ON_S)
+    try:
+        ledger.ring(queue)
+    except ForebayError as error:  # the sweeper rings again
+        log.warning("cannot ring: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
 
 
 def _work_jobs(take: Take, in_flight: InFlight, *, unrung: bool) -> list[Recorded]:

@@ -12,6 +12,7 @@ from forebay.producers.cli.money.report_figures import TOP, cells, header, headl
 from forebay.routing.books.usage_report import MOCK, NO_ANSWER, Sums, UsageReport
 
 LANES = ("local", "bedrock", NO_ANSWER, MOCK)
+DAY_S = 86_400
 
 
 def page(found: UsageReport, tenant: str | None) -> str:
@@ -44,13 +45,18 @@ def page(found: UsageReport, tenant: str | None) -> str:
     )
 
 
+def time_labels(starts: Sequence[int], step_s: int) -> list[str]:
+    """Return the labels of hours or days; an hour has its day below it, so that labels fit."""
+    form = "%H:%M\n%d %b" if step_s < DAY_S else "%d %b"
+    return [datetime.fromtimestamp(start, UTC).strftime(form) for start in starts]
+
+
 def _plots(found: UsageReport) -> list[str]:
     """Return the split by jobs and by tokens over time, and the dollars, added up over time."""
     starts = _starts(found)
     if not starts:
         return []
-    form = "%d %b %H:%M" if found.step_s < 86_400 else "%d %b"  # noqa: PLR2004 - a day's seconds
-    labels = [datetime.fromtimestamp(start, UTC).strftime(form) for start in starts]
+    labels = time_labels(starts, found.step_s)
     lanes = [name for name in LANES if any(name in found.over_time[start] for start in starts)]
 
     def series(name: str) -> list[Sums]:
