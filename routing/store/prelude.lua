@@ -61,6 +61,7 @@
 --        fb:rates:<kind>  hash    <queue> <span of 10 s> <model> -> rows of bulks that were answered
 --                                 in it; see `row_rates.py`
 --        fb:bulks:<tenant>  zset  bulk -> ms at which it was created
+--        fb:bedrock:*             batches on Bedrock, and the jobs that wait for one; see `defer.lua`
 --        <queue>          list    doorbells: Celery messages
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour
 local WATCH_MS = 3600000 -- a client that still waits watches again long before
