@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 #: `writing`: the jobs are chosen, and the file is made. `uploading`: the file is complete.
 #: `uploaded`: it is in the bucket. `creating`: Bedrock is being asked, and may have begun.
@@ -12,6 +12,9 @@ from typing import Any, Literal, cast
 BatchState = Literal[
     "writing", "uploading", "uploaded", "creating", "running", "leaving", "ended"
 ]  # fmt: skip
+
+#: The states of a batch that has not ended, in order.
+OPEN_STATES: tuple[BatchState, ...] = get_args(BatchState)[:-1]
 
 
 @dataclass(frozen=True, slots=True)

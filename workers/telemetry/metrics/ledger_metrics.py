@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from forebay.routing.base import NANO
+from forebay.routing.bedrock_batches.batch_record import OPEN_STATES
 from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import SHARDS
@@ -177,8 +178,9 @@ class LedgerMetrics(Collector):
         batches = BedrockBatches(self._redis)
         found = batches.open()
         states = _family("bedrock_batches", "Batches on Bedrock that have not ended", "state")
-        for state, count in sorted(Counter(batch.state for batch in found).items()):
-            states.add_metric([state], count)
+        counts = Counter(batch.state for batch in found)
+        for state in OPEN_STATES:
+            states.add_metric([state], counts[state])
         oldest_s = max(0, batches.now_ms() - found[0].at) / 1_000 if found else 0
         text = "Age of the oldest batch on Bedrock that has not ended"
         yield from (states, _gauge("bedrock_batches_oldest_seconds", text, oldest_s))
