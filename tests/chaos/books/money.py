@@ -16,9 +16,7 @@ from forebay.routing.limits.budget import Budget, Reservation
 from mock_bedrock.spoiled import hides_cost
 
 REFUSED = 400  # HTTP status from which on Bedrock bills nothing
-TIMEOUT_S = (
-    2.5  # about the time-out of the fleets' calls, which begins a moment before the mock's clock
-)
+TIMEOUT_S = 2.5  # of the fleets' calls, less what the mock's clock misses
 SERVER_ERROR = 500  # HTTP status from which on nobody knows whether the model ran
 WASTED = {"refuse", "malformed"}  # billed without an answer: a second call buys nothing twice
 #: Stands in the prompt of a repair, which shows the model its own wrong answer.
