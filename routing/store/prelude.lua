@@ -80,9 +80,14 @@ local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reason
   'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows', 'contract' }
 local TEXT_FIELDS = 14 -- the first fields are text, the others numbers
 
+-- Redis' clock stands still while a script runs, so it is read once.
+local clock_us
 local function now_us()
-  local time = redis.call('TIME')
-  return time[1] * 1000000 + time[2]
+  if not clock_us then
+    local time = redis.call('TIME')
+    clock_us = time[1] * 1000000 + time[2]
+  end
+  return clock_us
 end
 
 local function now_ms()
@@ -286,6 +291,16 @@ local function ring_for(queue, class, bell)
   ring(queue, bell)
 end
 
+-- Name a tenant that came to a place; a script that puts many jobs there names it once.
+local named = {}
+local function name_newcomer(place, tenant)
+  local name = place .. ' ' .. tenant
+  if not named[name] then
+    redis.call('SADD', 'fb:newcomers:' .. place, tenant)
+    named[name] = true
+  end
+end
+
 -- Put a job among those that wait. It is ordered by when it was created, not by when it was queued,
 -- so a job that is given back keeps its place.
 local function enqueue(id, queue, class, deadline, created_us)
@@ -294,7 +309,7 @@ local function enqueue(id, queue, class, deadline, created_us)
     due = math.min(due, deadline * 1000)
   end
   redis.call('ZADD', waiting_key(queue, class, id), string.format('%.0f', due), id)
-  redis.call('SADD', 'fb:newcomers:' .. queue .. ':' .. class, tenant_of(id))
+  name_newcomer(queue .. ':' .. class, tenant_of(id))
   count(queue, class, 1)
 end
 
@@ -336,20 +351,23 @@ local function give_turns(tenants, place)
   end
 end
 
--- Give a turn to tenants that came to a class of a queue since the last claim, at most `most`, and
--- return whether any had come. If more have come, a producer may have forged their names to hide others.
--- So the next of all tenants that are known get their turns too. Both are bounded, so that a claim costs
--- the same however many come.
+-- Give a turn to tenants that came to a class of a queue since the last claim, and return whether any had
+-- come: to all of them, or to `most` if they are a crowd. A producer may have forged the names of a crowd
+-- to hide others. So the next of all tenants that are known get their turns too. Both are bounded, so
+-- that a claim costs the same however many come.
 local function admit(queue, class, most)
   local place = queue .. ':' .. class
   local newcomers = 'fb:newcomers:' .. place
   local came = redis.call('SPOP', newcomers, most)
+  named = {}
   if #came == 0 then
     return false
   end
-  give_turns(came, place)
   local left = #came < most and 0 or redis.call('SCARD', newcomers)
-  if left > 0 then
+  give_turns(came, place)
+  if left > 0 and left <= MAX_NEWCOMERS then
+    give_turns(redis.call('SPOP', newcomers, left), place)
+  elseif left > 0 then
     local cursor = redis.call('HGET', 'fb:clock', place .. ' next')
     local known = redis.call('HSCAN', 'fb:tenants', tonumber(cursor) and cursor or 0, 'COUNT', most)
     redis.call('HSET', 'fb:clock', place .. ' next', known[1])
@@ -613,6 +631,24 @@ local function held(id, token)
   return job and job.state == 'running' and job.token == token and job
 end
 
+-- Return what the sweeper has measured of the memory: `full`, `free` and `quota`. It does not change
+-- while a script runs.
+local room
+local function measured_room()
+  room = room or { full = redis.call('GET', 'fb:full'), free = redis.call('GET', 'fb:free'),
+    quota = redis.call('GET', 'fb:quota') }
+  return room
+end
+
+-- Return the bytes of all answers to come, of those of a tenant, and those that it held, as the last
+-- sweep counted.
+local counted_of = {}
+local function last_counted(tenant)
+  counted_of[tenant] = counted_of[tenant]
+    or redis.call('HMGET', 'fb:counted', '*', tenant, tenant .. ' held')
+  return counted_of[tenant]
+end
+
 -- Return why no new job is accepted: {'full', depth} | {'memory', percent} | {'promised', bytes} |
 -- {'quota', bytes}; false if it is. `answer_bytes`: what its answer will take. Other producers may have falsified the
 -- stored depth, so the jobs are counted before one is refused. The bytes of other tenants are those
@@ -629,12 +665,11 @@ local function refusal(id, queue, max_waiting, answer_bytes)
       return { 'full', tostring(counted + counted_shards) }
     end
   end
-  local used = redis.call('GET', 'fb:full')
-  if used then
-    return { 'memory', used }
+  local memory, tenant = measured_room(), tenant_of(id)
+  if memory.full then
+    return { 'memory', memory.full }
   end
-  local free, tenant, quota = redis.call('GET', 'fb:free'), tenant_of(id), redis.call('GET', 'fb:quota')
-  local counted = redis.call('HMGET', 'fb:counted', '*', tenant, tenant .. ' held')
+  local free, quota, counted = memory.free, memory.quota, last_counted(tenant)
   local others = math.max(0, number(counted[1]) - number(counted[2]))
   local own, held = counted_by('promised', tenant) + answer_bytes, counted_by('held', tenant)
   if quota and held + own > number(quota) then
@@ -698,14 +733,21 @@ local function known_lane(job, denied, open)
   end
 end
 
+-- Return what the routers have published of the lanes of a tenant's jobs of a kind.
+local lanes_of = {}
+local function published(tenant, kind)
+  local key = tenant .. '/' .. kind
+  lanes_of[key] = lanes_of[key] or redis.pcall('HMGET', 'fb:lanes', 'epoch', key, '/' .. kind,
+    tenant .. '/deny', '/deny', tenant .. '/bedrock', '/bedrock')
+  return lanes_of[key]
+end
+
 -- Return the queue of a job's lane, its egress and the reasons, if its lane is no question by what the
 -- routers have published; nil if a router has to decide. The second value of nil says that the
 -- caller may not read what they have published.
 -- `job`: with rows, bulk, kind, egress and pin.
 local function direct(id, job)
-  local tenant = tenant_of(id)
-  local lanes = redis.pcall('HMGET', 'fb:lanes', 'epoch', tenant .. '/' .. job.kind, '/' .. job.kind,
-    tenant .. '/deny', '/deny', tenant .. '/bedrock', '/bedrock')
+  local lanes = published(tenant_of(id), job.kind)
   if lanes.err or not lanes[1] then
     return nil, lanes.err ~= nil
   end
@@ -721,27 +763,25 @@ end
 -- `given`: the fields of its record that its producer gives. `...`: further fields.
 local jobs_put_on = 0
 local function put_on(id, queue, bell, content, given, ...)
-  -- Redis' clock stands still while a script runs, and jobs are worked in the order of their creation.
+  -- The clock stands still while a script runs, and jobs are worked in the order of their creation.
   local created_us, deadline = now_us() + jobs_put_on, number(given.deadline)
   jobs_put_on = jobs_put_on + 1
   local now = math.floor(created_us / 1000)
   local class = given.bulk ~= '' and 'rows' or given.priority
   check_types(id, queue, class)
-  redis.call('HSET', job_key(id), 'kind', given.kind, 'egress', given.egress,
-    'priority', given.priority, 'deadline', given.deadline, 'answer_bytes', given.answer_bytes,
-    'contract', given.contract,
-    'state', 'waiting', 'hop', hop_of(queue), 'queue', queue, 'token', '',
-    'created', now, 'created_us', string.format('%.0f', created_us), 'queued', now, 'queued_ms', 0,
-    'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', 'bytes', RECORD_BYTES + #content, ...)
-  if given.bulk ~= '' then
-    redis.call('HSET', job_key(id), 'bulk', given.bulk, 'rows', given.rows)
+  local fields = { 'kind', given.kind, 'egress', given.egress, 'priority', given.priority,
+    'answer_bytes', given.answer_bytes, 'contract', given.contract, 'state', 'waiting',
+    'hop', hop_of(queue), 'queue', queue, 'created', now,
+    'created_us', string.format('%.0f', created_us), 'queued', now, 'bytes', RECORD_BYTES + #content }
+  local others = { 'deadline', given.deadline, 'bulk', given.bulk, 'pin', given.pin,
+    'rows', given.bulk ~= '' and given.rows or '',
+    'traceparent', #given.traceparent == TRACEPARENT_BYTES and given.traceparent or '', ... }
+  for i = 1, #others, 2 do
+    if others[i + 1] ~= '' then -- a field that is not there reads as empty, or as 0
+      fields[#fields + 1], fields[#fields + 2] = others[i], others[i + 1]
+    end
   end
-  if given.pin ~= '' then
-    redis.call('HSET', job_key(id), 'pin', given.pin)
-  end
-  if #given.traceparent == TRACEPARENT_BYTES then
-    redis.call('HSET', job_key(id), 'traceparent', given.traceparent)
-  end
+  redis.call('HSET', job_key(id), unpack(fields))
   redis.call('SET', 'fb:content:' .. id, content)
   account('held', id, RECORD_BYTES + #content)
   if deadline > 0 then
