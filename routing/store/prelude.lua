@@ -61,6 +61,7 @@
 --                                 `max_nusd`, `settled_nusd`, `reserved_nusd` (billionths of a dollar)
 --        fb:rates:<kind>  hash    <queue> <span of 10 s> <model> -> rows of bulks that were answered
 --                                 in it; see `row_rates.py`
+--        fb:audited:<tenant>  zset  record of a row of a bulk that is audited -> ms at which it expires
 --        fb:bulks:<tenant>  zset  bulk -> ms at which it was created
 --        <queue>          list    doorbells: Celery messages
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour
