@@ -81,14 +81,20 @@ local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reason
   'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows', 'contract' }
 local TEXT_FIELDS = 14 -- the first fields are text, the others numbers
 
--- Redis' clock stands still while a script runs, so it is read once.
-local clock_us
-local function now_us()
-  if not clock_us then
-    local time = redis.call('TIME')
-    clock_us = time[1] * 1000000 + time[2]
+-- Run a command that a script which puts on many jobs needs once, and return its reply. Redis' clock
+-- stands still while a script runs, for example.
+local replies = {}
+local function once(...)
+  local command = table.concat({ ... }, ' ')
+  if replies[command] == nil then
+    replies[command] = redis.call(...)
   end
-  return clock_us
+  return replies[command]
+end
+
+local function now_us()
+  local time = once('TIME')
+  return time[1] * 1000000 + time[2]
 end
 
 local function now_ms()
@@ -292,16 +298,6 @@ local function ring_for(queue, class, bell)
   ring(queue, bell)
 end
 
--- Name a tenant that came to a place; a script that puts many jobs there names it once.
-local named = {}
-local function name_newcomer(place, tenant)
-  local name = place .. ' ' .. tenant
-  if not named[name] then
-    redis.call('SADD', 'fb:newcomers:' .. place, tenant)
-    named[name] = true
-  end
-end
-
 -- Put a job among those that wait. It is ordered by when it was created, not by when it was queued,
 -- so a job that is given back keeps its place.
 local function enqueue(id, queue, class, deadline, created_us)
@@ -310,7 +306,7 @@ local function enqueue(id, queue, class, deadline, created_us)
     due = math.min(due, deadline * 1000)
   end
   redis.call('ZADD', waiting_key(queue, class, id), string.format('%.0f', due), id)
-  name_newcomer(queue .. ':' .. class, tenant_of(id))
+  once('SADD', 'fb:newcomers:' .. queue .. ':' .. class, tenant_of(id))
   count(queue, class, 1)
 end
 
@@ -360,7 +356,7 @@ local function admit(queue, class, most)
   local place = queue .. ':' .. class
   local newcomers = 'fb:newcomers:' .. place
   local came = redis.call('SPOP', newcomers, most)
-  named = {}
+  replies = {} -- who comes from now on is named again
   if #came == 0 then
     return false
   end
@@ -632,24 +628,6 @@ local function held(id, token)
   return job and job.state == 'running' and job.token == token and job
 end
 
--- Return what the sweeper has measured of the memory: `full`, `free` and `quota`. It does not change
--- while a script runs.
-local room
-local function measured_room()
-  room = room or { full = redis.call('GET', 'fb:full'), free = redis.call('GET', 'fb:free'),
-    quota = redis.call('GET', 'fb:quota') }
-  return room
-end
-
--- Return the bytes of all answers to come, of those of a tenant, and those that it held, as the last
--- sweep counted.
-local counted_of = {}
-local function last_counted(tenant)
-  counted_of[tenant] = counted_of[tenant]
-    or redis.call('HMGET', 'fb:counted', '*', tenant, tenant .. ' held')
-  return counted_of[tenant]
-end
-
 -- Return why no new job is accepted: {'full', depth} | {'memory', percent} | {'promised', bytes} |
 -- {'quota', bytes}; false if it is. `answer_bytes`: what its answer will take. Other producers may have falsified the
 -- stored depth, so the jobs are counted before one is refused. The bytes of other tenants are those
@@ -666,11 +644,12 @@ local function refusal(id, queue, max_waiting, answer_bytes)
       return { 'full', tostring(counted + counted_shards) }
     end
   end
-  local memory, tenant = measured_room(), tenant_of(id)
-  if memory.full then
-    return { 'memory', memory.full }
+  local used, tenant = once('GET', 'fb:full'), tenant_of(id)
+  if used then
+    return { 'memory', used }
   end
-  local free, quota, counted = memory.free, memory.quota, last_counted(tenant)
+  local free, quota = once('GET', 'fb:free'), once('GET', 'fb:quota')
+  local counted = once('HMGET', 'fb:counted', '*', tenant, tenant .. ' held')
   local others = math.max(0, number(counted[1]) - number(counted[2]))
   local own, held = counted_by('promised', tenant) + answer_bytes, counted_by('held', tenant)
   if quota and held + own > number(quota) then
@@ -734,23 +713,16 @@ local function known_lane(job, denied, open)
   end
 end
 
--- Return what the routers have published of the lanes of a tenant's jobs of a kind.
-local lanes_of = {}
-local function published(tenant, kind)
-  local key = tenant .. '/' .. kind
-  lanes_of[key] = lanes_of[key] or redis.pcall('HMGET', 'fb:lanes', 'epoch', key, '/' .. kind,
-    tenant .. '/deny', '/deny', tenant .. '/bedrock', '/bedrock')
-  return lanes_of[key]
-end
-
 -- Return the queue of a job's lane, its egress and the reasons, if its lane is no question by what the
 -- routers have published; nil if a router has to decide. The second value of nil says that the
 -- caller may not read what they have published.
 -- `job`: with rows, bulk, kind, egress and pin.
 local function direct(id, job)
-  local lanes = published(tenant_of(id), job.kind)
-  if lanes.err or not lanes[1] then
-    return nil, lanes.err ~= nil
+  local tenant = tenant_of(id)
+  local readable, lanes = pcall(once, 'HMGET', 'fb:lanes', 'epoch', tenant .. '/' .. job.kind,
+    '/' .. job.kind, tenant .. '/deny', '/deny', tenant .. '/bedrock', '/bedrock')
+  if not readable or not lanes[1] then
+    return nil, not readable
   end
   local queue, denied = lanes[2] or lanes[3], (lanes[4] or lanes[5]) ~= '0'
   local reason, up = known_lane(job, denied, (lanes[6] or lanes[7]) == '1')

@@ -29,7 +29,6 @@ local function existing(id, idempotency, digest, watcher)
   end
 end
 
-local known_queues = {} -- those that are among fb:queues
 local function create(id, content, idempotency, digest, watcher, fields)
   local given = given_fields(fields)
   check_new(id, queue)
@@ -51,10 +50,7 @@ local function create(id, content, idempotency, digest, watcher, fields)
   end
   if lane then
     given.egress = egress
-    if not known_queues[lane] then
-      redis.call('SADD', 'fb:queues', lane)
-      known_queues[lane] = true
-    end
+    once('SADD', 'fb:queues', lane)
   end
   put_on(id, lane or queue, bell, content, given, 'idempotency', idempotency, 'reasons', reasons or '')
   if idempotency ~= '' then
