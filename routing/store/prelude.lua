@@ -81,19 +81,20 @@ local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reason
   'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows', 'contract' }
 local TEXT_FIELDS = 14 -- the first fields are text, the others numbers
 
--- Run a command that a script which puts on many jobs needs once, and return its reply. Redis' clock
--- stands still while a script runs, for example.
+-- Run a command that a script which puts on many jobs needs once, and return its reply, which is kept
+-- under a name. Redis' clock, for example, stands still while a script runs.
 local replies = {}
-local function once(...)
-  local command = table.concat({ ... }, ' ')
-  if replies[command] == nil then
-    replies[command] = redis.call(...)
+local function once(name, ...)
+  local reply = replies[name]
+  if reply == nil then
+    reply = redis.call(...)
+    replies[name] = reply
   end
-  return replies[command]
+  return reply
 end
 
 local function now_us()
-  local time = once('TIME')
+  local time = once('time', 'TIME')
   return time[1] * 1000000 + time[2]
 end
 
@@ -306,7 +307,8 @@ local function enqueue(id, queue, class, deadline, created_us)
     due = math.min(due, deadline * 1000)
   end
   redis.call('ZADD', waiting_key(queue, class, id), string.format('%.0f', due), id)
-  once('SADD', 'fb:newcomers:' .. queue .. ':' .. class, tenant_of(id))
+  local newcomers, tenant = 'fb:newcomers:' .. queue .. ':' .. class, tenant_of(id)
+  once(newcomers .. ' ' .. tenant, 'SADD', newcomers, tenant)
   count(queue, class, 1)
 end
 
@@ -644,12 +646,12 @@ local function refusal(id, queue, max_waiting, answer_bytes)
       return { 'full', tostring(counted + counted_shards) }
     end
   end
-  local used, tenant = once('GET', 'fb:full'), tenant_of(id)
+  local used, tenant = once('full', 'GET', 'fb:full'), tenant_of(id)
   if used then
     return { 'memory', used }
   end
-  local free, quota = once('GET', 'fb:free'), once('GET', 'fb:quota')
-  local counted = once('HMGET', 'fb:counted', '*', tenant, tenant .. ' held')
+  local free, quota = once('free', 'GET', 'fb:free'), once('quota', 'GET', 'fb:quota')
+  local counted = once('counted ' .. tenant, 'HMGET', 'fb:counted', '*', tenant, tenant .. ' held')
   local others = math.max(0, number(counted[1]) - number(counted[2]))
   local own, held = counted_by('promised', tenant) + answer_bytes, counted_by('held', tenant)
   if quota and held + own > number(quota) then
@@ -719,8 +721,9 @@ end
 -- `job`: with rows, bulk, kind, egress and pin.
 local function direct(id, job)
   local tenant = tenant_of(id)
-  local readable, lanes = pcall(once, 'HMGET', 'fb:lanes', 'epoch', tenant .. '/' .. job.kind,
-    '/' .. job.kind, tenant .. '/deny', '/deny', tenant .. '/bedrock', '/bedrock')
+  local own = tenant .. '/' .. job.kind
+  local readable, lanes = pcall(once, own, 'HMGET', 'fb:lanes', 'epoch', own, '/' .. job.kind,
+    tenant .. '/deny', '/deny', tenant .. '/bedrock', '/bedrock')
   if not readable or not lanes[1] then
     return nil, not readable
   end
