@@ -123,6 +123,15 @@ bench: $(READY) ## Measure what the ledger costs, beside bare Celery (ARGS: --jo
 bench-depth: $(READY) ## Measure what a long queue costs, and what it costs other tenants (ARGS: --most, --backlog)
 	@$(PY) tests/benchmarks/depth.py $(ARGS)
 
+# A hundred thousand jobs take minutes: ARGS="--jobs 20000".
+.PHONY: bench-memory
+bench-memory: $(READY) ## Measure whether an actor grows with the jobs that it works (ARGS: --jobs, --json FILE)
+	@$(PY) tests/benchmarks/memory.py $(ARGS)
+
+.PHONY: bench-scaling
+bench-scaling: $(READY) ## Measure 1, 2 and 4 local workers, and how even tenants are served (ARGS: --workers, --seconds, --json FILE)
+	@$(PY) tests/benchmarks/scaling.py $(ARGS)
+
 # A million rows take minutes: ARGS="--rows 1000000".
 .PHONY: bench-bulk
 bench-bulk: $(READY) ## Measure a bulk beside the same rows as jobs and as bare Celery tasks (ARGS: --rows, --singles)
