@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 from forebay.producers.gateway.access import Caller
 from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.asking import estimate
-from forebay.producers.gateway.asking.chats import reply_of
-from forebay.producers.gateway.asking.spoken import Spoken
+from forebay.producers.gateway.asking.chats import reply_of, tokens_of
+from forebay.producers.gateway.asking.spoken import Part, Spoken
 from forebay.producers.gateway.asking.tools import Call, Tools
 from forebay.producers.gateway.text_reader import Pieces
 from forebay.producers.results import Result, answer_of, late
@@ -45,14 +45,14 @@ class Told:
     Attributes:
         answer: the final answer, checked like every answer.
         whole: its text.
-        text: what is left to send of it.
+        rest: what is left to send of it.
         replaced: the text that was sent is not the answer: checks or a second opinion refused it.
         calls: the tools that the answer calls.
     """
 
     answer: Answer
     whole: str
-    text: str
+    rest: Part
     replaced: bool
     calls: Sequence[Call] = ()
 
@@ -106,8 +106,8 @@ class Telling:
         self.job_id, self._future = await gateway.begin(self.job)
         self._pieces = self._open.enter_context(gateway.texts.reading(self.job_id))
 
-    async def parts(self) -> AsyncIterator[str | Told]:
-        """Yield text as it comes, an empty text as a sign of life, and at last how it ended.
+    async def parts(self) -> AsyncIterator[Part | Told]:
+        """Yield text as it comes, an empty part as a sign of life, and at last how it ended.
 
         Raises:
             ForebayError: The job ended without an answer.
@@ -117,8 +117,8 @@ class Telling:
         spoken = Spoken()
         try:
             async with asyncio.timeout(self.caller.gateway.settings.gateway_wait_s):
-                async for text in self._texts(self._future, spoken):
-                    yield text
+                async for part in self._parts(self._future, spoken):
+                    yield part
         except TimeoutError:
             self._future.cancel()
             self._used = estimate(self.job)
@@ -127,24 +127,24 @@ class Telling:
         self._used = result.tokens_in + result.tokens_out
         answer = answer_of(result)
         whole, calls = reply_of(answer.content, self.tools)
-        rest = spoken.end(whole)
-        yield Told(answer, whole, rest or "", replaced=rest is None, calls=calls)
+        rest = spoken.end(whole, tokens_of(answer.content) or ())
+        yield Told(answer, whole, rest or Part(), replaced=rest is None, calls=calls)
 
-    async def _texts(
+    async def _parts(
         self, future: asyncio.Future[Result[Any]], spoken: Spoken
-    ) -> AsyncIterator[str]:
+    ) -> AsyncIterator[Part]:
         """Yield text until the job has ended."""
         while not future.done():
             piece = asyncio.ensure_future(self._pieces.get())
             either: list[asyncio.Future[Any]] = [piece, future]
             await asyncio.wait(either, timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED)
             if piece.done():
-                if text := spoken.hear(piece.result()):
-                    yield text
+                if (part := spoken.hear(piece.result())).text:
+                    yield part
             else:
                 piece.cancel()
                 if not future.done():
-                    yield ""
+                    yield Part()
 
     def close(self) -> None:
         """End the stream: settle its tokens, and cancel the job of a client that went away.

@@ -194,9 +194,8 @@ class ChatRequest(Body):
             if self.top_logprobs:
                 raise InvalidRequest("needs logprobs", field="top_logprobs")
             return None
-        for field in ("stream", "tools"):
-            if getattr(self, field):
-                raise NotSupported(f"cannot be combined with {field}", field="logprobs")
+        if self.tools:
+            raise NotSupported("cannot be combined with tools", field="logprobs")
         return self.top_logprobs or 0
 
     def chat(self) -> Chat:

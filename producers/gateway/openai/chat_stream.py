@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NotRequired
 
 from pydantic_core import to_json
@@ -16,11 +16,13 @@ from forebay.producers.gateway.openai.replies import (
     Usage,
     completion_id,
     finish_reason,
+    logprobs,
     made_calls,
     usage,
 )
 from forebay.producers.gateway.shapes import openai_error, request_id
 from forebay.routing.errors import ForebayError, ResultTimeout
+from forebay.routing.receipts import TokenLogprob
 
 DONE = b"data: [DONE]\n\n"
 ALIVE = b": waiting\n\n"
@@ -60,8 +62,8 @@ async def _chunks(
             if isinstance(part, Told):
                 for chunk in _ending(head, part, with_usage=with_usage):
                     yield _event(chunk)
-            elif part:
-                yield _event(_delta(head, {"content": part}))
+            elif part.text:
+                yield _event(_delta(head, {"content": part.text}, tokens=part.tokens))
             else:
                 yield ALIVE
     except (ForebayError, ResultTimeout) as error:
@@ -73,7 +75,8 @@ def _ending(head: Chunk, told: Told, *, with_usage: bool) -> list[Chunk]:
     """Return the chunks after the last text: how it ended, and the usage if it was asked for."""
     answer = told.answer
     head = {**head, "model": answer.model or head["model"]}
-    chunks = [_delta(head, {"content": told.text})] if told.text else []
+    text, tokens = told.rest
+    chunks = [_delta(head, {"content": text}, tokens=tokens)] if text or tokens else []
     if told.calls:
         made = made_calls(answer.id, told.calls)
         calls = [{"index": number, **call} for number, call in enumerate(made)]
@@ -86,8 +89,14 @@ def _ending(head: Chunk, told: Told, *, with_usage: bool) -> list[Chunk]:
     return chunks
 
 
-def _delta(head: Chunk, delta: dict[str, Any], finish: str | None = None) -> Chunk:
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+def _delta(
+    head: Chunk,
+    delta: dict[str, Any],
+    finish: str | None = None,
+    tokens: Sequence[TokenLogprob] = (),
+) -> Chunk:
+    scored = logprobs(tokens) if tokens else None
+    choice = {"index": 0, "delta": delta, "logprobs": scored, "finish_reason": finish}
     return {**head, "choices": [choice]}
 
 

@@ -190,7 +190,9 @@ def test_the_probabilities_of_tokens_are_told_if_asked_for(openai_client):
     ("options", "param"),
     [
         ({"top_logprobs": 3}, "top_logprobs"),
-        ({"logprobs": True, "stream": True}, "logprobs"),
+        ({"logprobs": True, "tools": [{"type": "function", "function": {"name": "f"}}]},
+         "logprobs"),
+        ({"logprobs": True, "model": "forebay/summarize"}, "logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"logprobs": True, "model": "bedrock", "extra_headers": {"forebay-egress": "allow"}},
          "lane"),

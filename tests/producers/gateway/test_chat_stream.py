@@ -54,6 +54,28 @@ def test_the_first_text_comes_as_soon_as_the_engine_has_it(openai_client):
     assert 0.9 < time.monotonic() - begun < 1.9
 
 
+def test_each_token_is_told_once_with_the_text_that_it_belongs_to(openai_client):
+    chunks = list(stream(openai_client, logprobs=True, top_logprobs=2))
+    scored = [one.choices[0] for one in chunks if one.choices and one.choices[0].logprobs]
+    for choice in scored:
+        text = "".join(token.token for token in choice.logprobs.content)
+        assert text.strip() == choice.delta.content.strip()
+        assert all(one.top_logprobs[0].token == one.token for one in choice.logprobs.content)
+    tokens = [token for choice in scored for token in choice.logprobs.content]
+    assert [token.token.strip() for token in tokens] == ["one", "two", "three", "four", "five"]
+    assert len(scored) >= 4  # not all at once at the end
+    assert not [one for one in stream(openai_client) if one.choices[0].logprobs]
+
+
+def test_an_answer_that_comes_whole_has_all_its_tokens(openai_client):
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "integer"}}}
+    messages = [{"role": "user", "content": "How many?"}]
+    chunks = list(stream(openai_client, messages, logprobs=True, response_format=form))
+    tokens = [one.choices[0].logprobs for one in chunks if one.choices[0].logprobs]
+    text = "".join(text for text in texts(chunks) if text)
+    assert "".join(token.token for part in tokens for token in part.content) == text
+
+
 def test_an_answer_that_no_engine_streams_comes_whole(openai_client):
     messages = [{"role": "user", "content": "I cannot find the login page."}]
     chunks = openai_client.chat.completions.create(

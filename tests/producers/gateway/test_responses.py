@@ -123,9 +123,43 @@ def test_a_stream_of_a_job_that_fails_says_so(openai_client):
     assert events[-1].response.error.code == "expired"
 
 
+LOGPROBS = ["message.output_text.logprobs"]
+
+
+def test_the_probabilities_of_tokens_are_included_if_asked_for(openai_client):
+    response = create(openai_client, include=LOGPROBS, top_logprobs=2)
+    tokens = response.output[0].content[0].logprobs
+    assert "".join(token.token for token in tokens) == "Hello there."
+    assert all(token.top_logprobs[0].logprob == token.logprob < 0 for token in tokens)
+    later = openai_client.responses.retrieve(response.id)
+    assert later.output[0].content[0].logprobs == tokens
+    assert create(openai_client, include=[]).output[0].content[0].logprobs == []
+
+
+def test_a_stream_tells_each_token_once_and_all_at_its_end(openai_client):
+    with openai_client.responses.stream(model="auto", input=SLOW, include=LOGPROBS) as stream:
+        events = list(stream)
+    deltas = [event for event in events if event.type == "response.output_text.delta"]
+    told = [token.token for event in deltas for token in event.logprobs]
+    assert [token.strip() for token in told] == ["one", "two", "three", "four"]
+    (done,) = (event for event in events if event.type == "response.output_text.done")
+    assert [token.token for token in done.logprobs] == told
+    ended = events[-1].response.output[0].content[0]
+    assert [token.token for token in ended.logprobs] == told
+
+
 @pytest.mark.parametrize(
     ("options", "param"),
     [
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"include": ["file_search_call.results"]}, "include.0"),
+        (
+            {
+                "include": LOGPROBS,
+                "tools": [{"type": "function", "name": "f", "parameters": None, "strict": None}],
+            },
+            "include",
+        ),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
         ({"background": True, "stream": True}, "stream"),

@@ -6,13 +6,15 @@ import json
 import math
 import queue
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from forebay.routing.errors import ForebayError, Unavailable
+from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.batching.embedding import SentenceEncoder
-from forebay.workers.engines.batching.generator import Step
+from forebay.workers.engines.batching.generator import Step, TextPart
 from forebay.workers.engines.batching.loop import BatchedEngine
 from forebay.workers.engines.engine import (
     Choice,
@@ -54,7 +56,7 @@ class LlamaGenerator:
         self._special_tokens = special_tokens
         self._server = server
         self._runs: dict[str, _Run] = {}
-        self._events: queue.SimpleQueue[tuple[str, str | Completion | Exception]]
+        self._events: queue.SimpleQueue[tuple[str, TextPart | Completion | Exception]]
         self._events = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(slots, "llama-slot")
 
@@ -76,12 +78,14 @@ class LlamaGenerator:
         moved = False
         ended: dict[str, Completion | ForebayError] = {}
         texts: dict[str, str] = {}
+        tokens: dict[str, Sequence[TokenLogprob]] = {}
         try:
             prompt_id, event = self._events.get(timeout=_TICK_S)
             while True:
                 moved = True
-                if isinstance(event, str):
-                    texts[prompt_id] = texts.get(prompt_id, "") + event
+                if isinstance(event, TextPart):
+                    texts[prompt_id] = texts.get(prompt_id, "") + event.text
+                    tokens[prompt_id] = [*tokens.get(prompt_id, ()), *event.tokens]
                 else:
                     del self._runs[prompt_id]
                     if not isinstance(event, (Completion, ForebayError)):
@@ -89,7 +93,7 @@ class LlamaGenerator:
                     ended[prompt_id] = event
                 prompt_id, event = self._events.get_nowait()
         except queue.Empty:
-            return Step(moved, ended, texts)
+            return Step(moved, ended, texts, tokens)
 
     def drop(self, prompt_id: str) -> None:
         """See `Generator.drop`: the slot's thread ends the generation at the next chunk."""
@@ -136,7 +140,7 @@ class LlamaGenerator:
         prompt_id, put = run.prompt.id, self._events.put
         generation = LlamaGeneration(
             run.cut.is_set,
-            lambda text: put((prompt_id, text if streams else "")),
+            lambda *part: put((prompt_id, TextPart(*part) if streams else TextPart(""))),
             others=run.prompt.logprobs,
         )
         self._server.chat(body, generation)

@@ -11,7 +11,7 @@ import functools
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class LlamaGeneration:
 
     Attributes:
         stopped: returns whether the generation is to end early.
-        moved: called for every chunk with its text, as a sign of life.
+        moved: called for every chunk with its text and its tokens, as a sign of life.
         text: the pieces of text so far.
         logprobs: the natural-log probabilities of the tokens so far.
         others: the most probable tokens to name at each place; `None` if no token is wanted.
@@ -55,7 +55,7 @@ class LlamaGeneration:
     """
 
     stopped: Callable[[], bool]
-    moved: Callable[[str], None]
+    moved: Callable[[str, Sequence[TokenLogprob]], None]
     text: list[str] = field(default_factory=list, repr=False)
     logprobs: list[float] = field(default_factory=list)
     others: int | None = None
@@ -68,7 +68,7 @@ class LlamaGeneration:
 
     def take(self, chunk: dict[str, Any]) -> bool:
         """Take a chunk from llama.cpp; return True to end the generation."""
-        before = len(self.text)
+        texts, tokens = len(self.text), len(self.tokens)  # so far
         self.error = chunk.get("error", self.error)
         self.timings = chunk.get("timings", self.timings)
         self.progress = chunk.get("prompt_progress", self.progress)
@@ -79,7 +79,7 @@ class LlamaGeneration:
             self.logprobs += (token["logprob"] for token in scored)
             if self.others is not None:
                 self.tokens += (_scored(token, self.others) for token in scored)
-        self.moved("".join(self.text[before:]))
+        self.moved("".join(self.text[texts:]), self.tokens[tokens:])
         return self.stopped()
 
     def completion(self, prompt_id: str) -> Completion:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import queue
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from forebay.routing.errors import ForebayError, InvalidJob, Misconfigured, Unavailable
-from forebay.workers.engines.batching.generator import Step
+from forebay.routing.receipts import TokenLogprob
+from forebay.workers.engines.batching.generator import Step, TextPart
 from forebay.workers.engines.engine import Choice, Completion, Pattern, Prompt, too_long
 from forebay.workers.engines.openai.client import TooLongForServer
 from forebay.workers.engines.openai.connection import Connection
@@ -96,7 +98,7 @@ class OpenAIGenerator:
         self._connection = connection
         self._special_tokens = SpecialTokens(SPECIAL_TOKENS)
         self._runs: dict[str, _Run] = {}
-        self._events: queue.SimpleQueue[tuple[str, str | Completion | BaseException]]
+        self._events: queue.SimpleQueue[tuple[str, TextPart | Completion | BaseException]]
         self._events = queue.SimpleQueue()
 
     def fits(self, prompt: Prompt) -> bool:  # noqa: ARG002 - the contract's; the server has its own queue
@@ -117,18 +119,20 @@ class OpenAIGenerator:
         moved = False
         ended: dict[str, Completion | ForebayError] = {}
         texts: dict[str, str] = {}
+        tokens: dict[str, Sequence[TokenLogprob]] = {}
         try:
             prompt_id, event = self._events.get(timeout=_TICK_S)
             while True:
                 moved = True
-                if isinstance(event, str):
-                    texts[prompt_id] = texts.get(prompt_id, "") + event
+                if isinstance(event, TextPart):
+                    texts[prompt_id] = texts.get(prompt_id, "") + event.text
+                    tokens[prompt_id] = [*tokens.get(prompt_id, ()), *event.tokens]
                 else:
                     del self._runs[prompt_id]
                     ended[prompt_id] = _ended(event)
                 prompt_id, event = self._events.get_nowait()
         except queue.Empty:
-            return Step(moved, ended, texts)
+            return Step(moved, ended, texts, tokens)
 
     def drop(self, prompt_id: str) -> None:
         """See `Generator.drop`: the connection is closed, at which the server stops."""
@@ -197,10 +201,10 @@ class OpenAIGenerator:
     async def _generate(self, run: _Run, body: dict[str, Any]) -> None:
         streams = run.prompt.stream and run.format is None
         async for chunk in self._connection.client.chat(body):
-            text = run.generation.take(chunk)
+            part = run.generation.take(chunk)
             if run.generation.model != self._served.answering:
                 raise Unavailable("the server answers with another model than at the start")
-            self._events.put((run.prompt.id, text if streams else ""))
+            self._events.put((run.prompt.id, part if streams else TextPart("")))
         if run.generation.reason is None:
             raise Unavailable("the server ended an answer without its reason")
 
