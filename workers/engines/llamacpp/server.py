@@ -13,12 +13,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import Completion, Finish, Turn, low_quantile, too_long
+from forebay.workers.engines.llamacpp.gguf import decision_type
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.tokens import grammars, trial
 
@@ -109,8 +111,13 @@ class LlamaGeneration:
 class LlamaServer:
     """xllamacpp's server object: loaded, closed to the network, and with Forebay's errors.
 
+    Attributes:
+        decides: the model is a decision model: it takes `decide` alone.
+        context_tokens: the context of one slot.
+
     Raises:
-        Unavailable: xllamacpp is not installed, or was built without llguidance.
+        Unavailable: xllamacpp is not installed, was built without llguidance, or cannot run a
+            decision model.
         Misconfigured: llama.cpp cannot load the file, or finds no GPU for its layers.
     """
 
@@ -126,6 +133,9 @@ class LlamaServer:
             )
         params = xllamacpp.CommonParams()
         _configure(params, model, settings)
+        self.decides = decision_type(model) is not None
+        if self.decides:  # which reads a question in one pass
+            params.n_batch = params.n_ubatch = settings.context_tokens
         # The server insists on listening. It gets a socket in a directory of ours, which is removed
         # before anybody could connect: requests come by function call only.
         directory = tempfile.mkdtemp(prefix="forebay-")
@@ -138,10 +148,19 @@ class LlamaServer:
             ) from None
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+        self.context_tokens = settings.context_tokens
+        if self.decides:
+            _require_decisions(self._server)
+            return
         self.context_tokens = self._granted_context(settings.context_tokens)
         self._compiles = functools.lru_cache(maxsize=512)(self._probe)
         if not self._compiles(grammars.literal("a")) or self._compiles("/(a)\\1/"):
             raise Unavailable("this build of xllamacpp ignores constraints: install another build")
+
+    def decide(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Have a decision model answer questions; return llama.cpp's reply. Blocks."""
+        reply: dict[str, Any] = self._server.handle_systemone(body)
+        return reply
 
     def chat(self, body: dict[str, Any], generation: LlamaGeneration) -> None:
         """Generate an answer. Blocks; `generation` takes the chunks.
@@ -191,6 +210,14 @@ class LlamaServer:
         """
         refusal = self._server.handle_completions({"prompt": [1] * (tokens + 1), "max_tokens": 1})
         return int(refusal["error"]["n_ctx"])
+
+
+def _require_decisions(server: Any) -> None:
+    """Raise `Unavailable` if this build of llama.cpp does not run the model as a decision model."""
+    ask = getattr(server, "handle_systemone", None)
+    error = ask({}).get("error", {}) if ask else {"code": HTTPStatus.NOT_IMPLEMENTED}
+    if error.get("code") == HTTPStatus.NOT_IMPLEMENTED:
+        raise Unavailable("this build of xllamacpp runs no decision model: install a newer one")
 
 
 def _has_gpu(devices: list[dict[str, Any]]) -> bool:
