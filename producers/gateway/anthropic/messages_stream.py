@@ -24,7 +24,7 @@ from forebay.routing.errors import ForebayError, ResultTimeout
 async def streamed(request: Request, telling: Telling, model: str) -> EventStream:
     """Submit the job and return its stream. A job that is refused is an error, not a stream."""
     await telling.begin()
-    return EventStream(telling, _events(request, telling, model))
+    return EventStream([telling], _events(request, telling, model))
 
 
 async def _events(request: Request, telling: Telling, model: str) -> AsyncIterator[bytes]:

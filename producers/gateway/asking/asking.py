@@ -24,11 +24,19 @@ def estimate(job: Job) -> int:
     """Return about how many tokens a job will take, before it is answered."""
     request = job.request
     if isinstance(request, Embed):
+        return estimate_in(job)
+    out = request.max_tokens if isinstance(request, Generate) else USUAL_TOKENS_OUT
+    return estimate_in(job) + out
+
+
+def estimate_in(job: Job) -> int:
+    """Return about how many tokens a job sends to its model."""
+    request = job.request
+    if isinstance(request, Embed):
         return sum(len(text) for text in request.texts) // CHARS_PER_TOKEN + 1
     if isinstance(request, Generate):
-        chars = sum(len(message.content) for message in request.messages)
-        return chars // CHARS_PER_TOKEN + request.max_tokens
-    return len(request.model_dump_json()) // CHARS_PER_TOKEN + USUAL_TOKENS_OUT
+        return sum(len(message.content) for message in request.messages) // CHARS_PER_TOKEN
+    return len(request.model_dump_json()) // CHARS_PER_TOKEN
 
 
 async def submit(caller: Caller, job: Job) -> str:

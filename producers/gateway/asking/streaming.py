@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, Self, cast
 
@@ -17,8 +17,10 @@ from forebay.producers.gateway.asking.asking import estimate
 from forebay.producers.gateway.asking.chats import reply_of, tokens_of
 from forebay.producers.gateway.asking.spoken import Part, Spoken
 from forebay.producers.gateway.asking.tools import Call, Tools
+from forebay.producers.gateway.errors import Refusal
 from forebay.producers.gateway.text_reader import Pieces
 from forebay.producers.results import Result, answer_of, late
+from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Job
 
 QUIET_S = 15.0  # without text, a sign of life goes out, so that no proxy cuts the connection
@@ -74,12 +76,14 @@ class Telling:
         job: what is asked; its `stream` is set.
         job_id: of the job that was submitted, or of the first under the idempotency key.
         tools: what the model may call.
+        kept: the job and its answer stay; otherwise they are erased when the stream has ended.
     """
 
     caller: Caller
     job: Job
     job_id: str = ""
     tools: Tools | None = None
+    kept: bool = True
     _used: int = 0
     _future: asyncio.Future[Result[Any]] | None = None
     _open: ExitStack = field(default_factory=ExitStack)
@@ -95,12 +99,7 @@ class Telling:
         return cls(caller, streams, tools=tools)
 
     async def begin(self) -> None:
-        """Submit the job.
-
-        Raises:
-            RateLimited: The key has used up its minute.
-            ForebayError: The job was refused.
-        """
+        """Submit the job. Raises what `begin_all` raises."""
         gateway = self.caller.gateway
         await self.caller.spend(estimate(self.job))
         self.job_id, self._future = await gateway.begin(self.job)
@@ -158,26 +157,75 @@ class Telling:
             self._future.cancel()
             if self.job.idempotency_key is None:
                 gateway.later(gateway.client(self.caller.tenant).cancel(self.job_id))
+        elif not self.kept and self.job_id:
+            gateway.later(gateway.client(self.caller.tenant).forget(self.job_id))
         gateway.later(self.caller.give_back(estimate(self.job) - self._used))
 
 
-class EventStream(StreamingResponse):
-    """The response of a telling: server-sent events, which no cache keeps and no proxy holds back.
+async def begin_all(tellings: Sequence[Telling]) -> None:
+    """Submit the jobs of all tellings, or leave none.
 
-    However it ends, also before its first event, the telling is closed.
+    Raises:
+        RateLimited: The key has used up its minute.
+        ForebayError: A job was refused.
+    """
+    for number, telling in enumerate(tellings):
+        try:
+            await telling.begin()
+        except (ForebayError, Refusal):
+            for begun in tellings[:number]:
+                begun.close()
+            raise
+
+
+async def parts_of(tellings: Sequence[Telling]) -> AsyncIterator[tuple[int, Part | Told]]:
+    """Yield the parts of all tellings as they come, each with the number of its telling.
+
+    Raises:
+        ForebayError, ResultTimeout: As `Telling.parts` does, of the first that ends so.
+    """
+    if len(tellings) == 1:
+        async for part in tellings[0].parts():
+            yield 0, part
+        return
+    waiting: dict[asyncio.Future[Part | Told], tuple[int, AsyncIterator[Part | Told]]] = {}
+
+    def ask(number: int, parts: AsyncIterator[Part | Told]) -> None:
+        waiting[asyncio.ensure_future(anext(parts))] = number, parts
+
+    for number, telling in enumerate(tellings):
+        ask(number, telling.parts())
+    try:
+        while waiting:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                number, parts = waiting.pop(task)
+                with suppress(StopAsyncIteration):
+                    yield number, task.result()
+                    ask(number, parts)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+class EventStream(StreamingResponse):
+    """The response of tellings: server-sent events, which no cache keeps and no proxy holds back.
+
+    However it ends, also before its first event, the tellings are closed.
     """
 
-    def __init__(self, telling: Telling, events: AsyncIterator[bytes]) -> None:
+    def __init__(self, tellings: Sequence[Telling], events: AsyncIterator[bytes]) -> None:
         headers = {
-            **telling.caller.headers, "forebay-job-id": telling.job_id,
+            **tellings[0].caller.headers, "forebay-job-id": tellings[0].job_id,
             "cache-control": "no-store", "x-accel-buffering": "no",
         }  # fmt: skip
         super().__init__(events, headers=headers, media_type="text/event-stream")
-        self._telling = telling
+        self._tellings = tellings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._telling.close()
+            for telling in self._tellings:
+                telling.close()

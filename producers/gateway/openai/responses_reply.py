@@ -92,6 +92,14 @@ class ResponseObject(TypedDict):
     tool_choice: str | dict[str, str]
     tools: list[Any]
     usage: ResponseUsage | None
+    temperature: NotRequired[float | None]
+    top_p: NotRequired[float | None]
+    max_output_tokens: NotRequired[int | None]
+    text: NotRequired[dict[str, Any]]
+    truncation: NotRequired[Literal["disabled"]]
+    store: NotRequired[bool]
+    service_tier: NotRequired[str]
+    previous_response_id: NotRequired[None]
     forebay: NotRequired[origin.Origin]
 
 

@@ -87,7 +87,7 @@ class ResponsesRequest(Body):
     include: list[Annotated[Any, only(*_INCLUDED, why=_NOT_INCLUDED)]] | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
 
-    store: Annotated[Any, only(True, why="every answer is kept for a while")] = None
+    store: bool | None = None
     stream_options: Ignored = None
     prompt_cache_key: Ignored = None
     prompt_cache_options: Ignored = None
@@ -146,13 +146,12 @@ class ResponsesRequest(Body):
             InvalidRequest: The schema of the answer is missing.
         """
         system = [("system", self.instructions)] if self.instructions else []
-        form = self.text.format if self.text else None
         return Chat(
             messages=[*system, *turns(self.input)],
             max_tokens=self.max_output_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
-            schema=form.schema_of_answer() if form else None,
+            schema=self.form.schema_of_answer(),
             tools=self.usable_tools(),
             logprobs=self.wanted_logprobs(),
             bulk=self.service_tier == "flex" or self.window is not None,
@@ -166,6 +165,16 @@ class ResponsesRequest(Body):
         )  # fmt: skip
 
     @property
+    def form(self) -> TextFormat:
+        """What the answer must look like."""
+        return (self.text and self.text.format) or TextFormat()
+
+    @property
+    def kept(self) -> bool:
+        """Whether the response can be fetched later; otherwise it is erased once it was sent."""
+        return self.store is not False
+
+    @property
     def window(self) -> timedelta | None:
         """How long a background response may take, if the caller does not want it soon."""
         return (
@@ -174,6 +183,8 @@ class ResponsesRequest(Body):
 
     def check(self) -> None:
         """Raise `NotSupported` if fields exclude each other."""
+        if self.background and not self.kept:
+            raise NotSupported("must not be false in the background", field="store")
         if self.background and self.stream:
             raise NotSupported("cannot be combined with background", field="stream")
         if self.background and self.tools:

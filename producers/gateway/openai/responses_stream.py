@@ -19,7 +19,6 @@ from forebay.producers.gateway.openai.responses_reply import (
     OutputCall,
     ResponseObject,
     answered,
-    empty,
     failed,
     output,
     output_calls,
@@ -27,11 +26,9 @@ from forebay.producers.gateway.openai.responses_reply import (
 from forebay.routing.errors import ForebayError, ResultTimeout
 
 
-async def streamed(telling: Telling, model: str) -> EventStream:
-    """Submit the job and return its stream. A job that is refused is an error, not a stream."""
-    await telling.begin()
-    events = _Events(empty(telling.job_id, model, "in_progress"), telling.tools)
-    return EventStream(telling, _sent(events, telling))
+def streamed(telling: Telling, begun: ResponseObject) -> EventStream:
+    """Return the stream of a job that has begun, and of its response."""
+    return EventStream([telling], _sent(_Events(begun, telling.tools), telling))
 
 
 async def _sent(events: _Events, telling: Telling) -> AsyncIterator[bytes]:

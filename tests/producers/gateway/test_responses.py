@@ -123,6 +123,28 @@ def test_a_stream_of_a_job_that_fails_says_so(openai_client):
     assert events[-1].response.error.code == "expired"
 
 
+def test_a_response_that_is_not_stored_is_erased_once_it_was_sent(openai_client, served):
+    plain = create(openai_client, store=False)
+    assert (plain.output_text, plain.store) == ("Hello there.", False)
+    events = list(create(openai_client, store=False, stream=True))
+    assert events[0].response.store is False
+    with redis_py.Redis.from_url(served.url) as client:
+        for response in (plain, events[-1].response):
+            key = f"fb:job:acme.{response.id.removeprefix('resp_')}"
+            until(lambda key=key: not client.exists(key))
+    assert create(openai_client, instructions="Be brief.").store is True
+
+
+def test_a_response_tells_what_was_asked(openai_client):
+    asked = {"temperature": 0.5, "top_p": 0.9, "max_output_tokens": 9, "instructions": "Be brief."}
+    for response in (
+        create(openai_client, **asked),
+        list(create(openai_client, stream=True, **asked))[-1].response,
+    ):
+        assert {name: getattr(response, name) for name in asked} == asked
+        assert (response.truncation, response.text.format.type) == ("disabled", "text")
+
+
 LOGPROBS = ["message.output_text.logprobs"]
 
 
@@ -152,6 +174,8 @@ def test_a_stream_tells_each_token_once_and_all_at_its_end(openai_client):
     ("options", "param"),
     [
         ({"top_logprobs": 2}, "top_logprobs"),
+        ({"store": False, "background": True}, "store"),
+        ({"store": False, "extra_headers": {"idempotency-key": "unstored"}}, "store"),
         ({"include": ["file_search_call.results"]}, "include.0"),
         (
             {
