@@ -40,6 +40,7 @@ from forebay.routing.store.connection import (
 )
 from forebay.routing.store.encryption import Seal
 from forebay.routing.store.lease import Lease
+from forebay.routing.store.loop_redis import LoopRedis
 
 #: The id of a job that was submitted, and the future of its result.
 Begun = tuple[str, asyncio.Future[Result[Any]]]
@@ -60,7 +61,7 @@ class Gateway:
         settings: of the gateway.
         policy: the policy file, for the names of models and the budgets.
         keys: the API keys.
-        rates: the limits of API keys.
+        rates: the limits of API keys; it waits on the event loop (`run_blocking`).
         budget: what the tenants have spent.
         texts: the texts of the jobs that stream through this process.
         files: the files that callers upload and batches write.
@@ -80,7 +81,6 @@ class Gateway:
         self._later: set[asyncio.Task[None]] = set()
         self.policy = PolicyFile(fleet.policy_file)
         self.keys = KeyStore(self._redis)
-        self.rates = Rates(self._redis)
         self.budget = Budget(self._redis)
         self.texts = TextReader(self._redis, Seal.of(fleet))
         self.batches = BatchStore(self._redis)
@@ -91,6 +91,7 @@ class Gateway:
         )  # fmt: skip
         self._submissions: dict[str, Together[Job, Begun]] = {}
         self._loop_redis = connect_on_loop(fleet)
+        self.rates = Rates(LoopRedis(self._loop_redis))
         self.cached = CachedAnswers(self._loop_redis, fleet, self.policy)
         self.webhooks = WebhookStore(self._redis, Seal.of(fleet))
         self.courier = Courier(

@@ -32,6 +32,14 @@ def test_tokens_are_taken_beside_requests_or_not_at_all(rates):
     assert rates.take(KEY, limits, 1, 50).requests == 98  # the refused one took no request
 
 
+def test_giving_back_tokens_leaves_the_requests_as_they_are(rates):
+    both, tokens_alone = (100, 1000), (None, 1000)
+    assert rates.take(KEY, both, 1, 900).requests == 99
+    rates.take(KEY, both, 0, -800)
+    rates.take(KEY, tokens_alone, 0, -50)
+    assert rates.take(KEY, both, 1, 10).requests == 98
+
+
 def test_tokens_that_were_not_used_are_given_back(rates):
     assert rates.take(KEY, (None, 1000), 1, 1000).tokens == 0
     assert rates.take(KEY, (None, 1000), 0, -600).tokens == 600
