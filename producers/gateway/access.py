@@ -15,7 +15,7 @@ from starlette.requests import Request
 from forebay.producers.gateway.api_keys import SCOPES, ApiKey, Scope, refuse_slowly, split
 from forebay.producers.gateway.errors import Forbidden, RateLimited, Unauthorized
 from forebay.producers.gateway.gateway import Gateway
-from forebay.routing.store.event_loop import run_blocking
+from forebay.producers.gateway.rates import Take
 
 KEY_KEPT_S = 2.0  # so long after its revocation a key may still let requests in
 MAX_KEYS_KEPT = 10_000
@@ -55,8 +55,7 @@ class Caller:
         if key is None or not key.limited:
             return
         limits = key.requests_per_minute, key.tokens_per_minute
-        take = self.gateway.rates.take
-        taken = await run_blocking(take, key.id, limits, requests, tokens)
+        taken = await self.gateway.take(Take(key.id, limits, requests, tokens))
         if taken.wait_s is not None:
             words = f"this API key has used up its {taken.lacking} of the minute"
             raise RateLimited(words, retry_after=taken.wait_s)
@@ -66,12 +65,15 @@ class Caller:
                 self.headers[f"x-ratelimit-limit-{name}"] = str(limit)
                 self.headers[f"x-ratelimit-remaining-{name}"] = str(max(0, left))
 
-    async def give_back(self, tokens: int) -> None:
-        """Give back tokens that were taken and not used; take those used beyond the estimate."""
+    def give_back(self, tokens: int) -> None:
+        """Give back tokens that were taken and not used; take those used beyond the estimate.
+
+        Nobody waits for that: what this process takes later from the same key comes after it.
+        """
         key = self.key
         if key is not None and key.tokens_per_minute is not None and tokens:
             limits = key.requests_per_minute, key.tokens_per_minute
-            await run_blocking(self.gateway.rates.take, key.id, limits, 0, -tokens)
+            self.gateway.later(self.gateway.take(Take(key.id, limits, 0, -tokens)))
 
 
 class Doors:

@@ -64,7 +64,7 @@ async def ask(request: Request, caller: Caller, jobs: Sequence[Job]) -> list[Ans
     estimated = sum(map(estimate, jobs))
     await caller.spend(estimated)
     if cached := await _cached(caller, jobs):
-        await caller.give_back(estimated)
+        caller.give_back(estimated)
         return cached
     used = 0
     try:
@@ -75,7 +75,7 @@ async def ask(request: Request, caller: Caller, jobs: Sequence[Job]) -> list[Ans
         used = estimated  # the jobs go on
         raise
     finally:
-        await caller.give_back(estimated - used)
+        caller.give_back(estimated - used)
     return [answer_of(result) for result in results]
 
 

@@ -159,7 +159,7 @@ class Telling:
                 gateway.later(gateway.client(self.caller.tenant).cancel(self.job_id))
         elif not self.kept and self.job_id:
             gateway.later(gateway.client(self.caller.tenant).forget(self.job_id))
-        gateway.later(self.caller.give_back(estimate(self.job) - self._used))
+        self.caller.give_back(estimate(self.job) - self._used)
 
 
 async def begin_all(tellings: Sequence[Telling]) -> None:

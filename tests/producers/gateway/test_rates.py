@@ -5,15 +5,33 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import ResponseError
 
-from forebay.producers.gateway.rates import Rates
+from forebay.producers.gateway.rates import Rates, Take
 from forebay.routing.store.scripts import digest, load_all
 
 KEY = "0123456789ab"
 
 
+class One:
+    """Takes one at a time, or raises the error."""
+
+    def __init__(self, rates):
+        self._rates = rates
+
+    def take(self, *take):
+        (taken,) = self._rates.take_all([Take(*take)])
+        if isinstance(taken, Exception):
+            raise taken
+        return taken
+
+
 @pytest.fixture
 def rates(redis):
-    return Rates(redis)
+    return One(Rates(redis))
+
+
+def test_many_take_in_one_round_trip_each_after_the_one_before(redis):
+    taken = Rates(redis).take_all([Take(KEY, (2, None), 1, 5), Take("ff", (1, None), 1, 5)] * 2)
+    assert [one.lacking for one in taken] == [None, None, None, "requests"]
 
 
 def test_requests_are_let_in_until_the_minute_is_used_up(rates):
