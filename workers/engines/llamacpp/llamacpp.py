@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import queue
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from forebay.routing.errors import ForebayError, Unavailable
-from forebay.routing.receipts import TokenLogprob
+from forebay.routing.errors import Unavailable
 from forebay.workers.engines.batching.embedding import SentenceEncoder
+from forebay.workers.engines.batching.event_queue import EventQueue
 from forebay.workers.engines.batching.generator import Step, TextPart
 from forebay.workers.engines.batching.loop import BatchedEngine
 from forebay.workers.engines.engine import (
@@ -34,7 +32,6 @@ from forebay.workers.engines.tokens.special_tokens import SpecialTokens
 from forebay.workers.engines.weights.digests import revision
 
 _MAX_SHARE_OF_LONGER = 1 - 1e-6  # longer options never take everything from a shorter one
-_TICK_S = 0.01  # how long a step waits for an event, and so delays a new request
 
 
 @dataclass
@@ -58,8 +55,7 @@ class LlamaGenerator:
         self._special_tokens = special_tokens
         self._server = server
         self._runs: dict[str, _Run] = {}
-        self._events: queue.SimpleQueue[tuple[str, TextPart | Completion | Exception]]
-        self._events = queue.SimpleQueue()
+        self._events = EventQueue()
         self._threads = ThreadPoolExecutor(slots, "llama-slot")
 
     def fits(self, prompt: Prompt) -> bool:  # noqa: ARG002 - the contract's; slots are equal here
@@ -77,25 +73,10 @@ class LlamaGenerator:
 
     def step(self) -> Step:
         """Wait a moment for an event, and take all events that there are."""
-        moved = False
-        ended: dict[str, Completion | ForebayError] = {}
-        texts: dict[str, str] = {}
-        tokens: dict[str, Sequence[TokenLogprob]] = {}
-        try:
-            prompt_id, event = self._events.get(timeout=_TICK_S)
-            while True:
-                moved = True
-                if isinstance(event, TextPart):
-                    texts[prompt_id] = texts.get(prompt_id, "") + event.text
-                    tokens[prompt_id] = [*tokens.get(prompt_id, ()), *event.tokens]
-                else:
-                    del self._runs[prompt_id]
-                    if not isinstance(event, (Completion, ForebayError)):
-                        raise event
-                    ended[prompt_id] = event
-                prompt_id, event = self._events.get_nowait()
-        except queue.Empty:
-            return Step(moved, ended, texts, tokens)
+        step = self._events.step()
+        for prompt_id in step.ended:
+            del self._runs[prompt_id]
+        return step
 
     def drop(self, prompt_id: str) -> None:
         """See `Generator.drop`: the slot's thread ends the generation at the next chunk."""
@@ -118,7 +99,7 @@ class LlamaGenerator:
             answer = answer.model_copy(update={"text": text})
         except Exception as error:  # noqa: BLE001 - the loop decides what it means
             answer = error
-        self._events.put((run.prompt.id, answer))
+        self._events.put(run.prompt.id, answer)
 
     def _answer(self, run: _Run) -> Completion:
         prompt, constraint = run.prompt, run.prompt.constraint
@@ -152,7 +133,7 @@ class LlamaGenerator:
         prompt_id, put = run.prompt.id, self._events.put
         generation = LlamaGeneration(
             run.cut.is_set,
-            lambda *part: put((prompt_id, TextPart(*part) if streams else TextPart(""))),
+            lambda *part: put(prompt_id, TextPart(*part) if streams else TextPart("")),
             others=run.prompt.logprobs,
         )
         self._server.chat(body, generation)
