@@ -699,10 +699,10 @@ end
 -- to decide. `denied`: the policy keeps all content of the tenant in the building. `open`: it allows
 -- a model on Bedrock.
 local function known_lane(job, denied, open)
-  if job.rows > 0 and job.bulk ~= '' then
+  if job.pin == 'model' then
+    return nil, false -- a router knows who serves the model that the job or the shard names
+  elseif job.rows > 0 and job.bulk ~= '' then
     return 'bulk', false
-  elseif job.pin == 'model' then
-    return nil, false -- a router knows who serves the model that the job names
   elseif job.kind == 'embed' then
     return 'embed_is_local', false
   elseif job.egress ~= 'allow' then
