@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from celery import Celery
 
@@ -26,13 +27,9 @@ from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.routing.store.text_stream import TextWriter
 from forebay.workers.engines.engine import Prompt, TakeText
-from forebay.workers.frontier.answers import (
-    checked,
-    read_answer,
-    stored,
-    with_earlier,
-)
+from forebay.workers.frontier.answers import checked, read_answer, stored, with_earlier
 from forebay.workers.frontier.auditor import Auditor
+from forebay.workers.frontier.batch.candidates import Candidates
 from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.calls import Calls
 from forebay.workers.frontier.calling.no_answer import NoAnswer
@@ -57,6 +54,9 @@ from forebay.workers.runtime.retries import outcome_of_place
 from forebay.workers.runtime.start_up import settings_of
 from forebay.workers.telemetry.observers import observers
 
+if TYPE_CHECKING:
+    from forebay.workers.frontier.batch.batcher import Batcher
+
 log = logging.getLogger(__name__)
 
 NO_PRICE = (
@@ -76,7 +76,8 @@ class Bedrock:
        text that is too long for all of them is answered in parts.
     4. Books the call's cost together with the answer, in one step, and then checks the answer:
        a check may fail or take long, and the money is spent in any case.
-    5. Takes the way down without an answer that will do: the job waits, is answered with its local
+    5. Leaves bulk work that can wait to the batcher (`frontier/batch/`), if the policy says so.
+    6. Takes the way down without an answer that will do: the job waits, is answered with its local
        draft, goes to the local lane, or fails.
 
     Audits are the `Auditor`'s.
@@ -88,7 +89,9 @@ class Bedrock:
         """Call models through `provider`; by default, through the one that the settings name."""
         key = secret(ledger.redis, ledger.settings)
         self._prices = PriceFile(settings.prices_file)
-        self._calls = Calls(ledger, provider or open_provider(settings), self._prices.current, key)
+        self._settings, self._key = settings, key
+        self._provider = provider or open_provider(settings)
+        self._calls = Calls(ledger, self._provider, self._prices.current, key)
         self._spillway = Spillway(ledger.redis)
         self._spillway.announce(settings.bedrock_endpoint or "")
         self._policy = PolicyFile(ledger.settings.policy_file)
@@ -102,6 +105,20 @@ class Bedrock:
         self._secrets = SecretCheck(self._policy.current())
         self._long_texts = LongTexts(self._calls)
         self._auditor = Auditor(ledger, self._calls, key, self._secrets)
+        self._candidates = Candidates(ledger, settings, self._prices.current)
+        self._batcher: Batcher | None = None
+
+    def start_batches(self) -> Batcher | None:
+        """Begin to make batches of bulk work, on a thread; `None` if there can be none here."""
+        if self._settings.takes_batches:
+            from forebay.workers.frontier.batch.opening import open_batcher  # noqa: PLC0415 - needs boto3
+
+            self._batcher = open_batcher(
+                self._ledger, self._settings, self._provider, self._policy,
+                self._prices.current, self._key, self._share,
+            )  # fmt: skip
+            self._batcher.start()
+        return self._batcher
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or decide what becomes of it without an answer from Bedrock."""
@@ -120,7 +137,9 @@ class Bedrock:
                 return way_down(attempt, policy, refusal)
 
     def close(self) -> None:
-        """End the threads that renew leases and write texts."""
+        """End the threads that renew leases, write texts and make batches."""
+        if self._batcher is not None:
+            self._batcher.close()
         self._texts.close()
         self._leases.close()
 
@@ -141,6 +160,8 @@ class Bedrock:
         models = allowed(claim, attempt.job, policy)
         if draft := paid(claim):
             return self._recall_paid(attempt, draft)
+        if held := self._candidates.held(claim):
+            return held
         self._secrets.check(attempt.job, policy)
         refusal, too_small = None, ""
         for model in models:
@@ -165,23 +186,25 @@ class Bedrock:
             raise
 
     def _ask(self, attempt: Attempt, policy: Policy, model: str) -> Outcome:
-        """Recall this model's earlier answer, or reserve the money, call, book and check."""
+        """Recall this model's earlier answer, wait for a batch, or call, book and check."""
         claim, job = attempt.claim, attempt.job
         cached = self._cache.get(job, "allow", model, model)
         if cached is not None:
             return recalled(claim, cached)
+        if deferred := self._candidates.deferred(attempt, policy, model):
+            return deferred
         try:
             answer = self._bought(attempt, policy, model, prompts.frontier)
         except NoAnswer as refusal:
             if not refuses_schema(refusal):
                 raise
             answer = self._bought(attempt, policy, model, prompts.in_words)
-        return Answered(answer, partial(self._share, attempt, policy, answer))
+        return Answered(answer, partial(self._share, attempt, answer))
 
-    def _share(self, attempt: Attempt, policy: Policy, answer: Answer) -> None:
+    def _share(self, attempt: Attempt, answer: Answer) -> None:
         """Cache an answer that the ledger has, and learn how good the local one was."""
         self._cache.put(attempt.job, "allow", answer)
-        self._auditor.learn_from_draft(attempt, answer, policy)
+        self._auditor.learn_from_draft(attempt, answer, self._policy.current())
 
     def _bought(self, attempt: Attempt, policy: Policy, model: str, prompt_of: PromptOf) -> Answer:
         """Reserve the money, call, book and check.
@@ -209,7 +232,7 @@ class Bedrock:
         parts, bought = self._long_texts.ask(attempt, policy, model, error)
         *earlier, (call, reply) = bought
         answer = self._book(attempt, call, reply, earlier, parts)
-        return Answered(answer, partial(self._share, attempt, policy, answer))
+        return Answered(answer, partial(self._share, attempt, answer))
 
     def _on_text(self, job: Job) -> TakeText | None:
         """Return what takes the text of an answer as it comes, if the job asks for it."""
@@ -252,9 +275,15 @@ class Bedrock:
 @cache
 def _actor() -> Actor:
     settings = settings_of(BedrockSettings)
+
+    def make(ledger: Ledger) -> Bedrock:
+        worker = Bedrock(ledger, settings)
+        worker.start_batches()
+        return worker
+
     return Actor(
         [BEDROCK],
-        lambda ledger: Bedrock(ledger, settings),
+        make,
         pool="threads",
         concurrency=settings.bedrock_concurrency,
         hooks=observers(),

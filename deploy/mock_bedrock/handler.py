@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from mock_bedrock.batch_paths import NO_BATCH, batch_operation
+from mock_bedrock.batches import NO_BATCH, batch_operation
 from mock_bedrock.calls import Call
 from mock_bedrock.event_stream import frame
 from mock_bedrock.faults import MODELLED_MESSAGE, failure, parsed
@@ -144,14 +144,25 @@ class Handler(BaseHTTPRequestHandler):
         return Response.answering(request, text, ending, mock.prompt_cache.look_up(model, fields))
 
     def _batch(self, operation: str, body: bytes) -> None:
-        """Answer a call about batch jobs with the next fault; the mock runs none."""
+        """Answer a call about batches with the next fault, or as their control plane does."""
         call = Call.arrived(operation, "", body)
         self.server.mock.calls.append(call)
         self._call = call
         self._authorize(self.command, body)
         call.fault = self.server.mock.faults.next()
         name, seconds = parsed(call.fault)
-        raise ErrorResponse(*(failure(name) or NO_BATCH), retry_after=seconds)
+        mock, error = self.server.mock, failure(name)
+        if error is None and mock.batches is None:
+            error = NO_BATCH
+        if error is not None:
+            raise ErrorResponse(*error, retry_after=seconds)
+        assert mock.batches is not None, "checked above"
+        answered = mock.batches.serve(operation, self.path, body, self._text, mock.calls.append)
+        if not self._hangs_up(name, seconds):
+            self._send(200, answered)
+
+    def _text(self, request: Request) -> str:
+        return self.server.mock.references.answer(request.prompt, request.schema)
 
     def _authorize(self, method: str, body: bytes) -> None:
         mock = self.server.mock

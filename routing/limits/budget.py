@@ -157,6 +157,10 @@ class Budget:
         """Return the reservation of a call, or None. Closed calls are forgotten after some days."""
         return next(self._read([call_id]), None)
 
+    def find_all(self, call_ids: Sequence[str]) -> dict[str, Reservation]:
+        """Return the reservations of these calls that are known, in one round trip."""
+        return {found.call_id: found for found in self._read(list(call_ids))}
+
     def open(self, limit: int = 100) -> list[Reservation]:
         """Return open reservations, the oldest first: calls in flight or of unknown outcome."""
         today = self._today()

@@ -20,6 +20,7 @@ from forebay.routing.jobs import Job
 from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.logs import Event, event
 from forebay.routing.policy import toml
+from forebay.routing.policy.batch_table import BatchPolicy
 from forebay.routing.policy.tables import (
     Allowance,
     AuditPolicy,
@@ -126,6 +127,7 @@ class Policy(Table):
             decides on the price, the parameters and the prefix.
         endpoints: other services than Bedrock, each with its own key. A model of theirs is called
             only for tenants whose `models` name it, as `<endpoint>/<model>`.
+        batch: what goes to Bedrock in batches.
     """
 
     defaults: TenantPolicy = TenantPolicy()
@@ -133,6 +135,7 @@ class Policy(Table):
     fleet: Fleet = Fleet()
     profiles: dict[ModelId, ModelId] = Field(default_factory=dict)
     endpoints: dict[Pool, Endpoint] = Field(default_factory=dict)
+    batch: BatchPolicy = BatchPolicy()
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:

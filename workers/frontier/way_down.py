@@ -1,4 +1,4 @@
-"""What becomes of a job that has no answer from the frontier: it waits, goes down, or fails."""
+"""What becomes of a job without an answer from the frontier: it waits, goes down, or ends."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
     claim, error = attempt.claim, refusal.error
     if refusal.reason is Reason.CALL_OPEN:
         counted = isinstance(error, OutcomeUnknown)
-        return Retry.after(error, delay_s=_wait_s(error), counted=counted)
+        return Retry.after(error, delay_s=wait_s(error), counted=counted)
     passes = refusal.waits
-    wait = Retry.after(error, delay_s=_wait_s(error), counted=False)
+    wait = Retry.after(error, delay_s=wait_s(error), counted=False)
     if refusal.reason is Reason.AT_LIMIT:
         return wait
     if passes and policy.tenant(attempt.job.tenant).when_shut == "wait":
@@ -58,7 +58,7 @@ def _down(attempt: Attempt, policy: Policy, reasons: tuple[str, ...]) -> Routed:
     return Routed(policy.tenant(job.tenant).queue(job), egress, ",".join(reasons), verdict)
 
 
-def _wait_s(error: ForebayError) -> float:
+def wait_s(error: ForebayError) -> float:
     """Return the seconds to wait: as long as Bedrock asks, or some seconds with jitter."""
     retry_after = error.retry_after if isinstance(error, PassingError) else None
     return retry_after or jittered(WAIT_S)

@@ -211,6 +211,7 @@ class Actor:
     def _start_reserves(self, worker: Worker) -> None:
         work = partial(work_claim, self.ledger, worker.work, self._in_flight, self.hooks)
         for terms in self._reserves(worker):
+            self._in_flight.reserve += terms.threads
             Reserve(terms, self._in_flight, self.ledger, self._consumed, work).start()
 
     def _made_worker(self) -> Worker | None:

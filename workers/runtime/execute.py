@@ -21,7 +21,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
-from forebay.workers.runtime.outcomes import Dropped, Outcome, Recorded, Routed
+from forebay.workers.runtime.outcomes import Dropped, Outcome, Recorded, Retry, Routed
 from forebay.workers.runtime.recording import record, record_patiently
 from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outcome_of_denial
 
@@ -148,7 +148,8 @@ def execute(
     with ExitStack() as stack:
         for claim in claims:
             stack.enter_context(in_flight.holding(claim))
-        return _work_all(ledger, work, hooks, claims, work_all)
+        done = _work_all(ledger, work, hooks, claims, work_all)
+        return _count(in_flight, claims, done)
 
 
 def work_claim(
@@ -160,7 +161,16 @@ def work_claim(
         How the job stands.
     """
     with in_flight.holding(claim, reserved=True):
-        return _work_all(ledger, work, hooks, [claim])[0]
+        return _count(in_flight, [claim], _work_all(ledger, work, hooks, [claim]))[0]
+
+
+def _count(in_flight: InFlight, claims: Sequence[Claim], done: list[Recorded]) -> list[Recorded]:
+    """Count the jobs that go back to their queue, or are lost; return all as they are."""
+    for claim, recorded in zip(claims, done, strict=True):
+        goes_back = isinstance(recorded.outcome, Retry) and recorded.state == "waiting"
+        if goes_back or isinstance(recorded.outcome, Dropped):
+            in_flight.gives_back(claim)
+    return done
 
 
 def _work_all(

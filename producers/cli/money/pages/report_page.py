@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from forebay.producers.cli.money.pages import page as html
 from forebay.producers.cli.money.pages import plots
-from forebay.producers.cli.money.report_figures import HEADER, TOP, cells, headlines
+from forebay.producers.cli.money.report_figures import TOP, cells, header, headlines
 from forebay.routing.books.usage_report import MOCK, NO_ANSWER, Sums, UsageReport
 
 LANES = ("local", "bedrock", NO_ANSWER, MOCK)
@@ -28,8 +28,8 @@ def page(found: UsageReport, tenant: str | None) -> str:
     figures = {"jobs": f"{jobs:,}"}
     if jobs:
         figures["answered in the building"] = f"{local / jobs:.1%}"
-    rows = [(name, *cells(sums)) for name, sums in sorted(found.groups.items())]
-    header = tuple(name.capitalize() for name in (found.by, *HEADER))
+    rows = [(name, *cells(found, sums)) for name, sums in sorted(found.groups.items())]
+    heads = tuple(name.capitalize() for name in (found.by, *header(found)))
     return html.document(
         "Forebay report",
         f"{_minute(found.since_s)} to {_minute(found.until_s)}, UTC"
@@ -37,7 +37,7 @@ def page(found: UsageReport, tenant: str | None) -> str:
         [
             html.cards(figures | headlines(found)),
             *_plots(found),
-            html.table(f"By {found.by}", header, [*rows, ("total", *cells(found.total))]),
+            html.table(f"By {found.by}", heads, [*rows, ("total", *cells(found, found.total))]),
             html.table("Why jobs went up", ("Reason", "Jobs"), _ranked(found.reasons)),
             html.table("Checks that answers failed", ("Check", "Answers"), _ranked(found.checks)),
             html.notes("What the savings rest on", found.assumptions()),
