@@ -39,18 +39,18 @@ down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 # Tests that start no whole fleet and do not wait long. They can run side by side.
 FAST := not slow and not browser and not clients and not gpu and not deploy
 
-# Where the slow tests start whole fleets, or look at the clock: two files at a time, on any machine.
-FLEETS := tests/deploy tests/examples tests/front_door tests/producers/gateway tests/whole \
-	tests/workers/runtime tests/workers/telemetry
+# Folders with tests of the mark `fleets`, which start whole fleets, or look at the clock: two files at a
+# time, on any machine. The long files come first, so that no file runs alone at the end.
+FLEETS := tests/deploy tests/examples tests/whole tests/front_door tests/workers/runtime \
+	tests/workers/telemetry tests/producers/gateway
 
 .PHONY: test
 test: $(READY) ## Run all tests and print the coverage (ARGS: for pytest, without coverage)
 ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
-	@$(PY) -m pytest -n auto -m "not browser and not clients and not gpu and not deploy" $(FLEETS:%=--ignore=%) --cov --cov-report= --cov-fail-under=0
-	@$(PY) -m pytest -n auto -m "$(FAST)" $(FLEETS) --cov --cov-append --cov-report= --cov-fail-under=0
-	@$(PY) -m pytest -n 2 --dist loadfile -m "slow and not browser and not clients and not gpu and not deploy" $(FLEETS) --cov --cov-append
+	@$(PY) -m pytest -n auto -m "not fleets and not browser and not clients and not gpu and not deploy" --cov --cov-report= --cov-fail-under=0
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "fleets and not browser and not clients and not gpu and not deploy" $(FLEETS) --cov --cov-append
 endif
 
 .PHONY: test-fast
