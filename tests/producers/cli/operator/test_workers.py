@@ -7,6 +7,7 @@ import json
 import pytest
 
 from forebay.producers.cli.main import run
+from forebay.producers.cli.operator.workers import HEADER, fitted
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.overview.orders import Order, Orders
@@ -68,3 +69,17 @@ def test_drain_resume_and_scale_are_orders(worker, capsys):
 def test_what_cannot_be_done_is_one_error_that_says_how(worker, capsys, words, said):
     assert run(["workers", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("width", "missing"),
+    [(None, set()), (200, set()), (100, {"VERSION", "MODEL"}), (80, {"VERSION", "MODEL", "UP"})],
+)
+def test_a_narrow_terminal_has_fewer_columns(width, missing):
+    cells = ("local1@gpu3", "local.default,embed", "SmolLM2-135M-Instruct.Q4", "working", "13/16",
+             "4", "1,234", "0.812", "0", "0.1.0", "12m", "0.3s")  # fmt: skip
+    header, rows = fitted(HEADER, [cells, cells], width)
+    assert missing <= set(HEADER) - set(header)
+    assert {"WORKER", "STATE", "BUSY", "JOBS/MIN", "S/JOB", "RETRIES/MIN"} <= set(header)
+    for line in (header, *rows):
+        assert width is None or sum(len(cell) + 2 for cell in line) - 2 <= width
