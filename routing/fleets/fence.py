@@ -1,0 +1,55 @@
+"""The fence: a key in the Redis of a fleet that refuses the new jobs of a tenant who moves away.
+
+Keys:  fb:moved:<tenant>  string  '<fleet> <phase>': the fleet of the tenant's new jobs, and how far
+                                  the move is
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, cast
+
+import redis
+
+from forebay.routing.store.connection import reaching_redis
+
+#: `draining`: jobs from before end here. `carrying`: what else belongs to the tenant is copied, so
+#: nobody may change it. `carried`: all of it belongs to the other fleet.
+Phase = Literal["draining", "carrying", "carried"]
+
+
+class Fence(NamedTuple):
+    """Where a tenant moves or has moved, and how far the move is."""
+
+    to: str
+    phase: Phase
+
+
+def key(tenant: str) -> str:
+    """Return the key of a tenant's fence."""
+    return f"fb:moved:{tenant}"
+
+
+def read(client: redis.Redis, tenant: str) -> Fence | None:
+    """Return the fence of a tenant in a fleet; `None` if the fleet takes the tenant's jobs.
+
+    Raises:
+        Unavailable: Redis cannot be reached.
+    """
+    with reaching_redis():
+        stored: Any = client.get(key(tenant))
+    if not stored:
+        return None
+    fleet, _, phase = stored.decode("utf-8", "replace").partition(" ")
+    return Fence(fleet, cast("Phase", phase))
+
+
+def put(client: redis.Redis, tenant: str, fence: Fence) -> None:
+    """Refuse new jobs of the tenant from now on."""
+    with reaching_redis():
+        client.set(key(tenant), f"{fence.to} {fence.phase}")
+
+
+def remove(client: redis.Redis, tenant: str) -> None:
+    """Take new jobs of the tenant again."""
+    with reaching_redis():
+        client.delete(key(tenant))
