@@ -20,7 +20,7 @@ from forebay.producers.cli import dead_letters, display, jobs, worker_commands
 from forebay.producers.cli.bulk import commands as bulk
 from forebay.producers.cli.gateway import keys, serve, webhooks
 from forebay.producers.cli.money import egress, report, spend, tco
-from forebay.producers.cli.operator import capacity, pauses, workers
+from forebay.producers.cli.operator import capacity, pauses, tenants, workers
 from forebay.producers.cli.operator import jobs as operator_jobs
 from forebay.producers.cli.operator.jobs import Interval, Rounds
 from forebay.producers.cli.options import Json, Online
@@ -129,6 +129,7 @@ app.add_typer(spend.app, name="spend")
 app.add_typer(tco.app)
 app.add_typer(capacity.app)
 app.add_typer(workers.app, name="workers")
+app.add_typer(tenants.app, name="tenants")
 
 
 def commands() -> TyperGroup:

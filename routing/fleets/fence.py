@@ -13,8 +13,9 @@ import redis
 from forebay.routing.store.connection import reaching_redis
 
 #: `draining`: jobs from before end here. `carrying`: what else belongs to the tenant is copied, so
-#: nobody may change it. `carried`: all of it belongs to the other fleet.
-Phase = Literal["draining", "carrying", "carried"]
+#: nobody may change it. `carried`: all of it belongs to the other fleet. `returning`: the tenant
+#: goes back to the other fleet before it was carried from there, so all of it is there still.
+Phase = Literal["draining", "carrying", "carried", "returning"]
 
 
 class Fence(NamedTuple):
