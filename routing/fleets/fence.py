@@ -6,16 +6,21 @@ Keys:  fb:moved:<tenant>  string  '<fleet> <phase>': the fleet of the tenant's n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 import redis
 
+from forebay.routing.errors import Unavailable
 from forebay.routing.store.connection import reaching_redis
 
 #: `draining`: jobs from before end here. `carrying`: what else belongs to the tenant is copied, so
 #: nobody may change it. `carried`: all of it belongs to the other fleet. `returning`: the tenant
 #: goes back to the other fleet before it was carried from there, so all of it is there still.
 Phase = Literal["draining", "carrying", "carried", "returning"]
+
+
+CARRYING_RETRY_AFTER_S = 1
 
 
 class Fence(NamedTuple):
@@ -42,6 +47,32 @@ def read(client: redis.Redis, tenant: str) -> Fence | None:
         return None
     fleet, _, phase = stored.decode("utf-8", "replace").partition(" ")
     return Fence(fleet, cast("Phase", phase))
+
+
+def leaves(client: redis.Redis, tenant: str) -> bool:
+    """Return whether a tenant moves away from a fleet, or has moved; raise as `read` does."""
+    return read(client, tenant) is not None
+
+
+def home(places: Sequence[str], old: Fence | None, tenant: str) -> str:
+    """Return the name of the fleet to which all belongs that a tenant has besides jobs.
+
+    Args:
+        places: the fleets of the map: the new one, and while the tenant is moved the old one.
+        old: the fence of the old one.
+        tenant: who it is.
+
+    Raises:
+        Unavailable: It is being carried at this moment.
+    """
+    if old is None or old.phase == "draining":
+        return places[-1]
+    if old.phase == "carrying":
+        raise Unavailable(
+            f"tenant {tenant} is being carried to fleet {old.to}, try again in a moment",
+            retry_after=CARRYING_RETRY_AFTER_S,
+        )
+    return places[0]
 
 
 def put(client: redis.Redis, tenant: str, fence: Fence) -> None:

@@ -1,16 +1,13 @@
-"""All fleets of the map, for operators: a reader of each, and where moves are under way."""
+"""All fleets of the map, for operators: a reader of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 
 import redis
 
 from forebay.routing.fleets.fleet_map import FleetMap
 from forebay.routing.fleets.map_file import MapFile
-from forebay.routing.fleets.moving import state
-from forebay.routing.fleets.moving.state import MoveState
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
@@ -47,16 +44,3 @@ class Fleets:
     def redis(self, name: str) -> redis.Redis:
         """Return a client of one fleet; raise as `reader` does."""
         return self.reader(name).redis
-
-    def move_of(self, tenant: str) -> MoveState | None:
-        """Return the move of a tenant that is under way, if there is one.
-
-        Raises:
-            Unavailable: A fleet cannot be reached.
-        """
-        return next(self._moves(tenant), None)
-
-    def _moves(self, tenant: str) -> Iterator[MoveState]:
-        """Yield the moves of a tenant; one that returns goes before the one that it ends."""
-        found = [state.read(self.redis(name), tenant, name) for name in self.names]
-        yield from sorted(filter(None, found), key=lambda move: not move.returns)

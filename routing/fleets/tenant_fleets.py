@@ -7,7 +7,6 @@ from collections.abc import Callable
 import redis
 
 from forebay.routing.broker.doorbell import packaged_template
-from forebay.routing.errors import Unavailable
 from forebay.routing.fleets import fence
 from forebay.routing.fleets.map_file import MapFile
 from forebay.routing.ledger.ledger import Ledger
@@ -16,7 +15,6 @@ from forebay.routing.store.ttl_cache import TtlCache
 
 Connect = Callable[[Settings], redis.Redis]
 FENCE_KEPT_S = 0.5  # so long the fence of an old fleet is not read again
-CARRYING_RETRY_AFTER_S = 1
 
 
 class TenantFleets:
@@ -51,14 +49,7 @@ class TenantFleets:
         """
         names = self.names()
         old = self._fence(names[-1]) if len(names) > 1 else None
-        if old is None or old.phase == "draining":
-            return names[-1]
-        if old.phase == "carrying":
-            raise Unavailable(
-                f"tenant {self._tenant} is being carried to fleet {old.to}, try again in a moment",
-                retry_after=CARRYING_RETRY_AFTER_S,
-            )
-        return names[0]
+        return fence.home(names, old, self._tenant)
 
     def home(self) -> Ledger:
         """Return the ledger of the tenant's home; raise as `home_name` does."""

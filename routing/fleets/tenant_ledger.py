@@ -175,6 +175,11 @@ class TenantLedger(Ledger):
         return found
 
 
+def holds(place: Ledger, job_id: str) -> bool:
+    """Return whether a ledger holds a job."""
+    return _held(place, [job_id])[0]
+
+
 def _held(place: Ledger, job_ids: Sequence[str]) -> list[bool]:
     """Return which of these jobs a ledger holds, in one round trip."""
     return _exist(place, [[f"fb:job:{job_id}"] for job_id in job_ids])

@@ -123,8 +123,9 @@ def _planned(fleets: Fleets, tenant: str, to: str | None) -> MoveState | None:
 
 def _undoing(fleets: Fleets, tenant: str) -> MoveState:
     from forebay.routing.fleets.moving.move import back  # noqa: PLC0415 - as above
+    from forebay.routing.fleets.moving.state import move_of  # noqa: PLC0415 - as above
 
-    found = fleets.move_of(tenant)
+    found = move_of(fleets, tenant)
     if found is None:
         raise InvalidJob("is not being moved: there is nothing to undo", field="TENANT")
     return back(found)
@@ -148,9 +149,9 @@ def _run(fleets: Fleets, tenant: str, at: MoveState, timeout: float | None) -> N
 
 def _print_status(fleets: Fleets, tenant: str, *, as_json: bool) -> None:
     from forebay.routing.fleets.moving.draining import under_way  # noqa: PLC0415 - as above
-    from forebay.routing.fleets.moving.state import MEANING  # noqa: PLC0415 - as above
+    from forebay.routing.fleets.moving.state import MEANING, move_of  # noqa: PLC0415 - as above
 
-    at, places = fleets.move_of(tenant), fleets.map.places(tenant)
+    at, places = move_of(fleets, tenant), fleets.map.places(tenant)
     if at is None:
         if as_json:
             display.document({"tenant": tenant, "fleets": places, "moving": False})

@@ -180,7 +180,7 @@ def plan(fleets: Fleets, tenant: str, to: str) -> MoveState | None:
         Unavailable: A fleet cannot be reached.
     """
     fleets.map.settings(to, fleets.reader(to).settings)
-    if found := fleets.move_of(tenant):
+    if found := state.move_of(fleets, tenant):
         if found.to != to:
             hint = f"is being moved to {found.to}: end that move first, or undo it with --undo"
             raise InvalidJob(hint, field="tenant")

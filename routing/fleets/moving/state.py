@@ -9,6 +9,7 @@ from typing import Any, Literal, cast, get_args
 
 import redis
 
+from forebay.routing.fleets.fleets import Fleets
 from forebay.routing.store.connection import decoded, reaching_redis
 
 Step = Literal[
@@ -80,6 +81,16 @@ def read(client: redis.Redis, tenant: str, source: str) -> MoveState | None:
         named["id"], source, named["to"], cast("Step", named["step"]), float(named["began"]),
         named["resumes"] == "1", named["returns"] == "1",
     )  # fmt: skip
+
+
+def move_of(fleets: Fleets, tenant: str) -> MoveState | None:
+    """Return the move of a tenant that is under way; one that returns goes before what it undoes.
+
+    Raises:
+        Unavailable: A fleet cannot be reached.
+    """
+    moves = [read(fleets.redis(name), tenant, name) for name in fleets.names]
+    return next(iter(sorted(filter(None, moves), key=lambda move: not move.returns)), None)
 
 
 def write(client: redis.Redis, tenant: str, state: MoveState) -> None:

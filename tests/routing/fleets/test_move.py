@@ -11,7 +11,7 @@ from forebay.routing.errors import InvalidJob, ResultTimeout, Unavailable, Unkno
 from forebay.routing.fleets import fence
 from forebay.routing.fleets.moving import move as moving
 from forebay.routing.fleets.moving.move import Move, back, plan
-from forebay.routing.fleets.moving.state import STEPS
+from forebay.routing.fleets.moving.state import STEPS, move_of
 from forebay.routing.jobs import Job, Summary, new_id
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pauses import Pauses
@@ -179,7 +179,7 @@ def test_a_move_that_is_killed_at_a_step_goes_on_when_it_is_run_again(two, step,
             assert client.result(job_id, timeout=5).content == Summary(text=f"T{number}")
             assert client.submit(ask(f"t{number}"), idempotency_key=f"k{number}") == job_id
     assert Budget(two.redis["east"]).spent("acme") == (700, 0)
-    assert two.fleets().move_of("acme") is None
+    assert move_of(two.fleets(), "acme") is None
     assert plan(two.fleets(), "acme", "east") is None
 
 
@@ -193,7 +193,7 @@ def test_a_move_that_waits_too_long_says_for_what_and_can_be_undone(two):
         fleets = two.fleets()
         with pytest.raises(InvalidJob, match="being moved to east"):
             plan(fleets, "acme", "west")
-        at = back(fleets.move_of("acme"))
+        at = back(move_of(fleets, "acme"))
         spent = []
 
         def report(step, waits):
