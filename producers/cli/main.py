@@ -20,7 +20,7 @@ from forebay.producers.cli import dead_letters, display, jobs, worker_commands
 from forebay.producers.cli.bulk import commands as bulk
 from forebay.producers.cli.gateway import keys, serve, webhooks
 from forebay.producers.cli.money import egress, report, spend, tco
-from forebay.producers.cli.operator import capacity, pauses, tenants, workers
+from forebay.producers.cli.operator import capacity, pauses, readers, tenants, workers
 from forebay.producers.cli.operator import jobs as operator_jobs
 from forebay.producers.cli.operator.jobs import Interval, Rounds
 from forebay.producers.cli.options import Json, Online
@@ -34,6 +34,12 @@ Settings come from the environment: FOREBAY_REDIS_URL, FOREBAY_TENANT, and other
 deploy/env.example lists.
 FOREBAY_DEBUG=1 prints tracebacks, which may hold content of jobs.
 """
+
+#: Commands that add all fleets up, or are about the fleet of `--fleet`.
+OF_FLEETS = (
+    "capacity", "dead", "doctor", "egress", "jobs", "pause", "report", "resume", "spend", "status",
+    "top", "workers",
+)  # fmt: skip
 
 app = typer.Typer(
     help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None,
@@ -136,6 +142,8 @@ def commands() -> TyperGroup:
     """Return all commands, those of the workers' side included."""
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
+    for name in OF_FLEETS:
+        readers.add_option(group.commands[name])
     for command in worker_commands.commands():
         group.add_command(command)
     return group
@@ -145,6 +153,7 @@ def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code. Raises nothing."""
     # Looked up before parsing: a mistake in the options is printed as JSON as well.
     as_json = "--json" in args
+    readers.chosen.set(None)
     try:
         if "serve" not in args[:1]:  # the gateway sets up its own export, in each of its processes
             exporting.start("forebay-cli")
