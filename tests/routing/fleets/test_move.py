@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from forebay.producers.client import Client
 from forebay.routing.errors import InvalidJob, ResultTimeout, Unavailable, UnknownJob
 from forebay.routing.fleets import fence
 from forebay.routing.fleets.moving import move as moving
@@ -15,6 +16,7 @@ from forebay.routing.fleets.moving.state import STEPS, move_of
 from forebay.routing.jobs import Job, Summary, new_id
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pauses import Pauses
+from forebay.routing.settings import Settings
 from working import ask, settle, working
 
 SILENT = lambda step, waits: None  # noqa: E731 - a test says nothing
@@ -82,8 +84,6 @@ def test_a_client_whose_map_is_old_is_refused_and_told_what_to_change(two, tmp_p
     old = two.path.with_name("old.toml")
     old.write_text(two.path.read_text())
     go(two)
-    from forebay.producers.client import Client  # noqa: PLC0415
-    from forebay.routing.settings import Settings  # noqa: PLC0415
 
     with Client(tenant="acme", settings=Settings(fleets=old)) as client:
         with pytest.raises(
@@ -96,8 +96,6 @@ def test_a_client_whose_map_is_old_is_refused_and_told_what_to_change(two, tmp_p
 
 
 def test_a_client_of_one_fleet_cannot_slip_a_job_in(two):
-    from forebay.producers.client import Client  # noqa: PLC0415
-    from forebay.routing.settings import Settings  # noqa: PLC0415
 
     go(two)
     with Client(tenant="acme", settings=Settings(redis_url=two.urls["west"])) as client:
