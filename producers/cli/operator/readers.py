@@ -53,36 +53,45 @@ def _commands(command: Any) -> Iterator[Any]:
         yield command
 
 
-def open_readers() -> dict[str, LedgerReader]:
-    """Return a reader of each fleet, or of the chosen one, by name.
+def settings_by_fleet() -> dict[str, Settings]:
+    """Return the settings of each fleet, or of the chosen one, by name.
 
     Raises:
         Misconfigured: The map is wrong, or there is no such fleet.
     """
-    from forebay.routing.fleets.fleets import Fleets  # noqa: PLC0415 - help answers at once
-    from forebay.routing.fleets.opening import map_file  # noqa: PLC0415 - as above
+    from forebay.routing.fleets.opening import map_file  # noqa: PLC0415 - help answers at once
     from forebay.routing.settings import read_settings  # noqa: PLC0415 - as above
 
-    settings, name = read_settings(), chosen.get()
-    if settings.fleets is None:
+    base, name = read_settings(), chosen.get()
+    if base.fleets is None:
         if name is not None:
             raise Misconfigured("is needed with --fleet: name the map", field="FOREBAY_FLEETS")
-        return {SINGLE: _single(settings)}
-    fleets = Fleets(map_file(settings.fleets), settings)
-    return {each: fleets.reader(each) for each in ([name] if name else fleets.names)}
+        return {SINGLE: base}
+    found = map_file(base.fleets).current()
+    return {each: found.settings(each, base) for each in ([name] if name else sorted(found.fleets))}
 
 
-def open_reader() -> LedgerReader:
-    """Return a reader of the chosen fleet, for a command that is about one.
+def settings_of_fleet() -> Settings:
+    """Return the settings of the chosen fleet, for a command that is about one.
 
     Raises:
         Misconfigured: There are several fleets, and none is chosen.
     """
-    readers = open_readers()
-    if len(readers) > 1:
-        names = ", ".join(readers)
+    found = settings_by_fleet()
+    if len(found) > 1:
+        names = ", ".join(found)
         raise Misconfigured(f"is needed, this is about one fleet of {names}", field="--fleet")
-    return next(iter(readers.values()))
+    return next(iter(found.values()))
+
+
+def open_readers() -> dict[str, LedgerReader]:
+    """Return a reader of each fleet, or of the chosen one, by name; raise as above."""
+    return {name: _reader(settings) for name, settings in settings_by_fleet().items()}
+
+
+def open_reader() -> LedgerReader:
+    """Return a reader of the chosen fleet; raise as `settings_of_fleet` does."""
+    return _reader(settings_of_fleet())
 
 
 def reader_of(job_id: str) -> LedgerReader:
@@ -94,7 +103,7 @@ def reader_of(job_id: str) -> LedgerReader:
         return next((one for one in readers if one.redis.exists(f"fb:job:{job_id}")), readers[0])
 
 
-def _single(settings: Settings) -> LedgerReader:
+def _reader(settings: Settings) -> LedgerReader:
     from forebay.routing.ledger.reader import LedgerReader  # noqa: PLC0415 - as above
     from forebay.routing.store.connection import connect  # noqa: PLC0415 - as above
 

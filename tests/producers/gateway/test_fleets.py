@@ -62,13 +62,13 @@ def test_the_gateway_follows_its_tenant(gateway, two):
     time.sleep(0.6)  # the map is looked at twice a second
     during = put_on(gateway, "during")
     assert two.redis["east"].exists(f"fb:job:{during}")
-    assert gateway.get(f"/jobs/{before}").json()["state"] == "waiting"
+    assert gateway.get(f"/jobs/{before}").json()["status"]["state"] == "waiting"
     assert [one["id"] for one in gateway.get("/webhooks").json()["data"]] == [hook]
     end_next(two, "west")
     end_next(two, "east")
     mover.join(60)
     time.sleep(0.6)
     for job in (before, during):
-        assert gateway.get(f"/jobs/{job}").json()["state"] == "done"
+        assert gateway.get(f"/jobs/{job}").json()["status"]["state"] == "done"
     assert [one["id"] for one in gateway.get("/webhooks").json()["data"]] == [hook]
     assert gateway.get("/tenants/me").json()["tenant"] == "acme"
