@@ -14,6 +14,7 @@
     │   ├── Throttled         throttled         the service asks us to slow down
     │   ├── EngineBusy        engine_busy       the batch has no free slot
     │   └── Unavailable       unavailable       a part that is needed cannot be reached
+    │       └── RedisUnavailable  unavailable   Redis cannot be reached, or is out of memory
     └── LastingError          permanent; trying again would not help (exit code 1)
         ├── ModelRefused      model_refused     the model declined
         ├── BadAnswer         bad_answer        no attempt gave a usable answer
@@ -145,6 +146,10 @@ class Unavailable(PassingError):
     """A part that is needed cannot be reached."""
 
     code = "unavailable"
+
+
+class RedisUnavailable(Unavailable):
+    """Redis cannot be reached, or is out of memory, which is never the fault of one job."""
 
 
 class LastingError(ForebayError):

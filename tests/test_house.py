@@ -1,6 +1,7 @@
 """The house rules that a linter does not know: the size of folders, files and functions."""
 
 import ast
+import importlib
 import sys
 from collections import Counter
 
@@ -65,6 +66,29 @@ def test_every_folder_of_tests_mirrors_a_room():
         if path.parent.name != "tests"
     }
     assert folders - rooms - others == set()
+
+
+def imports_of_ours(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("forebay"):
+            yield from ((node.module, alias.name) for alias in node.names)
+
+
+def is_there(module, name):
+    if hasattr(importlib.import_module(module), name):
+        return True
+    return importlib.util.find_spec(f"{module}.{name}") is not None
+
+
+def test_programs_that_no_test_starts_import_what_there_is():
+    programs = [path for path in (ROOT / "tests").rglob("*.py") if path.name[:5] != "test_"]
+    missing = {
+        f"{named(path)}: {module}.{name}"
+        for path in programs
+        for module, name in imports_of_ours(path)
+        if not is_there(module, name)
+    }
+    assert missing == set()
 
 
 def test_this_process_knows_each_file_by_one_name():

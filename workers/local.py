@@ -25,6 +25,7 @@ from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.routing.store.served_models import ServedModels
 from forebay.routing.store.text_stream import TextWriter
+from forebay.workers.bulk.row_opinions import RowOpinions
 from forebay.workers.bulk.row_steps import RowSteps
 from forebay.workers.bulk.shard_work import ShardWork
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
@@ -101,7 +102,8 @@ class Local:
         self._doubter = Doubter(ledger.redis, key, ranking)
         self._labels = LabelProbabilities(ledger.redis, key)
         self._escalator = Escalator(ledger, policy, frontier)
-        self._conclusion = Conclusion(cache, AuditSampler(ledger, key))
+        sampler = AuditSampler(ledger, key)
+        self._conclusion = Conclusion(cache, sampler)
         # The engines are opened last: that takes long, and what is wrong above is reported first.
         self._answerer = open_engines()
         served = ServedModels(ledger.redis)
@@ -111,8 +113,9 @@ class Local:
         self._second_opinions = SecondOpinions(ledger, policy, frontier, self._answerer)
         self._long_texts = LongTexts(self._answerer, policy)
         steps = RowSteps(
-            self._answerer, self._labels, self._doubter, self._escalator, self._long_texts
-        )
+            self._answerer, self._labels, self._doubter, self._escalator, self._long_texts,
+            RowOpinions(self._second_opinions, ledger.redis, key), sampler,
+        )  # fmt: skip
         self._shard_work = ShardWork(ledger, self._answerer, steps)
 
     def work(self, claim: Claim, /) -> Outcome:

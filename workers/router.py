@@ -6,8 +6,9 @@ routers for a higher rate.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 from celery import Celery
 
@@ -20,7 +21,7 @@ from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.limits.lanes.published_lanes import PublishedLanes
-from forebay.routing.limits.pacing import Pacer
+from forebay.routing.limits.pacing import Offer, Pacer
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.policy.egress import egress, may_go
 from forebay.routing.policy.frontier_state import FrontierState, Pace
@@ -38,6 +39,7 @@ from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings, RouterSettings
 from forebay.workers.runtime.actor import Actor
+from forebay.workers.runtime.execute import attempt
 from forebay.workers.runtime.outcomes import Failed, Outcome, Routed
 from forebay.workers.runtime.retries import outcome_of_pause
 from forebay.workers.telemetry.observers import observers
@@ -58,6 +60,20 @@ class Scanned:
     job: Job
     policy: Policy
     secret: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A job with its verdict and the state of the frontier, before the pace is asked.
+
+    Attributes:
+        offer: to the pacing controller; `None` if the job is not free to go up.
+    """
+
+    scanned: Scanned
+    verdict: Verdict
+    state: FrontierState
+    offer: Offer | None
 
 
 class Router:
@@ -93,14 +109,20 @@ class Router:
 
         A job whose kind an operator has paused goes back to its queue for a while.
         """
-        if self._pauses.hold(f"kind:{claim.record.kind}"):
-            return outcome_of_pause()
-        if claim.record.rows:
-            return _shard_lane(claim, self._policy.current())
-        scanned = self._scan(claim, claim.job(), self._policy.current())
-        verdict = self._verdicts.verdict(scanned.job)
-        state = self._look(scanned, verdict)
-        return self._to_its_model(scanned, _choose(scanned, verdict, state))
+        looked = self._looked(claim)
+        return self._decided(looked, self._paces([claim], [looked]), claim)
+
+    def work_all(self, claims: Sequence[Claim], /) -> list[Outcome]:
+        """Return what `work` returns for each job, or the outcome of what it raises.
+
+        The pace of all is asked in one round trip, which takes longer than the rest of a job.
+        """
+        looked = [attempt(self._looked, claim) for claim in claims]
+        paces = self._paces(claims, looked)
+        return [
+            attempt(partial(self._decided, one, paces), claim)
+            for claim, one in zip(claims, looked, strict=True)
+        ]
 
     def publish(self) -> None:
         """Publish the lanes of jobs that need no router."""
@@ -130,20 +152,40 @@ class Router:
         (result,) = self._ledger.results([claim.record.audit_of])
         return result.content if isinstance(result, Answer) else None
 
-    def _look(self, scanned: Scanned, verdict: Verdict) -> FrontierState:
-        """Return the state of the frontier for this job, with the pace."""
+    def _looked(self, claim: Claim) -> Looked | Outcome:
+        """Look at one job; return its outcome if there is nothing to decide."""
+        if self._pauses.hold(f"kind:{claim.record.kind}"):
+            return outcome_of_pause()
+        if claim.record.rows:
+            return _shard_lane(claim, self._policy.current())
+        scanned = self._scan(claim, claim.job(), self._policy.current())
+        verdict = self._verdicts.verdict(scanned.job)
         job, policy = scanned.job, scanned.policy
         state = self._frontier.state(job, policy)
         state = replace(state, secret=scanned.secret is not None)
-        return replace(state, pace=self._pace(job, policy, state, verdict))
+        free = job.lane == "auto" and may_go(job, policy, state)
+        offer = Offer(job, policy, "before", verdict.score) if free else None
+        return Looked(scanned, verdict, state, offer)
 
-    def _pace(
-        self, job: Job, policy: Policy, state: FrontierState, verdict: Verdict
-    ) -> Pace | None:
-        """Offer a job that is free to go up to the pacing controller."""
-        if job.lane != "auto" or not may_go(job, policy, state):
-            return None
-        return self._pacer.offer(job, policy, "before", verdict.score)
+    def _paces(
+        self, claims: Sequence[Claim], looked: Sequence[Looked | Outcome]
+    ) -> dict[str, Pace | None]:
+        """Offer the jobs that are free to go up to the pacing controller; return paces by token."""
+        offers = {
+            claim.token: one.offer
+            for claim, one in zip(claims, looked, strict=True)
+            if isinstance(one, Looked) and one.offer
+        }
+        return dict(zip(offers, self._pacer.offer_all(list(offers.values())), strict=True))
+
+    def _decided(
+        self, looked: Looked | Outcome, paces: dict[str, Pace | None], claim: Claim
+    ) -> Outcome:
+        """Choose the lane of a job, and the pool if it names a model."""
+        if not isinstance(looked, Looked):
+            return looked
+        state = replace(looked.state, pace=paces.get(claim.token))
+        return self._to_its_model(looked.scanned, _choose(looked.scanned, looked.verdict, state))
 
     def _to_its_model(self, scanned: Scanned, outcome: Routed | Failed) -> Routed | Failed:
         """Send a job that names a local model to a pool of its tenant that serves the model.
@@ -214,6 +256,7 @@ def _actor() -> Actor:
         pool="solo",
         concurrency=1,
         jobs_at_once=batch,
+        work_all=Router.work_all,
         on_beat=Router.publish,
         hooks=observers(),
     )

@@ -39,7 +39,8 @@ class BulkMethods:
                 bulk.wait()
 
         Args:
-            rows: where the rows are.
+            rows: where the rows are. A generator is iterated over on a thread of its own, so that
+                one that blocks holds up nothing else.
             options: see `RowOptions`.
 
         Raises:
@@ -124,17 +125,17 @@ class BulkMethods:
             source.close()
 
     def retry_bulk(self, which: str) -> BulkHandle:
-        """Answer the rows of a bulk again that have no answer, and put the results in its output.
+        """Answer the rows of a bulk again that failed or are degraded; replace them in its output.
 
-        The output changes at the end, all at once. It must be JSON Lines.
+        The output changes at the end. A degraded answer stays if the row gets none this time.
 
         Args:
             which: the id of the bulk, its output or its folder.
 
         Raises:
             UnknownJob: There is no such bulk of this tenant.
-            InvalidJob: No row failed, the bulk has not ended, the input has changed, or the output
-                is not JSON Lines.
+            InvalidJob: No row failed or is degraded, the bulk has not ended, the input has changed,
+                or the output cannot be read.
             Unavailable: Redis cannot be reached.
         """
         from forebay.producers.bulk.handle import BulkHandle

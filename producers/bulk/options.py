@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable
 from datetime import datetime, timedelta
 from os import PathLike
 from pathlib import Path
@@ -14,8 +14,12 @@ from forebay.routing.base import Egress, Kind
 
 Order = Literal["input", "any"]
 
-#: A file, a folder of text files, `-` for standard input, or an iterable of rows.
+#: A file, a folder of text files, `-` for standard input, or an iterable of rows. A generator, or
+#: any other iterable that is no collection, is iterated over on a thread of its own.
 RowsLike = str | PathLike[str] | Iterable[Any]
+
+#: For asyncio: also an async iterable, which is iterated over on the event loop.
+AsyncRowsLike = RowsLike | AsyncIterable[Any]
 
 
 class BulkOptions(TypedDict, total=False):

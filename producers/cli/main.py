@@ -1,29 +1,24 @@
 # ruff: noqa: PLC0415 - what is slow is imported where it is used
 """The command `forebay`: parses the command line, runs a command, turns errors into exit codes.
 
-Everything slow is imported where it is used, so that `forebay --help` answers at once.
+Each command is imported when it is called, and what is slow where it is used.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from forebay.producers.cli import dead_letters, display, jobs, worker_commands
-from forebay.producers.cli.bulk import commands as bulk
-from forebay.producers.cli.gateway import keys, serve, webhooks
-from forebay.producers.cli.money import egress, report, spend, tco
-from forebay.producers.cli.operator import capacity, pauses, readers, tenants, workers
-from forebay.producers.cli.operator import jobs as operator_jobs
-from forebay.producers.cli.operator.jobs import Interval, Rounds
-from forebay.producers.cli.options import Json, Online
+from forebay.producers.cli import display, worker_commands
+from forebay.producers.cli.operator import readers
+from forebay.producers.cli.options import Interval, Json, Online, Rounds
 from forebay.routing.tracing import exporting
 
 HELP = """Submit LLM jobs to a Forebay fleet and fetch their answers.
@@ -35,14 +30,71 @@ deploy/env.example lists.
 FOREBAY_DEBUG=1 prints tracebacks, which may hold content of jobs.
 """
 
+#: The commands in the order of `forebay --help`, by the module that has them; `""` is this one.
+COMMANDS = {
+    "jobs": ("submit", "result", "status", "explain", "cancel", "forget"),
+    "": ("schema", "doctor", "top", "version"),
+    "bulk.commands": ("bulk",),
+    "dead_letters": ("dead",),
+    "operator.jobs": ("jobs",),
+    "gateway.serve": ("serve",),
+    "gateway.keys": ("keys",),
+    "gateway.webhooks": ("webhooks",),
+    "operator.pauses": ("pause", "resume"),
+    "money.egress": ("egress",),
+    "money.report": ("report",),
+    "money.spend": ("spend",),
+    "money.tco": ("tco",),
+    "operator.capacity": ("capacity",),
+    "operator.workers": ("workers",),
+    "operator.tenants": ("tenants",),
+}
+
 #: Commands that add all fleets up, or are about the fleet of `--fleet`.
-OF_FLEETS = (
-    "capacity", "dead", "doctor", "egress", "jobs", "pause", "report", "resume", "spend", "status",
-    "top", "workers",
+OF_FLEETS = frozenset(
+    {"capacity", "dead", "doctor", "egress", "jobs", "pause", "report", "resume", "spend", "status",
+     "top", "workers"}
 )  # fmt: skip
 
+#: Objects made before Python looks for garbage. Imports make many, and hardly any is garbage.
+OBJECTS_PER_COLLECTION = 100_000
+
+
+class Commands(TyperGroup):
+    """All commands. Each is imported when it is asked for."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        here: dict[str, Any] = dict(self.commands)
+        names = [name for group in COMMANDS.values() for name in group]
+        commands: Any = {name: here.get(name) for name in names}
+        self.commands = commands
+        for command in worker_commands.commands():
+            self.add_command(command)
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer calls it
+        """Return the names of all commands."""
+        return list(self.commands)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, or `None` if there is none of this name."""
+        found = super().get_command(ctx, cmd_name)
+        for module, names in COMMANDS.items():
+            if module and cmd_name in names:
+                found = _imported(module, cmd_name)
+        if cmd_name in OF_FLEETS:
+            readers.add_option(found)
+        return found
+
+
+def _imported(module: str, name: str) -> Any:
+    """Return a command of a module, or all of the module's commands as a group."""
+    found = typer.main.get_command(worker_commands.load(f"forebay.producers.cli.{module}:app"))
+    return found.commands.get(name, found) if isinstance(found, TyperGroup) else found
+
+
 app = typer.Typer(
-    help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    cls=Commands, help=HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 about = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -90,6 +142,8 @@ def print_version(*, as_json: Json = False) -> None:
 
 
 def _print_version(*, as_json: bool) -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         number = version("forebay")
     except PackageNotFoundError:
@@ -120,33 +174,7 @@ def _root(
     """Take the options that stand before a command."""
 
 
-app.add_typer(jobs.app)
 app.add_typer(about)
-app.add_typer(bulk.app, name="bulk")
-app.add_typer(dead_letters.app, name="dead")
-app.add_typer(operator_jobs.app, name="jobs")
-app.add_typer(serve.app)
-app.add_typer(keys.app, name="keys")
-app.add_typer(webhooks.app, name="webhooks")
-app.add_typer(pauses.app)
-app.add_typer(egress.app, name="egress")
-app.add_typer(report.app)
-app.add_typer(spend.app, name="spend")
-app.add_typer(tco.app)
-app.add_typer(capacity.app)
-app.add_typer(workers.app, name="workers")
-app.add_typer(tenants.app, name="tenants")
-
-
-def commands() -> TyperGroup:
-    """Return all commands, those of the workers' side included."""
-    group = typer.main.get_command(app)
-    assert isinstance(group, TyperGroup)
-    for name in OF_FLEETS:
-        readers.add_option(group.commands[name])
-    for command in worker_commands.commands():
-        group.add_command(command)
-    return group
 
 
 def run(args: Sequence[str]) -> int:
@@ -157,7 +185,9 @@ def run(args: Sequence[str]) -> int:
     try:
         if "serve" not in args[:1]:  # the gateway sets up its own export, in each of its processes
             exporting.start("forebay-cli")
-        code = commands().main(args=args, prog_name="forebay", standalone_mode=False)
+        code = typer.main.get_command(app).main(
+            args=args, prog_name="forebay", standalone_mode=False
+        )
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output has gone. Python would complain once more when it exits.
@@ -172,6 +202,7 @@ def run(args: Sequence[str]) -> int:
 
 def main() -> None:
     """Run the command `forebay`."""
+    gc.set_threshold(OBJECTS_PER_COLLECTION)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -162,3 +162,9 @@ Counts = Annotated[
     bool, typer.Option("--counts", help="Only count them, by code, tenant and kind.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it: what is buried cannot be replayed.")]
+Interval = Annotated[
+    float, typer.Option("--interval", min=0.2, metavar="SECONDS", help="Look again so often.")
+]
+Rounds = Annotated[
+    int | None, typer.Option("--rounds", min=1, metavar="N", help="Stop after looking so often.")
+]

@@ -23,7 +23,8 @@ class Count(NamedTuple):
 
     Attributes:
         hour_s: when the hour began, in Unix seconds.
-        what: `job`, `up` (why jobs went up), `check` (that failed), or `audit`.
+        what: `job`, `up` (why jobs went up), `worked` (in which local queue, rows of bulks left
+            out), `check` (that failed), or `audit`.
         of: the values by which it was counted.
         number: the count.
     """

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from forebay.routing.reasons import meaning
 
@@ -13,8 +14,7 @@ OTHERS = "(others)"
 UNKNOWN_REASON = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class JobGroup:
+class JobGroup(NamedTuple):
     """What the jobs that are counted together have in common.
 
     Attributes:
@@ -38,13 +38,17 @@ def job_counts(group: JobGroup, **numbers: int) -> dict[str, int]:
 
     `rows` says how many of the jobs are rows of bulks.
     """
-    of = list(asdict(group).values())
-    return {_name("job", *of, what): int(number) for what, number in numbers.items() if number}
+    return {_name("job", *group, what): int(number) for what, number in numbers.items() if number}
 
 
 def up_count(tenant: str, kind: str, reason: str) -> str:
     """Return the name of the count of jobs that went up for a reason."""
     return _name("up", tenant, kind, reason)
+
+
+def worked_count(tenant: str, kind: str, queue: str) -> str:
+    """Return the name of the count of jobs that a local worker worked to their end there."""
+    return _name("worked", tenant, kind, queue)
 
 
 def check_count(tenant: str, kind: str, check: str) -> str:
@@ -78,5 +82,7 @@ def of_all_tenants(counts: Mapping[str, int]) -> Counter[str]:
     return sums
 
 
+# Most jobs are counted under the same few names.
+@lru_cache(maxsize=4096, typed=True)
 def _name(what: str, *of: object) -> str:
     return json.dumps([what, *of], separators=(",", ":"))

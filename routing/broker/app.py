@@ -22,12 +22,10 @@ from forebay.routing.lanes import ROUTE
 from forebay.routing.settings import Settings, read_settings
 from forebay.routing.store.sentinel import Sentinels
 
-#: Celery redelivers an unacknowledged doorbell after a day. The sweeper is much faster, and a
-#: doorbell too many is harmless.
-VISIBILITY_S = 86_400
-
 TRANSPORT: dict[str, Any] = {
-    "visibility_timeout": VISIBILITY_S,
+    # Kombu would keep each doorbell in Redis until it is acknowledged: two transactions, which cost
+    # more than a claim. If a doorbell gets lost with its worker, the sweeper rings again.
+    "ack_emulation": False,
     "priority_steps": [0],  # one Redis list per queue, with the queue's name
     "socket_timeout": 30,  # without it, a half-open connection hangs a worker for ever
     "socket_connect_timeout": 5,
@@ -36,7 +34,6 @@ TRANSPORT: dict[str, Any] = {
     # No retries below kombu: redis-py would open a lost pub/sub connection again and read from it
     # until something is published, in the worker's only loop. Kombu reconnects by itself.
     "retry_on_timeout": False,
-    "unacked_restore_throttle": 1,
 }
 
 #: Seconds between two attempts to reach Redis again. Celery's default grows to half a minute, for
@@ -76,7 +73,6 @@ def celery_app(settings: Settings, queues: Sequence[str] = (ROUTE,)) -> Celery:
         broker_url=url,
         broker_transport_options=TRANSPORT | options,
         broker_use_ssl=tls(settings.redis_url),
-        visibility_timeout=VISIBILITY_S,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a worker outlives any outage of Redis
         broker_channel_error_retry=True,  # ... and a failover that leaves it connected to a replica

@@ -28,6 +28,7 @@ class RowResult:
         doubt: the probability that the answer is wrong, if it was computed.
         error, error_field, error_note: why there is no answer, as in a receipt.
         job: the id of the row's own job, if it went up.
+        notes: the notes of the checks that the answer passed, by the names of the checks.
     """
 
     status: RowStatus
@@ -45,6 +46,7 @@ class RowResult:
     error_field: str | None = None
     error_note: str | None = None
     job: str | None = None
+    notes: tuple[tuple[str, str], ...] = ()
 
 
 _FIELDS = tuple(each.name for each in fields(RowResult))
@@ -91,7 +93,8 @@ def _unpacked(shared: dict[str, Any], own: list[Any]) -> RowResult:
     values = {**shared, **dict(zip(_OWN, own, strict=False))}
     for name in ("reasons", "checks"):
         values[name] = tuple(values[name])
-    values["failed"] = tuple((name, note) for name, note in values.get("failed") or ())
+    for name in ("failed", "notes"):
+        values[name] = tuple((check, note) for check, note in values.get(name) or ())
     return RowResult(**values)
 
 

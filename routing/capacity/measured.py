@@ -6,10 +6,11 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from forebay.routing.books.job_book import HOUR_S, Count, JobBook
+from forebay.routing.books.job_book import HOUR_S, JobBook
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.overview.all_jobs import AllJobs
 from forebay.routing.overview.job_filter import JobFilter
+from forebay.routing.reasons import Reason
 
 NEWEST = 2_000  # jobs whose service times are read
 
@@ -27,11 +28,11 @@ class BusiestHour:
     rate: float
 
 
-def busiest_hour(book: JobBook, since_s: float) -> BusiestHour | None:
-    """Return the hour in which the local lane worked the most jobs; `None` if it worked none.
+def busiest_hour(book: JobBook, queue: str, since_s: float) -> BusiestHour | None:
+    """Return the hour in which a local queue's workers worked the most jobs; `None` if none.
 
-    Those are the jobs that it answered, and those that went up to Bedrock after it. Rows of bulks
-    are left out: they wait in shards, and their service times are not those of jobs.
+    Those are the jobs that they answered, failed, or sent up to Bedrock. Answers from the cache are
+    left out, and so are rows of bulks, which wait in shards, also if they went up.
 
     Raises:
         Unavailable: Redis cannot be reached.
@@ -39,15 +40,9 @@ def busiest_hour(book: JobBook, since_s: float) -> BusiestHour | None:
     now = time.time()
     jobs: Counter[int] = Counter()
     for count in book.read(since_s, now):
-        if count.what == "up" or _answered_locally(count, "jobs"):
+        if count.what == "worked" and count.of[-1] == queue:
             jobs[count.hour_s] += count.number
-        elif _answered_locally(count, "rows"):
-            jobs[count.hour_s] -= count.number
-    rates = {
-        hour: number / max(60, min(HOUR_S, now - hour))
-        for hour, number in jobs.items()
-        if number > 0
-    }
+    rates = {hour: number / max(60, min(HOUR_S, now - hour)) for hour, number in jobs.items()}
     if not rates:
         return None
     busiest = max(rates, key=lambda hour: rates[hour])
@@ -57,7 +52,7 @@ def busiest_hour(book: JobBook, since_s: float) -> BusiestHour | None:
 def service_times(reader: LedgerReader, queue: str) -> list[float]:
     """Return how many seconds each of the newest answered jobs of a queue was worked.
 
-    Answers from the cache are left out.
+    Answers from the cache and shards of bulks are left out.
 
     Raises:
         Misconfigured: This user of Redis may not walk all keys.
@@ -68,10 +63,5 @@ def service_times(reader: LedgerReader, queue: str) -> list[float]:
     return [
         record.worked_ms / 1000
         for record in records
-        if record.worked_ms > 0 and "cached" not in record.reasons
+        if record.worked_ms > 0 and not record.rows and Reason.CACHED not in record.reasons
     ]
-
-
-def _answered_locally(count: Count, number: str) -> bool:
-    """Return whether this is the number (`jobs` or `rows`) of a group that was answered locally."""
-    return count.what == "job" and count.of[4] == "local" and count.of[-1] == number

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Job
 from forebay.routing.learning.audits import Audits, chosen
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.logs import Event, event
@@ -33,9 +35,26 @@ class AuditSampler:
 
     def take(self, job: Job, answer: Answer) -> None:
         """Start an audit of the answer if it is in the sample. Errors are only logged."""
+        if not (answer.degraded or answer.cached or answer.egress != "allow"):
+            self._begin(job, lambda: self._audits.begin(job))
+
+    def take_row(self, claim: Claim, job: Job, answer: Callable[[], Answer]) -> None:
+        """Start an audit of a row if it is in the sample, and its shard is still held.
+
+        Errors are only logged.
+
+        Args:
+            claim: the claim of the shard.
+            job: the row as a job of its own.
+            answer: return its answer, which is kept and not degraded.
+        """
+        if claim.record.egress == job.egress == "allow":
+            self._begin(job, lambda: self._audits.begin_row(claim, job, answer()))
+
+    def _begin(self, job: Job, begin: Callable[[], object]) -> None:
         try:
-            if self._is_wanted(job, answer):
-                self._audits.begin(job)
+            if self._is_wanted(job):
+                begin()
         except ForebayError as error:
             _log.warning(
                 "the answer of %s is not audited: %s",
@@ -44,9 +63,7 @@ class AuditSampler:
                 extra=event(Event.JOB_UNAUDITED, job=job.id),
             )
 
-    def _is_wanted(self, job: Job, answer: Answer) -> bool:
-        if answer.degraded or answer.cached or answer.egress != "allow":
-            return False
+    def _is_wanted(self, job: Job) -> bool:
         rules = self._policy.current()
         if not chosen(job.id, rules.tenant(job.tenant).audit.share, self._secret):
             return False

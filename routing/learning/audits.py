@@ -15,14 +15,17 @@ from typing import Any, Literal
 
 import redis
 from pydantic import Field, ValidationError
+from redis.commands.core import Script
 
 from forebay.routing.base import FrozenModel, JobId, Kind, Tenant
 from forebay.routing.errors import InvalidJob
-from forebay.routing.jobs import Job
+from forebay.routing.jobs import Answer, Job
 from forebay.routing.lanes import ROUTE
 from forebay.routing.learning.calibration import Calibration, Calibrations
 from forebay.routing.ledger.admission import refusal
+from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.ledger.packing import pack
 from forebay.routing.store.connection import reaching_redis
 from forebay.routing.store.scripts import transition
 
@@ -30,6 +33,8 @@ from forebay.routing.store.scripts import transition
 PURPOSE = "audit"
 #: When an audit that no worker has made is given up, with its copy of the content.
 TERM_S = 3_600.0
+#: How many rows of bulks a tenant may have audited within the time that an audit may take.
+MAX_ROWS_AUDITED = 1_000
 #: How many audits are kept, and how long.
 MAX_AUDITS_KEPT, KEEP_DAYS = 20_000, 90
 #: How many job types of a tenant are counted.
@@ -119,6 +124,7 @@ class Audits:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._audit = ledger.redis.register_script(transition("audit"))
+        self._audit_row = ledger.redis.register_script(transition("audit_row"))
         self._learn = ledger.redis.register_script(transition("learn"))
 
     def begin(self, job: Job) -> str | None:
@@ -130,17 +136,49 @@ class Audits:
         Raises:
             Unavailable: Redis cannot be reached, or takes no new jobs.
         """
+        return self._put_on(self._audit, [job.id], _shadow(job, self._term_s))
+
+    def begin_row(self, claim: Claim, job: Job, answer: Answer) -> str | None:
+        """Create the audit of a row of a shard that is being worked. It may be repeated.
+
+        The row gets a record of its own, with its answer, for as long as an audit may take: its
+        producer forgets the shard. The audit is of that record.
+
+        Args:
+            claim: the claim of the shard.
+            job: the row as a job of its own.
+            answer: the local answer, which is kept.
+
+        Returns:
+            The id of the audit, or None if the claim is lost, the content may not leave, or enough
+            rows of the tenant are audited.
+
+        Raises:
+            Unavailable: Redis cannot be reached, or takes no new jobs.
+        """
+        row = job.model_copy(update={"id": _other_id(job, "row")})
+        receipt = answer.receipt.model_copy(update={"id": row.id}).model_dump_json()
+        sealed = self._ledger.seal.close(pack(answer.content))
+        keep_ms = int(self._term_s * 1000)
+        of_row = [claim.id, claim.token, row.id, receipt, sealed, keep_ms, MAX_ROWS_AUDITED]
+        return self._put_on(self._audit_row, of_row, _shadow(row, self._term_s))
+
+    @property
+    def _term_s(self) -> float:
+        """How long an audit may take: forgetting the audited job must find the audit too."""
+        return min(TERM_S, self._ledger.settings.retention_s)
+
+    def _put_on(self, script: Script, audited: list[Any], shadow: Job) -> str | None:
+        """Run the script that creates an audit, unless there is none to create."""
         ledger = self._ledger
-        # The audit must not outlive its job: forgetting the job must find the audit too.
-        shadow = _shadow(job, min(TERM_S, ledger.settings.retention_s))
         content, fields = ledger.packed(shadow)
         limit = ledger.settings.max_waiting
-        args: list[Any] = [job.id, shadow.id, ROUTE, ledger.bell, content, limit, *fields]
+        args = [*audited, shadow.id, ROUTE, ledger.bell, content, limit, *fields]
         with reaching_redis():
-            status, *details = (part.decode() for part in self._audit(args=args))
+            status, *details = (part.decode() for part in script(args=args))
         if refused := refusal(status, *details) if details else None:
             raise refused
-        return shadow.id if details else None
+        return shadow.id if status in {"created", "known"} else None
 
     def learn(self, job_id: str, audit: Audit, excess: float) -> bool:
         """Record the result of an audit once; return False if it was recorded or forgotten before.
@@ -219,10 +257,9 @@ def _predicted(audit: Audit, calibration: Calibration | None) -> float:
 
 def _shadow(job: Job, term_s: float) -> Job:
     """Return the job that makes the audit: the same request, without its caller's options."""
-    name = hashlib.sha256(f"audit of {job.id}".encode()).hexdigest()[:32]
     return job.model_copy(
         update={
-            "id": f"{job.tenant}.{name}",
+            "id": _other_id(job, "audit"),
             "lane": "bedrock",
             "priority": "bulk",
             "deadline": datetime.now(UTC) + timedelta(seconds=term_s),
@@ -231,6 +268,12 @@ def _shadow(job: Job, term_s: float) -> Job:
             "metadata": {},
         }
     )
+
+
+def _other_id(job: Job, what: str) -> str:
+    """Return the id of what belongs to a job: the same each time."""
+    name = hashlib.sha256(f"{what} of {job.id}".encode()).hexdigest()[:32]
+    return f"{job.tenant}.{name}"
 
 
 def _parsed(fields: dict[bytes, bytes]) -> Audit | None:

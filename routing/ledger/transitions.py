@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
-from redis.exceptions import NoScriptError
 
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import digest, with_scripts
+from forebay.routing.store.scripts import digest, run_all, with_scripts
 
 MAX_COMMANDS = 64  # of one round trip
 
@@ -47,20 +46,8 @@ class Transitions:
             Unavailable: Redis cannot be reached, or lacks the script.
             Misconfigured: Redis refuses this user.
         """
-        sha = digest(name)
-
-        def run_rows() -> list[Any]:
-            with self._redis.pipeline(transaction=False) as pipe:
-                for args in rows:
-                    pipe.execute_command("EVALSHA", sha, 0, *args)  # type: ignore[no-untyped-call]  # redis-py's
-                replies = pipe.execute(raise_on_error=False)
-            for reply in replies:
-                if isinstance(reply, NoScriptError):
-                    raise reply
-            return replies
-
         with reaching_redis():
-            return with_scripts(self._redis, run_rows)
+            return run_all(self._redis, name, rows)
 
 
 class _Call:

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import redis
 
@@ -23,7 +23,7 @@ from forebay.routing.policy.frontier_state import Pace
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.policy.tables import PacePolicy
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import transition
+from forebay.routing.store.scripts import run_all
 from forebay.routing.store.ttl_cache import TtlCache
 
 #: Assumed cost of a call, in billionths of a dollar, until the books hold enough real calls.
@@ -35,6 +35,22 @@ LOOK_EVERY_S = 60.0
 Stage = Literal["before", "after"]
 
 _log = logging.getLogger(__name__)
+
+
+class Offer(NamedTuple):
+    """A job that may leave, offered to the controller.
+
+    Attributes:
+        rules: the policy, which sets the target.
+        stage: before or after the local answer.
+        score: the higher the score, the more there is to gain on Bedrock. It is compared only with
+            scores of the same tenant, kind and stage.
+    """
+
+    job: Job
+    rules: Policy
+    stage: Stage
+    score: float
 
 
 class Pacer:
@@ -52,49 +68,44 @@ class Pacer:
 
     def __init__(self, client: redis.Redis, now: Callable[[], float] | None = None) -> None:
         """Use `now`, Unix time in seconds, as the clock; by default, Redis' clock."""
-        self._script = client.register_script(transition("pace"))
+        self._redis = client
         self._now = now or _Clock(client)
 
     def offer(self, job: Job, rules: Policy, stage: Stage, score: float) -> Pace | None:
-        """Return the controller's decision, or None if it has no target or cannot be reached.
+        """Return the controller's decision, or None if it has no target or cannot be reached."""
+        return self.offer_all([Offer(job, rules, stage, score)])[0]
 
-        Args:
-            job: a job that may leave.
-            rules: the policy, which sets the target.
-            stage: before or after the local answer.
-            score: the higher the score, the more there is to gain on Bedrock. It is compared only
-                with scores of the same tenant, kind and stage.
-        """
-        reply = self._run(job, rules, stage, score)
-        if reply is None:
-            return None
-        go, threshold, aim, rank = reply
-        return Pace(
-            go=bool(go),
-            threshold=float(threshold) if threshold else None,
-            aim=float(aim),
-            rank=float(rank),
-        )
+    def offer_all(self, offers: Sequence[Offer]) -> list[Pace | None]:
+        """Return the decision for each job, in one round trip; see `offer`."""
+        rows = [(each.job, each.rules, each.stage, each.score) for each in offers]
+        return [None if reply is None else _pace(*reply) for reply in self._run(rows)]
 
     def hard(self, job: Job, rules: Policy) -> None:
         """Count a job that goes to Bedrock because its local answer failed its checks."""
-        self._run(job, rules, "hard", 0.0)
+        self._run([(job, rules, "hard", 0.0)])
 
-    def _run(self, job: Job, rules: Policy, stage: str, score: float) -> list[Any] | None:
-        """Run the script and return its reply; None if there is no target or no Redis."""
+    def _run(self, rows: Sequence[tuple[Job, Policy, str, float]]) -> list[list[Any] | None]:
+        """Run the script for each row; None stands for no target, or no Redis."""
+        if not rows:
+            return []
         try:
             with reaching_redis():
-                target = self._target(rules.tenant(job.tenant).pace)
-                args = [job.tenant, job.kind, stage, score, _tie_breaker(job.id, stage), *target]
-                reply: list[Any] | None = self._script(args=args)
+                replies = run_all(self._redis, "pace", [self._arguments(*row) for row in rows])
+                for reply in replies:
+                    if isinstance(reply, Exception):
+                        raise reply
         except ForebayError as error:
             _log.warning(
                 "pacing is not available, the policy's thresholds apply: %s",
                 error,
                 extra=event(Event.PACING_AWAY),
             )
-            return None
-        return reply
+            return [None] * len(rows)
+        return replies
+
+    def _arguments(self, job: Job, rules: Policy, stage: str, score: float) -> list[Any]:
+        target = self._target(rules.tenant(job.tenant).pace)
+        return [job.tenant, job.kind, stage, score, _tie_breaker(job.id, stage), *target]
 
     def _target(self, pace: PacePolicy) -> list[str | float]:
         """Return the target as the script's arguments; `''` stands for no target."""
@@ -105,6 +116,16 @@ class Pacer:
         now = self._now()
         part = hourly(pace.day_shape, now % DAY_S / DAY_S)
         return [share, pace.before, usd_nusd, CALL_NUSD, part, now]
+
+
+def _pace(go: int, threshold: bytes, aim: bytes, rank: bytes) -> Pace:
+    """Return the decision in a reply of the script."""
+    return Pace(
+        go=bool(go),
+        threshold=float(threshold) if threshold else None,
+        aim=float(aim),
+        rank=float(rank),
+    )
 
 
 class _Clock:

@@ -29,7 +29,7 @@ LOOK_EVERY_S = 0.5
 ACCOUNT = "*"
 #: After so many seconds a fault is probed again by one call.
 PROBE_EVERY_S = 10.0
-#: How long other calls wait for a probe that tells nothing, such as one that was never made.
+#: How long other calls wait for a probe that tells nothing while its job keeps its claim.
 PROBE_S = 30.0
 #: The longest wait while a fault is paused or probed: a probe that succeeds ends both early.
 MAX_WAIT_S = 5.0
@@ -102,31 +102,26 @@ class Spillway:
             left_ms: Any = self._redis.pttl(KEY)
         return max(0.0, float(left_ms)) / 1000
 
-    def admit(self, model: str, *, elsewhere: bool = False) -> Admission:
-        """Return whether a call of this model may be made now.
+    def admit(self, model: str, job_id: str, *, elsewhere: bool = False) -> Admission:
+        """Return whether a call of this model may be made now, for a job that is being worked.
 
         A model that another service than Bedrock serves (`elsewhere`) has no part in what shuts
-        Bedrock. The first caller after the pause of a fault is admitted as its probe. It reports
-        what it found by `fail` or `recover`.
+        Bedrock. The first job after the pause of a fault is admitted as its probe. It reports what
+        it found by `fail` or `recover`; if it loses its claim before, another job probes.
         """
         scopes = (model,) if elsewhere else (ACCOUNT, model)
         with reaching_redis(), self._redis.pipeline(transaction=False) as pipe:
             pipe.pttl(KEY)
             pipe.hexists(PAUSED_KEY, f"model:{model}")
             pipe.hmget(FAULTS_KEY, scopes)
-            for scope in scopes:
-                pipe.pttl(_pause_key(scope))
-            left_ms, paused, stored, *pauses_ms = pipe.execute()
+            left_ms, paused, stored = pipe.execute()
         if paused:
             return Admission(MAX_WAIT_S, Fault(model, Unavailable.code, PAUSED, time.time()))
         faults = [_fault(scope, text) for scope, text in zip(scopes, stored, strict=True)]
         if left_ms > 0 and not elsewhere:
             return Admission(left_ms / 1000, faults[0])
-        for fault, pause_ms in zip(faults, pauses_ms, strict=True):
-            if fault and pause_ms > 0:
-                return Admission(min(pause_ms / 1000, MAX_WAIT_S), fault)
         remembered = [fault for fault in faults if fault]
-        return self._probe(remembered) if remembered else Admission()
+        return self._probe(remembered, job_id) if remembered else Admission()
 
     def fail(self, scope: str, code: str, reason: str) -> None:
         """Shut a scope because of a fault; log the fault once, whoever sees it first.
@@ -180,17 +175,16 @@ class Spillway:
             announced: Any = self._redis.get(ENDPOINT_KEY)
         return (announced or b"").decode()
 
-    def _probe(self, faults: list[Fault]) -> Admission:
-        """Admit one caller as the probe of these faults; the others wait."""
-        for fault in faults:
-            if not self._put(_pause_key(fault.scope), "probe", PROBE_S, only_new=True):
-                return Admission(MAX_WAIT_S, fault)
-        return Admission(fault=faults[0])
+    def _probe(self, faults: list[Fault], job_id: str) -> Admission:
+        """Admit one job as the probe of these faults, once their pauses have passed."""
+        pauses = [_pause_key(fault.scope) for fault in faults]
+        number, wait_ms = self._run("probe", job_id, int(PROBE_S * 1000), *pauses)
+        return Admission(min(wait_ms / 1000, MAX_WAIT_S), faults[number])
 
-    def _put(self, key: str, value: str, for_s: float = 0, *, only_new: bool = False) -> bool:
-        """Store a value, also while Redis is full; return false if there was one (`only_new`)."""
+    def _put(self, key: str, value: str, for_s: float = 0) -> None:
+        """Store a value, also while Redis is full."""
         for_ms = max(1, int(for_s * 1000)) if for_s else 0
-        return bool(self._run("put", key, value, for_ms, int(only_new)))
+        self._run("put", key, value, for_ms)
 
     def _run(self, script: str, *args: Any) -> Any:
         with reaching_redis():

@@ -14,7 +14,7 @@ import redis.asyncio
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
-from forebay.routing.errors import Misconfigured, Unavailable
+from forebay.routing.errors import Misconfigured, RedisUnavailable, Unavailable
 from forebay.routing.settings import Settings
 from forebay.routing.store.sentinel import Sentinels
 
@@ -199,17 +199,18 @@ def reaching_redis() -> Iterator[None]:
 
     Raises:
         Misconfigured: Redis refuses this user, or has no such database; says the class of reason.
-        Unavailable: Redis cannot be reached, is out of memory, or refused a command.
+        RedisUnavailable: Redis cannot be reached, or is out of memory.
+        Unavailable: Redis refused a command.
     """
     try:
         yield
     except redis.exceptions.OutOfMemoryError:
-        raise Unavailable("Redis is out of memory", retry_after=5) from None
+        raise RedisUnavailable("Redis is out of memory", retry_after=5) from None
     except (redis.ConnectionError, redis.TimeoutError) as error:
         if refusal := _refusal(error):
             raise Misconfigured(refusal + _at(error), field="FOREBAY_REDIS_URL") from None
         message = f"Redis cannot be reached{_at(error)} ({type(error).__name__})"
-        raise Unavailable(message) from None
+        raise RedisUnavailable(message) from None
     except redis.ResponseError as error:
         if refusal := _refusal(error):
             raise Misconfigured(refusal + _at(error), field="FOREBAY_REDIS_URL") from None

@@ -13,7 +13,8 @@
 --        fb:turn:<queue>:<class>   zset   tenant with waiting jobs -> virtual time served so far
 --        fb:newcomers:<queue>:<class>  set  tenants that may have jobs waiting and are in no turn
 --        fb:tenants       hash    tenant with jobs -> bytes of its answers to come, as last verified
---        fb:clock         hash    <queue>:<class> -> virtual time of the last claim
+--        fb:clock         hash    <queue>:<class> -> virtual time of the last claim;
+--                                 '<queue>:<class> next' -> cursor of a walk over fb:tenants
 --        fb:since         hash    <queue>:bulk -> ms since when bulk jobs wait there
 --        fb:queues        set     queues that workers serve or jobs were put into
 --        fb:lanes         hash    what the routers' policy says of jobs whose lane is no question, see
@@ -62,6 +63,7 @@
 --                                 `max_nusd`, `settled_nusd`, `reserved_nusd` (billionths of a dollar)
 --        fb:rates:<kind>  hash    <queue> <span of 10 s> <model> -> rows of bulks that were answered
 --                                 in it; see `row_rates.py`
+--        fb:audited:<tenant>  zset  record of a row of a bulk that is audited -> ms at which it expires
 --        fb:bulks:<tenant>  zset  bulk -> ms at which it was created
 --        <queue>          list    doorbells: Celery messages
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour
@@ -72,7 +74,8 @@ local MAX_ENDS_UNTOLD = 200000 -- ends of a tenant's jobs that wait to be told t
 local MAX_WATCHERS = 100 -- streams to which the end of one job is written
 local TRACEPARENT_BYTES = 55
 local RECORD_BYTES = 1024 -- that a job takes beside its request or its answer, about
-local MAX_NEWCOMERS = 200 -- tenants that are given a turn at once
+local MAX_NEWCOMERS = 200 -- tenants without a turn that are looked at
+local MAX_NAMES = 1000 -- of one command
 local MAX_ROWS = 1000 -- rows of one shard
 local MAX_KEPT_NEWCOMERS = 10000 -- tenants that wait for that; more are a flood of forged names
 local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reasons', 'idempotency',
@@ -319,37 +322,50 @@ local function waiting_in(place)
   return total
 end
 
--- Give these tenants a turn in a place if they have jobs waiting there. They begin at the clock's
--- time. Only workers and sweepers write turns and the clock, because a producer that could write
--- them would be served first for ever.
+-- Give these tenants a turn in a place if they have none and jobs wait for them there. They begin at
+-- the clock's time. Only workers and sweepers write turns and the clock, because a producer that could
+-- write them would be served first for ever.
 local function give_turns(tenants, place)
-  local now = number(redis.call('HGET', 'fb:clock', place))
-  for _, tenant in ipairs(tenants) do
-    if waiting_of(tenant, place) > 0 then
-      redis.call('ZADD', 'fb:turn:' .. place, 'NX', now, tenant)
-      redis.pcall('HSETNX', 'fb:tenants', tenant, 0)
+  local turn, now = 'fb:turn:' .. place, number(redis.call('HGET', 'fb:clock', place))
+  for from = 1, #tenants, MAX_NAMES do
+    local names = { unpack(tenants, from, math.min(#tenants, from + MAX_NAMES - 1)) }
+    local served = redis.call('ZMSCORE', turn, unpack(names))
+    for i, tenant in ipairs(names) do
+      if not served[i] and waiting_of(tenant, place) > 0 then
+        redis.call('ZADD', turn, 'NX', now, tenant)
+        redis.pcall('HSETNX', 'fb:tenants', tenant, 0)
+      end
     end
   end
 end
 
--- Give a turn to the tenants that came to a class of a queue since the last claim. If there are too
--- many names to look at, a producer may have forged them to hide others: then every tenant that is
--- known gets its turn too.
-local function admit(queue, class)
+-- Give a turn to tenants that came to a class of a queue since the last claim, at most `most`, and
+-- return whether any had come. If more have come, a producer may have forged their names to hide others.
+-- So the next of all tenants that are known get their turns too. Both are bounded, so that a claim costs
+-- the same however many come.
+local function admit(queue, class, most)
   local place = queue .. ':' .. class
   local newcomers = 'fb:newcomers:' .. place
-  local came = redis.call('SPOP', newcomers, MAX_NEWCOMERS)
+  local came = redis.call('SPOP', newcomers, most)
   if #came == 0 then
-    return
+    return false
   end
   give_turns(came, place)
-  local left = #came < MAX_NEWCOMERS and 0 or redis.call('SCARD', newcomers)
+  local left = #came < most and 0 or redis.call('SCARD', newcomers)
   if left > 0 then
-    give_turns(redis.call('HKEYS', 'fb:tenants'), place)
+    local cursor = redis.call('HGET', 'fb:clock', place .. ' next')
+    local known = redis.call('HSCAN', 'fb:tenants', tonumber(cursor) and cursor or 0, 'COUNT', most)
+    redis.call('HSET', 'fb:clock', place .. ' next', known[1])
+    local names = {}
+    for i = 1, #known[2], 2 do
+      names[#names + 1] = known[2][i]
+    end
+    give_turns(names, place)
   end
   if left > MAX_KEPT_NEWCOMERS then
     redis.call('UNLINK', newcomers)
   end
+  return true
 end
 
 -- Remove a job from those that wait, if it does. A tenant without waiting jobs leaves its turn at the

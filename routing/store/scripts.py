@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis
 from redis.exceptions import NoPermissionError, NoScriptError
@@ -70,6 +70,39 @@ def with_scripts(client: redis.Redis, call: Callable[[], T]) -> T:
             return call()
         except NoScriptError:
             _load_or_wait(client, end)
+
+
+def run_all(client: redis.Redis, name: str, rows: Sequence[Sequence[Any]]) -> list[Any]:
+    """Run a script for each row of arguments, in one round trip, and return the replies.
+
+    The reply of a run that failed is its exception. If Redis has forgotten the script, all rows run
+    a second time, so the script must be safe to repeat.
+    """
+    sha = digest(name)
+
+    def run_rows() -> list[Any]:
+        if len(rows) == 1:  # a pipeline takes longer
+            return [_reply(client, sha, rows[0])]
+        with client.pipeline(transaction=False) as pipe:
+            for args in rows:
+                pipe.execute_command("EVALSHA", sha, 0, *args)  # type: ignore[no-untyped-call]  # redis-py's
+            replies = pipe.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, NoScriptError):
+                raise reply
+        return replies
+
+    return with_scripts(client, run_rows)
+
+
+def _reply(client: redis.Redis, sha: str, args: Sequence[Any]) -> Any:
+    """Run a script once; return its reply, or the exception of a run that failed."""
+    try:
+        return client.execute_command("EVALSHA", sha, 0, *args)  # type: ignore[no-untyped-call]  # redis-py's
+    except NoScriptError:
+        raise
+    except redis.ResponseError as error:
+        return error
 
 
 def _load_or_wait(client: redis.Redis, end: float) -> None:

@@ -6,7 +6,8 @@ The first table fills a queue with 1,000 jobs, then ten times as many, and print
 waits takes of memory, and what it costs to submit, to claim and to settle one job at this depth.
 The second has the same number of jobs of more and more tenants. The third has a local worker, and
 prints how long the jobs of one tenant take from submit to answer: alone, beside a tenant with few
-jobs queued and beside a tenant with many. The three take turns in one run.
+jobs queued and beside a tenant with many. The three take turns in one run. `--json FILE` adds the
+first table to a file for `plots.py`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import redis
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
+
+from figures import add_figures  # noqa: E402 - the program beside this one
 
 from forebay.producers.client import Client  # noqa: E402
 from forebay.routing.broker.doorbell import packaged_template  # noqa: E402
@@ -61,11 +65,12 @@ def main() -> None:
     parser.add_argument("--tenants", type=int, default=10_000, help="tenants at the end")
     parser.add_argument("--backlog", type=int, default=20_000, help="jobs of the busy tenant")
     parser.add_argument("--rounds", type=int, default=10, help=f"turns of {ROUND} jobs each")
+    parser.add_argument("--json", type=Path, help="a file to add the first table to")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}")
     with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
         fleet.start_redis(maxmemory="8gb")
-        _depths(_ledger(fleet), options.most)
+        add_figures(options.json, "depth", _depths(_ledger(fleet), options.most))
         _tenants(_ledger(fleet), options.tenants)
         _beside_a_backlog(fleet, options.backlog, options.rounds)
 
@@ -88,16 +93,21 @@ def _bell() -> str:
 # --- depth and tenants ----------------------------------------------------------------------------
 
 
-def _depths(ledger: Ledger, most: int) -> None:
-    """Print what a job takes and costs, for deeper and deeper queues of one tenant."""
+def _depths(ledger: Ledger, most: int) -> list[dict[str, float]]:
+    """Print and return what a job takes and costs, for deeper and deeper queues of one tenant."""
+    rows: list[dict[str, float]] = []
     ledger.redis.config_set("appendonly", "no")  # it would be rewritten meanwhile
     empty, queued, depth = _memory(ledger), 0, 1_000
     print(f"\n{'queued':>9} {'bytes/job':>9} {'MiB':>6}   commands and Redis us a job")
     while depth <= most:
         _fill(ledger, depth - queued, tenants=1)
         queued, used = depth, _memory(ledger) - empty
-        print(f"{queued:9,} {used / queued:9.0f} {used / 2**20:6.0f}   {_costs(ledger)}")
+        costs = _costs(ledger)
+        print(f"{queued:9,} {used / queued:9.0f} {used / 2**20:6.0f}   {_shown(costs)}")
+        rows.append({"queued": queued, "bytes": used / queued})
+        rows[-1] |= {step: cost.cpu_us for step, cost in costs.items()}
         depth *= 10
+    return rows
 
 
 def _tenants(ledger: Ledger, most: int) -> None:
@@ -107,7 +117,7 @@ def _tenants(ledger: Ledger, most: int) -> None:
     while tenants <= most:
         ledger = _emptied(ledger)
         _fill(ledger, most, tenants)
-        print(f"{tenants:9,} {most:9,}   {_costs(ledger)}")
+        print(f"{tenants:9,} {most:9,}   {_shown(_costs(ledger))}")
         tenants *= 10
 
 
@@ -126,8 +136,15 @@ def _fill(ledger: Ledger, count: int, tenants: int) -> None:
         ledger.put_on([NewJob(new_id(name), content, fields) for name in names])
 
 
-def _costs(ledger: Ledger) -> str:
-    """Return the commands and Redis' CPU that a job costs, by step."""
+class Cost(NamedTuple):
+    """What a step costs Redis for one job."""
+
+    commands: float
+    cpu_us: float
+
+
+def _costs(ledger: Ledger) -> dict[str, Cost]:
+    """Return what a job costs, by step."""
     jobs = [_job(f"t{i % 10}") for i in range(SAMPLE)]
     claims = []
     steps: dict[str, Callable[[Job], object]] = {
@@ -135,18 +152,21 @@ def _costs(ledger: Ledger) -> str:
         "claim": lambda _job: claims.append(ledger.claim(QUEUE)),
         "settle": lambda _job: (claim := claims.pop(), ledger.settle(claim, _answer(claim.id))),
     }
+    return {name: _measured(ledger.redis, step, jobs) for name, step in steps.items()}
+
+
+def _shown(costs: dict[str, Cost]) -> str:
     return "   ".join(
-        f"{name} {_measured(ledger.redis, step, jobs)}" for name, step in steps.items()
+        f"{name} {each.commands:3.0f} {each.cpu_us:4.0f}" for name, each in costs.items()
     )
 
 
-def _measured(client: redis.Redis, step: Callable[[Job], object], jobs: list[Job]) -> str:
+def _measured(client: redis.Redis, step: Callable[[Job], object], jobs: list[Job]) -> Cost:
     commands, cpu = _used(client)
     for job in jobs:
         step(job)
     all_commands, all_cpu = _used(client)
-    each = (all_commands - commands) / len(jobs), 1e6 * (all_cpu - cpu) / len(jobs)
-    return f"{each[0]:3.0f} {each[1]:4.0f}"
+    return Cost((all_commands - commands) / len(jobs), 1e6 * (all_cpu - cpu) / len(jobs))
 
 
 def _used(client: redis.Redis) -> tuple[int, float]:

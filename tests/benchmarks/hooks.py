@@ -34,7 +34,7 @@ from opentelemetry.sdk.trace.export import (  # noqa: E402
 from prometheus_client import CollectorRegistry  # noqa: E402
 from telemetry import drain  # noqa: E402 - the program beside this one, found by the line above
 
-from forebay.routing.books.job_counts import JobBook  # noqa: E402
+from forebay.routing.books.job_book import JobBook  # noqa: E402
 from forebay.routing.broker.app import celery_app  # noqa: E402
 from forebay.routing.jobs import Answer, Generation, Verdict, new_id  # noqa: E402
 from forebay.routing.ledger.claim import Claim  # noqa: E402

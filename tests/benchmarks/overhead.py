@@ -7,6 +7,7 @@ in its own process, with everything on: leases, policy, checks, receipts, a wake
 logs, Celery events and metrics. A job of two hops gets a verdict besides.
 
 The ratio is the cost on top of Celery, which is small beside a job of 100 ms on a GPU.
+`--json FILE` adds the medians to a file for `plots.py`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ import redis
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "deploy")]
+
+from figures import add_figures  # noqa: E402 - the program beside this one
 
 from forebay.producers.client import Client  # noqa: E402
 from forebay.routing.base import Egress  # noqa: E402
@@ -63,6 +66,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=5_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--no-peers", action="store_true", help="Celery and Forebay alone")
+    parser.add_argument("--json", type=Path, help="a file to add the medians to")
     options = parser.parse_args()
     rows: dict[str, list[Cost]] = {}
     with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
@@ -94,6 +98,7 @@ def _print(rows: dict[str, list[Cost]], options: argparse.Namespace) -> None:
             f"{name:18} {cost.submit:9.0f} {cost.drain:8.0f} {cost.drain / celery.drain:6.2f} "
             f"{cost.cpu_ms:11.2f} {cost.cpu_ms / celery.cpu_ms:6.2f} {cost.redis_us:13.0f}"
         )
+    add_figures(options.json, "overhead", {name: cost._asdict() for name, cost in medians.items()})
 
 
 # --- the queues -----------------------------------------------------------------------------------

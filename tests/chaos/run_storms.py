@@ -70,7 +70,7 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(f"  storm: {outcome.summary}")
     console.print(
         f"  all jobs: {len(evidence.told.accepted)}; calls: {len(evidence.calls)}, of unknown cost "
-        f"{evidence.unknown}; books: {books}"
+        f"{len(evidence.unknown)}; books: {books}"
     )
 
 

@@ -10,7 +10,6 @@ import contextlib
 import io
 import json
 import logging
-import signal
 import sys
 import traceback
 from collections import Counter
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import redis as redis_py
+from tests.fuzz.hanging import within
 from tests.fuzz.inputs import CANARY, TENANT, WORDS, Inputs
 from tests.fuzz.schemas import Schemas
 
@@ -37,7 +37,7 @@ from forebay.workers.checks import bounded as bounded_checks
 from forebay.workers.engines.host.child import make_engine
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.frontier.bedrock.converse_request import bounds, converse_request
-from forebay.workers.isolation.limits import WALL_S
+from forebay.workers.isolation.limits import CPU_S
 from forebay.workers.local import Local
 from forebay.workers.prompts import bounded, prompts
 from forebay.workers.router import Router
@@ -45,7 +45,7 @@ from forebay.workers.runtime.execute import attempt
 from forebay.workers.runtime.outcomes import Retry
 from forebay.workers.runtime.recording import record
 
-MAX_INPUT_S = 10.0  # on a busy machine
+MAX_INPUT_S = 10.0  # of computing
 MAX_CALLS = 6  # for one answer: prompts, readings, checks and comparisons, each within its budget
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 FIELDS = (
@@ -104,7 +104,7 @@ class Entries:
         """
         with capture_output() as output:
             try:
-                with within(MAX_INPUT_S + MAX_CALLS * WALL_S):
+                with within(MAX_INPUT_S + MAX_CALLS * CPU_S, Broken):
                     code = self.entries[entry]()
             except ForebayError as error:
                 code = error.code
@@ -408,19 +408,3 @@ def capture_output() -> Iterator[io.StringIO]:
             yield output
     finally:
         root.removeHandler(handler)
-
-
-@contextlib.contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Raise `Broken` in a block that takes longer, even within a regular expression."""
-
-    def stop(*_: Any) -> None:
-        raise Broken(f"took longer than {seconds:.0f} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

@@ -9,11 +9,14 @@ import base64
 import json
 import pickle
 import random
+import re
 import subprocess
 import sys
+import time
 
 import pytest
-from tests.fuzz.entries import BELL, ROOT, Entries
+from tests.fuzz.entries import BELL, ROOT, Broken, Entries
+from tests.fuzz.hanging import Spent, Stopwatch, within
 from tests.fuzz.inputs import CANARY, Inputs
 
 from forebay.producers.cli.job_input import read_text
@@ -69,6 +72,37 @@ def test_the_long_run_starts_from_its_own_file_and_counts_its_inputs():
     done = subprocess.run(run, capture_output=True, text=True, cwd="/", check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "20 inputs, seed 1" in done.stdout
+
+
+def look_each_second(watch, spent, seconds):
+    """Return why an input is stopped while a process spends so much a second, or nothing."""
+    total, why = Spent(0, 0), ""
+    for second in range(seconds):
+        spent[1] = total
+        why = why or watch.exceeded(second)
+        total = Spent(total.computed + spent["computes"], total.delayed + spent["waits"])
+    return why
+
+
+@pytest.mark.parametrize(
+    ("computes", "waits", "why"),
+    [
+        (0.01, 0.99, ""),  # starved by others
+        (0.4, 0.6, "computed for more than 22 s"),
+        (0.0, 0.0, "did nothing for more than 15 s"),
+    ],
+)
+def test_an_input_is_stopped_for_what_it_takes_not_for_what_others_take(computes, waits, why):
+    spent = {"computes": computes, "waits": waits}
+    watch = Stopwatch(22, 15, lambda: {1: spent[1]})
+    assert look_each_second(watch, spent, 100) == why
+
+
+def test_an_input_that_hangs_is_stopped():
+    with pytest.raises(Broken, match="did nothing"), within(9, Broken, waited_s=0.5):
+        time.sleep(60)
+    with pytest.raises(Broken, match="computed"), within(0.3, Broken):
+        re.fullmatch("(a|a)*b", "a" * 60)
 
 
 def nested(levels: int) -> dict:

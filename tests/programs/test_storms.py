@@ -6,8 +6,9 @@ import random
 import pytest
 
 from books import causes, jobs, money
+from books.diary import Entry
 from books.finding import Told
-from books.journal import Journal
+from books.journal import Change, Journal
 from forebay.routing.jobs import Receipt, Summarize
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.budget import Budget
@@ -88,6 +89,39 @@ def test_sums_and_receipts_that_differ_from_the_calls_are_found(spend, redis):
     }
 
 
+def test_the_mocks_bill_is_what_is_booked_to_the_last_billionth(spend):
+    spend.reserve("two", "acme.2", "acme", 9_000, term_s=66.0)
+    spend.settle("one", 2_200)
+    entries, calls = [spend.find("one"), spend.find("two")], [call(), call(call_id="two")]
+    unknown = money.unknown_calls(entries, calls, [Entry(1.0, 7, "died", "send", "-")])
+    assert [(each.call_id, each.billed_nusd, each.cause) for each in unknown] == [
+        ("two", 2_200, "its worker died")
+    ]
+    assert not wrong(money.of_bill(entries, calls, unknown))
+    assert wrong(money.of_bill(entries, calls, [])) == {"the mock's bill is not what is booked": 1}
+    assert wrong(money.of_bill(entries[:1], [], [])) == {
+        "booked, and never called": 1,
+        "the mock's bill is not what is booked": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("seen", "cause"),
+    [
+        ({"whole": False, "status": None, "fault": "hang:5"}, "the mock's fault hang:5"),
+        ({"whole": False, "status": 500, "fault": "internal"}, "the mock's fault internal"),
+        ({"whole": False, "status": 429, "fault": "throttle"}, ""),
+        ({}, ""),
+    ],
+)
+def test_each_call_of_unknown_outcome_needs_a_cause(spend, seen, cause):
+    entries, calls = [spend.find("one")], [call(**seen)]
+    (unknown,) = money.unknown_calls(entries, calls, [])
+    assert unknown.cause == cause
+    found = wrong(money.of_bill(entries, calls, [unknown]))
+    assert ("calls of an unknown outcome that nothing explains" in found) is not bool(cause)
+
+
 def test_a_repair_is_no_second_payment():
     journal = Journal()
     journal.reserved |= {"one": ("acme.1", 0.0), "two": ("acme.1", 1.0)}
@@ -132,6 +166,15 @@ def test_a_job_that_ended_with_another_cause_is_found():
     assert not found(end("expired", "expired"), order(options={"deadline": 1}))
     assert found(end("failed", "engine_died"), order()) == {"failed with another's cause": 1}
     assert not found(end("failed", "engine_died"), order(fails=frozenset({"engine_died"})))
+
+
+def test_a_job_whose_workers_died_may_fail_even_if_none_wrote_its_claims_down():
+    journal, died = Journal(), end("failed", "engine_died")
+    for number in range(3):
+        journal.lives["echo.1"].append(Change(1.0, "running", f"{number}-a"))
+    assert found(died, order(), journal=journal) == {"failed with another's cause": 1}
+    journal.lives["echo.1"].append(Change(1.0, "running", "4-a"))
+    assert not found(died, order(), journal=journal)
 
 
 def test_a_bad_answer_is_the_cause_only_of_the_job_that_got_it():

@@ -12,7 +12,7 @@ from forebay.routing.errors import BudgetExceeded
 from forebay.routing.jobs import Answer
 from forebay.routing.limits.pacing import CALL_NUSD
 from forebay.routing.reasons import Reason
-from forebay.workers.bulk.row_steps import failed, of_answer
+from forebay.workers.bulk.row_outcome import failed, of_answer
 
 
 def affordable_rows(bulk: BulkRecord, shard_rows: int) -> float:

@@ -14,7 +14,8 @@ from forebay.routing.bulk.shards import RisingRow, kept_results
 from forebay.routing.errors import EngineDied, Lost
 from forebay.routing.jobs import Receipt
 from forebay.routing.ledger.claim import Claim
-from forebay.workers.bulk.row_steps import RowOutcome, failed
+from forebay.workers.bulk.row_outcome import RowOutcome, failed
+from forebay.workers.bulk.row_steps import WantsSecond
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import ShardAnswered
 
@@ -23,15 +24,23 @@ CONFIRMED = "the worker died while it worked this row"
 
 
 class ShardRun:
-    """One shard while it is worked: its rows that are left, and what became of the others."""
+    """One shard while it is worked: its rows that are left, and what became of the others.
+
+    Attributes:
+        todo: the places of the rows that were not begun.
+        seconds: rows whose first answer is there, and whose second opinion was not begun.
+        under_way: the ids of the prompts that are in the engine.
+    """
 
     def __init__(self, claim: Claim, shard: Shard, lost: threading.Event) -> None:
         self.shard = shard
         self.claim = claim
+        self._of_rows = replace(claim, record=replace(claim.record, verdict=None))  # no router's
         self._lost = lost
         kept = kept_results(claim, len(shard.rows))
         self._outcomes: list[RowOutcome | None] = [self._judged(each) for each in kept]
         self.todo = deque(i for i, outcome in enumerate(self._outcomes) if outcome is None)
+        self.seconds: deque[tuple[int, WantsSecond]] = deque()
         self.under_way: set[str] = set()
         self.kept_at = self.looked_at = time.monotonic()
 
@@ -46,15 +55,14 @@ class ShardRun:
         Raises:
             InvalidJob: A field of the row is wrong.
         """
-        return Attempt(self.claim, self.shard.job(index, self.shard.egress))
+        return Attempt(self._of_rows, self.shard.job(index, self.shard.egress), index)
 
-    def prompt_id(self, index: int) -> str:
-        """Return the id of a row's prompt; no other attempt at the row uses it."""
-        return f"{self.claim.id}/{self.claim.token}/{index}"
-
-    def add(self, index: int, outcome: RowOutcome) -> None:
-        """Record what became of a row."""
-        self._outcomes[index] = outcome
+    def add(self, index: int, outcome: RowOutcome | WantsSecond) -> None:
+        """Record what became of a row, or that it wants a second opinion."""
+        if isinstance(outcome, WantsSecond):
+            self.seconds.append((index, outcome))
+        else:
+            self._outcomes[index] = outcome
 
     def results(self) -> list[RowResult | None]:
         """Return the rows that are over. A row that goes up is decided on again if need be."""

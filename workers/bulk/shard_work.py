@@ -25,7 +25,8 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.store.backoff import patiently
 from forebay.workers.bulk.budget_share import affordable_rows, hardest, kept_for_budget
 from forebay.workers.bulk.places import Places
-from forebay.workers.bulk.row_steps import RowOutcome, RowSteps, failed, isolated
+from forebay.workers.bulk.row_outcome import RowOutcome, failed
+from forebay.workers.bulk.row_steps import RowSteps, WantsSecond, isolated
 from forebay.workers.bulk.shard_run import ShardRun
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
 from forebay.workers.cascade.stages import RawAnswer
@@ -45,7 +46,8 @@ class ShardWork:
     """Works the shards of one local worker.
 
     1. Goes on with the results that a worker kept which died.
-    2. Begins the rows as the engine has room for them, and finishes them as they are ready.
+    2. Begins the rows, and the second opinions on them, as the engine has room; goes on with each
+       as it is ready.
     3. Keeps the results so far every few seconds.
     4. Ends early if the bulk was paused (the shard is given back) or cancelled.
     5. Works the rows one at a time after an engine died: a row that kills engines fails alone.
@@ -110,22 +112,34 @@ class ShardWork:
         ready: _Ready = queue.SimpleQueue()
         begun: dict[str, _Begun] = {}
         try:
-            while run.todo or begun:
-                places = self._places.take(len(run.todo), wait=not begun)
-                begun |= self._begin(run, places, ready)
-                for prompt_id, pending in _next(ready, self._slots) if begun else ():
+            while run.todo or run.seconds or begun:
+                places = self._places.take(len(run.seconds) + len(run.todo), wait=not begun)
+                seconds = self._begin_seconds(run, places, ready)
+                begun |= seconds
+                begun |= self._begin(run, places - len(seconds), ready)
+                for prompt_id, answer in _next(ready, self._slots) if begun else ():
                     row = begun.pop(prompt_id)
                     self._places.give_back(1)
-                    self._finish(run, row, pending)
+                    self._finish(run, row, answer)
                 self._look_up(run)
         finally:
             self._places.give_back(len(begun))
+
+    def _begin_seconds(self, run: ShardRun, most: int, ready: _Ready) -> dict[str, _Begun]:
+        """Begin second opinions: they go before other rows, so that few rows are half done."""
+        rows: dict[str, _Begun] = {}
+        for index, wish in [run.seconds.popleft() for _ in range(min(most, len(run.seconds)))]:
+            prompt_id = wish.attempt.second_prompt_id
+            rows[prompt_id] = _Begun(index, wish.attempt)
+            run.under_way.add(prompt_id)
+            wish.second.begin(partial(ready.put, (prompt_id, wish)))
+        return rows
 
     def _begin(self, run: ShardRun, count: int, ready: _Ready) -> dict[str, _Begun]:
         """Begin the next rows; give back the places of those that ended at once."""
         rows: dict[str, _Begun] = {}
         try:
-            rows = {row.prompt_id: row for row in self._attempts(run, count)}
+            rows = {row.attempt.prompt_id: row for row in self._attempts(run, count)}
             run.under_way.update(rows)
             jobs = {prompt_id: row.attempt.job for prompt_id, row in rows.items()}
             refused = self._answerer.begin_all(jobs, lambda *answer: ready.put(answer))
@@ -141,15 +155,19 @@ class ShardWork:
         """Yield attempts at the next rows. A row with a wrong field fails instead."""
         for index in [run.todo.popleft() for _ in range(count)]:
             try:
-                yield _Begun(index, run.row(index), run.prompt_id(index))
+                yield _Begun(index, run.row(index))
             except InvalidJob as error:
                 run.add(index, failed(error))
 
-    def _finish(self, run: ShardRun, row: _Begun, pending: PendingAnswer) -> None:
+    def _finish(self, run: ShardRun, row: _Begun, answer: _Answer) -> None:
         """Record what became of a row. A row that found no room in the engine is begun again."""
-        run.under_way.discard(row.prompt_id)
         try:
-            outcome = self._steps.finish(row.attempt, pending, row.prompt_id)
+            if isinstance(answer, WantsSecond):
+                run.under_way.discard(row.attempt.second_prompt_id)
+                outcome: RowOutcome | WantsSecond = answer.finish()
+            else:
+                run.under_way.discard(row.attempt.prompt_id)
+                outcome = self._steps.finish(row.attempt, answer)
         except EngineBusy:
             run.todo.append(row.index)
             time.sleep(BUSY_S)
@@ -168,8 +186,11 @@ class ShardWork:
             for index, outcome in self._by_vectors(attempts):
                 run.add(index, outcome)
             self._look_up(run)
+        self._side_by_side(run)  # the second opinions
 
-    def _by_vectors(self, rows: Sequence[tuple[int, Attempt]]) -> Iterator[tuple[int, RowOutcome]]:
+    def _by_vectors(
+        self, rows: Sequence[tuple[int, Attempt]]
+    ) -> Iterator[tuple[int, RowOutcome | WantsSecond]]:
         """Answer rows in one call, or each in its own if a row breaks the call."""
         raws: Sequence[RawAnswer] = ()
         with suppress(InvalidJob, ValueError, TypeError, LookupError, ArithmeticError):
@@ -180,7 +201,7 @@ class ShardWork:
             else:
                 yield index, isolated(row, partial(self._alone, row))
 
-    def _alone(self, row: Attempt) -> RowOutcome:
+    def _alone(self, row: Attempt) -> RowOutcome | WantsSecond:
         (raw,) = self._answerer.at_once([row.job])
         return self._steps.conclude(row, raw)
 
@@ -202,12 +223,13 @@ class ShardWork:
             run.todo.popleft()
             self._look_up(run)
 
-    def _alone_in_engine(self, run: ShardRun, index: int) -> RowOutcome:
-        attempt, prompt_id = run.row(index), run.prompt_id(index)
-        run.under_way.add(prompt_id)
-        pending = self._answerer.begin(attempt.job, prompt_id)
-        outcome = self._steps.finish(attempt, pending, prompt_id)
-        run.under_way.discard(prompt_id)
+    def _alone_in_engine(self, run: ShardRun, index: int) -> RowOutcome | WantsSecond:
+        """Answer one row; the policy gives no second opinion on a row that may kill engines."""
+        attempt = run.row(index)
+        run.under_way.add(attempt.prompt_id)
+        pending = self._answerer.begin(attempt.job, attempt.prompt_id)
+        outcome = self._steps.finish(attempt, pending)
+        run.under_way.discard(attempt.prompt_id)
         return outcome
 
     def _look_up(self, run: ShardRun) -> None:
@@ -232,14 +254,16 @@ class _Begun:
 
     index: int
     attempt: Attempt
-    prompt_id: str
 
+
+#: A first answer, or a row whose second answer is there too.
+_Answer = PendingAnswer | WantsSecond
 
 #: The answers that are ready, with the ids of their prompts.
-_Ready = queue.SimpleQueue[tuple[str, PendingAnswer]]
+_Ready = queue.SimpleQueue[tuple[str, _Answer]]
 
 
-def _next(ready: _Ready, most: int) -> Iterator[tuple[str, PendingAnswer]]:
+def _next(ready: _Ready, most: int) -> Iterator[tuple[str, _Answer]]:
     """Wait for an answer; yield it, and others that are ready as well."""
     yield ready.get()
     for _ in range(min(ready.qsize(), most - 1)):

@@ -7,6 +7,8 @@ change the outcome. If it fails, the first answer stands.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Protocol, Self
@@ -41,6 +43,14 @@ class SecondOpinions:
         """Return the second opinion on one job, which has not begun yet."""
         return SecondOpinion(self._answerer, attempt, partial(self._wanted, attempt))
 
+    def wants(self, attempt: Attempt, first: Content | None) -> bool:
+        """Return True if a job is to be answered twice whose first answer is there."""
+        return self._wanted(attempt, prose=_is_prose(first))
+
+    def open_wanted(self, attempt: Attempt) -> SecondOpinion:
+        """Return a second opinion that is wanted; whoever asked calls `begin`."""
+        return SecondOpinion(self._answerer, attempt, _not_by_itself)
+
     def _wanted(self, attempt: Attempt, *, prose: bool) -> bool:
         """Return True if this job is to be answered twice, now that its answer is prose or not."""
         if attempt.degraded or attempt.suspect or _is_of_one_model(attempt.job):
@@ -58,11 +68,16 @@ class Wanted(Protocol):
         """Return True if it is wanted."""
 
 
+def _not_by_itself(*, prose: bool) -> bool:  # noqa: ARG001 - it answers any form alike
+    return False
+
+
 class SecondOpinion:
     """The second opinion on one job: begun once, waited for once, cancelled if not needed.
 
     1. Enter it as a context manager, once the first answer has its slot: the second answer begins
-       if it will be wanted in any case. Leaving the block cancels it.
+       if it will be wanted in any case. Leaving the block cancels it. Or `begin` it, and go on once
+       it is there.
     2. `compare` the first answer with the second.
     3. `rescue` a job that stays although its first answer failed the checks.
     """
@@ -84,6 +99,18 @@ class SecondOpinion:
         """Leave nothing running."""
         if self._pending is not None:
             self._answerer.cancel(self._attempt.second_prompt_id)
+
+    def begin(self, then: Callable[[], object]) -> None:
+        """Begin the second answer.
+
+        `then` is called from any thread once `compare` and `rescue` need not wait, also if the
+        second answer cannot begin. It must return at once.
+        """
+        self._begin()
+        if self._pending is None or self._pending.generation is None:
+            then()
+        else:
+            self._pending.generation.add_done_callback(lambda _: then())
 
     def compare(self, answer: CheckedAnswer) -> ComparedAnswer:
         """Take the second opinion on an answer that passed its checks, if it is wanted.
@@ -135,7 +162,8 @@ class SecondOpinion:
 
     def _begin(self) -> None:
         attempt = self._attempt
-        self._pending = self._answerer.begin_second(attempt.job, attempt.second_prompt_id)
+        with suppress(ForebayError):  # no prompt can be made of other words: the first one stands
+            self._pending = self._answerer.begin_second(attempt.job, attempt.second_prompt_id)
 
     def _agreement(self, first: Content | None, second: Content | None) -> float | None:
         if first is None or second is None:

@@ -87,6 +87,7 @@ class Actor:
         concurrency: jobs at once.
         shards_at_once: of these, the most shards of bulks.
         jobs_at_once: jobs that one thread claims, and routes, in one round trip.
+        work_all: works such jobs together; see `execute.answer_doorbell`.
         reserves: returns what threads a worker needs besides, for jobs that must not wait.
         hooks: observe every job; see `JobHook`.
         steps: returns a counter of a worker that rises while its jobs make progress.
@@ -103,6 +104,7 @@ class Actor:
         concurrency: int,
         shards_at_once: int = 1,
         jobs_at_once: int = 1,
+        work_all: Callable[[Any, Sequence[Claim]], Sequence[Outcome]] | None = None,
         reserves: Callable[[Any], Sequence[ReserveTerms]] = lambda _worker: (),
         hooks: Sequence[JobHook] = (),
         steps: Callable[[Any], int] = lambda _worker: 0,
@@ -127,7 +129,7 @@ class Actor:
         self._make, self._hostname = make, ""  # Celery's name of this worker
         self._worker: Worker | None = None
         self._steps, self._quiet_s, self._reserves = steps, quiet_s, reserves
-        self._jobs_at_once, self._on_beat = jobs_at_once, on_beat
+        self._jobs_at_once, self._work_all, self._on_beat = jobs_at_once, work_all, on_beat
         self._in_flight = InFlight(concurrency, shards_at_once)
         self._watch(settings_of(ActorSettings))
         self._register()
@@ -190,6 +192,7 @@ class Actor:
             answer_doorbell(
                 self.ledger, queue, self._worker.work, self._in_flight, self.hooks,
                 unrung=unrung, jobs_at_once=self._jobs_at_once,
+                work_all=partial(self._work_all, self._worker) if self._work_all else None,
             )  # fmt: skip
 
     def _start(self, sender: Any, **_: Any) -> None:

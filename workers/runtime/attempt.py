@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from forebay.routing.errors import EngineDied
-from forebay.routing.jobs import Job
+from forebay.routing.jobs import Job, Verdict
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.reasons import DEGRADING
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A claim and the job that it holds."""
+    """A claim and the job that it holds.
+
+    Attributes:
+        row: the place in its shard of a row, which is worked as a job under the shard's claim.
+    """
 
     claim: Claim
     job: Job
+    row: int | None = None
 
     @classmethod
     def of(cls, claim: Claim) -> Self:
@@ -28,10 +33,16 @@ class Attempt:
         """
         return cls(claim, claim.job())
 
+    def judged(self, verdict: Verdict | None) -> Self:
+        """Return the attempt with another verdict on its job."""
+        record = replace(self.claim.record, verdict=verdict)
+        return replace(self, claim=replace(self.claim, record=record))
+
     @property
     def prompt_id(self) -> str:
         """The id of the first prompt; no other attempt uses it."""
-        return f"{self.claim.id}/{self.claim.token}"
+        whole = f"{self.claim.id}/{self.claim.token}"
+        return whole if self.row is None else f"{whole}/{self.row}"
 
     @property
     def second_prompt_id(self) -> str:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import TypeVar
 
 from forebay.routing.errors import EgressDenied, ForebayError, Lost
 from forebay.routing.lanes import ROUTE, hop_of
@@ -25,12 +26,14 @@ from forebay.workers.runtime.recording import record, record_patiently
 from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outcome_of_denial
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MAX_JOBS_PER_DOORBELL = 200
 SHARDS_NAMED = 2  # in the result of a doorbell: each still holds the results of its rows
 QUICK_S = 0.3  # after working for longer, a worker waits for the next doorbell
 
 Work = Callable[[Claim], Outcome]
+WorkAll = Callable[[Sequence[Claim]], Sequence[Outcome]]
 Take = Callable[..., list[Recorded]]  # `execute` with all but its options
 
 
@@ -43,6 +46,7 @@ def answer_doorbell(
     *,
     unrung: bool = False,
     jobs_at_once: int = 1,
+    work_all: WorkAll | None = None,
 ) -> list[Recorded]:
     """Work the best jobs that wait, as long as that takes moments.
 
@@ -57,12 +61,15 @@ def answer_doorbell(
         hooks: observe each job.
         unrung: no doorbell called.
         jobs_at_once: jobs that are claimed, and routed, in one round trip.
+        work_all: works such jobs together, if that is better than one after the other. It raises
+            nothing.
 
     Returns:
         How each job stands; empty if no job waited.
     """
     take = partial(execute, ledger, queue, work, in_flight, hooks)
-    done = _work_jobs(partial(take, most=jobs_at_once), in_flight, unrung=unrung)
+    take_jobs = partial(take, most=jobs_at_once, work_all=work_all)
+    done = _work_jobs(take_jobs, in_flight, unrung=unrung)
     return done or _work_shards(take, queue, in_flight, unrung=unrung)
 
 
@@ -107,11 +114,12 @@ def execute(
     most: int = 1,
     unrung: bool = False,
     shards: bool = False,
+    work_all: WorkAll | None = None,
 ) -> list[Recorded]:
     """Claim the best jobs of the queue, at most so many, work them and record their outcomes.
 
     `unrung` says that no doorbell called for the first job, and `shards` claims a shard in place
-    of a job; see `Ledger.claim_many`.
+    of a job; see `Ledger.claim_many`. `work_all` works several claims together.
 
     Returns:
         How each job stands; empty if no job waited.
@@ -125,7 +133,7 @@ def execute(
     with ExitStack() as stack:
         for claim in claims:
             stack.enter_context(in_flight.holding(claim))
-        return _work_all(ledger, work, hooks, claims)
+        return _work_all(ledger, work, hooks, claims, work_all)
 
 
 def work_claim(
@@ -141,13 +149,19 @@ def work_claim(
 
 
 def _work_all(
-    ledger: Ledger, work: Work, hooks: tuple[JobHook, ...], claims: Sequence[Claim]
+    ledger: Ledger,
+    work: Work,
+    hooks: tuple[JobHook, ...],
+    claims: Sequence[Claim],
+    work_all: WorkAll | None = None,
 ) -> list[Recorded]:
-    """Work jobs one after the other; those that are routed are recorded together."""
-    outcomes = []
+    """Work jobs together or one after the other; those that are routed are recorded together."""
     for claim in claims:
         notify_started(hooks, claim)
-        outcomes.append(attempt(work, claim))
+    if work_all is None or len(claims) == 1:
+        outcomes: Sequence[Outcome] = [attempt(work, claim) for claim in claims]
+    else:
+        outcomes = work_all(claims)
     together = _record_routed(ledger, claims, outcomes) if len(claims) > 1 else {}
     done = []
     for claim, outcome in zip(claims, outcomes, strict=True):
@@ -204,8 +218,8 @@ def _record_or_retry(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded
     return record_patiently(ledger, claim, retry)
 
 
-def attempt(work: Work, claim: Claim) -> Outcome:
-    """Work the job; turn whatever it raises into the outcome that it means."""
+def attempt(work: Callable[[Claim], T], claim: Claim) -> T | Outcome:
+    """Work a job, or do a step of it; turn whatever that raises into the outcome it means."""
     try:
         return work(claim)
     except Lost:

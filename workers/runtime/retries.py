@@ -3,6 +3,7 @@
 | error                     | outcome   | counted | delay                                      |
 |---------------------------|-----------|---------|--------------------------------------------|
 | `EngineBusy`              | retry     | no      | the engine's `retry_after`, or 0.5 s       |
+| `RedisUnavailable`        | retry     | no      | its `retry_after`, or the backoff          |
 | another `PassingError`    | retry     | yes     | its `retry_after`, or the backoff          |
 | `EngineDied`              | retry     | yes     | the backoff                                |
 | another `ForebayError`    | failure   |         |                                            |
@@ -19,7 +20,14 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from forebay.routing.errors import EgressDenied, EngineBusy, EngineDied, ForebayError, PassingError
+from forebay.routing.errors import (
+    EgressDenied,
+    EngineBusy,
+    EngineDied,
+    ForebayError,
+    PassingError,
+    RedisUnavailable,
+)
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.limits.lanes.lane_check import LaneCheck
 from forebay.routing.logs import Event, event, place
@@ -43,7 +51,8 @@ def outcome_of(error: ForebayError, claim: Claim) -> Retry | Failed:
         code, note = claim.record.error, claim.record.error_note or ""
         return replace(last, code=code, note=note) if code else last
     if isinstance(error, PassingError):
-        return Retry.after(error, delay_s=error.retry_after or delay_s(claim))
+        counted = not isinstance(error, RedisUnavailable)
+        return Retry.after(error, delay_s=error.retry_after or delay_s(claim), counted=counted)
     if isinstance(error, EngineDied):
         # The jitter separates the jobs that the engine died with: one of them may kill engines,
         # and must not take the same others along again.

@@ -19,6 +19,7 @@ from forebay.routing.books.job_counts import (
     check_count,
     job_counts,
     up_count,
+    worked_count,
 )
 from forebay.routing.bulk.row_result import RowResult
 from forebay.routing.errors import ForebayError
@@ -32,6 +33,8 @@ from forebay.workers.runtime.outcomes import (
     Answered,
     Audited,
     Escalated,
+    Failed,
+    Outcome,
     Recorded,
     Routed,
     ShardAnswered,
@@ -77,6 +80,8 @@ class JobTally:
                 counts.update(_failed_checks(tenant, record.kind, draft))
             case Answered(answer):
                 counts.update(_failed_checks(tenant, record.kind, answer))
+        if record.hop == "local" and _is_worked(outcome):
+            counts[worked_count(tenant, record.kind, record.queue)] += 1
         if isinstance(outcome, ShardAnswered):
             for result in outcome.results:
                 counts.update(_of_row(record, result))
@@ -134,6 +139,16 @@ def _open_book() -> JobBook:
 
 def _group(record: Record, state: str) -> JobGroup:
     return JobGroup(record.id.partition(".")[0], record.kind, record.egress, state)
+
+
+def _is_worked(outcome: Outcome) -> bool:
+    """Return whether a local worker has done its work on a job; a cached answer is no work."""
+    match outcome:
+        case Answered(answer):
+            return not answer.cached
+        case Escalated() | Failed():
+            return True
+    return False
 
 
 def _of_end(record: Record, receipt: Receipt, *, audited: bool) -> dict[str, int]:

@@ -73,5 +73,7 @@ def stored_records(path: Path, delimiter: str) -> Iterator[StoredRecord]:
     with path.open(newline="", encoding="utf-8") as file:
         records = csv.reader(file, delimiter=delimiter)
         columns = next(records, [])
+        if "row" not in columns:
+            raise ValueError("not a table of results")
         for cells in records:
             yield StoredRecord(columns, cells)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from math import nan
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.outputs.durable_file import exists
@@ -29,6 +31,8 @@ HEADER_BYTES = 128
 
 #: The end of the name of the file with all else that is known of the rows.
 ROWS = ".jsonl"
+
+_SHAPE = re.compile(rb"'descr': '<f4', .*'shape': \((\d+), (\d+)\)")
 
 
 class NpyOutput(SpooledOutput):
@@ -91,6 +95,11 @@ class NpyOutput(SpooledOutput):
             with suppress(OSError):
                 self._new_rows_path().unlink(missing_ok=True)
 
+    def replace(self, path: Path) -> None:
+        """Give both files the places of others."""
+        self.path.replace(path)
+        self.rows_path.replace(path.with_name(path.name + ROWS))
+
     def _new_rows_path(self) -> Path:
         return self.rows_path.with_name(self.rows_path.name + UNFINISHED)
 
@@ -102,6 +111,30 @@ def _written(rows: Iterable[dict[str, Any]], rest: BinaryIO) -> Iterable[tuple[i
         row.pop("answer", None)
         rest.write(to_json(row) + b"\n")
         yield row["row"], vector
+
+
+def stored_vectors(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a finished matrix and of the file beside it.
+
+    Raises `OSError`, `ValueError` or `KeyError`.
+    """
+    with path.open("rb") as matrix, path.with_name(path.name + ROWS).open("rb") as rest:
+        count, width = _shape(matrix.read(HEADER_BYTES))
+        for line in rest:
+            row = from_json(line)
+            at = HEADER_BYTES + (row["row"] - 1) * width
+            answered = row["status"] == "done" and row["row"] <= count
+            data = os.pread(matrix.fileno(), width, at) if answered else b""
+            vector = unpacked_vector(b64encode(data).decode())
+            yield {**row, "answer": {"vectors": [vector]} if data else None}
+
+
+def _shape(header: bytes) -> tuple[int, int]:
+    """Return how many vectors a matrix has, and the bytes of each, from the header of its file."""
+    found = _SHAPE.search(header)
+    if not found:
+        raise ValueError("not a matrix of this program")
+    return int(found[1]), 4 * int(found[2])
 
 
 def _vector(row: dict[str, Any]) -> bytes:

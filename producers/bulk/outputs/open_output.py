@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, get_args
 
 from forebay.producers.bulk.names import shown
@@ -14,7 +15,6 @@ from forebay.producers.bulk.outputs.durable_file import DurableFile
 from forebay.producers.bulk.outputs.jsonl import JsonlOutput
 from forebay.producers.bulk.outputs.npy import NpyOutput
 from forebay.producers.bulk.outputs.output import Output
-from forebay.producers.bulk.outputs.spooled import SpooledOutput
 from forebay.routing.errors import InvalidJob, Misconfigured
 
 Format = Literal["jsonl", "csv", "tsv", "parquet", "npy"]
@@ -53,7 +53,10 @@ def open_output(
     path = Path(path)
     form = format_of(path, format)
     if form == "parquet":
-        return _parquet()(path, columns, resume_at=resume_at, overwrite=overwrite)
+        made: Output = parquet_module().ParquetOutput(
+            path, columns, resume_at=resume_at, overwrite=overwrite
+        )
+        return made
     if form == "npy":
         return NpyOutput(path, columns, resume_at=resume_at, overwrite=overwrite)
     file = DurableFile(path, resume_at=resume_at, overwrite=overwrite)
@@ -77,9 +80,14 @@ def format_of(path: Path, given: str | None) -> Format:
     return form
 
 
-def _parquet() -> type[SpooledOutput]:
+def parquet_module() -> ModuleType:
+    """Return the module that writes and reads Parquet.
+
+    Raises:
+        Misconfigured: The extra is not installed.
+    """
     try:
-        from forebay.producers.bulk.outputs.parquet import ParquetOutput  # noqa: PLC0415 - an extra
+        from forebay.producers.bulk.outputs import parquet  # noqa: PLC0415 - an extra
     except ImportError:
         raise Misconfigured("Parquet needs the extra `parquet`", field="format") from None
-    return ParquetOutput
+    return parquet

@@ -44,6 +44,10 @@ class Output(ABC):
             Unavailable: The disk is full or fails. `finish` may be called again after a resume.
         """
 
+    def replace(self, path: Path) -> None:
+        """Give the finished output the place of another one. A crash may leave it half done."""
+        self.path.replace(path)
+
     @abstractmethod
     def close(self) -> None:
         """Close the output as it is. A second call does nothing."""

@@ -23,6 +23,9 @@ from forebay.producers.bulk.outputs.spooled import (
 GROUP_BYTES = 4 * 1024 * 1024
 MAX_GROUP_ROWS = 10_000
 
+#: How many rows of a finished file are read at once.
+BATCH_ROWS = 1_024
+
 _CHECK = pa.struct([("name", pa.string()), ("passed", pa.bool_()), ("note", pa.string())])
 
 #: The type of each column; any other column is text.
@@ -87,6 +90,24 @@ class ParquetOutput(SpooledOutput):
             [_array(column, field) for column, field in zip(columns, schema, strict=True)],
             schema=schema,
         )
+
+
+def stored_batches(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a finished file. Raises `OSError` or `ValueError`."""
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        for batch in file.iter_batches(BATCH_ROWS):
+            yield from map(_stored, batch.to_pylist())
+
+
+def _stored(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with its answer as `ParquetOutput` takes it."""
+    vectors, text = row.pop("embedding", None), row["answer"]
+    probability = row.pop("probability", None)
+    if vectors:
+        row["answer"] = {"vectors": vectors if isinstance(vectors[0], list) else [vectors]}
+    elif text is not None:
+        row["answer"] = {"text": text, "probability": probability}
+    return row
 
 
 def _embedding(row: dict[str, Any]) -> list[Any] | None:

@@ -18,7 +18,7 @@ from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.options import BulkOptions, Order, RowsLike
 from forebay.producers.bulk.outputs.durable_file import being_written, is_being_written
 from forebay.producers.bulk.running.manifest import SPOOL, Manifest, folder_of
-from forebay.producers.bulk.running.retry import complete, failed_rows, rows_without_answer, settled
+from forebay.producers.bulk.running.retry import complete, failed_rows, rows_to_retry, settled
 from forebay.producers.bulk.running.run import BulkRun
 from forebay.producers.bulk.sources.open_source import STDIN, open_source
 from forebay.producers.bulk.sources.source import Source
@@ -143,7 +143,7 @@ def _let_go_on(bulks: Bulks, manifest: Manifest) -> InvalidJob:
 
 
 def retry(ledger: Ledger, tenant: str, which: str, bulk_id: str = "") -> BulkRun:
-    """Begin a bulk of the rows of another that have no answer; at its end they are put in place.
+    """Begin a bulk of the rows of another that failed or are degraded; at its end it replaces them.
 
     Args:
         ledger: where the shards wait.
@@ -152,17 +152,17 @@ def retry(ledger: Ledger, tenant: str, which: str, bulk_id: str = "") -> BulkRun
         bulk_id: the id of the new bulk; by default a random one.
 
     Raises:
-        InvalidJob: No row failed, the input has changed, or the bulk or a retry of it has not
-            ended.
+        InvalidJob: No row failed or is degraded, the input has changed, or the bulk or a retry of
+            it has not ended.
     """
     manifest, bulks = find(ledger, tenant, which), Bulks(ledger)
     if (state := bulks.state(manifest.id)) and state not in ENDED:
         raise InvalidJob(f"is {state}: it has not ended; `resume` goes on with it", field="bulk")
     again = manifest.folder / "retry.jsonl"
     spent = settled(bulks, manifest) + _spent_by_last(bulks, folder_of(again))
-    numbers = rows_without_answer(manifest)
+    numbers = rows_to_retry(manifest)
     if not numbers:
-        raise InvalidJob("has no row without an answer", field="bulk")
+        raise InvalidJob("has no row without an answer, and none is degraded", field="bulk")
     template = Template.of(**manifest.template)
     rows = failed_rows(source_again(manifest), template, numbers)
     limit = manifest.max_usd

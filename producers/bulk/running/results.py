@@ -16,7 +16,8 @@ ResultRow = dict[str, Any]
 
 def of_row(number: int, key: str | None, result: RowResult) -> ResultRow:
     """Return the output's row for a row that the local lane ended."""
-    passed = [{"name": name, "passed": True, "note": ""} for name in result.checks]
+    notes = dict(result.notes)
+    passed = [{"name": name, "passed": True, "note": notes.get(name, "")} for name in result.checks]
     failed = [{"name": name, "passed": False, "note": note} for name, note in result.failed]
     return {
         "row": number, "key": key, "status": result.status, "answer": result.content,

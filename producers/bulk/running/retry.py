@@ -1,8 +1,7 @@
-"""Answers the rows of a finished bulk again that have no answer, and puts the results in place."""
+"""Answers rows of a finished bulk again, those that failed or are degraded, and replaces them."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -10,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from forebay.producers.bulk.names import shown
-from forebay.producers.bulk.outputs.delimited import stored_records
-from forebay.producers.bulk.outputs.open_output import DELIMITERS, Format, format_of, open_output
+from forebay.producers.bulk.outputs.open_output import format_of, open_output
+from forebay.producers.bulk.outputs.output import ResultRow
+from forebay.producers.bulk.outputs.stored import stored_rows
 from forebay.producers.bulk.rows import BadRow
 from forebay.producers.bulk.running import results
 from forebay.producers.bulk.running.manifest import Manifest
@@ -21,7 +20,7 @@ from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.templates.template import Template
 from forebay.producers.bulk.validated import validated_rows
 from forebay.routing.bulk.bulks import Bulks, BulkState
-from forebay.routing.errors import InvalidJob, UnknownJob
+from forebay.routing.errors import UnknownJob
 from forebay.routing.ledger.ledger import Ledger
 
 ROWS_PER_WRITE = 500
@@ -33,13 +32,14 @@ COUNTERS = (
 )  # fmt: skip
 
 
-def rows_without_answer(manifest: Manifest) -> list[int]:
-    """Return the numbers of the rows in the output that have no answer.
+def rows_to_retry(manifest: Manifest) -> list[int]:
+    """Return the numbers of the rows in the output that have no answer or a degraded one.
 
     Raises:
-        InvalidJob: The output cannot be completed, or cannot be read.
+        InvalidJob: The output cannot be read.
     """
-    return [row["row"] for row in _stored(manifest) if row["status"] != "done"]
+    rows = _stored(manifest)
+    return sorted(row["row"] for row in rows if row["status"] != "done" or row["degraded"])
 
 
 def failed_rows(source: Source, template: Template, numbers: list[int]) -> Iterator[dict[str, Any]]:
@@ -100,58 +100,34 @@ def put_in_place(manifest: Manifest, numbers: Sequence[int], again: Path) -> Cou
         What became of the rows of the output, as counters.
     """
     out = Path(manifest.out)
-    new = out.with_name(out.name + ".new")
-    replaced = dict(zip(numbers, _lines(again), strict=True))
+    new, form = out.with_name(out.name + ".new"), format_of(out, manifest.out_format)
+    replaced = dict(zip(numbers, stored_rows(again, "jsonl"), strict=True))
     counted: Counter[str] = Counter()
-    with open_output(new, format=_format(manifest), overwrite=True) as output:
+    with open_output(new, format=form, overwrite=True) as output:
         for batch in _batched(_stored(manifest), ROWS_PER_WRITE):
-            rows = [_better(row, replaced.get(row["row"])) for row in batch]
+            rows = [better(row, replaced.get(row["row"])) for row in batch]
             counted.update(results.totals(rows, 0))
             counted.update(f"error:{row['error']}" for row in rows if row["error"])
             output.append(rows)
         output.finish()
-    new.replace(out)
+        output.replace(out)
     return counted
 
 
-def _format(manifest: Manifest) -> Format:
-    """Return the format of an output that can be completed."""
-    form = format_of(Path(manifest.out), manifest.out_format)
-    if form not in {"jsonl", *DELIMITERS}:
-        raise InvalidJob(
-            "only JSON Lines, CSV and TSV can be completed; make a file of the failed rows and run "
-            "it as a bulk of its own",
-            field=shown(Path(manifest.out)),
-        )
-    return form
+def _stored(manifest: Manifest) -> Iterator[ResultRow]:
+    """Yield the rows of an output."""
+    out = Path(manifest.out)
+    return stored_rows(out, format_of(out, manifest.out_format))
 
 
-def _stored(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """Yield the rows of an output that can be completed."""
-    out, form = Path(manifest.out), _format(manifest)
-    if form == "jsonl":
-        yield from _lines(out)
-        return
-    try:
-        yield from stored_records(out, DELIMITERS[form])
-    except (OSError, ValueError, KeyError):
-        raise InvalidJob("cannot be read", field=shown(out)) from None
+def better(row: ResultRow, again: ResultRow | None) -> ResultRow:
+    """Return the new result of a row in its place, unless the row would lose its answer."""
+    if again is None or (row["status"] == "done" and again["status"] != "done"):
+        return row
+    return {**again, "row": row["row"], "key": row["key"]}
 
 
-def _better(row: dict[str, Any], again: dict[str, Any] | None) -> dict[str, Any]:
-    return row if again is None else {**again, "row": row["row"], "key": row["key"]}
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with path.open() as file:
-            for line in file:
-                yield json.loads(line)
-    except (OSError, ValueError):
-        raise InvalidJob("cannot be read", field=shown(path)) from None
-
-
-def _batched(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+def _batched(rows: Iterator[ResultRow], size: int) -> Iterator[list[ResultRow]]:
     """Yield lists of at most `size` rows."""
     while batch := list(islice(rows, size)):
         yield batch

@@ -46,7 +46,7 @@ class ItemsSource(JsonlSource):
 
 
 class ItemStream:
-    """The encoded items of an iterable, as bytes that are read once."""
+    """The encoded items of a collection, as bytes that are read once."""
 
     def __init__(self, items: Iterable[Any]) -> None:
         self._items: Iterator[Any] = iter(items)

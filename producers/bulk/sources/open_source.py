@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -15,9 +15,10 @@ from forebay.producers.bulk.sources.delimited import DelimitedSource
 from forebay.producers.bulk.sources.folder import FolderSource
 from forebay.producers.bulk.sources.items import ItemsSource, ItemStream
 from forebay.producers.bulk.sources.jsonl import JsonlSource
+from forebay.producers.bulk.sources.read_ahead import ReadAhead
 from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.streams.inputs import FileInput, Input, readable
-from forebay.producers.bulk.streams.spooled import SpooledInput, part_of
+from forebay.producers.bulk.streams.spooled import SpooledInput, part_of, readiness
 from forebay.routing.errors import InvalidJob, Misconfigured
 
 Format = Literal["jsonl", "csv", "tsv", "parquet", "text", "items"]
@@ -60,13 +61,14 @@ def open_source(
         if format in {"parquet", "text"}:
             raise InvalidJob("must be jsonl, csv or tsv for standard input", field="format")
         read: Any = sys.stdin.buffer
-        stdin = SpooledInput(read.read1, path=spool, name="standard input", fd=_fd_of(read))
+        stdin = SpooledInput(
+            read.read1, path=spool, name="standard input", ready=_readiness_of(read)
+        )
         return _text_source(stdin, format or "jsonl")
     if isinstance(source, str | PathLike):
         return _open_path(Path(source), format, spool)
     if isinstance(source, Iterable) and not isinstance(source, bytes | bytearray):
-        items = ItemStream(source)
-        return ItemsSource(SpooledInput(items.read, path=spool, name="rows"))
+        return _items(source, spool)
     wrong = type(source).__name__
     raise InvalidJob(f"must be a file, a folder, - or an iterable, not {wrong}", field="source")
 
@@ -87,14 +89,32 @@ def _open_path(path: Path, form: Format | None, spool: Path | None) -> Source:
         raise InvalidJob("must be a file to be read as Parquet, not a pipe", field=shown(path))
     live = path.open("rb", buffering=0)  # a named pipe, or what a shell makes of <(command)
     name = shown(path)
-    pipe = SpooledInput(live.read, path=spool, name=name, fd=live.fileno(), on_close=live.close)
+    pipe = SpooledInput(
+        live.read, path=spool, name=name, ready=readiness(live.fileno()), on_close=live.close
+    )
     return _text_source(pipe, form)
 
 
-def _fd_of(stream: Any) -> int | None:
-    """Return the file descriptor of a stream; `None` for one that a program put in its place."""
+def _items(source: Iterable[Any], spool: Path | None) -> Source:
+    """Open an iterable. A collection never blocks; anything else may."""
+    if isinstance(source, Collection):
+        return ItemsSource(SpooledInput(ItemStream(source).read, path=spool, name="rows"))
+    ahead = ReadAhead(source)
+    try:
+        return ItemsSource(
+            SpooledInput(
+                ahead.read, path=spool, name="rows", ready=ahead.ready, on_close=ahead.close
+            )
+        )
+    except BaseException:
+        ahead.close()
+        raise
+
+
+def _readiness_of(stream: Any) -> Callable[[float], bool] | None:
+    """Return what tells of bytes in a stream; `None` for one that a program put in its place."""
     with suppress(AttributeError, OSError, ValueError):
-        return int(stream.fileno())
+        return readiness(int(stream.fileno()))
     return None
 
 

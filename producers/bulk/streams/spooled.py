@@ -33,8 +33,8 @@ class SpooledInput:
         read: return the next bytes of the input, at most as many as it is given; none at the end.
         path: the file to keep; without it, a temporary file that `close` removes.
         name: how errors name the input.
-        fd: the file descriptor behind `read`, which tells whether bytes have come; without it,
-            reading waits for them, however long that takes.
+        ready: wait until `read` takes no time, at most for so many seconds, and return whether that
+            is so; without it, reading waits for bytes, however long that takes.
         on_close: closes the input.
 
     Raises:
@@ -47,13 +47,13 @@ class SpooledInput:
         *,
         path: Path | None = None,
         name: str,
-        fd: int | None = None,
+        ready: Callable[[float], bool] | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self._read = read
         self._path = path
-        self._fd, self._patience_s = fd, math.inf
+        self._ready, self._patience_s = ready, math.inf
         self._on_close = on_close
         self._ended = False
         self._unkept = b""  # what was read while the disk was full
@@ -107,12 +107,10 @@ class SpooledInput:
         self._patience_s = seconds
 
     def _await_bytes(self) -> None:
-        """Wait until reading takes no time, if the operating system can tell."""
-        if self._fd is None or self._unkept or math.isinf(self._patience_s):
+        """Wait until reading takes no time, if that can be told."""
+        if self._ready is None or self._unkept or math.isinf(self._patience_s):
             return
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        if not poll.poll(self._patience_s * 1000):
+        if not self._ready(self._patience_s):
             raise NotYet
 
     def _end(self) -> None:
@@ -167,6 +165,13 @@ class SpooledInput:
         self._file.close()
         if self._on_close is not None:
             self._on_close()
+
+
+def readiness(fd: int) -> Callable[[float], bool]:
+    """Return the function that waits until a file descriptor can be read; see `SpooledInput`."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return lambda seconds: bool(poll.poll(seconds * 1000))
 
 
 def _opened(path: Path | None) -> Any:

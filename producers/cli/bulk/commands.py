@@ -128,7 +128,7 @@ def go_on(bulk: Bulk, *, tenant: TenantName = None, as_json: Json = False) -> No
 
 @app.command()
 def retry(bulk: Bulk, *, tenant: TenantName = None, as_json: Json = False) -> None:
-    """Answer the failed rows again. The new results take their places."""
+    """Answer the failed and the degraded rows again. The new results take their places."""
     with open_client(_tenant_of(tenant, bulk)) as client:
         _follow(client.retry_bulk(bulk), as_json=as_json)
 

@@ -126,9 +126,10 @@ class Measured:
         from forebay.routing.books.job_book import JobBook
         from forebay.routing.capacity.measured import busiest_hour
 
-        busiest = busiest_hour(JobBook(self._reader.redis), since_s)
+        busiest = busiest_hour(JobBook(self._reader.redis), self._queue, since_s)
         if busiest is None:
-            raise typer.BadParameter("is needed: no job was counted yet", param_hint="--rate")
+            message = f"is needed: no job of {self._queue} was counted yet"
+            raise typer.BadParameter(message, param_hint="--rate")
         hour = datetime.fromtimestamp(busiest.start_s, UTC)
         return busiest.rate, f"in the hour from {hour:%Y-%m-%d %H:%M} UTC, the busiest"
 

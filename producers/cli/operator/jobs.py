@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -22,7 +22,7 @@ from forebay.producers.cli.operator.filters import (
     job_filter,
 )
 from forebay.producers.cli.operator.readers import open_readers, reader_of
-from forebay.producers.cli.options import Id, Json, Limit
+from forebay.producers.cli.options import Id, Interval, Json, Limit, Rounds
 
 if TYPE_CHECKING:
     from forebay.routing.ledger.record import Record
@@ -31,13 +31,6 @@ if TYPE_CHECKING:
 
 HEADER = ("ID", "KIND", "STATE", "QUEUE", "ATTEMPTS", "AGE", "CODE")
 LOOK_AT = 200_000
-
-Interval = Annotated[
-    float, typer.Option("--interval", min=0.2, metavar="SECONDS", help="Look again so often.")
-]
-Rounds = Annotated[
-    int | None, typer.Option("--rounds", min=1, metavar="N", help="Stop after looking so often.")
-]
 
 app = typer.Typer(
     help="List, show or watch the jobs of all tenants, for an operator.",

@@ -42,7 +42,8 @@ def add_option(command: Any) -> None:
 
     (option,) = (each for each in typer.main.get_command(example).params if each.name == "fleet")
     for one in _commands(command):
-        one.params.append(option)
+        if not any(each.name == option.name for each in one.params):
+            one.params.append(option)
 
 
 def _commands(command: Any) -> Iterator[Any]:

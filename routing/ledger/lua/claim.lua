@@ -18,6 +18,7 @@ local MAX_SKIPPED_SHARDS = 500 -- likewise shards: more than one bulk that is fe
 local MAX_MOVED = 200 -- jobs that are moved to their lane in one claim
 local MAX_BYTES = 65536 -- a worker of many jobs must be done with them long before its leases end
 local clock = {} -- class -> the virtual time of its last claim
+local MIN_ADMITTED = 15 -- tenants that get their turn besides one for each job
 local LOOK = 100 -- jobs that are looked at for one of a kind, of all tenants together
 local wanted = selection and selection ~= '' and cjson.decode(selection) or {}
 
@@ -58,6 +59,14 @@ local function correct(turn, entry, now, most)
   end
 end
 
+-- Give their turns to the next tenants that came to a class; return whether any had come.
+local admitted = {} -- class -> names that were looked at
+local function admit_more(class)
+  local most, before = MIN_ADMITTED + count, admitted[class] or 0
+  admitted[class] = before + most
+  return before < MAX_NEWCOMERS and admit(queue, class, most)
+end
+
 -- Return the most urgent job of the tenant whose turn it is in a class, and the tenant. What is not
 -- the tenant's job is dropped, and costs the tenant as much of its virtual time as a job.
 local function head(class)
@@ -65,10 +74,7 @@ local function head(class)
   local turn = 'fb:turn:' .. place
   local most = class == 'rows' and MAX_ROWS or 1 -- a shard costs as many units as it has rows
   if not clock[class] then
-    admit(queue, class)
-    if redis.call('ZCARD', turn) == 0 then
-      return nil
-    end
+    admit_more(class)
     clock[class] = number(redis.call('HGET', 'fb:clock', place))
     correct(turn, redis.call('ZRANGE', turn, -1, -1, 'WITHSCORES'), clock[class], most)
   end
@@ -77,14 +83,11 @@ local function head(class)
   for i = 1, 2 * MAX_SKIPPED do
     local entry = redis.call('ZRANGE', turn, held, held, 'WITHSCORES')
     local tenant = entry[1]
-    if not tenant then
+    if looks < 1 or not tenant and not admit_more(class) then
       return nil
-    end
-    if looks < 1 then
-      return nil
-    elseif passed_over[tenant] or is_paused(paused, queue, tenant) then
+    elseif tenant and (passed_over[tenant] or is_paused(paused, queue, tenant)) then
       held = held + 1
-    elseif i > MAX_SKIPPED or not correct(turn, entry, now, most) then
+    elseif tenant and (i > MAX_SKIPPED or not correct(turn, entry, now, most)) then
       local waiting = 'fb:waiting:' .. place .. ':' .. tenant
       local first, waits = first_of(waiting)
       if not waits then

@@ -3,6 +3,7 @@
 -- -> {jobs given back, dead, due, expired, doorbells rung, percentage of memory used if it is short,
 --     the ids of the jobs that were given back, are dead, have expired or were cancelled}
 local limit, max_attempts, retention_ms, bell, memory_limit, full_ms, tenant_share = unpack(ARGV)
+local MAX_ADMITTED = 1000 -- tenants that get their turn in one class of a queue, besides those of claims
 local MAX_SPARE_BELLS = 1000 -- doorbells beyond the number of jobs that wait
 local SLACK = 0.05 -- once full, until memory in use is this share of maxmemory below the limit
 local MIN_SWEEP_GAP_MS = 500 -- sweeps of several sweepers within this time count as one
@@ -116,7 +117,7 @@ end
 -- Count what waits in a queue, jobs and shards, and note since when bulk jobs do.
 local function recount(queue)
   for _, class in ipairs({ 'interactive', 'bulk', 'rows' }) do
-    admit(queue, class)
+    admit(queue, class, MAX_ADMITTED)
   end
   local bulk = waiting_in(queue .. ':bulk')
   if bulk > 0 then

@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
 -- Give back the slot of a call, and learn from how the call ended (AIMD). `ok` lets one more call run
--- at once after as many as run at once. `throttled` halves their number, once for all calls that
--- began before it was halved, and the model rests. After some `failed` calls in a row it rests too,
--- and one call then probes it (half-open). `unused` only gives the slot back.
+-- at once after as many as run at once. `throttled` halves their number, and the model rests. After
+-- some `failed` calls in a row it rests too, and one call then probes it (half-open). Either counts
+-- once for all calls that began before: calls that fail together show one fault. `unused` only gives
+-- the slot back.
 -- `tokens_back`: those that were taken and not used; below 0 if more were used.
 -- -> {ms for which the model rests, 1 if it did not rest before}
 --
@@ -17,8 +18,9 @@ local retry_after_ms, max_calls, tokens_back = number(ARGV[6]), number(ARGV[7]),
 local load, slots = 'fb:spillway:load:' .. model, 'fb:spillway:slots:' .. model
 local member, now = call .. ' ' .. job .. ' ' .. token, now_ms()
 local busy = redis.call('ZCARD', slots)
-local state = redis.call('HMGET', load, 'window', 'cuts', 'fails', 'throttles', 'rest_until', 'tokens')
-local began = number(redis.call('ZSCORE', slots, member) or -1)
+local state = redis.call('HMGET', load, 'window', 'cuts', 'fails', 'throttles', 'rest_until', 'tokens',
+  'probe')
+local is_new = number(redis.call('ZSCORE', slots, member) or -1) == number(state[2])
 local window = math.min(max_calls, tonumber(state[1] or '') or max_calls)
 local fails, throttles, rest_until = number(state[3]), number(state[4]), number(state[5])
 
@@ -34,21 +36,24 @@ end
 if ending == 'ok' then
   window, fails, throttles = math.min(max_calls, window + 1 / window), 0, 0
 elseif ending == 'throttled' then
-  if began == number(state[2]) then
+  if is_new then
     window = math.max(1, math.min(window, busy) / 2)
     throttles = throttles + 1
-    redis.call('HSET', load, 'cuts', began + 1)
+    redis.call('HINCRBY', load, 'cuts', 1)
   end
   rest_until = math.max(rest_until, now + wait(math.max(1, throttles), FIRST_THROTTLE_MS, MAX_THROTTLE_MS))
-elseif ending == 'failed' then
+elseif ending == 'failed' and is_new then
   fails = fails + 1
   if fails >= TRIPS then
     rest_until = math.max(rest_until, now + wait(fails - TRIPS + 1, FIRST_REST_MS, MAX_REST_MS))
+    redis.call('HINCRBY', load, 'cuts', 1)
   end
 end
 redis.call('HSET', load, 'window', string.format('%.6f', window), 'fails', fails, 'throttles', throttles,
   'rest_until', string.format('%.0f', rest_until))
-redis.call('HDEL', load, 'probe_until')
+if state[7] == member then
+  redis.call('HDEL', load, 'probe', 'probe_until')
+end
 redis.call('PEXPIRE', load, KEEP_MS)
 if rest_until > now then
   redis.call('ZADD', RESTING, rest_until, model)

@@ -6,11 +6,13 @@
 --    {0, ms to wait, 'resting' | 'probing' | 'calls' | 'requests' | 'tokens'}
 --
 -- Keys:  fb:spillway:load:<model>   hash  window: calls at once that the service seems to take; cuts: how
---                                         often it was halved; fails, throttles: in a row; rest_until and
---                                         probe_until (ms); requests, tokens: left of the minute; at:
---                                         ms of their last change; pruned_at (ms)
+--                                         often it was halved or began to rest; fails, throttles: in a
+--                                         row; rest_until (ms); probe: the slot of the call that probes,
+--                                         until probe_until (ms); requests, tokens: left of the minute;
+--                                         at: ms of their last change; pruned_at (ms)
 --        fb:spillway:slots:<model>  zset  '<call> <job> <token of its claim>' -> `cuts` at its start
 local MINUTE_MS, PROBE_MS, BUSY_MS, PRUNE_MS, KEEP_MS = 60000, 30000, 100, 500, 7200000
+local MAX_PROBE_WAIT_MS = 5000 -- before another call looks whether the probe has ended
 local TRIPS = 3 -- failed calls in a row after which a model rests
 local model, call, job, token = unpack(ARGV)
 local max_calls, max_requests, max_tokens = number(ARGV[5]), number(ARGV[6]), number(ARGV[7])
@@ -18,7 +20,7 @@ local wanted = number(ARGV[8])
 local load, slots = 'fb:spillway:load:' .. model, 'fb:spillway:slots:' .. model
 local now = now_ms()
 local state = redis.call('HMGET', load, 'window', 'fails', 'rest_until', 'probe_until', 'requests',
-  'tokens', 'at', 'pruned_at', 'cuts')
+  'tokens', 'at', 'pruned_at', 'cuts', 'probe')
 local busy = redis.call('ZCARD', slots)
 
 -- Return what is left of a limit a minute: it fills up evenly.
@@ -32,13 +34,18 @@ local function wait(missing, limit)
   return math.max(1, math.ceil(missing * MINUTE_MS / limit))
 end
 
--- Give back the slots of jobs whose claim is gone: their worker died. -> slots that are taken
+-- Return whether the job of a slot still has its claim; if not, its worker died.
+local function alive(slot)
+  local _, its_job, its_token = string.match(slot, '^(%S+) (%S+) (%S*)$')
+  return its_job and held(its_job, its_token)
+end
+
+-- Give back the slots of jobs whose claim is gone. -> slots that are taken
 local function pruned()
   redis.call('HSET', load, 'pruned_at', now)
-  for _, member in ipairs(redis.call('ZRANGE', slots, 0, -1)) do
-    local _, its_job, its_token = string.match(member, '^(%S+) (%S+) (%S*)$')
-    if not its_job or not held(its_job, its_token) then
-      redis.call('ZREM', slots, member)
+  for _, slot in ipairs(redis.call('ZRANGE', slots, 0, -1)) do
+    if not alive(slot) then
+      redis.call('ZREM', slots, slot)
     end
   end
   return redis.call('ZCARD', slots)
@@ -49,8 +56,8 @@ if rest_ms > 0 then
   return { 0, rest_ms, 'resting' }
 end
 local probes = number(state[2]) >= TRIPS
-if probes and probe_ms > 0 then
-  return { 0, probe_ms, 'probing' }
+if probes and probe_ms > 0 and (not state[10] or alive(state[10])) then
+  return { 0, math.min(probe_ms, MAX_PROBE_WAIT_MS), 'probing' }
 end
 local window = math.max(1, math.floor(math.min(max_calls, tonumber(state[1] or '') or max_calls)))
 if busy >= window and now - number(state[8]) >= PRUNE_MS then
@@ -67,13 +74,14 @@ local needed = math.min(wanted, max_tokens) -- more than a whole minute's passes
 if max_tokens > 0 and tokens < needed then
   return { 0, wait(needed - tokens, max_tokens), 'tokens' }
 end
-redis.call('ZADD', slots, number(state[9]), call .. ' ' .. job .. ' ' .. token)
+local member = call .. ' ' .. job .. ' ' .. token
+redis.call('ZADD', slots, number(state[9]), member)
 -- Without a limit nothing is counted, lest a limit that is set later begins with a debt.
 redis.call('HSET', load, 'at', now,
   'requests', max_requests > 0 and string.format('%.6f', requests - 1) or '',
   'tokens', max_tokens > 0 and string.format('%.6f', tokens - wanted) or '')
 if probes then
-  redis.call('HSET', load, 'probe_until', now + PROBE_MS)
+  redis.call('HSET', load, 'probe', member, 'probe_until', now + PROBE_MS)
 end
 redis.call('PEXPIRE', load, KEEP_MS)
 redis.call('PEXPIRE', slots, KEEP_MS)

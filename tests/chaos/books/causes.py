@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -33,7 +33,7 @@ def of_causes(
     journal: Journal,
 ) -> Iterator[Finding]:
     """Check why jobs ended. `made`: by id, what was ordered."""
-    lost = _lost_claims(entries)
+    lost = _lost_claims(entries, journal)
     spoiled = _spoiled(calls, journal)
     known = [(end, made[end.id]) for end in ends if end.id in made]
     yield finding("cancelled, and nobody did", (
@@ -51,14 +51,16 @@ def of_causes(
     ))  # fmt: skip
 
 
-def _lost_claims(entries: Sequence[Entry]) -> Counter[str]:
-    """Count, for each job, the claims that a worker lost or gave back with an error."""
-    claims: defaultdict[str, set[str]] = defaultdict(set)
+def _lost_claims(entries: Sequence[Entry], journal: Journal) -> Counter[str]:
+    """Count, for each job, the claims that a worker lost or gave back with an error.
+
+    The claims are those of Redis' file: a worker may die before it has written one down.
+    """
     good = {entry.more for entry in entries if entry.what == "settle"}
-    for entry in entries:
-        if entry.what == "claim":
-            claims[entry.about].add(entry.more)
-    return Counter({job: len(tokens - good) for job, tokens in claims.items()})
+    return Counter({
+        job: len({change.token for change in life if change.state == "running"} - good)
+        for job, life in journal.lives.items()
+    })  # fmt: skip
 
 
 def _spoiled(calls: Sequence[Mapping[str, Any]], journal: Journal) -> set[str]:

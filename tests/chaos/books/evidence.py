@@ -35,7 +35,8 @@ class Evidence:
         calls: every request that the mock of Bedrock saw.
         entries: the diary.
         journal: Redis' append-only file.
-        unknown: calls whose cost is not known and stays reserved.
+        unknown: the calls whose outcome is not known, so that they stay reserved.
+        billed_nusd: what the mock billed for all calls.
         findings: the books.
     """
 
@@ -45,7 +46,8 @@ class Evidence:
     calls: list[dict[str, Any]]
     entries: list[Entry]
     journal: Journal
-    unknown: int = 0
+    unknown: list[money.Unknown] = field(default_factory=list)
+    billed_nusd: int = 0
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -62,11 +64,13 @@ def gather(
         *money.of_money(spend, calls, told.risked),
         finding("a producer told what cannot be", told.wrong),
     ]
-    if not told.risked:  # the writes that were lost with Redis' host cannot add up
-        findings += [*money.of_sums(spend, reservations), money.of_receipts(costs, reservations)]
     diary = Diary(folder / "diary").entries()
-    unknown = sum(entry.state == "open" for entry in reservations)
-    return Evidence(told, done, ends, calls, diary, Journal(), unknown, findings)
+    unknown = money.unknown_calls(reservations, calls, diary)
+    if not told.risked:  # the writes that were lost with Redis' host cannot add up
+        findings += money.of_bill(reservations, calls, unknown)
+        findings += [*money.of_sums(spend, reservations), money.of_receipts(costs, reservations)]
+    billed_nusd = sum(map(money.billed, calls))
+    return Evidence(told, done, ends, calls, diary, Journal(), unknown, billed_nusd, findings)
 
 
 def close(evidence: Evidence, folder: Path, term_s: float) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from books.diary import Entry
 from books.finding import Finding, finding
 from books.journal import Journal
 from forebay.routing.limits.budget import Budget, Reservation
 from mock_bedrock.spoiled import hides_cost
 
 REFUSED = 400  # HTTP status from which on Bedrock bills nothing
+SERVER_ERROR = 500  # HTTP status from which on nobody knows whether the model ran
 WASTED = {"refuse", "malformed"}  # billed without an answer: a second call buys nothing twice
 #: Stands in the prompt of a repair, which shows the model its own wrong answer.
 ANSWERED = '"role": "assistant"'
@@ -52,12 +55,86 @@ def _billed(call: Mapping[str, Any], reserved_nusd: int) -> int | None:
     """Return what must be booked for a call; None if nobody could know it."""
     if not call["whole"]:
         return None
-    if hides_cost(call["fault"] or ""):
-        return reserved_nusd
+    return reserved_nusd if hides_cost(call["fault"] or "") else billed(call)
+
+
+def billed(call: Mapping[str, Any]) -> int:
+    """Return what the mock billed for a call; 0 if it gave no answer."""
     read, written = int(call["cache_read"]), int(call["cache_written"])
     fresh = int(call["tokens_in"]) - read - written
     tenths = 10 * fresh * INPUT_NUSD + read * INPUT_NUSD + written * INPUT_NUSD * 25 // 2
     return -(-tenths // 10) + int(call["tokens_out"]) * OUTPUT_NUSD
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A call whose outcome nobody in the fleet knows, so that its worst case stays reserved.
+
+    Attributes:
+        billed_nusd: what the mock billed for it, whether or not the answer arrived.
+        cause: why the outcome is not known; empty if nothing explains it.
+    """
+
+    call_id: str
+    job_id: str
+    reserved_nusd: int
+    billed_nusd: int
+    cause: str
+
+
+def unknown_calls(
+    entries: Iterable[Reservation], calls: Sequence[Mapping[str, Any]], diary: Sequence[Entry]
+) -> list[Unknown]:
+    """List the calls of unknown outcome, with what the mock and the diary know of them."""
+    seen = {call["call_id"]: call for call in calls}
+    dead = {entry.pid for entry in diary if entry.what in {"died", "killed"}}
+    noted = {entry.more: entry.pid in dead for entry in diary if entry.what == "reserve"}
+    return [
+        Unknown(
+            entry.call_id, entry.job_id, entry.reserved_nusd,
+            billed_nusd=billed(seen[entry.call_id]) if entry.call_id in seen else 0,
+            # A worker that lives notes each call.
+            cause=_cause(seen.get(entry.call_id), died=noted.get(entry.call_id, bool(dead))),
+        )
+        for entry in entries if entry.state == "open"
+    ]  # fmt: skip
+
+
+def _cause(call: Mapping[str, Any] | None, *, died: bool) -> str:
+    if died:
+        return "its worker died"
+    if call is not None and not call["whole"] and (call["status"] or SERVER_ERROR) >= SERVER_ERROR:
+        return f"the mock's fault {call['fault']}" if call["fault"] else ""
+    return ""
+
+
+def of_bill(
+    entries: Sequence[Reservation], calls: Sequence[Mapping[str, Any]], unknown: Sequence[Unknown]
+) -> Iterator[Finding]:
+    """Check the mock's whole bill against what is settled and what is unknown.
+
+    An answer that hides its cost is settled at its worst case, as it has to be.
+    """
+    seen = {call["call_id"]: call for call in calls}
+    settled = [entry for entry in entries if entry.state == "settled"]
+    uncalled = (entry.call_id for entry in settled if entry.call_id not in seen)
+    yield finding("booked, and never called", uncalled)
+    surplus = sum(
+        entry.settled_nusd - billed(seen[entry.call_id]) for entry in settled
+        if entry.call_id in seen and hides_cost(seen[entry.call_id]["fault"] or "")
+    )  # fmt: skip
+    bill = sum(map(billed, calls))
+    booked = sum(entry.settled_nusd for entry in settled)
+    open_bill = sum(each.billed_nusd for each in unknown)
+    wrong = f"billed {bill}, settled {booked}, worst cases {surplus}, unknown {open_bill}"
+    balances = bill + surplus == booked + open_bill
+    yield finding("the mock's bill is not what is booked", [] if balances else [wrong])
+    yield finding("calls of an unknown outcome that nothing explains", (
+        each.call_id for each in unknown if not each.cause
+    ))  # fmt: skip
+    yield finding("calls of unknown outcome that cost more than is reserved", (
+        each.call_id for each in unknown if each.billed_nusd > each.reserved_nusd
+    ))  # fmt: skip
 
 
 def of_sums(spend: Budget, entries: Sequence[Reservation]) -> Iterator[Finding]:

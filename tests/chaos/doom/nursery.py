@@ -15,14 +15,17 @@ import time
 from typing import Any
 
 import celery.apps.worker
+import celery.bin.celery
 import celery.worker.consumer  # noqa: F401 - likewise
 import kombu.transport.redis  # noqa: F401 - likewise
 
 from books.diary import Diary
 from doom.doomed import prepare
+from forebay.routing.policy.secret_scanner import Scanner
 
 PR_SET_PDEATHSIG = 1
 PAUSE_S = 0.2  # before the next worker
+SCANNING = {"router", "bedrock"}  # the roles that look for secrets
 
 
 class Nursery:
@@ -32,6 +35,8 @@ class Nursery:
         self._words = words
         self._diary: Diary = prepare(role).diary
         self._app = importlib.import_module(f"forebay.workers.{role}").app
+        if role in SCANNING:
+            Scanner()  # loads its library
         self._child = 0
         self._ending = False
         signal.signal(signal.SIGTERM, self._end)

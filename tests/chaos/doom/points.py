@@ -39,9 +39,9 @@ class Armed:
         path.touch()
         return True
 
-    def any(self) -> bool:
-        """Return True if a point is armed."""
-        return any(not path.name.startswith("frozen.") for path in self._folder.iterdir())
+    def count(self) -> int:
+        """Return the number of points that are armed."""
+        return sum(not path.name.startswith("frozen.") for path in self._folder.iterdir())
 
     def take(self, role: str, point: str) -> bool:
         """Disarm the point and return True if this process has to die here."""

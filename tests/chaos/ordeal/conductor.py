@@ -27,7 +27,7 @@ from ordeal.workload import ENOUGH
 TICK_S = 0.05
 DOWN_S = 1.0  # seconds without Redis
 GRACE_S = 10.0
-POINTS_S = 240.0  # after the schedule, for the points that a busy machine has left
+POINTS_S = 120.0  # after the schedule, until another of the points that are left is met
 UNSYNCED_S = 1.0  # seconds of writes that are lost when Redis' host dies under `everysec`
 
 
@@ -74,16 +74,23 @@ class Conductor:
     def run(self, events: list[Event]) -> None:
         """Carry out all events and what follows from them; return when everything is repaired.
 
-        Armed points that are left are met meanwhile, by jobs that the producers submit until then.
+        Points that are left are met afterwards, by jobs that the producers submit until then,
+        however long a busy machine takes to start that many workers.
         """
         for event in events:
             self._until(self._began + event.at)
             getattr(self, f"_{event.verb}")(event)
         while self._later:
             self._until(self._later[0][0] + TICK_S)
-        end = time.monotonic() + POINTS_S
-        while (self._waiting or self._armed.any()) and time.monotonic() < end:
+        left, met_at = self._left(), time.monotonic()
+        while left and time.monotonic() < met_at + POINTS_S:
             self._until(time.monotonic() + 1)
+            if (now_left := self._left()) < left:
+                left, met_at = now_left, time.monotonic()
+
+    def _left(self) -> int:
+        """Return the number of points that are still to be met."""
+        return len(self._waiting) + self._armed.count()
 
     def quiet(self) -> None:
         """Disarm all points, and have the producers end."""
@@ -222,4 +229,9 @@ class Conductor:
         rates = STORMS[event.number]
         plan_faults(self._fleet.mock_url, rates, event.number)
         self.done["storm"] += 1
-        self._after(STORM_S, lambda: plan_faults(self._fleet.mock_url, {}, 0))
+        storms = self.done["storm"]
+        self._after(STORM_S, lambda: self._end_storm(storms))
+
+    def _end_storm(self, storms: int) -> None:
+        if storms == self.done["storm"]:  # if not, the next storm has begun
+            plan_faults(self._fleet.mock_url, {}, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 from books.causes import of_causes
@@ -61,8 +62,10 @@ def undergo(options: Options, folder: Path, say: Callable[[str], None]) -> Evide
 
 def _made(told: Diary, options: Options) -> dict[str, Order]:
     """Return what was ordered by each job's id."""
-    wanted = {str(o.number): o for o in orders(options.seed, options.jobs, options.span_s)}
-    return {entry.about: wanted[entry.more] for entry in told.entries() if entry.more in wanted}
+    numbers = {entry.about: int(entry.more) for entry in told.entries() if entry.more.isdigit()}
+    some = islice(orders(options.seed, options.jobs, options.span_s), max(numbers.values()) + 1)
+    wanted = list(some)
+    return {job_id: wanted[number] for job_id, number in numbers.items()}
 
 
 def _environment(options: Options, folder: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from books.evidence import Evidence
 from books.finding import Finding, finding
 from books.recovery import deaths, percentile, recoveries
 from doom.points import POINTS
+from forebay.routing.base import NANO
 from ordeal.course import LEASE_S
 from ordeal.options import Options
 
@@ -61,6 +62,15 @@ class Report:
         for found in self.findings:
             table.add_row(found.name, str(found.wrong), "\n".join(found.some))
         console.print(table)
+        self._show_unknown(console)
+
+    def _show_unknown(self, console: Console) -> None:
+        """List the calls of unknown outcome one by one, with amounts in billionths of a dollar."""
+        for each in self._evidence.unknown:
+            console.print(
+                f"unknown: call {each.call_id} of {each.job_id}: {each.reserved_nusd} reserved, "
+                f"{each.billed_nusd} billed by the mock; {each.cause or 'nothing explains it'}"
+            )
 
     def _figures(self) -> Iterator[tuple[str, str]]:
         evidence, ends = self._evidence, self._evidence.ends
@@ -77,7 +87,8 @@ class Report:
         yield "done to the fleet", _counts(evidence.done.elements())
         yield "deaths with jobs in flight", _counts(self._met.elements())
         yield "calls to the mock", _counts(call["fault"] or "good" for call in evidence.calls)
-        yield "calls of unknown cost, still reserved", str(evidence.unknown)
+        yield "billed by the mock", f"${evidence.billed_nusd / NANO:.9f}"
+        yield "calls of unknown outcome, still reserved", str(len(evidence.unknown))
         for name, found in ("nothing", self._free), ("money", self._paid):
             yield f"given back, {name} reserved", _times(one.seconds for one in found)
             yield f"in other hands, {name} reserved", _times(one.again for one in found)

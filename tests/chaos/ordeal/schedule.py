@@ -14,12 +14,14 @@ from mock_bedrock.spoiled import SPOILED
 SPOILS = dict.fromkeys(SPOILED, 1 / (len(SPOILED) + 1))
 #: How often the workers of each role are hit, in proportion.
 ROLES = {"router": 2, "local": 4, "bedrock": 3, "sweeper": 1}
+#: Throttling comes last: while workers die in their calls, few calls are made after it.
 STORMS: tuple[dict[str, float], ...] = (
-    {"throttle": 0.9}, {"expired": 1.0}, SPOILS, {"hang:5": 0.3}, {"denied": 1.0}, {"half": 0.4},
+    SPOILS, {"expired": 1.0}, {"hang:5": 0.3}, SPOILS, {"denied": 1.0}, {"half": 0.4},
     {"slow:2": 0.8}, SPOILS, {"not_allowed": 1.0}, {"unavailable": 0.9},
     {"throttle": 0.2, "internal": 0.2, "drop": 0.2, "refuse": 0.1, "malformed": 0.1},
+    {"throttle": 0.9},
 )  # fmt: skip
-STORM_S = 4.0
+STORM_S = 7.0
 JUMPS_S = (4, -3)  # seconds by which the clock is wrong, for a while
 JUMP_S = 3.0
 
@@ -56,7 +58,7 @@ class Amounts:
         few, some = max(1, kills // 12), max(1, kills // 5)
         return cls(
             kills, each_point, redis=few, pauses=some, freezes=some, producers=few, jumps=few,
-            terms=some, cuts=some, engines=some, storms=max(1, kills // 4),
+            terms=some, cuts=some, engines=some, storms=max(1, 3 * kills // 10),
         )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ NUMBER = {
 }  # fmt: skip
 RAMBLE = "We met at noon and talked for hours about this and that and nothing much else."
 SHARES = 2  # producers in a run
+SLOWER = 2  # the pace of the jobs after those of the run is a third: these have piled up work
 ENOUGH = "enough"  # the file that ends the orders after those of the run
 HOME = {"secretive", "hostile"}  # tenants whose jobs may not leave, whatever these say
 
@@ -83,14 +85,15 @@ class Order:
 
 
 def orders(seed: int, jobs: int, span_s: float) -> Iterator[Order]:
-    """Yield the jobs of a run, spread evenly over its span, and then as many again at that pace.
+    """Yield the jobs of a run, spread evenly over its span, and then more without an end.
 
-    The producers submit those of the second half until every named point has been met.
+    The producers submit those that follow until every named point has been met.
     """
     dice = random.Random(f"workload {seed}")
-    for number in range(2 * jobs):
+    for number in itertools.count():
         tenant = dice.choices(list(TENANTS), list(TENANTS.values()))[0]
-        yield _order(dice, number, number * span_s / jobs, tenant)
+        late = max(0, number - jobs)
+        yield _order(dice, number, (number + SLOWER * late) * span_s / jobs, tenant)
 
 
 def _order(dice: random.Random, number: int, at: float, tenant: str) -> Order:

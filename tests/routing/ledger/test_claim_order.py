@@ -132,3 +132,43 @@ def test_what_is_no_job_of_the_tenant_costs_its_own_turn(ledger, redis, junk):
     redis.zadd("fb:waiting:route:interactive:acme", {f"{junk}{i}": -i for i in range(1000)})
     found = [ledger.claim("route") for _ in range(5)]
     assert [claim.id for claim in found if claim] == waiting
+
+
+def commands(redis):
+    """Return how many commands Redis has run, those of scripts included."""
+    return sum(each["calls"] for each in redis.info("commandstats").values())
+
+
+def test_a_claim_costs_the_same_however_many_tenants_came_at_once(redis, ledger):
+    put(ledger, *(job(f"t{number}") for number in range(1_000)))
+    costs, served = [], set()
+    for _ in range(50):
+        before = commands(redis)
+        served.add(ledger.claim("route").id.partition(".")[0])
+        costs.append(commands(redis) - before)
+    assert max(costs) < 250, "each known tenant takes two or three commands"
+    assert len(served) == 50, "each tenant is served once before one is served twice"
+
+
+def test_all_tenants_that_came_at_once_get_their_turn(ledger):
+    put(ledger, *(job(f"t{number}") for number in range(400) for _ in range(2)))
+    claims = [claim for _ in range(10) for claim in ledger.claim_many("route", 40)]
+    assert len({claim.tenant for claim in claims}) == 400
+
+
+def test_a_claim_of_many_jobs_finds_them_although_each_is_of_another_new_tenant(ledger):
+    put(ledger, *(job(f"t{number}") for number in range(300)))
+    assert len(ledger.claim_many("route", 32)) == 32
+
+
+def test_a_known_tenant_gets_its_turn_while_names_without_jobs_keep_coming(redis, ledger):
+    put(ledger, *(job(f"t{number}") for number in range(300)))
+    while ledger.claim_many("route", 100):
+        pass
+    waiting = {made.id for made in (job("t7"), job("t299")) if put(ledger, made)}
+    claimed = set()
+    for start in range(0, 40_000, 1_000):
+        redis.sadd("fb:newcomers:route:interactive", *(f"x{start + i}" for i in range(1_000)))
+        if claim := ledger.claim("route"):
+            claimed.add(claim.id)
+    assert claimed == waiting

@@ -126,12 +126,12 @@ def test_a_paused_bedrock_is_shut_for_new_jobs_and_a_paused_model_is_not_called(
     spillway = Spillway(redis)
     assert spillway.gate() == "open"
     pauses.pause("model:anthropic.x")
-    admission = spillway.admit("anthropic.x")
+    admission = spillway.admit("anthropic.x", "acme.1")
     assert (admission.fault.scope, admission.fault.reason) == (
         "anthropic.x", "an operator has paused this model",
     )  # fmt: skip
     assert admission.wait_s > 0
-    assert spillway.admit("anthropic.y").wait_s == 0
+    assert spillway.admit("anthropic.y", "acme.1").wait_s == 0
     pauses.pause("lane:bedrock")
     assert spillway.gate() == "shut"
 

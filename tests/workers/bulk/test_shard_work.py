@@ -341,8 +341,9 @@ def test_a_row_that_kills_engines_fails_alone(lanes):
     engine = open_engine(EngineSettings(engine="echo", slots=4))
     local = lanes.local
     steps = RowSteps(
-        Answerer(engine), local._labels, local._doubter, local._escalator, local._long_texts
-    )
+        Answerer(engine), local._labels, local._doubter, local._escalator, local._long_texts,
+        local._shard_work._steps._opinions, local._conclusion._sampler,
+    )  # fmt: skip
     work = ShardWork(lanes.ledger, Answerer(engine), steps)
     try:
         claim = lanes.ledger.claim("local.default", shards=True)

@@ -80,8 +80,8 @@ def test_one_job_probes_and_its_success_opens_the_way(lane, mock, redis):
     lane.work()
     let_probe(redis)
     spillway = Spillway(redis)
-    assert spillway.admit(HAIKU).fault.scope == "*"  # the probe
-    assert spillway.admit(HAIKU).wait_s > 0  # nobody else
+    assert spillway.admit(HAIKU, "acme.1").fault.scope == "*"  # the probe
+    assert spillway.admit(HAIKU, "acme.2").wait_s > 0  # nobody else
     outcome = lane.work()
     assert isinstance(outcome, Retry)
     assert outcome.delay_s <= 5, "the probe may end soon"
@@ -90,7 +90,7 @@ def test_one_job_probes_and_its_success_opens_the_way(lane, mock, redis):
     assert isinstance(lane.work(), Answered)
     assert spillway.faults() == []
     assert isinstance(lane.work(), Answered)
-    assert spillway.admit(HAIKU).wait_s == 0
+    assert spillway.admit(HAIKU, "acme.3").wait_s == 0
 
 
 def test_a_worker_reads_new_credentials_without_a_restart(lane, mock, redis, monkeypatch, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from redis import exceptions as redis_errors
 
 from forebay.routing.errors import (
     BadAnswer,
@@ -15,6 +16,7 @@ from forebay.routing.errors import (
 from forebay.routing.jobs import Job, Summarize
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
+from forebay.routing.store.connection import reaching_redis
 from forebay.workers.runtime import retries
 from forebay.workers.runtime.outcomes import Failed, Retry
 
@@ -56,6 +58,25 @@ def test_an_error_that_passes_costs_an_attempt(claim_after, error):
     outcome = retries.outcome_of(error, claim_after())
     assert (outcome.code, outcome.note, outcome.counted) == (error.code, str(error), True)
     assert 0.5 <= outcome.delay_s <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("broken", "delay_s"),
+    [(redis_errors.ConnectionError("cut"), 1), (redis_errors.TimeoutError("slow"), 1),
+     (redis_errors.OutOfMemoryError("full"), 5)],
+)  # fmt: skip
+def test_a_redis_that_is_away_or_full_costs_no_attempt(claim_after, broken, delay_s):
+    with pytest.raises(Unavailable) as caught, reaching_redis():
+        raise broken
+    outcome = retries.outcome_of(caught.value, claim_after())
+    assert (outcome.code, outcome.counted) == ("unavailable", False)
+    assert delay_s / 2 <= outcome.delay_s <= delay_s
+
+
+def test_a_command_that_redis_refuses_costs_an_attempt(claim_after):
+    with pytest.raises(Unavailable) as caught, reaching_redis():
+        raise redis_errors.ResponseError("WRONGTYPE")
+    assert retries.outcome_of(caught.value, claim_after()).counted
 
 
 @pytest.mark.parametrize("error", [InvalidJob("wrong", field="text"), BadAnswer("none")])

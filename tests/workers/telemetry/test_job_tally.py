@@ -89,6 +89,24 @@ def test_why_a_job_went_up_is_counted_before_and_after_its_answer(tally, book, c
     }  # fmt: skip
 
 
+def test_what_a_local_worker_worked_is_counted_by_queue_without_rows_and_cached(
+    tally, book, redis, claim
+):
+    ledger = Ledger(redis, Settings(), BELL)
+    ledger.route(claim, "local.default", "allow", "verdict_easy", VERDICT)
+    here = ledger.claim("local.default")
+    done = receipt(here)
+    answer = Answer(**done.model_dump(), content=Summary(text="words"))
+    cached = answer.model_copy(update={"cached": True})
+    for each in (answer, cached):
+        tally.finished(here, Recorded(here.id, Answered(each), "done", done))
+    tally.finished(here, Recorded(here.id, Escalated("doubtful", None), "waiting"))
+    rows = (RowResult("done", model="tiny"), RowResult("up", reasons=("doubtful",)))
+    tally.finished(here, Recorded(here.id, ShardAnswered(done, rows), "done", done))
+    found = counted(tally, book)
+    assert found["worked", "acme", here.record.kind, "local.default"] == 2
+
+
 @pytest.mark.parametrize("agreed", [True, False])
 def test_an_audit_is_a_result_and_no_job(tally, book, claim, agreed):
     checked = receipt(claim, checks=(Check(name="audit", passed=agreed),), stand_in=True)

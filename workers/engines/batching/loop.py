@@ -1,8 +1,7 @@
 """The step loop of every engine: admit, step, settle, on one thread.
 
 Only that thread touches the generator (`Generator`), which makes the tokens. The parts that are the
-same for all engines are here: the bounded queue in front of the batch, its order, deadlines,
-cancellation, futures and the step counter.
+same for all engines are here: the queue in front of the batch, its order, deadlines, and futures.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, InvalidJob
@@ -31,9 +30,7 @@ _TICK_S = 0.05  # how late a deadline may be noticed while all waiting requests 
 
 
 class BatchedEngine(Engine):
-    """The half of an engine that does not depend on the model.
-
-    A subclass adds `info` and `embed`.
+    """The half of an engine that does not depend on the model; a subclass adds `info` and `embed`.
 
     Duties:
     1. Hold at most `max_waiting` requests that wait for a slot; refuse more with `EngineBusy`.
@@ -41,7 +38,7 @@ class BatchedEngine(Engine):
     3. Admit: end overdue requests, then fill free slots with ready requests (`SlotShares`).
     4. Step: let the generator advance the running batch; sleep if there is nothing to do.
     5. Settle: resolve the futures of the requests that ended.
-    6. If a step fails, fail all requests with `EngineDied` and take no more.
+    6. If a step fails, fail all requests with `EngineDied`, take no more, and free the model.
     """
 
     def __init__(
@@ -188,16 +185,23 @@ class BatchedEngine(Engine):
     # --- the loop ---
 
     def _run(self) -> None:
+        self._guard(self._loop)
+        self._fail_all()
+        self._guard(self._generator.close)
+
+    def _loop(self) -> None:
+        while self._await_work():
+            self._admit()
+            self._settle(self._generator.step() if self._running else Step(moved=False))
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        """Do a part of the thread's work; if it breaks, take no more requests."""
         try:
-            while self._await_work():
-                self._admit()
-                self._settle(self._step())
-            self._generator.close()
+            work()
         except Exception as error:  # noqa: BLE001 - whatever broke, nobody may wait for ever
             where = error_location(error)  # no message, no traceback: they may hold content
             log.error("the engine broke: %s", where, extra=event(Event.ENGINE_BROKE))  # noqa: TRY400
             self._end(f"the engine broke ({type(error).__name__})")
-        self._fail_all()
 
     def _await_work(self) -> bool:
         """Sleep until there is something to do; return False when the loop must end."""
@@ -218,10 +222,6 @@ class BatchedEngine(Engine):
                 self._generator.admit(request.prompt)
             except ForebayError as error:
                 self._settle(Step(moved=True, ended={request.prompt.id: error}))
-
-    def _step(self) -> Step:
-        """Let the generator advance the batch, unless the batch is empty."""
-        return self._generator.step() if self._running else Step(moved=False)
 
     def _settle(self, step: Step) -> None:
         """Count the step, and resolve the futures of the requests that ended in it."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from forebay.routing.errors import ForebayError, Unavailable
+from forebay.routing.errors import Unavailable
 from forebay.workers.engines.batching.embedding import SentenceEncoder
+from forebay.workers.engines.batching.event_queue import EventQueue
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
 from forebay.workers.engines.engine import (
@@ -30,7 +30,6 @@ from forebay.workers.engines.tokens.special_tokens import SpecialTokens
 from forebay.workers.engines.weights.digests import revision
 
 _MAX_SHARE_OF_LONGER = 1 - 1e-6  # longer options never take everything from a shorter one
-_TICK_S = 0.01  # how long a step waits for an event, and so delays a new request
 
 
 @dataclass
@@ -54,8 +53,7 @@ class LlamaGenerator:
         self._special_tokens = special_tokens
         self._server = server
         self._runs: dict[str, _Run] = {}
-        self._events: queue.SimpleQueue[tuple[str, str | Completion | Exception]]
-        self._events = queue.SimpleQueue()
+        self._events = EventQueue()
         self._threads = ThreadPoolExecutor(slots, "llama-slot")
 
     def fits(self, prompt: Prompt) -> bool:  # noqa: ARG002 - the contract's; slots are equal here
@@ -73,23 +71,10 @@ class LlamaGenerator:
 
     def step(self) -> Step:
         """Wait a moment for an event, and take all events that there are."""
-        moved = False
-        ended: dict[str, Completion | ForebayError] = {}
-        texts: dict[str, str] = {}
-        try:
-            prompt_id, event = self._events.get(timeout=_TICK_S)
-            while True:
-                moved = True
-                if isinstance(event, str):
-                    texts[prompt_id] = texts.get(prompt_id, "") + event
-                else:
-                    del self._runs[prompt_id]
-                    if not isinstance(event, (Completion, ForebayError)):
-                        raise event
-                    ended[prompt_id] = event
-                prompt_id, event = self._events.get_nowait()
-        except queue.Empty:
-            return Step(moved, ended, texts)
+        step = self._events.step()
+        for prompt_id in step.ended:
+            del self._runs[prompt_id]
+        return step
 
     def drop(self, prompt_id: str) -> None:
         """See `Generator.drop`: the slot's thread ends the generation at the next chunk."""
@@ -112,7 +97,7 @@ class LlamaGenerator:
             answer = answer.model_copy(update={"text": text})
         except Exception as error:  # noqa: BLE001 - the loop decides what it means
             answer = error
-        self._events.put((run.prompt.id, answer))
+        self._events.put(run.prompt.id, answer)
 
     def _answer(self, run: _Run) -> Completion:
         prompt, constraint = run.prompt, run.prompt.constraint
@@ -136,7 +121,7 @@ class LlamaGenerator:
         prompt_id, put = run.prompt.id, self._events.put
         generation = LlamaGeneration(
             run.cut.is_set,
-            lambda text: put((prompt_id, text if streams else "")),
+            lambda text: put(prompt_id, text if streams else ""),
             others=run.prompt.logprobs,
         )
         self._server.chat(body, generation)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 from dataclasses import dataclass, field
 from typing import Any
 
-from forebay.routing.errors import ForebayError, InvalidJob, Misconfigured, Unavailable
+from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
+from forebay.workers.engines.batching.event_queue import EventQueue
 from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.engine import Choice, Completion, Pattern, Prompt, too_long
 from forebay.workers.engines.openai.client import TooLongForServer
@@ -25,7 +25,6 @@ from forebay.workers.engines.openai.option_scores import normalised, option_scor
 from forebay.workers.engines.openai.served import Served
 from forebay.workers.engines.tokens.special_tokens import SpecialTokens
 
-_TICK_S = 0.01  # how long a step waits for an event, and so delays a new request
 #: The special tokens of the common chat templates; a server does not tell those of its model.
 SPECIAL_TOKENS = (
     "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|begin_of_text|>", "<|end_of_text|>",
@@ -96,8 +95,7 @@ class OpenAIGenerator:
         self._connection = connection
         self._special_tokens = SpecialTokens(SPECIAL_TOKENS)
         self._runs: dict[str, _Run] = {}
-        self._events: queue.SimpleQueue[tuple[str, str | Completion | BaseException]]
-        self._events = queue.SimpleQueue()
+        self._events = EventQueue(Misconfigured, Unavailable)
 
     def fits(self, prompt: Prompt) -> bool:  # noqa: ARG002 - the contract's; the server has its own queue
         """See `Generator.fits`: every slot may be as long as the context."""
@@ -114,21 +112,10 @@ class OpenAIGenerator:
 
         A server that cannot be reached, or that refuses the key, breaks the engine.
         """
-        moved = False
-        ended: dict[str, Completion | ForebayError] = {}
-        texts: dict[str, str] = {}
-        try:
-            prompt_id, event = self._events.get(timeout=_TICK_S)
-            while True:
-                moved = True
-                if isinstance(event, str):
-                    texts[prompt_id] = texts.get(prompt_id, "") + event
-                else:
-                    del self._runs[prompt_id]
-                    ended[prompt_id] = _ended(event)
-                prompt_id, event = self._events.get_nowait()
-        except queue.Empty:
-            return Step(moved, ended, texts)
+        step = self._events.step()
+        for prompt_id in step.ended:
+            del self._runs[prompt_id]
+        return step
 
     def drop(self, prompt_id: str) -> None:
         """See `Generator.drop`: the connection is closed, at which the server stops."""
@@ -156,7 +143,7 @@ class OpenAIGenerator:
             event: Completion | BaseException = self._restored(run.generation, run.prompt.id)
         else:
             event = task.exception() or task.result()
-        self._events.put((run.prompt.id, event))
+        self._events.put(run.prompt.id, event)
 
     async def _answer(self, run: _Run) -> Completion:
         body, constraint = self._body(run), run.prompt.constraint
@@ -200,7 +187,7 @@ class OpenAIGenerator:
             text = run.generation.take(chunk)
             if run.generation.model != self._served.answering:
                 raise Unavailable("the server answers with another model than at the start")
-            self._events.put((run.prompt.id, text if streams else ""))
+            self._events.put(run.prompt.id, text if streams else "")
         if run.generation.reason is None:
             raise Unavailable("the server ended an answer without its reason")
 
@@ -253,12 +240,3 @@ class OpenAIGenerator:
             body |= format_.fields
         optional = {"stop": list(prompt.stop) or None, "seed": prompt.seed}
         return body | {key: value for key, value in optional.items() if value is not None}
-
-
-def _ended(event: Completion | BaseException) -> Completion | ForebayError:
-    """Return how a request ended, or raise what breaks the engine."""
-    if isinstance(event, Completion):
-        return event
-    if isinstance(event, ForebayError) and not isinstance(event, (Misconfigured, Unavailable)):
-        return event
-    raise event

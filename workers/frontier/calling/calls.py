@@ -116,7 +116,7 @@ class Calls:
             raise NoAnswer(too_dear, Reason.JOB_COST_CAP, another=True)
         return Call(
             call_id, prompt, model, worst_nusd, prices, tokens_in, tokens_out, terms,
-            probe=self._admitted(model, elsewhere=bool(terms.endpoint)), repair=spent_nusd > 0,
+            probe=self._admitted(model, job, elsewhere=bool(terms.endpoint)), repair=spent_nusd > 0,
         )  # fmt: skip
 
     def _terms(self, job: Job, prompt: Prompt, base: str, rules: Policy, prices: Prices) -> Terms:
@@ -133,13 +133,13 @@ class Calls:
             labels={JOB_LABEL: job.id, TENANT_LABEL: job.tenant},
         )
 
-    def _admitted(self, model: str, *, elsewhere: bool) -> bool:
+    def _admitted(self, model: str, job: Job, *, elsewhere: bool) -> bool:
         """Return whether the call of this model probes a fault.
 
         Raises:
             NoAnswer: The spillway is shut for this model.
         """
-        admission = self._spillway.admit(model, elsewhere=elsewhere)
+        admission = self._spillway.admit(model, job.id, elsewhere=elsewhere)
         fault = admission.fault
         if not admission.wait_s:
             return fault is not None

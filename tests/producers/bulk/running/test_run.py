@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import threading
 import time
 from datetime import timedelta
 
@@ -587,3 +588,59 @@ def test_asyncio_has_the_same_bulks(client, lanes, rows, tmp_path):
     assert (end.state, end.written, valid) == ("done", 120, 120)
     assert labels(tmp_path / "out.jsonl") == [LABELS[n % 3] for n in range(120)]
     assert found == [LABELS[n % 3] for n in range(30)]
+
+
+def test_a_generator_that_blocks_holds_up_neither_progress_nor_collecting_nor_cancel(
+    client, tmp_path
+):
+    goes = threading.Event()
+
+    def rows():
+        yield from bodies(60)
+        goes.wait(120)
+        yield from bodies(5)
+
+    out = tmp_path / "out.jsonl"
+    try:
+        with client.bulk(rows(), out=out, **CLASSIFY) as bulk:
+            while bulk.progress().written < 60:
+                with pytest.raises(ResultTimeout):
+                    bulk.wait(0.2)
+            assert len(lines(out)) == 60
+            bulk.cancel()
+            began = time.monotonic()
+            assert bulk.wait(60).state == "cancelled"
+            assert time.monotonic() - began < 10
+    finally:
+        goes.set()
+
+
+def test_asyncio_takes_rows_from_an_async_iterable(client, lanes, tmp_path):
+    async def main():
+        settings = lanes.ledger.settings.model_copy(update={"redis_url": url})
+        goes = asyncio.Event()
+
+        async def rows():
+            for row in bodies(60):
+                yield row
+            await goes.wait()
+            for row in bodies(5):
+                yield row
+
+        async with AsyncClient(tenant="acme", settings=settings) as other:
+            assert (await other.validate_bulk(bodies_later(7), **CLASSIFY)).rows == 7
+            async with await other.bulk(rows(), **CLASSIFY) as bulk:
+                found = []
+                async for row in bulk:
+                    found.append(row["row"])
+                    if len(found) == 60:
+                        goes.set()
+            return found
+
+    async def bodies_later(count):
+        for row in bodies(count):
+            yield row
+
+    arguments = lanes.redis.connection_pool.connection_kwargs
+    url = f"redis://{arguments['host']}:{arguments['port']}/0"
+    assert asyncio.run(main()) == list(range(1, 66))

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from forebay.routing.books.job_book import JobBook
-from forebay.routing.books.job_counts import JobGroup, job_counts
+from forebay.routing.books.job_counts import JobGroup, job_counts, up_count, worked_count
 from forebay.routing.ledger.worker_status import WorkerStatus
 from ledger_jobs import SURE, answer, job, put
 
@@ -15,7 +15,7 @@ GIVEN = ["capacity", "--wait", "2", "--rate", "12", "--service", "1.8", "--sprea
 
 @pytest.fixture
 def fleet(ledger, redis):
-    """Three answered jobs, a worker of four slots, 7,200 jobs and a bulk in the last hour."""
+    """Two answered jobs and a shard, a worker of four slots, 7,200 jobs and a bulk last hour."""
     about = WorkerStatus(name="local1@here", queues=("local.default",), slots=4)
     ledger.serve("local1@here", ["local.default"], 10, about.model_dump_json())
     for _ in range(3):
@@ -26,7 +26,13 @@ def fleet(ledger, redis):
         ledger.settle(claim, answer(claim))
     group = JobGroup("acme", "summarize", "deny", "done", "local", "m")
     counts = job_counts(group, jobs=8_200, rows=1_000, tokens_in=9)
+    counts |= {
+        worked_count("acme", "summarize", "local.default"): 7_200,
+        worked_count("acme", "embed", "embed"): 3_600,
+        up_count("acme", "summarize", "doubtful"): 500,  # rows of the bulk
+    }
     JobBook(redis).add(counts, time.time() - 3_600)
+    redis.hset(f"fb:job:{job_id}", mapping={"rows": 200, "worked_ms": 60_000})  # a shard
 
 
 def test_a_load_beyond_all_bounds_names_the_bound(shell):
@@ -60,6 +66,11 @@ def test_what_is_not_given_is_measured(forebay, fleet):
     assert found["sizes"][0]["busy"] == pytest.approx(0.25, abs=0.03)
 
 
+def test_the_rate_is_that_of_the_queue(forebay, fleet):
+    args = ["--wait", "1", "--service", "1", "--slots", "4", "--json"]
+    assert json.loads(forebay("capacity", "--queue", "embed", *args)[1])["rate"] == 1.0
+
+
 def test_service_times_come_from_a_file(forebay, tmp_path):
     path = tmp_path / "times.txt"
     path.write_text("1.0\n3.0\n\n")
@@ -75,7 +86,10 @@ def test_service_times_come_from_a_file(forebay, tmp_path):
         (["--wait", "1", "--share", "1"], "--share: must lie between 0 and 1"),
         (["--wait", "1", "--rate", "nan"], "--rate: must be above 0"),
         (["--wait", "1"], "--service: is needed: local.default has no answered job"),
-        (["--wait", "1", "--service", "1"], "--rate: is needed: no job was counted yet"),
+        (
+            ["--wait", "1", "--service", "1"],
+            "--rate: is needed: no job of local.default was counted",
+        ),
         (["--wait", "1", "--service", "1", "--rate", "1"], "--slots: is needed: no worker"),
         (["--wait", "1", "--service-times", "FILE"], "line 2 of"),
         (["--wait", "1", "--service-times", "nowhere"], "--service-times: nowhere cannot be read"),

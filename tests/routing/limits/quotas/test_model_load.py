@@ -177,6 +177,36 @@ def test_a_model_that_fails_three_times_in_a_row_rests_and_is_probed_by_one_call
     assert [take().lacking for _ in range(3)] == [None] * 3
 
 
+def test_calls_that_fail_together_show_one_fault(take, load, redis):
+    slots = [take() for _ in range(12)]
+    rests = [load.give(slot, "failed") for slot in slots]
+    assert rests[:2] == [0, 0]
+    assert max(rests) == pytest.approx(5, abs=0.1)
+    pass_rest(redis)
+    assert load.give(take(), "failed") == pytest.approx(10, abs=0.1)
+
+
+def test_a_call_that_began_before_the_model_rested_does_not_end_the_probe(take, load, redis):
+    slots = [take() for _ in range(4)]
+    for slot in slots[:3]:
+        load.give(slot, "failed")
+    pass_rest(redis)
+    assert take().lacking is None, "the probe"
+    load.give(slots[3], "failed")
+    assert take().lacking == "probing"
+
+
+def test_another_call_probes_once_the_worker_of_the_probe_is_dead(take, load, ledger, redis):
+    for _ in range(3):
+        load.give(take(), "failed")
+    pass_rest(redis)
+    probe = take()
+    waits = take()
+    assert (waits.lacking, waits.wait_s) == ("probing", 5)
+    ledger.retry(take.claims[probe.job_id], "engine_died")
+    assert [take().lacking for _ in range(2)] == [None, "probing"]
+
+
 def test_good_answers_between_failures_keep_a_model_open(take, load):
     for _ in range(5):
         assert load.give(take(), "failed") == 0

@@ -195,6 +195,26 @@ def test_a_failed_step_fails_all_requests_and_hides_the_errors_message(batch, ca
     assert isinstance(engine.submit(prompt("c")).exception(5), EngineDied)
 
 
+@pytest.mark.parametrize("close_breaks", [False, True])
+def test_the_model_is_freed_after_a_failed_step_once_all_requests_have_failed(
+    batch, caplog, close_breaks
+):
+    generator, engine = batch()
+    future, waiting_at_close = engine.submit(prompt("a")), []
+
+    def close():
+        waiting_at_close.append(not future.done())
+        if close_breaks:
+            raise ValueError("a secret")
+
+    generator.close, generator.breaks = close, True
+    assert isinstance(future.exception(5), EngineDied)
+    until(lambda: not engine._thread.is_alive())
+    assert waiting_at_close == [False]
+    assert ("ValueError" in caplog.text) is close_breaks
+    assert "secret" not in caplog.text
+
+
 def test_a_refusal_at_admission_ends_only_that_request(batch):
     generator, engine = batch()
     generator.gate.set()

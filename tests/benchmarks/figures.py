@@ -1,0 +1,15 @@
+"""The figures of benchmarks in a JSON file: `--json FILE` adds to it, and `plots.py` reads it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def add_figures(path: Path | None, name: str, figures: Any) -> None:
+    """Replace the figures of a benchmark in the file, if there is one."""
+    if path is None:
+        return
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**known, name: figures}, indent=1) + "\n")
