@@ -174,9 +174,8 @@ class Wakeups:
 
     def _begin_listening(self) -> None:
         """Listen in each fleet that may hold jobs of the tenant."""
-        fleets = self._ledger.places()
         with self._lock:
-            for fleet in fleets:
+            for fleet in self._ledger.places():
                 if fleet not in self._listeners and not self._closed.is_set():
                     self._listeners[fleet] = Background(partial(self._listen, fleet), "wakeups")
 
@@ -234,9 +233,8 @@ class Wakeups:
         The last entry moves on first, so that an entry that cannot be handled is not read again.
         """
         client, after = fleet.redis, self._last_entries.get(fleet, "0")
-        reply: Any = client.xread(
-            {self.stream: after}, count=MAX_ENTRIES_PER_READ, block=_block_ms(client)
-        )
+        block = _block_ms(client)
+        reply: Any = client.xread({self.stream: after}, count=MAX_ENTRIES_PER_READ, block=block)
         entries = [entry for _, entries in streams(reply) for entry in entries]
         if not entries or self._closed.is_set():
             return

@@ -63,12 +63,12 @@ def test_the_gateway_follows_its_tenant(gateway, two):
     during = put_on(gateway, "during")
     assert two.redis["east"].exists(f"fb:job:{during}")
     assert gateway.get(f"/jobs/{before}").json()["status"]["state"] == "waiting"
-    assert [one["id"] for one in gateway.get("/webhooks").json()["data"]] == [hook]
+    assert [one["id"] for one in gateway.get("/webhooks").json()["webhooks"]] == [hook]
     end_next(two, "west")
     end_next(two, "east")
     mover.join(60)
     time.sleep(0.6)
     for job in (before, during):
         assert gateway.get(f"/jobs/{job}").json()["status"]["state"] == "done"
-    assert [one["id"] for one in gateway.get("/webhooks").json()["data"]] == [hook]
+    assert [one["id"] for one in gateway.get("/webhooks").json()["webhooks"]] == [hook]
     assert gateway.get("/tenants/me").json()["tenant"] == "acme"
