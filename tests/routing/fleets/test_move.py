@@ -8,15 +8,23 @@ import time
 import pytest
 
 from forebay.producers.client import Client
+from forebay.producers.gateway.api_keys import KeyStore
+from forebay.producers.gateway.batches.batch import Terms
+from forebay.producers.gateway.batches.batch_store import BatchStore
+from forebay.producers.gateway.webhooks.deliveries import Deliveries, Delivery, End
+from forebay.producers.gateway.webhooks.webhook_store import WebhookStore
+from forebay.routing.bulk.bulks import Bulks
 from forebay.routing.errors import InvalidJob, ResultTimeout, Unavailable, UnknownJob
 from forebay.routing.fleets import fence
 from forebay.routing.fleets.moving import move as moving
 from forebay.routing.fleets.moving.move import Move, back, plan
 from forebay.routing.fleets.moving.state import STEPS, move_of
 from forebay.routing.jobs import Job, Summary, new_id
+from forebay.routing.ledger.ends import tell_end
 from forebay.routing.limits.budget import Budget
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.settings import Settings
+from forebay.routing.store.encryption import Seal
 from working import ask, settle, working
 
 SILENT = lambda step, waits: None  # noqa: E731 - a test says nothing
@@ -223,3 +231,50 @@ def test_a_tenant_can_come_back(two):
         assert Budget(two.redis["west"]).spent("acme") == (720, 0)
         assert client.submit(Job(tenant="acme", request=ask()).request)
     assert two.redis["west"].zcard("fb:waiting:route:interactive:acme") == 1
+
+
+def test_what_else_belongs_to_the_tenant_goes_along_and_nothing_of_others(two):
+    west, east = two.redis["west"], two.redis["east"]
+    keys = {tenant: KeyStore(west).create(tenant)[0] for tenant in ("acme", "acme2")}
+    hooks = WebhookStore(west, Seal.of(Settings()))
+    hook, secret = hooks.add("acme", "https://example.com/hook")
+    terms = Terms(family="bulk", endpoint="")
+    batches = [BatchStore(west).create(f"{tenant}.1", "disk", terms).id for tenant in keys]
+    Bulks(two.ledger("west")).create("acme.1", {"source": "x"}, 500)
+    west.hincrby("fb:bulk:acme.1", "rows_done", 7)
+    due = Delivery("d1", "acme", hook.id, "job.done", "acme.2", "done", 1, "evt_1")
+    Deliveries(west).make("acme", End("0-1", "acme.2", "done", "job"), [due])
+    tell_end(west, "acme.3", "done", what="batch")
+    go(two)
+    assert KeyStore(east).list() == [keys["acme"]]
+    assert KeyStore(west).list() == [keys["acme2"]]
+    moved = WebhookStore(east, Seal.of(Settings()))
+    assert (moved.tenants(), moved.secret(moved.get("acme", hook.id))) == (["acme"], secret)
+    assert [end.id for end in Deliveries(east).ends("acme")] == ["acme.3"]
+    assert Deliveries(east).due(9) == [due]
+    assert (BatchStore(east).open(), BatchStore(west).open()) == ([batches[0]], [batches[1]])
+    assert BatchStore(east).ids("acme", "bulk") == ["acme.1"]
+    bulk = Bulks(two.ledger("east")).get("acme.1")
+    assert (bulk.max_nusd, dict(bulk.counters)) == (500, {"rows_done": 7})
+    assert (Deliveries(west).due(9), hooks.tenants()) == ([], [])
+    assert west.pttl("fb:batch:acme2.1") > 0 < east.pttl("fb:batch:acme.1")
+
+
+def test_a_bulk_waits_for_the_end_of_the_move_and_goes_on_in_the_new_fleet(two):
+    with two.client() as client:
+        client.submit(ask("before"))
+        mover = threading.Thread(target=go, args=(two,))
+        mover.start()
+        while fence.read(two.redis["west"], "acme") is None:
+            time.sleep(0.01)
+        with client.bulk(iter([ask("a"), ask("b")])) as bulk:
+            for _ in range(3):
+                bulk.next_rows()
+            assert [two.ledger(name).depths().get("route:rows", 0) for name in two.urls] == [0, 0]
+            settle_next(two, "west")
+            mover.join(20)
+            end = time.monotonic() + 20
+            while not two.redis["east"].keys("fb:waiting:*:rows:acme"):
+                bulk.next_rows()
+                assert time.monotonic() < end
+            assert [record.id for record in Bulks(two.ledger("east")).list("acme")] == [bulk.id]
