@@ -18,16 +18,11 @@ def added_snapshots(fleets: Mapping[str, Snapshot]) -> Snapshot:
     if len(fleets) == 1:
         return next(iter(fleets.values()))
     each = list(fleets.values())
-    budgets = {name: limit for now in each for name, limit in now.budgets.items()}
-    whole = [now.budget_nusd for now in each]
-    budget = None if None in whole else sum(filter(None, whole))
-    if budget is not None:
-        budgets[FLEET] = budget
     return Snapshot(
         at_ms=max(now.at_ms for now in each), queues=_queues(fleets),
         delayed=sum(now.delayed for now in each), recovered=sum(now.recovered for now in each),
         memory=max((now.memory for now in each if now.memory is not None), default=None),
-        spent=added_sums(now.spent for now in each), budget_nusd=budget, budgets=budgets,
+        spent=added_sums(now.spent for now in each), budgets=_budgets(each),
         shut=", ".join(f"{name}: {now.shut}" for name, now in fleets.items() if now.shut),
         paused=tuple(f"{scope} in {name}" for name, now in fleets.items() for scope in now.paused),
         dead=sum((now.dead for now in each), Counter[tuple[str, str, str]]()),
@@ -61,6 +56,17 @@ def named(fleet: str, worker: SeenWorker) -> SeenWorker:
     """Return a worker whose name says of which fleet it is."""
     status = worker.status.model_copy(update={"name": f"{fleet}/{worker.status.name}"})
     return replace(worker, status=status)
+
+
+def _budgets(fleets: Iterable[Snapshot]) -> dict[str, int] | None:
+    """Return the budgets of the tenants, and the sum of the fleets' if each has one."""
+    each = [now.budgets for now in fleets if now.budgets is not None]
+    if not each:
+        return None
+    found = {name: limit for budgets in each for name, limit in budgets.items()}
+    found.pop(FLEET, None)
+    whole = [budgets[FLEET] for budgets in each if FLEET in budgets]
+    return found | ({FLEET: sum(whole)} if len(whole) == len(each) else {})
 
 
 def _queues(fleets: Mapping[str, Snapshot]) -> tuple[QueueLine, ...]:

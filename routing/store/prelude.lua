@@ -65,6 +65,7 @@
 --                                 in it; see `row_rates.py`
 --        fb:audited:<tenant>  zset  record of a row of a bulk that is audited -> ms at which it expires
 --        fb:bulks:<tenant>  zset  bulk -> ms at which it was created
+--        fb:bedrock:*             batches on Bedrock, and the jobs that wait for one; see `defer.lua`
 --        <queue>          list    doorbells: Celery messages
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour
 local WATCH_MS = 3600000 -- a client that still waits watches again long before

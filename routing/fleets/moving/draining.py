@@ -26,14 +26,15 @@ class UnderWay:
         running: jobs that workers hold.
         calls: calls of Bedrock that may still be running.
         batches: batches of the gateway that a process works on.
-        strays: jobs that no queue leads to; the sweeper finds them within minutes.
+        others: jobs in batches of Bedrock, and jobs that no queue leads to until the sweeper finds
+            them.
     """
 
     waiting: int
     running: int
     calls: int
     batches: int
-    strays: int = 0
+    others: int = 0
 
     def __bool__(self) -> bool:
         return any(astuple(self))
