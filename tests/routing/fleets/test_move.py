@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
 import pytest
 
+from forebay.producers.async_client import AsyncClient
 from forebay.producers.client import Client
 from forebay.producers.gateway.api_keys import KeyStore
 from forebay.producers.gateway.batches.batch import Terms
@@ -278,3 +280,18 @@ def test_a_bulk_waits_for_the_end_of_the_move_and_goes_on_in_the_new_fleet(two):
                 bulk.next_rows()
                 assert time.monotonic() < end
             assert [record.id for record in Bulks(two.ledger("east")).list("acme")] == [bulk.id]
+
+
+async def ask_before_and_after(two):
+    """Ask on the event loop, with a move between the two jobs; return both answers."""
+    async with AsyncClient(tenant="acme", settings=two.settings) as client:
+        first = await client.run(ask("a"), timeout=20)
+        await asyncio.to_thread(go, two)
+        second = await client.run(ask("b"), timeout=20)
+        return await client.result(first.id, timeout=20), second
+
+
+def test_an_async_client_follows_its_tenant(two):
+    with working(two.ledger("west")), working(two.ledger("east")):
+        answers = asyncio.run(ask_before_and_after(two))
+    assert [answer.content.text for answer in answers] == ["A", "B"]
