@@ -16,8 +16,8 @@ import time
 
 import pytest
 from tests.fuzz.entries import BELL, ROOT, Broken, Entries
-from tests.fuzz.hanging import Spent, Stopwatch, within
 from tests.fuzz.inputs import CANARY, Inputs
+from tests.support.stopwatch import Spent, Stopwatch, within
 
 from forebay.producers.cli.job_input import read_text
 from forebay.producers.client import Client

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ from forebay.producers.gateway.openai import chat, embeddings, models, responses
 from forebay.producers.gateway.server.background import Background
 from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
+from forebay.producers.gateway.server.shortcuts import Shortcuts
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.shapes import ERRORS, error_response, request_id
 from forebay.producers.gateway.status import routes as status
@@ -51,6 +53,8 @@ NO_TELEMETRY: TelemetryConfig = {
 }  # fmt: skip
 SUMMARY = "LLM jobs on a local fleet, and on a frontier model where that is allowed."
 FORM_BYTES = 64 * 1024  # of an upload around its file
+#: The errors that a response explains; any other is a defect.
+EXPLAINED = (Refusal, ForebayError, ResultTimeout, HTTPException, RequestValidationError)
 ROUTERS = (
     files.router,
     openai_batches.router,
@@ -91,12 +95,15 @@ def create_app(
         lifespan=_lifespan(settings, fleet, shown), telemetry=NO_TELEMETRY,
     )  # fmt: skip
     figures = Figures(settings.gateway_metrics_dir)
+    routers = (health.router,) if shown.status_only else ROUTERS
+    routes = [route for router in routers for route in router.routes]
+    app.add_middleware(Shortcuts, routes=routes, explain=_explain, errors=EXPLAINED)
     app.add_middleware(
         Envelope, max_body=settings.gateway_max_body, figures=figures, larger=_larger(settings)
     )
-    for kind in (Refusal, ForebayError, ResultTimeout, HTTPException, RequestValidationError):
+    for kind in EXPLAINED:
         app.add_exception_handler(kind, _explain)
-    for router in (health.router,) if shown.status_only else ROUTERS:
+    for router in routers:
         app.include_router(router)
     app.include_router(status.router)
     _add_metrics(app, figures)
@@ -127,6 +134,7 @@ def _lifespan(settings: GatewaySettings, fleet: Settings, shown: StatusSettings)
         app.state.gateway, app.state.doors = gateways.default, Doors(gateways)
         app.state.status = StatusPage(gateways, app.state.doors, fleet, shown)
         gateways.all()
+        gc.freeze()  # what is there now stays, so no collection need look at it again
         try:
             yield
         finally:
