@@ -30,6 +30,8 @@
 --        fb:dead:<tenant> zset    failed job that was not replayed -> ms at which it ended
 --        fb:moved:<tenant> string  the tenant's new jobs belong to another fleet: '<fleet> <phase>'; see
 --                                 `fence.py`. Only operators write it
+--        fb:move:<tenant>  hash   a move to another fleet that is under way; see `moving/state.py`
+--        fb:carried:<tenant> string  the last move that handed over to this fleet what was spent
 --        fb:full          string  percentage of memory in use, set by the sweeper while it is short
 --        fb:free          string  bytes until then, measured by the sweeper
 --        fb:promised:<tenant>  string  bytes of the answers to come, as estimated for each job

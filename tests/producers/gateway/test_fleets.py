@@ -16,6 +16,8 @@ from forebay.routing.fleets.moving.move import Move, plan
 from two_fleets import TwoFleets, two_redis
 from working import settle
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def urls(tmp_path_factory):
