@@ -45,7 +45,8 @@ OWN_WAITING = (
     "(+exists +zcard +zrank +zrem ~fb:waiting:*:{})",
 )
 
-#: Commands that a producer's scripts run on keys which all tenants share.
+#: Commands that a producer's scripts run on keys which all tenants share, and on the tenant's
+#: fence, which only an operator writes (see `fence.py`).
 SHARED = (
     "(+llen +lpush ~route)",
     "(+llen ~local.* ~embed ~bedrock)",
@@ -61,6 +62,7 @@ SHARED = (
     "(+zcount ~fb:serving:*)",
     "(+get +exists ~fb:full ~fb:free ~fb:quota)",
     "(+hmget ~fb:counted)",
+    "(+get %R~fb:moved:{})",
     "(+hgetall ~fb:rates:*)",
     "(+llen +lpush ~fb:cancelled)",
 )
@@ -97,7 +99,8 @@ def producer(tenant: str) -> str:
     """Return the rules of a tenant's producers."""
     keys = " ".join(f"~{key.format(tenant)}" for key in OWN_KEYS)
     waiting = " ".join(rule.format(tenant) for rule in OWN_WAITING)
-    return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {waiting} {' '.join(SHARED)}"
+    shared = " ".join(rule.format(tenant) for rule in SHARED)
+    return f"{ENTER} {RUN} {OWN_COMMANDS} {keys} {waiting} {shared}"
 
 
 #: A gateway is a producer for all tenants. It also reads API keys and what tenants have spent,

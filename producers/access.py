@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Any, Unpack
 
 from forebay.producers.arguments import checked_limit
@@ -70,7 +71,6 @@ class JobAccess:
         self.tenant = tenant
         self._access = Access(tenant)
         self._ledger = ledger
-        self._dead_letters = DeadLetters(ledger, tenant)
 
     def status(self, job_id: str) -> JobStatus:
         """Return where the job is, and how many jobs are before it. Raises `UnknownJob`."""
@@ -102,24 +102,29 @@ class JobAccess:
     def dead(self, limit: int = 100) -> list[DeadJob]:
         """Return the newest dead letters: jobs that failed and were not replayed yet."""
         self._access.check_open()
-        return self._dead_letters.list(checked_limit(limit))
+        limit = checked_limit(limit)
+        each = [DeadLetters(place, self.tenant).list(limit) for place in self._ledger.places()]
+        return sorted(chain(*each), key=lambda job: job.ended, reverse=True)[:limit]
 
     def dead_job(self, job_id: str) -> DeadJob:
         """Return one dead job, replayed or not, without its content. See `DeadLetters.show`."""
         with self._access.to(job_id):
-            return self._dead_letters.show(job_id)
+            return self._dead_letters(job_id).show(job_id)
 
     def dead_content(self, job_id: str) -> Job:
         """Return what a dead job asked, with its content. See `DeadLetters.job`."""
         with self._access.to(job_id):
-            return self._dead_letters.job(job_id)
+            return self._dead_letters(job_id).job(job_id)
 
     def replay(self, job_id: str, **changes: Unpack[Changes]) -> str:
         """Submit a dead job again and return the new job's id. See `DeadLetters.replay`."""
         with self._access.to(job_id):
-            return self._dead_letters.replay(job_id, **changes)
+            return self._dead_letters(job_id).replay(job_id, **changes)
 
     def bury(self, job_id: str) -> bool:
         """Erase a dead job; return `False` if there was none. See `DeadLetters.bury`."""
         with self._access.to(job_id):
-            return self._dead_letters.bury(job_id)
+            return self._dead_letters(job_id).bury(job_id)
+
+    def _dead_letters(self, job_id: str) -> DeadLetters:
+        return DeadLetters(self._ledger.place_of(job_id), self.tenant)

@@ -29,12 +29,12 @@ from forebay.producers.options import Item, Options
 from forebay.producers.results import Completed, Result
 from forebay.producers.single_jobs import ContentT, KnownT
 from forebay.routing.errors import ForebayError
+from forebay.routing.fleets.opening import connections_on_loop
+from forebay.routing.fleets.tenant_fleets import Connect
 from forebay.routing.jobs import Answer, Answerable, Job
 from forebay.routing.receipts import AnyContent
 from forebay.routing.settings import Settings, read_settings
-from forebay.routing.store.connection import close_on_loop, connect_on_loop
 from forebay.routing.store.event_loop import blocking_items, each, run_blocking
-from forebay.routing.store.loop_redis import LoopRedis
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,20 +44,19 @@ class _Home(NamedTuple):
     """What an `AsyncClient` has on one event loop: a client that waits there, its connections."""
 
     client: Client
-    connections: AsyncGenerator[redis.asyncio.Redis]
+    connections: AsyncGenerator[Connect]
     pid: int
 
 
-async def _connections(
-    settings: Settings, lent: redis.asyncio.Redis | None
-) -> AsyncGenerator[redis.asyncio.Redis]:
-    """Yield a Redis client. One of ours is closed; asyncio ends generators with their loop."""
-    client = lent or connect_on_loop(settings)
-    try:
-        yield client
-    finally:
-        if client is not lent:
-            await close_on_loop(client)
+class _LoopClient(Client):
+    """A client whose connections belong to an event loop."""
+
+    def __init__(self, connect: Connect, **options: Any) -> None:
+        self._on_loop = connect
+        super().__init__(**options)
+
+    def _connect(self, settings: Settings) -> redis.Redis:
+        return self._on_loop(settings)
 
 
 def _awaited(
@@ -292,9 +291,10 @@ class AsyncClient(AsyncBulkMethods):
         return home.client
 
     async def _new_home(self) -> _Home:
-        connections = _connections(self._settings, self._redis)
-        client = Client(
-            tenant=self.tenant, settings=self._settings, patience=self._patience,
-            redis=LoopRedis(await anext(connections)),
-        )  # fmt: skip
+        connections = connections_on_loop(self._redis)
+        mapped = {} if self._redis is None else {"fleets": None}  # a lent client is of one fleet
+        settings = self._settings.model_copy(update=mapped)
+        client = _LoopClient(
+            await anext(connections), tenant=self.tenant, settings=settings, patience=self._patience
+        )
         return _Home(client, connections, os.getpid())

@@ -31,6 +31,7 @@ from forebay.producers.results import Completed
 from forebay.producers.single_jobs import ContentT, KnownT, SingleJobs
 from forebay.routing.broker.doorbell import packaged_template
 from forebay.routing.errors import ForebayError
+from forebay.routing.fleets.opening import open_ledger
 from forebay.routing.jobs import Answer, Answerable, Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.receipts import AnyContent
@@ -52,8 +53,10 @@ class Client(SingleJobs, BulkMethods):
 
     Args:
         tenant: the owner of the jobs. A client sees the jobs of its tenant only.
-        settings: where Redis is; by default from the environment (`FOREBAY_REDIS_URL`, ...).
-        redis: a Redis client to use instead of a new one; it is not closed.
+        settings: where Redis is; by default from the environment (`FOREBAY_REDIS_URL`, ...). With a
+            map of fleets (`FOREBAY_FLEETS`) the client finds the tenant's fleet there, and follows
+            the map as it changes.
+        redis: a Redis client to use instead of a new one, and of a map; it is not closed.
         patience: seconds that a submit (also in `run` and `map`) keeps trying while Redis is away,
             full, or has too many jobs waiting. By default such a submit fails at once.
 
@@ -70,10 +73,16 @@ class Client(SingleJobs, BulkMethods):
         patience: float = 0.0,
     ) -> None:
         settings = read_settings() if settings is None else checked_settings(settings)
-        lent = None if redis is None else checked_redis(redis)
-        ledger = Ledger(lent or connect(settings), settings, packaged_template)
-        super().__init__(checked_tenant(tenant), ledger, checked_patience(patience))
+        lent, tenant = None if redis is None else checked_redis(redis), checked_tenant(tenant)
+        if lent is None:
+            ledger = open_ledger(settings, tenant, self._connect)
+        else:
+            ledger = Ledger(lent, settings, packaged_template)
+        super().__init__(tenant, ledger, checked_patience(patience))
         self._owns_redis = lent is None
+
+    def _connect(self, settings: Settings) -> redis.Redis:
+        return connect(settings)
 
     def submit_all(
         self,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -23,7 +24,8 @@ from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.record import ENDED
-from forebay.routing.logs import Event, event
+from forebay.routing.logs import Event, event, place
+from forebay.routing.store.connection import streams
 from forebay.routing.store.event_loop import Background, on_event_loop, pause
 
 log = logging.getLogger(__name__)
@@ -43,12 +45,12 @@ class _Waiter(NamedTuple):
 
 
 class Wakeups:
-    """Futures of jobs' results, fulfilled by one listener that starts with the first future.
+    """Futures of jobs' results, fulfilled by listeners that start with the first future.
 
     1. `expect` hands out a future and remembers it; `watch` also has the ledger write the job's end
        to the stream, and `creating` is for jobs that are about to be submitted.
-    2. The listener, a thread or a task of the event loop, waits for this client's stream; each
-       entry names a job that ended.
+    2. A listener for each fleet, a thread or a task of the event loop, waits for this client's
+       stream there; each entry names a job that ended.
     3. Every 20 seconds, and after any error, the listener asks the ledger about every job that is
        still expected, and warns if nobody serves the queue of the first of them.
     4. A future that is cancelled is forgotten.
@@ -68,8 +70,8 @@ class Wakeups:
         self._lock = threading.Lock()
         self._expected: dict[str, list[_Waiter]] = {}
         self._creating: set[str] = set()
-        self._listener: Background | None = None
-        self._last_entry = "0"
+        self._listeners: dict[Ledger, Background] = {}
+        self._last_entries: dict[Ledger, str] = {}
         self._closed = threading.Event()
         if closed:
             self._closed.set()
@@ -89,9 +91,8 @@ class Wakeups:
             if self._closed.is_set():
                 raise Unavailable("the client is closed")
             self._expected.setdefault(job_id, []).append(_Waiter(future, answer_model))
-            if self._listener is None:
-                self._listener = Background(self._listen, "wakeups")
         future.add_done_callback(lambda _: self._forget(job_id, future))
+        self._begin_listening()
         return future
 
     def watch(self, job_id: str) -> Future[Result]:
@@ -168,12 +169,18 @@ class Wakeups:
             expected = list(self._expected)
         for job_id in expected:
             self._resolve(job_id, Unavailable("the client is closed"))
-        if self._listener is not None:
-            self._listener.stop(self._wake_thread, BLOCK_MS / 1000 + 1)
+        for fleet, listener in list(self._listeners.items()):
+            listener.stop(partial(self._wake_thread, fleet.redis), BLOCK_MS / 1000 + 1)
 
-    def _wake_thread(self) -> None:
+    def _begin_listening(self) -> None:
+        """Listen in each fleet that may hold jobs of the tenant."""
+        with self._lock:
+            for fleet in self._ledger.places():
+                if fleet not in self._listeners and not self._closed.is_set():
+                    self._listeners[fleet] = Background(partial(self._listen, fleet), "wakeups")
+
+    def _wake_thread(self, client: redis.Redis) -> None:
         """Write an entry that ends the thread's wait; the stream itself expires soon after."""
-        client = self._ledger.redis
         with contextlib.suppress(redis.RedisError):
             client.xadd(self.stream, {"id": "", "state": "closed"})
             client.pexpire(self.stream, BLOCK_MS)
@@ -202,43 +209,47 @@ class Wakeups:
             except ForebayError as error:
                 future.set_exception(error)
 
-    def _listen(self) -> None:
-        looked_at = time.monotonic()
-        while not self._closed.is_set():
+    def _listen(self, fleet: Ledger) -> None:
+        """Resolve the jobs of one fleet as they end, as long as it may hold jobs of the tenant."""
+        looked_at, left = time.monotonic(), False
+        while not self._closed.is_set() and not left:
             try:
-                self._read()
-                if time.monotonic() - looked_at > LOOK_AGAIN_S:
+                self._read(fleet)
+                left = fleet not in self._ledger.places()
+                if left or time.monotonic() - looked_at > LOOK_AGAIN_S:
                     looked_at = time.monotonic()
                     self._look_again()
             except Exception as error:  # noqa: BLE001 - without this thread every caller hangs
                 where = _type_and_place(error)
                 log.warning("waiting for Redis (%s)", where, extra=event(Event.REDIS_AWAY))
-                looked_at = float("-inf")
+                looked_at, left = float("-inf"), False
                 pause(PAUSE_S, unless=self._closed)
+        with self._lock:
+            self._listeners.pop(fleet, None)
 
-    def _read(self) -> None:
-        """Resolve the jobs that ended since the last entry.
+    def _read(self, fleet: Ledger) -> None:
+        """Resolve the jobs of a fleet that ended since the last entry.
 
         The last entry moves on first, so that an entry that cannot be handled is not read again.
         """
-        client = self._ledger.redis
-        reply: Any = client.xread(
-            {self.stream: self._last_entry}, count=MAX_ENTRIES_PER_READ, block=_block_ms(client)
-        )
-        entries = [entry for _, entries in _streams(reply) for entry in entries]
+        client, after = fleet.redis, self._last_entries.get(fleet, "0")
+        block = _block_ms(client)
+        reply: Any = client.xread({self.stream: after}, count=MAX_ENTRIES_PER_READ, block=block)
+        entries = [entry for _, entries in streams(reply) for entry in entries]
         if not entries or self._closed.is_set():
             return
-        self._last_entry = entries[-1][0].decode()
+        self._last_entries[fleet] = last = entries[-1][0].decode()
         ids = (fields.get(b"id", b"").decode(errors="replace") for _, fields in entries)
         self.fulfil([job_id for job_id in ids if job_id], ended=True)
         if len(entries) == MAX_ENTRIES_PER_READ:
-            client.xtrim(self.stream, minid=self._last_entry)
+            client.xtrim(self.stream, minid=last)
 
     def _look_again(self) -> None:
         """Ask the ledger about every expected job, in case a wake-up was lost."""
         with self._lock:
             expected = [job_id for job_id in self._expected if job_id not in self._creating]
-        self._ledger.redis.pexpire(self.stream, STREAM_TTL_MS)
+        for fleet in self._ledger.places():
+            fleet.redis.pexpire(self.stream, STREAM_TTL_MS)
         for start in range(0, len(expected), MAX_RESULTS_PER_ROUND_TRIP):
             batch = expected[start : start + MAX_RESULTS_PER_ROUND_TRIP]
             states = self._ledger.watch_all(batch, self.stream)
@@ -274,18 +285,7 @@ def _type_and_place(error: Exception) -> str:
     name = type(error).__name__
     if isinstance(error, redis.RedisError | ForebayError):
         return name
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    code = trace.tb_frame.f_code if trace else None
-    return f"{name} at {code.co_filename}:{trace.tb_lineno}" if code and trace else name
-
-
-def _streams(reply: Any) -> list[tuple[bytes, list[Any]]]:
-    """Return XREAD's reply as pairs: RESP2 answers with a list of pairs, RESP3 with a mapping."""
-    if isinstance(reply, dict):
-        return [(name, entries[0] if entries else []) for name, entries in reply.items()]
-    return list(reply or [])
+    return f"{name} at {place(error)}"
 
 
 _all_wakeups: WeakSet[Wakeups] = WeakSet()

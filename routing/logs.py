@@ -80,6 +80,8 @@ class Event(StrEnum):
     QUEUE_GARBAGE = "queue.garbage", "an entry of a queue was no Celery message, and was dropped"
     REDIS_FULL = "redis.full", "Redis is full: workers take jobs without doorbells, to free it"
     REDIS_AWAY = "redis.away", "a client waits for Redis"
+    FLEETS_READ = "fleets.read", "the map of fleets had changed and was read again"
+    FLEETS_WRONG = "fleets.wrong", "the map of fleets is wrong; its last good version applies"
     POLICY_READ = "policy.read", "the policy file had changed and was read again"
     POLICY_WRONG = "policy.wrong", "the policy file is wrong; its last good version applies"
     PACING_AWAY = "pacing.away", "the pace is not known; the policy's thresholds apply"

@@ -41,6 +41,9 @@ class Settings(EnvironmentSettings):
     Attributes:
         redis_url: `redis://`, `rediss://` or `unix://` URL of the fleet's one Redis. Or
             `sentinel://host:port,host:port/service?db=0`, to ask Sentinels for the primary.
+        fleets: path of `fleets.toml`, if there are several fleets. Clients, the gateway and
+            `forebay` then find the fleet of a tenant there, and not in `redis_url`. Workers do not
+            read it.
         sentinel_password: password of the Sentinels, if they require one.
         policy_file: path of `policy.toml`; the default policy applies if it is not set.
         lease_s: a worker that does not renew its lease for this long loses its jobs to others.
@@ -66,6 +69,7 @@ class Settings(EnvironmentSettings):
         egress_entries: so many entries of the egress log are kept, about; likewise.
     """
 
+    fleets: Path | None = None
     redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)  # may hold a password
     sentinel_password: SecretStr | None = None
     policy_file: Path | None = None

@@ -20,7 +20,8 @@ from forebay.producers.cli.operator.filters import (
     describe,
     job_filter,
 )
-from forebay.producers.cli.operator.jobs import open_reader, summary
+from forebay.producers.cli.operator.jobs import summary
+from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.options import (
     All,
     Counts,
@@ -173,9 +174,11 @@ def _check_choice(job_id: str | None, every: bool, *filters: str | None) -> None
 
 
 def _find(wanted: JobFilter, limit: int) -> Found:
-    from forebay.routing.overview.all_jobs import AllJobs  # noqa: PLC0415 - help answers at once
+    from forebay.routing.overview.adding_up import added_found  # noqa: PLC0415 - help answers at once
+    from forebay.routing.overview.all_jobs import AllJobs  # noqa: PLC0415 - as above
 
-    return AllJobs(open_reader()).find_dead(wanted, limit=limit)
+    fleets = [AllJobs(reader) for reader in open_readers().values()]
+    return added_found((one.find_dead(wanted, limit=limit) for one in fleets), limit)
 
 
 def _dead(found: Found) -> list[DeadJob]:

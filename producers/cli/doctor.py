@@ -14,6 +14,7 @@ from typing import Any
 
 import redis
 
+from forebay.producers.cli.operator.readers import settings_of_fleet
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import ForebayError, Misconfigured
 from forebay.routing.lanes import DEFAULT_POOL, EMBED, ROUTE, SWEEP, local_queue
@@ -51,7 +52,7 @@ def probes() -> list[Probe]:
 
 def ledger() -> Iterator[Finding]:
     """Check Redis and its queues. Yields a single finding if Redis cannot be reached."""
-    settings = read_settings()
+    settings = settings_of_fleet()
     where = without_password(settings.redis_url)
     try:
         client = connect(settings, "look")

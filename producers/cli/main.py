@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from forebay.producers.cli import display, worker_commands
+from forebay.producers.cli.operator import readers
 from forebay.producers.cli.options import Interval, Json, Online, Rounds
 from forebay.routing.tracing import exporting
 
@@ -46,6 +47,7 @@ COMMANDS = {
     "operator.jobs": ("jobs",),
     "operator.pauses": ("pause", "resume"),
     "operator.workers": ("workers",),
+    "operator.tenants": ("tenants",),
 }
 
 #: The sections of `forebay --help`; a command that none of them names is under "Other".
@@ -60,6 +62,7 @@ SECTIONS = {
         "capacity",
         "pause",
         "resume",
+        "tenants",
         "version",
     ),
     "Money, and what leaves": ("report", "spend", "egress", "tco"),
@@ -67,6 +70,11 @@ SECTIONS = {
     "Models": ("models", "plan", "gpu", "router", "calibrate"),
     "About": ("schema", "version"),
 }
+#: Commands that add all fleets up, or are about the fleet of `--fleet`.
+OF_FLEETS = frozenset(
+    {"capacity", "dead", "doctor", "egress", "jobs", "pause", "report", "resume", "spend", "status",
+     "top", "workers"}
+)  # fmt: skip
 
 #: Objects made before Python looks for garbage. Imports make many, and hardly any is garbage.
 OBJECTS_PER_COLLECTION = 100_000
@@ -104,10 +112,13 @@ class Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, or `None` if there is none of this name."""
+        found = super().get_command(ctx, cmd_name)
         for module, names in COMMANDS.items():
             if module and cmd_name in names:
-                return _imported(module, cmd_name)
-        return super().get_command(ctx, cmd_name)
+                found = _imported(module, cmd_name)
+        if cmd_name in OF_FLEETS:
+            readers.add_option(found)
+        return found
 
 
 def _imported(module: str, name: str) -> Any:
@@ -204,6 +215,7 @@ def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code. Raises nothing."""
     # Looked up before parsing: a mistake in the options is printed as JSON as well.
     as_json = "--json" in args
+    readers.chosen.set(None)
     try:
         if "serve" not in args[:1]:  # the gateway sets up its own export, in each of its processes
             exporting.start("forebay-cli")

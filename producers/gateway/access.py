@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from forebay.producers.gateway.api_keys import SCOPES, ApiKey, Scope, refuse_slowly, split
 from forebay.producers.gateway.errors import Forbidden, RateLimited, Unauthorized
+from forebay.producers.gateway.fleets.gateways import Gateways
 from forebay.producers.gateway.gateway import Gateway
 from forebay.producers.gateway.rates import Take
 
@@ -79,14 +80,14 @@ class Caller:
 class Doors:
     """Lets callers in by their keys. A key is looked up in Redis once every two seconds."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, gateways: Gateways) -> None:
+        self._gateways = gateways
         self._kept: dict[str, tuple[ApiKey | None, float]] = {}
 
     @property
     def keyless(self) -> bool:
         """True if the gateway takes no keys: every request of this machine is one tenant's."""
-        return self._gateway.settings.gateway_tenant is not None
+        return self._gateways.settings.gateway_tenant is not None
 
     async def caller(self, headers: Mapping[str, str]) -> Caller:
         """Return who sends a request with these headers.
@@ -95,10 +96,10 @@ class Doors:
             Unauthorized: There is no key, or the key does not work.
             Forbidden: The gateway takes no keys, and a page of another site sends the request.
         """
-        tenant = self._gateway.settings.gateway_tenant
+        tenant = self._gateways.settings.gateway_tenant
         if tenant is not None:
             _check_own_page(headers)
-            return Caller(self._gateway, tenant, SCOPES)
+            return Caller(await self._gateways.of(tenant), tenant, SCOPES)
         token = _token(headers)
         if not token:
             raise Unauthorized(_NO_KEY)
@@ -107,7 +108,7 @@ class Doors:
         if key is None:
             refuse_slowly(token)
         elif parts and key.lets_in(parts[1], datetime.now(UTC)):
-            return Caller(self._gateway, key.tenant, key.scopes, key)
+            return Caller(await self._gateways.of(key.tenant), key.tenant, key.scopes, key)
         raise Unauthorized("this API key is not valid: `forebay keys create` makes one")
 
     async def find(self, key_id: str) -> ApiKey | None:
@@ -115,7 +116,7 @@ class Doors:
         kept = self._kept.get(key_id)
         if kept and time.monotonic() < kept[1]:
             return kept[0]
-        key = await self._gateway.on_thread(self._gateway.keys.find, key_id)
+        key = await self._gateways.default.on_thread(self._gateways.find_key, key_id)
         if len(self._kept) >= MAX_KEYS_KEPT:  # somebody tries ids
             self._kept.clear()
         self._kept[key_id] = key, time.monotonic() + KEY_KEPT_S

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,7 +18,7 @@ from forebay.producers.gateway.cached_answers import CachedAnswers
 from forebay.producers.gateway.files.file_store import FileStore
 from forebay.producers.gateway.rates import Rates, Take, Taken
 from forebay.producers.gateway.settings import GatewaySettings
-from forebay.producers.gateway.text_reader import TextReader
+from forebay.producers.gateway.text_reader import Pieces, TextReader
 from forebay.producers.gateway.together import Together
 from forebay.producers.gateway.webhooks.courier import Courier
 from forebay.producers.gateway.webhooks.deliveries import Deliveries
@@ -64,6 +65,7 @@ class Gateway:
         policy: the policy file, for the names of models and the budgets.
         keys: the API keys.
         budget: what the tenants have spent.
+        redis: the Redis of the fleet.
         texts: the texts of the jobs that stream through this process.
         files: the files that callers upload and batches write.
         batches: the records of batches and bulks.
@@ -73,19 +75,36 @@ class Gateway:
         cached: the answers that are in the cache already.
     """
 
-    def __init__(self, settings: GatewaySettings, fleet: Settings) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        fleet: Settings,
+        *,
+        clients: Settings | None = None,
+        texts_of: Callable[[str], TextReader] | None = None,
+    ) -> None:
+        """Open the connections to one fleet.
+
+        Args:
+            settings: of the gateway.
+            fleet: the fleet.
+            clients: the settings of the tenants' clients, which follow a map of fleets if they name
+                one; by default the fleet's.
+            texts_of: returns the reader of the texts of a tenant's jobs; by default this one's.
+        """
         self.settings = settings
-        self._fleet = fleet
-        self._redis, self._probe = connect(fleet), connect(fleet, "look")
+        self._clients_settings = clients or fleet
+        self._texts_of = texts_of
+        self.redis, self._probe = connect(fleet), connect(fleet, "look")
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="gateway")
         self._clients: dict[str, AsyncClient] = {}
         self._later: set[asyncio.Task[None]] = set()
         self.policy = PolicyFile(fleet.policy_file)
-        self.keys = KeyStore(self._redis)
-        self.budget = Budget(self._redis)
-        self.texts = TextReader(self._redis, Seal.of(fleet))
-        self.batches = BatchStore(self._redis)
-        self.ledger = Ledger(self._redis, fleet, packaged_template)
+        self.keys = KeyStore(self.redis)
+        self.budget = Budget(self.redis)
+        self.texts = TextReader(self.redis, Seal.of(fleet))
+        self.batches = BatchStore(self.redis)
+        self.ledger = Ledger(self.redis, fleet, packaged_template)
         self.files = FileStore(
             settings.gateway_files.expanduser(), max_bytes=settings.gateway_max_files,
             keep_s=settings.gateway_keep_files_s,
@@ -95,9 +114,9 @@ class Gateway:
         self._rates = Rates(LoopRedis(self._loop_redis))
         self._takes = Together[Take, Taken](self._take_all, MAX_TAKES_AT_ONCE)
         self.cached = CachedAnswers(self._loop_redis, fleet, self.policy)
-        self.webhooks = WebhookStore(self._redis, Seal.of(fleet))
+        self.webhooks = WebhookStore(self.redis, Seal.of(fleet))
         self.courier = Courier(
-            self.webhooks, Deliveries(self._redis), Events(self.ledger, self.batches),
+            self.webhooks, Deliveries(self.redis), Events(self.ledger, self.batches),
             settings.gateway_webhook_networks, self.on_thread,
         )  # fmt: skip
 
@@ -112,7 +131,12 @@ class Gateway:
             oldest = next(iter(self._clients))
             self._submissions.pop(oldest, None)
             self.later(self._clients.pop(oldest).close())
-        return AsyncClient(tenant=tenant, settings=self._fleet)
+        return AsyncClient(tenant=tenant, settings=self._clients_settings)
+
+    def reading(self, job_id: str) -> AbstractContextManager[Pieces]:
+        """Read the text of a job while it is generated; see `TextReader.reading`."""
+        tenant = job_id.partition(".")[0]
+        return (self._texts_of(tenant) if self._texts_of else self.texts).reading(job_id)
 
     async def begin(self, job: Job) -> Begun:
         """Submit a job; return its id, and the future of its result. Many share a round trip.
@@ -164,14 +188,14 @@ class Gateway:
 
     def lease(self, name: str) -> Lease:
         """Return the lease of this name."""
-        return Lease(self._redis, name)
+        return Lease(self.redis, name)
 
     def tell_end(self, batch: Batch) -> None:
         """Tell the tenant's webhooks of the end of a batch, or of a bulk that could not begin."""
         if batch.terms.family != "bulk":
-            tell_end(self._redis, batch.id, batch.state, what="batch")
+            tell_end(self.redis, batch.id, batch.state, what="batch")
         elif batch.failed_at:
-            tell_end(self._redis, batch.id, "failed", what="bulk")
+            tell_end(self.redis, batch.id, "failed", what="bulk")
 
     async def ping(self) -> None:
         """Raise `Unavailable` unless Redis answers within `READY_S`."""
@@ -194,7 +218,7 @@ class Gateway:
         self._clients.clear()
         self.texts.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._redis.close()
+        self.redis.close()
         await close_on_loop(self._loop_redis)
         self._probe.close()
 

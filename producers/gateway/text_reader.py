@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from forebay.routing.logs import Event, event
+from forebay.routing.store.connection import streams
 from forebay.routing.store.encryption import Seal
 from forebay.routing.store.text_stream import Piece, read_piece, stream_key
 
@@ -97,7 +98,7 @@ class TextReader:
                 log.warning("waiting for Redis (%s)", kind, extra=event(Event.REDIS_AWAY))
                 threading.Event().wait(PAUSE_S)
                 continue
-            for key, entries in _streams(reply):
+            for key, entries in streams(reply):
                 self._hand_out(key, last[key], entries)
 
     def _await_listeners(self) -> dict[Any, Any] | None:
@@ -121,10 +122,3 @@ class TextReader:
                 for pieces, loop in text.listeners:
                     with contextlib.suppress(RuntimeError):  # the loop was closed
                         loop.call_soon_threadsafe(pieces.put_nowait, piece)
-
-
-def _streams(reply: Any) -> list[tuple[bytes, list[Any]]]:
-    """Return XREAD's reply as pairs: RESP2 answers with a list of pairs, RESP3 with a mapping."""
-    if isinstance(reply, dict):
-        return [(key, entries[0]) for key, entries in reply.items() if entries]
-    return list(reply or [])

@@ -7,7 +7,7 @@ and reasons for going up; the sweeper adds figures, whose names begin with `now:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import redis
@@ -96,6 +96,15 @@ class History:
         return int(seconds) // MINUTE_S
 
 
+def added_minutes(fleets: Iterable[list[Minute]]) -> list[Minute]:
+    """Return the minutes of several fleets together, the oldest first."""
+    found: dict[int, Minute] = {}
+    for minute in (minute for minutes in fleets for minute in minutes):
+        known = found.get(minute.start)
+        found[minute.start] = minute if known is None else _added(known, minute)
+    return [found[start] for start in sorted(found)]
+
+
 def _key(minute: int) -> str:
     return f"fb:books:jobs:minute:{minute}"
 
@@ -115,4 +124,15 @@ def _minute(number: int, fields: Mapping[str, str]) -> Minute:
         else None,
         running=values.get(f"{_FIGURE}running", 0),
         spent_nusd=values.get(f"{_FIGURE}spent", 0),
+    )
+
+
+def _added(one: Minute, other: Minute) -> Minute:
+    waiting = [sample.waiting for sample in (one, other) if sample.waiting is not None]
+    return Minute(
+        one.start,
+        Counter(one.counts) + Counter(other.counts),
+        sum(map(Counter, waiting), Counter[str]()) if waiting else None,
+        one.running + other.running,
+        one.spent_nusd + other.spent_nusd,
     )

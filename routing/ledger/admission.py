@@ -14,6 +14,7 @@ from forebay.routing.store.connection import reaching_redis
 from forebay.routing.tracing import traceparent
 
 RETRY_AFTER_S = 30
+MOVED_RETRY_AFTER_S = 1
 MAX_JOBS_PER_RUN = 25  # of a script: one or two milliseconds of Redis' time
 MAX_BYTES_PER_RUN = 256 * 1024  # of contents, unless one alone is larger
 VECTOR_BYTES = 4 * 1024  # of a vector with 1024 numbers
@@ -119,13 +120,23 @@ def _digest(secret: bytes, *parts: str) -> str:
     return hmac.new(secret, message, hashlib.sha256).hexdigest()
 
 
+class TenantMoved(Unavailable):
+    """This fleet takes no more jobs of the tenant, which has moved to another fleet."""
+
+
 def refusal(verb: str, detail: str) -> Unavailable | None:
     """Return why a script refused a new job, or `None` if its reply is no refusal.
 
     Args:
         verb: the first word of the script's reply.
-        detail: the number that follows it.
+        detail: the number or the name that follows it.
     """
+    if verb == "moved":
+        return TenantMoved(
+            f"the jobs of this tenant belong to fleet {detail} now; set FOREBAY_FLEETS to a map of "
+            "fleets that says so",
+            retry_after=MOVED_RETRY_AFTER_S,
+        )
     if verb == "full":
         return Unavailable(f"{detail} jobs are waiting already", retry_after=RETRY_AFTER_S)
     if verb == "memory":

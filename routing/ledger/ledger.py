@@ -58,6 +58,14 @@ class Ledger(LedgerUpkeep):
         super().__init__(client, settings, bell)
         self._confined = False  # this user of Redis may not put a job into a lane's queue
 
+    def places(self) -> Sequence[Ledger]:
+        """Return the ledgers that may hold its jobs: itself, unless they are in several fleets."""
+        return [self]
+
+    def place_of(self, _job_id: str) -> Ledger:
+        """Return the ledger that holds a job."""
+        return self
+
     # --- putting jobs on ----------------------------------------------------------------------
 
     def create(self, jobs: Sequence[Job], watcher: str = "") -> list[str | ForebayError]:
@@ -182,8 +190,6 @@ class Ledger(LedgerUpkeep):
         replies = self._transitions.run_all("renew", rows)
         return [claim for claim, renewed in zip(claims, replies, strict=True) if renewed == 0]
 
-    # --- moving jobs --------------------------------------------------------------------------
-
     def route(
         self, claim: Claim, queue: str, egress: str, reason: str, verdict: Verdict | None
     ) -> None:
@@ -246,8 +252,6 @@ class Ledger(LedgerUpkeep):
     def keep_draft(self, claim: Claim, draft: bytes) -> None:
         """Keep this sealed answer with the job until it ends; an empty one removes what is kept."""
         self._transitions.run("keep_draft", claim.id, claim.token, draft)
-
-    # --- ending jobs --------------------------------------------------------------------------
 
     def settle(self, claim: Claim, result: Answer | Receipt) -> JobState:
         """End a job with its answer, or with the receipt of its failure.

@@ -239,3 +239,10 @@ def _refusal(error: redis.RedisError) -> str | None:
 def decoded(fields: Mapping[bytes, bytes]) -> dict[str, str]:
     """Decode a hash as redis-py returns it."""
     return {key.decode(): value.decode() for key, value in fields.items()}
+
+
+def streams(reply: Any) -> list[tuple[bytes, list[Any]]]:
+    """Return XREAD's reply as pairs: RESP2 answers with a list of pairs, RESP3 with a mapping."""
+    if isinstance(reply, dict):
+        return [(name, entries[0]) for name, entries in reply.items() if entries]
+    return list(reply or [])

@@ -28,6 +28,10 @@
 --        fb:later         zset    job id -> ms at which its retry is due
 --        fb:deadlines     zset    job id -> ms at which it expires
 --        fb:dead:<tenant> zset    failed job that was not replayed -> ms at which it ended
+--        fb:moved:<tenant> string  the tenant's new jobs belong to another fleet: '<fleet> <phase>'; see
+--                                 `fence.py`. Only operators write it
+--        fb:move:<tenant>  hash   a move to another fleet that is under way; see `moving/state.py`
+--        fb:carried:<tenant> string  the last move that handed over to this fleet what was spent
 --        fb:full          string  percentage of memory in use, set by the sweeper while it is short
 --        fb:free          string  bytes until then, measured by the sweeper
 --        fb:promised:<tenant>  string  bytes of the answers to come, as estimated for each job
@@ -631,11 +635,15 @@ local function held(id, token)
   return job and job.state == 'running' and job.token == token and job
 end
 
--- Return why no new job is accepted: {'full', depth} | {'memory', percent} | {'promised', bytes} |
--- {'quota', bytes}; false if it is. `answer_bytes`: what its answer will take. Other producers may have falsified the
+-- Return why no new job is accepted: {'moved', fleet} (the tenant's jobs belong to another fleet) |
+-- {'full', depth} | {'memory', percent} | {'promised', bytes} | {'quota', bytes}; false if it is. `answer_bytes`: what its answer will take. Other producers may have falsified the
 -- stored depth, so the jobs are counted before one is refused. The bytes of other tenants are those
 -- that the last sweep counted, which bounds what a tenant can pretend.
 local function refusal(id, queue, max_waiting, answer_bytes)
+  local fence = redis.pcall('GET', 'fb:moved:' .. tenant_of(id))
+  if type(fence) == 'string' then
+    return { 'moved', string.match(fence, '^%S*') }
+  end
   local jobs = number(redis.call('HGET', 'fb:depth', queue))
   local shards = number(redis.call('HGET', 'fb:depth', queue .. ':rows'))
   if jobs + shards >= number(max_waiting) then

@@ -16,7 +16,7 @@ import redis_acl as acl
 from forebay.producers.client import Client
 from forebay.producers.gateway.api_keys import KeyStore
 from forebay.routing.broker.app import celery_app
-from forebay.routing.errors import ForebayError, Misconfigured, UnknownJob
+from forebay.routing.errors import ForebayError, Misconfigured, Unavailable, UnknownJob
 from forebay.routing.jobs import Job, Summarize
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
@@ -80,6 +80,23 @@ def test_a_producer_can_use_the_whole_client_for_its_tenant(urls):
         assert client.forget(answer.id)
         with pytest.raises(UnknownJob):
             client.status(answer.id)
+
+
+def test_the_fence_holds_a_producer_whose_tenant_has_moved(urls):
+    operator, producer = user(urls, "operator"), user(urls, "producer-globex")
+    operator.set("fb:moved:globex", "east draining")
+    try:
+        moved = pytest.raises(Unavailable, match="belong to fleet east now")
+        with as_tenant(urls, "globex") as client, moved:
+            client.submit(request())
+        with as_tenant(urls, "acme") as client:
+            assert client.cancel(client.submit(request()))
+        with pytest.raises(redis_py.exceptions.NoPermissionError):
+            producer.delete("fb:moved:globex")
+        with pytest.raises(redis_py.exceptions.NoPermissionError):
+            producer.get("fb:moved:acme")
+    finally:
+        operator.delete("fb:moved:globex")
 
 
 def ask_flower(fleet, path: str, **headers: str) -> int | dict:

@@ -212,6 +212,10 @@ TRIALS = {
         lambda scene: scene.redis.set("fb:quota", 0),
         lambda scene: scene.redis.hset("fb:depth", "route", 9),
     ],
+    "lift the fence of a tenant that has moved to another fleet": [
+        lambda scene: scene.redis.set("fb:moved:acme", "x"),
+        lambda scene: scene.redis.set("fb:moved:globex", "x"),
+    ],
     "add to the memory counted for another tenant": [
         lambda scene: scene.redis.incrby("fb:held:globex", 9),
         lambda scene: scene.redis.incrby("fb:promised:globex", 9),

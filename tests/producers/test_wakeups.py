@@ -148,7 +148,7 @@ def test_an_entry_that_nobody_can_read_does_not_end_the_thread(client, redis, en
     time.sleep(0.1)
     settle(client._ledger, client._ledger.claim("route"))
     assert future.result(5).content == Summary(text="HELLO")
-    assert client._wakeups._listener.is_alive()
+    assert all(each.is_alive() for each in client._wakeups._listeners.values())
 
 
 def test_a_surprise_is_logged_by_type_and_place_and_the_thread_goes_on(client, monkeypatch, caplog):
@@ -173,11 +173,13 @@ def test_a_surprise_is_logged_by_type_and_place_and_the_thread_goes_on(client, m
 def test_a_client_can_be_closed_by_a_callback_of_its_own_future(client, settings):
     closing = Client(tenant="acme", settings=settings)
     future = closing.submit_future(ask())
+    listeners = list(closing._wakeups._listeners.values())
     future.add_done_callback(lambda _: closing.close())
     settle(client._ledger, client._ledger.claim("route"))
     assert future.result(5).content == Summary(text="HELLO")
-    closing._wakeups._listener._thread.join(5)
-    assert not closing._wakeups._listener.is_alive()
+    (listener,) = listeners
+    listener._thread.join(5)
+    assert not listener.is_alive()
 
 
 def test_a_wait_for_an_unknown_job_leaves_nothing_behind(client, monkeypatch):

@@ -12,6 +12,7 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.clients import current_tenant
+from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.options import Json, TenantName
 from forebay.routing.errors import Misconfigured, UnknownJob
 
@@ -65,7 +66,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a key and print it. It is stored as a digest only, so nobody can print it again."""
-    with _store() as store:
+    with _store_of(current_tenant(tenant)) as store:
         key, token = store.create(
             current_tenant(tenant), name=name, scopes=scope or ("submit", "read"),
             expires_in=_span(expires, "--expires"), requests_per_minute=requests_per_minute,
@@ -77,8 +78,7 @@ def create(
 @app.command("list")
 def print_list(*, tenant: TenantName = None, as_json: Json = False) -> None:
     """List the keys of all tenants, or of one. Shows no key itself."""
-    with _store() as store:
-        keys = store.list(tenant)
+    keys = [key for store in _stores() for key in store.list(tenant)]
     if as_json:
         display.document([key.public() for key in keys])
     elif keys:
@@ -90,30 +90,44 @@ def print_list(*, tenant: TenantName = None, as_json: Json = False) -> None:
 @app.command()
 def rotate(key_id: KeyId, *, overlap: Overlap = None, as_json: Json = False) -> None:
     """Give a key a new secret and print the new key."""
-    with _store() as store:
-        key, token = store.rotate(key_id, _span(overlap, "--overlap") or timedelta())
+    span = _span(overlap, "--overlap") or timedelta()
+    key, token = _store_with(key_id).rotate(key_id, span)
     _print(key, token, as_json=as_json)
 
 
 @app.command()
 def revoke(key_id: KeyId, *, as_json: Json = False) -> None:
     """Delete a key. Within two seconds no gateway lets it in any more."""
-    with _store() as store:
-        if not store.revoke(key_id):
-            raise UnknownJob("no such key; `forebay keys list` shows all", field="id")
+    if not _store_with(key_id).revoke(key_id):
+        raise UnknownJob("no such key; `forebay keys list` shows all", field="id")
     if as_json:
         display.document({"id": key_id, "revoked": True})
     else:
         display.text("revoked")
 
 
-@contextmanager
-def _store() -> Iterator[KeyStore]:
+def _stores() -> list[KeyStore]:
+    """Return the keys of each fleet."""
     from forebay.producers.gateway.api_keys import KeyStore  # noqa: PLC0415 - pydantic is slow
+
+    return [KeyStore(reader.redis) for reader in open_readers().values()]
+
+
+def _store_with(key_id: str) -> KeyStore:
+    """Return the keys among which a key is; the first ones for a key that none has."""
+    stores = _stores()
+    return next((store for store in stores if store.find(key_id)), stores[0])
+
+
+@contextmanager
+def _store_of(tenant: str) -> Iterator[KeyStore]:
+    """Yield the keys of a tenant's fleet."""
+    from forebay.producers.gateway.api_keys import KeyStore  # noqa: PLC0415 - pydantic is slow
+    from forebay.routing.fleets.opening import open_ledger  # noqa: PLC0415 - likewise
     from forebay.routing.settings import read_settings  # noqa: PLC0415 - likewise
     from forebay.routing.store.connection import connect  # noqa: PLC0415 - likewise
 
-    client = connect(read_settings())
+    client = open_ledger(read_settings(), tenant, connect).redis
     try:
         yield KeyStore(client)
     finally:

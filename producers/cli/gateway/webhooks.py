@@ -55,7 +55,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Add a webhook and print the secret that signs its events. It is printed only once."""
-    with _gateway() as gateway:
+    with _gateway(current_tenant(tenant)) as gateway:
         try:
             webhook, secret = gateway.webhooks.add(
                 current_tenant(tenant), url, events=event or (), content=content
@@ -73,7 +73,7 @@ def add(
 @app.command("list")
 def print_list(*, tenant: TenantName = None, as_json: Json = False) -> None:
     """List the webhooks of a tenant, with the last outcome of each."""
-    with _gateway() as gateway:
+    with _gateway(current_tenant(tenant)) as gateway:
         store = gateway.webhooks
         found = [(each, store.last(each)) for each in store.list(current_tenant(tenant))]
     if as_json:
@@ -94,7 +94,7 @@ def print_list(*, tenant: TenantName = None, as_json: Json = False) -> None:
 @app.command()
 def remove(webhook_id: WebhookId, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """Remove a webhook. What was not delivered to it yet is dropped."""
-    with _gateway() as gateway:
+    with _gateway(current_tenant(tenant)) as gateway:
         gateway.webhooks.remove(current_tenant(tenant), webhook_id)
     if as_json:
         display.document({"id": webhook_id, "removed": True})
@@ -105,7 +105,7 @@ def remove(webhook_id: WebhookId, *, tenant: TenantName = None, as_json: Json = 
 @app.command("test")
 def send_test(webhook_id: WebhookId, *, tenant: TenantName = None, as_json: Json = False) -> None:
     """Post a test event from this machine and print the outcome."""
-    with _gateway() as gateway:
+    with _gateway(current_tenant(tenant)) as gateway:
         webhook = gateway.webhooks.get(current_tenant(tenant), webhook_id)
         outcome = _run(gateway.courier.test(webhook))
     delivered = outcome.startswith("HTTP 2")
@@ -118,20 +118,22 @@ def send_test(webhook_id: WebhookId, *, tenant: TenantName = None, as_json: Json
 
 
 @contextmanager
-def _gateway() -> Iterator[Gateway]:
+def _gateway(tenant: str) -> Iterator[Gateway]:
     from forebay.routing.settings import read, read_settings  # noqa: PLC0415 - pydantic is slow
 
     try:
-        from forebay.producers.gateway.gateway import Gateway  # noqa: PLC0415 - an extra
+        from forebay.producers.gateway.fleets.gateways import (  # noqa: PLC0415 - an extra
+            Gateways,
+        )
         from forebay.producers.gateway.settings import GatewaySettings  # noqa: PLC0415 - an extra
     except ImportError as error:
         hint = f"needs the module {error.name}, which is missing: install the extra `gateway`"
         raise Misconfigured(hint, field="webhooks") from None
-    gateway = Gateway(read(GatewaySettings), read_settings())
+    gateways = Gateways(read(GatewaySettings), read_settings())
     try:
-        yield gateway
+        yield gateways.home(tenant)
     finally:
-        _run(gateway.close())
+        _run(gateways.close())
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -11,7 +11,7 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.money.options import Tenant
-from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.readers import open_reader
 from forebay.producers.cli.operator.spans import Since, Until, between
 from forebay.producers.cli.options import Json
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -12,7 +13,7 @@ import typer
 from forebay.producers.cli import display
 from forebay.producers.cli.money.options import PricesFile, Tenant
 from forebay.producers.cli.money.report_figures import TOP, cells, document, header, headlines
-from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.operator.spans import Since, Until, between
 from forebay.producers.cli.options import Json
 
@@ -97,15 +98,17 @@ def _report(
     grouping = next((name for name in get_args(By) if name == by), None)
     if grouping is None:
         raise typer.BadParameter(f"must be {', '.join(get_args(By))}", param_hint="--by")
-    reader = open_reader()
+    readers = list(open_readers().values())
+    reader = readers[0]
     policy = Policy.load(reader.settings.policy_file)
     models = policy.models(tenant or "")
     if frontier is None and not models:
         raise typer.BadParameter("is needed: the policy names no model", param_hint="--frontier")
     model = policy.base_model(frontier or models[0])
     with for_operators():
-        calls = CallBook(reader.redis).calls(int(span[0] * 1_000), int(span[1] * 1_000))
-        counts = JobBook(reader.redis).read(*span)
+        start_ms, end_ms = int(span[0] * 1_000), int(span[1] * 1_000)
+        calls = [call for one in readers for call in CallBook(one.redis).calls(start_ms, end_ms)]
+        counts = chain(*(JobBook(one.redis).read(*span) for one in readers))
         return usage_report(
             counts, calls, read_prices(prices), model, span, by=grouping, tenant=tenant
         )

@@ -18,13 +18,14 @@ from forebay.producers.cli.money.options import (
     PricesFile,
     Tenant,
 )
-from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.readers import open_readers
 from forebay.producers.cli.operator.spans import Since, Until, between
 from forebay.producers.cli.options import Json, Limit
 
 if TYPE_CHECKING:
     from forebay.routing.books.call_book import CallRecord
     from forebay.routing.books.reconcile import Difference
+    from forebay.routing.ledger.reader import LedgerReader
     from forebay.routing.limits.prices import Prices
 
 File = Annotated[
@@ -169,8 +170,9 @@ def reconcile(
     else:
         listed, logged = read_prices(prices), invocations.read_invocations(file)
         if apply:
-            budget = Budget(open_reader().redis)
-            settled = reconcile.settle_known(budget, calls, logged, listed)
+            for reader in open_readers().values():  # a call is settled in the fleet that made it
+                own, budget = _calls_of(reader, since, until), Budget(reader.redis)
+                settled += reconcile.settle_known(budget, own, logged, listed)
             calls = _calls(since, until, None, None)
         found = list(reconcile.with_invocations(calls, logged, listed))
     _print_differences(found, [call.id for call in settled], as_json=as_json)
@@ -191,16 +193,21 @@ def read_prices(path: Path | None) -> Prices:
 def _calls(
     since: str, until: str | None, tenant: str | None, model: str | None
 ) -> list[CallRecord]:
+    calls = [call for reader in open_readers().values() for call in _calls_of(reader, since, until)]
+    calls.sort(key=lambda call: (call.at_ms, call.id))
+    return [
+        call for call in calls
+        if tenant in {None, call.tenant} and model in {None, call.model}
+    ]  # fmt: skip
+
+
+def _calls_of(reader: LedgerReader, since: str, until: str | None) -> list[CallRecord]:
     from forebay.routing.books.call_book import CallBook
     from forebay.routing.overview.all_jobs import for_operators
 
     start, end = between(since, until)
     with for_operators():
-        calls = CallBook(open_reader().redis).calls(int(start * 1_000), int(end * 1_000))
-    return [
-        call for call in calls
-        if tenant in {None, call.tenant} and model in {None, call.model}
-    ]  # fmt: skip
+        return CallBook(reader.redis).calls(int(start * 1_000), int(end * 1_000))
 
 
 def _repriced(call: CallRecord, prices: Prices) -> int | None:

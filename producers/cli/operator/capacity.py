@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from forebay.producers.cli import display
-from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.readers import open_reader
 from forebay.producers.cli.operator.spans import Since, moment
 from forebay.producers.cli.options import Json
 

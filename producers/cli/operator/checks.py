@@ -11,7 +11,7 @@ from itertools import groupby
 from statistics import median
 
 from forebay.producers.cli import display
-from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.readers import open_reader
 from forebay.routing.diagnostics import Finding, Probe, Severity
 from forebay.routing.errors import Misconfigured, Unavailable
 from forebay.routing.ledger.reader import LedgerReader

@@ -21,10 +21,10 @@ from forebay.producers.cli.operator.filters import (
     describe,
     job_filter,
 )
+from forebay.producers.cli.operator.readers import open_readers, reader_of
 from forebay.producers.cli.options import Id, Interval, Json, Limit, Rounds
 
 if TYPE_CHECKING:
-    from forebay.routing.ledger.reader import LedgerReader
     from forebay.routing.ledger.record import Record
     from forebay.routing.overview.all_jobs import Found
     from forebay.routing.overview.job_filter import JobFilter
@@ -68,7 +68,7 @@ def print_list(
 @app.command()
 def show(job_id: Id, *, as_json: Json = False) -> None:
     """Print what is known of a job, without its content and its answer."""
-    reader = open_reader()
+    reader = reader_of(job_id)
     status, record = reader.status(job_id), reader.record(job_id)
     document = status.model_dump(mode="json") | {
         "egress": record.egress, "reasons": record.reasons, "error": record.error,
@@ -119,16 +119,6 @@ def watch(
         time.sleep(interval)
 
 
-def open_reader() -> LedgerReader:
-    """Return a reader of the ledger, for all tenants."""
-    from forebay.routing.ledger.reader import LedgerReader  # noqa: PLC0415 - help answers at once
-    from forebay.routing.settings import read_settings  # noqa: PLC0415 - as above
-    from forebay.routing.store.connection import connect  # noqa: PLC0415 - as above
-
-    settings = read_settings()
-    return LedgerReader(connect(settings), settings)
-
-
 def cells(record: Record, now_ms: int) -> tuple[str, ...]:
     """Return a job under `HEADER`."""
     age = display.duration((now_ms - (record.ended or record.created)) / 1000)
@@ -150,10 +140,12 @@ def summary(found: Found, wanted: JobFilter, what: str = "jobs") -> str:
 
 
 def _find(wanted: JobFilter, limit: int, look_at: int) -> tuple[Found, int]:
-    from forebay.routing.overview.all_jobs import AllJobs  # noqa: PLC0415 - help answers at once
+    from forebay.routing.overview.adding_up import added_found  # noqa: PLC0415 - help answers at once
+    from forebay.routing.overview.all_jobs import AllJobs  # noqa: PLC0415 - as above
 
-    every = AllJobs(open_reader())
-    return every.find(wanted, limit=limit, look_at=look_at), every.now_ms()
+    fleets = [AllJobs(reader) for reader in open_readers().values()]
+    found = added_found((one.find(wanted, limit=limit, look_at=look_at) for one in fleets), limit)
+    return found, fleets[0].now_ms()
 
 
 def _print_change(record: Record, now_ms: int, *, as_json: bool) -> None:

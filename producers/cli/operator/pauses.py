@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from forebay.producers.cli import display
-from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.readers import open_reader
 from forebay.producers.cli.options import Json
 
 PAUSE_HELP = """Hold back a lane, kind, tenant or model. Without a name, list them.

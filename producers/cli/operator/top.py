@@ -13,8 +13,9 @@ from rich.text import Text
 
 from forebay.producers.cli import display
 from forebay.producers.cli.operator import workers
-from forebay.producers.cli.operator.jobs import open_reader
+from forebay.producers.cli.operator.readers import open_readers
 from forebay.routing.base import NANO
+from forebay.routing.overview.adding_up import added_snapshots
 from forebay.routing.overview.all_jobs import ranked
 from forebay.routing.overview.snapshot import QueueLine, Snapshot, Snapshots
 from forebay.routing.overview.workers import SeenWorker
@@ -28,19 +29,23 @@ STATES = {"gone": "red", "stuck": "red", "drained": "yellow"}  # the colours of 
 
 def run(interval: float, rounds: int | None, *, as_json: bool) -> None:
     """Show the fleet live on a terminal; anywhere else print it once."""
-    snapshots = Snapshots(open_reader())
+    fleets = {name: Snapshots(reader) for name, reader in open_readers().items()}
+
+    def take() -> Snapshot:
+        return added_snapshots({name: snapshots.take() for name, snapshots in fleets.items()})
+
     if as_json:
-        display.document(document(snapshots.take()))
+        display.document(document(take()))
         return
     console = Console()
-    now = snapshots.take()
+    now = take()
     if not console.is_terminal:
         console.print(screen(now, None, console.width))
         return
     with Live(screen(now, None, console.width), console=console, screen=rounds is None) as live:
         while rounds is None or (rounds := rounds - 1) > 0:
             time.sleep(interval)
-            before, now = now, snapshots.take()
+            before, now = now, take()
             live.update(screen(now, before, console.width))
 
 

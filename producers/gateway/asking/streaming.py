@@ -103,7 +103,7 @@ class Telling:
         gateway = self.caller.gateway
         await self.caller.spend(estimate(self.job))
         self.job_id, self._future = await gateway.begin(self.job)
-        self._pieces = self._open.enter_context(gateway.texts.reading(self.job_id))
+        self._pieces = self._open.enter_context(gateway.reading(self.job_id))
 
     async def parts(self) -> AsyncIterator[Part | Told]:
         """Yield text as it comes, an empty part as a sign of life, and at last how it ended.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from forebay.routing.errors import Unavailable
 from forebay.routing.store.lease import LEASE_S, Lease
@@ -21,10 +22,13 @@ class Holding:
     Args:
         lease: of the batch, which this process has.
         stopping: set when this process is to stop.
+        leaves: returns whether the tenant moves away from this fleet: then others go on there.
     """
 
-    def __init__(self, lease: Lease, stopping: threading.Event) -> None:
-        self._lease, self._stopping = lease, stopping
+    def __init__(
+        self, lease: Lease, stopping: threading.Event, leaves: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._lease, self._stopping, self._leaves = lease, stopping, leaves
         self._held_at = self._looked_at = time.monotonic()
 
     def still(self) -> None:
@@ -44,7 +48,7 @@ class Holding:
     def _renew(self, now: float) -> None:
         """Renew the lease; without Redis, go on as long as nobody else can have taken it."""
         try:
-            held = self._lease.hold()
+            held = self._lease.hold() and not self._leaves()
         except Unavailable:
             held = now - self._held_at < LEASE_S / 2
         else:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from forebay.producers.gateway.batch_work.holding import LOOK_EVERY_S, Holding, LetGo
 from forebay.producers.gateway.batch_work.working import Workbench
@@ -38,10 +39,18 @@ class Keeper:
         bench: what working a batch needs.
         lease: returns the lease of this name.
         at_once: batches that are worked at a time.
+        leaves: returns whether a tenant moves away from this fleet.
     """
 
-    def __init__(self, bench: Workbench, lease: Callable[[str], Lease], at_once: int) -> None:
+    def __init__(
+        self,
+        bench: Workbench,
+        lease: Callable[[str], Lease],
+        at_once: int,
+        leaves: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._bench, self._lease, self._at_once = bench, lease, at_once
+        self._leaves = leaves
         self._stopping = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
         self._not_before: dict[str, float] = {}
@@ -94,7 +103,8 @@ class Keeper:
     def _take(self, batch_id: str) -> None:
         """Work a batch on a thread of its own, if it is ours to work and nobody does."""
         batch = self._bench.store.find(batch_id)
-        if batch is not None and batch.store != self._bench.files.id:
+        elsewhere = batch is not None and batch.store != self._bench.files.id
+        if elsewhere or self._leaves(_tenant(batch_id)):
             self._not_before[batch_id] = time.monotonic() + WAIT_S
             return
         lease = self._lease(batch_id)
@@ -104,7 +114,8 @@ class Keeper:
             thread.start()
 
     def _work(self, batch_id: str, lease: Lease) -> None:
-        holding = Holding(lease, self._stopping)
+        leaves = partial(self._leaves, _tenant(batch_id))
+        holding = Holding(lease, self._stopping, leaves)
         try:
             if not self._bench.work(batch_id, holding.still):
                 self._not_before[batch_id] = time.monotonic() + LOOK_EVERY_S

@@ -27,7 +27,7 @@ async def events(by: Caller, status: JobStatus) -> AsyncIterator[bytes]:
     """
     client = by.gateway.client(by.tenant)
     yield _event("status", status.model_dump_json().encode())
-    with by.gateway.texts.reading(status.id) as pieces:
+    with by.gateway.reading(status.id) as pieces:
         future: asyncio.Future[Any] = await client.future(status.id)
         try:
             async for piece in _until(future, pieces):

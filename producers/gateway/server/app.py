@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator
@@ -15,7 +14,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,10 +29,10 @@ from forebay.producers.gateway.batch_endpoints import (
 )
 from forebay.producers.gateway.decisions import endpoints as decisions
 from forebay.producers.gateway.errors import Refusal, fault_of
-from forebay.producers.gateway.gateway import Gateway
+from forebay.producers.gateway.fleets.gateways import Gateways
 from forebay.producers.gateway.native import health, jobs, tenants, webhooks
 from forebay.producers.gateway.openai import chat, embeddings, models, responses
-from forebay.producers.gateway.server.background import keeper_of
+from forebay.producers.gateway.server.background import Background
 from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
 from forebay.producers.gateway.server.shortcuts import Shortcuts
@@ -131,20 +129,18 @@ def _version() -> str:
 def _lifespan(settings: GatewaySettings, fleet: Settings, shown: StatusSettings) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        gateway = Gateway(settings, fleet)
-        app.state.gateway, app.state.doors = gateway, Doors(gateway)
-        app.state.status = StatusPage(gateway, app.state.doors, fleet, shown)
-        keeper = keeper_of(gateway)
-        keeper.start()
-        courier = asyncio.create_task(gateway.courier.run(gateway.lease("webhooks")))
+        background = Background()
+        gateways = Gateways(settings, fleet, background.start)
+        app.state.gateway, app.state.doors = gateways.default, Doors(gateways)
+        app.state.status = StatusPage(gateways, app.state.doors, fleet, shown)
+        gateways.all()
         gc.freeze()  # what is there now stays, so no collection need look at it again
         try:
             yield
         finally:
-            courier.cancel()
-            await run_in_threadpool(keeper.stop)
+            await background.stop()
             await app.state.status.close()
-            await gateway.close()
+            await gateways.close()
 
     return lifespan
 

@@ -10,23 +10,24 @@ from contextlib import suppress
 
 from forebay.producers.explain import explanation
 from forebay.producers.gateway.access import Doors
+from forebay.producers.gateway.fleets.gateways import Gateways
 from forebay.producers.gateway.gateway import Gateway
 from forebay.producers.gateway.status import rendering
 from forebay.producers.gateway.status.closing import Closing
+from forebay.producers.gateway.status.operator_ledgers import OperatorLedgers
 from forebay.producers.gateway.status.settings import StatusSettings
 from forebay.producers.gateway.status.viewer import Sessions, Viewer
+from forebay.producers.gateway.status.views.adding_up import AllFleets
 from forebay.producers.gateway.status.views.attention import problems
 from forebay.producers.gateway.status.views.fleet_view import FleetView
 from forebay.producers.gateway.status.views.job_page import JobPage
 from forebay.producers.gateway.status.views.sources import FleetSource, TenantSource, now_ms
-from forebay.routing.books.job_history import History, Minute
-from forebay.routing.broker.doorbell import packaged_template
+from forebay.routing.books.job_history import History, Minute, added_minutes
 from forebay.routing.errors import UnknownJob
 from forebay.routing.jobs import owner
 from forebay.routing.ledger.dead_letters import DeadLetters
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
-from forebay.routing.store.connection import connect
 
 EVERY_S = 2.0  # so often the fleet is read while somebody looks
 MAX_KEPT = 100  # tenants whose last view is kept
@@ -76,20 +77,16 @@ class StatusPage:
     """
 
     def __init__(
-        self, gateway: Gateway, doors: Doors, fleet: Settings, settings: StatusSettings
+        self, gateways: Gateways, doors: Doors, fleet: Settings, settings: StatusSettings
     ) -> None:
         self.settings = settings
-        self._gateway = gateway
+        self._gateways, self._gateway = gateways, gateways.default
         secret = settings.status_secret
         self.sessions = Sessions(
             doors, secret.get_secret_value() if secret else secrets.token_hex(32)
         )
         self.closing = Closing()
-        self._ledger = _ledger(fleet)
-        url = settings.status_redis_url
-        self._operator = (
-            _ledger(fleet.model_copy(update={"redis_url": url})) if url else self._ledger
-        )
+        self._operator = OperatorLedgers(fleet, settings)
         self._views: dict[str | None, Latest] = {}
 
     async def view(self, viewer: Viewer) -> FleetView:
@@ -108,7 +105,11 @@ class StatusPage:
 
     async def minutes(self, number: int) -> list[Minute]:
         """Return the last minutes of the fleet."""
-        return await self._gateway.on_thread(History(self._operator.redis).last, number)
+        return await self._gateway.on_thread(self._minutes, number)
+
+    def _minutes(self, number: int) -> list[Minute]:
+        ledgers = self._operator.all().values()
+        return added_minutes(History(ledger.redis).last(number) for ledger in ledgers)
 
     async def job(self, viewer: Viewer, job_id: str) -> JobPage:
         """Return what the page of a job shows.
@@ -121,8 +122,7 @@ class StatusPage:
     async def replay(self, viewer: Viewer, job_id: str) -> str:
         """Replay a dead job, and return the id of the new job."""
         tenant = self.tenant_of(viewer, job_id)
-        dead = DeadLetters(self._ledger_of(viewer), tenant)
-        new = await self._gateway.on_thread(dead.replay, job_id)
+        new = await self._gateway.on_thread(self._replay, viewer, tenant, job_id)
         self._latest(viewer).forget()
         return new
 
@@ -141,35 +141,38 @@ class StatusPage:
 
     async def close(self) -> None:
         """Close the connections."""
-        self._ledger.redis.close()
-        self._operator.redis.close()
+        self._operator.close()
+
+    def _replay(self, viewer: Viewer, tenant: str, job_id: str) -> str:
+        return DeadLetters(self._ledger_of(viewer, job_id), tenant).replay(job_id)
 
     def _job(self, viewer: Viewer, job_id: str) -> JobPage:
         self.tenant_of(viewer, job_id)
-        ledger = self._ledger_of(viewer)
+        ledger = self._ledger_of(viewer, job_id)
         record, audit = ledger.record(job_id), None
         if record.audited_as:
             with suppress(UnknownJob):
                 audit = ledger.record(record.audited_as)
         return JobPage.of(record, explanation(record, audit), now_ms(ledger.redis))
 
-    def _ledger_of(self, viewer: Viewer) -> Ledger:
-        return self._operator if viewer.operates else self._ledger
+    def _ledger_of(self, viewer: Viewer, job_id: str) -> Ledger:
+        """Return the ledger that holds a job, as this viewer may read it."""
+        if viewer.operates:
+            return self._operator.place_of(job_id)
+        return self._gateways.place_of(job_id)
+
+    def _source_of(self, tenant: str | None) -> Callable[[], FleetView]:
+        """Return what reads a view: all fleets, or the part of a tenant, in its home."""
+        policy = self._gateway.policy
+        if tenant is None:
+            ledgers = self._operator.all().items()
+            return AllFleets({name: FleetSource(one, policy) for name, one in ledgers}).take
+        return lambda: TenantSource(self._gateways.home(tenant).ledger, policy, tenant).take()
 
     def _latest(self, viewer: Viewer) -> Latest:
         tenant = None if viewer.operates else viewer.tenant
         if tenant not in self._views:
             if len(self._views) >= MAX_KEPT:
                 self._views.pop(next(iter(self._views)))
-            policy = self._gateway.policy
-            source = (
-                FleetSource(self._operator, policy)
-                if tenant is None
-                else TenantSource(self._ledger, policy, tenant)
-            )
-            self._views[tenant] = Latest(source.take, self._gateway)
+            self._views[tenant] = Latest(self._source_of(tenant), self._gateway)
         return self._views[tenant]
-
-
-def _ledger(settings: Settings) -> Ledger:
-    return Ledger(connect(settings), settings, packaged_template)

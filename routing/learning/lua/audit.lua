@@ -3,7 +3,8 @@
 -- any other, but gives no answer to anybody and leaves no content behind.
 -- -> {'created', id} | {'known', id} the audit exists already
 --    {'unkept'} the answer is gone, or may not leave | {'full', depth} | {'memory', percent} |
---    {'promised', bytes} | {'quota', bytes}
+--    {'promised', bytes} | {'quota', bytes} |
+--    {'moved', fleet}
 local audited, id, queue, bell, content, max_waiting = unpack(ARGV, 1, 6)
 local given = given_fields({ unpack(ARGV, 7) })
 check_new(id, queue)

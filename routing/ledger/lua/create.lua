@@ -5,7 +5,7 @@
 -- `may_skip` is 0 once a reply has said so, because Redis logs each denial.
 -- -> for each job {'created', id} | {'created', id, 'confined'} | {'known', id} (submitted before) |
 --    {'conflict', id} (the idempotency key was used for another job) | {'full', depth} |
---    {'memory', percent} | {'promised', bytes} | {'quota', bytes} | an error
+--    {'memory', percent} | {'promised', bytes} | {'quota', bytes} | {'moved', fleet} | an error
 -- Each job has its arguments after the first four: id, content, idempotency key, its digest, watcher,
 -- the number of the fields' names and values, and these.
 local queue, bell, max_waiting, may_skip = unpack(ARGV, 1, 4)

@@ -2,7 +2,8 @@
 -- Repeat a dead job as a new job that is linked to it. A second call finds the first call's job.
 -- -> {'created', id} | {'replayed', id, state} (by an earlier call) | {'unknown'} |
 --    {'alive', state} (the job is not dead) | {'egress_denied'} | {'past'} (the deadline) |
---    {'full', depth} | {'memory', percent} | {'promised', bytes} | {'quota', bytes}
+--    {'full', depth} | {'memory', percent} | {'promised', bytes} | {'quota', bytes} |
+--    {'moved', fleet}
 local old, id, queue, bell, content, max_waiting = unpack(ARGV, 1, 6)
 local given = given_fields({ unpack(ARGV, 7) })
 check_new(id, queue)

@@ -1,0 +1,196 @@
+"""The commands `forebay tenants …`: which tenant is in which fleet, and moving one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from forebay.producers.cli import display
+from forebay.producers.cli.options import Json
+from forebay.routing.errors import InvalidJob, Misconfigured
+
+if TYPE_CHECKING:
+    from forebay.routing.fleets.fleets import Fleets
+    from forebay.routing.fleets.moving.state import MoveState
+
+MOVE_HELP = """Move a tenant to another fleet. Run it again to go on after an interruption.
+
+\b
+  forebay tenants move acme east              move it, and wait until its jobs have ended here
+  forebay tenants move acme east --dry-run    say what would be done
+  forebay tenants move acme --status          say how far the move is
+  forebay tenants move acme --undo            go back, as long as nothing was carried
+\b
+New jobs go to the new fleet at once. The jobs from before end in the old fleet; their records and
+answers, and what else belongs to the tenant, are carried then. The map (FOREBAY_FLEETS) is
+rewritten here; if other machines have copies of it, bring them the same line when you are told.
+It needs the operator's user of both Redis.
+"""
+
+Tenant = Annotated[str, typer.Argument(metavar="TENANT", help="Who is moved.")]
+To = Annotated[str | None, typer.Argument(metavar="FLEET", help="The fleet to which it goes.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+Status = Annotated[bool, typer.Option("--status", help="Say how far the move is.")]
+Undo = Annotated[bool, typer.Option("--undo", help="Go back, as long as nothing was carried.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", min=0, metavar="SECONDS",
+        help="Wait so long for the jobs from before. Default: as long as it takes",
+    ),
+]  # fmt: skip
+
+app = typer.Typer(
+    help="List the fleets of tenants, or move a tenant to another fleet.",
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+)  # fmt: skip
+
+
+@app.command("list")
+def print_list(*, as_json: Json = False) -> None:
+    """List the fleets, and which tenants the map names for each."""
+    fleets = _fleets()
+    named: dict[str, list[str]] = {name: [] for name in fleets.names}
+    for tenant, places in sorted(fleets.map.tenants.items()):
+        named[places[0]].append(tenant)
+    if as_json:
+        display.document({"default": fleets.map.default, "fleets": named})
+        return
+    rows = [
+        (name, "yes" if name == fleets.map.default else "", ", ".join(tenants))
+        for name, tenants in named.items()
+    ]
+    display.table(("FLEET", "DEFAULT", "TENANTS"), rows)
+
+
+@app.command()
+def where(tenant: Tenant, *, as_json: Json = False) -> None:
+    """Print the fleet of a tenant. While it is moved also the one that it leaves."""
+    places = _fleets().map.places(tenant)
+    if as_json:
+        display.document({"tenant": tenant, "fleets": places})
+    else:
+        display.text(" ".join(places))
+
+
+@app.command(help=MOVE_HELP)
+def move(  # noqa: D103 - its help says it
+    tenant: Tenant,
+    to: To = None,
+    *,
+    dry_run: DryRun = False,
+    status: Status = False,
+    undo: Undo = False,
+    timeout: Timeout = None,
+    as_json: Json = False,
+) -> None:
+    fleets = _fleets()
+    if status:
+        _print_status(fleets, tenant, as_json=as_json)
+        return
+    at = _undoing(fleets, tenant) if undo else _planned(fleets, tenant, to)
+    if at is None:
+        _print_done(tenant, to, "is there already", as_json=as_json)
+        return
+    if dry_run:
+        _print_plan(fleets, tenant, at, as_json=as_json)
+        return
+    _run(fleets, tenant, at, timeout)
+    _print_done(tenant, at.to, "has moved", as_json=as_json)
+
+
+def _fleets() -> Fleets:
+    from forebay.routing.fleets.fleets import Fleets  # noqa: PLC0415 - help answers at once
+    from forebay.routing.fleets.opening import map_file  # noqa: PLC0415 - as above
+    from forebay.routing.settings import read_settings  # noqa: PLC0415 - as above
+
+    settings = read_settings()
+    if settings.fleets is None:
+        raise Misconfigured("is not set: there is one fleet only", field="FOREBAY_FLEETS")
+    return Fleets(map_file(settings.fleets), settings)
+
+
+def _planned(fleets: Fleets, tenant: str, to: str | None) -> MoveState | None:
+    from forebay.producers.arguments import checked_tenant  # noqa: PLC0415 - as above
+    from forebay.routing.fleets.moving.move import plan  # noqa: PLC0415 - as above
+
+    if to is None:
+        raise InvalidJob("is missing: name the fleet to which the tenant goes", field="FLEET")
+    return plan(fleets, checked_tenant(tenant), to)
+
+
+def _undoing(fleets: Fleets, tenant: str) -> MoveState:
+    from forebay.routing.fleets.moving.move import back  # noqa: PLC0415 - as above
+    from forebay.routing.fleets.moving.state import move_of  # noqa: PLC0415 - as above
+
+    found = move_of(fleets, tenant)
+    if found is None:
+        raise InvalidJob("is not being moved: there is nothing to undo", field="TENANT")
+    return back(found)
+
+
+def _run(fleets: Fleets, tenant: str, at: MoveState, timeout: float | None) -> None:
+    from forebay.routing.fleets.moving.move import Move  # noqa: PLC0415 - as above
+    from forebay.routing.fleets.moving.state import MEANING, STEPS  # noqa: PLC0415 - as above
+
+    said = ""
+
+    def report(step: Any, waits: str) -> None:
+        nonlocal said
+        line = f"  {waits}" if waits else f"{STEPS.index(step)}/{len(STEPS) - 1} {MEANING[step]}"
+        if line != said:
+            display.note(line)
+        said = line
+
+    Move(fleets, tenant, at, report).run(timeout)
+
+
+def _print_status(fleets: Fleets, tenant: str, *, as_json: bool) -> None:
+    from forebay.routing.fleets.moving.draining import under_way  # noqa: PLC0415 - as above
+    from forebay.routing.fleets.moving.state import MEANING, move_of  # noqa: PLC0415 - as above
+
+    at, places = move_of(fleets, tenant), fleets.map.places(tenant)
+    if at is None:
+        if as_json:
+            display.document({"tenant": tenant, "fleets": places, "moving": False})
+        else:
+            display.text(f"{tenant} is in {' and '.join(places)} and is not being moved")
+        return
+    left = under_way(fleets.redis(at.source), tenant)
+    if as_json:
+        document = {"from": at.source, "to": at.to, "step": at.step, "began": _iso(at.began)}
+        counts = {name: getattr(left, name) for name in left.__slots__}
+        display.document({"tenant": tenant, "fleets": places, "moving": document | counts})
+        return
+    display.text(f"{tenant} is being moved from {at.source} to {at.to} since {_iso(at.began)}")
+    display.text(f"step {at.step}: {MEANING[at.step]}")
+    display.text(f"under way in {at.source}: {left}")
+
+
+def _print_plan(fleets: Fleets, tenant: str, at: MoveState, *, as_json: bool) -> None:
+    from forebay.routing.fleets.moving.draining import under_way  # noqa: PLC0415 - as above
+    from forebay.routing.fleets.moving.state import MEANING, STEPS  # noqa: PLC0415 - as above
+
+    steps = STEPS[STEPS.index(at.step) :]
+    left = under_way(fleets.redis(at.source), tenant)
+    if as_json:
+        display.document(
+            {"tenant": tenant, "from": at.source, "to": at.to, "steps": steps, "waits": str(left)}
+        )
+        return
+    display.text(f"{tenant} would move from {at.source} to {at.to}; under way there: {left}")
+    for step in steps:
+        display.text(f"{step:7} {MEANING[step]}")
+
+
+def _print_done(tenant: str, fleet: str | None, what: str, *, as_json: bool) -> None:
+    if as_json:
+        display.document({"tenant": tenant, "fleet": fleet})
+    else:
+        display.text(f"{tenant} {what}: {fleet}")
+
+
+def _iso(second: float) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")

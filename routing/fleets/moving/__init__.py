@@ -1,0 +1,1 @@
+"""The move of a tenant from one fleet to another."""

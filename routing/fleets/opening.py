@@ -1,0 +1,66 @@
+"""Opens the ledger of a tenant: over its fleets if there is a map, or else over the one Redis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from functools import cache
+from pathlib import Path
+
+import redis
+import redis.asyncio
+
+from forebay.routing.broker.doorbell import packaged_template
+from forebay.routing.fleets.map_file import MapFile
+from forebay.routing.fleets.tenant_fleets import Connect, TenantFleets
+from forebay.routing.fleets.tenant_ledger import TenantLedger
+from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.settings import Settings
+from forebay.routing.store.connection import close_on_loop, connect_on_loop
+from forebay.routing.store.loop_redis import LoopRedis
+
+
+@cache
+def map_file(path: Path) -> MapFile:
+    """Return the map in a file; all of this process share it.
+
+    Raises:
+        Misconfigured: The map is wrong.
+    """
+    return MapFile(path)
+
+
+def open_ledger(settings: Settings, tenant: str, connect: Connect) -> Ledger:
+    """Return the ledger of a tenant for its producers. It connects when it is first used.
+
+    Args:
+        settings: with a map of fleets, or the address of the one Redis.
+        tenant: whose ledger it is.
+        connect: makes the connection to the Redis of these settings.
+
+    Raises:
+        Misconfigured: The map or an address is wrong.
+    """
+    if settings.fleets is None:
+        return Ledger(connect(settings), settings, packaged_template)
+    fleets = TenantFleets(map_file(settings.fleets), settings, tenant, connect)
+    return TenantLedger(fleets, settings)
+
+
+async def connections_on_loop(lent: redis.asyncio.Redis | None) -> AsyncGenerator[Connect]:
+    """Yield what makes connections of this event loop, which are closed with it.
+
+    Args:
+        lent: a client to use instead of new ones; it is not closed.
+    """
+    opened: list[redis.asyncio.Redis] = []
+
+    def connect(settings: Settings) -> redis.Redis:
+        if lent is None:
+            opened.append(connect_on_loop(settings))
+        return LoopRedis(lent or opened[-1])
+
+    try:
+        yield connect
+    finally:
+        for client in opened:
+            await close_on_loop(client)

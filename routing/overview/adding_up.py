@@ -1,0 +1,89 @@
+"""Adds up what is known of several fleets, so that they are shown as one."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from forebay.routing.overview.all_jobs import Found
+from forebay.routing.overview.snapshot import FAILURES, FLEET, QueueLine, Snapshot
+from forebay.routing.overview.waiting import CLASSES
+from forebay.routing.overview.workers import SeenWorker
+
+
+def added_snapshots(fleets: Mapping[str, Snapshot]) -> Snapshot:
+    """Return several fleets as one; names of workers and pauses say of which fleet they are."""
+    if len(fleets) == 1:
+        return next(iter(fleets.values()))
+    each = list(fleets.values())
+    return Snapshot(
+        at_ms=max(now.at_ms for now in each), queues=_queues(fleets),
+        delayed=sum(now.delayed for now in each), recovered=sum(now.recovered for now in each),
+        memory=max((now.memory for now in each if now.memory is not None), default=None),
+        spent=added_sums(now.spent for now in each), budgets=_budgets(each),
+        shut=", ".join(f"{name}: {now.shut}" for name, now in fleets.items() if now.shut),
+        paused=tuple(f"{scope} in {name}" for name, now in fleets.items() for scope in now.paused),
+        dead=sum((now.dead for now in each), Counter[tuple[str, str, str]]()),
+        failures=tuple(
+            heapq.nlargest(FAILURES, (job for now in each for job in now.failures), key=_ended)
+        ),
+        workers=tuple(named(name, one) for name, now in fleets.items() for one in now.workers),
+    )  # fmt: skip
+
+
+def added_found(searches: Iterable[Found], limit: int) -> Found:
+    """Return the newest jobs of several searches, and their counts together."""
+    each = list(searches)
+    records = heapq.nlargest(limit, (job for found in each for job in found.records), key=_ended)
+    counts = sum((found.counts for found in each), Counter[tuple[str, str, str]]())
+    looked_at = sum(found.looked_at for found in each)
+    return Found(records, counts, looked_at, all(found.complete for found in each))
+
+
+def added_sums(fleets: Iterable[Mapping[str, tuple[int, int]]]) -> dict[str, tuple[int, int]]:
+    """Return what was spent and what is reserved in several fleets together, by owner."""
+    found: dict[str, tuple[int, int]] = {}
+    for sums in fleets:
+        for name, (settled, reserved) in sums.items():
+            known = found.get(name, (0, 0))
+            found[name] = known[0] + settled, known[1] + reserved
+    return found
+
+
+def named(fleet: str, worker: SeenWorker) -> SeenWorker:
+    """Return a worker whose name says of which fleet it is."""
+    status = worker.status.model_copy(update={"name": f"{fleet}/{worker.status.name}"})
+    return replace(worker, status=status)
+
+
+def _budgets(fleets: Iterable[Snapshot]) -> dict[str, int] | None:
+    """Return the budgets of the tenants, and the sum of the fleets' if each has one."""
+    each = [now.budgets for now in fleets if now.budgets is not None]
+    if not each:
+        return None
+    found = {name: limit for budgets in each for name, limit in budgets.items()}
+    found.pop(FLEET, None)
+    whole = [budgets[FLEET] for budgets in each if FLEET in budgets]
+    return found | ({FLEET: sum(whole)} if len(whole) == len(each) else {})
+
+
+def _queues(fleets: Mapping[str, Snapshot]) -> tuple[QueueLine, ...]:
+    lines: dict[str, QueueLine] = {}
+    for fleet, now in fleets.items():
+        for line in now.queues:
+            known = lines.get(line.queue, QueueLine(line.queue, {}, 0.0, 0, ()))
+            lines[line.queue] = QueueLine(
+                line.queue,
+                {one: known.waiting.get(one, 0) + line.waiting.get(one, 0) for one in CLASSES},
+                max(known.oldest_s, line.oldest_s),
+                known.running + line.running,
+                (*known.workers, *(f"{fleet}/{name}" for name in line.workers)),
+            )
+    return tuple(lines[name] for name in sorted(lines))
+
+
+def _ended(record: object) -> int:
+    """Return when a job ended, or when it was submitted if it has not."""
+    return getattr(record, "ended", 0) or getattr(record, "created", 0)
