@@ -91,6 +91,10 @@ class Event(StrEnum):
     )
     BEDROCK_OPEN = "bedrock.open", "Bedrock answers again after a fault"
     BEDROCK_UNPRICED = "bedrock.unpriced", "a call's usage has no price; its worst case is booked"
+    BEDROCK_UNCOUNTED = (
+        "bedrock.uncounted",
+        "a prompt's tokens are not counted; its bytes bound them",
+    )
     PRICES_READ = "prices.read", "the price file had changed and was read again"
     PRICES_WRONG = "prices.wrong", "the price file is wrong; its last good version applies"
     BUDGET_ALERT = "budget.alert", "a budget has reached the amount from which an alert is logged"
@@ -114,6 +118,7 @@ class Event(StrEnum):
     ENGINE_KILLED = "engine.killed", "an engine made no step for too long, and was killed"
     ENGINE_ENDED = "engine.ended", "an engine's process ended; it is started again"
     ENGINE_DOWN = "engine.down", "an engine could not be started again"
+    DECISIONS_DOWN = "router.decisions_down", "a router cannot open its decision model"
     BATCH_BROKE = "batch.broke", "a defect: a batch of the gateway raised an exception, and failed"
     WEBHOOK_BROKE = "webhook.broke", "a defect: delivering events raised an exception"
     WEBHOOK_GIVEN_UP = "webhook.given_up", "a webhook took none of the tries to deliver an event"

@@ -8,12 +8,13 @@ become of the job meanwhile.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from celery import Celery
 
+from forebay.routing.errors import TooLong
 from forebay.routing.jobs import Answer, Job
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
@@ -26,19 +27,19 @@ from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.store.answer_cache import AnswerCache, secret
 from forebay.routing.store.text_stream import TextWriter
 from forebay.workers.engines.engine import Prompt, TakeText
-from forebay.workers.frontier.answers import checked, read_answer, stored
+from forebay.workers.frontier.answers import checked, read_answer, stored, with_earlier
 from forebay.workers.frontier.auditor import Auditor
 from forebay.workers.frontier.batch.candidates import Candidates
-from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.calls import Calls
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.permission import allowed, paid
+from forebay.workers.frontier.long_texts import LongTexts, can_be_cut
 from forebay.workers.frontier.provider import Provider, Reply, open_provider
 from forebay.workers.frontier.repair import (
     ask_again,
     is_worth_a_repair,
     refuses_schema,
-    with_first,
 )
 from forebay.workers.frontier.secret_check import SecretCheck
 from forebay.workers.frontier.settings import BedrockSettings
@@ -71,7 +72,8 @@ class Bedrock:
     1. Allows: checks egress again, from the record, the job and the policy, and scans for secrets.
     2. Recalls: an answer that was paid for already, or an exact earlier one from the cache.
     3. Reserves the worst case of the cost, and calls the preferred model, then the next one if
-       that makes sense. A schema that Bedrock refuses is asked for in words, with one repair.
+       that makes sense. A schema that Bedrock refuses is asked for in words, with one repair. A
+       text that is too long for all of them is answered in parts.
     4. Books the call's cost together with the answer, in one step, and then checks the answer:
        a check may fail or take long, and the money is spent in any case.
     5. Leaves bulk work that can wait to the batcher (`frontier/batch/`), if the policy says so.
@@ -101,6 +103,7 @@ class Bedrock:
         self._ledger, self._seal = ledger, ledger.seal
         self._texts = TextWriter(ledger.redis, ledger.seal)
         self._secrets = SecretCheck(self._policy.current())
+        self._long_texts = LongTexts(self._calls)
         self._auditor = Auditor(ledger, self._calls, key, self._secrets)
         self._candidates = Candidates(ledger, settings, self._prices.current)
         self._batcher: Batcher | None = None
@@ -160,16 +163,19 @@ class Bedrock:
         if held := self._candidates.held(claim):
             return held
         self._secrets.check(attempt.job, policy)
-        counts: NoAnswer | None = None
+        refusal, too_small = None, ""
         for model in models:
             try:
                 return self._ask(attempt, policy, model)
-            except NoAnswer as refusal:
-                counts = refusal.after(counts)
-                if not refusal.another:
+            except NoAnswer as error:
+                refusal = error.after(refusal)
+                too_small = too_small or (model if isinstance(error.error, TooLong) else "")
+                if not error.another:
                     break
-        assert counts is not None, "`allowed` returns at least one model"
-        raise counts
+        assert refusal is not None, "`allowed` returns at least one model"
+        if too_small and isinstance(refusal.error, TooLong) and can_be_cut(attempt.job, policy):
+            return self._in_parts(attempt, policy, too_small, refusal.error)
+        raise refusal
 
     def _recall_paid(self, attempt: Attempt, draft: Answer) -> Answered:
         """Give the answer that a dead worker paid for, if it passes its checks."""
@@ -209,26 +215,40 @@ class Bedrock:
             NoAnswer: There is no answer that will do.
         """
         claim, job = attempt.claim, attempt.job
-        call = self._calls.plan(job, model, policy, lambda name: prompt_of(job, prompt_id=name))
-        reply = self._calls.make(call, claim, job, policy, SubBudget(), self._on_text(job))
+        call, reply = self._calls.ask(
+            claim, job, model, policy,
+            lambda name: prompt_of(job, prompt_id=name), on_text=self._on_text(job),
+        )  # fmt: skip
         try:
             return self._book(attempt, call, reply)
         except NoAnswer as refusal:
             if not is_worth_a_repair(job, reply):
                 raise
             again, second = ask_again(self._calls, attempt, policy, call, reply, refusal)
-        return self._book(attempt, again, second, first=(call, reply))
+        return self._book(attempt, again, second, [(call, reply)])
+
+    def _in_parts(self, attempt: Attempt, policy: Policy, model: str, error: TooLong) -> Outcome:
+        """Answer a job whose text is too long for every model, in parts by one of them."""
+        parts, bought = self._long_texts.ask(attempt, policy, model, error)
+        *earlier, (call, reply) = bought
+        answer = self._book(attempt, call, reply, earlier, parts)
+        return Answered(answer, partial(self._share, attempt, answer))
 
     def _on_text(self, job: Job) -> TakeText | None:
         """Return what takes the text of an answer as it comes, if the job asks for it."""
         return self._texts.open(job.id) if job.stream and job.kind == "generate" else None
 
     def _book(
-        self, attempt: Attempt, call: Call, reply: Reply, *, first: tuple[Call, Reply] | None = None
+        self,
+        attempt: Attempt,
+        call: Call,
+        reply: Reply,
+        earlier: Sequence[tuple[Call, Reply]] = (),
+        parts: int = 0,
     ) -> Answer:
         """Book the call and keep its answer in one step, lest somebody pays again; then check it.
 
-        `first` is an earlier call for the same answer, and its reply; they are booked already.
+        `earlier` are calls for the same answer, and their replies; they are booked already.
 
         Raises:
             NoAnswer: The reply holds no answer that will do; its cost is booked all the same.
@@ -236,8 +256,8 @@ class Bedrock:
         cost, draft = self._calls.cost(call, reply), b""
         try:
             answer = read_answer(attempt, reply, cost)
-            if first is not None:
-                answer = with_first(answer, first[1], self._calls.cost(*first))
+            costs = [(before, self._calls.cost(made, before)) for made, before in earlier]
+            answer = with_earlier(answer, costs, parts)
             draft = self._seal.close(stored(answer))
         except NoAnswer as refusal:
             refusal.estimated = cost.estimated

@@ -20,7 +20,7 @@ from mock_bedrock.calls import Call
 from mock_bedrock.event_stream import frame
 from mock_bedrock.faults import MODELLED_MESSAGE, failure, parsed
 from mock_bedrock.modelled_errors import stream_errors
-from mock_bedrock.parameters import ErrorResponse
+from mock_bedrock.parameters import ErrorResponse, require_counting
 from mock_bedrock.protocol import ENDINGS, Request, Response, check_signature
 from mock_bedrock.spoiled import spoil
 
@@ -121,16 +121,28 @@ class Handler(BaseHTTPRequestHandler):
                 raise ErrorResponse(*error, retry_after=seconds)
             if self._hangs_up(name, seconds):
                 return
-            text = self._text(request)
-            cached = self.server.mock.prompt_cache.look_up(model, fields)
-            response = Response.answering(request, text, ENDINGS.get(name), cached)
+            response = self._response(operation, model, request, fields, ENDINGS.get(name))
             latency_ms = int((time.monotonic() - began) * 1_000)
-            call.tokens_in, call.tokens_out = response.tokens_in, response.tokens_out
+            cached = response.cached
+            if operation != "count-tokens":  # which is free
+                call.tokens_in, call.tokens_out = response.tokens_in, response.tokens_out
             call.cache_read, call.cache_written = cached.read, cached.written
             self._answer(operation, response, latency_ms, fault=call.fault or "")
             call.whole = name != "half" and name not in stream_errors()
+            call.took_s = time.monotonic() - began
         finally:
             logger.info("%s %s -> %s %s", operation, model, call.status, call.fault or "")
+
+    def _response(
+        self, operation: str, model: str, request: Request, fields: Any, ending: str | None
+    ) -> Response:
+        mock = self.server.mock
+        if operation == "count-tokens":
+            require_counting(model)
+            return Response.answering(request, "")
+        request.require_room(mock.context_tokens)
+        text = mock.references.answer(request.prompt, request.schema)
+        return Response.answering(request, text, ending, mock.prompt_cache.look_up(model, fields))
 
     def _batch(self, operation: str, body: bytes) -> None:
         """Answer a call about batches with the next fault, or as their control plane does."""

@@ -39,6 +39,7 @@ class MockBedrock:
         faults: the plan of what goes wrong next.
         references: what it answers.
         prompt_cache: the prefixes of prompts that it remembers.
+        context_tokens: the longest prompt that its models take; `None` for any.
         batches: its batch inference; `None` without an S3 to read files from.
     """
 
@@ -59,6 +60,7 @@ class MockBedrock:
         self.region = region
         self.calls: deque[Call] = deque(maxlen=MAX_RECORDED_CALLS)
         self.prompt_cache = PromptCache()
+        self.context_tokens: int | None = None
         self.batches = batches
         self.stopped = threading.Event()
         self._server = Server(("127.0.0.1", port), Handler)

@@ -227,6 +227,12 @@ class Prices(Listed):
         )
         return math.ceil(highest * factor)
 
+    def bare(self, model: str) -> str:
+        """Return the id of a model without the geography of an inference profile."""
+        name = model.rpartition("/")[2]
+        prefix, _, rest = name.partition(".")
+        return rest if prefix in self.geography and "." in rest else name
+
     def _find(self, model: str, tier: Tier) -> tuple[Model, Fraction]:
         """Return the prices of a model and the product of its factors."""
         geography, bare = self._split(model)

@@ -16,9 +16,9 @@ from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.workers.frontier.bedrock.converse_request import converse_request
 from forebay.workers.frontier.calling.call import Call, SubBudget
-from forebay.workers.frontier.calling.calls import JOB_LABEL, TENANT_LABEL
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.permission import allowed, paid
+from forebay.workers.frontier.calling.planner import JOB_LABEL, TENANT_LABEL
 from forebay.workers.frontier.provider import Provider
 from forebay.workers.frontier.secret_check import SecretCheck
 from forebay.workers.frontier.terms import Terms

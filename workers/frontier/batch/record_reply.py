@@ -11,11 +11,12 @@ from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer
 from forebay.routing.limits.prices import Prices
 from forebay.routing.logs import Event, event, place
+from forebay.routing.policy.capabilities import Capabilities
 from forebay.routing.reasons import Reason
 from forebay.workers.engines.engine import Prompt, Turn
 from forebay.workers.frontier.answers import checked, read_answer, stored
 from forebay.workers.frontier.bedrock.converse_reply import read_reply
-from forebay.workers.frontier.bedrock.converse_request import cut_at_blank_stop
+from forebay.workers.frontier.bedrock.converse_request import cut_at, unsent_stops
 from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.cost import Cost, cost_of
 from forebay.workers.frontier.calling.no_answer import NoAnswer
@@ -31,10 +32,11 @@ _NO_TURNS = (Turn(role="user", content=""),)  # the prompt of a record is not ne
 
 @dataclass(frozen=True, slots=True)
 class PricedReply:
-    """The reply in a result, if there is a usable one, and what the record cost."""
+    """The usable reply in a result, if any, what the record cost, and what its model takes."""
 
     reply: Reply | None = field(repr=False)
     cost: Cost
+    can: Capabilities
 
 
 def priced(
@@ -55,7 +57,8 @@ def priced(
     except BilledFailure as error:
         reply = error
     cost = cost_of(call, reply.usage, reply.tier, stand_in=stand_in)
-    return PricedReply(reply if isinstance(reply, Reply) else None, cost)
+    usable = reply if isinstance(reply, Reply) else None
+    return PricedReply(usable, cost, prices.capabilities(batch.base))
 
 
 def answer_of(attempt: Attempt, priced_reply: PricedReply) -> Answer | None:
@@ -65,7 +68,7 @@ def answer_of(attempt: Attempt, priced_reply: PricedReply) -> Answer | None:
         return None
     try:
         prompt = prompts.frontier(attempt.job, prompt_id=attempt.prompt_id)
-        text = cut_at_blank_stop(reply.text, prompt)
+        text = cut_at(reply.text, unsent_stops(prompt, priced_reply.can))
         answer = checked(attempt, read_answer(attempt, _as_read(reply, text, cost), cost))
         answer = answer.model_copy(update={"reasons": (Reason.IN_BATCH.value, *answer.reasons)})
         stored(answer)
