@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from forebay.routing.bedrock_batches.batch_record import BatchRecord
 from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.bedrock_batches.groups import Group
-from forebay.routing.errors import ForebayError, Lost, Unavailable
+from forebay.routing.errors import ForebayError, Lost, RedisUnavailable
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.limits.prices import Prices
 from forebay.routing.policy.policy_file import Policy
@@ -108,7 +108,7 @@ class BatchWriter:
                     call = call_id(batch.id, record_id)
                     try:
                         line = self._calls.record(batch, record_id, call, claim, policy, prices)
-                    except Unavailable:
+                    except RedisUnavailable:
                         raise
                     except (NoAnswer, ForebayError):  # the worker of the job says why
                         self._calls.release(call)

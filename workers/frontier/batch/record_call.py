@@ -59,7 +59,7 @@ class RecordCalls:
 
         Raises:
             NoAnswer: The job must not be in the batch.
-            ForebayError: Likewise; or Redis cannot be reached (`Unavailable`).
+            ForebayError: Likewise; or Redis cannot be reached (`RedisUnavailable`).
         """
         job = claim.job()
         if batch.model not in allowed(claim, job, rules) or paid(claim):
