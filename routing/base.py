@@ -71,7 +71,12 @@ class FrozenModel(BaseModel):
     def _explain(cls, data: Any, handler: Any) -> Self:
         if isinstance(data, cls):  # it was checked when it was made
             return cast("Self", handler(data))
-        inside_another = _validating.get()
+        if _validating.get():  # the outer value knows the path that leads to this one
+            try:
+                return cast("Self", handler(data))
+            except ValidationError as error:
+                first = _with_known_fields(first_error(error), cls)
+            raise PydanticCustomError(_NESTED, "is wrong", {"first": first})
         token = _validating.set(True)
         try:
             return cast("Self", handler(data))
@@ -79,8 +84,6 @@ class FrozenModel(BaseModel):
             first = _with_known_fields(first_error(error), cls)
         finally:
             _validating.reset(token)
-        if inside_another:  # the outer value knows the path that leads to this one
-            raise PydanticCustomError(_NESTED, "is wrong", {"first": first})
         raise _as_error(first)
 
 

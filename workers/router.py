@@ -29,10 +29,11 @@ from forebay.routing.policy.lane import Decision, choose_lane
 from forebay.routing.policy.policy_file import Policy, PolicyFile
 from forebay.routing.policy.secret_scanner import Scanner
 from forebay.routing.reasons import Reason
-from forebay.routing.scoring.router_model import RouterModel
+from forebay.routing.scoring.router_model import RouterModel, VerdictSource
 from forebay.routing.settings import read
 from forebay.routing.store import answer_cache
 from forebay.routing.store.served_models import ServedModels
+from forebay.workers.cascade.decision_router_model import DecisionRouterModel
 from forebay.workers.cascade.doubting.doubt import UNKNOWN_PROBABILITY
 from forebay.workers.cascade.llm_router_model import LlmRouterModel
 from forebay.workers.engines.engine import Engine
@@ -92,9 +93,7 @@ class Router:
         """Raise `Misconfigured` if the policy asks for scans and their package is missing."""
         key = answer_cache.secret(ledger.redis, ledger.settings)
         self._ledger = ledger
-        self._engine = _open_engine()
-        packaged = RouterModel.load()
-        model = LlmRouterModel(self._engine, packaged) if self._engine else packaged
+        self._opened, model = _open_model()
         self._verdicts = Verdicts(model, ledger.redis, key)
         self._policy = PolicyFile(ledger.settings.policy_file)
         self._lanes = PublishedLanes(ledger.redis, self._policy)
@@ -129,9 +128,9 @@ class Router:
         self._lanes.publish()
 
     def close(self) -> None:
-        """Stop the engine, if a language model gives the verdicts."""
-        if self._engine:
-            self._engine.close()
+        """Stop the engine, if a model of its own gives the verdicts."""
+        if self._opened:
+            self._opened.close()
 
     def _scan(self, claim: Claim, job: Job, policy: Policy) -> Scanned:
         """Look for a secret in a job that could leave and, in an audit, in the audited answer."""
@@ -157,7 +156,7 @@ class Router:
         if self._pauses.hold(f"kind:{claim.record.kind}"):
             return outcome_of_pause()
         if claim.record.rows:
-            return _shard_lane(claim, self._policy.current())
+            return self._shard_lane(claim, self._policy.current())
         scanned = self._scan(claim, claim.job(), self._policy.current())
         verdict = self._verdicts.verdict(scanned.job)
         job, policy = scanned.job, scanned.policy
@@ -188,19 +187,36 @@ class Router:
         return self._to_its_model(looked.scanned, _choose(looked.scanned, looked.verdict, state))
 
     def _to_its_model(self, scanned: Scanned, outcome: Routed | Failed) -> Routed | Failed:
-        """Send a job that names a local model to a pool of its tenant that serves the model.
+        """Send a job that names a local model to a pool that serves the model."""
+        job = scanned.job
+        if job.model is None or job.lane != "local" or isinstance(outcome, Failed):
+            return outcome
+        return replace(outcome, queue=self._queue_of(job, job.model, scanned.policy))
+
+    def _queue_of(self, job: Job, model: str, policy: Policy) -> str:
+        """Return the queue of a pool of the job's tenant that serves this model.
 
         Raises:
             Unavailable: No worker of these pools serves it now.
         """
-        job = scanned.job
-        if job.model is None or job.lane != "local" or isinstance(outcome, Failed):
-            return outcome
-        queues = scanned.policy.tenant(job.tenant).local_queues(job.kind)
-        queue = self._served.queue_of(job.model, job.kind, queues)
+        queues = policy.tenant(job.tenant).local_queues(job.kind)
+        queue = self._served.queue_of(model, job.kind, queues)
         if queue is None:
             raise Unavailable("is served by no worker of the tenant's pools", field="model")
-        return replace(outcome, queue=queue)
+        return queue
+
+    def _shard_lane(self, claim: Claim, policy: Policy) -> Routed:
+        """Send a shard to the local lane. Each of its rows may go up from there, by its answer.
+
+        Raises:
+            Unavailable: No worker serves the model that its rows name.
+        """
+        shard = open_shard(claim)
+        row = shard.job(0, shard.egress)
+        rules, model = policy.tenant(shard.tenant), shard.model
+        queue = self._queue_of(row, model, policy) if model else rules.queue(row)
+        verdict = Verdict(probability=UNKNOWN_PROBABILITY, version="none")
+        return Routed(queue, egress(row, policy), Reason.BULK.value, verdict)
 
 
 def _choose(scanned: Scanned, verdict: Verdict, state: FrontierState) -> Routed | Failed:
@@ -217,15 +233,6 @@ def _choose(scanned: Scanned, verdict: Verdict, state: FrontierState) -> Routed 
     return Routed(decision.queue, leave, _reason(scanned, decision), compared)
 
 
-def _shard_lane(claim: Claim, policy: Policy) -> Routed:
-    """Send a shard to the local lane. Each of its rows may go up from there, by its answer."""
-    shard = open_shard(claim)
-    row = shard.job(0, shard.egress)
-    queue = policy.tenant(shard.tenant).queue(row)
-    verdict = Verdict(probability=UNKNOWN_PROBABILITY, version="none")
-    return Routed(queue, egress(row, policy), Reason.BULK.value, verdict)
-
-
 def _reason(scanned: Scanned, decision: Decision) -> str:
     """Return the decision's reason. A secret is named even if something else decided."""
     if scanned.claim.record.audit_of:
@@ -240,16 +247,24 @@ def _secret_reason(secret: str) -> str:
     return f"{Reason.SECRET_FOUND}:{secret}"
 
 
-def _open_engine() -> Engine | None:
-    """Open the engine that gives the verdicts, if the settings ask for one."""
-    if read(RouterSettings).router_model == "packaged":
-        return None
-    return open_engine(read(EngineSettings))
+def _open_model() -> tuple[Engine | DecisionRouterModel | None, VerdictSource]:
+    """Return what gives the verdicts, and what is to be closed at the end, if anything."""
+    settings, packaged = read(RouterSettings), RouterModel.load()
+    if settings.router_decision_model is not None:
+        file = settings.router_decision_model
+        decisions = DecisionRouterModel(file, packaged, read(EngineSettings))
+        return decisions, decisions
+    if settings.router_model == "packaged":
+        return None, packaged
+    engine = open_engine(read(EngineSettings))
+    return engine, LlmRouterModel(engine, packaged)
 
 
 @cache
 def _actor() -> Actor:
-    batch = JOBS_AT_ONCE if read(RouterSettings).router_model == "packaged" else 1
+    settings = read(RouterSettings)
+    alone = settings.router_model == "packaged" and settings.router_decision_model is None
+    batch = JOBS_AT_ONCE if alone else 1
     return Actor(
         [ROUTE],
         Router,

@@ -90,6 +90,7 @@ class TemplatedRow(NamedTuple):
             equal `common`, have the same object.
         varying: the fields of this row alone.
         end: the position after the row.
+        model: the only local model that may answer the row, if it names one.
     """
 
     number: int
@@ -100,3 +101,4 @@ class TemplatedRow(NamedTuple):
     common: dict[str, Any]
     varying: dict[str, Any]
     end: Position
+    model: str | None = None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from forebay.producers.gateway.api_keys import SCOPES, ApiKey, Scope, refuse_slowly, split
 from forebay.producers.gateway.errors import Forbidden, RateLimited, Unauthorized
 from forebay.producers.gateway.gateway import Gateway
+from forebay.producers.gateway.rates import Take
 
 KEY_KEPT_S = 2.0  # so long after its revocation a key may still let requests in
 MAX_KEYS_KEPT = 10_000
@@ -53,8 +55,7 @@ class Caller:
         if key is None or not key.limited:
             return
         limits = key.requests_per_minute, key.tokens_per_minute
-        take = self.gateway.rates.take
-        taken = await self.gateway.on_thread(take, key.id, limits, requests, tokens)
+        taken = await self.gateway.take(Take(key.id, limits, requests, tokens))
         if taken.wait_s is not None:
             words = f"this API key has used up its {taken.lacking} of the minute"
             raise RateLimited(words, retry_after=taken.wait_s)
@@ -64,12 +65,15 @@ class Caller:
                 self.headers[f"x-ratelimit-limit-{name}"] = str(limit)
                 self.headers[f"x-ratelimit-remaining-{name}"] = str(max(0, left))
 
-    async def give_back(self, tokens: int) -> None:
-        """Give back tokens that were taken and not used; take those used beyond the estimate."""
-        if self.key is not None and self.key.tokens_per_minute is not None and tokens:
-            limits = None, self.key.tokens_per_minute
-            take = self.gateway.rates.take
-            await self.gateway.on_thread(take, self.key.id, limits, 0, -tokens)
+    def give_back(self, tokens: int) -> None:
+        """Give back tokens that were taken and not used; take those used beyond the estimate.
+
+        Nobody waits for that: what this process takes later from the same key comes after it.
+        """
+        key = self.key
+        if key is not None and key.tokens_per_minute is not None and tokens:
+            limits = key.requests_per_minute, key.tokens_per_minute
+            self.gateway.later(self.gateway.take(Take(key.id, limits, 0, -tokens)))
 
 
 class Doors:
@@ -146,9 +150,14 @@ def _check_own_page(headers: Mapping[str, str]) -> None:
     this machine (DNS rebinding) also read answers.
     """
     host = headers.get("host", "")
-    own = is_loopback(urlsplit(f"//{host}").hostname or "")
-    if not own or headers.get("origin", f"http://{host}") != f"http://{host}":
+    if not _names_loopback(host) or headers.get("origin", f"http://{host}") != f"http://{host}":
         raise Forbidden("a gateway without keys answers its own address and its own pages only")
+
+
+@lru_cache(maxsize=64)
+def _names_loopback(host: str) -> bool:
+    """Return whether a Host header names an address of this machine alone."""
+    return is_loopback(urlsplit(f"//{host}").hostname or "")
 
 
 def _token(headers: Mapping[str, str]) -> str:

@@ -127,6 +127,7 @@ STATUSES = tuple(sorted({400, 401, 403, 404, 405, 413, 429, 502, 503, *_STATUS.v
 GONE = 499  # the client closed the connection; nobody reads this
 TIMEOUT = "timeout"
 NO_ENDPOINT = "there is no such endpoint; /docs shows all of them, and /status the fleet"
+_UNKNOWN = {404: NO_ENDPOINT, 405: "this endpoint takes another method; /docs shows which"}
 INTERNAL = Fault(503, "internal", "the gateway broke while it worked on this request")
 
 
@@ -145,8 +146,8 @@ def fault_of(error: BaseException) -> Fault:
             return _of_parameter(error)
         case HTTPException(status_code=status):
             code = HTTPStatus(status).phrase.lower().replace(" ", "_")
-            is_unknown = (status, error.detail) == (404, HTTPStatus.NOT_FOUND.phrase)
-            return Fault(status, code, NO_ENDPOINT if is_unknown else str(error.detail))
+            usual = status in _UNKNOWN and error.detail == HTTPStatus(status).phrase
+            return Fault(status, code, _UNKNOWN[status] if usual else str(error.detail))
     return INTERNAL
 
 

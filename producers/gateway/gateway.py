@@ -15,7 +15,7 @@ from forebay.producers.gateway.batches.batch import Batch
 from forebay.producers.gateway.batches.batch_store import BatchStore
 from forebay.producers.gateway.cached_answers import CachedAnswers
 from forebay.producers.gateway.files.file_store import FileStore
-from forebay.producers.gateway.rates import Rates
+from forebay.producers.gateway.rates import Rates, Take, Taken
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.text_reader import TextReader
 from forebay.producers.gateway.together import Together
@@ -39,7 +39,9 @@ from forebay.routing.store.connection import (
     reaching_redis,
 )
 from forebay.routing.store.encryption import Seal
+from forebay.routing.store.event_loop import run_blocking
 from forebay.routing.store.lease import Lease
+from forebay.routing.store.loop_redis import LoopRedis
 
 #: The id of a job that was submitted, and the future of its result.
 Begun = tuple[str, asyncio.Future[Result[Any]]]
@@ -50,6 +52,7 @@ T = TypeVar("T")
 READY_S = 3.0  # for Redis to answer before the gateway says that it is not ready
 MAX_THREADS = 8  # calls of Redis for keys and limits under way at once; jobs need none
 MAX_JOBS_AT_ONCE = 100  # jobs of one round trip; more would hold up the event loop
+MAX_TAKES_AT_ONCE = 100  # of limits of keys, in one round trip
 MAX_TENANTS = 1_000  # whose clients are kept open; the least recently used is closed
 
 
@@ -60,7 +63,6 @@ class Gateway:
         settings: of the gateway.
         policy: the policy file, for the names of models and the budgets.
         keys: the API keys.
-        rates: the limits of API keys.
         budget: what the tenants have spent.
         texts: the texts of the jobs that stream through this process.
         files: the files that callers upload and batches write.
@@ -80,7 +82,6 @@ class Gateway:
         self._later: set[asyncio.Task[None]] = set()
         self.policy = PolicyFile(fleet.policy_file)
         self.keys = KeyStore(self._redis)
-        self.rates = Rates(self._redis)
         self.budget = Budget(self._redis)
         self.texts = TextReader(self._redis, Seal.of(fleet))
         self.batches = BatchStore(self._redis)
@@ -91,6 +92,8 @@ class Gateway:
         )  # fmt: skip
         self._submissions: dict[str, Together[Job, Begun]] = {}
         self._loop_redis = connect_on_loop(fleet)
+        self._rates = Rates(LoopRedis(self._loop_redis))
+        self._takes = Together[Take, Taken](self._take_all, MAX_TAKES_AT_ONCE)
         self.cached = CachedAnswers(self._loop_redis, fleet, self.policy)
         self.webhooks = WebhookStore(self._redis, Seal.of(fleet))
         self.courier = Courier(
@@ -136,6 +139,17 @@ class Gateway:
         future.cancel()
         if job.idempotency_key is None:
             self.later(self.client(job.tenant).cancel(job_id))
+
+    async def take(self, take: Take) -> Taken:
+        """Take from the limits of an API key. Many share a round trip.
+
+        Raises:
+            Unavailable: Redis cannot be reached.
+        """
+        return await self._takes(take)
+
+    async def _take_all(self, takes: Sequence[Take]) -> Sequence[Taken | ForebayError]:
+        return await run_blocking(self._rates.take_all, takes)
 
     def later(self, work: Coroutine[Any, Any, object]) -> None:
         """Do this work soon, whatever becomes of the request that it belongs to."""

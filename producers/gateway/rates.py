@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import redis
 
+from forebay.routing.errors import ForebayError
+from forebay.routing.ledger.transitions import Transitions
 from forebay.routing.store.connection import reaching_redis
-from forebay.routing.store.scripts import digest, with_scripts
 
 
 class Taken(NamedTuple):
@@ -25,31 +27,48 @@ class Taken(NamedTuple):
     tokens: int = 0
 
 
+class Take(NamedTuple):
+    """What a request takes from the limits of a key, both or neither.
+
+    Attributes:
+        key_id: the key.
+        limits: requests and tokens a minute; `None` for no limit.
+        requests: how many requests to take.
+        tokens: how many tokens to take; below 0, to give back.
+    """
+
+    key_id: str
+    limits: tuple[int | None, int | None]
+    requests: int
+    tokens: int
+
+
 class Rates:
     """Counts the requests and tokens of API keys. Safe to share between threads."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
+        self._transitions = Transitions(client)
 
-    def take(
-        self, key_id: str, limits: tuple[int | None, int | None], requests: int, tokens: int
-    ) -> Taken:
-        """Take requests and tokens from what the key has left, both or neither.
-
-        Args:
-            key_id: the key.
-            limits: requests and tokens a minute; `None` for no limit.
-            requests: how many requests to take.
-            tokens: how many tokens to take; below 0, to give back.
+    def take_all(self, takes: Sequence[Take]) -> list[Taken | ForebayError]:
+        """Take from what the keys have left, in one round trip; in place of a reply its error.
 
         Raises:
             Unavailable: Redis cannot be reached.
         """
-        args: list[Any] = [key_id, limits[0] or 0, limits[1] or 0, requests, tokens]
+        rows = [
+            (one.key_id, one.limits[0] or 0, one.limits[1] or 0, one.requests, one.tokens)
+            for one in takes
+        ]
+        return [_read(reply) for reply in self._transitions.run_all("rate", rows)]
+
+
+def _read(reply: Any) -> Taken | ForebayError:
+    try:
         with reaching_redis():
-            reply: Any = with_scripts(
-                self._redis, lambda: self._redis.evalsha(digest("rate"), 0, *args)
-            )
-        if reply[0]:
-            return Taken(None, None, int(reply[1]), int(reply[2]))
-        return Taken(int(reply[1]) / 1000, reply[2].decode())
+            if isinstance(reply, Exception):
+                raise reply
+    except ForebayError as error:
+        return error
+    if reply[0]:
+        return Taken(None, None, int(reply[1]), int(reply[2]))
+    return Taken(int(reply[1]) / 1000, reply[2].decode())

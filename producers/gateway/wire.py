@@ -114,17 +114,21 @@ def _joined(value: Any) -> Any:
         if not isinstance(kind, str) or kind not in _TEXT_PARTS:
             words = {"why": f"part {number} is not supported: every part must be text"}
             raise PydanticCustomError(_UNSUPPORTED, "{why}", words)
-        texts.append(part.get("text"))
+        texts.append(part.get("refusal" if kind == "refusal" else "text"))
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("every part must have a text")
     return "".join(texts)
 
 
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal"})
 _PART_SCHEMA = {
     "type": "object",
-    "properties": {"type": {"enum": sorted(_TEXT_PARTS)}, "text": {"type": "string"}},
-    "required": ["type", "text"],
+    "properties": {
+        "type": {"enum": sorted(_TEXT_PARTS)},
+        "text": {"type": "string"},
+        "refusal": {"type": "string", "description": "the text of a part of the type refusal"},
+    },
+    "required": ["type"],
 }
 #: Text, or a list of parts that are all text.
 PartsText = Annotated[

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from forebay.routing.base import Egress, FrozenModel, JobId, Kind, Tenant, Text, explain
+from forebay.routing.base import Egress, FrozenModel, JobId, Kind, Short, Tenant, Text, explain
 from forebay.routing.errors import InvalidJob
 from forebay.routing.jobs import Deadline, Job
 from forebay.routing.requests import AnyRequest, parse_request
@@ -30,6 +30,7 @@ class Shard(FrozenModel):
         egress: `allow` if the rows may leave the building.
         deadline: rows that are not answered by then end as expired.
         max_cost_usd: a call for one row that might cost more dollars than this is not made.
+        model: the only model that may answer the rows, in a pool of the tenant's; they stay local.
         common: the fields of a request that all rows share, without `kind`.
         rows: the fields of each row's request that differ.
     """
@@ -41,6 +42,7 @@ class Shard(FrozenModel):
     egress: Egress = "deny"
     deadline: Deadline | None = None
     max_cost_usd: Annotated[float | None, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = None
+    model: Short | None = None
     common: dict[str, Any] = Field(default_factory=dict, repr=False)
     rows: tuple[dict[str, Any], ...] = Field(min_length=1, max_length=MAX_ROWS, repr=False)
 
@@ -89,7 +91,8 @@ class Shard(FrozenModel):
     def _common_job(self) -> Job:
         """What the jobs of all rows have in common."""
         fields: dict[str, Any] = {
-            "id": self.id, "tenant": self.tenant, "egress": self.egress, "lane": "auto",
+            "id": self.id, "tenant": self.tenant, "egress": self.egress,
+            "lane": "local" if self.model else "auto", "model": self.model,
             "priority": "bulk", "deadline": self.deadline, "max_cost_usd": self.max_cost_usd,
             "idempotency_key": None, "cache": False, "metadata": {}, "request": None,
         }  # fmt: skip

@@ -175,7 +175,9 @@ def kept_results(claim: Claim, rows: int) -> list[RowResult | None]:
 def _envelope(shard: Shard) -> dict[str, str]:
     """Return the fields of a new shard's record that its producer gives."""
     deadline = shard.deadline
+    pin = {"pin": "model"} if shard.model else {}  # a router has to find out who serves it
     return {
+        **pin,
         "answer_bytes": str(_answer_bytes(shard)),
         "contract": str(CONTRACT),
         "kind": shard.kind,

@@ -29,7 +29,7 @@ GAP_PER_LOGIT = 0.15
 
 
 class VerdictSource(Protocol):
-    """A source of verdicts: this model, or a language model (`LlmRouterModel`)."""
+    """A source of verdicts: this model, a language model or a decision model."""
 
     @property
     def version(self) -> str:

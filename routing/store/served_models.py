@@ -51,6 +51,15 @@ class ServedModels:
         """
         return next((name for name in queues if self.of(name).get(kind, ("",))[0] == model), None)
 
+    def names(self, kind: Kind, queues: Sequence[str]) -> list[str]:
+        """Return the models that answer this kind of job in these queues.
+
+        Raises:
+            Unavailable: Redis cannot be reached, or this user may not read the models.
+        """
+        found = (self.of(queue).get(kind) for queue in queues)
+        return sorted({signature[0] for signature in found if signature})
+
     def of(self, queue: str) -> dict[Kind, Signature]:
         """Return the model that answers each kind in a queue, if its workers agree on that.
 

@@ -11,18 +11,23 @@ import contextlib
 import queue
 import secrets
 import threading
-from collections.abc import Callable, Mapping
-from itertools import islice
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, NamedTuple, Protocol
 
 import redis
+from pydantic import TypeAdapter
 
+from forebay.routing.receipts import TokenLogprob
 from forebay.routing.store.encryption import Seal
 
 KEPT_MS = 120_000  # after its last piece; the answer itself is kept as long as the job
 MAX_PIECES = 20_000  # of one stream; more than the tokens of any answer
 MAX_PIECES_PER_WRITE = 500
 _CLOSE_S = 2.0
+
+Tokens = tuple[TokenLogprob, ...]
+_TOKENS: TypeAdapter[Tokens] = TypeAdapter(Tokens)
 
 
 class Piece(NamedTuple):
@@ -31,10 +36,13 @@ class Piece(NamedTuple):
     Attributes:
         attempt: names the generation that the text belongs to.
         text: follows what came before it in the same attempt.
+        tokens: those of the text, if the job asks for their probabilities; they too follow the
+            tokens before them, and the last ones may still be without their text.
     """
 
     attempt: str
     text: str
+    tokens: Tokens = ()
 
 
 def stream_key(job_id: str) -> str:
@@ -45,9 +53,18 @@ def stream_key(job_id: str) -> str:
 def read_piece(fields: Mapping[bytes, bytes], seal: Seal) -> Piece | None:
     """Return the piece of an entry, or `None` if no worker wrote the entry."""
     try:
-        return Piece(fields[b"attempt"].decode(), seal.open(fields[b"text"]).decode())
+        text, tokens = seal.open(fields[b"text"]).decode(), fields.get(b"tokens")
+        scored = _TOKENS.validate_json(seal.open(tokens)) if tokens else ()
+        return Piece(fields[b"attempt"].decode(), text, scored)
     except (KeyError, ValueError):
         return None
+
+
+class TakePiece(Protocol):
+    """Takes the text of one generation for a job, and its tokens if they are wanted."""
+
+    def __call__(self, text: str, tokens: Sequence[TokenLogprob] = (), /) -> None:
+        """Take the next piece."""
 
 
 class TextWriter:
@@ -63,14 +80,14 @@ class TextWriter:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def open(self, job_id: str) -> Callable[[str], None]:
+    def open(self, job_id: str) -> TakePiece:
         """Return what takes the text of a new generation for a job, piece by piece."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True, name="text-writer")
                 self._thread.start()
         attempt, put = secrets.token_hex(4), self._pieces.put
-        return lambda text: put((job_id, Piece(attempt, text)))
+        return lambda text, tokens=(): put((job_id, Piece(attempt, text, tuple(tokens))))
 
     def close(self) -> None:
         """Write what has queued up, and end the thread."""
@@ -93,18 +110,35 @@ class TextWriter:
             return piece
         return None
 
-    def _write(self, texts: Mapping[tuple[str, str], str]) -> None:
+    def _write(self, pieces: Iterable[tuple[str, Piece]]) -> None:
         with self._redis.pipeline(transaction=False) as pipe:
-            for (job_id, attempt), text in texts.items():
-                key, sealed = stream_key(job_id), self._seal.close(text.encode())
-                pipe.xadd(key, {"attempt": attempt, "text": sealed}, maxlen=MAX_PIECES)
+            for job_id, piece in pieces:
+                key = stream_key(job_id)
+                pipe.xadd(key, self._fields(piece), maxlen=MAX_PIECES)
                 pipe.pexpire(key, KEPT_MS)
             pipe.execute(raise_on_error=False)
 
+    def _fields(self, piece: Piece) -> dict[Any, Any]:
+        """Return the entry of a piece: its text and its tokens are sealed."""
+        fields = {"attempt": piece.attempt, "text": self._seal.close(piece.text.encode())}
+        if piece.tokens:
+            fields["tokens"] = self._seal.close(_TOKENS.dump_json(piece.tokens))
+        return fields
 
-def _joined(waiting: list[tuple[str, Piece]]) -> dict[tuple[str, str], str]:
-    """Return the text of each job and attempt, with its pieces joined."""
-    texts: dict[tuple[str, str], list[str]] = {}
+
+def _joined(waiting: list[tuple[str, Piece]]) -> list[tuple[str, Piece]]:
+    """Return one piece for each job and attempt, with their pieces joined."""
+    together: dict[tuple[str, str], list[Piece]] = {}
     for job_id, piece in waiting:
-        texts.setdefault((job_id, piece.attempt), []).append(piece.text)
-    return {key: "".join(pieces) for key, pieces in texts.items()}
+        together.setdefault((job_id, piece.attempt), []).append(piece)
+    return [
+        (
+            job_id,
+            Piece(
+                attempt,
+                "".join(piece.text for piece in pieces),
+                tuple(chain.from_iterable(piece.tokens for piece in pieces)),
+            ),
+        )
+        for (job_id, attempt), pieces in together.items()
+    ]

@@ -67,6 +67,8 @@ class ShardWork:
             PassingError, EngineDied: The engine gives no answers now; what is done is kept.
         """
         run = ShardRun(claim, open_shard(claim), lost)
+        if run.shard.model is not None:
+            self._answerer.require_model(run.shard.job(0, run.shard.egress))
         try:
             self._answer(run)
         except _Ended as end:

@@ -16,6 +16,7 @@ from forebay.routing.diagnostics import Finding, Probe
 from forebay.routing.errors import ForebayError
 from forebay.routing.logs import LogSettings
 from forebay.routing.settings import EnvironmentSettings, Settings, read
+from forebay.workers.commands.doctor_router import decision_model
 from forebay.workers.commands.drift.record import default_file, read_record
 from forebay.workers.engines.gpu import probe
 from forebay.workers.engines.llamacpp.gguf import gguf_file
@@ -57,7 +58,7 @@ def checks(*, online: bool) -> list[Probe]:
     """Return the checks of this side. `online` allows questions to AWS and the metadata service."""
     local = [model, drift, engine, embedder, gpu] if expects_local_worker() else [no_worker]
     lane = [update_wrapper(partial(check, online=online), check) for check in (frontier, aws)]
-    return [settings, values, heartbeat, *local, models, batches, *lane]
+    return [settings, values, heartbeat, decision_model, *local, models, batches, *lane]
 
 
 def expects_local_worker() -> bool:

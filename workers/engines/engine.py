@@ -216,8 +216,16 @@ class EngineInfo(Frame):
     memory: CardMemory | None = None
 
 
-#: Takes the text of an answer piece by piece, while it is generated. It must return at once.
-TakeText = Callable[[str], None]
+class TakeText(Protocol):
+    """Takes the text of an answer piece by piece, while it is generated."""
+
+    def __call__(self, text: str, tokens: Sequence[TokenLogprob] = (), /) -> None:
+        """Take new text, and its tokens if the prompt asks for probabilities. Returns at once.
+
+        A token may come with a later text than its own, so a text may be empty.
+        """
+
+
 #: Takes the id of a prompt, and the completion or the error that it ended with. It must return at
 #: once.
 TakeEnd = Callable[[str, Completion | ForebayError], object]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_serializer, field_validator
+from pydantic import Field, SecretStr, field_serializer, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from forebay.routing.base import Kind
+from forebay.routing.errors import Misconfigured
 from forebay.routing.lanes import DEFAULT_POOL
 from forebay.routing.settings import EnvironmentSettings, Seconds
 from forebay.workers.engines.registry import EngineName
@@ -113,6 +114,18 @@ class RouterSettings(EnvironmentSettings):
         router_model: `packaged`, the small model that ships with Forebay; or `engine`, a language
             model that each router runs as `EngineSettings` says
             (`workers.cascade.llm_router_model`).
+        router_decision_model: a GGUF file with a decision model, or with a language model, which
+            each router asks beside the packaged one (`workers.cascade.decision_router_model`).
     """
 
     router_model: Literal["packaged", "engine"] = "packaged"
+    router_decision_model: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_model(self) -> Self:
+        if self.router_decision_model is not None and self.router_model == "engine":
+            raise Misconfigured(
+                "stands beside the packaged model: unset it, or FOREBAY_ROUTER_MODEL=engine",
+                field="FOREBAY_ROUTER_DECISION_MODEL",
+            )
+        return self

@@ -149,10 +149,11 @@ class BlockReader:
         return validated_rows(self._source, self._template, start=start, keys=self._keys)
 
     def _split(self, block: Block, rows: list[TemplatedRow]) -> None:
-        """Make a shard of the rows of each kind, egress and set of common fields."""
-        groups: dict[tuple[str, str, int], list[int]] = {}
+        """Make a shard of the rows of each kind, egress, model and set of common fields."""
+        groups: dict[tuple[str, str, str | None, int], list[int]] = {}
         for place, row in enumerate(rows):
-            groups.setdefault((row.kind, row.egress, id(row.common)), []).append(place)
+            alike = row.kind, row.egress, row.model, id(row.common)
+            groups.setdefault(alike, []).append(place)
         block.rows = [(row.number, row.key) for row in rows]
         block.results = [None] * len(rows)
         for number, places in enumerate(groups.values()):
@@ -170,6 +171,7 @@ class BlockReader:
             egress=first.egress,
             deadline=None if deadline is None else datetime.fromtimestamp(deadline, UTC),
             max_cost_usd=manifest.max_cost_usd,
+            model=first.model,
             common=first.common,
             rows=tuple(row.varying for row in rows),
         )

@@ -14,6 +14,7 @@ from forebay.routing.base import Egress
 
 #: A longer key is refused.
 MAX_KEY_CHARS = 200
+MAX_MODEL_CHARS = 200
 
 
 class BadCell(Exception):  # a signal inside this package; a row that has one becomes a BadRow
@@ -83,6 +84,14 @@ def key_of(fields: dict[str, Any], column: str) -> str:
     if not 0 < len(value) <= MAX_KEY_CHARS:
         raise BadCell(column, f"must have 1 to {MAX_KEY_CHARS} characters: it is the row's key")
     return value
+
+
+def model_of(fields: dict[str, Any], column: str) -> str | None:
+    """Return the local model that a row names. Raises `BadCell` if it is no name of a model."""
+    value = fields.get(column)
+    if value is None or (isinstance(value, str) and 0 < len(value) <= MAX_MODEL_CHARS):
+        return value
+    raise BadCell(column, f"must be a model's name of 1 to {MAX_MODEL_CHARS} characters")
 
 
 def egress_of(fields: dict[str, Any], column: str) -> Egress:

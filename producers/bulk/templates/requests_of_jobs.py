@@ -19,7 +19,7 @@ from forebay.routing.requests import parse_request
 MAX_SETS_REMEMBERED = 8
 
 #: What a row may say about its job besides the request.
-_OWN_FIELDS = frozenset({"egress", "tenant", "request"})
+_OWN_FIELDS = frozenset({"egress", "model", "tenant", "request"})
 _REFUSED = frozenset(Job.model_fields) - _OWN_FIELDS
 
 
@@ -61,7 +61,7 @@ class JobRequests:
 
     def _request(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the fields of the request, after a look at all others."""
-        rest = {name: fields[name] for name in fields if name not in (self._key, "egress")}
+        rest = {name: fields[name] for name in fields if name not in (self._key, "egress", "model")}
         if rest.pop("tenant", self._tenant) != self._tenant:
             raise BadCell("tenant", f"must be {self._tenant}, the tenant of the bulk, or left out")
         inner = rest.pop("request", None)

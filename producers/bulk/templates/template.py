@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from forebay.producers.bulk.names import nearest, shown
 from forebay.producers.bulk.rows import BadRow, RawRow, TemplatedRow
 from forebay.producers.bulk.sources.source import Source
-from forebay.producers.bulk.templates.cells import BadCell, egress_of, key_of
+from forebay.producers.bulk.templates.cells import BadCell, egress_of, key_of, model_of
 from forebay.producers.bulk.templates.options import refuse, requests_of_columns
 from forebay.producers.bulk.templates.requests_of_columns import Filled
 from forebay.producers.bulk.templates.requests_of_jobs import JobRequests
@@ -85,7 +85,7 @@ class Template:
 
         Args:
             kind: the kind of all requests. `None` means that each row is a job already: an object
-                with a `kind`, or with a `request`, and perhaps an `egress`.
+                with a `kind` or a `request`, and perhaps an `egress` and a local `model`.
             text_field: the column with the text; `text` by default. For `embed` it may also hold
                 lists of texts.
             text: a form for the text instead, such as `{title}: {body}`.
@@ -143,7 +143,7 @@ class Template:
             file: the name of its file, for a bad row.
         """
         number, line, fields, end = raw
-        key: str | None = None
+        key = model = None
         try:
             if self.key_column is not None:
                 key = key_of(fields, self.key_column)
@@ -152,10 +152,12 @@ class Template:
                 egress = egress_of(fields, self._egress_column)
             elif self.columns is None and "egress" in fields:
                 egress = egress_of(fields, "egress")
+            if self.columns is None and self.key_column != "model" and "model" in fields:
+                model = model_of(fields, "model")
             kind, common, varying = self._requests.fill(fields)
         except BadCell as error:
             return BadRow(number, line, error.column, error.reason, end, key, file)
-        return TemplatedRow(number, line, kind, egress, key, common, varying, end)
+        return TemplatedRow(number, line, kind, egress, key, common, varying, end, model)
 
     def keyed(self, bad: BadRow) -> BadRow:
         """Return a bad row with its key, if enough of the row could be read."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import caller
 from forebay.producers.gateway.anthropic.messages_reply import MessageObject, message
-from forebay.producers.gateway.anthropic.messages_request import MessagesRequest
+from forebay.producers.gateway.anthropic.messages_request import CountRequest, MessagesRequest
 from forebay.producers.gateway.anthropic.messages_stream import streamed
 from forebay.producers.gateway.asking import origin
-from forebay.producers.gateway.asking.asking import ask
+from forebay.producers.gateway.asking.asking import ask, estimate_in
 from forebay.producers.gateway.asking.chats import jobs
 from forebay.producers.gateway.asking.model_names import asked_of
 from forebay.producers.gateway.asking.streaming import Telling
@@ -20,6 +21,15 @@ from forebay.producers.gateway.wire import read, respond
 
 router = APIRouter(tags=["Anthropic"])
 FORMAT = documented(MessagesRequest, MessageObject, error="AnthropicError", media=EVENTS)
+
+
+class CountedTokens(TypedDict):
+    """About how many tokens a request has."""
+
+    input_tokens: int
+
+
+COUNT = documented(CountRequest, CountedTokens, error="AnthropicError")
 
 
 @router.post("/v1/messages", **FORMAT)
@@ -38,3 +48,17 @@ async def create_message(request: Request) -> Response:
         return await streamed(request, Telling.of(by, job, chat.tools), body.model)
     (answer,) = await ask(request, by, [job])
     return respond(message(answer, chat.tools), {**by.headers, **origin.headers([answer])})
+
+
+@router.post("/v1/messages/count_tokens", **COUNT)
+async def count_message_tokens(request: Request) -> Response:
+    """Estimate the tokens of a request from its length; it is checked, and not answered.
+
+    The model that will answer is not known before, nor is its tokenizer. `usage` of an answer has
+    the exact number.
+    """
+    by = await caller(request, "submit")
+    body = read(CountRequest, await request.body())
+    wanted = await asked_of(by, body.model)
+    (job,) = jobs(body.chat(), wanted, body.forebay, request.headers, by.tenant)
+    return respond({"input_tokens": max(1, estimate_in(job))}, by.headers)

@@ -104,3 +104,9 @@ class MessagesRequest(Body):
                 "max_words": "forebay.max_words", "focus": "forebay.focus",
             },
         )  # fmt: skip
+
+
+class CountRequest(MessagesRequest):
+    """The body of `POST /v1/messages/count_tokens`: a request that is not answered."""
+
+    max_tokens: int = 1

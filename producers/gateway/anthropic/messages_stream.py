@@ -24,7 +24,7 @@ from forebay.routing.errors import ForebayError, ResultTimeout
 async def streamed(request: Request, telling: Telling, model: str) -> EventStream:
     """Submit the job and return its stream. A job that is refused is an error, not a stream."""
     await telling.begin()
-    return EventStream(telling, _events(request, telling, model))
+    return EventStream([telling], _events(request, telling, model))
 
 
 async def _events(request: Request, telling: Telling, model: str) -> AsyncIterator[bytes]:
@@ -35,11 +35,11 @@ async def _events(request: Request, telling: Telling, model: str) -> AsyncIterat
             if isinstance(part, Told):
                 for event in _ending(part, begun=begun):
                     yield event
-            elif part:
+            elif part.text:
                 if not begun:
                     yield _begin(0, {"type": "text", "text": ""})
                 begun = True
-                yield _text(part)
+                yield _text(part.text)
             else:
                 yield _event("ping")
     except (ForebayError, ResultTimeout) as error:
@@ -56,8 +56,8 @@ def _ending(told: Told, *, begun: bool) -> Iterator[bytes]:
     else:
         if not begun:
             yield _begin(0, {"type": "text", "text": ""})
-        if told.text:
-            yield _text(told.text)
+        if told.rest.text:
+            yield _text(told.rest.text)
         yield _event("content_block_stop", index=0)
     yield _event(
         "message_delta",

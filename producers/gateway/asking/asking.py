@@ -24,11 +24,19 @@ def estimate(job: Job) -> int:
     """Return about how many tokens a job will take, before it is answered."""
     request = job.request
     if isinstance(request, Embed):
+        return estimate_in(job)
+    out = request.max_tokens if isinstance(request, Generate) else USUAL_TOKENS_OUT
+    return estimate_in(job) + out
+
+
+def estimate_in(job: Job) -> int:
+    """Return about how many tokens a job sends to its model."""
+    request = job.request
+    if isinstance(request, Embed):
         return sum(len(text) for text in request.texts) // CHARS_PER_TOKEN + 1
     if isinstance(request, Generate):
-        chars = sum(len(message.content) for message in request.messages)
-        return chars // CHARS_PER_TOKEN + request.max_tokens
-    return len(request.model_dump_json()) // CHARS_PER_TOKEN + USUAL_TOKENS_OUT
+        return sum(len(message.content) for message in request.messages) // CHARS_PER_TOKEN
+    return len(request.model_dump_json()) // CHARS_PER_TOKEN
 
 
 async def submit(caller: Caller, job: Job) -> str:
@@ -56,7 +64,7 @@ async def ask(request: Request, caller: Caller, jobs: Sequence[Job]) -> list[Ans
     estimated = sum(map(estimate, jobs))
     await caller.spend(estimated)
     if cached := await _cached(caller, jobs):
-        await caller.give_back(estimated)
+        caller.give_back(estimated)
         return cached
     used = 0
     try:
@@ -67,7 +75,7 @@ async def ask(request: Request, caller: Caller, jobs: Sequence[Job]) -> list[Ans
         used = estimated  # the jobs go on
         raise
     finally:
-        await caller.give_back(estimated - used)
+        caller.give_back(estimated - used)
     return [answer_of(result) for result in results]
 
 

@@ -22,6 +22,7 @@ from forebay.routing.jobs import (
     Job,
     Summary,
 )
+from forebay.routing.receipts import TokenLogprob
 
 _SEEDS = 2**31  # a job's seed is below
 
@@ -95,6 +96,10 @@ def _request(kind: str, chat: Chat, own: Own) -> dict[str, Any]:
         raise InvalidRequest(words, field="model")
     if chat.tools:
         raise InvalidRequest(f"a job of the kind {kind} calls no tools", field="tools")
+    if chat.logprobs is not None:
+        words = f"a job of the kind {kind} tells the probability of its labels, not of tokens"
+        words = words if kind == "classify" else f"a job of the kind {kind} tells no probabilities"
+        raise InvalidRequest(words, field="logprobs")
     if len(chat.messages) != 1 or chat.messages[0][0] != "user":
         words = f"forebay/{kind} takes one message of the user: the text"
         raise InvalidRequest(words, field="messages")
@@ -185,6 +190,11 @@ def reply_of(content: Content, tools: Tools | None) -> Reply:
     """Return what an answer says: its text, or the calls of tools that it makes."""
     text = text_of(content)
     return tools.reply(text) if tools else Reply(text)
+
+
+def tokens_of(content: Content) -> Sequence[TokenLogprob] | None:
+    """Return the tokens of an answer, if their probabilities were asked for."""
+    return content.logprobs if isinstance(content, Generation) else None
 
 
 def was_cut(content: Content) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, Self, cast
 
@@ -14,11 +14,13 @@ from starlette.types import Receive, Scope, Send
 from forebay.producers.gateway.access import Caller
 from forebay.producers.gateway.asking import origin
 from forebay.producers.gateway.asking.asking import estimate
-from forebay.producers.gateway.asking.chats import reply_of
-from forebay.producers.gateway.asking.spoken import Spoken
+from forebay.producers.gateway.asking.chats import reply_of, tokens_of
+from forebay.producers.gateway.asking.spoken import Part, Spoken
 from forebay.producers.gateway.asking.tools import Call, Tools
+from forebay.producers.gateway.errors import Refusal
 from forebay.producers.gateway.text_reader import Pieces
 from forebay.producers.results import Result, answer_of, late
+from forebay.routing.errors import ForebayError
 from forebay.routing.jobs import Answer, Job
 
 QUIET_S = 15.0  # without text, a sign of life goes out, so that no proxy cuts the connection
@@ -45,14 +47,14 @@ class Told:
     Attributes:
         answer: the final answer, checked like every answer.
         whole: its text.
-        text: what is left to send of it.
+        rest: what is left to send of it.
         replaced: the text that was sent is not the answer: checks or a second opinion refused it.
         calls: the tools that the answer calls.
     """
 
     answer: Answer
     whole: str
-    text: str
+    rest: Part
     replaced: bool
     calls: Sequence[Call] = ()
 
@@ -74,12 +76,14 @@ class Telling:
         job: what is asked; its `stream` is set.
         job_id: of the job that was submitted, or of the first under the idempotency key.
         tools: what the model may call.
+        kept: the job and its answer stay; otherwise they are erased when the stream has ended.
     """
 
     caller: Caller
     job: Job
     job_id: str = ""
     tools: Tools | None = None
+    kept: bool = True
     _used: int = 0
     _future: asyncio.Future[Result[Any]] | None = None
     _open: ExitStack = field(default_factory=ExitStack)
@@ -95,19 +99,14 @@ class Telling:
         return cls(caller, streams, tools=tools)
 
     async def begin(self) -> None:
-        """Submit the job.
-
-        Raises:
-            RateLimited: The key has used up its minute.
-            ForebayError: The job was refused.
-        """
+        """Submit the job. Raises what `begin_all` raises."""
         gateway = self.caller.gateway
         await self.caller.spend(estimate(self.job))
         self.job_id, self._future = await gateway.begin(self.job)
         self._pieces = self._open.enter_context(gateway.texts.reading(self.job_id))
 
-    async def parts(self) -> AsyncIterator[str | Told]:
-        """Yield text as it comes, an empty text as a sign of life, and at last how it ended.
+    async def parts(self) -> AsyncIterator[Part | Told]:
+        """Yield text as it comes, an empty part as a sign of life, and at last how it ended.
 
         Raises:
             ForebayError: The job ended without an answer.
@@ -117,8 +116,8 @@ class Telling:
         spoken = Spoken()
         try:
             async with asyncio.timeout(self.caller.gateway.settings.gateway_wait_s):
-                async for text in self._texts(self._future, spoken):
-                    yield text
+                async for part in self._parts(self._future, spoken):
+                    yield part
         except TimeoutError:
             self._future.cancel()
             self._used = estimate(self.job)
@@ -127,24 +126,24 @@ class Telling:
         self._used = result.tokens_in + result.tokens_out
         answer = answer_of(result)
         whole, calls = reply_of(answer.content, self.tools)
-        rest = spoken.end(whole)
-        yield Told(answer, whole, rest or "", replaced=rest is None, calls=calls)
+        rest = spoken.end(whole, tokens_of(answer.content) or ())
+        yield Told(answer, whole, rest or Part(), replaced=rest is None, calls=calls)
 
-    async def _texts(
+    async def _parts(
         self, future: asyncio.Future[Result[Any]], spoken: Spoken
-    ) -> AsyncIterator[str]:
+    ) -> AsyncIterator[Part]:
         """Yield text until the job has ended."""
         while not future.done():
             piece = asyncio.ensure_future(self._pieces.get())
             either: list[asyncio.Future[Any]] = [piece, future]
             await asyncio.wait(either, timeout=QUIET_S, return_when=asyncio.FIRST_COMPLETED)
             if piece.done():
-                if text := spoken.hear(piece.result()):
-                    yield text
+                if (part := spoken.hear(piece.result())).text:
+                    yield part
             else:
                 piece.cancel()
                 if not future.done():
-                    yield ""
+                    yield Part()
 
     def close(self) -> None:
         """End the stream: settle its tokens, and cancel the job of a client that went away.
@@ -158,26 +157,75 @@ class Telling:
             self._future.cancel()
             if self.job.idempotency_key is None:
                 gateway.later(gateway.client(self.caller.tenant).cancel(self.job_id))
-        gateway.later(self.caller.give_back(estimate(self.job) - self._used))
+        elif not self.kept and self.job_id:
+            gateway.later(gateway.client(self.caller.tenant).forget(self.job_id))
+        self.caller.give_back(estimate(self.job) - self._used)
+
+
+async def begin_all(tellings: Sequence[Telling]) -> None:
+    """Submit the jobs of all tellings, or leave none.
+
+    Raises:
+        RateLimited: The key has used up its minute.
+        ForebayError: A job was refused.
+    """
+    for number, telling in enumerate(tellings):
+        try:
+            await telling.begin()
+        except (ForebayError, Refusal):
+            for begun in tellings[:number]:
+                begun.close()
+            raise
+
+
+async def parts_of(tellings: Sequence[Telling]) -> AsyncIterator[tuple[int, Part | Told]]:
+    """Yield the parts of all tellings as they come, each with the number of its telling.
+
+    Raises:
+        ForebayError, ResultTimeout: As `Telling.parts` does, of the first that ends so.
+    """
+    if len(tellings) == 1:
+        async for part in tellings[0].parts():
+            yield 0, part
+        return
+    waiting: dict[asyncio.Future[Part | Told], tuple[int, AsyncIterator[Part | Told]]] = {}
+
+    def ask(number: int, parts: AsyncIterator[Part | Told]) -> None:
+        waiting[asyncio.ensure_future(anext(parts))] = number, parts
+
+    for number, telling in enumerate(tellings):
+        ask(number, telling.parts())
+    try:
+        while waiting:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                number, parts = waiting.pop(task)
+                with suppress(StopAsyncIteration):
+                    yield number, task.result()
+                    ask(number, parts)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 class EventStream(StreamingResponse):
-    """The response of a telling: server-sent events, which no cache keeps and no proxy holds back.
+    """The response of tellings: server-sent events, which no cache keeps and no proxy holds back.
 
-    However it ends, also before its first event, the telling is closed.
+    However it ends, also before its first event, the tellings are closed.
     """
 
-    def __init__(self, telling: Telling, events: AsyncIterator[bytes]) -> None:
+    def __init__(self, tellings: Sequence[Telling], events: AsyncIterator[bytes]) -> None:
         headers = {
-            **telling.caller.headers, "forebay-job-id": telling.job_id,
+            **tellings[0].caller.headers, "forebay-job-id": tellings[0].job_id,
             "cache-control": "no-store", "x-accel-buffering": "no",
         }  # fmt: skip
         super().__init__(events, headers=headers, media_type="text/event-stream")
-        self._telling = telling
+        self._tellings = tellings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._telling.close()
+            for telling in self._tellings:
+                telling.close()

@@ -117,7 +117,7 @@ class EmbeddingLines(OpenAILines):
     def translate(self, body: Any, desk: Desk) -> Translated:
         """Return the job of a line."""
         request = read(EmbeddingRequest, to_json(body))
-        job = embedding_job(request, desk.target(request.model), desk.headers, desk.tenant)
+        job = embedding_job(request, desk.target(request.model, "embed"), desk.headers, desk.tenant)
         return Translated([job], {"encoding_format": request.encoding_format})
 
     def response(self, answers: Sequence[Answer], told: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,13 +5,13 @@ Each line goes through the same translation as a request to the live endpoint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
 from forebay.producers.gateway.asking.model_names import Target, target
 from forebay.producers.gateway.errors import Fault, NotSupported
-from forebay.routing.base import Egress
+from forebay.routing.base import Egress, Kind
 from forebay.routing.jobs import Answer, Job
 from forebay.routing.policy.policy_file import Policy
 
@@ -28,21 +28,23 @@ class Desk:
         policy: the policy of now.
         aliases: names of models that clients send.
         egress: what the batch allows; a line may say less, or more.
+        served: the models of the tenant's pools that answer each kind of job.
     """
 
     tenant: str
     policy: Policy
     aliases: Mapping[str, str]
     egress: Egress
+    served: Mapping[Kind, Collection[str]]
 
     @property
     def headers(self) -> Mapping[str, str]:
         """What holds for all lines, as the headers of a live request would say it."""
         return {"forebay-egress": self.egress}
 
-    def target(self, model: str) -> Target:
+    def target(self, model: str, kind: Kind = "generate") -> Target:
         """Return what the name of a model asks for. Raises `UnknownModel`."""
-        return target(model, self.tenant, self.policy, self.aliases)
+        return target(model, self.tenant, self.policy, self.aliases, self.served[kind])
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,5 +159,6 @@ def _write_rows(found: Validated, made: Translated, rows: IO[bytes]) -> None:
             "key": f"{found.total}.{number}",
             "egress": "deny" if job.lane == "local" else job.egress,
             "request": {**request, "kind": job.kind},
+            **({"model": job.model} if job.model else {}),
         }
         rows.write(to_json(row) + b"\n")

@@ -31,7 +31,7 @@ async def events(by: Caller, status: JobStatus) -> AsyncIterator[bytes]:
         future: asyncio.Future[Any] = await client.future(status.id)
         try:
             async for piece in _until(future, pieces):
-                yield _event("text", to_json(piece._asdict())) if piece else ALIVE
+                yield _event("text", _text(piece)) if piece else ALIVE
         finally:
             if not future.done():
                 future.cancel()
@@ -51,6 +51,12 @@ async def _until(future: asyncio.Future[Any], pieces: Pieces) -> AsyncIterator[P
         piece.cancel()
         if not future.done():
             yield None
+
+
+def _text(piece: Piece) -> bytes:
+    """Return a piece as JSON, with its tokens if the job asks for their probabilities."""
+    fields = piece._asdict()
+    return to_json(fields if piece.tokens else {**fields, "tokens": None}, exclude_none=True)
 
 
 def _event(name: str, data: bytes) -> bytes:

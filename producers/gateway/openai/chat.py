@@ -13,7 +13,6 @@ from forebay.producers.gateway.asking.chats import jobs
 from forebay.producers.gateway.asking.model_names import asked_of
 from forebay.producers.gateway.asking.streaming import Telling
 from forebay.producers.gateway.documents import EVENTS, documented
-from forebay.producers.gateway.errors import NotSupported
 from forebay.producers.gateway.openai.chat_request import ChatRequest
 from forebay.producers.gateway.openai.chat_stream import streamed
 from forebay.producers.gateway.openai.replies import ChatCompletion, completion
@@ -31,15 +30,12 @@ async def create_chat_completion(request: Request) -> Response:
     """
     by = await caller(request, "submit")
     body = read(ChatRequest, await request.body())
-    count, wanted = body.n or 1, await asked_of(by, body.model)
-    chat = body.chat()
-    asked = jobs(chat, wanted, body.forebay, request.headers, by.tenant, count)
+    wanted, chat = await asked_of(by, body.model), body.chat()
+    asked = jobs(chat, wanted, body.forebay, request.headers, by.tenant, body.n or 1)
     if body.stream:
-        if count > 1:
-            raise NotSupported("must be 1 in a stream", field="n")
-        telling = Telling.of(by, asked[0], chat.tools)
+        tellings = [Telling.of(by, job, chat.tools) for job in asked]
         with_usage = bool(body.stream_options and body.stream_options.include_usage)
-        return await streamed(request, telling, body.model, with_usage=with_usage)
+        return await streamed(request, tellings, body.model, with_usage=with_usage)
     answers = await ask(request, by, asked)
     tier = "flex" if asked[0].priority == "bulk" else "default"
     return respond(completion(answers, tier, chat.tools), {**by.headers, **origin.headers(answers)})

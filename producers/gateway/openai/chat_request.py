@@ -33,7 +33,7 @@ class Message(Body):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: PartsText | None = None
     name: Ignored = None
-    refusal: Annotated[Any, only(why="a refusal cannot be sent back; leave it out")] = None
+    refusal: str | None = None
     annotations: Ignored = None
     audio: Annotated[Any, only(why=_TEXT_ONLY)] = None
     tool_calls: list[ToolCall] | None = None
@@ -96,12 +96,20 @@ def turns(messages: Sequence[Message]) -> list[tuple[str, str]]:
                 call.call(f"{field}.tool_calls.{i}") for i, call in enumerate(message.tool_calls)
             ]
             found.append(("assistant", said(message.content or "", calls)))
-        elif message.content is None:
-            raise InvalidRequest("is missing, add it", field=f"{field}.content")
         else:
             role = "system" if message.role == "developer" else message.role
-            found.append((role, message.content))
+            found.append((role, _text(message, field)))
     return found
+
+
+def _text(message: Message, field: str) -> str:
+    """Return the text of a message; the assistant may have refused instead."""
+    if message.refusal is not None and message.role != "assistant":
+        raise InvalidRequest("is for messages of the assistant", field=f"{field}.refusal")
+    text = message.refusal if message.content is None else message.content
+    if text is None:
+        raise InvalidRequest("is missing, add it", field=f"{field}.content")
+    return text
 
 
 def _result(message: Message, names: Mapping[str, str], field: str) -> str:
@@ -194,9 +202,8 @@ class ChatRequest(Body):
             if self.top_logprobs:
                 raise InvalidRequest("needs logprobs", field="top_logprobs")
             return None
-        for field in ("stream", "tools"):
-            if getattr(self, field):
-                raise NotSupported(f"cannot be combined with {field}", field="logprobs")
+        if self.tools:
+            raise NotSupported("cannot be combined with tools", field="logprobs")
         return self.top_logprobs or 0
 
     def chat(self) -> Chat:

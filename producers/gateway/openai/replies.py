@@ -10,9 +10,10 @@ from typing import Literal, NotRequired
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.asking import origin
-from forebay.producers.gateway.asking.chats import reply_of, was_cut
+from forebay.producers.gateway.asking.chats import reply_of, tokens_of, was_cut
 from forebay.producers.gateway.asking.tools import Call, Tools
-from forebay.routing.jobs import Answer, Content, Generation
+from forebay.routing.jobs import Answer, Content
+from forebay.routing.receipts import TokenLogprob
 
 Finish = Literal["stop", "length", "tool_calls"]
 
@@ -162,26 +163,29 @@ def finish_reason(content: Content, calls: Sequence[Call]) -> Finish:
 
 def _choice(number: int, answer: Answer, tools: Tools | None) -> Choice:
     text, calls = reply_of(answer.content, tools)
+    tokens = tokens_of(answer.content)
     message: AssistantMessage = {"role": "assistant", "content": text, "refusal": None}
     if calls:
         message["content"], message["tool_calls"] = None, made_calls(answer.id, calls)
     return {
         "index": number, "message": message,
         "finish_reason": finish_reason(answer.content, calls),
-        "logprobs": _logprobs(answer.content),
+        "logprobs": None if tokens is None else logprobs(tokens),
         "forebay": origin.origin(answer),
     }  # fmt: skip
 
 
-def _logprobs(content: Content) -> Logprobs | None:
-    """Return the probabilities of the answer's tokens, if they were asked for."""
-    if not isinstance(content, Generation) or content.logprobs is None:
-        return None
-    tokens: list[ChosenLogprob] = [
+def logprobs(tokens: Sequence[TokenLogprob]) -> Logprobs:
+    """Return tokens of an answer and how probable they were."""
+    return {"content": scored(tokens), "refusal": None}
+
+
+def scored(tokens: Sequence[TokenLogprob]) -> list[ChosenLogprob]:
+    """Return each token, and the most probable ones at its place, with their probabilities."""
+    return [
         {**_top(one.token, one.logprob), "top_logprobs": [_top(*other) for other in one.top]}
-        for one in content.logprobs
+        for one in tokens
     ]
-    return {"content": tokens, "refusal": None}
 
 
 def _top(token: str, logprob: float) -> TopLogprob:

@@ -16,6 +16,7 @@ from forebay.producers.gateway.asking.chats import jobs
 from forebay.producers.gateway.asking.model_names import asked_of
 from forebay.producers.gateway.asking.streaming import Telling
 from forebay.producers.gateway.documents import EVENTS, documented
+from forebay.producers.gateway.errors import NotSupported
 from forebay.producers.gateway.openai import responses_reply as reply
 from forebay.producers.gateway.openai.responses_items import NamedFunction
 from forebay.producers.gateway.openai.responses_reply import ResponseObject
@@ -52,9 +53,13 @@ async def create_response(request: Request) -> Response:
     (job,) = jobs(chat, wanted, body.forebay, request.headers, by.tenant)
     if body.background:
         return await _in_background(by, body, job)
+    if not body.kept and job.idempotency_key is not None:
+        raise NotSupported("cannot be false with an idempotency key", field="store")
     if body.stream:
-        return await streamed(Telling.of(by, job, chat.tools), body.model)
+        return await _as_stream(Telling.of(by, job, chat.tools), body)
     (answer,) = await ask(request, by, [job])
+    if not body.kept:
+        by.gateway.later(by.gateway.client(by.tenant).forget(answer.id))
     response = reply.answered(reply.empty(answer.id, body.model), answer, chat.tools)
     return respond(_with_input(response, body), {**by.headers, **origin.headers([answer])})
 
@@ -85,6 +90,13 @@ async def delete_response(request: Request, response_id: str) -> Response:
     return respond({"id": response_id, "object": "response", "deleted": True}, {})
 
 
+async def _as_stream(telling: Telling, body: ResponsesRequest) -> Response:
+    telling.kept = body.kept
+    await telling.begin()
+    begun = reply.empty(telling.job_id, body.model, "in_progress")
+    return streamed(telling, _with_input(begun, body))
+
+
 async def _in_background(by: Caller, body: ResponsesRequest, job: Job) -> Response:
     job_id = await submit(by, _within(job, body))
     response = _with_input(reply.empty(job_id, body.model), body)
@@ -105,6 +117,11 @@ def _with_input(response: ResponseObject, body: ResponsesRequest) -> ResponseObj
         "metadata": body.metadata or {}, "tool_choice": _choice(body),
         "tools": [tool.model_dump() for tool in body.tools or ()],
         "parallel_tool_calls": body.parallel_tool_calls is not False and bool(body.tools),
+        "temperature": body.temperature, "top_p": body.top_p,
+        "max_output_tokens": body.max_output_tokens, "store": body.kept,
+        "text": {"format": body.form.model_dump(by_alias=True, exclude_none=True)},
+        "truncation": "disabled", "previous_response_id": None,
+        "service_tier": "flex" if body.service_tier == "flex" else "default",
     }  # fmt: skip
 
 

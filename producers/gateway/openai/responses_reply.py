@@ -11,11 +11,13 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 from forebay.producers.gateway.asking import origin
-from forebay.producers.gateway.asking.chats import reply_of, was_cut
+from forebay.producers.gateway.asking.chats import reply_of, tokens_of, was_cut
 from forebay.producers.gateway.asking.tools import Call, Tools
 from forebay.producers.gateway.errors import fault_of
+from forebay.producers.gateway.openai.replies import ChosenLogprob, scored
 from forebay.routing.errors import ForebayError, UnknownJob
 from forebay.routing.jobs import Answer, JobStatus
+from forebay.routing.receipts import TokenLogprob
 
 _ID = re.compile(r"resp_([0-9a-f]{32})")
 ResponseState = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
@@ -31,7 +33,7 @@ class OutputText(TypedDict):
     type: Literal["output_text"]
     text: str
     annotations: list[Any]
-    logprobs: list[Any]
+    logprobs: list[ChosenLogprob]
 
 
 class OutputMessage(TypedDict):
@@ -90,6 +92,14 @@ class ResponseObject(TypedDict):
     tool_choice: str | dict[str, str]
     tools: list[Any]
     usage: ResponseUsage | None
+    temperature: NotRequired[float | None]
+    top_p: NotRequired[float | None]
+    max_output_tokens: NotRequired[int | None]
+    text: NotRequired[dict[str, Any]]
+    truncation: NotRequired[Literal["disabled"]]
+    store: NotRequired[bool]
+    service_tier: NotRequired[str]
+    previous_response_id: NotRequired[None]
     forebay: NotRequired[origin.Origin]
 
 
@@ -125,7 +135,9 @@ def answered(base: ResponseObject, answer: Answer, tools: Tools | None = None) -
     text, calls = reply_of(answer.content, tools)
     cut = was_cut(answer.content)
     state: ResponseState = "incomplete" if cut else "completed"
-    message = output(base["id"], text, "incomplete" if cut else "completed")
+    message = output(
+        base["id"], text, "incomplete" if cut else "completed", tokens_of(answer.content) or ()
+    )
     return {
         **base, "status": state, "model": answer.model or base["model"],
         "output": [*output_calls(base["id"], calls)] if calls else [message],
@@ -149,10 +161,15 @@ def waiting(status: JobStatus, model: str) -> ResponseObject:
 
 
 def output(
-    given: str, text: str, status: Literal["in_progress", "completed", "incomplete"]
+    given: str,
+    text: str,
+    status: Literal["in_progress", "completed", "incomplete"],
+    tokens: Sequence[TokenLogprob] = (),
 ) -> OutputMessage:
     """Return the answer of a response as a message."""
-    part: OutputText = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    part: OutputText = {
+        "type": "output_text", "text": text, "annotations": [], "logprobs": scored(tokens),
+    }  # fmt: skip
     item_id = f"msg_{given.removeprefix('resp_')}"
     return {
         "id": item_id, "type": "message", "role": "assistant", "status": status, "content": [part],

@@ -23,7 +23,10 @@ from forebay.producers.gateway.wire import Body, Ignored, only
 
 _NO_LIMIT = "an answer ends with its calls; leave it out"
 _NO_MEMORY = "send the whole conversation as `input`; leave it out"
-_NO_LOGPROBS = "engines do not return the probabilities of tokens; leave it out"
+_NOT_INCLUDED = "there is nothing else to include; leave it out"
+_LOGPROBS = "message.output_text.logprobs"
+#: What may be asked for besides the answer. There is no reasoning to encrypt: it adds nothing.
+_INCLUDED = (_LOGPROBS, "reasoning.encrypted_content")
 #: How long a background response may take, by its `completion_window`.
 WINDOWS = {"soonest": None, "2h": timedelta(hours=2), "8h": timedelta(hours=8)}
 
@@ -81,8 +84,10 @@ class ResponsesRequest(Body):
     tools: list[FunctionTool] | None = Field(default=None, max_length=MAX_TOOLS)
     tool_choice: ToolMode | NamedFunction | None = None
     parallel_tool_calls: bool | None = None
+    include: list[Annotated[Any, only(*_INCLUDED, why=_NOT_INCLUDED)]] | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
 
-    store: Annotated[Any, only(True, why="every answer is kept for a while")] = None
+    store: bool | None = None
     stream_options: Ignored = None
     prompt_cache_key: Ignored = None
     prompt_cache_options: Ignored = None
@@ -93,8 +98,6 @@ class ResponsesRequest(Body):
     previous_response_id: Annotated[Any, only(why=_NO_MEMORY)] = None
     conversation: Annotated[Any, only(why=_NO_MEMORY)] = None
     context_management: Annotated[Any, only([], why=_NO_MEMORY)] = None
-    include: Annotated[Any, only([], why="there is nothing else to include; leave it out")] = None
-    top_logprobs: Annotated[Any, only(0, why=_NO_LOGPROBS)] = None
     prompt: Annotated[Any, only(why="no prompts are stored here; leave it out")] = None
     moderation: Annotated[Any, only(why="nothing is moderated here; leave it out")] = None
     image: Annotated[Any, only(why="an answer is text; leave it out")] = None
@@ -121,6 +124,21 @@ class ResponsesRequest(Body):
             field="tool_choice",
         )
 
+    def wanted_logprobs(self) -> int | None:
+        """Return how many tokens to name at each place; `None` if no probabilities are wanted.
+
+        Raises:
+            InvalidRequest: There are alternatives without the probabilities themselves.
+            NotSupported: The fields exclude each other.
+        """
+        if _LOGPROBS not in (self.include or ()):
+            if self.top_logprobs:
+                raise InvalidRequest(f"needs include: [{_LOGPROBS}]", field="top_logprobs")
+            return None
+        if self.tools:
+            raise NotSupported("cannot be combined with tools", field="include")
+        return self.top_logprobs or 0
+
     def chat(self) -> Chat:
         """Return what the body says about the chat.
 
@@ -128,22 +146,33 @@ class ResponsesRequest(Body):
             InvalidRequest: The schema of the answer is missing.
         """
         system = [("system", self.instructions)] if self.instructions else []
-        form = self.text.format if self.text else None
         return Chat(
             messages=[*system, *turns(self.input)],
             max_tokens=self.max_output_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
-            schema=form.schema_of_answer() if form else None,
+            schema=self.form.schema_of_answer(),
             tools=self.usable_tools(),
+            logprobs=self.wanted_logprobs(),
             bulk=self.service_tier == "flex" or self.window is not None,
             metadata=self.metadata,
             fields={
                 "messages": "input", "text": "input", "max_tokens": "max_output_tokens",
+                "logprobs": "include",
                 "schema": "text.format.schema", "labels": "forebay.labels",
                 "max_words": "forebay.max_words", "focus": "forebay.focus",
             },
         )  # fmt: skip
+
+    @property
+    def form(self) -> TextFormat:
+        """What the answer must look like."""
+        return (self.text and self.text.format) or TextFormat()
+
+    @property
+    def kept(self) -> bool:
+        """Whether the response can be fetched later; otherwise it is erased once it was sent."""
+        return self.store is not False
 
     @property
     def window(self) -> timedelta | None:
@@ -154,6 +183,8 @@ class ResponsesRequest(Body):
 
     def check(self) -> None:
         """Raise `NotSupported` if fields exclude each other."""
+        if self.background and not self.kept:
+            raise NotSupported("must not be false in the background", field="store")
         if self.background and self.stream:
             raise NotSupported("cannot be combined with background", field="stream")
         if self.background and self.tools:

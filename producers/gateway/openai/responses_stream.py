@@ -9,15 +9,16 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from forebay.producers.gateway.asking.spoken import Part
 from forebay.producers.gateway.asking.streaming import EventStream, Telling, Told
 from forebay.producers.gateway.asking.tools import Tools
 from forebay.producers.gateway.errors import fault_of
 from forebay.producers.gateway.openai.chat_stream import ALIVE
+from forebay.producers.gateway.openai.replies import scored
 from forebay.producers.gateway.openai.responses_reply import (
     OutputCall,
     ResponseObject,
     answered,
-    empty,
     failed,
     output,
     output_calls,
@@ -25,11 +26,9 @@ from forebay.producers.gateway.openai.responses_reply import (
 from forebay.routing.errors import ForebayError, ResultTimeout
 
 
-async def streamed(telling: Telling, model: str) -> EventStream:
-    """Submit the job and return its stream. A job that is refused is an error, not a stream."""
-    await telling.begin()
-    events = _Events(empty(telling.job_id, model, "in_progress"), telling.tools)
-    return EventStream(telling, _sent(events, telling))
+def streamed(telling: Telling, begun: ResponseObject) -> EventStream:
+    """Return the stream of a job that has begun, and of its response."""
+    return EventStream([telling], _sent(_Events(begun, telling.tools), telling))
 
 
 async def _sent(events: _Events, telling: Telling) -> AsyncIterator[bytes]:
@@ -41,7 +40,7 @@ async def _sent(events: _Events, telling: Telling) -> AsyncIterator[bytes]:
                 for event in events.end(part):
                     yield event
             else:
-                for event in events.delta(part) if part else (ALIVE,):
+                for event in events.delta(part) if part.text else (ALIVE,):
                     yield event
     except ForebayError as error:
         yield events.named("response.failed", response=failed(events.base, error))
@@ -68,14 +67,15 @@ class _Events:
         yield self.named("response.created", response=self.base)
         yield self.named("response.in_progress", response=self.base)
 
-    def delta(self, text: str) -> Iterator[bytes]:
+    def delta(self, said: Part) -> Iterator[bytes]:
         if not self._opened:
             self._opened = True
             item = output(self.base["id"], "", "in_progress")
             part, added = item["content"][0], {**item, "content": []}
             yield self.named("response.output_item.added", output_index=0, item=added)
             yield self._of_part("response.content_part.added", part=part)
-        yield self._of_part("response.output_text.delta", delta=text, logprobs=[])
+        tokens = scored(said.tokens)
+        yield self._of_part("response.output_text.delta", delta=said.text, logprobs=tokens)
 
     def end(self, told: Told) -> Iterator[bytes]:
         """Yield the last events. The text in them is the answer, whatever was sent before."""
@@ -89,10 +89,12 @@ class _Events:
         yield self.named(f"response.{response['status']}", response=response)
 
     def _text(self, told: Told, item: Any) -> Iterator[bytes]:
-        if told.text or not self._opened:
-            yield from self.delta(told.text)
-        yield self._of_part("response.output_text.done", text=told.whole, logprobs=[])
-        yield self._of_part("response.content_part.done", part=item["content"][0])
+        if any(told.rest) or not self._opened:
+            yield from self.delta(told.rest)
+        part = item["content"][0]
+        tokens = part["logprobs"]
+        yield self._of_part("response.output_text.done", text=told.whole, logprobs=tokens)
+        yield self._of_part("response.content_part.done", part=part)
         yield self.named("response.output_item.done", output_index=0, item=item)
 
     def _call(self, number: int, call: OutputCall) -> Iterator[bytes]:

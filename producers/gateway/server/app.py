@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ from forebay.producers.gateway.openai import chat, embeddings, models, responses
 from forebay.producers.gateway.server.background import keeper_of
 from forebay.producers.gateway.server.envelope import Envelope
 from forebay.producers.gateway.server.figures import CONTENT_TYPE, Figures
+from forebay.producers.gateway.server.shortcuts import Shortcuts
 from forebay.producers.gateway.settings import GatewaySettings
 from forebay.producers.gateway.shapes import ERRORS, error_response, request_id
 from forebay.producers.gateway.status import routes as status
@@ -53,6 +55,8 @@ NO_TELEMETRY: TelemetryConfig = {
 }  # fmt: skip
 SUMMARY = "LLM jobs on a local fleet, and on a frontier model where that is allowed."
 FORM_BYTES = 64 * 1024  # of an upload around its file
+#: The errors that a response explains; any other is a defect.
+EXPLAINED = (Refusal, ForebayError, ResultTimeout, HTTPException, RequestValidationError)
 ROUTERS = (
     files.router,
     openai_batches.router,
@@ -93,12 +97,15 @@ def create_app(
         lifespan=_lifespan(settings, fleet, shown), telemetry=NO_TELEMETRY,
     )  # fmt: skip
     figures = Figures(settings.gateway_metrics_dir)
+    routers = (health.router,) if shown.status_only else ROUTERS
+    routes = [route for router in routers for route in router.routes]
+    app.add_middleware(Shortcuts, routes=routes, explain=_explain, errors=EXPLAINED)
     app.add_middleware(
         Envelope, max_body=settings.gateway_max_body, figures=figures, larger=_larger(settings)
     )
-    for kind in (Refusal, ForebayError, ResultTimeout, HTTPException, RequestValidationError):
+    for kind in EXPLAINED:
         app.add_exception_handler(kind, _explain)
-    for router in (health.router,) if shown.status_only else ROUTERS:
+    for router in routers:
         app.include_router(router)
     app.include_router(status.router)
     _add_metrics(app, figures)
@@ -130,6 +137,7 @@ def _lifespan(settings: GatewaySettings, fleet: Settings, shown: StatusSettings)
         keeper = keeper_of(gateway)
         keeper.start()
         courier = asyncio.create_task(gateway.courier.run(gateway.lease("webhooks")))
+        gc.freeze()  # what is there now stays, so no collection need look at it again
         try:
             yield
         finally:

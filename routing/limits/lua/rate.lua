@@ -16,10 +16,11 @@ local key, now = 'fb:rate:' .. id, now_ms()
 local state = redis.call('HMGET', key, 'requests', 'tokens', 'at')
 local passed = math.max(0, now - (tonumber(state[3] or '') or 0))
 
--- Return what is left of a limit: it fills up evenly within a minute.
+-- Return what is left of a limit: it fills up evenly within a minute. What is not limited by this
+-- call is left as it was.
 local function left(stored, limit)
   local before = tonumber(stored or '') or limit
-  return math.min(limit, before + limit * passed / MINUTE_MS)
+  return limit > 0 and math.min(limit, before + limit * passed / MINUTE_MS) or before
 end
 
 -- Return the ms until `wanted` are left.
@@ -36,7 +37,7 @@ if tokens_limit > 0 and wanted > 0 and wanted > tokens_left then
   return { 0, wait(tokens_left, wanted, tokens_limit), 'tokens' }
 end
 requests_left = requests_left - requests
-tokens_left = math.min(tokens_limit, tokens_left - tokens)
+tokens_left = tokens_limit > 0 and math.min(tokens_limit, tokens_left - tokens) or tokens_left
 redis.call('HSET', key, 'requests', string.format('%.6f', requests_left),
   'tokens', string.format('%.6f', tokens_left), 'at', now)
 local refill_ms = tokens_limit > 0 and wait(tokens_left, tokens_limit, tokens_limit) or 0

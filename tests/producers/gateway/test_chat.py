@@ -176,6 +176,16 @@ def test_a_part_that_is_no_text_is_refused(openai_client, part):
     assert refused(openai_client, 400, messages=messages).param == "messages.0.content"
 
 
+def test_what_the_assistant_refused_is_a_part_of_the_chat(openai_client):
+    refused_before = {"role": "assistant", "content": None, "refusal": "I cannot."}
+    part = {"role": "assistant", "content": [{"type": "refusal", "refusal": "I cannot."}]}
+    for earlier in (refused_before, part):
+        completion = complete(openai_client, [HELLO[0], earlier, HELLO[0]])
+        assert completion.choices[0].message.content == HELLO[0]["content"]
+    wrong = [{"role": "user", "content": "x", "refusal": "no"}]
+    assert refused(openai_client, 400, messages=wrong).param == "messages.0.refusal"
+
+
 def test_the_probabilities_of_tokens_are_told_if_asked_for(openai_client):
     completion = complete(openai_client, logprobs=True, top_logprobs=3)
     tokens = completion.choices[0].logprobs.content
@@ -190,7 +200,9 @@ def test_the_probabilities_of_tokens_are_told_if_asked_for(openai_client):
     ("options", "param"),
     [
         ({"top_logprobs": 3}, "top_logprobs"),
-        ({"logprobs": True, "stream": True}, "logprobs"),
+        ({"logprobs": True, "tools": [{"type": "function", "function": {"name": "f"}}]},
+         "logprobs"),
+        ({"logprobs": True, "model": "forebay/summarize"}, "logprobs"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"logprobs": True, "model": "bedrock", "extra_headers": {"forebay-egress": "allow"}},
          "lane"),

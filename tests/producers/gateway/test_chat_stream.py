@@ -54,6 +54,56 @@ def test_the_first_text_comes_as_soon_as_the_engine_has_it(openai_client):
     assert 0.9 < time.monotonic() - begun < 1.9
 
 
+def test_each_token_is_told_once_with_the_text_that_it_belongs_to(openai_client):
+    chunks = list(stream(openai_client, logprobs=True, top_logprobs=2))
+    scored = [one.choices[0] for one in chunks if one.choices and one.choices[0].logprobs]
+    for choice in scored:
+        text = "".join(token.token for token in choice.logprobs.content)
+        assert text.strip() == choice.delta.content.strip()
+        assert all(one.top_logprobs[0].token == one.token for one in choice.logprobs.content)
+    tokens = [token for choice in scored for token in choice.logprobs.content]
+    assert [token.token.strip() for token in tokens] == ["one", "two", "three", "four", "five"]
+    assert len(scored) >= 4  # not all at once at the end
+    assert not [one for one in stream(openai_client) if one.choices[0].logprobs]
+
+
+def test_several_answers_stream_side_by_side_each_under_its_index(openai_client):
+    options = {"n": 3, "stream_options": {"include_usage": True}}
+    chunks = list(stream(openai_client, **options))
+    said, ends, order = ["", "", ""], {}, []
+    for choice in (one.choices[0] for one in chunks if one.choices):
+        said[choice.index] += choice.delta.content or ""
+        order += [choice.index] if choice.delta.content else []
+        if choice.finish_reason:
+            ends[choice.index] = choice.finish_reason
+    assert said == ["one two three four five"] * 3
+    assert ends == dict.fromkeys(range(3), "stop")
+    assert order != sorted(order)  # not one after the other
+    assert chunks[-1].usage.completion_tokens == 15
+    assert len({one.id for one in chunks}) == 1
+
+
+def test_a_client_that_goes_away_ends_all_its_jobs(served, openai_client):
+    slow = [{"role": "user", "content": "[[echo: delay=0.5]] gone " + "word " * 200}]
+    with redis_py.Redis.from_url(served.url) as client:
+        before = set(client.keys("fb:job:acme.*"))
+        stream(openai_client, slow, n=2).close()
+
+        def states():
+            return [client.hget(key, "state") for key in set(client.keys("fb:job:*")) - before]
+
+        until(lambda: states() == [b"cancelled"] * 2, within_s=10)
+
+
+def test_an_answer_that_comes_whole_has_all_its_tokens(openai_client):
+    form = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "integer"}}}
+    messages = [{"role": "user", "content": "How many?"}]
+    chunks = list(stream(openai_client, messages, logprobs=True, response_format=form))
+    tokens = [one.choices[0].logprobs for one in chunks if one.choices[0].logprobs]
+    text = "".join(text for text in texts(chunks) if text)
+    assert "".join(token.token for part in tokens for token in part.content) == text
+
+
 def test_an_answer_that_no_engine_streams_comes_whole(openai_client):
     messages = [{"role": "user", "content": "I cannot find the login page."}]
     chunks = openai_client.chat.completions.create(
@@ -118,7 +168,7 @@ def test_a_client_that_can_ask_again_does_not_end_its_job(served, openai_client)
 
 def test_a_refused_job_is_an_error_and_no_stream(openai_client):
     with pytest.raises(openai.BadRequestError) as caught:
-        stream(openai_client, n=2)
+        stream(openai_client, n=9)
     assert caught.value.param == "n"
     with pytest.raises(openai.PermissionDeniedError):
         stream(openai_client, extra_body={"forebay": {"lane": "bedrock"}})

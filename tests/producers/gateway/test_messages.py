@@ -68,6 +68,20 @@ def test_our_own_fields_are_in_the_body_or_in_headers(anthropic_client):
     assert (message.forebay["kind"], message.forebay["egress"]) == ("classify", "allow")
 
 
+def test_tokens_are_estimated_without_an_answer(anthropic_client, served):
+    with redis_py.Redis.from_url(served.url) as client:
+        before = client.dbsize()
+        counted = anthropic_client.messages.count_tokens(
+            model="auto", messages=HELLO, system="Be brief.",
+            tools=[{"name": "f", "input_schema": {"type": "object"}}],
+        )  # fmt: skip
+        assert client.dbsize() <= before + 2  # the use of the key at most
+    plain = anthropic_client.messages.count_tokens(model="auto", messages=HELLO)
+    assert 1 <= plain.input_tokens < counted.input_tokens
+    with pytest.raises(anthropic.NotFoundError):
+        anthropic_client.messages.count_tokens(model="none", messages=HELLO)
+
+
 def test_a_stream_has_the_documented_events_and_comes_as_it_is_generated(anthropic_client):
     arrived, events = [], []
     with anthropic_client.messages.stream(model="auto", max_tokens=99, messages=SLOW) as stream:

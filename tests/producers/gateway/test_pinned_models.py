@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 
+import anthropic
 import openai
 import pytest
 
@@ -76,6 +78,63 @@ def test_the_model_of_another_tenants_pool_is_unknown(client, served, keys):
     ):
         ask(other, "echo-small")
     assert caught.value.param == "model"
+
+
+def batch_of(client, models):
+    """Run a batch of one chat for each of these models; return output and errors by custom id."""
+    lines = [
+        {"custom_id": str(n), "method": "POST", "url": "/v1/chat/completions", "body": {
+            "model": model, "messages": [{"role": "user", "content": f"hello {n}"}]}}
+        for n, model in enumerate(models)
+    ]  # fmt: skip
+    content = "\n".join(json.dumps(line) for line in lines).encode()
+    file = client.files.create(file=("in.jsonl", content), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    ended = until(lambda: (now := client.batches.retrieve(batch.id)).status == "completed" and now)
+    found = {}
+    for made in filter(None, (ended.output_file_id, ended.error_file_id)):
+        for line in client.files.content(made).text.splitlines():
+            found[json.loads(line)["custom_id"]] = json.loads(line)["response"]
+    return [found[str(n)] for n in range(len(models))]
+
+
+def test_each_line_of_a_batch_can_name_a_local_model(client):
+    models = ["echo-small", "auto", "echo", "echo-big", "echo-small"]
+    responses = batch_of(client, models)
+    assert [response["status_code"] for response in responses] == [200, 200, 200, 404, 200]
+    bodies = [response["body"] for response in responses]
+    assert [body["model"] for body in bodies if "model" in body] == [
+        "echo-small", "echo", "echo", "echo-small",
+    ]  # fmt: skip
+    error = bodies[3]["error"]
+    assert (error["param"], error["code"]) == ("model", "unknown_model")
+    assert "echo-small" in error["message"]
+
+
+def test_a_request_of_anthropics_batch_can_name_a_local_model(served, keys, client):
+    key = keys.create(TENANT, scopes=("submit", "read"))[1]
+    requests = [
+        {"custom_id": model, "params": {
+            "model": model, "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}}
+        for model in ("echo-small", "echo-big")
+    ]  # fmt: skip
+    with anthropic.Anthropic(base_url=served.gateway_url, api_key=key, max_retries=0) as messages:
+        batch = messages.messages.batches.create(requests=requests)
+        batches = messages.messages.batches
+        until(lambda: batches.retrieve(batch.id).processing_status == "ended")
+        pinned, unknown = (line.result for line in batches.results(batch.id))
+    assert pinned.message.model == "echo-small"
+    assert unknown.error.error.type == "not_found_error"
+
+
+def test_rows_of_a_bulk_can_name_a_local_model(client, served):
+    rows = [{"model": model, "request": ASK} for model in ("echo-small", "echo", "echo-small")]
+    with Client(tenant=TENANT, settings=Settings(redis_url=served.url)) as producer:
+        answers = list(producer.bulk(rows))
+    assert [row["model"] for row in answers] == ["echo-small", "echo", "echo-small"]
+    assert {row["status"] for row in answers} == {"done"}
 
 
 def test_a_job_names_its_model_beside_its_lane(client, served):

@@ -5,15 +5,33 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import ResponseError
 
-from forebay.producers.gateway.rates import Rates
+from forebay.producers.gateway.rates import Rates, Take
 from forebay.routing.store.scripts import digest, load_all
 
 KEY = "0123456789ab"
 
 
+class One:
+    """Takes one at a time, or raises the error."""
+
+    def __init__(self, rates):
+        self._rates = rates
+
+    def take(self, *take):
+        (taken,) = self._rates.take_all([Take(*take)])
+        if isinstance(taken, Exception):
+            raise taken
+        return taken
+
+
 @pytest.fixture
 def rates(redis):
-    return Rates(redis)
+    return One(Rates(redis))
+
+
+def test_many_take_in_one_round_trip_each_after_the_one_before(redis):
+    taken = Rates(redis).take_all([Take(KEY, (2, None), 1, 5), Take("ff", (1, None), 1, 5)] * 2)
+    assert [one.lacking for one in taken] == [None, None, None, "requests"]
 
 
 def test_requests_are_let_in_until_the_minute_is_used_up(rates):
@@ -30,6 +48,14 @@ def test_tokens_are_taken_beside_requests_or_not_at_all(rates):
     refused = rates.take(KEY, limits, 1, 200)
     assert (refused.lacking, refused.wait_s is not None) == ("tokens", True)
     assert rates.take(KEY, limits, 1, 50).requests == 98  # the refused one took no request
+
+
+def test_giving_back_tokens_leaves_the_requests_as_they_are(rates):
+    both, tokens_alone = (100, 1000), (None, 1000)
+    assert rates.take(KEY, both, 1, 900).requests == 99
+    rates.take(KEY, both, 0, -800)
+    rates.take(KEY, tokens_alone, 0, -50)
+    assert rates.take(KEY, both, 1, 10).requests == 98
 
 
 def test_tokens_that_were_not_used_are_given_back(rates):

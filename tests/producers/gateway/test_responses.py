@@ -123,9 +123,67 @@ def test_a_stream_of_a_job_that_fails_says_so(openai_client):
     assert events[-1].response.error.code == "expired"
 
 
+def test_a_response_that_is_not_stored_is_erased_once_it_was_sent(openai_client, served):
+    plain = create(openai_client, store=False)
+    assert (plain.output_text, plain.store) == ("Hello there.", False)
+    events = list(create(openai_client, store=False, stream=True))
+    assert events[0].response.store is False
+    with redis_py.Redis.from_url(served.url) as client:
+        for response in (plain, events[-1].response):
+            key = f"fb:job:acme.{response.id.removeprefix('resp_')}"
+            until(lambda key=key: not client.exists(key))
+    assert create(openai_client, instructions="Be brief.").store is True
+
+
+def test_a_response_tells_what_was_asked(openai_client):
+    asked = {"temperature": 0.5, "top_p": 0.9, "max_output_tokens": 9, "instructions": "Be brief."}
+    for response in (
+        create(openai_client, **asked),
+        list(create(openai_client, stream=True, **asked))[-1].response,
+    ):
+        assert {name: getattr(response, name) for name in asked} == asked
+        assert (response.truncation, response.text.format.type) == ("disabled", "text")
+
+
+LOGPROBS = ["message.output_text.logprobs"]
+
+
+def test_the_probabilities_of_tokens_are_included_if_asked_for(openai_client):
+    response = create(openai_client, include=LOGPROBS, top_logprobs=2)
+    tokens = response.output[0].content[0].logprobs
+    assert "".join(token.token for token in tokens) == "Hello there."
+    assert all(token.top_logprobs[0].logprob == token.logprob < 0 for token in tokens)
+    later = openai_client.responses.retrieve(response.id)
+    assert later.output[0].content[0].logprobs == tokens
+    assert create(openai_client, include=[]).output[0].content[0].logprobs == []
+
+
+def test_a_stream_tells_each_token_once_and_all_at_its_end(openai_client):
+    with openai_client.responses.stream(model="auto", input=SLOW, include=LOGPROBS) as stream:
+        events = list(stream)
+    deltas = [event for event in events if event.type == "response.output_text.delta"]
+    told = [token.token for event in deltas for token in event.logprobs]
+    assert [token.strip() for token in told] == ["one", "two", "three", "four"]
+    (done,) = (event for event in events if event.type == "response.output_text.done")
+    assert [token.token for token in done.logprobs] == told
+    ended = events[-1].response.output[0].content[0]
+    assert [token.token for token in ended.logprobs] == told
+
+
 @pytest.mark.parametrize(
     ("options", "param"),
     [
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"store": False, "background": True}, "store"),
+        ({"store": False, "extra_headers": {"idempotency-key": "unstored"}}, "store"),
+        ({"include": ["file_search_call.results"]}, "include.0"),
+        (
+            {
+                "include": LOGPROBS,
+                "tools": [{"type": "function", "name": "f", "parameters": None, "strict": None}],
+            },
+            "include",
+        ),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
         ({"background": True, "stream": True}, "stream"),

@@ -10,6 +10,7 @@ from cryptography.fernet import Fernet
 
 from forebay.routing.jobs import Generate, Job
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.receipts import TokenLogprob
 from forebay.routing.settings import Settings
 from forebay.routing.store.encryption import Seal
 from forebay.routing.store.text_stream import TextWriter, read_piece, stream_key
@@ -42,6 +43,21 @@ def test_pieces_arrive_in_order_sealed_and_for_a_while(writer, redis):
         fields for _, fields in redis.xrange(stream_key(JOB)) if b"piece" in fields[b"text"]
     ]
     assert 0 < redis.pttl(stream_key(JOB)) <= 120_000
+
+
+def test_tokens_travel_sealed_with_their_text(writer, redis):
+    take = writer.open(JOB)
+    tokens = [
+        TokenLogprob(token=word, logprob=-0.5, top=((word, -0.5),)) for word in ("zebra", "!")
+    ]
+    take("zebra", tokens[:1])
+    take("", tokens[1:])
+    writer.close()
+    read = pieces(redis)
+    assert [token for piece in read for token in piece.tokens] == tokens
+    assert not [
+        fields for _, fields in redis.xrange(stream_key(JOB)) if b"zebra" in fields[b"tokens"]
+    ]
 
 
 def test_every_generation_is_an_attempt_of_its_own(writer, redis):

@@ -49,6 +49,14 @@ Cascade = Annotated[
         "--cascade", metavar="FILE", help="Also evaluate this model of `train-cascade` as it is."
     ),
 ]
+DecisionModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--decision-model",
+        metavar="FILE",
+        help="Also evaluate this GGUF file as FOREBAY_ROUTER_DECISION_MODEL.",
+    ),
+]
 Curves = Annotated[
     Path | None,
     typer.Option("--curves", metavar="FILE", help="Draw the curves to a .png or .svg file."),
@@ -67,6 +75,7 @@ def evaluate(
     second: Second = None,
     preds: Preds = None,
     cascade: Cascade = None,
+    decision_model: DecisionModel = None,
     seed: Seed = 0,
     no_job_type: NoJobType = False,
     curves: Curves = None,
@@ -94,16 +103,15 @@ def evaluate(
     data = read_dataset(prompts, outcomes, weak, strong, no_job_type=no_job_type)
     evaluated = _evaluated(data, weights, labels, folds, seed)
     routers = evaluation.rankings_before_answer(evaluated, seed)
+    if decision_model:
+        routers["decision model"] = _by_decisions(evaluated, decision_model)
     if second and preds:
-        models = model_names(weak)[0], model_names(second)
-        answers = _answers(evaluated, *models, preds)
+        answers = _answers(evaluated, model_names(weak)[0], model_names(second), preds)
         routers |= _rankings_after_answer(evaluated, answers, folds or CASCADE_FOLDS, seed)
         if cascade:
             routers["cascade model"] = _by_model(evaluated, answers, cascade)
     if curves:
-        from forebay.workers.training.evaluation.curves import draw
-
-        draw(routers, curves)
+        _draw(routers, curves)
     _report(evaluation.report(evaluated.data, routers, seed), as_json=as_json)
 
 
@@ -148,6 +156,22 @@ def _rankings_after_answer(
     }
 
 
+def _by_decisions(evaluated: EvaluatedFile, file: Path) -> Ranked:
+    """Return the ranking of a decision model, which this process runs for as long as that takes."""
+    from forebay.routing.settings import read
+    from forebay.workers.cascade.decision_router_model import decision_model, open_decisions
+    from forebay.workers.engines.settings import EngineSettings
+    from forebay.workers.training.evaluation import evaluation
+
+    engine = open_decisions(file, read(EngineSettings), field="--decision-model")
+    try:
+        model = decision_model(engine, RouterModel.load())
+        chances = [model.probability("generate", text) for text in evaluated.data.prompts]
+    finally:
+        engine.close()
+    return evaluation.ranking_of_chances(evaluated, chances)
+
+
 def _by_model(evaluated: EvaluatedFile, answers: Answers, path: Path) -> Ranked:
     from forebay.workers.training.evaluation import cascade_rankings
 
@@ -156,6 +180,12 @@ def _by_model(evaluated: EvaluatedFile, answers: Answers, path: Path) -> Ranked:
         found = f"was fitted to {model.others} further answers, not {len(answers.others)}"
         raise Misconfigured(found, field="--cascade")
     return cascade_rankings.fitted_elsewhere(evaluated.data, evaluated.readings, answers, model)
+
+
+def _draw(routers: dict[str, Ranked], file: Path) -> None:
+    from forebay.workers.training.evaluation.curves import draw
+
+    draw(routers, file)
 
 
 def _report(report: dict[str, Any], *, as_json: bool) -> None:

@@ -75,7 +75,7 @@ class _Sequence:
             finish=self._finish(),
             low_logprob=math.log(self.directives.confidence) if self.words_out else None,
             option_logprobs=self._option_logprobs(),
-            token_logprobs=self._token_logprobs(),
+            token_logprobs=self.tokens(),
             decode_s=time.monotonic() - self.begun,
         )
 
@@ -84,13 +84,14 @@ class _Sequence:
             return "stop"
         return "length" if self.words_out >= self.limit else "cancelled"
 
-    def _token_logprobs(self) -> tuple[TokenLogprob, ...] | None:
+    def tokens(self, since: int = 0) -> tuple[TokenLogprob, ...] | None:
+        """Return the words from this one on as tokens, if the prompt asks for them."""
         if (others := self.prompt.logprobs) is None:
             return None
         logprob = math.log(self.directives.confidence)
         return tuple(
             TokenLogprob(token=word, logprob=logprob, top=((word, logprob),) if others else ())
-            for word in self.words[: self.words_out]
+            for word in self.words[since : self.words_out]
         )
 
     def _option_logprobs(self) -> dict[str, float] | None:
@@ -159,13 +160,15 @@ class EchoGenerator:
         due = [sequence for sequence in sequences if sequence.due <= now and not sequence.dropped]
         for sequence in due:
             sequence.advance(now)
-        texts = {one.prompt.id: one.words[one.words_out - 1] for one in due if one.prompt.stream}
+        streamed = [one for one in due if one.prompt.stream]
+        texts = {one.prompt.id: one.words[one.words_out - 1] for one in streamed}
+        tokens = {one.prompt.id: one.tokens(one.words_out - 1) or () for one in streamed}
         ended: dict[str, Completion | ForebayError] = {
             key: sequence.completion() for key, sequence in self._sequences.items() if sequence.over
         }
         for key in ended:
             del self._sequences[key]
-        return Step(moved=bool(due or ended), ended=ended, texts=texts)
+        return Step(moved=bool(due or ended), ended=ended, texts=texts, tokens=tokens)
 
     def drop(self, prompt_id: str) -> None:
         """See `Generator.drop`: the next step ends the sequence."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from forebay.routing.errors import ForebayError
-from forebay.workers.engines.batching.generator import Step
+from forebay.routing.receipts import TokenLogprob
+from forebay.workers.engines.batching.generator import Step, TextPart
 from forebay.workers.engines.engine import Completion
 
 _TICK_S = 0.01  # how long a step waits for an event, and so delays a new request
 
 #: The text of a chunk, or how a sequence ended.
-Event = str | Completion | BaseException
+Event = TextPart | Completion | BaseException
 
 
 class EventQueue:
@@ -36,13 +37,15 @@ class EventQueue:
         moved = False
         ended: dict[str, Completion | ForebayError] = {}
         texts: dict[str, str] = {}
+        tokens: dict[str, Sequence[TokenLogprob]] = {}
         for prompt_id, event in self._taken():
             moved = True
-            if isinstance(event, str):
-                texts[prompt_id] = texts.get(prompt_id, "") + event
+            if isinstance(event, TextPart):
+                texts[prompt_id] = texts.get(prompt_id, "") + event.text
+                tokens[prompt_id] = [*tokens.get(prompt_id, ()), *event.tokens]
             else:
                 ended[prompt_id] = self._end(event)
-        return Step(moved, ended, texts)
+        return Step(moved, ended, texts, tokens)
 
     def _taken(self) -> Iterator[tuple[str, Event]]:
         try:

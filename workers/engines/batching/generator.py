@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from forebay.routing.errors import ForebayError
+from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import Completion, Prompt
 
 
@@ -20,11 +21,20 @@ class Step:
             sequence. A dropped sequence ends here too, with `finish="cancelled"` and the text so
             far.
         texts: the new text of the prompts with `stream`, by prompt id.
+        tokens: the new tokens of those of them that ask for probabilities, by prompt id.
     """
 
     moved: bool
     ended: Mapping[str, Completion | ForebayError] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tokens: Mapping[str, Sequence[TokenLogprob]] = field(default_factory=dict, repr=False)
+
+
+class TextPart(NamedTuple):
+    """Some text of an answer while it is generated, and its tokens if their probabilities count."""
+
+    text: str
+    tokens: Sequence[TokenLogprob] = ()
 
 
 class Generator(Protocol):

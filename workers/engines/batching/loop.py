@@ -227,7 +227,7 @@ class BatchedEngine(Engine):
         """Count the step, and resolve the futures of the requests that ended in it."""
         for prompt_id, text in step.texts.items():
             if request := self._running.get(prompt_id):
-                request.hand_out(text)
+                request.hand_out(text, step.tokens.get(prompt_id, ()))
         with self._changed:
             self._steps += step.moved
             ended = [

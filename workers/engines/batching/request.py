@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
+from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import Completion, Prompt, TakeText
 
 
@@ -48,10 +50,10 @@ class QueuedRequest:
         """Return whether the deadline has passed at this Unix time."""
         return self.prompt.deadline is not None and now >= self.prompt.deadline
 
-    def hand_out(self, text: str) -> None:
-        """Hand out new text, if anybody wants it."""
-        if self.on_text is not None and text:
-            self.on_text(text)
+    def hand_out(self, text: str, tokens: Sequence[TokenLogprob] = ()) -> None:
+        """Hand out new text and its tokens, if anybody wants them."""
+        if self.on_text is not None and (text or tokens):
+            self.on_text(text, tokens)
 
     def end_early(self, reason: Literal["cancelled", "deadline"]) -> None:
         """Cut the request short for good; the first reason stands."""

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from io import BufferedReader
@@ -23,6 +24,7 @@ from typing import Any, BinaryIO, NoReturn, cast
 
 from forebay.routing import logs
 from forebay.routing.errors import EngineDied, ForebayError, InvalidJob, Unavailable
+from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.batching.error_location import error_location
 from forebay.workers.engines.engine import Completion, Engine, Frame, Vectors
 from forebay.workers.engines.host import protocol
@@ -108,8 +110,8 @@ class Child:
             case protocol.Start():
                 raise InvalidJob("the engine was started already", field="op")
 
-    def _tell(self, key: str, text: str) -> None:
-        self._replies.put(protocol.Text(key=key, text=text))
+    def _tell(self, key: str, text: str, tokens: Sequence[TokenLogprob] = ()) -> None:
+        self._replies.put(protocol.Text(key=key, text=text, tokens=tuple(tokens)))
 
     def _reply(self, key: str, future: Future[Completion] | Future[Vectors]) -> None:
         error = future.exception()

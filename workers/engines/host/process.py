@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 
 import forebay
 from forebay.routing.errors import EngineBusy, EngineDied, ForebayError, Unavailable
+from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import Completion, EngineInfo, Frame, TakeText, Vectors
 from forebay.workers.engines.host import protocol
 from forebay.workers.engines.settings import EngineSettings
@@ -179,8 +180,8 @@ class EngineProcess:
                 if isinstance(error, EngineDied):  # the process is about to end
                     self._ended = True
                 self._resolve(key, error)
-            case protocol.Text(key=key, text=text):
-                self._takers.get(key, _nobody)(text)
+            case protocol.Text(key=key, text=text, tokens=tokens):
+                self._takers.get(key, _nobody)(text, tokens)
             case protocol.Completed(key=key, completion=completion):
                 self._resolve(key, completion)
             case protocol.Embedded(key=key, vectors=vectors):
@@ -217,7 +218,7 @@ def _end(future: Future[Answer], answer: Answer | ForebayError) -> None:
         future.set_result(answer)
 
 
-def _nobody(text: str) -> None:
+def _nobody(text: str, tokens: Sequence[TokenLogprob] = ()) -> None:
     """Drop text of a request that has ended."""
 
 

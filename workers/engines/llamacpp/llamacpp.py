@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from forebay.routing.errors import Unavailable
 from forebay.workers.engines.batching.embedding import SentenceEncoder
 from forebay.workers.engines.batching.event_queue import EventQueue
-from forebay.workers.engines.batching.generator import Step
+from forebay.workers.engines.batching.generator import Step, TextPart
 from forebay.workers.engines.batching.loop import BatchedEngine
 from forebay.workers.engines.engine import (
     Choice,
@@ -22,6 +23,7 @@ from forebay.workers.engines.engine import (
     Prompt,
     Vectors,
 )
+from forebay.workers.engines.llamacpp import decisions
 from forebay.workers.engines.llamacpp.gguf import gguf_file, special_tokens
 from forebay.workers.engines.llamacpp.server import LlamaGeneration, LlamaServer
 from forebay.workers.engines.settings import EngineSettings
@@ -101,6 +103,8 @@ class LlamaGenerator:
 
     def _answer(self, run: _Run) -> Completion:
         prompt, constraint = run.prompt, run.prompt.constraint
+        if self._server.decides:
+            return self._decide(prompt)
         if constraint is None:
             return self._generate(run, _request_body(prompt)).completion(prompt.id)
         refusal = None
@@ -115,13 +119,21 @@ class LlamaGenerator:
             refusal = grammars.too_large(constraint)
         raise refusal or grammars.refusal(constraint, best_effort=prompt.best_effort)
 
+    def _decide(self, prompt: Prompt) -> Completion:
+        """Have a decision model score the options in one pass."""
+        body = decisions.question(prompt.messages, decisions.options_of(prompt))
+        begun = time.monotonic()
+        reply = self._server.decide(body)
+        took_s = time.monotonic() - begun
+        return decisions.answered(prompt, reply, self._server.context_tokens, took_s)
+
     def _generate(self, run: _Run, body: dict[str, Any]) -> LlamaGeneration:
         # Only a free text streams: a constrained one may be generated anew with a looser grammar.
         streams = run.prompt.stream and run.prompt.constraint is None
         prompt_id, put = run.prompt.id, self._events.put
         generation = LlamaGeneration(
             run.cut.is_set,
-            lambda text: put(prompt_id, text if streams else ""),
+            lambda *part: put(prompt_id, TextPart(*part) if streams else TextPart("")),
             others=run.prompt.logprobs,
         )
         self._server.chat(body, generation)
@@ -234,8 +246,9 @@ class LlamaEngine(BatchedEngine):
         model = gguf_file(settings.model_file)
         server = LlamaServer(model, settings)
         self._encoder: SentenceEncoder | None = None
+        self._no_encoder = "a decision model makes no embeddings"
         try:
-            self._encoder = SentenceEncoder()
+            self._encoder = None if server.decides else SentenceEncoder()
         except Unavailable as error:
             self._no_encoder = error.message
         self._info = EngineInfo(
@@ -246,7 +259,7 @@ class LlamaEngine(BatchedEngine):
             slots=settings.slots,
             embed_model=self._encoder and self._encoder.model,
             embed_revision=self._encoder and self._encoder.revision,
-            logprobs=True,
+            logprobs=not server.decides,
             # The packaged small model labels worse than the sentence encoder.
             classify="similarity" if self._encoder and settings.model_file is None else "model",
         )

@@ -11,14 +11,16 @@ import functools
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.routing.receipts import TokenLogprob
 from forebay.workers.engines.engine import Completion, Finish, Turn, low_quantile, too_long
+from forebay.workers.engines.llamacpp.gguf import decision_type
 from forebay.workers.engines.settings import EngineSettings
 from forebay.workers.engines.tokens import grammars, trial
 
@@ -43,7 +45,7 @@ class LlamaGeneration:
 
     Attributes:
         stopped: returns whether the generation is to end early.
-        moved: called for every chunk with its text, as a sign of life.
+        moved: called for every chunk with its text and its tokens, as a sign of life.
         text: the pieces of text so far.
         logprobs: the natural-log probabilities of the tokens so far.
         others: the most probable tokens to name at each place; `None` if no token is wanted.
@@ -55,7 +57,7 @@ class LlamaGeneration:
     """
 
     stopped: Callable[[], bool]
-    moved: Callable[[str], None]
+    moved: Callable[[str, Sequence[TokenLogprob]], None]
     text: list[str] = field(default_factory=list, repr=False)
     logprobs: list[float] = field(default_factory=list)
     others: int | None = None
@@ -68,7 +70,7 @@ class LlamaGeneration:
 
     def take(self, chunk: dict[str, Any]) -> bool:
         """Take a chunk from llama.cpp; return True to end the generation."""
-        before = len(self.text)
+        texts, tokens = len(self.text), len(self.tokens)  # so far
         self.error = chunk.get("error", self.error)
         self.timings = chunk.get("timings", self.timings)
         self.progress = chunk.get("prompt_progress", self.progress)
@@ -79,7 +81,7 @@ class LlamaGeneration:
             self.logprobs += (token["logprob"] for token in scored)
             if self.others is not None:
                 self.tokens += (_scored(token, self.others) for token in scored)
-        self.moved("".join(self.text[before:]))
+        self.moved("".join(self.text[texts:]), self.tokens[tokens:])
         return self.stopped()
 
     def completion(self, prompt_id: str) -> Completion:
@@ -109,8 +111,13 @@ class LlamaGeneration:
 class LlamaServer:
     """xllamacpp's server object: loaded, closed to the network, and with Forebay's errors.
 
+    Attributes:
+        decides: the model is a decision model: it takes `decide` alone.
+        context_tokens: the context of one slot.
+
     Raises:
-        Unavailable: xllamacpp is not installed, or was built without llguidance.
+        Unavailable: xllamacpp is not installed, was built without llguidance, or cannot run a
+            decision model.
         Misconfigured: llama.cpp cannot load the file, or finds no GPU for its layers.
     """
 
@@ -126,6 +133,9 @@ class LlamaServer:
             )
         params = xllamacpp.CommonParams()
         _configure(params, model, settings)
+        self.decides = decision_type(model) is not None
+        if self.decides:  # which reads a question in one pass
+            params.n_batch = params.n_ubatch = settings.context_tokens
         # The server insists on listening. It gets a socket in a directory of ours, which is removed
         # before anybody could connect: requests come by function call only.
         directory = tempfile.mkdtemp(prefix="forebay-")
@@ -138,10 +148,19 @@ class LlamaServer:
             ) from None
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+        self.context_tokens = settings.context_tokens
+        if self.decides:
+            _require_decisions(self._server)
+            return
         self.context_tokens = self._granted_context(settings.context_tokens)
         self._compiles = functools.lru_cache(maxsize=512)(self._probe)
         if not self._compiles(grammars.literal("a")) or self._compiles("/(a)\\1/"):
             raise Unavailable("this build of xllamacpp ignores constraints: install another build")
+
+    def decide(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Have a decision model answer questions; return llama.cpp's reply. Blocks."""
+        reply: dict[str, Any] = self._server.handle_systemone(body)
+        return reply
 
     def chat(self, body: dict[str, Any], generation: LlamaGeneration) -> None:
         """Generate an answer. Blocks; `generation` takes the chunks.
@@ -191,6 +210,14 @@ class LlamaServer:
         """
         refusal = self._server.handle_completions({"prompt": [1] * (tokens + 1), "max_tokens": 1})
         return int(refusal["error"]["n_ctx"])
+
+
+def _require_decisions(server: Any) -> None:
+    """Raise `Unavailable` if this build of llama.cpp does not run the model as a decision model."""
+    ask = getattr(server, "handle_systemone", None)
+    error = ask({}).get("error", {}) if ask else {"code": HTTPStatus.NOT_IMPLEMENTED}
+    if error.get("code") == HTTPStatus.NOT_IMPLEMENTED:
+        raise Unavailable("this build of xllamacpp runs no decision model: install a newer one")
 
 
 def _has_gpu(devices: list[dict[str, Any]]) -> bool:

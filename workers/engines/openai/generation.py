@@ -9,6 +9,7 @@ from typing import Any
 
 from forebay.routing.errors import Unavailable
 from forebay.routing.receipts import TokenLogprob
+from forebay.workers.engines.batching.generator import TextPart
 from forebay.workers.engines.engine import Completion, Finish, low_quantile
 from forebay.workers.engines.openai.option_scores import ScoredToken
 
@@ -41,8 +42,8 @@ class Generation:
     begun: float = field(default_factory=time.monotonic)
     first: float | None = None
 
-    def take(self, chunk: dict[str, Any]) -> str:
-        """Take a chunk; return its text.
+    def take(self, chunk: dict[str, Any]) -> TextPart:
+        """Take a chunk; return its text and, if they are wanted, its tokens.
 
         Raises:
             Unavailable: The chunk is not as the API has it.
@@ -52,7 +53,8 @@ class Generation:
         except (KeyError, TypeError, AttributeError):
             raise Unavailable("the server sent a chunk of another form") from None
 
-    def _take(self, chunk: dict[str, Any]) -> str:
+    def _take(self, chunk: dict[str, Any]) -> TextPart:
+        before = len(self.tokens)
         self.model = chunk.get("model") or self.model
         self.usage = chunk.get("usage") or self.usage
         pieces = []
@@ -65,7 +67,7 @@ class Generation:
             self.first = self.first or time.monotonic()
             self.chunks += 1
             self.text.append(text)
-        return text
+        return TextPart(text, () if self.others is None else self._token_logprobs(before))
 
     @property
     def logprobs(self) -> list[float]:
@@ -92,19 +94,20 @@ class Generation:
             tokens_out=int(self.usage.get("completion_tokens") or len(self.tokens) or self.chunks),
             finish=_FINISHES.get(self.reason, "cancelled"),
             low_logprob=low_quantile(self.logprobs),
-            token_logprobs=None if self.others is None else self._token_logprobs(self.others),
+            token_logprobs=None if self.others is None else self._token_logprobs(),
             prefill_s=first - self.begun,
             decode_s=ended - first,
         )
 
-    def _token_logprobs(self, others: int) -> tuple[TokenLogprob, ...]:
+    def _token_logprobs(self, since: int = 0) -> tuple[TokenLogprob, ...]:
+        """Return the tokens from this one on, with as many alternatives as are wanted."""
         return tuple(
             TokenLogprob(
                 token=token["token"],
                 logprob=logprob,
-                top=_top(token.get("top_logprobs") or (), others),
+                top=_top(token.get("top_logprobs") or (), self.others or 0),
             )
-            for token, logprob in zip(self.tokens, self.logprobs, strict=True)
+            for token, logprob in zip(self.tokens[since:], self.logprobs[since:], strict=True)
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from forebay.routing.errors import InvalidJob, Misconfigured, Unavailable
 from forebay.workers.engines.batching.event_queue import EventQueue
-from forebay.workers.engines.batching.generator import Step
+from forebay.workers.engines.batching.generator import Step, TextPart
 from forebay.workers.engines.engine import Choice, Completion, Pattern, Prompt, too_long
 from forebay.workers.engines.openai.client import TooLongForServer
 from forebay.workers.engines.openai.connection import Connection
@@ -184,10 +184,10 @@ class OpenAIGenerator:
     async def _generate(self, run: _Run, body: dict[str, Any]) -> None:
         streams = run.prompt.stream and run.format is None
         async for chunk in self._connection.client.chat(body):
-            text = run.generation.take(chunk)
+            part = run.generation.take(chunk)
             if run.generation.model != self._served.answering:
                 raise Unavailable("the server answers with another model than at the start")
-            self._events.put(run.prompt.id, text if streams else "")
+            self._events.put(run.prompt.id, part if streams else TextPart(""))
         if run.generation.reason is None:
             raise Unavailable("the server ended an answer without its reason")
 

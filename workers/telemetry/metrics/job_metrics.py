@@ -49,6 +49,7 @@ class JobMetrics:
         count = partial(_counter, registry)
         in_flight = "Jobs that the worker works now"
         self._in_flight = Gauge("forebay_jobs_in_flight", in_flight, registry=registry)
+        self._verdicts = count("verdicts", "Verdicts by the model that gave them", "kind", "model")
         self._attempts = count("attempts", "Attempts by outcome", *WHERE, "outcome")
         self._retries = count("retries", "Attempts after which a job waits again", *WHERE, "code")
         self._decisions = count("decisions", "Lanes chosen before an answer", *WHERE, "reason")
@@ -104,6 +105,7 @@ class JobMetrics:
                 self._decisions(record.kind, lane, reason_label(reason)).inc()
                 if verdict is not None:
                     self._verdict(record.kind).observe(verdict.probability)
+                    self._verdicts(record.kind, self._model(verdict.version)).inc()
             case Escalated(reason, draft):
                 self._escalations(record.kind, reason_label(reason)).inc()
                 if draft is not None:

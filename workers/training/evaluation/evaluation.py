@@ -112,6 +112,18 @@ def rankings_before_answer(evaluated: EvaluatedFile, seed: int) -> dict[str, Ran
     return routers
 
 
+def ranking_of_chances(evaluated: EvaluatedFile, chances: Sequence[float | None]) -> Ranked:
+    """Return the ranking of a model that tells only how likely the weak model is right.
+
+    Where it tells nothing, the verdict stands, as it does in a router.
+    """
+    told = [
+        reading if chance is None else Reading(1 - chance, chance)
+        for reading, chance in zip(evaluated.readings, chances, strict=True)
+    ]
+    return _ranked(evaluated.data, told)
+
+
 def _ranked(data: Dataset, readings: list[Reading]) -> Ranked:
     gaps, chances = np.array(readings).T
     return Ranked(gaps, data.weak, data.strong, chances)

@@ -42,7 +42,18 @@ def test_a_key_may_stand_beside_the_fields_of_the_job():
     assert (made.key, made.common) == ("7", {"kind": "classify", "labels": ["a", "b"]})
 
 
-@pytest.mark.parametrize("name", sorted(set(Job.model_fields) - {"request", "egress", "tenant"}))
+def test_a_row_may_name_a_local_model():
+    assert row({"request": CLASSIFY, "model": "small"}).model == "small"
+    assert row({**CLASSIFY, "model": None}).model is row(CLASSIFY).model is None
+    for wrong in ("", 7, "m" * 201):
+        assert row({**CLASSIFY, "model": wrong}).column == "model"
+    made = row({**CLASSIFY, "model": "7"}, key="model")
+    assert (made.key, made.model) == ("7", None)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(Job.model_fields) - {"request", "egress", "model", "tenant"})
+)
 @pytest.mark.parametrize("inside", [True, False])
 def test_other_fields_of_a_job_are_refused_by_name(name, inside):
     bad = row({"request": CLASSIFY, name: 1} if inside else {**CLASSIFY, name: 1})

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from decision_gguf import make_decision_model
 from forebay.routing.errors import Misconfigured
 from forebay.workers.commands.router import app
 from forebay.workers.training.data.ranking_metrics import NAMES
@@ -195,3 +196,15 @@ def test_a_second_model_without_any_answers_is_an_error(files):
     pq.write_table(pa.table(table | {"pred": silent}), files / "silent.parquet")
     with pytest.raises(Misconfigured, match="has no answer of 'other'"):
         evaluate(files, "--second", "other", "--preds", str(files / "silent.parquet"))
+
+
+def test_a_decision_model_is_compared_with_the_verdict(files, tmp_path):
+    model = make_decision_model(tmp_path / "decider.gguf")
+    document = report(files, "--labels", "230", "--decision-model", str(model))
+    assert set(document["routers"]) == {
+        "random", "type mean", "verdict", "decision model", "oracle",
+    }  # fmt: skip
+    assert 0 <= document["routers"]["decision model"]["auc"] <= 1
+    with pytest.raises(Misconfigured) as caught:
+        evaluate(files, "--decision-model", str(tmp_path / "none.gguf"))
+    assert caught.value.field == "--decision-model"

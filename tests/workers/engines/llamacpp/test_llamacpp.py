@@ -134,7 +134,7 @@ def test_a_generation_collects_text_and_probabilities_from_its_chunks():
         for number in range(1, 21)
     ]
     moves = []
-    generation = LlamaGeneration(lambda: False, moves.append)
+    generation = LlamaGeneration(lambda: False, lambda text, _: moves.append(text))
     assert not any(generation.take(chunk) for chunk in chunks)
     completion = generation.completion("a")
     assert completion.text == "".join(f"{number} " for number in range(1, 21))
