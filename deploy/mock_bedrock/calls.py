@@ -22,7 +22,7 @@ class Call:
         cache_read, cache_written: the part of `tokens_in` that was read from the prompt cache, or
             written to it.
         whole: the answer was sent to its end.
-        took_s: seconds until then.
+        took_s: seconds until the answer was sent, or could not be.
     """
 
     at: float

@@ -129,8 +129,8 @@ class Handler(BaseHTTPRequestHandler):
             call.cache_read, call.cache_written = cached.read, cached.written
             self._answer(operation, response, latency_ms, fault=call.fault or "")
             call.whole = name != "half" and name not in stream_errors()
-            call.took_s = time.monotonic() - began
         finally:
+            call.took_s = time.monotonic() - began
             logger.info("%s %s -> %s %s", operation, model, call.status, call.fault or "")
 
     def _response(

@@ -58,7 +58,7 @@ def connect(mock, key="mock", secret="mock", region="us-east-1", token=None):
     return boto3.client(
         "bedrock-runtime", endpoint_url=mock.url, region_name=region,
         aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token,
-        config=Config(retries={"total_max_attempts": 1}, read_timeout=1),
+        config=Config(retries={"total_max_attempts": 1}, read_timeout=3),
     )  # fmt: skip
 
 

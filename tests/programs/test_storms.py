@@ -109,9 +109,10 @@ def test_the_mocks_bill_is_what_is_booked_to_the_last_billionth(spend):
 @pytest.mark.parametrize(
     ("seen", "cause"),
     [
+        ({"took_s": 3.1, "whole": False}, "the mock took 3.1 s"),
         ({"whole": False, "status": None, "fault": "hang:5"}, "the mock's fault hang:5"),
         ({"whole": False, "status": 500, "fault": "internal"}, "the mock's fault internal"),
-        ({"took_s": 3.2}, "the mock answered after 3.2 s"),
+        ({"took_s": 3.2}, "the mock took 3.2 s"),
         ({"whole": False, "status": 429, "fault": "throttle"}, ""),
         ({}, ""),
     ],

@@ -104,8 +104,8 @@ def unknown_calls(
 def _cause(call: Mapping[str, Any] | None, *, died: bool) -> str:
     if died:
         return "its worker died"
-    if call is not None and call["whole"] and call["took_s"] >= TIMEOUT_S:
-        return f"the mock answered after {call['took_s']:.1f} s"
+    if call is not None and call["took_s"] >= TIMEOUT_S:
+        return f"the mock took {call['took_s']:.1f} s"
     if call is not None and not call["whole"] and (call["status"] or SERVER_ERROR) >= SERVER_ERROR:
         return f"the mock's fault {call['fault']}" if call["fault"] else ""
     return ""
