@@ -39,18 +39,18 @@ down: $(INSTALLED) ## Stop that fleet; its jobs are kept
 # Tests that start no whole fleet and do not wait long. They can run side by side.
 FAST := not slow and not browser and not clients and not gpu and not deploy
 
-# Where the slow tests start whole fleets, or look at the clock: two files at a time, on any machine.
-FLEETS := tests/deploy tests/examples tests/front_door tests/producers/gateway tests/whole \
-	tests/workers/runtime tests/workers/telemetry
+# Folders with tests of the mark `fleets`, which start whole fleets, or look at the clock: two files at a
+# time, on any machine. The long files come first, so that no file runs alone at the end.
+FLEETS := tests/deploy tests/examples tests/whole tests/front_door tests/workers/runtime \
+	tests/workers/telemetry tests/producers/gateway
 
 .PHONY: test
 test: $(READY) ## Run all tests and print the coverage (ARGS: for pytest, without coverage)
 ifdef ARGS
 	@$(PY) -m pytest $(ARGS)
 else
-	@$(PY) -m pytest -n auto -m "not browser and not clients and not gpu and not deploy" $(FLEETS:%=--ignore=%) --cov --cov-report= --cov-fail-under=0
-	@$(PY) -m pytest -n auto -m "$(FAST)" $(FLEETS) --cov --cov-append --cov-report= --cov-fail-under=0
-	@$(PY) -m pytest -n 2 --dist loadfile -m "slow and not browser and not clients and not gpu and not deploy" $(FLEETS) --cov --cov-append
+	@$(PY) -m pytest -n auto -m "not fleets and not browser and not clients and not gpu and not deploy" --cov --cov-report= --cov-fail-under=0
+	@$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "fleets and not browser and not clients and not gpu and not deploy" $(FLEETS) --cov --cov-append
 endif
 
 .PHONY: test-fast
@@ -122,6 +122,15 @@ bench: $(READY) ## Measure what the ledger costs, beside bare Celery (ARGS: --jo
 .PHONY: bench-depth
 bench-depth: $(READY) ## Measure what a long queue costs, and what it costs other tenants (ARGS: --most, --backlog)
 	@$(PY) tests/benchmarks/depth.py $(ARGS)
+
+# A hundred thousand jobs take minutes: ARGS="--jobs 20000".
+.PHONY: bench-memory
+bench-memory: $(READY) ## Measure whether an actor grows with the jobs that it works (ARGS: --jobs, --json FILE)
+	@$(PY) tests/benchmarks/memory.py $(ARGS)
+
+.PHONY: bench-scaling
+bench-scaling: $(READY) ## Measure 1, 2 and 4 local workers, and how even tenants are served (ARGS: --workers, --seconds, --json FILE)
+	@$(PY) tests/benchmarks/scaling.py $(ARGS)
 
 # A million rows take minutes: ARGS="--rows 1000000".
 .PHONY: bench-bulk

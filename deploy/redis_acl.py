@@ -84,9 +84,12 @@ UPKEEP = (
     "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled", "books:jobs:*",
     "workers", "worker:*", "hands",
 )  # fmt: skip
-#: What the sweeper reads of the books, the breaker and the pace, to serve it as metrics, and of the
+#: What the sweeper reads of books, breaker, pace and batches, to serve it as metrics, and of the
 #: lanes that the routers have published.
-FIGURES = "%R~fb:spend:day:* %R~fb:spend:from:* %R~fb:spillway* %R~fb:pace:* %R~fb:lanes"
+FIGURES = (
+    "%R~fb:spend:day:* %R~fb:spend:from:* %R~fb:spillway* %R~fb:pace:* %R~fb:lanes "
+    "%R~fb:bedrock:batch*"
+)
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 
 

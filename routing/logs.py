@@ -48,6 +48,7 @@ class Event(StrEnum):
     JOB_ANSWERED = "job.answered", "a job has its answer"
     JOB_ESCALATED = "job.escalated", "a job went up from the local lane to Bedrock"
     JOB_RETRIED = "job.retried", "an attempt failed or could not begin; the job waits again"
+    JOB_DEFERRED = "job.deferred", "a job waits for a batch on Bedrock"
     JOB_DEAD = "job.dead", "a job failed; `forebay dead` lists it and can replay it"
     JOB_EXPIRED = "job.expired", "a job's deadline passed before it had an answer"
     JOB_CANCELLED = "job.cancelled", "a job was cancelled"
@@ -90,11 +91,26 @@ class Event(StrEnum):
     )
     BEDROCK_OPEN = "bedrock.open", "Bedrock answers again after a fault"
     BEDROCK_UNPRICED = "bedrock.unpriced", "a call's usage has no price; its worst case is booked"
+    BEDROCK_UNCOUNTED = (
+        "bedrock.uncounted",
+        "a prompt's tokens are not counted; its bytes bound them",
+    )
     PRICES_READ = "prices.read", "the price file had changed and was read again"
     PRICES_WRONG = "prices.wrong", "the price file is wrong; its last good version applies"
     BUDGET_ALERT = "budget.alert", "a budget has reached the amount from which an alert is logged"
     BUDGET_SPENT = "budget.spent", "a budget refuses a call for the first time in its window"
     EGRESS_UNWRITTEN = "egress.unwritten", "a call was not made: its entry could not be written"
+    BEDROCK_BATCH_BEGUN = "bedrock.batch_begun", "Bedrock has taken a batch of jobs"
+    BEDROCK_BATCH_ENDED = "bedrock.batch_ended", "the results of a batch were read and booked"
+    BEDROCK_BATCH_FAILED = (
+        "bedrock.batch_failed",
+        "a batch gives no answers; its jobs are called one by one",
+    )
+    BEDROCK_BATCH_UNKNOWN = (
+        "bedrock.batch_unknown",
+        "records of a batch have no result, and may have been billed; they stay reserved",
+    )
+    BEDROCK_BATCH_AWAY = "bedrock.batch_away", "batches cannot be moved on now; it is tried again"
     BEDROCK_NO_PRICE = "bedrock.no_price", "the policy names a model that has no price"
     ENGINE_READY = "engine.ready", "an engine has loaded its model"
     ENGINE_MEMORY = "engine.memory", "what an engine planned to use of the card, and what it uses"

@@ -87,6 +87,7 @@ class Reason(StrEnum):
         "the egress log could not be written, so nothing left the building",
     )
     BEDROCK_FAILED = "bedrock_failed", "the model on Bedrock gave no usable answer"
+    IN_BATCH = "in_batch", "the model on Bedrock answered in a batch, at the price of batches"
     IN_PARTS = (
         "in_parts",
         "the text is longer than the model's context, so it was answered in so many parts",

@@ -35,6 +35,23 @@ settings.register_profile("forebay", derandomize=True, deadline=None, database=N
 settings.load_profile("forebay")
 
 
+#: Folders whose slow tests start whole fleets, or look at the clock. `make test` runs them apart.
+FLEETS = (
+    "deploy/", "examples/", "front_door/", "producers/gateway/", "whole/", "workers/runtime/",
+    "workers/telemetry/",
+)  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects tests by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests of fleets."""
+    here = Path(__file__).parent
+    for item in items:
+        where = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
+        if where.startswith(FLEETS) and item.get_closest_marker("slow"):
+            item.add_marker("fleets")
+
+
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a Redis server for this test run. If it cannot start, the tests fail."""

@@ -8,13 +8,14 @@ become of the job meanwhile.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from celery import Celery
 
-from forebay.routing.errors import ForebayError, PassingError
-from forebay.routing.jobs import Answer, Job, Verdict
+from forebay.routing.errors import TooLong
+from forebay.routing.jobs import Answer, Job
 from forebay.routing.lanes import BEDROCK
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
@@ -23,35 +24,38 @@ from forebay.routing.limits.price_file import PriceFile
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy, PolicyFile
-from forebay.routing.reasons import Reason
 from forebay.routing.store.answer_cache import AnswerCache, secret
-from forebay.routing.store.backoff import jittered
 from forebay.routing.store.text_stream import TextWriter
 from forebay.workers.engines.engine import Prompt, TakeText
-from forebay.workers.frontier.answers import checked, read_answer, stored, usable_draft
+from forebay.workers.frontier.answers import checked, read_answer, stored, with_earlier
 from forebay.workers.frontier.auditor import Auditor
-from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.batch.candidates import Candidates
+from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.calls import Calls
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.calling.permission import allowed, paid
-from forebay.workers.frontier.provider import OutcomeUnknown, Provider, Reply, open_provider
+from forebay.workers.frontier.long_texts import LongTexts, can_be_cut
+from forebay.workers.frontier.provider import Provider, Reply, open_provider
 from forebay.workers.frontier.repair import (
     ask_again,
     is_worth_a_repair,
     refuses_schema,
-    with_first,
 )
 from forebay.workers.frontier.secret_check import SecretCheck
 from forebay.workers.frontier.settings import BedrockSettings
+from forebay.workers.frontier.way_down import way_down
 from forebay.workers.isolation import pool
 from forebay.workers.prompts import prompts
 from forebay.workers.runtime.actor import Actor
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.claims.leases import Leases
-from forebay.workers.runtime.outcomes import Answered, Failed, Outcome, Retry, Routed, recalled
+from forebay.workers.runtime.outcomes import Answered, Outcome, recalled
 from forebay.workers.runtime.retries import outcome_of_place
 from forebay.workers.runtime.start_up import settings_of
 from forebay.workers.telemetry.observers import observers
+
+if TYPE_CHECKING:
+    from forebay.workers.frontier.batch.batcher import Batcher
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +65,6 @@ NO_PRICE = (
 )
 PromptOf = Callable[..., Prompt]  # from a job and a prompt's id
 
-WAIT_S = 5.0  # how long a job waits after a call that failed, if Bedrock names no time
-
 
 class Bedrock:
     """Answers jobs by calls to Bedrock.
@@ -70,10 +72,12 @@ class Bedrock:
     1. Allows: checks egress again, from the record, the job and the policy, and scans for secrets.
     2. Recalls: an answer that was paid for already, or an exact earlier one from the cache.
     3. Reserves the worst case of the cost, and calls the preferred model, then the next one if
-       that makes sense. A schema that Bedrock refuses is asked for in words, with one repair.
+       that makes sense. A schema that Bedrock refuses is asked for in words, with one repair. A
+       text that is too long for all of them is answered in parts.
     4. Books the call's cost together with the answer, in one step, and then checks the answer:
        a check may fail or take long, and the money is spent in any case.
-    5. Takes the way down without an answer that will do: the job waits, is answered with its local
+    5. Leaves bulk work that can wait to the batcher (`frontier/batch/`), if the policy says so.
+    6. Takes the way down without an answer that will do: the job waits, is answered with its local
        draft, goes to the local lane, or fails.
 
     Audits are the `Auditor`'s.
@@ -85,7 +89,9 @@ class Bedrock:
         """Call models through `provider`; by default, through the one that the settings name."""
         key = secret(ledger.redis, ledger.settings)
         self._prices = PriceFile(settings.prices_file)
-        self._calls = Calls(ledger, provider or open_provider(settings), self._prices.current, key)
+        self._settings, self._key = settings, key
+        self._provider = provider or open_provider(settings)
+        self._calls = Calls(ledger, self._provider, self._prices.current, key)
         self._spillway = Spillway(ledger.redis)
         self._spillway.announce(settings.bedrock_endpoint or "")
         self._policy = PolicyFile(ledger.settings.policy_file)
@@ -97,7 +103,22 @@ class Bedrock:
         self._ledger, self._seal = ledger, ledger.seal
         self._texts = TextWriter(ledger.redis, ledger.seal)
         self._secrets = SecretCheck(self._policy.current())
+        self._long_texts = LongTexts(self._calls)
         self._auditor = Auditor(ledger, self._calls, key, self._secrets)
+        self._candidates = Candidates(ledger, settings, self._prices.current)
+        self._batcher: Batcher | None = None
+
+    def start_batches(self) -> Batcher | None:
+        """Begin to make batches of bulk work, on a thread; `None` if there can be none here."""
+        if self._settings.takes_batches:
+            from forebay.workers.frontier.batch.opening import open_batcher  # noqa: PLC0415 - needs boto3
+
+            self._batcher = open_batcher(
+                self._ledger, self._settings, self._provider, self._policy,
+                self._prices.current, self._key, self._share,
+            )  # fmt: skip
+            self._batcher.start()
+        return self._batcher
 
     def work(self, claim: Claim, /) -> Outcome:
         """Answer one job, or decide what becomes of it without an answer from Bedrock."""
@@ -113,10 +134,12 @@ class Bedrock:
             try:
                 return self._answer(attempt, policy)
             except NoAnswer as refusal:
-                return _way_down(attempt, policy, refusal)
+                return way_down(attempt, policy, refusal)
 
     def close(self) -> None:
-        """End the threads that renew leases and write texts."""
+        """End the threads that renew leases, write texts and make batches."""
+        if self._batcher is not None:
+            self._batcher.close()
         self._texts.close()
         self._leases.close()
 
@@ -137,17 +160,22 @@ class Bedrock:
         models = allowed(claim, attempt.job, policy)
         if draft := paid(claim):
             return self._recall_paid(attempt, draft)
+        if held := self._candidates.held(claim):
+            return held
         self._secrets.check(attempt.job, policy)
-        counts: NoAnswer | None = None
+        refusal, too_small = None, ""
         for model in models:
             try:
                 return self._ask(attempt, policy, model)
-            except NoAnswer as refusal:
-                counts = refusal.after(counts)
-                if not refusal.another:
+            except NoAnswer as error:
+                refusal = error.after(refusal)
+                too_small = too_small or (model if isinstance(error.error, TooLong) else "")
+                if not error.another:
                     break
-        assert counts is not None, "`allowed` returns at least one model"
-        raise counts
+        assert refusal is not None, "`allowed` returns at least one model"
+        if too_small and isinstance(refusal.error, TooLong) and can_be_cut(attempt.job, policy):
+            return self._in_parts(attempt, policy, too_small, refusal.error)
+        raise refusal
 
     def _recall_paid(self, attempt: Attempt, draft: Answer) -> Answered:
         """Give the answer that a dead worker paid for, if it passes its checks."""
@@ -158,23 +186,25 @@ class Bedrock:
             raise
 
     def _ask(self, attempt: Attempt, policy: Policy, model: str) -> Outcome:
-        """Recall this model's earlier answer, or reserve the money, call, book and check."""
+        """Recall this model's earlier answer, wait for a batch, or call, book and check."""
         claim, job = attempt.claim, attempt.job
         cached = self._cache.get(job, "allow", model, model)
         if cached is not None:
             return recalled(claim, cached)
+        if deferred := self._candidates.deferred(attempt, policy, model):
+            return deferred
         try:
             answer = self._bought(attempt, policy, model, prompts.frontier)
         except NoAnswer as refusal:
             if not refuses_schema(refusal):
                 raise
             answer = self._bought(attempt, policy, model, prompts.in_words)
-        return Answered(answer, partial(self._share, attempt, policy, answer))
+        return Answered(answer, partial(self._share, attempt, answer))
 
-    def _share(self, attempt: Attempt, policy: Policy, answer: Answer) -> None:
+    def _share(self, attempt: Attempt, answer: Answer) -> None:
         """Cache an answer that the ledger has, and learn how good the local one was."""
         self._cache.put(attempt.job, "allow", answer)
-        self._auditor.learn_from_draft(attempt, answer, policy)
+        self._auditor.learn_from_draft(attempt, answer, self._policy.current())
 
     def _bought(self, attempt: Attempt, policy: Policy, model: str, prompt_of: PromptOf) -> Answer:
         """Reserve the money, call, book and check.
@@ -185,26 +215,40 @@ class Bedrock:
             NoAnswer: There is no answer that will do.
         """
         claim, job = attempt.claim, attempt.job
-        call = self._calls.plan(job, model, policy, lambda name: prompt_of(job, prompt_id=name))
-        reply = self._calls.make(call, claim, job, policy, SubBudget(), self._on_text(job))
+        call, reply = self._calls.ask(
+            claim, job, model, policy,
+            lambda name: prompt_of(job, prompt_id=name), on_text=self._on_text(job),
+        )  # fmt: skip
         try:
             return self._book(attempt, call, reply)
         except NoAnswer as refusal:
             if not is_worth_a_repair(job, reply):
                 raise
             again, second = ask_again(self._calls, attempt, policy, call, reply, refusal)
-        return self._book(attempt, again, second, first=(call, reply))
+        return self._book(attempt, again, second, [(call, reply)])
+
+    def _in_parts(self, attempt: Attempt, policy: Policy, model: str, error: TooLong) -> Outcome:
+        """Answer a job whose text is too long for every model, in parts by one of them."""
+        parts, bought = self._long_texts.ask(attempt, policy, model, error)
+        *earlier, (call, reply) = bought
+        answer = self._book(attempt, call, reply, earlier, parts)
+        return Answered(answer, partial(self._share, attempt, answer))
 
     def _on_text(self, job: Job) -> TakeText | None:
         """Return what takes the text of an answer as it comes, if the job asks for it."""
         return self._texts.open(job.id) if job.stream and job.kind == "generate" else None
 
     def _book(
-        self, attempt: Attempt, call: Call, reply: Reply, *, first: tuple[Call, Reply] | None = None
+        self,
+        attempt: Attempt,
+        call: Call,
+        reply: Reply,
+        earlier: Sequence[tuple[Call, Reply]] = (),
+        parts: int = 0,
     ) -> Answer:
         """Book the call and keep its answer in one step, lest somebody pays again; then check it.
 
-        `first` is an earlier call for the same answer, and its reply; they are booked already.
+        `earlier` are calls for the same answer, and their replies; they are booked already.
 
         Raises:
             NoAnswer: The reply holds no answer that will do; its cost is booked all the same.
@@ -212,8 +256,8 @@ class Bedrock:
         cost, draft = self._calls.cost(call, reply), b""
         try:
             answer = read_answer(attempt, reply, cost)
-            if first is not None:
-                answer = with_first(answer, first[1], self._calls.cost(*first))
+            costs = [(before, self._calls.cost(made, before)) for made, before in earlier]
+            answer = with_earlier(answer, costs, parts)
             draft = self._seal.close(stored(answer))
         except NoAnswer as refusal:
             refusal.estimated = cost.estimated
@@ -228,60 +272,18 @@ class Bedrock:
             raise
 
 
-def _way_down(attempt: Attempt, policy: Policy, refusal: NoAnswer) -> Outcome:
-    """Return what becomes of a job without an answer from Bedrock.
-
-    The job waits if an earlier call is open, if the model's limits are used up for the moment, or
-    if the error passes and the tenant's policy waits for Bedrock. Else it is answered with its
-    local draft, or goes down to the local lane. If neither is possible, it waits if the error
-    passes, and fails if it does not.
-    """
-    claim, error = attempt.claim, refusal.error
-    if refusal.reason is Reason.CALL_OPEN:
-        counted = isinstance(error, OutcomeUnknown)
-        return Retry.after(error, delay_s=_wait_s(error), counted=counted)
-    passes = refusal.waits
-    wait = Retry.after(error, delay_s=_wait_s(error), counted=False)
-    if refusal.reason is Reason.AT_LIMIT:
-        return wait
-    if passes and policy.tenant(attempt.job.tenant).when_shut == "wait":
-        return wait
-    reasons = (*claim.record.reasons, *refusal.codes)
-    if draft := usable_draft(attempt):
-        return Answered(draft.model_copy(update={"reasons": reasons, "degraded": True}))
-    if _may_go_down(attempt):
-        return _down(attempt, policy, reasons)
-    return wait if passes else Failed(error, refusal.codes)
-
-
-def _may_go_down(attempt: Attempt) -> bool:
-    """Return False if the job is pinned to Bedrock, or the local lane had no answer before."""
-    reasons = attempt.claim.record.reasons
-    failed_locally = {Reason.NO_ANSWER, Reason.LOCAL_CANNOT}.intersection(reasons)
-    return attempt.job.lane != "bedrock" and not failed_locally
-
-
-def _down(attempt: Attempt, policy: Policy, reasons: tuple[str, ...]) -> Routed:
-    """Send the job to the local lane; `Attempt.degraded` keeps it there."""
-    job, record = attempt.job, attempt.claim.record
-    verdict = record.verdict or Verdict(probability=0, version="none")
-    stays = Reason.SECRET_FOUND.value in reasons
-    egress = "deny" if stays else record.egress
-    return Routed(policy.tenant(job.tenant).queue(job), egress, ",".join(reasons), verdict)
-
-
-def _wait_s(error: ForebayError) -> float:
-    """Return the seconds to wait: as long as Bedrock asks, or some seconds with jitter."""
-    retry_after = error.retry_after if isinstance(error, PassingError) else None
-    return retry_after or jittered(WAIT_S)
-
-
 @cache
 def _actor() -> Actor:
     settings = settings_of(BedrockSettings)
+
+    def make(ledger: Ledger) -> Bedrock:
+        worker = Bedrock(ledger, settings)
+        worker.start_batches()
+        return worker
+
     return Actor(
         [BEDROCK],
-        lambda ledger: Bedrock(ledger, settings),
+        make,
         pool="threads",
         concurrency=settings.bedrock_concurrency,
         hooks=observers(),

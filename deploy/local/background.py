@@ -170,8 +170,10 @@ def _start(fleet: Fleet, ports: dict[str, int], *, aws: bool) -> None:
 
 def _write(folder: FleetFolder, fleet: Fleet, *, aws: bool) -> None:
     """Write the addresses atomically, so that no reader sees half a file."""
+    policy = os.environ.get("FOREBAY_POLICY_FILE")
     addresses = {
         "redis": fleet.url, "flower": fleet.flower_url, "gateway": fleet.gateway_url, "aws": aws,
+        "policy": str(Path(policy).absolute()) if policy else "",
     }  # fmt: skip
     draft = folder.address_file.with_suffix(".draft")
     draft.write_text(json.dumps(addresses))
@@ -184,6 +186,8 @@ def _introduce(folder: FleetFolder) -> int:
     except FileNotFoundError:
         print("The fleet is starting or stopping; see", _short(folder.log))
         return 0
+    policy = addresses["policy"]  # without it, commands would show the budgets of the defaults
+    settings = f" FOREBAY_POLICY_FILE={shlex.quote(policy)}" if policy else ""
     programs = shlex.quote(str(Path(sys.executable).parent))
     bedrock = "AWS, which costs money" if addresses["aws"] else "the local mock"
     hint = "" if addresses["aws"] else "  (for the real one: FOREBAY_BEDROCK=aws make up)"
@@ -196,7 +200,7 @@ def _introduce(folder: FleetFolder) -> int:
   Logs     {_short(folder.logs)}
 
 Submit a job:
-  export FOREBAY_REDIS_URL={addresses["redis"]} PATH={programs}:"$PATH"
+  export FOREBAY_REDIS_URL={addresses["redis"]}{settings} PATH={programs}:"$PATH"
   forebay submit classify --text "My card was charged twice" --label billing --label login --wait
 
 Stop it: make down""")

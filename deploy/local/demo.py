@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ from local.process import ROOT, PartFailed
 
 PARTS = ("mock_bedrock", "router", "local", "bedrock", "sweeper", "flower", "gateway")
 TIMEOUT_S = 300.0
+LINE_EVERY_S = 3.0  # in a pipe
 SAMPLES = ROOT / "deploy" / "local" / "samples.jsonl"
 
 
@@ -91,8 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(jobs: list[Sample], console: Console) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="forebay-demo-") as folder, ExitStack() as stack:
-        with console.status(
-            "Starting Redis, the workers, a model, Flower, the gateway and a mock of Bedrock"
+        with _doing(
+            console,
+            "Starting Redis, the workers, a model, Flower, the gateway and a mock of Bedrock",
         ):
             env = {
                 "FOREBAY_POLICY_FILE": str(ROOT / "deploy" / "local" / "demo.toml"),
@@ -118,7 +121,7 @@ def _run(jobs: list[Sample], console: Console) -> list[dict[str, Any]]:
             for future in as_completed(futures.values(), timeout=TIMEOUT_S):
                 tick(future.result())
         rows = [_row(sample, futures[sample.job.id]) for sample in jobs]
-        with console.status("Asking the local model again what the checks refused"):
+        with _doing(console, "Asking the local model again what the checks refused"):
             _add_refused(rows, jobs, clients)
         return rows
 
@@ -153,18 +156,47 @@ def _clients(fleet: Fleet, jobs: list[Sample], stack: ExitStack) -> dict[str, Cl
 
 
 @contextmanager
+def _doing(console: Console, what: str) -> Iterator[None]:
+    """Say what the demo does now: with a spinner, or in a pipe in a line."""
+    if console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        console.print(what)
+        yield
+
+
+@contextmanager
 def _progress(console: Console, total: int) -> Iterator[Any]:
-    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    """Yield a function to call with each result: it moves a bar, or in a pipe adds a line."""
     lanes: Counter[str] = Counter()
+    if not console.is_terminal:
+        yield partial(_add_line, console, total, lanes, [time.monotonic()])
+        return
+    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(TextColumn("{task.description}"), *columns, console=console) as bar:
         task = bar.add_task("answered", total=total)
 
         def tick(result: Answer | Receipt) -> None:
-            lanes[result.lane or result.status] += 1
-            counts = ", ".join(f"{count} {lane}" for lane, count in sorted(lanes.items()))
-            bar.update(task, advance=1, description=counts)
+            bar.update(task, advance=1, description=_counted(lanes, result))
 
         yield tick
+
+
+def _counted(lanes: Counter[str], result: Answer | Receipt) -> str:
+    """Count a result, and return how many each lane has."""
+    lanes[result.lane or result.status] += 1
+    return ", ".join(f"{count} {lane}" for lane, count in sorted(lanes.items()))
+
+
+def _add_line(
+    console: Console, total: int, lanes: Counter[str], last: list[float], result: Answer | Receipt
+) -> None:
+    """Count a result; print a line if the last one was a few seconds ago, or at the end."""
+    counts = _counted(lanes, result)
+    if time.monotonic() - last[0] >= LINE_EVERY_S or lanes.total() == total:
+        last[0] = time.monotonic()
+        console.print(f"{lanes.total()} of {total} jobs answered: {counts}", highlight=False)
 
 
 def _row(sample: Sample, future: Future[Answer | Receipt]) -> dict[str, Any]:

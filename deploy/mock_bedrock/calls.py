@@ -22,6 +22,7 @@ class Call:
         cache_read, cache_written: the part of `tokens_in` that was read from the prompt cache, or
             written to it.
         whole: the answer was sent to its end.
+        took_s: seconds until then.
     """
 
     at: float
@@ -36,6 +37,7 @@ class Call:
     cache_read: int = 0
     cache_written: int = 0
     whole: bool = False
+    took_s: float = 0.0
 
     @classmethod
     def arrived(cls, operation: str, model: str, body: bytes) -> Self:

@@ -15,12 +15,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from mock_bedrock.batch_paths import NO_BATCH, batch_operation
+from mock_bedrock.batches import NO_BATCH, batch_operation
 from mock_bedrock.calls import Call
 from mock_bedrock.event_stream import frame
 from mock_bedrock.faults import MODELLED_MESSAGE, failure, parsed
 from mock_bedrock.modelled_errors import stream_errors
-from mock_bedrock.parameters import ErrorResponse
+from mock_bedrock.parameters import ErrorResponse, require_counting
 from mock_bedrock.protocol import ENDINGS, Request, Response, check_signature
 from mock_bedrock.spoiled import spoil
 
@@ -121,26 +121,49 @@ class Handler(BaseHTTPRequestHandler):
                 raise ErrorResponse(*error, retry_after=seconds)
             if self._hangs_up(name, seconds):
                 return
-            text = self.server.mock.references.answer(request.prompt, request.schema)
-            cached = self.server.mock.prompt_cache.look_up(model, fields)
-            response = Response.answering(request, text, ENDINGS.get(name), cached)
+            response = self._response(operation, model, request, fields, ENDINGS.get(name))
             latency_ms = int((time.monotonic() - began) * 1_000)
-            call.tokens_in, call.tokens_out = response.tokens_in, response.tokens_out
+            cached = response.cached
+            if operation != "count-tokens":  # which is free
+                call.tokens_in, call.tokens_out = response.tokens_in, response.tokens_out
             call.cache_read, call.cache_written = cached.read, cached.written
             self._answer(operation, response, latency_ms, fault=call.fault or "")
             call.whole = name != "half" and name not in stream_errors()
+            call.took_s = time.monotonic() - began
         finally:
             logger.info("%s %s -> %s %s", operation, model, call.status, call.fault or "")
 
+    def _response(
+        self, operation: str, model: str, request: Request, fields: Any, ending: str | None
+    ) -> Response:
+        mock = self.server.mock
+        if operation == "count-tokens":
+            require_counting(model)
+            return Response.answering(request, "")
+        request.require_room(mock.context_tokens)
+        text = mock.references.answer(request.prompt, request.schema)
+        return Response.answering(request, text, ending, mock.prompt_cache.look_up(model, fields))
+
     def _batch(self, operation: str, body: bytes) -> None:
-        """Answer a call about batch jobs with the next fault; the mock runs none."""
+        """Answer a call about batches with the next fault, or as their control plane does."""
         call = Call.arrived(operation, "", body)
         self.server.mock.calls.append(call)
         self._call = call
         self._authorize(self.command, body)
         call.fault = self.server.mock.faults.next()
         name, seconds = parsed(call.fault)
-        raise ErrorResponse(*(failure(name) or NO_BATCH), retry_after=seconds)
+        mock, error = self.server.mock, failure(name)
+        if error is None and mock.batches is None:
+            error = NO_BATCH
+        if error is not None:
+            raise ErrorResponse(*error, retry_after=seconds)
+        assert mock.batches is not None, "checked above"
+        answered = mock.batches.serve(operation, self.path, body, self._text, mock.calls.append)
+        if not self._hangs_up(name, seconds):
+            self._send(200, answered)
+
+    def _text(self, request: Request) -> str:
+        return self.server.mock.references.answer(request.prompt, request.schema)
 
     def _authorize(self, method: str, body: bytes) -> None:
         mock = self.server.mock

@@ -92,6 +92,11 @@ class Request:
             tier=body.get("serviceTier", {}).get("type", "default"),
         )
 
+    def require_room(self, context_tokens: int | None) -> None:
+        """Raise `ErrorResponse` if the prompt and its answer are longer than the context."""
+        if context_tokens is not None and tokens(self.prompt) + self.max_tokens > context_tokens:
+            raise ErrorResponse(*FAILURES["too_long"])
+
 
 @dataclass(frozen=True)
 class Response:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mock_bedrock.batches import Batches
 from mock_bedrock.calls import Call
 from mock_bedrock.canned_answers import References
 from mock_bedrock.faults import Faults
@@ -38,6 +39,8 @@ class MockBedrock:
         faults: the plan of what goes wrong next.
         references: what it answers.
         prompt_cache: the prefixes of prompts that it remembers.
+        context_tokens: the longest prompt that its models take; `None` for any.
+        batches: its batch inference; `None` without an S3 to read files from.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class MockBedrock:
         faults: Sequence[str | None] = (),
         key_pair: tuple[str, str] = KEY_PAIR,
         region: str = REGION,
+        batches: Batches | None = None,
     ) -> None:
         self.references = References(samples)
         self.faults = Faults()
@@ -56,6 +60,8 @@ class MockBedrock:
         self.region = region
         self.calls: deque[Call] = deque(maxlen=MAX_RECORDED_CALLS)
         self.prompt_cache = PromptCache()
+        self.context_tokens: int | None = None
+        self.batches = batches
         self.stopped = threading.Event()
         self._server = Server(("127.0.0.1", port), Handler)
         self._server.mock = self

@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,10 @@ def make_job(source: str, request: Mapping[str, Any], options: Mapping[str, Any]
     if source in KINDS:
         return parse_job({**_defaults(), "request": make_request(source, request), **options})
     if source != "-" and not _exists(source):
-        raise InvalidJob(
-            f"must be a kind ({kinds}), an existing file, or - for stdin", field="SOURCE"
-        )
+        close = get_close_matches(source, KINDS, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        message = f"must be a kind ({kinds}), an existing file, or - for stdin{meant}"
+        raise InvalidJob(message, field="SOURCE")
     if request:
         raise InvalidJob(
             f"can only be given with a kind ({kinds}), not with a file",

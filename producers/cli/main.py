@@ -29,23 +29,43 @@ deploy/env.example lists.
 FOREBAY_DEBUG=1 prints tracebacks, which may hold content of jobs.
 """
 
-#: The commands in the order of `forebay --help`, by the module that has them; `""` is this one.
+#: The commands by the module that has them; `""` is this one.
 COMMANDS = {
-    "jobs": ("submit", "result", "status", "explain", "cancel", "forget"),
     "": ("schema", "doctor", "top", "version"),
+    "jobs": ("submit", "result", "status", "explain", "cancel", "forget"),
     "bulk.commands": ("bulk",),
     "dead_letters": ("dead",),
-    "operator.jobs": ("jobs",),
     "gateway.serve": ("serve",),
     "gateway.keys": ("keys",),
     "gateway.webhooks": ("webhooks",),
-    "operator.pauses": ("pause", "resume"),
     "money.egress": ("egress",),
     "money.report": ("report",),
     "money.spend": ("spend",),
     "money.tco": ("tco",),
     "operator.capacity": ("capacity",),
+    "operator.jobs": ("jobs",),
+    "operator.pauses": ("pause", "resume"),
     "operator.workers": ("workers",),
+}
+
+#: The sections of `forebay --help`; a command that none of them names is under "Other".
+SECTIONS = {
+    "Jobs": ("submit", "status", "result", "explain", "cancel", "forget", "bulk"),
+    "Operate": (
+        "doctor",
+        "top",
+        "jobs",
+        "dead",
+        "workers",
+        "capacity",
+        "pause",
+        "resume",
+        "version",
+    ),
+    "Money, and what leaves": ("report", "spend", "egress", "tco"),
+    "Gateway": ("serve", "keys", "webhooks"),
+    "Models": ("models", "plan", "gpu", "router", "calibrate"),
+    "About": ("schema", "version"),
 }
 
 #: Objects made before Python looks for garbage. Imports make many, and hardly any is garbage.
@@ -67,6 +87,20 @@ class Commands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer calls it
         """Return the names of all commands."""
         return list(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the names of all commands with a line about each, by section."""
+        width = max(map(len, self.commands))
+        limit = formatter.width - 6 - width
+        named = {name for names in SECTIONS.values() for name in names}
+        others = tuple(name for name in self.commands if name not in named)
+        sections = {**SECTIONS, **({"Other": others} if others else {})}
+        for heading, names in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([
+                    (name.ljust(width), self.get_command(ctx, name).get_short_help_str(limit))
+                    for name in names
+                ])  # fmt: skip
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, or `None` if there is none of this name."""

@@ -39,7 +39,7 @@ Words = Annotated[
 ]
 Texts = Annotated[
     list[str] | None,
-    typer.Option("--text", help="The text of the job. May be repeated for embed."),
+    typer.Option("--text", metavar="TEXT", help="The text of the job. May be repeated for embed."),
 ]
 File = Annotated[
     str | None,
@@ -73,12 +73,15 @@ Schema = Annotated[
         help="extract, generate: the answer's JSON Schema, as a file (- for stdin) or as '{...}'.",
     ),
 ]
-System = Annotated[str | None, typer.Option("--system", help="generate: the system message.")]
+System = Annotated[
+    str | None, typer.Option("--system", metavar="TEXT", help="generate: the system message.")
+]
 MaxWords = Annotated[
     int | None, typer.Option("--max-words", metavar="N", help="summarize: the longest summary.")
 ]
 Focus = Annotated[
-    str | None, typer.Option("--focus", help="summarize: what the summary should focus on.")
+    str | None,
+    typer.Option("--focus", metavar="TEXT", help="summarize: what the summary should focus on."),
 ]
 MaxTokens = Annotated[
     int | None, typer.Option("--max-tokens", metavar="N", help="generate: the longest answer.")
@@ -99,7 +102,9 @@ Lane = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="The only model that may answer, in the lane of --lane."),
+    typer.Option(
+        "--model", metavar="NAME", help="The only model that may answer, in the lane of --lane."
+    ),
 ]
 Priority = Annotated[
     str | None,
@@ -124,7 +129,9 @@ MaxCost = Annotated[
 Key = Annotated[
     str | None,
     typer.Option(
-        "--key", help="Idempotency key: submitting it again prints the id of the first job."
+        "--key",
+        metavar="KEY",
+        help="Idempotency key: submitting it again prints the id of the first job.",
     ),
 ]
 Cache = Annotated[

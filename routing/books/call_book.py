@@ -32,13 +32,14 @@ class CallRecord:
     Attributes:
         entry: id of the entry, which grows; empty for an open call.
         state: `open` if its outcome is not known, `released` if it cost nothing.
-        purpose: `answer`, `repair` or `audit`.
+        purpose: `answer`, `part` of a long text, `repair` or `audit`.
         at_ms: when its money was reserved, in Unix milliseconds; 0 if that is not known.
         model: the id that was called, and `base` the id that the price list spells.
         tier: the service tier that was billed.
         tokens: what was billed; `None` if the provider's counts cannot be used.
         prices: version of the price list by which it was reserved and settled.
-        reserved_nusd, settled_nusd: billionths of a dollar.
+        reserved_nusd, settled_nusd: billionths of a dollar. For a `part`, what the job's later
+            calls may cost was reserved together with it.
         estimated: the worst case was booked, because the usage could not be priced.
         stand_in: the mock of Bedrock was called, so this is no money. `None` if that is not known.
     """

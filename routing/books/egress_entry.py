@@ -14,6 +14,8 @@ from forebay.routing.errors import InvalidJob
 GENESIS = "0" * 64
 
 
+#: The purpose of an entry whose tokens are only counted.
+COUNT = "count"
 #: How the region of a service other than Bedrock begins.
 ENDPOINT = "endpoint "
 
@@ -38,7 +40,7 @@ class Leaving:
         said: the caller's own word, and that of the job's record: both `allow`.
         policy: version of the policy that did not forbid it.
         why: the reason codes of the decision that sent the job to the frontier.
-        purpose: `answer`, `repair` or `audit`.
+        purpose: `answer`, `part` of a long text, `repair`, `audit`, or `count` of tokens.
     """
 
     call: str
@@ -57,6 +59,11 @@ class Leaving:
     def tenant(self) -> str:
         """The tenant whose content leaves."""
         return self.job.partition(".")[0]
+
+    @property
+    def is_count(self) -> bool:
+        """True if the tokens are only counted, which is free."""
+        return self.purpose == COUNT
 
     @property
     def elsewhere(self) -> bool:

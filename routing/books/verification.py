@@ -81,6 +81,7 @@ def of_calls(entries: Sequence[Entry], calls: Sequence[CallRecord]) -> Iterator[
     """Yield what the egress log and the book of calls do not agree on, as far as both go back.
 
     A call that was released, or is not closed, may have no entry: it ended before anything left.
+    Counting tokens is free, so the book of calls does not list it.
     """
     left, paid = {entry.leaving.call: entry for entry in entries}, {call.id: call for call in calls}
     start_ms = entries[0].at_ms if entries else 0
@@ -89,6 +90,8 @@ def of_calls(entries: Sequence[Entry], calls: Sequence[CallRecord]) -> Iterator[
             yield Fault("entry_missing", call.id, "was paid for, and no entry says that it left")
     oldest_ms = min((call.at_ms for call in calls if call.at_ms), default=None)
     for entry in entries:
+        if entry.leaving.is_count:
+            continue
         call_of_entry = paid.get(entry.leaving.call)
         if call_of_entry is None and oldest_ms is not None and entry.at_ms >= oldest_ms:
             yield _fault("call_missing", entry, "left, and the book of calls has no such call")
@@ -97,7 +100,10 @@ def of_calls(entries: Sequence[Entry], calls: Sequence[CallRecord]) -> Iterator[
 
 
 def of_invocations(entries: Sequence[Entry], invocations: Sequence[Invocation]) -> Iterator[Fault]:
-    """Yield what the egress log and Bedrock's invocation log do not agree on."""
+    """Yield what the egress log and Bedrock's invocation log do not agree on.
+
+    Bedrock does not log that it counted tokens.
+    """
     left = {entry.leaving.call: entry for entry in entries}
     logged = {invocation.call for invocation in invocations}
     for invocation in invocations:
@@ -112,7 +118,8 @@ def of_invocations(entries: Sequence[Entry], invocations: Sequence[Invocation]) 
         times = [invocation.at_ms for invocation in invocations]
         for entry in entries:
             inside = min(times) + SKEW_MS <= entry.at_ms <= max(times) - SKEW_MS
-            if inside and entry.leaving.call not in logged and not entry.leaving.elsewhere:
+            quiet = entry.leaving.elsewhere or entry.leaving.is_count
+            if inside and entry.leaving.call not in logged and not quiet:
                 yield _fault("not_logged", entry, "left, and Bedrock did not log it")
 
 

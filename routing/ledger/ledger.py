@@ -258,13 +258,11 @@ class Ledger(LedgerUpkeep):
         Raises:
             Lost: The claim no longer holds the job; the result is dropped.
         """
-        receipt, sealed = result, b""
-        if isinstance(result, Answer):
-            receipt = result.receipt
-            sealed = self.seal.close(pack(result.content))
+        sealed = self.seal.close(pack(result.content)) if isinstance(result, Answer) else b""
+        receipt = result.model_dump_json(exclude={"content"})
         reached = self._transitions.run(
-            "settle", claim.id, claim.token, receipt.status, receipt.model_dump_json(), sealed,
-            receipt.error or "", self._retention_ms,
+            "settle", claim.id, claim.token, result.status, receipt, sealed, result.error or "",
+            self._retention_ms,
         )  # fmt: skip
         if reached is None:
             raise Lost

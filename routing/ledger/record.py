@@ -34,6 +34,7 @@ class Record:
         traceparent: joins the spans of the job's trace; its producer gave it.
         bulk: the bulk that a shard, or the job of one of its rows, belongs to.
         contract: the version of what is stored for the job (`forebay.routing.jobs.CONTRACT`).
+        batch: `waiting` for a batch on Bedrock, the id of the batch that has the job, or `over`.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Record:
     bulk: str | None = None
     traceparent: str | None = None
     contract: int = 1
+    batch: str | None = None
 
     @classmethod
     def read(cls, job_id: str, fields: Mapping[bytes, bytes]) -> Record:
@@ -121,6 +123,7 @@ class Record:
             bulk=fields.get("bulk") or None,
             traceparent=checked(fields.get("traceparent")),
             contract=contract_of(fields),
+            batch=fields.get("batch") or None,
             **numbers,
         )
 

@@ -69,6 +69,53 @@ class _Call:
         self.reply: Any = None
 
 
+class Line:
+    """One connection that is kept, for one thread at a time.
+
+    A client takes a connection from its pool for each round trip, tests and returns it, which costs
+    as much as the round trip itself. This connection is none of the pool's, which may be exhausted.
+    The first error closes it.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pool = client.connection_pool
+        self._connection: Any = None
+
+    def replies(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """Send commands and return their replies; the reply of a command that failed is its error.
+
+        Raises:
+            ConnectionError: The connection was lost. Redis may have run the commands.
+            TimeoutError: Redis did not answer in time.
+            ReadOnlyError: Redis is not the primary any more.
+        """
+        try:
+            if self._connection is None:
+                self._connection = self._pool.connection_class(**self._pool.connection_kwargs)
+                self._connection.connect()
+            connection = self._connection
+            connection.send_packed_command(connection.pack_commands(commands))
+            return [_reply(connection) for _ in commands]
+        except BaseException:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+
+
+def _reply(connection: Any) -> Any:
+    """Return the next reply; an error in its place, unless it ends the connection."""
+    try:
+        return connection.read_response()
+    except redis.ReadOnlyError:
+        raise
+    except redis.ResponseError as error:
+        return error
+
+
 class SharedPipeline:
     """Runs commands of many threads over one client, one round trip at a time.
 
@@ -82,6 +129,7 @@ class SharedPipeline:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
+        self._line = Line(client)
         self._changing = threading.Lock()
         self._waiting: list[_Call] = []
         self._under_way = False
@@ -119,6 +167,13 @@ class SharedPipeline:
             call.latch.release()
 
     def _replies(self, batch: Sequence[_Call]) -> list[Any]:
+        try:
+            return self._line.replies([call.command for call in batch])
+        except (redis.ConnectionError, redis.ReadOnlyError):
+            return self._patient_replies(batch)
+
+    def _patient_replies(self, batch: Sequence[_Call]) -> list[Any]:
+        """Return the replies of a client that connects again, and finds a new primary."""
         if len(batch) == 1:
             return [self._redis.execute_command(*batch[0].command)]  # type: ignore[no-untyped-call]  # redis-py's
         with self._redis.pipeline(transaction=False) as pipe:

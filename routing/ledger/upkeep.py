@@ -73,6 +73,10 @@ class LedgerUpkeep(LedgerReader):
         self.load_scripts()
         self._transitions.run("serve", worker, int(for_s * 1000), _SERVED_KEPT_MS, about, *queues)
 
+    def ring(self, queue: str) -> None:
+        """Ring a doorbell of a queue anew, for another worker than the one that got it."""
+        self._transitions.run("ring", queue, self.bell)
+
     def sweep(self, limit: int = 500) -> Swept:
         """Run one bounded batch of upkeep; see `lua/sweep.lua`."""
         self.load_scripts()

@@ -16,9 +16,12 @@ class WorkerStatus(BaseModel):
             threads.
         threads: the most jobs that it may hold; `hands` cannot be more.
         hands: the jobs that it holds at most now (`forebay workers scale`).
+        reserve: the jobs that it holds at most besides, if they must not wait for the others.
         busy: the jobs that it holds.
         jobs_minute: the jobs that it has worked in the last minute.
         mean_s: the mean seconds of one of them.
+        retries_minute: the jobs of the last minute that went back to their queue.
+        policy: the version of its policy; empty if the policy file cannot be read.
         started: Unix time at which it started.
         drained: an operator has drained it: it takes no jobs until it is resumed.
         well: it takes jobs, as far as it knows.
@@ -33,9 +36,12 @@ class WorkerStatus(BaseModel):
     slots: int = 0
     threads: int = 0
     hands: int = 0
+    reserve: int = 0
     busy: int = 0
     jobs_minute: int = 0
     mean_s: float = 0.0
+    retries_minute: int = 0
+    policy: str = ""
     version: str = ""
     host: str = ""
     pid: int = 0

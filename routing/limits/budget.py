@@ -20,6 +20,7 @@ import redis
 
 from forebay.routing.errors import Unavailable
 from forebay.routing.limits.allowances import Limit
+from forebay.routing.limits.reservation import CallState, Reservation, Settlement
 from forebay.routing.limits.reserving import MAX_NUSD, alert, checked, over, packed, refusal
 from forebay.routing.store.connection import decoded, reaching_redis
 from forebay.routing.store.scripts import transition
@@ -34,10 +35,9 @@ MAX_TERM_S = 7 * 86_400
 #: How often a reservation is tried, if an hour, day or month ends meanwhile.
 MAX_TRIES = 4
 
-CallState = Literal["open", "settled", "released"]
 Settled = Literal["closed", "again", "unreserved"]
 
-__all__ = ["MAX_NUSD", "BookBounds", "Budget", "Reservation"]
+__all__ = ["MAX_NUSD", "BookBounds", "Budget", "Reservation", "Settlement"]
 
 _EPOCH = date(1970, 1, 1)
 
@@ -48,19 +48,6 @@ class BookBounds:
 
     days: int = 35
     calls: int = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    """The money of one call. `age_s` is the time since it was reserved, in seconds."""
-
-    call_id: str
-    job_id: str
-    tenant: str
-    state: CallState
-    reserved_nusd: int
-    settled_nusd: int
-    age_s: float
 
 
 class Budget:
@@ -94,6 +81,7 @@ class Budget:
         purpose: str = "",
         token: str = "",
         terms: Mapping[str, Any] | None = None,
+        settling: Settlement | None = None,
     ) -> None:
         """Reserve money for one call. Repeating it for the same call changes nothing.
 
@@ -109,6 +97,8 @@ class Budget:
             token: fencing token of the claim that makes the call. Nothing is reserved if the claim
                 is no longer in force. An empty token is not checked.
             terms: what the book of calls keeps of the call, such as its model. Never content.
+            settling: an earlier call of the job, which is settled in the same step: nobody else
+                can take its money in between. It is settled even if nothing can be reserved.
 
         Raises:
             Lost: The claim no longer holds the job; another claim may have paid for it.
@@ -122,7 +112,7 @@ class Budget:
         term_ms = math.ceil(term_s * 1_000)
         args: list[str | int] = [call_id, job_id, tenant, checked(nusd), term_ms, KEEP_DAYS]
         args += [purpose, token, json.dumps(dict(terms or {}))]
-        limits, status, details = self._try(args, limits_at)
+        limits, status, details = self._try(args, limits_at, settling)
         if status == "over":
             raise over(limits, tenant, nusd, *details)
         if status != "ok":
@@ -153,7 +143,7 @@ class Budget:
             `closed`; `again` if the call was settled before (the first amount stands); or
             `unreserved` if no reservation is known: the cost is recorded today, under tenant `?`.
         """
-        return self._closed(call_id, "settled", checked(nusd), draft, bill)
+        return self._closed(Settlement(call_id, nusd, bill or {}), "settled", draft)
 
     def release(self, call_id: str) -> bool:
         """Give back the money reserved for a call that certainly cost nothing.
@@ -161,11 +151,15 @@ class Budget:
         Returns:
             True if there was an open reservation.
         """
-        return self._closed(call_id, "released", 0) == "closed"
+        return self._closed(Settlement(call_id, 0), "released") == "closed"
 
     def find(self, call_id: str) -> Reservation | None:
         """Return the reservation of a call, or None. Closed calls are forgotten after some days."""
         return next(self._read([call_id]), None)
+
+    def find_all(self, call_ids: Sequence[str]) -> dict[str, Reservation]:
+        """Return the reservations of these calls that are known, in one round trip."""
+        return {found.call_id: found for found in self._read(list(call_ids))}
 
     def open(self, limit: int = 100) -> list[Reservation]:
         """Return open reservations, the oldest first: calls in flight or of unknown outcome."""
@@ -223,33 +217,45 @@ class Budget:
         return _EPOCH + timedelta(days=self._today())
 
     def _try(
-        self, args: list[str | int], limits_at: Callable[[float], Sequence[Limit]]
+        self,
+        args: list[str | int],
+        limits_at: Callable[[float], Sequence[Limit]],
+        settling: Settlement | None,
     ) -> tuple[Sequence[Limit], str, list[Any]]:
         """Run `reserve.lua`, again if an hour, day or month ended meanwhile."""
         for _ in range(MAX_TRIES):
             limits = limits_at(time.time() + self._ahead_s)
-            with reaching_redis():
-                status, *details = self._reserve(args=[*args, *packed(limits)])
+            status, *details = self._reserved([*args, *packed(limits)], settling)
             if status != b"stale":
                 return limits, status.decode(), details
             self._ahead_s = details[0] / 1_000 - time.time()
         raise Unavailable("the clocks of this host and of Redis run apart")
 
-    def _closed(
-        self,
-        call_id: str,
-        state: CallState,
-        nusd: int,
-        draft: bytes = b"",
-        bill: Mapping[str, Any] | None = None,
-    ) -> Settled:
-        args: list[Any] = [call_id, state, nusd, KEEP_DAYS, KEEP_CLOSED_S, draft]
-        args += [json.dumps(dict(bill or {}))]
-        args += [self._bounds.calls, self._bounds.days * 86_400_000]
+    def _reserved(self, args: list[str | int], settling: Settlement | None) -> list[Any]:
+        """Run `reserve.lua` once, in one step after `close.lua` if a call is to be settled."""
         with reaching_redis():
-            status = self._close(args=args)
+            if settling is None:
+                alone: list[Any] = self._reserve(args=args)
+                return alone
+            with self._redis.pipeline(transaction=True) as pipe:
+                self._close(args=self._closing(settling, "settled"), client=pipe)
+                self._reserve(args=args, client=pipe)
+                reply: list[Any] = pipe.execute()[1]
+                return reply
+
+    def _closed(self, settlement: Settlement, state: CallState, draft: bytes = b"") -> Settled:
+        with reaching_redis():
+            status = self._close(args=self._closing(settlement, state, draft))
         result: Settled = status.decode()
         return result
+
+    def _closing(
+        self, settlement: Settlement, state: CallState, draft: bytes = b""
+    ) -> list[str | int | bytes]:
+        """Return the arguments of `close.lua`."""
+        nusd, bill = checked(settlement.nusd), json.dumps(dict(settlement.bill))
+        bounds = (self._bounds.calls, self._bounds.days * 86_400_000)
+        return [settlement.call_id, state, nusd, KEEP_DAYS, KEEP_CLOSED_S, draft, bill, *bounds]
 
     def _read(self, call_ids: list[str]) -> Iterator[Reservation]:
         now = self._now()
@@ -260,7 +266,7 @@ class Budget:
             hashes = pipe.execute()
         for call_id, fields in zip(call_ids, hashes, strict=True):
             if fields:
-                yield _reservation(call_id, decoded(fields), now)
+                yield Reservation.read(call_id, decoded(fields), now)
 
     def _now(self) -> float:
         with reaching_redis():
@@ -269,15 +275,3 @@ class Budget:
 
     def _today(self) -> int:
         return (datetime.fromtimestamp(self._now(), UTC).date() - _EPOCH).days
-
-
-def _reservation(call_id: str, fields: dict[str, str], now: float) -> Reservation:
-    return Reservation(
-        call_id=call_id,
-        job_id=fields.get("job", ""),
-        tenant=fields["tenant"],
-        state=fields["state"],  # type: ignore[arg-type]  # written by our scripts alone
-        reserved_nusd=int(fields.get("reserved", 0)),
-        settled_nusd=int(fields["settled"]),
-        age_s=now - int(fields["at"]) / 1_000 if "at" in fields else 0.0,
-    )

@@ -158,6 +158,12 @@ class Prices(Listed):
         digest = hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
         return f"{self.date}-{digest}"
 
+    def only(self, model: str) -> Self:
+        """Return a list of this model's prices alone."""
+        bare = self._split(model)[1]
+        models = {name: listed for name, listed in self.models.items() if name == bare}
+        return self.model_copy(update={"models": models})
+
     def has(self, model: str) -> bool:
         """Return True if a price is listed for the model in its geography."""
         geography, bare = self._split(model)
@@ -202,14 +208,16 @@ class Prices(Listed):
     ) -> int:
         """Return the highest cost of a call with at most these tokens, as `cost` does.
 
-        A call in another tier may be served, and billed, in the default one. `caches` says that
-        the call may write its prompt to the prompt cache; cache reads never cost more than input.
+        A call in another tier may be served, and billed, in the default one, except in a batch.
+        `caches` says that the call may write its prompt to the prompt cache; cache reads never cost
+        more than input.
 
         Raises:
             NoPrice: The list has no price for the model, or not in this tier.
         """
         listed, factor = self._find(model, tier)
-        factor = max(factor, self._find(model, "default")[1])
+        if tier != "batch":
+            factor = max(factor, self._find(model, "default")[1])
         usages = [Usage(input=tokens_in, output=max_tokens)]
         if caches:
             usages.append(Usage(cache_write_5m=tokens_in, output=max_tokens))
@@ -218,6 +226,12 @@ class Prices(Listed):
             band.price(usage) for band in listed.bands_up_to(tokens_in) for usage in usages
         )
         return math.ceil(highest * factor)
+
+    def bare(self, model: str) -> str:
+        """Return the id of a model without the geography of an inference profile."""
+        name = model.rpartition("/")[2]
+        prefix, _, rest = name.partition(".")
+        return rest if prefix in self.geography and "." in rest else name
 
     def _find(self, model: str, tier: Tier) -> tuple[Model, Fraction]:
         """Return the prices of a model and the product of its factors."""

@@ -18,7 +18,7 @@ from forebay.routing.overview.all_jobs import AllJobs
 from forebay.routing.overview.job_filter import JobFilter
 from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import CLASSES, WaitingJobs
-from forebay.routing.overview.workers import SeenWorker, Workers
+from forebay.routing.overview.workers import SeenWorker, Workers, other_policies
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.store.connection import reaching_redis
 
@@ -50,14 +50,13 @@ class Snapshot:
         recovered: leases that ran out in the last hour.
         memory: share of Redis' `maxmemory` in use; `None` if there is no limit.
         spent: billionths of a dollar settled and reserved today, by tenant; `*` is all together.
-        budget_nusd: the fleet's budget of the day; `None` if there is no limit.
         shut: why Bedrock is shut; empty if it is open.
         paused: the scopes that an operator has paused.
         dead: how many dead jobs there are, by tenant, kind and code.
         failures: the newest of them.
         workers: what the workers say of themselves.
         budgets: budgets of the day of those that have spent, in billionths of a dollar; `*` is the
-            fleet's. Empty if the policy file cannot be read here.
+            fleet's. `None` if the policy file cannot be read here, or is not that of the workers.
     """
 
     at_ms: int
@@ -66,13 +65,12 @@ class Snapshot:
     recovered: int
     memory: float | None
     spent: dict[str, tuple[int, int]]
-    budget_nusd: int | None
     shut: str
     paused: tuple[str, ...]
     dead: Counter[tuple[str, str, str]]
     failures: tuple[Record, ...]
     workers: tuple[SeenWorker, ...]
-    budgets: dict[str, int]
+    budgets: dict[str, int] | None
 
 
 class Snapshots:
@@ -91,14 +89,14 @@ class Snapshots:
         with reaching_redis():
             delayed: Any = self._redis.zcard("fb:later")
         spent = Budget(self._redis).owners()
-        budgets = self._budgets(spent)
+        workers = Workers(self._redis).all()
         return Snapshot(
             at_ms=self._jobs.now_ms(), queues=self._queues(), delayed=delayed,
             recovered=leases_recovered(self._redis), memory=self._memory(),
-            spent=spent, budget_nusd=budgets.get(FLEET), shut=self._shut(),
+            spent=spent, shut=self._shut(),
             paused=tuple(pause.scope for pause in Pauses(self._redis).all()),
             dead=self._dead, failures=tuple(self._failures),
-            workers=tuple(Workers(self._redis).all()), budgets=budgets,
+            workers=tuple(workers), budgets=self._budgets(spent, workers),
         )  # fmt: skip
 
     def _queues(self) -> tuple[QueueLine, ...]:
@@ -126,12 +124,16 @@ class Snapshots:
         limit = int(info.get("maxmemory", 0))
         return int(info["used_memory"]) / limit if limit else None
 
-    def _budgets(self, spent: Iterable[str]) -> dict[str, int]:
+    def _budgets(
+        self, spent: Iterable[str], workers: Iterable[SeenWorker]
+    ) -> dict[str, int] | None:
         """Return the fleet's budget, and those of the tenants that have spent."""
         try:
             policy = Policy.load(self._reader.settings.policy_file)
         except ForebayError:
-            return {}
+            return None
+        if other_policies(policy.version, workers):
+            return None
         limits = {FLEET: policy.fleet.daily_budget_nusd}
         limits |= {
             name: policy.tenant(name).daily_budget_nusd

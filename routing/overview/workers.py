@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -70,6 +71,15 @@ class Workers:
                 for queue in worker.status.queues:
                     slots[queue] = slots.get(queue, 0) + worker.status.slots
         return slots
+
+
+def other_policies(version: str, workers: Iterable[SeenWorker]) -> list[str]:
+    """Return the names of the live workers whose policy has another version."""
+    return [
+        worker.status.name
+        for worker in workers
+        if worker.state != "gone" and worker.status.policy not in {"", version}
+    ]
 
 
 def _status(value: bytes | None) -> WorkerStatus | None:

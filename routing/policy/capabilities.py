@@ -28,10 +28,12 @@ class Capabilities(Listed):
         context: tokens of prompt and answer together, at least; `None` if unknown.
         max_output: the largest `maxTokens` that it takes; `None` if unknown.
         temperature, top_p: whether it takes them; with `one_of_both`, only one of the two.
+        stops: whether it takes stop sequences.
         reasons: it always reasons before it answers, which takes tokens of the answer.
         structured_output: it enforces a JSON Schema.
         efforts: the efforts that may be asked for, such as `low`.
         cache_from: tokens from which a prompt's beginning is cached; `None` without a cache.
+        counts_tokens: the service tells how many tokens a prompt has.
     """
 
     context: int | None = Field(None, ge=1)
@@ -39,10 +41,12 @@ class Capabilities(Listed):
     temperature: bool = True
     top_p: bool = True
     one_of_both: bool = False
+    stops: bool = True
     reasons: bool = False
     structured_output: bool = False
     efforts: tuple[str, ...] = ()
     cache_from: int | None = Field(None, ge=1)
+    counts_tokens: bool = False
 
     def answer_tokens(self, wanted: int) -> int:
         """Return how many tokens an answer may be given, of those that are wanted."""
@@ -57,8 +61,10 @@ def assumed(model: str) -> Capabilities:
         temperature=not reasons,
         top_p=not reasons,
         one_of_both=is_claude,
+        stops="openai." not in model,
         reasons=reasons,
         structured_output="amazon." not in model,
+        counts_tokens=is_claude,
     )
 
 

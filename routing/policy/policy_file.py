@@ -20,6 +20,7 @@ from forebay.routing.jobs import Job
 from forebay.routing.lanes import EMBED, local_queue
 from forebay.routing.logs import Event, event
 from forebay.routing.policy import toml
+from forebay.routing.policy.batch_table import BatchPolicy
 from forebay.routing.policy.tables import (
     Allowance,
     AuditPolicy,
@@ -54,8 +55,11 @@ class TenantPolicy(Allowance):
         scan_secrets: content that looks like a secret does not leave, whatever its job says.
         models: ids of the models on Bedrock that may answer, the preferred model first.
         time_zone: whose hours, days and months the tenant's budgets count in.
-        max_parts: a text to summarize or classify that is longer than the local model's context,
-            and has to stay, is answered in at most so many parts; 0 for not at all.
+        max_parts: a text to summarize or classify that is longer than the context of the model of
+            its lane is answered in at most so many parts; 0 for not at all.
+        count_tokens: have the service count a prompt's tokens before the money is reserved, which
+            is free: `always`; `if_needed`, when the prompt's bytes alone would break a budget; or
+            `never`.
         effort: how much effort to ask of a model that knows efforts.
         service_tier: the service tier to ask for.
         when_shut: while the spillway is shut, jobs `wait` for it, or `degrade` to a local answer.
@@ -68,6 +72,7 @@ class TenantPolicy(Allowance):
     time_zone: Zone = "UTC"
     when_shut: Literal["wait", "degrade"] = "wait"
     max_parts: Annotated[int, Field(ge=0, le=1_000)] = 64
+    count_tokens: Literal["never", "if_needed", "always"] = "if_needed"
     effort: Effort = "default"
     service_tier: ServiceTiers = ServiceTiers()
     thresholds: Thresholds = Thresholds()
@@ -122,6 +127,7 @@ class Policy(Table):
             decides on the price, the parameters and the prefix.
         endpoints: other services than Bedrock, each with its own key. A model of theirs is called
             only for tenants whose `models` name it, as `<endpoint>/<model>`.
+        batch: what goes to Bedrock in batches.
     """
 
     defaults: TenantPolicy = TenantPolicy()
@@ -129,6 +135,7 @@ class Policy(Table):
     fleet: Fleet = Fleet()
     profiles: dict[ModelId, ModelId] = Field(default_factory=dict)
     endpoints: dict[Pool, Endpoint] = Field(default_factory=dict)
+    batch: BatchPolicy = BatchPolicy()
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:

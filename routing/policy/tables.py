@@ -62,7 +62,7 @@ DayShape = Annotated[
     AfterValidator(_some_weight),
 ]
 ServiceTier = Literal["default", "flex", "priority"]
-Effort = Literal["default", "low", "medium", "high", "max"]
+Effort = Literal["default", "low", "medium", "high", "xhigh", "max"]
 Names = Annotated[tuple[ModelId, ...], Strict(strict=False)]  # TOML has arrays, not tuples
 
 

@@ -63,6 +63,7 @@
 --                                 in it; see `row_rates.py`
 --        fb:audited:<tenant>  zset  record of a row of a bulk that is audited -> ms at which it expires
 --        fb:bulks:<tenant>  zset  bulk -> ms at which it was created
+--        fb:bedrock:*             batches on Bedrock, and the jobs that wait for one; see `defer.lua`
 --        <queue>          list    doorbells: Celery messages
 local HORIZON_US = 3600 * 1000000 -- a job without a deadline is ordered as if due in an hour
 local WATCH_MS = 3600000 -- a client that still waits watches again long before
@@ -81,8 +82,20 @@ local FIELDS = { 'state', 'queue', 'hop', 'priority', 'token', 'egress', 'reason
   'worked_ms', 'fence', 'deadline', 'answer_bytes', 'bytes', 'rows', 'contract' }
 local TEXT_FIELDS = 14 -- the first fields are text, the others numbers
 
+-- Run a command that a script which puts on many jobs needs once, and return its reply, which is kept
+-- under a name. Redis' clock, for example, stands still while a script runs.
+local replies = {}
+local function once(name, ...)
+  local reply = replies[name]
+  if reply == nil then
+    reply = redis.call(...)
+    replies[name] = reply
+  end
+  return reply
+end
+
 local function now_us()
-  local time = redis.call('TIME')
+  local time = once('time', 'TIME')
   return time[1] * 1000000 + time[2]
 end
 
@@ -295,7 +308,8 @@ local function enqueue(id, queue, class, deadline, created_us)
     due = math.min(due, deadline * 1000)
   end
   redis.call('ZADD', waiting_key(queue, class, id), string.format('%.0f', due), id)
-  redis.call('SADD', 'fb:newcomers:' .. queue .. ':' .. class, tenant_of(id))
+  local newcomers, tenant = 'fb:newcomers:' .. queue .. ':' .. class, tenant_of(id)
+  once(newcomers .. ' ' .. tenant, 'SADD', newcomers, tenant)
   count(queue, class, 1)
 end
 
@@ -337,20 +351,23 @@ local function give_turns(tenants, place)
   end
 end
 
--- Give a turn to tenants that came to a class of a queue since the last claim, at most `most`, and
--- return whether any had come. If more have come, a producer may have forged their names to hide others.
--- So the next of all tenants that are known get their turns too. Both are bounded, so that a claim costs
--- the same however many come.
+-- Give a turn to tenants that came to a class of a queue since the last claim, and return whether any had
+-- come: to all of them, or to `most` if they are a crowd. A producer may have forged the names of a crowd
+-- to hide others. So the next of all tenants that are known get their turns too. Both are bounded, so
+-- that a claim costs the same however many come.
 local function admit(queue, class, most)
   local place = queue .. ':' .. class
   local newcomers = 'fb:newcomers:' .. place
   local came = redis.call('SPOP', newcomers, most)
+  replies = {} -- who comes from now on is named again
   if #came == 0 then
     return false
   end
-  give_turns(came, place)
   local left = #came < most and 0 or redis.call('SCARD', newcomers)
-  if left > 0 then
+  give_turns(came, place)
+  if left > 0 and left <= MAX_NEWCOMERS then
+    give_turns(redis.call('SPOP', newcomers, left), place)
+  elseif left > 0 then
     local cursor = redis.call('HGET', 'fb:clock', place .. ' next')
     local known = redis.call('HSCAN', 'fb:tenants', tonumber(cursor) and cursor or 0, 'COUNT', most)
     redis.call('HSET', 'fb:clock', place .. ' next', known[1])
@@ -630,12 +647,12 @@ local function refusal(id, queue, max_waiting, answer_bytes)
       return { 'full', tostring(counted + counted_shards) }
     end
   end
-  local used = redis.call('GET', 'fb:full')
+  local used, tenant = once('full', 'GET', 'fb:full'), tenant_of(id)
   if used then
     return { 'memory', used }
   end
-  local free, tenant, quota = redis.call('GET', 'fb:free'), tenant_of(id), redis.call('GET', 'fb:quota')
-  local counted = redis.call('HMGET', 'fb:counted', '*', tenant, tenant .. ' held')
+  local free, quota = once('free', 'GET', 'fb:free'), once('quota', 'GET', 'fb:quota')
+  local counted = once('counted ' .. tenant, 'HMGET', 'fb:counted', '*', tenant, tenant .. ' held')
   local others = math.max(0, number(counted[1]) - number(counted[2]))
   local own, held = counted_by('promised', tenant) + answer_bytes, counted_by('held', tenant)
   if quota and held + own > number(quota) then
@@ -705,10 +722,11 @@ end
 -- `job`: with rows, bulk, kind, egress and pin.
 local function direct(id, job)
   local tenant = tenant_of(id)
-  local lanes = redis.pcall('HMGET', 'fb:lanes', 'epoch', tenant .. '/' .. job.kind, '/' .. job.kind,
+  local own = tenant .. '/' .. job.kind
+  local readable, lanes = pcall(once, own, 'HMGET', 'fb:lanes', 'epoch', own, '/' .. job.kind,
     tenant .. '/deny', '/deny', tenant .. '/bedrock', '/bedrock')
-  if lanes.err or not lanes[1] then
-    return nil, lanes.err ~= nil
+  if not readable or not lanes[1] then
+    return nil, not readable
   end
   local queue, denied = lanes[2] or lanes[3], (lanes[4] or lanes[5]) ~= '0'
   local reason, up = known_lane(job, denied, (lanes[6] or lanes[7]) == '1')
@@ -722,27 +740,25 @@ end
 -- `given`: the fields of its record that its producer gives. `...`: further fields.
 local jobs_put_on = 0
 local function put_on(id, queue, bell, content, given, ...)
-  -- Redis' clock stands still while a script runs, and jobs are worked in the order of their creation.
+  -- The clock stands still while a script runs, and jobs are worked in the order of their creation.
   local created_us, deadline = now_us() + jobs_put_on, number(given.deadline)
   jobs_put_on = jobs_put_on + 1
   local now = math.floor(created_us / 1000)
   local class = given.bulk ~= '' and 'rows' or given.priority
   check_types(id, queue, class)
-  redis.call('HSET', job_key(id), 'kind', given.kind, 'egress', given.egress,
-    'priority', given.priority, 'deadline', given.deadline, 'answer_bytes', given.answer_bytes,
-    'contract', given.contract,
-    'state', 'waiting', 'hop', hop_of(queue), 'queue', queue, 'token', '',
-    'created', now, 'created_us', string.format('%.0f', created_us), 'queued', now, 'queued_ms', 0,
-    'worked_ms', 0, 'attempts', 0, 'fence', 0, 'reasons', '', 'bytes', RECORD_BYTES + #content, ...)
-  if given.bulk ~= '' then
-    redis.call('HSET', job_key(id), 'bulk', given.bulk, 'rows', given.rows)
+  local fields = { 'kind', given.kind, 'egress', given.egress, 'priority', given.priority,
+    'answer_bytes', given.answer_bytes, 'contract', given.contract, 'state', 'waiting',
+    'hop', hop_of(queue), 'queue', queue, 'created', now,
+    'created_us', string.format('%.0f', created_us), 'queued', now, 'bytes', RECORD_BYTES + #content }
+  local others = { 'deadline', given.deadline, 'bulk', given.bulk, 'pin', given.pin,
+    'rows', given.bulk ~= '' and given.rows or '',
+    'traceparent', #given.traceparent == TRACEPARENT_BYTES and given.traceparent or '', ... }
+  for i = 1, #others, 2 do
+    if others[i + 1] ~= '' then -- a field that is not there reads as empty, or as 0
+      fields[#fields + 1], fields[#fields + 2] = others[i], others[i + 1]
+    end
   end
-  if given.pin ~= '' then
-    redis.call('HSET', job_key(id), 'pin', given.pin)
-  end
-  if #given.traceparent == TRACEPARENT_BYTES then
-    redis.call('HSET', job_key(id), 'traceparent', given.traceparent)
-  end
+  redis.call('HSET', job_key(id), unpack(fields))
   redis.call('SET', 'fb:content:' .. id, content)
   account('held', id, RECORD_BYTES + #content)
   if deadline > 0 then

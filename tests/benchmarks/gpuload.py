@@ -55,12 +55,13 @@ class Rate:
         return self.tokens / self.seconds
 
 
-def offer(load: Load, ask: Callable[[str], int]) -> Rate:
+def offer(load: Load, ask: Callable[[str], int], ahead: int = 1) -> Rate:
     """Keep `load.concurrency` jobs in flight, on as many threads.
 
     Args:
         load: the work.
         ask: answers one prompt and returns the number of generated tokens.
+        ahead: so many times as many jobs are in flight, so that the others wait in the queue.
     """
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
     for prompt in load.prompts():
@@ -77,7 +78,7 @@ def offer(load: Load, ask: Callable[[str], int]) -> Rate:
             except Exception as error:  # noqa: BLE001 - raised again by the main thread
                 errors.append(error)
 
-    threads = [threading.Thread(target=work) for _ in range(load.concurrency)]
+    threads = [threading.Thread(target=work) for _ in range(ahead * load.concurrency)]
     began = time.monotonic()
     for thread in threads:
         thread.start()

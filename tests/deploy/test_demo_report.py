@@ -1,11 +1,12 @@
 """The tables of the demo fit the width, and hold questions, answers and catches."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from local import demo_report
+from local import demo, demo_report
 
 
 def row(**fields):
@@ -79,3 +80,12 @@ def test_the_width_is_that_of_columns_also_in_a_pipe(monkeypatch):
     for stream in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(f"sys.{stream}", io.StringIO())
     assert demo_report.make_console().width == demo_report.LOG_WIDTH
+
+
+def test_a_pipe_gets_a_line_now_and_then(monkeypatch):
+    monkeypatch.setattr(demo, "LINE_EVERY_S", 3600.0)
+    console = Console(width=100, file=io.StringIO())
+    with demo._doing(console, "Starting"), demo._progress(console, 3) as tick:
+        for lane in ("local", "bedrock", "local"):
+            tick(SimpleNamespace(lane=lane, status="done"))
+    assert console.file.getvalue() == ("Starting\n3 of 3 jobs answered: 1 bedrock, 2 local\n")

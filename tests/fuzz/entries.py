@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import redis as redis_py
-from tests.fuzz.hanging import within
 from tests.fuzz.inputs import CANARY, TENANT, WORDS, Inputs
 from tests.fuzz.schemas import Schemas
+from tests.support.stopwatch import within
 
 from forebay.producers.cli import main as cli
 from forebay.producers.client import Client
@@ -372,6 +372,7 @@ def leaks(error: BaseException) -> bool:
 #: How errors begin that repeat an option: it was typed by the person who reads them.
 ECHOES = (
     "Usage", "forebay: usage", "forebay: invalid_job: --file ", "forebay: invalid_job: --schema ",
+    "forebay: invalid_job: --state ",
 )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def test_it_submits_and_waits_through_a_failover(watched):
         async with AsyncClient(tenant="acme", settings=settings, patience=60) as client:
             before = await client.run(ask("before"), timeout=60)
             waiting = asyncio.create_task(client.run(ask("hold"), timeout=100))
-            await asyncio.sleep(2)  # until the replica has the job
+            await asyncio.to_thread(watched.wait_replicated, "fb:leases")  # of the job that is held
             await asyncio.to_thread(watched.kill_primary)
             after = await client.run(ask("after"), timeout=60)
             released.set()

@@ -33,7 +33,8 @@ def wrong(findings) -> dict[str, int]:
 def call(**fields):
     return {
         "call_id": "one", "at": 0.0, "status": 200, "fault": None, "text": "", "whole": True,
-        "tokens_in": 10, "tokens_out": 2, "cache_read": 0, "cache_written": 0, **fields,
+        "tokens_in": 10, "tokens_out": 2, "cache_read": 0, "cache_written": 0, "took_s": 0.1,
+        **fields,
     }  # fmt: skip
 
 
@@ -110,6 +111,7 @@ def test_the_mocks_bill_is_what_is_booked_to_the_last_billionth(spend):
     [
         ({"whole": False, "status": None, "fault": "hang:5"}, "the mock's fault hang:5"),
         ({"whole": False, "status": 500, "fault": "internal"}, "the mock's fault internal"),
+        ({"took_s": 3.2}, "the mock answered after 3.2 s"),
         ({"whole": False, "status": 429, "fault": "throttle"}, ""),
         ({}, ""),
     ],

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], within_s: float = 15.0) -> T:
+def until(condition: Callable[[], T], within_s: float = 45.0) -> T:
     """Return the condition's value as soon as it is true; fail the test after `within_s`."""
     end = time.monotonic() + within_s
     while not (value := condition()):

@@ -42,7 +42,8 @@ from patience import until
 
 pytestmark = pytest.mark.slow
 
-LEASE_S = 2.0
+LEASE_S = 5.0  # longer than a busy machine keeps the thread waiting that renews leases
+PATIENCE_S = 90.0  # for an answer, on a busy machine
 MODEL = "SmolLM2-135M-Instruct.Q4_1"  # packaged
 #: The operator's policy: which pool answers what, and how sure a local answer must be.
 POLICY = """
@@ -165,7 +166,7 @@ def test_classify_gives_a_text_one_of_your_labels(forebay):
     The content is typed by kind. Around it stands the receipt: which lane and model answered, why,
     and at what cost. A job stays in the building unless you say otherwise.
     """
-    answer = forebay.run(Classify(text=TICKET, labels=LABELS), timeout=60)
+    answer = forebay.run(Classify(text=TICKET, labels=LABELS), timeout=PATIENCE_S)
     assert answer.content.label == "billing"
     assert sum(answer.content.scores.values()) == pytest.approx(1)
     assert answer.content.probability == max(answer.content.scores.values())
@@ -177,7 +178,7 @@ def test_classify_gives_a_text_one_of_your_labels(forebay):
 
 def test_extract_fills_a_json_schema_from_a_text(forebay):
     """Decoding is constrained by the schema, and checks that need no second model follow."""
-    answer = forebay.run(Extract(text=TICKET, schema=NUMBER), timeout=60)
+    answer = forebay.run(Extract(text=TICKET, schema=NUMBER), timeout=PATIENCE_S)
     assert set(answer.content.data) == {"customer"}
     assert answer.tokens_out > 0
     assert "schema" in {check.name for check in answer.checks if check.passed}
@@ -185,14 +186,14 @@ def test_extract_fills_a_json_schema_from_a_text(forebay):
 
 def test_extract_fills_your_own_pydantic_model(forebay):
     """Give a model as the schema, and the data of the answer is an instance of it."""
-    answer = forebay.run(Extract(text=TICKET, schema=Customer), timeout=60)
+    answer = forebay.run(Extract(text=TICKET, schema=Customer), timeout=PATIENCE_S)
     assert isinstance(answer.content.data, Customer)
     assert answer.content.data.customer
 
 
 def test_summarize_shortens_a_text(forebay):
     """An answer that failed a check and could not go to Bedrock is marked as degraded."""
-    answer = forebay.run(Summarize(text=TICKET, max_words=25), timeout=60)
+    answer = forebay.run(Summarize(text=TICKET, max_words=25), timeout=PATIENCE_S)
     assert answer.content.text
     assert answer.lane == "local"
     assert answer.degraded == (not all(check.passed for check in answer.checks))
@@ -200,7 +201,7 @@ def test_summarize_shortens_a_text(forebay):
 
 def test_generate_continues_a_chat(forebay):
     """Chat messages in, text out, and never more tokens than you asked for."""
-    answer = forebay.run(ask("Say hello to a new customer.", max_tokens=24), timeout=60)
+    answer = forebay.run(ask("Say hello to a new customer.", max_tokens=24), timeout=PATIENCE_S)
     assert answer.content.text
     assert 0 < answer.tokens_out <= 24
 
@@ -208,7 +209,7 @@ def test_generate_continues_a_chat(forebay):
 def test_embed_turns_texts_into_vectors(forebay):
     """Vectors have unit length; texts with a similar meaning have a larger dot product."""
     texts = ["The parcel is late.", "My package has not arrived.", "I forgot my password."]
-    vectors = forebay.run(Embed(texts=texts), timeout=60).content.vectors
+    vectors = forebay.run(Embed(texts=texts), timeout=PATIENCE_S).content.vectors
     late, missing, password = vectors
     assert dot(late, late) == pytest.approx(1, abs=1e-3)
     assert dot(late, missing) > dot(late, password)
@@ -230,7 +231,7 @@ def test_a_wrong_job_is_refused_before_it_is_queued(forebay):
 
 def test_a_hard_job_that_may_leave_goes_straight_to_bedrock(forebay):
     """`egress="allow"` lets a job leave. The router's verdict says that it is too hard to try."""
-    answer = forebay.run(ask(HARD), egress="allow", timeout=60)
+    answer = forebay.run(ask(HARD), egress="allow", timeout=PATIENCE_S)
     assert (answer.lane, answer.reason) == ("bedrock", "verdict_hard")
     assert answer.stand_in  # by the mock, not by a model
     assert answer.cost_usd > 0
@@ -240,7 +241,7 @@ def test_a_hard_job_that_may_leave_goes_straight_to_bedrock(forebay):
 def test_a_local_answer_that_fails_its_checks_is_escalated(echo):
     """The verdict was wrong: the checks find the local answer too long, so Bedrock answers."""
     request = Summarize(text=RAMBLING, max_words=5)
-    answer = echo.run(request, egress="allow", timeout=60)
+    answer = echo.run(request, egress="allow", timeout=PATIENCE_S)
     assert answer.lane == "bedrock"
     assert answer.reasons[0] == "verdict_easy"
     assert any(reason.startswith("check_failed:") for reason in answer.reasons)
@@ -249,7 +250,7 @@ def test_a_local_answer_that_fails_its_checks_is_escalated(echo):
 def test_a_job_is_escalated_if_two_local_answers_differ(echo):
     """Both answers pass the checks. A second opinion, asked in other words, disagrees."""
     request = Extract(text=f"{GUESSED} C-20417 or C-20471", schema=NUMBER)
-    answer = echo.run(request, egress="allow", timeout=60)
+    answer = echo.run(request, egress="allow", timeout=PATIENCE_S)
     assert answer.lane == "bedrock"
     assert "second_opinion_differs" in answer.reasons
 
@@ -258,7 +259,7 @@ def test_a_second_model_gives_the_second_opinion_if_the_worker_has_one(fleet):
     """The pool `pair` has two engines; the check's note names the model that was asked second."""
     request = Extract(text='[[echo: say={"customer": "nobody"}]] I am C-20417.', schema=NUMBER)
     with client_of(fleet, "pair") as client:
-        answer = client.run(request, egress="deny", timeout=60)
+        answer = client.run(request, egress="deny", timeout=PATIENCE_S)
     assert answer.model == "echo"
     second = [check for check in answer.checks if check.name == "second_opinion"]
     assert [check.note.partition(" with ")[2] for check in second] == [MODEL]
@@ -267,7 +268,7 @@ def test_a_second_model_gives_the_second_opinion_if_the_worker_has_one(fleet):
 def test_a_job_that_may_not_leave_is_kept_although_it_is_in_doubt(echo):
     """The same job as two steps before, with `deny`: the first answer is the answer."""
     request = Extract(text=f"{GUESSED} C-20417 or C-20471", schema=NUMBER)
-    answer = echo.run(request, egress="deny", timeout=60)
+    answer = echo.run(request, egress="deny", timeout=PATIENCE_S)
     assert (answer.lane, answer.degraded) == ("local", False)
     assert answer.content.data == {"customer": "C-20417"}
 
@@ -275,7 +276,7 @@ def test_a_job_that_may_not_leave_is_kept_although_it_is_in_doubt(echo):
 def test_a_job_that_may_not_leave_says_that_its_answer_failed_a_check(echo):
     """A degraded answer is an answer: you decide whether it is good enough."""
     request = Summarize(text=RAMBLING, max_words=5)
-    answer = echo.run(request, egress="deny", timeout=60)
+    answer = echo.run(request, egress="deny", timeout=PATIENCE_S)
     assert (answer.lane, answer.degraded, answer.cost_usd) == ("local", True, 0)
     assert answer.reason == "egress_denied"
     assert any(not check.passed for check in answer.checks)
@@ -285,21 +286,21 @@ def test_a_job_without_a_usable_answer_fails(echo):
     """Without a JSON object there is no extraction, not even a degraded one."""
     request = Extract(text="[[echo: say=no JSON at all]] C-20417", schema=NUMBER)
     with pytest.raises(BadAnswer):
-        echo.run(request, egress="deny", timeout=60)
+        echo.run(request, egress="deny", timeout=PATIENCE_S)
 
 
 def test_a_tenants_policy_keeps_everything_in_the_building(fleet):
     """The operator's `force_deny` overrides the egress of the job."""
     with client_of(fleet, "secretive") as client:
-        answer = client.run(ask(HARD, max_tokens=16), egress="allow", timeout=60)
+        answer = client.run(ask(HARD, max_tokens=16), egress="allow", timeout=PATIENCE_S)
         assert (answer.lane, answer.egress) == ("local", "deny")
         with pytest.raises(EgressDenied):
-            client.run(ask("hello"), egress="allow", lane="bedrock", timeout=60)
+            client.run(ask("hello"), egress="allow", lane="bedrock", timeout=PATIENCE_S)
 
 
 def test_explain_says_why_a_job_went_where_it_went(echo):
     """Every decision was recorded, as codes and in words (`forebay explain` prints them)."""
-    answer = echo.run(Summarize(text=RAMBLING, max_words=5), egress="allow", timeout=60)
+    answer = echo.run(Summarize(text=RAMBLING, max_words=5), egress="allow", timeout=PATIENCE_S)
     document = echo.explain(answer.id)
     assert document["decisions"][0]["code"] == "verdict_easy"
     assert all(decision["meaning"] for decision in document["decisions"])
@@ -315,13 +316,13 @@ def test_submitting_twice_under_one_key_makes_one_job(echo):
     first = echo.submit(request, idempotency_key="order-17")
     second = echo.submit(request, idempotency_key="order-17")
     assert first == second
-    assert echo.result(first, timeout=30).attempts == 1
+    assert echo.result(first, timeout=PATIENCE_S).attempts == 1
 
 
 def test_an_earlier_answer_to_the_same_request_is_reused_if_you_allow_it(echo):
     """`cache=True` accepts the answer to an equal earlier request. Each job has its own id."""
-    first = echo.run(ask("what was it again"), cache=True, timeout=30)
-    second = echo.run(ask("what was it again"), cache=True, timeout=30)
+    first = echo.run(ask("what was it again"), cache=True, timeout=PATIENCE_S)
+    second = echo.run(ask("what was it again"), cache=True, timeout=PATIENCE_S)
     assert (first.cached, second.cached) == (False, True)
     assert second.content == first.content
     assert second.id != first.id
@@ -329,7 +330,7 @@ def test_an_earlier_answer_to_the_same_request_is_reused_if_you_allow_it(echo):
 
 def test_many_jobs_at_once_are_answered_in_the_order_of_their_requests(echo):
     """`map` keeps hundreds of jobs in flight; the engine answers many of them in one batch."""
-    answers = list(echo.map((ask(f"number {i}") for i in range(300)), timeout=60))
+    answers = list(echo.map((ask(f"number {i}") for i in range(300)), timeout=PATIENCE_S))
     assert len(answers) == 300
     assert all(f"number {i}" in answer.content.text for i, answer in enumerate(answers))
 
@@ -337,7 +338,7 @@ def test_many_jobs_at_once_are_answered_in_the_order_of_their_requests(echo):
 async def answers_of(settings: Settings, texts: list[str]) -> list[str]:
     requests = [ask(text) for text in texts]
     async with AsyncClient(tenant="echo", settings=settings) as client:
-        return [answer.content.text async for answer in client.map(requests, timeout=30)]
+        return [answer.content.text async for answer in client.map(requests, timeout=PATIENCE_S)]
 
 
 def test_the_async_client_has_the_same_methods(fleet):
@@ -362,19 +363,23 @@ def test_a_job_ends_at_its_deadline(echo):
     """A job without an answer by its deadline expires, even in the middle of its generation."""
     slow = ask("[[echo: delay=0.2]] " + "word " * 200, max_tokens=200)
     with pytest.raises(Expired):
-        echo.run(slow, deadline=timedelta(seconds=1), timeout=30)
+        echo.run(slow, deadline=timedelta(seconds=1), timeout=PATIENCE_S)
 
 
 def test_a_failed_job_can_be_replayed(forebay):
     """A failed job is a dead letter. Replay it when the cause of the failure has been removed."""
     with pytest.raises(BudgetExceeded):
         forebay.run(
-            ask("hello"), egress="allow", lane="bedrock", max_cost_usd=0.000_000_001, timeout=30
+            ask("hello"),
+            egress="allow",
+            lane="bedrock",
+            max_cost_usd=0.000_000_001,
+            timeout=PATIENCE_S,
         )
     (dead,) = forebay.dead()
     assert dead.error == "budget_exceeded"
     again = forebay.replay(dead.id, max_cost_usd=0.10)
-    assert forebay.result(again, timeout=30).lane == "bedrock"
+    assert forebay.result(again, timeout=PATIENCE_S).lane == "bedrock"
 
 
 def test_a_pool_without_a_worker_is_reported(fleet):
@@ -395,9 +400,9 @@ def test_an_engine_that_crashes_fails_only_the_job_that_crashed_it(echo):
     """The jobs of the same batch are generated again; the job that keeps crashing it fails."""
     bad = echo.submit(ask("[[echo: crash]]"))
     good = [echo.submit(ask(f"[[echo: delay=0.05]] innocent {i}")) for i in range(3)]
-    assert all(isinstance(echo.result(job_id, timeout=60), Answer) for job_id in good)
+    assert all(isinstance(echo.result(job_id, timeout=PATIENCE_S), Answer) for job_id in good)
     with pytest.raises(EngineDied):
-        echo.result(bad, timeout=60)
+        echo.result(bad, timeout=PATIENCE_S)
 
 
 def test_a_killed_worker_loses_no_job_and_the_job_ends_once(fleet, echo):
@@ -412,7 +417,7 @@ def test_a_killed_worker_loses_no_job_and_the_job_ends_once(fleet, echo):
     worker = next(proc for proc in fleet.procs if proc.name == "local2")
     fleet.kill(worker, signal.SIGKILL)
     fleet.start("local", FOREBAY_ENGINE="echo", FOREBAY_POOL="echo")
-    answer = echo.result(job_id, timeout=60)
+    answer = echo.result(job_id, timeout=PATIENCE_S)
     assert answer.attempts == 2
     assert "seven" in answer.content.text
     records = echo._ledger.redis.keys(f"fb:answer:{job_id}")

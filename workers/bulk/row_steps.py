@@ -38,11 +38,12 @@ from forebay.workers.cascade.check import check
 from forebay.workers.cascade.doubting.doubt import Doubter
 from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilities
 from forebay.workers.cascade.escalation import Escalator
-from forebay.workers.cascade.long_texts.long_texts import LongTexts
+from forebay.workers.cascade.long_texts import LongTexts
 from forebay.workers.cascade.second_opinion import SecondOpinion
 from forebay.workers.cascade.stages import (
     CheckedAnswer,
     ComparedAnswer,
+    DecidedAnswer,
     DoubtedAnswer,
     RawAnswer,
 )
@@ -125,7 +126,10 @@ class RowSteps:
         return self._decided(ComparedAnswer(attempt, checked, None))
 
     def _decided(self, compared: ComparedAnswer) -> RowOutcome:
-        decided = self._escalator.decide(self._doubted(compared))
+        return self._ended(self._escalator.decide(self._doubted(compared)))
+
+    def _ended(self, decided: DecidedAnswer) -> RowOutcome:
+        """Return what becomes of a row; an answer that is kept may be audited."""
         attempt = decided.attempt
         if decided.next_step.step == "keep" and not attempt.degraded:
             self._sampler.take_row(attempt.claim, attempt.job, partial(kept_answer, decided))
@@ -138,7 +142,7 @@ class RowSteps:
         if decided.next_step.step != "escalate":
             second = self._opinions.open(attempt, checked.content)
             if second is not None:
-                return WantsSecond(attempt, second, lambda: outcome_of(second.rescue(decided)))
+                return WantsSecond(attempt, second, lambda: self._ended(second.rescue(decided)))
         return outcome_of(decided)
 
     def without_answer(self, attempt: Attempt, error: InvalidJob) -> RowOutcome:

@@ -130,11 +130,15 @@ class ShardWork:
     def _begin_seconds(self, run: ShardRun, most: int, ready: _Ready) -> dict[str, _Begun]:
         """Begin second opinions: they go before other rows, so that few rows are half done."""
         rows: dict[str, _Begun] = {}
-        for index, wish in [run.seconds.popleft() for _ in range(min(most, len(run.seconds)))]:
-            prompt_id = wish.attempt.second_prompt_id
-            rows[prompt_id] = _Begun(index, wish.attempt)
-            run.under_way.add(prompt_id)
-            wish.second.begin(partial(ready.put, (prompt_id, wish)))
+        try:
+            for index, wish in [run.seconds.popleft() for _ in range(min(most, len(run.seconds)))]:
+                prompt_id = wish.attempt.second_prompt_id
+                rows[prompt_id] = _Begun(index, wish.attempt)
+                run.under_way.add(prompt_id)
+                wish.second.begin(partial(ready.put, (prompt_id, wish)))
+        except BaseException:
+            self._places.give_back(most)
+            raise
         return rows
 
     def _begin(self, run: ShardRun, count: int, ready: _Ready) -> dict[str, _Begun]:

@@ -28,6 +28,7 @@ from forebay.workers.engines.settings import (
     SecondEngineSettings,
 )
 from forebay.workers.engines.weights.model_shape import read_shape
+from forebay.workers.frontier.bedrock.batch_checkup import batches
 from forebay.workers.frontier.bedrock.checkup import aws, frontier, models
 from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.runtime.settings import ActorSettings
@@ -57,7 +58,7 @@ def checks(*, online: bool) -> list[Probe]:
     """Return the checks of this side. `online` allows questions to AWS and the metadata service."""
     local = [model, drift, engine, embedder, gpu] if expects_local_worker() else [no_worker]
     lane = [update_wrapper(partial(check, online=online), check) for check in (frontier, aws)]
-    return [settings, values, heartbeat, decision_model, *local, models, *lane]
+    return [settings, values, heartbeat, decision_model, *local, models, batches, *lane]
 
 
 def expects_local_worker() -> bool:

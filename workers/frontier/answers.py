@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from forebay.routing.errors import BadAnswer
 from forebay.routing.jobs import Answer, Check
 from forebay.routing.limits.prices import Usage
@@ -60,6 +62,26 @@ def read_answer(attempt: Attempt, reply: Reply, cost: Cost) -> Answer:
         cost_nusd=cost.nusd,
         checks=(Check(name=Reason.UNCHECKED, passed=False, note="not checked yet"),),
         content=content,
+    )
+
+
+def with_earlier(answer: Answer, earlier: Sequence[tuple[Reply, Cost]], parts: int = 0) -> Answer:
+    """Return the answer with the tokens and the cost of earlier calls for it added.
+
+    `parts` says into how many parts the job's text was cut, if it was.
+    """
+    usages = [reply.usage or Usage() for reply, _ in earlier]
+    codes = {f"{Reason.IN_PARTS}:{parts}": parts > 1}
+    codes[Reason.COST_ESTIMATED] = any(cost.estimated for _, cost in earlier)
+    new = [code for code, holds in codes.items() if holds and code not in answer.reasons]
+    return answer.model_copy(
+        update={
+            "reasons": (*new, *answer.reasons),
+            "tokens_in": answer.tokens_in + sum(usage.prompt for usage in usages),
+            "tokens_cached": answer.tokens_cached + sum(usage.cache_read for usage in usages),
+            "tokens_out": answer.tokens_out + sum(usage.output for usage in usages),
+            "cost_nusd": answer.cost_nusd + sum(cost.nusd for _, cost in earlier),
+        }
     )
 
 

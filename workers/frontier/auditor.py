@@ -110,8 +110,9 @@ class Auditor:
         self, claim: Claim, job: Job, rules: Policy, model: str, prompt_of: Callable[..., Prompt]
     ) -> tuple[Call, Reply]:
         sub_budget = SubBudget(PURPOSE, rules.tenant(job.tenant).audit.usd_per_day_nusd)
-        call = self._calls.plan(job, model, rules, lambda name: prompt_of(prompt_id=name))
-        return call, self._calls.make(call, claim, job, rules, sub_budget)
+        return self._calls.ask(
+            claim, job, model, rules, lambda name: prompt_of(prompt_id=name), sub_budget=sub_budget
+        )
 
     def _read(self, claim: Claim, job: Job, local: Answer, call: Call, reply: Reply) -> Answer:
         """Book the call and keep its answer in one step, so that no death leads to a second call.

@@ -85,6 +85,20 @@ class Provider(Protocol):
         """
         ...
 
+    def count(self, prompt: Prompt, model: str, terms: Terms = PLAIN) -> int | None:
+        """Return the most tokens the prompt can be billed for, as the service itself counts them.
+
+        That costs nothing, takes seconds at most, and sends the prompt to the service. `model` is
+        as for `bounds`.
+
+        Returns:
+            The tokens; `None` if the service does not count tokens.
+
+        Raises:
+            ForebayError: The service did not answer, or does not count tokens of this model.
+        """
+        ...
+
     def call(
         self,
         prompt: Prompt,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from forebay.routing.errors import InvalidJob
-from forebay.routing.jobs import Answer, Decide, Extract, Generate, Job
-from forebay.routing.limits.prices import Usage
+from forebay.routing.jobs import Decide, Extract, Generate, Job
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
-from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.calling.call import Call
 from forebay.workers.frontier.calling.calls import Calls
-from forebay.workers.frontier.calling.cost import Cost
 from forebay.workers.frontier.calling.no_answer import NoAnswer
 from forebay.workers.frontier.provider import Reply
 from forebay.workers.prompts import prompts
@@ -40,26 +38,14 @@ def ask_again(
     """
     job, fault = attempt.job, refusal.error.message
     try:
-        call = calls.plan(
+        return calls.ask(
+            attempt.claim,
             job,
             first.model,
             policy,
             lambda name: prompts.repair(first.prompt, reply.text, fault, prompt_id=name),
+            role="repair",
             spent_nusd=calls.cost(first, reply).nusd,
         )
-        return call, calls.make(call, attempt.claim, job, policy, SubBudget())
     except NoAnswer as later:
         raise (later if later.reason is Reason.CALL_OPEN else refusal) from None
-
-
-def with_first(answer: Answer, first: Reply, cost: Cost) -> Answer:
-    """Return the answer with the tokens and the cost of an earlier call for it added."""
-    usage = first.usage or Usage()
-    return answer.model_copy(
-        update={
-            "tokens_in": answer.tokens_in + usage.prompt,
-            "tokens_cached": answer.tokens_cached + usage.cache_read,
-            "tokens_out": answer.tokens_out + usage.output,
-            "cost_nusd": answer.cost_nusd + cost.nusd,
-        }
-    )

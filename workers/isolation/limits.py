@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 CPU_S = 2  # of one call; a good check takes milliseconds
-WALL_S = 5.0  # of one call, on a busy machine
+WALL_S = 5.0  # of one call, without the time in which others had the processors
+MAX_DELAYED = 2.0  # times its limit that a call may wait for a processor, beyond the limit itself
 START_S = 60.0  # until a fresh process is ready; its imports take half a second
 MEMORY_BYTES = 1 << 30  # address space of a process
 NICENESS = 5  # so that many calls do not slow down the workers themselves

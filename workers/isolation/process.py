@@ -16,6 +16,7 @@ from forebay.workers.isolation.limits import (
     LONG_CPU_S,
     LONG_NICENESS,
     LOOK_EVERY_S,
+    MAX_DELAYED,
     START_S,
     OverBudget,
 )
@@ -83,10 +84,9 @@ class IsolatedProcess:
         Raises:
             OverBudget: The call took too long, or cost the process its life. The process is gone.
         """
-        deadline = time.monotonic() + wall_s
         try:
-            frames.write(self._in, call, deadline)
-            self._await_reply(deadline, on_long)
+            frames.write(self._in, call, time.monotonic() + wall_s)
+            deadline = self._await_reply(wall_s, on_long)
             ending, value = frames.read(self._out, deadline)
         except frames.Late:
             self.end()
@@ -101,15 +101,24 @@ class IsolatedProcess:
             raise
         return ending, value
 
-    def _await_reply(self, deadline: float, on_long: Callable[[], None]) -> None:
-        used_s = _cpu_s(self.pid)
+    def _await_reply(self, wall_s: float, on_long: Callable[[], None]) -> float:
+        """Wait for the reply; return by when it has to be read.
+
+        On a busy machine a good call may hardly get a processor, least of all at a low priority. So
+        the time for which it waited for one is added to its limit.
+        """
+        began, used_s, delayed_s = time.monotonic(), _cpu_s(self.pid), _delayed_s(self.pid)
+        deadline = began + wall_s
         while not frames.is_ready(self._out, min(LOOK_EVERY_S, deadline - time.monotonic())):
+            waited_s = min(_delayed_s(self.pid) - delayed_s, MAX_DELAYED * wall_s)
+            deadline = began + wall_s + waited_s
             if time.monotonic() >= deadline:
                 raise frames.Late
             if not self._is_demoted and _cpu_s(self.pid) - used_s > LONG_CPU_S:
                 os.setpriority(os.PRIO_PROCESS, self.pid, LONG_NICENESS)
                 self._is_demoted = True
                 on_long()
+        return deadline
 
     def kill(self) -> None:
         """Kill the process from another thread; its call raises `OverBudget`."""
@@ -133,3 +142,11 @@ def _cpu_s(pid: int) -> float:
     # The second field, the name in brackets, may hold spaces; times are the 14th and 15th.
     user, system = stat.rpartition(b")")[2].split()[11:13]
     return (int(user) + int(system)) / _TICKS_A_S
+
+
+def _delayed_s(pid: int) -> float:
+    """Return the seconds for which a process waited for a processor; 0 if that is not known."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0

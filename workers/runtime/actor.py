@@ -39,7 +39,7 @@ from forebay.routing.store.connection import connect, reaching_redis
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.claims.reserve import Reserve, ReserveTerms
 from forebay.workers.runtime.drain import WEDGED, Drain, end_at_next_signal, end_at_once
-from forebay.workers.runtime.execute import answer_doorbell, work_claim
+from forebay.workers.runtime.execute import answer_doorbell, pass_on, work_claim
 from forebay.workers.runtime.heartbeat import Heartbeat, step_calling
 from forebay.workers.runtime.hooks import JobHook
 from forebay.workers.runtime.liveness import Liveness
@@ -188,12 +188,14 @@ class Actor:
     def _answer(self, queue: str, *, unrung: bool = False) -> None:
         """Work the best job of a queue; `unrung` if no doorbell called."""
         assert self._worker is not None, "Celery starts the worker before its tasks"
-        if self._in_flight.admit():  # if not, the sweeper rings again, for another worker
+        if self._in_flight.admit():
             answer_doorbell(
                 self.ledger, queue, self._worker.work, self._in_flight, self.hooks,
                 unrung=unrung, jobs_at_once=self._jobs_at_once,
                 work_all=partial(self._work_all, self._worker) if self._work_all else None,
             )  # fmt: skip
+        elif not unrung:
+            pass_on(self._impatient_ledger, queue, self._in_flight)
 
     def _start(self, sender: Any, **_: Any) -> None:
         sys.setswitchinterval(SWITCH_S)
@@ -209,6 +211,7 @@ class Actor:
     def _start_reserves(self, worker: Worker) -> None:
         work = partial(work_claim, self.ledger, worker.work, self._in_flight, self.hooks)
         for terms in self._reserves(worker):
+            self._in_flight.reserve += terms.threads
             Reserve(terms, self._in_flight, self.ledger, self._consumed, work).start()
 
     def _made_worker(self) -> Worker | None:

@@ -21,7 +21,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.logs import Event, event
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.hooks import JobHook, notify_finished, notify_started
-from forebay.workers.runtime.outcomes import Dropped, Outcome, Recorded, Routed
+from forebay.workers.runtime.outcomes import Dropped, Outcome, Recorded, Retry, Routed
 from forebay.workers.runtime.recording import record, record_patiently
 from forebay.workers.runtime.retries import outcome_of, outcome_of_defect, outcome_of_denial
 
@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 MAX_JOBS_PER_DOORBELL = 200
 SHARDS_NAMED = 2  # in the result of a doorbell: each still holds the results of its rows
+PASS_ON_S = 0.05  # after which a drained worker passes a doorbell on
 QUICK_S = 0.3  # after working for longer, a worker waits for the next doorbell
 
 Work = Callable[[Claim], Outcome]
@@ -71,6 +72,20 @@ def answer_doorbell(
     take_jobs = partial(take, most=jobs_at_once, work_all=work_all)
     done = _work_jobs(take_jobs, in_flight, unrung=unrung)
     return done or _work_shards(take, queue, in_flight, unrung=unrung)
+
+
+def pass_on(ledger: Ledger, queue: str, in_flight: InFlight) -> None:
+    """Ring again for another worker: Celery's consumer takes doorbells until it has stopped.
+
+    An operator's order reaches the consumer within a second. Until then, this worker would take
+    each doorbell again at once.
+    """
+    if not in_flight.closed:
+        time.sleep(PASS_ON_S)
+    try:
+        ledger.ring(queue)
+    except ForebayError as error:  # the sweeper rings again
+        log.warning("cannot ring: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
 
 
 def _work_jobs(take: Take, in_flight: InFlight, *, unrung: bool) -> list[Recorded]:
@@ -133,7 +148,8 @@ def execute(
     with ExitStack() as stack:
         for claim in claims:
             stack.enter_context(in_flight.holding(claim))
-        return _work_all(ledger, work, hooks, claims, work_all)
+        done = _work_all(ledger, work, hooks, claims, work_all)
+        return _count(in_flight, claims, done)
 
 
 def work_claim(
@@ -145,7 +161,16 @@ def work_claim(
         How the job stands.
     """
     with in_flight.holding(claim, reserved=True):
-        return _work_all(ledger, work, hooks, [claim])[0]
+        return _count(in_flight, [claim], _work_all(ledger, work, hooks, [claim]))[0]
+
+
+def _count(in_flight: InFlight, claims: Sequence[Claim], done: list[Recorded]) -> list[Recorded]:
+    """Count the jobs that go back to their queue, or are lost; return all as they are."""
+    for claim, recorded in zip(claims, done, strict=True):
+        goes_back = isinstance(recorded.outcome, Retry) and recorded.state == "waiting"
+        if goes_back or isinstance(recorded.outcome, Dropped):
+            in_flight.gives_back(claim)
+    return done
 
 
 def _work_all(

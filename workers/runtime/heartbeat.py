@@ -8,8 +8,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from celery.bootsteps import StartStopStep
@@ -19,6 +20,8 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.logs import Event, event
 from forebay.routing.overview.orders import Order, Orders
+from forebay.routing.policy import toml
+from forebay.routing.policy.policy_file import Policy
 from forebay.workers.engines.host.supervisor import open_engines
 from forebay.workers.runtime.claims.in_flight import InFlight
 
@@ -129,13 +132,16 @@ class Heartbeat:
         """Return what this worker is and does."""
         engines = sorted((engine.info() for engine in open_engines()), key=lambda info: info.model)
         jobs, mean_s = self._in_flight.last_minute.rate()
+        policy_file = self._ledger.settings.policy_file
         return WorkerStatus(
             name=self._worker, queues=tuple(self._queues()),
             engine=",".join(info.engine for info in engines),
             model=",".join(info.model for info in engines),
             slots=max((info.slots for info in engines), default=self._threads),
             threads=self._threads, hands=self._in_flight.slots,
-            busy=len(self._in_flight.claims()), jobs_minute=jobs, mean_s=round(mean_s, 4),
+            reserve=self._in_flight.reserve, busy=len(self._in_flight.claims()), jobs_minute=jobs,
+            mean_s=round(mean_s, 4), retries_minute=self._in_flight.retries.rate()[0],
+            policy=_policy_version(policy_file, toml.stamp(policy_file)),
             version=_version(), host=socket.gethostname(), pid=os.getpid(), started=self._began,
             drained=self._order.drained, well=self._well(),
         )  # fmt: skip
@@ -149,6 +155,15 @@ def step_calling(call: Callable[[Any], None]) -> type[StartStopStep]:
             hub.call_repeatedly(ROUND_S, call, consumer)
 
     return RoundStep
+
+
+@lru_cache(maxsize=1)
+def _policy_version(path: Path | None, _stamp: object) -> str:
+    """Return the version of the policy in a file of this date; empty if it cannot be read."""
+    try:
+        return Policy.load(path).version
+    except ForebayError:
+        return ""
 
 
 @cache

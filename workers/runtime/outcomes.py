@@ -105,6 +105,14 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Deferred:
+    """The job waits for a batch on Bedrock, in a group, and for `wait_s` at most."""
+
+    group: str
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Audited:
     """The job was an audit, which is over; the receipt says what it cost."""
 
@@ -135,7 +143,9 @@ class Dropped:
     """
 
 
-Outcome = Routed | Answered | Escalated | Failed | Retry | Audited | ShardAnswered | Dropped
+Outcome = (
+    Routed | Answered | Escalated | Failed | Retry | Deferred | Audited | ShardAnswered | Dropped
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import cast
 
+from forebay.routing.bedrock_batches.groups import WaitingGroups
 from forebay.routing.bulk.row_rates import RowRates
 from forebay.routing.bulk.row_result import counts
 from forebay.routing.bulk.shards import Shards
@@ -21,6 +22,7 @@ from forebay.routing.store.backoff import patiently
 from forebay.workers.runtime.outcomes import (
     Answered,
     Audited,
+    Deferred,
     Dropped,
     Escalated,
     Failed,
@@ -68,11 +70,8 @@ def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
         Lost: The job is not this claim's any more; the outcome is dropped.
     """
     match outcome:
-        case Routed(queue, egress, reason, verdict):
-            ledger.route(claim, queue, egress, reason, verdict)
-            return Recorded(claim.id, outcome, "waiting")
-        case Escalated(reason, draft):
-            ledger.escalate(claim, reason, draft)
+        case Routed() | Escalated() | Deferred():
+            _move(ledger, claim, outcome)
             return Recorded(claim.id, outcome, "waiting")
         case Retry(code, note=note, delay_s=delay_s, counted=counted):
             state = ledger.retry(claim, code, note=note, delay_s=delay_s, counted=counted)
@@ -86,6 +85,17 @@ def record(ledger: Ledger, claim: Claim, outcome: Outcome) -> Recorded:
             return Recorded(claim.id, outcome, "done", receipt)
         case Dropped():
             return Recorded(claim.id, outcome, "cancelled" if _cancelled(ledger, claim) else "lost")
+
+
+def _move(ledger: Ledger, claim: Claim, outcome: Routed | Escalated | Deferred) -> None:
+    """Have the job wait elsewhere."""
+    match outcome:
+        case Routed(queue, egress, reason, verdict):
+            ledger.route(claim, queue, egress, reason, verdict)
+        case Escalated(reason, draft):
+            ledger.escalate(claim, reason, draft)
+        case Deferred(group, wait_s):
+            WaitingGroups(ledger.redis).defer(claim, group, wait_s)
 
 
 def _note_rate(ledger: Ledger, claim: Claim, receipt: Receipt, rows: int) -> None:

@@ -12,7 +12,7 @@
 | none, its kind is paused  | retry     | no      | about 20 s                                 |
 
 A job whose counted attempts are used up is dead (`Ledger.retry`). The bedrock lane chooses its own
-delays if it has no answer (`_wait_s` in `workers/bedrock.py`).
+delays if it has no answer (`wait_s` in `workers/frontier/way_down.py`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from forebay.routing.jobs import Receipt
 from forebay.routing.lanes import hop_of
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.record import Record
-from forebay.workers.runtime.outcomes import Escalated, Recorded, Retry, Routed
+from forebay.workers.runtime.outcomes import Deferred, Escalated, Recorded, Retry, Routed
 from forebay.workers.telemetry.outbox import Outbox
 
 #: The fields of a receipt that a monitor shows, the most telling first.
@@ -79,6 +79,8 @@ class CeleryEvents:
                 self._retried(record, f"to {queue}: {reason}")
             case Escalated(reason):
                 self._retried(record, f"to bedrock: {reason}")
+            case Deferred():
+                self._retried(record, "waits for a batch on Bedrock")
             case Retry(code):
                 self._retried(record, _why(code))
 

@@ -9,7 +9,7 @@ from forebay.routing.jobs import Receipt
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.record import Record
 from forebay.routing.logs import Event, event
-from forebay.workers.runtime.outcomes import Escalated, Recorded, Retry, Routed
+from forebay.workers.runtime.outcomes import Deferred, Escalated, Recorded, Retry, Routed
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class JobLog:
                 log.info(
                     "%s, again in %.1f s", code, delay_s, extra=event(Event.JOB_RETRIED, **about)
                 )
+            case Deferred():
+                log.info("waits for a batch", extra=event(Event.JOB_DEFERRED, **about))
             case _ if recorded.state == "cancelled":
                 log.info("cancelled while it was worked", extra=event(Event.JOB_CANCELLED, **about))
             case _:

@@ -14,12 +14,18 @@ from forebay.routing.errors import Misconfigured
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-Host = Annotated[str, typer.Option("--host", help="The address to listen on.")]
+Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address to listen on.")]
 Port = Annotated[
-    int, typer.Option("--port", min=0, max=65_535, help="The port; 0 takes any free port.")
+    int,
+    typer.Option(
+        "--port", metavar="PORT", min=0, max=65_535, help="The port; 0 takes any free port."
+    ),
 ]
 Processes = Annotated[
-    int, typer.Option("--processes", min=1, max=64, help="How many processes answer requests.")
+    int,
+    typer.Option(
+        "--processes", metavar="N", min=1, max=64, help="How many processes answer requests."
+    ),
 ]
 WithoutKeys = Annotated[
     bool,

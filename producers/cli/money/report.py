@@ -11,7 +11,7 @@ import typer
 
 from forebay.producers.cli import display
 from forebay.producers.cli.money.options import PricesFile, Tenant
-from forebay.producers.cli.money.report_figures import HEADER, TOP, cells, document, headlines
+from forebay.producers.cli.money.report_figures import TOP, cells, document, header, headlines
 from forebay.producers.cli.operator.jobs import open_reader
 from forebay.producers.cli.operator.spans import Since, Until, between
 from forebay.producers.cli.options import Json
@@ -62,9 +62,10 @@ def report(
     if as_json:
         display.document(document(found))
         return
-    rows = [(name, *cells(sums)) for name, sums in sorted(found.groups.items())]
+    rows = [(name, *cells(found, sums)) for name, sums in sorted(found.groups.items())]
     if rows:
-        display.table((by.upper(), *HEADER), [*rows, ("total", *cells(found.total))])
+        total = ("total", *cells(found, found.total))
+        display.table((by.upper(), *header(found)), [*rows, total])
     for name, value in (*headlines(found).items(), *_rankings(found)):
         display.text(f"{name:32}  {value}")
     for assumption in found.assumptions():

@@ -36,12 +36,18 @@ def document(found: UsageReport) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def cells(sums: Sums) -> tuple[str, ...]:
-    """Return some jobs' sums under `HEADER`."""
+def header(found: UsageReport) -> tuple[str, ...]:
+    """Return the heads of the columns; what the mock billed has one if it billed anything."""
+    return (*HEADER, *(["BY MOCK"] if found.mock_nusd else []))
+
+
+def cells(found: UsageReport, sums: Sums) -> tuple[str, ...]:
+    """Return some jobs' sums under the `header` of a report."""
     return (
         f"{sums.jobs:,}", f"{sums.tokens_in:,}", f"{sums.tokens_out:,}",
         f"{sums.nusd / 1e9:,.4f}", f"{sums.saved_nusd / 1e9:,.4f}",
         f"{sums.degraded:,}", f"{sums.cached:,}",
+        *([f"{sums.mock_nusd / 1e9:,.4f}"] if found.mock_nusd else []),
     )  # fmt: skip
 
 

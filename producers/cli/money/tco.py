@@ -30,7 +30,9 @@ Hardware = Annotated[
     float, typer.Option("--hardware", metavar="USD", help="Price of the machine."),
 ]  # fmt: skip
 Life = Annotated[float, typer.Option("--life", metavar="YEARS", help="How long it is used.")]
-Watts = Annotated[float, typer.Option("--watts", help="What it draws, day and night.")]
+Watts = Annotated[
+    float, typer.Option("--watts", metavar="WATTS", help="What it draws, day and night.")
+]
 Kwh = Annotated[float, typer.Option("--kwh", metavar="USD", help="Price of a kilowatt-hour.")]
 Upkeep = Annotated[
     float, typer.Option("--upkeep", metavar="USD", help="Space, repair and people, in a year.")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from itertools import groupby
+from statistics import median
 
 from forebay.producers.cli import display
 from forebay.producers.cli.operator.jobs import open_reader
@@ -19,14 +20,19 @@ from forebay.routing.overview.all_jobs import AllJobs, ranked
 from forebay.routing.overview.job_filter import JobFilter
 from forebay.routing.overview.recovered import leases_recovered
 from forebay.routing.overview.waiting import WaitingJobs
+from forebay.routing.overview.workers import SeenWorker, Workers, other_policies
+from forebay.routing.policy.policy_file import Policy
 
 OLD_S = 600.0  # an interactive job that waits for longer deserves a look
-MAX_LISTED = 10  # codes, and tenants of a code
+MAX_LISTED = 10  # codes, tenants of a code, and workers
+SLOW = 3.0  # times the seconds that others take for a job
+FEW_JOBS = 5  # in a minute; their mean says little
 
 
 def probes() -> list[Probe]:
     """Return the checks about jobs."""
-    return [_if_reached(probe) for probe in (dead_jobs, oldest_waiting, leases, pauses)]
+    checks = (fleet_policy, workers, dead_jobs, oldest_waiting, leases, pauses)
+    return [_if_reached(probe) for probe in checks]
 
 
 def _if_reached(probe: Probe) -> Probe:
@@ -43,6 +49,66 @@ def _if_reached(probe: Probe) -> Probe:
                 raise
 
     return quiet
+
+
+def fleet_policy() -> Iterator[Finding]:
+    """Report workers whose policy is not that of this shell."""
+    with _reader() as reader:
+        seen = Workers(reader.redis).all()
+    try:
+        others = other_policies(Policy.load(reader.settings.policy_file).version, seen)
+    except Misconfigured:  # the check of the policy file says it
+        return
+    if others:
+        mend = (
+            "set FOREBAY_POLICY_FILE as the workers have it; until then `forebay status` knows no "
+            "budgets"
+        )
+        yield Finding("policy", "warn", f"another one than that of {_listed(others)}", mend)
+
+
+def workers() -> Iterator[Finding]:
+    """Report workers that are gone, stuck, drained, slow, or give their jobs back."""
+    with _reader() as reader:
+        seen = Workers(reader.redis).all()
+    wrong = [finding for worker in seen if (finding := _fault_of(worker, seen))]
+    yield from wrong
+    if seen and not wrong:
+        yield Finding("workers", "ok", f"all {len(seen)} are well")
+
+
+def _fault_of(worker: SeenWorker, seen: Sequence[SeenWorker]) -> Finding | None:
+    """Return what is wrong with a worker, if anything is."""
+    status, name = worker.status, f"worker {worker.status.name}"
+    if worker.state == "gone":
+        silent = f"gone: no heartbeat for {display.duration(worker.seen_s)}"
+        held = f"; others get the {status.busy} jobs that it held" if status.busy else ""
+        return Finding(name, "warn", silent + held, "see its log; start it again")
+    if worker.state == "stuck":
+        return Finding(name, "warn", "stuck: it takes no jobs", "it ends itself; see its log")
+    if worker.state == "drained":
+        return Finding(name, "warn", "drained", f"forebay workers resume {status.name}")
+    if status.retries_minute > max(status.jobs_minute, FEW_JOBS):
+        what = f"{status.retries_minute:,} jobs went back to their queue in the last minute"
+        return Finding(name, "warn", what, "its log says why: engine.ended, engine.broke")
+    usual = _usual_s(worker, seen)
+    if usual and status.mean_s > SLOW * usual:
+        what = f"slow: {status.mean_s:.3g} s a job; others of its queue take {usual:.3g} s"
+        return Finding(name, "warn", what, "see what else runs there; drain it until it is mended")
+    return None
+
+
+def _usual_s(worker: SeenWorker, seen: Sequence[SeenWorker]) -> float | None:
+    """Return the seconds that others of the same queue take for a job; `None` if few are known."""
+    means = [
+        other.status.mean_s
+        for other in seen
+        if other is not worker
+        and other.state != "gone"
+        and set(other.status.queues) & set(worker.status.queues)
+        and min(other.status.jobs_minute, worker.status.jobs_minute) > FEW_JOBS
+    ]
+    return median(means) if means else None
 
 
 def dead_jobs() -> Iterator[Finding]:
@@ -114,3 +180,7 @@ def _by_tenant(counts: Iterable[tuple[str, int]]) -> str:
         tenants[tenant] += count
     listed = [f"{tenant} {count:,}" for tenant, count in ranked(tenants)[:MAX_LISTED]]
     return ", ".join([*listed, "…"] if len(tenants) > MAX_LISTED else listed)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join([*names[:MAX_LISTED], *(["…"] if len(names) > MAX_LISTED else [])])

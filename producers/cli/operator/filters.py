@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
@@ -84,6 +85,8 @@ def job_filter(
         _check("--state", state, get_args(JobState))
     if kind is not None:
         _check("--kind", kind, KINDS)
+    if code is not None:
+        _check_code(code)
     return JobFilter(
         states=frozenset(states or ()), queue=queue, kind=kind, code=code,
         tenant=tenant or os.environ.get("FOREBAY_TENANT"),
@@ -105,6 +108,16 @@ def describe(wanted: JobFilter) -> str:
 def _check(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise typer.BadParameter(f"must be one of {', '.join(allowed)}", param_hint=f"'{option}'")
+
+
+def _check_code(code: str) -> None:
+    """Refuse a code that is probably mistyped; other unknown codes may be of an older release."""
+    from forebay.routing import errors  # noqa: PLC0415 - `forebay --help` answers at once
+
+    codes = {one.code for one in vars(errors).values() if hasattr(one, "code")}
+    close = get_close_matches(code, codes, n=1, cutoff=0.8)
+    if close and code not in codes:
+        raise typer.BadParameter(f"did you mean {close[0]}?", param_hint="'--code'")
 
 
 def _seconds(option: str, text: str | None) -> float | None:

@@ -83,7 +83,7 @@ def scope_of(name: str, tenant: str | None) -> str:
     """Return the scope that a name on the command line stands for.
 
     Raises:
-        BadParameter: `--tenant` stands beside something other than bedrock, or the name is nearly
+        BadParameter: A name other than bedrock stands beside `--tenant`, or the name is nearly
             that of a lane or kind.
     """
     from forebay.routing.base import KINDS  # noqa: PLC0415 - help answers at once
@@ -91,7 +91,8 @@ def scope_of(name: str, tenant: str | None) -> str:
 
     if tenant is not None:
         if name != "bedrock":
-            raise typer.BadParameter("goes with bedrock only", param_hint="'--tenant'")
+            hint = "must be bedrock beside --tenant; to pause all of a tenant, give its name alone"
+            raise typer.BadParameter(hint, param_hint="'NAME'")
         return f"bedrock:{tenant}"
     if name.partition(":")[0] in SORTS and ":" in name:
         return name

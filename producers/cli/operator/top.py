@@ -22,6 +22,7 @@ from forebay.routing.overview.workers import SeenWorker
 WIDE = 140  # columns from which on the tables stand side by side
 MAX_TENANTS = 6
 LATE_S = 600.0
+OTHER_POLICY = "The policy of the workers is not that of this shell: set FOREBAY_POLICY_FILE."
 STATES = {"gone": "red", "stuck": "red", "drained": "yellow"}  # the colours of workers
 
 
@@ -45,8 +46,8 @@ def run(interval: float, rounds: int | None, *, as_json: bool) -> None:
 
 def screen(now: Snapshot, before: Snapshot | None, width: int) -> RenderableType:
     """Return the screen: one column of tables, or two if there is room."""
-    left = [_queues(now, before), _workers(now)]
-    right = [_money(now), _failures(now, width)]
+    left: list[RenderableType] = [_queues(now, before), *_delayed(now), _workers(now)]
+    right: list[RenderableType] = [_money(now), _failures(now, width)]
     if width < WIDE:
         return Group(_head(now), *left, *right)
     grid = Table.grid(expand=True, padding=(0, 2))
@@ -58,6 +59,8 @@ def screen(now: Snapshot, before: Snapshot | None, width: int) -> RenderableType
 
 def document(now: Snapshot) -> dict[str, Any]:
     """Return a snapshot as JSON."""
+    known = now.budgets
+    budgets = None if known is None else {name: limit / NANO for name, limit in known.items()}
     return {
         "at": datetime.fromtimestamp(now.at_ms / 1000, UTC).isoformat(),
         "queues": [
@@ -71,8 +74,7 @@ def document(now: Snapshot) -> dict[str, Any]:
         "spent_usd": {name: sums[0] / NANO for name, sums in now.spent.items()},
         "reserved_usd": {name: sums[1] / NANO for name, sums in now.spent.items()},
         "workers": [workers.document(worker) for worker in now.workers],
-        "budgets_usd": {name: limit / NANO for name, limit in now.budgets.items()},
-        "budget_usd": None if now.budget_nusd is None else now.budget_nusd / NANO,
+        "budgets_usd": budgets, "budget_usd": (budgets or {}).get("*"),
         "bedrock_shut": now.shut, "paused": now.paused,
         "dead": [
             {"tenant": tenant, "kind": kind, "code": code, "jobs": count}
@@ -82,18 +84,17 @@ def document(now: Snapshot) -> dict[str, Any]:
 
 
 def _head(now: Snapshot) -> Text:
-    """Return the line that says how the fleet is as a whole."""
+    """Return the line that says how the fleet is as a whole, and one of what is paused."""
     clock = datetime.fromtimestamp(now.at_ms / 1000, UTC).strftime("%H:%M:%SZ")
     memory = "no limit" if now.memory is None else f"{now.memory:.0%}"
     sweepers = sum(len(line.workers) for line in now.queues if line.queue == "sweep")
     parts = [
         ("forebay", "bold"), (clock, ""), (f"memory {memory}", ""),
         (f"sweepers {sweepers}", "" if sweepers else "bold red"),
-        (f"retries {now.delayed}", ""),
         (f"leases recovered {now.recovered}/h", "yellow" if now.recovered else ""),
     ]  # fmt: skip
-    parts += [(f"paused {scope}", "bold yellow") for scope in now.paused]
-    return Text("  ").join(Text(words, style) for words, style in parts)
+    head = Text("  ").join(Text(words, style) for words, style in parts)
+    return head.append(f"\npaused: {', '.join(now.paused)}", "bold yellow") if now.paused else head
 
 
 def _queues(now: Snapshot, before: Snapshot | None) -> Table:
@@ -113,6 +114,14 @@ def _queues(now: Snapshot, before: Snapshot | None) -> Table:
             style="red" if unserved else "yellow" if late else "",
         )  # fmt: skip
     return table
+
+
+def _delayed(now: Snapshot) -> list[Text]:
+    """Return the line about the jobs that wait for a retry, if there are any."""
+    if not now.delayed:
+        return []
+    many, verb = ("jobs", "wait") if now.delayed > 1 else ("job", "waits")
+    return [Text(f"{now.delayed:,} more {many} {verb} for a retry", "yellow")]
 
 
 def _change(
@@ -143,35 +152,40 @@ def _pace(worker: SeenWorker | None) -> tuple[RenderableType, ...]:
     """Return the state of a worker, its jobs and their time; nothing if it has not said."""
     if worker is None:
         return ("", "", "", "")
-    status = worker.status
-    state = Text(worker.state, STATES.get(worker.state, ""))
-    mean = f"{status.mean_s:.3g}" if status.jobs_minute else ""
-    return (state, f"{status.busy}/{status.hands}", f"{status.jobs_minute:,}", mean)
+    return (Text(worker.state, STATES.get(worker.state, "")), *workers.pace(worker))
 
 
 def _money(now: Snapshot) -> Table:
     """Return the table of today's money, the fleet first, and whether Bedrock is open."""
     table = _table("BEDROCK TODAY", "SPENT", "RESERVED", "BUDGET")
     settled, reserved = now.spent.get("*", (0, 0))
-    budget = "no limit" if now.budget_nusd is None else f"${now.budget_nusd / NANO:,.2f}"
     state = Text("shut: " + now.shut if now.shut else "open", "red" if now.shut else "green")
-    table.add_row(state, _dollars(settled), _dollars(reserved), budget)
+    table.add_row(state, _dollars(settled), _dollars(reserved), _budget(now, "*"))
     tenants = [(name, sums) for name, sums in now.spent.items() if name != "*" and ":" not in name]
     for name, sums in sorted(tenants, key=lambda item: -sum(item[1]))[:MAX_TENANTS]:
-        limit = now.budgets.get(name)
-        budget = "" if limit is None else f"${limit / NANO:,.2f}"
-        table.add_row(f"  {name}", _dollars(sums[0]), _dollars(sums[1]), budget)
+        table.add_row(f"  {name}", _dollars(sums[0]), _dollars(sums[1]), _budget(now, name))
+    if now.budgets is None:
+        table.caption = Text(OTHER_POLICY, "yellow")
+        table.caption_justify = "left"
     return table
+
+
+def _budget(now: Snapshot, name: str) -> str:
+    """Return the budget of a tenant, or of the fleet."""
+    if now.budgets is None:
+        return "unknown"
+    limit = now.budgets.get(name)
+    return "no limit" if limit is None else f"${limit / NANO:,.2f}"
 
 
 def _failures(now: Snapshot, width: int) -> Table:
     """Return the table of the newest dead jobs."""
     table = _table(f"DEAD ({now.dead.total():,})", "AGE", "KIND", "CODE", "LANE")
-    room = 24 if width < WIDE else 46  # of a job's id; `forebay dead list` has all of it
+    table.columns[0].overflow = "ellipsis"  # `forebay dead list` has all of the id
+    table.columns[0].max_width = max(24, (width if width < WIDE else width // 2) - 40)
     for record in now.failures:
         age = display.duration((now.at_ms - record.ended) / 1000)
-        name = record.id if len(record.id) <= room else record.id[: room - 1] + "…"
-        table.add_row(name, age, record.kind, record.error or "", record.hop)
+        table.add_row(record.id, age, record.kind, record.error or "", record.hop)
     return table
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from forebay.routing.overview.workers import SeenWorker
 
 HEADER = (
-    "WORKER", "QUEUES", "MODEL", "STATE", "BUSY", "SLOTS", "JOBS/MIN", "S/JOB", "VERSION", "UP",
-    "SEEN",
+    "WORKER", "QUEUES", "MODEL", "STATE", "BUSY", "SLOTS", "JOBS/MIN", "S/JOB", "RETRIES/MIN",
+    "VERSION", "UP", "SEEN",
 )  # fmt: skip
 MODEL_CHARS = 24  # of a model's name in the table
 #: How to have more hands than a worker has threads, by the first word of its queue.
@@ -104,12 +104,22 @@ def document(worker: SeenWorker) -> dict[str, Any]:
 def cells(worker: SeenWorker) -> tuple[str, ...]:
     """Return a worker under `HEADER`."""
     status = worker.status
-    mean = f"{status.mean_s:.3g}" if status.jobs_minute else ""
+    busy, jobs, mean = pace(worker)
     return (
         status.name, ",".join(status.queues), status.model[:MODEL_CHARS], worker.state,
-        f"{status.busy}/{status.hands}", str(status.slots), f"{status.jobs_minute:,}", mean,
+        busy, str(status.slots), jobs, mean,
+        f"{status.retries_minute:,}",
         status.version, display.duration(worker.age_s), display.duration(worker.seen_s),
     )  # fmt: skip
+
+
+def pace(worker: SeenWorker) -> tuple[str, str, str]:
+    """Return how busy and how fast a worker is: BUSY, JOBS/MIN, S/JOB. Nothing if it is gone."""
+    status = worker.status
+    if worker.state == "gone":
+        return ("", "", "")
+    mean = f"{status.mean_s:.3g}" if status.jobs_minute else ""
+    return (f"{status.busy}/{status.hands + status.reserve}", f"{status.jobs_minute:,}", mean)
 
 
 def _find(name: str) -> tuple[SeenWorker, Orders]:

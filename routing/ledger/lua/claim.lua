@@ -85,9 +85,11 @@ local function head(class)
     local tenant = entry[1]
     if looks < 1 or not tenant and not admit_more(class) then
       return nil
-    elseif tenant and (passed_over[tenant] or is_paused(paused, queue, tenant)) then
+    elseif not tenant then
+      held = 0 -- newcomers stand between others
+    elseif passed_over[tenant] or is_paused(paused, queue, tenant) then
       held = held + 1
-    elseif tenant and (i > MAX_SKIPPED or not correct(turn, entry, now, most)) then
+    elseif i > MAX_SKIPPED or not correct(turn, entry, now, most) then
       local waiting = 'fb:waiting:' .. place .. ':' .. tenant
       local first, waits = first_of(waiting)
       if not waits then

@@ -50,7 +50,7 @@ local function create(id, content, idempotency, digest, watcher, fields)
   end
   if lane then
     given.egress = egress
-    redis.call('SADD', 'fb:queues', lane)
+    once('queue ' .. lane, 'SADD', 'fb:queues', lane)
   end
   put_on(id, lane or queue, bell, content, given, 'idempotency', idempotency, 'reasons', reasons or '')
   if idempotency ~= '' then

@@ -59,6 +59,9 @@ class ScriptedProvider:
         """Return the bounds that apply on Bedrock; see `Provider.bounds`."""
         return bounds(prompt, model, terms)
 
+    def count(self, prompt: Prompt, model: str, terms: Terms = PLAIN) -> None:
+        """Return `None`: nobody counts the tokens of a script; see `Provider.count`."""
+
     def call(  # the contract's arguments
         self,
         prompt: Prompt,

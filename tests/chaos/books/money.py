@@ -16,6 +16,7 @@ from forebay.routing.limits.budget import Budget, Reservation
 from mock_bedrock.spoiled import hides_cost
 
 REFUSED = 400  # HTTP status from which on Bedrock bills nothing
+TIMEOUT_S = 2.5  # of the fleets' calls, less what the mock's clock misses
 SERVER_ERROR = 500  # HTTP status from which on nobody knows whether the model ran
 WASTED = {"refuse", "malformed"}  # billed without an answer: a second call buys nothing twice
 #: Stands in the prompt of a repair, which shows the model its own wrong answer.
@@ -103,6 +104,8 @@ def unknown_calls(
 def _cause(call: Mapping[str, Any] | None, *, died: bool) -> str:
     if died:
         return "its worker died"
+    if call is not None and call["whole"] and call["took_s"] >= TIMEOUT_S:
+        return f"the mock answered after {call['took_s']:.1f} s"
     if call is not None and not call["whole"] and (call["status"] or SERVER_ERROR) >= SERVER_ERROR:
         return f"the mock's fault {call['fault']}" if call["fault"] else ""
     return ""

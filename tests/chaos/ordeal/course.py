@@ -29,6 +29,7 @@ SUBMIT_S = 120.0  # seconds after the schedule's end
 IDLE_S = TERM_S + 15  # seconds without the end of any job, after which no more will end
 WORKERS = {"router": 2, "sweeper": 2, "bedrock": 2}
 ENGINES = ("echo", "echo", "echo", "llamacpp")
+PATIENT = {"FOREBAY_HANG_S": "10"}  # a busy machine gives a real model no processor for seconds
 ECHO = {"FOREBAY_ENGINE": "echo", "FOREBAY_POOL": "echo", "FOREBAY_SLOTS": "16"}
 
 
@@ -90,7 +91,9 @@ def _start(fleet: DoomedFleet, options: Options) -> None:
         for _ in range(0 if role == options.without else number):
             fleet.start(role)
     for engine in ENGINES:
-        fleet.start("local", **(ECHO if engine == "echo" else {"FOREBAY_ENGINE": engine}))
+        fleet.start(
+            "local", **(ECHO if engine == "echo" else {"FOREBAY_ENGINE": engine, **PATIENT})
+        )
     fleet.wait_ready()
 
 

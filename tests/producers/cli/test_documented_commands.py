@@ -37,7 +37,8 @@ def path_of(words):
     """Return the names of the command, up to the first word that is no command."""
     names = ()
     for word in words:
-        listed = help_of(*names).partition("Commands:")[2]
+        # `forebay --help` has its commands in sections of their own.
+        listed = help_of(*names).partition("Commands:" if names else "Options:")[2]
         if not re.search(rf"^  {re.escape(word)}(\s|$)", listed, re.MULTILINE):
             break
         names += (word,)

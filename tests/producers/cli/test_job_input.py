@@ -260,3 +260,9 @@ def test_a_deadline_too_far_away_gives_the_limit(forebay):
     assert match
     limit = forebay("submit", "summarize", "--text", "t", "--deadline", f"{match[1]}d")
     assert limit[0] == 0
+
+
+def test_a_mistyped_kind_is_asked_about(forebay):
+    code, _, err = forebay("submit", "clasify", "a text")
+    assert code == 2
+    assert err.endswith("; did you mean classify?\n")

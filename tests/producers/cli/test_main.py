@@ -170,7 +170,9 @@ def test_every_command_takes_json_and_has_help_that_fits_its_line(forebay):
         code, text, _ = forebay(*command, "--help")
         assert (code, f"Usage: {' '.join(('forebay', *command))}" in text) == (0, True)
         children = re.findall(
-            r"^  ([a-z-]+)  +(\S.*)", text.partition("Commands:")[2], re.MULTILINE
+            r"^  ([a-z][a-z-]*)  +(\S.*)",
+            text.partition("Commands:" if command else "Options:")[2],
+            re.MULTILINE,
         )
         assert [text for _, text in children if text.endswith("...")] == [], "cut short"
         assert children or "--json" in text or command == ("serve",), command

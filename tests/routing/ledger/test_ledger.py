@@ -131,6 +131,15 @@ def test_an_escalated_job_brings_its_local_answer_along(ledger):
     assert claim.record.attempts == 1
 
 
+def test_the_stored_receipt_is_that_of_the_answer(ledger, redis):
+    put(ledger, job())
+    claim = ledger.claim("route")
+    settled = answer(claim, model="local", cost_nusd=7, reasons=("easy",), verdict=SURE)
+    ledger.settle(claim, settled)
+    stored = redis.hget(f"fb:job:{claim.id}", "receipt").decode()
+    assert stored == settled.receipt.model_dump_json()
+
+
 def test_the_second_of_two_holders_settles_and_the_first_is_fenced_off(ledger):
     put(ledger, job())
     slow = ledger.claim("route")

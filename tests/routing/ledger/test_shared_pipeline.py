@@ -43,6 +43,7 @@ def test_each_thread_gets_the_reply_to_its_own_command(redis):
 
 def test_threads_that_come_during_a_round_trip_share_the_next(redis):
     shared = SharedPipeline(redis)
+    shared.execute("ECHO", "connected")
     paused = threading.Thread(target=shared.execute, args=("BLPOP", "gate", 5))
     paused.start()
     while not shared._under_way:
@@ -87,3 +88,41 @@ def test_threads_of_one_ledger_claim_and_settle_each_job_once(redis, forgotten):
         return claim.id, ledger.settle(claim, answer(claim))
 
     assert sorted(together(work)) == sorted((job_id, "done") for job_id in ids)
+
+
+def test_a_connection_that_redis_closed_is_opened_again_without_an_error(redis):
+    shared = SharedPipeline(redis)
+    assert shared.execute("INCR", "n") == 1
+    ours = shared._line._connection._sock.getsockname()
+    redis.client_kill(f"{ours[0]}:{ours[1]}")
+    assert shared.execute("INCR", "n") == 2
+    assert shared.execute("INCR", "n") == 3
+
+
+def test_threads_share_one_connection(redis):
+    shared = SharedPipeline(redis)
+    before = redis.info("stats")["total_connections_received"]
+    together(lambda number: shared.execute("ECHO", str(number)))
+    assert redis.info("stats")["total_connections_received"] - before <= 1
+
+
+def test_a_redis_that_is_no_primary_any_more_is_asked_by_a_client_that_finds_the_new_one(redis):
+    shared = SharedPipeline(redis)
+    assert shared.execute("INCR", "n") == 1
+    found = []
+
+    def refuse(_commands):
+        raise redis_py.ReadOnlyError("READONLY")
+
+    shared._line.replies = refuse
+    redis.set_response_callback("INCR", lambda reply: found.append(reply) or reply)
+    assert shared.execute("INCR", "n") == 2
+    assert found == [2]
+
+
+def test_a_redis_that_does_not_answer_is_an_error_after_the_time_out_and_then_forgotten(redis_url):
+    impatient = redis_py.Redis.from_url(redis_url, socket_timeout=0.2, retry=Retry(NoBackoff(), 0))
+    shared = SharedPipeline(impatient)
+    with pytest.raises(redis_py.TimeoutError):
+        shared.execute("BLPOP", "nothing", 5)
+    assert shared.execute("ECHO", "a") == b"a"

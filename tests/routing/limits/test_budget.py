@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from forebay.routing.errors import BudgetExceeded, Throttled, Unavailable
 from forebay.routing.limits.allowances import Limit
-from forebay.routing.limits.budget import KEEP_DAYS, MAX_NUSD, Budget
+from forebay.routing.limits.budget import KEEP_DAYS, MAX_NUSD, Budget, Settlement
 from forebay.routing.limits.windows import window
 
 ids = count()
@@ -48,6 +48,29 @@ def test_money_is_reserved_and_then_settled(budget):
     assert budget.spent("acme") == budget.spent() == (0, 100)
     assert budget.settle("a", 70) == "closed"
     assert budget.spent("acme") == budget.spent() == (70, 0)
+
+
+def test_money_is_passed_on_to_the_next_call_of_the_job_in_one_step(budget):
+    limits, job = daily("acme", 100), {"job": "one", "of_tenant": 100}
+    reserve(budget, "a", 100, **job)
+    with pytest.raises(Throttled, match="may still be running"):
+        reserve(budget, "b", 60, **job)
+    for _ in range(2):  # as after an error of the connection
+        budget.reserve(
+            "b", "one", "acme", 60, limits_at=limits, term_s=60, settling=Settlement("a", 40)
+        )
+    assert budget.spent("acme") == (40, 60)
+    with pytest.raises(BudgetExceeded):
+        reserve(budget, "c", 1, of_tenant=100)
+
+
+def test_a_call_is_settled_even_if_the_next_one_is_too_dear(budget):
+    reserve(budget, "a", 100, job="one", of_tenant=100)
+    limits, settling = daily("acme", 100), Settlement("a", 40, {"tier": "default"})
+    with pytest.raises(BudgetExceeded):
+        budget.reserve("b", "one", "acme", 61, limits_at=limits, term_s=60, settling=settling)
+    assert budget.spent("acme") == (40, 0)
+    assert budget.find("a").state == "settled"
 
 
 def test_a_call_is_settled_once(budget):

@@ -148,6 +148,7 @@ def test_every_reason_code_is_reached_and_has_a_meaning():
         Reason.AUDIT,
         Reason.AUDIT_DROPPED,
         Reason.AT_LIMIT,
+        Reason.IN_BATCH,
         Reason.IN_PARTS,
         Reason.BULK,
         Reason.CACHED,

@@ -8,6 +8,7 @@ import pytest
 
 from forebay.routing.errors import Misconfigured
 from forebay.routing.jobs import Job
+from forebay.routing.policy.batch_table import BatchPolicy
 from forebay.routing.policy.policy_file import Fleet, Policy, PolicyFile, TenantPolicy
 
 REQUEST = {"kind": "generate", "messages": [{"role": "user", "content": "hello"}]}
@@ -28,6 +29,7 @@ def test_without_a_file_the_defaults_apply():
 def test_the_shipped_example_is_valid_and_says_what_the_defaults_are():
     example = Policy.load(Path(__file__).parents[3] / "deploy" / "policy.toml")
     assert (example.defaults, example.fleet) == (TenantPolicy(), Fleet())
+    assert example.batch == BatchPolicy()
     assert example.tenant("payroll").force_deny
     support = example.tenant("support").thresholds
     assert (support.classify, support.extract) == (0.7, 0.5)

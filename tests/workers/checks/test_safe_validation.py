@@ -1,8 +1,7 @@
 """Patterns and schemas of callers are checked correctly, in bounded time, and fetch nothing."""
 
-import time
-
 import pytest
+from tests.support.stopwatch import within
 
 from forebay.workers.checks.safe_validation import mismatch, violation
 
@@ -16,9 +15,8 @@ def test_the_whole_text_must_match():
 
 
 def test_a_pattern_that_never_ends_is_stopped():
-    began = time.monotonic()
-    assert mismatch("(a+)+$", "a" * 40 + "b", timeout_s=0.5) == "takes too long to check"
-    assert time.monotonic() - began < 5
+    with within(5, AssertionError):
+        assert mismatch("(a+)+$", "a" * 40 + "b", timeout_s=0.5) == "takes too long to check"
 
 
 def test_a_pattern_in_a_schema_that_never_ends_is_stopped():

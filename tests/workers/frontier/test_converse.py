@@ -241,7 +241,6 @@ def test_other_constraints_are_left_to_the_prompt(mock, constraint):
         ("anthropic.claude-opus-4-7", True),
         ("anthropic.claude-opus-5", True),
         ("anthropic.claude-fable-5-1", True),
-        ("openai.gpt-oss-20b-1:0", False),
     ],
 )
 def test_a_model_that_always_reasons_gets_more_tokens_and_no_temperature(

@@ -114,6 +114,7 @@ def test_without_money_for_it_there_is_no_second_try(asked, lanes):
     probe = asked(LEVEL, '{"level": "high"}')
     worst = int(max(redis_reserved(lanes.redis)))
     lanes.mock.calls.clear()
+    lanes.rules('[tenants.default]\ncount_tokens = "never"\n')
     receipt = asked(LEVEL, "no", '{"level": "high"}', max_cost_usd=(worst + 1) / 1e9)
     assert probe.status == "done"
     assert (receipt.status, len(lanes.mock.calls)) == ("failed", 1)

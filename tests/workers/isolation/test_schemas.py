@@ -57,9 +57,9 @@ def test_a_large_document_or_schema_is_not_cheap():
 
 
 def test_weighing_ends_at_the_limit():
-    began = time.monotonic()
+    began = time.process_time()
     assert weight(["a"] * 1_000_000, 10) == 11
-    assert time.monotonic() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 cheap_schemas = st.recursive(

@@ -18,7 +18,7 @@ from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.settings import Settings
 from forebay.workers.runtime import execute, recording
 from forebay.workers.runtime.claims.in_flight import InFlight
-from forebay.workers.runtime.outcomes import Answered, Dropped, Escalated, Routed
+from forebay.workers.runtime.outcomes import Answered, Dropped, Escalated, Retry, Routed
 
 BELL = '{"id": "@RING@", "queue": "@QUEUE@", "task": "@TASK@"}'
 
@@ -70,6 +70,16 @@ def test_a_job_that_takes_longer_has_a_task_to_itself(ledger, redis, in_flight):
     assert recorded.outcome.queue == "local.default"
     assert redis.llen("route") == 1
     assert ledger.depths()["route"] == 1
+
+
+def test_a_job_that_goes_back_is_no_job_of_the_last_minute(ledger, in_flight):
+    create(ledger, 2)
+    execute.execute(
+        ledger, "route", lambda _: Retry("engine_busy", counted=False, delay_s=60), in_flight
+    )
+    assert (in_flight.last_minute.rate()[0], in_flight.retries.rate()[0]) == (0, 1)
+    execute.execute(ledger, "route", route, in_flight)
+    assert (in_flight.last_minute.rate()[0], in_flight.retries.rate()[0]) == (1, 1)
 
 
 def test_a_draining_worker_takes_no_second_job(ledger, redis, in_flight, patient):

@@ -6,11 +6,13 @@ import time
 
 import pytest
 
+import forebay
 from forebay.producers.cli.main import run
 from forebay.producers.client import Client
 from forebay.routing.jobs import Generate, Message
 from forebay.routing.overview.orders import Orders
 from forebay.routing.overview.workers import Workers
+from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import Settings
 from forebay.routing.store.connection import connect
 from local.fleet import Fleet
@@ -55,7 +57,8 @@ def test_a_worker_tells_what_it_is(fleet_of_two):
         "echo",
     )
     assert (status.slots, status.threads, status.hands, worker.state) == (2, 6, 6, "idle")
-    assert status.version
+    assert (status.version, status.policy) == (forebay.__version__, Policy().version)
+    assert status.reserve >= 2
     assert status.host in first
     assert worker.age_s > worker.seen_s < 5
     assert Workers(client).slots() == {"embed": 4, "local.default": 4, "route": 1, "sweep": 1}

@@ -17,7 +17,7 @@ import boto3
 from botocore import exceptions as boto
 from botocore.config import Config
 
-from forebay.routing.errors import ForebayError
+from forebay.routing.errors import BadAnswer, ForebayError
 from forebay.workers.engines.engine import Prompt, TakeText
 from forebay.workers.frontier.bedrock.converse_errors import (
     from_response,
@@ -27,9 +27,13 @@ from forebay.workers.frontier.bedrock.converse_errors import (
 from forebay.workers.frontier.bedrock.converse_reply import keep_body, read_reply, whole_body
 from forebay.workers.frontier.bedrock.converse_request import (
     bounds,
+    capabilities,
     converse_request,
-    cut_at_blank_stop,
+    count_request,
+    cut_at,
     enforces,
+    uncounted,
+    unsent_stops,
 )
 from forebay.workers.frontier.bedrock.converse_stream import keep_stream, streamed_body
 from forebay.workers.frontier.provider import AccountFault, Provider, Reply
@@ -37,6 +41,7 @@ from forebay.workers.frontier.settings import BedrockSettings
 from forebay.workers.frontier.terms import PLAIN, Terms
 
 CONNECT_TIMEOUT_S = 5
+COUNT_TIMEOUT_S = 10.0  # of silence, while tokens are counted
 
 
 class Converse(Provider):
@@ -45,7 +50,9 @@ class Converse(Provider):
     def __init__(self, settings: BedrockSettings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._connection: Any = None
+        self._calling = settings.bedrock_timeout_s
+        self._counting = min(COUNT_TIMEOUT_S, settings.bedrock_timeout_s)
+        self._clients: dict[float, Any] = {}  # by their time-out
 
     @property
     def term_s(self) -> float:
@@ -63,6 +70,25 @@ class Converse(Provider):
         """Return the most tokens a call can be billed for: of its prompt, and of its answer."""
         return bounds(prompt, model, terms)
 
+    def count(self, prompt: Prompt, model: str, terms: Terms = PLAIN) -> int:
+        """Return the most tokens the prompt can be billed for, by Bedrock's CountTokens."""
+        ending = self._count(count_request(prompt, model, terms))
+        if isinstance(ending, ForebayError):
+            raise ending  # as in `call`
+        return ending + uncounted(prompt, model, terms)
+
+    def _count(self, request: dict[str, Any]) -> int | ForebayError:
+        model = request["modelId"]
+        try:
+            counted = self._client(self._counting).count_tokens(**request)["inputTokens"]
+        except boto.ClientError as error:
+            return from_response(error, model)
+        except Exception as error:  # noqa: BLE001 - as in `_ask`; nothing is billed
+            return without_response(error, model)
+        if not isinstance(counted, int) or counted < 1:
+            return BadAnswer("Bedrock counts no tokens of the prompt")
+        return counted
+
     def call(
         self,
         prompt: Prompt,
@@ -78,7 +104,8 @@ class Converse(Provider):
         is left to the prompt's words and to the checks of the answer.
         """
         request = converse_request(prompt, model, call_id, terms)
-        if any(not stop.strip() for stop in prompt.stop):
+        unsent = unsent_stops(prompt, capabilities(terms.base or model, terms))
+        if unsent:
             on_text = None  # the text is cut afterwards
         ending = self._ask(request, terms, on_text)
         if isinstance(ending, AccountFault):
@@ -87,7 +114,7 @@ class Converse(Provider):
             # Raised here and not where it was caught, so that no error report can walk from it
             # to the foreign error, which may quote the request.
             raise ending
-        text = cut_at_blank_stop(ending.text, prompt)
+        text = cut_at(ending.text, unsent)
         finish = ending.finish if text == ending.text else "stop"
         return replace(ending, text=text, finish=finish, enforced=enforces(request))
 
@@ -96,7 +123,7 @@ class Converse(Provider):
     ) -> Reply | ForebayError:
         model, began = request["modelId"], time.monotonic()
         try:
-            client = self._client()
+            client = self._client(self._calling)
         except Exception as error:  # noqa: BLE001 - of boto3, or of a plug-in of it
             return from_setup(error, model)
         try:
@@ -117,21 +144,21 @@ class Converse(Provider):
     def _forget_client(self) -> None:
         """Have the next call read the credentials again; a client of boto3 keeps its own."""
         with self._lock:
-            self._connection = None
+            self._clients.clear()
 
-    def _client(self) -> Any:
+    def _client(self, timeout_s: float) -> Any:
         with self._lock:
-            if self._connection is None:
-                self._connection = _connect(self._settings)
-            return self._connection
+            if timeout_s not in self._clients:
+                self._clients[timeout_s] = _connect(self._settings, timeout_s)
+            return self._clients[timeout_s]
 
 
-def _connect(settings: BedrockSettings) -> Any:
+def _connect(settings: BedrockSettings, timeout_s: float) -> Any:
     # At DEBUG botocore logs whole requests, which hold content.
     logging.getLogger("botocore").setLevel(logging.INFO)
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=settings.bedrock_timeout_s,
+        read_timeout=timeout_s,
         max_pool_connections=settings.bedrock_concurrency,
         retries={"total_max_attempts": 1, "mode": "standard"},
         tcp_keepalive=True,

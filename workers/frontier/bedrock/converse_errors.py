@@ -91,6 +91,10 @@ _BY_MESSAGE: dict[str, tuple[tuple[str, _Mapped], ...]] = {
         (r"^invocation\b.*\bon-demand throughput", (ModelFault, _NEEDS_PROFILE, "model")),
         (r"^the provided model identifier is invalid", _NO_MODEL),
         (
+            r"^the provided model doesn.t support counting",
+            (InvalidJob, "{model} counts no tokens", None),
+        ),
+        (
             r"schema|output_?config|grammar|enum value|union type|declared type",
             (InvalidJob, "is not supported by structured output", "schema"),
         ),

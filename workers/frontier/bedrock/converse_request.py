@@ -63,6 +63,23 @@ def converse_request(
     return request
 
 
+def count_request(prompt: Prompt, model: str, terms: Terms = PLAIN) -> dict[str, Any]:
+    """Return the parameters of boto3's `count_tokens`, which takes no id of an inference profile.
+
+    `model` is the id as the price list spells it.
+    """
+    converse = converse_request(prompt, model, "", terms)
+    parts = {name: converse[name] for name in ("messages", "system") if name in converse}
+    return {"modelId": Prices.packaged().bare(model), "input": {"converse": parts}}
+
+
+def uncounted(prompt: Prompt, model: str, terms: Terms = PLAIN) -> int:
+    """Return the most tokens of a prompt that CountTokens is not told of: those of its schema."""
+    can = capabilities(terms.base or model, terms)
+    schema = _output_schema(prompt, can)
+    return 0 if schema is None else len(json.dumps(schema).encode()) + _TOKENS_PER_CALL
+
+
 def enforces(request: dict[str, Any]) -> bool:
     """Return whether a request asks Bedrock to enforce a JSON Schema."""
     return "textFormat" in request.get("outputConfig", {})
@@ -93,11 +110,15 @@ def _chat(prompt: Prompt) -> list[Turn]:
     return [Turn(role="user", content=_OPENING), *turns]
 
 
-def cut_at_blank_stop(text: str, prompt: Prompt) -> str:
-    """Return the text up to the first stop string of white space, which Bedrock does not take."""
-    for stop in prompt.stop:
-        if not stop.strip():
-            text = text.partition(stop)[0]
+def unsent_stops(prompt: Prompt, can: Capabilities) -> list[str]:
+    """Return the stop strings that Bedrock does not take: of white space, or all of a model."""
+    return [stop for stop in prompt.stop if not (can.stops and stop.strip())]
+
+
+def cut_at(text: str, stops: Iterable[str]) -> str:
+    """Return the text up to the first of these stop strings."""
+    for stop in stops:
+        text = text.partition(stop)[0]
     return text
 
 
@@ -108,7 +129,8 @@ def _blocks(turns: Iterable[Turn]) -> list[dict[str, str]]:
 def _inference_config(prompt: Prompt, can: Capabilities) -> dict[str, Any]:
     # Without maxTokens, Bedrock counts the model's longest answer against the account's quota.
     config: dict[str, Any] = {"maxTokens": _max_tokens(prompt, can)}
-    if stops := [stop for stop in prompt.stop if stop.strip()]:
+    unsent = unsent_stops(prompt, can)
+    if stops := [stop for stop in prompt.stop if stop not in unsent]:
         config["stopSequences"] = stops
     if can.temperature:
         config["temperature"] = min(prompt.temperature, 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from forebay.routing.books.egress_entry import Leaving
 from forebay.routing.books.egress_log import content_digest
@@ -16,6 +16,8 @@ from forebay.routing.limits.windows import window
 from forebay.routing.policy.policy_file import Policy
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.frontier.terms import Terms
+
+Role = Literal["answer", "repair", "part"]
 
 #: Of usual text. The bound of a prompt's tokens is its bytes.
 BYTES_PER_TOKEN = 4
@@ -29,6 +31,9 @@ class SubBudget:
     budget_nusd: int | None = None
 
 
+NO_SUB_BUDGET = SubBudget()
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A planned call: its prompt, its model, and the most it can cost.
@@ -39,7 +44,8 @@ class Call:
         tokens_in, tokens_out: the most tokens that its prompt and its answer can have.
         terms: how it is made.
         probe: the call finds out whether a fault of Bedrock is over.
-        repair: the call mends the answer of an earlier call.
+        role: `answer`; `repair` of an earlier answer; `part` of a text that is answered in parts.
+        ahead_nusd: what the job's later calls may cost; it is reserved together with this call.
     """
 
     id: str
@@ -51,7 +57,8 @@ class Call:
     tokens_out: int
     terms: Terms
     probe: bool = False
-    repair: bool = False
+    role: Role = "answer"
+    ahead_nusd: int = 0
 
     @property
     def base(self) -> str:
@@ -64,8 +71,8 @@ class Call:
         return self.tokens_in // BYTES_PER_TOKEN + self.tokens_out
 
     def purpose(self, sub_budget: SubBudget) -> str:
-        """Return what the call is for: `answer`, `repair`, or the purpose of a budget."""
-        return sub_budget.purpose or ("repair" if self.repair else "answer")
+        """Return what the call is for: its role, or the purpose of a budget."""
+        return sub_budget.purpose or self.role
 
     def stated(self, region: str, sub_budget: SubBudget) -> dict[str, Any]:
         """Return what the book of calls keeps of the call."""

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from forebay.routing.base import NANO
 from forebay.routing.books.egress_entry import Leaving
 from forebay.routing.books.egress_log import EgressLog
 from forebay.routing.errors import (
     BudgetExceeded,
     ForebayError,
-    NoPrice,
     PassingError,
     Throttled,
     Unavailable,
@@ -23,20 +20,21 @@ from forebay.routing.errors import (
 from forebay.routing.jobs import Job
 from forebay.routing.ledger.claim import Claim
 from forebay.routing.ledger.ledger import Ledger
-from forebay.routing.limits.budget import MAX_NUSD, BookBounds, Budget
-from forebay.routing.limits.prices import Prices, Tier
+from forebay.routing.limits.budget import BookBounds, Budget, Settlement
+from forebay.routing.limits.prices import Prices
 from forebay.routing.limits.spillway import ACCOUNT, PROBE_EVERY_S, Spillway
 from forebay.routing.logs import Event, event
 from forebay.routing.policy.policy_file import Policy
 from forebay.routing.reasons import Reason
 from forebay.routing.store.backoff import patiently
 from forebay.workers.engines.engine import Prompt, TakeText
-from forebay.workers.frontier.calling.call import Call, SubBudget
+from forebay.workers.frontier.calling.call import NO_SUB_BUDGET, Call, Role, SubBudget
 from forebay.workers.frontier.calling.cost import Cost, cost_of
 from forebay.workers.frontier.calling.no_answer import NoAnswer
-from forebay.workers.frontier.calling.prefixes import Prefixes
+from forebay.workers.frontier.calling.planner import Bound, Planner
 from forebay.workers.frontier.calling.providers import Providers
 from forebay.workers.frontier.calling.slots import Slots
+from forebay.workers.frontier.calling.token_counts import TokenCounts
 from forebay.workers.frontier.calling.traced_call import traced
 from forebay.workers.frontier.provider import (
     BilledFailure,
@@ -46,13 +44,9 @@ from forebay.workers.frontier.provider import (
     billed,
     fault_of,
 )
-from forebay.workers.frontier.terms import Terms
 
 MAX_RESERVING_S = 30.0  # if reserving took longer, the reservation's term may run out in the call
 MAX_BOOKING_S = 60.0  # how long booking a cost waits for Redis
-
-#: Names of the ids that go along with a call, for the provider's own log.
-JOB_LABEL, TENANT_LABEL = "forebay-job", "forebay-tenant"
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +54,7 @@ log = logging.getLogger(__name__)
 class Calls:
     """Makes paid calls through a provider. Safe to share between threads.
 
-    1. `plan` makes the prompt and computes the most that the call can cost.
+    1. `plan` makes the prompt and computes the most that the call can cost (`Planner`).
     2. `make` takes a slot of the model, reserves that money, writes down what leaves, and calls,
        once.
     3. `book` settles the reservation at what the call did cost.
@@ -72,80 +66,60 @@ class Calls:
         """Call through `provider`; `prices` returns the price list that is in force."""
         settings = ledger.settings
         self._providers = Providers(provider)
-        self._prices = prices
         self._secret = secret
         self._budget = Budget(ledger.redis, BookBounds(settings.books_days, settings.books_calls))
         self._egress_log = EgressLog(ledger.redis, settings.egress_entries)
         self._spillway = Spillway(ledger.redis)
         self._slots = Slots(ledger.redis, self._spillway)
-        self._prefixes = Prefixes()
+        counts = TokenCounts(self._providers, self._egress_log, secret)
+        self._planner = Planner(self._providers, prices, self._spillway, counts)
+        self.plan, self.bound = self._planner.plan, self._planner.bound
 
-    def plan(
+    def ask(
         self,
+        claim: Claim,
         job: Job,
         model: str,
         rules: Policy,
         prompt_for: Callable[[str], Prompt],
         *,
+        sub_budget: SubBudget = NO_SUB_BUDGET,
+        on_text: TakeText | None = None,
+        role: Role = "answer",
         spent_nusd: int = 0,
-    ) -> Call:
-        """Plan a call; `prompt_for` makes its prompt from the call's id.
+    ) -> tuple[Call, Reply]:
+        """Plan a call and make it.
 
-        `spent_nusd` is what earlier calls for the job cost.
+        If the bytes of its prompt break a budget that its tokens may keep to, they are counted.
 
         Raises:
-            NoAnswer: The spillway is shut, the model has no price, or the call might cost more
-                than the job allows.
+            Lost: The job no longer belongs to this claim.
+            NoAnswer: There is no reply. Its cost is booked already, as far as it is known.
         """
-        call_id, prices = secrets.token_hex(16), self._prices()
-        try:
-            prompt = prompt_for(call_id)
-            terms = self._terms(job, prompt, rules.base_model(model), rules, prices)
-            provider = self._providers.of(terms)
-            tokens_in, tokens_out = provider.bounds(prompt, terms.base, terms)
-            worst_nusd = prices.worst_case(
-                terms.base, tokens_in, tokens_out, tier=terms.tier, caches=terms.caches
-            )
-        except NoPrice as error:
-            raise NoAnswer(error, Reason.NO_PRICE, detail=model, another=True) from None
-        except ForebayError as error:
-            raise NoAnswer(error, Reason.BEDROCK_FAILED, another=True) from None
-        allowed_nusd = MAX_NUSD if job.max_cost_usd is None else job.max_cost_usd * NANO
-        if spent_nusd + worst_nusd > allowed_nusd:
-            too_dear = BudgetExceeded("a call might cost more than this", field="max_cost_usd")
-            raise NoAnswer(too_dear, Reason.JOB_COST_CAP, another=True)
-        return Call(
-            call_id, prompt, model, worst_nusd, prices, tokens_in, tokens_out, terms,
-            probe=self._admitted(model, job, elsewhere=bool(terms.endpoint)), repair=spent_nusd > 0,
-        )  # fmt: skip
-
-    def _terms(self, job: Job, prompt: Prompt, base: str, rules: Policy, prices: Prices) -> Terms:
-        """Return how a call is made: what the policy wants, as far as the model offers it."""
-        wanted = rules.tenant(job.tenant)
-        tier: Tier = getattr(wanted.service_tier, job.priority)
-        return Terms(
-            base=base,
-            can=prices.capabilities(base),
-            tier=tier if prices.offers(base, tier) else "default",
-            effort="" if wanted.effort == "default" else wanted.effort,
-            caches=self._prefixes.pays(prompt, base, prices),
-            endpoint=rules.endpoint(base),
-            labels={JOB_LABEL: job.id, TENANT_LABEL: job.tenant},
+        plan = partial(
+            self.plan, claim, job, model, rules, prompt_for, role=role, spent_nusd=spent_nusd
         )
+        call = plan()
+        try:
+            return call, self.make(call, claim, job, rules, sub_budget, on_text)
+        except NoAnswer as refusal:
+            if not self._may_fit(call, job, rules, sub_budget, refusal):
+                raise
+            counted = plan(counted=True)
+            if counted.worst_nusd >= call.worst_nusd:
+                raise
+        return counted, self.make(counted, claim, job, rules, sub_budget, on_text)
 
-    def _admitted(self, model: str, job: Job, *, elsewhere: bool) -> bool:
-        """Return whether the call of this model probes a fault.
-
-        Raises:
-            NoAnswer: The spillway is shut for this model.
-        """
-        admission = self._spillway.admit(model, job.id, elsewhere=elsewhere)
-        fault = admission.fault
-        if not admission.wait_s:
-            return fault is not None
-        why = fault.reason if fault else "the spillway is shut"
-        shut = Unavailable(why, retry_after=admission.wait_s)
-        raise NoAnswer(shut, Reason.SPILLWAY_SHUT, another=True)
+    def _may_fit(
+        self, call: Call, job: Job, rules: Policy, sub_budget: SubBudget, refusal: NoAnswer
+    ) -> bool:
+        """Return whether the tokens of a call that a budget refused may keep to the budgets."""
+        counts = rules.tenant(job.tenant).count_tokens == "if_needed"
+        if not counts or refusal.reason is not Reason.BUDGET_SPENT:
+            return False
+        left = self._budget.left(lambda at_s: call.limits(rules, job.tenant, sub_budget, at_s))
+        bound = Bound(call.terms, call.prices, call.tokens_in, call.tokens_out, call.worst_nusd)
+        return left is None or bound.may_fit(left)
 
     def make(
         self,
@@ -164,7 +138,11 @@ class Calls:
             Lost: The job no longer belongs to this claim.
             NoAnswer: There is no reply. Its cost is booked already, as far as it is known.
         """
-        slot = self._slots.take(call, claim, rules)
+        try:
+            slot = self._slots.take(call, claim, rules)
+        except NoAnswer:
+            self._release(call)  # what an earlier call of the job passed on
+            raise
         try:
             self._prepare(call, claim, job, rules, sub_budget)
             ending = self._call(call, on_text)
@@ -189,7 +167,7 @@ class Calls:
         began = time.monotonic()
         self._reserve(call, claim, job, rules, sub_budget)
         region = self._providers.of(call.terms).region
-        self._write_down(call.leaving(claim, job, rules, region, sub_budget, self._secret))
+        self._write_down(call, call.leaving(claim, job, rules, region, sub_budget, self._secret))
         if time.monotonic() - began > MAX_RESERVING_S:  # this process was stopped meanwhile
             self._budget.release(call.id)
             raise NoAnswer(Unavailable("too late to call"), Reason.SPILLWAY_SHUT)
@@ -220,8 +198,33 @@ class Calls:
         settle = partial(self._budget.settle, call.id, cost.nusd, draft=draft, bill=cost.bill())
         patiently(settle, patience_s=MAX_BOOKING_S)
 
+    def pass_on(
+        self, ended: Call, cost: Cost, call: Call, claim: Claim, job: Job, rules: Policy
+    ) -> None:
+        """Settle a call at its cost and reserve the money of the job's next call, in one step.
+
+        Raises:
+            Lost: The job no longer belongs to this claim.
+            NoAnswer: The next call must not be made.
+            Unavailable: Redis did not come back in time.
+        """
+        settling = Settlement(ended.id, cost.nusd, cost.bill())
+        reserve = partial(self._reserve, call, claim, job, rules, NO_SUB_BUDGET, settling)
+        patiently(reserve, patience_s=MAX_BOOKING_S)
+
+    def _release(self, call: Call) -> None:
+        """Give back what is reserved; if Redis is away, it stays reserved for its term."""
+        with suppress(Unavailable):
+            self._budget.release(call.id)
+
     def _reserve(
-        self, call: Call, claim: Claim, job: Job, rules: Policy, sub_budget: SubBudget
+        self,
+        call: Call,
+        claim: Claim,
+        job: Job,
+        rules: Policy,
+        sub_budget: SubBudget,
+        settling: Settlement | None = None,
     ) -> None:
         provider = self._providers.of(call.terms)
         try:
@@ -229,19 +232,20 @@ class Calls:
                 call.id,
                 job.id,
                 job.tenant,
-                call.worst_nusd,
+                call.worst_nusd + call.ahead_nusd,
                 limits_at=lambda at_s: call.limits(rules, job.tenant, sub_budget, at_s),
                 term_s=provider.term_s,
                 purpose=sub_budget.purpose,
                 token=claim.token,
                 terms=call.stated(provider.region, sub_budget),
+                settling=settling,
             )
         except BudgetExceeded as error:
             raise NoAnswer(error, Reason.BUDGET_SPENT, another=True) from None
         except Throttled as error:  # another call of this job may still run, or has just ended
             raise NoAnswer(error, Reason.CALL_OPEN) from None
 
-    def _write_down(self, leaving: Leaving) -> None:
+    def _write_down(self, call: Call, leaving: Leaving) -> None:
         """Enter in the egress log what is about to leave.
 
         Raises:
@@ -254,8 +258,7 @@ class Calls:
                 "the egress log cannot be written, so the call is not made: %s", error,
                 extra=event(Event.EGRESS_UNWRITTEN, job=leaving.job, model=leaving.model),
             )  # fmt: skip
-            with suppress(Unavailable):  # what cannot be released stays reserved for its term
-                self._budget.release(leaving.call)
+            self._release(call)
             raise NoAnswer(error, Reason.EGRESS_UNWRITTEN, waits=True) from None
 
     def _failed(self, call: Call, error: ForebayError, rules: Policy, rest_s: float) -> NoAnswer:

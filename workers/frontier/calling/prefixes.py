@@ -29,11 +29,7 @@ class Prefixes:
 
     def pays(self, prompt: Prompt, model: str, prices: Prices) -> bool:
         """Return whether to cache the system prompt of a call, and remember that it was used."""
-        smallest = prices.capabilities(model).cache_from
-        system = "\n".join(turn.content for turn in prompt.messages if turn.role == "system")
-        if smallest is None or len(system.encode()) < smallest * BYTES_PER_TOKEN:
-            return False
-        return self._used_before(model, system) and prices.caching_pays(model)
+        return may_pay(prompt, model, prices) and self._used_before(model, _system(prompt))
 
     def _used_before(self, model: str, system: str) -> bool:
         name, now = hashlib.sha256(f"{model}\n{system}".encode()).digest(), time.monotonic()
@@ -43,3 +39,15 @@ class Prefixes:
             if len(self._used_at) > MAX_PREFIXES:
                 self._used_at.popitem(last=False)
         return before is not None and now - before < KEPT_S
+
+
+def may_pay(prompt: Prompt, model: str, prices: Prices) -> bool:
+    """Return whether the system prompt is long enough to be cached, and the cache is cheaper."""
+    smallest = prices.capabilities(model).cache_from
+    if smallest is None or len(_system(prompt).encode()) < smallest * BYTES_PER_TOKEN:
+        return False
+    return prices.caching_pays(model)
+
+
+def _system(prompt: Prompt) -> str:
+    return "\n".join(turn.content for turn in prompt.messages if turn.role == "system")

@@ -61,6 +61,9 @@ class ChatCompletions(Provider):
         """Return the most tokens a call can be billed for: of its prompt, and of its answer."""
         return bounds(prompt, model, terms)
 
+    def count(self, prompt: Prompt, model: str, terms: Terms = PLAIN) -> None:
+        """Return `None`: chat completions have no way to count tokens."""
+
     def call(
         self,
         prompt: Prompt,

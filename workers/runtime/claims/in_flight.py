@@ -39,24 +39,28 @@ class InFlight:
 
     Attributes:
         slots: how many claims the threads of Celery hold at most. Those of the reserve come on top.
+        reserve: how many claims the reserve holds at most.
         closed: the process is draining; no doorbell is answered any more.
         drained: an operator has drained the worker; no doorbell is answered until it is resumed.
         doorbells: how many have come so far, including those for which no job waited.
         ended: how many claims have ended so far.
-        last_minute: counts those of the last minute.
+        last_minute: counts those of the last minute, but for those that go back to their queue.
+        retries: counts those of the last minute that go back.
         shard_places: bounds the threads that work shards of bulks, so that most are free for jobs
             that somebody waits for.
     """
 
     def __init__(self, slots: int, shards_at_once: int = 1) -> None:
         self.slots = slots
+        self.reserve = 0
         self.shard_places = threading.BoundedSemaphore(shards_at_once)
         self.closed = self.drained = False
         self.doorbells = 0
         self.ended = 0
-        self.last_minute = LastMinute()
+        self.last_minute, self.retries = LastMinute(), LastMinute()
         self._claims: dict[str, Claim] = {}
         self._reserved: set[str] = set()  # tokens of the claims that the reserve holds
+        self._going_back: set[str] = set()  # tokens of the claims whose jobs go back
         self._changed = threading.Condition()
 
     @property
@@ -85,8 +89,17 @@ class InFlight:
                 del self._claims[claim.token]
                 self._reserved.discard(claim.token)
                 self.ended += 1
-                self.last_minute.note(time.monotonic() - began)
+                went_back = claim.token in self._going_back
+                self._going_back.discard(claim.token)
+                counted = self.retries if went_back else self.last_minute
+                counted.note(time.monotonic() - began)
                 self._changed.notify_all()
+
+    def gives_back(self, claim: Claim) -> None:
+        """Count a claim in flight as one whose job goes back to its queue."""
+        with self._changed:
+            if claim.token in self._claims:
+                self._going_back.add(claim.token)
 
     def claims(self) -> list[Claim]:
         """Return the claims in flight now."""

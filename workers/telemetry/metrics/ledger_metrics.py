@@ -12,6 +12,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from forebay.routing.base import NANO
+from forebay.routing.bedrock_batches.batch_record import OPEN_STATES
+from forebay.routing.bedrock_batches.batches import BedrockBatches
 from forebay.routing.errors import ForebayError
 from forebay.routing.lanes import SHARDS
 from forebay.routing.ledger.reader import LedgerReader
@@ -66,7 +68,7 @@ class LedgerMetrics(Collector):
         failed = set[str]()
         for part in (
             self._queues, self._jobs, self._due, self._money, self._breaker, self._pace,
-            self._memory,
+            self._batches, self._memory,
         ):  # fmt: skip
             try:
                 yield from list(part())
@@ -170,6 +172,18 @@ class LedgerMetrics(Collector):
         for pause in Pauses(self._redis).all()[:MAX_PAUSES]:
             paused.add_metric([pause.scope], 1)
         yield paused
+
+    def _batches(self) -> Iterator[Metric]:
+        """Yield the batches on Bedrock that have not ended."""
+        batches = BedrockBatches(self._redis)
+        found = batches.open()
+        states = _family("bedrock_batches", "Batches on Bedrock that have not ended", "state")
+        counts = Counter(batch.state for batch in found)
+        for state in OPEN_STATES:
+            states.add_metric([state], counts[state])
+        oldest_s = max(0, batches.now_ms() - found[0].at) / 1_000 if found else 0
+        text = "Age of the oldest batch on Bedrock that has not ended"
+        yield from (states, _gauge("bedrock_batches_oldest_seconds", text, oldest_s))
 
     def _pace(self) -> Iterator[Metric]:
         """Yield the share of jobs that goes to Bedrock, and the share that is aimed at."""

@@ -8,10 +8,11 @@ from itertools import accumulate
 
 from forebay.producers.cli.money.pages import page as html
 from forebay.producers.cli.money.pages import plots
-from forebay.producers.cli.money.report_figures import HEADER, TOP, cells, headlines
+from forebay.producers.cli.money.report_figures import TOP, cells, header, headlines
 from forebay.routing.books.usage_report import MOCK, NO_ANSWER, Sums, UsageReport
 
 LANES = ("local", "bedrock", NO_ANSWER, MOCK)
+DAY_S = 86_400
 
 
 def page(found: UsageReport, tenant: str | None) -> str:
@@ -27,8 +28,8 @@ def page(found: UsageReport, tenant: str | None) -> str:
     figures = {"jobs": f"{jobs:,}"}
     if jobs:
         figures["answered in the building"] = f"{local / jobs:.1%}"
-    rows = [(name, *cells(sums)) for name, sums in sorted(found.groups.items())]
-    header = tuple(name.capitalize() for name in (found.by, *HEADER))
+    rows = [(name, *cells(found, sums)) for name, sums in sorted(found.groups.items())]
+    heads = tuple(name.capitalize() for name in (found.by, *header(found)))
     return html.document(
         "Forebay report",
         f"{_minute(found.since_s)} to {_minute(found.until_s)}, UTC"
@@ -36,7 +37,7 @@ def page(found: UsageReport, tenant: str | None) -> str:
         [
             html.cards(figures | headlines(found)),
             *_plots(found),
-            html.table(f"By {found.by}", header, [*rows, ("total", *cells(found.total))]),
+            html.table(f"By {found.by}", heads, [*rows, ("total", *cells(found, found.total))]),
             html.table("Why jobs went up", ("Reason", "Jobs"), _ranked(found.reasons)),
             html.table("Checks that answers failed", ("Check", "Answers"), _ranked(found.checks)),
             html.notes("What the savings rest on", found.assumptions()),
@@ -44,13 +45,18 @@ def page(found: UsageReport, tenant: str | None) -> str:
     )
 
 
+def time_labels(starts: Sequence[int], step_s: int) -> list[str]:
+    """Return the labels of hours or days; an hour has its day below it, so that labels fit."""
+    form = "%H:%M\n%d %b" if step_s < DAY_S else "%d %b"
+    return [datetime.fromtimestamp(start, UTC).strftime(form) for start in starts]
+
+
 def _plots(found: UsageReport) -> list[str]:
     """Return the split by jobs and by tokens over time, and the dollars, added up over time."""
     starts = _starts(found)
     if not starts:
         return []
-    form = "%d %b %H:%M" if found.step_s < 86_400 else "%d %b"  # noqa: PLR2004 - a day's seconds
-    labels = [datetime.fromtimestamp(start, UTC).strftime(form) for start in starts]
+    labels = time_labels(starts, found.step_s)
     lanes = [name for name in LANES if any(name in found.over_time[start] for start in starts)]
 
     def series(name: str) -> list[Sums]:

@@ -46,12 +46,16 @@ def _of_fleet(view: FleetView) -> Iterator[Problem]:
     if fleet.shut:
         hint = "jobs wait or are answered locally, as the policy says"
         yield Problem("bad", f"Bedrock is shut: {fleet.shut}", hint, "budgets")
+    if fleet.budgets is None:
+        words = "The policy file of this gateway is not that of the workers"
+        hint = "set FOREBAY_POLICY_FILE: until then budgets here may be wrong"
+        yield Problem("warn", words, hint, "budgets")
     yield from _of_queues(view)
     yield from _of_workers(view)
     yield from _of_redis(fleet)
     for pause in view.pauses:
         because = f": {pause.reason}" if pause.reason else ""
-        hint = f"forebay resume {pause.scope.replace(':', ' ')}"
+        hint = f"forebay resume {pause.scope}"
         yield Problem("warn", f"Paused: {pause.scope}{because}", hint, "queues")
 
 

@@ -1,5 +1,6 @@
 """`forebay report`: jobs, tokens and dollars, what was saved, and one page without a network."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import pytest
 
 from egress import HAIKU
+from forebay.producers.cli.money.pages import plots, report_page
 from forebay.routing.limits.prices import Prices, Usage
 
 PRICES = Prices.load()
@@ -146,3 +148,15 @@ def test_a_browser_draws_the_page(forebay, books, tmp_path):
     )
     assert done.stdout.count("<svg") == 3
     assert "answered in the building" in done.stdout
+
+
+@pytest.mark.parametrize("count", [8, 24, 48, 72])
+@pytest.mark.parametrize("step_s", [3_600, 86_400])
+def test_the_labels_of_the_time_axis_do_not_run_into_each_other(count, step_s):
+    labels = report_page.time_labels([step_s * number for number in range(count)], step_s)
+    drawn, axes = plots.figure()
+    axes.plot(range(count), range(count))
+    plots._times(axes, labels)
+    drawn.canvas.draw()
+    boxes = [tick.label1.get_window_extent() for tick in axes.xaxis.get_major_ticks()]
+    assert all(left.x1 + 2 < right.x0 for left, right in itertools.pairwise(boxes))

@@ -6,8 +6,11 @@ import json
 
 import pytest
 
+from forebay.producers.cli.operator import checks
 from forebay.routing.jobs import Job, Receipt, Summarize
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.ledger.worker_status import WorkerStatus
+from forebay.routing.policy.policy_file import Policy
 from forebay.routing.settings import Settings
 from patience import until
 
@@ -63,3 +66,67 @@ def test_a_redis_that_cannot_be_reached_is_reported_once(forebay, monkeypatch, u
     monkeypatch.setenv("FOREBAY_REDIS_URL", url)
     _, out, _ = forebay("doctor", "--json")
     assert [one["name"] for one in json.loads(out)["checks"] if one["state"] == "fail"] == ["redis"]
+
+
+def serve(ledger, name, **about):
+    status = WorkerStatus(name=name, queues=("local.default",), **about)
+    ledger.serve(name, ["local.default"], 10, status.model_dump_json())
+
+
+@pytest.fixture
+def reported(redis_url, monkeypatch):
+    """Return what one check says under a name."""
+    monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
+    return lambda check, name: [
+        (one.state, one.seen, one.mend) for one in check() if one.name == name
+    ]
+
+
+def test_workers_that_do_well_are_one_line(reported, ledger):
+    assert reported(checks.workers, "workers") == []
+    for name in ("local1@here", "local2@here"):
+        serve(ledger, name, jobs_minute=60, mean_s=0.5)
+    assert reported(checks.workers, "workers") == [("ok", "all 2 are well", "")]
+
+
+@pytest.mark.parametrize(
+    ("about", "seen", "mend"),
+    [
+        (
+            {"jobs_minute": 9, "mean_s": 5.0},
+            "slow: 5 s a job; others of its queue take 0.5 s",
+            "drain",
+        ),
+        ({"well": False}, "stuck: it takes no jobs", "see its log"),
+        ({"drained": True}, "drained", "forebay workers resume local3@here"),
+        (
+            {"jobs_minute": 2, "mean_s": 9.0, "retries_minute": 900},
+            "900 jobs went back to their queue in the last minute",
+            "engine.ended",
+        ),
+    ],
+    ids=["slow", "stuck", "drained", "gives-back"],
+)
+def test_a_worker_that_does_not_do_well_is_named(reported, ledger, about, seen, mend):
+    for name in ("local1@here", "local2@here"):
+        serve(ledger, name, jobs_minute=60, mean_s=0.5)
+    serve(ledger, "local3@here", **about)
+    assert reported(checks.workers, "workers") == []
+    ((state, told, how),) = reported(checks.workers, "worker local3@here")
+    assert (state, told) == ("warn", seen)
+    assert mend in how
+
+
+def test_a_worker_that_is_gone_is_named_with_the_jobs_that_it_held(reported, ledger, redis):
+    serve(ledger, "local1@here", busy=3)
+    redis.zincrby("fb:workers", -60_000, "local1@here")
+    ((_, seen, _),) = reported(checks.workers, "worker local1@here")
+    assert seen.startswith("gone: no heartbeat for 60s; others get the 3 jobs")
+
+
+def test_workers_with_another_policy_than_this_shell_are_named(reported, ledger):
+    serve(ledger, "local1@here", policy=Policy().version)
+    serve(ledger, "local2@here", policy="another")
+    ((state, seen, mend),) = reported(checks.fleet_policy, "policy")
+    assert (state, seen) == ("warn", "another one than that of local2@here")
+    assert "FOREBAY_POLICY_FILE" in mend

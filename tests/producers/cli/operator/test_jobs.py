@@ -118,3 +118,9 @@ def test_watch_prints_a_job_again_only_when_it_has_changed(forebay, jobs, ledger
     assert code == 0
     assert sorted(seen[:3]) == [("acme", "failed"), ("beta", "running"), ("gamma", "waiting")]
     assert seen[3:] == [("gamma", "running")]
+
+
+def test_a_mistyped_code_is_no_empty_list(forebay):
+    code, _, err = forebay("jobs", "list", "--code", "bad_anser")
+    assert (code, "'--code': did you mean bad_answer?" in err) == (2, True)
+    assert forebay("jobs", "list", "--code", "of_an_older_release")[0] == 0

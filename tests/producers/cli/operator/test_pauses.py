@@ -59,13 +59,13 @@ def test_doctor_and_top_show_what_is_paused(forebay):
     assert finding["seen"].endswith(": a bad prompt")
     assert finding["mend"] == "forebay resume kind:summarize"
     assert json.loads(forebay("top", "--json")[1])["paused"] == ["kind:summarize"]
-    assert "paused kind:summarize" in forebay("top")[1]
+    assert "paused: kind:summarize" in forebay("top")[1]
 
 
 def test_a_tenant_goes_with_bedrock_only(forebay):
     code, _, err = forebay("pause", "local", "--tenant", "acme")
     assert code == 2
-    assert "'--tenant': goes with bedrock only" in err
+    assert "'NAME': must be bedrock beside --tenant" in err
     code, _, err = forebay("pause", "lane:gpu")
     assert code == 2
     assert "scope: must be one of route, local, bedrock, not gpu" in err

@@ -17,6 +17,7 @@ from forebay.routing.jobs import Job, Receipt, Summarize
 from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.ledger.worker_status import WorkerStatus
 from forebay.routing.limits.budget import Budget
+from forebay.routing.limits.pauses import Pauses
 from forebay.routing.limits.spillway import Spillway
 from forebay.routing.overview.snapshot import Snapshots
 from forebay.routing.settings import Settings
@@ -118,12 +119,44 @@ def test_on_a_terminal_it_goes_on_until_its_rounds_are_over(busy, argv, redis_ur
 def test_a_worker_says_how_busy_and_how_fast_it_is(busy, snapshots, ledger):
     about = WorkerStatus(
         name="local1@here", queues=("local.default",), hands=18, busy=7, jobs_minute=240,
-        mean_s=1.25, drained=True,
+        mean_s=1.25, drained=True, reserve=6,
     )  # fmt: skip
     ledger.serve("local1@here", ["local.default"], 0, about.model_dump_json())
     now = snapshots.take()
     (line,) = [line for line in drawn(now).splitlines() if line.startswith("local1@here")]
-    assert line.split() == ["local1@here", "local.default", "drained", "7/18", "240", "1.25"]
+    assert line.split() == ["local1@here", "local.default", "drained", "7/24", "240", "1.25"]
+
+
+def test_a_worker_that_is_gone_has_no_figures(busy, snapshots, ledger, redis):
+    about = WorkerStatus(name="local1@here", queues=("local.default",), hands=4, busy=3)
+    ledger.serve("local1@here", ["local.default"], 10, about.model_dump_json())
+    redis.zincrby("fb:workers", -60_000, "local1@here")
+    (line,) = [line for line in drawn(snapshots.take()).splitlines() if "gone" in line]
+    assert line.split() == ["local1@here", "local.default", "gone"]
+
+
+def test_jobs_that_wait_for_a_retry_are_told_apart(busy, snapshots, ledger):
+    claim = ledger.claim("route")
+    ledger.retry(claim, "engine_busy", delay_s=60, counted=False)
+    assert "1 more job waits for a retry" in drawn(snapshots.take())
+
+
+def test_budgets_are_unknown_where_the_workers_have_another_policy(busy, snapshots, ledger):
+    assert "$50.00" in drawn(snapshots.take())
+    about = WorkerStatus(name="bedrock1@here", queues=("bedrock",), policy="another")
+    ledger.serve("bedrock1@here", ["bedrock"], 10, about.model_dump_json())
+    now = snapshots.take()
+    assert now.budgets is None
+    text = drawn(now)
+    assert "unknown" in text
+    assert "$50.00" not in text
+    assert "set FOREBAY_POLICY_FILE" in text
+
+
+def test_what_is_paused_has_a_line_of_its_own(busy, snapshots, redis):
+    for scope in ("bedrock:acme", "kind:embed"):
+        Pauses(redis).pause(scope, "")
+    assert drawn(snapshots.take()).splitlines()[1] == "paused: bedrock:acme, kind:embed"
 
 
 def test_status_without_an_id_is_the_whole_fleet_as_one_document(

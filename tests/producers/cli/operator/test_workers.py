@@ -20,7 +20,8 @@ def worker(redis, redis_url, monkeypatch):
     monkeypatch.setenv("FOREBAY_REDIS_URL", redis_url)
     about = WorkerStatus(
         name="local1@here", queues=("local.default",), engine="exl2", model="Qwen3-8B", slots=8,
-        threads=18, hands=18, busy=5, jobs_minute=300, mean_s=0.8125, version="0.1.0",
+        threads=18, hands=18, busy=5, jobs_minute=300, mean_s=0.8125,
+        retries_minute=7, version="0.1.0",
     )  # fmt: skip
     ledger = Ledger(redis, Settings(), BELL)
     ledger.serve("local1@here", ["local.default"], 10, about.model_dump_json())
@@ -34,7 +35,7 @@ def test_the_list_says_how_busy_and_how_fast_each_worker_is(worker, capsys):
     assert shown | {"UP": "", "SEEN": ""} == {
         "WORKER": "local1@here", "QUEUES": "local.default", "MODEL": "Qwen3-8B",
         "STATE": "working", "BUSY": "5/18", "SLOTS": "8", "JOBS/MIN": "300", "S/JOB": "0.812",
-        "VERSION": "0.1.0", "UP": "", "SEEN": "",
+        "RETRIES/MIN": "7", "VERSION": "0.1.0", "UP": "", "SEEN": "",
     }  # fmt: skip
     assert run(["workers", "list", "--json"]) == 0
     (document,) = json.loads(capsys.readouterr().out)

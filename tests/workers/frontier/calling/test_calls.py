@@ -71,7 +71,7 @@ def world(redis, provider):
         budget = Budget(redis)
 
         def call(self):
-            call = calls.plan(job, MODEL, Policy(), prompt)
+            call = calls.plan(claim, job, MODEL, Policy(), prompt)
             return call, calls.make(call, claim, job, Policy(), SubBudget())
 
         def book(self, call, reply):

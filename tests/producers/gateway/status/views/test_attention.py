@@ -25,7 +25,7 @@ SWEEP = QueueLine("sweep", {"interactive": 0, "bulk": 0}, 0.0, 0, ("sweeper1@vm"
 LOCAL = QueueLine("local.default", {"interactive": 3, "bulk": 0}, 4.0, 1, ("local1@vm",))
 FLEET = Snapshot(
     at_ms=1_000, queues=(LOCAL, SWEEP), delayed=0, recovered=0, memory=0.2, spent={},
-    budget_nusd=None, shut="", paused=(), dead=Counter(), failures=(),
+    shut="", paused=(), dead=Counter(), failures=(),
     workers=(), budgets={},
 )  # fmt: skip
 LOCAL_STATUS = {"name": "local1@vm", "queues": ("local.default",), "slots": 4}
@@ -65,6 +65,9 @@ def test_each_fault_of_the_fleet_is_named():
     assert fleet(queues=(late, SWEEP)) == [
         ("warn", "The oldest job in local.default has waited 20 min")
     ]
+    assert fleet(budgets=None) == [
+        ("warn", "The policy file of this gateway is not that of the workers")
+    ]
     (recovered,) = fleet(recovered=1)
     assert recovered == ("warn", "1 lease ran out in the last hour: workers died or stalled")
 
@@ -97,7 +100,7 @@ def test_a_pause_says_how_to_resume():
     pause = Pause("tenant:acme", "audit", 0.0)
     (problem,) = problems(replace(VIEW, pauses=(pause,)))
     assert problem.words == "Paused: tenant:acme: audit"
-    assert problem.hint == "forebay resume tenant acme"
+    assert problem.hint == "forebay resume tenant:acme"
 
 
 @pytest.mark.parametrize(("spent", "told"), [(39, False), (40, True), (60, True)])

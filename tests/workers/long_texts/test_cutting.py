@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.workers.cascade.long_texts.cutting import cut
+from forebay.workers.long_texts.cutting import cut
 
 
 @given(st.text(alphabet="ab .,\n。", max_size=400), st.integers(min_value=1, max_value=60))

@@ -1,9 +1,4 @@
-"""Answers a job whose text is longer than the model's context: map and reduce.
-
-Each part of the text is summarized by itself, the summaries are joined, and if they are still too
-long, summarized again. The question is then put to what is left. That is sound for a summary and
-for a label, which depend on a text as a whole. Facts to extract would be lost on the way.
-"""
+"""Answers a job whose text is longer than the engine's context, in parts on the engine."""
 
 from __future__ import annotations
 
@@ -15,24 +10,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from forebay.routing.errors import BadAnswer, Expired, Lost, TooLong
-from forebay.routing.jobs import Classify, Job, Summarize, Summary
+from forebay.routing.jobs import Job, Summarize, Summary
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.workers.cascade.answerer import Answerer, PendingAnswer
-from forebay.workers.cascade.long_texts.cutting import cut
 from forebay.workers.cascade.stages import RawAnswer
+from forebay.workers.engines.engine import EngineInfo
+from forebay.workers.long_texts.condensing import Condenser, LongRequest
 from forebay.workers.runtime.attempt import Attempt
 
 MAX_PARTS_AT_ONCE = 4  # and at most half of the engine's batch, so that other jobs keep slots
 CHARS_PER_TOKEN = 3  # few, so that a part fits the context; if it does not, parts are halved
 PROMPT_TOKENS = 200  # of a part's prompt without its text
-MIN_PART_CHARS = 400  # a model whose context is smaller cannot work in parts
-MIN_WORDS, MAX_WORDS = 30, 150  # of the summary of a part
-WORDS_PER_CHARS = 60  # one word of summary for so many characters of a part
-MAX_LEVELS = 6  # how often summaries are summarized again
-MAX_FOCUS_CHARS = 500
-
-#: Kinds that are answered in parts.
-LongRequest = Summarize | Classify
+MAX_WORDS = 150  # of the summary of a part
 
 
 class LongTexts:
@@ -58,11 +47,14 @@ class LongTexts:
         request = job.request
         if not isinstance(request, LongRequest) or not max_parts:
             raise error
-        run = _Run(self._answerer, job, prompt_id, max_parts, error)
+        run = _Run(self._answerer, job, prompt_id)
+        condenser = Condenser(job, error, run.summaries, max_parts=max_parts, max_words=MAX_WORDS)
         with self._running(prompt_id, run):
-            text = run.condensed(request.text)
+            text = condenser.condensed(request.text, _room(self._answerer.info))
             [raw] = run.ask([request.model_copy(update={"text": text})])
-        return replace(raw, tokens_in=run.tokens_in, tokens_out=run.tokens_out, parts=run.parts)
+        return replace(
+            raw, tokens_in=run.tokens_in, tokens_out=run.tokens_out, parts=condenser.parts
+        )
 
     def cancel(self, prompt_id: str) -> None:
         """Cancel what runs for a job whose claim was lost. Unknown ids are ignored."""
@@ -83,40 +75,25 @@ class LongTexts:
 
 
 class _Run:
-    """One job while it is answered in parts.
+    """The prompts of one job while it is answered in parts.
 
     Attributes:
-        parts: into how many parts the text was cut.
         tokens_in, tokens_out: of all prompts so far.
     """
 
-    def __init__(
-        self, answerer: Answerer, job: Job, prompt_id: str, max_parts: int, error: TooLong
-    ) -> None:
-        self.parts = self.tokens_in = self.tokens_out = 0
+    def __init__(self, answerer: Answerer, job: Job, prompt_id: str) -> None:
+        self.tokens_in = self.tokens_out = 0
         self._answerer = answerer
         self._job = job
         self._prompt_id = prompt_id
-        self._max_parts = max_parts
-        self._error = error
         self._asked = 0
         self._at_once = max(1, min(MAX_PARTS_AT_ONCE, answerer.info.slots // 2))
         self._under_way: deque[tuple[str, PendingAnswer]] = deque()
         self._lost = threading.Event()
 
-    def condensed(self, text: str) -> str:
-        """Return the summaries of the text's parts, short enough for one prompt."""
-        room = self._room()
-        for _ in range(MAX_LEVELS):
-            pieces, summaries, room = self._summarized(text, room)
-            self.parts = self.parts or len(pieces)
-            shorter = "\n\n".join(summaries)
-            if len(shorter) <= room:
-                return shorter
-            if len(shorter) >= len(text):  # this model does not shorten
-                break
-            text = shorter
-        raise self._error
+    def summaries(self, requests: Sequence[Summarize], _room: int) -> list[str]:
+        """Return the summaries of parts, in order."""
+        return [_summary(raw) for raw in self.ask(requests)]
 
     def ask(self, requests: Sequence[LongRequest]) -> list[RawAnswer]:
         """Put requests to the engine, a few at once, and return the answers in order."""
@@ -137,37 +114,6 @@ class _Run:
         self._lost.set()
         for prompt_id, _ in list(self._under_way):
             self._answerer.cancel(prompt_id)
-
-    def _room(self) -> int:
-        """Return how many characters of text a prompt has room for, as far as is known."""
-        tokens = self._answerer.info.context_tokens - PROMPT_TOKENS - 2 * MAX_WORDS
-        return max(MIN_PART_CHARS, tokens * CHARS_PER_TOKEN)
-
-    def _summarized(self, text: str, room: int) -> tuple[list[str], list[str], int]:
-        """Return the parts of a text, their summaries, and the room that a prompt really has.
-
-        Raises:
-            TooLong: There would be too many parts.
-        """
-        while room >= MIN_PART_CHARS:
-            pieces = cut(text, room)
-            if len(pieces) > self._max_parts:
-                raise TooLong(
-                    f"{self._error.message}; it would take {len(pieces)} parts, and the policy "
-                    f"allows {self._max_parts} (max_parts)",
-                    field=self._error.field,
-                )
-            try:
-                return pieces, self._summaries(pieces, room), room
-            except TooLong:  # more tokens than were estimated
-                room //= 2
-        raise self._error
-
-    def _summaries(self, pieces: list[str], room: int) -> list[str]:
-        words = max(MIN_WORDS, min(MAX_WORDS, room // WORDS_PER_CHARS))
-        focus = _focus(self._job)
-        requests = [Summarize(text=piece, max_words=words, focus=focus) for piece in pieces]
-        return [_summary(raw) for raw in self.ask(requests)]
 
     def _begin(self, request: LongRequest) -> None:
         if self._lost.is_set():
@@ -192,13 +138,9 @@ class _Run:
             self._answerer.cancel(self._under_way.popleft()[0])
 
 
-def _focus(job: Job) -> str:
-    """Return what the summaries of the parts are to dwell on."""
-    request = job.request
-    if isinstance(request, Classify):
-        names = ", ".join(label.name for label in request.options)
-        return f"what helps to choose one of: {names}"[:MAX_FOCUS_CHARS]
-    return request.focus if isinstance(request, Summarize) else ""
+def _room(info: EngineInfo) -> int:
+    """Return how many characters of text a prompt has room for, as far as is known."""
+    return (info.context_tokens - PROMPT_TOKENS - 2 * MAX_WORDS) * CHARS_PER_TOKEN
 
 
 def _summary(raw: RawAnswer) -> str:

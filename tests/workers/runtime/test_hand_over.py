@@ -1,0 +1,50 @@
+"""While one worker is told to stop, its jobs go to the others at once, without the sweeper."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from forebay.producers.client import Client
+from forebay.routing.jobs import Summarize
+from forebay.routing.settings import Settings
+from local.fleet import Fleet
+
+pytestmark = pytest.mark.slow
+
+JOBS = 12
+PAUSE_S = 0.1  # between two jobs: in all longer than Celery's consumer waits for a doorbell
+SOON_S = 1.0  # on a busy machine; a job without a doorbell would wait for ever
+WAITED_S = 5.0
+ENV = {"FOREBAY_GRACE_S": "20", "FOREBAY_ENGINE": "echo"}
+
+
+def taken(client, job_id, part):
+    """Return whether a worker of this part has taken the job."""
+    status = client.status(job_id)
+    return status.hop != part or status.state != "waiting"
+
+
+@pytest.mark.parametrize(("part", "hop"), [("router", "route"), ("local", "local")])
+def test_a_worker_that_is_told_to_stop_takes_no_doorbell_along(part, hop, tmp_path):
+    with Fleet(tmp_path / "fleet", ENV) as fleet:  # and nobody who rings again for lost doorbells
+        fleet.start_redis()
+        first = fleet.start(part)
+        fleet.wait_ready()  # so it is the first that Redis gives a doorbell to
+        fleet.start(part)
+        fleet.wait_ready()
+        with Client(settings=Settings(redis_url=fleet.url)) as client:
+            waits = []
+            first.send(signal.SIGTERM)
+            for number in range(JOBS):
+                options = {"egress": "allow"} if part == "router" else {"lane": "local"}
+                job_id = client.submit(Summarize(text=f"parcel {number}"), **options)
+                began = time.monotonic()
+                while not taken(client, job_id, hop) and time.monotonic() < began + WAITED_S:
+                    time.sleep(0.01)
+                waits.append(time.monotonic() - began)
+                time.sleep(PAUSE_S)
+    late = [round(wait, 2) for wait in waits if wait > SOON_S]
+    assert late == [], f"jobs waited for {late} s"

@@ -1,0 +1,69 @@
+"""Has Bedrock begin a batch whose file is in the bucket: once, whoever dies meanwhile."""
+
+from __future__ import annotations
+
+import logging
+
+from forebay.routing.bedrock_batches.batch_record import BatchRecord
+from forebay.routing.bedrock_batches.batches import BedrockBatches
+from forebay.routing.errors import ForebayError, Throttled, Unavailable
+from forebay.routing.logs import Event, event
+from forebay.workers.frontier.batch.departure import Departure
+from forebay.workers.frontier.bedrock.batch_service import BatchService
+
+log = logging.getLogger(__name__)
+
+
+class Submission:
+    """Creates batches. A batch in the state `creating` is looked for before it is created again."""
+
+    def __init__(
+        self, batches: BedrockBatches, service: BatchService, departure: Departure
+    ) -> None:
+        self._batches, self._service, self._departure = batches, service, departure
+
+    def submit(self, batch: BatchRecord) -> None:
+        """Have Bedrock begin the batch; leave it as it is if that is not possible yet."""
+        if self._batches.now_ms() - batch.at > batch.turnaround_ms:
+            self._give_up(batch)
+            return
+        try:
+            arn = self._service.find(batch) if batch.state == "creating" else ""
+            if not arn:
+                asked = self._batches.advance(batch, "creating")
+                if asked is None:  # another process goes on with it
+                    return
+                batch = asked
+                arn = self._service.create(batch)
+        except Throttled as error:  # it was not begun
+            self._batches.advance(batch, "uploaded")
+            _tell(batch, error)
+        except Unavailable as error:  # it may have been begun
+            _tell(batch, error)
+        except ForebayError as error:
+            self._departure.fail(batch, error)
+        else:
+            self._begun(batch, arn)
+
+    def _begun(self, batch: BatchRecord, arn: str) -> None:
+        at = self._batches.now_ms()
+        if self._batches.advance(batch, "running", arn=arn, created_at=at, status="Submitted"):
+            log.info(
+                "batch %s of %d jobs for %s", batch.id, batch.records, batch.model,
+                extra=event(
+                    Event.BEDROCK_BATCH_BEGUN, batch=batch.id, model=batch.model,
+                    jobs=batch.records,
+                ),
+            )  # fmt: skip
+
+    def _give_up(self, batch: BatchRecord) -> None:
+        """End a batch that could not be begun in time."""
+        began = batch.state == "creating"
+        self._departure.abandon(batch, Departure.LOST if began else "not begun in time")
+
+
+def _tell(batch: BatchRecord, error: ForebayError) -> None:
+    log.warning(
+        "batch %s cannot be begun yet: %s", batch.id, error,
+        extra=event(Event.BEDROCK_BATCH_AWAY, batch=batch.id),
+    )  # fmt: skip

@@ -1,0 +1,137 @@
+"""The files of batches in S3, through boto3. Nothing of them is written to this machine's disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import boto3
+from botocore import exceptions as boto
+from botocore.config import Config
+
+from forebay.routing.bedrock_batches.batch_record import BatchRecord
+from forebay.routing.errors import ForebayError, Misconfigured, Unavailable
+from forebay.workers.frontier.bedrock.converse_errors import from_setup
+from forebay.workers.frontier.bedrock.converse_reply import code_word
+from forebay.workers.frontier.settings import BedrockSettings
+
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60
+MAX_ATTEMPTS = 3
+RESULTS = ".jsonl.out"  # how the names of files with results end
+_SERVER_ERROR = 500
+_FIELD = "[batch] bucket"
+
+
+class BatchBucket:
+    """Puts, reads and deletes the files of batches. Safe to share between threads.
+
+    All methods raise `Unavailable`, or `Misconfigured` with what to mend.
+    """
+
+    def __init__(self, settings: BedrockSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._connection: Any = None
+
+    def put(self, batch: BatchRecord, body: bytes) -> None:
+        """Store the file of a batch, encrypted with its key if it names one."""
+        key = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": batch.kms_key}
+        self._ask(
+            "put_object",
+            batch,
+            Key=batch.input_key,
+            Body=body,
+            ContentType="application/jsonl",
+            **(key if batch.kms_key else {}),
+        )
+
+    def results(self, batch: BatchRecord) -> Iterator[bytes]:
+        """Yield the lines of the results of a batch, in no order."""
+        for name in self._names(batch, batch.output_prefix):
+            if name.endswith(RESULTS):
+                yield from self._lines(batch, name)
+
+    def delete(self, batch: BatchRecord) -> None:
+        """Delete all files of a batch; those that are gone are no error."""
+        for name in self._names(batch, f"{batch.prefix}{batch.id}/"):
+            self._ask("delete_object", batch, Key=name)
+
+    def _names(self, batch: BatchRecord, prefix: str) -> list[str]:
+        names: list[str] = []
+        further: dict[str, str] = {}
+        while True:
+            page = self._ask("list_objects_v2", batch, Prefix=prefix, **further)
+            names += [entry["Key"] for entry in page.get("Contents", ())]
+            if not page.get("IsTruncated"):
+                return names
+            further = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _lines(self, batch: BatchRecord, name: str) -> Iterator[bytes]:
+        body = self._ask("get_object", batch, Key=name)["Body"]
+        failure: ForebayError | None = None
+        try:
+            yield from body.iter_lines(chunk_size=65_536)
+        except (boto.BotoCoreError, OSError) as error:
+            failure = Unavailable(f"S3 broke off a file of results ({type(error).__name__})")
+        finally:
+            body.close()
+        if failure is not None:
+            raise failure
+
+    def _ask(self, operation: str, batch: BatchRecord, **parameters: Any) -> dict[str, Any]:
+        """Call an operation; raise our error where the foreign one cannot be reached from it."""
+        owner = {"ExpectedBucketOwner": batch.owner} if batch.owner else {}
+        ending = self._asked(operation, {"Bucket": batch.bucket, **owner, **parameters})
+        if isinstance(ending, ForebayError):
+            raise ending
+        return ending
+
+    def _asked(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any] | ForebayError:
+        try:
+            call: Callable[..., dict[str, Any]] = getattr(self._client(), operation)
+        except Exception as error:  # noqa: BLE001 - of boto3, or of a plug-in of it
+            return from_setup(error, "")
+        try:
+            return call(**parameters)
+        except boto.ClientError as error:
+            return _refused(error)
+        except boto.ParamValidationError:
+            return Misconfigured("boto3 cannot use it", field=_FIELD)
+        except (boto.NoCredentialsError, boto.PartialCredentialsError):
+            return Misconfigured("missing or incomplete", field="AWS credentials")
+        except Exception as error:  # noqa: BLE001 - whatever broke, it can be tried again
+            return Unavailable(f"S3 cannot be reached ({type(error).__name__})")
+
+    def _client(self) -> Any:
+        with self._lock:
+            if self._connection is None:
+                # At DEBUG botocore logs whole requests, which hold content.
+                logging.getLogger("botocore").setLevel(logging.INFO)
+                endpoint = self._settings.bedrock_s3_endpoint
+                style = {"addressing_style": "path"} if endpoint else {}
+                self._connection = boto3.session.Session().client(
+                    "s3",
+                    region_name=self._settings.bedrock_region,
+                    endpoint_url=endpoint,
+                    config=Config(
+                        connect_timeout=CONNECT_TIMEOUT_S,
+                        read_timeout=READ_TIMEOUT_S,
+                        retries={"total_max_attempts": MAX_ATTEMPTS, "mode": "standard"},
+                        s3=style,
+                    ),
+                )
+            return self._connection
+
+
+def _refused(error: boto.ClientError) -> ForebayError:
+    """Return our error for an error response of S3."""
+    code = code_word(str(error.response.get("Error", {}).get("Code", "")))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status >= _SERVER_ERROR or code in {"SlowDown", "RequestTimeout", "ThrottlingException"}:
+        return Unavailable(f"S3 is unavailable ({code})")
+    return Misconfigured(
+        f"S3 refuses it ({code}): check the bucket, its region, its key and this role's rights",
+        field=_FIELD,
+    )
