@@ -77,6 +77,7 @@ class Event(StrEnum):
     WORKER_WEDGED = "worker.wedged", "a worker that takes no jobs ends itself, to be restarted"
     WORKER_UNSEEN = "worker.unseen", "the heartbeat or its file could not be written"
     WORKER_HOOK = "worker.hook", "a defect: a metric, trace or log hook raised an exception"
+    QUEUE_LEFT = "queue.left", "a worker that ends leaves doorbells to the sweeper"
     QUEUE_GARBAGE = "queue.garbage", "an entry of a queue was no Celery message, and was dropped"
     REDIS_FULL = "redis.full", "Redis is full: workers take jobs without doorbells, to free it"
     REDIS_AWAY = "redis.away", "a client waits for Redis"

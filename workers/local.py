@@ -36,7 +36,7 @@ from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilit
 from forebay.workers.cascade.doubting.ranking import Ranking
 from forebay.workers.cascade.engines import Engines
 from forebay.workers.cascade.escalation import Escalator
-from forebay.workers.cascade.long_texts import LongTexts
+from forebay.workers.cascade.long_texts.long_texts import LongTexts
 from forebay.workers.cascade.recall import Recall
 from forebay.workers.cascade.second_opinion import SecondOpinions
 from forebay.workers.cascade.stages import RawAnswer

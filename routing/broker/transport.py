@@ -35,7 +35,10 @@ class _Taken(virtual.QoS):  # type: ignore[misc] # kombu has no types
                 _, message = self._delivered.popitem()
                 self.channel._restore(message)  # noqa: SLF001 - as kombu's own class does
         except Exception as error:  # noqa: BLE001 - whatever a closed connection raises
-            log.info("doorbells are left to the sweeper (%s)", type(error).__name__)
+            log.info(
+                "doorbells are left to the sweeper (%s)", type(error).__name__,
+                extra=event(Event.QUEUE_LEFT),
+            )  # fmt: skip
         self._delivered.clear()
         return []
 

@@ -38,7 +38,7 @@ from forebay.workers.cascade.check import check
 from forebay.workers.cascade.doubting.doubt import Doubter
 from forebay.workers.cascade.doubting.label_probabilities import LabelProbabilities
 from forebay.workers.cascade.escalation import Escalator
-from forebay.workers.cascade.long_texts import LongTexts
+from forebay.workers.cascade.long_texts.long_texts import LongTexts
 from forebay.workers.cascade.second_opinion import SecondOpinion
 from forebay.workers.cascade.stages import (
     CheckedAnswer,

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from forebay.routing.jobs import Job
-from forebay.workers.cascade import long_texts
+from forebay.workers.cascade.long_texts import long_texts
 
 pytest_plugins = ["waterfall"]
 
