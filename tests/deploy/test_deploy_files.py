@@ -50,7 +50,7 @@ def test_every_variable_in_any_file_is_a_setting():
     named = {
         (path.name, name)
         for path in FILES
-        for name in re.findall(r"FOREBAY_[A-Z_]*[A-Z](?![A-Z_*])", path.read_text())
+        for name in re.findall(r"FOREBAY_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_*])", path.read_text())
     }
     assert len(named) > 20
     unknown = {(file, name) for file, name in named if name not in doctor.known_settings()}

@@ -404,6 +404,7 @@ def test_every_key_of_the_ledger_is_known_to_the_rules():
         "quiet",
         "pace",
         "audits",
+        "audited",
         "types",
         "recovered",
         "egress",

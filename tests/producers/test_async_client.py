@@ -58,7 +58,9 @@ def parameters(function):
             one.name,
             one.kind,
             one.default,
-            ASYNC_ITEMS.sub(r"\1", one.annotation).replace("redis.asyncio.", "redis."),
+            ASYNC_ITEMS.sub(r"\1", one.annotation)
+            .replace("redis.asyncio.", "redis.")
+            .replace("AsyncRowsLike", "RowsLike"),
         )
         for one in list(inspect.signature(function).parameters.values())[1:]
     ]

@@ -49,7 +49,7 @@ def read_in_source():
     return {
         name
         for path in files
-        for name in re.findall(r"FOREBAY_[A-Z_]*[A-Z](?![A-Z_])", path.read_text())
+        for name in re.findall(r"FOREBAY_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_])", path.read_text())
     }
 
 
