@@ -33,9 +33,9 @@ from forebay.routing.scoring.router_model import RouterModel, VerdictSource
 from forebay.routing.settings import read
 from forebay.routing.store import answer_cache
 from forebay.routing.store.served_models import ServedModels
-from forebay.workers.cascade.decision_router_model import DecisionRouterModel
 from forebay.workers.cascade.doubting.doubt import UNKNOWN_PROBABILITY
-from forebay.workers.cascade.llm_router_model import LlmRouterModel
+from forebay.workers.cascade.router_models.decision_router_model import DecisionRouterModel
+from forebay.workers.cascade.router_models.llm_router_model import LlmRouterModel
 from forebay.workers.engines.engine import Engine
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings, RouterSettings

@@ -11,7 +11,7 @@ from forebay.routing.lanes import ROUTE
 from forebay.routing.overview.workers import Workers
 from forebay.routing.settings import Settings, read
 from forebay.routing.store.connection import connect
-from forebay.workers.cascade.decision_router_model import VARIABLE
+from forebay.workers.cascade.router_models.decision_router_model import VARIABLE
 from forebay.workers.engines.llamacpp.gguf import decision_type, gguf_file
 from forebay.workers.engines.settings import RouterSettings
 

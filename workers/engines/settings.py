@@ -113,9 +113,9 @@ class RouterSettings(EnvironmentSettings):
     Attributes:
         router_model: `packaged`, the small model that ships with Forebay; or `engine`, a language
             model that each router runs as `EngineSettings` says
-            (`workers.cascade.llm_router_model`).
+            (`workers.cascade.router_models.llm_router_model`).
         router_decision_model: a GGUF file with a decision model, or with a language model, which
-            each router asks beside the packaged one (`workers.cascade.decision_router_model`).
+            each router asks beside the packaged one (`DecisionRouterModel`).
     """
 
     router_model: Literal["packaged", "engine"] = "packaged"

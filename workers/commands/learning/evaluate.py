@@ -159,7 +159,10 @@ def _rankings_after_answer(
 def _by_decisions(evaluated: EvaluatedFile, file: Path) -> Ranked:
     """Return the ranking of a decision model, which this process runs for as long as that takes."""
     from forebay.routing.settings import read
-    from forebay.workers.cascade.decision_router_model import decision_model, open_decisions
+    from forebay.workers.cascade.router_models.decision_router_model import (
+        decision_model,
+        open_decisions,
+    )
     from forebay.workers.engines.settings import EngineSettings
     from forebay.workers.training.evaluation import evaluation
 

@@ -6,7 +6,7 @@ from forebay.producers.client import Client
 from forebay.routing.jobs import Job
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings
-from forebay.workers.cascade.llm_router_model import LlmRouterModel
+from forebay.workers.cascade.router_models.llm_router_model import LlmRouterModel
 from forebay.workers.engines.batching.echo import EchoEngine
 from forebay.workers.engines.settings import EngineSettings
 
@@ -48,7 +48,7 @@ def test_the_packaged_model_gives_the_verdict_if_the_engine_cannot(model, monkey
     assert model.verdict(failing) == PACKAGED.verdict(failing)
     embed = Job(request={"kind": "embed", "texts": ["one"]})
     assert model.verdict(embed) == PACKAGED.verdict(embed)
-    monkeypatch.setattr("forebay.workers.cascade.llm_router_model.WAIT_S", 0.01)
+    monkeypatch.setattr("forebay.workers.cascade.router_models.llm_router_model.WAIT_S", 0.01)
     slow = chat("how? [[echo: delay=0.2]]")
     assert model.verdict(slow) == PACKAGED.verdict(slow)
 

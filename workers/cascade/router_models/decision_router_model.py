@@ -15,7 +15,7 @@ from forebay.routing.errors import ForebayError, Misconfigured
 from forebay.routing.jobs import Job, Verdict
 from forebay.routing.logs import Event, event
 from forebay.routing.scoring.router_model import RouterModel
-from forebay.workers.cascade.llm_router_model import LlmRouterModel
+from forebay.workers.cascade.router_models.llm_router_model import LlmRouterModel
 from forebay.workers.engines.engine import Engine, Turn
 from forebay.workers.engines.host.supervisor import open_engine
 from forebay.workers.engines.settings import EngineSettings

@@ -12,8 +12,11 @@ from forebay.producers.client import Client
 from forebay.routing.jobs import Job
 from forebay.routing.scoring.router_model import RouterModel
 from forebay.routing.settings import Settings, read
-from forebay.workers.cascade import decision_router_model
-from forebay.workers.cascade.decision_router_model import DecisionRouterModel, open_decisions
+from forebay.workers.cascade.router_models import decision_router_model
+from forebay.workers.cascade.router_models.decision_router_model import (
+    DecisionRouterModel,
+    open_decisions,
+)
 from forebay.workers.commands.doctor_router import decision_model
 from forebay.workers.engines.llamacpp.gguf import packaged_gguf
 from forebay.workers.engines.settings import EngineSettings, RouterSettings
@@ -51,11 +54,11 @@ def test_the_packaged_model_decides_until_the_other_is_loaded(model):
 
 def test_a_model_that_is_too_slow_rests(model, monkeypatch):
     until(lambda: model.version != PACKAGED.version, within_s=60)
-    monkeypatch.setattr("forebay.workers.cascade.llm_router_model.WAIT_S", 0.0001)
+    monkeypatch.setattr("forebay.workers.cascade.router_models.llm_router_model.WAIT_S", 0.0001)
     assert model.verdict(JOB) == PACKAGED.verdict(JOB)
     monkeypatch.undo()
     assert model.verdict(JOB) == PACKAGED.verdict(JOB)
-    monkeypatch.setattr("forebay.workers.cascade.llm_router_model.REST_S", 0.0)
+    monkeypatch.setattr("forebay.workers.cascade.router_models.llm_router_model.REST_S", 0.0)
     model._model._rests_until = 0.0
     assert model.verdict(JOB).version == model.version
 

@@ -1,0 +1,1 @@
+"""What gives verdicts in the place of the packaged router model."""
