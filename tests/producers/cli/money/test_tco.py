@@ -46,8 +46,8 @@ def test_the_published_break_even_comes_out_of_the_inputs_in_the_documentation(f
         code, out, _ = forebay(*shlex.split(line.replace("\\\n", " ")), "--json")
         assert code == 0
         found.append(json.loads(out))
-    assert len(found) == 3
-    big = [one["break_even_tokens_per_day"] / 1e9 for one in found[1:]]
+    assert len(found) == 4
+    big = [one["break_even_tokens_per_day"] / 1e9 for one in found[2:]]
     assert [round(one, 2) for one in big] == [1.6, 0.75]
     assert all(one["break_even_reachable"] for one in found)
 
