@@ -188,6 +188,7 @@ def test_ctrl_c_on_a_terminal_asks_what_becomes_of_the_job(ledger, argv, reply, 
         seen = read_until(terminal, b"no worker serves route")
         os.write(terminal, b"\x03")
         read_until(terminal, b"[y/N]")
+        time.sleep(0.3)  # Python misses a signal that comes just before it begins to read
         os.write(terminal, reply.encode())
         seen += read_until(terminal, says.encode())
         waiting.wait(timeout=30)
