@@ -20,16 +20,17 @@ class Access:
 
     Attributes:
         tenant: the tenant whose jobs the client may see.
-        closed: the client was closed, so that nothing may be asked any more.
+        closing: the client is being closed, so that nothing may be asked any more.
+        closed: what ends with the client is cancelled.
     """
 
     def __init__(self, tenant: str) -> None:
         self.tenant = tenant
-        self.closed = False
+        self.closing = self.closed = False
 
     def check_open(self) -> None:
         """Raise `Unavailable` if the client was closed."""
-        if self.closed:
+        if self.closing:
             raise Unavailable("the client is closed")
 
     def check(self, job: Job) -> None:

@@ -231,8 +231,9 @@ class Client(SingleJobs, BulkMethods):
         Jobs that were submitted with `cancel_on_exit` and have not ended are cancelled, and so are
         the jobs of a `map` that was not iterated to its end, as described there.
         """
-        if self._access.closed:
+        if self._access.closing:
             return
+        self._access.closing = True  # first, so that no map yields a job that is cancelled here
         self._ties.cancel_all()
         self._submitter.end()
         self._access.closed = True

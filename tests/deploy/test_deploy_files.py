@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -172,7 +173,7 @@ def test_each_user_of_redis_gets_a_file_of_settings(tmp_path):
 
 @pytest.mark.parametrize("url", ["http://redis", "redis://", "redis://me:secret@redis", "redis"])
 def test_an_address_that_is_no_redis_is_refused(url, tmp_path):
-    words = ["python", DEPLOY / "redis_acl.py", "--out", tmp_path, "--url", url, "support"]
+    words = [sys.executable, DEPLOY / "redis_acl.py", "--out", tmp_path, "--url", url, "support"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "argument --url: must be redis://HOST:PORT/DATABASE" in done.stderr

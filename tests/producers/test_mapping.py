@@ -13,7 +13,13 @@ from pydantic import BaseModel
 
 from forebay.producers.async_client import AsyncClient
 from forebay.producers.client import Client
-from forebay.routing.errors import ForebayError, InvalidJob, ResultTimeout, Unavailable
+from forebay.routing.errors import (
+    ForebayError,
+    InvalidJob,
+    RedisUnavailable,
+    ResultTimeout,
+    Unavailable,
+)
 from forebay.routing.jobs import Answer, Extract, Extraction, Job, Summarize
 from forebay.routing.settings import Settings
 from working import ask, settle, until_waiting, working
@@ -289,7 +295,7 @@ def test_patient_submits_hold_no_thread_of_the_application(redis):
         return name, errors
 
     _, errors = asyncio.run(main())
-    assert [type(error) for error in errors] == [Unavailable] * 5
+    assert [type(error) for error in errors] == [RedisUnavailable] * 5
 
 
 def test_the_window_of_asyncios_map_is_bounded_too(settings, blocking):

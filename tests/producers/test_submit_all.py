@@ -10,7 +10,7 @@ import pytest
 from forebay.producers.async_client import AsyncClient
 from forebay.producers.client import Client
 from forebay.producers.handles import JobHandle
-from forebay.routing.errors import InvalidJob, Unavailable
+from forebay.routing.errors import InvalidJob, RedisUnavailable, Unavailable
 from forebay.routing.jobs import Job
 from forebay.routing.settings import Settings
 from working import ask, working
@@ -93,7 +93,7 @@ def test_a_redis_that_is_away_names_each_job_and_ends_the_iteration(settings):
         found = []
         with pytest.raises(Unavailable):
             found.extend(handles)
-    assert {type(one) for one in found} == {Unavailable}
+    assert {type(one) for one in found} == {RedisUnavailable}
     assert 0 < len({one.job_id for one in found}) == len(found) <= 500
 
 

@@ -1,5 +1,7 @@
 """A batch moves on by one state at a time, and only for whoever knows where it was."""
 
+import time
+
 import pytest
 
 from forebay.routing.bedrock_batches.batches import BedrockBatches
@@ -35,6 +37,7 @@ def deferred(ledger, groups):
     def defer(count):
         claims = [claimed(ledger) for _ in range(count)]
         for claim in claims:
+            time.sleep(0.002)  # the group's order is by milliseconds
             groups.defer(claim, GROUP, 60)
         return [claim.id for claim in claims]
 
