@@ -77,9 +77,10 @@ def shown(tmp_path_factory):
             for egress in ("allow", "deny"):
                 for future in [
                     client.submit_future(request, egress=egress, cache=True)
-                    for request in [*requests(), ask("hello")]
+                    for request in requests()
                 ]:
                     wait(future)
+                wait(client.submit_future(ask("hello"), egress=egress, cache=True))
             Pauses(client._ledger.redis).pause("tenant:nobody")
             client.submit(ask("[[echo: delay=0.2]] one two three four five six seven eight"))
             scrapes = {part: scrape(fleet, part) for part in ACTORS}
