@@ -407,7 +407,7 @@ def test_an_engine_that_crashes_fails_only_the_job_that_crashed_it(echo):
 
 def test_a_killed_worker_loses_no_job_and_the_job_ends_once(fleet, echo):
     """The job's lease runs out, the sweeper queues it again, and another worker answers it."""
-    job_id = echo.submit(ask("[[echo: delay=0.5]] one two three four five six seven eight"))
+    job_id = echo.submit(ask("[[echo: delay=1]] one two three four five six seven eight"))
 
     def is_generated():
         now = echo.status(job_id)  # one call, since the router's hop is also `running`
@@ -416,6 +416,7 @@ def test_a_killed_worker_loses_no_job_and_the_job_ends_once(fleet, echo):
     until(is_generated)
     worker = next(proc for proc in fleet.procs if proc.name == "local2")
     fleet.kill(worker, signal.SIGKILL)
+    assert echo.status(job_id).state == "running"
     fleet.start("local", FOREBAY_ENGINE="echo", FOREBAY_POOL="echo")
     answer = echo.result(job_id, timeout=PATIENCE_S)
     assert answer.attempts == 2
