@@ -86,7 +86,7 @@ class TokenCounts:
             return provider.count(asked.prompt, asked.terms.base, asked.terms)
         except ForebayError as error:
             _log.warning(
-                "prompts of %s for %s are not counted for %.0f s; their bytes bound their tokens: %s",
+                "prompts of %s for %s are not counted for %.0f s; their bytes bound them: %s",
                 asked.job.tenant, asked.model, REST_S, error,
                 extra=event(Event.BEDROCK_UNCOUNTED, model=asked.model),
             )  # fmt: skip
