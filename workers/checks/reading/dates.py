@@ -9,8 +9,11 @@ import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
+from forebay.workers.checks.reading.number_words import cjk_number
+
 Date = tuple[int | None, int, int]  # year if it is given, month, day
 Time = tuple[int, int, int]  # hour, minute, second
+Found = tuple[tuple[int, int], frozenset[Date]]  # the place of a date, and what it may mean
 
 _MONTH_NAMES = (
     "jan january januar jänner janvier janv enero ene gennaio gen januari janeiro",
@@ -34,11 +37,28 @@ _YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)")
 _COMPACT = re.compile(r"\b((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\b")
 _YEAR_LAST = re.compile(r"\b(\d{1,2})[-/.](\d{1,2})[-/.](\d{4}|\d{2})\b")
 _CJK = re.compile(r"(?:(\d{4})\s?[\u5e74\ub144]\s?)?(\d{1,2})\s?[\u6708\uc6d4]\s?(\d{1,2})(?!\d)")
+_CJK_DIGIT = "[〇零一二三四五六七八九十]"
+_CJK_WORDS = re.compile(
+    rf"(?:({_CJK_DIGIT}{{4}})年)?({_CJK_DIGIT}{{1,3}})月({_CJK_DIGIT}{{1,3}})[日号號]"
+)
 _DAY_MONTH = re.compile(
     rf"\b(\d{{1,2}})(?:st|nd|rd|th|er|[.\u00ba])?(?:\s+|-)(?:(?:of|de)\s+)?{_MONTH}"
     r"(?:,?(?:\s+|-)(?:del?\s+)?(\d{4})\b)?",
     re.IGNORECASE,
 )
+_DAY = r"\d{1,2}(?:st|nd|rd|th|er|[.\u00ba])?"
+_AND = (
+    r"\s?(?:[-\u2013&/]|(?:to|and|or|till|until|through|bis|bis zum|und|oder|et|ou|au|y|al?|e|i|en"
+    r"|tot|och)\s)\s?(?:(?:the|le|der|dem|el|il|den)\s)?"
+)
+#: Days before or after the day of a date, in its month: `1-15 May`, `May 1 and 15`.
+_EARLIER_DAY = re.compile(rf"(?<![\w.])({_DAY}){_AND}$", re.IGNORECASE)
+_LISTED_DAY = re.compile(rf"(?<![\w.])({_DAY}),\s?$")
+_LATER_DAY = re.compile(
+    rf"{_AND}({_DAY})(?=,?\s\d{{4}}\b|[.;)\n]|$)(?:,?\s(\d{{4}}))?", re.IGNORECASE
+)
+_LISTED_CHARS = 20  # of a day that is listed, and the words that join it to the next one
+_MAX_LISTED = 10  # days of one month
 _MONTH_DAY = re.compile(
     rf"\b{_MONTH}\s+(?:the\s+)?(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(\d{{4}}))?\b", re.IGNORECASE
 )
@@ -57,7 +77,7 @@ _NAMED_TIMES = {"noon": (12, 0, 0), "midday": (12, 0, 0), "midnight": (0, 0, 0)}
 _LAST_HOUR, _LAST_MINUTE, _NOON = 24, 59, 12
 
 
-def dates(text: str) -> Iterator[tuple[tuple[int, int], frozenset[Date]]]:
+def dates(text: str) -> Iterator[Found]:
     """Yield the place of each date, and the dates it may mean (3/4 is in March or in April)."""
     for pattern in (_YEAR_FIRST, _COMPACT, _CJK):
         for match in pattern.finditer(text):
@@ -68,10 +88,32 @@ def dates(text: str) -> Iterator[tuple[tuple[int, int], frozenset[Date]]]:
         first, second, last = map(int, match.groups())
         last += 2000 if last < 100 else 0  # noqa: PLR2004 - two digits
         yield match.span(), frozenset({(last, first, second), (last, second, first)})
+    for match in _CJK_WORDS.finditer(text):
+        year, month, day = (int(cjk_number(part)) if part else None for part in match.groups())
+        yield match.span(), frozenset({(year, month or 0, day or 0)})
     for match in _DAY_MONTH.finditer(text):
         yield match.span(), frozenset({_date(*match.group(3, 2, 1))})
+        yield from _earlier_days(text, match)
     for match in _MONTH_DAY.finditer(text):
         yield match.span(), frozenset({_date(*match.group(3, 1, 2))})
+        if later := None if match[3] else _LATER_DAY.match(text, match.end()):
+            yield later.span(), frozenset({_date(later[2], match[1], _digits(later[1]))})
+
+
+def _earlier_days(text: str, date: re.Match[str]) -> Iterator[Found]:
+    """Yield the days that are listed before a date: the first of `1-15 May`."""
+    end, pattern = date.start(), _EARLIER_DAY
+    for _ in range(_MAX_LISTED):
+        start = max(0, end - _LISTED_CHARS)
+        match = pattern.search(text[start:end])
+        if match is None:
+            return
+        yield (start + match.start(), end), frozenset({_date(date[3], date[2], _digits(match[1]))})
+        end, pattern = start + match.start(), _LISTED_DAY
+
+
+def _digits(text: str) -> str:
+    return re.sub(r"\D", "", text)
 
 
 def blanked(text: str, spans: Iterable[tuple[int, int]]) -> str:

@@ -78,19 +78,27 @@ def ends_sentence(text: str) -> bool:
 
 
 def may_compare(one: str, other: str) -> bool:
-    """Return whether two texts seem to be in one language, so that their words can be compared."""
-    return _script(one) == _script(other) and language(one) == language(other)
+    """Return whether two texts seem to be in one language, so that their words can be compared.
+
+    `one` may be short: it then needs a common word of the other's language, and more of no other.
+    """
+    if _script(one) != _script(other):
+        return False
+    name, (most, *_) = language(other), _common_words(one)
+    return language(one) == name or any((count, name) == most for count in range(1, most[0] + 1))
 
 
 def language(text: str) -> str | None:
     """Return the code of the language whose common words the text has most; `None` if unclear."""
-    found = words(text)
-    counts = sorted(
-        ((sum(word in common for word in found), name) for name, common in _LANGUAGES.items()),
-        reverse=True,
-    )
-    (most, name), (second, _) = counts[:2]
+    (most, name), (second, _) = _common_words(text)[:2]
     return name if most >= MIN_COMMON_WORDS and most > second else None
+
+
+def _common_words(text: str) -> list[tuple[int, str]]:
+    """Return how many common words of each language the text has; the most first."""
+    found = words(text)
+    counts = ((sum(word in common for word in found), name) for name, common in _LANGUAGES.items())
+    return sorted(counts, reverse=True)
 
 
 def _script(text: str) -> str:
