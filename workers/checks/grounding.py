@@ -19,6 +19,7 @@ from forebay.workers.checks.reading.dates import (
     days_of_unknown_months,
     duration_numbers,
     months,
+    possible_times,
     times,
     without_zones,
 )
@@ -30,7 +31,13 @@ from forebay.workers.checks.reading.numerals import (
     normalized,
 )
 from forebay.workers.checks.reading.vocabulary import Vocabulary
-from forebay.workers.checks.reading.words import DEMONYMS, language, may_compare, words
+from forebay.workers.checks.reading.words import (
+    COMMON_WORDS,
+    DEMONYMS,
+    language,
+    may_compare,
+    words,
+)
 from forebay.workers.checks.repetition import copies_beginning
 
 MIN_IDENTIFIER_CHARS, MAX_IDENTIFIER_CHARS = 4, 40
@@ -77,7 +84,8 @@ class Source:
 
     @cached_property
     def _times(self) -> frozenset[Time]:
-        return frozenset().union(*(meanings for _, meanings in times(self._text)))
+        written = (meanings for _, meanings in times(self._text))
+        return frozenset(possible_times(self._text)).union(*written)
 
     @cached_property
     def _digits(self) -> str:
@@ -238,6 +246,7 @@ class Source:
     def _has_most(self, value_words: list[str]) -> bool:
         compared = [word for word in value_words if not word.isdecimal() and word not in MONTHS]
         missing = [word for word in compared if not self._vocabulary.has_form(word)]
+        missing = [word for word in missing if word not in COMMON_WORDS]
         return len(missing) <= len(compared) // NEW_WORDS
 
     # --- prose -----------------------------------------------------------------------------------

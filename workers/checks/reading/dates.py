@@ -72,6 +72,28 @@ _CLOCK = re.compile(
     rf"|(?=\s?(?:[ap]\.?m\b|uhr\b)))(?:\s?{_HALF_DAY})?",
     re.IGNORECASE,
 )
+_HOUR_WORDS = {
+    word: hour
+    for names in (
+        "one two three four five six seven eight nine ten eleven twelve",
+        "eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf",
+    )
+    for hour, word in enumerate(names.split(), 1)
+}
+_HOUR = rf"({'|'.join(_HOUR_WORDS)}|\d{{1,2}})\b"
+#: `quarter past three`, `half past 2`, `Viertel vor drei`, `halb drei`.
+_SPOKEN = re.compile(
+    rf"\b(?:(quarter|viertel|half|five|ten|twenty)\s(past|after|to|nach|vor)|(halb))\s{_HOUR}",
+    re.IGNORECASE,
+)
+_PARTS_OF_HOUR = {"quarter": 15, "viertel": 15, "half": 30, "five": 5, "ten": 10, "twenty": 20}
+#: An hour without minutes that may be a time: `9h`, and the 7 of `7-10:30`.
+_BARE_HOUR = re.compile(
+    r"(?<![\d:.,])(\d{1,2})(?:\s?(?:h|hrs?|heures?|horas?|ore)\b"
+    r"|\s?(?:[-\u2013]|to|bis|à|a)\s?(?=\d{1,2}(?::\d\d|h|\s?[ap]\.?m\b|\s?uhr\b)))",
+    re.IGNORECASE,
+)
+_NUMERIC_MONTH = re.compile(r"(?<![\d./-])(0?[1-9]|1[0-2])[/.-]((?:19|20)\d\d)(?![\d/.-]\d?)")
 _ZONE = re.compile(r"(?<=[\d\s])(?:Z|UTC|GMT|(?<=\d)[+\u2212-]\d\d:?\d\d)\b", re.IGNORECASE)
 _NAMED_TIMES = {"noon": (12, 0, 0), "midday": (12, 0, 0), "midnight": (0, 0, 0)}
 _LAST_HOUR, _LAST_MINUTE, _NOON = 24, 59, 12
@@ -136,9 +158,11 @@ def days_of_unknown_months(text: str) -> Iterator[tuple[int, int]]:
 
 
 def months(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the year and month of each month that is given with its year: `April 2026`."""
+    """Yield the year and month of each month with its year: `April 2026`, `04/2026`."""
     for match in _MONTH_YEAR.finditer(text):
         yield int(match[2]), MONTHS[match[1].lower()]
+    for match in _NUMERIC_MONTH.finditer(text):
+        yield int(match[2]), int(match[1])
 
 
 def duration_numbers(value: str) -> set[Decimal] | None:
@@ -157,6 +181,24 @@ def times(text: str) -> Iterator[tuple[tuple[int, int], frozenset[Time]]]:
             yield match.span(), frozenset((hour % _LAST_HOUR, minute, second) for hour in hours)
     for match in re.finditer(r"\b(?:noon|midday|midnight)\b", text, re.IGNORECASE):
         yield match.span(), frozenset({_NAMED_TIMES[match[0].lower()]})
+
+
+def possible_times(text: str) -> Iterator[Time]:
+    """Yield the times that a text may mean besides those of `times`: in words, or an hour alone."""
+    for match in _SPOKEN.finditer(text):
+        word = match[4].lower()
+        hour, part = (
+            _HOUR_WORDS.get(word) or int(word),
+            _PARTS_OF_HOUR.get((match[1] or "").lower(), 30),
+        )
+        minutes = hour * 60 + (
+            part if (match[2] or "").lower() in {"past", "after", "nach"} else -part
+        )
+        for half_day in (0, _NOON * 60):
+            yield ((minutes + half_day) // 60 % _LAST_HOUR, minutes % 60, 0)
+    for match in _BARE_HOUR.finditer(text):
+        for hour in _hours(match[1], ""):
+            yield hour % _LAST_HOUR, 0, 0
 
 
 def _hours(digits: str, half: str) -> set[int]:

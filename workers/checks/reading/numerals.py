@@ -46,7 +46,7 @@ _SURE_SCALES = SCALES | {
     name: Decimal(factor)
     for factor, names in {
         "1e3": "tsd tys тыс 千", "1e4": "万 萬 만", "1e6": "mio mn mln млн 百万",
-        "1e7": "千万", "1e8": "亿 億 억", "1e9": "bn bln mrd mld млрд", "1e12": "trn 兆",
+        "1e7": "千万", "1e8": "亿 億 억", "1e9": "bn bln mrd mds mld млрд", "1e12": "trn 兆",
     }.items()
     for name in names.split()
 }  # fmt: skip

@@ -10,6 +10,7 @@ from functools import cached_property
 from forebay.workers.checks.reading.numerals import CURRENCIES
 from forebay.workers.checks.reading.words import words
 
+MAX_ABBREVIATION = 4  # letters of a word that may stand for a longer one
 STEM_CHARS = 5  # the beginning of a word that stands for its stem
 
 _LETTERS_WITH_MARKS = (*range(0xC0, 0x250), *range(0x370, 0x400), *range(0x1E00, 0x1F00))
@@ -24,6 +25,14 @@ _ENDING = re.compile(r"(?<=[^\W\d_]{3})(?:es|en|er|s|n|e)$")
 def plain(word: str) -> str:
     """Return a word without accents and umlauts: `eglise`, and `muller` also for `mueller`."""
     return _E_FOR_UMLAUT.sub("", word.translate(_PLAIN_LETTERS))
+
+
+def _abbreviates(short: str, word: str) -> bool:
+    """Return whether a word may be shortened so: by its end, or by letters in its middle."""
+    if word.startswith(short):
+        return len(short) > 2  # noqa: PLR2004 - `in` is no short form of `information`
+    letters = iter(word)
+    return short[-1] == word[-1] and all(letter in letters for letter in short)
 
 
 class Vocabulary:
@@ -82,9 +91,24 @@ class Vocabulary:
         return self._in_order.count(f" {row} ") if row else 0
 
     def has_form(self, word: str) -> bool:
-        """Return whether the word occurs, perhaps with another ending."""
+        """Return whether the word occurs, perhaps with another ending, or abbreviated."""
         word = plain(word)
-        return word in self._known or (word.isalpha() and _ENDING.sub("", word) in self._bare)
+        if word in self._known or not word.isalpha():
+            return word in self._known
+        return _ENDING.sub("", word) in self._bare or self._has_abbreviation(word)
+
+    def _has_abbreviation(self, word: str) -> bool:
+        """Return whether a short word may stand for a longer one: `pkwy`, `st`, `corp`."""
+        short = self._short.get(word[0], ()) if len(word) > MAX_ABBREVIATION else ()
+        return any(_abbreviates(part, word) for part in short)
+
+    @cached_property
+    def _short(self) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for word in self._known:
+            if word.isalpha() and 1 < len(word) <= MAX_ABBREVIATION:
+                found.setdefault(word[0], set()).add(word)
+        return found
 
     def has_stem(self, word: str) -> bool:
         """Return whether a word occurs that begins in the same way."""

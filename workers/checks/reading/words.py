@@ -21,6 +21,7 @@ MIN_COMMON_WORDS = 2  # fewer common words of a language do not show the languag
 _HAN = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _THAI = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 _WORD = re.compile(rf"[{_HAN}{_THAI}]|[^\W{_HAN}{_THAI}]+")
+_INITIALS = re.compile(r"(?<![^\W_])([^\W\d_])\.(?:(?=[^\W\d_](?![^\W_]))|\s(?=[^\W\d_]\.))")
 _COUNTED = re.compile(
     rf"[{_HAN}]{{1,{HAN_CHARS_PER_WORD}}}|[{_THAI}]{{1,{THAI_CHARS_PER_WORD}}}"
     rf"|[^\s{_HAN}{_THAI}]+"
@@ -50,9 +51,16 @@ DEMONYMS = frozenset(
 _LANGUAGES = {name: frozenset(common.split()) for name, common in _COMMON_WORDS.items()}
 
 
+#: The common words of all languages.
+COMMON_WORDS = frozenset().union(*_LANGUAGES.values())
+
+
 def words(text: str) -> list[str]:
-    """Return the words of a text, folded so that case, width and punctuation do not matter."""
-    return _WORD.findall(nfkc(text).casefold())
+    """Return the words of a text, folded so that case, width and punctuation do not matter.
+
+    Initials are one word: `b.v.` is `bv`, and `j. p.` is `jp`.
+    """
+    return _WORD.findall(_INITIALS.sub(r"\1", nfkc(text).casefold()))
 
 
 def count_words(text: str) -> int:
