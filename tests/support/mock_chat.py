@@ -15,6 +15,8 @@ KEY = "sk-mock"
 ERRORS = {
     "throttled": (429, "rate_limit_exceeded", "slow down"),
     "no credit": (429, "insufficient_quota", "no credit"),
+    "unpaid": (402, None, "insufficient credits"),
+    "flagged": (403, None, "the model requires moderation and your input was flagged"),
     "unavailable": (503, None, "overloaded"),
     "internal": (500, None, "failed"),
     "gateway": (502, None, "bad gateway"),

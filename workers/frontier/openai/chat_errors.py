@@ -31,6 +31,7 @@ _BY_CODE: dict[str, _Mapped] = {
 }
 _BY_STATUS: dict[int, _Mapped] = {
     401: (ModelFault, "{endpoint} rejects the key: check {key}", "endpoints"),
+    402: (ModelFault, "the account of {endpoint} has no credit left", "endpoints"),
     403: (ModelFault, "{endpoint} does not allow {model} with this key", "endpoints"),
     404: (ModelFault, "{endpoint} has no {model}, or its url is wrong", "endpoints"),
     408: (OutcomeUnknown, "{endpoint} gave up waiting", None),
@@ -41,6 +42,8 @@ _BY_STATUS: dict[int, _Mapped] = {
     529: (Unavailable, "{endpoint} is overloaded", None),
 }
 _REJECTED = frozenset({400, 422})
+_FORBIDDEN = 403
+_DECLINED = re.compile(r"\bmoderation\b|\bflagged\b|content policy|safety system", re.IGNORECASE)
 _SERVER_ERROR = 500
 #: What a rejected request is rejected for: the message is searched, in this order.
 _BY_MESSAGE: tuple[tuple[re.Pattern[str], _Mapped], ...] = (
@@ -82,8 +85,10 @@ def _mapped(status: int, details: dict[str, Any]) -> _Mapped:
     code = details.get("code")
     if isinstance(code, str) and code in _BY_CODE:
         return _BY_CODE[code]
+    text = f"{details.get('message')} {details.get('param')}"
+    if status == _FORBIDDEN and _DECLINED.search(text):  # the prompt is at fault, not the key
+        return _BY_CODE["content_filter"]
     if status in _REJECTED:
-        text = f"{details.get('message')} {details.get('param')}"
         return next(mapped for words, mapped in _BY_MESSAGE if words.search(text))
     return _BY_STATUS.get(status) or _by_range(status)
 

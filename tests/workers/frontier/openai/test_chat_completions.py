@@ -107,7 +107,7 @@ MEANING = {
     "internal": Unavailable, "gateway": OutcomeUnknown, "wrong key": ModelFault,
     "forbidden": ModelFault, "no model": ModelFault, "too long": TooLong, "schema": InvalidJob,
     "invalid": InvalidJob, "filtered": ModelRefused, "redirect": ModelFault,
-    "teapot": LastingError,
+    "teapot": LastingError, "unpaid": ModelFault, "flagged": ModelRefused,
 }  # fmt: skip
 
 
