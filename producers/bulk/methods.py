@@ -63,7 +63,9 @@ class BulkMethods:
         Args:
             which: the id of the bulk, its output or its folder.
             rows: the same input again, from its beginning, if it came from standard input or an
-                iterable and was not read to its end; else it is not looked at.
+                iterable and was not read to its end; else it is not looked at. While the bulk is
+                waited for, the rows that were read before are compared and skipped
+                (`Progress.rereading`); other rows raise `InvalidJob` there.
 
         Raises:
             UnknownJob: There is no such bulk of this tenant.

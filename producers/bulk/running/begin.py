@@ -113,7 +113,8 @@ def resume(ledger: Ledger, tenant: str, which: str, rows: RowsLike | None = None
         tenant: whose bulk it is.
         which: the id of the bulk, its output or its folder.
         rows: the same input again, from its beginning, if it came from standard input or an
-            iterable and was not read to its end; else it is not looked at.
+            iterable and was not read to its end; else it is not looked at. It is compared with
+            what was read before, and skipped, while the bulk runs.
 
     Raises:
         UnknownJob: There is no such bulk.

@@ -86,8 +86,8 @@ class BulkRun:
             overwrite=True,
         )
         self._arrivals = Arrivals(ledger, manifest.tenant)
-        reader = BlockReader(manifest, source, template)
-        reader.remember_keys(journal.next_start)
+        self._reader = reader = BlockReader(manifest, source, template)
+        reader.keys_until(journal.next_start)
         self._feeder = Feeder(reader, journal, Shards(ledger), self._arrivals.stream)
         self._collector = Collector(ledger, self._arrivals, manifest.order)
         self._looked_at = 0.0
@@ -135,6 +135,11 @@ class BulkRun:
         """How much of the source was read, 0 to 1."""
         size = self._source.size()
         return min(1.0, self._journal.next_start.offset / size) if size else 1.0
+
+    @property
+    def rereading(self) -> float | None:
+        """How much of what an earlier process read was read again; `None` if nothing has to be."""
+        return self._reader.rereading
 
     @property
     def position(self) -> Position:
@@ -185,7 +190,8 @@ class BulkRun:
     def _gather(self) -> None:
         """Wait a moment for rows to end, and collect them."""
         try:
-            ended = self._arrivals.wait(self._collector.awaited(), WAIT_S)
+            wait_s = WAIT_S if self.rereading is None else 0.0
+            ended = self._arrivals.wait(self._collector.awaited(), wait_s)
             self._collector.collect(ended)
             self._feeder.feed_again(self._collector.take_lost())
         except Unavailable:  # Redis is away: the rows wait for it, and so does this process
@@ -222,6 +228,7 @@ class BulkRun:
             fields: dict[str, Any] = {
                 "sent": self._journal.next_start.row, "bad": self._journal.totals["bad"],
                 "written": self.written, "share": f"{self.read_share:.6f}",
+                "rereading": "" if self.rereading is None else f"{self.rereading:.6f}",
             }  # fmt: skip
             if self.total is not None:
                 fields["total"] = self.total
@@ -231,7 +238,8 @@ class BulkRun:
                 self.jobs_ahead = jobs_ahead(self._ledger)
             except UnknownJob:  # Redis has lost it
                 self.record = self._begin()
-            self.rate.add(self.record.over)
+            if self.rereading is None:
+                self.rate.add(self.record.over)
 
     def _final_state(self) -> BulkState:
         totals = self._journal.totals

@@ -41,7 +41,8 @@ def line(progress: Progress) -> str:
     left = f" · {span(progress.left_s)} left" if progress.left_s else ""
     state = "" if progress.state == "running" else f"{progress.state}: "
     rows = f"{state}{progress.over:,}{total} rows{share}"
-    return f"{rows}{rate}{left}{_ahead(progress)}{_ends(progress)}{_money(progress)}"
+    again = "" if progress.rereading is None else f" · {progress.rereading:.0%} read again"
+    return f"{rows}{again}{rate}{left}{_ahead(progress)}{_ends(progress)}{_money(progress)}"
 
 
 def report_lines(progress: Progress) -> Iterator[str]:

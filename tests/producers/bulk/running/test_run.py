@@ -366,8 +366,78 @@ def test_an_iterable_that_was_not_read_to_its_end_is_given_again(client, tmp_pat
         bulk.wait(60)
     with pytest.raises(InvalidJob, match="give it again"):
         client.resume_bulk(bulk.id)
+    others = [{"id": "other", "body": "login"}] * 120
+    with (
+        client.resume_bulk(bulk.id, others) as resumed,
+        pytest.raises(InvalidJob, match=r"rows: does not begin with the .* bytes that were read"),
+    ):
+        resumed.wait(60)
     with client.resume_bulk(bulk.id, bodies(120)) as resumed:
         assert resumed.wait(60).state == "done"
+    assert [row["row"] for row in lines(out)] == list(range(1, 121))
+
+
+def stopped_after(count):
+    yield from bodies(count)
+    raise RuntimeError("the source broke")
+
+
+def test_rows_that_were_read_are_skipped_while_results_are_collected(client, tmp_path):
+    out, comes, goes = tmp_path / "out.jsonl", threading.Event(), threading.Event()
+    with client.bulk(stopped_after(400), out=out, **CLASSIFY) as bulk, pytest.raises(RuntimeError):
+        bulk.wait(60)
+
+    def again():
+        comes.wait(60)
+        yield from bodies(200)
+        goes.wait(60)
+        yield from bodies(500)[200:]
+
+    try:
+        with client.resume_bulk(bulk.id, again()) as resumed:
+            assert resumed.progress().rereading == 0.0
+            until_written(resumed, 400)
+            assert resumed.progress().rereading == 0.0
+            comes.set()
+            while not (share := resumed.progress().rereading):
+                a_moment(resumed)
+            assert 0.4 < share < 0.6
+            assert 0.4 < client.bulk_progress(bulk.id).rereading < 0.6
+            goes.set()
+            end = resumed.wait(60)
+    finally:
+        comes.set()
+        goes.set()
+    assert (end.state, end.rereading) == ("done", None)
+    assert client.bulk_progress(bulk.id).rereading is None
+    assert [row["row"] for row in lines(out)] == list(range(1, 501))
+
+
+def until_written(bulk, count):
+    while bulk.progress().written < count:
+        a_moment(bulk)
+
+
+def a_moment(bulk):
+    with pytest.raises(ResultTimeout):
+        bulk.wait(1.2)
+
+
+def test_keys_that_were_read_are_read_again_while_results_are_collected(
+    client, rows, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("forebay.producers.bulk.running.blocks.MAX_READ_S", -1)
+    with rows.open("a") as file:
+        file.write(json.dumps({"id": "k3", "body": "login"}) + "\n")
+    out, seen = tmp_path / "out.jsonl", []
+    bulk = client.bulk(rows, out=out, key="id", **CLASSIFY)
+    next(iter(bulk))
+    bulk.close()
+    with client.resume_bulk(bulk.id) as resumed:
+        assert resumed.progress().rereading == 0.0
+        end = resumed.wait(60, on_progress=lambda each: seen.append(each.rereading))
+    assert 0 < min(each for each in seen if each is not None) < 1
+    assert (end.bad, end.rereading, seen[-1]) == (1, None, None)
     assert [row["row"] for row in lines(out)] == list(range(1, 121))
 
 
@@ -627,15 +697,24 @@ def test_asyncio_takes_rows_from_an_async_iterable(client, lanes, tmp_path):
             for row in bodies(5):
                 yield row
 
+        async def rows_after(never):
+            await never.wait()
+            yield
+
         async with AsyncClient(tenant="acme", settings=settings) as other:
             assert (await other.validate_bulk(bodies_later(7), **CLASSIFY)).rows == 7
-            async with await other.bulk(rows(), **CLASSIFY) as bulk:
-                found = []
+            async with await other.bulk(rows(), out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
                 async for row in bulk:
-                    found.append(row["row"])
-                    if len(found) == 60:
-                        goes.set()
-            return found
+                    if row["row"] == 60:
+                        break
+            never = asyncio.Event()
+            async with await other.resume_bulk(bulk.id, rows_after(never)) as bulk:
+                with pytest.raises(ResultTimeout):
+                    await bulk.wait(0.5)
+                assert bulk.progress().rereading == 0.0
+            goes.set()
+            async with await other.resume_bulk(bulk.id, rows()) as bulk:
+                assert (await bulk.wait(60)).state == "done"
 
     async def bodies_later(count):
         for row in bodies(count):
@@ -643,4 +722,5 @@ def test_asyncio_takes_rows_from_an_async_iterable(client, lanes, tmp_path):
 
     arguments = lanes.redis.connection_pool.connection_kwargs
     url = f"redis://{arguments['host']}:{arguments['port']}/0"
-    assert asyncio.run(main()) == list(range(1, 66))
+    asyncio.run(main())
+    assert [row["row"] for row in lines(tmp_path / "out.jsonl")] == list(range(1, 66))
