@@ -150,6 +150,8 @@ def progress_of(
     return Progress(
         id=record.id,
         state=record.state,
+        source=str(record.about.get("source", "")),
+        out=str(record.about.get("out", "")),
         total=record.total,
         share=over / record.total if record.total else _share(record, over),
         rereading=record.rereading,

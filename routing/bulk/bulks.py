@@ -125,7 +125,7 @@ class Bulks:
         with reaching_redis():
             fields: Any = self._redis.hgetall(f"fb:bulk:{bulk_id}")
         if not fields:
-            raise UnknownJob("no such bulk", field="id")
+            raise UnknownJob("no such bulk; see `forebay bulk list`", field="id")
         try:
             return _record(bulk_id, decoded(fields))
         except (ValueError, KeyError, TypeError):

@@ -19,6 +19,7 @@ class Progress:
     Attributes:
         id: the id of the bulk.
         state: `running`, `paused`, `cancelled`, `done` or `incomplete`.
+        source, out: the names of the input and of the output.
         total: all rows of the source; `None` until it was read to its end.
         share: the part of the source whose rows are over, 0 to 1.
         rereading: after a resume, how much of what an earlier process read was read again, 0 to 1.
@@ -45,6 +46,8 @@ class Progress:
 
     id: str
     state: str
+    source: str = ""
+    out: str = ""
     total: int | None = None
     share: float | None = None
     rereading: float | None = None

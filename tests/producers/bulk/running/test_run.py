@@ -5,7 +5,7 @@ import json
 import os
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -149,7 +149,14 @@ def test_an_output_that_exists_is_refused_and_replaced_only_if_asked(client, row
         ({**CLASSIFY, "order": "random"}, "order"),
         ({**CLASSIFY, "egress": "perhaps"}, "egress"),
         ({**CLASSIFY, "source_format": "xml"}, "format"),
+        ({**CLASSIFY, "source_format": "items"}, "format"),
         ({**CLASSIFY, "labels": ["one"]}, "labels"),
+        ({**CLASSIFY, "max_usd": float("inf")}, "max_usd"),
+        ({**CLASSIFY, "max_usd": float("nan")}, "max_usd"),
+        ({**CLASSIFY, "max_cost_usd": -1.0}, "max_cost_usd"),
+        ({**CLASSIFY, "deadline": timedelta(seconds=-1)}, "deadline"),
+        ({**CLASSIFY, "deadline": datetime(2020, 1, 1, tzinfo=UTC)}, "deadline"),
+        ({}, "kind"),
     ],
 )
 def test_a_wrong_option_is_named_and_leaves_nothing(client, rows, tmp_path, options, field):
@@ -158,6 +165,64 @@ def test_a_wrong_option_is_named_and_leaves_nothing(client, rows, tmp_path, opti
     assert wrong.value.field == field
     assert not (tmp_path / "new" / "out.jsonl.bulk").exists()
     assert client.bulks() == []
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("where", ["out", "bad"])
+def test_an_input_is_never_overwritten_by_its_results(client, tmp_path, where, suffix):
+    out = tmp_path / f"out{suffix}"
+    source = out if where == "out" else tmp_path / "out.bad.jsonl"
+    text = "".join(json.dumps(row) + "\n" for row in bodies(9))
+    source.write_text(text)
+    with pytest.raises(InvalidJob, match="is the input"):
+        client.bulk(source, out=out, overwrite=True, source_format="jsonl", **CLASSIFY)
+    assert source.read_text() == text
+
+
+def test_the_bad_rows_of_another_bulk_are_not_overwritten(client, rows, tmp_path):
+    (tmp_path / "out.bad.jsonl").write_text("precious\n")
+    with pytest.raises(InvalidJob, match=r"out\.bad\.jsonl: exists"):
+        client.bulk(rows, out=tmp_path / "out.csv", **CLASSIFY)
+
+
+@pytest.mark.parametrize("source", ["empty.csv", "header.csv", "empty", "blank.jsonl"])
+def test_an_input_without_rows_leaves_nothing_behind(client, tmp_path, source):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "header.csv").write_text("body\n")
+    (tmp_path / "blank.jsonl").write_text("\n\n")
+    before = sorted(tmp_path.iterdir())
+    options = CLASSIFY | ({"text_field": None} if source == "empty" else {})
+    with pytest.raises(InvalidJob, match="must have at least one"):
+        client.bulk(tmp_path / source, out=tmp_path / "out.jsonl", **options)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_standard_input_without_rows_leaves_nothing_behind(client, tmp_path, monkeypatch):
+    empty = tmp_path / "empty"
+    empty.touch()
+    with empty.open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        with (
+            client.bulk("-", out=tmp_path / "out.jsonl", **CLASSIFY) as bulk,
+            pytest.raises(InvalidJob, match="standard input: is empty"),
+        ):
+            bulk.wait(60)
+    assert list(tmp_path.glob("out*")) == []
+    assert client.bulk_progress(bulk.id).state == "cancelled"
+
+
+def test_a_bulk_that_cannot_begin_leaves_nothing_behind(client, rows, tmp_path, monkeypatch):
+    def away(*_args):
+        raise Unavailable("Redis cannot be reached", field="FOREBAY_REDIS_URL")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("forebay.routing.bulk.bulks.Bulks.create", away)
+        with pytest.raises(Unavailable):
+            client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY)
+    assert list(tmp_path.glob("out*")) == []
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        assert bulk.wait(60).state == "done"
 
 
 def test_a_paused_bulk_rests_until_it_is_resumed(client, rows, tmp_path, answering):
