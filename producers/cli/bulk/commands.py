@@ -98,9 +98,7 @@ def run(  # noqa: D103 - its help says it
     tenant: TenantName = None,
     as_json: Json = False,
 ) -> None:
-    if out is None and not (sample or dry_run):
-        raise InvalidJob("is missing: name the file of the results", field="--out")
-    check_modes(resume=resume, overwrite=overwrite, sample=sample, dry_run=dry_run)
+    check_modes(out, resume=resume, overwrite=overwrite, sample=sample, dry_run=dry_run)
     if resume and out:
         _follow_resumed(out, tenant, source, as_json=as_json)
         return

@@ -91,8 +91,12 @@ _NAMES = frozenset(
 )  # fmt: skip
 
 
-def check_modes(*, resume: bool, overwrite: bool, sample: int, dry_run: bool) -> None:
-    """Raise `InvalidJob` if two options were given that exclude each other."""
+def check_modes(
+    out: str | None, *, resume: bool, overwrite: bool, sample: int, dry_run: bool
+) -> None:
+    """Raise `InvalidJob` if no output was given, or two options that exclude each other."""
+    if out is None and not (sample or dry_run):
+        raise InvalidJob("is missing: name the file of the results", field="--out")
     if resume and overwrite:
         raise InvalidJob("cannot be combined with --resume: give one of them", field="--overwrite")
     if dry_run and sample:
