@@ -45,7 +45,11 @@ def test_blocks_of_text_are_one_text(anthropic_client):
 
 
 def test_stop_sequences_and_max_tokens_end_the_text(anthropic_client):
-    assert create(anthropic_client, stop_sequences=["there"]).content[0].text == "Hello"
+    stopped = create(anthropic_client, stop_sequences=["forebay", "there"])
+    assert stopped.content[0].text == "Hello"
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "there")
+    other = create(anthropic_client, stop_sequences=["elsewhere"])
+    assert (other.stop_reason, other.stop_sequence) == ("end_turn", None)
     cut = create(anthropic_client, max_tokens=1)
     assert (cut.content[0].text, cut.stop_reason) == ("Hello", "max_tokens")
 
