@@ -210,8 +210,10 @@ class ChatRequest(Body):
         """Return what the body says about the chat.
 
         Raises:
-            InvalidRequest: A schema, a text or a tool is missing.
+            InvalidRequest: A schema, a text or a tool is missing, or a field needs another one.
         """
+        if self.stream_options is not None and not self.stream:
+            raise InvalidRequest("needs stream", field="stream_options")
         newer = self.max_completion_tokens is not None
         return Chat(
             messages=turns(self.messages),

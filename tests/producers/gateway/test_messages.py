@@ -139,6 +139,12 @@ def test_a_stream_of_a_job_that_fails_ends_with_its_error(anthropic_client):
         ({"extra_body": {"temperature": 9}}, "invalid_request_error", "temperature"),
         ({"stop_sequences": [""]}, "invalid_request_error", "stop_sequences.0"),
         ({"system": [{"type": "image"}]}, "invalid_request_error", "system"),
+        ({"inference_geo": "us"}, "invalid_request_error", "inference_geo"),
+        (
+            {"tools": [{"name": "f", "input_schema": {}, "input_examples": [{"a": 1}]}]},
+            "invalid_request_error",
+            "tools.0.input_examples",
+        ),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_error_that_names_the_field(anthropic_client, options, kind, field):
