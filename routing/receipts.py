@@ -84,6 +84,8 @@ class Generation(FrozenModel):
         text: what the model wrote.
         finish: `stop` if the model ended the text, `length` if it was cut off at `max_tokens` or
             at the end of the context.
+        stop_sequence: the `stop` string that ended the text, if one did and the model's engine says
+            which.
         logprobs: the tokens that the model made, if the request asked for them. Their text may
             have white space at its ends that the answer's text has not.
     """
@@ -91,6 +93,7 @@ class Generation(FrozenModel):
     kind: Literal["generate"] = "generate"
     text: Annotated[str, Field(repr=False)]
     finish: Literal["stop", "length"] = "stop"
+    stop_sequence: Annotated[str | None, Field(repr=False, exclude_if=is_none)] = None
     logprobs: Annotated[tuple[TokenLogprob, ...] | None, Field(repr=False, exclude_if=is_none)] = (
         None
     )

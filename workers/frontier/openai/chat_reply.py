@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 from forebay.routing.limits.prices import Tier, Usage
@@ -39,17 +40,20 @@ def streamed_body(lines: Iterable[bytes], on_text: TakeText) -> dict[str, Any]:
     refusals: list[str] = []
     last: dict[str, Any] = {}
     finish: Any = None
+    stop: Any = None
     for line in lines:
         data = line.strip().removeprefix(b"data:").strip()
         if data == b"[DONE]":
             message = {"content": "".join(texts), "refusal": "".join(refusals) or None}
-            return {**last, "choices": [{"message": message, "finish_reason": finish}]}
+            ending = {"finish_reason": finish, "stop_reason": stop}
+            return {**last, "choices": [{"message": message, **ending}]}
         if not line.startswith(b"data:"):
             continue
         chunk = _chunk(data)
         last |= {key: chunk[key] for key in ("usage", "service_tier") if chunk.get(key)}
         choice = _first(chunk.get("choices"))
         finish = choice.get("finish_reason") or finish
+        stop = choice.get("stop_reason") or stop
         delta = choice.get("delta")
         if isinstance(delta, dict) and isinstance(delta.get("refusal"), str):
             refusals.append(delta["refusal"])
@@ -82,7 +86,10 @@ def read_reply(
     if finish is None or not isinstance(text, str):
         note = f"{model} gave an answer without a readable text"
         raise Malformed(note, usage, tier, stand_in=stand_in)
-    return Reply(_storable(text), usage, finish, model, tier, stand_in, latency_s)
+    stop = choice.get("stop_reason")  # vLLM's: a stop string, or the id of a token
+    stop = stop if isinstance(stop, str) else None
+    reply = Reply(_storable(text), usage, finish, model, tier, stand_in, latency_s)
+    return replace(reply, stop_sequence=stop)
 
 
 def _chunk(data: bytes) -> dict[str, Any]:
