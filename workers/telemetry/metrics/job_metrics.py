@@ -152,6 +152,8 @@ class JobMetrics:
         model, cost_usd = self._model(receipt.model or ""), receipt.cost_usd
         self._tokens.add(lane, model, "in", amount=receipt.tokens_in)
         self._tokens.add(lane, model, "out", amount=receipt.tokens_out)
+        if receipt.tokens_cached:
+            self._tokens.add(lane, model, "cached", amount=receipt.tokens_cached)
         self._cost.add(model, amount=cost_usd)
         self._tenant_cost.add(tenant, amount=cost_usd)
         if receipt.degraded:
