@@ -107,7 +107,7 @@ def export(*, out: Out, as_json: Json = False) -> None:
 
     Redis removes the oldest; the file keeps all.
     """
-    from forebay.producers.cli.money.appending import append_text, last_line
+    from forebay.producers.cli.money.files.appending import append_text, last_line
     from forebay.routing.books.egress_entry import Entry
     from forebay.routing.errors import Misconfigured
 

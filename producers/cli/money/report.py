@@ -56,8 +56,8 @@ def report(
     """Report jobs, tokens and dollars, and what the local lane saved."""
     found = _report(between(since, until), tenant, by, frontier, prices)
     if html is not None:
+        from forebay.producers.cli.money.files.tables import replace_file
         from forebay.producers.cli.money.pages.report_page import page
-        from forebay.producers.cli.money.tables import replace_file
 
         replace_file(html, page(found, tenant).encode(), "--html")
     if as_json:
@@ -88,7 +88,7 @@ def _report(
     frontier: str | None,
     prices: Path | None,
 ) -> UsageReport:
-    from forebay.producers.cli.money.spend import read_prices
+    from forebay.producers.cli.money.books import read_prices
     from forebay.routing.books.call_book import CallBook
     from forebay.routing.books.job_book import JobBook
     from forebay.routing.books.usage_report import By, usage_report
