@@ -67,7 +67,9 @@ def table(heading: str, header: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def notes(heading: str, lines: Sequence[str]) -> str:
-    """Return a list of sentences under its heading."""
+    """Return a list of sentences under its heading; nothing if there are none."""
+    if not lines:
+        return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f"<section><h2>{escape(heading)}</h2><ul>{items}</ul></section>"
 

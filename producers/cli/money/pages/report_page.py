@@ -9,13 +9,14 @@ from itertools import accumulate
 from forebay.producers.cli.money.pages import page as html
 from forebay.producers.cli.money.pages import plots
 from forebay.producers.cli.money.report_figures import TOP, cells, header, headlines
+from forebay.routing.books.targets.targets import Target
 from forebay.routing.books.usage_report import MOCK, NO_ANSWER, Sums, UsageReport
 
 LANES = ("local", "bedrock", NO_ANSWER, MOCK)
 DAY_S = 86_400
 
 
-def page(found: UsageReport, tenant: str | None) -> str:
+def page(found: UsageReport, targets: Sequence[Target], tenant: str | None) -> str:
     """Return the page.
 
     Raises:
@@ -38,6 +39,7 @@ def page(found: UsageReport, tenant: str | None) -> str:
             html.cards(figures | headlines(found)),
             *_plots(found),
             html.table(f"By {found.by}", heads, [*rows, ("total", *cells(found, found.total))]),
+            html.notes("Targets", [line for target in targets for line in target.lines()]),
             html.table("Why jobs went up", ("Reason", "Jobs"), _ranked(found.reasons)),
             html.table("Checks that answers failed", ("Check", "Answers"), _ranked(found.checks)),
             html.notes("What the savings rest on", found.assumptions()),
