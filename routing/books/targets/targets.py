@@ -40,12 +40,21 @@ class Target:
         reached = self.paced.share
         return self.share is not None and reached is not None and abs(reached - self.share) > POINT
 
+    @property
+    def goal(self) -> str:
+        """The target, in words."""
+        goals = [
+            f"{self.share:.1%} of its jobs" if self.share is not None else "",
+            f"${self.usd_per_day:,.2f} a day" if self.usd_per_day is not None else "",
+        ]
+        return " and ".join(filter(None, goals))
+
     def lines(self) -> Iterator[str]:
         """Yield the target, what was reached, and why it was missed, in words."""
         reached = "no job might leave"
         if self.paced.share is not None:
             reached = f"{self.paced.share:.2%} of {self.paced.jobs:,} jobs were answered there"
-        yield f"{self.tenant}: target {_goal(self)}; {reached}"
+        yield f"{self.tenant}: target {self.goal}; {reached}"
         yield from (f"{self.tenant}: {why}" for why in self.why())
 
     def why(self) -> Iterator[str]:
@@ -84,11 +93,3 @@ def targets(fleets: Sequence[redis.Redis], policy: Policy, report: UsageReport) 
         refused = [each for fleet in fleets for each in refusals(fleet, policy, tenant, *span)]
         found.append(Target(tenant, share, dollars, paced, tuple(refused)))
     return found
-
-
-def _goal(target: Target) -> str:
-    goals = [
-        f"{target.share:.2%} of its jobs" if target.share is not None else "",
-        f"${target.usd_per_day:,.2f} a day" if target.usd_per_day is not None else "",
-    ]
-    return " and ".join(filter(None, goals))

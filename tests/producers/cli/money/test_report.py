@@ -179,4 +179,4 @@ def test_a_target_stands_beside_what_was_reached_and_the_budget_that_refused(
     _, out, _ = forebay("report", "--html", str(page))
     for text in (out, page.read_text()):
         assert "refused 12 calls from" in text.replace("&#x27;", "'")
-        assert "target 90.00% of its jobs" in text
+        assert "90.0% of its jobs" in text

@@ -142,5 +142,5 @@ def test_a_report_has_the_targets_of_its_tenants(redis):
     (one,) = targets([redis], rules, report)
     assert (one.paced, one.is_missed) == (Paced(100, 10), False)
     assert list(one.lines()) == [
-        "acme: target 10.00% of its jobs; 10.00% of 100 jobs were answered there"
+        "acme: target 10.0% of its jobs; 10.00% of 100 jobs were answered there"
     ]
