@@ -42,7 +42,7 @@ class Evidence:
         rates: the mean agreement of the models of each further answer on such jobs, 0 to 1. Empty
             if it is not known.
         own: the same model gave the further answers, to other words.
-        bounded: the answer is one of few options, so that wrong answers are often the same.
+        bounded: the answer is one of few options, or words: wrong answers are often the same.
         low_logprob: 10 % quantile of the natural-log probabilities of the answer's tokens.
         label_probability: probability of the chosen label among all labels.
     """
@@ -75,8 +75,8 @@ class Weights(WeightsFile):
     Attributes:
         agreed, differed: the doubt about an answer that another model's answer agrees with, and
             about one that it differs from. Models that agree often are often right.
-        unbounded: is added to `agreed` for answers that are not one of few options: two models
-            rarely invent the same wrong number.
+        unbounded: is added to `agreed` for answers that are not bounded: two models rarely invent
+            the same wrong number.
         usual_rate: the rate of agreement that is assumed if it is not known.
         further: what each of several further answers counts; a single one counts 1.
         own: what the agreement of a model with itself counts, against that of another model.

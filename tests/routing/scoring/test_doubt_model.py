@@ -74,7 +74,7 @@ def test_a_models_agreement_with_itself_counts_little_and_its_disagreement_in_fu
     own = replace(other, own=True)
     assert DOUBT.probability(own) > DOUBT.probability(other) + 0.15
     differing = replace(own, agreements=(0.0,))
-    assert DOUBT.probability(differing) == DOUBT.probability(replace(differing, own=False)) > 0.6
+    assert DOUBT.probability(differing) == DOUBT.probability(replace(differing, own=False)) > 0.55
 
 
 def test_wrong_answers_of_few_options_are_more_often_the_same():

@@ -110,7 +110,7 @@ def evidence(compared: ComparedAnswer) -> Evidence:
 
 
 def _is_bounded(content: Content | None) -> bool:
-    """Return whether an answer is one of few options, such as a label, a choice or a yes."""
+    """Return whether wrong answers are often the same, as labels and words are, and numbers not."""
     if isinstance(content, Generation):
-        return isinstance(final_answer.final_answer(content.text), str | bool)
+        return not final_answer.is_number(content.text)
     return isinstance(content, Classification | Decisions)
