@@ -28,8 +28,8 @@ def train_doubt(files, count, wrong, models="a,b", *, other=None):
 def test_the_fitted_doubt_is_how_often_shared_answers_are_wrong(files):
     done, path = train_doubt(files, 20, 8)
     assert done.exit_code == 0
-    evidence = Evidence("generate", 0.5, agreements=(1.0,))
-    assert 0.2 < DoubtModel.load(path).probability(evidence) < 0.5
+    evidence = Evidence("generate", 0.5, agreements=(1.0,), rates=(0.75,))
+    assert 0.3 < DoubtModel.load(path).probability(evidence) < 0.5
 
 
 @pytest.mark.parametrize(
