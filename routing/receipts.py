@@ -147,8 +147,9 @@ class Doubt(FrozenModel):
 
     Attributes:
         probability: the calibrated probability, 0 to 1, that the answer is wrong.
-        agreement: how far a second local answer agrees, 0 to 1. `None` without a second answer.
-        second: the model that gave the second answer.
+        agreement: how far a second local answer agrees, 0 to 1; the mean, if there were two.
+        agreements: with each of two further answers. `None` if there were not two.
+        second: the model that gave the second answer, or both names.
         version: the version of the doubt model, or of the rule that took its place; then, after a
             plus sign, that of the calibration, if there is one.
         threshold: the limit that the probability was compared with. `None` if it was compared with
@@ -161,6 +162,7 @@ class Doubt(FrozenModel):
 
     probability: Annotated[float, Field(ge=0, le=1)]
     agreement: Annotated[float | None, Field(ge=0, le=1)] = None
+    agreements: Annotated[tuple[float, ...] | None, Field(exclude_if=is_none)] = None
     second: str | None = None
     version: str
     threshold: float | None = None
