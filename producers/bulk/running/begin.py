@@ -184,6 +184,8 @@ def retry(ledger: Ledger, tenant: str, which: str, bulk_id: str = "") -> BulkRun
             it has not ended.
     """
     manifest, bulks = find(ledger, tenant, which), Bulks(ledger)
+    if manifest.completes:  # a retry: what it left is retried in the bulk itself
+        manifest = Manifest.load(Path(manifest.completes))
     if (state := bulks.state(manifest.id)) and state not in ENDED:
         raise InvalidJob(f"is {state}: it has not ended; `resume` goes on with it", field="bulk")
     again = manifest.folder / "retry.jsonl"

@@ -126,6 +126,7 @@ class BulkRun:
         self._source.close()
         with suppress(ForebayError):
             self._arrivals.close()
+            self._bulks.update(self.manifest.id, fed_at=0)
 
     @property
     def written(self) -> int:
@@ -184,8 +185,9 @@ class BulkRun:
         manifest = self.manifest
         limit = None if manifest.max_usd is None else int(manifest.max_usd * NANO)
         about = {
-            "source": self._source.name, "out": manifest.out, "folder": str(manifest.folder),
-            "kind": manifest.template.get("kind"), "deadline": manifest.deadline,
+            "source": self._source.name, "out": str(manifest.results),
+            "folder": str(manifest.folder), "kind": manifest.template.get("kind"),
+            "deadline": manifest.deadline,
         }  # fmt: skip
         self._bulks.create(manifest.id, about, limit)
         return self._bulks.get(manifest.id)
@@ -250,11 +252,12 @@ class BulkRun:
                 "sent": self._journal.next_start.row, "bad": self._journal.totals["bad"],
                 "written": self.written, "share": f"{self.read_share:.6f}",
                 "rereading": "" if self.rereading is None else f"{self.rereading:.6f}",
+                "rows_per_s": "" if (rate := self.rate()) is None else f"{rate:.3f}",
             }  # fmt: skip
             if self.total is not None:
                 fields["total"] = self.total
             try:
-                self._bulks.update(self.manifest.id, **fields)
+                self._bulks.feeding(self.manifest.id, **fields)
                 self.record = self._bulks.get(self.manifest.id)
                 self.jobs_ahead = jobs_ahead(self._ledger)
             except UnknownJob:  # Redis has lost it

@@ -110,7 +110,9 @@ def test_a_detached_bulk_goes_on_where_it_was(client, rows, tmp_path, answering)
     out = tmp_path / "out.jsonl"
     bulk = client.bulk(rows, out=out, **CLASSIFY)
     next(iter(bulk))
+    assert client.bulk_progress(bulk.id).fed
     bulk.close()
+    assert not client.bulk_progress(bulk.id).fed
     assert 0 < len(lines(out)) < 120
     with out.open("a") as file:
         file.write('{"row": 99, "half')  # a crash after the last line of the journal
@@ -291,12 +293,14 @@ def test_failed_rows_are_answered_again_in_place(client, lanes, rows, tmp_path, 
     monkeypatch.setattr("forebay.workers.engines.batching.echo.Directives.answer", lambda *_: None)
     with client.retry_bulk(bulk.id) as again:
         assert again.wait(60).total == 1
+    assert again.out == out
     after = lines(out)
     assert after[5]["status"] == "done"
     assert [*after[:5], *after[6:]] == [*before[:5], *before[6:]]
     assert client.bulk_progress(bulk.id).state == "done"
-    with pytest.raises(InvalidJob, match="no row without"):
-        client.retry_bulk(bulk.id)
+    for which in (bulk.id, again.id):
+        with pytest.raises(InvalidJob, match="no row without"):
+            client.retry_bulk(which)
 
 
 def broken_bulk(client, rows, out, count=3, **options):
@@ -608,6 +612,8 @@ def test_a_sample_says_what_the_whole_will_take_and_what_fails(client, tmp_path)
     assert found.whole_s == pytest.approx(200 / found.rows_per_s)
     assert 0.2 < found.failed < 0.8
     assert found.local == pytest.approx(1 - found.failed)
+    assert found.errors == {"bad_answer": round(found.failed * 40)}
+    assert [row["answer"] for row in found.examples["bad_answer"]] == [None] * 3
 
 
 def test_rows_that_are_late_end_as_expired(client, answering):
