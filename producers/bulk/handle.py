@@ -10,10 +10,11 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from forebay.producers.bulk.running.forecast import Forecast
+from forebay.producers.bulk.running.forecast import Forecast, forecast
 from forebay.producers.bulk.running.progress import Progress, usd
 from forebay.producers.bulk.running.run import BulkRun
 from forebay.routing.bulk.bulks import BulkRecord, Bulks
+from forebay.routing.bulk.row_rates import RowRates
 from forebay.routing.errors import ForebayError, ResultTimeout
 from forebay.routing.ledger.ledger import Ledger
 
@@ -112,7 +113,20 @@ class BulkHandle:
         It is `None` if no such row was answered in the last week, if rows are jobs of their own
         kinds, or if the source can be read only once.
         """
-        return self._run.forecast()
+        manifest, source = self._run.manifest, self._run.source
+        kind = manifest.template.get("kind")
+        with suppress(ForebayError):  # a bulk goes on without it
+            if kind and manifest.source and (rate := RowRates(self._ledger.redis).latest(kind)):
+                return forecast(source, rate, manifest.deadline)
+        return None
+
+    @property
+    def input_change(self) -> str | None:
+        """At the end, how the input differs from what it was when the bulk began, or `None`.
+
+        Rows that were added to a file meanwhile are not in the results.
+        """
+        return self._run.input_change
 
     def pause(self) -> None:
         """Feed no more rows. Shards that wait are put aside; those that are worked stop soon."""
@@ -143,9 +157,11 @@ def progress_of(
     """Return how far a bulk is, from its record and from what the process that feeds it knows."""
     counters = record.counters
     per_s = record.rows_per_s if rows_per_s is None and record.fed else rows_per_s
+    per_s = None if record.state == "paused" else per_s
     written = record.written if written is None else written
     over = max(record.over, written)
     left = None if record.total is None else max(0, record.total - over)
+    left = left if record.state == "running" else None
     spent, seen = record.settled_nusd, max(1, over)
     return Progress(
         id=record.id,

@@ -253,7 +253,8 @@ def source_again(manifest: Manifest, rows: RowsLike | None = None) -> Source:
     change = manifest.fingerprint and source.changed_since(manifest.fingerprint)
     if change:
         source.close()
-        raise InvalidJob(change, field=shown(path))
+        fix = "give it back its old content, or begin a new bulk"
+        raise InvalidJob(f"{change.removeprefix(f'{source.name} ')}: {fix}", field=shown(path))
     return source
 
 

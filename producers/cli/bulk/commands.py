@@ -235,6 +235,8 @@ def _follow(bulk: BulkHandle, *, as_json: bool, by: bool = False) -> None:
             )
             raise typer.Exit(display.INTERRUPTED) from None
     _print(end, as_json=as_json)
+    if bulk.input_change:
+        display.note(f"the input changed while it was read: {bulk.input_change}")
     if end.bad:
         display.note(f"{end.bad:,} bad rows: see {bulk.bad_rows}")
     if end.failed or end.expired or end.degraded:
