@@ -4,8 +4,8 @@ Run `make bench-bulk`, or `python tests/benchmarks/bulk.py --rows 1000000`. All 
 one Redis with the echo engine: a row costs a prompt, a round trip to the engine's process, its
 checks and its result in a file, which holds each row once. It prints rows per second, CPU time
 (that of a no-op is without its producer) and their ratios; what a queued row takes in Redis; and
-the memory of client and workers over time. Then the echo engine takes 20 ms a word, as a card would: how long does an interactive
-job take beside a running bulk, and alone?
+the memory of client and workers over time. Then the echo engine takes 20 ms a word, as a card
+would: how long does an interactive job take beside a running bulk, and alone?
 """
 
 from __future__ import annotations
