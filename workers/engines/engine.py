@@ -132,6 +132,7 @@ class Completion(Frame):
     Attributes:
         finish: `stop`: the model ended the text. `length`: the text was cut at `max_tokens` or at
             the end of the context. `cancelled`, `deadline`: the text so far, which may be empty.
+        stop_sequence: the prompt's stop string that ended the text, if the engine knows it.
         tokens_cached: those of `tokens_in` that the engine had read before, for an earlier prompt.
         low_logprob: the 10 % quantile of the generated tokens' natural-log probabilities, if the
             engine knows them. Unlike a mean, the quantile does not rise with the answer's length.
@@ -149,6 +150,7 @@ class Completion(Frame):
     tokens_cached: int = 0
     tokens_out: int
     finish: Finish
+    stop_sequence: str | None = Field(None, repr=False)
     low_logprob: float | None = None
     option_logprobs: dict[str, float] | None = Field(None, repr=False)
     branch_logprobs: tuple[dict[str, float], ...] | None = Field(None, repr=False)

@@ -17,6 +17,8 @@ Address = IPv4Address | IPv6Address
 
 #: IPv6 addresses that hold the IPv4 address at which a gateway of the network delivers them.
 _NAT64 = ip_network("64:ff9b::/96")
+#: What IPv6 had before `fc00::/7` for addresses of one site; some networks still have them.
+_SITE_LOCAL = ip_network("fec0::/10")
 
 
 class NotAllowed(Exception):
@@ -54,7 +56,8 @@ def is_in(address: Address, networks: Sequence[Network]) -> bool:
 def is_public(address: Address) -> bool:
     """Return whether an address, or the address that it stands for, is of the public internet."""
     meant = carried(address)
-    return meant.is_global and not (meant.is_multicast or meant.is_reserved or meant.is_link_local)
+    special = meant.is_multicast or meant.is_reserved or meant.is_link_local
+    return meant.is_global and not special and meant not in _SITE_LOCAL
 
 
 def carried(address: Address) -> Address:
