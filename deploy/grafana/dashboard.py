@@ -15,6 +15,8 @@ FILE = Path(__file__).parent / "forebay.json"
 SOURCE = {"type": "prometheus", "uid": "${source}"}
 COLUMNS = 24  # of Grafana's grid
 RATE = "$__rate_interval"
+CACHED = 'forebay_tokens_total{direction="cached"}'
+READ = 'forebay_tokens_total{direction="in"}'
 AGREED = 'forebay_second_opinions_total{agreed="true"}'
 
 
@@ -105,6 +107,13 @@ RUNNING = (
           help="The mean. A line above the others of its lane is a slow worker."),
     Panel("Tokens", "ops", {"{{direction}} {{model}}":
                             rate("forebay_tokens_total", "direction", "model")}),
+    Panel("KV cache in use", "percentunit",
+          {"{{instance}} {{model}}": "sum by (instance, model) (forebay_engine_cache_pages_used) / "
+                                     "(sum by (instance, model) (forebay_engine_cache_pages) > 0)"},
+          help="Full while the batch is not: more requests have no room, whatever the slots."),
+    Panel("Prompts that were read before", "percentunit",
+          {"{{model}}": f"{rate(CACHED, 'model')} / {rate(READ, 'model')}"},
+          help="The share of the prompts' tokens that were in the cache of the model."),
     Panel("Engine restarts in 15 min", "short",
           {"{{instance}} {{model}}":
            "sum by (instance, model) (increase(forebay_engine_restarts_total[15m]))"}),

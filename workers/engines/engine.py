@@ -189,6 +189,16 @@ class CardMemory(Frame):
     off: bool
 
 
+class CachePages(Frame):
+    """The pages of an engine's KV cache: how many requests hold, of how many.
+
+    A page that holds nothing but a prefix which no request uses now counts as free.
+    """
+
+    used: int = 0
+    total: int = 0
+
+
 class EngineInfo(Frame):
     """The model that an engine runs, and how much work the engine takes.
 
@@ -269,6 +279,10 @@ class Engine(Protocol):
 
     def steps(self) -> int:
         """Return a counter that rises while the engine makes progress; the watchdog reads it."""
+
+    def pages(self) -> CachePages:
+        """Return how full the KV cache is; without pages if the engine does not tell."""
+        return CachePages()
 
     def close(self) -> None:
         """Stop. Requests in flight end with `EngineDied`. A second call does nothing."""

@@ -91,7 +91,8 @@ def shown(tmp_path_factory):
         served = names(fleet.url)
         fleet.stop()
         logs = {part: lines(fleet, part) for part in ACTORS}
-    return {"scrapes": scrapes, "logs": logs, "served": served}
+        texts = {part: text(fleet, part) for part in (*ACTORS, "gateway")}
+    return {"scrapes": scrapes, "logs": logs, "texts": texts, "served": served}
 
 
 def wait(future) -> None:
@@ -122,9 +123,12 @@ def lose_a_worker(fleet, client) -> None:
     client.result(slow, timeout=60)
 
 
+def text(fleet, part) -> str:
+    return "".join(path.read_text() for path in fleet.logs.glob(f"{part}*.log"))
+
+
 def lines(fleet, part) -> list[dict]:
-    text = (fleet.logs / f"{part}1.log").read_text()
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return [json.loads(line) for line in text(fleet, part).splitlines() if line.startswith("{")]
 
 
 def scrape(fleet, part) -> str:
@@ -192,6 +196,14 @@ def test_every_line_carries_the_workers_one_name_and_a_known_event(shown):
         assert name.startswith(f"{part}1@")
         assert name in shown["served"]
     assert len(shown["served"]) == len(ACTORS)
+
+
+def test_every_line_is_json_with_its_time_and_its_event(shown):
+    """From the start to the end of each process, lines of Celery and uvicorn among them."""
+    for part, written in shown["texts"].items():
+        told = [json.loads(line) for line in written.splitlines()]
+        assert told, part
+        assert all({"time", "level", "event", "message"} <= line.keys() for line in told)
 
 
 def test_dead_jobs_and_recovered_leases_are_warnings_about_the_job(shown):

@@ -22,6 +22,7 @@ from forebay.workers.engines.batching.generator import Step
 from forebay.workers.engines.batching.loop import BatchedEngine
 from forebay.workers.engines.batching.schema_instances import minimal_instance
 from forebay.workers.engines.engine import (
+    CachePages,
     Choice,
     Completion,
     EngineInfo,
@@ -154,6 +155,11 @@ class EchoGenerator:
         sequence.limit = min(sequence.limit, room)
         self._sequences[prompt.id] = sequence
 
+    @property
+    def running(self) -> int:
+        """How many sequences are in the batch."""
+        return len(self._sequences)
+
     def step(self) -> Step:
         """Give out a word of every sequence whose delay is over."""
         self._obey()
@@ -216,11 +222,16 @@ class EchoEngine(BatchedEngine):
             embed_revision=_REVISION,
             logprobs=True,
         )
-        super().__init__(EchoGenerator(settings), reserved=settings.reserved)
+        self._echo = EchoGenerator(settings)
+        super().__init__(self._echo, reserved=settings.reserved)
 
     def info(self) -> EngineInfo:
         """See `Engine.info`."""
         return self._info
+
+    def pages(self) -> CachePages:
+        """See `Engine.pages`. Each request holds one page."""
+        return CachePages(used=self._echo.running, total=self._info.slots)
 
     def embed(self, texts: list[str]) -> Vectors:
         """See `Engine.embed`. A vector is made from its text's digest, so equal texts are equal."""
