@@ -114,7 +114,7 @@ class Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, or `None` if there is none of this name."""
-        found = super().get_command(ctx, cmd_name)
+        found: Any = super().get_command(ctx, cmd_name)
         for module, names in COMMANDS.items():
             if module and cmd_name in names:
                 found = _imported(module, cmd_name)
