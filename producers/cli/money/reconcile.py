@@ -87,13 +87,20 @@ def _against_costs(
 def _against_log(
     logged: list[Invocation], prices: Prices, calls: list[CallRecord]
 ) -> list[Difference]:
+    from forebay.routing.books.bills.price_lists import PriceLists
     from forebay.routing.books.bills.reconcile import with_invocations
 
-    return list(with_invocations(calls, logged, prices))
+    lists = {
+        version: each
+        for reader in open_readers().values()
+        for version, each in PriceLists(reader.redis).all().items()
+    }
+    return list(with_invocations(calls, logged, prices, lists))
 
 
 def _settled(logged: list[Invocation], prices: Prices, since: str, until: str | None) -> list[str]:
     """Settle calls by the log, each in the fleet that made it; return their ids."""
+    from forebay.routing.books.bills.price_lists import PriceLists
     from forebay.routing.books.bills.reconcile import settle_known
     from forebay.routing.limits.budget import Budget
 
@@ -101,7 +108,11 @@ def _settled(logged: list[Invocation], prices: Prices, since: str, until: str | 
         call.id
         for reader in open_readers().values()
         for call in settle_known(
-            Budget(reader.redis), calls_of_fleet(reader, since, until), logged, prices
+            Budget(reader.redis),
+            calls_of_fleet(reader, since, until),
+            logged,
+            prices,
+            PriceLists(reader.redis).all(),
         )
     ]
 

@@ -19,6 +19,7 @@ from forebay.producers.cli.money.options import (
     Tenant,
 )
 from forebay.producers.cli.money.reconcile import reconcile
+from forebay.producers.cli.operator.readers import settings_of_fleet
 from forebay.producers.cli.operator.spans import Since, Until
 from forebay.producers.cli.options import Json, Limit
 
@@ -84,6 +85,7 @@ def export(
     if append and out is not None:
         from forebay.producers.cli.money.files import appending
 
+        settings_of_fleet()  # the entries of several fleets have no order
         rows = sorted((row(call) for call in calls if call.entry), key=_place)
         done = {"added": appending.add(rows, COLUMNS, chosen, out)}
     else:

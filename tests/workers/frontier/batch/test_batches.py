@@ -392,8 +392,8 @@ def test_the_prices_are_those_under_which_the_file_was_written(spillway, mock, r
     spillway.work()
     spillway.rounds(2)
     version = {call.prices for call in CallBook(redis).calls()}
-    dear = spillway.worker._prices.current().model_copy(update={"models": {}})
-    spillway.worker._prices.current = lambda: dear
+    dear = spillway.worker._prices().model_copy(update={"models": {}})
+    spillway.worker._prices = lambda: dear
     spillway.batcher._writer._prices = lambda: dear
     mock.batches.plan.hold = False
     spillway.rounds()
