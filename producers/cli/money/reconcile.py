@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - what is slow is imported where it is used
-"""The command `forebay spend reconcile`: the book of calls against AWS's own bill."""
+"""The commands that end unknown outcomes: `forebay spend reconcile` by a bill, `settle` by hand."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ Files = Annotated[
 Account = Annotated[
     str | None,
     typer.Option("--account", metavar="ID", help="Of a cost report: only lines of this account."),
+]
+CallId = Annotated[str, typer.Argument(metavar="CALL", help="Id of the call.")]
+Dollars = Annotated[
+    float, typer.Option("--usd", metavar="USD", help="What it cost; 0 if it was not billed.")
 ]
 Apply = Annotated[
     bool,
@@ -69,6 +73,35 @@ def reconcile(
     _print_differences(found, settled, as_json=as_json)
     if found:
         raise typer.Exit(1)
+
+
+def settle(call: CallId, *, usd: Dollars, as_json: Json = False) -> None:
+    """Book the cost of a call of unknown outcome by hand, as the bill of an endpoint says it.
+
+    `forebay spend list` shows such calls as open.
+    """
+    from forebay.routing.base import NANO
+    from forebay.routing.errors import InvalidJob
+    from forebay.routing.limits.budget import MAX_NUSD, Budget
+
+    nusd = usd * NANO
+    if not 0 <= nusd <= MAX_NUSD:
+        hint = f"must be from 0 to {MAX_NUSD // NANO:,} dollars"
+        raise typer.BadParameter(hint, param_hint="--usd")
+    for reader in open_readers().values():
+        budget = Budget(reader.redis)
+        found = budget.find(call)
+        if found is None:
+            continue
+        bill = {"tokens": None, "stand_in": False}
+        if found.state != "open" or budget.settle(call, round(nusd), bill=bill) != "closed":
+            raise InvalidJob(f"is {found.state}: only an open call can be settled", field="CALL")
+        if as_json:
+            display.document({"settled": call, "usd": usd})
+        else:
+            display.note(f"call {call} of job {found.job_id} settled at ${usd:.9f}")
+        return
+    raise InvalidJob("is no call that is known: see `forebay spend list`", field="CALL")
 
 
 def _against_costs(

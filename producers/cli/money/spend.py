@@ -18,7 +18,7 @@ from forebay.producers.cli.money.options import (
     PricesFile,
     Tenant,
 )
-from forebay.producers.cli.money.reconcile import reconcile
+from forebay.producers.cli.money.reconcile import reconcile, settle
 from forebay.producers.cli.operator.readers import settings_of_fleet
 from forebay.producers.cli.operator.spans import Since, Until
 from forebay.producers.cli.options import Json, Limit
@@ -38,7 +38,7 @@ Append = Annotated[
     ),
 ]
 app = typer.Typer(
-    help="List, export, reprice or reconcile calls to the frontier.",
+    help="List, export, reprice, reconcile or settle calls to the frontier.",
     no_args_is_help=True, add_completion=False, rich_markup_mode=None,
 )  # fmt: skip
 
@@ -157,3 +157,4 @@ def _place(one: tables.Row) -> tuple[int, int]:
 
 
 app.command()(reconcile)
+app.command()(settle)
