@@ -44,7 +44,11 @@ def test_blocks_of_text_are_one_text(anthropic_client):
 
 
 def test_stop_sequences_and_max_tokens_end_the_text(anthropic_client):
-    assert create(anthropic_client, stop_sequences=["there"]).content[0].text == "Hello"
+    stopped = create(anthropic_client, stop_sequences=["forebay", "there"])
+    assert stopped.content[0].text == "Hello"
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "there")
+    other = create(anthropic_client, stop_sequences=["elsewhere"])
+    assert (other.stop_reason, other.stop_sequence) == ("end_turn", None)
     cut = create(anthropic_client, max_tokens=1)
     assert (cut.content[0].text, cut.stop_reason) == ("Hello", "max_tokens")
 
@@ -132,6 +136,12 @@ def test_a_stream_of_a_job_that_fails_ends_with_its_error(anthropic_client):
         ({"extra_body": {"temperature": 9}}, "invalid_request_error", "temperature"),
         ({"stop_sequences": [""]}, "invalid_request_error", "stop_sequences.0"),
         ({"system": [{"type": "image"}]}, "invalid_request_error", "system"),
+        ({"inference_geo": "us"}, "invalid_request_error", "inference_geo"),
+        (
+            {"tools": [{"name": "f", "input_schema": {}, "input_examples": [{"a": 1}]}]},
+            "invalid_request_error",
+            "tools.0.input_examples",
+        ),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_error_that_names_the_field(anthropic_client, options, kind, field):

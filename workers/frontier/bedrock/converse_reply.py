@@ -72,7 +72,8 @@ def read_reply(
         raise Malformed(note, usage, tier, stand_in=stand_in)
     if text and usage is not None and not usage.output:
         usage = None  # no text is made of no tokens
-    return Reply(text, usage, finish, model, tier, stand_in, latency_s)
+    stop = _stop_sequence(body.get("additionalModelResponseFields"))
+    return Reply(text, usage, finish, model, tier, stand_in, latency_s, stop_sequence=stop)
 
 
 def headers(response: dict[str, Any]) -> dict[str, str]:
@@ -111,6 +112,12 @@ def _text(output: Any) -> str | None:
     if not isinstance(blocks, list) or len(text) > MAX_TEXT_CHARS:
         return None
     return text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be stored
+
+
+def _stop_sequence(fields: Any) -> str | None:
+    """Return the stop string that the model's own fields name, if one ended the text."""
+    stop = fields.get("stop_sequence") if isinstance(fields, dict) else None
+    return stop if isinstance(stop, str) and stop else None
 
 
 def _tier(reported: Any, asked: Tier) -> Tier | None:

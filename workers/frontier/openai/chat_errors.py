@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from urllib3 import exceptions as http
@@ -17,6 +18,7 @@ from forebay.routing.errors import (
     TooLong,
     Unavailable,
 )
+from forebay.routing.store.backoff import asked_wait_s
 from forebay.workers.frontier.provider import ModelFault, OutcomeUnknown
 
 #: An error class, its message, and the field that the error names.
@@ -72,13 +74,23 @@ class Names:
         return error_class(text.format(**self._names), field=field)
 
 
-def from_response(status: int, body: bytes, retry_after: str, names: Names) -> ForebayError:
+def from_response(
+    status: int, body: bytes, headers: Mapping[str, str], names: Names
+) -> ForebayError:
     """Return our error for a response that is no answer."""
     details = _details(body)
     ours = names.error(_mapped(status, details))
-    if isinstance(ours, Throttled | Unavailable) and re.fullmatch(r"\d{1,6}(\.\d+)?", retry_after):
-        ours.retry_after = float(retry_after)
+    if isinstance(ours, Throttled | Unavailable):
+        ours.retry_after = _retry_after(headers)
     return ours
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that the service asks to wait, if it does."""
+    millis = headers.get("retry-after-ms", "")
+    if millis.isdecimal():
+        return asked_wait_s(str(int(millis) / 1_000))
+    return asked_wait_s(headers.get("retry-after", ""))
 
 
 def _mapped(status: int, details: dict[str, Any]) -> _Mapped:
