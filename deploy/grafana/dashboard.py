@@ -148,12 +148,33 @@ MONEY = (
     Panel("Jobs by tenant", "ops",
           {"{{tenant}}": rate("forebay_tenant_jobs_ended_total", "tenant")}),
 )  # fmt: skip
+BATCHES = (
+    Panel("Jobs that wait for a batch", "short",
+          {"{{model}}": most("forebay_bedrock_group_jobs", "model")}, stacked=True),
+    Panel("Longest wait for a batch", "s",
+          {"{{model}}": most("forebay_bedrock_group_oldest_seconds", "model"),
+           "max_wait_s": most("forebay_bedrock_group_limit_seconds")}),
+    Panel("Batches on Bedrock", "short",
+          {"{{state}}": most("forebay_bedrock_batches", "state"),
+           "overdue": most("forebay_bedrock_batches_overdue")}),
+    Panel("Batches that ended in 1 h", "short",
+          {"{{outcome}}": most("forebay_bedrock_batches_ended_hour", "outcome")}, stacked=True,
+          help="failed: their jobs are called one by one. unknown: the money of some records "
+               "stays reserved."),
+    Panel("Models without batches", "short",
+          {"{{model}}": most("forebay_bedrock_batches_refused", "model")},
+          help="S3 or Bedrock refused a batch: forebay doctor says why."),
+    Panel("Moves of tenants", "s",
+          {"{{tenant}} {{step}}": most("forebay_tenant_move_seconds", "tenant", "step")},
+          help="For how long a move to another fleet has stood at its step."),
+)  # fmt: skip
 ROWS = {
     "Is it well?": (WELL, 3, 4),
     "What waits, and since when?": (WAITING, 6, 8),
     "What runs, how fast, what fails?": (RUNNING, 6, 8),
     "What goes up, and why?": (UP, 6, 8),
     "What does it cost?": (MONEY, 6, 8),
+    "What is in batches, and who moves?": (BATCHES, 8, 8),
 }
 
 

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -103,7 +104,8 @@ class BulkHandle:
     def progress(self) -> Progress:
         """Return how far the bulk is, without asking anybody."""
         run = self._run
-        return progress_of(run.record, run.rate, run.jobs_ahead, run.written)
+        found = progress_of(run.record, run.rate, run.jobs_ahead, run.written)
+        return replace(found, rereading=run.rereading)
 
     def forecast(self) -> Forecast | None:
         """Return how long the bulk will take, by the rate at which such rows were answered lately.
@@ -148,8 +150,11 @@ def progress_of(
     return Progress(
         id=record.id,
         state=record.state,
+        source=str(record.about.get("source", "")),
+        out=str(record.about.get("out", "")),
         total=record.total,
         share=over / record.total if record.total else _share(record, over),
+        rereading=record.rereading,
         sent=record.sent,
         over=over,
         written=written,

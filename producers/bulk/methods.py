@@ -63,7 +63,9 @@ class BulkMethods:
         Args:
             which: the id of the bulk, its output or its folder.
             rows: the same input again, from its beginning, if it came from standard input or an
-                iterable and was not read to its end; else it is not looked at.
+                iterable and was not read to its end; else it is not looked at. While the bulk is
+                waited for, the rows that were read before are compared and skipped
+                (`Progress.rereading`); other rows raise `InvalidJob` there.
 
         Raises:
             UnknownJob: There is no such bulk of this tenant.
@@ -109,7 +111,7 @@ class BulkMethods:
     def _opened(self, rows: RowsLike, options: RowOptions) -> Iterator[tuple[Source, Template]]:
         """Open the rows, and make the template of a bulk that writes nothing."""
         from forebay.producers.bulk.options import BULK_OPTIONS
-        from forebay.producers.bulk.sources.open_source import open_source
+        from forebay.producers.bulk.sources.open_source import check_format, open_source
         from forebay.producers.bulk.templates.template import Template
 
         self._access.check_open()
@@ -117,6 +119,7 @@ class BulkMethods:
         form = given.get("source_format")
         of_rows = {name: value for name, value in given.items() if name not in BULK_OPTIONS}
         template = Template.of(**{**of_rows, "tenant": self.tenant})
+        check_format(form)
         source = open_source(rows, format=form)
         try:
             template.check(source)
@@ -192,4 +195,4 @@ class BulkMethods:
     def _check_own(self, bulk_id: str) -> None:
         self._access.check_open()
         if owner(bulk_id) != self.tenant:
-            raise UnknownJob("no such bulk of this tenant", field="id")
+            raise UnknownJob("no such bulk of this tenant; see `forebay bulk list`", field="id")

@@ -32,6 +32,8 @@ class BulkRecord:
         about: what its producer says of it: source, output, kind, options.
         total: the number of its rows; `None` as long as the source has not been read to its end.
         share: how much of the source was read, 0 to 1.
+        rereading: how much of what an earlier process read was read again, 0 to 1; `None` if
+            nothing has to be.
         sent: rows that were read so far, and put on the ledger if they could be.
         written: rows that are in the output.
         bad: rows that could not be read as requests.
@@ -47,6 +49,7 @@ class BulkRecord:
     about: Mapping[str, Any] = field(default_factory=dict)
     total: int | None = None
     share: float = 0.0
+    rereading: float | None = None
     sent: int = 0
     written: int = 0
     bad: int = 0
@@ -122,7 +125,7 @@ class Bulks:
         with reaching_redis():
             fields: Any = self._redis.hgetall(f"fb:bulk:{bulk_id}")
         if not fields:
-            raise UnknownJob("no such bulk", field="id")
+            raise UnknownJob("no such bulk; see `forebay bulk list`", field="id")
         try:
             return _record(bulk_id, decoded(fields))
         except (ValueError, KeyError, TypeError):
@@ -147,7 +150,7 @@ def jobs_ahead(ledger: Ledger) -> int:
     return sum(depth for queue, depth in depths if queue != BEDROCK and not queue.endswith(SHARDS))
 
 
-_NOT_COUNTERS = frozenset({"state", "created", "about", "share"})
+_NOT_COUNTERS = frozenset({"state", "created", "about", "share", "rereading"})
 _NUMBERS = frozenset(
     {"total", "sent", "written", "bad", "max_nusd", "settled_nusd", "reserved_nusd"}
 )
@@ -161,6 +164,7 @@ def _record(bulk_id: str, fields: Mapping[str, str]) -> BulkRecord:
         created=float(fields["created"]),
         about=json.loads(fields.get("about", "{}")),
         share=float(fields.get("share", 0)),
+        rereading=float(fields["rereading"]) if fields.get("rereading") else None,
         counters={
             name: int(value)
             for name, value in fields.items()

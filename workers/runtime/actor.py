@@ -237,6 +237,7 @@ class Actor:
         self._drain.begin()
 
     def _stop(self, **_: Any) -> None:
+        self._drain.wait()  # Celery has waited for its own threads, not for those of the reserve
         self._heartbeat.stop()
         self._full_redis.stop()
         if self._worker is not None:

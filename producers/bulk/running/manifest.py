@@ -73,8 +73,7 @@ class Manifest:
     @property
     def bad_rows(self) -> Path:
         """The file of the rows that could not be read."""
-        out = Path(self.out)
-        return out.with_name(f"{out.stem}.bad.jsonl")
+        return bad_rows_of(self.out)
 
     def save(self) -> None:
         """Write the manifest, all of it or nothing."""
@@ -95,7 +94,9 @@ class Manifest:
         try:
             values = json.loads(path.read_text())
         except FileNotFoundError:
-            raise InvalidJob("holds no bulk that could be resumed", field=shown(folder)) from None
+            raise InvalidJob(
+                "holds no bulk: name one by its id or output", field=shown(folder)
+            ) from None
         except (OSError, ValueError):
             raise InvalidJob("cannot be read", field=shown(path)) from None
         if not isinstance(values, dict) or values.get("version") != VERSION:
@@ -105,6 +106,12 @@ class Manifest:
             return cls(**values, fingerprint=Fingerprint(**mark) if mark else None)
         except (TypeError, KeyError):
             raise InvalidJob("cannot be read", field=shown(path)) from None
+
+
+def bad_rows_of(out: str | Path) -> Path:
+    """Return the file of the bad rows of the bulk that writes this output."""
+    path = Path(out)
+    return path.with_name(f"{path.stem}.bad.jsonl")
 
 
 def folder_of(out: str | Path) -> Path:

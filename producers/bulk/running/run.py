@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Self
 
 from forebay.producers.bulk.outputs.columns import BAD_ROW_COLUMNS, of_bad_row
 from forebay.producers.bulk.outputs.open_output import open_output
-from forebay.producers.bulk.rows import Position
+from forebay.producers.bulk.outputs.output import Output
 from forebay.producers.bulk.running import results
 from forebay.producers.bulk.running.arrivals import Arrivals
 from forebay.producers.bulk.running.blocks import Block, BlockReader
@@ -29,7 +30,7 @@ from forebay.routing.base import NANO
 from forebay.routing.bulk.bulks import BulkRecord, Bulks, BulkState, jobs_ahead
 from forebay.routing.bulk.row_rates import RowRates
 from forebay.routing.bulk.shards import Shards
-from forebay.routing.errors import ForebayError, Unavailable, UnknownJob
+from forebay.routing.errors import ForebayError, InvalidJob, Unavailable, UnknownJob
 from forebay.routing.ledger.ledger import Ledger
 from forebay.routing.store.backoff import patiently
 
@@ -70,30 +71,41 @@ class BulkRun:
         """`at_end` is called once all is written, and again if this process dies meanwhile."""
         self._at_end = at_end
         self.manifest, self._ledger, self._bulks = manifest, ledger, Bulks(ledger)
-        self._source = source
-        self._journal = journal = Journal.open(manifest.journal)
+        self._source, self._resumed = source, resumed
+        self._arrivals = Arrivals(ledger, manifest.tenant)
+        self._looked_at = 0.0
+        self.rate, self.jobs_ahead = Rate(), 0
+        self.rows: list[dict[str, Any]] = []
+        with ExitStack() as opened:
+            self._journal = Journal.open(manifest.journal)
+            opened.callback(self._journal.close)
+            self._out, self._bad = self._outputs(opened, overwrite=overwrite)
+            self.record = self._begin()
+            opened.pop_all()
+        self._reader = reader = BlockReader(manifest, source, template)
+        reader.keys_until(self._journal.next_start)
+        self._feeder = Feeder(reader, self._journal, Shards(ledger), self._arrivals.stream)
+        self._collector = Collector(ledger, self._arrivals, manifest.order)
+
+    def _outputs(self, opened: ExitStack, *, overwrite: bool) -> tuple[Output, Output]:
+        """Open the outputs; `opened` undoes that if the bulk cannot begin."""
+        manifest, journal, resumed = self.manifest, self._journal, self._resumed
         begun = resumed and (journal.out_size > 0 or Path(manifest.out).exists())
-        self._out = open_output(
+        out = open_output(
             manifest.out,
             format=manifest.out_format,  # type: ignore[arg-type]  # checked when it is opened
             resume_at=journal.out_size if begun else None,
             overwrite=overwrite,
         )
-        self._bad = open_output(
+        opened.callback(out.close if resumed else out.discard)
+        bad = open_output(
             manifest.bad_rows,
             columns=BAD_ROW_COLUMNS,
             resume_at=journal.bad_size if resumed and manifest.bad_rows.exists() else None,
             overwrite=True,
         )
-        self._arrivals = Arrivals(ledger, manifest.tenant)
-        reader = BlockReader(manifest, source, template)
-        reader.remember_keys(journal.next_start)
-        self._feeder = Feeder(reader, journal, Shards(ledger), self._arrivals.stream)
-        self._collector = Collector(ledger, self._arrivals, manifest.order)
-        self._looked_at = 0.0
-        self.rate, self.jobs_ahead = Rate(), 0
-        self.rows: list[dict[str, Any]] = []
-        self.record = self._begin()
+        opened.callback(bad.close if resumed else bad.discard)
+        return out, bad
 
     def __enter__(self) -> Self:
         return self
@@ -137,9 +149,9 @@ class BulkRun:
         return min(1.0, self._journal.next_start.offset / size) if size else 1.0
 
     @property
-    def position(self) -> Position:
-        """The position after the last row that was read."""
-        return self._journal.next_start
+    def rereading(self) -> float | None:
+        """How much of what an earlier process read was read again; `None` if nothing has to be."""
+        return self._reader.rereading
 
     def forecast(self) -> Forecast | None:
         """Return how long the bulk will take if it begins now; see `BulkHandle.forecast`."""
@@ -180,12 +192,27 @@ class BulkRun:
 
     def _feed(self) -> None:
         waiting = self._collector
-        waiting.add(self._feeder.feed(waiting.shards_under_way, len(waiting), self.rate()))
+        try:
+            waiting.add(self._feeder.feed(waiting.shards_under_way, len(waiting), self.rate()))
+        except InvalidJob:
+            if not (self._resumed or self._journal.next_block):
+                self._withdraw()
+            raise
+
+    def _withdraw(self) -> None:
+        """Leave nothing of a bulk whose input has no row, so that it can be begun again."""
+        self._out.discard()
+        self._bad.discard()
+        self.close()
+        with suppress(ForebayError):
+            self._bulks.update(self.manifest.id, state="cancelled")
+        shutil.rmtree(self.manifest.folder, ignore_errors=True)
 
     def _gather(self) -> None:
         """Wait a moment for rows to end, and collect them."""
         try:
-            ended = self._arrivals.wait(self._collector.awaited(), WAIT_S)
+            wait_s = WAIT_S if self.rereading is None else 0.0
+            ended = self._arrivals.wait(self._collector.awaited(), wait_s)
             self._collector.collect(ended)
             self._feeder.feed_again(self._collector.take_lost())
         except Unavailable:  # Redis is away: the rows wait for it, and so does this process
@@ -222,6 +249,7 @@ class BulkRun:
             fields: dict[str, Any] = {
                 "sent": self._journal.next_start.row, "bad": self._journal.totals["bad"],
                 "written": self.written, "share": f"{self.read_share:.6f}",
+                "rereading": "" if self.rereading is None else f"{self.rereading:.6f}",
             }  # fmt: skip
             if self.total is not None:
                 fields["total"] = self.total
@@ -231,7 +259,8 @@ class BulkRun:
                 self.jobs_ahead = jobs_ahead(self._ledger)
             except UnknownJob:  # Redis has lost it
                 self.record = self._begin()
-            self.rate.add(self.record.over)
+            if self.rereading is None:
+                self.rate.add(self.record.over)
 
     def _final_state(self) -> BulkState:
         totals = self._journal.totals

@@ -149,4 +149,7 @@ def _column_of(cells: list[str], names: tuple[str, ...]) -> str | None:
 
 def _ragged(record: Record, cells: int, columns: int) -> str:
     where = f" (lines {record.first} to {record.last})" if record.last > record.first else ""
-    return f"has {cells} cells{where}, but the header has {columns} columns"
+    count = f"{cells} cell" if cells == 1 else f"{cells} cells"
+    more = "put a cell that holds a delimiter in quotes"
+    fix = "add what is missing" if cells < columns else more
+    return f"has {count}{where}, but the header has {columns} columns: {fix}"

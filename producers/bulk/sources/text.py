@@ -34,6 +34,11 @@ class TextSource(Source):
         """Whether the input is read once and has not come to its end."""
         return not self._content.complete
 
+    @property
+    def rereading(self) -> float | None:
+        """How much of what an earlier process read has come again; `None` if nothing has to."""
+        return self._content.rereading
+
     @abstractmethod
     def check_head(self, head: bytes) -> None:
         """Check the first bytes of the input. Raises `InvalidJob`."""

@@ -32,6 +32,10 @@ class Input(Protocol):
     def complete(self) -> bool:
         """Whether all of the input is there to be read."""
 
+    @property
+    def rereading(self) -> float | None:
+        """How much of what an earlier process read has come again; `None` if nothing has to."""
+
     def open(self, offset: int = 0) -> BinaryIO:
         """Return a stream that begins at the offset. Raises `InvalidJob`."""
 
@@ -60,7 +64,7 @@ class FileInput:
     def __init__(self, path: Path, name: str | None = None) -> None:
         self.path = path
         self.name = name or shown(path)
-        self.complete = True
+        self.complete, self.rereading = True, None
 
     def open(self, offset: int = 0) -> BinaryIO:
         """Return a stream that begins at the offset. Raises `InvalidJob`."""

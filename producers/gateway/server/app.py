@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator
@@ -32,6 +33,7 @@ from forebay.producers.gateway.batch_endpoints import (
 from forebay.producers.gateway.decisions import endpoints as decisions
 from forebay.producers.gateway.errors import Refusal, fault_of
 from forebay.producers.gateway.fleets.gateways import Gateways
+from forebay.producers.gateway.fleets.publishing import publish_map
 from forebay.producers.gateway.native import health, jobs, tenants, webhooks
 from forebay.producers.gateway.openai import chat, embeddings, models, responses
 from forebay.producers.gateway.server.background import Background
@@ -136,10 +138,12 @@ def _lifespan(settings: GatewaySettings, fleet: Settings, shown: StatusSettings)
         app.state.gateway, app.state.doors = gateways.default, Doors(gateways)
         app.state.status = StatusPage(gateways, app.state.doors, fleet, shown)
         gateways.all()
+        publisher = asyncio.create_task(publish_map(gateways))
         gc.freeze()  # what is there now stays, so no collection need look at it again
         try:
             yield
         finally:
+            publisher.cancel()
             await background.stop()
             await app.state.status.close()
             await gateways.close()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import signal
+import time
 import urllib.request
 
 import pytest
 import redis as redis_py
 
 from forebay.producers.client import Client
+from forebay.routing.bedrock_batches.groups import WaitingGroups
 from forebay.routing.errors import ForebayError
+from forebay.routing.fleets.moving import state
 from forebay.routing.jobs import Classify, Extract, Generate, Label, Message, Summarize
 from forebay.routing.limits.pauses import Pauses
 from forebay.routing.settings import Settings
@@ -81,7 +84,7 @@ def shown(tmp_path_factory):
                 ]:
                     wait(future)
                 wait(client.submit_future(ask("hello"), egress=egress, cache=True))
-            Pauses(client._ledger.redis).pause("tenant:nobody")
+            hold_back(client._ledger.redis)
             client.submit(ask("[[echo: delay=0.2]] one two three four five six seven eight"))
             scrapes = {part: scrape(fleet, part) for part in ACTORS}
             scrapes["gateway"] = scrape_gateway(fleet)
@@ -96,6 +99,15 @@ def wait(future) -> None:
         future.result(60)
     except ForebayError:
         return
+
+
+def hold_back(redis) -> None:
+    """Pause a tenant, begin a move of another, and have a job wait for a batch of a model."""
+    Pauses(redis).pause("tenant:nobody")
+    state.write(redis, "nobody", state.begin("west", "east"))
+    redis.sadd("fb:bedrock:groups", "nobody m")
+    redis.zadd("fb:bedrock:group:nobody m", {"nobody.1": time.time() * 1000})
+    WaitingGroups(redis).rest("m", 600, "refused")
 
 
 def lose_a_worker(fleet, client) -> None:

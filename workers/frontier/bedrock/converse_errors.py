@@ -19,6 +19,7 @@ from forebay.routing.errors import (
     TooLong,
     Unavailable,
 )
+from forebay.routing.store.backoff import asked_wait_s
 from forebay.workers.frontier.bedrock.converse_reply import code_word, headers
 from forebay.workers.frontier.provider import (
     AccountFault,
@@ -201,7 +202,7 @@ def _error(mapped: _Mapped, model: str, code: str) -> ForebayError:
 
 def _retry_after(headers: dict[str, str]) -> float | None:
     """Return the seconds that Bedrock asks to wait, if it does."""
-    seconds, millis = headers.get("retry-after", ""), headers.get("x-amz-retry-after", "")
+    millis = headers.get("x-amz-retry-after", "")
     if millis.isdecimal():
-        return int(millis) / 1_000
-    return float(seconds) if re.fullmatch(r"\d{1,6}(\.\d+)?", seconds) else None
+        return asked_wait_s(str(int(millis) / 1_000))
+    return asked_wait_s(headers.get("retry-after", ""))

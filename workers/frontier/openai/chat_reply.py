@@ -41,12 +41,12 @@ def streamed_body(lines: Iterable[bytes], on_text: TakeText) -> dict[str, Any]:
     last: dict[str, Any] = {}
     finish: Any = None
     stop: Any = None
+    done = False
     for line in lines:
         data = line.strip().removeprefix(b"data:").strip()
-        if data == b"[DONE]":
-            message = {"content": "".join(texts), "refusal": "".join(refusals) or None}
-            ending = {"finish_reason": finish, "stop_reason": stop}
-            return {**last, "choices": [{"message": message, **ending}]}
+        done = data == b"[DONE]"
+        if done:
+            break
         if not line.startswith(b"data:"):
             continue
         chunk = _chunk(data)
@@ -60,7 +60,11 @@ def streamed_body(lines: Iterable[bytes], on_text: TakeText) -> dict[str, Any]:
         if isinstance(delta, dict) and isinstance(delta.get("content"), str):
             texts.append(delta["content"])
             on_text(_storable(delta["content"]))
-    raise OutcomeUnknown("the stream was cut short")
+    if not (done or (finish and "usage" in last)):  # some services leave out [DONE]
+        raise OutcomeUnknown("the stream was cut short")
+    message = {"content": "".join(texts), "refusal": "".join(refusals) or None}
+    ending = {"finish_reason": finish, "stop_reason": stop}
+    return {**last, "choices": [{"message": message, **ending}]}
 
 
 def read_reply(
@@ -113,7 +117,10 @@ def _storable(text: str) -> str:
 
 
 def _usage(counts: Any) -> Usage | None:
-    """Return the tokens; `None` if a count is missing, impossible, or contradicts another."""
+    """Return the tokens; `None` if a count is missing, impossible, or contradicts another.
+
+    Some services leave the tokens of reasoning out of those of the answer; the total has them.
+    """
     if not isinstance(counts, dict):
         return None
     details = counts.get("prompt_tokens_details")
@@ -122,7 +129,11 @@ def _usage(counts: Any) -> Usage | None:
     prompt, output = counts.get("prompt_tokens"), counts.get("completion_tokens")
     if not (_is_count(prompt) and _is_count(output) and _is_count(read)) or read > prompt:
         return None
-    return Usage(input=prompt - read, output=output, cache_read=read)
+    total = counts.get("total_tokens")
+    total = prompt + output if total is None else total
+    if not _is_count(total) or total < prompt + output:
+        return None
+    return Usage(input=prompt - read, output=total - prompt, cache_read=read)
 
 
 def _is_count(value: object) -> TypeGuard[int]:

@@ -5,7 +5,7 @@ import json
 import os
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -149,7 +149,14 @@ def test_an_output_that_exists_is_refused_and_replaced_only_if_asked(client, row
         ({**CLASSIFY, "order": "random"}, "order"),
         ({**CLASSIFY, "egress": "perhaps"}, "egress"),
         ({**CLASSIFY, "source_format": "xml"}, "format"),
+        ({**CLASSIFY, "source_format": "items"}, "format"),
         ({**CLASSIFY, "labels": ["one"]}, "labels"),
+        ({**CLASSIFY, "max_usd": float("inf")}, "max_usd"),
+        ({**CLASSIFY, "max_usd": float("nan")}, "max_usd"),
+        ({**CLASSIFY, "max_cost_usd": -1.0}, "max_cost_usd"),
+        ({**CLASSIFY, "deadline": timedelta(seconds=-1)}, "deadline"),
+        ({**CLASSIFY, "deadline": datetime(2020, 1, 1, tzinfo=UTC)}, "deadline"),
+        ({}, "kind"),
     ],
 )
 def test_a_wrong_option_is_named_and_leaves_nothing(client, rows, tmp_path, options, field):
@@ -158,6 +165,64 @@ def test_a_wrong_option_is_named_and_leaves_nothing(client, rows, tmp_path, opti
     assert wrong.value.field == field
     assert not (tmp_path / "new" / "out.jsonl.bulk").exists()
     assert client.bulks() == []
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("where", ["out", "bad"])
+def test_an_input_is_never_overwritten_by_its_results(client, tmp_path, where, suffix):
+    out = tmp_path / f"out{suffix}"
+    source = out if where == "out" else tmp_path / "out.bad.jsonl"
+    text = "".join(json.dumps(row) + "\n" for row in bodies(9))
+    source.write_text(text)
+    with pytest.raises(InvalidJob, match="is the input"):
+        client.bulk(source, out=out, overwrite=True, source_format="jsonl", **CLASSIFY)
+    assert source.read_text() == text
+
+
+def test_the_bad_rows_of_another_bulk_are_not_overwritten(client, rows, tmp_path):
+    (tmp_path / "out.bad.jsonl").write_text("precious\n")
+    with pytest.raises(InvalidJob, match=r"out\.bad\.jsonl: exists"):
+        client.bulk(rows, out=tmp_path / "out.csv", **CLASSIFY)
+
+
+@pytest.mark.parametrize("source", ["empty.csv", "header.csv", "empty", "blank.jsonl"])
+def test_an_input_without_rows_leaves_nothing_behind(client, tmp_path, source):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "header.csv").write_text("body\n")
+    (tmp_path / "blank.jsonl").write_text("\n\n")
+    before = sorted(tmp_path.iterdir())
+    options = CLASSIFY | ({"text_field": None} if source == "empty" else {})
+    with pytest.raises(InvalidJob, match="must have at least one"):
+        client.bulk(tmp_path / source, out=tmp_path / "out.jsonl", **options)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_standard_input_without_rows_leaves_nothing_behind(client, tmp_path, monkeypatch):
+    empty = tmp_path / "empty"
+    empty.touch()
+    with empty.open() as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        with (
+            client.bulk("-", out=tmp_path / "out.jsonl", **CLASSIFY) as bulk,
+            pytest.raises(InvalidJob, match="standard input: is empty"),
+        ):
+            bulk.wait(60)
+    assert list(tmp_path.glob("out*")) == []
+    assert client.bulk_progress(bulk.id).state == "cancelled"
+
+
+def test_a_bulk_that_cannot_begin_leaves_nothing_behind(client, rows, tmp_path, monkeypatch):
+    def away(*_args):
+        raise Unavailable("Redis cannot be reached", field="FOREBAY_REDIS_URL")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("forebay.routing.bulk.bulks.Bulks.create", away)
+        with pytest.raises(Unavailable):
+            client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY)
+    assert list(tmp_path.glob("out*")) == []
+    with client.bulk(rows, out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
+        assert bulk.wait(60).state == "done"
 
 
 def test_a_paused_bulk_rests_until_it_is_resumed(client, rows, tmp_path, answering):
@@ -366,8 +431,78 @@ def test_an_iterable_that_was_not_read_to_its_end_is_given_again(client, tmp_pat
         bulk.wait(60)
     with pytest.raises(InvalidJob, match="give it again"):
         client.resume_bulk(bulk.id)
+    others = [{"id": "other", "body": "login"}] * 120
+    with (
+        client.resume_bulk(bulk.id, others) as resumed,
+        pytest.raises(InvalidJob, match=r"rows: does not begin with the .* bytes that were read"),
+    ):
+        resumed.wait(60)
     with client.resume_bulk(bulk.id, bodies(120)) as resumed:
         assert resumed.wait(60).state == "done"
+    assert [row["row"] for row in lines(out)] == list(range(1, 121))
+
+
+def stopped_after(count):
+    yield from bodies(count)
+    raise RuntimeError("the source broke")
+
+
+def test_rows_that_were_read_are_skipped_while_results_are_collected(client, tmp_path):
+    out, comes, goes = tmp_path / "out.jsonl", threading.Event(), threading.Event()
+    with client.bulk(stopped_after(400), out=out, **CLASSIFY) as bulk, pytest.raises(RuntimeError):
+        bulk.wait(60)
+
+    def again():
+        comes.wait(60)
+        yield from bodies(200)
+        goes.wait(60)
+        yield from bodies(500)[200:]
+
+    try:
+        with client.resume_bulk(bulk.id, again()) as resumed:
+            assert resumed.progress().rereading == 0.0
+            until_written(resumed, 400)
+            assert resumed.progress().rereading == 0.0
+            comes.set()
+            while not (share := resumed.progress().rereading):
+                a_moment(resumed)
+            assert 0.4 < share < 0.6
+            assert 0.4 < client.bulk_progress(bulk.id).rereading < 0.6
+            goes.set()
+            end = resumed.wait(60)
+    finally:
+        comes.set()
+        goes.set()
+    assert (end.state, end.rereading) == ("done", None)
+    assert client.bulk_progress(bulk.id).rereading is None
+    assert [row["row"] for row in lines(out)] == list(range(1, 501))
+
+
+def until_written(bulk, count):
+    while bulk.progress().written < count:
+        a_moment(bulk)
+
+
+def a_moment(bulk):
+    with pytest.raises(ResultTimeout):
+        bulk.wait(1.2)
+
+
+def test_keys_that_were_read_are_read_again_while_results_are_collected(
+    client, rows, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("forebay.producers.bulk.running.blocks.MAX_READ_S", -1)
+    with rows.open("a") as file:
+        file.write(json.dumps({"id": "k3", "body": "login"}) + "\n")
+    out, seen = tmp_path / "out.jsonl", []
+    bulk = client.bulk(rows, out=out, key="id", **CLASSIFY)
+    next(iter(bulk))
+    bulk.close()
+    with client.resume_bulk(bulk.id) as resumed:
+        assert resumed.progress().rereading == 0.0
+        end = resumed.wait(60, on_progress=lambda each: seen.append(each.rereading))
+    assert 0 < min(each for each in seen if each is not None) < 1
+    assert (end.bad, end.rereading, seen[-1]) == (1, None, None)
     assert [row["row"] for row in lines(out)] == list(range(1, 121))
 
 
@@ -627,15 +762,24 @@ def test_asyncio_takes_rows_from_an_async_iterable(client, lanes, tmp_path):
             for row in bodies(5):
                 yield row
 
+        async def rows_after(never):
+            await never.wait()
+            yield
+
         async with AsyncClient(tenant="acme", settings=settings) as other:
             assert (await other.validate_bulk(bodies_later(7), **CLASSIFY)).rows == 7
-            async with await other.bulk(rows(), **CLASSIFY) as bulk:
-                found = []
+            async with await other.bulk(rows(), out=tmp_path / "out.jsonl", **CLASSIFY) as bulk:
                 async for row in bulk:
-                    found.append(row["row"])
-                    if len(found) == 60:
-                        goes.set()
-            return found
+                    if row["row"] == 60:
+                        break
+            never = asyncio.Event()
+            async with await other.resume_bulk(bulk.id, rows_after(never)) as bulk:
+                with pytest.raises(ResultTimeout):
+                    await bulk.wait(0.5)
+                assert bulk.progress().rereading == 0.0
+            goes.set()
+            async with await other.resume_bulk(bulk.id, rows()) as bulk:
+                assert (await bulk.wait(60)).state == "done"
 
     async def bodies_later(count):
         for row in bodies(count):
@@ -643,4 +787,5 @@ def test_asyncio_takes_rows_from_an_async_iterable(client, lanes, tmp_path):
 
     arguments = lanes.redis.connection_pool.connection_kwargs
     url = f"redis://{arguments['host']}:{arguments['port']}/0"
-    assert asyncio.run(main()) == list(range(1, 66))
+    asyncio.run(main())
+    assert [row["row"] for row in lines(tmp_path / "out.jsonl")] == list(range(1, 66))

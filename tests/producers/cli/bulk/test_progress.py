@@ -18,15 +18,15 @@ def progress(**fields):
 def test_the_line_says_how_far_how_fast_and_what_became_of_the_rows():
     told = line(
         progress(
-            total=1_000_000, share=0.25, over=250_000, rows_per_s=1234.5, left_s=607.0, bedrock=20,
-            up=3, degraded=7, failed=1, expired=1, bad=2, spent_usd=0.5, projected_usd=2.0,
-            max_usd=5.0, jobs_ahead=12,
+            total=1_000_000, share=0.25, over=250_000, rows_per_s=1234.5, left_s=607.0, local=9,
+            bedrock=20, up=3, degraded=7, failed=1, expired=1, bad=2, spent_usd=0.5,
+            projected_usd=2.0, max_usd=5.0, jobs_ahead=12,
         )
     )  # fmt: skip
     assert told == (
         "250,000 of 1,000,000 rows (25%) · 1,234 rows/s · 10 min 7 s left · 12 jobs go first "
-        "· 20 on Bedrock · 3 going up · 7 degraded · 1 failed · 1 expired · 2 bad "
-        "· $0.5000 of $5.00 spent, $2.0000 projected"
+        "· 9 local · 20 on Bedrock · 3 going up · 7 degraded · 1 failed · 1 expired · 2 bad "
+        "· $0.500000 of $5.00 spent, $2.000000 projected"
     )
 
 
@@ -41,9 +41,13 @@ def test_a_deadline_is_held_against_the_rate(left_s, told):
 
 
 def test_the_report_names_failed_checks_and_rows():
-    lines = list(report_lines(progress(checks={"label": 3}, errors={"too_long": 2}, local=9)))
+    told = progress(
+        checks={"label": 3}, errors={"too_long": 2}, local=9, written=11, out="/tmp/out.csv"
+    )
+    lines = list(report_lines(told))
     assert lines[2:] == [
-        "answered locally 9, on Bedrock 0", "failed checks: label 3", "failed rows: too_long 2",
+        "answered locally 9, on Bedrock 0; $0.000000 spent", "failed checks: label 3",
+        "failed rows: too_long 2", "results: /tmp/out.csv",
     ]  # fmt: skip
 
 

@@ -85,6 +85,8 @@ def test_keys_are_made_in_the_fleet_of_the_tenant(forebay, two):
     made = told(forebay, "keys", "create", "--tenant", "payroll")
     assert two.redis["east"].hkeys("fb:keys") == [made["id"].encode()]
     assert [key["id"] for key in told(forebay, "keys", "list")] == [made["id"]]
+    assert [key["id"] for key in told(forebay, "keys", "list", "--fleet", "east")] == [made["id"]]
+    assert told(forebay, "keys", "list", "--fleet", "west") == []
     assert told(forebay, "tenants", "move", "payroll", "west") == {
         "tenant": "payroll", "fleet": "west",
     }  # fmt: skip
