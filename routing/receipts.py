@@ -84,8 +84,7 @@ class Generation(FrozenModel):
         text: what the model wrote.
         finish: `stop` if the model ended the text, `length` if it was cut off at `max_tokens` or
             at the end of the context.
-        stop_sequence: the `stop` string that ended the text, if one did and the model's engine says
-            which.
+        stop_sequence: the `stop` string that ended the text, if the engine says which one did.
         logprobs: the tokens that the model made, if the request asked for them. Their text may
             have white space at its ends that the answer's text has not.
     """

@@ -152,13 +152,12 @@ class BulkMethods:
     def bulks(self) -> list[Progress]:
         """Return how far the bulks of this tenant are, the newest first. They are kept 30 days."""
         from forebay.producers.bulk.handle import progress_of
-        from forebay.producers.bulk.running.progress import Rate
         from forebay.routing.bulk.bulks import Bulks, jobs_ahead
 
         self._access.check_open()
         ahead = jobs_ahead(self._ledger)
         records = Bulks(self._ledger).list(self.tenant)
-        return [progress_of(record, Rate(), ahead) for record in records]
+        return [progress_of(record, None, ahead) for record in records]
 
     def bulk_progress(self, bulk_id: str) -> Progress:
         """Return how far a bulk is, whichever process feeds it.
@@ -167,11 +166,10 @@ class BulkMethods:
             UnknownJob: There is no such bulk of this tenant.
         """
         from forebay.producers.bulk.handle import progress_of
-        from forebay.producers.bulk.running.progress import Rate
         from forebay.routing.bulk.bulks import Bulks, jobs_ahead
 
         self._check_own(bulk_id)
-        return progress_of(Bulks(self._ledger).get(bulk_id), Rate(), jobs_ahead(self._ledger))
+        return progress_of(Bulks(self._ledger).get(bulk_id), None, jobs_ahead(self._ledger))
 
     def set_bulk_state(self, bulk_id: str, state: BulkState) -> Progress:
         """Pause a bulk (`paused`), let it go on (`running`) or end it (`cancelled`).

@@ -22,7 +22,7 @@ from forebay.routing.base import FieldError, Text, first_error
 MAX_DEPTH_SHOWN = 6  # parts of a field's path in an error
 MAX_ENTRIES, MAX_KEY_CHARS, MAX_VALUE_CHARS = 16, 64, 512  # of metadata, as OpenAI limits them
 _UNSUPPORTED = "not_supported"
-_NO_JSON = "must be JSON in UTF-8"
+_NO_JSON = "must be JSON in UTF-8, not compressed"
 
 
 class Body(BaseModel):

@@ -184,6 +184,8 @@ def retry(ledger: Ledger, tenant: str, which: str, bulk_id: str = "") -> BulkRun
             it has not ended.
     """
     manifest, bulks = find(ledger, tenant, which), Bulks(ledger)
+    if manifest.completes:  # a retry: what it left is retried in the bulk itself
+        manifest = Manifest.load(Path(manifest.completes))
     if (state := bulks.state(manifest.id)) and state not in ENDED:
         raise InvalidJob(f"is {state}: it has not ended; `resume` goes on with it", field="bulk")
     again = manifest.folder / "retry.jsonl"
@@ -251,7 +253,8 @@ def source_again(manifest: Manifest, rows: RowsLike | None = None) -> Source:
     change = manifest.fingerprint and source.changed_since(manifest.fingerprint)
     if change:
         source.close()
-        raise InvalidJob(change, field=shown(path))
+        fix = "give it back its old content, or begin a new bulk"
+        raise InvalidJob(f"{change.removeprefix(f'{source.name} ')}: {fix}", field=shown(path))
     return source
 
 

@@ -61,6 +61,11 @@ class Manifest:
         return folder_of(self.out)
 
     @property
+    def results(self) -> Path:
+        """The file that holds the results at the end; a retry has that of the bulk it completes."""
+        return Path((self.completes or str(self.folder)).removesuffix(FOLDER_SUFFIX))
+
+    @property
     def journal(self) -> Path:
         """The file that says which rows were fed and which results are in the output."""
         return self.folder / "journal.jsonl"

@@ -19,6 +19,8 @@ class Progress:
     Attributes:
         id: the id of the bulk.
         state: `running`, `paused`, `cancelled`, `done` or `incomplete`.
+        fed: whether a process feeds it and writes its output. If none does, rows that the fleet has
+            go on, and `forebay bulk resume` goes on with the rest.
         source, out: the names of the input and of the output.
         total: all rows of the source; `None` until it was read to its end.
         share: the part of the source whose rows are over, 0 to 1.
@@ -46,6 +48,7 @@ class Progress:
 
     id: str
     state: str
+    fed: bool = True
     source: str = ""
     out: str = ""
     total: int | None = None

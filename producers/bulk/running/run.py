@@ -20,7 +20,6 @@ from forebay.producers.bulk.running.arrivals import Arrivals
 from forebay.producers.bulk.running.blocks import Block, BlockReader
 from forebay.producers.bulk.running.collector import Collector
 from forebay.producers.bulk.running.feeder import Feeder
-from forebay.producers.bulk.running.forecast import Forecast, forecast
 from forebay.producers.bulk.running.journal import Journal
 from forebay.producers.bulk.running.manifest import Manifest
 from forebay.producers.bulk.running.progress import Rate
@@ -28,7 +27,6 @@ from forebay.producers.bulk.sources.source import Source
 from forebay.producers.bulk.templates.template import Template
 from forebay.routing.base import NANO
 from forebay.routing.bulk.bulks import BulkRecord, Bulks, BulkState, jobs_ahead
-from forebay.routing.bulk.row_rates import RowRates
 from forebay.routing.bulk.shards import Shards
 from forebay.routing.errors import ForebayError, InvalidJob, Unavailable, UnknownJob
 from forebay.routing.ledger.ledger import Ledger
@@ -51,9 +49,11 @@ class BulkRun:
     4. At the end the outputs get their final form, and the record of the bulk its final state.
 
     Attributes:
+        source: where its rows come from.
         record: the record of the bulk, at most a second old.
         rate: how fast rows end.
         jobs_ahead: jobs that wait and go before the rows.
+        input_change: at the end, how the input differs from what it was when the bulk began.
         rows: while the caller iterates over results, those of the last step; else empty.
     """
 
@@ -71,10 +71,11 @@ class BulkRun:
         """`at_end` is called once all is written, and again if this process dies meanwhile."""
         self._at_end = at_end
         self.manifest, self._ledger, self._bulks = manifest, ledger, Bulks(ledger)
-        self._source, self._resumed = source, resumed
+        self.source, self._resumed = source, resumed
         self._arrivals = Arrivals(ledger, manifest.tenant)
         self._looked_at = 0.0
         self.rate, self.jobs_ahead = Rate(), 0
+        self.input_change: str | None = None
         self.rows: list[dict[str, Any]] = []
         with ExitStack() as opened:
             self._journal = Journal.open(manifest.journal)
@@ -123,9 +124,10 @@ class BulkRun:
         for output in (self._out, self._bad):
             output.close()
         self._journal.close()
-        self._source.close()
+        self.source.close()
         with suppress(ForebayError):
             self._arrivals.close()
+            self._bulks.update(self.manifest.id, fed_at=0)
 
     @property
     def written(self) -> int:
@@ -145,22 +147,13 @@ class BulkRun:
     @property
     def read_share(self) -> float:
         """How much of the source was read, 0 to 1."""
-        size = self._source.size()
+        size = self.source.size()
         return min(1.0, self._journal.next_start.offset / size) if size else 1.0
 
     @property
     def rereading(self) -> float | None:
         """How much of what an earlier process read was read again; `None` if nothing has to be."""
         return self._reader.rereading
-
-    def forecast(self) -> Forecast | None:
-        """Return how long the bulk will take if it begins now; see `BulkHandle.forecast`."""
-        manifest = self.manifest
-        kind, deadline = manifest.template.get("kind"), manifest.deadline
-        with suppress(ForebayError):  # a bulk goes on without it
-            if kind and manifest.source and (rate := RowRates(self._ledger.redis).latest(kind)):
-                return forecast(self._source, rate, deadline)
-        return None
 
     def steps(self) -> Iterator[BulkRecord]:
         """Work until all is written or the bulk is cancelled; yield its record after each step.
@@ -184,8 +177,9 @@ class BulkRun:
         manifest = self.manifest
         limit = None if manifest.max_usd is None else int(manifest.max_usd * NANO)
         about = {
-            "source": self._source.name, "out": manifest.out, "folder": str(manifest.folder),
-            "kind": manifest.template.get("kind"), "deadline": manifest.deadline,
+            "source": self.source.name, "out": str(manifest.results),
+            "folder": str(manifest.folder), "kind": manifest.template.get("kind"),
+            "deadline": manifest.deadline,
         }  # fmt: skip
         self._bulks.create(manifest.id, about, limit)
         return self._bulks.get(manifest.id)
@@ -250,17 +244,19 @@ class BulkRun:
                 "sent": self._journal.next_start.row, "bad": self._journal.totals["bad"],
                 "written": self.written, "share": f"{self.read_share:.6f}",
                 "rereading": "" if self.rereading is None else f"{self.rereading:.6f}",
+                "rows_per_s": "" if (rate := self.rate()) is None else f"{rate:.3f}",
             }  # fmt: skip
             if self.total is not None:
                 fields["total"] = self.total
             try:
-                self._bulks.update(self.manifest.id, **fields)
+                self._bulks.feeding(self.manifest.id, **fields)
                 self.record = self._bulks.get(self.manifest.id)
                 self.jobs_ahead = jobs_ahead(self._ledger)
             except UnknownJob:  # Redis has lost it
                 self.record = self._begin()
-            if self.rereading is None:
-                self.rate.add(self.record.over)
+            if self.record.state == "paused" or self.rereading is not None:
+                self.rate = Rate()
+            self.rate.add(self.record.over)
 
     def _final_state(self) -> BulkState:
         totals = self._journal.totals
@@ -273,6 +269,8 @@ class BulkRun:
         self._finish_outputs()
         if self.record.state == "cancelled":
             return
+        if (then := self.manifest.fingerprint) is not None:
+            self.input_change = self.source.changed_since(then)
         self._at_end()
         state = self._final_state()
         patiently(partial(self._bulks.update, self.manifest.id, state=state), patience_s=PATIENCE_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -62,7 +63,7 @@ class DelimitedSource(TextSource):
         start = start if start.row else header.end
         number = start.row
         with self.opened(start.offset) as stream:
-            for record in _records(stream, start, header.delimiter):
+            for record in _records(stream, start, header.delimiter, self.until):
                 number += 1
                 yield self._row(record, number, header)
         self.check_has_rows(number)
@@ -109,8 +110,10 @@ class DelimitedSource(TextSource):
         return Header(names, Position(record.end, 0, record.last), delimiter)
 
 
-def _records(stream: BinaryIO, start: Position, delimiter: str) -> Iterator[Record]:
-    found = lines(stream, offset=start.offset, number=start.line)
+def _records(
+    stream: BinaryIO, start: Position, delimiter: str, until: float = math.inf
+) -> Iterator[Record]:
+    found = lines(stream, offset=start.offset, number=start.line, until=until)
     return iter(Records(found, delimiter))
 
 

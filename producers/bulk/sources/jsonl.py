@@ -55,7 +55,7 @@ class JsonlSource(TextSource):
         """Yield the rows after a position."""
         number = start.row
         with self.opened(start.offset) as stream:
-            for line in lines(stream, offset=start.offset, number=start.line):
+            for line in lines(stream, offset=start.offset, number=start.line, until=self.until):
                 if line.data is not None and not line.data.strip():
                     continue
                 number += 1

@@ -30,6 +30,11 @@ class TextSource(Source):
         self._may_be_empty = may_be_empty
 
     @property
+    def until(self) -> float:
+        """The offset at which the rows end, even if more is written there later."""
+        return self._content.until
+
+    @property
     def still_comes(self) -> bool:
         """Whether the input is read once and has not come to its end."""
         return not self._content.complete

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
@@ -67,16 +68,19 @@ class Line(NamedTuple):
     end: int
 
 
-def lines(stream: BinaryIO, *, offset: int, number: int) -> Iterator[Line]:
+def lines(stream: BinaryIO, *, offset: int, number: int, until: float = math.inf) -> Iterator[Line]:
     """Yield the lines of a stream.
 
     Args:
         stream: the stream, at the start of a line.
         offset: the offset of the stream's next byte.
         number: the number of the line before.
+        until: where the stream ends, even if more comes after it.
     """
     readline = stream.readline
-    while data := readline(MAX_ROW_BYTES + 1):
+    while offset < until and (data := readline(MAX_ROW_BYTES + 1)):
+        if offset + len(data) > until:
+            data = data[: int(until) - offset]
         number += 1
         begin, offset = offset, offset + len(data)
         if len(data) > MAX_ROW_BYTES:

@@ -57,7 +57,7 @@ class SpooledInput:
         self._path = path
         self._ready, self._patience_s = ready, math.inf
         self._on_close = on_close
-        self._ended = False
+        self._ended, self.until = False, math.inf
         self._unkept = b""  # what was read while the disk was full
         self._lock = RLock()
         with readable(name if path is None else shown(path)):

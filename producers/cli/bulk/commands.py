@@ -233,12 +233,14 @@ def _follow(bulk: BulkHandle, *, as_json: bool, by: bool = False) -> None:
                 f"detached: the rows that the fleet has go on; `forebay bulk resume {bulk.id}` "
                 "goes on with the rest"
             )
-            raise
+            raise typer.Exit(display.INTERRUPTED) from None
     _print(end, as_json=as_json)
+    if bulk.input_change:
+        display.note(f"the input changed while it was read: {bulk.input_change}")
     if end.bad:
         display.note(f"{end.bad:,} bad rows: see {bulk.bad_rows}")
-    if end.state == "incomplete" and end.written > end.bad:
-        display.note(f"`forebay bulk retry {bulk.id}` answers failed and degraded rows again")
+    if end.failed or end.expired or end.degraded:
+        display.note(f"`forebay bulk retry {bulk.out}` answers failed and degraded rows again")
     if end.state != "done":
         raise typer.Exit(display.FAILURE)
 

@@ -17,6 +17,7 @@ from forebay.producers.bulk.sample import Estimate
 LINE_EVERY_S = 5.0  # in a pipe
 MAX_EXAMPLE_CHARS = 120  # of an answer that fails a check
 BAR_WIDTH = 24
+DETACHED = "detached"  # a running bulk that no process feeds
 HEADER = (
     "BULK",
     "STATE",
@@ -69,7 +70,9 @@ def line(progress: Progress) -> str:
 
 def report_lines(progress: Progress) -> Iterator[str]:
     """Yield the lines of a report for people."""
-    yield f"bulk {progress.id}: {progress.state}"
+    yield f"bulk {progress.id}: {_state(progress)}"
+    if _state(progress) == DETACHED:
+        yield f"no process feeds it: `forebay bulk resume {progress.id}` goes on"
     yield line(replace(progress, state="running"))
     yield (
         f"answered locally {progress.local:,}, on Bedrock {progress.bedrock:,}; "
@@ -98,7 +101,12 @@ def estimate_lines(found: Estimate) -> Iterator[str]:
     for name, number in found.checks.items():
         yield f"fails the check {name}: {number:,}"
         for row in found.examples[name]:
-            yield f"  row {row['row']}: {_shortened(row['answer'])}"
+            note = next((check["note"] for check in row["checks"] if check["name"] == name), "")
+            yield f"  row {row['row']}: {_shortened(row['answer'])}{note and f' ({note})'}"
+    for code, number in found.errors.items():
+        yield f"has no answer, {code}: {number:,}"
+        for row in found.examples[code]:
+            yield f"  row {row['row']}: {row['error_note'] or code}"
 
 
 def forecast_line(found: Forecast | None) -> str:
@@ -116,7 +124,7 @@ def cells(progress: Progress) -> list[str]:
     """Return the cells of a table's row."""
     total = "?" if progress.total is None else f"{progress.total:,}"
     return [
-        progress.id, progress.state, f"{progress.over:,}/{total}", f"{progress.local:,}",
+        progress.id, _state(progress), f"{progress.over:,}/{total}", f"{progress.local:,}",
         f"{progress.bedrock:,}", f"{progress.degraded:,}", f"{progress.failed:,}",
         f"{progress.bad:,}", f"${progress.spent_usd:.6f}", progress.out,
     ]  # fmt: skip
@@ -140,6 +148,10 @@ def next_time_of_day(text: str) -> datetime | None:
     now = datetime.now().astimezone()
     then = now.replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
     return then if then > now else then + timedelta(days=1)
+
+
+def _state(progress: Progress) -> str:
+    return DETACHED if progress.state == "running" and not progress.fed else progress.state
 
 
 def _ahead(progress: Progress) -> str:

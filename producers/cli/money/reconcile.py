@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - what is slow is imported where it is used
-"""The command `forebay spend reconcile`: the book of calls against AWS's own bill."""
+"""The commands that end unknown outcomes: `forebay spend reconcile` by a bill, `settle` by hand."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ Files = Annotated[
 Account = Annotated[
     str | None,
     typer.Option("--account", metavar="ID", help="Of a cost report: only lines of this account."),
+]
+CallId = Annotated[str, typer.Argument(metavar="CALL", help="Id of the call.")]
+Dollars = Annotated[
+    float, typer.Option("--usd", metavar="USD", help="What it cost; 0 if it was not billed.")
 ]
 Apply = Annotated[
     bool,
@@ -71,6 +75,35 @@ def reconcile(
         raise typer.Exit(1)
 
 
+def settle(call: CallId, *, usd: Dollars, as_json: Json = False) -> None:
+    """Book the cost of a call of unknown outcome by hand, as the bill of an endpoint says it.
+
+    `forebay spend list` shows such calls as open.
+    """
+    from forebay.routing.base import NANO
+    from forebay.routing.errors import InvalidJob
+    from forebay.routing.limits.budget import MAX_NUSD, Budget
+
+    nusd = usd * NANO
+    if not 0 <= nusd <= MAX_NUSD:
+        hint = f"must be from 0 to {MAX_NUSD // NANO:,} dollars"
+        raise typer.BadParameter(hint, param_hint="--usd")
+    for reader in open_readers().values():
+        budget = Budget(reader.redis)
+        found = budget.find(call)
+        if found is None:
+            continue
+        bill = {"tokens": None, "stand_in": False}
+        if found.state != "open" or budget.settle(call, round(nusd), bill=bill) != "closed":
+            raise InvalidJob(f"is {found.state}: only an open call can be settled", field="CALL")
+        if as_json:
+            display.document({"settled": call, "usd": usd})
+        else:
+            display.note(f"call {call} of job {found.job_id} settled at ${usd:.9f}")
+        return
+    raise InvalidJob("is no call that is known: see `forebay spend list`", field="CALL")
+
+
 def _against_costs(
     files: list[Path], account: str | None, calls: list[CallRecord]
 ) -> list[Difference]:
@@ -87,13 +120,20 @@ def _against_costs(
 def _against_log(
     logged: list[Invocation], prices: Prices, calls: list[CallRecord]
 ) -> list[Difference]:
+    from forebay.routing.books.bills.price_lists import PriceLists
     from forebay.routing.books.bills.reconcile import with_invocations
 
-    return list(with_invocations(calls, logged, prices))
+    lists = {
+        version: each
+        for reader in open_readers().values()
+        for version, each in PriceLists(reader.redis).all().items()
+    }
+    return list(with_invocations(calls, logged, prices, lists))
 
 
 def _settled(logged: list[Invocation], prices: Prices, since: str, until: str | None) -> list[str]:
     """Settle calls by the log, each in the fleet that made it; return their ids."""
+    from forebay.routing.books.bills.price_lists import PriceLists
     from forebay.routing.books.bills.reconcile import settle_known
     from forebay.routing.limits.budget import Budget
 
@@ -101,7 +141,11 @@ def _settled(logged: list[Invocation], prices: Prices, since: str, until: str | 
         call.id
         for reader in open_readers().values()
         for call in settle_known(
-            Budget(reader.redis), calls_of_fleet(reader, since, until), logged, prices
+            Budget(reader.redis),
+            calls_of_fleet(reader, since, until),
+            logged,
+            prices,
+            PriceLists(reader.redis).all(),
         )
     ]
 

@@ -18,7 +18,8 @@ from forebay.producers.cli.money.options import (
     PricesFile,
     Tenant,
 )
-from forebay.producers.cli.money.reconcile import reconcile
+from forebay.producers.cli.money.reconcile import reconcile, settle
+from forebay.producers.cli.operator.readers import settings_of_fleet
 from forebay.producers.cli.operator.spans import Since, Until
 from forebay.producers.cli.options import Json, Limit
 
@@ -37,7 +38,7 @@ Append = Annotated[
     ),
 ]
 app = typer.Typer(
-    help="List, export, reprice or reconcile calls to the frontier.",
+    help="List, export, reprice, reconcile or settle calls to the frontier.",
     no_args_is_help=True, add_completion=False, rich_markup_mode=None,
 )  # fmt: skip
 
@@ -84,6 +85,7 @@ def export(
     if append and out is not None:
         from forebay.producers.cli.money.files import appending
 
+        settings_of_fleet()  # the entries of several fleets have no order
         rows = sorted((row(call) for call in calls if call.entry), key=_place)
         done = {"added": appending.add(rows, COLUMNS, chosen, out)}
     else:
@@ -155,3 +157,4 @@ def _place(one: tables.Row) -> tuple[int, int]:
 
 
 app.command()(reconcile)
+app.command()(settle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ from forebay.producers.cli import display
 from forebay.producers.cli.operator import workers
 from forebay.producers.cli.operator.readers import open_readers
 from forebay.routing.base import NANO
-from forebay.routing.overview.adding_up import added_snapshots
+from forebay.routing.overview.adding_up import added_snapshots, of_each
 from forebay.routing.overview.all_jobs import ranked
 from forebay.routing.overview.snapshot import QueueLine, Snapshot, Snapshots
 from forebay.routing.overview.workers import SeenWorker
@@ -32,7 +33,8 @@ def run(interval: float, rounds: int | None, *, as_json: bool) -> None:
     fleets = {name: Snapshots(reader) for name, reader in open_readers().items()}
 
     def take() -> Snapshot:
-        return added_snapshots({name: snapshots.take() for name, snapshots in fleets.items()})
+        found, unreached = of_each({name: each.take for name, each in fleets.items()})
+        return replace(added_snapshots(found), unreached=unreached)
 
     if as_json:
         display.document(document(take()))
@@ -80,7 +82,7 @@ def document(now: Snapshot) -> dict[str, Any]:
         "reserved_usd": {name: sums[1] / NANO for name, sums in now.spent.items()},
         "workers": [workers.document(worker) for worker in now.workers],
         "budgets_usd": budgets, "budget_usd": (budgets or {}).get("*"),
-        "bedrock_shut": now.shut, "paused": now.paused,
+        "bedrock_shut": now.shut, "paused": now.paused, "fleets_unreached": now.unreached,
         "dead": [
             {"tenant": tenant, "kind": kind, "code": code, "jobs": count}
             for (tenant, kind, code), count in ranked(now.dead)
@@ -95,10 +97,13 @@ def _head(now: Snapshot) -> Text:
     sweepers = sum(len(line.workers) for line in now.queues if line.queue == "sweep")
     parts = [
         ("forebay", "bold"), (clock, ""), (f"memory {memory}", ""),
-        (f"sweepers {sweepers}", "" if sweepers else "bold red"),
+        (f"sweepers {sweepers}", "" if sweepers and not now.unswept else "bold red"),
         (f"leases recovered {now.recovered}/h", "yellow" if now.recovered else ""),
     ]  # fmt: skip
     head = Text("  ").join(Text(words, style) for words, style in parts)
+    if now.unreached:
+        missing = f"cannot be reached, and not counted: {', '.join(now.unreached)}"
+        head = head.append(f"\n{missing}", "bold red")
     return head.append(f"\npaused: {', '.join(now.paused)}", "bold yellow") if now.paused else head
 
 

@@ -11,10 +11,11 @@ from typing_extensions import TypedDict
 
 from forebay.producers.gateway.access import Caller, caller
 from forebay.producers.gateway.asking import origin
-from forebay.producers.gateway.asking.asking import ask, submit
-from forebay.producers.gateway.asking.chats import jobs
+from forebay.producers.gateway.asking.asking import ask, estimate_in, submit
+from forebay.producers.gateway.asking.chats import jobs, text_of
 from forebay.producers.gateway.asking.model_names import asked_of
 from forebay.producers.gateway.asking.streaming import Telling
+from forebay.producers.gateway.asking.tools import form_of
 from forebay.producers.gateway.documents import EVENTS, documented
 from forebay.producers.gateway.errors import NotSupported
 from forebay.producers.gateway.openai import responses_reply as reply
@@ -39,6 +40,13 @@ class DeletedResponse(TypedDict):
     id: str
     object: Literal["response"]
     deleted: bool
+
+
+class CountedInput(TypedDict):
+    """About how many tokens an input has."""
+
+    object: Literal["response.input_tokens"]
+    input_tokens: int
 
 
 class ItemList(TypedDict):
@@ -72,6 +80,17 @@ async def create_response(request: Request) -> Response:
         by.gateway.later(by.gateway.client(by.tenant).forget(answer.id))
     response = reply.answered(reply.empty(answer.id, body.model), answer, chat.tools)
     return respond(_with_input(response, body), {**by.headers, **origin.headers([answer])})
+
+
+@router.post("/v1/responses/input_tokens", **documented(ResponsesRequest, CountedInput))
+async def count_input_tokens(request: Request) -> Response:
+    """Estimate the tokens of an input from its length; it is checked, and not answered."""
+    by = await caller(request, "submit")
+    body = read(ResponsesRequest, await request.body())
+    wanted = await asked_of(by, body.model)
+    (job,) = jobs(body.chat(), wanted, body.forebay, request.headers, by.tenant)
+    tokens = max(1, estimate_in(job))
+    return respond({"object": "response.input_tokens", "input_tokens": tokens}, by.headers)
 
 
 @router.get("/v1/responses/{response_id}", **documented(None, ResponseObject))
@@ -167,7 +186,8 @@ async def _current(by: Caller, job_id: str) -> ResponseObject:
     if status.receipt is None:
         return response
     try:
-        return reply.answered(response, await client.result(job_id, timeout=RESULT_S))
+        answer = await client.result(job_id, timeout=RESULT_S)
+        return reply.answered(response, answer, form_of(text_of(answer.content)))
     except ForebayError as error:
         if error.receipt is None:
             raise

@@ -34,11 +34,20 @@ class Difference:
 
 
 def with_invocations(
-    calls: Sequence[CallRecord], invocations: Sequence[Invocation], prices: Prices
+    calls: Sequence[CallRecord],
+    invocations: Sequence[Invocation],
+    prices: Prices,
+    lists: Mapping[str, Prices] = {},
 ) -> Iterator[Difference]:
     """Yield what the book of calls and Bedrock's invocation log differ in, call by call.
 
     A record that was delivered twice counts once.
+
+    Args:
+        calls: the book.
+        invocations: the log.
+        prices: price calls whose own list is not among `lists`.
+        lists: the price lists that were in force when the calls were planned, by version.
     """
     booked, requests = {call.id: call for call in calls}, _by_call(invocations)
     for call_id, logged in requests.items():
@@ -46,7 +55,7 @@ def with_invocations(
         if call is None:
             yield from (_not_booked(one, prices) for one in logged)
         else:
-            yield from _of_call(call, logged, prices)
+            yield from _of_call(call, logged, lists.get(call.prices, prices))
     billed = [one for logged in requests.values() for one in logged]
     for call in calls:
         if call.state == "settled" and call.id not in requests and _should_be_in(call, billed):
@@ -73,14 +82,21 @@ def with_cost_report(calls: Sequence[CallRecord], days: Mapping[str, int]) -> It
 
 
 def settle_known(
-    budget: Budget, calls: Sequence[CallRecord], invocations: Sequence[Invocation], prices: Prices
+    budget: Budget,
+    calls: Sequence[CallRecord],
+    invocations: Sequence[Invocation],
+    prices: Prices,
+    lists: Mapping[str, Prices] = {},
 ) -> list[CallRecord]:
-    """Settle the open calls that the invocation log tells the outcome of; return them."""
+    """Settle the open calls that the invocation log tells the outcome of; return them.
+
+    The arguments are as for `with_invocations`.
+    """
     requests = _by_call(invocations)
     settled = []
     for call in calls:
         logged = requests.get(call.id, ()) if call.state == "open" else ()
-        nusd = _billed_nusd(logged, call, prices)
+        nusd = _billed_nusd(logged, call, lists.get(call.prices, prices))
         if not logged or nusd is None:
             continue
         tokens = asdict(_tokens(logged))

@@ -144,6 +144,7 @@ def test_an_idempotency_key_leads_to_the_first_job(openai_client):
         ({"extra_body": {"forebay": {"focus": "x"}}}, 400, "forebay.focus", "invalid_request"),
         ({"extra_headers": {"forebay-cache": "maybe"}}, 400, "forebay-cache", "invalid_request"),
         ({"extra_headers": {"forebay-deadline": "soon"}}, 400, "deadline", "invalid_job"),
+        ({"extra_headers": {"forebay-egres": "allow"}}, 400, "forebay-egres", "invalid_request"),
         ({"metadata": {str(n): "x" for n in range(17)}}, 400, "metadata", "invalid_request"),
         ({"metadata": {"k" * 65: "x"}}, 400, "metadata", "invalid_request"),
         ({"metadata": {"k": "x" * 513}}, 400, "metadata", "invalid_request"),

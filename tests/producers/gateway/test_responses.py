@@ -221,3 +221,8 @@ def test_a_response_that_is_not_there_is_named_as_one(openai_client, ask):
     with pytest.raises(openai.NotFoundError) as caught:
         getattr(openai_client.responses, ask)(f"resp_{0:032}")
     assert caught.value.param == "response_id"
+
+
+def test_the_tokens_of_an_input_are_estimated(openai_client):
+    counted = openai_client.responses.input_tokens.count(model="auto", input="Hello there, all.")
+    assert (counted.object, counted.input_tokens) == ("response.input_tokens", 4)

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ class LlamaGeneration:
         moved: called for every chunk with its text and its tokens, as a sign of life.
         ending: the text so far, and the stop string that ends it.
         logprobs: the natural-log probabilities of the tokens so far.
-        given: how many characters and tokens were passed on.
+        given: how many characters and tokens were passed on, and where the last token ends.
         others: the most probable tokens to name at each place; `None` if no token is wanted.
         tokens: the tokens so far, as llama.cpp scores them; empty unless they are wanted.
         reason: why llama.cpp ended the text, if it did.
@@ -63,7 +62,7 @@ class LlamaGeneration:
     moved: Callable[[str, Sequence[TokenLogprob]], None]
     ending: StopStrings = field(default_factory=StopStrings)
     logprobs: list[float] = field(default_factory=list)
-    given: tuple[int, int] = (0, 0)
+    given: tuple[int, int, int] = (0, 0, 0)
     others: int | None = None
     tokens: list[TokenLogprob] = field(default_factory=list, repr=False)
     reason: str | None = None
@@ -89,24 +88,20 @@ class LlamaGeneration:
 
     def _give_out(self) -> None:
         """Pass on the text and the tokens that no stop string can end any more."""
-        texts, tokens = self.given
-        safe = self.ending.safe
-        whole = self._tokens_before(safe)
+        safe, (texts, tokens, place) = self.ending.safe, self.given
+        whole = tokens if self.ending.stops else len(self.tokens)
+        for token in self.tokens[whole:]:
+            if place + len(token.token) > safe:
+                break
+            place, whole = place + len(token.token), whole + 1
         self.moved(self.ending.text[texts:safe], self.tokens[tokens:whole])
-        self.given = safe, whole
-
-    def _tokens_before(self, end: int) -> int:
-        """Return how many tokens make the text up to this place."""
-        if not self.ending.stops:
-            return len(self.tokens)
-        ends = accumulate(len(one.token) for one in self.tokens)
-        return sum(place <= end for place in ends)
+        self.given = safe, whole, place
 
     def completion(self, prompt_id: str) -> Completion:
         """Return the text so far as a completion."""
         found = self.ending.found
         text = self.ending.text if found is None else self.ending.text[: self.ending.safe]
-        tokens = self.tokens if found is None else self.tokens[: self._tokens_before(len(text))]
+        tokens = self.tokens if found is None else self.tokens[: self.given[1]]
         return Completion(
             id=prompt_id,
             text=text,

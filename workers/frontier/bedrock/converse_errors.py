@@ -72,7 +72,13 @@ _BY_CODE: dict[str, _Mapped] = {
     "OptInRequired": _NO_ACCOUNT,
     "SubscriptionRequiredException": _NO_ACCOUNT,
 }
-_BY_STATUS: dict[int, _Mapped] = {429: _BUSY, 500: _DOWN, 503: _DOWN, 408: _UNKNOWN}
+_BY_STATUS: dict[int, _Mapped] = {
+    402: _NO_ACCOUNT,
+    429: _BUSY,
+    500: _DOWN,
+    503: _DOWN,
+    408: _UNKNOWN,
+}
 #: The operations of Bedrock that are called.
 _OPERATIONS = frozenset(
     {
@@ -88,7 +94,10 @@ _REJECTION, _SERVER_ERROR = 400, 501
 #: account or of a model: else a job could shut the spillway.
 _BY_MESSAGE: dict[str, tuple[tuple[str, _Mapped], ...]] = {
     "ValidationException": (
-        (r"^operation not allowed", _NO_ACCOUNT),
+        (r"^(?:operation not allowed|access to (?:amazon )?bedrock)", _NO_ACCOUNT),
+        (r"^(?:your|this) (?:aws )?account\b", _NO_ACCOUNT),
+        (r"^this model\b.*\b(?:end of (?:its )?life|legacy|deprecated|retired)\b", _NO_MODEL),
+        (r"^the provided (?:arn|inference profile)\b", _NO_MODEL),
         (r"^invocation\b.*\bon-demand throughput", (ModelFault, _NEEDS_PROFILE, "model")),
         (r"^the provided model identifier is invalid", _NO_MODEL),
         (

@@ -127,7 +127,11 @@ def _usage(counts: Any) -> Usage | None:
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
     read = 0 if cached is None else cached
     prompt, output = counts.get("prompt_tokens"), counts.get("completion_tokens")
-    if not (_is_count(prompt) and _is_count(output) and _is_count(read)) or read > prompt:
+    if (
+        not (_is_count(prompt) and _is_count(output) and _is_count(read))
+        or read > prompt
+        or not prompt
+    ):
         return None
     total = counts.get("total_tokens")
     total = prompt + output if total is None else total

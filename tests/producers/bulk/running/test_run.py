@@ -110,7 +110,9 @@ def test_a_detached_bulk_goes_on_where_it_was(client, rows, tmp_path, answering)
     out = tmp_path / "out.jsonl"
     bulk = client.bulk(rows, out=out, **CLASSIFY)
     next(iter(bulk))
+    assert client.bulk_progress(bulk.id).fed
     bulk.close()
+    assert not client.bulk_progress(bulk.id).fed
     assert 0 < len(lines(out)) < 120
     with out.open("a") as file:
         file.write('{"row": 99, "half')  # a crash after the last line of the journal
@@ -125,9 +127,26 @@ def test_an_input_that_changed_is_refused_with_what_changed(client, rows, tmp_pa
     bulk.close()
     with rows.open("a") as file:
         file.write('{"body": "more"}\n')
-    with pytest.raises(InvalidJob, match="bytes more than") as refused:
+    with pytest.raises(InvalidJob, match=r"bytes more than .*: give it back its old") as refused:
         client.resume_bulk(bulk.id)
-    assert str(rows) in str(refused.value)
+    assert str(refused.value).count(str(rows)) == 1
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv"])
+def test_what_is_added_to_a_file_while_it_is_read_is_told_and_not_read(client, tmp_path, name):
+    path, out = tmp_path / name, tmp_path / "out.jsonl"
+    texts = [f"{LABELS[n % 3]} {n}" for n in range(120)]
+    jsonl = name.endswith(".jsonl")
+    rows = [json.dumps({"body": each}) for each in texts] if jsonl else ["body", *texts]
+    path.write_text("\n".join(rows))  # the last line has no end, so more can be written on it
+    bulk = client.bulk(path, out=out, **CLASSIFY)
+    with path.open("a") as file:
+        file.write(" and more\nlogin\n")
+    with bulk:
+        assert bulk.wait(60).total == 120
+    assert "has 16 bytes more than the" in bulk.input_change
+    assert [row["row"] for row in lines(out)] == list(range(1, 121))
+    assert not bulk.bad_rows.exists()
 
 
 def test_an_output_that_exists_is_refused_and_replaced_only_if_asked(client, rows, tmp_path):
@@ -291,12 +310,14 @@ def test_failed_rows_are_answered_again_in_place(client, lanes, rows, tmp_path, 
     monkeypatch.setattr("forebay.workers.engines.batching.echo.Directives.answer", lambda *_: None)
     with client.retry_bulk(bulk.id) as again:
         assert again.wait(60).total == 1
+    assert again.out == out
     after = lines(out)
     assert after[5]["status"] == "done"
     assert [*after[:5], *after[6:]] == [*before[:5], *before[6:]]
     assert client.bulk_progress(bulk.id).state == "done"
-    with pytest.raises(InvalidJob, match="no row without"):
-        client.retry_bulk(bulk.id)
+    for which in (bulk.id, again.id):
+        with pytest.raises(InvalidJob, match="no row without"):
+            client.retry_bulk(which)
 
 
 def broken_bulk(client, rows, out, count=3, **options):
@@ -538,7 +559,7 @@ def test_a_pipe_that_stops_inside_a_row_holds_nothing_up(client, tmp_path, monke
         client.set_bulk_state(bulk.id, "paused")
         with pytest.raises(ResultTimeout):
             bulk.wait(1.5)
-        assert bulk.progress().state == "paused"
+        assert (bulk.progress().state, bulk.progress().rows_per_s) == ("paused", None)
         client.set_bulk_state(bulk.id, "running")
         os.write(write_end, whole[-20:])
         os.close(write_end)
@@ -608,6 +629,8 @@ def test_a_sample_says_what_the_whole_will_take_and_what_fails(client, tmp_path)
     assert found.whole_s == pytest.approx(200 / found.rows_per_s)
     assert 0.2 < found.failed < 0.8
     assert found.local == pytest.approx(1 - found.failed)
+    assert found.errors == {"bad_answer": round(found.failed * 40)}
+    assert [row["answer"] for row in found.examples["bad_answer"]] == [None] * 3
 
 
 def test_rows_that_are_late_end_as_expired(client, answering):

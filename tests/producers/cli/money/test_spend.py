@@ -240,3 +240,31 @@ def test_a_bill_that_cannot_be_compared_is_one_error(
     assert (code, out) == (2, "")
     assert name in err
     assert message in " ".join(err.split())
+
+
+def test_a_call_that_no_log_tells_of_is_settled_by_hand(forebay, calls):
+    calls("a", state="open")
+    code, _, err = forebay("spend", "settle", "a", "--usd", "0.001234567")
+    assert code == 0
+    assert "call a of job acme.a settled at $0.001234567" in err
+    (call,) = json.loads(forebay("spend", "list", "--json")[1])["calls"]
+    assert (call["state"], call["settled_nusd"], call["mock"]) == ("settled", 1_234_567, False)
+
+
+@pytest.mark.parametrize(
+    ("args", "name", "message"),
+    [
+        (["a", "--usd", "1"], "CALL", "is settled: only an open call can be settled"),
+        (["x", "--usd", "1"], "CALL", "is no call that is known"),
+        (["b", "--usd", "-1"], "--usd", "must be from 0 to 9,007,199 dollars"),
+        (["b", "--usd", "nan"], "--usd", "must be from 0 to 9,007,199 dollars"),
+        (["b", "--usd", "1e9"], "--usd", "must be from 0 to 9,007,199 dollars"),
+    ],
+)
+def test_a_call_that_cannot_be_settled_is_one_error(forebay, calls, args, name, message):
+    calls("a")
+    calls("b", state="open")
+    code, out, err = forebay("spend", "settle", *args)
+    assert (code, out) == (2, "")
+    assert name in err
+    assert message in " ".join(err.split())

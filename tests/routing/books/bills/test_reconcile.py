@@ -6,8 +6,12 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import pytest
+import redis as redis_py
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from egress import HAIKU
+from forebay.routing.books.bills.price_lists import PriceLists
 from forebay.routing.books.bills.reconcile import (
     settle_known,
     with_cost_report,
@@ -286,3 +290,30 @@ def test_a_day_that_the_bill_or_the_book_lacks_is_listed_within_both(budget, red
     assert [(one.about, one.booked_nusd, one.billed_nusd) for one in listed] == [(days[1], COST, 0)]
     listed = with_cost_report([calls[0], calls[2]], dict.fromkeys(days, COST))
     assert [(one.about, one.booked_nusd) for one in listed] == [(days[1], 0)]
+
+
+def test_a_call_is_settled_by_the_prices_that_were_in_force_when_it_was_planned(budget, redis, log):
+    lists = PriceLists(redis)
+    old = lists.following(lambda: PRICES)()
+    assert lists.all() == {old.version: PRICES}
+    for call in "ab":
+        reserve(budget, call)
+    bands = [{"above": 0, "input": 50, "output": 60}]
+    values = {"date": "2027-01-01", "geography": {"region": 1}, "models": {HAIKU: {"bands": bands}}}
+    new = Prices.model_validate(values)
+    invocations, calls = log(record("a"), record("b")), CallBook(redis).calls()
+    billed = [one.billed_nusd for one in with_invocations(calls, invocations, new, lists.all())]
+    assert billed == [COST, COST]
+    settle_known(budget, calls[:1], invocations, new, lists.all())
+    assert budget.spent() == (COST, 10**9)
+    settle_known(budget, calls[1:], invocations, new)  # a list that is not known any more
+    assert budget.spent() == (COST + new.cost(HAIKU, TOKENS), 0)
+
+
+def test_price_lists_are_kept_within_a_bound_and_without_redis_none_is(redis, monkeypatch):
+    monkeypatch.setattr("forebay.routing.books.bills.price_lists.MAX_LISTS", 0)
+    assert PriceLists(redis).following(lambda: PRICES)() is PRICES
+    redis.hset("fb:books:prices", "odd", "no list")
+    assert PriceLists(redis).all() == {}
+    with redis_py.Redis(port=1, retry=Retry(NoBackoff(), 0)) as unreachable:
+        assert PriceLists(unreachable).following(lambda: PRICES)() is PRICES
