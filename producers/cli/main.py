@@ -222,7 +222,7 @@ def run(args: Sequence[str]) -> int:
     readers.chosen.set(None)
     try:
         if "serve" not in args[:1]:  # the gateway sets up its own export, in each of its processes
-            exporting.start("forebay-cli")
+            exporting.start("forebay-cli", always=True)
         code = typer.main.get_command(app).main(
             args=args, prog_name="forebay", standalone_mode=False
         )

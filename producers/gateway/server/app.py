@@ -7,12 +7,14 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from fastapi.telemetry import TelemetryConfig
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -150,7 +152,19 @@ def _lifespan(settings: GatewaySettings, fleet: Settings, shown: StatusSettings)
 
 
 async def _explain(request: Request, error: Exception) -> Response:
-    return error_response(request.url.path, fault_of(error), request_id(request))
+    response = error_response(request.url.path, fault_of(error), request_id(request))
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["allow"] = ", ".join(sorted(_methods(request)))
+    return response
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods that the path of a request has."""
+    path = request.url.path
+    routers = (*ROUTERS, status.router)
+    routes = [one for router in routers for one in router.routes if isinstance(one, APIRoute)]
+    matching = [route for route in routes if route.path_regex.match(path)]
+    return {method for route in matching for method in route.methods or ()} or {"GET"}
 
 
 def _add_metrics(app: FastAPI, figures: Figures) -> None:
