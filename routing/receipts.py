@@ -128,6 +128,7 @@ class Verdict(FrozenModel):
             rated 0 to 1. Jobs are ranked by it; the largest goes up first.
         version: the version of the router model.
         features: the features that weigh most in the score, by name. They never hold content.
+        encoded: the sentence encoder's reading of the text, if routers have one.
         threshold: the limit that the score (if a pace is set) or else the probability was compared
             with. `None` if neither was compared.
     """
@@ -136,6 +137,7 @@ class Verdict(FrozenModel):
     score: float = 0.0
     version: str
     features: dict[str, float] = Field(default_factory=dict)
+    encoded: Annotated[float | None, Field(exclude_if=is_none)] = None
     threshold: float | None = None
 
 
@@ -149,12 +151,10 @@ class Doubt(FrozenModel):
         second: the model that gave the second answer, or both names.
         version: the version of the doubt model, or of the rule that took its place; then, after a
             plus sign, that of the calibration, if there is one.
-        threshold: the limit that the probability was compared with. `None` if it was compared with
-            nothing, because there was neither a second answer nor a pace.
+        threshold: the limit of the probability. `None` without second answer and pace.
         base: the probability before the calibration. `None` if it was not calibrated.
-        score: what ranks the answer among others if a pace is set; the highest go up first. `None`
-            without a pace.
-        cascade: the version of the cascade model that gave the score. `None` if none did.
+        score: what ranks the answer if a pace is set, else `None`; the highest go up first.
+        cascade: the version of the cascade model that gave the score.
     """
 
     probability: Annotated[float, Field(ge=0, le=1)]
