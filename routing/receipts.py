@@ -84,6 +84,7 @@ class Generation(FrozenModel):
         text: what the model wrote.
         finish: `stop` if the model ended the text, `length` if it was cut off at `max_tokens` or
             at the end of the context.
+        stop_sequence: the `stop` string that ended the text, if the engine says which one did.
         logprobs: the tokens that the model made, if the request asked for them. Their text may
             have white space at its ends that the answer's text has not.
     """
@@ -91,6 +92,7 @@ class Generation(FrozenModel):
     kind: Literal["generate"] = "generate"
     text: Annotated[str, Field(repr=False)]
     finish: Literal["stop", "length"] = "stop"
+    stop_sequence: Annotated[str | None, Field(repr=False, exclude_if=is_none)] = None
     logprobs: Annotated[tuple[TokenLogprob, ...] | None, Field(repr=False, exclude_if=is_none)] = (
         None
     )
@@ -129,8 +131,7 @@ class Verdict(FrozenModel):
         version: the version of the router model.
         features: the features that weigh most in the score, by name. They never hold content.
         encoded: the sentence encoder's reading of the text, if routers have one.
-        threshold: the limit that the score (if a pace is set) or else the probability was compared
-            with. `None` if neither was compared.
+        threshold: the limit of the score if a pace is set, else of the probability, or `None`.
     """
 
     probability: Annotated[float, Field(ge=0, le=1)]
@@ -151,10 +152,10 @@ class Doubt(FrozenModel):
         second: the model that gave the second answer, or both names.
         version: the version of the doubt model, or of the rule that took its place; then, after a
             plus sign, that of the calibration, if there is one.
-        threshold: the limit of the probability. `None` without second answer and pace.
+        threshold: the limit of the probability; `None` without a second answer and a pace.
         base: the probability before the calibration. `None` if it was not calibrated.
-        score: what ranks the answer if a pace is set, else `None`; the highest go up first.
-        cascade: the version of the cascade model that gave the score.
+        score: ranks the answer if a pace is set; the highest go up first. `None` without a pace.
+        cascade: the version of the cascade model that gave the score. `None` if none did.
     """
 
     probability: Annotated[float, Field(ge=0, le=1)]
@@ -197,8 +198,7 @@ class Receipt(FrozenModel):
         doubt: the doubt about the local answer; also on an answer from Bedrock if the doubt sent
             the job there. `None` without a local answer that passed its checks.
         attempts: how often the job was tried in its last hop.
-        queued_s, worked_s, total_s: seconds spent waiting, seconds spent being worked, and seconds
-            from submit to the end.
+        queued_s, worked_s, total_s: seconds spent waiting, being worked, and from submit to end.
         error, error_field: the code of the failure and the field to correct, if the job failed.
         error_note: what failed, in our own words, keywords of a schema and numbers; never content.
         replay_of: the id of the dead job that this job repeats.

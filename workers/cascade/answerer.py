@@ -284,17 +284,17 @@ def _content(job: Job, completion: Completion) -> tuple[Content | None, Ending]:
         raise Lost
     if completion.finish == "deadline":
         raise Expired("the deadline passed while the job was worked")
-    finish = completion.finish
     try:
         content = bounded.parse_answer(
             job,
             completion.text,
             option_logprobs=completion.option_logprobs,
             branch_logprobs=completion.branch_logprobs,
-            finish=finish,
+            finish=completion.finish,
         )
     except BadAnswer:
-        return None, finish
-    if isinstance(content, Generation) and completion.token_logprobs is not None:
-        content = content.model_copy(update={"logprobs": completion.token_logprobs})
-    return content, finish
+        return None, completion.finish
+    if isinstance(content, Generation):
+        told = {"logprobs": completion.token_logprobs, "stop_sequence": completion.stop_sequence}
+        content = content.model_copy(update=told)
+    return content, completion.finish

@@ -57,6 +57,14 @@ class Drain:
         self._in_flight.closed = True
         self._exit_codes.put(exit_code)
 
+    def wait(self) -> None:
+        """Wait until the jobs in flight have ended, if this worker drains.
+
+        Does not return if they outlast the grace period: the process ends meanwhile.
+        """
+        if self._in_flight.closed:
+            self._in_flight.emptied(self._grace_s + CLOSE_S)
+
     def _run(self) -> None:
         exit_code = self._exit_codes.get()
         end = time.monotonic() + self._grace_s

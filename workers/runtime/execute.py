@@ -139,15 +139,18 @@ def execute(
     Returns:
         How each job stands; empty if no job waited.
     """
-    try:
-        bell_less = shards and hop_of(queue) == "local"  # such a shard has no doorbell of its own
-        claims = ledger.claim_many(queue, most, unrung=unrung and not bell_less, shards=shards)
-    except ForebayError as error:  # the sweeper rings again
-        log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
-        return []
+    bell_less = shards and hop_of(queue) == "local"  # such a shard has no doorbell of its own
     with ExitStack() as stack:
-        for claim in claims:
-            stack.enter_context(in_flight.holding(claim))
+        with in_flight.claiming():
+            try:
+                claims = ledger.claim_many(
+                    queue, most, unrung=unrung and not bell_less, shards=shards
+                )
+            except ForebayError as error:  # the sweeper rings again
+                log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED, queue=queue))
+                return []
+            for claim in claims:
+                stack.enter_context(in_flight.holding(claim))
         done = _work_all(ledger, work, hooks, claims, work_all)
         return _count(in_flight, claims, done)
 
@@ -155,13 +158,12 @@ def execute(
 def work_claim(
     ledger: Ledger, work: Work, in_flight: InFlight, hooks: tuple[JobHook, ...], claim: Claim
 ) -> Recorded:
-    """Work a job that a thread of the reserve has claimed, and record its outcome.
+    """Work a job that a thread of the reserve has claimed and holds, and record its outcome.
 
     Returns:
         How the job stands.
     """
-    with in_flight.holding(claim, reserved=True):
-        return _count(in_flight, [claim], _work_all(ledger, work, hooks, [claim]))[0]
+    return _count(in_flight, [claim], _work_all(ledger, work, hooks, [claim]))[0]
 
 
 def _count(in_flight: InFlight, claims: Sequence[Claim], done: list[Recorded]) -> list[Recorded]:

@@ -10,6 +10,7 @@ import pytest
 from forebay.producers.client import Client
 from forebay.routing.jobs import Generate, Message
 from forebay.routing.settings import Settings
+from forebay.workers.local import JOBS_PER_SLOT, SHARDS_AT_ONCE
 from local.fleet import Fleet
 from patience import until
 
@@ -74,12 +75,23 @@ def test_a_worker_told_to_stop_finishes_what_runs_and_takes_no_more(fleet, clien
     worker, ids = start(fleet, client, 40)
     worker.send(signal.SIGTERM)
     assert ended_with(worker, 10) == 0
-    until(lambda: running(client, ids) == 0, 10)  # claimed just before the stop: found by its lease
+    assert running(client, ids) == 0
     states = [client.status(one).state for one in ids]
     assert 8 <= states.count("done") <= 24  # the jobs in flight, not those that waited
     assert set(states) == {"done", "waiting"}
     for one in ids:
         client.cancel(one)
+
+
+def test_a_worker_told_to_stop_finishes_what_its_reserve_works(fleet, client):
+    threads = JOBS_PER_SLOT * 8 + SHARDS_AT_ONCE
+    worker, ids = start(fleet, client, threads)
+    until(lambda: running(client, ids) == threads, 5)
+    late = submit(client, 1, "[[echo: delay=0.5]] one two three four five six seven eight")
+    until(lambda: running(client, late) == 1, 5)  # a thread of the reserve has it
+    worker.send(signal.SIGTERM)
+    assert ended_with(worker, 15) == 0
+    assert set(all_done_once(client, [*ids, *late])) == {1}
 
 
 def test_a_job_that_does_not_finish_in_time_goes_to_another_worker_within_a_second(fleet, client):

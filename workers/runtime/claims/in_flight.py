@@ -61,6 +61,7 @@ class InFlight:
         self._claims: dict[str, Claim] = {}
         self._reserved: set[str] = set()  # tokens of the claims that the reserve holds
         self._going_back: set[str] = set()  # tokens of the claims whose jobs go back
+        self._claiming = 0  # threads that have asked Redis for jobs, and have no answer yet
         self._changed = threading.Condition()
 
     @property
@@ -72,6 +73,18 @@ class InFlight:
         """Count a doorbell; return False if this process takes no jobs."""
         self.doorbells += 1
         return not (self.closed or self.drained)
+
+    @contextmanager
+    def claiming(self) -> Iterator[None]:
+        """Count a claim that is under way; hold what it brings before this block ends."""
+        with self._changed:
+            self._claiming += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._claiming -= 1
+                self._changed.notify_all()
 
     @contextmanager
     def holding(self, claim: Claim, *, reserved: bool = False) -> Iterator[None]:
@@ -107,9 +120,13 @@ class InFlight:
             return list(self._claims.values())
 
     def emptied(self, within_s: float) -> bool:
-        """Wait until no claim is in flight; return False if that takes longer than `within_s`."""
+        """Wait until no claim is in flight, or under way.
+
+        Returns:
+            False if that takes longer than `within_s`.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: not self._claims, within_s)
+            return self._changed.wait_for(lambda: not (self._claims or self._claiming), within_s)
 
     def filled(self, within_s: float) -> bool:
         """Wait until jobs hold all slots; return False if that takes longer than `within_s`.

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from forebay.routing.base import Kind
@@ -58,7 +59,7 @@ class Reserve:
         in_flight: tells whether Celery has a free thread; the threads end once it is closed.
         ledger: where jobs are claimed.
         queues: returns the queues that the worker serves.
-        work: works a claimed job and records its outcome.
+        work: works a job that is claimed and held, and records its outcome.
     """
 
     def __init__(
@@ -82,20 +83,22 @@ class Reserve:
 
     def _run(self) -> None:
         while not self._in_flight.closed:
-            with self._looking:
-                claim = self._look()
-            if claim is None:
-                continue
-            try:
-                self._work(claim)
-            finally:
-                self._count(claim, -1)
+            with ExitStack() as held:
+                with self._looking:
+                    claim = self._look(held)
+                if claim is not None:
+                    held.callback(self._count, claim, -1)
+                    self._work(claim)
 
-    def _look(self) -> Claim | None:
-        """Look until a job is found; return `None` if a thread of Celery is free, or on a drain."""
+    def _look(self, held: ExitStack) -> Claim | None:
+        """Look until a job is found, and hold it.
+
+        Returns:
+            `None` if a thread of Celery is free, or on a drain.
+        """
         while self._in_flight.filled(CLOSED_S) and not self._in_flight.closed:
             try:
-                claim = self._found()
+                claim = self._found(held)
             except ForebayError as error:
                 log.warning("cannot claim: %s", error, extra=event(Event.CLAIM_FAILED))
                 time.sleep(REDIS_RETRY_S)
@@ -110,12 +113,14 @@ class Reserve:
             self._held[claim.tenant] += change
             self._held = +self._held  # without the tenants that hold no thread
 
-    def _found(self) -> Claim | None:
-        """Claim a job, or return `None` after a moment."""
+    def _found(self, held: ExitStack) -> Claim | None:
+        """Claim a job and hold it, or return `None` after a moment."""
         waiting = self._ledger.queues_with_jobs(self._queues(), bulk=not self._terms.interactive)
         selection = self._terms.selection(self._held)
         for queue in waiting:
-            if claim := self._ledger.claim(queue, unrung=True, selection=selection):
-                return claim
+            with self._in_flight.claiming():
+                if claim := self._ledger.claim(queue, unrung=True, selection=selection):
+                    held.enter_context(self._in_flight.holding(claim, reserved=True))
+                    return claim
         time.sleep(AFTER_NOTHING_S if waiting else LOOK_EVERY_S)
         return None
