@@ -239,7 +239,7 @@ def _catalogue_cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _decision_cells(model: DecisionModel) -> tuple[str, ...]:
     """Return a decision model under `_DECIDING`."""
-    return model.repo, model.parameters, model.licence, model.good_for
+    return model.name, model.parameters, model.licence, model.good_for
 
 
 def _local_cells(row: dict[str, Any]) -> tuple[str, ...]:

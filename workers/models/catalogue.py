@@ -56,13 +56,13 @@ class DecisionModel:
     """A repository of the hub with GGUF files of a decision model, which answers `decide` alone.
 
     Attributes:
-        repo: `owner/name`.
+        name: of the repository, `owner/name`.
         parameters: how many the model has, such as `4B`.
         licence: an SPDX name.
         good_for: what the catalogue recommends the model for.
     """
 
-    repo: str
+    name: str
     parameters: str
     licence: str
     good_for: str

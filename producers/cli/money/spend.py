@@ -38,7 +38,7 @@ Append = Annotated[
     ),
 ]
 app = typer.Typer(
-    help="List, export, reprice, reconcile or settle calls to the frontier.",
+    help="List, export, reprice, reconcile or settle calls to a frontier.",
     no_args_is_help=True, add_completion=False, rich_markup_mode=None,
 )  # fmt: skip
 

@@ -145,7 +145,7 @@ def test_a_repeated_key_prints_the_first_id_and_other_content_is_refused(forebay
     assert forebay("submit", "summarize", "--text", "a", "--key", "k1") == first
     code, out, err = forebay("submit", "summarize", "--text", "b", "--key", "k1")
     assert (code, out) == (2, "")
-    assert err.startswith("forebay: invalid_job: --key: ")
+    assert err.startswith("forebay: key_reused: --key: ")
 
 
 LABELS = ["--label", "a", "--label", "b"]

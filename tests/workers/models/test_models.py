@@ -444,10 +444,10 @@ def test_the_list_says_what_is_here():
     assert [line.split()[0] for line in lines if " here " in line] == ["qwen2.5-0.5b"]
     _, *named = deciding.splitlines()
     assert [line.split()[0] for line in named] == [
-        model.repo for model in catalogue.decision_models()
+        model.name for model in catalogue.decision_models()
     ]
     assert all(model.licence in deciding for model in catalogue.decision_models())
     rows = json.loads(CliRunner().invoke(models.app, ["list", "--json"]).stdout)
-    assert [row["repo"] for row in rows if row.get("decides")] == [
+    assert [row["name"] for row in rows if row.get("decides")] == [
         line.split()[0] for line in named
     ]

@@ -62,7 +62,7 @@ def test_a_local_model_is_listed_with_what_its_files_say(exl2):
         "licence": "apache-2.0", "format": "exl2", "architecture": "LlamaForCausalLM",
         "bits": 4.0, "fits": True, "trouble": None,
     }  # fmt: skip
-    header, *_, line = call("list", "--vram-mib", 600).stdout.strip().splitlines()
+    header, *_, line = call("list", "--vram-mib", 600).stdout.partition("\n\n")[0].splitlines()
     assert header.split() == ["NAME", "SIZE", "LICENCE", "HERE", "ABOUT"]
     assert header.index("ABOUT") == line.index("exl2, ")
     assert line.endswith("here  exl2, LlamaForCausalLM, 4.00 bits, does not fit")
@@ -98,7 +98,9 @@ def test_a_gguf_file_is_listed_and_not_planned(root):
 def test_a_hidden_folder_is_no_model(root):
     write_exl2(root / ".small.part", SMALL, 4.0)
     assert {one["name"] for one in output("list")} == {
-        one["name"] for one in output("list") if "good_for" in one
+        one["name"]
+        for one in output("list")
+        if "good_for" in one  # not of this machine
     }
 
 
