@@ -28,7 +28,8 @@ NAMES = {
     "Summary", "Verdict",
     # errors
     "BadAnswer", "BudgetExceeded", "CallerError", "Cancelled", "EgressDenied", "Ended",
-    "EngineBusy", "EngineDied", "EngineUnavailable", "Expired", "ForebayError", "InvalidJob", "KeyReused",
+    "EngineBusy", "EngineDied", "EngineUnavailable", "Expired", "ForebayError", "InvalidJob",
+    "KeyReused",
     "LastingError", "Misconfigured", "ModelRefused", "NoModel",
     "NoPrice", "PassingError", "ResultTimeout", "Throttled",
     "TooLong", "Unavailable", "UnknownJob",

@@ -76,7 +76,7 @@ def reconcile(
 
 
 def settle(call: CallId, *, usd: Dollars, as_json: Json = False) -> None:
-    """Book the cost of a call of unknown outcome by hand, as a bill says it.
+    """Book the cost of a call of unknown outcome by hand.
 
     `forebay spend list` shows such calls as open.
     """
