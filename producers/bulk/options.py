@@ -88,17 +88,32 @@ class RowOptions(BulkOptions, total=False):
     regex: str
 
 
+#: The types of the options, and how an error names them.
+_TYPES: dict[str, tuple[Any, str]] = {
+    "out": (str | PathLike, "the name of a file"),
+    "source_format": (str, "text"),
+    "out_format": (str, "text"),
+    "deadline": (datetime | timedelta, "a datetime or a timedelta"),
+    "max_usd": (int | float, "a number of dollars"),
+    "max_cost_usd": (int | float, "a number of dollars"),
+}
+
+
 def check_options(options: BulkOptions) -> None:
     """Check the options that can be checked without rows.
 
     Raises:
         InvalidJob: One of them is wrong.
     """
+    for name, (known, words) in _TYPES.items():
+        value = options.get(name)
+        if value is not None and not isinstance(value, known):
+            raise InvalidJob(f"must be {words}, not {type(value).__name__}", field=name)
     if options.get("order", "input") not in get_args(Order):
         raise InvalidJob("must be input or any", field="order")
     for name in ("max_usd", "max_cost_usd"):
         limit = options.get(name)
-        if limit is not None and not 0 <= limit <= MAX_USD:  # type: ignore[operator]  # a number
+        if limit is not None and not 0 <= limit <= MAX_USD:  # type: ignore[operator]  # a number, as checked
             raise InvalidJob(f"must be from 0 to {MAX_USD:,} dollars", field=name)
     deadline = timestamp(options.get("deadline"))
     if deadline is not None and deadline <= datetime.now(UTC).timestamp():

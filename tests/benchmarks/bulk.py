@@ -237,16 +237,24 @@ def _bytes_queued(fleet: Fleet, folder: Path, workers: dict[str, psutil.Process]
         before = int(client.info("memory")["used_memory"])
         env = {**os.environ, "FOREBAY_REDIS_URL": fleet.url}
         process = subprocess.Popen(_command(folder, "q.jsonl"), env=env, stderr=subprocess.DEVNULL)
-        time.sleep(8)
+        rows = _settled_rows(client)
         queued = int(client.info("memory")["used_memory"]) - before
-        rows = sum(int(client.hget(key, "rows") or 0) for key in client.scan_iter("fb:job:*"))
-        assert rows, "nothing is queued"
         process.kill()
         process.wait()
         return queued / max(1, rows)
     finally:
         for part in workers.values():
             part.resume()
+
+
+def _settled_rows(client: redis.Redis) -> int:
+    """Return how many rows are queued, once no more come."""
+    rows, last = 0, -1
+    while not rows or rows != last:
+        time.sleep(4)
+        last = rows
+        rows = sum(int(client.hget(key, "rows") or 0) for key in client.scan_iter("fb:job:*"))
+    return rows
 
 
 def _p95(waits: list[float]) -> float:

@@ -12,23 +12,23 @@ from forebay.producers.bulk.outputs.durable_file import writable
 from forebay.producers.bulk.outputs.open_output import format_of
 from forebay.routing.errors import InvalidJob
 
+#: The file of the results of a bulk that has no output.
+RESULTS = "results.jsonl"
+
 
 def path_of(out: str | PathLike[str] | None) -> Path:
-    """Return the path of an output; without one, a file in a new temporary folder.
-
-    Raises:
-        InvalidJob: It is no name of a file.
-    """
+    """Return the path of an output; without one, a file in a new temporary folder."""
     if out is None:
-        return Path(tempfile.mkdtemp(prefix="forebay-bulk-")) / "results.jsonl"
-    if str(out) in {"", "-"}:
-        raise InvalidJob("must be a file: results cannot go to standard output", field="out")
+        return Path(tempfile.mkdtemp(prefix="forebay-bulk-")) / RESULTS
     with writable(Path(out)):
         return Path(out).resolve()
 
 
-def check_kind(path: Path, form: str | None, kind: str | None) -> None:
-    """Raise `InvalidJob` if the output cannot hold the answers of a kind, or has no format."""
+def check_name(out: str | PathLike[str] | None, form: str | None, kind: str | None) -> None:
+    """Raise `InvalidJob` if the output has no format, or cannot hold the answers of a kind."""
+    if str(out) in {"", "-"}:
+        raise InvalidJob("must be a file: results cannot go to standard output", field="out")
+    path = Path(RESULTS if out is None else out)
     if format_of(path, form) == "npy" and kind not in {None, "embed"}:
         raise InvalidJob(
             f"holds embeddings, and {kind} makes none: write .jsonl, .csv or .parquet",

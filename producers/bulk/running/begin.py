@@ -15,7 +15,7 @@ from typing import Any
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.options import BulkOptions, RowsLike, check_options, timestamp
 from forebay.producers.bulk.outputs.durable_file import being_written, is_being_written, writable
-from forebay.producers.bulk.outputs.new_output import check_apart, check_kind, check_new, path_of
+from forebay.producers.bulk.outputs.new_output import check_apart, check_name, check_new, path_of
 from forebay.producers.bulk.running.manifest import SPOOL, Manifest, bad_rows_of, folder_of
 from forebay.producers.bulk.running.retry import complete, failed_rows, rows_to_retry, settled
 from forebay.producers.bulk.running.run import BulkRun
@@ -76,7 +76,7 @@ def begin(
     except BaseException:
         if opened is not None:
             opened.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(path.parent if options.get("out") is None else folder, ignore_errors=True)
         raise
 
 
@@ -84,8 +84,9 @@ def _new_out(source: RowsLike, options: BulkOptions, template: Mapping[str, Any]
     """Check the options, make room for the output, and return its path."""
     check_options(options)
     check_source(source, options.get("source_format"))
-    path = path_of(options.get("out"))
-    check_kind(path, options.get("out_format"), template.get("kind"))
+    out = options.get("out")
+    check_name(out, options.get("out_format"), template.get("kind"))
+    path = path_of(out)
     folder = folder_of(path)
     paths = (path, folder, bad_rows_of(path))
     read = [each for each in template.values() if isinstance(each, Path)]  # labels, a schema

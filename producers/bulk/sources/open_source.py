@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import stat
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from pydantic import BaseModel
 
 from forebay.producers.bulk.names import shown
 from forebay.producers.bulk.sources.delimited import DelimitedSource
@@ -33,6 +35,9 @@ STDIN = "-"
 
 #: Some countries' spreadsheets separate the cells of CSV by semicolons.
 CSV_DELIMITERS = ",;\t"
+
+#: What can be iterated over and holds no rows: bytes, and a single row.
+NOT_ROWS = (bytes, bytearray, Mapping, BaseModel)
 
 #: The format of a file by the end of its name.
 BY_SUFFIX: dict[str, Format] = {
@@ -72,10 +77,12 @@ def open_source(
         return _text_source(stdin, format or "jsonl")
     if isinstance(source, str | PathLike):
         return _open_path(Path(source), format, spool)
-    if isinstance(source, Iterable) and not isinstance(source, bytes | bytearray):
+    if isinstance(source, Iterable) and not isinstance(source, NOT_ROWS):
         return _items(source, spool)
     wrong = type(source).__name__
-    raise InvalidJob(f"must be a file, a folder, - or an iterable, not {wrong}", field="source")
+    raise InvalidJob(
+        f"must be a file, a folder, - or an iterable of rows, not {wrong}", field="source"
+    )
 
 
 def _open_path(path: Path, form: Format | None, spool: Path | None) -> Source:

@@ -106,7 +106,7 @@ class Template:
             "kind": kind, "text_field": text_field, "text": text, "system": system, "user": user,
             "key": key, "egress": egress, "egress_column": egress_column, "tenant": tenant,
         }  # fmt: skip
-        _check_egress(kind, egress, egress_column)
+        _check_given(given)
         forms = {name: given[name] for name in ("text_field", "text", "system", "user")}
         requests: Requests
         if kind is None:
@@ -175,6 +175,14 @@ class Template:
         except (BadCell, UnicodeEncodeError):  # no key, or bytes that are not UTF-8
             return bad
         return bad._replace(key=key)
+
+
+def _check_given(given: dict[str, Any]) -> None:
+    """Raise `InvalidJob` if a name or a form is no text, or the egress is wrong."""
+    for name in ("text_field", "text", "system", "user", "key", "egress_column"):
+        if not isinstance(given[name], str | None):
+            raise InvalidJob("must be text", field=name)
+    _check_egress(given["kind"], given["egress"], given["egress_column"])
 
 
 def _check_egress(kind: Kind | None, egress: str, column: str | None) -> None:

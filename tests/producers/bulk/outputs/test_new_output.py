@@ -2,14 +2,14 @@
 
 import pytest
 
-from forebay.producers.bulk.outputs.new_output import check_apart, check_kind, check_new, path_of
+from forebay.producers.bulk.outputs.new_output import check_apart, check_name, check_new, path_of
 from forebay.routing.errors import InvalidJob
 
 
 @pytest.mark.parametrize("out", ["", "-"])
 def test_an_output_is_a_file(out):
     with pytest.raises(InvalidJob, match="out: must be a file"):
-        path_of(out)
+        check_name(out, None, None)
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,10 @@ def test_a_name_that_no_file_can_have_is_refused(tmp_path, name, reason):
 
 
 def test_an_array_of_vectors_holds_no_labels(tmp_path):
-    check_kind(tmp_path / "out.npy", None, "embed")
-    check_kind(tmp_path / "out.npy", None, None)
+    check_name(tmp_path / "out.npy", None, "embed")
+    check_name(tmp_path / "out.npy", None, None)
     with pytest.raises(InvalidJob, match=r"out\.npy: holds embeddings, and classify makes none"):
-        check_kind(tmp_path / "out.npy", None, "classify")
+        check_name(tmp_path / "out.npy", None, "classify")
 
 
 @pytest.mark.parametrize("link", [False, True])

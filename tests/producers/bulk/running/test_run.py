@@ -171,6 +171,11 @@ def test_an_output_that_exists_is_refused_and_replaced_only_if_asked(client, row
         ({**CLASSIFY, "source_format": "items"}, "format"),
         ({**CLASSIFY, "labels": ["one"]}, "labels"),
         ({**CLASSIFY, "max_usd": float("inf")}, "max_usd"),
+        ({**CLASSIFY, "max_usd": "1"}, "max_usd"),
+        ({**CLASSIFY, "deadline": "06:00"}, "deadline"),
+        ({**CLASSIFY, "out": 5}, "out"),
+        ({**CLASSIFY, "key": 5}, "key"),
+        ({**CLASSIFY, "text_field": ["body"]}, "text_field"),
         ({**CLASSIFY, "max_usd": float("nan")}, "max_usd"),
         ({**CLASSIFY, "max_cost_usd": -1.0}, "max_cost_usd"),
         ({**CLASSIFY, "deadline": timedelta(seconds=-1)}, "deadline"),
@@ -180,7 +185,7 @@ def test_an_output_that_exists_is_refused_and_replaced_only_if_asked(client, row
 )
 def test_a_wrong_option_is_named_and_leaves_nothing(client, rows, tmp_path, options, field):
     with pytest.raises(InvalidJob) as wrong:
-        client.bulk(rows, out=tmp_path / "new" / "out.jsonl", **options)
+        client.bulk(rows, **{"out": tmp_path / "new" / "out.jsonl", **options})
     assert wrong.value.field == field
     assert not (tmp_path / "new" / "out.jsonl.bulk").exists()
     assert client.bulks() == []

@@ -11,6 +11,7 @@ from forebay.producers.bulk.sources.items import ItemsSource
 from forebay.producers.bulk.sources.jsonl import JsonlSource
 from forebay.producers.bulk.sources.open_source import open_source
 from forebay.routing.errors import InvalidJob, Misconfigured
+from forebay.routing.jobs import Summarize
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_a_folder_is_one_row_a_file(tmp_path):
     assert type(open_source(str(tmp_path), format="text")) is FolderSource
 
 
-@pytest.mark.parametrize("source", [7, b"rows.csv", None])
+@pytest.mark.parametrize("source", [7, b"rows.csv", None, {"a": 1}, Summarize(text="one row")])
 def test_what_is_neither_a_name_nor_an_iterable_is_refused(source):
     with pytest.raises(InvalidJob, match="source: must be a file, a folder, - or an iterable"):
         open_source(source)
