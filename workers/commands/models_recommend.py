@@ -24,8 +24,9 @@ def recommend(*, vram_mib: Vram = None, as_json: Json = False) -> None:
     """List models that fit a card. Also with which context and batch.
 
     The largest comes first; fetch one with `forebay models pull NAME`. All is planned from facts
-    about the models: check the real files with `forebay plan` after the download. GGUF models need
-    a build of llama.cpp for the GPU, and their memory is an estimate. Exit code 1 if none fits.
+    about the models: check the real files with `forebay plan` after the download. Models that would
+    have room for short jobs only are left out. GGUF models need a build of llama.cpp for the GPU,
+    and their memory is an estimate. Exit code 1 if none fits.
     """
     from forebay.workers.engines.vram.card import card_bytes  # noqa: PLC0415 - only with a card
     from forebay.workers.models.recommendation import recommendations  # noqa: PLC0415 - 60 ms

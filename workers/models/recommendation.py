@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from forebay.workers.engines.vram.planner import Plan, plan
+from forebay.workers.engines.vram.planner import TYPICAL_CONTEXT, Plan, plan
 from forebay.workers.engines.weights.model_shape import Shape
 from forebay.workers.models.catalogue import catalogue
 
@@ -60,9 +60,12 @@ class Recommendation:
 
 
 def recommendations(vram_bytes: int) -> list[Recommendation]:
-    """Return the candidates that fit a card of this memory, the largest model first."""
+    """Return the candidates that fit a card of this memory, the largest model first.
+
+    One that fits only with a context too short for usual jobs is left out.
+    """
     planned = [Recommendation(one, _plan(one, vram_bytes)) for one in candidates()]
-    fitting = [one for one in planned if one.plan.fits]
+    fitting = [one for one in planned if one.plan.fits and one.plan.context >= TYPICAL_CONTEXT]
     return sorted(fitting, key=lambda one: -_parameters(one.model.shape) * one.model.shape.bits)
 
 
