@@ -14,7 +14,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: A command in a block, with lines that a backslash continues, or between backticks.
 BLOCK = re.compile(r"^(?: {4,}|)(?:\$ )?forebay ((?:.*\\\n)*.*)$", re.MULTILINE)
 INLINE = re.compile(r"`forebay ([^`]+)`")
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 
 
 def commands(page):
