@@ -145,7 +145,7 @@ class Batcher:
         lease.check()
         policy = self._policy.current()
         rules = policy.batch
-        rests = group.model in self._groups.resting()
+        rests = self._groups.rests(group.model)
         if not rules.takes(group.model) or (rests and rules.when_refused == "call"):
             self._give_back(group)
         elif rests or self._is_paused(group) or self._open(group.model) >= rules.max_open:
