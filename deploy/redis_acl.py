@@ -86,11 +86,11 @@ UPKEEP = (
     "tenants", "counted", "recovered", "bulk:*", "paused", "cancelled", "books:jobs:*",
     "workers", "worker:*", "hands",
 )  # fmt: skip
-#: What the sweeper reads of books, breaker, pace and batches, to serve it as metrics, and of the
-#: lanes that the routers have published.
+#: What the sweeper reads of books, breaker, pace, batches and moves of tenants, to serve it as
+#: metrics, and of the lanes that the routers have published.
 FIGURES = (
     "%R~fb:spend:day:* %R~fb:spend:from:* %R~fb:spillway* %R~fb:pace:* %R~fb:lanes "
-    "%R~fb:bedrock:batch*"
+    "%R~fb:bedrock:* %R~fb:move:*"
 )
 ENDS = "%W~fb:content:* ~fb:draft:* %W~fb:answer:*"
 

@@ -11,15 +11,21 @@ import httpx2
 import openai
 import pytest
 import redis as redis_py
+from prometheus_client import CollectorRegistry
 
 import redis_acl as acl
 from forebay.producers.client import Client
 from forebay.producers.gateway.api_keys import KeyStore
+from forebay.routing.bedrock_batches.groups import WaitingGroups
 from forebay.routing.broker.app import celery_app
 from forebay.routing.errors import ForebayError, Misconfigured, Unavailable, UnknownJob
+from forebay.routing.fleets.moving import state
 from forebay.routing.jobs import Job, Summarize
 from forebay.routing.ledger.ledger import Ledger
+from forebay.routing.ledger.reader import LedgerReader
 from forebay.routing.settings import Settings
+from forebay.routing.store.connection import connect
+from forebay.workers.telemetry.metrics.ledger_metrics import LedgerMetrics
 from local.fleet import ROOT, Fleet
 from patience import until
 from receiver import receiving
@@ -158,6 +164,26 @@ def test_flower_can_send_no_control_command_at_all(urls):
         control.broadcast("shutdown")
     with user(urls, "flower") as redis, pytest.raises(redis_py.exceptions.NoPermissionError):
         redis.publish("/0.celery.pidbox", "{}")
+
+
+def test_the_sweeper_may_read_all_that_it_serves_as_metrics(urls):
+    operator, settings = user(urls, "operator"), Settings(redis_url=urls["sweeper"])
+    groups = WaitingGroups(operator)
+    operator.sadd("fb:bedrock:groups", "acme m")
+    operator.zadd("fb:bedrock:group:acme m", {"acme.1": 1})
+    groups.rest("m", 60, "refused")
+    state.write(operator, "acme", state.begin("west", "east"))
+    registry = CollectorRegistry()
+    registry.register(LedgerMetrics(LedgerReader(connect(settings), settings), 5))
+    try:
+        read = registry.get_sample_value
+        assert read("forebay_bedrock_group_jobs", {"model": "m"}) == 1
+        assert read("forebay_bedrock_batches_refused", {"model": "m"}) == 1
+        assert read("forebay_tenant_move_seconds", {"tenant": "acme", "step": "hold"}) is not None
+        assert read("forebay_ledger_read") == 1
+    finally:
+        state.forget(operator, "acme")
+        operator.delete("fb:bedrock:groups", "fb:bedrock:group:acme m", "fb:bedrock:rests")
 
 
 def test_the_sweeper_and_the_workers_work_under_their_users(guarded):
