@@ -138,22 +138,41 @@ class Answerer:
         Raises:
             Lost: The claim was cancelled meanwhile.
         """
-        info, began_ns = self.info, time.time_ns()
-        prompts, refused = [], {}
+        prompts: list[Prompt] = []
+        refused = {}
         for prompt_id, job in jobs.items():
             try:
-                _check_logprobs(job, info)
-                prompts.append(bounded.local(job, info, prompt_id=prompt_id))
+                prompts.append(self.prompt(job, prompt_id))
             except InvalidJob as error:
                 refused[prompt_id] = error
             except EngineBusy as error:
-                take(prompt_id, PendingAnswer(partial(_ended, job, info, began_ns, error)))
+                ended = partial(_ended, job, self.info, time.time_ns(), error)
+                take(prompt_id, PendingAnswer(ended))
+        self.begin_prompts(jobs, prompts, take)
+        return refused
+
+    def prompt(self, job: Job, prompt_id: str) -> Prompt:
+        """Return the prompt of a job that needs the batch.
+
+        Raises:
+            InvalidJob: No prompt can be made of the job.
+            EngineBusy: Other jobs of the tenant take too long; this one is tried again.
+            Lost: The job was cancelled meanwhile.
+        """
+        info = self.info
+        _check_logprobs(job, info)
+        return bounded.local(job, info, prompt_id=prompt_id)
+
+    def begin_prompts(
+        self, jobs: Mapping[str, Job], prompts: Sequence[Prompt], take: TakeAnswer
+    ) -> None:
+        """Begin the answers to prompts, whose ids lead to their jobs; see `begin_all`."""
+        info, began_ns = self.info, time.time_ns()
 
         def on_end(prompt_id: str, end: Completion | ForebayError) -> None:
             take(prompt_id, PendingAnswer(partial(_ended, jobs[prompt_id], info, began_ns, end)))
 
         self._engine.submit_all(prompts, on_end)
-        return refused
 
     @property
     def light_kinds(self) -> frozenset[Kind]:

@@ -80,6 +80,9 @@ class SecondOpinion:
        it is there.
     2. `compare` the first answer with the second.
     3. `rescue` a job that stays although its first answer failed the checks.
+
+    Attributes:
+        possible: it may be wanted.
     """
 
     def __init__(self, answerer: Answerer, attempt: Attempt, wanted: Wanted) -> None:
@@ -87,7 +90,7 @@ class SecondOpinion:
         self._attempt = attempt
         self._wanted = wanted
         wishes = [wanted(prose=prose) for prose in _possible_forms(attempt.job)]
-        self._certain, self._possible = all(wishes), any(wishes)
+        self._certain, self.possible = all(wishes), any(wishes)
         self._pending: PendingAnswer | None = None
 
     def __enter__(self) -> Self:
@@ -149,7 +152,7 @@ class SecondOpinion:
 
     def _take(self, first: Content | None) -> Opinion | None:
         """Wait for the second answer; return `None` if it is not wanted, or failed."""
-        if self._pending is None and self._possible and self._wanted(prose=_is_prose(first)):
+        if self._pending is None and self.possible and self._wanted(prose=_is_prose(first)):
             self._begin()
         if self._pending is None:
             return None
