@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import redis as redis_py
@@ -88,7 +86,7 @@ def test_a_doorbell_works_many_jobs_in_few_round_trips(redis, router):
     before = redis.info("stats")["total_reads_processed"]
     done = execute.answer_doorbell(
         router._ledger, "route", router.work, InFlight(1),
-        turn=partial(nullcontext, 64), work_all=router.work_all,
+        turn=execute.at_once(64), work_all=router.work_all,
     )  # fmt: skip
     assert len(done) == 36
     assert redis.info("stats")["total_reads_processed"] - before < 20

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 
 from forebay.routing.base import KINDS, Kind
@@ -20,7 +18,7 @@ from forebay.routing.errors import (
 )
 from forebay.routing.jobs import Content, Embed, Embedding, Generation, Job
 from forebay.workers.cascade import similarity
-from forebay.workers.cascade.stages import RawAnswer
+from forebay.workers.cascade.stages import PendingAnswer, RawAnswer
 from forebay.workers.engines.engine import (
     Completion,
     Ending,
@@ -38,22 +36,6 @@ NEAREST: frozenset[Kind] = frozenset({"classify", "decide"})
 
 #: The fields of a `Decide` request, by the part of its prompt that an error names.
 _DECIDE_FIELDS = {"messages": "state", "labels": "questions"}
-
-
-@dataclass(frozen=True, slots=True)
-class PendingAnswer:
-    """An answer that has been begun. Calling it waits for the answer and returns it.
-
-    Attributes:
-        generation: what the engine is doing, if it has begun and has not ended.
-    """
-
-    _finish: Callable[[], RawAnswer]
-    generation: Future[Completion] | None = None
-
-    def __call__(self) -> RawAnswer:
-        """Wait for the answer and return it."""
-        return self._finish()
 
 
 #: Takes the id of a prompt and its answer.
@@ -113,14 +95,10 @@ class Answerer:
 
         `Prompt` says what the best effort is. `on_text` gets the text while it is generated.
         """
-        request = job.request
-        if isinstance(request, Embed):
-            return PendingAnswer(lambda: self._embedded(job, request))
-        if _by_similarity(self.info, job.kind):
-            return PendingAnswer(lambda: self._nearest([job])[0])
         info = self.info
-        _check_logprobs(job, info)
-        prompt = bounded.local(job, info, prompt_id=prompt_id)
+        if job.kind in self.light_kinds:
+            return PendingAnswer(lambda: self.at_once([job])[0])
+        prompt = self.prompt(job, prompt_id)
         update = {"best_effort": best_effort, "stream": on_text is not None}
         return _generate(self._engine, info, job, prompt.model_copy(update=update), on_text)
 
@@ -216,11 +194,6 @@ class Answerer:
         """Stop the engines."""
         for engine in self._engines:
             engine.close()
-
-    def _embedded(self, job: Job, request: Embed) -> RawAnswer:
-        vectors = self._engine.embed(list(request.texts))
-        content = Embedding(vectors=vectors.vectors)
-        return RawAnswer(*self.signature(job), vectors.tokens_in, 0, content)
 
     def _embedded_all(self, jobs: Sequence[Job]) -> list[RawAnswer]:
         """Return the vectors of many jobs. The tokens are shared out by the number of texts."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from forebay.routing.errors import InvalidJob, TooLong
 from forebay.routing.store.text_stream import TextWriter
-from forebay.workers.cascade.answerer import Answerer, PendingAnswer
+from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.cascade.check import check
 from forebay.workers.cascade.conclusion import Conclusion
 from forebay.workers.cascade.doubting.doubt import Doubter
@@ -15,7 +15,7 @@ from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.long_texts.long_texts import LongTexts
 from forebay.workers.cascade.recall import Recall
 from forebay.workers.cascade.second_opinion import SecondOpinion, SecondOpinions
-from forebay.workers.cascade.stages import RawAnswer
+from forebay.workers.cascade.stages import PendingAnswer, RawAnswer
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed, Outcome
 

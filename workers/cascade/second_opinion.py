@@ -20,10 +20,16 @@ from forebay.routing.limits.frontier_status import FrontierStatus
 from forebay.routing.policy.escalation import NextStep, wants_second
 from forebay.routing.policy.policy_file import PolicyFile
 from forebay.routing.reasons import Reason
-from forebay.workers.cascade.answerer import Answerer, PendingAnswer
+from forebay.workers.cascade.answerer import Answerer
 from forebay.workers.cascade.backlog import Backlog
 from forebay.workers.cascade.check import check
-from forebay.workers.cascade.stages import CheckedAnswer, ComparedAnswer, DecidedAnswer, Opinion
+from forebay.workers.cascade.stages import (
+    CheckedAnswer,
+    ComparedAnswer,
+    DecidedAnswer,
+    Opinion,
+    PendingAnswer,
+)
 from forebay.workers.checks import bounded, final_answer
 from forebay.workers.runtime.attempt import Attempt
 

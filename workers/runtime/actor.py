@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -41,7 +40,7 @@ from forebay.workers.runtime.claims.claim_gate import ClaimGate
 from forebay.workers.runtime.claims.in_flight import InFlight
 from forebay.workers.runtime.claims.reserve import Reserve, ReserveTerms
 from forebay.workers.runtime.drain import WEDGED, Drain, end_at_next_signal, end_at_once
-from forebay.workers.runtime.execute import Turn, Worked, answer_doorbell, pass_on, work_claim
+from forebay.workers.runtime.execute import Worked, answer_doorbell, at_once, pass_on, work_claim
 from forebay.workers.runtime.heartbeat import Heartbeat, step_calling
 from forebay.workers.runtime.hooks import JobHook
 from forebay.workers.runtime.liveness import Liveness
@@ -134,7 +133,7 @@ class Actor:
         self._steps, self._quiet_s, self._reserves = steps, quiet_s, reserves
         self._work_all, self._on_beat = work_all, on_beat
         self._in_flight = InFlight(concurrency, shards_at_once)
-        self._turn: Turn = partial(nullcontext, jobs_at_once)
+        self._turn = at_once(jobs_at_once)
         if pool != "solo" and jobs_at_once > 1:
             self._turn = ClaimGate(self._in_flight, jobs_at_once).turn
         self._watch(settings_of(ActorSettings))

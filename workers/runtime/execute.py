@@ -37,8 +37,15 @@ Work = Callable[[Claim], Outcome]
 Worked = Sequence[tuple[Claim, Outcome]]  # jobs whose outcomes are ready at the same time
 WorkAll = Callable[[Sequence[Claim]], Iterable[Worked]]
 Turn = Callable[[], AbstractContextManager[int]]
-ONE_AT_ONCE: Turn = partial(nullcontext, 1)
 Take = Callable[..., list[Recorded]]  # `execute` with all but its options
+
+
+def at_once(most: int) -> Turn:
+    """Return the turn of a worker that need not wait, and claims so many jobs at most."""
+    return lambda: nullcontext(most)
+
+
+ONE_AT_ONCE = at_once(1)
 
 
 def answer_doorbell(

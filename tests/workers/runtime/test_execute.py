@@ -1,8 +1,6 @@
 """One doorbell answered: by one job, or by several quick ones, each with a result of its own."""
 
 import time
-from contextlib import nullcontext
-from functools import partial
 
 import pytest
 
@@ -215,7 +213,7 @@ def test_answers_that_are_ready_together_are_recorded_each_as_it_is_alone(
         )
     ledger.cancel(ids[0])
     done = execute.execute(
-        ledger, "route", route, in_flight, turn=partial(nullcontext, 4), work_all=together
+        ledger, "route", route, in_flight, turn=execute.at_once(4), work_all=together
     )
     assert [recorded.state for recorded in done] == ["done", "done", "waiting"]
     assert done[-1].outcome.code == "internal"
@@ -229,7 +227,7 @@ def test_a_thread_that_waited_until_the_worker_drained_passes_its_doorbell_on(
     create(ledger, 2)
     redis.rpop("route")
     in_flight.closed = True
-    closed = partial(nullcontext, 0)
+    closed = execute.at_once(0)
     assert execute.answer_doorbell(ledger, "route", route, in_flight, turn=closed) == []
     assert redis.llen("route") == 2
     assert ledger.depths()["route"] == 2

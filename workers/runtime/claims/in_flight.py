@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from forebay.routing.ledger.claim import Claim
 
+SOON_S = 0.01  # between the ends of two jobs: then a slot is free before anybody notices
 NEW_SHARE = 0.02  # of the latest job in the mean of `s_between_ends`
 
 
@@ -144,6 +145,12 @@ class InFlight:
         """
         with self._changed:
             return self._changed.wait_for(lambda: not (self._claims or self._claiming), within_s)
+
+    @property
+    def ends_soon(self) -> bool:
+        """True if jobs end here so often that one soon leaves its slot."""
+        idle_s = time.monotonic() - self._ended_at
+        return 0 < max(self.s_between_ends, idle_s) < SOON_S
 
     def filled(self, within_s: float) -> bool:
         """Wait until jobs hold all slots; return False if that takes longer than `within_s`.

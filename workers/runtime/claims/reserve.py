@@ -97,6 +97,9 @@ class Reserve:
             `None` if a thread of Celery is free, or on a drain.
         """
         while self._in_flight.filled(CLOSED_S) and not self._in_flight.closed:
+            if self._in_flight.ends_soon:
+                time.sleep(LOOK_EVERY_S)
+                continue
             try:
                 claim = self._found(held)
             except ForebayError as error:

@@ -7,19 +7,36 @@ from types import SimpleNamespace
 import pytest
 
 from forebay.workers.runtime.claims import claim_gate
+from forebay.workers.runtime.claims import in_flight as claims_in_flight
 from forebay.workers.runtime.claims.claim_gate import ClaimGate
-from forebay.workers.runtime.claims.in_flight import InFlight
+from forebay.workers.runtime.claims.in_flight import SOON_S, InFlight
 
 
 def claim(token):
     return SimpleNamespace(token=token, record=SimpleNamespace(rows=0))
 
 
-def work(in_flight, count, seconds):
+class Clock:
+    """A clock that stands still unless it is told to go on."""
+
+    now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(claims_in_flight, "time", clock)
+    return clock
+
+
+def work(in_flight, clock, count, seconds):
     """Work jobs one after the other."""
     for number in range(count):
         with in_flight.holding(claim(f"worked {number}")):
-            time.sleep(seconds)
+            clock.now += seconds
 
 
 def most(gate):
@@ -31,17 +48,30 @@ def test_the_first_job_is_claimed_alone_as_nobody_knows_how_long_jobs_take():
     assert most(ClaimGate(InFlight(32), 16)) == 1
 
 
-def test_quick_jobs_are_claimed_together_and_long_ones_one_by_one():
-    quick, long = InFlight(32), InFlight(32)
-    work(quick, 3, 0.001)
-    work(long, 2, claim_gate.AHEAD_S)
-    assert most(ClaimGate(quick, 16)) > 4
-    assert most(ClaimGate(long, 16)) == 1
+def test_quick_jobs_are_claimed_together_and_long_ones_one_by_one(clock):
+    in_flight = InFlight(32)
+    gate = ClaimGate(in_flight, 16)
+    work(in_flight, clock, 3, 0.001)
+    assert most(gate) == 16
+    work(in_flight, clock, 200, 0.02)
+    assert most(gate) == 5
+    work(in_flight, clock, 200, 1.0)
+    assert most(gate) == 1
 
 
-def test_no_more_jobs_are_claimed_than_there_are_free_slots():
+def test_the_reserve_waits_only_while_a_slot_is_soon_free(clock):
+    in_flight = InFlight(1)
+    assert not in_flight.ends_soon
+    work(in_flight, clock, 2, 0.001)
+    assert in_flight.ends_soon
+    with in_flight.holding(claim("one")):
+        clock.now += 2 * SOON_S
+        assert not in_flight.ends_soon
+
+
+def test_no_more_jobs_are_claimed_than_there_are_free_slots(clock):
     in_flight = InFlight(3)
-    work(in_flight, 1, 0.001)
+    work(in_flight, clock, 1, 0.001)
     with in_flight.holding(claim("one")):
         assert most(ClaimGate(in_flight, 16)) == 2
 
