@@ -32,17 +32,18 @@ MAX_JOBS_PER_DOORBELL = 200
 SHARDS_NAMED = 2  # in the result of a doorbell: each still holds the results of its rows
 PASS_ON_S = 0.05  # after which a drained worker passes a doorbell on
 QUICK_S = 0.3  # after working for longer, a worker waits for the next doorbell
+LONG_STAY_S = 2.0  # likewise while jobs end within moments: Celery takes longer for a doorbell
 
 Work = Callable[[Claim], Outcome]
 Worked = Sequence[tuple[Claim, Outcome]]  # jobs whose outcomes are ready at the same time
 WorkAll = Callable[[Sequence[Claim]], Iterable[Worked]]
-Turn = Callable[[], AbstractContextManager[int]]
+Turn = Callable[[str], AbstractContextManager[int]]
 Take = Callable[..., list[Recorded]]  # `execute` with all but its options
 
 
 def at_once(most: int) -> Turn:
     """Return the turn of a worker that need not wait, and claims so many jobs at most."""
-    return lambda: nullcontext(most)
+    return lambda _queue: nullcontext(most)
 
 
 ONE_AT_ONCE = at_once(1)
@@ -101,10 +102,13 @@ def pass_on(ledger: Ledger, queue: str, in_flight: InFlight) -> None:
 def _work_jobs(take: Take, in_flight: InFlight, *, unrung: bool) -> list[Recorded]:
     """Work jobs as long as that takes moments."""
     done: list[Recorded] = []
-    end = time.monotonic() + QUICK_S
+    began = time.monotonic()
     while recorded := take(unrung=unrung or bool(done)):
         done += recorded
-        if in_flight.closed or len(done) >= MAX_JOBS_PER_DOORBELL or time.monotonic() > end:
+        stay_s = LONG_STAY_S if in_flight.ends_soon else QUICK_S
+        if in_flight.closed or len(done) >= MAX_JOBS_PER_DOORBELL:
+            break
+        if time.monotonic() - began > stay_s:
             break
     return done
 
@@ -154,7 +158,7 @@ def execute(
     """
     with ExitStack() as stack:
         held: dict[str, ExitStack] = {}
-        with turn() as most:
+        with turn(queue) as most:
             if not most:  # the worker began to drain while this thread waited for its turn
                 if not unrung:
                     pass_on(ledger, queue, in_flight)

@@ -160,10 +160,10 @@ class InFlight:
         with self._changed:
             return self._changed.wait_for(lambda: self._full() and not self.drained, within_s)
 
-    def room(self, within_s: float) -> int:
-        """Wait until there is a slot for a claim; return how many, 0 if that takes too long."""
+    def room(self, least: int, within_s: float) -> int:
+        """Wait until so many slots are free, but no longer than this; return how many are."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._full(), within_s)
+            self._changed.wait_for(lambda: self.slots - self._held() >= least, within_s)
             return max(0, self.slots - self._held())
 
     def _full(self) -> bool:

@@ -97,7 +97,7 @@ class Reserve:
             `None` if a thread of Celery is free, or on a drain.
         """
         while self._in_flight.filled(CLOSED_S) and not self._in_flight.closed:
-            if self._in_flight.ends_soon:
+            if self._terms.interactive and self._in_flight.ends_soon:
                 time.sleep(LOOK_EVERY_S)
                 continue
             try:

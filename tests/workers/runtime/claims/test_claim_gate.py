@@ -40,7 +40,7 @@ def work(in_flight, clock, count, seconds):
 
 
 def most(gate):
-    with gate.turn() as count:
+    with gate.turn("local.default") as count:
         return count
 
 
