@@ -96,8 +96,10 @@ class Answerer:
         `Prompt` says what the best effort is. `on_text` gets the text while it is generated.
         """
         info = self.info
-        if job.kind in self.light_kinds:
-            return PendingAnswer(lambda: self.at_once([job])[0])
+        if job.kind == "embed":
+            return PendingAnswer(lambda: self._embedded_all([job])[0])
+        if _by_similarity(info, job.kind):
+            return PendingAnswer(lambda: self._nearest([job])[0])
         prompt = self.prompt(job, prompt_id)
         update = {"best_effort": best_effort, "stream": on_text is not None}
         return _generate(self._engine, info, job, prompt.model_copy(update=update), on_text)

@@ -54,7 +54,7 @@ def test_quick_jobs_share_one_doorbell_and_take_their_own_along(ledger, redis, i
     results = execute.answer_doorbell(ledger, "route", route, in_flight)
     assert sorted(recorded.id for recorded in results) == sorted(ids)
     assert redis.llen("route") == 0
-    assert redis.llen("local.default") == 5
+    assert redis.llen("local.default") == 2, "a few doorbells stand for all five"
     assert execute.answer_doorbell(ledger, "route", route, in_flight) == []
 
 
