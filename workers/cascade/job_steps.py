@@ -15,7 +15,12 @@ from forebay.workers.cascade.escalation import Escalator
 from forebay.workers.cascade.long_texts.long_texts import LongTexts
 from forebay.workers.cascade.recall import Recall
 from forebay.workers.cascade.second_opinion import SecondOpinion, SecondOpinions
-from forebay.workers.cascade.stages import PendingAnswer, RawAnswer
+from forebay.workers.cascade.stages import (
+    DecidedAnswer,
+    DoubtedAnswer,
+    PendingAnswer,
+    RawAnswer,
+)
 from forebay.workers.runtime.attempt import Attempt
 from forebay.workers.runtime.outcomes import Answered, Escalated, Failed, Outcome
 
@@ -60,15 +65,28 @@ class JobSteps:
     def finish(self, attempt: Attempt, second: SecondOpinion, pending: PendingAnswer) -> Outcome:
         """Wait for the first answer of a job, and return the outcome of the job."""
         with second:  # begins here, if at all: the first answer's slot comes first
-            raw = self._first_answer(attempt, pending)
-            if not isinstance(raw, RawAnswer):
-                return raw
-            checked = check(attempt.job, self.labels.calibrated(attempt.job, raw))
-            compared = second.compare(checked)
-            doubted = self.doubter.doubt(compared)
-            decided = self.escalator.decide(doubted)
-            final = second.rescue(decided)
-        return self.conclusion.conclude(final)
+            doubted = self.doubt(attempt, second, pending)
+            if not isinstance(doubted, DoubtedAnswer):
+                return doubted
+            return self.conclude(second, self.escalator.decide(doubted))
+
+    def doubt(
+        self, attempt: Attempt, second: SecondOpinion, pending: PendingAnswer
+    ) -> DoubtedAnswer | Escalated | Failed:
+        """Wait for the first answer, check and compare it, and compute how much to doubt it.
+
+        Returns:
+            The outcome of a job that the engine cannot do.
+        """
+        raw = self._first_answer(attempt, pending)
+        if not isinstance(raw, RawAnswer):
+            return raw
+        checked = check(attempt.job, self.labels.calibrated(attempt.job, raw))
+        return self.doubter.doubt(second.compare(checked))
+
+    def conclude(self, second: SecondOpinion, decided: DecidedAnswer) -> Outcome:
+        """Return the outcome of a job whose answer is decided on."""
+        return self.conclusion.conclude(second.rescue(decided))
 
     def cancel(self, attempt: Attempt) -> None:
         """Cancel what the engines do for a job."""

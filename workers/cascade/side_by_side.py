@@ -14,7 +14,12 @@ from forebay.routing.errors import InvalidJob
 from forebay.routing.ledger.claim import Claim
 from forebay.workers.cascade.job_steps import JobSteps
 from forebay.workers.cascade.second_opinion import SecondOpinion
-from forebay.workers.cascade.stages import PendingAnswer, RawAnswer
+from forebay.workers.cascade.stages import (
+    DecidedAnswer,
+    DoubtedAnswer,
+    PendingAnswer,
+    RawAnswer,
+)
 from forebay.workers.checks import bounded
 from forebay.workers.engines.engine import Prompt
 from forebay.workers.isolation import pool
@@ -131,18 +136,25 @@ class SideBySide:
 
     def _finished(self, ready: _Ready) -> Worked:
         """Wait for an answer; finish its job, and the others whose answers are there."""
-        worked = []
+        ended: list[tuple[_Begun, Outcome]] = []
+        doubted: list[tuple[_Begun, DoubtedAnswer]] = []
         for one, answer in _next(ready):
-            outcome = (
-                self._finish(one, answer, ready) if isinstance(answer, PendingAnswer) else answer
+            stage: DoubtedAnswer | Outcome | None = (
+                self._doubted(one, answer, ready) if isinstance(answer, PendingAnswer) else answer
             )
-            if outcome is not None:
-                one.lease.close()
-                worked.append((one.attempt.claim, outcome))
-        return worked
+            if isinstance(stage, DoubtedAnswer):
+                doubted.append((one, stage))
+            elif stage is not None:
+                ended.append((one, stage))
+        ended += self._decided(doubted)
+        for one, _ in ended:
+            one.lease.close()
+        return [(one.attempt.claim, outcome) for one, outcome in ended]
 
-    def _finish(self, one: _Begun, pending: PendingAnswer, ready: _Ready) -> Outcome | None:
-        """Return the outcome of a job whose answer is there; `None` if the job goes aside."""
+    def _doubted(
+        self, one: _Begun, pending: PendingAnswer, ready: _Ready
+    ) -> DoubtedAnswer | Outcome | None:
+        """Check and doubt an answer that is there; return `None` if the job goes aside."""
         try:
             raw = pending()
             quick = raw.content is None or bounded.is_quick(one.attempt.job, raw.content)
@@ -152,11 +164,30 @@ class SideBySide:
                 not isinstance(error, InvalidJob),
                 PendingAnswer(partial(_raise, error)),
             )
-        steps = partial(self._last_steps, one, pending)
-        if quick:
+        if not quick:
+            self._go_aside(one, ready, partial(self._last_steps, one, pending))
+            return None
+        with pool.cancellable(one.attempt.prompt_id):
+            steps = partial(self._steps.doubt, one.attempt, one.second, pending)
             return attempt(lambda _: steps(), one.attempt.claim)
-        self._go_aside(one, ready, steps)
-        return None
+
+    def _decided(
+        self, doubted: Sequence[tuple[_Begun, DoubtedAnswer]]
+    ) -> Iterator[tuple[_Begun, Outcome]]:
+        """Decide on answers together, or each by itself if one of them breaks that."""
+        escalator = self._steps.escalator
+        try:
+            decided = escalator.decide_all([answer for _, answer in doubted])
+            decisions = [partial(_same, one) for one in decided]
+        except Exception:  # noqa: BLE001 - the decision on the job that broke it raises it again
+            decisions = [partial(escalator.decide, answer) for _, answer in doubted]
+        for (one, _), decide in zip(doubted, decisions, strict=True):
+            yield one, attempt(partial(self._concluded, one, decide), one.attempt.claim)
+
+    def _concluded(
+        self, one: _Begun, decide: Callable[[], DecidedAnswer], _claim: Claim
+    ) -> Outcome:
+        return self._steps.conclude(one.second, decide())
 
     def _last_steps(self, one: _Begun, pending: PendingAnswer) -> Outcome:
         with pool.cancellable(one.attempt.prompt_id):
@@ -189,6 +220,10 @@ def _next(ready: _Ready) -> Iterator[tuple[_Begun, PendingAnswer | Outcome]]:
     yield ready.get()
     for _ in range(min(ready.qsize(), JOBS_AT_ONCE - 1)):
         yield ready.get()
+
+
+def _same(decided: DecidedAnswer) -> DecidedAnswer:
+    return decided
 
 
 def _known(raw: RawAnswer) -> PendingAnswer:

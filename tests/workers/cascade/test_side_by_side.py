@@ -10,6 +10,7 @@ from forebay.routing.jobs import Classify, Embed, Extract, Generate, Job, Messag
 from forebay.workers.cascade.side_by_side import JOBS_AT_ONCE
 from forebay.workers.runtime.execute import attempt
 from forebay.workers.runtime.outcomes import Answered, Dropped, Failed
+from patience import until
 
 pytest_plugins = ("waterfall",)
 
@@ -120,4 +121,4 @@ def test_a_streamed_job_tells_its_text_among_others(lanes):
     streamed = claimed(lanes, [say("yes indeed")], stream=True)
     outcomes, _ = together(lanes, [*claimed(lanes, [say("yes")] * 2), *streamed])
     assert all(isinstance(outcome, Answered) for outcome in outcomes)
-    assert lanes.redis.xlen(f"fb:stream:acme:{streamed[0].id}") > 0
+    until(lambda: lanes.redis.xlen(f"fb:stream:acme:{streamed[0].id}") > 0)
